@@ -377,14 +377,14 @@ class CallAccount:
         is_cache_hit = self.cache == "hit"
         if state == "settled" and source != "provider":
             state = "estimated"
-        lab = tier = decision_source = rule = confidence = switch_cost = None
+        lab = tier = decision_source = rule = arm = confidence = switch_cost = None
         tags: tuple[str, ...] = ()
         if decision is not None:
             tags = decision.tags
             lab = decision.lab
             tier = decision.tier
             decision_source = decision.source
-            rule, confidence = decision.rule, decision.confidence
+            rule, arm, confidence = decision.rule, decision.arm, decision.confidence
             if decision.switch is not None and decision.switch.has_moved:
                 switch_cost = decision.switch.cost
         provider = model = None
@@ -420,6 +420,7 @@ class CallAccount:
             tier=tier,
             source=decision_source,
             rule=rule,
+            arm=arm,
             confidence=confidence,
             conversation=conversation,
             switch_cost=switch_cost,

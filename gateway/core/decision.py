@@ -17,8 +17,8 @@ class TraceStep(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the trace."""
 
     step: str
-    """pin, embed, constraint, guard, budget, seat, rule, judge, classifier, share, default, plan or
-    complete."""
+    """pin, embed, constraint, guard, budget, seat, score, arm, rule, judge, classifier, share,
+    default, plan or complete."""
     matched: bool
     effect: str = ""
     reason: str = ""
@@ -113,6 +113,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """A model that is pinned; None leaves the choice to the tier."""
     rule: str | None = None
     """The choice that decided."""
+    arm: str | None = None
+    """The rules whose share of the traffic was asked for, and whether the call is in: `a:in`."""
     confidence: float | None = None
     """Probability that the tier suffices, where a classifier decided."""
     classified_tier: Tier | None = None

@@ -66,6 +66,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Tokens of them all."""
     turns_below: int = 0
     """User turns in a row that by themselves needed less than its tier."""
+    arm: str | None = None
+    """The arm of its last decision by rules."""
     keeps: float = 300.0
     """Seconds for which the provider's prompt cache keeps what is not used."""
     at: float = 0.0

@@ -115,6 +115,8 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     tier: str | None = None
     source: str | None = None
     rule: str | None = None
+    arm: str | None = None
+    """The rules whose share of the traffic was asked for, each with `in` or `out`."""
     confidence: float | None = None
     conversation: str | None = None
     """A hash that the calls of its conversation share."""

@@ -52,6 +52,7 @@ from gateway.dialects.base import (
     WrittenBody,
 )
 from gateway.dialects.conversation_start import ConversationStart
+from gateway.dialects.request_facts import RequestFacts
 from gateway.dialects.tool_reasoning import EventListener
 
 
@@ -108,6 +109,11 @@ class TranslatableRequest:
     def conversation_start(self) -> ConversationStart:
         """How the conversation begins."""
         return self._client.read_start(self._body)
+
+    @property
+    def facts(self) -> RequestFacts:
+        """What few rules ask of it."""
+        return self._client.read_facts(self._body)
 
     def find_media_problem(self, target: Target) -> str:
         """Why a target at home cannot be given the media of the request; empty where it can."""

@@ -11,7 +11,7 @@ import msgspec
 
 GROUP_BY_NAMES: Final = (
     *("tier", "lab", "model", "provider", "key", "tenant", "tag", "day", "rule", "state"),
-    *("source", "account", "cache", "problem", "config", "dialect", "served"),
+    *("source", "account", "cache", "problem", "config", "dialect", "served", "arm"),
 )
 """What calls can be grouped by. By `tag`, a call counts once for each of its tags."""
 

@@ -155,6 +155,7 @@ class ContextLoader:
             calls=0 if earlier_session is None else earlier_session.calls,
             output=0 if earlier_session is None else earlier_session.output,
             turns_below=decision.turns_below,
+            arm=decision.arm,
             keeps=target.provider.prompt_cache,
             at=call.received_at,
         )
@@ -261,6 +262,7 @@ def _make_session(
         calls=1,
         output=0 if is_cache_hit else (row.output or 0) + (row.reasoning or 0),
         turns_below=decision.turns_below,
+        arm=decision.arm,
         keeps=_estimate_cache_seconds(target, row, earlier_session),
         at=conversation_call.call.received_at,
     )

@@ -222,7 +222,9 @@ def _restrict_key(
     """A key that carries the tags of a call, and is held to the labs that may read that."""
     labs, rules = key.labs, router.rules
     if rules.guards:
-        bounds = evaluate_guards(rules, rules.make_context(features, context))
+        bounds = evaluate_guards(
+            rules, rules.make_context(features, context, router.find_classifier(key))
+        )
         all_labs = router.catalogue.labs if labs is None else labs
         allowed_labs = tuple(lab for lab in all_labs if bounds.allows_lab(lab))
         labs = labs if len(allowed_labs) == len(all_labs) else allowed_labs

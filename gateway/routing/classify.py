@@ -35,6 +35,29 @@ class ScoredTier(NamedTuple):
     thresholds: Thresholds
 
 
+class ClassifierTier(NamedTuple):
+    """The tier of a score, and how sure the classifier is of it."""
+
+    tier: Tier
+    unbounded_tier: Tier
+    """The tier without bounds on shares."""
+    confidence: float
+    thresholds: Thresholds
+
+
+class TurnAssessment(NamedTuple):
+    """What rules read of a classifier's score, each 0 to 1."""
+
+    need: float
+    """How much a turn needs more than the fast tier: 1 minus the probability that it suffices."""
+    confidence: float
+    """How sure the classifier is of the tier that it would choose."""
+
+
+_ROUNDED_DIGITS = 4
+"""Digits of a probability that rows and rules read."""
+
+
 def classify(
     classifier: heuristic.Classifier | None,
     call: Features,
@@ -58,20 +81,73 @@ def classify(
     reason: LazyReason
     score, reason = context.judged, "judged by a model"
     if score is None:
-        score = _compute_score(classifier, call, add_step)
-        if score is None:
+        try:
+            score = _compute_score(classifier, call)
+        except ScoreError as error:
+            add_step("classifier", str(error), matched=False)
             return None
         reason = partial(classifier.explain, call.signals, score)
+    dialled_tier: Tier | None = None
+    dial_reason: LazyReason = ""
+    if quality is not None and quality.costs is not None:
+        worth = quality_dial.estimate_worth(score, call.signals)
+        dialled_tier = quality_dial.choose_tier(worth, quality.costs, quality.share)
+        dial_reason = partial(quality_dial.explain, worth, quality)
+    tier, unbounded_tier, confidence, thresholds = _choose_tier(
+        classifier, score, context, dialled_tier
+    )
+    add_step("classifier", reason, "" if dialled_tier else unbounded_tier)
+    if dialled_tier is not None:
+        add_step("dial", dial_reason, dialled_tier)
+    if tier != unbounded_tier:
+        reason = (
+            f"by max_share {unbounded_tier} has its share of turns that need it more"
+            f" ({thresholds.id})"
+        )
+        add_step("share", reason, tier)
+    return ScoredTier(tier, None if context.judged else confidence, score, thresholds)
+
+
+def assess_turn(
+    classifier: heuristic.Classifier | None, call: Features, context: DecisionContext
+) -> TurnAssessment:
+    """Return what rules read of a classifier's score. Raises ScoreError where there is none.
+
+    A judge's verdict is not read: it is asked only after rules have left the tier open.
+    """
+    if classifier is None:
+        raise ScoreError("there is no classifier")
+    if not call.has_text:
+        raise ScoreError("the turn has no text")
+    score = _compute_score(classifier, call)
+    confidence = _choose_tier(classifier, score, context).confidence
+    return TurnAssessment(round(1.0 - score.fast, _ROUNDED_DIGITS), confidence)
+
+
+def _compute_score(classifier: heuristic.Classifier, call: Features) -> Score:
+    """Return the score of a turn; a call is scored once. Raises ScoreError where there is none."""
+    try:
+        score = call.score(classifier)
+    except ScoreError as error:
+        raise ScoreError(f"it failed: {error}") from None
+    if not 0 <= score.fast <= score.smart <= 1:  # nor where one is no number
+        raise ScoreError("its score is none")
+    return score
+
+
+def _choose_tier(
+    classifier: heuristic.Classifier,
+    score: Score,
+    context: DecisionContext,
+    dialled_tier: Tier | None = None,
+) -> ClassifierTier:
+    """Hold a score against the classifier's thresholds, and against bounds on shares.
+
+    A `dialled_tier`, by the quality dial, stands in place of what the thresholds give.
+    """
     classifier_thresholds = classifier.thresholds
     thresholds = context.thresholds or classifier_thresholds
-    if quality is None or quality.costs is None:
-        unbounded_tier = tier = heuristic.choose_tier(score, classifier_thresholds)
-        add_step("classifier", reason, unbounded_tier)
-    else:
-        worth = quality_dial.estimate_worth(score, call.signals)
-        unbounded_tier = tier = quality_dial.choose_tier(worth, quality.costs, quality.share)
-        add_step("classifier", reason)
-        add_step("dial", partial(quality_dial.explain, worth, quality), unbounded_tier)
+    unbounded_tier = tier = dialled_tier or heuristic.choose_tier(score, classifier_thresholds)
     if thresholds is not classifier_thresholds:
         bounded_tier = (
             heuristic.choose_tier(score, thresholds)
@@ -81,24 +157,4 @@ def classify(
         tier = min(unbounded_tier, bounded_tier, key=TIERS.index)  # bounds only take away
     confidence = score.fast if tier == "fast" else score.smart
     confidence = 1.0 - confidence if tier == "reasoning" else confidence
-    if tier != unbounded_tier:
-        reason = (
-            f"by max_share {unbounded_tier} has its share of turns that need it more"
-            f" ({thresholds.id})"
-        )
-        add_step("share", reason, tier)
-    return ScoredTier(tier, None if context.judged else round(confidence, 4), score, thresholds)
-
-
-def _compute_score(
-    classifier: heuristic.Classifier, call: Features, add_step: TraceWriter
-) -> Score | None:
-    try:
-        score = call.score(classifier)
-    except ScoreError as error:
-        add_step("classifier", f"it failed: {error}", matched=False)
-        return None
-    if not 0 <= score.fast <= score.smart <= 1:  # nor where one is no number
-        add_step("classifier", "its score is none", matched=False)
-        return None
-    return score
+    return ClassifierTier(tier, unbounded_tier, round(confidence, _ROUNDED_DIGITS), thresholds)

@@ -167,7 +167,9 @@ class DecisionRecorder:
         return record if prompt.is_plain_text else _add_rare_fields(record, prompt)
 
     def _make_rule_context(self) -> RuleContext:
-        rule_context = self._router.rules.make_context(self._call, self._context)
+        rule_context = self._router.rules.make_context(
+            self._call, self._context, self._router.find_classifier(self._call.key)
+        )
         rule_context.tags = frozenset(self._decision.tags if self._decision is not None else ())
         return rule_context
 

@@ -9,6 +9,7 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects import Dialect, TranslatableRequest
 from gateway.dialects.conversation_start import EMPTY_START, ConversationStart
+from gateway.dialects.request_facts import EMPTY_FACTS, RequestFacts
 from gateway.routing import conversation as conversations
 from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.classifier.language import detect_language
@@ -32,6 +33,7 @@ class Features:
     __slots__ = (
         "_classifier_result",
         "_conversation_start",
+        "_facts",
         "_hits",
         "_language",
         "_scan",
@@ -65,6 +67,7 @@ class Features:
         self.hints = hints
         self._language: Language | None = None
         self._conversation_start: ConversationStart | None = None
+        self._facts: RequestFacts | None = None
         self._scan: ScannedText | None = None
         self._signals: TextSignals | None = None
         self._turn: ConversationTurn | None = None
@@ -75,7 +78,7 @@ class Features:
         """Why a target cannot be asked this in another dialect, empty where it can, as far as that
         was tried."""
         self.outcomes: dict[str, bool] = {}
-        """Of rules that read the text itself, by their hashes, as far as they were asked."""
+        """Of rules that read what no row keeps, by their hashes, as far as they were asked."""
 
     @property
     def has_text(self) -> bool:
@@ -193,6 +196,13 @@ class Features:
                 EMPTY_START if self.request is None else self.request.conversation_start
             )
         return self._conversation_start
+
+    @property
+    def facts(self) -> RequestFacts:
+        """What few rules ask of the request."""
+        if self._facts is None:
+            self._facts = EMPTY_FACTS if self.request is None else self.request.facts
+        return self._facts
 
     @property
     def user_tokens(self) -> int:

@@ -24,6 +24,7 @@ from gateway.core.ledger_rows import FinalRow, ReplayRow
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects import OPERATIONS, Dialect, can_translate
+from gateway.dialects.request_facts import RequestFacts
 from gateway.routing import explain
 from gateway.routing.classifier.heuristic import Classifier, reads_text
 from gateway.routing.classifier.text_signals import TextSignals
@@ -34,6 +35,7 @@ from gateway.routing.rules.patterns import Patterns, split_digests
 from gateway.settings.schema.rules import LANGUAGES, Language
 
 _MISSING_TEXT = "the text of the last user turn"
+_MISSING_FACTS = "the system prompt, temperature, metadata and user of the request"
 _SIGNAL_NAMES = frozenset(TextSignals.__struct_fields__)
 
 
@@ -92,6 +94,11 @@ class RecordedFeatures(Features):
         if self.has_text:
             raise MissingFeatureError(_MISSING_TEXT)
         return ""
+
+    @property
+    def facts(self) -> RequestFacts:
+        """As Features has it; a row keeps only which rules they let match."""
+        raise MissingFeatureError(_MISSING_FACTS)
 
     @property
     def language(self) -> Language:

@@ -17,6 +17,7 @@ from gateway.routing import capabilities, refusals, unlisted_models, visible_mod
 from gateway.routing.features import Features
 from gateway.routing.rules.compile import RuleSet
 from gateway.routing.rules.guards import evaluate_guards
+from gateway.routing.rules.traffic_share import format_arms
 from gateway.routing.unlisted_models import UnlistedModel
 
 _MAX_NAME_CHARS = 100
@@ -46,7 +47,7 @@ def decide(
         steps.append(TraceStep(step="embed", matched=False, effect="ignored", reason=reason))
     rule_context = rules.make_context(call, context)
     bounds = evaluate_guards(rules, rule_context)
-    steps += [*bounds.steps, *rule_context.list_failures()]
+    steps += [*bounds.steps, *rule_context.list_steps()]
     if bounds.refuse is not None:
         raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
     allowed_labs = call.key.labs
@@ -84,6 +85,7 @@ def decide(
         tier=None,
         source=source,
         model=model if source == "pin" else None,
+        arm=format_arms(rule_context.arms),
         tags=tuple(sorted(bounds.tags)),
         no_cache=bounds.no_cache,
         cache=bounds.cache,

@@ -27,6 +27,7 @@ from gateway.routing.quality_dial import CallQuality, find_costs
 from gateway.routing.rules.compile import CompiledChoice, RuleSet
 from gateway.routing.rules.context import RuleContext
 from gateway.routing.rules.guards import GuardBounds, evaluate_guards
+from gateway.routing.rules.traffic_share import format_arms
 
 
 class Router(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,15 +78,16 @@ def decide(
         model_names.read(call, router.catalogue) if plan_key is None else plan_key.requested_model
     )
     trace.add_steps(requested_model.steps)
-    rule_context = router.rules.make_context(call, context)
+    rule_context = router.rules.make_context(call, context, router.find_classifier(call.key))
     bounds = evaluate_guards(router.rules, rule_context)
     if bounds.steps or context.ceiling is not None:
         bounds = _apply_bounds(bounds, context.ceiling, trace)
     if requested_model.unlisted_target is not None:
-        trace.add_steps(rule_context.list_failures())
-        return _decide_unlisted(
+        trace.add_steps(rule_context.list_steps())
+        decision, plan = _decide_unlisted(
             router, call, requested_model, requested_model.unlisted_target, dialect, bounds, trace
         )
+        return msgspec.structs.replace(decision, arm=format_arms(rule_context.arms)), plan
     session_affinity = None
     if context.seat is not None:
         session_affinity = SessionAffinity(
@@ -96,10 +98,10 @@ def decide(
         )  # fmt: skip
     choice = None
     selection = None if session_affinity is None else session_affinity.keep_session(trace.add)
+    is_seat_kept = selection is not None
     if selection is None and requested_model.tier is None:
         choice = _find_choice(router.rules.choices, rule_context)
-    if rule_context.failed_rules:
-        trace.add_steps(rule_context.list_failures())
+    trace.add_steps(rule_context.list_steps())
     if selection is None:
         selection = _select_tier(
             router, rule_context, requested_model, choice, context, bounds, trace
@@ -107,6 +109,9 @@ def decide(
         if session_affinity is not None:
             selection, choice = session_affinity.weigh(selection, choice, trace.add)
     lab, tier, model, source, rule, verdict = selection
+    arm = format_arms(rule_context.arms)
+    if is_seat_kept and context.seat is not None:
+        arm = context.seat.arm or arm  # no choice was asked: the conversation stays on its side
     plan_request = lab, tier, model, source == "pin"
     if plan_key is not None and bounds.is_free:
         lab, tier, model, plan = plan_key.plan(router.catalogue, plan_request, call, dialect, trace)
@@ -126,6 +131,7 @@ def decide(
         source=source,
         model=model,
         rule=rule,
+        arm=arm,
         confidence=None if verdict is None or source == "seat" else verdict.confidence,
         classified_tier=None if verdict is None else verdict.tier,
         score=None if verdict is None else verdict.score,

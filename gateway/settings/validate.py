@@ -4,6 +4,7 @@ What leads back to where it began: aliases, and providers that are this gateway 
 """
 
 import ipaddress
+import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 from urllib.parse import urlsplit
@@ -26,6 +27,8 @@ from gateway.settings.schema import pricing
 from gateway.settings.schema.root import EffortPart
 from gateway.settings.schema.rules import MostPart, RangePart, WhenPart
 
+_SCORE_EXPRESSION = re.compile(r"\bcall\s*\.\s*(?:need|confidence)\b")
+"""What in an expression reads the classifier's score."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _WILDCARD_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read in a URL, bound by nobody
 
@@ -401,6 +404,11 @@ def _check_conditions(source: ConfigSource, dialects: Collection[str]) -> Iterat
             if dialect not in dialects:
                 hint = suggest_name(dialect, dialects)
                 yield source.make_mistake((*path, "dialect"), f"no dialect {dialect!r}.", hint)
+        if source.config.routing.classifier == "off":
+            for name in _list_score_conditions(condition):
+                message = "asks for the classifier's score, and the classifier is off."
+                hint = "Turn it on: `routing: {classifier: learned}`."
+                yield source.make_mistake((*path, name), message, hint)
 
 
 def _list_all_conditions(source: ConfigSource) -> Iterator[tuple[Path, WhenPart]]:
@@ -421,6 +429,16 @@ def _check_keywords(source: ConfigSource) -> Iterator[Mistake]:
             if problem is not None:
                 message, hint = problem
                 yield source.make_mistake((*path, "keywords"), message, hint, warn=True)
+
+
+def _list_score_conditions(condition: WhenPart) -> Iterator[str]:
+    """The names of conditions that read the classifier's score."""
+    if condition.need is not None:
+        yield "need"
+    if condition.confidence is not None:
+        yield "confidence"
+    if condition.cel is not None and _SCORE_EXPRESSION.search(condition.cel):
+        yield "cel"
 
 
 def _list_conditions(path: Path, condition: WhenPart) -> Iterator[tuple[Path, WhenPart]]:

@@ -170,6 +170,7 @@ def _describe_call(entry: FinalRow) -> dict[str, object]:
         "tiergate.tier": entry.tier,
         "tiergate.source": entry.source,
         "tiergate.rule": entry.rule,
+        "tiergate.arm": entry.arm,
         "tiergate.confidence": entry.confidence,
         "tiergate.provider": entry.provider,
         "tiergate.model": entry.model,

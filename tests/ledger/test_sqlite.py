@@ -226,6 +226,7 @@ _ROW = st.fixed_dictionaries(
     optional={
         "at": st.sampled_from([0.0, 1.0, 1_793_000_000.5]),
         "asked": st.sampled_from([None, "auto", "a\0b"]),
+        "arm": st.sampled_from([None, "canary:in"]),
         "tags": st.sampled_from([(), ("a",)]),
         "stream": st.booleans(),
         "status": st.sampled_from([None, 0, 1]),

@@ -273,6 +273,25 @@ async def test_a_lifetime_is_told_when_it_is_written_and_holds_for_its_target() 
     assert seat.keeps == 300
 
 
+async def test_a_conversation_remembers_its_arm_for_its_tool_loops() -> None:
+    """At the end of a call, and when a stream begins."""
+    stage = Stage()
+    labs = known().catalogue
+    router = world.router(choices=[{"when": {"share": 1}, "tier": "fast"}], known=labs)
+    seat = await stage.serve(seen(), entry(), router)
+    assert seat is not None
+    assert seat.arm == "choice 0:in"
+    await stage.sits(msgspec.structs.replace(SEAT, account="other"))
+    features = seen()
+    evidence = await stage.gather.load(router, call(), features)
+    decision, plan = decide(router, features, OPENAI_CHAT, evidence)
+    stage.gather.note_decision(call(), features, evidence, decision, plan, router)
+    stage.gather.note_stream_start(call(), plan.targets[0], Account("main", "s"))
+    seat = await stage.seats.find(OPEN_KEY, "one")
+    assert seat is not None
+    assert (seat.account, seat.arm) == ("main", "choice 0:in")
+
+
 async def test_a_stream_has_a_seat_before_it_ends() -> None:
     """Where that is new; what is known of it comes with its end."""
     stage, router, features = Stage(), known(), seen(user_turns=1, first="f")

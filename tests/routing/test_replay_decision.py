@@ -51,6 +51,8 @@ LEAVES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "turns": RANGES,
         "code": RANGES,
         "maths": RANGES,
+        "need": RANGES,
+        "confidence": RANGES,
         "language": st.sampled_from([["en"], ["zh", "unknown"]]),
         "time": st.sampled_from([{"hours": "00:00-12:00"}, {"days": "thu"}]),
         "turn": st.sampled_from([["main"], ["side", "agent"]]),
@@ -71,8 +73,12 @@ WHENS = st.one_of(
     LEAVES.map(lambda one: {"not": one}),
     st.lists(LEAVES, min_size=1, max_size=3).map(lambda some: {"any": some}),
 )
+SHARES = st.sampled_from([{}, {}, {"share": 0.5}])
 GUARDS = st.fixed_dictionaries(
-    {"when": WHENS, "no_cache": st.booleans()},
+    {
+        "when": st.builds(lambda when, share: {**when, **share}, WHENS, SHARES),
+        "no_cache": st.booleans(),
+    },
     optional={
         "min_tier": st.sampled_from(TIERS),
         "max_tier": st.sampled_from(TIERS),

@@ -16,6 +16,7 @@ from gateway.core.decision_context import DecisionContext
 from gateway.core.errors import ProblemError
 from gateway.core.target import TIERS
 from gateway.dialects import DIALECTS, OPENAI_CHAT
+from gateway.routing.classifier.heuristic import HeuristicClassifier
 from gateway.routing.features import Features
 from gateway.routing.lint import unreachable_rules
 from gateway.routing.router import Router, decide
@@ -77,6 +78,8 @@ class Dice:
             "tool_loop": self.one([True, False]),
             "images": self.one([True, False, {"max": 1}]),
             "stream": self.one([True, False]),
+            "need": self.range([0, 0.3, 0.5, 1]),
+            "confidence": self.range([0.5, 0.7]),
             "language": self.some(["en", "zh", "unknown"]),
             "turn": self.some(["main", "side", "agent"]),
             "client": self.some([*CLIENTS, "c*", "*e", "*"]),
@@ -88,7 +91,7 @@ class Dice:
             "cel": self.one(["call.turns > 1", "call.images / call.files > 1"]),
         }  # fmt: skip
         # A few kinds come often, so that they meet.
-        names = self._random.choices([*made], [4, 1, 4, 2, 2, 1, 2, 2, 1, 1, 1, 1, 1, 1, 1, 2, 2, 4, 1, 1], k=2)  # fmt: skip
+        names = self._random.choices([*made], [4, 1, 4, 2, 2, 1, 2, 2, 1, 1, 1, 2, 1, 1, 1, 1, 1, 2, 2, 4, 1, 1], k=2)  # fmt: skip
         return {name: made[name] for name in names[: self._random.choice([1, 1, 2])]}
 
     def when(self, depth: int = 2) -> Rule:
@@ -102,6 +105,11 @@ class Dice:
             return {"all": parts}
         return {**self.leaf(), "not": parts[0]}
 
+    def share(self) -> Rule:
+        """Of few rules: nothing is said of those that come after one."""
+        made: Rule = self.one([{"share": self.one([0, 0.5, 1])}, *[{}] * 5])
+        return made
+
     def guard(self) -> Rule:
         effect: list[Rule] = [
             {"min_tier": self.one(TIERS)},
@@ -112,7 +120,8 @@ class Dice:
             {"tag": self.some(TAGS)},
             {"tag": self.some(TAGS)},
         ]
-        return {"when": self.one([self.when(), self.when(), {}]), **self.one(effect)}
+        when = self.one([self.when(), self.when(), {}])
+        return {"when": {**when, **self.share()}, **self.one(effect)}
 
     def choice(self) -> Rule:
         effect = [
@@ -120,7 +129,7 @@ class Dice:
             {"lab": "google"},
             {"model": self.one(["sol", "lite"])},
         ]
-        return {"when": self.when(), **self.one(effect)}
+        return {"when": {**self.when(), **self.share()}, **self.one(effect)}
 
     def call(self) -> Features:
         words = " ".join(self.some([*WORDS, "c", "def f(): return 1", "the"], 4))
@@ -138,7 +147,9 @@ class Dice:
             stream=self.one([True, False]),
         )
         seen.turn = ConversationTurn(
-            kind=self.one(["main", "side", "agent"]), client=self.one(["", *CLIENTS])
+            kind=self.one(["main", "side", "agent"]),
+            client=self.one(["", *CLIENTS]),
+            conversation=self.one(["", "c1", "c2"]),
         )
         return seen
 
@@ -157,7 +168,7 @@ class Trial:
         self.router = Router(
             catalogue=world.catalogue(world.CATALOGUE.labs.values(), **ALIASES),
             rules=compile_rules(self.config.guards, self.config.choices),
-            classifier=None,
+            classifier=HeuristicClassifier(),
         )
         self.errors = unreachable_rules.list_errors(source, DIALECTS)
         self.found = [
@@ -168,7 +179,7 @@ class Trial:
     def broken(self, item: Mistake, call: Features, at: DecisionContext) -> bool:
         """Whether a call shows that a finding is wrong."""
         rules = self.router.rules
-        view = rules.make_context(call, at)
+        view = rules.make_context(call, at, self.router.classifier)
         bounds = evaluate_guards(rules, view)
         rule, _, rest = item.path.partition(".")
         kind, _, number = rule.removesuffix("]").partition("[")
@@ -198,7 +209,7 @@ def _holds(config: Config, path: str, view: RuleContext) -> bool:
     for name, number in re.findall(r"(\w+)|\[(\d+)\]", path):
         at = at[int(number)] if number else getattr(at, {"not": "not_"}.get(name, name))
     alone = compile_rules([], [ChoicePart(name="part", when=at, tier="fast")])
-    own = alone.make_context(view.call, view.decision_context)
+    own = alone.make_context(view.call, view.decision_context, HeuristicClassifier())
     own.tags = view.tags
     return alone.choices[0].test(own)
 

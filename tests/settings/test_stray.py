@@ -123,3 +123,23 @@ def test_exemplars_decide(tmp_path: Path) -> None:
     router = world.whole(tmp_path, world.BASE + text).router
     assert router.classifier is not None
     assert router.classifier.name == "exemplars, learned"
+
+
+@pytest.mark.parametrize("classifier", ["off", "prior"])
+def test_a_rule_that_asks_for_a_score_needs_a_classifier(tmp_path: Path, classifier: str) -> None:
+    rules = (
+        f"routing: {{classifier: {classifier}}}\n"
+        "guards:\n"
+        "- {name: a, max_tier: fast, when: {need: {min: 0.7}}}\n"
+        "- {name: b, max_tier: fast, when: {not: {confidence: {max: 0.3}}}}\n"
+        "- {name: c, max_tier: fast, when: {cel: call . need > 0.7}}\n"
+        "- {name: d, max_tier: fast, when: {cel: call.turns > 1}}\n"
+    )
+    why = "asks for the classifier's score, and the classifier is off. Turn it on: `routing: {classifier: learned}`."
+    expected = [
+        f"c.yaml:18: error: guards[0].when.need: {why}",
+        f"c.yaml:19: error: guards[1].when.not.confidence: {why}",
+        f"c.yaml:20: error: guards[2].when.cel: {why}",
+    ]
+    found = world.mistakes(tmp_path, world.BASE + rules)
+    assert found == (expected if classifier == "off" else [])

@@ -35,6 +35,7 @@ DIALECT = Dialect(
     explain_unfit=request.unfit,
     read_problem=problems.read,
     read_start=opening.read,
+    read_facts=opening.read_facts,
     translation=SPEECH,
     keep_alive=b'event: ping\ndata: {"type": "ping"}\n\n',
 )

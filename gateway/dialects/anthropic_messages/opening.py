@@ -7,6 +7,12 @@ from gateway.core.jsonio import Json
 from gateway.dialects import conversation_start
 from gateway.dialects.base import RequestBody
 from gateway.dialects.conversation_start import ConversationStart
+from gateway.dialects.request_facts import (
+    RequestFacts,
+    join_system,
+    read_labels,
+    read_number,
+)
 
 _SESSION = "_session_"
 
@@ -25,6 +31,18 @@ def read(body: RequestBody) -> ConversationStart:
         first_text=conversation_start.find_first_text(_turns(value)),
         name_and_member=(session, "metadata.user_id") if session else None,
         user=user,
+    )
+
+
+def read_facts(body: RequestBody) -> RequestFacts:
+    """Read what few rules ask; odd members say nothing."""
+    value = body.outline
+    metadata = read_labels(value.get("metadata"))
+    return RequestFacts(
+        system=join_system(conversation_start.list_texts(value.get("system"), "text")),
+        user=metadata.get("user_id", ""),
+        metadata=metadata,
+        temperature=read_number(value.get("temperature")),
     )
 
 

@@ -16,6 +16,7 @@ from gateway.dialects.gemini import (
     stream,
 )
 from gateway.dialects.gemini.speech import SPEECH
+from gateway.dialects.request_facts import EMPTY_FACTS
 
 __all__ = ["COUNT_TOKENS", "DIALECT", "EMBED", "SPEECH"]
 
@@ -40,6 +41,7 @@ DIALECT = Dialect(
     explain_unfit=lambda _prompt, _target: "",
     read_problem=problems.read,
     read_start=opening.read,
+    read_facts=opening.read_facts,
     translation=SPEECH,
 )
 
@@ -64,6 +66,7 @@ EMBED = msgspec.structs.replace(
     write=embed.write,
     summarize=embed.glance,
     read_start=lambda _: EMPTY_START,
+    read_facts=lambda _: EMPTY_FACTS,
     translation=msgspec.structs.replace(
         SPEECH,
         decode_request=embed.decode,

@@ -7,6 +7,12 @@ from gateway.dialects import conversation_start
 from gateway.dialects.base import RequestBody
 from gateway.dialects.conversation_start import ConversationStart
 from gateway.dialects.gemini import wire
+from gateway.dialects.request_facts import (
+    RequestFacts,
+    join_system,
+    read_labels,
+    read_number,
+)
 
 
 def read(body: RequestBody) -> ConversationStart:
@@ -16,6 +22,18 @@ def read(body: RequestBody) -> ConversationStart:
     return ConversationStart(
         system=conversation_start.cut_system(said),
         first_text=conversation_start.find_first_text(_turns(body.value)),
+    )
+
+
+def read_facts(body: RequestBody) -> RequestFacts:
+    """Read what few rules ask; odd members say nothing. A user has no name there."""
+    value = body.value
+    system = wire.get(value, "systemInstruction")
+    texts = [system] if isinstance(system, str) else wire.texts(system)
+    return RequestFacts(
+        system=join_system(texts),
+        metadata=read_labels(value.get("labels")),
+        temperature=read_number(wire.group(value, "generationConfig").get("temperature")),
     )
 
 

@@ -4,7 +4,7 @@ import msgspec
 
 from gateway.dialects import embeddings
 from gateway.dialects.base import Dialect
-from gateway.dialects.conversation_start import EMPTY_START
+from gateway.dialects.conversation_start import EMPTY_START, find_end_user
 from gateway.dialects.openai_chat import (
     answer,
     effort,
@@ -17,6 +17,7 @@ from gateway.dialects.openai_chat import (
     tail,
 )
 from gateway.dialects.openai_chat.speech import SPEECH
+from gateway.dialects.request_facts import RequestFacts
 
 DIALECT = Dialect(
     name="openai-chat",
@@ -39,6 +40,7 @@ DIALECT = Dialect(
     explain_unfit=effort.unfit,
     read_problem=problems.read,
     read_start=opening.read,
+    read_facts=opening.read_facts,
     translation=SPEECH,
 )
 
@@ -52,6 +54,7 @@ EMBEDDINGS = msgspec.structs.replace(
     summarize=embed.glance,
     explain_unfit=lambda _prompt, _target: "",
     read_start=lambda _: EMPTY_START,
+    read_facts=lambda body: RequestFacts(user=find_end_user(body.outline)),
     translation=msgspec.structs.replace(
         SPEECH,
         decode_request=embed.decode,

@@ -33,6 +33,7 @@ DIALECT = Dialect(
     explain_unfit=effort.unfit,
     read_problem=problems.read,
     read_start=opening.read,
+    read_facts=opening.read_facts,
     translation=SPEECH,
 )
 

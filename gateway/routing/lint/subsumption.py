@@ -36,6 +36,14 @@ from gateway.settings.schema.rules import LANGUAGES, GuardPart, RangePart, WhenP
 
 _COUNT_PROPERTIES = ("user_tokens", "prompt_tokens", "turns", "tools", "images", "files", "audio")
 _SHARE_PROPERTIES = ("code", "maths")
+_SCORE_PROPERTIES = ("need", "confidence")
+"""Numbers of the classifier's score, which not every turn has."""
+_OPAQUE_PROPERTIES = frozenset(
+    {"matches", "cel", "system_keywords", "system_matches", "effort", "metadata", "user"}
+)
+"""Conditions that are known by what is written alone."""
+_ABSENT = -math.inf
+"""Stands for a number that a call lacks, so that no range takes it in."""
 _NAME_PROPERTIES = ("asked", "key", "client", "task")
 """Texts of which a call has one each."""
 _WORD_PROPERTIES = ("keywords", "tool_names", "tag", *_NAME_PROPERTIES)
@@ -116,6 +124,13 @@ class Subsumption:
         self._domains: dict[str, Any] = {
             **dict.fromkeys(_COUNT_PROPERTIES, Spans(((0, _MAX_COUNT),))),
             **dict.fromkeys(_SHARE_PROPERTIES, Spans(((0, 1),), is_integral=False)),
+            **dict.fromkeys(
+                _SCORE_PROPERTIES, Spans(((_ABSENT, _ABSENT), (0, 1)), is_integral=False)
+            ),
+            "max_tokens": Spans(((_ABSENT, _ABSENT), (-_MAX_COUNT, _MAX_COUNT))),
+            "temperature": Spans(
+                ((_ABSENT, _ABSENT), (-_MAX_COUNT, _MAX_COUNT)), is_integral=False
+            ),
             "dialect": frozenset(dialects),
             "language": frozenset(LANGUAGES),
             "turn": frozenset(get_args(CallKind.__value__)),
@@ -150,6 +165,8 @@ class Subsumption:
         return _narrow_all(cases, narrowings) if holds else self._narrow_any(cases, narrowings)
 
     def _narrow_property(self, name: str, value: Any, holds: bool, cases: list[Case]) -> list[Case]:  # noqa: FBT001
+        if name == "share":
+            return cases  # a part of these calls and not others, of each rule by itself
         if name == "not_":
             return self._narrow(cases, value, holds=not holds)
         if name in {"any", "all"}:
@@ -177,7 +194,7 @@ class Subsumption:
         """Return a property, all values that it may have, and those that a condition allows."""
         domain = self._domains.get(name, _TRUE_OR_FALSE)
         if isinstance(value, RangePart):
-            ((first, last),) = domain.spans
+            first, last = domain.spans[-1]  # before it stands what a call lacks
             low = first if value.min is None else value.min
             high = last if value.max is None else value.max
             ends = (math.ceil(low), math.floor(high)) if domain.is_integral else (low, high)
@@ -187,7 +204,7 @@ class Subsumption:
             return f"time {value.zone}", _WEEK_SECONDS, Spans(spans)
         if name == "key":
             return name, domain, frozenset(filter(compile_glob(value), domain))
-        if name in {"matches", "cel"}:
+        if name in _OPAQUE_PROPERTIES:
             is_always_true = name == "matches" and matches_every_text(value)
             return f"{name} {value}", _TRUE_ONLY if is_always_true else _TRUE_OR_FALSE, _TRUE_ONLY
         return name, domain, frozenset(value if isinstance(value, list) else [value])

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from cel_expr_python import cel
 
 from gateway.routing.classifier.text_signals import HEAD_CHARS, MAX_CHARS
-from gateway.routing.errors import CelError, MissingFeatureError
-from gateway.routing.rules.context import RuleContext, Test
+from gateway.routing.errors import CelError, MissingFeatureError, ScoreError
+from gateway.routing.features import Features
+from gateway.routing.rules.context import RuleContext, Test, describe_missing_score
 from gateway.settings.errors import suggest_name
 
 _STRING_LIST = cel.Type.List(cel.Type.STRING)
@@ -24,6 +25,8 @@ _FIELD_READERS: dict[str, tuple[cel.Type, Callable[[RuleContext], object]]] = {
     "turns": (cel.Type.INT, lambda context: context.call.prompt.user_turns),
     "code": (cel.Type.DOUBLE, lambda context: context.call.scan.total_code),
     "maths": (cel.Type.DOUBLE, lambda context: context.call.scan.maths),
+    "need": (cel.Type.DOUBLE, lambda context: context.assess_turn().need),
+    "confidence": (cel.Type.DOUBLE, lambda context: context.assess_turn().confidence),
     "language": (cel.Type.STRING, lambda context: context.call.language),
     "tools": (_STRING_LIST, lambda context: list(context.call.prompt.tools)),
     "tool_loop": (cel.Type.BOOL, lambda context: context.call.prompt.tool_loop),
@@ -40,6 +43,15 @@ _FIELD_READERS: dict[str, tuple[cel.Type, Callable[[RuleContext], object]]] = {
     "key": (cel.Type.STRING, lambda context: context.call.key.name),
     "tenant": (cel.Type.STRING, lambda context: context.call.key.tenant),
     "tags": (_STRING_LIST, lambda context: sorted(context.tags)),
+    "system": (cel.Type.STRING, lambda context: _shorten(context.call.facts.system)),
+    "user": (cel.Type.STRING, lambda context: context.call.facts.user),
+    "metadata": (
+        cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
+        lambda context: dict(context.call.facts.metadata),
+    ),
+    "max_tokens": (cel.Type.INT, lambda context: context.call.prompt.max_output or 0),
+    "temperature": (cel.Type.DOUBLE, lambda context: _read_temperature(context.call)),
+    "effort": (cel.Type.STRING, lambda context: context.call.prompt.effort or ""),
     "at": (
         cel.Type.TIMESTAMP,
         lambda context: datetime.fromtimestamp(context.decision_context.at, UTC),
@@ -81,16 +93,25 @@ def compile_expression(text: str, rule: str) -> Test:
             failure = str(value.value())
         except MissingFeatureError:
             raise
+        except ScoreError as error:
+            context.failed_rules[rule] = describe_missing_score(error)
+            return False
         except Exception as error:  # noqa: BLE001 - whatever it does, a call is served
             failure = str(error)
         reason = next(
             (phrase for marker, phrase in _FAILURE_PHRASES.items() if marker in failure),
             "so it does not hold",
         )
-        context.failed_rules[rule] = reason
+        context.failed_rules[rule] = f"its expression failed, {reason}"
         return False
 
     return test
+
+
+def _read_temperature(call: Features) -> float:
+    """Read the temperature; -1 where the request sets none."""
+    temperature = call.facts.temperature
+    return -1.0 if temperature is None else float(temperature)
 
 
 def _shorten(text: str) -> str:

@@ -4,6 +4,7 @@ Conditions are compiled once. All patterns of all rules are one RE2 set: a call'
 once, when the first rule asks for it, in time linear in the text whatever the patterns are.
 """
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -11,12 +12,18 @@ import msgspec
 from gateway.core.call import CompleteMode
 from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext
 from gateway.core.target import Tier
+from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.features import Features
-from gateway.routing.rules import rule_hash
+from gateway.routing.rules import rule_hash, traffic_share
 from gateway.routing.rules.conditions import compile_condition
 from gateway.routing.rules.context import RuleContext, Test
 from gateway.routing.rules.patterns import Path, PatternPool, Patterns
 from gateway.settings.schema.rules import ChoicePart, GuardPart, WhenPart
+
+_UNKEPT_CONDITIONS = ("system_keywords", "system_matches", "temperature", "metadata", "user")
+"""Conditions on what no row keeps, as it may tell of a person."""
+_UNKEPT_FIELDS = re.compile(r"text|\bcall\s*\.\s*(?:system|temperature|metadata|user)\b")
+"""What in an expression reads such things."""
 
 
 class CompiledGuard(msgspec.Struct, frozen=True):
@@ -49,13 +56,16 @@ class RuleSet(msgspec.Struct, frozen=True):
     choices: tuple[CompiledChoice, ...] = ()
     patterns: Patterns | None = None
     text_rules: tuple[CompiledGuard | CompiledChoice, ...] = ()
-    """Those of both that read the text itself: rows keep their outcomes."""
+    """Those of both that read what no row keeps: rows keep their outcomes."""
 
     def make_context(
-        self, call: Features, decision_context: DecisionContext = EMPTY_CONTEXT
+        self,
+        call: Features,
+        decision_context: DecisionContext = EMPTY_CONTEXT,
+        classifier: Classifier | None = None,
     ) -> RuleContext:
-        """A call as these rules look at it."""
-        return RuleContext(call, self.patterns, decision_context)
+        """A call as these rules look at it; `classifier` scores it where a rule asks for that."""
+        return RuleContext(call, self.patterns, decision_context, classifier)
 
 
 def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) -> RuleSet:
@@ -90,15 +100,26 @@ def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) ->
     textual = tuple(
         rule
         for rule, condition in zip(compiled_rules, conditions, strict=True)
-        if _reads_text(condition)
+        if _reads_unkept(condition)
     )
     return RuleSet(compiled_guards, compiled_choices, patterns.compile_set(), textual)
 
 
 def _compile_test(definition: GuardPart | ChoicePart, path: Path, patterns: PatternPool) -> Test:
-    """The test of a rule; the outcome of one that reads the text is noted by its hash."""
+    """The test of a rule; its share of the traffic is asked last, of calls that it would match."""
+    test = _compile_conditions(definition, path, patterns)
+    if definition.when.share is None:
+        return test
+    is_in_share = traffic_share.compile_share(definition.when.share, definition.name)
+    return lambda context: test(context) and is_in_share(context)
+
+
+def _compile_conditions(
+    definition: GuardPart | ChoicePart, path: Path, patterns: PatternPool
+) -> Test:
+    """The test of a rule; the outcome of one that reads what no row keeps is noted by its hash."""
     test = compile_condition(definition.when, path, patterns, definition.name)
-    if not _reads_text(definition.when):
+    if not _reads_unkept(definition.when):
         return test
     condition_hash = rule_hash.hash_condition(definition.when)
 
@@ -111,13 +132,15 @@ def _compile_test(definition: GuardPart | ChoicePart, path: Path, patterns: Patt
     return run_recorded
 
 
-def _reads_text(condition: WhenPart) -> bool:
-    """Whether a condition reads the text itself: an expression may."""
+def _reads_unkept(condition: WhenPart) -> bool:
+    """Whether a condition reads what no row keeps, as an expression may: texts, user, labels."""
     children = [
         *(condition.any or ()),
         *(condition.all or ()),
         *([condition.not_] if condition.not_ else []),
     ]
-    return (condition.cel is not None and "text" in condition.cel) or any(
-        map(_reads_text, children)
+    return (
+        (condition.cel is not None and _UNKEPT_FIELDS.search(condition.cel) is not None)
+        or any(getattr(condition, name) is not None for name in _UNKEPT_CONDITIONS)
+        or any(map(_reads_unkept, children))
     )

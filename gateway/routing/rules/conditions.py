@@ -3,11 +3,13 @@
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from operator import attrgetter
 
-from gateway.routing.errors import CelError
-from gateway.routing.rules.context import RuleContext, Test
+from gateway.routing.classify import TurnAssessment
+from gateway.routing.errors import CelError, ScoreError
+from gateway.routing.rules.context import RuleContext, Test, describe_missing_score
 from gateway.routing.rules.patterns import Path, PatternPool, compile_glob, make_word_pattern
 from gateway.settings.schema.rules import RangePart, WhenPart
 from gateway.settings.schema.schedule import TimePart
@@ -46,7 +48,7 @@ def _combine_any(tests: Sequence[Test]) -> Test:
 def _list_tests(
     condition: WhenPart, path: Path, patterns: PatternPool, rule: str
 ) -> Iterable[Test]:
-    """Cheap tests first: numbers, flags and names, then patterns, what words give away, groups."""
+    """Cheap tests first: numbers, flags, names, patterns, what words give away, scores, groups."""
     yield from _list_number_tests(condition)
     yield from _list_flag_tests(condition)
     yield from _list_name_tests(condition)
@@ -59,6 +61,8 @@ def _list_tests(
     if condition.matches is not None:
         yield _test_pattern(patterns.add(condition.matches, (*path, "matches")))
     yield from _list_text_tests(condition)
+    yield from _list_fact_tests(condition, path, patterns)
+    yield from _list_score_tests(condition, rule)
     if condition.any is not None:
         yield _combine_any(
             [
@@ -117,10 +121,85 @@ def _list_text_tests(condition: WhenPart) -> Iterable[Test]:
         yield _test_range(condition.maths, attrgetter("call.scan.maths"))
 
 
+def _list_fact_tests(condition: WhenPart, path: Path, patterns: PatternPool) -> Iterable[Test]:
+    """What is read of a request only where a rule asks. Where a call lacks it, none holds."""
+    if condition.max_tokens is not None:
+        yield _test_optional(condition.max_tokens, attrgetter("call.prompt.max_output"))
+    if condition.effort is not None:
+        efforts = frozenset(condition.effort)
+        yield lambda context: context.call.prompt.effort in efforts
+    if condition.temperature is not None:
+        yield _test_optional(condition.temperature, attrgetter("call.facts.temperature"))
+    if condition.user is not None:
+        yield _test_label(condition.user, attrgetter("call.facts.user"))
+    for name, values in (condition.metadata or {}).items():
+        yield _test_label(values, partial(_read_label, name))
+    if condition.system_keywords is not None:
+        pattern = make_word_pattern(condition.system_keywords)
+        yield _test_system_pattern(patterns.add(pattern, (*path, "system_keywords")))
+    if condition.system_matches is not None:
+        yield _test_system_pattern(
+            patterns.add(condition.system_matches, (*path, "system_matches"))
+        )
+
+
+def _read_label(name: str, context: RuleContext) -> str:
+    return context.call.facts.metadata.get(name, "")
+
+
+def _test_label(names: Sequence[str], read: Callable[[RuleContext], str]) -> Test:
+    """Test a name that a request may lack: `*` takes in every name, and never its absence."""
+    is_named = _test_name(names, read)
+    return lambda context: read(context) != "" and is_named(context)
+
+
+def _test_optional(limits: RangePart, read: Callable[[RuleContext], float | None]) -> Test:
+    """Test a number that a request may lack."""
+    low, high = _read_ends(limits)
+
+    def test(context: RuleContext) -> bool:
+        value = read(context)
+        return value is not None and low <= value <= high
+
+    return test
+
+
+def _test_system_pattern(pattern_index: int) -> Test:
+    return lambda context: context.has_system_pattern(pattern_index)
+
+
+def _list_score_tests(condition: WhenPart, rule: str) -> Iterable[Test]:
+    """The classifier's score, which costs more than all before it."""
+    if condition.need is not None:
+        yield _test_score(condition.need, attrgetter("need"), rule)
+    if condition.confidence is not None:
+        yield _test_score(condition.confidence, attrgetter("confidence"), rule)
+
+
+def _test_score(limits: RangePart, read: Callable[[TurnAssessment], float], rule: str) -> Test:
+    """Test a number of the score; without a score it does not hold, and the trace says why."""
+    low, high = _read_ends(limits)
+
+    def test(context: RuleContext) -> bool:
+        try:
+            return low <= read(context.assess_turn()) <= high
+        except ScoreError as error:
+            context.failed_rules[rule] = describe_missing_score(error)
+            return False
+
+    return test
+
+
 def _test_range(limits: RangePart, read: Callable[[RuleContext], float]) -> Test:
-    low = -math.inf if limits.min is None else limits.min
-    high = math.inf if limits.max is None else limits.max
+    low, high = _read_ends(limits)
     return lambda context: low <= read(context) <= high
+
+
+def _read_ends(limits: RangePart) -> tuple[float, float]:
+    return (
+        -math.inf if limits.min is None else limits.min,
+        math.inf if limits.max is None else limits.max,
+    )
 
 
 def _list_flag_tests(condition: WhenPart) -> Iterable[Test]:

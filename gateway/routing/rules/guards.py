@@ -71,6 +71,7 @@ def evaluate_guards(rules: RuleSet, context: RuleContext) -> GuardBounds:
     if call.options.tags or call.key.tags:
         context.tags = _list_sent_tags(call).union(call.key.tags)
     while True:
+        context.arms.clear()  # of guards that other tags let through
         matching_guards = [guard for guard in rules.guards if guard.test(context)]
         if not matching_guards:
             return GuardBounds(tags=context.tags) if context.tags else NO_BOUNDS

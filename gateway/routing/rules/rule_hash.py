@@ -7,13 +7,16 @@ from gateway.settings.schema.rules import RangePart, WhenPart
 from gateway.settings.schema.schedule import TimePart
 
 _GROUPS = ("any", "all", "not_")
+_KEYWORD_CONDITIONS = ("keywords", "system_keywords")
+_UNHASHED = (*_GROUPS, "share")
+"""A share is of the rule's name, not of the call alone."""
 
 
 def hash_condition(condition: WhenPart) -> str:
     """The hash of a condition, 16 hexadecimal digits; the same hash is the same meaning.
 
-    Neither the name of a rule nor its effect counts, nor the order of words, names and conditions,
-    nor a group of one, a condition that is written twice or a range with no end.
+    Neither the name of a rule nor its effect or `share` counts, nor the order of words, names and
+    conditions, nor a group of one, a condition that is written twice or a range with no end.
     """
     return hashlib.blake2b(_normalize(condition).encode(), digest_size=8).hexdigest()
 
@@ -46,11 +49,13 @@ def _join_items(operator: str, items: set[str]) -> str:
 
 def _format_value(condition: WhenPart, name: str) -> str:
     value: object = getattr(condition, name)
-    if name in _GROUPS or value is None or value == RangePart():
+    if name in _UNHASHED or value is None or value == RangePart():
         return ""
-    if name == "keywords":
-        value = [" ".join(word.split()) for word in condition.keywords or ()]
-    if isinstance(value, list):
+    if isinstance(value, list) and name in _KEYWORD_CONDITIONS:
+        value = [" ".join(word.split()) for word in value]
+    if isinstance(value, dict):
+        value = [[label, sorted(set(names))] for label, names in sorted(value.items())]
+    elif isinstance(value, list):
         value = sorted(set(value))
     elif isinstance(value, RangePart):
         value = [value.min, value.max]

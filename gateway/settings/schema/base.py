@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
 from gateway.core.quality import MAX_POSITION, find_share
+from gateway.core.target import EFFORTS
 
 STRICT_CONFIG = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 """No key that is not known; nothing changes once it is read."""
@@ -70,6 +71,7 @@ type Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1
 type Words = Annotated[list[str], BeforeValidator(wrap_in_list)]
 type NonEmptyWords = Annotated[list[Word], BeforeValidator(wrap_in_list), Field(min_length=1)]
 """One at least: a condition on none of them would never hold."""
+type Effort = Annotated[str, Field(pattern=f"^({'|'.join(EFFORTS)})$")]
 type ByteSize = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
 type Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 type QualitySetting = Annotated[float, BeforeValidator(_parse_quality)]

@@ -11,12 +11,13 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from gateway.core.call import CacheMode, Strategy
-from gateway.core.target import EFFORTS, Auth, Tier
+from gateway.core.target import Auth, Tier
 from gateway.settings.schema.base import (
     STRICT_CONFIG,
     ByteSize,
     CompleteSetting,
     Duration,
+    Effort,
     QualitySetting,
     Word,
     Words,
@@ -62,7 +63,6 @@ def _check_host(text: str) -> str:
 
 
 type Switch = Annotated[str, BeforeValidator(_parse_switch)]
-type Effort = Annotated[str, Field(pattern=f"^({'|'.join(EFFORTS)})$")]
 type ClassifierName = Annotated[str, Field(pattern=r"^(learned|prior|off|.*[./].*)$")]
 type IsoDate = Annotated[str, AfterValidator(_check_day)]
 type HostPattern = Annotated[str, AfterValidator(_check_host)]

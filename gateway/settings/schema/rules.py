@@ -3,9 +3,19 @@
 The schema of what the classifier's decisions are bounded by.
 """
 
-from typing import Annotated, Literal, get_args
+import re
+from decimal import Decimal
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from gateway.core.call import Strategy
 from gateway.core.conversation import CallKind
@@ -14,6 +24,7 @@ from gateway.settings.schema.base import (
     STRICT_CONFIG,
     CompleteSetting,
     Duration,
+    Effort,
     NonEmptyWords,
     QualitySetting,
     Word,
@@ -75,6 +86,16 @@ def _parse_count(value: object) -> object:
         raise ValueError("must be true, false or a range, as {min: 3}") from None
 
 
+def _parse_share(value: object) -> object:
+    """A fraction, where it is written as percent. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", value)
+    if match is None:
+        raise ValueError("must be a part of the traffic, as 5% or 0.05")
+    return float(Decimal(match[1]) / (100 if match[2] else 1))
+
+
 class RangePart(BaseModel):
     """From `min` to `max`, both included."""
 
@@ -84,8 +105,19 @@ class RangePart(BaseModel):
     max: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
 
+def _require_end(limits: RangePart) -> RangePart:
+    """Refuse a range without an end: a call may lack the number, so it would not say what holds."""
+    if limits.min is None and limits.max is None:
+        raise ValueError("needs `min`, `max` or both")
+    return limits
+
+
+BoundedRange = Annotated[RangePart, AfterValidator(_require_end)]
+"""A range of a number that not every call has: where a call lacks it, the condition fails."""
 type CountRange = Annotated[RangePart, BeforeValidator(_parse_count)]
 """How many there are; `true` is one at least, `false` is none."""
+type TrafficShare = Annotated[float, BeforeValidator(_parse_share), Field(ge=0, le=1)]
+type EffortList = Annotated[list[Effort], BeforeValidator(wrap_in_list), Field(min_length=1)]
 type LanguageList = Annotated[list[Language], BeforeValidator(wrap_in_list), Field(min_length=1)]
 type CallKindList = Annotated[list[CallKind], BeforeValidator(wrap_in_list), Field(min_length=1)]
 
@@ -107,6 +139,23 @@ class WhenPart(BaseModel):
     turns: RangePart | None = None
     code: RangePart | None = None
     maths: RangePart | None = None
+    need: BoundedRange | None = None
+    """How much the turn needs more than the fast tier, 0 to 1, by the classifier's score."""
+    confidence: BoundedRange | None = None
+    """How sure the classifier is of the tier that it would choose, 0 to 1."""
+    system_keywords: NonEmptyWords | None = None
+    """As `keywords`, in the system prompt."""
+    system_matches: str | None = None
+    """As `matches`, in the system prompt."""
+    max_tokens: BoundedRange | None = None
+    """The cap on the answer that the request asks for."""
+    temperature: BoundedRange | None = None
+    effort: EffortList | None = None
+    """The effort that the request asks for; a budget of thinking stands for one."""
+    metadata: Annotated[dict[Word, NonEmptyWords], Field(min_length=1)] | None = None
+    """Labels of the request, each with one of these values; * stands for anything."""
+    user: NonEmptyWords | None = None
+    """The end user that the request names; * stands for anything."""
     language: LanguageList | None = None
     """Of the last user turn."""
     tools: CountRange | None = None
@@ -133,6 +182,16 @@ class WhenPart(BaseModel):
     """When the call came."""
     cel: Word | None = None
     """An expression of the Common Expression Language; needs the extra `cel`."""
+    share: TrafficShare | None = None
+    """The part of the traffic that the rule takes, of what all its other conditions let through."""
+
+    @model_validator(mode="after")
+    def _check_share_is_outside(self) -> Self:
+        """Refuse a share inside another condition: a call would be on no clear side of it."""
+        inner = [*(self.any or ()), *(self.all or ()), *([self.not_] if self.not_ else ())]
+        if any(condition.share is not None for condition in inner):
+            raise ValueError("`share` stands beside `any`, `all` and `not`, never inside them")
+        return self
 
 
 class GuardPart(BaseModel):

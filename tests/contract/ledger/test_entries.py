@@ -99,6 +99,25 @@ def test_how_near_a_question_was_is_kept(store: SqlStore, folder: Path) -> None:
     assert [(row.id, row.near) for row in store.read_entries()] == [("a", 0.75), ("b", None)]
 
 
+def test_the_arm_of_a_call_is_kept_and_grouped_by(store: SqlStore, folder: Path) -> None:
+    rows = [
+        entry("a", arm="canary:in"),
+        entry("b", arm="canary:out"),
+        entry("c"),
+        entry("d", arm="canary:in"),
+    ]
+    fed(store, folder, rows)
+    assert [row.arm for row in store.read_entries()] == [
+        "canary:in",
+        "canary:out",
+        None,
+        "canary:in",
+    ]
+    groups = {group.names[0]: group.calls for group in store.sum_costs(("arm",))}
+    assert groups == {"canary:in": 2, "canary:out": 1, None: 1}
+    assert ids(store, only={"arm": ["canary:out"]}) == ["b"]
+
+
 def test_rows_are_chosen_as_sums_are(store: SqlStore, folder: Path) -> None:
     rows = [
         entry("a", at=1.0, tags=("x", "y")),

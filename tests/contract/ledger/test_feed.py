@@ -45,6 +45,7 @@ def test_an_entry_comes_back_whole_and_its_money_to_the_last_digit(
         aborted_by="client",
         source="rule",
         rule="null",
+        arm="canary:in",
         confidence=0.25,
         account="main",
         effort="high",

@@ -49,6 +49,7 @@ CONTRADICTIONS: list[tuple[Json, list[str]]] = [
         {"code": {"min": 1.5}},
         ["code: never holds: the rule never matches. It goes from 0 to 1: write {min: 0.3}."],
     ),
+    ({"need": {"min": 1.5}}, ["need: never holds: the rule never matches."]),
     ({"not": {}}, ["not: never holds: the rule never matches."]),
     ({"not": {"user_tokens": {"min": 0}}}, ["not: never holds: the rule never matches."]),
     ({"not": {"code": {"max": 1}}}, ["not: never holds: the rule never matches."]),
@@ -190,6 +191,15 @@ POSSIBLE: list[Json] = [
     {"time": {"days": "sun", "hours": "23:59-24:00"}},
     {"language": "unknown", "not": {"language": ["en", "de"]}},
     {"turn": "main", "client": "codex", "not": {"client": "claude-*"}},
+    {"share": 0},
+    {"share": "5%", "tag": "a"},
+    {"not": {"max_tokens": {"min": 0}}},  # a request without a cap
+    {"not": {"temperature": {"min": -9}}},
+    {"user": "a", "not": {"user": "b"}},
+    {"metadata": {"a": "x"}, "not": {"metadata": {"a": "y"}}},
+    {"effort": "high", "not": {"effort": "low"}},
+    {"system_keywords": "a", "not": {"system_keywords": "b", "system_matches": "c"}},
+    {"not": {"need": {"min": 0}}},  # a turn without a score
     {"turns": {"min": 3, "max": 1}},  # an error already, told elsewhere
 ]
 
@@ -237,6 +247,14 @@ UNREACHED: list[tuple[list[Json], dict[int, str]]] = [
     ([{"time": {"days": ["mon-fri"]}}, {"time": {"days": "wed", "zone": "Asia/Tokyo"}}], {}),
     ([{"code": {"min": 0.3}}, {"code": {"min": 0.3001}}], {1: "'c0'"}),
     ([{"code": {"min": 0.3}}, {"code": {"max": 0.3}}, {}], {2: "'c0' or 'c1'"}),
+    ([{"max_tokens": {"min": 9}}, {"max_tokens": {"max": 9}}, {}], {}),
+    ([{"max_tokens": {"min": 9}}, {"max_tokens": {"min": 10}}], {1: "'c0'"}),
+    ([{"user": "a"}, {"user": "a", "tag": "b"}], {1: "'c0'"}),
+    ([{"share": 0.5}, {"share": 0.1}, {"share": 1}, {}], {}),  # each rule takes others
+    ([{"tag": "a"}, {"share": 0.5, "tag": "a"}], {1: "'c0'"}),
+    ([{"share": 0.5, "tag": "a"}, {"tag": "a"}], {}),
+    ([{"need": {"min": 0.3}}, {"need": {"min": 0.4}}], {1: "'c0'"}),
+    ([{"need": {"min": 0.3}}, {"need": {"max": 0.3}}, {}], {}),  # a turn without a score
     ([{"matches": "a"}, {"matches": "a", "tag": "b"}], {1: "'c0'"}),
     ([{"matches": ".*"}, {"tag": "b"}], {1: "'c0'"}),
     ([{"matches": "^.*"}, {"tag": "b"}], {}),

@@ -10,6 +10,7 @@ from gateway.core.call import Key, RequestOptions
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import DecisionContext
 from gateway.core.decision_record import DecisionRecord
+from gateway.routing.classifier.heuristic import HeuristicClassifier
 from gateway.routing.errors import MissingFeatureError, RuleError
 from gateway.routing.replay_decision import RecordedFeatures
 from gateway.routing.rules import cel, conditions
@@ -29,7 +30,7 @@ def holds(expression: str) -> bool:
         chars=4_000, user_turns=3, tools=("read", "write"), images=2, files=1, json_schema=True,
     )  # fmt: skip
     seen.turn = ConversationTurn(kind="side", task="title", client="codex")
-    view = made.make_context(seen, DecisionContext(at=AT))
+    view = made.make_context(seen, DecisionContext(at=AT), HeuristicClassifier())
     evaluate_guards(made, view)
     found = made.choices[0].test(view)
     assert not view.failed_rules
@@ -44,6 +45,9 @@ READ: list[tuple[str, bool]] = [
     ('call.text.startsWith("Prove")', True),
     ('call.text.matches("integral\\\\s+of")', True),
     ("call.maths > 0.1 && call.code < 0.9", True),
+    ("call.need > 0.3 && call.confidence < 0.99", True),
+    ('call.system == "" && call.user == "" && size(call.metadata) == 0', True),
+    ('call.max_tokens == 0 && call.temperature == -1.0 && call.effort == ""', True),
     ('call.language == "en"', True),
     ('call.tools == ["read", "write"]', True),
     ('call.tools.exists(name, name.startsWith("wr"))', True),
@@ -174,7 +178,7 @@ def test_the_worst_that_is_allowed_ends_soon() -> None:
     began = time.process_time()
     assert not made.choices[0].test(view)
     assert time.process_time() - began < 2
-    assert view.failed_rules == {"choice 0": "it takes too many steps"}
+    assert view.failed_rules == {"choice 0": "its expression failed, it takes too many steps"}
 
 
 def test_both_ends_of_a_long_text_are_read() -> None:

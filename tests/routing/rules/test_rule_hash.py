@@ -25,6 +25,9 @@ SAME: list[tuple[Json, Json]] = [
     ({"all": [A, B]}, {"all": [B, A, A]}),
     ({"any": [A, B]}, {"any": [B, A, B]}),
     ({"any": [A]}, A),
+    ({"system_keywords": "race  condition"}, {"system_keywords": ["race condition"]}),
+    ({"metadata": {"a": ["x", "y"], "b": "z"}}, {"metadata": {"b": ["z"], "a": ["y", "x", "y"]}}),
+    ({"share": 0.05, **A}, A),
     ({"all": [{"all": [A]}]}, A),
     ({"any": [{"all": [A, B]}, A]}, {"any": [A, {**B, **A}]}),
     ({"not": {"not": A}}, A),
@@ -59,6 +62,12 @@ OTHER: list[Json] = [
     {"user_tokens": {"min": 3, "max": 3}},
     {"tools": True},
     {"tools": False},
+    {"system_keywords": "prove"},
+    {"system_matches": "prove"},
+    {"metadata": {"a": "x"}},
+    {"metadata": {"a": ["x", "y"]}},
+    {"metadata": {"a": "x", "b": "y"}},
+    {"user": "a"},
     {"stream": True},
 ]
 

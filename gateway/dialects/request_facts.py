@@ -1,0 +1,39 @@
+"""What few rules ask of a request, read only where one asks: it is not worth reading of each."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from gateway.core.jsonio import Json
+
+
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts of one request that stand in no row: they may tell of a person."""
+
+    system: str = ""
+    """The whole text of its instructions."""
+    user: str = ""
+    """Whom the client says that it asks for."""
+    metadata: Mapping[str, str] = {}
+    """The client's own labels; values that are no text are left out."""
+    temperature: float | None = None
+
+
+EMPTY_FACTS = RequestFacts()
+
+
+def join_system(texts: Iterable[str]) -> str:
+    """Join the blocks of instructions into one text."""
+    return "\n".join(texts)
+
+
+def read_labels(value: Json) -> dict[str, str]:
+    """Read an object of labels; an odd one has none."""
+    if not isinstance(value, dict):
+        return {}
+    return {name: label for name, label in value.items() if isinstance(label, str)}
+
+
+def read_number(value: Json) -> float | None:
+    """Read a number; None where it is none."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

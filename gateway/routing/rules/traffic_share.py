@@ -1,0 +1,42 @@
+"""The `share` of a rule: the part of the traffic that it takes, the same in every process.
+
+It is another thing than the shares of tiers (`routing/tier_share.py`), which bound a classifier.
+"""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+
+from gateway.routing.features import Features
+from gateway.routing.rules.context import RuleContext, Test
+
+_FRACTION_BITS = 53
+"""Bits that a float has, so that a fraction is always below 1."""
+
+
+def compile_share(share: float, rule: str) -> Test:
+    """Return the test of a share; the context keeps on which side the call is."""
+
+    def test(context: RuleContext) -> bool:
+        is_in = place_call(rule, context.call) < share
+        context.arms[rule] = is_in
+        return is_in
+
+    return test
+
+
+def place_call(rule: str, call: Features) -> float:
+    """Return the place of a call in a rule's traffic, from 0 up to 1, as even as chance.
+
+    All calls of a conversation have one place, and all calls of a key that belong to none. Two
+    rules place calls independently of each other.
+    """
+    owner = call.turn.conversation or f"{call.key.tenant}\0{call.key.name}"
+    digest = blake2b(f"{rule}\0{owner}".encode("utf-8", "replace"), digest_size=8).digest()
+    return (int.from_bytes(digest) >> (64 - _FRACTION_BITS)) / (1 << _FRACTION_BITS)
+
+
+def format_arms(arms: Mapping[str, bool]) -> str | None:
+    """Return the arms of a call as its row has them, `canary:in`; None where it has none."""
+    if not arms:
+        return None
+    return ", ".join(f"{rule}:{'in' if is_in else 'out'}" for rule, is_in in arms.items())

@@ -1,0 +1,169 @@
+"""Conditions on the classifier's score: scored once, only where a rule asks, and the same everywhere."""
+
+from typing import Any
+
+import pytest
+
+from gateway.core.decision import Decision
+from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext, Score, Thresholds
+from gateway.core.errors import ProblemError
+from gateway.core.target import Tier
+from gateway.dialects import OPENAI_CHAT
+from gateway.routing.classifier.text_signals import TextSignals
+from gateway.routing.decision_record import DecisionRecorder
+from gateway.routing.errors import MissingFeatureError
+from gateway.routing.features import Features
+from gateway.routing.replay_decision import decide_again
+from gateway.routing.router import decide
+from tests.ledger.rows import entry
+from tests.routing import world
+from tests.routing.world import Json
+
+TEXT = "Why does this deadlock?"
+
+
+class Counting:
+    """A classifier that reads the text itself, and counts how often it does."""
+
+    name = version = "counting-1"
+    thresholds = Thresholds(fast=0.5, smart=0.6, id="counting-1")
+
+    def __init__(self, fast: float = 0.32, smart: float = 0.9) -> None:
+        self.result = Score(fast=fast, smart=smart)
+        self.calls = 0
+
+    def score(self, text: str, signals: TextSignals) -> Score:
+        self.calls += 1
+        if text == "fail":
+            raise KeyError(text)
+        return self.result
+
+    def explain(self, signals: TextSignals, score: Score) -> str:
+        return f"fast {score.fast}"
+
+
+def decision_of(
+    when: Json,
+    classifier: Counting | None,
+    call: Features | None = None,
+    context: DecisionContext = EMPTY_CONTEXT,
+) -> Decision:
+    router = world.router(choices=[{"when": when, "tier": "reasoning"}], classifier=classifier)
+    return decide(router, call or world.call(TEXT), OPENAI_CHAT, context)[0]
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        ({"need": {"min": 0.68}}, True),
+        ({"need": {"min": 0.69}}, False),
+        ({"need": {"max": 0.68}}, True),
+        ({"need": {"min": 0.2, "max": 0.5}}, False),
+        ({"confidence": {"min": 0.9}}, True),
+        ({"confidence": {"max": 0.89}}, False),
+        ({"need": {"min": 0.5}, "confidence": {"min": 0.5}, "user_tokens": {"min": 1}}, True),
+        ({"not": {"need": {"min": 0.69}}}, True),
+        ({"cel": "call.need > 0.6 && call.confidence > 0.8"}, True),
+        ({"cel": "call.need > 0.7"}, False),
+    ],
+)
+def test_the_score_is_a_condition_and_is_made_once(when: Json, expected: bool) -> None:
+    classifier = Counting()
+    decision = decision_of(when, classifier)
+    assert (decision.source == "rule") is expected
+    assert classifier.calls == 1
+    assert world.lines(decision)[1] == "score: need 0.68, confidence 0.90 (a rule asked for it)"
+
+
+@pytest.mark.parametrize(
+    ("fast", "smart", "tier", "confidence"),
+    [(0.8, 0.9, "fast", 0.8), (0.3, 0.9, "smart", 0.9), (0.1, 0.3, "reasoning", 0.7)],
+)
+def test_confidence_is_that_of_the_decision(
+    fast: float, smart: float, tier: Tier, confidence: float
+) -> None:
+    exact = {"confidence": {"min": confidence, "max": confidence}}
+    classifier = Counting(fast, smart)
+    assert decision_of(exact, classifier).source == "rule"
+    decision = decision_of({"not": exact}, classifier)
+    assert (decision.tier, decision.confidence) == (tier, confidence)
+
+
+def test_confidence_is_of_the_tier_that_bounds_on_shares_leave() -> None:
+    context = DecisionContext(thresholds=Thresholds(fast=0.2, smart=0.6, id="bounded"))
+    classifier = Counting()
+    assert decision_of({"confidence": {"max": 0.32}}, classifier, context=context).source == "rule"
+    decision = decision_of({"confidence": {"min": 0.4}}, classifier, context=context)
+    assert (decision.tier, decision.confidence) == ("fast", 0.32)
+
+
+@pytest.mark.parametrize(
+    ("when", "model"),
+    [
+        ({"need": {"min": 0.1}}, "smart"),  # a tier is named, so choices are not asked
+        ({"turns": {"min": 2}, "need": {"min": 0.1}}, "smart"),
+        ({"user_tokens": {"min": 100}, "need": {"min": 0.1}}, "luna"),
+    ],
+)
+def test_nothing_is_scored_that_no_rule_asks_for(when: Json, model: str) -> None:
+    classifier = Counting()
+    decision_of(when, classifier, world.call(TEXT, model=model))
+    assert classifier.calls == 0
+
+
+def test_a_guard_scores_a_call_that_names_its_model() -> None:
+    classifier = Counting()
+    router = world.router(
+        [{"when": {"need": {"min": 0.5}}, "refuse": "No."}], classifier=classifier
+    )
+    with pytest.raises(ProblemError):
+        decide(router, world.call(TEXT, model="luna"), OPENAI_CHAT)
+    assert classifier.calls == 1
+
+
+@pytest.mark.parametrize(
+    "when", [{"need": {"min": 0}}, {"confidence": {"max": 1}}, {"cel": "call.need >= 0.0"}]
+)
+@pytest.mark.parametrize(
+    ("classifier", "text", "why"),
+    [
+        (None, TEXT, "there is no classifier"),
+        (Counting(), "", "the turn has no text"),
+        (Counting(), "fail", "it failed: KeyError"),
+        (Counting(0.9, 0.1), TEXT, "its score is none"),
+    ],
+)  # fmt: skip
+def test_without_a_score_it_does_not_match_and_the_trace_says_so(
+    when: Json, classifier: Counting | None, text: str, why: str
+) -> None:
+    decision = decision_of(when, classifier, world.call(text))
+    assert decision.source != "rule"
+    assert f"-rule:  (choice 0: the classifier has no score, {why})" in world.lines(decision)
+
+
+def test_a_judge_does_not_change_what_rules_see() -> None:
+    context = DecisionContext(judged=Score(fast=1, smart=1))
+    classifier = Counting()
+    assert decision_of({"need": {"min": 0.5}}, classifier, context=context).source == "rule"
+    judged = decision_of({"need": {"max": 0.5}}, classifier, context=context)
+    assert (judged.source, judged.tier, judged.confidence) == ("classifier", "fast", None)
+
+
+@pytest.mark.parametrize("model", ["auto", "luna"])
+def test_a_row_decides_again_by_the_score_that_it_keeps(model: str) -> None:
+    rules: dict[str, Any] = {
+        "guards": [{"when": {"need": {"min": 0.5}}, "tag": "hard"}],
+        "choices": [{"when": {"confidence": {"min": 0.5}}, "tier": "reasoning"}],
+    }
+    classifier = Counting()
+    router = world.router(**rules, classifier=classifier)
+    recorder = DecisionRecorder(router, world.call(TEXT, model=model), OPENAI_CHAT, EMPTY_CONTEXT)
+    decision, _ = recorder.decide()
+    row = entry(asked=model, basis=recorder())
+    again, _ = decide_again(router, row)
+    assert world.timeless(again) == world.timeless(decision)
+    assert (again.tags, classifier.calls) == (("hard",), 1)
+    other = Counting()
+    other.version = "counting-2"
+    with pytest.raises(MissingFeatureError):
+        decide_again(world.router(**rules, classifier=other), row)

@@ -1,0 +1,197 @@
+"""The share of a rule: sticky by conversation, the same in every process and in replay."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.core.call import Key
+from gateway.core.conversation import ConversationTurn
+from gateway.core.decision import Decision
+from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext, Session
+from gateway.dialects import OPENAI_CHAT
+from gateway.dialects.openai_chat import EMBEDDINGS
+from gateway.routing.decision_record import DecisionRecorder
+from gateway.routing.features import Features
+from gateway.routing.replay_decision import decide_again
+from gateway.routing.router import Router, decide
+from gateway.routing.rules.traffic_share import format_arms, place_call
+from tests.ledger.rows import entry
+from tests.routing import world
+from tests.routing.test_route_embeddings import KNOWN
+from tests.routing.test_unlisted_models import BOTH
+from tests.routing.world import Json
+
+
+def call_of(conversation: str, text: str = "hi", **more: Any) -> Features:
+    call = world.call(text, **more)
+    call.turn = ConversationTurn(conversation=conversation, explicit=bool(conversation))
+    return call
+
+
+def routed(router: Router, call: Features, context: DecisionContext = EMPTY_CONTEXT) -> Decision:
+    return decide(router, call, OPENAI_CHAT, context)[0]
+
+
+CANARY: Json = {"name": "canary", "when": {"share": 0.05}, "tier": "reasoning"}
+IN = next(str(n) for n in range(200) if place_call("canary", call_of(str(n))) < 0.05)
+OUT = next(str(n) for n in range(200) if place_call("canary", call_of(str(n))) >= 0.05)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
+def test_it_is_true_for_that_part_of_conversations(share: float) -> None:
+    router = world.router(choices=[{"when": {"share": share}, "tier": "reasoning"}])
+    taken = sum(routed(router, call_of(str(number))).tier == "reasoning" for number in range(4_000))
+    assert abs(taken / 4_000 - share) < 0.015
+
+
+def test_a_larger_share_keeps_the_conversations_of_a_smaller_one() -> None:
+    places = {number: place_call("canary", call_of(str(number))) for number in range(1_000)}
+    assert len({number for number, place in places.items() if place < 0.05}) > 20
+    assert all(0 <= place < 1 for place in places.values())
+
+
+def test_two_rules_take_conversations_independently_of_each_other() -> None:
+    both = [
+        number
+        for number in range(4_000)
+        if place_call("a", call_of(str(number))) < 0.5 and place_call("b", call_of(str(number))) < 0.5
+    ]  # fmt: skip
+    assert abs(len(both) / 4_000 - 0.25) < 0.03
+
+
+def test_all_calls_of_a_conversation_are_on_one_side_whatever_they_say() -> None:
+    router = world.router(choices=[CANARY])
+    for conversation, arm in ((IN, "canary:in"), (OUT, "canary:out")):
+        calls = [call_of(conversation, text) for text in ("hi", "Prove that 2 is prime.", "")]
+        assert {routed(router, call).arm for call in calls} == {arm}
+
+
+def test_calls_without_a_conversation_are_on_the_side_of_their_key() -> None:
+    keys = [Key(name=f"key {number}") for number in range(400)]
+    places = [
+        place_call("canary", call_of("", text, key=key)) for key in keys for text in ("a", "b")
+    ]
+    assert places[::2] == places[1::2]
+    assert len(set(places)) == 400
+    other_tenant = Key(name="key 0", tenant="acme")
+    assert place_call("canary", call_of("", key=other_tenant)) != places[0]
+
+
+def test_it_is_the_same_in_every_process_and_release() -> None:
+    assert place_call("canary", call_of("c-1")) == 0.1209586358707403
+    program = "from tests.routing.rules.test_traffic_share import *; print(place_call('canary', call_of('c-1')))"
+    for seed in ("1", "2"):
+        environ = {**os.environ, "PYTHONHASHSEED": seed}
+        run = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, env=environ, check=True
+        )
+        assert float(run.stdout) == place_call("canary", call_of("c-1"))
+
+
+def test_the_trace_and_the_decision_have_the_arm() -> None:
+    router = world.router(choices=[CANARY])
+    decision = routed(router, call_of(IN))
+    assert (decision.arm, decision.rule) == ("canary:in", "canary")
+    assert "arm: in (canary)" in world.lines(decision)
+    decision = routed(router, call_of(OUT))
+    assert (decision.arm, decision.rule) == ("canary:out", None)
+    assert "-arm: out (canary)" in world.lines(decision)
+
+
+@pytest.mark.parametrize(
+    "other", [{"tag": "beta"}, {"any": [{"turns": {"min": 9}}]}, {"not": {"turns": {"min": 1}}}]
+)
+def test_the_arm_is_of_calls_that_the_other_conditions_let_through(other: Json) -> None:
+    """So both arms are of calls of one kind, which can be compared."""
+    router = world.router(choices=[{**CANARY, "when": {"share": 0.05, **other}}])
+    assert {routed(router, call_of(conversation)).arm for conversation in (IN, OUT)} == {None}
+
+
+def test_it_is_not_asked_where_the_caller_names_a_tier() -> None:
+    assert routed(world.router(choices=[CANARY]), call_of(IN, model="smart")).arm is None
+
+
+def test_guards_have_shares_too_and_arms_are_told_together() -> None:
+    router = world.router(
+        [{"name": "cap", "when": {"share": 1}, "max_tier": "smart"}],
+        [{**CANARY, "when": {"share": 0.05}}],
+    )
+    decision = routed(router, call_of(OUT))
+    assert decision.arm == "cap:in, canary:out"
+    assert routed(router, call_of(OUT, model="luna")).arm == "cap:in"
+
+
+def test_a_guard_that_a_tag_takes_out_has_no_arm() -> None:
+    guards: list[Json] = [
+        {"name": "split", "when": {"share": 1, "not": {"tag": "long"}}, "no_cache": True},
+        {"when": {"prompt_tokens": {"min": 10}}, "tag": "long"},
+    ]
+    router = world.router(guards)
+    assert routed(router, call_of(IN, chars=10)).arm == "split:in"
+    assert routed(router, call_of(IN, chars=4_000)).arm is None
+
+
+SEAT = Session(lab="openai", tier="smart", target="openai/sol", arm="canary:in")
+
+
+@pytest.mark.parametrize(("tool_loop", "arm"), [(True, "canary:in"), (False, "canary:out")])
+def test_a_tool_loop_keeps_the_arm_of_its_conversation(tool_loop: bool, arm: str) -> None:
+    """Where it stays in its seat no choice is asked, and its cost is still that arm's."""
+    call = call_of(OUT, tool_loop=tool_loop)
+    call.turn = msgspec.structs.replace(call.turn, loop=tool_loop)
+    router = world.router(choices=[CANARY])
+    assert routed(router, call, DecisionContext(seat=SEAT)).arm == arm
+
+
+def test_a_seat_without_an_arm_leaves_that_of_guards() -> None:
+    call = call_of(OUT, tool_loop=True)
+    call.turn = msgspec.structs.replace(call.turn, loop=True)
+    router = world.router([{"name": "cap", "when": {"share": 1}, "max_tier": "smart"}])
+    seat = msgspec.structs.replace(SEAT, arm=None)
+    assert routed(router, call, DecisionContext(seat=seat)).arm == "cap:in"
+
+
+def test_a_model_that_no_lab_lists_has_the_arm_of_guards() -> None:
+    router = world.router([{"name": "cap", "when": {"share": 1}, "no_cache": True}], known=BOTH)
+    assert routed(router, call_of(IN, model="gpt-4o")).arm == "cap:in"
+
+
+def test_embeddings_have_the_arm_of_guards() -> None:
+    router = world.router([{"name": "canary", "when": {"share": 1}, "no_cache": True}], known=KNOWN)
+    decision, _ = decide(router, call_of(IN, model="large"), EMBEDDINGS)
+    assert decision.arm == "canary:in"
+
+
+@pytest.mark.parametrize("conversation", [IN, OUT, ""])
+def test_a_row_replays_alike(conversation: str) -> None:
+    router = world.router(choices=[CANARY])
+    recorder = DecisionRecorder(router, call_of(conversation), OPENAI_CHAT, EMPTY_CONTEXT)
+    decision, _ = recorder.decide()
+    again, _ = decide_again(router, entry(asked="auto", key="open", basis=recorder()))
+    assert again.arm == decision.arm is not None
+
+
+def test_rules_that_read_the_same_text_have_arms_of_their_own() -> None:
+    """The outcome of an expression is kept by its conditions alone, and a share is of the name."""
+    when = {"cel": 'call.text.startsWith("h")', "share": 0.05}
+    other = {"name": "other", "when": {**when, "share": 0.0}, "tier": "fast"}
+    router = world.router(choices=[other, {**CANARY, "when": when}])
+    recorder = DecisionRecorder(router, call_of(IN), OPENAI_CHAT, EMPTY_CONTEXT)
+    decision, _ = recorder.decide()
+    assert (decision.rule, decision.arm) == ("canary", "other:out, canary:in")
+    again, _ = decide_again(router, entry(asked="auto", key="open", basis=recorder()))
+    assert again.arm == decision.arm
+
+
+def test_a_call_that_no_rule_shares_has_no_arm() -> None:
+    assert format_arms({}) is None
+    assert (
+        routed(
+            world.router(choices=[{"when": {"turns": {"min": 1}}, "tier": "fast"}]), call_of(IN)
+        ).arm
+        is None
+    )
