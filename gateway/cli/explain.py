@@ -151,7 +151,14 @@ def _decide(session: CommandSession, body: bytes, model: str, call: _ExplainedCa
         plan,
         explain.list_losses(dialect, read, translatable, plan),
         call_features,
-        find_near_misses(config.guards, config.choices, call_features, decision, context),
+        find_near_misses(
+            config.guards,
+            config.choices,
+            call_features,
+            decision,
+            context,
+            router.find_classifier(call.key),
+        ),
     )
 
 

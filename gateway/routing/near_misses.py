@@ -7,12 +7,14 @@ say. That costs more than a decision does, and only `tiergate explain` asks for 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from gateway.core.decision import Decision
 from gateway.core.decision_context import DecisionContext
 from gateway.core.jsonio import Json
+from gateway.routing.classifier.heuristic import Classifier
+from gateway.routing.errors import ScoreError
 from gateway.routing.features import Features
 from gateway.routing.rules.conditions import compile_condition
 from gateway.routing.rules.context import RuleContext, Test
@@ -66,15 +68,19 @@ def find_near_misses(
     call: Features,
     decision: Decision,
     decision_context: DecisionContext,
+    classifier: Classifier | None = None,
 ) -> list[NearMiss]:
-    """Return the rules that were looked at and nearly matched, in the order they are written."""
+    """Return the rules that were looked at and nearly matched, in the order they are written.
+
+    `classifier` scores the turn where a rule asks for that.
+    """
     pool = PatternPool()
     rules = [("guard", guard.name, _split_condition(guard.when, pool)) for guard in guards]
     rules += [
         ("choice", choice.name, _split_condition(choice.when, pool))
         for choice in _list_tried_choices(choices, decision)
     ]
-    context = RuleContext(call, pool.compile_set(), decision_context)
+    context = RuleContext(call, pool.compile_set(), decision_context, classifier)
     context.tags = frozenset(decision.tags)
     misses: list[NearMiss] = []
     for kind, name, parts in rules:
@@ -176,13 +182,32 @@ _TEXT_READERS: Mapping[str, Callable[[RuleContext], str]] = {
     "asked": attrgetter("call.prompt.model"),
     "tag": lambda context: ", ".join(sorted(context.tags)),
     "tool_names": lambda context: ", ".join(context.call.prompt.tools),
+    "need": lambda context: _read_score(context, "need"),
+    "confidence": lambda context: _read_score(context, "confidence"),
+    "effort": lambda context: context.call.prompt.effort or "",
+    "max_tokens": lambda context: _format_optional(context.call.prompt.max_output),
+    "temperature": lambda context: _format_optional(context.call.facts.temperature),
 }
 _FAILURES = {
     "keywords": "none of these words",
     "matches": "no such text",
+    "system_keywords": "none of these words",
+    "system_matches": "no such text",
+    "share": "it is not in this share",
     "cel": "it does not hold",
 }
 """What is told of conditions on texts, which are never quoted."""
+
+
+def _read_score(context: RuleContext, name: Literal["need", "confidence"]) -> str:
+    try:
+        return f"{getattr(context.assess_turn(), name):.2f}"
+    except ScoreError:
+        return "no score"
+
+
+def _format_optional(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
 
 
 def _read_value(leaf: _Leaf, context: RuleContext) -> str:

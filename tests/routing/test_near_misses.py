@@ -31,6 +31,7 @@ def find(*conditions: Json, call: Features = CALL, guards: tuple[Json, ...] = ()
         call,
         decision,
         CONTEXT,
+        router.classifier,
     )
 
 
@@ -50,6 +51,12 @@ HELD: Json = {"stream": False}
         ({"client": "codex"}, "client: [codex]", "none"),
         ({"tag": "x"}, "tag: [x]", "s, t"),
         ({"tool_names": "f"}, "tool_names: [f]", "none"),
+        ({"need": {"min": 0.9}}, "need: {min: 0.9}", "0.67"),
+        ({"confidence": {"max": 0.1}}, "confidence: {max: 0.1}", "0.53"),
+        ({"max_tokens": {"min": 9}}, "max_tokens: {min: 9}", "none"),
+        ({"temperature": {"max": 0.5}}, "temperature: {max: 0.5}", "none"),
+        ({"effort": "high"}, "effort: [high]", "none"),
+        ({"system_keywords": "contract"}, "system_keywords: [contract]", "none of these words"),
         ({"json_schema": True}, "json_schema: true", "no"),
         ({"not": {"tag": "t"}}, "not: {tag: [t]}", "it holds"),
         ({"time": {"hours": "00:00-06:00"}}, 'time: {hours: ["00:00-06:00"]}', "Sat 12:30"),
@@ -108,3 +115,15 @@ def test_they_are_told_as_json() -> None:
     assert describe_near_misses([NearMiss("choice", "c", "tag: [x]", "none")]) == [
         {"kind": "choice", "rule": "c", "condition": "tag: [x]", "value": "none"}
     ]
+
+
+def test_a_turn_without_text_has_no_score_to_miss_by() -> None:
+    when = {"need": {"min": 0.1}, **HELD}
+    (miss,) = find(when, call=world.call("", images=1))
+    assert (miss.condition, miss.value) == ("need: {min: 0.1}", "no score")
+
+
+def test_what_a_request_asks_for_is_told_where_a_rule_asks_for_more() -> None:
+    call = world.call("Prove that x = 2.", max_output=4)
+    (miss,) = find({"max_tokens": {"min": 9}, **HELD}, call=call)
+    assert (miss.condition, miss.value) == ("max_tokens: {min: 9}", "4")

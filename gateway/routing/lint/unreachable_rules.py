@@ -19,7 +19,7 @@ _RULE_PATH_LENGTH = 3
 """Of a path to a condition: guards or choices, a number, when."""
 _FINDING_ORDER = {"keywords": 1, "tool_names": 1, "tag": 1, "all": 2, "any": 3, "not_": 4}
 """A finding names what excludes another condition first, as a range of tokens before a keyword."""
-_SHARE_CONDITIONS = frozenset(("code", "maths"))
+_SHARE_CONDITIONS = frozenset(("code", "maths", "need", "confidence"))
 _SHARE_HINT = "It goes from 0 to 1: write {min: 0.3}."
 
 

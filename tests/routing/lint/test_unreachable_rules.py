@@ -49,7 +49,10 @@ CONTRADICTIONS: list[tuple[Json, list[str]]] = [
         {"code": {"min": 1.5}},
         ["code: never holds: the rule never matches. It goes from 0 to 1: write {min: 0.3}."],
     ),
-    ({"need": {"min": 1.5}}, ["need: never holds: the rule never matches."]),
+    (
+        {"need": {"min": 1.5}},
+        ["need: never holds: the rule never matches. It goes from 0 to 1: write {min: 0.3}."],
+    ),
     ({"not": {}}, ["not: never holds: the rule never matches."]),
     ({"not": {"user_tokens": {"min": 0}}}, ["not: never holds: the rule never matches."]),
     ({"not": {"code": {"max": 1}}}, ["not: never holds: the rule never matches."]),
