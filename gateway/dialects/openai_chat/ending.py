@@ -22,12 +22,12 @@ def finish(choice: Object) -> str | None:
     return word if isinstance(word, str) and word else None
 
 
-def problem(value: Object, data: bytes) -> Problem | None:
+def problem(value: Object, every: list[Object], data: bytes) -> Problem | None:
     """Find the error in a whole answer or a chunk: at the top, or in one of its choices."""
     error = value.get("error")
     if error or value.get("object") == "error":
         return problems.found(error or value, data)
-    for choice in choices(value):
+    for choice in every:
         if error := choice.get("error"):
             return problems.found(error, data)
         word = choice.get("finish_reason")
@@ -45,7 +45,7 @@ def judge(value: Json, data: bytes) -> tuple[Problem | None, list[str | None]]:
         return make_broken_problem("an answer that is not a JSON object"), []
     every = choices(value)
     reasons = [finish(choice) for choice in every]
-    found = problem(value, data)
+    found = problem(value, every, data)
     if found is None and not any(reasons) and not any(speaks(it.get("message")) for it in every):
         found = make_empty_problem() if every else make_broken_problem("an answer without choices")
     return found, reasons

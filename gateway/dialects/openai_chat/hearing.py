@@ -103,24 +103,22 @@ class Stream:
             chunk = None
         if not isinstance(chunk, dict):
             return self._fail(make_broken_problem(), out)
-        problem = ending.problem(chunk, payload)
+        choices = ending.choices(chunk)
+        problem = ending.problem(chunk, choices, payload)
         if problem is not None:
             return self._fail(problem, out)
-        self._chunk(chunk, out)
+        self._chunk(chunk, choices, out)
         return False
 
-    def _chunk(self, chunk: Object, out: list[Event]) -> None:
+    def _chunk(self, chunk: Object, choices: list[Object], out: list[Event]) -> None:
         if not self._said:
             self._begin(chunk, out)
-        choices = chunk.get("choices")
-        if isinstance(choices, list):
-            for choice in choices:
-                if isinstance(choice, dict):
-                    index = _index(choice, 0)
-                    voice = self._voices.get(index)
-                    if voice is None:
-                        voice = self._voices[index] = Voice(index, self._start)
-                    voice.hear(choice, choice.get("delta"), out)
+        for choice in choices:
+            index = _index(choice, 0)
+            voice = self._voices.get(index)
+            if voice is None:
+                voice = self._voices[index] = Voice(index, self._start)
+            voice.hear(choice, choice.get("delta"), out)
         self._word = chunk.get("service_tier") or self._word
         told = usage.find(chunk, self._word)
         if told is not None:

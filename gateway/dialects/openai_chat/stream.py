@@ -85,19 +85,18 @@ class _Stream(StreamBuffer):
         if not isinstance(chunk, dict):
             self.problem = make_broken_problem()
             return True
-        choices = chunk.get("choices")
         if self.served_model is None and isinstance(chunk.get("model"), str):
             self.served_model = chunk["model"] or None
         if self.response_id is None:
             self.response_id = parse_response_id(chunk.get("id"))
         told = self._account(chunk)
-        self.problem = ending.problem(chunk, payload)
+        choices = ending.choices(chunk)
+        self.problem = ending.problem(chunk, choices, payload)
         if self.problem is not None:
             return not chunk.get("error")  # clients know an error by that member alone
-        for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, dict):
-                self._choice(choice)
-        return self._hide and told and not choices
+        for choice in choices:
+            self._choice(choice)
+        return self._hide and told and not chunk.get("choices")
 
     def _account(self, chunk: dict[str, Json]) -> bool:
         """Take what a chunk says of usage; tell whether it counts anything."""
