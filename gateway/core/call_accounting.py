@@ -433,7 +433,7 @@ class CallAccount:
             attempts=len(self.attempts),
             cache=self.cache,
             near=self.cache_similarity,
-            dropped=_list_fields(self.losses),
+            dropped=tuple(dict.fromkeys([loss.field for loss in self.losses])),
             usage=source,
             input=usage.input,
             cache_read=usage.cache_read,
@@ -531,10 +531,6 @@ class CallAccount:
 
 def _shorten(text: str | None) -> str | None:
     return None if text is None else text[:_MAX_TEXT_CHARS]
-
-
-def _list_fields(losses: tuple[Loss, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(loss.field for loss in losses))
 
 
 def _find_price_version(usage: Usage | None, price: Price | None) -> str | None:

@@ -18,6 +18,8 @@ type Json = Any
 type Members = dict[str, msgspec.Raw]
 """The top-level members of an object as raw slices of the bytes they were read from."""
 
+dumps: Callable[[object], bytes] = msgspec.json.Encoder(decimal_format="string").encode
+"""Write compact JSON (structs, dates and Decimals as msgspec does: Decimal as a string)."""
 dumps_canonical: Callable[[object], bytes] = msgspec.json.Encoder(order="sorted").encode
 """Write compact JSON, the members of objects sorted by name; raw slices stay as they are."""
 
@@ -61,11 +63,6 @@ def make_reader(kind: Any) -> Callable[[bytes], Any]:
     return read
 
 
-def dumps(value: object) -> bytes:
-    """Write compact JSON (structs, dates and Decimals as msgspec does: Decimal as a string)."""
-    return _ENCODE(value)
-
-
 def dumps_printable(value: object) -> str:
     """The same for a terminal: what would steer it or hide text is escaped."""
     return _UNSAFE_CHARS.sub(_escape, dumps(value).decode())
@@ -83,7 +80,7 @@ def join_members(raw_members: Members) -> bytes:
     """Write members as one object, each value byte for byte as it was read."""
     chunks: list[bytes | memoryview] = []
     for name, raw in raw_members.items():
-        chunks += (b",", _ENCODE(name), b":", memoryview(raw))
+        chunks += (b",", dumps(name), b":", memoryview(raw))
     chunks[:1] = [b"{"]
     chunks.append(b"}")
     return b"".join(chunks)  # which is the one time that a large value is copied
@@ -114,6 +111,3 @@ def has_repeated_member(data: bytes, raw_members: Members) -> bool:
 
 def _escape(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
-
-
-_ENCODE = msgspec.json.Encoder(decimal_format="string").encode
