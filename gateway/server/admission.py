@@ -136,9 +136,8 @@ class Admission:
         """Bytes of a body that has come whole for which nothing need be asked."""
         self.shutdown = GracefulShutdown(gateway.waiting_calls.close)
 
-    @property
-    def call_count(self) -> int:
-        """Calls that are being served."""
+    def count_calls(self) -> int:
+        """Return how many calls are being served."""
         return self._fair_concurrency.call_count
 
     def check(self) -> None:

@@ -79,7 +79,7 @@ class App(FastAPI):
         )
         self.admission = admission = Admission(gateway)
         self.readiness = Readiness(gateway, admission.shutdown)
-        self.write_batch.count_calls = lambda: admission.call_count
+        self.write_batch.count_calls = admission.count_calls
         endpoints = {
             name: Endpoint(gateway, dialect, refusal_log, admission)
             for name, dialect in OPERATIONS.items()
@@ -114,7 +114,7 @@ class App(FastAPI):
         config.add_routes(self, gateway)
         targets.add_routes(self, gateway)
         dashboard_routes.add_routes(self, gateway, admission)
-        metrics.add_routes(self, gateway, metrics_guard, lambda: admission.call_count)
+        metrics.add_routes(self, gateway, metrics_guard, admission.count_calls)
 
     def find_endpoint(self, path: bytes, headers: Headers) -> Endpoint | None:
         """Return where a call goes that has come whole and that no web page sends.

@@ -78,7 +78,7 @@ class HttpExchange(ABC):
                 await self._fail(f"ASGI callable returned without {stage} response.")
 
     @abstractmethod
-    async def _serve(self) -> None:
+    def _serve(self) -> Coroutine[Any, Any, None]:
         """Have the endpoint or the application answer it."""
 
     async def _fail(self, text: str, error: BaseException | None = None) -> None:
@@ -174,5 +174,5 @@ class EndpointExchange(HttpExchange):
         self.request_headers = request_headers
         """What its headers say, once that is known."""
 
-    async def _serve(self) -> None:
-        await self.endpoint.serve_exchange(self)
+    def _serve(self) -> Coroutine[Any, Any, None]:
+        return self.endpoint.serve_exchange(self)

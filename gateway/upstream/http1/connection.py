@@ -141,10 +141,9 @@ class ProviderConnection(asyncio.Protocol):
             _wake(self._head_waiter)
             _wake(self._drain_waiter)  # a refusal stops the upload
         if response.chunks or response.complete:
-            if _is_pending(self._body_waiter):
-                _wake(self._body_waiter)
-            elif (
-                response.buffered > MAX_BUFFERED_BYTES
+            if (
+                not _wake(self._body_waiter)
+                and response.buffered > MAX_BUFFERED_BYTES
                 and not self._paused
                 and not response.complete
             ):
@@ -469,6 +468,9 @@ def _is_pending(future: asyncio.Future[None] | None) -> bool:
     return future is not None and not future.done()
 
 
-def _wake(future: asyncio.Future[None] | None) -> None:
-    if future is not None and not future.done():
-        future.set_result(None)
+def _wake(future: asyncio.Future[None] | None) -> bool:
+    """Tell somebody who waits that what they wait for has come; False if nobody waits."""
+    if future is None or future.done():
+        return False
+    future.set_result(None)
+    return True
