@@ -22,6 +22,8 @@ _ROWS_BETWEEN_RESTS = 64
 _MAX_MONEY_LENGTH = 40
 _ONE_FORM_TYPES = frozenset({str, int, bool, type(None)})
 """Types whose equal values are stored alike. Equal amounts may differ in their digits."""
+_UNCHANGED_TYPES = frozenset({float, bool, type(None)})
+"""Types whose values SQLite holds as they are."""
 
 
 class ColumnEncoder:
@@ -53,10 +55,19 @@ class ColumnEncoder:
         return [*zip(*self.encode_columns(rows), strict=True)] if rows else []
 
 
+_EMPTY_TEXTS: dict[type, str] = {tuple: "[]", dict: "{}"}
+"""Lists and objects as they are stored if they are empty, as most are."""
+
+
 def _encode_column(name: str, values: Column) -> Column:
+    kinds = set(map(type, values))
+    if kinds <= _UNCHANGED_TYPES:
+        return values
     first_value = values[0]
-    if type(first_value) in _ONE_FORM_TYPES and values.count(first_value) == len(values):
+    if kinds <= _ONE_FORM_TYPES and values.count(first_value) == len(values):
         return [_encode_value(name, first_value)] * len(values)
+    if len(kinds) == 1 and kinds <= _EMPTY_TEXTS.keys() and not any(values):
+        return [_EMPTY_TEXTS[type(first_value)]] * len(values)
     return [_encode_value(name, value) for value in values]
 
 
@@ -79,8 +90,6 @@ def _encode_value(name: str, value: Any) -> Any:
         text = jsonio.dumps(value).decode()
         if "\\u0000" not in text:
             return text
-    elif not value and kind in (tuple, dict):
-        return "[]" if kind is tuple else "{}"
     storable = make_storable(name, value)
     if isinstance(storable, Decimal):
         return format(storable, "f")
