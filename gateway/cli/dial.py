@@ -1,43 +1,68 @@
-"""`tiergate dial`: what each position of the quality dial gives on golden prompts."""
+"""`tiergate dial`: what each position of the quality dial gives, on golden prompts or own calls."""
 
 import time
 from collections.abc import Sequence
 
 import click
 
+from gateway.cli.ledger_session import open_ledger, parse_query_options
 from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import progress
 from gateway.cli.test import find_golden_file, read_golden_prompts
 from gateway.core import jsonio
 from gateway.core.quality import DIAL_SHARES
 from gateway.core.target import TIERS
-from gateway.evaluation.dial_curve import DialPoint, compute_curve
+from gateway.evaluation.dial_curve import DialPoint, LedgerCurve, compute_curve
 
 
 @click.command("dial")
 @click.argument("file", required=False)
+@click.option(
+    "--since", help="Of own calls, from: 90m, 24h, 7d, 4w ago, a date or a date and time."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the points as JSON.")
 @pass_session
-def command(session: CommandSession, file: str | None, *, as_json: bool) -> None:
-    """Show what each position of the quality dial gives on the golden prompts of FILE.
+def command(session: CommandSession, file: str | None, *, since: str | None, as_json: bool) -> None:
+    """Show what each position of the quality dial gives on golden prompts, or on own calls.
 
     FILE is golden.yaml beside the configuration where none is named. Rules decide first, as for a
-    call; the dial decides where a classifier would. Nothing is sent to anybody.
+    call; the dial decides where a classifier would. With --since the calls of the ledger count that
+    a classifier decided. Nothing is sent to anybody.
 
     \b
     Examples:
       tiergate dial
       tiergate dial golden.yaml --json
+      tiergate dial --since 7d
     """  # noqa: D301 - \b is click's sign that lines stay apart
+    if since is not None and file is not None:
+        raise click.BadParameter("name a file of golden prompts or --since, not both.")
+    points = _read_calls(session, since) if since else _decide_prompts(session, file)
+    if as_json:
+        click.echo(jsonio.dumps_printable(points))
+    elif points:
+        _print_table(points)
+    else:
+        click.echo("No calls in the ledger that a classifier decided at a lab with known prices.")
+
+
+def _decide_prompts(session: CommandSession, file: str | None) -> list[DialPoint]:
     prompts = read_golden_prompts(find_golden_file(session, file))
     keys = session.load_keys_by_name() if any(prompt.key is not None for prompt in prompts) else {}
     ticks = len(prompts) * (len(DIAL_SHARES) + 1)
     with progress("deciding", ticks) as step:
-        points = compute_curve(session.built_config.router, prompts, keys, time.time(), step)
-    if as_json:
-        click.echo(jsonio.dumps_printable(points))
-    else:
-        _print_table(points)
+        return compute_curve(session.built_config.router, prompts, keys, time.time(), step)
+
+
+def _read_calls(session: CommandSession, since: str) -> list[DialPoint]:
+    location = session()
+    query = parse_query_options(since=since, until=None, only=[], zone=location.time_zone)
+    curve = LedgerCurve(session.built_config.router)
+    with open_ledger(location) as store:
+        if store is not None:
+            for row in store.read_replay_rows(**query.selection, zone=query.time_zone):
+                curve.add(row)
+    return curve.compute()
 
 
 def _print_table(points: Sequence[DialPoint]) -> None:
@@ -57,7 +82,7 @@ def _list_cells(point: DialPoint) -> tuple[str, ...]:
         *(f"{point.tiers[tier] / point.prompts:.0%}" for tier in TIERS),
         "" if point.quality is None else f"{point.quality:.3f}",
         "unknown" if point.cost is None else f"{point.cost:.2f}",
-        f"{point.agreed} of {point.prompts}",
+        f"{point.prompts} calls" if point.agreed is None else f"{point.agreed} of {point.prompts}",
     )
 
 

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 from tests.cli.run import GOOD, config, run
+from tests.cli.test_costs_reprice import write
 from tests.cli.test_golden import GOLDEN
+from tests.cli.test_replay import ID, lines, served, tiergate
 
 
 def test_each_position_has_a_row_and_the_configuration_one(tmp_path: Path) -> None:
@@ -44,3 +46,27 @@ def test_prices_that_are_not_known_are_told_so(tmp_path: Path) -> None:
     )
     result = run("--config", config(tmp_path, text), "dial", golden)
     assert "unknown" in result.stdout
+
+
+def test_own_calls_stand_beside_what_each_position_would_give(tmp_path: Path) -> None:
+    rows = [
+        served(tmp_path, ID, "hi"),
+        served(tmp_path, "tg-2", "Plan a trip of five days to Rome for two."),
+        served(tmp_path, "tg-3", "Prove it."),
+    ]
+    write(tmp_path, *rows)
+    _, as_set, *positions, _ = lines(tiergate(tmp_path, "dial", "--since", "2026-10-01"))
+    assert as_set.endswith("2 calls")  # a rule decided the third
+    assert positions[0].startswith("0 100% 0% 0%")
+    assert positions[-1].startswith("10 0% 0% 100% 1.000")
+
+
+def test_a_ledger_without_such_calls_says_so(tmp_path: Path) -> None:
+    (line,) = lines(tiergate(tmp_path, "dial", "--since", "7d"))
+    assert line == "No calls in the ledger that a classifier decided at a lab with known prices."
+
+
+def test_a_file_and_own_calls_are_two_questions(tmp_path: Path) -> None:
+    result = tiergate(tmp_path, "dial", "golden.yaml", "--since", "7d")
+    assert result.exit_code == 2
+    assert "not both" in result.output

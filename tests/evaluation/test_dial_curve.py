@@ -1,9 +1,14 @@
 """The curve of the quality dial: the mix of tiers, the quality and the cost of each position."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
-from gateway.evaluation.dial_curve import compute_curve
+from gateway.core.decision_context import Score
+from gateway.core.decision_record import DecisionRecord
+from gateway.core.ledger_rows import ReplayRow
+from gateway.evaluation.dial_curve import LedgerCurve, compute_curve
 from gateway.evaluation.golden import GoldenPrompt, GoldenTurn
 from tests.routing import world
 from tests.routing.test_quality_dial import PRICED_LAB, make_router
@@ -50,3 +55,46 @@ def test_a_refused_prompt_has_no_tier_and_no_cost() -> None:
         None,
         0,
     )
+
+
+def row(**changes: Any) -> ReplayRow:
+    record = DecisionRecord(score=Score(fast=0.4, smart=0.8), signals={"numbers": 3})
+    plain = {
+        "id": "tg-1", "at": 0.0, "key": "open", "dialect": "openai-chat", "state": "settled",
+        "lab": "openai", "tier": "smart", "source": "classifier", "config": "v", "basis": record,
+    }  # fmt: skip
+    return ReplayRow(**{**plain, **changes})
+
+
+def test_calls_that_a_classifier_decided_are_on_the_curve() -> None:
+    curve = LedgerCurve(make_router())
+    for tier in ("smart", "smart", "fast"):
+        curve.add(row(tier=tier))
+    as_decided, *points = curve.compute()
+    assert (as_decided.tiers["smart"], as_decided.tiers["fast"], as_decided.agreed) == (2, 1, None)
+    assert as_decided.cost == pytest.approx((0.006 * 2 + 0.0002) / 3 * 1_000)
+    assert points[0].tiers["fast"] == points[-1].tiers["reasoning"] == 3
+    qualities = [point.quality or 0 for point in points]
+    assert qualities == sorted(qualities)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"source": "rule"}, {"tier": None}, {"lab": "gone"}, {"lab": None}, {"basis": None},
+        {"basis": DecisionRecord()}, {"lab": "google"},
+    ],
+)  # fmt: skip
+def test_calls_that_tell_nothing_are_left_out(changes: dict[str, Any]) -> None:
+    google = world.lab("google", [world.LITE], [world.HYDROGEN], [world.ARGON])
+    router = msgspec.structs.replace(make_router(), catalogue=world.catalogue([PRICED_LAB, google]))
+    curve = LedgerCurve(router)
+    curve.add(row(**changes))
+    assert curve.compute() == []
+
+
+def test_a_tier_that_the_lab_no_longer_has_has_no_cost() -> None:
+    lab = msgspec.structs.replace(PRICED_LAB, tiers={**PRICED_LAB.tiers, "smart": ()})
+    curve = LedgerCurve(make_router(lab))
+    curve.add(row())
+    assert curve.compute()[0].cost is None
