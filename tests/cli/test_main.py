@@ -23,6 +23,7 @@ COMMANDS = (
     "doctor",
     "explain",
     "test",
+    "dial",
     "replay",
     "shadow",
     "train",

@@ -205,6 +205,8 @@ def test_a_call_is_explained_by_its_id(tmp_path: Path) -> None:
         one.pop("ms")
     assert told["plan"][0].pop("losses") is None
     assert asked["plan"][0].pop("losses") == []
+    # No row keeps what these are found by.
+    assert (asked.pop("signals"), asked.pop("near_misses")) == ({}, [])
     assert told == asked
     shown = lines(tiergate(tmp_path, "explain", ID))
     assert shown == lines(tiergate(tmp_path, "explain", "Prove it."))

@@ -133,7 +133,7 @@ async def test_no_body_follows_the_answer_to_head(make: Make) -> None:
             assert response.headers["content-length"] == "2"
 
 
-async def test_headers_keep_case_order_and_doubles(make: Make) -> None:
+async def test_headers_keep_order_and_doubles(make: Make) -> None:
     answer = (
         _HEAD
         + b"X-MiXed: One\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nx-lat: caf\xe9\r\ncontent-length: 0\r\n\r\n"
@@ -143,7 +143,8 @@ async def test_headers_keep_case_order_and_doubles(make: Make) -> None:
     assert response.headers["x-mixed"] == "One"
     assert response.headers.get_list("set-cookie") == ["a=1", "b=2"]
     assert response.headers["x-lat"] == "caf\xe9"
-    assert (b"X-MiXed", b"One") in response.headers.raw
+    names = [name.lower() for name, _ in response.headers.raw]
+    assert names == [b"x-mixed", b"set-cookie", b"set-cookie", b"x-lat", b"content-length"]
 
 
 async def test_the_request_is_sent_as_it_was_given(make: Make) -> None:
