@@ -137,9 +137,9 @@ def test_a_rule_that_asks_for_a_score_needs_a_classifier(tmp_path: Path, classif
     )
     why = "asks for the classifier's score, and the classifier is off. Turn it on: `routing: {classifier: learned}`."
     expected = [
-        f"c.yaml:18: error: guards[0].when.need: {why}",
-        f"c.yaml:19: error: guards[1].when.not.confidence: {why}",
-        f"c.yaml:20: error: guards[2].when.cel: {why}",
+        f"c.yaml:18: error: guards[0].when.need (rule 'a'): {why}",
+        f"c.yaml:19: error: guards[1].when.not.confidence (rule 'b'): {why}",
+        f"c.yaml:20: error: guards[2].when.cel (rule 'c'): {why}",
     ]
     found = world.mistakes(tmp_path, world.BASE + rules)
     assert found == (expected if classifier == "off" else [])
