@@ -14,9 +14,9 @@ from gateway.cli.terminal import progress
 from gateway.core import jsonio
 from gateway.core.target import TIERS, Tier
 from gateway.evaluation import chart, evaluate, labels, routed_labels
-from gateway.evaluation.sample_call import OUTPUT_TOKENS
 from gateway.routing.classifier.exemplars import ExemplarClassifier
 from gateway.routing.classifier.learned import LearnedClassifier
+from gateway.routing.quality_dial import EXPECTED_OUTPUT_TOKENS
 from gateway.routing.router import Router
 
 _EXIT_NOT_BETTER = 3
@@ -25,7 +25,7 @@ _EXIT_NOT_BETTER = 3
 def _parse_output_tokens(
     _ctx: click.Context, option: click.Parameter, values: tuple[str, ...]
 ) -> Mapping[Tier, int]:
-    tokens = dict(OUTPUT_TOKENS)
+    tokens = dict(EXPECTED_OUTPUT_TOKENS)
     for value in values:
         name, _, count = value.partition("=")
         tier = next((candidate for candidate in TIERS if candidate == name), None)

@@ -6,6 +6,7 @@ On golden prompts, decided as calls would be; or on calls of the ledger that a c
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
+from typing import NamedTuple
 
 import msgspec
 
@@ -48,37 +49,42 @@ def compute_curve(
     points: list[DialPoint] = []
     for position, share in ((None, None), *enumerate(DIAL_SHARES)):
         results = decide_prompts(router, prompts, keys, tick, quality=share)
-        points.append(_make_point(router, position, results, timestamp))
+        choices = [
+            _Choice(result.tier, result.worth, _find_cost(router, result, timestamp))
+            for result in results
+        ]
+        points.append(_make_point(position, choices, sum(result.passed for result in results)))
     return points
 
 
+class _Choice(NamedTuple):
+    """What one prompt or call gets."""
+
+    tier: str
+    """A tier; empty for a refusal."""
+    worth: Worth | None
+    cost: float | None
+    """USD; None if it is not known."""
+
+
 def _make_point(
-    router: Router, position: int | None, results: Sequence[GoldenResult], timestamp: float
+    position: int | None, choices: Sequence[_Choice], agreed: int | None = None
 ) -> DialPoint:
-    tiers = Counter(result.tier for result in results)
-    costs = [_find_cost(router, result, timestamp) for result in results]
-    known_costs = [cost for cost in costs if cost is not None]
+    tiers = Counter(choice.tier for choice in choices)
+    costs = [choice.cost for choice in choices if choice.cost is not None]
+    kept = [
+        (choice.worth[TIERS.index(choice.tier)], choice.worth.reasoning)
+        for choice in choices
+        if choice.worth is not None and choice.tier in TIERS
+    ]
     return DialPoint(
         position=position,
-        prompts=len(results),
+        prompts=len(choices),
         tiers={tier: tiers[tier] for tier in TIERS},
-        quality=_compute_quality(
-            [
-                (result.worth, TIERS.index(result.tier))
-                for result in results
-                if result.worth is not None and result.tier in TIERS
-            ]
-        ),
-        cost=fmean(known_costs) * 1_000 if len(known_costs) == len(costs) else None,
-        agreed=sum(result.passed for result in results),
+        quality=fmean(own for own, _ in kept) / fmean(best for _, best in kept) if kept else None,
+        cost=fmean(costs) * 1_000 if len(costs) == len(choices) else None,
+        agreed=agreed,
     )
-
-
-def _compute_quality(chosen: Sequence[tuple[Worth, int]]) -> float | None:
-    """Return the share of reasoning's quality that the chosen tiers keep; None of none."""
-    if not chosen:
-        return None
-    return fmean(worth[tier] for worth, tier in chosen) / fmean(worth[-1] for worth, _ in chosen)
 
 
 def _find_cost(router: Router, result: GoldenResult, timestamp: float) -> float | None:
@@ -113,26 +119,12 @@ class LedgerCurve:
         """Return a point for the calls as they were decided, and one for each position."""
         if not self._calls:
             return []
-        chosen = [
-            [
-                TIERS.index(quality_dial.choose_tier(worth, costs, share))
-                for worth, costs, _ in self._calls
-            ]
-            for share in DIAL_SHARES
-        ]
-        points = [self._make_point(None, [tier for *_, tier in self._calls])]
-        return points + [self._make_point(number, tiers) for number, tiers in enumerate(chosen)]
-
-    def _make_point(self, position: int | None, tiers: Sequence[int]) -> DialPoint:
-        counts = Counter(tiers)
-        worths = [worth for worth, *_ in self._calls]
-        costs = [costs[tier] for (_, costs, _), tier in zip(self._calls, tiers, strict=True)]
-        known_costs = [cost for cost in costs if cost is not None]
-        return DialPoint(
-            position=position,
-            prompts=len(tiers),
-            tiers={tier: counts[number] for number, tier in enumerate(TIERS)},
-            quality=_compute_quality([*zip(worths, tiers, strict=True)]),
-            cost=fmean(known_costs) * 1_000 if len(known_costs) == len(costs) else None,
-            agreed=None,
-        )
+        decided = [_Choice(TIERS[tier], worth, costs[tier]) for worth, costs, tier in self._calls]
+        points = [_make_point(None, decided)]
+        for position, share in enumerate(DIAL_SHARES):
+            choices: list[_Choice] = []
+            for worth, costs, _ in self._calls:
+                tier = quality_dial.choose_tier(worth, costs, share)
+                choices.append(_Choice(tier, worth, costs[TIERS.index(tier)]))
+            points.append(_make_point(position, choices))
+        return points

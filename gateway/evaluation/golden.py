@@ -15,7 +15,6 @@ from gateway.core.prompt_cache import count_cached_tokens
 from gateway.core.target import TIERS, Tier
 from gateway.dialects import Dialect
 from gateway.evaluation.sample_call import (
-    OUTPUT_TOKENS,
     USUAL_TIME,
     SampleMessage,
     build_features,
@@ -25,7 +24,7 @@ from gateway.evaluation.sample_call import (
 from gateway.routing import quality_dial
 from gateway.routing.affinity_verdict import accumulate_session
 from gateway.routing.features import Features, estimate_tokens
-from gateway.routing.quality_dial import Worth
+from gateway.routing.quality_dial import EXPECTED_OUTPUT_TOKENS, Worth
 from gateway.routing.router import Router, decide
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake, Path, format_path
@@ -350,7 +349,7 @@ class GoldenConversation:
             turns=call.prompt.user_turns,
             first=call.turn.first,
             calls=1,
-            output=OUTPUT_TOKENS[tier],
+            output=EXPECTED_OUTPUT_TOKENS[tier],
             turns_below=decision.turns_below,
             keeps=target.provider.prompt_cache,
             at=self._timestamp,

@@ -13,9 +13,10 @@ from gateway.core.price import compute_cost
 from gateway.core.target import TIERS, Target, Tier
 from gateway.core.usage import Usage
 from gateway.evaluation.labels import Label
-from gateway.evaluation.sample_call import OUTPUT_TOKENS, build_features, find_key
+from gateway.evaluation.sample_call import build_features, find_key
 from gateway.routing.classify import classify
 from gateway.routing.features import Features
+from gateway.routing.quality_dial import EXPECTED_OUTPUT_TOKENS
 from gateway.routing.router import Router, decide
 
 
@@ -42,7 +43,9 @@ class LabelRouter(msgspec.Struct, frozen=True, kw_only=True):
     priced_at: float
     """The moment whose prices hold, in seconds since the epoch."""
     keys: Mapping[str, Key] = {}
-    output_tokens: Mapping[Tier, int] = msgspec.field(default_factory=lambda: OUTPUT_TOKENS)
+    output_tokens: Mapping[Tier, int] = msgspec.field(
+        default_factory=lambda: EXPECTED_OUTPUT_TOKENS
+    )
 
 
 def route_label(label_router: LabelRouter, label: Label) -> RoutedLabel:

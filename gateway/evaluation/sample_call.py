@@ -6,7 +6,6 @@ from typing import Literal
 from gateway.core import jsonio
 from gateway.core.call import NO_OPTIONS, OPEN_KEY, Key, RequestOptions
 from gateway.core.jsonio import Json
-from gateway.core.target import Tier
 from gateway.dialects import DIALECTS, Dialect, RequestBody, TranslatableRequest
 from gateway.routing import features
 from gateway.routing.client_detection import USER_AGENT_PREFIXES
@@ -15,8 +14,6 @@ from gateway.routing.router import Router
 
 type SampleMessage = tuple[Literal["user", "answer", "tool"], str]
 """A user's words, the model's answer, or the result of a tool that the model has called."""
-OUTPUT_TOKENS: Mapping[Tier, int] = {"fast": 400, "smart": 600, "reasoning": 2_000}
-"""Tokens that an answer of a tier is taken to have, its reasoning too, where nobody says better."""
 USUAL_TIME = 561_600.0
 """When a call comes where nobody says it: a Wednesday at noon in UTC, the same on every day.
 

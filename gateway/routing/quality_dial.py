@@ -8,11 +8,10 @@ So two labs at one position of the dial keep the same quality.
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from statistics import fmean
 from typing import NamedTuple
 
 from gateway.core import jsonio
@@ -21,8 +20,8 @@ from gateway.core.quality import ALWAYS_FAST, ALWAYS_REASONING, find_position
 from gateway.core.target import TIERS, Lab, Tier
 from gateway.routing.classifier.text_signals import TextSignals
 
-EXPECTED_OUTPUT_TOKENS: dict[Tier, int] = {"fast": 400, "smart": 600, "reasoning": 2_000}
-"""Tokens of an answer by tier, where nothing is known of one's own: as labels are judged."""
+EXPECTED_OUTPUT_TOKENS: Mapping[Tier, int] = {"fast": 400, "smart": 600, "reasoning": 2_000}
+"""Tokens of an answer by tier, with its reasoning, where nothing better is known."""
 _REFERENCE_FILE = Path(__file__).parent / "quality_reference.json"
 _MIN_PROBABILITY = 1e-6
 _MAX_NUMBERS = 20
@@ -196,11 +195,6 @@ def list_reference_worths() -> Sequence[Worth]:
     are of classifiers that had not seen them.
     """
     return tuple(_READ_WORTHS(_REFERENCE_FILE.read_bytes()))
-
-
-def compute_mean_quality(worths: Sequence[Worth], weights: TierWeights, price: float) -> float:
-    """Return the mean quality that the tiers chosen at a price of quality give."""
-    return fmean(worth[_choose(worth, weights, price)] for worth in worths)
 
 
 def _choose(worth: Worth, weights: TierWeights, price: float) -> int:

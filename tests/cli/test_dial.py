@@ -1,5 +1,6 @@
 """`tiergate dial`: a table for people, points for programs."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -25,17 +26,17 @@ def test_each_position_has_a_row_and_the_configuration_one(tmp_path: Path) -> No
     assert note.startswith("Tiers are shares of the prompts.")
 
 
-def test_programs_get_points(tmp_path: Path) -> None:
+def test_programs_get_points_of_calls_by_the_keys_of_the_configuration(tmp_path: Path) -> None:
     golden = tmp_path / "own.yaml"
-    golden.write_text("prompts:\n- {prompt: hi, tier: fast, key: nobody}\n")
-    keys = tmp_path / "keys.yaml"
-    keys.write_text("{}\n")
-    file = config(tmp_path, GOOD + f"server: {{keys: {keys}}}\n")
+    golden.write_text("prompts:\n- {prompt: hi, tier: fast, key: ann}\n")
+    digest = hashlib.sha256(b"secret").hexdigest()
+    (tmp_path / "keys.yaml").write_text(f"ann: {{sha256: '{digest}', tiers: [fast]}}\n")
+    file = config(tmp_path, GOOD + "keys: keys.yaml\n")
     result = run("--config", file, "dial", golden, "--json")
-    assert result.exit_code == 1 or [point["position"] for point in json.loads(result.stdout)] == [
-        None,
-        *range(11),
-    ]
+    assert result.exit_code == 0, result.output
+    points = json.loads(result.stdout)
+    assert [point["position"] for point in points] == [None, *range(11)]
+    assert all(point["tiers"] == {"fast": 1, "smart": 0, "reasoning": 0} for point in points)
 
 
 def test_prices_that_are_not_known_are_told_so(tmp_path: Path) -> None:

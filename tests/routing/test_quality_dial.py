@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from itertools import pairwise
+from statistics import fmean
 
 import msgspec
 import pytest
@@ -126,10 +127,12 @@ def test_a_higher_dial_never_gives_a_cheaper_or_a_worse_tier(
 def test_the_price_of_quality_keeps_the_share_on_the_reference_set(
     costs: TierCosts, share: float
 ) -> None:
-    quality_price = quality_dial.find_quality_price(costs, share)
+    known = [tier for tier, cost in enumerate(costs) if cost is not None]
     worths = quality_dial.list_reference_worths()
-    highest = quality_dial.compute_mean_quality(worths, costs, 0.0)
-    quality = quality_dial.compute_mean_quality(worths, costs, quality_price)
+    highest = fmean(max(worth[tier] for tier in known) for worth in worths)
+    quality = fmean(
+        worth[TIERS.index(quality_dial.choose_tier(worth, costs, share))] for worth in worths
+    )
     assert quality >= share * highest - 1e-9
 
 

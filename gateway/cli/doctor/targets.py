@@ -12,8 +12,8 @@ from gateway.cli.session import CommandSession
 from gateway.cli.terminal import format_upper_bound, format_usd, progress
 from gateway.core.target import Lab
 from gateway.evaluation import labels, tier_value
-from gateway.evaluation.sample_call import OUTPUT_TOKENS
 from gateway.evaluation.tier_value import TierGain, TierStep
+from gateway.routing.quality_dial import EXPECTED_OUTPUT_TOKENS
 from gateway.upstream import probe
 from gateway.upstream.probe import ProbeResult, ProbeTarget
 
@@ -32,7 +32,7 @@ def check_prices(
         yield from findings
         price_ratios = ", ".join(
             f"{step.upper.tier} costs {step.price_ratio:.1f} times {step.lower.tier}"
-            for step in tier_value.list_steps(lab, OUTPUT_TOKENS, timestamp)
+            for step in tier_value.list_steps(lab, EXPECTED_OUTPUT_TOKENS, timestamp)
             if step.price_ratio is not None
         )
         if price_ratios:
@@ -42,17 +42,17 @@ def check_prices(
 
 
 def _check_tier_order(lab: Lab, timestamp: float) -> Iterator[DoctorFinding]:
-    for unpriced_tier in tier_value.list_unpriced(lab, OUTPUT_TOKENS, timestamp):
+    for unpriced_tier in tier_value.list_unpriced(lab, EXPECTED_OUTPUT_TOKENS, timestamp):
         message = (
             f"{lab.name}: the price of {unpriced_tier.target.name} is unknown, nobody can say "
         )
         full_message = f"{message}whether {unpriced_tier.tier} is worth it."
         setting = f"models.{unpriced_tier.target.name}.price"
         yield DoctorFinding("warning", "tiers", full_message, _PRICE_HINT, where=setting)
-    for step in tier_value.list_steps(lab, OUTPUT_TOKENS, timestamp):
+    for step in tier_value.list_steps(lab, EXPECTED_OUTPUT_TOKENS, timestamp):
         if step.price_ratio is not None and step.price_ratio <= tier_value.MIN_PRICE_RATIO:
             yield _make_step_finding(lab, step, step.price_ratio)
-    for step in tier_value.find_reversals(lab, OUTPUT_TOKENS, timestamp):
+    for step in tier_value.find_reversals(lab, EXPECTED_OUTPUT_TOKENS, timestamp):
         lower, upper = step.lower, step.upper
         message = (
             f"{lab.name}: above {step.prompt_tokens - 1:,} tokens {lower.tier} "
@@ -79,7 +79,9 @@ def check_sample(session: CommandSession, file: Path, seed: int = 1) -> Iterator
     """Whether each tier beats the one below on labels, and what that costs in the default lab."""
     catalogue = session.built_config.built_catalogue.catalogue
     lab = catalogue.labs.get(catalogue.default_lab)
-    steps = tier_value.list_steps(lab, OUTPUT_TOKENS, time.time()) if lab is not None else []
+    steps = (
+        tier_value.list_steps(lab, EXPECTED_OUTPUT_TOKENS, time.time()) if lab is not None else []
+    )
     price_ratios = {(item.lower.tier, item.upper.tier): item.price_ratio for item in steps}
     gains = tier_value.compare_tiers(labels.read_labels(file), Random(seed))  # noqa: S311 - resamples, guards nothing
     if not gains:

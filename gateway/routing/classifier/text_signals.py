@@ -147,11 +147,6 @@ def read_excerpt(text: str) -> FoldedText:
     return fold_blocks(fold_log_lines(text))
 
 
-def make_excerpt(text: str) -> str:
-    """The same, without what is known of the pastes."""
-    return read_excerpt(text).text
-
-
 def read_signals(text: str) -> TextSignals:
     """The signals of `text`, in time linear in `MAX_CHARS`, however long the text is."""
     return TextScan(text).signals()

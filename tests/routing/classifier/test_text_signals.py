@@ -15,7 +15,7 @@ from gateway.routing.classifier.text_signals import (
     MAX_CHARS,
     TextScan,
     TextSignals,
-    make_excerpt,
+    read_excerpt,
     read_signals,
 )
 
@@ -300,14 +300,14 @@ def test_numbers_digits_and_questions() -> None:
 def test_a_short_text_is_read_whole() -> None:
     """Up to the limit nothing is cut."""
     text = "x" * MAX_CHARS
-    assert make_excerpt(text) is text
+    assert read_excerpt(text).text is text
 
 
 @given(st.integers(MAX_CHARS + 1, 4 * MAX_CHARS))
 def test_a_long_text_keeps_its_two_ends(length: int) -> None:
     """The middle goes; what is left is exactly the limit."""
     text = "Summarise: " + "x" * (length - 22) + " prove that"
-    seen = make_excerpt(text)
+    seen = read_excerpt(text).text
     assert len(seen) == MAX_CHARS
     assert seen.startswith("Summarise: ")
     assert seen.endswith(" prove that")
@@ -358,8 +358,8 @@ asked = st.text() | st.lists(
 @given(asked)
 def test_what_is_found_together_is_what_is_found_apart(text: str) -> None:
     """Tokens, kinds of words and topics: one pass has them all where the text is plain."""
-    seen, low = TextScan(text), text_signals.split_options(make_excerpt(text))[1].lower()
-    assert seen.tokens == tokenizer.tokenize(make_excerpt(text))
+    seen, low = TextScan(text), text_signals.split_options(read_excerpt(text).text)[1].lower()
+    assert seen.tokens == tokenizer.tokenize(read_excerpt(text).text)
     names = text_signals._WORD_PATTERN.findall(low)
     assert list(seen._word_kinds) == [word_lists.WORD_KINDS.get(name, 0) for name in names]
     assert list(seen.topics) == [word_lists.WORD_TOPICS.get(one, 0) for one in seen.tokens]
@@ -368,7 +368,7 @@ def test_what_is_found_together_is_what_is_found_apart(text: str) -> None:
 @given(asked)
 def test_what_is_counted_by_bytes_is_what_stands_in_the_text(text: str) -> None:
     """Words, numbers, digits, phrases: what spares a search changes nothing."""
-    seen, low = TextScan(text), text_signals.split_options(make_excerpt(text))[1].lower()
+    seen, low = TextScan(text), text_signals.split_options(read_excerpt(text).text)[1].lower()
     found = seen.signals()
     together = sum(map(len, text_signals._UNSPACED_RUN.findall(low)))
     assert found.words == len(low.split()) + together // 2
