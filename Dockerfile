@@ -26,14 +26,12 @@ ENV UV_COMPILE_BYTECODE=1 \
     UV_NO_CACHE=1 \
     UV_PYTHON_DOWNLOADS=never \
     UV_SYSTEM_CERTS=1
-# Compiles the classifier, where it can be had; without it the image does the same in Python.
-RUN apt-get update -qq && apt-get install -qq --no-install-recommends gcc libc6-dev >/dev/null || echo "no C compiler"
 RUN python3 -m venv /uv && /uv/bin/python -m pip install --quiet --no-cache-dir "uv==$UV"
 WORKDIR /app
 # What it stands on first: a change of the gateway's own code leaves this layer as it is.
 COPY pyproject.toml uv.lock ./
 RUN /uv/bin/uv sync --frozen --quiet --no-default-groups $(for one in $EXTRAS; do printf -- '--extra %s ' "$one"; done) --no-install-project
-COPY LICENSE README.md hatch_build.py ./
+COPY LICENSE README.md ./
 COPY docs/row.schema.json docs/row.schema.json
 COPY config config
 COPY gateway gateway

@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev run test check fmt screenshots clients newest law3 bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report rerouting metamorphic sound versions lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay twin kernel-check clean
+.PHONY: help install dev run test check fmt screenshots clients newest law3 bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report rerouting metamorphic sound versions lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay twin clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -101,9 +101,6 @@ hostile: dev ## hostile input by the ten thousands, and what came of it
 openapi: dev ## requests that our OpenAPI document allows and forbids, by the thousands
 	@.venv/bin/python -m tests.server.openapi
 
-kernel-check: dev ## the classifier's C under sanitizers: hostile texts, lists and models, KERNEL_ROUNDS (20,000) of them
-	@.venv/bin/python -m tests.kernel $(or $(KERNEL_ROUNDS),20000)
-
 sound: dev ## random rules and calls by the ten thousands: what check says never happens does not happen
 	@.venv/bin/python -m tests.routing.test_sound 20000
 
@@ -171,5 +168,5 @@ step: dev ## as many clients as the gateway takes, ten times as many, and as man
 	@.venv/bin/python -m tests.e2e.step_trial 10
 
 clean: ## remove all that make made, but for data
-	rm -rf .venv .tools .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist bench/build gateway/routing/classifier/native/kernel.so
+	rm -rf .venv .tools .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist bench/build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

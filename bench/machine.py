@@ -76,8 +76,6 @@ class Machine(msgspec.Struct, frozen=True):
     kernel: str
     python: str
     load_average: float
-    classifier: str = ""
-    """What prompts are read in, C or Python; older results do not say it."""
 
 
 def install(tool: str) -> str:
@@ -101,8 +99,6 @@ def _which(name: str) -> str | None:
 
 def describe() -> Machine:
     """The machine as it is; the first two CPUs that this process may use are taken."""
-    from gateway.routing.classifier import native  # noqa: PLC0415 - the tools need no gateway
-
     cpus = sorted(os.sched_getaffinity(0))
     named = (line for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
     return Machine(
@@ -113,7 +109,6 @@ def describe() -> Machine:
         kernel=platform.release(),
         python=platform.python_version(),
         load_average=os.getloadavg()[0],
-        classifier="Python" if isinstance(native.library(), str) else "C",
     )
 
 

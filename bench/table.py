@@ -71,11 +71,10 @@ def _align(lines: list[list[str]]) -> list[str]:
 
 def _above(results: Results) -> str:
     here = results.machine
-    read = here.classifier and f", prompts read in {here.classifier}"
     versions = ", ".join(f"{name} {one}" for name, one in results.versions.items() if one)
     return (
         f"{results.at} UTC, {here.processor}, {here.cpus} CPUs, Linux {here.kernel}, Python"
-        f" {here.python}{read}; peers on CPU {here.gateway_cpu} with one worker, mock and load on CPU"
+        f" {here.python}; peers on CPU {here.gateway_cpu} with one worker, mock and load on CPU"
         f" {here.load_cpu}; medians of {results.scale.rounds} rounds, with their range."
         f"\n{versions}."
     )

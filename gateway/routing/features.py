@@ -13,8 +13,8 @@ from gateway.dialects.request_facts import EMPTY_FACTS, RequestFacts
 from gateway.routing import conversation as conversations
 from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.classifier.language import detect_language
-from gateway.routing.classifier.scan import ScannedText, scan_text
-from gateway.routing.classifier.text_signals import TextSignals
+from gateway.routing.classifier.scan import scan_text
+from gateway.routing.classifier.text_signals import TextScan, TextSignals
 from gateway.routing.errors import ScoreError
 from gateway.routing.rules.patterns import Patterns
 from gateway.settings.schema.rules import Language
@@ -68,7 +68,7 @@ class Features:
         self._language: Language | None = None
         self._conversation_start: ConversationStart | None = None
         self._facts: RequestFacts | None = None
-        self._scan: ScannedText | None = None
+        self._scan: TextScan | None = None
         self._signals: TextSignals | None = None
         self._turn: ConversationTurn | None = None
         self._user_tokens: int | None = None
@@ -136,7 +136,7 @@ class Features:
         return score
 
     @property
-    def scan(self) -> ScannedText | TextSignals:
+    def scan(self) -> TextScan | TextSignals:
         """The words of the last user turn, for who asks for one thing that they give away."""
         return self._read_scan()
 
@@ -230,7 +230,7 @@ class Features:
         """Why a target that opens no URL cannot be asked in the client's dialect; or empty."""
         return "" if self.request is None else self.request.find_media_problem(target)
 
-    def _read_scan(self) -> ScannedText:
+    def _read_scan(self) -> TextScan:
         if self._scan is None:
             self._scan = scan_text(self.prompt.user)
         return self._scan

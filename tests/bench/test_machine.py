@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from bench import machine
-from gateway.routing.classifier import native
 
 # Each writes one line when it is done and then waits for the end of its standard input.
 BURN = """
@@ -101,16 +100,6 @@ def test_the_first_two_cpus_are_used() -> None:
     cpus = sorted(os.sched_getaffinity(0))
     seen = machine.describe()
     assert (seen.gateway_cpu, seen.load_cpu, seen.cpus) == (cpus[0], cpus[:2][-1], len(cpus))
-
-
-@pytest.mark.parametrize(
-    ("library", "said"), [("there was no C compiler", "Python"), (object(), "C")]
-)
-def test_what_reads_prompts_is_of_the_machine(
-    monkeypatch: pytest.MonkeyPatch, library: object, said: str
-) -> None:
-    monkeypatch.setattr(native, "library", lambda: library)
-    assert machine.describe().classifier == said
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ LOAD = Load(
     gap50=5.0,
     gap99=5.0,
 )
-HERE = Machine("processor", 2, 0, 1, "6.1", "3.13", 0.1, "C")
+HERE = Machine("processor", 2, 0, 1, "6.1", "3.13", 0.1)
 
 
 def results(*rounds: dict[str, dict[str, object]]) -> Results:
@@ -286,7 +286,7 @@ def test_tables_are_markdown_with_medians_ranges_and_ratios() -> None:
     assert seen["requests per CPU-second, c=64"] == [["7.5% (5.0-10.0)"]]
     assert seen["cold start to first answer, s"] == [["30.0x (25.0-45.0)"]]
     assert "nginx 1.26.3, tiergate 0.1.0." in text
-    assert "Linux 6.1, Python 3.13, prompts read in C; peers on CPU 0 " in text
+    assert "Linux 6.1, Python 3.13; peers on CPU 0 " in text
     assert "- airmux is left out: it is not installed" in text
     for part in text.split("\n\n"):
         assert len({len(line) for line in part.splitlines() if line.startswith("|")}) <= 1

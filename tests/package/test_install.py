@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -20,7 +19,6 @@ from tests.package.conftest import uv
 from tests.package.test_contents import VERSION
 
 LOCK = tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))["package"]
-COMPILER = any(map(shutil.which, ("cc", "gcc", "clang")))
 EXTRAS = (
     "genai-prices",
     "httpx2",
@@ -65,18 +63,14 @@ main()
 def place(
     request: pytest.FixtureRequest, built: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """An environment with the one or the other, at the locked versions, without extras.
-
-    The wheel has the classifier compiled where there is a compiler, what comes from the sdist here has not.
-    """
+    """An environment with the one or the other, at the locked versions, without extras."""
     folder = tmp_path_factory.mktemp(request.param)
     bounds = folder / "locked.txt"
     bounds.write_text("".join(f"{one['name']}=={one['version']}\n" for one in LOCK if one["name"] != "tiergate"))  # fmt: skip
     (file,) = (built / "wheel").glob("*.whl") if request.param == "wheel" else built.glob("*.gz")
     uv("venv", "--quiet", "--python", sys.executable, str(folder / "env"))
     python = str(folder / "env/bin/python")
-    words = ("--quiet", "--python", python, "--constraint", str(bounds), str(file))
-    uv("pip", "install", *words, TIERGATE_KERNEL="" if request.param == "wheel" else "off")
+    uv("pip", "install", "--quiet", "--python", python, "--constraint", str(bounds), str(file))
     return folder
 
 
@@ -110,16 +104,6 @@ def test_it_has_its_configuration_and_checks_it(place: Path) -> None:
     assert run(place, "tiergate", "check", OPENAI_API_KEY="sk-none")
     told = run(place, "tiergate", "explain", "Prove that 2 is prime.", OPENAI_API_KEY="sk-none")
     assert "reasoning" in told
-
-
-def test_it_says_what_reads_prompts(place: Path) -> None:
-    compiled = bool(
-        [*place.glob("env/lib/python*/site-packages/gateway/routing/classifier/native/kernel.so")]
-    )
-    assert compiled == (place.name.startswith("wheel") and COMPILER)
-    said = run(place, "tiergate", "doctor", OPENAI_API_KEY="sk-none")
-    (line,) = [line for line in said.splitlines() if "classifier" in line]
-    assert f"reads prompts in {'C' if compiled else 'Python, which takes longer'}" in line
 
 
 def test_without_the_price_list_a_price_is_unknown_and_one_line_says_so(place: Path) -> None:

@@ -24,7 +24,6 @@ from gateway.ledger.errors import (
 from gateway.ledger.sqlite import URL_SCHEME
 from gateway.ledger.store import open_store
 from gateway.limits.startup_check import find_unshared_limits
-from gateway.routing.classifier import native
 from gateway.runtime.build import find_data_folder, resolve_store_url
 from gateway.settings.errors import Mistake
 from gateway.state.redis.diagnostics import examine
@@ -80,7 +79,6 @@ def check_environment(
         _check_providers,
     ):
         yield from check(session)
-    yield _check_classifier()
 
 
 def _check_redis(
@@ -343,21 +341,6 @@ def _check_providers(session: CommandSession) -> Iterator[DoctorFinding]:
         f"{name} {_format_accounts(item)}" for name, item in providers.items() if item.enabled
     ]
     yield DoctorFinding("ok", "providers", ", ".join(descriptions))
-
-
-def _check_classifier() -> DoctorFinding:
-    """Whether it is compiled. It need not be, but a library that is there should work."""
-    library = native.library()
-    if not isinstance(library, str):
-        return DoctorFinding("ok", "classifier", "reads prompts in C")
-    message = f"reads prompts in Python, which takes longer: {library}."
-    if not native.LIBRARY.exists():
-        hint = "Install it again where `cc --version` answers."
-        return DoctorFinding("ok", "classifier", message, hint)
-    file, hint = str(native.LIBRARY), "Install it again on this machine."
-    is_checkout = (native.LIBRARY.parents[3] / "scripts/setup").exists()
-    fix = f"rm {quote(file)} && make install" if is_checkout else ""
-    return DoctorFinding("warning", "classifier", message, hint, where=file, fix=fix)
 
 
 def _suggest_export(*reasons: str) -> str:

@@ -21,10 +21,8 @@ from zlib import crc32
 from gateway.core.decision_context import Score, Thresholds
 from gateway.routing.classifier import heuristic, text_features
 from gateway.routing.classifier.model_file import WORD_MASK, ClassifierModel, unpack_terms
-from gateway.routing.classifier.native.model import NativeModel, build_native_model
-from gateway.routing.classifier.native.text import NativeText
 from gateway.routing.classifier.scan import scan_text
-from gateway.routing.classifier.text_signals import TextScan, TextSignals
+from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.classifier.tokenizer import MAX_CACHED_TOKEN_BYTES, MAX_CACHED_TOKENS
 from gateway.routing.classifier.trees import TreeEnsemble
 
@@ -172,10 +170,6 @@ class LearnedClassifier:
         return TreeEnsemble(self.model)
 
     @cached_property
-    def _native_model(self) -> NativeModel | None:
-        return build_native_model(self.model, self._ranges, self._weights, self._bases)
-
-    @cached_property
     def _number_weights(self) -> list[_NumberWeights]:
         """By number: all that is asked of it."""
         forest = self._forest
@@ -188,10 +182,6 @@ class LearnedClassifier:
     def score(self, text: str, signals: TextSignals) -> Score:
         """Probabilities of what it has learnt; `because` has the parts for `explain`."""
         scan = scan_text(text)
-        if isinstance(scan, NativeText):
-            if self._native_model is not None:
-                return self._native_model.score(scan, signals, self._base)
-            scan = TextScan(text)
         tokens = scan.tokens
         distinct_tokens = {*tokens}
         sums, count = self._lanes.sum_tokens(tokens, distinct_tokens)

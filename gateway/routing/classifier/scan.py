@@ -1,21 +1,18 @@
-"""What has been looked at of a text: compiled where that is there and can, else in Python."""
+"""The latest scan of a text, which the rules, the signals and the classifier share."""
 
 from weakref import ref
 
-from gateway.routing.classifier.native import text as kernel
 from gateway.routing.classifier.text_signals import TextScan
 
-type ScannedText = TextScan | kernel.NativeText
 
-
-def scan_text(text: str) -> ScannedText:
-    """At a text; where who looked at it last still has what was found, it is that."""
-    global _last  # noqa: PLW0603 - one look serves the rules, the signals and the classifier
-    scan = _last()
+def scan_text(text: str) -> TextScan:
+    """Scan a text. Return the latest scan where it is of this text and somebody still holds it."""
+    global _latest_scan  # noqa: PLW0603 - callers that read the same text share one scan
+    scan = _latest_scan()
     if scan is None or scan.text is not text:
-        scan = kernel.read(text) or TextScan(text)
-        _last = ref(scan)
+        scan = TextScan(text)
+        _latest_scan = ref(scan)
     return scan
 
 
-_last: "ref[ScannedText]" = ref(TextScan(""))
+_latest_scan = ref(TextScan(""))

@@ -6,7 +6,7 @@ import os
 import re
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,6 @@ from click.testing import CliRunner
 from gateway.cli import cli
 from gateway.cli.doctor import environment
 from gateway.ledger.sqlite import SqliteStore
-from gateway.routing.classifier import native
 from gateway.state.redis import diagnostics
 from tests.cli.run import GOOD, ON, config, run
 from tests.conftest import redis_program
@@ -25,9 +24,6 @@ from tests.e2e.place import Place
 from tests.e2e.upstream import Upstream, answering, failing
 from tests.e2e.world import Loop
 
-compiles = pytest.mark.skipif(
-    isinstance(native.library(), str), reason="no compiled classifier: apt-get install gcc libc6-dev, make dev"
-)  # fmt: skip
 BUDGET = "budgets: [{name: all, usd: 5, every: day}]\n"
 FAR = "redis://redis.example.invalid:6379"
 
@@ -73,25 +69,6 @@ def place(tmp_path: Path) -> Iterator[Place]:
     made.kill()
 
 
-@pytest.fixture
-def library(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[bytes | None], Path]]:
-    """Puts another library in place of ours; None takes it away."""
-    file = tmp_path / "a place/gateway/routing/classifier/native/kernel.so"
-
-    def put(content: bytes | None) -> Path:
-        file.parent.mkdir(parents=True)
-        if content is not None:
-            file.write_bytes(content)
-        return file
-
-    monkeypatch.setattr(native, "LIBRARY", file)
-    native.library.cache_clear()
-    yield put
-    native.library.cache_clear()
-
-
 def test_a_sound_place_has_a_line_for_each_thing(tmp_path: Path) -> None:
     """And nothing is made."""
     environ = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
@@ -100,44 +77,11 @@ def test_a_sound_place_has_a_line_for_each_thing(tmp_path: Path) -> None:
     *lines, last = result.stdout.splitlines()
     assert [line.split()[1] for line in lines] == [
         "redis", "workers", "data", "ledger", "secret", "files", "keys", "labs", "providers",
-        "classifier", "tiers",
+        "tiers",
     ]  # fmt: skip
     assert {line.split()[0] for line in lines} == {"ok"}
-    assert last == "ok: 11 looked at"
+    assert last == "ok: 10 looked at"
     assert not (tmp_path / "data").exists()
-
-
-@compiles
-def test_a_compiled_classifier_is_told(tmp_path: Path) -> None:
-    told = doctor(tmp_path)
-    assert told.levels["classifier"] == "ok"
-    assert "classifier: reads prompts in C " in told.text
-
-
-def test_one_that_is_not_compiled_is_no_fault_and_what_to_do_is_told(
-    tmp_path: Path, library: Callable[[bytes | None], Path]
-) -> None:
-    library(None)
-    told = doctor(tmp_path, GOOD, "--strict")
-    assert (told.status, told.levels["classifier"]) == (0, "ok")
-    assert f"reads prompts in Python, which takes longer: {native.library()}." in told.text
-    assert "Install it again where `cc --version` answers." in told.text
-
-
-@pytest.mark.parametrize("checkout", [True, False])
-def test_one_that_cannot_be_used_is_a_warning_with_what_mends_it(
-    tmp_path: Path, library: Callable[[bytes | None], Path], *, checkout: bool
-) -> None:
-    """In a checkout by a command; elsewhere nobody knows how it was installed."""
-    file = library(b"of another machine")
-    if checkout:
-        (file.parents[3] / "scripts").mkdir()
-        (file.parents[3] / "scripts/setup").touch()
-    told = doctor(tmp_path)
-    assert (told.status, told.levels["classifier"]) == (0, "warning")
-    assert "reads prompts in Python, which takes longer: it cannot be loaded: " in told.text
-    assert (f"rm '{file}' && make install" in told.text) == checkout
-    assert "Install it again on this machine." in told.text
 
 
 @pytest.mark.parametrize(

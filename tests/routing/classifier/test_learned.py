@@ -16,12 +16,9 @@ from gateway.routing.classifier.text_signals import TextScan, read_signals
 from tests.evaluation.training import lesson
 
 
-@pytest.fixture(scope="module", params=["compiled", "in Python"])
-def learned(request: pytest.FixtureRequest) -> LearnedClassifier:
-    found = LearnedClassifier(lesson.learnt()[0])
-    if request.param != "compiled":
-        vars(found)["_native_model"] = None
-    return found
+@pytest.fixture(scope="module")
+def learned() -> LearnedClassifier:
+    return LearnedClassifier(lesson.learnt()[0])
 
 
 def test_it_is_a_classifier(learned: LearnedClassifier) -> None:
@@ -52,9 +49,7 @@ def test_nothing_is_laid_out_before_the_first_text() -> None:
     quiet = LearnedClassifier(lesson.learnt()[0])
     before = set(vars(quiet))
     quiet.score("Hello.", read_signals("Hello."))
-    assert set(vars(quiet)) - before == {"_native_model"}
-    quiet.score("Olé.", read_signals("Olé."))
-    assert set(vars(quiet)) - before == {"_native_model", "_lanes", "_forest", "_number_weights"}
+    assert set(vars(quiet)) - before == {"_lanes", "_forest", "_number_weights"}
 
 
 def test_what_is_beyond_the_cut_is_not_read(learned: LearnedClassifier) -> None:
@@ -160,7 +155,6 @@ def test_no_text_is_too_long_for_a_lane(step: bytes, most: int) -> None:
 def test_tokens_that_are_kept_are_few() -> None:
     """What is kept of a token is forgotten when there are too many, and says the same again."""
     learned = LearnedClassifier(lesson.learnt()[0])
-    vars(learned)["_native_model"] = None  # compiled, nothing is kept
     text = " ".join((*lesson.HARD, "y" * 40))
     before = learned.score(text, read_signals(text))
     most, letters = 0, str.maketrans("0123456789", "abcdefghij")
