@@ -16,7 +16,7 @@ _HEAD_CHARS, _TAIL_CHARS = 240, 120
 """Characters that are read: a request stands at an end of what is pasted with it."""
 _FULL_WEIGHT = 12
 """Of a word that one language alone has; of n languages, each gets an nth."""
-MIN_POINTS = 12
+_MIN_POINTS = 12
 """What a language needs: one word of its own, or a few that it shares."""
 _POINT_BITS = 16
 """Of one language's points; those of all are one number, so that words are added up at once."""
@@ -84,7 +84,7 @@ def _find_sign(word: bytes) -> bytes:
 def _choose_from_signs(words: bytes) -> Language | None:
     """The language by the signs of some words."""
     signs = words.translate(None, b"\0")
-    if 2 * signs.count(ENGLISH_SIGN) > len(signs):
+    if 2 * signs.count(_ENGLISH_SIGN) > len(signs):
         # Each of these gives it all that a word can give, and no other word gives another more.
         return "en"
     return _choose_best(sum([_POINTS_BY_SIGN[sign] * signs.count(sign) for sign in {*signs}]))
@@ -100,7 +100,7 @@ def _choose_best(points: int) -> Language | None:
         return None
     language_points = _UNPACK_POINTS(points.to_bytes(_WIDTH, "little"))
     max_points = max(language_points)
-    if max_points < MIN_POINTS or language_points.count(max_points) > 1:
+    if max_points < _MIN_POINTS or language_points.count(max_points) > 1:
         return None
     language = LANGUAGES[language_points.index(max_points)]
     return None if language == "unknown" else language
@@ -362,9 +362,9 @@ WORD_SIGNS = {
 NO_SIGN = 255
 """What stands in the place of a sign for what is no word."""
 NO_SIGN_BYTES = bytes((NO_SIGN,))
-ENGLISH_SIGN = _POINTS_BY_SIGN.index(_FULL_WEIGHT << _SHIFTS[LANGUAGES.index("en")])
+_ENGLISH_SIGN = _POINTS_BY_SIGN.index(_FULL_WEIGHT << _SHIFTS[LANGUAGES.index("en")])
 """The sign of a word that English alone has."""
-LANGUAGE_POINTS_BY_SIGN = [
+_LANGUAGE_POINTS_BY_SIGN = [
     _UNPACK_POINTS(points.to_bytes(_WIDTH, "little")) for points in _POINTS_BY_SIGN
 ]
 """By sign: the points of each language."""

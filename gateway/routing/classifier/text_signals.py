@@ -388,7 +388,7 @@ def split_options(text: str) -> tuple[int, str]:
 def _asks_fact(lower_text: str) -> bool:
     question = lower_text.strip(" \n\t¿?？.。!！\"'")
     return (
-        question.startswith(FACT_OPENINGS) or question.endswith(FACT_ENDINGS)
+        question.startswith(_FACT_OPENINGS) or question.endswith(_FACT_ENDINGS)
     ) and "\n" not in question
 
 
@@ -403,11 +403,11 @@ _MAX_CODE_FOR_EQUATIONS = 0.5
 _WORD_PATTERN = re.compile(r"[^\W\d_\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
 _UNSPACED_RUN = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
 _OPTION_LINE = re.compile(r"\n\(?[A-J][.)] [^\n]*")
-LATEX_COMMANDS = (
+_LATEX_COMMANDS = (
     "frac sum int sqrt left begin cdot times le leq ge geq neq sin cos tan log ln lim infty partial"
     " alpha beta gamma theta lambda sigma mu pi phi omega mathbb mathcal in to pmod binom vec hat"
 ).split()
-_LATEX_COMMAND = re.compile(rf"\\(?:{'|'.join(LATEX_COMMANDS)})(?![a-z])")
+_LATEX_COMMAND = re.compile(rf"\\(?:{'|'.join(_LATEX_COMMANDS)})(?![a-z])")
 # An operator between what may be operands: x^2, f(n) = 3. It starts with what is rare: quick.
 _EQUATION = re.compile(r"[=^+*×÷≤≥](?:(?<=[\w)}\]].)|(?<=[\w)}\]] .))=? ?(?=\d|[a-z]\b|[\\(√-])")
 _MATHS_SYMBOL = re.compile("[∑∫√≤≥≠∞∂∇∈∉∀∃⊂⊆∪∩→⇒⇔×÷±≡≈∏ℝℤℕℚ]")
@@ -427,7 +427,7 @@ _DIGIT_RUN_TABLE = bytes(48 if byte in b"0123456789" else 32 for byte in range(2
 """With points and commas left out each number is a run of zeros."""
 _WORD_SHAPE_TABLE = bytes(32 if chr(byte).isspace() else 97 for byte in range(256))
 _LETTER_TABLE = bytes(byte if byte in b"abcdefghijklmnopqrstuvwxyz" else 32 for byte in range(256))
-FACT_OPENINGS = tuple(
+_FACT_OPENINGS = tuple(
     (
         "what is |what's |what are |what was |what does |who |when |where |what year|which year"
         "|which country|which city|what time|what day|capital of "
@@ -438,7 +438,7 @@ FACT_OPENINGS = tuple(
         "|什么是|什麼是|谁"
     ).split("|")
 )
-FACT_ENDINGS = tuple(
+_FACT_ENDINGS = tuple(
     "是什么|是什么意思|是谁|在哪里|是哪里|とは|とは何ですか|は何ですか|はどこですか|は誰ですか".split(
         "|"
     )
