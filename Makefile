@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev run test check fmt screenshots clients newest law3 bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report rerouting metamorphic sound versions lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay twin clean
+.PHONY: help install dev run test check fmt screenshots clients newest law3 bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay twin clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -104,14 +104,8 @@ openapi: dev ## requests that our OpenAPI document allows and forbids, by the th
 sound: dev ## random rules and calls by the ten thousands: what check says never happens does not happen
 	@.venv/bin/python -m tests.routing.test_sound 20000
 
-classifier-report: dev ## every figure of docs/classifier.md again (needs TIERGATE_ROUTING; half an hour)
-	@mkdir -p .tools/report
-	@.venv/bin/tiergate train "$(TIERGATE_ROUTING)/outcomes.parquet" --out .tools/report/learned.tiergate --thorough
-	@cat .tools/report/learned.json; echo
-	@.venv/bin/python -m bench.scorer "$(TIERGATE_ROUTING)"
-	@test -d .tools/designs || .tools/bin/pip --python .venv/bin/python install --quiet --target .tools/designs numpy==2.5.5 scipy==1.18.1 scikit-learn==1.9.1
-	@PYTHONPATH=.tools/designs .venv/bin/python -m bench.designs "$(TIERGATE_ROUTING)"
-	@.venv/bin/python -m tests.security.rerouting
+classifier: dev ## train the classifier that ships and the dial's reference set, and print their figures (needs TIERGATE_ROUTING; a quarter of an hour)
+	@scripts/train-classifier
 
 rerouting: dev ## what text added to prompts does to their tier: the rates, and what bounds them
 	@.venv/bin/python -m tests.security.rerouting

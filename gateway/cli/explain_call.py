@@ -18,6 +18,7 @@ from gateway.ledger.store import StoredRow
 from gateway.routing import explain, replay_decision
 from gateway.routing.explain_signals import SignalLine
 from gateway.routing.near_misses import NearMiss
+from gateway.routing.quality_dial import describe_probability
 
 CALL_ID_PATTERN = re.compile("tg-[0-9a-f]{23}")
 """What ids of calls look like."""
@@ -79,7 +80,9 @@ def print_decision(
     near_misses: Sequence[NearMiss] = (),
 ) -> None:
     """Print a decision for people; `dialect` is the client's."""
-    confidence = f", {decision.confidence:.0%} sure" if decision.confidence is not None else ""
+    confidence = ""
+    if decision.confidence is not None:
+        confidence = f", confidence {describe_probability(decision.confidence)}"
     decided_by = f"{decision.source} {decision.rule!r}" if decision.rule else decision.source
     lab_tier = _format_lab_tier(decision.lab, decision.tier)
     click.echo(click.style(lab_tier, bold=True) + f" by {decided_by}{confidence}\n")

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import click
 import msgspec
@@ -14,11 +16,12 @@ from gateway.cli import train_from_ledger
 from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import progress
 from gateway.core import jsonio
+from gateway.core.decision_context import Score, Thresholds
 from gateway.evaluation import labels
 from gateway.evaluation.errors import TooFewError
 from gateway.evaluation.metrics.cross_validation import Fold, leave_one_out, split_randomly
 from gateway.evaluation.training import base_model, fit, train, validation
-from gateway.evaluation.training.dataset import TrainingRow, outcomes
+from gateway.evaluation.training.dataset import TrainingRow, list_placed, list_scored, read_rows
 from gateway.routing.classifier import model_file
 from gateway.routing.classifier.model_file import ClassifierModel
 
@@ -130,12 +133,12 @@ def _train_and_write(
     with progress("reading", len(all_labels)) as step:
         rows = []
         for label in all_labels:
-            rows += outcomes([label])
+            rows += read_rows([label])
             step()
     plan = fit.SHIPPED
     try:
-        with progress("training", 2 * (plan.growth.trees + fit.STEPS)) as step:
-            model, verdict = train.learn(rows, plan, seed, step)
+        with progress("training", 2 * fit.STEPS) as step:
+            model, verdict, calibration = train.learn(rows, plan, seed, step)
     except TooFewError as error:
         raise click.ClickException(f"{error}.") from None
     card_fields = {
@@ -145,9 +148,9 @@ def _train_and_write(
         "left_out": len(all_labels) - len(rows),
     }
     if thorough:
-        card_fields |= _judge_thoroughly(rows, plan, seed, model)
-    card_fields["fitted"] = train.fitted(model, rows)
-    card = train.card(rows, plan, seed, verdict, card_fields)
+        card_fields |= _judge_thoroughly(rows, plan, seed, model.thresholds, calibration)
+    card_fields["fitted"] = train.measure_own_fit(model, rows)
+    card = train.make_card(rows, plan, seed, verdict, card_fields)
     should_write = verdict.better or force
     if not as_json:
         _print_card(card)
@@ -175,44 +178,76 @@ def _write_model(path: Path, model: ClassifierModel, card: dict[str, object]) ->
 
 
 def _judge_thoroughly(
-    rows: list[TrainingRow], plan: fit.TrainingPlan, seed: int, model: ClassifierModel
+    rows: list[TrainingRow],
+    plan: fit.TrainingPlan,
+    seed: int,
+    thresholds: Thresholds,
+    calibration: train.Calibration,
 ) -> dict[str, object]:
-    source_names = [row.source for row in rows]
-    judges: dict[str, tuple[list[Fold], Callable[[Fold], validation.UnseenResult]]] = {
-        "five_parts": (
-            list(split_randomly(source_names, Random(seed))),  # noqa: S311 - seeded
-            partial(validation.part, rows, plan, seed),
+    """Judge five parts of all rows, and each source of the scored ones, held out."""
+    scored = list_scored(rows)
+    parts = list(split_randomly([row.source for row in rows], Random(seed)))  # noqa: S311 - seeded
+    sources = list(leave_one_out([row.source for row in scored]))
+    judge_part = partial(validation.judge_part, rows, plan, seed, calibration)
+    judge_source = partial(validation.judge_source, rows, plan, seed, base_model.refit)
+    with (
+        progress("judging", len(parts) + len(sources)) as step,
+        ProcessPoolExecutor() as pool,
+    ):
+        part_results = _gather_results(pool, judge_part, parts, len(rows), step)
+        source_results = _gather_results(pool, judge_source, sources, len(scored), step)
+    is_scored = [row.tier is None for row in rows]
+    part_scores = [score for _, score in part_results.rows]
+    five_parts = train.judge_needs(
+        [need for need, _ in compress(part_results.rows, is_scored)],
+        scored,
+        Random(seed),  # noqa: S311 - seeded
+    )
+    agreement = train.measure_agreement(
+        compress(part_scores, [not scored for scored in is_scored]),
+        list_placed(rows),
+        thresholds,
+    )
+    fields: dict[str, object] = {
+        "five_parts": train.describe_result(
+            msgspec.structs.replace(five_parts, agreement=agreement)
         ),
-        "unseen_sources": (
-            list(leave_one_out(source_names)),
-            partial(validation.source, rows, plan, seed, base_model.refit),
-        ),
+        "three_tiers": validation.measure_frugality(rows, part_scores),
     }
-    results: dict[str, object] = {}
-    count = sum(len(folds) for folds, _ in judges.values())
-    with progress("judging", count) as step, ProcessPoolExecutor() as pool:
-        futures_by_name = {
-            name: [(fold, pool.submit(judge_fold, fold)) for fold in folds]
-            for name, (folds, judge_fold) in judges.items()
-        }
-        for name, futures in futures_by_name.items():
-            weights, own_gains = [(0.0, 0.0)] * len(rows), {}
-            for fold, future in futures:
-                result = future.result()
-                for index, value in zip(fold.held_out_rows, result.weighed, strict=True):
-                    weights[index] = value
-                if result.gain is not None:
-                    own_gains[fold.name] = {"labels": result.own, **validation.plain(result.gain)}
-                step()
-            if not futures:
-                continue
-            needs = [value for value, _ in weights]
-            results[name] = train.plain(train.held(needs, rows, Random(seed)))  # noqa: S311 - seeded
-            if own_gains:
-                results["own_labels"] = own_gains
-            else:
-                scores = [validation.score(weight, model.slope, model.level) for weight in weights]
-                results["three_tiers"] = validation.frugality(rows, scores)
+    if sources:
+        needs = [need for need, _ in source_results.rows]
+        unseen = train.judge_needs(needs, scored, Random(seed))  # noqa: S311 - seeded
+        fields["unseen_sources"] = train.describe_result(unseen)
+        fields["own_labels"] = source_results.gains
+    return fields
+
+
+class _FoldResults(NamedTuple):
+    """What was said of the rows of all folds."""
+
+    rows: list[tuple[float, Score]]
+    """Of each row its need and its score."""
+    gains: dict[str, object]
+
+
+def _gather_results(
+    pool: ProcessPoolExecutor,
+    judge: Callable[[Fold], validation.UnseenResult],
+    folds: list[Fold],
+    row_count: int,
+    step: Callable[[], None],
+) -> _FoldResults:
+    futures = [(fold, pool.submit(judge, fold)) for fold in folds]
+    results = _FoldResults([(0.0, Score(fast=0.0, smart=0.0))] * row_count, {})
+    for fold, future in futures:
+        result = future.result()
+        values = zip(result.needs, result.scores, strict=True)
+        for index, value in zip(fold.held_out_rows, values, strict=True):
+            results.rows[index] = value
+        if result.gain is not None:
+            gain = validation.describe_gain(result.gain)
+            results.gains[fold.name] = {"labels": result.own_labels, **gain}
+        step()
     return results
 
 

@@ -16,7 +16,6 @@ from gateway.core.quality import DIAL_SHARES
 from gateway.core.target import TIERS
 from gateway.evaluation.golden import GoldenPrompt, GoldenResult, decide_prompts
 from gateway.routing import quality_dial
-from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.quality_dial import TierCosts, Worth
 from gateway.routing.router import Router
 
@@ -111,8 +110,7 @@ class LedgerCurve:
         costs = quality_dial.find_costs(lab, row.at)
         if record.score is None or costs is None:
             return
-        numbers = int((record.signals or {}).get("numbers", 0))
-        worth = quality_dial.estimate_worth(record.score, TextSignals(numbers=numbers))
+        worth = quality_dial.estimate_worth(record.score)
         self._calls.append((worth, costs, TIERS.index(row.tier)))
 
     def compute(self) -> list[DialPoint]:

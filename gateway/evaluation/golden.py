@@ -32,8 +32,8 @@ from gateway.settings.schema.base import parse_duration
 from gateway.settings.schema.schedule import parse_moment
 
 type DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini"]
-_DECIDING_STEPS = ("pin", "rule", "classifier", "dial", "default", "embed")
-_MOVING_STEPS = ("guard", "budget", "constraint", "share")
+_DECIDING_STEPS = ("pin", "rule", "classifier", "default", "embed")
+_MOVING_STEPS = ("guard", "budget", "constraint", "dial", "share")
 """Steps that may change what another one has decided."""
 
 
@@ -208,7 +208,7 @@ def decide_prompts(
             )
             context = DecisionContext(at=golden.time)
             outcome = _decide(router, call, dialect, context)
-            results.append(_make_result(golden, call, outcome))
+            results.append(_make_result(golden, outcome))
         tick()
     return results
 
@@ -225,9 +225,7 @@ def _decide(
         return error.problem
 
 
-def _make_result(
-    golden: GoldenPrompt, call: Features, outcome: DecisionOutcome, turn: str = ""
-) -> GoldenResult:
+def _make_result(golden: GoldenPrompt, outcome: DecisionOutcome, turn: str = "") -> GoldenResult:
     if isinstance(outcome, Problem):
         reason = outcome.operator_message
         return GoldenResult(
@@ -245,11 +243,7 @@ def _make_result(
         lab=decision.lab,
         tier=decision.tier or "",
         source=decision.source,
-        worth=(
-            None
-            if decision.score is None
-            else quality_dial.estimate_worth(decision.score, call.signals)
-        ),
+        worth=(None if decision.score is None else quality_dial.estimate_worth(decision.score)),
         reason=deciding_step.reason,
         changes=tuple(
             f"{step.step}: {step.reason}: {step.effect}"
@@ -330,7 +324,7 @@ class GoldenConversation:
         expected = msgspec.structs.replace(
             golden, prompt=turn.prompt, tier=turn.tier, lab=turn.lab, turns=()
         )
-        return _make_result(expected, call, outcome, turn_name)
+        return _make_result(expected, outcome, turn_name)
 
     def _build_session(
         self, previous: Session | None, call: Features, decision: Decision, tier: Tier, plan: Plan

@@ -90,7 +90,7 @@ def classify(
     dialled_tier: Tier | None = None
     dial_reason: LazyReason = ""
     if quality is not None and quality.costs is not None:
-        worth = quality_dial.estimate_worth(score, call.signals)
+        worth = quality_dial.estimate_worth(score)
         dialled_tier = quality_dial.choose_tier(worth, quality.costs, quality.share)
         dial_reason = partial(quality_dial.explain, worth, quality)
     tier, unbounded_tier, confidence, thresholds = _choose_tier(

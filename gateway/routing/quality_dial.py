@@ -1,9 +1,9 @@
 """The quality dial: the tier that is worth its price, where a classifier decides.
 
 The worth of a tier is the expected quality of its answer. Each call takes the tier with the
-greatest worth minus the price of quality times the root of its cost. That price is chosen by lab:
-the highest at which the tiers chosen on a reference set keep a share of what reasoning would give.
-So two labs at one position of the dial keep the same quality.
+greatest worth minus the price of quality times the cube root of its cost. That price is chosen by
+lab: the highest at which the tiers chosen on a reference set keep a share of what reasoning would
+give. So two labs at one position of the dial keep the same quality.
 """
 
 import math
@@ -18,17 +18,15 @@ from gateway.core import jsonio
 from gateway.core.decision_context import Score
 from gateway.core.quality import ALWAYS_FAST, ALWAYS_REASONING, find_position
 from gateway.core.target import TIERS, Lab, Tier
-from gateway.routing.classifier.text_signals import TextSignals
 
 EXPECTED_OUTPUT_TOKENS: Mapping[Tier, int] = {"fast": 400, "smart": 600, "reasoning": 2_000}
 """Tokens of an answer by tier, with its reasoning, where nothing better is known."""
 _REFERENCE_FILE = Path(__file__).parent / "quality_reference.json"
-_MIN_PROBABILITY = 1e-6
-_MAX_NUMBERS = 20
-"""More of them say no more: a pasted table is no harder question."""
+_LEFT_BY_REASONING = 0.25
+"""The share of the turns that smart fails which reasoning fails too."""
 _SAME_PRICE = 1 - 1e-9
 """Prices of quality nearer to one another than this are the same but for rounding."""
-_LOW_WORTH, _HIGH_WORTH = 0.5, 0.8
+_LOW, _HIGH = 0.5, 0.8
 
 type TierCosts = tuple[float | None, ...]
 """The expected cost of an answer by tier, USD; None for a tier that the lab does not have."""
@@ -78,37 +76,20 @@ def find_costs(lab: Lab, timestamp: float) -> TierCosts | None:
     return tuple(costs) if len(known_costs) > 1 else None
 
 
-def estimate_worth(score: Score, signals: TextSignals) -> Worth:
-    """Return the worth of each tier for a turn with this score and these signals.
+def estimate_worth(score: Score) -> Worth:
+    """Return the worth of each tier for a turn with this score.
 
-    Two logistic lines, fitted on what models scored on 14,147 benchmark prompts: how likely smart
-    fails, and what smart adds to fast. Reasoning saves three of four prompts that smart fails on.
-    docs/classifier.md has what they are worth on sources that they had not seen.
+    An answer is of worth where its tier suffices. Reasoning saves three of four turns that smart
+    fails: so it did on prompts whose answers were scored (docs/classifier.md).
     """
-    fast_logit = _compute_logit(score.fast)
-    fails_logit = _compute_logit((1 - score.smart) / max(1 - score.fast, _MIN_PROBABILITY))
-    smart_fails = _logistic(
-        -0.890 + 0.398 * fails_logit + 0.231 * math.log1p(min(signals.numbers, _MAX_NUMBERS))
-    )
-    smart_adds = _logistic(-1.54 - 0.596 * fast_logit)
-    smart = 1 - smart_fails
-    return Worth(max(0.0, smart - smart_adds), smart, 1 - smart_fails / 4)
-
-
-def _compute_logit(probability: float) -> float:
-    clamped = min(max(probability, _MIN_PROBABILITY), 1 - _MIN_PROBABILITY)
-    return math.log(clamped / (1 - clamped))
-
-
-def _logistic(value: float) -> float:
-    return 1 / (1 + math.exp(-value))
+    return Worth(score.fast, score.smart, 1 - (1 - score.smart) * _LEFT_BY_REASONING)
 
 
 def explain(worth: Worth, quality: CallQuality) -> str:
     """Say what each tier is worth and costs: `quality 5 (lab x): fast is worth medium for ...`."""
     costs = quality.costs or ()
     parts = [
-        f"{tier} is worth {_describe(value)} for {cost * 1_000:.2f} USD"
+        f"{tier} is worth {describe_probability(value)} for {cost * 1_000:.2f} USD"
         for tier, value, cost in zip(TIERS, worth, costs, strict=False)
         if cost is not None
     ]
@@ -116,11 +97,11 @@ def explain(worth: Worth, quality: CallQuality) -> str:
     return f"quality {position} ({quality.source}): {', '.join(parts)} a thousand answers"
 
 
-def _describe(worth: float) -> str:
+def describe_probability(probability: float) -> str:
     """Return a word: without labels of one's own the probabilities are no percentages."""
-    if worth < _LOW_WORTH:
+    if probability < _LOW:
         return "low"
-    return "medium" if worth < _HIGH_WORTH else "high"
+    return "medium" if probability < _HIGH else "high"
 
 
 def choose_tier(worth: Worth, costs: TierCosts, share: float) -> Tier:
@@ -137,10 +118,11 @@ def choose_tier(worth: Worth, costs: TierCosts, share: float) -> Tier:
 def weigh_costs(costs: TierCosts) -> TierWeights:
     """Return what is taken from the worth of each tier, times the price of quality.
 
-    The root of the cost: reasoning costs 5 to 400 times what fast does, and with the cost itself no
-    price that lets anything reason leaves anything on fast. Scored prompts give as much either way.
+    The cube root of the cost: reasoning costs 5 to 400 times what fast does, and with the cost
+    itself no price that lets anything reason leaves anything on fast. With the square root 2% fewer
+    of the written prompts get their tier, and scored ones cost 4% less.
     """
-    return tuple(None if cost is None else math.sqrt(cost) for cost in costs)
+    return tuple(None if cost is None else math.cbrt(cost) for cost in costs)
 
 
 def find_quality_price(weights: TierWeights, share: float) -> float:
@@ -189,10 +171,9 @@ def _find_next_step(worth: Worth, weights: TierWeights, tier: int) -> tuple[floa
 
 @lru_cache(maxsize=1)
 def list_reference_worths() -> Sequence[Worth]:
-    """Return the worths of the reference set: 50 of each of six sets of prompts, which count alike.
+    """Return the worths of the reference set: 300 of the written prompts, a third of each tier.
 
-    The sets are those that the classifier learnt from, and prompts in many languages. Their scores
-    are of classifiers that had not seen them.
+    Their scores are of classifiers that had not seen them (`bench/quality_reference.py`).
     """
     return tuple(_READ_WORTHS(_REFERENCE_FILE.read_bytes()))
 

@@ -45,7 +45,9 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
     upgrade_threshold: float = UPGRADE_THRESHOLD
     """Probability from which on the tier of a conversation is taken not to suffice."""
     quality: float | None = None
-    """The share of quality that calls keep of which nothing else says it; None is no dial."""
+    """The share of quality that calls keep of which nothing else says it; None where unset."""
+    default_quality: float | None = None
+    """What holds in its place where it is unset, at labs whose prices are known."""
     complete: CompleteMode = "off"
     """What holds for calls of which neither guard, header nor key says it."""
     clock: Callable[[], float] = time.perf_counter
@@ -301,6 +303,9 @@ def _find_quality(
             share, source = key.max_quality, f"max_quality of key {key.name}"
     if bounds.quality is not None:
         share, source = bounds.quality
-    if share is None:
+    costs = find_costs(asked_lab, context.at)
+    if share is not None:
+        return CallQuality(share, source, costs)
+    if router.default_quality is None or costs is None:
         return None
-    return CallQuality(share, source, find_costs(asked_lab, context.at))
+    return CallQuality(router.default_quality, "as shipped", costs)

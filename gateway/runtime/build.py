@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from gateway.core.call import Key
+from gateway.core.quality import SHIPPED_POSITION, find_share
 from gateway.dialects import DIALECTS
 from gateway.dialects.anthropic_messages import effort as anthropic_effort
 from gateway.dialects.gemini import effort as gemini_effort
@@ -84,6 +85,7 @@ def build_config(source: ConfigSource, now: datetime) -> BuiltConfig:
     classifier = _load_classifier(source)
     if classifier is not None and exemplars:
         classifier = ExemplarClassifier(exemplars, classifier, source.config.routing.near)
+    quality = source.config.routing.quality
     router = Router(
         catalogue=built_catalogue.catalogue,
         rules=rules,
@@ -91,7 +93,8 @@ def build_config(source: ConfigSource, now: datetime) -> BuiltConfig:
         conversation=source.config.routing.conversation,
         upgrade_threshold=source.config.routing.seats.sure,
         complete=source.config.routing.complete,
-        quality=source.config.routing.quality,
+        quality=None if quality == "off" else quality,
+        default_quality=find_share(SHIPPED_POSITION) if quality is None else None,
         fetched_media=_list_fetched_kinds(source.config.media),
     )
     disabled_providers = frozenset(

@@ -21,7 +21,6 @@ from gateway.routing.quality_dial import TierCosts, Worth
 from gateway.routing.router import Router
 from tests.routing import world
 
-NO_SIGNALS = TextSignals()
 COSTS: TierCosts = (0.0002, 0.006, 0.08)
 _COSTS = st.tuples(*[st.floats(1e-5, 1.0) | st.none()] * 3).filter(
     lambda costs: len({cost for cost in costs if cost is not None}) > 1
@@ -96,7 +95,7 @@ def choose(
 
 @pytest.mark.parametrize("score", [(0.0, 0.0), (0.5, 0.9), (1.0, 1.0)])
 def test_the_ends_of_the_dial_ask_no_score(score: tuple[float, float]) -> None:
-    worth = quality_dial.estimate_worth(Score(fast=score[0], smart=score[1]), NO_SIGNALS)
+    worth = quality_dial.estimate_worth(Score(fast=score[0], smart=score[1]))
     assert quality_dial.choose_tier(worth, COSTS, find_share(0)) == "fast"
     assert quality_dial.choose_tier(worth, COSTS, find_share(10)) == "reasoning"
 
@@ -115,7 +114,7 @@ def test_of_tiers_of_equal_worth_the_cheapest_is_chosen() -> None:
 def test_a_higher_dial_never_gives_a_cheaper_or_a_worse_tier(
     score: Score, costs: TierCosts
 ) -> None:
-    worth = quality_dial.estimate_worth(score, NO_SIGNALS)
+    worth = quality_dial.estimate_worth(score)
     chosen = [
         TIERS.index(quality_dial.choose_tier(worth, costs, share)) for share in DIAL_SHARES[1:-1]
     ]
@@ -138,7 +137,7 @@ def test_the_price_of_quality_keeps_the_share_on_the_reference_set(
 
 @given(_SCORES)
 def test_worth_rises_with_the_tier(score: Score) -> None:
-    worth = quality_dial.estimate_worth(score, NO_SIGNALS)
+    worth = quality_dial.estimate_worth(score)
     assert 0 <= worth.fast <= worth.smart <= worth.reasoning <= 1
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from gateway.core import jsonio
-from gateway.evaluation.training.train import named
+from gateway.evaluation.training.train import name_model
 from gateway.routing.classifier import model_file as files
 from gateway.routing.classifier.exemplars import ExemplarClassifier
 from gateway.routing.classifier.learned import LearnedClassifier
@@ -27,7 +27,9 @@ from tests.evaluation.training import lesson
 
 def made(level: float) -> ClassifierModel:
     """An artefact like no other of another level."""
-    return named(msgspec.structs.replace(lesson.learnt()[0], level=level))
+    model = lesson.learnt().model
+    head = msgspec.structs.replace(model.fast_fails, level=level)
+    return name_model(msgspec.structs.replace(model, fast_fails=head))
 
 
 ONE, TWO, THREE = made(0.1), made(0.2), made(0.3)

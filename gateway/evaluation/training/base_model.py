@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import exp
 
 from gateway.core.decision_context import Score, Thresholds
-from gateway.evaluation.training.dataset import TrainingRow, balanced
+from gateway.evaluation.training.dataset import TrainingRow, balance_sources
 from gateway.routing.classifier import heuristic
 from gateway.routing.classifier.text_signals import TextSignals
 
@@ -59,7 +59,7 @@ def refit(rows: Sequence[TrainingRow]) -> RefittedHeuristic:
         [*(own[at] for at in places), *(float(row.source == source) for source in sources)]
         for own, row in zip(values, rows, strict=True)
     ]
-    weights = balanced([row.source for row in rows])
+    weights = balance_sources([row.source for row in rows])
     theta = [0.0] * (len(places) + len(sources))
     for _ in range(_STEPS):
         theta = _newton(theta, design, fixed, rows, weights)

@@ -1,6 +1,7 @@
-"""What training reads of a label: terms, form and signals of the prompt, and what tiers scored.
+"""What training reads of a label: the prompt as numbers, and what tiers scored on it.
 
-An artefact at work on rows whose texts were read before.
+A label is of one of two kinds. A scored one tells what answers of the tiers were worth. A placed
+one tells the tier that somebody gave the prompt.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,11 +16,12 @@ from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.routing.classifier.model_file import ClassifierModel
 from gateway.routing.classifier.text_signals import TextScan, TextSignals
 
-_OPINIONS: dict[Tier, tuple[float, float, float | None]] = {
+_SCORES_BY_TIER: dict[Tier, tuple[float, float, float | None]] = {
     "fast": (1.0, 1.0, None),
     "smart": (0.0, 1.0, None),
     "reasoning": (0.0, 0.5, 1.0),
 }
+"""What the tiers are taken to score on a placed prompt: fast, smart, reasoning."""
 
 
 class TrainingRow(NamedTuple):
@@ -29,15 +31,16 @@ class TrainingRow(NamedTuple):
     fast: float
     smart: float
     reasoning: float | None
-    terms: frozenset[int]
-    words: frozenset[int]
+    tier: Tier | None
+    """The tier that somebody gave it; None where answers were scored."""
+    places: frozenset[int]
     numbers: tuple[float, ...]
     signals: TextSignals
 
     @property
-    def reading(self) -> text_features.TextFeatures:
+    def features(self) -> text_features.TextFeatures:
         """As a classifier takes it."""
-        return text_features.TextFeatures(self.terms, self.words, self.numbers)
+        return text_features.TextFeatures(self.places, self.numbers)
 
     @property
     def gain(self) -> float:
@@ -45,62 +48,65 @@ class TrainingRow(NamedTuple):
         return self.smart - self.fast
 
 
-def outcome(label: Label) -> TrainingRow | None:
-    """A label with scores of fast and smart; None where it has them not."""
+def read_scored(label: Label) -> TrainingRow | None:
+    """Return a label with scores of fast and smart as a row; None where it has them not."""
     fast, smart = label.scores.get("fast"), label.scores.get("smart")
     if fast is None or smart is None:
         return None
-    return _row(label, fast, smart, label.scores.get("reasoning"))
+    return _make_row(label, fast, smart, label.scores.get("reasoning"), None)
 
 
-def opinion(label: Label) -> TrainingRow | None:
-    """A label whose tier somebody gave, as if that tier had been right and those below wrong."""
-    return None if label.tier is None else _row(label, *_OPINIONS[label.tier])
+def read_placed(label: Label) -> TrainingRow | None:
+    """Return a label with a tier as a row, as if that tier were right and those below wrong."""
+    if label.tier is None:
+        return None
+    return _make_row(label, *_SCORES_BY_TIER[label.tier], label.tier)
 
 
-def outcomes(labels: Iterable[Label]) -> list[TrainingRow]:
-    """Those with outcomes; opinions are none."""
-    return [row for row in map(outcome, labels) if row is not None]
+def read_rows(labels: Iterable[Label]) -> list[TrainingRow]:
+    """Return labels as rows: scored where there are scores, else placed; others are left out."""
+    rows = (read_scored(label) or read_placed(label) for label in labels)
+    return [row for row in rows if row is not None]
 
 
-def own(labels: Iterable[Label]) -> list[TrainingRow]:
-    """Labels of an owner's traffic: outcomes where there are, else what somebody said."""
-    found = []
-    for label in labels:
-        row = outcome(label) or opinion(label)
-        if row is not None:
-            found.append(row)
-    return found
+def list_scored(rows: Iterable[TrainingRow]) -> list[TrainingRow]:
+    """Return the rows whose answers were scored."""
+    return [row for row in rows if row.tier is None]
 
 
-def _row(label: Label, fast: float, smart: float, reasoning: float | None) -> TrainingRow:
+def list_placed(rows: Iterable[TrainingRow]) -> list[TrainingRow]:
+    """Return the rows that somebody gave a tier."""
+    return [row for row in rows if row.tier is not None]
+
+
+def _make_row(
+    label: Label, fast: float, smart: float, reasoning: float | None, tier: Tier | None
+) -> TrainingRow:
     scan = TextScan(label.prompt)
     signals = scan.signals()
-    terms, words, numbers = text_features.read_features(scan, signals)
+    places, numbers = text_features.read_features(scan, signals)
     return TrainingRow(
         source=label.source or "labels",
         fast=fast,
         smart=smart,
         reasoning=reasoning,
-        terms=frozenset(terms),
-        words=frozenset(words),
+        tier=tier,
+        places=frozenset(places),
         numbers=tuple(numbers),
         signals=signals,
     )
 
 
-def balanced(sources: Sequence[str], power: float = 1.0) -> list[float]:
-    """A weight for each row, of mean one: with power 1 every source counts the same."""
+def balance_sources(sources: Sequence[str]) -> list[float]:
+    """Return a weight for each row, of mean one: every source counts the same."""
     sizes: dict[str, int] = {}
     for source in sources:
         sizes[source] = sizes.get(source, 0) + 1
-    plain = [sizes[source] ** -power for source in sources]
-    scale = len(plain) / sum(plain)
-    return [weight * scale for weight in plain]
+    return [len(sources) / (len(sizes) * sizes[source]) for source in sources]
 
 
-def centred(values: Sequence[float], sources: Sequence[str]) -> list[float]:
-    """Each value less the mean of its source: which source is harder is not to be learnt."""
+def centre_sources(values: Sequence[float], sources: Sequence[str]) -> list[float]:
+    """Return each value less the mean of its source: which is harder is not to be learnt."""
     sums: dict[str, tuple[float, int]] = {}
     for value, source in zip(values, sources, strict=True):
         total, count = sums.get(source, (0.0, 0))
@@ -109,22 +115,17 @@ def centred(values: Sequence[float], sources: Sequence[str]) -> list[float]:
     return [value - means[source] for value, source in zip(values, sources, strict=True)]
 
 
-def weighed(
-    artefact: ClassifierModel, rows: Iterable[TrainingRow], base: Classifier | None = None
-) -> list[tuple[float, float]]:
-    """Of each row its need, and the probability that smart fails where fast does."""
-    learned = LearnedClassifier(artefact, base)
-    return [learned.estimate_need(row.reading, row.signals) for row in rows]
-
-
-def needs(
-    artefact: ClassifierModel, rows: Iterable[TrainingRow], base: Classifier | None = None
+def compute_needs(
+    model: ClassifierModel, rows: Iterable[TrainingRow], base: Classifier | None = None
 ) -> list[float]:
-    """What each row needs."""
-    return [need for need, _ in weighed(artefact, rows, base)]
+    """Return how much each row needs more than fast: the logit of fast failing it."""
+    learned = LearnedClassifier(model, base)
+    return [learned.compute_logits(row.features, row.signals).fast for row in rows]
 
 
-def scores(artefact: ClassifierModel, rows: Iterable[TrainingRow]) -> list[Score]:
-    """The score of each row."""
-    learned = LearnedClassifier(artefact)
-    return [learned.score_features(row.reading, row.signals) for row in rows]
+def compute_scores(
+    model: ClassifierModel, rows: Iterable[TrainingRow], base: Classifier | None = None
+) -> list[Score]:
+    """Return the score of each row."""
+    learned = LearnedClassifier(model, base)
+    return [learned.score_features(row.features, row.signals) for row in rows]

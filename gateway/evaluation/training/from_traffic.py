@@ -15,8 +15,14 @@ from gateway.evaluation.implicit_feedback import WEIGHT_BY_ORIGIN, ImplicitFeedb
 from gateway.evaluation.labels import Label
 from gateway.evaluation.metrics.bootstrap import Interval
 from gateway.evaluation.metrics.ranking import Ranking
-from gateway.evaluation.training.dataset import TrainingRow, needs, outcomes
-from gateway.evaluation.training.refit import FEWEST, compare, refit, unseen, without
+from gateway.evaluation.training.dataset import TrainingRow, compute_needs, read_scored
+from gateway.evaluation.training.refit import (
+    MIN_LABELS,
+    compare_needs,
+    compute_unseen_needs,
+    refit,
+    remove_own_labels,
+)
 from gateway.routing.classifier.model_file import ClassifierModel
 
 FOLDS = 5
@@ -87,10 +93,9 @@ def taught(
         scores: dict[Tier, float] = {"fast": lesson.fast, "smart": max(smart, lesson.fast)}
         if lesson.smart is not None and lesson.smart < 1:
             scores["reasoning"] = 1.0
-        found += [
-            TrafficLesson(lesson, row)
-            for row in outcomes([Label(prompt=text, scores=scores, source=lesson.tenant)])
-        ]
+        row = read_scored(Label(prompt=text, scores=scores, source=lesson.tenant))
+        if row is not None:
+            found.append(TrafficLesson(lesson, row))
     return found, lost
 
 
@@ -113,13 +118,13 @@ def consider(
     for one in lessons:
         origins[one.lesson.origin] = origins.get(one.lesson.origin, 0) + 1
     told = TrafficOutcome(origins=dict(sorted(origins.items())), textless=textless)
-    if len(lessons) < FEWEST:
-        why = f"{len(lessons)} labels with their texts; {FEWEST} are needed"
+    if len(lessons) < MIN_LABELS:
+        why = f"{len(lessons)} labels with their texts; {MIN_LABELS} are needed"
         return msgspec.structs.replace(told, refused=why)
-    chance, bare = Random(seed), without(artefact)  # noqa: S311 - seeded
-    first = needs(bare, [one.row for one in lessons])
+    chance, bare = Random(seed), remove_own_labels(artefact)  # noqa: S311 - seeded
+    first = compute_needs(bare, [one.row for one in lessons])
     after = _unseen(bare, lessons, seed, tick)
-    known = compare(first, after, [one.row for one in lessons], chance, _counts(lessons))
+    known = compare_needs(first, after, [one.row for one in lessons], chance, _counts(lessons))
     control = None
     for _ in range(controls):
         other = _shuffled(lessons, chance)
@@ -151,7 +156,7 @@ def _unseen(
 ) -> list[float]:
     """Needs, each by an artefact that was not taught it; always in the same parts."""
     rows, weights = [one.row for one in lessons], [one.weight for one in lessons]
-    return unseen(bare, rows, Random(seed), seed, FOLDS, weights, tick)  # noqa: S311 - seeded
+    return compute_unseen_needs(bare, rows, Random(seed), seed, FOLDS, weights, tick)  # noqa: S311 - seeded
 
 
 def _shuffled(lessons: Sequence[TrafficLesson], chance: Random) -> list[TrafficLesson]:
@@ -203,12 +208,12 @@ def _since(
     if len(late) < SINCE:
         return msgspec.structs.replace(told, since=len(late))
     rows, counts = [one.row for one in late], _counts(late)
-    other = _fit(artefact, early, seed) if early else without(artefact)
+    other = _fit(artefact, early, seed) if early else remove_own_labels(artefact)
     return msgspec.structs.replace(
         told,
         since=len(late),
-        old=_rankings(needs(artefact, rows), late).compute_apgr(counts),
-        new=_rankings(needs(other, rows), late).compute_apgr(counts),
+        old=_rankings(compute_needs(artefact, rows), late).compute_apgr(counts),
+        new=_rankings(compute_needs(other, rows), late).compute_apgr(counts),
     )
 
 

@@ -1,4 +1,4 @@
-"""Ridge regression over terms and a dense form, by coordinate descent on its dual.
+"""Ridge regression over places and plain numbers, by coordinate descent on its dual.
 
 Shalev-Shwartz and Zhang, Stochastic Dual Coordinate Ascent (JMLR 14, 2013): each step solves one
 row exactly, so there is no learning rate to choose, and a few passes do.
@@ -16,62 +16,65 @@ class Example(NamedTuple):
     """A row as a vector: each place counts the same."""
 
     places: tuple[int, ...]
-    """Of its terms, those in the table."""
     unit: float
-    """What each counts: all terms of the text have length one."""
-    form: tuple[float, ...]
+    """What each counts: all places of the text have length one."""
+    numbers: tuple[float, ...]
 
 
-class Fitted(NamedTuple):
-    """The weights."""
+class RidgeWeights(NamedTuple):
+    """What was found."""
 
     table: list[float]
-    """Of each place, for a row whose terms have length one."""
-    form: list[float]
+    """Of each place, for a row whose places have length one."""
+    numbers: list[float]
 
 
-def ridge(
+def fit_ridge(
     examples: Sequence[Example],
     targets: Sequence[float],
     weights: Sequence[float],
     penalty: float,
     *,
     size: int,
-    chance: Random,
+    random: Random,
     passes: int = PASSES,
-) -> Fitted:
-    """Weights w that make sum(weight * (target - x.w)^2) + penalty * |w|^2 small.
+) -> RidgeWeights:
+    """Return weights w that make sum(weight * (target - x.w)^2) + penalty * |w|^2 small.
 
-    `size` is that of the table.
+    `size` is that of the table, `weights` are of the rows.
     """
-    width = len(examples[0].form) if examples else 0
-    table, form = [0.0] * size, [0.0] * width
+    width = len(examples[0].numbers) if examples else 0
+    table, number_weights = [0.0] * size, [0.0] * width
     dual = [0.0] * len(examples)
     norms = [
-        len(one.places) * one.unit * one.unit + sum(map(mul, one.form, one.form))
-        for one in examples
+        len(example.places) * example.unit**2 + sum(map(mul, example.numbers, example.numbers))
+        for example in examples
     ]
     order = list(range(len(examples)))
     read = table.__getitem__
     for _ in range(passes):
-        chance.shuffle(order)
-        for at in order:
-            (places, unit, own), weight = examples[at], weights[at]
-            said = unit * sum(map(read, places)) + sum(map(mul, form, own))
-            step = (targets[at] - said - dual[at] / weight) / (1 / weight + norms[at] / penalty)
-            dual[at] += step
+        random.shuffle(order)
+        for index in order:
+            (places, unit, numbers), weight = examples[index], weights[index]
+            estimate = unit * sum(map(read, places)) + sum(map(mul, number_weights, numbers))
+            miss = targets[index] - estimate - dual[index] / weight
+            step = miss / (1 / weight + norms[index] / penalty)
+            dual[index] += step
             step /= penalty
-            form = [old + step * value for old, value in zip(form, own, strict=True)]
+            number_weights = [
+                old + step * number for old, number in zip(number_weights, numbers, strict=True)
+            ]
             step *= unit
             for place in places:
                 table[place] += step
-    return Fitted(table, form)
+    return RidgeWeights(table, number_weights)
 
 
-def said(fitted: Fitted, examples: Sequence[Example]) -> list[float]:
-    """What it says of rows."""
-    read = fitted.table.__getitem__
+def predict(weights: RidgeWeights, examples: Sequence[Example]) -> list[float]:
+    """Return what the weights say of rows."""
+    read = weights.table.__getitem__
     return [
-        one.unit * sum(map(read, one.places)) + sum(map(mul, fitted.form, one.form))
-        for one in examples
+        example.unit * sum(map(read, example.places))
+        + sum(map(mul, weights.numbers, example.numbers))
+        for example in examples
     ]

@@ -3,14 +3,16 @@
 The name and the hash of an artefact.
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from itertools import accumulate
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from math import exp
 from random import Random
+from typing import NamedTuple
 
 import msgspec
 
+from gateway.core.decision_context import Score, Thresholds
+from gateway.core.target import TIERS
 from gateway.evaluation.errors import TooFewError
 from gateway.evaluation.metrics.bootstrap import Interval, compute_quantile, draw_shuffles
 from gateway.evaluation.metrics.cross_validation import (
@@ -20,30 +22,35 @@ from gateway.evaluation.metrics.cross_validation import (
 )
 from gateway.evaluation.metrics.ranking import Sources, average_sources
 from gateway.evaluation.training.base_model import solve
-from gateway.evaluation.training.dataset import TrainingRow, balanced, needs, scores
-from gateway.evaluation.training.fit import TrainingPlan, fit
-from gateway.routing.classifier import heuristic, text_features
-from gateway.routing.classifier import model_file as files
-from gateway.routing.classifier.model_file import ClassifierModel, TierThresholds
+from gateway.evaluation.training.dataset import (
+    TrainingRow,
+    balance_sources,
+    compute_needs,
+    compute_scores,
+    list_placed,
+    list_scored,
+)
+from gateway.evaluation.training.fit import TrainingPlan, fit, shorten
+from gateway.routing.classifier import heuristic, model_file, text_features
+from gateway.routing.classifier.learned import LearnedClassifier, scale_head
+from gateway.routing.classifier.model_file import ClassifierModel
 
 
-def named(artefact: ClassifierModel) -> ClassifierModel:
-    """Sealed, under an id that tells its numbers from all others."""
-    bare = msgspec.structs.replace(artefact, id="")
-    name = f"learned-{files.hash_model(bare)[:8]}"
-    return files.seal(msgspec.structs.replace(artefact, id=name))
+def name_model(model: ClassifierModel) -> ClassifierModel:
+    """Return it sealed, under an id that tells its numbers from all others."""
+    bare = msgspec.structs.replace(model, id="")
+    name = f"learned-{model_file.hash_model(bare)[:8]}"
+    return model_file.seal(msgspec.structs.replace(model, id=name))
 
 
-FEWEST = 100
-"""Rows with outcomes: fewer teach nothing, and cannot be judged."""
-FAST, REASONING = 0.53, 0.10
-"""Shares of the held-out prompts that the thresholds leave to the two tiers, as the prior's do."""
-LEAST = heuristic.THRESHOLDS.fast
-"""No less goes to fast: unsure goes to smart, and the prior's share of the scale stays its own."""
+MIN_ROWS = 100
+"""Scored rows: fewer teach nothing, and cannot be judged."""
+_MIN_PLACED = 50
+"""Held-out placed rows that are enough to calibrate on."""
 SHUFFLES = 200
-_STEPS = 25
+_NEWTON_STEPS = 25
 _SMALL = 1e-3
-_FLATTEST = 0.1
+_MIN_SLOPE = 0.1
 
 
 class ShuffledControl(msgspec.Struct, frozen=True):
@@ -54,48 +61,97 @@ class ShuffledControl(msgspec.Struct, frozen=True):
     high: float
 
 
+class Agreement(msgspec.Struct, frozen=True, kw_only=True):
+    """How many placed prompts get the tier that somebody gave them."""
+
+    rows: int
+    share: float
+    shuffled: float
+    """What the same tiers, shuffled among the prompts, give on average."""
+    hard_on_fast: float
+    """The share of those that need reasoning which gets fast."""
+
+
 class HeldOutResult(msgspec.Struct, frozen=True, kw_only=True):
     """What it was worth on rows that it was not trained on."""
 
     rows: int
+    """Those with scores."""
     apgr: HeldOutScores
     control: ShuffledControl | None
+    agreement: Agreement | None = None
 
     @property
     def better(self) -> bool:
-        """Whether all of its interval lies above all that shuffling gives."""
+        """True if all of its interval lies above all that shuffling gives."""
         mean = self.apgr.mean
         return mean is not None and self.control is not None and mean.is_above(self.control.high)
 
 
-class FittedCalibration(msgspec.Struct, frozen=True):
-    """From needs to probabilities, and where the tiers part."""
+def judge_needs(
+    needs: Sequence[float], rows: Sequence[TrainingRow], random: Random
+) -> HeldOutResult:
+    """Judge needs by the mean over sources, and by what the same needs are worth when shuffled."""
+    weak, strong = [row.fast for row in rows], [row.smart for row in rows]
+    sources = [row.source for row in rows]
+    apgr = compute_held_out_scores(needs, weak, strong, sources, random)
+    values = []
+    for order in draw_shuffles(needs, random, SHUFFLES):
+        value = average_sources(Sources(order, weak, strong, sources).compute_apgr())
+        if value is not None:
+            values.append(value)
+    values.sort()
+    control = (
+        ShuffledControl(
+            sum(values) / len(values),
+            compute_quantile(values, 0.025),
+            compute_quantile(values, 0.975),
+        )
+        if values
+        else None
+    )
+    return HeldOutResult(rows=len(rows), apgr=apgr, control=control)
+
+
+def measure_agreement(
+    scores: Iterable[Score], rows: Sequence[TrainingRow], thresholds: Thresholds
+) -> Agreement | None:
+    """Return how many placed rows get their tier by their scores; None where there are none."""
+    if not rows:
+        return None
+    chosen = [heuristic.choose_tier(score, thresholds) for score in scores]
+    wanted = [row.tier for row in rows]
+    counts, wanted_counts = Counter(chosen), Counter(wanted)
+    pairs = Counter(zip(wanted, chosen, strict=True))
+    count = len(rows)
+    return Agreement(
+        rows=count,
+        share=sum(pairs[tier, tier] for tier in TIERS) / count,
+        shuffled=sum(counts[tier] * wanted_counts[tier] for tier in TIERS) / count**2,
+        hard_on_fast=pairs["reasoning", "fast"] / max(wanted_counts["reasoning"], 1),
+    )
+
+
+class LogitLine(msgspec.Struct, frozen=True):
+    """From what a head says to the logit of a probability."""
 
     slope: float
     level: float
-    fast: float
-    smart: float
 
 
-def held(need: Sequence[float], rows: Sequence[TrainingRow], chance: Random) -> HeldOutResult:
-    """Judge needs, by the mean over sources, and what the same needs are worth when shuffled."""
-    weak, strong = [row.fast for row in rows], [row.smart for row in rows]
-    sources = [row.source for row in rows]
-    judged = compute_held_out_scores(need, weak, strong, sources, chance)
-    found = []
-    for order in draw_shuffles(need, chance, SHUFFLES):
-        value = average_sources(Sources(order, weak, strong, sources).compute_apgr())
-        if value is not None:
-            found.append(value)
-    found.sort()
-    control = (
-        ShuffledControl(
-            sum(found) / len(found), compute_quantile(found, 0.025), compute_quantile(found, 0.975)
-        )
-        if found
-        else None
-    )
-    return HeldOutResult(rows=len(rows), apgr=judged, control=control)
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """What makes the heads of an artefact probabilities."""
+
+    fast: LogitLine
+    smart: LogitLine
+
+
+class TrainedModel(NamedTuple):
+    """What came of training."""
+
+    model: ClassifierModel
+    result: HeldOutResult
+    calibration: Calibration
 
 
 def learn(
@@ -103,142 +159,159 @@ def learn(
     plan: TrainingPlan,
     seed: int,
     tick: Callable[[], None] = lambda: None,
-) -> tuple[ClassifierModel, HeldOutResult]:
-    """An artefact of all rows; a fifth is held out first, to judge and to calibrate it.
+) -> TrainedModel:
+    """Return an artefact of all rows; a fifth is held out first, to judge and to calibrate it.
 
     The same rows, plan and seed give the same bytes. Raises TooFewError.
     """
-    check(rows)
+    check_rows(rows)
     fold = next(split_randomly([row.source for row in rows], Random(seed)))  # noqa: S311 - seeded
-    kept = [rows[at] for at in fold.held_out_rows]
-    first = fit([rows[at] for at in fold.train_rows], plan, Random(seed), tick)  # noqa: S311 - seeded
-    need = needs(first, kept)
-    told = held(need, kept, Random(seed))  # noqa: S311 - seeded
-    found = calibrate(first, need, kept)
+    held_out = [rows[index] for index in fold.held_out_rows]
+    first = fit([rows[index] for index in fold.train_rows], plan, Random(seed), tick)  # noqa: S311 - seeded
+    calibration = calibrate(first, held_out)
+    scored = list_scored(held_out)
+    result = judge_needs(compute_needs(first, scored), scored, Random(seed))  # noqa: S311 - seeded
+    placed = list_placed(held_out)
+    placed_scores = compute_scores(apply_calibration(first, calibration), placed)
+    agreement = measure_agreement(placed_scores, placed, first.thresholds)
     last = fit(rows, plan, Random(seed), tick)  # noqa: S311 - seeded
-    return named(calibrated(last, found)), told
+    return TrainedModel(
+        name_model(apply_calibration(last, calibration)),
+        msgspec.structs.replace(result, agreement=agreement),
+        calibration,
+    )
 
 
-def check(rows: Sequence[TrainingRow]) -> None:
-    """Raises TooFewError where rows teach nothing."""
-    if len(rows) < FEWEST:
-        message = f"{len(rows)} labels have scores of fast and smart; {FEWEST} are needed"
+def check_rows(rows: Sequence[TrainingRow]) -> None:
+    """Raise TooFewError where rows teach nothing."""
+    scored = list_scored(rows)
+    if len(scored) < MIN_ROWS:
+        message = f"{len(scored)} labels have scores of fast and smart; {MIN_ROWS} are needed"
         raise TooFewError(message)
-    if not any(row.gain > 0 for row in rows):
+    if not any(row.gain > 0 for row in scored):
         raise TooFewError("smart is never better than fast: there is nothing to learn")
 
 
-def calibrate(
-    artefact: ClassifierModel, need: Sequence[float], rows: Sequence[TrainingRow]
-) -> FittedCalibration:
-    """Fit on rows that the artefact has not seen; every source weighs the same."""
-    weights = balanced([row.source for row in rows])
-    slope, level = _platt(need, [float(row.gain <= 0) for row in rows], weights)
-    slope, level = short4(slope), short4(level)
-    told = scores(msgspec.structs.replace(artefact, slope=slope, level=level), rows)
-    fast = max(_at([score.fast for score in told], weights, 1 - FAST), LEAST)
-    above = [score.smart if score.fast < fast else 2.0 for score in told]
-    return FittedCalibration(slope, level, short4(fast), short4(_at(above, weights, REASONING)))
+def calibrate(model: ClassifierModel, rows: Sequence[TrainingRow]) -> Calibration:
+    """Fit on rows that the artefact has not seen: placed ones, where they are enough.
+
+    Else on scored ones, where every source weighs the same.
+    """
+    placed = list_placed(rows)
+    chosen = placed if len(placed) >= _MIN_PLACED else list_scored(rows)
+    weights = balance_sources([row.source for row in chosen])
+    learned = LearnedClassifier(model)
+    logits = [learned.compute_logits(row.features, row.signals) for row in chosen]
+    fast_fails = [float(row.gain > 0 or row.tier == "reasoning") for row in chosen]
+    smart_fails = [_measure_smart_failure(row) for row in chosen]
+    return Calibration(
+        fast=_fit_line([logit.fast for logit in logits], fast_fails, weights),
+        smart=_fit_line([logit.smart for logit in logits], smart_fails, weights),
+    )
 
 
-def calibrated(artefact: ClassifierModel, found: FittedCalibration) -> ClassifierModel:
-    """With probabilities and thresholds."""
-    parting = TierThresholds(fast=found.fast, smart=found.smart)
-    return msgspec.structs.replace(artefact, slope=found.slope, level=found.level, parting=parting)
+def _measure_smart_failure(row: TrainingRow) -> float:
+    """Return how far reasoning does better than smart, 0 to 1; a perfect answer where unknown."""
+    if row.tier is not None:
+        return float(row.tier == "reasoning")
+    best = 1.0 if row.reasoning is None else row.reasoning
+    return min(max(best - row.smart, 0.0), 1.0)
 
 
-def short4(value: float) -> float:
-    """Four digits: a threshold says no more."""
-    return float(f"{value:.4g}")
+def apply_calibration(model: ClassifierModel, calibration: Calibration) -> ClassifierModel:
+    """Return the artefact with probabilities."""
+    fast, smart = calibration.fast, calibration.smart
+    return msgspec.structs.replace(
+        model,
+        fast_fails=scale_head(model.fast_fails, fast.slope, fast.level),
+        smart_fails=scale_head(model.smart_fails, smart.slope, smart.level),
+    )
 
 
-def _platt(
-    need: Sequence[float], labels: Sequence[float], weights: Sequence[float]
-) -> tuple[float, float]:
-    """Slope and level of the logit of `labels`, by Newton's method."""
+def _fit_line(
+    logits: Sequence[float], labels: Sequence[float], weights: Sequence[float]
+) -> LogitLine:
+    """Return the line to the logit of `labels`, by Newton's method."""
     slope, level = 1.0, 0.0
-    for _ in range(_STEPS):
-        first, second = -_SMALL * slope, 0.0
-        curve = [[_SMALL, 0.0], [0.0, _SMALL]]
-        for value, label, weight in zip(need, labels, weights, strict=True):
-            said = 1 / (1 + exp(slope * value - level))
-            miss, bend = weight * (label - said), weight * said * (1 - said)
-            first -= miss * value
-            second += miss
-            curve[0][0] += bend * value * value
-            curve[0][1] -= bend * value
-            curve[1][0] -= bend * value
-            curve[1][1] += bend
-        one, two = solve(curve, [first, second])
-        slope, level = slope + one, level + two
-    return max(slope, _FLATTEST), level
+    for _ in range(_NEWTON_STEPS):
+        slope_gradient, level_gradient = -_SMALL * slope, 0.0
+        curvature = [[_SMALL, 0.0], [0.0, _SMALL]]
+        for value, label, weight in zip(logits, labels, weights, strict=True):
+            estimate = 1 / (1 + exp(-max(min(slope * value + level, 30.0), -30.0)))
+            miss, bend = weight * (label - estimate), weight * estimate * (1 - estimate)
+            slope_gradient += miss * value
+            level_gradient += miss
+            curvature[0][0] += bend * value * value
+            curvature[0][1] += bend * value
+            curvature[1][0] += bend * value
+            curvature[1][1] += bend
+        slope_step, level_step = solve(curvature, [slope_gradient, level_gradient])
+        slope, level = slope + slope_step, level + level_step
+    return LogitLine(shorten(max(slope, _MIN_SLOPE)), shorten(level))
 
 
-def _at(values: Sequence[float], weights: Sequence[float], share: float) -> float:
-    """The value below which a share of the weight lies."""
-    order = sorted(range(len(values)), key=values.__getitem__)
-    ends = list(accumulate(weights[at] for at in order))
-    place = min(bisect_left(ends, share * ends[-1]), len(ends) - 1)
-    return min(values[order[place]], 1.0)
-
-
-def card(
+def make_card(
     rows: Sequence[TrainingRow],
     plan: TrainingPlan,
     seed: int,
-    told: HeldOutResult,
-    about: dict[str, object],
+    result: HeldOutResult,
+    fields: dict[str, object],
 ) -> dict[str, object]:
-    """What people should know of an artefact before they use it."""
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row.source] = counts.get(row.source, 0) + 1
+    """Return what people should know of an artefact before they use it."""
+    counts = Counter(row.source for row in list_scored(rows))
     return {
-        **about,
+        **fields,
         "design": DESIGN,
         "plan": plan,
         "seed": seed,
-        "features": len(text_features.SHAPE_NAMES),
+        "numbers": text_features.NUMBER_NAMES,
         "rows": dict(sorted(counts.items())),
-        "reasoning_rows": sum(row.reasoning is not None for row in rows),
-        "held_out": plain(told),
+        "reasoning_rows": sum(row.reasoning is not None for row in list_scored(rows)),
+        "placed_rows": len(list_placed(rows)),
+        "held_out": describe_result(result),
     }
 
 
-def shown(one: Interval | None) -> list[float] | None:
-    """An interval as a card has it: the figure, its ends."""
-    return None if one is None else [round(x, 4) for x in (one.value, one.low, one.high)]
+def describe_interval(interval: Interval | None) -> list[float] | None:
+    """Return an interval as a card has it: the figure, its ends."""
+    if interval is None:
+        return None
+    return [round(value, 4) for value in (interval.value, interval.low, interval.high)]
 
 
-def fitted(artefact: ClassifierModel, rows: Sequence[TrainingRow]) -> float | None:
-    """APGR on the rows that it was trained on: by it a reader can tell that he has the same data.
+def measure_own_fit(model: ClassifierModel, rows: Sequence[TrainingRow]) -> float | None:
+    """Return APGR on the rows that it was trained on: it tells a reader that the data are the same.
 
     It says nothing of what is unseen.
     """
-    weak, strong = [row.fast for row in rows], [row.smart for row in rows]
-    found = Sources(
-        needs(artefact, rows), weak, strong, [row.source for row in rows]
-    ).compute_apgr()
-    value = average_sources(found)
+    scored = list_scored(rows)
+    weak, strong = [row.fast for row in scored], [row.smart for row in scored]
+    sources = [row.source for row in scored]
+    value = average_sources(
+        Sources(compute_needs(model, scored), weak, strong, sources).compute_apgr()
+    )
     return None if value is None else round(value, 4)
 
 
-def plain(told: HeldOutResult) -> dict[str, object]:
-    """A judgement as a card has it: figures with their intervals, to four places."""
-    control = told.control
+def describe_result(result: HeldOutResult) -> dict[str, object]:
+    """Return a judgement as a card has it: figures with their intervals, to four places."""
+    control = result.control
     return {
-        "rows": told.rows,
-        "apgr": shown(told.apgr.mean),
-        "sources": {name: shown(one) for name, one in told.apgr.sources.items()},
+        "rows": result.rows,
+        "apgr": describe_interval(result.apgr.mean),
+        "sources": {
+            name: describe_interval(interval) for name, interval in result.apgr.sources.items()
+        },
         "shuffled": None
         if control is None
-        else [round(x, 4) for x in (control.mean, control.low, control.high)],
-        "better": told.better,
+        else [round(value, 4) for value in (control.mean, control.low, control.high)],
+        "better": result.better,
+        "agreement": result.agreement,
     }
 
 
 DESIGN = (
-    "prior + linear gains of each source behind linear gates, over the most common words and pairs"
-    " and the numbers of a form; a transfer head trained on difficulty where nothing is familiar;"
-    " extremely randomised trees on the form"
+    "two linear heads, one a tier that may fail, over hashed words and pairs, 18 plain numbers and"
+    " the formula's logit; each the sum of a ridge over prompts whose tier was given and of a ridge"
+    " over prompts whose answers were scored"
 )

@@ -17,102 +17,135 @@ from gateway.evaluation.metrics.cost_quality import (
 )
 from gateway.evaluation.metrics.cross_validation import Fold
 from gateway.evaluation.training import refit
-from gateway.evaluation.training.dataset import TrainingRow, needs, weighed
+from gateway.evaluation.training.dataset import (
+    TrainingRow,
+    compute_needs,
+    compute_scores,
+    list_placed,
+    list_scored,
+)
 from gateway.evaluation.training.fit import TrainingPlan, fit
-from gateway.evaluation.training.train import shown
+from gateway.evaluation.training.train import (
+    Calibration,
+    apply_calibration,
+    describe_interval,
+)
 from gateway.routing.classifier.heuristic import Classifier, HeuristicClassifier
-from gateway.routing.classifier.learned import logistic
 
-OWN = 500
+OWN_LABELS = 500
 """Labels of an unseen source that a base is refitted with."""
-_MOST = 0.7
+_MAX_OWN_SHARE = 0.7
 """Of a source, where it has fewer rows than that leaves to judge."""
 COSTS: Mapping[Tier, float] = {"fast": 0.005, "smart": 0.15, "reasoning": 1.0}
 """Of an answer: output prices of one lab times 400, 600 and 2,000 tokens, reasoning being 1."""
 
 
-_WORTHS = tuple(2.0**at for at in range(-6, 8))
+_WORTHS = tuple(2.0**exponent for exponent in range(-6, 8))
 """What a unit of cost is worth to an oracle: the more, the more frugal."""
 
 
 class UnseenResult(msgspec.Struct, frozen=True, kw_only=True):
     """What an artefact says of the rows that a fold holds, trained on its others."""
 
-    weighed: list[tuple[float, float]]
-    own: int = 0
+    needs: list[float]
+    scores: list[Score]
+    own_labels: int = 0
     """Labels of these rows that it was then refitted with, and what that was worth on the rest."""
     gain: refit.RefitGain | None = None
 
 
-def part(rows: Sequence[TrainingRow], plan: TrainingPlan, seed: int, fold: Fold) -> UnseenResult:
-    """A part of every source, held out."""
-    train = [rows[at] for at in fold.train_rows]
-    found = fit(train, plan, Random(seed))  # noqa: S311 - seeded
-    return UnseenResult(weighed=weighed(found, [rows[at] for at in fold.held_out_rows]))
-
-
-def source(
+def judge_part(
     rows: Sequence[TrainingRow],
     plan: TrainingPlan,
     seed: int,
-    base: Callable[[Sequence[TrainingRow]], Classifier],
+    calibration: Calibration,
     fold: Fold,
 ) -> UnseenResult:
-    """A whole source, held out: also of the prior, which is fitted again without it."""
-    train, held = [rows[at] for at in fold.train_rows], [rows[at] for at in fold.held_out_rows]
-    prior = base(train)
-    found = fit(train, plan, Random(seed))  # noqa: S311 - seeded
-    chance = Random(seed)  # noqa: S311 - seeded
-    order = list(range(len(held)))
-    chance.shuffle(order)
-    count = min(OWN, int(_MOST * len(held)))
-    labelled, rest = [held[at] for at in order[:count]], [held[at] for at in order[count:]]
-    fitted = refit.refit(found, labelled, seed, prior)
-    gain = refit.compare(needs(found, rest, prior), needs(fitted, rest, prior), rest, chance)
-    return UnseenResult(weighed=weighed(found, held, prior), own=count, gain=gain)
+    """Judge a part of every source, held out."""
+    train_rows = [rows[index] for index in fold.train_rows]
+    fitted = apply_calibration(fit(train_rows, plan, Random(seed)), calibration)  # noqa: S311 - seeded
+    held_out = [rows[index] for index in fold.held_out_rows]
+    return UnseenResult(
+        needs=compute_needs(fitted, held_out), scores=compute_scores(fitted, held_out)
+    )
 
 
-def score(weighed: tuple[float, float], slope: float, level: float) -> Score:
-    """The score of what was weighed."""
-    need, fails = weighed
-    fast = logistic(level - slope * need)
-    return Score(fast=fast, smart=1 - (1 - fast) * fails)
+def judge_source(
+    rows: Sequence[TrainingRow],
+    plan: TrainingPlan,
+    seed: int,
+    refit_base: Callable[[Sequence[TrainingRow]], Classifier],
+    fold: Fold,
+) -> UnseenResult:
+    """Judge a whole source, held out: also of the formula, which is fitted again without it.
+
+    `fold` is of the scored rows. Placed ones are of no source that is judged: all of them teach.
+    """
+    scored = list_scored(rows)
+    train_rows = [scored[index] for index in fold.train_rows]
+    held_out = [scored[index] for index in fold.held_out_rows]
+    base = refit_base(train_rows)
+    fitted = fit([*train_rows, *list_placed(rows)], plan, Random(seed))  # noqa: S311 - seeded
+    random = Random(seed)  # noqa: S311 - seeded
+    order = list(range(len(held_out)))
+    random.shuffle(order)
+    count = min(OWN_LABELS, int(_MAX_OWN_SHARE * len(held_out)))
+    labelled = [held_out[index] for index in order[:count]]
+    rest = [held_out[index] for index in order[count:]]
+    refitted = refit.refit(fitted, labelled, seed, base)
+    gain = refit.compare_needs(
+        compute_needs(fitted, rest, base), compute_needs(refitted, rest, base), rest, random
+    )
+    return UnseenResult(
+        needs=compute_needs(fitted, held_out, base),
+        scores=compute_scores(fitted, held_out, base),
+        own_labels=count,
+        gain=gain,
+    )
 
 
-def frugality(rows: Sequence[TrainingRow], scored: Sequence[Score]) -> dict[str, float | None]:
-    """What 95% of always reasoning's quality costs, as a part of its cost, of several routers.
+def measure_frugality(
+    rows: Sequence[TrainingRow], scores: Sequence[Score]
+) -> dict[str, float | None]:
+    """Return what 95% of always reasoning's quality costs, as a part of its cost, of some routers.
 
     On the rows with scores of a reasoning tier; thresholds are those that serve each router best.
     """
-    known = [at for at, row in enumerate(rows) if row.reasoning is not None]
+    known = [
+        index for index, row in enumerate(rows) if row.reasoning is not None and row.tier is None
+    ]
     if not known:
         return {}
-    some = [rows[at] for at in known]
+    judged = [rows[index] for index in known]
     table = TierScores(
         scores={
-            "fast": [row.fast for row in some],
-            "smart": [row.smart for row in some],
-            "reasoning": [row.reasoning or 0.0 for row in some],
+            "fast": [row.fast for row in judged],
+            "smart": [row.smart for row in judged],
+            "reasoning": [row.reasoning or 0.0 for row in judged],
         },
-        costs={tier: [COSTS[tier]] * len(some) for tier in TIERS},
+        costs={tier: [COSTS[tier]] * len(judged) for tier in TIERS},
     )
-    fixed = score_constant_routers(table)
+    constant = score_constant_routers(table)
     picks = [pick_oracle_tiers(table, worth) for worth in _WORTHS]
-    seen = [point for one in picks if (point := score_router(table, one)) is not None]
-    prior = [HeuristicClassifier().score("", row.signals) for row in some]
+    oracle = [point for pick in picks if (point := score_router(table, pick)) is not None]
+    base_scores = [HeuristicClassifier().score("", row.signals) for row in judged]
+    learned_scores = [scores[index] for index in known]
     return {
-        "chance": find_frugal_share([*fixed.values()], fixed["reasoning"]),
+        "chance": find_frugal_share([*constant.values()], constant["reasoning"]),
         "prior": find_frugal_share(
-            [*fixed.values(), *sweep_thresholds(table, prior)], fixed["reasoning"]
+            [*constant.values(), *sweep_thresholds(table, base_scores)], constant["reasoning"]
         ),
         "learned": find_frugal_share(
-            [*fixed.values(), *sweep_thresholds(table, [scored[at] for at in known])],
-            fixed["reasoning"],
+            [*constant.values(), *sweep_thresholds(table, learned_scores)], constant["reasoning"]
         ),
-        "oracle": find_frugal_share(seen, fixed["reasoning"]),
+        "oracle": find_frugal_share(oracle, constant["reasoning"]),
     }
 
 
-def plain(gain: refit.RefitGain) -> dict[str, object]:
-    """As a card has it."""
-    return {"before": shown(gain.before), "after": shown(gain.after), "gain": shown(gain.gain)}
+def describe_gain(gain: refit.RefitGain) -> dict[str, object]:
+    """Return a gain as a card has it."""
+    return {
+        "before": describe_interval(gain.before),
+        "after": describe_interval(gain.after),
+        "gain": describe_interval(gain.gain),
+    }

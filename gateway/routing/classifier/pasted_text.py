@@ -1,7 +1,7 @@
 """Code, tables and quotes that somebody has pasted: what is asked stands beside them.
 
-A long block is folded to the start of its first line and a mark. Otherwise its words would count as
-those of the question, and the longer it is the harder the question would look.
+A long block is folded to a mark. Otherwise its words would count as those of the question, and the
+longer it is the harder the question would look.
 
 Each line is looked at once and gets a letter for its kind. Blocks are found in these letters.
 """
@@ -15,8 +15,6 @@ MIN_BLOCK_LINES = 20
 """Lines of a block that is folded; a shorter one may be what is asked about, whole."""
 BLOCK_MARK = "."
 """What stands for the rest of a block: a word to those who count words, and in no list of them."""
-_KEPT_CHARS = 60
-"""Characters that stay of the first line, which tells what is pasted."""
 _FENCE, _BLANK, _QUOTE, _TRACE = "`", " ", ">", "x"
 _CODE, _TABLE, _SENTENCE, _OTHER = "c", "t", "s", "o"
 _STATEMENT_WORDS = frozenset(
@@ -86,7 +84,7 @@ def fold_blocks(text: str) -> FoldedText:
         folded += lines[position:start]
         is_fence = block_kinds[0] == _FENCE
         block = lines[start + 1 : end - 1] if is_fence else lines[start:end]
-        folded += [block[0][:_KEPT_CHARS], BLOCK_MARK]
+        folded.append(BLOCK_MARK)
         has_code = has_code or _is_code(block)
         position = end
     outside += lines[position:]

@@ -227,11 +227,6 @@ class TextScan:
         return self._read_tokens()[0]
 
     @property
-    def topics(self) -> bytes:
-        """Of each of its tokens."""
-        return vocabulary.get_topics(self._read_tokens()[1])
-
-    @property
     def language(self) -> Language:
         """Of the text."""
         text = self.text

@@ -3,7 +3,12 @@
 import re
 from collections.abc import Iterable
 
-TOKEN = re.compile(rb"[a-z]+|[0-9]+|[\x80-\xff]+|[^\sa-z0-9\x80-\xff]")
+TOKEN = re.compile(
+    rb"[a-z]+|[0-9]+"
+    rb"|[\xe3-\xed][\x80-\xbf]{2}"  # a character of a script whose words no spaces part
+    rb"|(?:[\xc2-\xe2\xee-\xf4][\x80-\xbf]+)+"
+    rb"|[^\sa-z0-9\x80-\xff]"
+)
 LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 DIGITS = b"0123456789"
 PLAIN_BYTES = bytes((*LETTERS, *LETTERS.upper(), *DIGITS, *b" \t\n\r\v\f"))

@@ -1,6 +1,6 @@
 """What is known of a token: three bytes, so that those of a text are found at once.
 
-The first is its fact: of a word its kind and its topic, of what is no word what it is. The second
+The first is its fact: of a word its kind, of what is no word what it is. The second
 is what it may begin, as `phrase` numbers it; the third the languages that it speaks for. Each is a
 column of all that is known of a text, and is counted as bytes are.
 """
@@ -13,9 +13,8 @@ from gateway.routing.classifier.tokenizer import (
     split_mixed,
     split_pieces,
 )
-from gateway.routing.classifier.word_lists import KIND_CODES, WORD_KINDS, WORD_TOPICS
+from gateway.routing.classifier.word_lists import WORD_KINDS
 
-_KIND_BASE = 1 + len(KIND_CODES)
 _POINT, NUMBER, _MIXED, _MARK = range(252, 256)
 """A point or a comma; digits; letters and digits in one piece; all else. No other column has the
 third."""
@@ -24,8 +23,6 @@ _MAX_NUMBER_DIGITS = 3
 """Digits of a number that is likely to be seen again."""
 _MIXED_RATIO = 8
 """One in so many pieces of a text may have to be parted for itself."""
-_KIND_BY_FACT = bytes(fact % _KIND_BASE for fact in range(256))
-_TOPIC_BY_FACT = bytes(fact // _KIND_BASE if fact < _POINT else 0 for fact in range(256))
 _FACT_BYTES = 3
 _NUMBER_THEN_POINT, _POINT_THEN_NUMBER = bytes((NUMBER, _POINT)), bytes((_POINT, NUMBER))
 
@@ -35,7 +32,7 @@ class _TokenFacts(dict[bytes, bytes]):
 
     def __init__(self) -> None:
         words = {word.encode(): 0 for word in WORD_KINDS if word.isascii()}
-        super().__init__(map(_make_word_facts, {**WORD_TOPICS, **words, **language.WORD_SIGNS}))
+        super().__init__(map(_make_word_facts, {**words, **language.WORD_SIGNS}))
         self.update((point, _make_other_facts(_POINT)) for point in (b".", b","))
         self._word_list_facts = dict(self)
         self._max_entries = len(self) + MAX_CACHED_TOKENS
@@ -62,10 +59,9 @@ class _TokenFacts(dict[bytes, bytes]):
 
 def _make_word_facts(word: bytes) -> tuple[bytes, bytes]:
     name = word.decode()
-    fact = WORD_TOPICS.get(word, 0) * _KIND_BASE + WORD_KINDS.get(name, 0)
-    return word, _INTERN(
-        bytes((fact, phrases.find_phrase_start(name), language.WORD_SIGNS.get(word, 0)))
-    )
+    sign = language.WORD_SIGNS.get(word, 0)
+    facts = bytes((WORD_KINDS.get(name, 0), phrases.find_phrase_start(name), sign))
+    return word, _INTERN(facts)
 
 
 def _make_other_facts(fact: int) -> bytes:
@@ -117,12 +113,7 @@ def get_facts(token_facts: bytes) -> bytes:
 
 def get_kinds(token_facts: bytes) -> bytes:
     """By what is known: the kind of each token that is a word."""
-    return token_facts[::_FACT_BYTES].translate(_KIND_BY_FACT, _NO_WORDS)
-
-
-def get_topics(token_facts: bytes) -> bytes:
-    """By what is known: the topic of each token."""
-    return token_facts[::_FACT_BYTES].translate(_TOPIC_BY_FACT)
+    return token_facts[::_FACT_BYTES].translate(None, _NO_WORDS)
 
 
 def get_phrase_starts(token_facts: bytes) -> set[int]:

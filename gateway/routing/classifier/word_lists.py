@@ -1,4 +1,4 @@
-"""Lists of words: of each its kind, of several languages, and in English its topic."""
+"""Lists of words of several languages, and the kind of each."""
 
 # ruff: noqa: RUF001 -- keywords of several languages and scripts, many to a line
 
@@ -114,43 +114,7 @@ _WORDS_BY_KIND: dict[Kind, str] = {
         функция программу код
     """,
 }
-TOPIC_WORDS = {
-    "law": "court law legal contract defendant plaintiff statute constitutional liability tort"
-    " jury crime murder owner deed landlord evidence testimony property buyer seller attorney sued",
-    "money": "price demand supply market cost inflation tax firm economy monetary gdp interest rate"
-    " money income profit company business management accounting cash stock bond sales",
-    "life": "cell cells gene protein dna rna organism species blood plant enzyme bacteria virus"
-    " membrane evolution tissue disease patient muscle hormone",
-    "physics": "velocity force mass energy wavelength electron magnetic field current voltage"
-    " pressure temperature charge circuit radius wave frequency heat resistance speed light",
-    "chemistry": "mol acid solution atom reaction molecule ion hydrogen oxygen compound equilibrium"
-    " gas ph titration element carbon",
-    "history": "war century king president empire revolution treaty government political american"
-    " british nation colonial congress",
-    "mind": "child children behavior memory psychologist learning personality therapy cognitive"
-    " emotional social anxiety theory",
-    "thought": "argument moral ethics philosopher knowledge belief premise logic virtue kant truth"
-    " claim fallacy wrong",
-    "computing": "algorithm program function string array list python data network binary code bits"
-    " return node tree assert def dict self",
-    "mathematics": "integer equation polynomial probability matrix group ring prime angle"
-    " triangle sum value integral graph root real x y n",
-    "units": "kg m cm mm km s g j k v ft lb w hz pa atm l ml mi in inches feet miles hours"
-    " minutes percent meters",
-    "sums": "each per total times twice half left more than many much sold bought costs earns buys"
-    " dollars",
-    "people": "he she his her him they their i my me said told wants",
-    "stop": "the of and to a in is that for it as was with on by be at or are from this an which"
-    " have not had but one all",
-    "denial": "except least false incorrect never no none without",
-}
-"""Words of what a text may be about; a word is of the first that has it."""
 WORD_KINDS: dict[str, int] = {
     word: KIND_CODES[kind] for kind, words in _WORDS_BY_KIND.items() for word in words.split()
 }
 """By word: the code of its kind."""
-WORD_TOPICS: dict[bytes, int] = {}
-"""By word: its topic, counted from 1."""
-for _topic, _words in enumerate(TOPIC_WORDS.values(), 1):
-    for _word in _words.split():
-        WORD_TOPICS.setdefault(_word.encode(), _topic)

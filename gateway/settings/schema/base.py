@@ -67,6 +67,11 @@ def _parse_quality(value: object) -> object:
     return find_share(value)
 
 
+def _parse_default_quality(value: object) -> object:
+    """As `_parse_quality`, or `off`."""
+    return "off" if value is False or value == "off" else _parse_quality(value)
+
+
 type Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 type Words = Annotated[list[str], BeforeValidator(wrap_in_list)]
 type NonEmptyWords = Annotated[list[Word], BeforeValidator(wrap_in_list), Field(min_length=1)]
@@ -76,4 +81,7 @@ type ByteSize = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
 type Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 type QualitySetting = Annotated[float, BeforeValidator(_parse_quality)]
 """A share of the reasoning tier's quality."""
+type DefaultQualitySetting = Annotated[
+    float | Literal["off"], BeforeValidator(_parse_default_quality)
+]
 type CompleteSetting = Annotated[Literal["off", "hold"], BeforeValidator(_parse_complete)]

@@ -16,6 +16,7 @@ from gateway.settings.schema.base import (
     STRICT_CONFIG,
     ByteSize,
     CompleteSetting,
+    DefaultQualitySetting,
     Duration,
     Effort,
     QualitySetting,
@@ -102,10 +103,11 @@ class RoutingPart(Part):
 
     classifier: ClassifierName = "learned"
     """A name, or the file of an artefact, seen from the configuration's folder."""
-    quality: QualitySetting | None = None
+    quality: DefaultQualitySetting | None = None
     """The quality dial: 0 (always fast) to 10 (always reasoning), or `{keep: SHARE}`.
 
-    Off where unset: the classifier's own thresholds decide.
+    Unset it is 5 at labs whose prices are known. At others, and with `off`, the classifier's own
+    thresholds decide.
     """
     max_share: MostPart = MostPart()
     """What reasoning and smart may have of the turns that it decides."""

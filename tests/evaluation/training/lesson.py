@@ -3,18 +3,15 @@
 from functools import cache
 from random import Random
 
-from gateway.core.target import Tier
+from gateway.core.target import TIERS, Tier
 from gateway.evaluation.labels import Label
-from gateway.evaluation.training import extra_trees, fit, train
-from gateway.evaluation.training.dataset import TrainingRow, outcomes
-from gateway.routing.classifier.model_file import ClassifierModel
+from gateway.evaluation.training import fit, train
+from gateway.evaluation.training.dataset import TrainingRow, read_rows
 
 EASY = ("apple", "river", "yellow", "kitchen", "morning", "garden")
 HARD = ("tensor", "lattice", "quartic", "entropy", "holonomy", "cocycle")
 PLAIN = tuple(f"word{at}" for at in range(40))
-SMALL = fit.TrainingPlan(
-    terms=1024, passes=6, growth=extra_trees.Growth(trees=5, leaf=8, tries=0.3)
-)
+SMALL = fit.TrainingPlan(passes=6)
 
 
 def labels(count: int = 480, seed: int = 5) -> list[Label]:
@@ -39,12 +36,45 @@ def labels(count: int = 480, seed: int = 5) -> list[Label]:
     return found
 
 
+def placed_labels(count: int = 300, seed: int = 6) -> list[Label]:
+    """A third of the prompts need each tier: easy words, hard ones, and hard ones with a proof."""
+    random = Random(seed)
+    placed = []
+    for index in range(count):
+        tier = TIERS[index % 3]
+        words = [random.choice(PLAIN) for _ in range(random.randrange(5, 15))]
+        words += [random.choice(EASY if tier == "fast" else HARD) for _ in range(4)]
+        random.shuffle(words)
+        text = " ".join(words)
+        placed.append(
+            Label(
+                prompt=f"prove that {text}" if tier == "reasoning" else text,
+                tier=tier,
+                source="written",
+            )
+        )
+    return placed
+
+
 @cache
 def rows() -> list[TrainingRow]:
-    return outcomes(labels())
+    """Scored rows."""
+    return read_rows(labels())
 
 
 @cache
-def learnt() -> tuple[ClassifierModel, train.HeldOutResult]:
-    """An artefact of them, and how it was judged."""
+def placed_rows() -> list[TrainingRow]:
+    """Rows that somebody gave a tier."""
+    return read_rows(placed_labels())
+
+
+@cache
+def learnt() -> train.TrainedModel:
+    """An artefact of scored rows, and how it was judged."""
     return train.learn(rows(), SMALL, seed=3)
+
+
+@cache
+def learnt_with_placed() -> train.TrainedModel:
+    """An artefact of rows of both kinds."""
+    return train.learn([*rows(), *placed_rows()], SMALL, seed=3)

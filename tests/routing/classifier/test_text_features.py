@@ -1,6 +1,5 @@
-"""The form of a text: one number for each name, whatever the text is."""
+"""What a learned classifier reads: places of words and pairs, and one number for each name."""
 
-from itertools import pairwise
 from math import log1p
 from zlib import crc32
 
@@ -9,44 +8,52 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.routing.classifier import text_features
+from gateway.routing.classifier.text_features import NUMBER_NAMES, PLACES
 from gateway.routing.classifier.text_signals import TextScan
 from gateway.routing.classifier.tokenizer import tokenize
 
 
-def shaped(text: str) -> dict[str, float]:
+def read(text: str) -> text_features.TextFeatures:
+    """Return the features of a text."""
     scan = TextScan(text)
-    found = text_features.compute_shape(scan, scan.signals(), scan.tokens, {*scan.tokens})
-    return dict(zip(text_features.SHAPE_NAMES, found, strict=True))
+    return text_features.read_features(scan, scan.signals())
+
+
+def name_numbers(text: str) -> dict[str, float]:
+    """Return the numbers of a text by their names."""
+    return dict(zip(NUMBER_NAMES, read(text).numbers, strict=True))
 
 
 @given(st.text(max_size=300))
 def test_every_text_has_a_finite_number_for_each_name(text: str) -> None:
-    assert all(-1e6 < value < 1e6 for value in shaped(text).values())
+    places, numbers = read(text)
+    assert len(numbers) == len(NUMBER_NAMES)
+    assert all(0 <= number < 1e6 for number in numbers)
+    assert all(0 <= place < PLACES for place in places)
 
 
 @pytest.mark.parametrize(
     ("text", "name", "value"),
     [
-        ("What is it?", "ends_in_question", 1.0),
-        ("What is it?", "opens:what", 1.0),
-        ("Tell me who", "asks:who", 1.0),
-        ("Which is false, all of them or none except one", "denied", 1.0),
-        ("It is 123456", "long_number", 1.0),
-        ("It is 1234", "long_number", 0.0),
-        ("Put it in \\boxed{}", "boxed", 1.0),
-        ("You are a poet", "role", 1.0),
-        ("a\nb\nc", "lines", pytest.approx(1.0986, abs=1e-4)),
-        ("the gene of a cell", "topic:life", 2.0),
-        ("the man", "topic:stop", 0.5),
-        ("é", "foreign", 1.0),
-        ("AB cd", "capitals", 0.4),
-        ("Which?\nA. 12 kg\nB. 4\nC. 5.5", "option_figures", 1.0),
-        ("Which?\nA. red\nB. green\nC. blue", "option_figures", 0.0),
+        ("What is it?", "ends in a question", 1.0),
+        ("What is it? Tell me.", "ends in a question", 0.0),
+        ("a\nb\nc", "lines", log1p(2)),
+        ("One. Two! Three? Four", "sentences", log1p(4)),
+        ("one two three. four five six", "sentence length", log1p(3)),
+        ("12 and 13", "numbers", log1p(2)),
         ("Which?\nA. red\nB. green\nC. blue", "options", 1.0),
+        ("Prove it", "proof", 1.0),
+        ("Why? Why? Why? Why? Why?", "questions", 4.0),
     ],
 )
 def test_what_the_numbers_are(text: str, name: str, value: float) -> None:
-    assert shaped(text)[name] == value
+    assert name_numbers(text)[name] == pytest.approx(value)
+
+
+def test_places_are_of_each_word_and_of_each_pair_of_neighbours() -> None:
+    one, two = crc32(b"one"), crc32(b"two")
+    pair = crc32(b"two", one)
+    assert read("One two").places == {value % PLACES for value in (one, two, pair)}
 
 
 def test_tokens_are_words_numbers_and_marks() -> None:
@@ -55,54 +62,5 @@ def test_tokens_are_words_numbers_and_marks() -> None:
     ]  # fmt: skip
 
 
-def test_words_are_no_numbers_and_no_marks() -> None:
-    some = [b"word", b"12", b"!", "é".encode(), b"x" * 100, b"_"]
-    assert [*filter(text_features.is_word, some)] == [b"word", "é".encode(), b"x" * 100]
-
-
-def test_a_reading_has_tokens_pairs_and_words() -> None:
-    """Each once: the hash of a pair is that of both tokens in a row."""
-    scan = TextScan("It is 12, is it?")
-    found = text_features.read_features(scan, scan.signals())
-    each = [b"it", b"is", b"12", b",", b"?"]
-    pairs = [b"itis", b"is12", b"12,", b",is", b"isit", b"it?"]
-    assert found.terms == {*map(crc32, (*each, *pairs))}
-    assert found.words == {crc32(b"it"), crc32(b"is")}
-    assert found.numbers == text_features.compute_shape(
-        scan, scan.signals(), scan.tokens, {*scan.tokens}
-    )
-
-
-@given(st.lists(st.binary(min_size=1, max_size=4), max_size=20))
-def test_pairs_are_neighbours_in_their_order(found: list[bytes]) -> None:
-    assert text_features.hash_pairs(found) == {crc32(one + two) for one, two in pairwise(found)}
-
-
-def test_a_lone_surrogate_is_read() -> None:
-    assert shaped("\ud800 what")["foreign"] > 0
-
-
-@given(
-    st.lists(st.sampled_from([*"ab1 .,?!'-:()\"=+*/^<>%{[;\\$_é“", ". ", "? ", "! ", ".\n"])).map(
-        "".join
-    )
-)
-def test_marks_are_counted_where_none_is_rare_and_where_one_is(text: str) -> None:
-    seen, count, size = shaped(text), text.count, max(len(text), 1)
-    words, raw = max(len(text.split()), 1), text.encode()
-    assert seen["sentences"] == log1p(1 + sum(map(count, (". ", "? ", "! ", ".\n"))))
-    assert seen["ends_in_question"] == text.rstrip().endswith("?")
-    assert seen["blank"] == min(count("__"), 3)
-    assert seen["latex"] == min(count("\\") + count("$"), 30)
-    assert seen["dollars"] == min(count("$"), 6)
-    assert seen["quotes"] == (count('"') + count("“")) / words
-    assert seen["commas"] == count(",") / words
-    assert seen["brackets"] == count("(") / words
-    assert seen["stops"] == min(count("."), 30)
-    assert seen["operators"] == min(sum(map(count, "+*/^<>")), 20)
-    assert seen["foreign"] == (len(raw) - len(text)) / size
-    for name, mark, most in (
-        ("equals", "=", 12), ("percent", "%", 3), ("braces", "{", 12), ("squares", "[", 20),
-        ("colons", ":", 8), ("semicolons", ";", 6),
-    ):  # fmt: skip
-        assert seen[name] == min(count(mark), most)
+def test_a_script_without_spaces_is_read_character_by_character() -> None:
+    assert tokenize("证明 привет") == ["证".encode(), "明".encode(), "привет".encode()]

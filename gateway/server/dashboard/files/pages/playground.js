@@ -1,6 +1,6 @@
 // A prompt, what would be decided for it on every lab, and the real answer through the gateway's own endpoint.
 import { choice, clear, h, say } from "../draw.js";
-import { count, percent, seconds, usd } from "../figures.js";
+import { count, seconds, usd } from "../figures.js";
 import { decision, estimate, facts, part, tier } from "../trace.js";
 
 export const title = "Playground";
@@ -156,7 +156,7 @@ export async function render(root, { api, signal, session }) {
         ["Model", `${found.plan[0].provider}/${found.plan[0].model}`],
         ["Decided by", found.rule ? `${found.source} “${found.rule}”` : found.source],
         ["Rules that matched", rules.join(", ")],
-        ["Classifier", score && `${score.why}${found.confidence === null ? "" : `, ${percent(found.confidence)} sure`}`],
+        ["Classifier", score && `${score.why}${found.confidence === null ? "" : `, confidence ${found.confidence < 0.5 ? "low" : found.confidence < 0.8 ? "medium" : "high"}`}`],
         ["Estimate", cost === null ? "price unknown" : `${usd(cost)} for about ${count(input)} tokens in and ${count(output)} out`],
       ]),
       h("details", h("summary", "Why"), decision(found)),
