@@ -3,7 +3,7 @@
 What was decided for a call of the ledger, and why: decided again, or what its row keeps.
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -25,11 +25,12 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects import OPERATIONS, Dialect, can_translate
 from gateway.dialects.request_facts import RequestFacts
-from gateway.routing import explain
+from gateway.routing import explain, quality_dial
 from gateway.routing.classifier.heuristic import Classifier, reads_text
 from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.errors import MissingFeatureError, ScoreError
 from gateway.routing.features import Features
+from gateway.routing.quality_dial import Worth
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.patterns import Patterns, split_digests
 from gateway.settings.schema.rules import LANGUAGES, Language
@@ -80,8 +81,7 @@ class RecordedFeatures(Features):
         self.turn = record.turn or ConversationTurn()
         self.translation_checks = dict(record.doors)
         if record.signals is not None:
-            signals = {n: v for n, v in record.signals.items() if n in _SIGNAL_NAMES}
-            self._signals = TextSignals(**signals)  # type: ignore[arg-type]
+            self._signals = _read_signals(record.signals)
 
     @property
     def has_text(self) -> bool:
@@ -174,6 +174,19 @@ _UNIVERSAL_MEMBERS = frozenset(
     {"tools", "tool_choice", "system", "instructions", "systemInstruction", "toolConfig"}
 )
 """Members that every dialect has a word for."""
+
+
+def estimate_recorded_worth(record: DecisionRecord) -> Worth | None:
+    """Return the worth of each tier for a recorded call; None if it has no score."""
+    if record.score is None:
+        return None
+    return quality_dial.estimate_worth(record.score, _read_signals(record.signals or {}))
+
+
+def _read_signals(recorded: Mapping[str, float]) -> TextSignals:
+    """Return recorded signals; those of other versions are left out."""
+    signals = {name: value for name, value in recorded.items() if name in _SIGNAL_NAMES}
+    return TextSignals(**signals)  # type: ignore[arg-type]
 
 
 def _read_complete(recorded: RecordedComplete | None) -> CompleteMode | None:
