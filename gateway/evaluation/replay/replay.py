@@ -96,6 +96,7 @@ class LedgerReplay:
             return
         if was_answered(row):
             self._output_tokens.add(row)
+            self.totals.sample.add_answer(row)
         recorded_outcome = read_outcome(row)
         is_same = recorded_outcome.destination == replayed.outcome.destination
         replayed_cost = None

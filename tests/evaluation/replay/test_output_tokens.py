@@ -90,3 +90,17 @@ def test_the_cost_of_a_scripted_load_is_foreseen_within_a_tenth(tmp_path: Path) 
     replay = walked(router(tmp_path, choices=[EVERYTHING], **OFF), *rows)
     assert replay.totals.total.changed == sum(item.tier == "smart" for item in rows)
     assert float(replay.totals.total.usd_after) == pytest.approx(truth, rel=0.1)
+    assert replay.totals.sample.count_usual_lengths() == 0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 7])
+def test_the_interval_of_a_scripted_load_covers_the_truth(tmp_path: Path, seed: int) -> None:
+    """The ledger has told already how long answers are, as it has for `tiergate replay`."""
+    rows, truth = script_load(seed)
+    everywhere = router(tmp_path, choices=[EVERYTHING], **OFF)
+    everywhere.own_traffic.tokens = {"acme": expect_tokens(_MEAN_TOKENS)}
+    figure = walked(everywhere, *rows).totals.sample.compute_figures()["usd after"]
+    assert figure.low is not None
+    assert figure.high is not None
+    assert figure.low < truth < figure.high
+    assert figure.high - figure.low < 0.12 * figure.value
