@@ -15,6 +15,7 @@ from gateway.ledger.store import LedgerStore, open_store
 from gateway.routing.quality_dial import MIN_OWN_CALLS, OwnTokens
 from gateway.runtime.own_traffic import OwnTrafficReader, read_own_traffic
 from tests.ledger.rows import entry
+from tests.runtime.test_composition import build, started
 from tests.runtime.test_shadow import NEXT, OWN, Trial
 
 OWN_REFERENCE = OWN.replace("routing: {", "routing: {quality_reference: own, ")
@@ -87,6 +88,21 @@ def test_a_reference_set_is_drawn_evenly_from_the_newest_calls(
 @pytest.mark.parametrize("rows", [scored(MIN_OWN_CALLS - 1), scored(100, source="rule")])
 def test_too_few_calls_are_no_reference_set(tmp_path: Path, rows: list[FinalRow]) -> None:
     assert read_own_traffic(fill(tmp_path, rows), is_reference_own=True).reference is None
+
+
+async def test_a_gateway_reads_it_at_its_start_and_a_new_configuration_has_it(
+    tmp_path: Path,
+) -> None:
+    fill(tmp_path / "data", answers(MIN_OWN_CALLS, "fast", 50)).close()
+    gateway = await started(build(tmp_path), tmp_path)
+    for _ in range(500):
+        if gateway.engine.router.own_traffic.tokens:
+            break
+        await asyncio.sleep(0.01)
+    assert gateway.engine.router.own_traffic.find_tokens("acme") == (50, 75, 250)
+    gateway.swap(build(tmp_path))
+    assert gateway.engine.router.own_traffic.find_tokens("acme") == (50, 75, 250)
+    await gateway.stop()
 
 
 async def test_who_decides_goes_by_it_and_a_failure_leaves_what_was_known(tmp_path: Path) -> None:
