@@ -133,7 +133,7 @@ def main() -> None:
     rows = read_labelled_rows(Path(sys.argv[1]))
     scores = score_unseen(rows)
     REFERENCE_FILE.write_bytes(jsonio.dumps(draw_reference(rows, scores)) + b"\n")
-    quality_dial.list_reference_worths.cache_clear()
+    quality_dial.load_shipped_reference.cache_clear()
     print(f"{len(list_placed(rows))} placed prompts, {len(rows)} in all")
     print_agreement(rows, scores)
     print_kept_quality(rows, scores)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from gateway.cli.ledger_session import open_ledger, parse_query_options
+from gateway.cli.ledger_session import adopt_ledger_traffic, open_ledger, parse_query_options
 from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import progress
 from gateway.cli.test import find_golden_file, read_golden_prompts
@@ -13,6 +13,7 @@ from gateway.core import jsonio
 from gateway.core.quality import DIAL_SHARES
 from gateway.core.target import TIERS
 from gateway.evaluation.dial_curve import DialPoint, LedgerCurve, compute_curve
+from gateway.routing.quality_dial import USUAL_TOKENS, OwnTraffic
 
 
 @click.command("dial")
@@ -38,10 +39,12 @@ def command(session: CommandSession, file: str | None, *, since: str | None, as_
     if since is not None and file is not None:
         raise click.BadParameter("name a file of golden prompts or --since, not both.")
     points = _read_calls(session, since) if since else _decide_prompts(session, file)
+    own_traffic = session.built_config.router.own_traffic
     if as_json:
         click.echo(jsonio.dumps_printable(points))
     elif points:
         _print_table(points)
+        _print_basis(own_traffic)
     else:
         click.echo("No calls in the ledger that a classifier decided at a lab with known prices.")
 
@@ -49,6 +52,8 @@ def command(session: CommandSession, file: str | None, *, since: str | None, as_
 def _decide_prompts(session: CommandSession, file: str | None) -> list[DialPoint]:
     prompts = read_golden_prompts(find_golden_file(session, file))
     keys = session.load_keys_by_name() if any(prompt.key is not None for prompt in prompts) else {}
+    with open_ledger(session()) as store:
+        adopt_ledger_traffic(session.built_config, store)
     ticks = len(prompts) * (len(DIAL_SHARES) + 1)
     with progress("deciding", ticks) as step:
         return compute_curve(session.built_config.router, prompts, keys, time.time(), step)
@@ -59,6 +64,7 @@ def _read_calls(session: CommandSession, since: str) -> list[DialPoint]:
     query = parse_query_options(since=since, until=None, only=[], zone=location.time_zone)
     curve = LedgerCurve(session.built_config.router)
     with open_ledger(location) as store:
+        adopt_ledger_traffic(session.built_config, store)
         if store is not None:
             for row in store.read_replay_rows(**query.selection, zone=query.time_zone):
                 curve.add(row)
@@ -76,14 +82,36 @@ def _print_table(points: Sequence[DialPoint]) -> None:
     )
 
 
+def _print_basis(own_traffic: OwnTraffic) -> None:
+    """Say what costs and shares rest on."""
+    for lab, (counts, own_tiers) in own_traffic.tokens.items():
+        tiers = ", ".join(own_tiers)
+        click.echo(f"Answers of {lab} have {_list_counts(counts)} tokens; own calls tell {tiers}.")
+    if not own_traffic.tokens:
+        usual = _list_counts(USUAL_TOKENS)
+        click.echo(f"Answers have {usual} tokens by tier: the ledger has too few to tell others.")
+    reference = "the one that ships" if own_traffic.reference is None else "own calls"
+    click.echo(f"The reference set is {reference}.")
+
+
+def _list_counts(counts: Sequence[int]) -> str:
+    return ", ".join(f"{count:,}" for count in counts)
+
+
 def _list_cells(point: DialPoint) -> tuple[str, ...]:
     return (
-        "as set" if point.position is None else str(point.position),
+        _name_row(point),
         *(f"{point.tiers[tier] / point.prompts:.0%}" for tier in TIERS),
         "" if point.quality is None else f"{point.quality:.3f}",
         "unknown" if point.cost is None else f"{point.cost:.2f}",
         f"{point.prompts} calls" if point.agreed is None else f"{point.agreed} of {point.prompts}",
     )
+
+
+def _name_row(point: DialPoint) -> str:
+    if point.position is not None:
+        return str(point.position)
+    return "as set" if point.is_set or point.agreed is not None else "decided"
 
 
 def _format_row(cells: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import click
 
 from gateway.cli import explain_call
 from gateway.cli.explain_call import CALL_ID_PATTERN, print_decision
+from gateway.cli.ledger_session import adopt_ledger_traffic, open_ledger
 from gateway.cli.session import CommandSession, pass_session
 from gateway.core import jsonio
 from gateway.core.call import OPEN_KEY, Key, RequestOptions
@@ -145,6 +146,10 @@ def _decide(session: CommandSession, body: bytes, model: str, call: _ExplainedCa
     )
     context = DecisionContext(at=call.at)
     decision, plan = decide(router, call_features, dialect, context)
+    if decision.dial_terms is not None:  # a gateway's dial goes by its own calls
+        with open_ledger(session()) as store:
+            adopt_ledger_traffic(session.built_config, store)
+        decision, plan = decide(router, call_features, dialect, context)
     config = session.source.config
     return _Explanation(
         decision,

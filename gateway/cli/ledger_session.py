@@ -12,6 +12,8 @@ from gateway.ledger.errors import LedgerQueryError, StoreError
 from gateway.ledger.query_params import LedgerQuery, parse_query
 from gateway.ledger.sqlite import URL_SCHEME
 from gateway.ledger.store import LedgerStore, open_store
+from gateway.runtime.build import BuiltConfig, adopt_own_traffic, has_own_reference
+from gateway.runtime.own_traffic import read_own_traffic
 
 
 class LedgerPlace(Protocol):
@@ -53,6 +55,13 @@ def open_ledger(location: LedgerPlace) -> Iterator[LedgerStore | None]:
             store.close()
     except (OSError, StoreError) as error:
         raise click.ClickException(f"the ledger cannot be read: {error}") from error
+
+
+def adopt_ledger_traffic(built_config: BuiltConfig, store: LedgerStore | None) -> None:
+    """Let the quality dial go by the calls of the ledger, as a running gateway does."""
+    if store is not None:
+        own_traffic = read_own_traffic(store, is_reference_own=has_own_reference(built_config))
+        adopt_own_traffic(built_config, own_traffic)
 
 
 def parse_query_options(

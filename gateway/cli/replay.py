@@ -5,7 +5,12 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.ledger_session import LedgerPlace, open_ledger, parse_query_options
+from gateway.cli.ledger_session import (
+    LedgerPlace,
+    adopt_ledger_traffic,
+    open_ledger,
+    parse_query_options,
+)
 from gateway.cli.replay_report import print_report
 from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import format_count, progress
@@ -15,6 +20,7 @@ from gateway.evaluation.replay import report
 from gateway.evaluation.replay.replay import LedgerReplay, build_replay
 from gateway.ledger import transcripts
 from gateway.ledger.query_params import LedgerQuery
+from gateway.runtime.build import BuiltConfig
 from gateway.settings.loader import CandidateRules
 
 
@@ -79,7 +85,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     texts = transcripts.make_features_reader(location.content_folder, router.fetched_media)
     replay = build_replay(router, session.source.config, texts, limit)
     started_at = time.monotonic()
-    _replay_rows(replay, location, query)
+    _replay_rows(replay, location, query, session.built_config)
     if drawing is not None:
         drawing.write_text(chart.draw_replay(replay.totals), encoding="utf-8")
     report_json = report.describe_totals(replay.totals, router.catalogue.version)
@@ -98,8 +104,11 @@ def command(  # noqa: PLR0913 - one argument for each option
         click.echo(f"The picture is in {drawing}.")
 
 
-def _replay_rows(replay: LedgerReplay, location: LedgerPlace, query: LedgerQuery) -> None:
+def _replay_rows(
+    replay: LedgerReplay, location: LedgerPlace, query: LedgerQuery, built_config: BuiltConfig
+) -> None:
     with open_ledger(location) as store:
+        adopt_ledger_traffic(built_config, store)
         if store is None:
             return
         selection = {**query.selection, "zone": query.time_zone}

@@ -1,6 +1,6 @@
 """The report of a replay as tables: `tiergate replay` and `tiergate shadow` print it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -34,6 +34,7 @@ def print_report(report: JsonObject, zone: str) -> None:
         f"\n{format_count(report['changed'])} of {format_count(decided_count)} calls "
         "would go elsewhere."
     )
+    _print_figures(report["money"], report["quality"])
     lost_usd, gained_usd = (Decimal(report["cache"][name]) for name in ("lost", "gained"))
     if lost_usd or gained_usd:
         click.echo(
@@ -48,6 +49,35 @@ def print_report(report: JsonObject, zone: str) -> None:
     if report["list"]:
         click.echo()
         _print_changes(report["list"], zone)
+
+
+def _print_figures(money: JsonObject, quality: JsonObject) -> None:
+    """Print money and expected quality, each with its 95% interval if one can be told."""
+    if money["change"] is not None and Decimal(money["change"]["value"]):
+        after, change = (_format_figure(money[side], _format_money) for side in ("after", "change"))
+        click.echo(f"USD after: {after}. Change: {change}.")
+    if quality["after"] is None:
+        click.echo("Expected quality: not known, as no call has a score.")
+        return
+    before, after, change = (
+        _format_figure(quality[side], "{:.3f}".format) for side in ("before", "after", "change")
+    )
+    click.echo(
+        f"Expected quality, as a share of what reasoning would give: {before} before, "
+        f"{after} after. Change: {change}."
+    )
+
+
+def _format_figure(figure: JsonObject, format_value: Callable[[Any], str]) -> str:
+    """Return `0.912 (0.905 to 0.918)`."""
+    value, low, high = (figure[name] for name in ("value", "low", "high"))
+    if low is None:
+        return format_value(value)
+    return f"{format_value(value)} ({format_value(low)} to {format_value(high)})"
+
+
+def _format_money(usd: str) -> str:
+    return format_usd(Decimal(usd))
 
 
 def _print_groups(kind: str, groups: Mapping[str, JsonObject], names: list[str]) -> None:
@@ -115,6 +145,13 @@ def _build_notes(report: JsonObject) -> list[str]:
             f"{_format_calls(report['assumed'])} taken to be sayable in another dialect, "
             "as plain ones are: nobody tried."
         )
+    if usual_lengths := report["money"]["usual_lengths"]:
+        notes.append(
+            f"{_format_calls(usual_lengths)} moved to or from a tier with fewer than 50 answers"
+            " here: no interval tells how far their expected length is off."
+        )
+    if (unscored := report["quality"]["unscored"]) and report["quality"]["calls"]:
+        notes.append(f"{_format_calls(unscored)} without a score: in no figure of quality.")
     if unknown := report["usd"]["unknown"]:
         notes.append(f"{_format_calls(unknown)} at a cost that is not known: in no sum.")
     return notes

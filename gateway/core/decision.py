@@ -7,7 +7,7 @@ from typing import Literal, overload
 import msgspec
 
 from gateway.core.call import CompleteMode
-from gateway.core.decision_context import Score, Thresholds
+from gateway.core.decision_context import DialTerms, Score, Thresholds
 from gateway.core.target import Target, Tier
 
 type DecisionSource = Literal["pin", "seat", "rule", "classifier", "default"]
@@ -123,6 +123,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What it said."""
     thresholds: Thresholds | None = None
     """What the score was held against."""
+    dial_terms: DialTerms | None = None
+    """What the quality dial went by; None where no dial chose."""
     switch: SessionSwitch | None = None
     """Whether and why the conversation left its seat; None where nothing asked it to."""
     family: str | None = None

@@ -44,6 +44,18 @@ class Thresholds(msgspec.Struct, frozen=True):
     """The shares of reasoning and smart that `cut` is made for."""
 
 
+class DialTerms(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the quality dial went by, beside the score and prices, where it chose a tier."""
+
+    lab: str
+    tokens: tuple[int, ...]
+    """Expected tokens of an answer of the lab, by tier."""
+    price: float | None
+    """The price of quality; None leaves it to the reference set."""
+    has_own_reference: bool = False
+    """True if the price is by a reference set of own calls."""
+
+
 class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a conversation is sitting on."""
 
@@ -88,6 +100,8 @@ class DecisionContext(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """Of the key's own traffic; None leaves the classifier its own. They never send more up."""
     judged: Score | None = None
     """What a model said that was asked to judge the prompt."""
+    dial: DialTerms | None = None
+    """Of a recorded decision; None leaves it to what own calls tell now."""
     unjudged: str | None = None
     """Why a model that should have judged it said nothing; None where none was to."""
 

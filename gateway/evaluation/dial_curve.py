@@ -17,6 +17,7 @@ from gateway.core.target import TIERS
 from gateway.evaluation.golden import GoldenPrompt, GoldenResult, decide_prompts
 from gateway.routing import quality_dial
 from gateway.routing.quality_dial import TierCosts, Worth
+from gateway.routing.replay_decision import estimate_recorded_worth
 from gateway.routing.router import Router
 
 
@@ -24,7 +25,9 @@ class DialPoint(msgspec.Struct, frozen=True, kw_only=True):
     """What one position of the dial gives."""
 
     position: int | None
-    """0 to 10; None is the configuration as it stands."""
+    """0 to 10; None is the configuration as it stands, or own calls as they were decided."""
+    is_set: bool = False
+    """True for own calls at the positions that are set now."""
     prompts: int
     """Prompts, or calls."""
     tiers: dict[str, int]
@@ -67,7 +70,11 @@ class _Choice(NamedTuple):
 
 
 def _make_point(
-    position: int | None, choices: Sequence[_Choice], agreed: int | None = None
+    position: int | None,
+    choices: Sequence[_Choice],
+    agreed: int | None = None,
+    *,
+    is_set: bool = False,
 ) -> DialPoint:
     tiers = Counter(choice.tier for choice in choices)
     costs = [choice.cost for choice in choices if choice.cost is not None]
@@ -78,6 +85,7 @@ def _make_point(
     ]
     return DialPoint(
         position=position,
+        is_set=is_set,
         prompts=len(choices),
         tiers={tier: tiers[tier] for tier in TIERS},
         quality=fmean(own for own, _ in kept) / fmean(best for _, best in kept) if kept else None,
@@ -88,10 +96,28 @@ def _make_point(
 
 def _find_cost(router: Router, result: GoldenResult, timestamp: float) -> float | None:
     lab = router.catalogue.labs.get(result.lab)
-    costs = None if lab is None else quality_dial.find_costs(lab, timestamp)
+    if lab is None:
+        return None
+    tokens = router.own_traffic.find_tokens(lab.name)
+    costs = quality_dial.find_costs(lab, timestamp, tokens)
     if costs is None or result.tier not in TIERS:
         return None
     return costs[TIERS.index(result.tier)]
+
+
+class _ClassifiedCall(NamedTuple):
+    """A call that a classifier decided."""
+
+    worth: Worth
+    costs: TierCosts
+    tier: int
+    """The tier that it got."""
+    set_share: float | None
+    """The share of quality that calls of its lab keep now; None if no dial is set."""
+
+
+def _choose(call: _ClassifiedCall, tier: int) -> _Choice:
+    return _Choice(TIERS[tier], call.worth, call.costs[tier])
 
 
 class LedgerCurve:
@@ -99,30 +125,42 @@ class LedgerCurve:
 
     def __init__(self, router: Router) -> None:
         self._router = router
-        self._calls: list[tuple[Worth, TierCosts, int]] = []
-        """Worth, costs, and the tier that it got."""
+        self._calls: list[_ClassifiedCall] = []
 
     def add(self, row: ReplayRow) -> None:
         """Take a call; one without a score, or at a lab of unknown costs, tells nothing."""
-        record, lab = row.basis, self._router.catalogue.labs.get(row.lab or "")
+        router = self._router
+        record, lab = row.basis, router.catalogue.labs.get(row.lab or "")
         if row.source != "classifier" or row.tier not in TIERS or record is None or lab is None:
             return
-        costs = quality_dial.find_costs(lab, row.at)
-        if record.score is None or costs is None:
+        costs = quality_dial.find_costs(lab, row.at, router.own_traffic.find_tokens(lab.name))
+        worth = estimate_recorded_worth(record)
+        if worth is None or costs is None:
             return
-        worth = quality_dial.estimate_worth(record.score)
-        self._calls.append((worth, costs, TIERS.index(row.tier)))
+        set_share = router.quality if lab.quality is None else lab.quality
+        if set_share is None:
+            set_share = router.default_quality
+        self._calls.append(_ClassifiedCall(worth, costs, TIERS.index(row.tier), set_share))
 
     def compute(self) -> list[DialPoint]:
-        """Return a point for the calls as they were decided, and one for each position."""
+        """Return a point for the calls as they were decided, and one for each position.
+
+        The second point is of what is set now, if all calls are at labs with a dial.
+        """
         if not self._calls:
             return []
-        decided = [_Choice(TIERS[tier], worth, costs[tier]) for worth, costs, tier in self._calls]
-        points = [_make_point(None, decided)]
+        points = [_make_point(None, [_choose(call, call.tier) for call in self._calls])]
+        set_choices = [
+            self._dial(call, call.set_share) for call in self._calls if call.set_share is not None
+        ]
+        if len(set_choices) == len(self._calls):
+            points.append(_make_point(None, set_choices, is_set=True))
         for position, share in enumerate(DIAL_SHARES):
-            choices: list[_Choice] = []
-            for worth, costs, _ in self._calls:
-                tier = quality_dial.choose_tier(worth, costs, share)
-                choices.append(_Choice(tier, worth, costs[TIERS.index(tier)]))
-            points.append(_make_point(position, choices))
+            points.append(_make_point(position, [self._dial(call, share) for call in self._calls]))
         return points
+
+    def _dial(self, call: _ClassifiedCall, share: float) -> _Choice:
+        reference = self._router.own_traffic.reference
+        price = quality_dial.find_quality_price(call.costs, share, reference)
+        tier = quality_dial.choose_tier(call.worth, call.costs, share, price)
+        return _choose(call, TIERS.index(tier))

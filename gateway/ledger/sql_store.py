@@ -34,6 +34,7 @@ from gateway.ledger.store import (
     IngestState,
     NewestRows,
     StoredRow,
+    TierAnswers,
 )
 from gateway.ledger.time_series import (
     LATENCY_COLUMNS,
@@ -60,6 +61,16 @@ _UNPRICED_CONDITION = """(
     (cost IS NULL OR baseline IS NULL) AND input IS NOT NULL AND output IS NOT NULL
     OR state = 'failed' AND cost IS NOT NULL AND baseline IS NULL
 )"""
+
+
+_OUTPUT_TOKENS_QUERY = """
+    SELECT lab, tier, count(*), sum(output + coalesce(reasoning, 0)) FROM (
+        SELECT lab, tier, output, reasoning FROM entries
+        WHERE state IN ('settled', 'estimated', 'aborted') AND cache <> 'hit'
+        AND output > 0 AND tier IS NOT NULL
+        ORDER BY at DESC LIMIT {}
+    ) AS answers GROUP BY lab, tier ORDER BY lab, tier
+"""
 
 
 class SqlStore(ABC):
@@ -331,6 +342,13 @@ class SqlStore(ABC):
                 return
             yield from rows
             last_at, last_id = rows[-1].at, rows[-1].id
+
+    def sum_output_tokens(self, limit: int) -> list[TierAnswers]:
+        """Return the tokens of the newest answers, see `Store.sum_output_tokens`."""
+        sql = _OUTPUT_TOKENS_QUERY.format(self.sql_dialect.placeholder)
+        with self.open_reader() as connection:
+            rows = connection.execute(sql, [limit]).fetchall()
+        return [TierAnswers(lab, tier, count, int(tokens)) for lab, tier, count, tokens in rows]
 
     def count(
         self,

@@ -52,6 +52,16 @@ class NewestRows(NamedTuple):
     read."""
 
 
+class TierAnswers(NamedTuple):
+    """Answers that a tier of a lab gave."""
+
+    lab: str
+    tier: str
+    answers: int
+    tokens: int
+    """Of all of them, with their reasoning."""
+
+
 class IngestState(msgspec.Struct, frozen=True, kw_only=True):
     """What a store has been fed by this process; known also while the store is down."""
 
@@ -197,6 +207,10 @@ class LedgerStore(Protocol):
 
         It takes as much memory for many as for few.
         """
+        ...
+
+    def sum_output_tokens(self, limit: int) -> list[TierAnswers]:
+        """Return the tokens of the newest answers by lab and tier; of `limit` answers at most."""
         ...
 
     def count(

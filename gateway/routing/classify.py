@@ -8,7 +8,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from gateway.core.decision import LazyReason
-from gateway.core.decision_context import DecisionContext, Score, Thresholds
+from gateway.core.decision_context import DecisionContext, DialTerms, Score, Thresholds
 from gateway.core.target import TIERS, Tier
 from gateway.routing import quality_dial, tier_share
 from gateway.routing.classifier import heuristic
@@ -33,6 +33,8 @@ class ScoredTier(NamedTuple):
     confidence: float | None
     score: Score
     thresholds: Thresholds
+    dial_terms: DialTerms | None = None
+    """What the quality dial went by; None where no dial chose."""
 
 
 class ClassifierTier(NamedTuple):
@@ -89,9 +91,13 @@ def classify(
         reason = partial(classifier.explain, call.signals, score)
     dialled_tier: Tier | None = None
     dial_reason: LazyReason = ""
+    dial_terms: DialTerms | None = None
     if quality is not None and quality.costs is not None:
         worth = quality_dial.estimate_worth(score)
-        dialled_tier = quality_dial.choose_tier(worth, quality.costs, quality.share)
+        dial_terms = quality.terms
+        dialled_tier = quality_dial.choose_tier(
+            worth, quality.costs, quality.share, dial_terms.price
+        )
         dial_reason = partial(quality_dial.explain, worth, quality)
     tier, unbounded_tier, confidence, thresholds = _choose_tier(
         classifier, score, context, dialled_tier
@@ -105,7 +111,7 @@ def classify(
             f" ({thresholds.id})"
         )
         add_step("share", reason, tier)
-    return ScoredTier(tier, None if context.judged else confidence, score, thresholds)
+    return ScoredTier(tier, None if context.judged else confidence, score, thresholds, dial_terms)
 
 
 def assess_turn(

@@ -148,6 +148,8 @@ class DecisionRecorder:
             )
         options = None if call.options is NO_OPTIONS else _record_options(call.options)
         scope = None if call.key is OPEN_KEY else _record_scope(call.key)
+        if decision is not None and decision.dial_terms is not None:
+            context = replace(context, dial=decision.dial_terms)
         recorded_context = (
             None if _CONTEXT_FIELDS(context) == _EMPTY_CONTEXT else replace(context, at=0.0)
         )

@@ -12,15 +12,20 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
+from statistics import geometric_mean
 from typing import NamedTuple
 
+import msgspec
+
 from gateway.core import jsonio
-from gateway.core.decision_context import Score
+from gateway.core.decision_context import DialTerms, Score
 from gateway.core.quality import ALWAYS_FAST, ALWAYS_REASONING, find_position
 from gateway.core.target import TIERS, Lab, Tier
 
 EXPECTED_OUTPUT_TOKENS: Mapping[Tier, int] = {"fast": 400, "smart": 600, "reasoning": 2_000}
 """Tokens of an answer by tier, with its reasoning, where nothing better is known."""
+MIN_OWN_CALLS = 50
+"""Own calls from which on they count in place of what ships."""
 _REFERENCE_FILE = Path(__file__).parent / "quality_reference.json"
 _LEFT_BY_REASONING = 0.25
 """The share of the turns that smart fails which reasoning fails too."""
@@ -28,10 +33,13 @@ _SAME_PRICE = 1 - 1e-9
 """Prices of quality nearer to one another than this are the same but for rounding."""
 _LOW, _HIGH = 0.5, 0.8
 
+type TierTokens = tuple[int, ...]
+"""The expected tokens of an answer by tier, with its reasoning."""
 type TierCosts = tuple[float | None, ...]
 """The expected cost of an answer by tier, USD; None for a tier that the lab does not have."""
 type TierWeights = tuple[float | None, ...]
 """How much costs weigh by tier; None for a tier that the lab does not have."""
+USUAL_TOKENS: TierTokens = tuple(EXPECTED_OUTPUT_TOKENS[tier] for tier in TIERS)
 
 
 class Worth(NamedTuple):
@@ -40,6 +48,13 @@ class Worth(NamedTuple):
     fast: float
     smart: float
     reasoning: float
+
+
+class ReferenceSet:
+    """Prompts on which the price of quality is found."""
+
+    def __init__(self, worths: Sequence[Worth]) -> None:
+        self.worths = tuple(worths)
 
 
 _READ_WORTHS = jsonio.make_reader(list[Worth])
@@ -54,15 +69,78 @@ class CallQuality(NamedTuple):
     """Who says so, for the trace."""
     costs: TierCosts | None
     """None if the costs of the lab's tiers are not known, or all the same."""
+    terms: DialTerms
+    """What else it goes by; the row keeps it."""
 
 
-def find_costs(lab: Lab, timestamp: float) -> TierCosts | None:
+class OwnTokens(NamedTuple):
+    """How long the answers of a lab are."""
+
+    tokens: TierTokens
+    own_tiers: tuple[Tier, ...]
+    """The tiers with enough own answers. The others are as much longer as they usually are."""
+
+
+def expect_tokens(means: Mapping[Tier, float]) -> OwnTokens:
+    """Return the tokens of answers by the mean of each tier that has enough of them.
+
+    To two digits: costs that hardly change keep their price of quality. A tier without a mean is
+    not taken for its usual length, beside which own short answers of reasoning would look cheap.
+    """
+    factors = [mean / EXPECTED_OUTPUT_TOKENS[tier] for tier, mean in means.items()]
+    factor = geometric_mean(factors)
+    tokens = (means.get(tier, usual * factor) for tier, usual in EXPECTED_OUTPUT_TOKENS.items())
+    return OwnTokens(tuple(_round_tokens(count) for count in tokens), tuple(means))
+
+
+def _round_tokens(tokens: float) -> int:
+    return max(1, int(round(tokens, 1 - math.floor(math.log10(tokens)))))
+
+
+class OwnTraffic(msgspec.Struct):
+    """What recent own calls tell the dial. A running gateway renews it in place."""
+
+    tokens: Mapping[str, OwnTokens] = {}
+    """How long answers are, by lab."""
+    reference: ReferenceSet | None = None
+    """Own calls as the reference set; None is the shipped one."""
+
+    def find_tokens(self, lab: str) -> TierTokens:
+        """Return the expected tokens of an answer of a lab, by tier."""
+        own_tokens = self.tokens.get(lab)
+        return USUAL_TOKENS if own_tokens is None else own_tokens.tokens
+
+
+def find_quality(
+    share: float,
+    source: str,
+    lab: Lab,
+    timestamp: float,
+    own_traffic: OwnTraffic,
+    recorded: DialTerms | None,
+) -> CallQuality:
+    """Return what holds for a call at a lab; `recorded` are the terms of one that is replayed."""
+    if recorded is not None and recorded.lab != lab.name:
+        recorded = None
+    tokens = own_traffic.find_tokens(lab.name) if recorded is None else recorded.tokens
+    costs = find_costs(lab, timestamp, tokens)
+    if recorded is not None and recorded.price is not None:
+        return CallQuality(share, source, costs, recorded)
+    reference = own_traffic.reference
+    price = None if costs is None else find_quality_price(costs, share, reference)
+    terms = DialTerms(lab.name, tokens, price, reference is not None)
+    return CallQuality(share, source, costs, terms)
+
+
+def find_costs(
+    lab: Lab, timestamp: float, tokens_by_tier: TierTokens = USUAL_TOKENS
+) -> TierCosts | None:
     """Return what an answer of each tier of a lab costs, by its first target at a time.
 
     None if a price is not known, or if no tier is cheaper than another.
     """
     costs: list[float | None] = []
-    for tier in TIERS:
+    for tier, tokens in zip(TIERS, tokens_by_tier, strict=True):
         targets = lab.tiers.get(tier, ())
         if not targets:
             costs.append(None)
@@ -71,7 +149,7 @@ def find_costs(lab: Lab, timestamp: float) -> TierCosts | None:
         rate = None if price is None else price.find_in_force(timestamp).find_rates(0).output
         if rate is None:
             return None
-        costs.append(float(rate) * EXPECTED_OUTPUT_TOKENS[tier] / 1e6)
+        costs.append(float(rate) * tokens / 1e6)
     known_costs = {cost for cost in costs if cost is not None}
     return tuple(costs) if len(known_costs) > 1 else None
 
@@ -94,7 +172,15 @@ def explain(worth: Worth, quality: CallQuality) -> str:
         if cost is not None
     ]
     position = f"{find_position(quality.share):.1f}".removesuffix(".0")
-    return f"quality {position} ({quality.source}): {', '.join(parts)} a thousand answers"
+    terms = quality.terms
+    tokens = ", ".join(
+        str(tokens) for tokens, cost in zip(terms.tokens, costs, strict=False) if cost is not None
+    )
+    reference = "; the reference set is own calls" if terms.has_own_reference else ""
+    return (
+        f"quality {position} ({quality.source}): {', '.join(parts)}"
+        f" a thousand answers of {tokens} tokens{reference}"
+    )
 
 
 def describe_probability(probability: float) -> str:
@@ -104,15 +190,21 @@ def describe_probability(probability: float) -> str:
     return "medium" if probability < _HIGH else "high"
 
 
-def choose_tier(worth: Worth, costs: TierCosts, share: float) -> Tier:
-    """Return the tier with the greatest worth minus its cost; of equal ones the cheapest."""
+def choose_tier(
+    worth: Worth, costs: TierCosts, share: float, quality_price: float | None = None
+) -> Tier:
+    """Return the tier with the greatest worth minus its cost; of equal ones the cheapest.
+
+    Without a `quality_price` it is that of the shipped reference set.
+    """
     tiers = [tier for tier, cost in zip(TIERS, costs, strict=True) if cost is not None]
     if share <= ALWAYS_FAST:
         return tiers[0]
     if share >= ALWAYS_REASONING:
         return tiers[-1]
-    weights = weigh_costs(costs)
-    return TIERS[_choose(worth, weights, find_quality_price(weights, share))]
+    if quality_price is None:
+        quality_price = find_quality_price(costs, share)
+    return TIERS[_choose(worth, weigh_costs(costs), quality_price)]
 
 
 def weigh_costs(costs: TierCosts) -> TierWeights:
@@ -125,9 +217,16 @@ def weigh_costs(costs: TierCosts) -> TierWeights:
     return tuple(None if cost is None else math.cbrt(cost) for cost in costs)
 
 
-def find_quality_price(weights: TierWeights, share: float) -> float:
-    """Return a price of quality at which the reference set keeps a share, and hardly more."""
-    prices, shares = _rank_steps(weights)
+def find_quality_price(
+    costs: TierCosts, share: float, reference: ReferenceSet | None = None
+) -> float:
+    """Return a price of quality at which a reference set keeps a share, and hardly more.
+
+    The shipped set is taken if there is no other. At the ends of the dial the price is no matter.
+    """
+    if not ALWAYS_FAST < share < ALWAYS_REASONING:
+        return 0.0
+    prices, shares = _rank_steps(weigh_costs(costs), reference or load_shipped_reference())
     index = min(bisect_left(shares, share), len(prices) - 2)
     while prices[index + 1] > prices[index] * _SAME_PRICE:
         index += 1
@@ -135,14 +234,16 @@ def find_quality_price(weights: TierWeights, share: float) -> float:
 
 
 @lru_cache(maxsize=256)
-def _rank_steps(weights: TierWeights) -> tuple[Sequence[float], Sequence[float]]:
+def _rank_steps(
+    weights: TierWeights, reference: ReferenceSet
+) -> tuple[Sequence[float], Sequence[float]]:
     """Return the prices below which some prompt gets a dearer tier, and the share kept below each.
 
     The highest price comes first.
     """
     quality = best_quality = 0.0
     steps: list[tuple[float, float]] = []
-    for worth in list_reference_worths():
+    for worth in reference.worths:
         tier = _choose(worth, weights, math.inf)
         quality += worth[tier]
         while (step := _find_next_step(worth, weights, tier)) is not None:
@@ -170,12 +271,12 @@ def _find_next_step(worth: Worth, weights: TierWeights, tier: int) -> tuple[floa
 
 
 @lru_cache(maxsize=1)
-def list_reference_worths() -> Sequence[Worth]:
-    """Return the worths of the reference set: 300 of the written prompts, a third of each tier.
+def load_shipped_reference() -> ReferenceSet:
+    """Return the shipped reference set: 300 of the written prompts, a third of each tier.
 
     Their scores are of classifiers that had not seen them (`bench/quality_reference.py`).
     """
-    return tuple(_READ_WORTHS(_REFERENCE_FILE.read_bytes()))
+    return ReferenceSet(_READ_WORTHS(_REFERENCE_FILE.read_bytes()))
 
 
 def _choose(worth: Worth, weights: TierWeights, price: float) -> int:

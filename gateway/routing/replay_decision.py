@@ -25,11 +25,12 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects import OPERATIONS, Dialect, can_translate
 from gateway.dialects.request_facts import RequestFacts
-from gateway.routing import explain
+from gateway.routing import explain, quality_dial
 from gateway.routing.classifier.heuristic import Classifier, reads_text
 from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.errors import MissingFeatureError, ScoreError
 from gateway.routing.features import Features
+from gateway.routing.quality_dial import Worth
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.patterns import Patterns, split_digests
 from gateway.settings.schema.rules import LANGUAGES, Language
@@ -174,6 +175,11 @@ _UNIVERSAL_MEMBERS = frozenset(
     {"tools", "tool_choice", "system", "instructions", "systemInstruction", "toolConfig"}
 )
 """Members that every dialect has a word for."""
+
+
+def estimate_recorded_worth(record: DecisionRecord) -> Worth | None:
+    """Return the worth of each tier for a recorded call; None if it has no score."""
+    return None if record.score is None else quality_dial.estimate_worth(record.score)
 
 
 def _read_complete(recorded: RecordedComplete | None) -> CompleteMode | None:

@@ -23,7 +23,7 @@ from gateway.routing.classify import classify
 from gateway.routing.features import Features
 from gateway.routing.model_name import RequestedModel
 from gateway.routing.plan import PlanKey
-from gateway.routing.quality_dial import CallQuality, find_costs
+from gateway.routing.quality_dial import CallQuality, OwnTraffic, find_quality
 from gateway.routing.rules.compile import CompiledChoice, RuleSet
 from gateway.routing.rules.context import RuleContext
 from gateway.routing.rules.guards import GuardBounds, evaluate_guards
@@ -48,6 +48,8 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
     """The share of quality that calls keep of which nothing else says it; None where unset."""
     default_quality: float | None = None
     """What holds in its place where it is unset, at labs whose prices are known."""
+    own_traffic: OwnTraffic = msgspec.field(default_factory=OwnTraffic)
+    """What own calls tell the quality dial. Read anew every few minutes."""
     complete: CompleteMode = "off"
     """What holds for calls of which neither guard, header nor key says it."""
     clock: Callable[[], float] = time.perf_counter
@@ -104,10 +106,13 @@ def decide(
     if selection is None and requested_model.tier is None:
         choice = _find_choice(router.rules.choices, rule_context)
     trace.add_steps(rule_context.list_steps())
+    dial_terms = None
     if selection is None:
         selection = _select_tier(
             router, rule_context, requested_model, choice, context, bounds, trace
         )
+        classified = selection[-1]
+        dial_terms = None if classified is None else classified.dial_terms
         if session_affinity is not None:
             selection, choice = session_affinity.weigh(selection, choice, trace.add)
     lab, tier, model, source, rule, verdict = selection
@@ -138,6 +143,7 @@ def decide(
         classified_tier=None if verdict is None else verdict.tier,
         score=None if verdict is None else verdict.score,
         thresholds=None if verdict is None else verdict.thresholds,
+        dial_terms=dial_terms,
         family=requested_model.family,
         switch=switch,
         account=account,
@@ -303,9 +309,10 @@ def _find_quality(
             share, source = key.max_quality, f"max_quality of key {key.name}"
     if bounds.quality is not None:
         share, source = bounds.quality
-    costs = find_costs(asked_lab, context.at)
-    if share is not None:
-        return CallQuality(share, source, costs)
-    if router.default_quality is None or costs is None:
+    is_shipped = share is None
+    if is_shipped:
+        share, source = router.default_quality, "as shipped"
+    if share is None:
         return None
-    return CallQuality(router.default_quality, "as shipped", costs)
+    quality = find_quality(share, source, asked_lab, context.at, router.own_traffic, context.dial)
+    return None if is_shipped and quality.costs is None else quality

@@ -24,6 +24,7 @@ from gateway.routing.classifier.heuristic import Classifier, HeuristicClassifier
 from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.routing.errors import ModelFileError, RuleError
 from gateway.routing.lint import unreachable_rules
+from gateway.routing.quality_dial import OwnTraffic
 from gateway.routing.router import Router
 from gateway.routing.rules.compile import RuleSet, compile_rules
 from gateway.settings import baseline, catalogue, lifecycle_warnings, list_prices, validate
@@ -138,6 +139,18 @@ def adopt_classifiers(built_config: BuiltConfig, classifiers: Mapping[str, Class
         )
     elif isinstance(shared, LearnedClassifier):
         tenant_classifiers.update(classifiers)
+
+
+def adopt_own_traffic(built_config: BuiltConfig, own_traffic: OwnTraffic) -> None:
+    """Let the quality dial go by own calls; by their reference set only if that is configured."""
+    routed_by = built_config.router.own_traffic
+    routed_by.tokens = own_traffic.tokens
+    routed_by.reference = own_traffic.reference if has_own_reference(built_config) else None
+
+
+def has_own_reference(built_config: BuiltConfig) -> bool:
+    """True if own calls are to be the reference set of the quality dial."""
+    return built_config.source.config.routing.quality_reference == "own"
 
 
 def _read_exemplars(source: ConfigSource) -> tuple[list[Exemplar], list[Mistake]]:

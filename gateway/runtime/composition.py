@@ -45,13 +45,14 @@ from gateway.runtime.build import (
     find_refusals,
     resolve_store_url,
 )
+from gateway.runtime.own_traffic import OwnTrafficReader
 from gateway.runtime.reloader import ConfigWatcher, Reloader
 from gateway.runtime.revision import Revision, is_same_provider
 from gateway.runtime.shadow import Shadow
 from gateway.runtime.tenant_classifiers import TenantClassifiers
 from gateway.settings import baseline
 from gateway.settings.errors import ConfigError
-from gateway.settings.loader import load
+from gateway.settings.loader import ConfigSource, load
 from gateway.settings.schema.root import CachePart, MediaPart, ResponsesPart
 from gateway.state import StateStore, secret
 from gateway.state.ended_sessions import EndedSessions
@@ -131,10 +132,8 @@ class Gateway:
         self._embedder_trust = EmbedderTrust(log)
         self._workers = workers or config.server.workers
         self.load_shedder = self._make_load_shedder()
-        self._tenant_classifiers = TenantClassifiers(
-            self.data, lambda text: log("classifier", error=text)
-        )
-        self._tenant_classifiers.refresh()
+        self._tenant_classifiers = self._make_tenant_classifiers()
+        self.own_traffic = OwnTrafficReader(self.store, self._list_deciding_configs, log)
         self.limit_runtime = LimitRuntime(
             config, self._counter_store, self.ledger_runtime, self.keys, log, shares=self._workers
         )
@@ -157,7 +156,7 @@ class Gateway:
         self._retiring: set[Revision] = set()
         """Those that calls still run on."""
         self.shadow = Shadow(
-            lambda file, snapshot: build_config(load(file, environ, snapshot), datetime.now(UTC)),
+            lambda file, snapshot: self._build_candidate(load(file, environ, snapshot)),
             log,
             load_shedder=self.load_shedder,
         )
@@ -227,6 +226,7 @@ class Gateway:
             asyncio.create_task(self.limiter.sweep_periodically(asyncio.sleep), name="limits"),
             asyncio.create_task(self.limit_runtime.watch_budgets(asyncio.sleep), name="budgets"),
             asyncio.create_task(self._watch_classifiers(asyncio.sleep), name="classifiers"),
+            asyncio.create_task(self.own_traffic.watch(asyncio.sleep), name="own traffic"),
             asyncio.create_task(
                 self._turn_counter.refresh_periodically(asyncio.sleep), name="traffic"
             ),
@@ -295,6 +295,16 @@ class Gateway:
             if await asyncio.to_thread(self._tenant_classifiers.refresh):
                 adopt_classifiers(self.built_config, self._tenant_classifiers)
 
+    def _list_deciding_configs(self) -> list[BuiltConfig]:
+        """The configuration in force, and the candidate beside it."""
+        candidate = self.shadow.candidate
+        return [self.built_config] if candidate is None else [self.built_config, candidate]
+
+    def _build_candidate(self, source: ConfigSource) -> BuiltConfig:
+        built_config = build_config(source, datetime.now(UTC))
+        self.own_traffic.adopt_into(built_config)
+        return built_config
+
     def _close_revision(self, revision: Revision) -> None:
         """The last call of an edition has ended: what only it has used is closed."""
 
@@ -320,6 +330,7 @@ class Gateway:
         """A configuration with all that calls need, of what there is and what is new."""
         config, ledger_runtime = built_config.source.config, self.ledger_runtime
         adopt_classifiers(built_config, self._tenant_classifiers)
+        self.own_traffic.adopt_into(built_config)
         client = ProviderClient(self._pools, hop=self._hop_id, write_batch=self.write_batch)
         local_engines = self._make_local_engines(built_config, old_revision)
 
@@ -449,6 +460,11 @@ class Gateway:
                 "redis_up", "Whether Redis answers.", lambda: state.alive, "min"
             )
             metrics.watch([redis_gauge])
+
+    def _make_tenant_classifiers(self) -> TenantClassifiers:
+        classifiers = TenantClassifiers(self.data, lambda text: self.log("classifier", error=text))
+        classifiers.refresh()
+        return classifiers
 
     def _make_load_shedder(self) -> LoadShedder:
         """How much this process can take: its part of the memory, and its files."""

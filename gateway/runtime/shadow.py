@@ -65,7 +65,7 @@ class Shadow:
         """Of the configuration in force."""
         self._candidate_file: Path | None = None
         self._sample_share = 1.0
-        self._candidate: BuiltConfig | None = None
+        self.candidate: BuiltConfig | None = None
         """The candidate; None while there is none that may be used."""
         self._snapshot: FileSnapshot | None = None
         """What it was read from; None where it is to be read."""
@@ -80,7 +80,7 @@ class Shadow:
 
     def _restart_counts(self) -> None:
         """Count anew: one of the two configurations is another, or there were enough calls."""
-        candidate = self._candidate
+        candidate = self.candidate
         self._replay = None
         if candidate is not None:
             # Where there is no candidate, a serving gateway imports nothing of evaluation.
@@ -105,7 +105,7 @@ class Shadow:
         name = built_config.source.config.routing.shadow
         file = built_config.source.file.parent / name if name else None
         if file != self._candidate_file or file is None:
-            self._candidate, self._snapshot, self._mistakes = None, None, ()
+            self.candidate, self._snapshot, self._mistakes = None, None, ()
         self._candidate_file = file
         self._current_version = built_config.built_catalogue.catalogue.version
         self._sample_share = built_config.source.config.routing.shadow_share
@@ -178,7 +178,7 @@ class Shadow:
             mistakes = (Mistake(message=f"cannot be read: {locate_error(error)}."),)
         if file != self._candidate_file:
             return  # another is asked for meanwhile
-        self._snapshot, self._candidate, self._mistakes = snapshot, candidate, mistakes
+        self._snapshot, self.candidate, self._mistakes = snapshot, candidate, mistakes
         self._restart_counts()
         for mistake in mistakes[:_MAX_LOGGED_MISTAKES]:
             location = mistake.file or str(file)
@@ -195,7 +195,7 @@ class Shadow:
         """Return what was found, as plain values; `report` is that of a replay."""
         from gateway.evaluation.replay import report  # noqa: PLC0415 - as above
 
-        built_config, replay = self._candidate, self._replay
+        built_config, replay = self.candidate, self._replay
         candidate_version = (
             None if built_config is None else built_config.built_catalogue.catalogue.version
         )

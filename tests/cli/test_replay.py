@@ -1,6 +1,7 @@
 """The commands `replay` and `explain ID`: what would have been decided, and what was."""
 
 import json
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -127,6 +128,38 @@ def test_json_is_exact_and_lists_no_more_than_is_asked(tmp_path: Path) -> None:
     assert [one["id"] for one in told["list"]] == [ID]
     told = json.loads(tiergate(tmp_path, "replay", "--json", "--limit", "0", text=CHEAPER).stdout)
     assert (told["changed"], told["list"]) == (1, [])
+
+
+def test_money_and_quality_have_intervals(tmp_path: Path) -> None:
+    """Of calls enough; those that no classifier scored are counted."""
+    rows = [
+        served(tmp_path, f"tg-{number}", "Prove it." if number % 3 else "Plan a trip to Rome.")
+        for number in range(90)
+    ]
+    unscored = served(tmp_path, "tg-x", "hi")
+    assert unscored.basis is not None
+    basis = msgspec.structs.replace(unscored.basis, score=None)
+    write(tmp_path, *rows, msgspec.structs.replace(unscored, basis=basis))
+    cheap = "routing: {classifier: prior, quality: 0}\n"
+    text = GOOD.replace("tier: reasoning}", "tier: smart}") + cheap
+    report = json.loads(tiergate(tmp_path, "replay", "--json", text=text).stdout)
+    for part, convert in (("money", Decimal), ("quality", float)):
+        for side in ("before", "after", "change"):
+            value, low, high = (convert(report[part][side][it]) for it in ("value", "low", "high"))
+            assert low <= value <= high
+    assert Decimal(report["money"]["after"]["value"]) == Decimal(report["usd"]["after"])
+    assert (report["quality"]["calls"], report["quality"]["unscored"]) == (90, 1)
+    assert report["quality"]["change"]["high"] < 0
+    told = lines(tiergate(tmp_path, "replay", text=text))
+    money, quality = (
+        next(line for line in told if line.startswith(start))
+        for start in ("USD after: ", "Expected quality, ")
+    )
+    assert re.fullmatch(
+        r"USD after: [\d.]+ \([\d.]+ to [\d.]+\)\. Change: -[\d.]+ \(-[\d.]+ to -[\d.]+\)\.", money
+    )
+    assert re.search(r"before, 0\.\d{3} \(0\.\d{3} to 0\.\d{3}\) after\. Change: -", quality)
+    assert "1 call without a score: in no figure of quality." in told
 
 
 def test_without_a_ledger_there_is_nothing(tmp_path: Path) -> None:

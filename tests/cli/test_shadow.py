@@ -13,6 +13,16 @@ REPORT: dict[str, Any] = {
     "config": "bb", "calls": 4, "undecided": 0, "changed": 1, "apart": 0, "assumed": 0, "unread": {},
     "tiers": {"fast": {"before": 0, "after": 1}, "smart": {"before": 4, "after": 3}, "reasoning": {"before": 0, "after": 0}},
     "usd": {"before": "0.3", "after": "0.1", "unknown": 1}, "cache": {"lost": "0", "gained": "0"},
+    "money": {
+        "before": {"value": "0.3", "low": "0.2", "high": "0.4"},
+        "after": {"value": "0.1", "low": "0.05", "high": "0.15"},
+        "change": {"value": "-0.2", "low": "-0.3", "high": "-0.1"}, "usual_lengths": 1,
+    },
+    "quality": {
+        "before": {"value": 0.9, "low": None, "high": None},
+        "after": {"value": 0.85, "low": None, "high": None},
+        "change": {"value": -0.05, "low": None, "high": None}, "calls": 3, "unscored": 1,
+    },
     "by": {}, "guards": {}, "keys": {}, "tags": {},
     "list": [
         {"id": "tg-1", "at": 1e9, "key": "k", "usd": "-0.2",
@@ -57,6 +67,19 @@ def test_what_differs_is_told_in_a_few_lines(gateway: Gateway, tmp_path: Path) -
     ]
     assert "after 1 3 0 0.100000" in lines
     assert "1 of 4 calls would go elsewhere." in lines
+    assert (
+        "USD after: 0.100000 (0.050000 to 0.150000). Change: -0.200000 (-0.300000 to -0.100000)."
+        in lines
+    )
+    assert (
+        "Expected quality, as a share of what reasoning would give: 0.900 before, 0.850 after. Change: -0.050."
+        in lines
+    )
+    assert "1 call without a score: in no figure of quality." in lines
+    assert any(
+        line.startswith("1 call moved to or from a tier with fewer than 50 answers")
+        for line in lines
+    )
     assert lines[-2:] == [
         "tg-1 2001-09-09 01:46 k -0.200000 smart acme/large by default fast acme/small by words",
         "tg-2 2001-09-09 01:46 k unknown no tier acme/large by pin refused by no_target",

@@ -8,8 +8,10 @@ import pytest
 from gateway.core.decision_context import Score
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import ReplayRow
+from gateway.core.quality import ALWAYS_FAST, ALWAYS_REASONING
 from gateway.evaluation.dial_curve import LedgerCurve, compute_curve
 from gateway.evaluation.golden import GoldenPrompt, GoldenTurn
+from gateway.routing.quality_dial import OwnTokens, ReferenceSet, Worth
 from tests.routing import world
 from tests.routing.test_quality_dial import PRICED_LAB, make_router
 
@@ -76,6 +78,36 @@ def test_calls_that_a_classifier_decided_are_on_the_curve() -> None:
     assert points[0].tiers["fast"] == points[-1].tiers["reasoning"] == 3
     qualities = [point.quality or 0 for point in points]
     assert qualities == sorted(qualities)
+
+
+def test_what_is_set_now_stands_beside_what_was_decided() -> None:
+    """At its cost by own answers, and by the reference set of own calls."""
+    router = msgspec.structs.replace(make_router(), quality=ALWAYS_REASONING)
+    router.own_traffic.tokens = {"openai": OwnTokens((400, 600, 500), ())}
+    curve = LedgerCurve(router)
+    curve.add(row())
+    as_decided, as_set, *positions = curve.compute()
+    assert (as_decided.is_set, as_decided.tiers["smart"]) == (False, 1)
+    assert (as_set.is_set, as_set.position, as_set.tiers["reasoning"]) == (True, None, 1)
+    assert as_set.cost == pytest.approx(500 * 40 / 1e6 * 1_000)
+    assert len(positions) == 11
+
+
+def test_the_dial_of_a_lab_holds_for_its_calls() -> None:
+    lab = msgspec.structs.replace(PRICED_LAB, quality=ALWAYS_FAST)
+    curve = LedgerCurve(msgspec.structs.replace(make_router(lab), quality=ALWAYS_REASONING))
+    curve.add(row())
+    assert curve.compute()[1].tiers["fast"] == 1
+
+
+def test_own_calls_are_held_against_the_reference_set_of_own_calls() -> None:
+    router = make_router()
+    router.own_traffic.reference = ReferenceSet([Worth(0.95, 0.96, 0.99)] * 20)
+    curves = LedgerCurve(router), LedgerCurve(make_router())
+    for curve in curves:
+        curve.add(row())
+    own, shipped = (curve.compute()[7].tiers for curve in curves)
+    assert (own["fast"], shipped["fast"]) == (1, 0)
 
 
 @pytest.mark.parametrize(

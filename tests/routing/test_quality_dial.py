@@ -10,15 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.call import OPEN_KEY, RequestOptions
-from gateway.core.decision_context import Score
+from gateway.core.decision import Decision
+from gateway.core.decision_context import DecisionContext, DialTerms, Score
 from gateway.core.price import Price, Rates
 from gateway.core.quality import DIAL_SHARES, find_share
 from gateway.core.target import TIERS, Lab, Target
+from gateway.dialects import OPENAI_CHAT
 from gateway.routing import quality_dial
 from gateway.routing.classifier.heuristic import THRESHOLDS
 from gateway.routing.classifier.text_signals import TextSignals
-from gateway.routing.quality_dial import TierCosts, Worth
-from gateway.routing.router import Router
+from gateway.routing.quality_dial import OwnTokens, OwnTraffic, ReferenceSet, TierCosts, Worth
+from gateway.routing.router import Router, decide
 from tests.routing import world
 
 COSTS: TierCosts = (0.0002, 0.006, 0.08)
@@ -127,7 +129,7 @@ def test_the_price_of_quality_keeps_the_share_on_the_reference_set(
     costs: TierCosts, share: float
 ) -> None:
     known = [tier for tier, cost in enumerate(costs) if cost is not None]
-    worths = quality_dial.list_reference_worths()
+    worths = quality_dial.load_shipped_reference().worths
     highest = fmean(max(worth[tier] for tier in known) for worth in worths)
     quality = fmean(
         worth[TIERS.index(quality_dial.choose_tier(worth, costs, share))] for worth in worths
@@ -221,11 +223,12 @@ def test_the_trace_says_what_each_tier_is_worth_and_costs() -> None:
     assert line.reason == (
         "quality 5 (routing.quality): fast is worth low for 0.20 USD, smart is worth high for"
         " 6.00 USD, reasoning is worth high for 80.00 USD a thousand answers"
+        " of 400, 600, 2000 tokens"
     )
 
 
 def test_a_tier_that_the_lab_does_not_have_is_not_told() -> None:
-    quality = quality_dial.CallQuality(0.9, "x", (0.1, None, 0.2))
+    quality = quality_dial.CallQuality(0.9, "x", (0.1, None, 0.2), DialTerms("x", (1, 2, 3), 1.0))
     assert "smart" not in quality_dial.explain(Worth(0.3, 0.6, 0.9), quality)
 
 
@@ -235,3 +238,86 @@ def test_a_named_tier_is_no_matter_of_the_dial(position: int) -> None:
     decision, _ = world.decided(router, world.call("a", "reasoning"))
     assert decision.tier == "reasoning"
     assert all(step.step != "dial" for step in decision.trace)
+
+
+# what own calls tell
+
+
+def own_traffic(**tokens: float) -> OwnTraffic:
+    means = {tier: float(tokens[tier]) for tier in TIERS if tier in tokens}
+    return OwnTraffic({"openai": quality_dial.expect_tokens(means)})
+
+
+def test_own_answers_count_by_tier_to_two_digits() -> None:
+    traffic = own_traffic(fast=151, smart=604, reasoning=2_960)
+    assert traffic.find_tokens("openai") == (150, 600, 3_000)
+    assert traffic.find_tokens("google") == quality_dial.USUAL_TOKENS
+    costs = quality_dial.find_costs(PRICED_LAB, 0.0, traffic.find_tokens("openai"))
+    assert costs == pytest.approx((0.000075, 0.006, 0.12))
+
+
+def test_a_tier_with_few_answers_is_as_much_longer_as_it_usually_is() -> None:
+    """Own reasoning that answers shortly does not look cheaper than fast."""
+    tokens = own_traffic(reasoning=100).tokens["openai"]
+    assert (tokens.tokens, tokens.own_tiers) == ((20, 30, 100), ("reasoning",))
+    assert own_traffic(fast=400, reasoning=8_000).find_tokens("openai") == (400, 1_200, 8_000)
+    assert own_traffic(fast=0.001).find_tokens("openai") == (1, 1, 1)
+
+
+def test_one_model_at_three_efforts_costs_what_its_answers_have() -> None:
+    targets = [
+        msgspec.structs.replace(priced(world.SOL, "10"), effort=effort)
+        for effort in ("low", "medium", "high")
+    ]
+    lab = world.lab("openai", *[[target] for target in targets])
+    tokens = own_traffic(fast=90, smart=700, reasoning=5_200).find_tokens("openai")
+    assert quality_dial.find_costs(lab, 0.0, tokens) == pytest.approx((0.0009, 0.007, 0.052))
+
+
+def decide_with(router: Router, dial: DialTerms | None = None) -> Decision:
+    router = msgspec.structs.replace(router, quality=find_share(6))
+    decision, _ = decide(router, world.call("a"), OPENAI_CHAT, DecisionContext(dial=dial))
+    return decision
+
+
+def test_a_decision_has_what_the_dial_went_by_and_is_decided_again_by_it() -> None:
+    """Reasoning that answers in few words costs little; a replay goes by the row."""
+    router = make_router(score=(0.4, 0.8))
+    before = decide_with(router)
+    router.own_traffic.tokens = {"openai": OwnTokens((400, 600, 1), ())}
+    after = decide_with(router)
+    assert (before.tier, after.tier) == ("smart", "reasoning")
+    assert after.dial_terms is not None
+    assert after.dial_terms.tokens == (400, 600, 1)
+    again = decide_with(router, before.dial_terms)
+    assert (again.tier, again.dial_terms) == (before.tier, before.dial_terms)
+    assert "answers of 400, 600, 1 tokens" in str([*after.trace])
+
+
+def test_terms_of_another_lab_or_without_a_price_are_no_terms_of_this_one() -> None:
+    router = make_router()
+    price = quality_dial.find_quality_price(COSTS, find_share(6))
+    own = DialTerms("openai", quality_dial.USUAL_TOKENS, price)
+    assert decide_with(router, DialTerms("google", (1, 1, 1), 5.0)).dial_terms == own
+    unpriced = DialTerms("openai", (40, 60, 200), None)
+    terms = decide_with(router, unpriced).dial_terms
+    assert terms is not None
+    assert terms.tokens == (40, 60, 200)
+    assert terms.price is not None
+
+
+def test_own_calls_as_the_reference_set_move_the_price_of_quality() -> None:
+    """Where all own prompts are easy, hardly anything need leave fast."""
+    router = make_router(score=(0.4, 0.8))
+    easy = [Worth(0.95 + step / 1_000, 0.96, 0.99) for step in range(20)]
+    router.own_traffic.reference = ReferenceSet(easy)
+    assert decide_with(make_router(score=(0.4, 0.8))).tier == "smart"
+    decision = decide_with(router)
+    assert decision.tier == "fast"
+    assert decision.dial_terms is not None
+    assert decision.dial_terms.has_own_reference
+    assert "the reference set is own calls" in str([*decision.trace])
+
+
+def test_without_a_dial_no_terms_are_kept() -> None:
+    assert world.decided(make_router(), world.call("a"))[0].dial_terms is None

@@ -35,6 +35,8 @@ class ReplayedCost(NamedTuple):
     cache_effect_usd: Decimal
     """USD that it costs more, or less where negative, than with as many tokens cached as there
     were."""
+    expected_usd: float = 0.0
+    """USD of it for an answer whose tokens are those that answers of its tier usually have."""
 
 
 def count_prompt_tokens(row: ReplayRow) -> int | None:
@@ -63,7 +65,8 @@ def compute_replayed_cost(
     prompt_tokens, current_price = count_prompt_tokens(row), find_price(target, row.at)
     if prompt_tokens is None or row.output is None or current_price is None:
         return ReplayedCost(None, 0, 0, Decimal(0))
-    is_kept = _is_prompt_kept(row, current_price.find_rates(prompt_tokens), prompt_tokens)
+    rates = current_price.find_rates(prompt_tokens)
+    is_kept = _is_prompt_kept(row, rates, prompt_tokens)
     recorded_tokens = min(row.cache_read or 0, prompt_tokens) if is_kept else 0
     cached_tokens = min(cached_tokens, prompt_tokens) if is_kept else 0
     if (
@@ -89,7 +92,12 @@ def compute_replayed_cost(
         if usd is None or unmoved_usd is None
         else EXACT_CONTEXT.subtract(usd, unmoved_usd)
     )
-    return ReplayedCost(usd, cached_tokens, prompt_tokens if is_kept else 0, cache_effect_usd)
+    expected_usd = 0.0
+    if output_ratio != 1 and rates.output is not None:
+        expected_usd = float(rates.output) * (row.output + (row.reasoning or 0)) / 1e6
+    return ReplayedCost(
+        usd, cached_tokens, prompt_tokens if is_kept else 0, cache_effect_usd, expected_usd
+    )
 
 
 def _is_prompt_kept(row: ReplayRow, rates: Rates, prompt_tokens: int) -> bool:

@@ -74,7 +74,7 @@ class LedgerReplay:
         )
         self._missing_values = {name: getattr(EMPTY_CONTEXT, name) for name in missing_fields}
         self._conversations = ReplayedConversations(router.catalogue)
-        self._output_tokens = TierOutputTokens()
+        self._output_tokens = TierOutputTokens(router.own_traffic)
         self.totals = ReplayTotals(max_changed)
 
     def replay_row(self, row: ReplayRow) -> None:
@@ -96,6 +96,7 @@ class LedgerReplay:
             return
         if was_answered(row):
             self._output_tokens.add(row)
+            self.totals.sample.add_answer(row)
         recorded_outcome = read_outcome(row)
         is_same = recorded_outcome.destination == replayed.outcome.destination
         replayed_cost = None
@@ -118,6 +119,9 @@ class LedgerReplay:
         recorded_features = RecordedFeatures(row, record)
         context = conversation.build_context(read_context(row, record), turn)
         if row.config != self._router.catalogue.version:
+            if context.dial is not None:  # answers are as long; what they cost may be another thing
+                dial_terms = msgspec.structs.replace(context.dial, price=None)
+                context = msgspec.structs.replace(context, dial=dial_terms)
             if self._missing_values:
                 context = msgspec.structs.replace(context, **self._missing_values)
             if self._shares is not None:
@@ -172,7 +176,7 @@ class LedgerReplay:
             row,
             target,
             conversation.count_cached_tokens(target, effort, row.at),
-            self._output_tokens.compute_ratio(row.tier, decision.tier),
+            self._output_tokens.compute_ratio(row.lab, row.tier, decision.tier),
         )
         conversation.record_served(target, effort, replayed_cost.kept_tokens, row.at)
         conversation.record_session(row, turn, decision, plan, replayed_cost.kept_tokens)

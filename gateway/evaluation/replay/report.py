@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from gateway.core.jsonio import Json
 from gateway.core.target import TIERS
+from gateway.evaluation.replay.intervals import Figure, ReplaySample
 from gateway.evaluation.replay.totals import (
     REFUSED_COLUMN,
     UNTIERED_COLUMN,
@@ -15,6 +16,7 @@ from gateway.evaluation.replay.totals import (
 
 TIER_COLUMNS = (*TIERS, UNTIERED_COLUMN, REFUSED_COLUMN)
 """Tiers and what stands in their place, in this order."""
+_SIDES = ("before", "after", "change")
 
 
 def describe_totals(totals: ReplayTotals, config_version: str) -> dict[str, Json]:
@@ -23,6 +25,7 @@ def describe_totals(totals: ReplayTotals, config_version: str) -> dict[str, Json
     return {
         "config": config_version,
         **_describe_group(total),
+        **_describe_sample(totals.sample),
         "apart": totals.refused_early,
         "assumed": totals.assumed_translations,
         "cache": {
@@ -77,6 +80,35 @@ def _describe_group(group: ReplayGroup) -> dict[str, Json]:
             "after": _format_usd(group.usd_after),
             "unknown": group.unknown_cost_calls,
         },
+    }
+
+
+def _describe_sample(sample: ReplaySample) -> dict[str, Json]:
+    """Money and expected quality with their intervals, and how far they can be told."""
+    figures = sample.compute_figures()
+    money = {side: _format_money(figures.get(f"usd {side}")) for side in _SIDES}
+    quality = {side: _round_figure(figures.get(f"quality {side}")) for side in _SIDES}
+    return {
+        "money": {**money, "usual_lengths": sample.count_usual_lengths()},
+        "quality": {**quality, "calls": sample.scored_calls, "unscored": sample.unscored_calls},
+    }
+
+
+def _format_money(figure: Figure | None) -> dict[str, Json] | None:
+    """Return USD as text of six digits: an interval is no exact sum."""
+    if figure is None:
+        return None
+    return {
+        name: None if usd is None else _format_usd(Decimal(f"{usd:.6g}"))
+        for name, usd in figure._asdict().items()
+    }
+
+
+def _round_figure(figure: Figure | None) -> dict[str, Json] | None:
+    if figure is None:
+        return None
+    return {
+        name: None if share is None else round(share, 4) for name, share in figure._asdict().items()
     }
 
 

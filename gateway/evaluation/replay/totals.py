@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gateway.core.ledger_rows import ReplayRow
 from gateway.evaluation.replay.cost import EXACT_CONTEXT, ReplayedCost
+from gateway.evaluation.replay.intervals import ReplaySample
 
 _ZERO = Decimal(0)
 REFUSED_COLUMN = "refused"
@@ -83,6 +84,7 @@ class ReplayTotals:
         self.assumed_translations = 0
         """Calls of which it was taken that a target can be asked in another dialect."""
         self.total = ReplayGroup()
+        self.sample = ReplaySample()
         self.deciders_before: Counter[str] = Counter()
         """Calls that were decided again, by what had decided them."""
         self.deciders_after: Counter[str] = Counter()
@@ -144,6 +146,12 @@ class ReplayTotals:
                     group.usd_after = EXACT_CONTEXT.add(group.usd_after, new_cost)
             else:
                 group.unknown_cost_calls += 1
+        if cost is not None and new_cost is not None:
+            expected_usd = 0.0 if replayed_cost is None else replayed_cost.expected_usd
+            self.sample.add_money(
+                row, float(cost), float(new_cost), expected_usd, outcome_after.tier
+            )
+        self.sample.add_quality(row, outcome_before.tier, outcome_after.tier)
         if replayed_cost is not None and cost is not None and new_cost is not None:
             if replayed_cost.cache_effect_usd > 0:
                 self.cache_lost_usd = EXACT_CONTEXT.add(

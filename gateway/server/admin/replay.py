@@ -17,7 +17,12 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.ledger import transcripts
 from gateway.ledger.file_lock import try_lock_file
 from gateway.ledger.query_params import LedgerQuery
-from gateway.runtime.build import BuiltConfig, adopt_classifiers, build_config, list_findings
+from gateway.runtime.build import (
+    BuiltConfig,
+    adopt_classifiers,
+    build_config,
+    list_findings,
+)
 from gateway.runtime.composition import Gateway
 from gateway.runtime.tenant_classifiers import TenantClassifiers
 from gateway.server.admin.worker_thread import WorkerThread
@@ -126,6 +131,7 @@ class RulesReplay:
             classifiers = TenantClassifiers(gateway.data)
             classifiers.refresh()
         adopt_classifiers(built_config, classifiers)
+        gateway.own_traffic.adopt_into(built_config)
         return built_config
 
 

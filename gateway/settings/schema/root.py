@@ -109,6 +109,8 @@ class RoutingPart(Part):
     Unset it is 5 at labs whose prices are known. At others, and with `off`, the classifier's own
     thresholds decide.
     """
+    quality_reference: Literal["shipped", "own"] = "shipped"
+    """The prompts on which a share of quality is kept: a set that ships, or recent own calls."""
     max_share: MostPart = MostPart()
     """What reasoning and smart may have of the turns that it decides."""
     judge: JudgePart | None = None

@@ -342,3 +342,24 @@ def test_rows_come_in_order_of_time_for_who_decides_again(
     assert store.count(since=2.0, only={"key": ["alice"]}) == 2
     with pytest.raises(ValueError, match="cannot group by"):
         next(store.read_replay_rows(only={"nonsense": ["x"]}))
+
+
+def test_the_tokens_of_the_newest_answers_are_added_up_by_lab_and_tier(
+    store: SqlStore, folder: Path
+) -> None:
+    """Reasoning counts; what no provider answered, or nobody knows the tokens of, does not."""
+    rows: list[Row] = [
+        entry("old", at=1.0, output=1_000),
+        entry("a", at=2.0, output=10, reasoning=5),
+        entry("b", at=3.0, output=20, state="aborted"),
+        entry("c", at=4.0, output=7, tier="smart", state="estimated"),
+        entry("hit", at=5.0, state="cache_hit"),
+        entry("shared", at=5.0, cache="hit"),
+        entry("failed", at=5.0, state="failed"),
+        entry("unknown", at=5.0, output=None),
+        entry("empty", at=5.0, output=0),
+        entry("vectors", at=5.0, tier=None),
+    ]
+    fed(store, folder, rows)
+    assert store.sum_output_tokens(3) == [("openai", "fast", 2, 35), ("openai", "smart", 1, 7)]
+    assert store.sum_output_tokens(9)[0] == ("openai", "fast", 3, 1_035)

@@ -8,12 +8,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.call import Key
 from gateway.core.target import TIERS
 from gateway.evaluation.replay.replay import LedgerReplay
+from gateway.routing.quality_dial import OwnTokens
 from gateway.routing.replay_decision import decide_again
 from gateway.routing.rules.compile import RuleSet
 from tests.e2e.world import config
@@ -84,7 +86,8 @@ CONFIGS = st.fixed_dictionaries(
                 "conversation": st.sampled_from(
                     ["turn", "sticky", "ratchet-up", "cost-aware", "pin"]
                 ),
-            }
+            },
+            optional={"quality": st.sampled_from([2, 5, 8])},
         ),
         "budgets": BUDGETS,
         "default": st.fixed_dictionaries({"lab": st.just("acme"), "tier": st.sampled_from(TIERS)}),
@@ -102,6 +105,8 @@ def unchanged(rules: RuleSet, changes: dict[str, Any], asks: list[Ask]) -> None:
     with tempfile.TemporaryDirectory() as name:
         router, rows = served(Path(name), asks, rules, **changes)
     assert len(rows) == len(asks)
+    # Own calls tell something else by now: rows keep what the dial went by.
+    router.own_traffic.tokens = {"acme": OwnTokens((5_000, 600, 1), ())}
     walk = LedgerReplay(router)
     for row in rows:
         walk.replay_row(logged(row))
@@ -168,3 +173,12 @@ def test_a_long_conversation_is_decided_again_as_it_was() -> None:
     ]  # fmt: skip
     seats = [row.basis.evidence.seat for row in rows[1:] if row.basis and row.basis.evidence]
     assert [seat.turns_below for seat in seats if seat] == [0, *range(9), 0, 0, 0]
+
+
+@pytest.mark.parametrize("conversation", ["turn", "ratchet-up", "cost-aware"])
+def test_the_dial_decides_again_by_what_it_went_by(conversation: str) -> None:
+    """By what own calls tell later, answers of reasoning cost nearly nothing."""
+    texts = ["hi", "Prove that 2 is prime.", "Write a letter to my landlord.", "Thanks!"]
+    asks = [Ask(text, talk="one", turn=turn) for turn, text in enumerate(texts, 1)]
+    routing = {"classifier": "prior", "quality": 4, "conversation": conversation}
+    unchanged(world.rules(), {"routing": routing}, asks)

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.core.call import NO_OPTIONS, OPEN_KEY
 from gateway.core.conversation import ConversationTurn
-from gateway.core.decision_context import DecisionContext, Session
+from gateway.core.decision_context import DecisionContext, DialTerms, Session
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import ReplayRow
 from gateway.core.prompt import Prompt
@@ -393,3 +393,17 @@ def test_what_is_new_of_a_prompt_is_new_everywhere(make: Callable[..., Router]) 
     second = (300 * 5 + 9_800 * Decimal("0.5") + 500 * 20) / 1_000_000
     assert walk.totals.total.usd_after == Decimal("0.06") + second
     assert walk.totals.cache_gained_usd == 0
+
+
+def test_another_configuration_finds_the_price_of_quality_anew(make: Callable[..., Router]) -> None:
+    """It may have other prices; answers are as long as the row says."""
+    terms = DialTerms("acme", (400, 600, 2_000), 1e9)
+    dialled: dict[str, Any] = {
+        "source": "classifier", "tier": "fast", "model": "swift-1",
+        "basis": {"evidence": DecisionContext(dial=terms), "target": "acme/swift-1"},
+    }  # fmt: skip
+    known = make(routing={"classifier": "prior", "quality": 9})
+    own = row(1, config=known.catalogue.version, **dialled)
+    assert walked(known, own).totals.total.changed == 0
+    (moved,) = walked(known, row(1, **dialled)).totals.changed
+    assert moved.outcome_after.tier == "smart"

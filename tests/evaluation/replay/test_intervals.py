@@ -1,0 +1,126 @@
+"""Intervals of a replay: what they cover, and what they leave out."""
+
+from random import Random
+
+import msgspec
+import pytest
+
+from gateway.core.conversation import ConversationTurn
+from gateway.core.decision_context import Score
+from gateway.core.decision_record import DecisionRecord
+from gateway.core.ledger_rows import ReplayRow
+from gateway.evaluation.replay import report
+from gateway.evaluation.replay.intervals import Figure, ReplaySample
+from gateway.evaluation.replay.totals import ReplayTotals
+from gateway.routing.quality_dial import estimate_worth
+from tests.evaluation.replay.test_replay import row
+
+_SCORES = [Score(fast=share / 10, smart=(share + 10) / 20) for share in range(10)]
+
+
+def scored(number: int, *, talk: str = "") -> ReplayRow:
+    """Return a call with one of ten scores."""
+    turn = ConversationTurn(conversation=talk) if talk else None
+    record = DecisionRecord(score=_SCORES[number % 10], turn=turn)
+    return msgspec.structs.replace(row(number), basis=record)
+
+
+def width(figure: Figure) -> float:
+    assert figure.low is not None
+    assert figure.high is not None
+    assert figure.low <= figure.value <= figure.high
+    return figure.high - figure.low
+
+
+def test_quality_is_the_mean_worth_of_both_tiers_as_a_share_of_reasonings() -> None:
+    sample = ReplaySample()
+    for number in range(2):
+        sample.add_quality(scored(number), "smart", "fast")
+    worths = [estimate_worth(score) for score in _SCORES[:2]]
+    best = sum(worth.reasoning for worth in worths)
+    figures = sample.compute_figures()
+    assert figures["quality before"].value == pytest.approx(sum(w.smart for w in worths) / best)
+    assert figures["quality after"].value == pytest.approx(sum(w.fast for w in worths) / best)
+    assert figures["quality change"].low is None  # of two calls nobody can tell
+    assert set(figures) == {"quality before", "quality after", "quality change"}
+
+
+def test_what_has_no_score_or_no_tier_is_counted_and_left_out() -> None:
+    sample = ReplaySample()
+    sample.add_quality(row(), "smart", "fast")
+    sample.add_quality(msgspec.structs.replace(row(), basis=None), "smart", "fast")
+    sample.add_quality(scored(1), None, "fast")
+    sample.add_quality(scored(1), "smart", None)
+    assert (sample.scored_calls, sample.unscored_calls) == (0, 4)
+    assert sample.compute_figures() == {}
+
+
+def test_an_interval_is_as_wide_as_theory_says_and_always_the_same() -> None:
+    """The mean of 400 costs of 1 and 3 USD has a standard error of 0.05."""
+    sample = ReplaySample()
+    for number in range(400):
+        sample.add_money(row(number), 1.0 + number % 2 * 2, 2.0, 0.0, "smart")
+    figures = sample.compute_figures()
+    assert width(figures["usd before"]) / 400 == pytest.approx(2 * 1.96 * 0.05, rel=0.25)
+    assert width(figures["usd after"]) == pytest.approx(0, abs=1e-9)
+    assert figures == sample.compute_figures()
+
+
+def test_calls_of_one_conversation_are_one_observation() -> None:
+    """Ten calls a conversation that cost the same tell as little as one of them."""
+    apart, together = ReplaySample(), ReplaySample()
+    for number in range(1_000):
+        usd = 1.0 + number // 10 % 2 * 2
+        apart.add_money(scored(number), usd, usd, 0.0, "smart")
+        together.add_money(scored(number, talk=f"{number // 10}"), usd, usd, 0.0, "smart")
+    wide, narrow = (width(it.compute_figures()["usd before"]) for it in (together, apart))
+    assert wide > 2 * narrow
+
+
+def test_the_lengths_of_answers_are_resampled_too() -> None:
+    """Each call is expected to cost 1 USD: only how long answers are is left to chance."""
+    known, usual = ReplaySample(), ReplaySample()
+    dice = Random(3)
+    for number in range(400):
+        tier = ("smart", "reasoning")[number % 2]
+        answer = msgspec.structs.replace(
+            row(number), tier=tier, output=round(dice.lognormvariate(6, 1))
+        )
+        known.add_answer(answer)
+        for sample in (known, usual):
+            sample.add_money(row(number), 1.0, 1.0, 1.0, "reasoning")
+    assert width(known.compute_figures()["usd after"]) > 50
+    assert width(usual.compute_figures()["usd after"]) < 1e-9
+    assert (known.count_usual_lengths(), usual.count_usual_lengths()) == (0, 400)
+
+
+def test_a_resample_without_an_answer_of_a_tier_takes_the_lengths_as_they_are() -> None:
+    """All 60 answers on reasoning are of one conversation."""
+    sample = ReplaySample()
+    for number in range(100):
+        sample.add_answer(row(number))
+        sample.add_money(row(number), 1.0, 1.0, 1.0, "reasoning")
+    for number in range(60):
+        sample.add_answer(msgspec.structs.replace(scored(number, talk="one"), tier="reasoning"))
+    assert sample.compute_figures()["usd after"].low is not None
+
+
+def test_a_report_has_money_as_text_and_shares_of_four_digits() -> None:
+    totals = ReplayTotals(0)
+    totals.sample.add_money(row(), 1 / 3, 2 / 3, 0.0, "smart")
+    totals.sample.add_quality(scored(1), "smart", "fast")
+    described = report.describe_totals(totals, "c")
+    assert described["money"] == {
+        "before": {"value": "0.333333", "low": None, "high": None},
+        "after": {"value": "0.666667", "low": None, "high": None},
+        "change": {"value": "0.333333", "low": None, "high": None},
+        "usual_lengths": 0,
+    }
+    quality = described["quality"]
+    assert isinstance(quality, dict)
+    assert (quality["calls"], quality["unscored"]) == (1, 0)
+    empty = report.describe_totals(ReplayTotals(0), "c")
+    assert empty["quality"] == {
+        "before": None, "after": None, "change": None, "calls": 0, "unscored": 0,
+    }  # fmt: skip
+    assert empty["money"] == {"before": None, "after": None, "change": None, "usual_lengths": 0}
