@@ -152,7 +152,7 @@ twin: dev ## this tree and commit BASE (HEAD) side by side on the same traffic; 
 applications: dev ## ROUNDS (20) of applications with real SDKs mixed against one gateway, from SEED (random) on; judged by the provider's bill
 	@.venv/bin/python -m tests.applications $(or $(ROUNDS),20) $(SEED)
 
-bill: dev ## what four scripted days of applications cost with `model: auto`; WHY="the reason" writes the table that CI compares with
+bill: dev ## what four scripted days of applications cost with `model: auto`, also at positions of the quality dial; WHY="the reason" writes the table that CI compares with
 	@.venv/bin/python -m tests.applications.bill $(WHY)
 
 agents: dev ## AGENTS_CONVERSATIONS (300) of agents through each strategy, at a provider with a prompt cache: hit rates, decisions, bills
