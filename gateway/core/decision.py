@@ -115,6 +115,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The choice that decided."""
     arm: str | None = None
     """The rules whose share of the traffic was asked for, and whether the call is in: `a:in`."""
+    guards: tuple[str, ...] = ()
+    """The guards that matched."""
     confidence: float | None = None
     """Probability that the tier suffices, where a classifier decided."""
     classified_tier: Tier | None = None

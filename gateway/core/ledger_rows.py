@@ -117,6 +117,8 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     rule: str | None = None
     arm: str | None = None
     """The rules whose share of the traffic was asked for, each with `in` or `out`."""
+    guards: tuple[str, ...] = ()
+    """The guards that matched; none in rows of before they were kept."""
     confidence: float | None = None
     conversation: str | None = None
     """A hash that the calls of its conversation share."""

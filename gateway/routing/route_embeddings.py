@@ -86,6 +86,7 @@ def decide(
         source=source,
         model=model if source == "pin" else None,
         arm=format_arms(rule_context.arms),
+        guards=bounds.names,
         tags=tuple(sorted(bounds.tags)),
         no_cache=bounds.no_cache,
         cache=bounds.cache,
