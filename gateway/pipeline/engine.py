@@ -375,7 +375,7 @@ async def _gather_needed[A, B, C, D](
     """Await up to four things in one round trip; None stands for one that is not needed.
 
     The tasks are eager, so that all have sent before one waits. The first needs none: most calls
-    have no other, and a task costs a turn of the loop.
+    have no other, and a task costs an iteration of the loop.
     """
     works = (first, second, third, fourth)
     needed = [work for work in works if work is not None]

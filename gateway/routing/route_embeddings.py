@@ -17,7 +17,7 @@ from gateway.routing import capabilities, refusals, unlisted_models, visible_mod
 from gateway.routing.features import Features
 from gateway.routing.rules.compile import RuleSet
 from gateway.routing.rules.guards import evaluate_guards
-from gateway.routing.rules.traffic_share import format_arms
+from gateway.routing.rules.traffic import format_arms
 from gateway.routing.unlisted_models import UnlistedModel
 
 _MAX_NAME_CHARS = 100

@@ -27,7 +27,7 @@ from gateway.routing.quality_dial import CallQuality, find_costs
 from gateway.routing.rules.compile import CompiledChoice, RuleSet
 from gateway.routing.rules.context import RuleContext
 from gateway.routing.rules.guards import GuardBounds, evaluate_guards
-from gateway.routing.rules.traffic_share import format_arms
+from gateway.routing.rules.traffic import format_arms
 
 
 class Router(msgspec.Struct, frozen=True, kw_only=True):
