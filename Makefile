@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev run test check fmt screenshots clients newest law3 bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report rerouting metamorphic sound versions lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay twin kernel-check clean
+.PHONY: help install dev run test check fmt screenshots clients newest law3 bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report reference rerouting metamorphic sound versions lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay twin kernel-check clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -115,6 +115,9 @@ classifier-report: dev ## every figure of docs/classifier.md again (needs TIERGA
 	@test -d .tools/designs || .tools/bin/pip --python .venv/bin/python install --quiet --target .tools/designs numpy==2.5.5 scipy==1.18.1 scikit-learn==1.9.1
 	@PYTHONPATH=.tools/designs .venv/bin/python -m bench.designs "$(TIERGATE_ROUTING)"
 	@.venv/bin/python -m tests.security.rerouting
+
+reference: dev ## the reference set of the quality dial, written anew, and the figures of "Decisions by worth" in docs/classifier.md (needs TIERGATE_ROUTING; a quarter of an hour)
+	@.venv/bin/python -m bench.quality_reference "$(TIERGATE_ROUTING)" gateway/routing/quality_reference.json
 
 rerouting: dev ## what text added to prompts does to their tier: the rates, and what bounds them
 	@.venv/bin/python -m tests.security.rerouting
