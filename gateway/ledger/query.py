@@ -14,7 +14,7 @@ GROUP_BY_NAMES: Final = (
     *("source", "account", "cache", "problem", "config", "dialect", "served", "arm"),
     "guard",
 )
-"""What calls can be grouped by."""
+"""Names that calls can be grouped by."""
 
 LIST_COLUMNS_BY_NAME: Final = {"tag": "tags", "guard": "guards"}
 """Names of which a call may have several: it counts once for each of its tags, or guards."""
@@ -93,7 +93,7 @@ class SqlDialect:
     list_test: str
     """A test that one of several texts is in the list of a column `{}`."""
     list_join: str
-    """What joins each call with the texts of `{column}`, a row `{name}.value` each."""
+    """A join of each call with the texts of `{column}`, a row `{name}.value` each."""
 
     def build_expressions(self, by: Sequence[str]) -> dict[str, str]:
         """Return what reads each name that calls are grouped by, but for the time."""

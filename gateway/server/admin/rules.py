@@ -124,7 +124,7 @@ async def _wait_for_disconnect(request: Request) -> None:
 
 
 class RuleMatches(msgspec.Struct, frozen=True):
-    """What the ledger has of the calls that rules matched."""
+    """Sums of the calls that each rule matched, from the ledger."""
 
     hits: dict[RuleKind, dict[str, QueryGroup]]
     """By the name of the rule: calls that the choice decided, or to which the guard applied."""

@@ -168,7 +168,7 @@ class WhenPart(BaseModel):
     json_schema: bool | None = None
     stream: bool | None = None
     kind: CallKindList | None = None
-    """Of the conversation itself, beside it, or of a sub-agent."""
+    """The call is of the conversation itself, beside it, or of a sub-agent."""
     task: NonEmptyWords | None = None
     """What a call beside the conversation is for; * stands for anything."""
     client: NonEmptyWords | None = None
