@@ -5,7 +5,7 @@
 Calls go through the gate as they do in the gateway: what they need of five counters is worked out
 (requests, tokens and calls at once of their key, USD of their key and of all), they are admitted, run
 while others do, and are settled with what they used. 32 are in flight; what these ask of Redis in one
-turn of the loop shares one write. What the server of Redis uses is not counted. Exit status: 0 the
+iteration of the loop shares one write. What the server of Redis uses is not counted. Exit status: 0 the
 bound holds, 1 it was missed.
 """
 

@@ -116,6 +116,7 @@ class CallAccount:
         "make_decision_record",
         "max_output",
         "prompt_tokens",
+        "refused_guards",
         "requested_model",
         "response_id",
         "served_model",
@@ -136,6 +137,8 @@ class CallAccount:
         self.decision: Decision | None = None
         self.make_decision_record: Callable[[], DecisionRecord | None] | None = None
         """What the decision rested on, to be told once nobody waits."""
+        self.refused_guards: tuple[str, ...] = ()
+        """The guards that matched a call that was refused without a decision."""
         self.compares_baseline = False
         """Whether calls are compared with a baseline."""
         self.baseline: Target | None = None
@@ -379,8 +382,9 @@ class CallAccount:
             state = "estimated"
         lab = tier = decision_source = rule = arm = confidence = switch_cost = None
         tags: tuple[str, ...] = ()
+        guards = self.refused_guards
         if decision is not None:
-            tags = decision.tags
+            tags, guards = decision.tags, decision.guards
             lab = decision.lab
             tier = decision.tier
             decision_source = decision.source
@@ -421,6 +425,7 @@ class CallAccount:
             source=decision_source,
             rule=rule,
             arm=arm,
+            guards=guards,
             confidence=confidence,
             conversation=conversation,
             switch_cost=switch_cost,

@@ -116,7 +116,9 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     source: str | None = None
     rule: str | None = None
     arm: str | None = None
-    """The rules whose share of the traffic was asked for, each with `in` or `out`."""
+    """The rules whose part of the traffic was asked for, each with `in` or `out`."""
+    guards: tuple[str, ...] = ()
+    """The guards that matched; none in rows of before they were kept."""
     confidence: float | None = None
     conversation: str | None = None
     """A hash that the calls of its conversation share."""

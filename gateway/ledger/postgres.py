@@ -42,7 +42,7 @@ _CONNECTION_OPTIONS = {
     "tcp_user_timeout": 30_000,  # milliseconds: a server that is gone is not waited for
     "application_name": "tiergate",
 }
-_LIST_COLUMNS = frozenset({"tags", "dropped"})
+_LIST_COLUMNS = frozenset({"tags", "dropped", "guards"})
 _INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE, _INSERT_FEEDBACK = build_inserts("%s")
 _INSERT_REPRICE = f"""
     WITH new AS ({_INSERT_REPRICE} RETURNING id),
@@ -65,8 +65,8 @@ class PostgresStore(SqlStore):
         placeholder="%s",
         bind_texts=lambda texts: texts,
         membership_test="{} = ANY(%s::text[])",
-        tag_test="c.tags && %s::text[]",
-        tag_join="LEFT JOIN LATERAL unnest(c.tags) AS tag (value) ON true",
+        list_test="{} && %s::text[]",
+        list_join="LEFT JOIN LATERAL unnest({column}) AS {name} (value) ON true",
     )
     money_columns: ClassVar = (
         "sum(cost), sum(wasted), sum(estimate), sum(baseline) FILTER (WHERE cost IS NOT NULL),"

@@ -12,8 +12,12 @@ import msgspec
 GROUP_BY_NAMES: Final = (
     *("tier", "lab", "model", "provider", "key", "tenant", "tag", "day", "rule", "state"),
     *("source", "account", "cache", "problem", "config", "dialect", "served", "arm"),
+    "guard",
 )
-"""What calls can be grouped by. By `tag`, a call counts once for each of its tags."""
+"""Names that calls can be grouped by."""
+
+LIST_COLUMNS_BY_NAME: Final = {"tag": "tags", "guard": "guards"}
+"""Names of which a call may have several: it counts once for each of its tags, or guards."""
 
 FILTER_NAMES: Final = (*GROUP_BY_NAMES, "id", "status", "conversation")
 """What calls can be chosen by."""
@@ -86,10 +90,24 @@ class SqlDialect:
     """Several texts as one value."""
     membership_test: str
     """A test that a column `{}` is one of several texts."""
-    tag_test: str
-    """A test that one of several texts is among the tags."""
-    tag_join: str
-    """What joins each call with its tags, a row `tag.value` each."""
+    list_test: str
+    """A test that one of several texts is in the list of a column `{}`."""
+    list_join: str
+    """A join of each call with the texts of `{column}`, a row `{name}.value` each."""
+
+    def build_expressions(self, by: Sequence[str]) -> dict[str, str]:
+        """Return what reads each name that calls are grouped by, but for the time."""
+        return {
+            name: f"{name}.value" if name in LIST_COLUMNS_BY_NAME else f"c.{name}" for name in by
+        }
+
+    def build_joins(self, by: Sequence[str]) -> str:
+        """Return what joins each call with the lists that calls are grouped by."""
+        return " ".join(
+            self.list_join.format(column=f"c.{column}", name=name)
+            for name, column in LIST_COLUMNS_BY_NAME.items()
+            if name in by
+        )
 
 
 def check_names(
@@ -134,8 +152,11 @@ def build_condition(
             values.extend(moment for span in spans for moment in span)
         else:
             column = "CAST(c.status AS TEXT)" if name == "status" else f"c.{name}"
+            list_column = LIST_COLUMNS_BY_NAME.get(name)
             conditions.append(
-                dialect.tag_test if name == "tag" else dialect.membership_test.format(column)
+                dialect.membership_test.format(column)
+                if list_column is None
+                else dialect.list_test.format(f"c.{list_column}")
             )
             values.append(dialect.bind_texts(list(accepted_values)))
     return " AND ".join(conditions), values

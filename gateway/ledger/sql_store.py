@@ -200,7 +200,7 @@ class SqlStore(ABC):
         condition, values = build_condition(
             self.sql_dialect, since=since, until=until, only=only, zone=zone
         )
-        expressions = {name: "tag.value" if name == "tag" else f"c.{name}" for name in by}
+        expressions = self.sql_dialect.build_expressions(by)
         with self.open_reader() as connection:
             slot_values = list[object]()
             if "day" in by:
@@ -213,7 +213,7 @@ class SqlStore(ABC):
             sql = " ".join(
                 [
                     f"SELECT {', '.join(columns)} FROM costs AS c",  # noqa: S608 - names of BY only
-                    self.sql_dialect.tag_join if "tag" in by else "",
+                    self.sql_dialect.build_joins(by),
                     f"WHERE {condition}",
                     f"GROUP BY {', '.join(str(index + 1) for index in range(len(by)))}"
                     if by
@@ -242,7 +242,7 @@ class SqlStore(ABC):
         condition, values = build_condition(
             self.sql_dialect, since=since, until=until, only=only, zone=zone
         )
-        expressions = {name: "tag.value" if name == "tag" else f"c.{name}" for name in by}
+        expressions = self.sql_dialect.build_expressions(by)
         rows_by_column = dict[str, list[Sequence[Any]]]()
         with self.open_reader() as connection:
             slot_values = list[object]()
@@ -252,7 +252,7 @@ class SqlStore(ABC):
                 sql = build_latency_query(
                     expressions.values(),
                     column,
-                    self.sql_dialect.tag_join if "tag" in by else "",
+                    self.sql_dialect.build_joins(by),
                     condition,
                 )
                 rows_by_column[column] = connection.execute(sql, [*slot_values, *values]).fetchall()

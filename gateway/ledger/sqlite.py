@@ -58,7 +58,7 @@ _SUM_CHUNK_ROWS = 1000  # rows that are added up at a time
 
 _COMPARED_CONDITION = "baseline IS NOT NULL"
 _TEXTS_SUBQUERY = "(SELECT value FROM json_each(?))"
-_LIST_COLUMNS = frozenset({"tags", "dropped"})
+_LIST_COLUMNS = frozenset({"tags", "dropped", "guards"})
 _MAP_COLUMNS = frozenset({"cache_write_by", "tools", "media"})
 _MONEY_COLUMNS = frozenset(
     {"cost", "wasted", "estimate", "billed", "reserved", "baseline", "switch_cost"}
@@ -78,8 +78,8 @@ class SqliteStore(SqlStore):
         placeholder="?",
         bind_texts=lambda texts: jsonio.dumps(texts).decode(),
         membership_test=f"{{}} IN {_TEXTS_SUBQUERY}",
-        tag_test=f"EXISTS (SELECT 1 FROM json_each(c.tags) WHERE value IN {_TEXTS_SUBQUERY})",  # noqa: S608
-        tag_join="LEFT JOIN json_each(c.tags) AS tag",
+        list_test=f"EXISTS (SELECT 1 FROM json_each({{}}) WHERE value IN {_TEXTS_SUBQUERY})",  # noqa: S608
+        list_join="LEFT JOIN json_each({column}) AS {name}",
     )
     # One call a row for all of them: calls into Python are what such a query costs. The first two
     # are the cost of what can be compared with the baseline, and of the rest.

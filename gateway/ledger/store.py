@@ -138,8 +138,9 @@ class LedgerStore(Protocol):
         `since` must not be before the first of them. Slots without calls have no group.
 
         With an empty `by` there is one group, whatever there is. The sums of every grouping but by
-        `tag` are those of the total: a call counts once for each of its tags. Days come in order,
-        and within them, or without them, what cost most comes first.
+        `tag` and `guard` are those of the total: a call counts once for each of its tags, or of
+        its guards. Days come in order, and within them, or without them, what cost most comes
+        first.
         """
         ...
 

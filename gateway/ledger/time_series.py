@@ -43,7 +43,7 @@ class LatencyTimes(msgspec.Struct, frozen=True):
 
 
 def build_latency_query(
-    names: Iterable[str], measured_column: str, tag_join: str, condition: str
+    names: Iterable[str], measured_column: str, list_joins: str, condition: str
 ) -> str:
     """Make a query for the latency of a column in each group: its names, and a LatencySpread."""
     expressions = list(names)
@@ -61,7 +61,7 @@ def build_latency_query(
             f"SELECT {', '.join([*aliases, 'v'])}, row_number() OVER ({window} ORDER BY v) AS n,",
             f"count(*) OVER ({window}) AS m FROM (",
             f"SELECT {columns + ',' if columns else ''} c.{measured_column} AS v",
-            f"FROM costs AS c {tag_join}",
+            f"FROM costs AS c {list_joins}",
             f"WHERE {condition} AND c.state IN ('settled', 'estimated')",
             f"AND c.{measured_column} IS NOT NULL",
             ") AS known) AS ranked",

@@ -28,11 +28,11 @@ class FlushSchedule(Protocol):
     """What has `flush` called before anything is sent that rows must be ahead of: an outbox."""
 
     def flush_soon(self) -> None:
-        """At the end of this turn of the loop, or at once."""
+        """At the end of this iteration of the loop, or at once."""
         ...
 
     def schedule_flush(self) -> bool:
-        """At the end of this turn; False where that would be for one call alone."""
+        """At the end of this iteration; False where that would be for one call alone."""
         ...
 
 

@@ -13,6 +13,7 @@ from gateway.cache.semantic.cache import SemanticCache
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import Session
+from gateway.core.errors import ProblemError
 from gateway.core.loss import Loss
 from gateway.core.target import name_timers
 from gateway.dialects import OPERATIONS, Dialect, RequestBody, TranslatableRequest
@@ -134,7 +135,11 @@ class Engine:
         context = await context_loader.load(router, call, call_features)
         decision_recorder = DecisionRecorder(router, call_features, dialect, context)
         account.make_decision_record = decision_recorder
-        decision, plan = decision_recorder.decide(self._decision_cache)
+        try:
+            decision, plan = decision_recorder.decide(self._decision_cache)
+        except ProblemError:
+            account.refused_guards = decision_recorder.list_guards()
+            raise
         self._recorder.note_decision(account, decision)
         self._check_load(decision)
 
@@ -370,7 +375,7 @@ async def _gather_needed[A, B, C, D](
     """Await up to four things in one round trip; None stands for one that is not needed.
 
     The tasks are eager, so that all have sent before one waits. The first needs none: most calls
-    have no other, and a task costs a turn of the loop.
+    have no other, and a task costs an iteration of the loop.
     """
     works = (first, second, third, fourth)
     needed = [work for work in works if work is not None]

@@ -21,6 +21,7 @@ from gateway.routing.errors import ScoreError
 from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.context import RuleContext
+from gateway.routing.rules.guards import evaluate_guards
 
 MAX_TOOL_NAMES = 64
 MAX_TOOL_NAME_CHARS = 1_000
@@ -85,6 +86,13 @@ class DecisionRecorder:
             decision, plan = decide(self._router, self._call, self._dialect, self._context)
         self._decision, self._plan = decision, plan
         return decision, plan
+
+    def list_guards(self) -> tuple[str, ...]:
+        """List the guards that match a call, for one that is refused without a decision."""
+        router, call = self._router, self._call
+        classifier = router.find_classifier(call.key)
+        rule_context = router.rules.make_context(call, self._context, classifier)
+        return evaluate_guards(router.rules, rule_context).names
 
     def decide_under(self, ceiling: Tier) -> tuple[Decision, Plan]:
         """What is decided where a budget leaves it no more than a tier. Raises ProblemError."""

@@ -175,7 +175,7 @@ _NUMBER_READERS: Mapping[str, Callable[[RuleContext], float]] = {
 _TEXT_READERS: Mapping[str, Callable[[RuleContext], str]] = {
     "language": attrgetter("call.language"),
     "dialect": attrgetter("call.dialect"),
-    "turn": attrgetter("call.turn.kind"),
+    "kind": attrgetter("call.turn.kind"),
     "task": attrgetter("call.turn.task"),
     "client": attrgetter("call.turn.client"),
     "key": attrgetter("call.key.name"),
@@ -193,7 +193,7 @@ _FAILURES = {
     "matches": "no such text",
     "system_keywords": "none of these words",
     "system_matches": "no such text",
-    "share": "it is not in this share",
+    "traffic": "it is not in this part of the traffic",
     "cel": "it does not hold",
 }
 """What is told of conditions on texts, which are never quoted."""

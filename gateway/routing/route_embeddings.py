@@ -17,7 +17,7 @@ from gateway.routing import capabilities, refusals, unlisted_models, visible_mod
 from gateway.routing.features import Features
 from gateway.routing.rules.compile import RuleSet
 from gateway.routing.rules.guards import evaluate_guards
-from gateway.routing.rules.traffic_share import format_arms
+from gateway.routing.rules.traffic import format_arms
 from gateway.routing.unlisted_models import UnlistedModel
 
 _MAX_NAME_CHARS = 100
@@ -86,6 +86,7 @@ def decide(
         source=source,
         model=model if source == "pin" else None,
         arm=format_arms(rule_context.arms),
+        guards=bounds.names,
         tags=tuple(sorted(bounds.tags)),
         no_cache=bounds.no_cache,
         cache=bounds.cache,

@@ -27,7 +27,7 @@ from gateway.routing.quality_dial import CallQuality, OwnTraffic, find_quality
 from gateway.routing.rules.compile import CompiledChoice, RuleSet
 from gateway.routing.rules.context import RuleContext
 from gateway.routing.rules.guards import GuardBounds, evaluate_guards
-from gateway.routing.rules.traffic_share import format_arms
+from gateway.routing.rules.traffic import format_arms
 
 
 class Router(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +139,7 @@ def decide(
         model=model,
         rule=rule,
         arm=arm,
+        guards=bounds.names if bounds.steps else (),
         confidence=None if verdict is None or source == "seat" else verdict.confidence,
         classified_tier=None if verdict is None else verdict.tier,
         score=None if verdict is None else verdict.score,
@@ -177,6 +178,7 @@ def _decide_unlisted(
         tier=requested_model.tier,
         source="pin",
         model=requested_model.model,
+        guards=bounds.names,
         tags=tuple(sorted(bounds.tags)),
         no_cache=bounds.no_cache,
         cache=bounds.cache,

@@ -64,7 +64,7 @@ class Shadow:
         self._current_version = ""
         """Of the configuration in force."""
         self._candidate_file: Path | None = None
-        self._sample_share = 1.0
+        self._sample = 1.0
         self.candidate: BuiltConfig | None = None
         """The candidate; None while there is none that may be used."""
         self._snapshot: FileSnapshot | None = None
@@ -108,14 +108,14 @@ class Shadow:
             self.candidate, self._snapshot, self._mistakes = None, None, ()
         self._candidate_file = file
         self._current_version = built_config.built_catalogue.catalogue.version
-        self._sample_share = built_config.source.config.routing.shadow_share
+        self._sample = built_config.source.config.routing.shadow_sample
         self._restart_counts()
 
     def enqueue(self, row: FinalRow, decision_recorder: object) -> None:
         """Put a call aside that is over. Costs nothing but where it is to be decided again."""
         if self._replay is None or not isinstance(decision_recorder, DecisionRecorder):
             return
-        if self._sample_share < 1 and zlib.crc32(row.id.encode()) >= self._sample_share * 2**32:
+        if self._sample < 1 and zlib.crc32(row.id.encode()) >= self._sample * 2**32:
             return
         is_overloaded = self._load_shedder is not None and self._load_shedder.level
         if (
@@ -205,7 +205,7 @@ class Shadow:
             "candidate": candidate_version,
             "mistakes": [str(mistake) for mistake in self._mistakes],
             "since": round(self.since, 3),
-            "share": self._sample_share,
+            "sample": self._sample,
             "waiting": self._queue.qsize(),
             "skipped": self.skipped_count,
             "failed": self.failures.total(),

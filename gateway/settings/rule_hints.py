@@ -34,8 +34,12 @@ _LANGUAGE_CODES = {
     for name in names.split()
 }
 """Codes by the names that people write in their place."""
-_REGEX_NAMES = frozenset(("regex", "regexp", "pattern"))
-"""What people call the condition `matches`."""
+_CONDITIONS_BY_OTHER_NAME = {
+    **dict.fromkeys(("regex", "regexp", "pattern"), "matches"),
+    "turn": "kind",
+    "share": "traffic",
+}
+"""Conditions by what people call them, or by what they were called."""
 _REGEX_PATTERN = re.compile(
     r"\.[*+?]|\\[bBdDsSwW]|\[\^|\[\w-\w|\w\|\w|^\^\w|\(\?|[^\W\d_]{3}\*(?!\w)"
 )
@@ -60,7 +64,8 @@ def suggest_place(raw: Mapping[str, object], path: Path) -> str:
     if list_hint := _find_unbracketed_list(find_value(raw, path[:-1]), key):
         return list_hint
     if len(path) > 3:
-        return "Did you mean 'matches'?" if key in _REGEX_NAMES else ""
+        condition = _CONDITIONS_BY_OTHER_NAME.get(key)
+        return f"Did you mean {condition!r}?" if condition else ""
     other_section = "choices" if path[0] == "guards" else "guards"
     if key in _SCHEMAS[other_section].model_fields:
         return f"`{key}` belongs to {other_section}: {path[0]} have none."

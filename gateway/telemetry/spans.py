@@ -171,6 +171,7 @@ def _describe_call(entry: FinalRow) -> dict[str, object]:
         "tiergate.source": entry.source,
         "tiergate.rule": entry.rule,
         "tiergate.arm": entry.arm,
+        "tiergate.guards": entry.guards or None,
         "tiergate.confidence": entry.confidence,
         "tiergate.provider": entry.provider,
         "tiergate.model": entry.model,

@@ -1,10 +1,11 @@
-"""Collect what one turn of the event loop has to send, and send it together at its end.
+"""Collect what one iteration of the event loop has to send, and send it together at its end.
 
 A write to a socket wakes whoever waits at the other end, and that costs more than the write. If the
-writes of a turn follow each other, one that was woken for the first is still awake for the others.
-A loop that is not busy waits for few writes, so that none is late. The rows of the turn are written
-first, all at once. If the rows of requests cannot be written, no request is sent.
-docs/performance.md has the whole story ("The write batch of a turn").
+writes of an iteration follow each other, one that was woken for the first is still awake for the
+others. A loop that is not busy waits for few writes, so that none is late. The rows of the
+iteration are written first, all at once. If the rows of requests cannot be written, no request is
+sent.
+docs/performance.md has the whole story ("The write batch of an iteration").
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 _MAX_CALLS_ALONE = 1
-"""Calls being served at which no write waits for the end of the turn: it has no company."""
+"""Calls being served at which no write waits for the end of the iteration: it has no company."""
 _MAX_BUSY_BATCH = 32
 """Writes that wait for each other at most in a busy loop: milliseconds of its time."""
 _MAX_QUIET_BATCH = 4
@@ -77,12 +78,12 @@ class WriteBatch:
         """Writes since then."""
 
     def add_request(self, request: PendingRequest) -> None:
-        """Send a request towards a provider at the end of this turn."""
+        """Send a request towards a provider at the end of this iteration."""
         self._requests.append(request)
         self.flush_soon()
 
     def add_answer(self, answer: PendingWrite) -> None:
-        """Send an answer towards a client at the end of this turn."""
+        """Send an answer towards a client at the end of this iteration."""
         self._answers.append(answer)
         self.flush_soon()
 
@@ -92,7 +93,7 @@ class WriteBatch:
             self.flush()
 
     def schedule_flush(self) -> bool:
-        """Have a flush at the end of this turn; False where a call is alone: nothing waits."""
+        """Have a flush at the end of this iteration; False where a call is alone: nothing waits."""
         if self._is_flush_due:
             return True
         if self.count_calls() <= _MAX_CALLS_ALONE and not self._has_followers:
@@ -110,7 +111,7 @@ class WriteBatch:
         return True
 
     def mark_immediate_answer(self) -> None:
-        """A call has come and was answered within this turn: those that follow are not alone.
+        """A call has come and was answered within this iteration: those that follow are not alone.
 
         A cache's answers, above all, would else be made and sent one by one.
         """

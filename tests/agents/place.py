@@ -105,7 +105,7 @@ def _config(url: str) -> dict[str, Any]:
                 "reasoning": [{"model": "oak-big", "effort": "high"}],
             },
         },
-        "choices": [{"name": "side calls are cheap", "when": {"turn": "side"}, "tier": "fast"}],
+        "choices": [{"name": "side calls are cheap", "when": {"kind": "side"}, "tier": "fast"}],
         "models": models,
     }  # fmt: skip
 

@@ -31,7 +31,14 @@ CALL = Call(
 PRICE = Price(rates=Rates(input=Decimal(1), output=Decimal(2)), version="v1")
 TARGET = Target(provider=Provider(name="p", urls={}), model="m", effort="low", price=PRICE)
 DECISION = Decision(
-    lab="l", tier="fast", source="rule", rule="r", arm="r:in", confidence=0.5, tags=("a",)
+    lab="l",
+    tier="fast",
+    source="rule",
+    rule="r",
+    arm="r:in",
+    guards=("g",),
+    confidence=0.5,
+    tags=("a",),
 )
 SWITCH = SessionSwitch(
     has_moved=True, lab="l", tier="smart", target="p/n", destination="p/m", tokens=7, cost=Decimal("0.5")
@@ -89,12 +96,19 @@ def test_a_call_becomes_one_row() -> None:
     entry = closed(answered(), "settled", 200, 51.0000004)
     assert entry == FinalRow(
         id="tg-1", at=1000.0, key="k", tenant="t", tags=("a",), dialect="openai-chat", asked="auto", stream=True,
-        state="settled", status=200, lab="l", tier="fast", source="rule", rule="r", arm="r:in", confidence=0.5, provider="p",
+        state="settled", status=200, lab="l", tier="fast", source="rule", rule="r", arm="r:in", guards=("g",), confidence=0.5, provider="p",
         account="main", model="m", effort="low", served="m-2026", attempts=1, cache="miss", dropped=("top_p",),
         usage="provider", input=1_000_000, cache_write=3, cache_write_by={"5m": 1, "1h": 2}, output=10,
         cost=Decimal("1.000023"), wasted=Decimal(0), estimate=Decimal(0), price="v1", first_content=0.25, duration=1.0,
         upstream_id="req-1", config="c1",
     )  # fmt: skip
+
+
+def test_a_call_that_is_refused_without_a_decision_has_the_guards_that_matched() -> None:
+    account = CallAccount(CALL, "c1")
+    account.refused_guards = ("no images",)
+    row = closed(account, "refused", 403, 51.0, problem="not_allowed")
+    assert (row.guards, row.tags, row.tier) == (("no images",), (), None)
 
 
 def test_a_row_has_each_value_at_its_own_name() -> None:

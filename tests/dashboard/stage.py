@@ -93,6 +93,9 @@ def config(url: str) -> dict[str, Any]:
             {"name": "applications", "usd": 400, "every": "month", "per": "key", "hard": False},
             {"name": "reasoning", "share": 0.2, "tier": ["reasoning"], "every": "day", "then": "smart"},
         ],
+        "guards": [
+            {"name": "code stays with two labs", "when": {"key": "coding-agent"}, "allow": ["openai", "mistral"]},
+        ],
         "choices": [
             {"name": "small talk stays fast", "when": {"matches": "^(hi|thanks)"}, "tier": "fast"},
             {"name": "proofs are reasoned", "when": {"keywords": ["prove"]}, "tier": "reasoning"},

@@ -228,6 +228,7 @@ _ROW = st.fixed_dictionaries(
         "asked": st.sampled_from([None, "auto", "a\0b"]),
         "arm": st.sampled_from([None, "canary:in"]),
         "tags": st.sampled_from([(), ("a",)]),
+        "guards": st.sampled_from([(), ("a", "b")]),
         "stream": st.booleans(),
         "status": st.sampled_from([None, 0, 1]),
         "confidence": st.sampled_from([None, 0.0, -0.0, 1.0]),

@@ -1,4 +1,4 @@
-"""Rows of one turn of the loop wait for each other: they are made and written together."""
+"""Rows of one iteration of the loop wait for each other: they are made and written together."""
 
 import errno
 import os

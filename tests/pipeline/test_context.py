@@ -277,7 +277,7 @@ async def test_a_conversation_remembers_its_arm_for_its_tool_loops() -> None:
     """At the end of a call, and when a stream begins."""
     stage = Stage()
     labs = known().catalogue
-    router = world.router(choices=[{"when": {"share": 1}, "tier": "fast"}], known=labs)
+    router = world.router(choices=[{"when": {"traffic": 1}, "tier": "fast"}], known=labs)
     seat = await stage.serve(seen(), entry(), router)
     assert seat is not None
     assert seat.arm == "choice 0:in"

@@ -55,7 +55,7 @@ LEAVES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "confidence": RANGES,
         "language": st.sampled_from([["en"], ["zh", "unknown"]]),
         "time": st.sampled_from([{"hours": "00:00-12:00"}, {"days": "thu"}]),
-        "turn": st.sampled_from([["main"], ["side", "agent"]]),
+        "kind": st.sampled_from([["main"], ["side", "agent"]]),
         "tools": st.one_of(st.booleans(), RANGES),
         "files": st.booleans(),
         "tool_names": st.sampled_from([["read"], ["write", "tool-99"]]),
@@ -73,10 +73,10 @@ WHENS = st.one_of(
     LEAVES.map(lambda one: {"not": one}),
     st.lists(LEAVES, min_size=1, max_size=3).map(lambda some: {"any": some}),
 )
-SHARES = st.sampled_from([{}, {}, {"share": 0.5}])
+TRAFFIC = st.sampled_from([{}, {}, {"traffic": 0.5}])
 GUARDS = st.fixed_dictionaries(
     {
-        "when": st.builds(lambda when, share: {**when, **share}, WHENS, SHARES),
+        "when": st.builds(lambda when, traffic: {**when, **traffic}, WHENS, TRAFFIC),
         "no_cache": st.booleans(),
     },
     optional={

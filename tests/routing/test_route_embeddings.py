@@ -130,6 +130,7 @@ def test_guards_and_scopes_bound_it() -> None:
     guards = [{"deny": ["openai"], "no_cache": True, "tag": "t"}]
     decision, plan = decided(call("x", "small"), router(guards=guards, known=KNOWN))
     assert (decision.lab, decision.no_cache, decision.tags) == ("other", True, ("t",))
+    assert decision.guards == ("guard 0",)
     assert names(plan) == ["other/small"]
 
 

@@ -81,7 +81,7 @@ class Dice:
             "need": self.range([0, 0.3, 0.5, 1]),
             "confidence": self.range([0.5, 0.7]),
             "language": self.some(["en", "zh", "unknown"]),
-            "turn": self.some(["main", "side", "agent"]),
+            "kind": self.some(["main", "side", "agent"]),
             "client": self.some([*CLIENTS, "c*", "*e", "*"]),
             "dialect": self.some(SPOKEN),
             "asked": self.some(GLOBS),
@@ -105,9 +105,9 @@ class Dice:
             return {"all": parts}
         return {**self.leaf(), "not": parts[0]}
 
-    def share(self) -> Rule:
+    def traffic(self) -> Rule:
         """Of few rules: nothing is said of those that come after one."""
-        made: Rule = self.one([{"share": self.one([0, 0.5, 1])}, *[{}] * 5])
+        made: Rule = self.one([{"traffic": self.one([0, 0.5, 1])}, *[{}] * 5])
         return made
 
     def guard(self) -> Rule:
@@ -121,7 +121,7 @@ class Dice:
             {"tag": self.some(TAGS)},
         ]
         when = self.one([self.when(), self.when(), {}])
-        return {"when": {**when, **self.share()}, **self.one(effect)}
+        return {"when": {**when, **self.traffic()}, **self.one(effect)}
 
     def choice(self) -> Rule:
         effect = [
@@ -129,7 +129,7 @@ class Dice:
             {"lab": "google"},
             {"model": self.one(["sol", "lite"])},
         ]
-        return {"when": {**self.when(), **self.share()}, **self.one(effect)}
+        return {"when": {**self.when(), **self.traffic()}, **self.one(effect)}
 
     def call(self) -> Features:
         words = " ".join(self.some([*WORDS, "c", "def f(): return 1", "the"], 4))

@@ -136,9 +136,9 @@ async def test_it_decides_each_call_and_tells_what_differs(tmp_path: Path) -> No
 
 
 async def test_the_same_calls_give_the_same_report(tmp_path: Path) -> None:
-    """Also those that are in a share: it goes by their ids."""
+    """Also those that are in a sample: it goes by their ids."""
     reports = []
-    for own in (OWN, OWN.replace("shadow:", "shadow_share: 0.5, shadow:")) * 2:
+    for own in (OWN, OWN.replace("shadow:", "shadow_sample: 0.5, shadow:")) * 2:
         one = Trial(tmp_path, own)
         await one.shadow.refresh()
         for number in range(60):

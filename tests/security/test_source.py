@@ -61,7 +61,7 @@ PUT_IN = {
     "self.sql_dialect.placeholder", "', '.join(FEEDBACK_COLUMNS)", "self.sql_dialect.membership_test.format('id')",
     "placeholder", "direction", "cells", "ENTRY_CONFLICT_CLAUSE", "_TEXTS_SUBQUERY", "len(SQLITE_MIGRATIONS)",
     "percent", "', '.join([*aliases, 'max(m)'])", "percentile_columns", "', '.join([*aliases, 'v'])", "window",
-    "columns + ',' if columns else ''", "measured_column", "tag_join",
+    "columns + ',' if columns else ''", "measured_column", "list_joins",
 }  # fmt: skip
 """What may be put into a text of SQL: names of columns and tables, and marks where a value goes."""
 

@@ -8,7 +8,7 @@ from gateway.state.redis.health import DEADLINE_SECONDS
 from gateway.state.redis.store import RedisStore
 
 _GRACE = 20
-"""Turns of the loop that a call may take to end after its own timer."""
+"""Iterations of the loop that a call may take to end after its own timer."""
 
 
 class World:
@@ -46,7 +46,7 @@ async def in_time(call: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> bool:
     task = asyncio.ensure_future(call)
     timer = asyncio.create_task(asyncio.sleep(5 * DEADLINE_SECONDS))
     await asyncio.wait({task, timer}, return_when=asyncio.FIRST_COMPLETED)
-    for _ in range(_GRACE):  # a late loop runs both timers in one turn
+    for _ in range(_GRACE):  # a late loop runs both timers in one iteration
         if task.done():
             break
         await asyncio.sleep(0)

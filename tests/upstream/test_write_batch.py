@@ -1,4 +1,4 @@
-"""What is sent in one turn of the loop goes together: rows, then requests, then answers."""
+"""What is sent in one iteration of the loop goes together: rows, then requests, then answers."""
 
 import asyncio
 
@@ -91,7 +91,7 @@ async def test_who_follows_one_that_was_answered_in_its_turn_is_not_alone() -> N
 
 
 async def fill(sent: Sent, count: int) -> list[int]:
-    """Asks for so many things in one turn; how many each write took."""
+    """Asks for so many things in one iteration; how many each write took."""
     sent.order.clear()
     for at in range(count):
         sent.box.add_request(sent.letter(str(at)))

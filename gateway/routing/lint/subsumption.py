@@ -35,7 +35,7 @@ from gateway.routing.rules.patterns import (
 from gateway.settings.schema.rules import LANGUAGES, GuardPart, RangePart, WhenPart
 
 _COUNT_PROPERTIES = ("user_tokens", "prompt_tokens", "turns", "tools", "images", "files", "audio")
-_SHARE_PROPERTIES = ("code", "maths")
+_FRACTION_PROPERTIES = ("code", "maths")
 _SCORE_PROPERTIES = ("need", "confidence")
 """Numbers of the classifier's score, which not every turn has."""
 _OPAQUE_PROPERTIES = frozenset(
@@ -123,7 +123,7 @@ class Subsumption:
         self._guard_tags = {tag for guard in guards for tag in guard.tag or ()}
         self._domains: dict[str, Any] = {
             **dict.fromkeys(_COUNT_PROPERTIES, Spans(((0, _MAX_COUNT),))),
-            **dict.fromkeys(_SHARE_PROPERTIES, Spans(((0, 1),), is_integral=False)),
+            **dict.fromkeys(_FRACTION_PROPERTIES, Spans(((0, 1),), is_integral=False)),
             **dict.fromkeys(
                 _SCORE_PROPERTIES, Spans(((_ABSENT, _ABSENT), (0, 1)), is_integral=False)
             ),
@@ -133,7 +133,7 @@ class Subsumption:
             ),
             "dialect": frozenset(dialects),
             "language": frozenset(LANGUAGES),
-            "turn": frozenset(get_args(CallKind.__value__)),
+            "kind": frozenset(get_args(CallKind.__value__)),
             "key": frozenset(key.name for key in keys or ()),
         }
 
@@ -165,7 +165,7 @@ class Subsumption:
         return _narrow_all(cases, narrowings) if holds else self._narrow_any(cases, narrowings)
 
     def _narrow_property(self, name: str, value: Any, holds: bool, cases: list[Case]) -> list[Case]:  # noqa: FBT001
-        if name == "share":
+        if name == "traffic":
             return cases  # a part of these calls and not others, of each rule by itself
         if name == "not_":
             return self._narrow(cases, value, holds=not holds)

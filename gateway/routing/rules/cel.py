@@ -35,7 +35,7 @@ _FIELD_READERS: dict[str, tuple[cel.Type, Callable[[RuleContext], object]]] = {
     "audio": (cel.Type.INT, lambda context: context.call.prompt.audio),
     "json_schema": (cel.Type.BOOL, lambda context: context.call.prompt.json_schema),
     "stream": (cel.Type.BOOL, lambda context: context.call.prompt.stream),
-    "turn": (cel.Type.STRING, lambda context: context.call.turn.kind),
+    "kind": (cel.Type.STRING, lambda context: context.call.turn.kind),
     "task": (cel.Type.STRING, lambda context: context.call.turn.task),
     "client": (cel.Type.STRING, lambda context: context.call.turn.client),
     "dialect": (cel.Type.STRING, lambda context: context.call.dialect),

@@ -14,7 +14,7 @@ from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext
 from gateway.core.target import Tier
 from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.features import Features
-from gateway.routing.rules import rule_hash, traffic_share
+from gateway.routing.rules import rule_hash, traffic
 from gateway.routing.rules.conditions import compile_condition
 from gateway.routing.rules.context import RuleContext, Test
 from gateway.routing.rules.patterns import Path, PatternPool, Patterns
@@ -106,12 +106,12 @@ def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) ->
 
 
 def _compile_test(definition: GuardPart | ChoicePart, path: Path, patterns: PatternPool) -> Test:
-    """The test of a rule; its share of the traffic is asked last, of calls that it would match."""
+    """The test of a rule; its part of the traffic is asked last, of calls that it would match."""
     test = _compile_conditions(definition, path, patterns)
-    if definition.when.share is None:
+    if definition.when.traffic is None:
         return test
-    is_in_share = traffic_share.compile_share(definition.when.share, definition.name)
-    return lambda context: test(context) and is_in_share(context)
+    is_in_part = traffic.compile_traffic(definition.when.traffic, definition.name)
+    return lambda context: test(context) and is_in_part(context)
 
 
 def _compile_conditions(

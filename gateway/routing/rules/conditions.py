@@ -215,9 +215,9 @@ def _list_name_tests(condition: WhenPart) -> Iterable[Test]:
     if condition.dialect is not None:
         dialects = frozenset(condition.dialect)
         yield lambda context: context.call.dialect in dialects
-    if condition.turn is not None:
-        turns = frozenset(condition.turn)
-        yield lambda context: context.call.turn.kind in turns
+    if condition.kind is not None:
+        kinds = frozenset(condition.kind)
+        yield lambda context: context.call.turn.kind in kinds
     if condition.task is not None:
         yield _test_name(condition.task, attrgetter("call.turn.task"))
     if condition.client is not None:

@@ -56,7 +56,7 @@ class RuleContext:
         self.failed_rules: dict[str, str] = {}
         """Rules of which something could not be asked, and why."""
         self.arms: dict[str, bool] = {}
-        """By rule: True if the call is in its share of the traffic, as far as that was asked."""
+        """By rule: True if the call is in its part of the traffic, as far as that was asked."""
         self._patterns = patterns
         self._classifier = classifier
         self._assessment: TurnAssessment | None = None

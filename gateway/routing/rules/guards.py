@@ -43,6 +43,11 @@ class GuardBounds(msgspec.Struct, frozen=True, kw_only=True):
         return not self.steps and self.high == _HIGHEST_TIER
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the guards that match, in their order."""
+        return tuple([step.reason for step in self.steps])
+
+    @property
     def limits_tiers(self) -> bool:
         """True if some tier is out of bounds."""
         return self.low > 0 or self.high < _HIGHEST_TIER

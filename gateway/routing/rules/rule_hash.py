@@ -8,14 +8,14 @@ from gateway.settings.schema.schedule import TimePart
 
 _GROUPS = ("any", "all", "not_")
 _KEYWORD_CONDITIONS = ("keywords", "system_keywords")
-_UNHASHED = (*_GROUPS, "share")
-"""A share is of the rule's name, not of the call alone."""
+_UNHASHED = (*_GROUPS, "traffic")
+"""A part of the traffic is of the rule's name, not of the call alone."""
 
 
 def hash_condition(condition: WhenPart) -> str:
     """The hash of a condition, 16 hexadecimal digits; the same hash is the same meaning.
 
-    Neither the name of a rule nor its effect or `share` counts, nor the order of words, names and
+    Neither the name of a rule nor its effect or `traffic` counts, nor the order of words, names and
     conditions, nor a group of one, a condition that is written twice or a range with no end.
     """
     return hashlib.blake2b(_normalize(condition).encode(), digest_size=8).hexdigest()

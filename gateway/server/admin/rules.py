@@ -1,8 +1,9 @@
-"""The rules in force for admins: what each has decided, what is in vain, what others would do."""
+"""The rules in force for admins: what each came to, what is in vain, what others would do."""
 
 import asyncio
 import time
 from functools import partial
+from typing import Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -32,6 +33,8 @@ _MAX_BYTES = 262_144
 """Of a text of rules that is replayed."""
 _MAX_LISTED = 200
 
+type RuleKind = Literal["guard", "choice"]
+
 
 class ReplayRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A replay: the rules, as YAML, and of which calls."""
@@ -54,16 +57,16 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
     worker_thread, rules_replay = WorkerThread(gateway), RulesReplay(gateway)
 
-    @router.get("/rules", summary="The rules in force, what they have decided, what is in vain")
+    @router.get("/rules", summary="The rules in force, which calls they matched, what is in vain")
     async def rules(request: Request, since: str = "", until: str = "") -> Response:
         for name in request.query_params:
             if name not in ("since", "until"):
                 raise invalid_request(f"There is no parameter {name[:80]!r} here.", name[:80])
         query = _build_query(gateway, since, until)
         await worker_thread.ingest_journals()
-        groups, total = await worker_thread(partial(_read_rule_groups, gateway, query))
-        answer = await asyncio.to_thread(_render_rules, gateway, groups)
-        answer |= {"since": query.since, "until": query.until, "total": _render_sums(total)}
+        matches = await worker_thread(partial(_read_matches, gateway, query))
+        answer = await asyncio.to_thread(_render_rules, gateway, matches)
+        answer |= {"since": query.since, "until": query.until, "total": _render_sums(matches.total)}
         return Response(jsonio.dumps(answer), media_type=_JSON)
 
     @router.post("/replay", summary="What other rules would have done with past calls")
@@ -120,38 +123,57 @@ async def _wait_for_disconnect(request: Request) -> None:
         pass
 
 
-def _read_rule_groups(gateway: Gateway, query: LedgerQuery) -> tuple[list[QueryGroup], QueryGroup]:
+class RuleMatches(msgspec.Struct, frozen=True):
+    """Sums of the calls that each rule matched, from the ledger."""
+
+    hits: dict[RuleKind, dict[str, QueryGroup]]
+    """By the name of the rule: calls that the choice decided, or to which the guard applied."""
+    others: list[QueryGroup]
+    """Calls that no choice decided, by what did."""
+    total: QueryGroup
+
+
+def _read_matches(gateway: Gateway, query: LedgerQuery) -> RuleMatches:
     (total,) = gateway.store.sum_costs((), **query.selection)
-    return gateway.store.sum_costs(("source", "rule"), **query.selection), total
+    sources = gateway.store.sum_costs(("source", "rule"), **query.selection)
+    guards = gateway.store.sum_costs(("guard",), **query.selection)
+    return RuleMatches(
+        hits={
+            "guard": {group.names[0]: group for group in guards if group.names[0] is not None},
+            "choice": {str(group.names[1]): group for group in sources if _is_choice(group)},
+        },
+        others=[group for group in sources if not _is_choice(group)],
+        total=total,
+    )
 
 
-def _render_rules(gateway: Gateway, groups: list[QueryGroup]) -> dict[str, Json]:
+def _is_choice(group: QueryGroup) -> bool:
+    return group.names[0] == "rule"
+
+
+def _render_rules(gateway: Gateway, matches: RuleMatches) -> dict[str, Json]:
     """All rules in their order, and what else has decided. Reads files."""
     built_config = gateway.built_config
     source, rule_file = built_config.source, rule_source.read_rule_source(built_config.source)
-    hits = {str(item.names[1]): item for item in groups if item.names[0] == "rule"}
     keys = [OPEN_KEY] if gateway.keys.is_open else gateway.keys.list_keys()
     rules = [
         item
         for section in RULE_SECTIONS
-        for item in _render_section(source, rule_file, section, hits)
+        for item in _render_section(source, rule_file, section, matches)
     ]
-    choice_names = {item["name"] for item in rules if item["kind"] == "choice"}
+    names_in_force = {(item["kind"], item["name"]) for item in rules}
     return {
         "version": gateway.revision.version,
         "file": rule_file.file,
         "yaml": rule_file.text,
         "rules": rules,
         "former": [
-            {"name": name, **_render_sums(item)}
-            for name, item in hits.items()
-            if name not in choice_names
+            {"kind": kind, "name": name, **_render_sums(group)}
+            for kind, groups in matches.hits.items()
+            for name, group in groups.items()
+            if (kind, name) not in names_in_force
         ],
-        "others": [
-            {"source": item.names[0], **_render_sums(item)}
-            for item in groups
-            if item.names[0] != "rule"
-        ],
+        "others": [{"source": group.names[0], **_render_sums(group)} for group in matches.others],
         "findings": [_render_mistake(item) for item in list_findings(built_config, keys)],
     }
 
@@ -160,28 +182,24 @@ def _render_section(
     source: ConfigSource,
     rule_file: rule_source.RuleSource,
     section: str,
-    hits: dict[str, QueryGroup],
+    matches: RuleMatches,
 ) -> list[dict[str, Json]]:
     config = source.config
-    names = [rule.name for rule in (config.guards if section == "guards" else config.choices)]
+    kind: RuleKind = "guard" if section == "guards" else "choice"
+    names = [rule.name for rule in (config.guards if kind == "guard" else config.choices)]
     rules: list[dict[str, Json]] = []
     for index, name in enumerate(names):
         location = source.make_mistake((section, index), "")
-        hit_group = hits.get(name) if section == "choices" else None
+        group = matches.hits[kind].get(name)
         rules.append(
             {
-                "kind": section.removesuffix("s"),
+                "kind": kind,
                 "at": index,
                 "name": name,
                 "file": location.file,
                 "line": location.line,
                 "text": rule_file.slices.get((section, index), ""),
-                # What a guard has bounded is in no row: a replay counts it.
-                "hits": None
-                if section == "guards"
-                else _render_sums(hit_group)
-                if hit_group
-                else {"calls": 0},
+                "hits": {"calls": 0} if group is None else _render_sums(group),
             }
         )
     return rules

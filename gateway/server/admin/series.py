@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from gateway.core import jsonio
 from gateway.core.errors import invalid_request
 from gateway.ledger import export
-from gateway.ledger.query import QueryGroup, Slots
+from gateway.ledger.query import LIST_COLUMNS_BY_NAME, QueryGroup, Slots
 from gateway.ledger.query_params import LedgerQuery
 from gateway.ledger.time_series import (
     SLOT_LENGTHS,
@@ -100,7 +100,8 @@ def _read_costs(gateway: Gateway, series_query: SeriesQuery) -> dict[str, object
     by, selection = series_query.query.by, series_query.selection
     groups = gateway.store.sum_costs(by, slots=series_query.slots, **selection)
     overall_groups = sum_over_slots(groups, 0)
-    if "tag" in by or not overall_groups:  # a call counts once for each of its tags
+    if not LIST_COLUMNS_BY_NAME.keys().isdisjoint(by) or not overall_groups:
+        # a call counts once for each of its tags, and for each of its guards
         overall_groups = gateway.store.sum_costs((), **selection)
     totals, slot_indexes = sum_over_slots(groups, len(by)), _index_slots(series_query)
     return {

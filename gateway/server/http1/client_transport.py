@@ -24,7 +24,7 @@ _MAX_DISCARDED_BYTES = 262_144
 class ClientTransport:
     """The transport of one client, with rules for clients that do not read or do not stop sending.
 
-    Whole answers wait in the write batch for the end of the turn; nothing passes them.
+    Whole answers wait in the write batch for the end of the iteration; nothing passes them.
     """
 
     __slots__ = (
@@ -71,7 +71,7 @@ class ClientTransport:
             self._transport.write(data)
 
     def write_in_batch(self, data: bytes) -> None:
-        """Send a whole answer at the end of this turn of the loop."""
+        """Send a whole answer at the end of this iteration of the loop."""
         if self._pending_answer:
             self._pending_answer += data
         else:

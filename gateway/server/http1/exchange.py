@@ -51,7 +51,7 @@ class HttpExchange(ABC):
     __slots__ = ("connection", "in_flight", "is_disconnected", "more_body", "writer")
 
     starts_at_once = False
-    """True if it can be answered within the turn of the loop in which it came."""
+    """True if it can be answered within the iteration of the loop in which it came."""
 
     def __init__(
         self, connection: ExchangeConnection, writer: ResponseWriter, *, more_body: bool

@@ -107,7 +107,7 @@ class ResponseWriter:
             self.is_complete = True
 
     def write_whole(self, data: bytes) -> None:
-        """Write a whole answer, head and body, at the end of this turn of the loop."""
+        """Write a whole answer, head and body, at the end of this iteration of the loop."""
         self.is_started = self.is_complete = True
         self._transport.write_in_batch(data)
 

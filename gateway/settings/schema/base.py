@@ -54,12 +54,12 @@ _QUALITY_FORM = f"a number from 0 (always fast) to {MAX_POSITION}, or a share as
 
 
 def _parse_quality(value: object) -> object:
-    """Read a position of the quality dial, or `{keep: SHARE}`, as the share that is kept."""
+    """Read a position of the quality dial, or `{keep: FRACTION}`, as the fraction that is kept."""
     if isinstance(value, dict) and [*value] == ["keep"]:
         value = value["keep"]
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
             return float(value)
-        raise ValueError("`keep` is a share of quality, 0 to 1")
+        raise ValueError("`keep` is the fraction of the quality that is kept, 0 to 1")
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise ValueError(_QUALITY_FORM)  # noqa: TRY004 - pydantic tells of ValueErrors
     if not 0 <= value <= MAX_POSITION:
@@ -80,7 +80,7 @@ type Effort = Annotated[str, Field(pattern=f"^({'|'.join(EFFORTS)})$")]
 type ByteSize = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
 type Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 type QualitySetting = Annotated[float, BeforeValidator(_parse_quality)]
-"""A share of the reasoning tier's quality."""
+"""The fraction of the reasoning tier's quality that is kept."""
 type DefaultQualitySetting = Annotated[
     float | Literal["off"], BeforeValidator(_parse_default_quality)
 ]

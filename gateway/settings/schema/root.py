@@ -104,7 +104,7 @@ class RoutingPart(Part):
     classifier: ClassifierName = "learned"
     """A name, or the file of an artefact, seen from the configuration's folder."""
     quality: DefaultQualitySetting | None = None
-    """The quality dial: 0 (always fast) to 10 (always reasoning), or `{keep: SHARE}`.
+    """The quality dial: 0 (always fast) to 10 (always reasoning), or `{keep: FRACTION}`.
 
     Unset it is 5 at labs whose prices are known. At others, and with `off`, the classifier's own
     thresholds decide.
@@ -134,8 +134,8 @@ class RoutingPart(Part):
     """Time without content after which a second target is asked too, by tier."""
     shadow: str | None = None
     """A whole configuration of its own that decides beside this one, without acting."""
-    shadow_share: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of calls that it decides too."""
+    shadow_sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The part of the calls that it decides too."""
 
 
 class RetryPart(Part):

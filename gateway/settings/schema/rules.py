@@ -86,7 +86,7 @@ def _parse_count(value: object) -> object:
         raise ValueError("must be true, false or a range, as {min: 3}") from None
 
 
-def _parse_share(value: object) -> object:
+def _parse_traffic(value: object) -> object:
     """A fraction, where it is written as percent. Raises ValueError."""
     if not isinstance(value, str):
         return value
@@ -116,7 +116,7 @@ BoundedRange = Annotated[RangePart, AfterValidator(_require_end)]
 """A range of a number that not every call has: where a call lacks it, the condition fails."""
 type CountRange = Annotated[RangePart, BeforeValidator(_parse_count)]
 """How many there are; `true` is one at least, `false` is none."""
-type TrafficShare = Annotated[float, BeforeValidator(_parse_share), Field(ge=0, le=1)]
+type TrafficPart = Annotated[float, BeforeValidator(_parse_traffic), Field(ge=0, le=1)]
 type EffortList = Annotated[list[Effort], BeforeValidator(wrap_in_list), Field(min_length=1)]
 type LanguageList = Annotated[list[Language], BeforeValidator(wrap_in_list), Field(min_length=1)]
 type CallKindList = Annotated[list[CallKind], BeforeValidator(wrap_in_list), Field(min_length=1)]
@@ -167,7 +167,8 @@ class WhenPart(BaseModel):
     audio: CountRange | None = None
     json_schema: bool | None = None
     stream: bool | None = None
-    turn: CallKindList | None = None
+    kind: CallKindList | None = None
+    """The call is of the conversation itself, beside it, or of a sub-agent."""
     task: NonEmptyWords | None = None
     """What a call beside the conversation is for; * stands for anything."""
     client: NonEmptyWords | None = None
@@ -182,15 +183,15 @@ class WhenPart(BaseModel):
     """When the call came."""
     cel: Word | None = None
     """An expression of the Common Expression Language; needs the extra `cel`."""
-    share: TrafficShare | None = None
+    traffic: TrafficPart | None = None
     """The part of the traffic that the rule takes, of what all its other conditions let through."""
 
     @model_validator(mode="after")
-    def _check_share_is_outside(self) -> Self:
-        """Refuse a share inside another condition: a call would be on no clear side of it."""
+    def _check_traffic_is_outside(self) -> Self:
+        """Refuse `traffic` inside another condition: a call would be on no clear side of it."""
         inner = [*(self.any or ()), *(self.all or ()), *([self.not_] if self.not_ else ())]
-        if any(condition.share is not None for condition in inner):
-            raise ValueError("`share` stands beside `any`, `all` and `not`, never inside them")
+        if any(condition.traffic is not None for condition in inner):
+            raise ValueError("`traffic` stands beside `any`, `all` and `not`, never inside them")
         return self
 
 

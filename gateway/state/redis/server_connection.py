@@ -1,9 +1,9 @@
 """One connection to one server: commands leave as they come, and answers come back in order.
 
-No call waits for a connection, and what is asked in one turn of the loop is one write. The library
-connects, logs in, packs and parses. Its own pipelines are not used: each takes a connection from a
-pool and gives it back, 70 us where this takes 25 us, and one that waits for an answer holds up all
-that are asked meanwhile.
+No call waits for a connection, and what is asked in one iteration of the loop is one write. The
+library connects, logs in, packs and parses. Its own pipelines are not used: each takes a connection
+from a pool and gives it back, 70 us where this takes 25 us, and one that waits for an answer holds
+up all that are asked meanwhile.
 """
 
 import asyncio

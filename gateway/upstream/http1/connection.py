@@ -92,7 +92,7 @@ class ProviderConnection(asyncio.Protocol):
         self._deadline = 0.0
         self._silence_timeout = 0.0
         self._timeout_message = ""
-        self._pending_data = b""  # of a request that goes out at the end of this turn
+        self._pending_data = b""  # of a request that goes out at the end of this iteration
         self._writable = True
         self._paused = False
         self._reused = False

@@ -9,7 +9,7 @@ import httpx
 from gateway.upstream.http1.connection import Loop, ProviderConnection
 
 _UNCHECKED_SECONDS = 0.005
-"""Seconds for which an idle connection need not be looked at: about a turn of a busy loop."""
+"""Seconds for which an idle connection need not be looked at: about an iteration of a busy loop."""
 _EARLY_CLOSE_SECONDS = 1.0
 """Seconds after an answer in which nobody closes the connection who wants to keep it."""
 

@@ -13,8 +13,9 @@ FOLDER = Path(__file__).parent
 NAMES = ("chat", "rag", "agent", "batch")
 _TURN = 60.0
 """Seconds from one turn to the next, where the script does not say it."""
-_MIDNIGHT = 1_795_737_600.0
+_FIRST_MIDNIGHT = 1_795_737_600.0
 """Friday, 27 November 2026, 00:00 UTC, in seconds since the epoch."""
+_SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -44,29 +45,30 @@ class Day:
 
 
 def load(name: str) -> Day:
-    """Read a day's script."""
+    """Read a day's script. The days follow one another, so that one gateway can serve them all."""
     script = YAML(typ="safe").load(FOLDER / "days" / f"{name}.yaml")
     make = _rows if script["client"] == "batch" else _conversations
-    return Day(name, script["client"], tuple(make(script)), script)
+    midnight = _FIRST_MIDNIGHT + NAMES.index(name) * _SECONDS_PER_DAY
+    return Day(name, script["client"], tuple(make(script, midnight)), script)
 
 
-def _conversations(script: Json) -> Iterator[tuple[Turn, ...]]:
+def _conversations(script: Json, midnight: float) -> Iterator[tuple[Turn, ...]]:
     for one in script["conversations"]:
-        at, turns = _clock(one["at"]), []
+        at, turns = midnight + _seconds(one["at"]), []
         for number, turn in enumerate(one["turns"]):
             at += turn.get("after", _TURN) if number else 0.0
             turns.append(Turn(at, turn["user"], turn["out"], turn.get("calls", 0), turn.get("read", 0)))  # fmt: skip
         yield tuple(turns)
 
 
-def _rows(script: Json) -> Iterator[tuple[Turn, ...]]:
-    at = _clock(script["at"])
+def _rows(script: Json, midnight: float) -> Iterator[tuple[Turn, ...]]:
+    at = midnight + _seconds(script["at"])
     for task in script["tasks"]:
         for row in task["rows"]:
             yield (Turn(at, task["template"].format(row=row), task["out"]),)
             at += script["apart"]
 
 
-def _clock(time: str) -> float:
+def _seconds(time: str) -> float:
     hours, minutes = time.split(":")
-    return _MIDNIGHT + int(hours) * 3600 + int(minutes) * 60
+    return int(hours) * 3600 + int(minutes) * 60

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.applications.bill.clients import Stage, filler, play
-from tests.applications.bill.day import Day
+from tests.applications.bill.day import NAMES, load
 from tests.applications.process import CONFIG, running
 from tests.applications.provider.prices import PriceList
 from tests.applications.provider.provider import Charge, Provider
@@ -25,6 +25,8 @@ _THOUGHT = {
 }  # fmt: skip
 """Tokens of reasoning by effort: so many, and so many for each token of the answer."""
 TIERS = ("fast", "smart", "reasoning")
+QUALITIES: tuple[int | None, ...] = (None, 3, 5, 7, 9)
+"""Positions of the quality dial at which the days are played; None is without it, as what ships."""
 
 
 class ScriptedProvider(Provider):
@@ -33,6 +35,11 @@ class ScriptedProvider(Provider):
     def __init__(self, prices: PriceList, clock: "Clock") -> None:
         super().__init__(prices, lambda: clock.now)
         self._plans: dict[str, tuple[int, int]] = {}
+        self._turns = count(1)
+
+    def begin_day(self) -> None:
+        """Number turns from 1 again: a prompt is the same to the letter whatever was played before."""
+        self._plans.clear()
         self._turns = count(1)
 
     def plan(self, text: str, out: int, calls: int) -> str:
@@ -80,22 +87,38 @@ class Sum:
     """Share of prompt tokens that came from the provider's prompt cache."""
 
 
-def bill(loop: Loop, folder: Path, day: Day) -> Sum:
-    """Play a day and sum up the provider's bill. The ledger must agree to the last digit."""
-    clock = Clock(folder / "clock", day.conversations[0][0].at)
+def play_days(loop: Loop, folder: Path, quality: int | None = None) -> dict[str, Sum]:
+    """Play all days in their order against one gateway; `quality` is a position of the dial.
+
+    Each day is summed up by the provider's bill. The ledger must agree to the last digit.
+    """
+    days = [load(name) for name in NAMES]
+    clock = Clock(folder / "clock", days[0].conversations[0][0].at)
     provider = ScriptedProvider(PriceList(CONFIG), clock)
     command = [sys.executable, "-m", "tests.agents.clocked", str(folder / "clock")]
-    with running(loop, folder, provider=provider, command=command) as gateway:
-        play(day, Stage(gateway.address, clock.wait_until, provider.plan))
-        assert not provider.failures, provider.failures
-        return _sum(provider.charges, gateway.rows(len(provider.charges)))
+    position = "null" if quality is None else str(quality)
+    sums: dict[str, Sum] = {}
+    with running(
+        loop, folder, provider=provider, command=command, TIERGATE_ROUTING__QUALITY=position
+    ) as gateway:
+        stage = Stage(gateway.address, clock.wait_until, provider.plan)
+        charges_before, ids_before = 0, frozenset[str]()
+        for day in days:
+            provider.begin_day()
+            play(day, stage)
+            assert not provider.failures, provider.failures
+            rows = gateway.rows(len(provider.charges))
+            new_rows = [row for id_, row in rows.items() if id_ not in ids_before]
+            sums[day.name] = _sum(provider.charges[charges_before:], new_rows)
+            charges_before, ids_before = len(provider.charges), frozenset(rows)
+    return sums
 
 
-def _sum(charges: list[Charge], rows: dict[str, Json]) -> Sum:
+def _sum(charges: list[Charge], rows: list[Json]) -> Sum:
     billed = sum((charge.usd or Decimal(0) for charge in charges), Decimal(0))
-    told = sum((Decimal(row["cost"]) for row in rows.values()), Decimal(0))
-    assert told == billed, f"the ledger has {told}, the provider billed {billed}"
-    tiers = Counter(row["tier"] for row in rows.values() if row["tier"])
+    ledger_cost = sum((Decimal(row["cost"]) for row in rows), Decimal(0))
+    assert ledger_cost == billed, f"the ledger has {ledger_cost}, the provider billed {billed}"
+    tiers = Counter(row["tier"] for row in rows if row["tier"])
     prompts = [charge.tokens for charge in charges if charge.tokens and charge.operation == "generate"]  # fmt: skip
     return Sum(
         calls=len(charges),

@@ -306,6 +306,7 @@ ENTRIES = st.lists(
         at=MOMENT,
         key=st.sampled_from(["alice", "bob"]),
         tags=st.lists(st.sampled_from(["x", "y", "z"])).map(tuple),
+        guards=st.lists(st.sampled_from(["x", "no images"]), unique=True).map(tuple),
         state=st.sampled_from(
             ["settled", "estimated", "aborted", "failed", "refused", "cache_hit", "unknown_crash"]
         ),
@@ -374,6 +375,8 @@ def names(row: FinalRow, by: Iterable[str], zone: ZoneInfo) -> list[tuple[str | 
             values = [datetime.fromtimestamp(row.at, zone).date().isoformat()]
         elif name == "tag":
             values = [*dict.fromkeys(row.tags)] or [None]
+        elif name == "guard":
+            values = [*row.guards] or [None]
         else:
             values = [getattr(row, name)]
         found = [(*one, value) for one in found for value in values]
@@ -460,7 +463,7 @@ def test_the_sums_of_any_grouping_are_those_of_its_calls(
     zone: ZoneInfo,
     prices: list[RepriceRow],
 ) -> None:
-    """And so those of the total, but by tag: there a call counts once for each of its tags."""
+    """And so those of the total, but by tag and guard: there a call counts once for each."""
     store.prune(1e10)
     folder = tmp_path / f"{next(FOLDERS)}"
     folder.mkdir()

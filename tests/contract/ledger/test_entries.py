@@ -118,6 +118,25 @@ def test_the_arm_of_a_call_is_kept_and_grouped_by(store: SqlStore, folder: Path)
     assert ids(store, only={"arm": ["canary:out"]}) == ["b"]
 
 
+def test_the_guards_of_a_call_are_kept_and_grouped_by(store: SqlStore, folder: Path) -> None:
+    """A call counts once for each of them, and for each of them with each of its tags."""
+    rows = [
+        entry("a", guards=("cheap", "no images"), tags=("x", "y")),
+        entry("b", guards=("cheap",)),
+        entry("c", tags=("x",)),
+    ]
+    fed(store, folder, rows)
+    assert [row.guards for row in store.read_entries()] == [("cheap", "no images"), ("cheap",), ()]
+    groups = {group.names[0]: group.calls for group in store.sum_costs(("guard",))}
+    assert groups == {"cheap": 2, "no images": 1, None: 1}
+    pairs = {group.names: group.calls for group in store.sum_costs(("guard", "tag"))}
+    assert pairs == {
+        ("cheap", "x"): 1, ("cheap", "y"): 1, ("no images", "x"): 1, ("no images", "y"): 1,
+        ("cheap", None): 1, (None, "x"): 1,
+    }  # fmt: skip
+    assert ids(store, only={"guard": ["no images", "none"]}) == ["a"]
+
+
 def test_rows_are_chosen_as_sums_are(store: SqlStore, folder: Path) -> None:
     rows = [
         entry("a", at=1.0, tags=("x", "y")),

@@ -46,6 +46,7 @@ def test_an_entry_comes_back_whole_and_its_money_to_the_last_digit(
         source="rule",
         rule="null",
         arm="canary:in",
+        guards=("no images", "{cheap}"),
         confidence=0.25,
         account="main",
         effort="high",
@@ -107,7 +108,7 @@ def test_rows_of_version_1_go_on_feeding(store: SqlStore, folder: Path) -> None:
     assert store.feed(folder) == 1
     (row,) = store.read_entries()
     assert (row.v, row.cost, row.wasted, row.cache_write_by) == (1, Decimal("0.0000126"), None, {})
-    assert (row.media, row.response_id) == ({}, None)
+    assert (row.media, row.response_id, row.guards) == ({}, None, ())
     # It does not tell what its first attempt cost: nobody asked then.
     assert store.sum_costs()[0].unknown == 0
 

@@ -193,9 +193,9 @@ POSSIBLE: list[Json] = [
     },
     {"time": {"days": "sun", "hours": "23:59-24:00"}},
     {"language": "unknown", "not": {"language": ["en", "de"]}},
-    {"turn": "main", "client": "codex", "not": {"client": "claude-*"}},
-    {"share": 0},
-    {"share": "5%", "tag": "a"},
+    {"kind": "main", "client": "codex", "not": {"client": "claude-*"}},
+    {"traffic": 0},
+    {"traffic": "5%", "tag": "a"},
     {"not": {"max_tokens": {"min": 0}}},  # a request without a cap
     {"not": {"temperature": {"min": -9}}},
     {"user": "a", "not": {"user": "b"}},
@@ -243,7 +243,7 @@ UNREACHED: list[tuple[list[Json], dict[int, str]]] = [
     ([{"not": {"tag": "a"}}, {"tag": "b"}], {}),
     ([{"not": {"tag": "a"}}, {"not": {"tag": ["a", "b"]}}], {1: "'c0'"}),
     ([{"dialect": ["gemini", "openai-chat"]}, {"dialect": ["openai-responses", "anthropic-messages"]}, {}], {2: "'c0' or 'c1'"}),
-    ([{"turn": ["main", "side"]}, {"not": {"turn": "agent"}}], {1: "'c0'"}),
+    ([{"kind": ["main", "side"]}, {"not": {"kind": "agent"}}], {1: "'c0'"}),
     ([{"language": "en"}, {"not": {"language": "en"}}, SHORT], {2: "'c0' or 'c1'"}),
     ([{"time": {"days": ["mon-fri"]}}, {"time": {"days": "wed", "hours": "08:00-09:00"}}], {1: "'c0'"}),
     ([{"time": {"days": ["mon-fri"]}}, {"time": {"days": "sat-sun"}}, {}], {2: "'c0' or 'c1'"}),
@@ -253,9 +253,9 @@ UNREACHED: list[tuple[list[Json], dict[int, str]]] = [
     ([{"max_tokens": {"min": 9}}, {"max_tokens": {"max": 9}}, {}], {}),
     ([{"max_tokens": {"min": 9}}, {"max_tokens": {"min": 10}}], {1: "'c0'"}),
     ([{"user": "a"}, {"user": "a", "tag": "b"}], {1: "'c0'"}),
-    ([{"share": 0.5}, {"share": 0.1}, {"share": 1}, {}], {}),  # each rule takes others
-    ([{"tag": "a"}, {"share": 0.5, "tag": "a"}], {1: "'c0'"}),
-    ([{"share": 0.5, "tag": "a"}, {"tag": "a"}], {}),
+    ([{"traffic": 0.5}, {"traffic": 0.1}, {"traffic": 1}, {}], {}),  # each rule takes others
+    ([{"tag": "a"}, {"traffic": 0.5, "tag": "a"}], {1: "'c0'"}),
+    ([{"traffic": 0.5, "tag": "a"}, {"tag": "a"}], {}),
     ([{"need": {"min": 0.3}}, {"need": {"min": 0.4}}], {1: "'c0'"}),
     ([{"need": {"min": 0.3}}, {"need": {"max": 0.3}}, {}], {}),  # a turn without a score
     ([{"matches": "a"}, {"matches": "a", "tag": "b"}], {1: "'c0'"}),

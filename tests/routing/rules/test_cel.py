@@ -55,7 +55,7 @@ READ: list[tuple[str, bool]] = [
     ("call.tool_loop", False),
     ("!call.stream && call.json_schema", True),
     ("call.images == 2 && call.files == 1 && call.audio == 0", True),
-    ('call.turn == "side" && call.task == "title" && call.client == "codex"', True),
+    ('call.kind == "side" && call.task == "title" && call.client == "codex"', True),
     ('call.dialect == "openai-chat" && call.asked == "auto"', True),
     ('call.key == "alice" && call.tenant == "acme"', True),
     ('call.tags == ["code", "draft"]', True),

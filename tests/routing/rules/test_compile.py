@@ -185,8 +185,8 @@ FLAGS: list[tuple[Json, Json, bool]] = [
     ({"language": ["fr", "de"]}, {"text": "Wie geht es dir heute?"}, True),
     ({"language": "en"}, {"text": "Wie geht es dir heute?"}, False),
     ({"language": "unknown"}, {"text": "42"}, True),
-    ({"turn": "main"}, {}, True),
-    ({"turn": ["side", "agent"]}, {}, False),
+    ({"kind": "main"}, {}, True),
+    ({"kind": ["side", "agent"]}, {}, False),
     ({"client": "codex"}, {}, False),
     ({"dialect": "openai-chat"}, {}, True),
     ({"dialect": ["gemini", "openai-chat"]}, {"dialect": "gemini"}, True),
@@ -372,7 +372,7 @@ def test_fifty_rules_cost_a_decision_little() -> None:
 
 def test_a_kind_of_turn_and_a_client_are_what_the_wire_said() -> None:
     made = world.rules(
-        choices=[{"when": {"turn": "side", "client": "claude-*", "task": "title"}, "tier": "fast"}]
+        choices=[{"when": {"kind": "side", "client": "claude-*", "task": "title"}, "tier": "fast"}]
     )
     seen = world.call()
     seen.turn = ConversationTurn(kind="side", task="title", client="claude-code")

@@ -5,6 +5,10 @@ from itertools import permutations
 import pytest
 
 from gateway.core.call import Key, RequestOptions
+from gateway.core.decision_context import EMPTY_CONTEXT
+from gateway.core.errors import ProblemError
+from gateway.dialects import OPENAI_CHAT
+from gateway.routing.decision_record import DecisionRecorder
 from tests.routing import world
 from tests.routing.world import Json
 
@@ -36,6 +40,33 @@ def test_a_bound_moves_what_was_pinned(
     assert bool(moved) == (
         model in ("reasoning", "fast", "luna", "auto", "astra") and pinned is None
     )
+
+
+def test_a_decision_names_the_guards_that_match() -> None:
+    """Also those that change nothing, and those that match by another's tag."""
+    router = world.router(
+        [
+            {"name": "cheap", "when": {"tag": "draft"}, "max_tier": "smart"},
+            {"name": "short is a draft", "when": {"user_tokens": {"max": 100}}, "tag": "draft"},
+            {"name": "no images", "when": {"images": True}, "deny": ["openai"]},
+        ]
+    )
+    assert world.decided(router, world.call(model="fast"))[0].guards == (
+        "cheap",
+        "short is a draft",
+    )
+    assert world.decided(world.router(), world.call(model="fast"))[0].guards == ()
+
+
+def test_the_guards_of_a_call_that_is_refused_can_be_listed() -> None:
+    """It has no decision that would name them."""
+    router = world.router(
+        [{"name": "refuses", "refuse": "No."}, {"name": "other", "when": {"images": True}}]
+    )
+    recorder = DecisionRecorder(router, world.call(), OPENAI_CHAT, EMPTY_CONTEXT)
+    with pytest.raises(ProblemError, match=r"No\."):
+        recorder.decide()
+    assert recorder.list_guards() == ("refuses",)
 
 
 def test_a_guard_that_does_not_match_bounds_nothing() -> None:

@@ -27,7 +27,7 @@ SAME: list[tuple[Json, Json]] = [
     ({"any": [A]}, A),
     ({"system_keywords": "race  condition"}, {"system_keywords": ["race condition"]}),
     ({"metadata": {"a": ["x", "y"], "b": "z"}}, {"metadata": {"b": ["z"], "a": ["y", "x", "y"]}}),
-    ({"share": 0.05, **A}, A),
+    ({"traffic": 0.05, **A}, A),
     ({"all": [{"all": [A]}]}, A),
     ({"any": [{"all": [A, B]}, A]}, {"any": [A, {**B, **A}]}),
     ({"not": {"not": A}}, A),

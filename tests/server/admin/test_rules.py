@@ -58,7 +58,7 @@ def test_rules_are_told_in_order_with_what_they_decided(asked: World) -> None:
         ("guard", "drafts"), ("choice", "proofs"), ("choice", "never"),
     ]  # fmt: skip
     guard, proofs, never = told["rules"]
-    assert guard["hits"] is None, "no row has what a guard has bounded"
+    assert guard["hits"] == {"calls": 0}
     assert proofs["hits"]["calls"] == 2
     assert float(proofs["hits"]["cost"]) > 0
     assert never["hits"] == {"calls": 0}
@@ -77,6 +77,43 @@ def test_rules_are_told_in_order_with_what_they_decided(asked: World) -> None:
         assert (reply.status_code, said in reply.json()["error"]["message"]) == (400, True)
 
 
+def test_calls_that_guards_applied_to_are_counted(make: Make, upstream: Upstream) -> None:
+    """Also where a pin or a choice decided, where nothing was bounded, and where a guard refused."""
+
+    def guards(value: Config) -> None:
+        value["guards"] = [
+            {"name": "drafts", "when": {"tag": "draft"}, "max_tier": "fast"},
+            {"name": "no secrets", "when": {"keywords": "secret"}, "refuse": "Not that."},
+            {"name": "idle", "when": {"images": True}, "max_tier": "smart"},
+        ]
+        value["choices"] = [{"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}]
+
+    world = make(guards)
+    for text, model, tags, status in (
+        ("Prove it.", "auto", "draft", 200), ("Hello.", "fast", "draft", 200), ("Hello.", "auto", "", 200),
+        ("A secret draft.", "auto", "draft", 403), ("A secret.", "none-such", "", 404),
+    ):  # fmt: skip
+        reply = world.ask({**chat(text), "model": model}, x_tiergate_tags=tags)
+        assert reply.status_code == status
+    report = world.client.get("/admin/rules").json()
+    assert {rule["name"]: rule["hits"]["calls"] for rule in report["rules"]} == {
+        "drafts": 3, "no secrets": 2, "idle": 0, "proofs": 1,
+    }  # fmt: skip
+    assert report["rules"][1]["hits"]["failed"] == 2
+    assert float(report["rules"][0]["hits"]["cost"]) > 0
+    assert report["total"]["calls"] == 5
+    costs = world.client.get("/admin/costs?by=guard").json()
+    assert {group["guard"]: group["calls"] for group in costs["groups"]} == {
+        "drafts": 3, "no secrets": 2, None: 1,
+    }  # fmt: skip
+    assert costs["total"]["calls"] == 5
+    world.gateway.built_config.source.config.guards.pop(0)
+    former = world.client.get("/admin/rules").json()["former"]
+    assert [(rule["kind"], rule["name"], rule["calls"]) for rule in former] == [
+        ("guard", "drafts", 3)
+    ]
+
+
 def test_of_a_file_that_has_more_than_rules_nothing_else_is_shown(asked: World) -> None:
     """The configuration of these tests is one line of JSON, with credentials in it."""
     reply = asked.client.get("/admin/rules")
@@ -89,7 +126,9 @@ def test_former_rules_are_told_apart(asked: World) -> None:
     """What they decided stays in the ledger."""
     asked.gateway.built_config.source.config.choices.pop(0)
     told = asked.client.get("/admin/rules").json()
-    assert [(one["name"], one["calls"]) for one in told["former"]] == [("proofs", 2)]
+    assert [(one["kind"], one["name"], one["calls"]) for one in told["former"]] == [
+        ("choice", "proofs", 2)
+    ]
     assert [one["name"] for one in told["rules"]] == ["drafts", "never"]
 
 

@@ -41,6 +41,7 @@ def test_by_nothing_and_by_tags_there_is_a_total_too(world: World) -> None:
     told = read(world, SERIES, by="tag", every="minute", since="1h")
     assert [one["calls"] for one in told["totals"]] == [1, 1]
     assert told["total"]["calls"] == 1
+    assert read(world, SERIES, by="guard", since="1h")["total"]["calls"] == 1
     told = read(world, SERIES, by="", every="day", since="7d")
     assert told["totals"] == []
     assert (told["total"]["calls"], told["groups"][0]["calls"]) == (1, 1)

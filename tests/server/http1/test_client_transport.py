@@ -1,4 +1,4 @@
-"""A whole answer that waits for the end of the turn: nothing passes it, and it is never lost."""
+"""A whole answer that waits for the end of the iteration: nothing passes it, and it is never lost."""
 
 import asyncio
 from types import SimpleNamespace

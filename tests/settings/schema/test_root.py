@@ -97,7 +97,7 @@ def test_days_may_be_written_from_and_to(written: object, days: list[str]) -> No
 
 SOUND = [
     "choices: [{name: c, when: {time: {hours: '08:00-18:00', days: [mon-fri], zone: Europe/Berlin}}, lab: acme}]",
-    "choices: [{name: c, when: {language: [de, unknown], turn: main, client: codex*}, tier: fast}]",
+    "choices: [{name: c, when: {language: [de, unknown], kind: main, client: codex*}, tier: fast}]",
     "choices: [{name: c, when: {images: {min: 2}, files: yes, audio: no, tools: 1}, tier: fast}]",
     "choices: [{name: c, when: {cel: 'call.user_tokens > 3'}, tier: fast}]",
     "guards: [{name: g, complete: off}, {name: h, complete: true}]",

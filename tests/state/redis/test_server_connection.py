@@ -47,7 +47,7 @@ class Peer:
         return wire
 
     async def write(self, *pieces: bytes) -> None:
-        """Write pieces, each in a turn of the loop of its own."""
+        """Write pieces, each in an iteration of the loop of its own."""
         for piece in pieces:
             self.writer.write(piece)
             await asyncio.sleep(0)
@@ -106,7 +106,7 @@ async def test_an_error_is_an_answer(peer: Peer) -> None:
 
 
 async def test_a_request_is_an_array_of_bulk_strings(peer: Peer) -> None:
-    """What is asked in one turn of the loop is one write."""
+    """What is asked in one iteration of the loop is one write."""
     wire = await peer.connect()
     answers = [wire.send(b"GET", b"", b"a\r\n"), wire.send(b"x")]
     said = b"*3\r\n$3\r\nGET\r\n$0\r\n\r\n$3\r\na\r\n\r\n" + ASKED

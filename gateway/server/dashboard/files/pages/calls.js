@@ -9,7 +9,7 @@ const BEAT = 2; // seconds between looks
 const PAGE = 100;
 const MANY = 500; // calls between two looks, from which on some are left out
 const MOST = 1000; // rows that are kept in the page
-const FIELDS = [["lab", "Lab"], ["model", "Model"], ["key", "Key"], ["tenant", "Tenant"], ["rule", "Rule"], ["arm", "Arm"], ["status", "Status"], ["tag", "Tag"], ["conversation", "Conversation"]];
+const FIELDS = [["lab", "Lab"], ["model", "Model"], ["key", "Key"], ["tenant", "Tenant"], ["rule", "Rule"], ["guard", "Guard"], ["arm", "Arm"], ["status", "Status"], ["tag", "Tag"], ["conversation", "Conversation"]];
 const TIERS = [["", "All"], ["fast", "Fast"], ["smart", "Smart"], ["reasoning", "Reasoning"]];
 const HEADS = [["Time"], ["Status"], ["Asked"], ["Served by"], ["Tier"], ["Cost", 1], ["Tokens in", 1], ["out", 1], ["First token", 1], ["Latency", 1], ["Cache"], ["Attempts", 1], ["Decided by"], ["Key"]];
 
@@ -157,7 +157,7 @@ export async function render(root, { api, params, signal, keep, session, item })
     clear(none);
     if (!order.length) none.append(empty("No such calls", only().length ? "No call is of all that is chosen above." : "Calls are here a second or two after they end."));
     FIELDS.forEach(([name], at) => {
-      const known = new Set([...rows.values()].flatMap(({ row }) => (name === "tag" ? row.tags : [row[name]])).filter((one) => one !== null && one !== undefined));
+      const known = new Set([...rows.values()].flatMap(({ row }) => (name === "tag" ? row.tags : name === "guard" ? row.guards : [row[name]])).filter((one) => one !== null && one !== undefined));
       lists[at].replaceChildren(...[...known].slice(0, 100).map((one) => h("option", { value: String(one) })));
     });
     rove();
@@ -263,6 +263,7 @@ export async function render(root, { api, params, signal, keep, session, item })
         ["Received", moment(row.at, session.zone)],
         ["Decided", [tier(row.tier), ` ${row.lab ?? ""} by ${row.rule ? `${row.source} “${row.rule}”` : row.source ?? row.problem ?? "nobody"}`]],
         ["Arm", row.arm],
+        ["Guards", row.guards.length ? row.guards.join(", ") : null],
         ["Asked for", row.asked],
         ["Served by", row.model && `${row.provider}/${row.model}${row.effort ? ` at effort ${row.effort}` : ""}`],
         ["State", `${row.state}${row.problem ? `, ${row.problem}` : ""}${row.aborted_by ? `, by ${row.aborted_by}` : ""}`],

@@ -1,4 +1,4 @@
-// The rules in force, what each has decided, what is in vain, and what others would have done with past calls.
+// The rules in force, the calls that each matched, what is in vain, and what others would have done with past calls.
 import { choice, clear, empty, h, panel, say, segments } from "../draw.js";
 import { count, moment, money, share, usd } from "../figures.js";
 import { RANGES } from "../range.js";
@@ -14,7 +14,6 @@ export async function render(root, { api, params, signal, keep, session }) {
   let since = range;
   let running = null;
   let written = ""; // as it is in force
-  let guards = {}; // hits that a replay has counted
   const body = h("div.page");
   const area = h("textarea.yaml", { rows: 22, spellcheck: false, wrap: "off", "aria-label": "Guards and choices, as YAML", "aria-describedby": "edit-note", autocapitalize: "off", oninput: () => gutter(), onscroll: () => { lines.scrollTop = area.scrollTop; } });
   const lines = h("div.lines", { "aria-hidden": "true" });
@@ -53,24 +52,23 @@ export async function render(root, { api, params, signal, keep, session }) {
 
   function parts(told) {
     const all = told.total.calls;
-    const line = (one, kind, name, hits, where = "") => [
-      h("span.tag", kind), h("span.wrap", name), hits === null ? h("span.faint", "–") : count(hits.calls), hits === null ? "–" : share(hits.calls, all), hits === null || hits.cost === undefined ? "–" : money(hits.cost, hits.unknown), where,
+    const line = (kind, name, hits, where = "") => [
+      h("span.tag", kind), h("span.wrap", name), count(hits.calls), share(hits.calls, all), hits.cost === undefined ? "–" : money(hits.cost, hits.unknown), where,
     ];
     const rules = told.rules.map((one) => {
-      const hits = one.kind === "guard" ? (Object.hasOwn(guards, one.name) ? { calls: guards[one.name] } : null) : one.hits;
       const text = one.text ? h("details", h("summary", `${one.file}${one.line ? `:${one.line}` : ""}`), h("pre", { tabindex: 0 }, one.text)) : one.file;
-      return line(one, one.kind, one.name, hits, text);
+      return line(one.kind, one.name, one.hits, text);
     });
     const rest = [
-      ...told.former.map((one) => line(one, "former", one.name, one)),
-      ...told.others.map((one) => line(one, "other", one.source ?? "refused before a decision", one)),
+      ...told.former.map((one) => line(`former ${one.kind}`, one.name, one)),
+      ...told.others.map((one) => line("other", one.source ?? "refused before a decision", one)),
     ];
     const found = told.findings.filter((one) => /^(guards|choices)\b/.test(one.path));
     const else_ = told.findings.length - found.length;
     return [
       panel("Rules in force", { note: `Version ${told.version}, ${count(all)} calls` },
         rules.length + rest.length ? grid("Rules in order", ["Kind", "Name", "#Calls", "#Share", "#Cost", "Where"], [...rules, ...rest]) : empty("There are no rules", "Every call is decided by its pin, its conversation, or the classifier."),
-        h("p.faint", "What a guard has bounded is not in the ledger: a replay counts it.")),
+        h("p.faint", "Calls that a choice decided, and calls that a guard applied to: several guards may apply to one call, and a choice decide it too.")),
       panel("Findings", { note: else_ ? `${count(else_)} more of other parts: tiergate check` : "" },
         found.length ? h("ul.findings", found.map(finding)) : h("p.soft", "No rule is unreachable, contradictory or in vain.")),
     ];
@@ -110,10 +108,6 @@ export async function render(root, { api, params, signal, keep, session }) {
       if (signal.aborted) return;
       gutter(new Set(told.findings.filter((one) => one.file === "edited rules" && one.level === "error").map((one) => one.line)));
       result.replaceChildren(...(told.ok ? outcome(told) : wrong(told)));
-      if (told.ok && area.value === written) {
-        guards = told.report.guards;
-        await load();
-      }
     } catch (error) {
       if (signal.aborted) return;
       if (error.status === 401) throw error;

@@ -1,7 +1,4 @@
-"""The `share` of a rule: the part of the traffic that it takes, the same in every process.
-
-It is another thing than the shares of tiers (`routing/tier_share.py`), which bound a classifier.
-"""
+"""The condition `traffic`: the part of the traffic that a rule takes, the same in every process."""
 
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -13,11 +10,11 @@ _FRACTION_BITS = 53
 """Bits that a float has, so that a fraction is always below 1."""
 
 
-def compile_share(share: float, rule: str) -> Test:
-    """Return the test of a share; the context keeps on which side the call is."""
+def compile_traffic(part: float, rule: str) -> Test:
+    """Return the test of a part of the traffic; the context keeps on which side the call is."""
 
     def test(context: RuleContext) -> bool:
-        is_in = place_call(rule, context.call) < share
+        is_in = place_call(rule, context.call) < part
         context.arms[rule] = is_in
         return is_in
 

@@ -18,7 +18,7 @@ from gateway.routing.decision_record import DecisionRecorder
 from gateway.routing.features import Features
 from gateway.routing.replay_decision import decide_again
 from gateway.routing.router import Router, decide
-from gateway.routing.rules.traffic_share import format_arms, place_call
+from gateway.routing.rules.traffic import format_arms, place_call
 from tests.ledger.rows import entry
 from tests.routing import world
 from tests.routing.test_route_embeddings import KNOWN
@@ -36,16 +36,16 @@ def routed(router: Router, call: Features, context: DecisionContext = EMPTY_CONT
     return decide(router, call, OPENAI_CHAT, context)[0]
 
 
-CANARY: Json = {"name": "canary", "when": {"share": 0.05}, "tier": "reasoning"}
+CANARY: Json = {"name": "canary", "when": {"traffic": 0.05}, "tier": "reasoning"}
 IN = next(str(n) for n in range(200) if place_call("canary", call_of(str(n))) < 0.05)
 OUT = next(str(n) for n in range(200) if place_call("canary", call_of(str(n))) >= 0.05)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
-def test_it_is_true_for_that_part_of_conversations(share: float) -> None:
-    router = world.router(choices=[{"when": {"share": share}, "tier": "reasoning"}])
+@pytest.mark.parametrize("part", [0.0, 0.05, 0.5, 1.0])
+def test_it_is_true_for_that_part_of_conversations(part: float) -> None:
+    router = world.router(choices=[{"when": {"traffic": part}, "tier": "reasoning"}])
     taken = sum(routed(router, call_of(str(number))).tier == "reasoning" for number in range(4_000))
-    assert abs(taken / 4_000 - share) < 0.015
+    assert abs(taken / 4_000 - part) < 0.015
 
 
 def test_a_larger_share_keeps_the_conversations_of_a_smaller_one() -> None:
@@ -83,7 +83,7 @@ def test_calls_without_a_conversation_are_on_the_side_of_their_key() -> None:
 
 def test_it_is_the_same_in_every_process_and_release() -> None:
     assert place_call("canary", call_of("c-1")) == 0.1209586358707403
-    program = "from tests.routing.rules.test_traffic_share import *; print(place_call('canary', call_of('c-1')))"
+    program = "from tests.routing.rules.test_traffic import *; print(place_call('canary', call_of('c-1')))"
     for seed in ("1", "2"):
         environ = {**os.environ, "PYTHONHASHSEED": seed}
         run = subprocess.run(
@@ -107,7 +107,7 @@ def test_the_trace_and_the_decision_have_the_arm() -> None:
 )
 def test_the_arm_is_of_calls_that_the_other_conditions_let_through(other: Json) -> None:
     """So both arms are of calls of one kind, which can be compared."""
-    router = world.router(choices=[{**CANARY, "when": {"share": 0.05, **other}}])
+    router = world.router(choices=[{**CANARY, "when": {"traffic": 0.05, **other}}])
     assert {routed(router, call_of(conversation)).arm for conversation in (IN, OUT)} == {None}
 
 
@@ -115,10 +115,10 @@ def test_it_is_not_asked_where_the_caller_names_a_tier() -> None:
     assert routed(world.router(choices=[CANARY]), call_of(IN, model="smart")).arm is None
 
 
-def test_guards_have_shares_too_and_arms_are_told_together() -> None:
+def test_guards_have_parts_of_the_traffic_too_and_arms_are_told_together() -> None:
     router = world.router(
-        [{"name": "cap", "when": {"share": 1}, "max_tier": "smart"}],
-        [{**CANARY, "when": {"share": 0.05}}],
+        [{"name": "cap", "when": {"traffic": 1}, "max_tier": "smart"}],
+        [{**CANARY, "when": {"traffic": 0.05}}],
     )
     decision = routed(router, call_of(OUT))
     assert decision.arm == "cap:in, canary:out"
@@ -127,7 +127,7 @@ def test_guards_have_shares_too_and_arms_are_told_together() -> None:
 
 def test_a_guard_that_a_tag_takes_out_has_no_arm() -> None:
     guards: list[Json] = [
-        {"name": "split", "when": {"share": 1, "not": {"tag": "long"}}, "no_cache": True},
+        {"name": "split", "when": {"traffic": 1, "not": {"tag": "long"}}, "no_cache": True},
         {"when": {"prompt_tokens": {"min": 10}}, "tag": "long"},
     ]
     router = world.router(guards)
@@ -150,18 +150,20 @@ def test_a_tool_loop_keeps_the_arm_of_its_conversation(tool_loop: bool, arm: str
 def test_a_seat_without_an_arm_leaves_that_of_guards() -> None:
     call = call_of(OUT, tool_loop=True)
     call.turn = msgspec.structs.replace(call.turn, loop=True)
-    router = world.router([{"name": "cap", "when": {"share": 1}, "max_tier": "smart"}])
+    router = world.router([{"name": "cap", "when": {"traffic": 1}, "max_tier": "smart"}])
     seat = msgspec.structs.replace(SEAT, arm=None)
     assert routed(router, call, DecisionContext(seat=seat)).arm == "cap:in"
 
 
 def test_a_model_that_no_lab_lists_has_the_arm_of_guards() -> None:
-    router = world.router([{"name": "cap", "when": {"share": 1}, "no_cache": True}], known=BOTH)
+    router = world.router([{"name": "cap", "when": {"traffic": 1}, "no_cache": True}], known=BOTH)
     assert routed(router, call_of(IN, model="gpt-4o")).arm == "cap:in"
 
 
 def test_embeddings_have_the_arm_of_guards() -> None:
-    router = world.router([{"name": "canary", "when": {"share": 1}, "no_cache": True}], known=KNOWN)
+    router = world.router(
+        [{"name": "canary", "when": {"traffic": 1}, "no_cache": True}], known=KNOWN
+    )
     decision, _ = decide(router, call_of(IN, model="large"), EMBEDDINGS)
     assert decision.arm == "canary:in"
 
@@ -177,8 +179,8 @@ def test_a_row_replays_alike(conversation: str) -> None:
 
 def test_rules_that_read_the_same_text_have_arms_of_their_own() -> None:
     """The outcome of an expression is kept by its conditions alone, and a share is of the name."""
-    when = {"cel": 'call.text.startsWith("h")', "share": 0.05}
-    other = {"name": "other", "when": {**when, "share": 0.0}, "tier": "fast"}
+    when = {"cel": 'call.text.startsWith("h")', "traffic": 0.05}
+    other = {"name": "other", "when": {**when, "traffic": 0.0}, "tier": "fast"}
     router = world.router(choices=[other, {**CANARY, "when": when}])
     recorder = DecisionRecorder(router, call_of(IN), OPENAI_CHAT, EMPTY_CONTEXT)
     decision, _ = recorder.decide()
