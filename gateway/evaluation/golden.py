@@ -351,6 +351,7 @@ class GoldenConversation:
             calls=1,
             output=EXPECTED_OUTPUT_TOKENS[tier],
             turns_below=decision.turns_below,
+            rise=decision.rise,
             keeps=target.provider.prompt_cache,
             at=self._timestamp,
         )

@@ -90,6 +90,7 @@ def build_config(source: ConfigSource, now: datetime) -> BuiltConfig:
         classifier=classifier,
         conversation=source.config.routing.conversation,
         upgrade_threshold=source.config.routing.seats.sure,
+        evidence=source.config.routing.evidence == "on",
         complete=source.config.routing.complete,
         quality=source.config.routing.quality,
         fetched_media=_list_fetched_kinds(source.config.media),
