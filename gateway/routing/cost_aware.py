@@ -108,7 +108,7 @@ class CostAwareTurn(msgspec.Struct, frozen=True):
         session = self.affinity.session
         turns_below = session.turns_below + 1
         if session.rise is not None and session.rise.turns < MAX_TURNS_BELOW:
-            reason = f"evidence spoke against an answer {session.rise.turns + 1} user turns ago"
+            reason = f"user turn {session.rise.turns + 1} of {MAX_TURNS_BELOW} after evidence"
             return WeighedSession(moves=False, reason=reason, turns_below=turns_below)
         cheaper_target = self._find_cheaper_target(lab, decided_tier)
         if cheaper_target is None:

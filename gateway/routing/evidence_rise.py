@@ -7,7 +7,7 @@ callers that name a tier come before it, and guards and keys bound it. A rise ho
 
 from gateway.core.decision_context import Session
 from gateway.core.target import TIERS, Tier
-from gateway.core.turn_evidence import EvidenceRise, TurnEvidence
+from gateway.core.turn_evidence import EvidenceRise
 from gateway.routing.classify import TraceWriter, restate_confidence
 from gateway.routing.cost_aware import MAX_TURNS_BELOW
 from gateway.routing.features import Features
@@ -21,29 +21,33 @@ _RULED_REASON = "a rule names the tier"
 class EvidenceTurn:
     """What the history of one call shows, and what comes of it."""
 
-    __slots__ = ("_add_step", "_bounds", "_call", "_items", "_raises", "rise")
+    __slots__ = ("_add_step", "_bounds", "_call", "_items", "_last_rise", "_raises", "rise")
 
     def __init__(
         self,
         call: Features,
         bounds: GuardBounds,
-        items: tuple[TurnEvidence, ...],
+        session: Session | None,
         add_step: TraceWriter,
         *,
+        is_read: bool,
         raises: bool,
     ) -> None:
-        """`items` are those that no earlier call has counted.
+        """`is_read`: there may be some; `raises`: it raises the call, else only rules read it.
 
-        `raises`: they raise the call; else only rules read them.
+        A call that is sent again shows nothing new.
         """
         self._call, self._bounds, self._add_step = call, bounds, add_step
-        self._items, self._raises = items, raises
+        self._raises = raises
+        self._last_rise = None if session is None else session.rise
+        is_sent_again = self._last_rise is not None and self._last_rise.chars == call.prompt.chars
+        self._items = call.evidence if is_read and not is_sent_again else ()
         self.rise: EvidenceRise | None = None
-        """The rise that begins with the call."""
+        """The rise that begins with the call; one that goes on begins its turns anew."""
 
     @property
     def is_shown(self) -> bool:
-        """True if the history shows some."""
+        """True if the history shows some that no earlier call has counted."""
         return bool(self._items)
 
     def raise_selection(self, selection: TierSelection, session_tier: Tier | None) -> TierSelection:
@@ -72,12 +76,14 @@ class EvidenceTurn:
 
     def _raise_tier(self, tier: Tier) -> Tier:
         """Return the next tier; the same one where that may not be used, or there is none."""
-        self.rise = EvidenceRise(chars=self._call.prompt.chars)
+        rise = EvidenceRise(chars=self._call.prompt.chars)
         next_tier = TIERS[min(TIERS.index(tier) + 1, len(TIERS) - 1)]
         is_allowed = find_nearest_tier(next_tier, self._bounds, self._call.key) == next_tier
         if next_tier == tier or not is_allowed:
             self._trace_ignored(f"no tier above {tier} may be used")
+            self.rise = None if self._last_rise is None else rise
             return tier
+        self.rise = rise
         self._add_step("evidence", self._findings, next_tier)
         return next_tier
 
@@ -87,14 +93,6 @@ class EvidenceTurn:
     @property
     def _findings(self) -> str:
         return "; ".join([item.reason for item in self._items])
-
-
-def list_new_evidence(call: Features, session: Session | None) -> tuple[TurnEvidence, ...]:
-    """List the evidence that no earlier call has counted: a client may send one again."""
-    rise = None if session is None else session.rise
-    if rise is not None and rise.chars == call.prompt.chars:
-        return ()
-    return call.evidence
 
 
 def continue_rise(rise: EvidenceRise | None, call: Features) -> EvidenceRise | None:

@@ -20,7 +20,7 @@ from gateway.routing import route_embeddings, unlisted_models
 from gateway.routing.affinity import UPGRADE_THRESHOLD, SessionAffinity, TierSelection
 from gateway.routing.classifier import heuristic
 from gateway.routing.classify import classify
-from gateway.routing.evidence_rise import EvidenceTurn, list_new_evidence
+from gateway.routing.evidence_rise import EvidenceTurn
 from gateway.routing.features import Features
 from gateway.routing.model_name import RequestedModel
 from gateway.routing.plan import PlanKey
@@ -95,10 +95,15 @@ def decide(
         )
         return msgspec.structs.replace(decision, arm=format_arms(rule_context.arms)), plan
     strategy = bounds.conversation or call.key.conversation or router.conversation
-    is_read = router.evidence or router.rules.reads_evidence
-    may_rise = is_read and requested_model.tier is None and strategy not in _FIXED
-    items = list_new_evidence(call, context.seat) if may_rise else ()
-    evidence = EvidenceTurn(call, bounds, items, trace.add, raises=router.evidence)
+    is_open = requested_model.tier is None and strategy not in _FIXED
+    evidence = EvidenceTurn(
+        call,
+        bounds,
+        context.seat,
+        trace.add,
+        is_read=is_open and (router.evidence or router.rules.reads_evidence),
+        raises=router.evidence,
+    )
     session_affinity = None
     if context.seat is not None:
         session_affinity = SessionAffinity(

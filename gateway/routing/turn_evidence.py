@@ -19,7 +19,7 @@ _MIN_SAME_FAILURES = 2
 _MIN_FAILED_STEPS = 3
 """Steps in a row all of whose tools failed that are evidence."""
 _MAX_EARLIER_TURNS = 2
-"""User turns before the last one that it may repeat."""
+"""User turns before the last one that are read."""
 _WISH_CHARS = 300
 """Characters of a user's text in which it may speak of JSON."""
 _MAX_REFUSAL_CHARS = 1_200
@@ -199,9 +199,15 @@ def _find_question_again(user_text: str, past: _Past) -> TurnEvidence | None:
     """Find a user who says the same again, or that the answer was no good."""
     if evidence_phrases.is_complaint(user_text):
         return TurnEvidence("asked_again", "the user says that the answer was no good")
-    if any(_is_repeated(user_text, text) for text in past.user_texts):
+    earlier_question = next(filter(_is_question, past.user_texts), "")
+    if _is_repeated(user_text, earlier_question):
         return TurnEvidence("asked_again", "the user asks again")
     return None
+
+
+def _is_question(text: str) -> bool:
+    """True if a user's text has enough words to be asked again; `no` and `try again` are none."""
+    return _count_words(text[:_MAX_COMPARED_CHARS]).total() >= _MIN_REPEATED_WORDS
 
 
 def _is_repeated(text: str, earlier_text: str) -> bool:

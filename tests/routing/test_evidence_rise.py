@@ -78,8 +78,9 @@ def test_a_user_turn_goes_up_by_one_tier(tier: Tier, tokens: int, score: Score) 
     decision, plan = told(known, call(*AGAIN), seat=sits(tier, tokens=tokens))
     raised: Tier = {"fast": "smart", "smart": "reasoning"}.get(tier, "reasoning")  # type: ignore[assignment]
     assert (decision.tier, plan.targets[0]) == (raised, TARGETS[raised])
-    assert decision.rise == EvidenceRise(chars=call(*AGAIN).prompt.chars)
     assert decision.turns_below == 0
+    rise = EvidenceRise(chars=call(*AGAIN).prompt.chars)
+    assert decision.rise == (None if tier == "reasoning" else rise)
     if tier == "reasoning":
         assert evidence_lines(decision) == [f"-evidence:  ({SAYS_SO}, but no tier above reasoning may be used)"]  # fmt: skip
     else:
