@@ -1,7 +1,7 @@
 """How users say that an answer was no good, and how models decline, in nine languages.
 
 The lists are short, of phrases that hardly mean anything else. They are searched where a text
-begins, in lower case and with straight apostrophes.
+begins, whole word by whole word; signs between words do not count.
 """
 
 # ruff: noqa: RUF001 -- words of several languages and scripts, many to a line
@@ -50,8 +50,7 @@ _UNSPACED_COMPLAINTS = {
     "|没有用|没有帮助|没解决|没有解决|同样的错误|不是我要的|不是我问的",
 }
 _REFUSALS = {
-    "en": "i'm sorry, but i can't|i'm sorry, but i cannot|i'm sorry, i can't|i'm sorry, i cannot"
-    "|i am sorry, but i can|sorry, but i can't|sorry, but i cannot|sorry, i can't|sorry, i cannot"
+    "en": "sorry, but i can't|sorry, but i cannot|sorry, i can't|sorry, i cannot"
     "|i'm afraid i can't|i can't help with|i cannot help with|i can't assist|i cannot assist"
     "|i can't do that|i cannot do that|i can't comply|i cannot comply|i can't provide|i cannot"
     " provide|i can't fulfill|i cannot fulfill|i won't be able to help|i'm unable to help|i'm"
@@ -83,32 +82,43 @@ _MORE = (
 _UNSPACED_MORE = "もっと|次|別の|続け|再来|下一|更多|继续|另"
 
 
-def _compile(spaced: Iterable[str], unspaced: Iterable[str]) -> re.Pattern[str]:
-    """Make phrases one pattern, those of scripts with spaces as whole words."""
-    return re.compile(rf"(?<!\w)(?:{'|'.join(spaced)})(?!\w)|{'|'.join(unspaced)}")
+def _list_phrases(spaced: Iterable[str], unspaced: Iterable[str]) -> tuple[str, ...]:
+    """List phrases as they stand in a text of words, those of spaced scripts as whole words."""
+    return (
+        *(_join_words(phrase) for text in spaced for phrase in text.split("|")),
+        *(phrase for text in unspaced for phrase in text.split("|")),
+    )
 
 
-_COMPLAINT_PATTERN = _compile(_COMPLAINTS.values(), _UNSPACED_COMPLAINTS.values())
-_REFUSAL_PATTERN = _compile(_REFUSALS.values(), _UNSPACED_REFUSALS.values())
-_MORE_PATTERN = _compile([_MORE], [_UNSPACED_MORE])
-_PHRASE_CHARS = 300
+def _join_words(text: str) -> str:
+    """The words of a text in lower case, with a space around each."""
+    straight_text = text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    return f" {' '.join(_WORD_PATTERN.findall(straight_text))} "
+
+
+_WORD_PATTERN = re.compile(r"[\w']+")
+_COMPLAINT_PHRASES = _list_phrases(_COMPLAINTS.values(), _UNSPACED_COMPLAINTS.values())
+_REFUSAL_PHRASES = _list_phrases(_REFUSALS.values(), _UNSPACED_REFUSALS.values())
+_MORE_PHRASES = _list_phrases([_MORE], [_UNSPACED_MORE])
+_MAX_CHARS = 200
 """Characters of a text in which it says these things."""
 
 
 def is_complaint(text: str) -> bool:
     """True if a user says that the answer was no good."""
-    return _COMPLAINT_PATTERN.search(_normalize(text)) is not None
+    return _has_phrase(text, _COMPLAINT_PHRASES)
 
 
 def is_refusal(text: str) -> bool:
     """True if a model says that it does not do what it was asked."""
-    return _REFUSAL_PATTERN.search(_normalize(text)) is not None
+    return _has_phrase(text, _REFUSAL_PHRASES)
 
 
 def asks_for_more(text: str) -> bool:
     """True if a user asks for another one of what was good."""
-    return _MORE_PATTERN.search(_normalize(text)) is not None
+    return _has_phrase(text, _MORE_PHRASES)
 
 
-def _normalize(text: str) -> str:
-    return text[:_PHRASE_CHARS].lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+def _has_phrase(text: str, phrases: tuple[str, ...]) -> bool:
+    words = _join_words(text[:_MAX_CHARS])
+    return any([phrase in words for phrase in phrases])  # noqa: C419 - a list is faster here
