@@ -62,11 +62,9 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     """The JSON Schema of answers; None where there is none."""
 
 
-def take_newest(messages: list[Json]) -> Iterator[dict[str, Json]]:
+def take_newest(messages: list[dict[str, Json]]) -> Iterator[dict[str, Json]]:
     """Yield the last messages of a request, from the newest on."""
-    for message in reversed(messages[-MAX_MESSAGES:]):
-        if isinstance(message, dict):
-            yield message
+    return reversed(messages[-MAX_MESSAGES:])
 
 
 def take_parts(content: Json) -> list[dict[str, Json]]:
@@ -107,7 +105,7 @@ def make_answer(
 def make_result(id: Json, texts: Iterable[str], failed: Json = None) -> PastResult:
     """Make the result of a tool; `failed` is what the client says, where it says anything."""
     text = "\n".join([cut_ends(text) for text in texts])
-    return PastResult(str(id), text, failed if isinstance(failed, bool) else None)
+    return PastResult(read_text(id), text, failed if isinstance(failed, bool) else None)
 
 
 _END_CHARS = 400

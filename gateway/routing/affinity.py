@@ -2,7 +2,7 @@
 
 from gateway.core.call import Strategy
 from gateway.core.decision import Plan, SessionSwitch
-from gateway.core.decision_context import DecisionContext
+from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.target import TIERS, Catalogue, Tier
 from gateway.core.turn_evidence import EvidenceRise
 from gateway.dialects import Dialect
@@ -59,20 +59,18 @@ class SessionAffinity:
         return affinity.session.tier
 
     @property
-    def stays(self) -> bool:
-        """True if it stays where it is, and nothing else need be asked."""
-        return self._affinity is not None and self._affinity.verdict == "stays"
+    def staying_session(self) -> Session | None:
+        """The session, where it stays and nothing else need be asked."""
+        affinity = self._affinity
+        return None if affinity is None or affinity.verdict != "stays" else affinity.session
 
     def rise_in_loop(
-        self, evidence: EvidenceTurn, ruled_selection: TierSelection | None
+        self, session: Session, evidence: EvidenceTurn, ruled_selection: TierSelection | None
     ) -> TierSelection | None:
-        """Return where a seat goes that would stay; None where evidence does not raise it.
+        """Return where a session goes that would stay; None where evidence does not raise it.
 
         `ruled_selection` is what a rule asks for that names a tier: it is followed upward.
         """
-        if self._affinity is None:
-            return None
-        session = self._affinity.session
         ruled_tier = session.tier if ruled_selection is None else ruled_selection[1]
         if TIERS.index(ruled_tier) > TIERS.index(session.tier):
             self._has_left_loop = True

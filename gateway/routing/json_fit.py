@@ -61,9 +61,8 @@ class _Fit:
     def _check_members(self, value: dict[str, Json], schema: dict[str, Json], depth: int) -> bool:
         required, members = schema.get("required"), schema.get("properties")
         members = members if isinstance(members, dict) else {}
-        if isinstance(required, list) and any(
-            isinstance(name, str) and name not in value for name in required
-        ):
+        names = required[:_MAX_STEPS] if isinstance(required, list) else []
+        if any(isinstance(name, str) and name not in value for name in names):
             return False
         is_closed = schema.get("additionalProperties") is False and (
             "patternProperties" not in schema
@@ -71,9 +70,9 @@ class _Fit:
         if is_closed and not value.keys() <= members.keys():
             return False
         return all(
-            self.check(value[name], inner, depth - 1)
-            for name, inner in members.items()
-            if name in value
+            self.check(inner, members[name], depth - 1)
+            for name, inner in value.items()
+            if name in members
         )
 
     def _check_items(self, value: list[Json], schema: dict[str, Json], depth: int) -> bool:
@@ -91,6 +90,7 @@ class _Fit:
 
 def _has_type(value: Json, kind: Json) -> bool:
     names = [kind] if isinstance(kind, str) else kind if isinstance(kind, list) else []
+    names = names[: len(_TYPES)]
     types = [_TYPES.get(name.lower()) for name in names if isinstance(name, str)]
     if not types or None in types:
         return True
@@ -106,4 +106,4 @@ def _is_of(value: Json, kinds: tuple[type, ...]) -> bool:
 
 def _is_listed(value: Json, schema: dict[str, Json]) -> bool:
     values = [schema["const"]] if "const" in schema else schema.get("enum")
-    return not isinstance(values, list) or value in values
+    return not isinstance(values, list) or len(values) > _MAX_STEPS or value in values

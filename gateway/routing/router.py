@@ -186,7 +186,8 @@ def _keep_session(
     """Return where a conversation stays, or where evidence takes it; None leaves it open."""
     if session_affinity is None:
         return None
-    if not (evidence.is_shown and session_affinity.stays):
+    session = session_affinity.staying_session
+    if session is None or not evidence.is_shown:
         return session_affinity.keep_session(trace.add)
     ruled_selection = None
     choice = _find_choice(router.rules.choices, rule_context)
@@ -195,9 +196,8 @@ def _keep_session(
             router, rule_context, requested_model, choice, context, bounds, trace
         )
         ruled_selection = ruled_selection if ruled_selection[3] == "rule" else None
-    return session_affinity.rise_in_loop(
-        evidence, ruled_selection
-    ) or session_affinity.keep_session(trace.add)
+    selection = session_affinity.rise_in_loop(session, evidence, ruled_selection)
+    return selection or session_affinity.keep_session(trace.add)
 
 
 def _decide_unlisted(

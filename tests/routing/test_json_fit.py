@@ -60,6 +60,7 @@ def test_a_text_fits_or_does_not(text: str, fits: bool) -> None:
         (1, {"$ref": 3}),
         (1, {"$ref": "#/a/b"}),
         (1, {"enum": 1}),
+        (1, {"enum": [2] * 2_001}),
         ({"a": 1}, {"properties": 3, "required": [3]}),
         ({"ab": 1}, {"additionalProperties": False, "patternProperties": {"a": {}}}),
         ([1], {"items": [{"type": "string"}]}),

@@ -92,7 +92,8 @@ def test_a_user_who_interrupts_a_failing_loop_changes_nothing() -> None:
 def test_a_reminder_of_an_agent_is_no_word_of_a_user() -> None:
     reminder = ask("<system-reminder>Mind your list.</system-reminder>")
     assert shows(START, *step(FAILS), reminder, *step(FAILS), reminder) == [REPEATED.format(2)]
-    assert shows(START, say("I'm sorry, but I can't help with that."), reminder) == []
+    refusal = say("I'm sorry, but I can't help with that.")
+    assert shows(START, say("Yes."), ask("Go on."), refusal, reminder) == []
 
 
 def test_long_arguments_are_told_apart_by_their_ends() -> None:
@@ -331,3 +332,14 @@ def test_no_history_takes_long(messages: list[Json]) -> None:
     began = time.perf_counter()
     assert isinstance(call.evidence, tuple)
     assert time.perf_counter() - began < 0.2
+
+
+def test_deep_values_are_compared_or_left() -> None:
+    """As deep as a body may be: neither arguments nor a schema end in an error."""
+    deep = f"{'[' * 1_000}{']' * 1_000}"
+    calls = step(FAILS, arguments=deep)
+    calls[0]["tool_calls"][0]["function"]["arguments"] = jsonio.loads(deep.encode())
+    assert shows(START, *calls, *calls) == [REPEATED.format(2)]
+    schema = {"enum": [jsonio.loads(deep.encode())]}
+    form = {"type": "json_schema", "json_schema": {"schema": schema}}
+    assert shows(START, say(deep), ask("And who else?"), response_format=form) == []

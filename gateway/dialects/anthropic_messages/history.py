@@ -39,7 +39,9 @@ def _read_messages(messages: list[Json]) -> Iterator[PastMessage]:
         elif role == "assistant":
             calls = (
                 PastCall(
-                    str(block.get("id")), history.read_text(block.get("name")), block.get("input")
+                    history.read_text(block.get("id")),
+                    history.read_text(block.get("name")),
+                    block.get("input"),
                 )
                 for block in history.take_parts(content)
                 if block.get("type") == "tool_use"

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from gateway.core.jsonio import Json
 from gateway.dialects import history
 from gateway.dialects.base import RequestBody
 from gateway.dialects.gemini import wire
@@ -22,15 +21,14 @@ def read(body: RequestBody) -> History:
     if form is None:
         form = wire.get(config, "responseSchema")
     wants_json = form is not None or wire.get(config, "responseMimeType") == "application/json"
-    contents = body.value.get("contents")
     return History(
-        messages=_read_contents(contents if isinstance(contents, list) else [contents]),
+        messages=_read_contents(wire.rows(body.value.get("contents"))),
         wants_json=wants_json,
         schema=form,
     )
 
 
-def _read_contents(contents: list[Json]) -> Iterator[PastMessage]:
+def _read_contents(contents: list[Object]) -> Iterator[PastMessage]:
     for content in history.take_newest(contents):
         parts = wire.rows(content.get("parts"))[-history.MAX_PARTS :]
         texts = [

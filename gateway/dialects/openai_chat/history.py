@@ -44,7 +44,9 @@ def _read_calls(message: dict[str, Json]) -> Iterator[PastCall]:
         inside = call.get(kind) if isinstance(kind, str) else None
         if isinstance(inside, dict):
             arguments = inside.get("arguments", inside.get("input"))
-            yield PastCall(str(call.get("id")), history.read_text(inside.get("name")), arguments)
+            yield PastCall(
+                history.read_text(call.get("id")), history.read_text(inside.get("name")), arguments
+            )
     old_call = message.get("function_call")
     if isinstance(old_call, dict):  # of the years before tools
         name = history.read_text(old_call.get("name"))

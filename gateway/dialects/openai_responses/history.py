@@ -40,7 +40,9 @@ def _read_items(items: list[Json]) -> Iterator[PastMessage]:
                 (item[name] for name in ("arguments", "input", "action") if name in item), None
             )
             name = history.read_text(item.get("name"))
-            yield history.make_answer((), [PastCall(str(item.get("call_id")), name, arguments)])
+            yield history.make_answer(
+                (), [PastCall(history.read_text(item.get("call_id")), name, arguments)]
+            )
         elif answers(kind):
             texts = history.take_texts(item.get("output"), "input_text", "output_text", "text")
             yield history.make_user((), (history.make_result(item.get("call_id"), texts),))
