@@ -75,7 +75,8 @@ def find_evidence(history: History, user_text: str, *, is_loop: bool) -> tuple[T
         return ()
     if results:
         failures = _find_failures(_Step(results, [*message.calls]), messages)
-        return () if failures is None else (failures,)
+        if failures is not None:
+            return (failures,)
     if is_loop:
         return ()
     past = _Past(message, messages)

@@ -87,6 +87,8 @@ def test_a_call_that_fails_again_is_evidence(loop: list[Json], expected: list[st
 
 def test_a_user_who_interrupts_a_failing_loop_changes_nothing() -> None:
     assert shows(START, *step(FAILS), *step(FAILS), ask("Well?")) == [REPEATED.format(2)]
+    assert shows(START, *step(FAILS), ask("Well?")) == []
+    assert shows(START, *step(FAILS), ask("That's wrong.")) == [COMPLAINS]
 
 
 def test_a_reminder_of_an_agent_is_no_word_of_a_user() -> None:
