@@ -95,7 +95,6 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     evidence: DecisionContext | None = None
     """None where there was none; its `at` is the row's."""
     history: tuple[TurnEvidence, ...] | None = None
-    """What the history shows against the last answer; None where nobody looked, or where there is
-    no history."""
+    """Evidence against the last answer; None if nobody looked for any, or there is no history."""
     target: str | None = None
     """The first of the plan, as provider/model."""

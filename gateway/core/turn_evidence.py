@@ -1,4 +1,4 @@
-"""What the history of a call shows against the model's last answer: plain values."""
+"""Evidence against the model's last answer, as plain values."""
 
 from typing import Literal, get_args
 

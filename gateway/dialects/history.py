@@ -28,10 +28,10 @@ class PastCall(msgspec.Struct, frozen=True):
 
 
 class PastResult(msgspec.Struct, frozen=True):
-    """What a tool gave."""
+    """The result of a tool."""
 
     id: str
-    """That of its call."""
+    """The id of its call."""
     text: str
     failed: bool | None = None
     """True if the client says that the tool failed; None where it says nothing."""
@@ -43,7 +43,7 @@ class PastMessage(msgspec.Struct, frozen=True, kw_only=True):
     speaker: Literal["user", "assistant"]
     """Results of tools come from the user."""
     text: str = ""
-    """Of a user what a person typed."""
+    """The words; of a user those that a person typed."""
     is_cut: bool = False
     """True if the text was longer."""
     is_refusal: bool = False
@@ -82,7 +82,7 @@ def take_texts(content: Json, *kinds: str) -> list[str]:
 
 
 def make_user(texts: Iterable[str], results: tuple[PastResult, ...] = ()) -> PastMessage:
-    """Make the message of a user, of what a person typed in it."""
+    """Make the message of a user; only what a person typed counts as its text."""
     typed_texts = (extract_typed(text[:MAX_TEXT_CHARS]) for text in texts)
     text = "\n".join(typed for typed in typed_texts if typed.strip())
     return PastMessage(speaker="user", text=text, results=results)
@@ -103,13 +103,13 @@ def make_answer(
 
 
 def make_result(id: Json, texts: Iterable[str], failed: Json = None) -> PastResult:
-    """Make the result of a tool; `failed` is what the client says, where it says anything."""
+    """Make the result of a tool; `failed` is the client's own word for it, or None."""
     text = "\n".join([cut_ends(text) for text in texts])
     return PastResult(read_text(id), text, failed if isinstance(failed, bool) else None)
 
 
 _END_CHARS = 400
-"""Characters of a result, at its beginning and at its end, in which a failure is told."""
+"""Characters of a result, at its beginning and at its end, that show whether the tool failed."""
 
 
 def cut_ends(text: str) -> str:

@@ -58,7 +58,7 @@ class GoldenTurn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tools: tuple[GoldenStep, ...] = ()
     """The steps of such a loop, where it matters what they were."""
     answer: str = "Yes."
-    """What the model answers."""
+    """The answer of the model."""
     side: bool | str = False
     """True if this is a side call, as for a title; or the task of one."""
     agent: bool = False

@@ -1,4 +1,4 @@
-"""How users say that an answer was no good, and how models decline, in nine languages.
+"""Phrases of users who found an answer no good, and of models that decline, in nine languages.
 
 The lists are short, of phrases that hardly mean anything else. They are searched where a text
 begins, whole word by whole word; signs between words do not count.
@@ -115,7 +115,7 @@ def is_refusal(text: str) -> bool:
 
 
 def asks_for_more(text: str) -> bool:
-    """True if a user asks for another one of what was good."""
+    """True if a user was content and asks for another one."""
     return _has_phrase(text, _MORE_PHRASES)
 
 

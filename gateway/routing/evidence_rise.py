@@ -19,7 +19,7 @@ _RULED_REASON = "a rule names the tier"
 
 
 class EvidenceTurn:
-    """What the history of one call shows, and what comes of it."""
+    """The evidence of one call, and the rise that comes of it."""
 
     __slots__ = ("_add_step", "_bounds", "_call", "_items", "_last_rise", "_raises", "rise")
 

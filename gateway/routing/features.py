@@ -111,12 +111,12 @@ class Features:
 
     @property
     def has_history(self) -> bool:
-        """Whether something was said and answered before."""
+        """True if the model has answered before."""
         return self.prompt.tool_loop or self.prompt.user_turns > 1
 
     @property
     def is_history_read(self) -> bool:
-        """Whether evidence has been looked for in the history."""
+        """True if somebody has asked for the evidence."""
         return self._evidence is not None
 
     @property
@@ -213,7 +213,7 @@ class Features:
 
     @property
     def evidence(self) -> tuple[TurnEvidence, ...]:
-        """What speaks against the last answer; nothing does in a call beside the conversation."""
+        """The evidence against the last answer; a call beside the conversation has none."""
         if self._evidence is None:
             self._evidence = self._find_evidence()
         return self._evidence

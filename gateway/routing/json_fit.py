@@ -1,4 +1,4 @@
-"""Whether a text is JSON of a schema, as far as that is told in bounded time.
+"""A check of a text against a JSON schema, in bounded time.
 
 It checks the words of JSON Schema that models get wrong: types, members, items and values. What it
 does not know it takes to fit, so that a misfit is certain. Gemini's OpenAPI schemas are read too.

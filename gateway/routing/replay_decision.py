@@ -116,12 +116,12 @@ class RecordedFeatures(Features):
 
     @property
     def evidence(self) -> tuple[TurnEvidence, ...]:
-        """As Features has it; where nobody looked for any, none raised the call."""
+        """The recorded evidence; where nobody looked for any, none raised the call."""
         return self.record.history or ()
 
     @property
     def evidence_names(self) -> frozenset[str]:
-        """As Features has it."""
+        """The names of the recorded evidence. Raises MissingFeatureError if nobody looked."""
         if self.has_history and self.record.history is None:
             raise MissingFeatureError(_MISSING_HISTORY)
         return super().evidence_names

@@ -1,4 +1,4 @@
-"""What speaks against the model's last answer, read from the history that a request has.
+"""Evidence against the model's last answer, read from the history that a request has.
 
 All of it is newer than the last answer, or is the last answer: what its tools gave, what the user
 says to it, and what it said. So nothing counts for two turns. Texts are read as far as the bounds
@@ -46,13 +46,13 @@ _FAILURE_START = re.compile(
     r"|(?:command|tool|call|request|test|build)s? (?:execution )?(?:failed|timed out)\b)",
     re.IGNORECASE,
 )
-"""How the result of a tool begins that failed, where its client does not say so."""
+"""The beginning of a failed tool's result, where its client does not say that it failed."""
 _FAILED_EXIT = re.compile(
     r"\b(?:exit(?:ed)?(?: with)?[ _-]?(?:code|status)|returncode)[\"']?\s*[:=]?\s*[1-9]"
     r"|\b[1-9]\d* failed\b",
     re.IGNORECASE,
 )
-"""What stands in the result of a command, or of a run of tests, that failed."""
+"""The mark of a failed command, or of a failed run of tests, in its result."""
 _JSON_START = re.compile(r"\s*(?:[{\[]|```)")
 _JSON_WISH = re.compile(r"json|schema", re.IGNORECASE)
 
@@ -61,7 +61,7 @@ type Signature = tuple[str, str]
 
 
 def find_evidence(history: History, user_text: str, *, is_loop: bool) -> tuple[TurnEvidence, ...]:
-    """List what speaks against the last answer; `user_text` is what the user says to it.
+    """List the evidence against the last answer; `user_text` is the user's reply to it.
 
     `is_loop`: no user speaks.
     """
@@ -89,7 +89,7 @@ def find_evidence(history: History, user_text: str, *, is_loop: bool) -> tuple[T
 
 
 class _Step:
-    """What the model called at a time, and what that gave."""
+    """The tools that the model called at a time, and their results."""
 
     __slots__ = ("calls", "failed_ids", "results")
 

@@ -59,7 +59,7 @@ class RuleSet(msgspec.Struct, frozen=True):
     text_rules: tuple[CompiledGuard | CompiledChoice, ...] = ()
     """Those of both that read what no row keeps: rows keep their outcomes."""
     reads_evidence: bool = False
-    """True if some rule asks what a history shows against the last answer."""
+    """True if some rule asks for evidence against the last answer."""
 
     def make_context(
         self,
@@ -148,7 +148,7 @@ def _reads_unkept(condition: WhenPart) -> bool:
 
 
 def _reads_evidence(condition: WhenPart) -> bool:
-    """Whether a condition asks what a history shows."""
+    """True if a condition asks for evidence."""
     return (
         condition.evidence is not None
         or (condition.cel is not None and _EVIDENCE_FIELD.search(condition.cel) is not None)
