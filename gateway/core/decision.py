@@ -9,6 +9,7 @@ import msgspec
 from gateway.core.call import CompleteMode
 from gateway.core.decision_context import DialTerms, Score, Thresholds
 from gateway.core.target import Target, Tier
+from gateway.core.turn_evidence import EvidenceRise
 
 type DecisionSource = Literal["pin", "seat", "rule", "classifier", "default"]
 
@@ -17,8 +18,8 @@ class TraceStep(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the trace."""
 
     step: str
-    """pin, embed, constraint, guard, budget, seat, score, arm, rule, judge, classifier, share,
-    default, plan or complete."""
+    """pin, embed, constraint, guard, budget, evidence, seat, score, arm, rule, judge, classifier,
+    share, default, plan or complete."""
     matched: bool
     effect: str = ""
     reason: str = ""
@@ -135,6 +136,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The account of the first target that has the conversation's prompt in its cache."""
     turns_below: int = 0
     """User turns in a row, this one included, that by themselves need less than the tier."""
+    rise: EvidenceRise | None = None
+    """The last evidence of the conversation, for as long as it keeps the tier."""
     tags: tuple[str, ...] = ()
     no_cache: bool = False
     """True if a guard keeps the call out of the response cache."""

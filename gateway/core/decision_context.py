@@ -3,6 +3,7 @@
 import msgspec
 
 from gateway.core.target import Tier
+from gateway.core.turn_evidence import EvidenceRise
 
 
 class Score(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -78,6 +79,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Tokens of them all."""
     turns_below: int = 0
     """User turns in a row that by themselves needed less than its tier."""
+    rise: EvidenceRise | None = None
+    """The last evidence that its answers were no good; None where it keeps no tier any more."""
     arm: str | None = None
     """The arm of its last decision by rules."""
     keeps: float = 300.0

@@ -11,6 +11,7 @@ import msgspec
 from gateway.core.call import Strategy
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import DecisionContext, Score
+from gateway.core.turn_evidence import TurnEvidence
 
 type RecordedComplete = Literal["off", "hold", "live"]
 """A value of `complete` in a row: earlier versions wrote `live` too."""
@@ -93,5 +94,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """Why a target could not be asked in another dialect, empty where it could, for each tried."""
     evidence: DecisionContext | None = None
     """None where there was none; its `at` is the row's."""
+    history: tuple[TurnEvidence, ...] | None = None
+    """Evidence against the last answer; None if nobody looked for any, or there is no history."""
     target: str | None = None
     """The first of the plan, as provider/model."""

@@ -31,6 +31,7 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import Usage
 from gateway.dialects.conversation_start import EMPTY_START, ConversationStart
+from gateway.dialects.history import History
 from gateway.dialects.request_facts import EMPTY_FACTS, RequestFacts
 
 
@@ -265,6 +266,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """How the conversation of a request begins."""
     read_facts: Callable[[RequestBody], RequestFacts] = lambda _: EMPTY_FACTS
     """What few rules ask of a request."""
+    read_history: Callable[[RequestBody], History] = lambda _: History()
+    """The last messages of a request."""
     translation: "TranslationFunctions | None" = None
     """How it is translated to and from others; None where it is not."""
 

@@ -52,6 +52,7 @@ from gateway.dialects.base import (
     WrittenBody,
 )
 from gateway.dialects.conversation_start import ConversationStart
+from gateway.dialects.history import History
 from gateway.dialects.request_facts import RequestFacts
 from gateway.dialects.tool_reasoning import EventListener
 
@@ -114,6 +115,11 @@ class TranslatableRequest:
     def facts(self) -> RequestFacts:
         """What few rules ask of it."""
         return self._client.read_facts(self._body)
+
+    @property
+    def history(self) -> History:
+        """The last messages of it."""
+        return self._client.read_history(self._body)
 
     def find_media_problem(self, target: Target) -> str:
         """Why a target at home cannot be given the media of the request; empty where it can."""

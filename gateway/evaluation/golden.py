@@ -16,7 +16,9 @@ from gateway.core.target import TIERS, Tier
 from gateway.dialects import Dialect
 from gateway.evaluation.sample_call import (
     USUAL_TIME,
+    AnswerForm,
     SampleMessage,
+    SampleTool,
     build_features,
     describe_client,
     find_key,
@@ -33,8 +35,15 @@ from gateway.settings.schema.schedule import parse_moment
 
 type DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini"]
 _DECIDING_STEPS = ("pin", "rule", "classifier", "default", "embed")
-_MOVING_STEPS = ("guard", "budget", "constraint", "dial", "share")
+_MOVING_STEPS = ("guard", "budget", "constraint", "dial", "share", "evidence")
 """Steps that may change what another one has decided."""
+
+
+class GoldenStep(SampleTool, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A step of a tool loop: what the model called and what that gave, and what should follow."""
+
+    tier: Tier | None = None
+    """The tier of the call that has the result; None expects that of the call before."""
 
 
 class GoldenTurn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,6 +55,10 @@ class GoldenTurn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     lab: str | None = None
     loop: int = 0
     """Calls of a tool loop that follow before the model has answered; they should get the same."""
+    tools: tuple[GoldenStep, ...] = ()
+    """The steps of such a loop, where it matters what they were."""
+    answer: str = "Yes."
+    """The answer of the model."""
     side: bool | str = False
     """True if this is a side call, as for a title; or the task of one."""
     agent: bool = False
@@ -62,8 +75,13 @@ class GoldenTurn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         parse_duration(self.idle)
         if self.loop < 0 or (self.cached or 0) < 0:
             raise ValueError("`loop` and `cached` are 0 or more")
-        if (self.side or self.agent) and (self.loop or self.compaction or self.cached):
-            raise ValueError("a call beside the conversation has no `loop`, `compaction`, `cached`")
+        if self.loop and self.tools:
+            raise ValueError("a tool loop has `loop` steps, or those of `tools`")
+        has_loop = self.loop or self.tools
+        if (self.side or self.agent) and (has_loop or self.compaction or self.cached):
+            raise ValueError(
+                "a call beside the conversation has no `loop`, `tools`, `compaction`, `cached`"
+            )
 
 
 class GoldenPrompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,6 +91,10 @@ class GoldenPrompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     tier: Tier | None = None
     turns: tuple[GoldenTurn, ...] = ()
     """The turns of a conversation, in place of a prompt and a tier."""
+    remembered: bool = True
+    """False if nobody remembers where the conversation was, as without Redis."""
+    json: AnswerForm = False
+    """True if answers are to be JSON; or the schema that they follow."""
     lab: str | None = None
     """The lab that should serve it, where that matters."""
     model: str = "auto"
@@ -205,6 +227,7 @@ def decide_prompts(
                 options=RequestOptions(tags=golden.tags, quality=quality),
                 dialect=golden.dialect,
                 hints=describe_client(golden.client),
+                form=golden.json,
             )
             context = DecisionContext(at=golden.time)
             outcome = _decide(router, call, dialect, context)
@@ -287,10 +310,14 @@ class GoldenConversation:
                 self._messages.clear()
             self._messages.append(("user", turn.prompt))
             results.append(self._decide_turn(turn, self._messages, name))
-            for step in range(1, turn.loop + 1):
-                self._messages.append(("tool", "done"))
-                results.append(self._decide_turn(turn, self._messages, f"{name}, tool loop {step}"))
-            self._messages.append(("answer", "Yes."))
+            tier = turn.tier
+            for number_of_step, step in enumerate(turn.tools or (GoldenStep(),) * turn.loop, 1):
+                self._messages.append(step)
+                tier = step.tier or tier
+                expected = msgspec.structs.replace(turn, tier=tier)
+                step_name = f"{name}, tool loop {number_of_step}"
+                results.append(self._decide_turn(expected, self._messages, step_name))
+            self._messages.append(("answer", turn.answer))
         return results
 
     def _decide_turn(
@@ -307,6 +334,7 @@ class GoldenConversation:
             ),
             dialect=golden.dialect,
             hints=describe_client(golden.client) | _build_hints(turn),
+            form=golden.json,
         )
         conversation = call.turn.conversation
         session = self._sessions.get(conversation)
@@ -315,7 +343,8 @@ class GoldenConversation:
         outcome = _decide(
             self._router, call, dialect, DecisionContext(at=self._timestamp, seat=session)
         )
-        if not isinstance(outcome, Problem) and call.turn.kind != "side":
+        is_remembered = golden.remembered and call.turn.kind != "side"
+        if not isinstance(outcome, Problem) and is_remembered:
             decision, plan = outcome
             if decision.tier is not None:
                 self._sessions[conversation] = self._build_session(
@@ -345,6 +374,7 @@ class GoldenConversation:
             calls=1,
             output=EXPECTED_OUTPUT_TOKENS[tier],
             turns_below=decision.turns_below,
+            rise=decision.rise,
             keeps=target.provider.prompt_cache,
             at=self._timestamp,
         )

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+import msgspec
+
 from gateway.core import jsonio
 from gateway.core.call import NO_OPTIONS, OPEN_KEY, Key, RequestOptions
 from gateway.core.jsonio import Json
@@ -12,72 +14,127 @@ from gateway.routing.client_detection import USER_AGENT_PREFIXES
 from gateway.routing.features import Features
 from gateway.routing.router import Router
 
-type SampleMessage = tuple[Literal["user", "answer", "tool"], str]
-"""A user's words, the model's answer, or the result of a tool that the model has called."""
+
+class SampleTool(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool that the model has called, and what it gave."""
+
+    name: str = "work"
+    arguments: dict[str, Json] = {}
+    result: str = "done"
+    failed: bool = False
+
+    @property
+    def result_text(self) -> str:
+        """The result for dialects that have no other word for a failure."""
+        return f"Error: {self.result}" if self.failed else self.result
+
+
+type SampleMessage = tuple[Literal["user", "answer"], str] | SampleTool
+"""A user's words, the model's answer, or a tool that the model has called."""
+type AnswerForm = bool | dict[str, Json]
+"""True if answers are to be JSON; or the schema that they follow."""
 USUAL_TIME = 561_600.0
 """When a call comes where nobody says it: a Wednesday at noon in UTC, the same on every day.
 
 A decision that depends on the clock of the machine would make CI fail at night.
 """
-_TOOL_NAME = "work"
-_TOOL_CALL = {"id": "t1", "type": "function", "function": {"name": _TOOL_NAME, "arguments": "{}"}}
+_CALL_ID = "t1"
 
 
-def _build_chat(model: str, conversation: Sequence[SampleMessage]) -> Json:
+def _build_chat(model: str, conversation: Sequence[SampleMessage], form: AnswerForm) -> Json:
     messages: list[Json] = []
-    for speaker, text in conversation:
-        if speaker == "tool":
-            messages.append({"role": "assistant", "content": None, "tool_calls": [_TOOL_CALL]})
-            messages.append({"role": "tool", "tool_call_id": "t1", "content": text})
+    for message in conversation:
+        if isinstance(message, SampleTool):
+            arguments = jsonio.dumps(message.arguments).decode()
+            function = {"name": message.name, "arguments": arguments}
+            tool_call = {"id": _CALL_ID, "type": "function", "function": function}
+            messages.append({"role": "assistant", "content": None, "tool_calls": [tool_call]})
+            result = {"role": "tool", "tool_call_id": _CALL_ID, "content": message.result_text}
+            messages.append(result)
         else:
-            messages.append({"role": "user" if speaker == "user" else "assistant", "content": text})
-    return {"model": model, "messages": messages}
+            messages.append({"role": _find_role(message[0]), "content": message[1]})
+    body: dict[str, Json] = {"model": model, "messages": messages}
+    if isinstance(form, dict):
+        inside = {"name": "answer", "schema": form}
+        body["response_format"] = {"type": "json_schema", "json_schema": inside}
+    elif form:
+        body["response_format"] = {"type": "json_object"}
+    return body
 
 
-def _build_responses(model: str, conversation: Sequence[SampleMessage]) -> Json:
+def _build_responses(model: str, conversation: Sequence[SampleMessage], form: AnswerForm) -> Json:
     items: list[Json] = []
-    for speaker, text in conversation:
-        if speaker == "tool":
+    for message in conversation:
+        if isinstance(message, SampleTool):
             tool_call = {
                 "type": "function_call",
-                "call_id": "t1",
-                "name": _TOOL_NAME,
-                "arguments": "{}",
+                "call_id": _CALL_ID,
+                "name": message.name,
+                "arguments": jsonio.dumps(message.arguments).decode(),
             }
-            items += [tool_call, {"type": "function_call_output", "call_id": "t1", "output": text}]
+            items.append(tool_call)
+            result = {"type": "function_call_output", "call_id": _CALL_ID}
+            items.append({**result, "output": message.result_text})
         else:
-            items.append({"role": "user" if speaker == "user" else "assistant", "content": text})
-    return {"model": model, "input": items}
+            items.append({"role": _find_role(message[0]), "content": message[1]})
+    body: dict[str, Json] = {"model": model, "input": items}
+    if isinstance(form, dict):
+        body["text"] = {"format": {"type": "json_schema", "name": "answer", "schema": form}}
+    elif form:
+        body["text"] = {"format": {"type": "json_object"}}
+    return body
 
 
-def _build_messages(model: str, conversation: Sequence[SampleMessage]) -> Json:
+def _build_messages(model: str, conversation: Sequence[SampleMessage], form: AnswerForm) -> Json:
     messages: list[Json] = []
-    for speaker, text in conversation:
-        if speaker == "tool":
-            tool_use = {"type": "tool_use", "id": "t1", "name": _TOOL_NAME, "input": {}}
-            result = {"type": "tool_result", "tool_use_id": "t1", "content": text}
-            messages.append({"role": "assistant", "content": [tool_use]})
+    for message in conversation:
+        if isinstance(message, SampleTool):
+            tool_use = {"type": "tool_use", "id": _CALL_ID, "name": message.name}
+            messages.append(
+                {"role": "assistant", "content": [{**tool_use, "input": message.arguments}]}
+            )
+            result: Json = {
+                "type": "tool_result",
+                "tool_use_id": _CALL_ID,
+                "content": message.result,
+            }
+            if message.failed:
+                result["is_error"] = True
             messages.append({"role": "user", "content": [result]})
         else:
-            messages.append({"role": "user" if speaker == "user" else "assistant", "content": text})
-    return {"model": model, "max_tokens": 4096, "messages": messages}
+            messages.append({"role": _find_role(message[0]), "content": message[1]})
+    body: dict[str, Json] = {"model": model, "max_tokens": 4096, "messages": messages}
+    if form:
+        schema = form if isinstance(form, dict) else {"type": "object"}
+        body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+    return body
 
 
-def _build_gemini(_: str, conversation: Sequence[SampleMessage]) -> Json:
+def _build_gemini(_: str, conversation: Sequence[SampleMessage], form: AnswerForm) -> Json:
     contents: list[Json] = []
-    for speaker, text in conversation:
-        if speaker == "tool":
-            tool_call = {"functionCall": {"name": _TOOL_NAME, "args": {}}}
-            result = {"functionResponse": {"name": _TOOL_NAME, "response": {"said": text}}}
+    for message in conversation:
+        if isinstance(message, SampleTool):
+            tool_call = {"functionCall": {"name": message.name, "args": message.arguments}}
+            response = {"error" if message.failed else "output": message.result}
+            result = {"functionResponse": {"name": message.name, "response": response}}
             contents.append({"role": "model", "parts": [tool_call]})
             contents.append({"role": "user", "parts": [result]})
         else:
-            role = "user" if speaker == "user" else "model"
-            contents.append({"role": role, "parts": [{"text": text}]})
-    return {"contents": contents}
+            role = "user" if message[0] == "user" else "model"
+            contents.append({"role": role, "parts": [{"text": message[1]}]})
+    body: dict[str, Json] = {"contents": contents}
+    if form:
+        body["generationConfig"] = {"responseMimeType": "application/json"}
+    if isinstance(form, dict):
+        body["generationConfig"]["responseJsonSchema"] = form
+    return body
 
 
-_BODY_BUILDERS: Mapping[str, Callable[[str, Sequence[SampleMessage]], Json]] = {
+def _find_role(speaker: Literal["user", "answer"]) -> str:
+    return "user" if speaker == "user" else "assistant"
+
+
+_BODY_BUILDERS: Mapping[str, Callable[[str, Sequence[SampleMessage], AnswerForm], Json]] = {
     "openai-chat": _build_chat,
     "openai-responses": _build_responses,
     "anthropic-messages": _build_messages,
@@ -86,10 +143,12 @@ _BODY_BUILDERS: Mapping[str, Callable[[str, Sequence[SampleMessage]], Json]] = {
 """The plainest request of each dialect."""
 
 
-def build_body(dialect: str, model: str, text: str | Sequence[SampleMessage]) -> bytes:
+def build_body(
+    dialect: str, model: str, text: str | Sequence[SampleMessage], *, form: AnswerForm = False
+) -> bytes:
     """Return the request that a client of a dialect would send for a prompt or a conversation."""
     conversation: Sequence[SampleMessage] = [("user", text)] if isinstance(text, str) else text
-    return jsonio.dumps(_BODY_BUILDERS[dialect](model, conversation))
+    return jsonio.dumps(_BODY_BUILDERS[dialect](model, conversation, form))
 
 
 def read_body(dialect: Dialect, raw: bytes, model: str) -> RequestBody:
@@ -108,10 +167,11 @@ def build_features(
     options: RequestOptions = NO_OPTIONS,
     dialect: str = "openai-chat",
     hints: Mapping[str, str] = {},
+    form: AnswerForm = False,
 ) -> tuple[Features, Dialect]:
     """Return what a decision reads of a prompt, or of a conversation, and the dialect it is in."""
     client_dialect = DIALECTS[dialect]
-    body = read_body(client_dialect, build_body(dialect, model, text), model)
+    body = read_body(client_dialect, build_body(dialect, model, text, form=form), model)
     request = TranslatableRequest(client_dialect, body, router.fetched_media)
     return features.read(body.prompt, dialect, key, options, request, hints), client_dialect
 

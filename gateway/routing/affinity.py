@@ -2,12 +2,14 @@
 
 from gateway.core.call import Strategy
 from gateway.core.decision import Plan, SessionSwitch
-from gateway.core.decision_context import DecisionContext
-from gateway.core.target import Catalogue, Tier
+from gateway.core.decision_context import DecisionContext, Session
+from gateway.core.target import TIERS, Catalogue, Tier
+from gateway.core.turn_evidence import EvidenceRise
 from gateway.dialects import Dialect
 from gateway.routing.affinity_verdict import decide_affinity, prefer_session_target
-from gateway.routing.classify import ScoredTier, TraceWriter
+from gateway.routing.classify import TraceWriter, restate_confidence
 from gateway.routing.cost_aware import CostAwareTurn
+from gateway.routing.evidence_rise import EvidenceTurn, continue_rise
 from gateway.routing.features import Features
 from gateway.routing.model_name import RequestedModel
 from gateway.routing.rules.compile import CompiledChoice
@@ -42,9 +44,42 @@ class SessionAffinity:
         self._strategy, self._upgrade_threshold = strategy, upgrade_threshold
         self._bounds, self._dialect = bounds, dialect
         self._weighed_session: WeighedSession | None = None
+        self._has_left_loop = False
+        """Evidence raises it inside a tool loop."""
         self._affinity = decide_affinity(
             catalogue, call, requested_model, bounds, context, strategy, dialect
         )
+
+    @property
+    def tier(self) -> Tier | None:
+        """The tier that evidence raises; None where what is decided counts alone."""
+        affinity = self._affinity
+        if affinity is None or (affinity.verdict == "leaves" and self._strategy != "turn"):
+            return None
+        return affinity.session.tier
+
+    @property
+    def staying_session(self) -> Session | None:
+        """The session, where it stays and nothing else need be asked."""
+        affinity = self._affinity
+        return None if affinity is None or affinity.verdict != "stays" else affinity.session
+
+    def rise_in_loop(
+        self, session: Session, evidence: EvidenceTurn, ruled_selection: TierSelection | None
+    ) -> TierSelection | None:
+        """Return where a session goes that would stay; None where evidence does not raise it.
+
+        `ruled_selection` is what a rule asks for that names a tier: it is followed upward.
+        """
+        ruled_tier = session.tier if ruled_selection is None else ruled_selection[1]
+        if TIERS.index(ruled_tier) > TIERS.index(session.tier):
+            self._has_left_loop = True
+            return ruled_selection
+        tier = evidence.raise_session(session, is_tier_ruled=ruled_selection is not None)
+        if tier == session.tier:
+            return None
+        self._has_left_loop = True
+        return session.lab, tier, None, "seat", None, None
 
     def keep_session(self, add_step: TraceWriter) -> TierSelection | None:
         """The seat, where nothing else need be asked."""
@@ -59,11 +94,17 @@ class SessionAffinity:
         return session.lab, session.tier, session.model, "seat", None, None
 
     def weigh(
-        self, selection: TierSelection, choice: CompiledChoice | None, add_step: TraceWriter
+        self,
+        selection: TierSelection,
+        choice: CompiledChoice | None,
+        add_step: TraceWriter,
+        *,
+        has_evidence: bool = False,
     ) -> tuple[TierSelection, CompiledChoice | None]:
         """Hold the seat against what is decided without it, which a choice may have decided.
 
         Return what holds: the seat, or what was found, and the choice where it has a part in it.
+        `has_evidence`: evidence has raised what is decided.
         """
         affinity = self._affinity
         if affinity is None or not (affinity.verdict == "weighs" or affinity.has_tier_floor):
@@ -74,7 +115,7 @@ class SessionAffinity:
         if is_cost_aware:
             weighed_session = CostAwareTurn(
                 affinity, self._catalogue, self._call, self._bounds, self._dialect, self._timestamp,
-                self._upgrade_threshold,
+                self._upgrade_threshold, has_evidence=has_evidence,
             ).weigh(selection, None if choice is None or choice.lab != lab else lab)  # fmt: skip
         else:
             weighed_session = weigh_ratchet_up(
@@ -84,6 +125,7 @@ class SessionAffinity:
                 self._timestamp,
                 self._upgrade_threshold,
                 selection,
+                has_evidence=has_evidence,
             )
         self._weighed_session = weighed_session
         if not weighed_session.moves:
@@ -111,7 +153,7 @@ class SessionAffinity:
             model,
             source,
             rule,
-            _restate_confidence(verdict, weighed_session.tier),
+            restate_confidence(verdict, weighed_session.tier),
         ), choice
 
     @property
@@ -119,9 +161,19 @@ class SessionAffinity:
         """User turns in a row, this one included, that by themselves need less than the tier."""
         if self._weighed_session is not None:
             return self._weighed_session.turns_below
-        if self._affinity is None or self._affinity.verdict != "stays":
+        if self._affinity is None or self._affinity.verdict != "stays" or self._has_left_loop:
             return 0
         return self._affinity.session.turns_below
+
+    def continue_rise(self, tier: Tier) -> EvidenceRise | None:
+        """Return the rise that goes on with a call without new evidence, which gets a tier."""
+        affinity = self._affinity
+        if affinity is None or affinity.verdict == "leaves":
+            return None
+        session = affinity.session
+        if TIERS.index(tier) < TIERS.index(session.tier):
+            return None
+        return continue_rise(session.rise, self._call)
 
     def apply_to_plan(
         self, lab: str, tier: Tier, plan: Plan, add_step: TraceWriter
@@ -141,12 +193,3 @@ class SessionAffinity:
         )
         add_step("seat", format_switch_cost(switch), f"{lab}/{tier} {switch.destination}")
         return plan, switch, None
-
-
-def _restate_confidence(verdict: ScoredTier | None, tier: Tier) -> ScoredTier | None:
-    """Return a verdict with the confidence in another tier than it asks for."""
-    if verdict is None or verdict.confidence is None:
-        return verdict
-    score = verdict.score
-    confidence = {"fast": score.fast, "smart": score.smart, "reasoning": 1.0 - score.smart}[tier]
-    return verdict._replace(confidence=round(confidence, 4))

@@ -114,6 +114,15 @@ def classify(
     return ScoredTier(tier, None if context.judged else confidence, score, thresholds, dial_terms)
 
 
+def restate_confidence(verdict: ScoredTier | None, tier: Tier) -> ScoredTier | None:
+    """Return a verdict with the confidence in another tier than it asks for."""
+    if verdict is None or verdict.confidence is None:
+        return verdict
+    score = verdict.score
+    confidence = {"fast": score.fast, "smart": score.smart, "reasoning": 1.0 - score.smart}[tier]
+    return verdict._replace(confidence=round(confidence, 4))
+
+
 def assess_turn(
     classifier: heuristic.Classifier | None, call: Features, context: DecisionContext
 ) -> TurnAssessment:

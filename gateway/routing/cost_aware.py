@@ -2,9 +2,10 @@
 
 - A rule's tier or lab always holds.
 - The classifier and the default tier raise a conversation by at most one tier a turn.
+- Evidence against the last answer raises it by one tier, whatever the classifier says.
 - They lower it where no cached tokens are lost, or where the cheaper tier saves more than they
   cost. After `MAX_TURNS_BELOW` user turns in a row that needed less, they lower it
-  in any case.
+  in any case. For as many turns after evidence they do not.
 
 With the letters of `routing/move.py`, the cheaper target has to read P once, for X. It saves
 `S = P*(rA - rB) + n*(wA - wB) + o*(yA - yB)` a call. The conversation is expected to have as many
@@ -49,6 +50,8 @@ class CostAwareTurn(msgspec.Struct, frozen=True):
     dialect: Dialect
     timestamp: float
     upgrade_threshold: float
+    has_evidence: bool = False
+    """True if evidence has raised what is decided: the classifier need not be sure."""
 
     def weigh(self, selection: TierSelection, ruled_lab: str | None) -> WeighedSession:
         """Hold the seat against what is decided without it.
@@ -72,7 +75,7 @@ class CostAwareTurn(msgspec.Struct, frozen=True):
             return self._consider_lowering(lab, bounded_tier)
         switch = self._describe_switch(find_first_target(self.catalogue, lab, raised_tier))
         reason = f"{bounded_tier} is decided"
-        if verdict is not None and switch.tokens:
+        if verdict is not None and switch.tokens and not self.has_evidence:
             moves, reason = check_insufficiency(session.tier, verdict, self.upgrade_threshold)
             if not moves:
                 return WeighedSession(moves=False, reason=reason, switch=switch)
@@ -104,6 +107,9 @@ class CostAwareTurn(msgspec.Struct, frozen=True):
         """Decide whether a turn that needs less lowers the conversation."""
         session = self.affinity.session
         turns_below = session.turns_below + 1
+        if session.rise is not None and session.rise.turns < MAX_TURNS_BELOW:
+            reason = f"user turn {session.rise.turns + 1} of {MAX_TURNS_BELOW} after evidence"
+            return WeighedSession(moves=False, reason=reason, turns_below=turns_below)
         cheaper_target = self._find_cheaper_target(lab, decided_tier)
         if cheaper_target is None:
             reason = f"no target below {session.tier} can serve this call"

@@ -135,6 +135,10 @@ class DecisionRecorder:
             doors=call.translation_checks,
             target=None if plan is None else plan.targets[0].name,
         )
+        if call.has_history and (
+            call.is_history_read or decision is None or decision.source != "pin"
+        ):
+            record = replace(record, history=call.evidence)
         dialect_features, members = dialect.essential_members, prompt.members
         if not dialect_features.isdisjoint(members):
             record = replace(record, members=tuple(sorted(members & dialect_features)))

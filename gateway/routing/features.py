@@ -7,10 +7,12 @@ from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import Score
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
+from gateway.core.turn_evidence import TurnEvidence
 from gateway.dialects import Dialect, TranslatableRequest
 from gateway.dialects.conversation_start import EMPTY_START, ConversationStart
 from gateway.dialects.request_facts import EMPTY_FACTS, RequestFacts
 from gateway.routing import conversation as conversations
+from gateway.routing import turn_evidence
 from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.classifier.language import detect_language
 from gateway.routing.classifier.scan import scan_text
@@ -33,6 +35,7 @@ class Features:
     __slots__ = (
         "_classifier_result",
         "_conversation_start",
+        "_evidence",
         "_facts",
         "_hits",
         "_language",
@@ -67,6 +70,7 @@ class Features:
         self.hints = hints
         self._language: Language | None = None
         self._conversation_start: ConversationStart | None = None
+        self._evidence: tuple[TurnEvidence, ...] | None = None
         self._facts: RequestFacts | None = None
         self._scan: TextScan | None = None
         self._signals: TextSignals | None = None
@@ -104,6 +108,16 @@ class Features:
     def is_scored(self) -> bool:
         """Whether a classifier has been asked."""
         return self._classifier_result is not None
+
+    @property
+    def has_history(self) -> bool:
+        """True if the model has answered before."""
+        return self.prompt.tool_loop or self.prompt.user_turns > 1
+
+    @property
+    def is_history_read(self) -> bool:
+        """True if somebody has asked for the evidence."""
+        return self._evidence is not None
 
     @property
     def is_unread(self) -> bool:
@@ -198,6 +212,18 @@ class Features:
         return self._conversation_start
 
     @property
+    def evidence(self) -> tuple[TurnEvidence, ...]:
+        """The evidence against the last answer; a call beside the conversation has none."""
+        if self._evidence is None:
+            self._evidence = self._find_evidence()
+        return self._evidence
+
+    @property
+    def evidence_names(self) -> frozenset[str]:
+        """The names of it, as rules ask for them."""
+        return frozenset([item.name for item in self.evidence])
+
+    @property
     def facts(self) -> RequestFacts:
         """What few rules ask of the request."""
         if self._facts is None:
@@ -234,6 +260,13 @@ class Features:
         if self._scan is None:
             self._scan = scan_text(self.prompt.user)
         return self._scan
+
+    def _find_evidence(self) -> tuple[TurnEvidence, ...]:
+        if self.request is None or not self.has_history or self.turn.kind == "side":
+            return ()
+        return turn_evidence.find_evidence(
+            self.request.history, self.prompt.user, is_loop=self.turn.loop
+        )
 
     def _run_classifier(self, classifier: Classifier) -> tuple[Score | None, str]:
         try:

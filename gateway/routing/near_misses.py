@@ -180,6 +180,7 @@ _TEXT_READERS: Mapping[str, Callable[[RuleContext], str]] = {
     "client": attrgetter("call.turn.client"),
     "key": attrgetter("call.key.name"),
     "asked": attrgetter("call.prompt.model"),
+    "evidence": lambda context: ", ".join(sorted(context.call.evidence_names)),
     "tag": lambda context: ", ".join(sorted(context.tags)),
     "tool_names": lambda context: ", ".join(context.call.prompt.tools),
     "need": lambda context: _read_score(context, "need"),

@@ -23,6 +23,7 @@ from gateway.core.jsonio import Json
 from gateway.core.ledger_rows import FinalRow, ReplayRow
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
+from gateway.core.turn_evidence import TurnEvidence
 from gateway.dialects import OPERATIONS, Dialect, can_translate
 from gateway.dialects.request_facts import RequestFacts
 from gateway.routing import explain, quality_dial
@@ -37,6 +38,7 @@ from gateway.settings.schema.rules import LANGUAGES, Language
 
 _MISSING_TEXT = "the text of the last user turn"
 _MISSING_FACTS = "the system prompt, temperature, metadata and user of the request"
+_MISSING_HISTORY = "whether its history speaks against the last answer"
 _SIGNAL_NAMES = frozenset(TextSignals.__struct_fields__)
 
 
@@ -112,6 +114,18 @@ class RecordedFeatures(Features):
         if language is None:
             raise MissingFeatureError(_MISSING_TEXT)
         return language
+
+    @property
+    def evidence(self) -> tuple[TurnEvidence, ...]:
+        """The recorded evidence; where nobody looked for any, none raised the call."""
+        return self.record.history or ()
+
+    @property
+    def evidence_names(self) -> frozenset[str]:
+        """The names of the recorded evidence. Raises MissingFeatureError if nobody looked."""
+        if self.has_history and self.record.history is None:
+            raise MissingFeatureError(_MISSING_HISTORY)
+        return super().evidence_names
 
     @property
     def tools(self) -> int:

@@ -20,6 +20,7 @@ from gateway.routing import route_embeddings, unlisted_models
 from gateway.routing.affinity import UPGRADE_THRESHOLD, SessionAffinity, TierSelection
 from gateway.routing.classifier import heuristic
 from gateway.routing.classify import classify
+from gateway.routing.evidence_rise import EvidenceTurn
 from gateway.routing.features import Features
 from gateway.routing.model_name import RequestedModel
 from gateway.routing.plan import PlanKey
@@ -28,6 +29,9 @@ from gateway.routing.rules.compile import CompiledChoice, RuleSet
 from gateway.routing.rules.context import RuleContext
 from gateway.routing.rules.guards import GuardBounds, evaluate_guards
 from gateway.routing.rules.traffic import format_arms
+
+_FIXED: tuple[Strategy, ...] = ("sticky", "pin")
+"""Strategies that evidence does not move."""
 
 
 class Router(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +48,8 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
     """What keeps conversations where they are, where neither a guard nor the key says it."""
     upgrade_threshold: float = UPGRADE_THRESHOLD
     """Probability from which on the tier of a conversation is taken not to suffice."""
+    evidence: bool = True
+    """True if evidence against the last answer raises a conversation."""
     quality: float | None = None
     """The share of quality that calls keep of which nothing else says it; None where unset."""
     default_quality: float | None = None
@@ -92,16 +98,26 @@ def decide(
             router, call, requested_model, requested_model.unlisted_target, dialect, bounds, trace
         )
         return msgspec.structs.replace(decision, arm=format_arms(rule_context.arms)), plan
+    strategy = bounds.conversation or call.key.conversation or router.conversation
+    is_open = requested_model.tier is None and strategy not in _FIXED
+    evidence = EvidenceTurn(
+        call,
+        bounds,
+        context.seat,
+        trace.add,
+        is_read=is_open and (router.evidence or router.rules.reads_evidence),
+        raises=router.evidence,
+    )
     session_affinity = None
     if context.seat is not None:
         session_affinity = SessionAffinity(
-            router.catalogue,
-            bounds.conversation or call.key.conversation or router.conversation,
-            router.upgrade_threshold,
+            router.catalogue, strategy, router.upgrade_threshold,
             call, requested_model, bounds, context, dialect,
         )  # fmt: skip
     choice = None
-    selection = None if session_affinity is None else session_affinity.keep_session(trace.add)
+    selection = _keep_session(
+        router, session_affinity, evidence, rule_context, requested_model, context, bounds, trace
+    )
     is_seat_kept = selection is not None
     if selection is None and requested_model.tier is None:
         choice = _find_choice(router.rules.choices, rule_context)
@@ -113,8 +129,13 @@ def decide(
         )
         classified = selection[-1]
         dial_terms = None if classified is None else classified.dial_terms
+        selection = evidence.raise_selection(
+            selection, None if session_affinity is None else session_affinity.tier
+        )
         if session_affinity is not None:
-            selection, choice = session_affinity.weigh(selection, choice, trace.add)
+            selection, choice = session_affinity.weigh(
+                selection, choice, trace.add, has_evidence=evidence.rise is not None
+            )
     lab, tier, model, source, rule, verdict = selection
     arm = format_arms(rule_context.arms)
     if is_seat_kept and context.seat is not None:
@@ -127,7 +148,9 @@ def decide(
             router.catalogue, plan_request, call, requested_model, dialect, bounds, trace.add
         )
     switch = account = None
+    rise = evidence.rise
     if session_affinity is not None:
+        rise = rise or session_affinity.continue_rise(tier)
         plan, switch, account = session_affinity.apply_to_plan(lab, tier, plan, trace.add)
     complete, complete_source = decide_completion(router.complete, call, bounds, choice)
     if complete != "off":
@@ -149,6 +172,7 @@ def decide(
         switch=switch,
         account=account,
         turns_below=0 if session_affinity is None else session_affinity.turns_below,
+        rise=rise,
         tags=tuple(sorted(bounds.tags)) if bounds.tags else (),
         no_cache=bounds.no_cache,
         cache=bounds.cache,
@@ -156,6 +180,33 @@ def decide(
         trace=trace,
     )
     return decision, plan
+
+
+def _keep_session(
+    router: Router,
+    session_affinity: SessionAffinity | None,
+    evidence: EvidenceTurn,
+    rule_context: RuleContext,
+    requested_model: RequestedModel,
+    context: DecisionContext,
+    bounds: GuardBounds,
+    trace: Trace,
+) -> TierSelection | None:
+    """Return where a conversation stays, or where evidence takes it; None leaves it open."""
+    if session_affinity is None:
+        return None
+    session = session_affinity.staying_session
+    if session is None or not evidence.is_shown:
+        return session_affinity.keep_session(trace.add)
+    ruled_selection = None
+    choice = _find_choice(router.rules.choices, rule_context)
+    if choice is not None and (choice.tier or choice.model) is not None:
+        ruled_selection = _select_tier(
+            router, rule_context, requested_model, choice, context, bounds, trace
+        )
+        ruled_selection = ruled_selection if ruled_selection[3] == "rule" else None
+    selection = session_affinity.rise_in_loop(session, evidence, ruled_selection)
+    return selection or session_affinity.keep_session(trace.add)
 
 
 def _decide_unlisted(

@@ -45,8 +45,13 @@ def weigh_ratchet_up(
     timestamp: float,
     upgrade_threshold: float,
     selection: TierSelection,
+    *,
+    has_evidence: bool = False,
 ) -> WeighedSession:
-    """Hold a seat against what would be decided without it, by the strategy `ratchet-up`."""
+    """Hold a seat against what would be decided without it, by the strategy `ratchet-up`.
+
+    `has_evidence`: evidence has raised that; the classifier need not be sure.
+    """
     lab, tier, model, source, _, verdict = selection
     session = affinity.session
     steps_above = TIERS.index(tier) - TIERS.index(session.tier)
@@ -64,6 +69,8 @@ def weigh_ratchet_up(
         )
     if source == "rule":
         return WeighedSession(moves=True, reason=f"a rule asks for {tier}", switch=switch)
+    if has_evidence:
+        return WeighedSession(moves=True, reason=f"{tier} is decided", switch=switch)
     if verdict is None:
         return WeighedSession(moves=False, reason=f"nothing is sure of {tier}", switch=switch)
     moves, reason = check_insufficiency(session.tier, verdict, upgrade_threshold)

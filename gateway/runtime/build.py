@@ -93,6 +93,7 @@ def build_config(source: ConfigSource, now: datetime) -> BuiltConfig:
         classifier=classifier,
         conversation=source.config.routing.conversation,
         upgrade_threshold=source.config.routing.seats.sure,
+        evidence=source.config.routing.evidence == "on",
         complete=source.config.routing.complete,
         quality=None if quality == "off" else quality,
         default_quality=find_share(SHIPPED_POSITION) if quality is None else None,

@@ -90,7 +90,8 @@ def _config(url: str) -> dict[str, Any]:
     return {
         "version": 1,
         "default": {"lab": "clay", "tier": "smart"},
-        "routing": {"classifier": "prior"},
+        # What is said comes from short lists: who says the same by chance does not ask again.
+        "routing": {"classifier": "prior", "evidence": "off"},
         "keys": "keys.yaml",
         "cache": {"ttl": "0s"},
         "responses": {"ttl": "0s"},

@@ -26,7 +26,7 @@ from tests.docs.pages import ROOT
 
 FILE = ROOT / "docs" / "row.schema.json"
 PAGE = "costs.md"
-PARTS = ("decision_record", "decision_context", "conversation")
+PARTS = ("decision_record", "decision_context", "conversation", "turn_evidence")
 """Modules of core whose values are parts of a row; what is said of their fields is said in the code."""
 KINDS: dict[str, Any] = {
     "field": FinalRow,

@@ -131,3 +131,39 @@ def test_a_judge_is_asked_at_each_turn(make: Make, upstream: Upstream) -> None:
     assert routed(say(world, EASY))[1] == "fast"
     assert routed(say(world, EASY, "Hello again"))[1] == "smart"
     assert asked(upstream) == ["other", "acme", "other", "acme"]
+
+
+def failing(*turns: str, times: int) -> dict[str, Any]:
+    """A request of an agent whose tool has failed so many times, with the same arguments."""
+    body = talk(*turns, tools=[TOOL])
+    for number in range(times):
+        function = {"name": "weather", "arguments": '{"city": "Rome"}'}
+        call = {"id": f"c{number}", "type": "function", "function": function}
+        body["messages"] += [
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": call["id"], "content": "Error: no such city"},
+        ]
+    return body
+
+
+@pytest.mark.usefixtures("answers")
+def test_evidence_raises_a_conversation_and_the_row_replays_the_same(make: Make) -> None:
+    """By one tier a call, in the tool loop too; the route endpoint says why."""
+    world = make()
+    assert routed(say(world, EASY)) == ("classifier", "fast", "swift-1")
+    for times, told in ((1, ("seat", "fast", "swift-1")), (2, ("seat", "smart", "able-1"))):
+        assert routed(world.ask(failing(EASY, times=times), x_tiergate_conversation="one")) == told
+    assert routed(say(world, EASY, "Thanks, and now?")) == ("seat", "smart", "able-1")
+    steps = [line["step"] for line in route(world, EASY, "a", "That's wrong.")["trace"]]
+    assert "evidence" in steps
+    assert routed(say(world, EASY, "a", "That's wrong.")) == ("classifier", "reasoning", "deep-1")
+    assert routed(say(world, EASY, "a", "That's wrong.")) == ("seat", "reasoning", "deep-1")
+    rows = [row for row in world.rows() if isinstance(row, FinalRow)]
+    assert [item.reason for row in rows if row.basis for item in row.basis.history or ()] == [
+        "the same tool call failed 2 times",
+        *["the user says that the answer was no good"] * 2,
+    ]
+    walk = LedgerReplay(world.gateway.engine.router)
+    for row in rows:
+        walk.replay_row(logged(row))
+    assert (walk.totals.total.changed, walk.totals.total.undecided) == (0, 0)

@@ -100,7 +100,14 @@ def test_prompts_are_read_with_their_defaults() -> None:
             "prompts:\n- turns: [{prompt: a, side: true, cached: 5}]",
             (
                 "golden.yaml:2: error: prompts[0].turns[0]: a call beside the conversation has no "
-                "`loop`, `compaction`, `cached`."
+                "`loop`, `tools`, `compaction`, `cached`."
+            ),
+        ),
+        (
+            "prompts:\n- turns: [{prompt: a, loop: 1, tools: [{name: b}]}]",
+            (
+                "golden.yaml:2: error: prompts[0].turns[0]: a tool loop has `loop` steps, or those "
+                "of `tools`."
             ),
         ),
         (
@@ -334,6 +341,48 @@ def test_side_calls_and_sub_agents_are_apart() -> None:
     beside = {"prompt": f"Prove it. {LARGE}"}
     found = talk({"prompt": "hi"}, {**beside, "side": True}, {**beside, "agent": True}, {"prompt": "hi"})  # fmt: skip
     assert tiers(found) == ["fast", "reasoning", "reasoning", "fast"]
+
+
+DIALECTS = ["openai-chat", "openai-responses", "anthropic-messages", "gemini"]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_tools_gave_and_the_model_answered_is_read(dialect: str) -> None:
+    """A tool that fails again raises the call that has its result; so does a bad answer the turn."""
+    failure = {"name": "run", "arguments": {"command": "make"}, "result": "no rule", "failed": True}
+    turns: list[world.Json] = [
+        {"prompt": "hi", "tier": "fast", "tools": [failure, {**failure, "tier": "smart"}, {}]},
+        {"prompt": "hi", "tier": "smart", "answer": "I'm sorry, but I can't help with that."},
+        {"prompt": "hi", "tier": "reasoning"},
+    ]
+    found = talk(*turns, dialect=dialect)
+    assert [(one.turn, one.tier) for one in found] == [
+        ("turn 1", "fast"),
+        ("turn 1, tool loop 1", "fast"),
+        ("turn 1, tool loop 2", "smart"),
+        ("turn 1, tool loop 3", "smart"),
+        ("turn 2", "smart"),
+        ("turn 3", "reasoning"),
+    ]
+    assert all(one.passed for one in found)
+    assert found[2].changes == ("evidence: the same tool call failed 2 times: smart",)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("form", [True, {"type": "object", "required": ["name"]}])
+def test_answers_may_have_to_be_json(dialect: str, form: world.Json) -> None:
+    for answer, tier in (('{"name": "Ada"}', "fast"), ('{"name": "Ada"', "smart")):
+        found = talk({"prompt": "hi", "answer": answer}, {"prompt": "hi"}, dialect=dialect, json=form)  # fmt: skip
+        assert tiers(found) == ["fast", tier]
+    case = {"prompt": "hi", "tier": "fast", "json": form, "dialect": dialect}
+    (one,) = golden.decide_prompts(world.router(classifier=HeuristicClassifier()), [msgspec.convert(case, GoldenPrompt)])  # fmt: skip
+    assert one.passed
+
+
+def test_a_conversation_may_be_forgotten() -> None:
+    """Without a session each turn is decided by itself, and evidence raises that."""
+    turns = [{"prompt": f"Prove it. {LARGE}"}, {"prompt": "hi"}, {"prompt": "That's wrong."}]
+    assert tiers(talk(*turns, remembered=False)) == ["reasoning", "fast", "smart"]
 
 
 def test_a_turn_that_is_refused_leaves_the_session_as_it_was() -> None:

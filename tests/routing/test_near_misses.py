@@ -50,6 +50,7 @@ HELD: Json = {"stream": False}
         ({"key": "bob"}, "key: [bob]", "ann"),
         ({"client": "codex"}, "client: [codex]", "none"),
         ({"tag": "x"}, "tag: [x]", "s, t"),
+        ({"evidence": "refusal"}, "evidence: [refusal]", "none"),
         ({"tool_names": "f"}, "tool_names: [f]", "none"),
         ({"need": {"min": 0.9}}, "need: {min: 0.9}", "0.67"),
         ({"confidence": {"max": 0.1}}, "confidence: {max: 0.1}", "0.53"),

@@ -7,6 +7,7 @@ from gateway.dialects.anthropic_messages import (
     count,
     fold,
     headers,
+    history,
     opening,
     problems,
     request,
@@ -36,6 +37,7 @@ DIALECT = Dialect(
     read_problem=problems.read,
     read_start=opening.read,
     read_facts=opening.read_facts,
+    read_history=history.read,
     translation=SPEECH,
     keep_alive=b'event: ping\ndata: {"type": "ping"}\n\n',
 )

@@ -10,12 +10,14 @@ from gateway.dialects.gemini import (
     count,
     embed,
     fold,
+    history,
     opening,
     problems,
     request,
     stream,
 )
 from gateway.dialects.gemini.speech import SPEECH
+from gateway.dialects.history import History
 from gateway.dialects.request_facts import EMPTY_FACTS
 
 __all__ = ["COUNT_TOKENS", "DIALECT", "EMBED", "SPEECH"]
@@ -42,6 +44,7 @@ DIALECT = Dialect(
     read_problem=problems.read,
     read_start=opening.read,
     read_facts=opening.read_facts,
+    read_history=history.read,
     translation=SPEECH,
 )
 
@@ -66,6 +69,7 @@ EMBED = msgspec.structs.replace(
     write=embed.write,
     summarize=embed.glance,
     read_start=lambda _: EMPTY_START,
+    read_history=lambda _: History(),
     read_facts=lambda _: EMPTY_FACTS,
     translation=msgspec.structs.replace(
         SPEECH,

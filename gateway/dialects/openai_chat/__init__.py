@@ -5,11 +5,13 @@ import msgspec
 from gateway.dialects import embeddings
 from gateway.dialects.base import Dialect
 from gateway.dialects.conversation_start import EMPTY_START, find_end_user
+from gateway.dialects.history import History
 from gateway.dialects.openai_chat import (
     answer,
     effort,
     embed,
     fold,
+    history,
     opening,
     problems,
     request,
@@ -41,6 +43,7 @@ DIALECT = Dialect(
     read_problem=problems.read,
     read_start=opening.read,
     read_facts=opening.read_facts,
+    read_history=history.read,
     translation=SPEECH,
 )
 
@@ -54,6 +57,7 @@ EMBEDDINGS = msgspec.structs.replace(
     summarize=embed.glance,
     explain_unfit=lambda _prompt, _target: "",
     read_start=lambda _: EMPTY_START,
+    read_history=lambda _: History(),
     read_facts=lambda body: RequestFacts(user=find_end_user(body.outline)),
     translation=msgspec.structs.replace(
         SPEECH,

@@ -8,6 +8,7 @@ from gateway.dialects.openai_responses import (
     count,
     effort,
     fold,
+    history,
     opening,
     problems,
     request,
@@ -34,6 +35,7 @@ DIALECT = Dialect(
     read_problem=problems.read,
     read_start=opening.read,
     read_facts=opening.read_facts,
+    read_history=history.read,
     translation=SPEECH,
 )
 

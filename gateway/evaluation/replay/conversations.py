@@ -76,6 +76,7 @@ class ReplayedConversation:
             calls=1,
             output=(row.output or 0) + (row.reasoning or 0),
             turns_below=decision.turns_below,
+            rise=decision.rise,
             arm=decision.arm,
             keeps=target.provider.prompt_cache,
             at=row.at,

@@ -46,7 +46,7 @@ _ABSENT = -math.inf
 """Stands for a number that a call lacks, so that no range takes it in."""
 _NAME_PROPERTIES = ("asked", "key", "client", "task")
 """Texts of which a call has one each."""
-_WORD_PROPERTIES = ("keywords", "tool_names", "tag", *_NAME_PROPERTIES)
+_WORD_PROPERTIES = ("keywords", "tool_names", "tag", "evidence", *_NAME_PROPERTIES)
 _MAX_COUNT = 2**62
 """More than any count."""
 _MAX_CASES = 32
@@ -299,7 +299,7 @@ def _reduce_groups(
                 folded_word in text and _always_contains(word, forbidden_word)
                 for forbidden_word, folded_word in folded_words
             )
-        return name != "tag" and matches_wildcard(
+        return name not in ("tag", "evidence") and matches_wildcard(
             word.replace("*", "\0")
         )  # only a * takes in the sign
 

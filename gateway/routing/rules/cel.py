@@ -37,6 +37,7 @@ _FIELD_READERS: dict[str, tuple[cel.Type, Callable[[RuleContext], object]]] = {
     "stream": (cel.Type.BOOL, lambda context: context.call.prompt.stream),
     "kind": (cel.Type.STRING, lambda context: context.call.turn.kind),
     "task": (cel.Type.STRING, lambda context: context.call.turn.task),
+    "evidence": (_STRING_LIST, lambda context: sorted(context.call.evidence_names)),
     "client": (cel.Type.STRING, lambda context: context.call.turn.client),
     "dialect": (cel.Type.STRING, lambda context: context.call.dialect),
     "asked": (cel.Type.STRING, lambda context: context.call.prompt.model),

@@ -24,6 +24,7 @@ _UNKEPT_CONDITIONS = ("system_keywords", "system_matches", "temperature", "metad
 """Conditions on what no row keeps, as it may tell of a person."""
 _UNKEPT_FIELDS = re.compile(r"text|\bcall\s*\.\s*(?:system|temperature|metadata|user)\b")
 """What in an expression reads such things."""
+_EVIDENCE_FIELD = re.compile(r"\bcall\s*\.\s*evidence\b")
 
 
 class CompiledGuard(msgspec.Struct, frozen=True):
@@ -57,6 +58,8 @@ class RuleSet(msgspec.Struct, frozen=True):
     patterns: Patterns | None = None
     text_rules: tuple[CompiledGuard | CompiledChoice, ...] = ()
     """Those of both that read what no row keeps: rows keep their outcomes."""
+    reads_evidence: bool = False
+    """True if some rule asks for evidence against the last answer."""
 
     def make_context(
         self,
@@ -102,7 +105,10 @@ def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) ->
         for rule, condition in zip(compiled_rules, conditions, strict=True)
         if _reads_unkept(condition)
     )
-    return RuleSet(compiled_guards, compiled_choices, patterns.compile_set(), textual)
+    reads_evidence = any(map(_reads_evidence, conditions))
+    return RuleSet(
+        compiled_guards, compiled_choices, patterns.compile_set(), textual, reads_evidence
+    )
 
 
 def _compile_test(definition: GuardPart | ChoicePart, path: Path, patterns: PatternPool) -> Test:
@@ -134,13 +140,25 @@ def _compile_conditions(
 
 def _reads_unkept(condition: WhenPart) -> bool:
     """Whether a condition reads what no row keeps, as an expression may: texts, user, labels."""
-    children = [
+    return (
+        (condition.cel is not None and _UNKEPT_FIELDS.search(condition.cel) is not None)
+        or any(getattr(condition, name) is not None for name in _UNKEPT_CONDITIONS)
+        or any(map(_reads_unkept, _list_children(condition)))
+    )
+
+
+def _reads_evidence(condition: WhenPart) -> bool:
+    """True if a condition asks for evidence."""
+    return (
+        condition.evidence is not None
+        or (condition.cel is not None and _EVIDENCE_FIELD.search(condition.cel) is not None)
+        or any(map(_reads_evidence, _list_children(condition)))
+    )
+
+
+def _list_children(condition: WhenPart) -> list[WhenPart]:
+    return [
         *(condition.any or ()),
         *(condition.all or ()),
         *([condition.not_] if condition.not_ else []),
     ]
-    return (
-        (condition.cel is not None and _UNKEPT_FIELDS.search(condition.cel) is not None)
-        or any(getattr(condition, name) is not None for name in _UNKEPT_CONDITIONS)
-        or any(map(_reads_unkept, children))
-    )

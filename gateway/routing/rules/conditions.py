@@ -220,6 +220,9 @@ def _list_name_tests(condition: WhenPart) -> Iterable[Test]:
         yield lambda context: context.call.turn.kind in kinds
     if condition.task is not None:
         yield _test_name(condition.task, attrgetter("call.turn.task"))
+    if condition.evidence is not None:
+        evidence = frozenset(condition.evidence)
+        yield lambda context: not evidence.isdisjoint(context.call.evidence_names)
     if condition.client is not None:
         yield _test_name(condition.client, attrgetter("call.turn.client"))
     if condition.key is not None:

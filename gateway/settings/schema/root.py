@@ -127,6 +127,8 @@ class RoutingPart(Part):
     on_loss: Literal["drop-and-tell", "refuse"] = "drop-and-tell"
     conversation: Strategy = "cost-aware"
     """What keeps a conversation where it is."""
+    evidence: Literal["on", "off"] = "on"
+    """`on`: evidence against the last answer raises a conversation by one tier."""
     seats: SeatsPart = SeatsPart()
     complete: CompleteSetting = "off"
     """What is done where an answer breaks off; `on` is `hold`."""

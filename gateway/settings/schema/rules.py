@@ -20,6 +20,7 @@ from pydantic import (
 from gateway.core.call import Strategy
 from gateway.core.conversation import CallKind
 from gateway.core.target import Tier
+from gateway.core.turn_evidence import EvidenceName
 from gateway.settings.schema.base import (
     STRICT_CONFIG,
     CompleteSetting,
@@ -119,6 +120,9 @@ type CountRange = Annotated[RangePart, BeforeValidator(_parse_count)]
 type TrafficPart = Annotated[float, BeforeValidator(_parse_traffic), Field(ge=0, le=1)]
 type EffortList = Annotated[list[Effort], BeforeValidator(wrap_in_list), Field(min_length=1)]
 type LanguageList = Annotated[list[Language], BeforeValidator(wrap_in_list), Field(min_length=1)]
+type EvidenceList = Annotated[
+    list[EvidenceName], BeforeValidator(wrap_in_list), Field(min_length=1)
+]
 type CallKindList = Annotated[list[CallKind], BeforeValidator(wrap_in_list), Field(min_length=1)]
 
 
@@ -171,6 +175,8 @@ class WhenPart(BaseModel):
     """The call is of the conversation itself, beside it, or of a sub-agent."""
     task: NonEmptyWords | None = None
     """What a call beside the conversation is for; * stands for anything."""
+    evidence: EvidenceList | None = None
+    """The history shows one of these against the last answer."""
     client: NonEmptyWords | None = None
     """The application that calls; * stands for anything."""
     dialect: NonEmptyWords | None = None

@@ -182,3 +182,19 @@ def test_the_dial_decides_again_by_what_it_went_by(conversation: str) -> None:
     asks = [Ask(text, talk="one", turn=turn) for turn, text in enumerate(texts, 1)]
     routing = {"classifier": "prior", "quality": 4, "conversation": conversation}
     unchanged(world.rules(), {"routing": routing}, asks)
+
+
+def test_evidence_is_decided_again_as_it_was() -> None:
+    """A user who is not content raises the conversation; it holds until eight turns have gone by."""
+    turns = ["Hi!", "That's wrong.", *["Write a letter to my landlord.", "Hi!"] * 5]
+    asks = [Ask(text, talk="one", turn=at) for at, text in enumerate(turns, 1)]
+    unchanged(world.rules(), {"models": UNPRICED}, asks)
+    with tempfile.TemporaryDirectory() as name:
+        _, rows = served(Path(name), asks, world.rules(), models=UNPRICED)
+    shown = [row.basis.history for row in rows if row.basis]
+    assert [[item.name for item in items or ()] for items in shown[:3]] == [[], ["asked_again"], []]
+    assert [row.tier for row in rows] == ["fast", *["smart"] * 11]
+    seats = [row.basis.evidence.seat for row in rows[1:] if row.basis and row.basis.evidence]
+    assert [seat.rise and seat.rise.turns for seat in seats if seat] == [
+        None, *range(9), None,
+    ]  # fmt: skip

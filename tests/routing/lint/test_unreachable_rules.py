@@ -244,6 +244,8 @@ UNREACHED: list[tuple[list[Json], dict[int, str]]] = [
     ([{"not": {"tag": "a"}}, {"not": {"tag": ["a", "b"]}}], {1: "'c0'"}),
     ([{"dialect": ["gemini", "openai-chat"]}, {"dialect": ["openai-responses", "anthropic-messages"]}, {}], {2: "'c0' or 'c1'"}),
     ([{"kind": ["main", "side"]}, {"not": {"kind": "agent"}}], {1: "'c0'"}),
+    ([{"evidence": ["refusal", "asked_again"]}, {"evidence": "refusal"}], {1: "'c0'"}),
+    ([{"evidence": "refusal"}, {"evidence": "asked_again"}], {}),
     ([{"language": "en"}, {"not": {"language": "en"}}, SHORT], {2: "'c0' or 'c1'"}),
     ([{"time": {"days": ["mon-fri"]}}, {"time": {"days": "wed", "hours": "08:00-09:00"}}], {1: "'c0'"}),
     ([{"time": {"days": ["mon-fri"]}}, {"time": {"days": "sat-sun"}}, {}], {2: "'c0' or 'c1'"}),

@@ -56,6 +56,7 @@ READ: list[tuple[str, bool]] = [
     ("!call.stream && call.json_schema", True),
     ("call.images == 2 && call.files == 1 && call.audio == 0", True),
     ('call.kind == "side" && call.task == "title" && call.client == "codex"', True),
+    ("size(call.evidence) == 0", True),
     ('call.dialect == "openai-chat" && call.asked == "auto"', True),
     ('call.key == "alice" && call.tenant == "acme"', True),
     ('call.tags == ["code", "draft"]', True),

@@ -1,0 +1,103 @@
+"""Evidence raises a conversation by one tier: how far, and for how long.
+
+It raises what the conversation has, or what is decided where nothing is known of it. Rules and
+callers that name a tier come before it, and guards and keys bound it. A rise holds for
+`MAX_TURNS_BELOW` user turns without new evidence; then a turn may lower the conversation again.
+"""
+
+from gateway.core.decision_context import Session
+from gateway.core.target import TIERS, Tier
+from gateway.core.turn_evidence import EvidenceRise
+from gateway.routing.classify import TraceWriter, restate_confidence
+from gateway.routing.cost_aware import MAX_TURNS_BELOW
+from gateway.routing.features import Features
+from gateway.routing.plan import find_nearest_tier
+from gateway.routing.rules.guards import GuardBounds
+from gateway.routing.switch_cost import TierSelection
+
+_RULED_REASON = "a rule names the tier"
+
+
+class EvidenceTurn:
+    """The evidence of one call, and the rise that comes of it."""
+
+    __slots__ = ("_add_step", "_bounds", "_call", "_items", "_last_rise", "_raises", "rise")
+
+    def __init__(
+        self,
+        call: Features,
+        bounds: GuardBounds,
+        session: Session | None,
+        add_step: TraceWriter,
+        *,
+        is_read: bool,
+        raises: bool,
+    ) -> None:
+        """`is_read`: there may be some; `raises`: it raises the call, else only rules read it.
+
+        A call that is sent again shows nothing new.
+        """
+        self._call, self._bounds, self._add_step = call, bounds, add_step
+        self._raises = raises
+        self._last_rise = None if session is None else session.rise
+        is_sent_again = self._last_rise is not None and self._last_rise.chars == call.prompt.chars
+        self._items = call.evidence if is_read and not is_sent_again else ()
+        self.rise: EvidenceRise | None = None
+        """The rise that begins with the call; one that goes on begins its turns anew."""
+
+    @property
+    def is_shown(self) -> bool:
+        """True if the history shows some that no earlier call has counted."""
+        return bool(self._items)
+
+    def raise_selection(self, selection: TierSelection, session_tier: Tier | None) -> TierSelection:
+        """Raise what is decided to the tier above that of its conversation, or above itself.
+
+        `session_tier` is None where the conversation has none that counts.
+        """
+        lab, tier, model, source, rule, verdict = selection
+        if not (self._items and self._raises):
+            return selection
+        if source == "rule":
+            self._trace_ignored(_RULED_REASON)
+            return selection
+        base_tier = session_tier or find_nearest_tier(tier, self._bounds, self._call.key)
+        raised_tier = max(self._raise_tier(base_tier), tier, key=TIERS.index)
+        return lab, raised_tier, model, source, rule, restate_confidence(verdict, raised_tier)
+
+    def raise_session(self, session: Session, *, is_tier_ruled: bool) -> Tier:
+        """Return the tier of a conversation from here on, in the middle of a tool loop."""
+        if not self._raises:
+            return session.tier
+        if is_tier_ruled or session.model is not None:
+            self._trace_ignored(_RULED_REASON)
+            return session.tier
+        return self._raise_tier(session.tier)
+
+    def _raise_tier(self, tier: Tier) -> Tier:
+        """Return the next tier; the same one where that may not be used, or there is none."""
+        rise = EvidenceRise(chars=self._call.prompt.chars)
+        next_tier = TIERS[min(TIERS.index(tier) + 1, len(TIERS) - 1)]
+        is_allowed = find_nearest_tier(next_tier, self._bounds, self._call.key) == next_tier
+        if next_tier == tier or not is_allowed:
+            self._trace_ignored(f"no tier above {tier} may be used")
+            self.rise = None if self._last_rise is None else rise
+            return tier
+        self.rise = rise
+        self._add_step("evidence", self._findings, next_tier)
+        return next_tier
+
+    def _trace_ignored(self, reason: str) -> None:
+        self._add_step("evidence", f"{self._findings}, but {reason}", matched=False)
+
+    @property
+    def _findings(self) -> str:
+        return "; ".join([item.reason for item in self._items])
+
+
+def continue_rise(rise: EvidenceRise | None, call: Features) -> EvidenceRise | None:
+    """Return a rise as it is after a call without new evidence; None where it is over."""
+    if rise is None or call.turn.loop or rise.chars == call.prompt.chars:
+        return rise
+    turns = rise.turns + 1
+    return None if turns > MAX_TURNS_BELOW else EvidenceRise(chars=rise.chars, turns=turns)

@@ -1,0 +1,85 @@
+"""Conversations that were written by hand, through the configuration that ships: which turns get their tier."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.evaluation import golden
+from gateway.evaluation.golden import GoldenPrompt, GoldenResult
+from gateway.routing.classifier import model_file
+from gateway.routing.classifier.learned import LearnedClassifier
+from gateway.routing.router import Router
+from gateway.routing.rules.compile import compile_rules
+from gateway.runtime.build import SHIPPED_MODEL
+from gateway.settings import yaml
+from tests.config import shipped
+
+FILES = ("agents", "turn_hard", "turn_easy", "side_calls")
+DISAGREEMENTS = {
+    "agent-06, turn 1": "fast",
+    "agent-06, turn 1, tool loop 1": "fast",
+    "agent-06, turn 1, tool loop 2": "fast",
+    "agent-06, turn 2": "smart",
+    "agent-06, turn 2, tool loop 1": "smart",
+    "agent-06, turn 3": "smart",
+    "side-03, turn 2": "smart",
+    "side-06, turn 3": "smart",
+}
+"""Turns that the shipped configuration decides otherwise, and what they get. The classifier takes
+the first task for easier than it is, and both summaries for harder."""
+
+
+def read(name: str) -> list[GoldenPrompt]:
+    path = Path(__file__).parent / "golden" / f"{name}.yaml"
+    return golden.read_prompts(yaml.read(path.read_text("utf-8"), str(path)))
+
+
+@pytest.fixture(scope="module")
+def router() -> Router:
+    config = shipped.source({}).config
+    return Router(
+        catalogue=shipped.built(shipped.ALL_SET).catalogue,
+        rules=compile_rules(config.guards, config.choices),
+        classifier=LearnedClassifier(model_file.read(SHIPPED_MODEL.read_bytes())),
+    )
+
+
+def label(result: GoldenResult) -> str:
+    return f"{result.golden.why.partition(':')[0]}, {result.turn}"
+
+
+def test_there_are_enough_of_each_kind() -> None:
+    conversations = [one for name in FILES for one in read(name)]
+    assert len(conversations) == len({one.why for one in conversations}) >= 24
+    assert all(one.turns for one in conversations)
+    assert all(len(read(name)) >= 6 for name in FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_turns_get_their_tier_but_for_those_that_are_known(name: str, router: Router) -> None:
+    results = golden.decide_prompts(router, read(name))
+    kind = read(name)[0].why.partition("-")[0]
+    disagreements = {label(one): one.tier for one in results if not one.passed}
+    assert disagreements == {
+        turn: why for turn, why in DISAGREEMENTS.items() if turn.startswith(kind)
+    }
+
+
+def test_most_turns_get_their_tier(router: Router) -> None:
+    results = [one for name in FILES for one in golden.decide_prompts(router, read(name))]
+    assert (len(results), sum(one.passed for one in results)) == (135, 127)
+
+
+def test_side_calls_do_not_rise(router: Router) -> None:
+    """No turn that is beside a conversation has a line of evidence."""
+    results = [one for name in FILES for one in golden.decide_prompts(router, read(name))]
+    sides = {
+        (one.why, turn.prompt)
+        for name in FILES
+        for one in read(name)
+        for turn in one.turns
+        if turn.side
+    }
+    raised = [one for one in results if any(line.startswith("evidence") for line in one.changes)]
+    assert len(raised) > 20
+    assert not [one for one in raised if (one.golden.why, one.golden.prompt) in sides]
