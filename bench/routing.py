@@ -126,7 +126,7 @@ def mixed(number: int = 50) -> tuple[list[GuardPart], list[ChoicePart]]:
         {"key": "app-{n}", "asked": ["auto", "gpt-*"]},
         {"language": ["de", "fr"], "tools": {"min": 2}},
         {"time": {"hours": "22:00-24:00", "days": "mon-fri", "zone": "Europe/Berlin"}},
-        {"language": "zh", "tool_names": ["mcp__*"], "turn": "main"},
+        {"language": "zh", "tool_names": ["mcp__*"], "kind": "main"},
     ]
     guards, choices = list[GuardPart](), list[ChoicePart]()
     for at in range(number):

@@ -21,6 +21,7 @@ from gateway.settings.errors import (
     suggest_name,
 )
 from gateway.settings.file_snapshot import FileSnapshot
+from gateway.settings.former_keys import rename_former_keys
 from gateway.settings.includes import IncludedFiles, Locations, display_path
 from gateway.settings.overrides import apply_override
 from gateway.settings.rule_hints import RULE_SECTIONS
@@ -116,6 +117,7 @@ def load(
         mistakes += [] if mistake is None else [mistake]
     if mistakes:
         raise ConfigError(mistakes)
+    renamed_keys = rename_former_keys(raw, locations)
     version = hashlib.blake2b(jsonio.dumps(_without_credentials(raw)), digest_size=6).hexdigest()
     source = ConfigSource(
         file,
@@ -124,6 +126,9 @@ def load(
         Config(version=1),
         version,
         warnings=tuple(find_stray_variables(environ)),
+    )
+    source.warnings += tuple(
+        source.make_mistake(key.path, key.message, warn=True) for key in renamed_keys
     )
     expanded = _expand_value(raw, (), environ, source, mistakes, snapshot)
     try:

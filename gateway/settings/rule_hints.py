@@ -36,10 +36,9 @@ _LANGUAGE_CODES = {
 """Codes by the names that people write in their place."""
 _CONDITIONS_BY_OTHER_NAME = {
     **dict.fromkeys(("regex", "regexp", "pattern"), "matches"),
-    "turn": "kind",
     "share": "traffic",
 }
-"""Conditions by what people call them, or by what they were called."""
+"""Conditions by what people call them."""
 _REGEX_PATTERN = re.compile(
     r"\.[*+?]|\\[bBdDsSwW]|\[\^|\[\w-\w|\w\|\w|^\^\w|\(\?|[^\W\d_]{3}\*(?!\w)"
 )

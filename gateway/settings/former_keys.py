@@ -1,0 +1,67 @@
+"""Keys under their former names: they work as before, with a warning that names the new one."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from gateway.settings import yaml
+from gateway.settings.errors import Path
+from gateway.settings.includes import Locations
+from gateway.settings.rule_hints import RULE_SECTIONS
+
+_ROUTING_KEYS = {"shadow_share": "shadow_sample"}
+_CONDITION_KEYS = {"turn": "kind"}
+_NESTED_CONDITIONS = ("any", "all", "not")
+
+
+class RenamedKey(NamedTuple):
+    """A key that was written under its former name."""
+
+    path: Path
+    """Where it is, under its new name."""
+    former_name: str
+
+    @property
+    def message(self) -> str:
+        """What a warning says of it."""
+        return f"was written as `{self.former_name}`, its former name: write `{self.path[-1]}`."
+
+
+def rename_former_keys(raw: dict[str, yaml.Value], locations: Locations) -> list[RenamedKey]:
+    """Give keys of a configuration their new names, in place; return those that had former ones.
+
+    A key that stands beside its new name stays, and is refused as unknown.
+    """
+    renamed = [*_rename(raw.get("routing"), ("routing",), _ROUTING_KEYS)]
+    for section in RULE_SECTIONS:
+        rules = raw.get(section)
+        for index, rule in enumerate(rules if isinstance(rules, list) else []):
+            if isinstance(rule, dict):
+                renamed += _rename_conditions(rule.get("when"), (section, index, "when"))
+    for key in renamed:
+        former_path = (*key.path[:-1], key.former_name)
+        length = len(former_path)
+        for path in [path for path in locations if path[:length] == former_path]:
+            locations[(*key.path, *path[length:])] = locations.pop(path)
+    return renamed
+
+
+def _rename_conditions(when: yaml.Value, path: Path) -> Iterator[RenamedKey]:
+    if not isinstance(when, dict):
+        return
+    yield from _rename(when, path, _CONDITION_KEYS)
+    for name in _NESTED_CONDITIONS:
+        nested = when.get(name)
+        if isinstance(nested, list):
+            for index, item in enumerate(nested):
+                yield from _rename_conditions(item, (*path, name, index))
+        else:
+            yield from _rename_conditions(nested, (*path, name))
+
+
+def _rename(part: yaml.Value, path: Path, new_names: dict[str, str]) -> Iterator[RenamedKey]:
+    if not isinstance(part, dict):
+        return
+    for former_name, name in new_names.items():
+        if former_name in part and name not in part:
+            part[name] = part.pop(former_name)
+            yield RenamedKey((*path, name), former_name)
