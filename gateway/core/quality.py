@@ -9,7 +9,7 @@ ALWAYS_FAST = 0.0
 """The share that every call of the classifier goes to fast for."""
 ALWAYS_REASONING = 1.0
 """The share that every call of the classifier goes to reasoning for."""
-DIAL_SHARES = (ALWAYS_FAST, 0.55, 0.70, 0.80, 0.86, 0.90, 0.92, 0.94, 0.96, 0.98, ALWAYS_REASONING)
+DIAL_SHARES = (ALWAYS_FAST, 0.55, 0.70, 0.78, 0.84, 0.88, 0.91, 0.94, 0.96, 0.98, ALWAYS_REASONING)
 """The share that each position of the dial keeps, 0 to 10."""
 MAX_POSITION = len(DIAL_SHARES) - 1
 SHIPPED_POSITION = 5

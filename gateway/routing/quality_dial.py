@@ -1,7 +1,7 @@
 """The quality dial: the tier that is worth its price, where a classifier decides.
 
 The worth of a tier is the expected quality of its answer. Each call takes the tier with the
-greatest worth minus the price of quality times the cube root of its cost. That price is chosen by
+greatest worth minus the price of quality times the logarithm of its cost. That price is chosen by
 lab: the highest at which the tiers chosen on a reference set keep a share of what reasoning would
 give. So two labs at one position of the dial keep the same quality.
 """
@@ -27,6 +27,8 @@ EXPECTED_OUTPUT_TOKENS: Mapping[Tier, int] = {"fast": 400, "smart": 600, "reason
 MIN_OWN_CALLS = 50
 """Own calls from which on they count in place of what ships."""
 _REFERENCE_FILE = Path(__file__).parent / "quality_reference.json"
+_LEAST_COST = 1e-6
+"""USD of an answer below which none is told cheaper: a free tier costs no less than others."""
 _LEFT_BY_REASONING = 0.25
 """The share of the turns that smart fails which reasoning fails too."""
 _SAME_PRICE = 1 - 1e-9
@@ -210,11 +212,11 @@ def choose_tier(
 def weigh_costs(costs: TierCosts) -> TierWeights:
     """Return what is taken from the worth of each tier, times the price of quality.
 
-    The cube root of the cost: reasoning costs 5 to 400 times what fast does, and with the cost
-    itself no price that lets anything reason leaves anything on fast. With the square root 2% fewer
-    of the written prompts get their tier, and scored ones cost 4% less.
+    The logarithm of the cost: each doubling of what an answer costs must be worth as much. With the
+    cost itself no price that lets anything reason leaves anything on fast. With its root fewer of
+    the written prompts get their tier, most of all at labs whose smart tier costs little.
     """
-    return tuple(None if cost is None else math.cbrt(cost) for cost in costs)
+    return tuple(None if cost is None else math.log1p(cost / _LEAST_COST) for cost in costs)
 
 
 def find_quality_price(

@@ -30,7 +30,7 @@ def test_all_that_pass_are_counted(file: Path) -> None:
 
 DIALLED = (
     "             dial: quality 5 (as shipped): fast is worth high for 0.80 USD, smart is worth high"
-    " for 2.40 USD, reasoning is worth high for 12.00 USD a thousand answers: fast"
+    " for 2.40 USD, reasoning is worth high for 12.00 USD a thousand answers of 400, 600, 2000 tokens: fast"
 )
 
 

@@ -19,7 +19,7 @@ def main(times: int) -> int:
     name = known.classifier.version if known.classifier is not None else "none"
     print(f"{len(texts)} easy prompts in nine languages that get fast; classifier {name}")
     found = [(measure(known, one, texts, times), one.up, one.reasoned) for one in RELATIONS]
-    found += [(one, TRANSLATED, 0.0) for one in translated(known)]
+    found += [(one, TRANSLATED, TRANSLATED) for one in translated(known)]
     print("\n".join(_line(one, up) for one, up, _ in found))
     return int(any(one.up > up or one.reasoned > reasoned for one, up, reasoned in found))
 

@@ -163,7 +163,7 @@ RELATIONS = (
     Relation("all capitals", upper, 0.05),
     Relation("no capitals", lower, 0.05),
     Relation("capitals at random", mixed, 0.05),
-    Relation("typos", typos, 0.10),
+    Relation("typos", typos, 0.10, 0.02),
     Relation("no punctuation", bare, 0.10),
     Relation("spaces and empty lines", spaces, 0.05),
     Relation("politeness around it", polite, 0.10),
@@ -179,8 +179,8 @@ RELATIONS = (
     Relation("200 lines of pasted code", pasted_code(200), 0.20),
     Relation("200 lines of code before it", before(pasted_code(200)), 0.20),
     # Too short to be told from what is asked about.
-    Relation("5 lines of pasted code", pasted_code(5), 1.0),
-    Relation("5 lines of a listing", pasted(_LISTING, 5), 1.0),
+    Relation("5 lines of pasted code", pasted_code(5), 1.0, 0.4),
+    Relation("5 lines of a listing", pasted(_LISTING, 5), 1.0, 0.1),
     Relation("40 lines of a listing", pasted(_LISTING, 40), 0.20),
 )
 TRANSLATED = 0.10

@@ -26,7 +26,7 @@ _THOUGHT = {
 """Tokens of reasoning by effort: so many, and so many for each token of the answer."""
 TIERS = ("fast", "smart", "reasoning")
 QUALITIES: tuple[int | None, ...] = (None, 3, 5, 7, 9)
-"""Positions of the quality dial at which the days are played; None is without it, as what ships."""
+"""Positions of the quality dial at which the days are played; None is without it."""
 
 
 class ScriptedProvider(Provider):
@@ -96,7 +96,7 @@ def play_days(loop: Loop, folder: Path, quality: int | None = None) -> dict[str,
     clock = Clock(folder / "clock", days[0].conversations[0][0].at)
     provider = ScriptedProvider(PriceList(CONFIG), clock)
     command = [sys.executable, "-m", "tests.agents.clocked", str(folder / "clock")]
-    position = "null" if quality is None else str(quality)
+    position = "off" if quality is None else str(quality)
     sums: dict[str, Sum] = {}
     with running(
         loop, folder, provider=provider, command=command, TIERGATE_ROUTING__QUALITY=position
