@@ -17,6 +17,7 @@ def judged(timeout: str = "10s", **more: Any) -> Change:
     def change(value: Config) -> None:
         value["routing"] = {
             "classifier": "prior",
+            "quality": "off",
             "judge": {"model": "other/smart", "timeout": timeout},
         }
         value.update(more)

@@ -15,7 +15,7 @@ from gateway.evaluation.implicit_feedback import WEIGHT_BY_ORIGIN, ImplicitFeedb
 from gateway.evaluation.labels import Label
 from gateway.evaluation.metrics.bootstrap import Interval
 from gateway.evaluation.metrics.ranking import Ranking
-from gateway.evaluation.training.dataset import TrainingRow, compute_needs, read_scored
+from gateway.evaluation.training.dataset import TrainingRow, compute_needs, read_rows
 from gateway.evaluation.training.refit import (
     MIN_LABELS,
     compare_needs,
@@ -93,9 +93,8 @@ def taught(
         scores: dict[Tier, float] = {"fast": lesson.fast, "smart": max(smart, lesson.fast)}
         if lesson.smart is not None and lesson.smart < 1:
             scores["reasoning"] = 1.0
-        row = read_scored(Label(prompt=text, scores=scores, source=lesson.tenant))
-        if row is not None:
-            found.append(TrafficLesson(lesson, row))
+        rows = read_rows([Label(prompt=text, scores=scores, source=lesson.tenant)])
+        found += [TrafficLesson(lesson, row) for row in rows]
     return found, lost
 
 
