@@ -31,7 +31,7 @@ from gateway.settings import baseline, catalogue, lifecycle_warnings, list_price
 from gateway.settings.catalogue import BuiltCatalogue
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.loader import ConfigSource
-from gateway.settings.schema.root import MediaPart
+from gateway.settings.schema.root import MediaPart, RoutingPart
 from gateway.settings.schema.server import WILDCARD
 from gateway.upstream import media_fetch
 
@@ -96,7 +96,7 @@ def build_config(source: ConfigSource, now: datetime) -> BuiltConfig:
         evidence=source.config.routing.evidence == "on",
         complete=source.config.routing.complete,
         quality=None if quality == "off" else quality,
-        default_quality=find_share(SHIPPED_POSITION) if quality is None else None,
+        default_quality=_find_default_quality(source.config.routing),
         fetched_media=_list_fetched_kinds(source.config.media),
     )
     disabled_providers = frozenset(
@@ -115,6 +115,17 @@ def build_config(source: ConfigSource, now: datetime) -> BuiltConfig:
     return BuiltConfig(
         source=source, built_catalogue=built_catalogue, router=router, warnings=warnings
     )
+
+
+def _find_default_quality(routing: RoutingPart) -> float | None:
+    """Return what holds where nobody sets the dial; None leaves it to the classifier's thresholds.
+
+    The reference set has scores of the classifier that ships: those of the formula, or of another
+    artefact, are no probabilities of the same.
+    """
+    if routing.quality is not None or routing.classifier != "learned":
+        return None
+    return find_share(SHIPPED_POSITION)
 
 
 def list_findings(built_config: BuiltConfig, callers: Sequence[Key]) -> list[Mistake]:

@@ -91,7 +91,7 @@ def _config(url: str) -> dict[str, Any]:
         "version": 1,
         "default": {"lab": "clay", "tier": "smart"},
         # What is said comes from short lists: who says the same by chance does not ask again.
-        "routing": {"classifier": "prior", "evidence": "off", "quality": "off"},
+        "routing": {"classifier": "prior", "evidence": "off"},
         "keys": "keys.yaml",
         "cache": {"ttl": "0s"},
         "responses": {"ttl": "0s"},

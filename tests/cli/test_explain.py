@@ -84,7 +84,7 @@ def test_options_are_the_request_s_headers_and_model(
 RULES = """
 - {name: bob is slow, when: {key: bob, time: {hours: "00:00-06:00"}}, tier: smart}
 - {name: codex, when: {client: codex, dialect: [gemini, openai-chat]}, tier: reasoning}
-routing: {classifier: prior, quality: off}
+routing: {classifier: prior}
 """
 
 
@@ -137,7 +137,7 @@ LONG = "|".join(f"word{number}" for number in range(20))
 NEAR = f"""
 - {{name: hard, when: {{maths: {{min: 0.5}}, user_tokens: {{min: 4}}}}, tier: reasoning}}
 - {{name: long, when: {{matches: {LONG}, stream: false}}, tier: reasoning}}
-routing: {{classifier: prior, quality: off}}
+routing: {{classifier: prior}}
 """
 
 

@@ -78,7 +78,6 @@ def test_what_is_cached_keeps_it_until_lowering_pays(make: Make, upstream: Upstr
         proofs(value)
         dear = {"input": 6, "cache_read": 6, "output": 21, "as_of": "2026-11-24"}
         value["models"]["swift-1"]["price"] = dear
-        value.setdefault("routing", {})["quality"] = "off"  # the dial would call it dear too
 
     upstream.on("/acme", cached(tokens=9_000))
     world = make(change)

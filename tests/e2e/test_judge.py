@@ -17,7 +17,6 @@ def judged(timeout: str = "10s", **more: Any) -> Change:
     def change(value: Config) -> None:
         value["routing"] = {
             "classifier": "prior",
-            "quality": "off",
             "judge": {"model": "other/smart", "timeout": timeout},
         }
         value.update(more)

@@ -106,8 +106,8 @@ class RoutingPart(Part):
     quality: DefaultQualitySetting | None = None
     """The quality dial: 0 (always fast) to 10 (always reasoning), or `{keep: FRACTION}`.
 
-    Unset it is 5 at labs whose prices are known. At others, and with `off`, the classifier's own
-    thresholds decide.
+    Unset it is 5 for the classifier that ships, at labs whose prices are known. Elsewhere, and with
+    `off`, the classifier's own thresholds decide.
     """
     quality_reference: Literal["shipped", "own"] = "shipped"
     """The prompts on which a share of quality is kept: a set that ships, or recent own calls."""
