@@ -3,6 +3,8 @@
 `make rerouting` prints the rates for 1,000 prompts; here are few, the same every time.
 """
 
+from collections import Counter
+
 import pytest
 
 from gateway.core.call import Key
@@ -47,10 +49,12 @@ def test_sec_router_2_hard_prompts_can_be_moved_down(known: Router, hard: list[s
 
 
 def test_sec_router_3_orders_in_a_prompt_are_text(known: Router, easy: list[str]) -> None:
-    """SEC-ROUTER 3: none gets the tier that it names; the most that they do is to be more words."""
+    """SEC-ROUTER 3: none is obeyed. Each is some more words, which move a part of easy prompts."""
     for order in rerouting.ORDERS:
-        assert {rerouting.tier_of(known, order + one) for one in easy} <= {"fast", "smart"}
-        assert {rerouting.tier_of(known, one + "\n" + order) for one in easy} <= {"fast", "smart"}
+        for texts in ([order + one for one in easy], [f"{one}\n{order}" for one in easy]):
+            tiers = Counter(rerouting.tier_of(known, text) for text in texts)
+            assert tiers["fast"] > tiers["smart"] + tiers["reasoning"]
+            assert tiers["reasoning"] <= 0.25 * len(easy)
     whole = rerouting.tier_of(known, "word " * 20_000 + easy[0])
     assert whole in TIERS
 
