@@ -168,6 +168,8 @@ class ConfigDraft:
             "/" in alias_name and alias_name.rpartition("/")[2] in _RESERVED_MODELS
         ):
             self.add_note("dropped", path, f"the name {alias_name!r} means something else here.")
+        elif target in self.aliases or alias_name in self.aliases.values():
+            self.add_note("dropped", path, f"the name {alias_name!r} is that of another model too.")
         elif alias_name != target and alias_name.strip():
             self.aliases[alias_name] = target
 

@@ -472,6 +472,16 @@ def test_whatever_targets_and_providers_there_are_what_they_become_is_valid(
         built(found, tmp_path_factory.mktemp("made"))
 
 
+@pytest.mark.parametrize("models", [["m", "p,m"], ["p,m", "m"]])
+def test_a_model_that_is_called_as_another_s_alias_has_none(
+    models: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    provider = {"name": "p", "api_base_url": "https://h.example/v1/messages", "models": models}
+    found = convert_config("ccr", json.dumps({"Providers": [provider]}), "f", SHIPPED, {})
+    built(found, tmp_path_factory.mktemp("made"))
+    assert any("is that of another model too" in str(note) for note in found.notes)
+
+
 def imports(folder: Path, kind: str, source: str, *words: str) -> Result:
     file = folder / "source"
     file.write_text(source, "utf-8")

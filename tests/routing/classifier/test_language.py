@@ -139,6 +139,7 @@ WORDS = [word for word in room._POINTS_BY_WORD if word.isascii()]
 )
 @example(["the", "und", "der"], [" "], 0)
 @example(["the", "a"], [""], 700)
+@example(["if", "der"], ["\n"], 300)
 def test_a_language_is_told_by_signs_as_by_points(
     words: list[str], between: list[str], wide: int
 ) -> None:
@@ -147,6 +148,8 @@ def test_a_language_is_told_by_signs_as_by_points(
     text = "".join(islice(cycle(text or " "), wide)) + text
     seen = TextScan(text)
     assert detect_language(text) == seen.language == summed(text)
+    if seen.excerpt != text:  # lines that look like code are folded: their words are not read
+        return
     signs = bytes(room.WORD_SIGNS.get(one, 0) for one in seen.tokens if one.isalpha())
     assert (
         detect_from_signs(text.lower().encode(), signs) or detect_language(text)
