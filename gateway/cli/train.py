@@ -4,7 +4,6 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
-from itertools import compress
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -196,38 +195,34 @@ def _judge_thoroughly(
     ):
         part_results = _gather_results(pool, judge_part, parts, len(rows), step)
         source_results = _gather_results(pool, judge_source, sources, len(scored), step)
-    is_scored = [row.tier is None for row in rows]
-    part_scores = [score for _, score in part_results.rows]
-    five_parts = train.judge_needs(
-        [need for need, _ in compress(part_results.rows, is_scored)],
+    pairs = list(zip(rows, part_results.scores, strict=True))
+    five_parts = train.judge_scores(
+        [score for row, score in pairs if row.tier is None],
         scored,
         Random(seed),  # noqa: S311 - seeded
     )
     agreement = train.measure_agreement(
-        compress(part_scores, [not scored for scored in is_scored]),
-        list_placed(rows),
-        thresholds,
+        [score for row, score in pairs if row.tier is not None], list_placed(rows), thresholds
     )
     fields: dict[str, object] = {
         "five_parts": train.describe_result(
             msgspec.structs.replace(five_parts, agreement=agreement)
         ),
-        "three_tiers": validation.measure_frugality(rows, part_scores),
+        "three_tiers": validation.measure_frugality(rows, part_results.scores),
     }
     if sources:
-        needs = [need for need, _ in source_results.rows]
-        unseen = train.judge_needs(needs, scored, Random(seed))  # noqa: S311 - seeded
+        unseen = train.judge_scores(source_results.scores, scored, Random(seed))  # noqa: S311 - seeded
         fields["unseen_sources"] = train.describe_result(unseen)
         fields["own_labels"] = source_results.gains
     return fields
 
 
 class _FoldResults(NamedTuple):
-    """What was said of the rows of all folds."""
+    """The scores of all rows, each by who has not seen it, and what own labels gain."""
 
-    rows: list[tuple[float, Score]]
-    """Of each row its need and its score."""
+    scores: list[Score]
     gains: dict[str, object]
+    """By source."""
 
 
 def _gather_results(
@@ -238,12 +233,11 @@ def _gather_results(
     step: Callable[[], None],
 ) -> _FoldResults:
     futures = [(fold, pool.submit(judge, fold)) for fold in folds]
-    results = _FoldResults([(0.0, Score(fast=0.0, smart=0.0))] * row_count, {})
+    results = _FoldResults([Score(fast=0.0, smart=0.0)] * row_count, {})
     for fold, future in futures:
         result = future.result()
-        values = zip(result.needs, result.scores, strict=True)
-        for index, value in zip(fold.held_out_rows, values, strict=True):
-            results.rows[index] = value
+        for index, score in zip(fold.held_out_rows, result.scores, strict=True):
+            results.scores[index] = score
         if result.gain is not None:
             gain = validation.describe_gain(result.gain)
             results.gains[fold.name] = {"labels": result.own_labels, **gain}

@@ -127,7 +127,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     thresholds: Thresholds | None = None
     """What the score was held against."""
     dial_terms: DialTerms | None = None
-    """What the quality dial went by; None where no dial chose."""
+    """The terms of the quality dial's choice; None where no dial chose."""
     switch: SessionSwitch | None = None
     """Whether and why the conversation left its seat; None where nothing asked it to."""
     family: str | None = None

@@ -46,7 +46,7 @@ class Thresholds(msgspec.Struct, frozen=True):
 
 
 class DialTerms(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the quality dial went by, beside the score and prices, where it chose a tier."""
+    """The terms of a choice of the quality dial, beside the score and the prices."""
 
     lab: str
     tokens: tuple[int, ...]

@@ -13,7 +13,7 @@ DIAL_SHARES = (ALWAYS_FAST, 0.55, 0.70, 0.78, 0.84, 0.88, 0.91, 0.94, 0.96, 0.98
 """The share that each position of the dial keeps, 0 to 10."""
 MAX_POSITION = len(DIAL_SHARES) - 1
 SHIPPED_POSITION = 5
-"""What holds where nobody sets the dial: there most golden prompts get their tier."""
+"""The position where nobody sets the dial. There most golden prompts get their tier."""
 
 
 def find_share(position: float) -> float:

@@ -137,9 +137,7 @@ class LedgerCurve:
         worth = estimate_recorded_worth(record)
         if worth is None or costs is None:
             return
-        set_share = router.quality if lab.quality is None else lab.quality
-        if set_share is None:
-            set_share = router.default_quality
+        set_share, _ = router.find_lab_quality(lab)
         self._calls.append(_ClassifiedCall(worth, costs, TIERS.index(row.tier), set_share))
 
     def compute(self) -> list[DialPoint]:

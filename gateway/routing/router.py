@@ -12,7 +12,7 @@ from gateway.core.call import CompleteMode, Key, Strategy
 from gateway.core.decision import Decision, Plan, Trace
 from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext
 from gateway.core.errors import Problem, ProblemError
-from gateway.core.target import Catalogue, EndpointKey, Target, Tier
+from gateway.core.target import Catalogue, EndpointKey, Lab, Target, Tier
 from gateway.dialects import Dialect, embeddings
 from gateway.routing import model_name as model_names
 from gateway.routing import plan as plans
@@ -32,6 +32,8 @@ from gateway.routing.rules.traffic import format_arms
 
 _FIXED: tuple[Strategy, ...] = ("sticky", "pin")
 """Strategies that evidence does not move."""
+_AS_SHIPPED = "as shipped"
+"""Says the quality where nobody sets it."""
 
 
 class Router(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +70,17 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
             if self.tenant_classifiers
             else self.classifier
         )
+
+    def find_lab_quality(self, lab: Lab) -> tuple[float | None, str]:
+        """Return the share of quality that calls of a lab keep, and who says so.
+
+        A key, a header or a guard may say another. None leaves it to the classifier's thresholds.
+        """
+        if lab.quality is not None:
+            return lab.quality, f"lab {lab.name}"
+        if self.quality is not None:
+            return self.quality, "routing.quality"
+        return self.default_quality, _AS_SHIPPED
 
 
 def decide(
@@ -351,9 +364,7 @@ def _find_quality(
 ) -> CallQuality | None:
     """Return the quality that a call keeps, and who says so; None where nobody does."""
     key, asked_lab = call.key, router.catalogue.labs[lab]
-    share, source = router.quality, "routing.quality"
-    if asked_lab.quality is not None:
-        share, source = asked_lab.quality, f"lab {lab}"
+    share, source = router.find_lab_quality(asked_lab)
     if key.quality is not None:
         share, source = key.quality, f"key {key.name}"
     if call.options.quality is not None:
@@ -362,10 +373,7 @@ def _find_quality(
             share, source = key.max_quality, f"max_quality of key {key.name}"
     if bounds.quality is not None:
         share, source = bounds.quality
-    is_shipped = share is None
-    if is_shipped:
-        share, source = router.default_quality, "as shipped"
     if share is None:
         return None
     quality = find_quality(share, source, asked_lab, context.at, router.own_traffic, context.dial)
-    return None if is_shipped and quality.costs is None else quality
+    return None if source == _AS_SHIPPED and quality.costs is None else quality

@@ -1,4 +1,4 @@
-"""What training reads of a label: the prompt as numbers, and what tiers scored on it.
+"""Labels as training reads them: the prompt as numbers, and the scores of tiers on it.
 
 A label is of one of two kinds. A scored one tells what answers of the tiers were worth. A placed
 one tells the tier that somebody gave the prompt.
@@ -21,7 +21,7 @@ _SCORES_BY_TIER: dict[Tier, tuple[float, float, float | None]] = {
     "smart": (0.0, 1.0, None),
     "reasoning": (0.0, 0.5, 1.0),
 }
-"""What the tiers are taken to score on a placed prompt: fast, smart, reasoning."""
+"""The scores that stand for a placed prompt: of fast, smart and reasoning."""
 
 
 class TrainingRow(NamedTuple):

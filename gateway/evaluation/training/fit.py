@@ -24,7 +24,7 @@ from gateway.routing.classifier.model_file import ClassifierModel, FailureHead, 
 from gateway.routing.classifier.text_features import PLACES
 
 NUMBER_SCALE = 0.1
-"""How much one spread of a number weighs beside all places of a text."""
+"""The weight of one spread of a number, beside all places of a text."""
 _DIGITS = 6
 _BYTE_STEPS = 127
 
@@ -35,14 +35,15 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
     passes: int = ridge.PASSES
     scored_penalty: float = 2.0
     placed_penalty: float = 0.3
-    """Of the ridges over scored and over placed rows."""
+    """The penalties of the ridges over scored and over placed rows."""
     scored_share: float = 0.8
-    """How much scored rows count beside placed ones. Golden prompts like less, benchmarks more."""
+    """The weight of scored rows beside placed ones. With less, more golden prompts get their tier;
+    with more, benchmarks are ranked better."""
     smart_share: float = 0.5
-    """How much of the smart tier's score counts in how hard a scored prompt is for fast."""
+    """The part of the smart tier's score that is added to a scored prompt's hardness for fast."""
     fast_formula: float = 0.35
     smart_formula: float = 0.3
-    """Of the formula's logits, beside what scored rows teach."""
+    """The weights of the formula's logits, beside what scored rows teach."""
 
 
 SHIPPED = TrainingPlan()

@@ -17,15 +17,15 @@ class Example(NamedTuple):
 
     places: tuple[int, ...]
     unit: float
-    """What each counts: all places of the text have length one."""
+    """The value of each place: all places of the text together have length one."""
     numbers: tuple[float, ...]
 
 
 class RidgeWeights(NamedTuple):
-    """What was found."""
+    """The weights that a fit gives."""
 
     table: list[float]
-    """Of each place, for a row whose places have length one."""
+    """A weight for each place, for a row whose places have length one."""
     numbers: list[float]
 
 

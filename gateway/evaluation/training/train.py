@@ -62,7 +62,7 @@ class ShuffledControl(msgspec.Struct, frozen=True):
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
-    """How many placed prompts get the tier that somebody gave them."""
+    """The part of the placed prompts that get the tier that somebody gave them."""
 
     rows: int
     share: float
@@ -88,10 +88,14 @@ class HeldOutResult(msgspec.Struct, frozen=True, kw_only=True):
         return mean is not None and self.control is not None and mean.is_above(self.control.high)
 
 
-def judge_needs(
-    needs: Sequence[float], rows: Sequence[TrainingRow], random: Random
+def judge_scores(
+    scores: Iterable[Score], rows: Sequence[TrainingRow], random: Random
 ) -> HeldOutResult:
-    """Judge needs by the mean over sources, and by what the same needs are worth when shuffled."""
+    """Judge scores by the mean over sources, and by what they are worth when shuffled.
+
+    A row needs smart the more, the less likely fast suffices.
+    """
+    needs = [-score.fast for score in scores]
     weak, strong = [row.fast for row in rows], [row.smart for row in rows]
     sources = [row.source for row in rows]
     apgr = compute_held_out_scores(needs, weak, strong, sources, random)
@@ -169,11 +173,10 @@ def learn(
     held_out = [rows[index] for index in fold.held_out_rows]
     first = fit([rows[index] for index in fold.train_rows], plan, Random(seed), tick)  # noqa: S311 - seeded
     calibration = calibrate(first, held_out)
-    scored = list_scored(held_out)
-    result = judge_needs(compute_needs(first, scored), scored, Random(seed))  # noqa: S311 - seeded
-    placed = list_placed(held_out)
-    placed_scores = compute_scores(apply_calibration(first, calibration), placed)
-    agreement = measure_agreement(placed_scores, placed, first.thresholds)
+    judged = apply_calibration(first, calibration)
+    scored, placed = list_scored(held_out), list_placed(held_out)
+    result = judge_scores(compute_scores(judged, scored), scored, Random(seed))  # noqa: S311 - seeded
+    agreement = measure_agreement(compute_scores(judged, placed), placed, judged.thresholds)
     last = fit(rows, plan, Random(seed), tick)  # noqa: S311 - seeded
     return TrainedModel(
         name_model(apply_calibration(last, calibration)),
@@ -202,7 +205,7 @@ def calibrate(model: ClassifierModel, rows: Sequence[TrainingRow]) -> Calibratio
     weights = balance_sources([row.source for row in chosen])
     learned = LearnedClassifier(model)
     logits = [learned.compute_logits(row.features, row.signals) for row in chosen]
-    fast_fails = [float(row.gain > 0 or row.tier == "reasoning") for row in chosen]
+    fast_fails = [float(row.gain > 0) for row in chosen]
     smart_fails = [_measure_smart_failure(row) for row in chosen]
     return Calibration(
         fast=_fit_line([logit.fast for logit in logits], fast_fails, weights),

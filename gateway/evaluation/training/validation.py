@@ -47,7 +47,6 @@ _WORTHS = tuple(2.0**exponent for exponent in range(-6, 8))
 class UnseenResult(msgspec.Struct, frozen=True, kw_only=True):
     """What an artefact says of the rows that a fold holds, trained on its others."""
 
-    needs: list[float]
     scores: list[Score]
     own_labels: int = 0
     """Labels of these rows that it was then refitted with, and what that was worth on the rest."""
@@ -65,9 +64,7 @@ def judge_part(
     train_rows = [rows[index] for index in fold.train_rows]
     fitted = apply_calibration(fit(train_rows, plan, Random(seed)), calibration)  # noqa: S311 - seeded
     held_out = [rows[index] for index in fold.held_out_rows]
-    return UnseenResult(
-        needs=compute_needs(fitted, held_out), scores=compute_scores(fitted, held_out)
-    )
+    return UnseenResult(scores=compute_scores(fitted, held_out))
 
 
 def judge_source(
@@ -97,7 +94,6 @@ def judge_source(
         compute_needs(fitted, rest, base), compute_needs(refitted, rest, base), rest, random
     )
     return UnseenResult(
-        needs=compute_needs(fitted, held_out, base),
         scores=compute_scores(fitted, held_out, base),
         own_labels=count,
         gain=gain,

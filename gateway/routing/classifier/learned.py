@@ -99,15 +99,15 @@ class LearnedClassifier:
         """Return the scores, the formula's words for what it saw, and what the rest did to them."""
         explanation = heuristic.explain(signals, score)
         parts = [
-            f"its {name} {verb} {'harder' if effect > 0 else 'easier'} ({effect:+.1f})"
-            for (name, verb), effect in zip(_EFFECT_WORDS, score.because, strict=False)
+            f"its {name} say {'harder' if effect > 0 else 'easier'} ({effect:+.1f})"
+            for name, effect in zip(_EFFECT_NAMES, score.because, strict=False)
             if abs(effect) >= _MIN_REPORTED_EFFECT
         ]
         return ", ".join([explanation, *parts])
 
 
-_EFFECT_WORDS = (("words", "say"), ("length and form", "say"), ("own labels", "say"))
-"""By effect, in the order of `FailureLogits`: who speaks."""
+_EFFECT_NAMES = ("words", "length and form", "own labels")
+"""The names of the effects, in the order of `FailureLogits`."""
 
 
 def measure_distances(numbers: Sequence[float], model: ClassifierModel) -> list[float]:

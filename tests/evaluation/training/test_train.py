@@ -6,6 +6,7 @@ from random import Random
 import msgspec
 import pytest
 
+from gateway.core.decision_context import Score
 from gateway.evaluation.errors import TooFewError
 from gateway.evaluation.labels import Label
 from gateway.evaluation.metrics.cross_validation import leave_one_out, split_randomly
@@ -95,8 +96,8 @@ def test_thresholds_are_a_snapshot_under_the_name_of_the_artefact() -> None:
 def test_an_unseen_source_is_judged_by_what_was_trained_without_it() -> None:
     folds = list(leave_one_out([row.source for row in lesson.rows()]))
     done = validation.judge_source(lesson.rows(), lesson.SMALL, 3, base_model.refit, folds[0])
-    told = train.judge_needs(
-        done.needs, [lesson.rows()[at] for at in folds[0].held_out_rows], Random(1)
+    told = train.judge_scores(
+        done.scores, [lesson.rows()[at] for at in folds[0].held_out_rows], Random(1)
     )
     assert told.rows == 160
     assert set(told.apgr.sources) == {"chat"}
@@ -104,7 +105,7 @@ def test_an_unseen_source_is_judged_by_what_was_trained_without_it() -> None:
 
 def test_a_judgement_without_a_gap_has_no_figures() -> None:
     flat = [row._replace(fast=1.0, smart=1.0) for row in lesson.rows()[:10]]
-    told = train.judge_needs([0.0] * 10, flat, Random(1))
+    told = train.judge_scores([Score(fast=0.5, smart=0.5)] * 10, flat, Random(1))
     assert told.control is None
     assert not told.better
     assert train.describe_result(told)["apgr"] is None
