@@ -159,10 +159,12 @@ def find_costs(
 def estimate_worth(score: Score) -> Worth:
     """Return the worth of each tier for a turn with this score.
 
-    An answer is of worth where its tier suffices. Reasoning saves three of four turns that smart
-    fails: so it did on prompts whose answers were scored (docs/classifier.md).
+    An answer is of worth where its tier suffices. Fast counts as far as smart suffices too: both
+    heads must trust it, and half as many hard prompts get fast (docs/classifier.md). Reasoning
+    saves three of four turns that smart fails: so it did on prompts whose answers were scored.
     """
-    return Worth(score.fast, score.smart, 1 - (1 - score.smart) * _LEFT_BY_REASONING)
+    fast, smart = score.fast * score.smart, score.smart
+    return Worth(fast, smart, 1 - (1 - smart) * _LEFT_BY_REASONING)
 
 
 def explain(worth: Worth, quality: CallQuality) -> str:
@@ -209,6 +211,7 @@ def choose_tier(
     return TIERS[_choose(worth, weigh_costs(costs), quality_price)]
 
 
+@lru_cache(maxsize=256)
 def weigh_costs(costs: TierCosts) -> TierWeights:
     """Return what is taken from the worth of each tier, times the price of quality.
 
@@ -219,6 +222,7 @@ def weigh_costs(costs: TierCosts) -> TierWeights:
     return tuple(None if cost is None else math.log1p(cost / _LEAST_COST) for cost in costs)
 
 
+@lru_cache(maxsize=256)
 def find_quality_price(
     costs: TierCosts, share: float, reference: ReferenceSet | None = None
 ) -> float:

@@ -67,7 +67,7 @@ def test_what_a_tenant_says_of_its_answers_teaches_its_classifier_and_no_other(
     """Asked, judged, trained, in force within seconds, and gone back from; no text is in it."""
     monkeypatch.setattr(from_traffic, "CONTROLS", 1)
     world = make(learned, files={"keys.yaml": FILE})
-    before = {key: sure(world, key, ASKED)["confidence"] for key in ("ann", "bob")}
+    before = {key: _fast(sure(world, key, ASKED)) for key in ("ann", "bob")}
     assert before["ann"] == before["bob"]
     for text, lesson in said(80).items():
         answer = ask(world, "ann", "/v1/chat/completions", chat(text, model="auto"))
@@ -91,8 +91,8 @@ def test_what_a_tenant_says_of_its_answers_teaches_its_classifier_and_no_other(
     look(world)
     hard, easy = sure(world, "ann", ASKED), sure(world, "ann", EASIER)
     assert _fast(hard) < _fast(easy)
-    assert hard["confidence"] != before["ann"]
-    assert sure(world, "bob", ASKED)["confidence"] == before["bob"]
+    assert _fast(hard) != before["ann"]
+    assert _fast(sure(world, "bob", ASKED)) == before["bob"]
     artefacts = [*(world.folder / "data" / "classifiers").rglob("*.tiergate")]
     assert len(artefacts) == 1
     kept = artefacts[0].read_bytes()
@@ -104,7 +104,7 @@ def test_what_a_tenant_says_of_its_answers_teaches_its_classifier_and_no_other(
     back = trained(world, "--rollback", "--tenant", "acme")
     assert "goes by the one that serves everybody again" in back.output
     look(world)
-    assert sure(world, "ann", ASKED)["confidence"] == before["ann"]
+    assert _fast(sure(world, "ann", ASKED)) == before["ann"]
     again = trained(world, "--rollback", "--tenant", "acme")
     assert (again.exit_code, "serves everybody already" in again.output) == (1, True)
 

@@ -6,7 +6,7 @@ either (golden prompts 38 of 60 in place of 47), so each kind is fitted alone, a
 """
 
 from collections.abc import Callable, Sequence
-from math import sqrt
+from math import sqrt, sumprod
 from random import Random
 
 import msgspec
@@ -19,7 +19,6 @@ from gateway.evaluation.training.dataset import (
     list_scored,
 )
 from gateway.routing.classifier import text_features
-from gateway.routing.classifier.learned import measure_distances
 from gateway.routing.classifier.model_file import ClassifierModel, FailureHead, TierThresholds
 from gateway.routing.classifier.text_features import PLACES
 
@@ -100,7 +99,7 @@ def fit(
         ),
     )
     joined = [
-        _join_head(of_placed, of_scored, plan.scored_share, formula)
+        _join_head(of_placed, of_scored, plan.scored_share, formula, model)
         for of_placed, of_scored, formula in heads
     ]
     (fast_head, fast_table), (smart_head, smart_table) = joined
@@ -114,7 +113,7 @@ _EMPTY_HEAD = FailureHead(step=1.0, weights=())
 
 
 def _join_head(
-    placed: _Weights, scored: _Weights, share: float, formula: float
+    placed: _Weights, scored: _Weights, share: float, formula: float, model: ClassifierModel
 ) -> tuple[FailureHead, bytes]:
     table, step = round_table(
         [one + share * other for one, other in zip(placed.table, scored.table, strict=True)]
@@ -122,15 +121,12 @@ def _join_head(
     width = len(text_features.NUMBER_NAMES)
     no_numbers = [0.0] * width
     weights = [
-        NUMBER_SCALE * (one + share * other)
+        one + share * other
         for one, other in zip(
             placed.numbers or no_numbers, scored.numbers or no_numbers, strict=True
         )
     ]
-    head = FailureHead(
-        step=step, weights=tuple(map(shorten, weights)), formula=shorten(share * formula)
-    )
-    return head, table
+    return make_head(weights, model, step=step, formula=share * formula), table
 
 
 def _measure_numbers(
@@ -154,7 +150,26 @@ def make_example(row: TrainingRow, model: ClassifierModel) -> ridge.Example:
     return ridge.Example(
         tuple(sorted(row.places)),
         1 / sqrt(len(row.places) or 1),
-        tuple(NUMBER_SCALE * distance for distance in measure_distances(row.numbers, model)),
+        tuple(
+            NUMBER_SCALE * (number - mean) / spread
+            for number, mean, spread in zip(row.numbers, model.means, model.spreads, strict=True)
+        ),
+    )
+
+
+def make_head(
+    weights: Sequence[float], model: ClassifierModel, *, step: float, formula: float = 0.0
+) -> FailureHead:
+    """Return a head by what a ridge says of the scaled numbers of its examples."""
+    plain = [
+        shorten(NUMBER_SCALE * weight / spread)
+        for weight, spread in zip(weights, model.spreads, strict=True)
+    ]
+    return FailureHead(
+        step=shorten(step),
+        weights=tuple(plain),
+        usual=shorten(sumprod(plain, model.means)),
+        formula=shorten(formula),
     )
 
 

@@ -12,10 +12,10 @@ from gateway.evaluation.metrics.cross_validation import split_randomly
 from gateway.evaluation.metrics.ranking import Ranking
 from gateway.evaluation.training import ridge
 from gateway.evaluation.training.dataset import TrainingRow, centre_sources, compute_needs
-from gateway.evaluation.training.fit import NUMBER_SCALE, make_example, round_table, shorten
+from gateway.evaluation.training.fit import make_example, make_head, round_table, shorten
 from gateway.evaluation.training.train import name_model
 from gateway.routing.classifier.heuristic import Classifier
-from gateway.routing.classifier.model_file import ClassifierModel, FailureHead
+from gateway.routing.classifier.model_file import ClassifierModel
 from gateway.routing.classifier.text_features import PLACES
 
 HALF_WEIGHT_LABELS = 150
@@ -64,9 +64,8 @@ def refit(
             bare,
             own_labels=len(rows),
             base_share=shorten(compute_base_share(sum(row_weights))),
-            own_fails=FailureHead(
-                step=shorten(step * factor),
-                weights=tuple(shorten(NUMBER_SCALE * factor * weight) for weight in fitted.numbers),
+            own_fails=make_head(
+                [factor * weight for weight in fitted.numbers], bare, step=step * factor
             ),
             own_table=table,
         )

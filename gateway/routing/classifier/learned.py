@@ -17,8 +17,6 @@ from gateway.routing.classifier.scan import scan_text
 from gateway.routing.classifier.text_features import PLACES, TextFeatures
 from gateway.routing.classifier.text_signals import TextSignals
 
-MAX_SPREADS = 4.0
-"""A number further from its mean counts as one that is so many spreads away."""
 _MIN_PROBABILITY = 1e-6
 _MIN_REPORTED_EFFECT = 0.1
 """A part that moves the logit by less is not told."""
@@ -72,24 +70,25 @@ class LearnedClassifier:
     def compute_logits(self, features: TextFeatures, signals: TextSignals) -> FailureLogits:
         """Return how likely the two lower tiers are to fail a text."""
         model, (fast_table, smart_table, own_table) = self.model, self._tables
-        places = features.places
+        places, numbers = features
         unit = 1 / sqrt(len(places) or 1)
-        distances = measure_distances(features.numbers, model)
         base = self._base.score("", signals)
         fast, smart, own = model.fast_fails, model.smart_fails, model.own_fails
         word_effect = fast.step * unit * sum(map(fast_table.__getitem__, places))
-        number_effect = sumprod(fast.weights, distances)
+        number_effect = sumprod(fast.weights, numbers) - fast.usual
         fast_logit = word_effect + number_effect - fast.formula * compute_logit(base.fast)
         smart_logit = (
             smart.level
             + smart.step * unit * sum(map(smart_table.__getitem__, places))
-            + sumprod(smart.weights, distances)
+            + sumprod(smart.weights, numbers)
+            - smart.usual
             + smart.formula * compute_logit((1 - base.smart) / (1 - base.fast))
         )
         own_effect = 0.0
         if own is not None:
             own_words = own.step * unit * sum(map(own_table.__getitem__, places))
-            own_effect = (1 - model.base_share) * (own_words + sumprod(own.weights, distances))
+            own_numbers = sumprod(own.weights, numbers) - own.usual
+            own_effect = (1 - model.base_share) * (own_words + own_numbers)
             fast_logit = model.base_share * fast_logit + own_effect
         return FailureLogits(
             fast.level + fast_logit, smart_logit, word_effect, number_effect, own_effect
@@ -110,20 +109,13 @@ _EFFECT_NAMES = ("words", "length and form", "own labels")
 """The names of the effects, in the order of `FailureLogits`."""
 
 
-def measure_distances(numbers: Sequence[float], model: ClassifierModel) -> list[float]:
-    """Return how many spreads each number is from its mean, four at most."""
-    return [
-        max(min((number - mean) / spread, MAX_SPREADS), -MAX_SPREADS)
-        for number, mean, spread in zip(numbers, model.means, model.spreads, strict=True)
-    ]
-
-
 def scale_head(head: FailureHead, factor: float, level: float) -> FailureHead:
     """Return a head whose logit is so many times that of `head`, plus a level."""
     return FailureHead(
         level=level,
         step=head.step * factor,
         weights=tuple(weight * factor for weight in head.weights),
+        usual=head.usual * factor,
         formula=head.formula * factor,
     )
 

@@ -1,6 +1,6 @@
 r"""The file of a learned classifier: one line of JSON, then bytes. No code is in it.
 
-    {"format": 3, "id": ..., "hash": ..., ..., "card": {...}}\n
+    {"format": 4, "id": ..., "hash": ..., ..., "card": {...}}\n
     table:  a signed byte for each place of the fast head, then of the smart head
     own:    where labels of the owner refitted it, a signed byte for each place
 
@@ -20,7 +20,7 @@ from gateway.routing.classifier import text_features
 from gateway.routing.classifier.text_features import PLACES
 from gateway.routing.errors import ModelFileError
 
-FORMAT = 3
+FORMAT = 4
 MAX_BYTES = 1_000_000
 """Bytes: no artefact is larger."""
 _HEADS = 2
@@ -41,7 +41,9 @@ class FailureHead(msgspec.Struct, frozen=True, kw_only=True):
     step: float
     """What one step of a byte of its table is worth, for a text whose places have length one."""
     weights: tuple[float, ...]
-    """Of each number of a text, for one spread from its mean."""
+    """A weight for each number of a text."""
+    usual: float = 0.0
+    """The sum of the weighted numbers of a usual text: only what differs from it counts."""
     formula: float = 0.0
     """Of the formula's own logit."""
 
@@ -57,7 +59,8 @@ class ClassifierModel(msgspec.Struct, frozen=True, kw_only=True):
     """Sets of scored prompts that it has seen."""
     means: tuple[float, ...]
     spreads: tuple[float, ...]
-    """Of the numbers of a text, in the order of `text_features.NUMBER_NAMES`."""
+    """Means and spreads of the numbers of a text, in the order of `text_features.NUMBER_NAMES`.
+    Training scales the numbers by them."""
     fast_fails: FailureHead
     smart_fails: FailureHead
     thresholds_by_tier: TierThresholds
@@ -141,7 +144,7 @@ def _check_header(header: ClassifierModel) -> str:
     thresholds = header.thresholds_by_tier
     numbers = (
         *header.means, *header.spreads, thresholds.fast, thresholds.smart, header.base_share,
-        *(number for head in heads for number in (head.level, head.step, head.formula)),
+        *(number for head in heads for number in (head.level, head.step, head.usual, head.formula)),
         *(weight for head in heads for weight in head.weights),
     )  # fmt: skip
     if not all(map(isfinite, numbers)) or min(header.spreads) <= 0:

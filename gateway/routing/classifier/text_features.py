@@ -4,19 +4,20 @@ The numbers are readable signals. The words are hashed, alone and in pairs; what
 learnt.
 """
 
+from binascii import crc_hqx
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from itertools import repeat
 from math import log1p
 from typing import NamedTuple
-from zlib import crc32
 
 from gateway.routing.classifier.text_signals import TextScan, TextSignals
 
-VERSION = 3
+VERSION = 4
 """Of what is read and in which order: an artefact that was trained on another cannot be used."""
-PLACES = 1 << 15
-"""Places of a table: words that share one count alike, and few that matter do."""
-_PLACE_MASK = PLACES - 1
+PLACES = 1 << 16
+"""Places of a table, one for each value of a CRC of 16 bits. Words that share a place count alike;
+few that matter do."""
 NUMBER_NAMES: tuple[str, ...] = (
     "words", "numbers", "digits", "code", "maths", "proof", "reasoning", "build", "simple", "trace",
     "lookup", "counting", "options", "questions", "lines", "sentences", "sentence length",
@@ -41,9 +42,8 @@ def read_features(scan: TextScan, signals: TextSignals) -> TextFeatures:
 
 
 def _find_places(tokens: Sequence[bytes]) -> set[int]:
-    hashes = [*map(crc32, tokens)]
-    pair_hashes = map(crc32, tokens[1:], hashes)
-    return {*map(_PLACE_MASK.__and__, hashes), *map(_PLACE_MASK.__and__, pair_hashes)}
+    hashes = [*map(crc_hqx, tokens, repeat(0))]
+    return {*hashes, *map(crc_hqx, tokens[1:], hashes)}
 
 
 def _list_numbers(excerpt: str, signals: TextSignals) -> tuple[float, ...]:

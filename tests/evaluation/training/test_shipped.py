@@ -20,7 +20,7 @@ def shipped() -> files.ClassifierModel:
 
 
 def test_it_is_small_and_its_card_stands_beside_it() -> None:
-    assert SHIPPED_MODEL.stat().st_size < 100_000
+    assert SHIPPED_MODEL.stat().st_size < 150_000
     card = jsonio.loads(SHIPPED_MODEL.with_suffix(".json").read_bytes())
     assert card == shipped().card
     assert (card["id"], card["hash"]) == (shipped().id, shipped().hash)

@@ -13,7 +13,6 @@ from gateway.routing.classifier.learned import (
     LearnedClassifier,
     compute_logit,
     logistic,
-    measure_distances,
 )
 from gateway.routing.classifier.text_features import PLACES, TextFeatures
 from gateway.routing.classifier.text_signals import TextScan, read_signals
@@ -126,36 +125,39 @@ def test_logits_are_the_sums_that_the_artefact_says(
     classifier, text = OWNED if own else learned, " ".join(words)
     model, signals = classifier.model, read_signals(text)
     features = text_features.read_features(TextScan(text), signals)
-    places, distances = features.places, measure_distances(features.numbers, model)
+    places, numbers = features
     unit = 1 / sqrt(len(places) or 1)
     steps = memoryview(model.table).cast("b")
     base = heuristic.HeuristicClassifier().score("", signals)
     fast, smart = model.fast_fails, model.smart_fails
     need = (
         fast.step * unit * sum(steps[place] for place in places)
-        + sumprod(fast.weights, distances)
+        + sumprod(fast.weights, numbers)
+        - fast.usual
         - fast.formula * compute_logit(base.fast)
     )
     if model.own_fails is not None:
         own_steps = memoryview(model.own_table).cast("b")
         own_need = model.own_fails.step * unit * sum(own_steps[place] for place in places)
-        own_need += sumprod(model.own_fails.weights, distances)
+        own_need += sumprod(model.own_fails.weights, numbers) - model.own_fails.usual
         need = model.base_share * need + (1 - model.base_share) * own_need
     logits = classifier.compute_logits(features, signals)
     assert logits.fast == pytest.approx(fast.level + need)
     assert logits.smart == pytest.approx(
         smart.level
         + smart.step * unit * sum(steps[PLACES + place] for place in places)
-        + sumprod(smart.weights, distances)
+        + sumprod(smart.weights, numbers)
+        - smart.usual
         + smart.formula * compute_logit((1 - base.smart) / (1 - base.fast))
     )
 
 
-def test_a_number_far_from_its_mean_counts_as_four_spreads(learned: LearnedClassifier) -> None:
+def test_numbers_that_are_usual_move_nothing(learned: LearnedClassifier) -> None:
     model = learned.model
-    far = [mean + 100 * spread for mean, spread in zip(model.means, model.spreads, strict=True)]
-    assert measure_distances(far, model) == [4.0] * len(far)
-    assert measure_distances([-number for number in far], model)[0] == -4.0
+    features, signals = TextFeatures(set(), model.means), read_signals("hi")
+    for head in (model.fast_fails, model.smart_fails):
+        assert sumprod(head.weights, model.means) == pytest.approx(head.usual, abs=1e-4)
+    assert learned.compute_logits(features, signals).number_effect == pytest.approx(0, abs=1e-4)
 
 
 def test_unknown_words_leave_a_text_to_its_numbers_and_the_formula(
