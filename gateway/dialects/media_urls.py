@@ -17,7 +17,7 @@ from gateway.core.jsonio import Json
 from gateway.core.target import Provider
 from gateway.dialects import compatibility, reasoning_state
 from gateway.dialects.base import RequestBody
-from gateway.dialects.gemini import wire
+from gateway.dialects.gemini import content as wire
 
 type Object = dict[str, Json]
 

@@ -26,7 +26,8 @@ from gateway.core.events import (
 )
 from gateway.core.usage import Usage
 from gateway.dialects.base import RequestBody, ResponseContext, StreamInspector
-from gateway.dialects.gemini import DIALECT, SPEECH, wire
+from gateway.dialects.gemini import DIALECT, SPEECH
+from gateway.dialects.gemini import content as wire
 from gateway.dialects.gemini.signature import wrap
 from tests.corpus.conftest import Say
 from tests.corpus.exchanges import classes

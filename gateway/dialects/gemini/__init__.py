@@ -2,20 +2,14 @@
 
 import msgspec
 
-from gateway.dialects import embeddings
 from gateway.dialects.base import Dialect
 from gateway.dialects.conversation_start import EMPTY_START
-from gateway.dialects.gemini import (
-    answer,
-    count,
-    embed,
-    fold,
-    history,
-    opening,
-    problems,
-    request,
-    stream,
-)
+from gateway.dialects.embeddings import OPERATION as EMBEDDINGS_OPERATION
+from gateway.dialects.gemini import embeddings as embed
+from gateway.dialects.gemini import errors as problems
+from gateway.dialects.gemini import fold, history, opening, request, stream
+from gateway.dialects.gemini import response as answer
+from gateway.dialects.gemini import token_count as count
 from gateway.dialects.gemini.speech import SPEECH
 from gateway.dialects.history import History
 from gateway.dialects.request_facts import EMPTY_FACTS
@@ -62,7 +56,7 @@ COUNT_TOKENS = msgspec.structs.replace(
 
 EMBED = msgspec.structs.replace(
     DIALECT,
-    operation=embeddings.OPERATION,
+    operation=EMBEDDINGS_OPERATION,
     essential_members=embed.FEATURES,
     read=embed.read,
     read_with_path=embed.read,

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from gateway.core.events import Citation
 from gateway.core.jsonio import Json
-from gateway.dialects.gemini import wire
-from gateway.dialects.gemini.wire import Object
+from gateway.dialects.gemini import content as wire
+from gateway.dialects.gemini.content import Object
 
 type Row = tuple[str | None, str | None, int | None, int | None, Json]
 """Address, title, where what it supports begins and ends in the text, and the wire's own words."""

@@ -1,8 +1,8 @@
 """Changes within `generationConfig`: the client's own spelling, and its own bytes beside them."""
 
 from gateway.dialects.body_patch import BodyPatch, LossAction
-from gateway.dialects.gemini import wire
-from gateway.dialects.gemini.wire import Object
+from gateway.dialects.gemini import content as wire
+from gateway.dialects.gemini.content import Object
 
 CONFIG = "generationConfig"
 

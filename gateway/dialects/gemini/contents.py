@@ -20,8 +20,8 @@ from gateway.core.loss import Loss
 from gateway.core.target import Target
 from gateway.dialects import reasoning_state, tool_ids
 from gateway.dialects.gemini import effort
+from gateway.dialects.gemini.content import Object
 from gateway.dialects.gemini.signature import SKIP, SLOT
-from gateway.dialects.gemini.wire import Object
 
 _WHY = "reasoning of another model is for that model alone"
 RAW = "_raw"

@@ -11,9 +11,9 @@ import msgspec
 
 from gateway.core.jsonio import Json
 from gateway.core.target import EFFORTS, UNKNOWN_FACTS, ModelFacts, Target, find_nearest_effort
-from gateway.dialects.gemini import wire
+from gateway.dialects.gemini import content as wire
 from gateway.dialects.gemini.config import Config
-from gateway.dialects.gemini.wire import Object
+from gateway.dialects.gemini.content import Object
 
 NAME = "gemini"
 MEMBER = "thinkingConfig"

@@ -8,8 +8,9 @@ reference.
 
 from gateway.core import jsonio, sse
 from gateway.core.jsonio import Json
-from gateway.dialects.gemini import partial, wire
-from gateway.dialects.gemini.wire import Object
+from gateway.dialects.gemini import content as wire
+from gateway.dialects.gemini import tools as partial
+from gateway.dialects.gemini.content import Object
 
 _PLAIN = ({"text"}, {"text", "thought"})
 """Members of parts that grow."""

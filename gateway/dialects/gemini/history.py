@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from gateway.dialects import history
 from gateway.dialects.base import RequestBody
-from gateway.dialects.gemini import wire
+from gateway.dialects.gemini import content as wire
 from gateway.dialects.gemini.config import CONFIG
-from gateway.dialects.gemini.wire import Object
+from gateway.dialects.gemini.content import Object
 from gateway.dialects.history import History, PastCall, PastMessage, PastResult
 
 _OUTPUTS = ("error", "output", "result")

@@ -6,7 +6,7 @@ from gateway.core.jsonio import Json
 from gateway.dialects import conversation_start
 from gateway.dialects.base import RequestBody
 from gateway.dialects.conversation_start import ConversationStart
-from gateway.dialects.gemini import wire
+from gateway.dialects.gemini import content as wire
 from gateway.dialects.request_facts import (
     RequestFacts,
     join_system,

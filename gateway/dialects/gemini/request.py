@@ -18,10 +18,12 @@ from gateway.core.target import Target
 from gateway.core.usage import parse_service_tier
 from gateway.dialects.base import RequestBody, WrittenBody
 from gateway.dialects.body_patch import BodyPatch
-from gateway.dialects.gemini import effort, seal, wire
+from gateway.dialects.gemini import content as wire
+from gateway.dialects.gemini import effort
+from gateway.dialects.gemini import reasoning_state as seal
 from gateway.dialects.gemini.config import CONFIG, Config
+from gateway.dialects.gemini.content import Object
 from gateway.dialects.gemini.said import Said
-from gateway.dialects.gemini.wire import Object
 from gateway.dialects.parse import is_zero, parse, suggest_endpoint
 
 NAME = effort.NAME

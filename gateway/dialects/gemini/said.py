@@ -2,8 +2,8 @@
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.dialects.gemini import wire
-from gateway.dialects.gemini.wire import Object
+from gateway.dialects.gemini import content as wire
+from gateway.dialects.gemini.content import Object
 from gateway.dialects.user_text import UserText
 
 

@@ -8,8 +8,8 @@ every word of it. Source: Schema and FunctionDeclaration of Google's API referen
 from collections.abc import Callable
 
 from gateway.core.jsonio import Json
-from gateway.dialects.gemini import wire
-from gateway.dialects.gemini.wire import Object
+from gateway.dialects.gemini import content as wire
+from gateway.dialects.gemini.content import Object
 
 _SILENT = frozenset({"$schema", "$id", "$comment", "examples", "readOnly", "writeOnly"})
 """Words that restrain nothing."""

@@ -8,8 +8,8 @@ import base64
 import binascii
 
 from gateway.dialects import reasoning_state
-from gateway.dialects.gemini import wire
-from gateway.dialects.gemini.wire import Object
+from gateway.dialects.gemini import content as wire
+from gateway.dialects.gemini.content import Object
 
 SLOT = "thoughtSignature"
 

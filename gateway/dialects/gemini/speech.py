@@ -1,7 +1,10 @@
 """How Gemini is translated to and from other dialects."""
 
 from gateway.dialects.base import TranslationFunctions
-from gateway.dialects.gemini import decode, decoder, encode, encoder
+from gateway.dialects.gemini import request_decoder as decode
+from gateway.dialects.gemini import request_encoder as encode
+from gateway.dialects.gemini import stream_decoder as decoder
+from gateway.dialects.gemini import stream_encoder as encoder
 
 SPEECH = TranslationFunctions(
     decode_request=decode.decode,

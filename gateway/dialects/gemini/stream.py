@@ -17,8 +17,11 @@ from gateway.dialects.base import (
     WrittenBody,
     parse_response_id,
 )
-from gateway.dialects.gemini import amount, answer, problems, usage, wire
-from gateway.dialects.gemini.wire import Object
+from gateway.dialects.gemini import amount, usage
+from gateway.dialects.gemini import content as wire
+from gateway.dialects.gemini import errors as problems
+from gateway.dialects.gemini import response as answer
+from gateway.dialects.gemini.content import Object
 from gateway.dialects.stream_commit import StreamBuffer, make_broken_problem
 
 

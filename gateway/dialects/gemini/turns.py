@@ -18,9 +18,11 @@ from gateway.core.canonical_request import (
 )
 from gateway.core.errors import invalid_request
 from gateway.core.jsonio import Json
-from gateway.dialects.gemini import partial, request, wire
+from gateway.dialects.gemini import content as wire
+from gateway.dialects.gemini import request
+from gateway.dialects.gemini import tools as partial
+from gateway.dialects.gemini.content import Object
 from gateway.dialects.gemini.signature import Sign
-from gateway.dialects.gemini.wire import Object
 
 _ROLES: dict[str, Role] = {"model": "assistant", "system": "system"}
 _BESIDE = frozenset(

@@ -20,8 +20,8 @@ from gateway.core.usage import (
     sum_media_tokens,
 )
 from gateway.dialects import billing
-from gateway.dialects.gemini import wire
-from gateway.dialects.gemini.wire import Object
+from gateway.dialects.gemini import content as wire
+from gateway.dialects.gemini.content import Object
 
 type Used = tuple[str, str]
 """A tool, and what tells one use of it from another."""

@@ -29,9 +29,12 @@ from gateway.core.events import (
 )
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, merge_usage
-from gateway.dialects.gemini import answer, cited, problems, usage, wire
-from gateway.dialects.gemini.partial import Joiner
-from gateway.dialects.gemini.wire import Object
+from gateway.dialects.gemini import cited, usage
+from gateway.dialects.gemini import content as wire
+from gateway.dialects.gemini import errors as problems
+from gateway.dialects.gemini import response as answer
+from gateway.dialects.gemini.content import Object
+from gateway.dialects.gemini.tools import Joiner
 from gateway.dialects.stream_commit import MAX_FRAME_BYTES, make_broken_problem
 
 _REASONS: dict[str, FinishReason] = {

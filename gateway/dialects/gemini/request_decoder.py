@@ -3,9 +3,10 @@
 from gateway.core.canonical_request import CanonicalRequest, OutputFormat, Tool, ToolChoice
 from gateway.core.jsonio import Json
 from gateway.dialects.base import RequestBody
-from gateway.dialects.gemini import effort, request, schema, turns, wire
+from gateway.dialects.gemini import content as wire
+from gateway.dialects.gemini import effort, request, schema, turns
 from gateway.dialects.gemini.config import CONFIG
-from gateway.dialects.gemini.wire import Object
+from gateway.dialects.gemini.content import Object
 
 _HELD = frozenset(
     {

@@ -5,8 +5,10 @@ from gateway.core.errors import Problem
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, merge_usage
 from gateway.dialects.base import ResponseSummary, parse_response_id
-from gateway.dialects.gemini import amount, problems, usage, wire
-from gateway.dialects.gemini.wire import Object
+from gateway.dialects.gemini import amount, usage
+from gateway.dialects.gemini import content as wire
+from gateway.dialects.gemini import errors as problems
+from gateway.dialects.gemini.content import Object
 from gateway.dialects.stream_commit import make_broken_problem, make_empty_problem
 
 _NUMBERS = ("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION")

@@ -9,7 +9,7 @@ from gateway.core.canonical_request import ToolUse
 from gateway.core.errors import ProblemError
 from gateway.core.events import Event, Failed, Finish, TextDelta, ToolDelta, ToolEnd, ToolStart
 from gateway.dialects.gemini import DIALECT, SPEECH
-from gateway.dialects.gemini.partial import joined
+from gateway.dialects.gemini.tools import joined
 from tests.dialects.gemini.cases import (
     Object,
     candidate,

@@ -6,7 +6,8 @@ from typing import Any, get_args
 import pytest
 
 from gateway.core.errors import STATUS_BY_KIND, Problem, ProblemKind
-from gateway.dialects.gemini import DIALECT, problems
+from gateway.dialects.gemini import DIALECT
+from gateway.dialects.gemini import errors as problems
 
 KINDS: tuple[ProblemKind, ...] = get_args(ProblemKind.__value__)
 

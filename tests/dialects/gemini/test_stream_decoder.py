@@ -25,7 +25,8 @@ from gateway.core.events import (
     UsageUpdate,
 )
 from gateway.core.usage import Usage
-from gateway.dialects.gemini import SPEECH, decoder
+from gateway.dialects.gemini import SPEECH
+from gateway.dialects.gemini import stream_decoder as decoder
 from tests.dialects.cases import pieces
 from tests.dialects.gemini.cases import (
     HELLO,

@@ -23,9 +23,9 @@ from gateway.core.events import (
 from gateway.core.usage import Usage
 from gateway.dialects.base import ResponseContext
 from gateway.dialects.gemini import cited, fold, usage
+from gateway.dialects.gemini.content import Object
 from gateway.dialects.gemini.contents import arguments
 from gateway.dialects.gemini.signature import SLOT, wrap
-from gateway.dialects.gemini.wire import Object
 
 _REASONS: dict[FinishReason, str] = {
     "stop": "STOP",

@@ -28,10 +28,12 @@ from gateway.dialects.base import (
 )
 from gateway.dialects.body_patch import BodyPatch
 from gateway.dialects.embeddings import EmbeddingsRequest
-from gateway.dialects.gemini import problems, request, wire
+from gateway.dialects.gemini import content as wire
+from gateway.dialects.gemini import errors as problems
+from gateway.dialects.gemini import request
+from gateway.dialects.gemini.content import Object
 from gateway.dialects.gemini.said import Said as Heard
 from gateway.dialects.gemini.usage import media_of
-from gateway.dialects.gemini.wire import Object
 from gateway.dialects.parse import parse
 from gateway.dialects.stream_commit import make_broken_problem
 

@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterable
 
 from gateway.core.jsonio import Json
-from gateway.dialects.gemini import wire
+from gateway.dialects.gemini import content as wire
+from gateway.dialects.gemini.content import Object
 from gateway.dialects.gemini.signature import SLOT
-from gateway.dialects.gemini.wire import Object
 
 _MOST = 10_000
 """Items of a list of arguments, as in ADK."""

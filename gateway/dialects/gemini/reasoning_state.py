@@ -7,7 +7,8 @@ from gateway.core.target import Target
 from gateway.dialects import reasoning_state
 from gateway.dialects.base import RequestBody
 from gateway.dialects.body_patch import BodyPatch
-from gateway.dialects.gemini import effort, wire
+from gateway.dialects.gemini import content as wire
+from gateway.dialects.gemini import effort
 from gateway.dialects.gemini.signature import SKIP, SLOT, Sign
 
 _MARKS = (b"dGcxL", b"cjp0ZzEu")

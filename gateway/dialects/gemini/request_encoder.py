@@ -7,7 +7,7 @@ from gateway.core.target import Target
 from gateway.dialects.base import EncodedRequest
 from gateway.dialects.gemini import contents, effort, schema
 from gateway.dialects.gemini.config import CONFIG
-from gateway.dialects.gemini.wire import Object
+from gateway.dialects.gemini.content import Object
 
 _SETTINGS = {
     "max_output": "maxOutputTokens", "temperature": "temperature", "top_p": "topP",

@@ -13,9 +13,12 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects import count_tokens
 from gateway.dialects.base import RequestBody, ResponseSummary, WrittenBody
-from gateway.dialects.gemini import answer, config, request, seal, wire
+from gateway.dialects.gemini import config, request
+from gateway.dialects.gemini import content as wire
+from gateway.dialects.gemini import reasoning_state as seal
+from gateway.dialects.gemini import response as answer
+from gateway.dialects.gemini.content import Object
 from gateway.dialects.gemini.speech import SPEECH as OWN
-from gateway.dialects.gemini.wire import Object
 from gateway.dialects.parse import parse
 
 METHOD = "countTokens"
