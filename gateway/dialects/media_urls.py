@@ -17,7 +17,7 @@ from gateway.core.jsonio import Json
 from gateway.core.target import Provider
 from gateway.dialects import compatibility, reasoning_state
 from gateway.dialects.base import RequestBody
-from gateway.dialects.gemini import content as wire
+from gateway.dialects.gemini.content import find_spelling, get_member, get_object
 
 type Object = dict[str, Json]
 
@@ -249,11 +249,11 @@ class _NativeBodyFiller:
 
     def _change_file_data(self, part: Object) -> Object | None:
         """A part of Gemini's that points to a file."""
-        media = self._find_media(wire.get(wire.group(part, "fileData"), "fileUri"))
+        media = self._find_media(get_member(get_object(part, "fileData"), "fileUri"))
         if media is None:
             return None
         data = {"mimeType": media.type, "data": media.data}
-        return {wire.spelled(part, "fileData"): None, "inlineData": data}
+        return {find_spelling(part, "fileData"): None, "inlineData": data}
 
 
 def _build_named_file(file: Object, media: FetchedMedia) -> Object:

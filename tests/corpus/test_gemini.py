@@ -27,8 +27,8 @@ from gateway.core.events import (
 from gateway.core.usage import Usage
 from gateway.dialects.base import RequestBody, ResponseContext, StreamInspector
 from gateway.dialects.gemini import DIALECT, SPEECH
-from gateway.dialects.gemini import content as wire
-from gateway.dialects.gemini.signature import wrap
+from gateway.dialects.gemini.content import list_objects
+from gateway.dialects.gemini.reasoning_state import encode_state
 from tests.corpus.conftest import Say
 from tests.corpus.exchanges import classes
 from tests.dialects.gemini.cases import heard, read, target
@@ -39,7 +39,7 @@ type Row = tuple[Object, bytes, Object]
 
 STREAM = "models/m:streamGenerateContent"
 TELLING = ResponseContext(id="call-1", created_at=1, model="m", state_label="ab12")
-NONE = wrap("ab12", "")
+NONE = encode_state("ab12", "")
 """What is told of thoughts and calls without a signature."""
 NO_FRAMES = {"65e7162a6e5e20f4": "its frames have no blank lines between them, and the SDK raises"}
 TWICE = {"324363ee7cc3534f": "says STOP in the middle too: only the one at the end is a finish"}
@@ -284,7 +284,7 @@ def test_every_request_is_decoded_and_said_again(rows: list[Row], say: Say) -> N
         request = SPEECH.decode_request(body)
         again = SPEECH.encode_request(request, target(body.prompt.model))
         texts = [text for content in again.value["contents"] for text in _texts(content)]
-        for content in wire.rows(body.value["contents"]):
+        for content in list_objects(body.value["contents"]):
             for text in _texts(content):
                 assert text in texts, recording["id"]
         count += 1
@@ -292,5 +292,5 @@ def test_every_request_is_decoded_and_said_again(rows: list[Row], say: Say) -> N
 
 
 def _texts(content: Object) -> list[str]:
-    parts = wire.rows(content.get("parts"))
+    parts = list_objects(content.get("parts"))
     return [part["text"] for part in parts if part.get("text") and not part.get("thought")]

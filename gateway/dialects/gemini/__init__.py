@@ -2,42 +2,59 @@
 
 import msgspec
 
-from gateway.dialects.base import Dialect
+from gateway.dialects.base import Dialect, TranslationFunctions
 from gateway.dialects.conversation_start import EMPTY_START
 from gateway.dialects.embeddings import OPERATION as EMBEDDINGS_OPERATION
-from gateway.dialects.gemini import embeddings as embed
-from gateway.dialects.gemini import errors as problems
-from gateway.dialects.gemini import fold, history, opening, request, stream
-from gateway.dialects.gemini import response as answer
-from gateway.dialects.gemini import token_count as count
-from gateway.dialects.gemini.speech import SPEECH
+from gateway.dialects.gemini import (
+    embeddings,
+    errors,
+    history,
+    request,
+    request_decoder,
+    request_encoder,
+    response,
+    stream,
+    stream_decoder,
+    stream_encoder,
+    token_count,
+)
 from gateway.dialects.history import History
 from gateway.dialects.request_facts import EMPTY_FACTS
 
 __all__ = ["COUNT_TOKENS", "DIALECT", "EMBED", "SPEECH"]
 
+SPEECH = TranslationFunctions(
+    decode_request=request_decoder.decode_request,
+    encode_request=request_encoder.encode_request,
+    decode_response=response.decode_response,
+    encode_response=response.encode_response,
+    make_decoder=stream_decoder.Decoder,
+    make_encoder=stream_encoder.Encoder,
+)
+"""Translation of Gemini to and from other dialects."""
+
 DIALECT = Dialect(
     name=request.NAME,
     path="/v1beta/{path}",
-    forwarded_headers=request.FORWARDED,
-    essential_members=request.FEATURES,
+    forwarded_headers=request.FORWARDED_HEADERS,
+    essential_members=request.ESSENTIAL_MEMBERS,
     read=request.read,
     read_with_path=request.read,
     keep_alive=b"\n\n",  # a comment breaks its SDK
     allows_comments=False,
     write=request.write,
-    summarize=answer.glance,
-    inspect_stream=stream.watch,
+    summarize=response.summarize,
+    inspect_stream=stream.inspect,
     asks_usage=request.asks_usage,
-    fold=fold.fold,
-    unfold=fold.unfold,
-    write_problem=problems.write,
-    write_problem_frame=problems.frame,
-    find_status=problems.status,
+    fold=response.fold,
+    unfold=response.unfold,
+    write_problem=errors.write,
+    write_problem_frame=errors.write_frame,
+    find_status=errors.find_status,
     explain_unfit=lambda _prompt, _target: "",
-    read_problem=problems.read,
-    read_start=opening.read,
-    read_facts=opening.read_facts,
+    read_problem=errors.read,
+    read_start=request.read_start,
+    read_facts=request.read_facts,
     read_history=history.read,
     translation=SPEECH,
 )
@@ -45,32 +62,32 @@ DIALECT = Dialect(
 COUNT_TOKENS = msgspec.structs.replace(
     DIALECT,
     operation="count_tokens",
-    read=count.read,
-    read_with_path=count.read,
-    write=count.write,
-    summarize=count.glance,
-    write_token_count=count.counted,
-    translation=count.SPEECH,
+    read=token_count.read,
+    read_with_path=token_count.read,
+    write=token_count.write,
+    summarize=token_count.summarize,
+    write_token_count=token_count.write_token_count,
+    translation=token_count.make_translation(SPEECH),
 )
-"""How many tokens a request has: free of charge, asked of the model that would answer it."""
+"""Counting of a request's tokens, by the model that would answer it; free of charge."""
 
 EMBED = msgspec.structs.replace(
     DIALECT,
     operation=EMBEDDINGS_OPERATION,
-    essential_members=embed.FEATURES,
-    read=embed.read,
-    read_with_path=embed.read,
-    write=embed.write,
-    summarize=embed.glance,
+    essential_members=embeddings.ESSENTIAL_MEMBERS,
+    read=embeddings.read,
+    read_with_path=embeddings.read,
+    write=embeddings.write,
+    summarize=embeddings.summarize,
     read_start=lambda _: EMPTY_START,
     read_history=lambda _: History(),
     read_facts=lambda _: EMPTY_FACTS,
     translation=msgspec.structs.replace(
         SPEECH,
-        decode_request=embed.decode,
-        encode_request=embed.encode,
-        decode_response=embed.events,
-        encode_response=embed.tell,
+        decode_request=embeddings.decode_request,
+        encode_request=embeddings.encode_request,
+        decode_response=embeddings.decode_response,
+        encode_response=embeddings.encode_response,
     ),
 )
 """Vectors of one content or of many, by a model that the caller names."""

@@ -1,70 +1,76 @@
-"""Names as Google's JSON has them: each in camelCase, or in snake_case as its protos are written.
+"""Members, parts and candidates of Gemini's JSON, as both requests and answers have them.
 
-Google reads both, and one object where a list is meant; clients send all of these.
+Google writes names in camelCase, and its protos in snake_case. It reads both, and one object where
+a list is meant; clients send all of these.
 """
 
 import functools
 import re
 from typing import Any
 
+from gateway.core import jsonio
 from gateway.core.jsonio import Json
+from gateway.dialects.user_text import UserText
 
 type Object = dict[str, Any]
+
+CONFIG = "generationConfig"
+"""The member of a request that holds its settings."""
 
 _UPPER = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 @functools.cache
-def snake(name: str) -> str:
-    """A name in snake_case."""
+def to_snake_case(name: str) -> str:
+    """Return a name in snake_case."""
     return _UPPER.sub("_", name).lower()
 
 
 @functools.lru_cache(4096)
-def camel(name: str) -> str:
-    """A name in camelCase; names that clients make up are forgotten again."""
+def to_camel_case(name: str) -> str:
+    """Return a name in camelCase; the cache forgets names that clients make up."""
     first, *more = name.split("_")
     return first + "".join(word[:1].upper() + word[1:] for word in more)
 
 
-def get(value: Object, name: str) -> Json:
-    """A member by its name in camelCase, however it is spelled."""
-    found = value.get(name)
-    return value.get(snake(name)) if found is None else found
+def get_member(value: Object, name: str) -> Json:
+    """Return a member by its name in camelCase, in whichever spelling it came."""
+    item = value.get(name)
+    return value.get(to_snake_case(name)) if item is None else item
 
 
-def spelled(value: Object, name: str) -> str:
-    """How an object spells a name; as in camelCase where it has no such member."""
-    other = snake(name)
+def find_spelling(value: Object, name: str) -> str:
+    """Return a name as an object spells it: in camelCase if the object has no such member."""
+    other = to_snake_case(name)
     return other if other in value and name not in value else name
 
 
-def group(value: Json, name: str) -> Object:
-    """A member that is an object; an empty one where it is none."""
-    found = get(value, name) if isinstance(value, dict) else None
-    return found if isinstance(found, dict) else {}
+def get_object(value: Json, name: str) -> Object:
+    """Return a member that is an object; an empty object if it is anything else."""
+    item = get_member(value, name) if isinstance(value, dict) else None
+    return item if isinstance(item, dict) else {}
 
 
-def rows(value: Json) -> list[Object]:
-    """Objects of a list, or one that stands for a list of one."""
+def list_objects(value: Json) -> list[Object]:
+    """List the objects of a list; an object alone is a list of one."""
     if isinstance(value, dict):
         return [value]
     return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
 
 
-def texts(content: Json) -> list[str]:
-    """The texts of a content."""
-    parts = rows(content.get("parts")) if isinstance(content, dict) else ()
-    return [said for part in parts if isinstance(said := part.get("text"), str)]
+def list_texts(content: Json) -> list[str]:
+    """List the texts of a content."""
+    parts = list_objects(content.get("parts")) if isinstance(content, dict) else ()
+    return [text for part in parts if isinstance(text := part.get("text"), str)]
 
 
-def text(value: Json) -> str | None:
-    """A string; None where it is none."""
+def as_text(value: Json) -> str | None:
+    """Return a string; None for any other value."""
     return value if isinstance(value, str) else None
 
 
-def whole(value: Json) -> int | None:
-    """A whole number, also where it is written as 8.0 or "8", as protos may be."""
+def as_integer(value: Json) -> int | None:
+    """Return a whole number, also if it is written as 8.0 or "8", as protos may be."""
     if isinstance(value, bool):
         return None
     if isinstance(value, str) and value.lstrip("-").isdecimal() and len(value) < 20:
@@ -74,6 +80,120 @@ def whole(value: Json) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def number(value: Json) -> float | None:
-    """A number; None where it is none."""
+def as_number(value: Json) -> float | None:
+    """Return a number; None for any other value."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+class ContentTotals:
+    """Adds up what the system instruction and the contents of a request hold."""
+
+    __slots__ = ("audio", "chars", "files", "images", "tool_loop", "user_text")
+
+    def __init__(self, system: Json) -> None:
+        """`system` is a content, or a string."""
+        self.user_text = UserText()
+        self.chars = self.images = self.files = self.audio = 0
+        self.tool_loop = False
+        """The last content holds a function's response."""
+        if isinstance(system, str):
+            self.chars += len(system)
+        elif isinstance(system, dict):
+            self.add_content({**system, "role": "system"})
+        self.tool_loop = False
+
+    def add_content(self, content: Object) -> None:
+        """Take the next content."""
+        texts, result = [], False
+        for part in list_objects(content.get("parts")):
+            text = part.get("text")
+            if isinstance(text, str):
+                self.chars += len(text)
+                texts.append(text)
+            result = self._add_part(part) or result
+        role = content.get("role")
+        if role in ("user", None) and not result:
+            self.tool_loop = not self.user_text.add_turn(texts) and self.tool_loop
+            return
+        self.tool_loop = result
+        self.user_text.add_answer()
+
+    def _add_part(self, part: Object) -> bool:
+        """Count one part; return True if it is a function's response."""
+        for name in ("inlineData", "fileData"):
+            data = get_object(part, name)
+            if data:
+                self._add_media(get_member(data, "mimeType"))
+        call, result = get_object(part, "functionCall"), get_object(part, "functionResponse")
+        for value in (call.get("args"), result.get("response")):
+            self.chars += len(jsonio.dumps(value).decode()) if value else 0
+        for inner in list_objects(result.get("parts")):
+            self._add_part(inner)
+        return bool(result)
+
+    def _add_media(self, kind: Json) -> None:
+        family = kind.partition("/")[0] if isinstance(kind, str) else ""
+        self.images += family == "image"
+        self.audio += family == "audio"
+        self.files += family not in ("image", "audio")
+
+
+_FINISH_REASONS = ("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION")
+"""Reasons that some clients' proxies write as the numbers of Google's enum."""
+
+
+def find_error(chunk: Object) -> Json:
+    """Find the error of a chunk, or of one of its candidates; None if there is none."""
+    holders = [chunk, *list_objects(chunk.get("candidates"))]
+    return next((error for holder in holders if (error := holder.get("error"))), None)
+
+
+def has_ended(chunks: list[Object]) -> bool:
+    """True if each candidate has a reason why it ended, or the prompt was refused."""
+    if any(find_block_reason(chunk) is not None for chunk in chunks):
+        return True
+    last: dict[int, str | None] = {}
+    for candidate in list_candidates(chunks):
+        at, reason = (
+            as_integer(candidate.get("index")) or 0,
+            parse_finish(candidate.get("finishReason")),
+        )
+        if reason is not None or at not in last or has_content(candidate):
+            last[at] = reason  # a reason that more content follows was none
+    return all(last.values())
+
+
+def list_candidates(chunks: list[Object]) -> list[Object]:
+    """List the candidates of all chunks, in their order."""
+    return [row for chunk in chunks for row in list_objects(chunk.get("candidates"))]
+
+
+def has_content(candidate: Object) -> bool:
+    """True if a candidate has any content."""
+    return any(map(_part_has_content, list_objects(get_object(candidate, "content").get("parts"))))
+
+
+def _part_has_content(part: Object) -> bool:
+    """True if a part has any content: an empty text, even of a thought, is none."""
+    return any(item for name, item in part.items() if name != "thought")
+
+
+def find_finish(chunk: Object) -> str | None:
+    """Return why the first candidate that ended did, or why Google refused the prompt."""
+    for candidate in list_objects(chunk.get("candidates")):
+        reason = parse_finish(candidate.get("finishReason"))
+        if reason is not None:
+            return reason
+    return find_block_reason(chunk)
+
+
+def parse_finish(reason: Json) -> str | None:
+    """Return a reason as a word; None if there is none."""
+    if isinstance(reason, int) and not isinstance(reason, bool):
+        return _FINISH_REASONS[reason] if 0 < reason < len(_FINISH_REASONS) else str(reason)
+    return reason if isinstance(reason, str) and reason else None
+
+
+def find_block_reason(chunk: Object) -> str | None:
+    """Return why Google refused the prompt; None if it did not."""
+    return parse_finish(get_object(chunk, "promptFeedback").get("blockReason"))

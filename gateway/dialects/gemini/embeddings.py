@@ -1,7 +1,7 @@
 """Embeddings of Gemini, of one content (embedContent) and of many (batchEmbedContents): both ways.
 
 Source: models.embedContent and models.batchEmbedContents of Google's API reference. Models before
-gemini-embedding-2 tell no usage.
+gemini-embedding-2 send no usage.
 """
 
 from collections.abc import Iterable
@@ -28,26 +28,31 @@ from gateway.dialects.base import (
 )
 from gateway.dialects.body_patch import BodyPatch
 from gateway.dialects.embeddings import EmbeddingsRequest
-from gateway.dialects.gemini import content as wire
-from gateway.dialects.gemini import errors as problems
-from gateway.dialects.gemini import request
-from gateway.dialects.gemini.content import Object
-from gateway.dialects.gemini.said import Said as Heard
-from gateway.dialects.gemini.usage import media_of
+from gateway.dialects.gemini import errors, request, usage
+from gateway.dialects.gemini.content import (
+    ContentTotals,
+    Object,
+    as_integer,
+    as_text,
+    get_member,
+    list_objects,
+    list_texts,
+    to_camel_case,
+)
 from gateway.dialects.parse import parse
 from gateway.dialects.stream_commit import make_broken_problem
 
-ONE, MANY = "embedContent", "batchEmbedContents"
-FEATURES = frozenset({"outputDimensionality", "taskType"})
+EMBED_ONE, EMBED_MANY = "embedContent", "batchEmbedContents"
+ESSENTIAL_MEMBERS = frozenset({"outputDimensionality", "taskType"})
 """Members that make other vectors: never dropped, a target that refuses one is skipped."""
 
-_SIZE = "outputDimensionality"
-_OURS = frozenset({"model", "content", _SIZE})
-_ITEMS = jsonio.make_reader(list[msgspec.Raw])
+_DIMENSIONS = "outputDimensionality"
+_HELD_MEMBERS = frozenset({"model", "content", _DIMENSIONS})
+_READ_ITEMS = jsonio.make_reader(list[msgspec.Raw])
 
 
 class _Answer(msgspec.Struct):
-    """An answer whose vectors are stepped over."""
+    """An answer; its vectors stay unread bytes."""
 
     embedding: msgspec.Raw = msgspec.Raw()
     embeddings: msgspec.Raw = msgspec.Raw()
@@ -55,201 +60,212 @@ class _Answer(msgspec.Struct):
     error: Any = None
 
 
-_SEEN = jsonio.make_reader(_Answer)
+_READ_ANSWER = jsonio.make_reader(_Answer)
 
 
 def read(raw: bytes, path: str = "") -> RequestBody:
     """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
-    model, method = request.address(path)
-    if method not in (ONE, MANY, ""):
-        message = f'There is no method "{method}" of a model here; ask {ONE} or {MANY}.'
+    model, method = request.parse_path(path)
+    if method not in (EMBED_ONE, EMBED_MANY, ""):
+        message = f'There is no method "{method}" of a model here; ask {EMBED_ONE} or {EMBED_MANY}.'
         raise ProblemError(Problem(kind="not_found", message=message))
 
     def prompt(value: Object, _: Members) -> Prompt:
-        many = method == MANY if method else "requests" in value
-        asks = _many(value) if many else [value]
-        heard = Heard(None)
-        said = []
-        for ask in asks:
-            content = ask.get("content")
+        many = method == EMBED_MANY if method else "requests" in value
+        requests = _read_batch(value) if many else [value]
+        totals = ContentTotals(None)
+        texts = []
+        for one in requests:
+            content = one.get("content")
             if not isinstance(content, dict):
                 raise invalid_request('"content" is required and must be an object.', "content")
-            heard.content({**content, "role": "user"})
-            said.append("\n".join(wire.texts(content)))
+            totals.add_content({**content, "role": "user"})
+            texts.append("\n".join(list_texts(content)))
         return Prompt(
-            model=_named(model or request.bare(wire.text(value.get("model")) or "")),
-            user="\n".join(said),
+            model=_require_model(
+                model or request.strip_model_name(as_text(value.get("model")) or "")
+            ),
+            user="\n".join(texts),
             user_turns=1,
-            chars=heard.chars,
-            images=heard.images,
-            files=heard.files,
-            audio=heard.audio,
-            members=frozenset(wire.camel(name) for it in (value, *asks) for name in it),
+            chars=totals.chars,
+            images=totals.images,
+            files=totals.files,
+            audio=totals.audio,
+            members=frozenset(to_camel_case(name) for it in (value, *requests) for name in it),
         )
 
     return parse(raw, prompt)
 
 
-def _named(model: str) -> str:
+def _require_model(model: str) -> str:
     if not model:
-        raise invalid_request(f"A model must be named in the path: models/<name>:{ONE}.", "model")
+        raise invalid_request(
+            f"A model must be named in the path: models/<name>:{EMBED_ONE}.", "model"
+        )
     return model
 
 
-def _many(value: Object) -> list[Object]:
-    asks = value.get("requests")
-    if not isinstance(asks, list) or not all(isinstance(ask, dict) for ask in asks):
+def _read_batch(value: Object) -> list[Object]:
+    requests = value.get("requests")
+    if not isinstance(requests, list) or not all(isinstance(one, dict) for one in requests):
         raise invalid_request('"requests" is required and must be a list of objects.', "requests")
-    return asks
+    return requests
 
 
-def _asks(value: Object) -> list[Object]:
-    """The requests of a body that was read: itself, or those of its batch."""
+def _list_requests(value: Object) -> list[Object]:
+    """List the requests of a body: itself, or those of its batch."""
     many: list[Object] | None = value.get("requests")
     return [value] if many is None else many
 
 
 def write(body: RequestBody, target: Target) -> WrittenBody:
-    """The body for one target: the client's bytes, with only those members changed that must be."""
-    edit, refused = BodyPatch(body), target.facts.refused_members | target.provider.refused_members
-    lost: list[Loss] = []
+    """Write the body for one target: the client's bytes, with the fewest members changed."""
+    patch, refused = BodyPatch(body), target.facts.refused_members | target.provider.refused_members
+    losses: list[Loss] = []
     if "requests" not in body.value:
-        members = _fixed(body.members, body.value, target, refused, lost)
-        method = ONE
+        members = _patch_members(body.members, body.value, target, refused, losses)
+        method = EMBED_ONE
     else:
-        members, method = dict(body.members), MANY
-        rows = [bytes(memoryview(row)) for row in _ITEMS(bytes(memoryview(members["requests"])))]
-        fixed = [
-            _row(raw, ask, target, refused, lost)
-            for raw, ask in zip(rows, body.value["requests"], strict=True)
+        members, method = dict(body.members), EMBED_MANY
+        rows = [
+            bytes(memoryview(row)) for row in _READ_ITEMS(bytes(memoryview(members["requests"])))
         ]
-        if fixed != rows:
-            members["requests"] = msgspec.Raw(b"[" + b",".join(fixed) + b"]")
+        patched = [
+            _patch_request(raw, one, target, refused, losses)
+            for raw, one in zip(rows, body.value["requests"], strict=True)
+        ]
+        if patched != rows:
+            members["requests"] = msgspec.Raw(b"[" + b",".join(patched) + b"]")
         members.pop("model", None)
     for name in body.members:
         if name not in members:
-            edit.remove(name)
+            patch.remove(name)
         elif members[name] is not body.members[name]:
-            edit.set_member(name, members[name])
-    done = edit.finish()
-    tail = request.tail(target.model, method)
-    return msgspec.structs.replace(done, losses=tuple(dict.fromkeys(lost)), url_suffix=tail)
+            patch.set_member(name, members[name])
+    written = patch.finish()
+    suffix = request.make_url_suffix(target.model, method)
+    return msgspec.structs.replace(written, losses=tuple(dict.fromkeys(losses)), url_suffix=suffix)
 
 
-def _row(
-    raw: bytes, ask: Object, target: Target, refused: frozenset[str], lost: list[Loss]
+def _patch_request(
+    raw: bytes, value: Object, target: Target, refused: frozenset[str], losses: list[Loss]
 ) -> bytes:
-    """One request of a batch; its own bytes where nothing changes."""
+    """Patch one request of a batch; return its own bytes if nothing changes."""
     parts = jsonio.read_members(raw)
-    fixed = _fixed(parts, ask, target, refused, lost)
-    return raw if fixed == parts else jsonio.join_members(fixed)
+    patched = _patch_members(parts, value, target, refused, losses)
+    return raw if patched == parts else jsonio.join_members(patched)
 
 
-def _fixed(
-    parts: Members, ask: Object, target: Target, refused: frozenset[str], lost: list[Loss]
+def _patch_members(
+    parts: Members, value: Object, target: Target, refused: frozenset[str], losses: list[Loss]
 ) -> Members:
-    """Members of one request: the model is the target's, and what it refuses is left out."""
-    fixed = dict(parts)
+    """Patch the members of one request: set the target's model, drop what the target refuses."""
+    patched = dict(parts)
     model = target.model if target.model.startswith("models/") else f"models/{target.model}"
-    if "model" in ask and ask["model"] != model:
-        fixed["model"] = msgspec.Raw(jsonio.dumps(model))
+    if "model" in value and value["model"] != model:
+        patched["model"] = msgspec.Raw(jsonio.dumps(model))
     for name in parts:
-        if wire.camel(name) in refused:
-            del fixed[name]
-            lost.append(Loss(name, "dropped", f"{target.name} refuses it"))
-    return fixed
+        if to_camel_case(name) in refused:
+            del patched[name]
+            losses.append(Loss(name, "dropped", f"{target.name} refuses it"))
+    return patched
 
 
-def glance(body: bytes) -> ResponseSummary:
+def summarize(body: bytes) -> ResponseSummary:
     """Read what accounting needs. A 200 with an error or with no vectors in it is a problem."""
     try:
-        seen = _SEEN(body)
+        answer = _READ_ANSWER(body)
     except jsonio.JsonError:
         return ResponseSummary(problem=make_broken_problem("no embeddings"))
-    one, many = _first(seen.embedding), _first(seen.embeddings)
+    one, many = _first_byte(answer.embedding), _first_byte(answer.embeddings)
     if one != b"{" and many != b"[":
-        if seen.error:
-            return ResponseSummary(problem=problems.found(seen.error, body))
+        if answer.error:
+            return ResponseSummary(problem=errors.read_error_object(answer.error, body))
         return ResponseSummary(problem=make_broken_problem("no embeddings"))
-    told = (
-        parse_count(wire.get(seen.usageMetadata, "promptTokenCount"))
-        if seen.usageMetadata
+    tokens = (
+        parse_count(get_member(answer.usageMetadata, "promptTokenCount"))
+        if answer.usageMetadata
         else None
     )
-    if told is None:
+    if tokens is None:
         return ResponseSummary(finish=embeddings.FINISH_WORD, complete=True)
-    used = Usage(input=told, output=0, media=media_of(seen.usageMetadata))
-    return ResponseSummary(usage=used, finish=embeddings.FINISH_WORD, complete=True)
+    counted = Usage(input=tokens, output=0, media=usage.read_media_tokens(answer.usageMetadata))
+    return ResponseSummary(usage=counted, finish=embeddings.FINISH_WORD, complete=True)
 
 
-def _first(raw: msgspec.Raw) -> bytes:
+def _first_byte(raw: msgspec.Raw) -> bytes:
     return bytes(memoryview(raw)[:1])
 
 
-def decode(body: RequestBody) -> EmbeddingsRequest:
-    """The request in no dialect."""
-    asks = _asks(body.value)
-    sizes = {wire.whole(wire.get(ask, _SIZE)) for ask in asks}
+def decode_request(body: RequestBody) -> EmbeddingsRequest:
+    """Decode a client's request."""
+    requests = _list_requests(body.value)
+    sizes = {as_integer(get_member(one, _DIMENSIONS)) for one in requests}
     single = "requests" not in body.value
     others: Object = {}
-    for ask in asks:
-        others |= {name: it for name, it in ask.items() if wire.camel(name) not in _OURS}
-    turns = [CanonicalTurn(role="user", parts=_parts(ask["content"]), source=ask) for ask in asks]
+    for one in requests:
+        others |= {name: it for name, it in one.items() if to_camel_case(name) not in _HELD_MEMBERS}
+    turns = [
+        CanonicalTurn(role="user", parts=_decode_parts(one["content"]), source=one)
+        for one in requests
+    ]
     if len(sizes) > 1:
-        turns.append(CanonicalTurn(role="user", parts=(Foreign(kind=f"{_SIZE} of each input"),)))
+        turns.append(
+            CanonicalTurn(role="user", parts=(Foreign(kind=f"{_DIMENSIONS} of each input"),))
+        )
     return EmbeddingsRequest(
         turns=tuple(turns),
         dimensions=next(iter(sizes), None),
         wants_single_vector=single,
-        names={"turns": "content" if single else "requests", "dimensions": _SIZE},
+        names={"turns": "content" if single else "requests", "dimensions": _DIMENSIONS},
         extra_members=others,
         source=body.value,
     )
 
 
-def _parts(content: Object) -> tuple[Part, ...]:
+def _decode_parts(content: Object) -> tuple[Part, ...]:
     return tuple(
         Text(text=part["text"], source=part)
         if isinstance(part.get("text"), str)
         else Foreign(kind=next(iter(part), "empty"), source=part)
-        for part in wire.rows(content.get("parts"))
+        for part in list_objects(content.get("parts"))
     )
 
 
-def encode(asked: CanonicalRequest, target: Target) -> EncodedRequest:
-    """The body of a request that came in another dialect."""
+def encode_request(asked: CanonicalRequest, target: Target) -> EncodedRequest:
+    """Encode a request that came in another dialect."""
     wanted = embeddings.expect_embeddings(asked)
-    size = {} if wanted.dimensions is None else {_SIZE: wanted.dimensions}
-    asks: list[Object] = [
+    size = {} if wanted.dimensions is None else {_DIMENSIONS: wanted.dimensions}
+    bodies: list[Object] = [
         {"content": {"parts": [{"text": text}]}, **size} for text in embeddings.list_inputs(wanted)
     ]
-    names = {"content": "turns", "requests": "turns", _SIZE: "dimensions"}
-    named = {name: wanted.names.get(word, word) for name, word in names.items()}
-    if len(asks) == 1:
-        return EncodedRequest(value=asks[0], client_names=named)
-    model = {"model": f"models/{request.bare(target.model)}"}
+    names = {"content": "turns", "requests": "turns", _DIMENSIONS: "dimensions"}
+    client_names = {name: wanted.names.get(word, word) for name, word in names.items()}
+    if len(bodies) == 1:
+        return EncodedRequest(value=bodies[0], client_names=client_names)
+    model = {"model": f"models/{request.strip_model_name(target.model)}"}
     return EncodedRequest(
-        value={"requests": [{**model, **ask} for ask in asks]}, client_names=named
+        value={"requests": [{**model, **one} for one in bodies]}, client_names=client_names
     )
 
 
-def events(body: bytes) -> list[Event]:
-    """A whole answer as events. Never raises: what is no answer is a Failed."""
-    seen = glance(body)
-    if seen.problem is not None:
-        return [Failed(seen.problem)]
+def decode_response(body: bytes) -> list[Event]:
+    """Decode a whole answer. Never raises: no answer is a Failed."""
+    summary = summarize(body)
+    if summary.problem is not None:
+        return [Failed(summary.problem)]
     value = jsonio.loads(body)
     rows: Any = [value["embedding"]] if value.get("embedding") else value["embeddings"]
-    made = [row.get("values") if isinstance(row, dict) else None for row in rows]
-    return embeddings.make_events(made, seen.usage, None)
+    vectors = [row.get("values") if isinstance(row, dict) else None for row in rows]
+    return embeddings.make_events(vectors, summary.usage, None)
 
 
-def tell(events: Iterable[Event], telling: ResponseContext) -> bytes:
-    """A whole answer, from its events."""
-    single = embeddings.expect_embeddings(telling.request).wants_single_vector
-    heard = embeddings.EmbeddingsResponse(events, telling.model)
-    made: list[Json] = [{"values": vector} for vector in heard.vectors]
-    value: Object = {"embedding": made[0]} if single and made else {"embeddings": made}
-    if heard.usage is not None:
-        value["usageMetadata"] = {"promptTokenCount": heard.usage.prompt}
+def encode_response(events: Iterable[Event], context: ResponseContext) -> bytes:
+    """Encode a whole answer."""
+    single = embeddings.expect_embeddings(context.request).wants_single_vector
+    response = embeddings.EmbeddingsResponse(events, context.model)
+    rows: list[Json] = [{"values": vector} for vector in response.vectors]
+    value: Object = {"embedding": rows[0]} if single and rows else {"embeddings": rows}
+    if response.usage is not None:
+        value["usageMetadata"] = {"promptTokenCount": response.usage.prompt}
     return jsonio.dumps(value)

@@ -57,7 +57,7 @@ _CODES: Mapping[str, int] = {
     "DEADLINE_EXCEEDED": 504,
 }
 """By `error.status`, for errors that come in a 200 or in a stream without a code."""
-_TYPE = "type.googleapis.com/google.rpc."
+_TYPE_PREFIX = "type.googleapis.com/google.rpc."
 _WORDS = ErrorWords(
     account_words=(
         "api_key_invalid",
@@ -78,13 +78,13 @@ _WORDS = ErrorWords(
 )
 
 
-def status(problem: Problem) -> int:
-    """The HTTP status: that of its kind."""
+def find_status(problem: Problem) -> int:
+    """Return the HTTP status of a problem."""
     return problem.http_status
 
 
 def write(problem: Problem) -> bytes:
-    """The error body; a provider's own body of a rejected request goes on as it came."""
+    """Write the error body; a provider's own body of a rejected request goes on as it came."""
     if problem.body is not None:
         return problem.body
     error: dict[str, Json] = {
@@ -95,16 +95,18 @@ def write(problem: Problem) -> bytes:
     details: list[Json] = []
     if problem.param is not None:
         broken = [{"field": problem.param, "description": problem.message}]
-        details.append({"@type": f"{_TYPE}BadRequest", "fieldViolations": broken})
+        details.append({"@type": f"{_TYPE_PREFIX}BadRequest", "fieldViolations": broken})
     if problem.retry_after is not None:
-        details.append({"@type": f"{_TYPE}RetryInfo", "retryDelay": f"{problem.retry_after:g}s"})
+        details.append(
+            {"@type": f"{_TYPE_PREFIX}RetryInfo", "retryDelay": f"{problem.retry_after:g}s"}
+        )
     if details:
         error["details"] = details
     return jsonio.dumps({"error": error})
 
 
-def frame(problem: Problem) -> bytes:
-    """The error as the last frame of a stream: SDKs know it by its first member."""
+def write_frame(problem: Problem) -> bytes:
+    """Write the error as the last frame of a stream: SDKs know it by its first member."""
     value = jsonio.loads(write(problem))
     first = value[0] if isinstance(value, list) else value
     error = first.get("error", first) if isinstance(first, dict) else first
@@ -112,23 +114,23 @@ def frame(problem: Problem) -> bytes:
 
 
 def read(status: int, body: bytes, retry_after: float | None) -> Problem:
-    """A provider's error; see failure.read. Google says when to come back in the body."""
+    """Read a provider's error. Google says in the body when to come back."""
     return upstream_errors.read_problem(
-        _WORDS, status, body, _delay(body) if retry_after is None else retry_after
+        _WORDS, status, body, _read_retry_delay(body) if retry_after is None else retry_after
     )
 
 
-def found(error: Json, body: bytes) -> Problem:
-    """An error object where an answer should be: in a 200, or in the middle of a stream."""
-    said = error if isinstance(error, dict) else {}
-    code, word = said.get("code"), said.get("status")
+def read_error_object(error: Json, body: bytes) -> Problem:
+    """Read an error in place of an answer: in a 200, or in the middle of a stream."""
+    members = error if isinstance(error, dict) else {}
+    code, word = members.get("code"), members.get("status")
     if not (isinstance(code, int) and 400 <= code < 600):
         code = _CODES.get(word, 500) if isinstance(word, str) else 500
     return upstream_errors.read_error_answer(_WORDS, code, body)
 
 
-def _delay(body: bytes) -> float | None:
-    """Seconds of a RetryInfo, e.g. `"retryDelay": "48s"`."""
+def _read_retry_delay(body: bytes) -> float | None:
+    """Return the seconds of a RetryInfo, e.g. `"retryDelay": "48s"`."""
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:

@@ -5,9 +5,14 @@ from collections.abc import Iterator
 
 from gateway.dialects import history
 from gateway.dialects.base import RequestBody
-from gateway.dialects.gemini import content as wire
-from gateway.dialects.gemini.config import CONFIG
-from gateway.dialects.gemini.content import Object
+from gateway.dialects.gemini.content import (
+    CONFIG,
+    Object,
+    as_text,
+    get_member,
+    get_object,
+    list_objects,
+)
 from gateway.dialects.history import History, PastCall, PastMessage, PastResult
 
 _OUTPUTS = ("error", "output", "result")
@@ -15,14 +20,14 @@ _OUTPUTS = ("error", "output", "result")
 
 
 def read(body: RequestBody) -> History:
-    """Read them; odd members say nothing."""
-    config = wire.group(body.value, CONFIG)
-    form = wire.get(config, "responseJsonSchema")
+    """Read the last contents; malformed members count as missing."""
+    config = get_object(body.value, CONFIG)
+    form = get_member(config, "responseJsonSchema")
     if form is None:
-        form = wire.get(config, "responseSchema")
-    wants_json = form is not None or wire.get(config, "responseMimeType") == "application/json"
+        form = get_member(config, "responseSchema")
+    wants_json = form is not None or get_member(config, "responseMimeType") == "application/json"
     return History(
-        messages=_read_contents(wire.rows(body.value.get("contents"))),
+        messages=_read_contents(list_objects(body.value.get("contents"))),
         wants_json=wants_json,
         schema=form,
     )
@@ -30,38 +35,38 @@ def read(body: RequestBody) -> History:
 
 def _read_contents(contents: list[Object]) -> Iterator[PastMessage]:
     for content in history.take_newest(contents):
-        parts = wire.rows(content.get("parts"))[-history.MAX_PARTS :]
+        parts = list_objects(content.get("parts"))[-history.MAX_PARTS :]
         texts = [
             text
             for part in parts
-            if part.get("thought") is not True and (text := wire.text(part.get("text")))
+            if part.get("thought") is not True and (text := as_text(part.get("text")))
         ]
         counts = Counter[str]()
         if content.get("role") == "model":
             calls = [
-                PastCall(_read_id(call, counts), wire.text(call.get("name")) or "", call["args"])
+                PastCall(_read_id(call, counts), as_text(call.get("name")) or "", call["args"])
                 for part in parts
-                if (call := {"args": None, **wire.group(part, "functionCall")}).get("name")
+                if (call := {"args": None, **get_object(part, "functionCall")}).get("name")
             ]
             yield history.make_answer(texts, calls)
         else:
             results = [
                 _read_result(result, counts)
                 for part in parts
-                if (result := wire.group(part, "functionResponse"))
+                if (result := get_object(part, "functionResponse"))
             ]
             yield history.make_user(texts, tuple(results))
 
 
 def _read_id(value: Object, counts: Counter[str]) -> str:
     """The id of a call or a response; where it has none, which of its name it is."""
-    name = wire.text(value.get("name")) or ""
+    name = as_text(value.get("name")) or ""
     counts[name] += 1
-    return wire.text(value.get("id")) or f"{name} {counts[name]}"
+    return as_text(value.get("id")) or f"{name} {counts[name]}"
 
 
 def _read_result(result: Object, counts: Counter[str]) -> PastResult:
-    response = wire.group(result, "response")
-    texts = [text for name in _OUTPUTS if (text := wire.text(response.get(name)))]
+    response = get_object(result, "response")
+    texts = [text for name in _OUTPUTS if (text := as_text(response.get(name)))]
     failed = True if response.get("error") else None
     return history.make_result(_read_id(result, counts), texts, failed)

@@ -1,17 +1,51 @@
-"""A Gemini request as a request in no dialect."""
+"""A client's Gemini request as a canonical request: settings, tools, and contents as turns.
 
-from gateway.core.canonical_request import CanonicalRequest, OutputFormat, Tool, ToolChoice
+Calls may come without ids, and `thoughtSignature` may hold another maker's state.
+"""
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Literal
+
+from gateway.core import jsonio
+from gateway.core.canonical_request import (
+    CanonicalRequest,
+    CanonicalTurn,
+    Foreign,
+    Media,
+    OutputFormat,
+    Part,
+    Role,
+    Text,
+    Thought,
+    Tool,
+    ToolChoice,
+    ToolResult,
+    ToolUse,
+)
+from gateway.core.errors import invalid_request
 from gateway.core.jsonio import Json
 from gateway.dialects.base import RequestBody
-from gateway.dialects.gemini import content as wire
-from gateway.dialects.gemini import effort, request, schema, turns
-from gateway.dialects.gemini.config import CONFIG
-from gateway.dialects.gemini.content import Object
+from gateway.dialects.gemini import effort, request
+from gateway.dialects.gemini.content import (
+    CONFIG,
+    Object,
+    as_integer,
+    as_number,
+    as_text,
+    find_spelling,
+    get_member,
+    get_object,
+    list_objects,
+    to_camel_case,
+)
+from gateway.dialects.gemini.reasoning_state import Signature
+from gateway.dialects.gemini.tools import join_calls, to_json_schema
 
-_HELD = frozenset(
+_HELD_MEMBERS = frozenset(
     {
         "contents", "systemInstruction", "tools", "toolConfig", CONFIG, "labels", "serviceTier",
-        *request.ADDRESS,
+        *request.ADDRESS_MEMBERS,
     }
 )  # fmt: skip
 """Top-level members that fields of CanonicalRequest hold."""
@@ -23,114 +57,117 @@ _SETTINGS = {
 }  # fmt: skip
 """Members of generationConfig by the field of CanonicalRequest that holds each."""
 _THINKING = {"effort": effort.LEVEL, "budget": effort.BUDGET, "thoughts_shown": "includeThoughts"}
-_JSON = "application/json"
-_FORMS = ("responseJsonSchema", "responseSchema")
+_JSON_TYPE = "application/json"
+_SCHEMA_MEMBERS = ("responseJsonSchema", "responseSchema")
 _TIERS = {"standard": "default", "unspecified": None, "service_tier_unspecified": None}
 """Service tiers as CanonicalRequest has them."""
 _TEXT_ONLY = ["TEXT"]
 
 
-def decode(body: RequestBody) -> CanonicalRequest:
-    """Read what a client asks, leniently; nothing that is set is left out unseen."""
+def decode_request(body: RequestBody) -> CanonicalRequest:
+    """Decode a client's request, leniently; members without a field go to `extra_members`."""
     value = body.value
-    config = wire.group(value, CONFIG)
-    names = _names(value, config)
-    tools, choice = wire.rows(value.get("tools")), _choice(value)
-    thinking = wire.group(config, effort.MEMBER)
-    budget, form = wire.whole(wire.get(thinking, effort.BUDGET)), _form(config)
-    shown = wire.get(thinking, "includeThoughts")
-    top = wire.get(config, "logprobs")
+    config = get_object(value, CONFIG)
+    names = _read_client_names(value, config)
+    tools, choice = list_objects(value.get("tools")), _read_tool_choice(value)
+    thinking = get_object(config, effort.MEMBER)
+    budget, form = as_integer(get_member(thinking, effort.BUDGET)), _read_form(config)
+    shown = get_member(thinking, "includeThoughts")
+    top = get_member(config, "logprobs")
     return CanonicalRequest(
-        turns=turns.read(value),
-        tools=tuple(tool for row in tools for tool in _tools(row)),
+        turns=_read_turns(value),
+        tools=tuple(tool for row in tools for tool in _read_tools(row)),
         tool_choice=choice,
         form=form,
         max_output=body.prompt.max_output,
-        stop=_stop(wire.get(config, "stopSequences")),
-        temperature=wire.number(wire.get(config, "temperature")),
-        top_p=wire.number(wire.get(config, "topP")),
-        top_k=wire.whole(wire.get(config, "topK")),
-        presence_penalty=wire.number(wire.get(config, "presencePenalty")),
-        frequency_penalty=wire.number(wire.get(config, "frequencyPenalty")),
-        seed=wire.whole(wire.get(config, "seed")),
+        stop=_read_stop(get_member(config, "stopSequences")),
+        temperature=as_number(get_member(config, "temperature")),
+        top_p=as_number(get_member(config, "topP")),
+        top_k=as_integer(get_member(config, "topK")),
+        presence_penalty=as_number(get_member(config, "presencePenalty")),
+        frequency_penalty=as_number(get_member(config, "frequencyPenalty")),
+        seed=as_integer(get_member(config, "seed")),
         choices=body.prompt.choices,
         logprobs=body.prompt.logprobs,
-        top_logprobs=wire.whole(top),
+        top_logprobs=as_integer(top),
         effort=body.prompt.effort,
         budget=budget if budget is not None and budget > 0 else None,
         thoughts_shown=shown if isinstance(shown, bool) else None,
-        service_tier=_tier(wire.get(value, "serviceTier")),
+        service_tier=_read_service_tier(get_member(value, "serviceTier")),
         metadata=value.get("labels"),
         stream=body.prompt.stream,
         stream_usage=True,
         names=names,
-        extra_members=_others(value, config, form),
+        extra_members=_read_extra_members(value, config, form),
     )
 
 
-def _tier(said: Json) -> str | None:
-    """A service tier as CanonicalRequest has it."""
-    word = (wire.text(said) or "unspecified").lower()
+def _read_service_tier(tier: Json) -> str | None:
+    """Return a service tier as CanonicalRequest has it."""
+    word = (as_text(tier) or "unspecified").lower()
     return _TIERS.get(word, word)
 
 
-def _names(value: Object, config: Object) -> dict[str, str]:
-    """The client's words for what it set, as paths from the top of its body."""
-    top = wire.spelled(value, CONFIG)
+def _read_client_names(value: Object, config: Object) -> dict[str, str]:
+    """Return the client's own names of its settings, as paths from the top of its body."""
+    top = find_spelling(value, CONFIG)
     names = {"turns": "contents", "tools": "tools"}
     calling = "functionCallingConfig"
-    group = wire.spelled(value, "toolConfig")
-    names["tool_choice"] = f"{group}.{wire.spelled(wire.group(value, 'toolConfig'), calling)}"
+    group = find_spelling(value, "toolConfig")
+    names["tool_choice"] = f"{group}.{find_spelling(get_object(value, 'toolConfig'), calling)}"
     for field, name in _SETTINGS.items():
-        names[field] = f"{top}.{wire.spelled(config, name)}"
-    under = wire.spelled(config, effort.MEMBER)
-    thinking = wire.group(config, effort.MEMBER)
+        names[field] = f"{top}.{find_spelling(config, name)}"
+    under = find_spelling(config, effort.MEMBER)
+    thinking = get_object(config, effort.MEMBER)
     for field, name in _THINKING.items():
-        names[field] = f"{top}.{under}.{wire.spelled(thinking, name)}"
-    if wire.get(thinking, effort.LEVEL) is None:  # a budget is what the effort was read from
+        names[field] = f"{top}.{under}.{find_spelling(thinking, name)}"
+    if get_member(thinking, effort.LEVEL) is None:  # a budget is what the effort was read from
         names["effort"] = names["budget"]
-    form = next((name for name in _FORMS if wire.get(config, name) is not None), "responseMimeType")
-    names["form"] = f"{top}.{wire.spelled(config, form)}"
-    names["service_tier"] = wire.spelled(value, "serviceTier")
+    form = next(
+        (name for name in _SCHEMA_MEMBERS if get_member(config, name) is not None),
+        "responseMimeType",
+    )
+    names["form"] = f"{top}.{find_spelling(config, form)}"
+    names["service_tier"] = find_spelling(value, "serviceTier")
     names["metadata"] = "labels"
     return names
 
 
-def _tools(tool: Object) -> list[Tool]:
-    """The functions of one entry of `tools`, and each hosted tool in it."""
-    found = []
+def _read_tools(tool: Object) -> list[Tool]:
+    """Read the functions of one entry of `tools`, and each hosted tool in it."""
+    tools = []
     for name, value in tool.items():
-        kind = wire.camel(name)
+        kind = to_camel_case(name)
         if kind == "functionDeclarations":
-            found += [_function(row) for row in wire.rows(value)]
+            tools += [_read_function(row) for row in list_objects(value)]
         else:
-            found.append(Tool(name=kind, kind="hosted", source={name: value}))
-    return found
+            tools.append(Tool(name=kind, kind="hosted", source={name: value}))
+    return tools
 
 
-def _function(row: Object) -> Tool:
-    parameters = wire.get(row, "parametersJsonSchema")
+def _read_function(row: Object) -> Tool:
+    parameters = get_member(row, "parametersJsonSchema")
     if parameters is None:
-        parameters = schema.plain(row.get("parameters"))
+        parameters = to_json_schema(row.get("parameters"))
     return Tool(
-        name=wire.text(row.get("name")) or "",
-        description=wire.text(row.get("description")),
+        name=as_text(row.get("name")) or "",
+        description=as_text(row.get("description")),
         parameters=parameters,
         source=row,
     )
 
 
-def _calling(value: Object) -> Object:
-    """The settings of function calls."""
-    return wire.group(wire.group(value, "toolConfig"), "functionCallingConfig")
+def _get_calling_config(value: Object) -> Object:
+    """Return the settings of function calls."""
+    return get_object(get_object(value, "toolConfig"), "functionCallingConfig")
 
 
-def _choice(value: Object) -> ToolChoice | None:
-    calling = _calling(value)
-    named = wire.get(calling, "allowedFunctionNames")
-    listed = named if isinstance(named, list) else []
-    allowed = tuple(name for name in listed if isinstance(name, str))
-    mode = request.mode(value)
+def _read_tool_choice(value: Object) -> ToolChoice | None:
+    calling = _get_calling_config(value)
+    names = get_member(calling, "allowedFunctionNames")
+    listed_names = names if isinstance(names, list) else []
+    allowed = tuple(name for name in listed_names if isinstance(name, str))
+    mode = request.read_calling_mode(value)
     if mode == "ANY" and len(allowed) == 1:
         return ToolChoice(mode="tool", name=allowed[0])
     if mode == "ANY":
@@ -142,47 +179,247 @@ def _choice(value: Object) -> ToolChoice | None:
     return None
 
 
-def _form(config: Object) -> OutputFormat | None:
-    kind = wire.get(config, "responseMimeType")
-    given = wire.get(config, "responseJsonSchema")
+def _read_form(config: Object) -> OutputFormat | None:
+    kind = get_member(config, "responseMimeType")
+    given = get_member(config, "responseJsonSchema")
     if given is None:
-        given = schema.plain(wire.get(config, "responseSchema"))
-    if kind == _JSON or (kind is None and given is not None):
+        given = to_json_schema(get_member(config, "responseSchema"))
+    if kind == _JSON_TYPE or (kind is None and given is not None):
         return OutputFormat(schema=given)
     return None
 
 
-def _stop(value: Json) -> tuple[str, ...]:
+def _read_stop(value: Json) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     return tuple(word for word in value if isinstance(word, str)) if isinstance(value, list) else ()
 
 
-def _others(value: Object, config: Object, form: OutputFormat | None) -> dict[str, Json]:
-    """What no field holds, by paths in the client's own spelling."""
-    found: dict[str, Json] = {
+def _read_extra_members(
+    value: Object, config: Object, form: OutputFormat | None
+) -> dict[str, Json]:
+    """Return members that no field holds, by paths in the client's own spelling."""
+    extra: dict[str, Json] = {
         name: item
         for name, item in value.items()
-        if wire.camel(name) not in _HELD and item is not None
+        if to_camel_case(name) not in _HELD_MEMBERS and item is not None
     }
-    top = wire.spelled(value, CONFIG)
+    top = find_spelling(value, CONFIG)
     held = {*_SETTINGS.values(), effort.MEMBER}
-    held |= {"responseMimeType", *_FORMS} if form is not None else set()
+    held |= {"responseMimeType", *_SCHEMA_MEMBERS} if form is not None else set()
     for name, item in config.items():
-        kind = wire.camel(name)
+        kind = to_camel_case(name)
         plain = (kind == "responseModalities" and item == _TEXT_ONLY) or (
             kind == "responseMimeType" and item == "text/plain"
         )
         if kind not in held and not plain and item is not None:
-            found[f"{top}.{name}"] = item
-    group = wire.spelled(value, "toolConfig")
-    for name, item in wire.group(value, "toolConfig").items():
-        if wire.camel(name) != "functionCallingConfig":
-            found[f"{group}.{name}"] = item
+            extra[f"{top}.{name}"] = item
+    group = find_spelling(value, "toolConfig")
+    for name, item in get_object(value, "toolConfig").items():
+        if to_camel_case(name) != "functionCallingConfig":
+            extra[f"{group}.{name}"] = item
     calling = f"{group}.functionCallingConfig"
-    if request.mode(value) == "VALIDATED":
-        found[f"{calling}.mode"] = "VALIDATED"
-    pieces = wire.get(_calling(value), "streamFunctionCallArguments")
+    if request.read_calling_mode(value) == "VALIDATED":
+        extra[f"{calling}.mode"] = "VALIDATED"
+    pieces = get_member(_get_calling_config(value), "streamFunctionCallArguments")
     if pieces is not None:
-        found[f"{calling}.{wire.spelled(_calling(value), 'streamFunctionCallArguments')}"] = pieces
-    return found
+        extra[
+            f"{calling}.{find_spelling(_get_calling_config(value), 'streamFunctionCallArguments')}"
+        ] = pieces
+    return extra
+
+
+_ROLES: dict[str, Role] = {"model": "assistant", "system": "system"}
+_SIDE_MEMBERS = frozenset(
+    {
+        "thought", "thoughtSignature", "partMetadata", "videoMetadata", "mediaResolution",
+        "mediaProcessing",
+    }
+)  # fmt: skip
+"""Members that describe a part, and do not tell its kind."""
+_OUTPUT_MEMBERS = ("output", "result", "error")
+"""Members that alone hold what a function gave; Google's SDKs write these."""
+_DETAILS = {"MEDIA_RESOLUTION_LOW": "low", "MEDIA_RESOLUTION_HIGH": "high"}
+_UPLOADS = ("https://generativelanguage.googleapis.com/", "gs://", "files/")
+"""Prefixes of the addresses of files that only Google can open."""
+_MEDIA_KINDS: dict[str, Literal["image", "audio", "video"]] = {
+    "image": "image", "audio": "audio", "video": "video",
+}  # fmt: skip
+
+
+def _read_turns(value: Object) -> tuple[CanonicalTurn, ...]:
+    """Read all turns of a request, the system instruction first."""
+    system = request.get_system(value)
+    turns = []
+    if isinstance(system, str):
+        turns.append(CanonicalTurn(role="system", parts=(Text(text=system),), source=system))
+    elif isinstance(system, dict):
+        parts = tuple(_PartReader().read_parts(list_objects(system.get("parts"))))
+        turns.append(CanonicalTurn(role="system", parts=parts, source=system))
+    reader = _PartReader()
+    for role, contents in groupby(list_objects(value["contents"]), key=_read_role):
+        # A model's neighbours are one: Google's SDK keeps each chunk of a stream as a content.
+        for rows in [[*contents]] if role == "assistant" else ([row] for row in contents):
+            pieces = [part for row in rows for part in list_objects(row.get("parts"))]
+            source = rows[0] if len(rows) == 1 else rows
+            turns.append(
+                CanonicalTurn(
+                    role=role, parts=tuple(reader.read_parts(_join_calls(pieces))), source=source
+                )
+            )
+    return tuple(turn for turn in turns if turn.parts)
+
+
+def _join_calls(parts: list[Object]) -> list[Object]:
+    """Join calls that came in pieces. Raises ProblemError: invalid_request."""
+    try:
+        return join_calls(parts)
+    except ValueError:
+        message = "Pieces of a functionCall do not fit together: send its `args` whole."
+        raise invalid_request(message, "contents") from None
+
+
+def _read_role(content: Object) -> Role:
+    return _ROLES.get(as_text(content.get("role")) or "", "user")
+
+
+class _PartReader:
+    """Reads parts, and knows which calls have no result yet: clients may leave ids out."""
+
+    def __init__(self) -> None:
+        self._call_count = 0
+        self._open_calls: list[tuple[str, str]] = []
+
+    def read_parts(self, rows: list[Object]) -> Iterator[Part]:
+        """Read the parts of one turn; a thought that came in pieces is one."""
+        thought: list[Object] = []
+        for row in rows:
+            if row.get("thought") is True and not _list_kinds(row, "text"):
+                thought.append(row)
+                if Signature(row).state is not None:
+                    yield _join_thought(thought)
+                    thought = []
+                continue
+            if thought:
+                yield _join_thought(thought)
+                thought = []
+            yield from self._read_part(row)
+        if thought:
+            yield _join_thought(thought)
+
+    def _read_part(self, row: Object) -> Iterator[Part]:
+        kinds = _list_kinds(row)
+        kind = kinds[0] if kinds else ""
+        value = get_member(row, kind) if kind else None
+        sign = Signature(row)
+        if kind == "text" and isinstance(value, str):
+            if value:
+                yield Text(text=value, source=row)
+        elif kind == "functionCall" and isinstance(value, dict):
+            yield self._read_call(value, sign, row)
+            return
+        elif kind == "functionResponse" and isinstance(value, dict):
+            yield self._read_result(value, row)
+        elif kind in ("inlineData", "fileData") and isinstance(value, dict):
+            yield _read_media(row, kind, value)
+        elif kind:
+            yield Foreign(kind=kind, source=row)
+        if sign.state is not None:
+            yield _make_thought(sign, "", row)
+
+    def _read_call(self, call: Object, sign: Signature, row: Object) -> ToolUse:
+        self._call_count += 1
+        name, id = as_text(call.get("name")) or "", as_text(call.get("id"))
+        id = id or f"call_{self._call_count}"
+        self._open_calls.append((id, name))
+        args = call.get("args")
+        return ToolUse(
+            id=id,
+            name=name,
+            arguments=jsonio.dumps(args if isinstance(args, dict) else {}).decode(),
+            state=sign.state,
+            maker=sign.maker,
+            source=row,
+        )
+
+    def _read_result(self, result: Object, row: Object) -> ToolResult:
+        name = as_text(result.get("name"))
+        id = as_text(result.get("id")) or self._find_open_call(name)
+        self._open_calls = [call for call in self._open_calls if call[0] != id]
+        response = get_object(result, "response")
+        parts: list[Text | Media] = [Text(text=_read_output(response))]
+        parts += [
+            _read_media(inner, kind, get_object(inner, kind))
+            for inner in list_objects(result.get("parts"))
+            for kind in ("inlineData", "fileData")
+            if get_object(inner, kind)
+        ]
+        error = set(response) == {"error"}
+        return ToolResult(id=id, name=name, parts=tuple(parts), error=error, source=row)
+
+    def _find_open_call(self, name: str | None) -> str:
+        """Return the id of the first call without a result: of that name, else of any."""
+        for id, called in self._open_calls:
+            if called == name:
+                return id
+        if self._open_calls:
+            return self._open_calls[0][0]
+        self._call_count += 1
+        return f"call_{self._call_count}"
+
+
+def _read_media(row: Object, kind: str, value: Object) -> Media:
+    """Read data that stands in the request, or a file that it points to."""
+    type = as_text(get_member(value, "mimeType"))
+    family = (type or "").partition("/")[0]
+    name = as_text(get_member(value, "displayName"))
+    level = get_member(get_object(row, "mediaResolution"), "level")
+    data, url, id = None, None, None
+    if kind == "inlineData":
+        data = (as_text(value.get("data")) or "").replace("-", "+").replace("_", "/")
+    else:
+        url = as_text(get_member(value, "fileUri")) or ""
+        if url.startswith(_UPLOADS):
+            url, id = None, url
+        elif type is None and "youtu" in url:
+            family = "video"
+    return Media(
+        kind=_MEDIA_KINDS.get(family, "file"),
+        type=type,
+        data=data,
+        url=url,
+        id=id,
+        name=name,
+        detail=_DETAILS.get(level) if isinstance(level, str) else None,
+        source=row,
+    )
+
+
+def _list_kinds(row: Object, but: str = "") -> list[str]:
+    """List the members that tell the kind of a part."""
+    names = (to_camel_case(name) for name, item in row.items() if item is not None)
+    return [name for name in names if name not in _SIDE_MEMBERS and name != but]
+
+
+def _join_thought(rows: list[Object]) -> Thought:
+    return _make_thought(
+        Signature(rows[-1]), "".join(as_text(row.get("text")) or "" for row in rows), rows
+    )
+
+
+def _make_thought(sign: Signature, text: str, source: Json) -> Thought:
+    return Thought(
+        text=text,
+        state=sign.state,
+        redacted=sign.redacted,
+        maker=sign.maker,
+        source=source,
+    )
+
+
+def _read_output(response: Object) -> str:
+    if len(response) == 1:
+        (name, value), *_ = response.items()
+        if name in _OUTPUT_MEMBERS:
+            return value if isinstance(value, str) else jsonio.dumps(value).decode()
+    return jsonio.dumps(response).decode() if response else ""

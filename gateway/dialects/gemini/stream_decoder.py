@@ -1,11 +1,13 @@
-"""Gemini's answers as events, streamed and whole alike: a whole answer is a stream of one chunk.
+"""A provider's Gemini stream as events; a whole answer is a stream of one chunk.
 
-Why a candidate ended is told when the stream has ended: some streams name a reason in the middle,
-and go on. Sources: GenerateContentResponse and FinishReason of Google's API reference.
+The events have the reason why a candidate ended only after the end of the stream: some streams name
+a reason in the middle, and go on. Sources are citationMetadata and groundingMetadata; both count
+places in the text in bytes. Sources: GenerateContentResponse, FinishReason, Citation,
+GroundingSupport and Segment of Google's API reference.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from gateway.core import jsonio, sse
@@ -29,12 +31,18 @@ from gateway.core.events import (
 )
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, merge_usage
-from gateway.dialects.gemini import cited, usage
-from gateway.dialects.gemini import content as wire
-from gateway.dialects.gemini import errors as problems
-from gateway.dialects.gemini import response as answer
-from gateway.dialects.gemini.content import Object
-from gateway.dialects.gemini.tools import Joiner
+from gateway.dialects.gemini import errors, usage
+from gateway.dialects.gemini.content import (
+    Object,
+    as_integer,
+    as_text,
+    find_block_reason,
+    find_error,
+    get_object,
+    list_objects,
+    parse_finish,
+)
+from gateway.dialects.gemini.tools import CallJoiner
 from gateway.dialects.stream_commit import MAX_FRAME_BYTES, make_broken_problem
 
 _REASONS: dict[str, FinishReason] = {
@@ -57,64 +65,57 @@ _REASONS: dict[str, FinishReason] = {
         "error",
     ),
 }  # fmt: skip
-_PIECES = "pieces of arguments that do not fit together"
-_SIMPLE = frozenset({"text", "thought", "thoughtSignature"})
+BROKEN_PIECES = "pieces of arguments that do not fit together"
+_TEXT_MEMBERS = frozenset({"text", "thought", "thoughtSignature"})
 
 
-def events(body: bytes) -> list[Event]:
-    """A whole answer. Never raises: what is none is a Failed."""
-    chunks, problem = answer.read(body)
-    if problem is not None:
-        return [Failed(problem)]
-    reader = _Reader()
-    try:
-        said = [event for chunk in chunks for event in reader.take(chunk)]
-    except ValueError:
-        return [Failed(make_broken_problem(_PIECES))]
-    return [*said, *reader.end(whole=True)]
+type _Source = tuple[str | None, str | None, int | None, int | None, Json]
+"""Address, title, start and end of the text that it supports, and the wire's own object."""
+
+_SOURCE_KINDS = ("web", "retrievedContext", "maps", "image")
 
 
 class Decoder:
-    """A stream; see speech.Decoder."""
+    """Decodes one stream; see base.Decoder."""
 
-    __slots__ = ("_over", "_reader", "_whole")
+    __slots__ = ("_is_over", "_reader", "_splitter")
 
     def __init__(self) -> None:
-        self._reader = _Reader()
-        self._whole = sse.FrameSplitter()
-        self._over = False
+        self._reader = ChunkReader()
+        self._splitter = sse.FrameSplitter()
+        self._is_over = False
 
     def feed(self, data: bytes) -> list[Event]:
         """Take what was read. After a Failed nothing more comes."""
-        if self._over:
+        if self._is_over:
             return []
-        data = self._whole.feed(data)
-        if self._whole.size > MAX_FRAME_BYTES:
-            self._over = True
+        data = self._splitter.feed(data)
+        if self._splitter.size > MAX_FRAME_BYTES:
+            self._is_over = True
             return [Failed(make_broken_problem("a frame without an end"))]
-        found: list[Event] = []
+        events: list[Event] = []
         for frame in sse.split_data_frames(data):
-            found += self._frame(frame)
-            if found and type(found[-1]) is Failed:
-                self._over = True
+            events += self._read_frame(frame)
+            if events and type(events[-1]) is Failed:
+                self._is_over = True
                 break
-        return found
+        return events
 
     def end(self) -> list[Event]:
         """Take the end of the stream; the last frame may lack its blank line."""
-        rest = self._whole.take_pending()
-        if self._over:
+        rest = self._splitter.take_pending()
+        if self._is_over:
             return []
-        self._over = True
-        whole = _whole(rest)
-        if not whole and rest.strip():
+        self._is_over = True
+        is_whole = _is_chunk(rest)
+        if not is_whole and rest.strip():
             return []  # half a frame is none, and after it there is no end
-        found = self._frame(rest) if whole else []
-        if not found or type(found[-1]) is not Failed:
-            found += self._reader.end(whole=False)
-        return found
+        events = self._read_frame(rest) if is_whole else []
+        if not events or type(events[-1]) is not Failed:
+            events += self._reader.end(whole=False)
+        return events
 
-    def _frame(self, frame: bytes) -> list[Event]:
+    def _read_frame(self, frame: bytes) -> list[Event]:
         payload = sse.read_data(frame)
         if not payload:
             return []
@@ -126,108 +127,111 @@ class Decoder:
             chunk = chunk[0]
         if not isinstance(chunk, dict):
             return [Failed(make_broken_problem())]
-        if error := answer.error(chunk):
-            return [Failed(problems.found(error, payload))]
+        if error := find_error(chunk):
+            return [Failed(errors.read_error_object(error, payload))]
         try:
             return self._reader.take(chunk)
         except ValueError:
-            return [Failed(make_broken_problem(_PIECES))]
+            return [Failed(make_broken_problem(BROKEN_PIECES))]
 
 
 class _Choice:
-    """What one candidate has said so far."""
+    """The state of one candidate so far."""
 
     __slots__ = ("begun", "calls", "cited", "reason", "said", "thinking", "tools")
 
     def __init__(self) -> None:
         self.begun = False
-        """Anything has come that is content."""
+        """True if any content has come."""
         self.thinking = False
-        """A thought is open."""
-        self.calls = Joiner()
+        """True while a thought is open."""
+        self.calls = CallJoiner()
         self.tools = 0
         self.said: list[str] = []
         self.cited: set[bytes] = set()
         self.reason: str | None = None
 
 
-class _Reader:
-    """Reads one chunk after the other."""
+class ChunkReader:
+    """Reads chunks, one after the other, as events."""
 
-    __slots__ = ("_blocked", "_choices", "_id", "_started", "_tools", "_used")
+    __slots__ = ("_blocked", "_choices", "_id", "_started", "_tool_uses", "_usage")
 
     def __init__(self) -> None:
         self._started = False
         self._id = ""
         self._blocked: str | None = None
         self._choices: dict[int, _Choice] = {}
-        self._tools: set[usage.Used] = set()
-        self._used: Usage | None = None
+        self._tool_uses: set[usage.ToolUse] = set()
+        self._usage: Usage | None = None
 
     def take(self, chunk: Object) -> list[Event]:
-        """What a chunk says."""
-        found: list[Event] = []
-        counted = chunk.get("usageMetadata")
+        """Take the next chunk; return its events. Raises ValueError for pieces that do not fit."""
+        events: list[Event] = []
+        counts = chunk.get("usageMetadata")
         if not self._started:
             self._started = True
-            found.append(self._start(chunk))
+            events.append(self._make_start(chunk))
         candidates = chunk.get("candidates")
         for candidate in candidates if isinstance(candidates, list) else ():
             if isinstance(candidate, dict):
-                self._candidate(candidate, found)
+                self._read_candidate(candidate, events)
                 if "groundingMetadata" in candidate:
-                    self._tools.update(usage.used(candidate))
-        self._blocked = answer.blocked(chunk) or self._blocked
-        told = usage.read(counted, ended=self._ended(), used=self._tools) if counted else None
-        if told is not None:
-            self._used = merge_usage(self._used, told)
-            found.append(UsageUpdate(self._used))
-        return found
+                    self._tool_uses.update(usage.list_tool_uses(candidate))
+        self._blocked = find_block_reason(chunk) or self._blocked
+        more = usage.read(counts, ended=self._has_ended(), used=self._tool_uses) if counts else None
+        if more is not None:
+            self._usage = merge_usage(self._usage, more)
+            events.append(UsageUpdate(self._usage))
+        return events
 
     def end(self, *, whole: bool) -> list[Event]:
-        """What the end of the answer says: of a stream, nothing where it was cut."""
-        found: list[Event] = []
+        """Take the end of the answer; return its events: none if a stream was cut."""
+        events: list[Event] = []
         if not self._choices and self._blocked is not None:
             return [Finish("filter", self._blocked), End()]
-        if not whole and not self._ended():
+        if not whole and not self._has_ended():
             return []
         for at, choice in self._choices.items():
             if choice.thinking:
-                found.append(ReasoningEnd(choice=at))
+                events.append(ReasoningEnd(choice=at))
             word = choice.reason
             reason: FinishReason = "cut"
             if word is not None:
                 reason = _REASONS.get(word, "stop" if choice.begun else "error")
             if reason == "error":
-                return [*found, Failed(make_broken_problem(f"an answer that failed: {word}"))]
+                return [*events, Failed(make_broken_problem(f"an answer that failed: {word}"))]
             if choice.calls.open:
                 if reason not in ("length", "cut"):
-                    return [*found, Failed(make_broken_problem("a call of a tool without its end"))]
+                    return [
+                        *events,
+                        Failed(make_broken_problem("a call of a tool without its end")),
+                    ]
                 for part in choice.calls.end():
-                    self._part(part, choice, at, found)
+                    self._read_part(part, choice, at, events)
             if reason == "stop" and choice.tools:
                 reason = "tools"
-            found.append(Finish(reason, word, choice=at))
-        return [*found, End()]
+            events.append(Finish(reason, word, choice=at))
+        return [*events, End()]
 
-    def _ended(self) -> bool:
-        """Whether every candidate has said why it ended, or the prompt was refused."""
+    def _has_ended(self) -> bool:
+        """True if every candidate has a reason why it ended, or Google refused the prompt."""
         if self._blocked is not None:
             return True
         return bool(self._choices) and all(it.reason is not None for it in self._choices.values())
 
-    def _start(self, chunk: Object) -> Start:
-        self._id = wire.text(chunk.get("responseId")) or ""
+    def _make_start(self, chunk: Object) -> Start:
+        self._id = as_text(chunk.get("responseId")) or ""
         first = usage.read(chunk.get("usageMetadata"), ended=False)
         return Start(
             id=self._id or None,
-            model=wire.text(chunk.get("modelVersion")) or None,
-            created=_epoch(chunk.get("createTime")),
+            model=as_text(chunk.get("modelVersion")) or None,
+            created=_parse_epoch(chunk.get("createTime")),
             usage=first,
         )
 
-    def _candidate(self, candidate: Object, found: list[Event]) -> None:
-        at = wire.whole(candidate.get("index")) or 0
+    def _read_candidate(self, candidate: Object, events: list[Event]) -> None:
+        at = as_integer(candidate.get("index")) or 0
         choice = self._choices.get(at)
         if choice is None:
             choice = self._choices[at] = _Choice()
@@ -236,97 +240,100 @@ class _Reader:
         for part in parts if isinstance(parts, list) else ():
             if isinstance(part, dict):
                 for whole in choice.calls.take(part):
-                    self._part(whole, choice, at, found)
-        for name, read in _BESIDE.items():
+                    self._read_part(whole, choice, at, events)
+        for name, decode in _MEMBER_DECODERS.items():
             value = candidate.get(name)
             if isinstance(value, dict):
-                found += read(value, choice, at)
-        reason = answer.finish(candidate.get("finishReason"))
+                events += decode(value, choice, at)
+        reason = parse_finish(candidate.get("finishReason"))
         if reason is not None:
             choice.reason = reason
 
-    def _part(self, part: Object, choice: _Choice, at: int, found: list[Event]) -> None:
-        text, state = part.get("text"), wire.text(part.get("thoughtSignature")) or None
-        if not text and not state and not part.keys() - _SIMPLE:
+    def _read_part(self, part: Object, choice: _Choice, at: int, events: list[Event]) -> None:
+        text, state = part.get("text"), as_text(part.get("thoughtSignature")) or None
+        if not text and not state and not part.keys() - _TEXT_MEMBERS:
             return
         choice.reason = None  # it was none, as more has come
         choice.begun = True
         thought = part.get("thought") is True
         if choice.thinking and not thought:
             choice.thinking = False
-            found.append(ReasoningEnd(choice=at))
+            events.append(ReasoningEnd(choice=at))
         if isinstance(text, str) and text:
             if thought:
                 choice.thinking = True
-                found.append(ReasoningDelta(text, choice=at))
+                events.append(ReasoningDelta(text, choice=at))
             else:
                 choice.said.append(text)
-                found.append(TextDelta(text, at))
-        if part.keys() - _SIMPLE:
-            state = self._thing(part, state, choice, at, found)
+                events.append(TextDelta(text, at))
+        if part.keys() - _TEXT_MEMBERS:
+            state = self._read_other_part(part, state, choice, at, events)
         if state is not None:
             choice.thinking = False
-            found.append(ReasoningEnd(state, choice=at))
+            events.append(ReasoningEnd(state, choice=at))
 
-    def _thing(
-        self, part: Object, state: str | None, choice: _Choice, at: int, found: list[Event]
+    def _read_other_part(
+        self, part: Object, state: str | None, choice: _Choice, at: int, events: list[Event]
     ) -> str | None:
-        """A part that is more than text; gives the state that it did not take with it."""
+        """Read a part that is more than text; return the state unless a call took it."""
         call = part.get("functionCall")
         name = call.get("name") if isinstance(call, dict) else None
         if isinstance(call, dict) and isinstance(name, str) and name:
             index, choice.tools = choice.tools, choice.tools + 1
             args = call.get("args")
             text = jsonio.dumps(args if isinstance(args, dict) else {}).decode()
-            id = wire.text(call.get("id")) or self._made(at, index, name, text)
-            found += [ToolStart(index, id, name, choice=at), ToolDelta(index, text, at)]
-            found.append(ToolEnd(index, state, at))
+            id = as_text(call.get("id")) or self._make_id(at, index, name, text)
+            events += [ToolStart(index, id, name, choice=at), ToolDelta(index, text, at)]
+            events.append(ToolEnd(index, state, at))
             return None
-        kind = next(iter(part.keys() - _SIMPLE))
+        kind = next(iter(part.keys() - _TEXT_MEMBERS))
         if not (isinstance(part.get("text"), str) and part["text"]):
-            found.append(Opaque(kind, part, at))
+            events.append(Opaque(kind, part, at))
         return state
 
-    def _made(self, at: int, index: int, name: str, text: str) -> str:
-        """An id for a call without one, the same however the answer is read."""
+    def _make_id(self, at: int, index: int, name: str, text: str) -> str:
+        """Make an id for a call without one: the same for a stream and a whole answer."""
         whole = "\n".join((self._id, str(at), str(index), name, text))
         return "call_" + hashlib.blake2b(whole.encode(), digest_size=12).hexdigest()
 
 
-def _whole(rest: bytes) -> bool:
-    """Whether what stands at the end of a stream is a frame."""
+def _is_chunk(rest: bytes) -> bool:
+    """True if the rest of a stream is a whole frame."""
     try:
         return jsonio.loads(sse.read_data(rest)) is not None
     except jsonio.JsonError:
         return False
 
 
-def _likely(value: Object, _: _Choice, at: int) -> Iterator[Event]:
-    chosen, tops = wire.rows(value.get("chosenCandidates")), wire.rows(value.get("topCandidates"))
+def _decode_log_probs(value: Object, _: _Choice, at: int) -> Iterator[Event]:
+    chosen, tops = (
+        list_objects(value.get("chosenCandidates")),
+        list_objects(value.get("topCandidates")),
+    )
     tokens: list[Json] = []
     for index, row in enumerate(chosen):
-        near = wire.rows(tops[index].get("candidates")) if index < len(tops) else []
-        tokens.append({**_token(row), "top_logprobs": [_token(it) for it in near]})
+        others = list_objects(tops[index].get("candidates")) if index < len(tops) else []
+        tokens.append({**_decode_token(row), "top_logprobs": [_decode_token(it) for it in others]})
     if tokens:
         yield LogProbs(tokens, at)
 
 
-def _token(row: Object) -> Object:
-    token = wire.text(row.get("token")) or ""
+def _decode_token(row: Object) -> Object:
+    token = as_text(row.get("token")) or ""
     odds = row.get("logProbability")
     return {"token": token, "logprob": 0.0 if odds is None else odds, "bytes": list(token.encode())}
 
 
-def _citations(value: Object, choice: _Choice, at: int) -> Iterator[Event]:
-    return _new(cited.citations(value, choice.said), choice, at)
+def _decode_citations(value: Object, choice: _Choice, at: int) -> Iterator[Event]:
+    return _make_citations(_list_citations(value, choice.said), choice, at)
 
 
-def _grounding(value: Object, choice: _Choice, at: int) -> Iterator[Event]:
-    return _new(cited.grounding(value, choice.said), choice, at)
+def _decode_grounding(value: Object, choice: _Choice, at: int) -> Iterator[Event]:
+    return _make_citations(_list_grounding(value, choice.said), choice, at)
 
 
-def _new(rows: Iterator[cited.Row], choice: _Choice, at: int) -> Iterator[Event]:
-    """Sources that were not told before: some chunks repeat all."""
+def _make_citations(rows: Iterator[_Source], choice: _Choice, at: int) -> Iterator[Event]:
+    """Make events of sources that are new: some chunks repeat all."""
     for url, title, start, end, source in rows:
         key = jsonio.dumps((url, title, start, end))
         if key not in choice.cited:
@@ -334,17 +341,62 @@ def _new(rows: Iterator[cited.Row], choice: _Choice, at: int) -> Iterator[Event]
             yield Citation(url, title, start, end, source, at)
 
 
-_BESIDE: dict[str, Callable[[Object, _Choice, int], Iterator[Event]]] = {
-    "logprobsResult": _likely,
-    "citationMetadata": _citations,
-    "groundingMetadata": _grounding,
+_MEMBER_DECODERS: dict[str, Callable[[Object, _Choice, int], Iterator[Event]]] = {
+    "logprobsResult": _decode_log_probs,
+    "citationMetadata": _decode_citations,
+    "groundingMetadata": _decode_grounding,
 }
-"""Members of a candidate beside its content."""
+"""Decoders of the members beside the content of a candidate."""
 
 
-def _epoch(value: Json) -> int | None:
-    """Seconds of a time such as 2026-11-24T12:00:00.123456Z."""
+def _parse_epoch(value: Json) -> int | None:
+    """Return the seconds of a time such as 2026-11-24T12:00:00.123456Z."""
     try:
         return int(datetime.fromisoformat(value).timestamp()) if isinstance(value, str) else None
     except ValueError:
         return None
+
+
+def _list_citations(value: Object, texts: Sequence[str]) -> Iterator[_Source]:
+    """List the sources that the model recited from."""
+    for row in list_objects(value.get("citations")):
+        start, end = _read_span(row, texts)
+        yield as_text(row.get("uri")), as_text(row.get("title")), start, end, row
+
+
+def _list_grounding(value: Object, texts: Sequence[str]) -> Iterator[_Source]:
+    """List the sources of a search, each with the text that it supports, if any."""
+    chunks = value.get("groundingChunks")
+    chunks = chunks if isinstance(chunks, list) else []
+    used: set[int] = set()
+    for support in list_objects(value.get("groundingSupports")):
+        start, end = _read_span(get_object(support, "segment"), texts)
+        indexes = support.get("groundingChunkIndices")
+        for index in indexes if isinstance(indexes, list) else ():
+            if isinstance(index, int) and 0 <= index < len(chunks):
+                used.add(index)
+                yield (*_read_source(chunks[index]), start, end, chunks[index])
+    for index, chunk in enumerate(chunks):
+        if index not in used:
+            yield (*_read_source(chunk), None, None, chunk)
+
+
+def _read_source(chunk: Json) -> tuple[str | None, str | None]:
+    for kind in _SOURCE_KINDS:
+        source = get_object(chunk, kind)
+        if source:
+            return as_text(source.get("uri")), as_text(source.get("title"))
+    return None, None
+
+
+def _read_span(row: Object, texts: Sequence[str]) -> tuple[int | None, int | None]:
+    """Return start and end in characters; protos leave out a start of zero."""
+    end = as_integer(row.get("endIndex"))
+    if end is None:
+        return None, None
+    raw = "".join(texts).encode()
+    return _count_chars(raw, as_integer(row.get("startIndex")) or 0), _count_chars(raw, end)
+
+
+def _count_chars(raw: bytes, at: int) -> int:
+    return len(raw[:at].decode("utf-8", "ignore"))

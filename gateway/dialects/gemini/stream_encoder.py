@@ -1,6 +1,6 @@
-"""Events as Gemini's answers: chunks for a stream, and the same folded for a whole answer."""
+"""Events as a Gemini stream for the client."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from gateway.core import jsonio, sse
 from gateway.core.events import (
@@ -22,10 +22,10 @@ from gateway.core.events import (
 )
 from gateway.core.usage import Usage
 from gateway.dialects.base import ResponseContext
-from gateway.dialects.gemini import cited, fold, usage
+from gateway.dialects.gemini import usage
 from gateway.dialects.gemini.content import Object
-from gateway.dialects.gemini.contents import arguments
-from gateway.dialects.gemini.signature import SLOT, wrap
+from gateway.dialects.gemini.reasoning_state import SIGNATURE_MEMBER, encode_state
+from gateway.dialects.gemini.tools import parse_arguments
 
 _REASONS: dict[FinishReason, str] = {
     "stop": "STOP",
@@ -38,53 +38,47 @@ _REASONS: dict[FinishReason, str] = {
 }
 
 
-def tell(events: Iterable[Event], telling: ResponseContext) -> bytes:
-    """The whole answer: what the stream of the same events says."""
-    encoder = Encoder(telling)
-    return fold.fold(b"".join([encoder.write(event) for event in events]))
-
-
 class Encoder:
-    """A stream for a client; see speech.Encoder.
+    """Encodes one stream; see base.Encoder.
 
-    Why candidates ended and what was used stands in the last chunk, as Gemini has it.
+    The last chunk has the finish reasons and the usage, as Gemini sends them.
     """
 
-    __slots__ = ("_finished", "_id", "_label", "_model", "_said", "_thinking", "_tools", "_used")
+    __slots__ = ("_finished", "_id", "_label", "_model", "_texts", "_thinking", "_tools", "_used")
 
-    def __init__(self, telling: ResponseContext) -> None:
-        self._id, self._model, self._label = telling.id, telling.model, telling.state_label
+    def __init__(self, context: ResponseContext) -> None:
+        self._id, self._model, self._label = context.id, context.model, context.state_label
         self._finished: dict[int, FinishReason] = {}
-        self._said: dict[int, list[str]] = {}
+        self._texts: dict[int, list[str]] = {}
         self._thinking: set[int] = set()
-        """Choices with a thought that is not over."""
+        """Choices with an open thought."""
         self._tools: dict[tuple[int, int], tuple[ToolStart, list[str]]] = {}
         self._used: Usage | None = None
 
     def write(self, event: Event) -> bytes:
-        """What an event becomes; nothing for one that the dialect does not tell."""
+        """Encode an event; nothing for one that this dialect does not have."""
         match event:
             case TextDelta() | Declined():
-                self._said.setdefault(event.choice, []).append(event.text)
-                return self._part({"text": event.text}, event.choice)
+                self._texts.setdefault(event.choice, []).append(event.text)
+                return self._write_part({"text": event.text}, event.choice)
             case ReasoningDelta():
                 self._thinking.add(event.choice)
-                return self._part({"text": event.text, "thought": True}, event.choice)
+                return self._write_part({"text": event.text, "thought": True}, event.choice)
             case ReasoningEnd():
-                return self._state(event)
+                return self._write_state(event)
             case ToolStart():
                 self._tools[event.choice, event.index] = event, []
             case ToolDelta():
-                if (begun := self._tools.get((event.choice, event.index))) is not None:
-                    begun[1].append(event.text)
+                if (call := self._tools.get((event.choice, event.index))) is not None:
+                    call[1].append(event.text)
             case ToolEnd():
-                return self._call(event)
+                return self._write_call(event)
             case _:
-                return self._beside(event)
+                return self._write_other(event)
         return b""
 
-    def _beside(self, event: Event) -> bytes:
-        """What is no content: notes for the last chunk, and members of a candidate."""
+    def _write_other(self, event: Event) -> bytes:
+        """Encode an event that is no content: keep it for the last chunk, or write a member."""
         match event:
             case Start():
                 self._id, self._model = event.id or self._id, event.model or self._model
@@ -94,20 +88,22 @@ class Encoder:
             case Finish():
                 self._finished[event.choice] = event.reason
             case LogProbs():
-                return self._chunk([{"logprobsResult": _likely(event), "index": event.choice}])
+                return self._write_chunk(
+                    [{"logprobsResult": _encode_log_probs(event), "index": event.choice}]
+                )
             case Citation():
-                row = cited.write(event, self._said.get(event.choice, ()))
-                said = {"citationMetadata": {"citations": [row]}, "index": event.choice}
-                return self._chunk([said])
+                row = _encode_citation(event, self._texts.get(event.choice, ()))
+                candidate = {"citationMetadata": {"citations": [row]}, "index": event.choice}
+                return self._write_chunk([candidate])
             case End():
-                return self._end()
+                return self._write_end()
         return b""
 
-    def _part(self, part: Object, choice: int) -> bytes:
+    def _write_part(self, part: Object, choice: int) -> bytes:
         content = {"parts": [part], "role": "model"}
-        return self._chunk([{"content": content, "index": choice}])
+        return self._write_chunk([{"content": content, "index": choice}])
 
-    def _chunk(self, candidates: list[Object], **more: object) -> bytes:
+    def _write_chunk(self, candidates: list[Object], **more: object) -> bytes:
         chunk = {
             "candidates": candidates,
             **more,
@@ -116,33 +112,35 @@ class Encoder:
         }
         return sse.write_frame(jsonio.dumps(chunk))
 
-    def _state(self, event: ReasoningEnd) -> bytes:
-        """Write a thought's state, in a part of its own with an empty text: what was said is said.
+    def _write_state(self, event: ReasoningEnd) -> bytes:
+        """Write a thought's state, in a part of its own with an empty text.
 
         Google's own parts have a text there, and clients refuse a part without (pydantic-ai). A
-        thought without a state has the label alone, as one that this model did not have.
+        thought without a state gets the label alone, to show that another model made it.
         """
-        said = event.choice in self._thinking
+        has_thought = event.choice in self._thinking
         self._thinking.discard(event.choice)
-        if not self._label or not (said or event.state):
+        if not self._label or not (has_thought or event.state):
             return b""
-        state = wrap(self._label, event.state or "", redacted=event.redacted)
-        return self._part({"text": "", "thought": True, SLOT: state}, event.choice)
+        state = encode_state(self._label, event.state or "", redacted=event.redacted)
+        return self._write_part(
+            {"text": "", "thought": True, SIGNATURE_MEMBER: state}, event.choice
+        )
 
-    def _call(self, event: ToolEnd) -> bytes:
-        begun = self._tools.pop((event.choice, event.index), None)
-        if begun is None:
+    def _write_call(self, event: ToolEnd) -> bytes:
+        call = self._tools.pop((event.choice, event.index), None)
+        if call is None:
             return b""
-        start, pieces = begun
+        start, pieces = call
         text = "".join(pieces)
-        args = {"input": text} if start.custom else arguments(text)
+        args = {"input": text} if start.custom else parse_arguments(text)
         part: Object = {"functionCall": {"id": start.id, "name": start.name, "args": args}}
         if self._label:
-            part[SLOT] = wrap(self._label, event.state or "")
-        return self._part(part, event.choice)
+            part[SIGNATURE_MEMBER] = encode_state(self._label, event.state or "")
+        return self._write_part(part, event.choice)
 
-    def _end(self) -> bytes:
-        """The last chunk. Its content is empty, not missing: SDKs take that for no answer."""
+    def _write_end(self) -> bytes:
+        """Write the last chunk. Its content is empty, not missing: SDKs take that for no answer."""
         last: list[Object] = [
             {
                 "content": {"parts": [{"text": ""}], "role": "model"},
@@ -152,23 +150,39 @@ class Encoder:
             for choice, reason in sorted(self._finished.items())
         ]
         counted = usage.write(self._used or Usage())
-        return self._chunk(last, usageMetadata=counted) if counted else self._chunk(last)
+        return (
+            self._write_chunk(last, usageMetadata=counted) if counted else self._write_chunk(last)
+        )
 
 
-def _likely(event: LogProbs) -> Object:
+def _encode_log_probs(event: LogProbs) -> Object:
     rows = [row for row in event.tokens if isinstance(row, dict)]
-    chosen = [_token(row) for row in rows]
-    tops = [{"candidates": list(map(_token, _tops(row)))} for row in rows]
-    said: Object = {"chosenCandidates": chosen}
-    return {**said, "topCandidates": tops} if any(it["candidates"] for it in tops) else said
+    chosen = [_encode_token(row) for row in rows]
+    tops = [{"candidates": list(map(_encode_token, _list_top_tokens(row)))} for row in rows]
+    result: Object = {"chosenCandidates": chosen}
+    return {**result, "topCandidates": tops} if any(it["candidates"] for it in tops) else result
 
 
-def _tops(row: Object) -> list[Object]:
-    found = row.get("top_logprobs")
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+def _list_top_tokens(row: Object) -> list[Object]:
+    tokens = row.get("top_logprobs")
+    return [one for one in tokens if isinstance(one, dict)] if isinstance(tokens, list) else []
 
 
-def _token(row: Object) -> Object:
-    """A token; some hosts leave out how likely it was."""
-    said = {"token": row.get("token"), "logProbability": row.get("logprob")}
-    return {name: value for name, value in said.items() if value is not None}
+def _encode_token(row: Object) -> Object:
+    """Encode a token; some hosts leave out its probability."""
+    token = {"token": row.get("token"), "logProbability": row.get("logprob")}
+    return {name: value for name, value in token.items() if value is not None}
+
+
+def _encode_citation(event: Citation, texts: Sequence[str]) -> Object:
+    """Encode a source as a citation, with its place in bytes."""
+    row: Object = {}
+    if event.start is not None and event.end is not None:
+        text = "".join(texts)
+        row["startIndex"] = len(text[: event.start].encode())
+        row["endIndex"] = len(text[: event.end].encode())
+    if event.url is not None:
+        row["uri"] = event.url
+    if event.title is not None:
+        row["title"] = event.title
+    return row

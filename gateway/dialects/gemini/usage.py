@@ -20,27 +20,32 @@ from gateway.core.usage import (
     sum_media_tokens,
 )
 from gateway.dialects import billing
-from gateway.dialects.gemini import content as wire
-from gateway.dialects.gemini.content import Object
+from gateway.dialects.gemini.content import (
+    Object,
+    as_integer,
+    as_text,
+    get_object,
+    list_objects,
+)
 
-type Used = tuple[str, str]
-"""A tool, and what tells one use of it from another."""
+type ToolUse = tuple[str, str]
+"""A tool, and a key of one use of it."""
 
-_TRAFFIC = ("", "on_demand", "provisioned_throughput")
+_TRAFFIC_TYPES = ("", "on_demand", "provisioned_throughput")
 """Words that some clients' proxies write as the numbers of Google's enum."""
-_SERVICES = {"provisioned_throughput": "provisioned", "traffic_type_unspecified": ""}
-_TOOLS = "toolUsePromptTokensDetails"
-_GIVEN = ("promptTokensDetails", "promptTokenDetails", _TOOLS)
+_TIER_BY_TRAFFIC = {"provisioned_throughput": "provisioned", "traffic_type_unspecified": ""}
+_TOOL_DETAILS = "toolUsePromptTokensDetails"
+_INPUT_DETAILS = ("promptTokensDetails", "promptTokenDetails", _TOOL_DETAILS)
 """The second is the name in answers of embedContent."""
 _TEXT = "TEXT"
 _TEXTUAL = frozenset({"", "text", "document", "modality_unspecified"})
-_MODALITY = ("", "text", "image", "video", "audio", "document")
+_MODALITIES = ("", "text", "image", "video", "audio", "document")
 """Modalities that some clients' proxies write as the numbers of Google's enum."""
-_TOLD = frozenset({"flex", "priority"})
+_WRITTEN_TIERS = frozenset({"flex", "priority"})
 """Words of `serviceTier`."""
 
 
-def read(usage: Json, *, ended: bool, used: AbstractSet[Used] = frozenset()) -> Usage | None:
+def read(usage: Json, *, ended: bool, used: AbstractSet[ToolUse] = frozenset()) -> Usage | None:
     """Read one usageMetadata; None where it counts nothing.
 
     `ended`: no more will be counted; `used`: tools that the answer shows in use.
@@ -69,13 +74,13 @@ def read(usage: Json, *, ended: bool, used: AbstractSet[Used] = frozenset()) -> 
         output=shown,
         reasoning=thoughts,
         tools=billing.count_tool_uses(used) if used else {},
-        media=media_of(usage),
-        service=_served(usage),
+        media=read_media_tokens(usage),
+        service=_read_service_tier(usage),
     )
 
 
-def media_of(usage: Object) -> dict[str, int]:
-    """Return the tokens that are not text, of what went in, what tools brought, and what came out.
+def read_media_tokens(usage: Object) -> dict[str, int]:
+    """Return the tokens that are not text, by direction; those of tools are input.
 
     Documents are billed as text. A count that stands in `cacheTokensDetails` stands in the prompt's
     details too.
@@ -87,64 +92,67 @@ def media_of(usage: Object) -> dict[str, int]:
         text = text and (made is None or (len(made) == 1 and made[0]["modality"] == _TEXT))
     except (TypeError, LookupError):
         text = False
-    if text and _TOOLS not in usage:
+    if text and _TOOL_DETAILS not in usage:
         return {}
-    counts = [pair for name in _GIVEN for pair in _modalities(usage.get(name))]
-    return sum_media_tokens("input", counts) | sum_media_tokens("output", _modalities(made))
+    counts = [pair for name in _INPUT_DETAILS for pair in _list_modalities(usage.get(name))]
+    return sum_media_tokens("input", counts) | sum_media_tokens("output", _list_modalities(made))
 
 
-def _modalities(details: Json) -> list[tuple[str, Json]]:
+def _list_modalities(details: Json) -> list[tuple[str, Json]]:
     """Return counts by modality; those of text are left out."""
-    rows = [(_modality(row.get("modality")), row.get("tokenCount")) for row in wire.rows(details)]
+    rows = [
+        (_read_modality(row.get("modality")), row.get("tokenCount"))
+        for row in list_objects(details)
+    ]
     return [(modality, number) for modality, number in rows if modality not in _TEXTUAL]
 
 
-def _modality(word: Json) -> str:
-    number = wire.whole(word)
+def _read_modality(word: Json) -> str:
+    number = as_integer(word)
     if number is not None:
-        return _MODALITY[number] if 0 <= number < len(_MODALITY) else str(number)
-    return (wire.text(word) or "").lower()
+        return _MODALITIES[number] if 0 <= number < len(_MODALITIES) else str(number)
+    return (as_text(word) or "").lower()
 
 
-def _served(usage: Object) -> str | None:
+def _read_service_tier(usage: Object) -> str | None:
     tier, traffic = usage.get("serviceTier"), usage.get("trafficType")
     if traffic is None and tier in (None, "standard"):  # as nearly all of many chunks have it
         return None
-    return parse_service_tier(tier, _traffic(traffic))
+    return parse_service_tier(tier, _read_traffic_type(traffic))
 
 
-def _traffic(kind: Json) -> str:
-    """Vertex's word for how a request was served, as the Gemini API calls the same."""
-    number = wire.whole(kind)
+def _read_traffic_type(kind: Json) -> str:
+    """Return Vertex's traffic type in the words of the Gemini API."""
+    number = as_integer(kind)
     if number is not None:
-        word = _TRAFFIC[number] if 0 <= number < len(_TRAFFIC) else str(number)
+        word = _TRAFFIC_TYPES[number] if 0 <= number < len(_TRAFFIC_TYPES) else str(number)
     else:
-        word = (wire.text(kind) or "").lower()
-    return _SERVICES.get(word, word.removeprefix("on_demand_"))
+        word = (as_text(kind) or "").lower()
+    return _TIER_BY_TRAFFIC.get(word, word.removeprefix("on_demand_"))
 
 
-def used(candidate: Object) -> Iterator[Used]:
-    """Tools billed beside tokens that a candidate shows in use; repeated chunks show the same."""
-    grounding = wire.group(candidate, "groundingMetadata")
+def list_tool_uses(candidate: Object) -> Iterator[ToolUse]:
+    """List the uses of tools billed beside tokens; repeated chunks show the same uses."""
+    grounding = get_object(candidate, "groundingMetadata")
     for name in ("webSearchQueries", "imageSearchQueries"):
         queries = grounding.get(name)
         for query in queries if isinstance(queries, list) else ():
             if query and isinstance(query, str):  # empty ones are not billed
                 yield "web_search", query
                 yield "grounding", ""
-    if any("maps" in row for row in wire.rows(grounding.get("groundingChunks"))):
+    if any("maps" in row for row in list_objects(grounding.get("groundingChunks"))):
         yield "google_maps", ""
 
 
 def write(usage: Usage) -> Object:
-    """One usageMetadata; what is unknown is left out. It has no word for what a cache was given."""
+    """Write one usageMetadata without unknown counts. It has no member for cache writes."""
     prompt, completion = usage.prompt, usage.completion
-    said = {
+    counts = {
         "promptTokenCount": prompt,
         "cachedContentTokenCount": usage.cache_read,
         "candidatesTokenCount": usage.output,
         "thoughtsTokenCount": usage.reasoning,
         "totalTokenCount": None if prompt is None or completion is None else prompt + completion,
-        "serviceTier": usage.service if usage.service in _TOLD else None,
+        "serviceTier": usage.service if usage.service in _WRITTEN_TIERS else None,
     }
-    return {name: number for name, number in said.items() if number is not None}
+    return {name: number for name, number in counts.items() if number is not None}

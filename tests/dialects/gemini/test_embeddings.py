@@ -1,4 +1,4 @@
-"""Embeddings of Gemini, one and many: byte for byte at home, and said in no dialect abroad."""
+"""Embeddings of Gemini, one and many: native bytes, and translated."""
 
 import json
 from typing import Any

@@ -6,8 +6,7 @@ from typing import Any, get_args
 import pytest
 
 from gateway.core.errors import STATUS_BY_KIND, Problem, ProblemKind
-from gateway.dialects.gemini import DIALECT
-from gateway.dialects.gemini import errors as problems
+from gateway.dialects.gemini import DIALECT, errors
 
 KINDS: tuple[ProblemKind, ...] = get_args(ProblemKind.__value__)
 
@@ -95,4 +94,4 @@ def test_a_frame_begins_with_the_error_and_has_one_line(body: bytes, said: Any) 
 )  # fmt: skip
 def test_an_error_in_an_answer_says_what_it_stands_for(said: Any, kind: str) -> None:
     body = json.dumps({"error": said}).encode()
-    assert problems.found(said, body).kind == kind
+    assert errors.read_error_object(said, body).kind == kind

@@ -19,7 +19,7 @@ from gateway.core.canonical_request import (
 )
 from gateway.dialects import compatibility, reasoning_state
 from gateway.dialects.gemini import SPEECH
-from gateway.dialects.gemini.signature import SKIP, wrap
+from gateway.dialects.gemini.reasoning_state import SKIP_SIGNATURE, encode_state
 from tests.dialects.gemini.cases import HI, STREAM, ask, decoded
 
 MAKER = "0123456789abcdef"
@@ -213,7 +213,7 @@ def test_thoughts_that_came_in_pieces_are_one() -> None:
 
 def test_a_stream_that_was_kept_chunk_by_chunk_is_one_turn() -> None:
     """As chats of google-genai keep it: each chunk is a content of its own."""
-    slot = {"thought": True, "thoughtSignature": wrap(MAKER, "s")}
+    slot = {"thought": True, "thoughtSignature": encode_state(MAKER, "s")}
     rows = [{"text": "a", "thought": True}, {"text": "b", "thought": True}, slot, call(id="1")]
     kept = [*HI, *HI, *[{"role": "model", "parts": [row]} for row in rows]]
     turns = decoded(contents=kept).turns
@@ -225,8 +225,8 @@ def test_a_stream_that_was_kept_chunk_by_chunk_is_one_turn() -> None:
 @pytest.mark.parametrize("change", [str, lambda said: said.replace("-", "+").replace("_", "/")])
 def test_a_label_in_the_slot_names_the_maker(change: Any) -> None:
     """In either alphabet of base64: SDKs decode the slot, and write it anew."""
-    assert {"-", "_"} < set(wrap(MAKER, STATE))
-    said = change(wrap(MAKER, STATE))
+    assert {"-", "_"} < set(encode_state(MAKER, STATE))
+    said = change(encode_state(MAKER, STATE))
     slot = {"thoughtSignature": said}
     assert parts({"text": "a", "thought": True}, {"thought": True, **slot}) == [
         Thought(text="a", state=STATE, maker=MAKER)
@@ -234,16 +234,18 @@ def test_a_label_in_the_slot_names_the_maker(change: Any) -> None:
     assert parts({**call(id="1"), **slot}) == [
         ToolUse(id="1", name="f", arguments='{"a":1}', state=STATE, maker=MAKER)
     ]
-    hidden = {"thoughtSignature": wrap(MAKER, "s", redacted=True)}
+    hidden = {"thoughtSignature": encode_state(MAKER, "s", redacted=True)}
     assert parts({"thought": True, **hidden}) == [Thought(state="s", redacted=True, maker=MAKER)]
 
 
 def test_the_slot_is_valid_base64() -> None:
-    raw = base64.urlsafe_b64decode(wrap(MAKER, "s"))
+    raw = base64.urlsafe_b64decode(encode_state(MAKER, "s"))
     assert raw.decode() == reasoning_state.write_label(MAKER, "s")
 
 
-@pytest.mark.parametrize("said", [SKIP, base64.b64encode(SKIP.encode()).decode(), "", 7])
+@pytest.mark.parametrize(
+    "said", [SKIP_SIGNATURE, base64.b64encode(SKIP_SIGNATURE.encode()).decode(), "", 7]
+)
 def test_the_stand_in_is_no_state(said: Any) -> None:
     assert parts({**call(), "thoughtSignature": said})[0].state is None
 

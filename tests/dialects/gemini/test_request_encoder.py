@@ -21,7 +21,7 @@ from gateway.core.canonical_request import (
 )
 from gateway.dialects import reasoning_state, translation
 from gateway.dialects.gemini import DIALECT, SPEECH
-from gateway.dialects.gemini.signature import SKIP
+from gateway.dialects.gemini.reasoning_state import SKIP_SIGNATURE
 from tests.dialects.gemini.cases import BUDGET, LEVEL, Object, encoded, target, user
 
 HERE = target(facts=LEVEL)
@@ -230,10 +230,10 @@ def test_the_first_call_of_a_turn_is_signed_in_place_of_its_maker() -> None:
     """From Gemini 3 on a call without a signature is refused; models with budgets want none."""
     second = ToolUse(id="c2", name="g", arguments="{}")
     parts = contents(model(Text(text="t"), CALL, second))[0]["parts"]
-    assert [part.get("thoughtSignature") for part in parts] == [None, SKIP, None]
+    assert [part.get("thoughtSignature") for part in parts] == [None, SKIP_SIGNATURE, None]
     old = contents(model(CALL), to=target(facts=BUDGET))[0]["parts"]
     assert "thoughtSignature" not in old[0]
-    assert SKIP in json.dumps(contents(model(CALL), to=target()))
+    assert SKIP_SIGNATURE in json.dumps(contents(model(CALL), to=target()))
 
 
 def test_state_goes_to_its_own_maker_alone() -> None:
@@ -242,7 +242,7 @@ def test_state_goes_to_its_own_maker_alone() -> None:
     assert losses(model(own)) == []
     for maker_ in (None, "other"):
         use = ToolUse(id="c1", name="f", arguments="{}", state="sig", maker=maker_)
-        assert contents(model(use))[0]["parts"][0]["thoughtSignature"] == SKIP
+        assert contents(model(use))[0]["parts"][0]["thoughtSignature"] == SKIP_SIGNATURE
         assert losses(model(use, use), names={"turns": "input"}) == [("input.reasoning", "dropped")]
 
 

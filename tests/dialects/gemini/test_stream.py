@@ -1,4 +1,4 @@
-"""Streams at home: the same bytes out, nothing before there is content, and no end that was not one."""
+"""Native streams: the same bytes out, nothing before content, and no end that was not one."""
 
 from typing import Any
 

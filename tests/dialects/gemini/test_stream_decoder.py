@@ -25,8 +25,7 @@ from gateway.core.events import (
     UsageUpdate,
 )
 from gateway.core.usage import Usage
-from gateway.dialects.gemini import SPEECH
-from gateway.dialects.gemini import stream_decoder as decoder
+from gateway.dialects.gemini import SPEECH, stream_decoder
 from tests.dialects.cases import pieces
 from tests.dialects.gemini.cases import (
     HELLO,
@@ -230,7 +229,7 @@ def test_an_error_ends_everything(data: bytes, kind: str) -> None:
 
 
 def test_a_frame_without_an_end_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder, "MAX_FRAME_BYTES", 10)
+    monkeypatch.setattr(stream_decoder, "MAX_FRAME_BYTES", 10)
     assert failed(heard(b"data: {" + b"a" * 20)) == "upstream_error"
 
 

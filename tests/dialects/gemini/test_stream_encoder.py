@@ -30,7 +30,7 @@ from gateway.core.events import (
 )
 from gateway.core.usage import Usage
 from gateway.dialects.gemini import DIALECT, SPEECH
-from gateway.dialects.gemini.signature import wrap
+from gateway.dialects.gemini.reasoning_state import encode_state
 from tests.dialects.gemini.cases import STREAM, TELLING, Object, ask, candidate, chunk, heard, text
 
 USED = Usage(input=5, cache_read=1, output=2, reasoning=3)
@@ -74,9 +74,9 @@ def test_what_the_provider_does_not_say_the_call_does() -> None:
 def test_a_tool_is_told_when_its_arguments_are_complete() -> None:
     assert written(CALL[:3]) == b""
     call = {"functionCall": {"id": "c1", "name": "f", "args": {"a": 1}}}
-    assert parts(CALL) == [{**call, "thoughtSignature": wrap("ab12", "")}]
+    assert parts(CALL) == [{**call, "thoughtSignature": encode_state("ab12", "")}]
     signed: list[Event] = [*CALL[:3], ToolEnd(0, "s")]
-    assert parts(signed) == [{**call, "thoughtSignature": wrap("ab12", "s")}]
+    assert parts(signed) == [{**call, "thoughtSignature": encode_state("ab12", "s")}]
     assert parts(signed, label="") == [call]
 
 
@@ -94,8 +94,8 @@ def test_reasoning_and_its_state() -> None:
     thought: list[Event] = [ReasoningDelta("hm"), ReasoningEnd("s"), ReasoningEnd(), ReasoningEnd("d", redacted=True)]  # fmt: skip
     assert parts(thought) == [
         text("hm", thought=True),
-        {"text": "", "thought": True, "thoughtSignature": wrap("ab12", "s")},
-        {"text": "", "thought": True, "thoughtSignature": wrap("ab12", "d", redacted=True)},
+        {"text": "", "thought": True, "thoughtSignature": encode_state("ab12", "s")},
+        {"text": "", "thought": True, "thoughtSignature": encode_state("ab12", "d", redacted=True)},
     ]
     assert parts(thought, label="") == [text("hm", thought=True)]
 
@@ -110,7 +110,7 @@ def test_a_thought_without_a_state_has_the_label_alone() -> None:
         *CALL,
     ]
     told = parts(thought)
-    assert told[2] == {"text": "", "thought": True, "thoughtSignature": wrap("ab12", "")}
+    assert told[2] == {"text": "", "thought": True, "thoughtSignature": encode_state("ab12", "")}
     assert [*told[3]] == ["functionCall", "thoughtSignature"]
     turn = SPEECH.decode_request(ask(contents=[{"role": "model", "parts": told}])).turns[0]
     made, use = turn.parts

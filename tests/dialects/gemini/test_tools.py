@@ -1,4 +1,4 @@
-"""Arguments of calls that Gemini streams in pieces: whole for every client, or no answer."""
+"""Calls whose arguments come in pieces, and schemas in both directions."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ from gateway.core.canonical_request import ToolUse
 from gateway.core.errors import ProblemError
 from gateway.core.events import Event, Failed, Finish, TextDelta, ToolDelta, ToolEnd, ToolStart
 from gateway.dialects.gemini import DIALECT, SPEECH
-from gateway.dialects.gemini.tools import joined
+from gateway.dialects.gemini.tools import fit_schema, join_calls, to_json_schema
 from tests.dialects.gemini.cases import (
     Object,
     candidate,
@@ -41,7 +41,7 @@ def piece(path: str, **value: Any) -> Object:
 
 def args(*pieces: Object) -> Object:
     """The arguments of one call, of pieces after its beginning."""
-    (part,) = joined([BEGIN, *pieces])
+    (part,) = join_calls([BEGIN, *pieces])
     found: Object = part["functionCall"]["args"]
     return found
 
@@ -81,7 +81,7 @@ def test_two_calls_one_after_the_other() -> None:
 
 def test_a_signature_stays_with_its_call() -> None:
     signed = [{**BEGIN, "thoughtSignature": "s"}, *PIECES[1:]]
-    (part,) = joined(signed)
+    (part,) = join_calls(signed)
     assert part == {**CALL, "thoughtSignature": "s"}
 
 
@@ -138,3 +138,40 @@ def test_that_they_were_asked_for_is_named() -> None:
     calling = {"mode": "AUTO", "stream_function_call_arguments": True}
     found = decoded(toolConfig={"functionCallingConfig": calling}).extra_members
     assert found == {"toolConfig.functionCallingConfig.stream_function_call_arguments": True}
+
+
+@pytest.mark.parametrize(
+    ("given", "fitted", "lost"),
+    [
+        ({"type": "string", "$schema": "x", "examples": [1]}, {"type": "string"}, set()),
+        ({"const": "a"}, {"enum": ["a"], "type": "string"}, set()),
+        ({"const": None}, {"enum": [None]}, set()),
+        ({"const": 1, "type": "number"}, {"enum": [1], "type": "number"}, set()),
+        ({"exclusiveMinimum": 1, "minimum": 0}, {"minimum": 0}, {"exclusiveMinimum"}),
+        ({"properties": {"const": {"const": True}}}, {"properties": {"const": {"enum": [True], "type": "boolean"}}}, set()),
+        ({"$defs": {"A": {"not": {}}}, "$ref": "#/$defs/A"}, {"$defs": {"A": {}}, "$ref": "#/$defs/A"}, {"not"}),
+        ({"anyOf": [{"const": 1}, True]}, {"anyOf": [{"enum": [1], "type": "integer"}, True]}, set()),
+        ({"items": {"const": 1.5}, "additionalProperties": False}, {"items": {"enum": [1.5], "type": "number"}, "additionalProperties": False}, set()),
+        (True, True, set()),
+    ],
+)  # fmt: skip
+def test_words_that_gemini_does_not_take(given: Any, fitted: Any, lost: set[str]) -> None:
+    found: set[str] = set()
+    assert fit_schema(given, found) == fitted
+    assert found == lost
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        ({"type": "OBJECT", "properties": {"any_of": {"type": "STRING"}}, "propertyOrdering": ["any_of"]}, {"type": "object", "properties": {"any_of": {"type": "string"}}}),
+        ({"type": "STRING", "nullable": True, "enum": ["a"]}, {"type": ["string", "null"], "enum": ["a", None]}),
+        ({"any_of": [{"type": "INTEGER"}], "nullable": True}, {"anyOf": [{"type": "integer"}, {"type": "null"}]}),
+        ({"nullable": True, "type": "ARRAY", "items": {"type": "NUMBER"}, "min_items": "2"}, {"type": ["array", "null"], "items": {"type": "number"}, "minItems": 2}),
+        ({"nullable": True}, {}), ({"nullable": False}, {}), ({"example": 1}, {"examples": [1]}),
+        ({"ref": "#/defs/A", "defs": {"A": {"type": "STRING"}}}, {"$ref": "#/$defs/A", "$defs": {"A": {"type": "string"}}}),
+        (None, None),
+    ],
+)  # fmt: skip
+def test_openapi_becomes_json_schema(given: Any, plain: Any) -> None:
+    assert to_json_schema(given) == plain

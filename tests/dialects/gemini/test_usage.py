@@ -1,6 +1,7 @@
-"""Gemini: every account, whole and streamed, and what is heard of an answer."""
+"""Usage, whole and streamed, read and written, and the bytes of content that are counted."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from gateway.core.usage import Usage
 from gateway.dialects.base import StreamInspector
 from gateway.dialects.gemini import DIALECT, SPEECH, usage
 from tests.dialects.cases import Object
+from tests.dialects.gemini.cases import USED
 
 BODY = b'{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}'
 COUNTED: Object = {"promptTokenCount": 100, "candidatesTokenCount": 7, "totalTokenCount": 107}
@@ -121,7 +123,7 @@ def test_every_account(told: Object, more: Object, read: Usage) -> None:
 
 
 FULL: Object = {"promptTokenCount": 100, "cachedContentTokenCount": 80, "candidatesTokenCount": 7}
-USED = Usage(input=20, cache_read=80, output=7)
+FULL_USAGE = Usage(input=20, cache_read=80, output=7)
 END: Object = {"finishReason": "STOP"}
 PLACES: list[list[Object]] = [
     [chunk("a"), chunk("b", FULL, **END)],
@@ -138,8 +140,8 @@ PLACES: list[list[Object]] = [
 
 @pytest.mark.parametrize("chunks", PLACES)
 def test_usage_counts_once_wherever_it_stands(chunks: list[Object]) -> None:
-    assert run(*chunks).usage == USED
-    assert abroad(*chunks) == USED
+    assert run(*chunks).usage == FULL_USAGE
+    assert abroad(*chunks) == FULL_USAGE
 
 
 def test_tools_are_known_before_tokens_are() -> None:
@@ -212,3 +214,43 @@ def test_a_text_that_is_none_is_not_heard() -> None:
         run(chunk("xyz"), {"candidates": [{"content": {"parts": [{"text": 1}]}}]}).content_bytes
         == 3
     )
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (USED, Usage(input=5, output=2)),
+        ({**USED, "cachedContentTokenCount": 3, "thoughtsTokenCount": 4, "totalTokenCount": 11}, Usage(input=2, cache_read=3, output=2, reasoning=4)),
+        ({**USED, "toolUsePromptTokenCount": 10}, Usage(input=15, output=2)),
+        ({"promptTokenCount": 5, "cachedContentTokenCount": 9}, Usage(input=0, cache_read=5)),
+        ({"promptTokenCount": 5, "thoughtsTokenCount": 4, "totalTokenCount": 9}, Usage(input=5, output=0, reasoning=4)),
+        ({"promptTokenCount": 5, "totalTokenCount": 5}, Usage(input=5, output=0)),
+        ({"promptTokenCount": 5, "totalTokenCount": 9}, Usage(input=5)),
+        ({"candidatesTokenCount": 2}, Usage(output=2)),
+        ({"totalTokenCount": 2}, None), ({}, None), (None, None),
+    ],
+)  # fmt: skip
+def test_usage_is_five_classes_that_never_overlap(told: Any, expected: Usage | None) -> None:
+    assert usage.read(told, ended=True) == expected
+
+
+def test_before_the_end_output_that_is_not_told_is_unknown() -> None:
+    assert usage.read({"promptTokenCount": 5, "totalTokenCount": 5}, ended=False) == Usage(input=5)
+
+
+@pytest.mark.parametrize(
+    "used",
+    [
+        Usage(input=1, cache_read=2, output=3, reasoning=4),
+        Usage(input=1, output=0),
+        Usage(input=1),
+        Usage(output=1),
+    ],
+)
+def test_usage_that_is_written_is_read_again(used: Usage) -> None:
+    assert usage.read(usage.write(used), ended=True) == used
+
+
+def test_what_a_cache_was_given_is_part_of_the_prompt() -> None:
+    said = usage.write(Usage(input=1, cache_write={"5m": 2}, output=3))
+    assert said == {"promptTokenCount": 3, "candidatesTokenCount": 3, "totalTokenCount": 6}
