@@ -4,14 +4,14 @@ import msgspec
 
 from gateway.dialects.anthropic_messages import (
     answer,
-    count,
-    fold,
+    errors,
     headers,
     history,
     opening,
-    problems,
     request,
+    response,
     stream,
+    token_count,
 )
 from gateway.dialects.anthropic_messages.speech import SPEECH
 from gateway.dialects.base import Dialect
@@ -28,13 +28,13 @@ DIALECT = Dialect(
     summarize=answer.glance,
     inspect_stream=stream.watch,
     asks_usage=request.asks_usage,
-    fold=fold.fold,
-    unfold=fold.unfold,
-    write_problem=problems.write,
-    write_problem_frame=problems.frame,
-    find_status=problems.status,
+    fold=response.fold,
+    unfold=response.unfold,
+    write_problem=errors.write,
+    write_problem_frame=errors.frame,
+    find_status=errors.status,
     explain_unfit=request.unfit,
-    read_problem=problems.read,
+    read_problem=errors.read,
     read_start=opening.read,
     read_facts=opening.read_facts,
     read_history=history.read,
@@ -47,10 +47,10 @@ COUNT_TOKENS = msgspec.structs.replace(
     path="/v1/messages/count_tokens",
     operation="count_tokens",
     url_suffix="/count_tokens",
-    read=count.read,
-    write=count.write,
-    summarize=count.glance,
-    write_token_count=count.counted,
-    translation=count.SPEECH,
+    read=token_count.read,
+    write=token_count.write,
+    summarize=token_count.glance,
+    write_token_count=token_count.counted,
+    translation=token_count.SPEECH,
 )
 """How many tokens a request has: free of charge, asked of the model that would answer it."""

@@ -2,7 +2,7 @@
 
 from gateway.core.errors import Problem
 from gateway.core.jsonio import Json
-from gateway.dialects.anthropic_messages import problems
+from gateway.dialects.anthropic_messages import errors
 from gateway.dialects.stream_commit import make_broken_problem, make_empty_problem
 
 type Object = dict[str, Json]
@@ -21,7 +21,7 @@ def problem(value: Object, data: bytes) -> Problem | None:
     """Find the error in a whole answer; of a tool of the provider's it is none of the answer's."""
     error = value.get("error")
     if error or value.get("type") == "error":
-        return problems.found(error, data)
+        return errors.found(error, data)
     return None
 
 

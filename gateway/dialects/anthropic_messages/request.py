@@ -14,7 +14,7 @@ from gateway.core.jsonio import Json
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import parse_service_tier
-from gateway.dialects.anthropic_messages import effort, seal
+from gateway.dialects.anthropic_messages import effort, reasoning_state
 from gateway.dialects.anthropic_messages.said import Said
 from gateway.dialects.base import RequestBody, WrittenBody
 from gateway.dialects.body_patch import BodyPatch, write_model
@@ -161,7 +161,7 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
     """The body for one target: the client's bytes, with only those members changed that must be."""
     if _as_it_is(body.prompt, target) and not may_hold_label(body):
         return WrittenBody(write_model(body, target.model))
-    edit = seal.edit(body, target)
+    edit = reasoning_state.edit(body, target)
     body = edit.body
     if body.prompt.model != target.model:
         edit.set_member("model", target.model)

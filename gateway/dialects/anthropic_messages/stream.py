@@ -13,7 +13,7 @@ import re
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.dialects.anthropic_messages import amount, ending, problems, usage
+from gateway.dialects.anthropic_messages import amount, ending, errors, usage
 from gateway.dialects.base import (
     EMPTY_WRITTEN_BODY,
     RequestBody,
@@ -77,7 +77,7 @@ class _Stream(StreamBuffer):
         kind = event.get("type") if isinstance(event, dict) else None
         if error or kind == "error" or (isinstance(event, dict) and event.get("error")):
             said = event.get("error") if isinstance(event, dict) else None
-            self.problem = problems.found(said, payload)
+            self.problem = errors.found(said, payload)
             return not error or kind != "error"  # an SDK knows it by the name, a reader by the type
         if not isinstance(event, dict):
             self.problem = make_broken_problem()

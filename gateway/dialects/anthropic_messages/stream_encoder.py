@@ -27,8 +27,8 @@ from gateway.core.events import (
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
 from gateway.dialects import tool_ids
-from gateway.dialects.anthropic_messages import fold, slot, tokens
-from gateway.dialects.anthropic_messages.hearing import REASONS
+from gateway.dialects.anthropic_messages import response, slot, tokens
+from gateway.dialects.anthropic_messages.stream_decoder import REASONS
 from gateway.dialects.base import ResponseContext
 
 type Object = dict[str, Json]
@@ -286,7 +286,7 @@ def encoder(telling: ResponseContext) -> Frames:
 def tell(events: Iterable[Event], telling: ResponseContext) -> bytes:
     """A whole answer: what its stream says."""
     frames = Frames(telling)
-    return fold.fold(b"".join([frames.write(event) for event in events]))
+    return response.fold(b"".join([frames.write(event) for event in events]))
 
 
 def _frame(event: Object) -> bytes:

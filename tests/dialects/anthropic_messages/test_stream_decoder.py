@@ -263,7 +263,7 @@ def test_half_a_frame_at_the_end_is_no_error() -> None:
 
 
 def test_a_frame_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.dialects.anthropic_messages.hearing.MAX_FRAME_BYTES", 100)
+    monkeypatch.setattr("gateway.dialects.anthropic_messages.stream_decoder.MAX_FRAME_BYTES", 100)
     decoder = SPEECH.make_decoder()
     [failed] = decoder.feed(b"data: " + b"x" * 100)
     assert failed == Failed(stream_commit.make_broken_problem("a frame without an end"))

@@ -8,7 +8,7 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.target import Target
 from gateway.dialects import count_tokens
-from gateway.dialects.anthropic_messages import answer, request, seal
+from gateway.dialects.anthropic_messages import answer, reasoning_state, request
 from gateway.dialects.anthropic_messages.speech import SPEECH as OWN
 from gateway.dialects.base import RequestBody, ResponseSummary, WrittenBody
 
@@ -24,7 +24,7 @@ def read(raw: bytes) -> RequestBody:
 
 def write(body: RequestBody, target: Target) -> WrittenBody:
     """The body for one target: another model is all that is changed."""
-    edit = seal.edit(body, target)
+    edit = reasoning_state.edit(body, target)
     if body.prompt.model != target.model:
         edit.set_member("model", target.model)
     return edit.finish()

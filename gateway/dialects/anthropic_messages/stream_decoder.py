@@ -10,7 +10,7 @@ from gateway.core import jsonio, sse
 from gateway.core.errors import Problem
 from gateway.core.events import End, Event, Failed, Finish, FinishReason, Start, UsageUpdate
 from gateway.core.jsonio import Json
-from gateway.dialects.anthropic_messages import answer, ending, problems, usage
+from gateway.dialects.anthropic_messages import answer, ending, errors, usage
 from gateway.dialects.anthropic_messages.content import Content
 from gateway.dialects.stream_commit import DONE_PAYLOAD, MAX_FRAME_BYTES, make_broken_problem
 
@@ -107,7 +107,7 @@ class Stream:
         name = named.group(1).decode("utf-8", "replace").strip() if named else ""
         error = event.get("error") if event is not None else None
         if name == "error" or error or (event is not None and event.get("type") == "error"):
-            self._fail(problems.found(error, payload), out)
+            self._fail(errors.found(error, payload), out)
         elif event is None:
             if not payload.startswith(DONE_PAYLOAD):
                 self._fail(make_broken_problem(), out)
