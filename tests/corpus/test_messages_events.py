@@ -33,8 +33,7 @@ from gateway.core.events import (
     UsageUpdate,
 )  # fmt: skip
 from gateway.core.usage import Usage
-from gateway.dialects.anthropic_messages import DIALECT
-from gateway.dialects.anthropic_messages.speech import SPEECH
+from gateway.dialects.anthropic_messages import DIALECT, TRANSLATION
 from gateway.dialects.base import ResponseContext
 from tests.corpus.conftest import Say
 from tests.corpus.test_messages import AWKWARD, NO_ORACLE, awkward, counted, lines, pruned
@@ -70,13 +69,13 @@ def streams(rows: list[Row]) -> list[Row]:
 
 
 def run(parts: Iterable[bytes]) -> list[Event]:
-    decoder = SPEECH.make_decoder()
+    decoder = TRANSLATION.make_decoder()
     events = [event for part in parts for event in decoder.feed(part)]
     return events + decoder.end()
 
 
 def events_of(row: Row) -> list[Event]:
-    return run([row[1]]) if streams([row]) else SPEECH.decode_response(row[1])
+    return run([row[1]]) if streams([row]) else TRANSLATION.decode_response(row[1])
 
 
 def said(events: list[Event]) -> Object:
@@ -148,7 +147,7 @@ def test_every_answer_says_what_the_sdk_decoded(rows: list[Row], say: Say) -> No
 def test_what_was_no_answer_failed(rows: list[Row], say: Say) -> None:
     refused = [row for row in rows if row[0]["response"]["status"] != 200]
     for _, body, oracle in refused:
-        [failed] = SPEECH.decode_response(body)
+        [failed] = TRANSLATION.decode_response(body)
         assert isinstance(failed, Failed), oracle["id"]
     say(f"{len(refused)} refusals")
     assert refused
@@ -189,10 +188,10 @@ def test_the_sdk_decodes_what_is_told_of_every_answer(rows: list[Row], say: Say)
     found = answers(rows)
     for row in found:
         events, oracle = events_of(row), row[2]
-        encoder = SPEECH.make_encoder(TELLING)
+        encoder = TRANSLATION.make_encoder(TELLING)
         stream = b"".join([encoder.write(event) for event in events])
         expected = wanted(oracle)
-        for message in (streamed(stream), whole(SPEECH.encode_response(events, TELLING))):
+        for message in (streamed(stream), whole(TRANSLATION.encode_response(events, TELLING))):
             got = wanted({**message, "finish": message["stop_reason"], "stop_sequence": message.get("stop_sequence")})  # fmt: skip
             for name in ("text", "thinking", "calls", "cited", "model"):
                 assert got[name] == expected[name], (oracle["id"], name)
@@ -208,7 +207,7 @@ def test_the_sdk_decodes_what_is_told_of_every_answer(rows: list[Row], say: Say)
 
 
 def read(value: Object) -> CanonicalRequest:
-    return SPEECH.decode_request(DIALECT.read(json.dumps(value).encode()))
+    return TRANSLATION.decode_request(DIALECT.read(json.dumps(value).encode()))
 
 
 def kept(request: CanonicalRequest) -> Object:
@@ -240,7 +239,7 @@ def test_every_request_survives_being_said_again(rows: list[Row], say: Say) -> N
         if not isinstance(value, dict):
             continue
         request = read(value)
-        said = SPEECH.encode_request(request, target(value["model"]))
+        said = TRANSLATION.encode_request(request, target(value["model"]))
         again = read({"model": value["model"], **said.value})
         foreign = any(isinstance(it, Foreign) for turn in request.turns for it in turn.parts)
         if not foreign and not any(turn.role == "system" for turn in request.turns[1:]):

@@ -3,42 +3,52 @@
 import msgspec
 
 from gateway.dialects.anthropic_messages import (
-    answer,
     errors,
-    headers,
     history,
-    opening,
     request,
+    request_decoder,
+    request_encoder,
     response,
     stream,
+    stream_decoder,
+    stream_encoder,
     token_count,
 )
-from gateway.dialects.anthropic_messages.speech import SPEECH
-from gateway.dialects.base import Dialect
+from gateway.dialects.base import Dialect, TranslationFunctions
+
+TRANSLATION = TranslationFunctions(
+    decode_request=request_decoder.decode_request,
+    encode_request=request_encoder.encode_request,
+    decode_response=response.decode_response,
+    encode_response=response.encode_response,
+    make_decoder=stream_decoder.Decoder,
+    make_encoder=stream_encoder.Encoder,
+)
+"""Translates the Messages API to and from other dialects."""
 
 DIALECT = Dialect(
     name=request.NAME,
     path="/v1/messages",
     forwarded_queries=frozenset({"beta=true"}),
-    forwarded_headers=headers.FORWARDED,
-    default_headers=headers.DEFAULTS,
-    essential_members=request.FEATURES,
+    forwarded_headers=request.FORWARDED_HEADERS,
+    default_headers=request.DEFAULT_HEADERS,
+    essential_members=request.ESSENTIAL_MEMBERS,
     read=request.read,
     write=request.write,
-    summarize=answer.glance,
-    inspect_stream=stream.watch,
+    summarize=response.summarize,
+    inspect_stream=stream.inspect_stream,
     asks_usage=request.asks_usage,
     fold=response.fold,
     unfold=response.unfold,
-    write_problem=errors.write,
-    write_problem_frame=errors.frame,
-    find_status=errors.status,
-    explain_unfit=request.unfit,
-    read_problem=errors.read,
-    read_start=opening.read,
-    read_facts=opening.read_facts,
+    write_problem=errors.write_problem,
+    write_problem_frame=errors.write_problem_frame,
+    find_status=errors.find_status,
+    explain_unfit=request.explain_unfit,
+    read_problem=errors.read_problem,
+    read_start=request.read_start,
+    read_facts=request.read_facts,
     read_history=history.read,
-    translation=SPEECH,
+    translation=TRANSLATION,
     keep_alive=b'event: ping\ndata: {"type": "ping"}\n\n',
 )
 
@@ -49,8 +59,8 @@ COUNT_TOKENS = msgspec.structs.replace(
     url_suffix="/count_tokens",
     read=token_count.read,
     write=token_count.write,
-    summarize=token_count.glance,
-    write_token_count=token_count.counted,
-    translation=token_count.SPEECH,
+    summarize=token_count.summarize,
+    write_token_count=token_count.write_token_count,
+    translation=token_count.make_translation(TRANSLATION),
 )
-"""How many tokens a request has: free of charge, asked of the model that would answer it."""
+"""Tells how many tokens a request has. It is free, and the model that would answer counts."""

@@ -1,179 +1,126 @@
-"""The content blocks of an answer as events, whether they come whole or in deltas.
+"""Text, images, documents and cache breakpoints: blocks of a message as parts, and back."""
 
-Blocks that no other dialect has (tools of the provider at work, compactions, fallbacks) are told
-whole when they end. So are citations: only then is it known which words they support.
-"""
+import base64
+import binascii
 
-from gateway.core import jsonio
-from gateway.core.events import (
-    Citation,
-    Event,
-    Opaque,
-    ReasoningDelta,
-    ReasoningEnd,
-    TextDelta,
-    ToolDelta,
-    ToolEnd,
-    ToolStart,
-)  # fmt: skip
+from gateway.core.canonical_request import Foreign, Media, Text
 from gateway.core.jsonio import Json
 
 type Object = dict[str, Json]
+_IMAGES = {"iVBOR": "image/png", "/9j/": "image/jpeg", "R0lGOD": "image/gif", "UklGR": "image/webp"}
+"""Media types that the API takes, by how such an image begins in base64."""
+_PDF = "application/pdf"
+_PLACES = {
+    "base64": ("data", "data"),
+    "url": ("url", "url"),
+    "file": ("file_id", "id"),
+    "text": ("data", "text"),
+}
+"""By type of a source: its member, and that of Media."""
 
 
-class _Open:
-    """A block that has begun."""
-
-    __slots__ = ("at", "block", "cited", "kind", "pieces")
-
-    def __init__(self, kind: str, block: Object, at: int) -> None:
-        self.kind, self.block, self.at = kind, block, at
-        """`at`: the tool's index of a tool's use, of text the characters said before it."""
-        self.cited: list[Object] = []
-        self.pieces: list[str] = []
-        """Of JSON that no one else is told."""
-
-
-class Content:
-    """What the blocks of one answer have said so far."""
-
-    __slots__ = ("_chars", "_open", "_tools")
-
-    def __init__(self) -> None:
-        self._open: dict[int | None, _Open] = {}
-        self._chars = self._tools = 0
-
-    def begin(self, index: Json, block: Object, out: list[Event]) -> None:
-        """A block begins, with all that it already says; one of that index is over."""
-        index = _place(index)
-        if index in self._open:
-            self.stop(index, out)
-        kind = block.get("type")
-        kind = kind if isinstance(kind, str) else "unknown"
-        now = self._open[index] = _Open(kind, block, self._chars)
-        if kind == "text":
-            self._say(_text(block.get("text")), out)
-            cited = block.get("citations")
-            now.cited += (
-                [it for it in cited if isinstance(it, dict)] if isinstance(cited, list) else []
-            )
-        elif kind == "thinking":
-            self._think(now, block, out)
-        elif kind == "tool_use":
-            now.at, self._tools = self._tools, self._tools + 1
-            out.append(ToolStart(now.at, _text(block.get("id")), _text(block.get("name"))))
-
-    def grow(self, index: Json, delta: Object, out: list[Event]) -> None:
-        """A piece of a block. Text and thinking are understood also where none has begun."""
-        index = _place(index)
-        now = self._open.get(index)
-        if now is None:
-            kind = _BEGUN.get(_text(delta.get("type")))
-            if kind is None:
-                return
-            self.begin(index, {"type": kind}, out)
-            now = self._open[index]
-        if now.kind == "text":
-            self._words(now, delta, out)
-        elif now.kind == "thinking":
-            self._think(now, delta, out)
-        elif now.kind == "tool_use":
-            self._tool(now, delta, out)
-        else:
-            _add(now, delta)
-
-    def stop(self, index: Json, out: list[Event]) -> None:
-        """A block is over."""
-        now = self._open.pop(_place(index), None)
-        if now is None:
-            return
-        if now.kind == "text":
-            out += [_cited(it, now.at, self._chars) for it in now.cited]
-        elif now.kind == "thinking":
-            out.append(ReasoningEnd(state=_text(now.block.get("signature")) or None))
-        elif now.kind == "redacted_thinking":
-            out.append(ReasoningEnd(state=_text(now.block.get("data")) or None, redacted=True))
-        elif now.kind == "tool_use":
-            if not now.pieces:
-                given = jsonio.dumps(now.block.get("input") or {})
-                out.append(ToolDelta(now.at, given.decode()))
-            out.append(ToolEnd(now.at))
-        else:
-            if now.pieces:
-                now.block["input"] = _input("".join(now.pieces))
-            out.append(Opaque(now.kind, now.block))
-
-    def close(self, out: list[Event]) -> None:
-        """All blocks are over, also those whose end was not told."""
-        for index in list(self._open):
-            self.stop(index, out)
-
-    def _say(self, text: str, out: list[Event]) -> None:
-        if text:
-            self._chars += len(text)
-            out.append(TextDelta(text))
-
-    def _think(self, now: _Open, said: Object, out: list[Event]) -> None:
-        text, signature = _text(said.get("thinking")), said.get("signature")
-        if text:
-            out.append(ReasoningDelta(text))
-        if signature:
-            now.block["signature"] = signature
-
-    def _words(self, now: _Open, delta: Object, out: list[Event]) -> None:
-        citation = delta.get("citation")
-        if isinstance(citation, dict):
-            now.cited.append(citation)
-        self._say(_text(delta.get("text")), out)
-
-    def _tool(self, now: _Open, delta: Object, out: list[Event]) -> None:
-        text = _text(delta.get("partial_json"))
-        if text:
-            if not now.pieces:
-                now.pieces.append("")  # told at once, and not kept
-            out.append(ToolDelta(now.at, text))
-
-
-_BEGUN = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking"}
-"""Types of deltas that say of what type their block is."""
-
-
-def _add(now: _Open, delta: Object) -> None:
-    """A piece of a block that is told when it is whole."""
-    for name, value in delta.items():
-        held = now.block.get(name)
-        if name == "partial_json":
-            now.pieces.append(_text(value))
-        elif name != "type" and value is not None:
-            both = isinstance(held, str) and isinstance(value, str)
-            now.block[name] = held + value if both else value
-
-
-def _cited(source: Object, start: int, end: int) -> Citation:
-    """A citation supports the whole of its block."""
-    url, title = source.get("url", source.get("source")), source.get("title")
-    title = title if title is not None else source.get("document_title")
-    return Citation(
-        url=url if isinstance(url, str) else None,
-        title=title if isinstance(title, str) else None,
-        start=start,
-        end=end,
-        source=source,
-    )
-
-
-def _input(text: str) -> Json:
-    """The input of a provider's own tool; one that was cut is no JSON."""
-    try:
-        return jsonio.loads(text.encode()) if text else {}
-    except jsonio.JsonError:
-        return {"_raw": text}
-
-
-def _place(index: Json) -> int | None:
-    """The place of a block; all whose place is no number are one."""
-    return index if isinstance(index, int) else None
-
-
-def _text(value: Json) -> str:
+def read_text(value: Json) -> str:
+    """Text, empty where there is none."""
     return value if isinstance(value, str) else ""
+
+
+def read_cache(block: Object) -> str | None:
+    """The lifetime of the prompt cache that ends at a block or tool; None where none does."""
+    control = block.get("cache_control")
+    return read_text(control.get("ttl")) if isinstance(control, dict) else None
+
+
+def read_block(block: Object) -> Text | Media | Foreign:
+    """A block that may stand in a message as well as in a result."""
+    kind, source = read_text(block.get("type")), block.get("source")
+    if kind == "text":
+        return Text(text=read_text(block.get("text")), cache=read_cache(block), source=block)
+    if kind in ("image", "document") and isinstance(source, dict):
+        place = _place(source)
+        if place:
+            return Media(
+                kind="image" if kind == "image" else "file",
+                type=source.get("media_type"),
+                name=block.get("title"),
+                cache=read_cache(block),
+                source=block,
+                **place,
+            )
+    return Foreign(kind=kind or "unknown", source=block)
+
+
+def _place(source: Object) -> dict[str, str]:
+    """Where the content of an image or document is: one member of Media, none where unknown."""
+    kind = source.get("type")
+    if kind == "content":
+        content = source.get("content")
+        texts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        if isinstance(texts, list) and all(map(_is_text, texts)):
+            return {"text": "\n".join(it["text"] for it in texts)}
+        return {}
+    member, name = _PLACES.get(read_text(kind), ("", ""))
+    value = source.get(member)
+    return {name: value} if isinstance(value, str) else {}
+
+
+def _is_text(block: Json) -> bool:
+    return isinstance(block, dict) and isinstance(block.get("text"), str)
+
+
+def write_text(part: Text) -> Object | None:
+    """A block of text; None for blank text, which the API refuses."""
+    if not part.text.strip():
+        return None
+    return {"type": "text", "text": part.text, **write_cache(part.cache)}
+
+
+def write_media(part: Media) -> Object | None:
+    """A block of an image or a document; None for what the API has no block for."""
+    image = part.kind == "image" or (part.kind == "file" and (part.type or "").startswith("image/"))
+    if image:
+        source = _source(part) or _image(part)
+        return {"type": "image", "source": source, **write_cache(part.cache)}
+    if part.kind != "file":
+        return None
+    source = _source(part) or _document(part)
+    title = {"title": part.name} if part.name else {}
+    return {"type": "document", "source": source, **title, **write_cache(part.cache)}
+
+
+def write_cache(lifetime: str | None) -> Object:
+    """The breakpoint of a prompt cache: the API knows 5 minutes, which is its default, and 1h."""
+    if lifetime is None:
+        return {}
+    ttl = {} if lifetime in ("", "5m") else {"ttl": "1h"}
+    return {"cache_control": {"type": "ephemeral", **ttl}}
+
+
+def _source(part: Media) -> Object | None:
+    """Where content is that is not data; None for data and for text."""
+    if part.url is not None:
+        return {"type": "url", "url": part.url}
+    return {"type": "file", "file_id": part.id} if part.id is not None else None
+
+
+def _image(part: Media) -> Object:
+    data = part.data or ""
+    found = (kind for begin, kind in _IMAGES.items() if data.startswith(begin))
+    kind = next(found, part.type or "image/png")
+    return {"type": "base64", "media_type": kind, "data": data}
+
+
+def _document(part: Media) -> Object:
+    """Plain text, or a PDF: what else it may be, the provider says that it does not take it."""
+    said = part.text
+    if said is None and (part.type or "").startswith("text/"):
+        said = _decoded(part.data or "")
+    if said is not None:
+        return {"type": "text", "media_type": "text/plain", "data": said}
+    return {"type": "base64", "media_type": part.type or _PDF, "data": part.data or ""}
+
+
+def _decoded(data: str) -> str | None:
+    try:
+        return base64.b64decode(data, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None

@@ -89,7 +89,7 @@ _WORDS = ErrorWords(
 )
 
 
-def status(problem: Problem) -> int:
+def find_status(problem: Problem) -> int:
     """The HTTP status: that of its kind, but 529 for what is overloaded and 402 for a budget.
 
     One that stops is not overloaded: whoever balances load knows what a 503 is.
@@ -100,7 +100,7 @@ def status(problem: Problem) -> int:
     return problem.http_status if own is None else own
 
 
-def write(problem: Problem) -> bytes:
+def write_problem(problem: Problem) -> bytes:
     """The error body; a provider's own body of a rejected request goes on as it came."""
     if problem.body is not None:
         return problem.body
@@ -110,17 +110,17 @@ def write(problem: Problem) -> bytes:
     return jsonio.dumps({"type": "error", "error": error})
 
 
-def frame(problem: Problem) -> bytes:
+def write_problem_frame(problem: Problem) -> bytes:
     """The error as the last frame of a stream; no `message_stop` follows it."""
-    return b"event: error\ndata: " + write(problem).translate(None, b"\r\n") + b"\n\n"
+    return b"event: error\ndata: " + write_problem(problem).translate(None, b"\r\n") + b"\n\n"
 
 
-def read(status: int, body: bytes, retry_after: float | None) -> Problem:
+def read_problem(status: int, body: bytes, retry_after: float | None) -> Problem:
     """A provider's error; see failure.read."""
     return upstream_errors.read_problem(_WORDS, status, body, retry_after)
 
 
-def found(error: Json, body: bytes) -> Problem:
+def read_error_answer(error: Json, body: bytes) -> Problem:
     """An error object where an answer should be: in a 200, or in the middle of a stream."""
     kind = error.get("type") if isinstance(error, dict) else None
     meant = _STATUSES.get(kind, 500) if isinstance(kind, str) else 500

@@ -1,10 +1,13 @@
-"""Messages requests: read once for routing, written by replacing top-level members only.
+"""A native request: read once for routing, written by replacing top-level members only.
 
 What was said before (`system`, `tools`, `messages`) is never written anew: prompt caches and the
-signatures of thinking blocks depend on its bytes.
+signatures of thinking blocks depend on its bytes. Sources of the headers: Anthropic's API reference
+(versions, betas, workspaces) and Claude Code's gateway protocol, which asks for every `anthropic-*`
+header to be forwarded.
 """
 
 import functools
+from collections.abc import Iterator
 
 import msgspec
 
@@ -14,19 +17,36 @@ from gateway.core.jsonio import Json
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import parse_service_tier
+from gateway.dialects import conversation_start
 from gateway.dialects.anthropic_messages import effort, reasoning_state
-from gateway.dialects.anthropic_messages.said import Said
 from gateway.dialects.base import RequestBody, WrittenBody
 from gateway.dialects.body_patch import BodyPatch, write_model
+from gateway.dialects.conversation_start import ConversationStart
 from gateway.dialects.parse import is_zero, parse, suggest_endpoint
 from gateway.dialects.reasoning_state import may_hold_label
+from gateway.dialects.request_facts import (
+    RequestFacts,
+    join_system,
+    read_labels,
+    read_number,
+)
+from gateway.dialects.user_text import UserText
 
 NAME = "anthropic-messages"
-
+FORWARDED_HEADERS = frozenset(
+    {
+        b"anthropic-version", b"anthropic-beta", b"anthropic-workspace-id",
+        b"anthropic-user-profile-id", b"anthropic-dangerous-direct-browser-access",
+        b"x-claude-code-session-id", b"x-claude-code-agent-id", b"x-claude-code-parent-agent-id",
+        b"x-anthropic-additional-protection",
+    }
+)  # fmt: skip
+"""Names in lower case of client headers that mean something to providers of this dialect."""
+DEFAULT_HEADERS = {"anthropic-version": "2023-06-01"}
+"""Sent where the client sends none: the API refuses a request without a version."""
 SAMPLING = ("temperature", "top_p", "top_k")
 """Tuning knobs that a thinking model refuses: dropped and named, they change no meaning."""
-
-FEATURES = frozenset(
+ESSENTIAL_MEMBERS = frozenset(
     {
         "system", "tools", "tool_choice", "stop_sequences", "output_config", "output_format",
         "mcp_servers", "container",
@@ -36,7 +56,6 @@ FEATURES = frozenset(
 THREAD = "thread"
 """The member by which the provider keeps a conversation, and a request goes on from it."""
 _CREATE = {"type": "create"}
-
 _SPECIAL = frozenset(
     {
         "tools", "tool_choice", "output_config", "output_format", "thinking", "service_tier",
@@ -46,6 +65,11 @@ _SPECIAL = frozenset(
 """Members that are read, and that few requests of chat applications have."""
 _OWN_TOOLS = ("bash_", "text_editor_", "computer_", "memory_")
 """Dated types of tools that the client runs; those of any other type run at the provider."""
+_SPEAKERS = ("user", "assistant")
+_HOSTED = ("server_tool_use", "mcp_tool_use")
+_TEXTS = ("text", "thinking")
+"""Members of blocks that are text for the model."""
+_SESSION = "_session_"
 
 
 def read(raw: bytes, *, counting: bool = False) -> RequestBody:
@@ -102,10 +126,93 @@ def continues(thread: Json) -> bool:
     return thread is not None and thread != _CREATE
 
 
-def unfit(prompt: Prompt, target: Target) -> str:
+def explain_unfit(prompt: Prompt, target: Target) -> str:
     """Tell why a target cannot be asked this; empty if it can."""
     refused = target.facts.refused_members | target.provider.refused_members
     return f"refuses {THREAD}" if prompt.continuation_member and THREAD in refused else ""
+
+
+class Said:
+    """Reads one message after the other."""
+
+    __slots__ = ("_loop", "_paused", "_role", "chars", "files", "images", "typed")
+
+    def __init__(self, system: Json) -> None:
+        """`system` is a string or a list of text blocks."""
+        self.typed = UserText()
+        self.chars = self.images = self.files = 0
+        self._role = ""
+        self._loop = self._paused = False
+        self._add(system)
+
+    @property
+    def tool_loop(self) -> bool:
+        """The last user turn holds a tool's result, or the provider's own tools were paused."""
+        return self._loop or (self._role == "assistant" and self._paused)
+
+    def message(self, message: dict[str, Json]) -> None:
+        """Take the next message."""
+        role, content = message.get("role"), message.get("content")
+        if isinstance(content, str) and role in _SPEAKERS:
+            self._text(content, role)
+            return
+        blocks = content if isinstance(content, list) else []
+        found = [block.get("type") for block in blocks if isinstance(block, dict)]
+        kinds = {kind for kind in found if isinstance(kind, str)}
+        texts = self._add(content)
+        if role == "user":
+            result = "tool_result" in kinds
+            self._loop = result or (self._loop and self._role == "user")
+            self.typed.add_turn(texts, has_tool_result=result)
+        elif role == "assistant":
+            self.typed.add_answer()
+            self._paused = not kinds.isdisjoint(_HOSTED)
+        if role in _SPEAKERS:
+            self._role = role
+
+    def _text(self, text: str, role: str) -> None:
+        """As `message`, of one whose content is a string."""
+        self.chars += len(text)
+        if role == "user":
+            self._loop = self._loop and self._role == "user"
+            self.typed.add_text(text)
+        else:
+            self.typed.add_answer()
+            self._paused = False
+        self._role = role
+
+    def _add(self, content: Json) -> list[str]:
+        """Count content of any kind; gives the texts that stand in it directly."""
+        if isinstance(content, str):
+            self.chars += len(content)
+            return [content]
+        texts = []
+        for block in content if isinstance(content, list) else ():
+            if not isinstance(block, dict):
+                continue
+            kind, text = block.get("type"), block.get("text")
+            if kind == "text" and isinstance(text, str):
+                texts.append(text)
+            self._block(kind, block)
+        return texts
+
+    def _block(self, kind: Json, block: dict[str, Json]) -> None:
+        for name in _TEXTS:
+            text = block.get(name)
+            self.chars += len(text) if isinstance(text, str) else 0
+        if kind == "image":
+            self.images += 1
+        elif kind == "document":
+            self.files += 1
+            source = block.get("source")
+            if isinstance(source, dict):
+                text = source.get("data") if source.get("type") == "text" else None
+                self._add(text or source.get("content"))
+        elif kind == "container_upload":
+            self.files += 1
+        if isinstance(block.get("input"), dict):
+            self.chars += len(jsonio.dumps(block["input"]).decode())
+        self._add(block.get("content"))
 
 
 def _required(value: dict[str, Json]) -> tuple[str, int, Said]:
@@ -155,6 +262,53 @@ def _schema(value: dict[str, Json]) -> bool:
     config = value.get("output_config")
     forms = (config.get("format") if isinstance(config, dict) else None, value.get("output_format"))
     return any(isinstance(form, dict) and form.get("type") == "json_schema" for form in forms)
+
+
+def read_start(body: RequestBody) -> ConversationStart:
+    """Read it; odd members say nothing."""
+    value = body.outline
+    metadata = value.get("metadata")
+    user = metadata.get("user_id") if isinstance(metadata, dict) else None
+    user = user if isinstance(user, str) else ""
+    session = _session(user)
+    return ConversationStart(
+        system=conversation_start.cut_system(
+            conversation_start.list_texts(value.get("system"), "text")
+        ),
+        first_text=conversation_start.find_first_text(_turns(value)),
+        name_and_member=(session, "metadata.user_id") if session else None,
+        user=user,
+    )
+
+
+def read_facts(body: RequestBody) -> RequestFacts:
+    """Read what few rules ask; odd members say nothing."""
+    value = body.outline
+    metadata = read_labels(value.get("metadata"))
+    return RequestFacts(
+        system=join_system(conversation_start.list_texts(value.get("system"), "text")),
+        user=metadata.get("user_id", ""),
+        metadata=metadata,
+        temperature=read_number(value.get("temperature")),
+    )
+
+
+def _turns(value: dict[str, Json]) -> Iterator[str | list[str]]:
+    for message in value["messages"]:
+        if message.get("role") == "user":
+            yield conversation_start.read_content(message.get("content"), "text")
+
+
+def _session(user: str) -> str:
+    """The session that Claude Code writes into the name of its user: in JSON, or at its end."""
+    if not user.startswith("{"):
+        return user.rpartition(_SESSION)[2] if _SESSION in user else ""
+    try:
+        said = jsonio.loads(user.encode("utf-8", "replace"))
+    except jsonio.JsonError:
+        return ""
+    found = said.get("session_id")
+    return found if isinstance(found, str) else ""
 
 
 def write(body: RequestBody, target: Target) -> WrittenBody:

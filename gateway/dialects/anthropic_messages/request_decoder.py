@@ -1,22 +1,32 @@
-"""A Messages request as a request in no dialect. Source: Anthropic's API reference."""
+"""A client's body as a canonical request. Source: Anthropic's API reference."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
+from gateway.core import jsonio
 from gateway.core.canonical_request import (
     CanonicalRequest,
     CanonicalTurn,
+    Foreign,
+    Media,
     OutputFormat,
+    Part,
+    Text,
+    Thought,
     Tool,
     ToolChoice,
+    ToolResult,
+    ToolUse,
 )
 from gateway.core.errors import invalid_request
 from gateway.core.jsonio import Json
 from gateway.core.target import EFFORTS
 from gateway.dialects.anthropic_messages import effort
-from gateway.dialects.anthropic_messages.blocks import Blocks, Object, cache, objects, string
+from gateway.dialects.anthropic_messages.content import read_block, read_cache, read_text
+from gateway.dialects.anthropic_messages.reasoning_state import move_tied_states, read_slot
 from gateway.dialects.base import RequestBody
 
+type Object = dict[str, Json]
 _NAMES = {
     "turns": "messages",
     "tools": "tools",
@@ -44,6 +54,8 @@ _HELD = frozenset(
 )  # fmt: skip
 """Top-level members that fields of a CanonicalRequest hold."""
 _THINKING = ("adaptive", "enabled", "disabled", "between_tools")
+_BESIDE = ("budget_tokens", "display")
+"""Members of `thinking` beside its type."""
 _SHOWN = {"summarized": True, "omitted": False}
 _TIERS = {"standard_only": "default", "auto": None}
 """Service tiers as CanonicalRequest has them."""
@@ -55,7 +67,7 @@ _MODES: Mapping[str, Literal["auto", "none", "required", "tool"]] = {
 }
 
 
-def decode(body: RequestBody) -> CanonicalRequest:
+def decode_request(body: RequestBody) -> CanonicalRequest:
     """What a client asks. Raises ProblemError, invalid_request with the field."""
     value = body.value
     names = dict(_NAMES)
@@ -119,19 +131,81 @@ def _turns(value: Object) -> tuple[CanonicalTurn, ...]:
     return tuple(turns)
 
 
+class Blocks:
+    """Reads the content of one message after another; results are named after their uses."""
+
+    __slots__ = ("_tools",)
+
+    def __init__(self) -> None:
+        self._tools: dict[str, str] = {}
+
+    def parts(self, content: Json, where: str) -> tuple[Part, ...]:
+        """Content that stands at `where`. Raises ProblemError where it is none."""
+        if isinstance(content, str):
+            return (Text(text=content),)
+        found = [part for block in objects(content, where) for part in self._read(block)]
+        return move_tied_states(found)
+
+    def _read(self, block: Object) -> Iterator[Part]:
+        match block.get("type"):
+            case "thinking":
+                made, state = read_slot(block.get("signature"))
+                text = read_text(block.get("thinking"))
+                yield Thought(text=text, state=state, maker=made, source=block)
+            case "redacted_thinking":
+                made, state = read_slot(block.get("data"))
+                yield Thought(state=state, redacted=True, maker=made, source=block)
+            case "tool_use":
+                name, id = read_text(block.get("name")), read_text(block.get("id"))
+                self._tools[id] = name
+                given = jsonio.dumps(block.get("input") or {}).decode()
+                yield ToolUse(id=id, name=name, arguments=given, source=block)
+            case "tool_result":
+                yield from self._result(block)
+            case _:
+                yield read_block(block)
+
+    def _result(self, block: Object) -> Iterator[Part]:
+        """A result, and behind it what stands in it and no other dialect has."""
+        id, content = read_text(block.get("tool_use_id")), block.get("content")
+        if isinstance(content, str):
+            inner: list[Text | Media | Foreign] = [Text(text=content)]
+        else:
+            inner = [read_block(it) for it in objects(content or [], "tool_result.content")]
+        yield ToolResult(
+            id=id,
+            name=self._tools.get(id),
+            parts=tuple(part for part in inner if not isinstance(part, Foreign)),
+            error=block.get("is_error") is True,
+            cache=read_cache(block),
+            source=block,
+        )
+        yield from (part for part in inner if isinstance(part, Foreign))
+
+
+def objects(value: Json, where: str) -> list[Object]:
+    """A list of objects. Raises ProblemError, invalid_request, for anything else."""
+    if not isinstance(value, list):
+        raise invalid_request(f'"{where}" must be a list of objects.', where)
+    for at, item in enumerate(value):
+        if not isinstance(item, dict):
+            raise invalid_request(f'"{where}[{at}]" must be an object.', f"{where}[{at}]")
+    return value
+
+
 def _tool(tool: Object) -> Tool:
     """A plain tool is a function; one with a dated type is known to Anthropic's models alone."""
-    kind = string(tool.get("type")) or "custom"
+    kind = read_text(tool.get("type")) or "custom"
     if kind != "custom":
-        name = string(tool.get("name")) or string(tool.get("mcp_server_name")) or kind
-        return Tool(name=name, kind="hosted", cache=cache(tool), source=tool)
+        name = read_text(tool.get("name")) or read_text(tool.get("mcp_server_name")) or kind
+        return Tool(name=name, kind="hosted", cache=read_cache(tool), source=tool)
     strict = tool.get("strict")
     return Tool(
-        name=string(tool.get("name")),
+        name=read_text(tool.get("name")),
         description=tool.get("description"),
         parameters=tool.get("input_schema"),
         strict=strict if isinstance(strict, bool) else None,
-        cache=cache(tool),
+        cache=read_cache(tool),
         source=tool,
     )
 
@@ -140,13 +214,13 @@ def _choice(choice: Object) -> tuple[ToolChoice | None, bool | None]:
     """Which tools must be used, and whether several at once."""
     if not choice:
         return None, None
-    mode = _MODES.get(string(choice.get("type")))
+    mode = _MODES.get(read_text(choice.get("type")))
     if mode is None:
         raise invalid_request(
             '"tool_choice.type" must be auto, any, tool or none.', "tool_choice.type"
         )
     single = choice.get("disable_parallel_tool_use")
-    name = string(choice.get("name")) if mode == "tool" else None
+    name = read_text(choice.get("name")) if mode == "tool" else None
     parallel = not single if isinstance(single, bool) else None
     return ToolChoice(mode=mode, name=name), parallel
 
@@ -168,7 +242,7 @@ def _form(value: Object, names: dict[str, str], others: Object) -> OutputFormat 
 def _effort(value: Object, names: dict[str, str], others: Object) -> dict[str, Json]:
     """Effort, budget and whether thoughts are shown, as fields of a CanonicalRequest."""
     thinking, config = _object(value, "thinking"), _object(value, "output_config")
-    kind, display = thinking.get("type"), string(thinking.get("display"))
+    kind, display = thinking.get("type"), read_text(thinking.get("display"))
     if thinking and kind not in _THINKING:
         others["thinking"] = thinking
     others |= {f"thinking.{k}": v for k, v in thinking.items() if k not in ("type", *_BESIDE)}
@@ -186,7 +260,3 @@ def _effort(value: Object, names: dict[str, str], others: Object) -> dict[str, J
         "budget": budget if isinstance(budget, int) else None,
         "thoughts_shown": _SHOWN.get(display, True if kind == "enabled" else None),
     }
-
-
-_BESIDE = ("budget_tokens", "display")
-"""Members of `thinking` beside its type."""

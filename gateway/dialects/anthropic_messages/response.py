@@ -1,18 +1,38 @@
-"""A recorded stream as a whole message, and a whole message as a stream: the same words either way.
+"""Whole answers: read for accounting, decoded to events, encoded from them, folded and unfolded.
 
-Works on the wire's own members, so that blocks, deltas and members which this gateway does not know
-survive. The input of a tool stays in the model's own bytes. Source: the streaming events of
-Anthropic's API reference, put together as its official SDKs do.
+Folding and unfolding work on the wire's own members, so that blocks, deltas and members which this
+gateway does not know survive. The input of a tool stays in the model's own bytes. Source: the
+streaming events of Anthropic's API reference, put together as its official SDKs do.
 """
+
+from collections.abc import Iterable
 
 import msgspec
 
 from gateway.core import jsonio, sse
+from gateway.core.errors import Problem
+from gateway.core.events import End, Event, Failed, UsageUpdate
 from gateway.core.jsonio import Json
-from gateway.dialects.anthropic_messages.usage import merged
+from gateway.dialects.anthropic_messages import errors, usage
+from gateway.dialects.anthropic_messages.stream import (
+    CountedBlock,
+    count_block_bytes,
+    has_content,
+    read_stop_reason,
+)
+from gateway.dialects.anthropic_messages.stream_decoder import Content, make_finish, make_start
+from gateway.dialects.anthropic_messages.stream_encoder import Encoder, write_frame
+from gateway.dialects.base import ResponseContext, ResponseSummary, parse_response_id
+from gateway.dialects.stream_commit import make_broken_problem, make_empty_problem
 
 type Object = dict[str, Json]
 
+
+class _Message(msgspec.Struct, gc=False):
+    content: list[CountedBlock] = []
+
+
+_MESSAGE = jsonio.make_reader(_Message)
 _PIECES = {
     "text": (("text", "text_delta"),),
     "thinking": (("thinking", "thinking_delta"), ("signature", "signature_delta")),
@@ -25,6 +45,89 @@ _TOTALS = (
     *_INPUTS, "output_tokens", "output_tokens_details", "server_tool_use", "iterations",
 )  # fmt: skip
 """Members of usage that `message_delta` tells; `message_start` tells those of the input too."""
+
+
+def summarize(body: bytes) -> ResponseSummary:
+    """Read what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
+    try:
+        value = jsonio.loads(body)
+    except jsonio.JsonError:
+        return ResponseSummary(problem=make_broken_problem("an answer that is not JSON"))
+    problem = _find_problem(value, body)
+    if not isinstance(value, dict):
+        return ResponseSummary(problem=problem)
+    served, finish = value.get("model"), read_stop_reason(value)
+    told = usage.read(value.get("usage"))
+    return ResponseSummary(
+        usage=told,
+        content_bytes=0
+        if told is not None and told.has_input_and_output
+        else _count_content_bytes(body),
+        served_model=served if isinstance(served, str) else None,
+        response_id=parse_response_id(value.get("id")),
+        finish=finish,
+        complete=problem is None and finish is not None,
+        problem=problem,
+    )
+
+
+def _find_problem(value: Json, data: bytes) -> Problem | None:
+    """Tell why a value is no whole answer: an error, or neither content nor a reason for its end.
+
+    None if it is an answer.
+    """
+    if not isinstance(value, dict):
+        return make_broken_problem("an answer that is not a JSON object")
+    found, content = _find_error(value, data), value.get("content")
+    if found is not None or not isinstance(content, list):
+        return found or make_broken_problem("an answer without content")
+    return (
+        None
+        if read_stop_reason(value) is not None or any(map(has_content, content))
+        else make_empty_problem()
+    )
+
+
+def _find_error(value: Object, data: bytes) -> Problem | None:
+    """Find the error in a whole answer; of a tool of the provider's it is none of the answer's."""
+    error = value.get("error")
+    if error or value.get("type") == "error":
+        return errors.read_error_answer(error, data)
+    return None
+
+
+def _count_content_bytes(body: bytes) -> int:
+    """Bytes that a message says."""
+    try:
+        value: _Message = _MESSAGE(body)
+    except jsonio.JsonError:
+        return 0
+    return sum(map(count_block_bytes, value.content))
+
+
+def decode_response(body: bytes) -> list[Event]:
+    """A whole answer. A 200 with an error, HTML or nothing in it is a Failed."""
+    problem = summarize(body).problem
+    if problem is not None:
+        return [Failed(problem)]
+    value = jsonio.loads(body)
+    out: list[Event] = [make_start(value)]
+    content = Content()
+    for at, block in enumerate(value["content"]):
+        if isinstance(block, dict):
+            content.begin(at, block, out)
+            content.stop(at, out)
+    told = usage.read(value.get("usage"))
+    if told is not None:
+        out.append(UsageUpdate(told))
+    out += [make_finish(value), End()]
+    return out
+
+
+def encode_response(events: Iterable[Event], telling: ResponseContext) -> bytes:
+    """A whole answer: what its stream says."""
+    frames = Encoder(telling)
+    return fold(b"".join([frames.write(event) for event in events]))
 
 
 def fold(stream: bytes) -> bytes:
@@ -83,7 +186,7 @@ def _grow(block: Object, delta: Object) -> None:
 def _end(whole: Object, event: Object) -> None:
     """What `message_delta` says: how it ended, and usage as running totals, null for unsaid."""
     whole.update(event["delta"])
-    whole["usage"] = merged(whole.get("usage") or {}, event.get("usage") or {})
+    whole["usage"] = usage.merge(whole.get("usage") or {}, event.get("usage") or {})
     more = {k: v for k, v in event.items() if k not in ("type", "delta", "usage")}
     whole.update(more)
 
@@ -91,24 +194,27 @@ def _end(whole: Object, event: Object) -> None:
 def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: ARG001, FBT001 - always told here
     """The stream that says what a whole message said: each block in as few deltas as it needs."""
     value = jsonio.loads(whole)
-    content, usage = value["content"], value.get("usage")
+    content, used = value["content"], value.get("usage")
     end = {name: value[name] for name in _ENDS if name in value}
     head = {**value, "content": [], **dict.fromkeys(end)}
     last: Object = {"type": "message_delta", "delta": end}
-    if isinstance(usage, dict):
-        last["usage"] = {k: v for k, v in usage.items() if k in _TOTALS and v is not None}
-        head["usage"] = {k: v for k, v in usage.items() if k not in last["usage"] or k in _INPUTS}
+    if isinstance(used, dict):
+        last["usage"] = {k: v for k, v in used.items() if k in _TOTALS and v is not None}
+        head["usage"] = {k: v for k, v in used.items() if k not in last["usage"] or k in _INPUTS}
         if "output_tokens" in last["usage"]:
             head["usage"]["output_tokens"] = 0  # as of a message that has only begun
-    frames = [_frame({"type": "message_start", "message": head})]
+    frames = [write_frame({"type": "message_start", "message": head})]
     for at, block in enumerate(content):
         begun, deltas = _split(block)
-        frames.append(_frame({"type": "content_block_start", "index": at, "content_block": begun}))
+        frames.append(
+            write_frame({"type": "content_block_start", "index": at, "content_block": begun})
+        )
         frames += [
-            _frame({"type": "content_block_delta", "index": at, "delta": delta}) for delta in deltas
+            write_frame({"type": "content_block_delta", "index": at, "delta": delta})
+            for delta in deltas
         ]
-        frames.append(_frame({"type": "content_block_stop", "index": at}))
-    return b"".join([*frames, _frame(last), _frame({"type": "message_stop"})])
+        frames.append(write_frame({"type": "content_block_stop", "index": at}))
+    return b"".join([*frames, write_frame(last), write_frame({"type": "message_stop"})])
 
 
 def _split(block: Object) -> tuple[Object, list[Object]]:
@@ -127,8 +233,3 @@ def _split(block: Object) -> tuple[Object, list[Object]]:
         text = jsonio.dumps(block["input"]).decode() if block["input"] else ""
         deltas.append({"type": "input_json_delta", "partial_json": text})
     return begun, deltas
-
-
-def _frame(event: Object) -> bytes:
-    name: str = event["type"]
-    return b"event: " + name.encode() + b"\ndata: " + jsonio.dumps(event) + b"\n\n"

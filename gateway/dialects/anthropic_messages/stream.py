@@ -1,4 +1,4 @@
-"""Messages streams at home: bytes go on as they came, with a glance at what they say.
+"""The native stream inspector: bytes pass unchanged while it reads usage, errors and the end.
 
     held --first content--> committed --stop_reason, then message_stop--> complete
 
@@ -11,9 +11,11 @@ here: it would hide that the answer is cut.
 
 import re
 
+import msgspec
+
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.dialects.anthropic_messages import amount, ending, errors, usage
+from gateway.dialects.anthropic_messages import errors, usage
 from gateway.dialects.base import (
     EMPTY_WRITTEN_BODY,
     RequestBody,
@@ -21,6 +23,7 @@ from gateway.dialects.base import (
     WrittenBody,
     parse_response_id,
 )
+from gateway.dialects.content_length import count_argument_bytes, count_text_bytes
 from gateway.dialects.stream_commit import (
     DEFAULT_FINISH,
     DONE_PAYLOAD,
@@ -28,10 +31,43 @@ from gateway.dialects.stream_commit import (
     make_broken_problem,
 )
 
+
+class _Delta(msgspec.Struct, gc=False):
+    text: Json = None
+    thinking: Json = None
+    partial_json: Json = None
+    content: Json = None
+
+
+class CountedBlock(msgspec.Struct, gc=False):
+    """The members of a content block whose bytes count as content."""
+
+    type: str = ""
+    text: Json = None
+    thinking: Json = None
+    name: Json = None
+    input: Json = None
+    content: Json = None
+
+
+class _Event(msgspec.Struct, gc=False):
+    type: str | None = None
+    delta: _Delta | None = None
+    content_block: CountedBlock | None = None
+    error: Json = None
+
+
+_CONTENT_EVENTS = frozenset(
+    {"content_block_start", "content_block_delta", "content_block_stop", "ping"}
+)
+"""Events that tell content alone. Another may be an error that only its `event:` line names."""
+_EVENT = jsonio.make_reader(_Event)
 _ERROR = re.compile(rb"^event:[ ]?error\r?$", re.MULTILINE)
+_TEXTS = {"text": "text", "thinking": "thinking"}
+"""Blocks that may be empty, and the member that then holds nothing."""
 
 
-def watch(
+def inspect_stream(
     _body: RequestBody,
     _written: WrittenBody = EMPTY_WRITTEN_BODY,
     *,
@@ -58,7 +94,7 @@ class _Stream(StreamBuffer):
         return self._stopped and self.problem is None
 
     def _count(self, payload: bytes) -> bool:
-        size, tells = amount.event(payload)
+        size, tells = _count_event_bytes(payload)
         self.content_bytes += size
         return tells
 
@@ -77,7 +113,7 @@ class _Stream(StreamBuffer):
         kind = event.get("type") if isinstance(event, dict) else None
         if error or kind == "error" or (isinstance(event, dict) and event.get("error")):
             said = event.get("error") if isinstance(event, dict) else None
-            self.problem = errors.found(said, payload)
+            self.problem = errors.read_error_answer(said, payload)
             return not error or kind != "error"  # an SDK knows it by the name, a reader by the type
         if not isinstance(event, dict):
             self.problem = make_broken_problem()
@@ -109,9 +145,9 @@ class _Stream(StreamBuffer):
         """The end of a message; its usage has running totals, and what it leaves out stands."""
         told, delta = event.get("usage"), event.get("delta")
         if isinstance(told, dict):
-            self._told = usage.merged(self._told, told)
+            self._told = usage.merge(self._told, told)
             self.usage = usage.read(self._told)
-        finish = ending.finish(delta)
+        finish = read_stop_reason(delta)
         if finish is not None:
             self.finish = finish
             self.committed = True
@@ -120,8 +156,44 @@ class _Stream(StreamBuffer):
 def _content(event: dict[str, Json]) -> bool:
     """Whether an event before the commit point holds content: from here nothing is retried."""
     if event.get("type") == "content_block_start":
-        return ending.speaks(event.get("content_block"))
+        return has_content(event.get("content_block"))
     if event.get("type") == "content_block_delta":
         delta = event.get("delta")
         return isinstance(delta, dict) and any(v for k, v in delta.items() if k != "type")
     return False
+
+
+def read_stop_reason(message: Json) -> str | None:
+    """Read why a message ended, of it or of its last delta; None if the provider says nothing."""
+    word = message.get("stop_reason") if isinstance(message, dict) else None
+    return word if isinstance(word, str) and word else None
+
+
+def has_content(block: Json) -> bool:
+    """True if a block holds content; all but text and thinking do once they have begun."""
+    kind = block.get("type") if isinstance(block, dict) else None
+    if not isinstance(kind, str):
+        return False
+    return kind not in _TEXTS or bool(block.get(_TEXTS[kind]))
+
+
+def _count_event_bytes(payload: bytes) -> tuple[int, bool]:
+    """Bytes that an event of a stream says; and whether it may tell usage, an end or an error.
+
+    Raises JsonError for what is none.
+    """
+    value: _Event = _EVENT(payload)
+    delta = value.delta
+    tells = value.type not in _CONTENT_EVENTS or bool(value.error)
+    if delta is not None:
+        said = delta.text or delta.thinking or delta.partial_json or delta.content
+        return count_text_bytes(said) if said else 0, tells
+    return count_block_bytes(value.content_block) if value.content_block is not None else 0, tells
+
+
+def count_block_bytes(block: CountedBlock) -> int:
+    """Bytes of a block; what a hosted tool has found is not the model's."""
+    if block.type.endswith("_result"):
+        return 0
+    said = block.text or block.thinking or block.content
+    return count_text_bytes(said) + count_text_bytes(block.name) + count_argument_bytes(block.input)

@@ -1,11 +1,11 @@
-"""Events as Messages answers: streams as the official SDKs put them together, and whole ones.
+"""Events as a stream for the client, as the official SDKs put it together.
 
 One block is open at a time, and indexes ascend. While a tool's input is open, all that belongs to
 no part of it waits until it ends, in order: dialects that interleave tools are told one after the
 other.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from gateway.core import jsonio
 from gateway.core.events import (
@@ -23,16 +23,15 @@ from gateway.core.events import (
     ToolEnd,
     ToolStart,
     UsageUpdate,
-)  # fmt: skip
+)
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
 from gateway.dialects import tool_ids
-from gateway.dialects.anthropic_messages import response, slot, tokens
+from gateway.dialects.anthropic_messages import reasoning_state, usage
 from gateway.dialects.anthropic_messages.stream_decoder import REASONS
 from gateway.dialects.base import ResponseContext
 
 type Object = dict[str, Json]
-
 _WORDS: dict[FinishReason, str | None] = {
     "stop": "end_turn",
     "length": "max_tokens",
@@ -47,9 +46,12 @@ _REFUSAL = {"type": "refusal", "category": None, "explanation": None}
 _CHARS = 4
 """Characters of a token, where the provider told no count and the SDKs' types demand one."""
 _STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+_CONTENT = frozenset(
+    {TextDelta, Declined, Citation, ReasoningDelta, ReasoningEnd, ToolStart, ToolDelta, ToolEnd}
+)
 
 
-class Frames:
+class Encoder:
     """The state of one stream; see Encoder."""
 
     __slots__ = (
@@ -107,7 +109,7 @@ class Frames:
         if self._begun:
             return b""
         self._begun = True
-        told, known = self._telling, tokens.written(event.usage)
+        told, known = self._telling, usage.write(event.usage)
         known.pop("output_tokens_details", None)  # nothing has come out yet
         id = event.id if event.id and event.id.startswith("msg_") else f"msg_{told.id}"
         message: Object = {
@@ -120,7 +122,7 @@ class Frames:
             "stop_sequence": None,
             "usage": {"input_tokens": told.prompt_tokens, **known, "output_tokens": 0},
         }
-        return _frame({"type": "message_start", "message": message})
+        return write_frame({"type": "message_start", "message": message})
 
     def _open(self, kind: str, block: Object, delta: str, member: str) -> bytes:
         """Begin a block; `delta` is the type of its deltas, `member` what they hold."""
@@ -130,7 +132,7 @@ class Frames:
         head = f'{{"type":"content_block_delta","index":{self._index},"delta":{{"type":"{delta}"'
         self._head = f'event: content_block_delta\ndata: {head},"{member}":'.encode()
         begun = {"type": "content_block_start", "index": self._index, "content_block": block}
-        return out + _frame(begun)
+        return out + write_frame(begun)
 
     def _delta(self, text: str) -> bytes:
         self._chars += len(text)
@@ -140,7 +142,7 @@ class Frames:
         if not self._kind:
             return b""
         self._kind = ""
-        return _frame({"type": "content_block_stop", "index": self._index})
+        return write_frame({"type": "content_block_stop", "index": self._index})
 
     def _words(self, event: TextDelta) -> bytes:
         if not event.text:
@@ -161,7 +163,7 @@ class Frames:
         if self._kind != "text" or not isinstance(kind, str) or not kind.endswith("_location"):
             return b""
         delta = {"type": "citations_delta", "citation": said}
-        return _frame({"type": "content_block_delta", "index": self._index, "delta": delta})
+        return write_frame({"type": "content_block_delta", "index": self._index, "delta": delta})
 
     def _think(self, event: ReasoningDelta) -> bytes:
         if not event.text:
@@ -180,7 +182,7 @@ class Frames:
         return self._open("thinking", block, "thinking_delta", "thinking")
 
     def _thought_end(self, event: ReasoningEnd) -> bytes:
-        state = slot.put(self._telling.state_label, event.state)
+        state = reasoning_state.write_slot(self._telling.state_label, event.state)
         if event.redacted:
             return self._redacted(state if event.state else "")
         said = event.state or self._kind == "thinking"
@@ -199,7 +201,9 @@ class Frames:
             if self._kind != "thinking":
                 out = self._thinking()
             delta = {"type": "signature_delta", "signature": state}
-            out += _frame({"type": "content_block_delta", "index": self._index, "delta": delta})
+            out += write_frame(
+                {"type": "content_block_delta", "index": self._index, "delta": delta}
+            )
         return out + self._close() if self._kind == "thinking" else out
 
     def _use(self, event: ToolStart) -> bytes:
@@ -234,7 +238,11 @@ class Frames:
         out.append(self._close())
         if event.state and self._telling.state_label:
             out.append(
-                self._signed(slot.put(self._telling.state_label, event.state, self._id(tool)))
+                self._signed(
+                    reasoning_state.write_slot(
+                        self._telling.state_label, event.state, self._id(tool)
+                    )
+                )
             )
         waiting, self._waiting = self._waiting, []
         out += [self.write(it) for it in waiting]
@@ -256,8 +264,8 @@ class Frames:
         return out + self._close()
 
     def _end(self, _: End) -> bytes:
-        finish, usage = self._finish, tokens.written(self._usage)
-        usage.setdefault("output_tokens", -(-self._chars // _CHARS))
+        finish, used = self._finish, usage.write(self._usage)
+        used.setdefault("output_tokens", -(-self._chars // _CHARS))
         word = _WORDS[finish.reason]
         if finish.word is not None and REASONS.get(finish.word) == finish.reason:
             word = finish.word
@@ -269,26 +277,13 @@ class Frames:
         if word == "refusal":
             delta["stop_details"] = _REFUSAL
         return (
-            self._rest() + _frame({"type": "message_delta", "delta": delta, "usage": usage}) + _STOP
+            self._rest()
+            + write_frame({"type": "message_delta", "delta": delta, "usage": used})
+            + _STOP
         )
 
 
-_CONTENT = frozenset(
-    {TextDelta, Declined, Citation, ReasoningDelta, ReasoningEnd, ToolStart, ToolDelta, ToolEnd}
-)
-
-
-def encoder(telling: ResponseContext) -> Frames:
-    """The state of one stream."""
-    return Frames(telling)
-
-
-def tell(events: Iterable[Event], telling: ResponseContext) -> bytes:
-    """A whole answer: what its stream says."""
-    frames = Frames(telling)
-    return response.fold(b"".join([frames.write(event) for event in events]))
-
-
-def _frame(event: Object) -> bytes:
+def write_frame(event: Object) -> bytes:
+    """Return an event as a frame, named by its type."""
     name: str = event["type"]
     return b"event: " + name.encode() + b"\ndata: " + jsonio.dumps(event) + b"\n\n"

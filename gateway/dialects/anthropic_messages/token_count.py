@@ -8,9 +8,8 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.target import Target
 from gateway.dialects import count_tokens
-from gateway.dialects.anthropic_messages import answer, reasoning_state, request
-from gateway.dialects.anthropic_messages.speech import SPEECH as OWN
-from gateway.dialects.base import RequestBody, ResponseSummary, WrittenBody
+from gateway.dialects.anthropic_messages import reasoning_state, request, response
+from gateway.dialects.base import RequestBody, ResponseSummary, TranslationFunctions, WrittenBody
 
 _TOKENS = "input_tokens"
 
@@ -30,19 +29,21 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
     return edit.finish()
 
 
-def glance(body: bytes) -> ResponseSummary:
+def summarize(body: bytes) -> ResponseSummary:
     """Read the answer: `input_tokens`. Nothing was used, so that it costs nothing."""
-    return count_tokens.summarize(body, _TOKENS, answer.glance)
+    return count_tokens.summarize(body, _TOKENS, response.summarize)
 
 
-def counted(tokens: int) -> bytes:
+def write_token_count(tokens: int) -> bytes:
     """The answer that tells a number."""
     return jsonio.dumps({_TOKENS: tokens})
 
 
-SPEECH = count_tokens.make_translation(
-    OWN,
-    {"messages", "system", "tools", "tool_choice", "output_config"},
-    member=_TOKENS,
-    write_token_count=counted,
-)
+def make_translation(dialect_functions: TranslationFunctions) -> TranslationFunctions:
+    """Return how a count is translated, from the translation of requests and answers."""
+    return count_tokens.make_translation(
+        dialect_functions,
+        {"messages", "system", "tools", "tool_choice", "output_config"},
+        member=_TOKENS,
+        write_token_count=write_token_count,
+    )

@@ -1,4 +1,4 @@
-"""Usage as the Messages API reports it, in the five classes that never overlap.
+"""Usage of the Messages API: read, written and added up, in the five classes that never overlap.
 
 `input_tokens` leaves out what was read from and written to the prompt cache; `output_tokens`
 includes thinking. `iterations` tells the same tokens by sampling, and beside them those that no
@@ -19,6 +19,8 @@ _INPUTS = (
 )  # fmt: skip
 _OTHERS = {"advisor_message": "advisor", "fallback_message": "fallback"}
 """Samplings of other models than the one that was asked, and what a price knows them by."""
+_SERVICES = {"priority": "service_tier", "batch": "service_tier", "fast": "speed"}
+"""Words of the API for how it served, and the members that they stand in."""
 
 
 def read(usage: Json) -> Usage | None:
@@ -42,17 +44,33 @@ def read(usage: Json) -> Usage | None:
     return msgspec.structs.replace(own, tools=tools, service=served, billed=billed)
 
 
-def _sampled(own: Usage | None, rows: list[dict[str, Json]]) -> Usage | None:
-    """The totals with what is told of each sampling."""
-    if own is not None:
-        own = _whole(own, rows)
-    for row in rows:
-        if row.get("type") == "compaction":
-            own = _add(own, _read(row))
-    return own
+def write(usage: Usage | None) -> dict[str, Json]:
+    """What `usage.read` turns back into the same usage; what is unknown is left out."""
+    told: dict[str, Json] = {}
+    if usage is None:
+        return told
+    if usage.input is not None:
+        told["input_tokens"] = usage.input
+    if usage.cache_read is not None:
+        told["cache_read_input_tokens"] = usage.cache_read
+    if usage.cache_write:
+        told["cache_creation_input_tokens"] = sum(usage.cache_write.values())
+        by = {_LIFETIMES[k]: n for k, n in usage.cache_write.items() if k in _LIFETIMES}
+        if by:
+            told["cache_creation"] = by
+    if usage.completion is not None:
+        told["output_tokens"] = usage.completion
+    if usage.reasoning is not None:
+        told["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
+    searches = usage.tools.get("web_search")
+    if searches:
+        told["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 0}
+    if usage.service in _SERVICES:
+        told[_SERVICES[usage.service]] = usage.service
+    return told
 
 
-def merged(told: dict[str, Json], more: dict[str, Json]) -> dict[str, Json]:
+def merge(told: dict[str, Json], more: dict[str, Json]) -> dict[str, Json]:
     """A usage object after it was told once more: running totals, and what is left out stands.
 
     Hosts that count the input when a message begins may tell 0 of it where it ends.
@@ -61,6 +79,16 @@ def merged(told: dict[str, Json], more: dict[str, Json]) -> dict[str, Json]:
     if not any(said.get(name) for name in _INPUTS):
         said = {name: value for name, value in said.items() if name not in _INPUTS}
     return {**told, **said}
+
+
+def _sampled(own: Usage | None, rows: list[dict[str, Json]]) -> Usage | None:
+    """The totals with what is told of each sampling."""
+    if own is not None:
+        own = _whole(own, rows)
+    for row in rows:
+        if row.get("type") == "compaction":
+            own = _add(own, _read(row))
+    return own
 
 
 def _others(rows: list[dict[str, Json]]) -> dict[str, int]:

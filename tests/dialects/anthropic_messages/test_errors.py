@@ -25,7 +25,7 @@ BY_STATUS = {
 def test_every_problem_has_a_type_that_goes_with_its_status(kind: ProblemKind) -> None:
     problem = Problem(kind=kind, message="Why.")
     body = json.loads(WRITE(problem))
-    status = errors.status(problem)
+    status = errors.find_status(problem)
     assert body == {"type": "error", "error": {"type": body["error"]["type"], "message": "Why."}}
     assert body["error"]["type"] in BY_STATUS[status]
     own = {"overloaded_error": 529, "billing_error": 402}.get(body["error"]["type"])
@@ -33,7 +33,7 @@ def test_every_problem_has_a_type_that_goes_with_its_status(kind: ProblemKind) -
 
 
 def test_a_status_of_its_own_stands() -> None:
-    assert errors.status(Problem(kind="overloaded", message="m", status=503)) == 503
+    assert errors.find_status(Problem(kind="overloaded", message="m", status=503)) == 503
 
 
 def error(kind: str, message: str = "m") -> bytes:
@@ -77,7 +77,7 @@ def thread(code: str) -> bytes:
 def test_whose_fault_a_status_is(status: int, body: bytes, kind: str, shown: int) -> None:
     """Only what the request itself is to blame for goes on, in the provider's very bytes."""
     problem = READ(status, body, 3.5)
-    assert (problem.kind, errors.status(problem)) == (kind, shown)
+    assert (problem.kind, errors.find_status(problem)) == (kind, shown)
     assert problem.upstream_status == status
     own = kind in ("upstream_rejected", "upstream_context", "upstream_model")
     assert problem.retry_after == (None if own else 3.5)
@@ -97,7 +97,7 @@ def test_whose_fault_a_status_is(status: int, body: bytes, kind: str, shown: int
 )  # fmt: skip
 def test_an_error_in_a_200_stands_for_a_status(said: object, kind: str) -> None:
     body = json.dumps({"type": "error", "error": said}).encode()
-    problem = errors.found(said, body)
+    problem = errors.read_error_answer(said, body)
     assert problem.kind == kind
     own = kind in ("upstream_rejected", "upstream_model")
     assert (problem.body, problem.spent) == ((body, "no") if own else (None, "maybe"))
@@ -106,14 +106,14 @@ def test_an_error_in_a_200_stands_for_a_status(said: object, kind: str) -> None:
 @given(st.binary(max_size=60), st.integers(200, 599))
 def test_any_error_body_is_a_problem(body: bytes, status: int) -> None:
     problem = READ(status, body, None)
-    assert 400 <= errors.status(problem) < 600
+    assert 400 <= errors.find_status(problem) < 600
     assert WRITE(problem)
 
 
 def test_a_thread_that_nobody_can_go_on_with_is_told_as_the_sdk_reads_it() -> None:
     """It sends the whole conversation then."""
     problem = Problem(kind="not_found", message="Send it all.", param="thread")
-    assert errors.status(problem) == 404
+    assert errors.find_status(problem) == 404
     assert json.loads(WRITE(problem)) == {
         "type": "error",
         "error": {

@@ -19,13 +19,12 @@ from gateway.core.canonical_request import (
 )  # fmt: skip
 from gateway.core.errors import ProblemError
 from gateway.dialects import compatibility
-from gateway.dialects.anthropic_messages import COUNT_TOKENS
-from gateway.dialects.anthropic_messages.speech import SPEECH
+from gateway.dialects.anthropic_messages import COUNT_TOKENS, TRANSLATION
 from tests.dialects.anthropic_messages.cases import HI, Object, ask, raw
 
 
 def decode(**more: Any) -> CanonicalRequest:
-    return SPEECH.decode_request(ask(**more))
+    return TRANSLATION.decode_request(ask(**more))
 
 
 def parts(*blocks: Object, role: str = "user") -> tuple[Part, ...]:
@@ -43,7 +42,7 @@ def test_a_small_request() -> None:
     assert (request.tools, request.tool_choice, request.parallel_tools) == ((), None, None)
     assert (request.form, request.effort, request.extra_members, request.metadata) == (None, None, {}, None)  # fmt: skip
     assert request.names["max_output"] == "max_tokens"
-    counted = SPEECH.decode_request(COUNT_TOKENS.read(raw(max_tokens=...)))
+    counted = TRANSLATION.decode_request(COUNT_TOKENS.read(raw(max_tokens=...)))
     assert counted.max_output is None
 
 

@@ -26,14 +26,13 @@ from gateway.core.canonical_request import (
 from gateway.core.loss import Loss
 from gateway.core.target import ModelFacts, Target
 from gateway.dialects import reasoning_state, tool_ids, translation
-from gateway.dialects.anthropic_messages import DIALECT
-from gateway.dialects.anthropic_messages.speech import SPEECH
+from gateway.dialects.anthropic_messages import DIALECT, TRANSLATION
 from gateway.dialects.base import EncodedRequest
 from tests.dialects.anthropic_messages.cases import Object, sent, target
 
 CLIENT = {"turns": "messages", "max_output": "max_completion_tokens", "effort": "reasoning_effort", "form": "response_format"}  # fmt: skip
 """Names as a client of Chat Completions has them."""
-DOOR = msgspec.structs.replace(DIALECT, translation=SPEECH)
+DOOR = msgspec.structs.replace(DIALECT, translation=TRANSLATION)
 TARGET = target("m", facts=ModelFacts(max_output=64_000))
 
 
@@ -46,7 +45,7 @@ HELLO = turn("user", "hi")
 
 
 def encode(*turns: CanonicalTurn, to: Target = TARGET, **more: Any) -> EncodedRequest:
-    return SPEECH.encode_request(
+    return TRANSLATION.encode_request(
         CanonicalRequest(turns=turns or (HELLO,), names=CLIENT, **more), to
     )
 
@@ -119,7 +118,7 @@ def test_neighbours_are_one_message_and_no_message_is_empty() -> None:
         ("assistant", [text("c")]),
         ("user", [text("(no content)")]),
     ]  # fmt: skip
-    assert SPEECH.encode_request(CanonicalRequest(turns=()), TARGET).value["messages"] == []
+    assert TRANSLATION.encode_request(CanonicalRequest(turns=()), TARGET).value["messages"] == []
 
 
 def test_a_begun_answer_stays_and_ends_in_no_space() -> None:

@@ -1,4 +1,4 @@
-"""A stream told whole and a whole message told as a stream: the same words either way."""
+"""Whole answers: what accounting reads, and streams folded into answers and back."""
 
 import json
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.usage import Usage
 from gateway.dialects.anthropic_messages import DIALECT
 from tests.dialects.anthropic_messages.cases import (
     EMPTY,
@@ -25,7 +26,51 @@ from tests.dialects.anthropic_messages.cases import (
 )
 from tests.dialects.cases import TEXT
 
-FOLD, UNFOLD = DIALECT.fold, DIALECT.unfold
+GLANCE, FOLD, UNFOLD = DIALECT.summarize, DIALECT.fold, DIALECT.unfold
+
+
+def test_a_glance_reads_usage_model_and_finish() -> None:
+    body = {"content": [], "model": "m-1", "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 2}}  # fmt: skip
+    seen = GLANCE(json.dumps(body).encode())
+    assert (seen.usage, seen.served_model, seen.finish, seen.problem) == (
+        Usage(input=1, output=2),
+        "m-1",
+        "tool_use",
+        None,
+    )
+
+
+def test_what_is_not_said_is_unknown() -> None:
+    seen = GLANCE(
+        b'{"content":[{"type":"text","text":"a"}],"model":7,"stop_reason":null,"error":{}}'
+    )
+    assert (seen.usage, seen.served_model, seen.finish, seen.problem) == (None, None, None, None)
+    assert not seen.complete
+
+
+@pytest.mark.parametrize("content", ["", '{"type":"text","text":""}', "7", '{"type":1}'])
+def test_neither_content_nor_a_reason_is_no_answer(content: str) -> None:
+    problem = GLANCE(f'{{"content":[{content}],"stop_reason":null}}'.encode()).problem
+    assert problem is not None
+    assert (problem.kind, problem.spent) == ("upstream_truncated", "maybe")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"<html>", "upstream_error"), (b"[]", "upstream_error"), (b"{}", "upstream_error"),
+        (b'{"content":"text"}', "upstream_error"), (b'{"type":"error"}', "upstream_error"),
+        (b'{"type":"error","error":{"type":"overloaded_error","message":"m"}}', "upstream_overloaded"),
+        (b'{"error":{"type":"rate_limit_error"}}', "upstream_rate_limited"),
+        (b'{"error":{"type":"invalid_request_error"}}', "upstream_rejected"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_none(body: bytes, kind: str) -> None:
+    problem = GLANCE(body).problem
+    assert problem is not None
+    assert problem.kind == kind
+    assert problem.body == (body if kind == "upstream_rejected" else None)
+    assert problem.spent == ("no" if kind == "upstream_rejected" else "maybe")
 
 
 def fold(*frames: bytes) -> Object:

@@ -23,7 +23,7 @@ from gateway.core.events import (
 )  # fmt: skip
 from gateway.core.usage import Usage
 from gateway.dialects import stream_commit
-from gateway.dialects.anthropic_messages.speech import SPEECH
+from gateway.dialects.anthropic_messages import TRANSLATION
 from tests.dialects.anthropic_messages.cases import (
     EMPTY,
     HELLO,
@@ -41,7 +41,7 @@ from tests.dialects.anthropic_messages.cases import (
 
 
 def run(*parts: bytes) -> list[Event]:
-    decoder = SPEECH.make_decoder()
+    decoder = TRANSLATION.make_decoder()
     events = [event for part in parts for event in decoder.feed(part)]
     return events + decoder.end()
 
@@ -60,7 +60,7 @@ def inner(*frames: bytes) -> list[Event]:
 
 def content(*blocks: Object) -> list[Event]:
     """What the blocks of a whole message say."""
-    events = SPEECH.decode_response(json.dumps(message(*blocks)).encode())
+    events = TRANSLATION.decode_response(json.dumps(message(*blocks)).encode())
     return events[1:-2]
 
 
@@ -84,7 +84,7 @@ def test_what_is_beside_the_events_is_left_alone() -> None:
     assert run(start() + odd + EMPTY + PING + HELLO + done() + end() + STOP + tail) == [
         START, TextDelta("hello"), *ENDED,
     ]  # fmt: skip
-    decoder = SPEECH.make_decoder()
+    decoder = TRANSLATION.make_decoder()
     assert decoder.feed(WHOLE)[-1] == End()
     assert (decoder.feed(WHOLE), decoder.end()) == ([], [])
 
@@ -189,9 +189,9 @@ def test_usage_that_is_not_told() -> None:
         End(),
     ]
     bare_whole = b'{"content": [1], "stop_reason": "end_turn"}'
-    assert SPEECH.decode_response(bare_whole) == [Start(), Finish("stop", "end_turn"), End()]
+    assert TRANSLATION.decode_response(bare_whole) == [Start(), Finish("stop", "end_turn"), End()]
     whole = message(usage={"input_tokens": 1, "output_tokens": 2})
-    assert SPEECH.decode_response(json.dumps(whole).encode())[1] == UsageUpdate(
+    assert TRANSLATION.decode_response(json.dumps(whole).encode())[1] == UsageUpdate(
         Usage(input=1, output=2)
     )
 
@@ -206,7 +206,7 @@ def test_usage_that_is_not_told() -> None:
 def test_why_it_ended(word: str, reason: Any) -> None:
     assert run(start() + end(word) + STOP)[-2] == Finish(reason, word)
     whole = json.dumps(message(stop_reason=word)).encode()
-    assert SPEECH.decode_response(whole)[-2:] == [Finish(reason, word), End()]
+    assert TRANSLATION.decode_response(whole)[-2:] == [Finish(reason, word), End()]
 
 
 def test_the_stop_sequence_that_ended_it() -> None:
@@ -217,7 +217,7 @@ def test_the_stop_sequence_that_ended_it() -> None:
 def test_an_end_that_names_no_reason_or_two() -> None:
     assert run(start() + HELLO + end(None) + STOP)[-2:] == [Finish("cut"), End()]
     bare = b'{"content":[{"type":"text","text":"a"}],"stop_reason":null}'
-    assert SPEECH.decode_response(bare)[-2:] == [Finish("cut"), End()]
+    assert TRANSLATION.decode_response(bare)[-2:] == [Finish("cut"), End()]
     twice = run(start() + end("max_tokens") + end() + STOP)
     assert [it for it in twice if isinstance(it, Finish)] == [Finish("length", "max_tokens")]
     assert run(start() + event("message_delta", delta=1, usage=1) + STOP)[-2:] == [Finish("cut"), End()]  # fmt: skip
@@ -264,7 +264,7 @@ def test_half_a_frame_at_the_end_is_no_error() -> None:
 
 def test_a_frame_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.dialects.anthropic_messages.stream_decoder.MAX_FRAME_BYTES", 100)
-    decoder = SPEECH.make_decoder()
+    decoder = TRANSLATION.make_decoder()
     [failed] = decoder.feed(b"data: " + b"x" * 100)
     assert failed == Failed(stream_commit.make_broken_problem("a frame without an end"))
     assert (decoder.feed(WHOLE), decoder.end()) == ([], [])
@@ -275,5 +275,5 @@ def test_a_frame_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     [b"", b"<html>", b"[]", b'{"id": "x"}', b'{"type": "error", "error": {"type": "api_error", "message": "no"}}'],
 )  # fmt: skip
 def test_what_is_no_answer_failed(body: bytes) -> None:
-    [failed] = SPEECH.decode_response(body)
+    [failed] = TRANSLATION.decode_response(body)
     assert isinstance(failed, Failed)

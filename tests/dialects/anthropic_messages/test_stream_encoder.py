@@ -29,8 +29,7 @@ from gateway.core.events import (
 )  # fmt: skip
 from gateway.core.usage import Usage
 from gateway.dialects import stream_commit, tool_ids
-from gateway.dialects.anthropic_messages import DIALECT, usage
-from gateway.dialects.anthropic_messages.speech import SPEECH
+from gateway.dialects.anthropic_messages import DIALECT, TRANSLATION, usage
 from gateway.dialects.base import ResponseContext
 from tests.dialects.anthropic_messages.cases import Object, ask
 from tests.dialects.anthropic_messages.sdk import streamed, whole
@@ -42,7 +41,7 @@ DONE: list[Event] = [Finish("stop"), End()]
 
 
 def stream(*events: Event, telling: ResponseContext = TELLING) -> bytes:
-    encoder = SPEECH.make_encoder(telling)
+    encoder = TRANSLATION.make_encoder(telling)
     return b"".join([encoder.write(event) for event in events])
 
 
@@ -59,12 +58,12 @@ def content(*events: Event, telling: ResponseContext = TELLING) -> list[Object]:
     """The blocks, the same of a stream and whole; wholly as the SDK has them."""
     events = (Start(), *events, *DONE)
     blocks: list[Object] = streamed(stream(*events, telling=telling))["content"]
-    assert whole(SPEECH.encode_response(events, telling))["content"] == blocks
+    assert whole(TRANSLATION.encode_response(events, telling))["content"] == blocks
     return blocks
 
 
 def test_a_stream_to_the_letter() -> None:
-    first = SPEECH.make_encoder(TELLING)
+    first = TRANSLATION.make_encoder(TELLING)
     assert first.write(Start(id="chatcmpl-1", model="m-1")) == (
         b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_01JX","type":"message","role":"assistant","model":"m-1",'
         b'"content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":12,"output_tokens":0}}}\n\n'
@@ -90,7 +89,7 @@ def test_a_whole_answer() -> None:
         UsageUpdate(Usage(input=9, output=4)),
         *DONE,
     ]
-    assert json.loads(SPEECH.encode_response(events, TELLING)) == {
+    assert json.loads(TRANSLATION.encode_response(events, TELLING)) == {
         "id": "msg_01JX", "type": "message", "role": "assistant", "model": "m-1", "content": [{"type": "text", "text": "a"}],
         "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 9, "output_tokens": 4},
     }  # fmt: skip
@@ -136,7 +135,7 @@ def test_interleaved_tools_are_told_one_after_the_other() -> None:
         {"type": "tool_use", "id": "t2", "name": "h", "input": {}},
         {"type": "text", "text": "w"},
     ]
-    encoder = SPEECH.make_encoder(TELLING)
+    encoder = TRANSLATION.make_encoder(TELLING)
     assert [bool(encoder.write(event)) for event in events[:5]] == [True, False, False, True, False]
 
 
@@ -177,7 +176,9 @@ def test_thinking_without_a_state_has_the_label_alone() -> None:
     assert rest == [{"type": "text", "text": "b"}]
     redacted = content(ReasoningDelta("a"), ReasoningEnd(redacted=True), telling=LABELLED)
     assert redacted == [{"type": "thinking", "thinking": "a", "signature": ""}]
-    request = SPEECH.decode_request(ask(messages=[{"role": "assistant", "content": [thought]}]))
+    request = TRANSLATION.decode_request(
+        ask(messages=[{"role": "assistant", "content": [thought]}])
+    )
     (part,) = request.turns[0].parts
     assert (part.text, part.state, part.maker) == ("a", None, "beef")  # type: ignore[union-attr]  # a thought
 
@@ -199,7 +200,7 @@ def test_a_state_that_hangs_on_a_use_comes_back_with_it() -> None:
     events: list[Event] = [ToolStart(0, "t:0", "f"), ToolDelta(0, "{}"), ToolStart(1, "t1", "f"), ToolEnd(0, state="sig=="), ToolEnd(1)]  # fmt: skip
     blocks = content(*events, telling=LABELLED)
     assert [it["type"] for it in blocks] == ["tool_use", "thinking", "tool_use"]
-    request = SPEECH.decode_request(ask(messages=[{"role": "assistant", "content": blocks}]))
+    request = TRANSLATION.decode_request(ask(messages=[{"role": "assistant", "content": blocks}]))
     one, two = request.turns[0].parts
     assert (one.state, one.maker, two.state) == ("sig==", "beef", None)  # type: ignore[union-attr]  # uses of tools
     assert [it["type"] for it in content(*events)] == ["tool_use", "tool_use"]
@@ -270,11 +271,11 @@ def test_usage_comes_back_as_it_was(known: Usage) -> None:
     events: list[Event] = [Start(), TextDelta("a"), *DONE[:1], UsageUpdate(known), End()]
     [again] = [it for it in run(stream(*events)) if isinstance(it, UsageUpdate)]
     assert again.usage == known
-    assert usage.read(json.loads(SPEECH.encode_response(events, TELLING))["usage"]) == known
+    assert usage.read(json.loads(TRANSLATION.encode_response(events, TELLING))["usage"]) == known
 
 
 def run(*parts: bytes) -> list[Event]:
-    decoder = SPEECH.make_decoder()
+    decoder = TRANSLATION.make_decoder()
     events: list[Event] = [event for part in parts for event in decoder.feed(part)]
     return events + decoder.end()
 
@@ -360,7 +361,7 @@ def test_the_sdk_puts_together_what_was_said(events: list[Event]) -> None:
     [known] = expected.pop("usage")
     for message in (
         streamed(stream(*events, telling=LABELLED)),
-        whole(SPEECH.encode_response(events, LABELLED)),
+        whole(TRANSLATION.encode_response(events, LABELLED)),
     ):
         assert put_together(message) == expected
         counts = message["usage"]
@@ -380,7 +381,9 @@ def test_what_is_told_is_heard_again_however_it_is_read(events: list[Event], cut
     assert run(*pieces(data, cuts)) == heard
     expected = {**said(events), "states": []}
     assert said(heard) == expected
-    assert said(SPEECH.decode_response(SPEECH.encode_response(events, TELLING))) == expected
+    assert (
+        said(TRANSLATION.decode_response(TRANSLATION.encode_response(events, TELLING))) == expected
+    )
     assert isinstance(heard[-1], End)
 
 
@@ -391,13 +394,15 @@ def test_the_dialect_at_home_understands_what_is_told(events: list[Event]) -> No
     watch = DIALECT.inspect_stream(ask(stream=True))
     assert watch.feed(data) == data
     assert (watch.complete, watch.problem) == (True, None)
-    assert json.loads(DIALECT.fold(data)) == json.loads(SPEECH.encode_response(events, TELLING))
+    assert json.loads(DIALECT.fold(data)) == json.loads(
+        TRANSLATION.encode_response(events, TELLING)
+    )
 
 
 def test_the_text_of_a_custom_tool_is_an_object_to_the_sdk() -> None:
     """It has no custom tools: the text goes into the one member of a function that stands for it."""
     call: list[Event] = [ToolStart(0, "toolu_1", "run", custom=True), ToolDelta(0, 'print("a\\n'), ToolDelta(0, '\u00e9")'), ToolEnd(0)]  # fmt: skip
-    for message in (streamed(stream(Start(), *call, *DONE)), whole(SPEECH.encode_response([Start(), *call, *DONE], TELLING))):  # fmt: skip
+    for message in (streamed(stream(Start(), *call, *DONE)), whole(TRANSLATION.encode_response([Start(), *call, *DONE], TELLING))):  # fmt: skip
         assert message["content"][0]["input"] == {"input": 'print("a\\n\u00e9")'}
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.usage import Usage
-from gateway.dialects.anthropic_messages import DIALECT, tokens, usage
+from gateway.dialects.anthropic_messages import DIALECT, usage
 from gateway.dialects.base import StreamInspector
 from tests.dialects.cases import Object
 
@@ -193,11 +193,11 @@ def test_usage_told_several_times_counts_once() -> None:
     )
 )
 def test_the_five_numbers_the_tools_and_the_tier_come_back(known: Usage) -> None:
-    assert usage.read(tokens.written(known)) == known
+    assert usage.read(usage.write(known)) == known
 
 
 def test_what_the_dialect_has_no_word_for_is_left_out() -> None:
-    told = tokens.written(Usage(input=1, output=2, service="flex", tools={"file_search": 1}))
+    told = usage.write(Usage(input=1, output=2, service="flex", tools={"file_search": 1}))
     assert told == {"input_tokens": 1, "output_tokens": 2}
 
 
@@ -239,3 +239,57 @@ def test_what_is_heard_of_a_block(block: Object, size: int) -> None:
 def test_what_is_no_content_is_not_heard() -> None:
     assert DIALECT.summarize(b'{"type":"message","content":[7]}').content_bytes == 0
     assert run(stream(START, None, frame({"type": "ping"}))).content_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        (None, None), ({}, None), ({"input_tokens": None, "output_tokens": "9"}, None),
+        ({"output_tokens": 9}, Usage(output=9)),
+        ({"input_tokens": 3, "cache_read_input_tokens": 0}, Usage(input=3, cache_read=0)),
+        ({"input_tokens": 3, "output_tokens": 9, "output_tokens_details": {"thinking_tokens": 4}}, Usage(input=3, output=5, reasoning=4)),
+        ({"input_tokens": 3, "output_tokens": 9, "output_tokens_details": {"thinking_tokens": 40}}, Usage(input=3, output=0, reasoning=9)),
+        ({"input_tokens": 3, "output_tokens_details": {"thinking_tokens": 4}}, Usage(input=3, reasoning=4)),
+        ({"output_tokens": 9, "cache_creation_input_tokens": 7}, Usage(output=9, cache_write={"": 7})),
+        ({"output_tokens": 9, "cache_creation_input_tokens": 0}, Usage(output=9)),
+        (
+            {"output_tokens": 9, "cache_creation_input_tokens": 7, "cache_creation": {"ephemeral_5m_input_tokens": 3, "ephemeral_1h_input_tokens": 4}},
+            Usage(output=9, cache_write={"5m": 3, "1h": 4}),
+        ),
+        (
+            {"output_tokens": 9, "cache_creation_input_tokens": 7, "cache_creation": {"ephemeral_5m_input_tokens": 3}},
+            Usage(output=9, cache_write={"5m": 3, "": 4}),
+        ),
+        ({"output_tokens": 9, "cache_creation": {"ephemeral_1h_input_tokens": 4}}, Usage(output=9, cache_write={"1h": 4})),
+        (
+            {"output_tokens": 9, "cache_creation_input_tokens": 2, "cache_creation": {"ephemeral_5m_input_tokens": 3}},
+            Usage(output=9, cache_write={"": 2}),
+        ),
+        (
+            {"output_tokens": 9, "cache_creation_input_tokens": 0, "cache_creation": {"ephemeral_5m_input_tokens": 3}},
+            Usage(output=9),
+        ),
+    ],
+)  # fmt: skip
+def test_usage_in_five_classes(told: object, read: Usage | None) -> None:
+    """Input leaves the cache out, output holds the thinking; the total is the last word."""
+    assert usage.read(told) == read
+
+
+def test_a_compaction_is_told_beside_the_totals() -> None:
+    """Its tokens are billed and stand in no total (BetaUsage); those of an advisor are another model's."""
+    part: Object = {"type": "compaction", "input_tokens": 100, "output_tokens": 10, "cache_creation_input_tokens": 3}  # fmt: skip
+    other = {**part, "type": "advisor_message"}
+    told: Object = {"input_tokens": 1, "output_tokens": 2, "cache_creation_input_tokens": 4}
+    assert usage.read({**told, "iterations": [part, other, 7]}) == Usage(
+        input=101, output=12, cache_write={"": 7}, tools={"advisor": 1}
+    )
+    assert usage.read({"iterations": [part]}) == Usage(input=100, output=10, cache_write={"": 3})
+    assert usage.read({"input_tokens": 1, "iterations": [{"type": "compaction"}]}) == Usage(input=1)
+
+
+@given(st.dictionaries(st.sampled_from(["input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"]), st.integers(0, 9)))  # fmt: skip
+def test_nothing_is_counted_twice(told: dict[str, int]) -> None:
+    read = usage.read(told)
+    if read is not None and read.prompt is not None and read.completion is not None:
+        assert read.prompt + read.completion == sum(told.values())
