@@ -1,7 +1,7 @@
 """Errors of the Messages API, `{"type": "error", "error": {"type", "message"}}`: both ways.
 
-A provider's body of a rejected request goes on unchanged: Claude Code tells by its wording how to
-recover. The id that the API has in `request_id` stands in the header of that name.
+The gateway forwards a provider's body of a rejected request unchanged: its wording shows Claude
+Code how to recover. The id that the API has in `request_id` is in the header of that name.
 """
 
 from collections.abc import Mapping
@@ -46,12 +46,11 @@ _TYPES: Mapping[ProblemKind, str] = {
     "upstream_truncated": "api_error",
 }
 
-_NO_THREAD = {"error_code": "thread_not_found"}
-"""By this the official SDK knows that it must send the whole conversation."""
-_STATUS = {"overloaded_error": 529, "billing_error": 402}
-"""Where it is not the one that other dialects have."""
-"""The status of `overloaded_error`, which no other dialect has."""
-_STATUSES: Mapping[str, int] = {
+_THREAD_DETAILS = {"error_code": "thread_not_found"}
+"""Tells the official SDK that it must send the whole conversation."""
+_OWN_STATUS = {"overloaded_error": 529, "billing_error": 402}
+"""HTTP statuses by `error.type` that differ from those of other dialects."""
+_STATUS_BY_TYPE: Mapping[str, int] = {
     "invalid_request_error": 400,
     "authentication_error": 401,
     "billing_error": 402,
@@ -63,8 +62,8 @@ _STATUSES: Mapping[str, int] = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-"""By `error.type`, for errors that come in a 200 or in a stream."""
-_WORDS = ErrorWords(
+"""HTTP statuses by `error.type`, for errors that come in a 200 or in a stream."""
+_ERROR_WORDS = ErrorWords(
     account_words=(
         '"authentication_error"',
         '"permission_error"',
@@ -90,38 +89,40 @@ _WORDS = ErrorWords(
 
 
 def find_status(problem: Problem) -> int:
-    """The HTTP status: that of its kind, but 529 for what is overloaded and 402 for a budget.
+    """Return the HTTP status of a problem: 529 if overloaded, 402 for a budget, else by its kind.
 
-    One that stops is not overloaded: whoever balances load knows what a 503 is.
+    A gateway that shuts down answers 503, which load balancers know, and not 529.
     """
     own = (
-        None if problem.status or problem.kind == "draining" else _STATUS.get(_TYPES[problem.kind])
+        None
+        if problem.status or problem.kind == "draining"
+        else _OWN_STATUS.get(_TYPES[problem.kind])
     )
     return problem.http_status if own is None else own
 
 
 def write_problem(problem: Problem) -> bytes:
-    """The error body; a provider's own body of a rejected request goes on as it came."""
+    """Return the error body; the provider's own body of a rejected request stays unchanged."""
     if problem.body is not None:
         return problem.body
     error: dict[str, Json] = {"type": _TYPES[problem.kind], "message": problem.message}
     if problem.kind == "not_found" and problem.param == "thread":
-        error["details"] = _NO_THREAD
+        error["details"] = _THREAD_DETAILS
     return jsonio.dumps({"type": "error", "error": error})
 
 
 def write_problem_frame(problem: Problem) -> bytes:
-    """The error as the last frame of a stream; no `message_stop` follows it."""
+    """Return the error as the last frame of a stream; no `message_stop` follows it."""
     return b"event: error\ndata: " + write_problem(problem).translate(None, b"\r\n") + b"\n\n"
 
 
 def read_problem(status: int, body: bytes, retry_after: float | None) -> Problem:
-    """A provider's error; see failure.read."""
-    return upstream_errors.read_problem(_WORDS, status, body, retry_after)
+    """Return a provider's error as a problem; see upstream_errors.read_problem."""
+    return upstream_errors.read_problem(_ERROR_WORDS, status, body, retry_after)
 
 
 def read_error_answer(error: Json, body: bytes) -> Problem:
-    """An error object where an answer should be: in a 200, or in the middle of a stream."""
+    """Return the problem for an error object in a 200, or in the middle of a stream."""
     kind = error.get("type") if isinstance(error, dict) else None
-    meant = _STATUSES.get(kind, 500) if isinstance(kind, str) else 500
-    return upstream_errors.read_error_answer(_WORDS, meant, body)
+    status = _STATUS_BY_TYPE.get(kind, 500) if isinstance(kind, str) else 500
+    return upstream_errors.read_error_answer(_ERROR_WORDS, status, body)

@@ -1,4 +1,4 @@
-"""The last messages of the Messages API."""
+"""The last messages of a request, for the router."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from gateway.dialects.history import History, PastCall, PastMessage
 
 
 def read(body: RequestBody) -> History:
-    """Read them; odd members say nothing."""
+    """Return the last messages; malformed members count as absent."""
     value = body.outline
     config = value.get("output_config")
     form = config.get("format") if isinstance(config, dict) else None
@@ -22,6 +22,7 @@ def read(body: RequestBody) -> History:
 
 
 def _read_messages(messages: list[Json]) -> Iterator[PastMessage]:
+    """Yield the newest messages of users and assistants."""
     for message in history.take_newest(messages):
         role, content = message.get("role"), message.get("content")
         texts = history.take_texts(content, "text")

@@ -1,8 +1,8 @@
-"""Slots for the state of a maker: signatures, redacted data, and labels of the gateway in them.
+"""Slots for reasoning state: signatures, redacted data, and the gateway's labels in them.
 
-A state that hangs on one use of a tool has no place in a `tool_use` block. It stands in an empty
-`thinking` block beside it, which clients send back as they got it, and names the use by its id.
-See gateway.dialects.reasoning_state for the labels.
+Some state belongs to one tool call, but a `tool_use` block has no member for it. The gateway puts
+it into an empty `thinking` block beside the call, with the id of the call. Clients send such a
+block back unchanged. See gateway.dialects.reasoning_state for the labels.
 """
 
 from collections.abc import Iterable
@@ -16,97 +16,101 @@ from gateway.dialects import reasoning_state
 from gateway.dialects.base import RequestBody
 from gateway.dialects.body_patch import BodyPatch
 
-_TIED = "tool:"
-"""How the state of one use begins behind its label; base64, as makers write it, has no colon."""
-_SLOTS = {"thinking": "signature", "redacted_thinking": "data"}
+_TOOL_PREFIX = "tool:"
+"""Precedes the state of one tool call, behind the label. Base64 of makers has no colon."""
+_SLOT_MEMBERS = {"thinking": "signature", "redacted_thinking": "data"}
 
 
 def write_slot(label: str, state: str | None, tool: str = "") -> str:
-    """A state as it stands in the slot, tied to a use by its id; empty where none may stand.
+    """Return the slot for a state, tied to a tool call if `tool` is its id; empty without a label.
 
-    Thinking without a state has the label alone: a provider at home would refuse it as its own.
+    Thinking without a state gets the label alone, so that the gateway never sends it to a native
+    provider, which would refuse it.
     """
     if not label:
         return ""
     state = state or ""
-    return reasoning_state.write_label(label, f"{_TIED}{tool}:{state}" if tool else state)
+    return reasoning_state.write_label(label, f"{_TOOL_PREFIX}{tool}:{state}" if tool else state)
 
 
 def read_slot(slot: object) -> tuple[str | None, str | None]:
-    """The maker that a slot names, and the state in it, where there is any."""
+    """Return the maker that a slot names, and the state in it, or None."""
     if not isinstance(slot, str):
         return None, None
-    made, state = reasoning_state.split_label(slot)
-    return made, state or None
+    maker, state = reasoning_state.split_label(slot)
+    return maker, state or None
 
 
 def _is_tied(state: str) -> bool:
-    """Whether a state hangs on one use of a tool."""
-    return state.startswith(_TIED)
+    """True if a state belongs to one tool call."""
+    return state.startswith(_TOOL_PREFIX)
 
 
 def move_tied_states(parts: Iterable[Part]) -> tuple[Part, ...]:
-    """The parts of a turn with each tied state on the use that it hangs on."""
+    """Return the parts of a turn, with each tied state moved to its tool call."""
     kept: list[Part] = []
     tied: dict[str, tuple[str, str]] = {}
     for part in parts:
-        if isinstance(part, Thought) and part.maker and (part.state or "").startswith(_TIED):
-            tool, _, state = (part.state or "").removeprefix(_TIED).partition(":")
+        if isinstance(part, Thought) and part.maker and (part.state or "").startswith(_TOOL_PREFIX):
+            tool, _, state = (part.state or "").removeprefix(_TOOL_PREFIX).partition(":")
             tied[tool] = (part.maker, state)
         else:
             kept.append(part)
     for at, part in enumerate(kept):
         if isinstance(part, ToolUse) and part.id in tied:
-            made, state = tied[part.id]
-            kept[at] = msgspec.structs.replace(part, maker=made, state=state)
+            maker, state = tied[part.id]
+            kept[at] = msgspec.structs.replace(part, maker=maker, state=state)
     return tuple(kept)
 
 
 def edit(body: RequestBody, target: Target) -> BodyPatch:
-    """A body on its way to a target, without the reasoning of others."""
+    """Return a patch of the body that takes out the reasoning of other models."""
     if not reasoning_state.may_hold_label(body):
         return BodyPatch(body)
-    seals = reasoning_state.ReasoningLabels(target, "anthropic-messages")
+    labels = reasoning_state.ReasoningLabels(target, "anthropic-messages")
     return reasoning_state.patch_member(
-        body, "messages", seals, reasoning_state.fix_items(_Messages(seals).fix)
+        body, "messages", labels, reasoning_state.fix_items(_MessageFixer(labels).fix)
     )
 
 
-class _Messages:
-    """Messages, one after another."""
+class _MessageFixer:
+    """Takes labels and the reasoning of other models out of messages."""
 
-    __slots__ = ("_seals",)
+    __slots__ = ("_labels",)
 
-    def __init__(self, seals: reasoning_state.ReasoningLabels) -> None:
-        self._seals = seals
+    def __init__(self, labels: reasoning_state.ReasoningLabels) -> None:
+        self._labels = labels
 
     def fix(self, raw: bytes, message: Json) -> bytes | None:
-        """One message; it goes where nothing is left of it."""
-        return reasoning_state.fix_member("content", self._content, is_required=True)(raw, message)
+        """Return the bytes of a message; None if nothing is left of it."""
+        return reasoning_state.fix_member("content", self._fix_content, is_required=True)(
+            raw, message
+        )
 
-    def _content(self, raw: bytes, content: Json) -> bytes | None:
+    def _fix_content(self, raw: bytes, content: Json) -> bytes | None:
+        """Return the bytes of a message's content, unchanged if no block has a label."""
         blocks = content if isinstance(content, list) else []
-        if not any(read_slot(_slot(block)[1])[0] for block in blocks):
+        if not any(read_slot(_find_slot(block)[1])[0] for block in blocks):
             return raw
-        return reasoning_state.fix_items(self._block)(raw, content)
+        return reasoning_state.fix_items(self._fix_block)(raw, content)
 
-    def _block(self, raw: bytes, block: Json) -> bytes | None:
-        """A block of a message that the gateway wrote; it wrote unsigned thinking there too."""
-        name, said = _slot(block)
-        if said == "":
-            self._seals.has_losses = True
+    def _fix_block(self, raw: bytes, block: Json) -> bytes | None:
+        """Return the bytes of a block; None for unsigned thinking and for the state of others."""
+        name, state_slot = _find_slot(block)
+        if state_slot == "":
+            self._labels.has_losses = True
             return None
-        state = self._seals.read_slot(said)
+        state = self._labels.read_slot(state_slot)
         if state is None:
             return raw
         if _is_tied(state):
-            self._seals.has_losses = True
+            self._labels.has_losses = True
             return None
         return reasoning_state.set_member(raw, name, state) if state else None
 
 
-def _slot(block: Json) -> tuple[str, Json]:
-    """The member of a block that holds state, and what it holds; None for any other block."""
+def _find_slot(block: Json) -> tuple[str, Json]:
+    """Return the member of a block that holds state, and its value; None for other blocks."""
     kind = block.get("type") if isinstance(block, dict) else None
-    name = _SLOTS.get(kind, "") if isinstance(kind, str) else ""
+    name = _SLOT_MEMBERS.get(kind, "") if isinstance(kind, str) else ""
     return name, block.get(name) if name else None

@@ -1,9 +1,9 @@
 """A native request: read once for routing, written by replacing top-level members only.
 
-What was said before (`system`, `tools`, `messages`) is never written anew: prompt caches and the
-signatures of thinking blocks depend on its bytes. Sources of the headers: Anthropic's API reference
-(versions, betas, workspaces) and Claude Code's gateway protocol, which asks for every `anthropic-*`
-header to be forwarded.
+The gateway never rewrites `system`, `tools` and `messages`: prompt caches and the signatures of
+thinking blocks depend on their bytes. Sources of the headers: Anthropic's API reference (versions,
+betas, workspaces) and Claude Code's gateway protocol, which asks gateways to forward every
+`anthropic-*` header.
 """
 
 import functools
@@ -41,35 +41,36 @@ FORWARDED_HEADERS = frozenset(
         b"x-anthropic-additional-protection",
     }
 )  # fmt: skip
-"""Names in lower case of client headers that mean something to providers of this dialect."""
+"""Client headers that providers of this dialect understand, in lower case."""
 DEFAULT_HEADERS = {"anthropic-version": "2023-06-01"}
-"""Sent where the client sends none: the API refuses a request without a version."""
-SAMPLING = ("temperature", "top_p", "top_k")
-"""Tuning knobs that a thinking model refuses: dropped and named, they change no meaning."""
+"""Headers that the gateway adds if the client sends none: the API requires a version."""
+SAMPLING_MEMBERS = ("temperature", "top_p", "top_k")
+"""Members that a thinking model refuses. The gateway drops them and names the loss."""
 ESSENTIAL_MEMBERS = frozenset(
     {
         "system", "tools", "tool_choice", "stop_sequences", "output_config", "output_format",
         "mcp_servers", "container",
     }
 )  # fmt: skip
-"""Members that the caller depends on: never dropped, a target that refuses one is skipped."""
+"""Members that the gateway never drops: it skips a target that refuses one."""
 THREAD = "thread"
-"""The member by which the provider keeps a conversation, and a request goes on from it."""
-_CREATE = {"type": "create"}
-_SPECIAL = frozenset(
+"""The member that continues a conversation stored at the provider."""
+_NEW_THREAD = {"type": "create"}
+_RARE_MEMBERS = frozenset(
     {
         "tools", "tool_choice", "output_config", "output_format", "thinking", "service_tier",
         "speed", "inference_geo", "mcp_servers", "container", "thread",
     }
 )  # fmt: skip
-"""Members that are read, and that few requests of chat applications have."""
-_OWN_TOOLS = ("bash_", "text_editor_", "computer_", "memory_")
-"""Dated types of tools that the client runs; those of any other type run at the provider."""
-_SPEAKERS = ("user", "assistant")
-_HOSTED = ("server_tool_use", "mcp_tool_use")
-_TEXTS = ("text", "thinking")
-"""Members of blocks that are text for the model."""
-_SESSION = "_session_"
+"""Members that the gateway reads, and that few requests of chat applications have."""
+_CLIENT_TOOL_PREFIXES = ("bash_", "text_editor_", "computer_", "memory_")
+"""Prefixes of the dated tool types that the client runs; the provider runs all other types."""
+_ROLES = ("user", "assistant")
+_HOSTED_TOOL_USES = ("server_tool_use", "mcp_tool_use")
+_TEXT_MEMBERS = ("text", "thinking")
+"""Members of blocks that hold text for the model."""
+_SESSION_MARK = "_session_"
+"""Precedes the session id at the end of Claude Code's `user_id`."""
 
 
 def read(raw: bytes, *, counting: bool = False) -> RequestBody:
@@ -77,112 +78,125 @@ def read(raw: bytes, *, counting: bool = False) -> RequestBody:
 
     A request that only counts tokens needs no cap on them.
     """
-    return parse(raw, functools.partial(_prompt, counting=counting), "tools")
+    return parse(raw, functools.partial(_read_prompt, counting=counting), "tools")
 
 
-def _prompt(value: dict[str, Json], members: jsonio.Members, *, counting: bool) -> Prompt:
-    model, cap, said = _required({"max_tokens": 0, **value} if counting else value)
-    typed, temperature = said.typed, value.get("temperature")
+def _read_prompt(value: dict[str, Json], members: jsonio.Members, *, counting: bool) -> Prompt:
+    """Return the summary of a request that routing reads."""
+    model, cap, totals = _read_required({"max_tokens": 0, **value} if counting else value)
+    user_text, temperature = totals.user_text, value.get("temperature")
     prompt = Prompt(
         model=model,
         stream=value.get("stream") is True,
-        user=typed.text,
-        user_turns=typed.turn_count,
-        chars=said.chars,
-        tool_loop=said.tool_loop,
-        injected_text=typed.injected_text,
-        images=said.images,
-        files=said.files,
+        user=user_text.text,
+        user_turns=user_text.turn_count,
+        chars=totals.chars,
+        tool_loop=totals.tool_loop,
+        injected_text=user_text.injected_text,
+        images=totals.images,
+        files=totals.files,
         max_output=cap,
         sampled=isinstance(temperature, int | float) and temperature > 0,
         zero_temperature=is_zero(temperature),
         members=frozenset(value),
     )
-    return prompt if _SPECIAL.isdisjoint(value) else _special(prompt, value, members)
+    return prompt if _RARE_MEMBERS.isdisjoint(value) else _add_rare_members(prompt, value, members)
 
 
-def _special(prompt: Prompt, value: dict[str, Json], members: jsonio.Members) -> Prompt:
-    """What the members of `_SPECIAL` say too."""
+def _add_rare_members(prompt: Prompt, value: dict[str, Json], members: jsonio.Members) -> Prompt:
+    """Return the prompt with what `_RARE_MEMBERS` add to it."""
     tools, choice = value.get("tools"), value.get("tool_choice")
     definitions = tools if isinstance(tools, list) else []
     return msgspec.structs.replace(
         prompt,
         chars=prompt.chars + (len(members["tools"]) if definitions else 0),
-        tools=tuple(map(_name, definitions)),
+        tools=tuple(map(_read_tool_name, definitions)),
         forced_tool=isinstance(choice, dict) and choice.get("type") in ("any", "tool"),
-        json_schema=_schema(value),
+        json_schema=_wants_json_schema(value),
         effort=effort.read(value),
         service=parse_service_tier(
             value.get("service_tier"), value.get("speed"), value.get("inference_geo")
         ),
-        hosted_tools=any(map(_hosted, definitions)) or bool(value.get("mcp_servers")),
+        hosted_tools=any(map(_is_hosted, definitions)) or bool(value.get("mcp_servers")),
         stored=value.get("container") is not None or value.get(THREAD) is not None,
-        continuation_member=THREAD if continues(value.get(THREAD)) else "",
+        continuation_member=THREAD if continues_thread(value.get(THREAD)) else "",
     )
 
 
-def continues(thread: Json) -> bool:
+def continues_thread(thread: Json) -> bool:
     """True if a request goes on from a thread; one that begins a thread has all of its messages."""
-    return thread is not None and thread != _CREATE
+    return thread is not None and thread != _NEW_THREAD
 
 
 def explain_unfit(prompt: Prompt, target: Target) -> str:
-    """Tell why a target cannot be asked this; empty if it can."""
+    """Return why a target cannot serve this request; empty if it can."""
     refused = target.facts.refused_members | target.provider.refused_members
     return f"refuses {THREAD}" if prompt.continuation_member and THREAD in refused else ""
 
 
-class Said:
-    """Reads one message after the other."""
+class MessageTotals:
+    """Adds up the system prompt and messages: characters, media, user text, and tool loops."""
 
-    __slots__ = ("_loop", "_paused", "_role", "chars", "files", "images", "typed")
+    __slots__ = (
+        "_ends_in_hosted_tool",
+        "_ends_in_tool_result",
+        "_last_role",
+        "chars",
+        "files",
+        "images",
+        "user_text",
+    )
 
     def __init__(self, system: Json) -> None:
         """`system` is a string or a list of text blocks."""
-        self.typed = UserText()
+        self.user_text = UserText()
         self.chars = self.images = self.files = 0
-        self._role = ""
-        self._loop = self._paused = False
-        self._add(system)
+        self._last_role = ""
+        self._ends_in_tool_result = self._ends_in_hosted_tool = False
+        self._add_content(system)
 
     @property
     def tool_loop(self) -> bool:
-        """The last user turn holds a tool's result, or the provider's own tools were paused."""
-        return self._loop or (self._role == "assistant" and self._paused)
+        """True if the last user turn holds a tool result, or the provider paused its own tools."""
+        return self._ends_in_tool_result or (
+            self._last_role == "assistant" and self._ends_in_hosted_tool
+        )
 
-    def message(self, message: dict[str, Json]) -> None:
-        """Take the next message."""
+    def add(self, message: dict[str, Json]) -> None:
+        """Add the next message."""
         role, content = message.get("role"), message.get("content")
-        if isinstance(content, str) and role in _SPEAKERS:
-            self._text(content, role)
+        if isinstance(content, str) and role in _ROLES:
+            self._add_string(content, role)
             return
         blocks = content if isinstance(content, list) else []
-        found = [block.get("type") for block in blocks if isinstance(block, dict)]
-        kinds = {kind for kind in found if isinstance(kind, str)}
-        texts = self._add(content)
+        types = [block.get("type") for block in blocks if isinstance(block, dict)]
+        kinds = {kind for kind in types if isinstance(kind, str)}
+        texts = self._add_content(content)
         if role == "user":
             result = "tool_result" in kinds
-            self._loop = result or (self._loop and self._role == "user")
-            self.typed.add_turn(texts, has_tool_result=result)
+            self._ends_in_tool_result = result or (
+                self._ends_in_tool_result and self._last_role == "user"
+            )
+            self.user_text.add_turn(texts, has_tool_result=result)
         elif role == "assistant":
-            self.typed.add_answer()
-            self._paused = not kinds.isdisjoint(_HOSTED)
-        if role in _SPEAKERS:
-            self._role = role
+            self.user_text.add_answer()
+            self._ends_in_hosted_tool = not kinds.isdisjoint(_HOSTED_TOOL_USES)
+        if role in _ROLES:
+            self._last_role = role
 
-    def _text(self, text: str, role: str) -> None:
-        """As `message`, of one whose content is a string."""
+    def _add_string(self, text: str, role: str) -> None:
+        """Add a message whose content is a string."""
         self.chars += len(text)
         if role == "user":
-            self._loop = self._loop and self._role == "user"
-            self.typed.add_text(text)
+            self._ends_in_tool_result = self._ends_in_tool_result and self._last_role == "user"
+            self.user_text.add_text(text)
         else:
-            self.typed.add_answer()
-            self._paused = False
-        self._role = role
+            self.user_text.add_answer()
+            self._ends_in_hosted_tool = False
+        self._last_role = role
 
-    def _add(self, content: Json) -> list[str]:
-        """Count content of any kind; gives the texts that stand in it directly."""
+    def _add_content(self, content: Json) -> list[str]:
+        """Count content of any kind, and return the texts of its top-level blocks."""
         if isinstance(content, str):
             self.chars += len(content)
             return [content]
@@ -193,11 +207,12 @@ class Said:
             kind, text = block.get("type"), block.get("text")
             if kind == "text" and isinstance(text, str):
                 texts.append(text)
-            self._block(kind, block)
+            self._add_block(kind, block)
         return texts
 
-    def _block(self, kind: Json, block: dict[str, Json]) -> None:
-        for name in _TEXTS:
+    def _add_block(self, kind: Json, block: dict[str, Json]) -> None:
+        """Count the text and media of one block, and of the blocks inside it."""
+        for name in _TEXT_MEMBERS:
             text = block.get(name)
             self.chars += len(text) if isinstance(text, str) else 0
         if kind == "image":
@@ -207,15 +222,16 @@ class Said:
             source = block.get("source")
             if isinstance(source, dict):
                 text = source.get("data") if source.get("type") == "text" else None
-                self._add(text or source.get("content"))
+                self._add_content(text or source.get("content"))
         elif kind == "container_upload":
             self.files += 1
         if isinstance(block.get("input"), dict):
             self.chars += len(jsonio.dumps(block["input"]).decode())
-        self._add(block.get("content"))
+        self._add_content(block.get("content"))
 
 
-def _required(value: dict[str, Json]) -> tuple[str, int, Said]:
+def _read_required(value: dict[str, Json]) -> tuple[str, int, MessageTotals]:
+    """Return model, `max_tokens` and message totals. Raises ProblemError with the field."""
     model = value.get("model")
     if not isinstance(model, str) or not model:
         raise invalid_request(
@@ -238,51 +254,51 @@ def _required(value: dict[str, Json]) -> tuple[str, int, Said]:
     if isinstance(first, dict) and first.get("type") == "function":
         hint = suggest_endpoint(value, NAME)
         raise invalid_request(f'"tools[0].type" cannot be "function".{hint}', "tools")
-    said = Said(value.get("system"))
+    totals = MessageTotals(value.get("system"))
     for at, message in enumerate(messages):
         if not isinstance(message, dict):
             raise invalid_request(f'"messages[{at}]" must be an object.', f"messages[{at}]")
-        said.message(message)
-    said.typed.close()
-    return model, cap, said
+        totals.add(message)
+    totals.user_text.close()
+    return model, cap, totals
 
 
-def _name(tool: Json) -> str:
+def _read_tool_name(tool: Json) -> str:
     name = tool.get("name") if isinstance(tool, dict) else None
     return name if isinstance(name, str) else ""
 
 
-def _hosted(tool: Json) -> bool:
+def _is_hosted(tool: Json) -> bool:
     kind = tool.get("type") if isinstance(tool, dict) else None
-    return isinstance(kind, str) and kind != "custom" and not kind.startswith(_OWN_TOOLS)
+    return isinstance(kind, str) and kind != "custom" and not kind.startswith(_CLIENT_TOOL_PREFIXES)
 
 
-def _schema(value: dict[str, Json]) -> bool:
-    """Whether the answer has to follow a schema; `output_format` is the older, beta name."""
+def _wants_json_schema(value: dict[str, Json]) -> bool:
+    """True if the answer must follow a schema; `output_format` is the older, beta name."""
     config = value.get("output_config")
     forms = (config.get("format") if isinstance(config, dict) else None, value.get("output_format"))
     return any(isinstance(form, dict) and form.get("type") == "json_schema" for form in forms)
 
 
 def read_start(body: RequestBody) -> ConversationStart:
-    """Read it; odd members say nothing."""
+    """Return how the conversation begins; malformed members count as absent."""
     value = body.outline
     metadata = value.get("metadata")
     user = metadata.get("user_id") if isinstance(metadata, dict) else None
     user = user if isinstance(user, str) else ""
-    session = _session(user)
+    session = _find_session(user)
     return ConversationStart(
         system=conversation_start.cut_system(
             conversation_start.list_texts(value.get("system"), "text")
         ),
-        first_text=conversation_start.find_first_text(_turns(value)),
+        first_text=conversation_start.find_first_text(_list_user_texts(value)),
         name_and_member=(session, "metadata.user_id") if session else None,
         user=user,
     )
 
 
 def read_facts(body: RequestBody) -> RequestFacts:
-    """Read what few rules ask; odd members say nothing."""
+    """Return facts that few rules need; malformed members count as absent."""
     value = body.outline
     metadata = read_labels(value.get("metadata"))
     return RequestFacts(
@@ -293,36 +309,37 @@ def read_facts(body: RequestBody) -> RequestFacts:
     )
 
 
-def _turns(value: dict[str, Json]) -> Iterator[str | list[str]]:
+def _list_user_texts(value: dict[str, Json]) -> Iterator[str | list[str]]:
+    """Yield the text of each user message, in order."""
     for message in value["messages"]:
         if message.get("role") == "user":
             yield conversation_start.read_content(message.get("content"), "text")
 
 
-def _session(user: str) -> str:
-    """The session that Claude Code writes into the name of its user: in JSON, or at its end."""
+def _find_session(user: str) -> str:
+    """Return the session id that Claude Code puts into `user_id`: in JSON, or at the end."""
     if not user.startswith("{"):
-        return user.rpartition(_SESSION)[2] if _SESSION in user else ""
+        return user.rpartition(_SESSION_MARK)[2] if _SESSION_MARK in user else ""
     try:
-        said = jsonio.loads(user.encode("utf-8", "replace"))
+        identity = jsonio.loads(user.encode("utf-8", "replace"))
     except jsonio.JsonError:
         return ""
-    found = said.get("session_id")
-    return found if isinstance(found, str) else ""
+    session = identity.get("session_id")
+    return session if isinstance(session, str) else ""
 
 
 def write(body: RequestBody, target: Target) -> WrittenBody:
-    """The body for one target: the client's bytes, with only those members changed that must be."""
+    """Return the body for one target: the client's bytes, with as few changes as possible."""
     if _as_it_is(body.prompt, target) and not may_hold_label(body):
         return WrittenBody(write_model(body, target.model))
     edit = reasoning_state.edit(body, target)
     body = edit.body
     if body.prompt.model != target.model:
         edit.set_member("model", target.model)
-    thinks = effort.write(edit, target, _write_cap(edit, target))
+    thinks = effort.write(edit, target, _clamp_max_tokens(edit, target))
     sampling = target.facts.sampling
     if sampling == "never" or (sampling == "effort-none" and thinks):
-        for name in SAMPLING:
+        for name in SAMPLING_MEMBERS:
             if name in body.prompt.members:
                 edit.drop_member(name, f"{target.model} takes no sampling parameters")
     edit.drop_refused(target)
@@ -330,7 +347,7 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
 
 
 def _as_it_is(prompt: Prompt, target: Target) -> bool:
-    """Whether a target takes what was asked as it was asked, but for its own name of the model."""
+    """True if the target takes the request unchanged, apart from the model name."""
     facts, most = target.facts, target.facts.max_output
     return (
         facts.sampling == "always"
@@ -341,7 +358,8 @@ def _as_it_is(prompt: Prompt, target: Target) -> bool:
     )
 
 
-def _write_cap(edit: BodyPatch, target: Target) -> int:
+def _clamp_max_tokens(edit: BodyPatch, target: Target) -> int:
+    """Lower `max_tokens` to the model's maximum, and return what the target gets."""
     cap, most = edit.body.prompt.max_output or 0, target.facts.max_output
     if most is not None and cap > most:
         edit.set_member("max_tokens", most)
@@ -350,6 +368,6 @@ def _write_cap(edit: BodyPatch, target: Target) -> int:
     return cap
 
 
-def asks_usage(body: RequestBody) -> bool:  # noqa: ARG001 - this dialect always tells it
-    """Whether the client wants usage told in a stream."""
+def asks_usage(body: RequestBody) -> bool:  # noqa: ARG001 - this dialect always sends it
+    """True if the client wants usage in its stream."""
     return True

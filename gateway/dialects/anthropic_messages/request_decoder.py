@@ -27,7 +27,8 @@ from gateway.dialects.anthropic_messages.reasoning_state import move_tied_states
 from gateway.dialects.base import RequestBody
 
 type Object = dict[str, Json]
-_NAMES = {
+
+_CLIENT_NAMES = {
     "turns": "messages",
     "tools": "tools",
     "tool_choice": "tool_choice",
@@ -45,21 +46,22 @@ _NAMES = {
     "user": "metadata.user_id",
     "metadata": "metadata",
 }
-_HELD = frozenset(
+"""The client's name of each field of a CanonicalRequest."""
+_READ_MEMBERS = frozenset(
     {
         "model", "max_tokens", "messages", "system", "tools", "tool_choice", "thinking",
         "output_config", "output_format", "metadata", "service_tier", "stop_sequences",
         "temperature", "top_p", "top_k", "stream",
     }
 )  # fmt: skip
-"""Top-level members that fields of a CanonicalRequest hold."""
-_THINKING = ("adaptive", "enabled", "disabled", "between_tools")
-_BESIDE = ("budget_tokens", "display")
+"""Top-level members that the fields of a CanonicalRequest hold."""
+_THINKING_TYPES = ("adaptive", "enabled", "disabled", "between_tools")
+_THINKING_MEMBERS = ("budget_tokens", "display")
 """Members of `thinking` beside its type."""
-_SHOWN = {"summarized": True, "omitted": False}
-_TIERS = {"standard_only": "default", "auto": None}
-"""Service tiers as CanonicalRequest has them."""
-_MODES: Mapping[str, Literal["auto", "none", "required", "tool"]] = {
+_SHOWN_BY_DISPLAY = {"summarized": True, "omitted": False}
+_SERVICE_TIERS = {"standard_only": "default", "auto": None}
+"""Service tiers, and their names in a CanonicalRequest."""
+_TOOL_CHOICE_MODES: Mapping[str, Literal["auto", "none", "required", "tool"]] = {
     "auto": "auto",
     "any": "required",
     "tool": "tool",
@@ -68,113 +70,119 @@ _MODES: Mapping[str, Literal["auto", "none", "required", "tool"]] = {
 
 
 def decode_request(body: RequestBody) -> CanonicalRequest:
-    """What a client asks. Raises ProblemError, invalid_request with the field."""
+    """Return the client's request. Raises ProblemError, invalid_request with the field."""
     value = body.value
-    names = dict(_NAMES)
-    others = {name: it for name, it in value.items() if name not in _HELD and it is not None}
-    tier, metadata = value.get("service_tier"), dict(_object(value, "metadata"))
+    names = dict(_CLIENT_NAMES)
+    others = {
+        name: it for name, it in value.items() if name not in _READ_MEMBERS and it is not None
+    }
+    tier, metadata = value.get("service_tier"), dict(_read_object(value, "metadata"))
     user = metadata.pop("user_id", None)
-    choice, parallel = _choice(_object(value, "tool_choice"))
+    choice, parallel = _read_tool_choice(_read_object(value, "tool_choice"))
     stop = value.get("stop_sequences") or []
     if not isinstance(stop, list) or not all(isinstance(it, str) for it in stop):
         raise invalid_request('"stop_sequences" must be a list of strings.', "stop_sequences")
     return CanonicalRequest(
-        turns=_turns(value),
-        tools=tuple(_tool(tool) for tool in objects(value.get("tools") or [], "tools")),
+        turns=_read_turns(value),
+        tools=tuple(_read_tool(tool) for tool in _read_objects(value.get("tools") or [], "tools")),
         tool_choice=choice,
         parallel_tools=parallel,
-        form=_form(value, names, others),
+        form=_read_output_format(value, names, others),
         max_output=value.get("max_tokens"),
         stop=tuple(stop),
-        temperature=_number(value, "temperature"),
-        top_p=_number(value, "top_p"),
-        top_k=_number(value, "top_k"),
-        service_tier=_TIERS.get(tier, tier) if isinstance(tier, str) else None,
+        temperature=_read_number(value, "temperature"),
+        top_p=_read_number(value, "top_p"),
+        top_k=_read_number(value, "top_k"),
+        service_tier=_SERVICE_TIERS.get(tier, tier) if isinstance(tier, str) else None,
         user=user if isinstance(user, str) else None,
         metadata=metadata or None,
         stream=value.get("stream") is True,
         stream_usage=True,
         names=names,
         extra_members=others,
-        **_effort(value, names, others),
+        **_read_effort(value, names, others),
     )
 
 
-def _object(value: Object, name: str) -> Object:
-    """A member that is an object, empty where it is left out."""
-    found = value.get(name)
-    if found is None:
+def _read_object(value: Object, name: str) -> Object:
+    """Return a member that must be an object; empty if it is absent."""
+    member = value.get(name)
+    if member is None:
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(member, dict):
         raise invalid_request(f'"{name}" must be an object.', name)
-    return found
+    return member
 
 
-def _number(value: Object, name: str) -> Json:
-    found = value.get(name)
-    if found is not None and (isinstance(found, bool) or not isinstance(found, int | float)):
+def _read_number(value: Object, name: str) -> Json:
+    """Return a member that must be a number; None if it is absent."""
+    member = value.get(name)
+    if member is not None and (isinstance(member, bool) or not isinstance(member, int | float)):
         raise invalid_request(f'"{name}" must be a number.', name)
-    return found
+    return member
 
 
-def _turns(value: Object) -> tuple[CanonicalTurn, ...]:
-    blocks, turns = Blocks(), list[CanonicalTurn]()
+def _read_turns(value: Object) -> tuple[CanonicalTurn, ...]:
+    """Return the system prompt and the messages as turns."""
+    reader, turns = ContentReader(), list[CanonicalTurn]()
     system = value.get("system")
     if system:
-        turns.append(CanonicalTurn(role="system", parts=blocks.parts(system, "system")))
+        turns.append(CanonicalTurn(role="system", parts=reader.read_parts(system, "system")))
     for at, message in enumerate(value["messages"]):
         role, where = message.get("role"), f"messages[{at}]"
         if role not in ("user", "assistant", "system"):
             raise invalid_request(f'"{where}.role" must be "user" or "assistant".', f"{where}.role")
-        parts = blocks.parts(message.get("content"), f"{where}.content")
+        parts = reader.read_parts(message.get("content"), f"{where}.content")
         turns.append(CanonicalTurn(role=role, parts=parts, source=message))
     return tuple(turns)
 
 
-class Blocks:
-    """Reads the content of one message after another; results are named after their uses."""
+class ContentReader:
+    """Reads the content of each message in order, and names tool results after their calls."""
 
-    __slots__ = ("_tools",)
+    __slots__ = ("_tool_names",)
 
     def __init__(self) -> None:
-        self._tools: dict[str, str] = {}
+        self._tool_names: dict[str, str] = {}
 
-    def parts(self, content: Json, where: str) -> tuple[Part, ...]:
-        """Content that stands at `where`. Raises ProblemError where it is none."""
+    def read_parts(self, content: Json, where: str) -> tuple[Part, ...]:
+        """Return the parts of the content at `where`. Raises ProblemError if it is malformed."""
         if isinstance(content, str):
             return (Text(text=content),)
-        found = [part for block in objects(content, where) for part in self._read(block)]
-        return move_tied_states(found)
+        parts = [
+            part for block in _read_objects(content, where) for part in self._read_block(block)
+        ]
+        return move_tied_states(parts)
 
-    def _read(self, block: Object) -> Iterator[Part]:
+    def _read_block(self, block: Object) -> Iterator[Part]:
         match block.get("type"):
             case "thinking":
-                made, state = read_slot(block.get("signature"))
+                maker, state = read_slot(block.get("signature"))
                 text = read_text(block.get("thinking"))
-                yield Thought(text=text, state=state, maker=made, source=block)
+                yield Thought(text=text, state=state, maker=maker, source=block)
             case "redacted_thinking":
-                made, state = read_slot(block.get("data"))
-                yield Thought(state=state, redacted=True, maker=made, source=block)
+                maker, state = read_slot(block.get("data"))
+                yield Thought(state=state, redacted=True, maker=maker, source=block)
             case "tool_use":
                 name, id = read_text(block.get("name")), read_text(block.get("id"))
-                self._tools[id] = name
-                given = jsonio.dumps(block.get("input") or {}).decode()
-                yield ToolUse(id=id, name=name, arguments=given, source=block)
+                self._tool_names[id] = name
+                arguments = jsonio.dumps(block.get("input") or {}).decode()
+                yield ToolUse(id=id, name=name, arguments=arguments, source=block)
             case "tool_result":
-                yield from self._result(block)
+                yield from self._read_result(block)
             case _:
                 yield read_block(block)
 
-    def _result(self, block: Object) -> Iterator[Part]:
-        """A result, and behind it what stands in it and no other dialect has."""
+    def _read_result(self, block: Object) -> Iterator[Part]:
+        """Yield a tool result, then the blocks inside it that no other dialect has."""
         id, content = read_text(block.get("tool_use_id")), block.get("content")
         if isinstance(content, str):
             inner: list[Text | Media | Foreign] = [Text(text=content)]
         else:
-            inner = [read_block(it) for it in objects(content or [], "tool_result.content")]
+            inner = [read_block(it) for it in _read_objects(content or [], "tool_result.content")]
         yield ToolResult(
             id=id,
-            name=self._tools.get(id),
+            name=self._tool_names.get(id),
             parts=tuple(part for part in inner if not isinstance(part, Foreign)),
             error=block.get("is_error") is True,
             cache=read_cache(block),
@@ -183,8 +191,8 @@ class Blocks:
         yield from (part for part in inner if isinstance(part, Foreign))
 
 
-def objects(value: Json, where: str) -> list[Object]:
-    """A list of objects. Raises ProblemError, invalid_request, for anything else."""
+def _read_objects(value: Json, where: str) -> list[Object]:
+    """Return a list of objects. Raises ProblemError, invalid_request, for anything else."""
     if not isinstance(value, list):
         raise invalid_request(f'"{where}" must be a list of objects.', where)
     for at, item in enumerate(value):
@@ -193,8 +201,8 @@ def objects(value: Json, where: str) -> list[Object]:
     return value
 
 
-def _tool(tool: Object) -> Tool:
-    """A plain tool is a function; one with a dated type is known to Anthropic's models alone."""
+def _read_tool(tool: Object) -> Tool:
+    """Return a tool; one with a dated type is hosted, and known to Claude models alone."""
     kind = read_text(tool.get("type")) or "custom"
     if kind != "custom":
         name = read_text(tool.get("name")) or read_text(tool.get("mcp_server_name")) or kind
@@ -210,11 +218,11 @@ def _tool(tool: Object) -> Tool:
     )
 
 
-def _choice(choice: Object) -> tuple[ToolChoice | None, bool | None]:
-    """Which tools must be used, and whether several at once."""
+def _read_tool_choice(choice: Object) -> tuple[ToolChoice | None, bool | None]:
+    """Return which tools the model must call, and True if it may call several at once."""
     if not choice:
         return None, None
-    mode = _MODES.get(read_text(choice.get("type")))
+    mode = _TOOL_CHOICE_MODES.get(read_text(choice.get("type")))
     if mode is None:
         raise invalid_request(
             '"tool_choice.type" must be auto, any, tool or none.', "tool_choice.type"
@@ -225,13 +233,15 @@ def _choice(choice: Object) -> tuple[ToolChoice | None, bool | None]:
     return ToolChoice(mode=mode, name=name), parallel
 
 
-def _form(value: Object, names: dict[str, str], others: Object) -> OutputFormat | None:
-    """The schema that the answer follows; `output_format` is the older, beta name."""
-    form = _object(value, "output_config").get("format")
+def _read_output_format(
+    value: Object, names: dict[str, str], others: Object
+) -> OutputFormat | None:
+    """Return the schema of the answer; `output_format` is the older, beta name."""
+    form = _read_object(value, "output_config").get("format")
     if form is None:
         form, names["form"] = value.get("output_format"), "output_format"
     if form is None:
-        names["form"] = _NAMES["form"]
+        names["form"] = _CLIENT_NAMES["form"]
         return None
     if isinstance(form, dict) and form.get("type") == "json_schema":
         return OutputFormat(schema=form.get("schema") or {})
@@ -239,13 +249,15 @@ def _form(value: Object, names: dict[str, str], others: Object) -> OutputFormat 
     return None
 
 
-def _effort(value: Object, names: dict[str, str], others: Object) -> dict[str, Json]:
-    """Effort, budget and whether thoughts are shown, as fields of a CanonicalRequest."""
-    thinking, config = _object(value, "thinking"), _object(value, "output_config")
+def _read_effort(value: Object, names: dict[str, str], others: Object) -> dict[str, Json]:
+    """Return effort, budget and display of thoughts as fields of a CanonicalRequest."""
+    thinking, config = _read_object(value, "thinking"), _read_object(value, "output_config")
     kind, display = thinking.get("type"), read_text(thinking.get("display"))
-    if thinking and kind not in _THINKING:
+    if thinking and kind not in _THINKING_TYPES:
         others["thinking"] = thinking
-    others |= {f"thinking.{k}": v for k, v in thinking.items() if k not in ("type", *_BESIDE)}
+    others |= {
+        f"thinking.{k}": v for k, v in thinking.items() if k not in ("type", *_THINKING_MEMBERS)
+    }
     others |= {f"output_config.{k}": v for k, v in config.items() if k not in ("effort", "format")}
     word = effort.read(value)
     if config.get("effort") is not None and kind in ("disabled", "between_tools"):
@@ -258,5 +270,5 @@ def _effort(value: Object, names: dict[str, str], others: Object) -> dict[str, J
     return {
         "effort": word,
         "budget": budget if isinstance(budget, int) else None,
-        "thoughts_shown": _SHOWN.get(display, True if kind == "enabled" else None),
+        "thoughts_shown": _SHOWN_BY_DISPLAY.get(display, True if kind == "enabled" else None),
     }

@@ -1,8 +1,8 @@
 """Whole answers: read for accounting, decoded to events, encoded from them, folded and unfolded.
 
-Folding and unfolding work on the wire's own members, so that blocks, deltas and members which this
-gateway does not know survive. The input of a tool stays in the model's own bytes. Source: the
-streaming events of Anthropic's API reference, put together as its official SDKs do.
+Folding turns a stream into a whole answer, unfolding does the reverse. Both work on the members of
+the API, so that unknown blocks, deltas and members survive. The input of a tool keeps the model's
+own bytes. Source: the streaming events of Anthropic's API reference, joined as its SDKs join them.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from gateway.dialects.anthropic_messages.stream import (
     has_content,
     read_stop_reason,
 )
-from gateway.dialects.anthropic_messages.stream_decoder import Content, make_finish, make_start
+from gateway.dialects.anthropic_messages.stream_decoder import BlockDecoder, make_finish, make_start
 from gateway.dialects.anthropic_messages.stream_encoder import Encoder, write_frame
 from gateway.dialects.base import ResponseContext, ResponseSummary, parse_response_id
 from gateway.dialects.stream_commit import make_broken_problem, make_empty_problem
@@ -28,27 +28,29 @@ from gateway.dialects.stream_commit import make_broken_problem, make_empty_probl
 type Object = dict[str, Json]
 
 
-class _Message(msgspec.Struct, gc=False):
+class _CountedMessage(msgspec.Struct, gc=False):
+    """The part of a whole answer whose bytes count as content."""
+
     content: list[CountedBlock] = []
 
 
-_MESSAGE = jsonio.make_reader(_Message)
-_PIECES = {
+_MESSAGE_READER = jsonio.make_reader(_CountedMessage)
+_DELTA_MEMBERS = {
     "text": (("text", "text_delta"),),
     "thinking": (("thinking", "thinking_delta"), ("signature", "signature_delta")),
 }
-"""By type of a block: members that come in deltas, and the type of those."""
-_ENDS = ("stop_reason", "stop_sequence", "stop_details", "container")
-"""Members of a message that `message_delta` tells, and `message_start` has as null."""
-_INPUTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-_TOTALS = (
-    *_INPUTS, "output_tokens", "output_tokens_details", "server_tool_use", "iterations",
+"""By block type: the members that come in deltas, and the type of each delta."""
+_END_MEMBERS = ("stop_reason", "stop_sequence", "stop_details", "container")
+"""Members of a message that `message_delta` sends, and that are null in `message_start`."""
+_INPUT_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+_TOTAL_COUNTS = (
+    *_INPUT_COUNTS, "output_tokens", "output_tokens_details", "server_tool_use", "iterations",
 )  # fmt: skip
-"""Members of usage that `message_delta` tells; `message_start` tells those of the input too."""
+"""Members of usage that `message_delta` sends; `message_start` sends those of the input too."""
 
 
 def summarize(body: bytes) -> ResponseSummary:
-    """Read what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
+    """Return what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
@@ -57,12 +59,10 @@ def summarize(body: bytes) -> ResponseSummary:
     if not isinstance(value, dict):
         return ResponseSummary(problem=problem)
     served, finish = value.get("model"), read_stop_reason(value)
-    told = usage.read(value.get("usage"))
+    used = usage.read(value.get("usage"))
     return ResponseSummary(
-        usage=told,
-        content_bytes=0
-        if told is not None and told.has_input_and_output
-        else _count_content_bytes(body),
+        usage=used,
+        content_bytes=0 if used is not None and used.has_input_and_output else _count_bytes(body),
         served_model=served if isinstance(served, str) else None,
         response_id=parse_response_id(value.get("id")),
         finish=finish,
@@ -72,15 +72,15 @@ def summarize(body: bytes) -> ResponseSummary:
 
 
 def _find_problem(value: Json, data: bytes) -> Problem | None:
-    """Tell why a value is no whole answer: an error, or neither content nor a reason for its end.
+    """Return why a value is no whole answer; None if it is one.
 
-    None if it is an answer.
+    It may be an error, or have neither content nor a reason for its end.
     """
     if not isinstance(value, dict):
         return make_broken_problem("an answer that is not a JSON object")
-    found, content = _find_error(value, data), value.get("content")
-    if found is not None or not isinstance(content, list):
-        return found or make_broken_problem("an answer without content")
+    error, content = _find_error(value, data), value.get("content")
+    if error is not None or not isinstance(content, list):
+        return error or make_broken_problem("an answer without content")
     return (
         None
         if read_stop_reason(value) is not None or any(map(has_content, content))
@@ -89,49 +89,49 @@ def _find_problem(value: Json, data: bytes) -> Problem | None:
 
 
 def _find_error(value: Object, data: bytes) -> Problem | None:
-    """Find the error in a whole answer; of a tool of the provider's it is none of the answer's."""
+    """Return the error of a whole answer; an error of a hosted tool does not count."""
     error = value.get("error")
     if error or value.get("type") == "error":
         return errors.read_error_answer(error, data)
     return None
 
 
-def _count_content_bytes(body: bytes) -> int:
-    """Bytes that a message says."""
+def _count_bytes(body: bytes) -> int:
+    """Return the bytes of content in a whole answer."""
     try:
-        value: _Message = _MESSAGE(body)
+        value: _CountedMessage = _MESSAGE_READER(body)
     except jsonio.JsonError:
         return 0
     return sum(map(count_block_bytes, value.content))
 
 
 def decode_response(body: bytes) -> list[Event]:
-    """A whole answer. A 200 with an error, HTML or nothing in it is a Failed."""
+    """Return a whole answer as events. A 200 with an error, HTML or nothing in it is a Failed."""
     problem = summarize(body).problem
     if problem is not None:
         return [Failed(problem)]
     value = jsonio.loads(body)
     out: list[Event] = [make_start(value)]
-    content = Content()
+    decoder = BlockDecoder()
     for at, block in enumerate(value["content"]):
         if isinstance(block, dict):
-            content.begin(at, block, out)
-            content.stop(at, out)
-    told = usage.read(value.get("usage"))
-    if told is not None:
-        out.append(UsageUpdate(told))
+            decoder.begin(at, block, out)
+            decoder.stop(at, out)
+    used = usage.read(value.get("usage"))
+    if used is not None:
+        out.append(UsageUpdate(used))
     out += [make_finish(value), End()]
     return out
 
 
-def encode_response(events: Iterable[Event], telling: ResponseContext) -> bytes:
-    """A whole answer: what its stream says."""
-    frames = Encoder(telling)
-    return fold(b"".join([frames.write(event) for event in events]))
+def encode_response(events: Iterable[Event], context: ResponseContext) -> bytes:
+    """Return events as a whole answer, which holds what their stream would hold."""
+    encoder = Encoder(context)
+    return fold(b"".join([encoder.write(event) for event in events]))
 
 
 def fold(stream: bytes) -> bytes:
-    """The whole message that says what a stream said."""
+    """Return a stream as a whole message."""
     whole: Object = {}
     blocks: dict[int, Object] = {}
     inputs: dict[int, str] = {}
@@ -150,18 +150,18 @@ def fold(stream: bytes) -> bytes:
             if delta.get("type") == "input_json_delta":
                 inputs[at] = inputs.get(at, "") + delta["partial_json"]
             else:
-                _grow(blocks[at], delta)
+                _grow_block(blocks[at], delta)
         elif kind == "message_delta":
-            _end(whole, event)
+            _apply_end(whole, event)
     for at, text in inputs.items():
         if text:
-            blocks[at]["input"] = _input(text)
+            blocks[at]["input"] = _read_input(text)
     whole["content"] = [blocks[at] for at in sorted(blocks)]
     return jsonio.dumps(whole)
 
 
-def _input(text: str) -> msgspec.Raw | Object:
-    """A tool's input as the model wrote it; one that was cut by the cap is no JSON."""
+def _read_input(text: str) -> msgspec.Raw | Object:
+    """Return a tool's input as the model wrote it; input that was cut goes into `_raw`."""
     raw = text.encode()
     try:
         jsonio.loads(raw)
@@ -170,7 +170,8 @@ def _input(text: str) -> msgspec.Raw | Object:
     return msgspec.Raw(raw)
 
 
-def _grow(block: Object, delta: Object) -> None:
+def _grow_block(block: Object, delta: Object) -> None:
+    """Add a delta to its block."""
     for name, value in delta.items():
         held = block.get(name)
         if name == "type" or value is None:
@@ -183,29 +184,31 @@ def _grow(block: Object, delta: Object) -> None:
             block[name] = value
 
 
-def _end(whole: Object, event: Object) -> None:
-    """What `message_delta` says: how it ended, and usage as running totals, null for unsaid."""
+def _apply_end(whole: Object, event: Object) -> None:
+    """Apply `message_delta`: why the message ended, and usage as running totals."""
     whole.update(event["delta"])
     whole["usage"] = usage.merge(whole.get("usage") or {}, event.get("usage") or {})
     more = {k: v for k, v in event.items() if k not in ("type", "delta", "usage")}
     whole.update(more)
 
 
-def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: ARG001, FBT001 - always told here
-    """The stream that says what a whole message said: each block in as few deltas as it needs."""
+def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: ARG001, FBT001 - usage is always sent
+    """Return a whole message as a stream, each block in as few deltas as it needs."""
     value = jsonio.loads(whole)
     content, used = value["content"], value.get("usage")
-    end = {name: value[name] for name in _ENDS if name in value}
+    end = {name: value[name] for name in _END_MEMBERS if name in value}
     head = {**value, "content": [], **dict.fromkeys(end)}
     last: Object = {"type": "message_delta", "delta": end}
     if isinstance(used, dict):
-        last["usage"] = {k: v for k, v in used.items() if k in _TOTALS and v is not None}
-        head["usage"] = {k: v for k, v in used.items() if k not in last["usage"] or k in _INPUTS}
+        last["usage"] = {k: v for k, v in used.items() if k in _TOTAL_COUNTS and v is not None}
+        head["usage"] = {
+            k: v for k, v in used.items() if k not in last["usage"] or k in _INPUT_COUNTS
+        }
         if "output_tokens" in last["usage"]:
-            head["usage"]["output_tokens"] = 0  # as of a message that has only begun
+            head["usage"]["output_tokens"] = 0  # the message has only begun
     frames = [write_frame({"type": "message_start", "message": head})]
     for at, block in enumerate(content):
-        begun, deltas = _split(block)
+        begun, deltas = _split_block(block)
         frames.append(
             write_frame({"type": "content_block_start", "index": at, "content_block": begun})
         )
@@ -217,17 +220,17 @@ def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: ARG001, FBT001 - a
     return b"".join([*frames, write_frame(last), write_frame({"type": "message_stop"})])
 
 
-def _split(block: Object) -> tuple[Object, list[Object]]:
-    """A block as it begins, and what it grows by; blocks of other types come whole."""
+def _split_block(block: Object) -> tuple[Object, list[Object]]:
+    """Return the start of a block and its deltas; blocks of other types come whole."""
     begun, deltas = dict(block), list[Object]()
-    for name, kind in _PIECES.get(block["type"], ()):
+    for name, kind in _DELTA_MEMBERS.get(block["type"], ()):
         if block.get(name):
             begun[name] = ""
             deltas.append({"type": kind, name: block[name]})
     if block["type"] == "text" and block.get("citations"):
         begun["citations"] = []
-        said = [{"type": "citations_delta", "citation": item} for item in block["citations"]]
-        deltas = [*said, *deltas]
+        citations = [{"type": "citations_delta", "citation": item} for item in block["citations"]]
+        deltas = [*citations, *deltas]
     if isinstance(block.get("input"), dict):
         begun["input"] = {}
         text = jsonio.dumps(block["input"]).decode() if block["input"] else ""

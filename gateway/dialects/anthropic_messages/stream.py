@@ -1,12 +1,12 @@
-"""The native stream inspector: bytes pass unchanged while it reads usage, errors and the end.
+"""The native stream inspector: bytes pass unchanged, and it reads usage, errors and the end.
 
     held --first content--> committed --stop_reason, then message_stop--> complete
 
-Frames before the first content (message_start, pings, a block that begins empty) are held; nothing
-is held after it but a frame that has not ended. After the commit point a frame is only inspected
-where it tells usage, an error or an end: of the rest the content is counted. Only `message_stop`
-is an end: SDKs take a stream without it for whole. One that comes before a `stop_reason` stays
-here: it would hide that the answer is cut.
+The inspector holds frames before the first content (message_start, pings, a block that begins
+empty), and after it only a frame that has not ended. After the commit point it reads a frame that
+may have usage, an error or an end, and counts the content of the others. Only `message_stop` ends a
+stream: SDKs take a stream without it for whole. The inspector drops a `message_stop` that comes
+before a `stop_reason`: it would hide that the answer is cut.
 """
 
 import re
@@ -32,7 +32,9 @@ from gateway.dialects.stream_commit import (
 )
 
 
-class _Delta(msgspec.Struct, gc=False):
+class _CountedDelta(msgspec.Struct, gc=False):
+    """The members of a delta whose bytes count as content."""
+
     text: Json = None
     thinking: Json = None
     partial_json: Json = None
@@ -50,9 +52,11 @@ class CountedBlock(msgspec.Struct, gc=False):
     content: Json = None
 
 
-class _Event(msgspec.Struct, gc=False):
+class _CountedEvent(msgspec.Struct, gc=False):
+    """The members of an event that hold content, or show what else it may hold."""
+
     type: str | None = None
-    delta: _Delta | None = None
+    delta: _CountedDelta | None = None
     content_block: CountedBlock | None = None
     error: Json = None
 
@@ -60,11 +64,11 @@ class _Event(msgspec.Struct, gc=False):
 _CONTENT_EVENTS = frozenset(
     {"content_block_start", "content_block_delta", "content_block_stop", "ping"}
 )
-"""Events that tell content alone. Another may be an error that only its `event:` line names."""
-_EVENT = jsonio.make_reader(_Event)
-_ERROR = re.compile(rb"^event:[ ]?error\r?$", re.MULTILINE)
-_TEXTS = {"text": "text", "thinking": "thinking"}
-"""Blocks that may be empty, and the member that then holds nothing."""
+"""Events that hold content alone. Another may be an error that only its `event:` line names."""
+_EVENT_READER = jsonio.make_reader(_CountedEvent)
+_ERROR_NAME = re.compile(rb"^event:[ ]?error\r?$", re.MULTILINE)
+_CONTENT_MEMBERS = {"text": "text", "thinking": "thinking"}
+"""Types of blocks that may be empty, and the member that holds their content."""
 
 
 def inspect_stream(
@@ -73,88 +77,90 @@ def inspect_stream(
     *,
     finish_optional: bool = False,
 ) -> StreamInspector:
-    """Watch one stream. `finish_optional`: it may end without a reason why."""
-    return _Stream(finish_optional=finish_optional)
+    """Return an inspector of one stream. `finish_optional`: it may end without a reason."""
+    return _MessagesInspector(finish_optional=finish_optional)
 
 
-class _Stream(StreamBuffer):
-    """What one stream has said so far; see StreamInspector."""
+class _MessagesInspector(StreamBuffer):
+    """The state of one stream; see StreamInspector."""
 
-    __slots__ = ("_finish_optional", "_stopped", "_told")
+    __slots__ = ("_finish_optional", "_merged_usage", "_stopped")
 
     def __init__(self, *, finish_optional: bool) -> None:
         super().__init__()
         self._finish_optional = finish_optional
-        self._told: dict[str, Json] = {}
+        self._merged_usage: dict[str, Json] = {}
         self._stopped = False
 
     @property
     def complete(self) -> bool:
-        """True if it ended with a reason and `message_stop`, and no error came."""
+        """True if the stream ended with a reason and `message_stop`, and no error came."""
         return self._stopped and self.problem is None
 
     def _count(self, payload: bytes) -> bool:
-        size, tells = _count_event_bytes(payload)
+        size, has_more = _count_event_bytes(payload)
         self.content_bytes += size
-        return tells
+        return has_more
 
     def _inspect(self, frame: bytes, payload: bytes) -> bool:
-        """Read one event; tell whether it stays here: what is none, an error that no SDK sees.
+        """Read one event. True if the client must not get it: no event, or an error no SDK sees.
 
-        OpenRouter ends also these streams with `[DONE]`, at which the official SDK raises.
+        OpenRouter ends these streams with `[DONE]` too, at which the official SDK raises.
         """
         if payload.startswith(DONE_PAYLOAD):
             return True
-        error = _ERROR.search(frame) is not None
+        error = _ERROR_NAME.search(frame) is not None
         try:
             event = jsonio.loads(payload)
         except jsonio.JsonError:
             event = None
         kind = event.get("type") if isinstance(event, dict) else None
         if error or kind == "error" or (isinstance(event, dict) and event.get("error")):
-            said = event.get("error") if isinstance(event, dict) else None
-            self.problem = errors.read_error_answer(said, payload)
-            return not error or kind != "error"  # an SDK knows it by the name, a reader by the type
+            details = event.get("error") if isinstance(event, dict) else None
+            self.problem = errors.read_error_answer(details, payload)
+            return (
+                not error or kind != "error"
+            )  # SDKs know an error by its name, readers by its type
         if not isinstance(event, dict):
             self.problem = make_broken_problem()
             return True
         if kind == "message_start":
-            self._start(event.get("message"))
+            self._read_start(event.get("message"))
         elif kind == "message_delta":
-            self._delta(event)
+            self._read_end(event)
         elif kind == "message_stop":
             if self.finish is None and self._finish_optional and self.committed:
                 self.finish = DEFAULT_FINISH
             self._stopped = self.finish is not None
             return not self._stopped
         elif not self.committed:
-            self.committed = _content(event)
+            self.committed = _event_has_content(event)
         return False
 
-    def _start(self, message: Json) -> None:
+    def _read_start(self, message: Json) -> None:
         if not isinstance(message, dict):
             return
-        model, told = message.get("model"), message.get("usage")
+        model, used = message.get("model"), message.get("usage")
         self.served_model = (model or None) if isinstance(model, str) else None
         self.response_id = parse_response_id(message.get("id"))
-        if isinstance(told, dict):  # what has come out is not told yet
-            self._told = {**told, "output_tokens": None}
-            self.usage = usage.read(self._told)
+        if isinstance(used, dict):  # the provider has not counted the output yet
+            self._merged_usage = {**used, "output_tokens": None}
+            self.usage = usage.read(self._merged_usage)
 
-    def _delta(self, event: dict[str, Json]) -> None:
-        """The end of a message; its usage has running totals, and what it leaves out stands."""
-        told, delta = event.get("usage"), event.get("delta")
-        if isinstance(told, dict):
-            self._told = usage.merge(self._told, told)
-            self.usage = usage.read(self._told)
+    def _read_end(self, event: dict[str, Json]) -> None:
+        """Read the end of a message. Its usage has running totals; what it leaves out stands."""
+        used, delta = event.get("usage"), event.get("delta")
+        if isinstance(used, dict):
+            self._merged_usage = usage.merge(self._merged_usage, used)
+            self.usage = usage.read(self._merged_usage)
         finish = read_stop_reason(delta)
         if finish is not None:
             self.finish = finish
             self.committed = True
 
 
-def _content(event: dict[str, Json]) -> bool:
-    """Whether an event before the commit point holds content: from here nothing is retried."""
+def _event_has_content(event: dict[str, Json]) -> bool:
+    """True if an event before the commit point holds content: after it nothing is retried."""
     if event.get("type") == "content_block_start":
         return has_content(event.get("content_block"))
     if event.get("type") == "content_block_delta":
@@ -164,36 +170,38 @@ def _content(event: dict[str, Json]) -> bool:
 
 
 def read_stop_reason(message: Json) -> str | None:
-    """Read why a message ended, of it or of its last delta; None if the provider says nothing."""
+    """Return the `stop_reason` of a message or of its last delta; None if there is none."""
     word = message.get("stop_reason") if isinstance(message, dict) else None
     return word if isinstance(word, str) and word else None
 
 
 def has_content(block: Json) -> bool:
-    """True if a block holds content; all but text and thinking do once they have begun."""
+    """True if a block holds content. All types but text and thinking do from their start."""
     kind = block.get("type") if isinstance(block, dict) else None
     if not isinstance(kind, str):
         return False
-    return kind not in _TEXTS or bool(block.get(_TEXTS[kind]))
+    return kind not in _CONTENT_MEMBERS or bool(block.get(_CONTENT_MEMBERS[kind]))
 
 
 def _count_event_bytes(payload: bytes) -> tuple[int, bool]:
-    """Bytes that an event of a stream says; and whether it may tell usage, an end or an error.
+    """Return the bytes of content, and True if the event may hold usage, an end or an error.
 
-    Raises JsonError for what is none.
+    Raises JsonError for what is not JSON.
     """
-    value: _Event = _EVENT(payload)
+    value: _CountedEvent = _EVENT_READER(payload)
     delta = value.delta
-    tells = value.type not in _CONTENT_EVENTS or bool(value.error)
+    has_more = value.type not in _CONTENT_EVENTS or bool(value.error)
     if delta is not None:
-        said = delta.text or delta.thinking or delta.partial_json or delta.content
-        return count_text_bytes(said) if said else 0, tells
-    return count_block_bytes(value.content_block) if value.content_block is not None else 0, tells
+        text = delta.text or delta.thinking or delta.partial_json or delta.content
+        return count_text_bytes(text) if text else 0, has_more
+    return count_block_bytes(
+        value.content_block
+    ) if value.content_block is not None else 0, has_more
 
 
 def count_block_bytes(block: CountedBlock) -> int:
-    """Bytes of a block; what a hosted tool has found is not the model's."""
+    """Return the bytes of content in a block; results of hosted tools do not count."""
     if block.type.endswith("_result"):
         return 0
-    said = block.text or block.thinking or block.content
-    return count_text_bytes(said) + count_text_bytes(block.name) + count_argument_bytes(block.input)
+    text = block.text or block.thinking or block.content
+    return count_text_bytes(text) + count_text_bytes(block.name) + count_argument_bytes(block.input)

@@ -1,10 +1,10 @@
 """A provider's stream as events.
 
 Usage in a stream is cumulative: what a later event leaves out stands. Only `message_stop` ends an
-answer; what comes after it (hosts send `[DONE]`) is not read.
+answer. The decoder does not read what comes after it (hosts send `[DONE]`).
 
-Blocks that no other dialect has (tools of the provider at work, compactions, fallbacks) are told
-whole when they end. So are citations: only then is it known which words they support.
+Some blocks exist in no other dialect: hosted tools, compactions, fallbacks. The decoder gives each
+as one event when it ends. Citations too wait for the end of their block, and cover all its text.
 """
 
 import re
@@ -34,7 +34,8 @@ from gateway.dialects.anthropic_messages.stream import read_stop_reason
 from gateway.dialects.stream_commit import DONE_PAYLOAD, MAX_FRAME_BYTES, make_broken_problem
 
 type Object = dict[str, Json]
-REASONS: dict[str, FinishReason] = {
+
+FINISH_REASONS: dict[str, FinishReason] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "max_tokens": "length",
@@ -44,72 +45,74 @@ REASONS: dict[str, FinishReason] = {
     "pause_turn": "pause",
     "compaction": "pause",
 }
-"""By the API's own word; the conversation goes on after a pause or a compaction."""
-_NAME = re.compile(rb"^event:[ ]?([^\r\n]*)", re.MULTILINE)
-_KINDS = frozenset(
+"""By `stop_reason`. A conversation continues after a pause or a compaction."""
+_EVENT_NAME = re.compile(rb"^event:[ ]?([^\r\n]*)", re.MULTILINE)
+_EVENT_TYPES = frozenset(
     {
         "message_start", "content_block_start", "content_block_stop", "message_delta",
         "message_stop",
     }
 )  # fmt: skip
-_BEGUN = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking"}
-"""Types of deltas that say of what type their block is."""
+_BLOCK_TYPES = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking"}
+"""Types of deltas that show the type of their block."""
 
 
 class Decoder:
-    """One stream of events; see Decoder."""
+    """The state of one stream; see gateway.dialects.base.Decoder."""
 
-    __slots__ = ("_content", "_finished", "_over", "_told", "_whole")
+    __slots__ = ("_blocks", "_closed", "_finished", "_merged_usage", "_splitter")
 
     def __init__(self) -> None:
-        self._whole = sse.FrameSplitter()
-        self._over = self._finished = False
-        """Over: nothing is read any more, as it has ended or failed."""
-        self._told: Object = {}
-        self._content = Content()
+        self._splitter = sse.FrameSplitter()
+        self._closed = self._finished = False
+        """`_closed`: the stream has ended or failed. `_finished`: it gave a reason for its end."""
+        self._merged_usage: Object = {}
+        self._blocks = BlockDecoder()
 
     def feed(self, data: bytes) -> list[Event]:
-        """Take what was read. After a Failed nothing more comes."""
+        """Return the events in the next bytes. After a Failed nothing more comes."""
         out: list[Event] = []
-        if self._over:
+        if self._closed:
             return out
-        data = self._whole.feed(data)
+        data = self._splitter.feed(data)
         for frame in sse.split_data_frames(data):
             payload = sse.read_data(frame)
-            if payload and self._frame(frame, payload, out):
+            if payload and self._read_frame(frame, payload, out):
                 return out
-        if self._whole.size > MAX_FRAME_BYTES:
+        if self._splitter.size > MAX_FRAME_BYTES:
             self._fail(make_broken_problem("a frame without an end"), out)
         return out
 
     def end(self) -> list[Event]:
-        """Take the end of the stream: a frame may lack its blank line; half a frame is none."""
+        """Return the last events. The last frame may lack its blank line; half a frame is none."""
         out: list[Event] = []
-        rest = self._whole.take_pending()
+        rest = self._splitter.take_pending()
         payload = sse.read_data(rest)
-        if payload and not self._over and _object(payload) is not None:
-            self._frame(rest, payload, out)
-        self._over = True
+        if payload and not self._closed and _read_object(payload) is not None:
+            self._read_frame(rest, payload, out)
+        self._closed = True
         return out
 
-    def _frame(self, frame: bytes, payload: bytes, out: list[Event]) -> bool:
-        """Read one frame; tell whether it was the last."""
-        event = _object(payload)
+    def _read_frame(self, frame: bytes, payload: bytes, out: list[Event]) -> bool:
+        """Read one frame. True if it was the last."""
+        event = _read_object(payload)
         kind = event.get("type") if event is not None else None
         kind = kind if isinstance(kind, str) else None
         if event is not None and kind == "content_block_delta":
             delta = event.get("delta")
             if isinstance(delta, dict):
-                self._content.grow(event.get("index"), delta, out)
-        elif event is None or kind not in _KINDS or event.get("error"):
-            self._odd(frame, payload, event, out)
+                self._blocks.grow(event.get("index"), delta, out)
+        elif event is None or kind not in _EVENT_TYPES or event.get("error"):
+            self._read_unusual(frame, payload, event, out)
         else:
-            self._event(kind, event, out)
-        return self._over
+            self._read_event(kind, event, out)
+        return self._closed
 
-    def _odd(self, frame: bytes, payload: bytes, event: Object | None, out: list[Event]) -> None:
-        """What is no event of an answer that goes well: an error, or what is to be left alone."""
-        named = _NAME.search(frame)
+    def _read_unusual(
+        self, frame: bytes, payload: bytes, event: Object | None, out: list[Event]
+    ) -> None:
+        """Read a frame that is not one of `_EVENT_TYPES`: report an error, ignore all else."""
+        named = _EVENT_NAME.search(frame)
         name = named.group(1).decode("utf-8", "replace").strip() if named else ""
         error = event.get("error") if event is not None else None
         if name == "error" or error or (event is not None and event.get("type") == "error"):
@@ -117,43 +120,45 @@ class Decoder:
         elif event is None:
             if not payload.startswith(DONE_PAYLOAD):
                 self._fail(make_broken_problem(), out)
-        elif event.get("type") is None and name in _KINDS:  # hosts that name it once
-            self._event(name, event, out)
+        elif (
+            event.get("type") is None and name in _EVENT_TYPES
+        ):  # some hosts give the type once only
+            self._read_event(name, event, out)
 
-    def _event(self, kind: str, event: Object, out: list[Event]) -> None:
+    def _read_event(self, kind: str, event: Object, out: list[Event]) -> None:
         if kind == "content_block_start":
             block = event.get("content_block")
             if isinstance(block, dict):
-                self._content.begin(event.get("index"), block, out)
+                self._blocks.begin(event.get("index"), block, out)
         elif kind == "content_block_stop":
-            self._content.stop(event.get("index"), out)
+            self._blocks.stop(event.get("index"), out)
         elif kind == "message_start":
             message = event.get("message")
             if isinstance(message, dict):
-                self._begin(message, out)
+                self._read_message_start(message, out)
         elif kind == "message_delta":
-            self._delta(event, out)
+            self._read_message_delta(event, out)
         else:
-            self._content.close(out)
+            self._blocks.close(out)
             if not self._finished:
                 out.append(Finish("cut"))
             out.append(End())
-            self._over = True
+            self._closed = True
 
-    def _begin(self, message: Object, out: list[Event]) -> None:
-        told = message.get("usage")
-        if isinstance(told, dict):  # what has come out is not told yet
-            self._told = {**told, "output_tokens": None}
-        out.append(make_start(message, self._told))
+    def _read_message_start(self, message: Object, out: list[Event]) -> None:
+        used = message.get("usage")
+        if isinstance(used, dict):  # the provider has not counted the output yet
+            self._merged_usage = {**used, "output_tokens": None}
+        out.append(make_start(message, self._merged_usage))
 
-    def _delta(self, event: Object, out: list[Event]) -> None:
-        self._content.close(out)
-        told, delta = event.get("usage"), event.get("delta")
-        if isinstance(told, dict):
-            self._told = usage.merge(self._told, told)
-            read = usage.read(self._told)
-            if read is not None:
-                out.append(UsageUpdate(read))
+    def _read_message_delta(self, event: Object, out: list[Event]) -> None:
+        self._blocks.close(out)
+        used, delta = event.get("usage"), event.get("delta")
+        if isinstance(used, dict):
+            self._merged_usage = usage.merge(self._merged_usage, used)
+            total = usage.read(self._merged_usage)
+            if total is not None:
+                out.append(UsageUpdate(total))
         if isinstance(delta, dict) and read_stop_reason(delta) is not None:
             if not self._finished:
                 out.append(make_finish(delta))
@@ -161,28 +166,28 @@ class Decoder:
 
     def _fail(self, problem: Problem, out: list[Event]) -> None:
         out.append(Failed(problem))
-        self._over = True
+        self._closed = True
 
 
-def make_start(message: Object, told: Json = None) -> Start:
+def make_start(message: Object, used: Json = None) -> Start:
     """Return the event that begins an answer, with the usage known so far."""
     id, model = message.get("id"), message.get("model")
     return Start(
         id=id if isinstance(id, str) else None,
         model=(model or None) if isinstance(model, str) else None,
-        usage=usage.read(told),
+        usage=usage.read(used),
     )
 
 
-def make_finish(said: Object) -> Finish:
-    """Why it ended; a word that is not known ends it as well as any."""
-    word, stop = read_stop_reason(said), said.get("stop_sequence")
+def make_finish(source: Object) -> Finish:
+    """Return why an answer ended; an unknown word counts as a normal end."""
+    word, stop = read_stop_reason(source), source.get("stop_sequence")
     if word is None:
         return Finish("cut")
-    return Finish(REASONS.get(word, "stop"), word, stop if isinstance(stop, str) else None)
+    return Finish(FINISH_REASONS.get(word, "stop"), word, stop if isinstance(stop, str) else None)
 
 
-def _object(payload: bytes) -> Object | None:
+def _read_object(payload: bytes) -> Object | None:
     try:
         value = jsonio.loads(payload)
     except jsonio.JsonError:
@@ -190,132 +195,142 @@ def _object(payload: bytes) -> Object | None:
     return value if isinstance(value, dict) else None
 
 
-class _Open:
-    """A block that has begun."""
+class _OpenBlock:
+    """A block that has begun and not ended."""
 
-    __slots__ = ("at", "block", "cited", "kind", "pieces")
+    __slots__ = ("block", "citations", "json_pieces", "kind", "offset")
 
-    def __init__(self, kind: str, block: Object, at: int) -> None:
-        self.kind, self.block, self.at = kind, block, at
-        """`at`: the tool's index of a tool's use, of text the characters said before it."""
-        self.cited: list[Object] = []
-        self.pieces: list[str] = []
-        """Of JSON that no one else is told."""
+    def __init__(self, kind: str, block: Object, offset: int) -> None:
+        self.kind, self.block, self.offset = kind, block, offset
+        """`offset`: for a tool call its index, for text the characters before it."""
+        self.citations: list[Object] = []
+        self.json_pieces: list[str] = []
+        """The input of a hosted tool, as far as it came."""
 
 
-class Content:
-    """What the blocks of one answer have said so far."""
+class BlockDecoder:
+    """Turns the content blocks of one answer into events, whether they come whole or in deltas."""
 
-    __slots__ = ("_chars", "_open", "_tools")
+    __slots__ = ("_char_count", "_open_blocks", "_tool_count")
 
     def __init__(self) -> None:
-        self._open: dict[int | None, _Open] = {}
-        self._chars = self._tools = 0
+        self._open_blocks: dict[int | None, _OpenBlock] = {}
+        self._char_count = self._tool_count = 0
 
     def begin(self, index: Json, block: Object, out: list[Event]) -> None:
-        """A block begins, with all that it already says; one of that index is over."""
-        index = _place(index)
-        if index in self._open:
+        """Begin a block with the content that it already has; end an open one of that index."""
+        index = _read_index(index)
+        if index in self._open_blocks:
             self.stop(index, out)
         kind = block.get("type")
         kind = kind if isinstance(kind, str) else "unknown"
-        now = self._open[index] = _Open(kind, block, self._chars)
+        current = self._open_blocks[index] = _OpenBlock(kind, block, self._char_count)
         if kind == "text":
-            self._say(_text(block.get("text")), out)
-            cited = block.get("citations")
-            now.cited += (
-                [it for it in cited if isinstance(it, dict)] if isinstance(cited, list) else []
+            self._add_text(_read_text(block.get("text")), out)
+            citations = block.get("citations")
+            current.citations += (
+                [it for it in citations if isinstance(it, dict)]
+                if isinstance(citations, list)
+                else []
             )
         elif kind == "thinking":
-            self._think(now, block, out)
+            self._add_thinking(current, block, out)
         elif kind == "tool_use":
-            now.at, self._tools = self._tools, self._tools + 1
-            out.append(ToolStart(now.at, _text(block.get("id")), _text(block.get("name"))))
+            current.offset, self._tool_count = self._tool_count, self._tool_count + 1
+            out.append(
+                ToolStart(
+                    current.offset, _read_text(block.get("id")), _read_text(block.get("name"))
+                )
+            )
 
     def grow(self, index: Json, delta: Object, out: list[Event]) -> None:
-        """A piece of a block. Text and thinking are understood also where none has begun."""
-        index = _place(index)
-        now = self._open.get(index)
-        if now is None:
-            kind = _BEGUN.get(_text(delta.get("type")))
+        """Add a delta to its block. Text and thinking may come without a block start."""
+        index = _read_index(index)
+        current = self._open_blocks.get(index)
+        if current is None:
+            kind = _BLOCK_TYPES.get(_read_text(delta.get("type")))
             if kind is None:
                 return
             self.begin(index, {"type": kind}, out)
-            now = self._open[index]
-        if now.kind == "text":
-            self._words(now, delta, out)
-        elif now.kind == "thinking":
-            self._think(now, delta, out)
-        elif now.kind == "tool_use":
-            self._tool(now, delta, out)
+            current = self._open_blocks[index]
+        if current.kind == "text":
+            self._add_text_delta(current, delta, out)
+        elif current.kind == "thinking":
+            self._add_thinking(current, delta, out)
+        elif current.kind == "tool_use":
+            self._add_tool_delta(current, delta, out)
         else:
-            _add(now, delta)
+            _grow_block(current, delta)
 
     def stop(self, index: Json, out: list[Event]) -> None:
-        """A block is over."""
-        now = self._open.pop(_place(index), None)
-        if now is None:
+        """End a block."""
+        current = self._open_blocks.pop(_read_index(index), None)
+        if current is None:
             return
-        if now.kind == "text":
-            out += [_cited(it, now.at, self._chars) for it in now.cited]
-        elif now.kind == "thinking":
-            out.append(ReasoningEnd(state=_text(now.block.get("signature")) or None))
-        elif now.kind == "redacted_thinking":
-            out.append(ReasoningEnd(state=_text(now.block.get("data")) or None, redacted=True))
-        elif now.kind == "tool_use":
-            if not now.pieces:
-                given = jsonio.dumps(now.block.get("input") or {})
-                out.append(ToolDelta(now.at, given.decode()))
-            out.append(ToolEnd(now.at))
+        if current.kind == "text":
+            out += [
+                _make_citation(it, current.offset, self._char_count) for it in current.citations
+            ]
+        elif current.kind == "thinking":
+            out.append(ReasoningEnd(state=_read_text(current.block.get("signature")) or None))
+        elif current.kind == "redacted_thinking":
+            out.append(
+                ReasoningEnd(state=_read_text(current.block.get("data")) or None, redacted=True)
+            )
+        elif current.kind == "tool_use":
+            if not current.json_pieces:
+                arguments = jsonio.dumps(current.block.get("input") or {})
+                out.append(ToolDelta(current.offset, arguments.decode()))
+            out.append(ToolEnd(current.offset))
         else:
-            if now.pieces:
-                now.block["input"] = _input("".join(now.pieces))
-            out.append(Opaque(now.kind, now.block))
+            if current.json_pieces:
+                current.block["input"] = _read_input("".join(current.json_pieces))
+            out.append(Opaque(current.kind, current.block))
 
     def close(self, out: list[Event]) -> None:
-        """All blocks are over, also those whose end was not told."""
-        for index in list(self._open):
+        """End all open blocks."""
+        for index in list(self._open_blocks):
             self.stop(index, out)
 
-    def _say(self, text: str, out: list[Event]) -> None:
+    def _add_text(self, text: str, out: list[Event]) -> None:
         if text:
-            self._chars += len(text)
+            self._char_count += len(text)
             out.append(TextDelta(text))
 
-    def _think(self, now: _Open, said: Object, out: list[Event]) -> None:
-        text, signature = _text(said.get("thinking")), said.get("signature")
+    def _add_thinking(self, current: _OpenBlock, source: Object, out: list[Event]) -> None:
+        text, signature = _read_text(source.get("thinking")), source.get("signature")
         if text:
             out.append(ReasoningDelta(text))
         if signature:
-            now.block["signature"] = signature
+            current.block["signature"] = signature
 
-    def _words(self, now: _Open, delta: Object, out: list[Event]) -> None:
+    def _add_text_delta(self, current: _OpenBlock, delta: Object, out: list[Event]) -> None:
         citation = delta.get("citation")
         if isinstance(citation, dict):
-            now.cited.append(citation)
-        self._say(_text(delta.get("text")), out)
+            current.citations.append(citation)
+        self._add_text(_read_text(delta.get("text")), out)
 
-    def _tool(self, now: _Open, delta: Object, out: list[Event]) -> None:
-        text = _text(delta.get("partial_json"))
+    def _add_tool_delta(self, current: _OpenBlock, delta: Object, out: list[Event]) -> None:
+        text = _read_text(delta.get("partial_json"))
         if text:
-            if not now.pieces:
-                now.pieces.append("")  # told at once, and not kept
-            out.append(ToolDelta(now.at, text))
+            if not current.json_pieces:
+                current.json_pieces.append("")  # marks that deltas came; their text is not kept
+            out.append(ToolDelta(current.offset, text))
 
 
-def _add(now: _Open, delta: Object) -> None:
-    """A piece of a block that is told when it is whole."""
+def _grow_block(current: _OpenBlock, delta: Object) -> None:
+    """Add a delta to a block that becomes one event when it ends."""
     for name, value in delta.items():
-        held = now.block.get(name)
+        held = current.block.get(name)
         if name == "partial_json":
-            now.pieces.append(_text(value))
+            current.json_pieces.append(_read_text(value))
         elif name != "type" and value is not None:
             both = isinstance(held, str) and isinstance(value, str)
-            now.block[name] = held + value if both else value
+            current.block[name] = held + value if both else value
 
 
-def _cited(source: Object, start: int, end: int) -> Citation:
-    """A citation supports the whole of its block."""
+def _make_citation(source: Object, start: int, end: int) -> Citation:
+    """Return a citation that covers the whole text of its block."""
     url, title = source.get("url", source.get("source")), source.get("title")
     title = title if title is not None else source.get("document_title")
     return Citation(
@@ -327,18 +342,18 @@ def _cited(source: Object, start: int, end: int) -> Citation:
     )
 
 
-def _input(text: str) -> Json:
-    """The input of a provider's own tool; one that was cut is no JSON."""
+def _read_input(text: str) -> Json:
+    """Return the input of a hosted tool; input that was cut is not JSON and goes into `_raw`."""
     try:
         return jsonio.loads(text.encode()) if text else {}
     except jsonio.JsonError:
         return {"_raw": text}
 
 
-def _place(index: Json) -> int | None:
-    """The place of a block; all whose place is no number are one."""
+def _read_index(index: Json) -> int | None:
+    """Return the index of a block; None for every index that is not a number."""
     return index if isinstance(index, int) else None
 
 
-def _text(value: Json) -> str:
+def _read_text(value: Json) -> str:
     return value if isinstance(value, str) else ""

@@ -1,8 +1,7 @@
 """Events as a stream for the client, as the official SDKs put it together.
 
-One block is open at a time, and indexes ascend. While a tool's input is open, all that belongs to
-no part of it waits until it ends, in order: dialects that interleave tools are told one after the
-other.
+One block is open at a time, and indexes ascend. While the input of a tool call is open, all other
+content waits until it ends. So tool calls that another dialect interleaves follow one another.
 """
 
 from collections.abc import Callable
@@ -28,11 +27,12 @@ from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
 from gateway.dialects import tool_ids
 from gateway.dialects.anthropic_messages import reasoning_state, usage
-from gateway.dialects.anthropic_messages.stream_decoder import REASONS
+from gateway.dialects.anthropic_messages.stream_decoder import FINISH_REASONS
 from gateway.dialects.base import ResponseContext
 
 type Object = dict[str, Json]
-_WORDS: dict[FinishReason, str | None] = {
+
+_STOP_REASONS: dict[FinishReason, str | None] = {
     "stop": "end_turn",
     "length": "max_tokens",
     "tools": "tool_use",
@@ -41,206 +41,224 @@ _WORDS: dict[FinishReason, str | None] = {
     "cut": "max_tokens",
     "error": None,
 }
-"""The API has no word for an answer that broke: it is one that has not ended."""
-_REFUSAL = {"type": "refusal", "category": None, "explanation": None}
-_CHARS = 4
-"""Characters of a token, where the provider told no count and the SDKs' types demand one."""
-_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
-_CONTENT = frozenset(
+"""The API has no word for an answer that broke: it counts as one that has not ended."""
+_REFUSAL_DETAILS = {"type": "refusal", "category": None, "explanation": None}
+_CHARS_PER_TOKEN = 4
+"""Estimates output tokens if the provider sent no count: the types of the SDKs require one."""
+_STOP_FRAME = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+_CONTENT_EVENTS = frozenset(
     {TextDelta, Declined, Citation, ReasoningDelta, ReasoningEnd, ToolStart, ToolDelta, ToolEnd}
 )
 
 
 class Encoder:
-    """The state of one stream; see Encoder."""
+    """The state of one stream; see gateway.dialects.base.Encoder."""
 
     __slots__ = (
-        "_bare", "_begun", "_chars", "_declined", "_finish", "_head", "_index", "_kind", "_part",
-        "_tell", "_telling", "_thought", "_tool", "_usage", "_waiting",
-    )  # fmt: skip
+        "_char_count",
+        "_context",
+        "_declined",
+        "_delta_prefix",
+        "_finish",
+        "_has_thinking_text",
+        "_index",
+        "_input_is_empty",
+        "_open_tool",
+        "_open_type",
+        "_reasoning_part",
+        "_started",
+        "_usage",
+        "_waiting",
+        "_writers",
+    )
 
-    def __init__(self, telling: ResponseContext) -> None:
-        self._telling = telling
-        self._bare = self._begun = self._declined = self._thought = False
-        """Bare: the open tool has no input yet. Thought: the open block of thinking has text."""
+    def __init__(self, context: ResponseContext) -> None:
+        self._context = context
+        self._input_is_empty = self._started = self._declined = self._has_thinking_text = False
+        """`_input_is_empty`: of the open tool. `_has_thinking_text`: of the open thinking."""
         self._index = -1
-        self._kind = ""
-        """The type of the open block, empty where none is."""
-        self._head = b""
-        """How each delta of the open block begins, up to its text."""
-        self._tool: ToolStart | None = None
-        """The tool whose input is open."""
+        self._open_type = ""
+        """The type of the open block; empty if none is open."""
+        self._delta_prefix = b""
+        """The start of each delta of the open block, up to its text."""
+        self._open_tool: ToolStart | None = None
+        """The tool call whose input is open."""
         self._waiting: list[Event] = []
-        self._part = self._chars = 0
+        self._reasoning_part = self._char_count = 0
         self._usage: Usage | None = None
         self._finish = Finish("stop")
-        self._tell: dict[type[object], Callable[[Json], bytes]] = {
-            Start: self._start,
-            TextDelta: self._words,
-            Declined: self._decline,
-            Citation: self._cite,
-            ReasoningDelta: self._think,
-            ReasoningEnd: self._thought_end,
-            ToolStart: self._use,
-            ToolDelta: self._piece,
-            ToolEnd: self._tool_end,
-            UsageUpdate: self._told,
-            Finish: self._over,
-            End: self._end,
+        self._writers: dict[type[object], Callable[[Json], bytes]] = {
+            Start: self._write_start,
+            TextDelta: self._write_text,
+            Declined: self._write_declined,
+            Citation: self._write_citation,
+            ReasoningDelta: self._write_reasoning,
+            ReasoningEnd: self._end_reasoning,
+            ToolStart: self._start_tool,
+            ToolDelta: self._write_tool_input,
+            ToolEnd: self._end_tool,
+            UsageUpdate: self._keep_usage,
+            Finish: self._finish_content,
+            End: self._write_end,
         }
 
     def write(self, event: Event) -> bytes:
-        """What an event becomes; nothing for one that the API does not tell."""
+        """Return the frames of an event; empty for one that the API does not have."""
         kind = type(event)
-        tell = self._tell.get(kind)
-        if tell is None or getattr(event, "choice", None):
+        write_event = self._writers.get(kind)
+        if write_event is None or getattr(event, "choice", None):
             return b""
-        if self._tool is not None and kind in _CONTENT:
+        if self._open_tool is not None and kind in _CONTENT_EVENTS:
             index = event.index if isinstance(event, ToolDelta | ToolEnd) else None
-            if index != self._tool.index:
+            if index != self._open_tool.index:
                 self._waiting.append(event)
                 return b""
-        if self._begun or kind is Start:
-            return tell(event)
-        return self._start(Start()) + tell(event)
+        if self._started or kind is Start:
+            return write_event(event)
+        return self._write_start(Start()) + write_event(event)
 
-    def _start(self, event: Start) -> bytes:
-        """The head of the message; the estimate of its input is corrected when it ends."""
-        if self._begun:
+    def _write_start(self, event: Start) -> bytes:
+        """Return the message start, with an estimate of the input that the end corrects."""
+        if self._started:
             return b""
-        self._begun = True
-        told, known = self._telling, usage.write(event.usage)
-        known.pop("output_tokens_details", None)  # nothing has come out yet
-        id = event.id if event.id and event.id.startswith("msg_") else f"msg_{told.id}"
+        self._started = True
+        context, known = self._context, usage.write(event.usage)
+        known.pop("output_tokens_details", None)  # there is no output yet
+        id = event.id if event.id and event.id.startswith("msg_") else f"msg_{context.id}"
         message: Object = {
             "id": tool_ids.make_plain_id(id, "msg_"),
             "type": "message",
             "role": "assistant",
-            "model": event.model or told.model,
+            "model": event.model or context.model,
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": {"input_tokens": told.prompt_tokens, **known, "output_tokens": 0},
+            "usage": {"input_tokens": context.prompt_tokens, **known, "output_tokens": 0},
         }
         return write_frame({"type": "message_start", "message": message})
 
-    def _open(self, kind: str, block: Object, delta: str, member: str) -> bytes:
-        """Begin a block; `delta` is the type of its deltas, `member` what they hold."""
-        out = self._close()
+    def _open_block(self, kind: str, block: Object, delta: str, member: str) -> bytes:
+        """Begin a block. `delta` is the type of its deltas, `member` is where they hold text."""
+        out = self._close_block()
         self._index += 1
-        self._kind = kind
+        self._open_type = kind
         head = f'{{"type":"content_block_delta","index":{self._index},"delta":{{"type":"{delta}"'
-        self._head = f'event: content_block_delta\ndata: {head},"{member}":'.encode()
+        self._delta_prefix = f'event: content_block_delta\ndata: {head},"{member}":'.encode()
         begun = {"type": "content_block_start", "index": self._index, "content_block": block}
         return out + write_frame(begun)
 
-    def _delta(self, text: str) -> bytes:
-        self._chars += len(text)
-        return self._head + jsonio.dumps(text) + b"}}\n\n"
+    def _write_delta(self, text: str) -> bytes:
+        self._char_count += len(text)
+        return self._delta_prefix + jsonio.dumps(text) + b"}}\n\n"
 
-    def _close(self) -> bytes:
-        if not self._kind:
+    def _close_block(self) -> bytes:
+        if not self._open_type:
             return b""
-        self._kind = ""
+        self._open_type = ""
         return write_frame({"type": "content_block_stop", "index": self._index})
 
-    def _words(self, event: TextDelta) -> bytes:
+    def _write_text(self, event: TextDelta) -> bytes:
         if not event.text:
             return b""
-        if self._kind == "text":
-            return self._delta(event.text)
-        begun = self._open("text", {"type": "text", "text": ""}, "text_delta", "text")
-        return begun + self._delta(event.text)
+        if self._open_type == "text":
+            return self._write_delta(event.text)
+        begun = self._open_block("text", {"type": "text", "text": ""}, "text_delta", "text")
+        return begun + self._write_delta(event.text)
 
-    def _decline(self, event: Declined) -> bytes:
+    def _write_declined(self, event: Declined) -> bytes:
         self._declined = True
-        return self._words(TextDelta(event.text))
+        return self._write_text(TextDelta(event.text))
 
-    def _cite(self, event: Citation) -> bytes:
-        """A source in the API's own words; those of others it has no type for."""
-        said = event.source
-        kind = said.get("type") if isinstance(said, dict) else None
-        if self._kind != "text" or not isinstance(kind, str) or not kind.endswith("_location"):
+    def _write_citation(self, event: Citation) -> bytes:
+        """Return a citation of this API; it has no type for those of other dialects."""
+        citation = event.source
+        kind = citation.get("type") if isinstance(citation, dict) else None
+        if self._open_type != "text" or not isinstance(kind, str) or not kind.endswith("_location"):
             return b""
-        delta = {"type": "citations_delta", "citation": said}
+        delta = {"type": "citations_delta", "citation": citation}
         return write_frame({"type": "content_block_delta", "index": self._index, "delta": delta})
 
-    def _think(self, event: ReasoningDelta) -> bytes:
+    def _write_reasoning(self, event: ReasoningDelta) -> bytes:
         if not event.text:
             return b""
         out, text = b"", event.text
-        if self._kind != "thinking":
-            out = self._thinking()
-        elif event.part != self._part and self._thought:
+        if self._open_type != "thinking":
+            out = self._open_thinking()
+        elif event.part != self._reasoning_part and self._has_thinking_text:
             text = "\n\n" + text
-        self._part, self._thought = event.part, True
-        return out + self._delta(text)
+        self._reasoning_part, self._has_thinking_text = event.part, True
+        return out + self._write_delta(text)
 
-    def _thinking(self) -> bytes:
-        self._thought = False
+    def _open_thinking(self) -> bytes:
+        self._has_thinking_text = False
         block = {"type": "thinking", "thinking": "", "signature": ""}
-        return self._open("thinking", block, "thinking_delta", "thinking")
+        return self._open_block("thinking", block, "thinking_delta", "thinking")
 
-    def _thought_end(self, event: ReasoningEnd) -> bytes:
-        state = reasoning_state.write_slot(self._telling.state_label, event.state)
+    def _end_reasoning(self, event: ReasoningEnd) -> bytes:
+        state = reasoning_state.write_slot(self._context.state_label, event.state)
         if event.redacted:
-            return self._redacted(state if event.state else "")
-        said = event.state or self._kind == "thinking"
-        return self._signed(state) if said else b""
+            return self._write_redacted(state if event.state else "")
+        has_thinking = event.state or self._open_type == "thinking"
+        return self._end_thinking(state) if has_thinking else b""
 
-    def _redacted(self, state: str) -> bytes:
+    def _write_redacted(self, state: str) -> bytes:
         if not state:
-            return self._close()
+            return self._close_block()
         block = {"type": "redacted_thinking", "data": state}
-        return self._open("redacted_thinking", block, "", "") + self._close()
+        return self._open_block("redacted_thinking", block, "", "") + self._close_block()
 
-    def _signed(self, state: str) -> bytes:
-        """The end of thinking, with its signature where there is one."""
+    def _end_thinking(self, state: str) -> bytes:
+        """End a thinking block, with its signature if there is one."""
         out = b""
         if state:
-            if self._kind != "thinking":
-                out = self._thinking()
+            if self._open_type != "thinking":
+                out = self._open_thinking()
             delta = {"type": "signature_delta", "signature": state}
             out += write_frame(
                 {"type": "content_block_delta", "index": self._index, "delta": delta}
             )
-        return out + self._close() if self._kind == "thinking" else out
+        return out + self._close_block() if self._open_type == "thinking" else out
 
-    def _use(self, event: ToolStart) -> bytes:
-        block = {"type": "tool_use", "id": self._id(event), "name": event.name, "input": {}}
-        self._tool, self._bare = event, True
-        begun = self._open("tool_use", block, "input_json_delta", "partial_json")
-        return begun + self._delta('{"input":"') if event.custom else begun
+    def _start_tool(self, event: ToolStart) -> bytes:
+        block = {
+            "type": "tool_use",
+            "id": self._make_tool_id(event),
+            "name": event.name,
+            "input": {},
+        }
+        self._open_tool, self._input_is_empty = event, True
+        begun = self._open_block("tool_use", block, "input_json_delta", "partial_json")
+        return begun + self._write_delta('{"input":"') if event.custom else begun
 
-    def _id(self, tool: ToolStart) -> str:
-        """The id that a tool's use has for the client."""
-        return tool_ids.make_plain_id(tool.id or f"toolu_{self._telling.id}_{tool.index}", "toolu_")
+    def _make_tool_id(self, tool: ToolStart) -> str:
+        """Return the id of a tool call for the client."""
+        return tool_ids.make_plain_id(tool.id or f"toolu_{self._context.id}_{tool.index}", "toolu_")
 
-    def _piece(self, event: ToolDelta) -> bytes:
-        """A piece of the input; the text of a custom tool goes into an object."""
-        tool, text = self._tool, event.text
+    def _write_tool_input(self, event: ToolDelta) -> bytes:
+        """Write a piece of the input; the text of a custom tool goes into an object."""
+        tool, text = self._open_tool, event.text
         if tool is None or not text:
             return b""
         if tool.custom:
-            return self._delta(jsonio.dumps(text).decode()[1:-1])
-        bare, self._bare = self._bare, False
-        if bare and text == "null":  # some hosts write null where there is no input
+            return self._write_delta(jsonio.dumps(text).decode()[1:-1])
+        is_first, self._input_is_empty = self._input_is_empty, False
+        if is_first and text == "null":  # some hosts write null where there is no input
             return b""
-        return self._delta(text)
+        return self._write_delta(text)
 
-    def _tool_end(self, event: ToolEnd) -> bytes:
-        """The end of a tool's input; then all that has waited for it."""
-        tool = self._tool
+    def _end_tool(self, event: ToolEnd) -> bytes:
+        """End the input of a tool call, then write the events that waited for it."""
+        tool = self._open_tool
         if tool is None:
             return b""
-        self._tool = None
-        out = [self._delta('"}')] if tool.custom else []
-        out.append(self._close())
-        if event.state and self._telling.state_label:
+        self._open_tool = None
+        out = [self._write_delta('"}')] if tool.custom else []
+        out.append(self._close_block())
+        if event.state and self._context.state_label:
             out.append(
-                self._signed(
+                self._end_thinking(
                     reasoning_state.write_slot(
-                        self._telling.state_label, event.state, self._id(tool)
+                        self._context.state_label, event.state, self._make_tool_id(tool)
                     )
                 )
             )
@@ -248,26 +266,26 @@ class Encoder:
         out += [self.write(it) for it in waiting]
         return b"".join(out)
 
-    def _told(self, event: UsageUpdate) -> bytes:
+    def _keep_usage(self, event: UsageUpdate) -> bytes:
         self._usage = event.usage
         return b""
 
-    def _over(self, event: Finish) -> bytes:
-        """No more content comes: what was left open is closed, the rest waits for the usage."""
+    def _finish_content(self, event: Finish) -> bytes:
+        """Close what is open, as no more content comes. The message end waits for the usage."""
         self._finish = event
-        return self._rest()
+        return self._close_all()
 
-    def _rest(self) -> bytes:
+    def _close_all(self) -> bytes:
         out = b""
-        while self._tool is not None:
-            out += self._tool_end(ToolEnd(self._tool.index))
-        return out + self._close()
+        while self._open_tool is not None:
+            out += self._end_tool(ToolEnd(self._open_tool.index))
+        return out + self._close_block()
 
-    def _end(self, _: End) -> bytes:
+    def _write_end(self, _: End) -> bytes:
         finish, used = self._finish, usage.write(self._usage)
-        used.setdefault("output_tokens", -(-self._chars // _CHARS))
-        word = _WORDS[finish.reason]
-        if finish.word is not None and REASONS.get(finish.word) == finish.reason:
+        used.setdefault("output_tokens", -(-self._char_count // _CHARS_PER_TOKEN))
+        word = _STOP_REASONS[finish.reason]
+        if finish.word is not None and FINISH_REASONS.get(finish.word) == finish.reason:
             word = finish.word
         elif finish.stop is not None and finish.reason == "stop":
             word = "stop_sequence"
@@ -275,11 +293,11 @@ class Encoder:
             word = "refusal"
         delta: Object = {"stop_reason": word, "stop_sequence": finish.stop}
         if word == "refusal":
-            delta["stop_details"] = _REFUSAL
+            delta["stop_details"] = _REFUSAL_DETAILS
         return (
-            self._rest()
+            self._close_all()
             + write_frame({"type": "message_delta", "delta": delta, "usage": used})
-            + _STOP
+            + _STOP_FRAME
         )
 
 

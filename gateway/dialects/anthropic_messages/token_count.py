@@ -1,4 +1,4 @@
-"""Counting the tokens of a request: a Messages request without max_tokens, answered with a number.
+"""Counting of tokens: a Messages request without `max_tokens`, and a number as its answer.
 
 Source: POST /v1/messages/count_tokens of Anthropic's API reference; counting is not billed.
 """
@@ -11,7 +11,7 @@ from gateway.dialects import count_tokens
 from gateway.dialects.anthropic_messages import reasoning_state, request, response
 from gateway.dialects.base import RequestBody, ResponseSummary, TranslationFunctions, WrittenBody
 
-_TOKENS = "input_tokens"
+_COUNT_MEMBER = "input_tokens"
 
 
 def read(raw: bytes) -> RequestBody:
@@ -22,7 +22,7 @@ def read(raw: bytes) -> RequestBody:
 
 
 def write(body: RequestBody, target: Target) -> WrittenBody:
-    """The body for one target: another model is all that is changed."""
+    """Return the body for one target: the gateway changes the model alone."""
     edit = reasoning_state.edit(body, target)
     if body.prompt.model != target.model:
         edit.set_member("model", target.model)
@@ -30,13 +30,13 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
 
 
 def summarize(body: bytes) -> ResponseSummary:
-    """Read the answer: `input_tokens`. Nothing was used, so that it costs nothing."""
-    return count_tokens.summarize(body, _TOKENS, response.summarize)
+    """Return the summary of an answer: it used nothing and costs nothing."""
+    return count_tokens.summarize(body, _COUNT_MEMBER, response.summarize)
 
 
 def write_token_count(tokens: int) -> bytes:
-    """The answer that tells a number."""
-    return jsonio.dumps({_TOKENS: tokens})
+    """Return the answer for a number of tokens."""
+    return jsonio.dumps({_COUNT_MEMBER: tokens})
 
 
 def make_translation(dialect_functions: TranslationFunctions) -> TranslationFunctions:
@@ -44,6 +44,6 @@ def make_translation(dialect_functions: TranslationFunctions) -> TranslationFunc
     return count_tokens.make_translation(
         dialect_functions,
         {"messages", "system", "tools", "tool_choice", "output_config"},
-        member=_TOKENS,
+        member=_COUNT_MEMBER,
         write_token_count=write_token_count,
     )
