@@ -14,7 +14,7 @@ from gateway.core.ledger_rows import FinalRow
 from gateway.core.price import Price, compute_reservation, compute_token_slopes
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
-from gateway.dialects.openai_responses.encode import LEAST
+from gateway.dialects.openai_responses.request_encoder import LEAST
 from gateway.limits.counters import EndedCall
 
 _MICRO_PER_USD = Decimal(1_000_000)

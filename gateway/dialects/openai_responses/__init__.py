@@ -3,17 +3,10 @@
 import msgspec
 
 from gateway.dialects.base import Dialect
-from gateway.dialects.openai_responses import (
-    answer,
-    count,
-    effort,
-    fold,
-    history,
-    opening,
-    problems,
-    request,
-    stream,
-)
+from gateway.dialects.openai_responses import answer, effort, history, opening, request, stream
+from gateway.dialects.openai_responses import errors as problems
+from gateway.dialects.openai_responses import response as fold
+from gateway.dialects.openai_responses import token_count as count
 from gateway.dialects.openai_responses.speech import SPEECH
 
 DIALECT = Dialect(

@@ -2,7 +2,8 @@
 
 from gateway.core import jsonio
 from gateway.dialects.base import ResponseSummary, parse_response_id
-from gateway.dialects.openai_responses import amount, ending, usage
+from gateway.dialects.openai_responses import content as amount
+from gateway.dialects.openai_responses import ending, usage
 from gateway.dialects.stream_commit import make_broken_problem
 
 

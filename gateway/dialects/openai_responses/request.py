@@ -16,7 +16,9 @@ from gateway.core.target import Target
 from gateway.core.usage import parse_service_tier
 from gateway.dialects.base import RequestBody, WrittenBody
 from gateway.dialects.body_patch import BodyPatch, write_model
-from gateway.dialects.openai_responses import effort, seal, space
+from gateway.dialects.openai_responses import effort
+from gateway.dialects.openai_responses import reasoning_state as seal
+from gateway.dialects.openai_responses import tools as space
 from gateway.dialects.openai_responses.said import Said
 from gateway.dialects.parse import is_zero, parse, suggest_endpoint
 from gateway.dialects.reasoning_state import may_hold_label

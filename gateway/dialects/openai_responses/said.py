@@ -2,7 +2,7 @@
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.dialects.openai_responses.space import MORE
+from gateway.dialects.openai_responses.tools import MORE
 from gateway.dialects.user_text import UserText
 
 _TEXTS = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})

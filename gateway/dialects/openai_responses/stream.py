@@ -24,7 +24,9 @@ from gateway.dialects.base import (
     parse_response_id,
 )
 from gateway.dialects.content_length import count_text_bytes
-from gateway.dialects.openai_responses import amount, ending, problems, usage
+from gateway.dialects.openai_responses import content as amount
+from gateway.dialects.openai_responses import ending, usage
+from gateway.dialects.openai_responses import errors as problems
 from gateway.dialects.stream_commit import DONE_PAYLOAD, StreamBuffer, make_broken_problem
 
 ENDS = frozenset({"response.completed", "response.incomplete"})

@@ -28,7 +28,8 @@ from gateway.core.canonical_request import (
 from gateway.core.jsonio import Json
 from gateway.dialects import reasoning_state
 from gateway.dialects.base import RequestBody
-from gateway.dialects.openai_responses import slot, space
+from gateway.dialects.openai_responses import slot
+from gateway.dialects.openai_responses import tools as space
 from gateway.dialects.openai_responses.frames import Object
 from gateway.dialects.openai_responses.others import others
 from gateway.dialects.openai_responses.request import tool_name

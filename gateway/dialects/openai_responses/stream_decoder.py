@@ -30,8 +30,8 @@ from gateway.core.events import (
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, parse_service_tier
 from gateway.dialects.openai_responses import ending, usage
+from gateway.dialects.openai_responses.errors import found
 from gateway.dialects.openai_responses.frames import Object
-from gateway.dialects.openai_responses.problems import found
 from gateway.dialects.openai_responses.stream import ENDS, failed
 from gateway.dialects.stream_commit import DONE_PAYLOAD, MAX_FRAME_BYTES, make_broken_problem
 

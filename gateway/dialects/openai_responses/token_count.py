@@ -10,7 +10,8 @@ from gateway.core import jsonio
 from gateway.core.target import Target
 from gateway.dialects import count_tokens
 from gateway.dialects.base import RequestBody, ResponseSummary, WrittenBody
-from gateway.dialects.openai_responses import answer, request, seal
+from gateway.dialects.openai_responses import answer, request
+from gateway.dialects.openai_responses import reasoning_state as seal
 from gateway.dialects.openai_responses.speech import SPEECH as OWN
 
 _TOKENS = "input_tokens"

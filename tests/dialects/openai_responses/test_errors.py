@@ -5,7 +5,8 @@ import json
 import pytest
 
 from gateway.core.errors import Problem
-from gateway.dialects.openai_responses import DIALECT, problems
+from gateway.dialects.openai_responses import DIALECT
+from gateway.dialects.openai_responses import errors as problems
 from tests.dialects.openai_responses.cases import read
 
 TRUNCATED = Problem(kind="upstream_truncated", message="It broke off.")

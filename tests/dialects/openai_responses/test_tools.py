@@ -7,7 +7,7 @@ import pytest
 from gateway.core import events as e
 from gateway.core.canonical_request import Tool, ToolUse
 from gateway.dialects import compatibility
-from gateway.dialects.openai_responses import space
+from gateway.dialects.openai_responses import tools as space
 from gateway.dialects.openai_responses.speech import SPEECH
 from tests.dialects.openai_responses.cases import Object, ask, decoded, read, telling
 

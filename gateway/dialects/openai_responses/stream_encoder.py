@@ -31,7 +31,8 @@ from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
 from gateway.dialects import reasoning_state
 from gateway.dialects.base import ResponseContext
-from gateway.dialects.openai_responses import slot, space, usage
+from gateway.dialects.openai_responses import slot, usage
+from gateway.dialects.openai_responses import tools as space
 from gateway.dialects.openai_responses.calls import Call
 from gateway.dialects.openai_responses.frames import Numbered, Object
 from gateway.dialects.openai_responses.message import Message
