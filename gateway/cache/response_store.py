@@ -28,8 +28,8 @@ from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.core.jsonio import Json
 from gateway.dialects import OPENAI_RESPONSES, RequestBody
-from gateway.dialects.openai_responses.said import refers
-from gateway.dialects.openai_responses.telling import answer_id
+from gateway.dialects.openai_responses.request import is_reference
+from gateway.dialects.openai_responses.stream_encoder import read_response_id
 from gateway.state import StateStore
 
 type Object = dict[str, Json]
@@ -60,7 +60,7 @@ def list_references(body: RequestBody) -> list[str]:
     value = body.outline.get("input")
     ids: dict[str, None] = {}
     for index, item in enumerate(value if isinstance(value, list) else ()):
-        if refers(item):
+        if is_reference(item):
             id, path = item.get("id"), f"input[{index}].id"
             if not isinstance(id, str):
                 raise invalid_request(f'"{path}" must be a string.', path)
@@ -88,7 +88,7 @@ def expand(
         return [] if value is None else [jsonio.dumps({"role": "user", "content": value})]
     items = []
     for raw, item in zip(split_list(bytes(memoryview(body.members["input"]))), value, strict=True):
-        stored_item = stored_items[item["id"]] if refers(item) else None
+        stored_item = stored_items[item["id"]] if is_reference(item) else None
         if stored_item is None or (holder is not None and stored_item.holder == holder):
             items.append(raw)
         elif stored_item.kept:
@@ -268,7 +268,9 @@ class SavedResponses:
             kept=kept_by_provider,
         )
         foreign_items = [
-            (name, item) for name, item in _index_output(entry).items() if answer_id(name) != id
+            (name, item)
+            for name, item in _index_output(entry).items()
+            if read_response_id(name) != id
         ]
         await asyncio.gather(
             self._answers.put(self._make_name(key, id), _ENTRY_CODEC.write(entry), self._ttl),
@@ -291,7 +293,7 @@ class SavedResponses:
         if entry is None:
             raise make_missing_error(f"Response with id '{id}' not found.", "response_id")
         await self._answers.put(self._make_name(key, id), _DELETED_MARK, self._ttl)
-        foreign_ids = [name for name in _index_output(entry) if answer_id(name) != id]
+        foreign_ids = [name for name in _index_output(entry) if read_response_id(name) != id]
         await asyncio.gather(*(self._put_item(key, name, _DELETED_MARK) for name in foreign_ids))
         return jsonio.dumps({"id": id, "object": "response", "deleted": True})
 
@@ -304,7 +306,7 @@ class SavedResponses:
         missing_ids: dict[str, None] = {}
         response_ids: set[str] = set()
         for id in reversed(reference_ids):
-            response_id = answer_id(id)
+            response_id = read_response_id(id)
             if id not in items and response_id is not None and response_id not in response_ids:
                 response_ids.add(response_id)
                 entry = await self._find_entry(key, response_id)
@@ -378,7 +380,7 @@ def _is_provider_bound(body: RequestBody) -> bool:
     value = body.outline.get("input")
     items = value if isinstance(value, list) else []
     return any(body.outline.get(name) is not None for name in _BOUND_MEMBERS) or any(
-        map(refers, items)
+        map(is_reference, items)
     )
 
 

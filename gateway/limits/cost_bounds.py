@@ -14,7 +14,7 @@ from gateway.core.ledger_rows import FinalRow
 from gateway.core.price import Price, compute_reservation, compute_token_slopes
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
-from gateway.dialects.openai_responses.request_encoder import LEAST
+from gateway.dialects.openai_responses.request_encoder import MIN_OUTPUT_CAP
 from gateway.limits.counters import EndedCall
 
 _MICRO_PER_USD = Decimal(1_000_000)
@@ -55,8 +55,10 @@ def compute_max_cost(
     `has_answer`: it is answered in tokens, as vectors are not.
     """
     highest, is_standard, output_cap = 0, prompt.service is None, prompt.max_output
-    if output_cap is not None and 0 < output_cap < LEAST:
-        output_cap = LEAST  # a provider may be asked in a dialect that takes no smaller cap
+    if output_cap is not None and 0 < output_cap < MIN_OUTPUT_CAP:
+        output_cap = (
+            MIN_OUTPUT_CAP  # a provider may be asked in a dialect that takes no smaller cap
+        )
     for target in targets:
         price = target.price
         if price is None:
@@ -110,7 +112,7 @@ class UsageBound(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_bounded_by_cap(self, targets: Sequence[Target]) -> bool:
         """True if a cap on its answer would bound what it costs at one of some targets."""
-        prompt = msgspec.structs.replace(self.prompt, max_output=LEAST)
+        prompt = msgspec.structs.replace(self.prompt, max_output=MIN_OUTPUT_CAP)
         capped_bound = msgspec.structs.replace(self, prompt=prompt)
         return any(capped_bound.compute_max_cost((target,)) is not None for target in targets)
 

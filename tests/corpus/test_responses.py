@@ -8,8 +8,7 @@ import pytest
 from gateway.core import sse
 from gateway.core.usage import Usage
 from gateway.dialects.base import StreamInspector
-from gateway.dialects.openai_responses import DIALECT
-from gateway.dialects.openai_responses.speech import SPEECH
+from gateway.dialects.openai_responses import DIALECT, TRANSLATION
 from tests.corpus import responses
 from tests.corpus.conftest import Say
 from tests.corpus.responses import SEVERAL, Object, Row, answers, awkward, ended, streams
@@ -166,7 +165,7 @@ def test_every_request_is_read_goes_on_as_it_came_and_is_decoded(rows: list[Row]
         raw = json.dumps(value, ensure_ascii=False, separators=(", ", " : ")).encode()
         body = DIALECT.read(raw)
         assert DIALECT.write(body, target(value["model"])).body is raw
-        request = SPEECH.decode_request(body)
+        request = TRANSLATION.decode_request(body)
         given = value["input"]
         if isinstance(given, list):
             parts = sum(len(turn.parts) for turn in request.turns)

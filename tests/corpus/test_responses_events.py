@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core import events as e
-from gateway.dialects.openai_responses import DIALECT, usage
-from gateway.dialects.openai_responses.speech import SPEECH
+from gateway.dialects.openai_responses import DIALECT, TRANSLATION, usage
 from tests.corpus import responses
 from tests.corpus.conftest import Say
 from tests.corpus.exchanges import classes
@@ -30,8 +29,8 @@ def rows(corpus: Path) -> list[Row]:
 def told(row: Row) -> list[e.Event]:
     """The events of an answer: of its stream, or of the whole of it."""
     if row[0]["response"]["body_kind"] != "sse":
-        return SPEECH.decode_response(row[1])
-    decoder = SPEECH.make_decoder()
+        return TRANSLATION.decode_response(row[1])
+    decoder = TRANSLATION.make_decoder()
     return decoder.feed(row[1]) + decoder.end()
 
 
@@ -85,7 +84,7 @@ def test_every_answer_says_what_the_sdk_decoded(rows: list[Row], say: Say) -> No
 
 def test_it_does_not_matter_where_a_read_ended(rows: list[Row]) -> None:
     for row in streams(rows):
-        decoder = SPEECH.make_decoder()
+        decoder = TRANSLATION.make_decoder()
         found = [event for part in awkward(row[1]) for event in decoder.feed(part)]
         assert [*found, *decoder.end()] == told(row), row[0]["id"]
 
@@ -94,7 +93,7 @@ def test_a_stream_and_its_fold_are_the_same_events(rows: list[Row], say: Say) ->
     """Law 2 with real streams, but for state and ids, of which some hosts write others at the end."""
     unlike = set()
     for row in streams(rows):
-        if shape(told(row)) != shape(SPEECH.decode_response(DIALECT.fold(row[1]))):
+        if shape(told(row)) != shape(TRANSLATION.decode_response(DIALECT.fold(row[1]))):
             unlike.add(row[0]["id"])
     say(f"{len(streams(rows))} streams, {len(unlike)} unlike")
     assert unlike == set(UNLIKE)
@@ -122,11 +121,11 @@ def test_every_answer_told_again_says_the_same(rows: list[Row], say: Say) -> Non
     """Through the encoder and back, streamed and whole: what no other dialect has is left out."""
     for row in ended(rows):
         events: list[e.Event] = [it for it in told(row) if not isinstance(it, e.Opaque)]
-        encoder = SPEECH.make_encoder(telling())
+        encoder = TRANSLATION.make_encoder(telling())
         frames = b"".join(map(encoder.write, events))
-        whole = SPEECH.encode_response(events, telling())
+        whole = TRANSLATION.encode_response(events, telling())
         assert DIALECT.fold(frames) == whole
-        again = SPEECH.decode_response(whole)
+        again = TRANSLATION.decode_response(whole)
         for kind in (e.TextDelta, e.ReasoningDelta):
             assert text(again, kind) == text(events, kind), row[0]["id"]
         assert [it[:2] for it in calls(again)] == [it[:2] for it in calls(events)]

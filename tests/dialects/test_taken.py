@@ -74,22 +74,22 @@ def test_it_is_what_weighing_gives(
     assert DIALECTS[name].write(body, here) == weighed(room, name, body, here)
 
 
-def reasoning_module(room: ModuleType) -> ModuleType:
-    """Return the module of a dialect that takes labelled reasoning out of a body."""
-    found: ModuleType = room.seal if hasattr(room, "seal") else room.reasoning_state
-    return found
-
-
 def weighed(room: ModuleType, name: str, body: Any, here: Target) -> object:
     with mock.patch.object(room, "_as_it_is", return_value=False):
         return DIALECTS[name].write(body, here)
+
+
+def first_step(room: ModuleType) -> tuple[ModuleType, str]:
+    """Return the function that begins to weigh a request, as a module and a name."""
+    name = "remove_foreign_reasoning"
+    return (room, name) if hasattr(room, name) else (room.reasoning_state, "edit")
 
 
 @pytest.mark.parametrize("name", ROOMS)
 def test_what_asks_for_nothing_is_not_weighed(name: str) -> None:
     room, base = ROOMS[name]
     raw = jsonio.dumps({"model": "m", **base})
-    with mock.patch.object(reasoning_module(room), "edit", side_effect=AssertionError):
+    with mock.patch.object(*first_step(room), side_effect=AssertionError):
         assert DIALECTS[name].write(DIALECTS[name].read(raw), target(model="m")).body is raw
 
 
@@ -102,7 +102,7 @@ def test_usage_that_a_stream_must_be_asked_for_is_put_to_what_is_not_weighed(
     body = OPENAI_CHAT.read(raw[:-1] + b',"stream":true}' if twice else raw)
     here = target(model=model, provider_stream_usage="ask")
     room: ModuleType = chat
-    with mock.patch.object(room.seal, "edit", side_effect=AssertionError):
+    with mock.patch.object(*first_step(room), side_effect=AssertionError):
         said = OPENAI_CHAT.write(body, here)
     assert said == weighed(room, OPENAI_CHAT.name, body, here)
     assert jsonio.loads(said.body)["stream_options"] == {"include_usage": True}

@@ -2,34 +2,53 @@
 
 import msgspec
 
-from gateway.dialects.base import Dialect
-from gateway.dialects.openai_responses import answer, effort, history, opening, request, stream
-from gateway.dialects.openai_responses import errors as problems
-from gateway.dialects.openai_responses import response as fold
-from gateway.dialects.openai_responses import token_count as count
-from gateway.dialects.openai_responses.speech import SPEECH
+from gateway.dialects import count_tokens
+from gateway.dialects.base import Dialect, TranslationFunctions
+from gateway.dialects.openai_responses import (
+    effort,
+    errors,
+    history,
+    request,
+    request_decoder,
+    request_encoder,
+    response,
+    stream,
+    stream_decoder,
+    stream_encoder,
+    token_count,
+)
+
+TRANSLATION = TranslationFunctions(
+    decode_request=request_decoder.decode_request,
+    encode_request=request_encoder.encode_request,
+    decode_response=response.decode_response,
+    encode_response=response.encode_response,
+    make_decoder=stream_decoder.Decoder,
+    make_encoder=stream_encoder.Encoder,
+)
+"""How the gateway translates openai-responses to and from other dialects."""
 
 DIALECT = Dialect(
     name=request.NAME,
     path="/v1/responses",
-    forwarded_headers=request.FORWARDED,
-    essential_members=request.FEATURES,
+    forwarded_headers=request.FORWARDED_HEADERS,
+    essential_members=request.ESSENTIAL_MEMBERS,
     read=request.read,
     write=request.write,
-    summarize=answer.glance,
-    inspect_stream=stream.watch,
+    summarize=response.summarize,
+    inspect_stream=stream.inspect_stream,
     asks_usage=request.asks_usage,
-    fold=fold.fold,
-    unfold=fold.unfold,
-    write_problem=problems.write,
-    write_problem_frame=problems.frame,
-    find_status=problems.status,
-    explain_unfit=effort.unfit,
-    read_problem=problems.read,
-    read_start=opening.read,
-    read_facts=opening.read_facts,
+    fold=response.fold,
+    unfold=response.unfold,
+    write_problem=errors.write_problem,
+    write_problem_frame=errors.write_problem_frame,
+    find_status=errors.find_status,
+    explain_unfit=effort.explain_unfit,
+    read_problem=errors.read_problem,
+    read_start=request.read_start,
+    read_facts=request.read_facts,
     read_history=history.read,
-    translation=SPEECH,
+    translation=TRANSLATION,
 )
 
 COUNT_TOKENS = msgspec.structs.replace(
@@ -38,10 +57,15 @@ COUNT_TOKENS = msgspec.structs.replace(
     operation="count_tokens",
     url_suffix="/input_tokens",
     needs_known_support=True,
-    read=count.read,
-    write=count.write,
-    summarize=count.glance,
-    write_token_count=count.counted,
-    translation=count.SPEECH,
+    read=token_count.read,
+    write=token_count.write,
+    summarize=token_count.summarize,
+    write_token_count=token_count.write_token_count,
+    translation=count_tokens.make_translation(
+        TRANSLATION,
+        {"input", "instructions", "tools", "tool_choice", "text"},
+        member=token_count.TOKENS_MEMBER,
+        write_token_count=token_count.write_token_count,
+    ),
 )
 """How many tokens a request has: free of charge, asked of the model that would answer it."""

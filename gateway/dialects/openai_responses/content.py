@@ -1,35 +1,13 @@
-"""How much an event or a whole response says; see gateway.dialects.content_length."""
+"""What items and their parts hold: lenient readers of members, and the bytes that are content."""
 
-import msgspec
-
-from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.dialects.content_length import count_item_bytes, count_text_bytes
 
-DONE = "response.output_item.done"
+type Object = dict[str, Json]
 
 
-class Said(msgspec.Struct, gc=False):
-    """What of an event of a stream may be content, or tells that there is more to know."""
-
-    type: str = ""
-    error: Json = None
-    delta: Json = None
-    item: Json = None
-    output_index: Json = None
-
-
-_SAID = jsonio.make_reader(Said)
-
-
-def event(payload: bytes) -> Said:
-    """Read one event of a stream. Raises JsonError for what is none."""
-    found: Said = _SAID(payload)
-    return found
-
-
-def item(value: Json) -> int:
-    """Bytes that one item of the output says."""
+def count_content_bytes(value: Json) -> int:
+    """Count the bytes of content in one item of the output."""
     if not isinstance(value, dict):
         return 0
     kind = value.get("type")
@@ -38,3 +16,18 @@ def item(value: Json) -> int:
     if kind == "reasoning":
         return count_text_bytes(value.get("summary")) or count_text_bytes(value.get("content"))
     return count_item_bytes(value)
+
+
+def read_string(value: Json) -> str | None:
+    """Return a member that should be a string; None for anything else."""
+    return value if isinstance(value, str) else None
+
+
+def read_object(value: Json) -> Object:
+    """Return a member that should be an object; an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def list_objects(value: Json) -> list[Object]:
+    """Return the objects of a member that should be a list of them."""
+    return [it for it in value if isinstance(it, dict)] if isinstance(value, list) else []

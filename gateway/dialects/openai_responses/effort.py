@@ -21,7 +21,7 @@ def read(value: dict[str, Json]) -> str | None:
     return said if isinstance(said, str) else None
 
 
-def style(facts: ModelFacts) -> str | None:
+def read_style(facts: ModelFacts) -> str | None:
     """The style of a model here; None where it has no control of effort."""
     named = facts.find_effort_style("openai-responses")
     return named if named in STYLES else None
@@ -33,12 +33,12 @@ def write(edit: BodyPatch, target: Target) -> None:
     if not isinstance(edit.body.outline.get("reasoning") or {}, dict):
         return  # the provider will say what is wrong with it
     if asked is None:
-        if target.effort is not None and style(facts) is not None:
+        if target.effort is not None and read_style(facts) is not None:
             edit.set_inner_member("reasoning", "effort", target.effort)
         return
     if facts == UNKNOWN_FACTS or asked not in EFFORTS:
         return
-    if style(facts) is None:
+    if read_style(facts) is None:
         edit.set_inner_member("reasoning", "effort", None)
         edit.record_loss(_NAME, "dropped", f"{target.model} has no control of effort")
     elif facts.efforts and asked not in facts.efforts:
@@ -48,7 +48,7 @@ def write(edit: BodyPatch, target: Target) -> None:
         edit.record_loss(_NAME, "clamped", why)
 
 
-def effective(prompt: Prompt, target: Target) -> str | None:
+def find_effective(prompt: Prompt, target: Target) -> str | None:
     """The effort a call would run at: the client's, else the target's, else the model's own."""
     known = target.facts.efforts
     if prompt.effort in EFFORTS and known and prompt.effort not in known:
@@ -56,19 +56,19 @@ def effective(prompt: Prompt, target: Target) -> str | None:
     return prompt.effort or target.effort or target.facts.default_effort
 
 
-def reasons(prompt: Prompt, target: Target) -> bool:
+def may_reason(prompt: Prompt, target: Target) -> bool:
     """Whether a call would reason, or may: where sampling and log probabilities are refused."""
     sampling = target.facts.sampling
     return sampling == "never" or (
-        sampling == "effort-none" and effective(prompt, target) != "none"
+        sampling == "effort-none" and find_effective(prompt, target) != "none"
     )
 
 
-def unfit(prompt: Prompt, target: Target) -> str:
+def explain_unfit(prompt: Prompt, target: Target) -> str:
     """Why a model cannot be asked this here; empty where it can."""
     if not prompt.logprobs:
         return ""
-    if reasons(prompt, target):
+    if may_reason(prompt, target):
         return "gives no logprobs while it reasons"
     refused = target.facts.refused_members | target.provider.refused_members
     return "gives no logprobs" if "include" in refused else ""

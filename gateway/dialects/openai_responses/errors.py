@@ -11,12 +11,14 @@ from gateway.core.errors import Problem
 from gateway.core.jsonio import Json
 from gateway.dialects import upstream_errors
 from gateway.dialects.openai_chat import problems as chat
+from gateway.dialects.openai_responses.content import Object
+from gateway.dialects.stream_commit import make_broken_problem, make_empty_problem
 from gateway.dialects.upstream_errors import ErrorWords
 
-LAST = 2**31 - 1
+LAST_NUMBER = 2**31 - 1
 """The number of an error in its stream: above that of every event before it."""
 
-_CODES: Mapping[str, int] = {
+_STATUS_BY_CODE: Mapping[str, int] = {
     "rate_limit_exceeded": 429,
     "insufficient_quota": 429,
     "slow_down": 429,
@@ -28,7 +30,7 @@ _CODES: Mapping[str, int] = {
 }
 """What `error.code` stands for; the codes of broken images are the request's own fault too."""
 
-_WORDS = ErrorWords(
+_ERROR_WORDS = ErrorWords(
     account_words=("insufficient_quota", "billing_hard_limit_reached", "invalid_api_key"),
     context_words=(
         "context_length_exceeded",
@@ -40,23 +42,29 @@ _WORDS = ErrorWords(
     ),
 )
 
-status = chat.status
-write = chat.write
+_COMPLETE_STATUSES = ("completed", "incomplete")
+_WORKING_STATUSES = ("queued", "in_progress")
+_FAILED_STATUSES = ("failed", "cancelled")
+_MODEL_ITEMS = ("message", "reasoning", "function_call", "custom_tool_call")
+"""Items that the model makes. All others are of tools: their errors are for the model to see."""
+
+find_status = chat.status
+write_problem = chat.write
 
 
-def read(status: int, body: bytes, retry_after: float | None) -> Problem:
+def read_problem(status: int, body: bytes, retry_after: float | None) -> Problem:
     """A provider's error; see failure.read."""
-    return upstream_errors.read_problem(_WORDS, status, body, retry_after)
+    return upstream_errors.read_problem(_ERROR_WORDS, status, body, retry_after)
 
 
-def frame(problem: Problem) -> bytes:
+def write_problem_frame(problem: Problem) -> bytes:
     """The error as the last frame of a stream; no terminal event follows it."""
-    value = jsonio.loads(write(problem))
+    value = jsonio.loads(write_problem(problem))
     said = value.get("error", value) if isinstance(value, dict) else None
     inner = said if isinstance(said, dict) else {"message": problem.message}
     event = {
         "type": "error",
-        "sequence_number": LAST,
+        "sequence_number": LAST_NUMBER,
         "code": inner.get("code"),
         "message": inner.get("message") or problem.message,
         "param": inner.get("param"),
@@ -65,12 +73,72 @@ def frame(problem: Problem) -> bytes:
     return b"event: error\ndata: " + jsonio.dumps(event) + b"\n\n"
 
 
-def found(error: Json) -> Problem:
+def read_error(error: Json) -> Problem:
     """An error object where an answer should be: in a 200, or in the middle of a stream."""
     code = error.get("code") if isinstance(error, dict) else None
     meant = code if isinstance(code, int) and 400 <= code < 600 else 500
     if isinstance(code, str):
-        meant = 400 if "image" in code else _CODES.get(code, 500)
+        meant = 400 if "image" in code else _STATUS_BY_CODE.get(code, 500)
     if meant == 500 and isinstance(error, dict) and error.get("type") == "invalid_request_error":
         meant = 400
-    return upstream_errors.read_error_answer(_WORDS, meant, jsonio.dumps({"error": error}))
+    return upstream_errors.read_error_answer(_ERROR_WORDS, meant, jsonio.dumps({"error": error}))
+
+
+def is_complete(response: Object) -> bool:
+    """True if a response ended as its status says."""
+    return response.get("status") in _COMPLETE_STATUSES
+
+
+def is_working(response: Object) -> bool:
+    """True if the status says that the provider still works on a response."""
+    return response.get("status") in _WORKING_STATUSES
+
+
+def is_pending(response: Object) -> bool:
+    """True if the provider still works on a response, in the background."""
+    return (
+        response.get("background") is True and is_working(response) and find_error(response) is None
+    )
+
+
+def read_finish(response: Object) -> str | None:
+    """Read how a response ended: why it is incomplete, else its status."""
+    details = response.get("incomplete_details")
+    reason = details.get("reason") if isinstance(details, dict) else None
+    status = response.get("status")
+    if status == "incomplete" and isinstance(reason, str):
+        return reason
+    return status if isinstance(status, str) and status else None
+
+
+def find_error(response: Json) -> Json:
+    """Find the error of a response, or of an item which the model makes; None if there is none."""
+    if not isinstance(response, dict):
+        return None
+    if response.get("error") or response.get("status") in _FAILED_STATUSES:
+        return response.get("error") or {}
+    output = response.get("output")
+    found = map(find_item_error, output) if isinstance(output, list) else ()
+    return next((it for it in found if it is not None), None)
+
+
+def find_item_error(item: Json) -> Json:
+    """Find the error of an item that the model makes; None if it has none."""
+    if not isinstance(item, dict) or item.get("type") not in _MODEL_ITEMS:
+        return None
+    return item.get("error") or ({} if item.get("status") == "failed" else None)
+
+
+def find_problem(response: Json) -> Problem | None:
+    """Tell why a value is no response: an error, or neither content nor an end.
+
+    None if it is one.
+    """
+    if not isinstance(response, dict):
+        return make_broken_problem("an answer that is not a JSON object")
+    failed, output = find_error(response), response.get("output")
+    if failed is not None:
+        return read_error(failed)
+    if not isinstance(output, list):
+        return make_broken_problem("an answer without output")
+    return None if output or is_complete(response) else make_empty_problem()

@@ -6,7 +6,7 @@ from gateway.core.jsonio import Json
 from gateway.dialects import history
 from gateway.dialects.base import RequestBody
 from gateway.dialects.history import History, PastCall, PastMessage
-from gateway.dialects.openai_responses.said import answers
+from gateway.dialects.openai_responses.request import is_tool_result
 
 _CALL_TYPES = ("function_call", "custom_tool_call", "local_shell_call", "shell_call")
 
@@ -43,6 +43,6 @@ def _read_items(items: list[Json]) -> Iterator[PastMessage]:
             yield history.make_answer(
                 (), [PastCall(history.read_text(item.get("call_id")), name, arguments)]
             )
-        elif answers(kind):
+        elif is_tool_result(kind):
             texts = history.take_texts(item.get("output"), "input_text", "output_text", "text")
             yield history.make_user((), (history.make_result(item.get("call_id"), texts),))

@@ -28,12 +28,23 @@ from gateway.core.canonical_request import (
 from gateway.core.jsonio import Json
 from gateway.dialects import reasoning_state
 from gateway.dialects.base import RequestBody
-from gateway.dialects.openai_responses import slot
-from gateway.dialects.openai_responses import tools as space
-from gateway.dialects.openai_responses.frames import Object
-from gateway.dialects.openai_responses.others import others
-from gateway.dialects.openai_responses.request import tool_name
-from gateway.dialects.openai_responses.said import REFERENCE, answers, refers
+from gateway.dialects.openai_responses.content import Object, list_objects, read_object, read_string
+from gateway.dialects.openai_responses.reasoning_state import SlotContent, read_slot
+from gateway.dialects.openai_responses.request import (
+    LOGPROBS,
+    REFERENCE,
+    is_reference,
+    is_tool_result,
+)
+from gateway.dialects.openai_responses.tools import (
+    ADDITIONAL_TOOLS,
+    NAMESPACE,
+    find_namespace_tools,
+    join_namespace,
+    list_offered_tools,
+    read_tool_name,
+    unpack_namespace,
+)
 
 _ROLES: Mapping[str, Role] = {
     "system": "system",
@@ -41,7 +52,7 @@ _ROLES: Mapping[str, Role] = {
     "assistant": "assistant",
     "user": "user",
 }
-_NAMES = {
+_CLIENT_NAMES = {
     "turns": "input",
     "tools": "tools",
     "tool_choice": "tool_choice",
@@ -60,43 +71,66 @@ _NAMES = {
     "cache_key": "prompt_cache_key",
     "stream": "stream",
 }
+_FIELD_MEMBERS = frozenset(
+    {
+        "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "text",
+        "reasoning", "max_output_tokens", "temperature", "top_p", "top_logprobs", "service_tier",
+        "metadata", "prompt_cache_key", "stream", "include", "safety_identifier",
+    }
+)  # fmt: skip
+_NO_WISH: dict[str, Json] = {
+    "store": False,
+    "background": False,
+    "truncation": "disabled",
+    "stream_options": {"include_obfuscation": False},
+}
+"""Values that ask for what every other dialect does anyway."""
+_KNOWN_INCLUDES = frozenset({"reasoning.encrypted_content", LOGPROBS})
+"""What `include` asks for that is given, or is a field."""
+_KNOWN_FORMATS = ("text", "json_object", "json_schema")
+_KNOWN_INNER_MEMBERS = {
+    "text": ("format", "verbosity"),
+    "reasoning": ("effort", "summary", "generate_summary"),
+}
 
 
-def decode(body: RequestBody) -> CanonicalRequest:
+def decode_request(body: RequestBody) -> CanonicalRequest:
     """Read a request that `read` has let pass."""
     value, prompt = body.value, body.prompt
-    text, reasoning = _dict(value.get("text")), _dict(value.get("reasoning"))
+    text, reasoning = read_object(value.get("text")), read_object(value.get("reasoning"))
     tier = value.get("service_tier")
-    user = next((name for name in ("safety_identifier", "user") if _string(value.get(name))), "")
+    user = next(
+        (name for name in ("safety_identifier", "user") if read_string(value.get(name))), ""
+    )
     parallel = value.get("parallel_tool_calls")
-    tools = _tools(space.offered(value))
+    tools = _read_tools(list_offered_tools(value))
     return CanonicalRequest(
-        turns=_turns(value.get("instructions"), value.get("input")),
+        turns=_read_turns(value.get("instructions"), value.get("input")),
         tools=tools,
-        tool_choice=_choice(value.get("tool_choice"), tools),
+        tool_choice=_read_choice(value.get("tool_choice"), tools),
         parallel_tools=parallel if isinstance(parallel, bool) else None,
-        form=_form(text.get("format")),
+        form=_read_format(text.get("format")),
         max_output=prompt.max_output,
-        temperature=_number(value.get("temperature")),
-        top_p=_number(value.get("top_p")),
+        temperature=_read_number(value.get("temperature")),
+        top_p=_read_number(value.get("top_p")),
         logprobs=prompt.logprobs,
-        top_logprobs=_whole(value.get("top_logprobs")),
-        verbosity=_string(text.get("verbosity")),
+        top_logprobs=_read_integer(value.get("top_logprobs")),
+        verbosity=read_string(text.get("verbosity")),
         effort=prompt.effort,
         thoughts_shown=bool(reasoning.get("summary") or reasoning.get("generate_summary")) or None,
-        service_tier=_string(tier) if tier != "auto" else None,
-        user=_string(value.get(user)),
+        service_tier=read_string(tier) if tier != "auto" else None,
+        user=read_string(value.get(user)),
         metadata=value.get("metadata") or None,
-        cache_key=_string(value.get("prompt_cache_key")),
+        cache_key=read_string(value.get("prompt_cache_key")),
         stream=prompt.stream,
         stream_usage=True,
-        names={**_NAMES, "user": user} if user else _NAMES,
-        extra_members=others(value),
+        names={**_CLIENT_NAMES, "user": user} if user else _CLIENT_NAMES,
+        extra_members=_read_extra_members(value),
         source=value,
     )
 
 
-def _turns(instructions: Json, given: Json) -> tuple[CanonicalTurn, ...]:
+def _read_turns(instructions: Json, given: Json) -> tuple[CanonicalTurn, ...]:
     turns: list[CanonicalTurn] = []
     if isinstance(instructions, str) and instructions:
         turns.append(
@@ -106,49 +140,49 @@ def _turns(instructions: Json, given: Json) -> tuple[CanonicalTurn, ...]:
         turns.append(CanonicalTurn(role="user", parts=(Text(text=given),), source=given))
     made: list[Part] = []
     sources: list[Json] = []
-    for item in _list(given):
-        if item.get("type") == space.MORE:
+    for item in list_objects(given):
+        if item.get("type") == ADDITIONAL_TOOLS:
             continue
-        role = _role(item)
+        role = _read_role(item)
         if role == "assistant":
-            _make(made, item)
+            _add_made(made, item)
             sources.append(item)
             continue
-        _close(turns, made, sources)
-        turns.append(CanonicalTurn(role=role, parts=_given(item), source=item))
-    _close(turns, made, sources)
+        _close_turn(turns, made, sources)
+        turns.append(CanonicalTurn(role=role, parts=_read_given(item), source=item))
+    _close_turn(turns, made, sources)
     return tuple(turns)
 
 
-def _close(turns: list[CanonicalTurn], made: list[Part], sources: list[Json]) -> None:
+def _close_turn(turns: list[CanonicalTurn], made: list[Part], sources: list[Json]) -> None:
     if made:
         turns.append(CanonicalTurn(role="assistant", parts=tuple(made), source=[*sources]))
     made.clear()
     sources.clear()
 
 
-def _role(item: Object) -> Role:
+def _read_role(item: Object) -> Role:
     """Whose turn an item is of: what is no message and answers no tool is of the model."""
     kind, role = item.get("type"), item.get("role")
     if kind in (None, "message"):
         return _ROLES.get(role, "user") if isinstance(role, str) else "user"
-    return "user" if answers(kind) else "assistant"
+    return "user" if is_tool_result(kind) else "assistant"
 
 
-def _given(item: Object) -> tuple[Part, ...]:
+def _read_given(item: Object) -> tuple[Part, ...]:
     """A message, or what a tool gave."""
     kind = item.get("type")
-    if refers(item):
+    if is_reference(item):
         return (Foreign(kind=REFERENCE, source=item),)
     if kind in (None, "message"):
-        return _content(item.get("content"))
+        return _read_content(item.get("content"))
     if kind not in ("function_call_output", "custom_tool_call_output"):
         return (Foreign(kind=str(kind), source=item),)
-    output = _content(item.get("output"))
+    output = _read_content(item.get("output"))
     inner = tuple(part for part in output if isinstance(part, Text | Media))
     result = ToolResult(
-        id=_string(item.get("call_id")) or "",
-        name=_string(item.get("name")),
+        id=read_string(item.get("call_id")) or "",
+        name=read_string(item.get("name")),
         parts=inner,
         custom=kind == "custom_tool_call_output",
         source=item,
@@ -156,13 +190,13 @@ def _given(item: Object) -> tuple[Part, ...]:
     return (result, *(part for part in output if isinstance(part, Foreign)))
 
 
-def _make(made: list[Part], item: Object) -> None:
+def _add_made(made: list[Part], item: Object) -> None:
     """Add an item of the model to its turn."""
     kind = item.get("type")
     if kind in (None, "message"):
-        made += _content(item.get("content"))
+        made += _read_content(item.get("content"))
     elif kind == "reasoning":
-        thought, call = _thought(item)
+        thought, call = _read_thought(item)
         for at, part in enumerate(made if call is not None else ()):
             if isinstance(part, ToolUse) and part.id == call:
                 own = msgspec.structs.replace(part, state=thought.state, maker=thought.maker)
@@ -172,9 +206,9 @@ def _make(made: list[Part], item: Object) -> None:
     elif kind in ("function_call", "custom_tool_call"):
         custom = kind == "custom_tool_call"
         use = ToolUse(
-            id=_string(item.get("call_id")) or "",
-            name=space.flat(item.get(space.KIND), _string(item.get("name")) or ""),
-            arguments=_string(item.get("input" if custom else "arguments")) or "",
+            id=read_string(item.get("call_id")) or "",
+            name=join_namespace(item.get(NAMESPACE), read_string(item.get("name")) or ""),
+            arguments=read_string(item.get("input" if custom else "arguments")) or "",
             custom=custom,
             source=item,
         )
@@ -183,12 +217,12 @@ def _make(made: list[Part], item: Object) -> None:
         made.append(Foreign(kind=str(kind), source=item))
 
 
-def _thought(item: Object) -> tuple[Thought, str | None]:
+def _read_thought(item: Object) -> tuple[Thought, str | None]:
     """A thought, and the call that its state hangs on, where there is one."""
-    parts = _list(item.get("summary")) or _list(item.get("content"))
+    parts = list_objects(item.get("summary")) or list_objects(item.get("content"))
     texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
-    name, state = reasoning_state.split_label(_string(item.get("encrypted_content")) or "")
-    kept = slot.read(state) if name is not None else slot.Kept(state)
+    name, state = reasoning_state.split_label(read_string(item.get("encrypted_content")) or "")
+    kept = read_slot(state) if name is not None else SlotContent(state)
     thought = Thought(
         text="\n\n".join(texts),
         state=kept.state or None,
@@ -199,105 +233,105 @@ def _thought(item: Object) -> tuple[Thought, str | None]:
     return thought, kept.call
 
 
-def _content(content: Json) -> tuple[Part, ...]:
+def _read_content(content: Json) -> tuple[Part, ...]:
     if isinstance(content, str):
         return (Text(text=content, source=content),)
-    return tuple(_part(part) for part in _list(content))
+    return tuple(_read_part(part) for part in list_objects(content))
 
 
-def _part(part: Object) -> Part:
+def _read_part(part: Object) -> Part:
     kind = part.get("type")
-    known = _PARTS.get(kind) if isinstance(kind, str) else None
+    known = _PART_READERS.get(kind) if isinstance(kind, str) else None
     return known(part) if known is not None else Foreign(kind=str(kind), source=part)
 
 
-def _text(part: Object) -> Part:
-    return Text(text=_string(part.get("text")) or "", cache=_cache(part), source=part)
+def _read_text(part: Object) -> Part:
+    return Text(text=read_string(part.get("text")) or "", cache=_read_cache(part), source=part)
 
 
-def _refused(part: Object) -> Part:
-    return Refused(text=_string(part.get("refusal")) or "", source=part)
+def _read_refusal(part: Object) -> Part:
+    return Refused(text=read_string(part.get("refusal")) or "", source=part)
 
 
-def _image(part: Object) -> Part:
-    kind, data, url = _data(part.get("image_url"))
+def _read_image(part: Object) -> Part:
+    kind, data, url = _split_data_url(part.get("image_url"))
     return Media(
         kind="image",
         type=kind,
         data=data,
         url=url,
-        id=_string(part.get("file_id")),
-        detail=_detail(part),
-        cache=_cache(part),
+        id=read_string(part.get("file_id")),
+        detail=_read_detail(part),
+        cache=_read_cache(part),
         source=part,
     )
 
 
-def _file(part: Object) -> Part:
+def _read_file(part: Object) -> Part:
     given = part.get("file_data")
-    kind, data, rest = _data(given)
+    kind, data, rest = _split_data_url(given)
     return Media(
         kind="file",
         type=kind or ("application/pdf" if given else None),
         data=data or rest,
-        url=_string(part.get("file_url")),
-        id=_string(part.get("file_id")),
-        name=_string(part.get("filename")),
-        detail=_detail(part),
-        cache=_cache(part),
+        url=read_string(part.get("file_url")),
+        id=read_string(part.get("file_id")),
+        name=read_string(part.get("filename")),
+        detail=_read_detail(part),
+        cache=_read_cache(part),
         source=part,
     )
 
 
-def _audio(part: Object) -> Part:
-    said = _dict(part.get("input_audio"))
-    form = _string(said.get("format"))
+def _read_audio(part: Object) -> Part:
+    said = read_object(part.get("input_audio"))
+    form = read_string(said.get("format"))
     return Media(
         kind="audio",
         type=f"audio/{form}" if form else None,
-        data=_string(said.get("data")),
+        data=read_string(said.get("data")),
         source=part,
     )
 
 
-_PARTS: Mapping[str, Callable[[Object], Part]] = {
-    "input_text": _text,
-    "output_text": _text,
-    "text": _text,
-    "refusal": _refused,
-    "input_image": _image,
-    "input_file": _file,
-    "input_audio": _audio,
+_PART_READERS: Mapping[str, Callable[[Object], Part]] = {
+    "input_text": _read_text,
+    "output_text": _read_text,
+    "text": _read_text,
+    "refusal": _read_refusal,
+    "input_image": _read_image,
+    "input_file": _read_file,
+    "input_audio": _read_audio,
 }
 
 
-def _data(url: Json) -> tuple[str | None, str | None, str | None]:
+def _split_data_url(url: Json) -> tuple[str | None, str | None, str | None]:
     """Of a data URL its type and data; of anything else itself."""
-    text = _string(url)
+    text = read_string(url)
     if text is None or not text.startswith("data:"):
         return None, None, text
     head, _, data = text.removeprefix("data:").partition(",")
     return head.partition(";")[0] or None, data, None
 
 
-def _detail(part: Object) -> str | None:
+def _read_detail(part: Object) -> str | None:
     """How closely it is looked at; `auto`, which clients must write, asks nothing."""
     detail = part.get("detail")
-    return _string(detail) if detail != "auto" else None
+    return read_string(detail) if detail != "auto" else None
 
 
-def _cache(part: Object) -> str | None:
+def _read_cache(part: Object) -> str | None:
     mark = part.get("prompt_cache_breakpoint")
-    return (_string(mark.get("ttl")) or "") if isinstance(mark, dict) else None
+    return (read_string(mark.get("ttl")) or "") if isinstance(mark, dict) else None
 
 
-def _tools(tools: Json) -> tuple[Tool, ...]:
-    return tuple(_tool(one) for tool in _list(tools) for one in space.within(tool))
+def _read_tools(tools: Json) -> tuple[Tool, ...]:
+    return tuple(_read_tool(one) for tool in list_objects(tools) for one in unpack_namespace(tool))
 
 
-def _tool(tool: Object) -> Tool:
+def _read_tool(tool: Object) -> Tool:
     kind, form, strict = tool.get("type"), tool.get("format"), tool.get("strict")
-    name, told = _name(tool), _string(tool.get("description"))
+    name, told = _read_full_name(tool), read_string(tool.get("description"))
     if kind == "custom":
         grammar = form if isinstance(form, dict) and form.get("type") != "text" else None
         return Tool(name=name, kind="custom", description=told, grammar=grammar, source=tool)
@@ -312,7 +346,7 @@ def _tool(tool: Object) -> Tool:
     )
 
 
-def _choice(choice: Json, tools: Iterable[Tool]) -> ToolChoice | None:
+def _read_choice(choice: Json, tools: Iterable[Tool]) -> ToolChoice | None:
     if choice == "auto":
         return ToolChoice(mode="auto")
     if choice == "none":
@@ -322,24 +356,26 @@ def _choice(choice: Json, tools: Iterable[Tool]) -> ToolChoice | None:
     if not isinstance(choice, dict):
         return None
     if choice.get("type") == "allowed_tools":
-        names = tuple(name for it in _list(choice.get("tools")) for name in _names(it, tools))
+        names = tuple(
+            name for it in list_objects(choice.get("tools")) for name in _list_chosen(it, tools)
+        )
         mode = choice.get("mode")
         return ToolChoice(mode="required" if mode == "required" else "auto", allowed=names)
-    return ToolChoice(mode="tool", name=_name(choice))
+    return ToolChoice(mode="tool", name=_read_full_name(choice))
 
 
-def _names(chosen: Object, tools: Iterable[Tool]) -> list[str]:
+def _list_chosen(chosen: Object, tools: Iterable[Tool]) -> list[str]:
     """The tools that a choice means: one, or all of a namespace."""
-    inner = space.members(chosen, tools)
-    return [tool.name for tool in inner] or [_name(chosen)]
+    inner = find_namespace_tools(chosen, tools)
+    return [tool.name for tool in inner] or [_read_full_name(chosen)]
 
 
-def _name(tool: Object) -> str:
-    return space.flat(tool.get(space.KIND), tool_name(tool))
+def _read_full_name(tool: Object) -> str:
+    return join_namespace(tool.get(NAMESPACE), read_tool_name(tool))
 
 
-def _form(form: Json) -> OutputFormat | None:
-    said = _dict(form)
+def _read_format(form: Json) -> OutputFormat | None:
+    said = read_object(form)
     if said.get("type") == "json_object":
         return OutputFormat()
     if said.get("type") != "json_schema":
@@ -347,27 +383,44 @@ def _form(form: Json) -> OutputFormat | None:
     strict = said.get("strict")
     return OutputFormat(
         schema=said.get("schema"),
-        name=_string(said.get("name")),
-        description=_string(said.get("description")),
+        name=read_string(said.get("name")),
+        description=read_string(said.get("description")),
         strict=strict if isinstance(strict, bool) else None,
     )
 
 
-def _string(value: Json) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _number(value: Json) -> float | None:
+def _read_number(value: Json) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _whole(value: Json) -> int | None:
+def _read_integer(value: Json) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _dict(value: Json) -> Object:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Json) -> list[Object]:
-    return [it for it in value if isinstance(it, dict)] if isinstance(value, list) else []
+def _read_extra_members(value: Object) -> Object:
+    """Such members by name; one of `text` and `reasoning` with a dot."""
+    found = {
+        name: said
+        for name, said in value.items()
+        if name not in _FIELD_MEMBERS and said is not None and said != _NO_WISH.get(name)
+    }
+    if not isinstance(value.get("safety_identifier"), str):
+        found.pop("user", None)  # else it is one more name of the user
+    include = value.get("include")
+    more = (
+        [it for it in include if not (isinstance(it, str) and it in _KNOWN_INCLUDES)]
+        if isinstance(include, list)
+        else []
+    )
+    if more:
+        found["include"] = more
+    text = value.get("text")
+    form = text.get("format") if isinstance(text, dict) else None
+    if form is not None and not (isinstance(form, dict) and form.get("type") in _KNOWN_FORMATS):
+        found["text.format"] = form
+    for name, known in _KNOWN_INNER_MEMBERS.items():
+        inner = value.get(name)
+        for member, said in inner.items() if isinstance(inner, dict) else ():
+            if member not in known and said is not None:
+                found[f"{name}.{member}"] = said
+    return found

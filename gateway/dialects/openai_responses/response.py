@@ -5,13 +5,69 @@ out (Codex's provider does so), it is that of the items as they were done. Sourc
 events of OpenAI's API reference.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gateway.core import jsonio, sse
+from gateway.core.events import Event, Failed
 from gateway.core.jsonio import Json
-from gateway.dialects.openai_responses import ending
-from gateway.dialects.openai_responses.frames import Numbered, Object
-from gateway.dialects.stream_commit import DONE_PAYLOAD
+from gateway.dialects.base import ResponseContext, ResponseSummary, parse_response_id
+from gateway.dialects.openai_responses import usage
+from gateway.dialects.openai_responses.content import Object, count_content_bytes
+from gateway.dialects.openai_responses.errors import (
+    find_problem,
+    is_complete,
+    is_pending,
+    is_working,
+    read_finish,
+)
+from gateway.dialects.openai_responses.stream_decoder import Decoder
+from gateway.dialects.openai_responses.stream_encoder import Encoder, FrameWriter
+from gateway.dialects.stream_commit import DONE_PAYLOAD, make_broken_problem
+
+
+def summarize(body: bytes) -> ResponseSummary:
+    """Read what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
+    try:
+        value = jsonio.loads(body)
+    except jsonio.JsonError:
+        return ResponseSummary(problem=make_broken_problem("an answer that is not JSON"))
+    if not isinstance(value, dict):
+        return ResponseSummary(problem=find_problem(value))
+    pending = is_pending(value)
+    problem = None if pending else find_problem(value)
+    served, told = value.get("model"), usage.read_response(value)
+    output = value.get("output")
+    made = output if isinstance(output, list) else []
+    return ResponseSummary(
+        usage=told,
+        content_bytes=0
+        if told is not None and told.has_input_and_output
+        else sum(map(count_content_bytes, made)),
+        served_model=served if isinstance(served, str) else None,
+        response_id=parse_response_id(value.get("id")),
+        finish=read_finish(value),
+        complete=problem is None and is_complete(value),
+        is_pending=pending,
+        problem=problem,
+    )
+
+
+def decode_response(data: bytes) -> list[Event]:
+    """A whole answer as events. Never raises: what is no answer is a Failed."""
+    try:
+        value = jsonio.loads(data)
+    except jsonio.JsonError:
+        return [Failed(make_broken_problem("an answer that is not JSON"))]
+    problem = find_problem(value)
+    return Decoder().whole(value) if problem is None else [Failed(problem)]
+
+
+def encode_response(events: Iterable[Event], telling: ResponseContext) -> bytes:
+    """Events as a whole answer: what the terminal event of their stream holds."""
+    encoder = Encoder(telling)
+    for event in events:
+        encoder.write(event)
+    return jsonio.dumps(encoder.response)
 
 
 def fold(stream: bytes) -> bytes:
@@ -38,25 +94,25 @@ def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: ARG001, FBT001 - t
     status = response.get("status")
     begun = {**response, "status": "in_progress", "output": []}
     begun |= {name: None for name in ("usage", "incomplete_details") if name in response}
-    said = Numbered()
+    said = FrameWriter()
     out = [said.frame("response.created", response=begun)]
     out.append(said.frame("response.in_progress", response=begun))
     for at, item in enumerate(response.get("output") or ()):
-        out += _item(said, at, item)
-    if not ending.working(response):  # else it has no end yet
+        out += _unfold_item(said, at, item)
+    if not is_working(response):  # else it has no end yet
         kind = "response.incomplete" if status == "incomplete" else "response.completed"
         out.append(said.frame(kind, response=response))
     return b"".join(out)
 
 
-_TEXTS = {"function_call": "arguments", "custom_tool_call": "input"}
-_EVENTS = {
+_CALL_TEXTS = {"function_call": "arguments", "custom_tool_call": "input"}
+_CALL_EVENTS = {
     "function_call": "response.function_call_arguments",
     "custom_tool_call": "response.custom_tool_call_input",
 }
 
 
-def _item(said: Numbered, at: int, item: Object) -> Iterator[bytes]:
+def _unfold_item(said: FrameWriter, at: int, item: Object) -> Iterator[bytes]:
     kind = item.get("type")
     where: Object = {"item_id": item.get("id"), "output_index": at}
     begun = dict(item)
@@ -65,22 +121,22 @@ def _item(said: Numbered, at: int, item: Object) -> Iterator[bytes]:
     for name in ("content", "summary"):
         if isinstance(item.get(name), list):
             begun[name] = []
-    text = _TEXTS.get(kind) if isinstance(kind, str) else None
+    text = _CALL_TEXTS.get(kind) if isinstance(kind, str) else None
     if text is not None:
         begun[text] = ""
     yield said.frame("response.output_item.added", output_index=at, item=begun)
     if text is not None:
-        value, event = item.get(text) or "", _EVENTS[str(kind)]
+        value, event = item.get(text) or "", _CALL_EVENTS[str(kind)]
         yield said.frame(f"{event}.delta", **where, delta=value)
         yield said.frame(f"{event}.done", **where, **{text: value})
     for index, part in enumerate(item.get("summary") or ()):
-        yield from _part(said, {**where, "summary_index": index}, part)
+        yield from _unfold_part(said, {**where, "summary_index": index}, part)
     for index, part in enumerate(item.get("content") or ()):
-        yield from _part(said, {**where, "content_index": index}, part)
+        yield from _unfold_part(said, {**where, "content_index": index}, part)
     yield said.frame("response.output_item.done", output_index=at, item=item)
 
 
-_PARTS = {
+_PART_EVENTS = {
     "output_text": ("response.content_part", "response.output_text", "text"),
     "refusal": ("response.content_part", "response.refusal", "refusal"),
     "summary_text": (
@@ -93,9 +149,9 @@ _PARTS = {
 """By type of a part: the names of its own events, of those of its text, and of that text."""
 
 
-def _part(said: Numbered, where: Object, part: Object) -> Iterator[bytes]:
+def _unfold_part(said: FrameWriter, where: Object, part: Object) -> Iterator[bytes]:
     kind = part.get("type")
-    known = _PARTS.get(kind) if isinstance(kind, str) else None
+    known = _PART_EVENTS.get(kind) if isinstance(kind, str) else None
     if known is None:
         return  # it stands in the item that is done
     event, text, name = known

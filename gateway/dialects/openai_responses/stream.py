@@ -24,36 +24,55 @@ from gateway.dialects.base import (
     parse_response_id,
 )
 from gateway.dialects.content_length import count_text_bytes
-from gateway.dialects.openai_responses import content as amount
-from gateway.dialects.openai_responses import ending, usage
-from gateway.dialects.openai_responses import errors as problems
+from gateway.dialects.openai_responses import usage
+from gateway.dialects.openai_responses.content import count_content_bytes
+from gateway.dialects.openai_responses.errors import (
+    find_error,
+    find_item_error,
+    read_error,
+    read_finish,
+)
 from gateway.dialects.stream_commit import DONE_PAYLOAD, StreamBuffer, make_broken_problem
 
-ENDS = frozenset({"response.completed", "response.incomplete"})
+COMPLETE_EVENTS = frozenset({"response.completed", "response.incomplete"})
 
-_TELLING = ENDS | {"response.failed", "error"}
-_LIFECYCLE = frozenset(
+_ENDING_EVENTS = COMPLETE_EVENTS | {"response.failed", "error"}
+_LIFECYCLE_EVENTS = frozenset(
     {
         "response.created", "response.queued", "response.in_progress",
         "response.content_part.added", "response.reasoning_part.added",
         "response.reasoning_summary_part.added",
     }
 )  # fmt: skip
-_BEGIN_EMPTY = ("message", "reasoning")
+_EMPTY_ITEMS = ("message", "reasoning")
 """Items that say nothing when they are added: a tool that is called has its name by then."""
+_ITEM_DONE = "response.output_item.done"
 
 
-def watch(
+class _EventOutline(msgspec.Struct, gc=False):
+    """What of an event of a stream may be content, or tells that there is more to know."""
+
+    type: str = ""
+    error: Json = None
+    delta: Json = None
+    item: Json = None
+    output_index: Json = None
+
+
+_parse_outline = jsonio.make_reader(_EventOutline)
+
+
+def inspect_stream(
     _body: RequestBody,
     _written: WrittenBody = EMPTY_WRITTEN_BODY,
     *,
     finish_optional: bool = False,  # noqa: ARG001 - as in Watches
 ) -> StreamInspector:
     """Watch one stream; its terminal event is a reason in any case."""
-    return _Stream()
+    return _ResponsesInspector()
 
 
-class _Stream(StreamBuffer):
+class _ResponsesInspector(StreamBuffer):
     """What one stream has said so far; see StreamInspector."""
 
     __slots__ = ("_deltas", "_ended", "_items", "_tools")
@@ -63,7 +82,7 @@ class _Stream(StreamBuffer):
         self._ended = False
         self._deltas = self._items = 0
         """Bytes said in deltas, and in items that are done: the same, where a host sends both."""
-        self._tools: set[usage.Used] = set()
+        self._tools: set[usage.ToolUseKey] = set()
 
     @property
     def complete(self) -> bool:
@@ -71,13 +90,13 @@ class _Stream(StreamBuffer):
         return self._ended and self.problem is None
 
     def _count(self, payload: bytes) -> bool:
-        said = amount.event(payload)
-        tells = bool(said.error) or said.type in _TELLING
+        said = _read_outline(payload)
+        tells = bool(said.error) or said.type in _ENDING_EVENTS
         if said.item is not None:
-            if said.type == amount.DONE:
-                self._items += amount.item(said.item)
-                self._use(usage.used([said.item], said.output_index))
-                tells = tells or ending.item_error(said.item) is not None
+            if said.type == _ITEM_DONE:
+                self._items += count_content_bytes(said.item)
+                self._use(usage.list_tool_uses([said.item], said.output_index))
+                tells = tells or find_item_error(said.item) is not None
         elif said.delta is not None:
             self._deltas += count_text_bytes(said.delta)
         else:
@@ -85,7 +104,7 @@ class _Stream(StreamBuffer):
         self.content_bytes = max(self._deltas, self._items)
         return tells
 
-    def _use(self, tools: Iterable[usage.Used]) -> None:
+    def _use(self, tools: Iterable[usage.ToolUseKey]) -> None:
         """Take tools that an item shows in use, also where the account of all never comes."""
         before = len(self._tools)
         self._tools.update(tools)
@@ -108,22 +127,22 @@ class _Stream(StreamBuffer):
         response = event.get("response")
         if isinstance(response, dict):
             self._take(response)
-        error = failed(event)
+        error = find_event_error(event)
         if error is not None:
-            self.problem = problems.found(error)
+            self.problem = read_error(error)
             return not event.get("error") and kind != "response.failed"
-        if isinstance(kind, str) and kind in ENDS:
+        if isinstance(kind, str) and kind in COMPLETE_EVENTS:
             self._ended = self.committed = True
-            self.finish = ending.finish(response) if isinstance(response, dict) else None
+            self.finish = read_finish(response) if isinstance(response, dict) else None
         elif not self.committed:
-            self.committed = _content(event)
+            self.committed = _has_content(event)
         return False
 
     def _take(self, response: dict[str, Json]) -> None:
         model = response.get("model")
         self.served_model = model if isinstance(model, str) and model else self.served_model
         self.response_id = self.response_id or parse_response_id(response.get("id"))
-        told = usage.find(response, self._tools)
+        told = usage.read_response(response, self._tools)
         word = parse_service_tier(response.get("service_tier"))
         if told is not None:
             last = merge_usage(self.usage, told)
@@ -132,10 +151,10 @@ class _Stream(StreamBuffer):
             self.usage = msgspec.structs.replace(self.usage or Usage(), service=word)
         output = response.get("output")
         if isinstance(output, list) and output:
-            self.content_bytes = max(self.content_bytes, sum(map(amount.item, output)))
+            self.content_bytes = max(self.content_bytes, sum(map(count_content_bytes, output)))
 
 
-def failed(event: dict[str, Json]) -> Json:
+def find_event_error(event: dict[str, Json]) -> Json:
     """The error that an event tells; None for one that tells none."""
     kind, error = event.get("type"), event.get("error")
     if kind == "response.failed":
@@ -144,20 +163,26 @@ def failed(event: dict[str, Json]) -> Json:
     if kind == "error":
         return error or {name: event[name] for name in ("code", "message") if name in event}
     if kind == "response.output_item.done":
-        return ending.item_error(event.get("item"))
-    if isinstance(kind, str) and kind in ENDS:
-        return ending.error(event.get("response"))
+        return find_item_error(event.get("item"))
+    if isinstance(kind, str) and kind in COMPLETE_EVENTS:
+        return find_error(event.get("response"))
     return error if error and not isinstance(kind, str) else None
 
 
-def _content(event: dict[str, Json]) -> bool:
+def _has_content(event: dict[str, Json]) -> bool:
     """Whether an event before the commit point holds content: from here nothing is retried."""
     kind = event.get("type")
     if not isinstance(kind, str) or not kind.startswith("response."):
         return False
     if kind == "response.output_item.added":
         item = event.get("item")
-        return isinstance(item, dict) and item.get("type") not in _BEGIN_EMPTY
+        return isinstance(item, dict) and item.get("type") not in _EMPTY_ITEMS
     if kind.endswith(".delta"):
         return bool(event.get("delta"))
-    return kind not in _LIFECYCLE
+    return kind not in _LIFECYCLE_EVENTS
+
+
+def _read_outline(payload: bytes) -> _EventOutline:
+    """Read one event of a stream. Raises JsonError for what is none."""
+    found: _EventOutline = _parse_outline(payload)
+    return found

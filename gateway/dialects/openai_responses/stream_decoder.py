@@ -29,15 +29,15 @@ from gateway.core.events import (
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, parse_service_tier
-from gateway.dialects.openai_responses import ending, usage
-from gateway.dialects.openai_responses.errors import found
-from gateway.dialects.openai_responses.frames import Object
-from gateway.dialects.openai_responses.stream import ENDS, failed
+from gateway.dialects.openai_responses import usage
+from gateway.dialects.openai_responses.content import Object, list_objects, read_object
+from gateway.dialects.openai_responses.errors import is_complete, read_error, read_finish
+from gateway.dialects.openai_responses.stream import COMPLETE_EVENTS, find_event_error
 from gateway.dialects.stream_commit import DONE_PAYLOAD, MAX_FRAME_BYTES, make_broken_problem
 
-_CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
+_CALL_ARGUMENTS = {"function_call": "arguments", "custom_tool_call": "input"}
 """Items that are calls of the client's tools, and the member with what they are called with."""
-_WHOLE = ENDS | {"response.output_item.done"}
+_EVENTS_WITH_ERRORS = COMPLETE_EVENTS | {"response.output_item.done"}
 """Events that hold something whole, which may have failed."""
 _REASONS: Mapping[str, FinishReason] = {
     "max_output_tokens": "length",
@@ -55,10 +55,10 @@ class Decoder:
         self._whole = sse.FrameSplitter()
         self._out: list[Event] = []
         self._over = self._started = False
-        self._said: dict[int, _Item] = {}
+        self._said: dict[int, _ItemState] = {}
         self._ids: dict[str, int] = {}
         self._tools = 0
-        self._hosted: set[usage.Used] = set()
+        self._hosted: set[usage.ToolUseKey] = set()
 
     def feed(self, data: bytes) -> list[Event]:
         """Take what was read. After a Failed nothing more comes."""
@@ -108,11 +108,11 @@ class Decoder:
             return False
         kind = event.get("type")
         known = self._KINDS.get(kind) if isinstance(kind, str) else None
-        if known is None or kind in _WHOLE:
-            error = failed(event)
+        if known is None or kind in _EVENTS_WITH_ERRORS:
+            error = find_event_error(event)
             if error is not None:
                 self._over = True
-                self._out.append(Failed(found(error)))
+                self._out.append(Failed(read_error(error)))
                 return False
         if known is not None:
             known(self, event)
@@ -122,7 +122,7 @@ class Decoder:
         if self._started:
             return
         self._started = True
-        response = _dict(event.get("response"))
+        response = read_object(event.get("response"))
         id, model, created = (response.get(name) for name in ("id", "model", "created_at"))
         word = parse_service_tier(response.get("service_tier"))
         self._out.append(
@@ -134,17 +134,17 @@ class Decoder:
             )
         )
 
-    def _at(self, event: Object) -> "_Item":
+    def _at(self, event: Object) -> "_ItemState":
         if not self._started:
             self._start(event)
         at = event.get("output_index")
         at = at if isinstance(at, int) else 0
         item = self._said.get(at)
         if item is None:
-            item = self._said[at] = _Item()
+            item = self._said[at] = _ItemState()
         return item
 
-    def _placed(self, event: Object, item: Object) -> "_Item":
+    def _placed(self, event: Object, item: Object) -> "_ItemState":
         """An item that is added or done, its place kept under its id."""
         id, at = item.get("id"), event.get("output_index")
         if isinstance(id, str) and isinstance(at, int):
@@ -183,12 +183,12 @@ class Decoder:
             self._out.append(ReasoningDelta(delta, part=part if isinstance(part, int) else 0))
 
     def _added(self, event: Object) -> None:
-        added = _dict(event.get("item"))
+        added = read_object(event.get("item"))
         item = self._placed(event, added)
-        if _kind(added) in _CALLS and item.tool is None:
+        if _read_type(added) in _CALL_ARGUMENTS and item.tool is None:
             self._call(item, added)
 
-    def _call(self, item: "_Item", call: Object) -> int:
+    def _call(self, item: "_ItemState", call: Object) -> int:
         item.tool = self._tools
         self._tools += 1
         id, name = call.get("call_id") or call.get("id"), call.get("name")
@@ -211,46 +211,46 @@ class Decoder:
     def _cite(self, event: Object) -> None:
         item = self._at(event)
         item.notes += 1
-        self._out.append(cited(event.get("annotation")))
+        self._out.append(read_citation(event.get("annotation")))
 
     def _done(self, event: Object) -> None:
-        done = _dict(event.get("item"))
+        done = read_object(event.get("item"))
         item = self._placed(event, done)
         if item.done:
             return
         item.done = True
-        kind = _kind(done)
+        kind = _read_type(done)
         if kind == "message":
             self._message(item, done)
         elif kind == "reasoning":
             self._thought(item, done)
-        elif kind in _CALLS:
+        elif kind in _CALL_ARGUMENTS:
             index = self._call(item, done) if item.tool is None else item.tool
-            text = done.get(_CALLS[kind])
+            text = done.get(_CALL_ARGUMENTS[kind])
             if not item.told and isinstance(text, str) and text:
                 self._out.append(ToolDelta(index, text))
             self._out.append(ToolEnd(index))
         else:
-            self._hosted.update(usage.used([done], event.get("output_index")))
+            self._hosted.update(usage.list_tool_uses([done], event.get("output_index")))
             self._out.append(Opaque(kind, source=done))
 
-    def _message(self, item: "_Item", done: Object) -> None:
+    def _message(self, item: "_ItemState", done: Object) -> None:
         told, notes = item.told, 0
-        for part in _list(done.get("content")):
+        for part in list_objects(done.get("content")):
             text, refusal = part.get("text"), part.get("refusal")
             if not told and isinstance(text, str) and text:
                 self._out.append(TextDelta(text))
                 self._likely(part.get("logprobs"))
             if not told and isinstance(refusal, str) and refusal:
                 self._out.append(Declined(refusal))
-            for note in _list(part.get("annotations")):
+            for note in list_objects(part.get("annotations")):
                 notes += 1
                 if notes > item.notes:
-                    self._out.append(cited(note))
+                    self._out.append(read_citation(note))
 
-    def _thought(self, item: "_Item", done: Object) -> None:
+    def _thought(self, item: "_ItemState", done: Object) -> None:
         told = item.told
-        parts = _list(done.get("summary")) or _list(done.get("content"))
+        parts = list_objects(done.get("summary")) or list_objects(done.get("content"))
         for index, part in enumerate(parts if not told else ()):
             text = part.get("text")
             if isinstance(text, str) and text:
@@ -264,21 +264,21 @@ class Decoder:
 
     def _finish(self, event: Object) -> None:
         self._start(event)
-        response = _dict(event.get("response"))
+        response = read_object(event.get("response"))
         streamed = dict(self._ids)
-        for at, item in enumerate(_list(response.get("output"))):
+        for at, item in enumerate(list_objects(response.get("output"))):
             # Its place may be another than while it was streamed, where hosts leave items out.
             id = item.get("id")
             place = streamed.get(id, at) if isinstance(id, str) else at
             self._done({"output_index": place, "item": item})
-        told = usage.find(response, self._hosted)
+        told = usage.read_response(response, self._hosted)
         if told is not None:
             self._out.append(UsageUpdate(told))
-        word = ending.finish(response)
+        word = read_finish(response)
         reason: FinishReason = "tools" if self._tools else "stop"
         if response.get("status") == "incomplete" or event.get("type") == "response.incomplete":
             reason = _REASONS.get(word or "", "length")
-        elif not ending.complete(response) and event.get("type") not in ENDS:
+        elif not is_complete(response) and event.get("type") not in COMPLETE_EVENTS:
             reason = "cut"
         self._out += [Finish(reason, word=word), End()]
         self._over = True
@@ -296,11 +296,11 @@ class Decoder:
         "response.custom_tool_call_input.delta": _piece,
         "response.output_text.annotation.added": _cite,
         "response.output_item.done": _done,
-        **dict.fromkeys(ENDS, _finish),
+        **dict.fromkeys(COMPLETE_EVENTS, _finish),
     }
 
 
-class _Item:
+class _ItemState:
     """What has been told of one item of the output."""
 
     __slots__ = ("done", "notes", "told", "tool", "way")
@@ -312,19 +312,9 @@ class _Item:
         self.way = ""
 
 
-def events(data: bytes) -> list[Event]:
-    """A whole answer as events. Never raises: what is no answer is a Failed."""
-    try:
-        value = jsonio.loads(data)
-    except jsonio.JsonError:
-        return [Failed(make_broken_problem("an answer that is not JSON"))]
-    problem = ending.wrong(value)
-    return Decoder().whole(value) if problem is None else [Failed(problem)]
-
-
-def cited(note: Json) -> Citation:
+def read_citation(note: Json) -> Citation:
     """An annotation as an event; those of files have no URL."""
-    said = _dict(note)
+    said = read_object(note)
     url, title = said.get("url"), said.get("title")
     start, end = said.get("start_index"), said.get("end_index")
     return Citation(
@@ -336,14 +326,6 @@ def cited(note: Json) -> Citation:
     )
 
 
-def _kind(item: Object) -> str:
+def _read_type(item: Object) -> str:
     kind = item.get("type")
     return kind if isinstance(kind, str) else ""
-
-
-def _dict(value: Json) -> Object:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Json) -> list[Object]:
-    return [it for it in value if isinstance(it, dict)] if isinstance(value, list) else []

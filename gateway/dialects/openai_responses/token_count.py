@@ -10,12 +10,11 @@ from gateway.core import jsonio
 from gateway.core.target import Target
 from gateway.dialects import count_tokens
 from gateway.dialects.base import RequestBody, ResponseSummary, WrittenBody
-from gateway.dialects.openai_responses import answer, request
-from gateway.dialects.openai_responses import reasoning_state as seal
-from gateway.dialects.openai_responses.speech import SPEECH as OWN
+from gateway.dialects.openai_responses import reasoning_state, request
+from gateway.dialects.openai_responses.response import summarize as summarize_response
 
-_TOKENS = "input_tokens"
-_MODEL, _INPUT = msgspec.Raw(b'"auto"'), msgspec.Raw(b'""')
+TOKENS_MEMBER = "input_tokens"
+_DEFAULT_MODEL, _DEFAULT_INPUT = msgspec.Raw(b'"auto"'), msgspec.Raw(b'""')
 
 
 def read(raw: bytes) -> RequestBody:
@@ -23,22 +22,22 @@ def read(raw: bytes) -> RequestBody:
 
     A count of no model is that of `auto`, one without input counts the rest, and none is a stream.
     """
-    return request.read(_completed(raw))
+    return request.read(_add_required(raw))
 
 
-def _completed(raw: bytes) -> bytes:
+def _add_required(raw: bytes) -> bytes:
     """Return a body with all that a request must have; one that cannot be read stays as it is."""
     try:
         members = jsonio.read_members(raw)
     except jsonio.JsonError:
         return raw
-    given = {name: part for name, part in members.items() if _counts(name, part)}
+    given = {name: part for name, part in members.items() if _is_counted(name, part)}
     if {"model", "input"} <= given.keys() and len(given) == len(members):
         return raw
-    return jsonio.join_members({"model": _MODEL, "input": _INPUT} | given)
+    return jsonio.join_members({"model": _DEFAULT_MODEL, "input": _DEFAULT_INPUT} | given)
 
 
-def _counts(name: str, part: msgspec.Raw) -> bool:
+def _is_counted(name: str, part: msgspec.Raw) -> bool:
     """True if a member counts: a null model or input is one that was left out."""
     if name in ("model", "input"):
         return bytes(memoryview(part)) != b"null"
@@ -47,25 +46,17 @@ def _counts(name: str, part: msgspec.Raw) -> bool:
 
 def write(body: RequestBody, target: Target) -> WrittenBody:
     """Write the body for one target: another model is all that is changed."""
-    edit = seal.edit(body, target)
+    edit = reasoning_state.edit(body, target)
     if body.prompt.model != target.model:
         edit.set_member("model", target.model)
     return edit.finish()
 
 
-def glance(body: bytes) -> ResponseSummary:
+def summarize(body: bytes) -> ResponseSummary:
     """Read the answer: `input_tokens`. Nothing was used, so that it costs nothing."""
-    return count_tokens.summarize(body, _TOKENS, answer.glance)
+    return count_tokens.summarize(body, TOKENS_MEMBER, summarize_response)
 
 
-def counted(tokens: int) -> bytes:
+def write_token_count(tokens: int) -> bytes:
     """The answer that tells a number."""
-    return jsonio.dumps({"object": "response.input_tokens", _TOKENS: tokens})
-
-
-SPEECH = count_tokens.make_translation(
-    OWN,
-    {"input", "instructions", "tools", "tool_choice", "text"},
-    member=_TOKENS,
-    write_token_count=counted,
-)
+    return jsonio.dumps({"object": "response.input_tokens", TOKENS_MEMBER: tokens})

@@ -21,7 +21,7 @@ from gateway.core.usage import (
 )
 from gateway.dialects import billing
 
-type Used = tuple[str, str]
+type ToolUseKey = tuple[str, str]
 """A tool, and what tells one use of it from another."""
 
 _LIFETIMES = {"30m": "ttl_30m_tokens", "12h": "ttl_12h_tokens"}
@@ -47,7 +47,7 @@ _FREE_ACTIONS = frozenset({"open_page", "find_in_page", "find"})
 """What a search does beside searching."""
 
 
-def find(response: dict[str, Json], seen: Iterable[Used] = ()) -> Usage | None:
+def read_response(response: dict[str, Json], seen: Iterable[ToolUseKey] = ()) -> Usage | None:
     """Usage of a response, with tools and service tier; None where no tokens are counted.
 
     `seen`: tools that its stream has shown in use.
@@ -56,7 +56,7 @@ def find(response: dict[str, Json], seen: Iterable[Used] = ()) -> Usage | None:
     if told is None:
         return None
     output = response.get("output")
-    uses = {*seen, *used(output if isinstance(output, list) else ())}
+    uses = {*seen, *list_tool_uses(output if isinstance(output, list) else ())}
     tools = billing.count_tool_uses(uses) if uses else {}
     searches = _searches(response)
     if searches is not None:
@@ -74,7 +74,7 @@ def _searches(response: dict[str, Json]) -> int | None:
     return parse_count(_dict(usage.get("web_search")).get("num_requests"))
 
 
-def used(items: Iterable[Json], first: Json = 0) -> Iterator[Used]:
+def list_tool_uses(items: Iterable[Json], first: Json = 0) -> Iterator[ToolUseKey]:
     """Uses of tools that items show; code runs in containers, which are billed, not the calls.
 
     `first` is the place of the first of them in the output, by which those without an id are known.
@@ -154,7 +154,7 @@ def _dict(value: Json) -> dict[str, Json]:
     return value if isinstance(value, dict) else _NO_TOKENS
 
 
-def beside(usage: Usage | None) -> dict[str, Json]:
+def write_other_members(usage: Usage | None) -> dict[str, Json]:
     """Members of a response that tell usage beside tokens, where there is any to tell."""
     told: dict[str, Json] = {}
     if usage is not None and usage.service in _SERVICES:

@@ -6,8 +6,7 @@ from typing import Any
 from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.target import UNKNOWN_FACTS, ModelFacts, Provider, Target
 from gateway.dialects.base import RequestBody, ResponseContext, WrittenBody
-from gateway.dialects.openai_responses import DIALECT
-from gateway.dialects.openai_responses.speech import SPEECH
+from gateway.dialects.openai_responses import DIALECT, TRANSLATION
 
 type Object = dict[str, Any]
 
@@ -33,7 +32,7 @@ def ask(**more: Any) -> RequestBody:
 
 def decoded(**more: Any) -> CanonicalRequest:
     """A request as it is translated."""
-    return SPEECH.decode_request(ask(**more))
+    return TRANSLATION.decode_request(ask(**more))
 
 
 def sent(written: WrittenBody) -> Object:

@@ -5,8 +5,7 @@ import json
 import pytest
 
 from gateway.core.errors import Problem
-from gateway.dialects.openai_responses import DIALECT
-from gateway.dialects.openai_responses import errors as problems
+from gateway.dialects.openai_responses import DIALECT, errors
 from tests.dialects.openai_responses.cases import read
 
 TRUNCATED = Problem(kind="upstream_truncated", message="It broke off.")
@@ -25,7 +24,7 @@ def test_an_error_in_a_stream_has_the_members_that_both_kinds_of_clients_read() 
     (event,) = read(DIALECT.write_problem_frame(TRUNCATED))
     assert (event["type"], event["message"]) == ("error", "It broke off.")
     assert event["code"] == event["error"]["code"] == "upstream_truncated"
-    assert event["sequence_number"] == problems.LAST
+    assert event["sequence_number"] == errors.LAST_NUMBER
 
 
 @pytest.mark.parametrize(
@@ -59,7 +58,7 @@ def test_a_body_without_words_is_told_in_ours(body: bytes) -> None:
     ],
 )
 def test_a_code_says_whose_fault_it_is(error: object, kind: str) -> None:
-    assert problems.found(error).kind == kind
+    assert errors.read_error(error).kind == kind
 
 
 def test_a_refusal_goes_on_as_it_came_and_a_credential_s_does_not() -> None:

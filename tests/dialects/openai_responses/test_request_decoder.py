@@ -16,7 +16,7 @@ from gateway.core.canonical_request import (
     ToolUse,
 )
 from gateway.dialects import compatibility, reasoning_state
-from gateway.dialects.openai_responses import slot
+from gateway.dialects.openai_responses.reasoning_state import SlotContent, read_slot, write_slot
 from tests.dialects.openai_responses.cases import Object, decoded
 
 
@@ -153,9 +153,9 @@ def reasoning(state: str, *texts: str) -> Object:
 
 def test_a_state_says_whose_it_is_where_the_gateway_has_labelled_it() -> None:
     assert parts(reasoning("abc", "one", "two")) == (Thought(text="one\n\ntwo", state="abc"),)
-    labelled = reasoning_state.write_label("m1", slot.write(slot.Kept("sig")))
+    labelled = reasoning_state.write_label("m1", write_slot(SlotContent("sig")))
     assert parts(reasoning(labelled, "one")) == (Thought(text="one", state="sig", maker="m1"),)
-    hidden = reasoning_state.write_label("m1", slot.write(slot.Kept("data", redacted=True)))
+    hidden = reasoning_state.write_label("m1", write_slot(SlotContent("data", redacted=True)))
     assert parts(reasoning(hidden)) == (Thought(state="data", redacted=True, maker="m1"),)
     raw = {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "t"}]}
     assert parts(raw) == (Thought(text="t"),)
@@ -164,7 +164,7 @@ def test_a_state_says_whose_it_is_where_the_gateway_has_labelled_it() -> None:
 def test_a_state_that_hangs_on_a_call_goes_back_to_it() -> None:
     call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
     other = {**call, "call_id": "c2"}
-    kept = reasoning_state.write_label("m1", slot.write(slot.Kept("sig", call="c1")))
+    kept = reasoning_state.write_label("m1", write_slot(SlotContent("sig", call="c1")))
     assert parts(call, other, reasoning(kept)) == (
         ToolUse(id="c1", name="f", arguments="{}", state="sig", maker="m1"),
         ToolUse(id="c2", name="f", arguments="{}"),
@@ -175,7 +175,7 @@ def test_a_state_that_hangs_on_a_call_goes_back_to_it() -> None:
 
 @pytest.mark.parametrize("text", ["call:", "call:3", "call:[1]", "redacted", ""])
 def test_a_slot_that_nobody_wrote_is_a_state(text: str) -> None:
-    assert slot.read(text) == slot.Kept(text)
+    assert read_slot(text) == SlotContent(text)
 
 
 def test_every_setting_is_a_field_by_the_client_s_own_name() -> None:

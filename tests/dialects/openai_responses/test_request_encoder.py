@@ -21,8 +21,7 @@ from gateway.core.canonical_request import (
 from gateway.core.loss import Loss
 from gateway.core.target import ModelFacts, Target
 from gateway.dialects import reasoning_state, tool_ids, translation
-from gateway.dialects.openai_responses import DIALECT
-from gateway.dialects.openai_responses.speech import SPEECH
+from gateway.dialects.openai_responses import DIALECT, TRANSLATION
 from tests.dialects.openai_responses.cases import Object, decoded, sent, target
 
 THINKS = ModelFacts(efforts=("low", "high"), effort_style="reasoning")
@@ -40,7 +39,7 @@ def made(*parts: Part) -> CanonicalTurn:
 
 
 def said(*turns: CanonicalTurn, to: Target = HERE, **more: object) -> Object:
-    return SPEECH.encode_request(CanonicalRequest(turns=turns, **more), to).value  # type: ignore[arg-type]  # members by name
+    return TRANSLATION.encode_request(CanonicalRequest(turns=turns, **more), to).value  # type: ignore[arg-type]  # members by name
 
 
 def items(*turns: CanonicalTurn) -> object:
@@ -117,7 +116,7 @@ def test_state_of_another_model_is_dropped_and_named_and_its_text_never_shown() 
         ),
         names={"turns": "contents"},
     )
-    found = SPEECH.encode_request(request, HERE)
+    found = TRANSLATION.encode_request(request, HERE)
     assert "secret" not in str(found.value)
     assert "sig" not in str(found.value)
     why = "reasoning of another model is for that model alone"
@@ -255,7 +254,7 @@ def test_settings_stand_where_this_dialect_has_them_under_the_client_s_names() -
         stream=True,
         names={"max_output": "max_tokens", "form": "response_format", "effort": "reasoning_effort"},
     )
-    found = SPEECH.encode_request(request, HERE)
+    found = TRANSLATION.encode_request(request, HERE)
     assert {k: v for k, v in found.value.items() if k not in ("input", "store")} == {
         "text": {
             "format": {"type": "json_schema", "name": "answer", "schema": {"a": 1}, "strict": True, "description": "d"},
@@ -286,7 +285,7 @@ def test_settings_stand_where_this_dialect_has_them_under_the_client_s_names() -
 )
 def test_a_budget_is_an_effort_by_the_client_s_name_of_it(budget: int, effort: str) -> None:
     request = CanonicalRequest(turns=(), budget=budget, names={"budget": "thinking.budget_tokens"})
-    found = SPEECH.encode_request(request, HERE)
+    found = TRANSLATION.encode_request(request, HERE)
     assert found.value["reasoning"] == {"effort": effort}
     assert found.client_names["reasoning.effort"] == "thinking.budget_tokens"
 
@@ -296,13 +295,13 @@ def test_json_and_verbosity_alone() -> None:
     named = said(form=OutputFormat(schema={}, name="n"))["text"]["format"]
     assert named == {"type": "json_schema", "name": "n", "schema": {}}
     request = CanonicalRequest(turns=(), verbosity="low", names={"verbosity": "v"})
-    assert SPEECH.encode_request(request, HERE).client_names["text"] == "v"
+    assert TRANSLATION.encode_request(request, HERE).client_names["text"] == "v"
     assert said(service_tier="flex")["service_tier"] == "flex"
 
 
 def test_a_cap_below_what_the_api_takes_is_raised_and_named() -> None:
     request = CanonicalRequest(turns=(), max_output=1, names={"max_output": "max_tokens"})
-    found = SPEECH.encode_request(request, HERE)
+    found = TRANSLATION.encode_request(request, HERE)
     assert found.value["max_output_tokens"] == 16
     assert [(it.field, it.action) for it in found.losses] == [("max_tokens", "approximated")]
 
@@ -342,7 +341,7 @@ def test_a_request_of_this_dialect_means_the_same_when_it_is_said_again() -> Non
         "text": {"format": {"type": "json_schema", "name": "n", "schema": {}, "strict": False}},
         "max_output_tokens": 50,
     }  # fmt: skip
-    value = SPEECH.encode_request(decoded(**given), target()).value
+    value = TRANSLATION.encode_request(decoded(**given), target()).value
     assert value == {**given, "store": False}
 
 
@@ -355,7 +354,7 @@ def test_names_and_the_user_fit_their_members() -> None:
         tools=(Tool(name="files.read"), Tool(name="f")),
         tool_choice=ToolChoice(mode="tool", name="files.read"),
     )
-    value = SPEECH.encode_request(request, target()).value
+    value = TRANSLATION.encode_request(request, target()).value
     plain = tool_ids.make_plain_id("files.read", "tool_")
     assert value["safety_identifier"] == tool_ids.make_plain_id(user, "user_") != user
     assert [tool["name"] for tool in value["tools"]] == [plain, "f"]

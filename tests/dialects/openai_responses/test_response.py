@@ -1,12 +1,22 @@
-"""Whole answers: what accounting needs of them, and usage both ways."""
+"""Whole answers: what accounting reads of them; a stream as a whole answer and back."""
 
 import json
 
 import pytest
 
 from gateway.core.usage import Usage
-from gateway.dialects.openai_responses import DIALECT, usage
-from tests.dialects.openai_responses.cases import MESSAGE, USAGE, Object, response
+from gateway.dialects.openai_responses import DIALECT
+from tests.dialects.openai_responses.cases import (
+    CALL,
+    CREATED,
+    MESSAGE,
+    WHOLE,
+    Object,
+    done,
+    event,
+    read,
+    response,
+)  # fmt: skip
 
 
 def glance(value: object) -> tuple[str | None, str | None, str | None]:
@@ -56,58 +66,85 @@ def test_html_is_no_answer() -> None:
     assert "not JSON" in problem.message
 
 
-@pytest.mark.parametrize(
-    ("told", "five"),
-    [
-        (None, None),
-        ({}, None),
-        ({"input_tokens": 3}, Usage(input=3)),
-        ({"output_tokens": 3}, Usage(output=3)),
-        (
-            {"input_tokens": 9, "output_tokens": 1, "input_tokens_details": {"cached_tokens": 12}},
-            Usage(input=0, cache_read=9, output=1),
-        ),
-        (
-            {"input_tokens": 9, "output_tokens": 1, "input_tokens_details": {"cached_tokens": 8, "cache_write_tokens": 4}},
-            Usage(input=0, cache_read=8, cache_write={"": 1}, output=1),
-        ),
-        (
-            {"input_tokens": 9, "input_tokens_details": {"cached_tokens": 9, "cache_write_tokens": 4}},
-            Usage(input=0, cache_read=9),
-        ),
-        (
-            {
-                "input_tokens": 20,
-                "input_tokens_details": {
-                    "cache_write_tokens": 9,
-                    "cache_write_tokens_details": {"ttl_30m_tokens": 4, "ttl_12h_tokens": 3},
-                },
-                "output_tokens": 0,
-            },
-            Usage(input=11, cache_write={"30m": 4, "12h": 3, "": 2}, output=0),
-        ),
-        # A host that leaves reasoning out of its output shows it in the total.
-        (
-            {"input_tokens": 1, "output_tokens": 5, "total_tokens": 9, "output_tokens_details": {"reasoning_tokens": 3}},
-            Usage(input=1, output=5, reasoning=3),
-        ),
-        (
-            {"input_tokens": 1, "output_tokens": 2, "output_tokens_details": {"reasoning_tokens": 3}},
-            Usage(input=1, output=2, reasoning=3),
-        ),
+REASONING = {
+    "id": "rs_1", "type": "reasoning", "encrypted_content": "x",
+    "summary": [{"type": "summary_text", "text": "hm"}],
+    "content": [{"type": "reasoning_text", "text": "hmm"}],
+}  # fmt: skip
+RICH = {
+    **MESSAGE,
+    "content": [
+        {"type": "output_text", "text": "a", "annotations": [{"type": "file_path"}], "logprobs": [{"token": "a"}]},
+        {"type": "refusal", "refusal": "no"},
+        {"type": "new", "x": 1},
+        {"x": 1},
     ],
-)  # fmt: skip
-def test_usage_is_read_in_five_classes_that_never_overlap(told: Object, five: Usage) -> None:
-    assert usage.read(told) == five
+}  # fmt: skip
+CUSTOM = {"id": "ctc_1", "type": "custom_tool_call", "call_id": "c", "name": "n", "input": "a b"}
+SEARCH = {"id": "ws_1", "type": "web_search_call", "status": "completed"}
 
 
-@pytest.mark.parametrize("written", [{}, {"": 3}, {"30m": 4, "12h": 3}])
-def test_usage_that_is_written_reads_the_same(written: dict[str, int]) -> None:
-    five = Usage(input=7, cache_read=2, cache_write=written, output=4, reasoning=1)
-    assert usage.read(usage.write(five)) == five
-    assert usage.write(usage.read(USAGE)) == USAGE
+def folded(stream: bytes) -> Object:
+    value: Object = json.loads(DIALECT.fold(stream))
+    return value
 
 
-@pytest.mark.parametrize("five", [None, Usage(input=3), Usage(output=3)])
-def test_usage_that_is_half_known_is_none(five: Usage | None) -> None:
-    assert usage.write(five) is None
+def test_the_terminal_event_holds_the_answer() -> None:
+    assert folded(b": hi\n\n" + WHOLE + b"data: [DONE]\n\n") == response(MESSAGE)
+
+
+def test_output_that_is_left_out_at_the_end_is_that_of_its_items() -> None:
+    """Codex's provider ends with an empty output; others name no place, or leave the model out."""
+    end = event("response.completed", response={"status": "completed", "output": [], "x": 1})
+    stream = CREATED + done(CALL, 1) + done(MESSAGE, 0) + end
+    assert folded(stream) == {**response(MESSAGE, CALL, usage=None), "x": 1}
+    unplaced = event("response.output_item.done", item=MESSAGE)
+    assert folded(unplaced + event("response.completed", response={}))["output"] == [MESSAGE]
+
+
+def test_every_item_is_added_told_and_done_in_numbered_events() -> None:
+    whole = json.dumps(response(REASONING, RICH, CALL, CUSTOM, SEARCH)).encode()
+    stream = DIALECT.unfold(whole, True)
+    said = read(stream)
+    assert [event["sequence_number"] for event in said] == list(range(len(said)))
+    kinds = [event["type"].removeprefix("response.") for event in said]
+    assert kinds == [
+        "created", "in_progress",
+        "output_item.added", "reasoning_summary_part.added", "reasoning_summary_text.delta",
+        "reasoning_summary_text.done", "reasoning_summary_part.done", "content_part.added",
+        "reasoning_text.delta", "reasoning_text.done", "content_part.done", "output_item.done",
+        "output_item.added", "content_part.added", "output_text.delta",
+        "output_text.annotation.added", "output_text.done", "content_part.done",
+        "content_part.added", "refusal.delta", "refusal.done", "content_part.done",
+        "output_item.done",
+        "output_item.added", "function_call_arguments.delta", "function_call_arguments.done",
+        "output_item.done",
+        "output_item.added", "custom_tool_call_input.delta", "custom_tool_call_input.done",
+        "output_item.done",
+        "output_item.added", "output_item.done",
+        "completed",
+    ]  # fmt: skip
+    begun = [event["item"] for event in said if event["type"] == "response.output_item.added"]
+    assert begun[1] == {**RICH, "status": "in_progress", "content": []}
+    assert begun[2] == {**CALL, "status": "in_progress", "arguments": ""}
+    assert said[0]["response"] == response(status="in_progress", usage=None)
+    assert folded(stream) == json.loads(whole)
+
+
+def test_an_answer_that_was_cut_ends_so() -> None:
+    whole = response(MESSAGE, status="incomplete")
+    stream = DIALECT.unfold(json.dumps(whole).encode(), True)
+    assert read(stream)[-1]["type"] == "response.incomplete"
+    watch = DIALECT.inspect_stream(DIALECT.read(b'{"model":"m","input":"a"}'))
+    assert watch.feed(stream) == stream
+    assert watch.complete
+
+
+def test_a_response_without_output_is_a_stream_too() -> None:
+    """An id that is kept for later, of another status, with no item and an item of no type."""
+    for status, last in (("queued", "response.in_progress"), (None, "response.completed")):
+        bare = {"status": status, "output": None}
+        events = read(DIALECT.unfold(json.dumps(bare).encode(), True))
+        assert events[-1]["type"] == last  # what is queued has no end
+    odd = {"output": [{"id": "x"}]}
+    assert folded(DIALECT.unfold(json.dumps(odd).encode(), True))["output"] == [{"id": "x"}]

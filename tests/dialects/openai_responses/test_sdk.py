@@ -8,8 +8,7 @@ from openai.types.responses import ParsedResponse
 from gateway.core import events as e
 from gateway.core.errors import Problem
 from gateway.core.usage import Usage
-from gateway.dialects.openai_responses import DIALECT
-from gateway.dialects.openai_responses.speech import SPEECH
+from gateway.dialects.openai_responses import DIALECT, TRANSLATION
 from tests.dialects.openai_responses.cases import telling
 
 EVENTS: list[e.Event] = [
@@ -47,7 +46,7 @@ def client(body: bytes, *, stream: bool) -> openai.OpenAI:
 
 
 def frames(events: list[e.Event]) -> bytes:
-    encoder = SPEECH.make_encoder(telling(state_label="m1"))
+    encoder = TRANSLATION.make_encoder(telling(state_label="m1"))
     return b"".join(map(encoder.write, events))
 
 
@@ -75,7 +74,7 @@ def check(answer: "openai.types.responses.Response | ParsedResponse[object]") ->
 
 
 def test_a_whole_answer() -> None:
-    body = SPEECH.encode_response(EVENTS, telling(state_label="m1"))
+    body = TRANSLATION.encode_response(EVENTS, telling(state_label="m1"))
     check(client(body, stream=False).responses.create(model="m", input="hi"))
 
 
@@ -105,7 +104,7 @@ def test_the_stream_that_the_sdk_puts_together() -> None:
 
 def test_a_whole_answer_that_is_told_as_a_stream() -> None:
     """Also one of a cache, at home."""
-    body = SPEECH.encode_response(EVENTS, telling(state_label="m1"))
+    body = TRANSLATION.encode_response(EVENTS, telling(state_label="m1"))
     unfolded = DIALECT.unfold(body, True)
     with client(unfolded, stream=True).responses.stream(model="m", input="hi") as stream:
         check(stream.get_final_response())

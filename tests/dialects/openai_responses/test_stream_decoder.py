@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.core import events as e
 from gateway.core.usage import Usage
-from gateway.dialects.openai_responses.speech import SPEECH
+from gateway.dialects.openai_responses import TRANSLATION
 from gateway.dialects.stream_commit import MAX_FRAME_BYTES
 from tests.dialects.cases import pieces
 from tests.dialects.openai_responses.cases import (
@@ -34,13 +34,13 @@ TOOLS = [TOLD, e.Finish("tools", "completed"), e.End()]
 
 
 def run(*parts: bytes) -> list[e.Event]:
-    decoder = SPEECH.make_decoder()
+    decoder = TRANSLATION.make_decoder()
     found = [event for part in parts for event in decoder.feed(part)]
     return [*found, *decoder.end()]
 
 
 def whole(*output: Object, **more: object) -> list[e.Event]:
-    return SPEECH.decode_response(json.dumps(response(*output, **more)).encode())
+    return TRANSLATION.decode_response(json.dumps(response(*output, **more)).encode())
 
 
 def ended(*output: Object, **more: object) -> bytes:
@@ -48,7 +48,7 @@ def ended(*output: Object, **more: object) -> bytes:
 
 
 def test_a_stream_is_told_as_it_comes() -> None:
-    decoder = SPEECH.make_decoder()
+    decoder = TRANSLATION.make_decoder()
     assert decoder.feed(CREATED + event("response.in_progress") + ADDED) == [START]
     assert decoder.feed(HELLO[:9]) == []
     assert decoder.feed(HELLO[9:]) == [e.TextDelta("hello")]
@@ -280,7 +280,7 @@ def test_an_error_is_one_failure_and_nothing_after_it(frame: bytes, kind: str) -
 
 
 def test_a_frame_without_an_end_is_broken() -> None:
-    decoder = SPEECH.make_decoder()
+    decoder = TRANSLATION.make_decoder()
     (failed,) = decoder.feed(b"data: " + b"x" * MAX_FRAME_BYTES)
     assert isinstance(failed, e.Failed)
     assert decoder.feed(WHOLE) == decoder.end() == []
@@ -295,7 +295,7 @@ def test_a_frame_without_an_end_is_broken() -> None:
     ],
 )
 def test_what_is_no_answer_is_a_failure(body: bytes, kind: str) -> None:
-    (failed,) = SPEECH.decode_response(body)
+    (failed,) = TRANSLATION.decode_response(body)
     assert isinstance(failed, e.Failed)
     assert failed.problem.kind == kind
 
@@ -305,7 +305,7 @@ def test_events_that_nobody_knows_and_members_of_odd_types_are_passed_over() -> 
     stream += event("response.refusal.delta", delta=None, output_index="x")
     stream += event("response.reasoning_text.delta") + b'data: {"type":3}\n\n'
     assert run(stream) == [e.Start()]
-    assert SPEECH.decode_response(b'{"output":[3],"created_at":"x"}') == [
+    assert TRANSLATION.decode_response(b'{"output":[3],"created_at":"x"}') == [
         e.Start(),
         e.Finish("cut"),
         e.End(),

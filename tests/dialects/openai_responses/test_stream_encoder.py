@@ -11,15 +11,15 @@ from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Text
 from gateway.core.usage import Usage
 from gateway.dialects import reasoning_state
 from gateway.dialects.base import ResponseContext
-from gateway.dialects.openai_responses import DIALECT, slot
-from gateway.dialects.openai_responses.speech import SPEECH
+from gateway.dialects.openai_responses import DIALECT, TRANSLATION
+from gateway.dialects.openai_responses.reasoning_state import SlotContent, write_slot
 from tests.dialects.openai_responses.cases import Object, decoded, read, telling
 
 TOLD = e.UsageUpdate(Usage(input=12, cache_read=5, output=6, reasoning=4))
 
 
 def stream(*events: e.Event, as_: ResponseContext | None = None) -> list[Object]:
-    encoder = SPEECH.make_encoder(as_ or telling())
+    encoder = TRANSLATION.make_encoder(as_ or telling())
     frames = b"".join(encoder.write(event) for event in events)
     said = read(frames)
     assert [it["sequence_number"] for it in said] == list(range(len(said)))
@@ -31,7 +31,7 @@ def kinds(*events: e.Event, as_: ResponseContext | None = None) -> list[str]:
 
 
 def told(*events: e.Event, as_: ResponseContext | None = None) -> Object:
-    value: Object = json.loads(SPEECH.encode_response(events, as_ or telling()))
+    value: Object = json.loads(TRANSLATION.encode_response(events, as_ or telling()))
     return value
 
 
@@ -174,7 +174,7 @@ def test_a_state_of_a_call_follows_it_and_comes_back_to_it() -> None:
     found = output(e.TextDelta("a"), *call, as_=telling(state_label="m1"))
     assert [item["type"] for item in found] == ["message", "function_call", "reasoning"]
     assert found[2]["encrypted_content"] == reasoning_state.write_label(
-        "m1", slot.write(slot.Kept("sig", call="c1"))
+        "m1", write_slot(SlotContent("sig", call="c1"))
     )
     (turn,) = decoded(input=found).turns
     assert [type(part).__name__ for part in turn.parts] == ["Text", "ToolUse"]
@@ -245,7 +245,7 @@ def test_a_function_that_stood_for_a_custom_tool_is_one_again(arguments: str, te
 
 def test_pieces_of_no_call_and_other_choices_are_nothing() -> None:
     assert output(e.ToolDelta(3, "x"), e.ToolEnd(3), e.TextDelta("other", choice=1)) == []
-    encoder = SPEECH.make_encoder(telling())
+    encoder = TRANSLATION.make_encoder(telling())
     assert encoder.write(e.TextDelta("other", choice=1)) == b""
     assert encoder.write(e.Opaque("new", {})) == b""
 
@@ -253,7 +253,7 @@ def test_pieces_of_no_call_and_other_choices_are_nothing() -> None:
 def test_a_failure_is_told_by_the_problem_frame() -> None:
     problem = DIALECT.summarize(b"x").problem
     assert problem is not None
-    encoder = SPEECH.make_encoder(telling())
+    encoder = TRANSLATION.make_encoder(telling())
     encoder.write(e.Start())
     assert encoder.write(e.Failed(problem)) == b""
 
@@ -365,12 +365,14 @@ def answers(draw: st.DrawFn) -> list[e.Event]:
 def test_a_stream_and_a_whole_answer_say_the_same(events: list[e.Event]) -> None:
     """Law 2: told whole, streamed and folded, and read again."""
     as_ = telling()
-    encoder = SPEECH.make_encoder(as_)
+    encoder = TRANSLATION.make_encoder(as_)
     frames = b"".join(map(encoder.write, events))
-    whole = SPEECH.encode_response(events, as_)
+    whole = TRANSLATION.encode_response(events, as_)
     assert DIALECT.fold(frames) == whole
-    decoder = SPEECH.make_decoder()
-    assert joined(decoder.feed(frames)) == joined(SPEECH.decode_response(whole)) == joined(events)
+    decoder = TRANSLATION.make_decoder()
+    assert (
+        joined(decoder.feed(frames)) == joined(TRANSLATION.decode_response(whole)) == joined(events)
+    )
 
 
 def joined(events: list[e.Event]) -> list[object]:

@@ -7,8 +7,8 @@ import pytest
 from gateway.core import events as e
 from gateway.core.canonical_request import Tool, ToolUse
 from gateway.dialects import compatibility
-from gateway.dialects.openai_responses import tools as space
-from gateway.dialects.openai_responses.speech import SPEECH
+from gateway.dialects.openai_responses import TRANSLATION
+from gateway.dialects.openai_responses.tools import list_offered_tools, write_tool_name
 from tests.dialects.openai_responses.cases import Object, ask, decoded, read, telling
 
 CLOSE = {"type": "function", "name": "close", "description": "Closes.", "strict": False, "parameters": {}}  # fmt: skip
@@ -63,7 +63,7 @@ def test_a_choice_may_name_a_namespace(
 
 def test_a_call_comes_back_under_both_names() -> None:
     asked = decoded(tools=[AGENTS, PLAIN])
-    encoder = SPEECH.make_encoder(telling(asked))
+    encoder = TRANSLATION.make_encoder(telling(asked))
     events: list[e.Event] = [
         e.ToolStart(0, "c0", "agents__close"), e.ToolEnd(0),
         e.ToolStart(1, "c1", "close"), e.ToolEnd(1), e.Finish("tools"), e.End(),
@@ -81,7 +81,7 @@ def test_tools_that_the_input_offers_are_tools() -> None:
     items = [more, user, {**more, "tools": [AGENTS, PLAIN]}, {**more, "tools": "odd"}, "odd"]
     for tools in ([PLAIN], ..., "odd"):
         body = ask(input=items[:-1], tools=tools)
-        request = SPEECH.decode_request(body)
+        request = TRANSLATION.decode_request(body)
         assert {tool.name for tool in request.tools} == {"agents__close", "agents__open", "close"}
         assert len(request.tools) == 3
         assert [turn.role for turn in request.turns] == ["user"]
@@ -89,13 +89,15 @@ def test_tools_that_the_input_offers_are_tools() -> None:
         assert not body.prompt.hosted_tools
     assert ask(input=[more]).prompt.chars > len(json.dumps([AGENTS])) * 0.9
     assert ask(input=[user]).prompt.chars == 2
-    assert space.offered({"input": items[-1:]}) == []
+    assert list_offered_tools({"input": items[-1:]}) == []
 
 
 def test_a_custom_tool_of_a_namespace_is_called_under_both_names() -> None:
     run = {"type": "custom", "name": "exec", "description": "Runs."}
     asked = decoded(input=[{"type": "additional_tools", "tools": [{**AGENTS, "tools": [run]}]}])
-    encoder = SPEECH.make_encoder(telling(asked, custom_tool_names=frozenset({"agents__exec"})))
+    encoder = TRANSLATION.make_encoder(
+        telling(asked, custom_tool_names=frozenset({"agents__exec"}))
+    )
     events: list[e.Event] = [
         e.ToolStart(0, "c0", "agents__exec"),
         e.ToolDelta(0, '{"input":"x"}'),
@@ -107,4 +109,4 @@ def test_a_custom_tool_of_a_namespace_is_called_under_both_names() -> None:
 
 
 def test_tools_without_a_source_have_no_namespace() -> None:
-    assert space.own("f", [Tool(name="f")]) == {"name": "f"}
+    assert write_tool_name("f", [Tool(name="f")]) == {"name": "f"}

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from gateway.core.usage import Usage
 from gateway.dialects.base import StreamInspector
-from gateway.dialects.openai_responses import DIALECT, usage
-from gateway.dialects.openai_responses.speech import SPEECH
+from gateway.dialects.openai_responses import DIALECT, TRANSLATION, usage
 from tests.dialects.cases import Object
+from tests.dialects.openai_responses.cases import USAGE
 
 BODY = DIALECT.read(b'{"model":"m","input":"hi","stream":true}')
 COUNTED: Object = {"input_tokens": 100, "output_tokens": 7, "total_tokens": 107}
@@ -103,7 +103,7 @@ def run(data: bytes) -> StreamInspector:
 
 
 def abroad(data: bytes) -> Usage | None:
-    decoder = SPEECH.make_decoder()
+    decoder = TRANSLATION.make_decoder()
     found = [*decoder.feed(data), *decoder.end()]
     return [event.usage for event in found if hasattr(event, "usage")][-1]
 
@@ -164,8 +164,8 @@ def test_the_tier_that_served_is_told_at_the_end() -> None:
     )
 )
 def test_the_five_numbers_the_searches_and_the_tier_come_back(known: Usage) -> None:
-    said = {"usage": usage.write(known), **usage.beside(known)}
-    found = usage.find(said)
+    said = {"usage": usage.write(known), **usage.write_other_members(known)}
+    found = usage.read_response(said)
     assert found is not None
     assert (found.prompt, found.completion) == (known.prompt, known.completion)
     assert (found.input, found.cache_read) == (known.input, known.cache_read)
@@ -175,8 +175,8 @@ def test_the_five_numbers_the_searches_and_the_tier_come_back(known: Usage) -> N
 
 
 def test_what_the_dialect_has_no_word_for_is_left_out() -> None:
-    assert usage.beside(None) == {}
-    assert usage.beside(Usage(service="fast+us", tools={"x_search": 1})) == {}
+    assert usage.write_other_members(None) == {}
+    assert usage.write_other_members(Usage(service="fast+us", tools={"x_search": 1})) == {}
 
 
 ITEMS: list[tuple[Object, int]] = [
@@ -223,3 +223,60 @@ def test_what_is_no_content_is_not_heard() -> None:
     assert DIALECT.summarize(json.dumps(response({"output": [7]})).encode()).content_bytes == 0
     odd = frame("response.output_item.done", output_index=0, item=7)
     assert run(stream({}, odd)).content_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("told", "five"),
+    [
+        (None, None),
+        ({}, None),
+        ({"input_tokens": 3}, Usage(input=3)),
+        ({"output_tokens": 3}, Usage(output=3)),
+        (
+            {"input_tokens": 9, "output_tokens": 1, "input_tokens_details": {"cached_tokens": 12}},
+            Usage(input=0, cache_read=9, output=1),
+        ),
+        (
+            {"input_tokens": 9, "output_tokens": 1, "input_tokens_details": {"cached_tokens": 8, "cache_write_tokens": 4}},
+            Usage(input=0, cache_read=8, cache_write={"": 1}, output=1),
+        ),
+        (
+            {"input_tokens": 9, "input_tokens_details": {"cached_tokens": 9, "cache_write_tokens": 4}},
+            Usage(input=0, cache_read=9),
+        ),
+        (
+            {
+                "input_tokens": 20,
+                "input_tokens_details": {
+                    "cache_write_tokens": 9,
+                    "cache_write_tokens_details": {"ttl_30m_tokens": 4, "ttl_12h_tokens": 3},
+                },
+                "output_tokens": 0,
+            },
+            Usage(input=11, cache_write={"30m": 4, "12h": 3, "": 2}, output=0),
+        ),
+        # A host that leaves reasoning out of its output shows it in the total.
+        (
+            {"input_tokens": 1, "output_tokens": 5, "total_tokens": 9, "output_tokens_details": {"reasoning_tokens": 3}},
+            Usage(input=1, output=5, reasoning=3),
+        ),
+        (
+            {"input_tokens": 1, "output_tokens": 2, "output_tokens_details": {"reasoning_tokens": 3}},
+            Usage(input=1, output=2, reasoning=3),
+        ),
+    ],
+)  # fmt: skip
+def test_usage_is_read_in_five_classes_that_never_overlap(told: Object, five: Usage) -> None:
+    assert usage.read(told) == five
+
+
+@pytest.mark.parametrize("written", [{}, {"": 3}, {"30m": 4, "12h": 3}])
+def test_usage_that_is_written_reads_the_same(written: dict[str, int]) -> None:
+    five = Usage(input=7, cache_read=2, cache_write=written, output=4, reasoning=1)
+    assert usage.read(usage.write(five)) == five
+    assert usage.write(usage.read(USAGE)) == USAGE
+
+
+@pytest.mark.parametrize("five", [None, Usage(input=3), Usage(output=3)])
+def test_usage_that_is_half_known_is_none(five: Usage | None) -> None:
+    assert usage.write(five) is None
