@@ -26,7 +26,7 @@ TRANSLATION = TranslationFunctions(
     make_decoder=stream_decoder.Decoder,
     make_encoder=stream_encoder.Encoder,
 )
-"""How the gateway translates openai-responses to and from other dialects."""
+"""The functions that translate openai-responses to and from other dialects."""
 
 DIALECT = Dialect(
     name=request.NAME,
@@ -68,4 +68,4 @@ COUNT_TOKENS = msgspec.structs.replace(
         write_token_count=token_count.write_token_count,
     ),
 )
-"""How many tokens a request has: free of charge, asked of the model that would answer it."""
+"""Counts the tokens of a request, free of charge, with the model that would answer it."""

@@ -1,4 +1,4 @@
-"""What items and their parts hold: lenient readers of members, and the bytes that are content."""
+"""Items and their parts: readers that accept any type of a member, and counts of content bytes."""
 
 from gateway.core.jsonio import Json
 from gateway.dialects.content_length import count_item_bytes, count_text_bytes

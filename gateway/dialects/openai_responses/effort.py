@@ -1,4 +1,4 @@
-"""How effort is said on openai-responses: `reasoning.effort`, on one scale for all hosts.
+"""Reasoning effort on openai-responses: `reasoning.effort`, on one scale for all hosts.
 
 Source: the Reasoning object of OpenAI's API reference, which the other hosts of this API follow.
 """
@@ -9,55 +9,55 @@ from gateway.core.target import EFFORTS, UNKNOWN_FACTS, ModelFacts, Target, find
 from gateway.dialects.body_patch import BodyPatch
 
 STYLES = frozenset({"reasoning", "reasoning_effort"})
-"""Styles of the catalogue that this API says in its one way."""
+"""Effort styles of the catalogue that this API writes as `reasoning.effort`."""
 
-_NAME = "reasoning.effort"
+_MEMBER = "reasoning.effort"
 
 
 def read(value: dict[str, Json]) -> str | None:
-    """The effort that a client set; None where it left it to the model."""
+    """Return the effort that a client set; None if it left it to the model."""
     reasoning = value.get("reasoning")
-    said = reasoning.get("effort") if isinstance(reasoning, dict) else None
-    return said if isinstance(said, str) else None
+    effort = reasoning.get("effort") if isinstance(reasoning, dict) else None
+    return effort if isinstance(effort, str) else None
 
 
 def read_style(facts: ModelFacts) -> str | None:
-    """The style of a model here; None where it has no control of effort."""
-    named = facts.find_effort_style("openai-responses")
-    return named if named in STYLES else None
+    """Return the effort style of a model here; None if it has no control of effort."""
+    style = facts.find_effort_style("openai-responses")
+    return style if style in STYLES else None
 
 
-def write(edit: BodyPatch, target: Target) -> None:
-    """Say effort to one target, the client's as far as it is accepted, else the target's."""
-    facts, asked = target.facts, edit.body.prompt.effort
-    if not isinstance(edit.body.outline.get("reasoning") or {}, dict):
+def write(patch: BodyPatch, target: Target) -> None:
+    """Write the effort for one target: the client's if the model accepts it, else the nearest."""
+    facts, wanted = target.facts, patch.body.prompt.effort
+    if not isinstance(patch.body.outline.get("reasoning") or {}, dict):
         return  # the provider will say what is wrong with it
-    if asked is None:
+    if wanted is None:
         if target.effort is not None and read_style(facts) is not None:
-            edit.set_inner_member("reasoning", "effort", target.effort)
+            patch.set_inner_member("reasoning", "effort", target.effort)
         return
-    if facts == UNKNOWN_FACTS or asked not in EFFORTS:
+    if facts == UNKNOWN_FACTS or wanted not in EFFORTS:
         return
     if read_style(facts) is None:
-        edit.set_inner_member("reasoning", "effort", None)
-        edit.record_loss(_NAME, "dropped", f"{target.model} has no control of effort")
-    elif facts.efforts and asked not in facts.efforts:
-        sent = find_nearest_effort(asked, facts.efforts)
-        edit.set_inner_member("reasoning", "effort", sent)
-        why = f"{target.model} accepts {', '.join(facts.efforts)}; sent {sent}"
-        edit.record_loss(_NAME, "clamped", why)
+        patch.set_inner_member("reasoning", "effort", None)
+        patch.record_loss(_MEMBER, "dropped", f"{target.model} has no control of effort")
+    elif facts.efforts and wanted not in facts.efforts:
+        nearest = find_nearest_effort(wanted, facts.efforts)
+        patch.set_inner_member("reasoning", "effort", nearest)
+        reason = f"{target.model} accepts {', '.join(facts.efforts)}; sent {nearest}"
+        patch.record_loss(_MEMBER, "clamped", reason)
 
 
 def find_effective(prompt: Prompt, target: Target) -> str | None:
-    """The effort a call would run at: the client's, else the target's, else the model's own."""
-    known = target.facts.efforts
-    if prompt.effort in EFFORTS and known and prompt.effort not in known:
-        return find_nearest_effort(prompt.effort, known)
+    """Return the effort of a call: the client's, else the target's, else the model's default."""
+    efforts = target.facts.efforts
+    if prompt.effort in EFFORTS and efforts and prompt.effort not in efforts:
+        return find_nearest_effort(prompt.effort, efforts)
     return prompt.effort or target.effort or target.facts.default_effort
 
 
 def may_reason(prompt: Prompt, target: Target) -> bool:
-    """Whether a call would reason, or may: where sampling and log probabilities are refused."""
+    """True if a call may reason: the model then refuses sampling and log probabilities."""
     sampling = target.facts.sampling
     return sampling == "never" or (
         sampling == "effort-none" and find_effective(prompt, target) != "none"
@@ -65,7 +65,7 @@ def may_reason(prompt: Prompt, target: Target) -> bool:
 
 
 def explain_unfit(prompt: Prompt, target: Target) -> str:
-    """Why a model cannot be asked this here; empty where it can."""
+    """Tell why a model cannot take a call in this dialect; empty if it can."""
     if not prompt.logprobs:
         return ""
     if may_reason(prompt, target):

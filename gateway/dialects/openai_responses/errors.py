@@ -1,7 +1,8 @@
-"""Errors of the Responses API: those of Chat Completions in bodies, and events of its own.
+"""Errors of the Responses API, both ways, and the status that tells how a response ended.
 
-In a stream an error is `{"type": "error", ...}`. The official SDK raises only where that holds a
-member `error`, clients with types read `code` and `message` beside it: both are written.
+Error bodies are those of Chat Completions. In a stream an error is `{"type": "error", ...}`. The
+official SDK raises only if the event has a member `error`. Typed clients read `code` and `message`
+beside it. The gateway writes both.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from gateway.dialects.stream_commit import make_broken_problem, make_empty_probl
 from gateway.dialects.upstream_errors import ErrorWords
 
 LAST_NUMBER = 2**31 - 1
-"""The number of an error in its stream: above that of every event before it."""
+"""The sequence number of an error: above that of every event before it."""
 
 _STATUS_BY_CODE: Mapping[str, int] = {
     "rate_limit_exceeded": 429,
@@ -28,7 +29,7 @@ _STATUS_BY_CODE: Mapping[str, int] = {
     "invalid_request_error": 400,
     "model_not_found": 404,
 }
-"""What `error.code` stands for; the codes of broken images are the request's own fault too."""
+"""The HTTP status for each `error.code`; codes of broken images mean 400 too."""
 
 _ERROR_WORDS = ErrorWords(
     account_words=("insufficient_quota", "billing_hard_limit_reached", "invalid_api_key"),
@@ -46,42 +47,42 @@ _COMPLETE_STATUSES = ("completed", "incomplete")
 _WORKING_STATUSES = ("queued", "in_progress")
 _FAILED_STATUSES = ("failed", "cancelled")
 _MODEL_ITEMS = ("message", "reasoning", "function_call", "custom_tool_call")
-"""Items that the model makes. All others are of tools: their errors are for the model to see."""
+"""Items that the model makes. All others are of tools, and the model sees their errors."""
 
 find_status = chat.status
 write_problem = chat.write
 
 
 def read_problem(status: int, body: bytes, retry_after: float | None) -> Problem:
-    """A provider's error; see failure.read."""
+    """Read a provider's error; see upstream_errors.read_problem."""
     return upstream_errors.read_problem(_ERROR_WORDS, status, body, retry_after)
 
 
 def write_problem_frame(problem: Problem) -> bytes:
-    """The error as the last frame of a stream; no terminal event follows it."""
+    """Write an error as the last frame of a stream; no terminal event follows it."""
     value = jsonio.loads(write_problem(problem))
-    said = value.get("error", value) if isinstance(value, dict) else None
-    inner = said if isinstance(said, dict) else {"message": problem.message}
+    error = value.get("error", value) if isinstance(value, dict) else None
+    members = error if isinstance(error, dict) else {"message": problem.message}
     event = {
         "type": "error",
         "sequence_number": LAST_NUMBER,
-        "code": inner.get("code"),
-        "message": inner.get("message") or problem.message,
-        "param": inner.get("param"),
-        "error": inner,
+        "code": members.get("code"),
+        "message": members.get("message") or problem.message,
+        "param": members.get("param"),
+        "error": members,
     }
     return b"event: error\ndata: " + jsonio.dumps(event) + b"\n\n"
 
 
 def read_error(error: Json) -> Problem:
-    """An error object where an answer should be: in a 200, or in the middle of a stream."""
+    """Read an error object in place of an answer: in a 200, or in the middle of a stream."""
     code = error.get("code") if isinstance(error, dict) else None
-    meant = code if isinstance(code, int) and 400 <= code < 600 else 500
+    status = code if isinstance(code, int) and 400 <= code < 600 else 500
     if isinstance(code, str):
-        meant = 400 if "image" in code else _STATUS_BY_CODE.get(code, 500)
-    if meant == 500 and isinstance(error, dict) and error.get("type") == "invalid_request_error":
-        meant = 400
-    return upstream_errors.read_error_answer(_ERROR_WORDS, meant, jsonio.dumps({"error": error}))
+        status = 400 if "image" in code else _STATUS_BY_CODE.get(code, 500)
+    if status == 500 and isinstance(error, dict) and error.get("type") == "invalid_request_error":
+        status = 400
+    return upstream_errors.read_error_answer(_ERROR_WORDS, status, jsonio.dumps({"error": error}))
 
 
 def is_complete(response: Object) -> bool:
@@ -118,8 +119,8 @@ def find_error(response: Json) -> Json:
     if response.get("error") or response.get("status") in _FAILED_STATUSES:
         return response.get("error") or {}
     output = response.get("output")
-    found = map(find_item_error, output) if isinstance(output, list) else ()
-    return next((it for it in found if it is not None), None)
+    item_errors = map(find_item_error, output) if isinstance(output, list) else ()
+    return next((item_error for item_error in item_errors if item_error is not None), None)
 
 
 def find_item_error(item: Json) -> Json:
@@ -136,9 +137,9 @@ def find_problem(response: Json) -> Problem | None:
     """
     if not isinstance(response, dict):
         return make_broken_problem("an answer that is not a JSON object")
-    failed, output = find_error(response), response.get("output")
-    if failed is not None:
-        return read_error(failed)
+    error, output = find_error(response), response.get("output")
+    if error is not None:
+        return read_error(error)
     if not isinstance(output, list):
         return make_broken_problem("an answer without output")
     return None if output or is_complete(response) else make_empty_problem()

@@ -12,15 +12,15 @@ _CALL_TYPES = ("function_call", "custom_tool_call", "local_shell_call", "shell_c
 
 
 def read(body: RequestBody) -> History:
-    """Read them; odd members say nothing."""
+    """Read the last items; members of an unexpected type are skipped."""
     value = body.outline
     items, text = value.get("input"), value.get("text")
-    form = text.get("format") if isinstance(text, dict) else None
-    kind = form.get("type") if isinstance(form, dict) else None
+    text_format = text.get("format") if isinstance(text, dict) else None
+    kind = text_format.get("type") if isinstance(text_format, dict) else None
     return History(
         messages=_read_items(items if isinstance(items, list) else []),
         wants_json=kind in ("json_object", "json_schema"),
-        schema=form.get("schema") if isinstance(form, dict) else None,
+        schema=text_format.get("schema") if isinstance(text_format, dict) else None,
     )
 
 

@@ -1,4 +1,10 @@
-"""State that the gateway labelled, in items of reasoning: see dialects.reasoning_state."""
+"""Encrypted reasoning in requests and answers of this dialect: labels, and the slot behind them.
+
+A reasoning item has one opaque slot, `encrypted_content`. Other dialects tell by the type of a
+block that reasoning has no text, or that its state belongs to a tool call. In this dialect the
+gateway writes that into the slot, between its label and the maker's state. See
+dialects.reasoning_state.
+"""
 
 import msgspec
 
@@ -15,45 +21,51 @@ _CALL_PREFIX = "call:"
 
 
 def edit(body: RequestBody, target: Target) -> BodyPatch:
-    """A body on its way to a target, without the reasoning of others."""
+    """Start the patch of a body for a target, without the reasoning of other models."""
     if not reasoning_state.may_hold_label(body):
         return BodyPatch(body)
-    seals = reasoning_state.ReasoningLabels(target, "openai-responses")
-    return reasoning_state.patch_member(body, "input", seals, _InputFixer(seals).fix)
+    labels = reasoning_state.ReasoningLabels(target, "openai-responses")
+    return reasoning_state.patch_member(body, "input", labels, _InputFixer(labels).fix)
 
 
 class _InputFixer:
-    """The items of one request."""
+    """Restores or removes labelled state in the input items of one request."""
 
-    __slots__ = ("_made", "_seals")
+    __slots__ = ("_labels", "_own_prefixes")
 
-    def __init__(self, seals: reasoning_state.ReasoningLabels) -> None:
-        self._seals = seals
-        self._made: set[str] = set()
-        """Beginnings of the ids of items in answers that the gateway wrote."""
+    def __init__(self, labels: reasoning_state.ReasoningLabels) -> None:
+        self._labels = labels
+        self._own_prefixes: set[str] = set()
+        """Prefixes of the item ids in answers that the gateway wrote."""
 
-    def fix(self, raw: bytes, given: Json) -> bytes | None:
-        """All items."""
-        items = [it for it in given if _is_reasoning(it)] if isinstance(given, list) else []
-        ours = [it for it in items if self._seals.is_labelled(it.get(_SLOT_MEMBER))]
-        self._made = {_read_answer_prefix(it) for it in ours} - {""}
-        return reasoning_state.fix_items(self._item)(raw, given) if ours else raw
+    def fix(self, raw: bytes, value: Json) -> bytes | None:
+        """Fix the `input` member; None if nothing is left of it."""
+        reasoning_items = (
+            [item for item in value if _is_reasoning(item)] if isinstance(value, list) else []
+        )
+        labelled_items = [
+            item for item in reasoning_items if self._labels.is_labelled(item.get(_SLOT_MEMBER))
+        ]
+        self._own_prefixes = {_read_answer_prefix(item) for item in labelled_items} - {""}
+        return reasoning_state.fix_items(self._fix_item)(raw, value) if labelled_items else raw
 
-    def _item(self, raw: bytes, item: Json) -> bytes | None:
+    def _fix_item(self, raw: bytes, item: Json) -> bytes | None:
         if not _is_reasoning(item):
             return raw
-        said = item.get(_SLOT_MEMBER)
-        if said is None and _read_answer_prefix(item) in self._made:
-            self._seals.has_losses = True
+        slot = item.get(_SLOT_MEMBER)
+        if slot is None and _read_answer_prefix(item) in self._own_prefixes:
+            self._labels.has_losses = True
             return None
-        state = self._seals.read_slot(said)
+        state = self._labels.read_slot(slot)
         if state is None:
             return raw
-        kept = read_slot(state)
-        if kept.call is not None:
-            self._seals.has_losses = True
+        content = read_slot(state)
+        if content.call is not None:
+            self._labels.has_losses = True
             return None
-        return reasoning_state.set_member(raw, _SLOT_MEMBER, kept.state) if kept.state else None
+        return (
+            reasoning_state.set_member(raw, _SLOT_MEMBER, content.state) if content.state else None
+        )
 
 
 def _is_reasoning(item: Json) -> bool:
@@ -61,29 +73,29 @@ def _is_reasoning(item: Json) -> bool:
 
 
 def _read_answer_prefix(item: Json) -> str:
-    """What the ids of all items of an answer of the gateway begin with; empty for no id."""
+    """Return the prefix that all item ids of one answer share; empty if there is no id."""
     id = item.get("id")
     return id.rpartition("_")[0] if isinstance(id, str) else ""
 
 
 class SlotContent(msgspec.Struct, frozen=True):
-    """A maker's state, and what it stands for."""
+    """A maker's state, and what it belongs to."""
 
     state: str
     redacted: bool = False
     call: str | None = None
-    """The id of the call that it hangs on."""
+    """The id of the tool call that the state belongs to."""
 
 
-def write_slot(kept: SlotContent) -> str:
-    """The state with what it stands for; a label goes before it."""
-    if kept.call is not None:
-        return f"{_CALL_PREFIX}{jsonio.dumps([kept.call, kept.state]).decode()}"
-    return f"{_REDACTED_PREFIX}{kept.state}" if kept.redacted else kept.state
+def write_slot(content: SlotContent) -> str:
+    """Write the content of a slot; the caller puts a label before it."""
+    if content.call is not None:
+        return f"{_CALL_PREFIX}{jsonio.dumps([content.call, content.state]).decode()}"
+    return f"{_REDACTED_PREFIX}{content.state}" if content.redacted else content.state
 
 
 def read_slot(text: str) -> SlotContent:
-    """What `write_slot` wrote."""
+    """Read the content of a slot that `write_slot` wrote."""
     if text.startswith(_REDACTED_PREFIX):
         return SlotContent(text.removeprefix(_REDACTED_PREFIX), redacted=True)
     if text.startswith(_CALL_PREFIX):

@@ -1,9 +1,9 @@
-"""Responses requests: read once for routing, written by replacing top-level members only.
+"""Native Responses requests: read once for routing, written by replacing top-level members only.
 
-`Prompt.stored` holds where an answer depends on what the provider keeps (`previous_response_id`,
-`conversation`, `prompt`, item references), or is asked to be kept (`store: true`) or made later
-(`background`). A request that leaves `store` out is none of these: OpenAI keeps its answer for a
-while, and an equal request may be given that same answer, whose id OpenAI still knows.
+`Prompt.stored` is true if the answer depends on what the provider keeps (`previous_response_id`,
+`conversation`, `prompt`, item references). It is also true if the client asks the provider to keep
+the answer (`store: true`) or to make it later (`background`). A request without `store` is not
+stored: OpenAI keeps its answer for a while, so an equal request may get that same answer.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ from gateway.dialects.user_text import UserText
 NAME = "openai-responses"
 
 SAMPLING = ("temperature", "top_p")
-"""Tuning knobs that a reasoning model refuses: dropped and named, they change no meaning."""
+"""Members that a reasoning model refuses. The gateway drops them and records a loss."""
 
 FORWARDED_HEADERS = frozenset(
     {
@@ -44,7 +44,7 @@ FORWARDED_HEADERS = frozenset(
         b"x-session-affinity", b"x-grok-conv-id", b"traceparent", b"tracestate",
     }
 )  # fmt: skip
-"""Client headers that mean something to OpenAI (Codex's session among them) and to other hosts."""
+"""Client headers that OpenAI (Codex's session among them) and other hosts read."""
 
 ESSENTIAL_MEMBERS = frozenset(
     {
@@ -55,7 +55,7 @@ ESSENTIAL_MEMBERS = frozenset(
 """Members that the caller depends on: never dropped, a target that refuses one is skipped."""
 
 LOGPROBS = "message.output_text.logprobs"
-"""What `include` asks log probabilities with."""
+"""The word in `include` that asks for log probabilities."""
 
 _STORED_MEMBERS = ("previous_response_id", "conversation", "prompt")
 _RARE_MEMBERS = frozenset(
@@ -68,9 +68,9 @@ _RARE_MEMBERS = frozenset(
 _OUTPUT_CAP = "max_output_tokens"
 _TEXT_TYPES = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})
 _OTHER_RESULTS = frozenset({"mcp_approval_response", "tool_search_output", "program_output"})
-"""Items that answer the model beside those named `..._call_output`."""
+"""Items that answer the model, beside those named `..._call_output`."""
 REFERENCE = "item_reference"
-"""The type of such an item, which may be left out."""
+"""The type of an item that refers to another; it may be left out."""
 _SYSTEM_ROLES = ("system", "developer")
 _TEXT_MEMBERS = ("arguments", "input", "output", "code")
 """Members of items that are text for the model."""
@@ -79,71 +79,79 @@ _CODEX_SESSION = ("thread_id", "session_id")
 
 
 class InputSummary:
-    """Reads one item after the other."""
+    """Adds up the instructions and the input of a request, item after item."""
 
-    __slots__ = ("chars", "files", "images", "offered", "referred", "tool_loop", "typed")
+    __slots__ = (
+        "chars",
+        "files",
+        "has_references",
+        "has_tools",
+        "images",
+        "tool_loop",
+        "user_text",
+    )
 
     def __init__(self, instructions: Json) -> None:
-        self.typed = UserText()
+        self.user_text = UserText()
         self.images = self.files = 0
         self.chars = len(instructions) if isinstance(instructions, str) else 0
         self.tool_loop = False
-        self.referred = False
-        """An item is named that only the provider has."""
-        self.offered = False
-        """An item offers tools."""
+        self.has_references = False
+        """True if an item refers to one that only the provider has."""
+        self.has_tools = False
+        """True if an item offers tools."""
 
-    def text(self, text: str) -> None:
-        """Take input that is one string: a user's."""
+    def add_text(self, text: str) -> None:
+        """Add an input that is one string, from the user."""
         self.chars += len(text)
-        self.typed.add_text(text)
+        self.user_text.add_text(text)
 
-    def item(self, item: dict[str, Json]) -> None:
-        """Take the next item."""
+    def add_item(self, item: dict[str, Json]) -> None:
+        """Add the next item."""
         kind = item.get("type")
         if kind == "message" or (kind is None and not is_reference(item)):
-            self._message(item)
+            self._add_message(item)
             return
         self.tool_loop = is_tool_result(kind)
-        self.typed.add_answer()
+        self.user_text.add_answer()
         if is_reference(item):
-            self.referred = True
+            self.has_references = True
         elif kind == ADDITIONAL_TOOLS:
-            self.offered = True
+            self.has_tools = True
             self.chars += len(jsonio.dumps(item.get("tools")).decode())
         else:
-            self._other(item)
+            self._add_other_item(item)
 
-    def _message(self, item: dict[str, Json]) -> None:
-        """Count a message; agents put some of their own between a result and its answer."""
+    def _add_message(self, item: dict[str, Json]) -> None:
+        """Add a message. Agents put messages of their own between a tool result and its answer."""
         content, role = item.get("content"), item.get("role")
-        texts = self._content(content)
+        texts = self._add_content(content)
         if role == "user":
-            spoken = (
-                self.typed.add_text(content)
+            has_user_text = (
+                self.user_text.add_text(content)
                 if isinstance(content, str)
-                else self.typed.add_turn(texts)
+                else self.user_text.add_turn(texts)
             )
-            self.tool_loop = not spoken and self.tool_loop
+            self.tool_loop = not has_user_text and self.tool_loop
         elif role not in _SYSTEM_ROLES:
             self.tool_loop = False
-            self.typed.add_answer()
+            self.user_text.add_answer()
 
-    def _other(self, item: dict[str, Json]) -> None:
-        """Count an item that is no message."""
+    def _add_other_item(self, item: dict[str, Json]) -> None:
+        """Add an item that is no message."""
         for name in _TEXT_MEMBERS:
-            said = item.get(name)
-            if isinstance(said, str):
-                self.chars += len(said)
-            elif isinstance(said, list):
-                self._content(said)
+            member_value = item.get(name)
+            if isinstance(member_value, str):
+                self.chars += len(member_value)
+            elif isinstance(member_value, list):
+                self._add_content(member_value)
         for name in ("summary", "content"):
-            self._content(item.get(name))
+            self._add_content(item.get(name))
         if isinstance(item.get("action"), dict):
             self.chars += len(jsonio.dumps(item["action"]).decode())
 
-    def _content(self, content: Json) -> list[str]:
-        """Count a string or a list of parts; gives its texts."""
+    def _add_content(self, content: Json) -> list[str]:
+        """Add a string or a list of parts; return its texts."""
         if isinstance(content, str):
             self.chars += len(content)
             return [content]
@@ -163,12 +171,12 @@ class InputSummary:
 
 
 def is_tool_result(kind: Json) -> bool:
-    """Whether items of a type tell the model what its tool gave."""
+    """True if items of a type hold the result of a tool."""
     return isinstance(kind, str) and (kind.endswith("_call_output") or kind in _OTHER_RESULTS)
 
 
 def is_reference(item: dict[str, Json]) -> bool:
-    """Whether an item only names one that whoever is asked already has."""
+    """True if an item only refers to one that the provider, or the gateway, has stored."""
     kind = item.get("type")
     return kind == REFERENCE or (kind is None and "id" in item and {*item} <= {"id", "type"})
 
@@ -179,25 +187,31 @@ def read(raw: bytes) -> RequestBody:
 
 
 def _read_prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
-    model, said = _read_required(value)
-    typed, temperature, cap = said.typed, value.get("temperature"), value.get(_OUTPUT_CAP)
+    model, summary = _read_required(value)
+    user_text, temperature, output_cap = (
+        summary.user_text,
+        value.get("temperature"),
+        value.get(_OUTPUT_CAP),
+    )
     prompt = Prompt(
         model=model,
         stream=value.get("stream") is True,
-        user=typed.text,
-        user_turns=typed.turn_count,
-        chars=said.chars,
-        tool_loop=said.tool_loop,
-        injected_text=typed.injected_text,
-        images=said.images,
-        files=said.files,
-        max_output=cap if isinstance(cap, int) and not isinstance(cap, bool) else None,
-        stored=said.referred,
+        user=user_text.text,
+        user_turns=user_text.turn_count,
+        chars=summary.chars,
+        tool_loop=summary.tool_loop,
+        injected_text=user_text.injected_text,
+        images=summary.images,
+        files=summary.files,
+        max_output=output_cap
+        if isinstance(output_cap, int) and not isinstance(output_cap, bool)
+        else None,
+        stored=summary.has_references,
         sampled=isinstance(temperature, int | float) and temperature > 0,
         zero_temperature=is_zero(temperature),
         members=frozenset(value),
     )
-    if said.offered:
+    if summary.has_tools:
         return _add_rare_members(
             prompt, value, members, list_offered_tools(_with_tools(value, members))
         )
@@ -208,7 +222,7 @@ def _read_prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
 
 
 def _with_tools(value: dict[str, Json], members: jsonio.Members) -> dict[str, Json]:
-    """A request with all of its tools: those of the input are compared with them."""
+    """Return a request with all of its tools, which those of the input are compared with."""
     tools = members.get("tools")
     return value if tools is None else {**value, "tools": jsonio.loads(memoryview(tools))}
 
@@ -216,12 +230,12 @@ def _with_tools(value: dict[str, Json], members: jsonio.Members) -> dict[str, Js
 def _add_rare_members(
     prompt: Prompt, value: dict[str, Json], members: jsonio.Members, tools: list[Json]
 ) -> Prompt:
-    """What the members of `_RARE_MEMBERS` say too, and all tools that are offered."""
-    listed = isinstance(value.get("tools"), list)
-    include, most = value.get("include"), value.get("top_logprobs")
+    """Add to a prompt what `_RARE_MEMBERS` say, and all tools that are offered."""
+    has_list = isinstance(value.get("tools"), list)
+    include, top_logprobs = value.get("include"), value.get("top_logprobs")
     return msgspec.structs.replace(
         prompt,
-        chars=prompt.chars + (len(members["tools"]) if listed else 0),
+        chars=prompt.chars + (len(members["tools"]) if has_list else 0),
         tools=tuple(map(read_tool_name, tools)),
         forced_tool=_forces_tool(value.get("tool_choice")),
         json_schema=_wants_schema(value.get("text")),
@@ -229,7 +243,7 @@ def _add_rare_members(
         service=parse_service_tier(value.get("service_tier")),
         hosted_tools=any(map(is_hosted, tools)),
         stored=prompt.stored or _depends_on_store(value),
-        logprobs=(isinstance(include, list) and LOGPROBS in include) or bool(most),
+        logprobs=(isinstance(include, list) and LOGPROBS in include) or bool(top_logprobs),
     )
 
 
@@ -243,22 +257,22 @@ def _read_required(value: dict[str, Json]) -> tuple[str, InputSummary]:
         raise invalid_request(
             f'This door takes no "messages".{suggest_endpoint(value, NAME)}', "messages"
         )
-    stream, given = value.get("stream"), value.get("input")
+    stream, items = value.get("stream"), value.get("input")
     if stream is not None and not isinstance(stream, bool):
         raise invalid_request('"stream" must be true or false.', "stream")
-    said = InputSummary(value.get("instructions"))
-    if isinstance(given, str):
-        said.text(given)
-    elif isinstance(given, list):
-        for at, item in enumerate(given):
+    summary = InputSummary(value.get("instructions"))
+    if isinstance(items, str):
+        summary.add_text(items)
+    elif isinstance(items, list):
+        for index, item in enumerate(items):
             if not isinstance(item, dict):
-                raise invalid_request(f'"input[{at}]" must be an object.', f"input[{at}]")
-            said.item(item)
-    elif given is not None or not any(value.get(name) for name in _STORED_MEMBERS):
+                raise invalid_request(f'"input[{index}]" must be an object.', f"input[{index}]")
+            summary.add_item(item)
+    elif items is not None or not any(value.get(name) for name in _STORED_MEMBERS):
         message = '"input" is required and must be a string or a list of items.'
         raise invalid_request(message + suggest_endpoint(value, NAME), "input")
-    said.typed.close()
-    return model, said
+    summary.user_text.close()
+    return model, summary
 
 
 def _forces_tool(choice: Json) -> bool:
@@ -268,40 +282,40 @@ def _forces_tool(choice: Json) -> bool:
 
 
 def _wants_schema(text: Json) -> bool:
-    form = text.get("format") if isinstance(text, dict) else None
-    return isinstance(form, dict) and form.get("type") == "json_schema"
+    text_format = text.get("format") if isinstance(text, dict) else None
+    return isinstance(text_format, dict) and text_format.get("type") == "json_schema"
 
 
 def _depends_on_store(value: dict[str, Json]) -> bool:
-    asked = value.get("store") is True or value.get("background") is True
-    return asked or any(value.get(name) is not None for name in _STORED_MEMBERS)
+    is_kept = value.get("store") is True or value.get("background") is True
+    return is_kept or any(value.get(name) is not None for name in _STORED_MEMBERS)
 
 
 def write(body: RequestBody, target: Target) -> WrittenBody:
-    """The body for one target: the client's bytes, with only those members changed that must be."""
+    """Write the body for one target: the client's bytes, with only necessary members changed."""
     if _as_it_is(body.prompt, target) and not may_hold_label(body):
         return WrittenBody(write_model(body, target.model))
-    edit = reasoning_state.edit(body, target)
-    body = edit.body
+    patch = reasoning_state.edit(body, target)
+    body = patch.body
     if body.prompt.model != target.model:
-        edit.set_member("model", target.model)
-    effort.write(edit, target)
-    _write_cap(edit, target)
+        patch.set_member("model", target.model)
+    effort.write(patch, target)
+    _write_cap(patch, target)
     if effort.may_reason(body.prompt, target):
         for name in SAMPLING:
             if name in body.prompt.members:
-                edit.drop_member(name, f"{target.model} takes no sampling parameters")
-    edit.drop_refused(target)
-    return edit.finish()
+                patch.drop_member(name, f"{target.model} takes no sampling parameters")
+    patch.drop_refused(target)
+    return patch.finish()
 
 
 def _as_it_is(prompt: Prompt, target: Target) -> bool:
-    """Whether a target takes what was asked as it was asked, but for its own name of the model."""
-    facts, cap = target.facts, prompt.max_output
-    if cap is None:
+    """True if a target takes the request as it is, except for the name of the model."""
+    facts, output_cap = target.facts, prompt.max_output
+    if output_cap is None:
         fits = target.max_output is None
     else:
-        fits = facts.max_output is None or cap <= facts.max_output
+        fits = facts.max_output is None or output_cap <= facts.max_output
     return (
         fits
         and facts.sampling == "always"
@@ -311,25 +325,25 @@ def _as_it_is(prompt: Prompt, target: Target) -> bool:
     )
 
 
-def _write_cap(edit: BodyPatch, target: Target) -> None:
-    asked, most = edit.body.prompt.max_output, target.facts.max_output
-    if edit.body.outline.get(_OUTPUT_CAP) is None:
+def _write_cap(patch: BodyPatch, target: Target) -> None:
+    output_cap, model_max = patch.body.prompt.max_output, target.facts.max_output
+    if patch.body.outline.get(_OUTPUT_CAP) is None:
         if target.max_output is not None:
-            edit.set_member(_OUTPUT_CAP, target.max_output)
-    elif asked is not None and most is not None and asked > most:
-        edit.set_member(_OUTPUT_CAP, most)
-        edit.record_loss(_OUTPUT_CAP, "clamped", f"{target.model} gives at most {most}")
+            patch.set_member(_OUTPUT_CAP, target.max_output)
+    elif output_cap is not None and model_max is not None and output_cap > model_max:
+        patch.set_member(_OUTPUT_CAP, model_max)
+        patch.record_loss(_OUTPUT_CAP, "clamped", f"{target.model} gives at most {model_max}")
 
 
-def asks_usage(body: RequestBody) -> bool:  # noqa: ARG001 - this dialect always tells it
-    """Whether the client wants usage told in a stream."""
+def asks_usage(body: RequestBody) -> bool:  # noqa: ARG001 - this dialect always sends it
+    """True if the client wants usage in its stream."""
     return True
 
 
 def read_start(body: RequestBody) -> ConversationStart:
-    """Read it; odd members say nothing.
+    """Read how a conversation starts; members of an unexpected type are skipped.
 
-    `client_metadata` is Codex's: it has there what stands in its headers too.
+    `client_metadata` is Codex's: it repeats the session of its headers.
     """
     value = body.outline
     return ConversationStart(
@@ -347,7 +361,7 @@ def read_start(body: RequestBody) -> ConversationStart:
 
 
 def read_facts(body: RequestBody) -> RequestFacts:
-    """Read what few rules ask; odd members say nothing."""
+    """Read facts that few rules ask for; members of an unexpected type are skipped."""
     value = body.outline
     return RequestFacts(
         system=join_system(_list_system(value)),
@@ -365,9 +379,9 @@ def _find_codex_session(metadata: Json) -> tuple[str, str] | None:
     )
 
 
-def _list_messages(given: Json) -> Iterator[tuple[Json, str | list[str]]]:
-    """The messages of an input: who says what."""
-    for item in given or ():
+def _list_messages(items: Json) -> Iterator[tuple[Json, str | list[str]]]:
+    """List the role and the texts of each message of an input."""
+    for item in items or ():
         if item.get("type") in _MESSAGE_TYPES:
             yield (
                 item.get("role"),
@@ -376,21 +390,21 @@ def _list_messages(given: Json) -> Iterator[tuple[Json, str | list[str]]]:
 
 
 def _list_system(value: dict[str, Json]) -> Iterator[str]:
-    """List the blocks of instructions that stand before the conversation."""
-    instructions, given = value.get("instructions"), value.get("input")
+    """List the blocks of instructions before the conversation."""
+    instructions, items = value.get("instructions"), value.get("input")
     if isinstance(instructions, str):
         yield instructions
-    for role, said in () if isinstance(given, str) else _list_messages(given):
+    for role, content in () if isinstance(items, str) else _list_messages(items):
         if role not in _SYSTEM_ROLES:
             break
-        yield from [said] if isinstance(said, str) else said
+        yield from [content] if isinstance(content, str) else content
 
 
 def _list_user_texts(value: dict[str, Json]) -> Iterator[str | list[str]]:
-    given = value.get("input")
-    if isinstance(given, str):
-        yield given
+    items = value.get("input")
+    if isinstance(items, str):
+        yield items
     else:
-        for role, said in _list_messages(given):
+        for role, content in _list_messages(items):
             if role == "user":
-                yield said
+                yield content

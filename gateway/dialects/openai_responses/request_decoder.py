@@ -1,7 +1,7 @@
-"""A Responses request as a request in no dialect.
+"""Decoder of a client's request: a Responses body becomes a canonical request.
 
-Items that the model made (reasoning, messages, calls) and that follow one another are one turn of
-the assistant; each result of a tool is a user's turn. Source: the input items of OpenAI's API
+Consecutive items that the model made (reasoning, messages, calls) are one turn of the assistant.
+Each result of a tool is a turn of the user. Source: the input items of OpenAI's API
 reference.
 """
 
@@ -86,7 +86,7 @@ _NO_WISH: dict[str, Json] = {
 }
 """Values that ask for what every other dialect does anyway."""
 _KNOWN_INCLUDES = frozenset({"reasoning.encrypted_content", LOGPROBS})
-"""What `include` asks for that is given, or is a field."""
+"""Words in `include` that the gateway always gives, or that a field holds."""
 _KNOWN_FORMATS = ("text", "json_object", "json_schema")
 _KNOWN_INNER_MEMBERS = {
     "text": ("format", "verbosity"),
@@ -95,11 +95,11 @@ _KNOWN_INNER_MEMBERS = {
 
 
 def decode_request(body: RequestBody) -> CanonicalRequest:
-    """Read a request that `read` has let pass."""
+    """Decode a request that `request.read` accepts."""
     value, prompt = body.value, body.prompt
     text, reasoning = read_object(value.get("text")), read_object(value.get("reasoning"))
-    tier = value.get("service_tier")
-    user = next(
+    service_tier = value.get("service_tier")
+    user_member = next(
         (name for name in ("safety_identifier", "user") if read_string(value.get(name))), ""
     )
     parallel = value.get("parallel_tool_calls")
@@ -118,51 +118,51 @@ def decode_request(body: RequestBody) -> CanonicalRequest:
         verbosity=read_string(text.get("verbosity")),
         effort=prompt.effort,
         thoughts_shown=bool(reasoning.get("summary") or reasoning.get("generate_summary")) or None,
-        service_tier=read_string(tier) if tier != "auto" else None,
-        user=read_string(value.get(user)),
+        service_tier=read_string(service_tier) if service_tier != "auto" else None,
+        user=read_string(value.get(user_member)),
         metadata=value.get("metadata") or None,
         cache_key=read_string(value.get("prompt_cache_key")),
         stream=prompt.stream,
         stream_usage=True,
-        names={**_CLIENT_NAMES, "user": user} if user else _CLIENT_NAMES,
+        names={**_CLIENT_NAMES, "user": user_member} if user_member else _CLIENT_NAMES,
         extra_members=_read_extra_members(value),
         source=value,
     )
 
 
-def _read_turns(instructions: Json, given: Json) -> tuple[CanonicalTurn, ...]:
+def _read_turns(instructions: Json, value: Json) -> tuple[CanonicalTurn, ...]:
     turns: list[CanonicalTurn] = []
     if isinstance(instructions, str) and instructions:
         turns.append(
             CanonicalTurn(role="system", parts=(Text(text=instructions),), source=instructions)
         )
-    if isinstance(given, str):
-        turns.append(CanonicalTurn(role="user", parts=(Text(text=given),), source=given))
-    made: list[Part] = []
+    if isinstance(value, str):
+        turns.append(CanonicalTurn(role="user", parts=(Text(text=value),), source=value))
+    parts: list[Part] = []
     sources: list[Json] = []
-    for item in list_objects(given):
+    for item in list_objects(value):
         if item.get("type") == ADDITIONAL_TOOLS:
             continue
         role = _read_role(item)
         if role == "assistant":
-            _add_made(made, item)
+            _add_made(parts, item)
             sources.append(item)
             continue
-        _close_turn(turns, made, sources)
+        _close_turn(turns, parts, sources)
         turns.append(CanonicalTurn(role=role, parts=_read_given(item), source=item))
-    _close_turn(turns, made, sources)
+    _close_turn(turns, parts, sources)
     return tuple(turns)
 
 
-def _close_turn(turns: list[CanonicalTurn], made: list[Part], sources: list[Json]) -> None:
-    if made:
-        turns.append(CanonicalTurn(role="assistant", parts=tuple(made), source=[*sources]))
-    made.clear()
+def _close_turn(turns: list[CanonicalTurn], parts: list[Part], sources: list[Json]) -> None:
+    if parts:
+        turns.append(CanonicalTurn(role="assistant", parts=tuple(parts), source=[*sources]))
+    parts.clear()
     sources.clear()
 
 
 def _read_role(item: Object) -> Role:
-    """Whose turn an item is of: what is no message and answers no tool is of the model."""
+    """Return whose turn an item is of; items beside messages and tool results are the model's."""
     kind, role = item.get("type"), item.get("role")
     if kind in (None, "message"):
         return _ROLES.get(role, "user") if isinstance(role, str) else "user"
@@ -170,7 +170,7 @@ def _read_role(item: Object) -> Role:
 
 
 def _read_given(item: Object) -> tuple[Part, ...]:
-    """A message, or what a tool gave."""
+    """Read a message, or the result of a tool."""
     kind = item.get("type")
     if is_reference(item):
         return (Foreign(kind=REFERENCE, source=item),)
@@ -179,30 +179,30 @@ def _read_given(item: Object) -> tuple[Part, ...]:
     if kind not in ("function_call_output", "custom_tool_call_output"):
         return (Foreign(kind=str(kind), source=item),)
     output = _read_content(item.get("output"))
-    inner = tuple(part for part in output if isinstance(part, Text | Media))
+    result_parts = tuple(part for part in output if isinstance(part, Text | Media))
     result = ToolResult(
         id=read_string(item.get("call_id")) or "",
         name=read_string(item.get("name")),
-        parts=inner,
+        parts=result_parts,
         custom=kind == "custom_tool_call_output",
         source=item,
     )
     return (result, *(part for part in output if isinstance(part, Foreign)))
 
 
-def _add_made(made: list[Part], item: Object) -> None:
-    """Add an item of the model to its turn."""
+def _add_made(parts: list[Part], item: Object) -> None:
+    """Add an item that the model made to its turn."""
     kind = item.get("type")
     if kind in (None, "message"):
-        made += _read_content(item.get("content"))
+        parts += _read_content(item.get("content"))
     elif kind == "reasoning":
-        thought, call = _read_thought(item)
-        for at, part in enumerate(made if call is not None else ()):
-            if isinstance(part, ToolUse) and part.id == call:
-                own = msgspec.structs.replace(part, state=thought.state, maker=thought.maker)
-                made[at] = own
+        thought, call_id = _read_thought(item)
+        for index, part in enumerate(parts if call_id is not None else ()):
+            if isinstance(part, ToolUse) and part.id == call_id:
+                with_state = msgspec.structs.replace(part, state=thought.state, maker=thought.maker)
+                parts[index] = with_state
                 return
-        made.append(thought)
+        parts.append(thought)
     elif kind in ("function_call", "custom_tool_call"):
         custom = kind == "custom_tool_call"
         use = ToolUse(
@@ -212,25 +212,25 @@ def _add_made(made: list[Part], item: Object) -> None:
             custom=custom,
             source=item,
         )
-        made.append(use)
+        parts.append(use)
     else:
-        made.append(Foreign(kind=str(kind), source=item))
+        parts.append(Foreign(kind=str(kind), source=item))
 
 
 def _read_thought(item: Object) -> tuple[Thought, str | None]:
-    """A thought, and the call that its state hangs on, where there is one."""
+    """Read a thought, and the id of the tool call that its state belongs to, if any."""
     parts = list_objects(item.get("summary")) or list_objects(item.get("content"))
     texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
-    name, state = reasoning_state.split_label(read_string(item.get("encrypted_content")) or "")
-    kept = read_slot(state) if name is not None else SlotContent(state)
+    maker, state = reasoning_state.split_label(read_string(item.get("encrypted_content")) or "")
+    slot = read_slot(state) if maker is not None else SlotContent(state)
     thought = Thought(
         text="\n\n".join(texts),
-        state=kept.state or None,
-        redacted=kept.redacted,
-        maker=name,
+        state=slot.state or None,
+        redacted=slot.redacted,
+        maker=maker,
         source=item,
     )
-    return thought, kept.call
+    return thought, slot.call
 
 
 def _read_content(content: Json) -> tuple[Part, ...]:
@@ -254,10 +254,10 @@ def _read_refusal(part: Object) -> Part:
 
 
 def _read_image(part: Object) -> Part:
-    kind, data, url = _split_data_url(part.get("image_url"))
+    media_type, data, url = _split_data_url(part.get("image_url"))
     return Media(
         kind="image",
-        type=kind,
+        type=media_type,
         data=data,
         url=url,
         id=read_string(part.get("file_id")),
@@ -268,12 +268,12 @@ def _read_image(part: Object) -> Part:
 
 
 def _read_file(part: Object) -> Part:
-    given = part.get("file_data")
-    kind, data, rest = _split_data_url(given)
+    file_data = part.get("file_data")
+    media_type, data, plain = _split_data_url(file_data)
     return Media(
         kind="file",
-        type=kind or ("application/pdf" if given else None),
-        data=data or rest,
+        type=media_type or ("application/pdf" if file_data else None),
+        data=data or plain,
         url=read_string(part.get("file_url")),
         id=read_string(part.get("file_id")),
         name=read_string(part.get("filename")),
@@ -284,12 +284,12 @@ def _read_file(part: Object) -> Part:
 
 
 def _read_audio(part: Object) -> Part:
-    said = read_object(part.get("input_audio"))
-    form = read_string(said.get("format"))
+    audio = read_object(part.get("input_audio"))
+    audio_format = read_string(audio.get("format"))
     return Media(
         kind="audio",
-        type=f"audio/{form}" if form else None,
-        data=read_string(said.get("data")),
+        type=f"audio/{audio_format}" if audio_format else None,
+        data=read_string(audio.get("data")),
         source=part,
     )
 
@@ -306,7 +306,7 @@ _PART_READERS: Mapping[str, Callable[[Object], Part]] = {
 
 
 def _split_data_url(url: Json) -> tuple[str | None, str | None, str | None]:
-    """Of a data URL its type and data; of anything else itself."""
+    """Split a data URL into type and data; return any other text as the third value."""
     text = read_string(url)
     if text is None or not text.startswith("data:"):
         return None, None, text
@@ -315,31 +315,39 @@ def _split_data_url(url: Json) -> tuple[str | None, str | None, str | None]:
 
 
 def _read_detail(part: Object) -> str | None:
-    """How closely it is looked at; `auto`, which clients must write, asks nothing."""
+    """Read the detail of an image; `auto`, which clients must write, means none."""
     detail = part.get("detail")
     return read_string(detail) if detail != "auto" else None
 
 
 def _read_cache(part: Object) -> str | None:
-    mark = part.get("prompt_cache_breakpoint")
-    return (read_string(mark.get("ttl")) or "") if isinstance(mark, dict) else None
+    marker = part.get("prompt_cache_breakpoint")
+    return (read_string(marker.get("ttl")) or "") if isinstance(marker, dict) else None
 
 
 def _read_tools(tools: Json) -> tuple[Tool, ...]:
-    return tuple(_read_tool(one) for tool in list_objects(tools) for one in unpack_namespace(tool))
+    return tuple(
+        _read_tool(inner_tool)
+        for tool in list_objects(tools)
+        for inner_tool in unpack_namespace(tool)
+    )
 
 
 def _read_tool(tool: Object) -> Tool:
-    kind, form, strict = tool.get("type"), tool.get("format"), tool.get("strict")
-    name, told = _read_full_name(tool), read_string(tool.get("description"))
+    kind, tool_format, strict = tool.get("type"), tool.get("format"), tool.get("strict")
+    name, description = _read_full_name(tool), read_string(tool.get("description"))
     if kind == "custom":
-        grammar = form if isinstance(form, dict) and form.get("type") != "text" else None
-        return Tool(name=name, kind="custom", description=told, grammar=grammar, source=tool)
+        grammar = (
+            tool_format
+            if isinstance(tool_format, dict) and tool_format.get("type") != "text"
+            else None
+        )
+        return Tool(name=name, kind="custom", description=description, grammar=grammar, source=tool)
     if kind != "function":
         return Tool(name=name, kind="hosted", source=tool)
     return Tool(
         name=name,
-        description=told,
+        description=description,
         parameters=tool.get("parameters"),
         strict=strict if isinstance(strict, bool) else None,
         source=tool,
@@ -357,7 +365,9 @@ def _read_choice(choice: Json, tools: Iterable[Tool]) -> ToolChoice | None:
         return None
     if choice.get("type") == "allowed_tools":
         names = tuple(
-            name for it in list_objects(choice.get("tools")) for name in _list_chosen(it, tools)
+            name
+            for chosen in list_objects(choice.get("tools"))
+            for name in _list_chosen(chosen, tools)
         )
         mode = choice.get("mode")
         return ToolChoice(mode="required" if mode == "required" else "auto", allowed=names)
@@ -365,26 +375,26 @@ def _read_choice(choice: Json, tools: Iterable[Tool]) -> ToolChoice | None:
 
 
 def _list_chosen(chosen: Object, tools: Iterable[Tool]) -> list[str]:
-    """The tools that a choice means: one, or all of a namespace."""
-    inner = find_namespace_tools(chosen, tools)
-    return [tool.name for tool in inner] or [_read_full_name(chosen)]
+    """List the tools that a choice names: one, or all of a namespace."""
+    namespace_tools = find_namespace_tools(chosen, tools)
+    return [tool.name for tool in namespace_tools] or [_read_full_name(chosen)]
 
 
 def _read_full_name(tool: Object) -> str:
     return join_namespace(tool.get(NAMESPACE), read_tool_name(tool))
 
 
-def _read_format(form: Json) -> OutputFormat | None:
-    said = read_object(form)
-    if said.get("type") == "json_object":
+def _read_format(value: Json) -> OutputFormat | None:
+    members = read_object(value)
+    if members.get("type") == "json_object":
         return OutputFormat()
-    if said.get("type") != "json_schema":
+    if members.get("type") != "json_schema":
         return None
-    strict = said.get("strict")
+    strict = members.get("strict")
     return OutputFormat(
-        schema=said.get("schema"),
-        name=read_string(said.get("name")),
-        description=read_string(said.get("description")),
+        schema=members.get("schema"),
+        name=read_string(members.get("name")),
+        description=read_string(members.get("description")),
         strict=strict if isinstance(strict, bool) else None,
     )
 
@@ -398,29 +408,33 @@ def _read_integer(value: Json) -> int | None:
 
 
 def _read_extra_members(value: Object) -> Object:
-    """Such members by name; one of `text` and `reasoning` with a dot."""
-    found = {
-        name: said
-        for name, said in value.items()
-        if name not in _FIELD_MEMBERS and said is not None and said != _NO_WISH.get(name)
+    """Read the members that no field holds, by name; those in `text` and `reasoning` with a dot."""
+    extra = {
+        name: member_value
+        for name, member_value in value.items()
+        if name not in _FIELD_MEMBERS
+        and member_value is not None
+        and member_value != _NO_WISH.get(name)
     }
     if not isinstance(value.get("safety_identifier"), str):
-        found.pop("user", None)  # else it is one more name of the user
+        extra.pop("user", None)  # else it is one more name of the user
     include = value.get("include")
-    more = (
+    includes = (
         [it for it in include if not (isinstance(it, str) and it in _KNOWN_INCLUDES)]
         if isinstance(include, list)
         else []
     )
-    if more:
-        found["include"] = more
+    if includes:
+        extra["include"] = includes
     text = value.get("text")
-    form = text.get("format") if isinstance(text, dict) else None
-    if form is not None and not (isinstance(form, dict) and form.get("type") in _KNOWN_FORMATS):
-        found["text.format"] = form
-    for name, known in _KNOWN_INNER_MEMBERS.items():
+    text_format = text.get("format") if isinstance(text, dict) else None
+    if text_format is not None and not (
+        isinstance(text_format, dict) and text_format.get("type") in _KNOWN_FORMATS
+    ):
+        extra["text.format"] = text_format
+    for name, known_members in _KNOWN_INNER_MEMBERS.items():
         inner = value.get(name)
-        for member, said in inner.items() if isinstance(inner, dict) else ():
-            if member not in known and said is not None:
-                found[f"{name}.{member}"] = said
-    return found
+        for member, member_value in inner.items() if isinstance(inner, dict) else ():
+            if member not in known_members and member_value is not None:
+                extra[f"{name}.{member}"] = member_value
+    return extra

@@ -1,7 +1,7 @@
-"""A recorded stream as a whole answer, and a whole answer as a stream: the same words either way.
+"""Whole answers: read for accounting, decoded, encoded, folded from a stream, unfolded to one.
 
-The terminal event holds the whole answer, in the provider's own members; where its output is left
-out (Codex's provider does so), it is that of the items as they were done. Source: the streaming
+The terminal event of a stream holds the whole answer, in the provider's own members. If its output
+is missing (with Codex's provider), the output is that of the finished items. Source: the streaming
 events of OpenAI's API reference.
 """
 
@@ -26,7 +26,7 @@ from gateway.dialects.stream_commit import DONE_PAYLOAD, make_broken_problem
 
 
 def summarize(body: bytes) -> ResponseSummary:
-    """Read what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
+    """Read what accounting needs. A 200 with an error, HTML or no content is a problem."""
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
@@ -35,15 +35,15 @@ def summarize(body: bytes) -> ResponseSummary:
         return ResponseSummary(problem=find_problem(value))
     pending = is_pending(value)
     problem = None if pending else find_problem(value)
-    served, told = value.get("model"), usage.read_response(value)
+    model, final_usage = value.get("model"), usage.read_response(value)
     output = value.get("output")
-    made = output if isinstance(output, list) else []
+    items = output if isinstance(output, list) else []
     return ResponseSummary(
-        usage=told,
+        usage=final_usage,
         content_bytes=0
-        if told is not None and told.has_input_and_output
-        else sum(map(count_content_bytes, made)),
-        served_model=served if isinstance(served, str) else None,
+        if final_usage is not None and final_usage.has_input_and_output
+        else sum(map(count_content_bytes, items)),
+        served_model=model if isinstance(model, str) else None,
         response_id=parse_response_id(value.get("id")),
         finish=read_finish(value),
         complete=problem is None and is_complete(value),
@@ -53,25 +53,25 @@ def summarize(body: bytes) -> ResponseSummary:
 
 
 def decode_response(data: bytes) -> list[Event]:
-    """A whole answer as events. Never raises: what is no answer is a Failed."""
+    """Decode a whole answer. Never raises: a body that is no answer becomes a Failed."""
     try:
         value = jsonio.loads(data)
     except jsonio.JsonError:
         return [Failed(make_broken_problem("an answer that is not JSON"))]
     problem = find_problem(value)
-    return Decoder().whole(value) if problem is None else [Failed(problem)]
+    return Decoder().read_whole(value) if problem is None else [Failed(problem)]
 
 
-def encode_response(events: Iterable[Event], telling: ResponseContext) -> bytes:
-    """Events as a whole answer: what the terminal event of their stream holds."""
-    encoder = Encoder(telling)
+def encode_response(events: Iterable[Event], context: ResponseContext) -> bytes:
+    """Encode events as a whole answer: the one in the terminal event of their stream."""
+    encoder = Encoder(context)
     for event in events:
         encoder.write(event)
     return jsonio.dumps(encoder.response)
 
 
 def fold(stream: bytes) -> bytes:
-    """The whole answer that says what a stream said."""
+    """Fold a recorded stream into the whole answer with the same content."""
     response: Object = {}
     items: dict[int, Json] = {}
     for frame in sse.split_frames(stream):
@@ -82,27 +82,27 @@ def fold(stream: bytes) -> bytes:
         if event.get("type") == "response.output_item.done":
             items[event.get("output_index", len(items))] = event["item"]
         elif isinstance(event.get("response"), dict):
-            response |= event["response"]  # hosts leave out at the end what they said before
+            response |= event["response"]  # hosts leave out at the end what came before
     if not response.get("output"):
-        response["output"] = [items[at] for at in sorted(items)]
+        response["output"] = [items[index] for index in sorted(items)]
     return jsonio.dumps(response)
 
 
 def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: ARG001, FBT001 - this dialect always tells it
-    """The stream that says what a whole answer said: each text and each argument in one piece."""
+    """Unfold a whole answer into a stream: each text and each argument in one delta."""
     response = jsonio.loads(whole)
     status = response.get("status")
-    begun = {**response, "status": "in_progress", "output": []}
-    begun |= {name: None for name in ("usage", "incomplete_details") if name in response}
-    said = FrameWriter()
-    out = [said.frame("response.created", response=begun)]
-    out.append(said.frame("response.in_progress", response=begun))
-    for at, item in enumerate(response.get("output") or ()):
-        out += _unfold_item(said, at, item)
-    if not is_working(response):  # else it has no end yet
+    unfinished = {**response, "status": "in_progress", "output": []}
+    unfinished |= {name: None for name in ("usage", "incomplete_details") if name in response}
+    frames = FrameWriter()
+    chunks = [frames.write_frame("response.created", response=unfinished)]
+    chunks.append(frames.write_frame("response.in_progress", response=unfinished))
+    for index, item in enumerate(response.get("output") or ()):
+        chunks += _unfold_item(frames, index, item)
+    if not is_working(response):  # else it has not ended yet
         kind = "response.incomplete" if status == "incomplete" else "response.completed"
-        out.append(said.frame(kind, response=response))
-    return b"".join(out)
+        chunks.append(frames.write_frame(kind, response=response))
+    return b"".join(chunks)
 
 
 _CALL_TEXTS = {"function_call": "arguments", "custom_tool_call": "input"}
@@ -112,28 +112,28 @@ _CALL_EVENTS = {
 }
 
 
-def _unfold_item(said: FrameWriter, at: int, item: Object) -> Iterator[bytes]:
+def _unfold_item(frames: FrameWriter, item_index: int, item: Object) -> Iterator[bytes]:
     kind = item.get("type")
-    where: Object = {"item_id": item.get("id"), "output_index": at}
-    begun = dict(item)
+    place: Object = {"item_id": item.get("id"), "output_index": item_index}
+    unfinished = dict(item)
     if "status" in item:
-        begun["status"] = "in_progress"
+        unfinished["status"] = "in_progress"
     for name in ("content", "summary"):
         if isinstance(item.get(name), list):
-            begun[name] = []
-    text = _CALL_TEXTS.get(kind) if isinstance(kind, str) else None
-    if text is not None:
-        begun[text] = ""
-    yield said.frame("response.output_item.added", output_index=at, item=begun)
-    if text is not None:
-        value, event = item.get(text) or "", _CALL_EVENTS[str(kind)]
-        yield said.frame(f"{event}.delta", **where, delta=value)
-        yield said.frame(f"{event}.done", **where, **{text: value})
+            unfinished[name] = []
+    text_member = _CALL_TEXTS.get(kind) if isinstance(kind, str) else None
+    if text_member is not None:
+        unfinished[text_member] = ""
+    yield frames.write_frame("response.output_item.added", output_index=item_index, item=unfinished)
+    if text_member is not None:
+        text, event_prefix = item.get(text_member) or "", _CALL_EVENTS[str(kind)]
+        yield frames.write_frame(f"{event_prefix}.delta", **place, delta=text)
+        yield frames.write_frame(f"{event_prefix}.done", **place, **{text_member: text})
     for index, part in enumerate(item.get("summary") or ()):
-        yield from _unfold_part(said, {**where, "summary_index": index}, part)
+        yield from _unfold_part(frames, {**place, "summary_index": index}, part)
     for index, part in enumerate(item.get("content") or ()):
-        yield from _unfold_part(said, {**where, "content_index": index}, part)
-    yield said.frame("response.output_item.done", output_index=at, item=item)
+        yield from _unfold_part(frames, {**place, "content_index": index}, part)
+    yield frames.write_frame("response.output_item.done", output_index=item_index, item=item)
 
 
 _PART_EVENTS = {
@@ -146,27 +146,29 @@ _PART_EVENTS = {
     ),
     "reasoning_text": ("response.content_part", "response.reasoning_text", "text"),
 }
-"""By type of a part: the names of its own events, of those of its text, and of that text."""
+"""By type of a part: the prefix of its events, that of its text events, the member of its text."""
 
 
-def _unfold_part(said: FrameWriter, where: Object, part: Object) -> Iterator[bytes]:
+def _unfold_part(frames: FrameWriter, place: Object, part: Object) -> Iterator[bytes]:
     kind = part.get("type")
-    known = _PART_EVENTS.get(kind) if isinstance(kind, str) else None
-    if known is None:
-        return  # it stands in the item that is done
-    event, text, name = known
-    value = part.get(name) or ""
-    begun = {**part, name: ""}
-    begun |= {list_: [] for list_ in ("annotations", "logprobs") if list_ in part}
-    yield said.frame(f"{event}.added", **where, part=begun)
-    more: Object = {"logprobs": part.get("logprobs") or []} if kind == "output_text" else {}
-    yield said.frame(f"{text}.delta", **where, delta=value, **more)
-    for index, note in enumerate(part.get("annotations") or ()):
-        yield said.frame(
+    names = _PART_EVENTS.get(kind) if isinstance(kind, str) else None
+    if names is None:
+        return  # the finished item has it
+    part_prefix, text_prefix, text_member = names
+    text = part.get(text_member) or ""
+    unfinished = {**part, text_member: ""}
+    unfinished |= {
+        list_member: [] for list_member in ("annotations", "logprobs") if list_member in part
+    }
+    yield frames.write_frame(f"{part_prefix}.added", **place, part=unfinished)
+    log_probs: Object = {"logprobs": part.get("logprobs") or []} if kind == "output_text" else {}
+    yield frames.write_frame(f"{text_prefix}.delta", **place, delta=text, **log_probs)
+    for index, annotation in enumerate(part.get("annotations") or ()):
+        yield frames.write_frame(
             "response.output_text.annotation.added",
-            **where,
+            **place,
             annotation_index=index,
-            annotation=note,
+            annotation=annotation,
         )
-    yield said.frame(f"{text}.done", **where, **{name: value}, **more)
-    yield said.frame(f"{event}.done", **where, part=part)
+    yield frames.write_frame(f"{text_prefix}.done", **place, **{text_member: text}, **log_probs)
+    yield frames.write_frame(f"{part_prefix}.done", **place, part=part)

@@ -1,11 +1,11 @@
-"""Responses streams at home: bytes go on as they came, with a glance at what they say.
+"""Inspector of native Responses streams: bytes pass unchanged, and it reads usage, errors, the end.
 
     held --first content--> committed --response.completed or .incomplete--> complete
 
-Frames before the first content (response.created, items and parts that begin empty) are held;
-nothing is held after it but a frame that has not ended. After the commit point a frame is only
-inspected where it tells an error or an end: of the rest the content is counted. Only a terminal
-event is an end: OpenRouter's `[DONE]` after it says nothing.
+The inspector holds frames before the first content: response.created, items and parts that begin
+empty. After the commit point it holds only a frame that has not ended. From there it counts the
+content of frames, and inspects only errors and ends. Only a terminal event is an end: OpenRouter's
+`[DONE]` after it means nothing.
 """
 
 from collections.abc import Iterable
@@ -45,12 +45,12 @@ _LIFECYCLE_EVENTS = frozenset(
     }
 )  # fmt: skip
 _EMPTY_ITEMS = ("message", "reasoning")
-"""Items that say nothing when they are added: a tool that is called has its name by then."""
+"""Items without content when they are added; an item of a tool has a name by then."""
 _ITEM_DONE = "response.output_item.done"
 
 
 class _EventOutline(msgspec.Struct, gc=False):
-    """What of an event of a stream may be content, or tells that there is more to know."""
+    """The members of a stream event that hold content, or tell that it needs inspection."""
 
     type: str = ""
     error: Json = None
@@ -66,54 +66,54 @@ def inspect_stream(
     _body: RequestBody,
     _written: WrittenBody = EMPTY_WRITTEN_BODY,
     *,
-    finish_optional: bool = False,  # noqa: ARG001 - as in Watches
+    finish_optional: bool = False,  # noqa: ARG001 - as in StreamInspectorFactory
 ) -> StreamInspector:
-    """Watch one stream; its terminal event is a reason in any case."""
+    """Watch one stream; its terminal event always tells why it ended."""
     return _ResponsesInspector()
 
 
 class _ResponsesInspector(StreamBuffer):
-    """What one stream has said so far; see StreamInspector."""
+    """The state of one native stream; see StreamInspector."""
 
-    __slots__ = ("_deltas", "_ended", "_items", "_tools")
+    __slots__ = ("_delta_bytes", "_ended", "_item_bytes", "_tool_uses")
 
     def __init__(self) -> None:
         super().__init__()
         self._ended = False
-        self._deltas = self._items = 0
-        """Bytes said in deltas, and in items that are done: the same, where a host sends both."""
-        self._tools: set[usage.ToolUseKey] = set()
+        self._delta_bytes = self._item_bytes = 0
+        """Bytes in deltas, and in finished items: the same content if a host sends both."""
+        self._tool_uses: set[usage.ToolUseKey] = set()
 
     @property
     def complete(self) -> bool:
-        """Whether it ended with a terminal event, and no error came."""
+        """True if the stream ended with a terminal event, and no error came."""
         return self._ended and self.problem is None
 
     def _count(self, payload: bytes) -> bool:
-        said = _read_outline(payload)
-        tells = bool(said.error) or said.type in _ENDING_EVENTS
-        if said.item is not None:
-            if said.type == _ITEM_DONE:
-                self._items += count_content_bytes(said.item)
-                self._use(usage.list_tool_uses([said.item], said.output_index))
-                tells = tells or find_item_error(said.item) is not None
-        elif said.delta is not None:
-            self._deltas += count_text_bytes(said.delta)
+        outline = _read_outline(payload)
+        says_more = bool(outline.error) or outline.type in _ENDING_EVENTS
+        if outline.item is not None:
+            if outline.type == _ITEM_DONE:
+                self._item_bytes += count_content_bytes(outline.item)
+                self._add_tool_uses(usage.list_tool_uses([outline.item], outline.output_index))
+                says_more = says_more or find_item_error(outline.item) is not None
+        elif outline.delta is not None:
+            self._delta_bytes += count_text_bytes(outline.delta)
         else:
-            return tells
-        self.content_bytes = max(self._deltas, self._items)
-        return tells
+            return says_more
+        self.content_bytes = max(self._delta_bytes, self._item_bytes)
+        return says_more
 
-    def _use(self, tools: Iterable[usage.ToolUseKey]) -> None:
-        """Take tools that an item shows in use, also where the account of all never comes."""
-        before = len(self._tools)
-        self._tools.update(tools)
-        if len(self._tools) > before:
-            used = Usage(tools=billing.count_tool_uses(self._tools))
-            self.usage = merge_usage(self.usage, used)
+    def _add_tool_uses(self, tool_uses: Iterable[usage.ToolUseKey]) -> None:
+        """Add tool uses of an item, as the final usage may never come."""
+        before = len(self._tool_uses)
+        self._tool_uses.update(tool_uses)
+        if len(self._tool_uses) > before:
+            tool_usage = Usage(tools=billing.count_tool_uses(self._tool_uses))
+            self.usage = merge_usage(self.usage, tool_usage)
 
     def _inspect(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
-        """Read one event; tell whether it stays here: what is none, an error that no SDK raises."""
+        """Read one event; True if it stays here: a broken frame, or an error that no SDK raises."""
         if payload.startswith(DONE_PAYLOAD):
             return False
         try:
@@ -126,7 +126,7 @@ class _ResponsesInspector(StreamBuffer):
         kind = event.get("type")
         response = event.get("response")
         if isinstance(response, dict):
-            self._take(response)
+            self._read_response(response)
         error = find_event_error(event)
         if error is not None:
             self.problem = read_error(error)
@@ -138,24 +138,24 @@ class _ResponsesInspector(StreamBuffer):
             self.committed = _has_content(event)
         return False
 
-    def _take(self, response: dict[str, Json]) -> None:
+    def _read_response(self, response: dict[str, Json]) -> None:
         model = response.get("model")
         self.served_model = model if isinstance(model, str) and model else self.served_model
         self.response_id = self.response_id or parse_response_id(response.get("id"))
-        told = usage.read_response(response, self._tools)
-        word = parse_service_tier(response.get("service_tier"))
-        if told is not None:
-            last = merge_usage(self.usage, told)
-            self.usage = msgspec.structs.replace(last, service=word, tools=told.tools)
-        elif word is not None:
-            self.usage = msgspec.structs.replace(self.usage or Usage(), service=word)
+        final_usage = usage.read_response(response, self._tool_uses)
+        service = parse_service_tier(response.get("service_tier"))
+        if final_usage is not None:
+            merged = merge_usage(self.usage, final_usage)
+            self.usage = msgspec.structs.replace(merged, service=service, tools=final_usage.tools)
+        elif service is not None:
+            self.usage = msgspec.structs.replace(self.usage or Usage(), service=service)
         output = response.get("output")
         if isinstance(output, list) and output:
             self.content_bytes = max(self.content_bytes, sum(map(count_content_bytes, output)))
 
 
 def find_event_error(event: dict[str, Json]) -> Json:
-    """The error that an event tells; None for one that tells none."""
+    """Find the error in an event; None if it has none."""
     kind, error = event.get("type"), event.get("error")
     if kind == "response.failed":
         response = event.get("response")
@@ -170,7 +170,7 @@ def find_event_error(event: dict[str, Json]) -> Json:
 
 
 def _has_content(event: dict[str, Json]) -> bool:
-    """Whether an event before the commit point holds content: from here nothing is retried."""
+    """True if an event before the commit point holds content: then nothing is retried."""
     kind = event.get("type")
     if not isinstance(kind, str) or not kind.startswith("response."):
         return False
@@ -183,6 +183,6 @@ def _has_content(event: dict[str, Json]) -> bool:
 
 
 def _read_outline(payload: bytes) -> _EventOutline:
-    """Read one event of a stream. Raises JsonError for what is none."""
-    found: _EventOutline = _parse_outline(payload)
-    return found
+    """Read one event of a stream. Raises JsonError if the payload is not one."""
+    outline: _EventOutline = _parse_outline(payload)
+    return outline

@@ -1,9 +1,9 @@
-"""Events as a Responses answer: a stream, and whole.
+"""Encoder of an answer for the client: events become a stream of Responses frames.
 
     created, in_progress -> items, each added and done -> completed or incomplete
 
-One message or one thought is open at a time; calls of tools may be open beside one another, as the
-dialect tells them apart by `output_index`. A whole answer is what the terminal event holds.
+One message or one reasoning item is open at a time. Several tool calls may be open at once, as
+`output_index` tells them apart. The terminal event holds the whole answer.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,7 +46,7 @@ _TEXT_MEMBERS = {"output_text": "text", "refusal": "refusal"}
 _ANNOTATION_TYPES = frozenset(
     {"url_citation", "file_citation", "container_file_citation", "file_path"}
 )
-"""Annotations of this dialect; Chat Completions has the first with its members in an object."""
+"""Annotations of this dialect; Chat Completions nests the members of the first in an object."""
 _ID_PREFIX = "resp_"
 _DEFAULT_MEMBERS: Object = {
     "background": False,
@@ -66,274 +66,333 @@ _DEFAULT_MEMBERS: Object = {
     "truncation": "disabled",
     "user": None,
 }
-"""What the API says of members that were left out; what depends on the model is unknown here."""
-_NUMBER = b',"sequence_number":'
+"""Values that the API shows for members left out; the gateway does not know a model's defaults."""
+_NUMBER_MEMBER = b',"sequence_number":'
 
 
 class FrameWriter:
-    """Writes one stream's frames."""
+    """Writes the frames of one stream, and numbers them."""
 
-    __slots__ = ("_next",)
+    __slots__ = ("_next_number",)
 
     def __init__(self) -> None:
-        self._next = 0
+        self._next_number = 0
 
-    def frame(self, kind: str, **members: Json) -> bytes:
-        """One event under its name, with the next number."""
-        value = {"type": kind, "sequence_number": self._next, **members}
-        self._next += 1
-        return b"event: %b\ndata: %b\n\n" % (kind.encode(), jsonio.dumps(value))
+    def write_frame(self, event_type: str, **members: Json) -> bytes:
+        """Write one event under its name, with the next number."""
+        value = {"type": event_type, "sequence_number": self._next_number, **members}
+        self._next_number += 1
+        return b"event: %b\ndata: %b\n\n" % (event_type.encode(), jsonio.dumps(value))
 
-    def piece(self, head: bytes, text: str, rest: bytes) -> bytes:
-        """One event of the many: what stands before its text, its text, what stands after it."""
-        number = self._next
-        self._next = number + 1
-        return b"%b%b%b%d}\n\n" % (head, jsonio.dumps(text), rest, number)
+    def write_delta(self, head: bytes, text: str, tail: bytes) -> bytes:
+        """Write one delta event: `head`, then its text, then `tail` and the next number."""
+        number = self._next_number
+        self._next_number = number + 1
+        return b"%b%b%b%d}\n\n" % (head, jsonio.dumps(text), tail, number)
 
 
-def _write_head(kind: str, **members: Json) -> bytes:
-    """What stands before the text of events of a kind; see FrameWriter.piece."""
-    said = jsonio.dumps({"type": kind, **members})
-    return b"event: %b\ndata: %b" % (kind.encode(), said[:-1]) + b',"delta":'
+def _make_delta_head(event_type: str, **members: Json) -> bytes:
+    """Write the bytes before the text of delta events; see FrameWriter.write_delta."""
+    event = jsonio.dumps({"type": event_type, **members})
+    return b"event: %b\ndata: %b" % (event_type.encode(), event[:-1]) + b',"delta":'
 
 
 class MessageWriter:
-    """One item of the output; `at` is its place."""
+    """Writes one message; `index` is its place in the output. One part is open at a time."""
 
-    __slots__ = ("_heads", "_id", "_kind", "_notes", "_parts", "_pieces", "_said", "_tokens", "at")
+    __slots__ = (
+        "_annotations",
+        "_deltas",
+        "_frames",
+        "_head",
+        "_id",
+        "_log_probs",
+        "_part_type",
+        "_parts",
+        "index",
+    )
 
-    def __init__(self, said: FrameWriter, id: str, at: int) -> None:
-        self.at = at
+    def __init__(self, frames: FrameWriter, id: str, index: int) -> None:
+        self.index = index
         self._id = id
-        self._said = said
+        self._frames = frames
         self._parts: list[Object] = []
-        self._kind = ""
-        self._pieces: list[str] = []
-        self._notes: list[Json] = []
-        self._tokens: list[Json] = []
-        self._heads = b""
+        self._part_type = ""
+        self._deltas: list[str] = []
+        self._annotations: list[Json] = []
+        self._log_probs: list[Json] = []
+        self._head = b""
 
-    def begin(self) -> bytes:
-        """The item is added."""
-        return self._said.frame(
-            "response.output_item.added", output_index=self.at, item=self._item("in_progress")
+    def start(self) -> bytes:
+        """Write that the item is added."""
+        return self._frames.write_frame(
+            "response.output_item.added",
+            output_index=self.index,
+            item=self._make_item("in_progress"),
         )
 
-    def text(self, text: str) -> bytes:
-        """A piece of text."""
-        begun = b"" if self._kind == "output_text" else self._part("output_text")
-        self._pieces.append(text)
-        return begun + self._said.piece(self._heads, text, b',"logprobs":[]' + _NUMBER)
-
-    def refusal(self, text: str) -> bytes:
-        """A piece of words in which the model declines."""
-        begun = b"" if self._kind == "refusal" else self._part("refusal")
-        self._pieces.append(text)
-        return begun + self._said.piece(self._heads, text, _NUMBER)
-
-    def likely(self, tokens: list[Json]) -> bytes:
-        """Log probabilities of the text just written: the next delta, whose text is empty."""
-        begun = b"" if self._kind == "output_text" else self._part("output_text")
-        self._tokens += tokens
-        return begun + self._said.frame(
-            "response.output_text.delta", **self._where(), delta="", logprobs=tokens
+    def add_text(self, text: str) -> bytes:
+        """Write a delta of text."""
+        started = b"" if self._part_type == "output_text" else self._start_part("output_text")
+        self._deltas.append(text)
+        return started + self._frames.write_delta(
+            self._head, text, b',"logprobs":[]' + _NUMBER_MEMBER
         )
 
-    def cite(self, event: Citation) -> bytes:
-        """A source; one without an address cannot be said but as this dialect's own."""
-        note = event.source
-        if not _is_native_annotation(note):
+    def add_refusal(self, text: str) -> bytes:
+        """Write a delta of text in which the model refuses."""
+        started = b"" if self._part_type == "refusal" else self._start_part("refusal")
+        self._deltas.append(text)
+        return started + self._frames.write_delta(self._head, text, _NUMBER_MEMBER)
+
+    def add_log_probs(self, tokens: list[Json]) -> bytes:
+        """Write the log probabilities of the last text, in a delta without text."""
+        started = b"" if self._part_type == "output_text" else self._start_part("output_text")
+        self._log_probs += tokens
+        return started + self._frames.write_frame(
+            "response.output_text.delta", **self._make_place(), delta="", logprobs=tokens
+        )
+
+    def add_citation(self, event: Citation) -> bytes:
+        """Write a source; one without a URL only if it is an annotation of this dialect."""
+        annotation = event.source
+        if not _is_native_annotation(annotation):
             if event.url is None:
                 return b""
-            note = {
+            annotation = {
                 "type": "url_citation",
                 "url": event.url,
                 "title": event.title or "",
                 "start_index": event.start or 0,
-                "end_index": sum(map(len, self._pieces)) if event.end is None else event.end,
+                "end_index": sum(map(len, self._deltas)) if event.end is None else event.end,
             }
-        begun = b"" if self._kind == "output_text" else self._part("output_text")
-        self._notes.append(note)
-        return begun + self._said.frame(
+        started = b"" if self._part_type == "output_text" else self._start_part("output_text")
+        self._annotations.append(annotation)
+        return started + self._frames.write_frame(
             "response.output_text.annotation.added",
-            **self._where(),
-            annotation_index=len(self._notes) - 1,
-            annotation=note,
+            **self._make_place(),
+            annotation_index=len(self._annotations) - 1,
+            annotation=annotation,
         )
 
     def end(self, status: str) -> tuple[bytes, Object]:
-        """The item is done, and what it is."""
-        out = self._close()
-        item = self._item(status)
-        done = self._said.frame("response.output_item.done", output_index=self.at, item=item)
-        return out + done, item
+        """Write that the item is done; return the frames and the item."""
+        ended = self._end_part()
+        item = self._make_item(status)
+        done = self._frames.write_frame(
+            "response.output_item.done", output_index=self.index, item=item
+        )
+        return ended + done, item
 
-    def _item(self, status: str) -> Object:
-        said: Object = {"id": self._id, "type": "message", "status": status}
-        return {**said, "role": "assistant", "content": self._parts}
+    def _make_item(self, status: str) -> Object:
+        item: Object = {"id": self._id, "type": "message", "status": status}
+        return {**item, "role": "assistant", "content": self._parts}
 
-    def _where(self) -> Object:
+    def _make_place(self) -> Object:
         return {
             "item_id": self._id,
-            "output_index": self.at,
+            "output_index": self.index,
             "content_index": len(self._parts),
         }
 
-    def _part(self, kind: str) -> bytes:
-        """Begin a part, and end the one before it."""
-        ended = self._close()
-        self._kind = kind
-        self._heads = _write_head(f"response.{kind}.delta", **self._where())
-        return ended + self._said.frame(
-            "response.content_part.added", **self._where(), part=self._value()
+    def _start_part(self, part_type: str) -> bytes:
+        """Start a part, and end the one before it."""
+        ended = self._end_part()
+        self._part_type = part_type
+        self._head = _make_delta_head(f"response.{part_type}.delta", **self._make_place())
+        return ended + self._frames.write_frame(
+            "response.content_part.added", **self._make_place(), part=self._make_part()
         )
 
-    def _value(self) -> Object:
-        said: Object = {"type": self._kind, _TEXT_MEMBERS[self._kind]: "".join(self._pieces)}
-        if self._kind == "output_text":
-            said |= {"annotations": [*self._notes], "logprobs": [*self._tokens]}
-        return said
+    def _make_part(self) -> Object:
+        part: Object = {
+            "type": self._part_type,
+            _TEXT_MEMBERS[self._part_type]: "".join(self._deltas),
+        }
+        if self._part_type == "output_text":
+            part |= {"annotations": [*self._annotations], "logprobs": [*self._log_probs]}
+        return part
 
-    def _close(self) -> bytes:
-        if not self._kind:
+    def _end_part(self) -> bytes:
+        if not self._part_type:
             return b""
-        part, name = self._value(), _TEXT_MEMBERS[self._kind]
-        where = self._where()
-        more = {"logprobs": part["logprobs"]} if "logprobs" in part else {}
-        out = self._said.frame(f"response.{self._kind}.done", **where, **{name: part[name]}, **more)
-        out += self._said.frame("response.content_part.done", **where, part=part)
+        part, text_member = self._make_part(), _TEXT_MEMBERS[self._part_type]
+        place = self._make_place()
+        log_probs = {"logprobs": part["logprobs"]} if "logprobs" in part else {}
+        written = self._frames.write_frame(
+            f"response.{self._part_type}.done",
+            **place,
+            **{text_member: part[text_member]},
+            **log_probs,
+        )
+        written += self._frames.write_frame("response.content_part.done", **place, part=part)
         self._parts.append(part)
-        self._kind = ""
-        self._pieces, self._notes, self._tokens = [], [], []
-        return out
+        self._part_type = ""
+        self._deltas, self._annotations, self._log_probs = [], [], []
+        return written
 
 
-def _is_native_annotation(note: Json) -> bool:
-    """Whether an annotation is one of this dialect."""
-    kind = note.get("type") if isinstance(note, dict) else None
+def _is_native_annotation(annotation: Json) -> bool:
+    """True if an annotation is one of this dialect."""
+    kind = annotation.get("type") if isinstance(annotation, dict) else None
     return (
         isinstance(kind, str)
         and kind in _ANNOTATION_TYPES
-        and (kind != "url_citation" or "url" in note)
+        and (kind != "url_citation" or "url" in annotation)
     )
 
 
 class ReasoningWriter:
-    """One item of the output; `at` is its place."""
+    """Writes one reasoning item; `index` is its place in the output. One part is open at a time."""
 
-    __slots__ = ("_head", "_id", "_part", "_pieces", "_said", "_summary", "at")
+    __slots__ = ("_deltas", "_frames", "_head", "_id", "_part_index", "_summary", "index")
 
-    def __init__(self, said: FrameWriter, id: str, at: int) -> None:
-        self.at = at
+    def __init__(self, frames: FrameWriter, id: str, index: int) -> None:
+        self.index = index
         self._id = id
-        self._said = said
+        self._frames = frames
         self._summary: list[Object] = []
-        self._pieces: list[str] = []
-        self._part: int | None = None
+        self._deltas: list[str] = []
+        self._part_index: int | None = None
         self._head = b""
 
-    def begin(self) -> bytes:
-        """The item is added."""
+    def start(self) -> bytes:
+        """Write that the item is added."""
         item = {"id": self._id, "type": "reasoning", "summary": []}
-        return self._said.frame("response.output_item.added", output_index=self.at, item=item)
+        return self._frames.write_frame(
+            "response.output_item.added", output_index=self.index, item=item
+        )
 
-    def text(self, text: str, part: int) -> bytes:
-        """A piece of a part."""
-        begun = b"" if part == self._part else self._begin(part)
-        self._pieces.append(text)
-        return begun + self._said.piece(self._head, text, _NUMBER)
+    def add_text(self, text: str, part: int) -> bytes:
+        """Write a delta of one part of the summary."""
+        started = b"" if part == self._part_index else self._start_part(part)
+        self._deltas.append(text)
+        return started + self._frames.write_delta(self._head, text, _NUMBER_MEMBER)
 
     def end(self, state: str | None) -> tuple[bytes, Object]:
-        """The item is done, and what it is."""
-        out = self._close()
+        """Write that the item is done; return the frames and the item."""
+        ended = self._end_part()
         item: Object = {"id": self._id, "type": "reasoning", "summary": self._summary}
         if state is not None:
             item["encrypted_content"] = state
-        done = self._said.frame("response.output_item.done", output_index=self.at, item=item)
-        return out + done, item
+        done = self._frames.write_frame(
+            "response.output_item.done", output_index=self.index, item=item
+        )
+        return ended + done, item
 
-    def _where(self) -> Object:
+    def _make_place(self) -> Object:
         return {
             "item_id": self._id,
-            "output_index": self.at,
+            "output_index": self.index,
             "summary_index": len(self._summary),
         }
 
-    def _begin(self, part: int) -> bytes:
-        ended = self._close()
-        self._part = part
-        self._head = _write_head("response.reasoning_summary_text.delta", **self._where())
-        return ended + self._said.frame(
+    def _start_part(self, part: int) -> bytes:
+        ended = self._end_part()
+        self._part_index = part
+        self._head = _make_delta_head("response.reasoning_summary_text.delta", **self._make_place())
+        return ended + self._frames.write_frame(
             "response.reasoning_summary_part.added",
-            **self._where(),
+            **self._make_place(),
             part={"type": "summary_text", "text": ""},
         )
 
-    def _close(self) -> bytes:
-        if self._part is None:
+    def _end_part(self) -> bytes:
+        if self._part_index is None:
             return b""
-        where, text = self._where(), "".join(self._pieces)
+        place, text = self._make_place(), "".join(self._deltas)
         part = {"type": "summary_text", "text": text}
-        out = self._said.frame("response.reasoning_summary_text.done", **where, text=text)
-        out += self._said.frame("response.reasoning_summary_part.done", **where, part=part)
+        written = self._frames.write_frame(
+            "response.reasoning_summary_text.done", **place, text=text
+        )
+        written += self._frames.write_frame(
+            "response.reasoning_summary_part.done", **place, part=part
+        )
         self._summary.append(part)
-        self._part = None
-        self._pieces = []
-        return out
+        self._part_index = None
+        self._deltas = []
+        return written
 
 
 class ToolCallWriter:
-    """One item of the output; `at` is its place, `id` that of the call."""
+    """Writes one call of a function or custom tool; `index` is its place, `id` that of the call."""
 
-    __slots__ = ("_event", "_head", "_held", "_item", "_name", "_pieces", "_said", "at", "id")
+    __slots__ = (
+        "_deltas",
+        "_event_prefix",
+        "_frames",
+        "_head",
+        "_holds_text",
+        "_item",
+        "_text_member",
+        "id",
+        "index",
+    )
 
     def __init__(
-        self, said: FrameWriter, id: str, at: int, start: ToolStart, *, custom: bool, named: Object
+        self,
+        frames: FrameWriter,
+        id: str,
+        index: int,
+        event: ToolStart,
+        *,
+        custom: bool,
+        name_members: Object,
     ) -> None:
-        """`custom`: the client's tool is one, whatever the provider took it for.
+        """`custom`: the client's tool is a custom tool, even if the provider called a function.
 
-        `named` holds the members that name it to the client.
+        `name_members` holds the members that name it to the client.
         """
-        self.at = at
-        self.id = start.id
-        self._said = said
-        self._held = custom and not start.custom
-        self._name = "input" if custom else "arguments"
-        self._event = "custom_tool_call_input" if custom else "function_call_arguments"
-        self._pieces: list[str] = []
+        self.index = index
+        self.id = event.id
+        self._frames = frames
+        self._holds_text = custom and not event.custom
+        self._text_member = "input" if custom else "arguments"
+        self._event_prefix = "custom_tool_call_input" if custom else "function_call_arguments"
+        self._deltas: list[str] = []
         kind = "custom_tool_call" if custom else "function_call"
         self._item: Object = {"id": id, "type": kind, "status": "in_progress"}
-        self._item |= {"call_id": start.id, **named}
-        self._head = _write_head(f"response.{self._event}.delta", item_id=id, output_index=at)
+        self._item |= {"call_id": event.id, **name_members}
+        self._head = _make_delta_head(
+            f"response.{self._event_prefix}.delta", item_id=id, output_index=index
+        )
 
-    def begin(self) -> bytes:
-        """The item is added."""
-        item = {**self._item, self._name: ""}
-        return self._said.frame("response.output_item.added", output_index=self.at, item=item)
+    def start(self) -> bytes:
+        """Write that the item is added."""
+        item = {**self._item, self._text_member: ""}
+        return self._frames.write_frame(
+            "response.output_item.added", output_index=self.index, item=item
+        )
 
-    def piece(self, text: str) -> bytes:
-        """A piece of what it is called with; of a function that stands for a custom tool, held."""
-        self._pieces.append(text)
-        return b"" if self._held else self._said.piece(self._head, text, _NUMBER)
+    def add_arguments(self, text: str) -> bytes:
+        """Write a delta of arguments; held back if a function stands for a custom tool."""
+        self._deltas.append(text)
+        return (
+            b"" if self._holds_text else self._frames.write_delta(self._head, text, _NUMBER_MEMBER)
+        )
 
     def end(self, status: str) -> tuple[bytes, Object]:
-        """The item is done, and what it is. A function called with nothing has an empty object."""
-        text, out = "".join(self._pieces), b""
-        if self._held:
+        """Write that the item is done; a function without arguments gets an empty object."""
+        text, written = "".join(self._deltas), b""
+        if self._holds_text:
             text = _read_single_text(text)
-            out = self._said.piece(self._head, text, _NUMBER)
-        elif not text and self._name == "arguments":
+            written = self._frames.write_delta(self._head, text, _NUMBER_MEMBER)
+        elif not text and self._text_member == "arguments":
             text = "{}"
-            out = self._said.piece(self._head, text, _NUMBER)
-        where = {"item_id": self._item["id"], "output_index": self.at}
-        out += self._said.frame(f"response.{self._event}.done", **where, **{self._name: text})
-        item = {**self._item, "status": status, self._name: text}
-        out += self._said.frame("response.output_item.done", output_index=self.at, item=item)
-        return out, item
+            written = self._frames.write_delta(self._head, text, _NUMBER_MEMBER)
+        place = {"item_id": self._item["id"], "output_index": self.index}
+        written += self._frames.write_frame(
+            f"response.{self._event_prefix}.done", **place, **{self._text_member: text}
+        )
+        item = {**self._item, "status": status, self._text_member: text}
+        written += self._frames.write_frame(
+            "response.output_item.done", output_index=self.index, item=item
+        )
+        return written, item
 
 
 def _read_single_text(arguments: str) -> str:
-    """The one text that a function is called with which stands for a custom tool."""
+    """Read the one text argument of a function that stands for a custom tool."""
     try:
         value = jsonio.loads(arguments.encode())
     except jsonio.JsonError:
@@ -346,205 +405,214 @@ class Encoder:
     """The state of one stream for a client; see gateway.dialects.base."""
 
     __slots__ = (
-        "_calls", "_finish", "_message", "_output", "_said", "_telling", "_thought", "_usage",
+        "_calls",
+        "_context",
+        "_finish",
+        "_frames",
+        "_message",
+        "_output",
+        "_reasoning",
+        "_usage",
         "response",
-    )  # fmt: skip
+    )
 
-    def __init__(self, telling: ResponseContext) -> None:
-        self._telling = telling
-        self._said = FrameWriter()
+    def __init__(self, context: ResponseContext) -> None:
+        self._context = context
+        self._frames = FrameWriter()
         self._output: list[Object] = []
         self._message: MessageWriter | None = None
-        self._thought: ReasoningWriter | None = None
+        self._reasoning: ReasoningWriter | None = None
         self._calls: dict[int, ToolCallWriter] = {}
         self._usage: Usage | None = None
         self._finish: Finish | None = None
         self.response: Object = {}
-        """The answer as it is known by now."""
+        """The answer as far as it is known."""
 
     def write(self, event: Event) -> bytes:
-        """What an event becomes; an answer of this dialect is one, so other choices are none."""
-        known = self._KINDS.get(type(event))
-        if known is None or getattr(event, "choice", 0) != 0:
+        """Write the frames of an event; this dialect has one choice, so others give no frames."""
+        write_event = self._EVENT_WRITERS.get(type(event))
+        if write_event is None or getattr(event, "choice", 0) != 0:
             return b""
         if self.response:
-            return known(self, event)
-        begun = b"" if isinstance(event, Start) else self._start(Start())
-        return begun + known(self, event)
+            return write_event(self, event)
+        started = b"" if isinstance(event, Start) else self._on_start(Start())
+        return started + write_event(self, event)
 
-    def _start(self, event: Start) -> bytes:
+    def _on_start(self, event: Start) -> bytes:
         if self.response:
             return b""
         self._usage = event.usage
-        self.response = _begin_response(self._telling, event.id, event.model, event.created)
-        begun = self._said.frame("response.created", response=self.response)
-        return begun + self._said.frame("response.in_progress", response=self.response)
+        self.response = _begin_response(self._context, event.id, event.model, event.created)
+        created = self._frames.write_frame("response.created", response=self.response)
+        return created + self._frames.write_frame("response.in_progress", response=self.response)
 
-    def _id(self, prefix: str) -> tuple[str, int]:
-        """The id and the place of the next item."""
-        at = len(self._output)
+    def _add_item(self, prefix: str) -> tuple[str, int]:
+        """Reserve the next place in the output; return the id and the place of its item."""
+        index = len(self._output)
         self._output.append({})
-        return _make_item_id(self.response["id"], prefix, at), at
+        return _make_item_id(self.response["id"], prefix, index), index
 
-    def _open(self) -> tuple[MessageWriter, bytes]:
-        """The message that is open."""
+    def _open_message(self) -> tuple[MessageWriter, bytes]:
+        """Return the open message, and the frames that open it."""
         if self._message is not None:
             return self._message, b""
-        ended = self._shut()
-        self._message = MessageWriter(self._said, *self._id("msg"))
-        return self._message, ended + self._message.begin()
+        written = self._end_open_item()
+        self._message = MessageWriter(self._frames, *self._add_item("msg"))
+        return self._message, written + self._message.start()
 
-    def _think(self) -> tuple[ReasoningWriter, bytes]:
-        """The thought that is open."""
-        if self._thought is not None:
-            return self._thought, b""
-        ended = self._shut()
-        self._thought = ReasoningWriter(self._said, *self._id("rs"))
-        return self._thought, ended + self._thought.begin()
+    def _open_reasoning(self) -> tuple[ReasoningWriter, bytes]:
+        """Return the open reasoning item, and the frames that open it."""
+        if self._reasoning is not None:
+            return self._reasoning, b""
+        written = self._end_open_item()
+        self._reasoning = ReasoningWriter(self._frames, *self._add_item("rs"))
+        return self._reasoning, written + self._reasoning.start()
 
-    def _shut(self, status: str = "completed", state: str | None = None) -> bytes:
-        """End the message or the thought that is open."""
-        out = b""
+    def _end_open_item(self, status: str = "completed", state: str | None = None) -> bytes:
+        """End the open message or reasoning item."""
+        written = b""
         if self._message is not None:
-            out, item = self._message.end(status)
-            self._output[self._message.at] = item
-        if self._thought is not None:
-            out, item = self._thought.end(state)
-            self._output[self._thought.at] = item
-        self._message = self._thought = None
-        return out
+            written, item = self._message.end(status)
+            self._output[self._message.index] = item
+        if self._reasoning is not None:
+            written, item = self._reasoning.end(state)
+            self._output[self._reasoning.index] = item
+        self._message = self._reasoning = None
+        return written
 
-    def _words(self, event: TextDelta) -> bytes:
-        message, begun = self._open()
-        return begun + message.text(event.text)
+    def _on_text(self, event: TextDelta) -> bytes:
+        message, started = self._open_message()
+        return started + message.add_text(event.text)
 
-    def _likely(self, event: LogProbs) -> bytes:
+    def _on_log_probs(self, event: LogProbs) -> bytes:
         if event.declined:
-            return b""  # a refusal has none here, and they are asked for by another name
-        message, begun = self._open()
-        return begun + message.likely(event.tokens)
+            return b""  # a refusal has none here, and clients ask for them by another name
+        message, started = self._open_message()
+        return started + message.add_log_probs(event.tokens)
 
-    def _declined(self, event: Declined) -> bytes:
-        message, begun = self._open()
-        return begun + message.refusal(event.text)
+    def _on_refusal(self, event: Declined) -> bytes:
+        message, started = self._open_message()
+        return started + message.add_refusal(event.text)
 
-    def _cited(self, event: Citation) -> bytes:
-        message, begun = self._open()
-        return begun + message.cite(event)
+    def _on_citation(self, event: Citation) -> bytes:
+        message, started = self._open_message()
+        return started + message.add_citation(event)
 
-    def _thinking(self, event: ReasoningDelta) -> bytes:
-        thought, begun = self._think()
-        return begun + thought.text(event.text, event.part)
+    def _on_reasoning(self, event: ReasoningDelta) -> bytes:
+        reasoning, started = self._open_reasoning()
+        return started + reasoning.add_text(event.text, event.part)
 
-    def _thought_end(self, event: ReasoningEnd) -> bytes:
-        state = self._label(SlotContent(event.state or "", redacted=event.redacted))
-        if self._thought is None and (state is None or not event.state):
+    def _on_reasoning_end(self, event: ReasoningEnd) -> bytes:
+        state = self._label_state(SlotContent(event.state or "", redacted=event.redacted))
+        if self._reasoning is None and (state is None or not event.state):
             return b""
-        _, begun = self._think()
-        return begun + self._shut(state=state)
+        _, started = self._open_reasoning()
+        return started + self._end_open_item(state=state)
 
-    def _label(self, kept: SlotContent) -> str | None:
-        """A maker's state as it goes into a client's slot; None where it does not.
+    def _label_state(self, content: SlotContent) -> str | None:
+        """Label a maker's state for the client's slot; None if the gateway does not label.
 
-        Reasoning without a state has the label alone: a provider at home would look for its id.
+        Reasoning without a state gets the label alone: a native provider would look for its id.
         """
-        label = self._telling.state_label
-        return reasoning_state.write_label(label, write_slot(kept)) if label else None
+        label = self._context.state_label
+        return reasoning_state.write_label(label, write_slot(content)) if label else None
 
-    def _tool(self, event: ToolStart) -> bytes:
-        ended = self._shut()
-        known = event.name in self._telling.custom_tool_names
-        custom = event.custom or known
-        place = self._id("ctc" if custom else "fc")
-        asked = self._telling.request
-        named = write_tool_name(event.name, asked.tools if asked is not None else ())
-        call = ToolCallWriter(self._said, *place, event, custom=custom, named=named)
+    def _on_tool_start(self, event: ToolStart) -> bytes:
+        written = self._end_open_item()
+        is_custom_name = event.name in self._context.custom_tool_names
+        custom = event.custom or is_custom_name
+        item_place = self._add_item("ctc" if custom else "fc")
+        request = self._context.request
+        name_members = write_tool_name(event.name, request.tools if request is not None else ())
+        call = ToolCallWriter(
+            self._frames, *item_place, event, custom=custom, name_members=name_members
+        )
         self._calls[event.index] = call
-        return ended + call.begin()
+        return written + call.start()
 
-    def _piece(self, event: ToolDelta) -> bytes:
+    def _on_tool_delta(self, event: ToolDelta) -> bytes:
         call = self._calls.get(event.index)
-        return call.piece(event.text) if call is not None else b""
+        return call.add_arguments(event.text) if call is not None else b""
 
-    def _tool_end(self, event: ToolEnd) -> bytes:
+    def _on_tool_end(self, event: ToolEnd) -> bytes:
         call = self._calls.pop(event.index, None)
         if call is None:
             return b""
-        out, self._output[call.at] = call.end("completed")
-        state = self._label(SlotContent(event.state, call=call.id)) if event.state else None
+        written, self._output[call.index] = call.end("completed")
+        state = self._label_state(SlotContent(event.state, call=call.id)) if event.state else None
         if state is None:
-            return out
-        _, begun = self._think()
-        return out + begun + self._shut(state=state)
+            return written
+        _, started = self._open_reasoning()
+        return written + started + self._end_open_item(state=state)
 
-    def _told(self, event: UsageUpdate) -> bytes:
+    def _on_usage(self, event: UsageUpdate) -> bytes:
         self._usage = event.usage
         return b""
 
-    def _finished(self, event: Finish) -> bytes:
+    def _on_finish(self, event: Finish) -> bytes:
         self._finish = event
         status = "incomplete" if event.reason in _INCOMPLETE else "completed"
-        out = [self._shut(status)]
+        frames = [self._end_open_item(status)]
         for call in self._calls.values():
-            said, self._output[call.at] = call.end(status)
-            out.append(said)
+            frame, self._output[call.index] = call.end(status)
+            frames.append(frame)
         self._calls.clear()
-        return b"".join(out)
+        return b"".join(frames)
 
-    def _end(self, event: End) -> bytes:  # noqa: ARG002 - of one form with the others
-        """The terminal event. An answer that broke is failed, whatever came of it."""
+    def _on_end(self, event: End) -> bytes:  # noqa: ARG002 - of one form with the others
+        """Write the terminal event. A broken answer is failed, whatever content it has."""
         finish = self._finish or Finish("stop")
-        out = self._finished(finish)
-        why: Json = None
-        name, error = "completed", None
+        written = self._on_finish(finish)
+        details: Json = None
+        status, error = "completed", None
         if finish.reason == "error":
-            name = "failed"
+            status = "failed"
             error = {"code": "server_error", "message": "The model broke off its answer."}
         elif finish.reason in _INCOMPLETE:
-            name, why = "incomplete", {"reason": _INCOMPLETE[finish.reason]}
+            status, details = "incomplete", {"reason": _INCOMPLETE[finish.reason]}
         self.response |= {
-            "status": name,
-            "completed_at": self._telling.created_at if name == "completed" else None,
+            "status": status,
+            "completed_at": self._context.created_at if status == "completed" else None,
             "error": error,
-            "incomplete_details": why,
+            "incomplete_details": details,
             "output": self._output,
             "usage": usage.write(self._usage),
             **usage.write_other_members(self._usage),
         }
-        return out + self._said.frame(f"response.{name}", response=self.response)
+        return written + self._frames.write_frame(f"response.{status}", response=self.response)
 
-    _KINDS: ClassVar[Mapping[type, Callable[["Encoder", Json], bytes]]] = {
-        Start: _start,
-        TextDelta: _words,
-        LogProbs: _likely,
-        Declined: _declined,
-        Citation: _cited,
-        ReasoningDelta: _thinking,
-        ReasoningEnd: _thought_end,
-        ToolStart: _tool,
-        ToolDelta: _piece,
-        ToolEnd: _tool_end,
-        UsageUpdate: _told,
-        Finish: _finished,
-        End: _end,
+    _EVENT_WRITERS: ClassVar[Mapping[type, Callable[["Encoder", Json], bytes]]] = {
+        Start: _on_start,
+        TextDelta: _on_text,
+        LogProbs: _on_log_probs,
+        Declined: _on_refusal,
+        Citation: _on_citation,
+        ReasoningDelta: _on_reasoning,
+        ReasoningEnd: _on_reasoning_end,
+        ToolStart: _on_tool_start,
+        ToolDelta: _on_tool_delta,
+        ToolEnd: _on_tool_end,
+        UsageUpdate: _on_usage,
+        Finish: _on_finish,
+        End: _on_end,
     }
 
 
 def _begin_response(
-    telling: ResponseContext, id: str | None, model: str | None, created: int | None
+    context: ResponseContext, id: str | None, model: str | None, created: int | None
 ) -> Object:
-    """The response as it begins."""
-    asked = telling.request.source if isinstance(telling.request, CanonicalRequest) else None
-    value: Object = asked if isinstance(asked, dict) else {}
+    """Return the response object as the answer starts: the client's settings, and no output."""
+    source = context.request.source if isinstance(context.request, CanonicalRequest) else None
+    value: Object = source if isinstance(source, dict) else {}
     return {
-        "id": _make_response_id(id or telling.id),
+        "id": _make_response_id(id or context.id),
         "object": "response",
-        "created_at": telling.created_at if created is None else created,
+        "created_at": context.created_at if created is None else created,
         "status": "in_progress",
         "completed_at": None,
         "error": None,
         "incomplete_details": None,
-        "model": model or telling.model,
+        "model": model or context.model,
         "output": [],
         "reasoning": {"effort": None, "summary": None, **read_object(value.get("reasoning"))},
         "service_tier": "default",
@@ -552,23 +620,23 @@ def _begin_response(
         "text": {"format": {"type": "text"}, **read_object(value.get("text"))},
         "usage": None,
         **{
-            name: default if value.get(name) is None else value[name]
-            for name, default in _DEFAULT_MEMBERS.items()
+            member: default if value.get(member) is None else value[member]
+            for member, default in _DEFAULT_MEMBERS.items()
         },
     }
 
 
 def _make_response_id(id: str) -> str:
-    """An id as those of this API are: clients may tell by it what it is of."""
+    """Return an id with the prefix of this API, as clients may tell ids apart by it."""
     return id if id.startswith(_ID_PREFIX) else _ID_PREFIX + tool_ids.make_plain_id(id, "")
 
 
-def _make_item_id(answer: str, prefix: str, at: int) -> str:
-    """The id of an item of an answer: it tells whose it is, and its place there."""
-    return f"{prefix}_{answer.removeprefix(_ID_PREFIX)}_{at}"
+def _make_item_id(response_id: str, prefix: str, index: int) -> str:
+    """Make the id of an item from the id of its response and its place there."""
+    return f"{prefix}_{response_id.removeprefix(_ID_PREFIX)}_{index}"
 
 
-def read_response_id(item: str) -> str | None:
-    """The id of the answer that an item is of; None where it was not made by `_make_item_id`."""
-    answer, _, at = item.partition("_")[2].rpartition("_")
-    return _ID_PREFIX + answer if answer and at.isdecimal() else None
+def read_response_id(item_id: str) -> str | None:
+    """Return the id of the response that an item is of; None if `_make_item_id` did not make it."""
+    suffix, _, index = item_id.partition("_")[2].rpartition("_")
+    return _ID_PREFIX + suffix if suffix and index.isdecimal() else None

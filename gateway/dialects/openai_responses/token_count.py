@@ -1,4 +1,4 @@
-"""Counts of the tokens of a request: a Responses request in which all is optional, and a number.
+"""Token counts: a Responses request in which every member is optional, and a number as answer.
 
 Source: POST /v1/responses/input_tokens of OpenAI's API reference; counting is not billed. Few of
 the hosts that follow OpenAI have it.
@@ -20,43 +20,45 @@ _DEFAULT_MODEL, _DEFAULT_INPUT = msgspec.Raw(b'"auto"'), msgspec.Raw(b'""')
 def read(raw: bytes) -> RequestBody:
     """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field.
 
-    A count of no model is that of `auto`, one without input counts the rest, and none is a stream.
+    A request without a model asks for `auto`. Without input, the other members count. None streams.
     """
     return request.read(_add_required(raw))
 
 
 def _add_required(raw: bytes) -> bytes:
-    """Return a body with all that a request must have; one that cannot be read stays as it is."""
+    """Return a body with all required members; a body that is not JSON stays as it is."""
     try:
         members = jsonio.read_members(raw)
     except jsonio.JsonError:
         return raw
-    given = {name: part for name, part in members.items() if _is_counted(name, part)}
-    if {"model", "input"} <= given.keys() and len(given) == len(members):
+    counted = {
+        name: raw_value for name, raw_value in members.items() if _is_counted(name, raw_value)
+    }
+    if {"model", "input"} <= counted.keys() and len(counted) == len(members):
         return raw
-    return jsonio.join_members({"model": _DEFAULT_MODEL, "input": _DEFAULT_INPUT} | given)
+    return jsonio.join_members({"model": _DEFAULT_MODEL, "input": _DEFAULT_INPUT} | counted)
 
 
-def _is_counted(name: str, part: msgspec.Raw) -> bool:
-    """True if a member counts: a null model or input is one that was left out."""
+def _is_counted(name: str, raw_value: msgspec.Raw) -> bool:
+    """True if a member counts; a null model or input counts as left out."""
     if name in ("model", "input"):
-        return bytes(memoryview(part)) != b"null"
+        return bytes(memoryview(raw_value)) != b"null"
     return name != "stream"
 
 
 def write(body: RequestBody, target: Target) -> WrittenBody:
-    """Write the body for one target: another model is all that is changed."""
-    edit = reasoning_state.edit(body, target)
+    """Write the body for one target: only the model changes."""
+    patch = reasoning_state.edit(body, target)
     if body.prompt.model != target.model:
-        edit.set_member("model", target.model)
-    return edit.finish()
+        patch.set_member("model", target.model)
+    return patch.finish()
 
 
 def summarize(body: bytes) -> ResponseSummary:
-    """Read the answer: `input_tokens`. Nothing was used, so that it costs nothing."""
+    """Read the number in an answer. It used no tokens, so it costs nothing."""
     return count_tokens.summarize(body, TOKENS_MEMBER, summarize_response)
 
 
 def write_token_count(tokens: int) -> bytes:
-    """The answer that tells a number."""
+    """Write the answer for a number of tokens."""
     return jsonio.dumps({"object": "response.input_tokens", TOKENS_MEMBER: tokens})

@@ -22,12 +22,12 @@ from gateway.core.usage import (
 from gateway.dialects import billing
 
 type ToolUseKey = tuple[str, str]
-"""A tool, and what tells one use of it from another."""
+"""A tool, and an id that tells its uses apart."""
 
-_LIFETIMES = {"30m": "ttl_30m_tokens", "12h": "ttl_12h_tokens"}
-_WRITTEN = frozenset({"cache_write_tokens", "cache_write_tokens_details"})
-_NO_TOKENS: dict[str, Json] = {}
-_BILLED = {
+_LIFETIME_MEMBERS = {"30m": "ttl_30m_tokens", "12h": "ttl_12h_tokens"}
+_CACHE_WRITE_MEMBERS = frozenset({"cache_write_tokens", "cache_write_tokens_details"})
+_NO_MEMBERS: dict[str, Json] = {}
+_BILLED_TOOLS = {
     "web_search_call": "web_search",
     "file_search_call": "file_search",
     "code_interpreter_call": "code_interpreter",
@@ -35,155 +35,170 @@ _BILLED = {
     "x_search_call": "x_search",
 }
 """Items of hosted tools that are billed by their number."""
-_SERVICES = frozenset({"flex", "scale", "priority", "fast"})
-"""Words that clients' types have for a service tier other than the standard one."""
-_NO_IMAGES: dict[str, Json] = {
+_SERVICE_TIERS = frozenset({"flex", "scale", "priority", "fast"})
+"""Service tiers beside the standard one that clients' types know."""
+_NO_IMAGE_USAGE: dict[str, Json] = {
     **dict.fromkeys(("input_tokens", "output_tokens", "total_tokens"), 0),
     "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
     "output_tokens_details": {"image_tokens": 0, "text_tokens": 0},
 }
-_FAILED = frozenset({"failed", "in_progress", "searching"})
+_UNBILLED_STATUSES = frozenset({"failed", "in_progress", "searching"})
 _FREE_ACTIONS = frozenset({"open_page", "find_in_page", "find"})
-"""What a search does beside searching."""
+"""Actions of a search tool that are not billed."""
 
 
 def read_response(response: dict[str, Json], seen: Iterable[ToolUseKey] = ()) -> Usage | None:
-    """Usage of a response, with tools and service tier; None where no tokens are counted.
+    """Read the usage of a response, with tools and service tier; None if it counts no tokens.
 
-    `seen`: tools that its stream has shown in use.
+    `seen`: uses of tools that the stream has shown.
     """
-    told = read(response.get("usage"))
-    if told is None:
+    usage = read(response.get("usage"))
+    if usage is None:
         return None
     output = response.get("output")
-    uses = {*seen, *list_tool_uses(output if isinstance(output, list) else ())}
-    tools = billing.count_tool_uses(uses) if uses else {}
-    searches = _searches(response)
+    tool_uses = {*seen, *list_tool_uses(output if isinstance(output, list) else ())}
+    tools = billing.count_tool_uses(tool_uses) if tool_uses else {}
+    searches = _read_searches(response)
     if searches is not None:
         tools = {**tools, "web_search": searches}
-    served = parse_service_tier(response.get("service_tier"))
-    if not tools and served is None:
-        return told
-    tools = {name: number for name, number in {**tools, **told.tools}.items() if number}
-    return msgspec.structs.replace(told, tools=tools, service=served)
+    service = parse_service_tier(response.get("service_tier"))
+    if not tools and service is None:
+        return usage
+    tools = {name: number for name, number in {**tools, **usage.tools}.items() if number}
+    return msgspec.structs.replace(usage, tools=tools, service=service)
 
 
-def _searches(response: dict[str, Json]) -> int | None:
-    """Searches that are billed, where the response says so itself."""
-    usage = _dict(response.get("tool_usage"))
-    return parse_count(_dict(usage.get("web_search")).get("num_requests"))
+def _read_searches(response: dict[str, Json]) -> int | None:
+    """Read the number of billed searches; None if the response does not tell it."""
+    tool_usage = _read_object(response.get("tool_usage"))
+    return parse_count(_read_object(tool_usage.get("web_search")).get("num_requests"))
 
 
 def list_tool_uses(items: Iterable[Json], first: Json = 0) -> Iterator[ToolUseKey]:
-    """Uses of tools that items show; code runs in containers, which are billed, not the calls.
+    """List the billed uses of tools in items. Of code, containers are billed, not calls.
 
-    `first` is the place of the first of them in the output, by which those without an id are known.
+    `first` is the place of the first item in the output; items without an id are known by place.
     """
-    for at, item in enumerate(items, first if isinstance(first, int) else 0):
+    for index, item in enumerate(items, first if isinstance(first, int) else 0):
         kind = item.get("type") if isinstance(item, dict) else None
-        tool = _BILLED.get(kind) if isinstance(kind, str) else None
-        if tool is None or _word(item.get("status")) in _FAILED:
+        tool = _BILLED_TOOLS.get(kind) if isinstance(kind, str) else None
+        if tool is None or _read_string(item.get("status")) in _UNBILLED_STATUSES:
             continue
-        if _word(_dict(item.get("action")).get("type")) in _FREE_ACTIONS:
+        if _read_string(_read_object(item.get("action")).get("type")) in _FREE_ACTIONS:
             continue
-        one = item.get("container_id") or item.get("id")
-        yield tool, one if isinstance(one, str) else str(at)
+        use_id = item.get("container_id") or item.get("id")
+        yield tool, use_id if isinstance(use_id, str) else str(index)
 
 
 def read(usage: Json) -> Usage | None:
-    """Read one usage object; None where it counts nothing."""
+    """Read one usage object; None if it counts nothing."""
     if not isinstance(usage, dict):
         return None
     prompt, out = parse_count(usage.get("input_tokens")), parse_count(usage.get("output_tokens"))
     if prompt is None and out is None:
         return None
-    inside = _dict(usage.get("input_tokens_details"))
-    cached, written, fresh = parse_count(inside.get("cached_tokens")), _written(inside), None
+    details = _read_object(usage.get("input_tokens_details"))
+    cached, written, uncached = (
+        parse_count(details.get("cached_tokens")),
+        _read_cache_writes(details),
+        None,
+    )
     if prompt is not None:  # a part is never more than the whole, whatever a host says
         cached = None if cached is None else min(cached, prompt)
-        room = prompt - (cached or 0)
+        remaining = prompt - (cached or 0)
         total = sum(written.values())
-        if total > room:
-            written, total = ({"": room} if room else {}), room
-        fresh = room - total
-    shown, reasoning = _output(usage, prompt, out)
+        if total > remaining:
+            written, total = ({"": remaining} if remaining else {}), remaining
+        uncached = remaining - total
+    visible, reasoning = _split_output(usage, prompt, out)
     return Usage(
-        input=fresh,
+        input=uncached,
         cache_read=cached,
         cache_write=written,
-        output=shown,
+        output=visible,
         reasoning=reasoning,
         tools=billing.read_tool_counts(usage),
-        media=_media("input", inside) | _media("output", _dict(usage.get("output_tokens_details"))),
+        media=_read_media("input", details)
+        | _read_media("output", _read_object(usage.get("output_tokens_details"))),
         billed=billing.read_billed_usd(usage),
     )
 
 
-def _written(inside: dict[str, Json]) -> dict[str, int]:
-    """Tokens written to the cache by lifetime; what the total has beyond them is of none."""
-    if _WRITTEN.isdisjoint(inside):
+def _read_cache_writes(details: dict[str, Json]) -> dict[str, int]:
+    """Read the tokens written to the cache by lifetime; the rest of the total has lifetime `""`."""
+    if _CACHE_WRITE_MEMBERS.isdisjoint(details):
         return {}
-    parts = _dict(inside.get("cache_write_tokens_details"))
-    by = {life: n for life, name in _LIFETIMES.items() if (n := parse_count(parts.get(name)))}
-    beyond = (parse_count(inside.get("cache_write_tokens")) or 0) - sum(by.values())
-    return {**by, "": beyond} if beyond > 0 else by
+    members = _read_object(details.get("cache_write_tokens_details"))
+    by_lifetime = {
+        lifetime: count
+        for lifetime, name in _LIFETIME_MEMBERS.items()
+        if (count := parse_count(members.get(name)))
+    }
+    rest = (parse_count(details.get("cache_write_tokens")) or 0) - sum(by_lifetime.values())
+    return {**by_lifetime, "": rest} if rest > 0 else by_lifetime
 
 
-def _media(direction: str, details: dict[str, Json]) -> dict[str, int]:
+def _read_media(direction: str, details: dict[str, Json]) -> dict[str, int]:
     """Return the tokens of one direction that are not text."""
-    return sum_media_tokens(direction, [(it, details.get(f"{it}_tokens")) for it in MODALITIES])
+    return sum_media_tokens(
+        direction, [(modality, details.get(f"{modality}_tokens")) for modality in MODALITIES]
+    )
 
 
-def _output(
+def _split_output(
     usage: dict[str, Json], prompt: int | None, out: int | None
 ) -> tuple[int | None, int | None]:
     """Return the shown and the reasoning tokens."""
-    reasoning = parse_count(_dict(usage.get("output_tokens_details")).get("reasoning_tokens"))
+    reasoning = parse_count(
+        _read_object(usage.get("output_tokens_details")).get("reasoning_tokens")
+    )
     if out is None:
         return None, reasoning
     total = parse_count(usage.get("total_tokens"))
-    beyond = None if total is None or prompt is None else total - prompt - out
-    return split_output(out, reasoning, beyond)
+    outside = None if total is None or prompt is None else total - prompt - out
+    return split_output(out, reasoning, outside)
 
 
-def _word(value: Json) -> str:
+def _read_string(value: Json) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _dict(value: Json) -> dict[str, Json]:
-    return value if isinstance(value, dict) else _NO_TOKENS
+def _read_object(value: Json) -> dict[str, Json]:
+    return value if isinstance(value, dict) else _NO_MEMBERS
 
 
 def write_other_members(usage: Usage | None) -> dict[str, Json]:
-    """Members of a response that tell usage beside tokens, where there is any to tell."""
-    told: dict[str, Json] = {}
-    if usage is not None and usage.service in _SERVICES:
-        told["service_tier"] = usage.service
+    """Write the members that tell usage other than tokens: service tier and searches."""
+    members: dict[str, Json] = {}
+    if usage is not None and usage.service in _SERVICE_TIERS:
+        members["service_tier"] = usage.service
     searches = usage.tools.get("web_search") if usage is not None else None
     if searches:
-        told["tool_usage"] = {"image_gen": _NO_IMAGES, "web_search": {"num_requests": searches}}
-    return told
+        members["tool_usage"] = {
+            "image_gen": _NO_IMAGE_USAGE,
+            "web_search": {"num_requests": searches},
+        }
+    return members
 
 
 def write(usage: Usage | None) -> dict[str, Json] | None:
-    """Usage for a client; None where input or output is unknown.
+    """Write usage for a client; None if input or output is unknown.
 
-    The details are whole numbers in every client's types and have no word for unknown: what no
-    provider has told is 0 there.
+    Clients' types require whole numbers in the details. What no provider has told is 0 there.
     """
     if usage is None or usage.prompt is None or usage.completion is None:
         return None
-    inside: dict[str, Json] = {
+    details: dict[str, Json] = {
         "cached_tokens": usage.cache_read or 0,
         "cache_write_tokens": sum(usage.cache_write.values()),
     }
-    if not usage.cache_write.keys().isdisjoint(_LIFETIMES):
-        inside["cache_write_tokens_details"] = {
-            name: usage.cache_write.get(life, 0) for life, name in _LIFETIMES.items()
+    if not usage.cache_write.keys().isdisjoint(_LIFETIME_MEMBERS):
+        details["cache_write_tokens_details"] = {
+            name: usage.cache_write.get(lifetime, 0) for lifetime, name in _LIFETIME_MEMBERS.items()
         }
     return {
         "input_tokens": usage.prompt,
-        "input_tokens_details": inside,
+        "input_tokens_details": details,
         "output_tokens": usage.completion,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning or 0},
         "total_tokens": usage.prompt + usage.completion,
