@@ -7,7 +7,7 @@ from gateway.cache import key as keys
 from gateway.cache.codec import SealedStore, VersionedCodec
 from gateway.core.call import Key
 from gateway.core.jsonio import Json
-from gateway.dialects.openai_chat import replay
+from gateway.dialects.openai_chat import reasoning_state as replay
 from gateway.dialects.tool_reasoning import ReasoningNote
 from gateway.state import StateStore
 

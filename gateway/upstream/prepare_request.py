@@ -20,7 +20,7 @@ from gateway.dialects import (  # fmt: skip
     media_urls,
     tool_reasoning,
 )
-from gateway.dialects.openai_chat import replay
+from gateway.dialects.openai_chat import reasoning_state as replay
 from gateway.dialects.reasoning_state import hash_maker
 from gateway.dialects.tool_reasoning import (
     LenientPassThrough,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.core.errors import Problem, ProblemKind
 from gateway.dialects import OPENAI_CHAT
-from gateway.dialects.openai_chat import problems
+from gateway.dialects.openai_chat import errors as problems
 
 READ, WRITE, FRAME = (
     OPENAI_CHAT.read_problem,

@@ -2,21 +2,27 @@
 
 import msgspec
 
-from gateway.dialects import embeddings
 from gateway.dialects.base import Dialect
 from gateway.dialects.conversation_start import EMPTY_START, find_end_user
+from gateway.dialects.embeddings import OPERATION
 from gateway.dialects.history import History
 from gateway.dialects.openai_chat import (
     answer,
     effort,
-    embed,
-    fold,
     history,
     opening,
-    problems,
     request,
     stream,
     tail,
+)
+from gateway.dialects.openai_chat import (
+    embeddings as embed,
+)
+from gateway.dialects.openai_chat import (
+    errors as problems,
+)
+from gateway.dialects.openai_chat import (
+    response as fold,
 )
 from gateway.dialects.openai_chat.speech import SPEECH
 from gateway.dialects.request_facts import RequestFacts
@@ -50,7 +56,7 @@ DIALECT = Dialect(
 EMBEDDINGS = msgspec.structs.replace(
     DIALECT,
     path="/v1/embeddings",
-    operation=embeddings.OPERATION,
+    operation=OPERATION,
     essential_members=embed.FEATURES,
     read=embed.read,
     write=embed.write,

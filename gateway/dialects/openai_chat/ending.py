@@ -2,7 +2,7 @@
 
 from gateway.core.errors import Problem
 from gateway.core.jsonio import Json
-from gateway.dialects.openai_chat import problems
+from gateway.dialects.openai_chat import errors as problems
 from gateway.dialects.stream_commit import make_broken_problem, make_empty_problem
 
 type Object = dict[str, Json]

@@ -13,7 +13,7 @@ from gateway.core.events import End, Event, Failed, Start, UsageUpdate
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, merge_usage, parse_service_tier
 from gateway.dialects.openai_chat import ending, usage
-from gateway.dialects.openai_chat.voice import Voice
+from gateway.dialects.openai_chat.stream_decoder import Voice
 from gateway.dialects.stream_commit import DONE_PAYLOAD, MAX_FRAME_BYTES, make_broken_problem
 
 type Object = dict[str, Json]

@@ -10,7 +10,8 @@ from gateway.core.target import UNKNOWN_FACTS, Target
 from gateway.core.usage import parse_service_tier
 from gateway.dialects.base import RequestBody, WrittenBody
 from gateway.dialects.body_patch import BodyPatch, write_model
-from gateway.dialects.openai_chat import effort, replay, seal
+from gateway.dialects.openai_chat import effort, seal
+from gateway.dialects.openai_chat import reasoning_state as replay
 from gateway.dialects.parse import is_zero, parse, suggest_endpoint
 from gateway.dialects.reasoning_state import may_hold_label
 from gateway.dialects.user_text import UserText

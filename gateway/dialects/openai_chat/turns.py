@@ -18,10 +18,10 @@ from gateway.core.canonical_request import (
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.dialects import reasoning_state
-from gateway.dialects.openai_chat import parts
-from gateway.dialects.openai_chat.calls import made, signature
-from gateway.dialects.openai_chat.parts import cache
+from gateway.dialects.openai_chat import content as parts
+from gateway.dialects.openai_chat.content import cache
 from gateway.dialects.openai_chat.reasoning import sealed, shown
+from gateway.dialects.openai_chat.tools import made, signature
 
 __all__ = ["cache", "turns"]
 

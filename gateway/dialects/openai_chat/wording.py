@@ -10,7 +10,7 @@ from gateway.core.loss import Loss
 from gateway.core.target import Target
 from gateway.dialects import reasoning_state, tool_ids
 from gateway.dialects.base import EncodedRequest
-from gateway.dialects.openai_chat.messages import Messages
+from gateway.dialects.openai_chat.request_encoder import Messages
 
 type Object = dict[str, Json]
 

@@ -11,7 +11,7 @@ from gateway.core import jsonio
 from gateway.core.errors import Problem
 from gateway.core.jsonio import Json
 from gateway.dialects import upstream_errors
-from gateway.dialects.openai_chat import problems as chat
+from gateway.dialects.openai_chat import errors as chat
 from gateway.dialects.openai_responses.content import Object
 from gateway.dialects.stream_commit import make_broken_problem, make_empty_problem
 from gateway.dialects.upstream_errors import ErrorWords

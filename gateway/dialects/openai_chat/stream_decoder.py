@@ -24,8 +24,8 @@ from gateway.core.events import (
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.dialects.openai_chat import ending
-from gateway.dialects.openai_chat.calls import Calls
 from gateway.dialects.openai_chat.reasoning import inner, joined, sealed, shown
+from gateway.dialects.openai_chat.tools import Calls
 
 type Object = dict[str, Json]
 

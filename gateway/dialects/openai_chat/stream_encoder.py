@@ -31,7 +31,7 @@ from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
 from gateway.dialects import reasoning_state
 from gateway.dialects.base import ResponseContext
-from gateway.dialects.openai_chat import fold
+from gateway.dialects.openai_chat import response as fold
 from gateway.dialects.openai_chat.tokens import service, written
 
 type Object = dict[str, Json]

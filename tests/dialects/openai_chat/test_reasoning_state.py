@@ -7,7 +7,7 @@ import pytest
 from gateway.core import jsonio
 from gateway.core.target import ModelFacts
 from gateway.dialects import OPENAI_CHAT, RequestBody
-from gateway.dialects.openai_chat import replay
+from gateway.dialects.openai_chat import reasoning_state as replay
 from gateway.dialects.tool_reasoning import KeptReasoning, ReasoningNote, ToolCallReasoning
 from tests.dialects.cases import target
 

@@ -17,7 +17,7 @@ from gateway.dialects import reasoning_state
 from gateway.dialects.base import RequestBody
 from gateway.dialects.body_patch import BodyPatch
 from gateway.dialects.openai_chat import effort
-from gateway.dialects.openai_chat.voice import REASONING
+from gateway.dialects.openai_chat.stream_decoder import REASONING
 from gateway.dialects.tool_reasoning import KeptReasoning, ReasoningNote
 
 type Object = dict[str, Json]

@@ -27,7 +27,7 @@ from gateway.dialects.base import (
 )
 from gateway.dialects.body_patch import BodyPatch
 from gateway.dialects.embeddings import EmbeddingsRequest
-from gateway.dialects.openai_chat import problems
+from gateway.dialects.openai_chat import errors as problems
 from gateway.dialects.openai_chat.usage import media_of
 from gateway.dialects.parse import parse
 from gateway.dialects.stream_commit import make_broken_problem
