@@ -7,7 +7,7 @@ from gateway.cache import key as keys
 from gateway.cache.codec import SealedStore, VersionedCodec
 from gateway.core.call import Key
 from gateway.core.jsonio import Json
-from gateway.dialects.openai_chat import reasoning_state as replay
+from gateway.dialects.openai_chat.reasoning_state import find_missing_reasoning, hash_user_messages
 from gateway.dialects.tool_reasoning import ReasoningNote
 from gateway.state import StateStore
 
@@ -27,10 +27,10 @@ class ReasoningNoteStore:
 
     async def find(self, key: Key, messages: list[dict[str, Json]]) -> Mapping[str, ReasoningNote]:
         """What was noted of calls in the messages of a request, oldest first."""
-        ids = replay.wanted(messages)
+        ids = find_missing_reasoning(messages)
         if not ids:
             return {}
-        base = replay.base(messages)
+        base = hash_user_messages(messages)
         values = await asyncio.gather(
             *(self._store.get(self._make_name(key, base, id)) for id in ids)
         )
@@ -39,7 +39,7 @@ class ReasoningNoteStore:
 
     async def save(self, key: Key, messages: list[dict[str, Json]], note: ReasoningNote) -> None:
         """Keep what was noted of the answer to a request with these messages."""
-        name = self._make_name(key, replay.base(messages), next(iter(note.calls)))
+        name = self._make_name(key, hash_user_messages(messages), next(iter(note.calls)))
         await self._store.put(name, _CODEC.write(note), TTL_SECONDS)
 
     def _make_name(self, key: Key, base: str, id: str) -> str:

@@ -20,7 +20,7 @@ from gateway.dialects import (  # fmt: skip
     media_urls,
     tool_reasoning,
 )
-from gateway.dialects.openai_chat import reasoning_state as replay
+from gateway.dialects.openai_chat.reasoning_state import restore_native_reasoning
 from gateway.dialects.reasoning_state import hash_maker
 from gateway.dialects.tool_reasoning import (
     LenientPassThrough,
@@ -209,7 +209,7 @@ def _write_body(request: UpstreamRequest, candidate: Candidate, adapter: Adapter
         if request.pinned_body is not None and _has_stored_response(request, candidate):
             body = request.pinned_body
         elif request.reasoning_notes:
-            body, model = replay.home(
+            body, model = restore_native_reasoning(
                 body, request.reasoning_notes, hash_maker(target, candidate.dialect_name)
             )
             loss_reason = f"reasoning of {model} is for that model alone" if model else ""

@@ -25,7 +25,7 @@ from gateway.core.events import (
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT
 from gateway.dialects.base import ResponseContext
-from gateway.dialects.openai_chat.speech import SPEECH
+from gateway.dialects.openai_chat import TRANSLATION
 from gateway.dialects.tool_ids import make_plain_id
 from tests.corpus.conftest import Say
 from tests.corpus.exchanges import Exchange, Object, classes, five, payload
@@ -76,17 +76,17 @@ def ok(exchanges: list[Exchange]) -> list[Exchange]:
 
 
 def run(*parts: bytes) -> list[Event]:
-    decoder = SPEECH.make_decoder()
+    decoder = TRANSLATION.make_decoder()
     found = [event for part in parts for event in decoder.feed(part)]
     return [*found, *decoder.end()]
 
 
 def heard(exchange: Exchange) -> list[Event]:
-    return run(exchange.body) if exchange.stream else SPEECH.decode_response(exchange.body)
+    return run(exchange.body) if exchange.stream else TRANSLATION.decode_response(exchange.body)
 
 
 def encoded(events: list[Event]) -> bytes:
-    encoder = SPEECH.make_encoder(TELLING)
+    encoder = TRANSLATION.make_encoder(TELLING)
     return b"".join([encoder.write(event) for event in events])
 
 
@@ -207,7 +207,7 @@ def test_a_stream_cut_before_its_finish_has_no_end(exchanges: list[Exchange], sa
     for exchange in ok(exchanges):
         if not exchange.stream:
             continue
-        decoder = SPEECH.make_decoder()
+        decoder = TRANSLATION.make_decoder()
         named: set[int] = set()
         for frame in sse.split_frames(exchange.body):
             if b"[DONE]" in frame:
@@ -228,7 +228,7 @@ def test_whole_and_stream_of_one_answer_are_the_same_events(exchanges: list[Exch
     for exchange in ok(exchanges):
         events = heard(exchange)
         if exchange.stream:
-            other = SPEECH.decode_response(OPENAI_CHAT.fold(exchange.body))
+            other = TRANSLATION.decode_response(OPENAI_CHAT.fold(exchange.body))
         else:
             other = run(OPENAI_CHAT.unfold(exchange.body, True))
         assert (said(other), used(other)) == (said(events), used(events)), exchange.id
@@ -251,7 +251,7 @@ def test_a_told_stream_and_a_told_answer_agree(exchanges: list[Exchange]) -> Non
     """Law 2 of the encoder: its stream folds to what is told whole, and the SDK's types hold both."""
     for exchange in ok(exchanges):
         events = heard(exchange)
-        whole = json.loads(SPEECH.encode_response(events, TELLING))
+        whole = json.loads(TRANSLATION.encode_response(events, TELLING))
         stream = encoded(events)
         assert without_blanks(json.loads(OPENAI_CHAT.fold(stream))) == without_blanks(whole)
         ChatCompletion.model_validate(own(whole))
@@ -264,7 +264,10 @@ def test_an_answer_goes_to_events_and_back(exchanges: list[Exchange], say: Say) 
     for exchange in ok(exchanges):
         events = heard(exchange)
         again = run(encoded(events))
-        for found in (again, SPEECH.decode_response(SPEECH.encode_response(events, TELLING))):
+        for found in (
+            again,
+            TRANSLATION.decode_response(TRANSLATION.encode_response(events, TELLING)),
+        ):
             first, second = said(events), said(found)
             for choice in (*first.values(), *second.values()):
                 choice.pop("finish")
@@ -319,10 +322,10 @@ def test_a_request_goes_to_values_and_back(exchanges: list[Exchange], say: Say) 
         raw = json.dumps({"model": "m", **exchange.request}, ensure_ascii=False).encode(
             "utf-8", "replace"
         )
-        first = SPEECH.decode_request(OPENAI_CHAT.read(raw))
-        said = SPEECH.encode_request(first, target())
+        first = TRANSLATION.decode_request(OPENAI_CHAT.read(raw))
+        said = TRANSLATION.encode_request(first, target())
         body = json.dumps({**said.value, "model": "m"}).encode()
-        second = SPEECH.decode_request(OPENAI_CHAT.read(body))
+        second = TRANSLATION.decode_request(OPENAI_CHAT.read(body))
         assert set(said.client_names) == set(said.value)
         if meant(second) != meant(first):
             unlike[exchange.id] = (exchange.provider, meant(first), meant(second))

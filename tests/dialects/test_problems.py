@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.core.errors import Problem, ProblemKind
 from gateway.dialects import OPENAI_CHAT
-from gateway.dialects.openai_chat import errors as problems
+from gateway.dialects.openai_chat import errors
 
 READ, WRITE, FRAME = (
     OPENAI_CHAT.read_problem,
@@ -167,7 +167,7 @@ def test_an_error_in_a_200_stands_for_a_status(
 ) -> None:
     """As in a stream that has begun, or from a host that answers 200 to everything."""
     body = json.dumps({"choices": [], "error": error}).encode()
-    problem = problems.found(error, body)
+    problem = errors.read_answer_error(error, body)
     assert (problem.kind, problem.http_status) == (kind, status)
     assert problem.body == (body if own else None)
     assert problem.spent == ("no" if own else "maybe")

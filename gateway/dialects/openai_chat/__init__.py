@@ -2,30 +2,34 @@
 
 import msgspec
 
-from gateway.dialects.base import Dialect
+from gateway.dialects.base import Dialect, TranslationFunctions
 from gateway.dialects.conversation_start import EMPTY_START, find_end_user
 from gateway.dialects.embeddings import OPERATION
 from gateway.dialects.history import History
 from gateway.dialects.openai_chat import (
-    answer,
     effort,
+    embeddings,
+    errors,
     history,
-    opening,
     request,
+    request_decoder,
+    request_encoder,
+    response,
     stream,
-    tail,
+    stream_decoder,
+    stream_encoder,
 )
-from gateway.dialects.openai_chat import (
-    embeddings as embed,
-)
-from gateway.dialects.openai_chat import (
-    errors as problems,
-)
-from gateway.dialects.openai_chat import (
-    response as fold,
-)
-from gateway.dialects.openai_chat.speech import SPEECH
 from gateway.dialects.request_facts import RequestFacts
+
+TRANSLATION = TranslationFunctions(
+    decode_request=request_decoder.decode_request,
+    encode_request=request_encoder.encode_request,
+    decode_response=response.decode_response,
+    encode_response=response.encode_response,
+    make_decoder=stream_decoder.StreamDecoder,
+    make_encoder=stream_encoder.StreamEncoder,
+)
+"""The functions that translate Chat Completions to and from other dialects."""
 
 DIALECT = Dialect(
     name="openai-chat",
@@ -34,43 +38,43 @@ DIALECT = Dialect(
     essential_members=request.FEATURES,
     read=request.read,
     write=request.write,
-    summarize=answer.glance,
-    inspect_stream=stream.watch,
+    summarize=response.summarize,
+    inspect_stream=stream.inspect_stream,
     asks_usage=request.asks_usage,
-    fold=fold.fold,
-    unfold=fold.unfold,
-    add_usage=tail.tell,
-    remove_usage=tail.hide,
-    fill_usage=tail.complete,
-    write_problem=problems.write,
-    write_problem_frame=problems.frame,
-    find_status=problems.status,
-    explain_unfit=effort.unfit,
-    read_problem=problems.read,
-    read_start=opening.read,
-    read_facts=opening.read_facts,
+    fold=response.fold,
+    unfold=response.unfold,
+    add_usage=stream.add_usage,
+    remove_usage=stream.remove_usage,
+    fill_usage=response.fill_usage,
+    write_problem=errors.write_problem,
+    write_problem_frame=errors.write_problem_frame,
+    find_status=errors.find_status,
+    explain_unfit=effort.explain_unfit,
+    read_problem=errors.read_problem,
+    read_start=request.read_start,
+    read_facts=request.read_facts,
     read_history=history.read,
-    translation=SPEECH,
+    translation=TRANSLATION,
 )
 
 EMBEDDINGS = msgspec.structs.replace(
     DIALECT,
     path="/v1/embeddings",
     operation=OPERATION,
-    essential_members=embed.FEATURES,
-    read=embed.read,
-    write=embed.write,
-    summarize=embed.glance,
+    essential_members=embeddings.FEATURES,
+    read=embeddings.read,
+    write=embeddings.write,
+    summarize=embeddings.summarize,
     explain_unfit=lambda _prompt, _target: "",
     read_start=lambda _: EMPTY_START,
     read_history=lambda _: History(),
     read_facts=lambda body: RequestFacts(user=find_end_user(body.outline)),
     translation=msgspec.structs.replace(
-        SPEECH,
-        decode_request=embed.decode,
-        encode_request=embed.encode,
-        decode_response=embed.events,
-        encode_response=embed.tell,
+        TRANSLATION,
+        decode_request=embeddings.decode_request,
+        encode_request=embeddings.encode_request,
+        decode_response=embeddings.decode_response,
+        encode_response=embeddings.encode_response,
     ),
 )
 """Vectors of texts, by a model that the caller names."""

@@ -2,7 +2,7 @@
 
 Styles are named in the catalogue, one for each model; the member names are those of the hosts' own
 API references (DeepSeek, Moonshot and Z.ai `thinking`, DashScope `enable_thinking`, OpenRouter
-`reasoning`, vLLM and llama.cpp `chat_template_kwargs`).
+`reasoning`, vLLM and llama.cpp `chat_template_kwargs`). A budget of tokens becomes an effort.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,9 +17,10 @@ __all__ = [
     "STYLES",
     "accepted",
     "effective",
+    "explain_unfit",
     "find_nearest_effort",
+    "from_budget",
     "style",
-    "unfit",
     "write",
 ]
 
@@ -61,10 +62,13 @@ STYLES: Mapping[str, Callable[[str], Members]] = {
     "template": lambda effort: {"chat_template_kwargs": {"enable_thinking": effort != "none"}},
 }
 
-
 _RESPONSES = "openai-responses"
 ON_OFF = frozenset({"thinking", "template"})
 """Styles that can only say whether a model thinks."""
+_K = 1024
+_BUDGETS = ((0, "none"), (2 * _K - 1, "low"), (8 * _K - 1, "medium"), (24 * _K - 1, "high"))
+"""Up to so many tokens to think with are such an effort."""
+_MOST = "xhigh"
 
 
 def write(style: str | None, effort: str) -> Members:
@@ -93,7 +97,7 @@ def effective(prompt: Prompt, target: Target) -> str | None:
     return target.effort if target.effort is not None else target.facts.default_effort
 
 
-def unfit(prompt: Prompt, target: Target) -> str:
+def explain_unfit(prompt: Prompt, target: Target) -> str:
     """Why a model refuses a request on chat at its effort; empty where it does not.
 
     OpenAI answers 400 to function tools beside reasoning from GPT-5.6 on, and to logprobs.
@@ -112,3 +116,8 @@ def unfit(prompt: Prompt, target: Target) -> str:
     if prompt.logprobs and facts.sampling != "always" and effective(prompt, target) != "none":
         return "gives no logprobs while it reasons"
     return ""
+
+
+def from_budget(budget: int) -> str:
+    """The effort that a budget of tokens to think with comes to."""
+    return next((word for most, word in _BUDGETS if budget <= most), _MOST)

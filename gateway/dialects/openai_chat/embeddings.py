@@ -27,8 +27,8 @@ from gateway.dialects.base import (
 )
 from gateway.dialects.body_patch import BodyPatch
 from gateway.dialects.embeddings import EmbeddingsRequest
-from gateway.dialects.openai_chat import errors as problems
-from gateway.dialects.openai_chat.usage import media_of
+from gateway.dialects.openai_chat import errors
+from gateway.dialects.openai_chat.usage import read_media
 from gateway.dialects.parse import parse
 from gateway.dialects.stream_commit import make_broken_problem
 
@@ -49,7 +49,7 @@ class _Answer(msgspec.Struct):
     error: Any = None
 
 
-_SEEN = jsonio.make_reader(_Answer)
+_read_answer = jsonio.make_reader(_Answer)
 
 
 def read(raw: bytes) -> RequestBody:
@@ -98,15 +98,15 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
     return edit.finish()
 
 
-def glance(body: bytes) -> ResponseSummary:
+def summarize(body: bytes) -> ResponseSummary:
     """Read what accounting needs. A 200 with an error or with no vectors in it is a problem."""
     try:
-        seen = _SEEN(body)
+        seen = _read_answer(body)
     except jsonio.JsonError:
         return ResponseSummary(problem=make_broken_problem("no embeddings"))
     if bytes(memoryview(seen.data)[:1]) != b"[":
         if seen.error:
-            return ResponseSummary(problem=problems.found(seen.error, body))
+            return ResponseSummary(problem=errors.read_answer_error(seen.error, body))
         return ResponseSummary(problem=make_broken_problem("no embeddings"))
     served = seen.model if isinstance(seen.model, str) else None
     return ResponseSummary(
@@ -124,10 +124,10 @@ def _usage(usage: Json) -> Usage | None:
         return None
     prompt = parse_count(usage.get("prompt_tokens"))
     prompt = parse_count(usage.get("total_tokens")) if prompt is None else prompt
-    return None if prompt is None else Usage(input=prompt, output=0, media=media_of(usage))
+    return None if prompt is None else Usage(input=prompt, output=0, media=read_media(usage))
 
 
-def decode(body: RequestBody) -> EmbeddingsRequest:
+def decode_request(body: RequestBody) -> EmbeddingsRequest:
     """The request in no dialect."""
     value = body.value
     size, user = value.get("dimensions"), value.get("user")
@@ -152,7 +152,7 @@ def _part(item: Json) -> Part:
     return Foreign(kind="tokens" if isinstance(item, list) else "object", source=item)
 
 
-def encode(request: CanonicalRequest, _: Target) -> EncodedRequest:
+def encode_request(request: CanonicalRequest, _: Target) -> EncodedRequest:
     """The body of a request that came in another dialect; vectors come as numbers."""
     asked = embeddings.expect_embeddings(request)
     value: dict[str, Json] = {"input": embeddings.list_inputs(asked)}
@@ -165,9 +165,9 @@ def encode(request: CanonicalRequest, _: Target) -> EncodedRequest:
     )
 
 
-def events(body: bytes) -> list[Event]:
+def decode_response(body: bytes) -> list[Event]:
     """A whole answer as events. Never raises: what is no answer is a Failed."""
-    seen = glance(body)
+    seen = summarize(body)
     if seen.problem is not None:
         return [Failed(seen.problem)]
     rows = jsonio.loads(body)["data"]
@@ -178,7 +178,7 @@ def events(body: bytes) -> list[Event]:
     return embeddings.make_events(made, seen.usage, seen.served_model, seen.response_id)
 
 
-def tell(events: Iterable[Event], telling: ResponseContext) -> bytes:
+def encode_response(events: Iterable[Event], telling: ResponseContext) -> bytes:
     """A whole answer, from its events."""
     packed = embeddings.expect_embeddings(telling.request).wants_base64
     heard = embeddings.EmbeddingsResponse(events, telling.model)

@@ -1,4 +1,7 @@
-"""Errors of Chat Completions, `{"error": {"message", "type", "param", "code"}}`: both ways."""
+"""Errors of Chat Completions, `{"error": {"message", "type", "param", "code"}}`: both ways.
+
+An answer with status 200 may hold one too: at the top, in a choice, or as the reason for its end.
+"""
 
 from collections.abc import Mapping
 
@@ -6,7 +9,11 @@ from gateway.core import jsonio, sse
 from gateway.core.errors import Problem, ProblemKind
 from gateway.core.jsonio import Json
 from gateway.dialects import upstream_errors
+from gateway.dialects.openai_chat.content import has_content, list_choices, read_finish_reason
+from gateway.dialects.stream_commit import make_broken_problem, make_empty_problem
 from gateway.dialects.upstream_errors import ErrorWords
+
+type Object = dict[str, Json]
 
 _CODES: Mapping[ProblemKind, tuple[str, str]] = {
     "invalid_json": ("invalid_request_error", "invalid_json"),
@@ -63,13 +70,16 @@ _WORDS = ErrorWords(
     displayable_types=(dict, list),  # Google's door wraps errors in a list
 )
 
+_FAILED = frozenset({"error", "network_error", "insufficient_system_resource", "abort"})
+"""Reasons that say that the provider broke off (OpenRouter, Z.ai, DeepSeek, vLLM)."""
 
-def status(problem: Problem) -> int:
+
+def find_status(problem: Problem) -> int:
     """The HTTP status: that of its kind."""
     return problem.http_status
 
 
-def write(problem: Problem) -> bytes:
+def write_problem(problem: Problem) -> bytes:
     """The error body; a provider's own body of a rejected request goes on as it came."""
     if problem.body is not None:
         return problem.body
@@ -80,17 +90,17 @@ def write(problem: Problem) -> bytes:
     return jsonio.dumps({"error": error})
 
 
-def frame(problem: Problem) -> bytes:
+def write_problem_frame(problem: Problem) -> bytes:
     """The error as the last frame of a stream; no `[DONE]` follows it."""
-    return sse.write_frame(write(problem).translate(None, b"\r\n"))
+    return sse.write_frame(write_problem(problem).translate(None, b"\r\n"))
 
 
-def read(status: int, body: bytes, retry_after: float | None) -> Problem:
+def read_problem(status: int, body: bytes, retry_after: float | None) -> Problem:
     """A provider's error; see failure.read."""
     return upstream_errors.read_problem(_WORDS, status, body, retry_after)
 
 
-def found(error: Json, body: bytes) -> Problem:
+def read_answer_error(error: Json, body: bytes) -> Problem:
     """An error object where an answer should be: in a 200, or in the middle of a stream."""
     return upstream_errors.read_error_answer(_WORDS, _status(error), body)
 
@@ -104,3 +114,36 @@ def _status(error: Json) -> int:
         if isinstance(status, int) and 400 <= status < 600:
             return status
     return 400 if error.get("type") == "invalid_request_error" else 500
+
+
+def find_problem(value: Object, every: list[Object], data: bytes) -> Problem | None:
+    """Find the error in a whole answer or a chunk: at the top, or in one of its choices."""
+    error = value.get("error")
+    if error or value.get("object") == "error":
+        return read_answer_error(error or value, data)
+    for choice in every:
+        if error := choice.get("error"):
+            return read_answer_error(error, data)
+        word = choice.get("finish_reason")
+        if isinstance(word, str) and word.lower() in _FAILED:
+            return make_broken_problem(f"an answer that broke off ({word})")
+    return None
+
+
+def check_answer(value: Json, data: bytes) -> tuple[Problem | None, list[str | None]]:
+    """Tell what is wrong with a whole answer, None if nothing is; and why each choice ended.
+
+    Wrong is an error, or an answer with neither content nor a reason for its end.
+    """
+    if not isinstance(value, dict):
+        return make_broken_problem("an answer that is not a JSON object"), []
+    every = list_choices(value)
+    reasons = [read_finish_reason(choice) for choice in every]
+    found = find_problem(value, every, data)
+    if (
+        found is None
+        and not any(reasons)
+        and not any(has_content(it.get("message")) for it in every)
+    ):
+        found = make_empty_problem() if every else make_broken_problem("an answer without choices")
+    return found, reasons

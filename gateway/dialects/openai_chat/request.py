@@ -1,4 +1,7 @@
-"""Chat Completions requests: read once for routing, written by replacing top-level members only."""
+"""Native requests: read once for routing, written by replacing top-level members only."""
+
+from collections.abc import Iterator
+from itertools import islice
 
 import msgspec
 
@@ -8,12 +11,18 @@ from gateway.core.jsonio import Json
 from gateway.core.prompt import Prompt
 from gateway.core.target import UNKNOWN_FACTS, Target
 from gateway.core.usage import parse_service_tier
+from gateway.dialects import conversation_start
 from gateway.dialects.base import RequestBody, WrittenBody
 from gateway.dialects.body_patch import BodyPatch, write_model
-from gateway.dialects.openai_chat import effort, seal
-from gateway.dialects.openai_chat import reasoning_state as replay
+from gateway.dialects.conversation_start import ConversationStart
+from gateway.dialects.openai_chat import effort
+from gateway.dialects.openai_chat.reasoning_state import (
+    add_empty_reasoning,
+    remove_foreign_reasoning,
+)
 from gateway.dialects.parse import is_zero, parse, suggest_endpoint
 from gateway.dialects.reasoning_state import may_hold_label
+from gateway.dialects.request_facts import RequestFacts, join_system, read_labels, read_number
 from gateway.dialects.user_text import UserText
 
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
@@ -52,7 +61,6 @@ _OPTIONS = "stream_options"
 _WITH_USAGE = {_OPTIONS: msgspec.Raw(b'{"include_usage":true}')}
 _NUMBER = (int, float)
 _CAPS = ("max_completion_tokens", "max_tokens")
-
 
 _MOST_KNOWN = 512
 _SHORT = 1_000
@@ -294,8 +302,8 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
             return WrittenBody(write_model(body, target.model))
         if _OPTIONS not in body.members:
             return WrittenBody(write_model(body, target.model, _WITH_USAGE), asks_usage=True)
-    edit = seal.edit(body, target)
-    replay.fill(edit, target)
+    edit = remove_foreign_reasoning(body, target)
+    add_empty_reasoning(edit, target)
     body = edit.body
     if body.prompt.model != target.model:
         edit.set_member("model", target.model)
@@ -413,3 +421,63 @@ def _ask_usage(edit: BodyPatch, body: RequestBody) -> None:
     options = body.outline.get(_OPTIONS)
     known = options if isinstance(options, dict) else {}
     edit.set_member(_OPTIONS, {**known, "include_usage": True})
+
+
+def read_start(body: RequestBody) -> ConversationStart:
+    """Read it; odd members say nothing."""
+    value = body.outline
+    messages = value["messages"]
+    first = ""
+    for message in messages:
+        if message.get("role") == "user":
+            first = conversation_start.read_user_text(message.get("content"))
+            break
+    named = "session_id" in value or "prompt_cache_key" in value
+    return ConversationStart(
+        system=_read_system(messages),
+        first_text=first or conversation_start.find_first_text(_list_user_turns(messages)),
+        name_and_member=_find_name(value) if named else None,
+        user=conversation_start.find_end_user(value),
+    )
+
+
+def read_facts(body: RequestBody) -> RequestFacts:
+    """Read what few rules ask; odd members say nothing."""
+    value = body.outline
+    return RequestFacts(
+        system=join_system(_list_system(value["messages"])),
+        user=conversation_start.find_end_user(value),
+        metadata=read_labels(value.get("metadata")),
+        temperature=read_number(value.get("temperature")),
+    )
+
+
+def _find_name(value: dict[str, Json]) -> tuple[str, str] | None:
+    """Its name; OpenRouter's own word for that is session_id."""
+    return conversation_start.find_name(value, "session_id") or conversation_start.find_cache_key(
+        value
+    )
+
+
+def _read_system(messages: list[dict[str, Json]]) -> tuple[str, ...]:
+    return conversation_start.cut_system(
+        list(islice(_list_system(messages), conversation_start.MAX_BLOCKS))
+    )
+
+
+def _list_system(messages: list[dict[str, Json]]) -> Iterator[str]:
+    """List the blocks of instructions that stand before the conversation."""
+    for message in messages:
+        if message.get("role") not in _SYSTEM:
+            break
+        content = message.get("content")
+        if isinstance(content, str):
+            yield content
+        else:
+            yield from conversation_start.list_texts(content, "text")
+
+
+def _list_user_turns(messages: list[dict[str, Json]]) -> Iterator[str | list[str]]:
+    for message in messages:
+        if message.get("role") == "user":
+            yield conversation_start.read_content(message.get("content"), "text")

@@ -1,18 +1,44 @@
-"""A Chat Completions request read whole, for a target that speaks another dialect.
+"""A client's Chat Completions request as a CanonicalRequest, for a target of another dialect.
 
 Read leniently: what a host would accept becomes a field of CanonicalRequest where it has one, and
-any other member, or a value of another type than a field's, stays in `others`. The hosts' own
-switches of reasoning are read where they say plainly how much: `thinking` (DeepSeek, Moonshot,
-Z.ai), `enable_thinking` and `thinking_budget` (DashScope), `reasoning` (OpenRouter, Together).
+any other member, or a value of another type than a field's, stays in `extra_members`. The
+hosts' own switches of reasoning are read where they say plainly how much: `thinking` (DeepSeek,
+Moonshot, Z.ai), `enable_thinking` and `thinking_budget` (DashScope), `reasoning` (OpenRouter,
+Together).
+Messages become turns: results of tools are parts of a user's turn.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import cast
 
-from gateway.core.canonical_request import CanonicalRequest, OutputFormat, Tool, ToolChoice
+from gateway.core import jsonio
+from gateway.core.canonical_request import (
+    CanonicalRequest,
+    CanonicalTurn,
+    Foreign,
+    Media,
+    OutputFormat,
+    Part,
+    Refused,
+    Role,
+    Text,
+    Thought,
+    Tool,
+    ToolChoice,
+    ToolResult,
+    ToolUse,
+)  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.core.target import EFFORTS
+from gateway.dialects import reasoning_state
 from gateway.dialects.base import RequestBody
-from gateway.dialects.openai_chat.turns import cache, turns
+from gateway.dialects.openai_chat.content import read_cache_mark, read_parts
+from gateway.dialects.openai_chat.reasoning_state import (
+    REASONING_MEMBERS,
+    has_sealed_state,
+    read_reasoning_text,
+)
+from gateway.dialects.openai_chat.tools import make_call_id, read_signature
 
 type Object = dict[str, Json]
 
@@ -29,7 +55,7 @@ _NOTHING: tuple[tuple[str, Json], ...] = (
 """Members that ask for nothing but what is so without them."""
 
 
-def decode(body: RequestBody) -> CanonicalRequest:
+def decode_request(body: RequestBody) -> CanonicalRequest:
     """The request that a body is."""
     ask = _Ask(body.value)
     _limits(ask)
@@ -37,7 +63,7 @@ def decode(body: RequestBody) -> CanonicalRequest:
     _thinking(ask)
     _options(ask)
     return CanonicalRequest(
-        turns=turns(body.value["messages"]),
+        turns=decode_turns(body.value["messages"]),
         stream=body.prompt.stream,
         names=ask.names,
         extra_members={
@@ -170,7 +196,7 @@ def _tool(tool: Json) -> Tool:
     kind = tool.get("type", "function")
     inside = tool.get(kind) if kind in ("function", "custom") else None
     if not isinstance(inside, dict):
-        return Tool(name=str(kind), kind="hosted", cache=cache(tool), source=tool)
+        return Tool(name=str(kind), kind="hosted", cache=read_cache_mark(tool), source=tool)
     if kind == "custom":
         form = inside.get("format")
         plain = not isinstance(form, dict) or form.get("type") == "text"
@@ -179,7 +205,7 @@ def _tool(tool: Json) -> Tool:
             kind="custom",
             description=_text(inside.get("description")),
             grammar=None if plain else form,
-            cache=cache(tool),
+            cache=read_cache_mark(tool),
             source=tool,
         )
     return _function(inside, tool)
@@ -191,7 +217,7 @@ def _function(inside: Object, source: Object) -> Tool:
         description=_text(inside.get("description")),
         parameters=_object(inside.get("parameters")),
         strict=_flag(inside.get("strict")),
-        cache=cache(source),
+        cache=read_cache_mark(source),
         source=source,
     )
 
@@ -296,3 +322,154 @@ def _text(value: Json) -> str | None:
 
 def _object(value: Json) -> Object | None:
     return value if isinstance(value, dict) else None
+
+
+def decode_turns(messages: Iterable[Object]) -> tuple[CanonicalTurn, ...]:
+    """One turn a message, in their order."""
+    reader = _Reader()
+    return tuple([reader.turn(message) for message in messages])
+
+
+class _Reader:
+    """What a result needs to know of the calls before it."""
+
+    __slots__ = ("_calls", "_count", "_last")
+
+    def __init__(self) -> None:
+        self._calls: dict[str, ToolUse] = {}
+        self._count = 0
+        self._last: dict[str, str] = {}
+        """The id of the last call of a function, where calls have none."""
+
+    def turn(self, message: Object) -> CanonicalTurn:
+        role = message.get("role")
+        name = message.get("name")
+        match role:
+            case "system" | "developer" | "user":
+                found = tuple(read_parts(message.get("content")))
+            case "assistant":
+                found = tuple(self._assistant(message))
+            case "tool" | "function":
+                return CanonicalTurn(role="user", parts=(self._result(message),), source=message)
+            case _:
+                return CanonicalTurn(role="user", parts=(Foreign(kind=str(role), source=message),))
+        return CanonicalTurn(
+            role=cast("Role", role),
+            parts=found,
+            name=name if isinstance(name, str) and name else None,
+            source=message,
+        )
+
+    def _assistant(self, message: Object) -> list[Part]:
+        thoughts, states = _thoughts(message)
+        found: list[Part] = [*thoughts, *read_parts(message.get("content"))]
+        refusal = message.get("refusal")
+        if isinstance(refusal, str) and refusal:
+            found.append(Refused(text=refusal, source=refusal))
+        calls = message.get("tool_calls")
+        if isinstance(calls, list):
+            found += [self._call(call, states) for call in calls if isinstance(call, dict)]
+        call = message.get("function_call")
+        if isinstance(call, dict):
+            found.append(self._call({"function": call}, {}))
+        if message.get("audio"):
+            found.append(Foreign(kind="audio", source=message["audio"]))
+        return found
+
+    def _call(self, call: Object, states: dict[str, str]) -> ToolUse:
+        custom = call.get("type") == "custom"
+        said = call.get("custom" if custom else "function")
+        inside: Object = said if isinstance(said, dict) else {}
+        name = inside.get("name")
+        name = name if isinstance(name, str) else ""
+        given = inside.get("input" if custom else "arguments")
+        id = call.get("id")
+        if not isinstance(id, str) or not id:
+            self._count += 1
+            id = self._last[name] = make_call_id(f"{self._count}/{name}")
+        state = states.get(id) or read_signature(call)
+        whose, state = reasoning_state.split_label(state) if state is not None else (None, None)
+        use = ToolUse(
+            id=id,
+            name=name,
+            arguments=given if isinstance(given, str) else _json(given),
+            custom=custom,
+            state=state,
+            maker=whose,
+            source=call,
+        )
+        self._calls[id] = use
+        return use
+
+    def _result(self, message: Object) -> ToolResult:
+        id, name = message.get("tool_call_id"), message.get("name")
+        name = name if isinstance(name, str) and name else None
+        if not isinstance(id, str) or not id:
+            id = self._last.get(name or "") or make_call_id(f"result/{name}")
+        call = self._calls.get(id)
+        found = read_parts(message.get("content"))
+        said = [part for part in found if isinstance(part, Text | Media)]
+        lost = [_make_text(part) for part in found if not isinstance(part, Text | Media)]
+        return ToolResult(
+            id=id,
+            name=name if call is None else call.name,
+            parts=(*said, *lost),
+            custom=call is not None and call.custom,
+            source=message,
+        )
+
+
+def _make_text(part: Part) -> Text:
+    """A part that a result cannot hold, as the JSON that it is: the model reads it all the same."""
+    source = getattr(part, "source", None)
+    return Text(text=_json(source), source=source)
+
+
+def _thoughts(message: Object) -> tuple[list[Thought], dict[str, str]]:
+    """Reasoning of an assistant's message, and states of its calls by their ids.
+
+    States that the gateway labelled are blocks of their own, each of so many characters of the
+    text; other blocks are the state of a host, as they are.
+    """
+    text = next(
+        (it for name in REASONING_MEMBERS if isinstance(it := message.get(name), str) and it), ""
+    )
+    listed = message.get("reasoning_details")
+    blocks = [it for it in listed if isinstance(it, dict)] if isinstance(listed, list) else []
+    ours = [it for it in blocks if _labelled(it)]
+    theirs = [it for it in blocks if not _labelled(it)]
+    states = {it["id"]: it["data"] for it in ours if isinstance(it.get("id"), str)}
+    found, at = [], 0
+    mine = [it for it in ours if it.get("id") not in states]
+    for block in mine:
+        whose, state = reasoning_state.split_label(block["data"])
+        chars = block.get("chars")
+        end = at + chars if isinstance(chars, int) else at
+        end = len(text) if block is mine[-1] and not block.get("redacted") else end
+        part = "" if block.get("redacted") else text[at:end]
+        at = max(at, end)
+        found.append(
+            Thought(
+                text=part,
+                state=state,
+                redacted=block.get("redacted") is True,
+                maker=whose,
+                source=block,
+            )
+        )
+    rest, native = (
+        text[at:] or read_reasoning_text(theirs),
+        _json(theirs) if has_sealed_state(theirs) else None,
+    )
+    if rest or native:
+        found.append(Thought(text=rest, state=native, redacted=not rest, source=listed or text))
+    return found, states
+
+
+def _labelled(block: Object) -> bool:
+    data = block.get("data")
+    return isinstance(data, str) and data.startswith(reasoning_state.LABEL_PREFIX)
+
+
+def _json(value: Json) -> str:
+    return "" if value is None else jsonio.dumps(value).decode()

@@ -1,40 +1,157 @@
-"""Turns in the words of Chat Completions: one message a turn, and one for each result of a tool.
+"""A CanonicalRequest as a Chat Completions body: one message a turn, and one a result of a tool.
 
-Results stand right behind the calls that they answer, as hosts demand; what a result holds beside
-text follows in a message of the user's, behind all results of that turn. Content that is text alone
-is one string: not every host takes lists.
+What a model or a host refuses is not looked at: the dialect's `write` fits the body to its target,
+names of members, efforts and caps included. Results stand right behind the calls that they answer,
+as hosts demand; what a result holds beside text follows in a message of the user's, behind all
+results of that turn.
 """
 
-import mimetypes
 from collections.abc import Iterable
 
 from gateway.core import jsonio
 from gateway.core.canonical_request import (
+    CanonicalRequest,
     CanonicalTurn,
     Media,
+    OutputFormat,
     Part,
     Refused,
-    Text,
     Thought,
+    Tool,
+    ToolChoice,
     ToolResult,
     ToolUse,
 )  # fmt: skip
 from gateway.core.jsonio import Json
-from gateway.dialects import compatibility, tool_ids
+from gateway.core.loss import Loss
+from gateway.core.target import Target
+from gateway.dialects import compatibility, reasoning_state, tool_ids
+from gateway.dialects.base import EncodedRequest
+from gateway.dialects.openai_chat import effort
+from gateway.dialects.openai_chat.content import (
+    BLANK_LINE,
+    join_text,
+    read_plain_text,
+    write_content,
+    write_media,
+)
+from gateway.dialects.openai_chat.reasoning_state import REASONING_MEMBERS
 
 type Object = dict[str, Json]
 
-_BLANK = "\n\n"
-_FORMATS = {"audio/mpeg": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
-"""Formats that are not called as their media type."""
+_SETTINGS = {
+    "max_output": "max_completion_tokens",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "seed": "seed",
+    "logit_bias": "logit_bias",
+    "top_logprobs": "top_logprobs",
+    "verbosity": "verbosity",
+    "effort": "reasoning_effort",
+    "service_tier": "service_tier",
+    "user": "user",
+    "metadata": "metadata",
+    "cache_key": "prompt_cache_key",
+    "parallel_tools": "parallel_tool_calls",
+}
+"""Fields that are members, value for value."""
+_NAMES = {
+    **{member: field for field, member in _SETTINGS.items()},
+    "messages": "turns",
+    "tools": "tools",
+    "tool_choice": "tool_choice",
+    "response_format": "form",
+    "stop": "stop",
+    "n": "choices",
+    "logprobs": "logprobs",
+    "stream": "stream",
+}
+"""The field that a member says."""
+_OWN = {"turns": "messages", "form": "response_format", "choices": "n"}
+"""What clients call fields where they have not set them by a name of their own."""
+
+_TEXT = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
+"""What a custom tool's one text is given in."""
 _FOREIGN_RULE = compatibility.FIELD_RULES["foreign_thought"][compatibility.CHAT]
 _FOREIGN = f"{compatibility.CHAT} {_FOREIGN_RULE.reason}"
 _SPOKEN = f"{compatibility.CHAT} takes text alone of an assistant"
-_MEMBERS = ("reasoning_content", "reasoning", "reasoning_text")
-"""States that are the name of the member in which a host wants its reasoning back."""
 
 
-class Messages:
+def encode_request(request: CanonicalRequest, target: Target) -> EncodedRequest:
+    """The body that says a request."""
+    messages = MessageEncoder(reasoning_state.hash_maker(target, "openai-chat"))
+    value: Object = {"messages": messages.write(request.turns)}
+    tools = [_tool(tool) for tool in request.tools if tool.kind != "hosted"]
+    if tools:
+        value["tools"] = tools
+    if request.tool_choice is not None:
+        value["tool_choice"] = _choice(request.tool_choice)
+    if request.form is not None:
+        value["response_format"] = _form(request.form)
+    for field, member in _SETTINGS.items():
+        said = getattr(request, field)
+        if said is not None:
+            value[member] = said
+    if request.user:
+        value["user"] = tool_ids.make_plain_id(request.user, "user_")
+    if request.stop:
+        value["stop"] = list(request.stop)
+    if request.choices > 1:
+        value["n"] = request.choices
+    if request.logprobs:
+        value["logprobs"] = True
+    if request.stream:
+        value["stream"] = True
+    spoken = {member: _NAMES[member] for member in value}
+    if request.effort is None and request.budget is not None:
+        value["reasoning_effort"] = effort.from_budget(request.budget)
+        spoken["reasoning_effort"] = "budget"
+    names = {it: request.names.get(field, _OWN.get(field, field)) for it, field in spoken.items()}
+    word = names["messages"]
+    lost = [Loss(f"{word}.{name}", "dropped", why) for name, why in messages.lost.items()]
+    return EncodedRequest(value=value, client_names=names, losses=tuple(lost))
+
+
+def _tool(tool: Tool) -> Object:
+    """A function; one with a text takes the place of a custom tool, which few hosts have."""
+    inside: Object = {"name": tool_ids.make_plain_id(tool.name, "tool_")}
+    if tool.description is not None:
+        inside["description"] = tool.description
+    parameters = _TEXT if tool.kind == "custom" else tool.parameters
+    if parameters is not None:
+        inside["parameters"] = parameters
+    if tool.strict is not None:
+        inside["strict"] = tool.strict
+    return {"type": "function", "function": inside}
+
+
+def _choice(choice: ToolChoice) -> Json:
+    if choice.mode == "tool":
+        return _named(choice.name or "")
+    if choice.allowed and choice.mode != "none":
+        allowed = {"mode": choice.mode, "tools": [_named(name) for name in choice.allowed]}
+        return {"type": "allowed_tools", "allowed_tools": allowed}
+    return choice.mode
+
+
+def _named(name: str) -> Object:
+    return {"type": "function", "function": {"name": tool_ids.make_plain_id(name, "tool_")}}
+
+
+def _form(form: OutputFormat) -> Object:
+    if form.schema is None:
+        return {"type": "json_object"}
+    inside: Object = {"name": form.name or "answer", "schema": form.schema}
+    if form.description is not None:
+        inside["description"] = form.description
+    if form.strict is not None:
+        inside["strict"] = form.strict
+    return {"type": "json_schema", "json_schema": inside}
+
+
+class MessageEncoder:
     """The messages of one request to one target."""
 
     __slots__ = ("_maker", "_out", "_results", "lost")
@@ -60,7 +177,7 @@ class Messages:
             elif turn.role == "user":
                 self._user(turn)
             else:
-                self._say("system", _content(turn.parts), turn.name)
+                self._say("system", write_content(turn.parts), turn.name)
         return self._out
 
     def _say(self, role: str, content: Json, name: str | None) -> None:
@@ -75,7 +192,7 @@ class Messages:
         if orphans:
             self._tell(orphans)
         if len(results) < len(turn.parts) or not results:
-            self._say("user", _content(turn.parts), turn.name)
+            self._say("user", write_content(turn.parts), turn.name)
 
     def _taken(self, result: ToolResult) -> bool:
         """Take a result that no call before it has asked for."""
@@ -89,7 +206,7 @@ class Messages:
     def _assistant(self, turn: CanonicalTurn) -> None:
         message: Object = {"role": "assistant", "content": None}
         refusal = [part.text for part in turn.parts if isinstance(part, Refused)]
-        text = _words(turn.parts)
+        text = join_text(turn.parts)
         thought = self._thoughts(turn.parts, message)
         if thought:
             said = [{"type": "text", "text": text}] if text else []
@@ -120,7 +237,7 @@ class Messages:
             state = part.state
             if state is None or part.maker != self._maker:
                 self.lost["reasoning"] = _FOREIGN
-            elif state in _MEMBERS:
+            elif state in REASONING_MEMBERS:
                 message[state] = message.get(state, "") + part.text
             elif state == "content":
                 inside.append({"type": "text", "text": part.text})
@@ -161,11 +278,13 @@ class Messages:
         for result in results:
             held = [part for part in result.parts if isinstance(part, Media)]
             shown = [part for part in held if part.text is None]
-            text = _BLANK.join(it for part in result.parts if (it := _read(part)) is not None)
+            text = BLANK_LINE.join(
+                it for part in result.parts if (it := read_plain_text(part)) is not None
+            )
             if shown:
                 name = result.name or result.id
                 media += [{"type": "text", "text": f"Of the result of {name}:"}]
-                media += [_media(part) for part in shown]
+                media += [write_media(part) for part in shown]
                 text = text or "It follows in the next message."
             if result.error:
                 text = f"Error: {text}"
@@ -174,65 +293,3 @@ class Messages:
             )
         if media:
             self._say("user", media, None)
-
-
-def _words(parts: Iterable[Part]) -> str:
-    """All text, in one string: neighbours are one text, what stood apart stays apart."""
-    said = ""
-    beside = True
-    for part in parts:
-        text = _read(part)
-        if text is None:
-            beside = False
-        else:
-            apart = said and text and not (beside and isinstance(part, Text))
-            said += f"{_BLANK}{text}" if apart else text
-            beside = isinstance(part, Text)
-    return said
-
-
-def _content(parts: Iterable[Part]) -> Json:
-    """Content of a user's or a system message: a string where it is text alone."""
-    said: list[Object] = []
-    for part in parts:
-        text = _read(part)
-        if text is not None:
-            said.append({"type": "text", "text": text})
-        elif isinstance(part, Media):
-            said.append(_media(part))
-    if all(part["type"] == "text" for part in said):
-        return _BLANK.join([part["text"] for part in said])
-    return said
-
-
-def _read(part: Part) -> str | None:
-    """The text of a part; a document of plain text under its name."""
-    if isinstance(part, Text):
-        return part.text
-    if not isinstance(part, Media) or part.text is None:
-        return None
-    return part.text if part.name is None else f"{part.name}:{_BLANK}{part.text}"
-
-
-def _media(part: Media) -> Object:
-    url = part.url if part.data is None else f"data:{_type(part)};base64,{part.data}"
-    match part.kind:
-        case "image":
-            held: Object = {"url": url}
-            if part.detail is not None:
-                held["detail"] = part.detail
-            return {"type": "image_url", "image_url": held}
-        case "audio":
-            form = _FORMATS.get(_type(part), _type(part).removeprefix("audio/"))
-            data = part.url if part.data is None else part.data  # Mistral takes URLs there
-            return {"type": "input_audio", "input_audio": {"data": data, "format": form}}
-        case "video":
-            return {"type": "video_url", "video_url": {"url": url}}
-        case _:
-            name = part.name or f"document{mimetypes.guess_extension(_type(part)) or ''}"
-            return {"type": "file", "file": {"filename": name, "file_data": url}}
-
-
-def _type(part: Media) -> str:
-    kinds = {"image": "image/png", "audio": "audio/wav", "video": "video/mp4"}
-    return part.type or kinds.get(part.kind, "application/pdf")

@@ -1,12 +1,27 @@
-"""A recorded stream as a whole answer, and a whole answer as a stream: the same words either way.
+"""Whole answers: a summary for accounting, translation to and from events, and recorded streams.
 
-Works on the wire's own members, so that what this gateway does not know (fingerprints, service
-tiers, hosts' extensions) survives. Sources: the chunk and completion objects of OpenAI's API
-reference; tool calls are merged by `index`, their arguments and all text by concatenation.
+Fold makes a whole answer of a recorded stream, unfold a stream of a whole answer: the same words
+either way. Both work on the wire's own members, so that what this gateway does not know
+(fingerprints, service tiers, hosts' extensions) survives. Sources: the chunk and completion objects
+of OpenAI's API reference; tool calls are merged by `index`, their arguments and all text by
+concatenation.
 """
 
+from collections.abc import Iterable
+
+import msgspec
+
 from gateway.core import jsonio, sse
+from gateway.core.events import End, Event, Failed, UsageUpdate
 from gateway.core.jsonio import Json
+from gateway.core.usage import Usage
+from gateway.dialects.base import ResponseContext, ResponseSummary, parse_response_id
+from gateway.dialects.openai_chat import usage
+from gateway.dialects.openai_chat.errors import check_answer
+from gateway.dialects.openai_chat.stream_decoder import ChoiceDecoder, make_start, read_index
+from gateway.dialects.openai_chat.stream_encoder import StreamEncoder
+from gateway.dialects.openai_chat.usage import write_usage
+from gateway.dialects.stream_commit import make_broken_problem
 
 type Object = dict[str, Json]
 
@@ -17,6 +32,69 @@ _JOINED = frozenset(
     }
 )  # fmt: skip
 """Strings that come in pieces; any other string is said once and the last one stands."""
+
+
+def summarize(body: bytes) -> ResponseSummary:
+    """Read what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
+    try:
+        value = jsonio.loads(body)
+    except jsonio.JsonError:
+        return ResponseSummary(problem=make_broken_problem("an answer that is not JSON"))
+    problem, reasons = check_answer(value, body)
+    if not isinstance(value, dict):
+        return ResponseSummary(problem=problem)
+    served = value.get("model")
+    told = usage.find(value)
+    return ResponseSummary(
+        usage=told,
+        content_bytes=0
+        if told is not None and told.has_input_and_output
+        else usage.count_answer_content(body),
+        served_model=served if isinstance(served, str) else None,
+        response_id=parse_response_id(value.get("id")),
+        finish=reasons[0] if reasons else None,
+        complete=problem is None and all(reasons),
+        problem=problem,
+    )
+
+
+def decode_response(body: bytes) -> list[Event]:
+    """A whole answer. A 200 with an error, HTML or nothing in it is a Failed."""
+    try:
+        value = jsonio.loads(body)
+    except jsonio.JsonError:
+        return [Failed(make_broken_problem("an answer that is not JSON"))]
+    problem, _ = check_answer(value, body)
+    if problem is not None:
+        return [Failed(problem)]
+    start = make_start(value)
+    out: list[Event] = [start]
+    for at, choice in enumerate(value["choices"]):
+        if isinstance(choice, dict):
+            voice = ChoiceDecoder(read_index(choice, at), start)
+            voice.hear(choice, _number_calls(choice), out)
+            voice.close(out)
+    told = usage.find(value)
+    if told is not None:
+        out.append(UsageUpdate(told))
+    out.append(End())
+    return out
+
+
+def _number_calls(choice: Object) -> Json:
+    """The message of a choice, its calls numbered: each is one of its own."""
+    message = choice.get("message")
+    if not isinstance(message, dict) or not isinstance(message.get("tool_calls"), list):
+        return message
+    calls = message["tool_calls"]
+    numbered = [{**it, "index": at} for at, it in enumerate(calls) if isinstance(it, dict)]
+    return {**message, "tool_calls": numbered}
+
+
+def encode_response(events: Iterable[Event], telling: ResponseContext) -> bytes:
+    """A whole answer: what its stream says, with usage in any case."""
+    chunks = StreamEncoder(msgspec.structs.replace(telling, stream_usage=True), first=None)
+    return fold(b"".join([chunks.write(event) for event in events]))
 
 
 def fold(stream: bytes) -> bytes:
@@ -35,13 +113,13 @@ def fold(stream: bytes) -> bytes:
     whole.pop("obfuscation", None)
     whole["object"] = "chat.completion"
     usage = whole.pop("usage", None)
-    whole["choices"] = [_choice(choices[index]) for index in sorted(choices)]
+    whole["choices"] = [_complete_choice(choices[index]) for index in sorted(choices)]
     if usage is not None:
         whole["usage"] = usage
     return jsonio.dumps(whole)
 
 
-def _choice(choice: Object) -> Object:
+def _complete_choice(choice: Object) -> Object:
     """A choice with what every whole one has: hosts may leave a finish or a call's type out."""
     for call in choice["message"].get("tool_calls") or ():
         call.pop("index", None)
@@ -82,7 +160,7 @@ def _merge(into: Object, delta: Object) -> None:
         if name == "tool_calls" and isinstance(value, list):
             into[name] = _merge_calls(held or [], value)
         elif name == "content" and list in (type(held), type(value)):
-            into[name] = _merge_parts(_parts(held), _parts(value))
+            into[name] = _merge_parts(_list_parts(held), _list_parts(value))
         elif name == "reasoning_details" and isinstance(value, list):
             into[name] = _merge_details(held or [], value)
         elif isinstance(value, dict) and isinstance(held, dict):
@@ -113,7 +191,7 @@ def _begins(piece: Object) -> bool:
     return bool(piece.get("id") and isinstance(function, dict) and function.get("name"))
 
 
-def _parts(content: Json) -> list[Object]:
+def _list_parts(content: Json) -> list[Object]:
     """Content as parts: Mistral streams thinking as a list and the text after it as a string."""
     if isinstance(content, list):
         return content
@@ -126,8 +204,8 @@ def _merge_parts(held: list[Object], pieces: list[Object]) -> list[Object]:
         if piece.get("type") == last.get("type") == "text":
             _merge(last, piece)
         elif piece.get("type") == last.get("type") == "thinking":
-            more = _parts(piece.get("thinking"))
-            last["thinking"] = _merge_parts(_parts(last.get("thinking")), more)
+            more = _list_parts(piece.get("thinking"))
+            last["thinking"] = _merge_parts(_list_parts(last.get("thinking")), more)
         else:
             held = [*held, piece]
     return held
@@ -171,3 +249,12 @@ def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: FBT001 - a dialect
     return b"".join([sse.write_frame(jsonio.dumps(item)) for item in frames]) + sse.write_frame(
         b"[DONE]"
     )
+
+
+def fill_usage(whole: bytes, usage: Usage | None) -> bytes:
+    """A whole answer with usage: its own, else `usage`, where that is known."""
+    told = write_usage(usage)
+    members = jsonio.read_members(whole)
+    if told is None or "usage" in members:
+        return whole
+    return jsonio.join_members({**members, "usage": msgspec.Raw(jsonio.dumps(told))})

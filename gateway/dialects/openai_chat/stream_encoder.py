@@ -1,13 +1,11 @@
-"""Events as Chat Completions answers: streams of chunks, and whole ones as the fold of a stream.
+"""Events as a stream of Chat Completions chunks.
 
 A maker's state goes into `reasoning_details`, the member that OpenRouter's clients send back: one
 block of type reasoning.encrypted a state, with the number of characters of `reasoning_content` that
 it belongs to, or with the id of the call that it hangs on.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-
-import msgspec
+from collections.abc import Callable, Mapping
 
 from gateway.core import jsonio, sse
 from gateway.core.events import (
@@ -31,8 +29,7 @@ from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
 from gateway.dialects import reasoning_state
 from gateway.dialects.base import ResponseContext
-from gateway.dialects.openai_chat import response as fold
-from gateway.dialects.openai_chat.tokens import service, written
+from gateway.dialects.openai_chat.usage import find_service_tier, write_usage
 
 type Object = dict[str, Json]
 
@@ -80,7 +77,7 @@ class _Choice:
         self.states = 0
 
 
-class Chunks:
+class StreamEncoder:
     """One stream of chunks; see Encoder."""
 
     __slots__ = ("_choices", "_first", "_head", "_legacy", "_telling", "_usage", "_write")
@@ -262,26 +259,15 @@ class Chunks:
         return out + choice.head + b'{},"finish_reason":"' + word.encode() + b'"}]}\n\n'
 
     def _end(self, _: End) -> bytes:
-        usage = written(self._usage) if self._telling.stream_usage else None
+        usage = write_usage(self._usage) if self._telling.stream_usage else None
         out = b""
         if usage is not None:
-            word = service(self._usage)
+            word = find_service_tier(self._usage)
             more = {"service_tier": word} if word is not None else {}
             out = sse.write_frame(
                 jsonio.dumps({**self._head, **more, "choices": [], "usage": usage})
             )
         return out + sse.write_frame(b"[DONE]")
-
-
-def encoder(telling: ResponseContext) -> Chunks:
-    """The state of one stream."""
-    return Chunks(telling)
-
-
-def tell(events: Iterable[Event], telling: ResponseContext) -> bytes:
-    """A whole answer: what its stream says, with usage in any case."""
-    chunks = Chunks(msgspec.structs.replace(telling, stream_usage=True), first=None)
-    return fold.fold(b"".join([chunks.write(event) for event in events]))
 
 
 def _input(arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""The calls of one choice, put together of their pieces as hosts cut them.
+"""Tool calls of an answer, put together from their pieces; ids and states of tool calls.
 
 OpenAI tells calls apart by `index`, with id and name in the first piece. Hosts leave the index out
 or give the same to all, repeat the id, the name or empty ones in every piece, cut a name in pieces,
@@ -29,7 +29,7 @@ class _Call:
         self.state: str | None = None
 
 
-class Calls:
+class ToolCallAssembler:
     """The calls of one choice."""
 
     __slots__ = ("_calls", "_choice", "_start")
@@ -62,7 +62,7 @@ class Calls:
         call = self._find(piece.get("index"), id, name, out)
         call.id = call.id or id
         call.custom = call.custom or custom
-        call.state = signature(piece) or call.state
+        call.state = read_signature(piece) or call.state
         if not call.told and name and name != call.name:
             call.name += name
         given = said.get("input" if custom else "arguments")
@@ -79,7 +79,7 @@ class Calls:
     def _find(self, key: Json, id: str, name: str, out: list[Event]) -> _Call:
         """The call that a piece belongs to, or a new one."""
         call = next((it for it in reversed(self._calls) if key in (None, it.key)), None)
-        if call is None or _other(call, key, id, name):
+        if call is None or _begins_another(call, key, id, name):
             for before in self._calls:
                 self._tell(before, out)
             call = _Call(len(self._calls), key)
@@ -97,15 +97,15 @@ class Calls:
 
     def _made(self, call: _Call) -> str:
         start = self._start
-        return made(f"{start.id}/{start.created}/{self._choice}/{call.index}/{call.name}")
+        return make_call_id(f"{start.id}/{start.created}/{self._choice}/{call.index}/{call.name}")
 
 
-def made(of: str) -> str:
+def make_call_id(of: str) -> str:
     """An id for a call that has none: always the same one for the same call."""
     return tool_ids.make_plain_id(f"/{of}")
 
 
-def signature(call: Object) -> str | None:
+def read_signature(call: Object) -> str | None:
     """The state that Google's door hangs on a call: extra_content.google.thought_signature."""
     extra = call.get("extra_content")
     google = extra.get("google") if isinstance(extra, dict) else None
@@ -113,7 +113,7 @@ def signature(call: Object) -> str | None:
     return state if isinstance(state, str) and state else None
 
 
-def _other(call: _Call, key: Json, id: str, name: str) -> bool:
+def _begins_another(call: _Call, key: Json, id: str, name: str) -> bool:
     """Whether a piece begins another call than the one that its index names."""
     if not name:
         return False

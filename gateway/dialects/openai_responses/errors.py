@@ -49,8 +49,8 @@ _FAILED_STATUSES = ("failed", "cancelled")
 _MODEL_ITEMS = ("message", "reasoning", "function_call", "custom_tool_call")
 """Items that the model makes. All others are of tools, and the model sees their errors."""
 
-find_status = chat.status
-write_problem = chat.write
+find_status = chat.find_status
+write_problem = chat.write_problem
 
 
 def read_problem(status: int, body: bytes, retry_after: float | None) -> Problem:

@@ -7,7 +7,11 @@ import pytest
 from gateway.core import jsonio
 from gateway.core.target import ModelFacts
 from gateway.dialects import OPENAI_CHAT, RequestBody
-from gateway.dialects.openai_chat import reasoning_state as replay
+from gateway.dialects.openai_chat.reasoning_state import (
+    find_missing_reasoning,
+    hash_user_messages,
+    restore_native_reasoning,
+)
 from gateway.dialects.tool_reasoning import KeptReasoning, ReasoningNote, ToolCallReasoning
 from tests.dialects.cases import target
 
@@ -39,20 +43,24 @@ def test_the_calls_of_the_loop_are_wanted_alone() -> None:
         USER, turn("old"), RESULT, USER, turn("a", "b"), RESULT, turn("c", reasoning_details=[{"data": "s"}]),
         RESULT, {"role": "assistant", "content": "so"}, {"role": "assistant", "tool_calls": [3]}, turn("d"), RESULT,
     ]  # fmt: skip
-    assert replay.wanted(messages) == ["a", "d"]
-    assert replay.wanted(messages[4:6]) == ["a"]
+    assert find_missing_reasoning(messages) == ["a", "d"]
+    assert find_missing_reasoning(messages[4:6]) == ["a"]
 
 
 def test_a_long_loop_wants_the_newest() -> None:
-    assert replay.wanted([turn(str(at)) for at in range(150)]) == [str(at) for at in range(50, 150)]
+    assert find_missing_reasoning([turn(str(at)) for at in range(150)]) == [
+        str(at) for at in range(50, 150)
+    ]
 
 
 def test_the_base_is_what_the_user_has_said() -> None:
     """It stays the same in a loop, whatever the system says and the model does."""
-    base = replay.base([USER])
-    assert replay.base([{"role": "system", "content": "now"}, USER, turn("a"), RESULT]) == base
-    assert replay.base([{"role": "user", "content": "ho"}]) != base
-    assert replay.base([USER, USER]) != base
+    base = hash_user_messages([USER])
+    assert (
+        hash_user_messages([{"role": "system", "content": "now"}, USER, turn("a"), RESULT]) == base
+    )
+    assert hash_user_messages([{"role": "user", "content": "ho"}]) != base
+    assert hash_user_messages([USER, USER]) != base
 
 
 def test_thoughts_go_into_the_member_they_came_in() -> None:
@@ -67,7 +75,7 @@ def test_thoughts_go_into_the_member_they_came_in() -> None:
         "b": noted(KeptReasoning("x", blocks)),
     }
     given = body(USER, turn("a"), RESULT, turn("b"), RESULT)
-    found, lost = replay.home(given, notes, "me")
+    found, lost = restore_native_reasoning(given, notes, "me")
     assert lost == ""
     assert found.value["messages"][1] == turn("a", reasoning="xy")
     assert found.value["messages"][3] == turn("b", reasoning_details=jsonio.loads(blocks.encode()))
@@ -86,13 +94,13 @@ def test_thoughts_go_into_the_member_they_came_in() -> None:
 )
 def test_what_lacks_nothing_stays_as_it_is(message: Json, note: ReasoningNote) -> None:
     given = body(USER, message, RESULT)
-    assert replay.home(given, {"a": note}, "me") == (given, "")
+    assert restore_native_reasoning(given, {"a": note}, "me") == (given, "")
 
 
 def test_reasoning_of_another_maker_is_left_out_and_told() -> None:
     given = body(USER, turn("a"), RESULT)
     notes = {"a": noted(KeptReasoning("x", "reasoning"), maker="you")}
-    assert replay.home(given, notes, "me") == (given, "theirs")
+    assert restore_native_reasoning(given, notes, "me") == (given, "theirs")
 
 
 WANTS = ModelFacts(

@@ -22,7 +22,7 @@ from gateway.core.canonical_request import (
     ToolUse,
 )
 from gateway.dialects import OPENAI_CHAT, reasoning_state
-from gateway.dialects.openai_chat.speech import SPEECH
+from gateway.dialects.openai_chat import TRANSLATION
 
 type Object = dict[str, Any]
 
@@ -33,7 +33,7 @@ B64 = base64.b64encode(b"words").decode()
 
 def ask(*messages: Object, **more: Any) -> CanonicalRequest:
     value = {"model": "m", "messages": list(messages) or [HI], **more}
-    return SPEECH.decode_request(OPENAI_CHAT.read(json.dumps(value).encode()))
+    return TRANSLATION.decode_request(OPENAI_CHAT.read(json.dumps(value).encode()))
 
 
 def parts(*content: Any, role: str = "user") -> tuple[Part, ...]:

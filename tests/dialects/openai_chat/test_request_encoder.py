@@ -24,8 +24,8 @@ from gateway.core.canonical_request import (
 from gateway.core.loss import Loss
 from gateway.dialects import OPENAI_CHAT, reasoning_state, tool_ids
 from gateway.dialects.base import EncodedRequest
-from gateway.dialects.openai_chat import wording
-from gateway.dialects.openai_chat.speech import SPEECH
+from gateway.dialects.openai_chat import TRANSLATION
+from gateway.dialects.openai_chat import effort as efforts
 from tests.dialects.cases import target
 
 type Object = dict[str, Any]
@@ -41,7 +41,7 @@ def turn(role: Role, *parts: Part | str, name: str | None = None) -> CanonicalTu
 
 
 def encode(*turns: CanonicalTurn, **more: Any) -> EncodedRequest:
-    said = SPEECH.encode_request(CanonicalRequest(turns=turns, **more), HERE)
+    said = TRANSLATION.encode_request(CanonicalRequest(turns=turns, **more), HERE)
     OPENAI_CHAT.read(json.dumps({"model": "m", **said.value}).encode())
     return said
 
@@ -296,7 +296,7 @@ def test_settings_are_said_by_the_dialect_s_names_and_known_by_the_client_s() ->
 def test_a_budget_is_an_effort(budget: int, effort: str) -> None:
     """By the table of what tokens to think with come to."""
     said = encode(turn("user", "hi"), budget=budget, names={"budget": "thinking"})
-    assert said.value["reasoning_effort"] == wording.effort(budget) == effort
+    assert said.value["reasoning_effort"] == efforts.from_budget(budget) == effort
     assert said.client_names["reasoning_effort"] == "thinking"
 
 

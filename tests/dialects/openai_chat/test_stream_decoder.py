@@ -27,14 +27,14 @@ from gateway.core.events import (
 )  # fmt: skip
 from gateway.core.usage import Usage
 from gateway.dialects import stream_commit
-from gateway.dialects.openai_chat.speech import SPEECH
+from gateway.dialects.openai_chat import TRANSLATION
 from tests.dialects.cases import TEXT, Object, chunk, pieces, sse, told
 
 START = Start(id="c1", model="m-1", created=1)
 
 
 def run(data: bytes, *cuts: int) -> list[Event]:
-    decoder = SPEECH.make_decoder()
+    decoder = TRANSLATION.make_decoder()
     found = [event for part in pieces(data, cuts) for event in decoder.feed(part)]
     return [*found, *decoder.end()]
 
@@ -50,7 +50,7 @@ def whole(message: Any, finish: str | None = "stop", **more: Any) -> list[Event]
     """The events of a message, without their start and end."""
     choice = {"index": 0, "message": message, "finish_reason": finish, **more}
     value = {"id": "c1", "created": 1, "model": "m-1", "choices": [choice]}
-    first, *found, last = SPEECH.decode_response(json.dumps(value).encode())
+    first, *found, last = TRANSLATION.decode_response(json.dumps(value).encode())
     assert (first, last) == (START, End())
     return found
 
@@ -305,7 +305,7 @@ def test_an_end_without_a_reason_is_cut() -> None:
         assert whole({"tool_calls": [call("c", "f", "{}")]}, word)[-1] == Finish("cut")
         assert whole({"content": "a"}, word)[-1] == Finish("cut")
         body = {"choices": [{"message": {"content": ""}, "finish_reason": word}]}
-        [failed] = SPEECH.decode_response(json.dumps(body).encode())
+        [failed] = TRANSLATION.decode_response(json.dumps(body).encode())
         assert isinstance(failed, Failed)
         assert failed.problem.kind == "upstream_truncated"
     assert whole(None, "stop") == [Finish("stop", "stop")]
@@ -317,7 +317,7 @@ def test_a_reason_that_says_that_it_broke_off_is_an_error(word: str) -> None:
     """Whole and streamed."""
     body = {"choices": [{"message": {"content": "a"}, "finish_reason": word}]}
     last = run(sse(chunk({"content": "a"}), chunk(finish=word)))[-1]
-    for failed in (*SPEECH.decode_response(json.dumps(body).encode()), last):
+    for failed in (*TRANSLATION.decode_response(json.dumps(body).encode()), last):
         assert isinstance(failed, Failed)
         assert failed.problem.kind == "upstream_error"
         assert word in failed.problem.message
@@ -336,7 +336,7 @@ def test_choices_are_told_apart() -> None:
     ]  # fmt: skip
     assert run(data) == expected
     value = {"choices": [{"message": {"content": "a"}}, 7, {"message": {"content": "b"}}]}
-    found = SPEECH.decode_response(json.dumps(value).encode())
+    found = TRANSLATION.decode_response(json.dumps(value).encode())
     assert [it.choice for it in found if isinstance(it, TextDelta)] == [0, 2]
 
 
@@ -401,7 +401,7 @@ def test_frames_as_hosts_write_them() -> None:
 def test_an_error_in_a_stream_is_the_last_of_it(frame: bytes, kind: str) -> None:
     """Nothing comes after it, not even an end."""
     data = sse(chunk({"content": "a"}), done=False) + frame
-    decoder = SPEECH.make_decoder()
+    decoder = TRANSLATION.make_decoder()
     last = decoder.feed(data + sse(chunk({"content": "b"})))[-1]
     assert isinstance(last, Failed)
     assert last.problem.kind == kind
@@ -416,7 +416,7 @@ def test_an_error_may_lack_its_blank_line() -> None:
 
 def test_a_frame_without_an_end_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody holds a provider's bytes for ever."""
-    monkeypatch.setattr("gateway.dialects.openai_chat.hearing.MAX_FRAME_BYTES", 10)
+    monkeypatch.setattr("gateway.dialects.openai_chat.stream_decoder.MAX_FRAME_BYTES", 10)
     assert run(b"data: " + b"a" * 20) == [
         Failed(stream_commit.make_broken_problem("a frame without an end"))
     ]
@@ -431,7 +431,7 @@ def test_a_frame_without_an_end_is_broken(monkeypatch: pytest.MonkeyPatch) -> No
 )  # fmt: skip
 def test_what_is_no_answer_is_a_failed(body: bytes) -> None:
     """Never an exception."""
-    [failed] = SPEECH.decode_response(body)
+    [failed] = TRANSLATION.decode_response(body)
     assert isinstance(failed, Failed)
     assert failed.problem.kind == "upstream_error"
 
@@ -439,7 +439,7 @@ def test_what_is_no_answer_is_a_failed(body: bytes) -> None:
 def test_an_error_beside_an_answer_fails_it() -> None:
     """Hosts write `"error": null`, which is none."""
     body: Object = {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "error": None, "usage": {"prompt_tokens": 1}}  # fmt: skip
-    found = SPEECH.decode_response(json.dumps(body).encode())
+    found = TRANSLATION.decode_response(json.dumps(body).encode())
     assert found == [
         Start(),
         TextDelta("a"),
@@ -447,7 +447,7 @@ def test_an_error_beside_an_answer_fails_it() -> None:
         UsageUpdate(Usage(input=1)),
         End(),
     ]
-    [failed] = SPEECH.decode_response(json.dumps({**body, "error": {"message": "x"}}).encode())
+    [failed] = TRANSLATION.decode_response(json.dumps({**body, "error": {"message": "x"}}).encode())
     assert isinstance(failed, Failed)
 
 

@@ -31,8 +31,7 @@ from gateway.core.events import (
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT, reasoning_state, stream_commit
 from gateway.dialects.base import ResponseContext
-from gateway.dialects.openai_chat import tokens, usage
-from gateway.dialects.openai_chat.speech import SPEECH
+from gateway.dialects.openai_chat import TRANSLATION, usage
 from tests.dialects.cases import TEXT, Object
 from tests.dialects.openai_chat import sdk
 
@@ -49,7 +48,7 @@ ENDED = (Finish("stop"), End())
 
 
 def stream(*events: Event, telling: ResponseContext = TELLING) -> bytes:
-    encoder = SPEECH.make_encoder(telling)
+    encoder = TRANSLATION.make_encoder(telling)
     return b"".join([encoder.write(event) for event in events])
 
 
@@ -67,7 +66,7 @@ def deltas(*events: Event, telling: ResponseContext = TELLING) -> list[Object]:
 
 
 def whole(*events: Event, telling: ResponseContext = TELLING) -> Object:
-    found: Object = json.loads(SPEECH.encode_response(events, telling))
+    found: Object = json.loads(TRANSLATION.encode_response(events, telling))
     return found
 
 
@@ -127,7 +126,7 @@ def test_usage_is_a_chunk_of_its_own_for_who_asked() -> None:
 )
 def test_usage_that_is_half_known_is_not_told(used: Usage | None) -> None:
     """The SDK's type has no place for what is unknown."""
-    assert tokens.written(used) is None
+    assert usage.write_usage(used) is None
 
 
 COUNT = st.integers(0, 9)
@@ -141,7 +140,7 @@ def test_usage_that_is_told_reads_back_the_same(
     used = Usage(
         input=fresh, cache_read=read, cache_write=written, output=output, reasoning=reasoning
     )
-    told = tokens.written(used)
+    told = usage.write_usage(used)
     assert told is not None
     assert usage.read(told) == used
 
@@ -182,7 +181,7 @@ def test_states_come_back_as_they_went() -> None:
     )  # fmt: skip
     said = message(*events, telling=LABELLED)
     body = json.dumps({"model": "m", "messages": [said]}).encode()
-    [turn] = SPEECH.decode_request(OPENAI_CHAT.read(body)).turns
+    [turn] = TRANSLATION.decode_request(OPENAI_CHAT.read(body)).turns
     thoughts = [
         (it.text, it.state, it.redacted, it.maker) for it in turn.parts if isinstance(it, Thought)
     ]
@@ -319,7 +318,7 @@ def test_streamed_and_whole_say_the_same_to_the_sdk(
     finishes = [Finish("tools" if calls else "stop"), Finish("stop", choice=1)]
     said: list[Any] = [START, *events, *starts, *reversed(pieces), *ends, *finishes, End()]
     streamed = sdk.streamed(stream(*said, telling=LABELLED))
-    told = sdk.whole(SPEECH.encode_response(said, LABELLED))
+    told = sdk.whole(TRANSLATION.encode_response(said, LABELLED))
     for found in (streamed, told):
         found.pop("object")
         for choice in found["choices"]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT, StreamInspector
-from gateway.dialects.openai_chat import tokens, usage
+from gateway.dialects.openai_chat import usage
 from tests.dialects.cases import Object, ask, chunk, sse, told
 
 D = Decimal
@@ -290,7 +290,7 @@ def test_the_service_tier_is_known_of_a_stream_that_was_cut() -> None:
     )
 )
 def test_the_five_numbers_come_back(known: Usage) -> None:
-    written = tokens.written(known)
+    written = usage.write_usage(known)
     assert written is not None
     assert usage.read(written) == known
 
