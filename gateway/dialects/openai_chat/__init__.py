@@ -34,8 +34,8 @@ TRANSLATION = TranslationFunctions(
 DIALECT = Dialect(
     name="openai-chat",
     path="/v1/chat/completions",
-    forwarded_headers=request.FORWARDED,
-    essential_members=request.FEATURES,
+    forwarded_headers=request.FORWARDED_HEADERS,
+    essential_members=request.ESSENTIAL_MEMBERS,
     read=request.read,
     write=request.write,
     summarize=response.summarize,
@@ -61,7 +61,7 @@ EMBEDDINGS = msgspec.structs.replace(
     DIALECT,
     path="/v1/embeddings",
     operation=OPERATION,
-    essential_members=embeddings.FEATURES,
+    essential_members=embeddings.ESSENTIAL_MEMBERS,
     read=embeddings.read,
     write=embeddings.write,
     summarize=embeddings.summarize,
@@ -77,4 +77,4 @@ EMBEDDINGS = msgspec.structs.replace(
         encode_response=embeddings.encode_response,
     ),
 )
-"""Vectors of texts, by a model that the caller names."""
+"""Embeddings of texts, by a model that the client names."""

@@ -1,8 +1,8 @@
-"""The content of messages: parts and media, read and written, and whether a choice has content.
+"""The content of messages: parts and media, read and written, and the choices that hold content.
 
-Pictures and documents stand in data URLs. Content that is text alone is written as one string: not
-every host takes lists. Sources: the content parts of OpenAI's API reference; `video_url` is of
-vLLM, DashScope and OpenRouter, `document_url` and "thinking" are of Mistral.
+Images and documents stand in data URLs. The gateway writes text alone as one string, because some
+hosts take no lists. Sources: the content parts of OpenAI's API reference. vLLM, DashScope and
+OpenRouter have `video_url`; Mistral has `document_url` and "thinking".
 """
 
 import base64
@@ -18,15 +18,15 @@ from gateway.core.jsonio import Json
 type Object = dict[str, Json]
 type Kind = Literal["image", "video", "file"]
 
-_WEB = ("https://", "http://")
+_WEB_SCHEMES = ("https://", "http://")
 _PDF = "application/pdf"
-_LINKS: dict[str, Kind] = {"image_url": "image", "video_url": "video", "document_url": "file"}
-_SOUNDS = {"mp3": "audio/mpeg"}
-"""Media types of formats that are not called as their type."""
+_LINK_KINDS: dict[str, Kind] = {"image_url": "image", "video_url": "video", "document_url": "file"}
+_AUDIO_TYPES = {"mp3": "audio/mpeg"}
+"""Media types whose subtype is not the name of the audio format."""
 
 BLANK_LINE = "\n\n"
-_FORMATS = {"audio/mpeg": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
-"""Formats that are not called as their media type."""
+_AUDIO_FORMATS = {"audio/mpeg": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
+"""Audio formats whose name is not the subtype of the media type."""
 _CONTENT_MEMBERS = (
     "content", "reasoning_content", "reasoning", "reasoning_text", "refusal", "tool_calls",
     "function_call", "audio", "images", "reasoning_details",
@@ -35,14 +35,14 @@ _CONTENT_MEMBERS = (
 
 
 def read_parts(content: Json) -> list[Part]:
-    """The parts of a content: a string, or a list of parts."""
+    """Return the parts of a content: a string, or a list of parts."""
     if isinstance(content, str):
         return [Text(text=content)] if content else []
-    return [_part(part) for part in content] if isinstance(content, list) else []
+    return [_read_part(part) for part in content] if isinstance(content, list) else []
 
 
 def read_cache_mark(part: Object) -> str | None:
-    """Where a prompt cache ends: its lifetime, "" where that is unsaid."""
+    """Return the cache lifetime if the prompt cache ends at this part; "" if it names none."""
     for name in ("cache_control", "prompt_cache_breakpoint"):
         mark = part.get(name)
         if mark:
@@ -51,41 +51,41 @@ def read_cache_mark(part: Object) -> str | None:
     return None
 
 
-def _part(part: Json) -> Part:
+def _read_part(part: Json) -> Part:
     if isinstance(part, str):
         return Text(text=part)
     kind = part.get("type") if isinstance(part, dict) else None
     if not isinstance(kind, str):
         return Foreign(kind="content", source=part)
-    return _known(kind, part) or Foreign(kind=kind, source=part)
+    return _read_known_part(kind, part) or Foreign(kind=kind, source=part)
 
 
-def _known(kind: str, part: Object) -> Part | None:
-    """A part of a known type; None where it is not what its type says."""
-    held = part.get(kind)
+def _read_known_part(kind: str, part: Object) -> Part | None:
+    """Return a part of a known type; None if it lacks what its type promises."""
+    value = part.get(kind)
     match kind:
         case "text" if isinstance(part.get("text"), str):
             return Text(text=part["text"], cache=read_cache_mark(part), source=part)
-        case "refusal" if isinstance(held, str):
-            return Refused(text=held, source=part)
+        case "refusal" if isinstance(value, str):
+            return Refused(text=value, source=part)
         case "thinking":
-            return Thought(text=read_thinking_text(held), source=part)
+            return Thought(text=read_thinking_text(value), source=part)
         case "image_url" | "video_url" | "document_url":
-            return _link(_LINKS[kind], held, part)
-        case "file" if isinstance(held, dict):
-            return _file(held, part)
+            return _read_link(_LINK_KINDS[kind], value, part)
+        case "file" if isinstance(value, dict):
+            return _read_file(value, part)
         case "input_audio":
-            return _sound(held, part)
+            return _read_audio(value, part)
         case _:
             return None
 
 
-def _link(kind: Kind, held: Json, part: Object) -> Media | None:
-    """A picture or a film: `{"url", "detail"}`, or the URL alone, as some hosts take it."""
-    url = held.get("url") if isinstance(held, dict) else held
+def _read_link(kind: Kind, value: Json, part: Object) -> Media | None:
+    """Read an image or a video: `{"url", "detail"}`, or the URL alone, as some hosts take it."""
+    url = value.get("url") if isinstance(value, dict) else value
     if not isinstance(url, str):
         return None
-    detail = held.get("detail") if isinstance(held, dict) else None
+    detail = value.get("detail") if isinstance(value, dict) else None
     type, data = _split_data_url(url)
     return Media(
         kind=kind,
@@ -98,28 +98,30 @@ def _link(kind: Kind, held: Json, part: Object) -> Media | None:
     )
 
 
-def _sound(held: Json, part: Object) -> Media | None:
-    """A sound: `{"data", "format"}`, or what Mistral takes, its base64 or URL alone."""
-    said, form = (held.get("data"), held.get("format")) if isinstance(held, dict) else (held, None)
-    if not isinstance(said, str):
+def _read_audio(value: Json, part: Object) -> Media | None:
+    """Read audio: `{"data", "format"}`, or for Mistral the base64 or URL alone."""
+    audio, form = (
+        (value.get("data"), value.get("format")) if isinstance(value, dict) else (value, None)
+    )
+    if not isinstance(audio, str):
         return None
-    type = _SOUNDS.get(form, f"audio/{form}") if isinstance(form, str) else None
-    if said.startswith(_WEB):
-        return Media(kind="audio", type=type, url=said, cache=read_cache_mark(part), source=part)
-    return Media(kind="audio", type=type, data=said, cache=read_cache_mark(part), source=part)
+    type = _AUDIO_TYPES.get(form, f"audio/{form}") if isinstance(form, str) else None
+    if audio.startswith(_WEB_SCHEMES):
+        return Media(kind="audio", type=type, url=audio, cache=read_cache_mark(part), source=part)
+    return Media(kind="audio", type=type, data=audio, cache=read_cache_mark(part), source=part)
 
 
-def _file(held: Object, part: Object) -> Media | None:
-    name, id, said = (held.get(it) for it in ("filename", "file_id", "file_data"))
+def _read_file(value: Object, part: Object) -> Media | None:
+    name, id, file_data = (value.get(it) for it in ("filename", "file_id", "file_data"))
     name = name if isinstance(name, str) else None
     if isinstance(id, str):
         return Media(kind="file", id=id, name=name, cache=read_cache_mark(part), source=part)
-    if not isinstance(said, str):
+    if not isinstance(file_data, str):
         return None
-    type, data = _split_data_url(said)
-    url = said if said.startswith(_WEB) else None
+    type, data = _split_data_url(file_data)
+    url = file_data if file_data.startswith(_WEB_SCHEMES) else None
     if data is None and url is None:
-        type, data = (mimetypes.guess_type(name)[0] if name else None) or _PDF, said
+        type, data = (mimetypes.guess_type(name)[0] if name else None) or _PDF, file_data
     text = _decode_plain_text(type, data)
     return Media(
         kind="file",
@@ -134,7 +136,7 @@ def _file(held: Object, part: Object) -> Media | None:
 
 
 def _decode_plain_text(type: str | None, data: str | None) -> str | None:
-    """The words of a document that is plain text."""
+    """Return the text of a document that is plain text, None of any other."""
     if data is None or not (type or "").startswith("text/"):
         return None
     try:
@@ -144,7 +146,7 @@ def _decode_plain_text(type: str | None, data: str | None) -> str | None:
 
 
 def _split_data_url(url: str) -> tuple[str | None, str | None]:
-    """Media type and base64 of a data URL; neither of any other URL."""
+    """Return the media type and base64 of a data URL, two None of any other URL."""
     if not url.startswith("data:"):
         return None, None
     head, comma, data = url[5:].partition(",")
@@ -157,7 +159,7 @@ def _split_data_url(url: str) -> tuple[str | None, str | None]:
 
 
 def read_thinking_text(thinking: Json) -> str:
-    """The text of a thinking part: a string, or a list of text parts."""
+    """Return the text of a thinking part: a string, or a list of text parts."""
     if isinstance(thinking, str):
         return thinking
     if not isinstance(thinking, list):
@@ -167,36 +169,36 @@ def read_thinking_text(thinking: Json) -> str:
 
 
 def join_text(parts: Iterable[Part]) -> str:
-    """All text, in one string: neighbours are one text, what stood apart stays apart."""
-    said = ""
-    beside = True
+    """Join all text. Adjacent texts are one text; others are separated by a blank line."""
+    joined = ""
+    is_adjacent = True
     for part in parts:
         text = read_plain_text(part)
         if text is None:
-            beside = False
+            is_adjacent = False
         else:
-            apart = said and text and not (beside and isinstance(part, Text))
-            said += f"{BLANK_LINE}{text}" if apart else text
-            beside = isinstance(part, Text)
-    return said
+            is_apart = joined and text and not (is_adjacent and isinstance(part, Text))
+            joined += f"{BLANK_LINE}{text}" if is_apart else text
+            is_adjacent = isinstance(part, Text)
+    return joined
 
 
 def write_content(parts: Iterable[Part]) -> Json:
-    """Content of a user's or a system message: a string where it is text alone."""
-    said: list[Object] = []
+    """Write the content of a user's or a system message: a string if it is text alone."""
+    written: list[Object] = []
     for part in parts:
         text = read_plain_text(part)
         if text is not None:
-            said.append({"type": "text", "text": text})
+            written.append({"type": "text", "text": text})
         elif isinstance(part, Media):
-            said.append(write_media(part))
-    if all(part["type"] == "text" for part in said):
-        return BLANK_LINE.join([part["text"] for part in said])
-    return said
+            written.append(write_media(part))
+    if all(part["type"] == "text" for part in written):
+        return BLANK_LINE.join([part["text"] for part in written])
+    return written
 
 
 def read_plain_text(part: Part) -> str | None:
-    """The text of a part; a document of plain text under its name."""
+    """Return the text of a part; a document of plain text follows its name."""
     if isinstance(part, Text):
         return part.text
     if not isinstance(part, Media) or part.text is None:
@@ -206,25 +208,27 @@ def read_plain_text(part: Part) -> str | None:
 
 def write_media(part: Media) -> Object:
     """Write an image, audio, a video or a document as a content part."""
-    url = part.url if part.data is None else f"data:{_media_type(part)};base64,{part.data}"
+    url = part.url if part.data is None else f"data:{_find_media_type(part)};base64,{part.data}"
     match part.kind:
         case "image":
-            held: Object = {"url": url}
+            image: Object = {"url": url}
             if part.detail is not None:
-                held["detail"] = part.detail
-            return {"type": "image_url", "image_url": held}
+                image["detail"] = part.detail
+            return {"type": "image_url", "image_url": image}
         case "audio":
-            form = _FORMATS.get(_media_type(part), _media_type(part).removeprefix("audio/"))
+            audio_format = _AUDIO_FORMATS.get(
+                _find_media_type(part), _find_media_type(part).removeprefix("audio/")
+            )
             data = part.url if part.data is None else part.data  # Mistral takes URLs there
-            return {"type": "input_audio", "input_audio": {"data": data, "format": form}}
+            return {"type": "input_audio", "input_audio": {"data": data, "format": audio_format}}
         case "video":
             return {"type": "video_url", "video_url": {"url": url}}
         case _:
-            name = part.name or f"document{mimetypes.guess_extension(_media_type(part)) or ''}"
+            name = part.name or f"document{mimetypes.guess_extension(_find_media_type(part)) or ''}"
             return {"type": "file", "file": {"filename": name, "file_data": url}}
 
 
-def _media_type(part: Media) -> str:
+def _find_media_type(part: Media) -> str:
     kinds = {"image": "image/png", "audio": "audio/wav", "video": "video/mp4"}
     return part.type or kinds.get(part.kind, "application/pdf")
 

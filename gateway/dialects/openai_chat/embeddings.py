@@ -1,6 +1,6 @@
-"""Embeddings in OpenAI's shape, as most hosts have them: both ways.
+"""Embeddings in OpenAI's shape: native, and translated both ways.
 
-Source: POST /v1/embeddings of OpenAI's API reference; hosts add members of their own, which go on.
+Source: POST /v1/embeddings of OpenAI's API reference. Hosts add members of their own; they pass.
 """
 
 from collections.abc import Iterable
@@ -32,15 +32,15 @@ from gateway.dialects.openai_chat.usage import read_media
 from gateway.dialects.parse import parse
 from gateway.dialects.stream_commit import make_broken_problem
 
-FEATURES = frozenset({"dimensions", "output_dimension", "output_dtype", "input_type"})
-"""Members that make other vectors: never dropped, a target that refuses one is skipped."""
+ESSENTIAL_MEMBERS = frozenset({"dimensions", "output_dimension", "output_dtype", "input_type"})
+"""Members that change the vectors: the gateway skips a target that refuses one."""
 
-_OURS = frozenset({"model", "input", "dimensions", "encoding_format", "user"})
+_FIELD_MEMBERS = frozenset({"model", "input", "dimensions", "encoding_format", "user"})
 _CHARS_A_TOKEN = 4
 
 
-class _Answer(msgspec.Struct):
-    """An answer whose vectors, which may be megabytes, are stepped over."""
+class _EmbeddingsAnswer(msgspec.Struct):
+    """An answer whose vectors stay undecoded: they may be megabytes."""
 
     data: msgspec.Raw = msgspec.Raw()
     usage: Any = None
@@ -49,15 +49,15 @@ class _Answer(msgspec.Struct):
     error: Any = None
 
 
-_read_answer = jsonio.make_reader(_Answer)
+_read_answer = jsonio.make_reader(_EmbeddingsAnswer)
 
 
 def read(raw: bytes) -> RequestBody:
     """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
-    return parse(raw, _prompt)
+    return parse(raw, _read_prompt)
 
 
-def _prompt(value: dict[str, Json], _: Members) -> Prompt:
+def _read_prompt(value: dict[str, Json], _: Members) -> Prompt:
     model, asked = value.get("model"), value.get("input")
     if not isinstance(model, str) or not model:
         raise invalid_request(
@@ -65,14 +65,14 @@ def _prompt(value: dict[str, Json], _: Members) -> Prompt:
         )
     if not isinstance(asked, str | list):
         raise invalid_request('"input" is required: a text, a list of texts, or tokens.', "input")
-    items = _items(asked)
-    said = [item for item in items if isinstance(item, str)]
+    items = _list_inputs(asked)
+    texts = [item for item in items if isinstance(item, str)]
     tokens = sum(len(item) for item in items if isinstance(item, list))
     return Prompt(
         model=model,
-        user="\n".join(said),
+        user="\n".join(texts),
         user_turns=1,
-        chars=sum(map(len, said)) + tokens * _CHARS_A_TOKEN,
+        chars=sum(map(len, texts)) + tokens * _CHARS_A_TOKEN,
         files=sum(isinstance(item, dict) and not _is_text(item) for item in items),
         members=frozenset(value),
     )
@@ -83,14 +83,14 @@ def _is_text(item: dict[str, Json]) -> bool:
     return item.keys() == {"text"}
 
 
-def _items(asked: Json) -> list[Json]:
-    """Each input by itself: a text, a list of tokens, or what else a host may take."""
+def _list_inputs(asked: Json) -> list[Json]:
+    """List the inputs: each is a text, a list of tokens, or a host's own form."""
     numbers = isinstance(asked, list) and asked and isinstance(asked[0], int)
     return [asked] if isinstance(asked, str) or numbers else asked
 
 
 def write(body: RequestBody, target: Target) -> WrittenBody:
-    """The body for one target: the client's bytes, with only those members changed that must be."""
+    """Write the body for one target: the client's bytes with only the necessary members changed."""
     edit = BodyPatch(body)
     if body.prompt.model != target.model:
         edit.set_member("model", target.model)
@@ -99,27 +99,27 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
 
 
 def summarize(body: bytes) -> ResponseSummary:
-    """Read what accounting needs. A 200 with an error or with no vectors in it is a problem."""
+    """Read the facts for accounting. A 200 with an error or without vectors is a problem."""
     try:
-        seen = _read_answer(body)
+        answer = _read_answer(body)
     except jsonio.JsonError:
         return ResponseSummary(problem=make_broken_problem("no embeddings"))
-    if bytes(memoryview(seen.data)[:1]) != b"[":
-        if seen.error:
-            return ResponseSummary(problem=errors.read_answer_error(seen.error, body))
+    if bytes(memoryview(answer.data)[:1]) != b"[":
+        if answer.error:
+            return ResponseSummary(problem=errors.read_answer_error(answer.error, body))
         return ResponseSummary(problem=make_broken_problem("no embeddings"))
-    served = seen.model if isinstance(seen.model, str) else None
+    served_model = answer.model if isinstance(answer.model, str) else None
     return ResponseSummary(
-        usage=_usage(seen.usage),
-        served_model=served,
-        response_id=parse_response_id(seen.id),
+        usage=_read_usage(answer.usage),
+        served_model=served_model,
+        response_id=parse_response_id(answer.id),
         finish=embeddings.FINISH_WORD,
         complete=True,
     )
 
 
-def _usage(usage: Json) -> Usage | None:
-    """Nothing comes out but vectors, so that some hosts tell a total alone (Voyage)."""
+def _read_usage(usage: Json) -> Usage | None:
+    """Read usage. There is no output but vectors, so some hosts send only a total (Voyage)."""
     if not isinstance(usage, dict):
         return None
     prompt = parse_count(usage.get("prompt_tokens"))
@@ -128,68 +128,71 @@ def _usage(usage: Json) -> Usage | None:
 
 
 def decode_request(body: RequestBody) -> EmbeddingsRequest:
-    """The request in no dialect."""
+    """Return the request of a body."""
     value = body.value
     size, user = value.get("dimensions"), value.get("user")
     return EmbeddingsRequest(
         turns=tuple(
-            CanonicalTurn(role="user", parts=(_part(item),)) for item in _items(value["input"])
+            CanonicalTurn(role="user", parts=(_decode_input(item),))
+            for item in _list_inputs(value["input"])
         ),
         dimensions=size if isinstance(size, int) else None,
         wants_base64=value.get("encoding_format") == "base64",
         user=user if isinstance(user, str) else None,
         names={"turns": "input", "dimensions": "dimensions", "user": "user"},
         extra_members={
-            name: it for name, it in value.items() if name not in _OURS and it is not None
+            name: it for name, it in value.items() if name not in _FIELD_MEMBERS and it is not None
         },
         source=value,
     )
 
 
-def _part(item: Json) -> Part:
+def _decode_input(item: Json) -> Part:
     if isinstance(item, str):
         return Text(text=item, source=item)
     return Foreign(kind="tokens" if isinstance(item, list) else "object", source=item)
 
 
 def encode_request(request: CanonicalRequest, _: Target) -> EncodedRequest:
-    """The body of a request that came in another dialect; vectors come as numbers."""
-    asked = embeddings.expect_embeddings(request)
-    value: dict[str, Json] = {"input": embeddings.list_inputs(asked)}
-    if asked.dimensions is not None:
-        value["dimensions"] = asked.dimensions
+    """Write the body of a request; the provider sends vectors as numbers."""
+    embeddings_request = embeddings.expect_embeddings(request)
+    value: dict[str, Json] = {"input": embeddings.list_inputs(embeddings_request)}
+    if embeddings_request.dimensions is not None:
+        value["dimensions"] = embeddings_request.dimensions
     names = {"input": "turns", "dimensions": "dimensions"}
     return EncodedRequest(
         value=value,
-        client_names={name: asked.names.get(word, word) for name, word in names.items()},
+        client_names={
+            name: embeddings_request.names.get(word, word) for name, word in names.items()
+        },
     )
 
 
 def decode_response(body: bytes) -> list[Event]:
-    """A whole answer as events. Never raises: what is no answer is a Failed."""
-    seen = summarize(body)
-    if seen.problem is not None:
-        return [Failed(seen.problem)]
+    """Return the events of a whole answer. Never raises: a malformed answer is a Failed."""
+    summary = summarize(body)
+    if summary.problem is not None:
+        return [Failed(summary.problem)]
     rows = jsonio.loads(body)["data"]
     if not all(isinstance(row, dict) for row in rows):
         return [Failed(make_broken_problem("vectors that are no lists of numbers"))]
     rows.sort(key=lambda row: parse_count(row.get("index")) or 0)
-    made = [row.get("embedding") for row in rows]
-    return embeddings.make_events(made, seen.usage, seen.served_model, seen.response_id)
+    vectors = [row.get("embedding") for row in rows]
+    return embeddings.make_events(vectors, summary.usage, summary.served_model, summary.response_id)
 
 
-def encode_response(events: Iterable[Event], telling: ResponseContext) -> bytes:
-    """A whole answer, from its events."""
-    packed = embeddings.expect_embeddings(telling.request).wants_base64
-    heard = embeddings.EmbeddingsResponse(events, telling.model)
+def encode_response(events: Iterable[Event], context: ResponseContext) -> bytes:
+    """Write a whole answer from its events."""
+    is_packed = embeddings.expect_embeddings(context.request).wants_base64
+    response = embeddings.EmbeddingsResponse(events, context.model)
     data = [
         {
             "object": "embedding",
             "index": at,
-            "embedding": embeddings.pack_vector(vector) if packed else vector,
+            "embedding": embeddings.pack_vector(vector) if is_packed else vector,
         }
-        for at, vector in enumerate(heard.vectors)
+        for at, vector in enumerate(response.vectors)
     ]
-    tokens = heard.usage.prompt if heard.usage is not None else None
+    tokens = response.usage.prompt if response.usage is not None else None
     usage = None if tokens is None else {"prompt_tokens": tokens, "total_tokens": tokens}
-    return jsonio.dumps({"object": "list", "data": data, "model": heard.model, "usage": usage})
+    return jsonio.dumps({"object": "list", "data": data, "model": response.model, "usage": usage})

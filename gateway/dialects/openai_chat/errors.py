@@ -1,6 +1,6 @@
 """Errors of Chat Completions, `{"error": {"message", "type", "param", "code"}}`: both ways.
 
-An answer with status 200 may hold one too: at the top, in a choice, or as the reason for its end.
+An answer with status 200 can hold an error too: at the top, in a choice, or as its finish reason.
 """
 
 from collections.abc import Mapping
@@ -67,20 +67,20 @@ _WORDS = ErrorWords(
         "too many tokens",
         "reduce the length",
     ),
-    displayable_types=(dict, list),  # Google's door wraps errors in a list
+    displayable_types=(dict, list),  # Google's endpoint wraps errors in a list
 )
 
-_FAILED = frozenset({"error", "network_error", "insufficient_system_resource", "abort"})
-"""Reasons that say that the provider broke off (OpenRouter, Z.ai, DeepSeek, vLLM)."""
+_FAILED_REASONS = frozenset({"error", "network_error", "insufficient_system_resource", "abort"})
+"""Finish reasons of an answer that the provider broke off (OpenRouter, Z.ai, DeepSeek, vLLM)."""
 
 
 def find_status(problem: Problem) -> int:
-    """The HTTP status: that of its kind."""
+    """Return the HTTP status of a problem: the one of its kind."""
     return problem.http_status
 
 
 def write_problem(problem: Problem) -> bytes:
-    """The error body; a provider's own body of a rejected request goes on as it came."""
+    """Write the error body; a provider's own body of a rejected request stays as it came."""
     if problem.body is not None:
         return problem.body
     kind, code = _CODES[problem.kind]
@@ -91,22 +91,22 @@ def write_problem(problem: Problem) -> bytes:
 
 
 def write_problem_frame(problem: Problem) -> bytes:
-    """The error as the last frame of a stream; no `[DONE]` follows it."""
+    """Write the error as the last frame of a stream; no `[DONE]` follows it."""
     return sse.write_frame(write_problem(problem).translate(None, b"\r\n"))
 
 
 def read_problem(status: int, body: bytes, retry_after: float | None) -> Problem:
-    """A provider's error; see failure.read."""
+    """Read a provider's error; see upstream_errors.read_problem."""
     return upstream_errors.read_problem(_WORDS, status, body, retry_after)
 
 
 def read_answer_error(error: Json, body: bytes) -> Problem:
-    """An error object where an answer should be: in a 200, or in the middle of a stream."""
-    return upstream_errors.read_error_answer(_WORDS, _status(error), body)
+    """Read an error object that stands in a 200 answer, or in the middle of a stream."""
+    return upstream_errors.read_error_answer(_WORDS, _find_error_status(error), body)
 
 
-def _status(error: Json) -> int:
-    """The HTTP status that an error object stands for."""
+def _find_error_status(error: Json) -> int:
+    """Return the HTTP status that an error object stands for."""
     if not isinstance(error, dict):
         return 500
     for name in ("code", "status_code"):
@@ -116,34 +116,36 @@ def _status(error: Json) -> int:
     return 400 if error.get("type") == "invalid_request_error" else 500
 
 
-def find_problem(value: Object, every: list[Object], data: bytes) -> Problem | None:
+def find_problem(value: Object, choices: list[Object], data: bytes) -> Problem | None:
     """Find the error in a whole answer or a chunk: at the top, or in one of its choices."""
     error = value.get("error")
     if error or value.get("object") == "error":
         return read_answer_error(error or value, data)
-    for choice in every:
+    for choice in choices:
         if error := choice.get("error"):
             return read_answer_error(error, data)
         word = choice.get("finish_reason")
-        if isinstance(word, str) and word.lower() in _FAILED:
+        if isinstance(word, str) and word.lower() in _FAILED_REASONS:
             return make_broken_problem(f"an answer that broke off ({word})")
     return None
 
 
 def check_answer(value: Json, data: bytes) -> tuple[Problem | None, list[str | None]]:
-    """Tell what is wrong with a whole answer, None if nothing is; and why each choice ended.
+    """Return the problem of a whole answer, None if it has none, and why each choice ended.
 
-    Wrong is an error, or an answer with neither content nor a reason for its end.
+    An answer with neither content nor a finish reason is a problem too.
     """
     if not isinstance(value, dict):
         return make_broken_problem("an answer that is not a JSON object"), []
-    every = list_choices(value)
-    reasons = [read_finish_reason(choice) for choice in every]
-    found = find_problem(value, every, data)
+    choices = list_choices(value)
+    reasons = [read_finish_reason(choice) for choice in choices]
+    problem = find_problem(value, choices, data)
     if (
-        found is None
+        problem is None
         and not any(reasons)
-        and not any(has_content(it.get("message")) for it in every)
+        and not any(has_content(it.get("message")) for it in choices)
     ):
-        found = make_empty_problem() if every else make_broken_problem("an answer without choices")
-    return found, reasons
+        problem = (
+            make_empty_problem() if choices else make_broken_problem("an answer without choices")
+        )
+    return problem, reasons

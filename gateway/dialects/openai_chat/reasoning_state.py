@@ -1,12 +1,12 @@
 """Reasoning and its state in messages: `reasoning_content`, `reasoning_details` and the like.
 
-Blocks: OpenRouter's API reference has the types reasoning.text, .summary and .encrypted; pieces of
-one block have the same type and index. States that the gateway labelled stand there too: see
-gateway.dialects.reasoning_state.
+`reasoning_details` is a list of blocks. OpenRouter's API reference has the types reasoning.text,
+.summary and .encrypted; pieces of one block have the same type and index. States that the gateway
+labelled stand there too: see gateway.dialects.reasoning_state.
 
-Some hosts want the reasoning of a message with calls of tools again (Facts.replays_reasoning), in
-the member in which they gave it, and refuse the request without; an empty text is one. Only what
-lacks it is put together anew: all other bytes stay as they are.
+Some hosts want the reasoning of a message with tool calls back (ModelFacts.replays_reasoning), in
+the member in which they gave it, and refuse a request without. They accept an empty text. The
+gateway changes only messages that lack it: all other bytes stay as they are.
 """
 
 import hashlib
@@ -26,48 +26,48 @@ from gateway.dialects.tool_reasoning import KeptReasoning, ReasoningNote
 type Object = dict[str, Json]
 
 REASONING_MEMBERS = ("reasoning_content", "reasoning", "reasoning_text")
-"""Where hosts put reasoning; some of them say it in two places at once."""
+"""Members for the text of reasoning; some hosts repeat it in two of them."""
 DETAILS = "reasoning_details"
-"""The member in which a labelled state and OpenRouter's blocks stand."""
+"""The member that holds labelled states and OpenRouter's blocks."""
 _MESSAGES = "messages"
-_MOST = 100
-"""Turns of a tool loop that are looked up, the newest."""
+_MAX_TURNS = 100
+"""The number of turns of a tool loop that the gateway looks up: the newest."""
 
-_JOINED = frozenset({"text", "summary", "data"})
+_JOINED_MEMBERS = frozenset({"text", "summary", "data"})
 
 
 def read_reasoning_text(details: Iterable[Json]) -> str:
-    """The readable text of blocks."""
-    found = []
+    """Return the readable text of blocks."""
+    texts = []
     for detail in details:
         if isinstance(detail, dict):
             text = detail.get("text") or detail.get("summary")
             if isinstance(text, str):
-                found.append(text)
-    return "".join(found)
+                texts.append(text)
+    return "".join(texts)
 
 
 def has_sealed_state(details: Iterable[Object]) -> bool:
-    """Whether blocks hold a state for their maker alone."""
+    """True if blocks hold a state for their maker alone."""
     return any(detail.get("data") or detail.get("signature") for detail in details)
 
 
-def join_details(held: list[Object], pieces: Iterable[Json]) -> list[Object]:
-    """Blocks, and more pieces of them."""
+def join_details(blocks: list[Object], pieces: Iterable[Json]) -> list[Object]:
+    """Add more pieces to blocks, and return the blocks."""
     for piece in pieces:
         if not isinstance(piece, dict):
             continue
-        last = held[-1] if held else {}
+        last = blocks[-1] if blocks else {}
         index = piece.get("index")
         if isinstance(index, int) and index == last.get("index") and _kind(piece) == _kind(last):
             for name, value in piece.items():
-                if name in _JOINED and isinstance(value, str):
+                if name in _JOINED_MEMBERS and isinstance(value, str):
                     last[name] = (last.get(name) or "") + value
                 elif value is not None:
                     last[name] = value
         else:
-            held.append(dict(piece))
-    return held
+            blocks.append(dict(piece))
+    return blocks
 
 
 def _kind(detail: Object) -> Json:
@@ -75,26 +75,28 @@ def _kind(detail: Object) -> Json:
 
 
 def remove_foreign_reasoning(body: RequestBody, target: Target) -> BodyPatch:
-    """A body on its way to a target, without the reasoning of others."""
+    """Return a patch of a body that leaves out reasoning of other makers than the target's."""
     if not reasoning_state.may_hold_label(body):
         return BodyPatch(body)
-    seals = reasoning_state.ReasoningLabels(target, "openai-chat")
+    labels = reasoning_state.ReasoningLabels(target, "openai-chat")
 
     def fix(raw: bytes, block: Json) -> bytes | None:
-        state = seals.read_slot(block.get("data")) if isinstance(block, dict) else None
+        state = labels.read_slot(block.get("data")) if isinstance(block, dict) else None
         if state is None:
             return raw
         details = _read_details(state)
         if not details:
-            seals.has_losses = True
+            labels.has_losses = True
         return b",".join(map(jsonio.dumps, details)) or None
 
     message = reasoning_state.fix_member(DETAILS, reasoning_state.fix_items(fix))
-    return reasoning_state.patch_member(body, "messages", seals, reasoning_state.fix_items(message))
+    return reasoning_state.patch_member(
+        body, "messages", labels, reasoning_state.fix_items(message)
+    )
 
 
 def _read_details(state: str) -> list[Json]:
-    """The blocks of a host; a state that is the name of a member is none, and its text stands."""
+    """Return the blocks of a state; none if the state is only the name of a member."""
     try:
         value = jsonio.loads(state.encode())
     except jsonio.JsonError:
@@ -103,58 +105,59 @@ def _read_details(state: str) -> list[Json]:
 
 
 def find_missing_reasoning(messages: list[Object]) -> list[str]:
-    """First calls of the turns in the tool loop whose reasoning state is missing, oldest first."""
-    found: list[str] = []
+    """Return the first call of each turn in the tool loop without a state, oldest first."""
+    ids: list[str] = []
     for message in reversed(messages):
-        if message.get("role") == "user" or len(found) == _MOST:
+        if message.get("role") == "user" or len(ids) == _MAX_TURNS:
             break
         id = _first_call_id(message)
         if id and not message.get(DETAILS):
-            found.append(id)
-    return found[::-1]
+            ids.append(id)
+    return ids[::-1]
 
 
 def hash_user_messages(messages: list[Object]) -> str:
-    """What the requests of one tool loop have in common: all that the user has said.
+    """Hash the user messages, which all requests of one tool loop share.
 
-    Some hosts count the ids of calls anew in each conversation (Moonshot's `functions.name:0`).
+    Ids of calls are not enough: some hosts count them from 0 in each conversation (Moonshot's
+    `functions.name:0`).
     """
-    said = [message.get("content") for message in messages if message.get("role") == "user"]
-    return hashlib.blake2b(jsonio.dumps(said), digest_size=16).hexdigest()
+    contents = [message.get("content") for message in messages if message.get("role") == "user"]
+    return hashlib.blake2b(jsonio.dumps(contents), digest_size=16).hexdigest()
 
 
 def restore_native_reasoning(
     body: RequestBody, notes: Mapping[str, ReasoningNote], maker: str
 ) -> tuple[RequestBody, str]:
-    """A body with what `maker` noted of its calls, and the model whose reasoning is left out."""
-    lost = ""
+    """Put the noted reasoning of `maker` into a body; return it with the model left out, if any."""
+    lost_model = ""
 
     def fix(raw: bytes, message: Json) -> bytes | None:
-        nonlocal lost
+        nonlocal lost_model
         note = notes.get(_first_call_id(message))
         if note is None or _has_reasoning(message):
             return raw
         if note.maker != maker:
-            lost = note.model
+            lost_model = note.model
             return raw
         for called in note.calls.values():
             for kept in called.thoughts:
                 raw = _put_thought(raw, kept)
         return raw
 
-    return _fix_messages(body, fix), lost
+    return _fix_messages(body, fix), lost_model
 
 
 def add_empty_reasoning(edit: BodyPatch, target: Target) -> None:
-    """Empty reasoning, where a host wants some and there is none."""
+    """Add empty reasoning to messages that lack it, if the host wants some."""
     body = edit.body
-    thinks = effort.effective(body.prompt, target) != "none"
+    thinks = effort.find_effective(body.prompt, target) != "none"
     if not (target.facts.replays_reasoning and thinks):
         return
 
     def fix(raw: bytes, message: Json) -> bytes | None:
-        missing = _first_call_id(message) and not _has_reasoning(message)
-        return reasoning_state.set_member(raw, REASONING_MEMBERS[0], "") if missing else raw
+        is_missing = _first_call_id(message) and not _has_reasoning(message)
+        return reasoning_state.set_member(raw, REASONING_MEMBERS[0], "") if is_missing else raw
 
     fixed = _fix_messages(body, fix)
     if fixed is not body:
@@ -172,7 +175,7 @@ def _fix_messages(body: RequestBody, fix: reasoning_state.ValueFixer) -> Request
 
 
 def _put_thought(raw: bytes, kept: KeptReasoning) -> bytes:
-    """A message with a thought in the member that it was told in."""
+    """Put a thought into a message, in the member that it came in."""
     if kept.state in REASONING_MEMBERS:
         before = jsonio.loads(raw).get(kept.state)
         return reasoning_state.set_member(raw, kept.state, (before or "") + kept.text)
@@ -184,7 +187,7 @@ def _put_thought(raw: bytes, kept: KeptReasoning) -> bytes:
 
 
 def _first_call_id(message: Json) -> str:
-    """The id of the first call of an assistant's message; empty where there is none."""
+    """Return the id of the first call of an assistant's message; empty if there is none."""
     calls = message.get("tool_calls") if isinstance(message, dict) else None
     call = calls[0] if isinstance(calls, list) and calls else None
     id = call.get("id") if isinstance(call, dict) else None

@@ -1,4 +1,4 @@
-"""Native requests: read once for routing, written by replacing top-level members only."""
+"""Native requests: read once for routing, written with changes to top-level members only."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -25,73 +25,73 @@ from gateway.dialects.reasoning_state import may_hold_label
 from gateway.dialects.request_facts import RequestFacts, join_system, read_labels, read_number
 from gateway.dialects.user_text import UserText
 
-SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
-"""Tuning knobs that a reasoning model may refuse: dropped and named, they change no meaning."""
+SAMPLING_MEMBERS = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+"""Sampling members that a reasoning model may refuse: the gateway drops them and says so."""
 
-FORWARDED = frozenset(
+FORWARDED_HEADERS = frozenset(
     {
         b"openai-beta", b"idempotency-key", b"x-session-id", b"x-session-affinity",
         b"x-grok-conv-id", b"traceparent", b"tracestate",
     }
 )  # fmt: skip
-"""Client headers that mean something to OpenAI and the hosts that follow it."""
+"""Client headers that OpenAI and the hosts that follow it understand."""
 
-FEATURES = frozenset(
+ESSENTIAL_MEMBERS = frozenset(
     {
         "tools", "tool_choice", "functions", "function_call", "response_format", "stop", "n",
         "logprobs", "top_logprobs", "logit_bias", "audio", "modalities", "prediction",
         "web_search_options",
     }
 )  # fmt: skip
-"""Members that the caller depends on: never dropped, a target that refuses one is skipped."""
+"""Members that the client depends on: the gateway skips a target that refuses one."""
 
-_SEARCH = frozenset({"web_search_options", "search_parameters", "plugins"})
+_SEARCH_MEMBERS = frozenset({"web_search_options", "search_parameters", "plugins"})
 """Members of OpenAI, xAI and OpenRouter that let the provider search."""
-_SPECIAL = _SEARCH | {
+_RARE_MEMBERS = _SEARCH_MEMBERS | {
     "tools", "tool_choice", "response_format", "reasoning_effort", "n", "service_tier", "store",
     "logprobs",
 }  # fmt: skip
-"""Members that are read, and that few requests of chat applications have."""
+"""Members that the gateway reads, and that few chat requests have."""
 _CLIENT_TOOLS = (None, "function", "custom")
 """Types of tools that the client runs itself."""
-_SYSTEM, _RESULTS = ("system", "developer"), ("tool", "function")
-"""Roles of messages: that of those which may follow a result, and that of results."""
+_SYSTEM_ROLES, _RESULT_ROLES = ("system", "developer"), ("tool", "function")
+"""Roles of instructions, which may follow a tool result; and roles of tool results."""
 _EFFORT = "reasoning_effort"
-_OPTIONS = "stream_options"
-_WITH_USAGE = {_OPTIONS: msgspec.Raw(b'{"include_usage":true}')}
+_STREAM_OPTIONS = "stream_options"
+_WITH_USAGE = {_STREAM_OPTIONS: msgspec.Raw(b'{"include_usage":true}')}
 _NUMBER = (int, float)
-_CAPS = ("max_completion_tokens", "max_tokens")
+_CAP_MEMBERS = ("max_completion_tokens", "max_tokens")
 
 _MOST_KNOWN = 512
-_SHORT = 1_000
-"""Characters of names that are kept."""
+_MAX_KEPT_CHARS = 1_000
+"""The gateway keeps names of at most so many characters in total."""
 
 
-class _Names(msgspec.Struct, frozen=True):
-    """What the names of the members of a request tell, which most requests of a client share."""
+class _MemberNames(msgspec.Struct, frozen=True):
+    """Facts of the member names of a request; most requests of a client share them."""
 
     members: frozenset[str]
-    special: bool
-    """Some of `_SPECIAL` are there."""
-    doubtful: bool
-    """It may be of the Messages API."""
-    capped: bool
-    """It says how long the answer may be."""
+    has_rare: bool
+    """True if some of `_RARE_MEMBERS` are present."""
+    may_be_messages_api: bool
+    """True if the request may be of the Messages API."""
+    has_cap: bool
+    """True if the request limits the length of the answer."""
 
 
-_known: dict[tuple[str, ...], _Names] = {}
+_known: dict[tuple[str, ...], _MemberNames] = {}
 
 
-def _meet(names: tuple[str, ...]) -> _Names:
-    """Find out what names tell, and keep it; they are the clients' own, and may be many or long."""
+def _learn_names(names: tuple[str, ...]) -> _MemberNames:
+    """Return the facts of names, and keep them. Clients may send many names, and long ones."""
     members = frozenset(names)
-    found = _Names(
+    found = _MemberNames(
         members,
-        special=not _SPECIAL.isdisjoint(members),
-        doubtful="system" in members or "tools" in members,
-        capped=not members.isdisjoint(_CAPS),
+        has_rare=not _RARE_MEMBERS.isdisjoint(members),
+        may_be_messages_api="system" in members or "tools" in members,
+        has_cap=not members.isdisjoint(_CAP_MEMBERS),
     )
-    if sum(map(len, names)) <= _SHORT:
+    if sum(map(len, names)) <= _MAX_KEPT_CHARS:
         if len(_known) >= _MOST_KNOWN:
             _known.clear()
         _known[names] = found
@@ -100,10 +100,10 @@ def _meet(names: tuple[str, ...]) -> _Names:
 
 def read(raw: bytes) -> RequestBody:
     """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
-    return parse(raw, _prompt, "tools")
+    return parse(raw, _read_prompt, "tools")
 
 
-def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
+def _read_prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
     model = value.get("model")
     if not isinstance(model, str) or not model:
         raise invalid_request(
@@ -112,93 +112,93 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
     messages = value.get("messages")
     if not isinstance(messages, list):
         raise invalid_request(
-            f'"messages" is required and must be a list.{_hint(value)}', "messages"
+            f'"messages" is required and must be a list.{_suggest_endpoint(value)}', "messages"
         )
     names = tuple(value)
-    known = _known.get(names) or _meet(names)
-    if known.doubtful:
-        _at_home(value)
+    known = _known.get(names) or _learn_names(names)
+    if known.may_be_messages_api:
+        _refuse_messages_api(value)
     stream = value.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise invalid_request('"stream" must be true or false.', "stream")
-    said = _Said()
-    said.all(messages)
-    typed, temperature = said.typed, value.get("temperature")
+    facts = _MessageFacts()
+    facts.read_all(messages)
+    user_text, temperature = facts.user_text, value.get("temperature")
     prompt = Prompt(
         model=model,
         stream=stream is True,
-        user=typed.text,
-        user_turns=typed.turn_count,
-        chars=said.chars,
-        tool_loop=said.tool_loop,
-        injected_text=typed.injected_text,
-        images=said.images,
-        files=said.files,
-        audio=said.audio,
-        max_output=_cap(value) if known.capped else None,
+        user=user_text.text,
+        user_turns=user_text.turn_count,
+        chars=facts.chars,
+        tool_loop=facts.tool_loop,
+        injected_text=user_text.injected_text,
+        images=facts.images,
+        files=facts.files,
+        audio=facts.audio,
+        max_output=_read_cap(value) if known.has_cap else None,
         sampled=temperature is not None and isinstance(temperature, _NUMBER) and temperature > 0,
         zero_temperature=is_zero(temperature),
         members=known.members,
     )
-    return _special(prompt, value, members) if known.special else prompt
+    return _read_rare_members(prompt, value, members) if known.has_rare else prompt
 
 
-def _special(prompt: Prompt, value: dict[str, Json], members: jsonio.Members) -> Prompt:
-    """What the members of `_SPECIAL` say too."""
-    tools, asked = value.get("tools"), value.get("reasoning_effort")
-    functions = _tools(tools) if isinstance(tools, list) else ()
+def _read_rare_members(prompt: Prompt, value: dict[str, Json], members: jsonio.Members) -> Prompt:
+    """Add the facts of `_RARE_MEMBERS` to a prompt."""
+    tools, asked_effort = value.get("tools"), value.get("reasoning_effort")
+    functions = _list_tool_names(tools) if isinstance(tools, list) else ()
     return msgspec.structs.replace(
         prompt,
         chars=prompt.chars + (len(members["tools"]) if functions else 0),
         tools=functions,
-        forced_tool=_forced(value.get("tool_choice")),
-        json_schema=_schema(value.get("response_format")),
-        effort=asked if isinstance(asked, str) else None,
-        choices=_whole(value.get("n")) or 1,
+        forced_tool=_forces_tool(value.get("tool_choice")),
+        json_schema=_wants_schema(value.get("response_format")),
+        effort=asked_effort if isinstance(asked_effort, str) else None,
+        choices=_read_whole_number(value.get("n")) or 1,
         service=parse_service_tier(value.get("service_tier")),
-        hosted_tools=_hosted(value, tools),
+        hosted_tools=_has_hosted_tools(value, tools),
         stored=value.get("store") is True,
         logprobs=value.get("logprobs") is True,
     )
 
 
-def _hint(value: dict[str, Json]) -> str:
-    """What to do with the request of another API."""
+def _suggest_endpoint(value: dict[str, Json]) -> str:
+    """Return a hint for a client that sends a request of another API."""
     for name in ("input", "prompt"):
         if name in value:
-            own = f' This door takes no "{name}": write it as messages.'
-            return own + suggest_endpoint(value, "openai-chat")
+            hint = f' This door takes no "{name}": write it as messages.'
+            return hint + suggest_endpoint(value, "openai-chat")
     return suggest_endpoint(value, "openai-chat")
 
 
-def _at_home(value: dict[str, Json]) -> None:
-    """Refuse what no host takes here: a request of the Messages API, whose prompt would be lost."""
+def _refuse_messages_api(value: dict[str, Json]) -> None:
+    """Refuse a request of the Messages API: every host would ignore its prompt."""
     tools = value.get("tools")
     first = tools[0] if isinstance(tools, list) and tools else None
     if "system" in value:
-        raise _messages("system")
+        raise _make_messages_api_error("system")
     if isinstance(first, dict) and "input_schema" in first:
-        raise _messages("tools")
+        raise _make_messages_api_error("tools")
 
 
-def _messages(name: str) -> ProblemError:
+def _make_messages_api_error(name: str) -> ProblemError:
     message = f'"{name}" is written as in the Messages API: send it to POST /v1/messages.'
     return invalid_request(message, name)
 
 
-class _Said:
-    """What the messages of a request add up to."""
+class _MessageFacts:
+    """Facts of all messages of a request."""
 
-    __slots__ = ("audio", "chars", "files", "images", "tool_loop", "typed")
+    __slots__ = ("audio", "chars", "files", "images", "tool_loop", "user_text")
 
     def __init__(self) -> None:
-        self.typed = UserText()
+        self.user_text = UserText()
         self.tool_loop = False
         self.chars = self.images = self.files = self.audio = 0
 
-    def all(self, messages: list[Json]) -> None:
-        """Take them. Raises ProblemError where one is none."""
-        typed, chars = self.typed, 0
+    def read_all(self, messages: list[Json]) -> None:
+        """Read the messages. Raises ProblemError if one is no object."""
+        user_text, chars = self.user_text, 0
         for message in messages:
             if not isinstance(message, dict):
                 at = messages.index(message)
@@ -208,27 +208,27 @@ class _Said:
             except KeyError:
                 text = role = None
             if not isinstance(text, str) or "tool_calls" in message:
-                self.message(message)
+                self.read_message(message)
                 continue
-            chars += len(text)  # as `message` does, without a call for each of many
+            chars += len(text)  # as `read_message` does, without a call for each message
             if role == "user":
-                self.tool_loop = not typed.add_text(text) and self.tool_loop
-            elif role not in _SYSTEM:
-                self.tool_loop = role in _RESULTS
-                typed.injected_text = ""
+                self.tool_loop = not user_text.add_text(text) and self.tool_loop
+            elif role not in _SYSTEM_ROLES:
+                self.tool_loop = role in _RESULT_ROLES
+                user_text.injected_text = ""
         self.chars += chars
-        typed.close()
+        user_text.close()
 
-    def message(self, message: dict[str, Json]) -> None:
+    def read_message(self, message: dict[str, Json]) -> None:
         role = message.get("role")
         content = message.get("content")
-        texts = [content] if isinstance(content, str) else self._parts(content)
+        texts = [content] if isinstance(content, str) else self._read_parts(content)
         self.chars += sum(map(len, texts)) + max(len(texts) - 1, 0)
         if role == "user":
-            self.tool_loop = not self.typed.add_turn(texts) and self.tool_loop
-        elif role not in _SYSTEM:
-            self.tool_loop = role in _RESULTS
-            self.typed.add_answer()
+            self.tool_loop = not self.user_text.add_turn(texts) and self.tool_loop
+        elif role not in _SYSTEM_ROLES:
+            self.tool_loop = role in _RESULT_ROLES
+            self.user_text.add_answer()
         calls = message.get("tool_calls")
         if not calls:
             return
@@ -237,7 +237,7 @@ class _Said:
             arguments = function.get("arguments") if isinstance(function, dict) else None
             self.chars += len(arguments) if isinstance(arguments, str) else 0
 
-    def _parts(self, content: Json) -> list[str]:
+    def _read_parts(self, content: Json) -> list[str]:
         texts = []
         for part in content if isinstance(content, list) else ():
             if not isinstance(part, dict):
@@ -255,7 +255,7 @@ class _Said:
         return texts
 
 
-def _tools(tools: list[Json]) -> tuple[str, ...]:
+def _list_tool_names(tools: list[Json]) -> tuple[str, ...]:
     names = []
     for tool in tools:
         kind = tool.get("type", "function") if isinstance(tool, dict) else None
@@ -265,42 +265,42 @@ def _tools(tools: list[Json]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _hosted(value: dict[str, Json], tools: Json) -> bool:
-    """Whether the provider itself looks at the world while it answers."""
-    if not _SEARCH.isdisjoint(value):
+def _has_hosted_tools(value: dict[str, Json], tools: Json) -> bool:
+    """True if the provider runs a tool itself while it answers, as a search."""
+    if not _SEARCH_MEMBERS.isdisjoint(value):
         return True
     if not tools or not isinstance(tools, list):
         return False
     return any(isinstance(tool, dict) and tool.get("type") not in _CLIENT_TOOLS for tool in tools)
 
 
-def _forced(choice: Json) -> bool:
+def _forces_tool(choice: Json) -> bool:
     return choice == "required" or (
         isinstance(choice, dict) and choice.get("type") in ("function", "custom")
     )
 
 
-def _schema(form: Json) -> bool:
+def _wants_schema(form: Json) -> bool:
     return isinstance(form, dict) and form.get("type") == "json_schema"
 
 
-def _cap(value: dict[str, Json]) -> int | None:
-    for name in _CAPS:
-        if name in value and (cap := _whole(value[name])) is not None:
+def _read_cap(value: dict[str, Json]) -> int | None:
+    for name in _CAP_MEMBERS:
+        if name in value and (cap := _read_whole_number(value[name])) is not None:
             return cap
     return None
 
 
-def _whole(number: Json) -> int | None:
+def _read_whole_number(number: Json) -> int | None:
     return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
 def write(body: RequestBody, target: Target) -> WrittenBody:
-    """The body for one target: the client's bytes, with only those members changed that must be."""
+    """Write the body for one target: the client's bytes with only the necessary members changed."""
     if _as_it_is(body.prompt, target) and not may_hold_label(body):
         if not (body.prompt.stream and target.provider.stream_usage == "ask") or asks_usage(body):
             return WrittenBody(write_model(body, target.model))
-        if _OPTIONS not in body.members:
+        if _STREAM_OPTIONS not in body.members:
             return WrittenBody(write_model(body, target.model, _WITH_USAGE), asks_usage=True)
     edit = remove_foreign_reasoning(body, target)
     add_empty_reasoning(edit, target)
@@ -321,9 +321,9 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
 
 
 def _as_it_is(prompt: Prompt, target: Target) -> bool:
-    """Whether a target takes what was asked as it was asked.
+    """True if a target takes the request unchanged.
 
-    But for its own name of the model, and for the usage of a stream, which it may have to be asked.
+    It may still need its own model name, and a request for usage of a stream.
     """
     facts, provider, cap = target.facts, target.provider, prompt.max_output
     if cap is None:
@@ -346,7 +346,7 @@ def _as_it_is(prompt: Prompt, target: Target) -> bool:
 
 
 def _write_effort(edit: BodyPatch, prompt: Prompt, target: Target) -> None:
-    facts, asked, style = target.facts, prompt.effort, effort.style(target.facts)
+    facts, asked, style = target.facts, prompt.effort, effort.find_style(target.facts)
     if asked is None:
         if target.effort is not None and not effort.MEMBERS & prompt.members:
             for name, value in effort.write(style, target.effort).items():
@@ -363,31 +363,31 @@ def _write_effort(edit: BodyPatch, prompt: Prompt, target: Target) -> None:
     if style is None:
         edit.drop_member(_EFFORT, f"{target.model} has no control of effort")
         return
-    said = effort.write(style, sent)
+    members = effort.write(style, sent)
     if style in effort.ON_OFF and sent != "none":
         why = f"{target.model} thinks or does not; sent as thinking"
         edit.record_loss(_EFFORT, "approximated", why)
-    if _EFFORT not in said:
+    if _EFFORT not in members:
         edit.remove(_EFFORT)
-    for name, value in said.items():
+    for name, value in members.items():
         if value != asked if name == _EFFORT else name not in prompt.members:
             edit.set_member(name, value)
 
 
 def _write_cap(edit: BodyPatch, prompt: Prompt, target: Target) -> None:
-    theirs = target.provider.max_tokens
-    present = [name for name in _CAPS if name in prompt.members]
-    said = edit.body.outline
-    unset = all(said[name] is None for name in present)
-    asked = target.max_output if unset else prompt.max_output
+    cap_member = target.provider.max_tokens
+    present = [name for name in _CAP_MEMBERS if name in prompt.members]
+    outline = edit.body.outline
+    is_unset = all(outline[name] is None for name in present)
+    asked = target.max_output if is_unset else prompt.max_output
     if asked is None:
         return
-    cap, most = asked, target.facts.max_output
-    if not unset and most is not None and cap > most:
-        edit.record_loss(present[0], "clamped", f"{target.model} gives at most {most}")
-        cap = most
-    name = (present[0] if present else "max_tokens") if theirs == "either" else theirs
-    if unset or cap != asked or (theirs != "either" and present != [theirs]):
+    cap, max_output = asked, target.facts.max_output
+    if not is_unset and max_output is not None and cap > max_output:
+        edit.record_loss(present[0], "clamped", f"{target.model} gives at most {max_output}")
+        cap = max_output
+    name = (present[0] if present else "max_tokens") if cap_member == "either" else cap_member
+    if is_unset or cap != asked or (cap_member != "either" and present != [cap_member]):
         edit.set_member(name, cap)
         for other in present:
             if other != name:
@@ -398,33 +398,33 @@ def _drop_sampling(edit: BodyPatch, prompt: Prompt, target: Target) -> None:
     sampling = target.facts.sampling
     if sampling == "always":
         return
-    if sampling == "never" or effort.effective(prompt, target) != "none":
-        for name in SAMPLING:
+    if sampling == "never" or effort.find_effective(prompt, target) != "none":
+        for name in SAMPLING_MEMBERS:
             if name in prompt.members:
                 edit.drop_member(name, f"{target.model} takes no sampling parameters")
 
 
 def asks_usage(body: RequestBody) -> bool:
-    """Whether the client wants a usage chunk at the end of its stream."""
-    options = body.outline.get(_OPTIONS)
+    """True if the client wants a usage chunk at the end of its stream."""
+    options = body.outline.get(_STREAM_OPTIONS)
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
 def _may_ask_usage(body: RequestBody, target: Target) -> bool:
-    """True if the gateway is to ask for usage, which the host tells only if it is asked."""
+    """True if the gateway must ask for usage, because the host sends none otherwise."""
     if not body.prompt.stream or target.provider.stream_usage != "ask" or asks_usage(body):
         return False
-    return _OPTIONS not in target.facts.refused_members | target.provider.refused_members
+    return _STREAM_OPTIONS not in target.facts.refused_members | target.provider.refused_members
 
 
 def _ask_usage(edit: BodyPatch, body: RequestBody) -> None:
-    options = body.outline.get(_OPTIONS)
+    options = body.outline.get(_STREAM_OPTIONS)
     known = options if isinstance(options, dict) else {}
-    edit.set_member(_OPTIONS, {**known, "include_usage": True})
+    edit.set_member(_STREAM_OPTIONS, {**known, "include_usage": True})
 
 
 def read_start(body: RequestBody) -> ConversationStart:
-    """Read it; odd members say nothing."""
+    """Read how the conversation starts; ignore malformed members."""
     value = body.outline
     messages = value["messages"]
     first = ""
@@ -442,7 +442,7 @@ def read_start(body: RequestBody) -> ConversationStart:
 
 
 def read_facts(body: RequestBody) -> RequestFacts:
-    """Read what few rules ask; odd members say nothing."""
+    """Read the facts that few rules need; ignore malformed members."""
     value = body.outline
     return RequestFacts(
         system=join_system(_list_system(value["messages"])),
@@ -453,7 +453,7 @@ def read_facts(body: RequestBody) -> RequestFacts:
 
 
 def _find_name(value: dict[str, Json]) -> tuple[str, str] | None:
-    """Its name; OpenRouter's own word for that is session_id."""
+    """Return the name of the conversation, and its member; OpenRouter's is session_id."""
     return conversation_start.find_name(value, "session_id") or conversation_start.find_cache_key(
         value
     )
@@ -468,7 +468,7 @@ def _read_system(messages: list[dict[str, Json]]) -> tuple[str, ...]:
 def _list_system(messages: list[dict[str, Json]]) -> Iterator[str]:
     """List the blocks of instructions that stand before the conversation."""
     for message in messages:
-        if message.get("role") not in _SYSTEM:
+        if message.get("role") not in _SYSTEM_ROLES:
             break
         content = message.get("content")
         if isinstance(content, str):

@@ -1,11 +1,10 @@
 """A client's Chat Completions request as a CanonicalRequest, for a target of another dialect.
 
-Read leniently: what a host would accept becomes a field of CanonicalRequest where it has one, and
-any other member, or a value of another type than a field's, stays in `extra_members`. The
-hosts' own switches of reasoning are read where they say plainly how much: `thinking` (DeepSeek,
-Moonshot, Z.ai), `enable_thinking` and `thinking_budget` (DashScope), `reasoning` (OpenRouter,
-Together).
-Messages become turns: results of tools are parts of a user's turn.
+The decoder is lenient: a member that a host would accept becomes a field of CanonicalRequest. A
+member without a field, or with a value of another type, stays in `extra_members`. The decoder reads
+the hosts' own members for reasoning if they name an amount: `thinking` (DeepSeek, Moonshot, Z.ai),
+`enable_thinking` and `thinking_budget` (DashScope), `reasoning` (OpenRouter, Together). Messages
+become turns: results of tools are parts of a user's turn.
 """
 
 from collections.abc import Callable, Iterable
@@ -42,9 +41,9 @@ from gateway.dialects.openai_chat.tools import make_call_id, read_signature
 
 type Object = dict[str, Json]
 
-_SAME = frozenset({"model", "messages", "stream"})
-"""Read elsewhere."""
-_NOTHING: tuple[tuple[str, Json], ...] = (
+_READ_ELSEWHERE = frozenset({"model", "messages", "stream"})
+"""Members that `decode_request` reads without a _FieldReader."""
+_DEFAULTS: tuple[tuple[str, Json], ...] = (
     ("response_format", {"type": "text"}),
     ("modalities", ["text"]),
     ("store", False),
@@ -52,145 +51,145 @@ _NOTHING: tuple[tuple[str, Json], ...] = (
     ("functions", []),
     ("service_tier", "auto"),
 )
-"""Members that ask for nothing but what is so without them."""
+"""Members whose value is the default, so that they ask for nothing."""
 
 
 def decode_request(body: RequestBody) -> CanonicalRequest:
-    """The request that a body is."""
-    ask = _Ask(body.value)
-    _limits(ask)
-    _tools(ask)
-    _thinking(ask)
-    _options(ask)
+    """Return the request of a body."""
+    reader = _FieldReader(body.value)
+    _read_limits(reader)
+    _read_tools(reader)
+    _read_reasoning(reader)
+    _read_options(reader)
     return CanonicalRequest(
         turns=decode_turns(body.value["messages"]),
         stream=body.prompt.stream,
-        names=ask.names,
+        names=reader.names,
         extra_members={
             name: value
             for name, value in body.value.items()
-            if value is not None and name not in ask.read and name not in _SAME
+            if value is not None and name not in reader.read_members and name not in _READ_ELSEWHERE
         }
-        | ask.more,
-        **ask.fields,
+        | reader.extra_members,
+        **reader.fields,
     )
 
 
-class _Ask:
-    """Members on their way to fields."""
+class _FieldReader:
+    """Reads members of a request into fields."""
 
-    __slots__ = ("fields", "more", "names", "read", "value")
+    __slots__ = ("extra_members", "fields", "names", "read_members", "value")
 
     def __init__(self, value: Object) -> None:
         self.value = value
         self.fields: Object = {}
         self.names: dict[str, str] = {}
-        self.more: Object = {}
-        """Members within members that are read, which no field holds."""
-        self.read: set[str] = set()
-        """Members that are told in full by the fields."""
+        self.extra_members: Object = {}
+        """Members inside the members it has read, for which there is no field."""
+        self.read_members: set[str] = set()
+        """Members whose whole meaning is in the fields."""
 
     def set(self, field: str, member: str, value: Json) -> None:
-        """Let a field say what a member says; the first of several members counts."""
+        """Set a field to the value of a member; the first of several members counts."""
         if value is None:
             return
         if field in self.fields:
             if self.fields[field] == value:
-                self.read.add(member)
+                self.read_members.add(member)
             return
         self.fields[field] = value
         self.names[field] = member
-        self.read.add(member)
+        self.read_members.add(member)
 
-    def rest(self, member: str, *known: str) -> None:
-        """Keep what is in an object that was read beside what is known of it."""
-        for name, value in self.value[member].items() if member in self.read else ():
+    def keep_rest(self, member: str, *known: str) -> None:
+        """Keep the unknown members of an object that it has read."""
+        for name, value in self.value[member].items() if member in self.read_members else ():
             if name not in known and value is not None:
-                self.more[f"{member}.{name}"] = value
+                self.extra_members[f"{member}.{name}"] = value
 
     def take(self, field: str, member: str, read: Callable[[Json], Json]) -> None:
-        """Read a member into a field; `read` gives None where it is none of the field's."""
+        """Read a member into a field; `read` returns None if the value does not fit the field."""
         if self.value.get(member) is not None:
             self.set(field, member, read(self.value[member]))
 
 
-def _limits(ask: _Ask) -> None:
+def _read_limits(reader: _FieldReader) -> None:
     for member in ("max_completion_tokens", "max_tokens"):
-        ask.take("max_output", member, _whole)
-    ask.take("stop", "stop", _stop)
+        reader.take("max_output", member, _as_whole)
+    reader.take("stop", "stop", _as_stop)
     for member in ("temperature", "top_p", "presence_penalty", "frequency_penalty"):
-        ask.take(member, member, _number)
+        reader.take(member, member, _as_number)
     for member in ("top_k", "seed", "top_logprobs"):
-        ask.take(member, member, _whole)
-    ask.take("seed", "random_seed", _whole)  # Mistral's name
-    ask.take("choices", "n", _whole)
-    ask.take("logprobs", "logprobs", _flag)
-    ask.take("logit_bias", "logit_bias", _object)
+        reader.take(member, member, _as_whole)
+    reader.take("seed", "random_seed", _as_whole)  # Mistral's name
+    reader.take("choices", "n", _as_whole)
+    reader.take("logprobs", "logprobs", _as_flag)
+    reader.take("logit_bias", "logit_bias", _as_object)
 
 
-def _options(ask: _Ask) -> None:
-    ask.take("verbosity", "verbosity", _text)
-    if ask.value.get("service_tier") != "auto":
-        ask.take("service_tier", "service_tier", _text)
+def _read_options(reader: _FieldReader) -> None:
+    reader.take("verbosity", "verbosity", _as_text)
+    if reader.value.get("service_tier") != "auto":
+        reader.take("service_tier", "service_tier", _as_text)
     for member in ("safety_identifier", "user"):
-        ask.take("user", member, _text)
-    ask.take("metadata", "metadata", _object)
-    ask.take("cache_key", "prompt_cache_key", _text)
-    ask.take("form", "response_format", _form)
-    for member, nothing in _NOTHING:
-        if ask.value.get(member) == nothing:
-            ask.read.add(member)
-    options = ask.value.get("stream_options")
+        reader.take("user", member, _as_text)
+    reader.take("metadata", "metadata", _as_object)
+    reader.take("cache_key", "prompt_cache_key", _as_text)
+    reader.take("form", "response_format", _decode_format)
+    for member, default in _DEFAULTS:
+        if reader.value.get(member) == default:
+            reader.read_members.add(member)
+    options = reader.value.get("stream_options")
     if isinstance(options, dict) and isinstance(options.get("include_usage"), bool):
-        ask.fields["stream_usage"] = options["include_usage"]
+        reader.fields["stream_usage"] = options["include_usage"]
         if len(options) == 1:
-            ask.read.add("stream_options")
+            reader.read_members.add("stream_options")
 
 
-def _tools(ask: _Ask) -> None:
-    ask.take("tools", "tools", _listed)
-    ask.take("tools", "functions", _functions)
-    ask.take("tool_choice", "tool_choice", _choice)
-    ask.take("tool_choice", "function_call", _old_choice)
-    ask.take("parallel_tools", "parallel_tool_calls", _flag)
+def _read_tools(reader: _FieldReader) -> None:
+    reader.take("tools", "tools", _decode_tools)
+    reader.take("tools", "functions", _decode_functions)
+    reader.take("tool_choice", "tool_choice", _decode_tool_choice)
+    reader.take("tool_choice", "function_call", _decode_function_call)
+    reader.take("parallel_tools", "parallel_tool_calls", _as_flag)
 
 
-def _thinking(ask: _Ask) -> None:
-    ask.take("effort", "reasoning_effort", _effort)
-    value = ask.value
+def _read_reasoning(reader: _FieldReader) -> None:
+    reader.take("effort", "reasoning_effort", _as_effort)
+    value = reader.value
     reasoning = value.get("reasoning")
     if isinstance(reasoning, dict):
-        ask.set("effort", "reasoning", _effort(reasoning.get("effort")))
-        ask.set("budget", "reasoning", _whole(reasoning.get("max_tokens")))
+        reader.set("effort", "reasoning", _as_effort(reasoning.get("effort")))
+        reader.set("budget", "reasoning", _as_whole(reasoning.get("max_tokens")))
         if reasoning.get("enabled") is False:
-            ask.set("effort", "reasoning", "none")
+            reader.set("effort", "reasoning", "none")
         if isinstance(reasoning.get("exclude"), bool):
-            ask.set("thoughts_shown", "reasoning", not reasoning["exclude"])
-        ask.rest("reasoning", "effort", "max_tokens", "enabled", "exclude")
+            reader.set("thoughts_shown", "reasoning", not reasoning["exclude"])
+        reader.keep_rest("reasoning", "effort", "max_tokens", "enabled", "exclude")
     thinking = value.get("thinking")
     if isinstance(thinking, dict):
         if thinking.get("type") == "disabled":
-            ask.set("effort", "thinking", "none")
+            reader.set("effort", "thinking", "none")
         else:
-            ask.set("budget", "thinking", _whole(thinking.get("budget_tokens")))
-        ask.rest("thinking", "type", "budget_tokens")
-    ask.take("budget", "thinking_budget", _whole)
+            reader.set("budget", "thinking", _as_whole(thinking.get("budget_tokens")))
+        reader.keep_rest("thinking", "type", "budget_tokens")
+    reader.take("budget", "thinking_budget", _as_whole)
     if value.get("enable_thinking") is False:
-        ask.set("effort", "enable_thinking", "none")
-    elif value.get("enable_thinking") is True and "budget" in ask.fields:
-        ask.read.add("enable_thinking")
+        reader.set("effort", "enable_thinking", "none")
+    elif value.get("enable_thinking") is True and "budget" in reader.fields:
+        reader.read_members.add("enable_thinking")
     if value.get("chat_template_kwargs") == {"enable_thinking": False}:
-        ask.set("effort", "chat_template_kwargs", "none")
-    ask.take("thoughts_shown", "include_reasoning", _flag)
+        reader.set("effort", "chat_template_kwargs", "none")
+    reader.take("thoughts_shown", "include_reasoning", _as_flag)
 
 
-def _listed(tools: Json) -> tuple[Tool, ...] | None:
+def _decode_tools(tools: Json) -> tuple[Tool, ...] | None:
     if not isinstance(tools, list) or not tools:
         return None
-    return tuple([_tool(tool) for tool in tools])
+    return tuple([_decode_tool(tool) for tool in tools])
 
 
-def _tool(tool: Json) -> Tool:
+def _decode_tool(tool: Json) -> Tool:
     if not isinstance(tool, dict):
         return Tool(name=str(tool), kind="hosted", source=tool)
     kind = tool.get("type", "function")
@@ -198,40 +197,40 @@ def _tool(tool: Json) -> Tool:
     if not isinstance(inside, dict):
         return Tool(name=str(kind), kind="hosted", cache=read_cache_mark(tool), source=tool)
     if kind == "custom":
-        form = inside.get("format")
-        plain = not isinstance(form, dict) or form.get("type") == "text"
+        custom_format = inside.get("format")
+        is_plain = not isinstance(custom_format, dict) or custom_format.get("type") == "text"
         return Tool(
-            name=_text(inside.get("name")) or "",
+            name=_as_text(inside.get("name")) or "",
             kind="custom",
-            description=_text(inside.get("description")),
-            grammar=None if plain else form,
+            description=_as_text(inside.get("description")),
+            grammar=None if is_plain else custom_format,
             cache=read_cache_mark(tool),
             source=tool,
         )
-    return _function(inside, tool)
+    return _decode_function(inside, tool)
 
 
-def _function(inside: Object, source: Object) -> Tool:
+def _decode_function(inside: Object, source: Object) -> Tool:
     return Tool(
-        name=_text(inside.get("name")) or "",
-        description=_text(inside.get("description")),
-        parameters=_object(inside.get("parameters")),
-        strict=_flag(inside.get("strict")),
+        name=_as_text(inside.get("name")) or "",
+        description=_as_text(inside.get("description")),
+        parameters=_as_object(inside.get("parameters")),
+        strict=_as_flag(inside.get("strict")),
         cache=read_cache_mark(source),
         source=source,
     )
 
 
-def _functions(functions: Json) -> tuple[Tool, ...] | None:
-    """The tools of the years before tools."""
+def _decode_functions(functions: Json) -> tuple[Tool, ...] | None:
+    """Decode `functions`, the older form of `tools`."""
     if not isinstance(functions, list) or not functions:
         return None
-    return tuple([_function(it, it) for it in functions if isinstance(it, dict)])
+    return tuple([_decode_function(it, it) for it in functions if isinstance(it, dict)])
 
 
-def _choice(choice: Json) -> ToolChoice | None:
+def _decode_tool_choice(choice: Json) -> ToolChoice | None:
     if isinstance(choice, str):
-        return _mode(choice)
+        return _decode_mode(choice)
     if not isinstance(choice, dict):
         return None
     kind = choice.get("type", "function")
@@ -239,28 +238,28 @@ def _choice(choice: Json) -> ToolChoice | None:
     if not isinstance(inside, dict):
         return None
     if kind == "allowed_tools":
-        return _allowed(inside)
-    name = _text(inside.get("name"))
+        return _decode_allowed_tools(inside)
+    name = _as_text(inside.get("name"))
     return None if name is None else ToolChoice(mode="tool", name=name)
 
 
-def _allowed(inside: Object) -> ToolChoice | None:
-    listed, mode = inside.get("tools"), _mode(inside.get("mode", "auto"))
-    names = [_named(tool) for tool in listed] if isinstance(listed, list) else [None]
+def _decode_allowed_tools(inside: Object) -> ToolChoice | None:
+    tools, mode = inside.get("tools"), _decode_mode(inside.get("mode", "auto"))
+    names = [_read_tool_name(tool) for tool in tools] if isinstance(tools, list) else [None]
     allowed = tuple([name for name in names if name is not None])
     if mode is None or len(allowed) != len(names):
         return None
     return ToolChoice(mode=mode.mode, allowed=allowed)
 
 
-def _named(tool: Json) -> str | None:
-    """The name in `{"type": kind, kind: {"name"}}`."""
+def _read_tool_name(tool: Json) -> str | None:
+    """Return the name in `{"type": kind, kind: {"name"}}`."""
     kind = tool.get("type") if isinstance(tool, dict) else None
     inside = tool.get(kind) if isinstance(kind, str) else None
-    return _text(inside.get("name")) if isinstance(inside, dict) else None
+    return _as_text(inside.get("name")) if isinstance(inside, dict) else None
 
 
-def _mode(word: Json) -> ToolChoice | None:
+def _decode_mode(word: Json) -> ToolChoice | None:
     match word:
         case "auto" | "none" | "required":
             return ToolChoice(mode=word)
@@ -270,12 +269,12 @@ def _mode(word: Json) -> ToolChoice | None:
             return None
 
 
-def _old_choice(choice: Json) -> ToolChoice | None:
-    name = _text(choice.get("name")) if isinstance(choice, dict) else None
-    return _mode(choice) if name is None else ToolChoice(mode="tool", name=name)
+def _decode_function_call(choice: Json) -> ToolChoice | None:
+    name = _as_text(choice.get("name")) if isinstance(choice, dict) else None
+    return _decode_mode(choice) if name is None else ToolChoice(mode="tool", name=name)
 
 
-def _form(form: Json) -> OutputFormat | None:
+def _decode_format(form: Json) -> OutputFormat | None:
     kind = form.get("type") if isinstance(form, dict) else None
     if kind == "json_object":
         return OutputFormat()
@@ -287,165 +286,167 @@ def _form(form: Json) -> OutputFormat | None:
     schema = inside.get("schema")
     return OutputFormat(
         schema={} if schema is None else schema,
-        name=_text(inside.get("name")),
-        description=_text(inside.get("description")),
-        strict=_flag(inside.get("strict")),
+        name=_as_text(inside.get("name")),
+        description=_as_text(inside.get("description")),
+        strict=_as_flag(inside.get("strict")),
     )
 
 
-def _effort(word: Json) -> str | None:
+def _as_effort(word: Json) -> str | None:
     return word if isinstance(word, str) and word in EFFORTS else None
 
 
-def _stop(stop: Json) -> tuple[str, ...] | None:
+def _as_stop(stop: Json) -> tuple[str, ...] | None:
     words = [stop] if isinstance(stop, str) else stop
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         return None
     return tuple(words)
 
 
-def _whole(number: Json) -> int | None:
+def _as_whole(number: Json) -> int | None:
     return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
-def _number(number: Json) -> float | None:
+def _as_number(number: Json) -> float | None:
     return number if isinstance(number, int | float) and not isinstance(number, bool) else None
 
 
-def _flag(value: Json) -> bool | None:
+def _as_flag(value: Json) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def _text(value: Json) -> str | None:
+def _as_text(value: Json) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _object(value: Json) -> Object | None:
+def _as_object(value: Json) -> Object | None:
     return value if isinstance(value, dict) else None
 
 
 def decode_turns(messages: Iterable[Object]) -> tuple[CanonicalTurn, ...]:
-    """One turn a message, in their order."""
-    reader = _Reader()
-    return tuple([reader.turn(message) for message in messages])
+    """Return one turn for each message, in their order."""
+    decoder = _TurnDecoder()
+    return tuple([decoder.decode(message) for message in messages])
 
 
-class _Reader:
-    """What a result needs to know of the calls before it."""
+class _TurnDecoder:
+    """Decodes messages to turns; remembers calls, so that results find theirs."""
 
-    __slots__ = ("_calls", "_count", "_last")
+    __slots__ = ("_calls", "_count", "_last_ids")
 
     def __init__(self) -> None:
         self._calls: dict[str, ToolUse] = {}
         self._count = 0
-        self._last: dict[str, str] = {}
-        """The id of the last call of a function, where calls have none."""
+        self._last_ids: dict[str, str] = {}
+        """The made-up id of the last call of each function, for calls without ids."""
 
-    def turn(self, message: Object) -> CanonicalTurn:
+    def decode(self, message: Object) -> CanonicalTurn:
         role = message.get("role")
         name = message.get("name")
         match role:
             case "system" | "developer" | "user":
-                found = tuple(read_parts(message.get("content")))
+                parts = tuple(read_parts(message.get("content")))
             case "assistant":
-                found = tuple(self._assistant(message))
+                parts = tuple(self._decode_assistant(message))
             case "tool" | "function":
-                return CanonicalTurn(role="user", parts=(self._result(message),), source=message)
+                return CanonicalTurn(
+                    role="user", parts=(self._decode_result(message),), source=message
+                )
             case _:
                 return CanonicalTurn(role="user", parts=(Foreign(kind=str(role), source=message),))
         return CanonicalTurn(
             role=cast("Role", role),
-            parts=found,
+            parts=parts,
             name=name if isinstance(name, str) and name else None,
             source=message,
         )
 
-    def _assistant(self, message: Object) -> list[Part]:
-        thoughts, states = _thoughts(message)
-        found: list[Part] = [*thoughts, *read_parts(message.get("content"))]
+    def _decode_assistant(self, message: Object) -> list[Part]:
+        thoughts, states = _decode_reasoning(message)
+        parts: list[Part] = [*thoughts, *read_parts(message.get("content"))]
         refusal = message.get("refusal")
         if isinstance(refusal, str) and refusal:
-            found.append(Refused(text=refusal, source=refusal))
+            parts.append(Refused(text=refusal, source=refusal))
         calls = message.get("tool_calls")
         if isinstance(calls, list):
-            found += [self._call(call, states) for call in calls if isinstance(call, dict)]
+            parts += [self._decode_call(call, states) for call in calls if isinstance(call, dict)]
         call = message.get("function_call")
         if isinstance(call, dict):
-            found.append(self._call({"function": call}, {}))
+            parts.append(self._decode_call({"function": call}, {}))
         if message.get("audio"):
-            found.append(Foreign(kind="audio", source=message["audio"]))
-        return found
+            parts.append(Foreign(kind="audio", source=message["audio"]))
+        return parts
 
-    def _call(self, call: Object, states: dict[str, str]) -> ToolUse:
+    def _decode_call(self, call: Object, states: dict[str, str]) -> ToolUse:
         custom = call.get("type") == "custom"
-        said = call.get("custom" if custom else "function")
-        inside: Object = said if isinstance(said, dict) else {}
+        value = call.get("custom" if custom else "function")
+        inside: Object = value if isinstance(value, dict) else {}
         name = inside.get("name")
         name = name if isinstance(name, str) else ""
-        given = inside.get("input" if custom else "arguments")
+        arguments = inside.get("input" if custom else "arguments")
         id = call.get("id")
         if not isinstance(id, str) or not id:
             self._count += 1
-            id = self._last[name] = make_call_id(f"{self._count}/{name}")
+            id = self._last_ids[name] = make_call_id(f"{self._count}/{name}")
         state = states.get(id) or read_signature(call)
-        whose, state = reasoning_state.split_label(state) if state is not None else (None, None)
+        maker, state = reasoning_state.split_label(state) if state is not None else (None, None)
         use = ToolUse(
             id=id,
             name=name,
-            arguments=given if isinstance(given, str) else _json(given),
+            arguments=arguments if isinstance(arguments, str) else _write_json(arguments),
             custom=custom,
             state=state,
-            maker=whose,
+            maker=maker,
             source=call,
         )
         self._calls[id] = use
         return use
 
-    def _result(self, message: Object) -> ToolResult:
+    def _decode_result(self, message: Object) -> ToolResult:
         id, name = message.get("tool_call_id"), message.get("name")
         name = name if isinstance(name, str) and name else None
         if not isinstance(id, str) or not id:
-            id = self._last.get(name or "") or make_call_id(f"result/{name}")
+            id = self._last_ids.get(name or "") or make_call_id(f"result/{name}")
         call = self._calls.get(id)
         found = read_parts(message.get("content"))
-        said = [part for part in found if isinstance(part, Text | Media)]
-        lost = [_make_text(part) for part in found if not isinstance(part, Text | Media)]
+        text_and_media = [part for part in found if isinstance(part, Text | Media)]
+        others = [_write_as_text(part) for part in found if not isinstance(part, Text | Media)]
         return ToolResult(
             id=id,
             name=name if call is None else call.name,
-            parts=(*said, *lost),
+            parts=(*text_and_media, *others),
             custom=call is not None and call.custom,
             source=message,
         )
 
 
-def _make_text(part: Part) -> Text:
-    """A part that a result cannot hold, as the JSON that it is: the model reads it all the same."""
+def _write_as_text(part: Part) -> Text:
+    """Write a part that a tool result cannot hold as its JSON, so that the model still reads it."""
     source = getattr(part, "source", None)
-    return Text(text=_json(source), source=source)
+    return Text(text=_write_json(source), source=source)
 
 
-def _thoughts(message: Object) -> tuple[list[Thought], dict[str, str]]:
-    """Reasoning of an assistant's message, and states of its calls by their ids.
+def _decode_reasoning(message: Object) -> tuple[list[Thought], dict[str, str]]:
+    """Return the reasoning of an assistant's message, and the states of its calls by their ids.
 
-    States that the gateway labelled are blocks of their own, each of so many characters of the
-    text; other blocks are the state of a host, as they are.
+    Each state that the gateway labelled is a block of its own, for a number of characters of the
+    text. All other blocks together are one state of the host.
     """
     text = next(
         (it for name in REASONING_MEMBERS if isinstance(it := message.get(name), str) and it), ""
     )
-    listed = message.get("reasoning_details")
-    blocks = [it for it in listed if isinstance(it, dict)] if isinstance(listed, list) else []
-    ours = [it for it in blocks if _labelled(it)]
-    theirs = [it for it in blocks if not _labelled(it)]
-    states = {it["id"]: it["data"] for it in ours if isinstance(it.get("id"), str)}
+    details = message.get("reasoning_details")
+    blocks = [it for it in details if isinstance(it, dict)] if isinstance(details, list) else []
+    labelled = [it for it in blocks if _is_labelled(it)]
+    unlabelled = [it for it in blocks if not _is_labelled(it)]
+    states = {it["id"]: it["data"] for it in labelled if isinstance(it.get("id"), str)}
     found, at = [], 0
-    mine = [it for it in ours if it.get("id") not in states]
-    for block in mine:
-        whose, state = reasoning_state.split_label(block["data"])
+    reasoning_blocks = [it for it in labelled if it.get("id") not in states]
+    for block in reasoning_blocks:
+        maker, state = reasoning_state.split_label(block["data"])
         chars = block.get("chars")
         end = at + chars if isinstance(chars, int) else at
-        end = len(text) if block is mine[-1] and not block.get("redacted") else end
+        end = len(text) if block is reasoning_blocks[-1] and not block.get("redacted") else end
         part = "" if block.get("redacted") else text[at:end]
         at = max(at, end)
         found.append(
@@ -453,23 +454,23 @@ def _thoughts(message: Object) -> tuple[list[Thought], dict[str, str]]:
                 text=part,
                 state=state,
                 redacted=block.get("redacted") is True,
-                maker=whose,
+                maker=maker,
                 source=block,
             )
         )
     rest, native = (
-        text[at:] or read_reasoning_text(theirs),
-        _json(theirs) if has_sealed_state(theirs) else None,
+        text[at:] or read_reasoning_text(unlabelled),
+        _write_json(unlabelled) if has_sealed_state(unlabelled) else None,
     )
     if rest or native:
-        found.append(Thought(text=rest, state=native, redacted=not rest, source=listed or text))
+        found.append(Thought(text=rest, state=native, redacted=not rest, source=details or text))
     return found, states
 
 
-def _labelled(block: Object) -> bool:
+def _is_labelled(block: Object) -> bool:
     data = block.get("data")
     return isinstance(data, str) and data.startswith(reasoning_state.LABEL_PREFIX)
 
 
-def _json(value: Json) -> str:
+def _write_json(value: Json) -> str:
     return "" if value is None else jsonio.dumps(value).decode()

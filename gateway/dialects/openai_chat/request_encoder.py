@@ -1,9 +1,9 @@
-"""A CanonicalRequest as a Chat Completions body: one message a turn, and one a result of a tool.
+"""A CanonicalRequest as a Chat Completions body.
 
-What a model or a host refuses is not looked at: the dialect's `write` fits the body to its target,
-names of members, efforts and caps included. Results stand right behind the calls that they answer,
-as hosts demand; what a result holds beside text follows in a message of the user's, behind all
-results of that turn.
+The encoder does not look at what a model or a host refuses: `request.write` fits the body to its
+target, with names of members, efforts and caps. Each turn is one message, and so is each tool
+result. Results follow directly after their calls, as hosts demand. Media of results follow in a
+user message after all results of that turn.
 """
 
 from collections.abc import Iterable
@@ -39,7 +39,7 @@ from gateway.dialects.openai_chat.reasoning_state import REASONING_MEMBERS
 
 type Object = dict[str, Json]
 
-_SETTINGS = {
+_SETTING_MEMBERS = {
     "max_output": "max_completion_tokens",
     "temperature": "temperature",
     "top_p": "top_p",
@@ -56,9 +56,9 @@ _SETTINGS = {
     "cache_key": "prompt_cache_key",
     "parallel_tools": "parallel_tool_calls",
 }
-"""Fields that are members, value for value."""
-_NAMES = {
-    **{member: field for field, member in _SETTINGS.items()},
+"""The member for each field whose value needs no change."""
+_FIELDS_BY_MEMBER = {
+    **{member: field for field, member in _SETTING_MEMBERS.items()},
     "messages": "turns",
     "tools": "tools",
     "tool_choice": "tool_choice",
@@ -68,32 +68,36 @@ _NAMES = {
     "logprobs": "logprobs",
     "stream": "stream",
 }
-"""The field that a member says."""
-_OWN = {"turns": "messages", "form": "response_format", "choices": "n"}
-"""What clients call fields where they have not set them by a name of their own."""
+"""The field that each member comes from."""
+_DEFAULT_CLIENT_NAMES = {"turns": "messages", "form": "response_format", "choices": "n"}
+"""Clients' names of fields that they have not set by a name of their own."""
 
-_TEXT = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-"""What a custom tool's one text is given in."""
+_CUSTOM_TOOL_SCHEMA = {
+    "type": "object",
+    "properties": {"input": {"type": "string"}},
+    "required": ["input"],
+}
+"""Parameters of a function in place of a custom tool: its one text."""
 _FOREIGN_RULE = compatibility.FIELD_RULES["foreign_thought"][compatibility.CHAT]
-_FOREIGN = f"{compatibility.CHAT} {_FOREIGN_RULE.reason}"
-_SPOKEN = f"{compatibility.CHAT} takes text alone of an assistant"
+_FOREIGN_REASON = f"{compatibility.CHAT} {_FOREIGN_RULE.reason}"
+_TEXT_ONLY_REASON = f"{compatibility.CHAT} takes text alone of an assistant"
 
 
 def encode_request(request: CanonicalRequest, target: Target) -> EncodedRequest:
-    """The body that says a request."""
+    """Write the body of a request."""
     messages = MessageEncoder(reasoning_state.hash_maker(target, "openai-chat"))
-    value: Object = {"messages": messages.write(request.turns)}
-    tools = [_tool(tool) for tool in request.tools if tool.kind != "hosted"]
+    value: Object = {"messages": messages.encode(request.turns)}
+    tools = [_encode_tool(tool) for tool in request.tools if tool.kind != "hosted"]
     if tools:
         value["tools"] = tools
     if request.tool_choice is not None:
-        value["tool_choice"] = _choice(request.tool_choice)
+        value["tool_choice"] = _encode_tool_choice(request.tool_choice)
     if request.form is not None:
-        value["response_format"] = _form(request.form)
-    for field, member in _SETTINGS.items():
-        said = getattr(request, field)
-        if said is not None:
-            value[member] = said
+        value["response_format"] = _encode_format(request.form)
+    for field, member in _SETTING_MEMBERS.items():
+        field_value = getattr(request, field)
+        if field_value is not None:
+            value[member] = field_value
     if request.user:
         value["user"] = tool_ids.make_plain_id(request.user, "user_")
     if request.stop:
@@ -104,68 +108,77 @@ def encode_request(request: CanonicalRequest, target: Target) -> EncodedRequest:
         value["logprobs"] = True
     if request.stream:
         value["stream"] = True
-    spoken = {member: _NAMES[member] for member in value}
+    fields_by_member = {member: _FIELDS_BY_MEMBER[member] for member in value}
     if request.effort is None and request.budget is not None:
         value["reasoning_effort"] = effort.from_budget(request.budget)
-        spoken["reasoning_effort"] = "budget"
-    names = {it: request.names.get(field, _OWN.get(field, field)) for it, field in spoken.items()}
-    word = names["messages"]
-    lost = [Loss(f"{word}.{name}", "dropped", why) for name, why in messages.lost.items()]
-    return EncodedRequest(value=value, client_names=names, losses=tuple(lost))
+        fields_by_member["reasoning_effort"] = "budget"
+    names = {
+        it: request.names.get(field, _DEFAULT_CLIENT_NAMES.get(field, field))
+        for it, field in fields_by_member.items()
+    }
+    messages_name = names["messages"]
+    losses = [
+        Loss(f"{messages_name}.{name}", "dropped", why)
+        for name, why in messages.loss_reasons.items()
+    ]
+    return EncodedRequest(value=value, client_names=names, losses=tuple(losses))
 
 
-def _tool(tool: Tool) -> Object:
-    """A function; one with a text takes the place of a custom tool, which few hosts have."""
-    inside: Object = {"name": tool_ids.make_plain_id(tool.name, "tool_")}
+def _encode_tool(tool: Tool) -> Object:
+    """Write a tool as a function; few hosts have custom tools, so that theirs takes one text."""
+    function: Object = {"name": tool_ids.make_plain_id(tool.name, "tool_")}
     if tool.description is not None:
-        inside["description"] = tool.description
-    parameters = _TEXT if tool.kind == "custom" else tool.parameters
+        function["description"] = tool.description
+    parameters = _CUSTOM_TOOL_SCHEMA if tool.kind == "custom" else tool.parameters
     if parameters is not None:
-        inside["parameters"] = parameters
+        function["parameters"] = parameters
     if tool.strict is not None:
-        inside["strict"] = tool.strict
-    return {"type": "function", "function": inside}
+        function["strict"] = tool.strict
+    return {"type": "function", "function": function}
 
 
-def _choice(choice: ToolChoice) -> Json:
+def _encode_tool_choice(choice: ToolChoice) -> Json:
     if choice.mode == "tool":
-        return _named(choice.name or "")
+        return _encode_tool_name(choice.name or "")
     if choice.allowed and choice.mode != "none":
-        allowed = {"mode": choice.mode, "tools": [_named(name) for name in choice.allowed]}
+        allowed = {
+            "mode": choice.mode,
+            "tools": [_encode_tool_name(name) for name in choice.allowed],
+        }
         return {"type": "allowed_tools", "allowed_tools": allowed}
     return choice.mode
 
 
-def _named(name: str) -> Object:
+def _encode_tool_name(name: str) -> Object:
     return {"type": "function", "function": {"name": tool_ids.make_plain_id(name, "tool_")}}
 
 
-def _form(form: OutputFormat) -> Object:
+def _encode_format(form: OutputFormat) -> Object:
     if form.schema is None:
         return {"type": "json_object"}
-    inside: Object = {"name": form.name or "answer", "schema": form.schema}
+    json_schema: Object = {"name": form.name or "answer", "schema": form.schema}
     if form.description is not None:
-        inside["description"] = form.description
+        json_schema["description"] = form.description
     if form.strict is not None:
-        inside["strict"] = form.strict
-    return {"type": "json_schema", "json_schema": inside}
+        json_schema["strict"] = form.strict
+    return {"type": "json_schema", "json_schema": json_schema}
 
 
 class MessageEncoder:
-    """The messages of one request to one target."""
+    """Writes the messages of one request to one target."""
 
-    __slots__ = ("_maker", "_out", "_results", "lost")
+    __slots__ = ("_maker", "_messages", "_results", "loss_reasons")
 
     def __init__(self, maker: str) -> None:
         self._maker = maker
-        self._out: list[Object] = []
+        self._messages: list[Object] = []
         self._results: dict[str, list[ToolResult]] = {}
-        """Results that stand later in the request, by the id of their call."""
-        self.lost: dict[str, str] = {}
-        """What was left out, and why."""
+        """Results that the encoder has not written yet, by the id of their call."""
+        self.loss_reasons: dict[str, str] = {}
+        """Why parts were left out, by the name of the part."""
 
-    def write(self, turns: Iterable[CanonicalTurn]) -> list[Object]:
-        """The messages that say the turns."""
+    def encode(self, turns: Iterable[CanonicalTurn]) -> list[Object]:
+        """Write the messages of the turns."""
         turns = list(turns)
         for turn in turns:
             for part in turn.parts:
@@ -173,29 +186,29 @@ class MessageEncoder:
                     self._results.setdefault(part.id, []).append(part)
         for turn in turns:
             if turn.role == "assistant":
-                self._assistant(turn)
+                self._encode_assistant(turn)
             elif turn.role == "user":
-                self._user(turn)
+                self._encode_user(turn)
             else:
-                self._say("system", write_content(turn.parts), turn.name)
-        return self._out
+                self._add_message("system", write_content(turn.parts), turn.name)
+        return self._messages
 
-    def _say(self, role: str, content: Json, name: str | None) -> None:
+    def _add_message(self, role: str, content: Json, name: str | None) -> None:
         message: Object = {"role": role, "content": content}
         if name is not None:
             message["name"] = name
-        self._out.append(message)
+        self._messages.append(message)
 
-    def _user(self, turn: CanonicalTurn) -> None:
+    def _encode_user(self, turn: CanonicalTurn) -> None:
         results = [part for part in turn.parts if isinstance(part, ToolResult)]
-        orphans = [it for it in results if self._taken(it)]
+        orphans = [it for it in results if self._take_orphan(it)]
         if orphans:
-            self._tell(orphans)
+            self._add_results(orphans)
         if len(results) < len(turn.parts) or not results:
-            self._say("user", write_content(turn.parts), turn.name)
+            self._add_message("user", write_content(turn.parts), turn.name)
 
-    def _taken(self, result: ToolResult) -> bool:
-        """Take a result that no call before it has asked for."""
+    def _take_orphan(self, result: ToolResult) -> bool:
+        """True if no call before a result asked for it; takes the result."""
         waiting = self._results[result.id]
         for at, it in enumerate(waiting):
             if it is result:
@@ -203,49 +216,49 @@ class MessageEncoder:
                 return True
         return False
 
-    def _assistant(self, turn: CanonicalTurn) -> None:
+    def _encode_assistant(self, turn: CanonicalTurn) -> None:
         message: Object = {"role": "assistant", "content": None}
         refusal = [part.text for part in turn.parts if isinstance(part, Refused)]
         text = join_text(turn.parts)
-        thought = self._thoughts(turn.parts, message)
-        if thought:
-            said = [{"type": "text", "text": text}] if text else []
-            message["content"] = [{"type": "thinking", "thinking": thought}, *said]
+        thinking = self._encode_reasoning(turn.parts, message)
+        if thinking:
+            text_parts = [{"type": "text", "text": text}] if text else []
+            message["content"] = [{"type": "thinking", "thinking": thinking}, *text_parts]
         elif text:
             message["content"] = text
         if refusal:
             message["refusal"] = "".join(refusal)
         uses = [part for part in turn.parts if isinstance(part, ToolUse)]
         if uses:
-            message["tool_calls"] = [self._call(use) for use in uses]
+            message["tool_calls"] = [self._encode_call(use) for use in uses]
         if turn.name is not None:
             message["name"] = turn.name
         for part in turn.parts:
             if isinstance(part, Media) and part.text is None:
-                self.lost[part.kind] = _SPOKEN
+                self.loss_reasons[part.kind] = _TEXT_ONLY_REASON
         if uses or refusal or message["content"]:
-            self._out.append(message)
-        found = [self._results[it.id].pop(0) for it in uses if self._results.get(it.id)]
-        self._tell(found)
+            self._messages.append(message)
+        results = [self._results[it.id].pop(0) for it in uses if self._results.get(it.id)]
+        self._add_results(results)
 
-    def _thoughts(self, parts: Iterable[Part], message: Object) -> list[Object]:
-        """Write reasoning that the target itself has thought; give what belongs into content."""
-        inside: list[Object] = []
+    def _encode_reasoning(self, parts: Iterable[Part], message: Object) -> list[Object]:
+        """Write reasoning of the target itself; return the parts that belong into content."""
+        thinking_parts: list[Object] = []
         for part in parts:
             if not isinstance(part, Thought):
                 continue
             state = part.state
             if state is None or part.maker != self._maker:
-                self.lost["reasoning"] = _FOREIGN
+                self.loss_reasons["reasoning"] = _FOREIGN_REASON
             elif state in REASONING_MEMBERS:
                 message[state] = message.get(state, "") + part.text
             elif state == "content":
-                inside.append({"type": "text", "text": part.text})
+                thinking_parts.append({"type": "text", "text": part.text})
             else:
-                self._details(state, message)
-        return inside
+                self._add_details(state, message)
+        return thinking_parts
 
-    def _details(self, state: str, message: Object) -> None:
+    def _add_details(self, state: str, message: Object) -> None:
         try:
             details = jsonio.loads(state.encode())
         except jsonio.JsonError:
@@ -253,43 +266,43 @@ class MessageEncoder:
         if isinstance(details, list):
             message["reasoning_details"] = [*message.get("reasoning_details", ()), *details]
         else:
-            self.lost["reasoning"] = _FOREIGN
+            self.loss_reasons["reasoning"] = _FOREIGN_REASON
 
-    def _call(self, use: ToolUse) -> Object:
+    def _encode_call(self, use: ToolUse) -> Object:
         arguments = use.arguments if use.arguments.strip() else "{}"
         if use.custom:
             arguments = jsonio.dumps({"input": use.arguments}).decode()
-        inside = {"name": tool_ids.make_plain_id(use.name, "tool_"), "arguments": arguments}
+        function = {"name": tool_ids.make_plain_id(use.name, "tool_"), "arguments": arguments}
         call: Object = {
             "id": tool_ids.make_plain_id(use.id),
             "type": "function",
-            "function": inside,
+            "function": function,
         }
         if use.state is not None:
             if use.maker == self._maker:
                 call["extra_content"] = {"google": {"thought_signature": use.state}}
             else:
-                self.lost["reasoning"] = _FOREIGN
+                self.loss_reasons["reasoning"] = _FOREIGN_REASON
         return call
 
-    def _tell(self, results: Iterable[ToolResult]) -> None:
-        """Results, and behind them all what is no text in them."""
+    def _add_results(self, results: Iterable[ToolResult]) -> None:
+        """Write results, and after them all their media."""
         media: list[Object] = []
         for result in results:
-            held = [part for part in result.parts if isinstance(part, Media)]
-            shown = [part for part in held if part.text is None]
+            media_parts = [part for part in result.parts if isinstance(part, Media)]
+            attached = [part for part in media_parts if part.text is None]
             text = BLANK_LINE.join(
                 it for part in result.parts if (it := read_plain_text(part)) is not None
             )
-            if shown:
+            if attached:
                 name = result.name or result.id
                 media += [{"type": "text", "text": f"Of the result of {name}:"}]
-                media += [write_media(part) for part in shown]
+                media += [write_media(part) for part in attached]
                 text = text or "It follows in the next message."
             if result.error:
                 text = f"Error: {text}"
-            self._out.append(
+            self._messages.append(
                 {"role": "tool", "tool_call_id": tool_ids.make_plain_id(result.id), "content": text}
             )
         if media:
-            self._say("user", media, None)
+            self._add_message("user", media, None)

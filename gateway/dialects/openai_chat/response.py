@@ -1,10 +1,9 @@
-"""Whole answers: a summary for accounting, translation to and from events, and recorded streams.
+"""Whole answers: summary for accounting, translation to and from events, fold and unfold.
 
-Fold makes a whole answer of a recorded stream, unfold a stream of a whole answer: the same words
-either way. Both work on the wire's own members, so that what this gateway does not know
-(fingerprints, service tiers, hosts' extensions) survives. Sources: the chunk and completion objects
-of OpenAI's API reference; tool calls are merged by `index`, their arguments and all text by
-concatenation.
+Fold makes a whole answer from a recorded stream; unfold makes a stream from a whole answer. Both
+keep members that the gateway does not know (fingerprints, service tiers, hosts' extensions). Fold
+merges tool calls by `index`, and joins their arguments and all text. Sources: the chunk and
+completion objects of OpenAI's API reference.
 """
 
 from collections.abc import Iterable
@@ -25,17 +24,17 @@ from gateway.dialects.stream_commit import make_broken_problem
 
 type Object = dict[str, Json]
 
-_JOINED = frozenset(
+_CONCATENATED = frozenset(
     {
         "content", "refusal", "reasoning_content", "reasoning", "reasoning_text", "arguments",
         "input", "text", "summary", "data", "transcript",
     }
 )  # fmt: skip
-"""Strings that come in pieces; any other string is said once and the last one stands."""
+"""Strings that come in pieces; of any other string the last one counts."""
 
 
 def summarize(body: bytes) -> ResponseSummary:
-    """Read what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
+    """Read the facts for accounting. A 200 with an error, HTML or no content is a problem."""
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
@@ -43,14 +42,14 @@ def summarize(body: bytes) -> ResponseSummary:
     problem, reasons = check_answer(value, body)
     if not isinstance(value, dict):
         return ResponseSummary(problem=problem)
-    served = value.get("model")
-    told = usage.find(value)
+    served_model = value.get("model")
+    counts = usage.find(value)
     return ResponseSummary(
-        usage=told,
+        usage=counts,
         content_bytes=0
-        if told is not None and told.has_input_and_output
+        if counts is not None and counts.has_input_and_output
         else usage.count_answer_content(body),
-        served_model=served if isinstance(served, str) else None,
+        served_model=served_model if isinstance(served_model, str) else None,
         response_id=parse_response_id(value.get("id")),
         finish=reasons[0] if reasons else None,
         complete=problem is None and all(reasons),
@@ -59,7 +58,7 @@ def summarize(body: bytes) -> ResponseSummary:
 
 
 def decode_response(body: bytes) -> list[Event]:
-    """A whole answer. A 200 with an error, HTML or nothing in it is a Failed."""
+    """Return the events of a whole answer. A 200 with an error, HTML or no content is a Failed."""
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
@@ -71,18 +70,18 @@ def decode_response(body: bytes) -> list[Event]:
     out: list[Event] = [start]
     for at, choice in enumerate(value["choices"]):
         if isinstance(choice, dict):
-            voice = ChoiceDecoder(read_index(choice, at), start)
-            voice.hear(choice, _number_calls(choice), out)
-            voice.close(out)
-    told = usage.find(value)
-    if told is not None:
-        out.append(UsageUpdate(told))
+            decoder = ChoiceDecoder(read_index(choice, at), start)
+            decoder.add_piece(choice, _number_calls(choice), out)
+            decoder.close(out)
+    counts = usage.find(value)
+    if counts is not None:
+        out.append(UsageUpdate(counts))
     out.append(End())
     return out
 
 
 def _number_calls(choice: Object) -> Json:
-    """The message of a choice, its calls numbered: each is one of its own."""
+    """Return the message of a choice with an index in each call, so that calls stay separate."""
     message = choice.get("message")
     if not isinstance(message, dict) or not isinstance(message.get("tool_calls"), list):
         return message
@@ -91,14 +90,14 @@ def _number_calls(choice: Object) -> Json:
     return {**message, "tool_calls": numbered}
 
 
-def encode_response(events: Iterable[Event], telling: ResponseContext) -> bytes:
-    """A whole answer: what its stream says, with usage in any case."""
-    chunks = StreamEncoder(msgspec.structs.replace(telling, stream_usage=True), first=None)
-    return fold(b"".join([chunks.write(event) for event in events]))
+def encode_response(events: Iterable[Event], context: ResponseContext) -> bytes:
+    """Write a whole answer: the fold of its stream, always with usage."""
+    encoder = StreamEncoder(msgspec.structs.replace(context, stream_usage=True), first=None)
+    return fold(b"".join([encoder.write(event) for event in events]))
 
 
 def fold(stream: bytes) -> bytes:
-    """The whole answer that says what a stream of chunks said."""
+    """Make the whole answer from a stream of chunks."""
     whole: Object = {}
     choices: dict[int, Object] = {}
     for frame in sse.split_frames(stream):
@@ -109,7 +108,7 @@ def fold(stream: bytes) -> bytes:
         for choice in chunk.pop("choices", None) or ():
             _merge_choice(choices.setdefault(choice.get("index", 0), {}), choice)
         for name, value in chunk.items():
-            _set(whole, name, value)
+            _set_member(whole, name, value)
     whole.pop("obfuscation", None)
     whole["object"] = "chat.completion"
     usage = whole.pop("usage", None)
@@ -120,7 +119,7 @@ def fold(stream: bytes) -> bytes:
 
 
 def _complete_choice(choice: Object) -> Object:
-    """A choice with what every whole one has: hosts may leave a finish or a call's type out."""
+    """Add the members of a whole choice: hosts may leave out the finish reason or a call's type."""
     for call in choice["message"].get("tool_calls") or ():
         call.pop("index", None)
         call.setdefault("type", "function")
@@ -133,23 +132,23 @@ def _merge_choice(into: Object, choice: Object) -> None:
     _merge(message, choice.get("delta") or {})
     for name, value in choice.items():
         if name == "logprobs" and isinstance(value, dict):
-            held = into.get("logprobs") or {}
+            logprobs = into.get("logprobs") or {}
             into["logprobs"] = {
-                key: _listed(held.get(key), value.get(key)) for key in {**held, **value}
+                key: _join_lists(logprobs.get(key), value.get(key)) for key in {**logprobs, **value}
             }
         elif name not in ("index", "delta"):
-            _set(into, name, value)
+            _set_member(into, name, value)
 
 
-def _listed(held: Json, more: Json) -> Json:
-    """Log probabilities so far, and those of one more piece; null says nothing."""
+def _join_lists(held: Json, more: Json) -> Json:
+    """Join log probabilities with those of one more piece; null adds nothing."""
     if isinstance(held, list) and isinstance(more, list):
         return [*held, *more]
     return held if more is None else more
 
 
-def _set(into: Object, name: str, value: Json) -> None:
-    """The last value stands; null, and an empty string after another value, say nothing."""
+def _set_member(into: Object, name: str, value: Json) -> None:
+    """Keep the last value; null, and an empty string after another value, change nothing."""
     if name not in into or value not in (None, "") or (value == "" and into[name] is None):
         into[name] = value
 
@@ -167,14 +166,14 @@ def _merge(into: Object, delta: Object) -> None:
             _merge(held, value)
         elif isinstance(value, list) and isinstance(held, list):
             into[name] = [*held, *value]
-        elif isinstance(value, str) and isinstance(held, str) and name in _JOINED:
+        elif isinstance(value, str) and isinstance(held, str) and name in _CONCATENATED:
             into[name] = held + value
         else:
-            _set(into, name, value)
+            _set_member(into, name, value)
 
 
 def _merge_calls(held: list[Object], pieces: list[Object]) -> list[Object]:
-    """Calls are told apart by index; where hosts give none or the same, by another id and name."""
+    """Merge calls by index; if hosts give none or the same, a new id and name begin a call."""
     for piece in pieces:
         index = piece.get("index")
         call = next((c for c in reversed(held) if index in (None, c.get("index"))), None)
@@ -186,13 +185,13 @@ def _merge_calls(held: list[Object], pieces: list[Object]) -> list[Object]:
 
 
 def _begins(piece: Object) -> bool:
-    """Whether a piece may be the first of a call: the others have no name, or no id."""
+    """True if a piece may begin a call: later pieces have no name, or no id."""
     function = piece.get("function")
     return bool(piece.get("id") and isinstance(function, dict) and function.get("name"))
 
 
 def _list_parts(content: Json) -> list[Object]:
-    """Content as parts: Mistral streams thinking as a list and the text after it as a string."""
+    """Return content as parts: Mistral streams thinking as a list and text as a string."""
     if isinstance(content, list):
         return content
     return [{"type": "text", "text": content}] if content else []
@@ -212,7 +211,7 @@ def _merge_parts(held: list[Object], pieces: list[Object]) -> list[Object]:
 
 
 def _merge_details(held: list[Object], pieces: list[Object]) -> list[Object]:
-    """OpenRouter's blocks of reasoning: pieces of one have its type and its index."""
+    """Merge OpenRouter's reasoning blocks: pieces of one block share its type and index."""
     for piece in pieces:
         last = held[-1] if held else {}
         same = all(piece.get(name) == last.get(name) for name in ("type", "index"))
@@ -223,8 +222,8 @@ def _merge_details(held: list[Object], pieces: list[Object]) -> list[Object]:
     return held
 
 
-def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: FBT001 - a dialect's function has no names
-    """The stream that says what a whole answer said: one chunk a choice, a finish, `[DONE]`."""
+def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: FBT001 - Dialect calls it by position
+    """Make a stream from a whole answer: for each choice a chunk and a finish, then `[DONE]`."""
     value = jsonio.loads(whole)
     usage = value.pop("usage", None)
     choices = value.pop("choices", None) or []
@@ -235,15 +234,15 @@ def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: FBT001 - a dialect
         calls = message.get("tool_calls")
         if isinstance(calls, list):
             message["tool_calls"] = [{**call, "index": at} for at, call in enumerate(calls)]
-        more = {
+        other_members = {
             name: item
             for name, item in choice.items()
             if name not in ("message", "delta", "finish_reason", "index")
         }
         index = choice.get("index", 0)
-        said = {"index": index, "delta": message, **more, "finish_reason": None}
-        ended = {"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")}
-        frames += [{**head, "choices": [said]}, {**head, "choices": [ended]}]
+        content_choice = {"index": index, "delta": message, **other_members, "finish_reason": None}
+        final_choice = {"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")}
+        frames += [{**head, "choices": [content_choice]}, {**head, "choices": [final_choice]}]
     if with_usage and usage is not None:
         frames.append({**head, "choices": [], "usage": usage})
     return b"".join([sse.write_frame(jsonio.dumps(item)) for item in frames]) + sse.write_frame(
@@ -252,9 +251,9 @@ def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: FBT001 - a dialect
 
 
 def fill_usage(whole: bytes, usage: Usage | None) -> bytes:
-    """A whole answer with usage: its own, else `usage`, where that is known."""
-    told = write_usage(usage)
+    """Return a whole answer with usage: its own, else `usage` if that is known."""
+    value = write_usage(usage)
     members = jsonio.read_members(whole)
-    if told is None or "usage" in members:
+    if value is None or "usage" in members:
         return whole
-    return jsonio.join_members({**members, "usage": msgspec.Raw(jsonio.dumps(told))})
+    return jsonio.join_members({**members, "usage": msgspec.Raw(jsonio.dumps(value))})

@@ -1,15 +1,17 @@
-"""Native streams: bytes go on as they came, while the gateway reads usage, errors and the end.
+"""Native streams: the inspector, and the usage chunk of recorded streams, added and removed.
 
-    held --first content--> committed --a reason for each choice, and [DONE]--> complete
+Bytes pass as they came, while the gateway reads usage, errors and the end:
 
-Frames before the first content (role chunk, comments) are held; nothing is held after it but a
-frame that has not ended. After the commit point a frame is only inspected where it tells usage, an
-error or a finish: of the rest the content is counted.
-A `[DONE]` that comes before a reason why the answer ended stays here: it would hide that it is cut.
+    buffered --first content--> committed --a reason for each choice, and [DONE]--> complete
 
-A stream tells usage only to a client that asks with stream_options: in one more chunk before
-`[DONE]`, with empty `choices` (the chunk object of OpenAI's API reference). A recorded stream gets
-that chunk, or loses it, for the next client. Streams of other objects pass untouched.
+The gateway buffers frames before the first content (role chunk, comments). After that it buffers
+only a frame that has not ended. It then inspects a frame only if it has usage, an error or a
+finish; of the others it counts the content. A `[DONE]` before any finish reason does not pass: it
+would hide that the answer is cut.
+
+A client gets usage in a stream only if it asks for it with stream_options: in one more chunk before
+`[DONE]`, with empty `choices` (the chunk object of OpenAI's API reference). Streams of other
+objects pass untouched.
 """
 
 import re
@@ -46,9 +48,9 @@ _DONE = b"[DONE]"
 def inspect_stream(
     body: RequestBody, written: WrittenBody = EMPTY_WRITTEN_BODY, *, finish_optional: bool = False
 ) -> StreamInspector:
-    """Watch one stream that answers `body`, which the provider got as `written`.
+    """Return an inspector for one stream that answers `body`, which the provider got as `written`.
 
-    `finish_optional`: it may end without a reason why.
+    `finish_optional`: the stream may end without a finish reason.
     """
     return _StreamInspector(
         hide_usage=written.asks_usage,
@@ -58,37 +60,49 @@ def inspect_stream(
 
 
 class _StreamInspector(StreamBuffer):
-    """What one stream has said so far; see StreamInspector."""
+    """The facts of one stream so far; see StreamInspector."""
 
-    __slots__ = ("_choices", "_done", "_finish_optional", "_finished", "_hide", "_seen", "_word")
+    __slots__ = (
+        "_choices",
+        "_done",
+        "_finish_optional",
+        "_finished_choices",
+        "_hides_usage",
+        "_seen_choices",
+        "_tier_word",
+    )
 
     def __init__(self, *, hide_usage: bool, choices: int, finish_optional: bool) -> None:
         super().__init__()
-        self._hide = hide_usage
+        self._hides_usage = hide_usage
         self._choices = choices
         self._finish_optional = finish_optional
         self._done = False
-        self._seen: set[int] = set()
-        self._finished: set[int] = set()
-        self._word: Json = None
-        """What the provider calls the service tier that served."""
+        self._seen_choices: set[int] = set()
+        self._finished_choices: set[int] = set()
+        self._tier_word: Json = None
+        """The provider's word for the service tier that served."""
 
     @property
     def complete(self) -> bool:
-        """True if each choice has a reason why it ended; some hosts send no `[DONE]` after it."""
+        """True if each choice has a finish reason; some hosts send no `[DONE]` after it."""
         if self.problem is not None:
             return False
-        return self._done or len(self._finished) >= max(self._choices, len(self._seen), 1)
+        return self._done or len(self._finished_choices) >= max(
+            self._choices, len(self._seen_choices), 1
+        )
 
     def _count(self, payload: bytes) -> bool:
-        size, tells = usage.count_chunk_content(payload)
+        size, has_marks = usage.count_chunk_content(payload)
         self.content_bytes += size
-        return tells or self._choices > 1
+        return has_marks or self._choices > 1
 
-    def _inspect(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
-        """Read one chunk; True if it stays here: usage for the gateway alone, or no chunk."""
+    def _inspect(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - other dialects read both
+        """Read one chunk; True if the gateway keeps it back: usage it asked for, or no chunk."""
         if payload.startswith(DONE_PAYLOAD):
-            self._done = bool(self._finished) and self._finished >= self._seen
+            self._done = (
+                bool(self._finished_choices) and self._finished_choices >= self._seen_choices
+            )
             if not self._done and self._finish_optional and self.committed:
                 self._done, self.finish = True, self.finish or DEFAULT_FINISH
             return not self._done
@@ -103,34 +117,34 @@ class _StreamInspector(StreamBuffer):
             self.served_model = chunk["model"] or None
         if self.response_id is None:
             self.response_id = parse_response_id(chunk.get("id"))
-        told = self._account(chunk)
+        has_usage = self._read_usage(chunk)
         choices = list_choices(chunk)
         self.problem = find_problem(chunk, choices, payload)
         if self.problem is not None:
             return not chunk.get("error")  # clients know an error by that member alone
         for choice in choices:
-            self._choice(choice)
-        return self._hide and told and not chunk.get("choices")
+            self._read_choice(choice)
+        return self._hides_usage and has_usage and not chunk.get("choices")
 
-    def _account(self, chunk: dict[str, Json]) -> bool:
-        """Take what a chunk says of usage; tell whether it counts anything."""
-        self._word = chunk.get("service_tier") or self._word
-        told = usage.find(chunk, self._word)
-        if told is not None:
+    def _read_usage(self, chunk: dict[str, Json]) -> bool:
+        """Take the usage of a chunk; True if it counts anything."""
+        self._tier_word = chunk.get("service_tier") or self._tier_word
+        counts = usage.find(chunk, self._tier_word)
+        if counts is not None:
             self.usage = msgspec.structs.replace(
-                merge_usage(self.usage, told), service=told.service
+                merge_usage(self.usage, counts), service=counts.service
             )
-        elif (word := parse_service_tier(self._word)) is not None:
-            self.usage = msgspec.structs.replace(self.usage or Usage(), service=word)
-        return told is not None
+        elif (tier := parse_service_tier(self._tier_word)) is not None:
+            self.usage = msgspec.structs.replace(self.usage or Usage(), service=tier)
+        return counts is not None
 
-    def _choice(self, choice: dict[str, Json]) -> None:
+    def _read_choice(self, choice: dict[str, Json]) -> None:
         index = choice.get("index")
         at = index if isinstance(index, int) else 0
-        self._seen.add(at)
+        self._seen_choices.add(at)
         finish = read_finish_reason(choice)
         if finish is not None:
-            self._finished.add(at)
+            self._finished_choices.add(at)
             self.finish = finish
             self.committed = True
         elif not self.committed:
@@ -138,24 +152,24 @@ class _StreamInspector(StreamBuffer):
 
 
 def add_usage(stream: bytes, usage: Usage | None) -> bytes:
-    """A stream with usage: its own, else one more chunk that says `usage`, where that is known."""
-    told = write_usage(usage)
+    """Return a stream with usage: its own, else one more chunk with `usage` if that is known."""
+    value = write_usage(usage)
     frames = sse.split_frames(stream)
-    if told is None or any(_find_usage_chunk(frame) for frame in frames):
+    if value is None or any(_find_usage_chunk(frame) for frame in frames):
         return stream
     head = next((chunk for frame in reversed(frames) if (chunk := _read_chunk(frame))), None)
     if head is None:
         return stream
-    last = sse.write_frame(jsonio.dumps({**head, "choices": [], "usage": told}))
+    last = sse.write_frame(jsonio.dumps({**head, "choices": [], "usage": value}))
     done = sse.read_data(frames[-1]) == _DONE
     before = frames[:-1] if done else frames
     if before and not before[-1].endswith((b"\n\n", b"\n\r\n")):
-        before[-1] += b"\n\n"  # the last of a stream may have lacked the end of its frame
+        before[-1] += b"\n\n"  # the last frame of a stream may lack its blank line
     return b"".join([*before, last, *frames[len(before) :]])
 
 
 def remove_usage(stream: bytes) -> bytes:
-    """A stream without its usage chunk; usage beside choices stays, its client saw it too."""
+    """Return a stream without its usage chunk. Usage beside choices stays: every client gets it."""
     if _USAGE.search(stream) is None:
         return stream
     kept = []
@@ -167,7 +181,7 @@ def remove_usage(stream: bytes) -> bytes:
 
 
 def _find_usage_chunk(frame: bytes) -> Object | None:
-    """The chunk of a frame that tells usage."""
+    """Return the chunk of a frame if it has usage."""
     chunk = _read_chunk(frame) if _USAGE.search(frame) else None
     return chunk if chunk is not None and isinstance(chunk.get("usage"), dict) else None
 

@@ -1,13 +1,12 @@
-"""A provider's stream of chunks as events, and the events of one choice.
+"""A provider's stream of chunks as events.
 
-Hosts differ in where reasoning stands and how calls are cut in pieces: ChoiceDecoder reads one
-choice, of a stream or of a whole answer. What ends an answer is told at its end, not where a chunk
-names a finish: hosts send content after that, and finish again.
+StreamDecoder reads a stream. ChoiceDecoder reads one choice, of a stream or of a whole answer. The
+events of the end come last, not at the chunk that names a finish reason: some hosts send content
+after that, and finish again.
 
-Reasoning is told once, from the first place of a piece that has it. Its state, which brings it back
-to its maker, is the list `reasoning_details` where that holds anything sealed (OpenRouter), else
-the name of the member that it stood in: hosts that want it back (DeepSeek, Moonshot, Mistral) want
-it there.
+Hosts put reasoning in several members; the first one of a piece counts. The state of reasoning
+brings it back to its maker. It is the list `reasoning_details` if that holds a sealed block
+(OpenRouter), else the name of the member: DeepSeek, Moonshot and Mistral want reasoning back there.
 """
 
 from collections.abc import Mapping
@@ -52,63 +51,71 @@ from gateway.dialects.stream_commit import DONE_PAYLOAD, MAX_FRAME_BYTES, make_b
 
 type Object = dict[str, Json]
 
-_NOTHING = "a stream without an answer"
-_OPAQUE = ("audio", "images")
-"""Members of a message that hold what is no text."""
+_NO_ANSWER = "a stream without an answer"
+_OPAQUE_MEMBERS = ("audio", "images")
+"""Members of a message that hold no text."""
 
-_REASONS: Mapping[str, FinishReason] = {
+_FINISH_REASONS: Mapping[str, FinishReason] = {
     **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length"), "length"),
     **dict.fromkeys(("model_context_window_exceeded", "context_length_exceeded"), "length"),
     **dict.fromkeys(("content_filter", "sensitive", "safety", "refusal"), "filter"),
     "pause_turn": "pause",
 }
-"""Words of OpenAI and of hosts (Mistral, Z.ai, Anthropic's and DeepSeek's doors, vLLM)."""
+"""Words of OpenAI and of other hosts (Mistral, Z.ai, Anthropic, DeepSeek, vLLM)."""
 
 
 class StreamDecoder:
-    """One stream of chunks; see Decoder."""
+    """One stream of chunks; see Decoder in gateway.dialects.base."""
 
-    __slots__ = ("_over", "_said", "_start", "_usage", "_voices", "_whole", "_word")
+    __slots__ = (
+        "_choices",
+        "_is_over",
+        "_is_started",
+        "_splitter",
+        "_start",
+        "_tier_word",
+        "_usage",
+    )
 
     def __init__(self) -> None:
-        self._whole = sse.FrameSplitter()
-        self._over = False
-        """Nothing is read any more: it has ended, or failed."""
+        self._splitter = sse.FrameSplitter()
+        self._is_over = False
+        """True if the stream has ended or failed: the decoder reads no more of it."""
         self._start = Start()
-        self._said = False
-        """Start has been told."""
+        self._is_started = False
+        """True if the decoder has made the Start event."""
         self._usage: Usage | None = None
-        self._word: Json = None
-        """What the provider calls the service tier that served."""
-        self._voices: dict[int, ChoiceDecoder] = {}
+        self._tier_word: Json = None
+        """The provider's word for the service tier that served."""
+        self._choices: dict[int, ChoiceDecoder] = {}
 
     def feed(self, data: bytes) -> list[Event]:
-        """Take what was read. After a Failed nothing more comes."""
+        """Take bytes of the stream. After a Failed no more events come."""
         out: list[Event] = []
-        if self._over:
+        if self._is_over:
             return out
-        data = self._whole.feed(data)
+        data = self._splitter.feed(data)
         for frame in sse.split_data_frames(data):
-            if self._frame(frame, out):
+            if self._read_frame(frame, out):
                 return out
-        if self._whole.size > MAX_FRAME_BYTES:
+        if self._splitter.size > MAX_FRAME_BYTES:
             self._fail(make_broken_problem("a frame without an end"), out)
         return out
 
     def end(self) -> list[Event]:
-        """Take the end of the stream: some hosts send no `[DONE]`, or no blank line after it."""
+        """End the stream: some hosts send no `[DONE]`, or no blank line after it."""
         out: list[Event] = []
-        rest = self._whole.take_pending()
-        if self._over:
+        rest = self._splitter.take_pending()
+        if self._is_over:
             return out
-        over = _is_frame(rest) and self._frame(rest, out)
-        if not over and self._voices and all(it.finished for it in self._voices.values()):
+        is_last = _is_frame(rest) and self._read_frame(rest, out)
+        if not is_last and self._choices and all(it.is_finished for it in self._choices.values()):
             self._close(out)
-        self._over = True
+        self._is_over = True
         return out
 
-    def _frame(self, frame: bytes, out: list[Event]) -> bool:
-        """Read one frame; tell whether it was the last."""
+    def _read_frame(self, frame: bytes, out: list[Event]) -> bool:
+        """Read one frame; True if it is the last."""
         payload = frame.strip()
         if payload.startswith(b"data:") and b"\n" not in payload:
             payload = payload[5:].lstrip()
@@ -117,7 +124,7 @@ class StreamDecoder:
         if not payload:
             return False
         if payload.startswith(DONE_PAYLOAD):
-            return self._ended(out)
+            return self._end_at_done(out)
         try:
             chunk = jsonio.loads(payload)
         except jsonio.JsonError:
@@ -128,85 +135,95 @@ class StreamDecoder:
         problem = find_problem(chunk, choices, payload)
         if problem is not None:
             return self._fail(problem, out)
-        self._chunk(chunk, choices, out)
+        self._read_chunk(chunk, choices, out)
         return False
 
-    def _chunk(self, chunk: Object, choices: list[Object], out: list[Event]) -> None:
-        if not self._said:
+    def _read_chunk(self, chunk: Object, choices: list[Object], out: list[Event]) -> None:
+        if not self._is_started:
             self._begin(chunk, out)
         for choice in choices:
             index = read_index(choice, 0)
-            voice = self._voices.get(index)
-            if voice is None:
-                voice = self._voices[index] = ChoiceDecoder(index, self._start)
-            voice.hear(choice, choice.get("delta"), out)
-        self._word = chunk.get("service_tier") or self._word
-        told = usage.find(chunk, self._word)
-        if told is not None:
-            told = msgspec.structs.replace(merge_usage(self._usage, told), service=told.service)
-            if told != self._usage:
-                self._usage = told
-                out.append(UsageUpdate(told))
+            decoder = self._choices.get(index)
+            if decoder is None:
+                decoder = self._choices[index] = ChoiceDecoder(index, self._start)
+            decoder.add_piece(choice, choice.get("delta"), out)
+        self._tier_word = chunk.get("service_tier") or self._tier_word
+        counts = usage.find(chunk, self._tier_word)
+        if counts is not None:
+            counts = msgspec.structs.replace(
+                merge_usage(self._usage, counts), service=counts.service
+            )
+            if counts != self._usage:
+                self._usage = counts
+                out.append(UsageUpdate(counts))
 
     def _begin(self, chunk: Object, out: list[Event]) -> None:
-        """Tell the start when a chunk has a choice: Azure's first has no id, model or choice."""
-        known, new = self._start, make_start(chunk)
+        """Make the Start event at the first choice: Azure's first chunk has no id or choice."""
+        earlier, new = self._start, make_start(chunk)
         self._start = Start(
-            id=known.id or new.id,
-            model=known.model or new.model,
-            created=known.created or new.created,
-            usage=known.usage or new.usage,
+            id=earlier.id or new.id,
+            model=earlier.model or new.model,
+            created=earlier.created or new.created,
+            usage=earlier.usage or new.usage,
         )
         if chunk.get("choices") or usage.find(chunk) is not None:
-            self._said = True
+            self._is_started = True
             out.append(self._start)
 
-    def _ended(self, out: list[Event]) -> bool:
-        if any(it.finished or it.spoke for it in self._voices.values()):
+    def _end_at_done(self, out: list[Event]) -> bool:
+        if any(it.is_finished or it.has_content for it in self._choices.values()):
             return self._close(out)
-        return self._fail(make_broken_problem(_NOTHING), out)
+        return self._fail(make_broken_problem(_NO_ANSWER), out)
 
     def _close(self, out: list[Event]) -> bool:
-        for index in sorted(self._voices):
-            self._voices[index].close(out)
+        for index in sorted(self._choices):
+            self._choices[index].close(out)
         out.append(End())
-        self._over = True
+        self._is_over = True
         return True
 
     def _fail(self, problem: Problem, out: list[Event]) -> bool:
         out.append(Failed(problem))
-        self._over = True
+        self._is_over = True
         return True
 
 
 class ChoiceDecoder:
-    """What one choice has said so far."""
+    """One choice of an answer, read piece by piece."""
 
-    __slots__ = ("_calls", "_details", "_index", "_member", "_word", "finished", "spoke")
+    __slots__ = (
+        "_calls",
+        "_details",
+        "_finish_word",
+        "_index",
+        "_open_member",
+        "has_content",
+        "is_finished",
+    )
 
     def __init__(self, index: int, start: Start) -> None:
         self._index = index
         self._calls = ToolCallAssembler(index, start)
         self._details: list[Object] = []
-        self._member = ""
-        """Where the reasoning that is open stands; empty where none is."""
-        self._word: str | None = None
-        self.finished = False
-        """A finish has been named."""
-        self.spoke = False
-        """It had content."""
+        self._open_member = ""
+        """The member of the reasoning that has not ended; empty if there is none."""
+        self._finish_word: str | None = None
+        self.is_finished = False
+        """True if a piece named a finish reason."""
+        self.has_content = False
+        """True if a piece had content."""
 
-    def hear(self, choice: Object, said: Json, out: list[Event]) -> None:
-        """Take one piece of the choice: its delta, or the message of a whole answer."""
-        if isinstance(said, dict):
-            content = said.get("content")
-            alone = content and len(said) == 1
-            if not alone:
-                self._reasoning(said, out)
+    def add_piece(self, choice: Object, message: Json, out: list[Event]) -> None:
+        """Read one piece of the choice: its delta, or the message of a whole answer."""
+        if isinstance(message, dict):
+            content = message.get("content")
+            is_text_alone = content and len(message) == 1
+            if not is_text_alone:
+                self._read_reasoning(message, out)
             if content:
-                self._content(content, out)
-            if not alone:
-                self._more(said, out)
+                self._read_content(content, out)
+            if not is_text_alone:
+                self._read_rest(message, out)
         logprobs = choice.get("logprobs")
         if isinstance(logprobs, dict):
             for name in ("content", "refusal"):
@@ -215,66 +232,66 @@ class ChoiceDecoder:
                     out.append(LogProbs(tokens, self._index, declined=name == "refusal"))
         word = read_finish_reason(choice)
         if word is not None:
-            self._word = word
-            self.finished = True
+            self._finish_word = word
+            self.is_finished = True
 
     def close(self, out: list[Event]) -> None:
-        """Tell the end: of reasoning, of calls and of the choice."""
-        self._think_no_more(out)
+        """End reasoning, calls and the choice."""
+        self._end_reasoning(out)
         self._calls.close(out)
-        out.append(Finish(self._reason(), self._word, choice=self._index))
+        out.append(Finish(self._find_finish_reason(), self._finish_word, choice=self._index))
 
-    def _reason(self) -> FinishReason:
-        """Give the reason for the end. A word that is not known ends a choice as well as any."""
-        if self._word is None:
+    def _find_finish_reason(self) -> FinishReason:
+        """Return the finish reason. An unknown word counts as a normal end."""
+        if self._finish_word is None:
             return "cut"
-        known = _REASONS.get(self._word.lower())
+        known = _FINISH_REASONS.get(self._finish_word.lower())
         if known is not None:
             return known
         return "tools" if self._calls else "stop"
 
-    def _reasoning(self, said: Object, out: list[Event]) -> None:
-        """Reasoning, which comes before all else."""
+    def _read_reasoning(self, message: Object, out: list[Event]) -> None:
+        """Read the reasoning of a piece, which comes before all other content."""
         text = ""
         for member in REASONING_MEMBERS:
-            found = said.get(member)
+            found = message.get(member)
             if found and isinstance(found, str):
                 text = found
                 break
-        details = said.get("reasoning_details")
+        details = message.get("reasoning_details")
         if isinstance(details, list) and details:
             member, text = "reasoning", text or read_reasoning_text(details)
             self._details = join_details(self._details, details)
-            self.spoke = True
+            self.has_content = True
         if text:
-            self._think(member, text, out)
+            self._add_reasoning(member, text, out)
 
-    def _think(self, member: str, text: str, out: list[Event]) -> None:
-        self._member = self._member or member
-        self.spoke = True
+    def _add_reasoning(self, member: str, text: str, out: list[Event]) -> None:
+        self._open_member = self._open_member or member
+        self.has_content = True
         out.append(ReasoningDelta(text, choice=self._index))
 
-    def _think_no_more(self, out: list[Event]) -> None:
-        """Close what reasoning is open; a seal may come late, without any text."""
+    def _end_reasoning(self, out: list[Event]) -> None:
+        """End the open reasoning. A sealed state may come late, without any text."""
         if has_sealed_state(self._details):
-            state, redacted = jsonio.dumps(self._details).decode(), not self._member
+            state, redacted = jsonio.dumps(self._details).decode(), not self._open_member
             out.append(ReasoningEnd(state, redacted, choice=self._index))
-        elif self._member:
-            out.append(ReasoningEnd(self._member, choice=self._index))
-        self._details, self._member = [], ""
+        elif self._open_member:
+            out.append(ReasoningEnd(self._open_member, choice=self._index))
+        self._details, self._open_member = [], ""
 
-    def _say(self, text: str, out: list[Event]) -> None:
-        if self._member or self._details:
-            self._think_no_more(out)
-        self.spoke = True
+    def _add_text(self, text: str, out: list[Event]) -> None:
+        if self._open_member or self._details:
+            self._end_reasoning(out)
+        self.has_content = True
         out.append(TextDelta(text, self._index))
 
-    def _content(self, content: Json, out: list[Event]) -> None:
+    def _read_content(self, content: Json, out: list[Event]) -> None:
         if isinstance(content, str):
-            self._say(content, out)
+            self._add_text(content, out)
             return
-        if isinstance(content, dict):  # Cloudflare's JSON mode gives the object itself
-            self._say(jsonio.dumps(content).decode(), out)
+        if isinstance(content, dict):  # Cloudflare's JSON mode sends the object itself
+            self._add_text(jsonio.dumps(content).decode(), out)
             return
         for part in content if isinstance(content, list) else ():
             if not isinstance(part, dict):
@@ -282,53 +299,55 @@ class ChoiceDecoder:
             kind, text = part.get("type"), part.get("text")
             if kind == "text":
                 if text and isinstance(text, str):
-                    self._say(text, out)
+                    self._add_text(text, out)
             elif kind == "thinking":
                 thought = read_thinking_text(part.get("thinking"))
                 if thought:
-                    self._think("content", thought, out)
+                    self._add_reasoning("content", thought, out)
             else:
-                self._opaque(str(kind), part, out)
+                self._add_opaque(str(kind), part, out)
 
-    def _more(self, said: Object, out: list[Event]) -> None:
-        """What a message has beside its text."""
-        refusal = said.get("refusal")
+    def _read_rest(self, message: Object, out: list[Event]) -> None:
+        """Read refusal, calls, citations and media of a message."""
+        refusal = message.get("refusal")
         if refusal and isinstance(refusal, str):
-            self._think_no_more(out)
-            self.spoke = True
+            self._end_reasoning(out)
+            self.has_content = True
             out.append(Declined(refusal, self._index))
-        calls = said.get("tool_calls")
+        calls = message.get("tool_calls")
         if isinstance(calls, list) and calls:
-            self._call(calls, out)
-        call = said.get("function_call")
+            self._add_calls(calls, out)
+        call = message.get("function_call")
         if isinstance(call, dict) and any(call.values()):
-            self._call([{"index": 0, "function": call}], out)
-        cited = said.get("annotations")
-        if isinstance(cited, list):
-            out += [_cited(note, self._index) for note in cited if isinstance(note, dict)]
-        for member in _OPAQUE:
-            held = said.get(member)
-            if any(held.values()) if isinstance(held, dict) else held:
-                self._opaque(member, held, out)
+            self._add_calls([{"index": 0, "function": call}], out)
+        annotations = message.get("annotations")
+        if isinstance(annotations, list):
+            out += [
+                _read_citation(note, self._index) for note in annotations if isinstance(note, dict)
+            ]
+        for member in _OPAQUE_MEMBERS:
+            value = message.get(member)
+            if any(value.values()) if isinstance(value, dict) else value:
+                self._add_opaque(member, value, out)
 
-    def _call(self, pieces: list[Json], out: list[Event]) -> None:
-        self._think_no_more(out)
-        self.spoke = True
-        self._calls.hear(pieces, out)
+    def _add_calls(self, pieces: list[Json], out: list[Event]) -> None:
+        self._end_reasoning(out)
+        self.has_content = True
+        self._calls.add_pieces(pieces, out)
 
-    def _opaque(self, kind: str, source: Json, out: list[Event]) -> None:
-        self._think_no_more(out)
-        self.spoke = True
+    def _add_opaque(self, kind: str, source: Json, out: list[Event]) -> None:
+        self._end_reasoning(out)
+        self.has_content = True
         out.append(Opaque(kind, source, self._index))
 
 
-def _cited(note: Object, choice: int) -> Citation:
-    inside = note.get("url_citation")
-    url = inside if isinstance(inside, dict) else {}
-    address, title = url.get("url"), url.get("title")
-    start, end = url.get("start_index"), url.get("end_index")
+def _read_citation(note: Object, choice: int) -> Citation:
+    value = note.get("url_citation")
+    citation = value if isinstance(value, dict) else {}
+    url, title = citation.get("url"), citation.get("title")
+    start, end = citation.get("start_index"), citation.get("end_index")
     return Citation(
-        url=address if isinstance(address, str) else None,
+        url=url if isinstance(url, str) else None,
         title=title if isinstance(title, str) else None,
         start=start if isinstance(start, int) else None,
         end=end if isinstance(end, int) else None,
@@ -340,12 +359,12 @@ def _cited(note: Object, choice: int) -> Citation:
 def make_start(value: Object) -> Start:
     """Return the Start event of a chunk or a whole answer."""
     id, model, created = value.get("id"), value.get("model"), value.get("created")
-    word = parse_service_tier(value.get("service_tier"))
+    tier = parse_service_tier(value.get("service_tier"))
     return Start(
         id=id if isinstance(id, str) and id else None,
         model=model if isinstance(model, str) and model else None,
         created=int(created) if isinstance(created, int | float) and created > 0 else None,
-        usage=Usage(service=word) if word is not None else None,
+        usage=Usage(service=tier) if tier is not None else None,
     )
 
 
@@ -356,7 +375,7 @@ def read_index(choice: Object, otherwise: int) -> int:
 
 
 def _is_frame(rest: bytes) -> bool:
-    """Whether what stands at the end of a stream is a frame: half a frame is none."""
+    """True if the rest of a stream is a whole frame."""
     payload = sse.read_data(rest)
     if not payload or payload.startswith(DONE_PAYLOAD):
         return bool(payload)

@@ -1,8 +1,8 @@
-"""Events as a stream of Chat Completions chunks.
+"""Events as a stream of Chat Completions chunks for the client.
 
-A maker's state goes into `reasoning_details`, the member that OpenRouter's clients send back: one
-block of type reasoning.encrypted a state, with the number of characters of `reasoning_content` that
-it belongs to, or with the id of the call that it hangs on.
+The state of reasoning goes into `reasoning_details`, the member that OpenRouter's clients send
+back. Each state is one block of type reasoning.encrypted. The block has the id of the call that the
+state belongs to, or the number of characters of `reasoning_content`.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,14 +29,15 @@ from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
 from gateway.dialects import reasoning_state
 from gateway.dialects.base import ResponseContext
+from gateway.dialects.openai_chat.reasoning_state import DETAILS
 from gateway.dialects.openai_chat.usage import find_service_tier, write_usage
 
 type Object = dict[str, Json]
 
-DETAILS, SEALED = "reasoning_details", "reasoning.encrypted"
-"""Where labelled states stand, and the type of their blocks."""
+_SEALED = "reasoning.encrypted"
+"""The type of the blocks that hold labelled states."""
 
-_WORDS: Mapping[FinishReason, str] = {
+_FINISH_WORDS: Mapping[FinishReason, str] = {
     "stop": "stop",
     "length": "length",
     "tools": "tool_calls",
@@ -45,221 +46,233 @@ _WORDS: Mapping[FinishReason, str] = {
     "cut": "length",
     "error": "error",
 }
-_TAIL = b',"finish_reason":null}]}\n\n'
+_CHUNK_END = b',"finish_reason":null}]}\n\n'
 
 
-class _Tool:
-    """One call on its way out."""
+class _OpenCall:
+    """A tool call that the encoder is writing."""
 
-    __slots__ = ("custom", "empty", "id", "index", "wait")
+    __slots__ = ("custom", "empty", "id", "index", "pending")
 
-    def __init__(self, index: int, id: str, *, custom: bool, turned: bool) -> None:
+    def __init__(self, index: int, id: str, *, custom: bool, replaces_custom: bool) -> None:
         self.index = index
         self.id = id
         self.custom = custom
-        self.wait: list[str] | None = [] if turned else None
-        """Arguments of a function that took a custom tool's place: its text is within them."""
+        self.pending: list[str] | None = [] if replaces_custom else None
+        """Arguments of a function in place of a custom tool, kept until complete; else None."""
         self.empty = True
 
 
-class _Choice:
-    """What has been told of one choice."""
+class _ChoiceState:
+    """The parts of one choice that the encoder has written."""
 
-    __slots__ = ("chars", "cited", "head", "part", "states", "tools")
+    __slots__ = ("citations", "head", "part", "reasoning_chars", "state_count", "tools")
 
     def __init__(self, head: bytes) -> None:
         self.head = head
-        self.tools: dict[int, _Tool] = {}
-        self.cited: list[Object] = []
-        self.chars = 0
-        """Of reasoning, since the last state."""
+        self.tools: dict[int, _OpenCall] = {}
+        self.citations: list[Object] = []
+        self.reasoning_chars = 0
+        """The number of characters of reasoning since the last state."""
         self.part = 0
-        self.states = 0
+        self.state_count = 0
 
 
 class StreamEncoder:
-    """One stream of chunks; see Encoder."""
+    """One stream of chunks; see Encoder in gateway.dialects.base."""
 
-    __slots__ = ("_choices", "_first", "_head", "_legacy", "_telling", "_usage", "_write")
+    __slots__ = (
+        "_choices",
+        "_context",
+        "_first_content",
+        "_head",
+        "_usage",
+        "_uses_functions",
+        "_writers",
+    )
 
-    def __init__(self, telling: ResponseContext, first: str | None = "") -> None:
-        self._telling = telling
-        self._first = first
-        """The content of the first delta: empty, in a whole answer null."""
-        self._choices: dict[int, _Choice] = {}
+    def __init__(self, context: ResponseContext, first: str | None = "") -> None:
+        self._context = context
+        self._first_content = first
+        """The content of the first delta: empty in a stream, null in a whole answer."""
+        self._choices: dict[int, _ChoiceState] = {}
         self._usage: Usage | None = None
-        asked = telling.request
-        self._legacy = asked is not None and asked.names.get("tools") == "functions"
+        asked = context.request
+        self._uses_functions = asked is not None and asked.names.get("tools") == "functions"
         self._head: Object = {}
-        self._begin(Start())
-        self._write: dict[type[object], Callable[[Json], bytes]] = {
-            Start: self._start,
-            TextDelta: self._words,
-            Declined: lambda event: self._delta(event, {"refusal": event.text}),
-            ReasoningDelta: self._thinking,
-            ReasoningEnd: self._thought,
-            ToolStart: self._tool,
-            ToolDelta: self._piece,
-            ToolEnd: self._tool_end,
-            LogProbs: self._likely,
-            Citation: self._cite,
-            UsageUpdate: self._told,
-            Finish: self._finish,
-            End: self._end,
+        self._set_head(Start())
+        self._writers: dict[type[object], Callable[[Json], bytes]] = {
+            Start: self._write_start,
+            TextDelta: self._write_text,
+            Declined: lambda event: self._write_delta(event, {"refusal": event.text}),
+            ReasoningDelta: self._write_reasoning,
+            ReasoningEnd: self._write_reasoning_end,
+            ToolStart: self._write_tool_start,
+            ToolDelta: self._write_tool_delta,
+            ToolEnd: self._write_tool_end,
+            LogProbs: self._write_logprobs,
+            Citation: self._keep_citation,
+            UsageUpdate: self._keep_usage,
+            Finish: self._write_finish,
+            End: self._write_end,
         }
 
     def write(self, event: Event) -> bytes:
-        """What an event becomes; nothing for one that the dialect does not tell."""
+        """Write the chunks of an event; empty if the dialect has none for it."""
         kind = type(event)
         if kind is TextDelta:
-            return self._words(event)  # type: ignore[arg-type]  # just asked
-        known = self._write.get(kind)
+            return self._write_text(event)  # type: ignore[arg-type]  # its type is checked above
+        known = self._writers.get(kind)
         return known(event) if known is not None else b""
 
-    def _begin(self, start: Start) -> None:
-        telling = self._telling
+    def _set_head(self, start: Start) -> None:
+        context = self._context
         self._head = {
-            "id": start.id or f"chatcmpl-{telling.id}",
+            "id": start.id or f"chatcmpl-{context.id}",
             "object": "chat.completion.chunk",
-            "created": start.created or telling.created_at,
-            "model": start.model or telling.model,
+            "created": start.created or context.created_at,
+            "model": start.model or context.model,
         }
 
-    def _start(self, event: Start) -> bytes:
-        self._begin(event)
+    def _write_start(self, event: Start) -> bytes:
+        self._set_head(event)
         self._usage = event.usage or self._usage
-        return self._open(0)[1]
+        return self._open_choice(0)[1]
 
-    def _open(self, index: int) -> tuple[_Choice, bytes]:
-        """A choice, and its first chunk where nothing has been told of it."""
+    def _open_choice(self, index: int) -> tuple[_ChoiceState, bytes]:
+        """Return a choice, and its first chunk if the encoder has not written it yet."""
         choice = self._choices.get(index)
         if choice is not None:
             return choice, b""
         head = jsonio.dumps(self._head)[:-1]
         head = b'data: %b,"choices":[{"index":%d,"delta":' % (head, index)
-        choice = self._choices[index] = _Choice(head)
-        first = jsonio.dumps({"role": "assistant", "content": self._first})
-        return choice, head + first + _TAIL
+        choice = self._choices[index] = _ChoiceState(head)
+        first = jsonio.dumps({"role": "assistant", "content": self._first_content})
+        return choice, head + first + _CHUNK_END
 
-    def _delta(self, event: Json, delta: Object) -> bytes:
-        choice, first = self._open(event.choice)
-        return first + choice.head + jsonio.dumps(delta) + _TAIL
+    def _write_delta(self, event: Json, delta: Object) -> bytes:
+        choice, first = self._open_choice(event.choice)
+        return first + choice.head + jsonio.dumps(delta) + _CHUNK_END
 
-    def _words(self, event: TextDelta) -> bytes:
-        choice, first = self._open(event.choice)
-        return first + choice.head + b'{"content":' + jsonio.dumps(event.text) + b"}" + _TAIL
+    def _write_text(self, event: TextDelta) -> bytes:
+        choice, first = self._open_choice(event.choice)
+        return first + choice.head + b'{"content":' + jsonio.dumps(event.text) + b"}" + _CHUNK_END
 
-    def _thinking(self, event: ReasoningDelta) -> bytes:
-        choice, first = self._open(event.choice)
+    def _write_reasoning(self, event: ReasoningDelta) -> bytes:
+        choice, first = self._open_choice(event.choice)
         text = event.text
         if event.part != choice.part:
             choice.part = event.part
-            text = f"\n\n{text}" if choice.chars else text
-        choice.chars += len(text)
+            text = f"\n\n{text}" if choice.reasoning_chars else text
+        choice.reasoning_chars += len(text)
         delta = b'{"reasoning_content":' + jsonio.dumps(text) + b"}"
-        return first + choice.head + delta + _TAIL
+        return first + choice.head + delta + _CHUNK_END
 
-    def _thought(self, event: ReasoningEnd) -> bytes:
-        choice, first = self._open(event.choice)
-        chars, choice.chars, choice.part = choice.chars, 0, 0
-        more: Object = {"redacted": True} if event.redacted else {"chars": chars}
-        return first + self._state(choice, event.state, more)
+    def _write_reasoning_end(self, event: ReasoningEnd) -> bytes:
+        choice, first = self._open_choice(event.choice)
+        reasoning_chars, choice.reasoning_chars, choice.part = choice.reasoning_chars, 0, 0
+        more: Object = {"redacted": True} if event.redacted else {"chars": reasoning_chars}
+        return first + self._write_state(choice, event.state, more)
 
-    def _state(self, choice: _Choice, state: str | None, more: Object) -> bytes:
-        """A state for its maker alone, where the client may be given any."""
-        label = self._telling.state_label
+    def _write_state(self, choice: _ChoiceState, state: str | None, more: Object) -> bytes:
+        """Write a state for its maker alone, if the client may get any."""
+        label = self._context.state_label
         if state is None or not label:
             return b""
         detail = {
-            "type": SEALED,
+            "type": _SEALED,
             "data": reasoning_state.write_label(label, state),
-            "index": choice.states,
+            "index": choice.state_count,
         }
-        choice.states += 1
-        return choice.head + jsonio.dumps({DETAILS: [{**detail, **more}]}) + _TAIL
+        choice.state_count += 1
+        return choice.head + jsonio.dumps({DETAILS: [{**detail, **more}]}) + _CHUNK_END
 
-    def _tool(self, event: ToolStart) -> bytes:
-        choice, first = self._open(event.choice)
-        custom = event.custom or event.name in self._telling.custom_tool_names
-        turned = custom and not event.custom
-        tool = _Tool(len(choice.tools), event.id, custom=custom, turned=turned)
+    def _write_tool_start(self, event: ToolStart) -> bytes:
+        choice, first = self._open_choice(event.choice)
+        custom = event.custom or event.name in self._context.custom_tool_names
+        replaces_custom = custom and not event.custom
+        tool = _OpenCall(
+            len(choice.tools), event.id, custom=custom, replaces_custom=replaces_custom
+        )
         choice.tools[event.index] = tool
-        return first + self._call(choice, tool, event.name, "")
+        return first + self._write_call(choice, tool, event.name, "")
 
-    def _call(self, choice: _Choice, tool: _Tool, name: str | None, text: str) -> bytes:
-        """One piece of a call; `name` in its first."""
-        inside: Object = {"input" if tool.custom else "arguments": text}
+    def _write_call(
+        self, choice: _ChoiceState, tool: _OpenCall, name: str | None, text: str
+    ) -> bytes:
+        """Write one piece of a call; only the first has `name`."""
+        function: Object = {"input" if tool.custom else "arguments": text}
         if name is not None:
-            inside = {"name": name, **inside}
-        if self._legacy:
+            function = {"name": name, **function}
+        if self._uses_functions:
             if tool.index:
-                return b""  # a message has one function_call
-            return choice.head + jsonio.dumps({"function_call": inside}) + _TAIL
+                return b""  # a message can have only one function_call
+            return choice.head + jsonio.dumps({"function_call": function}) + _CHUNK_END
         kind = "custom" if tool.custom else "function"
-        begun = {"id": tool.id, "type": kind} if name is not None else {}
-        call = {"index": tool.index, **begun, kind: inside}
-        return choice.head + jsonio.dumps({"tool_calls": [call]}) + _TAIL
+        first_members = {"id": tool.id, "type": kind} if name is not None else {}
+        call = {"index": tool.index, **first_members, kind: function}
+        return choice.head + jsonio.dumps({"tool_calls": [call]}) + _CHUNK_END
 
-    def _piece(self, event: ToolDelta) -> bytes:
-        choice, first = self._open(event.choice)
+    def _write_tool_delta(self, event: ToolDelta) -> bytes:
+        choice, first = self._open_choice(event.choice)
         tool = choice.tools.get(event.index)
         if tool is None or not event.text:
             return first
         tool.empty = False
-        if tool.wait is not None:
-            tool.wait.append(event.text)
+        if tool.pending is not None:
+            tool.pending.append(event.text)
             return first
-        return first + self._call(choice, tool, None, event.text)
+        return first + self._write_call(choice, tool, None, event.text)
 
-    def _tool_end(self, event: ToolEnd) -> bytes:
-        choice, first = self._open(event.choice)
+    def _write_tool_end(self, event: ToolEnd) -> bytes:
+        choice, first = self._open_choice(event.choice)
         tool = choice.tools.get(event.index)
         if tool is None:
             return first
         rest = ""
-        if tool.wait is not None:
-            rest = _input("".join(tool.wait))
+        if tool.pending is not None:
+            rest = _read_custom_input("".join(tool.pending))
         elif tool.empty and not tool.custom:
             rest = "{}"
-        said = self._call(choice, tool, None, rest) if rest else b""
-        return first + said + self._state(choice, event.state, {"id": tool.id})
+        last_piece = self._write_call(choice, tool, None, rest) if rest else b""
+        return first + last_piece + self._write_state(choice, event.state, {"id": tool.id})
 
-    def _likely(self, event: LogProbs) -> bytes:
-        choice, first = self._open(event.choice)
-        said: Object = {"content": None, "refusal": None}
-        said["refusal" if event.declined else "content"] = event.tokens
-        tokens = jsonio.dumps(said)
-        return first + choice.head + b'{},"logprobs":' + tokens + _TAIL
+    def _write_logprobs(self, event: LogProbs) -> bytes:
+        choice, first = self._open_choice(event.choice)
+        logprobs: Object = {"content": None, "refusal": None}
+        logprobs["refusal" if event.declined else "content"] = event.tokens
+        tokens = jsonio.dumps(logprobs)
+        return first + choice.head + b'{},"logprobs":' + tokens + _CHUNK_END
 
-    def _cite(self, event: Citation) -> bytes:
-        """Kept until the finish: the SDK cannot add a list of annotations to another."""
-        choice, first = self._open(event.choice)
+    def _keep_citation(self, event: Citation) -> bytes:
+        """Keep a citation until the finish: the SDK cannot join two lists of annotations."""
+        choice, first = self._open_choice(event.choice)
         if event.url is not None:
-            cited = {
+            citation = {
                 "url": event.url,
                 "title": event.title,
                 "start_index": event.start,
                 "end_index": event.end,
             }
-            choice.cited.append({"type": "url_citation", "url_citation": cited})
+            choice.citations.append({"type": "url_citation", "url_citation": citation})
         return first
 
-    def _told(self, event: UsageUpdate) -> bytes:
+    def _keep_usage(self, event: UsageUpdate) -> bytes:
         self._usage = event.usage
         return b""
 
-    def _finish(self, event: Finish) -> bytes:
-        choice, out = self._open(event.choice)
-        if choice.cited:
-            out += choice.head + jsonio.dumps({"annotations": choice.cited}) + _TAIL
-            choice.cited = []
-        word = _WORDS[event.reason]
-        if self._legacy and event.reason == "tools":
+    def _write_finish(self, event: Finish) -> bytes:
+        choice, out = self._open_choice(event.choice)
+        if choice.citations:
+            out += choice.head + jsonio.dumps({"annotations": choice.citations}) + _CHUNK_END
+            choice.citations = []
+        word = _FINISH_WORDS[event.reason]
+        if self._uses_functions and event.reason == "tools":
             word = "function_call"
         return out + choice.head + b'{},"finish_reason":"' + word.encode() + b'"}]}\n\n'
 
-    def _end(self, _: End) -> bytes:
-        usage = write_usage(self._usage) if self._telling.stream_usage else None
+    def _write_end(self, _: End) -> bytes:
+        usage = write_usage(self._usage) if self._context.stream_usage else None
         out = b""
         if usage is not None:
             word = find_service_tier(self._usage)
@@ -270,8 +283,8 @@ class StreamEncoder:
         return out + sse.write_frame(b"[DONE]")
 
 
-def _input(arguments: str) -> str:
-    """The text of a custom tool, from the arguments of the function that stood for it."""
+def _read_custom_input(arguments: str) -> str:
+    """Return the text of a custom tool from the arguments of the function in its place."""
     try:
         value = jsonio.loads(arguments.encode())
     except jsonio.JsonError:

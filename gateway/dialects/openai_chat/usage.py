@@ -1,11 +1,12 @@
-"""Usage: as hosts report it, in five classes that never overlap; as Chat Completions says it.
+"""Usage: read as hosts report it, written as Chat Completions has it; and bytes of content.
 
-The provider's `total_tokens` decides. `prompt_tokens` includes cached and written tokens unless the
-total shows that it does not. `completion_tokens` includes reasoning unless the total shows that it
-does not (xAI, Google's OpenAI endpoint). Vercel is the exception: its total leaves reasoning out.
+Usage has five classes that never overlap. The provider's `total_tokens` decides. `prompt_tokens`
+includes cached and written tokens unless the total shows that it does not. `completion_tokens`
+includes reasoning unless the total shows that it does not (xAI, Google's OpenAI endpoint). Vercel
+is the exception: its total leaves reasoning out.
 
-Where a provider tells no usage, the bytes of content stand in: see gateway.dialects.content_length.
-They are read straight into the few members that hold content, or that tell of more to know.
+If a provider reports no usage, the gateway counts the bytes of content: see
+gateway.dialects.content_length. It decodes only members with content, usage, an end or an error.
 """
 
 import re
@@ -28,40 +29,42 @@ from gateway.dialects import billing
 from gateway.dialects.content_length import count_argument_bytes, count_text_bytes
 
 _LIFETIME = re.compile(r"(?:ephemeral|ttl)_(\w{1,8}?)(?:_input)?_tokens")
-"""Members that tell tokens written to the cache by lifetime, in OpenAI's and Anthropic's words."""
-_NOTHING: dict[str, Json] = {}
+"""Members for tokens written to the cache, by lifetime, as OpenAI and Anthropic name them."""
+_EMPTY: dict[str, Json] = {}
 _CACHED_MEMBERS = (
     "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens", "num_cached_tokens",
 )  # fmt: skip
-"""Where hosts tell cached tokens that do not tell them in `prompt_tokens_details`."""
+"""Members for cached tokens of hosts that leave them out of `prompt_tokens_details`."""
 _MEDIA_MEMBERS = tuple((f"{modality}_tokens", modality) for modality in MODALITIES)
 
 _SERVICES = frozenset({"flex", "scale", "priority", "fast"})
 
 
-def find(value: dict[str, Json], word: Json = None) -> Usage | None:
-    """Usage of an answer or of one chunk, from the places where hosts put it.
+def find(value: dict[str, Json], tier_word: Json = None) -> Usage | None:
+    """Return the usage of an answer or of one chunk, None if it has none.
 
-    `word` is what earlier chunks called the service tier; None where nothing is counted here.
+    Hosts put it in several places. `tier_word` is the service tier that earlier chunks named.
     """
     usage = value.get("usage")
     if not isinstance(usage, dict) or not usage:
-        usage = _elsewhere(value)
+        usage = _find_elsewhere(value)
         if not usage:
             return None
-    found = read(usage)
-    if found is None:
+    counts = read(usage)
+    if counts is None:
         return None
-    served = parse_service_tier(value.get("service_tier") or word, usage.get("service_tier"))
-    billed = found.billed
+    service_tier = parse_service_tier(
+        value.get("service_tier") or tier_word, usage.get("service_tier")
+    )
+    billed = counts.billed
     if billed is None and "cost" in value:  # Venice
-        billed = parse_usd(_dict(value["cost"]).get("usd"))
-    if served is None and billed is None:
-        return found
-    return msgspec.structs.replace(found, service=served, billed=billed)
+        billed = parse_usd(_as_dict(value["cost"]).get("usd"))
+    if service_tier is None and billed is None:
+        return counts
+    return msgspec.structs.replace(counts, service=service_tier, billed=billed)
 
 
-def _elsewhere(value: dict[str, Json]) -> dict[str, Json] | None:
+def _find_elsewhere(value: dict[str, Json]) -> dict[str, Json] | None:
     choices = value.get("choices")
     places = [*choices] if isinstance(choices, list) else []
     places.append(value.get("x_groq"))
@@ -73,80 +76,94 @@ def _elsewhere(value: dict[str, Json]) -> dict[str, Json] | None:
 
 
 def read(usage: dict[str, Json]) -> Usage | None:
-    """Read one usage object; None where it counts nothing."""
+    """Read one usage object; None if it counts nothing."""
     prompt = parse_count(usage.get("prompt_tokens"))
     completion = parse_count(usage.get("completion_tokens"))
     if prompt is None and completion is None:
         return None
-    inside = _dict(usage.get("prompt_tokens_details"))
-    beside = _dict(usage.get("completion_tokens_details"))
-    cached = _first_count(inside, "cached_tokens", usage, _CACHED_MEMBERS)
-    written = _first_count(inside, "cache_write_tokens", usage, ("cache_creation_input_tokens",))
-    reasoning = _first_count(beside, "reasoning_tokens", usage, ("reasoning_tokens",))
+    prompt_details = _as_dict(usage.get("prompt_tokens_details"))
+    completion_details = _as_dict(usage.get("completion_tokens_details"))
+    cache_read = _first_count(prompt_details, "cached_tokens", usage, _CACHED_MEMBERS)
+    cache_written = _first_count(
+        prompt_details, "cache_write_tokens", usage, ("cache_creation_input_tokens",)
+    )
+    reasoning = _first_count(completion_details, "reasoning_tokens", usage, ("reasoning_tokens",))
     total = parse_count(usage.get("total_tokens"))
-    beyond = None  # tokens that the total has more than both sides
+    surplus = None  # tokens of the total beyond both sides
     if total is not None and prompt is not None and completion is not None:
-        beyond = total - prompt - completion
+        surplus = total - prompt - completion
     fresh = None
     if prompt is not None:
-        if beyond and beyond == (cached or 0) + (written or 0) and reasoning != beyond:
-            prompt, beyond = prompt + beyond, 0
+        if surplus and surplus == (cache_read or 0) + (cache_written or 0) and reasoning != surplus:
+            prompt, surplus = prompt + surplus, 0
         # A part is never more than the whole, whatever a host says.
-        cached = None if cached is None else min(cached, prompt)
-        written = None if written is None else min(written, prompt - (cached or 0))
-        fresh = prompt - (cached or 0) - (written or 0)
-    shown = completion
+        cache_read = None if cache_read is None else min(cache_read, prompt)
+        cache_written = (
+            None if cache_written is None else min(cache_written, prompt - (cache_read or 0))
+        )
+        fresh = prompt - (cache_read or 0) - (cache_written or 0)
+    output = completion
     if completion is not None:
-        if reasoning is None and beyond is not None and beyond > 0:
-            reasoning = beyond  # Google's OpenAI endpoint
+        if reasoning is None and surplus is not None and surplus > 0:
+            reasoning = surplus  # Google's OpenAI endpoint
         elif "market_cost" not in usage:  # Vercel bills reasoning beside a completion and a total
-            shown, reasoning = split_output(completion, reasoning, beyond)
+            output, reasoning = split_output(completion, reasoning, surplus)
     return Usage(
         input=fresh,
-        cache_read=cached,
-        cache_write=_lifetimes(usage, inside, written) if written else {},
-        output=shown,
+        cache_read=cache_read,
+        cache_write=_read_lifetimes(usage, prompt_details, cache_written) if cache_written else {},
+        output=output,
         reasoning=reasoning,
         tools=billing.read_tool_counts(usage),
-        media=_sum_media(usage, inside, beside),
+        media=_sum_media(usage, prompt_details, completion_details),
         billed=billing.read_billed_usd(usage),
     )
 
 
 def read_media(usage: Mapping[str, Json]) -> dict[str, int]:
     """Return the tokens that are not text."""
-    inside = _dict(usage.get("prompt_tokens_details"))
-    return _sum_media(usage, inside, _dict(usage.get("completion_tokens_details")))
+    prompt_details = _as_dict(usage.get("prompt_tokens_details"))
+    return _sum_media(usage, prompt_details, _as_dict(usage.get("completion_tokens_details")))
 
 
 def _sum_media(
-    usage: Mapping[str, Json], inside: Mapping[str, Json], beside: Mapping[str, Json]
+    usage: Mapping[str, Json],
+    prompt_details: Mapping[str, Json],
+    completion_details: Mapping[str, Json],
 ) -> dict[str, int]:
-    """Return the tokens that are not text, of the details; Cerebras tells those of images above."""
-    given = [(modality, inside[name]) for name, modality in _MEDIA_MEMBERS if inside.get(name)]
-    made = [(modality, beside[name]) for name, modality in _MEDIA_MEMBERS if beside.get(name)]
-    if "image_tokens" in usage and not inside.get("image_tokens"):
-        given.append(("image", usage["image_tokens"]))
-    if not given and not made:
+    """Sum the tokens that are not text. Cerebras counts those of images outside the details."""
+    input_counts = [
+        (modality, prompt_details[name])
+        for name, modality in _MEDIA_MEMBERS
+        if prompt_details.get(name)
+    ]
+    output_counts = [
+        (modality, completion_details[name])
+        for name, modality in _MEDIA_MEMBERS
+        if completion_details.get(name)
+    ]
+    if "image_tokens" in usage and not prompt_details.get("image_tokens"):
+        input_counts.append(("image", usage["image_tokens"]))
+    if not input_counts and not output_counts:
         return {}
-    return sum_media_tokens("input", given) | sum_media_tokens("output", made)
+    return sum_media_tokens("input", input_counts) | sum_media_tokens("output", output_counts)
 
 
-def _lifetimes(
-    usage: Mapping[str, Json], inside: Mapping[str, Json], written: int
+def _read_lifetimes(
+    usage: Mapping[str, Json], prompt_details: Mapping[str, Json], written: int
 ) -> dict[str, int]:
-    """Written tokens by lifetime; what the total has beyond them is of none."""
-    by: dict[str, int] = {}
-    places = (inside.get("cache_write_tokens_details"), usage.get("cache_creation"))
+    """Return written tokens by lifetime; the rest of the total has no lifetime."""
+    by_lifetime: dict[str, int] = {}
+    places = (prompt_details.get("cache_write_tokens_details"), usage.get("cache_creation"))
     for place in places:
-        for name, value in _dict(place).items():
-            life, number = _LIFETIME.fullmatch(name), parse_count(value)
-            if life is not None and number and not by.get(life[1]):
-                by[life[1]] = number
-    rest = written - sum(by.values())
+        for name, value in _as_dict(place).items():
+            lifetime, number = _LIFETIME.fullmatch(name), parse_count(value)
+            if lifetime is not None and number and not by_lifetime.get(lifetime[1]):
+                by_lifetime[lifetime[1]] = number
+    rest = written - sum(by_lifetime.values())
     if rest < 0:
         return {"": written}
-    return {**by, "": rest} if rest else by
+    return {**by_lifetime, "": rest} if rest else by_lifetime
 
 
 def _first_count(
@@ -161,37 +178,37 @@ def _first_count(
     return None
 
 
-def _dict(value: Json) -> dict[str, Json]:
-    return value if isinstance(value, dict) else _NOTHING
+def _as_dict(value: Json) -> dict[str, Json]:
+    return value if isinstance(value, dict) else _EMPTY
 
 
 def find_service_tier(usage: Usage | None) -> str | None:
-    """The service tier, where it is one that clients' types have a word for."""
+    """Return the service tier if the clients' types have a word for it."""
     return usage.service if usage is not None and usage.service in _SERVICES else None
 
 
 def write_usage(usage: Usage | None) -> dict[str, Json] | None:
-    """What `usage.read` turns back into the same usage.
+    """Write usage so that `read` returns the same usage.
 
-    None where either count is unknown: the SDKs' type has no place for that.
+    Return None if either count is unknown: the SDKs' type has no place for that.
     """
     if usage is None or usage.prompt is None or usage.completion is None:
         return None
-    told: dict[str, Json] = {
+    value: dict[str, Json] = {
         "prompt_tokens": usage.prompt,
         "completion_tokens": usage.completion,
         "total_tokens": usage.prompt + usage.completion,
     }
-    inside: dict[str, Json] = {}
+    prompt_details: dict[str, Json] = {}
     if usage.cache_read is not None:
-        inside["cached_tokens"] = usage.cache_read
+        prompt_details["cached_tokens"] = usage.cache_read
     if usage.cache_write:
-        inside["cache_write_tokens"] = sum(usage.cache_write.values())
-    if inside:
-        told["prompt_tokens_details"] = inside
+        prompt_details["cache_write_tokens"] = sum(usage.cache_write.values())
+    if prompt_details:
+        value["prompt_tokens_details"] = prompt_details
     if usage.reasoning is not None:
-        told["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning}
-    return told
+        value["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning}
+    return value
 
 
 class _FunctionContent(msgspec.Struct, gc=False):
@@ -237,22 +254,22 @@ _read_content = jsonio.make_reader(_ChunkContent)
 
 
 def count_chunk_content(payload: bytes, *, whole: bool = False) -> tuple[int, bool]:
-    """Count the bytes that a chunk or a completion says; tell whether it has usage, end or error.
+    """Return the bytes of content of a chunk, and True if it has usage, an end or an error.
 
-    Raises JsonError for what is neither. Perplexity's have both a delta and a message, which
-    repeats all that was said before.
+    `whole`: it is a completion. Raises JsonError if it is malformed. Perplexity's chunks have a
+    delta and a message; the message repeats all content before it.
     """
     value: _ChunkContent = _read_content(payload)
     size = 0
-    tells = bool(value.usage or value.x_groq or value.error or value.object == "error")
+    has_marks = bool(value.usage or value.x_groq or value.error or value.object == "error")
     for choice in value.choices or ():
-        said = choice.delta
+        message = choice.delta
         if choice.finish_reason or choice.usage or choice.error:
-            tells = True
-        if said is None or (whole and choice.message is not None):
-            said = choice.message
-        if said is not None:
-            content = said.content
+            has_marks = True
+        if message is None or (whole and choice.message is not None):
+            message = choice.message
+        if message is not None:
+            content = message.content
             if isinstance(content, str) and content.isascii():
                 size += len(content)
             elif content is not None:  # an object is Cloudflare's JSON mode
@@ -262,45 +279,47 @@ def count_chunk_content(payload: bytes, *, whole: bool = False) -> tuple[int, bo
                     else count_text_bytes(content)
                 )
             if not (
-                said.tool_calls is None
-                and said.reasoning_content is None
-                and said.reasoning is None
-                and said.refusal is None
-                and said.reasoning_text is None
-                and said.reasoning_details is None
-                and said.function_call is None
-                and said.audio is None
+                message.tool_calls is None
+                and message.reasoning_content is None
+                and message.reasoning is None
+                and message.refusal is None
+                and message.reasoning_text is None
+                and message.reasoning_details is None
+                and message.function_call is None
+                and message.audio is None
             ):
-                size += _count_rest(said)
-    return size, tells
+                size += _count_rest(message)
+    return size, has_marks
 
 
 def count_answer_content(body: bytes) -> int:
-    """Bytes that a completion says."""
+    """Count the bytes of content of a completion."""
     try:
         return count_chunk_content(body, whole=True)[0]
     except jsonio.JsonError:
         return 0
 
 
-def _count_rest(said: _MessageContent) -> int:
-    """Bytes beside the text, of which there are few chunks or all."""
+def _count_rest(message: _MessageContent) -> int:
+    """Count the bytes of content beside the text."""
     size = 0
-    thought = said.reasoning_content or said.reasoning or said.reasoning_text
-    if thought or said.reasoning_details:  # some hosts say it in several places at once
-        size += count_text_bytes(thought or said.reasoning_details)
-    if said.tool_calls is not None:
-        size += sum(_count_call(it.function) + _count_call(it.custom) for it in said.tool_calls)
+    reasoning = message.reasoning_content or message.reasoning or message.reasoning_text
+    if reasoning or message.reasoning_details:  # some hosts repeat it in several members
+        size += count_text_bytes(reasoning or message.reasoning_details)
+    if message.tool_calls is not None:
+        size += sum(
+            _count_call(call.function) + _count_call(call.custom) for call in message.tool_calls
+        )
     return (
         size
-        + count_text_bytes(said.refusal)
-        + count_text_bytes(said.audio)
-        + _count_call(said.function_call)
+        + count_text_bytes(message.refusal)
+        + count_text_bytes(message.audio)
+        + _count_call(message.function_call)
     )
 
 
 def _count_call(call: _FunctionContent | None) -> int:
-    """Bytes of a call, or of a piece of it."""
+    """Count the bytes of a call, or of a piece of it."""
     if call is None:
         return 0
     return (
