@@ -29,7 +29,7 @@ OPERATIONS = {
         anthropic_messages.COUNT_TOKENS,
         gemini.COUNT_TOKENS,
         openai_chat.EMBEDDINGS,
-        gemini.EMBED,
+        gemini.EMBEDDINGS,
     )
 }
 """Each operation that clients and providers know, by dialect and operation."""

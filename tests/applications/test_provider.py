@@ -14,7 +14,7 @@ from tests.e2e.upstream import Answer, Request
 
 BEARER = (b"authorization", b"Bearer " + CREDENTIALS["openai"].encode())
 CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hi (ref chat1.1)"}]}
-EMBED = {"model": "text-embedding-3-small", "input": "Hi (ref rag1.1)"}
+EMBEDDINGS = {"model": "text-embedding-3-small", "input": "Hi (ref rag1.1)"}
 CLAUDE = [
     (b"x-api-key", CREDENTIALS["anthropic"].encode()),
     (b"anthropic-version", b"2023-06-01"),
@@ -38,7 +38,7 @@ def provider() -> Provider:
 @pytest.mark.parametrize(
     ("path", "body", "wrong"),
     [
-        ("/openai/v1/chat/completions", EMBED, "a body without ['messages']"),
+        ("/openai/v1/chat/completions", EMBEDDINGS, "a body without ['messages']"),
         ("/openai/v1/embeddings", CHAT, "a body without ['input']"),
         ("/openai/v1/chat/completions", {**CHAT, "system": "Be brief."}, "a body with ['system']"),
         ("/openai/v1/chat/completions", {**CHAT, "model": "claude-opus-5"}, "model 'claude-opus-5'"),

@@ -26,7 +26,7 @@ from gateway.core.events import (
 )
 from gateway.core.usage import Usage
 from gateway.dialects.base import RequestBody, ResponseContext, StreamInspector
-from gateway.dialects.gemini import DIALECT, SPEECH
+from gateway.dialects.gemini import DIALECT, TRANSLATION
 from gateway.dialects.gemini.content import list_objects
 from gateway.dialects.gemini.reasoning_state import encode_state
 from tests.corpus.conftest import Say
@@ -80,7 +80,7 @@ def streams(rows: list[Row]) -> list[Row]:
 
 
 def events(row: Row) -> list[Event]:
-    return heard(row[1]) if is_stream(row) else SPEECH.decode_response(row[1])
+    return heard(row[1]) if is_stream(row) else TRANSLATION.decode_response(row[1])
 
 
 def awkward(data: bytes) -> list[bytes]:
@@ -189,7 +189,7 @@ def test_every_stream_passes_byte_for_byte_however_it_is_read(rows: list[Row], s
             if parts:
                 out, watch = run(parts)
                 assert (out == data, watch.complete, watch.problem) == (True, True, None), row[0]["id"]  # fmt: skip
-                decoder = SPEECH.make_decoder()
+                decoder = TRANSLATION.make_decoder()
                 found = [event for part in parts for event in decoder.feed(part)]
                 assert [*found, *decoder.end()] == events(row)
     say(f"{len(streams(rows))} streams")
@@ -220,12 +220,12 @@ def test_every_answer_is_the_same_after_it_was_told_again(rows: list[Row], say: 
     """Events told in this dialect, whole and streamed, are the same events to whoever reads them."""
     for row in good(rows):
         found = events(row)
-        encoder = SPEECH.make_encoder(TELLING)
+        encoder = TRANSLATION.make_encoder(TELLING)
         data = b"".join(encoder.write(event) for event in found)
         if row[0]["id"] not in BROKEN:
             for again in (
                 heard(data),
-                SPEECH.decode_response(SPEECH.encode_response(found, TELLING)),
+                TRANSLATION.decode_response(TRANSLATION.encode_response(found, TELLING)),
             ):
                 assert said(again) == said(found), row[0]["id"]
                 assert isinstance(again[-1], End)
@@ -281,8 +281,8 @@ def test_every_request_is_decoded_and_said_again(rows: list[Row], say: Say) -> N
     """What this dialect decodes it can encode, but for parts that are its own alone."""
     count = 0
     for recording, body in requests(rows):
-        request = SPEECH.decode_request(body)
-        again = SPEECH.encode_request(request, target(body.prompt.model))
+        request = TRANSLATION.decode_request(body)
+        again = TRANSLATION.encode_request(request, target(body.prompt.model))
         texts = [text for content in again.value["contents"] for text in _texts(content)]
         for content in list_objects(body.value["contents"]):
             for text in _texts(content):

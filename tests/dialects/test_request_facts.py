@@ -82,7 +82,7 @@ FULL: list[tuple[Dialect, dict[str, Json], RequestFacts]] = [
     ),
     (GEMINI, {**CONTENTS, "systemInstruction": "Be brief."}, RequestFacts(system="Be brief.")),
     (EMBEDDINGS, {"model": "m", "input": "hi", "user": "ann"}, RequestFacts(user="ann")),
-    (gemini_dialects.EMBED, {"model": "m", "content": {"parts": [{"text": "hi"}]}}, EMPTY_FACTS),
+    (gemini_dialects.EMBEDDINGS, {"model": "m", "content": {"parts": [{"text": "hi"}]}}, EMPTY_FACTS),
 ]  # fmt: skip
 
 

@@ -21,9 +21,9 @@ from gateway.dialects.gemini import (
 from gateway.dialects.history import History
 from gateway.dialects.request_facts import EMPTY_FACTS
 
-__all__ = ["COUNT_TOKENS", "DIALECT", "EMBED", "SPEECH"]
+__all__ = ["COUNT_TOKENS", "DIALECT", "EMBEDDINGS", "TRANSLATION"]
 
-SPEECH = TranslationFunctions(
+TRANSLATION = TranslationFunctions(
     decode_request=request_decoder.decode_request,
     encode_request=request_encoder.encode_request,
     decode_response=response.decode_response,
@@ -56,7 +56,7 @@ DIALECT = Dialect(
     read_start=request.read_start,
     read_facts=request.read_facts,
     read_history=history.read,
-    translation=SPEECH,
+    translation=TRANSLATION,
 )
 
 COUNT_TOKENS = msgspec.structs.replace(
@@ -67,11 +67,11 @@ COUNT_TOKENS = msgspec.structs.replace(
     write=token_count.write,
     summarize=token_count.summarize,
     write_token_count=token_count.write_token_count,
-    translation=token_count.make_translation(SPEECH),
+    translation=token_count.make_translation(TRANSLATION),
 )
 """Counting of a request's tokens, by the model that would answer it; free of charge."""
 
-EMBED = msgspec.structs.replace(
+EMBEDDINGS = msgspec.structs.replace(
     DIALECT,
     operation=EMBEDDINGS_OPERATION,
     essential_members=embeddings.ESSENTIAL_MEMBERS,
@@ -83,7 +83,7 @@ EMBED = msgspec.structs.replace(
     read_history=lambda _: History(),
     read_facts=lambda _: EMPTY_FACTS,
     translation=msgspec.structs.replace(
-        SPEECH,
+        TRANSLATION,
         decode_request=embeddings.decode_request,
         encode_request=embeddings.encode_request,
         decode_response=embeddings.decode_response,

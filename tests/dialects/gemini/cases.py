@@ -7,7 +7,7 @@ from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Text
 from gateway.core.events import Event
 from gateway.core.target import UNKNOWN_FACTS, ModelFacts, Provider, Target
 from gateway.dialects.base import EncodedRequest, RequestBody, ResponseContext, WrittenBody
-from gateway.dialects.gemini import DIALECT, SPEECH
+from gateway.dialects.gemini import DIALECT, TRANSLATION
 
 type Object = dict[str, Any]
 
@@ -58,7 +58,7 @@ def sent(written: WrittenBody) -> Object:
 
 def decoded(**more: Any) -> CanonicalRequest:
     """A request in no dialect."""
-    return SPEECH.decode_request(ask(**more))
+    return TRANSLATION.decode_request(ask(**more))
 
 
 def user(text: str = "hi") -> CanonicalTurn:
@@ -67,7 +67,7 @@ def user(text: str = "hi") -> CanonicalTurn:
 
 def encoded(*turns: CanonicalTurn, to: Target | None = None, **more: Any) -> EncodedRequest:
     """A request of turns in this dialect."""
-    return SPEECH.encode_request(
+    return TRANSLATION.encode_request(
         CanonicalRequest(turns=turns or (user(),), **more), to or target(facts=LEVEL)
     )
 
@@ -106,7 +106,7 @@ def whole(*chunks: Object) -> bytes:
 
 def heard(data: bytes) -> list[Event]:
     """The events of a stream."""
-    decoder = SPEECH.make_decoder()
+    decoder = TRANSLATION.make_decoder()
     return [*decoder.feed(data), *decoder.end()]
 
 

@@ -14,13 +14,13 @@ from gateway.core.usage import Usage
 from gateway.dialects import compatibility, embeddings, translation
 from gateway.dialects.base import RequestBody, ResponseContext
 from gateway.dialects.embeddings import EmbeddingsRequest
-from gateway.dialects.gemini import EMBED
+from gateway.dialects.gemini import EMBEDDINGS
 from tests.dialects.gemini.cases import target
 
-SPEECH = translation.get_translation(EMBED)
+TRANSLATION = translation.get_translation(EMBEDDINGS)
 ONE, MANY = "models/m:embedContent", "models/m:batchEmbedContents"
 TEXT: Any = {"parts": [{"text": "hi"}]}
-READ: Any = EMBED.read_with_path
+READ: Any = EMBEDDINGS.read_with_path
 
 
 def read(value: Any, path: str = ONE) -> RequestBody:
@@ -69,12 +69,12 @@ def test_what_is_no_request_is_refused_with_its_field(
 
 def test_one_content_keeps_its_bytes() -> None:
     body = read(b'{ "content":{"parts":[{"text":"hi"}]}, "x": 1.50 }')
-    written = EMBED.write(body, target("m"))
+    written = EMBEDDINGS.write(body, target("m"))
     assert written.body is body.raw
     assert written.url_suffix == "/models/m:embedContent"
     named = read(b'{ "model" : "models/m", "content":{"parts":[]}, "x": 1.50 }')
-    assert EMBED.write(named, target("m")).body is named.raw
-    other = EMBED.write(named, target("n"))
+    assert EMBEDDINGS.write(named, target("m")).body is named.raw
+    other = EMBEDDINGS.write(named, target("n"))
     assert other.body == b'{"model":"models/n","content":{"parts":[]},"x":1.50}'
     assert other.url_suffix == "/models/n:embedContent"
 
@@ -85,8 +85,8 @@ def test_a_batch_changes_only_where_it_names_another_model() -> None:
         b' { "content": {"parts": [] } }] }'
     )
     body = read(raw, MANY)
-    assert EMBED.write(body, target("m")).body is body.raw
-    other = EMBED.write(body, target("models/n"))
+    assert EMBEDDINGS.write(body, target("m")).body is body.raw
+    other = EMBEDDINGS.write(body, target("models/n"))
     assert other.url_suffix == "/models/n:batchEmbedContents"
     assert other.body == (
         b'{"requests":[{"model":"models/n","content":{"parts":[]},"x":1.50},'
@@ -97,10 +97,10 @@ def test_a_batch_changes_only_where_it_names_another_model() -> None:
 def test_what_a_target_refuses_is_left_out_of_every_request() -> None:
     refusing = target("m", facts=ModelFacts(refused_members=frozenset({"autoTruncate"})))
     body = many({"content": TEXT, "auto_truncate": True}, {"content": TEXT, "auto_truncate": True})
-    written = EMBED.write(body, refusing)
+    written = EMBEDDINGS.write(body, refusing)
     assert json.loads(written.body) == {"requests": [{"content": TEXT}] * 2}
     assert written.losses == (Loss("auto_truncate", "dropped", f"{refusing.name} refuses it"),)
-    alone = EMBED.write(read({"content": TEXT, "autoTruncate": True}), refusing)
+    alone = EMBEDDINGS.write(read({"content": TEXT, "autoTruncate": True}), refusing)
     assert json.loads(alone.body) == {"content": TEXT}
 
 
@@ -113,7 +113,7 @@ def test_what_a_target_refuses_is_left_out_of_every_request() -> None:
     ],
 )
 def test_usage_is_input_where_it_is_told(body: bytes, usage: int | None) -> None:
-    seen = EMBED.summarize(body)
+    seen = EMBEDDINGS.summarize(body)
     assert seen.usage == (None if usage is None else Usage(input=usage, output=0))
     assert (seen.finish, seen.problem) == ("stop", None)
 
@@ -128,16 +128,16 @@ def test_usage_is_input_where_it_is_told(body: bytes, usage: int | None) -> None
     ],
 )
 def test_a_200_without_vectors_is_a_problem(body: bytes, kind: str) -> None:
-    problem = EMBED.summarize(body).problem
+    problem = EMBEDDINGS.summarize(body).problem
     assert problem is not None
     assert problem.kind == kind
-    assert SPEECH.decode_response(body) == [Failed(problem)]
+    assert TRANSLATION.decode_response(body) == [Failed(problem)]
 
 
 def test_a_batch_is_decoded_as_one_request() -> None:
     lines = {"parts": [{"text": "a"}, {"text": "b"}]}
     asked = embeddings.expect_embeddings(
-        SPEECH.decode_request(
+        TRANSLATION.decode_request(
             many(
                 {"content": TEXT, "outputDimensionality": 2, "taskType": "X"},
                 {"content": lines, "output_dimensionality": 2},
@@ -151,15 +151,15 @@ def test_a_batch_is_decoded_as_one_request() -> None:
         {"taskType": "X"},
     )
     assert embeddings.expect_embeddings(
-        SPEECH.decode_request(read({"content": TEXT}))
+        TRANSLATION.decode_request(read({"content": TEXT}))
     ).wants_single_vector
 
 
 def test_what_openai_cannot_be_asked_is_refused_there() -> None:
     image = {"inlineData": {"mimeType": "image/png", "data": ""}}
-    pictured = SPEECH.decode_request(read({"content": {"parts": [{"text": "a"}, image, {}]}}))
+    pictured = TRANSLATION.decode_request(read({"content": {"parts": [{"text": "a"}, image, {}]}}))
     assert [type(part) for part in pictured.turns[0].parts] == [Text, Foreign, Foreign]
-    sized = SPEECH.decode_request(
+    sized = TRANSLATION.decode_request(
         many({"content": TEXT, "outputDimensionality": 2}, {"content": TEXT})
     )
     for asked in (pictured, sized):
@@ -167,15 +167,15 @@ def test_what_openai_cannot_be_asked_is_refused_there() -> None:
 
 
 def test_one_text_is_asked_alone_and_several_in_a_batch() -> None:
-    asked = SPEECH.decode_request(many({"content": TEXT}, {"content": TEXT}))
-    said = SPEECH.encode_request(asked, target("models/m"))
+    asked = TRANSLATION.decode_request(many({"content": TEXT}, {"content": TEXT}))
+    said = TRANSLATION.encode_request(asked, target("models/m"))
     assert said.value == {"requests": [{"model": "models/m", "content": TEXT}] * 2}
     inner = read({"model": "models/m", **said.value}, "")
-    written = EMBED.write(inner, target("m"))
+    written = EMBEDDINGS.write(inner, target("m"))
     assert json.loads(written.body) == said.value
     assert written.url_suffix == "/models/m:batchEmbedContents"
-    one = SPEECH.encode_request(
-        SPEECH.decode_request(read({"content": TEXT, "outputDimensionality": 2})), target()
+    one = TRANSLATION.encode_request(
+        TRANSLATION.decode_request(read({"content": TEXT, "outputDimensionality": 2})), target()
     )
     assert one.value == {"content": TEXT, "outputDimensionality": 2}
     assert one.client_names["outputDimensionality"] == "outputDimensionality"
@@ -187,7 +187,7 @@ def test_an_answer_is_told_as_it_was_asked(single: bool) -> None:
     rows = [{"values": [1.0]}]
     usage = {"promptTokenCount": 4}
     value = {"embedding": rows[0]} if single else {"embeddings": rows}
-    events = SPEECH.decode_response(json.dumps({**value, "usageMetadata": usage}).encode())
+    events = TRANSLATION.decode_response(json.dumps({**value, "usageMetadata": usage}).encode())
     assert events == [
         Start(),
         Opaque(kind="embedding", source=[1.0]),
@@ -201,14 +201,17 @@ def test_an_answer_is_told_as_it_was_asked(single: bool) -> None:
         model="m",
         request=EmbeddingsRequest(turns=(), wants_single_vector=single),
     )
-    assert json.loads(SPEECH.encode_response(events, telling)) == {**value, "usageMetadata": usage}
+    assert json.loads(TRANSLATION.encode_response(events, telling)) == {
+        **value,
+        "usageMetadata": usage,
+    }
     bare = [event for event in events if not isinstance(event, UsageUpdate)]
-    assert json.loads(SPEECH.encode_response(bare, telling)) == value
+    assert json.loads(TRANSLATION.encode_response(bare, telling)) == value
 
 
 @pytest.mark.parametrize("row", [3, {}, {"values": "x"}, {"values": [None]}])
 def test_what_is_no_list_of_numbers_fails_abroad(row: Any) -> None:
-    (failed,) = SPEECH.decode_response(json.dumps({"embeddings": [row]}).encode())
+    (failed,) = TRANSLATION.decode_response(json.dumps({"embeddings": [row]}).encode())
     assert isinstance(failed, Failed)
 
 
@@ -216,5 +219,5 @@ def test_modalities_of_vectors_are_told_apart() -> None:
     """The member is named without an s in answers of embedContent."""
     details = [{"modality": "TEXT", "tokenCount": 2}, {"modality": "VIDEO", "tokenCount": 66}]
     told = {"promptTokenCount": 68, "promptTokenDetails": details}
-    seen = EMBED.summarize(json.dumps({"embedding": {}, "usageMetadata": told}).encode())
+    seen = EMBEDDINGS.summarize(json.dumps({"embedding": {}, "usageMetadata": told}).encode())
     assert seen.usage == Usage(input=68, output=0, media={"input_video": 66})

@@ -18,7 +18,7 @@ from gateway.core.canonical_request import (
     ToolUse,
 )
 from gateway.dialects import compatibility, reasoning_state
-from gateway.dialects.gemini import SPEECH
+from gateway.dialects.gemini import TRANSLATION
 from gateway.dialects.gemini.reasoning_state import SKIP_SIGNATURE, encode_state
 from tests.dialects.gemini.cases import HI, STREAM, ask, decoded
 
@@ -84,7 +84,7 @@ def test_a_bare_request_sets_nothing() -> None:
     assert request.turns == (CanonicalTurn(role="user", parts=(Text(text="hi", source={"text": "hi"}),), source=HI[0]),)  # fmt: skip
     assert (request.tools, request.tool_choice, request.form, request.effort) == ((), None, None, None)  # fmt: skip
     assert compatibility.check_request(request, "openai-chat") == ([], [])
-    assert SPEECH.decode_request(ask(STREAM)).stream
+    assert TRANSLATION.decode_request(ask(STREAM)).stream
     assert decoded(generationConfig={"stopSequences": "x"}).stop == ("x",)
 
 

@@ -20,7 +20,7 @@ from gateway.core.canonical_request import (
     ToolUse,
 )
 from gateway.dialects import reasoning_state, translation
-from gateway.dialects.gemini import DIALECT, SPEECH
+from gateway.dialects.gemini import DIALECT, TRANSLATION
 from gateway.dialects.gemini.reasoning_state import SKIP_SIGNATURE
 from tests.dialects.gemini.cases import BUDGET, LEVEL, Object, encoded, target, user
 
@@ -286,10 +286,10 @@ def test_what_is_encoded_is_decoded_again() -> None:
         form=OutputFormat(schema={"type": "object"}), max_output=9, stop=("x",), temperature=0.5, top_p=0.5, top_k=3, presence_penalty=0.5,
         frequency_penalty=0.5, seed=1, choices=2, logprobs=True, top_logprobs=2, effort="high", thoughts_shown=True, stream=True,
     )  # fmt: skip
-    value = SPEECH.encode_request(request, HERE).value
+    value = TRANSLATION.encode_request(request, HERE).value
     body = DIALECT.read(json.dumps({"model": "m", **value}).encode())
-    again = SPEECH.decode_request(body)
+    again = TRANSLATION.decode_request(body)
     for field in CanonicalRequest.__struct_fields__:
         if field not in ("turns", "tools", "names", "stream_usage"):
             assert getattr(again, field) == getattr(request, field), field
-    assert SPEECH.encode_request(again, HERE).value == value
+    assert TRANSLATION.encode_request(again, HERE).value == value

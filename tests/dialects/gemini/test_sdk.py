@@ -24,7 +24,7 @@ from gateway.core.events import (
 )
 from gateway.core.usage import Usage
 from gateway.dialects.base import RequestBody
-from gateway.dialects.gemini import COUNT_TOKENS, DIALECT, SPEECH
+from gateway.dialects.gemini import COUNT_TOKENS, DIALECT, TRANSLATION
 from tests.dialects.gemini.cases import TELLING, read
 
 genai: Any = pytest.importorskip("google.genai", reason="no google-genai: make install")
@@ -67,7 +67,7 @@ def path(request: httpx2.Request) -> str:
 
 
 def written(events: list[Event]) -> bytes:
-    encoder = SPEECH.make_encoder(TELLING)
+    encoder = TRANSLATION.make_encoder(TELLING)
     return b"".join(encoder.write(event) for event in events)
 
 
@@ -94,7 +94,7 @@ def test_a_stream_is_decoded(client: Make) -> None:
 
 
 def test_a_whole_answer_is_decoded(client: Make) -> None:
-    whole = SPEECH.encode_response(EVENTS, TELLING)
+    whole = TRANSLATION.encode_response(EVENTS, TELLING)
     answer = client(gives(whole)).models.generate_content(model="m", contents="hi")  # fmt: skip
     assert summary([answer]) == SAID
     again = list(client(gives(DIALECT.unfold(whole, True))).models.generate_content_stream(model="m", contents="hi"))  # fmt: skip
@@ -123,13 +123,13 @@ def test_a_chat_sends_reasoning_and_calls_back_to_be_known_again(client: Make) -
         bodies.append(read(request.content, asked))
         if asked.endswith("streamGenerateContent"):
             return httpx2.Response(200, content=written(EVENTS))
-        return httpx2.Response(200, content=SPEECH.encode_response(EVENTS, TELLING))
+        return httpx2.Response(200, content=TRANSLATION.encode_response(EVENTS, TELLING))
 
     for ask in ("send_message", "send_message_stream"):
         chat = client(answer).chats.create(model="openai/auto")
         list(getattr(chat, ask)("hi"))
         list(getattr(chat, ask)(genai.types.Part.from_function_response(name="f", response={"output": "x"})))  # fmt: skip
-        request = SPEECH.decode_request(bodies[-1])
+        request = TRANSLATION.decode_request(bodies[-1])
         kinds = [type(part).__name__ for turn in request.turns for part in turn.parts]
         assert kinds == ["Text", "Thought", *["Text"] * (len(kinds) - 4), "ToolUse", "ToolResult"]
         turns = [part for turn in request.turns for part in turn.parts]
@@ -149,7 +149,7 @@ def test_a_request_of_the_sdk_is_read(client: Make) -> None:
             bodies.append(counting(request.content, asked))
             return httpx2.Response(200, content=b'{"totalTokens": 3}')
         bodies.append(read(request.content, asked))
-        return httpx2.Response(200, content=SPEECH.encode_response(EVENTS, TELLING))
+        return httpx2.Response(200, content=TRANSLATION.encode_response(EVENTS, TELLING))
 
     types = genai.types
     declared = types.FunctionDeclaration(name="f", parameters={"type": "OBJECT", "properties": {"a": {"type": "STRING"}}})  # fmt: skip
@@ -161,7 +161,7 @@ def test_a_request_of_the_sdk_is_read(client: Make) -> None:
     )  # fmt: skip
     image = types.Part.from_bytes(data=b"\xff\xfe", mime_type="image/png")
     client(answer).models.generate_content(model="m", contents=["hi", image], config=config)
-    request = SPEECH.decode_request(bodies[0])
+    request = TRANSLATION.decode_request(bodies[0])
     assert [turn.role for turn in request.turns] == ["system", "user"]
     assert request.tools[0].parameters == {
         "type": "object",

@@ -25,7 +25,7 @@ from gateway.core.events import (
     UsageUpdate,
 )
 from gateway.core.usage import Usage
-from gateway.dialects.gemini import SPEECH, stream_decoder
+from gateway.dialects.gemini import TRANSLATION, stream_decoder
 from tests.dialects.cases import pieces
 from tests.dialects.gemini.cases import (
     HELLO,
@@ -48,7 +48,9 @@ MORE = {"functionCall": {"name": "g"}}
 
 def content(*parts: Any, **more: Any) -> list[Event]:
     """Events of a whole answer, but for its start and its end."""
-    said = SPEECH.decode_response(whole(chunk(candidate(*parts, **{"finish": "STOP", **more}))))
+    said = TRANSLATION.decode_response(
+        whole(chunk(candidate(*parts, **{"finish": "STOP", **more})))
+    )
     assert (said[0], said[-1]) == (START, End())
     return said[1:-1]
 
@@ -87,7 +89,7 @@ def test_a_call_without_an_id_gets_the_same_one_whole_or_streamed() -> None:
     answer = chunk(candidate(MORE, MORE, finish="STOP"))
     starts = [it for it in heard(stream(answer)) if isinstance(it, ToolStart)]
     assert starts == [
-        it for it in SPEECH.decode_response(whole(answer)) if isinstance(it, ToolStart)
+        it for it in TRANSLATION.decode_response(whole(answer)) if isinstance(it, ToolStart)
     ]
     assert starts[0].id != starts[1].id
     other = chunk(candidate(MORE, finish="STOP"), responseId="r2")
@@ -159,14 +161,14 @@ def test_an_answer_that_failed_is_an_error_whose_usage_is_known(word: str) -> No
 
 def test_an_unknown_word_without_content_is_an_error() -> None:
     assert failed(heard(stream(chunk(candidate(finish="NEW_WORD"))))) == "upstream_error"
-    assert failed(SPEECH.decode_response(whole(chunk(candidate())))) == "upstream_truncated"
+    assert failed(TRANSLATION.decode_response(whole(chunk(candidate())))) == "upstream_truncated"
     assert content(text("a"), finish=None)[-1] == Finish("cut")
 
 
 def test_a_refused_prompt_is_filtered() -> None:
     said = {"promptFeedback": {"blockReason": "SAFETY"}, "responseId": "r1", "modelVersion": "m-1"}
     expected = [START, Finish("filter", "SAFETY"), End()]
-    assert heard(stream(said)) == SPEECH.decode_response(whole(said)) == expected
+    assert heard(stream(said)) == TRANSLATION.decode_response(whole(said)) == expected
     counted = {**said, "usageMetadata": {"promptTokenCount": 5, "totalTokenCount": 5}}
     assert UsageUpdate(Usage(input=5, output=0)) in heard(stream(counted))
 
@@ -206,12 +208,12 @@ def test_when_it_was_made() -> None:
     [(b"<", "upstream_error"), (b"{}", "upstream_error"), (b'{"error":{"code":429}}', "upstream_rate_limited"), (b'[{"error":{"code":503}}]', "upstream_overloaded")],
 )  # fmt: skip
 def test_what_is_no_answer_fails(body: bytes, kind: str) -> None:
-    assert failed(SPEECH.decode_response(body)) == kind
+    assert failed(TRANSLATION.decode_response(body)) == kind
 
 
 def test_a_list_of_chunks_is_an_answer() -> None:
     """As streamGenerateContent sends it without alt=sse."""
-    assert SPEECH.decode_response(whole(HELLO, LAST)) == heard(WHOLE)
+    assert TRANSLATION.decode_response(whole(HELLO, LAST)) == heard(WHOLE)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,7 @@ def test_a_list_of_chunks_is_an_answer() -> None:
     ],
 )  # fmt: skip
 def test_an_error_ends_everything(data: bytes, kind: str) -> None:
-    reader = SPEECH.make_decoder()
+    reader = TRANSLATION.make_decoder()
     said = reader.feed(stream(HELLO) + data + stream(LAST))
     assert (failed(said), len(said)) == (kind, 4)
     assert (reader.feed(stream(LAST)), reader.end()) == ([], [])
@@ -262,8 +264,10 @@ def test_any_split_of_any_stream_says_the_same(rows: Any, cuts: list[int], end: 
     """Law 2: bytes may be cut anywhere, and the list of the chunks is the same answer."""
     chunks = [*[chunk(candidate(*row), usageMetadata=USED) for row in rows], LAST]
     data = b"".join(frame(it, end) for it in chunks)
-    reader = SPEECH.make_decoder()
+    reader = TRANSLATION.make_decoder()
     said = [it for piece in pieces(data, sorted(cuts)) for it in reader.feed(piece)]
     assert (
-        [*said, *reader.end()] == heard(data) == SPEECH.decode_response(json.dumps(chunks).encode())
+        [*said, *reader.end()]
+        == heard(data)
+        == TRANSLATION.decode_response(json.dumps(chunks).encode())
     )

@@ -29,7 +29,7 @@ from gateway.core.events import (
     UsageUpdate,
 )
 from gateway.core.usage import Usage
-from gateway.dialects.gemini import DIALECT, SPEECH
+from gateway.dialects.gemini import DIALECT, TRANSLATION
 from gateway.dialects.gemini.reasoning_state import encode_state
 from tests.dialects.gemini.cases import STREAM, TELLING, Object, ask, candidate, chunk, heard, text
 
@@ -39,7 +39,7 @@ CALL: list[Event] = [ToolStart(0, "c1", "f"), ToolDelta(0, '{"a"'), ToolDelta(0,
 
 
 def written(events: list[Event], label: str = "ab12") -> bytes:
-    encoder = SPEECH.make_encoder(msgspec.structs.replace(TELLING, state_label=label))
+    encoder = TRANSLATION.make_encoder(msgspec.structs.replace(TELLING, state_label=label))
     return b"".join(encoder.write(event) for event in events)
 
 
@@ -112,7 +112,7 @@ def test_a_thought_without_a_state_has_the_label_alone() -> None:
     told = parts(thought)
     assert told[2] == {"text": "", "thought": True, "thoughtSignature": encode_state("ab12", "")}
     assert [*told[3]] == ["functionCall", "thoughtSignature"]
-    turn = SPEECH.decode_request(ask(contents=[{"role": "model", "parts": told}])).turns[0]
+    turn = TRANSLATION.decode_request(ask(contents=[{"role": "model", "parts": told}])).turns[0]
     made, use = turn.parts
     assert (made.text, made.state, made.maker) == ("hm", None, "ab12")  # type: ignore[union-attr]  # a thought
     assert (use.state, use.maker) == (None, "ab12")  # type: ignore[union-attr]  # a call
@@ -121,8 +121,8 @@ def test_a_thought_without_a_state_has_the_label_alone() -> None:
 def test_reasoning_comes_back_as_it_was() -> None:
     """What a client keeps of a stream is a request's turn again, with its maker."""
     events: list[Event] = [ReasoningDelta("h"), ReasoningDelta("m"), ReasoningEnd("s"), *CALL]
-    for kept in (parts(events), json.loads(SPEECH.encode_response(events, TELLING))["candidates"][0]["content"]["parts"]):  # fmt: skip
-        turn = SPEECH.decode_request(ask(contents=[{"role": "model", "parts": kept}])).turns[0]
+    for kept in (parts(events), json.loads(TRANSLATION.encode_response(events, TELLING))["candidates"][0]["content"]["parts"]):  # fmt: skip
+        turn = TRANSLATION.decode_request(ask(contents=[{"role": "model", "parts": kept}])).turns[0]
         thought, use = turn.parts
         assert (thought.text, thought.state, thought.maker) == ("hm", "s", "ab12")  # type: ignore[union-attr]  # a thought
         assert (use.id, use.name, use.arguments) == ("c1", "f", '{"a":1}')  # type: ignore[union-attr]  # a call
@@ -140,7 +140,7 @@ def test_several_choices_end_in_one_chunk() -> None:
     said: list[Event] = [TextDelta("b", 1), TextDelta("a", 0), Finish("length", choice=1), Finish("stop"), End()]  # fmt: skip
     last = frames(said)[-1]["candidates"]
     assert [(row["index"], row["finishReason"]) for row in last] == [(0, "STOP"), (1, "MAX_TOKENS")]
-    whole = json.loads(SPEECH.encode_response(said, TELLING))["candidates"]
+    whole = json.loads(TRANSLATION.encode_response(said, TELLING))["candidates"]
     assert [row["content"]["parts"] for row in whole] == [[text("a")], [text("b")]]
 
 
@@ -192,12 +192,12 @@ def test_streamed_and_whole_say_the_same(blocks: list[list[Event]]) -> None:
     """Law 2; and a home stream of the same bytes is complete."""
     events = [Start(id="r1", model="m-1"), *[it for block in blocks for it in block], UsageUpdate(USED), *ENDED]  # fmt: skip
     data = written(events)
-    assert DIALECT.fold(data) == SPEECH.encode_response(events, TELLING)
+    assert DIALECT.fold(data) == TRANSLATION.encode_response(events, TELLING)
     watch = DIALECT.inspect_stream(ask(STREAM))
     assert (watch.feed(data) + watch.end(), watch.complete, watch.finish) == (data, True, "STOP")
     assert (
         words(heard(data))
-        == words(SPEECH.decode_response(SPEECH.encode_response(events, TELLING)))
+        == words(TRANSLATION.decode_response(TRANSLATION.encode_response(events, TELLING)))
         == words(events)
     )
 

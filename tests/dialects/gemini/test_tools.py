@@ -8,7 +8,7 @@ import pytest
 from gateway.core.canonical_request import ToolUse
 from gateway.core.errors import ProblemError
 from gateway.core.events import Event, Failed, Finish, TextDelta, ToolDelta, ToolEnd, ToolStart
-from gateway.dialects.gemini import DIALECT, SPEECH
+from gateway.dialects.gemini import DIALECT, TRANSLATION
 from gateway.dialects.gemini.tools import fit_schema, join_calls, to_json_schema
 from tests.dialects.gemini.cases import (
     Object,
@@ -58,7 +58,7 @@ def test_pieces_over_many_chunks_are_one_call() -> None:
     """Streamed, and whole as the fold of the stream."""
     chunks = [chunk(candidate(part)) for part in PIECES]
     sent = stream(*chunks, chunk(candidate(text(""), finish="STOP")))
-    for events in (heard(sent), SPEECH.decode_response(DIALECT.fold(sent))):
+    for events in (heard(sent), TRANSLATION.decode_response(DIALECT.fold(sent))):
         assert calls(events) == [("weather", "c1", ARGS)]
         assert [it.reason for it in events if isinstance(it, Finish)] == ["tools"]
     (told,) = json.loads(DIALECT.fold(sent))["candidates"]
@@ -70,7 +70,7 @@ def test_two_calls_one_after_the_other() -> None:
     other = {"functionCall": {"name": "time", "id": "c2", "willContinue": True}}
     last = {"functionCall": {"name": "sum", "args": {"a": 1}}}
     parts = [*PIECES[:3], text("Hm."), other, piece("$.zone", stringValue="CET"), last]
-    events = SPEECH.decode_response(whole(chunk(candidate(*parts, finish="STOP"))))
+    events = TRANSLATION.decode_response(whole(chunk(candidate(*parts, finish="STOP"))))
     assert [it[::2] for it in calls(events)] == [
         ("weather", {"city": "Zürich"}),
         ("time", {"zone": "CET"}),
@@ -107,7 +107,7 @@ def test_a_piece_that_fits_nowhere_fails_the_answer(path: str) -> None:
     """Rather than a call with other arguments than the model's; in a request it is the client's."""
     parts = [BEGIN, piece("$.s", numberValue=1), piece(path, stringValue="x")]
     one = chunk(candidate(*parts, finish="STOP"))
-    for events in (heard(stream(one)), SPEECH.decode_response(whole(one))):
+    for events in (heard(stream(one)), TRANSLATION.decode_response(whole(one))):
         assert isinstance(events[-1], Failed)
         assert "fit together" in events[-1].problem.message
     with pytest.raises(ProblemError, match="send its `args` whole"):
@@ -117,7 +117,9 @@ def test_a_piece_that_fits_nowhere_fails_the_answer(path: str) -> None:
 @pytest.mark.parametrize("stops", ["STOP", "MAX_TOKENS", None])
 def test_a_call_that_never_ends(stops: str | None) -> None:
     """At a limit it is cut, as in any dialect; else the answer has failed."""
-    events = SPEECH.decode_response(whole(chunk(candidate(text("a"), *PIECES[:3], finish=stops))))
+    events = TRANSLATION.decode_response(
+        whole(chunk(candidate(text("a"), *PIECES[:3], finish=stops)))
+    )
     if stops == "STOP":
         assert isinstance(events[-1], Failed)
     else:

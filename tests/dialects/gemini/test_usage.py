@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.core.usage import Usage
 from gateway.dialects.base import StreamInspector
-from gateway.dialects.gemini import DIALECT, SPEECH, usage
+from gateway.dialects.gemini import DIALECT, TRANSLATION, usage
 from tests.dialects.cases import Object
 from tests.dialects.gemini.cases import USED
 
@@ -102,7 +102,7 @@ def run(*chunks: Object) -> StreamInspector:
 
 
 def abroad(*chunks: Object) -> Usage | None:
-    decoder = SPEECH.make_decoder()
+    decoder = TRANSLATION.make_decoder()
     found = [*decoder.feed(sse(*chunks)), *decoder.end()]
     return [event.usage for event in found if hasattr(event, "usage")][-1]
 

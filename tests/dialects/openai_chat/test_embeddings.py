@@ -17,7 +17,7 @@ from gateway.dialects.embeddings import EmbeddingsRequest
 from gateway.dialects.openai_chat import EMBEDDINGS
 from tests.dialects.cases import target
 
-SPEECH = translation.get_translation(EMBEDDINGS)
+TRANSLATION = translation.get_translation(EMBEDDINGS)
 TELLING = ResponseContext(id="c", created_at=1, model="m")
 
 
@@ -107,7 +107,7 @@ def test_a_200_without_vectors_is_a_problem(body: bytes, kind: str) -> None:
     problem = EMBEDDINGS.summarize(body).problem
     assert problem is not None
     assert problem.kind == kind
-    assert SPEECH.decode_response(body) == [Failed(problem)]
+    assert TRANSLATION.decode_response(body) == [Failed(problem)]
 
 
 def test_a_model_that_is_no_word_is_not_repeated() -> None:
@@ -116,7 +116,7 @@ def test_a_model_that_is_no_word_is_not_repeated() -> None:
 
 def test_a_request_is_decoded_with_the_clients_own_words() -> None:
     asked = embeddings.expect_embeddings(
-        SPEECH.decode_request(
+        TRANSLATION.decode_request(
             EMBEDDINGS.read(
                 raw(
                     input=["a", [1], {"image": "x"}],
@@ -138,30 +138,30 @@ def test_a_request_is_decoded_with_the_clients_own_words() -> None:
     assert (asked.dimensions, asked.wants_base64, asked.user) == (2, True, "u")
     assert asked.extra_members == {"input_type": "query"}
     bare = embeddings.expect_embeddings(
-        SPEECH.decode_request(EMBEDDINGS.read(raw(dimensions="2", user=3)))
+        TRANSLATION.decode_request(EMBEDDINGS.read(raw(dimensions="2", user=3)))
     )
     assert (bare.dimensions, bare.wants_base64, bare.user) == (None, False, None)
 
 
 def test_a_request_of_another_dialect_asks_for_numbers() -> None:
     asked = embeddings.expect_embeddings(
-        SPEECH.decode_request(EMBEDDINGS.read(raw(input=["a", "b"], dimensions=2)))
+        TRANSLATION.decode_request(EMBEDDINGS.read(raw(input=["a", "b"], dimensions=2)))
     )
-    said = SPEECH.encode_request(asked, target())
+    said = TRANSLATION.encode_request(asked, target())
     assert said.value == {"input": ["a", "b"], "dimensions": 2}
     assert said.client_names == {"input": "input", "dimensions": "dimensions"}
-    bare = SPEECH.encode_request(
-        embeddings.expect_embeddings(SPEECH.decode_request(EMBEDDINGS.read(raw()))), target()
+    bare = TRANSLATION.encode_request(
+        embeddings.expect_embeddings(TRANSLATION.decode_request(EMBEDDINGS.read(raw()))), target()
     )
     assert bare.value == {"input": ["hi"]}
     with pytest.raises(TypeError):
-        SPEECH.encode_request(CanonicalRequest(turns=()), target())
+        TRANSLATION.encode_request(CanonicalRequest(turns=()), target())
 
 
 def test_vectors_come_in_the_order_of_their_index() -> None:
     rows = [{"index": 1, "embedding": [1.0]}, {"index": 0, "embedding": [2.0]}]
     body = json.dumps({"data": rows, "model": "s", "usage": {"prompt_tokens": 4}}).encode()
-    assert SPEECH.decode_response(body) == [
+    assert TRANSLATION.decode_response(body) == [
         Start(model="s"),
         Opaque(kind="embedding", source=[2.0]),
         Opaque(kind="embedding", source=[1.0]),
@@ -173,7 +173,7 @@ def test_vectors_come_in_the_order_of_their_index() -> None:
 
 @pytest.mark.parametrize("row", ["3", '{"embedding": "AAAA"}', '{"embedding": ["x"]}', '{"embedding": [1e300]}', "{}"])  # fmt: skip
 def test_what_is_no_list_of_numbers_fails_abroad(row: str) -> None:
-    (failed,) = SPEECH.decode_response(f'{{"data": [{row}]}}'.encode())
+    (failed,) = TRANSLATION.decode_response(f'{{"data": [{row}]}}'.encode())
     assert isinstance(failed, Failed)
     assert failed.problem.kind == "upstream_error"
 
@@ -184,7 +184,7 @@ def test_what_is_no_list_of_numbers_fails_abroad(row: str) -> None:
 def test_an_answer_is_told_as_the_client_wants_it(packed: bool, said: Any) -> None:
     asked = EmbeddingsRequest(turns=(), wants_base64=packed)
     telling = ResponseContext(id="c", created_at=1, model="m", request=asked)
-    told = SPEECH.encode_response(
+    told = TRANSLATION.encode_response(
         embeddings.make_events([[1.0, -2.5]], Usage(input=4, output=0), None), telling
     )
     assert json.loads(told) == {
@@ -194,7 +194,7 @@ def test_an_answer_is_told_as_the_client_wants_it(packed: bool, said: Any) -> No
         "usage": {"prompt_tokens": 4, "total_tokens": 4},
     }
     unknown = json.loads(
-        SPEECH.encode_response(embeddings.make_events([[1.0]], None, "s"), telling)
+        TRANSLATION.encode_response(embeddings.make_events([[1.0]], None, "s"), telling)
     )
     assert (unknown["usage"], unknown["model"]) == (None, "s")
 
