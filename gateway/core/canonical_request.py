@@ -142,6 +142,17 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool | None = None
 
 
+class LostMember(msgspec.Struct, frozen=True):
+    """A member of the client's request that no target of another dialect gets."""
+
+    path: str
+    """From the top, with dots, without places in lists: `messages.content.citations`."""
+    reason: str
+    """Follows the name of the target's dialect."""
+    is_essential: bool
+    """True if the client depends on it: a target that does not get it is skipped."""
+
+
 class CanonicalRequest(msgspec.Struct, frozen=True, kw_only=True):
     """All that a client asks. None is what it left to the model."""
 
@@ -182,5 +193,7 @@ class CanonicalRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The client's own words for fields of this class that it set: {"max_output": "max_tokens"}."""
     extra_members: dict[str, Json] = {}
     """Top-level members that no field of this class holds, by the client's own names."""
+    lost_members: tuple[LostMember, ...] = ()
+    """Members at any depth that are lost whatever the target's dialect is."""
     source: Json = None
     """The whole body, as it was read."""

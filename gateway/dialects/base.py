@@ -32,6 +32,7 @@ from gateway.core.target import Target
 from gateway.core.usage import Usage
 from gateway.dialects.conversation_start import EMPTY_START, ConversationStart
 from gateway.dialects.history import History
+from gateway.dialects.member_list import MemberList
 from gateway.dialects.request_facts import EMPTY_FACTS, RequestFacts
 
 
@@ -336,7 +337,7 @@ class Encoder(Protocol):
 
 
 class TranslationFunctions(msgspec.Struct, frozen=True, kw_only=True):
-    """The six functions of one dialect."""
+    """The six functions of one dialect, and the members of its requests that it knows."""
 
     decode_request: Callable[[RequestBody], CanonicalRequest]
     """Raises ProblemError, invalid_request with the field, for what is no request at all."""
@@ -346,3 +347,5 @@ class TranslationFunctions(msgspec.Struct, frozen=True, kw_only=True):
     encode_response: Callable[[Iterable[Event], ResponseContext], bytes]
     make_decoder: Callable[[], Decoder]
     make_encoder: Callable[[ResponseContext], Encoder]
+    request_members: MemberList = {}
+    """What its clients may ask; `request` is the whole body."""

@@ -269,6 +269,12 @@ def check_request(request: CanonicalRequest, dialect_name: str) -> tuple[list[Lo
             refusals[f"{name}: {dialect_name} {rule.reason}"] = None
         else:
             losses.setdefault(name, Loss(name, "dropped", f"{dialect_name} {rule.reason}"))
+    for lost in request.lost_members:
+        reason = f"{dialect_name} {lost.reason}"
+        if lost.is_essential:
+            refusals[f"{lost.path}: {reason}"] = None
+        else:
+            losses.setdefault(lost.path, Loss(lost.path, "dropped", reason))
     return list(losses.values()), list(refusals)
 
 

@@ -53,6 +53,7 @@ from gateway.dialects.base import (
 )
 from gateway.dialects.conversation_start import ConversationStart
 from gateway.dialects.history import History
+from gateway.dialects.member_list import find_lost_members
 from gateway.dialects.request_facts import RequestFacts
 from gateway.dialects.tool_reasoning import EventListener
 
@@ -85,7 +86,7 @@ class TranslatableRequest:
     def request(self) -> CanonicalRequest:
         """The request in no dialect. Raises ProblemError where it cannot be read as one."""
         if self._request is None:
-            self._request = get_translation(self._client).decode_request(self._body)
+            self._request = decode_request(self._client, self._body)
         return self._request
 
     def can_translate_to(self, target_dialect: Dialect) -> bool:
@@ -457,6 +458,20 @@ def get_translation(dialect: Dialect) -> TranslationFunctions:
     if dialect.translation is None:
         raise LookupError(f"{dialect.name} is not translated")
     return dialect.translation
+
+
+def decode_request(client: Dialect, body: RequestBody) -> CanonicalRequest:
+    """Read a client's body as a request in no dialect, and what is lost of it in any other.
+
+    Raises ProblemError where it is no request at all.
+    """
+    functions = get_translation(client)
+    request = functions.decode_request(body)
+    members = functions.request_members
+    if not members:
+        return request
+    lost_members = tuple(find_lost_members(body.value, members, "request"))
+    return msgspec.structs.replace(request, lost_members=lost_members)
 
 
 def write_request(

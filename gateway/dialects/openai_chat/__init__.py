@@ -15,6 +15,7 @@ from gateway.dialects.openai_chat import (
     request_decoder,
     request_encoder,
     response,
+    schema,
     stream,
     stream_decoder,
     stream_encoder,
@@ -28,6 +29,7 @@ TRANSLATION = TranslationFunctions(
     encode_response=response.encode_response,
     make_decoder=stream_decoder.StreamDecoder,
     make_encoder=stream_encoder.StreamEncoder,
+    request_members=schema.REQUEST,
 )
 """The functions that translate Chat Completions to and from other dialects."""
 
@@ -75,6 +77,7 @@ EMBEDDINGS = msgspec.structs.replace(
         encode_request=embeddings.encode_request,
         decode_response=embeddings.decode_response,
         encode_response=embeddings.encode_response,
+        request_members={},
     ),
 )
 """Embeddings of texts, by a model that the client names."""

@@ -1,0 +1,111 @@
+"""What a dialect knows of each member of its requests and answers: data, and a search for the rest.
+
+Each dialect's `schema.py` lists its objects by name, and of each object the members. Where members
+depend on a type word, there is an object for each word: `part:text`, `part:image_url`. What a list
+lacks is unknown. A native request passes with it; a translated one loses it, and the loss is named.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple
+
+from gateway.core.canonical_request import LostMember
+from gateway.core.jsonio import Json
+
+type Decision = Literal["read", "carried", "named", "refused", "ignored"]
+"""What translation does with a member.
+
+    read      a decoder reads it: it changes what the other side gets
+    carried   goes on whole, as it is, whatever is in it
+    named     is left out, and the loss is named
+    refused   the client depends on it: the target is skipped
+    ignored   says nothing that the other side needs; the reason is given
+"""
+
+
+class Member(NamedTuple):
+    """One member of an object."""
+
+    decision: Decision
+    reason: str = ""
+    """Why it is named, refused or ignored: follows the name of the target's dialect."""
+    inside: str = ""
+    """The name of the objects that it holds, alone or in a list; empty where none is searched."""
+
+
+type Members = Mapping[str, Member]
+type MemberList = Mapping[str, Members]
+"""By the name of an object, or by its name and a type word: `part:text`."""
+
+READ, CARRIED = Member("read"), Member("carried")
+
+
+def read_inside(name: str) -> Member:
+    """Return a member that is read, and whose objects have a list of their own."""
+    return Member("read", inside=name)
+
+
+def name_loss(reason: str = "has no such member") -> Member:
+    """Return a member that translation leaves out and names."""
+    return Member("named", reason)
+
+
+def refuse(reason: str) -> Member:
+    """Return a member on which the client depends."""
+    return Member("refused", reason)
+
+
+def ignore(reason: str) -> Member:
+    """Return a member that says nothing that the other side needs."""
+    return Member("ignored", reason)
+
+
+UNKNOWN = name_loss()
+
+
+def find_lost_members(value: Json, members: MemberList, name: str) -> Iterator[LostMember]:
+    """Find what translation leaves out of an object of this name, at any depth.
+
+    What is null or empty says nothing, and neither does a known member that is false.
+    """
+    yield from _search(value, members, name, "")
+
+
+def find_object(value: Mapping[str, Json], members: MemberList, name: str) -> Members | None:
+    """Return the members that are known of an object; None for an unknown type word.
+
+    An object without a type word has an empty one.
+    """
+    known = members.get(name)
+    return members.get(f"{name}:{value.get('type') or ''}") if known is None else known
+
+
+def _search(value: Json, members: MemberList, name: str, path: str) -> Iterator[LostMember]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _search(item, members, name, path)
+        return
+    known = find_object(value, members, name) if isinstance(value, dict) else None
+    if known is None:
+        return  # no object; or of an unknown type, which the decoder refuses whole
+    for key, item in value.items():
+        if item in _EMPTY:
+            continue
+        member = known.get(key) or known.get(_to_camel_case(key), UNKNOWN)
+        inner_path = f"{path}{key}"
+        if member.inside:
+            yield from _search(item, members, member.inside, f"{inner_path}.")
+        elif member is UNKNOWN or (member.decision in _LOST and item is not False):
+            yield LostMember(inner_path, member.reason, member.decision == "refused")
+
+
+_EMPTY: tuple[Json, ...] = (None, "", [], {})
+_LOST = frozenset(("named", "refused"))
+
+
+def _to_camel_case(name: str) -> str:
+    """Return a name as Google writes it: its clients may write snake_case too."""
+    return _UNDERSCORE.sub(lambda match: match.group(1).upper(), name)
+
+
+_UNDERSCORE = re.compile("_([a-z])")

@@ -1,0 +1,85 @@
+"""What the requests of all dialects share, and the places in them."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from gateway.dialects.member_list import Member, MemberList, find_object
+
+type Object = dict[str, Any]
+
+PNG = "iVBORw0KGgo="
+PDF = "JVBERi0xLjQ="
+SCHEMA: Object = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+
+
+class Place(NamedTuple):
+    """An object in a request: how to get there, and its name in the member list."""
+
+    steps: tuple[str | int, ...]
+    name: str
+
+    @property
+    def path(self) -> str:
+        """As a loss names it: with dots, without places in lists."""
+        return ".".join([step for step in self.steps if isinstance(step, str)])
+
+    def find(self, request: Object) -> Object:
+        """Return the object in a request."""
+        value: Any = request
+        for step in self.steps:
+            value = value[step]
+        assert isinstance(value, dict)
+        return value
+
+
+def list_places(request: Object, members: MemberList) -> list[Place]:
+    """List every object of a request that the list looks into."""
+    return [*_search(request, members, "request", ())]
+
+
+def _search(
+    value: Any, members: MemberList, name: str, steps: tuple[str | int, ...]
+) -> Iterator[Place]:
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _search(item, members, name, (*steps, index))
+    elif isinstance(value, dict):
+        known = find_object(value, members, name)
+        if known is not None:
+            word = "" if name in members else f":{value.get('type') or ''}"
+            yield Place(steps, f"{name}{word}")
+            for key, member in known.items():
+                if member.inside and key in value:
+                    yield from _search(value[key], members, member.inside, (*steps, key))
+
+
+def with_member(request: Object, place: Place, name: str, value: object) -> Object:
+    """Return a request with one member more in a place."""
+    changed = copy.deepcopy(request)
+    place.find(changed)[name] = value
+    return changed
+
+
+def without_member(request: Object, place: Place, name: str) -> Object:
+    """Return a request without one member of a place, or of another type where it is a type word."""
+    changed = copy.deepcopy(request)
+    if name == "type":
+        place.find(changed)[name] = "another"
+    else:
+        del place.find(changed)[name]
+    return changed
+
+
+def list_members(members: MemberList, decisions: tuple[str, ...]) -> list[tuple[str, str]]:
+    """List the members with one of these decisions, each with its object."""
+    return [
+        (name, key)
+        for name, known in members.items()
+        for key, member in known.items()
+        if _is_one_of(member, decisions)
+    ]
+
+
+def _is_one_of(member: Member, decisions: tuple[str, ...]) -> bool:
+    return member.decision in decisions
