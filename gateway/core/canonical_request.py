@@ -151,6 +151,7 @@ class LostMember(msgspec.Struct, frozen=True):
     """Follows the name of the target's dialect."""
     is_essential: bool
     """True if the client depends on it: a target that does not get it is skipped."""
+    action: Literal["dropped", "approximated"] = "dropped"
 
 
 class CanonicalRequest(msgspec.Struct, frozen=True, kw_only=True):

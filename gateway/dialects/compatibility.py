@@ -274,7 +274,7 @@ def check_request(request: CanonicalRequest, dialect_name: str) -> tuple[list[Lo
         if lost.is_essential:
             refusals[f"{lost.path}: {reason}"] = None
         else:
-            losses.setdefault(lost.path, Loss(lost.path, "dropped", reason))
+            losses.setdefault(lost.path, Loss(lost.path, lost.action, reason))
     return list(losses.values()), list(refusals)
 
 

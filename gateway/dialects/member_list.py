@@ -12,14 +12,15 @@ from typing import Literal, NamedTuple
 from gateway.core.canonical_request import LostMember
 from gateway.core.jsonio import Json
 
-type Decision = Literal["read", "carried", "named", "refused", "ignored"]
+type Decision = Literal["read", "carried", "approximated", "named", "refused", "ignored"]
 """What translation does with a member.
 
-    read      a decoder reads it: it changes what the other side gets
-    carried   goes on whole, as it is, whatever is in it
-    named     is left out, and the loss is named
-    refused   the client depends on it: the target is skipped
-    ignored   says nothing that the other side needs; the reason is given
+    read          a decoder reads it: it changes what the other side gets
+    carried       goes on whole, as it is, whatever is in it
+    approximated  a decoder tells it in another form, and the loss is named
+    named         is left out, and the loss is named
+    refused       the client depends on it: the target is skipped
+    ignored       says nothing that the other side needs; the reason is given
 """
 
 
@@ -28,7 +29,7 @@ class Member(NamedTuple):
 
     decision: Decision
     reason: str = ""
-    """Why it is named, refused or ignored: follows the name of the target's dialect."""
+    """Why it is not read as it is: follows the name of the target's dialect."""
     inside: str = ""
     """The name of the objects that it holds, alone or in a list; empty where none is searched."""
 
@@ -36,6 +37,12 @@ class Member(NamedTuple):
 type Members = Mapping[str, Member]
 type MemberList = Mapping[str, Members]
 """By the name of an object, or by its name and a type word: `part:text`."""
+
+WHOLE = "*"
+"""Stands for all members of an object on which there is one decision: the search stays outside.
+
+A loss has the type word of the object. If it is `read`, the decoder takes or refuses all of it.
+"""
 
 READ, CARRIED = Member("read"), Member("carried")
 
@@ -48,6 +55,11 @@ def read_inside(name: str) -> Member:
 def name_loss(reason: str = "has no such member") -> Member:
     """Return a member that translation leaves out and names."""
     return Member("named", reason)
+
+
+def approximate(reason: str) -> Member:
+    """Return a member that a decoder tells in another form."""
+    return Member("approximated", reason)
 
 
 def refuse(reason: str) -> Member:
@@ -88,6 +100,10 @@ def _search(value: Json, members: MemberList, name: str, path: str) -> Iterator[
     known = find_object(value, members, name) if isinstance(value, dict) else None
     if known is None:
         return  # no object; or of an unknown type, which the decoder refuses whole
+    if WHOLE in known:
+        word = path + str(value.get("type") or "")
+        yield from _list_losses(word.removesuffix("."), known[WHOLE])
+        return
     for key, item in value.items():
         if item in _EMPTY:
             continue
@@ -95,12 +111,22 @@ def _search(value: Json, members: MemberList, name: str, path: str) -> Iterator[
         inner_path = f"{path}{key}"
         if member.inside:
             yield from _search(item, members, member.inside, f"{inner_path}.")
-        elif member is UNKNOWN or (member.decision in _LOST and item is not False):
-            yield LostMember(inner_path, member.reason, member.decision == "refused")
+        elif member is UNKNOWN or item is not False:
+            yield from _list_losses(inner_path, member)
 
 
 _EMPTY: tuple[Json, ...] = (None, "", [], {})
-_LOST = frozenset(("named", "refused"))
+
+
+def _list_losses(path: str, member: Member) -> Iterator[LostMember]:
+    """List the loss of a member that does not go on as it is."""
+    match member.decision:
+        case "approximated":
+            yield LostMember(path, member.reason, is_essential=False, action="approximated")
+        case "named" | "refused":
+            yield LostMember(path, member.reason, is_essential=member.decision == "refused")
+        case _:
+            return
 
 
 def _to_camel_case(name: str) -> str:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import pydantic
 import typing_extensions
 
-from gateway.dialects.member_list import MemberList
+from gateway.dialects.member_list import WHOLE, MemberList
 
 
 def find_undecided(sdk_type: object, members: MemberList, name: str) -> Iterator[str]:
     """Find members and type words of an SDK's type that a list lacks, each by its path.
 
-    `name` is that of the objects in the list. The search goes where the list does.
+    `name` is that of the objects in the list. The search goes where the list does, and not into
+    objects on which there is one decision.
     """
     yield from _search(sdk_type, members, name, name, set())
 
@@ -35,6 +36,8 @@ def _search(
                 else:
                     yield f"{path}:{word or object_type.__name__}"
         for inner_path, known in lists:
+            if WHOLE in known:
+                continue
             for member, member_type in fields.items():
                 if member not in known:
                     yield f"{inner_path}.{member}"

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from gateway.dialects.member_list import Member, MemberList, find_object
+from gateway.dialects.member_list import WHOLE, Member, MemberList, find_object
 
 type Object = dict[str, Any]
 
@@ -18,19 +18,30 @@ class Place(NamedTuple):
 
     steps: tuple[str | int, ...]
     name: str
+    is_whole: bool = False
+    """True if there is one decision on all of it."""
 
     @property
     def path(self) -> str:
         """As a loss names it: with dots, without places in lists."""
         return ".".join([step for step in self.steps if isinstance(step, str)])
 
+    def list_keys(self, request: Object) -> list[str]:
+        """List the members that the object has, as the member list names them."""
+        return [WHOLE] if self.is_whole else [*self.find(request)]
+
+    def make_loss_path(self, key: str) -> str:
+        """Return what a loss of a member is called."""
+        last = self.name.partition(":")[2] if key == WHOLE else key
+        return f"{self.path}.{last}".strip(".")
+
     def find(self, request: Object) -> Object:
         """Return the object in a request."""
         value: Any = request
         for step in self.steps:
             value = value[step]
-        assert isinstance(value, dict)
-        return value
+        assert isinstance(value, dict | list)
+        return value  # type: ignore[return-value]  # a list only as the parent of an object
 
 
 def list_places(request: Object, members: MemberList) -> list[Place]:
@@ -48,7 +59,7 @@ def _search(
         known = find_object(value, members, name)
         if known is not None:
             word = "" if name in members else f":{value.get('type') or ''}"
-            yield Place(steps, f"{name}{word}")
+            yield Place(steps, f"{name}{word}", WHOLE in known)
             for key, member in known.items():
                 if member.inside and key in value:
                     yield from _search(value[key], members, member.inside, (*steps, key))
@@ -62,9 +73,15 @@ def with_member(request: Object, place: Place, name: str, value: object) -> Obje
 
 
 def without_member(request: Object, place: Place, name: str) -> Object:
-    """Return a request without one member of a place, or of another type where it is a type word."""
+    """Return a request without one member of a place, or of another type where it is a type word.
+
+    Of an object on which there is one decision, all is left out.
+    """
     changed = copy.deepcopy(request)
-    if name == "type":
+    if name == WHOLE:
+        parent = Place(place.steps[:-1], "").find(changed)
+        del parent[place.steps[-1]]  # type: ignore[arg-type]  # a list, where the step is a number
+    elif name == "type":
         place.find(changed)[name] = "another"
     else:
         del place.find(changed)[name]
