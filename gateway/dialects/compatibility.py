@@ -85,6 +85,7 @@ FIELD_RULES: Mapping[str, Mapping[str, FieldRule]] = {
     "image_url": _by_dialect(gemini=_refuse("takes images as data, not by URL")),
     "image_id": _for_all_dialects(_refuse(_FILE_ID_REASON)),
     "image_detail": _by_dialect(messages=_drop(), gemini=_drop()),
+    "media_detail": _for_all_dialects(_drop("takes a detail of images alone")),
     "file": _by_dialect(),
     "file_url": _by_dialect(
         chat=_refuse("takes files as data, not by URL"),
@@ -412,7 +413,8 @@ def _list_media_fields(part: Media, client_name: str) -> Iterator[tuple[str, str
     if part.name is not None:
         yield "file_name" if part.kind == "file" else "media_name", f"{name}.name"
     if part.detail is not None:
-        yield "image_detail", f"{client_name}.detail"
+        detail_field = "image_detail" if part.kind == "image" else "media_detail"
+        yield detail_field, f"{client_name}.detail"
     if _has_member(part.source, "context"):
         yield "document_context", f"{client_name}.context"
     if _has_member(part.source, "citations"):

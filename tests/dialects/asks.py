@@ -278,6 +278,8 @@ _RS_MADE = st.one_of(
     all_of(type="message", role="assistant", content=st.lists(all_of(type="output_text", text=WORDS), min_size=1, max_size=2)),
     all_of(type="message", role="assistant", content=st.just([{"type": "refusal", "refusal": "no"}])),
     all_of(some(encrypted_content=st.just("gAAA"), id=st.just("rs_1")), type="reasoning", summary=st.just([{"type": "summary_text", "text": "so"}])),
+    all_of(some(action=st.just({"query": "q"})), type="web_search_call"),
+    all_of(type="computer_call"),
     all_of(type="odd_call"),
 )  # fmt: skip
 _RS_LOOP = st.builds(
@@ -431,5 +433,5 @@ def read(dialect: str, value: Object) -> RequestBody:
 
 
 def decoded(dialect: str, value: Object) -> CanonicalRequest:
-    """A request in no dialect."""
-    return translation.get_translation(DIALECTS[dialect]).decode_request(read(dialect, value))
+    """A request in no dialect, and what is lost of it in any other."""
+    return translation.decode_request(DIALECTS[dialect], read(dialect, value))

@@ -12,6 +12,7 @@ from gateway.dialects.openai_responses import (
     request_decoder,
     request_encoder,
     response,
+    schema,
     stream,
     stream_decoder,
     stream_encoder,
@@ -25,6 +26,7 @@ TRANSLATION = TranslationFunctions(
     encode_response=response.encode_response,
     make_decoder=stream_decoder.Decoder,
     make_encoder=stream_encoder.Encoder,
+    request_members=schema.REQUEST,
 )
 """The functions that translate openai-responses to and from other dialects."""
 

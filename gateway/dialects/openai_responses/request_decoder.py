@@ -29,6 +29,11 @@ from gateway.core.jsonio import Json
 from gateway.dialects import reasoning_state
 from gateway.dialects.base import RequestBody
 from gateway.dialects.openai_responses.content import Object, list_objects, read_object, read_string
+from gateway.dialects.openai_responses.hosted_tools import (
+    is_left_out,
+    read_tool_work,
+    separate_tool_work,
+)
 from gateway.dialects.openai_responses.reasoning_state import SlotContent, read_slot
 from gateway.dialects.openai_responses.request import (
     LOGPROBS,
@@ -75,23 +80,18 @@ _FIELD_MEMBERS = frozenset(
     {
         "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "text",
         "reasoning", "max_output_tokens", "temperature", "top_p", "top_logprobs", "service_tier",
-        "metadata", "prompt_cache_key", "stream", "include", "safety_identifier",
+        "metadata", "prompt_cache_key", "stream", "stream_options", "include", "safety_identifier",
     }
 )  # fmt: skip
 _NO_WISH: dict[str, Json] = {
     "store": False,
     "background": False,
     "truncation": "disabled",
-    "stream_options": {"include_obfuscation": False},
 }
 """Values that ask for what every other dialect does anyway."""
 _KNOWN_INCLUDES = frozenset({"reasoning.encrypted_content", LOGPROBS})
 """Words in `include` that the gateway always gives, or that a field holds."""
 _KNOWN_FORMATS = ("text", "json_object", "json_schema")
-_KNOWN_INNER_MEMBERS = {
-    "text": ("format", "verbosity"),
-    "reasoning": ("effort", "summary", "generate_summary"),
-}
 
 
 def decode_request(body: RequestBody) -> CanonicalRequest:
@@ -141,7 +141,7 @@ def _read_turns(instructions: Json, value: Json) -> tuple[CanonicalTurn, ...]:
     parts: list[Part] = []
     sources: list[Json] = []
     for item in list_objects(value):
-        if item.get("type") == ADDITIONAL_TOOLS:
+        if item.get("type") == ADDITIONAL_TOOLS or is_left_out(item):
             continue
         role = _read_role(item)
         if role == "assistant":
@@ -156,7 +156,9 @@ def _read_turns(instructions: Json, value: Json) -> tuple[CanonicalTurn, ...]:
 
 def _close_turn(turns: list[CanonicalTurn], parts: list[Part], sources: list[Json]) -> None:
     if parts:
-        turns.append(CanonicalTurn(role="assistant", parts=tuple(parts), source=[*sources]))
+        turns.append(
+            CanonicalTurn(role="assistant", parts=separate_tool_work(parts), source=[*sources])
+        )
     parts.clear()
     sources.clear()
 
@@ -177,7 +179,7 @@ def _read_given(item: Object) -> tuple[Part, ...]:
     if kind in (None, "message"):
         return _read_content(item.get("content"))
     if kind not in ("function_call_output", "custom_tool_call_output"):
-        return (Foreign(kind=str(kind), source=item),)
+        return (read_tool_work(item) or Foreign(kind=str(kind), source=item),)
     output = _read_content(item.get("output"))
     result_parts = tuple(part for part in output if isinstance(part, Text | Media))
     result = ToolResult(
@@ -187,7 +189,8 @@ def _read_given(item: Object) -> tuple[Part, ...]:
         custom=kind == "custom_tool_call_output",
         source=item,
     )
-    return (result, *(part for part in output if isinstance(part, Foreign)))
+    others = (part.source for part in output if not isinstance(part, Text | Media))
+    return (result, *map(_read_foreign, others))
 
 
 def _add_made(parts: list[Part], item: Object) -> None:
@@ -214,7 +217,7 @@ def _add_made(parts: list[Part], item: Object) -> None:
         )
         parts.append(use)
     else:
-        parts.append(Foreign(kind=str(kind), source=item))
+        parts.append(read_tool_work(item) or Foreign(kind=str(kind), source=item))
 
 
 def _read_thought(item: Object) -> tuple[Thought, str | None]:
@@ -242,7 +245,11 @@ def _read_content(content: Json) -> tuple[Part, ...]:
 def _read_part(part: Object) -> Part:
     kind = part.get("type")
     known = _PART_READERS.get(kind) if isinstance(kind, str) else None
-    return known(part) if known is not None else Foreign(kind=str(kind), source=part)
+    return known(part) if known is not None else _read_foreign(part)
+
+
+def _read_foreign(part: Object) -> Foreign:
+    return Foreign(kind=str(part.get("type")), source=part)
 
 
 def _read_text(part: Object) -> Part:
@@ -408,7 +415,7 @@ def _read_integer(value: Json) -> int | None:
 
 
 def _read_extra_members(value: Object) -> Object:
-    """Read the members that no field holds, by name; those in `text` and `reasoning` with a dot."""
+    """Read the members that no field holds, by name; a format of an unknown type with a dot."""
     extra = {
         name: member_value
         for name, member_value in value.items()
@@ -432,9 +439,4 @@ def _read_extra_members(value: Object) -> Object:
         isinstance(text_format, dict) and text_format.get("type") in _KNOWN_FORMATS
     ):
         extra["text.format"] = text_format
-    for name, known_members in _KNOWN_INNER_MEMBERS.items():
-        inner = value.get(name)
-        for member, member_value in inner.items() if isinstance(inner, dict) else ():
-            if member not in known_members and member_value is not None:
-                extra[f"{name}.{member}"] = member_value
     return extra

@@ -11,7 +11,7 @@ from gateway.dialects import DIALECTS, Dialect, compatibility, translation
 from gateway.dialects.base import RequestBody
 from gateway.dialects.translation import get_translation
 from tests.dialects.cases import target
-from tests.dialects.members import openai_chat
+from tests.dialects.members import openai_chat, openai_responses
 from tests.dialects.members.samples import (
     Object,
     list_members,
@@ -20,7 +20,10 @@ from tests.dialects.members.samples import (
     without_member,
 )
 
-REQUESTS: Mapping[str, tuple[Object, ...]] = {"openai-chat": openai_chat.REQUESTS}
+REQUESTS: Mapping[str, tuple[Object, ...]] = {
+    "openai-chat": openai_chat.REQUESTS,
+    "openai-responses": openai_responses.REQUESTS,
+}
 CANARY = "tiergate_canary"
 CASES = [
     pytest.param(DIALECTS[name], request, id=f"{name} {number}")

@@ -5,8 +5,9 @@ from typing import Any
 
 from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.target import UNKNOWN_FACTS, ModelFacts, Provider, Target
+from gateway.dialects import translation
 from gateway.dialects.base import RequestBody, ResponseContext, WrittenBody
-from gateway.dialects.openai_responses import DIALECT, TRANSLATION
+from gateway.dialects.openai_responses import DIALECT
 
 type Object = dict[str, Any]
 
@@ -32,7 +33,7 @@ def ask(**more: Any) -> RequestBody:
 
 def decoded(**more: Any) -> CanonicalRequest:
     """A request as it is translated."""
-    return TRANSLATION.decode_request(ask(**more))
+    return translation.decode_request(DIALECT, ask(**more))
 
 
 def sent(written: WrittenBody) -> Object:
