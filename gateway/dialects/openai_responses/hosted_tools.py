@@ -1,7 +1,7 @@
-"""Work of the provider's own tools in a conversation, as other dialects are told it.
+"""Text in place of the items that a provider's own tools left in a conversation.
 
-No other provider knows these items. What a plain text says of them is told as text, so that the
-conversation can move to another provider; the rest is left out. The member list names both.
+No other provider knows these items. The decoder replaces some by text, so that the conversation can
+move to another provider, and leaves out the others. The member list names both as losses.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,11 +14,11 @@ from gateway.dialects.member_list import WHOLE
 from gateway.dialects.openai_responses.content import Object
 from gateway.dialects.openai_responses.schema import REQUEST
 
-type _Told = Mapping[str, "_Told"]
-"""The members that are told of an object, in this order, each with those within it."""
+type _TextMembers = Mapping[str, "_TextMembers"]
+"""The members of an object that become text, in this order, each with those within it."""
 
-_ALL: _Told = {}
-_TOLD_MEMBERS: Mapping[str, _Told] = {
+_ALL: _TextMembers = {}
+_TEXT_MEMBERS: Mapping[str, _TextMembers] = {
     "web_search_call": {
         "action": {
             "query": _ALL,
@@ -52,25 +52,25 @@ _LEFT_OUT = frozenset(
     name.removeprefix("item:")
     for name, members in REQUEST.items()
     if name.startswith("item:") and WHOLE in members and members[WHOLE].decision != "read"
-) - set(_TOLD_MEMBERS)
+) - set(_TEXT_MEMBERS)
 
 
 def is_left_out(item: Object) -> bool:
-    """True if no target of another dialect is told of an item, which the member list names."""
+    """True if translation leaves an item out."""
     kind = item.get("type")
     return isinstance(kind, str) and kind in _LEFT_OUT
 
 
 def read_tool_work(item: Object) -> Text | None:
-    """Read an item that is told as text; None for any other."""
+    """Return the text that replaces an item; None for any other item."""
     kind = item.get("type")
-    members = _TOLD_MEMBERS.get(kind) if isinstance(kind, str) else None
+    members = _TEXT_MEMBERS.get(kind) if isinstance(kind, str) else None
     if members is None:
         return None
     return Text(text="\n".join([f"[{kind}]", *_list_texts(item, members)]), source=item)
 
 
-def _list_texts(value: Json, members: _Told) -> Iterator[str]:
+def _list_texts(value: Json, members: _TextMembers) -> Iterator[str]:
     if isinstance(value, list):
         for inner in value:
             yield from _list_texts(inner, members)
@@ -98,4 +98,4 @@ def separate_tool_work(parts: list[Part]) -> tuple[Part, ...]:
 
 def _is_work(text: Text) -> bool:
     """True if a text stands for an item and not for a part of a message."""
-    return isinstance(text.source, dict) and text.source.get("type") in _TOLD_MEMBERS
+    return isinstance(text.source, dict) and text.source.get("type") in _TEXT_MEMBERS

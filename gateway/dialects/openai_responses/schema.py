@@ -66,10 +66,10 @@ _NAMED_CHOICE = {
     "name": READ,
     "namespace": READ,
 }
-_HANDLED: Members = {WHOLE: READ}
+_REFUSED_BY_DECODER: Members = {WHOLE: READ}
 """An object that the decoder refuses whole."""
-_TOLD: Members = {WHOLE: approximate("is told in words what another provider's tool did")}
-_NOT_TOLD: Members = {WHOLE: name_loss("does not know what another provider's tool did")}
+_AS_TEXT: Members = {WHOLE: approximate("gets the work of another provider's tool as text")}
+_LEFT_OUT: Members = {WHOLE: name_loss("does not know what another provider's tool did")}
 _HOSTED_CHOICE: Members = {WHOLE: refuse("does not have this tool of another provider")}
 
 REQUEST: MemberList = {
@@ -143,7 +143,7 @@ REQUEST: MemberList = {
         "role": ignore("has no roles of tools"),
         "tools": read_inside("tool"),
     },
-    "item:item_reference": _HANDLED,
+    "item:item_reference": _REFUSED_BY_DECODER,
     "item:compaction_trigger": {WHOLE: refuse("does not compact a conversation")},
     "item:configuration_update": {WHOLE: name_loss("has no settings between turns")},
     "item:compaction": {WHOLE: name_loss("cannot read what another provider has compacted")},
@@ -154,7 +154,7 @@ REQUEST: MemberList = {
             "item:local_shell_call_output", "item:shell_call", "item:shell_call_output",
             "item:apply_patch_call", "item:apply_patch_call_output", "item:mcp_call",
         ),
-        _TOLD,
+        _AS_TEXT,
     ),
     **dict.fromkeys(
         (
@@ -162,7 +162,7 @@ REQUEST: MemberList = {
             "item:mcp_list_tools", "item:mcp_approval_request", "item:mcp_approval_response",
             "item:tool_search_call", "item:tool_search_output", "item:x_search_call",
         ),
-        _NOT_TOLD,
+        _LEFT_OUT,
     ),
     "part:input_text": _TEXT,
     "part:text": _TEXT,
@@ -194,7 +194,7 @@ REQUEST: MemberList = {
             "tool:tool_search", "tool:web_search", "tool:web_search_2025_08_26",
             "tool:web_search_preview", "tool:web_search_preview_2025_03_11",
         ),
-        _HANDLED,
+        _REFUSED_BY_DECODER,
     ),
     "choice:function": _NAMED_CHOICE,
     "choice:custom": _NAMED_CHOICE,
