@@ -143,13 +143,13 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LostMember(msgspec.Struct, frozen=True):
-    """A member of the client's request that no target of another dialect gets."""
+    """A member of the client's request that no target of another dialect gets as it is."""
 
     path: str
     """From the top, with dots, without places in lists: `messages.content.citations`."""
     reason: str
     """Follows the name of the target's dialect."""
-    is_essential: bool
+    is_essential: bool = False
     """True if the client depends on it: a target that does not get it is skipped."""
     action: Literal["dropped", "approximated"] = "dropped"
 

@@ -94,8 +94,6 @@ FIELD_RULES: Mapping[str, Mapping[str, FieldRule]] = {
     "file_id": _for_all_dialects(_refuse(_FILE_ID_REASON)),
     "file_name": _by_dialect(gemini=_drop("takes no names of files")),
     "media_name": _for_all_dialects(_drop("takes no names but of files")),
-    "document_context": _for_all_dialects(_drop("takes no context beside a document")),
-    "citations": _for_all_dialects(_drop("takes no citations in what it is asked")),
     "audio": _by_dialect(responses=_refuse("takes no audio"), messages=_refuse("takes no audio")),
     "audio_url": _by_dialect(
         responses=_refuse("takes no audio"),
@@ -271,6 +269,8 @@ def check_request(request: CanonicalRequest, dialect_name: str) -> tuple[list[Lo
         else:
             losses.setdefault(name, Loss(name, "dropped", f"{dialect_name} {rule.reason}"))
     for lost in request.lost_members:
+        if lost.path in request.extra_members:
+            continue  # its rule is above
         reason = f"{dialect_name} {lost.reason}"
         if lost.is_essential:
             refusals[f"{lost.path}: {reason}"] = None
@@ -383,9 +383,6 @@ def _list_part_fields(part: object, client_name: str) -> Iterator[tuple[str, str
     if getattr(part, "cache", None) is not None:
         yield "cache_breakpoint", "cache_control"
     match part:
-        case Text():
-            if _has_member(part.source, "citations"):
-                yield "citations", f"{client_name}.citations"
         case Media():
             yield from _list_media_fields(part, client_name)
         case Foreign():
@@ -415,20 +412,10 @@ def _list_media_fields(part: Media, client_name: str) -> Iterator[tuple[str, str
     if part.detail is not None:
         detail_field = "image_detail" if part.kind == "image" else "media_detail"
         yield detail_field, f"{client_name}.detail"
-    if _has_member(part.source, "context"):
-        yield "document_context", f"{client_name}.context"
-    if _has_member(part.source, "citations"):
-        yield "citations", f"{client_name}.citations"
 
 
 YOUTUBE_URL_PART = "youtu"
 """In addresses of films that Google opens itself."""
-
-
-def _has_member(source: Json, member: str) -> bool:
-    """Whether the object that a part was read from says something that no field holds."""
-    value = source.get(member) if isinstance(source, dict) else None
-    return bool(value) and value != {"enabled": False}
 
 
 def _to_camel_case(name: str) -> str:

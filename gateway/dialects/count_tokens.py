@@ -81,6 +81,7 @@ def _without_settings(
             form=request.form,
             names=request.names,
             extra_members=request.extra_members,
+            lost_members=request.lost_members,
             source=request.source,
         )
 

@@ -470,7 +470,7 @@ def decode_request(client: Dialect, body: RequestBody) -> CanonicalRequest:
     members = functions.request_members
     if not members:
         return request
-    lost_members = tuple(find_lost_members(body.value, members, "request"))
+    lost_members = (*request.lost_members, *find_lost_members(body.value, members, "request"))
     return msgspec.structs.replace(request, lost_members=lost_members)
 
 

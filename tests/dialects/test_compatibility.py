@@ -394,17 +394,6 @@ def test_media_by_address() -> None:
     )
 
 
-def test_context_and_citations_of_a_document_are_named() -> None:
-    source = {"type": "text", "media_type": "text/plain", "data": "a"}
-    part = {"type": "document", "source": source, "context": "c", "citations": {"enabled": True}}
-    losses, _ = compatibility.check_request(media(part, client="anthropic-messages"), "openai-chat")
-    assert [loss.field for loss in losses] == ["messages.context", "messages.citations"]
-    plain = {**part, "context": None, "citations": {"enabled": False}}
-    assert compatibility.check_request(
-        media(plain, client="anthropic-messages"), "openai-chat"
-    ) == ([], [])
-
-
 def test_a_breakpoint_of_the_prompt_cache_is_said_to_messages_alone() -> None:
     part = {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}
     request = media(part)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import pytest
+from anthropic.types.beta.message_create_params import MessageCreateParamsBase
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
@@ -13,6 +14,7 @@ from tests.drift.sdk_types import find_undecided
 ROOTS: Mapping[str, object] = {
     "openai-chat": CompletionCreateParamsBase,
     "openai-responses": ResponseCreateParamsBase,
+    "anthropic-messages": MessageCreateParamsBase,
 }
 """The type of a request, by dialect."""
 

@@ -9,6 +9,7 @@ from gateway.dialects.anthropic_messages import (
     request_decoder,
     request_encoder,
     response,
+    schema,
     stream,
     stream_decoder,
     stream_encoder,
@@ -23,6 +24,7 @@ TRANSLATION = TranslationFunctions(
     encode_response=response.encode_response,
     make_decoder=stream_decoder.Decoder,
     make_encoder=stream_encoder.Encoder,
+    request_members=schema.REQUEST,
 )
 """Translates the Messages API to and from other dialects."""
 

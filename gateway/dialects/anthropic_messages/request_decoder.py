@@ -8,6 +8,7 @@ from gateway.core.canonical_request import (
     CanonicalRequest,
     CanonicalTurn,
     Foreign,
+    LostMember,
     Media,
     OutputFormat,
     Part,
@@ -21,7 +22,7 @@ from gateway.core.canonical_request import (
 from gateway.core.errors import invalid_request
 from gateway.core.jsonio import Json
 from gateway.core.target import EFFORTS
-from gateway.dialects.anthropic_messages import effort
+from gateway.dialects.anthropic_messages import effort, hosted_tools
 from gateway.dialects.anthropic_messages.content import read_block, read_cache, read_text
 from gateway.dialects.anthropic_messages.reasoning_state import move_tied_states, read_slot
 from gateway.dialects.base import RequestBody
@@ -56,9 +57,14 @@ _READ_MEMBERS = frozenset(
 )  # fmt: skip
 """Top-level members that the fields of a CanonicalRequest hold."""
 _THINKING_TYPES = ("adaptive", "enabled", "disabled", "between_tools")
-_THINKING_MEMBERS = ("budget_tokens", "display")
-"""Members of `thinking` beside its type."""
-_SHOWN_BY_DISPLAY = {"summarized": True, "omitted": False}
+_SHOWN_BY_DISPLAY = {"summarized": True, "omitted": False, "updates": True}
+_CLEAR_AT_NEXT = "next_user_message"
+_LOST_THINKING = LostMember(
+    "thinking", "cannot think between tools alone: gets effort none", action="approximated"
+)
+_LOST_DISPLAY = LostMember(
+    "thinking.display", "shows summaries of reasoning or nothing of it", action="approximated"
+)
 _SERVICE_TIERS = {"standard_only": "default", "auto": None}
 """Service tiers, and their names in a CanonicalRequest."""
 _TOOL_CHOICE_MODES: Mapping[str, Literal["auto", "none", "required", "tool"]] = {
@@ -80,10 +86,11 @@ def decode_request(body: RequestBody) -> CanonicalRequest:
     user = metadata.pop("user_id", None)
     choice, parallel = _read_tool_choice(_read_object(value, "tool_choice"))
     stop = value.get("stop_sequences") or []
+    turns, lost_members = _read_turns(value)
     if not isinstance(stop, list) or not all(isinstance(it, str) for it in stop):
         raise invalid_request('"stop_sequences" must be a list of strings.', "stop_sequences")
     return CanonicalRequest(
-        turns=_read_turns(value),
+        turns=turns,
         tools=tuple(_read_tool(tool) for tool in _read_objects(value.get("tools") or [], "tools")),
         tool_choice=choice,
         parallel_tools=parallel,
@@ -100,6 +107,7 @@ def decode_request(body: RequestBody) -> CanonicalRequest:
         stream_usage=True,
         names=names,
         extra_members=others,
+        lost_members=(*lost_members, *_list_lost_thinking(_read_object(value, "thinking"))),
         **_read_effort(value, names, others),
     )
 
@@ -122,28 +130,85 @@ def _read_number(value: Object, name: str) -> Json:
     return member
 
 
-def _read_turns(value: Object) -> tuple[CanonicalTurn, ...]:
-    """Return the system prompt and the messages as turns."""
-    reader, turns = ContentReader(), list[CanonicalTurn]()
-    system = value.get("system")
+def _read_turns(value: Object) -> tuple[tuple[CanonicalTurn, ...], tuple[LostMember, ...]]:
+    """Return the system prompt and the messages as turns, and what is lost of them."""
+    reader, lead, turns = ContentReader(), list[CanonicalTurn](), list[CanonicalTurn]()
+    system, messages = value.get("system"), value["messages"]
     if system:
-        turns.append(CanonicalTurn(role="system", parts=reader.read_parts(system, "system")))
-    for at, message in enumerate(value["messages"]):
+        parts = reader.read_parts(system, "system")
+        lead.append(CanonicalTurn(role="system", parts=parts))
+    users = [at for at, it in enumerate(messages) if it.get("role") == "user"]
+    question = next((at for at in reversed(users) if _is_question(messages[at])), 0)
+    for at, message in enumerate(messages):
         role, where = message.get("role"), f"messages[{at}]"
         if role not in ("user", "assistant", "system"):
             raise invalid_request(f'"{where}.role" must be "user" or "assistant".', f"{where}.role")
-        parts = reader.read_parts(message.get("content"), f"{where}.content")
+        content = message.get("content")
+        if role == "system":
+            content = reader.clear(message, has_user_after=bool(users) and at < users[-1])
+            if not content:
+                continue
+        summary, content = _split_at_compaction(content)
+        if summary is not None:
+            reader.record_loss("compaction", "is told the summary as text", "approximated")
+            turns = [CanonicalTurn(role="user", parts=(summary,))]
+        reader.is_assistant, reader.is_current = role == "assistant", at >= question
+        parts = reader.read_parts(content, f"{where}.content")
         turns.append(CanonicalTurn(role=role, parts=parts, source=message))
-    return tuple(turns)
+    return (*lead, *turns), tuple(reader.lost_members)
+
+
+def _is_question(message: Object) -> bool:
+    """True if a user's message holds more than results of tools."""
+    content = message.get("content")
+    return not isinstance(content, list) or not all(
+        isinstance(block, dict) and block.get("type") == "tool_result" for block in content
+    )
+
+
+def _split_at_compaction(content: Json) -> tuple[Text | None, Json]:
+    """Return the last summary in the content of a message, and what follows it.
+
+    The provider shows the model nothing of what stands before a summary.
+    """
+    blocks = content if isinstance(content, list) else []
+    for at in reversed(range(len(blocks))):
+        block = blocks[at]
+        if isinstance(block, dict) and block.get("type") == "compaction":
+            text = hosted_tools.write_text(block)
+            if text:
+                return Text(text=text, cache=read_cache(block), source=block), blocks[at + 1 :]
+    return None, content
 
 
 class ContentReader:
     """Reads the content of each message in order, and names tool results after their calls."""
 
-    __slots__ = ("_tool_names",)
+    __slots__ = ("_tool_names", "is_assistant", "is_current", "lost_members")
 
     def __init__(self) -> None:
         self._tool_names: dict[str, str] = {}
+        self.lost_members: dict[LostMember, None] = {}
+        self.is_assistant = False
+        """True if the content is of an assistant's message."""
+        self.is_current = False
+        """True if the model answers this message, and not an earlier one alone."""
+
+    def record_loss(
+        self, kind: str, reason: str, action: Literal["dropped", "approximated"] = "dropped"
+    ) -> None:
+        """Record that a block of a type does not go on as it is."""
+        self.lost_members[LostMember(f"messages.content.{kind}", reason, action=action)] = None
+
+    def clear(self, message: Object, *, has_user_after: bool) -> Json:
+        """Return the content of a system message, without text that the model may not see now."""
+        content, word = message.get("content"), message.get("clear_at")
+        if word not in (None, "never", _CLEAR_AT_NEXT):
+            self.lost_members[LostMember("messages.clear_at", "keeps each system message")] = None
+        if word != _CLEAR_AT_NEXT or not has_user_after:
+            return content
+        blocks = content if isinstance(content, list) else []
+        return [it for it in blocks if not isinstance(it, dict) or it.get("type") != "text"]
 
     def read_parts(self, content: Json, where: str) -> tuple[Part, ...]:
         """Return the parts of the content at `where`. Raises ProblemError if it is malformed."""
@@ -171,7 +236,7 @@ class ContentReader:
             case "tool_result":
                 yield from self._read_result(block)
             case _:
-                yield read_block(block)
+                yield from self._read_plain_block(block)
 
     def _read_result(self, block: Object) -> Iterator[Part]:
         """Yield a tool result, then the blocks inside it that no other dialect has."""
@@ -179,7 +244,8 @@ class ContentReader:
         if isinstance(content, str):
             inner: list[Text | Media | Foreign] = [Text(text=content)]
         else:
-            inner = [read_block(it) for it in _read_objects(content or [], "tool_result.content")]
+            blocks = _read_objects(content or [], "tool_result.content")
+            inner = [part for it in blocks for part in self._read_plain_block(it)]
         yield ToolResult(
             id=id,
             name=self._tool_names.get(id),
@@ -189,6 +255,25 @@ class ContentReader:
             source=block,
         )
         yield from (part for part in inner if isinstance(part, Foreign))
+
+    def _read_plain_block(self, block: Object) -> Iterator[Text | Media | Foreign]:
+        """Yield the part of a block; text or nothing for what a target need not get."""
+        part = read_block(block)
+        if not isinstance(part, Foreign) or self._is_needed(part.kind):
+            yield part
+            return
+        text = hosted_tools.write_text(block)
+        if text:
+            self.record_loss(part.kind, "is told it as text", "approximated")
+            yield Text(text=f"\n{text}\n", cache=read_cache(block), source=block)
+        else:
+            self.record_loss(part.kind, "has no part of this kind")
+
+    def _is_needed(self, kind: str) -> bool:
+        """True if the client depends on a block of this type, which no other dialect has."""
+        if kind in hosted_tools.TYPES:
+            return kind == "container_upload" and self.is_current
+        return kind in ("image", "document") or not self.is_assistant
 
 
 def _read_objects(value: Json, where: str) -> list[Object]:
@@ -255,10 +340,6 @@ def _read_effort(value: Object, names: dict[str, str], others: Object) -> dict[s
     kind, display = thinking.get("type"), read_text(thinking.get("display"))
     if thinking and kind not in _THINKING_TYPES:
         others["thinking"] = thinking
-    others |= {
-        f"thinking.{k}": v for k, v in thinking.items() if k not in ("type", *_THINKING_MEMBERS)
-    }
-    others |= {f"output_config.{k}": v for k, v in config.items() if k not in ("effort", "format")}
     word = effort.read(value)
     if config.get("effort") is not None and kind in ("disabled", "between_tools"):
         others["output_config.effort"] = config["effort"]
@@ -272,3 +353,11 @@ def _read_effort(value: Object, names: dict[str, str], others: Object) -> dict[s
         "budget": budget if isinstance(budget, int) else None,
         "thoughts_shown": _SHOWN_BY_DISPLAY.get(display, True if kind == "enabled" else None),
     }
+
+
+def _list_lost_thinking(thinking: Object) -> Iterator[LostMember]:
+    """Yield what `thinking` says that no other dialect can be told exactly."""
+    if thinking.get("type") == "between_tools":
+        yield _LOST_THINKING
+    if thinking.get("display") not in (None, "summarized", "omitted"):
+        yield _LOST_DISPLAY

@@ -18,8 +18,9 @@ from gateway.core.canonical_request import (
     ToolUse,
 )  # fmt: skip
 from gateway.core.errors import ProblemError
-from gateway.dialects import compatibility
-from gateway.dialects.anthropic_messages import COUNT_TOKENS, TRANSLATION
+from gateway.core.loss import Loss
+from gateway.dialects import compatibility, translation
+from gateway.dialects.anthropic_messages import COUNT_TOKENS, DIALECT, TRANSLATION
 from tests.dialects.anthropic_messages.cases import HI, Object, ask, raw
 
 
@@ -76,9 +77,8 @@ def test_images_and_documents(block: Object, expected: Object) -> None:
 @pytest.mark.parametrize(
     "block",
     [
-        {"type": "search_result", "source": "https://a.test", "title": "t", "content": []},
-        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
         {"type": "container_upload", "file_id": "f"},
+        {"type": "tool_addition", "tool": {"type": "tool_reference", "name": "f"}},
         {"type": "image", "source": {"type": "new"}},
         {"type": "image", "source": {"type": "url"}},
         {"type": "image"},
@@ -124,7 +124,7 @@ def test_a_state_tied_to_a_use_comes_back_to_it() -> None:
 
 def test_results_are_named_after_their_uses() -> None:
     inner: Object = {"type": "image", "source": {"type": "url", "url": "u"}}
-    odd: Object = {"type": "tool_reference", "tool_name": "g"}
+    odd: Object = {"type": "new", "tool_name": "g"}
     one: Object = {"type": "tool_result", "tool_use_id": "t1", "content": "a", "is_error": True}
     two: Object = {"type": "tool_result", "tool_use_id": "t2", "content": [{"type": "text", "text": "b"}, inner, odd], "cache_control": {"type": "ephemeral"}}  # fmt: skip
     none: Object = {"type": "tool_result", "tool_use_id": "t3"}
@@ -138,7 +138,7 @@ def test_results_are_named_after_their_uses() -> None:
             cache="",
             source=two,
         ),
-        Foreign(kind="tool_reference", source=odd),
+        Foreign(kind="new", source=odd),
         ToolResult(id="t3", source=none),
     )  # fmt: skip
 
@@ -225,9 +225,7 @@ def test_what_is_not_known_of_effort_is_named() -> None:
     assert request.effort is None
     assert request.extra_members == {
         "thinking": {"type": "new", "x": 1},
-        "thinking.x": 1,
         "output_config.effort": "extreme",
-        "output_config.task_budget": {"total": 9},
     }
 
 
@@ -258,3 +256,189 @@ def test_what_is_no_request_is_refused_with_its_field(more: Object, param: str |
     with pytest.raises(ProblemError) as caught:
         decode(**more)
     assert (caught.value.problem.kind, caught.value.problem.param) == ("invalid_request", param)
+
+
+SYSTEM: Object = {"role": "system", "content": "now"}
+SAID: Object = {"role": "assistant", "content": "yes"}
+
+
+def list_losses(request: CanonicalRequest) -> list[tuple[str, str]]:
+    """List what a chat target does not get as it is; nothing keeps it from being asked."""
+    losses, refusals = compatibility.check_request(request, "openai-chat")
+    assert refusals == []
+    return [(loss.field, loss.action) for loss in losses]
+
+
+@pytest.mark.parametrize(
+    ("clear_at", "last", "is_kept"),
+    [
+        ("next_user_message", HI, False),
+        ("next_user_message", [SAID], True),
+        ("never", HI, True),
+        (None, HI, True),
+    ],
+)
+def test_a_system_message_is_left_out_once_it_is_cleared(
+    clear_at: str | None, last: list[Object], is_kept: bool
+) -> None:
+    message = {**SYSTEM, "clear_at": clear_at}
+    request = decode(messages=[*HI, message, *last])
+    assert [turn.role for turn in request.turns].count("system") == is_kept
+    assert request.lost_members == ()
+
+
+def test_a_tool_that_a_cleared_message_removes_stays_removed() -> None:
+    removal = {"type": "tool_removal", "tool": {"type": "tool_reference", "name": "f"}}
+    blocks = [{"type": "text", "text": "now"}, removal]
+    message = {"role": "system", "content": blocks, "clear_at": "next_user_message"}
+    request = decode(messages=[*HI, message, *HI])
+    assert request.turns[1].parts == (Foreign(kind="tool_removal", source=removal),)
+
+
+def test_a_word_that_clears_a_system_message_in_an_unknown_way_is_named() -> None:
+    request = decode(messages=[*HI, {**SYSTEM, "clear_at": "next_week"}, *HI])
+    assert [turn.role for turn in request.turns] == ["user", "system", "user"]
+    assert list_losses(request) == [("messages.clear_at", "dropped")]
+
+
+def test_a_system_message_may_set_an_effort_alone() -> None:
+    message = {"role": "system", "output_config": {"effort": "low"}}
+    body = ask(messages=[*HI, message])
+    request = translation.decode_request(DIALECT, body)
+    assert [turn.role for turn in request.turns] == ["user"]
+    assert list_losses(request) == [("messages.output_config.effort", "dropped")]
+
+
+@pytest.mark.parametrize(
+    ("more", "loss"),
+    [
+        ({"thinking": {"type": "between_tools"}}, Loss("thinking", "approximated", "openai-chat cannot think between tools alone: gets effort none")),
+        ({"thinking": {"type": "adaptive", "display": "updates"}}, Loss("thinking.display", "approximated", "openai-chat hosts show reasoning or do not, unasked")),
+        ({"thinking": {"type": "adaptive", "display": "new"}}, Loss("thinking.display", "approximated", "openai-chat shows summaries of reasoning or nothing of it")),
+    ],
+)  # fmt: skip
+def test_thinking_that_no_other_dialect_has_is_named(more: Object, loss: Loss) -> None:
+    assert loss in compatibility.check_request(decode(**more), "openai-chat")[0]
+
+
+def test_citations_that_are_off_say_nothing() -> None:
+    source = {"type": "text", "media_type": "text/plain", "data": "a"}
+    part = {"type": "document", "source": source, "context": "c", "citations": {"enabled": True}}
+    for block, expected in (
+        (part, ["messages.content.context", "messages.content.citations.enabled"]),
+        ({**part, "context": None, "citations": {"enabled": False}}, []),
+    ):
+        body = ask(messages=[{"role": "user", "content": [block]}])
+        request = translation.decode_request(DIALECT, body)
+        assert [field for field, _ in list_losses(request)] == expected
+
+
+PAGE: Object = {"type": "document", "title": "T", "source": {"type": "text", "data": "words"}}
+PDF: Object = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JV"}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("block", "text"),
+    [
+        ({"type": "server_tool_use", "name": "web_search", "input": {"query": "lakes"}}, "web_search:\nlakes"),
+        ({"type": "mcp_tool_use", "name": "f", "input": {"a": 1, "b": "c"}}, 'f:\n{"a":1,"b":"c"}'),
+        ({"type": "web_search_tool_result", "content": [{"type": "web_search_result", "title": "T", "url": "https://a.test", "encrypted_content": "x"}]}, "web_search result:\nT\nhttps://a.test"),
+        ({"type": "web_search_tool_result", "content": {"type": "web_search_tool_result_error", "error_code": "unavailable"}}, "web_search result:\nunavailable"),
+        ({"type": "web_fetch_tool_result", "content": {"type": "web_fetch_result", "url": "https://a.test", "content": PAGE}}, "web_fetch result:\nhttps://a.test\nT\nwords"),
+        ({"type": "web_fetch_tool_result", "content": {"type": "web_fetch_result", "url": "https://a.test", "content": PDF}}, "web_fetch result:\nhttps://a.test"),
+        ({"type": "code_execution_tool_result", "content": {"type": "code_execution_result", "stdout": "2\n", "stderr": "", "return_code": 0, "content": [{"type": "code_execution_output", "file_id": "f"}]}}, "code_execution result:\n2\n"),
+        ({"type": "text_editor_code_execution_tool_result", "content": {"type": "text_editor_code_execution_str_replace_result", "lines": ["-a", "+b"]}}, "text_editor_code_execution result:\n-a\n+b"),
+        ({"type": "tool_search_tool_result", "content": {"type": "tool_search_tool_search_result", "tool_references": [{"type": "tool_reference", "tool_name": "f"}]}}, "tool_search result:\nf"),
+        ({"type": "mcp_tool_result", "content": "done"}, "mcp result:\ndone"),
+        ({"type": "search_result", "title": "T", "source": "https://a.test", "content": [{"type": "text", "text": "words"}]}, "T\nhttps://a.test\nwords"),
+    ],
+)  # fmt: skip
+def test_work_of_the_providers_own_tools_is_told_as_text(block: Object, text: str) -> None:
+    marked = {**block, "cache_control": {"type": "ephemeral"}}
+    request = decode(messages=[{"role": "assistant", "content": [marked]}, *HI])
+    assert request.turns[0].parts == (Text(text=f"\n{text}\n", cache="", source=marked),)
+    assert (f"messages.content.{block['type']}", "approximated") in list_losses(request)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "server_tool_use", "name": "advisor", "input": {}},
+        {"type": "server_tool_use", "name": "advisor"},
+        {"type": "text_editor_code_execution_tool_result", "content": {"is_file_update": True}},
+        {"type": "web_search_tool_result", "content": []},
+        {"type": "compaction", "content": None, "encrypted_content": "x"},
+        {"type": "container_upload", "file_id": "f"},
+        {"type": "mcp_tool_listing", "mcp_server_name": "m", "tools": []},
+        {"type": "fallback", "from": {"model": "a"}, "to": {"model": "b"}},
+        {"type": "new", "text": "x"},
+    ],
+)
+def test_state_of_the_provider_without_text_is_dropped_and_named(block: Object) -> None:
+    said = {"role": "assistant", "content": [block, {"type": "text", "text": "yes"}]}
+    request = decode(messages=[*HI, said, *HI])
+    assert [turn.parts[0] for turn in request.turns] == [
+        Text(text="hi"), Text(text="yes", source=said["content"][1]), Text(text="hi"),
+    ]  # fmt: skip
+    assert list_losses(request) == [(f"messages.content.{block['type']}", "dropped")]
+
+
+def test_an_upload_that_the_user_asks_about_keeps_the_target_from_being_asked() -> None:
+    upload = {"role": "user", "content": [{"type": "container_upload", "file_id": "f"}]}
+    assert list_losses(decode(messages=[upload, SAID, *HI])) == [
+        ("messages.content.container_upload", "dropped")
+    ]
+    use = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "t1"}
+    loop = [{"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
+    for messages in ([*HI, SAID, upload], [upload, *loop]):
+        request = decode(messages=messages)
+        assert compatibility.check_request(request, "openai-chat")[1] == [
+            "messages.container_upload: openai-chat has no part of this kind"
+        ]
+
+
+def test_what_a_tool_of_the_client_found_is_told_as_text() -> None:
+    found = {"type": "search_result", "title": "T", "source": "u", "content": []}
+    tabs = {"type": "browser_state", "tabs": []}
+    use = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": [found, tabs]}
+    request = decode(
+        messages=[
+            {"role": "assistant", "content": [use]},
+            {"role": "user", "content": [result]},
+        ]
+    )
+    assert request.turns[1].parts == (
+        ToolResult(id="t1", name="f", parts=(Text(text="\nT\nu\n", source=found),), source=result),
+    )
+    assert list_losses(request) == [
+        ("messages.content.search_result", "approximated"),
+        ("messages.content.browser_state", "dropped"),
+    ]
+
+
+def test_a_summary_takes_the_place_of_all_before_it() -> None:
+    """As at the provider, which shows the model nothing of what a compaction sums up."""
+    summary = {"type": "compaction", "content": "We spoke.", "cache_control": {"type": "ephemeral"}}
+    said = {"type": "text", "text": "yes"}
+    request = decode(
+        system="s",
+        messages=[*HI, SYSTEM, {"role": "assistant", "content": [said, summary, said]}, *HI],
+    )
+    assert [(turn.role, turn.parts) for turn in request.turns] == [
+        ("system", (Text(text="s"),)),
+        ("user", (Text(text="We spoke.", cache="", source=summary),)),
+        ("assistant", (Text(text="yes", source=said),)),
+        ("user", (Text(text="hi"),)),
+    ]
+    assert ("messages.content.compaction", "approximated") in list_losses(request)
+    paused = decode(messages=[*HI, {"role": "assistant", "content": [summary]}])
+    assert [turn.role for turn in paused.turns] == ["user", "assistant"]
+
+
+def test_a_count_names_what_becomes_of_the_providers_own_blocks() -> None:
+    use = {"type": "server_tool_use", "name": "web_search", "input": {"query": "lakes"}}
+    body = COUNT_TOKENS.read(raw(max_tokens=..., messages=[{"role": "assistant", "content": [use]}, *HI]))  # fmt: skip
+    request = translation.decode_request(COUNT_TOKENS, body)
+    assert list_losses(request) == [("messages.content.server_tool_use", "approximated")]

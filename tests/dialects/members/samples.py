@@ -57,7 +57,7 @@ def _search(
             yield from _search(item, members, name, (*steps, index))
     elif isinstance(value, dict):
         known = find_object(value, members, name)
-        if known is not None:
+        if known:
             word = "" if name in members else f":{value.get('type') or ''}"
             yield Place(steps, f"{name}{word}", WHOLE in known)
             for key, member in known.items():
