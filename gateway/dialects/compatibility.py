@@ -116,6 +116,12 @@ FIELD_RULES: Mapping[str, Mapping[str, FieldRule]] = {
         responses=_drop("caches prompts by itself"),
         gemini=_drop("caches prompts by itself"),
     ),
+    "cache_lifetime": _by_dialect(
+        chat=_drop("caches prompts by itself"),
+        responses=_drop("caches prompts by itself"),
+        messages=_approximate("keeps a prompt for 5 minutes or 1 hour: it is 1 hour"),
+        gemini=_drop("caches prompts by itself"),
+    ),
     "function_tool": _by_dialect(),
     "custom_tool": _by_dialect(
         chat=_approximate("a function with one text takes its place"),
@@ -331,8 +337,7 @@ def _list_tool_fields(request: CanonicalRequest) -> Iterator[tuple[str, str]]:
             yield "strict_tool", f"{client_name}.strict"
         for member in _list_extra_members(tool.source) if tool.kind != "hosted" else ():
             yield "tool_member", f"{client_name}.{member}"
-        if tool.cache is not None:
-            yield "cache_breakpoint", "cache_control"
+        yield from _list_cache_fields(tool.cache)
     choice = request.tool_choice
     if choice is not None:
         client_name = request.names.get("tool_choice", "tool_choice")
@@ -379,9 +384,19 @@ def _list_turn_fields(request: CanonicalRequest) -> Iterator[tuple[str, str]]:
             yield "prefill", client_name
 
 
-def _list_part_fields(part: object, client_name: str) -> Iterator[tuple[str, str]]:
-    if getattr(part, "cache", None) is not None:
+def _list_cache_fields(lifetime: str | None) -> Iterator[tuple[str, str]]:
+    if lifetime is not None:
         yield "cache_breakpoint", "cache_control"
+        if lifetime not in _CACHE_LIFETIMES:
+            yield "cache_lifetime", "cache_control.ttl"
+
+
+_CACHE_LIFETIMES = ("", "5m", "1h")
+"""Lifetimes of a cached prompt that Anthropic's API knows; without one it is 5 minutes."""
+
+
+def _list_part_fields(part: object, client_name: str) -> Iterator[tuple[str, str]]:
+    yield from _list_cache_fields(getattr(part, "cache", None))
     match part:
         case Media():
             yield from _list_media_fields(part, client_name)

@@ -403,6 +403,17 @@ def test_a_breakpoint_of_the_prompt_cache_is_said_to_messages_alone() -> None:
         assert losses == [Loss("cache_control", "dropped", f"{door} caches prompts by itself")]
 
 
+@pytest.mark.parametrize("lifetime", ["30m", "12h"])
+def test_a_lifetime_that_messages_does_not_know_is_named(lifetime: str) -> None:
+    mark = {"ttl": lifetime}
+    part = {"type": "text", "text": "a", "prompt_cache_breakpoint": mark}
+    why = "anthropic-messages keeps a prompt for 5 minutes or 1 hour: it is 1 hour"
+    assert compatibility.check_request(media(part), "anthropic-messages") == (
+        [Loss("cache_control.ttl", "approximated", why)],
+        [],
+    )
+
+
 @pytest.mark.parametrize("rules", compatibility.FIELD_RULES.values(), ids=compatibility.FIELD_RULES)
 def test_every_field_has_a_rule_for_every_dialect(rules: Any) -> None:
     assert set(rules) == set(DIALECTS)

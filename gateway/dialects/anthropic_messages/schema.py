@@ -11,12 +11,14 @@ from gateway.dialects.member_list import (
     READ,
     WHOLE,
     MemberList,
+    Members,
     ignore,
     name_loss,
     read_inside,
 )
 
 _TYPE = {"type": READ}
+_BY_DECODER: Members = {WHOLE: READ}
 _CACHE = {"cache_control": read_inside("cache")}
 _LOST_CACHE = name_loss("caches prompts by itself")
 _NO_CITATIONS = name_loss("takes no citations in what it is asked")
