@@ -31,7 +31,7 @@ _TEXT_MEMBERS = (
     "title", "source", "url", "text", "content", "data", "stdout", "stderr", "lines",
     "tool_references", "tool_name", "error_code", "error_message",
 )  # fmt: skip
-"""Members that hold plain text, or objects with it, in the order in which it is told."""
+"""Members that hold plain text, or objects with it, in the order of the text."""
 
 
 def write_text(block: Object) -> str:

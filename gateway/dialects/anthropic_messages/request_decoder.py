@@ -167,9 +167,9 @@ def _is_question(message: Object) -> bool:
 
 
 def _split_at_compaction(content: Json) -> tuple[Text | None, Json]:
-    """Return the last summary in the content of a message, and what follows it.
+    """Return the last summary in the content of a message, and the content after it.
 
-    The provider shows the model nothing of what stands before a summary.
+    The provider hides from the model all that stands before a summary.
     """
     blocks = content if isinstance(content, list) else []
     for at in reversed(range(len(blocks))):
