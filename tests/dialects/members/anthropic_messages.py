@@ -1,5 +1,7 @@
 """Messages requests that have every member of the list between them."""
 
+from gateway.dialects.anthropic_messages.schema import REQUEST
+from gateway.dialects.member_list import WHOLE
 from tests.dialects.members.samples import PDF, PNG, SCHEMA, Object
 
 _CACHE: Object = {"type": "ephemeral", "ttl": "1h"}
@@ -23,6 +25,15 @@ def user(*blocks: Object) -> Object:
 def assistant(*blocks: Object) -> Object:
     """Return an assistant's message of these blocks."""
     return {"role": "assistant", "content": [*blocks]}
+
+
+def _list_words(name: str) -> list[str]:
+    """List the type words of objects on which there is one decision."""
+    return [
+        word
+        for key, members in REQUEST.items()
+        if WHOLE in members and (word := key.removeprefix(f"{name}:")) != key
+    ]
 
 
 REQUESTS: tuple[Object, ...] = (
@@ -180,6 +191,22 @@ REQUESTS: tuple[Object, ...] = (
                     {**_TEXT, "cache_control": _CACHE, "citations": [{"type": "char_location"}]}
                 ],
             },
+        )
+    ),
+    *(
+        ask(_USER, assistant({"type": word, "id": "srvtoolu_1", "name": "x", "input": {}}), _USER)
+        for word in _list_words("block")
+    ),
+    *(ask(tools=[{"type": word, "name": "x"}, _TOOL]) for word in _list_words("tool")),
+    ask(
+        user(
+            {
+                "type": "document",
+                "source": {
+                    "type": "content",
+                    "content": [_TEXT, {"type": "image", "source": _IMAGE}],
+                },
+            }
         )
     ),
 )
