@@ -13,7 +13,7 @@ from gateway.core.canonical_request import CanonicalRequest, Media, Text, ToolRe
 from gateway.core.errors import ProblemError
 from gateway.core.loss import Loss
 from gateway.dialects import DIALECTS, compatibility, translation
-from tests.dialects.asks import ASKS, Object, decoded
+from tests.dialects.asks import ASKS, Object, decoded, read
 from tests.dialects.cases import target
 
 PAIRS = [(client, door) for client in DIALECTS for door in DIALECTS if client != door]
@@ -187,7 +187,7 @@ NOTHING: tuple[Any, ...] = (
 IMPLIED = (
         "input.role", "contents.role",  # a user's, where it is left out
         "contents.parts.functionResponse.id",  # results without ids are in the order of their calls
-        "contents.parts.executableCode.code", "messages.content.odd", "messages.content.file_id",
+        "messages.content.odd", "messages.content.file_id",
         "messages.content.content.file_id", "input.id",  # within what is refused, or means nothing
         "max_tokens", "max_completion_tokens", "output_format", "output_config",
         "safety_identifier", "user",  # twice
@@ -217,7 +217,7 @@ def bare(value: Any) -> Any:
 
 def seen(client: str, value: Object) -> Any:
     """All that becomes of a request: what is read, and what is weighed of it, one by one."""
-    request = decoded(client, value)
+    request = translation.decode_request(DIALECTS[client], read(client, value))
     return bare(request), [*compatibility.list_set_fields(request)]
 
 

@@ -13,6 +13,7 @@ from gateway.dialects.gemini import (
     request_decoder,
     request_encoder,
     response,
+    schema,
     stream,
     stream_decoder,
     stream_encoder,
@@ -30,6 +31,7 @@ TRANSLATION = TranslationFunctions(
     encode_response=response.encode_response,
     make_decoder=stream_decoder.Decoder,
     make_encoder=stream_encoder.Encoder,
+    request_members=schema.REQUEST,
 )
 """Translation of Gemini to and from other dialects."""
 
@@ -88,6 +90,7 @@ EMBEDDINGS = msgspec.structs.replace(
         encode_request=embeddings.encode_request,
         decode_response=embeddings.decode_response,
         encode_response=embeddings.encode_response,
+        request_members={},
     ),
 )
 """Vectors of one content or of many, by a model that the caller names."""

@@ -1,6 +1,7 @@
 """A client's Gemini request as a canonical request: settings, tools, and contents as turns.
 
-Calls may come without ids, and `thoughtSignature` may hold another maker's state.
+Calls may come without ids, and `thoughtSignature` may hold another maker's state. The work of
+Google's own tools in the history becomes text, and `schema` names it as a loss.
 """
 
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from gateway.core.canonical_request import (
 from gateway.core.errors import invalid_request
 from gateway.core.jsonio import Json
 from gateway.dialects.base import RequestBody
-from gateway.dialects.gemini import effort, request
+from gateway.dialects.gemini import effort, request, schema
 from gateway.dialects.gemini.content import (
     CONFIG,
     Object,
@@ -62,10 +63,12 @@ _SCHEMA_MEMBERS = ("responseJsonSchema", "responseSchema")
 _TIERS = {"standard": "default", "unspecified": None, "service_tier_unspecified": None}
 """Service tiers as CanonicalRequest has them."""
 _TEXT_ONLY = ["TEXT"]
+_CALLING_MODES = frozenset({"", "AUTO", "ANY", "NONE", "MODE_UNSPECIFIED"})
+"""Modes that a ToolChoice says all of: VALIDATED is more than AUTO."""
 
 
 def decode_request(body: RequestBody) -> CanonicalRequest:
-    """Decode a client's request, leniently; members without a field go to `extra_members`."""
+    """Decode a client's request, leniently; settings without a field go to `extra_members`."""
     value = body.value
     config = get_object(value, CONFIG)
     names = _read_client_names(value, config)
@@ -98,7 +101,7 @@ def decode_request(body: RequestBody) -> CanonicalRequest:
         stream=body.prompt.stream,
         stream_usage=True,
         names=names,
-        extra_members=_read_extra_members(value, config, form),
+        extra_members=_read_extra_members(value, config, form, names),
     )
 
 
@@ -137,11 +140,10 @@ def _read_tools(tool: Object) -> list[Tool]:
     """Read the functions of one entry of `tools`, and each hosted tool in it."""
     tools = []
     for name, value in tool.items():
-        kind = to_camel_case(name)
-        if kind == "functionDeclarations":
+        if to_camel_case(name) == "functionDeclarations":
             tools += [_read_function(row) for row in list_objects(value)]
         else:
-            tools.append(Tool(name=kind, kind="hosted", source={name: value}))
+            tools.append(Tool(name=name, kind="hosted", source={name: value}))
     return tools
 
 
@@ -153,7 +155,6 @@ def _read_function(row: Object) -> Tool:
         name=as_text(row.get("name")) or "",
         description=as_text(row.get("description")),
         parameters=parameters,
-        source=row,
     )
 
 
@@ -196,9 +197,9 @@ def _read_stop(value: Json) -> tuple[str, ...]:
 
 
 def _read_extra_members(
-    value: Object, config: Object, form: OutputFormat | None
+    value: Object, config: Object, form: OutputFormat | None, names: dict[str, str]
 ) -> dict[str, Json]:
-    """Return members that no field holds, by paths in the client's own spelling."""
+    """Return settings whose values no field holds, by paths in the client's own spelling."""
     extra: dict[str, Json] = {
         name: item
         for name, item in value.items()
@@ -214,37 +215,38 @@ def _read_extra_members(
         )
         if kind not in held and not plain and item is not None:
             extra[f"{top}.{name}"] = item
-    group = find_spelling(value, "toolConfig")
-    for name, item in get_object(value, "toolConfig").items():
-        if to_camel_case(name) != "functionCallingConfig":
-            extra[f"{group}.{name}"] = item
-    calling = f"{group}.functionCallingConfig"
-    if request.read_calling_mode(value) == "VALIDATED":
-        extra[f"{calling}.mode"] = "VALIDATED"
-    pieces = get_member(_get_calling_config(value), "streamFunctionCallArguments")
-    if pieces is not None:
-        extra[
-            f"{calling}.{find_spelling(_get_calling_config(value), 'streamFunctionCallArguments')}"
-        ] = pieces
+    mode = request.read_calling_mode(value)
+    if mode not in _CALLING_MODES:
+        extra[f"{names['tool_choice']}.mode"] = mode
     return extra
 
 
 _ROLES: dict[str, Role] = {"model": "assistant", "system": "system"}
-_SIDE_MEMBERS = frozenset(
-    {
-        "thought", "thoughtSignature", "partMetadata", "videoMetadata", "mediaResolution",
-        "mediaProcessing",
-    }
-)  # fmt: skip
-"""Members that describe a part, and do not tell its kind."""
 _OUTPUT_MEMBERS = ("output", "result", "error")
 """Members that alone hold what a function gave; Google's SDKs write these."""
-_DETAILS = {"MEDIA_RESOLUTION_LOW": "low", "MEDIA_RESOLUTION_HIGH": "high"}
+_DETAILS = {
+    "MEDIA_RESOLUTION_UNSPECIFIED": None, "MEDIA_RESOLUTION_LOW": "low",
+    "MEDIA_RESOLUTION_MEDIUM": "auto", "MEDIA_RESOLUTION_HIGH": "high",
+    "MEDIA_RESOLUTION_ULTRA_HIGH": "high",
+}  # fmt: skip
+"""Levels of detail of an image, in the words of other dialects."""
 _UPLOADS = ("https://generativelanguage.googleapis.com/", "gs://", "files/")
 """Prefixes of the addresses of files that only Google can open."""
 _MEDIA_KINDS: dict[str, Literal["image", "audio", "video"]] = {
     "image": "image", "audio": "audio", "video": "video",
 }  # fmt: skip
+_HISTORY_KINDS = frozenset(
+    {"executableCode", "codeExecutionResult", "toolCall", "toolResponse", "audioTranscription"}
+)
+"""Parts that say what Google's own tools did."""
+_PART_KINDS = frozenset(
+    {"text", "functionCall", "functionResponse", "inlineData", "fileData", *_HISTORY_KINDS}
+)
+"""Members that tell the kind of a part; others describe it, where one of these is there."""
+_THOUGHT_MEMBERS = frozenset({"text", *_HISTORY_KINDS})
+"""Members that are reasoning, and no part of the answer, in a part that is a thought."""
+_SEARCHED = ("query", "queries", "url", "urls")
+"""Arguments of Google's own tools that a reader understands."""
 
 
 def _read_turns(value: Object) -> tuple[CanonicalTurn, ...]:
@@ -254,7 +256,7 @@ def _read_turns(value: Object) -> tuple[CanonicalTurn, ...]:
     if isinstance(system, str):
         turns.append(CanonicalTurn(role="system", parts=(Text(text=system),), source=system))
     elif isinstance(system, dict):
-        parts = tuple(_PartReader().read_parts(list_objects(system.get("parts"))))
+        parts = tuple(_PartReader().read_parts(list_objects(system.get("parts")), "system"))
         turns.append(CanonicalTurn(role="system", parts=parts, source=system))
     reader = _PartReader()
     for role, contents in groupby(list_objects(value["contents"]), key=_read_role):
@@ -262,11 +264,8 @@ def _read_turns(value: Object) -> tuple[CanonicalTurn, ...]:
         for rows in [[*contents]] if role == "assistant" else ([row] for row in contents):
             pieces = [part for row in rows for part in list_objects(row.get("parts"))]
             source = rows[0] if len(rows) == 1 else rows
-            turns.append(
-                CanonicalTurn(
-                    role=role, parts=tuple(reader.read_parts(_join_calls(pieces))), source=source
-                )
-            )
+            parts = tuple(reader.read_parts(_join_calls(pieces), role))
+            turns.append(CanonicalTurn(role=role, parts=parts, source=source))
     return tuple(turn for turn in turns if turn.parts)
 
 
@@ -290,11 +289,14 @@ class _PartReader:
         self._call_count = 0
         self._open_calls: list[tuple[str, str]] = []
 
-    def read_parts(self, rows: list[Object]) -> Iterator[Part]:
-        """Read the parts of one turn; a thought that came in pieces is one."""
+    def read_parts(self, rows: list[Object], role: Role) -> Iterator[Part]:
+        """Read the parts of one turn; a thought that came in pieces is one.
+
+        A part of an unknown kind is foreign, but left out where the model made it.
+        """
         thought: list[Object] = []
         for row in rows:
-            if row.get("thought") is True and not _list_kinds(row, "text"):
+            if row.get("thought") is True and _THOUGHT_MEMBERS.issuperset(_list_kinds(row)):
                 thought.append(row)
                 if Signature(row).state is not None:
                     yield _join_thought(thought)
@@ -304,28 +306,35 @@ class _PartReader:
                 yield _join_thought(thought)
                 thought = []
             yield from self._read_part(row)
+            if role != "assistant":
+                yield from _find_foreign(row)
         if thought:
             yield _join_thought(thought)
 
     def _read_part(self, row: Object) -> Iterator[Part]:
-        kinds = _list_kinds(row)
-        kind = kinds[0] if kinds else ""
-        value = get_member(row, kind) if kind else None
-        sign = Signature(row)
+        kinds, signature = _list_kinds(row), Signature(row)
+        for kind in kinds:
+            part = self._read_kind(kind, row, signature)
+            if part is not None:
+                yield part
+        if signature.state is not None and "functionCall" not in kinds:
+            yield _make_thought(signature, "", row)
+
+    def _read_kind(self, kind: str, row: Object, signature: Signature) -> Part | None:
+        value = get_member(row, kind)
         if kind == "text" and isinstance(value, str):
-            if value:
-                yield Text(text=value, source=row)
-        elif kind == "functionCall" and isinstance(value, dict):
-            yield self._read_call(value, sign, row)
-            return
-        elif kind == "functionResponse" and isinstance(value, dict):
-            yield self._read_result(value, row)
-        elif kind in ("inlineData", "fileData") and isinstance(value, dict):
-            yield _read_media(row, kind, value)
-        elif kind:
-            yield Foreign(kind=kind, source=row)
-        if sign.state is not None:
-            yield _make_thought(sign, "", row)
+            return Text(text=value, source=row) if value else None
+        if isinstance(value, dict):
+            if kind == "functionCall":
+                return self._read_call(value, signature, row)
+            if kind == "functionResponse":
+                return self._read_result(value, row)
+            if kind in ("inlineData", "fileData"):
+                return _read_media(row, kind, value)
+            if kind in _HISTORY_KINDS:
+                text = _write_tool_work(kind, value)
+                return Text(text=text, source=row) if text else None
+        return Foreign(kind=kind, source=row)
 
     def _read_call(self, call: Object, sign: Signature, row: Object) -> ToolUse:
         self._call_count += 1
@@ -373,7 +382,7 @@ def _read_media(row: Object, kind: str, value: Object) -> Media:
     type = as_text(get_member(value, "mimeType"))
     family = (type or "").partition("/")[0]
     name = as_text(get_member(value, "displayName"))
-    level = get_member(get_object(row, "mediaResolution"), "level")
+    level = as_text(get_member(get_object(row, "mediaResolution"), "level"))
     data, url, id = None, None, None
     if kind == "inlineData":
         data = (as_text(value.get("data")) or "").replace("-", "+").replace("_", "/")
@@ -390,15 +399,56 @@ def _read_media(row: Object, kind: str, value: Object) -> Media:
         url=url,
         id=id,
         name=name,
-        detail=_DETAILS.get(level) if isinstance(level, str) else None,
+        detail=_DETAILS.get(level, "auto") if level else None,
         source=row,
     )
 
 
-def _list_kinds(row: Object, but: str = "") -> list[str]:
+def _list_kinds(row: Object) -> list[str]:
     """List the members that tell the kind of a part."""
     names = (to_camel_case(name) for name, item in row.items() if item is not None)
-    return [name for name in names if name not in _SIDE_MEMBERS and name != but]
+    return [name for name in names if name in _PART_KINDS]
+
+
+def _find_foreign(row: Object) -> Iterator[Foreign]:
+    """Find a part of a kind that only Google knows: none of its members tells a known kind."""
+    unknown = [name for name, item in row.items() if item is not None and not _is_known(name)]
+    if unknown and not _list_kinds(row):
+        yield Foreign(kind=unknown[0], source=row)
+
+
+def _is_known(name: str) -> bool:
+    return to_camel_case(name) in schema.REQUEST["part"]
+
+
+def _write_tool_work(kind: str, value: Object) -> str:
+    """Write what a tool of Google's did as text; empty where only Google can read it."""
+    match kind:
+        case "executableCode":
+            language = (as_text(value.get("language")) or "").lower()
+            return _write_block(as_text(value.get("code")), language)
+        case "codeExecutionResult":
+            return _write_block(as_text(value.get("output")), "")
+        case "toolCall":
+            words = [word for name in _SEARCHED for word in _list_words(value.get("args"), name)]
+            tool = (as_text(get_member(value, "toolType")) or "tool").replace("_", " ").lower()
+            return f"\n\n[{tool}: {'; '.join(words)}]\n\n" if words else ""
+        case "audioTranscription":
+            return as_text(value.get("text")) or ""
+        case _:
+            return ""
+
+
+def _write_block(text: str | None, language: str) -> str:
+    """Write a block of code, apart from the text around it."""
+    return f"\n\n```{language}\n{text.rstrip()}\n```\n\n" if text and text.strip() else ""
+
+
+def _list_words(args: Json, name: str) -> list[str]:
+    """List the texts of an argument: one, or a list of them."""
+    value = args.get(name) if isinstance(args, dict) else None
+    words = value if isinstance(value, list) else [value]
+    return [word for word in words if isinstance(word, str)]
 
 
 def _join_thought(rows: list[Object]) -> Thought:

@@ -13,7 +13,7 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects import count_tokens
 from gateway.dialects.base import RequestBody, ResponseSummary, TranslationFunctions, WrittenBody
-from gateway.dialects.gemini import reasoning_state, request, response
+from gateway.dialects.gemini import reasoning_state, request, response, schema
 from gateway.dialects.gemini.content import (
     CONFIG,
     Object,
@@ -95,7 +95,11 @@ def _wrap_request(value: Object, target: Target) -> Object:
 def make_translation(translation: TranslationFunctions) -> TranslationFunctions:
     """Return how counts are translated, given how requests are."""
     return count_tokens.make_translation(
-        msgspec.structs.replace(translation, decode_request=_decode_request),
+        msgspec.structs.replace(
+            translation,
+            decode_request=_decode_request,
+            request_members=schema.COUNT_REQUEST,
+        ),
         {"contents", "systemInstruction", "tools", "toolConfig", CONFIG},
         member=_TOKENS_MEMBER,
         write_token_count=write_token_count,

@@ -220,7 +220,7 @@ def to_json_schema(schema: Json) -> Json:
         converted["type"] = kind.lower()
     if converted.pop("nullable", None) is True:
         _allow_null(converted)
-    converted.pop("propertyOrdering", None)
+    _order_properties(converted, converted.pop("propertyOrdering", None))
     if "example" in converted:
         converted["examples"] = [converted.pop("example")]
     if "defs" in converted:
@@ -232,6 +232,14 @@ def to_json_schema(schema: Json) -> Json:
         if count is not None:
             converted[name] = count
     return _map_schemas(converted, to_json_schema)
+
+
+def _order_properties(schema: Object, order: Json) -> None:
+    """Put properties into an order that Google has a keyword for; others follow."""
+    properties = schema.get("properties")
+    if isinstance(properties, dict) and isinstance(order, list):
+        names = [name for name in order if isinstance(name, str) and name in properties]
+        schema["properties"] = {name: properties[name] for name in (*names, *properties)}
 
 
 def _allow_null(schema: Object) -> None:

@@ -17,8 +17,9 @@ from gateway.core.canonical_request import (
     ToolResult,
     ToolUse,
 )
-from gateway.dialects import compatibility, reasoning_state
-from gateway.dialects.gemini import TRANSLATION
+from gateway.dialects import compatibility, reasoning_state, translation
+from gateway.dialects.gemini import DIALECT, TRANSLATION
+from gateway.dialects.gemini.content import Object
 from gateway.dialects.gemini.reasoning_state import SKIP_SIGNATURE, encode_state
 from tests.dialects.gemini.cases import HI, STREAM, ask, decoded
 
@@ -113,7 +114,6 @@ def test_what_no_field_holds_stands_in_others() -> None:
         "generationConfig.responseMimeType": "text/x.enum",
         "generationConfig.responseSchema": {"type": "STRING"},
         "generationConfig.responseModalities": ["AUDIO"],
-        "toolConfig.retrievalConfig": {},
         "toolConfig.functionCallingConfig.mode": "VALIDATED",
     }
     plain = {"responseMimeType": "text/plain", "responseModalities": ["TEXT"], "x": None}
@@ -158,9 +158,32 @@ def test_tools_are_functions_and_hosted_ones() -> None:
         Tool(name="f", description="d", parameters={"type": "object"}),
         Tool(name="g", parameters={"type": "object", "properties": {"a": {"type": ["string", "null"]}}}),
         Tool(name=""),
-        Tool(name="googleSearch", kind="hosted"),
+        Tool(name="google_search", kind="hosted"),
     ]  # fmt: skip
-    assert tools[3].source == {"google_search": {}}
+    assert [tool.source for tool in tools[2:]] == [None, {"google_search": {}}]
+
+
+@pytest.mark.parametrize("mode", ["validated", "NEW"])
+def test_a_mode_of_calls_that_no_other_dialect_has_is_named(mode: str) -> None:
+    calling = {"function_calling_config": {"mode": mode}}
+    losses, _ = compatibility.check_request(decoded(tool_config=calling), "openai-chat")
+    assert [loss.field for loss in losses] == ["tool_config.function_calling_config.mode"]
+
+
+@pytest.mark.parametrize(
+    ("level", "detail"),
+    [("MEDIA_RESOLUTION_UNSPECIFIED", None), ("MEDIA_RESOLUTION_MEDIUM", "auto"), ("MEDIA_RESOLUTION_ULTRA_HIGH", "high"), ("NEW", "auto"), ("", None)],
+)  # fmt: skip
+def test_how_closely_an_image_is_looked_at(level: str, detail: str | None) -> None:
+    image = {"inlineData": {"mimeType": "image/png"}, "mediaResolution": {"level": level}}
+    assert parts(image)[0].detail == detail
+
+
+def test_how_closely_a_document_is_looked_at_is_named() -> None:
+    part = {"inlineData": {"mimeType": "application/pdf", "data": "aa"}, "mediaResolution": {"level": "MEDIA_RESOLUTION_LOW"}}  # fmt: skip
+    request = decoded(contents=[{"role": "user", "parts": [part]}])
+    losses, _ = compatibility.check_request(request, "openai-chat")
+    assert [loss.field for loss in losses] == ["contents.detail"]
 
 
 def test_the_system_instruction_comes_first() -> None:
@@ -192,9 +215,75 @@ def test_media_of_every_kind() -> None:
 
 
 def test_parts_that_nobody_else_has_are_foreign() -> None:
-    assert parts({"executableCode": {"code": "1"}}, {"toolCall": {}}, {"text": 7}, {"functionCall": 7}, {}, {"text": ""}) == [
-        Foreign(kind="executableCode"), Foreign(kind="toolCall"), Foreign(kind="text"), Foreign(kind="functionCall"),
-    ]  # fmt: skip
+    rows: tuple[Object, ...] = (
+        {"new_kind": {"a": 1}},
+        {"toolCall": 7},
+        {"text": 7},
+        {"functionCall": 7},
+        {},
+        {"text": ""},
+    )
+    malformed = [Foreign(kind="toolCall"), Foreign(kind="text"), Foreign(kind="functionCall")]
+    assert parts(*rows, role="user") == [Foreign(kind="new_kind"), *malformed]
+    assert parts(*rows, role="model") == malformed
+
+
+def test_a_part_of_an_unknown_kind_is_named_where_the_model_made_it() -> None:
+    """A history may hold it; in a turn of the user, the client depends on it."""
+    for role, is_refused in (("model", False), ("user", True)):
+        contents = [*HI, {"role": role, "parts": [{"newKind": {"a": 1}}]}, *HI]
+        request = translation.decode_request(DIALECT, ask(contents=contents))
+        losses, refusals = compatibility.check_request(request, "openai-chat")
+        assert [loss.field for loss in losses] == ["contents.parts.newKind"]
+        assert bool(refusals) is is_refused
+
+
+def test_an_unknown_member_beside_a_known_kind_does_not_make_the_part_foreign() -> None:
+    assert parts({"newMember": 1, "text": "a"}, {"partMetadata": {"a": 1}}) == [Text(text="a")]
+    assert parts({"newMember": 1, "text": "a", "thought": True}) == [Thought(text="a")]
+
+
+SEARCH = "GOOGLE_SEARCH_WEB"
+
+
+@pytest.mark.parametrize(
+    ("work", "text"),
+    [
+        ({"executableCode": {"language": "PYTHON", "code": "print(2)\n"}}, "\n\n```python\nprint(2)\n```\n\n"),
+        ({"executable_code": {"code": "1"}}, "\n\n```\n1\n```\n\n"),
+        ({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "2"}}, "\n\n```\n2\n```\n\n"),
+        ({"toolCall": {"toolType": SEARCH, "args": {"queries": ["a", 7, "b"]}}}, "\n\n[google search web: a; b]\n\n"),
+        ({"tool_call": {"args": {"url": "https://a.test"}}}, "\n\n[tool: https://a.test]\n\n"),
+        ({"audioTranscription": {"text": "hi", "finished": True}}, "hi"),
+        ({"codeExecutionResult": {"outcome": "OUTCOME_OK"}}, ""), ({"executableCode": {"code": " "}}, ""), ({"audioTranscription": {}}, ""),
+        ({"toolCall": {"toolType": SEARCH, "args": {"page": "a"}}}, ""), ({"toolCall": {"toolType": SEARCH, "args": [1]}}, ""),
+        ({"toolResponse": {"toolType": SEARCH, "response": {"searchSuggestions": "<b>a</b>"}}}, ""),
+    ],
+)  # fmt: skip
+def test_the_work_of_googles_own_tools_is_told_as_text_and_named(work: Object, text: str) -> None:
+    """A history that has it may go to any model."""
+    contents = [*HI, {"role": "model", "parts": [work, {"text": "ok"}]}, *HI]
+    request = translation.decode_request(DIALECT, ask(contents=contents))
+    told = [*([Text(text=text)] if text else []), Text(text="ok")]
+    assert [bare(part) for part in request.turns[1].parts] == told
+    for dialect in ("openai-chat", "openai-responses", "anthropic-messages"):
+        losses, refusals = compatibility.check_request(request, dialect)
+        is_empty = work == {"audioTranscription": {}}
+        assert [loss.field for loss in losses] == ([] if is_empty else [f"contents.parts.{next(iter(work))}"])  # fmt: skip
+        assert refusals == []
+
+
+def test_the_work_of_tools_within_a_thought_is_reasoning() -> None:
+    """It is not told as words of the answer."""
+    assert parts({"thought": True, "executableCode": {"code": "1"}}, {"text": "a"}) == [
+        Thought(),
+        Text(text="a"),
+    ]
+
+
+def test_a_signature_on_the_work_of_a_tool_stays_beside_it() -> None:
+    work = {"executableCode": {"code": "1"}, "thoughtSignature": "AAAA"}
+    assert parts(work) == [Text(text="\n\n```\n1\n```\n\n"), Thought(state="AAAA")]
 
 
 def test_thoughts_that_came_in_pieces_are_one() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.core.errors import ProblemError
 from gateway.core.usage import Usage
+from gateway.dialects import translation
 from gateway.dialects.base import RequestBody
 from gateway.dialects.gemini import COUNT_TOKENS
 from tests.dialects.gemini.cases import HI, raw, sent, target
@@ -69,3 +70,10 @@ def test_a_number_is_told_as_google_tells_it() -> None:
     assert COUNT_TOKENS.write_token_count is not None
     assert COUNT_TOKENS.summarize(COUNT_TOKENS.write_token_count(7)).problem is None
     assert COUNT_TOKENS.write_token_count(7) == b'{"totalTokens":7}'
+
+
+def test_what_a_count_cannot_say_in_another_dialect_is_named() -> None:
+    part = {"text": "a", "videoMetadata": {"fps": 2}}
+    body = read(json.dumps({"generateContentRequest": {"contents": [{"parts": [part]}]}}).encode())
+    (lost,) = translation.decode_request(COUNT_TOKENS, body).lost_members
+    assert lost.path == "generateContentRequest.contents.parts.videoMetadata"

@@ -8,10 +8,12 @@ import pytest
 from gateway.core.canonical_request import ToolUse
 from gateway.core.errors import ProblemError
 from gateway.core.events import Event, Failed, Finish, TextDelta, ToolDelta, ToolEnd, ToolStart
+from gateway.dialects import translation
 from gateway.dialects.gemini import DIALECT, TRANSLATION
 from gateway.dialects.gemini.tools import fit_schema, join_calls, to_json_schema
 from tests.dialects.gemini.cases import (
     Object,
+    ask,
     candidate,
     chunk,
     decoded,
@@ -138,8 +140,9 @@ def test_the_history_of_a_client_may_have_them() -> None:
 
 def test_that_they_were_asked_for_is_named() -> None:
     calling = {"mode": "AUTO", "stream_function_call_arguments": True}
-    found = decoded(toolConfig={"functionCallingConfig": calling}).extra_members
-    assert found == {"toolConfig.functionCallingConfig.stream_function_call_arguments": True}
+    body = ask(toolConfig={"functionCallingConfig": calling})
+    (lost,) = translation.decode_request(DIALECT, body).lost_members
+    assert lost.path == "toolConfig.functionCallingConfig.stream_function_call_arguments"
 
 
 @pytest.mark.parametrize(
@@ -177,3 +180,15 @@ def test_words_that_gemini_does_not_take(given: Any, fitted: Any, lost: set[str]
 )  # fmt: skip
 def test_openapi_becomes_json_schema(given: Any, plain: Any) -> None:
     assert to_json_schema(given) == plain
+
+
+@pytest.mark.parametrize(
+    ("order", "names"),
+    [(["b", "c", 7], ["b", "a"]), (["b", "a"], ["b", "a"]), ("b", ["a", "b"]), (None, ["a", "b"])],
+)
+def test_properties_stand_in_the_order_that_they_are_wanted_in(
+    order: Any, names: list[str]
+) -> None:
+    schema = {"properties": {"a": {}, "b": {}}, "property_ordering": order}
+    assert [*to_json_schema(schema)["properties"]] == names
+    assert to_json_schema({"property_ordering": order}) == {}

@@ -11,7 +11,7 @@ from gateway.dialects import DIALECTS, Dialect, compatibility, translation
 from gateway.dialects.base import RequestBody
 from gateway.dialects.translation import get_translation
 from tests.dialects.cases import target
-from tests.dialects.members import anthropic_messages, openai_chat, openai_responses
+from tests.dialects.members import anthropic_messages, gemini, openai_chat, openai_responses
 from tests.dialects.members.samples import (
     Object,
     list_members,
@@ -24,6 +24,7 @@ REQUESTS: Mapping[str, tuple[Object, ...]] = {
     "openai-chat": openai_chat.REQUESTS,
     "openai-responses": openai_responses.REQUESTS,
     "anthropic-messages": anthropic_messages.REQUESTS,
+    "gemini": gemini.REQUESTS,
 }
 CANARY = "tiergate_canary"
 CASES = [
