@@ -375,13 +375,19 @@ def _list_turn_fields(request: CanonicalRequest) -> Iterator[tuple[str, str]]:
         if turn.name is not None:
             yield "turn_name", f"{client_name}.name"
         for part in turn.parts:
-            yield from _list_part_fields(part, client_name)
+            for field, name in _list_part_fields(part, client_name):
+                if turn.role != "assistant" or field not in _MEDIA_KINDS:
+                    yield field, name
     if request.turns and request.turns[-1].role == "assistant":
         last_parts = request.turns[-1].parts
         if any(isinstance(part, Text) for part in last_parts) and not any(
             isinstance(part, ToolUse) for part in last_parts
         ):
             yield "prefill", client_name
+
+
+_MEDIA_KINDS = frozenset({"image", "file", "audio", "video"})
+"""Kinds of media. Those that a model made, an encoder that has no place for them leaves out."""
 
 
 def _list_cache_fields(lifetime: str | None) -> Iterator[tuple[str, str]]:

@@ -358,7 +358,7 @@ _GM_USER = all_of(
 _GM_MADE = all_of(
     role="model",
     parts=st.lists(
-        st.one_of(_GM_TEXT, all_of(text=WORDS, thought=True), all_of(text=WORDS, thoughtSignature="c2ln")),
+        st.one_of(_GM_TEXT, _GM_MEDIA, all_of(text=WORDS, thought=True), all_of(text=WORDS, thoughtSignature="c2ln")),
         min_size=1, max_size=3,
     ),
 )  # fmt: skip

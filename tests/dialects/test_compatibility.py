@@ -147,6 +147,8 @@ def unsaid(request: CanonicalRequest, door: str) -> list[tuple[str, Any, str]]:
         kind, _, content = what.partition(" ")
         if kind in ("text", "media", "named") and content.strip() in words:
             continue
+        if kind == "detail" and name.replace(".detail", ".image") in named:
+            continue  # it goes with its image
         if what == "parallel" and not again.tools:
             continue
         if what == "thoughts_shown" and again.effort in _UNTHOUGHT.get(door, ("none",)):

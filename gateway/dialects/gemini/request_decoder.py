@@ -432,7 +432,7 @@ def _write_tool_work(kind: str, value: Object) -> str:
         case "toolCall":
             words = [word for name in _SEARCHED for word in _list_words(value.get("args"), name)]
             tool = (as_text(get_member(value, "toolType")) or "tool").replace("_", " ").lower()
-            return f"\n\n[{tool}: {'; '.join(words)}]\n\n" if words else ""
+            return f"\n[{tool}: {'; '.join(words)}]\n" if words else ""
         case "audioTranscription":
             return as_text(value.get("text")) or ""
         case _:
@@ -441,7 +441,7 @@ def _write_tool_work(kind: str, value: Object) -> str:
 
 def _write_block(text: str | None, language: str) -> str:
     """Write a block of code, apart from the text around it."""
-    return f"\n\n```{language}\n{text.rstrip()}\n```\n\n" if text and text.strip() else ""
+    return f"\n```{language}\n{text.rstrip()}\n```\n" if text and text.strip() else ""
 
 
 def _list_words(args: Json, name: str) -> list[str]:

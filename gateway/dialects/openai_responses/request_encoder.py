@@ -63,6 +63,7 @@ _FIELD_BY_MEMBER = {
 }
 """By member that may be written: the field that it comes from."""
 _FOREIGN_REASON = "reasoning of another model is for that model alone"
+_TEXT_ONLY_REASON = "openai-responses takes text alone of an assistant"
 _FILE_NAMES = {"application/pdf": "document.pdf"}
 """Names for files without one: this API requires a name."""
 
@@ -263,6 +264,9 @@ class InputWriter:
                 self.items.append(_write_call(part))
                 if part.state is not None:
                     self._record_loss()
+            case Media():
+                field = f"{self._client_name}.{part.kind}"
+                self.losses.append(Loss(field, "dropped", _TEXT_ONLY_REASON))
             case _:
                 return
 

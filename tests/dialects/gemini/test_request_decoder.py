@@ -17,11 +17,11 @@ from gateway.core.canonical_request import (
     ToolResult,
     ToolUse,
 )
-from gateway.dialects import compatibility, reasoning_state, translation
+from gateway.dialects import DIALECTS, compatibility, reasoning_state, translation
 from gateway.dialects.gemini import DIALECT, TRANSLATION
 from gateway.dialects.gemini.content import Object
 from gateway.dialects.gemini.reasoning_state import SKIP_SIGNATURE, encode_state
-from tests.dialects.gemini.cases import HI, STREAM, ask, decoded
+from tests.dialects.gemini.cases import HI, STREAM, ask, decoded, target
 
 MAKER = "0123456789abcdef"
 STATE = "??????>>>>>>é"
@@ -218,7 +218,7 @@ def test_parts_that_nobody_else_has_are_foreign() -> None:
     rows: tuple[Object, ...] = (
         {"new_kind": {"a": 1}},
         {"toolCall": 7},
-        {"text": 7},
+        {"text": {"a": 7}},
         {"functionCall": 7},
         {},
         {"text": ""},
@@ -249,11 +249,11 @@ SEARCH = "GOOGLE_SEARCH_WEB"
 @pytest.mark.parametrize(
     ("work", "text"),
     [
-        ({"executableCode": {"language": "PYTHON", "code": "print(2)\n"}}, "\n\n```python\nprint(2)\n```\n\n"),
-        ({"executable_code": {"code": "1"}}, "\n\n```\n1\n```\n\n"),
-        ({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "2"}}, "\n\n```\n2\n```\n\n"),
-        ({"toolCall": {"toolType": SEARCH, "args": {"queries": ["a", 7, "b"]}}}, "\n\n[google search web: a; b]\n\n"),
-        ({"tool_call": {"args": {"url": "https://a.test"}}}, "\n\n[tool: https://a.test]\n\n"),
+        ({"executableCode": {"language": "PYTHON", "code": "print(2)\n"}}, "\n```python\nprint(2)\n```\n"),
+        ({"executable_code": {"code": "1"}}, "\n```\n1\n```\n"),
+        ({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "2"}}, "\n```\n2\n```\n"),
+        ({"toolCall": {"toolType": SEARCH, "args": {"queries": ["a", 7, "b"]}}}, "\n[google search web: a; b]\n"),
+        ({"tool_call": {"args": {"url": "https://a.test"}}}, "\n[tool: https://a.test]\n"),
         ({"audioTranscription": {"text": "hi", "finished": True}}, "hi"),
         ({"codeExecutionResult": {"outcome": "OUTCOME_OK"}}, ""), ({"executableCode": {"code": " "}}, ""), ({"audioTranscription": {}}, ""),
         ({"toolCall": {"toolType": SEARCH, "args": {"page": "a"}}}, ""), ({"toolCall": {"toolType": SEARCH, "args": [1]}}, ""),
@@ -273,6 +273,19 @@ def test_the_work_of_googles_own_tools_is_told_as_text_and_named(work: Object, t
         assert refusals == []
 
 
+@pytest.mark.parametrize("family", ["image", "audio", "video"])
+@pytest.mark.parametrize("name", ["openai-chat", "openai-responses", "anthropic-messages"])
+def test_media_that_the_model_made_are_left_out_of_its_turns_and_named(
+    name: str, family: str
+) -> None:
+    media = {"inlineData": {"mimeType": f"{family}/x", "data": "aa"}}
+    contents = [*HI, {"role": "model", "parts": [media, {"text": "ok"}]}, *HI]
+    request = translation.decode_request(DIALECT, ask(contents=contents))
+    assert compatibility.check_request(request, name) == ([], [])
+    encoded = translation.get_translation(DIALECTS[name]).encode_request(request, target())
+    assert [loss.field for loss in encoded.losses] == [f"contents.{family}"]
+
+
 def test_the_work_of_tools_within_a_thought_is_reasoning() -> None:
     """It is not told as words of the answer."""
     assert parts({"thought": True, "executableCode": {"code": "1"}}, {"text": "a"}) == [
@@ -283,7 +296,7 @@ def test_the_work_of_tools_within_a_thought_is_reasoning() -> None:
 
 def test_a_signature_on_the_work_of_a_tool_stays_beside_it() -> None:
     work = {"executableCode": {"code": "1"}, "thoughtSignature": "AAAA"}
-    assert parts(work) == [Text(text="\n\n```\n1\n```\n\n"), Thought(state="AAAA")]
+    assert parts(work) == [Text(text="\n```\n1\n```\n"), Thought(state="AAAA")]
 
 
 def test_thoughts_that_came_in_pieces_are_one() -> None:
