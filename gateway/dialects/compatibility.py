@@ -387,7 +387,7 @@ def _list_turn_fields(request: CanonicalRequest) -> Iterator[tuple[str, str]]:
 
 
 _MEDIA_KINDS = frozenset({"image", "file", "audio", "video"})
-"""Kinds of media. Those that a model made, an encoder that has no place for them leaves out."""
+"""Kinds of media. In turns of the assistant an encoder may leave them out, and names them then."""
 
 
 def _list_cache_fields(lifetime: str | None) -> Iterator[tuple[str, str]]:

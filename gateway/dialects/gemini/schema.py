@@ -150,4 +150,4 @@ COUNT_REQUEST: MemberList = {
     **REQUEST,
     "request": {**REQUEST["request"], "generateContentRequest": read_inside("request")},
 }
-"""Of countTokens, which takes a request within its own."""
+"""Members of a countTokens request, which may hold a whole request."""
