@@ -25,7 +25,6 @@ from gateway.core.canonical_request import (
     ToolResult,
     ToolUse,
 )
-from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
 
 type Treatment = Literal["mapped", "approximated", "dropped", "refused"]
@@ -132,7 +131,6 @@ FIELD_RULES: Mapping[str, Mapping[str, FieldRule]] = {
     "hosted_tool": _for_all_dialects(
         _refuse("does not have this tool of another provider: leave it out")
     ),
-    "tool_member": _for_all_dialects(_drop("knows no such member of a tool")),
     "strict_tool": _by_dialect(gemini=_drop("has no strict mode for one function")),
     "tool_choice_required": _by_dialect(),
     "tool_choice_tool": _by_dialect(),
@@ -335,8 +333,6 @@ def _list_tool_fields(request: CanonicalRequest) -> Iterator[tuple[str, str]]:
             yield "tool_grammar", f"{client_name}.format"
         if tool.strict:
             yield "strict_tool", f"{client_name}.strict"
-        for member in _list_extra_members(tool.source) if tool.kind != "hosted" else ():
-            yield "tool_member", f"{client_name}.{member}"
         yield from _list_cache_fields(tool.cache)
     choice = request.tool_choice
     if choice is not None:
@@ -345,23 +341,6 @@ def _list_tool_fields(request: CanonicalRequest) -> Iterator[tuple[str, str]]:
             yield f"tool_choice_{choice.mode}", client_name
         if choice.allowed:
             yield "tool_choice_allowed", client_name
-
-
-_TOOL_MEMBERS = frozenset(
-    {
-        "type", "function", "custom", "name", "description", "parameters", "parametersJsonSchema",
-        "parameters_json_schema", "input_schema", "strict", "format", "cache_control",
-        "prompt_cache_breakpoint", "namespace",
-    }
-)  # fmt: skip
-"""Members of a tool, in any dialect, that a field of Tool holds."""
-
-
-def _list_extra_members(source: Json) -> Iterator[str]:
-    """Members of a tool that no field holds and that say anything."""
-    for name, value in source.items() if isinstance(source, dict) else ():
-        if name not in _TOOL_MEMBERS and value not in (None, False):
-            yield name
 
 
 def _list_turn_fields(request: CanonicalRequest) -> Iterator[tuple[str, str]]:

@@ -188,7 +188,7 @@ class ContentReader:
 
     def __init__(self) -> None:
         self._tool_names: dict[str, str] = {}
-        self.lost_members: dict[LostMember, None] = {}
+        self.lost_members: list[LostMember] = []
         self.is_assistant = False
         """True if the content is of an assistant's message."""
         self.is_current = False
@@ -198,13 +198,13 @@ class ContentReader:
         self, kind: str, reason: str, action: Literal["dropped", "approximated"] = "dropped"
     ) -> None:
         """Record that a block of a type does not go on as it is."""
-        self.lost_members[LostMember(f"messages.content.{kind}", reason, action=action)] = None
+        self.lost_members.append(LostMember(f"messages.content.{kind}", reason, action=action))
 
     def clear(self, message: Object, *, has_user_after: bool) -> Json:
         """Return the content of a system message, without text that the model may not see now."""
         content, word = message.get("content"), message.get("clear_at")
         if word not in (None, "never", _CLEAR_AT_NEXT):
-            self.lost_members[LostMember("messages.clear_at", "keeps each system message")] = None
+            self.lost_members.append(LostMember("messages.clear_at", "keeps each system message"))
         if word != _CLEAR_AT_NEXT or not has_user_after:
             return content
         blocks = content if isinstance(content, list) else []
