@@ -108,14 +108,46 @@ class Citation(msgspec.Struct, frozen=True):
     end: int | None = None
     source: Json = None
     choice: int = 0
+    name: str = ""
+    """The provider's name of the member that holds it, for clients that cannot be told it."""
+
+
+type MediaKind = Literal["image", "audio"]
+
+
+class GeneratedMedia(msgspec.Struct, frozen=True):
+    """A picture that the model made, or a piece of its speech."""
+
+    kind: MediaKind
+    data: str
+    """In base64; each piece of speech is base64 of its own."""
+    name: str
+    """The provider's name of the member that holds it, for clients that cannot be told it."""
+    media_type: str | None = None
+    """As in "image/png"; None if the provider does not say."""
+    url: str | None = None
+    """Where a picture without data is."""
+    transcript: str = ""
+    """The words of this piece of speech, as far as the provider tells them."""
+    id: str | None = None
+    """The provider's id of the speech."""
+    choice: int = 0
 
 
 class Opaque(msgspec.Struct, frozen=True):
-    """Content that no other dialect has: a hosted tool at work, a picture made."""
+    """Content that no other dialect has, as a hosted tool at work."""
 
-    kind: str
+    name: str
+    """The provider's name of it, as in "output.web_search_call"."""
     source: Json = None
     choice: int = 0
+
+
+class AnswerMetadata(msgspec.Struct, frozen=True):
+    """What a provider tells beside the content of an answer, and no other dialect has."""
+
+    name: str
+    """The provider's name of it, as in "candidates.urlContextMetadata"."""
 
 
 class UsageUpdate(msgspec.Struct, frozen=True):
@@ -148,8 +180,10 @@ class End(msgspec.Struct, frozen=True, gc=False):
 type Event = (
     Start | TextDelta | LogProbs | Declined | ReasoningDelta | ReasoningEnd
     | ToolStart | ToolDelta | ToolEnd
-    | Citation | Opaque | UsageUpdate | Finish | Failed | End
+    | Citation | GeneratedMedia | Opaque | AnswerMetadata | UsageUpdate | Finish | Failed | End
 )  # fmt: skip
 
-COMMIT_EVENT_TYPES = (TextDelta, Declined, ReasoningDelta, ReasoningEnd, ToolStart, Opaque, Finish)
+COMMIT_EVENT_TYPES = (
+    TextDelta, Declined, ReasoningDelta, ReasoningEnd, ToolStart, GeneratedMedia, Opaque, Finish
+)  # fmt: skip
 """Events past which nothing is tried again: the commit point."""

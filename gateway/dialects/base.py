@@ -311,6 +311,8 @@ class ResponseContext(msgspec.Struct, frozen=True, kw_only=True):
     """Put before a maker's state, so that it is known again when it comes back."""
     request: CanonicalRequest | None = None
     """What the client asked, for dialects whose answers repeat it."""
+    dropped_names: dict[str, None] = {}
+    """The provider's names of what the client did not get. Encoders add to it."""
 
 
 class Decoder(Protocol):
@@ -349,3 +351,5 @@ class TranslationFunctions(msgspec.Struct, frozen=True, kw_only=True):
     make_encoder: Callable[[ResponseContext], Encoder]
     request_members: MemberList = {}
     """What its clients may ask; `request` is the whole body."""
+    tool_call_names: tuple[str, str] = ("", "")
+    """What answers call the call of a function, and that of a custom tool."""

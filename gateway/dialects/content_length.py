@@ -8,6 +8,7 @@ from gateway.core import jsonio
 from gateway.core.events import (
     Declined,
     Event,
+    GeneratedMedia,
     Opaque,
     ReasoningDelta,
     TextDelta,
@@ -63,4 +64,6 @@ def count_event_bytes(event: Event) -> int:
         return count_text_bytes(event.text)
     if isinstance(event, ToolStart):
         return count_text_bytes(event.name)
+    if isinstance(event, GeneratedMedia):
+        return count_text_bytes(event.transcript)
     return count_item_bytes(event.source) if isinstance(event, Opaque) else 0

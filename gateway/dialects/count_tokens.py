@@ -53,7 +53,7 @@ def make_translation(
         tokens = read_token_count(body, member)
         if tokens is None:
             return [Failed(_MISSING_COUNT)]
-        return [Opaque(kind=_TOKENS_KIND, source=tokens), UsageUpdate(_NO_USAGE), End()]
+        return [Opaque(name=_TOKENS_KIND, source=tokens), UsageUpdate(_NO_USAGE), End()]
 
     def encode_response(events: Iterable[Event], _: ResponseContext) -> bytes:
         return write_token_count(

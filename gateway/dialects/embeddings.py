@@ -53,7 +53,7 @@ def make_events(
     if not all(map(_is_vector, vectors)):
         return [Failed(make_broken_problem("vectors that are no lists of numbers"))]
     usage_events: list[Event] = [] if usage is None else [UsageUpdate(usage)]
-    vector_events: list[Event] = [Opaque(kind=_VECTOR_KIND, source=vector) for vector in vectors]
+    vector_events: list[Event] = [Opaque(name=_VECTOR_KIND, source=vector) for vector in vectors]
     return [
         Start(id=id, model=model),
         *vector_events,

@@ -18,16 +18,16 @@ from gateway.core.events import (
     Event,
     Failed,
     Finish,
+    GeneratedMedia,
     Opaque,
     ReasoningDelta,
     Start,
     TextDelta,
     ToolDelta,
-    ToolEnd,
     ToolStart,
     UsageUpdate,
 )  # fmt: skip
-from gateway.core.loss import Loss
+from gateway.core.loss import Loss, write_dropped_comment
 from gateway.core.prompt import Prompt
 from gateway.core.target import Provider, Target
 from gateway.core.usage import Usage
@@ -37,7 +37,7 @@ from gateway.dialects import (
     count_tokens,
     embeddings,
     media_urls,
-    tool_ids,
+    tool_call_filter,
 )
 from gateway.dialects.base import (
     EMPTY_WRITTEN_BODY,
@@ -55,6 +55,7 @@ from gateway.dialects.conversation_start import ConversationStart
 from gateway.dialects.history import History
 from gateway.dialects.member_list import find_lost_members
 from gateway.dialects.request_facts import RequestFacts
+from gateway.dialects.tool_call_filter import FILTERED_EVENTS, ToolCallFilter
 from gateway.dialects.tool_reasoning import EventListener
 
 
@@ -172,19 +173,18 @@ class Translation:
             get_translation(target_dialect),
         )
         self._request = request
+        self.dropped_names: dict[str, None] = {}
+        """The provider's names of what the client does not get, as far as the answer is read."""
         self._context = msgspec.structs.replace(
             context,
+            dropped_names=self.dropped_names,
             request=self._request,
             stream_usage=self._request.stream_usage,
             custom_tool_names=frozenset(
                 tool.name for tool in self._request.tools if tool.kind == "custom"
             ),
         )
-        self._client_tool_names = {
-            tool_ids.make_plain_id(tool.name, "tool_"): tool.name
-            for tool in self._request.tools
-            if tool_ids.make_plain_id(tool.name, "tool_") != tool.name
-        }
+        self._allows_comments = client.allows_comments
         is_mapped = (
             compatibility.FIELD_RULES["parallel_tools_off"][target_dialect.name].treatment
             == "mapped"
@@ -204,21 +204,25 @@ class Translation:
         return TranslatedStream(
             decoder,
             encoder,
-            self._client_tool_names,
+            self._make_call_filter(),
             self._listener,
-            takes_one_tool=self._takes_one_tool,
+            dropped_names=self.dropped_names if self._allows_comments else {},
             finish_optional=self._finish_optional,
+        )
+
+    def _make_call_filter(self) -> ToolCallFilter:
+        return ToolCallFilter(
+            self._request,
+            self._target_functions.tool_call_names,
+            self.dropped_names,
+            takes_one_tool=self._takes_one_tool,
         )
 
     def summarize(self, data: bytes) -> ResponseSummary:
         """A whole answer, and in `body` what the client gets of it."""
         collector = _EventCollector()
         all_events = self._target_functions.decode_response(data)
-        events = [
-            _rename_tool(event, self._client_tool_names)
-            for event in all_events
-            if not (self._takes_one_tool and _is_further_tool(event))
-        ]
+        events = tool_call_filter.filter_events(all_events, self._make_call_filter())
         if self._finish_optional:
             events = _add_reasons(events)
         for event in events:
@@ -250,16 +254,16 @@ class TranslatedStream:
     """A stream on its way to a client of another dialect; see StreamInspector."""
 
     __slots__ = (
-        "_client_tool_names",
+        "_call_filter",
         "_collector",
         "_decoder",
+        "_dropped_names",
         "_encoder",
         "_finish_optional",
         "_has_ended",
         "_is_cut",
         "_listener",
         "_pending_frames",
-        "_takes_one_tool",
         "_tool_choices",
         "committed",
         "content_bytes",
@@ -269,22 +273,21 @@ class TranslatedStream:
         self,
         decoder: Decoder,
         encoder: Encoder,
-        client_tool_names: Mapping[str, str] = {},
+        call_filter: ToolCallFilter,
         listener: EventListener | None = None,
         *,
-        takes_one_tool: bool = False,
+        dropped_names: Mapping[str, None] = {},
         finish_optional: bool = False,
     ) -> None:
-        """`client_tool_names` holds the client's names of tools that had to be called otherwise.
+        """`dropped_names` names, at the end, what a comment tells the client that it did not get.
 
-        `takes_one_tool`: the client takes one use of a tool at a time, and gets the first of
-        several. `finish_optional`: the answer may end without a reason why.
+        `finish_optional`: the answer may end without a reason why.
         """
         self._decoder = decoder
         self._encoder = encoder
-        self._client_tool_names = client_tool_names
+        self._call_filter = call_filter
         self._listener = listener
-        self._takes_one_tool, self._finish_optional = takes_one_tool, finish_optional
+        self._dropped_names, self._finish_optional = dropped_names, finish_optional
         self._is_cut = False
         """A choice has ended without a reason."""
         self._tool_choices: set[int] = set()
@@ -339,28 +342,39 @@ class TranslatedStream:
             event_type = type(event)
             if event_type in _COUNTED_EVENT_TYPES:
                 self.content_bytes += content_length.count_event_bytes(event)
-            if self._takes_one_tool and _is_further_tool(event):
+            if event_type in FILTERED_EVENTS:
+                for kept_event in self._call_filter.take(event):  # type: ignore[arg-type]  # its type is checked above
+                    self._write(kept_event)
                 continue
-            if event_type in _COLLECTED_EVENT_TYPES:
-                client_event = self._collect(event)
-                if client_event is None:
-                    continue
-                event = client_event  # noqa: PLW2901 - the same, or with a reason
-                if event_type is Failed:
-                    break
-            elif self._listener is not None:
-                self._listener.on_event(event)
-            if event_type is ToolStart:
-                self._tool_choices.add(event.choice)  # type: ignore[union-attr]  # it has one
-                event = _rename_tool(event, self._client_tool_names)  # noqa: PLW2901 - the same event
-            frames.append(self._encoder.write(event))
-            if not self.committed and event_type in COMMIT_EVENT_TYPES:
-                self.committed = True
+            if event_type is TextDelta:
+                self._call_filter.note_text()
+            self._write(event)
+            if event_type is Failed:
+                break
         if not self.committed:
             return b""
+        if self._has_ended and self._dropped_names:
+            frames.append(write_dropped_comment(self._dropped_names))
+            self._dropped_names = {}
         data = b"".join(frames)
         frames.clear()
         return data
+
+    def _write(self, event: Event) -> None:
+        """Write one event that the client gets."""
+        event_type = type(event)
+        if event_type in _COLLECTED_EVENT_TYPES:
+            client_event = self._collect(event)
+            if client_event is None or event_type is Failed:
+                return
+            event = client_event
+        elif self._listener is not None:
+            self._listener.on_event(event)
+        if event_type is ToolStart:
+            self._tool_choices.add(event.choice)  # type: ignore[union-attr]  # it has one
+        self._pending_frames.append(self._encoder.write(event))
+        if not self.committed and event_type in COMMIT_EVENT_TYPES:
+            self.committed = True
 
     def _collect(self, event: Event) -> Event | None:
         """Take an event that is no content; gives what the client gets of it, None if nothing.
@@ -398,13 +412,8 @@ def _add_reasons(events: list[Event]) -> list[Event]:
     return [_add_reason(event, tool_choices) if _is_cut(event) else event for event in events]
 
 
-def _is_further_tool(event: Event) -> bool:
-    """Whether it is of a use of a tool beside the first."""
-    return isinstance(event, ToolStart | ToolDelta | ToolEnd) and event.index > 0
-
-
 _COUNTED_EVENT_TYPES = frozenset(
-    {TextDelta, Declined, ReasoningDelta, ToolStart, ToolDelta, Opaque}
+    {TextDelta, Declined, ReasoningDelta, ToolStart, ToolDelta, GeneratedMedia, Opaque}
 )
 _COLLECTED_EVENT_TYPES = frozenset({Start, UsageUpdate, Finish, Failed, End})
 
@@ -435,13 +444,6 @@ class _EventCollector:
                 self.problem = _without_body(event.problem)
             case _:
                 return
-
-
-def _rename_tool(event: Event, client_tool_names: Mapping[str, str]) -> Event:
-    """The use of a tool by the client's own name of it."""
-    if isinstance(event, ToolStart) and event.name in client_tool_names:
-        return msgspec.structs.replace(event, name=client_tool_names[event.name])
-    return event
 
 
 def _without_body(problem: Problem) -> Problem:

@@ -7,6 +7,7 @@ from gateway.cache.cached_response import CachedResponse
 from gateway.core.call_accounting import CallTotals
 from gateway.core.errors import ProblemError
 from gateway.core.ledger_rows import CallState, FinalRow
+from gateway.core.loss import make_answer_losses
 from gateway.core.target import Target
 from gateway.dialects import Dialect, ResponseSummary
 from gateway.pipeline.accounting import RecordedAccount
@@ -133,8 +134,13 @@ class ResponseBuilder:
 
 
 def record_answer(response: UpstreamResponse, account: RecordedAccount) -> None:
-    """Note what the request of an answer has lost, and the provider's name for it."""
+    """Note what the request of an answer has lost, and the provider's name for it.
+
+    Note also what a whole answer has lost; a stream may lose something until its end.
+    """
     account.losses, account.upstream_id = response.written_body.losses, response.upstream_id
+    if response.inspector is None and response.dropped_names:
+        account.losses = (*account.losses, *make_answer_losses(response.dropped_names))
 
 
 def record_usage(summary: ResponseSummary, account: RecordedAccount) -> None:

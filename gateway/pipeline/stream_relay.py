@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.ledger_rows import CallState, FinalRow
+from gateway.core.loss import make_answer_losses
 from gateway.dialects import StreamInspector
 from gateway.pipeline.accounting import RecordedAccount
 from gateway.pipeline.coalescer import Coalescer, UpstreamSubscriber
@@ -168,6 +169,8 @@ def _settle(
     account.usage, account.served_model = inspector.usage, inspector.served_model
     account.response_id = inspector.response_id
     account.content_bytes, account.is_complete = inspector.content_bytes, inspector.complete
+    if response.dropped_names:
+        account.losses = (*account.losses, *make_answer_losses(response.dropped_names))
     if ended_by == "client":
         return account.settle_aborted(200)
     if ended_by or problem is not None:

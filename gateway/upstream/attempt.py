@@ -90,8 +90,8 @@ class AttemptRunner:
             await self._wait_until_ready(provider)
         if self._media_fetcher is not None and prepare_request.has_media(request):
             request = await prepare_request.fill_media(self._media_fetcher, request, candidate)
-        target_dialect, adapter, headers, written_body, tail, recorder = prepare_request.prepare(
-            request, candidate
+        target_dialect, adapter, headers, written_body, tail, recorder, dropped_names = (
+            prepare_request.prepare(request, candidate)
         )
         call_account, is_parallel = request.call_account, request.is_parallel
         attempt_account = await call_account.attempt_started(
@@ -140,6 +140,7 @@ class AttemptRunner:
                 upstream_id=_read_upstream_id(provider_response, account),
                 dialect_name=candidate.dialect_name,
                 reasoning_recorder=recorder,
+                dropped_names=dropped_names,
             )
             if (
                 status == 200

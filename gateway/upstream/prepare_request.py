@@ -33,6 +33,9 @@ from gateway.upstream.media_fetch import MediaFetcher
 from gateway.upstream.retry import Candidate
 from gateway.upstream.upstream_request import UpstreamRequest
 
+_NONE_DROPPED: Mapping[str, None] = {}
+"""A native answer loses nothing."""
+
 
 class Adapter(Protocol):
     """What an attempt says and hears in: the client's dialect, or a translation from and to it."""
@@ -69,6 +72,8 @@ class PreparedRequest(NamedTuple):
     url_suffix: str
     """What is added to the provider's door."""
     recorder: ReasoningRecorder | None
+    dropped_names: Mapping[str, None]
+    """The names of what the client does not get of the answer, as far as it is read."""
 
 
 def prepare(request: UpstreamRequest, candidate: Candidate) -> PreparedRequest:
@@ -89,7 +94,7 @@ def prepare(request: UpstreamRequest, candidate: Candidate) -> PreparedRequest:
     tail = dialect.url_suffix if written_body.url_suffix is None else written_body.url_suffix
     if call.query:
         tail = f"{tail}?{call.query}"
-    return PreparedRequest(dialect, dialect, call.headers, written_body, tail, None)
+    return PreparedRequest(dialect, dialect, call.headers, written_body, tail, None, _NONE_DROPPED)
 
 
 def _prepare_adapted(request: UpstreamRequest, candidate: Candidate) -> PreparedRequest:
@@ -103,6 +108,7 @@ def _prepare_adapted(request: UpstreamRequest, candidate: Candidate) -> Prepared
         written_body,
         _build_tail(request, target_dialect, written_body),
         recorder,
+        adapter.dropped_names if isinstance(adapter, Translation) else _NONE_DROPPED,
     )
 
 

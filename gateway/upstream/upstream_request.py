@@ -145,6 +145,8 @@ class UpstreamResponse(msgspec.Struct, kw_only=True):
     """The dialect in which it was asked."""
     reasoning_recorder: ReasoningRecorder | None = None
     """What listened to the answer."""
+    dropped_names: Mapping[str, None] = {}
+    """The names of what the client does not get of the answer, as far as it is read."""
     body: bytes | None = None
     summary: ResponseSummary | None = None
     inspector: StreamInspector | None = None

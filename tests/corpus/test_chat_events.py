@@ -10,6 +10,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from gateway.core import sse
 from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.events import (
+    AnswerMetadata,
     Declined,
     End,
     Event,
@@ -94,7 +95,7 @@ def said(events: list[Event]) -> dict[int, Object]:
     """What events say of each choice, in the shape of the oracle."""
     found: dict[int, Object] = {}
     for event in events:
-        if isinstance(event, Start | UsageUpdate | Failed | End):
+        if isinstance(event, Start | AnswerMetadata | UsageUpdate | Failed | End):
             continue
         blank: Object = {"text": "", "reasoning": "", "refusal": "", "tools": {}, "finish": None}
         choice = found.setdefault(event.choice, blank)

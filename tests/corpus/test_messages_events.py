@@ -93,7 +93,9 @@ def said(events: list[Event]) -> Object:
         "thinking": "".join(event.text for event in events if isinstance(event, ReasoningDelta)),
         "states": [(event.state, event.redacted) for event in ends],
         "calls": calls,
-        "others": [event.kind for event in events if isinstance(event, Opaque)],
+        "others": [
+            event.name.removeprefix("content.") for event in events if isinstance(event, Opaque)
+        ],
         "cited": [pruned(event.source) for event in events if isinstance(event, Citation)],
         "finish": [(it.word, it.stop) for it in events if isinstance(it, Finish)],
         "model": [event.model for event in events if isinstance(event, Start)],

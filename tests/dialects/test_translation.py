@@ -39,6 +39,7 @@ from gateway.dialects import (
     translation,
 )
 from gateway.dialects.base import EncodedRequest
+from gateway.dialects.tool_call_filter import ToolCallFilter
 from gateway.dialects.tool_reasoning import ReasoningRecorder
 from tests.dialects.asks import decoded
 from tests.dialects.cases import chunk, pieces, sse, target, told
@@ -291,6 +292,11 @@ class Heard(ReasoningRecorder):
         self.events.append(event)
 
 
+def make_filter(*tools: Tool) -> ToolCallFilter:
+    request = CanonicalRequest(turns=(), tools=tools)
+    return ToolCallFilter(request, ("", ""), {}, takes_one_tool=False)
+
+
 class Names:
     """An encoder that writes what kind of event it was told, and the names of tools."""
 
@@ -306,6 +312,7 @@ def test_usage_that_is_told_later_takes_the_place_of_what_was_told_at_first() ->
             Finish("length"), End(),
         ),
         Names(),
+        make_filter(),
     )  # fmt: skip
     assert watch.feed(b"") == b"Start;TextDelta;UsageUpdate;Finish;End;"
     assert (watch.usage, watch.finish, watch.served_model) == (
@@ -320,7 +327,9 @@ def test_an_end_after_an_error_is_none() -> None:
     failed = Failed(
         Problem(kind="upstream_error", message="no", body=b'{"error":{"message":"own"}}')
     )
-    watch = translation.TranslatedStream(Script(TextDelta("a"), failed, End()), Names())
+    watch = translation.TranslatedStream(
+        Script(TextDelta("a"), failed, End()), Names(), make_filter()
+    )
     assert watch.feed(b"") == b"TextDelta;"
     assert watch.problem is not None
     assert (watch.problem.message, watch.problem.body, watch.complete) == ("own", None, False)
@@ -347,7 +356,7 @@ def test_tools_have_the_clients_own_names() -> None:
     watch = translation.TranslatedStream(
         Script(ToolStart(0, "t", sent), ToolDelta(0, "{}"), ToolEnd(0), ToolStart(1, "u", "f")),
         Names(),
-        {sent: long},
+        make_filter(Tool(name=long), Tool(name="f")),
     )
     assert watch.feed(b"").decode() == f"{long};ToolDelta;ToolEnd;f;"
 
@@ -412,7 +421,8 @@ def test_one_use_of_a_tool_at_a_time_is_the_first() -> None:
     value = {"candidates": [{"content": {"role": "model", "parts": calls}, "finishReason": "STOP", "index": 0}]}  # fmt: skip
     for single in (True, False):
         choice = {"type": "auto", "disable_parallel_tool_use": single}
-        body = messages(tools=[{"name": "f", "input_schema": {}}], tool_choice=choice)
+        tools = [{"name": name, "input_schema": {}} for name in "fg"]
+        body = messages(tools=tools, tool_choice=choice)
         there = Translation(ANTHROPIC_MESSAGES, GEMINI, asked(body).request, TELLING)
         whole = there.summarize(json.dumps(value).encode()).body
         assert whole is not None

@@ -12,6 +12,7 @@ import re
 from gateway.core import jsonio, sse
 from gateway.core.errors import Problem
 from gateway.core.events import (
+    AnswerMetadata,
     Citation,
     End,
     Event,
@@ -53,6 +54,9 @@ _EVENT_TYPES = frozenset(
         "message_stop",
     }
 )  # fmt: skip
+_PREFIX = "content"
+"""Starts the name of a block that no other dialect has."""
+_IGNORED_EVENTS = frozenset({"ping", "vertex_event"})
 _BLOCK_TYPES = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking"}
 """Types of deltas that show the type of their block."""
 
@@ -124,6 +128,8 @@ class Decoder:
             event.get("type") is None and name in _EVENT_TYPES
         ):  # some hosts give the type once only
             self._read_event(name, event, out)
+        elif isinstance(kind := event.get("type"), str) and kind not in _IGNORED_EVENTS:
+            out.append(AnswerMetadata(kind))
 
     def _read_event(self, kind: str, event: Object, out: list[Event]) -> None:
         if kind == "content_block_start":
@@ -250,6 +256,7 @@ class BlockDecoder:
         if current is None:
             kind = _BLOCK_TYPES.get(_read_text(delta.get("type")))
             if kind is None:
+                out.append(AnswerMetadata(f"{_PREFIX}.{_read_text(delta.get('type'))}"))
                 return
             self.begin(index, {"type": kind}, out)
             current = self._open_blocks[index]
@@ -285,7 +292,7 @@ class BlockDecoder:
         else:
             if current.json_pieces:
                 current.block["input"] = _read_input("".join(current.json_pieces))
-            out.append(Opaque(current.kind, current.block))
+            out.append(Opaque(f"{_PREFIX}.{current.kind}", current.block))
 
     def close(self, out: list[Event]) -> None:
         """End all open blocks."""
@@ -308,6 +315,8 @@ class BlockDecoder:
         citation = delta.get("citation")
         if isinstance(citation, dict):
             current.citations.append(citation)
+        elif delta.get("type") not in _BLOCK_TYPES and "text" not in delta:
+            out.append(AnswerMetadata(f"{_PREFIX}.text.{_read_text(delta.get('type'))}"))
         self._add_text(_read_text(delta.get("text")), out)
 
     def _add_tool_delta(self, current: _OpenBlock, delta: Object, out: list[Event]) -> None:
@@ -339,6 +348,7 @@ def _make_citation(source: Object, start: int, end: int) -> Citation:
         start=start,
         end=end,
         source=source,
+        name=f"{_PREFIX}.citations",
     )
 
 

@@ -8,12 +8,15 @@ from collections.abc import Callable
 
 from gateway.core import jsonio
 from gateway.core.events import (
+    AnswerMetadata,
     Citation,
     Declined,
     End,
     Event,
     Finish,
     FinishReason,
+    GeneratedMedia,
+    Opaque,
     ReasoningDelta,
     ReasoningEnd,
     Start,
@@ -45,10 +48,15 @@ _STOP_REASONS: dict[FinishReason, str | None] = {
 _REFUSAL_DETAILS = {"type": "refusal", "category": None, "explanation": None}
 _CHARS_PER_TOKEN = 4
 """Estimates output tokens if the provider sent no count: the types of the SDKs require one."""
+_STARTLESS_EVENTS = frozenset({Start, Opaque, AnswerMetadata})
+"""Events that need no start of the message before them."""
 _STOP_FRAME = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 _CONTENT_EVENTS = frozenset(
-    {TextDelta, Declined, Citation, ReasoningDelta, ReasoningEnd, ToolStart, ToolDelta, ToolEnd}
-)
+    {
+        TextDelta, Declined, Citation, GeneratedMedia, ReasoningDelta, ReasoningEnd, ToolStart,
+        ToolDelta, ToolEnd,
+    }
+)  # fmt: skip
 
 
 class Encoder:
@@ -92,6 +100,9 @@ class Encoder:
             TextDelta: self._write_text,
             Declined: self._write_declined,
             Citation: self._write_citation,
+            GeneratedMedia: self._write_media,
+            Opaque: self._drop,
+            AnswerMetadata: self._drop,
             ReasoningDelta: self._write_reasoning,
             ReasoningEnd: self._end_reasoning,
             ToolStart: self._start_tool,
@@ -113,7 +124,7 @@ class Encoder:
             if index != self._open_tool.index:
                 self._waiting.append(event)
                 return b""
-        if self._started or kind is Start:
+        if self._started or kind in _STARTLESS_EVENTS:
             return write_event(event)
         return self._write_start(Start()) + write_event(event)
 
@@ -174,9 +185,17 @@ class Encoder:
         citation = event.source
         kind = citation.get("type") if isinstance(citation, dict) else None
         if self._open_type != "text" or not isinstance(kind, str) or not kind.endswith("_location"):
-            return b""
+            return self._drop(event)
         delta = {"type": "citations_delta", "citation": citation}
         return write_frame({"type": "content_block_delta", "index": self._index, "delta": delta})
+
+    def _write_media(self, event: GeneratedMedia) -> bytes:
+        """Drop a picture or a piece of speech. The words of the speech become text."""
+        return self._drop(event) + self._write_text(TextDelta(event.transcript))
+
+    def _drop(self, event: Citation | GeneratedMedia | Opaque | AnswerMetadata) -> bytes:
+        self._context.dropped_names[event.name] = None
+        return b""
 
     def _write_reasoning(self, event: ReasoningDelta) -> bytes:
         if not event.text:

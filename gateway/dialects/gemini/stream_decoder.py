@@ -12,13 +12,16 @@ from datetime import datetime
 
 from gateway.core import jsonio, sse
 from gateway.core.events import (
+    AnswerMetadata,
     Citation,
     End,
     Event,
     Failed,
     Finish,
     FinishReason,
+    GeneratedMedia,
     LogProbs,
+    MediaKind,
     Opaque,
     ReasoningDelta,
     ReasoningEnd,
@@ -67,6 +70,17 @@ _REASONS: dict[str, FinishReason] = {
 }  # fmt: skip
 BROKEN_PIECES = "pieces of arguments that do not fit together"
 _TEXT_MEMBERS = frozenset({"text", "thought", "thoughtSignature"})
+_PART_PREFIX, _CANDIDATE_PREFIX = "candidates.content", "candidates"
+_GROUNDING, _MEDIA = "groundingMetadata", "inlineData"
+_MEDIA_KINDS: tuple[MediaKind, ...] = ("image", "audio")
+_TOLD_MEMBERS = frozenset(
+    {"content", "index", "finishReason", "citationMetadata", "logprobsResult", _GROUNDING}
+)
+"""Members of a candidate that become events."""
+_IGNORED_MEMBERS = frozenset({"avgLogprobs", "finishMessage", "safetyRatings", "tokenCount"})
+"""Members of a candidate about the answer, which are nothing that a client asked for."""
+_GROUNDING_SOURCES = frozenset({"groundingChunks", "groundingSupports"})
+"""Members of groundingMetadata that become citations."""
 
 
 type _Source = tuple[str | None, str | None, int | None, int | None, Json]
@@ -176,7 +190,7 @@ class ChunkReader:
         for candidate in candidates if isinstance(candidates, list) else ():
             if isinstance(candidate, dict):
                 self._read_candidate(candidate, events)
-                if "groundingMetadata" in candidate:
+                if _GROUNDING in candidate:
                     self._tool_uses.update(usage.list_tool_uses(candidate))
         self._blocked = find_block_reason(chunk) or self._blocked
         more = usage.read(counts, ended=self._has_ended(), used=self._tool_uses) if counts else None
@@ -245,6 +259,8 @@ class ChunkReader:
             value = candidate.get(name)
             if isinstance(value, dict):
                 events += decode(value, choice, at)
+        if not candidate.keys() <= _TOLD_MEMBERS or _GROUNDING in candidate:
+            events += _name_other_members(candidate)
         reason = parse_finish(candidate.get("finishReason"))
         if reason is not None:
             choice.reason = reason
@@ -286,15 +302,43 @@ class ChunkReader:
             events += [ToolStart(index, id, name, choice=at), ToolDelta(index, text, at)]
             events.append(ToolEnd(index, state, at))
             return None
-        kind = next(iter(part.keys() - _TEXT_MEMBERS))
-        if not (isinstance(part.get("text"), str) and part["text"]):
-            events.append(Opaque(kind, part, at))
+        name = next(name for name in part if name not in _TEXT_MEMBERS)
+        media = None if part.get("thought") is True else _read_media(part, at)
+        if media is not None:
+            events.append(media)
+        elif part.get(name) is not None:
+            # Its bytes are those of the part, unless text has been counted.
+            source = None if part.get("text") else part
+            events.append(Opaque(f"{_PART_PREFIX}.{name}", source, at))
         return state
 
     def _make_id(self, at: int, index: int, name: str, text: str) -> str:
         """Make an id for a call without one: the same for a stream and a whole answer."""
         whole = "\n".join((self._id, str(at), str(index), name, text))
         return "call_" + hashlib.blake2b(whole.encode(), digest_size=12).hexdigest()
+
+
+def _read_media(part: Object, at: int) -> GeneratedMedia | None:
+    """Return the picture or the speech of a part; None if the part has neither."""
+    blob = get_object(part, _MEDIA)
+    data, media_type = as_text(blob.get("data")), as_text(blob.get("mimeType"))
+    if not data or not media_type:
+        return None
+    for kind in _MEDIA_KINDS:
+        if media_type.startswith(f"{kind}/"):
+            name = f"{_PART_PREFIX}.{_MEDIA}"
+            return GeneratedMedia(kind, data, name, media_type=media_type, choice=at)
+    return None
+
+
+def _name_other_members(candidate: Object) -> Iterator[Event]:
+    """Name the members of a candidate, and of its search, that become no event of their own."""
+    for name, value in candidate.items():
+        if name == _GROUNDING and isinstance(value, dict):
+            for inner in sorted(value.keys() - _GROUNDING_SOURCES):
+                yield AnswerMetadata(f"{_CANDIDATE_PREFIX}.{name}.{inner}")
+        elif value and name not in _TOLD_MEMBERS and name not in _IGNORED_MEMBERS:
+            yield AnswerMetadata(f"{_CANDIDATE_PREFIX}.{name}")
 
 
 def _is_chunk(rest: bytes) -> bool:
@@ -325,26 +369,29 @@ def _decode_token(row: Object) -> Object:
 
 
 def _decode_citations(value: Object, choice: _Choice, at: int) -> Iterator[Event]:
-    return _make_citations(_list_citations(value, choice.said), choice, at)
+    return _make_citations("citationMetadata", _list_citations(value, choice.said), choice, at)
 
 
 def _decode_grounding(value: Object, choice: _Choice, at: int) -> Iterator[Event]:
-    return _make_citations(_list_grounding(value, choice.said), choice, at)
+    return _make_citations(_GROUNDING, _list_grounding(value, choice.said), choice, at)
 
 
-def _make_citations(rows: Iterator[_Source], choice: _Choice, at: int) -> Iterator[Event]:
+def _make_citations(
+    member: str, rows: Iterator[_Source], choice: _Choice, at: int
+) -> Iterator[Event]:
     """Make events of sources that are new: some chunks repeat all."""
     for url, title, start, end, source in rows:
         key = jsonio.dumps((url, title, start, end))
         if key not in choice.cited:
             choice.cited.add(key)
-            yield Citation(url, title, start, end, source, at)
+            name = f"{_CANDIDATE_PREFIX}.{member}"
+            yield Citation(url, title, start, end, source, at, name)
 
 
 _MEMBER_DECODERS: dict[str, Callable[[Object, _Choice, int], Iterator[Event]]] = {
     "logprobsResult": _decode_log_probs,
     "citationMetadata": _decode_citations,
-    "groundingMetadata": _decode_grounding,
+    _GROUNDING: _decode_grounding,
 }
 """Decoders of the members beside the content of a candidate."""
 

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 
 from gateway.core import jsonio, sse
 from gateway.core.events import (
+    AnswerMetadata,
     Citation,
     Declined,
     End,
     Event,
     Finish,
     FinishReason,
+    GeneratedMedia,
     LogProbs,
+    Opaque,
     ReasoningDelta,
     ReasoningEnd,
     Start,
@@ -37,6 +40,8 @@ _REASONS: dict[FinishReason, str] = {
     "error": "OTHER",
 }
 
+_UNKNOWN_TYPE = "application/octet-stream"
+
 
 class Encoder:
     """Encodes one stream; see base.Encoder.
@@ -44,10 +49,21 @@ class Encoder:
     The last chunk has the finish reasons and the usage, as Gemini sends them.
     """
 
-    __slots__ = ("_finished", "_id", "_label", "_model", "_texts", "_thinking", "_tools", "_used")
+    __slots__ = (
+        "_dropped_names",
+        "_finished",
+        "_id",
+        "_label",
+        "_model",
+        "_texts",
+        "_thinking",
+        "_tools",
+        "_used",
+    )
 
     def __init__(self, context: ResponseContext) -> None:
         self._id, self._model, self._label = context.id, context.model, context.state_label
+        self._dropped_names = context.dropped_names
         self._finished: dict[int, FinishReason] = {}
         self._texts: dict[int, list[str]] = {}
         self._thinking: set[int] = set()
@@ -73,6 +89,8 @@ class Encoder:
                     call[1].append(event.text)
             case ToolEnd():
                 return self._write_call(event)
+            case GeneratedMedia():
+                return self._write_media(event)
             case _:
                 return self._write_other(event)
         return b""
@@ -91,6 +109,10 @@ class Encoder:
                 return self._write_chunk(
                     [{"logprobsResult": _encode_log_probs(event), "index": event.choice}]
                 )
+            case Opaque() | AnswerMetadata():
+                self._dropped_names[event.name] = None
+            case Citation() if event.url is None and event.title is None:
+                self._dropped_names[event.name] = None
             case Citation():
                 row = _encode_citation(event, self._texts.get(event.choice, ()))
                 candidate = {"citationMetadata": {"citations": [row]}, "index": event.choice}
@@ -98,6 +120,19 @@ class Encoder:
             case End():
                 return self._write_end()
         return b""
+
+    def _write_media(self, event: GeneratedMedia) -> bytes:
+        """Write a picture or a piece of speech, and the words of the speech as text."""
+        written = b""
+        if event.data:
+            media_type = event.media_type or _UNKNOWN_TYPE
+            blob = {"mimeType": media_type, "data": event.data}
+            written = self._write_part({"inlineData": blob}, event.choice)
+        elif event.url is not None:
+            self._dropped_names[event.name] = None
+        if event.transcript:
+            written += self.write(TextDelta(event.transcript, event.choice))
+        return written
 
     def _write_part(self, part: Object, choice: int) -> bytes:
         content = {"parts": [part], "role": "model"}

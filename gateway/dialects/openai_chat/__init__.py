@@ -30,6 +30,7 @@ TRANSLATION = TranslationFunctions(
     make_decoder=stream_decoder.StreamDecoder,
     make_encoder=stream_encoder.StreamEncoder,
     request_members=schema.REQUEST,
+    tool_call_names=("message.tool_calls", "message.tool_calls"),
 )
 """The functions that translate Chat Completions to and from other dialects."""
 

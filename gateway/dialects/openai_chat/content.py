@@ -86,7 +86,7 @@ def _read_link(kind: Kind, value: Json, part: Object) -> Media | None:
     if not isinstance(url, str):
         return None
     detail = value.get("detail") if isinstance(value, dict) else None
-    type, data = _split_data_url(url)
+    type, data = split_data_url(url)
     return Media(
         kind=kind,
         type=type,
@@ -118,7 +118,7 @@ def _read_file(value: Object, part: Object) -> Media | None:
         return Media(kind="file", id=id, name=name, cache=read_cache_mark(part), source=part)
     if not isinstance(file_data, str):
         return None
-    type, data = _split_data_url(file_data)
+    type, data = split_data_url(file_data)
     url = file_data if file_data.startswith(_WEB_SCHEMES) else None
     if data is None and url is None:
         type, data = (mimetypes.guess_type(name)[0] if name else None) or _PDF, file_data
@@ -145,7 +145,7 @@ def _decode_plain_text(type: str | None, data: str | None) -> str | None:
         return None
 
 
-def _split_data_url(url: str) -> tuple[str | None, str | None]:
+def split_data_url(url: str) -> tuple[str | None, str | None]:
     """Return the media type and base64 of a data URL, two None of any other URL."""
     if not url.startswith("data:"):
         return None, None

@@ -72,6 +72,8 @@ def decode_response(body: bytes) -> list[Event]:
         if isinstance(choice, dict):
             decoder = ChoiceDecoder(read_index(choice, at), start)
             decoder.add_piece(choice, _number_calls(choice), out)
+            if at == 0:
+                decoder.add_search(value, out)
             decoder.close(out)
     counts = usage.find(value)
     if counts is not None:

@@ -16,6 +16,7 @@ import msgspec
 from gateway.core import jsonio, sse
 from gateway.core.errors import Problem
 from gateway.core.events import (
+    AnswerMetadata,
     Citation,
     Declined,
     End,
@@ -23,6 +24,7 @@ from gateway.core.events import (
     Failed,
     Finish,
     FinishReason,
+    GeneratedMedia,
     LogProbs,
     Opaque,
     ReasoningDelta,
@@ -38,6 +40,7 @@ from gateway.dialects.openai_chat.content import (
     list_choices,
     read_finish_reason,
     read_thinking_text,
+    split_data_url,
 )
 from gateway.dialects.openai_chat.errors import find_problem
 from gateway.dialects.openai_chat.reasoning_state import (
@@ -52,8 +55,26 @@ from gateway.dialects.stream_commit import DONE_PAYLOAD, MAX_FRAME_BYTES, make_b
 type Object = dict[str, Json]
 
 _NO_ANSWER = "a stream without an answer"
-_OPAQUE_MEMBERS = ("audio", "images")
-"""Members of a message that hold no text."""
+_PREFIX = "message"
+"""Starts the name of what no other dialect has; a stream calls it `delta`."""
+_TOLD_MEMBERS = frozenset(
+    {
+        "role", "content", "refusal", "tool_calls", "function_call", "annotations", "audio",
+        "images", "reasoning_details", *REASONING_MEMBERS,
+    }
+)  # fmt: skip
+"""Members of a message that become events."""
+_IGNORED_MEMBERS = frozenset(
+    {
+        "channel", "final_text_preview", "index", "name", "obfuscation", "padding",
+        "provider_metadata", "token_id",
+    }
+)  # fmt: skip
+"""Members that hosts add about the message, which are nothing that a client asked for."""
+_SOURCE_LISTS = ("search_results", "citations")
+"""Members beside the choices that list sources (Perplexity); the first has titles too."""
+_SEARCH_MEMBERS = (*_SOURCE_LISTS, "images", "related_questions", "videos")
+"""Members beside the choices that hold what a search found."""
 
 _FINISH_REASONS: Mapping[str, FinishReason] = {
     **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length"), "length"),
@@ -71,6 +92,7 @@ class StreamDecoder:
         "_choices",
         "_is_over",
         "_is_started",
+        "_search",
         "_splitter",
         "_start",
         "_tier_word",
@@ -88,6 +110,7 @@ class StreamDecoder:
         self._tier_word: Json = None
         """The provider's word for the service tier that served."""
         self._choices: dict[int, ChoiceDecoder] = {}
+        self._search: Object = {}
 
     def feed(self, data: bytes) -> list[Event]:
         """Take bytes of the stream. After a Failed no more events come."""
@@ -148,6 +171,9 @@ class StreamDecoder:
                 decoder = self._choices[index] = ChoiceDecoder(index, self._start)
             decoder.add_piece(choice, choice.get("delta"), out)
         self._tier_word = chunk.get("service_tier") or self._tier_word
+        for name in _SEARCH_MEMBERS:
+            if name in chunk:
+                self._search[name] = chunk[name] or self._search.get(name)
         counts = usage.find(chunk, self._tier_word)
         if counts is not None:
             counts = msgspec.structs.replace(
@@ -176,7 +202,9 @@ class StreamDecoder:
         return self._fail(make_broken_problem(_NO_ANSWER), out)
 
     def _close(self, out: list[Event]) -> bool:
-        for index in sorted(self._choices):
+        for at, index in enumerate(sorted(self._choices)):
+            if self._search and not at:
+                self._choices[index].add_search(self._search, out)
             self._choices[index].close(out)
         out.append(End())
         self._is_over = True
@@ -192,9 +220,11 @@ class ChoiceDecoder:
     """One choice of an answer, read piece by piece."""
 
     __slots__ = (
+        "_audio_id",
         "_calls",
         "_details",
         "_finish_word",
+        "_has_citations",
         "_index",
         "_open_member",
         "has_content",
@@ -208,6 +238,8 @@ class ChoiceDecoder:
         self._open_member = ""
         """The member of the reasoning that has not ended; empty if there is none."""
         self._finish_word: str | None = None
+        self._audio_id: str | None = None
+        self._has_citations = False
         self.is_finished = False
         """True if a piece named a finish reason."""
         self.has_content = False
@@ -234,6 +266,23 @@ class ChoiceDecoder:
         if word is not None:
             self._finish_word = word
             self.is_finished = True
+
+    def add_search(self, holder: Object, out: list[Event]) -> None:
+        """Add what a search found, which the members of `holder` tell beside the choices.
+
+        Its sources are citations, unless the message has its own.
+        """
+        lists = [name for name in _SOURCE_LISTS if _list_rows(holder.get(name))]
+        if lists and not self._has_citations:
+            self._end_reasoning(out)
+            out += [
+                _read_source(row, lists[0], self._index) for row in _list_rows(holder[lists[0]])
+            ]
+        out += [
+            AnswerMetadata(name)
+            for name in _SEARCH_MEMBERS
+            if name not in _SOURCE_LISTS and holder.get(name)
+        ]
 
     def close(self, out: list[Event]) -> None:
         """End reasoning, calls and the choice."""
@@ -305,7 +354,7 @@ class ChoiceDecoder:
                 if thought:
                     self._add_reasoning("content", thought, out)
             else:
-                self._add_opaque(str(kind), part, out)
+                self._add_other_part(str(kind), part, out)
 
     def _read_rest(self, message: Object, out: list[Event]) -> None:
         """Read refusal, calls, citations and media of a message."""
@@ -321,24 +370,77 @@ class ChoiceDecoder:
         if isinstance(call, dict) and any(call.values()):
             self._add_calls([{"index": 0, "function": call}], out)
         annotations = message.get("annotations")
-        if isinstance(annotations, list):
+        if isinstance(annotations, list) and annotations:
+            self._has_citations = True
             out += [
                 _read_citation(note, self._index) for note in annotations if isinstance(note, dict)
             ]
-        for member in _OPAQUE_MEMBERS:
-            value = message.get(member)
-            if any(value.values()) if isinstance(value, dict) else value:
-                self._add_opaque(member, value, out)
+        audio, images = message.get("audio"), message.get("images")
+        if isinstance(audio, dict) and any(audio.values()):
+            self._add_audio(audio, out)
+        for image in images if isinstance(images, list) else ():
+            self._add_image(image, f"{_PREFIX}.images", out)
+        if not message.keys() <= _TOLD_MEMBERS:
+            for name, value in message.items():
+                if value and name not in _TOLD_MEMBERS and name not in _IGNORED_MEMBERS:
+                    out.append(AnswerMetadata(f"{_PREFIX}.{name}"))
 
     def _add_calls(self, pieces: list[Json], out: list[Event]) -> None:
         self._end_reasoning(out)
         self.has_content = True
         self._calls.add_pieces(pieces, out)
 
-    def _add_opaque(self, kind: str, source: Json, out: list[Event]) -> None:
+    def _add_audio(self, audio: Object, out: list[Event]) -> None:
+        """Add a piece of speech; the first piece of a stream may have nothing but the id."""
         self._end_reasoning(out)
         self.has_content = True
-        out.append(Opaque(kind, source, self._index))
+        id, data, words = (audio.get(name) for name in ("id", "data", "transcript"))
+        self._audio_id = id if isinstance(id, str) and id else self._audio_id
+        data, words = (value if isinstance(value, str) else "" for value in (data, words))
+        if data or words:
+            out.append(
+                GeneratedMedia(
+                    "audio",
+                    data,
+                    f"{_PREFIX}.audio",
+                    transcript=words,
+                    id=self._audio_id,
+                    choice=self._index,
+                )
+            )
+
+    def _add_other_part(self, kind: str, part: Object, out: list[Event]) -> None:
+        name = f"{_PREFIX}.content.{kind}"
+        if kind == "image_url":
+            self._add_image(part, name, out)
+        else:
+            self._add_opaque(name, part, out)
+
+    def _add_image(self, image: Json, name: str, out: list[Event]) -> None:
+        """Add a picture, which stands in a data URL or at a URL."""
+        link = image.get("image_url") if isinstance(image, dict) else None
+        url = link.get("url") if isinstance(link, dict) else link
+        if not isinstance(url, str) or not url:
+            self._add_opaque(name, None, out)
+            return
+        self._end_reasoning(out)
+        self.has_content = True
+        media_type, data = split_data_url(url)
+        out.append(
+            GeneratedMedia(
+                "image",
+                data or "",
+                name,
+                media_type=media_type,
+                url=url if data is None else None,
+                choice=self._index,
+            )
+        )
+
+    def _add_opaque(self, name: str, source: Json, out: list[Event]) -> None:
+        self._end_reasoning(out)
+        self.has_content = True
+        out.append(Opaque(name, source, self._index))
 
 
 def _read_citation(note: Object, choice: int) -> Citation:
@@ -353,6 +455,24 @@ def _read_citation(note: Object, choice: int) -> Citation:
         end=end if isinstance(end, int) else None,
         source=note,
         choice=choice,
+        name=f"{_PREFIX}.annotations",
+    )
+
+
+def _list_rows(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []
+
+
+def _read_source(row: Json, name: str, choice: int) -> Citation:
+    """Read a source of a search: an object, or its URL alone."""
+    members = row if isinstance(row, dict) else {"url": row}
+    url, title = members.get("url"), members.get("title")
+    return Citation(
+        url=url if isinstance(url, str) else None,
+        title=title if isinstance(title, str) else None,
+        source=row,
+        choice=choice,
+        name=name,
     )
 
 

@@ -5,17 +5,22 @@ back. Each state is one block of type reasoning.encrypted. The block has the id 
 state belongs to, or the number of characters of `reasoning_content`.
 """
 
+import base64
+import binascii
 from collections.abc import Callable, Mapping
 
 from gateway.core import jsonio, sse
 from gateway.core.events import (
+    AnswerMetadata,
     Citation,
     Declined,
     End,
     Event,
     Finish,
     FinishReason,
+    GeneratedMedia,
     LogProbs,
+    Opaque,
     ReasoningDelta,
     ReasoningEnd,
     Start,
@@ -47,6 +52,9 @@ _FINISH_WORDS: Mapping[FinishReason, str] = {
     "error": "error",
 }
 _CHUNK_END = b',"finish_reason":null}]}\n\n'
+_SPEECH_BLOCK = 6
+"""Bytes: whole samples of 16 bits, whose base64 has no padding and so can be joined."""
+_DEFAULT_IMAGE_TYPE = "image/png"
 
 
 class _OpenCall:
@@ -66,7 +74,17 @@ class _OpenCall:
 class _ChoiceState:
     """The parts of one choice that the encoder has written."""
 
-    __slots__ = ("citations", "head", "part", "reasoning_chars", "state_count", "tools")
+    __slots__ = (
+        "citations",
+        "has_speech",
+        "head",
+        "image_count",
+        "part",
+        "reasoning_chars",
+        "speech_rest",
+        "state_count",
+        "tools",
+    )
 
     def __init__(self, head: bytes) -> None:
         self.head = head
@@ -75,7 +93,10 @@ class _ChoiceState:
         self.reasoning_chars = 0
         """The number of characters of reasoning since the last state."""
         self.part = 0
-        self.state_count = 0
+        self.state_count = self.image_count = 0
+        self.has_speech = False
+        self.speech_rest = b""
+        """Bytes of speech that wait for more, so that their base64 needs no padding."""
 
 
 class StreamEncoder:
@@ -112,6 +133,9 @@ class StreamEncoder:
             ToolEnd: self._write_tool_end,
             LogProbs: self._write_logprobs,
             Citation: self._keep_citation,
+            GeneratedMedia: self._write_media,
+            Opaque: self._drop,
+            AnswerMetadata: self._drop,
             UsageUpdate: self._keep_usage,
             Finish: self._write_finish,
             End: self._write_end,
@@ -255,7 +279,45 @@ class StreamEncoder:
                 "end_index": event.end,
             }
             choice.citations.append({"type": "url_citation", "url_citation": citation})
+        else:
+            self._context.dropped_names[event.name] = None
         return first
+
+    def _drop(self, event: Opaque | AnswerMetadata) -> bytes:
+        self._context.dropped_names[event.name] = None
+        return b""
+
+    def _write_media(self, event: GeneratedMedia) -> bytes:
+        if event.kind == "audio":
+            return self._write_speech(event)
+        choice, first = self._open_choice(event.choice)
+        media_type = event.media_type or _DEFAULT_IMAGE_TYPE
+        url = event.url or f"data:{media_type};base64,{event.data}"
+        image: Object = {"type": "image_url", "image_url": {"url": url}}
+        if self._first_content is not None:  # SDKs join the lists of a stream by it
+            image["index"] = choice.image_count
+        choice.image_count += 1
+        return first + choice.head + jsonio.dumps({"images": [image]}) + _CHUNK_END
+
+    def _write_speech(self, event: GeneratedMedia) -> bytes:
+        """Write a piece of speech. What is expired at once cannot be named in a later request."""
+        choice, first = self._open_choice(event.choice)
+        data = _decode_base64(event.data)
+        if data is None:
+            self._context.dropped_names[event.name] = None
+            data = b""
+        data = choice.speech_rest + data
+        end = len(data) - len(data) % _SPEECH_BLOCK
+        choice.speech_rest = data[end:]
+        piece: Object = {
+            "data": base64.b64encode(data[:end]).decode(),
+            "transcript": event.transcript,
+        }
+        if not choice.has_speech:
+            choice.has_speech = True
+            id = event.id or f"audio_{self._context.id}"
+            piece = {"id": id, "expires_at": self._context.created_at, **piece}
+        return first + choice.head + jsonio.dumps({"audio": piece}) + _CHUNK_END
 
     def _keep_usage(self, event: UsageUpdate) -> bytes:
         self._usage = event.usage
@@ -266,6 +328,10 @@ class StreamEncoder:
         if choice.citations:
             out += choice.head + jsonio.dumps({"annotations": choice.citations}) + _CHUNK_END
             choice.citations = []
+        if choice.speech_rest:
+            rest = base64.b64encode(choice.speech_rest).decode()
+            choice.speech_rest = b""
+            out += choice.head + jsonio.dumps({"audio": {"data": rest}}) + _CHUNK_END
         word = _FINISH_WORDS[event.reason]
         if self._uses_functions and event.reason == "tools":
             word = "function_call"
@@ -281,6 +347,13 @@ class StreamEncoder:
                 jsonio.dumps({**self._head, **more, "choices": [], "usage": usage})
             )
         return out + sse.write_frame(b"[DONE]")
+
+
+def _decode_base64(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
 
 
 def _read_custom_input(arguments: str) -> str:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from gateway.core import jsonio, sse
 from gateway.core.events import (
+    AnswerMetadata,
     Citation,
     Declined,
     End,
@@ -16,6 +17,7 @@ from gateway.core.events import (
     Failed,
     Finish,
     FinishReason,
+    GeneratedMedia,
     LogProbs,
     Opaque,
     ReasoningDelta,
@@ -37,6 +39,10 @@ from gateway.dialects.stream_commit import DONE_PAYLOAD, MAX_FRAME_BYTES, make_b
 
 _CALL_ARGUMENTS = {"function_call": "arguments", "custom_tool_call": "input"}
 """Items that call the client's tools, and the member with their arguments."""
+_PREFIX = "output"
+"""Starts the name of an item that no other dialect has."""
+_IMAGE_CALL = "image_generation_call"
+_TEXT_PARTS = frozenset({"output_text", "text", "refusal"})
 _EVENTS_WITH_ERRORS = COMPLETE_EVENTS | {"response.output_item.done"}
 """Known events that may hold an error."""
 _REASONS: Mapping[str, FinishReason] = {
@@ -125,6 +131,8 @@ class Decoder:
                 return False
         if read_event is not None:
             read_event(self, event)
+        elif isinstance(kind, str) and "delta" in event and not _is_of_item(event):
+            self._events.append(AnswerMetadata(kind))
         return not self._is_over
 
     def _on_start(self, event: Object) -> None:
@@ -241,12 +249,16 @@ class Decoder:
             self._events.append(ToolEnd(index))
         else:
             self._hosted_tool_uses.update(usage.list_tool_uses([done], event.get("output_index")))
-            self._events.append(Opaque(kind, source=done))
+            self._events.append(
+                _read_image(done) or Opaque(f"{_PREFIX}.{kind or 'unknown'}", source=done)
+            )
 
     def _end_message(self, item: "_ItemState", done: Object) -> None:
         has_content, citation_count = item.has_content, 0
         for part in list_objects(done.get("content")):
-            text, refusal = part.get("text"), part.get("refusal")
+            kind, text, refusal = _read_type(part), part.get("text"), part.get("refusal")
+            if kind and kind not in _TEXT_PARTS:
+                self._events.append(Opaque(f"{_PREFIX}.message.{kind}"))
             if not has_content and isinstance(text, str) and text:
                 self._events.append(TextDelta(text))
                 self._add_log_probs(part.get("logprobs"))
@@ -332,7 +344,22 @@ def read_citation(annotation: Json) -> Citation:
         start=start if isinstance(start, int) else None,
         end=end if isinstance(end, int) else None,
         source=annotation,
+        name=f"{_PREFIX}.message.annotations",
     )
+
+
+def _read_image(item: Object) -> GeneratedMedia | None:
+    """Read an item as the picture that the model made; None if it has none."""
+    data, form = item.get("result"), item.get("output_format")
+    if item.get("type") != _IMAGE_CALL or not isinstance(data, str) or not data:
+        return None
+    media_type = f"image/{form}" if isinstance(form, str) and form else None
+    return GeneratedMedia("image", data, f"{_PREFIX}.{_IMAGE_CALL}", media_type=media_type)
+
+
+def _is_of_item(event: Object) -> bool:
+    """True if an event is of an item, which is read once it is done."""
+    return "item_id" in event or "output_index" in event
 
 
 def _read_type(item: Object) -> str:

@@ -12,13 +12,16 @@ from typing import ClassVar
 from gateway.core import jsonio
 from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.events import (
+    AnswerMetadata,
     Citation,
     Declined,
     End,
     Event,
     Finish,
     FinishReason,
+    GeneratedMedia,
     LogProbs,
+    Opaque,
     ReasoningDelta,
     ReasoningEnd,
     Start,
@@ -47,6 +50,7 @@ _ANNOTATION_TYPES = frozenset(
     {"url_citation", "file_citation", "container_file_citation", "file_path"}
 )
 """Annotations of this dialect; Chat Completions nests the members of the first in an object."""
+_IMAGE_CALL = "image_generation_call"
 _ID_PREFIX = "resp_"
 _DEFAULT_MEMBERS: Object = {
     "background": False,
@@ -154,11 +158,9 @@ class MessageWriter:
         )
 
     def add_citation(self, event: Citation) -> bytes:
-        """Write a source; one without a URL only if it is an annotation of this dialect."""
+        """Write a source, which has a URL or is an annotation of this dialect."""
         annotation = event.source
         if not _is_native_annotation(annotation):
-            if event.url is None:
-                return b""
             annotation = {
                 "type": "url_citation",
                 "url": event.url,
@@ -433,7 +435,7 @@ class Encoder:
         write_event = self._EVENT_WRITERS.get(type(event))
         if write_event is None or getattr(event, "choice", 0) != 0:
             return b""
-        if self.response:
+        if self.response or isinstance(event, Opaque | AnswerMetadata):
             return write_event(self, event)
         started = b"" if isinstance(event, Start) else self._on_start(Start())
         return started + write_event(self, event)
@@ -495,8 +497,39 @@ class Encoder:
         return started + message.add_refusal(event.text)
 
     def _on_citation(self, event: Citation) -> bytes:
+        if event.url is None and not _is_native_annotation(event.source):
+            return self._drop(event)
         message, started = self._open_message()
         return started + message.add_citation(event)
+
+    def _drop(self, event: Citation | GeneratedMedia | Opaque | AnswerMetadata) -> bytes:
+        self._context.dropped_names[event.name] = None
+        return b""
+
+    def _on_media(self, event: GeneratedMedia) -> bytes:
+        """Write a picture as the item of a hosted tool. Of speech only its words have a place."""
+        if event.kind == "image" and event.data:
+            return self._write_image(event)
+        self._drop(event)
+        return self._on_text(TextDelta(event.transcript)) if event.transcript else b""
+
+    def _write_image(self, event: GeneratedMedia) -> bytes:
+        written = self._end_open_item()
+        id, index = self._add_item("ig")
+        item: Object = {"id": id, "type": _IMAGE_CALL, "status": "completed", "result": event.data}
+        if event.media_type is not None:
+            item["output_format"] = event.media_type.partition("/")[2]
+        self._output[index] = item
+        started = {**item, "status": "in_progress", "result": None}
+        write_frame = self._frames.write_frame
+        return b"".join(
+            [
+                written,
+                write_frame("response.output_item.added", output_index=index, item=started),
+                write_frame(f"response.{_IMAGE_CALL}.completed", item_id=id, output_index=index),
+                write_frame("response.output_item.done", output_index=index, item=item),
+            ]
+        )
 
     def _on_reasoning(self, event: ReasoningDelta) -> bytes:
         reasoning, started = self._open_reasoning()
@@ -587,6 +620,9 @@ class Encoder:
         LogProbs: _on_log_probs,
         Declined: _on_refusal,
         Citation: _on_citation,
+        GeneratedMedia: _on_media,
+        Opaque: _drop,
+        AnswerMetadata: _drop,
         ReasoningDelta: _on_reasoning,
         ReasoningEnd: _on_reasoning_end,
         ToolStart: _on_tool_start,

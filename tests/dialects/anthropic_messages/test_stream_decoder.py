@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.core.events import (
+    AnswerMetadata,
     Citation,
     End,
     Event,
@@ -75,14 +76,16 @@ def test_a_stream() -> None:
     assert run(WHOLE.replace(b"\n", b"\r\n")) == said
 
 
-def test_what_is_beside_the_events_is_left_alone() -> None:
+def test_what_is_beside_the_events_is_left_alone_or_named() -> None:
     """Comments, pings, unknown events and members, and what comes after the end."""
     odd = b": keep-alive\n\n" + event("new_event", x=1) + event("content_block_delta") + event("content_block_start") + event("message_start")  # fmt: skip
     odd += event("content_block_delta", index=7, delta={"type": "new_delta", "x": 1})
     odd += event("content_block_stop", index=9) + b"data: [DONE]\n\n"
     tail = b"event: data\ndata: [DONE]\n\n" + HELLO
-    assert run(start() + odd + EMPTY + PING + HELLO + done() + end() + STOP + tail) == [
-        START, TextDelta("hello"), *ENDED,
+    new = delta("new_delta", x=1)
+    assert run(start() + odd + EMPTY + PING + HELLO + new + done() + end() + STOP + tail) == [
+        START, AnswerMetadata("new_event"), AnswerMetadata("content.new_delta"), TextDelta("hello"),
+        AnswerMetadata("content.text.new_delta"), *ENDED,
     ]  # fmt: skip
     decoder = TRANSLATION.make_decoder()
     assert decoder.feed(WHOLE)[-1] == End()
@@ -129,29 +132,33 @@ def test_citations_are_told_with_the_words_they_support() -> None:
     page = {"type": "char_location", "document_title": "d", "cited_text": "c"}
     frames = [begin(0, type="text", text="ab"), done(0), begin(1, type="text", text=""), delta("citations_delta", 1, citation=web), delta(index=1, text="cde"), delta("citations_delta", 1, citation=page), done(1)]  # fmt: skip
     cited = [
-        Citation(url="https://a.test", title="t", start=2, end=5, source=web),
-        Citation(title="d", start=2, end=5, source=page),
+        Citation(
+            url="https://a.test", title="t", start=2, end=5, source=web, name="content.citations"
+        ),
+        Citation(title="d", start=2, end=5, source=page, name="content.citations"),
     ]
     assert inner(*frames) == [TextDelta("ab"), TextDelta("cde"), *cited]
     blocks: list[Object] = [{"type": "text", "text": "ab"}, {"type": "text", "text": "cde", "citations": [web, page, 1]}]  # fmt: skip
     assert content(*blocks) == inner(*frames)
     [_, odd] = content({"type": "text", "text": "a", "citations": [{"url": 1}]})
-    assert odd == Citation(start=0, end=1, source={"url": 1})
+    assert odd == Citation(start=0, end=1, source={"url": 1}, name="content.citations")
 
 
 def test_what_no_other_dialect_has_is_told_whole() -> None:
     hosted: Object = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"q": 1}}
     pieces = [delta("input_json_delta", partial_json=it) for it in ('{"q"', ": 1}")]
-    said: list[Event] = [Opaque("server_tool_use", hosted)]
+    said: list[Event] = [Opaque("content.server_tool_use", hosted)]
     assert inner(begin(**{**hosted, "input": {}}), *pieces, done()) == said
     assert content(hosted) == said
     cut = inner(begin(**hosted), pieces[0], done())
-    assert cut == [Opaque("server_tool_use", {**hosted, "input": {"_raw": '{"q"'}})]
+    assert cut == [Opaque("content.server_tool_use", {**hosted, "input": {"_raw": '{"q"'}})]
     empty = inner(begin(**hosted), delta("input_json_delta", partial_json=""), done())
-    assert empty == [Opaque("server_tool_use", {**hosted, "input": {}})]
+    assert empty == [Opaque("content.server_tool_use", {**hosted, "input": {}})]
     compaction = [begin(type="compaction", content=None), delta("compaction_delta", content="a", x=None), delta("compaction_delta", content="b"), done()]  # fmt: skip
-    assert inner(*compaction) == [Opaque("compaction", {"type": "compaction", "content": "ab"})]
-    assert content({"x": 1}) == [Opaque("unknown", {"x": 1})]
+    assert inner(*compaction) == [
+        Opaque("content.compaction", {"type": "compaction", "content": "ab"})
+    ]
+    assert content({"x": 1}) == [Opaque("content.unknown", {"x": 1})]
 
 
 def test_hosts_that_leave_out_where_a_block_begins_or_ends() -> None:
@@ -161,7 +168,8 @@ def test_hosts_that_leave_out_where_a_block_begins_or_ends() -> None:
     assert inner(*bare, tool) == [
         ReasoningDelta("a"), ReasoningEnd(), TextDelta("b"), TextDelta("c"), ToolStart(0, "t", "f"), ToolDelta(0, "{}"), ToolEnd(0),
     ]  # fmt: skip
-    assert inner(delta("input_json_delta", partial_json="{}")) == []
+    lost = [AnswerMetadata("content.input_json_delta")]
+    assert inner(delta("input_json_delta", partial_json="{}")) == lost
     bare_end = run(start() + delta("thinking_delta", thinking="a") + STOP)
     assert bare_end == [START, ReasoningDelta("a"), ReasoningEnd(), Finish("cut"), End()]
 

@@ -4,18 +4,21 @@ import json
 import re
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import jsonio, sse
 from gateway.core.events import (
+    AnswerMetadata,
     Citation,
     Declined,
     End,
     Event,
     Failed,
     Finish,
+    GeneratedMedia,
     LogProbs,
     Opaque,
     ReasoningDelta,
@@ -214,6 +217,22 @@ def test_citations_of_the_api_itself_are_told_and_others_are_not() -> None:
     assert content(Citation(source=own), *cited) == [
         {"type": "text", "text": "a", "citations": [own]}
     ]
+
+
+def test_media_and_hosted_tools_are_named() -> None:
+    """The words of speech are text. What has no place does not begin the message either."""
+    context = msgspec.structs.replace(TELLING, dropped_names={})
+    picture = GeneratedMedia("image", "QUJD", "candidates.content.inlineData")
+    speech = GeneratedMedia("audio", "QUJD", "message.audio", transcript="hi")
+    assert content(picture, speech, telling=context) == [{"type": "text", "text": "hi"}]
+    encoder = TRANSLATION.make_encoder(context)
+    assert encoder.write(Opaque("output.web_search_call")) == b""
+    assert encoder.write(AnswerMetadata("images")) == b""
+    assert encoder.write(Start()).startswith(b"event: message_start")
+    assert encoder.write(Citation(url="u", name="message.annotations")) == b""
+    assert [*context.dropped_names] == [
+        "candidates.content.inlineData", "message.audio", "output.web_search_call", "images", "message.annotations",
+    ]  # fmt: skip
 
 
 def test_what_the_api_does_not_tell() -> None:

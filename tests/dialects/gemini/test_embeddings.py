@@ -190,7 +190,7 @@ def test_an_answer_is_told_as_it_was_asked(single: bool) -> None:
     events = TRANSLATION.decode_response(json.dumps({**value, "usageMetadata": usage}).encode())
     assert events == [
         Start(),
-        Opaque(kind="embedding", source=[1.0]),
+        Opaque(name="embedding", source=[1.0]),
         UsageUpdate(Usage(input=4, output=0)),
         Finish(reason="stop", word="stop"),
         End(),

@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.events import (
+    AnswerMetadata,
     Citation,
     End,
     Event,
     Failed,
     Finish,
+    GeneratedMedia,
     LogProbs,
     Opaque,
     ReasoningDelta,
@@ -100,8 +102,38 @@ def test_what_nobody_else_has_is_opaque() -> None:
     data = {"inlineData": {"mimeType": "image/png", "data": "aa"}, "thoughtSignature": "s"}
     nameless: Any = {"functionCall": {"args": {}}}
     assert content(data, nameless, text("w", videoMetadata={}), finish="MAX_TOKENS") == [
-        Opaque("inlineData", data), ReasoningEnd("s"), Opaque("functionCall", nameless), TextDelta("w"), Finish("length", "MAX_TOKENS"),
+        GeneratedMedia("image", "aa", "candidates.content.inlineData", media_type="image/png"), ReasoningEnd("s"),
+        Opaque("candidates.content.functionCall", nameless), TextDelta("w"), Opaque("candidates.content.videoMetadata"),
+        Finish("length", "MAX_TOKENS"),
     ]  # fmt: skip
+
+
+def test_media_that_are_no_answer_are_opaque() -> None:
+    """Files, media without data or type, and the pictures of a thought, which are drafts."""
+    for blob in ({"mimeType": "video/mp4", "data": "aa"}, {"mimeType": "image/png"}, {"data": "aa"}):  # fmt: skip
+        part = {"inlineData": blob}
+        assert content(part)[0] == Opaque("candidates.content.inlineData", part)
+    draft: Any = {"inlineData": {"mimeType": "image/png", "data": "aa"}, "thought": True}
+    assert content(draft)[0] == Opaque("candidates.content.inlineData", draft)
+    speech = {"inlineData": {"mimeType": "audio/L16;rate=24000", "data": "AAAA"}}
+    assert content(speech)[0] == GeneratedMedia(
+        "audio", "AAAA", "candidates.content.inlineData", media_type="audio/L16;rate=24000"
+    )
+    assert content({"executableCode": None}) == [Finish("stop", "STOP")]
+
+
+def test_what_is_told_beside_the_content_is_named() -> None:
+    grounding = {"groundingChunks": [], "webSearchQueries": ["q"], "searchEntryPoint": {}}
+    metadata: Any = {"urlMetadata": [{}]}
+    others: Any = {"urlContextMetadata": metadata, "safetyRatings": [{}], "avgLogprobs": -1, "new": 0}  # fmt: skip
+    found = content(text("a"), groundingMetadata=grounding, **others)
+    assert [it.name for it in found if isinstance(it, AnswerMetadata)] == [
+        "candidates.groundingMetadata.searchEntryPoint",
+        "candidates.groundingMetadata.webSearchQueries",
+        "candidates.urlContextMetadata",
+    ]
+    odd: Any = {"groundingMetadata": 3}
+    assert content(text("a"), **odd) == [TextDelta("a"), Finish("stop", "STOP")]
 
 
 def test_log_probabilities_in_the_words_of_chat_completions() -> None:
@@ -123,7 +155,13 @@ def test_sources_are_told_once_with_places_in_characters() -> None:
     rows = [{"uri": "u", "title": "t", "startIndex": 2, "endIndex": 4}, {"uri": "v"}]
     one = chunk(candidate(text("éab"), citationMetadata={"citations": rows}))
     cited = [it for it in heard(stream(one, one, LAST)) if isinstance(it, Citation)]
-    assert cited == [Citation("u", "t", 1, 3, rows[0]), Citation("v", source=rows[1])]
+    assert cited == [
+        Citation("u", "t", 1, 3, rows[0], name="candidates.citationMetadata"),
+        Citation("v", source=rows[1], name="candidates.citationMetadata"),
+    ]
+
+
+NAME = "candidates.groundingMetadata"
 
 
 def test_what_a_search_found_is_told_for_what_it_supports() -> None:
@@ -136,7 +174,8 @@ def test_what_a_search_found_is_told_for_what_it_supports() -> None:
         },
     )  # fmt: skip
     assert found[1:-1] == [
-        Citation("u", "t", 0, 1, web), Citation(None, "f", source=file), Citation(source={"new": {}}),
+        Citation("u", "t", 0, 1, web, name=NAME), Citation(None, "f", source=file, name=NAME),
+        Citation(source={"new": {}}, name=NAME),
     ]  # fmt: skip
     assert len(content(text("a"), groundingMetadata={"groundingChunks": 7})) == 2
     assert len(content(text("a"), groundingMetadata=7)) == 2

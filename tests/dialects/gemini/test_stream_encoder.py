@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from gateway.core import sse
 from gateway.core.errors import Problem
 from gateway.core.events import (
+    AnswerMetadata,
     Citation,
     Declined,
     End,
     Event,
     Failed,
     Finish,
+    GeneratedMedia,
     LogProbs,
     Opaque,
     ReasoningDelta,
@@ -171,10 +173,29 @@ def test_a_token_without_a_probability_has_none() -> None:
 
 def test_what_has_no_word_here_is_not_told() -> None:
     problem = Problem(kind="upstream_error", message="m")
-    assert (
-        written([Failed(problem), Opaque("x"), Start(), UsageUpdate(USED), Finish("stop")]) == b""
-    )
+    assert written([Failed(problem), Start(), UsageUpdate(USED), Finish("stop")]) == b""
     assert parts([Declined("no")]) == [text("no")]
+
+
+def test_media_are_parts() -> None:
+    """The words of speech are text. A picture elsewhere has no place, nor a source of nothing."""
+    picture = GeneratedMedia("image", "QUJD", "message.images", media_type="image/png")
+    speech = GeneratedMedia("audio", "AAAA", "message.audio", transcript="hi")
+    assert parts([picture, speech, GeneratedMedia("audio", "", "message.audio", transcript="!")]) == [
+        {"inlineData": {"mimeType": "image/png", "data": "QUJD"}},
+        {"inlineData": {"mimeType": "application/octet-stream", "data": "AAAA"}},
+        text("hi"), text("!"),
+    ]  # fmt: skip
+    context = msgspec.structs.replace(TELLING, dropped_names={})
+    encoder = TRANSLATION.make_encoder(context)
+    lost: list[Event] = [
+        GeneratedMedia("image", "", "message.images", url="https://a.test"), Opaque("message.content.x"),
+        AnswerMetadata("response.audio.delta"), Citation(name="message.annotations"),
+    ]  # fmt: skip
+    assert [encoder.write(event) for event in lost] == [b""] * 4
+    assert [*context.dropped_names] == [
+        "message.images", "message.content.x", "response.audio.delta", "message.annotations",
+    ]  # fmt: skip
 
 
 TEXTS = st.text(min_size=1)

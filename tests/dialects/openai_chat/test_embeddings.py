@@ -163,8 +163,8 @@ def test_vectors_come_in_the_order_of_their_index() -> None:
     body = json.dumps({"data": rows, "model": "s", "usage": {"prompt_tokens": 4}}).encode()
     assert TRANSLATION.decode_response(body) == [
         Start(model="s"),
-        Opaque(kind="embedding", source=[2.0]),
-        Opaque(kind="embedding", source=[1.0]),
+        Opaque(name="embedding", source=[2.0]),
+        Opaque(name="embedding", source=[1.0]),
         UsageUpdate(Usage(input=4, output=0)),
         Finish(reason="stop", word="stop"),
         End(),

@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.events import (
+    AnswerMetadata,
     Citation,
     Declined,
     End,
     Event,
     Failed,
     Finish,
+    GeneratedMedia,
     LogProbs,
     Opaque,
     ReasoningDelta,
@@ -174,7 +176,7 @@ def test_content_in_parts() -> None:
         {"type": "text", "text": "a"}, {"type": "text", "text": ""}, {"type": "reference", "reference_ids": [1]}, 7,
     ]  # fmt: skip
     expected = [
-        ReasoningDelta("hm"), ReasoningEnd("content"), TextDelta("a"), Opaque("reference", parts[4]), Finish("stop", "stop"),
+        ReasoningDelta("hm"), ReasoningEnd("content"), TextDelta("a"), Opaque("message.content.reference", parts[4]), Finish("stop", "stop"),
     ]  # fmt: skip
     assert stream({"content": parts}) == whole({"content": parts}) == expected
 
@@ -265,6 +267,71 @@ def test_function_call_of_the_years_before_tools() -> None:
     assert whole({"content": "a", **empty}) == [TextDelta("a"), Finish("stop", "stop")]
 
 
+def test_pictures_stand_in_a_member_or_in_the_content() -> None:
+    """As OpenRouter has them; what is no picture is opaque."""
+    data, link = "data:image/png;base64,QUJD", "https://a.test/b.png"
+    images = [{"type": "image_url", "image_url": {"url": data}}, {"image_url": link}, {"image_url": ""}, 7]  # fmt: skip
+    made = [
+        GeneratedMedia("image", "QUJD", "message.images", media_type="image/png"),
+        GeneratedMedia("image", "", "message.images", url=link),
+        Opaque("message.images"), Opaque("message.images"),
+    ]  # fmt: skip
+    end = Finish("stop", "stop")
+    assert stream({"images": images}) == whole({"images": images}) == [*made, end]
+    assert whole({"content": [{"type": "image_url", "image_url": {"url": data}}]})[0] == (
+        GeneratedMedia("image", "QUJD", "message.content.image_url", media_type="image/png")
+    )
+
+
+def test_speech_comes_in_pieces() -> None:
+    pieces: list[Any] = [{"id": "s"}, {"transcript": "hi"}, {"data": "QUJD"}, {"expires_at": 9}]
+    found = stream(*[{"audio": piece} for piece in pieces])
+    name = "message.audio"
+    assert found == [
+        GeneratedMedia("audio", "", name, transcript="hi", id="s"),
+        GeneratedMedia("audio", "QUJD", name, id="s"),
+        Finish("stop", "stop"),
+    ]
+    assert whole({"audio": {"id": "s", "data": "QUJD", "transcript": "hi"}})[0] == (
+        GeneratedMedia("audio", "QUJD", name, transcript="hi", id="s")
+    )
+
+
+def test_other_members_are_named() -> None:
+    message = {"content": "a", "executed_tools": [{"index": 0}], "channel": "final", "new": None}
+    expected = [TextDelta("a"), AnswerMetadata("message.executed_tools"), Finish("stop", "stop")]
+    assert stream(message) == whole(message) == expected
+
+
+def test_what_a_search_found_is_cited_or_named() -> None:
+    """Perplexity: sources by URL, or with titles, beside the choices; other finds are named."""
+    choice = {"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}
+    last = {"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}
+
+    def found(message: Any = None, **members: Any) -> list[Event]:
+        told = message or {}
+        heard = TRANSLATION.decode_response(json.dumps({"choices": [{**choice, "message": {"content": "a", **told}}], **members}).encode())  # fmt: skip
+        streamed = {**last, "delta": {"content": "a", **told}}
+        values: list[Object] = [{"choices": [], "citations": []}, {"choices": [streamed], **members}]  # fmt: skip
+        frames = b"".join(b"data: %b\n\n" % json.dumps(it).encode() for it in values)
+        decoder = TRANSLATION.make_decoder()
+        assert decoder.feed(frames + b"data: [DONE]\n\n")[1:] == heard[1:]
+        return heard[2:-2]
+
+    row = {"url": "u", "title": "t"}
+    cited = Citation(url="u", title="t", source=row, name="search_results")
+    assert found(search_results=[row], citations=["u"]) == [cited]
+    assert found(citations=["u", 7], search_results=[], images=[{}]) == [
+        Citation(url="u", source="u", name="citations"),
+        Citation(source=7, name="citations"),
+        AnswerMetadata("images"),
+    ]
+    note = {"type": "url_citation", "url_citation": {"url": "u"}}
+    own = Citation(url="u", source=note, name="message.annotations")
+    assert found({"annotations": [note]}, citations=["u"]) == [own]
+    assert found(citations="u") == []
+
+
 def test_the_rest_of_a_message() -> None:
     """Refusals, sources, sounds, log probabilities."""
     note = {"type": "url_citation", "url_citation": {"url": "u", "title": "t", "start_index": 1, "end_index": 2}}  # fmt: skip
@@ -274,8 +341,8 @@ def test_the_rest_of_a_message() -> None:
         logprobs={"content": tokens},
     )  # fmt: skip
     assert found == [
-        TextDelta("a"), Declined("no"), Citation(url="u", title="t", start=1, end=2, source=note), Citation(source={"type": "x"}),
-        Opaque("audio", {"id": "s"}), LogProbs(tokens), Finish("stop", "stop"),
+        TextDelta("a"), Declined("no"), Citation(url="u", title="t", start=1, end=2, source=note, name="message.annotations"),
+        Citation(source={"type": "x"}, name="message.annotations"), LogProbs(tokens), Finish("stop", "stop"),
     ]  # fmt: skip
     assert whole({"content": "a"}, logprobs={"content": []}) == [
         TextDelta("a"),

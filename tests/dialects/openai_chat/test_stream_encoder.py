@@ -1,8 +1,10 @@
 """Events as answers: what the official SDK reads of them, streamed and whole."""
 
+import base64
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from gateway.core import sse as wire
 from gateway.core.canonical_request import CanonicalRequest, Thought, ToolUse
 from gateway.core.events import (
+    AnswerMetadata,
     Citation,
     Declined,
     End,
@@ -17,6 +20,7 @@ from gateway.core.events import (
     Failed,
     Finish,
     FinishReason,
+    GeneratedMedia,
     LogProbs,
     Opaque,
     ReasoningDelta,
@@ -267,6 +271,48 @@ def test_sources_are_told_at_the_finish() -> None:
     assert [delta for chunk in chunks(*events) for choice in chunk["choices"] if (delta := choice["delta"])][-1] == {"annotations": notes}  # fmt: skip
     streamed = sdk.streamed(stream(*events))
     assert streamed["choices"][0]["message"]["annotations"] == notes
+
+
+def test_pictures_are_in_a_member_of_their_own() -> None:
+    """With the index that SDKs need in streams."""
+    name = "candidates.content.inlineData"
+    made: list[Event] = [
+        GeneratedMedia("image", "QUJD", name, media_type="image/jpeg"), GeneratedMedia("image", "QQ==", name),
+        GeneratedMedia("image", "", "message.images", url="https://a.test"),
+    ]  # fmt: skip
+    urls = ["data:image/jpeg;base64,QUJD", "data:image/png;base64,QQ==", "https://a.test"]
+    images = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    assert deltas(*made) == [{"images": [{**it, "index": at}]} for at, it in enumerate(images)]
+    message = whole(START, *made, *ENDED)["choices"][0]["message"]
+    assert message == {"role": "assistant", "content": None, "images": images}
+    sdk.streamed(stream(START, *made, *ENDED))
+
+
+def test_speech_is_one_string_whose_pieces_can_be_joined() -> None:
+    """Pieces with padding are cut anew, at whole samples."""
+    data = bytes(range(20))
+    made: list[Event] = [
+        GeneratedMedia("audio", base64.b64encode(piece).decode(), "x", transcript=word)
+        for piece, word in ((data[:7], "a"), (data[7:8], ""), (data[8:], "b"))
+    ]
+    audio = {"id": "audio_01", "data": base64.b64encode(data).decode(), "transcript": "ab", "expires_at": 7}  # fmt: skip
+    assert whole(START, *made, *ENDED)["choices"][0]["message"]["audio"] == audio
+    assert sdk.streamed(stream(START, *made, *ENDED))["choices"][0]["message"]["audio"] == audio
+    assert deltas(*made, *ENDED)[0]["audio"] == {
+        "id": "audio_01", "expires_at": 7, "data": base64.b64encode(data[:6]).decode(), "transcript": "a",
+    }  # fmt: skip
+
+
+def test_what_has_no_place_is_named() -> None:
+    context = msgspec.structs.replace(TELLING, dropped_names={})
+    lost: list[Event] = [
+        Opaque("output.web_search_call"), AnswerMetadata("candidates.urlContextMetadata"), START,
+        Citation(title="t", name="content.citations"), GeneratedMedia("audio", "?", "message.audio", id="s"),
+    ]  # fmt: skip
+    assert b'"id":"s"' in stream(*lost, *ENDED, telling=context)
+    assert [*context.dropped_names] == [
+        "output.web_search_call", "candidates.urlContextMetadata", "content.citations", "message.audio",
+    ]  # fmt: skip
 
 
 def test_refusals_and_log_probabilities() -> None:

@@ -209,12 +209,16 @@ def test_a_state_without_text_stands_for_all_and_nothing_is_nothing() -> None:
 NOTE = {"type": "url_citation", "url": "u", "title": "t", "start_index": 0, "end_index": 5}
 FILE = {"type": "file_citation", "file_id": "f", "index": 3}
 TOKENS = [{"token": "hello", "logprob": -0.1}]
+NOTES = "output.message.annotations"
 
 
 def test_refusals_sources_and_log_probabilities() -> None:
     text = {"type": "output_text", "text": "hello", "annotations": [NOTE, FILE], "logprobs": TOKENS}
     item = {**MESSAGE, "content": [text, {"type": "refusal", "refusal": "no"}]}
-    cited = [e.Citation("u", "t", 0, 5, NOTE), e.Citation(source=FILE)]
+    cited = [
+        e.Citation("u", "t", 0, 5, NOTE, name=NOTES),
+        e.Citation(source=FILE, name=NOTES),
+    ]
     assert whole(item)[1:6] == [e.TextDelta("hello"), e.LogProbs(TOKENS), *cited, e.Declined("no")]
     stream = delta("output_text", "hello", logprobs=TOKENS)
     stream += event("response.output_text.annotation.added", output_index=0, annotation=NOTE)
@@ -228,13 +232,35 @@ def test_refusals_sources_and_log_probabilities() -> None:
     ]
     assert run(delta("output_text", "", logprobs={"a": 1}))[1:] == []
     odd = event("response.output_text.annotation.added", annotation=3)
-    assert run(odd)[1:] == [e.Citation(source=3)]
+    assert run(odd)[1:] == [e.Citation(source=3, name=NOTES)]
 
 
 def test_what_no_other_dialect_has_is_opaque() -> None:
     search = {"type": "web_search_call", "id": "ws_1"}
-    assert whole(search)[1] == e.Opaque("web_search_call", source=search)
-    assert whole({"x": 1})[1] == e.Opaque("", source={"x": 1})
+    assert whole(search)[1] == e.Opaque("output.web_search_call", source=search)
+    assert whole({"x": 1})[1] == e.Opaque("output.unknown", source={"x": 1})
+    new = {**MESSAGE, "content": [{"type": "output_new", "x": 1}]}
+    assert whole(new)[1] == e.Opaque("output.message.output_new")
+
+
+def test_a_picture_that_the_model_made() -> None:
+    """Drafts of it are left out; an item without a picture is a hosted tool like others."""
+    item = {"type": "image_generation_call", "id": "ig_1", "result": "QUJD", "output_format": "webp"}  # fmt: skip
+    made = e.GeneratedMedia("image", "QUJD", "output.image_generation_call", media_type="image/webp")  # fmt: skip
+    assert whole(item)[1] == made
+    draft = event("response.image_generation_call.partial_image", output_index=0, partial_image_b64="QQ")  # fmt: skip
+    assert run(draft + done(item))[1:] == [made]
+    bare = {"type": "image_generation_call", "result": "QUJD"}
+    assert whole(bare)[1] == e.GeneratedMedia("image", "QUJD", "output.image_generation_call")
+    failed = {**item, "result": None}
+    assert whole(failed)[1] == e.Opaque("output.image_generation_call", source=failed)
+
+
+def test_events_of_no_item_are_named() -> None:
+    speech = event("response.audio.delta", delta="QUJD")
+    assert run(speech) == [e.AnswerMetadata("response.audio.delta")]
+    code = event("response.code_interpreter_call_code.delta", delta="x", output_index=0)
+    assert run(code + event("keepalive") + event("response.new", item_id="i", delta="x")) == []
 
 
 @pytest.mark.parametrize(

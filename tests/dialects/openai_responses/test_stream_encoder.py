@@ -130,6 +130,37 @@ def test_a_source_without_an_address_cannot_be_said() -> None:
     assert output(e.Citation("u"))[0]["content"][0]["annotations"][0]["end_index"] == 0
 
 
+def test_a_picture_is_an_item() -> None:
+    picture = e.GeneratedMedia("image", "QUJD", "candidates.content.inlineData", media_type="image/png")  # fmt: skip
+    said = stream(e.Start("1"), e.TextDelta("a"), picture, *STOP)
+    id = "ig_1_1"
+    item = {"id": id, "type": "image_generation_call", "status": "completed", "result": "QUJD", "output_format": "png"}  # fmt: skip
+    added, completed, done = said[8:11]
+    assert added["item"] == {**item, "status": "in_progress", "result": None}
+    assert (completed["type"], completed["item_id"]) == ("response.image_generation_call.completed", id)  # fmt: skip
+    assert (done["type"], done["item"], done["output_index"]) == ("response.output_item.done", item, 1)  # fmt: skip
+    assert said[-1]["response"]["output"][1] == item
+    assert "output_format" not in output(e.GeneratedMedia("image", "QUJD", "message.images"))[0]
+
+
+def test_what_has_no_place_is_named() -> None:
+    """The words of speech are text. What has no place does not begin the answer either."""
+    context = telling(dropped_names={})
+    encoder = TRANSLATION.make_encoder(context)
+    assert encoder.write(e.Opaque("content.server_tool_use")) == b""
+    assert encoder.write(e.AnswerMetadata("images")) == b""
+    assert encoder.write(e.Start()).startswith(b"event: response.created")
+    assert encoder.write(e.Citation(source=3, name="content.citations")) == b""
+    assert encoder.write(e.GeneratedMedia("image", "", "message.images", url="u")) == b""
+    assert encoder.write(e.GeneratedMedia("audio", "QUJD", "message.audio")) == b""
+    assert b'"delta":"hi"' in encoder.write(
+        e.GeneratedMedia("audio", "", "message.audio", transcript="hi")
+    )
+    assert [*context.dropped_names] == [
+        "content.server_tool_use", "images", "content.citations", "message.images", "message.audio",
+    ]  # fmt: skip
+
+
 def test_thinking_is_a_summary_in_parts() -> None:
     thought = (e.ReasoningDelta("o"), e.ReasoningDelta("ne"), e.ReasoningDelta("two", part=1))
     assert kinds(*thought, e.TextDelta("a"), *STOP)[2:13] == [
