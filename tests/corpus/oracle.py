@@ -172,7 +172,7 @@ def payloads(body: bytes) -> list[Object]:
 
 
 def _chat(row: Row) -> dict[int, Meaning]:
-    found = {}
+    found, words = {}, _spoken_words(row)
     for choice in row.oracle["choices"]:
         text, thought = choice["text"] or "", choice["reasoning"] or ""
         if isinstance(text, dict):
@@ -183,13 +183,22 @@ def _chat(row: Row) -> dict[int, Meaning]:
             text = "".join(part["text"] for part in text if part["type"] == "text")
         calls = [(call[1], plain(call[2])) for call in choice["tools"]] or _old_call(row)
         found[choice["index"]] = Meaning(
-            text=text,
+            text=text + words.get(choice["index"], ""),
             reasoning=thought,
             declined=choice["refusal"] or "",
             calls=tuple(calls),
             finish=reason(choice["finish"], calls),
         )
     return found
+
+
+def _spoken_words(row: Row) -> dict[int, str]:
+    """The words of speech, by choice, which clients of other dialects get as text."""
+    if row.stream or b'"transcript"' not in row.body:
+        return {}
+    choices = json.loads(row.body)["choices"]
+    speech = {it["index"]: it["message"].get("audio") for it in choices}
+    return {index: audio["transcript"] for index, audio in speech.items() if audio}
 
 
 def _old_call(row: Row) -> list[tuple[str, str]]:

@@ -272,11 +272,12 @@ class StreamEncoder:
         """Keep a citation until the finish: the SDK cannot join two lists of annotations."""
         choice, first = self._open_choice(event.choice)
         if event.url is not None:
+            start = event.start or 0  # the SDKs want numbers, also of a source without a place
             citation = {
                 "url": event.url,
-                "title": event.title,
-                "start_index": event.start,
-                "end_index": event.end,
+                "title": event.title or "",
+                "start_index": start,
+                "end_index": start if event.end is None else event.end,
             }
             choice.citations.append({"type": "url_citation", "url_citation": citation})
         else:
