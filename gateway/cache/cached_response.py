@@ -22,6 +22,8 @@ class CachedResponse(msgspec.Struct, frozen=True, kw_only=True):
     """The model that the provider says answered."""
     finish: str | None
     """The provider's own word for why it stopped."""
+    dropped: tuple[str, ...] = ()
+    """The provider's names of what its client did not get of it."""
     provider: str
     account: str | None
     model: str

@@ -85,6 +85,7 @@ class ResponseBuilder:
         """Respond with a stored answer: `answer_body` is `cached` as the client asked for it."""
         await self._memory.save_cached(request, cached, answer_body)
         account.cache = "hit"
+        account.losses = (*account.losses, *make_answer_losses(cached.dropped))
         account.usage, account.served_model, account.target = cached.usage, cached.served, target
         account.record_first_content(self._clock())
         if not request.body.prompt.stream:

@@ -90,6 +90,7 @@ class ResponseCache:
             usage=usage,
             served=served_model,
             finish=finish,
+            dropped=tuple(response.dropped_names),
             provider=response.target.provider.name,
             account=response.account.name,
             model=response.target.model,

@@ -161,8 +161,8 @@ def add_usage(stream: bytes, usage: Usage | None) -> bytes:
     if head is None:
         return stream
     last = sse.write_frame(jsonio.dumps({**head, "choices": [], "usage": value}))
-    done = sse.read_data(frames[-1]) == _DONE
-    before = frames[:-1] if done else frames
+    ends = [at for at, frame in enumerate(frames) if sse.read_data(frame) == _DONE]
+    before = frames[: ends[-1]] if ends else frames  # a comment may follow the end
     if before and not before[-1].endswith((b"\n\n", b"\n\r\n")):
         before[-1] += b"\n\n"  # the last frame of a stream may lack its blank line
     return b"".join([*before, last, *frames[len(before) :]])

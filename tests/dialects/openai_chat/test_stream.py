@@ -51,6 +51,12 @@ def test_it_is_put_before_the_end_and_taken_off_again(body: bytes) -> None:
     assert remove_usage(told) == body + DONE
 
 
+def test_it_is_put_before_the_end_where_a_comment_follows() -> None:
+    """The comment that names what a translated answer has lost."""
+    comment = b": tiergate dropped: images\n\n"
+    assert add_usage(TEXT + DONE + comment, USAGE) == add_usage(TEXT + DONE, USAGE) + comment
+
+
 @pytest.mark.parametrize("body", STREAMS.values(), ids=STREAMS)
 def test_the_providers_own_stays_to_the_byte(body: bytes) -> None:
     stream = body + USAGE_FRAME + DONE

@@ -1,0 +1,196 @@
+"""What a translated answer carries, and how it names the rest: in the header, the row, the stream."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway.core import jsonio
+from tests.e2e.abroad import CHAT, DOORS, GEMINI, MESSAGES, RESPONSES, Json, four
+from tests.e2e.upstream import SSE, Answer, Upstream
+from tests.e2e.world import Config, Make, World
+
+COUNTS = (7, 3)
+PICTURE = {"mimeType": "image/png", "data": "iVBORw0K"}
+DATA_URL = "data:image/png;base64,iVBORw0K"
+
+
+@pytest.fixture
+def world(make: Make) -> World:
+    return make(four)
+
+
+def gemini(*parts: Json, **members: Any) -> Json:
+    """A whole answer, which is also the one chunk of a stream."""
+    candidate = {"content": {"role": "model", "parts": [*parts]}, "finishReason": "STOP", "index": 0, **members}  # fmt: skip
+    counts = {"promptTokenCount": 7, "candidatesTokenCount": 3, "totalTokenCount": 10}
+    return {"candidates": [candidate], "usageMetadata": counts, "responseId": "r", "modelVersion": "g"}  # fmt: skip
+
+
+def answer(value: Json, *, stream: bool) -> Answer:
+    body = jsonio.dumps(value)
+    if stream:
+        return Answer(pieces=(b"data: %b\r\n\r\n" % body,), headers=SSE, bill=COUNTS)
+    return Answer(pieces=(body,), length=len(body), bill=COUNTS)
+
+
+def chat(stream: bool = False) -> tuple[str, Json]:
+    said = [{"role": "user", "content": "Draw a cat."}]
+    return "/v1/chat/completions", {"model": f"{GEMINI}/smart", "messages": said, "stream": stream}
+
+
+def responses(stream: bool = False) -> tuple[str, Json]:
+    return "/v1/responses", {"model": f"{GEMINI}/smart", "input": "Draw a cat.", "stream": stream}
+
+
+def messages(stream: bool = False) -> tuple[str, Json]:
+    said = [{"role": "user", "content": "Draw a cat."}]
+    return "/v1/messages", {"model": f"{GEMINI}/smart", "max_tokens": 9, "messages": said, "stream": stream}  # fmt: skip
+
+
+def test_a_chat_client_gets_a_picture_of_gemini(world: World, upstream: Upstream) -> None:
+    """It was lost: 200, no content, `stop`, and nothing said so."""
+    upstream.on(DOORS[GEMINI], answer(gemini({"inlineData": PICTURE}), stream=False))
+    path, body = chat()
+    reply = world.client.post(path, json=body)
+    [choice] = reply.json()["choices"]
+    assert choice["message"] == {
+        "role": "assistant", "content": None, "images": [{"type": "image_url", "image_url": {"url": DATA_URL}}],
+    }  # fmt: skip
+    assert choice["finish_reason"] == "stop"
+    assert "x-tiergate-dropped" not in reply.headers
+    assert world.entry().dropped == ()
+
+
+def test_a_chat_client_gets_a_picture_in_a_stream(world: World, upstream: Upstream) -> None:
+    upstream.on(DOORS[GEMINI], answer(gemini({"inlineData": PICTURE}), stream=True))
+    path, body = chat(stream=True)
+    reply = world.client.post(path, json=body)
+    image = b'{"images":[{"type":"image_url","image_url":{"url":"%b"},"index":0}]}' % DATA_URL.encode()  # fmt: skip
+    assert image in reply.content
+    assert reply.content.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_client_of_responses_gets_a_picture_as_an_item(
+    world: World, upstream: Upstream, stream: bool
+) -> None:
+    upstream.on(DOORS[GEMINI], answer(gemini({"inlineData": PICTURE}), stream=stream))
+    path, body = responses(stream)
+    reply = world.client.post(path, json=body)
+    assert b'"type":"image_generation_call","status":"completed","result":"iVBORw0K"' in reply.content  # fmt: skip
+    assert world.entry().dropped == ()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_gemini_client_gets_a_picture_of_a_host_of_chat(
+    world: World, upstream: Upstream, stream: bool
+) -> None:
+    image = {"type": "image_url", "image_url": {"url": DATA_URL}}
+    head = {"id": "c", "created": 1, "model": "m", "usage": {"prompt_tokens": 7, "completion_tokens": 3}}  # fmt: skip
+    member = "delta" if stream else "message"
+    choice = {"index": 0, member: {"role": "assistant", "images": [image]}, "finish_reason": "stop"}
+    upstream.on(DOORS[CHAT], answer({**head, "choices": [choice]}, stream=stream))
+    method = "streamGenerateContent?alt=sse" if stream else "generateContent"
+    asked = {"contents": [{"parts": [{"text": "Draw a cat."}]}]}
+    reply = world.client.post(f"/v1beta/models/{CHAT}/smart:{method}", json=asked)
+    assert jsonio.dumps({"inlineData": PICTURE}) in reply.content
+
+
+def test_a_gemini_client_gets_a_picture_of_responses(world: World, upstream: Upstream) -> None:
+    item = {"type": "image_generation_call", "id": "ig", "status": "completed", "result": "iVBORw0K", "output_format": "png"}  # fmt: skip
+    value = {
+        "id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": [item],
+        "usage": {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10},
+    }  # fmt: skip
+    upstream.on(DOORS[RESPONSES], answer(value, stream=False))
+    asked = {"contents": [{"parts": [{"text": "Draw a cat."}]}]}
+    reply = world.client.post(f"/v1beta/models/{RESPONSES}/smart:generateContent", json=asked)
+    assert reply.json()["candidates"][0]["content"]["parts"][0] == {"inlineData": PICTURE}
+
+
+CODE = gemini(
+    {"text": "Let me count."},
+    {"executableCode": {"language": "PYTHON", "code": "print(1)"}},
+    {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}},
+    {"text": "One."},
+    urlContextMetadata={"urlMetadata": [{"retrievedUrl": "https://a.test"}]},
+)
+NAMES = (
+    "candidates.content.executableCode",
+    "candidates.content.codeExecutionResult",
+    "candidates.urlContextMetadata",
+)
+
+
+@pytest.mark.parametrize("ask", [chat, responses, messages])
+def test_a_whole_answer_names_what_it_loses(
+    world: World, upstream: Upstream, ask: Callable[[], tuple[str, Json]]
+) -> None:
+    """In the header, beside what the request has lost, and in the row."""
+    upstream.on(DOORS[GEMINI], answer(CODE, stream=False))
+    path, body = ask()
+    reply = world.client.post(path, json={**body, "metadata": {"x": "y"}})
+    dropped = reply.headers["x-tiergate-dropped"].split(", ")
+    assert dropped[-3:] == [*NAMES]
+    assert dropped[:-3] == ["metadata"]
+    assert world.entry().dropped == ("metadata", *NAMES)
+
+
+@pytest.mark.parametrize("ask", [chat, responses, messages])
+def test_a_stream_names_what_it_loses_in_a_comment_at_its_end(
+    world: World, upstream: Upstream, ask: Callable[[bool], tuple[str, Json]]
+) -> None:
+    upstream.on(DOORS[GEMINI], answer(CODE, stream=True))
+    path, body = ask(True)
+    reply = world.client.post(path, json=body)
+    assert "x-tiergate-dropped" not in reply.headers
+    assert reply.content.endswith(b"\n\n: tiergate dropped: %b\n\n" % ", ".join(NAMES).encode())
+    entry = world.entry()
+    assert (entry.state, entry.dropped) == ("settled", NAMES)
+
+
+def test_a_stream_of_gemini_has_no_comment_and_the_row_has_the_names(
+    world: World, upstream: Upstream
+) -> None:
+    """Google's SDK breaks at comments."""
+    hosted = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
+    frames = [
+        {"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": {"input_tokens": 7, "output_tokens": 0}}},
+        {"type": "content_block_start", "index": 0, "content_block": hosted},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": "Found."}},
+        {"type": "content_block_stop", "index": 1},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}},
+        {"type": "message_stop"},
+    ]  # fmt: skip
+    data = b"".join(b"data: %b\n\n" % jsonio.dumps(frame) for frame in frames)
+    upstream.on(DOORS[MESSAGES], Answer(pieces=(data,), headers=SSE, bill=COUNTS))
+    asked = {"contents": [{"parts": [{"text": "Search."}]}]}
+    path = f"/v1beta/models/{MESSAGES}/smart:streamGenerateContent?alt=sse"
+    reply = world.client.post(path, json=asked)
+    assert b"tiergate" not in reply.content
+    assert world.entry().dropped == ("content.server_tool_use",)
+
+
+def test_a_native_answer_is_untouched(world: World, upstream: Upstream) -> None:
+    upstream.on(DOORS[GEMINI], answer(CODE, stream=False))
+    path = f"/v1beta/models/{GEMINI}/smart:generateContent"
+    reply = world.client.post(path, json={"contents": [{"parts": [{"text": "Count."}]}]})
+    assert reply.content == jsonio.dumps(CODE)
+    assert "x-tiergate-dropped" not in reply.headers
+    assert world.entry().dropped == ()
+
+
+def test_an_answer_from_the_cache_names_what_it_lost(make: Make, upstream: Upstream) -> None:
+    def cached(value: Config) -> None:
+        four(value)
+        value["cache"] = {"default": "on", "ttl": "1h"}
+
+    world = make(cached)
+    upstream.on(DOORS[GEMINI], answer(CODE, stream=False))
+    path, body = chat()
+    replies = [world.client.post(path, json=body) for _ in range(2)]
+    assert [reply.headers["x-tiergate-cache"] for reply in replies] == ["miss", "hit"]
+    assert [reply.headers["x-tiergate-dropped"] for reply in replies] == [", ".join(NAMES)] * 2
+    assert [entry.dropped for entry in world.entries()] == [NAMES, NAMES]
