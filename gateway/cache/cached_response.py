@@ -23,7 +23,7 @@ class CachedResponse(msgspec.Struct, frozen=True, kw_only=True):
     finish: str | None
     """The provider's own word for why it stopped."""
     dropped: tuple[str, ...] = ()
-    """The provider's names of what its client did not get of it."""
+    """Parts that its client did not get, by the provider's names."""
     provider: str
     account: str | None
     model: str

@@ -124,9 +124,9 @@ class GeneratedMedia(msgspec.Struct, frozen=True):
     name: str
     """The provider's name of the member that holds it, for clients that cannot be told it."""
     media_type: str | None = None
-    """As in "image/png"; None if the provider does not say."""
+    """The type, such as "image/png"; None if the provider does not say."""
     url: str | None = None
-    """Where a picture without data is."""
+    """The address of a picture without data."""
     transcript: str = ""
     """The words of this piece of speech, as far as the provider tells them."""
     id: str | None = None
@@ -144,7 +144,7 @@ class Opaque(msgspec.Struct, frozen=True):
 
 
 class AnswerMetadata(msgspec.Struct, frozen=True):
-    """What a provider tells beside the content of an answer, and no other dialect has."""
+    """A member beside the content of an answer that no other dialect has."""
 
     name: str
     """The provider's name of it, as in "candidates.urlContextMetadata"."""

@@ -1,4 +1,4 @@
-"""What could not be said to a target, or to the client: always named, never silent."""
+"""Losses: parts of a request or an answer that the other side does not get. Each has a name."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -30,7 +30,9 @@ def format_dropped_header(losses: tuple[Loss, ...]) -> str:
 
 def make_answer_losses(names: Iterable[str]) -> tuple[Loss, ...]:
     """Return the losses of an answer, by the provider's names of its parts."""
-    return tuple(Loss(name, "dropped", _ANSWER_REASON) for name in [*names][:_MAX_NAMES])
+    return tuple(
+        Loss(name[:_MAX_NAME_CHARS], "dropped", _ANSWER_REASON) for name in [*names][:_MAX_NAMES]
+    )
 
 
 def write_dropped_comment(names: Iterable[str]) -> bytes:

@@ -312,7 +312,7 @@ class ResponseContext(msgspec.Struct, frozen=True, kw_only=True):
     request: CanonicalRequest | None = None
     """What the client asked, for dialects whose answers repeat it."""
     dropped_names: dict[str, None] = {}
-    """The provider's names of what the client did not get. Encoders add to it."""
+    """Parts that the client did not get, by the provider's names. Encoders add to it."""
 
 
 class Decoder(Protocol):
@@ -352,4 +352,4 @@ class TranslationFunctions(msgspec.Struct, frozen=True, kw_only=True):
     request_members: MemberList = {}
     """What its clients may ask; `request` is the whole body."""
     tool_call_names: tuple[str, str] = ("", "")
-    """What answers call the call of a function, and that of a custom tool."""
+    """The names that answers have for the call of a function, and that of a custom tool."""

@@ -18,7 +18,7 @@ _TOOL_WORDS = frozenset({"tool_calls", "function_call", "tool_use"})
 _STOP_WORDS = frozenset({"stop", "end_turn"})
 """Words for any other normal end, in dialects that also have one of the words above."""
 FILTERED_EVENTS = frozenset({ToolStart, ToolDelta, ToolEnd, Finish})
-"""Events that the filter takes; it is told of text as well."""
+"""Events that the filter takes. It needs to know of text as well."""
 
 
 class ToolCallFilter:

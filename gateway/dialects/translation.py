@@ -174,7 +174,7 @@ class Translation:
         )
         self._request = request
         self.dropped_names: dict[str, None] = {}
-        """The provider's names of what the client does not get, as far as the answer is read."""
+        """Parts that the client does not get, by the provider's names, so far."""
         self._context = msgspec.structs.replace(
             context,
             dropped_names=self.dropped_names,

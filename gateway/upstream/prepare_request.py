@@ -73,7 +73,7 @@ class PreparedRequest(NamedTuple):
     """What is added to the provider's door."""
     recorder: ReasoningRecorder | None
     dropped_names: Mapping[str, None]
-    """The names of what the client does not get of the answer, as far as it is read."""
+    """Parts of the answer that the client does not get, by the provider's names, so far."""
 
 
 def prepare(request: UpstreamRequest, candidate: Candidate) -> PreparedRequest:

@@ -146,7 +146,7 @@ class UpstreamResponse(msgspec.Struct, kw_only=True):
     reasoning_recorder: ReasoningRecorder | None = None
     """What listened to the answer."""
     dropped_names: Mapping[str, None] = {}
-    """The names of what the client does not get of the answer, as far as it is read."""
+    """Parts of the answer that the client does not get, by the provider's names, so far."""
     body: bytes | None = None
     summary: ResponseSummary | None = None
     inspector: StreamInspector | None = None

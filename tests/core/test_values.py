@@ -139,6 +139,19 @@ def test_losses_are_named_once_in_order() -> None:
     assert loss.format_dropped_header(()) == ""
 
 
+def test_losses_of_an_answer_are_bounded_and_stay_in_their_comment() -> None:
+    """The provider chooses the names: none of them ends the comment, and the row stays small."""
+    names = {"output.\n\ndata: é": None, **{f"{n}" + "x" * 99: None for n in range(40)}}
+    losses = loss.make_answer_losses(names)
+    assert len(losses) == 32
+    assert max(len(item.field) for item in losses) == 64
+    assert {item.action for item in losses} == {"dropped"}
+    comment = loss.write_dropped_comment(names)
+    assert comment.startswith(b": tiergate dropped: output.??data: ?, 0xx")
+    assert comment.endswith(b"..., 9 more\n\n")
+    assert comment.count(b"\n") == 2
+
+
 @pytest.mark.parametrize(
     ("cap", "facts", "asked", "choices", "most"),
     [

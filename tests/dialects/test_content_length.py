@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.events import (
+    AnswerMetadata,
     Declined,
     End,
     Event,
+    GeneratedMedia,
     Opaque,
     ReasoningDelta,
     ReasoningEnd,
@@ -48,8 +50,9 @@ EVENTS: list[tuple[Event, int]] = [
     (Opaque("server_tool_use", {"name": "f", "input": {"a": 1}}), 8),
     (Opaque("executableCode", {"executableCode": {"code": "a=1"}}), 3),
     (Opaque("compaction", {"type": "compaction", "content": "abc"}), 3),
-    (Opaque("audio", {"transcript": "said", "data": "QUJD"}), 4),
-    (Opaque("image", "QUJD"), 0),
+    (GeneratedMedia("audio", "QUJD", "message.audio", transcript="said"), 4),
+    (GeneratedMedia("image", "QUJD", "message.images"), 0),
+    (AnswerMetadata("images"), 0),
 ]
 
 

@@ -56,7 +56,7 @@ type Object = dict[str, Json]
 
 _NO_ANSWER = "a stream without an answer"
 _PREFIX = "message"
-"""Starts the name of what no other dialect has; a stream calls it `delta`."""
+"""Starts the names of parts that no other dialect has; a stream calls it `delta`."""
 _TOLD_MEMBERS = frozenset(
     {
         "role", "content", "refusal", "tool_calls", "function_call", "annotations", "audio",
