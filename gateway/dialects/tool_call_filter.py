@@ -32,8 +32,8 @@ class ToolCallFilter:
         "_kept_choices",
         "_provider_names",
         "_takes_one_tool",
-        "_text_count",
         "_tool_names",
+        "text_count",
     )
 
     def __init__(
@@ -54,17 +54,14 @@ class ToolCallFilter:
         self._provider_names = provider_names
         self._dropped_names = dropped_names
         self._takes_one_tool = takes_one_tool
-        self._text_count = 0
+        self.text_count = 0
+        """Pieces of text so far: whoever reads the answer counts them here."""
         self._first_calls: dict[int, int] = {}
         """By choice: the index of the first call that the client gets."""
         self._kept_choices: set[int] = set()
         """Choices with a call that the client gets."""
         self._held_calls: dict[tuple[int, int], tuple[int, list[ToolEvent]]] = {}
         """By choice and index: how much text came before a call, and the events of the call."""
-
-    def note_text(self) -> None:
-        """Note that the answer has text."""
-        self._text_count += 1
 
     def take(self, event: ToolEvent | Finish) -> list[Event]:
         """Take an event; return what the client gets at this point."""
@@ -74,7 +71,7 @@ class ToolCallFilter:
         if isinstance(event, ToolStart):
             name = self._client_names.get(event.name, event.name)
             if name not in self._tool_names:
-                self._held_calls[key] = self._text_count, [event]
+                self._held_calls[key] = self.text_count, [event]
                 return []
             event = ToolStart(event.index, event.id, name, event.custom, event.choice)
         elif key in self._held_calls:
@@ -112,7 +109,7 @@ class ToolCallFilter:
         """
         if finish.word in _TOOL_WORDS:
             return False
-        return self._text_count > (0 if finish.word in _STOP_WORDS else text_count)
+        return self.text_count > (0 if finish.word in _STOP_WORDS else text_count)
 
 
 def filter_events(events: Iterable[Event], calls: ToolCallFilter) -> list[Event]:
@@ -123,7 +120,7 @@ def filter_events(events: Iterable[Event], calls: ToolCallFilter) -> list[Event]
             kept += calls.take(event)
             continue
         if isinstance(event, TextDelta):
-            calls.note_text()
+            calls.text_count += 1
         kept.append(event)
     return kept
 

@@ -347,7 +347,7 @@ class TranslatedStream:
                     self._write(kept_event)
                 continue
             if event_type is TextDelta:
-                self._call_filter.note_text()
+                self._call_filter.text_count += 1
             self._write(event)
             if event_type is Failed:
                 break
