@@ -28,7 +28,7 @@ from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.core.jsonio import Json
 from gateway.dialects import OPENAI_RESPONSES, RequestBody
-from gateway.dialects.openai_responses.request import is_reference
+from gateway.dialects.openai_responses.request import PREVIOUS_RESPONSE, is_reference
 from gateway.dialects.openai_responses.stream_encoder import read_response_id
 from gateway.state import StateStore
 
@@ -138,9 +138,13 @@ def _remove_id(item: Object) -> Object:
     return {name: value for name, value in item.items() if name != "id"}
 
 
-PREVIOUS_ID_MEMBER = "previous_response_id"
-_BOUND_MEMBERS = (PREVIOUS_ID_MEMBER, "conversation", "prompt")
+_BOUND_MEMBERS = (PREVIOUS_RESPONSE, "conversation", "prompt")
 """Members that stand for content which only the provider has."""
+_FOREIGN_DETAIL = (
+    "a request named an earlier answer that the gateway has not stored. With "
+    "`responses: {foreign: pass}` a provider that keeps responses is asked; "
+    "docs/security.md says what that opens."
+)
 _DELETED_MARK = b"-"
 _LOOKUP_BATCH_SIZE = 64
 """Items that are looked for at the same time."""
@@ -189,21 +193,24 @@ class SavedResponses:
         self._items = SealedStore(store, secret=secret, kind="item")
         self._ttl = ttl
 
-    async def read(self, key: Key, body: RequestBody) -> ResponseChain:
-        """What a request asks, and all that came before.
+    async def read(self, key: Key, body: RequestBody, *, passes_foreign: bool) -> ResponseChain:
+        """Return what a request asks, and all that came before.
 
-        Raises ProblemError: not_found, invalid_request.
+        `passes_foreign`: a request that names an answer which was never stored here stays as it
+        is, for a provider that has it. A deleted answer stays deleted. Raises ProblemError:
+        not_found, invalid_request.
         """
-        id, reference_ids = body.outline.get(PREVIOUS_ID_MEMBER), list_references(body)
+        id, reference_ids = read_previous_id(body), list_references(body)
         if id is None and not reference_ids:
             return ResponseChain(body=body, translatable_body=_remove_member(body, "store"))
-        if not isinstance(id, str | None):
-            raise invalid_request(f'"{PREVIOUS_ID_MEMBER}" must be a string.', PREVIOUS_ID_MEMBER)
-        entry = await self._find_entry(key, id) if id is not None else None
-        if id is not None and entry is None:
-            raise make_missing_error(
-                f"Previous response with id '{id}' not found.", PREVIOUS_ID_MEMBER
-            )
+        entry = None
+        if id is not None:
+            data = await self._answers.get(self._make_name(key, id))
+            if data is None and passes_foreign:
+                return ResponseChain(body=body, translatable_body=body)
+            entry = _ENTRY_CODEC.read(data)
+            if entry is None:
+                raise make_previous_error(id, is_foreign=data is None)
         stored_items = await self._find_items(key, reference_ids)
         if entry is not None:
             holder = (entry.provider, entry.account) if entry.kept else None
@@ -232,7 +239,7 @@ class SavedResponses:
             [*split_list(entry.input), *_list_portable_items(entry)] if entry is not None else []
         )
         full_body = _replace_input(
-            body, [*earlier_items, *expand(body, stored_items)], PREVIOUS_ID_MEMBER
+            body, [*earlier_items, *expand(body, stored_items)], PREVIOUS_RESPONSE
         )
         return ResponseChain(
             body=full_body,
@@ -281,7 +288,7 @@ class SavedResponses:
         """A kept answer. Raises ProblemError: not_found."""
         entry = await self._find_entry(key, id)
         if entry is None:
-            raise make_missing_error(f"Response with id '{id}' not found.", "response_id")
+            raise make_missing_error(id)
         return entry.response
 
     async def delete(self, key: Key, id: str) -> bytes:
@@ -291,7 +298,7 @@ class SavedResponses:
         """
         entry = await self._find_entry(key, id)
         if entry is None:
-            raise make_missing_error(f"Response with id '{id}' not found.", "response_id")
+            raise make_missing_error(id)
         await self._answers.put(self._make_name(key, id), _DELETED_MARK, self._ttl)
         foreign_ids = [name for name in _index_output(entry) if read_response_id(name) != id]
         await asyncio.gather(*(self._put_item(key, name, _DELETED_MARK) for name in foreign_ids))
@@ -367,12 +374,49 @@ def should_store(body: RequestBody) -> bool:
     return body.outline.get("store") is not False and body.outline.get("background") is not True
 
 
-def make_missing_error(message: str, param: str) -> ProblemError:
-    """What the API says of an answer that it does not have."""
-    code = "previous_response_not_found" if param == PREVIOUS_ID_MEMBER else "response_not_found"
-    error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
-    body = jsonio.dumps({"error": error})
-    return ProblemError(Problem(kind="not_found", message=message, param=param, body=body))
+def make_missing_error(id: str) -> ProblemError:
+    """Return the error for a client that asks for an answer which the gateway does not have."""
+    message = f"Response with id '{id}' not found."
+    return ProblemError(Problem(kind="not_found", message=message, param="response_id"))
+
+
+def make_previous_error(id: str, *, is_foreign: bool) -> ProblemError:
+    """Return the error for a request that goes on from an answer which the gateway does not have.
+
+    `is_foreign`: the gateway never stored it, so a setting of the operator's may let it pass.
+    """
+    message = (
+        f"Previous response with id '{id}' not found. "
+        f"Send the whole conversation as `input`, without `{PREVIOUS_RESPONSE}`."
+    )
+    return ProblemError(
+        Problem(
+            kind="not_found",
+            message=message,
+            detail=_FOREIGN_DETAIL if is_foreign else "",
+            param=PREVIOUS_RESPONSE,
+        )
+    )
+
+
+def refuse_foreign(body: RequestBody) -> None:
+    """Refuse a request that names an earlier answer or item, where the gateway stores none.
+
+    Raises ProblemError: not_found, invalid_request.
+    """
+    id, reference_ids = read_previous_id(body), list_references(body)
+    if id is not None:
+        raise make_previous_error(id, is_foreign=True)
+    if reference_ids:
+        raise make_unknown_error(reference_ids[0])
+
+
+def read_previous_id(body: RequestBody) -> str | None:
+    """Read the id of the answer that a request goes on from. Raises ProblemError."""
+    id = body.outline.get(PREVIOUS_RESPONSE)
+    if not isinstance(id, str | None):
+        raise invalid_request(f'"{PREVIOUS_RESPONSE}" must be a string.', PREVIOUS_RESPONSE)
+    return id
 
 
 def _is_provider_bound(body: RequestBody) -> bool:

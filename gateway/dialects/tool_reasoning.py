@@ -30,7 +30,7 @@ from gateway.dialects.stream_commit import DEFAULT_FINISH
 
 _STATE_ERROR_WORDS = ("signature", "thinking", "thought", "encrypted", "reasoning")
 """A provider that refuses a state says one of these."""
-GONE_RESPONSE_WORDS = ("previous_response", "previous response", "item with id")
+_GONE_RESPONSE_WORDS = ("previous_response", "previous response", "item with id")
 """One that is named an answer or an item which it does not have says one of these."""
 
 
@@ -209,10 +209,15 @@ def holds_state_of(request: CanonicalRequest, maker: str) -> bool:
 def is_state_refused(problem: Problem) -> bool:
     """Whether a provider refused a request for the state in it: its 400 speaks of one."""
     is_rejected = problem.kind == "upstream_rejected" and problem.upstream_status == 400
-    return is_rejected and contains_words(problem, *_STATE_ERROR_WORDS)
+    return is_rejected and _contains_words(problem, *_STATE_ERROR_WORDS)
 
 
-def contains_words(problem: Problem, *words: str) -> bool:
+def is_response_missing(problem: Problem) -> bool:
+    """True if a provider does not have the earlier answer, or the item, that a request names."""
+    return _contains_words(problem, *_GONE_RESPONSE_WORDS)
+
+
+def _contains_words(problem: Problem, *words: str) -> bool:
     """Whether a provider's error has one of these words, in lower case."""
     text = f"{problem.message} {(problem.body or b'').decode('utf-8', 'replace')}".lower()
     return any(word in text for word in words)

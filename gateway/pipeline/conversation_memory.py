@@ -5,12 +5,19 @@ from typing import Any
 
 from gateway.cache.cached_response import CachedResponse
 from gateway.cache.reasoning_note_store import ReasoningNoteStore
-from gateway.cache.response_store import ResponseChain, SavedResponses, StreamTape, should_store
+from gateway.cache.response_store import (
+    ResponseChain,
+    SavedResponses,
+    StreamTape,
+    refuse_foreign,
+    should_store,
+)
 from gateway.core.call import Call, Key
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.prompt import Prompt
 from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, OPERATIONS, Dialect, RequestBody
 from gateway.dialects.tool_reasoning import ReasoningNote
+from gateway.telemetry.log import Log, ignore_event
 from gateway.upstream.retry import PinnedAccount
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
@@ -22,20 +29,40 @@ class ConversationMemory:
     """Reads and writes it; without notes or answers there is none of that kind."""
 
     def __init__(
-        self, notes: ReasoningNoteStore | None = None, responses: SavedResponses | None = None
+        self,
+        notes: ReasoningNoteStore | None = None,
+        responses: SavedResponses | None = None,
+        *,
+        passes_foreign: bool = False,
+        log: Log = ignore_event,
     ) -> None:
+        """`passes_foreign`: a provider is asked for answers that the gateway has not stored."""
         self._notes = notes
         self._responses = responses
-
-    def can_read(self, dialect: Dialect) -> bool:
-        """True if a request, or a count of one, may go on from an answer that `read` looks for."""
-        return dialect.name == OPENAI_RESPONSES.name and self._responses is not None
+        self._passes_foreign = passes_foreign
+        self._log = log
+        self._has_logged_refusal = False
 
     async def read(self, call: Call, dialect: Dialect, body: RequestBody) -> ResponseChain:
-        """A request with what came before it. Raises ProblemError: not_found."""
-        if self._responses is None or not self.can_read(dialect):
+        """Return a request with what came before it.
+
+        Raises ProblemError: not_found, invalid_request.
+        """
+        if dialect.name != OPENAI_RESPONSES.name:
             return ResponseChain(body=body, translatable_body=body)
-        return await self._responses.read(call.key, body)
+        try:
+            if self._responses is not None:
+                return await self._responses.read(
+                    call.key, body, passes_foreign=self._passes_foreign
+                )
+            if not self._passes_foreign:
+                refuse_foreign(body)
+        except ProblemError as error:
+            if error.problem.detail and not self._has_logged_refusal:
+                self._has_logged_refusal = True  # once: clients choose how often they ask
+                self._log("responses", text=error.problem.detail)
+            raise
+        return ResponseChain(body=body, translatable_body=body)
 
     def find_notes(
         self, call: Call, body: RequestBody

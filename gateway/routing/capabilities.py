@@ -8,6 +8,7 @@ from gateway.core.decision import SkippedTarget
 from gateway.core.prompt import Prompt
 from gateway.core.target import Lab, ModelFacts, Provider, Target, Tier
 from gateway.dialects import OPERATIONS, Dialect
+from gateway.dialects.openai_responses.request import PREVIOUS_RESPONSE
 from gateway.routing.features import Features, estimate_tokens
 
 _MODEL_NOT_ALLOWED = "is no model of this key"
@@ -16,6 +17,8 @@ KEY_SCOPE_REASONS = frozenset({_MODEL_NOT_ALLOWED, _REGION_NOT_ALLOWED})
 """Reasons that lie in the key alone."""
 OFF_REASON = "is off"
 """The reason that lies in the operator's settings alone."""
+NO_EARLIER_RESPONSES = "keeps no earlier answers"
+"""The reason of a target that does not have the earlier answer which a call names."""
 
 
 def find_key_restriction(key: Key, target: Target) -> str:
@@ -55,6 +58,8 @@ def choose_dialect(target: Target, call: Features, dialect: Dialect) -> tuple[st
     provider = target.provider
     if not provider.enabled:
         return "", OFF_REASON
+    if not _may_have_earlier_response(provider, call.prompt):
+        return "", NO_EARLIER_RESPONSES
     first_reason = ""
     if _serves(provider, dialect):
         first_reason = _check_capabilities(target, call.prompt, dialect) or _check_media_urls(
@@ -95,9 +100,24 @@ def make_skipped_target(target: Target, tier: Tier | None, reason: str) -> Skipp
 
 def can_reach_provider(provider: Provider, call: Features, dialect: Dialect) -> bool:
     """Whether a call of a dialect can reach a provider at all."""
-    return _serves(provider, dialect) or any(
-        _find_translation(name, provider, call, dialect) is not None for name in provider.urls
+    return _may_have_earlier_response(provider, call.prompt) and (
+        _serves(provider, dialect)
+        or any(
+            _find_translation(name, provider, call, dialect) is not None for name in provider.urls
+        )
     )
+
+
+def explain_unreachable(call: Features, dialect: Dialect) -> str:
+    """Return why a call of a dialect can reach no provider of a lab."""
+    if call.prompt.continuation_member == PREVIOUS_RESPONSE:
+        return NO_EARLIER_RESPONSES
+    return f"does not speak {dialect.name}"
+
+
+def _may_have_earlier_response(provider: Provider, prompt: Prompt) -> bool:
+    """True if a provider may have the earlier answer that a call names, or the call names none."""
+    return prompt.continuation_member != PREVIOUS_RESPONSE or provider.keeps_responses
 
 
 def _check_translation(target_dialect: Dialect, target: Target, call: Features) -> str:

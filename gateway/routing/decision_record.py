@@ -238,6 +238,7 @@ def _add_rare_fields(record: DecisionRecord, prompt: Prompt) -> DecisionRecord:
         choices=prompt.choices,
         service=prompt.service,
         stored=prompt.stored,
+        continuation_member=prompt.continuation_member,
         logprobs=prompt.logprobs,
     )
 

@@ -149,7 +149,8 @@ def _choose_lab(
                 and (not is_own_usable or _can_reach_lab(labs[name], call, dialect))
             ):
                 reason = f"{lab} is off" if may_use(lab) else f"{lab} may not be used"
-                reason = f"{lab} does not speak {dialect.name}" if is_own_usable else reason
+                if is_own_usable:
+                    reason = f"{lab} {capabilities.explain_unreachable(call, dialect)}"
                 add_step("constraint", reason, f"lab {name}")
                 return labs[name]
     if is_own_usable:
@@ -235,9 +236,7 @@ def _plan_in_lab(
             subject, pronoun = f"the model {refusals.quote_name(call.prompt.model)}", "it"
         reason = " or ".join(dict.fromkeys(item.reason for item in skipped))
         raise refusals.not_allowed(subject, f"{pronoun} {reason}")
-    if member := call.prompt.continuation_member:
-        raise refusals.unknown_response(tried_tiers, skipped, member)
-    raise refusals.no_target(tried_tiers, skipped)
+    raise refusals.no_target(tried_tiers, skipped, call.prompt.continuation_member)
 
 
 def _find_fallback_labs(

@@ -6,8 +6,6 @@ stand in the detail of a problem, which no client sees.
 
 from collections.abc import Iterable
 
-import msgspec
-
 from gateway.core.decision import SkippedTarget
 from gateway.core.errors import Problem, ProblemError
 from gateway.routing import capabilities
@@ -29,10 +27,13 @@ def not_allowed(subject: str, reason: str = "") -> ProblemError:
     return ProblemError(Problem(kind="not_allowed", message=message, param="model"))
 
 
-def no_target(subject: str, skipped: Iterable[SkippedTarget]) -> ProblemError:
+def no_target(
+    subject: str, skipped: Iterable[SkippedTarget], continuation_member: str = ""
+) -> ProblemError:
     """Refuse a call that no target can serve, with the reasons that lie in the request.
 
     The message leaves out targets that the key may not use, and names of targets that are off.
+    A call that goes on from an earlier answer names that by its `continuation_member`.
     """
     targets_by_reason: dict[str, dict[str, None]] = {}
     details: dict[str, None] = {}
@@ -41,6 +42,8 @@ def no_target(subject: str, skipped: Iterable[SkippedTarget]) -> ProblemError:
             details[f"{skipped_target.target} is off: {skipped_target.detail}"] = None
         elif skipped_target.reason not in capabilities.KEY_SCOPE_REASONS:
             targets_by_reason.setdefault(skipped_target.reason, {})[skipped_target.target] = None
+    if capabilities.NO_EARLIER_RESPONSES in targets_by_reason:
+        details["`keeps_responses: true` says of a provider that it keeps them"] = None
     reasons = [f"{reason} ({', '.join(targets)})" for reason, targets in targets_by_reason.items()]
     if len(reasons) > _MAX_REASONS:
         reasons[_MAX_REASONS:] = [f"and {len(reasons) - _MAX_REASONS} more reasons"]
@@ -48,14 +51,22 @@ def no_target(subject: str, skipped: Iterable[SkippedTarget]) -> ProblemError:
         reasons = ["its providers are off" if details else "it has none"]
     message = f"No target of {subject} can serve this request: {'; '.join(reasons)}."
     detail = "; ".join(details)
-    return ProblemError(Problem(kind="no_target", message=message, detail=detail, param="model"))
-
-
-def unknown_response(subject: str, skipped: Iterable[SkippedTarget], member: str) -> ProblemError:
-    """Refuse a call that goes on from an answer which no target of its lab has."""
-    problem = no_target(subject, skipped).problem
-    hint = f"Send the whole conversation: without `{member}`, or beginning another."
-    message = f"{problem.message} {hint}"
+    if not continuation_member:
+        return ProblemError(
+            Problem(kind="no_target", message=message, detail=detail, param="model")
+        )
+    hint = (
+        f"Send the whole conversation without `{continuation_member}`, or name a model of the "
+        "provider that has the earlier answer."
+    )
     return ProblemError(
-        msgspec.structs.replace(problem, kind="not_found", message=message, param=member)
+        Problem(
+            kind="not_found",
+            message=(
+                f"The gateway cannot go on from what `{continuation_member}` names. "
+                f"{message} {hint}"
+            ),
+            detail=detail,
+            param=continuation_member,
+        )
     )

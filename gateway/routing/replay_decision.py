@@ -282,6 +282,7 @@ def _make_prompt(row: FinalRow | ReplayRow, record: DecisionRecord) -> Prompt:
         service=record.service,
         hosted_tools=record.hosted_tools,
         stored=record.stored,
+        continuation_member=record.continuation_member,
         sampled=record.sampled,
         logprobs=record.logprobs,
         members=frozenset(record.members),

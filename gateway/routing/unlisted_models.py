@@ -108,7 +108,8 @@ def plan(
         raise refusals.not_allowed(subject)
     dialect_name, reason = capabilities.choose_dialect(target, call, dialect)
     if reason:
-        raise refusals.no_target(subject, [capabilities.make_skipped_target(target, tier, reason)])
+        skipped_target = capabilities.make_skipped_target(target, tier, reason)
+        raise refusals.no_target(subject, [skipped_target], call.prompt.continuation_member)
     return Plan(targets=(target,), dialects=(dialect_name,))
 
 

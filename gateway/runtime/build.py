@@ -288,7 +288,23 @@ def find_cautions(
         message = "lets a web page spend money by a name of its own that leads here."
         hint = "Configure keys, or list the names of this gateway."
         mistakes.append(source.make_mistake(("server", "hosts"), message, hint, warn=True))
-    return mistakes
+    return [*mistakes, *_check_foreign_responses(built_config, keys)]
+
+
+def _check_foreign_responses(built_config: BuiltConfig, keys: KeyTable) -> Iterator[Mistake]:
+    """Warn of `responses.foreign: pass` where it joins what keys keep apart, or does nothing."""
+    source, providers = built_config.source, built_config.built_catalogue.providers.values()
+    if source.config.responses.foreign != "pass":
+        return
+    path = ("responses", "foreign")
+    if not any(provider.enabled and provider.keeps_responses for provider in providers):
+        message = "does nothing: no provider that is on has `keeps_responses: true`."
+        hint = "Write it at a provider that keeps responses, or leave this out."
+        yield source.make_mistake(path, message, hint, warn=True)
+    elif not keys.is_open:
+        message = "lets each key go on from the answers of all keys that a provider keeps."
+        hint = "Leave it out, unless whoever knows the id of an answer may read the answer."
+        yield source.make_mistake(path, message, hint, warn=True)
 
 
 def resolve_store_url(url: str, data: Path) -> str:

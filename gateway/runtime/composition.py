@@ -590,14 +590,18 @@ class Gateway:
         notes = ReasoningNoteStore(
             self._state_store, secret=secret.derive_key(self._root_secret, "notes")
         )
-        if responses_part.ttl <= 0:
-            return ConversationMemory(notes)
-        saved_responses = SavedResponses(
-            self._state_store,
-            secret=secret.derive_key(self._root_secret, "responses"),
-            ttl=responses_part.ttl,
+        saved_responses = None
+        if responses_part.ttl > 0:
+            saved_responses = SavedResponses(
+                self._state_store,
+                secret=secret.derive_key(self._root_secret, "responses"),
+                ttl=responses_part.ttl,
+            )
+        # A provider's account is one for all keys: it would give each of them every answer.
+        foreign = responses_part.foreign or ("pass" if self.keys.is_open else "refuse")
+        return ConversationMemory(
+            notes, saved_responses, passes_foreign=foreign == "pass", log=self.log
         )
-        return ConversationMemory(notes, saved_responses)
 
 
 def _list_local_engines(revisions: Iterable[Revision]) -> set[LocalEngine]:

@@ -268,6 +268,7 @@ class Upstream:
             stream=request.body.prompt.stream,
             client_retries=request.call.client_timeout is not None,
             client_retried=request.call.retry_count > 0,
+            seeks_response=bool(request.body.prompt.continuation_member),
             is_excluded=lambda item: health.is_blocked(build_account_model_key(request, item)),
             get_cooldown=lambda item: self._get_cooldown(request, item),
             waited_seconds=waited_seconds,

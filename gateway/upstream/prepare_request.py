@@ -178,9 +178,7 @@ def reduce_request(
     The whole conversation in place of an answer that it does not have (any more), and no
     reasoning in place of a state that it does not take.
     """
-    if _has_stored_response(request, candidate) and tool_reasoning.contains_words(
-        problem, *tool_reasoning.GONE_RESPONSE_WORDS
-    ):
+    if _has_stored_response(request, candidate) and tool_reasoning.is_response_missing(problem):
         return msgspec.structs.replace(request, pinned_body=None)
     if tool_reasoning.is_state_refused(problem) and _has_restored_state(request, candidate):
         return msgspec.structs.replace(request, reasoning_notes={}, omits_reasoning=True)

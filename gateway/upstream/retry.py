@@ -3,6 +3,7 @@
 certain   the request itself is at fault           -> the caller's, nothing is tried
           the model or its window is at fault      -> a target that differs in just that
           the credential is at fault               -> another account or target
+          the account lacks the earlier answer     -> another account, if nobody knows whose it is
 likely    the provider did not do the work         -> what comes next in the plan, else once more
 doubtful  it may have done it (and billed it)      -> another target takes over, once
 
@@ -20,6 +21,7 @@ import tenacity
 from gateway.core.decision import Plan
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account, Target
+from gateway.dialects.tool_reasoning import is_response_missing
 from gateway.upstream.provider_quota import FREE_HEADROOM, AccountModelKey, Headroom
 
 _MAX_ATTEMPTS = 4
@@ -135,12 +137,14 @@ class RetryState:
         "get_cooldown",
         "is_excluded",
         "policy",
+        "seeking_problem",
+        "seeks_response",
         "stream",
         "tried_indices",
         "waited_seconds",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is known of the call, and of those that may be asked
         self,
         candidates: list[Candidate],
         policy: RetryPolicy = DEFAULT_POLICY,
@@ -148,6 +152,7 @@ class RetryState:
         stream: bool = False,
         client_retries: bool = False,
         client_retried: bool = False,
+        seeks_response: bool = False,
         is_excluded: Callable[[Candidate], bool] = lambda _: False,
         get_cooldown: Callable[[Candidate], float] = lambda _: 0.0,
         waited_seconds: float = 0.0,
@@ -155,7 +160,8 @@ class RetryState:
         """Begin after the first of `candidates` has failed.
 
         `client_retries`: the client retries by itself. `client_retried`: it has done so, and nobody
-        is asked twice. `is_excluded` tells who must not be asked, `get_cooldown` the seconds until
+        is asked twice. `seeks_response`: it is not known which account has the earlier answer that
+        the call names. `is_excluded` tells who must not be asked, `get_cooldown` the seconds until
         a provider takes a candidate again. `waited_seconds` are the seconds that the call has
         waited for its preferred target.
         """
@@ -164,6 +170,9 @@ class RetryState:
         self.stream = stream
         self.client_retries = client_retries
         self.client_retried = client_retried
+        self.seeks_response = seeks_response
+        self.seeking_problem: Problem | None = None
+        """The last failure of an account that may have the earlier answer all the same."""
         self.is_excluded = is_excluded
         self.get_cooldown = get_cooldown
         self.waited_seconds = waited_seconds
@@ -199,6 +208,17 @@ class RetryState:
             index
             for index in self.next_indices
             if self.candidates[index].target.name != failed_name
+        ]
+
+    def find_response_indices(self, problem: Problem) -> list[int]:
+        """The places of other accounts, if one may have the earlier answer that others lack."""
+        if not self.seeks_response or not is_response_missing(problem):
+            return []
+        tried_accounts = {self.candidates[index].key[:2] for index in self.tried_indices}
+        return [
+            index
+            for index in self.next_indices
+            if self.candidates[index].key[:2] not in tried_accounts
         ]
 
     @property
@@ -322,7 +342,7 @@ def choose_next(problem: Problem, retry_state: RetryState) -> int | None:
             indices = retry_state.other_target_indices
         # Certain: the request itself, or the gateway.
         case _:
-            indices = []
+            indices = retry_state.find_response_indices(problem)
     return retry_state.pick_soonest(indices)
 
 
@@ -385,6 +405,8 @@ class _RetryPlanner:
         """Find out what comes after a failure."""
         retry_state, self.wait_seconds, self.next_index = self.retry_state, 0.0, None
         retry_state.doubtful_attempts += problem.spent == "maybe"
+        if retry_state.seeks_response and not is_response_missing(problem):
+            retry_state.seeking_problem = problem
         if len(retry_state.tried_indices) >= _MAX_ATTEMPTS:
             return
         preferred_index = retry_state.find_preferred_retry(problem)
@@ -443,8 +465,11 @@ def build_client_problem(
     """Return the last failure as the client gets it: with the time of the soonest target.
 
     The client retries by its own rule where it would at the provider, unless its time is up. After
-    several attempts of its own the gateway asks the client to wait a little first.
+    several attempts of its own the gateway asks the client to wait a little first. An earlier
+    answer is missing only if no account that was asked has it.
     """
+    if retry_state.seeking_problem is not None and is_response_missing(problem):
+        problem = retry_state.seeking_problem
     retry_after, retryable = problem.retry_after, problem.retryable
     if retry_after is not None and problem.kind in _RETRY_AFTER_KINDS:
         failed_key = retry_state.candidates[retry_state.current_index].key

@@ -40,7 +40,7 @@ class Shelf:
         await self.responses.save(ONE, body, response, "here", "main", kept_by_provider=kept)
 
     async def read(self, body: RequestBody, key: Key = ONE) -> ResponseChain:
-        return await self.responses.read(key, body)
+        return await self.responses.read(key, body, passes_foreign=False)
 
 
 def items(chain: ResponseChain) -> Any:
@@ -163,6 +163,23 @@ async def test_who_may_go_on_and_until_when() -> None:
     shelf.now = 60
     assert await code(shelf, body) == gone
     assert await code(shelf, ask("so?", previous_response_id=3)) == (400, "invalid_request")
+
+
+async def test_an_answer_that_was_never_stored_may_be_left_to_a_provider() -> None:
+    """A deleted one stays deleted, and one that is stored is what the store has."""
+    shelf = Shelf()
+    foreign = ask("so?", previous_response_id="r9")
+    passing = await shelf.responses.read(ONE, foreign, passes_foreign=True)
+    assert passing == ResponseChain(body=foreign, translatable_body=foreign)
+    assert passing.body.prompt.continuation_member == "previous_response_id"
+    await shelf.keep(ask("hi"), answer(MESSAGE))
+    body = ask("so?", previous_response_id="r1")
+    known = await shelf.responses.read(ONE, body, passes_foreign=True)
+    assert known.body.prompt.continuation_member == ""
+    await shelf.responses.delete(ONE, "r1")
+    with pytest.raises(ProblemError) as caught:
+        await shelf.responses.read(ONE, body, passes_foreign=True)
+    assert caught.value.problem.detail == ""  # no setting lets it pass
 
 
 async def test_a_deleted_answer_is_not_found_and_what_goes_on_from_it_is() -> None:

@@ -46,7 +46,6 @@ def in_admission(world: World, halt: Halt) -> None:
 
 
 def in_earlier_answers(world: World, halt: Halt) -> None:
-    world.gateway.engine.memory.can_read = lambda dialect: True  # type: ignore[method-assign]
     world.gateway.engine.memory.read = halt  # type: ignore[method-assign]
 
 

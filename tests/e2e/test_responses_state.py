@@ -161,16 +161,23 @@ def test_what_a_provider_alone_knows_stays_with_it(make: Make, upstream: Upstrea
     ask(world, RESPONSES, FIRST, prompt={"id": "pmpt_1"})
     ask(world, RESPONSES, SECOND, previous_response_id=ID)
     assert upstream.requests[1].json["previous_response_id"] == ID
-    with pytest.raises(openai.BadRequestError, match="previous_response_id"):
+    with pytest.raises(openai.NotFoundError, match="previous_response_id"):
         ask(world, CHAT, SECOND, previous_response_id=ID)
 
 
-def test_an_id_that_nobody_knows_is_not_found(world: World, upstream: Upstream) -> None:
+def test_an_id_that_nobody_knows_is_not_found(make: Make, upstream: Upstream) -> None:
     """In OpenAI's shape; nobody is asked, and the call is on the ledger."""
+
+    def refusing(value: Config) -> None:
+        four(value)
+        value["responses"] = {"foreign": "refuse"}
+
+    world = make(refusing)
     with pytest.raises(openai.NotFoundError) as raised:
         ask(world, CHAT, SECOND, previous_response_id="resp_none")
     assert raised.value.body == {
-        "message": "Previous response with id 'resp_none' not found.",
+        "message": "Previous response with id 'resp_none' not found. "
+        "Send the whole conversation as `input`, without `previous_response_id`.",
         "type": "invalid_request_error",
         "param": "previous_response_id",
         "code": "previous_response_not_found",
@@ -269,7 +276,7 @@ def test_without_a_store_the_id_goes_to_who_keeps_it(make: Make, upstream: Upstr
     upstream.on(DOORS[RESPONSES], answer(RESPONSES))
     ask(world, RESPONSES, SECOND, previous_response_id="resp_theirs")
     assert upstream.requests[0].json["previous_response_id"] == "resp_theirs"
-    with pytest.raises(openai.BadRequestError, match="previous_response_id"):
+    with pytest.raises(openai.NotFoundError, match="previous_response_id"):
         ask(world, CHAT, SECOND, previous_response_id="resp_theirs")
     with sdk(world) as client, pytest.raises(openai.NotFoundError, match=r"responses\.ttl"):
         client.responses.retrieve(ID)

@@ -11,9 +11,13 @@ from gateway.core.decision import SkippedTarget
 from gateway.core.errors import ProblemError
 from gateway.core.prompt import Prompt
 from gateway.core.target import ModelFacts, Provider, Target
-from gateway.dialects import OPENAI_CHAT, OPERATIONS, TranslatableRequest
+from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, OPERATIONS, TranslatableRequest
 from gateway.routing import capabilities, features, refusals
-from gateway.routing.capabilities import can_reach_provider, choose_dialect
+from gateway.routing.capabilities import (
+    can_reach_provider,
+    choose_dialect,
+    explain_unreachable,
+)
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.compile import compile_rules
 from tests.config import shipped
@@ -335,6 +339,37 @@ def test_a_provider_of_responses_counts_where_that_is_known() -> None:
     assert can_reach_provider(counting, call, count)
     both = at("openai-responses", "gemini")
     assert choose_dialect(both, call, count) == ("gemini", "")
+
+
+def test_an_earlier_answer_is_looked_for_where_answers_are_kept() -> None:
+    """A call that names one is asked nowhere else, in no dialect; all others are."""
+    value = {"model": "auto", "input": "a", "previous_response_id": "resp_1"}
+    body = OPENAI_RESPONSES.read(jsonio.dumps(value))
+    call = features.read(
+        body.prompt,
+        OPENAI_RESPONSES.name,
+        OPEN_KEY,
+        NO_OPTIONS,
+        TranslatableRequest(OPENAI_RESPONSES, body),
+    )
+    plain = at("openai-responses", "gemini")
+    assert choose_dialect(plain, call, OPENAI_RESPONSES) == ("", "keeps no earlier answers")
+    assert not can_reach_provider(plain.provider, call, OPENAI_RESPONSES)
+    keeping = msgspec.structs.replace(plain.provider, keeps_responses=True)
+    target = msgspec.structs.replace(plain, provider=keeping)
+    assert choose_dialect(target, call, OPENAI_RESPONSES) == (OPENAI_RESPONSES.name, "")
+    assert can_reach_provider(keeping, call, OPENAI_RESPONSES)
+    assert explain_unreachable(call, OPENAI_RESPONSES) == "keeps no earlier answers"
+    assert explain_unreachable(asks(), OPENAI_CHAT) == "does not speak openai-chat"
+
+
+def test_a_refusal_tells_the_client_what_to_do_and_the_operator_what_to_set() -> None:
+    skipped = [SkippedTarget("p/m", "fast", capabilities.NO_EARLIER_RESPONSES)]
+    problem = refusals.no_target("lab p", skipped, "previous_response_id").problem
+    assert (problem.kind, problem.param) == ("not_found", "previous_response_id")
+    assert "without `previous_response_id`" in problem.message
+    assert "keeps_responses" not in problem.message
+    assert "`keeps_responses: true`" in problem.operator_message
 
 
 def test_without_the_request_a_call_is_served_at_home_alone() -> None:

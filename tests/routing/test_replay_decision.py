@@ -282,12 +282,23 @@ def test_each_wish_of_a_prompt_is_on_the_row(name: str) -> None:
     assert {*DecisionRecord.__struct_fields__} & {*Prompt.__struct_fields__} == {
         *WISHES,
         "chars",
+        "continuation_member",
         "members",
     }
     found = basis(world.router(), "hi", model="fast", **{name: WISHES[name]})
     kept = {one: getattr(found, one) for one in WISHES}
     none = {one: getattr(DecisionRecord(), one) for one in WISHES}
     assert kept == none | {name: WISHES[name]}
+
+
+def test_a_call_that_goes_on_from_an_earlier_answer_is_decided_again_as_one() -> None:
+    """Where its provider is no longer known to keep answers, nothing may serve it."""
+    old = basis(world.router(), "hi", model="fast", stored=True, continuation_member="thread")
+    assert old.continuation_member == "thread"
+    moved = msgspec.structs.replace(old, continuation_member="previous_response_id")
+    assert decide_again(world.router(), entry(asked="fast", basis=old))
+    with pytest.raises(ProblemError, match="keeps no earlier answers"):
+        decide_again(world.router(), entry(asked="fast", basis=moved))
 
 
 def undecided(router: Router, **row: Any) -> str:

@@ -236,6 +236,12 @@ def test_what_its_provider_cannot_be_asked_is_refused() -> None:
     assert "needs gemini" in problem.message
 
 
+def test_an_earlier_answer_that_its_provider_does_not_keep_is_not_found() -> None:
+    call = world.call(model="gpt-4o", continuation_member="previous_response_id")
+    problem = world.refused(router(), call)
+    assert (problem.kind, problem.param) == ("not_found", "previous_response_id")
+
+
 def test_rules_and_completion_hold_for_it() -> None:
     guard = {"no_cache": True, "tag": "t", "complete": "hold"}
     decision, _ = world.decided(router(guards=[guard]), world.call(model="gpt-4o"))

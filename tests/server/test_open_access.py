@@ -149,3 +149,22 @@ def test_every_name_and_open_keys_are_warned_of(make: Make) -> None:
     (warning,) = find_cautions(world.gateway.built_config, world.gateway.keys, {})
     assert "by a name of its own" in warning.message
     assert find_cautions(keyed.gateway.built_config, keyed.gateway.keys, {}) == []
+
+
+def test_passing_unknown_answers_is_warned_of_where_keys_share_an_account(make: Make) -> None:
+    def passing(value: Config) -> None:
+        value["responses"] = {"foreign": "pass"}
+
+    def keeping(value: Config) -> None:
+        value["providers"]["acme"]["keeps_responses"] = True
+
+    cases = [
+        (make(passing), "does nothing"),
+        (make(passing, keeping), ""),
+        (make(passing, keeping, TIERGATE_KEYS=KEYS), "the answers of all keys"),
+        (make(keeping, TIERGATE_KEYS=KEYS), ""),
+    ]
+    for world, words in cases:
+        found = find_cautions(world.gateway.built_config, world.gateway.keys, {})
+        assert [one.path for one in found] == ["responses.foreign"] * bool(words)
+        assert all(words in one.message for one in found)

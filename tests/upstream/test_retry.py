@@ -107,6 +107,23 @@ def test_what_comes_next(kind: ProblemKind, spent: str, order: str, place: int |
     assert choose_next(failed(kind, spent), RetryState(ORDERS[order])) == place
 
 
+MISSING = Problem(kind="upstream_rejected", message="", body=b"Previous response not found")
+
+
+def test_an_earlier_answer_is_looked_for_in_each_account_once() -> None:
+    """Another model of an account that lacks it lacks it too."""
+    models = order(target("x/m", 2), target("x/n", 2), target("y/m"))
+    trail = RetryState(models, seeks_response=True)
+    for place in (1, 4, None):
+        assert choose_next(MISSING, trail) == place
+        if place is not None:
+            trail.current_index = place
+            trail.tried_indices.append(place)
+    assert choose_next(MISSING, RetryState(models)) is None
+    other = failed("upstream_rejected")
+    assert choose_next(other, RetryState(models, seeks_response=True)) is None
+
+
 @pytest.mark.parametrize("kind", ["upstream_truncated", "upstream_unreachable"])
 def test_a_stream_that_was_cut_before_content_may_be_asked_again(kind: ProblemKind) -> None:
     """Nobody has seen anything of it; a whole answer that was cut was made, and is not."""

@@ -49,6 +49,13 @@ _CODES: Mapping[ProblemKind, tuple[str, str]] = {
     "upstream_truncated": ("server_error", "upstream_truncated"),
 }
 
+_CODES_BY_PARAM: Mapping[tuple[ProblemKind, str | None], str] = {
+    ("not_allowed", "model"): "model_not_allowed",
+    ("not_found", "previous_response_id"): "previous_response_not_found",
+    ("not_found", "response_id"): "response_not_found",
+}
+"""Codes that OpenAI's API has for a problem with one member, in place of those of its kind."""
+
 _WORDS = ErrorWords(
     account_words=(
         "insufficient_quota",
@@ -84,8 +91,7 @@ def write_problem(problem: Problem) -> bytes:
     if problem.body is not None:
         return problem.body
     kind, code = _CODES[problem.kind]
-    if problem.kind == "not_allowed" and problem.param == "model":
-        code = "model_not_allowed"
+    code = _CODES_BY_PARAM.get((problem.kind, problem.param), code)
     error = {"message": problem.message, "type": kind, "param": problem.param, "code": code}
     return jsonio.dumps({"error": error})
 

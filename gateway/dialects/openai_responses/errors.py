@@ -41,6 +41,7 @@ _ERROR_WORDS = ErrorWords(
         "too many tokens",
         "reduce the length",
     ),
+    request_words=("previous_response_not_found", "previous response with id"),
 )
 
 _COMPLETE_STATUSES = ("completed", "incomplete")

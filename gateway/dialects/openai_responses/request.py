@@ -57,7 +57,9 @@ ESSENTIAL_MEMBERS = frozenset(
 LOGPROBS = "message.output_text.logprobs"
 """The word in `include` that asks for log probabilities."""
 
-_STORED_MEMBERS = ("previous_response_id", "conversation", "prompt")
+PREVIOUS_RESPONSE = "previous_response_id"
+"""The member that names an earlier answer, from which the request goes on."""
+_STORED_MEMBERS = (PREVIOUS_RESPONSE, "conversation", "prompt")
 _RARE_MEMBERS = frozenset(
     {
         *_STORED_MEMBERS, "tools", "tool_choice", "text", "reasoning", "service_tier", "store",
@@ -243,6 +245,7 @@ def _add_rare_members(
         service=parse_service_tier(value.get("service_tier")),
         hosted_tools=any(map(is_hosted, tools)),
         stored=prompt.stored or _depends_on_store(value),
+        continuation_member="" if value.get(PREVIOUS_RESPONSE) is None else PREVIOUS_RESPONSE,
         logprobs=(isinstance(include, list) and LOGPROBS in include) or bool(top_logprobs),
     )
 

@@ -182,6 +182,12 @@ class ResponsesPart(Part):
 
     ttl: Duration = 86400.0
     """How long they are kept for labs that keep none themselves; `0s` keeps none."""
+    foreign: Literal["pass", "refuse"] | None = None
+    """What becomes of a `previous_response_id` that the gateway has not stored.
+
+    `pass` sends it to a provider that keeps responses; `refuse` answers 404. Unset, it is `refuse`
+    where client keys exist, and `pass` where keys are open.
+    """
 
 
 class MediaPart(Part):

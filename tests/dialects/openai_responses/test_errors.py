@@ -20,6 +20,28 @@ def test_an_error_is_told_in_the_shape_of_openai() -> None:
     assert DIALECT.find_status(TRUNCATED) == 502
 
 
+@pytest.mark.parametrize("status", [400, 404])
+def test_an_answer_that_an_account_lacks_is_no_fault_of_the_model(status: int) -> None:
+    """A 404 would keep the model from other calls."""
+    body = b'{"error":{"message":"Not here.","code":"previous_response_not_found"}}'
+    problem = DIALECT.read_problem(status, body, None)
+    assert (problem.kind, problem.status, problem.body) == ("upstream_rejected", status, body)
+    assert DIALECT.read_problem(404, b"{}", None).kind == "upstream_model"
+
+
+@pytest.mark.parametrize(
+    ("param", "code"),
+    [
+        ("previous_response_id", "previous_response_not_found"),
+        ("response_id", "response_not_found"),
+        ("thread", "not_found"),
+    ],
+)
+def test_an_answer_that_is_missing_has_the_code_of_openai(param: str, code: str) -> None:
+    problem = Problem(kind="not_found", message="Gone.", param=param)
+    assert json.loads(DIALECT.write_problem(problem))["error"]["code"] == code
+
+
 def test_an_error_in_a_stream_has_the_members_that_both_kinds_of_clients_read() -> None:
     (event,) = read(DIALECT.write_problem_frame(TRUNCATED))
     assert (event["type"], event["message"]) == ("error", "It broke off.")

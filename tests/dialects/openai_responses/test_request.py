@@ -234,6 +234,12 @@ def test_a_tier_s_effort_fills_what_the_client_left_out() -> None:
     assert write(more={"reasoning": "odd"}, effort="low")[0]["reasoning"] == "odd"
 
 
+def test_the_member_that_names_an_earlier_answer() -> None:
+    assert ask(previous_response_id="resp_1").prompt.continuation_member == "previous_response_id"
+    assert ask(previous_response_id=None, store=True).prompt.continuation_member == ""
+    assert ask(conversation="conv_1").prompt.continuation_member == ""
+
+
 def test_an_effort_that_the_model_does_not_take_is_clamped() -> None:
     said, lost = write(more={"reasoning": {"effort": "max", "summary": "auto"}})
     assert said["reasoning"] == {"effort": "high", "summary": "auto"}

@@ -1,0 +1,211 @@
+"""Requests that go on from an answer which the gateway has not stored, through the official SDK."""
+
+from hashlib import sha256
+from typing import Any
+
+import openai
+import pytest
+
+from gateway.core import jsonio
+from tests.e2e.abroad import CHAT, DOORS, RESPONSES, answer, four
+from tests.e2e.test_responses_state import FIRST, SECOND, ask, sdk, stored
+from tests.e2e.upstream import Answer, Upstream, failing
+from tests.e2e.world import Change, Config, Make, World
+
+FOREIGN = "resp_made_before"
+"""The id of an answer that the provider has, and that the gateway has never seen."""
+KEYS = ",".join(f"{name}={sha256(name.encode()).hexdigest()}" for name in ("one", "two"))
+
+
+def foreign(setting: str | None = None, **more: Any) -> Change:
+    """Four labs, of which the one of Responses keeps answers; and the setting."""
+
+    def change(value: Config) -> None:
+        stored(value)
+        value["responses"] = {**({} if setting is None else {"foreign": setting}), **more}
+
+    return change
+
+
+def missing(status: int = 400) -> Answer:
+    """What OpenAI says of an id that its account does not have."""
+    error = {
+        "message": f"Previous response with id '{FOREIGN}' not found.",
+        "type": "invalid_request_error",
+        "param": "previous_response_id",
+        "code": "previous_response_not_found",
+    }
+    return failing(status, jsonio.dumps({"error": error}))
+
+
+def credentials(upstream: Upstream) -> list[str]:
+    return [(it.header("authorization") or "").removeprefix("Bearer ") for it in upstream.requests]
+
+
+@pytest.mark.parametrize(
+    ("setting", "keyed", "passes"),
+    [
+        (None, False, True),
+        (None, True, False),
+        ("pass", False, True),
+        ("pass", True, True),
+        ("refuse", False, False),
+        ("refuse", True, False),
+    ],
+)
+@pytest.mark.parametrize("ttl", ["24h", "0s"])
+def test_the_setting_says_who_is_asked_and_keys_say_what_is_unset(
+    make: Make, upstream: Upstream, setting: str | None, keyed: bool, passes: bool, ttl: str
+) -> None:
+    world = make(foreign(setting, ttl=ttl), **({"TIERGATE_KEYS": KEYS} if keyed else {}))
+    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    if passes:
+        ask(world, RESPONSES, SECOND, key="one", previous_response_id=FOREIGN)
+        sent = upstream.requests[0].json
+        assert (sent["previous_response_id"], sent["input"]) == (FOREIGN, SECOND)
+        assert world.entry().state == "settled"
+        return
+    with pytest.raises(openai.NotFoundError, match="Send the whole conversation") as caught:
+        ask(world, RESPONSES, SECOND, key="one", previous_response_id=FOREIGN)
+    assert caught.value.code == "previous_response_not_found"
+    assert caught.value.param == "previous_response_id"
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_the_next_turn_goes_to_the_account_that_answered(
+    make: Make, upstream: Upstream, stream: bool
+) -> None:
+    """The first account does not know the id, the second does: it has the next answer too."""
+    world = make(foreign())
+    upstream.on(DOORS[RESPONSES], missing(), answer(RESPONSES, stream=stream))
+    first = ask(world, RESPONSES, FIRST, stream=stream, previous_response_id=FOREIGN)
+    ask(world, RESPONSES, SECOND, stream=stream, previous_response_id=first.id)
+    assert credentials(upstream) == ["key-1", "key-2", "key-2"]
+    assert [it.json["previous_response_id"] for it in upstream.requests] == [
+        FOREIGN, FOREIGN, first.id,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_what_no_account_has_is_told_in_the_providers_words(
+    make: Make, upstream: Upstream, status: int
+) -> None:
+    """However often a client asks for it, the target stays in its turn."""
+    world = make(foreign())
+    upstream.on(DOORS[RESPONSES], *[missing(status)] * 20, answer(RESPONSES))
+    for _ in range(10):
+        with pytest.raises(openai.APIStatusError, match=FOREIGN) as caught:
+            ask(world, RESPONSES, SECOND, previous_response_id=FOREIGN)
+        assert caught.value.status_code == status
+        assert caught.value.code == "previous_response_not_found"
+    assert set(credentials(upstream)) == {"key-1", "key-2"}
+    assert world.gateway.upstream.health.all_closed
+    ask(world, RESPONSES, FIRST)
+
+
+def test_an_account_that_fails_may_have_it(make: Make, upstream: Upstream) -> None:
+    """The client is not told that its conversation is gone because another account lacks it."""
+    world = make(foreign())
+    upstream.on(DOORS[RESPONSES], failing(503), missing())
+    with pytest.raises(openai.InternalServerError):
+        ask(world, RESPONSES, SECOND, previous_response_id=FOREIGN)
+    assert credentials(upstream) == ["key-1", "key-2"]
+
+
+def test_a_lab_that_keeps_answers_is_asked_where_no_lab_is_named(
+    make: Make, upstream: Upstream
+) -> None:
+    world = make(foreign())
+    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    with sdk(world) as client:
+        client.responses.create(model="smart", input=SECOND, previous_response_id=FOREIGN)
+    assert upstream.requests[0].json["previous_response_id"] == FOREIGN
+    body = {"model": "smart", "input": SECOND, "previous_response_id": FOREIGN}
+    trace = world.client.post("/v1/route", json=body, params={"dialect": RESPONSES}).text
+    assert f"{CHAT} keeps no earlier answers" in trace
+
+
+def test_where_no_target_keeps_answers_nobody_is_asked(make: Make, upstream: Upstream) -> None:
+    """The lab that is named speaks another dialect; or it speaks Responses, and keeps nothing."""
+    with pytest.raises(openai.NotFoundError, match="keeps no earlier answers") as caught:
+        ask(make(foreign()), CHAT, SECOND, previous_response_id=FOREIGN)
+    assert caught.value.code == "previous_response_not_found"
+    with pytest.raises(openai.NotFoundError, match="keeps no earlier answers"):
+        ask(make(four), RESPONSES, SECOND, previous_response_id=FOREIGN)
+    assert not upstream.requests
+
+
+def test_a_deleted_answer_is_gone_though_its_provider_has_it(
+    make: Make, upstream: Upstream
+) -> None:
+    world = make(foreign("pass"))
+    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    first = ask(world, RESPONSES, FIRST)
+    with sdk(world) as client:
+        client.responses.delete(first.id)
+    with pytest.raises(openai.NotFoundError):
+        ask(world, RESPONSES, SECOND, previous_response_id=first.id)
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize("setting", [None, "pass"])
+def test_pass_opens_the_answers_of_other_keys(
+    make: Make, upstream: Upstream, setting: str | None
+) -> None:
+    """As docs/security.md says: the provider knows one client alone, the gateway."""
+    world = make(foreign(setting), TIERGATE_KEYS=KEYS)
+    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    first = ask(world, RESPONSES, FIRST, key="one")
+    if setting == "pass":
+        ask(world, RESPONSES, SECOND, key="two", previous_response_id=first.id)
+    else:
+        with pytest.raises(openai.NotFoundError):
+            ask(world, RESPONSES, SECOND, key="two", previous_response_id=first.id)
+    assert len(upstream.requests) == (2 if setting == "pass" else 1)
+
+
+def test_the_log_names_the_setting_once_and_no_error_does(make: Make, upstream: Upstream) -> None:
+    world = make(foreign("refuse"))
+    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    for _ in range(3):
+        with pytest.raises(openai.NotFoundError) as caught:
+            ask(world, RESPONSES, SECOND, previous_response_id=FOREIGN)
+        assert "foreign" not in caught.value.message
+    (line,) = [line for line in world.log if line["event"] == "responses"]
+    assert "`responses: {foreign: pass}`" in str(line["text"])
+    assert FOREIGN not in str(line["text"])
+
+
+def test_without_a_store_items_are_refused_too(make: Make, upstream: Upstream) -> None:
+    world = make(foreign("refuse", ttl="0s"))
+    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    with pytest.raises(openai.BadRequestError, match="Item with id 'msg_theirs' not found"):
+        ask(world, RESPONSES, [{"type": "item_reference", "id": "msg_theirs"}])
+    ask(world, RESPONSES, FIRST)
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize("setting", ["pass", "refuse"])
+def test_only_stored_answers_are_retrieved_and_deleted(
+    make: Make, upstream: Upstream, setting: str
+) -> None:
+    world: World = make(foreign(setting))
+    with sdk(world) as client:
+        for operation in (client.responses.retrieve, client.responses.delete):
+            with pytest.raises(openai.NotFoundError) as caught:
+                operation(FOREIGN)
+            assert caught.value.code == "response_not_found"
+    assert not upstream.requests
+
+
+def test_a_row_keeps_that_a_call_went_on_from_an_earlier_answer(
+    make: Make, upstream: Upstream
+) -> None:
+    """So replay decides it among the same targets."""
+    world = make(foreign())
+    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    ask(world, RESPONSES, SECOND, previous_response_id=FOREIGN)
+    entry = world.entry()
+    assert entry.basis is not None
+    assert entry.basis.continuation_member == "previous_response_id"
