@@ -69,12 +69,12 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     choices: int = 1
     service: str | None = None
     stored: bool = False
-    continuation_member: str = ""
-    """The member that names an earlier answer, which only its provider has."""
     sampled: bool = False
     logprobs: bool = False
     members: tuple[str, ...] = ()
     """Top-level members that a target may refuse."""
+    continuation_member: str = ""
+    """The member that names an earlier answer, which only its provider has."""
     said: RecordedOptions | None = None
     scope: RecordedScope | None = None
     signals: dict[str, int | float | bool] | None = None

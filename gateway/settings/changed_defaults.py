@@ -65,6 +65,12 @@ CHANGED_DEFAULTS = (
         "retry: {preferred_again: 0}",
     ),
     ChangedDefault(
+        ("responses", "foreign"),
+        "`refuse` where keys exist: an earlier answer that the gateway has not stored is not found",
+        "responses: {foreign: pass}",
+        lambda config: config.responses.ttl <= 0 and config.keys != "open",
+    ),
+    ChangedDefault(
         ("server", "max_values"),
         "`200000`: a body with more JSON values is refused",
         "server: {max_values: 32000000}",

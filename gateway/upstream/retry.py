@@ -144,7 +144,7 @@ class RetryState:
         "waited_seconds",
     )  # fmt: skip
 
-    def __init__(  # noqa: PLR0913 - what is known of the call, and of those that may be asked
+    def __init__(  # noqa: PLR0913 - facts of the call, and of its candidates
         self,
         candidates: list[Candidate],
         policy: RetryPolicy = DEFAULT_POLICY,

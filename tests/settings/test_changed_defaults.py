@@ -69,6 +69,11 @@ def test_who_writes_the_key_or_does_not_use_it_is_told_nothing(
         ("server: {open: true}\nkeys: keys.yaml\n", {"metrics.open"}),
         ("keys: keys.yaml\n", {"metrics.open"}),
         ("keys: keys.yaml\nmetrics: {open: true}\n", set()),
+        ("responses: {ttl: 0s}\n", set()),
+        (
+            "keys: keys.yaml\nresponses: {ttl: 0s}\n",
+            {"metrics.open", "responses.foreign"},
+        ),
     ],
 )
 def test_what_touches_some_configurations_alone(tmp_path: Path, more: str, told: set[str]) -> None:

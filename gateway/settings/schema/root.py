@@ -183,7 +183,7 @@ class ResponsesPart(Part):
     ttl: Duration = 86400.0
     """How long they are kept for labs that keep none themselves; `0s` keeps none."""
     foreign: Literal["pass", "refuse"] | None = None
-    """What becomes of a `previous_response_id` that the gateway has not stored.
+    """Whether a `previous_response_id` that the gateway has not stored goes to a provider.
 
     `pass` sends it to a provider that keeps responses; `refuse` answers 404. Unset, it is `refuse`
     where client keys exist, and `pass` where keys are open.
