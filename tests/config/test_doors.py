@@ -8,6 +8,7 @@ import pytest
 from gateway.core import jsonio
 from gateway.core.call import NO_OPTIONS, OPEN_KEY
 from gateway.core.decision import Decision, Plan
+from gateway.core.errors import ProblemError
 from gateway.core.target import TIERS, Target
 from gateway.dialects import DIALECTS, RequestBody, TranslatableRequest, WrittenBody, translation
 from gateway.routing import features
@@ -280,12 +281,16 @@ def test_what_is_not_to_be_kept_is_told_to_hosts_that_keep_answers_and_to_no_oth
     }  # fmt: skip
 
 
-def test_a_chain_of_kept_answers_goes_to_who_keeps_them() -> None:
-    for lab in ("openai", "xai", "meta"):
+def test_an_earlier_answer_is_asked_of_providers_that_keep_answers() -> None:
+    for model in ("openai/smart", "smart", "auto"):
+        asked = body("openai-responses", model, previous_response_id="resp_1")
+        found = doors("openai-responses", asked)
+        assert {name.partition("/")[0] for name, _ in found} == {"openai", "azure-openai"}
+        assert {door for _, door in found} == {"openai-responses"}
+    for lab in {*LABS} - {"openai"}:
         asked = body("openai-responses", f"{lab}/smart", previous_response_id="resp_1")
-        assert doors("openai-responses", asked)[0][0].startswith(f"{lab}/")
-    asked = body("openai-responses", "llama/smart", previous_response_id="resp_1")
-    assert {name.partition("/")[0] for name, _ in doors("openai-responses", asked)} == {"vllm"}
+        with pytest.raises(ProblemError, match="keeps no earlier answers"):
+            plan("openai-responses", asked)
 
 
 @clients
