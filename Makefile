@@ -39,8 +39,8 @@ newest: ## the newest versions of all clients that tests run, and those tests (n
 	@.venv/bin/pytest tests/applications tests/e2e/test_sdk.py tests/e2e/test_abroad.py tests/docs/test_clients.py
 	@$(MAKE) clients
 
-law3: dev ## what clients of each dialect get of every recorded answer, as counts (needs TIERGATE_CORPUS)
-	@.venv/bin/python -m tests.corpus.law3
+law3: dev ## what clients of each dialect get of every recorded answer in CORPUS (or TIERGATE_CORPUS), and a list of failures
+	@.venv/bin/python -W ignore -m tests.corpus $(CORPUS)
 
 bench: dev ## what the gateway costs beside nginx and other gateways (PEERS=all installs them), as tables; 20 minutes
 	@.venv/bin/python -m bench $(if $(PEERS),--peers $(PEERS))

@@ -1,12 +1,10 @@
 """What a client of a dialect makes of bytes: by the official SDK's types, and by the gateway's own decoder."""
 
-import importlib
 import json
 from collections.abc import Iterable
 from typing import Any
 
 import anthropic
-import httpx2
 import openai
 from openai.types.chat import ChatCompletion
 
@@ -37,16 +35,9 @@ from tests.corpus.oracle import (
     plain,
     reason,
 )
+from tests.corpus.sdk_clients import GENAI, KNOWS_GEMINI, SdkClients
 
 type Heard = tuple[dict[int, Meaning], Usage | None]
-
-try:
-    _GENAI: Any = importlib.import_module("google.genai")
-except ImportError:
-    _GENAI = None
-
-KNOWS_GEMINI = _GENAI is not None
-"""Whether the official SDK of Google is here; else our own decoder alone reads Gemini's answers."""
 
 
 def own(dialect: str, body: bytes, *, stream: bool) -> Heard:
@@ -104,32 +95,12 @@ def _classes(usage: core.Usage | None) -> Usage | None:
     return usage.input, usage.cache_read, written, usage.output, usage.reasoning
 
 
-class Clients:
-    """The official clients, over a transport that gives them bytes."""
-
-    def __init__(self) -> None:
-        self._status, self._body, self._kind = 200, b"", ""
-        transport = httpx2.Client(transport=httpx2.MockTransport(self._answer))
-        self._openai = openai.OpenAI(
-            api_key="k", base_url="https://x.test/v1", http_client=transport, max_retries=0
-        )
-        self._anthropic = anthropic.Anthropic(
-            api_key="k", base_url="https://x.test", http_client=transport, max_retries=0
-        )
-        self._genai: Any = None
-        if KNOWS_GEMINI:
-            args = {"transport": httpx2.MockTransport(self._answer)}
-            options = {"client_args": args, "base_url": "http://x.test"}
-            self._genai = _GENAI.Client(api_key="k", vertexai=False, http_options=options)
-
-    def _answer(self, _: httpx2.Request) -> httpx2.Response:
-        headers = {"content-type": self._kind}
-        return httpx2.Response(self._status, content=self._body, headers=headers)
+class Clients(SdkClients):
+    """The official clients, and what they decode."""
 
     def hear(self, dialect: str, body: bytes, *, stream: bool, status: int = 200) -> Heard | None:
         """What the SDK decodes; None where it is not here. Raises what the SDK raises."""
-        self._status, self._body = status, body
-        self._kind = "text/event-stream" if stream and status == 200 else "application/json"
+        self.set_answer(body, stream=stream, status=status)
         match dialect:
             case "openai-chat":
                 return _chat(self._completion(stream=stream))
@@ -138,20 +109,20 @@ class Clients:
             case "anthropic-messages":
                 return _messages(self._message(stream=stream))
             case _:
-                return None if self._genai is None else _gemini(self._chunks(stream=stream))
+                return _gemini(self.list_chunks(stream)) if KNOWS_GEMINI else None
 
     def raises(self, dialect: str, body: bytes, status: int) -> bool:
         """Whether the SDK raises an error of its API at a refusal."""
         errors: tuple[type[Exception], ...] = (openai.APIError, anthropic.APIError)
-        if _GENAI is not None:
-            errors = (*errors, _GENAI.errors.APIError)
+        if GENAI is not None:
+            errors = (*errors, GENAI.errors.APIError)
         try:
             return self.hear(dialect, body, stream=False, status=status) is None
         except errors:
             return True
 
     def _completion(self, *, stream: bool) -> Any:
-        chat = self._openai.chat.completions
+        chat = self.openai.chat.completions
         if not stream:
             return chat.create(model="m", messages=[])
         try:
@@ -160,12 +131,12 @@ class Clients:
         except (openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError):
             pass  # how its helper tells these ends: the chunks below it have all of the answer
         except AttributeError:  # its helper does not know custom tools
-            if b'"custom"' not in self._body:
+            if b'"custom"' not in self.body:
                 raise
         return _added(chat.create(model="m", messages=[], stream=True))
 
     def _response(self, *, stream: bool) -> Any:
-        responses = self._openai.responses
+        responses = self.openai.responses
         if not stream:
             return responses.create(model="m", input="hi")
         last: Any = None
@@ -177,17 +148,11 @@ class Clients:
         return last
 
     def _message(self, *, stream: bool) -> Any:
-        messages = self._anthropic.messages
+        messages = self.anthropic.messages
         if not stream:
             return messages.create(model="m", max_tokens=1, messages=[])
         with messages.stream(model="m", max_tokens=1, messages=[]) as found:
             return found.get_final_message()
-
-    def _chunks(self, *, stream: bool) -> list[Any]:
-        models = self._genai.models
-        if stream:
-            return list(models.generate_content_stream(model="m", contents="hi"))
-        return [models.generate_content(model="m", contents="hi")]
 
 
 def _added(chunks: Iterable[Any]) -> Any:

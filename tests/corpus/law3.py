@@ -2,24 +2,19 @@
 
 Every recorded answer goes to a client of each dialect, relayed at home and translated abroad,
 whole and streamed, as it was read and in awkward pieces; the official SDK and the gateway's own
-decoder read what came out, and both must find what the recorded oracle says. Every recorded request
-is said in each other dialect, and what it loses is named.
-
-    python -m tests.corpus.law3         needs TIERGATE_CORPUS; prints the counts; 1 where any failed
+decoder read what came out, and both must find what the oracle says.
 """
 
 import json
-import os
-import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 
 from gateway.dialects import DIALECTS, Dialect, RequestBody, ResponseContext, Translation
 from gateway.dialects.base import StreamInspector
-from tests.corpus import asks, exceptions, groups
-from tests.corpus.heard import KNOWS_GEMINI, Clients, Heard, own, shown
+from tests.corpus import asks, exceptions
+from tests.corpus.account import judge_account
+from tests.corpus.heard import Clients, Heard, own, shown
 from tests.corpus.oracle import (
     CHAT,
     GEMINI,
@@ -31,15 +26,15 @@ from tests.corpus.oracle import (
     gemini_itself,
     meant,
     plain,
-    read,
     used,
 )
+from tests.corpus.other_content import judge_other_content
+from tests.corpus.sdk_clients import KNOWS_GEMINI
+from tests.corpus.verdict import Difference, Failure
 
 NAMES = {CHAT: "chat", RESPONSES: "responses", MESSAGES: "messages", GEMINI: "gemini"}
 AWKWARD = (1, 2, 3, 5, 8, 13, 21, 34)
 """Sizes of reads, in turn."""
-MOST = 0.02
-"""Of the exchanges of a pair, those that may be exceptions."""
 ANY = "any"
 """Stands for arguments that cannot be compared."""
 ONE = (RESPONSES, MESSAGES)
@@ -53,17 +48,14 @@ class Count:
     agree: int = 0
     beyond: list[str] = field(default_factory=list)
     """The SDK could not decode the recording; what the client gets says what is in it."""
-    exceptions: list[str] = field(default_factory=list)
+    exceptions: dict[str, str] = field(default_factory=dict)
+    """By id: the reasons of the rules that excuse it."""
     failed: dict[str, str] = field(default_factory=dict)
     """By id: what was wrong."""
 
     @property
     def all(self) -> int:
         return self.agree + len(self.beyond) + len(self.exceptions) + len(self.failed)
-
-
-class Wrong(Exception):
-    """A client got something else than the provider said."""
 
 
 def awkward(data: bytes) -> list[bytes]:
@@ -73,31 +65,47 @@ def awkward(data: bytes) -> list[bytes]:
     return [data[a:b] for a, b in pairwise(ends)]
 
 
-def answers(rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
-    """What clients of each dialect get of each recorded answer, by provider's and client's."""
+def answers(
+    rows: Iterable[Row], report: Callable[[Failure], None] | None = None
+) -> dict[tuple[str, str], Count]:
+    """What clients of each dialect get of each recorded answer, by provider's and client's.
+
+    `report` gets each failure as soon as it is found.
+    """
     clients, counts = Clients(), dict[tuple[str, str], Count]()
     for row in rows:
         for name, client in DIALECTS.items():
             count = counts.setdefault((row.dialect, name), Count())
-            known = exceptions.of(row, name)
+            differences: list[Difference] = []
             try:
-                beyond = _answer(row, client, clients)
-            except Exception as wrong:  # noqa: BLE001 - every failure is one to show
-                if known is None:
-                    count.failed[row.id] = f"{type(wrong).__name__}: {wrong}"
-                else:
-                    count.exceptions.append(row.id)
-                continue
-            if known is not None:
-                count.failed[row.id] = f"is no exception any more: {known}"
-            elif beyond:
-                count.beyond.append(row.id)
-            else:
-                count.agree += 1
+                beyond = _answer(row, client, clients, differences)
+            except Exception as error:  # noqa: BLE001 - every failure is one to show
+                beyond = False
+                differences.append(Difference("crash", f"{type(error).__name__}: {error}"))
+            sort_differences(row, name, differences, count, beyond=beyond)
+            if report is not None and row.id in count.failed:
+                report(Failure(row.file, row.id, name, count.failed[row.id]))
     return counts
 
 
-def _answer(row: Row, client: Dialect, clients: Clients) -> bool:
+def sort_differences(
+    row: Row, client: str, differences: Iterable[Difference], count: Count, *, beyond: bool
+) -> None:
+    """Count an answer: as a failure if no rule excuses one of its differences."""
+    rules = {it: exceptions.find_rule(row, client, it.kind) for it in differences}
+    failed = [f"{it.kind}: {it.text}" for it, rule in rules.items() if rule is None]
+    reasons = {rule.reason for rule in rules.values() if rule is not None}
+    if failed:
+        count.failed[row.id] = "; ".join(dict.fromkeys(failed))[:1000]
+    elif reasons:
+        count.exceptions[row.id] = "; ".join(sorted(reasons))
+    elif beyond:
+        count.beyond.append(row.id)
+    else:
+        count.agree += 1
+
+
+def _answer(row: Row, client: Dialect, clients: Clients, differences: list[Difference]) -> bool:
     """Check one answer for one client; tell whether it is one that the SDK could not decode."""
     door = DIALECTS[row.dialect]
     home = client is door
@@ -109,99 +117,122 @@ def _answer(row: Row, client: Dialect, clients: Clients) -> bool:
     if row.status != 200:
         problem = voice.read_problem(row.status, row.body, None)
         if problem.http_status < 400:
-            raise Wrong(f"a refusal became {problem.http_status}")
+            differences.append(Difference("problem", f"a refusal became {problem.http_status}"))
         said = client.write_problem(problem)
         json.loads(said)
         if (client.name != GEMINI or KNOWS_GEMINI) and not clients.raises(client.name, said, client.find_status(problem)):  # fmt: skip
-            raise Wrong("the SDK takes a refusal for an answer")
+            differences.append(Difference("clean", "the SDK takes a refusal for an answer"))
         return False
     if home:
-        return _relayed(row, client, body)
-    try:
-        streams, wholes = _outputs(row, door, voice, body)
-    except _Told:
-        if row.raised or row.cut or meant(row)[0].finish == "error":
-            return False
-        raise Wrong("a problem in place of an answer") from None
+        _relayed(row, client, body, differences)
+        return False
+    outputs = _outputs(row, door, voice, body, differences)
+    if outputs is None:
+        if not (row.raised or row.cut or _has_failed(row)):
+            differences.append(Difference("problem", "a problem in place of an answer"))
+        return False
+    streams, wholes = outputs
     beyond = row.raised
     if beyond and row.dialect != GEMINI:
-        raise Wrong("a clean answer where the SDK raised")
+        error = str(row.oracle.get("error"))[:100]
+        differences.append(Difference("clean", f"a clean answer where the SDK raised {error}"))
+        return True
     expected = gemini_itself(row) if beyond else meant(row)
     usage = None if beyond else used(row)
     for out, stream in [*((it, True) for it in streams), *((it, False) for it in wholes)]:
-        for what, heard in _ways(clients, client.name, out, stream=stream):
-            _compare(what, expected, usage, heard, client.name, beyond=beyond)
+        for what, heard in _ways(clients, client.name, out, differences, stream=stream):
+            differences += _compare(what, expected, usage, heard, client.name, beyond=beyond)
     return beyond
 
 
-class _Told(Exception):
-    """A problem came out."""
+def _has_failed(row: Row) -> bool:
+    """True if the provider's reason for the end is a failure."""
+    return any(it.finish == "error" for it in meant(row).values())
 
 
-def _relayed(row: Row, client: Dialect, body: RequestBody) -> bool:
+def _relayed(row: Row, client: Dialect, body: RequestBody, differences: list[Difference]) -> None:
     """At home the client's SDK gets the recorded bytes: what it decodes is the oracle itself."""
     if not row.stream:
         glance = client.summarize(row.body)
         if glance.problem is not None:
-            if row.raised:
-                return False
-            raise Wrong(f"a problem: {glance.problem.message}")
+            if not row.raised:
+                differences.append(Difference("problem", glance.problem.message))
+            return
         if glance.body not in (None, row.body):
-            raise Wrong("other bytes than the provider's")
+            differences.append(Difference("bytes", "other bytes than the provider's"))
         if glance.complete == row.cut:
-            raise Wrong("complete without a reason for its end, or incomplete with one")
-        return False
+            what = "complete without a reason for its end" if row.cut else "incomplete with one"
+            differences.append(Difference("complete", what))
+        differences += judge_account(row, glance.usage)
+        return
     for pieces in (row.pieces, awkward(row.body)):
         watch = client.inspect_stream(body)
         out = b"".join([*map(watch.feed, pieces), watch.end()])
         if watch.problem is not None or not watch.complete:
-            if row.raised or row.cut:
-                return False
-            raise Wrong("a stream that ended well did not end, or failed")
+            if not (row.raised or row.cut):
+                what = "a stream that ended well did not end, or failed"
+                differences.append(Difference("problem", what))
+            return
         if row.cut:
-            raise Wrong("complete without a reason for its end")
+            differences.append(Difference("complete", "complete without a reason for its end"))
         if out != row.body:
-            raise Wrong("other bytes than the provider's")
-    return False
+            differences.append(Difference("bytes", "other bytes than the provider's"))
+        differences += judge_account(row, watch.usage)
 
 
 def _outputs(
-    row: Row, door: Dialect, voice: Translation | Dialect, body: RequestBody
-) -> tuple[list[bytes], list[bytes]]:
-    """What the client gets, streamed and whole, of the recording and of its other form."""
+    row: Row,
+    door: Dialect,
+    voice: Translation | Dialect,
+    body: RequestBody,
+    differences: list[Difference],
+) -> tuple[list[bytes], list[bytes]] | None:
+    """What the client gets, streamed and whole, of the recording and of its other form.
+
+    None if it gets a problem.
+    """
     if row.stream:
         found = []
         for pieces in (row.pieces, awkward(row.body)):
             watch: StreamInspector = voice.inspect_stream(body)
             found.append(b"".join([*map(watch.feed, pieces), watch.end()]))
             if watch.problem is not None or not watch.complete:
-                raise _Told
+                return None
+            differences += judge_account(row, watch.usage)
+            differences += judge_other_content(row, found[-1], getattr(watch, "dropped", None))
         if len(set(found)) != 1:
-            raise Wrong("other bytes where it was read in other pieces")
+            differences.append(Difference("bytes", "other bytes where it was read in other pieces"))
         glance = voice.summarize(door.fold(row.body))
     else:
         glance = voice.summarize(row.body)
         found = []
     if glance.problem is not None or glance.body is None:
-        raise _Told
+        return None
+    differences += judge_account(row, glance.usage)
+    differences += judge_other_content(row, glance.body, getattr(glance, "dropped", None))
     if not row.stream and not isinstance(json.loads(row.body), list):
         watch = voice.inspect_stream(body)
         out = watch.feed(door.unfold(row.body, True)) + watch.end()
         if watch.problem is not None or watch.complete != glance.complete:
-            raise Wrong("whole it is an answer, streamed it is none")
+            what = "whole it is an answer, streamed it is none"
+            differences.append(Difference("complete", what))
         found = [out] if watch.complete else []
     return found[:1], [glance.body]
 
 
-def _ways(clients: Clients, name: str, out: bytes, *, stream: bool) -> Iterable[tuple[str, Heard]]:
+def _ways(
+    clients: Clients, name: str, out: bytes, differences: list[Difference], *, stream: bool
+) -> Iterator[tuple[str, Heard]]:
     form = "stream" if stream else "whole"
-    try:
-        yield f"own {form}", own(name, out, stream=stream)
-        heard = clients.hear(name, out, stream=stream)
-    except Exception as error:
-        raise Wrong(f"{form}: {type(error).__name__} {str(error)[:200]}") from error
-    if heard is not None:
-        yield f"SDK {form}", heard
+    for reader in ("own", "SDK"):
+        try:
+            heard = (own if reader == "own" else clients.hear)(name, out, stream=stream)
+        except Exception as error:  # noqa: BLE001 - whatever a client raises is a failure
+            text = f"{reader} {form}: {type(error).__name__} {str(error)[:200]}"
+            differences.append(Difference("unreadable", text))
+        else:
+            if heard is not None:
+                yield f"{reader} {form}", heard
 
 
 def _compare(
@@ -212,32 +243,37 @@ def _compare(
     client: str,
     *,
     beyond: bool,
-) -> None:
+) -> Iterator[Difference]:
     found, told = heard
     indexes = [0] if client in ONE else sorted(expected)
     if sorted(found) != indexes:
-        raise Wrong(f"{what}: choices {sorted(found)}, not {indexes}")
+        yield Difference("choices", f"{what}: {sorted(found)}, not {indexes}")
+        return
     for at in indexes:
         want, got = _wanted(expected[at], client, what), _fit(found[at], client)
         for name in ("text", "reasoning", "declined", "finish"):
             if getattr(want, name) != getattr(got, name):
-                raise Wrong(f"{what}: {name} is {shown(getattr(got, name))}, not {shown(getattr(want, name))}")  # fmt: skip
+                text = f"{what}: {shown(getattr(got, name))}, not {shown(getattr(want, name))}"
+                yield Difference(name, text)
         if len(want.calls) != len(got.calls) or not all(
             mine[0] == its[0] and mine[1] in (its[1], ANY)
             for mine, its in zip(want.calls, got.calls, strict=True)
         ):
-            raise Wrong(f"{what}: calls are {shown(got.calls)}, not {shown(want.calls)}")
+            text = f"{what}: {shown(got.calls)}, not {shown(want.calls)}"
+            yield Difference("calls", text)
     if beyond or (usage is None and client == MESSAGES):
         return  # whose types demand numbers: an estimate stands there
     wanted, given = _counts(usage, client), _counts(told, client)
     if wanted != given:
-        raise Wrong(f"{what}: usage is {given}, not {wanted}")
+        yield Difference("usage", f"{what}: {given}, not {wanted}")
 
 
 def _wanted(meaning: Meaning, client: str, what: str) -> Meaning:
     """What a client of a dialect should get."""
     if what.endswith("whole") and meaning.whole is not None:
         meaning = replace(meaning, text=meaning.whole)
+    if what.endswith("whole") and meaning.whole_reasoning is not None:
+        meaning = replace(meaning, reasoning=meaning.whole_reasoning)
     if client in (MESSAGES, GEMINI):
         calls = [
             (name, _object(meaning, name, given, client, what)) for name, given in meaning.calls
@@ -298,46 +334,3 @@ def table(counts: dict[tuple[str, str], Count]) -> list[str]:
         cells = f"{it.all:5} {it.agree:6} {len(it.beyond):7} {len(it.exceptions):10} {len(it.failed):7}"  # fmt: skip
         found.append(f"{NAMES[door]:10} {NAMES[client]:10} {cells}")
     return found
-
-
-def main() -> int:
-    """Everything; 1 where anything failed."""
-    corpus = Path(os.environ.get("TIERGATE_CORPUS", ""))
-    if not (corpus / "oracle").is_dir():
-        print("set TIERGATE_CORPUS to a folder of recorded exchanges")
-        return 1
-    rows = read(corpus)
-    heard = (
-        "the official SDKs" if KNOWS_GEMINI else "the openai and anthropic SDKs (no google-genai)"
-    )
-    print(f"Answers: {len(rows)} exchanges, read by {heard} and by our own decoders\n")
-    counts = answers(rows)
-    print("\n".join(table(counts)))
-    said = asks.every(rows)
-    print(f"\nRequests: {sum(it.request is not None for it in rows)} recorded\n")
-    print("\n".join(asks.table(said)))
-    shapes = groups.every(corpus, rows)
-    print("\nShapes of the same task in several dialects, against the sibling's recording\n")
-    print("\n".join(groups.table(shapes)))
-    print("\nExceptions\n")
-    for id, why in sorted(exceptions.EVERY.items()):
-        print(f"  {id}  {why}")
-    bad = 0
-    for name, failed in (
-        ("answer", {(*pair, id): why for pair, it in counts.items() for id, why in it.failed.items()}),
-        ("request", {(*pair, id): why for pair, it in said.items() for id, why in it.failed.items()}),
-        ("shape", {(*pair, id): why for pair, it in shapes.items() for id, why in it.failed.items()}),
-    ):  # fmt: skip
-        for where, why in failed.items():
-            print(f"FAILED {name} {' '.join(where)}: {why}")
-        bad += len(failed)
-    for pair, it in counts.items():
-        if len(it.exceptions) > MOST * it.all:
-            print(f"FAILED {' '.join(pair)}: {len(it.exceptions)} exceptions of {it.all}")
-            bad += 1
-    print(f"\n{bad} failed, of {sum(it.all for it in counts.values())} answers to clients")
-    return 1 if bad else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,14 +6,17 @@ of whole Responses. They are read out of the recording itself, by names alone.
 
 import gzip
 import json
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.core import sse
 from tests.corpus.exchanges import five, unreasoned
+from tests.corpus.sdk_clients import SdkClients
+from tests.corpus.sdk_oracle import make_oracle
 
 type Object = dict[str, Any]
 
@@ -28,12 +31,37 @@ ENDPOINTS = {
     "gemini_stream_generate_content": GEMINI,
 }
 REASONS = {
-    "length": "length", "MAX_TOKENS": "length", "max_tokens": "length", "max_output_tokens": "length",
-    "content_filter": "filter", "SAFETY": "filter", "refusal": "filter",
-    "pause_turn": "pause", "compaction": "pause",
-    "UNEXPECTED_TOOL_CALL": "error", "OTHER": "error", "error": "error", "failed": "error",
+    **dict.fromkeys(
+        (
+            "stop", "tool_calls", "function_call", "completed", "end_turn", "stop_sequence",
+            "tool_use", "tool_call", "eos", "eos_token", "complete",
+        ),
+        "done",
+    ),
+    **dict.fromkeys(
+        ("length", "max_tokens", "max_output_tokens", "model_length", "context_length_exceeded",
+         "model_context_window_exceeded", "continuation"),
+        "length",
+    ),
+    **dict.fromkeys(
+        (
+            "content_filter", "sensitive", "safety", "refusal", "recitation", "blocklist",
+            "prohibited_content", "spii", "image_safety", "image_prohibited_content",
+            "image_other", "no_image", "image_recitation", "model_armor",
+        ),
+        "filter",
+    ),
+    **dict.fromkeys(("pause_turn", "compaction", "steered"), "pause"),
+    **dict.fromkeys(
+        (
+            "error", "failed", "network_error", "insufficient_system_resource", "abort", "other",
+            "unexpected_tool_call", "malformed_function_call", "missing_thought_signature",
+            "too_many_tool_calls", "malformed_response", "language",
+        ),
+        "error",
+    ),
 }  # fmt: skip
-"""Words of the four dialects; all others end an answer well."""
+"""Words of the four dialects and their hosts, in small letters; `done` ends an answer well."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +69,8 @@ class Row:
     """One recorded exchange."""
 
     id: str
+    file: str
+    """Name of its file, and its line there."""
     dialect: str
     provider: str
     status: int
@@ -64,7 +94,7 @@ class Row:
         if self.status != 200 or self.raised:
             return False
         if self.dialect == CHAT:
-            return unreasoned(self.oracle)
+            return not self.oracle["choices"] or unreasoned(self.oracle)
         return self.dialect == RESPONSES and self.oracle.get("status") == "queued"
 
     @property
@@ -91,45 +121,115 @@ class Meaning:
     """Names of calls that are of custom tools."""
     whole: str | None = None
     """The text at the end, where the recorded pieces are fewer."""
+    whole_reasoning: str | None = None
+    """The reasoning at the end, where the recorded pieces say it otherwise."""
 
 
 type Usage = tuple[int | None, ...]
 """The five classes in the order of exchanges.FIVE."""
 
 
-def read(corpus: Path) -> list[Row]:
-    """Every exchange that has an oracle and is of a dialect, in the order of its id."""
-    oracle = {row["id"]: row for row in lines(corpus / "oracle" / "oracle.jsonl.gz")}
-    found = []
-    for path in sorted((corpus / "recorded").glob("*.jsonl.gz")):
-        endpoint = path.name.partition("__")[2].removesuffix(".jsonl.gz")
-        if endpoint in ENDPOINTS:
-            found += [_row(row, ENDPOINTS[endpoint], oracle) for row in lines(path)]
-    return sorted(found, key=lambda row: row.id)
+class Corpus(NamedTuple):
+    """Recorded exchanges of a folder."""
+
+    rows: list[Row]
+    """In the order of their ids."""
+    unreadable: dict[str, str]
+    """Why a recording cannot be read, by its file and line."""
+
+
+def read(folder: Path) -> list[Row]:
+    """Every exchange of a dialect. Raises ValueError if one cannot be read."""
+    corpus = read_corpus(folder)
+    if corpus.unreadable:
+        raise ValueError(f"recordings that cannot be read: {corpus.unreadable}")
+    return corpus.rows
+
+
+def read_corpus(folder: Path) -> Corpus:
+    """Read every exchange of a dialect. Where there is no oracle of it, the SDKs installed make one."""
+    unreadable: dict[str, str] = {}
+    oracle: dict[str, Object] = {}
+    path = folder / "oracle" / "oracle.jsonl.gz"
+    if path.is_file():
+        oracle = {row["id"]: row for _, row in _read_lines(path, unreadable)}
+    clients = SdkClients()
+    rows: list[Row] = []
+    recorded = folder / "recorded" if (folder / "recorded").is_dir() else folder
+    for path in sorted({*recorded.rglob("*.jsonl.gz"), *recorded.rglob("*.jsonl")}):
+        for place, value in _read_lines(path, unreadable):
+            endpoint = value.get("endpoint") if isinstance(value, dict) else None
+            if endpoint is None and isinstance(value, dict):
+                endpoint = path.name.partition("__")[2].partition(".")[0]
+            if not isinstance(endpoint, str):
+                unreadable[place] = "no recorded exchange"
+            elif endpoint in ENDPOINTS:
+                try:
+                    row = make_row(value, ENDPOINTS[endpoint], place, oracle, clients)
+                    if row.status == 200 and not row.raised:
+                        meant(row), used(row)
+                except Exception as error:  # noqa: BLE001 - what no reader understands
+                    unreadable[place] = f"{type(error).__name__}: {error}"
+                else:
+                    rows.append(row)
+    return Corpus(sorted(rows, key=lambda row: row.id), unreadable)
 
 
 def lines(path: Path) -> Iterator[Object]:
-    with gzip.open(path, "rt", encoding="utf-8", errors="surrogatepass") as rows:
-        for row in rows:
-            yield json.loads(row)
+    """Read the rows of a file. Raises where one cannot be read."""
+    unreadable: dict[str, str] = {}
+    for _, row in _read_lines(path, unreadable):
+        yield row
+    if unreadable:
+        raise ValueError(str(unreadable))
 
 
-def _row(row: Object, dialect: str, oracle: dict[str, Object]) -> Row:
-    answer, request = row["response"], row["request"]
+def _read_lines(path: Path, unreadable: dict[str, str]) -> Iterator[tuple[str, Any]]:
+    """Read the rows of a file, each with its place; name in `unreadable` what is no JSON."""
+    number = 0
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8", errors="surrogatepass") as rows:
+            for number, row in enumerate(rows, 1):
+                if not row.strip():
+                    continue
+                try:
+                    value = json.loads(row)
+                except ValueError as error:
+                    unreadable[f"{path.name}:{number}"] = f"no JSON: {error}"
+                else:
+                    yield f"{path.name}:{number}", value
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        unreadable[f"{path.name}:{number + 1}"] = f"{type(error).__name__}: {error}"
+
+
+def make_row(
+    row: Object, dialect: str, place: str, oracle: Mapping[str, Object], clients: SdkClients
+) -> Row:
+    """Read one recorded exchange. Raises what its shape makes a reader raise."""
+    answer, request = row["response"], row.get("request") or {}
+    if answer["body_kind"] not in ("sse", "json", "text", "empty"):
+        raise ValueError(f"an answer of kind {answer['body_kind']}")
     body = (answer["body"] or "").encode("utf-8", "surrogatepass")
     sizes = tuple((answer.get("wire") or {}).get("chunk_lens") or ())
-    path = request["path"].partition("?")[0].rpartition("models/")[2]
+    path = (request.get("path") or "").partition("?")[0].rpartition("models/")[2]
+    stream = answer["body_kind"] == "sse"
+    asked = request.get("body")
+    known = oracle.get(row["id"])
+    if known is None and answer["status"] == 200:
+        known = make_oracle(clients, dialect, body, stream=stream)
     return Row(
         id=row["id"],
+        file=place,
         dialect=dialect,
-        provider=row["provider"],
+        provider=row.get("provider") or "unknown",
         status=answer["status"],
-        stream=answer["body_kind"] == "sse",
+        stream=stream,
         body=body,
         sizes=sizes if sum(sizes) == len(body) else (),
-        request=request["body"] if isinstance(request["body"], dict) else None,
-        path=f"models/{path}",
-        oracle=oracle[row["id"]],
+        request=asked if isinstance(asked, dict) else None,
+        path=f"models/{path or 'm:generateContent'}",
+        oracle=known or {"outcome": "error"},
     )
 
 
@@ -144,10 +244,11 @@ def plain(arguments: Any) -> str:
 
 
 def reason(word: str | None, calls: object) -> str:
-    """Why an answer ended, by a dialect's word; without one it is cut."""
+    """Why an answer ended, by a dialect's word; without one it is cut, and an unknown word is no end."""
     if not word:
         return "cut"
-    return REASONS.get(word, "tools" if calls else "stop")
+    known = REASONS.get(word.lower(), "length")
+    return ("tools" if calls else "stop") if known == "done" else known
 
 
 def meant(row: Row) -> dict[int, Meaning]:
@@ -253,6 +354,7 @@ def _responses(row: Row) -> dict[int, Meaning]:
             finish=finish,
             custom=frozenset(custom),
             whole=oracle.get("text") or None,
+            whole_reasoning=thoughts or None,
         )
     }
 
@@ -286,7 +388,7 @@ def _gemini(row: Row) -> dict[int, Meaning]:
 
 def gemini_itself(row: Row) -> dict[int, Meaning]:
     """What a recording of Gemini's says that its SDK could not decode: by the names in it alone."""
-    value = json.loads(row.body)
+    value = payloads(row.body) if row.stream else json.loads(row.body)
     chunks = value if isinstance(value, list) else [value]
     first = [it for chunk in chunks for it in (chunk.get("candidates") or ())[:1]]
     parts = [part for it in first for part in (it.get("content") or {}).get("parts") or ()]

@@ -186,11 +186,11 @@ def make_start(message: Object, used: Json = None) -> Start:
 
 
 def make_finish(source: Object) -> Finish:
-    """Return why an answer ended; an unknown word counts as a normal end."""
+    """Return why an answer ended. After an unknown word it may lack its end."""
     word, stop = read_stop_reason(source), source.get("stop_sequence")
     if word is None:
         return Finish("cut")
-    return Finish(FINISH_REASONS.get(word, "stop"), word, stop if isinstance(stop, str) else None)
+    return Finish(FINISH_REASONS.get(word, "length"), word, stop if isinstance(stop, str) else None)
 
 
 def _read_object(payload: bytes) -> Object | None:

@@ -212,7 +212,7 @@ class ChunkReader:
             word = choice.reason
             reason: FinishReason = "cut"
             if word is not None:
-                reason = _REASONS.get(word, "stop" if choice.begun else "error")
+                reason = _REASONS.get(word, "length" if choice.begun else "error")
             if reason == "error":
                 return [*events, Failed(make_broken_problem(f"an answer that failed: {word}"))]
             if choice.calls.open:

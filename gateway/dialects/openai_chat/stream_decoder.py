@@ -81,8 +81,12 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
     **dict.fromkeys(("model_context_window_exceeded", "context_length_exceeded"), "length"),
     **dict.fromkeys(("content_filter", "sensitive", "safety", "refusal"), "filter"),
     "pause_turn": "pause",
+    **dict.fromkeys(
+        ("stop", "stop_sequence", "end", "end_turn", "eos", "eos_token", "complete"), "stop"
+    ),
+    **dict.fromkeys(("tool_calls", "tool_call", "tool_use", "function_call"), "stop"),
 }
-"""Words of OpenAI and of other hosts (Mistral, Z.ai, Anthropic, DeepSeek, vLLM)."""
+"""Words of OpenAI and of other hosts: Mistral, Z.ai, Anthropic, DeepSeek, Together, vLLM."""
 
 
 class StreamDecoder:
@@ -291,13 +295,11 @@ class ChoiceDecoder:
         out.append(Finish(self._find_finish_reason(), self._finish_word, choice=self._index))
 
     def _find_finish_reason(self) -> FinishReason:
-        """Return the finish reason. An unknown word counts as a normal end."""
+        """Return the finish reason. After an unknown word the answer may lack its end."""
         if self._finish_word is None:
             return "cut"
-        known = _FINISH_REASONS.get(self._finish_word.lower())
-        if known is not None:
-            return known
-        return "tools" if self._calls else "stop"
+        reason = _FINISH_REASONS.get(self._finish_word.lower(), "length")
+        return "tools" if reason == "stop" and self._calls else reason
 
     def _read_reasoning(self, message: Object, out: list[Event]) -> None:
         """Read the reasoning of a piece, which comes before all other content."""

@@ -208,7 +208,7 @@ def test_usage_that_is_not_told() -> None:
     ("word", "reason"),
     [
         ("end_turn", "stop"), ("stop_sequence", "stop"), ("max_tokens", "length"), ("model_context_window_exceeded", "length"), ("tool_use", "tools"),
-        ("refusal", "filter"), ("pause_turn", "pause"), ("compaction", "pause"), ("new_reason", "stop"),
+        ("refusal", "filter"), ("pause_turn", "pause"), ("compaction", "pause"), ("new_reason", "length"),
     ],
 )  # fmt: skip
 def test_why_it_ended(word: str, reason: Any) -> None:

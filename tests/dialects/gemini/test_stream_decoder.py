@@ -183,7 +183,7 @@ def test_what_a_search_found_is_told_for_what_it_supports() -> None:
 
 @pytest.mark.parametrize(
     ("word", "reason"),
-    [("STOP", "stop"), (1, "stop"), ("MAX_TOKENS", "length"), ("CONTINUATION", "length"), ("SAFETY", "filter"), ("SPII", "filter"), ("IMAGE_SAFETY", "filter"), ("MODEL_ARMOR", "filter"), ("NEW_WORD", "stop")],
+    [("STOP", "stop"), (1, "stop"), ("MAX_TOKENS", "length"), ("CONTINUATION", "length"), ("SAFETY", "filter"), ("SPII", "filter"), ("IMAGE_SAFETY", "filter"), ("MODEL_ARMOR", "filter"), ("NEW_WORD", "length")],
 )  # fmt: skip
 def test_why_it_ended(word: Any, reason: str) -> None:
     last = content(text("a"), finish=word)[-1]

@@ -355,7 +355,7 @@ def test_the_rest_of_a_message() -> None:
     [
         ("stop", "stop"), ("end", "stop"), ("eos", "stop"), ("length", "length"), ("model_length", "length"), ("MAX_TOKENS", "length"),
         ("content_filter", "filter"), ("sensitive", "filter"), ("pause_turn", "pause"),
-        ("tool_calls", "stop"), ("unheard_of", "stop"),
+        ("tool_calls", "stop"), ("unheard_of", "length"),
     ],
 )  # fmt: skip
 def test_a_finish_has_a_reason(word: str, reason: str) -> None:
@@ -376,7 +376,7 @@ def test_an_end_without_a_reason_is_cut() -> None:
         assert isinstance(failed, Failed)
         assert failed.problem.kind == "upstream_truncated"
     assert whole(None, "stop") == [Finish("stop", "stop")]
-    assert whole({}, "unheard_of") == [Finish("stop", "unheard_of")]
+    assert whole({}, "unheard_of") == [Finish("length", "unheard_of")]
 
 
 @pytest.mark.parametrize("word", ["error", "ERROR", "network_error", "abort"])

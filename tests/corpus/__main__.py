@@ -1,0 +1,81 @@
+"""Law 3 over a folder of recorded exchanges, as counts and a list of failures.
+
+    python -m tests.corpus [DIR]         or TIERGATE_CORPUS; 1 where anything failed
+
+A folder has `recorded/*.jsonl.gz`, or such files alone; an oracle and groups where there are some.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from tests.corpus import asks, groups, law3
+from tests.corpus.oracle import Row, read_corpus
+from tests.corpus.sdk_clients import KNOWS_GEMINI
+from tests.corpus.verdict import Failure
+
+NO_FOLDER = "name a folder of recorded exchanges: make law3 CORPUS=DIR, or TIERGATE_CORPUS"
+
+
+def main(arguments: list[str]) -> int:
+    """Judge a folder; return 1 if anything failed or cannot be read."""
+    folder = Path(arguments[0] if arguments else os.environ.get("TIERGATE_CORPUS") or "/dev/null")
+    if not folder.is_dir():
+        print(NO_FOLDER)
+        return 1
+    rows, unreadable = read_corpus(folder)
+    for place, why in unreadable.items():
+        print(f"UNREADABLE {place}: {why}", flush=True)
+    if not rows:
+        print(f"no exchange of a dialect in {folder}")
+        return 1
+    readers = "the official SDKs" if KNOWS_GEMINI else "the openai and anthropic SDKs"
+    print(f"Answers: {len(rows)} exchanges, read by {readers} and by our own decoders\n")
+    bad = len(unreadable) + _judge_answers(rows)
+    bad += _judge_requests(folder, rows)
+    print(f"\n{bad} failed")
+    return 1 if bad else 0
+
+
+def _judge_answers(rows: list[Row]) -> int:
+    counts = law3.answers(rows, print_failure)
+    print("\n".join(law3.table(counts)))
+    print("\nExceptions\n")
+    reasons: dict[str, int] = {}
+    for count in counts.values():
+        for reason in count.exceptions.values():
+            reasons[reason] = reasons.get(reason, 0) + 1
+    print("\n".join(f"  {number:5}  {reason}" for reason, number in sorted(reasons.items())))
+    return sum(len(it.failed) for it in counts.values())
+
+
+def print_failure(failure: Failure) -> None:
+    """Print a failure at once: what comes later may crash."""
+    print(
+        f"FAILED answer {failure.file} {failure.id} to {failure.client}: {failure.text}", flush=True
+    )
+
+
+def _judge_requests(folder: Path, rows: list[Row]) -> int:
+    bad = 0
+    requests = asks.every(rows)
+    print(f"\nRequests: {sum(it.request is not None for it in rows)} recorded\n")
+    places = {row.id: row.file for row in rows}
+    for (_, client), count in requests.items():
+        for id, why in count.failed.items():
+            print(f"FAILED request {places[id]} {id} in {client}: {why}", flush=True)
+            bad += 1
+    print("\n".join(asks.table(requests)))
+    if (folder / "parallel_groups.json").is_file():
+        shapes = groups.every(folder, rows)
+        print("\nShapes of the same task in several dialects, against the sibling's recording\n")
+        for (_, client), group_count in shapes.items():
+            for name, why in group_count.failed.items():
+                print(f"FAILED shape {name} in {client}: {why}", flush=True)
+                bad += 1
+        print("\n".join(groups.table(shapes)))
+    return bad
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,93 @@
+"""Judge content that is no text, reasoning, refusal or call: a client gets it, or its loss is named."""
+
+import json
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from tests.corpus.exceptions import list_choices, list_values
+from tests.corpus.oracle import CHAT, MESSAGES, RESPONSES, Object, Row, items
+from tests.corpus.verdict import Difference
+
+_PLAIN = {
+    CHAT: frozenset({"text", "thinking", "refusal"}),
+    RESPONSES: frozenset({"message", "reasoning", "function_call", "custom_tool_call"}),
+    MESSAGES: frozenset({"text", "thinking", "redacted_thinking", "tool_use"}),
+}
+"""Types that are judged as text, reasoning, refusal or call."""
+_CHAT_MEMBERS = ("audio", "images")
+_GEMINI_PLAIN = frozenset({"text", "thought", "thoughtSignature", "functionCall", "partMetadata"})
+_MIN_DATA = 32
+"""Characters of data by which a client's bytes are searched for it."""
+
+
+class OtherContent(NamedTuple):
+    """One piece of content."""
+
+    name: str
+    """The provider's word for it: a type, or the name of a member."""
+    data: str
+    """A part of its data; empty if it has none."""
+
+
+def judge_other_content(
+    row: Row, out: bytes, dropped: Collection[str] | None
+) -> Iterator[Difference]:
+    """Find content that is neither in what a client gets nor among the names of what is dropped.
+
+    `dropped` is None where the gateway names no losses of answers: then nothing is judged.
+    """
+    if dropped is None:
+        return
+    words = {word for name in dropped for word in (name, name.rpartition(".")[2])}
+    vanished = {
+        it.name
+        for it in list_other_content(row)
+        if it.name not in words and not (it.data and it.data.encode() in out)
+    }
+    for name in sorted(vanished):
+        yield Difference("content", f"{name} is neither there nor named")
+
+
+def list_other_content(row: Row) -> Iterator[OtherContent]:
+    """List the content of an answer that is no text, reasoning, refusal or call."""
+    if row.dialect == CHAT:
+        for choice in list_choices(row):
+            message = choice.get("delta") or choice.get("message") or {}
+            yield from (_describe(it, message[it]) for it in _CHAT_MEMBERS if message.get(it))
+            parts = message.get("content")
+            for part in parts if isinstance(parts, list) else ():
+                if part.get("type") not in _PLAIN[CHAT]:
+                    yield _describe(str(part.get("type")), part)
+    elif row.dialect == RESPONSES:
+        yield from _list_typed(items(row), RESPONSES)
+    elif row.dialect == MESSAGES:
+        for value in list_values(row):
+            block = value.get("content_block")
+            blocks = value.get("content") if block is None else [block]
+            yield from _list_typed(blocks if isinstance(blocks, list) else [], MESSAGES)
+    else:
+        for value in list_values(row):
+            for candidate in value.get("candidates") or ():
+                for part in (candidate.get("content") or {}).get("parts") or ():
+                    names = part.keys() - _GEMINI_PLAIN
+                    yield from (_describe(name, part[name]) for name in sorted(names))
+
+
+def _list_typed(objects: list[Object], dialect: str) -> Iterator[OtherContent]:
+    for it in objects:
+        if it.get("type") not in _PLAIN[dialect]:
+            yield _describe(str(it.get("type")), it)
+
+
+def _describe(name: str, value: object) -> OtherContent:
+    texts = _list_texts(value)
+    longest = max(texts, key=len, default="").rpartition("base64,")[2]
+    return OtherContent(name, json.dumps(longest)[1:-1] if len(longest) >= _MIN_DATA else "")
+
+
+def _list_texts(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        value = [*value.values()]
+    return [text for it in value for text in _list_texts(it)] if isinstance(value, list) else []
