@@ -33,7 +33,7 @@ ENDPOINTS = {
 REASONS = {
     **dict.fromkeys(
         (
-            "stop", "tool_calls", "function_call", "completed", "end_turn", "stop_sequence",
+            "stop", "end", "tool_calls", "function_call", "completed", "end_turn", "stop_sequence",
             "tool_use", "tool_call", "eos", "eos_token", "complete",
         ),
         "done",
