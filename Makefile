@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev run test check fmt screenshots clients newest law3 bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay twin clean
+.PHONY: help install dev run test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay twin clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -41,6 +41,9 @@ newest: ## the newest versions of all clients that tests run, and those tests (n
 
 law3: dev ## what clients of each dialect get of every recorded answer in CORPUS (or TIERGATE_CORPUS), and a list of failures
 	@.venv/bin/python -W ignore -m tests.corpus $(CORPUS)
+
+drift: dev ## what the newest official SDKs can send and no member list decides on; fails where there is anything
+	@.venv/bin/python -m tests.drift
 
 bench: dev ## what the gateway costs beside nginx and other gateways (PEERS=all installs them), as tables; 20 minutes
 	@.venv/bin/python -m bench $(if $(PEERS),--peers $(PEERS))

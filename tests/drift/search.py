@@ -1,0 +1,63 @@
+"""Print what the SDKs of this Python know and a member list has no decision on.
+
+python -m tests.drift.search         1 where there is anything
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+
+from anthropic.types.beta.message_create_params import MessageCreateParamsBase
+from google.genai import types
+from openai.types.chat.completion_create_params import CompletionCreateParamsBase
+from openai.types.responses.response_create_params import ResponseCreateParamsBase
+
+from gateway.dialects import DIALECTS
+from gateway.dialects.translation import get_translation
+from tests.drift.sdk_types import find_undecided, read_fields
+
+SDKS = ("openai", "anthropic", "google-genai")
+"""The official SDKs, by their names on the package index."""
+ROOTS: Mapping[str, Mapping[str, object]] = {
+    "openai-chat": {"request": CompletionCreateParamsBase},
+    "openai-responses": {"request": ResponseCreateParamsBase},
+    "anthropic-messages": {"request": MessageCreateParamsBase},
+    "gemini": {
+        "content": types.Content,
+        "tool": types.Tool,
+        "tool_config": types.ToolConfig,
+        "config": types.GenerationConfig,
+    },
+}
+"""Types of an SDK by dialect, and by the name that their objects have in its member list."""
+_GEMINI_CLIENT_OPTIONS = {
+    "automaticContinuation", "automaticFunctionCalling", "httpOptions", "shouldReturnHttpResponse",
+}  # fmt: skip
+"""Members of a GenerateContentConfig that stay in Google's SDK."""
+_GEMINI_WIRE_NAMES = {"generationOutputConfig": "outputConfig"}
+"""Members that Google's SDK sends by another name."""
+
+
+def list_undecided(dialect: str) -> Iterator[str]:
+    """List the members and type words of a dialect's SDK that its member list lacks."""
+    members = get_translation(DIALECTS[dialect]).request_members
+    for name, sdk_type in ROOTS[dialect].items():
+        yield from find_undecided(sdk_type, members, name)
+    if dialect == "gemini":  # its SDK has a request's members and the settings in one object
+        settings = read_fields(types.GenerateContentConfig).keys() - _GEMINI_CLIENT_OPTIONS
+        names = {_GEMINI_WIRE_NAMES.get(setting, setting) for setting in settings}
+        yield from sorted(names - members["request"].keys() - members["config"].keys())
+
+
+def main() -> int:
+    """Print all that has no decision; return 1 if there is any."""
+    print("SDKs:", ", ".join(f"{name} {metadata.version(name)}" for name in SDKS))
+    undecided = [f"{dialect} {path}" for dialect in ROOTS for path in list_undecided(dialect)]
+    for line in undecided:
+        print(f"UNDECIDED {line}")
+    print(f"{len(undecided)} without a decision, in the requests of {', '.join(ROOTS)}")
+    return 1 if undecided else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
