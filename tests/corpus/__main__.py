@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.corpus import asks, groups, law3
+from tests.corpus import asks, groups, law3, mutations
 from tests.corpus.oracle import Row, read_corpus
 from tests.corpus.sdk_clients import KNOWS_GEMINI
 from tests.corpus.verdict import Failure
@@ -32,7 +32,9 @@ def main(arguments: list[str]) -> int:
     readers = "the official SDKs" if KNOWS_GEMINI else "the openai and anthropic SDKs"
     print(f"Answers: {len(rows)} exchanges, read by {readers} and by our own decoders\n")
     bad = len(unreadable) + _judge_answers(rows)
-    bad += _judge_requests(folder, rows)
+    number, failures = mutations.find_clean(rows, print_failure)
+    print(f"\nBroken answers: {number} to clients of four dialects, {len(failures)} of them clean")
+    bad += len(failures) + _judge_requests(folder, rows)
     print(f"\n{bad} failed")
     return 1 if bad else 0
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.drift.search import ROOTS, list_undecided
 from tests.drift.sdk_types import find_undecided
+from tests.drift.search import ROOTS, list_undecided
 
 
 @pytest.mark.parametrize("dialect", ROOTS)
