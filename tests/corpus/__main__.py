@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.corpus import asks, groups, law3, mutations
+from tests.corpus import asks, groups, law3, mutations, over_http
 from tests.corpus.oracle import Row, read_corpus
 from tests.corpus.sdk_clients import KNOWS_GEMINI
 from tests.corpus.verdict import Failure
@@ -34,6 +34,12 @@ def main(arguments: list[str]) -> int:
     bad = len(unreadable) + _judge_answers(rows)
     number, failures = mutations.find_clean(rows, print_failure)
     print(f"\nBroken answers: {number} to clients of four dialects, {len(failures)} of them clean")
+    bad += len(failures)
+    judged, unasked, failures = over_http.judge_rows(rows, print_failure)
+    print(
+        f"\nOver HTTP: {judged} answers that end, by a gateway on a socket to official SDKs,"
+        f" {len(failures)} failed; {unasked} that a client cannot ask for"
+    )
     bad += len(failures) + _judge_requests(folder, rows)
     print(f"\n{bad} failed")
     return 1 if bad else 0

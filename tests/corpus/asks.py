@@ -82,9 +82,14 @@ def own(row: Row) -> RequestBody | None:
         return None
 
 
-def client(row: Row, dialect: Dialect) -> tuple[RequestBody, CanonicalRequest]:
-    """What a client of a dialect would have asked, as near to the recorded request as it can be."""
-    value, body = _LEAST[dialect.name], own(row)
+def client(
+    row: Row, dialect: Dialect, *, least: bool = False
+) -> tuple[RequestBody, CanonicalRequest]:
+    """What a client of a dialect would have asked, as near to the recorded request as it can be.
+
+    `least`: a request that says nothing but hi.
+    """
+    value, body = _LEAST[dialect.name], None if least else own(row)
     if body is not None:
         request = speech(DIALECTS[row.dialect]).decode_request(body)
         if dialect.name == row.dialect:

@@ -141,7 +141,7 @@ def _answer(row: Row, client: Dialect, clients: Clients, differences: list[Diffe
     usage = None if beyond else used(row)
     for out, stream in [*((it, True) for it in streams), *((it, False) for it in wholes)]:
         for what, heard in _ways(clients, client.name, out, differences, stream=stream):
-            differences += _compare(what, expected, usage, heard, client.name, beyond=beyond)
+            differences += compare(what, expected, usage, heard, client.name, beyond=beyond)
     return beyond
 
 
@@ -235,7 +235,7 @@ def _ways(
                 yield f"{reader} {form}", heard
 
 
-def _compare(
+def compare(
     what: str,
     expected: dict[int, Meaning],
     usage: Usage | None,

@@ -19,11 +19,12 @@ KNOWS_GEMINI = GENAI is not None
 class SdkClients:
     """One client of each SDK, without retries."""
 
-    def __init__(self, url: str | None = None) -> None:
-        """`url` is that of a server; without one, `set_answer` says what the clients get."""
+    def __init__(
+        self, url: str = "http://x.test", transport: httpx2.BaseTransport | None = None
+    ) -> None:
+        """Without a `transport` to the server at `url`, `set_answer` says what the clients get."""
         self._status, self.body, self._kind = 200, b"", ""
-        transport = None if url else httpx2.MockTransport(self._answer)
-        url = url or "http://x.test"
+        transport = transport or httpx2.MockTransport(self._answer)
         http_client = httpx2.Client(transport=transport, timeout=60)
         self.openai = openai.OpenAI(
             api_key="k", base_url=f"{url}/v1", http_client=http_client, max_retries=0
@@ -33,8 +34,7 @@ class SdkClients:
         )
         self.genai: Any = None
         if KNOWS_GEMINI:
-            args = {} if transport is None else {"transport": transport}
-            options = {"client_args": args, "base_url": url}
+            options = {"client_args": {"transport": transport}, "base_url": url}
             self.genai = GENAI.Client(api_key="k", vertexai=False, http_options=options)
 
     def set_answer(self, body: bytes, *, stream: bool, status: int = 200) -> None:

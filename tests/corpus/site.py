@@ -85,20 +85,19 @@ def _replay(corpus: Path, log: Path) -> Iterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def _serve(folder: Path, upstream: str) -> AsyncIterator[str]:
-    """A gateway in front of one provider; gives its address."""
-    _CONFIG["providers"]["replay"]["base_url"] = upstream
+async def serve(folder: Path, config: Object) -> AsyncIterator[str]:
+    """A gateway on a loopback socket; gives its address."""
     file = folder / "gateway.yaml"
-    file.write_text(json.dumps(_CONFIG))
+    file.write_text(json.dumps(config))
     environ = {"TIERGATE_DATA": str(folder)}
     gateway = Gateway(build_config(load(file, environ), datetime.now(UTC)), environ, ignore_event)
     gateway.engine._upstream._sleep = _at_once
-    config = uvicorn.Config(
+    server_config = uvicorn.Config(
         App(gateway), port=0, http="httptools", log_config=None, access_log=False, lifespan="on"
     )
-    config.load()
-    server = uvicorn.Server(config)
-    server.lifespan = config.lifespan_class(config)
+    server_config.load()
+    server = uvicorn.Server(server_config)
+    server.lifespan = server_config.lifespan_class(server_config)
     await server.startup()
     try:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
@@ -123,7 +122,8 @@ async def _call(url: str, asks: list[Ask]) -> list[tuple[Ask, int, str, bytes]]:
 
 
 async def _relay(folder: Path, upstream: str, asks: list[Ask]) -> list[tuple[Ask, int, str, bytes]]:
-    async with _serve(folder, upstream) as url:
+    _CONFIG["providers"]["replay"]["base_url"] = upstream
+    async with serve(folder, _CONFIG) as url:
         return await _call(url, asks)
 
 
