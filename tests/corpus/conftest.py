@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.corpus.exchanges import Exchange, read
+from tests.corpus.oracle import Row
+from tests.corpus.oracle import read as read_rows
 from tests.corpus.site import Ask, Got, relay
 
 type Say = Callable[[str], None]
@@ -28,6 +30,12 @@ def relayed(
     short = [exchange for exchange in streams if len(exchange.body) < 2500]
     asks += [Ask(exchange, asked=False, options=";split=bytes:1") for exchange in short]
     return relay(corpus, tmp_path_factory.mktemp("relayed"), asks)
+
+
+@pytest.fixture(scope="session")
+def recordings(corpus: Path) -> list[Row]:
+    """Every recorded exchange of the four dialects."""
+    return read_rows(corpus)
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def _has_done_frame(row: Row) -> bool:
 
 
 def _has_error(row: Row) -> bool:
-    if row.dialect != CHAT or row.stream:
+    if row.dialect != CHAT or row.stream or row.status != 200:
         return False
     values = [*list_values(row), *list_choices(row)]
     return any(value.get("error") for value in values)

@@ -75,6 +75,10 @@ class RequestTransport(httpx2.BaseTransport):
             httpx2.Request(request.method, url, headers=headers, content=self.body)
         )
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
 
 class HttpJudge:
     """Official SDKs at a gateway, and the provider behind it."""
@@ -84,6 +88,10 @@ class HttpJudge:
         self._transport = RequestTransport()
         self._clients = Clients(url, self._transport)
         self._direct = SdkClients()
+
+    def close(self) -> None:
+        """Close the connections to the gateway."""
+        self._clients.close()
 
     def judge(self, row: Row, client: str) -> list[Difference] | None:
         """List what a client gets otherwise than the provider said it; None if it cannot ask."""
@@ -108,7 +116,7 @@ class HttpJudge:
     def _judge_translated(self, row: Row, client: str) -> Iterator[Difference]:
         what = f"SDK {'stream' if row.stream else 'whole'}"
         try:
-            heard = self._clients.hear(client, self._transport.body, stream=row.stream)
+            heard = self._clients.hear(client, b"", stream=row.stream)
         except Exception as error:  # noqa: BLE001 - whatever an SDK raises is a failure
             yield Difference("problem", f"{type(error).__name__} {str(error)[:200]}")
         else:
@@ -188,7 +196,11 @@ def run_gateway() -> Iterator[HttpJudge]:
         started.wait(_START_SECONDS)
         if errors or not urls:
             raise RuntimeError("the gateway did not start") from next(iter(errors), None)
-        yield HttpJudge(urls[0], provider)
+        judge = HttpJudge(urls[0], provider)
+        try:
+            yield judge
+        finally:
+            judge.close()
     finally:
         stop.set()
         thread.join()

@@ -23,7 +23,7 @@ class SdkClients:
         self, url: str = "http://x.test", transport: httpx2.BaseTransport | None = None
     ) -> None:
         """Without a `transport` to the server at `url`, `set_answer` says what the clients get."""
-        self._status, self.body, self._kind = 200, b"", ""
+        self._status, self._body, self._kind = 200, b"", ""
         transport = transport or httpx2.MockTransport(self._answer)
         http_client = httpx2.Client(transport=transport, timeout=60)
         self.openai = openai.OpenAI(
@@ -37,14 +37,21 @@ class SdkClients:
             options = {"client_args": {"transport": transport}, "base_url": url}
             self.genai = GENAI.Client(api_key="k", vertexai=False, http_options=options)
 
+    def close(self) -> None:
+        """Close the connections."""
+        self.openai.close()
+        self.anthropic.close()
+        if self.genai is not None:
+            self.genai.close()
+
     def set_answer(self, body: bytes, *, stream: bool, status: int = 200) -> None:
         """Set what the clients get from now on."""
-        self._status, self.body = status, body
+        self._status, self._body = status, body
         self._kind = "text/event-stream" if stream and status == 200 else "application/json"
 
     def _answer(self, _: httpx2.Request) -> httpx2.Response:
         headers = {"content-type": self._kind}
-        return httpx2.Response(self._status, content=self.body, headers=headers)
+        return httpx2.Response(self._status, content=self._body, headers=headers)
 
     def list_chunks(self, stream: bool) -> list[Any]:
         """List the objects that Google's SDK decodes: one if the answer is whole."""

@@ -1,7 +1,6 @@
 """Every recorded answer without the reason for its end: no client of any dialect is told that it is whole."""
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -9,14 +8,14 @@ from gateway.core.events import End, Finish
 from gateway.dialects import DIALECTS, ResponseContext, Translation
 from tests.corpus import asks, mutations
 from tests.corpus.conftest import Say
-from tests.corpus.oracle import Row, read
+from tests.corpus.oracle import Row
 
 TELLING = ResponseContext(id="01", created_at=7, model="m", prompt_tokens=9, state_label="x")
 
 
 @pytest.fixture(scope="module")
-def rows(corpus: Path) -> list[Row]:
-    return [row for row in read(corpus) if row.status == 200 and not row.raised]
+def rows(recordings: list[Row]) -> list[Row]:
+    return [row for row in recordings if row.status == 200 and not row.raised]
 
 
 @pytest.mark.parametrize("client", DIALECTS)
