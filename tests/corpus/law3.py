@@ -6,7 +6,7 @@ decoder read what came out, and both must find what the oracle says.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -199,7 +199,7 @@ def _outputs(
             if watch.problem is not None or not watch.complete:
                 return None
             differences += judge_account(row, watch.usage)
-            differences += judge_other_content(row, found[-1], getattr(watch, "dropped", None))
+            differences += judge_other_content(row, found[-1], _list_dropped(voice))
         if len(set(found)) != 1:
             differences.append(Difference("bytes", "other bytes where it was read in other pieces"))
         glance = voice.summarize(door.fold(row.body))
@@ -209,7 +209,7 @@ def _outputs(
     if glance.problem is not None or glance.body is None:
         return None
     differences += judge_account(row, glance.usage)
-    differences += judge_other_content(row, glance.body, getattr(glance, "dropped", None))
+    differences += judge_other_content(row, glance.body, _list_dropped(voice))
     if not row.stream and not isinstance(json.loads(row.body), list):
         watch = voice.inspect_stream(body)
         out = watch.feed(door.unfold(row.body, True)) + watch.end()
@@ -218,6 +218,11 @@ def _outputs(
             differences.append(Difference("complete", what))
         found = [out] if watch.complete else []
     return found[:1], [glance.body]
+
+
+def _list_dropped(voice: Translation | Dialect) -> Collection[str] | None:
+    """List what the client is told that it did not get; None where nothing is translated."""
+    return voice.dropped_names if isinstance(voice, Translation) else None
 
 
 def _ways(

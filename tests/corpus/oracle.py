@@ -299,7 +299,7 @@ def _spoken_words(row: Row) -> dict[int, str]:
         return {}
     choices = json.loads(row.body)["choices"]
     speech = {it["index"]: it["message"].get("audio") for it in choices}
-    return {index: audio["transcript"] for index, audio in speech.items() if audio}
+    return {index: audio["transcript"] or "" for index, audio in speech.items() if audio}
 
 
 def _old_call(row: Row) -> list[tuple[str, str]]:

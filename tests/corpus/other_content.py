@@ -34,7 +34,7 @@ def judge_other_content(
 ) -> Iterator[Difference]:
     """Find content that is neither in what a client gets nor among the names of what is dropped.
 
-    `dropped` is None where the gateway names no losses of answers: then nothing is judged.
+    `dropped` is None where nothing is translated: then nothing is judged.
     """
     if dropped is None:
         return
@@ -53,7 +53,8 @@ def list_other_content(row: Row) -> Iterator[OtherContent]:
     if row.dialect == CHAT:
         for choice in list_choices(row):
             message = choice.get("delta") or choice.get("message") or {}
-            yield from (_describe(it, message[it]) for it in _CHAT_MEMBERS if message.get(it))
+            held = {it: message[it] for it in _CHAT_MEMBERS if any(_list_texts(message.get(it)))}
+            yield from (_describe(name, value) for name, value in held.items())
             parts = message.get("content")
             for part in parts if isinstance(parts, list) else ():
                 if part.get("type") not in _PLAIN[CHAT]:
