@@ -192,29 +192,11 @@ FIELD_RULES: Mapping[str, Mapping[str, FieldRule]] = {
 }  # fmt: skip
 """By field and by the dialect of the target. A field of the target's own dialect is never asked."""
 
-_HOSTED_TOOL_REASON = "does not have this tool of another provider"
-
-EXTRA_MEMBER_RULES: Mapping[str, FieldRule] = {
-    "audio": _refuse("gives no audio"),
-    "modalities": _refuse("gives text only"),
-    "prediction": _refuse("takes no predicted output"),
-    "web_search_options": _refuse(_HOSTED_TOOL_REASON),
-    "previous_response_id": _refuse("does not know this earlier answer"),
-    "conversation": _refuse("does not know this conversation"),
-    "background": _refuse("does not answer in the background"),
-    "prompt": _refuse("does not know this stored prompt"),
-    "container": _refuse("does not know this container"),
+UNREADABLE_VALUE_RULES: Mapping[str, FieldRule] = {
     "thread": _refuse("does not know this thread"),
     "thread.create": _drop("keeps no threads: each request has all of the conversation"),
-    "inference_geo": _refuse("cannot be told where data may go"),
-    "mcp_servers": _refuse(_HOSTED_TOOL_REASON),
-    "search_parameters": _refuse(_HOSTED_TOOL_REASON),
-    "plugins": _refuse(_HOSTED_TOOL_REASON),
-    "cachedContent": _refuse("does not know this cached content"),
-    "continuationToken": _refuse("does not know this earlier answer"),
+    "modalities": _refuse("gives text only"),
     "generationConfig.responseModalities": _refuse("gives text only"),
-    "generationConfig.speechConfig": _refuse("gives no audio"),
-    "generationConfig.imageConfig": _refuse("gives no images"),
     **dict.fromkeys(
         (
             "functions",
@@ -230,7 +212,6 @@ EXTRA_MEMBER_RULES: Mapping[str, FieldRule] = {
             "output_config.format",
             "output_format",
             "text.format",
-            "generationConfig.responseFormat",
             "generationConfig.responseMimeType",
             "generationConfig.responseSchema",
             "generationConfig.responseJsonSchema",
@@ -240,11 +221,10 @@ EXTRA_MEMBER_RULES: Mapping[str, FieldRule] = {
         _refuse("cannot be told it as it is written here"),
     ),
 }
-"""Members of one dialect alone that the answer depends on, and such that no field could hold.
+"""Members that a decoder reads, with a value that no field holds.
 
 All others are dropped and named. Gemini's stand in camelCase; clients may write snake_case too.
 """
-
 
 _CREATE_THREAD = ("thread", {"type": "create"})
 
@@ -261,11 +241,12 @@ def check_request(request: CanonicalRequest, dialect_name: str) -> tuple[list[Lo
             ] = None
         elif rule.treatment != "mapped":
             losses.setdefault(name, Loss(name, rule.treatment, f"{dialect_name} {rule.reason}"))
-    for name in request.extra_members:
+    listed = {lost.path for lost in request.lost_members}
+    for name in [name for name in request.extra_members if name not in listed]:
         member = "thread.create" if (name, request.extra_members[name]) == _CREATE_THREAD else name
         rule = (
-            EXTRA_MEMBER_RULES.get(member)
-            or EXTRA_MEMBER_RULES.get(_to_camel_case(name))
+            UNREADABLE_VALUE_RULES.get(member)
+            or UNREADABLE_VALUE_RULES.get(_to_camel_case(name))
             or _drop("has no such member")
         )
         if rule.treatment == "refused":
@@ -273,8 +254,6 @@ def check_request(request: CanonicalRequest, dialect_name: str) -> tuple[list[Lo
         else:
             losses.setdefault(name, Loss(name, "dropped", f"{dialect_name} {rule.reason}"))
     for lost in request.lost_members:
-        if lost.path in request.extra_members:
-            continue  # its rule is above
         reason = f"{dialect_name} {lost.reason}"
         if lost.is_essential:
             refusals[f"{lost.path}: {reason}"] = None

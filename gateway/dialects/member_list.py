@@ -78,7 +78,8 @@ UNKNOWN = name_loss()
 def find_lost_members(value: Json, members: MemberList, name: str) -> Iterator[LostMember]:
     """Find what translation leaves out of an object of this name, at any depth.
 
-    What is null or empty says nothing, and neither does a known member that is false.
+    What is null says nothing. Neither does what is empty, or a known member that is false, unless
+    the client depends on it.
     """
     yield from _search(value, members, name, "")
 
@@ -105,9 +106,9 @@ def _search(value: Json, members: MemberList, name: str, path: str) -> Iterator[
         yield from _list_losses(word.removesuffix("."), known[WHOLE])
         return
     for key, item in value.items():
-        if item in _EMPTY:
-            continue
         member = known.get(key) or known.get(_to_camel_case(key), UNKNOWN)
+        if item is None or (item in _EMPTY and member.decision != "refused"):
+            continue
         inner_path = f"{path}{key}"
         if member.inside:
             yield from _search(item, members, member.inside, f"{inner_path}.")
@@ -115,7 +116,7 @@ def _search(value: Json, members: MemberList, name: str, path: str) -> Iterator[
             yield from _list_losses(inner_path, member)
 
 
-_EMPTY: tuple[Json, ...] = (None, "", [], {})
+_EMPTY: tuple[Json, ...] = ("", [], {})
 
 
 def _list_losses(path: str, member: Member) -> Iterator[LostMember]:

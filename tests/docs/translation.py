@@ -6,7 +6,9 @@
 from pathlib import Path
 
 from gateway.dialects import DIALECTS
-from gateway.dialects.compatibility import EXTRA_MEMBER_RULES, FIELD_RULES, FieldRule
+from gateway.dialects.compatibility import FIELD_RULES, UNREADABLE_VALUE_RULES, FieldRule
+from gateway.dialects.member_list import WHOLE, Member, MemberList
+from gateway.dialects.translation import get_translation
 
 PAGE = Path(__file__).parents[2] / "docs" / "translation.md"
 _BEGIN, _END = "<!-- tables -->\n", "<!-- end of tables -->\n"
@@ -16,7 +18,7 @@ def page(text: str) -> str:
     """The page with its tables as they must be."""
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}\n{_fields()}\n{_others()}\n{_END}{after}"
+    return f"{before}{_BEGIN}\n{_fields()}\n{_others()}\n{_members()}{_END}{after}"
 
 
 def _fields() -> str:
@@ -30,10 +32,50 @@ def _fields() -> str:
 
 
 def _others() -> str:
-    lines = ["| member | abroad |", "|---|---|"]
-    lines += [f"| `{name}` | {_cell(rule)} |" for name, rule in sorted(EXTRA_MEMBER_RULES.items())]
+    lines = ["| member, with a value that no field holds | |", "|---|---|"]
+    lines += [
+        f"| `{name}` | {_cell(rule)} |" for name, rule in sorted(UNREADABLE_VALUE_RULES.items())
+    ]
     lines.append("| any other | **dropped**: has no such member |")
     return "\n".join(lines) + "\n"
+
+
+def _members() -> str:
+    """Return a table for each dialect: the members of its list that are not read as they are."""
+    parts = ["## Members by dialect\n"]
+    for name, dialect in DIALECTS.items():
+        members = get_translation(dialect).request_members
+        counts = [member for known in members.values() for member in known.values()]
+        kept = sum(member.decision in ("read", "carried") for member in counts)
+        parts.append(
+            f"**{name}**: {len(counts)} members in {len(members)} objects, of which {kept} are read or carried.\n"
+        )
+        lines = ["| object | member | what translation does |", "|---|---|---|"]
+        lines += [
+            f"| `{place}` | {keys} | **{_DECISIONS[member.decision]}**: {member.reason} |"
+            for (place, member), keys in _group(members).items()
+        ]
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts) + "\n"
+
+
+_DECISIONS = {
+    "named": "dropped",
+    "refused": "refused",
+    "approximated": "approximated",
+    "ignored": "not needed",
+}
+
+
+def _group(members: MemberList) -> dict[tuple[str, Member], str]:
+    """Return the members that are not read as they are, those of one object and decision together."""
+    groups: dict[tuple[str, Member], list[str]] = {}
+    for place, known in members.items():
+        for key, member in known.items():
+            if member.decision in _DECISIONS:
+                group = groups.setdefault((place, member._replace(inside="")), [])
+                group.append("all of it" if key == WHOLE else f"`{key}`")
+    return {group: ", ".join(keys) for group, keys in groups.items()}
 
 
 def _cell(rule: FieldRule) -> str:

@@ -15,6 +15,7 @@ from gateway.dialects.member_list import (
     ignore,
     name_loss,
     read_inside,
+    refuse,
 )
 
 _TYPE = {"type": READ}
@@ -40,7 +41,6 @@ _TOOL = {
     "eager_input_streaming": name_loss("has no such control"),
     "input_examples": name_loss("takes no examples of a tool's input"),
 }
-_TOP = name_loss()
 """A top-level member that no field of a canonical request holds; `compatibility` says more."""
 _HOSTED_TOOLS = (
     "bash_20241022", "bash_20250124", "code_execution_20250522", "code_execution_20250825",
@@ -72,12 +72,15 @@ REQUEST: MemberList = {
         "cache_control": _LOST_CACHE,
         **dict.fromkeys(
             (
-                "betas", "billing_policy", "compaction", "container", "context_management",
-                "diagnostics", "fallback_credit_token", "fallbacks", "inference_geo",
-                "mcp_servers", "speed", "thread", "user_profile_id", "workspace_id",
+                "betas", "billing_policy", "compaction", "context_management", "diagnostics",
+                "fallback_credit_token", "fallbacks", "speed", "user_profile_id", "workspace_id",
             ),
-            _TOP,
+            name_loss(),
         ),
+        "thread": READ,
+        "container": refuse("does not know this container"),
+        "inference_geo": refuse("cannot be told where data may go"),
+        "mcp_servers": refuse("does not have this tool of another provider"),
     },
     "output_config": {
         "effort": READ,

@@ -11,6 +11,7 @@ from gateway.dialects.member_list import (
     ignore,
     name_loss,
     read_inside,
+    refuse,
 )
 
 _NO_CONTROL = name_loss("has no such control")
@@ -24,8 +25,7 @@ _FUNCTION_TOOL = {**_TYPE, **_CACHE, "function": read_inside("function")}
 _JSON_SCHEMA = {"name": READ, "description": READ, "schema": CARRIED, "strict": READ}
 _NO_CITATIONS = name_loss("takes no citations in what it is asked")
 _FIXED_CACHE_MODE = ignore("has one kind of breakpoint")
-_TOP = name_loss()
-"""A top-level member that no field of a canonical request holds; `compatibility` says more."""
+_NO_HOSTED_TOOL = refuse("does not have this tool of another provider")
 
 REQUEST: MemberList = {
     "request": {
@@ -52,10 +52,15 @@ REQUEST: MemberList = {
         "thinking": read_inside("thinking"),
         **dict.fromkeys(
             (
-                "audio", "modalities", "moderation", "prediction", "prompt_cache_options",
-                "prompt_cache_retention", "store", "web_search_options",
+                "moderation", "prompt_cache_options", "prompt_cache_retention", "store",
             ),
-            _TOP,
+            name_loss(),
+        ),
+        "modalities": READ,
+        "audio": refuse("gives no audio"),
+        "prediction": refuse("takes no predicted output"),
+        **dict.fromkeys(
+            ("web_search_options", "search_parameters", "plugins"), _NO_HOSTED_TOOL
         ),
     },
     "stream_options": {

@@ -18,7 +18,6 @@ from gateway.dialects.member_list import (
     refuse,
 )
 
-_TOP = name_loss()
 """A top-level member that no field of a canonical request holds."""
 _NO_CONTROL = name_loss("has no such control")
 _NO_PADDING = "gets a stream of its own dialect, without padding"
@@ -98,7 +97,7 @@ REQUEST: MemberList = {
                 "max_tool_calls", "moderation", "prompt_cache_options", "prompt_cache_retention",
                 "store",
             ),
-            _TOP,
+            name_loss(),
         ),
     },
     "stream_options": {

@@ -103,6 +103,7 @@ REQUESTS: tuple[Object, ...] = (
         web_search_options={"search_context_size": "low"},
     ),
     ask(max_tokens=30, random_seed=4, user="u-2"),
+    ask(plugins=[{"id": "web"}], search_parameters={"mode": "on"}),
     ask(reasoning={"effort": "low", "exclude": False}),
     ask(reasoning={"max_tokens": 2000}),
     ask(reasoning={"enabled": False}),
