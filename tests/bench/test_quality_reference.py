@@ -12,7 +12,7 @@ def test_each_tier_has_as_many_prompts_in_the_reference_set() -> None:
     rows = lesson.placed_rows()
     scores = [Score(fast=0.25, smart=0.5)] * len(rows)
     reference = quality_reference.draw_reference(rows, scores)
-    assert reference == [[0.25, 0.5, 0.875]] * 300
+    assert reference == [[0.125, 0.5, 0.875]] * 300
     assert quality_reference.draw_reference(rows, scores) == reference
 
 
