@@ -1,1 +1,1 @@
-"""Who may call: client keys."""
+"""Client keys, their limits and budgets, and load shedding."""

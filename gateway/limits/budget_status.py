@@ -1,4 +1,4 @@
-"""How budgets stand: what each may have, what of it is used, and how long that lasts."""
+"""The state of budgets: their limits, what is used, and how long the rest lasts."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import tzinfo
@@ -15,44 +15,44 @@ from gateway.settings.schema.limits import BudgetPart
 
 _MICRO_PER_USD = 1_000_000
 _MIN_RATE_SECONDS = 60.0
-"""Seconds of a window after which there is a rate to speak of."""
+"""Seconds of a window before the gateway computes a rate: earlier there is too little data."""
 
 
 class BudgetStatus(msgspec.Struct, frozen=True):
-    """A budget in its window of now, of one tenant or of all."""
+    """A budget in its current window, of one tenant or of all tenants together."""
 
     name: str
     part: BudgetPart | KeyBudget
     owner: Owner
     window: Window
     key: str = ""
-    """The key whose own it is; empty where it is none's."""
+    """The key that the budget belongs to; empty for a budget of the configuration."""
 
     @property
     def kind(self) -> str:
-        """What is counted: usd, or share of calls."""
+        """Return what the budget counts: "usd", or "share" of calls."""
         share = isinstance(self.part, BudgetPart) and self.part.share is not None
         return "share" if share else "usd"
 
     @property
     def apart(self) -> str | None:
-        """What has a count of its own beside tenants: key, tag or tier."""
+        """Return what has a counter of its own beside tenants: key, tag or tier."""
         return self.part.counted_by if isinstance(self.part, BudgetPart) else None
 
     def describe_scope(self, subject: str | None) -> str:
-        """Say in words whose calls a counter has: of a key, tag or tier, where it is one's."""
+        """Say in words whose calls a counter counts; `subject` is its key, tag or tier."""
         return describe_scope(self.owner, "key" if self.key else self.apart, self.key or subject)
 
     @property
     def limit(self) -> Decimal:
-        """USD, or the part of calls."""
+        """Return the limit: USD, or the part of all calls."""
         part = self.part
         share = part.share if isinstance(part, BudgetPart) else None
         return share if share is not None else part.usd or Decimal(0)
 
     @property
     def filters(self) -> dict[str, Collection[str]]:
-        """The calls that it counts, as the store of the ledger is asked for them."""
+        """Return the calls that the budget counts, as filters for the ledger store."""
         part, filters = self.part, dict[str, Collection[str]]()
         if self.owner is not None:
             filters["tenant"] = [self.owner]
@@ -69,7 +69,10 @@ class BudgetStatus(msgspec.Struct, frozen=True):
         return filters
 
     def select_counters(self, counters: Mapping[str, int]) -> dict[str | None, int]:
-        """Its counters among all of its owner's, by whom they count; by None where by nobody."""
+        """Return its counters among all of its owner's, by subject.
+
+        The subject is a key, tag or tier; None if the budget counts none of them apart.
+        """
         prefix, suffix = f"{self.kind}|{escape(self.name)}|", f"|{self.window.name}"
         return {
             self._parse_subject(field[len(prefix) : -len(suffix)]): value
@@ -80,12 +83,12 @@ class BudgetStatus(msgspec.Struct, frozen=True):
         }
 
     def make_calls_field(self, subject: str | None) -> str:
-        """The counter of all calls, of which a share is one."""
+        """Return the counter of all calls, of which a share is a part."""
         subject_label = "all" if subject is None else f"{self.apart}={escape(subject)}"
         return f"calls|{escape(self.name)}|{subject_label}|{self.window.name}"
 
     def matches(self, subject: str | None) -> bool:
-        """Whether it counts calls of this key, tag or tier."""
+        """Return True if the budget counts calls of this key, tag or tier."""
         if self.apart is None or not isinstance(self.part, BudgetPart):
             return True
         names = {"key": self.part.key, "tag": self.part.tag, "tier": self.part.tier}[self.apart]
@@ -96,25 +99,28 @@ class BudgetStatus(msgspec.Struct, frozen=True):
 
 
 class BudgetUse(msgspec.Struct, frozen=True):
-    """How much of a budget is used by whom it counts."""
+    """The use of a budget by one subject."""
 
     budget: BudgetStatus
     subject: str | None
-    """The key, tag or tier that is counted apart."""
+    """The key, tag or tier that is counted apart; None if nothing is."""
     used_amount: Decimal
-    """USD, what calls hold among them, or the part of calls."""
+    """USD, reservations of running calls included; for a share the used part of all calls."""
     from_counters: bool
-    """By the counters; else it is what the ledger knows."""
+    """True if the amount comes from the counters, False if it comes from the ledger."""
 
     def compute_rate(self, now: float) -> Decimal | None:
-        """USD an hour since the window began; None where nobody can know."""
+        """Return USD an hour since the window began; None if the rate is unknown."""
         start = self.budget.window.start
         if self.budget.kind != "usd" or start is None or now - start < _MIN_RATE_SECONDS:
             return None
         return round(self.used_amount * 3_600 / Decimal(now - start), 6)
 
     def predict_exhaustion(self, now: float) -> float | None:
-        """When it is used up at this rate, within its window; None where it is not."""
+        """Return when the budget is used up at this rate, in seconds since the epoch.
+
+        None if it lasts until its window ends, if it is used up already, or if the rate is unknown.
+        """
         remaining, rate = self.budget.limit - self.used_amount, self.compute_rate(now)
         if remaining <= 0 or not rate:
             return None
@@ -130,7 +136,10 @@ def iter_budgets(
     zone: tzinfo,
     now: float,
 ) -> Iterator[BudgetStatus]:
-    """Yield those of the configuration, of all tenants or of each, then those of keys alone."""
+    """Yield the budgets of the configuration, then those of single keys.
+
+    A budget of the configuration stands once for all tenants together, or once for each tenant.
+    """
     budget_parts, tenant_names = list(parts), sorted(set(tenants))
     for part in budget_parts:
         current_window = window.find_window(part.every, now, zone)
@@ -154,10 +163,10 @@ def compute_budget_uses(
     counters: Mapping[str, int] | None,
     ledger_spent: Mapping[str | None, Decimal],
 ) -> list[BudgetUse]:
-    """How a budget stands: by its counters, and by what the ledger knows where one is not there.
+    """Return how much of a budget each subject uses: from its counter, else from the ledger.
 
-    `counters` are the counters of its owner, or None; `ledger_spent` is of money, by whom it is
-    counted.
+    `counters` are the counters of its owner, or None; `ledger_spent` is the USD that the ledger
+    has, by subject.
     """
     own_counters = budget.select_counters(counters or {})
     uses: list[BudgetUse] = []

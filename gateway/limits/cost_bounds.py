@@ -1,6 +1,6 @@
-"""How much a call may use at most, or usually does: tokens, and money at the prices of its plan.
+"""The most that a call may use, or what it usually uses: tokens, and USD at its plan's prices.
 
-What calls that are over have used of limits and budgets.
+Also what ended calls have used of limits and budgets.
 """
 
 import math
@@ -19,17 +19,18 @@ from gateway.limits.counters import EndedCall
 
 _MICRO_PER_USD = Decimal(1_000_000)
 _FRAMING_TOKENS = 1_000
-"""Tokens that stand around what a request says."""
+"""Tokens of the framing around the text of a request."""
 _IMAGE_TOKENS = 20_000
-"""Tokens of an image, at most: the largest that providers document, and more."""
+"""Tokens of an image at most: more than the largest number that providers document."""
 _MAX_SLOPES = 4096
 _SLOPES: dict[int, tuple[Price, tuple[int, int] | None]] = {}
-"""By price: it is asked for every call, and an integer is worked out ten times as fast."""
+"""The token slopes of each price, by the `id` of the price. Every call needs them, and integer
+arithmetic is ten times as fast as decimals."""
 
 
 def bound_prompt_tokens(prompt: Prompt, body: bytes) -> int:
-    """Tokens of a prompt at most: no token is shorter than a byte of text."""
-    # A sign is found ten times as fast as two.
+    """Return the most tokens that a prompt can have: no token is shorter than a byte of text."""
+    # A search for one character is ten times as fast as one for two.
     is_plain = body.isascii() and (b"\\" not in body or b"\\u" not in body)
     text_tokens = prompt.chars if is_plain else 4 * prompt.chars
     media_tokens = len(body) if prompt.files or prompt.audio else 0
@@ -37,7 +38,7 @@ def bound_prompt_tokens(prompt: Prompt, body: bytes) -> int:
 
 
 def to_micro_usd(cost: Decimal) -> int:
-    """Micro-USD, rounded up: a budget is never overspent by a fraction."""
+    """Return micro-USD, rounded up, so that no fraction overspends a budget."""
     return math.ceil(cost * _MICRO_PER_USD)
 
 
@@ -49,16 +50,16 @@ def compute_max_cost(
     *,
     has_answer: bool = True,
 ) -> int | None:
-    """Micro-USD that a call costs at most at the dearest of targets; None where one has no bound.
+    """Return the micro-USD that a call costs at most at the dearest target.
 
-    `prompt_tokens` is the tokens that it reads at most, `timestamp` seconds since the epoch;
-    `has_answer`: it is answered in tokens, as vectors are not.
+    None if the cost of one target has no bound. `prompt_tokens` is the most tokens that the call
+    reads. `timestamp` is in seconds since the epoch. `has_answer` is True if output tokens are
+    billed; embeddings have none.
     """
     highest, is_standard, output_cap = 0, prompt.service is None, prompt.max_output
     if output_cap is not None and 0 < output_cap < MIN_OUTPUT_CAP:
-        output_cap = (
-            MIN_OUTPUT_CAP  # a provider may be asked in a dialect that takes no smaller cap
-        )
+        # The gateway may ask a provider in a dialect that takes no smaller cap.
+        output_cap = MIN_OUTPUT_CAP
     for target in targets:
         price = target.price
         if price is None:
@@ -75,7 +76,7 @@ def compute_max_cost(
             if exact_cost is None:
                 return None
             cost = to_micro_usd(exact_cost)
-        if cost > highest:  # noqa: PLR1730 - asked for every call
+        if cost > highest:  # noqa: PLR1730 - runs for every call
             highest = cost
     return highest
 
@@ -89,15 +90,15 @@ def _cache_slopes(price: Price) -> tuple[int, int] | None:
 
 
 class UsageBound(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call asks of those who count: who it is, and how much it may use."""
+    """The facts about a call that limits need: its key, and how much it may use."""
 
     call: Call
     prompt: Prompt
     prompt_tokens: int
-    """Estimated, of its prompt."""
+    """Estimated tokens of the prompt."""
 
     def compute_max_cost(self, targets: Sequence[Target]) -> int | None:
-        """Micro-USD at most."""
+        """Return the micro-USD that the call costs at most; None if one target has no bound."""
         call, prompt = self.call, self.prompt
         if call.operation == "count_tokens":
             return 0
@@ -111,13 +112,16 @@ class UsageBound(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def is_bounded_by_cap(self, targets: Sequence[Target]) -> bool:
-        """True if a cap on its answer would bound what it costs at one of some targets."""
+        """Return True if a cap on the answer would bound the cost at one of the targets."""
         prompt = msgspec.structs.replace(self.prompt, max_output=MIN_OUTPUT_CAP)
         capped_bound = msgspec.structs.replace(self, prompt=prompt)
         return any(capped_bound.compute_max_cost((target,)) is not None for target in targets)
 
     def compute_tokens(self, expected_output: int) -> int:
-        """Tokens that it takes: of its prompt, and of what it asks for or of `expected_output`."""
+        """Return the tokens of the prompt and of the answer.
+
+        The answer has as many as the client allows, else `expected_output`.
+        """
         if self.call.operation != "generate":
             return 0 if self.call.operation == "count_tokens" else self.prompt_tokens
         max_output = self.prompt.max_output
@@ -126,7 +130,10 @@ class UsageBound(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def compute_expected_cost(self, targets: Sequence[Target], expected_output: int) -> int | None:
-        """Micro-USD where it answers as others do, with so many tokens of output."""
+        """Return the micro-USD of a call whose answer has `expected_output` tokens.
+
+        None if the cost of one target has no bound.
+        """
         prompt = msgspec.structs.replace(self.prompt, max_output=expected_output)
         if self.call.operation != "generate":
             return self.compute_max_cost(targets)
@@ -134,14 +141,18 @@ class UsageBound(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_ended_call(row: FinalRow) -> EndedCall:
-    """What a call has used, where all of it is known: else it stays charged with what it held."""
+    """Return what a call has used.
+
+    Tokens are None if unknown, and the cost is None if a part is unknown or estimated. The call
+    then stays charged with what it reserved.
+    """
     is_complete = row.cost is not None and row.wasted is not None and not row.estimate
     micro_usd = to_micro_usd(row.cost) if is_complete and row.cost is not None else None
     return row.id, _count_tokens(row), micro_usd
 
 
 def _count_tokens(row: FinalRow) -> int | None:
-    """Tokens that providers worked on for a call; None where nobody knows."""
+    """Return the tokens that providers worked on for a call; None if unknown."""
     if row.cache == "hit" or row.attempts == 0:
         return 0
     if row.input is None or row.output is None:

@@ -1,13 +1,13 @@
-"""What counts a call against limits and budgets: the values, and the protocol of who counts.
+"""Counting calls against limits and budgets: the values, and the protocol of counter stores.
 
-A call must pass all of its needs at once, or none is taken. What it takes is held until it is
-settled: requests stay taken, tokens and money become what was used, a place among calls that run at
-once is given back. A hold that is never settled stays taken: an amount that nobody has corrected
-counts as spent.
+The counter store grants all demands of a call at once, or none. A granted amount stays reserved
+until the call is settled. Requests stay counted, tokens and money become what the call used, and a
+concurrency slot becomes free. A reservation that is never settled stays charged: an amount that
+nobody has corrected counts as spent.
 
-A counter has one owner: a tenant, or all tenants together. Where a call needs counters of both,
-each takes what it is asked for or nothing, and where one refuses, what the other has taken is given
-back. If the process dies in between, what it took expires and stays charged.
+A counter has one owner: a tenant, or all tenants together. A call may need counters of both. Each
+owner then grants all of its demands or none. If one owner refuses, the store gives back what the
+other has granted. If the process dies in between, that amount expires and stays charged.
 """
 
 from collections.abc import Sequence
@@ -19,60 +19,60 @@ from gateway.core.target import Tier
 
 type Kind = Literal["requests", "tokens", "concurrency", "usd", "share"]
 type Owner = str | None
-"""Whose a counter is: a tenant's, by its name, or None for all tenants'."""
+"""The owner of a counter: a tenant's name, or None for all tenants together."""
 type Scopes = tuple[bool, ...]
-"""Which owners a call has needs of, in the order in which they are asked: True is all tenants."""
+"""The owners whose counters a call needs, in the order of asking: True is all tenants."""
 ALL_SCOPES: Scopes = (True, False)
 
 
 class CounterDemand(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """One counter that a call must pass. Scripts in Redis know its fields by their order."""
+    """One counter that a call must pass. Scripts in Redis read its fields by position."""
 
     kind: Kind
     name: str
-    """Of the limit or budget, for messages and metrics."""
+    """The name of the limit or budget, for messages and metrics."""
     field: str
     """The counter, without its tenant: "usd|team|key=ann|2026-11-24"."""
     limit: int
     """Requests or tokens in `period`; calls at once; micro-USD; thousandths of all calls."""
     amount: int = 1
-    """What the call takes of it."""
+    """The amount that the call takes."""
     period: float = 0.0
-    """Seconds in which `limit` requests or tokens are given back, a little at a time."""
+    """Seconds in which the counter gives back `limit` requests or tokens, bit by bit."""
     total_field: str = ""
-    """For a share: the counter of all calls."""
+    """The counter of all calls; only a share has one."""
     needs_seed: bool = False
-    """A counter that is not there must be given what was spent, not 0."""
+    """True if a missing counter must start at the amount spent, not at 0."""
     soft: int | None = None
-    """Where a warning is due."""
+    """The amount from which the gateway warns."""
     then: Tier | None = None
-    """Where the call goes in place of a refusal."""
+    """The cheaper tier for a call that does not fit; None refuses it."""
     all_tenants: bool = False
-    """True if the counter has the calls of all tenants."""
+    """True if the counter counts the calls of all tenants."""
 
     def owner(self, tenant: str) -> Owner:
-        """Return whose the counter is, for a call of a tenant."""
+        """Return the owner of the counter, for a call of a tenant."""
         return None if self.all_tenants else tenant
 
 
 class DemandTemplate:
-    """What calls of one kind need, but for how much of it, where that is each call's own."""
+    """The demands of all calls of one kind; each call fills in its own amounts."""
 
     __slots__ = ("demands", "scopes", "variable_indexes")
 
     def __init__(
         self, demands: tuple[CounterDemand, ...], variable_indexes: tuple[int, ...] = ()
     ) -> None:
-        """Needs of all tenants stand first.
+        """Take `demands`, those of all tenants first.
 
-        `variable_indexes` are the places in `demands` of those whose amount is a call's own.
+        `variable_indexes` are the positions in `demands` whose amount differs by call.
         """
         self.demands = demands
         self.variable_indexes = variable_indexes
         self.scopes = collect_scopes(demands)
 
     def fill(self, amounts: Sequence[int]) -> tuple[CounterDemand, ...]:
-        """The needs of a call that takes such amounts of those that vary."""
+        """Return the demands of a call with these amounts at the variable positions."""
         if not amounts:
             return self.demands
         demands = list(self.demands)
@@ -82,35 +82,36 @@ class DemandTemplate:
 
 
 def collect_scopes(demands: Sequence[CounterDemand]) -> Scopes:
-    """Return which owners some needs are of, in the order in which they are asked."""
+    """Return the owners of some demands, in the order of asking."""
     flags = {demand.all_tenants for demand in demands}
     return tuple([scope for scope in ALL_SCOPES if scope in flags])
 
 
 class AdmissionRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that wants to pass."""
+    """A call that asks to pass."""
 
     id: str
     tenant: str
     demands: tuple[CounterDemand, ...]
-    """Those of all tenants first; so it is of `fallbacks`."""
+    """The demands on counters of all tenants come first, also in `fallbacks`."""
     expires_at: float
-    """Seconds since the epoch until which it runs at most."""
+    """Seconds since the epoch when the call has ended at the latest."""
     fallbacks: tuple[tuple[Tier, tuple[CounterDemand, ...]], ...] = ()
-    """What it needs at cheaper tiers, dearest first: where a need that does not fit has `then`,
-    those of that tier are tried in place of all."""
+    """Each cheaper tier with the demands there, dearest first. If a demand does not fit and its
+    `then` is such a tier, that tier's demands replace all others."""
     seeds: tuple[tuple[Owner, str, int], ...] = ()
-    """What was spent, by owner and counter, for those that are not there."""
+    """Amounts spent, by owner and counter, with which missing counters start."""
     held_scopes: Scopes = ()
-    """Whose counters it holds something of already: that lives on with what it takes more."""
+    """The owners of whose counters the call has reserved some already. That reservation lives on
+    with the amount it adds."""
 
     @property
     def options(self) -> tuple[tuple[CounterDemand, ...], ...]:
-        """What it needs, first of its own and then of each of its `fallbacks`."""
+        """Return its own demands, then those of each of its `fallbacks`."""
         return (self.demands, *[demands for _, demands in self.fallbacks])
 
     def next_choice(self, choice: int, demand: CounterDemand) -> int | None:
-        """Return which of its ways comes after one that a need has refused; None if none does."""
+        """Return the option that follows if a demand refuses option `choice`; None if none does."""
         if demand.then is None:
             return None
         tiers = enumerate([tier for tier, _ in self.fallbacks], 1)
@@ -120,50 +121,50 @@ class AdmissionRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 BUSY_RETRY_SECONDS = 1.0
-"""Seconds after which a call asks a busy budget again."""
+"""Seconds until a call asks a busy budget again."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """The need that a call does not pass; nothing was taken."""
+    """The demand that a call does not pass; the store has taken nothing."""
 
     demand: CounterDemand
     retry_after: float | None = None
-    """Seconds; None where nobody knows, or only a new window helps."""
+    """Seconds; None if unknown, or if only a new window helps."""
     choice: int = 0
-    """Whose it is: 0 the call's own, else so many of its `fallbacks`."""
+    """The option that the demand belongs to: 0 is the call's own, n the n-th of its `fallbacks`."""
     exhausted: tuple[CounterDemand, ...] = ()
-    """Used-up needs that sent the call there."""
+    """The used-up demands that moved the call to this option."""
     busy: bool = False
-    """True if the need would fit if the other running calls cost nothing."""
+    """True if the demand would fit if the other running calls cost nothing."""
 
 
 class MissingCounter(msgspec.Struct, frozen=True):
-    """A counter that must be given what was spent first; nothing was taken."""
+    """A counter that must start at the amount spent; the store has taken nothing."""
 
     demand: CounterDemand
     other_demands: tuple[CounterDemand, ...] = ()
-    """Others of the same call."""
+    """Further missing counters of the same call."""
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """All needs are taken."""
+    """The answer to a call that passes: the store has taken all of its demands."""
 
     warnings: tuple[CounterDemand, ...] = ()
-    """Those whose soft limit this call has crossed: each is told by one call alone."""
+    """The demands whose soft limit this call has crossed; one call alone reports each."""
     choice: int = 0
-    """Which were taken: 0 the call's own, else so many of its `fallbacks`."""
+    """The granted option: 0 is the call's own, n the n-th of its `fallbacks`."""
     exhausted: tuple[CounterDemand, ...] = ()
-    """Used-up needs that sent the call there."""
+    """The used-up demands that moved the call to this option."""
 
 
 PASSED = Admitted()
-"""All are taken, and there is nothing to tell."""
+"""The answer to a call that passes its own demands and crosses no soft limit."""
 
 type Answer = Admitted | Refusal | MissingCounter
 
 
 def merge_answers(shared_answer: Answer, tenant_answer: Answer) -> Answer:
-    """Join all tenants' answer and a tenant's own, where they do not both let a call pass."""
+    """Merge the answer for all tenants with the tenant's own; at least one is not Admitted."""
     if isinstance(shared_answer, MissingCounter) and isinstance(tenant_answer, MissingCounter):
         return MissingCounter(
             shared_answer.demand,
@@ -173,14 +174,15 @@ def merge_answers(shared_answer: Answer, tenant_answer: Answer) -> Answer:
 
 
 type EndedCall = tuple[str, int | None, int | None]
-"""A call that is over: its id, tokens and micro-USD that it used; None leaves what was held."""
+"""An ended call: its id, and the tokens and micro-USD that it used. None leaves what it
+reserved."""
 
 
 class CounterStore(Protocol):
-    """Counts. Asking again with the same id takes nothing twice. Raises StoreUnavailable."""
+    """A store of counters. A repeated id takes nothing twice. Raises StoreUnavailable."""
 
     async def admit(self, request: AdmissionRequest, now: float) -> Answer:
-        """Take all needs or none; `now` in seconds since the epoch."""
+        """Take all demands or none; `now` is in seconds since the epoch."""
         ...
 
     async def admit_single(
@@ -192,38 +194,42 @@ class CounterStore(Protocol):
         lifetime: float,
         now: float,
     ) -> Answer:
-        """The same for a call that has no other way to go, and runs `lifetime` seconds at most."""
+        """Take all demands of a call without fallbacks, or none.
+
+        The call runs at most `lifetime` seconds. `amounts` fill the variable demands of `template`.
+        """
         ...
 
     async def seed(self, owner: Owner, field: str, value: int) -> None:
-        """Give a counter that is not there what was spent; one that is there stays."""
+        """Start a missing counter at the amount spent; leave an existing one alone."""
         ...
 
     async def extend(self, request: AdmissionRequest, now: float) -> Answer:
-        """Take more for a call that has passed: its needs are added to what it holds."""
+        """Reserve more for a call that has passed, in addition to what it has."""
         ...
 
     async def settle(self, tenant: str, id: str, tokens: int | None, micro_usd: int | None) -> bool:
-        """Turn what a call of a tenant holds into what it used; None leaves what was held.
+        """Replace what a call of a tenant reserved with what it used.
 
-        False where it holds nothing, or was settled before.
+        None leaves the reserved amount. Return False if the call has nothing reserved, or was
+        settled before.
         """
         ...
 
     async def settle_all(
         self, tenant: str, ended_calls: Sequence[EndedCall], scopes: Scopes = ALL_SCOPES
     ) -> None:
-        """Settle several calls at once; they hold nothing of other `collect_scopes`."""
+        """Settle several calls at once; they have reserved nothing of owners outside `scopes`."""
         ...
 
     async def read_counters(self, owner: Owner) -> dict[str, int]:
-        """Every counter of money and shares, by field."""
+        """Return each counter of money and shares, by field."""
         ...
 
     async def sweep(self, owner: Owner, now: float) -> None:
-        """Let go of what counts nothing any more."""
+        """Remove counters that are no longer needed."""
         ...
 
     async def close(self) -> None:
-        """Give back what it has open."""
+        """Close what the store has opened."""
         ...

@@ -1,7 +1,7 @@
-"""Errors of limits and keys. That counters are out of reach is `state.errors.StoreUnavailable`.
+"""Errors of limits and keys. Unavailable counters raise `state.errors.StoreUnavailable`.
 
 LimitsError
-    KeyFileError   a file of keys that cannot be changed
+    KeyFileError   a key file that cannot be changed
 """
 
 
@@ -10,4 +10,4 @@ class LimitsError(Exception):
 
 
 class KeyFileError(LimitsError):
-    """Why a file of keys was not changed."""
+    """An error that says why a key file was not changed."""

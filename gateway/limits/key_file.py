@@ -1,7 +1,7 @@
-"""A file of keys, edited: a key more, one that opens nothing any more, another secret.
+"""A key file, and changes to it: add a key, revoke one, or give it a new secret.
 
-The file keeps its comments and its order. It is replaced as a whole, so that whoever reads it has
-the old one or the new one; two that edit it at once wait for each other.
+The file keeps its comments and its order. Each change replaces the file as a whole, so a reader
+sees the old file or the new one. Two processes that edit it at once wait for each other.
 """
 
 import contextlib
@@ -23,11 +23,11 @@ from gateway.settings.errors import ConfigError, Mistake, suggest_name
 
 _SECRET_BITS = 256
 _FILE_MODE = 0o600
-"""Of a file that is new; one that is there keeps what it has."""
+"""The mode of a new file; an existing file keeps its own."""
 
 
 class KeyFile:
-    """A file of keys.
+    """A file of client keys.
 
     `clock` returns seconds since the epoch, `random_bytes` returns random bytes.
     """
@@ -44,7 +44,7 @@ class KeyFile:
         self._random_bytes = random_bytes
 
     def read(self) -> dict[str, KeyPart]:
-        """Every key, by its name; none where there is no file. Raises ConfigError, OSError."""
+        """Return all keys by name; none if the file is missing. Raises ConfigError, OSError."""
         try:
             text = self.file.read_text("utf-8")
         except FileNotFoundError:
@@ -52,7 +52,7 @@ class KeyFile:
         return {name: part for name, part, _ in keys.iter_key_parts(text, str(self.file))}
 
     def add(self, name: str, settings: Mapping[str, Any]) -> str:
-        """A new key with these settings of the file; its secret, which stands nowhere else.
+        """Add a key with these settings, and return its secret, which is stored nowhere.
 
         Raises KeyFileError, ConfigError, OSError.
         """
@@ -73,20 +73,20 @@ class KeyFile:
         return secret
 
     def create_first(self, name: str) -> str | None:
-        """Make the file where it holds no key, with one key in it; return that key's secret.
+        """Add a first key to a file that has none, and return its secret.
 
-        None where there are keys. Raises KeyFileError, ConfigError, OSError.
+        Return None if the file has keys already. Raises ConfigError, OSError.
         """
         try:
             return None if self.read() else self.add(name, {})
         except KeyFileError:
-            return None  # another process has been first
+            return None  # another process was faster
 
     def revoke(self, name: str) -> bool:
-        """Let a key open nothing from now on; False where it did not before.
+        """Revoke a key from now on; return False if it was revoked before.
 
-        It stays in the file: its name, which the ledger and the cache know, goes to nobody else.
-        Raises KeyFileError, ConfigError, OSError.
+        The key stays in the file, so that nobody else gets its name: the ledger and the cache know
+        it. Raises KeyFileError, ConfigError, OSError.
         """
 
         def change(entries: dict[str, Any]) -> None:
@@ -99,9 +99,9 @@ class KeyFile:
         return True
 
     def rotate(self, name: str, keep_seconds: float) -> str:
-        """Give a key another secret, and return it; the one before opens for `keep_seconds` more.
+        """Give a key a new secret, and return it; the current one stays valid for `keep_seconds`.
 
-        With 0 all that it had before end at once. Raises KeyFileError, ConfigError, OSError.
+        With 0 seconds all earlier secrets end at once. Raises KeyFileError, ConfigError, OSError.
         """
         now, secret = self._clock(), self._make_secret()
 
@@ -144,7 +144,10 @@ class KeyFile:
 
     @contextlib.contextmanager
     def _locked_text(self) -> Iterator[str]:
-        """The text of the file, which nobody else edits for the length of a block."""
+        """Lock the file for the length of a block, and yield its text.
+
+        Raises ConfigError if the text is not UTF-8.
+        """
         is_new = not self.file.exists()
         while True:
             descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
@@ -161,19 +164,16 @@ class KeyFile:
                     and os.fstat(descriptor).st_size == 0
                     and _is_same_file(descriptor, self.file)
                 ):
-                    self.file.unlink()  # nothing came of it
+                    self.file.unlink()  # the block wrote nothing
                 os.close(descriptor)
 
     def _write(self, text: str, name: str, change: Callable[[dict[str, Any]], None]) -> None:
-        """Replace the file, where the change is right and is the only one."""
+        """Replace the file. Raises KeyFileError if the change touches more than this key."""
         file = str(self.file)
         try:
             new_text = yaml.amend(text, file, change)
-        except (
-            AttributeError,
-            KeyError,
-            TypeError,
-        ):  # a name that YAML takes for a number, a value by an alias
+        # YAML reads the name as a number, for example, or a value comes from an alias.
+        except (AttributeError, KeyError, TypeError):
             raise KeyFileError(
                 f"{file} is written so that {name!r} must be changed by hand."
             ) from None
@@ -187,7 +187,10 @@ class KeyFile:
 
 
 def _set_value(key: Any, name: str, value: object) -> None:
-    """Set a value of a key: a new one first, since a comment behind the last is of what follows."""
+    """Set a value of a key.
+
+    A new value goes first, since a comment after the last one belongs to what follows.
+    """
     if name in key:
         key[name] = value
     else:
@@ -195,7 +198,7 @@ def _set_value(key: Any, name: str, value: object) -> None:
 
 
 def _count_comments(text: str) -> Counter[str]:
-    """The lines that are comments."""
+    """Return the comment lines, and how often each occurs."""
     return Counter(line.strip() for line in text.splitlines() if line.lstrip().startswith("#"))
 
 
@@ -210,7 +213,7 @@ def _without_key(value: yaml.Value, name: str) -> dict[str, yaml.Value]:
 
 
 def _is_same_file(descriptor: int, file: Path) -> bool:
-    """Whether an open file has not been replaced."""
+    """Return True if nobody has replaced an open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), file.stat())
     except FileNotFoundError:
@@ -218,7 +221,7 @@ def _is_same_file(descriptor: int, file: Path) -> bool:
 
 
 def _replace_file(file: Path, data: bytes) -> None:
-    """Put a file in the place of another, with its owner and what it allows."""
+    """Replace a file, and keep its owner and its permissions."""
     old_stat = file.stat()
     temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)

@@ -1,11 +1,11 @@
-"""Wrong keys: how many are answered before whoever sends them is asked to wait.
+"""Protection against guessed keys: after too many wrong keys the client has to wait.
 
-    a right key    is looked up first, and opens whatever others have sent
-    a wrong one    counts with those that begin alike, and with all
+    a right key    is looked up first, and works however many wrong keys came before
+    a wrong key    counts with keys that begin alike, and with all wrong keys
 
-Addresses are not looked at: behind a proxy everybody has the same, so that one guesser would lock
-out all others. Each worker counts for itself, in a table that never grows. What keeps a key from
-being guessed is its length; this makes guessing slow and visible.
+Client addresses do not matter: behind a proxy all clients have the same one, so one guesser would
+lock out all others. Each worker counts for itself, in a table that never grows. The length of a
+key protects it from a guess; this module makes guesses slow and visible.
 """
 
 import time
@@ -14,26 +14,26 @@ from collections.abc import Callable
 from gateway.core.errors import Problem, ProblemError
 
 _PREFIX_LENGTH = 8
-"""Characters of a key by which it is like others."""
+"""Characters at the start of a key by which the counter groups keys."""
 _SLOT_COUNT = 1_024
-"""Places of the table; keys that begin differently may share one."""
+"""Slots of the table; keys that begin differently may share one."""
 _MAX_TRIES, _REFILL_SECONDS = 5, 5.0
-"""Wrong keys of one place at once; seconds until it has one more."""
+"""Wrong keys that one slot allows at once; seconds until it allows one more."""
 _MAX_TOTAL_TRIES, _TOTAL_REFILL_SECONDS = 50, 0.2
-"""The same for all places together."""
+"""Both limits for all slots together."""
 
 
 class WrongKeyCounter:
-    """Counts wrong keys. `clock` is monotonic seconds."""
+    """A counter of wrong keys. `clock` returns monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._slots = [0.0] * _SLOT_COUNT
-        """When all tries of a place are back."""
+        """The time at which each slot has all of its tries back."""
         self._total_refilled_at = 0.0
 
     def count(self, secret: str) -> None:
-        """Count a wrong key. Raises ProblemError (rate_limited) where too many came before it."""
+        """Count a wrong key. Raises ProblemError (rate_limited) if too many came before it."""
         now = self._clock()
         slot = hash(secret[:_PREFIX_LENGTH]) % _SLOT_COUNT
         wait = max(

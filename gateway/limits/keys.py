@@ -1,8 +1,8 @@
-"""Client keys: SHA-256 of 256 random bits each, looked up by hash; no secret is kept anywhere.
+"""Client keys: SHA-256 of 256 random bits each, looked up by hash; no secret is stored anywhere.
 
-A file of keys is YAML, `name: {sha256: <64 hex digits>, ...}`; `KeyPart` has all that may stand
-there. TIERGATE_KEYS adds more as `name=<sha256>`, separated by commas. The file is watched: what is
-changed in it holds within about a second, and a file with a mistake changes nothing.
+A key file is YAML, `name: {sha256: <64 hex digits>, ...}`; `KeyPart` lists all settings.
+TIERGATE_KEYS adds more keys as `name=<sha256>`, separated by commas. The gateway watches the file:
+a change takes effect within about a second, and a file with a mistake changes nothing.
 """
 
 import asyncio
@@ -39,16 +39,17 @@ from gateway.settings.schema.root import Part
 from gateway.telemetry.log import Log, ignore_event
 
 CHECK_SECONDS = 1.0
-"""Seconds between two looks at the file."""
+"""Seconds between two checks of the file."""
 _HASH_PATTERN = re.compile("[0-9a-f]{64}")
 _DATE_LENGTH = 10
 """Characters of a date."""
 
 
 def parse_time(text: str) -> float:
-    """Seconds since the epoch until which something holds; a day counts to its end, in UTC.
+    """Return when a date or a time ends, in seconds since the epoch.
 
-    Raises ValueError.
+    A date lasts to the end of its day, in UTC. A time without an offset is in UTC. Raises
+    ValueError.
     """
     try:
         if len(text) == _DATE_LENGTH:
@@ -76,7 +77,7 @@ type ExpiryTime = Annotated[str, AfterValidator(_check_time)]
 
 
 class KeyLimitPart(Part):
-    """What a key may use at most; 0 refuses."""
+    """The limits of one key; 0 refuses all of its calls."""
 
     requests: RateValue | None = None
     tokens: RateValue | None = None
@@ -90,7 +91,7 @@ class KeyLimitPart(Part):
 
 
 class KeyBudgetPart(Part):
-    """What a key may spend at most; 0 refuses."""
+    """A budget of one key; 0 refuses all calls that it counts."""
 
     usd: UsdAmount
     every: BudgetPeriod
@@ -108,14 +109,14 @@ class KeyBudgetPart(Part):
 
 
 class EarlierPart(Part):
-    """A secret that a key had before, and until when it still opens."""
+    """An earlier secret of a key, and the time until which it stays valid."""
 
     sha256: str
     until: ExpiryTime
 
 
 class KeyPart(Part):
-    """One key as a file of keys writes it."""
+    """One key as it stands in a key file."""
 
     sha256: str
     tenant: str = "default"
@@ -134,14 +135,14 @@ class KeyPart(Part):
     admin: bool = False
     expires: ExpiryTime | None = None
     revoked: ExpiryTime | None = None
-    """When; from then on it opens nothing, whatever else is written."""
+    """The time of its revocation. From then on it is invalid, whatever its other settings are."""
     earlier: tuple[EarlierPart, ...] = ()
     limits: Annotated[tuple[KeyLimitPart, ...], BeforeValidator(_to_list)] = ()
     budgets: Annotated[tuple[KeyBudgetPart, ...], BeforeValidator(_to_list)] = ()
 
 
 class KnownSecret(msgspec.Struct, frozen=True):
-    """A secret that is known, by its hash, and until when it opens."""
+    """The hash of a known secret, its key, and the time until which it is valid."""
 
     digest: bytes
     key: Key
@@ -153,7 +154,7 @@ type SecretTable = Mapping[bytes, KnownSecret]
 
 
 class KeyTable:
-    """The table of keys. Open, it lets every call through as the key "open"."""
+    """The table of keys. If it is open, it lets every call through as the key "open"."""
 
     def __init__(
         self,
@@ -163,14 +164,14 @@ class KeyTable:
         log: Log = ignore_event,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`extra_secrets` are known beside those of the file. Raises ConfigError."""
+        """Read `file`; `extra_secrets` are valid beside those of the file. Raises ConfigError."""
         self._file = file
         self._extra_secrets = extra_secrets
         self._log = log
         self._clock = clock
         self.is_open = file is None and not extra_secrets
         self.wrong_key_counter = WrongKeyCounter()
-        """Counts keys that open nothing, wherever they came."""
+        """Counts wrong keys from all entry points."""
         self._file_state = _read_file_state(file)
         self._set_table(_read_file(file, extra_secrets) if file is not None else extra_secrets)
 
@@ -179,26 +180,26 @@ class KeyTable:
 
     @property
     def has_admin(self) -> bool:
-        """Whether some key is an admin's, one that has expired or was revoked too."""
+        """Return True if there is an admin key, even an expired or revoked one."""
         return self._has_admin
 
     def list_keys(self) -> list[Key]:
-        """All keys that are known now."""
+        """Return the key of each secret, even of an expired or revoked one."""
         return [secret.key for secret in self._table.values()]
 
     def list_active_keys(self) -> list[Key]:
-        """Return the keys that open something now."""
+        """Return the key of each active secret; a key with two secrets appears twice."""
         return [secret.key for secret in self._active.values()]
 
     def iter_admin_hashes(self) -> Iterator[bytes]:
-        """The hash of each secret that opens now, and is an admin's."""
+        """Yield the hash of each admin secret that is valid now."""
         now = self._clock()
         for digest, secret in self._active.items():
             if secret.key.admin and now < secret.expires_at:
                 yield digest
 
     def find(self, secret: str | None) -> Key:
-        """The key of a secret. Raises ProblemError: invalid_api_key."""
+        """Return the key of a secret. Raises ProblemError: invalid_api_key."""
         if self.is_open:
             return OPEN_KEY
         if not secret:
@@ -207,11 +208,11 @@ class KeyTable:
         return self.find_by_hash(hash_secret(secret))
 
     def find_by_hash(self, digest: bytes) -> Key:
-        """The key of a secret, by its hash. Raises ProblemError: invalid_api_key.
+        """Return the key of a secret by its hash. Raises ProblemError: invalid_api_key.
 
-        A secret that is unknown, malformed, expired or revoked goes the same way, step by step:
-        the table that is looked into has none of them. Only hashes are looked up: the time it
-        takes tells of a hash, and nothing of a secret.
+        Unknown, malformed, expired and revoked secrets take the same steps: the active table has
+        none of them. The table is searched by hash alone, so the time that a search takes reveals
+        nothing about a secret.
         """
         secret = self._active.get(digest, _UNKNOWN_SECRET)
         is_same = hmac.compare_digest(secret.digest, digest)
@@ -221,7 +222,7 @@ class KeyTable:
         return secret.key
 
     def refresh(self) -> None:
-        """Take over what the file has become. One with a mistake is told of once, and not taken."""
+        """Read the file again if it has changed. Log a mistake once, and keep the old keys."""
         file_state = _read_file_state(self._file)
         if self._file is None or file_state == self._file_state:
             return
@@ -231,7 +232,7 @@ class KeyTable:
         except ConfigError as error:
             mistakes = error.mistakes
         if _read_file_state(self._file) != file_state:
-            return  # it is being written: the next look finds it whole
+            return  # somebody still writes it: the next check reads all of it
         self._file_state = file_state
         if not mistakes:
             self._set_table(table)
@@ -241,9 +242,10 @@ class KeyTable:
             self._log("keys", file=mistake.file, line=mistake.line, text=text)
 
     async def watch(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        """Look at the file once a second, until cancelled; it is read beside the loop.
+        """Check the file once a second, until cancelled; read it in a thread.
 
-        A key that has expired leaves the table then; it opens nothing from its moment on.
+        An expired key leaves the table at such a check, but it is invalid from the moment it
+        expires.
         """
         while True:
             await sleep(CHECK_SECONDS)
@@ -260,7 +262,10 @@ class KeyTable:
         self._update_active()
 
     def _update_active(self) -> None:
-        """Those that open now. Whoever looks up has the old ones or the new, never a mixture."""
+        """Build the table of active secrets.
+
+        The new table replaces the old one at once, so a lookup never sees a mixture.
+        """
         now = self._clock()
         active = {
             digest: secret for digest, secret in self._table.items() if now < secret.expires_at
@@ -270,7 +275,7 @@ class KeyTable:
 
 
 def hash_secret(secret: str) -> bytes:
-    """What of a secret is known here."""
+    """Return the hash of a secret, which is all that the gateway knows of it."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
@@ -293,7 +298,7 @@ def load(
 
 
 def iter_key_parts(text: str, file: str) -> Iterator[tuple[str, KeyPart, int]]:
-    """Every key of a file with its name and its line. Raises ConfigError."""
+    """Yield each key of a file: its name, its settings and its line. Raises ConfigError."""
     document = yaml.read(text, file)
     value = document.value if document.value is not None else {}
     if not isinstance(value, dict):
@@ -316,7 +321,7 @@ def iter_key_parts(text: str, file: str) -> Iterator[tuple[str, KeyPart, int]]:
 
 
 def read(text: str, file: str, extra_secrets: SecretTable) -> SecretTable:
-    """The keys of a file, and others. Raises ConfigError."""
+    """Return the secrets of a key file, and the extra ones. Raises ConfigError."""
     table = dict(extra_secrets)
     for name, part, line in iter_key_parts(text, file):
         mistake = Mistake(file=file, line=line, path=name, message="")
@@ -384,7 +389,7 @@ def _read_file(path: Path, extra_secrets: SecretTable) -> SecretTable:
 
 
 def _read_file_state(path: Path | None) -> tuple[int, ...] | None:
-    """What tells one state of a file from another; None where it is not there."""
+    """Return a fingerprint of the state of a file; None if it is missing."""
     try:
         file_stat = path.stat() if path is not None else None
     except OSError:

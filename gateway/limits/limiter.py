@@ -1,12 +1,13 @@
-"""What a call must pass before a provider is asked, and what becomes of it after.
+"""Limits before a call reaches a provider, and the settlement after the call.
 
-A call takes all that it needs of limits and budgets at once, or is refused, or goes to a cheaper
-tier. It holds what it may cost at most, so that calls that run together cannot overspend; when it
-is over, what it holds becomes what it used.
+A call gets all that it needs of its limits and budgets at once. Otherwise the limiter refuses it,
+or moves it to a cheaper tier. The limiter reserves the most that a call may cost, so that calls
+that run together cannot overspend. When the call ends, the limiter replaces the reserved amount
+with the used one.
 
-Who counts is asked once for a call. It is asked once more where a budget sends the call to a
-cheaper tier, or where a counter is not there, as the first call of a window finds it: the second
-time has all that there is to say.
+The limiter asks the counter store once for a call. It asks once more if a budget moves the call to
+a cheaper tier. It also asks once more if a counter is missing, as for the first call of a window.
+The second request names all options.
 """
 
 import asyncio
@@ -44,25 +45,26 @@ from gateway.state.errors import StoreUnavailable
 from gateway.telemetry.log import Log
 
 type DecideAgain = Callable[[Tier], tuple[Decision, Plan]]
-"""Decides a call anew, with a tier as its ceiling. Raises ProblemError where nothing serves it."""
+"""Decides a call again, with a tier as its ceiling. Raises ProblemError if nothing can serve it."""
 
 _GRACE_SECONDS = 60.0
-"""Seconds beyond the longest time of a tier after which a call is dead."""
+"""Seconds beyond the longest timeout of its targets after which a call counts as dead."""
 _DEFAULT_OUTPUT = 1_000
-"""Tokens of output that a call is taken to have before any was seen."""
+"""Tokens of output that the limiter expects before it has seen an answer."""
 _SWEEP_SECONDS = 600.0
 _MAX_REPORTED = 10_000
 _SAMPLE_SIZE = 256
-"""Answers of a tier that are remembered."""
+"""Answers of a tier whose lengths the limiter remembers."""
 _REFRESH_ANSWERS = 16
-"""Answers after which it is looked again how long they usually are."""
+"""Answers after which the limiter computes their usual length again."""
 _UNBOUNDED_REASON = "its cost has no bound, and a hard budget needs one"
 _MAX_TRIES = 3
-"""Times that a call is counted whose counters are not there, even when they were just given."""
+"""Times that the limiter asks for a call whose counters are missing, even right after it seeded
+them."""
 
 
 class _OutputLengths:
-    """How long the answers of a tier are."""
+    """The lengths of recent answers of a tier, in tokens."""
 
     __slots__ = ("_count", "_lengths", "_p99")
 
@@ -79,7 +81,7 @@ class _OutputLengths:
 
     @property
     def p99(self) -> int:
-        """Tokens that all but one in a hundred of the last ones stay below, of one at least."""
+        """Return the 99th percentile of the recent lengths, in tokens. Needs one at least."""
         if self._p99 is None:
             lengths = sorted(self._lengths)
             self._p99 = lengths[len(lengths) * 99 // 100]
@@ -87,43 +89,43 @@ class _OutputLengths:
 
 
 class _AdmissionOption(msgspec.Struct, frozen=True):
-    """One way for a call to go on."""
+    """One option for a call: a decision, its plan and its demands."""
 
     decision: Decision
     plan: Plan
     template: DemandTemplate
     amounts: tuple[int, ...]
     ceiling: Tier | None = None
-    """The `then` of what sends it there; None for what was decided first."""
+    """The `then` of the demand that moves the call here; None for the first decision."""
     is_bounded: bool = True
     """True if its hard budgets know what to reserve for it."""
 
     @property
     def demands(self) -> tuple[CounterDemand, ...]:
-        """What it needs."""
+        """Return the demands of the call in this option."""
         return self.template.fill(self.amounts)
 
 
 class _HeldDemands(msgspec.Struct, frozen=True):
-    """What a call has taken, and of whom."""
+    """The demands that a call has reserved, and the store that counts them."""
 
     counter_store: CounterStore
     tenant: str
     template: DemandTemplate
     amounts: tuple[int, ...]
     scopes: Scopes
-    """Of whose counters."""
+    """The owners of the counters."""
     earlier_demands: tuple[CounterDemand, ...] = ()
-    """Before that."""
+    """The demands that the call had reserved before this option."""
 
     @property
     def demands(self) -> tuple[CounterDemand, ...]:
-        """All of it."""
+        """Return all demands of the call, earlier ones first."""
         return (*self.earlier_demands, *self.template.fill(self.amounts))
 
 
 class Reservation(msgspec.Struct, frozen=True):
-    """A call that has passed its limits, with the decision and plan that it passed with."""
+    """A call that has passed its limits, with the decision and the plan that it passed with."""
 
     limiter: "Limiter"
     usage_bound: UsageBound
@@ -136,15 +138,16 @@ class Reservation(msgspec.Struct, frozen=True):
 
 
 class Limiter:
-    """Lets calls pass, and settles what they hold.
+    """The limiter lets calls pass, and settles what they reserved.
 
-    While `counter_store` is lost, what `make_local_store` makes counts in this process one of
-    `share_count` equal parts of each limit; `fails_closed`: calls that a budget bounds are then
-    refused. `read_spent` tells what was spent on a counter that is not there, by its owner; `alert`
-    is told of each soft limit that a call crosses. `wall` tells seconds since the epoch.
+    While `counter_store` is unavailable, a store from `make_local_store` counts in this process. It
+    allows one of `share_count` equal parts of each limit. If `fails_closed` is set, the limiter
+    then refuses calls that a budget counts. `read_spent` returns the micro-USD spent on a missing
+    counter of an owner. The limiter calls `alert` for each soft limit that a call crosses, and for
+    each budget that is used up. `wall` returns seconds since the epoch.
     """
 
-    def __init__(  # noqa: PLR0913 - what it is made of
+    def __init__(  # noqa: PLR0913 - its parts
         self,
         limits: LimitRules,
         counter_store: CounterStore,
@@ -169,26 +172,26 @@ class Limiter:
         self._unsettled = UnsettledCalls(counter_store, read_spent, log, wall)
         self._ledger_spends = self._unsettled.ledger_spends
         self._reservations: dict[str, _HeldDemands] = {}
-        """By call."""
+        """The demands that each running call has reserved, by call id."""
         self._ended_calls: dict[tuple[str, Scopes], list[EndedCall]] = {}
-        """Calls that `counter_store` has counted and that are over, by their tenant and by whose
-        counters they hold: to be settled at once."""
+        """Ended calls that `counter_store` has counted and not settled, by tenant and owners. The
+        limiter settles each group at once."""
         self._local_ended_calls: list[tuple[_HeldDemands, EndedCall]] = []
-        """The same of calls that were counted elsewhere."""
+        """Ended calls that another store has counted."""
         self._output_lengths: dict[str, _OutputLengths] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_lost = False
         self.tenants: set[str] = set()
-        """Those whose calls had something to pass."""
+        """The tenants whose calls had a demand."""
         self._reported_budgets: set[tuple[Owner, str]] = set()
-        """Budgets of which it was told that they are used up, by owner and counter."""
+        """Used-up budgets that the operator knows of, by owner and counter."""
         self._reported_targets: set[str] = set()
-        """Targets of which the log has told that they are passed over."""
+        """Targets that the log has reported as passed over."""
 
     def adopt(self, limits: LimitRules, *, fails_closed: bool) -> None:
-        """Go by other limits from now on; what calls hold stays held, and what was counted counts.
+        """Use other limits from now on; reservations and counters stay as they are.
 
-        A budget that was used up may have become larger: it is told of anew.
+        A used-up budget may have become larger, so the limiter reports it again.
         """
         if limits is not self._limits:
             self._limits = limits
@@ -196,11 +199,14 @@ class Limiter:
         self._fails_closed = fails_closed
 
     def applies_to(self, key: Key) -> bool:
-        """Whether calls of a key may have to pass something."""
+        """Return True if calls of a key may have demands."""
         return bool(self._limits.rules or key.limits or key.budgets)
 
     def refuses_all(self, keys: Iterable[Key]) -> bool:
-        """True if no call of these keys passes while nobody counts: a budget bounds them all."""
+        """Return True if a budget counts all calls of these keys, and the limiter fails closed.
+
+        Then no call passes while the counter store is unavailable.
+        """
         now = self._wall()
         return self._fails_closed and all(
             _has_budget(self._limits.prepare(key.name, key.tags, tier, now, key).demands)
@@ -217,10 +223,10 @@ class Limiter:
         *,
         all_at_once: bool = False,
     ) -> Reservation:
-        """Reserve what a call may cost, or what it costs on a cheaper tier; `settle` ends that.
+        """Reserve what a call may cost here or on a cheaper tier; `settle` ends the reservation.
 
-        The plan has no target whose cost is unbounded, where a hard budget counts the call.
-        `all_at_once`: the limiter asks for all ways at once. Raises ProblemError: rate_limited,
+        If a hard budget counts the call, the plan loses the targets whose cost is unbounded. With
+        `all_at_once` the limiter asks for all options at once. Raises ProblemError: rate_limited,
         budget, budget_busy, overloaded.
         """
         decision, plan = await self._admit(
@@ -276,7 +282,7 @@ class Limiter:
         return option.decision, option.plan
 
     async def extend(self, usage_bound: UsageBound, decision: Decision, target: Target) -> None:
-        """Before one more request of a call that may be billed for one. Raises ProblemError."""
+        """Reserve the cost of one more request that a provider may bill. Raises ProblemError."""
         now = self._wall()
         option = self._make_option(usage_bound, decision, Plan(targets=(target,), dialects=()), now)
         demands = tuple([demand for demand in option.demands if demand.kind == "usd"])
@@ -288,7 +294,7 @@ class Limiter:
             raise self._make_error(usage_bound, option, answer)
 
     def settle(self, row: FinalRow) -> None:
-        """A call is over: what it holds becomes what it used, where nobody waits for it."""
+        """Settle an ended call in the background: replace its reservation with what it used."""
         if row.tier is not None and row.output is not None and row.cache != "hit":
             lengths = self._output_lengths.get(row.tier)
             if lengths is None:
@@ -310,7 +316,10 @@ class Limiter:
     async def settle_dead(
         self, tenant: str, ended_calls: Sequence[EndedCall], scopes: Scopes = ALL_SCOPES
     ) -> None:
-        """Settle calls of a tenant that run no more: of a process that is dead, say."""
+        """Settle calls of a tenant that no longer run, for example those of a dead process.
+
+        If the counter store is unavailable, the limiter remembers them and settles them later.
+        """
         try:
             await self._counter_store.settle_all(tenant, ended_calls, scopes)
         except StoreUnavailable:
@@ -319,11 +328,11 @@ class Limiter:
                 self._unsettled.add_unsettled(tenant, ended_call)
 
     async def read_spent(self, owner: Owner, demand: CounterDemand) -> int:
-        """Return the micro-USD that the ledger has of a counter. Raises ProblemError."""
+        """Return the micro-USD that the ledger has for a counter. Raises ProblemError."""
         return (await self._ledger_spends.find(owner, demand)).spent
 
     async def sweep_periodically(self, sleep: Callable[[float], Awaitable[None]]) -> None:
-        """Let go of what counts nothing any more, again and again, until cancelled."""
+        """Remove counters that are no longer needed, at intervals, until cancelled."""
         while True:
             await sleep(_SWEEP_SECONDS)
             if len(self._reported_budgets) > _MAX_REPORTED:
@@ -335,7 +344,7 @@ class Limiter:
                     break
 
     async def wait_settled(self) -> None:
-        """Wait for what is being settled."""
+        """Wait until all ended calls are settled."""
         self._begin_settling()
         while self._tasks:
             await asyncio.wait(self._tasks)
@@ -415,11 +424,13 @@ class Limiter:
     def _make_error(
         self, usage_bound: UsageBound, option: _AdmissionOption, answer: Refusal
     ) -> ProblemError:
-        """Tell the client why its call does not pass, and the operator of a used-up budget."""
+        """Make the error that tells the client why its call does not pass.
+
+        Report a used-up budget to the operator.
+        """
         demand, dialect = answer.demand, usage_bound.call.dialect
-        if (
-            demand.kind == "usd" and not option.is_bounded and demand.limit
-        ):  # into 0 nothing fits anyhow
+        # Nothing fits into a budget of 0, so it is not the missing bound that refuses the call.
+        if demand.kind == "usd" and not option.is_bounded and demand.limit:
             return make_unbounded_error(
                 demand, dialect, is_priced=usage_bound.is_bounded_by_cap(option.plan.targets)
             )
@@ -433,7 +444,7 @@ class Limiter:
         decide_again: DecideAgain,
         now: float,
     ) -> list[_AdmissionOption]:
-        """Where a call may go in place of a refusal, dearest first: each time to a cheaper tier."""
+        """Return the options on cheaper tiers that may replace a refusal, dearest first."""
         options: list[_AdmissionOption] = []
         tier = first_option.decision.tier
         ceilings = {demand.then for demand in first_option.template.demands}
@@ -442,9 +453,9 @@ class Limiter:
                 continue
             try:
                 decision, plan = decide_again(ceiling)
-            except ProblemError:  # nothing there serves it
+            except ProblemError:  # no target there can serve it
                 continue
-            # A rule may bring it back.
+            # A rule may choose the dearer tier again.
             if decision.tier is not None and TIERS.index(decision.tier) < TIERS.index(tier):
                 options.append(self._make_option(usage_bound, decision, plan, now, ceiling))
                 ceilings |= {demand.then for demand in options[-1].template.demands}
@@ -457,18 +468,18 @@ class Limiter:
         now: float,
         decide_again: DecideAgain | None,
     ) -> Refusal | Admitted:
-        """Take what one of some ways needs, for a call that passes or (no `decide_again`) goes on.
+        """Take the demands of one option, for a call that passes or (no `decide_again`) goes on.
 
-        Where counters are not there, all lower ways are added to `options`.
+        If counters are missing, all options on cheaper tiers are added to `options`.
         """
         call, tenant = usage_bound.call, usage_bound.call.key.tenant
         earlier = self._reservations.get(call.id)
         counter_store = self._counter_store if earlier is None else earlier.counter_store
         self.tenants.add(tenant)
-        # First, at once: a client that asks again must not meet its own last reservation.
+        # Start this first: the last reservation of a client must not refuse its next call.
         self._begin_settling()
         try:
-            if decide_again is not None and earlier is None and len(options) == 1:  # as nearly all
+            if decide_again is not None and earlier is None and len(options) == 1:  # most calls
                 option = options[0]
                 lifetime = _compute_lifetime(call, option)
                 answer = await counter_store.admit_single(
@@ -484,7 +495,7 @@ class Limiter:
                 )
             if self._is_lost and counter_store is self._counter_store:
                 self._report_loss(is_lost=False)
-        except asyncio.CancelledError:  # it may be taken all the same
+        except asyncio.CancelledError:  # the store may have granted it all the same
             option = options[0]
             all_scopes = collect_scopes(
                 [demand for candidate in options for demand in candidate.template.demands]
@@ -527,7 +538,11 @@ class Limiter:
         decide_again: DecideAgain | None,
         answer: Refusal | Admitted | MissingCounter | None = None,
     ) -> Refusal | Admitted:
-        """`answer` is what was answered before, where it was asked for."""
+        """Ask a counter store, and seed the counters that it misses.
+
+        `answer` is the store's earlier answer, if there is one. Raises StoreUnavailable,
+        ProblemError.
+        """
         send = counter_store.extend if decide_again is None else counter_store.admit
         if answer is None:
             answer = await send(
@@ -588,7 +603,7 @@ class Limiter:
         is_local: bool,
         seeds: tuple[tuple[Owner, str, int], ...] = (),
     ) -> AdmissionRequest:
-        """`is_local`: of each limit this process's part alone."""
+        """Make the request to a store; if `is_local`, each limit is the part of this process."""
         call, (first_option, *lower_options) = usage_bound.call, options
         return AdmissionRequest(
             id=call.id,
@@ -612,9 +627,9 @@ class Limiter:
         )
 
     def _report_exhausted(self, tenant: str, answer: Refusal) -> None:
-        """Tell the operator of a budget that is used up, once in each window.
+        """Report a used-up budget to the operator, once in each window.
 
-        A call that is larger than all of the budget does not say that any of it is used.
+        A call that is larger than the whole budget does not show that any of it is used.
         """
         demand = answer.demand
         counter_key = demand.owner(tenant), demand.field
@@ -625,7 +640,7 @@ class Limiter:
             self._report(tenant, demand, "used up")
 
     def _report(self, tenant: str, demand: CounterDemand, text: str) -> None:
-        """Tell the operator of a budget: in the log, and at the receiver of alerts."""
+        """Report a budget to the operator: in the log, and at the receiver of alerts."""
         owner = demand.owner(tenant)
         self._log(
             "budget",
@@ -637,7 +652,7 @@ class Limiter:
         self._alert(owner, demand)
 
     def _scale_demands(self, demands: Sequence[CounterDemand]) -> tuple[CounterDemand, ...]:
-        """What of limits is this process's while nobody counts for all."""
+        """Return the demands with this process's part of each limit."""
         limits = [
             max(1, demand.limit // self._share_count) if demand.limit else 0 for demand in demands
         ]
@@ -657,7 +672,7 @@ class Limiter:
         for reservation, ended_call in local_calls:
             await reservation.counter_store.settle_all(reservation.tenant, (ended_call,))
             self._unsettled.add_local_call(reservation.tenant, reservation.demands, ended_call[2])
-        if self._unsettled.has_any and not self._is_lost:  # they have outlived the loss
+        if self._unsettled.has_any and not self._is_lost:  # left over from a loss that is over
             self._repay()
 
     def _repay(self) -> None:
@@ -665,9 +680,9 @@ class Limiter:
             try:
                 await self._unsettled.repay()
             except StoreUnavailable:
-                self._report_loss(is_lost=True)  # what is left is tried again
+                self._report_loss(is_lost=True)  # the limiter tries the rest again later
             except ProblemError:
-                return  # and so is what the ledger could not tell
+                return  # the ledger cannot be read: try again later
 
         self._run_in_background(repay())
 
@@ -678,28 +693,27 @@ class Limiter:
         text = "counted in this process alone" if is_lost else "counted for all again"
         self._log("limits", text="refused" if is_lost and self._fails_closed else text)
         if is_lost:
-            self._local_store = (
-                self._make_local_store()
-            )  # what was counted in an earlier loss is long since old
+            # The counts of an earlier loss are out of date.
+            self._local_store = self._make_local_store()
         elif self._unsettled.has_any:
             self._repay()
 
     def _run_in_background(
         self, coroutine: Coroutine[object, object, None], *, at_once: bool = False
     ) -> None:
-        """Let work go on beside calls; `at_once`: begin it before anything else runs."""
+        """Run a coroutine in the background; `at_once` starts it before anything else runs."""
         task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=at_once)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
 def _has_budget(demands: Iterable[CounterDemand]) -> bool:
-    """True if a budget is among what a call needs."""
+    """Return True if a budget is among the demands of a call."""
     return any(demand.kind in ("usd", "share") for demand in demands)
 
 
 def _compute_lifetime(call: Call, option: _AdmissionOption) -> float:
-    """Seconds after which a call is dead that goes a way."""
+    """Return the seconds after which a call that takes this option counts as dead."""
     kind, longest = name_timers(option.decision.tier, call.operation), 0.0
     for target in option.plan.targets:
         total = target.provider.timers[kind].total

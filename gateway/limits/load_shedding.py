@@ -1,11 +1,12 @@
-"""Pressure: how much the process can still take, so that it refuses before it breaks.
+"""Load shedding: the gateway refuses calls before it runs out of memory, files or time.
 
-    Pressure     what is measured now and then, as one level that each request reads
-    Hold         memory that the body of one request may need
+    LoadShedder          samples the load, and makes one level of it that each request reads
+    MemoryReservation    the memory that the body of one request may need
 
-Memory, open files and the lag of the event loop are sampled four times a second; a request looks
-at one number. As pressure grows, first keys that have more than their share are refused, then new
-calls of the reasoning tier, which are the longest, then all. Signs of life never are.
+The shedder samples memory, open files and the lag of the event loop four times a second. A request
+reads one number. As the load grows, the gateway first refuses keys that have more than their share.
+Then it refuses new calls of the reasoning tier, which are the longest, and then all calls. The
+health and metrics endpoints answer at every level.
 """
 
 import math
@@ -20,47 +21,48 @@ from gateway.telemetry.process import MemoryReach
 SAMPLE_SECONDS = 0.25
 """Seconds between samples."""
 SHED_SHARES, SHED_REASONING, SHED_ALL = 1, 2, 3
-"""Levels: who is refused from each on."""
+"""The levels, by the calls that the gateway refuses from each on."""
 _LEVEL_BOUNDS: dict[str, tuple[float, float, float]] = {
     "memory": (0.80, 0.85, 0.92),
     "files": (0.70, 0.80, 0.90),
     "lag": (0.25, 0.50, 1.00),
 }
-"""Of what there is, by what is measured: from where on each level holds."""
+"""The used part of each resource from which levels 1, 2 and 3 hold."""
 _FULL_RATIO = _LEVEL_BOUNDS["memory"][-1]
 _LAST_BYTES = 1_000_000_000
-"""Bytes of memory at its end that levels are parts of, where there is more."""
+"""Bytes. With more memory than this, ratios count the last gigabyte alone."""
 _HYSTERESIS = 0.05
-"""How far below that it must fall to hold no more: it does not come and go with each sample."""
+"""The part of its bound by which a ratio must fall below it to end a level. So the level does not
+change with each sample."""
 _MIN_SAMPLES = 4
-"""Samples that a level holds at least; the lag counts where all of so many were late."""
+"""Samples that a level lasts at least. Lag counts only if as many samples in a row were late."""
 SMALL_BODY_BYTES = 65_536
-"""Bytes of a body that nobody asks about: so many of them need little."""
+"""Bytes of a body whose size reserves no memory: many such bodies need little."""
 _BODY_FACTOR = 5
-"""Bytes that a call may need at once for one of its body: read, parsed, written again."""
+"""Bytes that a call may need for each byte of its body: read, parsed, written again."""
 _QUOTE_BYTES, _COMMA_BYTES = 25, 40
-"""Bytes beyond that for each of these in it, as Python has its values."""
+"""Further bytes for each quote and each comma in a body, as Python stores its values."""
 _TRIM_SECONDS = 5.0
-"""Seconds between attempts to give memory back."""
+"""Seconds between attempts to return memory to the system."""
 
 
 class LoadSample(NamedTuple):
-    """What was measured; None is unknown."""
+    """One measurement of this process; None is unknown."""
 
     memory: int | None = None
-    """Bytes of this process."""
+    """Bytes of memory of this process."""
     group: MemoryReach | None = None
-    """Bytes of all that has one limit with it."""
+    """Bytes of all processes that share a memory limit with this one."""
     files: int | None = None
 
 
 class LoadShedder:
-    """Measures how loaded this process is, and refuses calls by it.
+    """Measures how loaded this process is, and refuses calls when it is overloaded.
 
     `max_memory` (bytes) and `max_files` bound this process; `max_lag` is in seconds.
 
-    `sample` looks at the machine, `trim_memory` gives memory back that is not used,
-    `random_fraction` is random in [0, 1).
+    `sample` measures the machine, `trim_memory` returns unused memory to the system,
+    `random_fraction` returns a random number in [0, 1).
     """
 
     def __init__(
@@ -82,11 +84,11 @@ class LoadShedder:
         self._trim_memory = trim_memory
         self._random_fraction = random_fraction
         self.level = 0
-        """0 is none."""
+        """The current level, 0 to 3; 0 refuses nothing."""
         self.reserved_bytes = 0
-        """Bytes that calls may need for their bodies."""
+        """Bytes of memory that running calls have reserved for their bodies."""
         self.shed_count = 0
-        """Requests that were refused for it, or for want of room."""
+        """Requests that the gateway refused because of load or for lack of memory."""
         self.lag = 0.0
         """Seconds that the event loop was late at the last sample."""
         self.last_sample = LoadSample()
@@ -98,7 +100,7 @@ class LoadShedder:
         self.take_sample(0.0, 0.0)
 
     def take_sample(self, now: float, lag: float) -> None:
-        """Take a sample; `lag` are the seconds by which it is."""
+        """Take a sample, and set the level; `lag` is the seconds by which the sample is late."""
         self._sample_count += 1
         self.lag = lag
         self._lags.append(lag)
@@ -119,7 +121,7 @@ class LoadShedder:
     async def sample_periodically(
         self, sleep: Callable[[float], Awaitable[None]], clock: Callable[[], float]
     ) -> None:
-        """Take samples for ever."""
+        """Take samples until cancelled."""
         while True:
             due = clock() + SAMPLE_SECONDS
             await sleep(SAMPLE_SECONDS)
@@ -127,7 +129,7 @@ class LoadShedder:
             self.take_sample(now, max(0.0, now - due))
 
     def _compute_ratio(self, resource: str) -> float:
-        """How much is used of what there is."""
+        """Return the used part of a resource."""
         sample = self.last_sample
         if resource == "memory":
             ratios = [0.0]
@@ -145,7 +147,7 @@ class LoadShedder:
         return min(self._lags) / self._max_lag if self._max_lag else 0.0
 
     def _compute_level(self, bounds: tuple[float, float, float], ratio: float) -> int:
-        """The level of one measure, a little sticky."""
+        """Return the level of one resource; a level ends only well below its bound."""
         return sum(
             ratio >= bound - (_HYSTERESIS * bound if self.level >= level else 0.0)
             for level, bound in enumerate(bounds, 1)
@@ -163,25 +165,28 @@ class LoadShedder:
             )
 
     def choose_retry_after(self) -> float:
-        """Seconds after which a client may come again: not all at once."""
+        """Return seconds until a client may retry.
+
+        They are random, so that clients do not all return at the same time.
+        """
         return 1.0 + int(5 * self._random_fraction())
 
     def make_refusal(
         self, message: str, kind: Literal["overloaded", "rate_limited"] = "overloaded"
     ) -> ProblemError:
-        """A refusal that a client may try again after a while."""
+        """Count a refusal, and make its error, which says when the client may retry."""
         self.shed_count += 1
         return ProblemError(
             Problem(kind=kind, message=message, retry_after=self.choose_retry_after())
         )
 
     def check(self, level: int = SHED_ALL) -> None:
-        """Refuse at this level and above. Raises ProblemError: overloaded."""
+        """Refuse a call at this level and above. Raises ProblemError: overloaded."""
         if self.level >= level:
             raise self.make_refusal("The gateway is at its limits. Try again shortly.")
 
     def count_free_bytes(self) -> float:
-        """Bytes of memory that nobody has or was promised, short of the highest level."""
+        """Return the bytes of memory, neither used nor reserved, below the highest level."""
         memory, group = self.last_sample.memory, self.last_sample.group
         free_bytes = math.inf
         if memory is not None and self._max_memory:
@@ -190,24 +195,26 @@ class LoadShedder:
             free_bytes = min(free_bytes, _count_free_bytes(group))
         if memory is None or self._base_memory is None:
             return free_bytes - self.reserved_bytes
-        return free_bytes - max(
-            0, self._base_memory + self.reserved_bytes - memory
-        )  # what is held may be in use by now
+        # Calls may use a part of their reservations by now, and `memory` has that part already.
+        return free_bytes - max(0, self._base_memory + self.reserved_bytes - memory)
 
     def fits(self, size: int) -> bool:
-        """Whether so many bytes would fit if nobody else had any."""
+        """Return True if this many bytes would fit if no other call had reserved any."""
         if not self._max_memory or self._base_memory is None:
             return True
         return size <= _count_free_bytes(MemoryReach(self._base_memory, self._max_memory))
 
 
 def _compute_used_ratio(reach: MemoryReach) -> float:
-    """How much is used, of all or of the last gigabyte: what is left beyond that is enough."""
+    """Return the used part of all memory, or of the last gigabyte if there is more.
+
+    With a gigabyte left, more free memory makes no difference.
+    """
     return 1 - (reach.limit_bytes - reach.used_bytes) / max(1, min(reach.limit_bytes, _LAST_BYTES))
 
 
 def _count_free_bytes(reach: MemoryReach) -> float:
-    """Bytes until nobody is let in."""
+    """Return the bytes that are left until the gateway refuses all calls."""
     return (
         reach.limit_bytes
         - reach.used_bytes
@@ -216,7 +223,7 @@ def _count_free_bytes(reach: MemoryReach) -> float:
 
 
 class MemoryReservation:
-    """Memory that one request may need, as far as its body has been announced or has come."""
+    """The memory that one request may need for the part of its body that it announced or sent."""
 
     __slots__ = ("_bytes", "_shedder")
 
@@ -225,17 +232,17 @@ class MemoryReservation:
         self._bytes = 0
 
     def reserve_body(self, size: int) -> None:
-        """Ask for what a body of this size needs, in all.
+        """Reserve the memory that a body of this size needs in all.
 
-        Raises ProblemError: overloaded; request_too_large where it could never fit.
+        Raises ProblemError: overloaded; request_too_large if it could never fit.
         """
         if size > SMALL_BODY_BYTES:
             self._reserve(max(0, size * _BODY_FACTOR - self._bytes))
 
     def reserve_json(self, chunk: bytes) -> None:
-        """Ask for what a piece of JSON needs beyond its size: many small values are large.
+        """Reserve what a piece of JSON needs beyond its size: many small values take much memory.
 
-        Raises ProblemError as `reserve_body`.
+        Raises ProblemError as `reserve_body` does.
         """
         self._reserve(chunk.count(b'"') * _QUOTE_BYTES + chunk.count(b",") * _COMMA_BYTES)
 
@@ -254,6 +261,6 @@ class MemoryReservation:
         self._bytes += extra_bytes
 
     def release(self) -> None:
-        """Give it back."""
+        """Release all that the request has reserved."""
         self._shedder.reserved_bytes -= self._bytes
         self._bytes = 0

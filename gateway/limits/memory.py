@@ -1,4 +1,4 @@
-"""Counts calls against limits and budgets in this process alone."""
+"""A counter store in this process alone."""
 
 from collections import defaultdict, deque
 from collections.abc import Coroutine, Iterable, Sequence
@@ -27,17 +27,17 @@ from gateway.limits.counters import (
 
 _MICROS_PER_SECOND = 1_000_000
 _LATE_SECONDS = 3_600.0
-"""Seconds after its end in which a hold that nobody settled can still be corrected."""
+"""Seconds after its end in which an unsettled reservation can still be corrected."""
 _MAX_SKEW_MICROS = 60 * _MICROS_PER_SECOND
-"""Microseconds that a clock may go back without being taken at its word."""
+"""Microseconds that a clock may go back before the bucket accepts the earlier time."""
 _HEAP_SLACK = 64
 
 
 class _Bucket:
-    """What a rate counts, in units times microseconds of its period: whole numbers, so exact.
+    """The bucket of a rate, in units times microseconds of its period: whole numbers, so exact.
 
-    It gives back `limit` units each microsecond. What calls hold is given back only once they have
-    used it, so that a call that asks for much and uses little costs what it used.
+    The bucket gives back `limit` units each microsecond. It gives back reserved units only after
+    their call has used them. So a call that reserves much and uses little costs what it used.
     """
 
     __slots__ = ("holder_count", "level", "limit", "period", "reserved", "updated_at")
@@ -49,10 +49,14 @@ class _Bucket:
         self.level = 0
         self.reserved = 0
         self.holder_count = 0
-        """Calls that hold some, of which some may hold 0."""
+        """Calls that have a reservation, even of 0."""
 
     def leak(self, now: int, period: int, limit: int) -> None:
-        """Give back what is due. A clock that is a little behind waits; one far behind is right."""
+        """Give back what is due.
+
+        If the clock is behind by at most `_MAX_SKEW_MICROS`, the bucket waits for it. If the clock
+        is further behind, the bucket accepts its time.
+        """
         if now > self.updated_at:
             self.level = max(0, self.level - (now - self.updated_at) * self.limit)
             self.updated_at = now
@@ -64,7 +68,10 @@ class _Bucket:
         self.limit = limit
 
     def is_idle(self, now: int) -> bool:
-        """True if nothing would be lost with it; who asked in the last period may ask again."""
+        """Return True if removing the bucket loses nothing.
+
+        A bucket that has counted stays for a period after its last call: that client may return.
+        """
         if self.holder_count or not self.level:
             return not self.holder_count
         idle_micros = now - self.updated_at
@@ -72,7 +79,7 @@ class _Bucket:
 
 
 class _Reservation:
-    """What a call has taken, until it is settled."""
+    """The demands that a call has reserved, until they are settled."""
 
     __slots__ = ("answer", "demands", "expires_at", "is_late")
 
@@ -86,27 +93,28 @@ class _Reservation:
 
     @property
     def next_check_at(self) -> float:
-        """When it is looked at again: at its end, and once more to forget it."""
+        """Return when to check it again: when it expires, and later to forget it."""
         return self.expires_at + _LATE_SECONDS if self.is_late else self.expires_at
 
 
 class MemoryCounters:
     """A counter store in one process.
 
-    Nothing in it waits, so nothing comes between a check and its take.
+    No method waits for anything, so no other call comes between a check and its reservation.
 
-    What has given all back, and windows that ended two days ago, are let go as new ones come.
+    When new counters come, the store removes old ones: rates that have given all back, and windows
+    that ended two days ago.
     """
 
     def __init__(self) -> None:
         self._counters_by_owner: defaultdict[Owner, _OwnerCounters] = defaultdict(_OwnerCounters)
         self._reservations: dict[tuple[str, str], _Reservation] = {}
-        """By tenant and call."""
+        """Reservations, by tenant and call id."""
         self._expiry_heap: list[tuple[float, tuple[str, str]]] = []
-        """A heap of when holds are looked at again; what was settled is still in it."""
+        """A heap of times to check reservations, including ones that are settled by now."""
 
     async def admit(self, request: AdmissionRequest, now: float) -> Answer:
-        """Take all needs or none."""
+        """Take all demands or none."""
         if not request.demands:
             return PASSED
         self._expire(now)
@@ -122,7 +130,7 @@ class MemoryCounters:
         lifetime: float,
         now: float,
     ) -> Coroutine[Any, Any, Answer]:
-        """Take all needs or none."""
+        """Take all demands or none."""
         return self.admit(
             AdmissionRequest(
                 id=id, tenant=tenant, demands=template.fill(amounts), expires_at=now + lifetime
@@ -131,18 +139,18 @@ class MemoryCounters:
         )
 
     async def extend(self, request: AdmissionRequest, now: float) -> Answer:
-        """Take more for a call that has passed; it runs until `ask.expires` then."""
+        """Reserve more for a call that has passed; it then expires at `request.expires_at`."""
         if not request.demands:
             return PASSED
         self._expire(now)
         return self._admit(request, now, self._reservations.get((request.tenant, request.id)))
 
     async def seed(self, owner: Owner, field: str, value: int) -> None:
-        """Give a counter that is not there what was spent; one that is there stays."""
+        """Start a missing counter at the amount spent; leave an existing one alone."""
         self._counters_by_owner[owner].seed(field, value)
 
     async def settle(self, tenant: str, id: str, tokens: int | None, micro_usd: int | None) -> bool:
-        """Turn what a call of a tenant holds into what it used."""
+        """Replace what a call of a tenant reserved with what it used."""
         reservation = self._reservations.pop((tenant, id), None)
         if reservation is None:
             return False
@@ -171,10 +179,10 @@ class MemoryCounters:
             await self.settle(tenant, *ended_call)
 
     async def sweep(self, owner: Owner, now: float) -> None:
-        """Nothing: it lets go as new counters come."""
+        """Do nothing: the store removes old counters as new ones come."""
 
     async def read_counters(self, owner: Owner) -> dict[str, int]:
-        """Every counter of money and shares, by field; of a share, that of all calls too."""
+        """Return each counter of money and shares, by field; for a share also that of all calls."""
         counters = self._counters_by_owner.get(owner)
         return {} if counters is None else dict(counters.spent)
 
@@ -185,7 +193,7 @@ class MemoryCounters:
         self._expiry_heap.clear()
 
     def count_counters(self, owner: Owner) -> int:
-        """How many counters are kept for an owner."""
+        """Return the number of counters of an owner."""
         counters = self._counters_by_owner[owner]
         return len(counters.spent) + len(counters.rates) + len(counters.running)
 
@@ -195,7 +203,7 @@ class MemoryCounters:
     def _admit(
         self, request: AdmissionRequest, now: float, reservation: _Reservation | None
     ) -> Answer:
-        """Take all needs or none, for a call that may hold some already."""
+        """Take all demands or none, for a call that may have reserved some before."""
         now_micros, tenant = round(now * _MICROS_PER_SECOND), request.tenant
         for owner, field, value in request.seeds:
             self._counters_by_owner[owner].seed(field, value)
@@ -214,9 +222,8 @@ class MemoryCounters:
         warnings = self._take_demands(tenant, demands, now_micros, now)
         is_plain = not (warnings or choice)
         answer = PASSED if is_plain else Admitted(tuple(warnings), choice, tuple(exhausted))
-        if (
-            reservation is None and not demands
-        ):  # a tier that nothing counts: there is nothing to settle
+        # No limit counts this tier, so there is nothing to settle.
+        if reservation is None and not demands:
             return answer
         call_key = tenant, request.id
         if reservation is None:
@@ -239,7 +246,7 @@ class MemoryCounters:
     def _take_demands(
         self, tenant: str, demands: Sequence[CounterDemand], now_micros: int, now: float
     ) -> list[CounterDemand]:
-        """Take needs that fit; return those whose soft limit is crossed."""
+        """Take demands that fit; return those whose soft limit is crossed."""
         tenant_counters = self._counters_by_owner[tenant]
         shared_counters = self._counters_by_owner[None]
         warnings = list[CounterDemand]()
@@ -255,7 +262,10 @@ class MemoryCounters:
         return warnings
 
     def _expire(self, now: float) -> None:
-        """Calls that should have ended: their places are free, what they hold counts as used."""
+        """Expire calls that should have ended.
+
+        Their concurrency slots become free, and their reserved amounts count as used.
+        """
         heap = self._expiry_heap
         while heap and heap[0][0] <= now:
             _, call_key = heappop(heap)
@@ -285,7 +295,7 @@ class MemoryCounters:
         old_demands: Iterable[CounterDemand],
         new_demands: Iterable[CounterDemand],
     ) -> list[CounterDemand]:
-        """One need for each counter, with all that is taken of it."""
+        """Merge demands into one for each counter, with the sum of their amounts."""
         merged = {(demand.all_tenants, demand.field): demand for demand in old_demands}
         for demand in new_demands:
             counter_key = demand.all_tenants, demand.field
@@ -303,9 +313,9 @@ class MemoryCounters:
         now_micros: int,
         reservation: _Reservation | None,
     ) -> Refusal | MissingCounter | None:
-        """Why a call does not pass, which may hold something already; None if it does.
+        """Return why a call does not pass, which may have reserved some before; None if it passes.
 
-        All tenants' answer comes before its own.
+        A refusal by a counter of all tenants comes before one of its own tenant.
         """
         tenant_counters = self._counters_by_owner[tenant]
         shared_counters = self._counters_by_owner[None]
@@ -345,17 +355,17 @@ class _OwnerCounters:
         self.reserved: dict[str, int] = {}
         """Micro-USD that running calls have reserved, by counter; `spent` includes them."""
         self.warned_limits: dict[str, int] = {}
-        """The soft limit that was told of, by counter."""
+        """The soft limit of the last warning, by counter."""
         self.sweep_queue: deque[str] = deque()
-        """Rates and money, in the order in which they are looked at for being over."""
+        """Fields of rates, money and shares, in the order in which `sweep` checks them."""
 
     def seed(self, field: str, value: int) -> None:
-        """Give a counter that is not there what was spent."""
+        """Start a missing counter at the amount spent."""
         if field not in self.spent:
             self._add_spent(field, max(0, value))
 
     def has_room(self, demand: CounterDemand, now_micros: int) -> bool:
-        """Whether there is room for a need."""
+        """Return True if a demand fits."""
         kind, field, limit = demand.kind, demand.field, demand.limit
         if kind == "usd":
             spent = self.spent.get(field)
@@ -379,7 +389,10 @@ class _OwnerCounters:
     def take_demand(
         self, demand: CounterDemand, now_micros: int, warnings: list[CounterDemand]
     ) -> int:
-        """Take a need that fits; how many counters that has made. Soft limits are told of once."""
+        """Take a demand that fits; return how many counters it creates.
+
+        Add the demand to `warnings` if it crosses its soft limit for the first time.
+        """
         kind, field = demand.kind, demand.field
         new_count = 0
         if kind == "concurrency":
@@ -419,7 +432,10 @@ class _OwnerCounters:
         return new_count
 
     def use_tokens(self, field: str, reserved_tokens: int, used_tokens: int) -> None:
-        """Tokens that were held were used. They count from when a call last asked."""
+        """Replace reserved tokens with used ones.
+
+        They count from the last request to the bucket, not from now.
+        """
         bucket = self.rates[field]
         bucket.reserved -= reserved_tokens
         bucket.holder_count -= 1
@@ -428,7 +444,7 @@ class _OwnerCounters:
     def find_refusal(
         self, demands: Sequence[CounterDemand], now_micros: int, reservation: _Reservation | None
     ) -> Refusal | MissingCounter | None:
-        """Why some needs do not fit: of all that do not, what keeps the call out for longest."""
+        """Return why demands do not fit: of all refusals the one with the longest wait."""
         longest: Refusal | None = None
         for index, demand in enumerate(demands):
             if self.has_room(demand, now_micros):
@@ -444,15 +460,15 @@ class _OwnerCounters:
         return longest
 
     def lacks_seed(self, demand: CounterDemand) -> bool:
-        """True if a counter must be given what was spent before it counts."""
+        """Return True if a counter must start at the amount spent, and is missing."""
         return demand.kind == "usd" and demand.needs_seed and demand.field not in self.spent
 
     def is_busy(self, demand: CounterDemand, reservation: _Reservation | None) -> bool:
-        """True if a need that does not fit would fit if the other running calls cost nothing."""
+        """Return True if the demand would fit if the other running calls cost nothing."""
         reserved = self.reserved.get(demand.field)
         if demand.kind != "usd" or reserved is None:
             return False
-        # What the call itself has reserved may be billed, so it does not come back.
+        # A provider may bill what the call itself has reserved, so that amount does not come back.
         call_demands = () if reservation is None or reservation.is_late else reservation.demands
         same_counter = [
             call_demand for call_demand in call_demands if call_demand.field == demand.field
@@ -467,19 +483,19 @@ class _OwnerCounters:
         return self.spent[demand.field] - reserved + demand.amount <= demand.limit
 
     def compute_wait(self, demand: CounterDemand, now_micros: int) -> float | None:
-        """Seconds until a need fits if nobody else asks; None where time alone does not help."""
+        """Return seconds until a demand fits if no other call comes; None if time does not help."""
         bucket = self.rates.get(demand.field)
         if bucket is None or not demand.limit or bucket.reserved + demand.amount > demand.limit:
             return None
         requested = bucket.level + (bucket.reserved + demand.amount) * bucket.period
         excess = requested - demand.limit * bucket.period
-        # One more: a moment is a double, and may lie a little before its microsecond.
+        # Add one: times are doubles, and may be a little before their microsecond.
         return (
             -(-excess // demand.limit) + max(0, bucket.updated_at - now_micros) + 1
         ) / _MICROS_PER_SECOND
 
     def sweep(self, max_fields: int, now: float) -> None:
-        """Look at some counters in turn, and let go of those that are over."""
+        """Check up to `max_fields` counters in turn, and remove idle and ended ones."""
         now_micros = round(now * _MICROS_PER_SECOND)
         for _ in range(min(max_fields, len(self.sweep_queue))):
             field = self.sweep_queue.popleft()
@@ -496,7 +512,7 @@ class _OwnerCounters:
             self.sweep_queue.append(field)
 
     def _add_spent(self, field: str, amount: int) -> bool:
-        """Add to a counter of money or shares; True if that has made it."""
+        """Add to a counter of money or shares; return True if it is new."""
         spent = self.spent.get(field)
         self.spent[field] = amount if spent is None else spent + amount
         if spent is None:

@@ -1,4 +1,4 @@
-"""What the ledger knows of counters that are not there, and what is owed to those that are."""
+"""Rebuild missing budget counters from the ledger, and replay settlements that a store missed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -19,28 +19,28 @@ from gateway.limits.rules import MAX_COUNT
 from gateway.telemetry.log import Log, locate_error
 
 _GRACE_SECONDS = 60.0
-"""Seconds in which a debt that is being paid is settled."""
+"""Seconds until the repayment of a debt expires, if the store does not settle it."""
 _MAX_UNSETTLED = 10_000
-"""Calls that are remembered, whose end whoever counts was not told."""
+"""The most ended calls that the gateway remembers while the counter store is unavailable."""
 
 
 type Debts = dict[tuple[Owner, CounterDemand], int]
-"""Micro-USD by owner and budget."""
+"""Micro-USD that the counter store has not counted, by owner and budget."""
 
 
 class LedgerSpend(msgspec.Struct, frozen=True):
-    """What the ledger has of a counter."""
+    """The amount that the ledger has for a counter."""
 
     spent: int
     """Micro-USD."""
     debts: Debts
-    """What of this was owed when it was asked: it is among that."""
+    """Debts at the time of the read; `spent` includes them."""
 
 
 class LedgerSpends:
-    """What was spent by owner and counter, as the ledger has it: asked once for all who wait.
+    """Amounts spent, by owner and counter, from the ledger; callers share one read.
 
-    `find_debts` tells what is owed to a counter.
+    `find_debts` returns the debts of a counter.
     """
 
     def __init__(
@@ -55,7 +55,10 @@ class LedgerSpends:
         self._tasks: dict[tuple[Owner, str], asyncio.Task[LedgerSpend]] = {}
 
     async def find(self, owner: Owner, demand: CounterDemand) -> LedgerSpend:
-        """Raises ProblemError where nobody can tell: what was spent is not taken for nothing."""
+        """Return what was spent on a counter.
+
+        Raises ProblemError if the ledger cannot be read: unknown spending does not count as 0.
+        """
         counter = owner, demand.field
         task = self._tasks.get(counter)
         if task is None:
@@ -66,19 +69,19 @@ class LedgerSpends:
     def _finish(self, counter: tuple[Owner, str], task: asyncio.Task[LedgerSpend]) -> None:
         del self._tasks[counter]
         if not task.cancelled():
-            task.exception()  # nobody may wait for it any more
+            task.exception()  # fetch it, since all callers may have left
 
     async def _load(self, owner: Owner, demand: CounterDemand) -> LedgerSpend:
         debts = self._find_debts(owner, demand.field)
         try:
             return LedgerSpend(await self._read_spent(owner, demand), debts)
-        except Exception as error:  # noqa: BLE001 - whatever a store raises
+        except Exception as error:  # noqa: BLE001 - a store may raise anything
             self._log("limits", text="the ledger cannot be read", error=locate_error(error))
             raise ProblemError(UNCOUNTED_PROBLEM) from None
 
 
 class UnsettledCalls:
-    """What whoever counts for all was not told while it was lost."""
+    """Settlements and amounts that the counter store missed while it was unavailable."""
 
     def __init__(
         self,
@@ -91,25 +94,25 @@ class UnsettledCalls:
         self.ledger_spends = LedgerSpends(read_spent, log, self._find_debts)
         self._wall = wall
         self._debts: Debts = {}
-        """What was counted elsewhere meanwhile."""
+        """Micro-USD that another store has counted meanwhile."""
         self._unsettled: dict[str, tuple[str, EndedCall]] = {}
-        """Calls to be settled, by id: their tenant and their end."""
+        """Ended calls that are not settled: their tenant and what they used, by call id."""
         self._is_repaying = False
 
     @property
     def has_any(self) -> bool:
-        """Whether something is left to be paid."""
+        """Return True if the counter store still misses something."""
         return bool(self._debts or self._unsettled)
 
     def add_unsettled(self, tenant: str, ended_call: EndedCall) -> None:
-        """A call is to be settled."""
+        """Remember an ended call, to settle it later."""
         if len(self._unsettled) < _MAX_UNSETTLED:
             self._unsettled[ended_call[0]] = tenant, ended_call
 
     def add_local_call(
         self, tenant: str, demands: Iterable[CounterDemand], used_micro_usd: int | None
     ) -> None:
-        """A call that was counted elsewhere is over; None is all that it held."""
+        """Add the debts of a call that another store has counted; None is all that it reserved."""
         for demand in demands:
             if demand.kind == "usd":
                 debt_key = (
@@ -121,12 +124,15 @@ class UnsettledCalls:
                 )
 
     def mark_seeded(self, ledger_spend: LedgerSpend) -> None:
-        """A counter was made from the ledger, which has what was owed when it was asked."""
+        """Remove the debts that a counter, seeded from the ledger, includes already."""
         for debt_key, spent in ledger_spend.debts.items():
             self._reduce_debt(debt_key, spent)
 
     async def repay(self) -> None:
-        """Pay all, once at a time. Raises StoreUnavailable; what is left is owed on."""
+        """Replay all settlements and debts; a second run returns at once while one runs.
+
+        The rest stays owed after an error. Raises StoreUnavailable, ProblemError.
+        """
         if self._is_repaying:
             return
         self._is_repaying = True
@@ -147,9 +153,8 @@ class UnsettledCalls:
         request = AdmissionRequest(
             id=id, tenant=tenant, demands=(charge,), expires_at=now + _GRACE_SECONDS
         )
-        if isinstance(
-            await self._counter_store.admit(request, now), MissingCounter
-        ):  # the ledger knows of it
+        # The ledger has this debt already, so a counter that starts from it has it too.
+        if isinstance(await self._counter_store.admit(request, now), MissingCounter):
             ledger_spend = await self.ledger_spends.find(owner, demand)
             await self._counter_store.seed(owner, demand.field, ledger_spend.spent)
             self.mark_seeded(ledger_spend)
@@ -159,11 +164,11 @@ class UnsettledCalls:
 
     def _reduce_debt(self, debt_key: tuple[Owner, CounterDemand], spent: int) -> None:
         remaining = self._debts.pop(debt_key, 0) - spent
-        if remaining > 0:  # more came meanwhile
+        if remaining > 0:  # new debts came meanwhile
             self._debts[debt_key] = remaining
 
     def _find_debts(self, owner: Owner, field: str) -> Debts:
-        """What is owed to a counter."""
+        """Return the debts of a counter."""
         return {
             debt_key: spent
             for debt_key, spent in self._debts.items()

@@ -1,13 +1,15 @@
-"""What counts calls against limits and budgets in Redis: for several processes and machines.
+"""A counter store in Redis, for several processes and machines.
 
-Each of admit, extend and settle is one script for each owner whose counters a call needs. Where a
-call needs those of both, both are asked at once: on one server in the order in which they are sent.
-Calls of one process share one connection. Time is Redis's own, so that machines whose
-clocks differ fill and drain the same buckets: of what the callers say, only how long a call runs
-counts. Which window money belongs to is the caller's to say, by the counter's name: near midnight
-two machines may charge different days, and neither day's bound is passed.
+Admit, extend and settle each run one script for each owner whose counters a call needs. If a call
+needs counters of both owners, the store sends both scripts at once. One server runs them in the
+order in which they are sent. The calls of one process share one connection.
 
-A request whose answer was lost may have been carried out: asked again with the same id it takes
+Redis's own clock counts, so machines with different clocks fill and drain the same buckets. Of the
+callers' times only the lifetime of a call counts. The caller chooses the window of a budget by the
+counter's name. Near midnight two machines may charge different days, but neither day's limit is
+exceeded.
+
+If an answer is lost, Redis may have run the request. A repeated request with the same id takes
 nothing twice. `extend` is the exception: it always adds.
 """
 
@@ -41,13 +43,13 @@ from gateway.state.redis.replies import Reply
 from gateway.state.redis.scripts import Script, ScriptRunner
 
 MAX_NUMBER = 2**53
-"""The largest number that a script knows exactly: 9 billion USD."""
+"""The largest number that a script represents exactly: as micro-USD 9 billion USD."""
 _OVER_ANY_LIMIT = 2 * MAX_NUMBER
 _MICROS_PER_SECOND = 1_000_000
 _HOLD_TTL_MICROS = 2 * 86_400 * _MICROS_PER_SECOND
-"""Microseconds that a hold whose time is over can be corrected."""
+"""Microseconds in which an expired reservation can still be corrected."""
 _SETTLE_BATCH = 256
-"""Calls that one script settles, at most: nobody else is served meanwhile."""
+"""Calls that one script settles at most: Redis serves nobody else meanwhile."""
 _ADMIT_SCRIPT, _SETTLE_SCRIPT, _SWEEP_SCRIPT = Script("meter"), Script("settle"), Script("sweep")
 _RELEASE_SCRIPT = Script("release")
 _encode = msgspec.msgpack.Encoder().encode
@@ -59,7 +61,7 @@ class RedisCounters:
     def __init__(
         self, scripts: ScriptRunner, *, time: Literal["server", "caller"] = "server"
     ) -> None:
-        """Over a connection that others may use too; `time` is whose clock counts."""
+        """Use a connection that others may use too; `time` says whose clock counts."""
         self._scripts = scripts
         self._uses_caller_clock = time == "caller"
 
@@ -73,11 +75,11 @@ class RedisCounters:
         deadline: float = DEADLINE_SECONDS,
         time: Literal["server", "caller"] = "server",
     ) -> Self:
-        """Over a connection of its own, as of `ScriptRunner`. Raises ValueError for a wrong URL."""
+        """Open a connection of its own, as `ScriptRunner` does. Raises ValueError for a bad URL."""
         return cls(ScriptRunner(url, note=note, clock=clock, deadline=deadline), time=time)
 
     def admit(self, request: AdmissionRequest, now: float) -> Coroutine[Any, Any, Answer]:
-        """Take all needs or none."""
+        """Take all demands or none."""
         return self._admit(request, now, 0)
 
     async def admit_single(
@@ -89,22 +91,22 @@ class RedisCounters:
         lifetime: float,
         now: float,
     ) -> Answer:
-        """Take all needs or none."""
+        """Take all demands or none."""
         demands = template.fill([min(amount, _OVER_ANY_LIMIT) for amount in amounts])
         request = AdmissionRequest(id=id, tenant=tenant, demands=demands, expires_at=now + lifetime)
         return await self._admit_option(request, demands, now, 0)
 
     def extend(self, request: AdmissionRequest, now: float) -> Coroutine[Any, Any, Answer]:
-        """Take more for a call that has passed; it runs until `ask.expires` then."""
+        """Reserve more for a call that has passed; it then expires at `request.expires_at`."""
         return self._admit(request, now, 1)
 
     async def seed(self, owner: Owner, field: str, value: int) -> None:
-        """Give a counter that is not there what was spent; one that is there stays."""
+        """Start a missing counter at the amount spent; leave an existing one alone."""
         amount = b"%d" % min(max(0, value), MAX_NUMBER)
         await self._scripts.run_command(owner, b"HSETNX", b"spent", field.encode(), amount)
 
     async def settle(self, tenant: str, id: str, tokens: int | None, micro_usd: int | None) -> bool:
-        """Turn what a call of a tenant holds into what it used."""
+        """Replace what a call of a tenant reserved with what it used."""
         argument = _encode(((id, _to_script_amount(tokens), _to_script_amount(micro_usd)),))
         replies = [
             await self._scripts.run(_SETTLE_SCRIPT, owner, argument) for owner in (None, tenant)
@@ -114,7 +116,7 @@ class RedisCounters:
     async def settle_all(
         self, tenant: str, ended_calls: Sequence[EndedCall], scopes: Scopes = ALL_SCOPES
     ) -> None:
-        """Settle several calls at once; they hold nothing of other `scopes`."""
+        """Settle several calls at once; they have reserved nothing of owners outside `scopes`."""
         for batch in batched(ended_calls, _SETTLE_BATCH):
             rows = _encode(
                 [
@@ -126,14 +128,14 @@ class RedisCounters:
                 await self._scripts.run(_SETTLE_SCRIPT, None if all_tenants else tenant, rows)
 
     async def read_counters(self, owner: Owner) -> dict[str, int]:
-        """Every counter of money and shares, by field."""
+        """Return each counter of money and shares, by field."""
         reply = await self._scripts.run_command(owner, b"HGETALL", b"spent")
         items = reply if isinstance(reply, list) else []
         texts = [item.decode() for item in items if isinstance(item, bytes)]
         return {field: int(value) for field, value in zip(texts[::2], texts[1::2], strict=True)}
 
     async def sweep(self, owner: Owner, now: float) -> None:
-        """Let go of the counters of windows that ended, and of rates that gave all back."""
+        """Remove the counters of ended windows, and rates that have given all back."""
         counters = await self.read_counters(owner)
         ended_fields = [
             field for field in counters if window.has_ended(field.rpartition("|")[2], now)
@@ -164,7 +166,7 @@ class RedisCounters:
         )
 
     async def _admit_by_option(self, request: AdmissionRequest, now: float, extends: int) -> Answer:
-        """Ask for each way by itself, since no script sees the counters of both owners."""
+        """Ask for each option by itself, since no script sees the counters of both owners."""
         choice, exhausted = 0, list[CounterDemand]()
         while True:
             answer = await self._admit_option(request, request.options[choice], now, extends)
@@ -184,10 +186,10 @@ class RedisCounters:
     async def _admit_option(
         self, request: AdmissionRequest, demands: Sequence[CounterDemand], now: float, extends: int
     ) -> Answer:
-        """Take one way of a call: of all tenants, and of its own.
+        """Take the demands of one option: those of all tenants, and those of the call's tenant.
 
-        Where one refuses, what the other has taken is given back. Nobody waits for that: it is
-        carried out before whatever is sent there next.
+        If one owner refuses, give back what the other has granted. No caller waits for that: the
+        server runs it before later commands of this connection.
         """
         owner_scopes = {*request.held_scopes, *collect_scopes(demands)}
         scopes = [scope for scope in ALL_SCOPES if scope in owner_scopes]
@@ -218,7 +220,7 @@ class RedisCounters:
         return merge_answers(shared_answer, tenant_answer)
 
     def _release(self, request: AdmissionRequest, owner: Owner, answer: Admitted) -> None:
-        """Give back what an owner has let a call take."""
+        """Give back what an owner has granted to a call."""
         warned_fields = [demand.field for demand in answer.warnings]
         ends_hold = 0 if (owner is None) in request.held_scopes else 1
         argument = _encode((request.id, ends_hold, request.demands, warned_fields))
@@ -227,7 +229,7 @@ class RedisCounters:
     async def _admit_for_owner(
         self, request: AdmissionRequest, owner: Owner, now: float, extends: int
     ) -> Answer:
-        """Take what one owner counts."""
+        """Take the demands on the counters of one owner."""
         reply = await self._scripts.run(
             _ADMIT_SCRIPT, owner, self._encode_request(request, owner, now, extends)
         )
@@ -236,7 +238,7 @@ class RedisCounters:
     def _encode_request(
         self, request: AdmissionRequest, owner: Owner, now: float, extends: int
     ) -> bytes:
-        """What the script is told of what one owner counts."""
+        """Encode the arguments of the script for one owner."""
         lifetime_micros = max(0, round((request.expires_at - now) * _MICROS_PER_SECOND))
         seeds = [
             (field, spent) for seed_owner, field, spent in request.seeds if seed_owner == owner
@@ -255,12 +257,15 @@ class RedisCounters:
         )
 
     def _script_time(self, now: float) -> int:
-        """Microseconds that scripts are told; 0 is Redis's own time."""
+        """Return the time for scripts in microseconds; 0 is Redis's own clock."""
         return round(now * _MICROS_PER_SECOND) if self._uses_caller_clock else 0
 
 
 def _clamp_amounts(request: AdmissionRequest) -> AdmissionRequest:
-    """An ask whose amounts can be told: what is more than any limit stays so."""
+    """Return a request with amounts that a script can represent.
+
+    An amount above every limit stays above it.
+    """
 
     def clamp(demands: tuple[CounterDemand, ...]) -> tuple[CounterDemand, ...]:
         amounts = [min(demand.amount, _OVER_ANY_LIMIT) for demand in demands]
@@ -276,18 +281,18 @@ def _to_script_amount(value: int | None) -> int:
 
 
 def _parse_reply(request: AdmissionRequest, reply: Reply) -> Answer:
-    """Read an answer that tells of something. Raises StoreUnavailable if it is none of ours."""
+    """Read an answer that has a message. Raises StoreUnavailable if it is not in our format."""
     if not isinstance(reply, bytes):
         raise StoreUnavailable
     try:
         return _parse_answer(request, *msgspec.msgpack.decode(reply, type=list[int]))
-    except (msgspec.MsgspecError, TypeError, ValueError, IndexError):  # who answers is no Redis
+    except (msgspec.MsgspecError, TypeError, ValueError, IndexError):  # no answer of our scripts
         raise StoreUnavailable from None
 
 
 def _parse_answer(request: AdmissionRequest, status: int, choice: int, *values: int) -> Answer:
     options = request.options
-    if choice >= len(options):  # an answer that was given before, to more than is asked now
+    if choice >= len(options):  # a stored answer to a request with more options
         return PASSED
     demands = options[choice]
     if status == 2:

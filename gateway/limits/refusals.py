@@ -1,4 +1,4 @@
-"""What a client is told whose call does not pass."""
+"""The errors that a client gets when its call does not pass its limits."""
 
 from decimal import Decimal
 
@@ -12,17 +12,17 @@ UNCOUNTED_PROBLEM = Problem(
     retry_after=5.0,
 )
 _MAX_RETRY_AFTER = 60.0
-"""Seconds. Some SDKs wait for any time that stands in `retry-after`, others give up."""
+"""Seconds. Some SDKs wait for any time in `retry-after`, others give up."""
 
 
 _CAP_NAMES = {"openai-responses": "max_output_tokens", "gemini": "maxOutputTokens"}
-"""What dialects call the cap on the output, where it is not max_tokens."""
+"""Each dialect's name for the cap on the output, if it is not max_tokens."""
 
 
 def make_refusal_error(answer: Refusal, dialect: str) -> ProblemError:
     """Tell a client of a dialect why its call does not pass, and when to try again.
 
-    A budget for all tenants is told as any other: nothing is said of what others have spent.
+    The message about a budget for all tenants does not reveal what others have spent.
     """
     demand, cap_name = answer.demand, _CAP_NAMES.get(dialect, "max_tokens")
     if answer.busy:
@@ -61,10 +61,10 @@ def make_refusal_error(answer: Refusal, dialect: str) -> ProblemError:
 
 
 def make_unbounded_error(demand: CounterDemand, dialect: str, *, is_priced: bool) -> ProblemError:
-    """Tell a client that a hard budget cannot reserve what its call costs at most.
+    """Tell a client that a hard budget cannot reserve the most that its call may cost.
 
-    `is_priced`: a cap on the answer would bound the cost of a target, so the client can help
-    itself.
+    `is_priced` is True if a cap on the answer would bound the cost of a target. Then the client can
+    send such a cap.
     """
     explanation = f"the budget {demand.name!r} has to reserve what a call can cost"
     if not is_priced:

@@ -1,4 +1,4 @@
-"""Limits and budgets made ready: what a call needs of each, and what a lost counter had counted."""
+"""Prepared limits and budgets: the demands of a call, and the calls that a counter counts."""
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,9 +15,9 @@ from gateway.limits.window import Window, WindowKind
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 
 MAX_COUNT = 2**53 - 1
-"""The limit of what is only counted: a script in Redis knows no larger number exactly."""
+"""The limit of a counter that never refuses: Redis scripts know no larger number exactly."""
 _MAX_PREPARED = 4096
-"""Kinds of calls of which it is kept what they need."""
+"""The most kinds of calls whose demands are cached."""
 _THOUSANDTHS = 1_000
 _MICRO_PER_USD = 1_000_000
 
@@ -31,57 +31,57 @@ class LimitRule(msgspec.Struct, frozen=True, kw_only=True):
     period: float = 0.0
     window_kind: WindowKind | None = None
     keys: frozenset[str] | None = None
-    """Calls of these keys; None is any. So it is of tags and tiers."""
+    """The keys whose calls count; None is any key. The same holds for tags and tiers."""
     tags: frozenset[str] | None = None
     tiers: frozenset[str] | None = None
-    """Of a share: what may have no more, of calls of every tier."""
+    """For a share: the tiers that it bounds, as a part of the calls of every tier."""
     apart: str | None = None
-    """What has a count of its own beside tenants: key, tag or tier."""
+    """The subject with a counter of its own beside tenants: key, tag or tier."""
     all_tenants: bool = False
-    """True if one count has the calls of all tenants."""
+    """True if one counter counts the calls of all tenants."""
     soft: int | None = None
     hard: bool = True
     then: Tier | None = None
     reserves_expected: bool = False
-    """A call is taken to cost what is usual, not the most that it can."""
+    """True if a call reserves its usual cost, not the most that it can cost."""
     micro_usd: int = 0
-    """Micro-USD of a budget, also of one that only warns."""
+    """The amount of a budget in micro-USD, also of one that only warns."""
 
 
 class CounterScope(msgspec.Struct, frozen=True):
-    """Which calls a counter counts, as the store of the ledger is asked for them."""
+    """The calls that a counter counts, as filters for the ledger store."""
 
     filters: Mapping[str, Collection[str]]
     since: float | None
-    """Seconds since the epoch, included; None from the first call on."""
+    """Seconds since the epoch, included; None is from the first call on."""
     until: float | None
-    """Not included."""
+    """Seconds since the epoch, not included; None is without an end."""
 
 
 class BudgetLevel(msgspec.Struct, frozen=True):
-    """How full a budget of money is in its window of now."""
+    """The use of a budget of money in its current window."""
 
     budget: str
-    """Its name; that of a key alone has none."""
+    """The name of the budget; empty for a budget of one key."""
     key: str
-    """Of whose calls alone it is; empty where it is not one key's."""
+    """The key, if the budget belongs to one key or counts each key apart; else empty."""
     tenant: str
-    """Of whose calls it is; empty where it counts those of all tenants."""
+    """The tenant whose calls count; empty if those of all tenants do."""
     limit_micro_usd: int
     """Micro-USD."""
     used_micro_usd: int
-    """Micro-USD, what calls hold among them."""
+    """Micro-USD, reservations of running calls included."""
     end: float | None
-    """Of the window, seconds since the epoch."""
+    """The end of the window in seconds since the epoch; None if it never ends."""
 
     @property
     def used_ratio(self) -> float:
-        """The part of it that is used."""
+        """Return the used part of the budget."""
         return self.used_micro_usd / self.limit_micro_usd if self.limit_micro_usd else 1.0
 
 
 class PreparedDemand(DemandTemplate):
-    """What calls of one kind need: it holds from one moment to another."""
+    """The demands of calls of one kind, valid from one moment to another."""
 
     __slots__ = (
         "_rules",
@@ -103,7 +103,10 @@ class PreparedDemand(DemandTemplate):
         valid_from: float,
         valid_until: float,
     ) -> None:
-        """`rules`: how much a call takes, by place in `demands`; `valid_until` is not included."""
+        """Take the rule of each demand whose amount differs by call; `rules` has them by position.
+
+        `valid_until` is not included.
+        """
         super().__init__(demands, tuple(rules))
         self._rules = tuple(rules.values())
         self._token_flags = tuple([rule.kind == "tokens" for rule in self._rules])
@@ -111,21 +114,21 @@ class PreparedDemand(DemandTemplate):
         self.valid_from = valid_from
         self.valid_until = valid_until
         self.counts_money = any(rule.kind == "usd" for rule in self._rules)
-        """Whether some of it is money."""
+        """True if some demands are for money."""
         self.counts_expected = any(rule.reserves_expected for rule in self._rules)
-        """Whether some of it is what is usual."""
+        """True if a budget reserves the usual cost."""
         self.reserves_maximum = any(
             rule.kind == "usd" and rule.hard and not rule.reserves_expected for rule in self._rules
         )
         """True if a hard budget reserves the most that a call can cost."""
         self.reserves_expected = any(rule.hard and rule.reserves_expected for rule in self._rules)
-        """True if a hard budget reserves what is usual."""
+        """True if a hard budget reserves the usual cost."""
 
     def compute_amounts(
         self, tokens: int, micro_usd: int | None, expected_micro_usd: int | None
     ) -> tuple[int, ...]:
-        """How much a call takes of those that vary, as of `LimitRules.needs`."""
-        if micro_usd is not None and expected_micro_usd is None:  # as nearly always
+        """Return the amounts of the variable demands; the arguments are as in `make_demands`."""
+        if micro_usd is not None and expected_micro_usd is None:  # most calls
             return tuple([tokens if is_tokens else micro_usd for is_tokens in self._token_flags])
         return tuple(
             [_compute_amount(rule, tokens, micro_usd, expected_micro_usd) for rule in self._rules]
@@ -133,7 +136,7 @@ class PreparedDemand(DemandTemplate):
 
 
 class LimitRules:
-    """All limits and budgets of a configuration; windows are those of a time zone."""
+    """All limits and budgets of a configuration; their windows follow a time zone."""
 
     def __init__(
         self, limits: Sequence[LimitPart], budgets: Sequence[BudgetPart], zone: tzinfo
@@ -145,7 +148,7 @@ class LimitRules:
         self._zone = zone
         self._rules_by_name = {(rule.kind, escape(rule.name)): rule for rule in self.rules}
         self._key_rules: dict[tuple[str, str], LimitRule] = {}
-        """Of keys alone, by name and subject."""
+        """The rules of single keys, by name and subject."""
         self._windows: dict[WindowKind, Window] = {}
         self._prepared: dict[tuple[str, tuple[str, ...], Tier | None], PreparedDemand] = {}
 
@@ -161,11 +164,11 @@ class LimitRules:
         expected_micro_usd: int | None = None,
         own_key: Key | None = None,
     ) -> tuple[CounterDemand, ...]:
-        """What a call must pass: the configuration's in order, then those of its key `own_key`.
+        """Return the demands of a call: the configuration's in order, then those of `own_key`.
 
-        `tokens` and `micro_usd` are what it may use at most; `expected_micro_usd`, in micro-USD
-        too, is what is usual, for budgets that reserve that. Where `micro_usd` is unknown no hard
-        budget is passed: its need is for more than there is.
+        `tokens` and `micro_usd` are the most that the call may use. `expected_micro_usd`, also in
+        micro-USD, is the usual cost, for budgets that reserve that. If `micro_usd` is unknown, the
+        call passes no hard budget: its demand exceeds the limit.
         """
         prepared = self.prepare(key, tuple(tags), tier, now, own_key)
         return prepared.fill(prepared.compute_amounts(tokens, micro_usd, expected_micro_usd))
@@ -173,7 +176,7 @@ class LimitRules:
     def prepare(
         self, key: str, tags: tuple[str, ...], tier: Tier | None, now: float, own_key: Key | None
     ) -> PreparedDemand:
-        """The same, but for how much: equal calls have one and the same."""
+        """Return the demands of a call without its amounts; equal calls share one object."""
         cache_key = (key, tags, tier)
         prepared = self._prepared.get(cache_key)
         if (
@@ -208,7 +211,7 @@ class LimitRules:
             self._key_rules[escape(rule.name), subject] = rule
             if rule.tiers is None or tier in rule.tiers:
                 pairs.append((self._make_demand(rule, subject, 1, tier, now, windows), rule))
-        pairs.sort(key=lambda item: not item[0].all_tenants)  # as they are asked for
+        pairs.sort(key=lambda item: not item[0].all_tenants)  # in the order of asking
         starts = [item.start for item in windows.values() if item.start is not None]
         ends = [item.end for item in windows.values() if item.end is not None]
         variable_rules = {
@@ -223,9 +226,9 @@ class LimitRules:
         )
 
     def find_scope(self, owner: Owner, demand: CounterDemand) -> CounterScope:
-        """Say what to ask the ledger for, to know what an owner's counter of money had counted.
+        """Return which calls an owner's counter of money has counted, to ask the ledger for them.
 
-        Raises ValueError for a need that is none of these limits'.
+        Raises ValueError for a demand that belongs to none of these limits.
         """
         kind, name, subject, window_name = demand.field.split("|")
         budget_window = window.parse_window(window_name, self._zone)
@@ -247,7 +250,7 @@ class LimitRules:
         return CounterScope(filters, budget_window.start, budget_window.end)
 
     def iter_shared_demands(self, fields: Iterable[str], now: float) -> Iterator[CounterDemand]:
-        """Say which fields name counters of money of all tenants, in their windows of now."""
+        """Yield the demands of fields that count money of all tenants in a current window."""
         for name, _, window_name, field in _iter_money_fields(fields):
             rule = self._rules_by_name.get(("usd", name))
             if rule is None or rule.window_kind is None or not rule.all_tenants:
@@ -260,9 +263,9 @@ class LimitRules:
     def iter_levels(
         self, owner: Owner, counters: Mapping[str, int], now: float
     ) -> Iterator[BudgetLevel]:
-        """Say what an owner's counters of money mean.
+        """Yield the use of each budget that an owner's counters of money belong to.
 
-        Those of other windows, or of other limits, are left out.
+        Counters of other windows or of unknown budgets are left out.
         """
         for name, subject, window_name, field in _iter_money_fields(counters):
             label, _, value = subject.partition("=")
@@ -326,7 +329,7 @@ class LimitRules:
 
 
 def _make_key_rules(key: Key) -> Iterator[LimitRule]:
-    """The limits and budgets that a key has for itself alone."""
+    """Yield the rules for the limits and budgets that belong to one key."""
     for index, part in enumerate(key.limits):
         yield from _make_limit_rules(part, make_key_limit_name(key.name, index))
     for index, budget in enumerate(key.budgets):
@@ -334,7 +337,7 @@ def _make_key_rules(key: Key) -> Iterator[LimitRule]:
 
 
 def make_key_limit_name(key: str, index: int) -> str:
-    """What a budget or limit of a key alone is called: the first, second, ... of its own."""
+    """Return the name of a limit or budget of one key; from the second on it has a number."""
     return f"key {key} {index + 1}" if index else f"key {key}"
 
 
@@ -373,7 +376,7 @@ def _make_budget_rule(part: BudgetPart | KeyBudget, name: str) -> LimitRule:
 
 
 def _restrict(rule: LimitRule, part: LimitPart | BudgetPart | KeyLimit | KeyBudget) -> LimitRule:
-    """A rule for the calls that its part names; one of a key alone is for that key's."""
+    """Return the rule for the calls that a part names; a key's own part restricts only its tier."""
     if isinstance(part, KeyLimit):
         return rule
     if isinstance(part, KeyBudget):
@@ -395,7 +398,10 @@ def _to_frozenset(names: Sequence[str] | None) -> frozenset[str] | None:
 def _compute_amount(
     rule: LimitRule, tokens: int, micro_usd: int | None, expected_micro_usd: int | None
 ) -> int:
-    """What a call takes of it; more than there is where what a hard budget must hold is unknown."""
+    """Return the amount that a call takes of a rule.
+
+    If the amount for a hard budget is unknown, it exceeds the limit.
+    """
     if rule.kind == "tokens":
         return tokens
     reserved = (
@@ -409,14 +415,14 @@ def _compute_amount(
 
 
 def _is_below(then: Tier | None, tier: Tier | None) -> bool:
-    """Whether a call can go there instead: only ever to a cheaper tier."""
+    """Return True if a call can move to tier `then`, which must be cheaper."""
     return then is not None and tier is not None and TIERS.index(then) < TIERS.index(tier)
 
 
 def _find_subjects(
     rule: LimitRule, key: str, tags: Sequence[str], tier: str | None
 ) -> Sequence[str]:
-    """Whom a call is counted for; nobody where it has none of what is counted apart."""
+    """Return the subjects that a rule counts a call for; none if the call lacks such a subject."""
     if rule.apart is None:
         return ("all",)
     if rule.apart == "key":
@@ -428,14 +434,14 @@ def _find_subjects(
 
 
 def escape(text: str) -> str:
-    """A name as it stands between two bars."""
+    """Escape a name, so that it can stand between two bars."""
     if "|" not in text and "%" not in text:
         return text
     return text.replace("%", "%25").replace("|", "%7C")
 
 
 def unescape(text: str) -> str:
-    """The name that `escape` was given."""
+    """Return the name that `escape` was given."""
     return text.replace("%7C", "|").replace("%25", "%")
 
 
@@ -451,14 +457,14 @@ def _iter_money_fields(fields: Iterable[str]) -> Iterator[tuple[str, str, str, s
 
 
 def describe_counter(owner: Owner, demand: CounterDemand) -> str:
-    """Say in words whose calls a counter has."""
+    """Say in words whose calls a counter counts."""
     label, _, value = demand.field.split("|")[2].partition("=")
     subject_kind = {"all": None, "own": "key"}.get(label, label)
     return describe_scope(owner, subject_kind, unescape(value))
 
 
 def describe_scope(owner: Owner, apart: str | None, subject: str | None) -> str:
-    """Say in words whose calls are counted, as "all tenants", "tenant acme" or "key ann"."""
+    """Say in words whose calls count, as "all tenants", "tenant acme" or "key ann"."""
     if apart == "key":
         return f"key {subject}"
     tenants = "all tenants" if owner is None else f"tenant {owner}"

@@ -1,4 +1,4 @@
-"""What several workers would each count by themselves."""
+"""A check at start for limits that several workers would each count by themselves."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,9 +10,9 @@ from gateway.settings.loader import ConfigSource
 def find_unshared_limits(
     source: ConfigSource, keys: Iterable[Key], workers: int, environ: Mapping[str, str]
 ) -> list[Mistake]:
-    """What keeps so many workers from starting: limits and budgets, where nothing is shared.
+    """Return the mistakes that keep this many workers from starting without a shared store.
 
-    A budget that four workers count apart is four budgets.
+    Limits and budgets need one: a budget that four workers count apart is four budgets.
     """
     if workers < 2 or environ.get("REDIS_URL"):
         return []

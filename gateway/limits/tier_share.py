@@ -1,12 +1,14 @@
-"""What the turns of each key have scored of late, and the thresholds that come of it.
+"""Recent scores of the turns of each key, and the thresholds that follow from them.
 
-To note a turn is a few additions. Every few seconds, or turns, what was noted is counted, with
-other processes where they share a Redis, and thresholds are made of it: those of a key once it has
-had `TURNS` turns, before that those of its tenant once that has, before that none. Losing Redis
-costs nothing: each process goes on with what it knows and counts itself, and tells it later.
-Thresholds stay until there are newer ones.
+To count a turn takes a few additions. A refresh runs every few seconds, or after enough turns. It
+adds the new turns to the known ones and computes thresholds from them. Processes that share a Redis
+count together, by cell.
 
-Where several processes count the turns of a key together, by cell.
+A key gets its own thresholds once it has had `MIN_TURNS` turns. Before that it uses its tenant's,
+once the tenant has had as many. Before that it has none. Thresholds stay until there are newer
+ones.
+
+While Redis is down, each process goes on with what it knows, and sends its own turns later.
 """
 
 import asyncio
@@ -40,17 +42,17 @@ from gateway.state.redis.scripts import Script, ScriptRunner, make_key, make_tag
 from gateway.telemetry.metrics import CounterMetric
 
 _TTL_SECONDS = 30 * 86_400
-"""Seconds after which what nobody adds to is let go."""
+"""Seconds after which Redis removes a hash that no process adds to."""
 _RECENT_SCRIPT = Script("recent")
 _encode = msgspec.msgpack.Encoder().encode
 _pairs_decoder = msgspec.msgpack.Decoder(list[int])
 
 
 class TurnPool(Protocol):
-    """Where several processes count the same turns."""
+    """A place where several processes count the same turns."""
 
     async def add(self, tenant: str, name: str, counts: Sequence[int]) -> RecentTurns:
-        """Count more turns of a name; return those of all processes. Raises StoreUnavailable."""
+        """Add turns to a name; return those of all processes. Raises StoreUnavailable."""
         ...
 
 
@@ -64,7 +66,7 @@ class RedisTurnPool:
         self._scripts = scripts
 
     async def add(self, tenant: str, name: str, counts: Sequence[int]) -> RecentTurns:
-        """Count more turns under a name."""
+        """Add turns to a name; return those of all processes. Raises StoreUnavailable."""
         digest = blake2b(name.encode(), digest_size=12).hexdigest()
         redis_key = make_key(make_tag(tenant), b"turns:" + digest.encode())
         cells = [item for cell, count in enumerate(counts) if count for item in (cell, count)]
@@ -76,7 +78,7 @@ class RedisTurnPool:
 
 
 def _parse_turns(reply: Reply) -> RecentTurns:
-    """What a hash holds. Raises StoreUnavailable where it is none of ours."""
+    """Read the content of a hash. Raises StoreUnavailable if it is not in our format."""
     turns = RecentTurns()
     try:
         fields = reply if isinstance(reply, list) else [None]
@@ -101,31 +103,31 @@ def _set_count(counts: list[int], cell: int, count: int) -> None:
 
 
 REFRESH_SECONDS = 2.0
-"""Seconds between two looks at what was noted."""
+"""Seconds between two refreshes."""
 REFRESH_TURNS = 200
-"""Turns of one key that are looked at at once."""
+"""New turns of one key that start a refresh at once."""
 ALERT_SECONDS = 3_600.0
-"""Seconds after an alert in which no other one tells of the same key."""
+"""Seconds after an alert in which the gateway sends no other alert for the same key."""
 _GENERATE = "generate"
-"""The operation that takes a turn; to count its tokens takes none."""
+"""The operation that takes a turn; counting tokens takes none."""
 
 
 class LoweredTurns(msgspec.Struct, frozen=True, kw_only=True):
-    """Turns of a key that bounds on shares have sent to a lower tier, since it was last told."""
+    """Turns of a key that bounds on shares have moved to a lower tier since its last alert."""
 
     tenant: str
     key: str
     call: str
-    """The id of the last one."""
+    """The id of the last call."""
     wanted: Tier
-    """The tier that the classifier gave it."""
+    """The tier that the classifier chose for it."""
     tier: Tier
     """The tier that the bounds left it."""
     turns: int
 
 
 class _Scope:
-    """All that is known of the turns of a key, or of a tenant."""
+    """The recent turns of a key or of a tenant, and the thresholds that follow from them."""
 
     __slots__ = (
         "alerted_at",
@@ -144,27 +146,27 @@ class _Scope:
     def __init__(self, tenant: str, name: str, tenant_scope: "_Scope | None" = None) -> None:
         self.tenant = tenant
         self.name = name
-        """What it is counted under."""
+        """The name that the pool counts its turns under."""
         self.tenant_scope = tenant_scope
-        """Its tenant."""
+        """The scope of its tenant; None if it is a tenant's own."""
         self.new_counts = [0] * COUNTER_COUNT
-        """What was noted since it was last looked at."""
+        """Turns since the last refresh, by cell."""
         self.new_turns = 0
-        """How many turns that is."""
+        """The number of turns since the last refresh."""
         self.unsent_counts = [0] * COUNTER_COUNT
-        """What other processes have not been told of."""
+        """Turns that the pool does not have yet, by cell."""
         self.is_synced = False
-        """Whether they have been told all, and nobody has asked since they told what they know."""
+        """True if the pool has all turns, and no call has used the thresholds since."""
         self.recent_turns = RecentTurns()
         self.thresholds: Thresholds | None = None
         self.alerted_at = -math.inf
-        """When an alert told of it, in seconds since the epoch."""
+        """The time of its last alert, in seconds since the epoch."""
         self.lowered_count = 0
-        """Turns that a bound has sent lower since then."""
+        """Turns that a bound has moved lower since then."""
 
 
 class TurnCounter:
-    """The turns of all keys. Without a pool the process is alone."""
+    """Counts the turns of all keys. Without a pool, this process counts alone."""
 
     def __init__(
         self,
@@ -172,7 +174,7 @@ class TurnCounter:
         *,
         alert: Callable[[LoweredTurns], None] = lambda _: None,
     ) -> None:
-        """Call `alert` for a key whose turns are sent lower, once in `ALERT_SECONDS` seconds."""
+        """Call `alert` for a key whose turns move lower, once in `ALERT_SECONDS` seconds."""
         self._pool = pool
         self._alert = alert
         self._bounds: ShareBounds | None = None
@@ -181,14 +183,14 @@ class TurnCounter:
         self._tenant_scopes: dict[str, _Scope] = {}
         self._refresh_event = asyncio.Event()
         self.turns_by_tier: dict[Tier, int] = {"fast": 0, "smart": 0, "reasoning": 0}
-        """Turns that this process noted, by the tier that the classifier gave."""
+        """Turns that this process has counted, by the tier that the classifier gave."""
         self.lowered_count = 0
-        """Those of them that a bound sent lower."""
+        """Turns that a bound has moved lower."""
 
     def adopt(self, bounds: ShareBounds | None, thresholds: Thresholds | None) -> None:
-        """Bound shares from now on, of turns that a classifier with such thresholds decides.
+        """Bound the shares of turns that a classifier with these thresholds decides.
 
-        With another classifier all begins anew; with other bounds it goes on. Without either
+        Another classifier starts all counts anew; other bounds keep them. If either is None,
         nothing is counted.
         """
         if thresholds != self._base_thresholds:
@@ -200,7 +202,7 @@ class TurnCounter:
             scope.is_synced = False
 
     def find_thresholds(self, key: Key) -> Thresholds | None:
-        """What the turns of a key are held against now; None leaves the classifier its own."""
+        """Return the current thresholds for a key; None leaves the classifier its own."""
         if self._bounds is None:
             return None
         scope = self._key_scopes.get((key.tenant, key.name)) or self._add_scope(key)
@@ -211,21 +213,21 @@ class TurnCounter:
         return scope.thresholds
 
     def count_turn(self, call: Call, decision: Decision) -> None:
-        """Count a turn that a classifier decided; any other is none."""
+        """Count a turn that a classifier decided; ignore any other call."""
         score, tier = decision.score, decision.classified_tier
         if self._bounds is None or score is None or tier is None or call.operation != _GENERATE:
             return
         key = call.key
         scope = self._key_scopes.get((key.tenant, key.name)) or self._add_scope(key)
         base_tier = heuristic.choose_tier(score, self._base_thresholds)
-        # A conversation may be in the tier already that a bound refuses it.
+        # The conversation may already be in the tier that a bound denies to this turn.
         if tier != base_tier and (decision.source == "classifier" or decision.tier != base_tier):
             self._count_lowered(scope, call, base_tier, tier)
         if decision.source != "classifier":
             return
         new_counts = scope.new_counts
         new_counts[find_cell(score, self._base_thresholds)] += 1
-        if scope.thresholds is not None:  # what came of another's cut is nothing to make up for
+        if scope.thresholds is not None:  # only its own cut needs correction
             new_counts[BOUNDED_INDEX] += 1
             if tier != "fast":
                 new_counts[REASONING_INDEX if tier == "reasoning" else SMART_INDEX] += 1
@@ -236,7 +238,7 @@ class TurnCounter:
         self.turns_by_tier[tier] += 1
 
     def _count_lowered(self, scope: _Scope, call: Call, classified_tier: Tier, tier: Tier) -> None:
-        """Count a turn that a bound sent lower, and tell of it where nobody has of late."""
+        """Count a turn that a bound moved lower, and send an alert if none is recent."""
         self.lowered_count += 1
         scope.lowered_count += 1
         if call.received_at - scope.alerted_at < ALERT_SECONDS:
@@ -255,7 +257,7 @@ class TurnCounter:
         )
 
     def build_metrics(self) -> list[CounterMetric]:
-        """What of it is told at /metrics."""
+        """Return the metrics for /metrics."""
         turns = self.turns_by_tier
         return [
             CounterMetric(
@@ -275,7 +277,7 @@ class TurnCounter:
         ]
 
     async def refresh_periodically(self, sleep: Callable[[float], Awaitable[None]]) -> None:
-        """Make thresholds again and again; at once for a key that is new, or asks much."""
+        """Refresh thresholds at intervals; at once for a new key or after many turns of one."""
         while True:
             await self.refresh()
             waiters = [
@@ -289,7 +291,7 @@ class TurnCounter:
                     waiter.cancel()
 
     async def refresh(self) -> None:
-        """Count what was noted, and make thresholds of it."""
+        """Count the new turns, and compute thresholds from them."""
         self._refresh_event.clear()
         if self._bounds is None:
             return
@@ -313,14 +315,14 @@ class TurnCounter:
         return scope
 
     async def _refresh_scope(self, scope: _Scope, pool: TurnPool | None) -> TurnPool | None:
-        """The pool; None where it was lost: it is not asked again this time."""
+        """Refresh one scope; return the pool, or None if it is unavailable in this refresh."""
         scope.new_turns = 0
         new_counts, scope.new_counts = scope.new_counts, [0] * COUNTER_COUNT
         if scope.tenant_scope is not None:
             scope.tenant_scope.new_counts = _add_counts(scope.tenant_scope.new_counts, new_counts)
             scope.tenant_scope.is_synced = False
         scope.recent_turns.add(new_counts)
-        scope.is_synced = True  # what is noted from here on is told the next time
+        scope.is_synced = True  # the next refresh sends later turns
         if self._pool is not None:
             scope.unsent_counts = _add_counts(scope.unsent_counts, new_counts)
         if pool is not None:
@@ -338,7 +340,10 @@ class TurnCounter:
         return pool
 
     def _make_thresholds(self, scope: _Scope, raw_cut: ShareCut, bounds: ShareBounds) -> Thresholds:
-        """Their id is made of their numbers: the same in every process that has the same."""
+        """Make thresholds from a cut.
+
+        Their id comes from their numbers, so processes with the same numbers have the same id.
+        """
         base = self._base_thresholds
         rounded_cut = ShareCut(reasoning=round(raw_cut.reasoning, 6), smart=round(raw_cut.smart, 6))
         scope_kind = scope.name.partition("|")[0]

@@ -17,7 +17,7 @@ _EMBEDDINGS = "embeddings"
 def find_unbounded_targets(
     source: ConfigSource, catalogue: Catalogue, keys: Iterable[Key], timestamp: float
 ) -> list[Mistake]:
-    """Warn of targets without a price or a bound, where a hard budget counts calls to them.
+    """Warn of targets without a price or a bound, if a hard budget counts calls to them.
 
     `keys` may have budgets of their own; prices are those of the moment `timestamp`.
     """
@@ -41,7 +41,7 @@ def find_unbounded_targets(
 
 
 def _iter_targets(catalogue: Catalogue) -> Iterator[tuple[Path, str, Target]]:
-    """Every target: its path, its tier or "embeddings", and itself."""
+    """Yield each target: its path, its tier or "embeddings", and itself."""
     for lab in catalogue.labs.values():
         for row, targets in (*lab.tiers.items(), (_EMBEDDINGS, lab.embeddings)):
             for index, target in enumerate(targets):
@@ -51,7 +51,7 @@ def _iter_targets(catalogue: Catalogue) -> Iterator[tuple[Path, str, Target]]:
 def _explain_gaps(
     target: Target, timestamp: float, *, is_capped: bool, has_answer: bool
 ) -> Iterator[tuple[str, str]]:
-    """What keeps a hard budget from reserving the most that a call costs, and what helps."""
+    """Yield why a hard budget cannot reserve the most that a call costs, and what helps."""
     if compute_max_cost((target,), 1, _CAPPED_PROMPT, timestamp, has_answer=has_answer) is None:
         message = f"{target.model} has no price, so calls that a hard budget counts pass it over."
         yield message, "Give the model a `price`, or make the budget `hard: false`."

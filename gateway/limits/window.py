@@ -10,24 +10,26 @@ type WindowKind = Literal["hour", "day", "month", "total"]
 
 _HOUR_SECONDS = 3_600
 _GRACE_SECONDS = 2 * 86_400.0
-"""Seconds after the end in UTC: more than any zone is behind, and than a call runs on."""
+"""Seconds after the end of a window in UTC: longer than any zone is behind, and than a call
+runs."""
 
 
 class Window(msgspec.Struct, frozen=True):
-    """A stretch of time; the windows of a kind lie side by side, with no gap between them.
+    """A period of time; the windows of a kind follow one another without a gap.
 
-    Names are "2026-11-24T13+01:00", "2026-11-24", "2026-11" and "total". An hour is of one offset
-    from UTC: one that happens twice is two windows, and clocks that move within one cut it short.
+    Names are "2026-11-24T13+01:00", "2026-11-24", "2026-11" and "total". An hour has one offset
+    from UTC. An hour that occurs twice is two windows, and a clock change within an hour cuts it
+    short.
     """
 
     name: str
     start: float | None
-    """Seconds since the epoch, included; None where it has always been."""
+    """Seconds since the epoch, included; None if it has no beginning."""
     end: float | None
-    """Not included; None where it never ends."""
+    """Seconds since the epoch, not included; None if it never ends."""
 
     def contains(self, moment: float) -> bool:
-        """Whether a moment lies in it."""
+        """Return True if a moment is in the window."""
         return (self.start is None or self.start <= moment) and (
             self.end is None or moment < self.end
         )
@@ -37,7 +39,7 @@ TOTAL = Window("total", None, None)
 
 
 def find_window(kind: WindowKind, moment: float, zone: tzinfo) -> Window:
-    """The window of a moment, in seconds since the epoch."""
+    """Return the window of a moment, which is in seconds since the epoch."""
     if kind == "total":
         return TOTAL
     if kind == "hour":
@@ -46,7 +48,7 @@ def find_window(kind: WindowKind, moment: float, zone: tzinfo) -> Window:
     first_day, next_start = (
         (local_date, _next_day) if kind == "day" else (local_date.replace(day=1), _next_month)
     )
-    # Where clocks fall back over midnight, the old date is shown again after the new day began.
+    # If clocks fall back over midnight, they show the old date again after the new day began.
     if moment >= _midnight(next_start(first_day), zone):
         first_day = next_start(first_day)
     name = first_day.isoformat() if kind == "day" else first_day.isoformat()[:7]
@@ -54,13 +56,13 @@ def find_window(kind: WindowKind, moment: float, zone: tzinfo) -> Window:
 
 
 def parse_window(name: str, zone: tzinfo) -> Window:
-    """The window of a name that `find_window` gave in this zone. Raises ValueError."""
+    """Return the window of a name that `find_window` gave in this zone. Raises ValueError."""
     if name == TOTAL.name:
         return TOTAL
     kind, start = _parse_name(name)
     if kind != "hour":
         return find_window(kind, _midnight(start.date(), zone), zone)
-    # Clocks that move may have cut off the beginning or the end.
+    # A clock change may have cut off the beginning or the end of the hour.
     moments = (start.timestamp(), start.timestamp() + _HOUR_SECONDS - 1)
     hour = next((one for moment in moments if (one := _find_hour(moment, zone)).name == name), None)
     if hour is None:
@@ -69,7 +71,7 @@ def parse_window(name: str, zone: tzinfo) -> Window:
 
 
 def has_ended(name: str, now: float) -> bool:
-    """Whether a window has ended a day ago or more, in whatever zone; what is no name has not."""
+    """Return True if a window ended a day ago or more in every zone; False for an unknown name."""
     try:
         kind, start = _parse_name(name)
     except ValueError:
@@ -94,7 +96,7 @@ def _find_hour(moment: float, zone: tzinfo) -> Window:
 
 
 def _find_offset_change(low: int, high: int, zone: tzinfo) -> int:
-    """The first second after `low` with another offset; `high` has one."""
+    """Return the first second after `low` with another offset, which `high` must have."""
     old_offset = _find_offset(low, zone)
     while high - low > 1:
         middle = (low + high) // 2
@@ -108,13 +110,13 @@ def _find_offset(second: int, zone: tzinfo) -> int:
 
 
 def _format_offset(local_time: datetime) -> str:
-    """An offset as +01:00."""
+    """Format an offset as +01:00."""
     text = f"{local_time:%z}"
     return f"{text[:3]}:{text[3:]}"
 
 
 def _parse_name(name: str) -> tuple[WindowKind, datetime]:
-    """What kind of window a name is of, and when it starts on the clock. Raises ValueError."""
+    """Return the kind of a window's name, and its start on the clock. Raises ValueError."""
     if re.fullmatch(r"\d{4}-\d\d", name):
         return "month", datetime.fromisoformat(f"{name}-01")
     if re.fullmatch(r"\d{4}-\d\d-\d\d", name):
@@ -133,5 +135,5 @@ def _next_month(day: date) -> date:
 
 
 def _midnight(day: date, zone: tzinfo) -> float:
-    """When a day begins: where clocks skip midnight, the moment at which they do."""
+    """Return when a day begins; where clocks skip midnight, the moment of the change."""
     return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
