@@ -1,1 +1,1 @@
-"""What the gateway tells whoever runs it."""
+"""Logs, metrics and traces of the gateway, for its operators."""

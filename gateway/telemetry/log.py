@@ -1,4 +1,4 @@
-"""The log: one JSON line an event on standard error; prompts, answers and keys are never in it."""
+"""The log: one JSON line an event on standard error, without prompts, answers or keys."""
 
 import logging
 import sys
@@ -11,7 +11,7 @@ from gateway.core.ledger_rows import FinalRow, Row
 
 
 class Log(Protocol):
-    """Writes one event with its fields."""
+    """A function that writes one event with its fields."""
 
     def __call__(self, event: str, **fields: object) -> None:
         """Write one event."""
@@ -19,7 +19,7 @@ class Log(Protocol):
 
 
 def make_log(stream: TextIO, clock: Callable[[], float]) -> Log:
-    """A log that writes JSON lines to a stream. `clock` gives seconds since the epoch."""
+    """Return a log that writes JSON lines to a stream. `clock` returns seconds since the epoch."""
 
     def write(event: str, **fields: object) -> None:
         row = {"at": round(clock(), 3), "event": event, **fields}
@@ -30,9 +30,9 @@ def make_log(stream: TextIO, clock: Callable[[], float]) -> Log:
 
 
 def make_call_sink(log: Log, selection: Literal["off", "failed", "all"]) -> Callable[[Row], None]:
-    """What writes a line for each call, or for each that failed, from its final row.
+    """Return a function that logs the final row of each call, or of each call that failed.
 
-    A call that its client left has not failed. Nothing that a client wrote is in a line.
+    A call that its client left has not failed. A line has nothing that a client wrote.
     """
 
     def write(row: Row) -> None:
@@ -72,22 +72,22 @@ def _has_failed(row: FinalRow) -> bool:
 
 
 def _ignore_row(_: Row) -> None:
-    """A sink that writes nothing."""
+    """Ignore a row."""
 
 
 def ignore_event(event: str, **fields: object) -> None:
-    """A log that writes nothing."""
+    """Ignore an event."""
 
 
 def locate_error(error: BaseException) -> str:
-    """Where an unexpected error came from: type and place; its text may quote a prompt."""
+    """Return the type and place of an unexpected error, but no text: it may quote a prompt."""
     frames = traceback.extract_tb(error.__traceback__)
     location = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "?"
     return f"{type(error).__name__} at {location}"
 
 
 class LibraryLogHandler(logging.Handler):
-    """Brings the warnings of libraries into the log, without their arguments."""
+    """Writes the warnings of libraries to the log, without their arguments."""
 
     def __init__(self, log: Log) -> None:
         super().__init__(logging.WARNING)
@@ -99,5 +99,5 @@ class LibraryLogHandler(logging.Handler):
 
 
 def make_stderr_log(clock: Callable[[], float]) -> Log:
-    """The log of a running gateway."""
+    """Return the log of a running gateway."""
     return make_log(sys.stderr, clock)

@@ -1,8 +1,8 @@
-"""Prometheus metrics, counted from the rows of the ledger as they are written.
+"""Prometheus metrics, counted from ledger rows as the gateway writes them.
 
-Labels are words of the configuration, never of a client: labs, tiers, providers and models of the
-catalogue, names of keys and tenants where they are asked for. The ledger is exact; these are sums
-of doubles.
+Label values are words of the configuration, never of a client: labs, tiers, providers and models of
+the catalogue. Names of keys and tenants are labels if the operator asks for them. The ledger is
+exact; these figures are sums of doubles.
 """
 
 import math
@@ -22,12 +22,12 @@ CALL_SECONDS_BOUNDS = (
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
     10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1800.0,
 )  # fmt: skip
-"""Bounds of whole calls: from the cache up to an hour's reasoning."""
+"""Bucket bounds in seconds of whole calls: from a cache hit to half an hour of reasoning."""
 FIRST_CONTENT_BOUNDS = (
     0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5,
     5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0,
 )  # fmt: skip
-"""Bounds of the time to the first content, closer where people wait for it."""
+"""Bucket bounds in seconds of the time to the first content, closer where people wait for it."""
 
 UNLISTED_MODEL = "(unlisted)"
 """The label of all models that no lab lists."""
@@ -43,7 +43,7 @@ _TOKEN_CLASSES = ("input", "cache_read", "cache_write", "output", "reasoning")
 _SERVED_STATES = frozenset({"settled", "estimated", "aborted"})
 _CUT_CAUSES = frozenset({"upstream", "timeout"})
 
-# The numbers of a "money" cell, by place; tokens follow, in the order of _CLASSES.
+# The positions of the numbers in a "money" cell; tokens follow, in the order of _TOKEN_CLASSES.
 _COST, _WASTED, _ESTIMATE, _UNKNOWN, _UNPRICED, _BASELINE, _COMPARED, _TOKENS = range(8)
 _MONEY_SIZE = _TOKENS + len(_TOKEN_CLASSES)
 
@@ -59,41 +59,41 @@ _MONEY_METRICS = (
 
 
 class GaugeMetric(NamedTuple):
-    """A number of the moment, read when it is asked for."""
+    """A current value, read at each refresh."""
 
     name: str
     help: str
     read: Callable[[], float | None]
-    """None where there is none, or it raises: it is then left out."""
+    """Returns None if there is no value. If it returns None or raises, the gauge is left out."""
     aggregation: Aggregation = "sum"
-    """How those of several workers become one."""
+    """The function that merges the values of several workers."""
 
 
 class LabelledGauges(NamedTuple):
-    """Numbers of the moment under one name, told apart by words of the configuration."""
+    """Current values under one name, with words of the configuration as labels."""
 
     name: str
     help: str
     labels: Labels
     read: Callable[[], Mapping[Labels, float]]
-    """By the values of `labels`; where it raises, there are none."""
+    """Returns values by the values of `labels`; if it raises, there are none."""
     aggregation: Aggregation = "max"
 
 
 class CounterMetric(NamedTuple):
-    """A number that grows from 0 while the process runs, read when it is asked for."""
+    """A number that grows from 0 while the process runs, read at each refresh."""
 
     name: str
     help: str
     read: Callable[[], float]
-    """Where it raises, it is what it was."""
+    """Returns the number; if it raises, the counter keeps its last one."""
 
 
 class _CellOffsets(msgspec.Struct, frozen=True, gc=False):
-    """Where the numbers of one kind of call stand."""
+    """The positions of the numbers that calls of one kind add to."""
 
     counter_offsets: tuple[int, ...]
-    """Of all that such a call counts as one of."""
+    """The positions of all counters that such a call adds 1 to."""
     money: int
     seconds: int
     first_content: int
@@ -102,8 +102,8 @@ class _CellOffsets(msgspec.Struct, frozen=True, gc=False):
 class Metrics:
     """Counts rows. `info` labels tiergate_build_info.
 
-    `keys` and `tenants` label calls and costs by client key and by tenant. Workers that were made
-    with the same `memory` tell the figures of all of them.
+    `keys` and `tenants` label calls and costs by client key and by tenant. Workers with the same
+    `memory` each report the figures of all of them.
     """
 
     def __init__(
@@ -117,20 +117,21 @@ class Metrics:
         counters: Sequence[CounterMetric] = (),
     ) -> None:
         self.has_key_labels = keys
-        """Whether names of client keys are told."""
+        """True if names of client keys are labels."""
         self.has_tenant_labels = tenants
-        """True if names of tenants are told."""
+        """True if names of tenants are labels."""
         optional_labels = {"tenant": tenants, "key": keys}
         self._caller_labels = tuple(
             [name for name, is_enabled in optional_labels.items() if is_enabled]
         )
-        """Labels of whose call it is."""
+        """The labels that name the tenant and the key of a call."""
         self._info = dict(info or {})
         self._area = MetricArea(memory)
         self._values = self._area.values
         self._offsets_by_kind: dict[tuple[object, ...], _CellOffsets] = {}
         self._listed_models: set[tuple[str, str]] = set()
-        """Providers with the models that labs list. While it is empty each model has its name."""
+        """Each provider with a model that labs list. While the set is empty, each model is labelled
+        by its name."""
         self._recovered_offset = self._area.find_offset("recovered", (), 1)
         self._failure_offsets: dict[LedgerFailure, int] = {
             failure: self._area.find_offset("fails", (failure,), 1) for failure in _LEDGER_FAILURES
@@ -146,7 +147,7 @@ class Metrics:
         counters: Iterable[CounterMetric] = (),
         labelled_gauges: Iterable[LabelledGauges] = (),
     ) -> None:
-        """Tell these too."""
+        """Report these metrics too."""
         for labelled in labelled_gauges:
             offsets = self._area.find_offsets("gauge", labelled.name)
             for offset in offsets.values():
@@ -154,22 +155,22 @@ class Metrics:
             self._labelled_gauges[labelled.name] = (labelled, offsets)
         for gauge in gauges:
             offset = self._area.find_offset("gauge", (gauge.name,), 1)
-            self._values[offset] = math.nan  # not its predecessor's
+            self._values[offset] = math.nan  # drop the value of an earlier process
             self._gauges[gauge.name] = (gauge, offset)
         for counter in counters:
             offset = self._area.find_offset("count", (counter.name,), 1)
             self._counters[counter.name] = (counter, offset, self._values[offset])
 
     def update_info(self, **info: str) -> None:
-        """Some of what stands on the build's metric is another now."""
+        """Replace some labels of the build metric."""
         self._info = {**self._info, **info}
 
     def expect(self, targets: Iterable[tuple[str, str, str, str]]) -> None:
-        """Show what is spent at these (lab, tier, provider, model) as 0 before their first call.
+        """Show the costs of these (lab, tier, provider, model) as 0 before their first call.
 
-        Prometheus takes the first value it sees for no increase. Where keys or tenants are labels
-        nothing is shown before: nobody knows which of them will ask for what. From now on a model
-        that no such list had gets the label `(unlisted)`, for clients choose its name.
+        Prometheus sees no increase in the first value of a series. If keys or tenants are labels,
+        nothing is shown early: nobody knows which of them will call which target. From now on, a
+        model in no such list gets the label `(unlisted)`, since clients choose its name.
         """
         target_list = list(targets)
         self._listed_models.update(target[2:] for target in target_list)
@@ -178,7 +179,7 @@ class Metrics:
             self._find_attempt_offset(*target[2:], "")
 
     def count_row(self, row: Row) -> None:
-        """Count one row, on one thread; some 2 us for a final one."""
+        """Count one row, on one thread; a final row takes about 2 us."""
         if isinstance(row, FinalRow):
             self._count_group([row], self._find_offsets(self._make_kind(row), row))
         elif isinstance(row, AttemptRow):
@@ -186,9 +187,10 @@ class Metrics:
             self._values[self._find_attempt_offset(row.provider, model, row.problem)] += 1
 
     def count_rows(self, rows: Sequence[Row]) -> None:
-        """Count rows as `count_row` does, those of like calls together, which takes half the time.
+        """Count rows as `count_row` does, in groups of similar calls, which takes half the time.
 
-        Sums of USD and of seconds may differ in their last digit, as they are added in this order.
+        Sums of USD and of seconds may differ in their last digit, since the order of addition
+        differs.
         """
         if len(rows) == 1:
             self.count_row(rows[0])
@@ -206,19 +208,19 @@ class Metrics:
             self._count_group(group, self._find_offsets(kind, group[0]))
 
     def count_refusal(self, kind: str) -> None:
-        """Count a request that was refused before it was a call."""
+        """Count a request that the gateway refused before it was a call."""
         self._values[self._area.find_offset("refused", (kind,), 1)] += 1
 
     def count_opened_target(self, target: tuple[str, str, str], cause: str) -> None:
-        """Count that a target or an account (its model is empty) is not asked any more."""
+        """Count that the gateway stops asking a target, or an account if the model is empty."""
         self._values[self._area.find_offset("opened", (*target, cause), 1)] += 1
 
     def count_ledger_failure(self, failure: LedgerFailure) -> None:
-        """Count that the ledger could not be written, brought to the disk or fed to its store."""
+        """Count a failure to write the ledger, to sync it to disk or to feed its store."""
         self._values[self._failure_offsets[failure]] += 1
 
     def refresh(self) -> None:
-        """Read what is watched, so that other workers can tell it."""
+        """Read all gauges and counters, so that other workers can report them."""
         for gauge, offset in self._gauges.values():
             value = _read_or_none(gauge.read)
             self._values[offset] = math.nan if value is None else value
@@ -234,12 +236,12 @@ class Metrics:
                 self._values[offset] = base_value + value
 
     def render(self, *, openmetrics: bool = False) -> tuple[bytes, str]:
-        """The text of a scrape and its content type; from any thread."""
+        """Return the text of a scrape and its content type; any thread may call this."""
         self.refresh()
         return prometheus_format.render(self._build_families(), openmetrics=openmetrics)
 
     def _make_kind(self, row: FinalRow) -> tuple[object, ...]:
-        """What its places depend on."""
+        """Return the kind of a row: all that its positions depend on."""
         model = self._label_model(row.provider, row.model)
         return (
             row.lab, row.tier, row.provider, model, row.cache, row.near is None, row.state,
@@ -248,7 +250,7 @@ class Metrics:
         )  # fmt: skip
 
     def _count_group(self, rows: list[FinalRow], offsets: _CellOffsets) -> None:
-        """Count calls of one kind: each number is read and written once for all of them."""
+        """Count calls of one kind; read and write each number once for all of them."""
         values, offset = self._values, offsets.money
         for counter_offset in offsets.counter_offsets:
             values[counter_offset] += len(rows)
@@ -290,7 +292,7 @@ class Metrics:
     def _fill_histogram(
         self, durations: list[float | None], bounds: tuple[float, ...], offset: int
     ) -> None:
-        """Put seconds into a histogram: how many there are below each bound, and their sum."""
+        """Add durations to a histogram: a count for each bucket, and the sum of seconds."""
         values, sum_offset = self._values, offset + len(bounds) + 1
         seconds_sum, last_bucket, bucket_count = values[sum_offset], 0, 0
         for seconds in durations:
@@ -304,7 +306,7 @@ class Metrics:
         values[sum_offset] = seconds_sum
 
     def _find_offsets(self, kind: tuple[object, ...], row: FinalRow) -> _CellOffsets:
-        """The places of a kind, of which a row is."""
+        """Return the positions for a kind; `row` is one of its rows."""
         offsets = self._offsets_by_kind.get(kind)
         if offsets is None:
             offsets = self._offsets_by_kind[kind] = self._make_offsets(row)
@@ -326,7 +328,7 @@ class Metrics:
             values[offset + _BASELINE] += _to_amount(row.baseline)
             values[offset + _COMPARED] += cost
         if row.cache == "hit":
-            return  # its tokens were used when it was recorded
+            return  # the call that filled the cache has used its tokens
         offset += _TOKENS
         if row.input:
             values[offset] += row.input
@@ -351,7 +353,7 @@ class Metrics:
         find_offset = self._area.find_offset
         was_answered = row.attempts > 0 and row.state in _SERVED_STATES
         counter_offsets = [find_offset("calls", (*target, cache, row.state, stream, *caller), 1)]
-        if was_answered:  # failed ones have rows of their own
+        if was_answered:  # failed attempts have rows of their own
             counter_offsets.append(self._find_attempt_offset(provider, model, cut_problem or ""))
         if was_answered and _is_fallback(row):
             counter_offsets.append(find_offset("fallbacks", target, 1))
@@ -367,13 +369,13 @@ class Metrics:
         )
 
     def _label_model(self, provider: str | None, model: str | None) -> str:
-        """Return the label of a model: its name is one where a lab lists it."""
+        """Return the label of a model: its name if a lab lists it."""
         if not model or not self._listed_models or (provider or "", model) in self._listed_models:
             return model or ""
         return UNLISTED_MODEL
 
     def _find_caller_values(self, row: FinalRow) -> Labels:
-        """Values of the labels of whose call it is."""
+        """Return the values of the labels for tenant and key."""
         return (
             tuple([getattr(row, name) for name in self._caller_labels])
             if self._caller_labels
@@ -494,7 +496,7 @@ class Metrics:
             )
 
     def _gather(self) -> tuple[dict[str, dict[Labels, list[float]]], dict[Labels, list[float]]]:
-        """The sums of all processes, and the gauges of those that live, by name and labels."""
+        """Return the sums of all processes, and the gauges of live ones, by name and labels."""
         sums: dict[str, dict[Labels, list[float]]] = {}
         gauges: dict[Labels, list[float]] = {}
         for name, labels, numbers, is_alive in self._area.read():
@@ -522,7 +524,7 @@ _AGGREGATES: Mapping[Aggregation, Callable[[Iterable[float]], float]] = {
 def _read_or_none[T](read: Callable[[], T]) -> T | None:
     try:
         return read()
-    except Exception:  # noqa: BLE001 - what one room cannot tell hides nothing of the others
+    except Exception:  # noqa: BLE001 - one metric that fails hides no other
         return None
 
 
@@ -535,17 +537,17 @@ def _make_counter(
 def _drop_empty(
     cells: Iterable[tuple[dict[str, str], list[float]]],
 ) -> Iterator[tuple[dict[str, str], list[float]]]:
-    """Those that anything was counted in."""
+    """Yield the cells with a number other than 0."""
     return (cell for cell in cells if any(cell[1]))
 
 
 def _is_unpriced(row: FinalRow) -> bool:
-    """Whether nothing but a price is missing for the cost of a call."""
+    """Return True if only a price is missing for the cost of a call."""
     return row.cost is None and row.wasted is not None and row.usage is not None
 
 
 def _to_amount(money: Decimal) -> float:
-    """What a counter may grow by: it never falls."""
+    """Return what a counter may grow by: it never falls."""
     return max(float(money), 0.0)
 
 
@@ -556,5 +558,5 @@ def _is_fallback(row: FinalRow) -> bool:
 
 
 def _label_cache(row: FinalRow) -> str:
-    """What a cache had to do with a call: an answer of a near question is told apart."""
+    """Return the cache label of a call: "near" for an answer to a similar question."""
     return row.cache if row.near is None else "near"

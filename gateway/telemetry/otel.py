@@ -1,7 +1,7 @@
-"""The one door to OpenTelemetry (the extra `otel`): its batch processor and its OTLP exporter.
+"""The only import of OpenTelemetry (the extra `otel`): its batch processor and OTLP exporter.
 
-The processor keeps spans in memory and exports them in batches on a thread of its own. Spans
-beyond its queue's size are dropped here, whole calls at a time, so that each is counted.
+The processor keeps spans in memory and exports them in batches on its own thread. If its queue is
+full, this module drops whole calls, so that it can count each one.
 """
 
 import logging
@@ -22,13 +22,13 @@ from gateway.telemetry.log import Log
 from gateway.telemetry.spans import CallSpan
 
 MAX_QUEUED_SPANS = 8192
-"""Spans that wait to be sent."""
+"""The most spans that wait to be sent."""
 _BATCH_SPANS = 512
-"""Spans that are sent at once."""
+"""The most spans in one batch."""
 STOP_TIMEOUT_SECONDS = 2.0
-"""Seconds that an end waits for what is still to be sent."""
+"""Seconds that `stop` waits for unsent spans."""
 _BATCH_INTERVAL_MILLIS = 1000
-"""Milliseconds between batches; a full one leaves at once."""
+"""Milliseconds between batches; a full batch leaves at once."""
 _EXPORT_TIMEOUT_SECONDS = 5.0
 """Seconds that the exporter tries to send a batch."""
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
@@ -37,13 +37,13 @@ _NANOS_PER_SECOND = 1_000_000_000
 
 
 class _CountingExporter(SpanExporter):
-    """An exporter that counts what was sent, and tells when a receiver takes no spans."""
+    """An exporter that counts sent calls, and logs when the receiver takes no spans."""
 
     def __init__(self, exporter: SpanExporter, log: Log) -> None:
         self._exporter = exporter
         self._log = log
         self._is_down = False
-        # Written by the processor's thread alone.
+        # Only the processor's thread writes these.
         self.dequeued_spans = 0
         """Spans that have left the processor's queue."""
         self.sent_calls = 0
@@ -67,7 +67,7 @@ class _CountingExporter(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """Give up what is being tried; from another thread."""
+        """Cancel the export that runs, from another thread."""
         self._exporter.shutdown()
 
 
@@ -75,10 +75,10 @@ class Otlp:
     """Sends spans to a URL by OTLP over HTTP, protobuf."""
 
     def __init__(self, url: str, headers: Mapping[str, str], version: str, log: Log) -> None:
-        # It would warn at each try; `_CountingExporter` tells once of what fails.
+        # The exporter would warn at each try; `_CountingExporter` logs a failure once.
         logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
         session = requests.Session()
-        session.trust_env = False  # no proxy and no password of the environment, or of ~/.netrc
+        session.trust_env = False  # no proxy or password from the environment or ~/.netrc
         exporter = OTLPSpanExporter(
             endpoint=url,
             headers=dict(headers),
@@ -88,22 +88,25 @@ class Otlp:
         )
         self._exporter = _CountingExporter(exporter, log)
         self._processor: BatchSpanProcessor | None = None
-        self._span_count = self._call_count = 0  # that the processor was given
-        self._refused_calls = 0  # calls that found no place
+        self._span_count = self._call_count = 0  # given to the processor
+        self._refused_calls = 0  # calls that found the queue full
         self._is_stopped = False
         self._resource = Resource.create({"service.name": "tiergate", "service.version": version})
         self._scope = InstrumentationScope("tiergate", version)
 
     @property
     def dropped(self) -> int:
-        """Calls that were not sent: too many waited, the receiver took none, or the end came."""
+        """Return the number of unsent calls.
+
+        The queue was full, the receiver took no spans, or the process stopped first.
+        """
         exporter = self._exporter
         return self._refused_calls + (
             self._call_count - exporter.sent_calls if self._is_stopped else exporter.lost_calls
         )
 
     def start(self) -> None:
-        """Begin to send; in the process that serves, since the processor begins a thread."""
+        """Start to send, in the process that serves, since the processor starts a thread."""
         self._processor = BatchSpanProcessor(
             self._exporter,
             max_queue_size=MAX_QUEUED_SPANS,
@@ -124,9 +127,9 @@ class Otlp:
             self._processor.on_end(span)
 
     def stop(self) -> None:
-        """Send what waits, and end; blocks for `STOP_TIMEOUT_SECONDS` seconds at most."""
+        """Send what waits, and stop; blocks for `STOP_TIMEOUT_SECONDS` seconds at most."""
         if self._processor is not None:
-            # The processor's own shutdown waits up to 30 s for a receiver that is slow.
+            # The processor's own shutdown waits up to 30 s for a slow receiver.
             shutdown_thread = threading.Thread(
                 target=self._processor.shutdown, name="traces", daemon=True
             )

@@ -1,7 +1,7 @@
-"""What this process has of the machine, and how much it may have: memory and open files.
+"""The memory and the open files of this process, and their limits.
 
-Read from /proc and the control groups of Linux; None where there is nothing to read. A look takes
-some tens of microseconds.
+The figures come from /proc and the control groups of Linux; None if there is nothing to read. One
+read takes some tens of microseconds.
 """
 
 import ctypes
@@ -15,22 +15,22 @@ from typing import NamedTuple
 
 _ROOT = Path("/")
 _NO_LIMIT = 1 << 60
-"""From here on a limit of cgroup v1 is none: it writes the largest number of pages."""
+"""The value from which a limit of cgroup v1 means none: it writes the largest number of pages."""
 _ARENA_MAX = -8
 """M_ARENA_MAX of glibc's malloc.h."""
 _MAX_USEFUL_FILES = 65_536
-"""Files that nobody needs more of."""
+"""More open files than any gateway needs."""
 
 
 class MemoryReach(NamedTuple):
-    """Bytes that are used and that may be."""
+    """Bytes of memory in use, and the limit."""
 
     used_bytes: int
     limit_bytes: int
 
 
 def read_resident_bytes(root: Path = _ROOT) -> int | None:
-    """Bytes of memory of this process."""
+    """Return the bytes of memory of this process."""
     try:
         pages = (root / "proc/self/statm").read_bytes().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
@@ -39,7 +39,7 @@ def read_resident_bytes(root: Path = _ROOT) -> int | None:
 
 
 def read_physical_bytes() -> int | None:
-    """Bytes of memory of this machine."""
+    """Return the bytes of memory of this machine."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
@@ -47,19 +47,23 @@ def read_physical_bytes() -> int | None:
 
 
 def count_open_files(root: Path = _ROOT) -> int | None:
-    """Files that are open, sockets among them."""
+    """Return the number of open files, sockets included."""
     folder = root / "proc/self/fd"
     try:
-        # Linux tells how many since 6.2; before that it is 0, and they are counted.
-        return folder.stat().st_size or len(os.listdir(folder))  # noqa: PTH208 - names are enough
+        # Since 6.2 Linux reports the number as the size; before that the size is 0, so count them.
+        return folder.stat().st_size or len(os.listdir(folder))  # noqa: PTH208 - only names are needed
     except OSError:
         return None
 
 
 def raise_file_limit() -> int | None:
-    """How many may be open, raised to what the machine allows this process."""
+    """Raise the limit of open files to what the machine allows, and return the limit.
+
+    A limit is raised to `_MAX_USEFUL_FILES` at most. None if there is no limit, or if the system
+    has no such limits.
+    """
     try:
-        import resource  # noqa: PLC0415 - there is none on Windows
+        import resource  # noqa: PLC0415 - Windows has no such module
     except ImportError:
         return None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -77,21 +81,22 @@ def raise_file_limit() -> int | None:
 
 @functools.cache
 def _load_c_library() -> ctypes.CDLL:
-    """The C library of this process, looked for once: nothing is loaded while it serves."""
+    """Load the C library of this process once, so that nothing is loaded while it serves."""
     return ctypes.CDLL(None)
 
 
 def trim() -> None:
-    """Give memory back that was used and is not: the C library of Linux keeps what was freed."""
+    """Return unused memory to the system: the C library of Linux keeps freed memory."""
     gc.collect()
     with suppress(OSError, AttributeError, TypeError):
         _load_c_library().malloc_trim(0)
 
 
 def use_single_heap() -> None:
-    """Have all threads take memory from one heap: each of glibc's own keeps what it once had.
+    """Make all threads use one heap: each heap of glibc keeps the memory that it once had.
 
-    Before there are any. Who serves has one thread that allocates much, and few that seldom do.
+    Call it before there are other threads. A gateway has one thread that allocates much, and few
+    that seldom do.
     """
     with suppress(OSError, AttributeError, TypeError):
         _load_c_library().mallopt(_ARENA_MAX, 1)
@@ -99,9 +104,10 @@ def use_single_heap() -> None:
 
 @contextmanager
 def pause_cycle_search() -> Iterator[None]:
-    """Make many objects without a search for cycles among them, which would stop all threads.
+    """Pause the search for cycles among objects, which would stop all threads.
 
-    For what leaves few behind: it is all searched at once afterwards.
+    Use it for work that makes many objects and leaves few behind: a later search covers them all at
+    once.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -113,16 +119,16 @@ def pause_cycle_search() -> Iterator[None]:
 
 
 class ControlGroup:
-    """The control group of this process, and those that it is part of, as far as they limit it."""
+    """The control groups of this process, its own and the enclosing ones, that limit memory."""
 
     def __init__(self, root: Path = _ROOT) -> None:
         self._limited_groups = tuple(_find_limited_groups(root))
 
     def find_tightest_reach(self) -> MemoryReach | None:
-        """The one that has the least left; None where nothing limits it.
+        """Return the group with the least memory left; None if no group has a limit.
 
-        What is used is what could not be given back at once: pages of files that nobody reads are
-        not in it.
+        Used memory is what the system could not reclaim at once, so file pages that nobody reads do
+        not count.
         """
         reaches = [
             reach for group in self._limited_groups if (reach := _read_reach(*group)) is not None
@@ -135,7 +141,7 @@ class ControlGroup:
 
 
 def _find_limited_groups(root: Path) -> Iterator[tuple[Path, str, str, str]]:
-    """Folders of groups that have a limit now, with the names of what they say."""
+    """Yield the folder of each group with a limit, and the names of its files and its statistic."""
     for folder, *names in _find_groups(root):
         limit_name, used_name, spare_name = names
         if _read_limit(folder / limit_name) is not None:
@@ -158,7 +164,7 @@ def _find_groups(root: Path) -> Iterator[tuple[Path, str, str, str]]:
             names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
         else:
             continue
-        # In a container the path may be the host's, while its own group is what is mounted.
+        # In a container the path may be the host's, but the container's own group is mounted.
         parts = [part for part in path.split("/") if part and part != ".."]
         for depth in range(len(parts), -1, -1):
             yield base.joinpath(*parts[:depth]), *names

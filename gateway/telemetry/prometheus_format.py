@@ -1,4 +1,4 @@
-"""Prometheus's text format and OpenMetrics's: the same figures, told in one of two ways."""
+"""The text formats of Prometheus and OpenMetrics, with the same figures in both."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ _HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 
 class MetricSample(NamedTuple):
-    """One line of a family: what stands behind its name, its labels, its value."""
+    """One line of a family: the suffix of its name, its labels and its value."""
 
     suffix: str
     labels: Mapping[str, str]
@@ -20,7 +20,7 @@ class MetricSample(NamedTuple):
 
 
 class MetricFamily(NamedTuple):
-    """All that stands under one name, which is without the suffix of its lines."""
+    """All lines under one name, which has no suffix."""
 
     name: str
     type: Literal["counter", "gauge", "histogram"]
@@ -31,7 +31,7 @@ class MetricFamily(NamedTuple):
 def make_counter(
     name: str, text: str, samples: Iterable[tuple[Mapping[str, str], float]]
 ) -> MetricFamily:
-    """A number that only grows."""
+    """Make a counter, a number that only grows."""
     return MetricFamily(
         name, "counter", text, [MetricSample("_total", *sample) for sample in samples]
     )
@@ -40,7 +40,7 @@ def make_counter(
 def make_gauge(
     name: str, text: str, samples: Iterable[tuple[Mapping[str, str], float]]
 ) -> MetricFamily:
-    """A number of the moment."""
+    """Make a gauge, a current value."""
     return MetricFamily(name, "gauge", text, [MetricSample("", *sample) for sample in samples])
 
 
@@ -50,9 +50,9 @@ def make_histogram(
     bounds: Sequence[float],
     cells: Iterable[tuple[Mapping[str, str], Sequence[float]]],
 ) -> MetricFamily:
-    """How many were at most how large.
+    """Make a histogram: how many values are at most as large as each bound.
 
-    Each has the count of each bucket by itself, that of what is beyond all, and the sum.
+    A cell has the count of each bucket alone, then the count of larger values, then the sum.
     """
     samples: list[MetricSample] = []
     for labels, (*counts, total) in cells:
@@ -70,7 +70,7 @@ def make_histogram(
 
 
 def render(families: Iterable[MetricFamily], *, openmetrics: bool) -> tuple[bytes, str]:
-    """The text and its content type."""
+    """Return the text and its content type."""
     lines = [
         line for family in families for line in _format_family(family, openmetrics=openmetrics)
     ]

@@ -1,9 +1,10 @@
-"""Figures: numbers by name and labels, in memory that the workers of one gateway share.
+"""Numbers by name and labels, in memory that the workers of one gateway share.
 
-Each process adds to an area of its own, so adding takes no lock and costs a tenth of a
-microsecond; whoever is asked reads all areas. The memory is of no file and outlives a process that
-is killed: its successor takes the area over and goes on from where that one was, so that sums never
-fall. It ends with the last process.
+Each process adds to its own area, so an addition takes no lock and a tenth of a microsecond. The
+worker that answers a scrape reads all areas.
+
+No file holds the memory, and it outlives a process that is killed. The next process takes that area
+over and continues its sums, so that sums never fall. The memory ends with the last process.
 """
 
 import fcntl
@@ -20,26 +21,26 @@ from gateway.core import jsonio
 type Labels = tuple[str, ...]
 
 AREA_BYTES = 2 << 20
-"""Bytes of an area, of which what is never used is never taken: some 8,000 label sets."""
+"""Bytes of an area, for some 8,000 label sets; unused pages take no memory."""
 _RESERVE_BYTES = 64 << 10
-"""Bytes for the sets that stand for all those that found no room."""
+"""Bytes for the cells that count for all label sets without a cell of their own."""
 _WORD_BYTES = 8
-_CELL_HEADER = struct.Struct("<II")  # of a cell: bytes of its labels, how many numbers it has
+_CELL_HEADER = struct.Struct("<II")  # of a cell: bytes of labels, count of numbers
 OTHER_LABEL = "(other)"
-"""Each label of what found no room."""
+"""The value of each label in a cell for label sets that found no room."""
 
 
 class SharedMemory:
-    """Memory of several processes: make it before they are forked.
+    """Memory of several processes: make it before the parent forks them.
 
-    There is an area for each of them, for the one that forks them, and for as many that follow
+    It has an area for each process, one for the parent, and as many again for successors that start
     before the others have ended.
     """
 
     def __init__(
         self, processes: int, size: int = AREA_BYTES, descriptor: int | None = None
     ) -> None:
-        """`descriptor` is of a memory that other processes may still count in."""
+        """Open the memory; `descriptor` is an existing one that other processes may still use."""
         self.size = size
         self.descriptor = _create_memory() if descriptor is None else descriptor
         existing_areas = os.fstat(self.descriptor).st_size // size
@@ -47,10 +48,10 @@ class SharedMemory:
         os.ftruncate(self.descriptor, self.areas * size)
         self._bytes = memoryview(mmap.mmap(self.descriptor, self.areas * size))
         self._owned_by_pid = (0, frozenset[int]())
-        """This process, and the areas that it has: a fork has none of its parent's."""
+        """The id of this process, and its areas: a forked process has none of its parent's."""
 
     def claim(self) -> int | None:
-        """An area that no living process has; None where all are taken."""
+        """Claim an area that no live process has; return None if all are taken."""
         own_areas = self._find_own_areas()
         for area in range(self.areas):
             if area not in own_areas and self._try_lock(area):
@@ -59,12 +60,12 @@ class SharedMemory:
         return None
 
     def view_area(self, area: int) -> memoryview:
-        """The bytes of an area."""
+        """Return the bytes of an area."""
         return self._bytes[area * self.size : (area + 1) * self.size]
 
     def is_alive(self, area: int) -> bool:
-        """Whether a process has an area."""
-        if area in self._find_own_areas():  # a lock of one's own is no lock, and would be let go
+        """Return True if a process has this area."""
+        if area in self._find_own_areas():  # the test below would get its own lock, and release it
             return True
         if not self._try_lock(area):
             return True
@@ -76,7 +77,10 @@ class SharedMemory:
         return areas if pid == os.getpid() else frozenset()
 
     def _try_lock(self, area: int) -> bool:
-        """The kernel lets it go when the process ends, however it ends."""
+        """Try to lock an area.
+
+        The kernel releases the lock when the process ends, however it ends.
+        """
         try:
             fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, area)
         except OSError:
@@ -88,24 +92,24 @@ def _create_memory() -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create("tiergate-figures")
     descriptor, path = tempfile.mkstemp()
-    os.unlink(path)  # noqa: PTH108 - a path that is a string
+    os.unlink(path)  # noqa: PTH108 - the path is a string
     return descriptor
 
 
 class MetricCell(NamedTuple):
-    """The numbers of one name and one set of labels, as one process has them."""
+    """The numbers of one name and one label set, as one process has them."""
 
     name: str
     labels: Labels
     numbers: tuple[float, ...]
     is_alive: bool
-    """Whether that process runs: what is of the moment counts only then."""
+    """True if that process runs: current values count only then."""
 
 
 class MetricArea:
-    """The area of this process; some memory of its own where it shares none.
+    """The area of this process, or private memory if it shares none.
 
-    `values` is written to directly, at the places that `find_offset` gives.
+    Callers write to `values` directly, at the positions that `find_offset` returns.
     """
 
     def __init__(self, memory: SharedMemory | None = None, size: int = AREA_BYTES) -> None:
@@ -113,7 +117,7 @@ class MetricArea:
         self._area = memory.claim() if memory is not None else None
         if memory is not None and self._area is not None:
             self._view = memory.view_area(self._area)
-        else:  # where no area is free only this process can tell what it counts
+        else:  # no area is free, so only this process can report its numbers
             self._view = memoryview(mmap.mmap(-1, size))
         self._size = len(self._view)
         self.values = self._view.cast("d")
@@ -124,7 +128,7 @@ class MetricArea:
         self._used_bytes = max(_read_used_bytes(self._view), _WORD_BYTES)
 
     def find_offset(self, name: str, labels: Labels, count: int) -> int:
-        """Where in `values` the `count` numbers of a name and its labels stand, new ones as 0."""
+        """Return where in `values` the `count` numbers of a name and labels are; new ones are 0."""
         offset = self._offsets.get((name, labels))
         if offset is None:
             with self._lock:
@@ -132,7 +136,7 @@ class MetricArea:
         return offset
 
     def find_offsets(self, name: str, first_label: str) -> dict[Labels, int]:
-        """The places of a name whose first label is this, by the other labels."""
+        """Return the positions of a name with this first label, by the other labels."""
         with self._lock:
             return {
                 labels[1:]: offset
@@ -151,7 +155,7 @@ class MetricArea:
         if end > self._size - _RESERVE_BYTES and labels != other_labels:
             offset = self._offsets.get((name, other_labels))
             offset = self._add_cell(name, other_labels, count) if offset is None else offset
-            self._offsets[name, labels] = offset  # bounded by what clients cannot choose
+            self._offsets[name, labels] = offset  # clients cannot choose labels, so this is bounded
             return offset
         _CELL_HEADER.pack_into(self._view, self._used_bytes, len(label_bytes), count)
         start = self._used_bytes + _CELL_HEADER.size
@@ -159,13 +163,12 @@ class MetricArea:
         offset = (start + len(label_bytes)) // _WORD_BYTES
         self._offsets[name, labels] = offset
         self._used_bytes = end
-        self._view[:_WORD_BYTES] = end.to_bytes(
-            _WORD_BYTES, "little"
-        )  # last: from now on others read it
+        # Write this last: from now on other processes read the cell.
+        self._view[:_WORD_BYTES] = end.to_bytes(_WORD_BYTES, "little")
         return offset
 
     def read(self) -> Iterator[MetricCell]:
-        """All cells of all processes."""
+        """Yield all cells of all processes."""
         yield from _read_cells(self._view, is_alive=True)
         memory = self._memory
         if memory is None:
@@ -181,7 +184,7 @@ def _read_used_bytes(view: memoryview) -> int:
 
 
 def _iterate_cells(view: memoryview) -> Iterator[tuple[int, str, Labels, int]]:
-    """Offset of the numbers, name, labels and how many numbers."""
+    """Yield the offset of the numbers, the name, the labels and the count of numbers."""
     offset, end = _WORD_BYTES, _read_used_bytes(view)
     while offset < end:
         length, count = _CELL_HEADER.unpack_from(view, offset)

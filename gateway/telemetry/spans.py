@@ -1,8 +1,8 @@
-"""What the rows of one call say, as spans by OpenTelemetry's conventions for generative models.
+"""The spans of one call, from its rows, by OpenTelemetry's conventions for generative models.
 
-The call is a span of a server, each of its requests to a provider one of a client below it. Tokens
-stand on the client's spans alone, where the conventions put them, so that nobody counts them twice;
-what only this gateway knows stands under `tiergate.`. Prompts, answers and keys are in none.
+The call is a server span, and each request to a provider a client span below it. Tokens are on
+client spans alone, where the conventions want them, so that nobody counts them twice. Facts that
+only this gateway knows start with `tiergate.`. No span has prompts, answers or keys.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ _TRACEPARENT_PATTERN = re.compile(
 _SAMPLE_SPACE = 2**64
 _CLIENT = "client"
 _OPERATION_NAMES = {"generate": "chat"}
-"""What the conventions call it, where that is not our own word."""
+"""The conventions' names of operations that differ from ours."""
 _PROVIDER_NAMES = {
     "gemini": "gcp.gemini",
     "vertex": "gcp.vertex_ai",
@@ -35,23 +35,23 @@ _PROVIDER_NAMES = {
     "azure-openai": "azure.ai.openai",
     "azure-foundry": "azure.ai.inference",
 }
-"""The same for providers: the conventions fix these names."""
+"""The conventions' names of providers that differ from ours: the conventions fix them."""
 
 
 class ProviderAddress(NamedTuple):
-    """Where a provider is."""
+    """The network address of a provider."""
 
     host: str
     port: int
 
 
 class TraceOrigin(NamedTuple):
-    """The trace that a call belongs to, and the span below which it stands there."""
+    """The trace that a call belongs to, and its parent span there."""
 
     trace_id: int
     parent_id: int | None
     sampled: bool
-    """What the caller has decided; True where there is none."""
+    """The caller's decision; True if there is none."""
 
 
 class CallRows(NamedTuple):
@@ -61,9 +61,9 @@ class CallRows(NamedTuple):
     origin: TraceOrigin
     operation: str
     attempts: tuple[AttemptRow, ...]
-    """Those that gave no answer."""
+    """The attempts that gave no answer."""
     intent: IntentRow | None
-    """Of its last request."""
+    """The intent row of its last request."""
 
 
 class CallSpan(NamedTuple):
@@ -81,7 +81,10 @@ class CallSpan(NamedTuple):
 
 
 def find_origin(call: str, traceparent: str | None) -> TraceOrigin:
-    """Where a call belongs, by its id and the W3C header `traceparent`, which may be anything."""
+    """Return the trace of a call, from the W3C header `traceparent` or else from the call id.
+
+    The header may be malformed; it is then ignored.
+    """
     match = _TRACEPARENT_PATTERN.fullmatch(traceparent or "")
     if match is not None and not (match["version"] == "00" and match["more"]):
         trace_id, parent_id = int(match["trace"], 16), int(match["span"], 16)
@@ -91,14 +94,14 @@ def find_origin(call: str, traceparent: str | None) -> TraceOrigin:
 
 
 def is_in_sample(origin: TraceOrigin, share: float) -> bool:
-    """Whether a trace is among the share that is kept: all who see it decide the same."""
+    """Return True if a trace is in the sample; all gateways that see it decide the same."""
     return origin.sampled and origin.trace_id % _SAMPLE_SPACE < share * _SAMPLE_SPACE
 
 
 def build_spans(
     call_rows: CallRows, addresses: Mapping[str, ProviderAddress]
 ) -> Iterator[CallSpan]:
-    """The spans of a call, its own first. `addresses` are those of the providers."""
+    """Yield the spans of a call, its own first. `addresses` are those of the providers."""
     entry, intent = call_rows.entry, call_rows.intent
     root_id = _make_id(entry.id, 8)
     operation = _OPERATION_NAMES.get(call_rows.operation, call_rows.operation)
@@ -189,7 +192,7 @@ def _describe_call(entry: FinalRow) -> dict[str, object]:
 
 
 def _describe_answer(entry: FinalRow, start: float) -> dict[str, object]:
-    """Of the attempt that answered, or was on its way to."""
+    """Describe the attempt that answered, or that was about to."""
     first_content = entry.first_content
     cost, wasted = entry.cost, entry.wasted
     cache_read, cache_write, reasoning = entry.cache_read, entry.cache_write, entry.reasoning
@@ -228,7 +231,10 @@ def _describe_failed_attempt(attempt: AttemptRow) -> dict[str, object]:
 
 
 def _is_server_error(entry: FinalRow) -> bool:
-    """Whether it is an error of the server's: what a client did wrong, or ended, is none."""
+    """Return True if the call ended in a server error.
+
+    Mistakes of a client, and calls that it ended, are none.
+    """
     if entry.status is None or entry.status >= 500:
         return True
     failed_in_band = entry.status < 400 and entry.state in ("failed", "aborted")
@@ -236,7 +242,7 @@ def _is_server_error(entry: FinalRow) -> bool:
 
 
 def _build_attributes(fields: dict[str, object]) -> dict[str, SpanValue]:
-    """What is known of it, as values that spans have."""
+    """Return the attributes of a span: known values, in types that spans allow."""
     attributes: dict[str, SpanValue] = {}
     for name, value in fields.items():
         if isinstance(value, Decimal):
@@ -249,5 +255,5 @@ def _build_attributes(fields: dict[str, object]) -> dict[str, SpanValue]:
 
 
 def _make_id(text: str, size: int) -> int:
-    """An id of `size` bytes, never 0, that is always the same for a text."""
+    """Return an id of `size` bytes, never 0, and always the same for the same text."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=size).digest()) or 1

@@ -1,7 +1,7 @@
-"""Traces: what the rows of a call tell, as spans once it has ended.
+"""Traces: once a call has ended, its rows become spans.
 
-A call pays for notes in memory, and at its end for the making of its spans. OpenTelemetry's SDK
-batches them and sends them on a thread of its own.
+A call costs notes in memory, and at its end the time to make its spans. OpenTelemetry's SDK batches
+the spans and sends them on its own thread.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,37 +21,37 @@ from gateway.telemetry.spans import (
 )
 
 _MAX_OPEN_CALLS = 16_384
-"""Calls that are running at most; the oldest is forgotten for another."""
+"""The most running calls; beyond that the gateway forgets the oldest."""
 _TRACES_PATH = "/v1/traces"
 
 
 class TraceError(Exception):
-    """Why there can be no traces, and what to do."""
+    """An error that says why traces are impossible, and what to do."""
 
 
 class Sender(Protocol):
-    """The way to a receiver."""
+    """A connection to a receiver of traces."""
 
     @property
     def dropped(self) -> int:
-        """Calls whose spans were not sent."""
+        """Return the number of calls whose spans were not sent."""
         ...
 
     def start(self) -> None:
-        """Begin to send, in the process that serves."""
+        """Start to send, in the process that serves."""
         ...
 
     def send(self, call: Sequence[CallSpan]) -> None:
-        """Take the spans of one call, to be sent soon; never blocks."""
+        """Take the spans of one call, to send them soon; never blocks."""
         ...
 
     def stop(self) -> None:
-        """Send what waits, and end; blocks for a few seconds at most."""
+        """Send what waits, and stop; blocks for a few seconds at most."""
         ...
 
 
 class _OpenCall:
-    """What rows have told of a call that is running."""
+    """The rows of a running call so far, and its trace."""
 
     __slots__ = ("attempts", "intent", "operation", "origin")
 
@@ -63,7 +63,7 @@ class _OpenCall:
 
 
 class Tracing:
-    """Notes rows and hands their spans to a sender. `sample` is the share of traces that is kept.
+    """Notes rows and gives their spans to a sender. `sample` is the share of traces to keep.
 
     `addresses` are those of the providers.
     """
@@ -82,7 +82,7 @@ class Tracing:
         self._open_calls: dict[str, _OpenCall | None] = {}
 
     def begin(self, call: str, operation: str, traceparent: str | None) -> None:
-        """Note, before its rows come, what none of them tells of a call."""
+        """Note, before its rows come, the facts about a call that no row has."""
         trace_origin = find_origin(call, traceparent)
         self._add_call(
             call,
@@ -127,10 +127,10 @@ class Tracing:
 def make_otlp_sender(endpoint: str, headers: Mapping[str, str], version: str, log: Log) -> Sender:
     """Make a sender by OTLP over HTTP. Raises TraceError without the extra `otel`.
 
-    `endpoint` is a receiver's address, with or without the path of its traces.
+    `endpoint` is a receiver's address, with or without the path for traces.
     """
     try:
-        # They take 0.4 s, and few want traces.
+        # These imports take 0.4 s, and few operators want traces.
         from gateway.telemetry.otel import Otlp  # noqa: PLC0415
     except ImportError:
         raise TraceError(
@@ -140,7 +140,7 @@ def make_otlp_sender(endpoint: str, headers: Mapping[str, str], version: str, lo
 
 
 def build_traces_url(endpoint: str) -> str:
-    """Where a receiver takes traces: as its users write it, with the path or without."""
+    """Return the URL of a receiver of traces; `endpoint` may lack the path."""
     parts = urlsplit(endpoint)
     path = parts.path.rstrip("/")
     return parts._replace(
@@ -149,7 +149,7 @@ def build_traces_url(endpoint: str) -> str:
 
 
 def parse_address(url: str) -> ProviderAddress | None:
-    """Host and port of a URL."""
+    """Return the host and port of a URL; None if it has no host."""
     parts = urlsplit(url)
     if not parts.hostname:
         return None
