@@ -1,6 +1,6 @@
-"""A small language model on this machine, offered as an OpenAI-compatible provider on loopback.
+"""A small language model on this machine, an OpenAI-compatible provider on loopback.
 
-An independent program (`python -m gateway.local_model`) that the gateway starts as a child
-process and calls over HTTP like any other provider. It imports nothing from the packages of
-the gateway.
+It is an independent program (`python -m gateway.local_model`). The gateway starts it as a child
+process and calls it over HTTP like any other provider. It imports nothing from the packages of the
+gateway.
 """

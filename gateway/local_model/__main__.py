@@ -1,7 +1,8 @@
 """The command `python -m gateway.local_model`.
 
-Standard output carries one line, `ready http://127.0.0.1:PORT`, when requests are answered.
-Standard input is the tie to the parent: at its end, however the parent ended, this process ends.
+Standard output has one line, `ready http://127.0.0.1:PORT`, once the program answers requests.
+Standard input is the link to the parent process. When it ends, however the parent ended, this
+process ends.
 """
 
 import argparse
@@ -21,16 +22,16 @@ _EXIT_MISSING = 3  # exit status
 
 
 class _AnnouncingServer(uvicorn.Server):
-    """uvicorn, saying when it serves."""
+    """A uvicorn server that announces when it serves."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         host, port = (sockets or self.servers[0].sockets)[0].getsockname()
-        print(f"ready http://{host}:{port}", flush=True)  # noqa: T201 - the contract with the parent
+        print(f"ready http://{host}:{port}", flush=True)  # noqa: T201 - the parent reads it
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """The exit status: 3 when a package is missing, 0 otherwise."""
+    """Run the command; return exit status 3 if a package is missing, else 0."""
     options = _build_parser().parse_args(args)
     try:
         weights = find_weights()
@@ -50,7 +51,7 @@ def main(args: Sequence[str] | None = None) -> int:
                 context=options.context,
                 verbose=options.verbose,
             )
-        except ImportError as error:  # a library of the machine's: OpenMP, on a bare one
+        except ImportError as error:  # a bare machine lacks the library OpenMP
             sys.stderr.write(
                 f"the local model cannot be loaded ({error}): on Debian, "
                 "`apt-get install libgomp1`; or give the gateway a provider's key\n"
@@ -87,7 +88,7 @@ def _build_parser() -> argparse.ArgumentParser:
 
 
 def _exit_with_parent() -> None:
-    """Ends the process when standard input does; nothing here needs an orderly end."""
+    """End the process when standard input ends; nothing here needs an orderly shutdown."""
     if sys.stdin is not None:
         while os.read(sys.stdin.fileno(), 4096):
             pass

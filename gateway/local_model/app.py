@@ -1,4 +1,4 @@
-"""The provider's HTTP door, an ASGI app that relays raw all but chat completions."""
+"""The HTTP endpoint of the provider, an ASGI app that relays all but chat completions unchanged."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -17,13 +17,13 @@ _CHAT_PATHS = frozenset({b"/v1/chat/completions", b"/chat/completions"})
 
 
 class LocalModelApp:
-    """The door before one engine."""
+    """The HTTP endpoint in front of one llama.cpp server."""
 
     def __init__(self, engine: LlamaClient) -> None:
         self._engine = engine
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One exchange; it ends early when the client leaves."""
+        """Answer one request; stop early if the client leaves."""
         body = await _read_body(receive)
         if body is None:
             return
@@ -37,7 +37,7 @@ class LocalModelApp:
                 answer_task.cancel()
             await asyncio.gather(answer_task, disconnect_task, return_exceptions=True)
         if not answer_task.cancelled():
-            answer_task.result()  # raises what went wrong, so that uvicorn cuts the connection
+            answer_task.result()  # raises its error, so that uvicorn cuts the connection
 
     def _make_reply(self, scope: Scope, body: bytes) -> Reply:
         path: bytes = scope["raw_path"]
@@ -51,7 +51,7 @@ class LocalModelApp:
 
 
 async def _read_body(receive: Receive) -> bytes | None:
-    """The body of a request; None when the client left while sending it."""
+    """Return the body of a request; None if the client left while it sent the body."""
     chunks: list[bytes] = []
     while True:
         message = await receive()

@@ -1,8 +1,8 @@
-"""Chat completions that stop when their reader leaves.
+"""Chat completions that stop when their client leaves.
 
-llama.cpp notices that its reader has left only when it writes to it. So it is always asked to
-stream, and to report its progress while it reads a prompt; those reports are dropped here, and a
-whole reply is the fold of a stream.
+llama.cpp notices that its client has left only when it writes to it. So this module always asks it
+to stream, and to report its progress while it reads a prompt. The module drops those reports, and
+makes a whole reply from a stream.
 """
 
 import json
@@ -34,34 +34,34 @@ class EngineRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LocalChatRequest:
-    """A request."""
+    """A chat completion request."""
 
     body: Body
 
     @property
     def streams(self) -> bool:
-        """True if the reply is wanted as SSE."""
+        """True if the client wants the reply as SSE."""
         return self.body.get("stream") is True
 
     @property
     def wants_usage(self) -> bool:
-        """True if the reply carries usage: always a whole one, a streamed one when asked."""
+        """True if the reply has usage: a whole one always, a streamed one if the client asks."""
         options = self.body.get("stream_options")
         is_requested = isinstance(options, dict) and options.get("include_usage") is True
         return is_requested or not self.streams
 
     def build_body(self) -> Body:
-        """Make the body that llama.cpp gets."""
+        """Make the body for llama.cpp."""
         stream_options = {"include_usage": True}
-        # A prompt read in other batches rounds otherwise and may end in other words: who names a
-        # seed wants the same answer again and pays for it with a cold cache.
+        # A prompt read in other batches rounds differently, and the answer may differ. A client
+        # that sets a seed wants the same answer again, so its prompt is not cached.
         cache_options = {} if self.body.get("seed") is None else {"cache_prompt": False}
         forced_options = {"stream": True, "stream_options": stream_options, "return_progress": True}
         return cache_options | self.body | forced_options
 
 
 def read_request(raw: bytes) -> LocalChatRequest | None:
-    """Read a body; None where it is no JSON object and llama.cpp is to refuse it."""
+    """Read a body; return None if it is no JSON object, so that llama.cpp refuses it."""
     try:
         body = json.loads(raw)
     except ValueError:
@@ -70,7 +70,7 @@ def read_request(raw: bytes) -> LocalChatRequest | None:
 
 
 def make_reply(engine: LlamaClient, request: LocalChatRequest) -> Reply:
-    """The reply, streamed or whole."""
+    """Return the reply, streamed or whole."""
     return _stream_reply(engine, request) if request.streams else _fold_reply(engine, request)
 
 
@@ -109,12 +109,12 @@ async def _fold_reply(engine: LlamaClient, request: LocalChatRequest) -> Reply:
 
 
 async def _stream_chunks(engine: LlamaClient, request: LocalChatRequest) -> Chunks:
-    """Yield the chunks of an answer, the last of them with its usage; raises `EngineRefused`."""
+    """Yield the chunks of an answer, the last of them with its usage. Raises EngineRefused."""
     first_chunk: Body = {}
     async with aclosing(_request_chunks(engine, request.build_body())) as chunks:
         async for chunk in chunks:
             first_chunk = first_chunk or chunk
-            # llama.cpp lets `created` go on: each chunk has that of the first.
+            # llama.cpp changes `created` from chunk to chunk; give each chunk that of the first.
             yield chunk | {"id": first_chunk["id"], "created": first_chunk["created"]}
 
 
@@ -136,7 +136,7 @@ async def _request_chunks(engine: LlamaClient, body: Body) -> Chunks:
 
 
 async def _read_chunks(answer: EngineAnswer) -> Chunks:
-    """The JSON of each `data:` line; comments (keep-alives) and the end marker are passed over."""
+    """Yield the JSON of each `data:` line; skip comments (keep-alives) and the end marker."""
     buffer = b""
     async for data in answer.iterate_body():
         *frames, buffer = (buffer + data).split(b"\n\n")
@@ -146,7 +146,7 @@ async def _read_chunks(answer: EngineAnswer) -> Chunks:
 
 
 def fold_chunks(chunks: Iterable[Body]) -> Body:
-    """The whole reply that a stream's chunks say."""
+    """Return the whole reply that the chunks of a stream make."""
     reply: Body = {}
     choices: dict[int, Body] = {}
     for chunk in chunks:
@@ -174,7 +174,7 @@ def _add_delta(message: Body, delta: Body) -> None:
 
 
 def _add_call_delta(calls: list[Body], call_delta: Body) -> None:
-    """Adds a piece of the tool call it is the next of, or opens one."""
+    """Add a piece to the tool call with its index, or begin a new call."""
     if call_delta["index"] == len(calls):
         calls.append({"function": {"arguments": ""}})
     call = calls[call_delta["index"]]

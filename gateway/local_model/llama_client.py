@@ -12,7 +12,7 @@ type Headers = Iterable[tuple[bytes, bytes]]
 
 _READ_BYTES: Final = 65536  # bytes
 
-# What belongs to one connection and not to the message (RFC 9110, 7.6.1).
+# Headers of one connection, not of the message (RFC 9110, 7.6.1).
 _HOP_HEADERS: Final = frozenset(
     {
         b"connection",
@@ -28,27 +28,27 @@ _OWN_HEADERS: Final = _HOP_HEADERS | {
     b"content-length",
     b"expect",
     b"host",
-}  # this client writes them itself
+}  # this client writes its own
 
 
 class AnswerCut(Exception):
-    """The connection ended before the answer did."""
+    """An error: the connection ended before the answer did."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerHead:
-    """Status and end-to-end headers of an answer."""
+    """The status and the end-to-end headers of an answer."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
 
 
 type Reply = AsyncGenerator[AnswerHead | bytes]
-"""A head, then pieces of the body as they come."""
+"""The head, then pieces of the body as they come."""
 
 
 class EngineAnswer:
-    """One answer of the engine while it is being read."""
+    """One answer of llama.cpp while the client reads it."""
 
     def __init__(self, reader: asyncio.StreamReader, *, has_no_body: bool) -> None:
         self._reader = reader
@@ -60,20 +60,20 @@ class EngineAnswer:
         self._is_complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, from the parser."""
+        """Take a header from the parser."""
         if (name := name.lower()) not in _HOP_HEADERS:
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """The end of the headers, from the parser."""
+        """Note the end of the headers, for the parser."""
         self._has_head = True
 
     def on_body(self, chunk: bytes) -> None:
-        """Bytes of the body, from the parser."""
+        """Take bytes of the body from the parser."""
         self._chunks.append(chunk)
 
     def on_message_complete(self) -> None:
-        """The end of the answer, from the parser."""
+        """Note the end of the answer, for the parser."""
         self._is_complete = True
 
     async def _feed(self) -> None:
@@ -83,13 +83,13 @@ class EngineAnswer:
         self._parser.feed_data(data)
 
     async def read_head(self) -> AnswerHead:
-        """Status and headers; raises `AnswerCut`."""
+        """Return the status and the headers. Raises AnswerCut."""
         while not self._has_head:
             await self._feed()
         return AnswerHead(self._parser.get_status_code(), tuple(self._headers))
 
     async def iterate_body(self) -> AsyncIterator[bytes]:
-        """The pieces of the body, each as soon as it is there; raises `AnswerCut`."""
+        """Yield the pieces of the body, each as soon as it comes. Raises AnswerCut."""
         while not self._has_no_body:
             if self._chunks:
                 yield b"".join(self._chunks)
@@ -99,13 +99,16 @@ class EngineAnswer:
             await self._feed()
 
     async def read_body(self) -> bytes:
-        """The whole body; raises `AnswerCut`."""
+        """Return the whole body. Raises AnswerCut."""
         return b"".join([chunk async for chunk in self.iterate_body()])
 
 
 @dataclass(frozen=True, slots=True)
 class LlamaClient:
-    """Where llama.cpp listens. One connection per request: closing it is how work is cancelled."""
+    """A client for llama.cpp at `host` and `port`.
+
+    It opens one connection for each request, and closes the connection to cancel the work.
+    """
 
     host: str
     port: int
@@ -114,9 +117,9 @@ class LlamaClient:
     async def send(
         self, method: str, target: bytes, headers: Headers, body: bytes
     ) -> AsyncGenerator[EngineAnswer]:
-        """The answer to one request.
+        """Send one request, and yield its answer.
 
-        Leaving the context closes the connection at once: llama.cpp then stops generating.
+        At the end of the context the connection closes at once, and llama.cpp stops generating.
         """
         reader, writer = await asyncio.open_connection(self.host, self.port)
         try:
@@ -134,7 +137,7 @@ class LlamaClient:
             writer.transport.abort()
 
     async def relay(self, method: str, target: bytes, headers: Headers, body: bytes) -> Reply:
-        """One exchange byte for byte."""
+        """Relay one request and its answer byte for byte."""
         async with self.send(method, target, headers, body) as answer:
             yield await answer.read_head()
             async for chunk in answer.iterate_body():
