@@ -1,4 +1,4 @@
-"""What every dialect can do: the functions and the stream state that the engine calls.
+"""The interface of a dialect: the functions and the stream state that the engine calls.
 
 What a dialect reads and writes: requests and whole answers as values.
 
@@ -42,7 +42,7 @@ class LazyObject:
     __slots__ = ("_raw", "_value", "outline")
 
     def __init__(self, raw: bytes, outline: dict[str, Json]) -> None:
-        """`raw` is JSON, for its parts were read; `outline` has an outline of what is large."""
+        """`raw` is valid JSON; `outline` has only an outline of large members."""
         self._raw = raw
         self._value: dict[str, Json] | None = None
         self.outline = outline
@@ -59,25 +59,25 @@ class RequestBody(msgspec.Struct, frozen=True):
     """A request body, read once."""
 
     raw: bytes
-    """As the client sent it: the truth."""
+    """The bytes as the client sent them."""
     members: Members
     parsed: dict[str, Json] | LazyObject
     prompt: Prompt
 
     @property
     def value(self) -> dict[str, Json]:
-        """What it says."""
+        """The whole body as an object."""
         parsed = self.parsed
         return parsed.value if isinstance(parsed, LazyObject) else parsed
 
     @property
     def outline(self) -> dict[str, Json]:
-        """The same, but for the inner parts of tools: enough for who looks at all the rest."""
+        """The body as an object, without the inner parts of tools."""
         parsed = self.parsed
         return parsed.outline if isinstance(parsed, LazyObject) else parsed
 
     def without_member(self, name: str) -> "RequestBody":
-        """The same body, but for a member."""
+        """Return the same body without one member."""
         members = {key: raw_value for key, raw_value in self.members.items() if key != name}
         raw = jsonio.join_members(members)
         outline = {key: value for key, value in self.outline.items() if key != name}
@@ -91,7 +91,7 @@ class WrittenBody(msgspec.Struct, frozen=True):
     body: bytes
     losses: tuple[Loss, ...] = ()
     url_suffix: str | None = None
-    """What is added to the provider's door, where that depends on the request."""
+    """The end of the provider's URL, where the request decides it."""
     asks_usage: bool = False
     """True if the gateway asks for usage in a stream whose client does not."""
 
@@ -106,7 +106,7 @@ def parse_response_id(value: Json) -> str | None:
 
 
 class ResponseSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What accounting needs of a whole answer."""
+    """The facts of a whole answer that accounting needs."""
 
     usage: Usage | None = None
     served_model: str | None = None
@@ -125,7 +125,7 @@ class ResponseSummary(msgspec.Struct, frozen=True, kw_only=True):
     problem: Problem | None = None
     """Set where a 200 carries an error, or no answer at all."""
     body: bytes | None = None
-    """What the client gets, where that is not what the provider sent."""
+    """The body for the client, where it differs from the provider's."""
 
 
 __all__ = ["Dialect", "RequestBody", "ResponseSummary", "StreamInspector", "WrittenBody"]
@@ -157,12 +157,12 @@ class StreamInspector(Protocol):
 
     @property
     def committed(self) -> bool:
-        """Whether content has been let through: from here on nothing is retried."""
+        """True if content has gone to the client: from here on the gateway retries nothing."""
         ...
 
     @property
     def usage(self) -> Usage | None:
-        """As far as it was told."""
+        """The usage that the provider has told so far."""
         ...
 
     @property
@@ -214,10 +214,10 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     path: str
-    """Where clients send it."""
+    """The path to which clients send a request."""
     operation: str = "generate"
     url_suffix: str = ""
-    """What an operation adds to a provider's door."""
+    """The end that an operation adds to a provider's URL."""
     forwarded_queries: frozenset[str] = frozenset()
     """Query strings that go on to a provider."""
     forwarded_headers: frozenset[bytes]
@@ -232,7 +232,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     summarize: Callable[[bytes], ResponseSummary]
     inspect_stream: StreamInspectorFactory
     asks_usage: Callable[[RequestBody], bool]
-    """Whether the client wants usage told in a stream."""
+    """True if the client wants usage in its stream."""
     fold: Callable[[bytes], bytes]
     """A recorded stream as the whole answer that says the same."""
     unfold: Callable[[bytes, bool], bytes]
@@ -260,17 +260,17 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive: bytes = b": ping\n\n"
     """A sign of life in a stream that its SDKs ignore."""
     allows_comments: bool = True
-    """Whether its SDKs skip a comment after the end of a stream."""
+    """True if its SDKs skip a comment after the end of a stream."""
     read_with_path: Callable[[bytes, str], RequestBody] | None = None
     """Reads a body whose request stands in part in its URL."""
     read_start: Callable[[RequestBody], ConversationStart] = lambda _: EMPTY_START
-    """How the conversation of a request begins."""
+    """Reads how the conversation of a request begins."""
     read_facts: Callable[[RequestBody], RequestFacts] = lambda _: EMPTY_FACTS
-    """What few rules ask of a request."""
+    """Reads the facts of a request that only a few rules need."""
     read_history: Callable[[RequestBody], History] = lambda _: History()
     """The last messages of a request."""
     translation: "TranslationFunctions | None" = None
-    """How it is translated to and from others; None where it is not."""
+    """The functions that translate it to and from others; None where it is not translated."""
 
     def read_call(self, call: Call) -> RequestBody:
         """The body of a call. Raises ProblemError as `read` does."""
@@ -287,13 +287,13 @@ class EncodedRequest(msgspec.Struct, frozen=True, kw_only=True):
     value: dict[str, Json]
     """The body, as a client of that dialect would send it; `model` is set by its `write`."""
     client_names: Mapping[str, str] = {}
-    """By member that was written (dots within members): the client's own name of what it says."""
+    """The client's own name of each member that the encoder wrote, by the path of the member."""
     losses: tuple[Loss, ...] = ()
-    """What this body could not say beyond the rules of dialects.compatibility."""
+    """Losses of this body beyond the rules of dialects.compatibility."""
 
 
 class ResponseContext(msgspec.Struct, frozen=True, kw_only=True):
-    """What telling an answer depends on beside its events."""
+    """Facts that an encoder of an answer needs beside the events."""
 
     id: str
     """The call's own id: what ids of the answer are made of where the provider gave none."""
@@ -302,7 +302,7 @@ class ResponseContext(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     """The model that was called; what the provider says answers goes before it."""
     stream_usage: bool = True
-    """Whether the client asked for usage in its stream."""
+    """True if the client asked for usage in its stream."""
     prompt_tokens: int = 0
     """An estimate, for dialects that tell input before the provider has."""
     custom_tool_names: frozenset[str] = frozenset()
@@ -310,7 +310,7 @@ class ResponseContext(msgspec.Struct, frozen=True, kw_only=True):
     state_label: str = ""
     """Put before a maker's state, so that it is known again when it comes back."""
     request: CanonicalRequest | None = None
-    """What the client asked, for dialects whose answers repeat it."""
+    """The client's request, for dialects whose answers repeat it."""
     dropped_names: dict[str, None] = {}
     """Parts that the client did not get, by the provider's names. Encoders add to it."""
 
@@ -331,7 +331,7 @@ class Encoder(Protocol):
     """A stream for a client: events in, whole frames out."""
 
     def write(self, event: Event) -> bytes:
-        """What an event becomes; nothing for one that the dialect does not tell.
+        """Return the frames of an event; nothing for one that the dialect has no form for.
 
         Failed becomes nothing: the dialect's `write_problem_frame` tells it.
         """
@@ -350,6 +350,6 @@ class TranslationFunctions(msgspec.Struct, frozen=True, kw_only=True):
     make_decoder: Callable[[], Decoder]
     make_encoder: Callable[[ResponseContext], Encoder]
     request_members: MemberList = {}
-    """What its clients may ask; `request` is the whole body."""
+    """The member list of its requests; `request` is the whole body."""
     tool_call_names: tuple[str, str] = ("", "")
     """The names that answers have for the call of a function, and that of a custom tool."""

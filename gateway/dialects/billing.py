@@ -1,10 +1,11 @@
-"""What a usage object says beside tokens, whoever's it is: tools billed one by one, and money.
+"""Members of a usage object beside tokens: tools that are billed one by one, and money.
 
-Hosts of one dialect copy the members of others, so all of them are looked for in all. Sources: the
-API references of Anthropic (`server_tool_use`), OpenRouter (`server_tool_use_details`, `cost`,
-`is_byok`), Mistral (`prompt_audio_seconds`), xAI (`server_side_tool_usage_details`,
-`num_sources_used`, `cost_in_usd_ticks`) and Perplexity (`search_context_size`,
-`num_search_queries`, `citation_tokens`, `cost.total_cost`).
+Hosts of one dialect copy the members of others, so the gateway looks for all of them in each.
+
+Sources: the API references of Anthropic (`server_tool_use`), OpenRouter
+(`server_tool_use_details`, `cost`, `is_byok`), Mistral (`prompt_audio_seconds`), xAI
+(`server_side_tool_usage_details`, `num_sources_used`, `cost_in_usd_ticks`) and Perplexity
+(`search_context_size`, `num_search_queries`, `citation_tokens`, `cost.total_cost`).
 """
 
 from collections import Counter
@@ -58,7 +59,7 @@ def _read_counts(value: Json, suffix: str) -> Counter[str]:
 
 
 def count_tool_uses(uses: Iterable[tuple[str, str]]) -> dict[str, int]:
-    """How often tools were used, of pairs of a tool and what tells one use from another."""
+    """Count the uses of each tool, by pairs of a tool and a mark of one use."""
     return dict(Counter(tool for tool, _ in set(uses)))
 
 

@@ -23,7 +23,7 @@ def client_bytes(body: RequestBody) -> bytes:
 def write_model(
     body: RequestBody, model: str, extra_members: jsonio.Members | None = None
 ) -> bytes:
-    """The same for a model, by its own name; with `extra_members` members, none of which it has."""
+    """Return the body for another model, with `extra_members`, none of which it has yet."""
     if body.prompt.model != model:
         extra_members = {"model": msgspec.Raw(jsonio.dumps(model)), **(extra_members or {})}
     return (
@@ -44,7 +44,7 @@ class BodyPatch:
         self._members: jsonio.Members | None = None
 
     def has(self, name: str) -> bool:
-        """Whether the body still names a member."""
+        """Return True if the body still has a member."""
         return name in (self.body.members if self._members is None else self._members)
 
     def set_member(self, name: str, value: object) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of each thing a client may ask when its target speaks another dialect: as data.
+"""Rules for each field of a request whose target speaks another dialect: plain data.
 
     mapped        said in the other dialect's own way
     approximated  said as nearly as it can be, and named
@@ -35,7 +35,7 @@ CHAT, RESPONSES, MESSAGES, GEMINI = (
 
 
 class FieldRule(msgspec.Struct, frozen=True):
-    """What becomes of a field in one dialect, and why or how."""
+    """The treatment of a field in one dialect, with its reason."""
 
     treatment: Treatment
     reason: str = ""
@@ -230,7 +230,7 @@ _CREATE_THREAD = ("thread", {"type": "create"})
 
 
 def check_request(request: CanonicalRequest, dialect_name: str) -> tuple[list[Loss], list[str]]:
-    """What a request would lose in a dialect, and why it cannot be said there at all."""
+    """Return the losses of a request in a dialect, and why the dialect cannot take it at all."""
     losses: dict[str, Loss] = {}
     refusals: dict[str, None] = {}
     for field, name in list_set_fields(request):
@@ -263,7 +263,7 @@ def check_request(request: CanonicalRequest, dialect_name: str) -> tuple[list[Lo
 
 
 def _describe_opt_out(request: CanonicalRequest, field: str, name: str) -> str:
-    """How the users of a widespread client leave a tool out that it offers by itself."""
+    """Return a hint for users of Codex, which offers a search tool by itself."""
     is_responses = request.names.get("turns") == "input"
     is_codex_search = is_responses and (field, name) == ("hosted_tool", "tools.web_search")
     return ' (Codex: web_search = "disabled")' if is_codex_search else ""

@@ -1,4 +1,4 @@
-"""How much an answer says, in UTF-8 bytes: what an estimate of its tokens rests on.
+"""The length of an answer in UTF-8 bytes, from which the gateway estimates its tokens.
 
 Counted is what a model has written: text, readable reasoning, names and arguments of tools; neither
 sealed reasoning nor what tools brought.
@@ -33,14 +33,14 @@ def count_text_bytes(value: Json) -> int:
 
 
 def count_argument_bytes(value: Json) -> int:
-    """Bytes of what a tool is called with: text as it is, anything else as JSON."""
+    """Count the bytes of a tool call's arguments: text as it is, anything else as JSON."""
     if isinstance(value, str):
         return count_text_bytes(value)
     return len(jsonio.dumps(value)) if value else 0
 
 
 def count_item_bytes(value: Json) -> int:
-    """Bytes of what is neither text nor a call of the client's tools: a hosted tool at work."""
+    """Count the bytes of other content, such as a hosted tool at work."""
     if not isinstance(value, dict):
         return 0
     if value.get("type") == "compaction":

@@ -1,4 +1,4 @@
-"""How a conversation begins, and what it is called: what stays the same in all of its requests."""
+"""The start of a conversation and its name: both stay the same in all of its requests."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -23,11 +23,11 @@ class ConversationStart(msgspec.Struct, frozen=True):
     system: tuple[str, ...] = ()
     """The first blocks of its instructions."""
     first_text: str = ""
-    """What a person typed first."""
+    """The first text that a person typed."""
     name_and_member: tuple[str, str] | None = None
     """The conversation's own name, and the member that has it."""
     user: str = ""
-    """Whom the client says that it asks for."""
+    """The end user whom the client names."""
 
 
 EMPTY_START = ConversationStart()
@@ -85,7 +85,7 @@ def find_cache_key(value: dict[str, Json]) -> tuple[str, str] | None:
 
 
 def find_end_user(value: dict[str, Json]) -> str:
-    """Whom a request of OpenAI's dialects is for."""
+    """Return the end user whom a request of OpenAI's dialects names."""
     if "safety_identifier" not in value:
         user = value.get("user")
         if user is None or isinstance(user, str):

@@ -26,7 +26,7 @@ from gateway.dialects.base import (
 OPERATION = "count_tokens"
 _TOKENS_KIND = "tokens"
 _NO_USAGE = Usage(input=0, output=0)
-"""Nothing was used, so that it costs nothing."""
+"""Usage of zero tokens: counting costs nothing."""
 
 
 def make_translation(
@@ -37,7 +37,7 @@ def make_translation(
     write_token_count: Callable[[int], bytes],
     wrap_request: Callable[[dict[str, Json], Target], dict[str, Json]] = lambda value, _: value,
 ) -> TranslationFunctions:
-    """How counts of a dialect are translated to and from others.
+    """Return the functions that translate token counts of a dialect.
 
     `dialect_functions` translates its requests, of which the `members` have tokens; `member` of an
     answer is the number, which `write_token_count` writes. `wrap_request` puts a request into the

@@ -1,4 +1,4 @@
-"""Embeddings in no dialect: what is asked for them, and the vectors of an answer.
+"""Embeddings in no dialect: the request, and the vectors of an answer.
 
 A request is a CanonicalRequest whose turns are its inputs, one vector each; a vector is an Opaque
 event. So calls for embeddings are translated like all others.
@@ -77,7 +77,7 @@ def _is_vector(vector: Json) -> bool:
 
 
 class EmbeddingsResponse:
-    """What the events of an answer add up to."""
+    """The sum of the events of an answer."""
 
     __slots__ = ("model", "usage", "vectors")
 

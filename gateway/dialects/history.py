@@ -43,7 +43,7 @@ class PastMessage(msgspec.Struct, frozen=True, kw_only=True):
     speaker: Literal["user", "assistant"]
     """Results of tools come from the user."""
     text: str = ""
-    """The words; of a user those that a person typed."""
+    """The text; of a user, only the text that a person typed."""
     is_cut: bool = False
     """True if the text was longer."""
     is_refusal: bool = False

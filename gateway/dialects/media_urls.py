@@ -25,13 +25,13 @@ _WEB_SCHEMES = ("http://", "https://")
 _MAX_SCHEME_CHARS = len(_WEB_SCHEMES[1])
 _PLURAL_NOUNS = {"image": "images", "file": "files", "audio": "audio", "video": "films"}
 _TURN_MEMBERS = ("messages", "input", "contents")
-"""Where the turns of a body are, by dialect; no dialect has two of them."""
+"""The members that hold the turns of a body; no dialect has two of them."""
 _PART_MEMBERS = ("content", "parts", "output", "functionResponse", "function_response")
 """Members within turns and parts that hold further parts."""
 
 
 class FetchedMedia(msgspec.Struct, frozen=True):
-    """What stood at a URL."""
+    """Media that the gateway fetched from a URL."""
 
     type: str
     """Media type."""
@@ -40,7 +40,7 @@ class FetchedMedia(msgspec.Struct, frozen=True):
 
     @property
     def data_url(self) -> str:
-        """It as a data URL."""
+        """The media as a data URL."""
         return f"data:{self.type};base64,{self.data}"
 
 
@@ -49,7 +49,7 @@ _STAND_INS = {
     "file": FetchedMedia("application/pdf", "AAAA"),
     "audio": FetchedMedia("audio/wav", "AAAA"),
 }
-"""What a plan is made with: by kind, whatever it will be."""
+"""Stand-ins for media that the gateway has not fetched yet, by kind."""
 
 
 def find_media_to_fetch(
@@ -86,7 +86,7 @@ def fill_stand_ins(
 
 
 def format_name(request: CanonicalRequest, part: Media) -> str:
-    """What a part is called to the client."""
+    """Return the client's name of a part."""
     return f"{request.names.get('turns', 'messages')}.{part.kind}"
 
 
@@ -130,7 +130,7 @@ def _iterate_part_media(parts: Iterable[Part]) -> Iterator[Media]:
 
 
 def _needs_fetch(part: Media, dialect_name: str, provider: Provider) -> bool:
-    """Whether a part is said by a URL of the web, and must be said as data."""
+    """Return True if a part has a URL of the web where the target takes only data."""
     url = part.url
     if (
         url is None
@@ -186,7 +186,7 @@ class _NativeBodyFiller:
         return raw
 
     def _find_changes(self, part: Object) -> Object | None:
-        """The members of a part that are to be others, None for those that go; or no change."""
+        """Return the new members of a part, None for one that goes; None if none changes."""
         kind = part.get("type")
         media_object = part.get(kind) if isinstance(kind, str) else None
         match kind:

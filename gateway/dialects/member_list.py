@@ -1,4 +1,4 @@
-"""What a dialect knows of each member of its requests and answers: data, and a search for the rest.
+"""Member lists: the members of its requests that a dialect knows, and a search for all others.
 
 Each dialect's `schema.py` lists its objects by name, and of each object the members. Where members
 depend on a type word, there is an object for each word: `part:text`, `part:image_url`. What a list
@@ -13,7 +13,7 @@ from gateway.core.canonical_request import LostMember
 from gateway.core.jsonio import Json
 
 type Decision = Literal["read", "carried", "approximated", "named", "refused", "ignored"]
-"""What translation does with a member.
+"""The treatment of a member in translation.
 
     read          a decoder reads it: it changes what the other side gets
     carried       goes on whole, as it is, whatever is in it

@@ -1,10 +1,10 @@
-"""A request body as every dialect begins to read it: one strict JSON object and its members.
+"""The first reading of a request body, in every dialect: one strict JSON object and its members.
 
-An application sends the same tools with each of its calls, and of those that are long most is a
-schema that only the provider reads. Such a member is read once: from its second time on its bytes
-are known, and an outline stands for it.
+An application sends the same tools with each call. Most of a long tool is a schema that only the
+provider reads. The gateway reads such a member once: from the second time on it knows the bytes,
+and an outline stands for the member.
 
-Where a request goes that was sent to the door of another dialect: a sentence for its error.
+This module also writes the error for a request that came to the endpoint of another dialect.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def suggest_endpoint(value: dict[str, Json], dialect_name: str) -> str:
 
 
 def _is_anthropic(value: dict[str, Json]) -> bool:
-    """Whether messages are written as only the Messages API has them."""
+    """Return True if messages have a form that only the Messages API knows."""
     tools = value.get("tools")
     first_tool = tools[0] if isinstance(tools, list) and tools else None
     has_input_schema = isinstance(first_tool, dict) and "input_schema" in first_tool
@@ -61,14 +61,14 @@ class _OutlineCache:
         self.size = 0
         self._outlines: dict[bytes, list[Json]] = {}
         self._seen_hashes: set[int] = set()
-        """Hashes of those that came once."""
+        """Hashes of the unknown members that came once."""
 
     def find(self, raw: bytes) -> list[Json] | None:
         """The outline of a member; None where it is not known."""
         return self._outlines.get(raw)
 
     def has_seen(self, raw: bytes) -> bool:
-        """Whether a member that is not known has come before."""
+        """Return True if an unknown member has come before."""
         digest = hash(raw)
         if digest in self._seen_hashes:
             return True

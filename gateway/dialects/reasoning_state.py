@@ -24,7 +24,7 @@ from gateway.dialects.base import RequestBody
 from gateway.dialects.body_patch import BodyPatch
 
 LABEL_PREFIX = "tg1."
-"""How every label begins; no provider's state does."""
+"""The prefix of every label; no provider's state begins with it."""
 _DIGEST_BYTES = 8
 
 
@@ -63,7 +63,7 @@ _read_raw_items = jsonio.make_reader(list[msgspec.Raw])
 
 
 def may_hold_label(body: RequestBody) -> bool:
-    """Whether a body may hold a label: one without the mark of them holds none."""
+    """Return True if a body may hold a label: every label has this mark."""
     return _LABEL_PREFIX_BYTES in body.raw
 
 
@@ -78,7 +78,7 @@ class ReasoningLabels:
         """Something was taken out."""
 
     def is_labelled(self, slot: Json) -> bool:
-        """Whether a slot holds what the gateway wrote."""
+        """Return True if the gateway wrote the value of a slot."""
         return isinstance(slot, str) and split_label(slot)[0] is not None
 
     def read_slot(self, slot: Json) -> str | None:

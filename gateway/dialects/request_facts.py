@@ -1,4 +1,4 @@
-"""What few rules ask of a request, read only where one asks: it is not worth reading of each."""
+"""Facts of a request that only a few rules need. The gateway reads them only for such a rule."""
 
 from collections.abc import Iterable, Mapping
 
@@ -13,7 +13,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
     system: str = ""
     """The whole text of its instructions."""
     user: str = ""
-    """Whom the client says that it asks for."""
+    """The end user whom the client names."""
     metadata: Mapping[str, str] = {}
     """The client's own labels; values that are no text are left out."""
     temperature: float | None = None

@@ -1,4 +1,4 @@
-"""What all streams at home have in common: whole frames, held until there is content."""
+"""The base of all native stream inspectors: it buffers whole frames until there is content."""
 
 from abc import ABC, abstractmethod
 
@@ -125,12 +125,12 @@ def make_empty_problem() -> Problem:
 
 
 def make_broken_problem(subject: str = "a broken frame") -> Problem:
-    """What an answer is, or a frame of one, that cannot be read."""
+    """Return the problem of an answer or a frame that the gateway cannot read."""
     return Problem(kind="upstream_error", message=f"The provider sent {subject}.", spent="maybe")
 
 
 def _is_complete_frame(remainder: bytes) -> bool:
-    """Whether what stands at the end of a stream is a frame, or blank lines."""
+    """Return True if the rest of a stream is a whole frame, or blank lines."""
     payload = sse.read_data(remainder)
     if not payload:
         return not remainder.strip(b"\r\n")

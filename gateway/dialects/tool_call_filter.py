@@ -55,7 +55,7 @@ class ToolCallFilter:
         self._dropped_names = dropped_names
         self._takes_one_tool = takes_one_tool
         self.text_count = 0
-        """Pieces of text so far: whoever reads the answer counts them here."""
+        """The number of pieces of text so far. The reader of the answer counts them here."""
         self._first_calls: dict[int, int] = {}
         """By choice: the index of the first call that the client gets."""
         self._kept_choices: set[int] = set()

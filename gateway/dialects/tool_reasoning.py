@@ -29,9 +29,9 @@ from gateway.dialects.base import (
 from gateway.dialects.stream_commit import DEFAULT_FINISH
 
 _STATE_ERROR_WORDS = ("signature", "thinking", "thought", "encrypted", "reasoning")
-"""A provider that refuses a state says one of these."""
+"""Words of a provider that refuses a state."""
 _GONE_RESPONSE_WORDS = ("previous_response", "previous response", "item with id")
-"""One that is named an answer or an item which it does not have says one of these."""
+"""Words of a provider that does not have the answer or the item that a request names."""
 
 
 class KeptReasoning(msgspec.Struct, frozen=True):
@@ -45,14 +45,14 @@ class KeptReasoning(msgspec.Struct, frozen=True):
 
 
 class ToolCallReasoning(msgspec.Struct, frozen=True):
-    """What belongs to one call: the thoughts right before it, and a state that hangs on it."""
+    """The reasoning of one tool call: the thoughts right before it, and the maker's state on it."""
 
     thoughts: tuple[KeptReasoning, ...] = ()
     state: str | None = None
 
 
 class ReasoningNote(msgspec.Struct, frozen=True, kw_only=True):
-    """What belongs to the calls of one answer, and who made it."""
+    """The reasoning of the tool calls of one answer, and its maker."""
 
     maker: str
     """See dialects.reasoning_state."""
@@ -64,7 +64,7 @@ class ReasoningNote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventListener(Protocol):
-    """Whoever is told the events of an answer."""
+    """A listener to the events of an answer."""
 
     def on_event(self, event: Event) -> None:
         """Take one event."""
@@ -126,7 +126,7 @@ class ReasoningRecorder:
                 return
 
     def build_note(self) -> ReasoningNote | None:
-        """What is to be kept; None where the calls need nothing."""
+        """The note to keep; None where the calls need none."""
         if not self._states_by_call and not any(self._thoughts_by_call.values()):
             return None
         calls = {
@@ -198,7 +198,7 @@ def _remove_state(part: Part) -> Part:
 
 
 def holds_state_of(request: CanonicalRequest, maker: str) -> bool:
-    """Whether a request holds a state of a maker."""
+    """Return True if a request holds a maker's state."""
     return any(
         isinstance(part, Thought | ToolUse) and part.state is not None and part.maker == maker
         for turn in request.turns
@@ -207,7 +207,7 @@ def holds_state_of(request: CanonicalRequest, maker: str) -> bool:
 
 
 def is_state_refused(problem: Problem) -> bool:
-    """Whether a provider refused a request for the state in it: its 400 speaks of one."""
+    """Return True if a provider refused a request for the state in it: its 400 says so."""
     is_rejected = problem.kind == "upstream_rejected" and problem.upstream_status == 400
     return is_rejected and _contains_words(problem, *_STATE_ERROR_WORDS)
 
@@ -218,7 +218,7 @@ def is_response_missing(problem: Problem) -> bool:
 
 
 def _contains_words(problem: Problem, *words: str) -> bool:
-    """Whether a provider's error has one of these words, in lower case."""
+    """Return True if a provider's error has one of these words, in lower case."""
     text = f"{problem.message} {(problem.body or b'').decode('utf-8', 'replace')}".lower()
     return any(word in text for word in words)
 

@@ -1,4 +1,4 @@
-"""A client served by a target that speaks another dialect: one voice for one attempt.
+"""Translation for one attempt: the client and the target speak different dialects.
 
 A voice has what a Dialect has for an attempt (`write_request`, `summarize`, `inspect_stream`,
 `read_problem`), and says all of it to the client in the client's own dialect.
@@ -60,7 +60,7 @@ from gateway.dialects.tool_reasoning import EventListener
 
 
 def can_translate(client: Dialect, target_dialect: Dialect) -> bool:
-    """Whether requests of one dialect can be said in another at all."""
+    """Return True if the gateway can translate requests of one dialect to another."""
     return (
         client.translation is not None
         and target_dialect.translation is not None
@@ -91,11 +91,11 @@ class TranslatableRequest:
         return self._request
 
     def can_translate_to(self, target_dialect: Dialect) -> bool:
-        """Whether it can be said in another dialect at all."""
+        """Return True if the gateway can translate the request to another dialect."""
         return can_translate(self._client, target_dialect)
 
     def translate_prompt(self, target_dialect: Dialect, target: Target) -> Prompt | str:
-        """What a target would be asked, as routing sees it; or why it cannot be asked."""
+        """Return the prompt that a target would get, as routing sees it; or why it gets none."""
         request, reason = self._fill_stand_ins(target_dialect, target)
         if reason:
             return reason
@@ -103,19 +103,19 @@ class TranslatableRequest:
         return refusals[0] if refusals else _encode_body(request, target_dialect, target)[1].prompt
 
     def list_losses(self, target_dialect: Dialect, target: Target) -> tuple[Loss, ...]:
-        """What the request would lose."""
+        """Return the losses of the request at a target."""
         return write_request(
             self._fill_stand_ins(target_dialect, target)[0], target_dialect, target
         ).losses
 
     @property
     def conversation_start(self) -> ConversationStart:
-        """How the conversation begins."""
+        """The start of the conversation."""
         return self._client.read_start(self._body)
 
     @property
     def facts(self) -> RequestFacts:
-        """What few rules ask of it."""
+        """The facts of the request that only a few rules need."""
         return self._client.read_facts(self._body)
 
     @property
@@ -137,7 +137,7 @@ class TranslatableRequest:
         return media_urls.find_media_to_fetch(self.request, dialect_name, provider)
 
     def fill_media(self, fetched: Mapping[str, media_urls.FetchedMedia]) -> "TranslatableRequest":
-        """The same with what was fetched in place of its URL."""
+        """Return the request with fetched media in place of their URLs."""
         copy = TranslatableRequest(self._client, self._body, self._fetched_kinds)
         copy._request = media_urls.fill_request(self.request, fetched)
         return copy
@@ -149,7 +149,7 @@ class TranslatableRequest:
 
 
 class Translation:
-    """The voice of one call with one target."""
+    """The translation of one call with one target."""
 
     def __init__(
         self,
@@ -300,27 +300,27 @@ class TranslatedStream:
 
     @property
     def usage(self) -> Usage | None:
-        """As StreamInspector has it."""
+        """See StreamInspector."""
         return self._collector.usage
 
     @property
     def served_model(self) -> str | None:
-        """As StreamInspector has it."""
+        """See StreamInspector."""
         return self._collector.served_model
 
     @property
     def response_id(self) -> str | None:
-        """As StreamInspector has it."""
+        """See StreamInspector."""
         return self._collector.response_id
 
     @property
     def finish(self) -> str | None:
-        """As StreamInspector has it."""
+        """See StreamInspector."""
         return self._collector.finish
 
     @property
     def problem(self) -> Problem | None:
-        """As StreamInspector has it."""
+        """See StreamInspector."""
         return self._collector.problem
 
     @property
@@ -419,7 +419,7 @@ _COLLECTED_EVENT_TYPES = frozenset({Start, UsageUpdate, Finish, Failed, End})
 
 
 class _EventCollector:
-    """What accounting needs of the events of an answer."""
+    """The facts of an answer's events that accounting needs."""
 
     __slots__ = ("finish", "problem", "response_id", "served_model", "usage")
 
@@ -456,7 +456,7 @@ def _without_body(problem: Problem) -> Problem:
 
 
 def get_translation(dialect: Dialect) -> TranslationFunctions:
-    """The speech of a dialect. Raises LookupError where it cannot be translated."""
+    """Return the translation functions of a dialect. Raises LookupError where it has none."""
     if dialect.translation is None:
         raise LookupError(f"{dialect.name} is not translated")
     return dialect.translation

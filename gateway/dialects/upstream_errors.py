@@ -1,4 +1,4 @@
-"""What a provider's error means, whatever its dialect: by its status, and by words in its body."""
+"""The kind of a provider's error in any dialect, by its status and by words in its body."""
 
 from collections.abc import Mapping
 
@@ -34,14 +34,14 @@ _MESSAGE_BY_KIND: Mapping[ProblemKind, str] = {
 
 
 class ErrorWords(msgspec.Struct, frozen=True, kw_only=True):
-    """What a dialect's errors say, in lower case, beside their status."""
+    """Words of a dialect's errors, in lower case, that tell more than the status."""
 
     account_words: tuple[str, ...]
-    """They speak of the gateway's account, whatever status they come with."""
+    """Words about the gateway's account, with any status."""
     context_words: tuple[str, ...]
-    """They say that a prompt is too long for the model."""
+    """Words that say that a prompt is too long for the model."""
     request_words: tuple[str, ...] = ()
-    """They say that the request is at fault, whatever its status."""
+    """Words that blame the request, with any status."""
     displayable_types: tuple[type, ...] = (dict,)
     """JSON of these types is an error body that a client's SDK can show."""
 

@@ -1,4 +1,4 @@
-"""What a person typed in the turns of a user: agents say much in a user's name.
+"""The text that a person typed in a user's turns: agents write much in a user's name.
 
 Tags and openings are those of Claude Code 2.1.331, Codex 0.169, opencode 1.18.33 and Gemini CLI
 0.61.0, as they were seen on the wire and in the programs, and of Cline, Roo Code, Cursor and aider
@@ -29,7 +29,7 @@ _WRAPPER_TAGS = (
     "<command-args>",
     "<bash-input>",
 )
-"""What agents put around words that are."""
+"""Tags that agents put around text that a person typed."""
 _INJECTED_STARTS = (
     "# AGENTS.md instructions for ",
     "This session is being continued from a previous conversation",
@@ -48,13 +48,13 @@ _INJECTED_STARTS = (
     "You are now acting as the memory extraction subagent.",
     "You are performing a CONTEXT CHECKPOINT COMPACTION.",
 )
-"""How texts begin of which nothing was typed."""
+"""Prefixes of texts that no person typed."""
 _UNTYPED_STARTS = (*(f"<{tag}" for tag in _INJECTED_TAGS), *_INJECTED_STARTS)
 _INJECTED_STARTS_BY_CHAR = {
     sign: tuple(start for start in _INJECTED_STARTS if start[0] == sign)
     for sign in {text[0] for text in _INJECTED_STARTS}
 }
-"""The same by their first sign: most texts begin with another."""
+"""The same prefixes by their first character: most texts begin with another."""
 _MAX_INJECTED_CHARS = 200
 """Characters."""
 _OPEN_TAG_PATTERN = re.compile(
@@ -62,7 +62,7 @@ _OPEN_TAG_PATTERN = re.compile(
 )
 _WRAPPER_PATTERN = re.compile(f"</?(?:{'|'.join(tag[1:-1] for tag in _WRAPPER_TAGS)})>")
 _TOOL_RESULT_PATTERN = re.compile(r"\[\w{1,40}(?: [^\n]{0,300})?\] Result:")
-"""How Cline and Roo Code begin what a tool gave, where the model's API has no tools."""
+"""The prefix of tool results of Cline and Roo Code, where the model's API has no tools."""
 
 
 def extract_typed(text: str) -> str:
@@ -105,12 +105,12 @@ def _has_typed_text(text: str) -> bool:
 
 
 _DOUBTFUL_STARTS = (*_UNTYPED_STARTS, "[")
-"""How texts begin that may not be typed."""
+"""Prefixes of texts that a person may not have typed."""
 _DOUBTFUL_STARTS_BY_CHAR = {
     sign: tuple(start for start in _DOUBTFUL_STARTS if start[0] == sign)
     for sign in {text[0] for text in _DOUBTFUL_STARTS}
 }
-"""The same by their first character."""
+"""The same prefixes by their first character."""
 _TYPED_FIRST_CHARS = (
     frozenset(map(chr, range(ord("!"), ord("~")))) - _DOUBTFUL_STARTS_BY_CHAR.keys()
 )
@@ -126,12 +126,12 @@ class UserText:
         self._texts: list[str] = []
         self._injected_texts: list[str] | None = None
         self.turn_count = 0
-        """So many of them hold words of a person."""
+        """The number of turns with text of a person."""
         self.injected_text = ""
-        """How the last begins, where it has text and none is a person's; cut."""
+        """The beginning of the last turn, where it has text but none of a person; cut."""
 
     def add_text(self, text: str) -> bool:
-        """As `add_turn`, of a turn that is one text."""
+        """Do the same as `add_turn` for a turn that is one text."""
         first_char = text[:1]
         if first_char not in _TYPED_FIRST_CHARS:
             doubtful_starts = _DOUBTFUL_STARTS_BY_CHAR.get(first_char)
@@ -171,7 +171,7 @@ class UserText:
 
     @property
     def text(self) -> str:
-        """What the last person to speak typed; what stands there, where that is nobody."""
+        """Return the last text that a person typed; the whole text where no person typed any."""
         texts = self._texts
         if len(texts) == 1:
             return extract_typed(texts[0]) or texts[0]
