@@ -1,1 +1,1 @@
-"""The configuration: its schema, its files, and the facts and prices it becomes, once."""
+"""The configuration: its schema, its files, and the facts and prices built from it."""

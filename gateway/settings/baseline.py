@@ -1,4 +1,4 @@
-"""What calls are compared with: `ledger.baseline` as it is written, and the target it is."""
+"""The baseline: the target that calls are compared with, from `ledger.baseline`."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,15 +10,16 @@ from gateway.settings.lifecycle_warnings import list_targets
 from gateway.settings.loader import ConfigSource
 
 type Baseline = Callable[[str], Target | None]
-"""By the lab that a call went to: what it is compared with, None where that lab has no such."""
+"""Returns the target that calls of a lab are compared with; None if the lab has no such target."""
 
 _BASELINE_PATH: Path = ("ledger", "baseline")
 
 
 def build_baseline(source: ConfigSource, built: BuiltCatalogue) -> Baseline | None:
-    """What a valid configuration declares; None where it declares nothing.
+    """Return the baseline of a valid configuration; None if it declares none.
 
-    A tier is its first target that is on, or its first: nobody calls it, its price is what counts.
+    A tier stands for its first target that is on, or else for its first target. Nobody calls the
+    target; only its price matters.
     """
     baseline_name = source.config.ledger.baseline
     if not baseline_name:
@@ -38,7 +39,7 @@ def build_baseline(source: ConfigSource, built: BuiltCatalogue) -> Baseline | No
 
 
 def find_errors(source: ConfigSource) -> Iterator[Mistake]:
-    """Names in it that nothing has."""
+    """Yield an error if nothing has the name in `ledger.baseline`."""
     baseline_name = source.config.ledger.baseline
     if not baseline_name or baseline_name in TIERS:
         return
@@ -70,7 +71,7 @@ def find_errors(source: ConfigSource) -> Iterator[Mistake]:
 
 
 def find_warnings(source: ConfigSource, built: BuiltCatalogue) -> Iterator[Mistake]:
-    """A baseline that has no price, or that a lab does not have."""
+    """Yield a warning if the baseline has no price, or if a lab has no such target."""
     find_target = build_baseline(source, built)
     hints: dict[str, str] = {}
     for lab in built.catalogue.labs.values():
@@ -91,12 +92,12 @@ def _is_tier(source: ConfigSource, lab: str, tier_name: str) -> bool:
 
 
 def _list_target_models(source: ConfigSource) -> list[tuple[str, str]]:
-    """Provider and model of every target, in the order they are written."""
+    """Return the provider and model of every target, in the order of the configuration."""
     return [(provider, target.model) for *_, provider, target in list_targets(source)]
 
 
 def _is_known_model(source: ConfigSource, provider: str, model: str) -> bool:
-    """Whether a model is a target of a provider or is described for it."""
+    """Return True if a provider has a target of a model, or if `models` describes it."""
     is_described = find_model(source.config.models, provider, model) is not None
     return (provider, model) in _list_target_models(source) or is_described
 
@@ -112,7 +113,7 @@ def _find_first_target(catalogue: Catalogue, lab: str, tier: str) -> Target | No
 def _find_or_build_target(
     source: ConfigSource, built: BuiltCatalogue, provider: str, model: str
 ) -> Target:
-    """A target of this model, or what it would be: it need not be in any tier."""
+    """Return a target of a model, or build one: the model need not be in any tier."""
     matches = [
         target
         for lab in built.catalogue.labs.values()

@@ -1,4 +1,4 @@
-"""A configuration turned into the values that decisions are made of."""
+"""Build the values that decisions use from a configuration: labs, targets and providers."""
 
 import functools
 import hashlib
@@ -44,18 +44,18 @@ _CHAT, _GEMINI = "openai-chat", "gemini"
 _COMPLETIONS_PATH, _EMBEDDINGS_PATH = "/chat/completions", "/embeddings"
 
 type ListPriceFinder = Callable[[str, str], Price | None]
-"""Looks a price up by provider and model where the configuration has none."""
+"""Looks up the list price of a provider's model that the configuration does not price."""
 
 
 class BuiltCatalogue(msgspec.Struct, frozen=True):
-    """What a configuration has become."""
+    """The values that a configuration was built into."""
 
     catalogue: Catalogue
     providers: dict[str, Provider]
 
 
 def build_catalogue(source: ConfigSource, list_price: ListPriceFinder) -> BuiltCatalogue:
-    """Turn a valid configuration into values. It must have passed check.errors()."""
+    """Build a valid configuration into values. `validate.find_errors` must have found nothing."""
     config = source.config
     providers = _build_providers(source)
 
@@ -110,7 +110,10 @@ def _build_name_owners(
     embedding_providers: Mapping[str, Provider],
     list_price: ListPriceFinder,
 ) -> Iterator[NameOwner]:
-    """Make a maker of each provider with `names`; `embedding_providers` are for embeddings."""
+    """Yield an owner of model names for each provider with `names` and a lab.
+
+    `embedding_providers` have the URLs for embeddings.
+    """
     for name, provider_part in config.providers.items():
         lab = find_lab(config, name)
         if not provider_part.names or lab is None:
@@ -129,9 +132,9 @@ def _build_name_owners(
 
 
 def find_lab(config: Config, provider: str) -> str | None:
-    """Return the lab of a provider's models: the one of its name, else the first that asks it.
+    """Return the lab of a provider's models: the one with its name, else the first that uses it.
 
-    None where no lab has a target of the provider.
+    None if no lab has a target of the provider.
     """
     labs = [
         name
@@ -143,7 +146,10 @@ def find_lab(config: Config, provider: str) -> str | None:
 
 
 def _hash_version(config_version: str, labs: Mapping[str, Lab]) -> str:
-    """Of what is written and of what the environment makes of it: targets, and which are on."""
+    """Return a hash of the configuration, of its targets, and of which targets are on.
+
+    The environment decides which targets are on.
+    """
     targets = [
         (lab.name, str(tier), target.name, target.provider.enabled)
         for lab in labs.values()
@@ -216,7 +222,7 @@ def _build_provider(name: str, provider_part: ProviderPart, source: ConfigSource
 
 
 def _dump_timers(timers_part: TimersPart) -> dict[str, float]:
-    """The timers that are written."""
+    """Return the timers that are set, in seconds by name."""
     return {
         name: seconds for name, seconds in timers_part.model_dump().items() if seconds is not None
     }
@@ -234,7 +240,7 @@ def _explain_disabled(
 
 
 def _find_variable(source: ConfigSource, provider: str, field: str) -> str:
-    """The variable that a part of a provider is made from: what to set to turn it on."""
+    """Return the environment variable to set to turn a provider on; empty if there is none."""
     raw = cast("dict[str, dict[str, object]]", source.raw["providers"])[provider].get(field)
     texts = list(raw.values()) if isinstance(raw, dict) else [raw]
     return next(
@@ -279,7 +285,7 @@ def _build_lab(
 
 
 def _cap_answers(lab: Lab, cap: int | None) -> Lab:
-    """Give the targets of a lab a cap on answers, where nothing else is known to bound them."""
+    """Give targets a cap on answers, in tokens, if nothing else is known to bound them."""
     if cap is None:
         return lab
     tiers = {
@@ -295,7 +301,7 @@ def _cap_answers(lab: Lab, cap: int | None) -> Lab:
 
 
 def _join_reasons(reasons: list[str]) -> str:
-    """Reasons as one: "set A, B or C" where that is all there is to do."""
+    """Join reasons into one text: "set A, B or C" if there is nothing else to do."""
     names = [reason.removeprefix("set ") for reason in dict.fromkeys(reasons)]
     if len(names) > 1 and all(reason.startswith("set ") for reason in reasons):
         return f"set {', '.join(names[:-1])} or {names[-1]}"
@@ -328,7 +334,7 @@ def _build_target(
 def _build_unlisted(
     provider: Provider, models: Mapping[str, ModelPart], list_price: ListPriceFinder, name: str
 ) -> Target:
-    """Make the target of a model that no lab lists, with the facts of its name or base name."""
+    """Build the target of a model that no lab lists, with the facts of its name or base name."""
     names = dict.fromkeys((name, base_name(name)))
     parts = [find_model(models, provider.name, candidate) for candidate in names]
     model = next((model_part for model_part in parts if model_part is not None), None)
@@ -359,13 +365,13 @@ def _build_embedding(
 
 
 def _drop_window(target: Target) -> Target:
-    """Drop the window: each input must fit it, not all together, and the provider judges that."""
+    """Drop the window of a target: each input must fit it alone, and the provider checks that."""
     facts = msgspec.structs.replace(target.facts, context=None, max_input=None)
     return msgspec.structs.replace(target, facts=facts)
 
 
 def find_embedding_urls(provider_part: ProviderPart, urls: Mapping[str, str]) -> dict[str, str]:
-    """Where a provider is asked for embeddings, by dialect; `urls` are those for answers."""
+    """Return a provider's URLs for embeddings by dialect; `urls` are those for answers."""
     embedding_urls = {name: url for name, url in urls.items() if name == _GEMINI}
     url, separator, query = urls.get(_CHAT, "").partition("?")
     if provider_part.embeddings is not None:
@@ -381,7 +387,10 @@ def find_embedding_urls(provider_part: ProviderPart, urls: Mapping[str, str]) ->
 
 
 def find_model(models: Mapping[str, ModelPart], provider: str, model: str) -> ModelPart | None:
-    """What the configuration says of a model at a provider, with what it is `like` filled in."""
+    """Return what `models` says of a model at a provider, with facts of the model it is `like`.
+
+    None if `models` does not describe it.
+    """
     model_part = models.get(f"{provider}/{model}", models.get(model))
     visited = set()
     while model_part is not None and model_part.like is not None and model_part.like not in visited:

@@ -1,7 +1,7 @@
 """Defaults that have changed, and the setting that brings each old one back.
 
-A note says which of them a configuration meets: it leaves the key open and uses what the key is
-for. Whoever writes the key, with the new value or the old one, is told no more.
+A note names each changed default that affects a configuration: one that leaves the key unset and
+uses what the key controls. A configuration that sets the key, to either value, gets no note.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from gateway.settings.schema.root import Config
 
 
 class ChangedDefault(NamedTuple):
-    """One key whose default is another than it was."""
+    """A key whose default has changed."""
 
     path: Path
     new_behaviour: str
@@ -27,7 +27,7 @@ class ChangedDefault(NamedTuple):
 
 
 class ChangedDefaultNote(msgspec.Struct, frozen=True):
-    """A changed default that a configuration meets."""
+    """A changed default that affects a configuration."""
 
     path: str
     file: str
@@ -97,15 +97,15 @@ CHANGED_DEFAULTS = (
 
 _PER_PATH = ("per",)
 _OLD_PER_VALUES = {"all": "tenant", "tag": "[tenant, tag]", "tier": "[tenant, tier]"}
-"""Values of `per` that once counted each tenant alone, and how that is written now."""
+"""Values of `per` that once counted each tenant alone, and how to write that now."""
 
 
 def find_notes(
     source: ConfigSource, *, several_tenants: bool = False
 ) -> Iterator[ChangedDefaultNote]:
-    """Yield a note for each changed default that a configuration meets and leaves open.
+    """Yield a note for each changed default that affects a configuration and is left unset.
 
-    `several_tenants`: the keys that call are of more than one tenant.
+    `several_tenants`: True if the keys that may call belong to more than one tenant.
     """
     config = source.config
     for changed in CHANGED_DEFAULTS:
@@ -129,7 +129,7 @@ def find_notes(
 def _make_note(
     source: ConfigSource, path: Path, new_behaviour: str, old_setting: str
 ) -> ChangedDefaultNote:
-    """Return a note at a key that is not written."""
+    """Return a note at a key that the configuration does not set."""
     mistake = source.make_mistake(path, "")
     return ChangedDefaultNote(
         format_path(path), mistake.file, mistake.line, new_behaviour, old_setting
@@ -137,7 +137,7 @@ def _make_note(
 
 
 def _is_written(section: BaseModel, path: Path) -> bool:
-    """True if a configuration gives the key at a path a value of its own."""
+    """Return True if a configuration sets the key at a path."""
     for step in path:
         if step not in section.model_fields_set:
             return False

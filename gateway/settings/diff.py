@@ -1,4 +1,4 @@
-"""What one configuration changes of another, in words; a credential is never among them."""
+"""Differences between two configurations, in words. They never show a credential."""
 
 from collections.abc import Iterator, Mapping
 from typing import cast
@@ -14,28 +14,28 @@ from gateway.settings.loader import ConfigSource, find_inner_schema
 from gateway.settings.schema.root import Config
 
 _MAX_SHOWN_CHARS = 120
-"""Characters of a value that are shown."""
+"""The most characters of a value that a change shows."""
 _HIDDEN = "(not shown)"
 _NAMED_LISTS = ("guards", "choices", "limits", "budgets")
-"""Lists whose items have names: one of another name is another."""
+"""Lists whose items have names. Items with different names are different items."""
 _STARTUP_PATHS: tuple[Path, ...] = (
     ("server",), ("keys",), ("metrics",), ("redis",), ("traces",), ("cache", "max_bytes"),
     ("ledger", "journal"), ("ledger", "store"), ("ledger", "content"), ("ledger", "redact"),
 )  # fmt: skip
-"""What a running gateway cannot change."""
+"""Settings that a running gateway cannot change."""
 _STORE_PATH: Path = ("ledger", "store")
-"""Its address may have a password."""
+"""The address of the ledger store, which may contain a password."""
 
 
 class ConfigChange(msgspec.Struct, frozen=True):
-    """One part that is another."""
+    """One part of a configuration that differs."""
 
     path: str
     before: str | None
-    """As it is written in YAML, credentials left out; None where it was not there."""
+    """The value in YAML without credentials; None if the part did not exist."""
     after: str | None
     waits: bool = False
-    """Takes effect when the gateway is started anew."""
+    """True if the change takes effect only at the next start of the gateway."""
 
     def __str__(self) -> str:
         if self.before is None:
@@ -49,7 +49,7 @@ class ConfigChange(msgspec.Struct, frozen=True):
 
 
 def list_changes(old_source: ConfigSource, new_source: ConfigSource) -> list[ConfigChange]:
-    """All parts that are others, in the order of the schema."""
+    """Return all parts that differ, in the order of the schema."""
     differences = _find_differences(
         (), _dump_config(old_source.config), _dump_config(new_source.config)
     )
@@ -65,7 +65,7 @@ def list_changes(old_source: ConfigSource, new_source: ConfigSource) -> list[Con
 
 
 def keep_startup_settings(started: Config, current: Config) -> Config:
-    """A configuration with what a running gateway cannot change as it was at its start."""
+    """Return a configuration whose startup settings are those with which the gateway started."""
     result = current
     for path in _STARTUP_PATHS:
         top, *names = map(str, path)
@@ -79,7 +79,7 @@ def keep_startup_settings(started: Config, current: Config) -> Config:
 def list_switched_labs(
     old_catalogue: BuiltCatalogue, new_catalogue: BuiltCatalogue
 ) -> list[ConfigChange]:
-    """Labs that a change has turned on or off, in words of their own."""
+    """Return the labs that a change has turned on or off, with the reasons."""
     old_labs, new_labs = old_catalogue.catalogue.labs, new_catalogue.catalogue.labs
 
     def describe_state(enabled: bool, reason: str) -> str:  # noqa: FBT001 - the two parts of one state
@@ -103,7 +103,10 @@ def _dump_config(config: Config) -> Json:
 def _find_differences(
     path: Path, old: object, new: object
 ) -> Iterator[tuple[Path, object, object]]:
-    """The smallest parts that differ; a part that is new or gone is one."""
+    """Yield the path, old value and new value of each of the smallest parts that differ.
+
+    A part that is new or gone counts as one.
+    """
     if old == new:
         return
     is_named_list = len(path) == 1 and path[0] in _NAMED_LISTS
@@ -127,7 +130,7 @@ def _find_differences(
 
 
 def _is_reordered(old_names: list[str], new_names: list[str]) -> bool:
-    """Whether those that are in both stand in another order."""
+    """Return True if the names that both lists have stand in another order."""
     return [name for name in old_names if name in new_names] != [
         name for name in new_names if name in old_names
     ]
@@ -138,7 +141,7 @@ def _contains_mappings(items: list[object]) -> bool:
 
 
 def _index_by_name(items: object) -> dict[str, object]:
-    """The items of a list by their names; one of a name that was there gets a number too."""
+    """Return the items of a list by name; a repeated name gets a number."""
     items_by_name: dict[str, object] = {}
     for item in cast("list[dict[str, object]]", items):
         name, number = str(item["name"]), 2
@@ -149,7 +152,7 @@ def _index_by_name(items: object) -> dict[str, object]:
 
 
 def _format_value(path: Path, value: object, source: ConfigSource) -> str | None:
-    """A value as people write it."""
+    """Return a value as people write it; None if it is None."""
     if value is None:
         return None
     text = jsonio.dumps(_redact_value(path, value, source)).decode()
@@ -158,7 +161,7 @@ def _format_value(path: Path, value: object, source: ConfigSource) -> str | None
 
 
 def _redact_value(path: Path, value: object, source: ConfigSource) -> Json:
-    """A value without what nobody is to see."""
+    """Return a value without credentials."""
     if value and (path == _STORE_PATH or _is_secret(path)):
         return _HIDDEN
     if isinstance(value, Mapping):
@@ -177,7 +180,7 @@ def _redact_value(path: Path, value: object, source: ConfigSource) -> Json:
 
 
 def _strip_url(text: str) -> str:
-    """A text; of a URL neither who asks nor what."""
+    """Return a text; a URL loses its credentials, query and fragment."""
     if "://" not in text:
         return text
     try:
@@ -188,7 +191,7 @@ def _strip_url(text: str) -> str:
 
 
 def _is_secret(path: Path) -> bool:
-    """Whether the schema does not show this part, or one that it is in."""
+    """Return True if the schema hides this part, or a part that contains it (`repr=False`)."""
     model: object = Config
     for step in path:
         fields = getattr(model, "model_fields", {})

@@ -1,8 +1,7 @@
-"""What the environment adds: `${NAME}` in a configuration's strings, TIERGATE_* over its keys.
+"""The environment: `${NAME}` in strings of a configuration, TIERGATE_* for its keys.
 
-Variables of the environment that look like settings and are none.
-
-Where the configuration is, before anything of it is read.
+This module also warns of variables that look like settings and are none, and finds the
+configuration file before anything is read.
 """
 
 import difflib
@@ -20,7 +19,10 @@ from gateway.settings.schema.root import Config
 
 
 def find_config_file(requested: str | None, environ: Mapping[str, str]) -> File:
-    """The file to read: asked for, TIERGATE_CONFIG, ./config/gateway.yaml, or the shipped one."""
+    """Return the configuration file to read.
+
+    The order is: the requested file, TIERGATE_CONFIG, ./config/gateway.yaml, the shipped file.
+    """
     if requested or environ.get("TIERGATE_CONFIG"):
         return File(requested or environ["TIERGATE_CONFIG"])
     default_file = File("config/gateway.yaml")
@@ -30,25 +32,25 @@ def find_config_file(requested: str | None, environ: Mapping[str, str]) -> File:
 
 
 def find_shipped_config() -> File:
-    """The configuration that comes with the program: in a checkout it lies beside the package."""
+    """Return the shipped configuration; in a checkout it lies beside the package."""
     package = File(__file__).parent.parent
     packaged_file = package / "_config" / "gateway.yaml"
     return packaged_file if packaged_file.exists() else package.parent / "config" / "gateway.yaml"
 
 
 KEY_FILE_VARIABLE = "TIERGATE_KEY_FILE"
-"""Gives the setting `keys`: TIERGATE_KEYS holds keys themselves."""
+"""Sets `keys`, since TIERGATE_KEYS holds the keys themselves."""
 RESERVED_WORDS = frozenset({"config", "data", "secret", "admin_key", "keys", "key_file"})
-"""TIERGATE_ names that are no settings."""
+"""Words after TIERGATE_ that are no settings."""
 FILE_ONLY_KEYS = frozenset({"version", "include"})
-"""Keys that only a file can give."""
+"""Keys that only a file can set."""
 
 _PLACEHOLDER_START = re.compile(r"\$\{")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def read_environment(folder: File, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment, over what a `.env` in the folder says. Raises ConfigError."""
+    """Return the environment; it wins over a `.env` file in the folder. Raises ConfigError."""
     try:
         dotenv = dotenv_values(folder / ".env", encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -57,7 +59,10 @@ def read_environment(folder: File, environ: Mapping[str, str]) -> dict[str, str]
 
 
 def expand_variables(text: str, environ: Mapping[str, str]) -> str:
-    """Replace `${NAME}`, `${NAME:-default}` (nested too), `${file:/path}`. Raises UnsetVariable."""
+    """Replace `${NAME}`, `${NAME:-default}` and `${file:/path}` in a text. Raises UnsetVariable.
+
+    A default may contain placeholders too.
+    """
     pieces = []
     position = 0
     while (match := _PLACEHOLDER_START.search(text, position)) is not None:
@@ -70,12 +75,12 @@ def expand_variables(text: str, environ: Mapping[str, str]) -> str:
 
 
 def list_variables(text: str) -> list[str]:
-    """The variables that a string is made from, in order of preference."""
+    """Return the variables in a string, in order of preference."""
     return re.findall(r"\$\{([A-Za-z_][A-Za-z0-9_]*)", text)
 
 
 def list_files(text: str) -> list[File]:
-    """The files that a string is made from."""
+    """Return the files in a string (`${file:/path}`)."""
     return [File(path) for path in re.findall(r"\$\{file:([^}\0]+)\}", text)]
 
 
@@ -111,9 +116,10 @@ def _expand_placeholder(content: str, environ: Mapping[str, str]) -> str:
 def read_overrides(
     environ: Mapping[str, str], setting_names: frozenset[str]
 ) -> tuple[dict[tuple[str, ...], yaml.Value], list[Mistake]]:
-    """Settings that TIERGATE_<PATH> gives, by path, the shorter first; and those that give none.
+    """Return the settings of TIERGATE_<PATH> variables by path, and mistakes in such variables.
 
-    A single word that is no setting is left to other programs; an empty variable is not set.
+    Shorter paths come first. A single word that is no setting is left to other programs, unless it
+    begins with a setting and an underscore (`cache_ttl`). An empty variable counts as unset.
     """
     values_by_path: dict[tuple[str, ...], yaml.Value] = {}
     mistakes: list[Mistake] = []
@@ -151,15 +157,16 @@ def _suggest_setting(name: str, path: tuple[str, ...], setting_names: list[str])
 _PREFIX = "TIERGATE_"
 _PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _MIN_SIMILARITY = 0.81
-"""Below this a name is another program's: a container host names a service's own port."""
+"""The similarity below which a name belongs to another program. A container host, for example,
+names a service's own port."""
 
 
 def find_stray_variables(environ: Mapping[str, str]) -> Iterator[Mistake]:
-    """A warning for each single word that is no setting and is close to the name of one."""
+    """Yield a warning for each single word that is no setting but resembles one."""
     names_by_word = _list_likely_names()
     for name, text in environ.items():
         word = name.removeprefix(_PREFIX).lower()
-        is_address = "://" in text  # TIERGATE_PORT=tcp://10.0.0.1:8484 is Kubernetes'
+        is_address = "://" in text  # Kubernetes sets TIERGATE_PORT=tcp://10.0.0.1:8484
         if word == name.lower() or "__" in word or not text or is_address:
             continue
         if word in Config.model_fields or word in RESERVED_WORDS | FILE_ONLY_KEYS:
@@ -171,7 +178,7 @@ def find_stray_variables(environ: Mapping[str, str]) -> Iterator[Mistake]:
 
 
 def find_unused_proxies(environ: Mapping[str, str], config: Config) -> Iterator[Mistake]:
-    """A warning where the environment has a proxy, and no provider does."""
+    """Yield a warning if the environment has a proxy and no provider uses one."""
     if any(provider_part.proxy for provider_part in config.providers.values()):
         return
     for name in _PROXY_VARIABLES:
@@ -182,7 +189,7 @@ def find_unused_proxies(environ: Mapping[str, str], config: Config) -> Iterator[
 
 
 def _list_likely_names() -> dict[str, str]:
-    """Names that people may have meant, by the word that each is known by."""
+    """Return the variables that people may have meant, by the word that resembles each."""
     names_by_word = {word: f"{_PREFIX}{word.upper()}" for word in sorted(RESERVED_WORDS)}
     for name, field in Config.model_fields.items():
         if name in FILE_ONLY_KEYS | RESERVED_WORDS:
@@ -194,7 +201,7 @@ def _list_likely_names() -> dict[str, str]:
                 if difflib.get_close_matches(
                     inner_name, RESERVED_WORDS, n=1, cutoff=_MIN_SIMILARITY
                 ):
-                    continue  # TIERGATE_KEY is TIERGATE_KEYS, and not the key of metrics
+                    continue  # TIERGATE_KEY means TIERGATE_KEYS, not metrics.key
                 names_by_word.setdefault(
                     inner_name, f"{_PREFIX}{name.upper()}__{inner_name.upper()}"
                 )

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration: where, what, and what was probably meant.
+"""Mistakes in a configuration: the place, what is wrong, and what was probably meant.
 
 SettingsError
 ConfigError     a configuration that cannot be used
@@ -12,25 +12,25 @@ from typing import Literal
 import msgspec
 
 type Path = tuple[str | int, ...]
-"""Where a value stands, e.g. ("labs", "openai", "fast", 0, "model")."""
+"""The position of a value, such as ("labs", "openai", "fast", 0, "model")."""
 
 
 class Mistake(msgspec.Struct, frozen=True, kw_only=True):
-    """One finding. An error keeps the gateway from starting, a warning does not."""
+    """A mistake. An error keeps the gateway from starting; a warning does not."""
 
     level: Literal["error", "warning"] = "error"
     file: str = ""
     line: int | None = None
-    """Counted from 1."""
+    """The line, from 1; None if no line of a file has the value."""
     path: str = ""
     rule: str = ""
-    """The name of the rule that the path leads into."""
+    """The name of the rule that contains the path; empty if there is none."""
     message: str
     hint: str = ""
 
     @property
     def text(self) -> str:
-        """The message behind its path and its rule: `choices[3].tier (rule 'maths'): ...`."""
+        """The message after its path and rule: `choices[3].tier (rule 'maths'): ...`."""
         if not self.path:
             return self.message
         rule = f" (rule {self.rule!r})" if self.rule else ""
@@ -43,11 +43,11 @@ class Mistake(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SettingsError(Exception):
-    """The base of all errors of this package."""
+    """The base of all errors in this package."""
 
 
 class ConfigError(SettingsError):
-    """A configuration that cannot be used, with everything that is wrong with it."""
+    """A configuration that cannot be used; `mistakes` has everything that is wrong."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = list(mistakes)
@@ -55,7 +55,7 @@ class ConfigError(SettingsError):
 
 
 def format_path(path: Path) -> str:
-    """A path as people write it: labs.openai.fast[0].model."""
+    """Return a path as people write it, such as labs.openai.fast[0].model."""
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
@@ -63,7 +63,7 @@ def format_path(path: Path) -> str:
 
 
 def suggest_name(name: str, candidates: Iterable[str]) -> str:
-    """A hint that names the closest known name, or the few there are."""
+    """Return a hint: the closest known name, or all names if there are at most 12, or nothing."""
     choices = sorted(candidates)
     matches = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     if matches:
@@ -75,9 +75,9 @@ def suggest_name(name: str, candidates: Iterable[str]) -> str:
 
 
 class UnsetVariable(SettingsError):
-    """A variable or file that a string needs and that is not there."""
+    """A string needs a variable or file that does not exist, or its `${...}` is malformed."""
 
     def __init__(self, message: str, *, variable: bool = False) -> None:
         super().__init__(message)
         self.variable = variable
-        """It is a variable that is not set."""
+        """True if an environment variable is not set."""

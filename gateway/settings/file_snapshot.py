@@ -1,4 +1,4 @@
-"""What a configuration was read from, and whether that has changed since."""
+"""The files from which a configuration was read, and a check for changes since then."""
 
 import stat
 from collections.abc import Callable, Iterable
@@ -9,19 +9,22 @@ import msgspec
 from gateway.core import jsonio
 
 type FileState = tuple[int, ...] | None
-"""What tells one state of a file from another; None where it is not there."""
+"""The state of a file, from `stat`: it differs after a change. None if the file does not exist."""
 type FileFinder = Callable[[], Iterable[File]]
 
 
 class _SnapshotData(msgspec.Struct):
-    """What was read, to be read again elsewhere."""
+    """Recorded texts and pattern results, so that another process reads the same."""
 
     texts: dict[str, str]
     found: list[tuple[str, str, list[str]]]
 
 
 def read_state(file: File) -> FileState:
-    """The state of a file, of what a link leads to: also of one in a folder that was swapped."""
+    """Return the state of a file; of a link, the state of its target.
+
+    So it also differs after somebody swaps the folder that the file is in.
+    """
     try:
         status = file.stat()
     except (OSError, ValueError):
@@ -33,15 +36,15 @@ def read_state(file: File) -> FileState:
 
 
 class FileSnapshot:
-    """Told of each file before it is read, and of each pattern with what it has found."""
+    """A record of each file before it is read, and of each pattern with the files it found."""
 
     def __init__(self, recorded: bytes | None = None) -> None:
-        """`recorded` is what another gave: its texts and findings are those that are read.
+        """`recorded` comes from another process's `dump`: its texts and findings replace the files.
 
         Raises JsonError, msgspec.ValidationError.
         """
         self.file_states: dict[File, FileState] = {}
-        """With the state in which it was read."""
+        """The recorded files, each with its state before it was read."""
         self._texts: dict[str, str] = {}
         self._recorded = (
             None if recorded is None else msgspec.convert(jsonio.loads(recorded), _SnapshotData)
@@ -49,18 +52,21 @@ class FileSnapshot:
         self._pattern_results: dict[tuple[File, str], tuple[FileFinder, tuple[File, ...]]] = {}
 
     def record_file(self, file: File) -> FileState:
-        """A file is to be read. The first state counts: what came after it may not be read."""
+        """Record a file before it is read, and return its state.
+
+        The first state counts, since a reader may not have seen a later one.
+        """
         return self.file_states.setdefault(file, read_state(file))
 
     def read_text(self, file: File) -> str:
-        """What a file has. Raises OSError, UnicodeDecodeError."""
+        """Return the text of a file. Raises OSError, UnicodeDecodeError."""
         if self._recorded is not None and str(file) in self._recorded.texts:
             return self._recorded.texts[str(file)]
         text = self._texts[str(file)] = file.read_text(encoding="utf-8")
         return text
 
     def dump(self) -> bytes:
-        """All texts, and what patterns have found: for whoever is to read the same."""
+        """Return all texts and pattern results, for a process that must read the same."""
         patterns = [
             (str(folder), pattern, [str(file) for file in files])
             for (folder, pattern), (_, files) in self._pattern_results.items()
@@ -68,7 +74,7 @@ class FileSnapshot:
         return jsonio.dumps(_SnapshotData(self._texts, patterns))
 
     def find_files(self, folder: File, pattern: str, finder: FileFinder) -> tuple[File, ...]:
-        """A pattern, in order of what it finds."""
+        """Record a pattern and return the files that it finds, sorted."""
         if self._recorded is not None:
             recorded = {
                 (known_folder, known_pattern): files
@@ -80,26 +86,26 @@ class FileSnapshot:
         return files
 
     def read_current_state(self) -> tuple[object, ...]:
-        """How all of it is now, to be compared with how it was or will be."""
+        """Return the state of all files and patterns now, for comparison with another moment."""
         return (
             *[read_state(file) for file in self.file_states],
             *[tuple(sorted(finder())) for finder, _ in self._pattern_results.values()],
         )
 
     def list_recorded_state(self) -> tuple[object, ...]:
-        """How all of it was when it was read."""
+        """Return the state of all files and patterns when they were read."""
         return (*self.file_states.values(), *[files for _, files in self._pattern_results.values()])
 
     def is_unchanged(self) -> bool:
-        """Whether nothing has changed since."""
+        """Return True if no file and no pattern has changed since it was read."""
         return self.read_current_state() == self.list_recorded_state()
 
 
 def is_rereadable(state: FileState) -> bool:
-    """Whether a file can be read again: a pipe gives what it has once."""
+    """Return True if a file can be read again; a pipe gives its content only once."""
     return state is None or stat.S_ISREG(state[2]) or stat.S_ISDIR(state[2])
 
 
 def get_size(state: FileState) -> int:
-    """Bytes of a file."""
+    """Return the size of a file in bytes; 0 if it does not exist."""
     return 0 if state is None else state[3]

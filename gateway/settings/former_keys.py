@@ -1,4 +1,4 @@
-"""Keys under their former names: they work as before, with a warning that names the new one."""
+"""Former names of keys. They still work, with a warning that gives the new name."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,22 +14,22 @@ _NESTED_CONDITIONS = ("any", "all", "not")
 
 
 class RenamedKey(NamedTuple):
-    """A key that was written under its former name."""
+    """A key that a configuration writes under its former name."""
 
     path: Path
-    """Where it is, under its new name."""
+    """The path of the key, under its new name."""
     former_name: str
 
     @property
     def message(self) -> str:
-        """What a warning says of it."""
+        """The text of the warning."""
         return f"was written as `{self.former_name}`, its former name: write `{self.path[-1]}`."
 
 
 def rename_former_keys(raw: dict[str, yaml.Value], locations: Locations) -> list[RenamedKey]:
-    """Give keys of a configuration their new names, in place; return those that had former ones.
+    """Rename former keys of a configuration in place, and return the keys renamed.
 
-    A key that stands beside its new name stays, and is refused as unknown.
+    A former key that stands beside its new name stays, and the schema refuses it as unknown.
     """
     renamed = [*_rename(raw.get("routing"), ("routing",), _ROUTING_KEYS)]
     for section in RULE_SECTIONS:

@@ -1,4 +1,4 @@
-"""The files of a configuration: included and merged into one value, each part with its place."""
+"""Read the files of a configuration and merge them into one value, with the place of each part."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path as File
@@ -8,32 +8,35 @@ from gateway.settings.errors import ConfigError, Mistake, Path, format_path
 from gateway.settings.file_snapshot import FileSnapshot, get_size
 
 type Locations = dict[Path, tuple[str, int | None]]
-"""The file and line of each part; a variable of the environment has a name and no line."""
+"""The file and line of each part. A part from the environment has the variable's name and no
+line."""
 
 _UNIQUE_SECTIONS = ("providers", "labs")
-"""What may not be in two files: who wrote the second did not know of the first."""
+"""Sections in which two files must not have the same key. The author of the second file may not
+know of the first."""
 _MAX_FILE_BYTES = 16_000_000
-"""Bytes of a file: what people write is a thousandth of that."""
+"""The most bytes of a file; what people write is a thousandth of that."""
 _JOINED_SECTIONS = ("guards", "choices", "exemplars", "limits", "budgets")
 
 
 class IncludedFiles:
-    """A file with those it includes: the included come first, so that it has the last word."""
+    """A file with the files it includes. Included files come first, so the file itself wins."""
 
     def __init__(self, file: File, snapshot: FileSnapshot | None = None) -> None:
-        """`snapshot` is told of each that is read."""
+        """`snapshot` records each file before it is read."""
         self._snapshot = snapshot or FileSnapshot()
         self.raw: dict[str, yaml.Value] = {}
-        """Before anything of the environment is put in."""
+        """The merged value, before `${...}` placeholders are replaced."""
         self.locations: Locations = {}
         self.mistakes: list[Mistake] = []
         self._visited: set[File] = set()
         self._add_file(file, root=True)
 
     def replace_sections(self, text: str, name: str, section_names: Sequence[str]) -> None:
-        """Put what a text has of some parts in place of what files have of them.
+        """Replace sections of the configuration with those of a text.
 
-        A part that the text leaves out stays as it is; it may have no other.
+        A section that the text leaves out stays as it is. Any other section in the text is a
+        mistake.
         """
         try:
             document = yaml.read(text, name)
@@ -140,7 +143,7 @@ class IncludedFiles:
 
 
 def display_path(file: File) -> str:
-    """A file as people call it: from where they are, when it lies below."""
+    """Return a file's path, relative to the working directory if it lies below it."""
     try:
         return str(file.resolve().relative_to(File.cwd()))
     except ValueError:
@@ -166,11 +169,11 @@ def _read_document(file: File, snapshot: FileSnapshot) -> yaml.YamlDocument:
 
 
 def _expand_glob(folder: File, pattern: str) -> Iterator[File]:
-    """Files of a pattern that is relative to a folder, or whole."""
+    """Yield the files that match a pattern, which is relative to a folder or absolute."""
     relative = File(pattern)
     if relative.anchor:
         folder, relative = File(relative.anchor), relative.relative_to(relative.anchor)
-    if relative.parts and "\0" not in pattern:  # which no name of a file holds
+    if relative.parts and "\0" not in pattern:  # no file name has a NUL
         yield from folder.glob(str(relative))
 
 

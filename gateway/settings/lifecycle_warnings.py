@@ -1,4 +1,4 @@
-"""What a day of the calendar changes: models that retire, prices that step."""
+"""Warnings that depend on the date: models that retire, prices that change, missing prices."""
 
 from collections.abc import Collection, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -29,19 +29,22 @@ _OTHER_TERMS = {
     "services": "service tiers",
     "tools": "tools",
 }
-"""What a price has beside its rates, as people call it."""
+"""Parts of a price besides its rates, in the words of a warning."""
 
 
 def find_date_warnings(
     source: ConfigSource, today: date, disabled_providers: Collection[str]
 ) -> Iterator[Mistake]:
-    """Warnings of what is due within 30 days or has passed, but of providers that are off."""
+    """Yield warnings about retirements and price changes that are due within 30 days.
+
+    A retirement that has passed counts too. Providers that are off do not count.
+    """
     yield from _find_retiring(source, today, disabled_providers)
     yield from _find_price_steps(source, today, disabled_providers)
 
 
 def list_targets(source: ConfigSource) -> Iterator[tuple[Path, str, Tier, str, TargetPart]]:
-    """Every target: its path, lab, tier, provider and what is written of it."""
+    """Yield every target: its path, lab, tier, provider and part of the configuration."""
     for lab, lab_part in source.config.labs.items():
         for tier in TIERS:
             for index, target in enumerate(_list_tier_targets(lab_part, tier)):
@@ -53,7 +56,7 @@ def _list_tier_targets(lab_part: LabPart, tier: Tier) -> list[TargetPart]:
 
 
 class _ModelUse(NamedTuple):
-    """A model at a provider, where a lab has it: in a tier, or for embeddings."""
+    """A model at a provider as a lab uses it: in a tier, or for embeddings."""
 
     path: Path
     lab: str
@@ -63,7 +66,7 @@ class _ModelUse(NamedTuple):
 
     @property
     def replacement_group(self) -> tuple[object, ...]:
-        """What those have in common that can take its place: vectors have the same model."""
+        """The group of uses that can replace each other. Embeddings need the same model."""
         return (*self.path[:-1], self.model if self.section == _EMBEDDINGS else "")
 
 
@@ -79,9 +82,10 @@ def _list_uses(source: ConfigSource) -> Iterator[_ModelUse]:
 def find_unpriced(
     source: ConfigSource, catalogue: Catalogue, *, has_price_list: bool
 ) -> Iterator[Mistake]:
-    """Warnings of targets that are on and have no price at all.
+    """Yield warnings about targets that are on and have no price at all.
 
-    `has_price_list`: a list could have had it. Where no list is installed, they are one.
+    `has_price_list`: True if the price list is installed. Without it, one warning names all
+    targets.
     """
     pairs = [(use, _find_target(use, catalogue)) for use in _list_uses(source)]
     unpriced_pairs = [
@@ -182,7 +186,7 @@ def _is_due(day: str, today: date) -> bool:
 def find_list_price_steps(
     source: ConfigSource, catalogue: Catalogue, today: date
 ) -> Iterator[Mistake]:
-    """Warnings of steps within 30 days of prices that a list gave and no file has."""
+    """Yield warnings about changes within 30 days of prices that come from the price list."""
     for use in _list_uses(source):
         target = _find_target(use, catalogue)
         written_price = find_written_price(source.config.models, use.provider, use.model)
@@ -199,7 +203,7 @@ def find_list_price_steps(
 
 
 def _describe_change(earlier: RatesPart | Rates, later: RatesPart | Rates) -> str:
-    """Rates before and after, in USD per million tokens."""
+    """Describe how rates change, in USD per million tokens."""
     pairs = [(name, getattr(earlier, name), getattr(later, name)) for name in _RATE_NAMES]
     changes = [
         f"{name} {'unknown' if old is None else f'{old:f}'} to "

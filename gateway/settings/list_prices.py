@@ -1,8 +1,8 @@
-"""The one door to genai-prices: list prices of models that the configuration does not price itself.
+"""List prices from genai-prices, for models that the configuration does not price itself.
 
-It is the extra `prices`: where it is not installed, no model is known here. Importing it takes
-about 0.3 s, so it is imported only where such a model is configured. It is never asked to update
-itself: the gateway makes no request that the configuration does not name.
+This is the only module that uses genai-prices, the extra `prices`. Without the extra, it knows no
+price. The import takes about 0.3 s, so it happens only if such a model is configured. The list
+never updates itself: the gateway makes no request that the configuration does not name.
 """
 
 import functools
@@ -18,14 +18,15 @@ from gateway.core.price import LaterPrice, Price, PriceHours, PriceStep, Rates
 
 
 def is_installed() -> bool:
-    """Whether the list is installed."""
+    """Return True if the price list is installed."""
     return find_spec("genai_prices") is not None
 
 
 def find_price(provider: str, model: str, now: datetime) -> Price | None:
-    """A model's price from a time on, by provider and model as named there; None if unknown.
+    """Return a model's price from `now` on; `provider` and `model` are the names in the list.
 
-    So is one with a fee that no answer counts: a price without it would be too low.
+    None if the list lacks the model, or if it has a fee that no answer counts: without the fee the
+    price would be too low.
     """
     if not is_installed():
         return None
@@ -85,7 +86,7 @@ def find_price(provider: str, model: str, now: datetime) -> Price | None:
 def _build_day_price(
     seller: str, model_info: Any, day: date, edges: list[int], version: str
 ) -> Price:
-    """The price of a day: between two edges it does not change."""
+    """Return the price of a day. `edges` are the seconds of the day at which it may change."""
     ends = [*edges[1:], 24 * 3600]
     first_span, *later_spans = [
         (start, end, model_info.get_prices(_to_datetime(day, start)))
@@ -119,10 +120,10 @@ def _build_price(seller: str, prices: Any, version: str) -> Price:
 
 
 def _list_text_billed(seller: str, prices: Any) -> frozenset[str]:
-    """Return what of a prompt is billed as text: images without a rate of their own.
+    """Return the media in a prompt that are billed as text: images without a rate of their own.
 
-    Google has one rate for text, images and video of a prompt, but where it lists another. Audio
-    has nearly always a rate of its own, and the list lacks it for some hosts.
+    For a prompt, Google has one rate for text, images and video unless it lists another. Audio
+    nearly always has its own rate, and the list lacks it for some hosts.
     """
     modalities = {"image", "video"} if seller == _GOOGLE else {"image"}
     return frozenset(
@@ -134,7 +135,7 @@ def _list_text_billed(seller: str, prices: Any) -> frozenset[str]:
 
 
 def _build_tool_prices(seller: str, prices: Any) -> dict[str, Decimal]:
-    """USD of one request of each tool that is billed so."""
+    """Return the USD for one request of each tool that is billed by request."""
     listed_prices = {tool: _find_rate(prices, name, 0) for name, tool in _TOOL_FIELDS.items()}
     prices_by_tool = {
         tool: price / _THOUSAND for tool, price in listed_prices.items() if price is not None
@@ -152,7 +153,7 @@ def _to_datetime(day: date, second: int) -> datetime:
 
 
 def _to_utc_second(time_of_day: time, day: date) -> int:
-    """The second of the day, in UTC, of a time; one without a zone is in UTC."""
+    """Return the second of the day, in UTC, of a time; a time without a zone is in UTC."""
     moment = datetime.combine(day, time_of_day, tzinfo=time_of_day.tzinfo or UTC).astimezone(UTC)
     return moment.hour * 3600 + moment.minute * 60
 
@@ -168,11 +169,11 @@ _RATE_FIELDS = (
 )  # fmt: skip
 _SEARCH_TOOL, _GOOGLE = "web_search", "google"
 _PER_PROMPT_USD = Decimal("0.035")
-"""What Google bills for a grounded prompt before Gemini 3, whatever it searched."""
+"""USD that Google bills for a grounded prompt before Gemini 3, however many searches it makes."""
 _TOOL_FIELDS = {"web_searches_kcount": _SEARCH_TOOL, "storage_searches_kcount": "file_search"}
 _THOUSAND = Decimal(1000)
 _UNCOUNTED_FIELDS = ("requests_kcount", "output_citation_mtok", "output_reasoning_mtok")
-"""Fees of each request, and of classes of tokens that are counted as output here."""
+"""Fees for each request, and for classes of tokens that the gateway counts as output."""
 
 
 @functools.cache

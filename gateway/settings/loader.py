@@ -1,4 +1,4 @@
-"""Reading a configuration: files, environment, schema; every mistake with its line."""
+"""Read a configuration: files, environment and schema, with the line of every mistake."""
 
 import hashlib
 from collections.abc import Mapping
@@ -29,29 +29,29 @@ from gateway.settings.schema.root import Config
 from gateway.settings.schema.rules import LANGUAGES, RangePart
 
 _MIN_SECRET_CHARS = 8
-"""Characters that a secret has at least; shorter values stand in words by chance."""
+"""The least length of a secret. Shorter values occur in other words by chance."""
 
 
 EMBEDDING_MODEL_HINT = (
     "Name an embedding model that a lab has under `embeddings`, as `embed: text-embedding-3-small`."
 )
-"""What to do where `cache.near` names no model that makes vectors."""
+"""The hint if `cache.near` names no embedding model."""
 
 
 class ConfigSource(msgspec.Struct):
-    """A configuration as written: one value out of all its files, and where each part stands."""
+    """A configuration as written: one value from all its files, with the place of each part."""
 
     file: File
     raw: dict[str, yaml.Value]
-    """Before anything of the environment is put in."""
+    """The merged value with TIERGATE_* settings, before `${...}` placeholders are replaced."""
     locations: Locations
     config: Config
     version: str
-    """Hash of what is written, but for credentials; a file's name and comments do not count."""
+    """A hash of `raw` without credentials of accounts. File names and comments do not count."""
     expanded_strings: dict[str, str] = {}
-    """Strings with the environment put in, and what stood there before."""
+    """Strings whose placeholders were replaced, each with the original string."""
     warnings: tuple[Mistake, ...] = ()
-    """Warnings of what was left out of it."""
+    """Warnings from reading: former keys, stray variables, unused proxies."""
 
     def __repr__(self) -> str:
         return f"Source({str(self.file)!r}, version={self.version!r})"
@@ -59,9 +59,10 @@ class ConfigSource(msgspec.Struct):
     def make_mistake(
         self, path: Path, message: str, hint: str = "", *, warn: bool = False
     ) -> Mistake:
-        """A finding at a path, with the file and line of its nearest part that is written.
+        """Return a mistake at a path, with the file and line of the nearest part that is written.
 
-        A value that the environment gave may be a secret: what is written is quoted in its place.
+        A value from the environment may be a secret, so the message quotes the original string
+        instead.
         """
         file, line = next(
             (
@@ -87,12 +88,12 @@ class ConfigSource(msgspec.Struct):
 
 
 class CandidateRules(NamedTuple):
-    """Guards and choices in place of those that a configuration has: a candidate for them."""
+    """A candidate: guards and choices that replace those of a configuration."""
 
     name: str
-    """What findings call it."""
+    """The name that mistakes have as their file."""
     text: str
-    """YAML with `guards`, `choices` or both."""
+    """YAML with `guards`, `choices`, or both."""
 
 
 def load(
@@ -103,7 +104,7 @@ def load(
 ) -> ConfigSource:
     """Read and validate a configuration. Raises ConfigError with everything that is wrong.
 
-    `snapshot` is told of each file that is read; `rules` stand in place of what is written.
+    `snapshot` records each file that is read; `rules` replace those in the files.
     """
     snapshot = snapshot or FileSnapshot()
     files = IncludedFiles(file, snapshot)
@@ -144,7 +145,7 @@ def load(
 
 
 def _without_credentials(raw: dict[str, yaml.Value]) -> dict[str, yaml.Value]:
-    """What is written without credentials that stand in it themselves."""
+    """Return a configuration with true or false for each literal credential of an account."""
     providers = raw.get("providers")
     if not isinstance(providers, dict):
         return raw
@@ -179,7 +180,7 @@ def _expand_value(
             _expand_value(item, (*path, index), environ, source, mistakes, snapshot)
             for index, item in enumerate(value)
         ]
-    if isinstance(value, str) and "\0" in value:  # no file, header or name has one
+    if isinstance(value, str) and "\0" in value:  # no file name, header or key has one
         mistakes.append(source.make_mistake(path, "holds a NUL character."))
         return ""
     if not isinstance(value, str) or "${" not in value:
@@ -189,7 +190,7 @@ def _expand_value(
     try:
         text = env.expand_variables(value, environ)
     except UnsetVariable as error:
-        # An account without its secret turns its provider off, and that is no mistake.
+        # An account without its secret turns its provider off; that is no mistake.
         if not (error.variable and path[:1] == ("providers",) and path[2:3] == ("accounts",)):
             hint = "Write ${NAME:-default} to give a default." if error.variable else ""
             mistakes.append(source.make_mistake(path, f"{error}.", hint))
@@ -222,7 +223,7 @@ _PYDANTIC_MESSAGES = {
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
 }
-"""Findings of pydantic in the words of a person who writes YAML."""
+"""pydantic's findings in words for a person who writes YAML."""
 
 
 def _translate_finding(source: ConfigSource, finding: dict[str, object]) -> Mistake:
@@ -254,7 +255,7 @@ def _translate_finding(source: ConfigSource, finding: dict[str, object]) -> Mist
         return source.make_mistake(path, f"{value!r} is not allowed.", hint)
     if kind == "string_pattern_mismatch":
         parts = str(context["pattern"]).strip("^$()").split("|")
-        choices = [word for word in parts if "*" not in word]  # what is no word is a file's name
+        choices = [word for word in parts if "*" not in word]  # a pattern with * is a file's name
         return source.make_mistake(
             path, f"{value!r} is not allowed.", suggest_name(str(value), choices)
         )
@@ -270,7 +271,7 @@ def _translate_finding(source: ConfigSource, finding: dict[str, object]) -> Mist
 
 
 def _list_sibling_names(source: ConfigSource, path: Path) -> list[str]:
-    """Return the names beside one that a variable has made, which may be misspelt."""
+    """Return the sibling names of a name that came from a variable and may be misspelt."""
     _, line = source.locations.get(path, ("", 1))
     section = source.raw.get(str(path[0]))
     return (
@@ -279,7 +280,7 @@ def _list_sibling_names(source: ConfigSource, path: Path) -> list[str]:
 
 
 def _list_allowed_keys(path: Path) -> list[str]:
-    """The keys that may stand where an unknown one does."""
+    """Return the keys allowed at the place of an unknown key."""
     model: object = Config
     for step in path[:-1]:
         model = find_inner_schema(model, step)
@@ -288,7 +289,7 @@ def _list_allowed_keys(path: Path) -> list[str]:
 
 
 def find_inner_schema(model: object, step: str | int) -> object:
-    """The schema one step down: a field's, or that of a list's or mapping's items."""
+    """Return the schema one step down: that of a field, or of the items of a list or mapping."""
     fields = getattr(model, "model_fields", {})
     field = next(
         (candidate for name, candidate in fields.items() if step in (name, candidate.alias)), None

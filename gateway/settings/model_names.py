@@ -1,4 +1,4 @@
-"""Names that a call may ask for, as far as the configuration says."""
+"""The model names that a call may ask for, according to the configuration."""
 
 from gateway.core.target import TIERS, find_own_name
 from gateway.settings.catalogue import find_lab
@@ -6,11 +6,11 @@ from gateway.settings.lifecycle_warnings import list_targets
 from gateway.settings.loader import ConfigSource
 
 ROUTED_NAMES = ("auto", *TIERS)
-"""Alone, or behind a lab."""
+"""Names that stand alone, or after a lab and a slash."""
 
 
 def is_known_name(source: ConfigSource, name: str) -> bool:
-    """Whether something is called this: a tier, a model or one for embeddings, but no alias."""
+    """Return True if a tier, model or embedding model has this name. Aliases do not count."""
     lab, slash, suffix = name.partition("/")
     if slash and lab in source.config.labs and suffix in ROUTED_NAMES:
         return True
@@ -21,7 +21,7 @@ def is_known_name(source: ConfigSource, name: str) -> bool:
 
 
 def is_provider_owned(source: ConfigSource, name: str) -> bool:
-    """Return True if a name is one of a provider's own, on or off, that no lab need list."""
+    """Return True if a name matches a provider's `names`, on or off; no lab need list it."""
     config = source.config
     return any(
         find_own_name(name, provider_part.names, {provider, find_lab(config, provider) or provider})
@@ -31,13 +31,13 @@ def is_provider_owned(source: ConfigSource, name: str) -> bool:
 
 
 def list_common_names(source: ConfigSource) -> set[str]:
-    """What is mostly asked for: tiers, alone and behind a lab, and models by their own name."""
+    """Return the names that clients mostly use: tiers alone and after a lab, and model names."""
     names = {*ROUTED_NAMES, *(target.model for *_, target in list_targets(source))}
     return names | {f"{lab}/{tier}" for lab in source.config.labs for tier in ROUTED_NAMES}
 
 
 def list_all_names(source: ConfigSource) -> set[str]:
-    """All that is askable, and aliases."""
+    """Return all names that a client may ask for, aliases included."""
     model_names = (
         _list_lab_model_names(source) | list_target_names(source) | list_embedding_names(source)
     )
@@ -45,7 +45,7 @@ def list_all_names(source: ConfigSource) -> set[str]:
 
 
 def list_target_names(source: ConfigSource) -> set[str]:
-    """Models of targets, alone and behind their provider."""
+    """Return the models of targets, alone and after their provider."""
     return {
         name
         for *_, provider, target in list_targets(source)
@@ -58,7 +58,7 @@ def _list_lab_model_names(source: ConfigSource) -> set[str]:
 
 
 def list_embedding_names(source: ConfigSource) -> set[str]:
-    """Names of embedding models: alone, behind their lab and behind their provider."""
+    """Return the names of embedding models: alone, after their lab and after their provider."""
     return {
         f"{prefix}{target.model}"
         for lab, lab_part in source.config.labs.items()

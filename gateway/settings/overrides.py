@@ -1,8 +1,8 @@
-"""Puts what the environment gives over what the files say.
+"""Apply settings from environment variables over those from files.
 
-A variable's name has no sign but letters, digits and underscores. So in each part of its path an
-underscore stands for every sign that is neither a letter nor a digit: AZURE_OPENAI is the key
-`azure-openai`. A key that no file has is new, and gets the name that the variable has for it.
+A variable's name has only letters, digits and underscores. So an underscore in a part of its path
+stands for any run of signs that are neither letters nor digits: AZURE_OPENAI is the key
+`azure-openai`. A key that no file has is new, and is spelt as in the variable, in lower case.
 """
 
 import re
@@ -18,9 +18,9 @@ _SEPARATORS = re.compile(r"[^a-z0-9]+")
 def apply_override(
     raw: dict[str, yaml.Value], locations: Locations, words: tuple[str, ...], value: yaml.Value
 ) -> Mistake | None:
-    """Put a value at the path that the words of a variable mean; return what is wrong with them.
+    """Set the value at the path that a variable's words mean; return a mistake if there is one.
 
-    `locations` has the variable in place of the file for all that it gives.
+    `locations` then names the variable in place of the file for this part.
     """
     name = KEY_FILE_VARIABLE if words == ("keys",) else f"TIERGATE_{'__'.join(words).upper()}"
     mapping = raw
@@ -46,7 +46,7 @@ def apply_override(
 
 
 def _find_key(mapping: dict[str, yaml.Value], word: str) -> str | list[str]:
-    """Return the key that a word means, or all keys where it could mean several."""
+    """Return the key that a word means, or all keys if the word is ambiguous."""
     keys = [key for key in mapping if _normalize_key(key) == _normalize_key(word)]
     if len(keys) > 1:
         return keys
@@ -58,7 +58,7 @@ def _normalize_key(key: str) -> str:
 
 
 def _record_variable(locations: Locations, path: Path, name: str) -> None:
-    """Say that a variable gives a part, and all that is inside of it."""
+    """Record that a variable sets a part and everything inside it."""
     for inner_path in [
         located_path for located_path in locations if located_path[: len(path)] == path
     ]:

@@ -1,4 +1,4 @@
-"""Credentials that can be none: short words, and what examples have in the place of a key."""
+"""Warnings about credentials that look like placeholders: short words, examples."""
 
 import ipaddress
 import re
@@ -10,19 +10,19 @@ from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.root import ProviderPart
 
 MIN_KEY_CHARS = 16
-"""Characters of the shortest key that any provider gives out."""
+"""The length of the shortest key that any provider issues."""
 _PLACEHOLDER_PATTERN = re.compile(r"your.*key|change.?me|placeholder|^<.*>$|x{8}", re.IGNORECASE)
-"""Words of examples that stand for a key."""
+"""Matches example texts that stand in place of a key."""
 _LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
-"""Ends of names that lead to a machine of one's own network."""
+"""Ends of host names in one's own network."""
 
 
 def find_placeholders(
     source: ConfigSource, disabled_providers: Collection[str]
 ) -> Iterator[Mistake]:
-    """Warn of accounts at remote hosts whose credential looks like a placeholder.
+    """Yield warnings about accounts at remote hosts whose credential looks like a placeholder.
 
-    Such a host answers 401, and its errors are passed on without a mask for so short a credential.
+    Such a host answers 401. The gateway passes its errors on without masking so short a credential.
     """
     for name, provider_part in source.config.providers.items():
         if (
@@ -48,7 +48,7 @@ def find_placeholders(
 
 
 def _is_remote(provider_part: ProviderPart) -> bool:
-    """True if a provider is at a host of somebody else's."""
+    """Return True if a provider is at somebody else's host."""
     if provider_part.command:
         return False
     urls = [
@@ -58,7 +58,7 @@ def _is_remote(provider_part: ProviderPart) -> bool:
 
 
 def _is_public_url(url: str) -> bool:
-    """True if a URL leads beyond this machine and its network, as far as its name tells."""
+    """Return True if a URL leads beyond this machine and its network, judged by its host."""
     try:
         host = urlsplit(url).hostname or ""
     except ValueError:

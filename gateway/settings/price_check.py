@@ -1,6 +1,6 @@
-"""A second opinion of prices: a slip of the decimal point is a hundred times the cost.
+"""Compare prices with the price list: a misplaced decimal point can make a cost 100 times too high.
 
-It asks genai-prices, whose import takes about 0.3 s: it is for `check`, and not for serving.
+This imports genai-prices, which takes about 0.3 s. So it is for `check`, not for serving.
 """
 
 from collections.abc import Iterator
@@ -16,19 +16,19 @@ from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.pricing import find_written_price
 
 _MAX_RATIO = 3
-"""Times: lists lag and hosts differ, but not by so much."""
+"""The ratio above which a price is doubtful. Lists lag and hosts differ, but by less."""
 _ROUNDING = Decimal("1e-9")
-"""USD per million tokens: as exact as a price can be written."""
+"""The precision of a written price, in USD per million tokens."""
 _RATE_NAMES = ("input", "cache_read", "cache_write", "output")
 
 type PriceDifference = tuple[str, Decimal, Decimal]
-"""What differs, and USD of it here and there."""
+"""The name of a rate, the configured USD, and the USD in the list."""
 
 
 def find_doubtful_prices(
     source: ConfigSource, built: BuiltCatalogue, now: datetime
 ) -> Iterator[Mistake]:
-    """Warnings of prices that are more than three times those of the list, or less than a third."""
+    """Yield a warning for each rate over three times, or under a third of, the listed one."""
     reported: set[tuple[str, str]] = set()
     for target, ours, theirs in pair_prices(source, built, now):
         written_price = find_written_price(source.config.models, target.provider.name, target.model)
@@ -52,7 +52,7 @@ def find_doubtful_prices(
 def pair_prices(
     source: ConfigSource, built: BuiltCatalogue, now: datetime
 ) -> Iterator[tuple[Target, Price, Price]]:
-    """Targets that are on and that both have a price of: a file, and the list."""
+    """Yield each target that is on with its configured and its listed price, if it has both."""
     seen_targets: set[str] = set()
     for lab in built.catalogue.labs.values():
         for target in [
@@ -80,9 +80,9 @@ def pair_prices(
 
 
 def compare_prices(ours: Price, theirs: Price) -> list[PriceDifference]:
-    """Every rate that both know and that is not the same, at each length of prompt.
+    """Return every rate that both prices have and that differs, at each length of prompt.
 
-    Where one of them is nothing it is not compared: vectors have no output to pay for.
+    Token rates of zero are not compared: embeddings, for example, have no output to pay for.
     """
     differences: list[PriceDifference] = []
     for prompt_tokens in sorted({0, *(step.above + 1 for step in (*ours.steps, *theirs.steps))}):

@@ -1,4 +1,4 @@
-"""A price as it is written turned into the one that calls are priced by."""
+"""Build the price that the gateway calculates costs with from the price as written."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -22,9 +22,9 @@ type Tools = Mapping[str, Decimal]
 
 
 def build_price(price_part: PricePart) -> Price:
-    """The price, with what takes its place later and when; each has a version of its own.
+    """Return the price, with the prices that replace it later. Each has a version of its own.
 
-    Each has its service tiers with it: a factor is of the price that is in force.
+    Each price includes its service tiers: a factor applies to the price that is in force.
     """
     version = f"config {price_part.as_of}".strip()
     services, tools, later_prices = price_part.services, price_part.tools, []
@@ -60,7 +60,7 @@ def _build_dated_price(
 def _add_services(
     standard: Price, services: Services, tools: Tools, as_text: frozenset[str]
 ) -> Price:
-    """Return a price with its service tiers, its tools, and what it bills as text."""
+    """Return a price with its service tiers, its tools, and the media that it bills as text."""
     service_prices = {
         name: _build_service_price(standard, name, service_part)
         for name, service_part in services.items()

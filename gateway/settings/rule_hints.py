@@ -1,4 +1,4 @@
-"""What people get wrong in rules, told in words that name the remedy."""
+"""Hints for common mistakes in rules: each names the remedy."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from gateway.settings.errors import Path
 from gateway.settings.schema.rules import LANGUAGES, ChoicePart, GuardPart, WhenPart
 
 RULE_SECTIONS = ("guards", "choices")
-"""The parts of a configuration that are its rules."""
+"""The sections of a configuration that contain rules."""
 _SCHEMAS: Mapping[str, type[BaseModel]] = {"guards": GuardPart, "choices": ChoicePart}
 _LANGUAGE_CODES = {
     name: code
@@ -33,20 +33,21 @@ _LANGUAGE_CODES = {
     }.items()
     for name in names.split()
 }
-"""Codes by the names that people write in their place."""
+"""Language codes by the names that people write instead."""
 _CONDITIONS_BY_OTHER_NAME = {
     **dict.fromkeys(("regex", "regexp", "pattern"), "matches"),
     "share": "traffic",
 }
-"""Conditions by what people call them."""
+"""Conditions by other names that people use for them."""
 _REGEX_PATTERN = re.compile(
     r"\.[*+?]|\\[bBdDsSwW]|\[\^|\[\w-\w|\w\|\w|^\^\w|\(\?|[^\W\d_]{3}\*(?!\w)"
 )
-"""What stands in regular expressions and globs, and hardly in a word: `prov.*`, `a|b`, `prov*`."""
+"""Matches text that is typical of regular expressions and globs, and rare in words: `prov.*`,
+`a|b`, `prov*`."""
 
 
 def find_rule_name(raw: Mapping[str, object], path: Path) -> str:
-    """Return the name of the rule that a path leads into; empty where it leads into none."""
+    """Return the name of the rule that contains a path; empty if no rule does."""
     if len(path) < 2 or path[0] not in RULE_SECTIONS or not isinstance(path[1], int):
         return ""
     rules = raw.get(path[0])
@@ -56,7 +57,7 @@ def find_rule_name(raw: Mapping[str, object], path: Path) -> str:
 
 
 def suggest_place(raw: Mapping[str, object], path: Path) -> str:
-    """Return a hint where an unknown key of a rule is known elsewhere, or belongs to a list."""
+    """Return a hint if an unknown key of a rule belongs elsewhere, or to a list; else nothing."""
     if len(path) < 3 or path[0] not in RULE_SECTIONS:
         return ""
     key = str(path[-1])
@@ -74,7 +75,7 @@ def suggest_place(raw: Mapping[str, object], path: Path) -> str:
 
 
 def suggest_language(value: str) -> str:
-    """Return a hint that names the code of a language; of an unknown one all codes."""
+    """Return a hint with the code of a language; for an unknown language, with all codes."""
     code = _LANGUAGE_CODES.get(value.strip().lower())
     return (
         f"Write {code!r}: languages have their codes of ISO 639-1."
@@ -84,9 +85,9 @@ def suggest_language(value: str) -> str:
 
 
 def find_keyword_problem(keyword: str, *, stands_alone: bool) -> tuple[str, str] | None:
-    """Return what is wrong with a keyword, and a remedy, where it can hardly be meant.
+    """Return a message and a hint if a keyword is probably a mistake; None if it is not.
 
-    `stands_alone`: it is written without a list.
+    `stands_alone`: True if the keyword is written without a list.
     """
     if _REGEX_PATTERN.search(keyword):
         message = f"{keyword!r} is looked for as it stands: keywords are words, no patterns."
@@ -99,7 +100,7 @@ def find_keyword_problem(keyword: str, *, stands_alone: bool) -> tuple[str, str]
 
 
 def _find_unbracketed_list(mapping: object, key: str) -> str:
-    """Return a hint where `{keywords: prove, derive}` has made a key of the second word."""
+    """Return a hint if the second word of `{keywords: prove, derive}` has become a key."""
     if not isinstance(mapping, dict) or mapping.get(key, "") is not None:
         return ""
     keys = list(mapping)
@@ -115,7 +116,7 @@ def _find_unbracketed_list(mapping: object, key: str) -> str:
 
 
 def find_value(raw: object, path: Path) -> object:
-    """Return what stands at a path; None where nothing does."""
+    """Return the value at a path; None if there is none."""
     for step in path:
         if isinstance(raw, dict):
             raw = raw.get(step)
@@ -127,7 +128,7 @@ def find_value(raw: object, path: Path) -> object:
 
 
 def _takes_list(annotation: object) -> bool:
-    """True if an annotation is a list, or one of its alternatives is."""
+    """Return True if an annotation is a list, or has a list as an alternative."""
     pending = [annotation]
     while pending:
         item = pending.pop()

@@ -1,4 +1,4 @@
-"""The rules of a configuration as somebody wrote them: to be read, and edited elsewhere."""
+"""The rules of a configuration as their author wrote them, to be shown and edited elsewhere."""
 
 from pathlib import Path as File
 
@@ -10,21 +10,21 @@ from gateway.settings.loader import ConfigSource
 from gateway.settings.rule_hints import RULE_SECTIONS
 
 _MAX_FILE_BYTES = 1_000_000
-"""Bytes of a file of rules that is shown as it is written."""
+"""The most bytes of a rule file that is shown exactly as written."""
 
 
 class RuleSource(msgspec.Struct, frozen=True):
-    """Guards and choices as one text of YAML."""
+    """Guards and choices as one YAML text."""
 
     text: str
     file: str
-    """Where they stand; empty where that is more than one file, or changed since it was read."""
+    """The file of the rules; empty if several files have them, or if the file has changed since."""
     slices: dict[tuple[str, int], str]
-    """The lines of each rule, by its part and place."""
+    """The lines of each rule, by its section and its index."""
 
 
 def read_rule_source(source: ConfigSource) -> RuleSource:
-    """The rules in force. Of other parts of the files nothing is in it."""
+    """Return the rules in force, without anything from other sections."""
     text, file = _read_verbatim(source)
     if not text:
         value = {
@@ -35,7 +35,10 @@ def read_rule_source(source: ConfigSource) -> RuleSource:
 
 
 def _read_verbatim(source: ConfigSource) -> tuple[str, str]:
-    """Their lines in the one file that has them all, with its name; empty where there is none."""
+    """Return the lines of the rules and the name of the one file that has them all.
+
+    Both are empty if there is no such file, or if it has changed since.
+    """
     locations = {
         source.locations.get((section, index))
         for section in RULE_SECTIONS
@@ -70,7 +73,7 @@ def _read_verbatim(source: ConfigSource) -> tuple[str, str]:
     ]
     text = "\n\n".join("\n".join(block) for block in blocks) + "\n"
     rules = {section: value[section] for section in RULE_SECTIONS if section in value}
-    # In other styles of YAML a line may have more than its part: credentials, perhaps.
+    # In other YAML styles a line may also hold other sections, perhaps with credentials.
     return (text, name) if _parse_value(text) == rules else ("", "")
 
 
@@ -82,7 +85,7 @@ def _parse_value(text: str) -> yaml.Value:
 
 
 def _extract_block(lines: list[str], first_line: int, end_line: int) -> list[str]:
-    """The lines of a part with the comments before it, and without those before the next."""
+    """Return the lines of a section with the comments before it, but not those before the next."""
     start_index, stop_index = first_line - 1, end_line - 1
     while start_index and lines[start_index - 1].startswith("#"):
         start_index -= 1

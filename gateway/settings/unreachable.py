@@ -1,4 +1,4 @@
-"""What is written and cannot be served as things are: tiers, defaults, rules and aliases."""
+"""Warnings about parts that cannot be served now: tiers, defaults, aliases and rules."""
 
 from collections.abc import Iterator, Mapping
 
@@ -7,11 +7,14 @@ from gateway.settings.errors import Mistake
 from gateway.settings.loader import ConfigSource
 
 type ServableTiers = Mapping[str, list[Tier]]
-"""Tiers that can be served, by lab; those of a lab that is off are none."""
+"""Tiers that can be served, by lab; a lab that is off has none."""
 
 
 def find_unreachable(source: ConfigSource, catalogue: Catalogue) -> list[Mistake]:
-    """Warnings, in the order of what they are about. A call in their place goes elsewhere."""
+    """Return warnings about such parts, in the order of the files.
+
+    A call that meets such a part goes elsewhere, or the gateway refuses it.
+    """
     servable = {
         name: [
             tier
@@ -85,7 +88,7 @@ def _check_aliases(
 
 
 def _is_served(catalogue: Catalogue, name: str) -> bool:
-    """Whether a model is served, by its own name, behind its provider or behind its lab."""
+    """Return True if a model is served: by its own name, after its provider, or after its lab."""
     lab, _, model = name.partition("/")
     return (
         name in catalogue.models
@@ -130,7 +133,7 @@ def _check_choices(
 
 
 def _explain_unservable(lab: Lab, tier: str | None, servable_tiers: list[Tier]) -> str:
-    """Why a lab, or a tier of it, cannot be served; empty where it can."""
+    """Return the reason why a lab, or a tier of it, cannot be served; empty if it can."""
     if not lab.enabled or not servable_tiers:
         return _describe_off_lab(lab)
     return "" if tier is None or tier in servable_tiers else f"{lab.name} cannot serve {tier}"

@@ -1,6 +1,6 @@
-"""What the schema cannot see: names that must exist, efforts a model lacks, prices nobody knows.
+"""Checks beyond the schema: unknown names, unsupported efforts, missing prices.
 
-What leads back to where it began: aliases, and providers that are this gateway itself.
+Also circles: aliases that lead to themselves, and providers whose address is this gateway.
 """
 
 import ipaddress
@@ -28,13 +28,13 @@ from gateway.settings.schema.root import EffortPart
 from gateway.settings.schema.rules import MostPart, RangePart, WhenPart
 
 _SCORE_EXPRESSION = re.compile(r"\bcall\s*\.\s*(?:need|confidence)\b")
-"""What in an expression reads the classifier's score."""
+"""Matches the parts of an expression that read the classifier's score."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_WILDCARD_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read in a URL, bound by nobody
+_WILDCARD_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read in a URL, never bound
 
 
 def find_alias_cycle(aliases: Mapping[str, str], start: str) -> list[str]:
-    """The names from an alias back to itself; empty where it leads to an end."""
+    """Return the names from an alias back to itself; empty if it does not lead back."""
     path = [start]
     while (name := aliases.get(path[-1])) is not None:
         path.append(name)
@@ -48,7 +48,7 @@ def find_alias_cycle(aliases: Mapping[str, str], start: str) -> list[str]:
 def find_self_references(
     source: ConfigSource, disabled_providers: Collection[str]
 ) -> Iterator[Mistake]:
-    """Warnings of providers whose address is the one that the gateway is to listen on."""
+    """Yield warnings about providers whose address is the one the gateway will listen on."""
     server = source.config.server
     for name, provider_part in source.config.providers.items():
         if name in disabled_providers or provider_part.command:
@@ -83,7 +83,7 @@ def _parse_address(url: str) -> tuple[str, int] | None:
 
 
 def _is_own_host(requested: str, listen_host: str) -> bool:
-    """Whether a host that is asked for is one that the gateway listens on."""
+    """Return True if a provider's host is one that the gateway listens on."""
     if requested == listen_host.lower():
         return True
     own_ips = _list_known_ips(listen_host)
@@ -96,7 +96,7 @@ def _is_own_host(requested: str, listen_host: str) -> bool:
 
 
 def _list_known_ips(host: str) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    """What a host is for sure; nothing of a name that only a resolver knows."""
+    """Return the IP addresses that a host certainly has; none for a name that needs a resolver."""
     if host == "localhost" or host.endswith(".localhost"):
         return {ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")}
     try:
@@ -110,13 +110,13 @@ def _list_known_ips(host: str) -> set[ipaddress.IPv4Address | ipaddress.IPv6Addr
 __all__ = ["find_errors", "find_warnings", "list_targets"]
 
 type EffortStyles = Mapping[str, Collection[str]]
-"""Styles of effort that each dialect has."""
+"""The styles of effort of each dialect."""
 
 
 def find_errors(
     source: ConfigSource, dialects: Collection[str], styles: EffortStyles
 ) -> list[Mistake]:
-    """What makes a configuration unusable, in the order it is written."""
+    """Return the errors that make a configuration unusable, in the order of the files."""
     mistakes = [
         *_check_providers(source, dialects),
         *_check_labs(source),
@@ -139,7 +139,7 @@ def find_warnings(
     styles: EffortStyles,
     disabled_providers: Collection[str] = (),
 ) -> list[Mistake]:
-    """What is allowed and probably not meant, or will soon matter."""
+    """Return warnings about what is valid but probably not meant, or will soon matter."""
     mistakes = [
         *source.warnings,
         *find_self_references(source, disabled_providers),
@@ -156,7 +156,7 @@ def find_warnings(
 
 
 def _check_shares(source: ConfigSource) -> Iterator[Mistake]:
-    """Bounds on the classifier's tiers that bound nothing, or leave nothing."""
+    """Yield warnings about exemplars and bounds on shares that do nothing, or leave only fast."""
     routing = source.config.routing
     max_share, path = routing.max_share, ("routing", "max_share")
     if routing.classifier == "off" and source.config.exemplars:
@@ -241,7 +241,7 @@ def _check_labs(source: ConfigSource) -> Iterator[Mistake]:
             accepted = effort.accepts
             dialects = config.providers[provider].dialects
             if model.chat is not None and model.chat.efforts is not None and len(dialects) == 1:
-                accepted = model.chat.efforts  # elsewhere another door takes the others
+                accepted = model.chat.efforts  # else another dialect has the others
             if accepted and target.effort not in accepted:
                 message = f"{target.model} does not accept {target.effort!r}."
                 yield source.make_mistake(
@@ -330,7 +330,10 @@ def _check_defaults(source: ConfigSource) -> Iterator[Mistake]:
 
 
 def _check_judge(source: ConfigSource) -> Iterator[Mistake]:
-    """A judge's model is named, or its own calls would be judged."""
+    """Yield an error if the judge's model is unknown, or is `auto`.
+
+    With `auto`, the judge's own calls would be judged.
+    """
     judge_part, path = source.config.routing.judge, ("routing", "judge", "model")
     if judge_part is None:
         return
@@ -345,7 +348,7 @@ def _check_judge(source: ConfigSource) -> Iterator[Mistake]:
 
 
 def _check_near(source: ConfigSource) -> Iterator[Mistake]:
-    """Yield a mistake where no lab has the embedding model of near questions."""
+    """Yield an error if no lab has the embedding model of near questions."""
     near_part, path = source.config.cache.near, ("cache", "near", "embed")
     if near_part is not None and near_part.embed not in list_embedding_names(source):
         message = f"no embedding model {near_part.embed!r}."
@@ -412,7 +415,7 @@ def _check_conditions(source: ConfigSource, dialects: Collection[str]) -> Iterat
 
 
 def _list_all_conditions(source: ConfigSource) -> Iterator[tuple[Path, WhenPart]]:
-    """The conditions of all rules, and all that stand inside them."""
+    """Yield the conditions of all rules, with all conditions inside them."""
     config = source.config
     for index, guard in enumerate(config.guards):
         yield from _list_conditions(("guards", index, "when"), guard.when)
@@ -432,7 +435,7 @@ def _check_keywords(source: ConfigSource) -> Iterator[Mistake]:
 
 
 def _list_score_conditions(condition: WhenPart) -> Iterator[str]:
-    """The names of conditions that read the classifier's score."""
+    """Yield the names of conditions that read the classifier's score."""
     if condition.need is not None:
         yield "need"
     if condition.confidence is not None:
@@ -442,7 +445,7 @@ def _list_score_conditions(condition: WhenPart) -> Iterator[str]:
 
 
 def _list_conditions(path: Path, condition: WhenPart) -> Iterator[tuple[Path, WhenPart]]:
-    """A condition and all that stand inside it."""
+    """Yield a condition and all conditions inside it, with their paths."""
     yield path, condition
     for name, conditions in (("any", condition.any), ("all", condition.all)):
         for index, item in enumerate(conditions or ()):
@@ -479,7 +482,7 @@ def _check_unknown_models(
 def _check_unknown_styles(
     source: ConfigSource, styles: EffortStyles, disabled_providers: Collection[str]
 ) -> Iterator[Mistake]:
-    """Targets whose effort has no style on any dialect that their provider speaks."""
+    """Yield warnings about targets whose effort has no style on any dialect of their provider."""
     config = source.config
     for path, _, _, provider, target in list_targets(source):
         model = find_model(config.models, provider, target.model)

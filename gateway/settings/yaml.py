@@ -1,10 +1,11 @@
-"""The one door to YAML 1.2: values with the line each stands on; a repeated key is an error.
+"""Read and write YAML 1.2: values with the line of each part. A repeated key is an error.
 
-ruamel.yaml's parser composes nodes, 12,000 lines a second, and this module makes plain values of
-them: `no` and `2026-01-01` stay strings. Its parser in C is a library of 2.7 MB that would save a
-start 0.1 s; it is not used where it is installed either, so that mistakes read alike everywhere.
+This is the only module that parses YAML. ruamel.yaml's parser composes nodes at 12,000 lines a
+second, and this module makes plain values of them: `no` and `2026-01-01` stay strings. The parser
+in C is a library of 2.7 MB and would make a start 0.1 s faster. The gateway does not use it even if
+it is installed, so that mistakes read alike everywhere.
 
-Values as YAML on one line, for files that this program writes for people.
+`dump_flow` writes a value on one line, for files that this program writes for people.
 """
 
 import re
@@ -28,11 +29,11 @@ _PLAIN_SCALAR = re.compile(r"[A-Za-z_][\w./@+-]*( [\w./@+-]+)*", re.ASCII)
 _RESERVED_WORDS = frozenset(
     {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "inf", "nan"}
 )
-"""Plain words that some reader takes for something else than a text."""
+"""Plain words that some YAML reader takes for something other than text."""
 
 
 def dump_flow(value: object) -> str:
-    """A value as flow YAML 1.2: mappings, lists, texts, numbers, true, false and null."""
+    """Return a value as flow YAML 1.2: mappings, lists, texts, numbers, true, false and null."""
     if isinstance(value, Mapping):
         return (
             "{"
@@ -64,28 +65,29 @@ _PARSER_MESSAGES = {
     "expected '<document start>'": _MISPLACED,
     "expected the node content": "a value is missing here",
 }
-"""What the parser says in words of its own, and what we say."""
+"""Messages that replace the parser's own."""
 _HINTS = {
     "values are not allowed": "Does it stand too far in? Put a text that holds a colon in quotes.",
     "cannot start any token": "Indent with spaces, not tabs; put a text that begins so in quotes.",
     _MISPLACED: "Does this line stand as far in as those it belongs to? Do quotes end too early?",
 }
-"""What to do, by words of the message."""
+"""Hints, by words of the message."""
 _MAX_DEPTH = 50
 _NESTING_MARKS = ("[", "{", "- ", "? ")
-"""What nests further without a line that stands further in."""
+"""Marks that can nest values deeper without more indentation."""
 _MAX_PARSER_DEPTH = 1_000
 _MAX_VALUES = 100_000
-"""Values of a document, each use of an anchor counted: a few lines can ask for a billion."""
+"""The most values of a document. Each use of an anchor counts: a few lines can ask for a
+billion."""
 
 
 class YamlDocument(msgspec.Struct):
-    """A file's value and where its parts stand."""
+    """The value of a file, and the lines of its parts."""
 
     file: str
     value: Value
     lines: dict[Path, int]
-    """Line, from 1, of each key or item."""
+    """The line, from 1, of each key or item."""
 
 
 def read(text: str, file: str) -> YamlDocument:
@@ -96,7 +98,7 @@ def read(text: str, file: str) -> YamlDocument:
     except MarkedYAMLError as error:
         mark = error.problem_mark
         line = mark.line + 1 if mark is not None else None
-        problem = str(error.problem).partition(", but ")[0]  # what it found instead is in the file
+        problem = str(error.problem).partition(", but ")[0]  # the file shows what it found instead
         message = f"not valid YAML: {_PARSER_MESSAGES.get(problem, problem)}"
         hint = next((hint for phrase, hint in _HINTS.items() if phrase in message), "")
         message += "." if hint else ""
@@ -111,17 +113,17 @@ def read(text: str, file: str) -> YamlDocument:
 
 
 _BLANK_REST = re.compile(r"[ \t]*[#\r\n\0]")
-"""The rest of a line that has nothing on it; the parser ends its text with a zero."""
+"""Matches an empty or commented rest of a line; the parser ends its text with a NUL."""
 
 
 class _Resolver(VersionedResolver):
-    """Knows plain words as YAML 1.2 does, whatever version a document says it has."""
+    """Resolves plain words as YAML 1.2 does, whatever version a document states."""
 
     processing_version = property(lambda _: (1, 2))
 
 
 class _Scanner(Scanner):
-    """Takes tabs where YAML has them: within a line or on an empty one, not to indent."""
+    """Accepts tabs where YAML does: within a line or on an empty one, but not as indentation."""
 
     def scan_to_next_token(self) -> None:
         super().scan_to_next_token()
@@ -131,7 +133,7 @@ class _Scanner(Scanner):
             super().scan_to_next_token()
 
     def _is_separation(self) -> bool:
-        """Whether anything stands on this line before, or nothing after."""
+        """Return True if text stands earlier on this line, or nothing follows on it."""
         text, position = self.reader.buffer, self.reader.pointer
         preceding = text[position - self.reader.column : position].strip()
         return bool(preceding or _BLANK_REST.match(text, position))
@@ -140,12 +142,12 @@ class _Scanner(Scanner):
 def _make_parser() -> YAML:
     parser = YAML(typ="safe", pure=True)
     parser.Resolver, parser.Scanner = _Resolver, _Scanner
-    parser.composer.warn_double_anchors = False  # the later one counts from there on
+    parser.composer.warn_double_anchors = False  # from there on the later anchor counts
     return parser
 
 
 def _refuse_deep_nesting(text: str, file: str) -> None:
-    """Refuse what is nested so deeply that the parser's own stack would not hold it."""
+    """Refuse a document whose nesting would overflow the parser's stack. Raises ConfigError."""
     if sum(map(text.count, _NESTING_MARKS)) < _MAX_PARSER_DEPTH:
         return
     depth = 0
@@ -157,10 +159,10 @@ def _refuse_deep_nesting(text: str, file: str) -> None:
 
 
 def amend(text: str, file: str, change: Callable[[dict[str, Any]], None]) -> str:
-    """A document, a mapping or nothing, with something changed in it.
+    """Return a document with a change made to it; the document must be a mapping or empty.
 
-    Comments, order and the way values are written stay. Lists that are added stand on one line.
-    Raises ConfigError for what read() does not take.
+    Comments, order and the style of values stay. Lists that the change adds stand on one line.
+    Raises ConfigError for what `read` does not accept.
     """
     value = read(text, file).value
     if value is not None and not isinstance(value, dict):
@@ -175,13 +177,13 @@ def amend(text: str, file: str, change: Callable[[dict[str, Any]], None]) -> str
     _set_flow_style(document)
     output = StringIO()
     yaml.dump(document, output)
-    # Of a document without a value the parser keeps nothing, not even its comments.
+    # The parser keeps nothing of a document without a value, not even comments.
     header = "" if value is not None or not text else text.rstrip("\n") + "\n"
     return header + output.getvalue()
 
 
 def dump(value: dict[str, Value]) -> str:
-    """A document of a value: its parts below each other, in the order that they have."""
+    """Return a value as a YAML document, one part below the other, in the order of the value."""
     yaml: Any = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.allow_unicode = True
@@ -193,7 +195,7 @@ def dump(value: dict[str, Value]) -> str:
 
 
 def _measure_indents(text: str) -> tuple[int, int]:
-    """How far in a document writes its mappings, and the dashes of its lists."""
+    """Return the spaces by which a document indents its mappings, and the dashes of its lists."""
     mapping_match = re.search(r"^[^\s#-][^\n]*:[^\n]*\n( +)[^\s#-]", text, re.MULTILINE)
     sequence_match = re.search(r"^( *)[^\s#-][^\n]*:[^\S\n]*\n( *)- ", text, re.MULTILINE)
     return len(mapping_match[1]) if mapping_match else 2, max(
@@ -202,7 +204,7 @@ def _measure_indents(text: str) -> tuple[int, int]:
 
 
 def _set_flow_style(value: Any) -> None:
-    """Write lists that are new on one line."""
+    """Set new lists to be written on one line."""
     for key, item in list(value.items()) if isinstance(value, dict) else ():
         if type(item) is list and not any(isinstance(entry, dict) for entry in item):
             value[key] = CommentedSeq(item)
@@ -276,7 +278,7 @@ def _parse_int(text: str) -> int:
 _KNOWN_TAGS = frozenset(
     {"map", "seq", "str", "null", "bool", "int", "float", "timestamp", "value", "merge"}
 )
-"""Tags that plain YAML has. A date is a text, and so are `=` and `<<` where they are values."""
+"""Tags that plain YAML has. A date is a text, and so are the values `=` and `<<`."""
 
 _SCALAR_PARSERS: Mapping[str, Callable[[str], Value]] = {
     "null": lambda _: None,

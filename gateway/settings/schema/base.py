@@ -1,4 +1,4 @@
-"""What every part of a configuration is made of: how strictly it is read; words, sizes, spans."""
+"""Types that all parts of a configuration share: strictness, words, sizes, durations."""
 
 import re
 from decimal import Decimal
@@ -10,13 +10,14 @@ from gateway.core.quality import MAX_POSITION, find_share
 from gateway.core.target import EFFORTS
 
 STRICT_CONFIG = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
-"""No key that is not known; nothing changes once it is read."""
+"""The pydantic settings of every part. Unknown keys are errors, and values never change after
+reading."""
 _SIZE_UNITS = {"": 1, "B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 _DURATION_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def parse_size(value: object) -> object:
-    """Bytes, where they are written as a size. Raises ValueError."""
+    """Return the bytes of a size such as 32MB; only text is converted. Raises ValueError."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?B)?\s*", value)
@@ -26,7 +27,7 @@ def parse_size(value: object) -> object:
 
 
 def parse_duration(value: object) -> object:
-    """Seconds, where they are written as a duration. Raises ValueError."""
+    """Return the seconds of a duration such as 90s; only text is converted. Raises ValueError."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|[smhd])?\s*", value)
@@ -36,12 +37,12 @@ def parse_duration(value: object) -> object:
 
 
 def wrap_in_list(value: object) -> object:
-    """A list of one where one stands alone."""
+    """Return a text as a list of one; return any other value unchanged."""
     return [value] if isinstance(value, str) else value
 
 
 def _parse_complete(value: object) -> object:
-    """Read `on` as `hold`. Raises ValueError for `live`, which earlier versions had."""
+    """Read `on` as `hold`. Raises ValueError for `live`, which earlier versions accepted."""
     if isinstance(value, bool):
         return "hold" if value else "off"
     if value == "live":
@@ -54,33 +55,36 @@ _QUALITY_FORM = f"a number from 0 (always fast) to {MAX_POSITION}, or a share as
 
 
 def _parse_quality(value: object) -> object:
-    """Read a position of the quality dial, or `{keep: FRACTION}`, as the fraction that is kept."""
+    """Return the fraction of quality that a dial position or `{keep: FRACTION}` stands for.
+
+    Raises ValueError for anything else.
+    """
     if isinstance(value, dict) and [*value] == ["keep"]:
         value = value["keep"]
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
             return float(value)
         raise ValueError("`keep` is the fraction of the quality that is kept, 0 to 1")
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ValueError(_QUALITY_FORM)  # noqa: TRY004 - pydantic tells of ValueErrors
+        raise ValueError(_QUALITY_FORM)  # noqa: TRY004 - pydantic reports ValueErrors only
     if not 0 <= value <= MAX_POSITION:
         raise ValueError(_QUALITY_FORM)
     return find_share(value)
 
 
 def _parse_default_quality(value: object) -> object:
-    """As `_parse_quality`, or `off`."""
+    """Return `off`, or the fraction that `_parse_quality` reads. Raises ValueError."""
     return "off" if value is False or value == "off" else _parse_quality(value)
 
 
 type Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 type Words = Annotated[list[str], BeforeValidator(wrap_in_list)]
 type NonEmptyWords = Annotated[list[Word], BeforeValidator(wrap_in_list), Field(min_length=1)]
-"""One at least: a condition on none of them would never hold."""
+"""A list with at least one word: a condition on an empty list would never hold."""
 type Effort = Annotated[str, Field(pattern=f"^({'|'.join(EFFORTS)})$")]
 type ByteSize = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
 type Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 type QualitySetting = Annotated[float, BeforeValidator(_parse_quality)]
-"""The fraction of the reasoning tier's quality that is kept."""
+"""The fraction of the reasoning tier's quality that routing keeps."""
 type DefaultQualitySetting = Annotated[
     float | Literal["off"], BeforeValidator(_parse_default_quality)
 ]

@@ -1,4 +1,4 @@
-"""Limits and budgets as they are written: in a configuration, and for one key in a file of keys."""
+"""Limits and budgets as written: in a configuration, or for one key in a key file."""
 
 import re
 from decimal import Decimal
@@ -19,20 +19,20 @@ from gateway.settings.schema.base import STRICT_CONFIG, NonEmptyWords, Word, wra
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _MULTIPLIERS = {"": 1, "k": 1_000, "M": 1_000_000}
 MAX_COUNT = 10**12
-"""What is counted stays exact in a double, which is all that a script in Redis has."""
+"""The highest count. A Redis script has only doubles, and a double holds this exactly."""
 PER_VALUES = ("all", "tenant", "key", "tag", "tier", "tenant,tag", "tenant,tier")
-"""Who can have a count of its own."""
+"""Values of `per`: who has a count of its own."""
 
 
 class Rate(NamedTuple):
-    """So many in so many seconds."""
+    """The maximum number of requests or tokens, and the window in seconds."""
 
     amount: int
     seconds: float
 
 
 def parse_rate(value: object) -> Rate:
-    """A rate as it is written. Raises ValueError."""
+    """Read a rate such as 60/m. Raises ValueError."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)([kM]?)\s*/\s*([smhd])\s*", str(value))
     count = Decimal(match[1]) * _MULTIPLIERS[match[2]] if match else Decimal("0.5")
     if match is None or count != int(count):
@@ -43,7 +43,7 @@ def parse_rate(value: object) -> Rate:
 
 
 def parse_per(value: object) -> str:
-    """Read who has a count of its own, as one of PER. Raises ValueError."""
+    """Read who has a count of its own, as one of PER_VALUES. Raises ValueError."""
     words = [value] if isinstance(value, str) else value
     if isinstance(words, list) and all(isinstance(word, str) for word in words):
         text = ",".join(sorted(words, reverse=True, key=lambda word: word == "tenant"))
@@ -63,45 +63,51 @@ type RateValue = Annotated[Rate, PlainValidator(parse_rate)]
 type PerValue = Annotated[str, PlainValidator(parse_per)]
 type TierList = Annotated[list[Tier], BeforeValidator(wrap_in_list), Field(min_length=1)]
 type UsdAmount = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=6)]
-"""USD, in whole micro-dollars."""
+"""USD with at most six decimals: whole micro-dollars."""
 type BudgetShare = Annotated[Decimal, Field(ge=0, le=1, decimal_places=3)]
 
 
 class CountPart(BaseModel):
-    """Which calls are counted, and whether together or apart."""
+    """The part that limits and budgets share: the calls they count, and the owners of counts."""
 
     model_config = STRICT_CONFIG
 
     name: Word
     key: NonEmptyWords | None = None
-    """Calls of these keys."""
+    """Names of keys; only their calls count."""
     tag: NonEmptyWords | None = None
-    """Calls that have one of these tags."""
+    """Tags; a call counts if it has one of them."""
     tier: TierList | None = None
-    """Calls of these tiers."""
+    """Tiers; only their calls count."""
     per: PerValue = "all"
-    """`all` counts the calls of all tenants together. With `tenant`, `key`, `tag` or `tier` each of
-    them has a count of its own; `[tenant, tag]` and `[tenant, tier]` are each tenant's."""
+    """The owners of separate counts. `all` counts the calls of all tenants together.
+
+    With `tenant`, `key`, `tag` or `tier` each one has a count of its own. With `[tenant, tag]` or
+    `[tenant, tier]` each tenant has a count for each tag or tier.
+    """
 
     @property
     def counted_by(self) -> str | None:
-        """What has a count of its own beside tenants: key, tag or tier."""
+        """The owner of a count besides tenants: key, tag or tier; None if there is none."""
         word = self.per.removeprefix("tenant,")
         return None if word in ("all", "tenant") else word
 
     @property
     def all_tenants(self) -> bool:
-        """True if one count has the calls of all tenants; a key is of one."""
+        """True if one count covers calls of all tenants. A key belongs to one tenant."""
         return self.per in ("all", "tag", "tier")
 
 
 class LimitPart(CountPart):
-    """How much may be asked for: of a rate, a whole `count` at once and then as it comes back."""
+    """A limit on requests, on tokens, or on calls at the same time.
+
+    A rate allows its whole `count` at once; the count then refills gradually.
+    """
 
     requests: RateValue | None = None
     tokens: RateValue | None = None
     concurrency: Annotated[int, Field(ge=0, le=MAX_COUNT)] | None = None
-    """Calls at a time."""
+    """The maximum number of calls at the same time."""
 
     @model_validator(mode="after")
     def _check_has_limit(self) -> Self:
@@ -111,21 +117,23 @@ class LimitPart(CountPart):
 
 
 class BudgetPart(CountPart):
-    """What may be spent in a window, or which share of calls a tier may have."""
+    """A budget: the USD that calls may cost in a window, or the share that a tier may have."""
 
     usd: UsdAmount | None = None
     share: BudgetShare | None = None
-    """Of all calls that its `key` and `tag` count; what `tier` names may have no more."""
+    """The highest share that the calls of `tier` may have, 0 to 1. The whole is all calls that
+    `key` and `tag` count."""
     every: BudgetPeriod
-    """The window, in `ledger.time_zone`."""
+    """The window; it begins and ends in the time zone `ledger.time_zone`."""
     soft: Annotated[Decimal, Field(gt=0, le=1)] | None = None
-    """The part of it at which a warning is due."""
+    """The part of the budget, 0 to 1, at which the gateway warns."""
     hard: bool = True
-    """Calls that do not fit are refused; `false` only warns."""
+    """True if the gateway refuses calls that do not fit; if false, it only warns."""
     then: Tier | None = None
-    """Calls that do not fit go there in place of a refusal."""
+    """The tier that serves calls that do not fit, so that they are not refused."""
     reserve: Literal["cap", "expected"] = "cap"
-    """What a call is taken to cost while it runs: the most that it can, or what is usual."""
+    """The amount reserved while a call runs: `cap` is the most it can cost, `expected` its usual
+    cost."""
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
@@ -155,9 +163,9 @@ class BudgetPart(CountPart):
 
 
 class AlertsPart(BaseModel):
-    """Who is told where a soft limit is passed or a budget is used up."""
+    """The receiver of alerts: soft limits passed, budgets used up, turns moved by a share."""
 
     model_config = STRICT_CONFIG
 
     webhook: Annotated[str, AfterValidator(_check_url), Field(repr=False)] = ""
-    """A URL that is sent a POST for each; none where empty."""
+    """The URL that gets a POST for each alert; empty sends none."""

@@ -1,4 +1,4 @@
-"""Prices as they are written: where, what one lacks, and what it says in two ways at once."""
+"""Checks of prices as written: where a price stands, and what is missing or contradictory."""
 
 from collections.abc import Iterator, Mapping
 
@@ -17,7 +17,10 @@ from gateway.settings.schema.root import (
 def find_written_price(
     models: Mapping[str, ModelPart], provider: str, model: str
 ) -> tuple[str, PricePart] | None:
-    """Where the price of a model is written, its own or that of the one it is like."""
+    """Return the price of a model, and the key under `models` that has it.
+
+    A model without a price takes the price of the model it is `like`. None if no price is written.
+    """
     name: str | None = f"{provider}/{model}" if f"{provider}/{model}" in models else model
     visited: set[str] = set()
     while name is not None and name in models and name not in visited:
@@ -30,7 +33,7 @@ def find_written_price(
 
 
 def find_mixed_services(source: ConfigSource) -> Iterator[Mistake]:
-    """Service tiers that are written in two ways at once."""
+    """Yield an error for each service tier with a factor and rates, or `from` without a factor."""
     for name, model in source.config.models.items():
         if model.price is None:
             continue
@@ -49,7 +52,7 @@ def find_mixed_services(source: ConfigSource) -> Iterator[Mistake]:
 
 
 def find_missing_rates(source: ConfigSource) -> Iterator[Mistake]:
-    """Warnings of prices that lack a rate that every call needs."""
+    """Yield a warning for each model whose price lacks a rate that every call needs."""
     for name, model_part in source.config.models.items():
         if model_part.price is None:
             continue
@@ -62,7 +65,7 @@ def find_missing_rates(source: ConfigSource) -> Iterator[Mistake]:
 
 
 def list_services(price: PricePart, price_path: Path) -> Iterator[tuple[Path, str, ServicePart]]:
-    """All that is written of service tiers: of a price, and of those that take its place."""
+    """Yield the path, name and part of each service tier, those of dated prices included."""
     for path, dated_price in [
         (price_path, price),
         *(((*price_path, "from", day), dated_part) for day, dated_part in price.from_.items()),
@@ -72,7 +75,10 @@ def list_services(price: PricePart, price_path: Path) -> Iterator[tuple[Path, st
 
 
 def _list_rates(price_part: PricePart, price_path: Path) -> Iterator[tuple[Path, RatesPart]]:
-    """All rates of a price; a dated one with none says that they are not known yet, and is left."""
+    """Yield the path and part of all rates of a price.
+
+    A dated price without keys says that its rates are not known yet, so this leaves it out.
+    """
     yield from _list_rate_parts(price_part, price_path)
     for day, dated_part in price_part.from_.items():
         if dated_part.model_fields_set:

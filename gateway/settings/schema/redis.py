@@ -1,4 +1,4 @@
-"""Settings of the way to Redis; REDIS_URL says where it is."""
+"""Settings of connections to Redis. The variable REDIS_URL holds its address."""
 
 from pydantic import BaseModel
 
@@ -12,6 +12,7 @@ class RedisPart(BaseModel):
     model_config = STRICT_CONFIG
 
     connect_timeout: WaitSeconds = 1.0
-    """Until a connection can be used: TCP, TLS, the password and the database. No call waits."""
+    """Seconds until a connection must be ready: TCP, TLS, password and database. No call waits this
+    long."""
     verify: bool = True
-    """Check the certificate of a `rediss://` server."""
+    """True if the gateway checks the certificate of a `rediss://` server."""

@@ -1,6 +1,7 @@
 """The schema of a configuration, version 1: every key that may be written, and its default.
 
-Unknown keys are errors. Sizes are written as 32MB, durations as 90s, 15m, 1h or 7d.
+Unknown keys are errors. Sizes are written as 32MB, durations as 90s, 15m, 1h or 7d. Durations
+become seconds, and sizes become bytes.
 """
 
 import re
@@ -39,7 +40,7 @@ from gateway.settings.schema.server import HedgeDelay, ServerPart, TimerKind, Ti
 
 
 def _parse_switch(value: object) -> object:
-    """Empty where something is switched off, in whatever word people have for it."""
+    """Return an empty text for each word that switches something off: false, no, off, 0."""
     text = str(value).lower() if isinstance(value, bool) else value
     return "" if text in ("false", "no", "off", "0") else text
 
@@ -77,44 +78,46 @@ type TokenCount = Annotated[int, Field(ge=0)]
 
 
 class Part(BaseModel):
-    """What every part of a configuration has in common."""
+    """The base of the parts of a configuration."""
 
     model_config = STRICT_CONFIG
 
 
 class DefaultPart(Part):
-    """Where a call goes that names neither lab nor tier and that nothing else decides."""
+    """The lab and tier of calls that name neither and that nothing else decides."""
 
     lab: str | None = None
     tier: Tier = "smart"
 
 
 class SeatsPart(Part):
-    """What is remembered of conversations. `ttl: 0s` remembers none."""
+    """The memory of conversations: which target serves each. `ttl: 0s` remembers none."""
 
     ttl: Duration = 3600.0
-    """How long after a conversation's last call."""
+    """Seconds that the gateway remembers a conversation after its last call."""
     sure: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Probability that a tier does not suffice from which on a conversation goes up."""
+    """The probability that a tier does not suffice, from which on a conversation moves up."""
 
 
 class RoutingPart(Part):
-    """How decisions are made beyond the rules."""
+    """Settings of decisions, apart from rules."""
 
     classifier: ClassifierName = "learned"
-    """A name, or the file of an artefact, seen from the configuration's folder."""
+    """`learned`, `prior` or `off`, or the file of an artefact, relative to the configuration's
+    folder."""
     quality: DefaultQualitySetting | None = None
     """The quality dial: 0 (always fast) to 10 (always reasoning), or `{keep: FRACTION}`.
 
-    Unset it is 5 for the classifier that ships, at labs whose prices are known. Elsewhere, and with
-    `off`, the classifier's own thresholds decide.
+    Unset, it is 5 for the classifier that ships, at labs whose prices are known. At other labs,
+    with other classifiers, and with `off`, the classifier's own thresholds decide.
     """
     quality_reference: Literal["shipped", "own"] = "shipped"
-    """The prompts on which a share of quality is kept: a set that ships, or recent own calls."""
+    """The prompts on which the dial keeps a share of quality: a set that ships, or recent own
+    calls."""
     max_share: MostPart = MostPart()
-    """What reasoning and smart may have of the turns that it decides."""
+    """The largest shares of the classifier's turns that reasoning and smart may have."""
     judge: JudgePart | None = None
-    """A model that is asked before the classifier decides; off where unset."""
+    """The model that the gateway asks before the classifier decides; unset, it asks none."""
     families: dict[Word, Tier] = {
         "claude-haiku": "fast",
         "claude-sonnet": "smart",
@@ -123,139 +126,145 @@ class RoutingPart(Part):
     }
     """Tiers by the beginning of a model's name, for models whose providers are all off."""
     near: Fraction = 0.6
-    """How near a turn must be to an exemplar to get its tier."""
+    """The least nearness to an exemplar, 0 to 1, at which a turn gets its tier."""
     on_loss: Literal["drop-and-tell", "refuse"] = "drop-and-tell"
     conversation: Strategy = "cost-aware"
-    """What keeps a conversation where it is."""
+    """The affinity strategy: what keeps a conversation on its target."""
     evidence: Literal["on", "off"] = "on"
     """`on`: evidence against the last answer raises a conversation by one tier."""
     seats: SeatsPart = SeatsPart()
     complete: CompleteSetting = "off"
-    """What is done where an answer breaks off; `on` is `hold`."""
+    """`hold` lets another target finish an answer that breaks off; `on` is read as `hold`."""
     hedge: dict[Tier, HedgeDelay] = {}
-    """Time without content after which a second target is asked too, by tier."""
+    """Seconds without content after which the gateway also asks a second target, by tier."""
     shadow: str | None = None
-    """A whole configuration of its own that decides beside this one, without acting."""
+    """The file of a candidate: a whole configuration that also decides calls, without effect."""
     shadow_sample: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """The part of the calls that it decides too."""
+    """The part of the calls that the candidate decides too, 0 to 1."""
 
 
 class RetryPart(Part):
-    """Bounds of the waits for a provider, and when another target takes over."""
+    """Bounds of the waits for a provider, and of retries before another target takes over."""
 
     preferred_wait: Duration = 3.0
-    """The longest wait of a call for its preferred target before another one takes over."""
+    """The longest wait of a call, in seconds, for its preferred target before another takes
+    over."""
     preferred_again: Annotated[int, Field(ge=0, le=2)] = 1
-    """The times that a call asks its preferred target again before another one takes over."""
+    """The number of times that a call asks its preferred target again before another takes over."""
     longest_wait: Duration = 20.0
-    """The longest wait of a call where no other target can take it now."""
+    """The longest wait of a call, in seconds, if no other target can take it now."""
 
 
 class NearPart(Part):
     """The cache of near questions: the same question in other words."""
 
     embed: Word
-    """The embedding model of a lab that makes the vectors of questions."""
+    """The embedding model that makes the vectors of questions; a lab must have it."""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.85
     """The least cosine of two questions that share an answer."""
     timeout: Annotated[Duration, Field(gt=0)] = 0.2
-    """What a call waits at most."""
+    """The longest wait of a call, in seconds, for the answer of a near question."""
 
 
 class CachePart(Part):
-    """Stored answers. `ttl: 0s` turns it off; REDIS_URL moves it to Redis."""
+    """The cache of answers. `ttl: 0s` turns it off; REDIS_URL moves it to Redis."""
 
     default: CacheMode = "deterministic"
-    """The calls that it serves where no header, guard or key turns more of them on."""
+    """The calls that the cache serves if no header, guard or key turns it on for more."""
     ttl: Duration = 3600.0
     scope: Literal["key", "tenant", "all"] = "key"
     max_bytes: ByteSize = 64_000_000
-    """Memory of the cache in one process."""
+    """The memory of one process, in bytes, without Redis. Cached answers, stored responses and
+    reasoning notes share it."""
     sampled: bool = False
-    """Store answers at a temperature above zero too."""
+    """True if the cache also serves calls at a temperature above zero."""
     near: NearPart | None = None
-    """Answers of near questions; off where unset."""
+    """Settings for near questions; unset, the cache does not look for them."""
 
 
 class ResponsesPart(Part):
-    """Answers that a later request of the ResponsesPart API may go on from."""
+    """Answers that a later request of the Responses API may continue."""
 
     ttl: Duration = 86400.0
-    """How long they are kept for labs that keep none themselves; `0s` keeps none."""
+    """Seconds that the gateway keeps answers for labs that keep none themselves; `0s` keeps
+    none."""
     foreign: Literal["pass", "refuse"] | None = None
-    """Whether a `previous_response_id` that the gateway has not stored goes to a provider.
+    """The treatment of a `previous_response_id` that the gateway has not stored.
 
     `pass` sends it to a provider that keeps responses; `refuse` answers 404. Unset, it is `refuse`
-    where client keys exist, and `pass` where keys are open.
+    if client keys exist, and `pass` if keys are open.
     """
 
 
 class MediaPart(Part):
-    """What is done where a target takes images and files as data, and a request has their URLs."""
+    """Images and files that a request has by URL, for targets that take only data."""
 
     fetch: Literal["off", "on"] = "off"
-    """`off`: such a target is skipped; the gateway fetches nothing."""
+    """`off`: the gateway fetches nothing, and skips a target that takes only data."""
     max_bytes: ByteSize = 20_000_000
-    """Of all that is fetched for one call."""
+    """The most bytes that the gateway fetches for one call."""
     timeout: Duration = 10.0
-    """Until all of it is here."""
+    """Seconds until the gateway must have all media of a call."""
     allow: Annotated[list[HostPattern], BeforeValidator(wrap_in_list)] = []
-    """Hosts that may be asked, with a port where it is not 80 or 443; empty is any public one."""
+    """Hosts that the gateway may ask, with a port if it is not 80 or 443; empty allows any public
+    host."""
     types: Annotated[list[MediaType], BeforeValidator(wrap_in_list), Field(min_length=1)] = [
         "image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf",
     ]  # fmt: skip
-    """What it may be, by its first bytes."""
+    """Media types that the gateway accepts; it reads the type from the first bytes."""
 
 
 class LedgerPart(Part):
-    """Where the record of calls and their cost is written."""
+    """The ledger: the record of calls and their cost."""
 
     journal: str = "ledger"
     store: str = "sqlite:///ledger.db"
-    """sqlite:///PATH for one machine, postgresql://... for many."""
+    """The database: sqlite:///PATH for one machine, postgresql://... for several."""
     time_zone: str = "UTC"
     baseline: str | None = None
-    """What calls are compared with: a tier of their own lab, `lab/tier`, or `provider/model`."""
+    """The target that calls are compared with: a tier of their own lab, `lab/tier`, or
+    `provider/model`."""
     durability: Literal["group", "each"] = "group"
-    """`each`: a row is on the disk before its provider is called and before its answer ends."""
+    """`each`: a row is on disk before its provider is called, and before its answer ends."""
     on_disk_full: Literal["refuse", "serve"] = "refuse"
-    """What becomes of calls whose row cannot be written."""
+    """The treatment of calls whose row cannot be written: refuse them, or serve them."""
     keep: Duration = 0.0
-    """How long rows stay in the store; `0s` keeps them for ever."""
+    """Seconds that rows stay in the store; `0s` keeps them for ever."""
     keep_journal: Duration = 0.0
-    """How long segments stay once the store has all of them; `0s` keeps them for ever."""
+    """Seconds that journal segments stay once the store has all their rows; `0s`: for ever."""
     content: Literal["on", "off"] = "off"
-    """Whether prompts and answers are kept."""
+    """`on`: the ledger keeps prompts and answers."""
     keep_content: Duration = 604800.0
     redact: Words = []
-    """Regular expressions (RE2) of what is struck out of kept text, beside keys and the like."""
+    """Regular expressions (RE2). The ledger removes matches from kept text, as it removes keys and
+    other secrets."""
 
 
 class MetricsPart(Part):
-    """Figures for Prometheus at /metrics."""
+    """Metrics for Prometheus at /metrics."""
 
     keys: bool = False
-    """Label them by client key; then they need the admin key."""
+    """True if metrics have a label for the client key; /metrics then needs the admin key."""
     tenants: bool = False
-    """Label them by tenant; then they need the admin key."""
+    """True if metrics have a label for the tenant; /metrics then needs the admin key."""
     key: Annotated[str, Field(repr=False)] = ""
-    """A key that opens them and nothing else, for Prometheus."""
+    """A key for Prometheus that opens /metrics and nothing else."""
     open: bool = False
-    """Answer without a key, also where keys exist and others reach the gateway."""
+    """True if /metrics needs no key, even if keys exist and others can reach the gateway."""
 
 
 class TracesPart(Part):
-    """Spans by OpenTelemetry's conventions for generative models; off where unset."""
+    """Spans in OpenTelemetry's conventions for generative models; off without an endpoint."""
 
     endpoint: str = ""
-    """An OTLP receiver, as http://collector:4318."""
+    """The URL of an OTLP receiver, such as http://collector:4318."""
     headers: Annotated[dict[str, str], Field(repr=False)] = {}
     sample: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of calls."""
+    """The share of calls that have spans, 0 to 1."""
 
 
 class LogPart(Part):
-    """What the log on standard error says of calls."""
+    """The log of calls on standard error."""
 
     calls: Literal["off", "failed", "all"] = "failed"
 
@@ -265,51 +274,55 @@ class ProviderPart(Part):
 
     base_url: str = ""
     dialects: Annotated[dict[str, str], Field(min_length=1)]
-    """All it speaks, each with its path or whole URL."""
+    """The dialects that the provider speaks, each with its path or whole URL."""
     auth: Auth = "bearer"
     accounts: Annotated[dict[str, str], Field(repr=False)] = {}
-    """Credentials by name; several are tried in order."""
+    """Credentials by name. The gateway tries several in order."""
     optional_key: bool = False
-    """Serves without a credential too: self-hosted engines."""
+    """True if the provider also serves without a credential, as self-hosted engines do."""
     enable: Switch | None = None
-    """On where this is neither empty nor a no: "${VLLM_BASE_URL:-}"."""
+    """A value such as "${VLLM_BASE_URL:-}": the provider is on unless it is empty or says no."""
     headers: Annotated[dict[str, str], Field(repr=False)] = {}
     region: Word | None = None
-    """Where it works on what it is sent, in a word of yours: keys may be held to regions."""
+    """The region in which the provider works on requests, in a word that you choose. A key can be
+    limited to regions."""
     max_tokens: Literal["either", "max_tokens", "max_completion_tokens"] = "either"
     stream_usage: Literal["ask", "always"] = "ask"
     finish: Literal["required", "optional"] = "required"
-    """`optional`: its answers may end without a reason why, and are whole all the same."""
+    """`optional`: answers may end without a finish reason and are still complete."""
     refuses: Words = []
     media: Literal["url", "data"] = "url"
-    """`data`: it takes images and files as data alone, in none of its dialects by URL."""
+    """`data`: the provider takes images and files only as data, and by URL in no dialect."""
     counts_tokens: bool = False
-    """Its ResponsesPart API counts tokens, at `/input_tokens` below its door."""
+    """True if its Responses API counts tokens, at `/input_tokens` below its URL."""
     keeps_responses: bool = False
-    """Its ResponsesPart API keeps answers, and takes `previous_response_id`."""
+    """True if its Responses API keeps answers and accepts `previous_response_id`."""
     prompt_cache: Duration = 300.0
-    """How long its prompt cache keeps a prompt that is not used."""
+    """Seconds that its prompt cache keeps a prompt that nobody uses."""
     timeouts: TimersPart = TimersPart()
     proxy: Annotated[str | None, Field(repr=False)] = None
     transport: Literal["own", "stock"] = "own"
-    """`stock` is slower and speaks HTTP/2 and SOCKS (with the extras of these names)."""
+    """`stock` is slower, and speaks HTTP/2 and SOCKS (with the extras `http2` and `socks`)."""
     command: list[str] = []
-    """A local engine, started once, watched and stopped; its address replaces `base_url`."""
+    """The command of a local engine. The gateway starts it once, watches it and stops it; the
+    engine's address replaces `base_url`."""
     start: Literal["always", "alone"] = "always"
-    """`alone`: only where no other provider is on."""
+    """`alone`: the provider is on only if no other provider is."""
     embeddings: str | None = None
-    """Path or whole URL of embeddings in OpenAI's shape; beside Chat Completions where unset."""
+    """The path or whole URL of embeddings in OpenAI's shape. Unset, it is derived from the URL of
+    Chat Completions."""
     prices: str | None = None
-    """Its name in genai-prices, where that differs."""
+    """The provider's name in genai-prices, if it differs from its name here."""
     names: Words = []
-    """Patterns of its models' names: one that no lab lists is passed to it; `!` excludes."""
+    """Patterns of its models' names. The gateway passes a matching model that no lab lists to this
+    provider; `!` excludes."""
 
 
 class TargetPart(Part):
-    """One way to answer: provider, model and how to call it."""
+    """A target: a provider, one of its models, and how to call it."""
 
     provider: str | None = None
-    """The lab's own name where unset."""
+    """The provider's name; unset, it is the name of the lab."""
     model: str
     effort: Effort | None = None
     max_output: Annotated[int, Field(ge=1)] | None = None
@@ -317,30 +330,30 @@ class TargetPart(Part):
 
 
 class EmbeddingPart(Part):
-    """A model that makes vectors, at one provider."""
+    """An embedding model at one provider."""
 
     provider: str | None = None
-    """The lab's own name where unset."""
+    """The provider's name; unset, it is the name of the lab."""
     model: str
 
 
 class LabPart(Part):
-    """Three tiers, each a list of targets in order of preference."""
+    """A lab: three tiers, each a list of targets in order of preference."""
 
     about: str = ""
     fast: list[TargetPart] = []
     smart: list[TargetPart] = []
     reasoning: list[TargetPart] = []
     quality: QualitySetting | None = None
-    """The quality dial of this lab, in place of `routing.quality`."""
+    """The quality dial of this lab; it replaces `routing.quality`."""
     fallback: Words = []
-    """Labs that are asked where all targets of the tier have failed, in order."""
+    """Labs that the gateway asks in order if all targets of the tier have failed."""
     embeddings: list[EmbeddingPart] = []
-    """Models that make vectors; targets of the same model stand in order of preference."""
+    """Embedding models. Targets of the same model stand in order of preference."""
 
 
 class RatesPart(Part):
-    """USD per million tokens."""
+    """Rates in USD per million tokens."""
 
     input: Usd | None = None
     cache_read: Usd | None = None
@@ -350,16 +363,16 @@ class RatesPart(Part):
 
 
 class StepPart(RatesPart):
-    """Rates of the whole request once its prompt is longer than this."""
+    """Rates of the whole request if its prompt has more than `tokens` tokens."""
 
     tokens: TokenCount
 
 
 class HoursPart(RatesPart):
-    """Rates at these hours of these days, both in UTC; `above` are their long-context steps."""
+    """Rates at some hours of some days, both in UTC; `above` has their long-context steps."""
 
     utc: Annotated[list[HoursText], BeforeValidator(wrap_in_list), Field(min_length=1)]
-    """Hours of the day, each as 01:00-04:00."""
+    """Hours of the day, each written as 01:00-04:00."""
     days: Annotated[list[Weekday], BeforeValidator(wrap_in_list), Field(min_length=1)] = list(
         WEEKDAYS
     )
@@ -371,59 +384,60 @@ class ServicePart(RatesPart):
 
     factor: Factor | None = None
     from_: Annotated[dict[IsoDate, Factor], Field(alias="from")] = {}
-    """Other factors, from a day on."""
+    """Later factors, by the day on which each begins."""
     above: list[StepPart] = []
     hours: list[HoursPart] = []
 
 
 class DatedPart(RatesPart):
-    """A price from a day on, 00:00 UTC: all of it, with its own `above` and `hours`."""
+    """A whole price from a day on, 00:00 UTC, with its own `above` and `hours`."""
 
     above: list[StepPart] = []
     hours: list[HoursPart] = []
     services: dict[Word, ServicePart] = {}
-    """By the provider's word for a service tier beside its standard one, as `flex`."""
+    """Prices by the provider's word for a service tier besides its standard one, such as `flex`."""
     tools: dict[Word, Usd] = {}
-    """USD of one request of a tool of the provider's own, as `web_search`."""
+    """USD for one request of a provider's own tool, such as `web_search`."""
 
 
 class PricePart(DatedPart):
-    """A model's price: `above` long prompts, at certain `hours`, and `from` later days on.
+    """The price of a model. `above` is for long prompts, `hours` for times, `from` for later days.
 
-    Service tiers and tools go on from day to day; a later day names those that change.
+    Service tiers and tools stay in force from day to day; a later day names the ones that change.
     """
 
     from_: Annotated[dict[IsoDate, DatedPart], Field(alias="from")] = {}
     as_text: Annotated[list[Literal["image", "audio", "video"]], BeforeValidator(wrap_in_list)] = [
         "image"
     ]
-    """What of a prompt is billed as its text; of all else that is no text the cost is unknown."""
+    """Media in a prompt that the provider bills as text. With other tokens that are not text, the
+    cost of a call is unknown."""
     as_of: str = ""
-    """When it was checked; stands on every row it prices."""
+    """The day on which somebody checked the price; every row that it prices shows it."""
 
 
 class EffortPart(Part):
-    """How much a model can be made to think."""
+    """The control of effort: how much a model thinks."""
 
     style: Annotated[dict[str, str], BeforeValidator(_parse_styles), Field(min_length=1)]
-    """How it is written: one style, or one for each dialect."""
+    """The style in which a request writes the effort: one style, or one for each dialect."""
     accepts: list[Effort] = []
     default: Effort | None = None
 
 
 class ChatPart(Part):
-    """What openai-chat takes of a model that takes more elsewhere."""
+    """Limits of a model on openai-chat that it does not have on other dialects."""
 
     efforts: list[Effort] | None = None
     tools_at: list[Effort] | None = None
-    """Efforts at which it takes function tools."""
+    """Efforts at which the model takes function tools; an empty list means none."""
 
 
 class ModelPart(Part):
-    """Facts, restrictions and price of a model; its key is `model` or `provider/model`."""
+    """Facts, restrictions and price of a model. The key is `model` or `provider/model`."""
 
     like: str | None = None
-    """Another model whose facts these are, but for what is written here."""
+    """The name of a model whose facts apply unless they are written here."""
     context: TokenCount | None = None
     max_input: TokenCount | None = None
     max_output: TokenCount | None = None
@@ -437,12 +451,12 @@ class ModelPart(Part):
     effort: EffortPart | None = None
     chat: ChatPart | None = None
     replays_reasoning: bool | None = None
-    """It wants its reasoning back with its calls of tools, on openai-chat."""
+    """True if the model expects its reasoning back with tool results (openai-chat)."""
     refuses: Words | None = None
     price: PricePart | None = None
     retires: IsoDate | None = None
     successor: str | None = None
-    """What its maker names to move to."""
+    """The model that its maker recommends after it retires."""
     note: str = ""
 
 
@@ -457,7 +471,7 @@ class Config(Part):
     routing: RoutingPart = RoutingPart()
     cache: CachePart = CachePart()
     timeouts: dict[TimerKind, TimersPart] = {}
-    """By tier; those of a provider stand before them."""
+    """Timers by tier; those of a provider win over them."""
     retry: RetryPart = RetryPart()
     responses: ResponsesPart = ResponsesPart()
     media: MediaPart = MediaPart()
@@ -467,18 +481,18 @@ class Config(Part):
     traces: TracesPart = TracesPart()
     log: LogPart = LogPart()
     keys: str = "open"
-    """`open`, or a file of hashed keys."""
+    """`open`, or the path of a file of hashed keys."""
     limits: list[LimitPart] = []
     budgets: list[BudgetPart] = []
     alerts: AlertsPart = AlertsPart()
     on_redis_loss: Literal["local", "closed"] = "local"
-    """What becomes of hard budgets while Redis cannot be asked."""
+    """The treatment of hard budgets while Redis is unreachable: count locally, or refuse."""
     unknown_output: Annotated[int, Field(ge=1)] | None = None
-    """The cap on answers of models of which neither `max_output` nor `context` is known."""
+    """The cap in tokens on answers of models without a known `max_output` or `context`."""
     providers: dict[str, ProviderPart] = {}
     labs: dict[str, LabPart] = {}
     models: dict[str, ModelPart] = {}
     guards: list[GuardPart] = []
     choices: list[ChoicePart] = []
     exemplars: list[ExemplarPart] = []
-    """Prompts with the tier that turns near them get."""
+    """Prompts, each with the tier that turns near it get."""

@@ -1,6 +1,6 @@
 """The schema of rules: conditions, guards and choices.
 
-The schema of what the classifier's decisions are bounded by.
+Also the schema of a classifier's judge and exemplars, and of the bounds on its decisions.
 """
 
 import re
@@ -38,7 +38,7 @@ type Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class MostPart(BaseModel):
-    """The shares that tiers may have of the turns that the classifier decides, 0 to 1."""
+    """The largest shares that tiers may have of the turns that the classifier decides, 0 to 1."""
 
     model_config = STRICT_CONFIG
 
@@ -47,38 +47,38 @@ class MostPart(BaseModel):
 
 
 class JudgePart(BaseModel):
-    """A model that is asked which tier a turn needs."""
+    """A model that the gateway asks which tier a turn needs."""
 
     model_config = STRICT_CONFIG
 
     model: str = "fast"
-    """Any name that a client may ask for, but `auto`."""
+    """A name that a client may ask for, except `auto`."""
     timeout: Annotated[Duration, Field(gt=0)] = 1.0
 
 
 class ExemplarPart(BaseModel):
-    """A prompt, and the tier that turns near it get."""
+    """A prompt, and the tier that the classifier gives to turns near it."""
 
     model_config = STRICT_CONFIG
 
     prompt: Annotated[str, Field(min_length=1)]
     tier: Tier
     name: str = ""
-    """What a trace calls it; its number where it has none."""
+    """The name in a trace; without a name the trace shows the exemplar's number, from 1."""
 
 
 type Language = Literal[
     "en", "de", "fr", "es", "pt", "it", "nl", "pl", "ru", "uk", "zh", "ja", "ko", "ar", "hi", "tr",
     "unknown",
 ]  # fmt: skip
-"""Languages that are told apart, by their codes of ISO 639-1."""
+"""Languages that the gateway tells apart, as ISO 639-1 codes."""
 LANGUAGES: tuple[Language, ...] = get_args(Language.__value__)
 
 _BOOL_ADAPTER = TypeAdapter(bool)
 
 
 def _parse_count(value: object) -> object:
-    """A range, where only whether there are any is written."""
+    """Return the range that true (at least one) or false (none) stands for. Raises ValueError."""
     if not isinstance(value, bool | str | int):
         return value
     try:
@@ -88,7 +88,7 @@ def _parse_count(value: object) -> object:
 
 
 def _parse_traffic(value: object) -> object:
-    """A fraction, where it is written as percent. Raises ValueError."""
+    """Return the fraction of a text such as 5% or 0.05. Raises ValueError."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", value)
@@ -98,7 +98,7 @@ def _parse_traffic(value: object) -> object:
 
 
 class RangePart(BaseModel):
-    """From `min` to `max`, both included."""
+    """A range from `min` to `max`, both included."""
 
     model_config = STRICT_CONFIG
 
@@ -107,16 +107,19 @@ class RangePart(BaseModel):
 
 
 def _require_end(limits: RangePart) -> RangePart:
-    """Refuse a range without an end: a call may lack the number, so it would not say what holds."""
+    """Refuse a range without `min` and `max`. Raises ValueError.
+
+    A call may lack the number, so such a range would not say when it holds.
+    """
     if limits.min is None and limits.max is None:
         raise ValueError("needs `min`, `max` or both")
     return limits
 
 
 BoundedRange = Annotated[RangePart, AfterValidator(_require_end)]
-"""A range of a number that not every call has: where a call lacks it, the condition fails."""
+"""A range of a number that a call may lack; without the number the condition fails."""
 type CountRange = Annotated[RangePart, BeforeValidator(_parse_count)]
-"""How many there are; `true` is one at least, `false` is none."""
+"""A range of a count; `true` means at least one, `false` means none."""
 type TrafficPart = Annotated[float, BeforeValidator(_parse_traffic), Field(ge=0, le=1)]
 type EffortList = Annotated[list[Effort], BeforeValidator(wrap_in_list), Field(min_length=1)]
 type LanguageList = Annotated[list[Language], BeforeValidator(wrap_in_list), Field(min_length=1)]
@@ -127,7 +130,7 @@ type CallKindList = Annotated[list[CallKind], BeforeValidator(wrap_in_list), Fie
 
 
 class WhenPart(BaseModel):
-    """Conditions; all that are written must hold."""
+    """Conditions. All that are written must hold."""
 
     model_config = STRICT_CONFIG
 
@@ -135,36 +138,36 @@ class WhenPart(BaseModel):
     all: Annotated[list["WhenPart"], Field(min_length=1)] | None = None
     not_: Annotated["WhenPart | None", Field(alias="not")] = None
     keywords: NonEmptyWords | None = None
-    """One of these words stands in the last user turn, whole and in any case."""
+    """Words or phrases. One must stand in the last user turn as whole words, in any case."""
     matches: str | None = None
-    """A regular expression (RE2) that the last user turn contains, in any case."""
+    """A regular expression (RE2) that must match somewhere in the last user turn, in any case."""
     user_tokens: RangePart | None = None
     prompt_tokens: RangePart | None = None
     turns: RangePart | None = None
     code: RangePart | None = None
     maths: RangePart | None = None
     need: BoundedRange | None = None
-    """How much the turn needs more than the fast tier, 0 to 1, by the classifier's score."""
+    """The classifier's score of how much the turn needs more than the fast tier, 0 to 1."""
     confidence: BoundedRange | None = None
-    """How sure the classifier is of the tier that it would choose, 0 to 1."""
+    """The classifier's confidence in the tier that it would choose, 0 to 1."""
     system_keywords: NonEmptyWords | None = None
-    """As `keywords`, in the system prompt."""
+    """Words or phrases for the system prompt, read as `keywords` are."""
     system_matches: str | None = None
-    """As `matches`, in the system prompt."""
+    """A regular expression for the system prompt, read as `matches` is."""
     max_tokens: BoundedRange | None = None
-    """The cap on the answer that the request asks for."""
+    """The cap on the answer that the request sets, in tokens."""
     temperature: BoundedRange | None = None
     effort: EffortList | None = None
-    """The effort that the request asks for; a budget of thinking stands for one."""
+    """Efforts; the request must ask for one. A thinking budget counts as an effort."""
     metadata: Annotated[dict[Word, NonEmptyWords], Field(min_length=1)] | None = None
-    """Labels of the request, each with one of these values; * stands for anything."""
+    """Labels that the request must have, each with its allowed values; * matches anything."""
     user: NonEmptyWords | None = None
-    """The end user that the request names; * stands for anything."""
+    """End users; the request must name one; * matches anything."""
     language: LanguageList | None = None
-    """Of the last user turn."""
+    """Languages; the last user turn must be in one of them."""
     tools: CountRange | None = None
     tool_names: NonEmptyWords | None = None
-    """One of these is offered; * stands for anything."""
+    """Names of tools; the request must offer one; * matches anything."""
     tool_loop: bool | None = None
     images: CountRange | None = None
     files: CountRange | None = None
@@ -172,29 +175,33 @@ class WhenPart(BaseModel):
     json_schema: bool | None = None
     stream: bool | None = None
     kind: CallKindList | None = None
-    """The call is of the conversation itself, beside it, or of a sub-agent."""
+    """Kinds of call: `main` is the conversation itself, `side` beside it, `agent` a sub-agent."""
     task: NonEmptyWords | None = None
-    """What a call beside the conversation is for; * stands for anything."""
+    """Tasks of calls beside the conversation; the call must have one; * matches anything."""
     evidence: EvidenceList | None = None
-    """The history shows one of these against the last answer."""
+    """Kinds of evidence against the last answer; the history must show one."""
     client: NonEmptyWords | None = None
-    """The application that calls; * stands for anything."""
+    """Client applications; one must make the call; * matches anything."""
     dialect: NonEmptyWords | None = None
     asked: NonEmptyWords | None = None
-    """The model name in the request; * stands for anything."""
+    """Model names; the request must have one; * matches anything."""
     key: NonEmptyWords | None = None
-    """The name of the client's key; * stands for anything."""
+    """Names of client keys; the call must use one; * matches anything."""
     tag: NonEmptyWords | None = None
     time: TimePart | None = None
-    """When the call came."""
+    """The times of the week at which the call must come."""
     cel: Word | None = None
-    """An expression of the Common Expression Language; needs the extra `cel`."""
+    """An expression in the Common Expression Language; it needs the extra `cel`."""
     traffic: TrafficPart | None = None
-    """The part of the traffic that the rule takes, of what all its other conditions let through."""
+    """The part of the traffic that the rule takes, 0 to 1, of the calls that meet its other
+    conditions."""
 
     @model_validator(mode="after")
     def _check_traffic_is_outside(self) -> Self:
-        """Refuse `traffic` inside another condition: a call would be on no clear side of it."""
+        """Refuse `traffic` inside another condition. Raises ValueError.
+
+        Inside one, it would not be clear which side of the split a call is on.
+        """
         inner = [*(self.any or ()), *(self.all or ()), *([self.not_] if self.not_ else ())]
         if any(condition.traffic is not None for condition in inner):
             raise ValueError("`traffic` stands beside `any`, `all` and `not`, never inside them")
@@ -202,7 +209,7 @@ class WhenPart(BaseModel):
 
 
 class GuardPart(BaseModel):
-    """A rule that bounds every decision, pins too."""
+    """A rule that bounds every decision, also for calls that name their model."""
 
     model_config = STRICT_CONFIG
 
@@ -211,24 +218,24 @@ class GuardPart(BaseModel):
     min_tier: Tier | None = None
     max_tier: Tier | None = None
     allow: Words | None = None
-    """Labs it may go to."""
+    """Labs that the call may go to, and no others."""
     deny: Words | None = None
-    """Labs it may not go to."""
+    """Labs that the call may not go to."""
     refuse: str | None = None
-    """Refuse the call, with this message."""
+    """The message with which the gateway refuses the call."""
     no_cache: bool = False
     cache: Literal["on"] | None = None
-    """Turn the response cache on; another guard's `no_cache` is stronger."""
+    """`on` turns the response cache on for the call; `no_cache` of another guard wins over it."""
     complete: CompleteSetting | None = None
     quality: QualitySetting | None = None
-    """The quality that the classifier keeps, as `routing.quality`."""
+    """The quality that the classifier keeps, written as in `routing.quality`."""
     conversation: Strategy | None = None
-    """What keeps conversations where they are."""
+    """The affinity strategy: what keeps a conversation on its target."""
     tag: Words | None = None
 
 
 class ChoicePart(BaseModel):
-    """A rule that decides; the first that matches wins."""
+    """A rule that decides; the first one that matches wins."""
 
     model_config = STRICT_CONFIG
 

@@ -1,4 +1,4 @@
-"""Times of the week as they are written: hours, days, and the zone of a clock on a wall."""
+"""Times as written: hours of a day, days of the week, moments, and time zones."""
 
 import re
 from datetime import UTC, datetime
@@ -12,7 +12,10 @@ from gateway.settings.schema.base import STRICT_CONFIG, wrap_in_list
 
 
 def parse_hours(text: str) -> tuple[int, int]:
-    """The seconds of a day that "01:00-04:00" begins and ends at. Raises ValueError."""
+    """Return the seconds of the day at which hours such as "01:00-04:00" begin and end.
+
+    Raises ValueError.
+    """
     match = re.fullmatch(r"(\d\d):([0-5]\d)-(\d\d):([0-5]\d)", text)
     if match is None:
         raise ValueError("must be hours of a day, as 01:00-04:00")
@@ -29,9 +32,10 @@ _MOMENT_PATTERN = re.compile(r"(\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d\S*)?)(?: ([A-Za-
 
 
 def parse_moment(text: str) -> float:
-    """Seconds since the epoch of "2026-12-24 18:00 Europe/Berlin". Raises ValueError.
+    """Return seconds since the epoch for a text such as "2026-12-24 18:00 Europe/Berlin".
 
-    UTC holds where the text names no zone and no offset, and midnight where it names no hour.
+    A text without a zone or offset is in UTC, and one without an hour means midnight. Raises
+    ValueError.
     """
     match = _MOMENT_PATTERN.fullmatch(text.strip())
     if match is None:
@@ -47,7 +51,7 @@ def _check_hours(text: str) -> str:
 
 
 def _expand_days(value: object) -> object:
-    """Days one by one, where some are written as "mon-fri"; "sat-mon" goes over Sunday."""
+    """Expand ranges such as "mon-fri" into single days; "sat-mon" passes over Sunday."""
     entries = wrap_in_list(value)
     if not isinstance(entries, list):
         return entries
@@ -65,7 +69,7 @@ def _expand_days(value: object) -> object:
 def _check_zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of zones is none
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name is a folder of zones
         hint = suggest_name(name, available_timezones())
         raise ValueError(f"no time zone {name!r}. {hint}".rstrip(" .")) from None
     return name
@@ -78,7 +82,7 @@ type ZoneName = Annotated[str, AfterValidator(_check_zone)]
 
 
 class TimePart(BaseModel):
-    """Hours of days of the week, as a clock on a wall there shows them."""
+    """Hours of days of the week, in the local time of a zone."""
 
     model_config = STRICT_CONFIG
 
@@ -92,7 +96,7 @@ class TimePart(BaseModel):
 
     @property
     def week_spans(self) -> tuple[tuple[int, int], ...]:
-        """The same as seconds of a week that begins on Monday: from, and before."""
+        """The hours as seconds of a week that begins on Monday: start, and end (excluded)."""
         return tuple(
             (WEEKDAYS.index(day) * 86_400 + start, WEEKDAYS.index(day) * 86_400 + end)
             for day in self.days

@@ -1,6 +1,6 @@
-"""Where the gateway listens, what it takes in, how long it waits, and how it ends.
+"""Server settings: address, admission, client timeouts and shutdown.
 
-How long the steps of an attempt may take, as it is written: by tier, or for one provider.
+Also the timers of an attempt, which are set by tier or for one provider.
 """
 
 import re
@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from gateway.settings.schema.base import STRICT_CONFIG, ByteSize, Duration, Words, parse_duration
 
 type TimerKind = Literal["fast", "smart", "reasoning", "embeddings"]
-"""A tier, or the operation that is of none."""
+"""A tier, or the operation `embeddings`, which has no tier."""
 
 
 def _parse_hedge_delay(value: object) -> float | None:
@@ -29,16 +29,19 @@ def _parse_hedge_delay(value: object) -> float | None:
 
 
 type HedgeDelay = Annotated[float | None, BeforeValidator(_parse_hedge_delay)]
-"""Seconds; None where it is what 95 % of answers take."""
+"""Seconds; None (`p95`) stands for the time that 95 % of answers take."""
 
 
 class TimersPart(BaseModel):
-    """Seconds of each step of an attempt; unset takes what stands before it."""
+    """Seconds for each step of an attempt.
+
+    A provider's timer wins over that of the tier, which wins over the default.
+    """
 
     model_config = STRICT_CONFIG
 
     pool: Duration | None = None
-    """Until a connection is free."""
+    """Seconds until a connection to the provider is free."""
     connect: Duration | None = None
     headers: Duration | None = None
     first_content: Duration | None = None
@@ -47,17 +50,17 @@ class TimersPart(BaseModel):
 
 
 WILDCARD = "*"
-"""Every origin, or every name."""
+"""Stands for every origin, or for every host name."""
 
 type WaitSeconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=86_400)]
-"""Seconds; there is no waiting for ever."""
+"""Seconds above 0, at most one day (86,400): no wait is endless."""
 
 
 _ORIGIN_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#@*]+")
 
 
 def _check_origins(value: list[str]) -> list[str]:
-    """Check that each is an origin. Raises ValueError."""
+    """Check that each value is an origin, or that `*` stands alone. Raises ValueError."""
     if WILDCARD in value and len(value) > 1:
         raise ValueError("`*` is every origin, and stands alone")
     for origin in value:
@@ -70,11 +73,11 @@ def _check_origins(value: list[str]) -> list[str]:
 type Origins = Annotated[Words, AfterValidator(_check_origins)]
 
 _HOST_NAME_PATTERN = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
-"""Addresses of IPv4 look the same."""
+"""Matches host names. IPv4 addresses look the same, so it matches them too."""
 
 
 def _is_host_name(text: str) -> bool:
-    """True if it is a host's name or an address, in brackets or not."""
+    """Return True if a text is a host name or an IP address, with or without brackets."""
     if _HOST_NAME_PATTERN.fullmatch(text):
         return True
     try:
@@ -85,7 +88,7 @@ def _is_host_name(text: str) -> bool:
 
 
 def _check_host_names(value: list[str]) -> list[str]:
-    """Check that each is a name or an address. Raises ValueError."""
+    """Check that each value is a name or address, or that `*` stands alone. Raises ValueError."""
     if WILDCARD in value and len(value) > 1:
         raise ValueError("`*` is every name, and stands alone")
     for name in value:
@@ -99,23 +102,23 @@ type HostNames = Annotated[Words, AfterValidator(_check_host_names)]
 
 
 class WaitPart(BaseModel):
-    """How long a client is waited for."""
+    """Seconds that the gateway waits for a client."""
 
     model_config = STRICT_CONFIG
 
     head: WaitSeconds = 10.0
-    """The whole head of a request, also the first on a new connection."""
+    """Seconds for the whole head of a request, also for the first on a new connection."""
     body: WaitSeconds = 30.0
-    """Its body, and a second more for each `body_rate` bytes of it that have come."""
+    """Seconds for the body of a request; each `body_rate` bytes that arrive add one second."""
     body_rate: Annotated[ByteSize, Field(ge=1)] = 10_000
     idle: WaitSeconds = 75.0
-    """The next request on a connection that was used."""
+    """Seconds until the next request on a connection that was used before."""
     read: WaitSeconds = 60.0
-    """A client that takes nothing of its answer."""
+    """Seconds in which a client must take 16 KiB (16,384 bytes) of its answer while more waits."""
 
 
 class ServerPart(BaseModel):
-    """Where the gateway listens, and how much it takes in."""
+    """Settings of the server: its address, what it accepts, and how it stops."""
 
     model_config = STRICT_CONFIG
 
@@ -123,27 +126,33 @@ class ServerPart(BaseModel):
     port: Annotated[int, Field(ge=0, le=65535)] = 8484
     max_body: ByteSize = 32_000_000
     max_values: Annotated[int, Field(ge=1)] = 200_000
-    """JSON values in the body of a request; twice as many in one for embeddings, of token ids."""
+    """The most JSON values in a request body. Embeddings may have twice as many, for token ids."""
     in_flight: Annotated[int, Field(ge=1)] = 512
-    """Calls at a time; more are told to come back."""
+    """The most calls at the same time in each worker; the gateway refuses more with 503 (529)."""
     connections: Annotated[int, Field(ge=1)] | None = None
-    """Of clients at a time; unset goes by the files that the process may have open."""
+    """The most client connections of each worker. Unset, it follows from the files that the process
+    may open."""
     max_memory: ByteSize | None = None
-    """Bytes of all workers together; unset is all that there is, or that its container may have."""
+    """The most memory of all workers together, in bytes. Unset, it is the machine's memory; a
+    container's limit counts in any case."""
     max_lag: Duration = 1.0
-    """How late the event loop may be before all calls are refused; `0s` does not look."""
+    """Seconds that the event loop may be late before the gateway refuses all calls; `0s` turns this
+    off."""
     cors: Origins = []
-    """Origins of web pages that may call, or `*` alone; empty is none."""
+    """Origins of web pages that may call, or `*` alone; empty allows none."""
     hosts: HostNames = []
-    """Names by which clients reach the gateway while `keys` is open, or `*` alone."""
+    """Host names by which clients may reach the gateway while `keys` is open, or `*` alone."""
     open: bool = False
-    """Listen beyond this machine although `keys` is open."""
+    """True if the gateway may listen beyond this machine although `keys` is open."""
     workers: Annotated[int, Field(ge=1)] = 1
-    """Processes that share the port and the data folder; `in_flight` is of each."""
+    """The number of processes that share the port and the data folder; `in_flight` applies to
+    each."""
     hang: Duration = 30.0
-    """How long a worker may give no sign of life before it is replaced; `0s` lets it be."""
+    """Seconds without activity after which the supervisor replaces one of several workers; `0s`:
+    never."""
     lb_delay: Duration = 3.0
-    """After SIGTERM, how long calls are still taken while `/ready` says no."""
+    """Seconds after SIGTERM in which the gateway still accepts calls while `/ready` says no."""
     drain: WaitSeconds = 25.0
-    """From SIGTERM until the process has ended; calls that still run then are ended before."""
+    """Seconds from SIGTERM until the process has ended; the gateway ends calls that still run
+    before that."""
     timeouts: WaitPart = WaitPart()
