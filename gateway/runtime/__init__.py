@@ -1,1 +1,1 @@
-"""A configuration as a running gateway: built, put together, and changed while it runs."""
+"""Build a configuration into a running gateway, and change the configuration while it runs."""

@@ -1,4 +1,4 @@
-"""A configuration, checked and built into all that deciding needs; nothing of it runs yet."""
+"""Check a configuration and build all that decisions need; nothing of it runs yet."""
 
 import hashlib
 import os
@@ -36,10 +36,10 @@ from gateway.settings.schema.server import WILDCARD
 from gateway.upstream import media_fetch
 
 SHIPPED_MODEL = Path(model_file.__file__).parents[1] / "learned.tiergate"
-"""The artefact that the package brings."""
+"""The classifier artefact that ships with the package."""
 _LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 _MIN_KEY_LENGTH = 16
-"""Characters from which on a key that an operator has thought of is not warned of."""
+"""The length from which the gateway does not warn of a key that an operator chose."""
 _KEY_HINT = "Take 32 random bytes: `openssl rand -hex 32`."
 
 EFFORT_STYLES = {
@@ -48,11 +48,11 @@ EFFORT_STYLES = {
     "anthropic-messages": frozenset(anthropic_effort.STYLES),
     "gemini": frozenset(gemini_effort.STYLES),
 }
-"""How effort can be said, by dialect."""
+"""The styles of effort, by dialect."""
 
 
 class BuiltConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """A configuration, checked and built: all that deciding needs, and nothing that runs."""
+    """A configuration, checked and built: all that decisions need, and nothing that runs."""
 
     source: ConfigSource
     built_catalogue: BuiltCatalogue
@@ -118,10 +118,10 @@ def build_config(source: ConfigSource, now: datetime) -> BuiltConfig:
 
 
 def _find_default_quality(routing: RoutingPart) -> float | None:
-    """Return what holds where nobody sets the dial; None leaves it to the classifier's thresholds.
+    """Return the quality if nobody sets the dial; None leaves it to the classifier's thresholds.
 
-    The reference set has scores of the classifier that ships: those of the formula, or of another
-    artefact, are no probabilities of the same.
+    The reference set has scores of the classifier that ships. Scores of the formula or of another
+    artefact are not the same probabilities.
     """
     if routing.quality is not None or routing.classifier != "learned":
         return None
@@ -129,7 +129,7 @@ def _find_default_quality(routing: RoutingPart) -> float | None:
 
 
 def list_findings(built_config: BuiltConfig, callers: Sequence[Key]) -> list[Mistake]:
-    """What of a configuration's rules is in vain, and all else that it warns of; in order.
+    """Return all warnings of a configuration in the order of the files, unreachable rules included.
 
     `callers` are all keys that may call.
     """
@@ -141,7 +141,7 @@ def list_findings(built_config: BuiltConfig, callers: Sequence[Key]) -> list[Mis
 
 
 def adopt_classifiers(built_config: BuiltConfig, classifiers: Mapping[str, Classifier]) -> None:
-    """Let classifiers of tenants' own serve them, where what serves everybody was learnt too."""
+    """Let tenants' own classifiers serve them, if the shared classifier is a learned one too."""
     shared = built_config.router.classifier
     tenant_classifiers = built_config.router.tenant_classifiers
     tenant_classifiers.clear()
@@ -154,19 +154,19 @@ def adopt_classifiers(built_config: BuiltConfig, classifiers: Mapping[str, Class
 
 
 def adopt_own_traffic(built_config: BuiltConfig, own_traffic: OwnTraffic) -> None:
-    """Let the quality dial go by own calls; by their reference set only if that is configured."""
+    """Give own traffic to the quality dial; its reference set counts only if configured."""
     routed_by = built_config.router.own_traffic
     routed_by.tokens = own_traffic.tokens
     routed_by.reference = own_traffic.reference if has_own_reference(built_config) else None
 
 
 def has_own_reference(built_config: BuiltConfig) -> bool:
-    """True if own calls are to be the reference set of the quality dial."""
+    """Return True if own calls are to be the reference set of the quality dial."""
     return built_config.source.config.routing.quality_reference == "own"
 
 
 def _read_exemplars(source: ConfigSource) -> tuple[list[Exemplar], list[Mistake]]:
-    """What was taught, and where it contradicts itself."""
+    """Return the exemplars, and a mistake for each pair that contradicts itself."""
     entries = source.config.exemplars
     exemplars = [
         Exemplar(entry.name or str(index), entry.prompt, entry.tier)
@@ -184,7 +184,10 @@ def _read_exemplars(source: ConfigSource) -> tuple[list[Exemplar], list[Mistake]
 
 
 def _load_classifier(source: ConfigSource) -> Classifier | None:
-    """What scores prompts: the artefact that ships, one of the owner's own, a formula, nothing."""
+    """Return the classifier: the shipped artefact, the operator's own, the formula, or None.
+
+    Raises ConfigError if the artefact cannot be used.
+    """
     name = source.config.routing.classifier
     if name == "off":
         return None
@@ -206,8 +209,8 @@ _MAX_LEARNED = 2
 
 
 def _load_learned(data: bytes) -> LearnedClassifier:
-    """Built once, however often the configuration is read again."""
-    digest = hashlib.blake2b(data).digest()  # not the file itself, which would be kept
+    """Return the classifier of an artefact, built only once even if the configuration is reread."""
+    digest = hashlib.blake2b(data).digest()  # a key of the file's bytes would keep them in memory
     classifier = _learned_by_digest.get(digest)
     if classifier is None:
         classifier = LearnedClassifier(model_file.read(data))
@@ -242,12 +245,15 @@ def _check_redactions(source: ConfigSource) -> Iterator[Mistake]:
 
 
 def find_data_folder(environ: Mapping[str, str]) -> Path:
-    """Where the gateway writes."""
+    """Return the folder in which the gateway writes its data."""
     return Path(environ.get("TIERGATE_DATA") or "data")
 
 
 def find_refusals(built_config: BuiltConfig, keys: KeyTable, host: str) -> list[Mistake]:
-    """What keeps a valid configuration from starting: open beyond this machine, no lab on."""
+    """Return errors that keep a valid configuration from starting.
+
+    Either other machines can reach open keys, or no lab is on.
+    """
     source, labs = built_config.source, built_config.built_catalogue.catalogue.labs.values()
     mistakes = []
     if keys.is_open and host not in _LOOPBACK_HOSTS and not source.config.server.open:
@@ -264,7 +270,10 @@ def find_refusals(built_config: BuiltConfig, keys: KeyTable, host: str) -> list[
 def find_cautions(
     built_config: BuiltConfig, keys: KeyTable, environ: Mapping[str, str]
 ) -> list[Mistake]:
-    """Warn of settings that hardly anybody means: open to every web page, keys to be guessed."""
+    """Warn of settings that hardly anybody means.
+
+    Examples are keys that can be guessed, and access for every web page.
+    """
     source = built_config.source
     server = source.config.server
     mistakes = []
@@ -292,7 +301,7 @@ def find_cautions(
 
 
 def _check_foreign_responses(built_config: BuiltConfig, keys: KeyTable) -> Iterator[Mistake]:
-    """Warn of `responses.foreign: pass` where it joins what keys keep apart, or does nothing."""
+    """Warn of `responses.foreign: pass` if it joins what keys separate, or if it does nothing."""
     source, providers = built_config.source, built_config.built_catalogue.providers.values()
     if source.config.responses.foreign != "pass":
         return
@@ -308,7 +317,7 @@ def _check_foreign_responses(built_config: BuiltConfig, keys: KeyTable) -> Itera
 
 
 def resolve_store_url(url: str, data: Path) -> str:
-    """The store's address, a relative SQLite file taken to lie in the data folder."""
+    """Return the URL of the store; a relative SQLite path is taken from the data folder."""
     path = url.removeprefix("sqlite:///")
     if path != url and not os.path.isabs(path):  # noqa: PTH117 - a string, not a path yet
         return f"sqlite:///{data / path}"

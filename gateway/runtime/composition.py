@@ -1,4 +1,7 @@
-"""A configuration put together into a running gateway: the only place that chooses its parts."""
+"""The composition root: builds a running gateway from a configuration.
+
+It is the only place that chooses the gateway's parts.
+"""
 
 import asyncio
 import random
@@ -74,16 +77,16 @@ from gateway.upstream.waiting_calls import WaitingCalls
 from gateway.upstream.write_batch import WriteBatch
 
 _CALLS_PER_WAITING_CALL = 4
-"""One in so many of the calls at a time may wait for a provider."""
+"""One in this many of the calls in flight may wait for a provider."""
 _CLASSIFIER_LOOK_SECONDS = 5.0
-"""Seconds from one look at tenants' own classifiers to the next."""
+"""Seconds between looks at tenants' own classifiers."""
 VERSION = metadata.version("tiergate")
 
 
 class Gateway:
-    """A running gateway: a configuration in force, and all that outlives one."""
+    """A running gateway: the configuration in force, and all parts that outlive it."""
 
-    def __init__(  # noqa: PLR0913 - where it runs, and what tests put in place of the world
+    def __init__(  # noqa: PLR0913 - its surroundings, and what tests replace
         self,
         built_config: BuiltConfig,
         environ: Mapping[str, str],
@@ -96,15 +99,16 @@ class Gateway:
         workers: int | None = None,
         watcher: ConfigWatcher | None = None,
     ) -> None:
-        """`address_guard` says where media may be fetched from; `workers` count in `shared_memory`.
+        """`address_guard` says from where media may be fetched.
 
-        `watcher` finds out what replaces `built_config`; without it nothing does.
+        `shared_memory` holds the metrics of all `workers`. `watcher` finds configurations that
+        replace `built_config`; without it the first one stays.
         """
         config = built_config.source.config
         self.built_config = built_config
         self.log = log
         self.environ = environ
-        """What it was started with: credentials are in it."""
+        """The environment at the start; it contains credentials."""
         self.data = find_data_folder(environ)
         self.admin_key = environ.get("TIERGATE_ADMIN_KEY", "").strip()
         self.keys: KeyTable = keys.load(
@@ -144,7 +148,7 @@ class Gateway:
         self._address_guard = address_guard
         self._jitter = random.Random().random  # noqa: S311 - spreads retries, guards nothing
         self.waiting_calls = WaitingCalls(config.server.in_flight // _CALLS_PER_WAITING_CALL)
-        """The calls that wait for providers."""
+        """Calls that wait for providers."""
         self._provider_state = ProviderState(
             jitter=self._jitter,
             log=log,
@@ -154,7 +158,7 @@ class Gateway:
         self._tasks: list[asyncio.Task[None]] = []
         self._closing_tasks: set[asyncio.Task[None]] = set()
         self._retiring: set[Revision] = set()
-        """Those that calls still run on."""
+        """Earlier revisions on which calls still run."""
         self.shadow = Shadow(
             lambda file, snapshot: self._build_candidate(load(file, environ, snapshot)),
             log,
@@ -167,24 +171,24 @@ class Gateway:
         self._register_metrics()
 
     def _check_host(self) -> None:
-        """Raises ConfigError where others would reach a gateway whose keys are open."""
+        """Raise ConfigError if others can reach a gateway with open keys, or if no lab is on."""
         mistakes = find_refusals(self.built_config, self.keys, self.host)
         if mistakes:
             raise ConfigError(mistakes)
 
     @property
     def engine(self) -> Engine:
-        """What serves calls that begin now."""
+        """The engine for calls that begin now."""
         return self.revision.engine
 
     @property
     def upstream(self) -> Upstream:
-        """What asks providers for them."""
+        """The upstream for calls that begin now."""
         return self.revision.upstream
 
     @property
     def limiter(self) -> Limiter:
-        """What they must pass."""
+        """The limiter that calls must pass."""
         return self.limit_runtime.limiter
 
     def _make_ledger_runtime(self, shared_memory: SharedMemory | None) -> LedgerRuntime:
@@ -204,16 +208,16 @@ class Gateway:
             raise ConfigError([source.make_mistake(("traces", "endpoint"), str(error))]) from None
 
     def adopt_recovered(self, recovered: Recovered) -> None:
-        """Settle at the start what another process has recovered, which will not serve."""
+        """Add what a process that will not serve calls has recovered; `start` settles it."""
         self._recoveries.append(recovered)
 
     @property
     def retiring_count(self) -> int:
-        """Earlier configurations that calls still run on."""
+        """The number of earlier revisions on which calls still run."""
         return len(self._retiring)
 
     async def start(self) -> None:
-        """Begin what goes on beside calls."""
+        """Start the local engines, the ledger and the background tasks."""
         for local_engine in self.revision.local_engines.values():
             local_engine.start()
         self.ledger_runtime.start()
@@ -239,7 +243,7 @@ class Gateway:
             task.add_done_callback(self._log_ended_task)
 
     async def stop(self) -> None:
-        """End it all; what was begun for calls that have ended is finished first."""
+        """Stop everything, after finishing the work for calls that have ended."""
         await self.reloader.drain()
         await asyncio.gather(*self._closing_tasks)
         revisions = (self.revision, *self._retiring)
@@ -248,9 +252,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await (
-            self.ledger_runtime.stop()
-        )  # first of all that may take its time: rows are what must be kept
+        await self.ledger_runtime.stop()  # first of the slow steps: rows must not be lost
         await asyncio.gather(
             *(local_engine.stop() for local_engine in _list_local_engines(revisions))
         )
@@ -259,10 +261,11 @@ class Gateway:
         await self._counter_store.close()
 
     def swap(self, built_config: BuiltConfig) -> None:
-        """Let calls that begin from now on go by another configuration.
+        """Put another configuration in force for calls that begin from now on.
 
-        Those that run end by their own. What is known of providers stays, but of those that are
-        others now. Raises, and changes nothing, where it cannot be put together.
+        Calls that run end with their own configuration. Knowledge of a provider stays unless the
+        provider has changed. If the configuration cannot be put together, this raises and changes
+        nothing.
         """
         old_revision, revision = self.revision, self._make_revision(built_config, self.revision)
         self.limit_runtime.adopt(built_config.source.config)
@@ -289,14 +292,14 @@ class Gateway:
         old_revision.retire(lambda: self._close_revision(old_revision))
 
     async def _watch_classifiers(self, sleep: Callable[[float], Awaitable[None]]) -> None:
-        """Take classifiers that were trained meanwhile, until cancelled."""
+        """Adopt classifiers that training has written meanwhile, until cancelled."""
         while True:
             await sleep(_CLASSIFIER_LOOK_SECONDS)
             if await asyncio.to_thread(self._tenant_classifiers.refresh):
                 adopt_classifiers(self.built_config, self._tenant_classifiers)
 
     def _list_deciding_configs(self) -> list[BuiltConfig]:
-        """The configuration in force, and the candidate beside it."""
+        """Return the configuration in force, and the candidate if there is one."""
         candidate = self.shadow.candidate
         return [self.built_config] if candidate is None else [self.built_config, candidate]
 
@@ -306,7 +309,7 @@ class Gateway:
         return built_config
 
     def _close_revision(self, revision: Revision) -> None:
-        """The last call of an edition has ended: what only it has used is closed."""
+        """Close what only a retired revision used, after its last call has ended."""
 
         async def close() -> None:
             await revision.engine.drain()
@@ -327,7 +330,7 @@ class Gateway:
         task.add_done_callback(self._closing_tasks.discard)
 
     def _make_revision(self, built_config: BuiltConfig, old_revision: Revision | None) -> Revision:
-        """A configuration with all that calls need, of what there is and what is new."""
+        """Return a revision: a configuration, its own parts, and the parts that outlive it."""
         config, ledger_runtime = built_config.source.config, self.ledger_runtime
         adopt_classifiers(built_config, self._tenant_classifiers)
         self.own_traffic.adopt_into(built_config)
@@ -365,7 +368,7 @@ class Gateway:
         )
 
         def settle_call(row: FinalRow) -> None:
-            self.limiter.settle(row)  # first: what it tells later leaves with what is told at once
+            self.limiter.settle(row)  # first: both then reach the store together
             context_loader.save_session(row)
 
         response_store = self._make_response_store(config.cache)
@@ -400,7 +403,7 @@ class Gateway:
     def _make_local_engines(
         self, built_config: BuiltConfig, old_revision: Revision | None
     ) -> dict[str, LocalEngine]:
-        """Local engines; one whose command is the same goes on."""
+        """Return local engines by provider; an engine whose command is unchanged keeps running."""
         providers = built_config.built_catalogue.providers.values()
         provider_secrets = [
             account.secret for provider in providers for account in provider.accounts
@@ -434,7 +437,7 @@ class Gateway:
         )
 
     def _adopt_share_bounds(self, built_config: BuiltConfig) -> None:
-        """The shares that tiers may have from now on."""
+        """Adopt the shares that tiers may have from now on."""
         max_share = built_config.source.config.routing.max_share
         classifier = built_config.router.classifier
         bounds = ShareBounds(reasoning=max_share.reasoning, smart=max_share.smart)
@@ -467,7 +470,7 @@ class Gateway:
         return classifiers
 
     def _make_load_shedder(self) -> LoadShedder:
-        """How much this process can take: its part of the memory, and its files."""
+        """Return the load shedder, bounded by this process's share of memory and by its files."""
         server, control_group = self.built_config.source.config.server, process.ControlGroup()
         memory = server.max_memory or process.read_physical_bytes()
         return LoadShedder(
@@ -485,7 +488,7 @@ class Gateway:
         )
 
     def _log_ended_task(self, task: asyncio.Task[None]) -> None:
-        """Log a background task that a mistake of the gateway has ended."""
+        """Log a background task that has failed, which is a bug in the gateway."""
         if not task.cancelled() and (error := task.exception()) is not None:
             text = "a background task has ended: restart the gateway, and report this line"
             self.log("task", name=task.get_name(), error=locate_error(error), text=text)
@@ -508,7 +511,7 @@ class Gateway:
             )
 
     def _make_ended_sessions(self) -> EndedSessions:
-        """Return what keeps sessions of the dashboard that were ended."""
+        """Return the record of dashboard sessions that were ended."""
         shared = self._state_store if isinstance(self._state_store, RedisStore) else None
         return EndedSessions(self.data / "sessions", shared, time.time)
 
@@ -517,7 +520,7 @@ class Gateway:
         return RedisCounters(state) if isinstance(state, RedisStore) else MemoryCounters()
 
     def _make_session_store(self) -> SessionStore:
-        """Where conversations sit: known to all that share a Redis, or to this process."""
+        """Return the store of sessions, shared by all users of a Redis or local to this process."""
         state = self._state_store
         if isinstance(state, RedisStore):
             return SharedSessionStore(state, secret=secret.derive_key(self._root_secret, "seats"))
@@ -532,7 +535,7 @@ class Gateway:
             raise ConfigError([self.built_config.source.make_mistake(("cache",), text)]) from None
 
     def _make_media_fetcher(self, media_part: MediaPart) -> media_fetch.MediaFetcher | None:
-        """What fetches media that a request has by URL, where the configuration says so."""
+        """Return the fetcher of media that requests have by URL; None if it is off."""
         if media_part.fetch == "off":
             return None
         bounds = media_fetch.MediaBounds(
@@ -558,7 +561,7 @@ class Gateway:
         )
 
     def _make_vector_index(self) -> VectorIndex:
-        """Where near questions are known: to all that share a Redis, or to this process."""
+        """Return the index of near questions, shared through Redis or local to this process."""
         local_index, state = LocalVectorIndex(clock=time.monotonic), self._state_store
         if not isinstance(state, RedisStore):
             return local_index
@@ -572,7 +575,7 @@ class Gateway:
         response_store: ResponseStore | None,
         server: Callable[[], Engine],
     ) -> SemanticCache | None:
-        """What finds the answers of near questions."""
+        """Return the cache of near questions; None if it is off."""
         if response_store is None or cache_part.near is None:
             return None
         return SemanticCache(
@@ -597,7 +600,7 @@ class Gateway:
                 secret=secret.derive_key(self._root_secret, "responses"),
                 ttl=responses_part.ttl,
             )
-        # A provider's account is one for all keys: it would give each of them every answer.
+        # All keys share a provider's account, which would give each key every answer.
         foreign = responses_part.foreign or ("pass" if self.keys.is_open else "refuse")
         return ConversationMemory(
             notes, saved_responses, passes_foreign=foreign == "pass", log=self.log
@@ -613,7 +616,7 @@ def _list_local_engines(revisions: Iterable[Revision]) -> set[LocalEngine]:
 def _make_process_metrics(
     load_shedder: LoadShedder,
 ) -> tuple[list[GaugeMetric], list[CounterMetric]]:
-    """What of the process is told at /metrics."""
+    """Return the metrics of this process for /metrics."""
     return [
         GaugeMetric(
             "pressure", "Who is refused: 0 nobody, 3 all.", lambda: load_shedder.level, "max"

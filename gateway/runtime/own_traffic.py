@@ -1,4 +1,4 @@
-"""What the ledger's recent calls tell the quality dial: read at the start and every few minutes."""
+"""Read recent calls from the ledger for the quality dial, at the start and every few minutes."""
 
 import asyncio
 from collections import defaultdict
@@ -13,16 +13,16 @@ from gateway.runtime.build import BuiltConfig, adopt_own_traffic, has_own_refere
 from gateway.telemetry.log import Log
 
 _READ_SECONDS = 300.0
-"""Seconds from one look at the ledger to the next."""
+"""Seconds between reads of the ledger."""
 _MAX_ANSWERS = 100_000
-"""Answers whose tokens are read: the newest."""
+"""The number of newest answers whose tokens are read."""
 _MAX_CLASSIFIED_CALLS = 1_500
-"""Calls that a reference set is drawn from: the newest."""
+"""The number of newest calls that a reference set is drawn from."""
 _REFERENCE_SIZE = 300
 
 
 class OwnTrafficReader:
-    """Reads what own calls tell off the loop, and gives it to the configurations that decide."""
+    """Reads recent own calls off the loop, and gives them to the configurations that decide."""
 
     def __init__(
         self, store: LedgerStore, list_configs: Callable[[], Iterable[BuiltConfig]], log: Log
@@ -33,18 +33,18 @@ class OwnTrafficReader:
         self._own_traffic = OwnTraffic()
 
     def adopt_into(self, built_config: BuiltConfig) -> None:
-        """Let a configuration go by what was read last."""
+        """Give a configuration the figures of the last read."""
         adopt_own_traffic(built_config, self._own_traffic)
 
     async def watch(self, sleep: Callable[[float], Awaitable[None]]) -> None:
-        """Read now and every few minutes, until cancelled."""
+        """Read now and every five minutes, until cancelled."""
         while True:
             try:
                 is_own = any(map(has_own_reference, self._list_configs()))
                 self._own_traffic = await asyncio.to_thread(
                     read_own_traffic, self._store, is_reference_own=is_own
                 )
-            except (OSError, StoreError) as error:  # what was read before stays
+            except (OSError, StoreError) as error:  # keep the figures of the last read
                 self._log("ledger", error=type(error).__name__, work="own traffic")
             for built_config in self._list_configs():
                 self.adopt_into(built_config)
@@ -52,7 +52,7 @@ class OwnTrafficReader:
 
 
 def read_own_traffic(store: LedgerStore, *, is_reference_own: bool) -> OwnTraffic:
-    """Read how long answers are, and the reference set if it is to be own calls.
+    """Return how long answers are, and the reference set if own calls are to be it.
 
     Blocks. Raises StoreError.
     """
@@ -68,7 +68,10 @@ def read_own_traffic(store: LedgerStore, *, is_reference_own: bool) -> OwnTraffi
 
 
 def _read_reference(store: LedgerStore) -> ReferenceSet | None:
-    """Draw calls that a classifier decided evenly from the newest; None if they are too few."""
+    """Return a reference set drawn evenly from the newest calls that a classifier decided.
+
+    None if there are too few.
+    """
     rows = store.read_newest(only={"source": ["classifier"]}, limit=_MAX_CLASSIFIED_CALLS).rows
     worths = [
         worth

@@ -1,9 +1,9 @@
-"""The configuration as its files change: what holds, what held before, and what is wrong with it.
+"""Reload a configuration when its files change or somebody asks for it.
 
-Nothing waits here and nothing runs: a gateway asks again and again, and so does the supervisor of
-several, so that a worker that is born later begins with what the others have.
+A `ConfigWatcher` runs nothing and waits for nothing. A gateway asks it again and again, and so does
+the supervisor of several workers. So a worker that starts later begins with what the others have.
 
-A running gateway goes by another configuration: as its files change, and as it is told to.
+A `Reloader` puts what the watcher finds in force in a running gateway.
 """
 
 import asyncio
@@ -32,55 +32,58 @@ from gateway.telemetry.metrics import CounterMetric, GaugeMetric
 type ConfigReader = Callable[[FileSnapshot], BuiltConfig]
 """Reads, checks and builds what is written. Raises ConfigError."""
 type ResultKind = Literal["taken", "same", "refused", "unsteady"]
-"""What becomes of what was found: it is put in force, it is what is in force already, it has a
-mistake, or it was being written meanwhile."""
+"""The result of a look: a configuration to put in force, one that is in force already, one with a
+mistake, or files that were still being written."""
 
 LOOK_SECONDS = 0.1
 """Seconds between looks."""
 _LOOKS_PER_FILE_CHECK = 10
-"""Looks from one at the files to the next."""
+"""Looks between two checks of the files."""
 _ORDER_READ, _ORDER_ROLL_BACK = 1, 2
 _MAILBOX_BYTES = 16_000_000
-"""Bytes of what one process tells the others."""
+"""Bytes of the memory in which one process sends data to the others."""
 _MAX_READS = 5
-"""Times that files which change are read when somebody asks for it, before he is told so."""
+"""The number of times that files which keep changing are read before the result is `unsteady`."""
 
 
 class ConfigVersion(msgspec.Struct, frozen=True):
-    """A configuration as it may be in force."""
+    """A version of the configuration that may be in force."""
 
     built_config: BuiltConfig
-    """What a running gateway cannot change is as it was at its start."""
+    """The configuration built, with the startup settings that the gateway started with."""
     source: ConfigSource
-    """As it is written."""
+    """The configuration as written."""
 
     @property
     def version(self) -> str:
-        """As it stands on rows."""
+        """The version, as shown on rows."""
         return self.built_config.built_catalogue.catalogue.version
 
 
 class ReloadResult(msgspec.Struct, frozen=True):
-    """What one look has found."""
+    """The result of one look."""
 
     kind: ResultKind
     config: ConfigVersion
-    """What is to be in force."""
+    """The configuration that is to be in force."""
     changes: tuple[ConfigChange, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
     is_rollback: bool = False
-    """It was in force before."""
+    """True if the configuration was in force before."""
 
 
 class WorkerMailbox:
-    """What is asked of one process of several and holds for all, in memory that they share."""
+    """Orders that one of several processes receives and that apply to all, in shared memory."""
 
     def __init__(self) -> None:
-        memory = memoryview(mmap.mmap(-1, _MAILBOX_BYTES))  # what is not used takes no room
+        memory = memoryview(mmap.mmap(-1, _MAILBOX_BYTES))  # unused pages take no memory
         self._values, self._data = memory[:32].cast("q"), memory[32:]
 
     def post_order(self, order: int, version: str, data: bytes = b"") -> int:
-        """Tell all; gives the number of this order. `data` is left out where it has no room."""
+        """Post an order to all processes, and return its number.
+
+        `data` is left out if the memory has no room for it.
+        """
         size = len(data) if len(data) <= len(self._data) else 0
         self._data[:size] = data[:size]
         self._values[3], self._values[2] = size, int(version, 16)
@@ -89,16 +92,16 @@ class WorkerMailbox:
         return self._values[0]
 
     def read_order(self) -> tuple[int, int, int]:
-        """The number of the last one, what it says, and of which version."""
+        """Return the number of the last order, the order, and its version."""
         return self._values[0], self._values[1], self._values[2]
 
     def read_data(self) -> bytes:
-        """What came with it."""
+        """Return the data of the last order."""
         return bytes(self._data[: self._values[3]])
 
 
 class ConfigWatcher:
-    """One in each process. `initial` is in force at its start; without `read` it stays so."""
+    """Watches the configuration. Each process has one; `initial` stays in force without `read`."""
 
     def __init__(
         self,
@@ -109,20 +112,21 @@ class ConfigWatcher:
         mailbox: WorkerMailbox | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`snapshot` has what `initial` was read from."""
+        """`snapshot` has the files that `initial` was read from."""
         self.current = self._initial = ConfigVersion(initial, initial.source)
-        """In force."""
+        """The configuration in force."""
         self.previous: ConfigVersion | None = None
-        """What was in force before, to go back to."""
+        """The configuration to roll back to; None if there is none."""
         self.since = wall()
-        """Seconds since the epoch."""
+        """The time when `current` came into force, in seconds since the epoch."""
         self.last_changes: tuple[ConfigChange, ...] = ()
-        """What the last change was."""
+        """The changes that the last reload made."""
         self.mistakes: tuple[Mistake, ...] = ()
-        """Why what is written is not in force; empty where it is, or was gone back from."""
+        """The reasons why the written configuration is not in force; empty if it is in force or
+        rolled back."""
         self.mistakes_since = 0.0
         self.is_rolled_back = False
-        """Whether what is written was gone back from: it stays so until it changes."""
+        """True if the written configuration was rolled back; it stays so until the files change."""
         self._read = read
         self._snapshot = snapshot or FileSnapshot()
         self._mailbox = mailbox or WorkerMailbox()
@@ -132,11 +136,11 @@ class ConfigWatcher:
         self._look_count = 0
 
     def list_files(self) -> list[str]:
-        """All that it was read from."""
+        """Return all files that the configuration was read from."""
         return [str(file) for file in self._snapshot.file_states]
 
     def is_due(self) -> bool:
-        """To be asked ten times a second: whether `check` has something to do."""
+        """Return True if `check` has something to do. The caller asks ten times a second."""
         self._look_count += 1
         return (
             self._look_count % _LOOKS_PER_FILE_CHECK == 0
@@ -144,10 +148,11 @@ class ConfigWatcher:
         )
 
     def check(self) -> ReloadResult | None:
-        """What others have done, or the files have become; None where nothing is to be done.
+        """Follow orders of other processes and changes of files; None if there is nothing to do.
 
-        What has changed is read once it has been the same for two looks: it may be half written.
-        Others are told of what is taken. Raises nothing. Blocks while it reads.
+        Files that have changed are read once they have been the same for two looks, since they may
+        be half written. If this takes a configuration, it notifies the other processes. Raises
+        nothing. Blocks while it reads.
         """
         order_number, order, version = self._mailbox.read_order()
         if order_number != self._last_order_number:
@@ -166,9 +171,10 @@ class ConfigWatcher:
         return None if result.kind == "unsteady" else result
 
     def read(self, *, dry: bool = False) -> ReloadResult:
-        """Read what is written now, and say what is to become of it. Blocks.
+        """Read what is written now, and return what is to become of it. Blocks.
 
-        `dry`: only to say so; else `note_result` is to be told, whatever was found.
+        `dry`: True to change nothing. Otherwise the caller must pass the result to `note_result`,
+        whatever it is.
         """
         if self._read is None:
             message = "this configuration was given, and cannot be read again."
@@ -180,7 +186,7 @@ class ConfigWatcher:
                     config = self._make_version(self._read(snapshot))
             except ConfigError as error:
                 mistakes = tuple(error.mistakes)
-            except Exception as error:  # noqa: BLE001 - whatever it is, what is in force stays so
+            except Exception as error:  # noqa: BLE001 - no error may end the old configuration
                 mistakes = (Mistake(message=f"cannot be read: {locate_error(error)}."),)
             if snapshot.is_unchanged():
                 break
@@ -195,7 +201,7 @@ class ConfigWatcher:
         return ReloadResult("same" if is_same else "taken", config, differences)
 
     def prepare_rollback(self) -> ReloadResult:
-        """What was in force before, to be taken in place of what is."""
+        """Return a result that goes back to the earlier configuration, or a refusal."""
         if self.previous is None:
             message = "there is no earlier configuration to go back to."
             return ReloadResult("refused", self.current, mistakes=(Mistake(message=message),))
@@ -204,7 +210,7 @@ class ConfigWatcher:
         )
 
     def note_result(self, result: ReloadResult) -> None:
-        """It has been put in force, or not."""
+        """Note that a result was put in force, or that it was not."""
         if result.kind == "unsteady":
             return
         if result.kind == "refused":
@@ -226,7 +232,7 @@ class ConfigWatcher:
     def notify_workers(
         self, config: ConfigVersion | None = None, *, is_rollback: bool = False
     ) -> None:
-        """The others are to take what this one takes, or to go back from what is in force."""
+        """Order the other processes to read what this one has read, or to roll back."""
         version = (config or self.current).version
         data = b"" if is_rollback else self._snapshot.dump()
         self._last_order_number = self._mailbox.post_order(
@@ -234,18 +240,18 @@ class ConfigWatcher:
         )
 
     def run_once(self, *, must_read: bool) -> None:
-        """What a process without a loop does each time that it wakes; `must_read`: all are to read.
+        """Do one look for a process without an event loop, each time that it wakes.
 
-        It says nothing: those that serve do.
+        `must_read`: True if all processes must read the files. This logs nothing; the workers do.
         """
         if must_read:
             self.note_result(self.read())
-            self.notify_workers()  # then: whoever is born after others have taken it has it too
+            self.notify_workers()  # afterwards: workers that start later have it too
         elif self.is_due() and (result := self.check()) is not None:
             self.note_result(result)
 
     def list_waiting_changes(self) -> list[str]:
-        """The parts that take effect when the gateway is started anew."""
+        """Return the paths of parts that take effect only at the next start of the gateway."""
         return [
             change.path
             for change in list_changes(self._initial.source, self.current.source)
@@ -253,29 +259,32 @@ class ConfigWatcher:
         ]
 
     def _follow_order(self, order: int, version: int) -> ReloadResult | None:
-        """Do as another process has done."""
+        """Follow the order that another process has posted."""
         if order == _ORDER_READ:
             result = self.read()
             is_behind = int(self.current.version, 16) != version
             if is_behind and result.kind in (
                 "refused",
                 "unsteady",
-            ):  # it has changed again meanwhile
+            ):  # the files have changed again meanwhile
                 return self._read_mailbox(version, result.mistakes) or result
             return result
         if int(self.current.version, 16) == version:
             return None if self.previous is None else self.prepare_rollback()
-        result = self.read()  # it was not here yet, and is not to come
+        result = self.read()  # this process never had that version, and must not take it now
         is_rolled_back = result.kind == "taken" and int(result.config.version, 16) == version
         return None if is_rolled_back else result
 
     def _read_mailbox(self, version: int, mistakes: tuple[Mistake, ...]) -> ReloadResult | None:
-        """What another process has read, where it is that version; `mistakes` are in it by now."""
+        """Return the configuration that another process has read, if it is the wanted version.
+
+        None if it is not. `mistakes` are the mistakes that the files have by now.
+        """
         if self._read is None:
             return None
         try:
             config = self._make_version(self._read(FileSnapshot(self._mailbox.read_data())))
-        except Exception:  # noqa: BLE001 - then what is written now is all that there is
+        except Exception:  # noqa: BLE001 - then only the files count
             return None
         if int(config.version, 16) != version:
             return None
@@ -302,30 +311,30 @@ class ConfigWatcher:
 
 
 _MAX_LOGGED = 20
-"""Changes and mistakes that the log has of one reload."""
+"""The most changes and mistakes of one reload that the log shows."""
 
 
 class Reloader:
-    """Puts in force what a renewal finds: read beside the loop, swapped between two calls."""
+    """Puts results in force: it reads them off the event loop, and swaps between two calls."""
 
     def __init__(
         self, watcher: ConfigWatcher, swap: Callable[[BuiltConfig], None], log: Log
     ) -> None:
-        """`swap` lets calls that begin from now on go by a configuration, or raises ConfigError."""
+        """`swap` puts a configuration in force for new calls, or raises ConfigError."""
         self.watcher = watcher
         self._swap = swap
         self._log = log
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[ReloadResult]] = set()
         self.reload_count = 0
-        """Times that another configuration was put in force."""
+        """The number of times that another configuration was put in force."""
         self.failure_count = 0
-        """Times that one was not, as it had a mistake."""
+        """The number of times that a configuration was not, because it had a mistake."""
         self.slowest_swap = 0.0
-        """Seconds that the loop was held at most to put one in force."""
+        """The longest time that a swap blocked the event loop, in seconds."""
 
     async def watch(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        """Look at the files once a second, until cancelled."""
+        """Look for orders ten times a second and at the files once a second, until cancelled."""
         while True:
             await sleep(LOOK_SECONDS)
             if not self.watcher.is_due():
@@ -336,7 +345,7 @@ class Reloader:
                     self._put_in_force(result)
 
     async def read(self, *, dry: bool = False) -> ReloadResult:
-        """Read the files now; `dry`: only to say what would become of it."""
+        """Read the files now and put the result in force; `dry`: only return the result."""
         async with self._lock:
             result = await asyncio.to_thread(self.watcher.read, dry=dry)
             if dry:
@@ -347,7 +356,7 @@ class Reloader:
             return result
 
     async def roll_back(self, *, dry: bool = False) -> ReloadResult:
-        """Go back to what was in force before, until the files change again."""
+        """Roll back to the configuration in force before, until the files change again."""
         async with self._lock:
             result = self.watcher.prepare_rollback()
             if dry or result.kind == "refused":
@@ -356,18 +365,18 @@ class Reloader:
             return self._put_in_force(result)
 
     def start_read(self) -> None:
-        """Read the files now, where nobody waits for what becomes of it."""
+        """Start to read the files; no caller waits for the result."""
         task = asyncio.create_task(self.read())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def drain(self) -> None:
-        """Wait for what is being read."""
+        """Wait for reads that `start_read` began."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
     def state(self) -> dict[str, Json]:
-        """What is in force and why, as plain values."""
+        """Return the configuration in force and the reasons, as plain values."""
         watcher = self.watcher
         previous = watcher.previous
         return {
@@ -386,7 +395,7 @@ class Reloader:
         }
 
     def measures(self) -> tuple[tuple[GaugeMetric, ...], tuple[CounterMetric, ...]]:
-        """The same in a few numbers for Prometheus."""
+        """Return the state in a few metrics for Prometheus."""
         stale = GaugeMetric(
             "config_refused",
             "1 where the configuration as it is written has a mistake, and an earlier one holds.",
@@ -405,7 +414,7 @@ class Reloader:
         )
 
     def _put_in_force(self, result: ReloadResult) -> ReloadResult:
-        """Put it in force where it may be."""
+        """Put a result in force if possible, note and log it, and return the final result."""
         if result.kind == "taken":
             started_at = time.perf_counter()
             try:
@@ -414,7 +423,7 @@ class Reloader:
                 result = ReloadResult(
                     "refused", self.watcher.current, mistakes=tuple(error.mistakes)
                 )
-            except Exception as error:  # noqa: BLE001 - whatever it is, what is in force stays so
+            except Exception as error:  # noqa: BLE001 - no error may end the old configuration
                 self._log("bug", error=locate_error(error))
                 text = "it cannot be put together; the log has the reason."
                 result = ReloadResult(

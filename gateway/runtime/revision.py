@@ -1,4 +1,4 @@
-"""One configuration in force: what it was built from, what serves its calls, and how many run."""
+"""A revision: one configuration in force, the parts that serve its calls, and their count."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,7 +11,7 @@ from gateway.upstream.local_engine import LocalEngine
 
 
 class Revision:
-    """Calls that begin with it end with it, also where another has taken its place meanwhile."""
+    """One configuration in force. Calls that begin with it end with it, even after a reload."""
 
     def __init__(
         self,
@@ -27,32 +27,32 @@ class Revision:
         self.upstream = upstream
         self.client = client
         self.local_engines = local_engines
-        """Local engines by provider."""
+        """Local engines, by provider."""
         self.since = since
-        """Seconds since the epoch."""
+        """The time when it came into force, in seconds since the epoch."""
         self.calls = 0
-        """Those that run on it."""
+        """The number of calls that run on it."""
         self._on_end: Callable[[], object] | None = None
 
     @property
     def version(self) -> str:
-        """The configuration's, as it stands on rows."""
+        """The version of the configuration, as shown on rows."""
         return self.built_config.built_catalogue.catalogue.version
 
     def enter(self) -> Engine:
-        """A call begins; `leave` is to be told of its end."""
+        """Count a call that begins, and return its engine. The caller must `leave` at its end."""
         self.calls += 1
         return self.engine
 
     def leave(self) -> None:
-        """A call has ended."""
+        """Count a call that has ended; the last call of a retired revision closes it."""
         self.calls -= 1
         if not self.calls and (on_end := self._on_end) is not None:
-            self._on_end = None  # it knows this one: the two would hold each other
+            self._on_end = None  # it refers to this revision: break the reference cycle
             on_end()
 
     def retire(self, on_end: Callable[[], object]) -> None:
-        """No call begins any more: `on_end` is called when the last one has ended."""
+        """Retire the revision: no call begins on it, and `on_end` runs when its last call ends."""
         if self.calls:
             self._on_end = on_end
         else:
@@ -60,7 +60,10 @@ class Revision:
 
 
 def is_same_provider(provider: Provider, other_provider: Provider | None) -> bool:
-    """Whether what is known of a provider is true of another: whoever is asked, by whom and how."""
+    """Return True if two providers have the same addresses, accounts and connection settings.
+
+    The gateway's knowledge of the one then holds for the other too.
+    """
     return other_provider is not None and _get_connection_settings(
         provider
     ) == _get_connection_settings(other_provider)

@@ -1,8 +1,8 @@
-"""A candidate configuration decides live calls once more, and acts on nothing.
+"""Let a candidate configuration decide live calls once more, without effect.
 
-It is a replay of calls that are just over. Nobody waits for it: a call is put aside when its row is
-written, and decided again between others, for a twentieth of the time at most. Where there is no
-room the call is left out, and counted.
+The shadow replays calls that have just ended, and no client waits for it. It queues a call when the
+call's row is written, and decides it between other calls. That takes at most a twentieth of the
+time. A call that finds no room is skipped and counted.
 """
 
 import asyncio
@@ -33,19 +33,20 @@ type CandidateReader = Callable[[Path, FileSnapshot], BuiltConfig]
 _LOOK_SECONDS = 1.0
 """Seconds between looks at the candidate's files."""
 _MAX_WAITING_CALLS = 256
-"""Calls that wait to be decided again."""
+"""The most calls that wait for the candidate's decision."""
 _MAX_COUNTED_CALLS = 20_000
-"""Calls after which counts begin anew: conversations and names of tags take memory."""
+"""The number of calls after which counts restart: conversations and tag names take memory."""
 _LARGE_TURN_CHARS = 100_000
-"""Characters of a last user turn from which on a call is left out: patterns search it all."""
+"""The most characters of a last user turn. A longer turn is skipped, since patterns search it
+all."""
 _REST_FACTOR = 19.0
-"""Of the time that a decision takes, how often it rests after it."""
+"""The pause after a decision, as a multiple of the time that it took."""
 _MAX_LOGGED_MISTAKES = 20
-"""Mistakes that the log has of a candidate."""
+"""The most mistakes of a candidate that the log shows."""
 
 
 class Shadow:
-    """One in each process; without a candidate it does nothing."""
+    """Decides calls with a candidate. Each process has one; without a candidate it is idle."""
 
     def __init__(
         self,
@@ -62,28 +63,28 @@ class Shadow:
         self._wall = wall
         self._sleep = sleep
         self._current_version = ""
-        """Of the configuration in force."""
+        """The version of the configuration in force."""
         self._candidate_file: Path | None = None
         self._sample = 1.0
         self.candidate: BuiltConfig | None = None
-        """The candidate; None while there is none that may be used."""
+        """The candidate; None if there is none that can be used."""
         self._snapshot: FileSnapshot | None = None
-        """What it was read from; None where it is to be read."""
+        """The files that the candidate was read from; None if it must be read."""
         self._pending_state: tuple[object, ...] | None = None
         self._mistakes: tuple[Mistake, ...] = ()
         self._queue: asyncio.Queue[tuple[LedgerReplay, FinalRow, DecisionRecorder]] = asyncio.Queue(
             _MAX_WAITING_CALLS
         )
         self._features: Features | None = None
-        """The call that is being decided."""
+        """The features of the call that is being decided."""
         self._restart_counts()
 
     def _restart_counts(self) -> None:
-        """Count anew: one of the two configurations is another, or there were enough calls."""
+        """Restart all counts: a configuration has changed, or there were enough calls."""
         candidate = self.candidate
         self._replay = None
         if candidate is not None:
-            # Where there is no candidate, a serving gateway imports nothing of evaluation.
+            # Without a candidate, a serving gateway imports nothing of evaluation.
             from gateway.evaluation.replay.replay import build_replay  # noqa: PLC0415
 
             self._replay = build_replay(
@@ -91,17 +92,17 @@ class Shadow:
             )
         self.since = self._wall()
         self.skipped_count = 0
-        """Calls that there was no room for."""
+        """The number of calls that were skipped for lack of room."""
         self.failures: Counter[str] = Counter()
-        """Calls at which the candidate failed, by the kind of error and its place."""
+        """The number of calls at which the candidate failed, by the kind of error and its place."""
 
     @property
     def is_enabled(self) -> bool:
-        """True if there is to be a candidate."""
+        """True if the configuration in force names a candidate."""
         return self._candidate_file is not None
 
     def adopt(self, built_config: BuiltConfig) -> None:
-        """Take another configuration, which says what its candidate is."""
+        """Adopt another configuration in force; it says which candidate to use."""
         name = built_config.source.config.routing.shadow
         file = built_config.source.file.parent / name if name else None
         if file != self._candidate_file or file is None:
@@ -112,7 +113,7 @@ class Shadow:
         self._restart_counts()
 
     def enqueue(self, row: FinalRow, decision_recorder: object) -> None:
-        """Put a call aside that is over. Costs nothing but where it is to be decided again."""
+        """Queue an ended call. If the candidate is not to decide it, this costs almost nothing."""
         if self._replay is None or not isinstance(decision_recorder, DecisionRecorder):
             return
         if self._sample < 1 and zlib.crc32(row.id.encode()) >= self._sample * 2**32:
@@ -128,7 +129,7 @@ class Shadow:
             self._queue.put_nowait((self._replay, row, decision_recorder))
 
     async def decide_queued(self) -> None:
-        """Decide what waits, between other calls, until cancelled."""
+        """Decide queued calls between other calls, until cancelled."""
         while True:
             replay, row, decision_recorder = await self._queue.get()
             started_at = time.perf_counter()
@@ -151,13 +152,13 @@ class Shadow:
             self._restart_counts()
 
     async def watch(self) -> None:
-        """Read the candidate, and again when its files change, until cancelled."""
+        """Read the candidate, and read it again when its files change, until cancelled."""
         while True:
             await self.refresh()
             await self._sleep(_LOOK_SECONDS)
 
     async def refresh(self) -> None:
-        """Read it where it is to be read; what is being written is waited for."""
+        """Read the candidate if it is new, or if its files have changed and are steady again."""
         if self._candidate_file is None:
             return
         if self._snapshot is not None:
@@ -168,7 +169,7 @@ class Shadow:
         await self._load(self._candidate_file)
 
     async def _load(self, file: Path) -> None:
-        """Read the candidate now. One with a mistake is told of, and not used."""
+        """Read the candidate now. One with a mistake is logged and not used."""
         snapshot, candidate, mistakes = FileSnapshot(), None, tuple[Mistake, ...]()
         try:
             candidate = await asyncio.to_thread(self._read_quietly, file, snapshot)
@@ -177,7 +178,7 @@ class Shadow:
         except Exception as error:  # noqa: BLE001 - a candidate disturbs nobody
             mistakes = (Mistake(message=f"cannot be read: {locate_error(error)}."),)
         if file != self._candidate_file:
-            return  # another is asked for meanwhile
+            return  # the configuration names another file by now
         self._snapshot, self.candidate, self._mistakes = snapshot, candidate, mistakes
         self._restart_counts()
         for mistake in mistakes[:_MAX_LOGGED_MISTAKES]:
@@ -192,7 +193,7 @@ class Shadow:
             return self._read(file, snapshot)
 
     def state(self) -> dict[str, Json]:
-        """Return what was found, as plain values; `report` is that of a replay."""
+        """Return the state of the shadow as plain values; `report` is that of a replay."""
         from gateway.evaluation.replay import report  # noqa: PLC0415 - as above
 
         built_config, replay = self.candidate, self._replay

@@ -1,7 +1,8 @@
-"""Classifiers that were trained on tenants' own traffic: each serves its tenant, and no other.
+"""Classifiers trained on tenants' own traffic: each serves its tenant, and no other.
 
-Below the data folder, `classifiers/` has a folder a tenant: artefacts by their id, and `now.json`,
-which says which is in force. What training writes there a running gateway reads within seconds.
+The folder `classifiers/` in the data folder has a folder for each tenant. It holds artefacts by
+their id, and `now.json`, which names the one in force. A running gateway reads what training writes
+there within seconds.
 """
 
 import hashlib
@@ -22,39 +23,40 @@ from gateway.routing.errors import ModelFileError
 _FOLDER_NAME, _STATE_FILE_NAME, _SUFFIX = "classifiers", "now.json", ".tiergate"
 _PRIVATE_MODE = 0o700
 _MAX_EARLIER = 5
-"""That are kept to go back to."""
+"""The number of earlier artefacts that are kept for a rollback."""
 _MAX_STATE_BYTES = 100_000
-"""Bytes of `now.json`."""
+"""The most bytes of `now.json`."""
 
 
 class TenantModel(msgspec.Struct, frozen=True):
-    """One artefact of a tenant's."""
+    """One artefact of a tenant."""
 
     id: str
     at: float
-    """When it was trained, seconds since the epoch."""
+    """The time of training, in seconds since the epoch."""
 
 
 class TenantModelInForce(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in force for a tenant."""
+    """The artefact in force for a tenant, and earlier ones."""
 
     tenant: str
     made: TenantModel | None = None
-    """None: what serves everybody."""
+    """The artefact in force; None if the shared classifier serves the tenant."""
     earlier: tuple[TenantModel, ...] = ()
-    """What was in force before, oldest first."""
+    """Artefacts that were in force before, oldest first."""
 
 
 type _CachedClassifier = tuple[tuple[int, int], str, Classifier | None]
-"""What a folder's file was when it was read, whose it is, and what it says."""
+"""The modification time and inode of a `now.json` when it was read, its tenant, and its
+classifier."""
 
 
 class TenantModelError(Exception):
-    """What a tenant's folder has cannot be used; the text says why."""
+    """The files of a tenant's folder cannot be used; the text gives the reason."""
 
 
 class TenantModelFolder:
-    """The artefacts of one tenant. Everything raises TenantModelError for what cannot be read."""
+    """The artefacts of one tenant. Methods raise TenantModelError if they cannot read a file."""
 
     def __init__(self, data: Path, tenant: str) -> None:
         digest = hashlib.blake2b(tenant.encode("utf-8", "replace"), digest_size=16).hexdigest()
@@ -62,12 +64,12 @@ class TenantModelFolder:
         self.folder = data / _FOLDER_NAME / digest
 
     def read_state(self) -> TenantModelInForce:
-        """What is in force."""
+        """Return the artefact in force and earlier ones."""
         state = _read_state(self.folder)
         return state if state is not None else TenantModelInForce(tenant=self.tenant)
 
     def read_model(self) -> ClassifierModel | None:
-        """The artefact in force; None where it is what serves everybody."""
+        """Return the artefact in force; None if the shared classifier serves the tenant."""
         model = self.read_state().made
         return None if model is None else _read_model(self.folder, model.id)
 
@@ -89,9 +91,9 @@ class TenantModelFolder:
         self._remove_unused()
 
     def roll_back(self) -> TenantModelInForce:
-        """Put in force what was before: an earlier one, or what serves everybody.
+        """Put the previous artefact in force, or the shared classifier if there is none.
 
-        Raises TenantModelError where there is nothing to go back from, and OSError.
+        Raises TenantModelError if the shared classifier serves the tenant already, and OSError.
         """
         state = self.read_state()
         if state.made is None:
@@ -115,29 +117,32 @@ class TenantModelFolder:
 
 
 class TenantClassifiers(Mapping[str, Classifier]):
-    """Classifiers by tenant, as of the last `refresh`. Read by one thread, refreshed by another."""
+    """Classifiers by tenant, as of the last `refresh`. One thread reads, another refreshes."""
 
     def __init__(self, data: Path, note: Callable[[str], None] = lambda _: None) -> None:
-        """`note` is told of what cannot be used, once until it changes."""
+        """`note` gets a text for each file that cannot be used, once until the file changes."""
         self._folder = data / _FOLDER_NAME
         self._note = note
         self._entries: dict[str, _CachedClassifier] = {}
         self._classifiers: Mapping[str, Classifier] = {}
 
     def __getitem__(self, tenant: str) -> Classifier:
-        """The classifier of a tenant. Raises KeyError."""
+        """Return the classifier of a tenant. Raises KeyError."""
         return self._classifiers[tenant]
 
     def __iter__(self) -> Iterator[str]:
-        """The tenants that have one."""
+        """Return the tenants that have a classifier."""
         return iter(self._classifiers)
 
     def __len__(self) -> int:
-        """How many have one."""
+        """Return the number of tenants that have a classifier."""
         return len(self._classifiers)
 
     def refresh(self) -> bool:
-        """Read what has changed; whether anything has. What cannot be used stays as it was."""
+        """Read folders that have changed, and return True if any has.
+
+        If a folder cannot be used, its tenant keeps the classifier of before.
+        """
         entries: dict[str, _CachedClassifier] = {}
         for path in sorted(self._folder.glob(f"*/{_STATE_FILE_NAME}")):
             name = path.parent.name
@@ -204,7 +209,7 @@ def _drop_missing(models: tuple[TenantModel | None, ...]) -> tuple[TenantModel, 
 
 
 def _write_atomically(path: Path, data: bytes) -> None:
-    """All of it or nothing, also where the machine stops meanwhile."""
+    """Write a file completely or not at all, even if the machine stops meanwhile."""
     scratch = path.with_name(f"{path.name}.new")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
     with os.fdopen(descriptor, "wb") as file:
