@@ -1,1 +1,1 @@
-"""Pure functions over entries, labels and prompts: what a configuration does, before it does it."""
+"""Pure functions that judge a configuration before it serves: on rows, labels and prompts."""

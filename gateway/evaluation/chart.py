@@ -1,6 +1,6 @@
-"""Charts as SVG: a few shapes, and what `evaluate` and `replay` draw with them.
+"""Charts as SVG: a few shapes, and the charts that `evaluate` and `replay` draw with them.
 
-A shape is filled with the colour that its class names; with the class `draw_line` it is a stroke.
+The class of a shape names its fill colour. With the class `line` the colour is that of a stroke.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,8 +28,9 @@ text.title{font-size:15px}.title,.strong{font-weight:600}
 
 
 def draw_document(width: float, height: float, label: str, shapes: Iterable[str]) -> str:
-    """Return a document, in the light or dark colours of whoever looks at it."""
-    # Colours are written out twice, and not as variables: not only browsers draw SVG.
+    """Return an SVG document. It has light and dark colours, and the viewer's setting chooses."""
+    # The colours stand in the style twice, not as CSS variables: programs other than browsers
+    # draw SVG too.
     light_style, dark_style = (
         f"text{{fill:{colours['ink']}}}\n"
         + "\n".join(
@@ -48,24 +49,24 @@ def draw_document(width: float, height: float, label: str, shapes: Iterable[str]
 
 
 def draw_group(x: float, y: float, shapes: Iterable[str]) -> str:
-    """Return shapes, moved."""
+    """Return shapes as a group, moved by `x` and `y`."""
     return f'<g transform="translate({x} {y})">\n{"".join(shapes)}</g>\n'
 
 
 def draw_text(x: float, y: float, content: str, style: str = "", anchor: str = "start") -> str:
-    """Return words that begin, end or have their middle at a point."""
+    """Return a text. `anchor` says if it begins, ends or has its middle at the point."""
     attributes = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
     return f'<text class="{style}" {attributes}>{escape(content)}</text>\n'
 
 
 def draw_box(x: float, y: float, width: float, height: float, style: str, tip: str = "") -> str:
-    """Return a rectangle; `tip` is shown while a pointer is on it."""
+    """Return a rectangle. A viewer shows `tip` while the pointer is on it."""
     attributes = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
     return f'<rect class="{style}" {attributes}>{_draw_tip(tip)}</rect>\n'
 
 
 def draw_dot(x: float, y: float, radius: float, style: str, tip: str = "") -> str:
-    """Return a circle."""
+    """Return a circle. A viewer shows `tip` while the pointer is on it."""
     attributes = f'cx="{x:.1f}" cy="{y:.1f}" r="{radius}"'
     return f'<circle class="{style}" {attributes}>{_draw_tip(tip)}</circle>\n'
 
@@ -89,13 +90,13 @@ _CURVE_STYLES = {
     "classifier": ("classifier, at any thresholds", "blue", 110),
     "chance": ("tiers mixed by chance", "grey dotted", 370),
 }
-"""Each with its words, style and place in the legend."""
+"""The legend's text, the style, and the distance from the legend's left edge, by curve."""
 _ROUTER_STYLES = {"this router": ("blue", 7, -8), "shuffled": ("grey", 5, 16)}
-"""Those that have an interval: style, size, and how far below the point its name is."""
+"""Routers drawn with an interval: style, radius, and how far below its point the name stands."""
 
 
 def draw_curves(views: Sequence[ScoredLabels]) -> str | None:
-    """Draw one panel a view, below each other; None where no view knows what its tiers cost."""
+    """Draw one panel for each view, one below another. Return None if no view knows its costs."""
     priced_views = [view for view in views if view.curves]
     panels = [
         draw_group(0, _PANEL_HEIGHT * index, _draw_panel(view))
@@ -111,7 +112,7 @@ def draw_curves(views: Sequence[ScoredLabels]) -> str | None:
 
 
 class _Frame(NamedTuple):
-    """Where values stand in a panel."""
+    """The ranges of the axes of a panel: cost from 0 to `right`, quality from `low` to `high`."""
 
     right: float
     low: float
@@ -177,7 +178,7 @@ def _list_ticks(low: float, high: float) -> list[float]:
 
 
 def _draw_router(frame: _Frame, result: RouterResult) -> Iterator[str]:
-    """Yield a router's point with its name beside it; the oracle is a curve already."""
+    """Yield a router's point with its name beside it; nothing for the oracle, which is a curve."""
     if result.quality is None or result.usd is None or result.name == "oracle":
         return
     usd = float(result.usd)
@@ -203,14 +204,14 @@ def _draw_router(frame: _Frame, result: RouterResult) -> Iterator[str]:
 # Tiers and money, before and after
 
 _BARS_LEFT = 132
-"""Where bars begin."""
+"""The x coordinate at which the bars begin."""
 _TIER_STYLES = {"fast": "green", "smart": "blue", "reasoning": "orange"}
 _MIN_LABELLED_WIDTH = 46
-"""A part that is no wider has no number in it."""
+"""A part of a bar gets a number only if it is wider than this."""
 
 
 def draw_replay(totals: ReplayTotals) -> str:
-    """Draw two bars of tiers and two of money."""
+    """Draw four bars: the tiers before and after, and the USD before and after."""
     shapes = [*_draw_heading(totals.total), *_draw_tier_bars(totals.total), *_draw_usd_bars(totals)]
     return draw_document(_PANEL_WIDTH, 372, "Tiers and money before and after", shapes)
 

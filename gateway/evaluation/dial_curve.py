@@ -1,6 +1,7 @@
-"""What positions of the quality dial give: the mix of tiers, the quality and the cost.
+"""Positions of the quality dial compared: the mix of tiers, the quality and the cost of each.
 
-On golden prompts, decided as calls would be; or on calls of the ledger that a classifier decided.
+The comparison uses golden prompts, decided as calls would be, or calls of the ledger that a
+classifier decided.
 """
 
 from collections import Counter
@@ -22,22 +23,23 @@ from gateway.routing.router import Router
 
 
 class DialPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """What one position of the dial gives."""
+    """The tiers, the quality and the cost at one position of the dial."""
 
     position: int | None
-    """0 to 10; None is the configuration as it stands, or own calls as they were decided."""
+    """The position, 0 to 10. None is the configuration as it stands, or own calls as the gateway
+    decided them or as the positions set now would."""
     is_set: bool = False
     """True for own calls at the positions that are set now."""
     prompts: int
-    """Prompts, or calls."""
+    """The number of prompts, or of calls."""
     tiers: dict[str, int]
-    """The same by the tier that they get."""
+    """The number of prompts or calls by the tier that they get."""
     quality: float | None
-    """The expected quality, as a share of what reasoning would give; None if nothing was scored."""
+    """The expected quality, as a share of that of reasoning; None if nothing was scored."""
     cost: float | None
-    """USD that a thousand answers are expected to cost; None if a price is not known."""
+    """The expected cost of a thousand answers, in USD; None if a price is not known."""
     agreed: int | None
-    """Prompts that get the tier that they should; None of calls, which nobody has judged."""
+    """The number of prompts that get the tier they should; None for calls, which nobody judged."""
 
 
 def compute_curve(
@@ -47,7 +49,7 @@ def compute_curve(
     timestamp: float,
     tick: Callable[[], None] = lambda: None,
 ) -> list[DialPoint]:
-    """Return a point for the configuration and one for each position, at prices of a time."""
+    """Return a point for the configuration, then one for each position, at a moment's prices."""
     points: list[DialPoint] = []
     for position, share in ((None, None), *enumerate(DIAL_SHARES)):
         results = decide_prompts(router, prompts, keys, tick, quality=share)
@@ -60,13 +62,13 @@ def compute_curve(
 
 
 class _Choice(NamedTuple):
-    """What one prompt or call gets."""
+    """The tier that one prompt or call gets, with its worth and cost."""
 
     tier: str
-    """A tier; empty for a refusal."""
+    """The tier; empty for a refusal, or a decision without a tier."""
     worth: Worth | None
     cost: float | None
-    """USD; None if it is not known."""
+    """The expected cost of the answer, in USD; None if it is not known."""
 
 
 def _make_point(
@@ -111,7 +113,7 @@ class _ClassifiedCall(NamedTuple):
     worth: Worth
     costs: TierCosts
     tier: int
-    """The tier that it got."""
+    """The tier that it got, as an index of `TIERS`."""
     set_share: float | None
     """The share of quality that calls of its lab keep now; None if no dial is set."""
 
@@ -121,14 +123,17 @@ def _choose(call: _ClassifiedCall, tier: int) -> _Choice:
 
 
 class LedgerCurve:
-    """Calls that a classifier decided, as each position of the dial would decide them."""
+    """Calls that a classifier decided, decided again at each position of the dial."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
         self._calls: list[_ClassifiedCall] = []
 
     def add(self, row: ReplayRow) -> None:
-        """Take a call; one without a score, or at a lab of unknown costs, tells nothing."""
+        """Add a call. Ignore it if no classifier decided it, or if its score or costs are unknown.
+
+        Costs are unknown for a lab that the configuration does not have, or has no prices for.
+        """
         router = self._router
         record, lab = row.basis, router.catalogue.labs.get(row.lab or "")
         if row.source != "classifier" or row.tier not in TIERS or record is None or lab is None:
@@ -141,9 +146,9 @@ class LedgerCurve:
         self._calls.append(_ClassifiedCall(worth, costs, TIERS.index(row.tier), set_share))
 
     def compute(self) -> list[DialPoint]:
-        """Return a point for the calls as they were decided, and one for each position.
+        """Return a point for the calls as the gateway decided them, and one for each position.
 
-        The second point is of what is set now, if all calls are at labs with a dial.
+        If the labs of all calls have a dial, the second point is for the positions set now.
         """
         if not self._calls:
             return []

@@ -1,8 +1,8 @@
 """Errors of evaluation and training.
 
 EvaluationError
-NoReader       Parquet cannot be read here
-TooFewError    there are too few labels
+NoReader       DuckDB, which reads Parquet, is not installed
+TooFewError    there are too few labels to learn from
 """
 
 
@@ -11,8 +11,8 @@ class EvaluationError(Exception):
 
 
 class NoReader(EvaluationError):
-    """Parquet cannot be read here."""
+    """DuckDB is not installed, so the gateway cannot read Parquet."""
 
 
 class TooFewError(EvaluationError, ValueError):
-    """There is too little to learn from; the text says what is missing."""
+    """There are too few labels to learn from; the text says what is missing."""

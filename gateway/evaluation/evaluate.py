@@ -1,4 +1,7 @@
-"""A router held against what knows nothing and what knows all, on labels."""
+"""A router compared on labels with a shuffled router, constant tiers and an oracle.
+
+The shuffled router knows nothing of the prompts. The oracle has seen every answer.
+"""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -25,38 +28,44 @@ from gateway.evaluation.routed_labels import RoutedLabel
 REPEATS = 500
 SHUFFLE_REPEATS = 200
 _COST_DECIMALS = 12
-"""Costs are counted in 10^-12 USD: a price a million tokens has six digits at most."""
+"""Decimals of USD in which costs are whole numbers, so 10^-12 USD is one.
+
+A price per million tokens has six decimals at most.
+"""
 _COST_WEIGHTS = (0.0, *(10 ** (step / 4) for step in range(-20, 13)))
-"""What an oracle may be told that a unit of score is worth, in costs of the dearest tier."""
+"""The units of score that an oracle gives up to save the mean cost of the dearest tier."""
 
 
 class RouterResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What one router gives and costs."""
+    """The quality and the cost of one router."""
 
     name: str
     quality: Interval | None
     usd: Decimal | None
-    """Of 1,000 prompts; None where a price is unknown."""
+    """The cost of 1,000 prompts in USD; None if a price is unknown."""
     shares: dict[Tier, float]
-    """How often it takes each tier."""
+    """The share of the prompts that get each tier, 0 to 1."""
 
 
 class Saving(msgspec.Struct, frozen=True, kw_only=True):
-    """What this router costs less than always one tier."""
+    """The saving of this router against one tier for every prompt."""
 
     baseline: Tier
     part: Interval
-    """Of the baseline's cost."""
+    """The saving as a share of the baseline's cost."""
     usd: Decimal
-    """Of 1,000 prompts."""
+    """The saving on 1,000 prompts, in USD."""
     quality: Interval
-    """This router's less the baseline's: what the saving costs in quality."""
+    """This router's quality minus the baseline's: what the saving costs in quality."""
     beyond: Interval | None
-    """What it costs less than the best mix by chance of the same quality, as a part of that."""
+    """The saving against the cheapest random mix of tiers with the same quality.
+
+    It is a share of that mix's cost. None if no interval can be computed.
+    """
 
 
 class LabelSource(msgspec.Struct, frozen=True, kw_only=True):
-    """One set of the labels."""
+    """One source of the labels, with its figures."""
 
     name: str
     rows: int
@@ -65,58 +74,76 @@ class LabelSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScoredLabels(msgspec.Struct, frozen=True, kw_only=True):
-    """All labels that have scores of the same tiers."""
+    """The evaluation on all labels that have scores for the same tiers."""
 
     tiers: tuple[Tier, ...]
     rows: int
     folded: int
-    """Prompts whose tier has no score here: the nearest above that has, else below, stands in."""
+    """The number of prompts whose tier has no score here.
+
+    The nearest tier above it that has scores stands in, else the nearest below.
+    """
     lines: tuple[RouterResult, ...]
     gain: Interval | None
-    """This router's quality less that of a shuffled one: the control is 0."""
+    """This router's quality minus that of a shuffled router, so the control is 0."""
     saving: Saving | None
     refused: str
-    """Why no saving is told; empty where one is."""
+    """The reason why no saving is reported; empty if one is."""
     apgr: Interval | None
-    """The classifier's, mean over sources, from the cheapest tier to the next; chance is 1/2."""
+    """The classifier's APGR from the cheapest tier to the next, averaged over sources.
+
+    Chance is 1/2.
+    """
     auc: Interval | None
-    """The classifier's, for whether the cheapest tier does as well as the next."""
+    """The classifier's AUC for the question if the cheapest tier does as well as the next."""
     calibration: CalibrationCurve | None
     frugal: dict[str, float]
-    """Of 95% of the dearest tier's quality: the cost, as a part of its own, by what routes."""
+    """The cost of 95% of the dearest tier's quality, as a share of that tier's cost.
+
+    The keys are `chance`, `classifier` and `oracle`.
+    """
     sources: tuple[LabelSource, ...]
     curves: dict[str, tuple[CostQualityPoint, ...]]
-    """USD of 1,000 prompts and quality: of mixes by chance, classifier (all thresholds), oracle."""
+    """The USD per 1,000 prompts and the quality, by `chance`, `classifier` and `oracle`.
+
+    `chance` mixes tiers at random, `classifier` uses all thresholds.
+    """
 
 
 class HandLabels(msgspec.Struct, frozen=True, kw_only=True):
-    """Tiers given by hand, against those that were decided. They say nothing of outcomes."""
+    """Tiers that people gave prompts, compared with the decisions. They tell no outcomes."""
 
     rows: int
     refused: int
+    """The number of prompts that the configuration refuses or gives no tier."""
     agreed: float
+    """The share of the other prompts that get the tier of their opinion."""
     above: float
-    """Share that gets a dearer tier than its opinion."""
+    """The share that gets a dearer tier than its opinion."""
     below: float
+    """The share that gets a cheaper tier than its opinion."""
     table: dict[Tier, dict[Tier, int]]
-    """By opinion, then by decision."""
+    """The number of prompts by opinion, then by decision."""
 
 
 class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What an evaluation says."""
+    """The result of an evaluation."""
 
     views: tuple[ScoredLabels, ...]
     opinions: HandLabels | None
     refused: int
-    """Prompts with outcomes that this configuration refuses."""
+    """The number of prompts with outcomes that this configuration refuses or gives no tier."""
     alone: int
-    """Prompts with a score of one tier only, which say nothing."""
+    """The number of prompts with a score for one tier only, which compare nothing."""
     trained: tuple[str, ...] = ()
-    """Sources whose names the classifier was trained on: on what it has seen it looks better."""
+    """The sources that the classifier was trained on, by name.
+
+    It looks better on prompts that it has seen.
+    """
 
     @property
     def beats_control(self) -> bool:
-        """Whether every saving can be told: this router beats its control everywhere."""
+        """True if no view refuses its saving: this router beats its control in every view."""
         return all(not view.refused for view in self.views)
 
 
@@ -129,9 +156,10 @@ def build_report(
     trained_sources: Collection[str] = (),
     tick: Callable[[], None] = lambda: None,
 ) -> EvaluationReport:
-    """The whole evaluation. `trained_sources` names what the classifier has learnt from.
+    """Evaluate labels that were routed.
 
-    `tick` is called `ticks(rows, repeats)` times on the way.
+    `trained_sources` names the sources that the classifier was trained on. The function calls
+    `tick` as often as `count_ticks(rows, repeats)` says.
     """
     routed_rows = [row for row in rows if row.tier is not None]
     views = [
@@ -149,7 +177,7 @@ def build_report(
 
 
 def count_ticks(rows: Sequence[RoutedLabel], repeats: int = REPEATS) -> int:
-    """How often `build_report` ticks."""
+    """Return how often `build_report` calls `tick`."""
     return (repeats + 1) * sum(
         1 for _ in _group_by_tiers([row for row in rows if row.tier is not None])
     )
@@ -158,7 +186,7 @@ def count_ticks(rows: Sequence[RoutedLabel], repeats: int = REPEATS) -> int:
 def _group_by_tiers(
     rows: Sequence[RoutedLabel],
 ) -> Iterator[tuple[tuple[Tier, ...], list[RoutedLabel]]]:
-    """The sets of tiers that labels have, and the labels that have at least these."""
+    """Yield each set of two or more tiers that a label has, and the labels that cover the set."""
     tier_sets = {frozenset(row.label.scores) for row in rows}
     for tier_set in sorted(
         tier_sets, key=lambda candidate: (len(candidate), sorted(map(TIERS.index, candidate)))
@@ -169,7 +197,7 @@ def _group_by_tiers(
 
 
 def compare_opinions(rows: Sequence[RoutedLabel]) -> HandLabels | None:
-    """How decisions agree with tiers given by hand; None of no opinions."""
+    """Compare decisions with the tiers that people gave; return None if there are no rows."""
     if not rows:
         return None
     table: dict[Tier, dict[Tier, int]] = {opinion: dict.fromkeys(TIERS, 0) for opinion in TIERS}
@@ -191,7 +219,7 @@ def compare_opinions(rows: Sequence[RoutedLabel]) -> HandLabels | None:
 
 
 class _Sample:
-    """The labels of a view as columns, source by source; sums of a resample come from these."""
+    """The labels of a view as columns, source by source, to compute the sums of resamples."""
 
     def __init__(self, rows: Sequence[RoutedLabel], tiers: tuple[Tier, ...]) -> None:
         rows = sorted(rows, key=lambda row: row.label.source)
@@ -233,7 +261,7 @@ class _Sample:
         }
 
     def compute_sums(self, weights: Weights) -> dict[str, dict[str, float]]:
-        """By source: the sums of all columns, how often each tier is picked, and the rows."""
+        """Return by source the sums of all columns, the picks of each tier, and the rows."""
         sums_by_source = {}
         for name, (row_slice, columns, marks_by_tier) in self._columns_by_source.items():
             row_weights = weights[row_slice]
@@ -249,7 +277,7 @@ class _Sample:
 
 
 def _find_nearest_tier(tier: Tier, tiers: Sequence[Tier]) -> Tier:
-    """The tier, or the nearest above it of some, else below."""
+    """Return the tier if it is in `tiers`, else the nearest of them above it, else below."""
     index = TIERS.index(tier)
     return next(
         (
@@ -264,7 +292,10 @@ def _find_nearest_tier(tier: Tier, tiers: Sequence[Tier]) -> Tier:
 def _compute_control(
     sums: Mapping[str, float], tiers: Sequence[Tier], suffix: str = ""
 ) -> float | None:
-    """The mean of a shuffled router, by the shares in a resample."""
+    """Return the mean that a shuffled router has in a resample; None if the resample is empty.
+
+    The router picks each tier as often as this router does in the resample.
+    """
     rows = sums["rows"]
     if not rows:
         return None
@@ -280,7 +311,7 @@ def evaluate_view(
     repeats: int = REPEATS,
     tick: Callable[[], None] = lambda: None,
 ) -> ScoredLabels:
-    """One evaluation: all rows have scores of all tiers."""
+    """Evaluate one view: all rows have scores for all `tiers`."""
     sample = _Sample(rows, tiers)
     baseline_tier = tiers[-1] if baseline is None else _find_nearest_tier(baseline, tiers)
     scores = [row.score for row in sample.rows]
@@ -331,7 +362,7 @@ def evaluate_view(
 
 
 class _ClassifierRanking:
-    """What the classifier's scores know; nothing where there are none."""
+    """Figures of how well the classifier's scores rank prompts; all None without scores."""
 
     def __init__(self, sample: _Sample, classifier_scores: Sequence[Score]) -> None:
         low, high = sample.tiers[0], sample.tiers[1]
@@ -364,7 +395,7 @@ class _ClassifierRanking:
 def _compute_totals(
     sums_by_source: Mapping[str, Mapping[str, float]], sample: _Sample, baseline_tier: Tier
 ) -> dict[str, float | None]:
-    """Figures over all sources together."""
+    """Return the figures over all sources together; all None if the resample is empty."""
     names = [*sample.columns, *sample.tiers, "rows"]
     sums = {key: sum(source_sums[key] for source_sums in sums_by_source.values()) for key in names}
     rows, tiers = sums["rows"], sample.tiers
@@ -394,10 +425,11 @@ def _compute_saving(
     figure_intervals: Mapping[str, Interval | None],
     shuffled: Interval | None,
 ) -> tuple[Saving | None, str]:
-    """What may be told of money, or why nothing may.
+    """Return the saving, or the reason why none may be reported.
 
-    The gain must be more than other prompts of the kind may take away (its own interval), and more
-    than a shuffle of these very prompts may give: of few prompts the first alone is too sure.
+    The gain must pass two checks. Its own interval must lie above 0, because other prompts of the
+    same kind could take the gain away. The router must also beat most shuffles of these very
+    prompts, because with few prompts the interval alone is too sure.
     """
     gain = figure_intervals["gain"]
     router_quality = figure_intervals["router"]
@@ -431,7 +463,7 @@ def _compute_saving(
 
 
 def _compute_usd(sample: _Sample, column: str) -> Decimal:
-    """Of 1,000 prompts, exactly what the column holds, to the micro-dollar."""
+    """Return the USD of 1,000 prompts by a column of costs, exactly, to the micro-dollar."""
     total = Decimal(int(sum(sample.columns[column])))
     return (total * 1000 / len(sample.rows)).scaleb(-_COST_DECIMALS).quantize(Decimal("0.000001"))
 
@@ -479,7 +511,7 @@ def _build_lines(
 
 
 def _score_oracles(sample: _Sample) -> list[CostQualityPoint]:
-    """What oracles give that are told different worths of a score."""
+    """Return the cost and quality of oracles that weigh cost against score differently."""
     dearest_cost = cost_quality.score_constant_routers(sample.table)[sample.tiers[-1]].cost or 1.0
     points = (
         cost_quality.score_router(

@@ -1,4 +1,4 @@
-"""Golden prompts: what should be decided for each, and whether it is."""
+"""Golden prompts: the tier and lab that each should get, compared with the decision."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,14 +36,14 @@ from gateway.settings.schema.schedule import parse_moment
 type DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini"]
 _DECIDING_STEPS = ("pin", "rule", "classifier", "default", "embed")
 _MOVING_STEPS = ("guard", "budget", "constraint", "dial", "share", "evidence")
-"""Steps that may change what another one has decided."""
+"""Steps of the trace that may change what an earlier step has decided."""
 
 
 class GoldenStep(SampleTool, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A step of a tool loop: what the model called and what that gave, and what should follow."""
+    """A step of a tool loop: the tool that the model called, its result, and the expected tier."""
 
     tier: Tier | None = None
-    """The tier of the call that has the result; None expects that of the call before."""
+    """The expected tier of the call that carries the result; None expects the tier before it."""
 
 
 class GoldenTurn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,27 +51,27 @@ class GoldenTurn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     prompt: str
     tier: Tier | None = None
-    """None leaves open what it gets."""
+    """The expected tier; None accepts any."""
     lab: str | None = None
     loop: int = 0
-    """Calls of a tool loop that follow before the model has answered; they should get the same."""
+    """The number of tool-loop calls before the model answers; they should get the same tier."""
     tools: tuple[GoldenStep, ...] = ()
-    """The steps of such a loop, where it matters what they were."""
+    """The steps of such a loop, for tests that depend on the tools or their results."""
     answer: str = "Yes."
     """The answer of the model."""
     side: bool | str = False
-    """True if this is a side call, as for a title; or the task of one."""
+    """True if this is a side call, for example for a title; or the name of its task."""
     agent: bool = False
     """True if this is a call of a sub-agent."""
     idle: str | float = 0.0
-    """Time that nobody says anything before it, as `10m`."""
+    """The time without a call before this turn, such as `10m`."""
     compaction: bool = False
-    """True if the client sums the conversation up before this turn."""
+    """True if the client replaces the conversation by a summary before this turn."""
     cached: int | None = None
-    """Tokens of the conversation that its provider has in its prompt cache; None estimates them."""
+    """Tokens of the conversation in the provider's prompt cache; None lets the gateway estimate."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be. Raises ValueError, which msgspec tells with its place."""
+        """Check the fields together. Raises ValueError, which msgspec reports with its path."""
         parse_duration(self.idle)
         if self.loop < 0 or (self.cached or 0) < 0:
             raise ValueError("`loop` and `cached` are 0 or more")
@@ -92,29 +92,30 @@ class GoldenPrompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     turns: tuple[GoldenTurn, ...] = ()
     """The turns of a conversation, in place of a prompt and a tier."""
     remembered: bool = True
-    """False if nobody remembers where the conversation was, as without Redis."""
+    """False if the gateway keeps no session of the conversation, as without Redis."""
     json: AnswerForm = False
-    """True if answers are to be JSON; or the schema that they follow."""
+    """True if answers must be JSON; or the schema that they must follow."""
     lab: str | None = None
-    """The lab that should serve it, where that matters."""
+    """The lab that should serve it; None accepts any."""
     model: str = "auto"
     key: str | None = None
     """The name of the client's key."""
     tags: tuple[str, ...] = ()
     dialect: DialectName = "openai-chat"
     client: str = ""
-    """The application that calls, as rules name it; or its user agent."""
+    """The application that calls, by the name that rules use, or by its user agent."""
     at: str = ""
-    """When it comes, as `2026-12-24 18:00 Europe/Berlin`; a Wednesday at noon where left out."""
+    """The time of the call, such as `2026-12-24 18:00 Europe/Berlin`; by default a Wednesday
+    at noon in UTC."""
     why: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a time that is none. Raises ValueError, which msgspec tells with its place."""
+        """Check the time. Raises ValueError, which msgspec reports with its path."""
         _ = self.time
 
     @property
     def time(self) -> float:
-        """When it comes, in seconds since the epoch. Raises ValueError."""
+        """The time of the call, in seconds since the epoch. Raises ValueError."""
         return parse_moment(self.at) if self.at else USUAL_TIME
 
 
@@ -122,34 +123,37 @@ class GoldenResult(msgspec.Struct, frozen=True, kw_only=True):
     """The decision on one golden prompt, or on one turn of a conversation."""
 
     golden: GoldenPrompt
-    """With the prompt, the tier and the lab of the turn, where it is one of several."""
+    """The golden prompt; in a conversation, with the prompt, tier and lab of the turn."""
     turn: str = ""
-    """Which turn of its conversation it is: `turn 2`, or `turn 2, tool loop 1`."""
+    """The turn of a conversation: `turn 2`, or `turn 2, tool loop 1`; else empty."""
     lab: str
     tier: str
     source: str
     worth: Worth | None = None
-    """What each tier is worth by the classifier; None if none was asked."""
+    """The worth of each tier by the classifier's score; None if no classifier scored the call."""
     reason: str
-    """The line of the trace that decided, or the reason that nothing was."""
+    """The line of the trace that decided; for a refusal, the message to the operator."""
     changes: tuple[str, ...] = ()
-    """The lines that moved it from there: `guard support never pays: at most smart`."""
+    """The lines that changed it after that: `guard: support never pays: at most smart`."""
 
     @property
     def name(self) -> str:
-        """What it is called: its prompt, behind the turn of its conversation."""
+        """The name in reports: the turn of the conversation, if any, and the prompt."""
         text = self.golden.prompt
         return f"{self.turn}: {text}" if self.turn else text
 
     @property
     def passed(self) -> bool:
-        """Whether it was decided as it should be."""
+        """True if the decision has the expected tier and lab."""
         expected = self.golden
         return expected.tier in (None, self.tier) and expected.lab in (None, self.lab)
 
 
 def read_prompts(document: yaml.YamlDocument) -> list[GoldenPrompt]:
-    """Read a file, `prompts: [{prompt:, tier:, ...}, {turns: [...]}]`. Raises ConfigError."""
+    """Read a golden file, `prompts: [{prompt:, tier:, ...}, {turns: [...]}]`.
+
+    Raises ConfigError.
+    """
     try:
         prompts = msgspec.convert(document.value, _GoldenFile).prompts
     except msgspec.ValidationError as error:
@@ -168,7 +172,7 @@ def read_prompts(document: yaml.YamlDocument) -> list[GoldenPrompt]:
 
 
 def _find_entry_mistake(item: Mapping[str, Json]) -> str:
-    """Return what an entry lacks, or has too much of; empty where nothing is wrong."""
+    """Return the text about a missing or misplaced field of an entry; empty if all is right."""
     if "turns" in item:
         if not item["turns"]:
             return "`turns` is empty"
@@ -183,7 +187,10 @@ class _GoldenFile(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def _make_mistake(document: yaml.YamlDocument, finding: str) -> Mistake:
-    """A finding of msgspec, "what is wrong - at `$.prompts[0].tier`", with its line."""
+    """Return a mistake, with its line, from an msgspec finding.
+
+    The finding has the form "message - at `$.prompts[0].tier`".
+    """
     message, _, path_text = finding.partition(" - at `$")
     steps = re.findall(r"[^.\[\]`]+", path_text)
     path: Path = tuple(int(step) if step.isdigit() else step for step in steps)
@@ -209,7 +216,7 @@ def decide_prompts(
     *,
     quality: float | None = None,
 ) -> list[GoldenResult]:
-    """Decide every prompt as the request path would; `tick` is called behind each.
+    """Decide every prompt as the request path would, and call `tick` after each.
 
     `quality` is the share of quality that each call asks to keep; None asks for none.
     """
@@ -277,15 +284,15 @@ def _make_result(golden: GoldenPrompt, outcome: DecisionOutcome, turn: str = "")
 
 
 _TURN_PAUSE_SECONDS = 5.0
-"""Seconds from one turn of a conversation to the next."""
+"""Seconds from one turn of a conversation to the next, beside its `idle` time."""
 _CONVERSATION_NAME = "golden"
 
 
 class GoldenConversation:
-    """A conversation of a golden file: its session is in memory, and the model always answers.
+    """A conversation of a golden file, with its session in memory. The model always answers.
 
-    An answer has the usual length of its tier. Of the prompt its provider caches what it would of
-    the text alone, or as much as a turn says.
+    An answer has the usual length of its tier. The prompt cache holds as many tokens as the
+    provider would keep of the text alone, or as many as the turn says in `cached`.
     """
 
     def __init__(
@@ -298,7 +305,7 @@ class GoldenConversation:
         self._timestamp = golden.time
 
     def decide_turns(self) -> list[GoldenResult]:
-        """Decide all turns, in their order."""
+        """Decide all turns and their tool loops, in order."""
         results: list[GoldenResult] = []
         for number, turn in enumerate(self._golden.turns, 1):
             self._timestamp += _TURN_PAUSE_SECONDS + cast("float", parse_duration(turn.idle))
@@ -382,7 +389,7 @@ class GoldenConversation:
 
 
 def _build_hints(turn: GoldenTurn) -> dict[str, str]:
-    """Return the headers by which a client tells what is no call of the conversation itself."""
+    """Return the headers with which a client marks a side call or a call of a sub-agent."""
     if turn.agent:
         return {"x-claude-code-agent-id": "agent"}
     if not turn.side:

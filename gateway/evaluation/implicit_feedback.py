@@ -1,12 +1,13 @@
-"""What a gateway's own calls teach: which tier sufficed, by what was said and done afterwards.
+"""Lessons from a gateway's own calls: which tier sufficed, by feedback and by the next call.
 
     told       feedback: a verdict, a score, or the tier that would have been right
-    escalated  the same question was asked again of a tier above, which its client named
-    repeated   the same question was asked again: weak evidence against the first answer
-    went on    the user took the answer and said something else: weak evidence for it
+    escalated  the client asked the same question again and named a higher tier
+    repeated   the client asked the same question again: weak evidence against the first answer
+    went on    the user accepted the answer and said something else: weak evidence for it
 
-One lesson a call, the strongest; none where nothing is known of its tier. Pure: rows in, lessons
-out, each of one tenant and never mixed with another's.
+A call gives at most one lesson, the strongest. It gives none if nothing tells if its tier sufficed.
+The module is pure: rows in, lessons out. A lesson belongs to one tenant, and no lesson mixes the
+rows of two.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,40 +28,43 @@ WEIGHT_BY_ORIGIN: Mapping[FeedbackOrigin, float] = {
     "repeated": 0.3,
     "went on": 0.1,
 }
-"""How much a lesson counts beside one that was told. Judgement: signs say less than words, and most
-users say nothing of an answer that they do not like."""
+"""The weight of a lesson by its origin; one from feedback has 1.
+
+The figures are judgement: actions tell less than feedback, and most users say nothing about an
+answer that they do not like.
+"""
 WINDOW_SECONDS = 600.0
-"""Seconds after which the same question is no answer to the last answer."""
+"""Seconds within which the same question counts as a reaction to the last answer."""
 
 
 class ImplicitFeedback(msgspec.Struct, frozen=True, kw_only=True):
-    """What one call teaches. Of `fast` and `smart`, None is unknown."""
+    """The lesson from one call."""
 
     id: str
-    """Of the call."""
+    """The id of the call."""
     tenant: str
     received_at: float
-    """When it was received, seconds since the epoch."""
+    """The time at which the gateway received the call, in seconds since the epoch."""
     dialect: str
     served_tier: Tier
-    """The tier that it got."""
+    """The tier that the call got."""
     origin: FeedbackOrigin
     fast: float | None = None
-    """How far the fast tier suffices, or would have, 0 to 1."""
+    """The extent to which the fast tier suffices, or would have, 0 to 1; None if unknown."""
     smart: float | None = None
-    """The same of the smart tier."""
+    """The extent to which the smart tier suffices, or would have, 0 to 1; None if unknown."""
     weight: float = 1.0
     signals: Mapping[str, int | float | bool] = {}
-    """What its text gave away, as its row keeps it."""
+    """The signals of its text, as its row keeps them."""
     score: Score | None = None
-    """What a classifier said that read the text itself."""
+    """The score of a classifier that read the text itself; None if the row keeps none."""
 
 
 def infer_feedback(calls: Iterable[tuple[FinalRow, FeedbackRow | None]]) -> list[ImplicitFeedback]:
-    """What calls teach, in the order in which they were received.
+    """Return the lessons from calls, in the order in which the gateway received the calls.
 
-    Only calls count that a classifier could have decided: of which a row keeps what the text gave
-    away, at the user's turn, of the conversation itself, and that were answered.
+    Only calls that a classifier could have decided give lessons. Such a call was answered, it is
+    a user's turn of the conversation itself, and its row keeps the signals of the text.
     """
     pairs = sorted(
         ((call_row, feedback_row) for call_row, feedback_row in calls if _is_countable(call_row)),
@@ -77,7 +81,7 @@ def infer_feedback(calls: Iterable[tuple[FinalRow, FeedbackRow | None]]) -> list
 
 
 def _is_countable(row: FinalRow) -> bool:
-    """Whether a call is one of a conversation's own turns, and was answered."""
+    """Return True if a call was answered and is a user's turn of the conversation itself."""
     record = row.basis
     if record is None or row.tier not in TIERS or row.state not in ANSWERED_STATES:
         return False
@@ -113,7 +117,10 @@ def _get_tier(row: FinalRow) -> Tier:
 
 
 def _read_explicit(row: FinalRow, feedback: FeedbackRow | None) -> ImplicitFeedback | None:
-    """By the last word on a call. What was bad of the dearest tier was not for want of a tier."""
+    """Return the lesson from feedback on a call; None if it tells nothing of fast or smart.
+
+    A bad answer of the reasoning tier gives no lesson, because a dearer tier does not exist.
+    """
     if feedback is None or feedback.tenant != row.tenant:
         return None
     if feedback.tier is not None:
@@ -127,9 +134,9 @@ def _read_explicit(row: FinalRow, feedback: FeedbackRow | None) -> ImplicitFeedb
 def _judge_served_tier(
     row: FinalRow, origin: FeedbackOrigin, score: float
 ) -> ImplicitFeedback | None:
-    """By what the answer of the tier that it got was worth.
+    """Return the lesson from the score of an answer, 0 to 1; None for the reasoning tier.
 
-    Where fast suffices smart does, and where smart does not fast does not.
+    If fast suffices, so does smart. If smart does not suffice, neither does fast.
     """
     match row.tier:
         case "fast":
@@ -141,7 +148,7 @@ def _judge_served_tier(
 
 
 def _infer_from_next_calls(calls: Iterable[FinalRow]) -> dict[str, ImplicitFeedback]:
-    """By call: what its client did next in the same conversation."""
+    """Return lessons from what clients did next in the same conversation, by the call's id."""
     last_rows: dict[tuple[str, str, str], FinalRow] = {}
     feedback_by_call: dict[str, ImplicitFeedback] = {}
     for row in calls:
@@ -169,7 +176,10 @@ def _judge_by_next_call(previous: FinalRow, row: FinalRow) -> ImplicitFeedback |
 
 
 def _is_same_question(first: DecisionRecord, second: DecisionRecord) -> bool:
-    """Whether two calls ask the same: as many turns and characters, as far as rows tell."""
+    """Return True if two calls have equal numbers of turns, characters and user tokens.
+
+    Rows keep no text, so they tell no more.
+    """
     return (first.turns, first.chars, first.user_tokens) == (
         second.turns,
         second.chars,

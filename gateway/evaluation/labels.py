@@ -1,9 +1,17 @@
-"""Labels: prompts with what each tier's answer was worth (outcomes), or a tier given by hand.
+"""Labels: prompts with scores of the tiers' answers (outcomes), or with a tier that people gave.
 
-A file is JSONL, CSV or Parquet with these columns, of which only `prompt` and one of the scores or
-`tier` must be there; others are passed over.
+A file is JSONL, CSV or Parquet with these columns:
 
-The one door to DuckDB: it reads Parquet, where the extra `labels` is installed.
+    prompt                                  the text; required
+    fast, smart, reasoning                  the score of the tier's answer
+    tier                                    the tier that somebody gave the prompt
+    fast_cost, smart_cost, reasoning_cost   USD of the tier's answer
+    source (or src), key, tags, model       see `Label`
+
+A row needs one of the scores, or `tier`. The reader ignores other columns. A YAML file of golden
+prompts can be read as labels too.
+
+Only this module imports DuckDB. It reads Parquet if the extra `labels` is installed.
 """
 
 import csv
@@ -24,7 +32,10 @@ from gateway.settings.errors import ConfigError, Mistake
 
 
 def read_parquet_rows(file: Path) -> list[dict[str, object]]:
-    """The rows of a file. Raises NoReader where DuckDB is missing, ValueError where it cannot."""
+    """Return the rows of a Parquet file.
+
+    Raises NoReader if DuckDB is not installed, ValueError if it cannot read the file.
+    """
     try:
         import duckdb  # noqa: PLC0415 - an extra
     except ImportError:
@@ -39,34 +50,35 @@ def read_parquet_rows(file: Path) -> list[dict[str, object]]:
 
 _TEXT_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".yaml", ".yml")
 _MAX_MISTAKES = 20
-"""Mistakes of one file that are told."""
+"""The number of mistakes of one file after which the reader stops."""
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True):
-    """One prompt, and what is known of it."""
+    """One prompt with its scores, or with the tier that somebody gave it."""
 
     prompt: str
     scores: Mapping[Tier, float] = {}
-    """Of each tier whose answer was judged: any scale, higher is better."""
+    """The score of each tier whose answer was judged, on any scale; higher is better."""
     costs: Mapping[Tier, Decimal] = {}
-    """USD of each tier's answer, where it was measured."""
+    """The measured cost of a tier's answer, in USD."""
     tier: Tier | None = None
-    """An opinion: the tier that somebody gave it."""
+    """An opinion: the tier that somebody gave the prompt."""
     source: str = ""
-    """The set that it is of: sources are judged apart."""
+    """The name of the set that it comes from. The gateway judges each source apart."""
     key: str | None = None
+    """The name of the client's key."""
     tags: tuple[str, ...] = ()
     model: str = "auto"
-    """What is asked for."""
+    """The model that the request asks for."""
 
     @property
     def has_outcome(self) -> bool:
-        """Whether answers were judged; else it is an opinion."""
+        """True if answers were judged. Otherwise the label is an opinion."""
         return bool(self.scores)
 
 
 def read_labels(file: Path) -> list[Label]:
-    """Read labels; the kind of file is told by its name. Raises ConfigError with its mistakes."""
+    """Read a file of labels; its suffix tells the format. Raises ConfigError with the mistakes."""
     suffix = file.suffix.lower()
     if suffix == ".parquet":
         return _convert_rows(file, enumerate(_read_parquet(file), 1))
@@ -162,7 +174,7 @@ def _convert_rows(file: Path, rows: Iterable[tuple[int, object]]) -> list[Label]
 
 
 def convert_row(row: object) -> Label:
-    """One row. Raises ValueError where it is none."""
+    """Return a row as a label. Raises ValueError if the row is no label."""
     if not isinstance(row, dict):
         raise ValueError("a label is an object")  # noqa: TRY004 - what is wrong is a value
     prompt = row.get("prompt")
@@ -192,7 +204,7 @@ def convert_row(row: object) -> Label:
 
 
 def _has_value(value: object) -> bool:
-    """Whether a cell has something in it: what is unknown is null, empty or no number."""
+    """Return True if a cell holds a value. None and NaN, as a DataFrame writes it, are unknown."""
     return value is not None and not (isinstance(value, float) and math.isnan(value))
 
 
@@ -226,7 +238,7 @@ def _read_word(row: Mapping[str, object], name: str) -> str | None:
 
 
 def _read_tags(value: object) -> tuple[str, ...]:
-    """A list, or in a cell of CSV words apart by commas."""
+    """Return the tags of a list, or of a text with commas, as a CSV cell has them."""
     if value is None:
         return ()
     words = value.split(",") if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""Labels decided as calls are: the tier that each prompt gets here, and what each tier costs."""
+"""Labels decided as calls are: the tier that each prompt gets, and the cost of each tier."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -21,27 +21,27 @@ from gateway.routing.router import Router, decide
 
 
 class RoutedLabel(msgspec.Struct, frozen=True, kw_only=True):
-    """One label, and what this router makes of it."""
+    """One label with this router's decision."""
 
     label: Label
     tier: Tier | None
-    """None where it is refused."""
+    """The tier; None if the router refuses the request or decides no tier."""
     source: str = "refused"
     reason: str = ""
     score: Score | None = None
-    """What the classifier says of it, whatever decided."""
+    """The classifier's score, even if something else decided; None without one."""
     costs: Mapping[Tier, Decimal] = {}
-    """USD by tier; a tier without a known price is missing."""
+    """The cost of an answer in USD, by tier. A tier without a known price is missing."""
     target_names: Mapping[Tier, str] = {}
-    """Whose price that is; none where the label has the cost itself."""
+    """The target whose price counts, by tier. A tier whose cost the label gives is missing."""
 
 
 class LabelRouter(msgspec.Struct, frozen=True, kw_only=True):
-    """What labels are decided by."""
+    """The router and the settings that decide labels."""
 
     router: Router
     priced_at: float
-    """The moment whose prices hold, in seconds since the epoch."""
+    """The moment whose prices count, in seconds since the epoch."""
     keys: Mapping[str, Key] = {}
     output_tokens: Mapping[Tier, int] = msgspec.field(
         default_factory=lambda: EXPECTED_OUTPUT_TOKENS
@@ -49,7 +49,7 @@ class LabelRouter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def route_label(label_router: LabelRouter, label: Label) -> RoutedLabel:
-    """Decide one label as the request with its prompt alone would be."""
+    """Decide one label, as the gateway would decide a request with only its prompt."""
     key = find_key(label.key, label_router.keys)
     options = RequestOptions(tags=label.tags)
     call, dialect = build_features(
@@ -105,7 +105,10 @@ def _price_tiers(
 
 
 def find_tier_target(label_router: LabelRouter, lab: str, tier: Tier) -> Target | None:
-    """The target that serves a tier of a lab: its first one that is on, or its first."""
+    """Return the target that serves a tier of a lab; None if the lab has no such tier.
+
+    It is the first target that is enabled. If none is, it is the first of all.
+    """
     tier_targets = label_router.router.catalogue.labs[lab].tiers.get(tier, ())
     return next(
         (target for target in tier_targets if target.provider.enabled),

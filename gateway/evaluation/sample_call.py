@@ -1,4 +1,4 @@
-"""A prompt as the request that a client would send: what is studied is decided as calls are."""
+"""Requests made from prompts, so that evaluation decides them as the gateway decides calls."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
@@ -16,7 +16,7 @@ from gateway.routing.router import Router
 
 
 class SampleTool(msgspec.Struct, frozen=True, kw_only=True):
-    """A tool that the model has called, and what it gave."""
+    """A tool that the model called, with its result."""
 
     name: str = "work"
     arguments: dict[str, Json] = {}
@@ -25,18 +25,21 @@ class SampleTool(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def result_text(self) -> str:
-        """The result for dialects that have no other word for a failure."""
+        """The result as text, with `Error:` before a failure.
+
+        OpenAI's dialects have no other way to mark one.
+        """
         return f"Error: {self.result}" if self.failed else self.result
 
 
 type SampleMessage = tuple[Literal["user", "answer"], str] | SampleTool
-"""A user's words, the model's answer, or a tool that the model has called."""
+"""A text of the user, an answer of the model, or a tool that the model called."""
 type AnswerForm = bool | dict[str, Json]
-"""True if answers are to be JSON; or the schema that they follow."""
+"""True if answers must be JSON; or the schema that they must follow."""
 USUAL_TIME = 561_600.0
-"""When a call comes where nobody says it: a Wednesday at noon in UTC, the same on every day.
+"""The time of a call without one of its own: a fixed Wednesday at noon in UTC.
 
-A decision that depends on the clock of the machine would make CI fail at night.
+If decisions depended on the machine's clock, CI would fail at night.
 """
 _CALL_ID = "t1"
 
@@ -140,19 +143,19 @@ _BODY_BUILDERS: Mapping[str, Callable[[str, Sequence[SampleMessage], AnswerForm]
     "anthropic-messages": _build_messages,
     "gemini": _build_gemini,
 }
-"""The plainest request of each dialect."""
+"""Functions that build the plainest request of each dialect."""
 
 
 def build_body(
     dialect: str, model: str, text: str | Sequence[SampleMessage], *, form: AnswerForm = False
 ) -> bytes:
-    """Return the request that a client of a dialect would send for a prompt or a conversation."""
+    """Return the body that a client of a dialect would send for a prompt or a conversation."""
     conversation: Sequence[SampleMessage] = [("user", text)] if isinstance(text, str) else text
     return jsonio.dumps(_BODY_BUILDERS[dialect](model, conversation, form))
 
 
 def read_body(dialect: Dialect, raw: bytes, model: str) -> RequestBody:
-    """Read a request. `model` counts where a dialect names it in the path."""
+    """Read a body. `model` counts only for a dialect that names the model in the path."""
     if dialect.read_with_path is None:
         return dialect.read(raw)
     return dialect.read_with_path(raw, f"models/{model}:generateContent")
@@ -169,7 +172,7 @@ def build_features(
     hints: Mapping[str, str] = {},
     form: AnswerForm = False,
 ) -> tuple[Features, Dialect]:
-    """Return what a decision reads of a prompt, or of a conversation, and the dialect it is in."""
+    """Return the features of a prompt or of a conversation, and the client's dialect."""
     client_dialect = DIALECTS[dialect]
     body = read_body(client_dialect, build_body(dialect, model, text, form=form), model)
     request = TranslatableRequest(client_dialect, body, router.fetched_media)
@@ -177,11 +180,11 @@ def build_features(
 
 
 def describe_client(client: str) -> dict[str, str]:
-    """The headers of an application: `client` is a name that rules know, or a user agent."""
+    """Return the headers of an application. `client` is a name that rules know, or a user agent."""
     prefix = next((prefix for prefix, name in USER_AGENT_PREFIXES if name == client), client)
     return {"user-agent": prefix} if prefix else {}
 
 
 def find_key(name: str | None, keys: Mapping[str, Key]) -> Key:
-    """The key of a name; of one that nobody knows the name is all there is."""
+    """Return the key of a name. For an unknown name, return a key that has only this name."""
     return OPEN_KEY if name is None else keys.get(name) or Key(name=name)

@@ -1,4 +1,4 @@
-"""Whether tiers are worth their price: what each costs, where that turns about, what labels say."""
+"""Checks if tiers are worth their price: their costs, reversals of these, and labels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -17,11 +17,11 @@ from gateway.evaluation.metrics.bootstrap import REPEATS, Interval, compute_inte
 USUAL_PROMPT_TOKENS = 1_000
 """Tokens of a usual prompt."""
 MIN_PRICE_RATIO = Decimal("1.5")
-"""A tier that costs less than this many times the one below saves little by being left out."""
+"""The ratio of two tiers' costs up to which routing to the lower tier saves little."""
 
 
 class TierPrice(msgspec.Struct, frozen=True, kw_only=True):
-    """A tier of a lab, and its first target that is on."""
+    """A tier of a lab, and its first target that is enabled."""
 
     tier: Tier
     target: Target
@@ -29,7 +29,7 @@ class TierPrice(msgspec.Struct, frozen=True, kw_only=True):
     def compute_usd(
         self, prompt_tokens: int, output_tokens: Mapping[Tier, int], timestamp: float
     ) -> Decimal | None:
-        """USD of a call at a moment; None where its price is unknown."""
+        """Return the USD of a call at a moment; None if the price is unknown."""
         price = (
             self.target.price.find_in_force(timestamp) if self.target.price is not None else None
         )
@@ -37,18 +37,18 @@ class TierPrice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TierStep(msgspec.Struct, frozen=True, kw_only=True):
-    """Two tiers of a lab, one above the other, at a length of prompts."""
+    """The costs of two tiers of a lab, one above the other, compared at one prompt length."""
 
     lower: TierPrice
     upper: TierPrice
     prompt_tokens: int
-    """Tokens; prompts of at least so many, where it is not the usual."""
+    """The tokens of the prompt: a usual prompt, or the first length after a price step."""
     price_ratio: Decimal | None
-    """What the upper costs, in costs of the lower; None where the lower costs nothing."""
+    """The cost of the upper tier divided by that of the lower; None if the lower costs nothing."""
 
 
 def list_tier_prices(lab: Lab) -> list[TierPrice]:
-    """The tiers that are there, cheapest first."""
+    """Return the tiers of a lab that have an enabled target, in the order of `TIERS`."""
     tier_prices = []
     for tier in TIERS:
         tier_targets = lab.tiers.get(tier, ())
@@ -59,7 +59,7 @@ def list_tier_prices(lab: Lab) -> list[TierPrice]:
 
 
 def list_unpriced(lab: Lab, output_tokens: Mapping[Tier, int], timestamp: float) -> list[TierPrice]:
-    """The tiers whose price is unknown."""
+    """Return the tiers of a lab whose price is unknown."""
     return [
         tier_price
         for tier_price in list_tier_prices(lab)
@@ -68,7 +68,7 @@ def list_unpriced(lab: Lab, output_tokens: Mapping[Tier, int], timestamp: float)
 
 
 def list_steps(lab: Lab, output_tokens: Mapping[Tier, int], timestamp: float) -> list[TierStep]:
-    """Each tier beside the next one, for a usual prompt; without those whose price is unknown."""
+    """Compare each tier of a lab with the next, for a usual prompt; skip tiers without a price."""
     return [
         *_iterate_steps(
             _list_priced(lab, output_tokens, timestamp),
@@ -80,9 +80,10 @@ def list_steps(lab: Lab, output_tokens: Mapping[Tier, int], timestamp: float) ->
 
 
 def find_reversals(lab: Lab, output_tokens: Mapping[Tier, int], timestamp: float) -> list[TierStep]:
-    """Where a long-context step of a price makes the lower tier as dear as the upper, or dearer.
+    """Return the pairs of tiers of which the lower costs no less than the upper for long prompts.
 
-    Only of tiers that are in order for a usual prompt: the first length of each pair.
+    A long-context step of a price causes that. The function reports only pairs that are in order
+    for a usual prompt, each at the first length that reverses it.
     """
     tier_prices = _list_priced(lab, output_tokens, timestamp)
     usual_steps = {
@@ -138,23 +139,23 @@ def _iterate_steps(
 
 
 class TierGain(msgspec.Struct, frozen=True, kw_only=True):
-    """What labels say of two tiers, one above the other."""
+    """The scores of two tiers, one above the other, compared on labels."""
 
     lower: Tier
     upper: Tier
     prompt_count: int
-    """That have a score of both."""
+    """The number of prompts that have scores for both tiers."""
     gain: Interval | None
-    """What the upper scores more; None where they are too few to say."""
+    """The mean score of the upper tier minus that of the lower; None if prompts are too few."""
 
     @property
     def is_better(self) -> bool:
-        """Whether the upper tier is better, and not by chance."""
+        """True if the upper tier is better, and chance does not explain it."""
         return self.gain is not None and self.gain.is_above(0)
 
 
 def compare_tiers(labels: Sequence[Label], rng: Random, repeats: int = REPEATS) -> list[TierGain]:
-    """Whether each tier beats the one below, on the prompts that have a score of both."""
+    """Compare each tier with the one below it, on the prompts that have scores for both."""
     scored_tiers = [tier for tier in TIERS if any(tier in label.scores for label in labels)]
     gains = []
     for lower, upper in pairwise(scored_tiers):

@@ -1,6 +1,6 @@
-"""What chance alone does: intervals by resampling, and routers that are shuffled.
+"""The effect of chance: intervals by resampling, and shuffled routers.
 
-Randomness is an argument: a seeded `random.Random` gives the same figures every time.
+Callers pass the source of randomness: a seeded `random.Random` gives the same figures every time.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,28 +11,28 @@ from random import Random
 import msgspec
 
 type Weights = Sequence[int]
-"""How often each row stands in a resample; all ones is the sample itself."""
+"""The number of times that each row stands in a resample; all ones is the sample itself."""
 
 REPEATS = 1000
 CONFIDENCE_LEVEL = 0.95
 _MIN_RESAMPLE_SHARE = 0.9
-"""Share of the resamples that must have a figure; where fewer have, no interval can be told."""
+"""The share of the resamples that must have a figure. With fewer there is no interval."""
 _POISSON_TABLE = bytes.maketrans(
     bytes(range(256)),
     b"".join(bytes([draw]) * width for draw, width in enumerate((95, 93, 47, 16, 4, 1))),
 )
-"""From a random byte to a draw of a Poisson variable of mean 1 (variance 1.008), in 256ths."""
+"""The draw of a Poisson variable for each random byte: mean 1, variance 1.008, in 256ths."""
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """A figure, and where it lies with the probability that was asked for."""
+    """A figure with the ends of its interval, at the confidence level that the caller chose."""
 
     value: float
     low: float
     high: float
 
     def is_above(self, control: float) -> bool:
-        """Whether all of it lies above a control: what it contains may be chance."""
+        """Return True if the whole interval lies above a control, which may else be chance."""
         return self.low > control
 
     def __str__(self) -> str:
@@ -40,16 +40,16 @@ class Interval(msgspec.Struct, frozen=True):
 
 
 def make_unit_weights(count: int) -> Weights:
-    """The sample itself."""
+    """Return the weights of the sample itself: each row once."""
     return b"\x01" * count
 
 
 def draw_resamples(count: int, rng: Random, repeats: int = REPEATS) -> Iterator[Weights]:
-    """Resamples of `count` rows, each row drawn so often as a Poisson variable says.
+    """Yield resamples of `count` rows, in which a Poisson variable says how often each row stands.
 
-    That is the bootstrap whose size varies (Hanley and MacGibbon 2006), which for means and ratios
-    of means is as good as the one that draws `count` rows, and needs no draw one by one. Strata
-    need no care: each is resampled by itself, whatever the others are.
+    This is the bootstrap whose size varies (Hanley and MacGibbon 2006). For means and ratios of
+    means it is as good as a bootstrap that draws `count` rows, and it draws all rows at once.
+    Strata need no care, because rows are resampled independently of one another.
     """
     for _ in repeat(None, repeats):
         yield rng.randbytes(count).translate(_POISSON_TABLE)
@@ -62,9 +62,10 @@ def compute_intervals[K](
     repeats: int = REPEATS,
     level: float = CONFIDENCE_LEVEL,
 ) -> dict[K, Interval | None]:
-    """Percentile intervals of figures that one resample gives together.
+    """Return percentile intervals for figures that are computed together on each resample.
 
-    None where the sample has no such figure, or more than a tenth of its resamples have none.
+    An interval is None if the sample has no such figure, or if more than a tenth of the resamples
+    have none.
     """
     sample_figures = compute_figures(make_unit_weights(count))
     resampled_values: dict[K, list[float]] = {name: [] for name in sample_figures}
@@ -87,7 +88,7 @@ def compute_interval(
     repeats: int = REPEATS,
     level: float = CONFIDENCE_LEVEL,
 ) -> Interval | None:
-    """As `compute_intervals`, of one figure."""
+    """Return the interval of one figure, as `compute_intervals` does for several."""
     return compute_intervals(
         lambda weights: {"": compute_figure(weights)}, count, rng, repeats, level
     )[""]
@@ -96,7 +97,7 @@ def compute_interval(
 def make_interval(
     value: float, resampled_values: Sequence[float], level: float = CONFIDENCE_LEVEL
 ) -> Interval:
-    """A figure with the middle `level` of what was drawn."""
+    """Return a figure with the interval that holds the middle `level` of its resampled values."""
     ordered = sorted(resampled_values)
     tail_share = (1 - level) / 2
     return Interval(
@@ -105,7 +106,7 @@ def make_interval(
 
 
 def compute_quantile(ordered: Sequence[float], share: float) -> float:
-    """Of ascending values, between neighbours in proportion."""
+    """Return the quantile of ascending values at `share`, interpolated between neighbours."""
     position = share * (len(ordered) - 1)
     lower_index = int(position)
     upper_index = min(lower_index + 1, len(ordered) - 1)
@@ -115,7 +116,10 @@ def compute_quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def draw_shuffles[T](items: Sequence[T], rng: Random, repeats: int = REPEATS) -> Iterator[list[T]]:
-    """The items in random orders: a router that picks as often, and knows nothing."""
+    """Yield the items in random orders: a router with the same mix of picks that knows nothing.
+
+    Every order is the same list, so use it before you take the next.
+    """
     order = list(items)
     for _ in repeat(None, repeats):
         rng.shuffle(order)
@@ -123,6 +127,6 @@ def draw_shuffles[T](items: Sequence[T], rng: Random, repeats: int = REPEATS) ->
 
 
 def compute_mean(values: Sequence[float], weights: Weights) -> float | None:
-    """The mean of a resample; None where nothing is in it."""
+    """Return the mean of a resample; None if the resample is empty."""
     count = sum(weights)
     return sum(map(mul, values, weights)) / count if count else None

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say."""
+"""Calibration: predicted probabilities compared with outcomes."""
 
 from collections.abc import Sequence
 
@@ -6,31 +6,32 @@ import msgspec
 
 
 class CalibrationBin(msgspec.Struct, frozen=True):
-    """Rows of about the same probability."""
+    """Rows with about the same predicted probability."""
 
     count: int
     said: float
-    """The mean of their probabilities."""
+    """The mean of their predicted probabilities."""
     came: float
-    """The mean of what came: the share of them that were so."""
+    """The mean of their outcomes: the share of the rows that came true."""
 
 
 class CalibrationCurve(msgspec.Struct, frozen=True):
-    """Probabilities held against what came."""
+    """Predicted probabilities compared with outcomes."""
 
     bins: tuple[CalibrationBin, ...]
     error: float
-    """The mean distance between what was said and what came, over the bins by their rows."""
+    """The mean distance between `said` and `came` of the bins, weighted by their rows."""
     brier: float
-    """The mean squared distance, row by row: 0 is best, a coin that says 1/2 has 1/4."""
+    """The Brier score, the mean squared distance by row: 0 is best, always 1/2 gives 1/4."""
 
 
 def compute_calibration(
     predicted: Sequence[float], observed: Sequence[bool | float], bin_count: int = 10
 ) -> CalibrationCurve | None:
-    """Bins of equal numbers of rows, the least probable first; None of no rows.
+    """Return the calibration curve, the least probable bin first; None if there are no rows.
 
-    Rows of one probability are never parted: there may be fewer bins.
+    Bins have about equally many rows. Rows of one probability stay in one bin, so there may be
+    fewer bins than `bin_count`.
     """
     if not predicted:
         return None

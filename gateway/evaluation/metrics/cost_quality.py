@@ -1,7 +1,7 @@
-"""Routers by what their tiers give and cost: constant ones, mixes by chance, an oracle, thresholds.
+"""Cost and quality of routers: constant tiers, random mixes, an oracle, classifier thresholds.
 
-A `TierScores` has a column of scores and one of costs for each tier; costs are in any one unit. All
-figures are means over rows, of a resample where weights are given.
+A `TierScores` has a column of scores and a column of costs for each tier. All costs are in one
+unit, whichever. All figures are means over rows; with weights, over the rows of a resample.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,30 +24,30 @@ from gateway.evaluation.metrics.bootstrap import (
 
 
 class CostQualityPoint(NamedTuple):
-    """What a router costs and gives, on average."""
+    """The mean cost and the mean quality of a router."""
 
     cost: float
     quality: float
 
 
 class TierScores(NamedTuple):
-    """What each tier scored and cost on the same rows."""
+    """The scores and the costs of each tier on the same rows."""
 
     scores: Mapping[Tier, Sequence[float]]
     costs: Mapping[Tier, Sequence[float]]
 
     @property
     def tiers(self) -> tuple[Tier, ...]:
-        """Cheapest first."""
+        """The tiers that have scores, in the order of `TIERS`."""
         return tuple(tier for tier in TIERS if tier in self.scores)
 
     @property
     def row_count(self) -> int:
-        """How many."""
+        """The number of rows."""
         return len(self.scores[self.tiers[0]])
 
     def select_columns(self, picks: Sequence[Tier]) -> tuple[list[float], list[float]]:
-        """The columns of score and cost of a router that picks a tier for each row."""
+        """Return the scores and the costs of a router that picks a tier for each row."""
         scores = [self.scores[tier][row] for row, tier in enumerate(picks)]
         return scores, [self.costs[tier][row] for row, tier in enumerate(picks)]
 
@@ -55,7 +55,7 @@ class TierScores(NamedTuple):
 def score_constant_routers(
     table: TierScores, weights: Weights | None = None
 ) -> dict[Tier, CostQualityPoint]:
-    """Always the same tier. Empty where a resample is."""
+    """Return the cost and quality of each tier for every row; empty if the resample is empty."""
     row_weights = make_unit_weights(table.row_count) if weights is None else weights
     point_by_tier = {}
     for tier in table.tiers:
@@ -69,7 +69,10 @@ def score_constant_routers(
 def score_random_mix(
     table: TierScores, picks: Sequence[Tier], weights: Weights | None = None
 ) -> CostQualityPoint | None:
-    """What shuffled picks give on average, exactly: each tier's mean, by how often it is picked."""
+    """Return the exact mean cost and quality of shuffled picks; None if the resample is empty.
+
+    It is the mean of each tier, weighted by how often the picks have that tier.
+    """
     row_weights = make_unit_weights(table.row_count) if weights is None else weights
     constant_points, total = score_constant_routers(table, row_weights), sum(row_weights)
     if not constant_points:
@@ -87,7 +90,7 @@ def score_random_mix(
 def score_shuffled(
     table: TierScores, picks: Sequence[Tier], rng: Random, repeats: int = REPEATS
 ) -> Interval | None:
-    """The quality of shuffled picks: its mean, and where most of many shuffles lie."""
+    """Return the mean quality of shuffled picks, and the interval of 95% of the shuffles."""
     mean_point = score_random_mix(table, picks)
     if mean_point is None:
         return None
@@ -100,9 +103,9 @@ def score_shuffled(
 
 
 def pick_oracle_tiers(table: TierScores, cost_weight: float | None = None) -> list[Tier]:
-    """Of each row the cheapest of its best tiers: it has seen every answer.
+    """Return for each row the cheapest of its best tiers, as an oracle that saw every answer.
 
-    With `cost_weight`, the tier whose score less `cost_weight` times its cost is highest.
+    With `cost_weight`, it is the tier with the highest score minus `cost_weight` times its cost.
     """
     weight = 0.0 if cost_weight is None else cost_weight
 
@@ -114,7 +117,10 @@ def pick_oracle_tiers(table: TierScores, cost_weight: float | None = None) -> li
 
 
 def find_upper_hull(points: Sequence[CostQualityPoint]) -> list[CostQualityPoint]:
-    """The best that mixes of points give: the upper hull, cheapest first, as far as it climbs."""
+    """Return the best that mixes of points give: the rising part of the upper hull.
+
+    The cheapest point comes first.
+    """
     hull: list[CostQualityPoint] = []
     for point in sorted(points, key=lambda candidate: (candidate.cost, -candidate.quality)):
         if hull and point.quality <= hull[-1].quality:
@@ -133,7 +139,7 @@ def _is_below_line(
 
 
 def interpolate_cost(hull: Sequence[CostQualityPoint], quality: float) -> float | None:
-    """What a mix along an edge costs that gives this much; None where none does."""
+    """Return the cost of the mix along the hull with this quality; None if no mix reaches it."""
     previous: CostQualityPoint | None = None
     for point in hull:
         if point.quality >= quality:
@@ -151,11 +157,12 @@ def sweep_thresholds(
     weights: Weights | None = None,
     steps: int = 40,
 ) -> list[CostQualityPoint]:
-    """What a classifier gives and costs at all pairs of thresholds on a grid of its quantiles.
+    """Return the cost and quality of a classifier at all pairs of thresholds on a grid.
 
-    The tiers part as they do in a decision: fast where `fast` is at least the one threshold, else
-    the dearest where `smart` is below the other, else the one between. Of two tiers there is one
-    threshold, on `fast`; of fast and reasoning alone too.
+    The grid has quantiles of the classifier's scores. Thresholds choose tiers as in a decision: a
+    row gets the cheapest tier if its `fast` is at least the first threshold. Otherwise it gets the
+    dearest if its `smart` is below the second threshold, else the middle one. Two tiers have only
+    the threshold on `fast`, even if they are fast and reasoning.
     """
     row_weights = make_unit_weights(table.row_count) if weights is None else weights
     total = sum(row_weights)
@@ -167,7 +174,7 @@ def sweep_thresholds(
         table, classifier_scores, row_weights, steps, (low, middle, high)
     )
     points = []
-    # Rows of a lower bin of `fast` than the first threshold leave the cheapest tier.
+    # The first threshold rises bin by bin: rows whose `fast` is below it leave the cheapest tier.
     base_cost, base_quality = cells.low_cost, cells.low_quality
     middle_cost, middle_quality = [0.0] * smart_bin_count, [0.0] * smart_bin_count
     for fast_bin in range(fast_bin_count + 1):
@@ -188,7 +195,12 @@ def sweep_thresholds(
 
 
 class _GridSums(NamedTuple):
-    """Sums over the grid: of the cheapest tier by bin of `fast`, and what the dearest adds."""
+    """Weighted sums of cost and quality over the grid of thresholds.
+
+    `low_*` sum the cheapest tier over all rows, `fast_*` by bin of `fast`. `middle_*` sum the
+    middle tier over all lower bins of `fast`. `cost` and `quality` hold what the dearest tier adds
+    to the middle one, by bin of `fast` and then of `smart`.
+    """
 
     low_cost: float
     low_quality: float
@@ -235,7 +247,10 @@ def _sum_grid(
 
 
 def _assign_bins(values: Sequence[float], steps: int) -> tuple[list[int], int]:
-    """The bin of each value, lowest first, about as many rows in each; equal values share one."""
+    """Return the bin of each value and the number of bins; the lowest bin is 0.
+
+    Bins have about equally many rows. Equal values share a bin.
+    """
     ordered = sorted(values)
     cuts = sorted({ordered[step * len(ordered) // steps] for step in range(steps)})
     bin_by_value: dict[float, int] = {}
@@ -250,9 +265,10 @@ def _assign_bins(values: Sequence[float], steps: int) -> tuple[list[int], int]:
 def find_frugal_share(
     points: Sequence[CostQualityPoint], dearest_point: CostQualityPoint, share: float = 0.95
 ) -> float | None:
-    """What mixes of points cost that give `share` of what the dearest gives, as a part of its cost.
+    """Return the cost of the mix of points that keeps `share` of the dearest point's quality.
 
-    None where nothing does, or the dearest costs nothing.
+    It is a share of the dearest point's cost. None if no mix keeps that much, or if the dearest
+    point costs nothing.
     """
     cost = interpolate_cost(
         find_upper_hull([*points, dearest_point]), share * dearest_point.quality
@@ -263,7 +279,7 @@ def find_frugal_share(
 def score_router(
     table: TierScores, picks: Sequence[Tier], weights: Weights | None = None
 ) -> CostQualityPoint | None:
-    """What a router gives and costs that picks these tiers."""
+    """Return the cost and quality of a router with these picks; None if the resample is empty."""
     scores, costs = table.select_columns(picks)
     row_weights = make_unit_weights(table.row_count) if weights is None else weights
     cost, mean_score = compute_mean(costs, row_weights), compute_mean(scores, row_weights)

@@ -1,4 +1,4 @@
-"""Judging a scorer on rows that it has not seen: by source, or by parts of one source."""
+"""Cross-validation: a scorer judged on rows that it has not seen, by source or by random part."""
 
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
@@ -9,11 +9,12 @@ from gateway.evaluation.metrics.bootstrap import REPEATS, Interval, Weights, com
 from gateway.evaluation.metrics.ranking import Sources, average_sources, group_by_source
 
 type ScorerFitter[T] = Callable[[Sequence[T]], Callable[[T], float]]
-"""From rows to learn from to what says how much a row needs the stronger model."""
+"""A function that learns from rows, and returns a scorer: how much a row needs the stronger model.
+"""
 
 
 class Fold(msgspec.Struct, frozen=True):
-    """Places of rows to learn from, and of those to be judged on."""
+    """The indexes of the rows to learn from, and of the rows to judge on."""
 
     name: str
     train_rows: list[int]
@@ -21,7 +22,10 @@ class Fold(msgspec.Struct, frozen=True):
 
 
 def leave_one_out(sources: Sequence[str]) -> Iterator[Fold]:
-    """Each source held out once: what a prompt of an unseen kind gets. None of a single source."""
+    """Yield a fold for each source, held out once; nothing if there is only one source.
+
+    It tells how a scorer does on prompts of an unseen kind.
+    """
     rows_by_source = group_by_source(sources)
     for name, held_out_rows in rows_by_source.items() if len(rows_by_source) > 1 else ():
         yield Fold(
@@ -30,7 +34,7 @@ def leave_one_out(sources: Sequence[str]) -> Iterator[Fold]:
 
 
 def split_randomly(sources: Sequence[str], rng: Random, fold_count: int = 5) -> Iterator[Fold]:
-    """Each of `fold_count` random parts held out once, every source in each by its share."""
+    """Yield `fold_count` folds, each with another random part of every source held out."""
     rows_by_fold: list[list[int]] = [[] for _ in range(fold_count)]
     for rows in group_by_source(sources).values():
         order = list(rows)
@@ -47,7 +51,7 @@ def split_randomly(sources: Sequence[str], rng: Random, fold_count: int = 5) -> 
 
 
 class HeldOutScores(msgspec.Struct, frozen=True):
-    """APGR on held-out rows: of each source, and the mean over sources."""
+    """The APGR on held-out rows: for each source, and as the mean over sources."""
 
     mean: Interval | None
     sources: dict[str, Interval | None]
@@ -56,7 +60,10 @@ class HeldOutScores(msgspec.Struct, frozen=True):
 def score_held_out[T](
     rows: Sequence[T], folds: Iterator[Fold] | Sequence[Fold], fit: ScorerFitter[T]
 ) -> list[float]:
-    """What each row needs, said by a scorer that has not seen it. Every row must be held once."""
+    """Return the need of each row by a scorer that has not seen the row.
+
+    The folds must hold out every row once.
+    """
     need_by_row: dict[int, float] = {}
     for fold in folds:
         scorer = fit([rows[index] for index in fold.train_rows])
@@ -73,7 +80,7 @@ def compute_held_out_scores(
     rng: Random,
     repeats: int = REPEATS,
 ) -> HeldOutScores:
-    """The APGR of needs, source by source and their mean, with intervals."""
+    """Return the APGR of needs with intervals, for each source and as the mean over sources."""
     rankings = Sources(needs, weak, strong, sources)
 
     def compute_figures(weights: Weights) -> dict[str | None, float | None]:

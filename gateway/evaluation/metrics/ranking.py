@@ -1,4 +1,4 @@
-"""How well a score finds the prompts that need a stronger model."""
+"""Measures of how well a score finds the prompts that need a stronger model."""
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
@@ -7,14 +7,15 @@ from operator import mul
 from gateway.evaluation.metrics.bootstrap import Weights, make_unit_weights
 
 type Curve = list[tuple[float, float]]
-"""Share of the calls that go to the stronger model, share of the quality gap that is recovered."""
+"""The share of calls that go to the stronger model, with the share of the quality gap recovered."""
 
 
 class Ranking:
     """Rows in the order in which a score sends them to the stronger model, neediest first.
 
-    `needs`: of each row, higher goes first. Rows of one need cannot be told apart: they go
-    together, and the curve between them is the straight line that a random order has on average.
+    `needs` has one number for each row; the highest goes first. A score cannot tell rows of the
+    same need apart, so they go together. The curve between them is a straight line, as a random
+    order has it on average.
     """
 
     def __init__(
@@ -31,9 +32,10 @@ class Ranking:
         ]
 
     def compute_curve(self, weights: Weights | None = None) -> Curve | None:
-        """From (0, 0) to (1, 1), a point behind each need; None where there is no gap to recover.
+        """Return the curve from (0, 0) to (1, 1), with a point after each need.
 
-        `weights` are of the rows as they were given.
+        None if there is no gap to recover. `weights` are in the order in which the caller gave
+        the rows.
         """
         row_weights = self._order_weights(weights)
         cumulative_weights = list(accumulate(row_weights))
@@ -50,15 +52,15 @@ class Ranking:
         ]
 
     def compute_apgr(self, weights: Weights | None = None) -> float | None:
-        """The area under the curve: 1/2 is chance (RouteLLM, arXiv 2406.18665, its APGR).
+        """Return the area under the curve: 1/2 is chance (APGR of RouteLLM, arXiv 2406.18665).
 
-        None where the stronger model is no better than the weaker one.
+        None if the stronger model is no better than the weaker one.
         """
         row_weights = self._order_weights(weights)
         cumulative_gains: list[float] = list(accumulate(map(mul, self._gains, row_weights)))
         if not cumulative_gains or cumulative_gains[-1] <= 0:
             return None
-        if len(self._tie_ends) == len(cumulative_gains):  # no ties: each row is a step of its own
+        if len(self._tie_ends) == len(cumulative_gains):  # without ties each row is its own step
             half_steps = sum(map(mul, map(mul, self._gains, row_weights), row_weights)) / 2
             step_area: float = sum(map(mul, cumulative_gains, row_weights)) - half_steps
             return step_area / (sum(row_weights) * cumulative_gains[-1])
@@ -80,7 +82,7 @@ class Ranking:
 
 
 def group_by_source(sources: Sequence[str]) -> dict[str, list[int]]:
-    """The rows of each source, in order of its name."""
+    """Return the rows of each source, with the sources in the order of their names."""
     rows_by_source: dict[str, list[int]] = {}
     for row, source in enumerate(sources):
         rows_by_source.setdefault(source, []).append(row)
@@ -88,7 +90,7 @@ def group_by_source(sources: Sequence[str]) -> dict[str, list[int]]:
 
 
 class Sources:
-    """Rankings of each source apart: a score need not be right about which source is harder."""
+    """A ranking for each source: a score need not know which source is harder."""
 
     def __init__(
         self,
@@ -108,7 +110,7 @@ class Sources:
         }
 
     def compute_apgr(self, weights: Weights | None = None) -> dict[str, float | None]:
-        """Of each source."""
+        """Return the APGR of each source; None for one without a gap to recover."""
         return {
             name: ranking.compute_apgr(
                 None if weights is None else [weights[row] for row in self.rows_by_source[name]]
@@ -118,7 +120,7 @@ class Sources:
 
 
 def average_sources(value_by_source: Mapping[str, float | None]) -> float | None:
-    """The mean over the sources that have a figure: each counts the same, however long it is."""
+    """Return the mean over the sources that have a figure; each counts the same, large or small."""
     values = [value for value in value_by_source.values() if value is not None]
     return sum(values) / len(values) if values else None
 
@@ -126,9 +128,9 @@ def average_sources(value_by_source: Mapping[str, float | None]) -> float | None
 def compute_auc(
     scores: Sequence[float], positive: Sequence[bool], weights: Weights | None = None
 ) -> float | None:
-    """The probability that a positive row scores above a negative one, a tie counting half.
+    """Return the probability that a positive row scores above a negative one; a tie counts half.
 
-    None where there are not both.
+    None if there are no positive rows, or no negative ones.
     """
     row_weights = make_unit_weights(len(scores)) if weights is None else weights
     order = sorted(range(len(scores)), key=scores.__getitem__)

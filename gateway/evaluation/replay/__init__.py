@@ -1,1 +1,1 @@
-"""Calls of the ledger, decided again: what another configuration would have done with them."""
+"""Replay: calls of the ledger, decided again by another configuration."""

@@ -1,4 +1,4 @@
-"""Where conversations would be: their seats and what of them is cached, call by call."""
+"""Conversations in a replay: the session and the prompt cache that each would have at each call."""
 
 import msgspec
 
@@ -13,25 +13,27 @@ from gateway.evaluation.replay.cost import find_price
 from gateway.routing.affinity_verdict import accumulate_session
 
 ANSWERED_STATES = frozenset({"settled", "estimated", "aborted"})
-"""States of calls that a provider has begun to answer."""
+"""The states of calls that a provider has begun to answer."""
 _EMPTY_TURN = ConversationTurn()
 
 
 class ReplayedConversation:
-    """One conversation. Until a call of it is decided otherwise its seat is that of the log."""
+    """One conversation. It has the session of the log until the replay decides a call otherwise."""
 
     __slots__ = ("_cache_entries", "has_diverged", "session")
 
     def __init__(self) -> None:
         self.has_diverged = False
-        """A call of it would have gone elsewhere, so that what the log says of it holds no more."""
+        """True if a call of it would have gone elsewhere, so that the log no longer applies."""
         self.session: Session | None = None
         self._cache_entries: dict[tuple[str, str | None], tuple[int, float]] = {}
-        """By target and effort, another of which is another prompt: tokens in its cache, and until
-        when."""
+        """The tokens in the prompt cache and when they expire, by target and reasoning effort.
+
+        Another effort is another prompt to a provider.
+        """
 
     def build_context(self, context: DecisionContext, turn: ConversationTurn) -> DecisionContext:
-        """The evidence of a call, with the seat that its conversation would have."""
+        """Return the decision context of a call, with the session its conversation would have."""
         if not turn.follows_session:
             return context
         if not self.has_diverged:
@@ -40,14 +42,14 @@ class ReplayedConversation:
         return msgspec.structs.replace(context, seat=self.session, unseated="")
 
     def count_cached_tokens(self, target: Target, effort: str | None, timestamp: float) -> int:
-        """Tokens of it that a target would have in its cache."""
+        """Return the tokens of it that a target would have in its prompt cache."""
         cached_tokens, expires_at = self._cache_entries.get((target.name, effort), (0, 0.0))
         return cached_tokens if timestamp <= expires_at else 0
 
     def record_served(
         self, target: Target, effort: str | None, cached_tokens: int, timestamp: float
     ) -> None:
-        """A target has read it, and keeps so many tokens of it."""
+        """Note that a target has read it, and keeps `cached_tokens` tokens in its prompt cache."""
         self._cache_entries[target.name, effort] = (
             cached_tokens,
             timestamp + target.provider.prompt_cache,
@@ -61,7 +63,10 @@ class ReplayedConversation:
         plan: Plan,
         cached_tokens: int,
     ) -> None:
-        """A call was decided, and answered by the first target of its plan."""
+        """Update the session after the first target of a plan has answered a call.
+
+        Ignore side calls, and decisions without a tier.
+        """
         if turn.kind == "side" or decision.tier is None or row.basis is None:
             return
         target = plan.targets[0]
@@ -85,14 +90,14 @@ class ReplayedConversation:
 
 
 class ReplayedConversations:
-    """All conversations of a log."""
+    """The conversations of a log."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self._conversations: dict[tuple[str, str, str], ReplayedConversation] = {}
 
     def find(self, row: ReplayRow, record: DecisionRecord) -> ReplayedConversation:
-        """The conversation of a row; one of its own where nothing tells it."""
+        """Return the conversation of a row; a new one if the record names no conversation."""
         turn = record.turn or _EMPTY_TURN
         if not turn.conversation:
             return ReplayedConversation()
@@ -103,7 +108,7 @@ class ReplayedConversations:
         return conversation
 
     def record_logged(self, conversation: ReplayedConversation, row: ReplayRow) -> None:
-        """A call of it is as the log says."""
+        """Note in the conversation that its call went as the log says."""
         target = self._find_target(f"{row.provider}/{row.model}")
         if target is not None and row.state in ANSWERED_STATES and row.cache != "hit":
             current_price = find_price(target, row.at)

@@ -1,7 +1,7 @@
-"""What a call would have cost on another target, with what its conversation had cached there.
+"""The cost that a call would have on another target, with its conversation's prompt cache there.
 
-The prompt is that of the call; of an answer on another tier the tokens are expected. A prompt that
-a target has in its prompt cache is read from there, all else is read anew.
+The prompt is that of the call. The tokens of an answer on another tier are expected ones. Tokens
+that the target has in its prompt cache cost the price of a cache read, all others the full price.
 """
 
 from decimal import Context, Decimal
@@ -16,38 +16,37 @@ from gateway.core.target import Target
 from gateway.core.usage import Usage
 
 EXACT_CONTEXT = Context(prec=100)
-"""Digits enough that no sum of prices is ever rounded."""
+"""A context with enough digits that no sum of prices is rounded."""
 
 
 _CACHE_BLOCK_TOKENS = 256
-"""Tokens by which what is read from a cache is less than what is kept: caches have blocks."""
+"""Tokens by which a cache read may fall short of the tokens kept, because caches use blocks."""
 
 
 class ReplayedCost(NamedTuple):
-    """What a call would have cost, and what of it is the doing of the prompt cache."""
+    """The cost that a call would have, and the part that the prompt cache causes."""
 
     usd: Decimal | None
-    """None where a price is not known."""
+    """The cost in USD; None if a price or the call's tokens are unknown."""
     cached_tokens: int
-    """Tokens of its prompt that would have been read from the cache."""
+    """Tokens of the prompt that the target would read from its cache."""
     kept_tokens: int
-    """Tokens of its prompt that would be in the cache after it."""
+    """Tokens of the prompt that would be in the cache after the call."""
     cache_effect_usd: Decimal
-    """USD that it costs more, or less where negative, than with as many tokens cached as there
-    were."""
+    """USD that the call costs more than with the cached tokens of the log; negative if less."""
     expected_usd: float = 0.0
-    """USD of it for an answer whose tokens are those that answers of its tier usually have."""
+    """The part of the cost, in USD, that pays for expected tokens of an answer on another tier."""
 
 
 def count_prompt_tokens(row: ReplayRow) -> int | None:
-    """All tokens that went in; None where they are not known."""
+    """Return all tokens of the prompt, cached or not; None if they are unknown."""
     if row.input is None:
         return None
     return row.input + (row.cache_read or 0) + (row.cache_write or 0)
 
 
 def find_price(target: Target, timestamp: float) -> Price | None:
-    """The price of a target at a moment."""
+    """Return the price of a target at a moment; None if it is unknown."""
     return None if target.price is None else target.price.find_in_force(timestamp)
 
 
@@ -56,7 +55,7 @@ def compute_replayed_cost(
 ) -> ReplayedCost:
     """Return the cost of a row's call on a target with `cached_tokens` tokens in its prompt cache.
 
-    `output_ratio` is how many times as many tokens the answer is expected to have.
+    `output_ratio` is the expected number of tokens of the answer, divided by the logged number.
     """
     if output_ratio != 1 and row.output is not None:
         output = round(row.output * output_ratio)
@@ -75,7 +74,9 @@ def compute_replayed_cost(
         < cached_tokens
         <= recorded_tokens + max(_CACHE_BLOCK_TOKENS, prompt_tokens // 20)
     ):
-        cached_tokens = recorded_tokens  # nearly all: what is new of a prompt is new everywhere
+        # The logged call read nearly as many tokens from a cache. The rest of the prompt was new,
+        # and is new to every target.
+        cached_tokens = recorded_tokens
     usd = compute_cost(
         _build_usage(row, target, prompt_tokens, cached_tokens, is_kept=is_kept), current_price
     )
@@ -101,7 +102,11 @@ def compute_replayed_cost(
 
 
 def _is_prompt_kept(row: ReplayRow, rates: Rates, prompt_tokens: int) -> bool:
-    """Whether a provider keeps the prompt: by itself, or because the client marks what to keep."""
+    """Return True if the provider would cache the prompt.
+
+    It does so by itself, or because the client marks the parts to cache. It needs a price for
+    cache reads, and a prompt of at least `MIN_CACHED_TOKENS` tokens.
+    """
     if rates.cache_read is None or prompt_tokens < MIN_CACHED_TOKENS:
         return False
     return caches_automatically(rates) or bool(row.cache_read or row.cache_write)
@@ -120,6 +125,7 @@ def _build_usage(
         reasoning=row.reasoning,
         tools=row.tools,
         media=row.media,
-        # The word of its own provider; elsewhere it is served as everybody is.
+        # The service tier is a word of the provider that served the call. Another target serves
+        # it at its normal one.
         service=row.service if target.name == f"{row.provider}/{row.model}" else None,
     )

@@ -1,8 +1,8 @@
-"""How sure a replay is of money and of expected quality: 95% intervals by resampling its calls.
+"""95% intervals for the money and the expected quality of a replay, by resampling its calls.
 
-Calls are dealt to blocks, and whole blocks are resampled: so many calls take no more memory than
-few. The calls of a conversation are in one block, as they are alike. Each resample counts anew how
-many tokens answers of each tier have.
+The replay deals calls to blocks and resamples whole blocks, so many calls take no more memory than
+few. The calls of a conversation are in one block, because they are alike. Each resample computes
+the mean tokens of each tier's answers again.
 """
 
 from collections import defaultdict
@@ -22,12 +22,12 @@ from gateway.routing.replay_decision import estimate_recorded_worth
 
 _BLOCK_COUNT = 256
 _MIN_BLOCKS = 20
-"""Blocks with calls; fewer say nothing of how calls differ."""
+"""The least number of blocks with calls for an interval. Fewer do not show how calls differ."""
 _REPEATS = 500
 _SEED = 0
 
 type _TierMove = tuple[str, str]
-"""The tier before and after."""
+"""The tiers before and after."""
 
 
 class Figure(NamedTuple):
@@ -40,20 +40,21 @@ class Figure(NamedTuple):
 
 
 class ReplaySample:
-    """Sums by block of the calls that a replay has decided."""
+    """Sums, by block, over the calls that a replay has decided."""
 
     def __init__(self) -> None:
         self._calls = _make_blocks()
         """Calls whose cost is known before and after."""
         self._usd_before = _make_blocks()
         self._usd_after = _make_blocks()
-        """USD without what is expected of answers on another tier."""
+        """USD after, without the part in `_expected_usd`."""
         self._expected_usd: defaultdict[_TierMove, list[float]] = defaultdict(_make_blocks)
+        """USD after that rest on the expected tokens of answers on another tier, by move."""
         self._answers: defaultdict[str, list[float]] = defaultdict(_make_blocks)
-        """Logged answers by tier, whose tokens are known."""
+        """Logged answers whose tokens are known, by tier."""
         self._tokens: defaultdict[str, list[float]] = defaultdict(_make_blocks)
         self._scored = _make_blocks()
-        """Calls with a score, and with a tier before and after."""
+        """Calls that have a score, and a tier before and after."""
         self._worth_before = _make_blocks()
         self._worth_after = _make_blocks()
         self._worth_of_reasoning = _make_blocks()
@@ -76,7 +77,10 @@ class ReplaySample:
         expected_usd: float,
         tier_after: str | None,
     ) -> None:
-        """Add what a call cost and would cost; `expected_usd` of it rest on expected tokens."""
+        """Add the cost of a call before and after, in USD.
+
+        `expected_usd` is the part of `usd_after` that rests on expected tokens.
+        """
         block = _find_block(row)
         self._calls[block] += 1
         self._usd_before[block] += usd_before
@@ -86,7 +90,7 @@ class ReplaySample:
             self._moved_calls[row.tier, tier_after] += 1
 
     def add_quality(self, row: ReplayRow, tier_before: str | None, tier_after: str | None) -> None:
-        """Add the expected quality of a call on two tiers, by the score that its row keeps."""
+        """Add the expected quality of a call on both tiers, from the score that its row keeps."""
         worth = None if row.basis is None else estimate_recorded_worth(row.basis)
         if worth is None or tier_before not in TIERS or tier_after not in TIERS:
             self.unscored_calls += 1
@@ -99,11 +103,14 @@ class ReplaySample:
 
     @property
     def scored_calls(self) -> int:
-        """How many calls the figures of quality are of."""
+        """The number of calls that the figures of quality rest on."""
         return round(sum(self._scored))
 
     def count_usual_lengths(self) -> int:
-        """Return how many calls move from or to a tier with too few answers to tell its lengths."""
+        """Return the number of calls that move from or to a tier with too few logged answers.
+
+        For them the usual lengths of answers count.
+        """
         lengths = self._measure_lengths()
         return sum(
             calls for move, calls in self._moved_calls.items() if not lengths.keys() >= {*move}
@@ -112,15 +119,15 @@ class ReplaySample:
     def compute_figures(self) -> Mapping[str, Figure]:
         """Return money and quality before and after, and their change.
 
-        Money is USD. Quality is a share of what always reasoning would give. What no call tells is
-        left out.
+        Money is in USD. Quality is a share of the quality that reasoning for every call would
+        give. Figures that rest on no call are left out.
         """
         compute = partial(self._compute, self._measure_lengths())
         used_blocks = sum(map(any, zip(self._calls, self._scored, strict=True)))
         if used_blocks < _MIN_BLOCKS:
             figures = compute(make_unit_weights(_BLOCK_COUNT))
             return {name: Figure(value) for name, value in figures.items()}
-        # S311: a seed gives the same figures every time.
+        # S311: the figures need no cryptographic randomness, and a seed gives the same ones.
         intervals = compute_intervals(compute, _BLOCK_COUNT, Random(_SEED), _REPEATS)  # noqa: S311
         return {
             name: Figure(interval.value, interval.low, interval.high)
@@ -129,7 +136,7 @@ class ReplaySample:
         }
 
     def _measure_lengths(self) -> dict[str, float]:
-        """Return the mean tokens of answers, of the tiers that have enough of them."""
+        """Return the mean tokens of an answer, for each tier that has enough answers."""
         return {
             tier: sum(self._tokens[tier]) / count
             for tier, answers in self._answers.items()
@@ -145,7 +152,7 @@ class ReplaySample:
 
         figures: dict[str, float] = {}
         if calls := add_up(self._calls):
-            changes = {  # how much longer answers are than those of all calls
+            changes = {  # mean tokens of the resample's answers, divided by those of all answers
                 tier: add_up(self._tokens[tier]) / count / mean
                 for tier, mean in lengths.items()
                 if (count := add_up(self._answers[tier]))
@@ -154,7 +161,8 @@ class ReplaySample:
             for (before, after), blocks in self._expected_usd.items():
                 is_known = before in changes and after in changes
                 usd_after += add_up(blocks) * (changes[after] / changes[before] if is_known else 1)
-            # Per call, times all calls: how many calls came is no matter of chance here.
+            # A resample has more or fewer calls by chance, but the log's number of calls is fixed.
+            # So money is taken per call, times the calls of the log.
             scale = sum(self._calls) / calls
             figures |= _compare("usd", add_up(self._usd_before) * scale, usd_after * scale)
         if best := add_up(self._worth_of_reasoning):
@@ -168,7 +176,7 @@ def _make_blocks() -> list[float]:
 
 
 def _find_block(row: ReplayRow) -> int:
-    """Return the block of a call, which is that of its conversation if it has one."""
+    """Return the block of a call; all calls of a conversation share one."""
     turn = None if row.basis is None else row.basis.turn
     name = row.id if turn is None or not turn.conversation else turn.conversation
     return crc32(f"{row.tenant} {row.key} {name}".encode()) % _BLOCK_COUNT

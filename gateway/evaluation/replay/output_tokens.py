@@ -1,7 +1,7 @@
-"""How many tokens an answer has on another tier: by the mean answers of both in the log.
+"""Expected tokens of an answer on another tier, from the mean answers of both tiers in the log.
 
-A reasoning model writes several times what a fast one does, and thinks beside it. Replays that kept
-the tokens of the old answer understated a move to reasoning by a factor of 7.
+A reasoning model writes several times as much as a fast one, and its reasoning comes on top.
+Replays that kept the tokens of the old answer understated a move to reasoning by a factor of 7.
 """
 
 from gateway.core.ledger_rows import ReplayRow
@@ -10,15 +10,15 @@ from gateway.routing.quality_dial import MIN_OWN_CALLS, OwnTraffic
 
 
 def count_output_tokens(row: ReplayRow) -> int:
-    """Return the tokens of an answer, with its reasoning; 0 if they or its tier are not known."""
+    """Return the tokens of an answer, with its reasoning; 0 if they or its tier are unknown."""
     return row.output + (row.reasoning or 0) if row.tier in TIERS and row.output else 0
 
 
 class TierOutputTokens:
-    """The answers of each tier that were seen so far."""
+    """The number of answers of each tier so far, and their tokens."""
 
     def __init__(self, own_traffic: OwnTraffic) -> None:
-        """`own_traffic` counts until a log has enough answers."""
+        """Begin without answers. `own_traffic` gives the lengths until a log has enough answers."""
         self._own_traffic = own_traffic
         self._calls: dict[str, int] = dict.fromkeys(TIERS, 0)
         self._tokens: dict[str, int] = dict.fromkeys(TIERS, 0)
@@ -32,7 +32,7 @@ class TierOutputTokens:
     def compute_ratio(
         self, lab: str | None, tier_before: str | None, tier_after: Tier | None
     ) -> float:
-        """Return how many times as many tokens an answer has on the other tier; 1 if unknown.
+        """Return the tokens of an answer on the other tier divided by those it has; 1 if unknown.
 
         `lab` is that of the logged answer.
         """

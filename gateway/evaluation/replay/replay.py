@@ -1,4 +1,4 @@
-"""Goes through a log in order of time and decides each call again, conversation by conversation."""
+"""Replay of a log: each call is decided again in order of time, with its conversation."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -30,7 +30,7 @@ from gateway.routing.tier_share import ShareBounds
 from gateway.settings.schema.root import Config
 
 type TextReader = Callable[[ReplayRow, RecordedFeatures], Features | None]
-"""The features of a call whose text is kept; None where it is not."""
+"""A function that returns the features of a call with its text; None if the text is not kept."""
 
 _EMPTY_TURN = ConversationTurn()
 _GENERATE_OPERATION = "generate"
@@ -44,7 +44,7 @@ class _ReplayedDecision(NamedTuple):
 
 
 class LedgerReplay:
-    """Takes rows in order of time; `totals` is what they come to."""
+    """A replay of rows, which must come in order of time. `totals` adds up the results."""
 
     def __init__(
         self,
@@ -55,13 +55,18 @@ class LedgerReplay:
         share_bounds: ShareBounds | None = None,
         max_changed: int = 20,
     ) -> None:
-        """`max_changed` changed calls are kept: those that change most money first.
+        """Begin a replay without rows.
 
-        `share_bounds` are those on the shares of tiers. Where a call was held against thresholds
-        that were made for others, or for none, they are made anew of the turns that are replayed.
+        `read_text` gives the features of calls whose text is kept.
 
-        `missing_fields` are fields of evidence that nothing of this configuration gives: of calls
-        that another one has decided they are left out.
+        `max_changed` is the number of changed calls to keep. Calls that change most money come
+        first.
+
+        `share_bounds` are the bounds on the shares of tiers. If a call was decided under other
+        bounds, or none, the replay computes the thresholds from the turns that it replays.
+
+        `missing_fields` are fields of the decision context that this configuration never fills.
+        The replay drops them from calls that another configuration decided.
         """
         self._router = msgspec.structs.replace(router, clock=float)
         self._guard_names = frozenset(guard.definition.name for guard in router.rules.guards)
@@ -82,7 +87,7 @@ class LedgerReplay:
         record = row.basis
         if record is None:
             if row.lab is None and row.state == "refused":
-                self.totals.refused_early += 1  # before anything was decided
+                self.totals.refused_early += 1  # the gateway refused it before any decision
             else:
                 self.totals.add_undecided(row, _MISSING_RECORD)
             return
@@ -115,11 +120,14 @@ class LedgerReplay:
         conversation: ReplayedConversation,
         turn: ConversationTurn,
     ) -> _ReplayedDecision:
-        """Raises MissingFeatureError."""
+        """Decide the call of a row by this configuration; a refusal is an outcome too.
+
+        Raises MissingFeatureError if the decision needs data that the row does not keep.
+        """
         recorded_features = RecordedFeatures(row, record)
         context = conversation.build_context(read_context(row, record), turn)
         if row.config != self._router.catalogue.version:
-            if context.dial is not None:  # answers are as long; what they cost may be another thing
+            if context.dial is not None:  # answers keep their lengths, but costs may differ
                 dial_terms = msgspec.structs.replace(context.dial, price=None)
                 context = msgspec.structs.replace(context, dial=dial_terms)
             if self._missing_values:
@@ -165,7 +173,10 @@ class LedgerReplay:
         *,
         is_same: bool,
     ) -> ReplayedCost | None:
-        """A call that is elsewhere, or whose conversation was; None where nothing is to be paid."""
+        """Return the cost of a call that moves, or whose conversation moved before it.
+
+        None if no provider is paid. None too if another target took over, and would again.
+        """
         conversation.has_diverged = True
         decision, plan = replayed.decision, replayed.plan
         if decision is None or plan is None or not was_answered(row):
@@ -181,14 +192,14 @@ class LedgerReplay:
         conversation.record_served(target, effort, replayed_cost.kept_tokens, row.at)
         conversation.record_session(row, turn, decision, plan, replayed_cost.kept_tokens)
         if is_same and target.name != f"{row.provider}/{row.model}":
-            return None  # another target has taken over, and would again
+            return None  # another target took over, and would do so again
         return replayed_cost
 
 
 def build_replay(
     router: Router, config: Config, read_text: TextReader | None = None, max_changed: int = 20
 ) -> LedgerReplay:
-    """Return what decides again as a configuration does; `router` is its own."""
+    """Return a replay that decides as a configuration does; `router` is built from `config`."""
     max_share = config.routing.max_share
     share_bounds = ShareBounds(reasoning=max_share.reasoning, smart=max_share.smart)
     missing_fields = (
@@ -208,12 +219,12 @@ def build_replay(
 
 
 def was_answered(row: ReplayRow) -> bool:
-    """Whether a provider was paid for an answer."""
+    """Return True if a provider was paid for an answer."""
     return row.state in ANSWERED_STATES and row.cache != "hit"
 
 
 def read_outcome(row: ReplayRow) -> ReplayedOutcome:
-    """What was decided for a row."""
+    """Return the outcome that the log has for a row."""
     target = None if row.basis is None else row.basis.target
     if target is None:
         return ReplayedOutcome(decider=row.problem or "refused")

@@ -1,4 +1,4 @@
-"""What a replay came to, as plain values: money is exact text, None is unknown."""
+"""The report of a replay as plain values. Money is exact text, and None is unknown."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -15,12 +15,12 @@ from gateway.evaluation.replay.totals import (
 )
 
 TIER_COLUMNS = (*TIERS, UNTIERED_COLUMN, REFUSED_COLUMN)
-"""Tiers and what stands in their place, in this order."""
+"""The columns of a table of tiers, in order: the tiers, then calls without one."""
 _SIDES = ("before", "after", "change")
 
 
 def describe_totals(totals: ReplayTotals, config_version: str) -> dict[str, Json]:
-    """All of it as JSON; `config_version` is the version of the configuration that decided."""
+    """Return the totals as JSON. `config_version` is that of the configuration that replays."""
     total = totals.total
     return {
         "config": config_version,
@@ -57,7 +57,7 @@ def describe_totals(totals: ReplayTotals, config_version: str) -> dict[str, Json
 
 
 def list_columns(group: ReplayGroup) -> list[str]:
-    """The columns of which a group has any calls."""
+    """Return the columns of a group: all tiers, and the other columns that have calls."""
     calls_by_column = group.tiers_before | group.tiers_after
     return [name for name in TIER_COLUMNS if name in TIERS or calls_by_column[name]]
 
@@ -84,7 +84,7 @@ def _describe_group(group: ReplayGroup) -> dict[str, Json]:
 
 
 def _describe_sample(sample: ReplaySample) -> dict[str, Json]:
-    """Money and expected quality with their intervals, and how far they can be told."""
+    """Return money and expected quality with their intervals, and the counts behind them."""
     figures = sample.compute_figures()
     money = {side: _format_money(figures.get(f"usd {side}")) for side in _SIDES}
     quality = {side: _round_figure(figures.get(f"quality {side}")) for side in _SIDES}
@@ -95,7 +95,7 @@ def _describe_sample(sample: ReplaySample) -> dict[str, Json]:
 
 
 def _format_money(figure: Figure | None) -> dict[str, Json] | None:
-    """Return USD as text of six digits: an interval is no exact sum."""
+    """Return USD as text of six digits, because an interval is no exact sum."""
     if figure is None:
         return None
     return {

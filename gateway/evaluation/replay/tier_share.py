@@ -1,7 +1,8 @@
-"""Bounds on the shares of tiers that the log did not have: made of the replayed turns themselves.
+"""Thresholds for bounds on tier shares that the log did not have, made from the replayed turns.
 
-As the gateway makes them of its own traffic: of a key's turns once there are enough, before that of
-its tenant's, before that none; looked at every few seconds, or turns.
+The replay makes them as a gateway does from its own traffic. A key's own turns count once there are
+enough of them; before that its tenant's turns count, and before that there are no thresholds. The
+replay renews thresholds every few seconds, or after a number of turns.
 """
 
 import msgspec
@@ -22,13 +23,13 @@ from gateway.routing.tier_share import (
 )
 
 CHECK_SECONDS = 2.0
-"""Seconds after which what was noted is looked at."""
+"""Seconds after which new turns renew the thresholds."""
 CHECK_TURNS = 200
-"""Turns after which it is at once."""
+"""The number of new turns that renew the thresholds at once."""
 
 
 class _ScopeTurns:
-    """Those of a key, or of a tenant."""
+    """The turns of a key, or of a tenant, and the thresholds made from them."""
 
     __slots__ = ("checked_at", "recent_turns", "thresholds", "unchecked_counts", "unchecked_turns")
 
@@ -41,16 +42,19 @@ class _ScopeTurns:
 
 
 class ReplayedShares:
-    """Notes turns, and says what the next ones are held against."""
+    """The turns replayed so far, and the thresholds that they give the next ones."""
 
     def __init__(self, max_shares: ShareBounds, own_thresholds: Thresholds) -> None:
-        """`own_thresholds` are the thresholds of the classifier whose turns are bounded."""
+        """Begin without turns. `own_thresholds` are those of the classifier that decides them."""
         self._max_shares, self._own_thresholds = max_shares, own_thresholds
         self._bounds = max_shares.reasoning, max_shares.smart
         self._scopes: dict[tuple[str, str], _ScopeTurns] = {}
 
     def adjust_context(self, row: ReplayRow, context: DecisionContext) -> DecisionContext:
-        """The evidence of a call: the log's, where that was made for the same bounds."""
+        """Return the decision context with the thresholds of these bounds.
+
+        Thresholds of the log stay if they were made for the same bounds.
+        """
         if context.thresholds is not None and context.thresholds.bounds == self._bounds:
             return context
         key_turns, tenant_turns = self._find_scopes(row)
@@ -58,7 +62,7 @@ class ReplayedShares:
         return msgspec.structs.replace(context, thresholds=thresholds)
 
     def add_turn(self, row: ReplayRow, decision: Decision) -> None:
-        """Count a turn that the classifier decided; any other is none."""
+        """Count a turn if the classifier decided it; ignore others."""
         score, tier = decision.score, decision.classified_tier
         if score is None or tier is None or decision.source != "classifier":
             return

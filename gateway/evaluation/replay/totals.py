@@ -1,4 +1,4 @@
-"""What a replay adds up: calls by tier, money, and what cannot be told."""
+"""Totals of a replay: calls by tier, money, and calls that cannot be decided again."""
 
 import heapq
 from collections import Counter
@@ -15,22 +15,22 @@ UNTIERED_COLUMN = "no tier"
 
 
 class ReplayedOutcome(NamedTuple):
-    """What is decided for a call; one that is refused has no target."""
+    """The decision for a call; a refused call has no target."""
 
     lab: str | None = None
     tier: str | None = None
     target: str | None = None
     decider: str = ""
-    """The rule that decided, or what else did; of a refusal, its kind."""
+    """The rule, or the other source, that decided; for a refusal, the kind of its error."""
 
     @property
     def destination(self) -> tuple[str | None, str | None, str | None]:
-        """Where the call goes; two refusals are the same."""
+        """The lab, tier and target that serve the call. All refusals have the same."""
         return self[:3]
 
     @property
     def column(self) -> str:
-        """The tier, or what there is in its place."""
+        """The tier, or the name of the column for calls without one."""
         if self.target is None:
             return REFUSED_COLUMN
         return self.tier or UNTIERED_COLUMN
@@ -45,11 +45,11 @@ class ChangedCall(NamedTuple):
     outcome_before: ReplayedOutcome
     outcome_after: ReplayedOutcome
     usd_change: Decimal | None
-    """What it would have cost less what it cost; None where that is not known."""
+    """The cost it would have had minus its cost, in USD; None if one of them is unknown."""
 
 
 class ReplayGroup:
-    """Calls that have a name in common, added up."""
+    """The sums over calls that share a key or a tag, or over all calls."""
 
     __slots__ = (
         "calls",
@@ -67,51 +67,52 @@ class ReplayGroup:
         self.changed = 0
         self.undecided = 0
         self.unknown_cost_calls = 0
-        """Calls that cost something before or after, and nobody knows how much: in no sum."""
+        """Calls whose cost before or after is unknown; the sums of USD leave them out."""
         self.usd_before = _ZERO
-        """USD of the others."""
+        """The USD that the other calls cost."""
         self.usd_after = _ZERO
+        """The USD that they would have cost."""
         self.tiers_before: Counter[str] = Counter()
         self.tiers_after: Counter[str] = Counter()
 
 
 class ReplayTotals:
-    """All of a log."""
+    """The totals of a whole log."""
 
     def __init__(self, max_changed: int) -> None:
         self.refused_early = 0
-        """Calls that were refused before anything was decided."""
+        """Calls that the gateway refused before it decided anything."""
         self.assumed_translations = 0
-        """Calls of which it was taken that a target can be asked in another dialect."""
+        """Calls for which the replay assumes that a target accepts a translated request."""
         self.total = ReplayGroup()
         self.sample = ReplaySample()
         self.deciders_before: Counter[str] = Counter()
-        """Calls that were decided again, by what had decided them."""
+        """Calls that were decided again, by the rule or source that decided them before."""
         self.deciders_after: Counter[str] = Counter()
-        """The same by what does now."""
+        """Calls that were decided again, by the rule or source that decides them now."""
         self.guards: Counter[str] = Counter()
-        """Calls by guards that apply to them now; those that were refused tell none."""
+        """Calls by the guards that apply to them now. Calls that are refused now count for none."""
         self.keys: dict[str, ReplayGroup] = {}
         self.tags: dict[str, ReplayGroup] = {}
         self.missing_data: Counter[str] = Counter()
-        """Calls by what was not kept of them."""
+        """Calls that cannot be decided again, by the data that their rows lack."""
         self.cache_lost_usd = _ZERO
-        """USD that calls would cost more because their conversation's cache is elsewhere."""
+        """USD that calls would cost more because fewer of their tokens are in the prompt cache."""
         self.cache_gained_usd = _ZERO
-        """USD that they would cost less because it is not."""
+        """USD that calls would cost less because more of their tokens are in the prompt cache."""
         self._max_changed = max_changed
         self._changed: list[tuple[Decimal, int, ChangedCall]] = []
         self._sequence_number = 0
 
     @property
     def changed(self) -> list[ChangedCall]:
-        """Those that change most money first; of the same, in order of time."""
+        """The changed calls, with the largest change of USD first; equal ones in order of time."""
         return [
             item for *_, item in sorted(self._changed, key=lambda entry: (-entry[0], -entry[1]))
         ]
 
     def add_undecided(self, row: ReplayRow, missing: str) -> None:
-        """A call of which something is not kept."""
+        """Count a call that cannot be decided again; `missing` names the data that it lacks."""
         self.missing_data[missing] += 1
         for group in self._find_groups(row):
             group.calls += 1
@@ -124,7 +125,7 @@ class ReplayTotals:
         outcome_after: ReplayedOutcome,
         replayed_cost: ReplayedCost | None,
     ) -> None:
-        """A call that was decided again; `replayed_cost` where it costs something else."""
+        """Add a call that was decided again. `replayed_cost` is None if its cost stays the same."""
         has_moved = outcome_before.destination != outcome_after.destination
         self.deciders_before[outcome_before.decider] += 1
         self.deciders_after[outcome_after.decider] += 1
@@ -133,7 +134,7 @@ class ReplayTotals:
         if has_moved and outcome_after.target is None:
             new_cost = _ZERO
         elif has_moved and outcome_before.target is None:
-            new_cost = None  # what it would have been answered
+            new_cost = None  # nobody knows the answer that it would have got
         for group in self._find_groups(row):
             group.calls += 1
             group.tiers_before[outcome_before.column] += 1
@@ -175,7 +176,7 @@ class ReplayTotals:
         usd_change = (
             None if cost is None or new_cost is None else EXACT_CONTEXT.subtract(new_cost, cost)
         )
-        self._sequence_number -= 1  # of calls of the same money the first stand
+        self._sequence_number -= 1  # of calls that change as much money, the first ones stay
         changed = ChangedCall(row.id, row.at, row.key, outcome_before, outcome_after, usd_change)
         item = abs(usd_change or _ZERO), self._sequence_number, changed
         if len(self._changed) < self._max_changed:

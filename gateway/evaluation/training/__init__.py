@@ -1,1 +1,1 @@
-"""Training of the learned classifier, in plain Python: labels in, an artefact and its card out."""
+"""Training of the learned classifier, in plain Python: labels in, an artefact with its card out."""

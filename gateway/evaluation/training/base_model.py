@@ -1,4 +1,7 @@
-"""The prior with the weights that data gave it fitted again, without a source to judge it on."""
+"""The heuristic classifier (the prior), fitted again without the source that it is judged on.
+
+Only the weights that came from data are fitted; the others are judgement and stay.
+"""
 
 from collections.abc import Sequence
 from math import exp
@@ -9,7 +12,7 @@ from gateway.routing.classifier import heuristic
 from gateway.routing.classifier.text_signals import TextSignals
 
 FITTED = ("length", "asks to write", "asks for a program", "word problem")
-"""The terms of the prior whose fast weights come from data; the others are judgement."""
+"""The terms of the prior whose fast weights come from data; the other weights are judgement."""
 _STEPS = 25
 _SMALL = 1e-4
 
@@ -23,11 +26,11 @@ class RefittedHeuristic:
     thresholds: Thresholds = heuristic.THRESHOLDS
 
     def __init__(self, weights: Sequence[float]) -> None:
-        """`weights` are of the terms of the prior, in their order."""
+        """Take a fast weight for each term of the prior, in the order of the terms."""
         self._weights = tuple(weights)
 
     def score(self, text: str, signals: TextSignals) -> Score:
-        """As the prior's, but for `fast`."""
+        """Return the prior's score, with `fast` by the new weights, and `smart` at least `fast`."""
         own = heuristic.HeuristicClassifier().score(text, signals)
         logit = heuristic.FAST_LOGIT + sum(
             weight * term.value(signals)
@@ -37,12 +40,15 @@ class RefittedHeuristic:
         return Score(fast=fast, smart=max(fast, own.smart))
 
     def explain(self, signals: TextSignals, score: Score) -> str:
-        """As the prior's."""
+        """Return the prior's explanation of a score."""
         return heuristic.explain(signals, score)
 
 
 def refit(rows: Sequence[TrainingRow]) -> RefittedHeuristic:
-    """Fit the weights of `FITTED` to rows, each source with an intercept of its own (Newton)."""
+    """Return the prior with the weights of `FITTED` fitted to rows by Newton's method.
+
+    Each source has an intercept of its own, and every source counts the same.
+    """
     sources = sorted({row.source for row in rows})
     names = [term.name for term in heuristic.TERMS]
     places = [names.index(name) for name in FITTED]
@@ -92,7 +98,7 @@ def _newton(
 
 
 def solve(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
-    """Gaussian elimination of a small positive definite system."""
+    """Solve a small positive definite system by Gaussian elimination."""
     rows = [[*line, value] for line, value in zip(matrix, right, strict=True)]
     size = len(rows)
     for at in range(size):

@@ -1,7 +1,7 @@
 """Labels as training reads them: the prompt as numbers, and the scores of tiers on it.
 
-A label is of one of two kinds. A scored one tells what answers of the tiers were worth. A placed
-one tells the tier that somebody gave the prompt.
+There are two kinds of labels. A scored label has the scores of the tiers' answers. A placed label
+has the tier that somebody gave the prompt.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ _SCORES_BY_TIER: dict[Tier, tuple[float, float, float | None]] = {
     "smart": (0.0, 1.0, None),
     "reasoning": (0.0, 0.5, 1.0),
 }
-"""The scores that stand for a placed prompt: of fast, smart and reasoning."""
+"""The scores of fast, smart and reasoning that stand for a placed prompt, by its tier."""
 
 
 class TrainingRow(NamedTuple):
@@ -32,24 +32,24 @@ class TrainingRow(NamedTuple):
     smart: float
     reasoning: float | None
     tier: Tier | None
-    """The tier that somebody gave it; None where answers were scored."""
+    """The tier that somebody gave the prompt; None if its answers were scored."""
     places: frozenset[int]
     numbers: tuple[float, ...]
     signals: TextSignals
 
     @property
     def features(self) -> text_features.TextFeatures:
-        """As a classifier takes it."""
+        """The features of the text, in the form that a classifier takes."""
         return text_features.TextFeatures(self.places, self.numbers)
 
     @property
     def gain(self) -> float:
-        """What the smart tier adds."""
+        """The score of the smart tier minus that of the fast tier."""
         return self.smart - self.fast
 
 
 def read_scored(label: Label) -> TrainingRow | None:
-    """Return a label with scores of fast and smart as a row; None where it has them not."""
+    """Return a label with scores of fast and smart as a row; None if it lacks one of them."""
     fast, smart = label.scores.get("fast"), label.scores.get("smart")
     if fast is None or smart is None:
         return None
@@ -57,14 +57,17 @@ def read_scored(label: Label) -> TrainingRow | None:
 
 
 def read_placed(label: Label) -> TrainingRow | None:
-    """Return a label with a tier as a row, as if that tier were right and those below wrong."""
+    """Return a label with a tier as a row, as if that tier sufficed and lower ones failed.
+
+    None if the label has no tier.
+    """
     if label.tier is None:
         return None
     return _make_row(label, *_SCORES_BY_TIER[label.tier], label.tier)
 
 
 def read_rows(labels: Iterable[Label]) -> list[TrainingRow]:
-    """Return labels as rows: scored where there are scores, else placed; others are left out."""
+    """Return labels as rows: scored rows if they have scores, else placed ones; skip others."""
     rows = (read_scored(label) or read_placed(label) for label in labels)
     return [row for row in rows if row is not None]
 
@@ -75,7 +78,7 @@ def list_scored(rows: Iterable[TrainingRow]) -> list[TrainingRow]:
 
 
 def list_placed(rows: Iterable[TrainingRow]) -> list[TrainingRow]:
-    """Return the rows that somebody gave a tier."""
+    """Return the rows whose prompt somebody gave a tier."""
     return [row for row in rows if row.tier is not None]
 
 
@@ -98,7 +101,7 @@ def _make_row(
 
 
 def balance_sources(sources: Sequence[str]) -> list[float]:
-    """Return a weight for each row, of mean one: every source counts the same."""
+    """Return a weight for each row, so that every source counts the same; the mean weight is 1."""
     sizes: dict[str, int] = {}
     for source in sources:
         sizes[source] = sizes.get(source, 0) + 1
@@ -106,7 +109,10 @@ def balance_sources(sources: Sequence[str]) -> list[float]:
 
 
 def centre_sources(values: Sequence[float], sources: Sequence[str]) -> list[float]:
-    """Return each value less the mean of its source: which is harder is not to be learnt."""
+    """Return each value minus the mean of its source.
+
+    So training does not learn which source is harder.
+    """
     sums: dict[str, tuple[float, int]] = {}
     for value, source in zip(values, sources, strict=True):
         total, count = sums.get(source, (0.0, 0))
@@ -118,7 +124,7 @@ def centre_sources(values: Sequence[float], sources: Sequence[str]) -> list[floa
 def compute_needs(
     model: ClassifierModel, rows: Iterable[TrainingRow], base: Classifier | None = None
 ) -> list[float]:
-    """Return how much each row needs more than fast: the logit of fast failing it."""
+    """Return how much each row needs more than fast: the logit that fast fails."""
     learned = LearnedClassifier(model, base)
     return [learned.compute_logits(row.features, row.signals).fast for row in rows]
 
@@ -126,6 +132,6 @@ def compute_needs(
 def compute_scores(
     model: ClassifierModel, rows: Iterable[TrainingRow], base: Classifier | None = None
 ) -> list[Score]:
-    """Return the score of each row."""
+    """Return the classifier's score of each row."""
     learned = LearnedClassifier(model, base)
     return [learned.score_features(row.features, row.signals) for row in rows]

@@ -1,8 +1,8 @@
-"""From rows to the numbers of an artefact, but for its calibration.
+"""Fit the numbers of an artefact to rows, without its calibration.
 
-Each head of an artefact is a sum of what two kinds of labels teach: placed prompts, which tier
-requests need; scored ones, where small models failed. Fitted on both at once a head is worse on
-either (golden prompts 38 of 60 in place of 47), so each kind is fitted alone, and both count.
+Each head of an artefact is the sum of two ridges. Placed prompts teach which tier requests need.
+Scored prompts teach where small models fail. A head that is fitted on both at once is worse on
+either: 38 of 60 golden prompts in place of 47. So each kind is fitted alone, and both count.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,31 +23,33 @@ from gateway.routing.classifier.model_file import ClassifierModel, FailureHead, 
 from gateway.routing.classifier.text_features import PLACES
 
 NUMBER_SCALE = 0.1
-"""The weight of one spread of a number, beside all places of a text."""
+"""The weight of one standard deviation of a number, beside all places of a text together."""
 _DIGITS = 6
 _BYTE_STEPS = 127
 
 
 class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """How it is trained. The defaults are what ships."""
+    """The settings of training. The defaults are those of the artefact that ships."""
 
     passes: int = ridge.PASSES
     scored_penalty: float = 2.0
     placed_penalty: float = 0.3
-    """The penalties of the ridges over scored and over placed rows."""
+    """The penalties of the ridges over scored rows and over placed rows."""
     scored_share: float = 0.8
-    """The weight of scored rows beside placed ones. With less, more golden prompts get their tier;
-    with more, benchmarks are ranked better."""
+    """The weight of scored rows beside placed ones.
+
+    A lower weight gives more golden prompts their tier. A higher one ranks benchmarks better.
+    """
     smart_share: float = 0.5
-    """The part of the smart tier's score that is added to a scored prompt's hardness for fast."""
+    """The share of smart's score that counts for how hard a scored prompt is for fast."""
     fast_formula: float = 0.35
     smart_formula: float = 0.3
-    """The weights of the formula's logits, beside what scored rows teach."""
+    """The weights of the heuristic's logits, beside the ridge over scored rows."""
 
 
 SHIPPED = TrainingPlan()
 STEPS = 4
-"""Ticks of a fit, one a ridge."""
+"""The number of times that `fit` calls `tick`, once after each ridge."""
 
 
 def fit(
@@ -56,7 +58,10 @@ def fit(
     random: Random,
     tick: Callable[[], None] = lambda: None,
 ) -> ClassifierModel:
-    """Train on scored and placed rows. Its probabilities mean nothing before it is calibrated."""
+    """Return an artefact trained on scored and placed rows, and call `tick` after each ridge.
+
+    Its probabilities mean nothing before it is calibrated.
+    """
     scored, placed = list_scored(rows), list_placed(rows)
     means, spreads = _measure_numbers(scored, placed)
     model = ClassifierModel(
@@ -132,7 +137,7 @@ def _join_head(
 def _measure_numbers(
     *groups: Sequence[TrainingRow],
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and the spread of each number; groups of rows count the same."""
+    """Return the mean and the standard deviation of each number; groups of rows count the same."""
     columns = [list(zip(*(row.numbers for row in group), strict=True)) for group in groups if group]
     means, spreads = [], []
     for number_columns in zip(*columns, strict=True):
@@ -146,7 +151,7 @@ def _measure_numbers(
 
 
 def make_example(row: TrainingRow, model: ClassifierModel) -> ridge.Example:
-    """Return a row as a ridge reads it."""
+    """Return a row in the form that a ridge takes."""
     return ridge.Example(
         tuple(sorted(row.places)),
         1 / sqrt(len(row.places) or 1),
@@ -160,7 +165,7 @@ def make_example(row: TrainingRow, model: ClassifierModel) -> ridge.Example:
 def make_head(
     weights: Sequence[float], model: ClassifierModel, *, step: float, formula: float = 0.0
 ) -> FailureHead:
-    """Return a head by what a ridge says of the scaled numbers of its examples."""
+    """Return a head from a ridge's weights of the scaled numbers of its examples."""
     plain = [
         shorten(NUMBER_SCALE * weight / spread)
         for weight, spread in zip(weights, model.spreads, strict=True)
@@ -174,11 +179,11 @@ def make_head(
 
 
 def round_table(table: Sequence[float]) -> tuple[bytes, float]:
-    """Return a table as signed bytes, and what a step of it is worth."""
+    """Return a table as signed bytes, and the value of one step of these."""
     step = shorten(max(map(abs, table), default=0.0) / _BYTE_STEPS) or 1.0
     return bytes(round(value / step) & 255 for value in table), step
 
 
 def shorten(value: float) -> float:
-    """Return a number with the six digits that an artefact keeps."""
+    """Return a number rounded to six significant digits, which an artefact keeps."""
     return float(f"{value:.{_DIGITS}g}")

@@ -1,8 +1,11 @@
-"""What an owner's own traffic makes of a classifier, and whether that is better than what there is.
+"""Refit a classifier on an owner's own traffic, and check that the new artefact is better.
 
-Each label is judged by an artefact that has not seen it. The new one is refused where its gain over
-the base may be chance, where labels shuffled among the same prompts teach as much, or where it is
-worse than the one in force on what has come since that was made.
+Each label is judged by an artefact that has not seen it. The new artefact is refused
+
+- if its gain over the base may be chance,
+- if labels shuffled among the same prompts may teach as much,
+- if it is worse than the artefact in force on labels that came after that one was made,
+- or if there are too few labels to tell.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,59 +30,62 @@ from gateway.routing.classifier.model_file import ClassifierModel
 
 FOLDS = 5
 CONTROLS = 9
-"""Times that the labels are shuffled among the prompts, to train on and to judge by. All of the new
-one's interval must lie above the best of these: an interval judges one training alone, and lets
-through more than it says.
+"""The number of times that the labels are shuffled among the prompts, to train and to judge.
+
+The whole interval of the new artefact's gain must lie above the best of these. An interval judges
+one training alone, so it lets through more than its level says.
 """
 SINCE = 20
-"""Labels that must have come since the artefact in force was made, for the two to be compared."""
+"""The number of labels since the artefact in force was made that a comparison needs."""
 _UNIT = min(WEIGHT_BY_ORIGIN.values())
 
 
 class TrafficLesson(msgspec.Struct, frozen=True):
-    """A lesson as training reads it."""
+    """A lesson, and its row for training."""
 
     lesson: ImplicitFeedback
     row: TrainingRow
 
     @property
     def weight(self) -> float:
-        """Beside a label that was told."""
+        """The weight of the lesson; one from feedback has 1."""
         return self.lesson.weight
 
 
 class TrafficOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it."""
+    """The result of a refit on traffic."""
 
     origins: Mapping[str, int] = {}
-    """Lessons that were used, by origin."""
+    """The number of lessons by origin."""
     textless: int = 0
-    """Lessons left out: the text of their calls was not kept."""
+    """The number of lessons left out because the text of their calls was not kept."""
     before: Interval | None = None
-    """APGR of the base on these labels."""
+    """The APGR of the base on these labels."""
     after: Interval | None = None
-    """APGR of what is made of it, each label judged without itself."""
+    """The APGR of the refitted base, which judges each label without having seen it."""
     gain: Interval | None = None
     control: float | None = None
     """The highest gain that shuffled labels gave."""
     since: int = 0
-    """Labels that have come since the artefact in force was made."""
+    """The number of labels since the artefact in force was made."""
     old: float | None = None
+    """The APGR of the artefact in force on these labels."""
     new: float | None = None
-    """APGR on these of the artefact in force, and of one that was made without them."""
+    """The APGR on these labels of an artefact that was made without them."""
     refused: str = ""
-    """Why the artefact in force stays; empty where the new one takes its place."""
+    """The reason why the artefact in force stays; empty if the new one takes its place."""
     found: ClassifierModel | None = None
-    """The new artefact; None where there are too few labels for one."""
+    """The new artefact; None if there are too few labels for one."""
 
 
 def taught(
     lessons: Iterable[ImplicitFeedback], texts: Mapping[str, str]
 ) -> tuple[list[TrafficLesson], int]:
-    """Lessons that say whether fast suffices, with their texts by call, and how many have none.
+    """Return lessons as training reads them, and the number of lessons whose text is missing.
 
-    A lesson is as an outcome: what fast is worth, and smart, of which half is left where neither
-    suffices.
+    `texts` has the texts by the id of the call. Lessons that do not tell if fast suffices are
+    left out. A lesson becomes an outcome with scores of fast and smart. If neither suffices, smart
+    still scores 0.5 and reasoning 1.
     """
     found, lost = [], 0
     for lesson in lessons:
@@ -108,10 +114,11 @@ def consider(
     controls: int = CONTROLS,
     tick: Callable[[], None] = lambda: None,
 ) -> TrafficOutcome:
-    """What the lessons of one owner make of the artefact in force.
+    """Refit the artefact in force on the lessons of one owner, and judge the new one.
 
-    `made` is when that was refitted, in seconds since the epoch; None where it never was. `tick` is
-    called for each of `ticks()` fits. The same lessons and seed give the same artefact.
+    `made` is the time of the last refit, in seconds since the epoch; None if there was none. The
+    function calls `tick` after each of `ticks()` fits. The same lessons and seed give the same
+    artefact.
     """
     origins: dict[str, int] = {}
     for one in lessons:
@@ -140,7 +147,7 @@ def consider(
 
 
 def ticks(controls: int = CONTROLS) -> int:
-    """How many fits `consider` tells of."""
+    """Return the number of fits after which `consider` calls `tick`."""
     return FOLDS * (1 + controls) + 1
 
 
@@ -153,13 +160,16 @@ def _fit(artefact: ClassifierModel, lessons: Sequence[TrafficLesson], seed: int)
 def _unseen(
     bare: ClassifierModel, lessons: Sequence[TrafficLesson], seed: int, tick: Callable[[], None]
 ) -> list[float]:
-    """Needs, each by an artefact that was not taught it; always in the same parts."""
+    """Return the need of each lesson by an artefact that has not seen it.
+
+    The parts are always the same.
+    """
     rows, weights = [one.row for one in lessons], [one.weight for one in lessons]
     return compute_unseen_needs(bare, rows, Random(seed), seed, FOLDS, weights, tick)  # noqa: S311 - seeded
 
 
 def _shuffled(lessons: Sequence[TrafficLesson], chance: Random) -> list[TrafficLesson]:
-    """The same prompts with each other's labels."""
+    """Return the same prompts, with their labels shuffled among them."""
     order = list(lessons)
     chance.shuffle(order)
     return [
@@ -174,7 +184,7 @@ def _shuffled(lessons: Sequence[TrafficLesson], chance: Random) -> list[TrafficL
 
 
 def _counts(lessons: Iterable[TrafficLesson]) -> list[int]:
-    """How often each counts beside the weakest."""
+    """Return how many times each lesson counts, when the weakest kind counts once."""
     return [round(one.weight / _UNIT) for one in lessons]
 
 
@@ -199,7 +209,11 @@ def _since(
     seed: int,
     made: float | None,
 ) -> TrafficOutcome:
-    """The artefact in force against one without what has come since, on what has come since."""
+    """Compare the artefact in force with a refit of it, on labels that neither has seen.
+
+    These are the labels that came after the artefact in force was made. The refit uses the earlier
+    ones. Without `made`, or with fewer than `SINCE` labels, there is no comparison.
+    """
     if made is None:
         return told
     late = [one for one in lessons if one.lesson.received_at > made]

@@ -1,4 +1,4 @@
-"""An artefact refitted with an owner's own labels."""
+"""Refit an artefact with an owner's own labels, and measure the gain."""
 
 from collections.abc import Callable, Sequence
 from operator import mul
@@ -19,13 +19,13 @@ from gateway.routing.classifier.model_file import ClassifierModel
 from gateway.routing.classifier.text_features import PLACES
 
 HALF_WEIGHT_LABELS = 150
-"""So many own labels weigh as much as all that the artefact was trained on."""
+"""The number of own labels that weigh as much as all labels that the base was trained on."""
 MIN_LABELS = 50
 PENALTY = 3.0
 
 
 def compute_base_share(labels: float) -> float:
-    """Return the weight of the base beside so many labels of the owner's: 150 / (150 + n)."""
+    """Return the weight of the base beside n labels of the owner: 150 / (150 + n)."""
     return HALF_WEIGHT_LABELS / (HALF_WEIGHT_LABELS + labels)
 
 
@@ -36,10 +36,11 @@ def refit(
     base: Classifier | None = None,
     weights: Sequence[float] | None = None,
 ) -> ClassifierModel:
-    """Return the artefact with a head of its own for `rows`; one that it had is replaced.
+    """Return the artefact with a head fitted to `rows`, which replaces an earlier such head.
 
-    `weights` say how much each row counts beside a label that is sure; without them all are. Where
-    the rows are of one owner, what comes of it must serve that owner alone.
+    `weights` say how much each row counts beside a certain label, which has 1. Without them all
+    rows count 1. If the rows come from one owner, the artefact must serve that owner alone.
+    Without rows, return the artefact without an own head.
     """
     bare = remove_own_labels(model)
     if not rows:
@@ -56,7 +57,7 @@ def refit(
         random=Random(seed),  # noqa: S311 - an order of rows
     )
     table, step = round_table(fitted.table)
-    # Few labels give a flat fit: its needs are spread as wide as those of the base on these rows.
+    # Few labels give a flat fit. Scale its needs to spread as widely as the base's on these rows.
     base_spread = pstdev(compute_needs(bare, rows, base))
     factor = base_spread / (pstdev(ridge.predict(fitted, examples)) or 1.0) or 1.0
     return name_model(
@@ -73,7 +74,7 @@ def refit(
 
 
 def remove_own_labels(model: ClassifierModel) -> ClassifierModel:
-    """Return the artefact as it was before any labels of an owner."""
+    """Return the artefact without the head that an owner's labels gave it."""
     if model.own_fails is None:
         return model
     return name_model(
@@ -82,7 +83,7 @@ def remove_own_labels(model: ClassifierModel) -> ClassifierModel:
 
 
 class RefitGain(msgspec.Struct, frozen=True, kw_only=True):
-    """What refitting is worth on labels that it has not seen."""
+    """The APGR before and after a refit, on labels that the refit has not seen, and the gain."""
 
     before: Interval | None
     after: Interval | None
@@ -98,9 +99,10 @@ def compute_unseen_needs(
     weights: Sequence[float] | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> list[float]:
-    """Return what each row needs, by an artefact refitted with the other parts, and not it.
+    """Return the need of each row, by an artefact refitted on the other parts of the rows.
 
-    `random` makes the parts, `tick` is called for each of them; `weights` are those of `refit`.
+    `random` chooses the parts. The function calls `tick` after each of them. `weights` are those
+    of `refit`.
     """
     needs = [0.0] * len(rows)
     for fold in split_randomly([""] * len(rows), random, fold_count):
@@ -120,7 +122,10 @@ def compare_needs(
     random: Random,
     counts: Sequence[int] | None = None,
 ) -> RefitGain:
-    """Compare two needs of the same rows; `counts` are how often each row counts, once if None."""
+    """Compare two lists of needs of the same rows by their APGR.
+
+    `counts` are the times that each row counts; None counts each once.
+    """
     weak, strong = [row.fast for row in rows], [row.smart for row in rows]
     old_ranking, new_ranking = Ranking(before, weak, strong), Ranking(after, weak, strong)
 

@@ -1,7 +1,7 @@
-"""Ridge regression over places and plain numbers, by coordinate descent on its dual.
+"""Ridge regression over places and plain numbers, by coordinate ascent on its dual.
 
-Shalev-Shwartz and Zhang, Stochastic Dual Coordinate Ascent (JMLR 14, 2013): each step solves one
-row exactly, so there is no learning rate to choose, and a few passes do.
+The method is Shalev-Shwartz and Zhang, Stochastic Dual Coordinate Ascent (JMLR 14, 2013). Each step
+solves one row exactly, so there is no learning rate to choose. A few passes are enough.
 """
 
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ PASSES = 12
 
 
 class Example(NamedTuple):
-    """A row as a vector: each place counts the same."""
+    """A row as a vector, in which all places of the text have the same value."""
 
     places: tuple[int, ...]
     unit: float
-    """The value of each place: all places of the text together have length one."""
+    """The value of each place, so that all places of the text together have length 1."""
     numbers: tuple[float, ...]
 
 
 class RidgeWeights(NamedTuple):
-    """The weights that a fit gives."""
+    """The weights that a fit finds."""
 
     table: list[float]
-    """A weight for each place, for a row whose places have length one."""
+    """A weight for each place, for rows whose places have length 1."""
     numbers: list[float]
 
 
@@ -41,7 +41,7 @@ def fit_ridge(
 ) -> RidgeWeights:
     """Return weights w that make sum(weight * (target - x.w)^2) + penalty * |w|^2 small.
 
-    `size` is that of the table, `weights` are of the rows.
+    `size` is the size of the table. `weights` has one weight for each row.
     """
     width = len(examples[0].numbers) if examples else 0
     table, number_weights = [0.0] * size, [0.0] * width
@@ -71,7 +71,7 @@ def fit_ridge(
 
 
 def predict(weights: RidgeWeights, examples: Sequence[Example]) -> list[float]:
-    """Return what the weights say of rows."""
+    """Return the value that the weights predict for each row."""
     read = weights.table.__getitem__
     return [
         example.unit * sum(map(read, example.places))

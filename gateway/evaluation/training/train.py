@@ -1,7 +1,4 @@
-"""Training from labels to a sealed artefact, judged on what it has not seen.
-
-The name and the hash of an artefact.
-"""
+"""Training from labels to a sealed artefact, which is judged on rows that it has not seen."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -37,16 +34,16 @@ from gateway.routing.classifier.model_file import ClassifierModel
 
 
 def name_model(model: ClassifierModel) -> ClassifierModel:
-    """Return it sealed, under an id that tells its numbers from all others."""
+    """Return the artefact sealed, with an id that is made from the hash of its numbers."""
     bare = msgspec.structs.replace(model, id="")
     name = f"learned-{model_file.hash_model(bare)[:8]}"
     return model_file.seal(msgspec.structs.replace(model, id=name))
 
 
 MIN_ROWS = 100
-"""Scored rows: fewer teach nothing, and cannot be judged."""
+"""The least number of scored rows. Fewer teach nothing, and cannot be judged."""
 _MIN_PLACED = 50
-"""Held-out placed rows that are enough to calibrate on."""
+"""The number of held-out placed rows that are enough for calibration."""
 SHUFFLES = 200
 _NEWTON_STEPS = 25
 _SMALL = 1e-3
@@ -54,7 +51,10 @@ _MIN_SLOPE = 0.1
 
 
 class ShuffledControl(msgspec.Struct, frozen=True):
-    """What a score that knows nothing gets on the same rows: the same needs, shuffled."""
+    """The APGR of a score that knows nothing, on the same rows: the same needs, shuffled.
+
+    `low` and `high` are the ends of the middle 95% of the shuffles.
+    """
 
     mean: float
     low: float
@@ -62,28 +62,29 @@ class ShuffledControl(msgspec.Struct, frozen=True):
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of the placed prompts that get the tier that somebody gave them."""
+    """The agreement of decided tiers with the tiers that somebody gave placed prompts."""
 
     rows: int
     share: float
+    """The share of the prompts that get the tier that somebody gave them."""
     shuffled: float
-    """What the same tiers, shuffled among the prompts, give on average."""
+    """The mean of that share if the same tiers are shuffled among the prompts."""
     hard_on_fast: float
-    """The share of those that need reasoning which gets fast."""
+    """The share of the prompts placed on reasoning that get fast."""
 
 
 class HeldOutResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What it was worth on rows that it was not trained on."""
+    """The result of an artefact on rows that it was not trained on."""
 
     rows: int
-    """Those with scores."""
+    """The number of scored rows."""
     apgr: HeldOutScores
     control: ShuffledControl | None
     agreement: Agreement | None = None
 
     @property
     def better(self) -> bool:
-        """True if all of its interval lies above all that shuffling gives."""
+        """True if the whole interval of its APGR lies above the interval of the shuffles."""
         mean = self.apgr.mean
         return mean is not None and self.control is not None and mean.is_above(self.control.high)
 
@@ -91,9 +92,9 @@ class HeldOutResult(msgspec.Struct, frozen=True, kw_only=True):
 def judge_scores(
     scores: Iterable[Score], rows: Sequence[TrainingRow], random: Random
 ) -> HeldOutResult:
-    """Judge scores by the mean over sources, and by what they are worth when shuffled.
+    """Judge scores by their APGR, averaged over sources, and by the APGR of shuffled scores.
 
-    A row needs smart the more, the less likely fast suffices.
+    A row needs smart more, the less likely it is that fast suffices.
     """
     needs = [-score.fast for score in scores]
     weak, strong = [row.fast for row in rows], [row.smart for row in rows]
@@ -120,7 +121,7 @@ def judge_scores(
 def measure_agreement(
     scores: Iterable[Score], rows: Sequence[TrainingRow], thresholds: Thresholds
 ) -> Agreement | None:
-    """Return how many placed rows get their tier by their scores; None where there are none."""
+    """Return the agreement of placed rows with their scores; None if there are no rows."""
     if not rows:
         return None
     chosen = [heuristic.choose_tier(score, thresholds) for score in scores]
@@ -137,21 +138,21 @@ def measure_agreement(
 
 
 class LogitLine(msgspec.Struct, frozen=True):
-    """From what a head says to the logit of a probability."""
+    """The line from the output of a head to the logit of a probability."""
 
     slope: float
     level: float
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """What makes the heads of an artefact probabilities."""
+    """The lines that turn the outputs of an artefact's heads into probabilities."""
 
     fast: LogitLine
     smart: LogitLine
 
 
 class TrainedModel(NamedTuple):
-    """What came of training."""
+    """The result of training: the artefact, its held-out result and its calibration."""
 
     model: ClassifierModel
     result: HeldOutResult
@@ -164,9 +165,10 @@ def learn(
     seed: int,
     tick: Callable[[], None] = lambda: None,
 ) -> TrainedModel:
-    """Return an artefact of all rows; a fifth is held out first, to judge and to calibrate it.
+    """Return an artefact trained on all rows, with its held-out result and its calibration.
 
-    The same rows, plan and seed give the same bytes. Raises TooFewError.
+    A first artefact is trained without a fifth of the rows, which judge and calibrate it. The same
+    rows, plan and seed give the same bytes. Raises TooFewError.
     """
     check_rows(rows)
     fold = next(split_randomly([row.source for row in rows], Random(seed)))  # noqa: S311 - seeded
@@ -186,7 +188,10 @@ def learn(
 
 
 def check_rows(rows: Sequence[TrainingRow]) -> None:
-    """Raise TooFewError where rows teach nothing."""
+    """Check that rows can teach something.
+
+    Raises TooFewError if scored rows are too few, or if smart is never better than fast.
+    """
     scored = list_scored(rows)
     if len(scored) < MIN_ROWS:
         message = f"{len(scored)} labels have scores of fast and smart; {MIN_ROWS} are needed"
@@ -196,9 +201,10 @@ def check_rows(rows: Sequence[TrainingRow]) -> None:
 
 
 def calibrate(model: ClassifierModel, rows: Sequence[TrainingRow]) -> Calibration:
-    """Fit on rows that the artefact has not seen: placed ones, where they are enough.
+    """Return the calibration of an artefact, fitted on rows that it has not seen.
 
-    Else on scored ones, where every source weighs the same.
+    It uses the placed rows if there are enough of them, else the scored rows. Every source counts
+    the same.
     """
     placed = list_placed(rows)
     chosen = placed if len(placed) >= _MIN_PLACED else list_scored(rows)
@@ -214,7 +220,11 @@ def calibrate(model: ClassifierModel, rows: Sequence[TrainingRow]) -> Calibratio
 
 
 def _measure_smart_failure(row: TrainingRow) -> float:
-    """Return how far reasoning does better than smart, 0 to 1; a perfect answer where unknown."""
+    """Return how far reasoning does better than smart, 0 to 1.
+
+    A missing score of reasoning counts as a perfect answer. A placed row gives 1 if its tier is
+    reasoning, else 0.
+    """
     if row.tier is not None:
         return float(row.tier == "reasoning")
     best = 1.0 if row.reasoning is None else row.reasoning
@@ -222,7 +232,7 @@ def _measure_smart_failure(row: TrainingRow) -> float:
 
 
 def apply_calibration(model: ClassifierModel, calibration: Calibration) -> ClassifierModel:
-    """Return the artefact with probabilities."""
+    """Return the artefact with heads that give probabilities."""
     fast, smart = calibration.fast, calibration.smart
     return msgspec.structs.replace(
         model,
@@ -234,7 +244,7 @@ def apply_calibration(model: ClassifierModel, calibration: Calibration) -> Class
 def _fit_line(
     logits: Sequence[float], labels: Sequence[float], weights: Sequence[float]
 ) -> LogitLine:
-    """Return the line to the logit of `labels`, by Newton's method."""
+    """Return the line from `logits` to the logit of `labels`, fitted by Newton's method."""
     slope, level = 1.0, 0.0
     for _ in range(_NEWTON_STEPS):
         slope_gradient, level_gradient = -_SMALL * slope, 0.0
@@ -260,7 +270,7 @@ def make_card(
     result: HeldOutResult,
     fields: dict[str, object],
 ) -> dict[str, object]:
-    """Return what people should know of an artefact before they use it."""
+    """Return the card of an artefact: facts that people should know before they use it."""
     counts = Counter(row.source for row in list_scored(rows))
     return {
         **fields,
@@ -276,16 +286,16 @@ def make_card(
 
 
 def describe_interval(interval: Interval | None) -> list[float] | None:
-    """Return an interval as a card has it: the figure, its ends."""
+    """Return an interval in the form of a card: the figure and its two ends, to four decimals."""
     if interval is None:
         return None
     return [round(value, 4) for value in (interval.value, interval.low, interval.high)]
 
 
 def measure_own_fit(model: ClassifierModel, rows: Sequence[TrainingRow]) -> float | None:
-    """Return APGR on the rows that it was trained on: it tells a reader that the data are the same.
+    """Return the APGR of an artefact on the rows that it was trained on; None without a figure.
 
-    It says nothing of what is unseen.
+    The figure lets a reader check that the data are the same. It says nothing about unseen rows.
     """
     scored = list_scored(rows)
     weak, strong = [row.fast for row in scored], [row.smart for row in scored]
@@ -297,7 +307,7 @@ def measure_own_fit(model: ClassifierModel, rows: Sequence[TrainingRow]) -> floa
 
 
 def describe_result(result: HeldOutResult) -> dict[str, object]:
-    """Return a judgement as a card has it: figures with their intervals, to four places."""
+    """Return a result in the form of a card: figures with their intervals, to four decimals."""
     control = result.control
     return {
         "rows": result.rows,

@@ -1,4 +1,4 @@
-"""What training is worth where it has not been: parts, unseen sources, own labels, three tiers."""
+"""Validation of training on unseen rows: held-out parts and sources, own labels, three tiers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
@@ -33,24 +33,29 @@ from gateway.evaluation.training.train import (
 from gateway.routing.classifier.heuristic import Classifier, HeuristicClassifier
 
 OWN_LABELS = 500
-"""Labels of an unseen source that a base is refitted with."""
+"""The number of labels of an unseen source with which a base is refitted."""
 _MAX_OWN_SHARE = 0.7
-"""Of a source, where it has fewer rows than that leaves to judge."""
+"""The largest share of a source that a refit may use, so that a small source leaves rows to judge.
+"""
 COSTS: Mapping[Tier, float] = {"fast": 0.005, "smart": 0.15, "reasoning": 1.0}
-"""Of an answer: output prices of one lab times 400, 600 and 2,000 tokens, reasoning being 1."""
+"""The cost of an answer by tier, relative to reasoning.
+
+It is the output price of one lab times 400, 600 and 2,000 tokens.
+"""
 
 
 _WORTHS = tuple(2.0**exponent for exponent in range(-6, 8))
-"""What a unit of cost is worth to an oracle: the more, the more frugal."""
+"""The units of score that an oracle gives up to save one unit of cost; more is more frugal."""
 
 
 class UnseenResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What an artefact says of the rows that a fold holds, trained on its others."""
+    """The scores of a fold's held-out rows, by an artefact trained on its other rows."""
 
     scores: list[Score]
     own_labels: int = 0
-    """Labels of these rows that it was then refitted with, and what that was worth on the rest."""
+    """The number of held-out rows with which the artefact was then refitted."""
     gain: refit.RefitGain | None = None
+    """The gain of that refit on the rest of the held-out rows; None without a refit."""
 
 
 def judge_part(
@@ -60,7 +65,7 @@ def judge_part(
     calibration: Calibration,
     fold: Fold,
 ) -> UnseenResult:
-    """Judge a part of every source, held out."""
+    """Return the scores of held-out parts of all sources, by an artefact trained on the rest."""
     train_rows = [rows[index] for index in fold.train_rows]
     fitted = apply_calibration(fit(train_rows, plan, Random(seed)), calibration)  # noqa: S311 - seeded
     held_out = [rows[index] for index in fold.held_out_rows]
@@ -74,9 +79,10 @@ def judge_source(
     refit_base: Callable[[Sequence[TrainingRow]], Classifier],
     fold: Fold,
 ) -> UnseenResult:
-    """Judge a whole source, held out: also of the formula, which is fitted again without it.
+    """Return the scores of a whole held-out source, and the gain of a refit with its labels.
 
-    `fold` is of the scored rows. Placed ones are of no source that is judged: all of them teach.
+    The heuristic is fitted again without that source too. `fold` has indexes of the scored rows.
+    All placed rows train the artefact, because their sources are not judged.
     """
     scored = list_scored(rows)
     train_rows = [scored[index] for index in fold.train_rows]
@@ -103,9 +109,12 @@ def judge_source(
 def measure_frugality(
     rows: Sequence[TrainingRow], scores: Sequence[Score]
 ) -> dict[str, float | None]:
-    """Return what 95% of always reasoning's quality costs, as a part of its cost, of some routers.
+    """Return the cost of 95% of the quality of reasoning for every prompt, for four routers.
 
-    On the rows with scores of a reasoning tier; thresholds are those that serve each router best.
+    The cost is a share of the cost of reasoning for every prompt; None if a router never keeps
+    95%. The routers are `chance`, `prior`, `learned` and `oracle`. The figures use the scored rows
+    that have a score of reasoning, and the thresholds that serve each router best. The result is
+    empty without such rows.
     """
     known = [
         index for index, row in enumerate(rows) if row.reasoning is not None and row.tier is None
@@ -139,7 +148,7 @@ def measure_frugality(
 
 
 def describe_gain(gain: refit.RefitGain) -> dict[str, object]:
-    """Return a gain as a card has it."""
+    """Return a gain in the form of a card."""
     return {
         "before": describe_interval(gain.before),
         "after": describe_interval(gain.after),
