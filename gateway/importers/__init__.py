@@ -1,1 +1,1 @@
-"""Configurations of other gateways, read as plain values and made into one of ours. Pure."""
+"""Importers: they read another gateway's configuration and convert it into one of ours. Pure."""

@@ -1,4 +1,7 @@
-"""The configuration of claude-code-router (config.json): its routes become tiers and rules."""
+"""The importer of claude-code-router's configuration (config.json).
+
+Its routes become tiers and rules.
+"""
 
 import hashlib
 import re
@@ -49,14 +52,14 @@ _DROP_REASONS = {
 
 
 class ClaudeCodeRouterConfig:
-    """One such configuration."""
+    """A claude-code-router configuration that is converted into a draft."""
 
     def __init__(self, config: Part, draft: ConfigDraft, shipped: ShippedProviders) -> None:
         self._config = config
         self._draft = draft
         self._shipped = shipped
         self._targets: dict[str, DraftTarget] = {}
-        """By `provider,model`."""
+        """The targets by `provider,model`, as routes name them."""
 
     def convert(self) -> None:
         """Fill the draft."""
@@ -146,7 +149,11 @@ class ClaudeCodeRouterConfig:
         self._draft.add_note("kept", path, f"{len(models)} models of {name} are the lab {lab}.")
 
     def _describe_endpoint(self, url: str, transformer_names: list[str]) -> Part:
-        """Where a provider is, what it speaks and how it is told a key."""
+        """Return the base URL of a provider and its dialect, with the way it takes a key if known.
+
+        The end of the URL tells these, else the `anthropic` transformer. Any other provider is
+        taken to speak openai-chat.
+        """
         for suffix, (dialect, auth) in _DIALECT_BY_SUFFIX.items():
             if url.endswith(suffix):
                 base = url.removesuffix(suffix) + ("/v1beta" if dialect == "gemini" else "")
@@ -171,7 +178,10 @@ class ClaudeCodeRouterConfig:
     def _apply_transformers(
         self, transformer: Part, model: str, path: Path
     ) -> tuple[int | None, Part]:
-        """Most tokens of an answer and parameters, by what the provider's transformers do."""
+        """Return the most tokens of an answer and the parameters that the transformers set.
+
+        These are the transformers of the provider and of the model.
+        """
         max_output: int | None = None
         params: Part = {}
         transformer_path: Path = (*path, "transformer")
@@ -318,7 +328,7 @@ def _parse_reference(value: object) -> str | None:
 
 
 def _parse_transformers(transformer: Part) -> list[tuple[str, Part]]:
-    """The transformers of a list: names, or names with options."""
+    """Return the transformers in `use` with their options: names, or names with options."""
     transformers: list[tuple[str, Part]] = []
     for item in as_list(transformer.get("use")):
         if isinstance(item, str):

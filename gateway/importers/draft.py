@@ -1,4 +1,4 @@
-"""What a configuration of another gateway becomes, and what is told of each of its parts."""
+"""The draft that another gateway's configuration becomes, with a note about each of its parts."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,15 +27,15 @@ _KEY_PLACEHOLDERS = frozenset(
         "lm-studio",
     }
 )
-"""What stands for a key where none is needed."""
+"""The values that people write for a key if the provider needs none."""
 _RESERVED_MODELS = ("auto", *TIERS, "claude-auto")
-"""Names of models that have a meaning of their own."""
+"""The names of models that already have a meaning in this gateway."""
 _MIN_SECONDS = 0.001
-"""Seconds: what is shorter is no time that anybody waits."""
+"""The shortest duration that a draft writes, in seconds."""
 
 
 class ImportNote(msgspec.Struct, frozen=True):
-    """What became of one part of the configuration that was read."""
+    """A note that tells if one part of the file was kept, changed or dropped, and why."""
 
     fate: Fate
     path: str
@@ -52,14 +52,14 @@ class DraftTarget(msgspec.Struct):
     params: Part = {}
 
     def to_part(self) -> Part:
-        """As the configuration has it."""
+        """Return the target in the form of our configuration, without empty fields."""
         options = {"max_output": self.max_output, "params": self.params or None}
         fields = {"provider": self.provider, "model": self.model, **options}
         return {name: value for name, value in fields.items() if value is not None}
 
 
 class ConfigDraft:
-    """A configuration in the making. `lines` has the line of each part that was read."""
+    """A configuration of ours that an importer fills part by part."""
 
     def __init__(
         self,
@@ -67,7 +67,11 @@ class ConfigDraft:
         used_variables: Iterable[str] = (),
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        """`used_variables` are variables that mean something already; `environ` is what is set."""
+        """Begin an empty draft.
+
+        `lines` has the line of each part of the file. `used_variables` are variables that already
+        have a meaning. `environ` is the environment as it is set.
+        """
         self._lines = lines
         self._used_variables = frozenset(used_variables)
         self._environ = environ or {}
@@ -83,15 +87,15 @@ class ConfigDraft:
         self.labs: dict[str, Part] = {}
         self.models: dict[str, Part] = {}
         self.environ: dict[str, str] = {}
-        """Lines for a .env: what must not stand in a configuration, or is none of it."""
+        """The variables for a .env file: values that must not, or cannot, be in a configuration."""
         self.secret_names: set[str] = set()
-        """Names of these whose values are secrets."""
+        """The names of these variables whose values are secrets."""
         self.required_variables: list[str] = []
-        """Variables that the configuration reads."""
+        """The variables that the configuration reads."""
         self._variable_by_secret: dict[tuple[str, str], str] = {}
 
     def add_note(self, fate: Fate, path: Path, text: str) -> None:
-        """Tell what became of a part."""
+        """Add a note about a part of the file, with its line; skip one that is there already."""
         lengths = range(len(path), 0, -1)
         line = next(
             (self._lines[path[:length]] for length in lengths if path[:length] in self._lines), None
@@ -103,7 +107,10 @@ class ConfigDraft:
     def drop_unknown_parts(
         self, part: Part, path: Path, known_names: Iterable[str], reason: str = ""
     ) -> None:
-        """Tell of all parts that nothing is made of; those that are known were told of."""
+        """Add a note for each part of the file that the importer drops.
+
+        These are the parts that are not in `known_names`, which have notes of their own.
+        """
         for name in part:
             if name not in known_names:
                 text = reason or "is not carried over: this gateway has nothing of that name."
@@ -112,10 +119,10 @@ class ConfigDraft:
     def add_credential(
         self, value: object, hint: str, path: Path, *, named_variable: str | None
     ) -> str | None:
-        """How the configuration says a credential: a variable, or None where there is none.
+        """Return a credential as `${NAME}`; None if there is none.
 
-        `named_variable` is the variable that was meant, where what was read names one. A literal
-        key is moved to a line of .env: it never stands in the configuration.
+        `named_variable` is the variable that the file names for it, if any. A key in clear moves
+        to a variable of the .env file. It never stands in the configuration.
         """
         if named_variable is not None:
             name = named_variable
@@ -135,7 +142,7 @@ class ConfigDraft:
         return "${" + name + "}"
 
     def add_provider(self, name: str, part: Part) -> str:
-        """The name of a provider like this: one that is there already, or a new one."""
+        """Return the name of an equal provider of the draft; add the provider if there is none."""
         base, count = make_slug(name), 1
         while True:
             candidate = base if count == 1 else f"{base}-{count}"
@@ -148,7 +155,10 @@ class ConfigDraft:
     def add_lab(
         self, name: str, tiers: Mapping[Tier, Sequence[DraftTarget]], about: str = ""
     ) -> str:
-        """A lab of targets by tier; its name, which is another where that is taken."""
+        """Add a lab of targets by tier and return its name.
+
+        The name gets a number if another lab has it.
+        """
         base, count = make_slug(name), 1
         candidate = base
         while candidate in self.labs:
@@ -162,7 +172,10 @@ class ConfigDraft:
         return candidate
 
     def add_alias(self, name: str, target: str, path: Path) -> None:
-        """Let clients ask for something by a name."""
+        """Let clients ask for a target by a name.
+
+        Add a note instead if the name is reserved, or if an alias and a model would clash.
+        """
         alias_name = strip_variables(name)
         if alias_name in _RESERVED_MODELS or (
             "/" in alias_name and alias_name.rpartition("/")[2] in _RESERVED_MODELS
@@ -174,7 +187,7 @@ class ConfigDraft:
             self.aliases[alias_name] = target
 
     def _find_free_variable(self, name: str, secret: str) -> str:
-        """A variable that is free, or has this value already."""
+        """Return a variable that is free, or that already has this value."""
         candidate, count = name, 1
         while (
             candidate in self.environ
@@ -187,7 +200,7 @@ class ConfigDraft:
 
 
 def drop_duplicates(rows: Iterable[Part]) -> list[Part]:
-    """Each of them once."""
+    """Return each row once, in order."""
     unique_rows: list[Part] = []
     for row in rows:
         if row not in unique_rows:
@@ -196,44 +209,44 @@ def drop_duplicates(rows: Iterable[Part]) -> list[Part]:
 
 
 def make_slug(text: str) -> str:
-    """A name of letters, digits, `.`, `_` and `-`."""
+    """Return a text as a name of letters, digits, `.`, `_` and `-`."""
     return _NON_SLUG_PATTERN.sub("-", text).strip("-.") or "unnamed"
 
 
 def make_variable_name(text: str) -> str:
-    """A name of a variable of the environment."""
+    """Return a text as the name of an environment variable that ends in _KEY or _TOKEN."""
     name = re.sub(r"[^A-Z0-9]+", "_", text.upper()).strip("_") or "IMPORTED"
     name = f"X_{name}" if name[0].isdigit() else name
     return name if name.endswith(("_KEY", "_TOKEN")) else f"{name}_API_KEY"
 
 
 def make_one_line(text: str) -> str:
-    """A text as the value of a line of .env."""
+    """Return a text as the value of a line of .env: trimmed, and only printable characters."""
     return "".join(char for char in text if char.isprintable()).strip()
 
 
 def strip_variables(text: str) -> str:
-    """A text that no `${NAME}` of this gateway's is read in."""
+    """Return a text in which this gateway reads no `${NAME}`."""
     return text.replace("${", "$")
 
 
 def as_mapping(value: object) -> Part:
-    """A mapping, empty where it is something else."""
+    """Return a mapping with texts as keys; empty if the value is none."""
     return {str(name): item for name, item in value.items()} if isinstance(value, dict) else {}
 
 
 def as_list(value: object) -> list[Any]:
-    """A list, empty where it is something else."""
+    """Return a list; empty if the value is none."""
     return value if isinstance(value, list) else []
 
 
 def as_text(value: object) -> str:
-    """A text, empty where it is something else."""
+    """Return a text; empty if the value is none."""
     return value if isinstance(value, str) else ""
 
 
 def parse_count(value: object, maximum: float = 10**9) -> int | None:
-    """A whole number above nothing, None where it is something else."""
+    """Return a number from 1 to `maximum`, rounded down; None if the value is no such number."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -244,7 +257,10 @@ def parse_count(value: object, maximum: float = 10**9) -> int | None:
 
 
 def parse_seconds(value: object, divisor: float = 1.0) -> float | None:
-    """Seconds of a number or a text of one, None where it is something else."""
+    """Return seconds, from a number or its text, divided by `divisor`.
+
+    None if the value is no number, or if the result is not between 0 and 86,400 (a day).
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -255,13 +271,17 @@ def parse_seconds(value: object, divisor: float = 1.0) -> float | None:
 
 
 def format_duration(seconds: float) -> str:
-    """Write seconds as `90s` or `0.5s`, without an exponent, which the configuration refuses."""
+    """Return seconds as `90s` or `0.5s`, never with an exponent, which configurations refuse."""
     text = f"{max(seconds, _MIN_SECONDS):.3f}" if seconds else "0"
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text}s"
 
 
 def sanitize_param(value: object, depth: int = 6) -> Any:
-    """A value that can stand in `params`: plain, and with no variable in it."""
+    """Return a value that can stand in `params`: plain, and without variables.
+
+    Values of other types, numbers that are not finite, and anything nested deeper than `depth`
+    become None.
+    """
     if isinstance(value, str):
         return strip_variables(value)
     if isinstance(value, dict) and depth:

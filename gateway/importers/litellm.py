@@ -1,4 +1,7 @@
-"""LiteLLM's proxy configuration (config.yaml): groups of deployments become labs and aliases."""
+"""The importer of LiteLLM's proxy configuration (config.yaml).
+
+Groups of deployments become labs and aliases.
+"""
 
 import re
 
@@ -52,7 +55,7 @@ _CHAT_MODES = ("", "chat", "completion", "responses")
 
 
 class LiteLLMConfig:
-    """One such configuration."""
+    """A LiteLLM configuration that is converted into a draft."""
 
     def __init__(self, config: Part, draft: ConfigDraft, shipped: ShippedProviders) -> None:
         self._config = config
@@ -86,7 +89,7 @@ class LiteLLMConfig:
         settings.convert_variables()
         self._draft.drop_unknown_parts(self._config, (), known_sections | {"environment_variables"})
 
-    # Deployments.
+    # Deployments
 
     def _convert_deployment(self, row: Part, path: Path) -> None:
         params, info = as_mapping(row.get("litellm_params")), as_mapping(row.get("model_info"))
@@ -132,7 +135,10 @@ class LiteLLMConfig:
         self._draft.add_note("kept", path, f"{name}: {target.provider}/{target.model} {effect}.")
 
     def _resolve_credential(self, params: Part, path: Path) -> Part:
-        """With what stands under a name in the list of credentials."""
+        """Return the parameters with the values of the credential that they name, if any.
+
+        The parameters win over the values of the credential.
+        """
         name = params.pop("litellm_credential_name", None)
         if name is None:
             return params
@@ -148,7 +154,7 @@ class LiteLLMConfig:
         return params
 
     def _guess_host(self, model: str) -> str:
-        """The host of a model without a prefix, as LiteLLM knows it by its name."""
+        """Return the host of a model without a prefix, which LiteLLM tells by the name."""
         host_by_prefix = {
             "claude": "anthropic",
             "gemini": "gemini",
@@ -320,10 +326,14 @@ class LiteLLMConfig:
             "changed", path, f"{name} becomes the {len(models)} models that ship of {host}."
         )
 
-    # Tiers, which LiteLLM does not have.
+    # Tiers, which LiteLLM does not have
 
     def _build_tiers(self) -> None:
-        """The groups by what their first target costs: least is fast, most is reasoning."""
+        """Build the lab `main`, with tiers by the output price of each group's first target.
+
+        The cheapest is fast, the middle one smart, the dearest reasoning. If no price is known,
+        the order of the file counts. Embedding models go to the same lab.
+        """
         first_targets = [targets[0] for targets in self._groups.values()]
         if not first_targets and not self._embeddings:
             return
@@ -357,7 +367,7 @@ class LiteLLMConfig:
 
 
 def _find_output_cost(draft: ConfigDraft, target: DraftTarget) -> float | None:
-    """What a target's output costs, as far as the draft knows."""
+    """Return the output price of a target, in USD per million tokens; None if it is unknown."""
     part, visited = draft.models.get(f"{target.provider}/{target.model}"), set[str]()
     name = target.model
     part = draft.models.get(name) if part is None else part

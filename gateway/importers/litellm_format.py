@@ -1,4 +1,4 @@
-"""How LiteLLM writes references, amounts and prices."""
+"""Parsers for LiteLLM's references to variables, its amounts and its prices."""
 
 import re
 from decimal import Decimal, InvalidOperation
@@ -9,7 +9,7 @@ _MILLION = Decimal(1_000_000)
 
 
 def parse_reference(value: object) -> str | None:
-    """The variable that a value is read from."""
+    """Return the environment variable that a value refers to; None if it refers to none."""
     if isinstance(value, str) and value.startswith(_REFERENCE_PREFIX):
         name = value.removeprefix(_REFERENCE_PREFIX)
         return name if VARIABLE_NAME_PATTERN.fullmatch(name) else None
@@ -17,7 +17,10 @@ def parse_reference(value: object) -> str | None:
 
 
 def parse_price(value: object) -> float | None:
-    """USD per million tokens of USD per token."""
+    """Return a price in USD per million tokens, from USD per token.
+
+    None if the value is no number, or if the price is below 0, or 1,000,000 USD or more.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -28,7 +31,10 @@ def parse_price(value: object) -> float | None:
 
 
 def parse_usd(value: object) -> float | None:
-    """An amount, to the micro-dollar."""
+    """Return an amount in USD, to the micro-dollar.
+
+    None if the value is no number, or if it is below 0, or 1,000,000,000 USD or more.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -1,4 +1,4 @@
-"""The settings of LiteLLM's configuration beside its models: fallbacks, cache, budgets, keys."""
+"""The importer of LiteLLM's settings beside its models: fallbacks, cache, budgets, keys."""
 
 import hashlib
 import re
@@ -32,17 +32,20 @@ _WINDOW_BY_UNIT = {"s": "total", "m": "total", "h": "hour", "d": "day", "mo": "m
 
 
 class LiteLLMSettings:
-    """All but the list of models. `lab_by_group` has the lab of each group."""
+    """The sections of a LiteLLM configuration, without its list of models.
+
+    `lab_by_group` has the lab of each group of models.
+    """
 
     def __init__(self, config: Part, draft: ConfigDraft, lab_by_group: Mapping[str, str]) -> None:
         self._config = config
         self._draft = draft
         self._lab_by_group = lab_by_group
         self._own_targets = {lab: list(draft.labs[lab]["smart"]) for lab in lab_by_group.values()}
-        """The targets of each group before any fall back to others."""
+        """The targets of each group's lab, before fallbacks add others."""
 
     def convert_library(self) -> None:
-        """Those of `litellm_settings`."""
+        """Convert `litellm_settings`."""
         part, path = as_mapping(self._config.get("litellm_settings")), ("litellm_settings",)
         self._convert_fallbacks(part, path)
         if "cache" in part or "cache_params" in part:
@@ -74,7 +77,7 @@ class LiteLLMSettings:
             )
 
     def convert_router(self) -> None:
-        """Those of `router_settings`."""
+        """Convert `router_settings`."""
         part, path = as_mapping(self._config.get("router_settings")), ("router_settings",)
         self._convert_fallbacks(part, path)
         for name, value in as_mapping(part.get("model_group_alias")).items():
@@ -153,7 +156,8 @@ class LiteLLMSettings:
             if fallback_lab is None or fallback_lab == self._lab_by_group[group]:
                 self._draft.add_note("dropped", path, f"{group}: {fallback!r} is no other group.")
                 continue
-            # Behind its own: a call that names a lab is lent to no other.
+            # The targets go behind the lab's own, because a call that names a lab never moves to
+            # another lab.
             for tier in TIERS:
                 lab[tier] = drop_duplicates([*lab[tier], *self._own_targets[fallback_lab]])
             self._draft.add_note("kept", path, f"{group} falls back to {fallback}.")
@@ -238,7 +242,7 @@ class LiteLLMSettings:
         )
 
     def convert_general(self) -> None:
-        """Those of `general_settings`."""
+        """Convert `general_settings`."""
         part, path = as_mapping(self._config.get("general_settings")), ("general_settings",)
         if (master_key := part.get("master_key")) is not None:
             key_path, variable = (*path, "master_key"), parse_reference(master_key)
@@ -272,7 +276,7 @@ class LiteLLMSettings:
             )
 
     def convert_variables(self) -> None:
-        """`environment_variables`, which move to .env."""
+        """Convert `environment_variables`, which move to the .env file."""
         for name, value in as_mapping(self._config.get("environment_variables")).items():
             path = ("environment_variables", name)
             if not VARIABLE_NAME_PATTERN.fullmatch(name) or not isinstance(

@@ -1,4 +1,7 @@
-"""Portkey's configs (JSON): strategies and targets become labs, aliases and rules."""
+"""The importer of Portkey's configs (JSON).
+
+Strategies and targets become labs, aliases and rules.
+"""
 
 import re
 
@@ -43,14 +46,14 @@ type TierTargets = dict[Tier, list[DraftTarget]]
 
 
 class PortkeyConfig:
-    """One such config."""
+    """A Portkey config that is converted into a draft."""
 
     def __init__(self, config: Part, draft: ConfigDraft, shipped: ShippedProviders) -> None:
         self._config = config
         self._draft = draft
         self._shipped = shipped
         self._lab_by_target: dict[str, str] = {}
-        """Labs of targets by their names."""
+        """The labs of targets, by the names of the targets."""
 
     def convert(self) -> None:
         """Fill the draft."""
@@ -63,7 +66,7 @@ class PortkeyConfig:
             self._draft.default = {"lab": main_lab, "tier": "smart"}
 
     def _convert_node(self, node: Part, path: Path) -> TierTargets:
-        """The targets below a node, in the order in which they are tried."""
+        """Return the targets below a node by tier, in the order in which the gateway tries them."""
         strategy = _to_snake_case(as_mapping(node.get("strategy")))
         mode = as_text(strategy.get("mode")) or ("fallback" if node.get("targets") else "single")
         self._convert_settings(node, path)
@@ -149,7 +152,10 @@ class PortkeyConfig:
     def _make_shipped_targets(
         self, host: str, provider: str, template: DraftTarget, path: Path
     ) -> TierTargets:
-        """A target whose model is the client's: those that ship, by tier."""
+        """Return the first shipped model of a provider for each tier.
+
+        They stand for a target that names no model and takes the client's.
+        """
         tier_targets: TierTargets = {tier: [] for tier in TIERS}
         for tier, model in self._shipped.iter_targets(host):
             known_tier = next(candidate for candidate in TIERS if candidate == tier)
@@ -238,7 +244,11 @@ class PortkeyConfig:
         return default_targets
 
     def _convert_condition(self, query: Part, lab: str, path: Path) -> None:
-        """A rule, or an alias where the model is asked for: a name is a pin, before all rules."""
+        """Convert a condition to a rule, or to an alias if it asks only for the model.
+
+        An alias is right there, because a model that a client names is a pin and comes before all
+        rules.
+        """
         if set(query) == {"params.model"} and (names := _list_equal_texts(query["params.model"])):
             for name in names:
                 self._draft.add_alias(name, f"{lab}/smart", path)
@@ -259,7 +269,7 @@ class PortkeyConfig:
         self._draft.add_note("changed", path, effect)
 
     def _make_condition(self, query: Part, path: Path) -> Part | None:
-        """A condition of a query, None where it has no counterpart."""
+        """Return the condition of a query; None if a part of it has no counterpart."""
         parts: list[Part] = []
         for name, value in query.items():
             if name in _OPERATORS:
@@ -288,7 +298,7 @@ def _collect_tags(condition: Part) -> set[str]:
 
 
 def _list_equal_texts(value: object) -> list[str]:
-    """The texts that a condition compares with, empty where it does something else."""
+    """Return the texts that a condition compares with by equality; empty for other conditions."""
     if isinstance(value, str):
         return [value] if value.strip() else []
     part = as_mapping(value)
@@ -301,7 +311,7 @@ def _list_equal_texts(value: object) -> list[str]:
 
 
 def _find_host(word: str) -> str:
-    """The shipped provider that a name or a slug means."""
+    """Return the shipped provider that a name or a slug means; empty if there is none."""
     name = word.removeprefix("@").lower()
     if name in providers.SHIPPED_NAMES:
         return providers.SHIPPED_NAMES[name]
@@ -322,7 +332,7 @@ def _get_weight(part: Part) -> float:
 
 
 def _to_snake_case(part: Part) -> Part:
-    """Portkey takes camelCase too."""
+    """Return a part with its names in snake_case, because Portkey accepts camelCase too."""
     return {
         re.sub(r"(?<=[a-z])([A-Z])", r"_\1", name).lower(): value for name, value in part.items()
     }

@@ -1,4 +1,4 @@
-"""Which shipped provider is meant by the names that other gateways have for it."""
+"""Shipped providers, by the names that other gateways use for them."""
 
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
@@ -22,14 +22,14 @@ SHIPPED_NAMES = {
     "moonshot": "moonshot", "dashscope": "dashscope", "zai": "zai", "z-ai": "zai",
     "minimax": "minimax", "nova": "nova",
 }  # fmt: skip
-"""By the word before a model's name (LiteLLM) or a target's `provider` (Portkey)."""
+"""The shipped provider by the prefix of a model (LiteLLM) or a target's `provider` (Portkey)."""
 LOCAL_PROVIDERS = frozenset({"ollama", "vllm", "llamacpp"})
-"""They need no key."""
+"""The providers that need no key."""
 _LOCAL_HOSTS = ("localhost", "host.docker.internal")
 
 
 class ShippedProviders:
-    """The providers, labs and models that ship, as their files have them."""
+    """The shipped providers, labs and models, as their files have them."""
 
     def __init__(self, parts: list[Part]) -> None:
         self.providers: dict[str, Part] = {}
@@ -41,7 +41,7 @@ class ShippedProviders:
             self.labs |= part.get("labs") or {}
 
     def copy_provider(self, name: str) -> Part:
-        """Return what ships of a provider, but for its account and the names that it owns.
+        """Return a shipped provider without its accounts, `enable`, prices and model names.
 
         An imported configuration serves the models that it lists, as it did before.
         """
@@ -50,13 +50,13 @@ class ShippedProviders:
         return {key: value for key, value in part.items() if key not in skipped_keys}
 
     def find_variable(self, name: str) -> str:
-        """The variable of its credential."""
+        """Return the environment variable of a shipped provider's credential; empty if none."""
         accounts = self.providers.get(name, {}).get("accounts") or {}
         credential = next(iter(accounts.values()), "")
         return credential.removeprefix("${").partition("}")[0].partition(":-")[0]
 
     def iter_targets(self, provider: str) -> Iterator[tuple[str, str]]:
-        """Tier and model of all that ships for a provider."""
+        """Yield the tier and the model of each shipped target of a provider."""
         for lab, part in self.labs.items():
             for tier in TIERS:
                 for target in part.get(tier) or ():
@@ -64,7 +64,7 @@ class ShippedProviders:
                         yield tier, target["model"]
 
     def collect_facts(self, model: str) -> dict[str, Part]:
-        """What ships of a model, with those that it is like."""
+        """Return the shipped facts of a model, and of the models that its `like` leads to."""
         facts_by_model: dict[str, Part] = {}
         name: str | None = model
         while name is not None and name in self.models and name not in facts_by_model:
@@ -74,7 +74,7 @@ class ShippedProviders:
 
 
 def is_local(url: str) -> bool:
-    """Whether a URL leads to this machine."""
+    """Return True if a URL leads to this machine."""
     try:
         host = urlsplit(url).hostname or ""
         return (
@@ -85,7 +85,7 @@ def is_local(url: str) -> bool:
 
 
 def is_url(url: str) -> bool:
-    """Whether it is a URL of HTTP that has a host."""
+    """Return True if a text is a plain HTTP or HTTPS URL that has a host."""
     try:
         url_parts = urlsplit(url)
         _ = url_parts.port
@@ -96,14 +96,17 @@ def is_url(url: str) -> bool:
 
 
 def make_account(name: str, credential: str | None) -> Part:
-    """What says who a provider is asked as."""
+    """Return the part of a provider that holds its account.
+
+    Without a credential, a local provider gets no authentication, and any other no account.
+    """
     if credential is not None:
         return {"accounts": {"main": credential}}
     return {"auth": "none"} if name in LOCAL_PROVIDERS else {}
 
 
 def merge_parts(*parts: Mapping[str, Any]) -> Part:
-    """Parts of a provider, the later the stronger; one without a key has no account."""
+    """Merge parts of a provider; later parts win. One with `auth: none` gets no account."""
     result: Part = {}
     for part in parts:
         result |= {key: value for key, value in part.items() if value is not None}

@@ -1,4 +1,4 @@
-"""A file of another gateway as plain values with lines, and what it becomes."""
+"""Read a configuration file of another gateway, and convert it into a draft of ours."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ IMPORTERS: dict[
     "portkey": ("Portkey", PortkeyConfig),
     "ccr": ("claude-code-router", ClaudeCodeRouterConfig),
 }
-"""What can be imported: its name for people, and what converts it."""
+"""The gateways that can be imported: the name for people, and the class that converts a file."""
 
 _TOKEN_PATTERN = re.compile(
     r'("(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\')|(//[^\n]*|/\*.*?\*/)|(\t)', re.DOTALL
@@ -33,15 +33,18 @@ _TOKEN_PATTERN = re.compile(
 
 
 _VARIABLE_PATTERN = re.compile(r"os\.environ/(\w+)|\$\{?(\w+)|\{\{\s*(\w+)\s*\}\}")
-"""How variables are written, in any of them."""
+"""The forms in which any of these gateways writes a variable."""
 
 
 def convert_config(
     kind: str, text: str, file: str, shipped: ShippedProviders, environ: Mapping[str, str]
 ) -> ConfigDraft:
-    """What a file becomes. Raises ConfigError where it is neither YAML nor JSON, or holds a NUL."""
+    """Return the draft that a file becomes.
+
+    Raises ConfigError if the file is neither YAML nor JSON, or if it holds a NUL.
+    """
     document = yaml.read(_blank_comments(text) if kind != "litellm" else text, file)
-    if _has_nul(document.value):  # which no value of ours may have either
+    if _has_nul(document.value):  # a configuration of ours may not hold one either
         raise ConfigError([Mistake(file=file, message="holds a NUL character")])
     used_variables = {name for groups in _VARIABLE_PATTERN.findall(text) for name in groups if name}
     draft = ConfigDraft(document.lines, used_variables, environ)
@@ -56,7 +59,7 @@ def _has_nul(value: yaml.Value) -> bool:
 
 
 def _blank_comments(text: str) -> str:
-    """JSON with comments as YAML takes it: lines stay where they are."""
+    """Return JSON without comments and tabs, so that YAML can read it; lines keep their numbers."""
 
     def blank_token(match: re.Match[str]) -> str:
         if match[1] is not None:

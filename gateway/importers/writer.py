@@ -1,4 +1,4 @@
-"""The texts that a draft becomes: a commented configuration, and lines for a .env."""
+"""Write a draft as text: a configuration with comments, and lines for a .env file."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ _LINE_WIDTH = 96
 
 
 def format_config(draft: ConfigDraft, source: str) -> str:
-    """The text of the configuration; `source` says what it was made of."""
+    """Return the text of the configuration. `source` names the file that it was imported from."""
     lines = [
         f"# Imported from {source} by `tiergate import`.",
         "# `tiergate check` finds mistakes in it, `tiergate explain TEXT` says where one would go.",
@@ -33,7 +33,7 @@ def format_config(draft: ConfigDraft, source: str) -> str:
 
 
 def format_env_lines(draft: ConfigDraft) -> dict[str, str]:
-    """Lines for a .env by name, quoted where they must be."""
+    """Return the values of a .env file by name, with quotes where they need them."""
     return {name: _quote_value(value) for name, value in draft.environ.items()}
 
 
@@ -58,7 +58,7 @@ def _format_models(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _format_parts(name: str, parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A mapping of mappings, each on a line where there is room."""
+    """Return the lines of a mapping of mappings, each on one line if there is room."""
     lines = [f"{name}:" if parts else f"{name}: {{}}"]
     for key, part in parts.items():
         line = f"  {dump_flow(key)}: {dump_flow(part)}"
@@ -116,7 +116,7 @@ def _make_anchor(lab: str, tier: str) -> str:
 
 
 def _quote_value(value: str) -> str:
-    """As dotenv reads it: plain, or in single quotes."""
+    """Return a value as dotenv reads it: plain, or in single quotes."""
     if value and all(char.isalnum() or char in "-_.:/=,@+" for char in value):
         return value
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
