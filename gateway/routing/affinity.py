@@ -1,4 +1,4 @@
-"""A conversation's seat in a decision: asked first, held against what else would be, told last."""
+"""Affinity in a decision: compare a session with what would be decided without it."""
 
 from gateway.core.call import Strategy
 from gateway.core.decision import Plan, SessionSwitch
@@ -27,7 +27,7 @@ __all__ = ("UPGRADE_THRESHOLD", "SessionAffinity", "TierSelection")
 
 
 class SessionAffinity:
-    """The seat of a call's conversation, from what it says first to where it is in the end."""
+    """The session of a call's conversation, from the first verdict on it to the final plan."""
 
     def __init__(
         self,
@@ -45,14 +45,14 @@ class SessionAffinity:
         self._bounds, self._dialect = bounds, dialect
         self._weighed_session: WeighedSession | None = None
         self._has_left_loop = False
-        """Evidence raises it inside a tool loop."""
+        """True if a rule or new evidence raises the tier inside a tool loop."""
         self._affinity = decide_affinity(
             catalogue, call, requested_model, bounds, context, strategy, dialect
         )
 
     @property
     def tier(self) -> Tier | None:
-        """The tier that evidence raises; None where what is decided counts alone."""
+        """The tier from which evidence raises the call; None if the session's does not count."""
         affinity = self._affinity
         if affinity is None or (affinity.verdict == "leaves" and self._strategy != "turn"):
             return None
@@ -60,16 +60,17 @@ class SessionAffinity:
 
     @property
     def staying_session(self) -> Session | None:
-        """The session, where it stays and nothing else need be asked."""
+        """The session, if it stays and nothing else needs to decide; else None."""
         affinity = self._affinity
         return None if affinity is None or affinity.verdict != "stays" else affinity.session
 
     def rise_in_loop(
         self, session: Session, evidence: EvidenceTurn, ruled_selection: TierSelection | None
     ) -> TierSelection | None:
-        """Return where a session goes that would stay; None where evidence does not raise it.
+        """Return the selection for a session that would stay; None if nothing raises its tier.
 
-        `ruled_selection` is what a rule asks for that names a tier: it is followed upward.
+        `ruled_selection` is the selection of a rule that names a tier, or None. The gateway follows
+        it if its tier is higher.
         """
         ruled_tier = session.tier if ruled_selection is None else ruled_selection[1]
         if TIERS.index(ruled_tier) > TIERS.index(session.tier):
@@ -82,7 +83,7 @@ class SessionAffinity:
         return session.lab, tier, None, "seat", None, None
 
     def keep_session(self, add_step: TraceWriter) -> TierSelection | None:
-        """The seat, where nothing else need be asked."""
+        """Return the session as the selection, if it stays; else None."""
         affinity = self._affinity
         if affinity is None or affinity.verdict == "weighs":
             return None
@@ -101,10 +102,10 @@ class SessionAffinity:
         *,
         has_evidence: bool = False,
     ) -> tuple[TierSelection, CompiledChoice | None]:
-        """Hold the seat against what is decided without it, which a choice may have decided.
+        """Compare the session with the tier that was selected without it, perhaps by a choice.
 
-        Return what holds: the seat, or what was found, and the choice where it has a part in it.
-        `has_evidence`: evidence has raised what is decided.
+        Return the selection that holds, and the choice if it still has a part in it. `has_evidence`
+        is True if evidence raised the selection.
         """
         affinity = self._affinity
         if affinity is None or not (affinity.verdict == "weighs" or affinity.has_tier_floor):
@@ -158,7 +159,7 @@ class SessionAffinity:
 
     @property
     def turns_below(self) -> int:
-        """User turns in a row, this one included, that by themselves need less than the tier."""
+        """The number of user turns in a row, this one included, that need less than the session."""
         if self._weighed_session is not None:
             return self._weighed_session.turns_below
         if self._affinity is None or self._affinity.verdict != "stays" or self._has_left_loop:
@@ -166,7 +167,7 @@ class SessionAffinity:
         return self._affinity.session.turns_below
 
     def continue_rise(self, tier: Tier) -> EvidenceRise | None:
-        """Return the rise that goes on with a call without new evidence, which gets a tier."""
+        """Return the rise that continues after a call without new evidence that gets `tier`."""
         affinity = self._affinity
         if affinity is None or affinity.verdict == "leaves":
             return None
@@ -178,7 +179,7 @@ class SessionAffinity:
     def apply_to_plan(
         self, lab: str, tier: Tier, plan: Plan, add_step: TraceWriter
     ) -> tuple[Plan, SessionSwitch | None, str | None]:
-        """The plan as the seat orders it, what was left or not, and the account that has it."""
+        """Return the plan in the session's order, the switch if there is one, and the account."""
         affinity, weighed_session = self._affinity, self._weighed_session
         if affinity is None:
             return plan, None, None

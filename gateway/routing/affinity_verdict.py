@@ -1,8 +1,8 @@
-"""Where a conversation sits, and whether it stays there.
+"""The verdict on a conversation's session: it stays, it leaves, or it must be weighed.
 
-A provider's prompt cache is lost with the model, the effort and the account, and what a model has
-thought is of use to itself alone. So a seat is left at a user's turn only, and there for a reason.
-Pure: what is known of the seat is evidence, its prices are the catalogue's.
+A change of model, effort or account loses the provider's prompt cache. Another model cannot use the
+reasoning of the first one. So a conversation leaves its session only at a user's turn, and only for
+a reason. This code is pure: the session is evidence, its prices come from the catalogue.
 """
 
 from typing import Literal, NamedTuple
@@ -23,20 +23,20 @@ type AffinityVerdict = Literal["stays", "weighs", "leaves"]
 
 
 class AffinityDecision(msgspec.Struct, frozen=True, kw_only=True):
-    """What a seat says before anything else is asked."""
+    """The verdict on a session before rules and the classifier decide."""
 
     session: Session
     target: Target | None
-    """Its target; None where there is no such target any more."""
+    """The target of the session; None if it no longer exists."""
     cached_tokens: int
-    """Of its prompt, that are still in the prompt cache."""
+    """The number of the prompt's tokens that are still in the prompt cache."""
     verdict: AffinityVerdict
-    """`weighs`: it depends on what would be decided without it."""
+    """`stays`, `leaves`, or `weighs`: it depends on what would be decided without the session."""
     reason: str
     prefers_target: bool = True
-    """Its target comes first where its tier is decided again."""
+    """True if the session's target comes first when the session's tier is decided again."""
     has_tier_floor: bool = False
-    """Where it leaves, it goes to no lower tier."""
+    """True if the conversation may go to no lower tier when it leaves the session."""
 
 
 def decide_affinity(
@@ -48,7 +48,7 @@ def decide_affinity(
     strategy: Strategy,
     dialect: Dialect,
 ) -> AffinityDecision | None:
-    """What the seat of a call's conversation says; None where it has none."""
+    """Return the verdict on the session of a call's conversation; None if it has no session."""
     session = context.seat
     if session is None or not call.turn.follows_session:
         return None
@@ -73,9 +73,9 @@ class _SessionAssessment(NamedTuple):
     reason: str
     prefers_target: bool = True
     is_forced: bool = False
-    """It is left for no wish of the caller."""
+    """True if the conversation must leave although the caller does not ask for it."""
     keeps_prompt_start: bool = True
-    """Its prompt still begins as it did."""
+    """True if the prompt still begins as it did before."""
 
 
 def _assess_session(
@@ -117,7 +117,8 @@ def _assess_session(
         reason = f"idle for {age:.0f} s, its prompt cache is kept for {session.keeps:.0f} s"
         assessment = _SessionAssessment("leaves", reason, prefers_target=False, is_forced=True)
     elif turn.explicit and call.prompt.user_turns < session.turns:
-        # Of one that is known by how it begins it would be another that begins so.
+        # Only a named conversation: without a name, this may be another one that begins with the
+        # same words.
         reason = "it is shorter than it was"
         assessment = _SessionAssessment(
             "leaves", reason, prefers_target=False, is_forced=True, keeps_prompt_start=False
@@ -132,10 +133,10 @@ def _assess_session(
 def _count_cached_tokens(
     call: Features, context: DecisionContext, session: Session, assessment: _SessionAssessment
 ) -> int:
-    """Tokens of its prompt that are still in the prompt cache.
+    """Return the number of the prompt's tokens that are still in the prompt cache.
 
-    What was made shorter, or begins with another message, still has its instructions and tools
-    there: at most all that is not the user's.
+    A conversation that got shorter, or begins with another message, still has its instructions and
+    tools in the cache. That is at most everything except the user's text.
     """
     if _compute_age(context, session) > session.keeps:
         return 0
@@ -145,12 +146,12 @@ def _count_cached_tokens(
 
 
 def _compute_age(context: DecisionContext, session: Session) -> float:
-    """Seconds since its prompt cache was used."""
+    """Return the seconds since the prompt cache was used."""
     return context.at - session.at
 
 
 def accumulate_session(previous: Session | None, session: Session) -> Session:
-    """Return the seat of an answered call, with what its conversation had before it added up."""
+    """Return the session of an answered call, with the calls and output tokens before it added."""
     if previous is None:
         return session
     return msgspec.structs.replace(
@@ -159,7 +160,7 @@ def accumulate_session(previous: Session | None, session: Session) -> Session:
 
 
 def prefer_session_target(plan: Plan, session: Session) -> Plan:
-    """A plan with the target of a seat first, where it is one of them."""
+    """Return a plan with the session's target first, if the plan has that target."""
     targets = plan.targets
     index = next(
         (index for index, target in enumerate(targets) if target.name == session.target), 0
@@ -176,7 +177,7 @@ def prefer_session_target(plan: Plan, session: Session) -> Plan:
 
 
 def _find_target(catalogue: Catalogue, session: Session) -> Target | None:
-    """The target of a seat, in its own lab or in one that took over."""
+    """Return the target of a session, from its own lab or from a fallback lab."""
     lab = catalogue.labs.get(session.lab)
     if lab is None:
         return None
@@ -193,7 +194,7 @@ def _find_target(catalogue: Catalogue, session: Session) -> Target | None:
 def _find_lab_problem(
     catalogue: Catalogue, call: Features, bounds: GuardBounds, session: Session
 ) -> str:
-    """Why the lab of a seat may serve nothing; empty where it may."""
+    """Return why the lab of a session may not serve a call; empty if it may."""
     lab = catalogue.labs.get(session.lab)
     if lab is None:
         return f"there is no lab {session.lab} any more"
@@ -210,7 +211,7 @@ def _find_lab_problem(
 def _find_target_problem(
     catalogue: Catalogue, call: Features, bounds: GuardBounds, session: Session, dialect: Dialect
 ) -> str:
-    """Why the target of a seat may not serve a call; empty where it may."""
+    """Return why the target of a session may not serve a call; empty if it may."""
     allowed_tiers = call.key.tiers
     if bounds.clamp_tier(session.tier) != session.tier or (
         allowed_tiers is not None and session.tier not in allowed_tiers

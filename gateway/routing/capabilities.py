@@ -1,4 +1,4 @@
-"""Which targets can say what a call needs: a reason for each that cannot; nothing is faked."""
+"""Which targets can serve a call, with a reason for each that cannot. The gateway fakes nothing."""
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -14,15 +14,15 @@ from gateway.routing.features import Features, estimate_tokens
 _MODEL_NOT_ALLOWED = "is no model of this key"
 _REGION_NOT_ALLOWED = "is in no region of this key"
 KEY_SCOPE_REASONS = frozenset({_MODEL_NOT_ALLOWED, _REGION_NOT_ALLOWED})
-"""Reasons that lie in the key alone."""
+"""Reasons that come from the key alone."""
 OFF_REASON = "is off"
-"""The reason that lies in the operator's settings alone."""
+"""The reason that comes from the operator's settings alone."""
 NO_EARLIER_RESPONSES = "keeps no earlier answers"
-"""The reason of a target that does not have the earlier answer which a call names."""
+"""The reason for a target that does not keep the earlier answer which a call names."""
 
 
 def find_key_restriction(key: Key, target: Target) -> str:
-    """Why a key may not use a target; empty where it may."""
+    """Return why a key may not use a target; empty if it may."""
     if key.models is not None:
         names = (target.model, target.name, target.model.rpartition("/")[2])
         if not any(fnmatchcase(name, pattern) for pattern in key.models for name in names):
@@ -38,7 +38,7 @@ def may_use(key: Key, lab: str, target: Target) -> bool:
 
 
 def may_use_lab(key: Key, lab: Lab, tiers: Iterable[Tier]) -> bool:
-    """Whether a key may use some target of these tiers of a lab."""
+    """True if a key may use some target of these tiers of a lab."""
     if key.models is None and key.regions is None:
         return True
     targets = (target for tier in tiers for target in lab.tiers.get(tier, ()))
@@ -48,10 +48,10 @@ def may_use_lab(key: Key, lab: Lab, tiers: Iterable[Tier]) -> bool:
 
 
 def choose_dialect(target: Target, call: Features, dialect: Dialect) -> tuple[str, str]:
-    """The dialect in which a target can serve a call, or "" and why there is none.
+    """Return the dialect in which a target can serve a call, or "" and the reason why none can.
 
-    The client's own comes first; then each other one that its provider speaks, as long as all that
-    the call depends on can be said there.
+    The client's own dialect comes first. Then comes each other dialect of the provider that can
+    express everything the call depends on.
     """
     if first_reason := find_key_restriction(call.key, target):
         return "", first_reason
@@ -79,27 +79,30 @@ def choose_dialect(target: Target, call: Features, dialect: Dialect) -> tuple[st
 
 
 def _serves(provider: Provider, dialect: Dialect) -> bool:
-    """True if a provider has an operation of a dialect: a rare one must be known of it."""
+    """True if a provider supports the dialect's operation; rare operations need known support."""
     return dialect.name in provider.urls and (
         provider.counts_tokens or not dialect.needs_known_support
     )
 
 
 def _explain_no_dialect(provider: Provider, dialect: Dialect) -> str:
-    """Return why a provider has no door for a call."""
+    """Return why a provider has no endpoint for a call."""
     if dialect.name in provider.urls:
         return "is not known to count tokens"
     return f"needs {' or '.join(provider.urls)}"
 
 
 def make_skipped_target(target: Target, tier: Tier | None, reason: str) -> SkippedTarget:
-    """Return a target that may not serve a call, with what the operator can do about it."""
+    """Return a target that may not serve a call.
+
+    If it is off, the detail tells the operator why.
+    """
     detail = target.provider.disabled_reason if reason == OFF_REASON else ""
     return SkippedTarget(target.name, tier, reason, detail)
 
 
 def can_reach_provider(provider: Provider, call: Features, dialect: Dialect) -> bool:
-    """Whether a call of a dialect can reach a provider at all."""
+    """True if a call of a dialect can reach a provider."""
     return _may_have_earlier_response(provider, call.prompt) and (
         _serves(provider, dialect)
         or any(
@@ -116,12 +119,12 @@ def explain_unreachable(call: Features, dialect: Dialect) -> str:
 
 
 def _may_have_earlier_response(provider: Provider, prompt: Prompt) -> bool:
-    """True if a provider may have the earlier answer that a call names, or the call names none."""
+    """True if a provider may keep the earlier answer that a call names, or the call names none."""
     return prompt.continuation_member != PREVIOUS_RESPONSE or provider.keeps_responses
 
 
 def _check_translation(target_dialect: Dialect, target: Target, call: Features) -> str:
-    """Why a target cannot be asked in a dialect that is not the client's; empty where it can."""
+    """Return why a target cannot serve a translated call; empty if it can."""
     check_key = f"{target_dialect.name} {target.name} {target.effort or ''}".rstrip()
     reason = call.translation_checks.get(check_key)
     if reason is None:
@@ -147,7 +150,7 @@ def _find_translation(
 
 
 def _check_capabilities(target: Target, prompt: Prompt, dialect: Dialect) -> str:
-    """Why a target may not be asked this; empty where it may. What is unknown refuses nothing."""
+    """Return why a target may not get a prompt; empty if it may. Unknown facts refuse nothing."""
     facts, provider = target.facts, target.provider
     if prompt.tools:
         reason = _check_tools(target, prompt)
@@ -177,7 +180,7 @@ def _check_capabilities(target: Target, prompt: Prompt, dialect: Dialect) -> str
 
 
 def _check_media_urls(target: Target, call: Features) -> str:
-    """Why a target that opens no URL cannot be given what a call has by URL."""
+    """Return why a target that opens no URL cannot get the call's media; empty if it can."""
     prompt = call.prompt
     if target.provider.media != "data" or not (prompt.images or prompt.files or prompt.audio):
         return ""

@@ -1,7 +1,7 @@
-"""The classifier's part of a decision: a score, and the tier that it comes to.
+"""The classifier's part of a decision: a score, and the tier that it gives.
 
-The quality dial turns a score into a tier, or the classifier's thresholds where no dial is set.
-Bounds on shares only take away.
+The quality dial turns a score into a tier. Without a dial, the classifier's thresholds do. Bounds
+on shares only lower the tier.
 """
 
 from functools import partial
@@ -23,18 +23,18 @@ class TraceWriter(Protocol):
     def __call__(
         self, step: str, reason: LazyReason, effect: str = "", *, matched: bool = True
     ) -> None:
-        """One line: what was looked at, why, and what came of it."""
+        """Write one line: the step, the reason and the effect."""
 
 
 class ScoredTier(NamedTuple):
-    """What a score comes to."""
+    """The tier that a score gives, and why."""
 
     tier: Tier
     confidence: float | None
     score: Score
     thresholds: Thresholds
     dial_terms: DialTerms | None = None
-    """What the quality dial went by; None where no dial chose."""
+    """The terms by which the quality dial chose; None if no dial chose."""
 
 
 class ClassifierTier(NamedTuple):
@@ -48,16 +48,16 @@ class ClassifierTier(NamedTuple):
 
 
 class TurnAssessment(NamedTuple):
-    """What rules read of a classifier's score, each 0 to 1."""
+    """The values of a classifier's score that rules read, each 0 to 1."""
 
     need: float
-    """How much a turn needs more than the fast tier: 1 minus the probability that it suffices."""
+    """The need for more than the fast tier: 1 minus the probability that the fast tier suffices."""
     confidence: float
-    """How sure the classifier is of the tier that it would choose."""
+    """The classifier's confidence in the tier that it would choose."""
 
 
 _ROUNDED_DIGITS = 4
-"""Digits of a probability that rows and rules read."""
+"""The number of decimal digits of a probability in rows and rules."""
 
 
 def classify(
@@ -67,9 +67,9 @@ def classify(
     add_step: TraceWriter,
     quality: CallQuality | None = None,
 ) -> ScoredTier | None:
-    """The verdict on a call; None where there is no classifier, no text or no score.
+    """Return the verdict on a call; None if there is no classifier, no text or no score.
 
-    None too where `quality` is asked for and the lab's tiers have no costs to choose by.
+    Return None too if `quality` is set and the lab's tiers have no costs to choose by.
     """
     if classifier is None or not call.has_text:
         return None
@@ -115,7 +115,7 @@ def classify(
 
 
 def restate_confidence(verdict: ScoredTier | None, tier: Tier) -> ScoredTier | None:
-    """Return a verdict with the confidence in another tier than it asks for."""
+    """Return a verdict with its confidence in another tier than it chose."""
     if verdict is None or verdict.confidence is None:
         return verdict
     score = verdict.score
@@ -126,9 +126,10 @@ def restate_confidence(verdict: ScoredTier | None, tier: Tier) -> ScoredTier | N
 def assess_turn(
     classifier: heuristic.Classifier | None, call: Features, context: DecisionContext
 ) -> TurnAssessment:
-    """Return what rules read of a classifier's score. Raises ScoreError where there is none.
+    """Return the values of a classifier's score that rules read. Raises ScoreError without a score.
 
-    A judge's verdict is not read: it is asked only after rules have left the tier open.
+    A judge's verdict does not count here: the gateway asks the judge only after rules have left the
+    tier open.
     """
     if classifier is None:
         raise ScoreError("there is no classifier")
@@ -140,12 +141,12 @@ def assess_turn(
 
 
 def _compute_score(classifier: heuristic.Classifier, call: Features) -> Score:
-    """Return the score of a turn; a call is scored once. Raises ScoreError where there is none."""
+    """Return the score of a turn, computed once per call. Raises ScoreError without a score."""
     try:
         score = call.score(classifier)
     except ScoreError as error:
         raise ScoreError(f"it failed: {error}") from None
-    if not 0 <= score.fast <= score.smart <= 1:  # nor where one is no number
+    if not 0 <= score.fast <= score.smart <= 1:  # also refuses NaN
         raise ScoreError("its score is none")
     return score
 
@@ -156,9 +157,9 @@ def _choose_tier(
     context: DecisionContext,
     dialled_tier: Tier | None = None,
 ) -> ClassifierTier:
-    """Hold a score against the classifier's thresholds, and against bounds on shares.
+    """Choose the tier of a score by the classifier's thresholds and by bounds on shares.
 
-    A `dialled_tier`, by the quality dial, stands in place of what the thresholds give.
+    A `dialled_tier`, by the quality dial, replaces the tier of the thresholds.
     """
     classifier_thresholds = classifier.thresholds
     thresholds = context.thresholds or classifier_thresholds
@@ -169,7 +170,7 @@ def _choose_tier(
             if thresholds.cut is None
             else tier_share.choose_tier(score, classifier_thresholds, thresholds.cut, context.at)
         )
-        tier = min(unbounded_tier, bounded_tier, key=TIERS.index)  # bounds only take away
+        tier = min(unbounded_tier, bounded_tier, key=TIERS.index)  # bounds only lower the tier
     confidence = score.fast if tier == "fast" else score.smart
     confidence = 1.0 - confidence if tier == "reasoning" else confidence
     return ClassifierTier(tier, unbounded_tier, round(confidence, _ROUNDED_DIGITS), thresholds)

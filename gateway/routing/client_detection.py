@@ -1,8 +1,9 @@
-"""Applications by what they say of themselves, and their calls that are no conversation.
+"""Detects applications by their headers and prompts, and their calls that are no conversation.
 
-Words are those of Claude Code 2.1.331, Codex 0.169, opencode 1.18.33 and Gemini CLI 0.61.0, as
-seen on the wire or in the programs, and of Open WebUI, LibreChat, aider, Zed, Goose and Crush as
-they are known. A new version may word its call anew: then it is one of the conversation.
+The texts are those of Claude Code 2.1.331, Codex 0.169, opencode 1.18.33 and Gemini CLI 0.61.0, as
+seen on the wire or in the programs. Those of Open WebUI, LibreChat, aider, Zed, Goose and Crush are
+as they are known. A new version may word such a call in another way: then the call counts as part
+of the conversation.
 """
 
 import re
@@ -34,11 +35,11 @@ USER_AGENT_PREFIXES = (
     ("githubcopilot", "copilot"),
     ("factory-cli", "factory"),
 )
-"""How a `user-agent`, or an `x-title`, in lower case begins, and the name of the application."""
+"""The beginning of a `user-agent` or an `x-title`, in lower case, and the application's name."""
 
 
 class ClientMark(NamedTuple):
-    """What a text that begins so tells of its call."""
+    """The kind, task and client of a call that has a text with this beginning."""
 
     prefix: str
     kind: CallKind
@@ -47,7 +48,7 @@ class ClientMark(NamedTuple):
 
 
 SYSTEM_MARKS = (
-    # Claude Code: its main prompts tell the client alone.
+    # Claude Code: its main prompts only name the client.
     ClientMark("You are Claude Code, Anthropic's official CLI", "main", "", "claude-code"),
     ClientMark("You are a Claude agent, built on", "main", "", "claude-code"),
     ClientMark("You are an agent for Claude Code", "agent", "sub-agent", "claude-code"),
@@ -86,7 +87,7 @@ SYSTEM_MARKS = (
     ClientMark("You are a professional conversation summarizer", "side", "title"),
     ClientMark("You are an expert in crafting pithy titles", "side", "title", "copilot"),
 )  # fmt: skip
-"""By how a block of the instructions begins."""
+"""The marks at the beginning of a block of instructions."""
 
 USER_MARKS = (
     ClientMark("Please write a 5-10 word title", "side", "title", "claude-code"),
@@ -122,32 +123,32 @@ USER_MARKS = (
         "Based on the conversation so far, provide a concise desc", "side", "title", "goose",
     ),
 )  # fmt: skip
-"""By how the last words of a user begin, as they came."""
+"""The marks at the beginning of a user's last words, as the client sent them."""
 
 TITLE_REQUEST = re.compile(
     r"\b(?:generate|write|create|suggest|give|provide|reply with|come up with)\b[^\n]{0,80}"
     r"\b(?:title|headline)\b[^\n]{0,80}\b(?:chat|conversation|session|thread|discussion)\b",
     re.IGNORECASE,
 )
-"""How a call of an application that is not known asks for a title."""
+"""The pattern of a request for a title, for applications without a mark."""
 
 CLIENT_NAMES = frozenset(
     {name for _, name in USER_AGENT_PREFIXES}
     | {m.client for m in (*SYSTEM_MARKS, *USER_MARKS) if m.client}
 )
-"""Of all applications that are told."""
+"""The names of all applications that the gateway detects."""
 
 type _MarkIndex = Mapping[str, tuple[tuple[str, ...], tuple[ClientMark, ...]]]
-"""Marks by the sign that they begin with, and how they begin: few texts begin as any does."""
+"""Marks by their first character, with their beginnings: few texts begin like any mark."""
 
 
 def find_user_mark(text: str) -> ClientMark | None:
-    """What the last words of a user tell."""
+    """Return the mark at the beginning of a user's last words; None if there is none."""
     return _find_mark(text.lstrip(), _USER_MARK_INDEX)
 
 
 def find_system_mark(text: str) -> ClientMark | None:
-    """What a block of instructions tells."""
+    """Return the mark at the beginning of a block of instructions; None if there is none."""
     return _find_mark(text.lstrip(), _SYSTEM_MARK_INDEX)
 
 

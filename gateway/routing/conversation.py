@@ -1,4 +1,4 @@
-"""Where in its conversation a call stands, read from its headers and from how its body begins."""
+"""The place of a call in its conversation, from its headers and from how its body begins."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ _CONVERSATION_HEADERS = (
     "x-session-id", "x-session-affinity", "x-grok-conv-id", "x-openwebui-chat-id",
     "x-conversation-id",
 )  # fmt: skip
-"""Headers that name a conversation, first the one that counts: those of Claude Code, Codex,
-opencode and others. Codex's thread is one agent's, its session is of all of them."""
+"""Headers that name a conversation, in order of precedence: those of Claude Code, Codex, opencode
+and others. Codex's thread belongs to one agent, its session to all of them."""
 _CONVERSATION_HEADER_SET = frozenset(_CONVERSATION_HEADERS)
 _AGENT_HEADER = "x-claude-code-agent-id"
 _KINDS_BY_REQUEST_CLASS: Mapping[str, tuple[CallKind, str]] = {
@@ -28,13 +28,13 @@ _KINDS_BY_REQUEST_CLASS: Mapping[str, tuple[CallKind, str]] = {
     "auxiliary": ("side", ""),
     "side_reply": ("side", "question"),
 }
-"""By Claude Code's own word for a request."""
+"""The kind and task for each of Claude Code's request classes."""
 _KINDS_BY_CODEX_SOURCE: Mapping[str, tuple[CallKind, str]] = {
     "compact": ("side", "compaction"),
     "memory_consolidation": ("side", "memory"),
     "guardian": ("side", "review"),
 }
-"""By Codex's word for who asks; all others are agents."""
+"""The kind and task for values of Codex's `x-openai-subagent`; all other values are agents."""
 _KIND_HEADERS = frozenset({
     _AGENT_HEADER, "x-claude-code-request-class", "x-openai-subagent", "x-codex-guardian",
     "x-openai-memgen-request", "x-parent-session-id", "x-codex-parent-thread-id",
@@ -43,28 +43,29 @@ _KIND_HEADERS = frozenset({
 _REVIEW_MODEL = "codex-auto-review"
 _BILLING_PREFIX = "x-anthropic-billing-header"
 _SUBAGENT_MARK = "cc_is_subagent=true"
-"""In Claude Code's first block of instructions, which is not for the model."""
+"""The mark of a sub-agent in Claude Code's first block of instructions, which is not for the
+model."""
 _MAX_CACHED_CHARS = 32_768
-"""Characters of instructions, and of names of tools, up to which what they tell and hash to is kept
-for the next call."""
+"""The maximum number of characters of instructions and tool names for which the gateway caches
+their facts and hashes."""
 _HASH_BYTES = 16
 _MAX_PROBE_CHARS = 16
-"""Characters of a probe."""
+"""The maximum number of characters of a probe."""
 _TITLE_SEARCH_CHARS = 400
-"""Characters in which an order to write a title stands."""
+"""The number of characters to search for a request to write a title."""
 
 
 class _SystemFacts(msgspec.Struct, frozen=True, gc=False):
-    """What instructions tell, which many calls of an application share."""
+    """The facts of instructions, which many calls of an application share."""
 
     marks: tuple[client_detection.ClientMark, ...]
     is_subagent: bool
-    """They are a sub-agent's, by Claude Code's own word."""
+    """True if the instructions are a sub-agent's, by Claude Code's own mark."""
     asks_for_title: bool
     model_texts: tuple[str, ...]
-    """Those of them that are for the model."""
+    """The instructions that are for the model."""
     is_plain: bool
-    """No mark, and no word of a sub-agent."""
+    """True if the instructions have no mark and are no sub-agent's."""
 
 
 def read(
@@ -74,7 +75,7 @@ def read(
     options: RequestOptions,
     hints: Mapping[str, str],
 ) -> ConversationTurn:
-    """The turn of a call; without an opening it is told by its headers alone."""
+    """Return the turn of a call; without `conversation_start` only the headers and prompt count."""
     start = EMPTY_START if conversation_start is None else conversation_start
     client = _detect_client(hints.get("user-agent", ""), hints.get("x-title", ""))
     system, user, tools = start.system, start.user, prompt.tools
@@ -101,7 +102,8 @@ def read(
             ("named", name[0], agent_name), _start_owner_hash(key.tenant, key.name)
         )
     elif first_hash or system_facts.model_texts:
-        # Its last part is its own: what stands before it, calls of one application share.
+        # The last part is the conversation's own; calls of one application share what stands before
+        # it.
         if tools:
             char_count += sum(map(len, tools))
         start_hash = (
@@ -116,7 +118,7 @@ def read(
         conversation = ""
     loop = (prompt.tool_loop or bool(prompt.injected_text)) and (kind != "side" or in_conversation)
     client = client or marked_client
-    if name is None and kind == "main" and not (loop or task or client):  # as mostly
+    if name is None and kind == "main" and not (loop or task or client):  # the usual case
         return ConversationTurn(conversation=conversation, first=first_hash[:_HASH_BYTES])
     return ConversationTurn(
         conversation=conversation,
@@ -133,17 +135,17 @@ def read(
 def has_conversation_name(
     conversation_start: ConversationStart, options: RequestOptions, hints: Mapping[str, str]
 ) -> bool:
-    """Whether the turn of a call would be of a conversation that its client has named."""
+    """True if the client has named the conversation of a call."""
     return _find_conversation_name(options, hints, conversation_start) is not None
 
 
 def _classify_call(
     prompt: Prompt, system_facts: _SystemFacts, hints: Mapping[str, str]
 ) -> tuple[CallKind, str, bool, str]:
-    """The kind, what it is for, whether it is asked of the conversation itself; the client."""
+    """Return the kind and task, True if the client asks inside the conversation, and the client."""
     last_mark = client_detection.find_user_mark(prompt.injected_text or prompt.user)
     has_kind_headers = not _KIND_HEADERS.isdisjoint(hints)
-    if last_mark is None and system_facts.is_plain and not has_kind_headers:  # as mostly
+    if last_mark is None and system_facts.is_plain and not has_kind_headers:  # the usual case
         kind, task = _classify_plain_call(prompt, system_facts)
         return kind, task, False, ""
     in_conversation = bool(prompt.injected_text)
@@ -168,7 +170,7 @@ def _classify_call(
 
 
 def _classify_plain_call(prompt: Prompt, system_facts: _SystemFacts) -> tuple[CallKind, str]:
-    """The kind of a call of which nothing else tells it, and what it is for."""
+    """Return the kind and the task of a call without a mark or a header."""
     if prompt.model == _REVIEW_MODEL:
         return "side", "review"
     if not (prompt.tools or prompt.tool_loop):
@@ -180,7 +182,7 @@ def _classify_plain_call(prompt: Prompt, system_facts: _SystemFacts) -> tuple[Ca
 
 
 def _read_kind_headers(hints: Mapping[str, str]) -> tuple[CallKind, str] | None:
-    """What headers say that are made for this."""
+    """Return the kind and task by the headers that name them; None without such a header."""
     if (
         kind_and_task := _KINDS_BY_REQUEST_CLASS.get(hints.get("x-claude-code-request-class", ""))
     ) is not None:
@@ -216,7 +218,7 @@ def _read_system(system: tuple[str, ...]) -> _SystemFacts:
 
 
 def _asks_for_title(text: str) -> bool:
-    """Whether a text orders a title."""
+    """True if a text asks for a title."""
     return (
         text.find("itle", 0, _TITLE_SEARCH_CHARS) >= 0
         and client_detection.TITLE_REQUEST.search(text[:_TITLE_SEARCH_CHARS]) is not None
@@ -226,7 +228,7 @@ def _asks_for_title(text: str) -> bool:
 def _find_conversation_name(
     options: RequestOptions, hints: Mapping[str, str], conversation_start: ConversationStart
 ) -> tuple[str, str] | None:
-    """The conversation's own name, and where it stood."""
+    """Return the conversation's name, and the header or member that has it; None without a name."""
     if options.conversation is not None:
         return options.conversation, "x-tiergate-conversation"
     if not _CONVERSATION_HEADER_SET.isdisjoint(hints):
@@ -241,7 +243,7 @@ _EMPTY_HASH = blake2b(digest_size=_HASH_BYTES)
 
 @functools.lru_cache(256)
 def _start_owner_hash(tenant: str, name: str) -> blake2b:
-    """A hash that has taken whose calls they are; what is added goes to a copy."""
+    """Return a hash that has read the tenant and the key; callers extend a copy of it."""
     owner_hash = _EMPTY_HASH.copy()
     owner_hash.update(_encode_texts((tenant, name)))
     return owner_hash
@@ -251,15 +253,15 @@ def _start_owner_hash(tenant: str, name: str) -> blake2b:
 def _start_application_hash(
     tenant: str, name: str, user: str, tools: tuple[str, ...], model_texts: tuple[str, ...]
 ) -> blake2b:
-    """The same, with how conversations of one application begin."""
+    """Return the owner's hash, extended by how conversations of one application begin."""
     application_hash = _start_owner_hash(tenant, name).copy()
     application_hash.update(_encode_texts(("begun", user, *tools, "", *model_texts)))
     return application_hash
 
 
 def _hash_text(text: str, base_hash: blake2b) -> str:
-    """As `_hash_texts`, of one."""
-    digest = base_hash.copy()  # cheaper than one that is made anew
+    """Return the hash of one text, as `_hash_texts` does."""
+    digest = base_hash.copy()  # a copy is cheaper than a new hash
     if text.isascii():
         digest.update(f"{len(text)}:{text}".encode())
     else:
@@ -268,14 +270,14 @@ def _hash_text(text: str, base_hash: blake2b) -> str:
 
 
 def _hash_texts(parts: Sequence[str], base_hash: blake2b = _EMPTY_HASH) -> str:
-    """A hash of strings behind those of its scope; a client's own words end here."""
+    """Return a hash of strings, after those of `base_hash`; a client's own words end here."""
     digest = base_hash.copy()
     digest.update(_encode_texts(parts))
     return digest.hexdigest()
 
 
 def _encode_texts(parts: Sequence[str]) -> bytes:
-    """Strings, each told apart from the next."""
+    """Return strings as bytes with their lengths, so that each is distinct from the next."""
     encoded_texts = [part.encode("utf-8", "replace") for part in parts]
     return b"".join([b"%d:%b" % (len(encoded), encoded) for encoded in encoded_texts])
 

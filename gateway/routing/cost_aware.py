@@ -3,13 +3,13 @@
 - A rule's tier or lab always holds.
 - The classifier and the default tier raise a conversation by at most one tier a turn.
 - Evidence against the last answer raises it by one tier, whatever the classifier says.
-- They lower it where no cached tokens are lost, or where the cheaper tier saves more than they
-  cost. After `MAX_TURNS_BELOW` user turns in a row that needed less, they lower it
-  in any case. For as many turns after evidence they do not.
+- The classifier and the default tier lower it if no cached tokens are lost, or if the cheaper tier
+  saves more than they cost. They also lower it after `MAX_TURNS_BELOW` user turns in a row that
+  needed less. They do not lower it for as many turns after evidence.
 
-With the letters of `routing/move.py`, the cheaper target has to read P once, for X. It saves
-`S = P*(rA - rB) + n*(wA - wB) + o*(yA - yB)` a call. The conversation is expected to have as many
-calls yet as it has had. The margin is what they save together, less X.
+With the letters of `routing/switch_cost.py`, the cheaper target has to read P once, for X. It saves
+`S = P*(rA - rB) + n*(wA - wB) + o*(yA - yB)` a call. The gateway expects as many more calls in the
+conversation as it has had. The margin is what all of them save together, minus X.
 """
 
 import msgspec
@@ -35,13 +35,14 @@ from gateway.routing.switch_cost import (
 )
 
 MAX_TURNS_BELOW = 8
-"""User turns in a row that may need less than a conversation's tier before it is lowered anyway."""
+"""The number of user turns in a row that may need less than a conversation's tier. After them the
+gateway lowers the conversation even if that costs more."""
 
 _FREE_REASON = "no cached tokens are lost"
 
 
 class CostAwareTurn(msgspec.Struct, frozen=True):
-    """One user turn of a conversation that has a seat."""
+    """One user turn of a conversation that has a session."""
 
     affinity: AffinityDecision
     catalogue: Catalogue
@@ -51,12 +52,12 @@ class CostAwareTurn(msgspec.Struct, frozen=True):
     timestamp: float
     upgrade_threshold: float
     has_evidence: bool = False
-    """True if evidence has raised what is decided: the classifier need not be sure."""
+    """True if evidence raised the selection: then the classifier need not be sure."""
 
     def weigh(self, selection: TierSelection, ruled_lab: str | None) -> WeighedSession:
-        """Hold the seat against what is decided without it.
+        """Compare the session with what would be decided without it.
 
-        `ruled_lab` is the lab that a rule asks for; None where none does.
+        `ruled_lab` is the lab that a rule asks for; None if no rule does.
         """
         lab, tier, _, source, _, verdict = selection
         session = self.affinity.session
@@ -95,7 +96,7 @@ class CostAwareTurn(msgspec.Struct, frozen=True):
         return WeighedSession(moves=True, reason=reason, switch=switch, tier=tier)
 
     def _can_use_lab(self, lab: str) -> bool:
-        """True if the lab can serve the call's key; another lab serves it where not."""
+        """True if the lab may serve the call; if not, the plan chooses another lab."""
         allowed_labs = self.call.key.labs
         return (
             self.catalogue.labs[lab].enabled
@@ -104,7 +105,7 @@ class CostAwareTurn(msgspec.Struct, frozen=True):
         )
 
     def _consider_lowering(self, lab: str, decided_tier: Tier) -> WeighedSession:
-        """Decide whether a turn that needs less lowers the conversation."""
+        """Decide if a turn that needs less lowers the conversation."""
         session = self.affinity.session
         turns_below = session.turns_below + 1
         if session.rise is not None and session.rise.turns < MAX_TURNS_BELOW:
@@ -124,7 +125,7 @@ class CostAwareTurn(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(weighed_session, turns_below=turns_below)
 
     def _find_cheaper_target(self, lab: str, lowest_tier: Tier) -> tuple[Tier, Target] | None:
-        """Return the nearest tier from `lowest_tier` to below the seat's that can serve."""
+        """Return the first tier and target, from `lowest_tier` to below the session's, that fit."""
         for tier in TIERS[TIERS.index(lowest_tier) : TIERS.index(self.affinity.session.tier)]:
             for target in self.catalogue.labs[lab].tiers.get(tier, ()):
                 if not capabilities.choose_dialect(target, self.call, self.dialect)[1]:
@@ -132,7 +133,7 @@ class CostAwareTurn(msgspec.Struct, frozen=True):
         return None
 
     def _weigh_savings(self, target: Target) -> WeighedSession:
-        """Hold what a cheaper target saves against what the lost cache costs."""
+        """Compare what a cheaper target saves with what the lost cache costs."""
         affinity, timestamp = self.affinity, self.timestamp
         usual_turn, switch = estimate_usual_turn(affinity, self.call), self._describe_switch(target)
         is_free = not switch.tokens

@@ -1,9 +1,9 @@
-"""What is decided of calls that name their model, kept for those that differ in nothing it reads.
+"""Caches decisions for calls that name their model and differ only in what no decision reads.
 
-Such a decision depends on a few plain things, and an application asks for the same ones again and
-again. What reads the time, a seat, a rule, a header of the caller's or the content itself is
-decided anew each time, and then what serves it is planned once, as it depends on no more. `decide`
-stays the only one who decides.
+Such a decision depends on few plain things, and an application sends the same ones again and again.
+A decision that reads a client's header or the content is made anew each time. So is one that reads
+the time, a session or a rule. Its plan still comes from the cache if no guard or budget bounds it.
+`decide` remains the only function that decides.
 """
 
 from gateway.core.call import NO_OPTIONS
@@ -16,13 +16,14 @@ from gateway.routing.plan import PlanKey
 from gateway.routing.router import Router, decide
 
 _MAX_ENTRIES = 512
-"""Decisions that are kept; names of members are the clients' own, so that there may be many."""
+"""The maximum number of cached decisions. Clients choose the names of members, so there may be
+many."""
 
 type _CacheKey = tuple[object, ...]
 
 
 class DecisionCache:
-    """The decisions of one router."""
+    """The cached decisions of one router."""
 
     __slots__ = ("_has_no_guards", "_max_safe_tokens", "_plan_keys", "_router")
 
@@ -35,9 +36,9 @@ class DecisionCache:
     def decide(
         self, call: Features, dialect: Dialect, context: DecisionContext
     ) -> tuple[Decision, Plan]:
-        """As `decide` of the room; its trace has the times of the first of its like.
+        """Decide a call as `router.decide` does. Raises ProblemError.
 
-        Raises ProblemError.
+        The trace of a cached decision has the times of the first such call.
         """
         router = self._router
         prompt = call.prompt
@@ -69,14 +70,14 @@ class DecisionCache:
             return decide(router, call, dialect, context, plan_key)
         if plan_key.decision_and_plan is None:
             decision_and_plan = decide(router, call, dialect, context, plan_key)
-            if call.translation_checks:  # one was tried in another dialect
+            if call.translation_checks:  # a translation was tried, which depends on the content
                 return decision_and_plan
             plan_key.decision_and_plan = decision_and_plan
         return plan_key.decision_and_plan
 
 
 def _find_smallest_window(router: Router) -> int | None:
-    """The tokens up to which a prompt fits whatever may be weighed; None: nothing has a bound."""
+    """Return the tokens of a prompt that fits every target; None if no target has a limit."""
     windows = [
         target.facts.prompt_window
         for lab in router.catalogue.labs.values()

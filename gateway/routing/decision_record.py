@@ -1,4 +1,4 @@
-"""What a decision rested on, written down once nobody waits: from the call to its row."""
+"""The record of a decision's inputs, made after the client has its answer, for the row."""
 
 from collections.abc import Callable
 from itertools import compress
@@ -25,7 +25,7 @@ from gateway.routing.rules.guards import evaluate_guards
 
 MAX_TOOL_NAMES = 64
 MAX_TOOL_NAME_CHARS = 1_000
-"""Of the names of tools on a row, and of all of them together."""
+"""The maximum number of tool names in a row, and of characters of all of them together."""
 
 _PLAIN_TURN = ConversationTurn()
 _NO_OPTIONS = RecordedOptions()
@@ -47,13 +47,13 @@ type _TextFindings = tuple[
     Score | None,
     str | None,
 ]
-"""Signals, language, patterns and those of them that the text has, the classifier, its score, and
-why it has none."""
+"""Signals, language, patterns, the patterns that the text has, classifier, score, and why there is
+no score."""
 _USUAL_OPERATION = DecisionRecord().operation
 
 
 class DecisionRecorder:
-    """One call that is decided, with its evidence; called, it is the basis that its row keeps."""
+    """One call to decide, with its context. Calling it returns the record that its row keeps."""
 
     __slots__ = (
         "_call",
@@ -79,7 +79,7 @@ class DecisionRecorder:
         self._record: DecisionRecord | None = None
 
     def decide(self, cache: DecisionCache | None = None) -> tuple[Decision, Plan]:
-        """As `decide` of the room; `cache` knows those of its router. Raises ProblemError."""
+        """Decide the call, through `cache` if there is one. Raises ProblemError."""
         if cache is not None:
             decision, plan = cache.decide(self._call, self._dialect, self._context)
         else:
@@ -88,21 +88,24 @@ class DecisionRecorder:
         return decision, plan
 
     def list_guards(self) -> tuple[str, ...]:
-        """List the guards that match a call, for one that is refused without a decision."""
+        """List the guards that match a call that the gateway refuses without a decision."""
         router, call = self._router, self._call
         classifier = router.find_classifier(call.key)
         rule_context = router.rules.make_context(call, self._context, classifier)
         return evaluate_guards(router.rules, rule_context).names
 
     def decide_under(self, ceiling: Tier) -> tuple[Decision, Plan]:
-        """What is decided where a budget leaves it no more than a tier. Raises ProblemError."""
+        """Decide the call under a budget that allows no tier above `ceiling`.
+
+        Raises ProblemError.
+        """
         context = replace(self._context, ceiling=ceiling)
         decision, plan = decide(self._router, self._call, self._dialect, context)
         self._lowered_decisions.append((decision, plan, context))
         return decision, plan
 
     def adopt(self, decision: Decision) -> None:
-        """Take the way under a ceiling that the call goes, by its decision."""
+        """Record the decision under a ceiling that the call follows."""
         self._decision, self._plan, self._context = next(
             lowered for lowered in self._lowered_decisions if lowered[0] is decision
         )
@@ -114,7 +117,7 @@ class DecisionRecorder:
         return self._call
 
     def __call__(self) -> DecisionRecord | None:
-        """What the row keeps; None where it cannot be told, for a row is written whatever it is."""
+        """Return the record for the row; None if making it fails: the row is written anyway."""
         if self._record is None:
             try:
                 self._record = self._make_record()
@@ -168,7 +171,7 @@ class DecisionRecorder:
         has_rare_fields = (
             options or scope or recorded_context or failure is not None or call.outcomes
         )
-        if has_rare_fields or dialect.operation != _USUAL_OPERATION:  # of few calls
+        if has_rare_fields or dialect.operation != _USUAL_OPERATION:  # only few calls have these
             record = replace(
                 record,
                 operation=dialect.operation,
@@ -188,10 +191,10 @@ class DecisionRecorder:
         return rule_context
 
     def _read_text(self, *, is_tier_decided: bool) -> _TextFindings:
-        """What the text gives away.
+        """Return what the text shows.
 
-        Mostly it was read before; of a call that names its model or tier, so that neither
-        is decided, it is read no further.
+        Mostly the decision has read the text before. If a call names its model or tier, nothing
+        decides the tier, and this method reads no further than the decision did.
         """
         call, rules = self._call, self._router.rules
         signals: dict[str, int | float | bool] | None = None
@@ -221,7 +224,7 @@ class DecisionRecorder:
 
 
 def _add_rare_fields(record: DecisionRecord, prompt: Prompt) -> DecisionRecord:
-    """What few calls ask for."""
+    """Add the fields that only few calls have."""
     tools, omitted_count = _fit_names(prompt.tools) if prompt.tools else ((), 0)
     return replace(
         record,
@@ -244,7 +247,7 @@ def _add_rare_fields(record: DecisionRecord, prompt: Prompt) -> DecisionRecord:
 
 
 def _fit_names(tools: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
-    """As many names as a row has room for, and how many there are more."""
+    """Return as many names as a row has room for, and the number of omitted ones."""
     names = tuple(dict.fromkeys(tools))
     if len(names) > MAX_TOOL_NAMES or sum(map(len, names)) > MAX_TOOL_NAME_CHARS:
         fitting_names, chars_left = [], MAX_TOOL_NAME_CHARS

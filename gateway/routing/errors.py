@@ -1,11 +1,11 @@
 """Errors of routing.
 
 RoutingError
-RuleError             a condition that cannot be compiled
-CelError              a text that is no CEL condition
-ModelFileError        bytes that are no classifier
-ScoreError            a classifier that failed
-MissingFeatureError   a row does not keep what a decision asks for
+    RuleError             a condition that cannot be compiled
+    CelError              a text that is no CEL condition
+    ModelFileError        bytes that are no classifier
+    ScoreError            a classifier that failed
+    MissingFeatureError   a row does not keep what a decision needs
 """
 
 
@@ -14,18 +14,18 @@ class RoutingError(Exception):
 
 
 class RuleError(RoutingError, ValueError):
-    """A condition that cannot be compiled; `path` says where in the rule."""
+    """A condition that cannot be compiled; `path` is its place in the rules."""
 
     def __init__(self, path: tuple[str | int, ...], message: str, hint: str = "") -> None:
         super().__init__(message)
         self.path = path
         self.hint = hint
         self.all_errors: tuple[RuleError, ...] = (self,)
-        """Itself, and all the others of the same rules."""
+        """This error, and all other errors of the same rules."""
 
 
 class CelError(RoutingError, ValueError):
-    """A text that is no expression, or no condition."""
+    """A text that is no expression, or that is no condition."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -33,12 +33,12 @@ class CelError(RoutingError, ValueError):
 
 
 class ModelFileError(RoutingError, ValueError):
-    """Bytes that are no classifier that this version can use; the text says why."""
+    """Bytes that are no classifier which this version can use; the text says why."""
 
 
 class ScoreError(RoutingError):
-    """A classifier failed; the text is the kind of error it failed with."""
+    """A classifier failed; the text is the kind of error."""
 
 
 class MissingFeatureError(RoutingError):
-    """A decision asks for something of a call that its row does not keep; the text names it."""
+    """A decision needs a part of a call that its row does not keep; the text names the part."""

@@ -1,7 +1,7 @@
-"""Phrases of users who found an answer no good, and of models that decline, in nine languages.
+"""Phrases of users who reject an answer, and of models that decline, in nine languages.
 
-The lists are short, of phrases that hardly mean anything else. They are searched where a text
-begins, whole word by whole word; signs between words do not count.
+The lists are short, and their phrases hardly ever mean anything else. The code searches the start
+of a text by whole words, and ignores punctuation between words.
 """
 
 # ruff: noqa: RUF001 -- words of several languages and scripts, many to a line
@@ -83,7 +83,7 @@ _UNSPACED_MORE = "もっと|次|別の|続け|再来|下一|更多|继续|另"
 
 
 def _list_phrases(spaced: Iterable[str], unspaced: Iterable[str]) -> tuple[str, ...]:
-    """List phrases as they stand in a text of words, those of spaced scripts as whole words."""
+    """List phrases for a search in a text of words; those of spaced scripts as whole words."""
     return (
         *(_join_words(phrase) for text in spaced for phrase in text.split("|")),
         *(phrase for text in unspaced for phrase in text.split("|")),
@@ -91,7 +91,7 @@ def _list_phrases(spaced: Iterable[str], unspaced: Iterable[str]) -> tuple[str, 
 
 
 def _join_words(text: str) -> str:
-    """The words of a text in lower case, with a space around each."""
+    """Return the words of a text in lower case, with a space around each."""
     straight_text = text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     return f" {' '.join(_WORD_PATTERN.findall(straight_text))} "
 
@@ -101,7 +101,7 @@ _COMPLAINT_PHRASES = _list_phrases(_COMPLAINTS.values(), _UNSPACED_COMPLAINTS.va
 _REFUSAL_PHRASES = _list_phrases(_REFUSALS.values(), _UNSPACED_REFUSALS.values())
 _MORE_PHRASES = _list_phrases([_MORE], [_UNSPACED_MORE])
 _MAX_CHARS = 200
-"""Characters of a text in which it says these things."""
+"""The number of characters at the start of a text to search for phrases."""
 
 
 def is_complaint(text: str) -> bool:
@@ -110,12 +110,12 @@ def is_complaint(text: str) -> bool:
 
 
 def is_refusal(text: str) -> bool:
-    """True if a model says that it does not do what it was asked."""
+    """True if a model declines to do what the user asked."""
     return _has_phrase(text, _REFUSAL_PHRASES)
 
 
 def asks_for_more(text: str) -> bool:
-    """True if a user was content and asks for another one."""
+    """True if a user accepts the answer and asks for another one."""
     return _has_phrase(text, _MORE_PHRASES)
 
 

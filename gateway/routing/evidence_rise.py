@@ -1,8 +1,9 @@
 """Evidence raises a conversation by one tier: how far, and for how long.
 
-It raises what the conversation has, or what is decided where nothing is known of it. Rules and
-callers that name a tier come before it, and guards and keys bound it. A rise holds for
-`MAX_TURNS_BELOW` user turns without new evidence; then a turn may lower the conversation again.
+It raises the session's tier, or the selected tier if the conversation has no session. Rules and
+callers that name a tier take precedence over it. Guards and keys limit it. A rise holds for
+`MAX_TURNS_BELOW` user turns without new evidence. After that, a turn may lower the conversation
+again.
 """
 
 from gateway.core.decision_context import Session
@@ -19,7 +20,7 @@ _RULED_REASON = "a rule names the tier"
 
 
 class EvidenceTurn:
-    """The evidence of one call, and the rise that comes of it."""
+    """The evidence of one call, and the rise that it causes."""
 
     __slots__ = ("_add_step", "_bounds", "_call", "_items", "_last_rise", "_raises", "rise")
 
@@ -33,9 +34,10 @@ class EvidenceTurn:
         is_read: bool,
         raises: bool,
     ) -> None:
-        """`is_read`: there may be some; `raises`: it raises the call, else only rules read it.
+        """Read the evidence if `is_read` is True; let it raise the call only if `raises` is True.
 
-        A call that is sent again shows nothing new.
+        Without `raises`, only rules read the evidence. A call that a client sends again shows
+        nothing new.
         """
         self._call, self._bounds, self._add_step = call, bounds, add_step
         self._raises = raises
@@ -43,17 +45,18 @@ class EvidenceTurn:
         is_sent_again = self._last_rise is not None and self._last_rise.chars == call.prompt.chars
         self._items = call.evidence if is_read and not is_sent_again else ()
         self.rise: EvidenceRise | None = None
-        """The rise that begins with the call; one that goes on begins its turns anew."""
+        """The rise that begins with the call. If a rise continues, its turns count from zero
+        again."""
 
     @property
     def is_shown(self) -> bool:
-        """True if the history shows some that no earlier call has counted."""
+        """True if the history shows evidence that no earlier call has counted."""
         return bool(self._items)
 
     def raise_selection(self, selection: TierSelection, session_tier: Tier | None) -> TierSelection:
-        """Raise what is decided to the tier above that of its conversation, or above itself.
+        """Raise a selection to the tier above its conversation's tier, or above its own.
 
-        `session_tier` is None where the conversation has none that counts.
+        `session_tier` is None if the conversation has no tier that counts.
         """
         lab, tier, model, source, rule, verdict = selection
         if not (self._items and self._raises):
@@ -66,7 +69,7 @@ class EvidenceTurn:
         return lab, raised_tier, model, source, rule, restate_confidence(verdict, raised_tier)
 
     def raise_session(self, session: Session, *, is_tier_ruled: bool) -> Tier:
-        """Return the tier of a conversation from here on, in the middle of a tool loop."""
+        """Return the tier of a conversation from here on, inside a tool loop."""
         if not self._raises:
             return session.tier
         if is_tier_ruled or session.model is not None:
@@ -75,7 +78,7 @@ class EvidenceTurn:
         return self._raise_tier(session.tier)
 
     def _raise_tier(self, tier: Tier) -> Tier:
-        """Return the next tier; the same one where that may not be used, or there is none."""
+        """Return the next tier; the same tier if the next one may not be used or does not exist."""
         rise = EvidenceRise(chars=self._call.prompt.chars)
         next_tier = TIERS[min(TIERS.index(tier) + 1, len(TIERS) - 1)]
         is_allowed = find_nearest_tier(next_tier, self._bounds, self._call.key) == next_tier
@@ -96,7 +99,7 @@ class EvidenceTurn:
 
 
 def continue_rise(rise: EvidenceRise | None, call: Features) -> EvidenceRise | None:
-    """Return a rise as it is after a call without new evidence; None where it is over."""
+    """Return a rise after a call without new evidence; None if the rise is over."""
     if rise is None or call.turn.loop or rise.chars == call.prompt.chars:
         return rise
     turns = rise.turns + 1

@@ -15,7 +15,7 @@ from gateway.dialects import OPERATIONS, Dialect, RequestBody, TranslatableReque
 def list_losses(
     dialect: Dialect, body: RequestBody, request: TranslatableRequest, plan: Plan
 ) -> list[tuple[Loss, ...]]:
-    """What each target of a plan would not get as the client wrote it."""
+    """Return for each target of a plan what it would not get as the client wrote it."""
     return [
         dialect.write(body, target).losses
         if dialect_name == dialect.name
@@ -27,7 +27,7 @@ def list_losses(
 def refuse_losses(
     dialect: Dialect, body: RequestBody, request: TranslatableRequest, plan: Plan
 ) -> None:
-    """Raise ProblemError where the first target would not get all of a request."""
+    """Raise ProblemError if the first target would not get all of a request."""
     target_losses = list_losses(dialect, body, request, plan)[0]
     if target_losses:
         reasons = "; ".join(f"{item.field} ({item.reason})" for item in target_losses)
@@ -36,7 +36,7 @@ def refuse_losses(
 
 
 def list_labs(decision: Decision, plan: Plan) -> tuple[str, ...]:
-    """The lab of each target."""
+    """Return the lab of each target."""
     return plan.labs or (decision.lab,) * len(plan.targets)
 
 
@@ -46,10 +46,10 @@ def describe(
     losses_by_target: Sequence[tuple[Loss, ...] | None],
     received_at: float,
 ) -> dict[str, Json]:
-    """What was decided and why, as JSON: no secret and nothing of the prompt is in it.
+    """Return the decision and its reasons as JSON, without secrets and without the prompt.
 
-    What a target would not get is None where it is not known. `received_at` is when the call was
-    received, in seconds since the epoch: prices may change with time.
+    The losses of a target are None if they are not known. `received_at` is the time at which the
+    gateway received the call, in seconds since the epoch: prices may change with time.
     """
     return {
         "lab": decision.lab,
@@ -95,7 +95,7 @@ def describe(
 
 
 def _describe_thresholds(thresholds: Thresholds | None) -> dict[str, Json] | None:
-    """What a score was held against; `cut` are points on the axis of `share`."""
+    """Return the thresholds of a score; `cut` has points on the axis of `tier_share`."""
     if thresholds is None:
         return None
     cut: Json = None
@@ -122,7 +122,10 @@ def _describe_target(target: Target, received_at: float) -> dict[str, Json]:
 
 
 def _describe_switch(switch: SessionSwitch) -> dict[str, Json]:
-    """What a conversation left, or did not, and what that costs once: USD as exact text."""
+    """Return the switch of a conversation, made or not, and its one-time cost.
+
+    Amounts are USD as exact text.
+    """
     return {
         "moved": switch.has_moved,
         "lab": switch.lab,

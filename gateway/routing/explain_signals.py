@@ -1,4 +1,4 @@
-"""The signals that a decision has read, in words that a person understands."""
+"""The signals that a decision has read, in words for people."""
 
 from typing import NamedTuple
 
@@ -26,20 +26,20 @@ _LABELS = {
     "counting": "asks how many or how much",
     "greeting": "is nothing but small talk",
 }
-"""Every signal, in the order in which they are told."""
+"""The label of each signal, in the order of display."""
 
 
 class SignalLine(NamedTuple):
     """One signal that is not 0."""
 
     name: str
-    """As `TextSignals` has it."""
+    """The name of the field in `TextSignals`, or `language`."""
     label: str
     value: float | bool | str
 
 
 def list_signals(call: Features) -> list[SignalLine]:
-    """Return what was read of the last user turn and is not 0; nothing where nobody read it."""
+    """Return the signals of the last user turn that are not 0; nothing if no code has read it."""
     lines: list[SignalLine] = []
     if call.is_scanned:
         values = msgspec.structs.asdict(call.signals)
@@ -54,5 +54,5 @@ def list_signals(call: Features) -> list[SignalLine]:
 
 
 def describe_signals(call: Features) -> dict[str, Json]:
-    """Return the same as JSON, by the names of the signals."""
+    """Return the signals as JSON, by name."""
     return {line.name: line.value for line in list_signals(call)}

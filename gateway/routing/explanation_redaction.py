@@ -17,7 +17,7 @@ _PLACEHOLDER = "(hidden)"
 def redact_explanation(
     explanation: Mapping[str, Json], catalogue: Catalogue, key: Key
 ) -> dict[str, Json]:
-    """Return an explanation in which every name is hidden that a key may not use."""
+    """Return an explanation without the names that a key may not use."""
     names = find_hidden_names(catalogue, key)
     if not names:
         return dict(explanation)
@@ -56,7 +56,7 @@ def _list_names(targets: Iterable[Target]) -> Iterator[str]:
 
 
 def _mask_names(value: Json, pattern: re.Pattern[str]) -> Json:
-    """Return a value without the names that a pattern finds."""
+    """Return a value with a placeholder for each name that a pattern finds."""
     if isinstance(value, str):
         return pattern.sub(_PLACEHOLDER, value)
     if isinstance(value, list):

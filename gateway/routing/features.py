@@ -1,4 +1,4 @@
-"""What a decision reads of a call: plain numbers and flags, each read when first asked for."""
+"""The features of a call that a decision reads: numbers and flags, each read on first use."""
 
 from collections.abc import Container, Mapping
 
@@ -22,14 +22,15 @@ from gateway.routing.rules.patterns import Patterns
 from gateway.settings.schema.rules import Language
 
 _BYTES_PER_TOKEN = 4
-"""Rough, over tokenisers and languages; sizes near a window are for the provider to judge."""
+"""The estimated bytes of a token, over all tokenisers and languages. The provider judges sizes near
+a window."""
 
 
 class Features:
     """A call as routing sees it. Token counts are estimates from lengths.
 
-    What costs something to read is read when it is first asked for: a call that names its model, or
-    that a rule decides by its tags, never has its text searched.
+    The gateway reads expensive features only on first use. If a call names its model, or a rule
+    decides it by its tags, the gateway never searches its text.
     """
 
     __slots__ = (
@@ -79,34 +80,34 @@ class Features:
         self._hits: tuple[Patterns, frozenset[int]] | None = None
         self._classifier_result: tuple[Classifier, Score | None, str] | None = None
         self.translation_checks: dict[str, str] = {}
-        """Why a target cannot be asked this in another dialect, empty where it can, as far as that
-        was tried."""
+        """Why a target cannot serve the call in another dialect, or empty if it can; for each
+        combination that was tried."""
         self.outcomes: dict[str, bool] = {}
-        """Of rules that read what no row keeps, by their hashes, as far as they were asked."""
+        """The outcomes of tested rules that read what no row keeps, by the hash of the rule."""
 
     @property
     def has_text(self) -> bool:
-        """Whether the last user turn has text."""
+        """True if the last user turn has text."""
         return bool(self.prompt.user)
 
     @property
     def is_searched(self) -> bool:
-        """Whether the last user turn has been searched for patterns."""
+        """True if patterns were searched in the last user turn."""
         return self._hits is not None
 
     @property
     def is_scanned(self) -> bool:
-        """Whether the words of the last user turn have been looked at."""
+        """True if the words of the last user turn were scanned."""
         return self._scan is not None
 
     @property
     def is_language_detected(self) -> bool:
-        """Whether the language of the last user turn has been looked for."""
+        """True if the language of the last user turn was detected."""
         return self._language is not None
 
     @property
     def is_scored(self) -> bool:
-        """Whether a classifier has been asked."""
+        """True if a classifier was run."""
         return self._classifier_result is not None
 
     @property
@@ -116,12 +117,12 @@ class Features:
 
     @property
     def is_history_read(self) -> bool:
-        """True if somebody has asked for the evidence."""
+        """True if the evidence was read."""
         return self._evidence is not None
 
     @property
     def is_unread(self) -> bool:
-        """Whether nobody has looked at the last user turn at all."""
+        """True if nothing has read the last user turn."""
         return (
             self._scan is None
             and self._hits is None
@@ -131,17 +132,20 @@ class Features:
         )
 
     def find_outcome(self, rule: str) -> bool | None:  # noqa: ARG002 - a row knows some
-        """Whether a rule holds, by its hash; None where it is to be asked."""
+        """Return the recorded outcome of a rule, by its hash; None if the rule must be tested."""
         return None
 
     def match_patterns(self, patterns: Patterns) -> Container[int]:
-        """The numbers of the patterns that the last user turn has."""
+        """Return the numbers of the patterns that the last user turn has."""
         if self._hits is None or self._hits[0] is not patterns:
             self._hits = patterns, patterns.search(self.prompt.user)
         return self._hits[1]
 
     def score(self, classifier: Classifier) -> Score:
-        """What a classifier says of the last user turn. Raises ScoreError where it fails."""
+        """Return a classifier's score of the last user turn.
+
+        Raises ScoreError if the classifier fails.
+        """
         if self._classifier_result is None or self._classifier_result[0] is not classifier:
             self._classifier_result = classifier, *self._run_classifier(classifier)
         _, score, failure = self._classifier_result
@@ -151,24 +155,24 @@ class Features:
 
     @property
     def scan(self) -> TextScan | TextSignals:
-        """The words of the last user turn, for who asks for one thing that they give away."""
+        """The scan of the last user turn, for code that needs only some of its signals."""
         return self._read_scan()
 
     @property
     def signals(self) -> TextSignals:
-        """All that the words of the last user turn give away."""
+        """All signals of the last user turn."""
         if self._signals is None:
             self._signals = self._read_scan().signals()
         return self._signals
 
     @property
     def text(self) -> str:
-        """Of the last user turn."""
+        """The text of the last user turn."""
         return self.prompt.user
 
     @property
     def language(self) -> Language:
-        """Of the last user turn."""
+        """The language of the last user turn."""
         if self._language is None:
             scan = self._scan
             self._language = detect_language(self.prompt.user) if scan is None else scan.language
@@ -176,12 +180,12 @@ class Features:
 
     @property
     def tools(self) -> int:
-        """How many tools are offered, by their names."""
+        """The number of offered tools with different names."""
         return len(set(self.prompt.tools))
 
     @property
     def turn(self) -> ConversationTurn:
-        """Where in its conversation it stands."""
+        """The place of the call in its conversation."""
         if self._turn is None:
             conversation_start = self.conversation_start
             self._turn = conversations.read(
@@ -195,7 +199,7 @@ class Features:
 
     @property
     def has_named_conversation(self) -> bool:
-        """Whether its client has named the conversation: as its turn has it, for less."""
+        """True if the client has named the conversation: as in `turn`, but cheaper to read."""
         if self._turn is not None:
             return self._turn.explicit
         return conversations.has_conversation_name(
@@ -204,7 +208,7 @@ class Features:
 
     @property
     def conversation_start(self) -> ConversationStart:
-        """How the conversation begins."""
+        """The beginning of the conversation."""
         if self._conversation_start is None:
             self._conversation_start = (
                 EMPTY_START if self.request is None else self.request.conversation_start
@@ -213,26 +217,26 @@ class Features:
 
     @property
     def evidence(self) -> tuple[TurnEvidence, ...]:
-        """The evidence against the last answer; a call beside the conversation has none."""
+        """The evidence against the last answer; a side call has none."""
         if self._evidence is None:
             self._evidence = self._find_evidence()
         return self._evidence
 
     @property
     def evidence_names(self) -> frozenset[str]:
-        """The names of it, as rules ask for them."""
+        """The names of the evidence, as rules use them."""
         return frozenset([item.name for item in self.evidence])
 
     @property
     def facts(self) -> RequestFacts:
-        """What few rules ask of the request."""
+        """The facts of the request that only few rules read."""
         if self._facts is None:
             self._facts = EMPTY_FACTS if self.request is None else self.request.facts
         return self._facts
 
     @property
     def user_tokens(self) -> int:
-        """Of the last user turn."""
+        """The estimated tokens of the last user turn."""
         if self._user_tokens is None:
             user = self.prompt.user
             byte_count = len(user) if user.isascii() else len(user.encode("utf-8", "replace"))
@@ -241,19 +245,19 @@ class Features:
 
     @property
     def prompt_tokens(self) -> int:
-        """Of all that the model reads."""
+        """The estimated tokens of all that the model reads."""
         return estimate_tokens(self.prompt)
 
     def can_translate_to(self, dialect: Dialect) -> bool:
-        """Whether it can be said in another dialect at all."""
+        """True if the call can be translated to another dialect."""
         return self.request is not None and self.request.can_translate_to(dialect)
 
     def translate_prompt(self, dialect: Dialect, target: Target) -> Prompt | str:
-        """What a target of another dialect would be asked; or why it cannot be."""
+        """Return the prompt that a target of another dialect would get, or why it can get none."""
         return "" if self.request is None else self.request.translate_prompt(dialect, target)
 
     def find_media_problem(self, target: Target) -> str:
-        """Why a target that opens no URL cannot be asked in the client's dialect; or empty."""
+        """Return why a target that opens no URL cannot get the call's media; empty if it can."""
         return "" if self.request is None else self.request.find_media_problem(target)
 
     def _read_scan(self) -> TextScan:
@@ -276,7 +280,7 @@ class Features:
 
 
 def estimate_tokens(prompt: Prompt) -> int:
-    """Of all that a model reads, estimated from its length."""
+    """Return the tokens of all that a model reads, estimated from the length."""
     return -(-prompt.chars // _BYTES_PER_TOKEN)
 
 
@@ -288,8 +292,8 @@ def read(
     request: TranslatableRequest | None = None,
     hints: Mapping[str, str] = {},
 ) -> Features:
-    """The features of one call; without `request` it is served in its own dialect alone.
+    """Return the features of one call; without `request` only its own dialect can serve it.
 
-    `hints`: what its headers tell of the client, as `Call` has them.
+    `hints` are the headers that tell about the client, as `Call` has them.
     """
     return Features(prompt, dialect, key, options, request, hints)

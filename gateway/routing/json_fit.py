@@ -1,14 +1,14 @@
 """A check of a text against a JSON schema, in bounded time.
 
-It checks the words of JSON Schema that models get wrong: types, members, items and values. What it
-does not know it takes to fit, so that a misfit is certain. Gemini's OpenAPI schemas are read too.
+It checks the keywords of JSON Schema that models get wrong: types, members, items and values. It
+takes unknown keywords to fit, so that a misfit is certain. It reads Gemini's OpenAPI schemas too.
 """
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 
 _MAX_STEPS = 2_000
-"""Values that are compared with a schema."""
+"""The maximum number of values to compare with a schema."""
 _MAX_DEPTH = 32
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
@@ -22,7 +22,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def fits(text: str, schema: Json) -> bool:
-    """True if a text is JSON, and of a schema where there is one."""
+    """True if a text is JSON and fits the schema, if there is one."""
     try:
         value = jsonio.loads(text.encode("utf-8", "replace"))
     except jsonio.JsonError:
@@ -31,14 +31,14 @@ def fits(text: str, schema: Json) -> bool:
 
 
 class _Fit:
-    """One comparison, which ends after so many steps."""
+    """One comparison, which ends after `_MAX_STEPS` values."""
 
     def __init__(self, root: dict[str, Json]) -> None:
         self._root = root
         self._steps_left = _MAX_STEPS
 
     def check(self, value: Json, schema: Json, depth: int) -> bool:
-        """True if a value fits, or nobody can tell."""
+        """True if a value fits, or if the check cannot tell."""
         self._steps_left -= 1
         if not isinstance(schema, dict) or self._steps_left < 0 or depth < 0:
             return True
@@ -80,7 +80,7 @@ class _Fit:
         return all(self.check(item, inner, depth - 1) for item in value[:_MAX_STEPS])
 
     def _find_definition(self, reference: Json) -> Json:
-        """The schema that is named, as `#/$defs/Item`; None where it is none of this one."""
+        """Return the schema that a reference like `#/$defs/Item` names; None if it is elsewhere."""
         found: Json = self._root
         path = reference.split("/") if isinstance(reference, str) else [""]
         for name in path[1:_MAX_DEPTH]:

@@ -1,4 +1,4 @@
-"""What the model name, the headers and the key ask for by name, before anything is weighed."""
+"""The model name, the headers and the key: what a call asks for by name, before rules decide."""
 
 import difflib
 from typing import NamedTuple
@@ -12,33 +12,36 @@ from gateway.routing import refusals, route_embeddings, unlisted_models, visible
 from gateway.routing.features import Features
 
 _MAX_NAME_CHARS = 100
-"""Characters of an unknown name that are looked at."""
+"""The number of characters of an unknown name that suggestions compare."""
 _AUTO_NAMES = ("auto", "claude-auto")
-"""Names that leave the tier open. Claude Code lists a name only if it holds "claude"."""
+"""Names that leave the tier open. Claude Code lists only names that contain "claude"."""
 
 
 class RequestedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for. `tier` None leaves it to the rules and the classifier."""
+    """The lab, tier and model that a call asks for.
+
+    `tier` None leaves the tier to the rules and the classifier.
+    """
 
     lab: str
     is_lab_named: bool
-    """The caller named the lab: it is not exchanged for another."""
+    """True if the caller named the lab, or a model of it: the gateway uses no other lab."""
     tier: Tier | None = None
     model: str | None = None
     unlisted_target: Target | None = None
-    """The target of a model that no lab lists. Its `tier` may be None, and stays so."""
+    """The target of a model that no lab lists. `tier` may be None, and then stays None."""
     family: str | None = None
-    """The beginning of the model's name that chose the tier."""
+    """The prefix of the model's name that chose the tier."""
     steps: tuple[TraceStep, ...] = ()
 
     @property
     def is_tier_open(self) -> bool:
-        """True if the tier is left to the rules and the classifier."""
+        """True if the rules and the classifier choose the tier."""
         return self.tier is None and self.unlisted_target is None
 
 
 class _ResolvedName(NamedTuple):
-    """A model name, read."""
+    """The meaning of a model name."""
 
     lab: str
     tier: Tier | None = None
@@ -46,7 +49,7 @@ class _ResolvedName(NamedTuple):
     unlisted_target: Target | None = None
     family: str | None = None
     is_lab_fixed: bool = False
-    """The lab makes the model: it is not exchanged for another."""
+    """True if the lab makes the model: the gateway uses no other lab."""
 
 
 def read(call: Features, catalogue: Catalogue) -> RequestedModel:
@@ -109,7 +112,7 @@ def read(call: Features, catalogue: Catalogue) -> RequestedModel:
 
 
 def leaves_tier_open(call: Features, catalogue: Catalogue) -> bool:
-    """Whether a call leaves the tier open, as `read` would find, at a glance."""
+    """True if a call leaves the tier open: what `read` would find, but quicker."""
     if call.options.tier is not None:
         return False
     requested_name = call.prompt.model
@@ -142,7 +145,7 @@ def _resolve_name(
     *,
     is_lab_named: bool,
 ) -> _ResolvedName:
-    """Say what a name means on a lab, which the caller has named or not. Raises ProblemError."""
+    """Return the meaning of a name, for a lab that the caller named or not. Raises ProblemError."""
     if bare_name in _AUTO_NAMES:
         return _ResolvedName(lab)
     if bare_name in TIERS:
@@ -185,10 +188,9 @@ def _resolve_family(
     *,
     is_lab_named: bool,
 ) -> _ResolvedName:
-    """Let the family of a name choose the tier, as no provider of the model itself is on.
+    """Let the name's family choose the tier, because no provider of the model is on.
 
-    Where a host serves the lab of the maker, or some lab lists a name of its kind, the call stays
-    in that lab.
+    If the maker's lab is on, or some lab lists a name of the same kind, the call stays in that lab.
     """
     tier, name_prefix = catalogue.families[family], f"{family.partition('-')[0]}-"
     unlisted_model = unlisted_models.find(requested_name, catalogue, is_off=True)
@@ -220,7 +222,7 @@ def _is_embedding_name(requested_name: str, bare_name: str, catalogue: Catalogue
 
 
 def _require_lab(lab: str, call: Features, catalogue: Catalogue) -> None:
-    """Raise ProblemError where a lab does not serve."""
+    """Raise ProblemError if a lab does not exist or is off."""
     lab_entry = catalogue.labs.get(lab)
     if lab_entry is not None and lab_entry.enabled:
         return
@@ -249,7 +251,7 @@ def _parse_tier(name: str) -> Tier:
 
 
 def _refuse_unserved(call: Features, lab: str) -> ProblemError:
-    """Refuse a name that is served, but not by the lab that the caller has named."""
+    """Refuse a name that a lab serves, but not the lab that the caller has named."""
     message = f"The lab {lab!r} does not serve the model {refusals.quote_name(call.prompt.model)}."
     return ProblemError(Problem(kind="model_not_found", message=message, param="model"))
 
@@ -257,7 +259,7 @@ def _refuse_unserved(call: Features, lab: str) -> ProblemError:
 def _refuse_unknown(
     requested_name: str, bare_name: str, catalogue: Catalogue, call: Features
 ) -> ProblemError:
-    """Refuse a name that nobody serves, and say what the key may ask for instead."""
+    """Refuse a name that no lab serves, and suggest what the key may ask for instead."""
     quoted_name, key = refusals.quote_name(call.prompt.model), call.key
     off_reason = next(
         (
@@ -292,7 +294,7 @@ def _refuse_unknown(
 
 
 def _list_off_reasons(lab: Lab, names: tuple[str, ...]) -> list[str]:
-    """Why targets of these names are off."""
+    """Return why targets of these names are off."""
     return [
         target.provider.disabled_reason
         for targets in lab.tiers.values()

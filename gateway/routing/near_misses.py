@@ -1,7 +1,7 @@
-"""Rules that nearly matched a call: those of which one condition alone did not hold.
+"""Rules that nearly matched a call: only one of their conditions did not hold.
 
-Each condition is compiled once more by itself, so that its outcome is known whatever the others
-say. That costs more than a decision does, and only `tiergate explain` asks for it.
+The code compiles each condition once more by itself, so that it gets an outcome whatever the others
+give. That costs more than a decision, and only `tiergate explain` asks for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,19 +23,19 @@ from gateway.settings import yaml
 from gateway.settings.schema.rules import ChoicePart, GuardPart, RangePart, WhenPart
 
 _NEAR_FACTOR = 2
-"""A rule of one range is near where the value is at least half of it, or twice at most."""
+"""The factor within which a value is near a range: at least half of it, or at most twice."""
 
 
 class NearMiss(NamedTuple):
     """A rule that would have matched but for one condition."""
 
     kind: str
-    """guard or choice."""
+    """`guard` or `choice`."""
     rule: str
     condition: str
-    """The condition as a configuration has it: `maths: {min: 0.5}`."""
+    """The condition as in a configuration: `maths: {min: 0.5}`."""
     value: str
-    """What the call has in its place; empty where that has no short form."""
+    """The call's value for the condition; empty if it has no short form."""
 
 
 class _Leaf(NamedTuple):
@@ -47,7 +47,7 @@ class _Leaf(NamedTuple):
 
 
 class _Alternatives(NamedTuple):
-    """The parts of `any`: each is a list of parts that must hold together."""
+    """The branches of `any`: each is a list of parts that must hold together."""
 
     parts: list[list["_Part"]]
 
@@ -56,7 +56,7 @@ type _Part = _Leaf | _Alternatives
 
 
 class _Outcome(NamedTuple):
-    """How many conditions of a rule hold, and those that do not."""
+    """The number of a rule's conditions that hold, and the conditions that do not."""
 
     held: int
     failed: list[_Leaf]
@@ -70,9 +70,9 @@ def find_near_misses(
     decision_context: DecisionContext,
     classifier: Classifier | None = None,
 ) -> list[NearMiss]:
-    """Return the rules that were looked at and nearly matched, in the order they are written.
+    """Return the tested rules that nearly matched, in the order of the configuration.
 
-    `classifier` scores the turn where a rule asks for that.
+    `classifier` scores the turn if a rule asks for the score.
     """
     pool = PatternPool()
     rules = [("guard", guard.name, _split_condition(guard.when, pool)) for guard in guards]
@@ -92,7 +92,7 @@ def find_near_misses(
 
 
 def describe_near_misses(misses: Sequence[NearMiss]) -> list[Json]:
-    """Return them as JSON."""
+    """Return near misses as JSON."""
     return [
         {"kind": kind, "rule": rule, "condition": condition, "value": value}
         for kind, rule, condition, value in misses
@@ -100,7 +100,7 @@ def describe_near_misses(misses: Sequence[NearMiss]) -> list[Json]:
 
 
 def _list_tried_choices(choices: Sequence[ChoicePart], decision: Decision) -> Sequence[ChoicePart]:
-    """Return the choices before the one that decided; none where the call named its tier."""
+    """Return the choices before the one that decided; none if no choice was tested."""
     if decision.source not in ("rule", "classifier", "default"):
         return ()
     names = [choice.name for choice in choices]
@@ -108,7 +108,7 @@ def _list_tried_choices(choices: Sequence[ChoicePart], decision: Decision) -> Se
 
 
 def _split_condition(condition: WhenPart, pool: PatternPool) -> list[_Part]:
-    """Return what must hold together; groups of `all` are taken apart."""
+    """Return the conditions that must hold together; split groups of `all`."""
     parts: list[_Part] = []
     for name, value in condition:
         if value is None:
@@ -138,7 +138,7 @@ def _run_parts(parts: Sequence[_Part], context: RuleContext) -> _Outcome:
 
 
 def _is_close(leaf: _Leaf, context: RuleContext) -> bool:
-    """True if a range is the only condition and its value is not far from it."""
+    """True if the condition is a range of numbers and the call's value is near it."""
     limits = getattr(leaf.condition, leaf.name)
     read = _NUMBER_READERS.get(leaf.name)
     if not isinstance(limits, RangePart) or read is None:
@@ -197,7 +197,7 @@ _FAILURES = {
     "traffic": "it is not in this part of the traffic",
     "cel": "it does not hold",
 }
-"""What is told of conditions on texts, which are never quoted."""
+"""The value to show for conditions on texts, which the gateway never quotes."""
 
 
 def _read_score(context: RuleContext, name: Literal["need", "confidence"]) -> str:
@@ -212,7 +212,7 @@ def _format_optional(value: float | None) -> str:
 
 
 def _read_value(leaf: _Leaf, context: RuleContext) -> str:
-    """Return what the call has where a condition asks for something else."""
+    """Return the call's value for a condition that does not hold."""
     name = leaf.name
     if name in _NUMBER_READERS:
         return f"{round(_NUMBER_READERS[name](context), 2)}"

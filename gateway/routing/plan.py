@@ -1,4 +1,4 @@
-"""The plan: which targets may serve what was decided, in order, and which may not and why."""
+"""The plan: which targets may serve a decision, in order, and which may not and why."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from gateway.routing.rules.guards import NO_BOUNDS, GuardBounds
 
 
 class PlannedCall(NamedTuple):
-    """What came of a lab, a tier and a model that were decided: where the call goes."""
+    """The lab, tier and model that serve a call, and the plan."""
 
     lab: str
     tier: Tier
@@ -27,16 +27,16 @@ class PlannedCall(NamedTuple):
 
 
 type PlanRequest = tuple[str, Tier, str | None, bool]
-"""Lab, tier and model as they were decided, before it is known what can serve them; and whether the
-caller named the tier: it is not exchanged for another."""
+"""The lab, tier and model of a decision, before the plan knows what can serve them. The last item
+is True if the caller named the tier: the plan uses no other tier."""
 
 
 class PlanKey:
-    """Calls that differ in nothing which their names and plans depend on.
+    """Calls that are equal in everything on which their names and plans depend.
 
-    `key` is theirs, `requested_model` what they name. What they are decided to be may differ: a
-    plan is kept for each lab, tier and model that was decided. Only what tried no other dialect is
-    kept, for whether a call can be said there depends on all of it.
+    `key` is their key, `requested_model` what they ask for. Their decisions may differ, so the
+    gateway keeps a plan for each lab, tier and model. It keeps no plan that tried another dialect,
+    because a translation depends on the whole call.
     """
 
     __slots__ = ("_plans", "decision_and_plan", "key", "requested_model")
@@ -45,7 +45,7 @@ class PlanKey:
         self.key = key
         self.requested_model = requested_model
         self.decision_and_plan: tuple[Decision, Plan] | None = None
-        """What all of them are, where that is known."""
+        """The decision and plan of all these calls, if known."""
         self._plans: dict[PlanRequest, tuple[PlannedCall, list[TraceLine]]] = {}
 
     def plan(
@@ -56,7 +56,7 @@ class PlanKey:
         dialect: Dialect,
         trace: Trace,
     ) -> PlannedCall:
-        """As `plan` of the room, of a call that no guard and no budget bounds."""
+        """Plan a call as the function `plan` does, if no guard and no budget bounds it."""
         cached = self._plans.get(plan_request)
         if cached is None:
             first_line = len(trace)
@@ -81,7 +81,7 @@ def plan(
     bounds: GuardBounds,
     add_step: TraceWriter,
 ) -> PlannedCall:
-    """Where a call goes that was decided. Raises ProblemError where nothing may serve it."""
+    """Plan where a decided call goes. Raises ProblemError if nothing may serve it."""
     lab, tier, model, is_tier_pinned = plan_request
     serving_lab = _choose_lab(catalogue, lab, call, requested_model, dialect, bounds, add_step)
     if serving_lab.name != lab:
@@ -124,18 +124,21 @@ def _choose_lab(
     bounds: GuardBounds,
     add_step: TraceWriter,
 ) -> Lab:
-    """The lab, or where guards or the key's scope forbid it and the caller named none, another."""
+    """Return the lab, or another one if this lab cannot serve and the caller named none.
+
+    Raises ProblemError if guards or the key's scope forbid every lab.
+    """
     labs, allowed_labs = catalogue.labs, call.key.labs
     tiers = TIERS if requested_model.tier is None else (requested_model.tier,)
 
     def may_use(name: str) -> bool:
         if not bounds.allows_lab(name) or (allowed_labs is not None and name not in allowed_labs):
             return False
-        # Where the caller named the lab the plan says what of it is not for this key.
+        # If the caller named the lab, the plan explains which of its models the key may not use.
         return requested_model.is_lab_named or capabilities.may_use_lab(call.key, labs[name], tiers)
 
     is_own_usable = may_use(lab) and labs[lab].enabled
-    # A prompt goes to no other lab only to be counted: an estimate is told instead.
+    # To count tokens, a prompt goes to no other lab: the client gets an estimate instead.
     must_stay = requested_model.is_lab_named or dialect.write_token_count is not None
     if is_own_usable and (must_stay or _can_reach_lab(labs[lab], call, dialect)):
         return labs[lab]
@@ -167,7 +170,7 @@ def _choose_lab(
 
 
 def _has_named_lab(call: Features, lab: str) -> bool:
-    """True if a client wrote the name of a lab: an alias may stand for a name that it may not."""
+    """True if the client wrote the lab's name. An alias may stand for a name it may not see."""
     return lab in (call.options.lab, call.prompt.model.partition("/")[0])
 
 
@@ -192,7 +195,7 @@ def _plan_in_lab(
     *,
     is_tier_pinned: bool,
 ) -> tuple[Plan, Tier, str | None]:
-    """Targets of the tier that fit; of the nearest tier with one where the tier was not pinned."""
+    """Plan targets of the tier that fit; of the nearest tier with one if the tier is not pinned."""
     first_tier = bounds.clamp_tier(tier)
     if first_tier != tier:
         add_step("guard", f"{tier} is out of bounds", first_tier)
@@ -242,7 +245,7 @@ def _plan_in_lab(
 def _find_fallback_labs(
     catalogue: Catalogue, lab: Lab, call: Features, bounds: GuardBounds
 ) -> list[Lab]:
-    """Return the labs that may take over from one, by its `fallback`."""
+    """Return the labs that may take over from a lab, by its `fallback`."""
     labs, allowed_labs = [catalogue.labs[name] for name in lab.fallback], call.key.labs
     return [
         fallback_lab
@@ -263,7 +266,7 @@ def _add_fallback_targets(
     dialect: Dialect,
     add_step: TraceWriter,
 ) -> Plan:
-    """A plan with the targets of other labs behind those of its own."""
+    """Return a plan with the targets of fallback labs after those of its own lab."""
     if not fallback_labs:
         return plan
     targets = list(plan.targets)
@@ -294,7 +297,7 @@ def _add_fallback_targets(
 
 
 def find_nearest_tier(tier: Tier, bounds: GuardBounds, key: Key) -> Tier:
-    """Return the tier that a call has in place of one that guards, budgets or its key forbid."""
+    """Return the tier that a call gets in place of one that guards, budgets or its key forbid."""
     bounded_tier = bounds.clamp_tier(tier)
     tier_order = _order_tiers(bounded_tier, min(bounds.low, bounds.high), bounds.high, key.tiers)
     return tier_order[0] if tier_order else bounded_tier
@@ -304,7 +307,7 @@ def find_nearest_tier(tier: Tier, bounds: GuardBounds, key: Key) -> Tier:
 def _order_tiers(
     tier: Tier, low: int, high: int, allowed_tiers: tuple[str, ...] | None
 ) -> tuple[Tier, ...]:
-    """The tier first, then those above it, then those below, nearest first: all that may be."""
+    """Return the allowed tiers: the tier, then those above it, then those below, nearest first."""
     index = TIERS.index(tier)
     tiers = (*TIERS[index:], *reversed(TIERS[:index]))
     return tuple(
@@ -339,5 +342,5 @@ def _find_fitting_targets(
 
 
 def _strip_tier_settings(target: Target) -> Target:
-    """A target as a caller means it who names the model: without what the tier would add."""
+    """Return a target for a caller that names the model: without the settings of the tier."""
     return msgspec.structs.replace(target, effort=None, max_output=None, params={})

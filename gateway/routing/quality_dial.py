@@ -1,9 +1,9 @@
-"""The quality dial: the tier that is worth its price, where a classifier decides.
+"""The quality dial: the tier that is worth its price, if a classifier decides.
 
 The worth of a tier is the expected quality of its answer. Each call takes the tier with the
-greatest worth minus the price of quality times the logarithm of its cost. That price is chosen by
-lab: the highest at which the tiers chosen on a reference set keep a share of what reasoning would
-give. So two labs at one position of the dial keep the same quality.
+greatest worth minus the price of quality times the logarithm of its cost. The gateway chooses that
+price for each lab. It is the highest price at which the tiers chosen on a reference set keep a
+share of the quality of reasoning. So two labs at one position of the dial keep the same quality.
 """
 
 import math
@@ -23,24 +23,25 @@ from gateway.core.quality import ALWAYS_FAST, ALWAYS_REASONING, find_position
 from gateway.core.target import TIERS, Lab, Tier
 
 EXPECTED_OUTPUT_TOKENS: Mapping[Tier, int] = {"fast": 400, "smart": 600, "reasoning": 2_000}
-"""Tokens of an answer by tier, with its reasoning, where nothing better is known."""
+"""The default number of tokens of an answer by tier, reasoning tokens included."""
 MIN_OWN_CALLS = 50
-"""Own calls from which on they count in place of what ships."""
+"""The number of own calls from which on they replace the shipped reference set."""
 _REFERENCE_FILE = Path(__file__).parent / "quality_reference.json"
 _LEAST_COST = 1e-6
-"""USD of an answer below which none is told cheaper: a free tier costs no less than others."""
+"""The cost of an answer, in USD, below which differences hardly count. A free tier weighs no less
+than other tiers that cheap."""
 _LEFT_BY_REASONING = 0.25
-"""The share of the turns that smart fails which reasoning fails too."""
+"""The probability that reasoning fails a turn, too, if smart fails it."""
 _SAME_PRICE = 1 - 1e-9
-"""Prices of quality nearer to one another than this are the same but for rounding."""
+"""The ratio of two prices of quality above which only rounding makes them differ."""
 _LOW, _HIGH = 0.5, 0.8
 
 type TierTokens = tuple[int, ...]
-"""The expected tokens of an answer by tier, with its reasoning."""
+"""The expected tokens of an answer by tier, reasoning tokens included."""
 type TierCosts = tuple[float | None, ...]
-"""The expected cost of an answer by tier, USD; None for a tier that the lab does not have."""
+"""The expected cost of an answer by tier, in USD; None for a tier that the lab does not have."""
 type TierWeights = tuple[float | None, ...]
-"""How much costs weigh by tier; None for a tier that the lab does not have."""
+"""The weight of costs by tier; None for a tier that the lab does not have."""
 USUAL_TOKENS: TierTokens = tuple(EXPECTED_OUTPUT_TOKENS[tier] for tier in TIERS)
 
 
@@ -53,7 +54,7 @@ class Worth(NamedTuple):
 
 
 class ReferenceSet:
-    """Prompts on which the price of quality is found."""
+    """The prompts on which the gateway finds the price of quality."""
 
     def __init__(self, worths: Sequence[Worth]) -> None:
         self.worths = tuple(worths)
@@ -63,31 +64,33 @@ _READ_WORTHS = jsonio.make_reader(list[Worth])
 
 
 class CallQuality(NamedTuple):
-    """What holds for a call."""
+    """The quality that a call must keep, with the costs and terms to choose a tier by."""
 
     share: float
-    """Of the reasoning tier's expected quality that is kept."""
+    """The share of the reasoning tier's expected quality to keep."""
     source: str
-    """Who says so, for the trace."""
+    """The source of the share, for the trace."""
     costs: TierCosts | None
-    """None if the costs of the lab's tiers are not known, or all the same."""
+    """The expected costs; None if the lab's costs are unknown or all the same."""
     terms: DialTerms
-    """What else it goes by; the row keeps it."""
+    """The other terms of the choice, which the row keeps."""
 
 
 class OwnTokens(NamedTuple):
-    """How long the answers of a lab are."""
+    """The expected length of a lab's answers."""
 
     tokens: TierTokens
     own_tiers: tuple[Tier, ...]
-    """The tiers with enough own answers. The others are as much longer as they usually are."""
+    """The tiers with enough own answers. The usual lengths of the other tiers are scaled like
+    theirs."""
 
 
 def expect_tokens(means: Mapping[Tier, float]) -> OwnTokens:
-    """Return the tokens of answers by the mean of each tier that has enough of them.
+    """Return the expected tokens from the mean of each tier that has enough own answers.
 
-    To two digits: costs that hardly change keep their price of quality. A tier without a mean is
-    not taken for its usual length, beside which own short answers of reasoning would look cheap.
+    Tokens have two digits, so that costs which hardly change keep their price of quality. A tier
+    without a mean does not keep its usual length. Otherwise short own answers of reasoning would
+    look cheap beside it.
     """
     factors = [mean / EXPECTED_OUTPUT_TOKENS[tier] for tier, mean in means.items()]
     factor = geometric_mean(factors)
@@ -100,12 +103,12 @@ def _round_tokens(tokens: float) -> int:
 
 
 class OwnTraffic(msgspec.Struct):
-    """What recent own calls tell the dial. A running gateway renews it in place."""
+    """The facts about recent own calls for the dial. A running gateway renews them in place."""
 
     tokens: Mapping[str, OwnTokens] = {}
-    """How long answers are, by lab."""
+    """The expected length of answers, by lab."""
     reference: ReferenceSet | None = None
-    """Own calls as the reference set; None is the shipped one."""
+    """The reference set from own calls; None for the shipped set."""
 
     def find_tokens(self, lab: str) -> TierTokens:
         """Return the expected tokens of an answer of a lab, by tier."""
@@ -121,7 +124,7 @@ def find_quality(
     own_traffic: OwnTraffic,
     recorded: DialTerms | None,
 ) -> CallQuality:
-    """Return what holds for a call at a lab; `recorded` are the terms of one that is replayed."""
+    """Return the quality of a call at a lab; `recorded` are the terms of a replayed decision."""
     if recorded is not None and recorded.lab != lab.name:
         recorded = None
     tokens = own_traffic.find_tokens(lab.name) if recorded is None else recorded.tokens
@@ -137,7 +140,7 @@ def find_quality(
 def find_costs(
     lab: Lab, timestamp: float, tokens_by_tier: TierTokens = USUAL_TOKENS
 ) -> TierCosts | None:
-    """Return what an answer of each tier of a lab costs, by its first target at a time.
+    """Return the output cost of an answer by tier, in USD, from each tier's first target at a time.
 
     None if a price is not known, or if no tier is cheaper than another.
     """
@@ -159,16 +162,19 @@ def find_costs(
 def estimate_worth(score: Score) -> Worth:
     """Return the worth of each tier for a turn with this score.
 
-    An answer is of worth where its tier suffices. Fast counts as far as smart suffices too: both
+    An answer has worth if its tier suffices. Fast counts only as far as smart suffices too: both
     heads must trust it, and half as many hard prompts get fast (docs/classifier.md). Reasoning
-    saves three of four turns that smart fails: so it did on prompts whose answers were scored.
+    saves three of four turns that smart fails, as it did on prompts with scored answers.
     """
     fast, smart = score.fast * score.smart, score.smart
     return Worth(fast, smart, 1 - (1 - smart) * _LEFT_BY_REASONING)
 
 
 def explain(worth: Worth, quality: CallQuality) -> str:
-    """Say what each tier is worth and costs: `quality 5 (lab x): fast is worth medium for ...`."""
+    """Describe what each tier is worth and costs.
+
+    For example: `quality 5 (lab x): fast is worth medium for ...`.
+    """
     costs = quality.costs or ()
     parts = [
         f"{tier} is worth {describe_probability(value)} for {cost * 1_000:.2f} USD"
@@ -188,7 +194,7 @@ def explain(worth: Worth, quality: CallQuality) -> str:
 
 
 def describe_probability(probability: float) -> str:
-    """Return a word: without labels of one's own the probabilities are no percentages."""
+    """Return a word: without the owner's labels, the probabilities are no exact percentages."""
     if probability < _LOW:
         return "low"
     return "medium" if probability < _HIGH else "high"
@@ -197,9 +203,9 @@ def describe_probability(probability: float) -> str:
 def choose_tier(
     worth: Worth, costs: TierCosts, share: float, quality_price: float | None = None
 ) -> Tier:
-    """Return the tier with the greatest worth minus its cost; of equal ones the cheapest.
+    """Return the tier with the greatest worth minus its cost; the cheapest if several tie.
 
-    Without a `quality_price` it is that of the shipped reference set.
+    Without a `quality_price`, the shipped reference set gives it.
     """
     tiers = [tier for tier, cost in zip(TIERS, costs, strict=True) if cost is not None]
     if share <= ALWAYS_FAST:
@@ -213,11 +219,12 @@ def choose_tier(
 
 @lru_cache(maxsize=256)
 def weigh_costs(costs: TierCosts) -> TierWeights:
-    """Return what is taken from the worth of each tier, times the price of quality.
+    """Return the weight of each tier's cost, which the price of quality multiplies.
 
-    The logarithm of the cost: each doubling of what an answer costs must be worth as much. With the
-    cost itself no price that lets anything reason leaves anything on fast. With its root fewer of
-    the written prompts get their tier, most of all at labs whose smart tier costs little.
+    The weight is the logarithm of the cost: each doubling of an answer's cost must be worth as
+    much. With the cost itself, no price that lets any call reason leaves any call on fast. With its
+    root, fewer of the written prompts get their tier, most of all at labs whose smart tier costs
+    little.
     """
     return tuple(None if cost is None else math.log1p(cost / _LEAST_COST) for cost in costs)
 
@@ -228,7 +235,7 @@ def find_quality_price(
 ) -> float:
     """Return a price of quality at which a reference set keeps a share, and hardly more.
 
-    The shipped set is taken if there is no other. At the ends of the dial the price is no matter.
+    Without a set, the shipped one counts. At the ends of the dial the price does not matter.
     """
     if not ALWAYS_FAST < share < ALWAYS_REASONING:
         return 0.0
@@ -236,16 +243,17 @@ def find_quality_price(
     index = min(bisect_left(shares, share), len(prices) - 2)
     while prices[index + 1] > prices[index] * _SAME_PRICE:
         index += 1
-    return (prices[index] + prices[index + 1]) / 2  # between two steps: rounding moves nobody
+    return (prices[index] + prices[index + 1]) / 2  # between two steps, so rounding changes no tier
 
 
 @lru_cache(maxsize=256)
 def _rank_steps(
     weights: TierWeights, reference: ReferenceSet
 ) -> tuple[Sequence[float], Sequence[float]]:
-    """Return the prices below which some prompt gets a dearer tier, and the share kept below each.
+    """Return the prices below which some prompt gets a dearer tier, and the shares of quality.
 
-    The highest price comes first.
+    The share at an index is what the set keeps just below the price at that index. The highest
+    price comes first.
     """
     quality = best_quality = 0.0
     steps: list[tuple[float, float]] = []
@@ -266,7 +274,7 @@ def _rank_steps(
 
 
 def _find_next_step(worth: Worth, weights: TierWeights, tier: int) -> tuple[float, int] | None:
-    """Return the dearer tier that a falling price of quality leads to first, and at what price."""
+    """Return the first step up as the price of quality falls: the price and the dearer tier."""
     tier_weight = weights[tier] or 0.0
     steps = [
         ((quality - worth[tier]) / (weight - tier_weight), next_tier)
@@ -280,13 +288,13 @@ def _find_next_step(worth: Worth, weights: TierWeights, tier: int) -> tuple[floa
 def load_shipped_reference() -> ReferenceSet:
     """Return the shipped reference set: 300 of the written prompts, a third of each tier.
 
-    Their scores are of classifiers that had not seen them (`bench/quality_reference.py`).
+    Their scores come from classifiers that had not seen them (`bench/quality_reference.py`).
     """
     return ReferenceSet(_READ_WORTHS(_REFERENCE_FILE.read_bytes()))
 
 
 def _choose(worth: Worth, weights: TierWeights, price: float) -> int:
-    """Return the tier that is worth most at a price of quality; of equal ones the cheapest."""
+    """Return the tier that is worth most at a price of quality; the cheapest if several tie."""
     known = [(weight, tier) for tier, weight in enumerate(weights) if weight is not None]
     if price == math.inf:
         return min(known, key=lambda it: (it[0], -worth[it[1]]))[1]

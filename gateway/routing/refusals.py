@@ -1,7 +1,7 @@
 """Errors for a call that nothing may serve.
 
-A message names only what the client has named or what its key may use. Settings of the operator
-stand in the detail of a problem, which no client sees.
+A message names only what the client has named or its key may use. The operator's settings are in
+the detail of a problem, which no client sees.
 """
 
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.routing import capabilities
 
 _MAX_NAME_CHARS = 100
-"""Characters of a name that are repeated."""
+"""The maximum number of characters of a name that a message repeats."""
 _MAX_REASONS = 3
-"""Reasons in one message."""
+"""The maximum number of reasons in one message."""
 
 
 def quote_name(name: str) -> str:
@@ -22,7 +22,7 @@ def quote_name(name: str) -> str:
 
 
 def not_allowed(subject: str, reason: str = "") -> ProblemError:
-    """Refuse what a key may not use: "the model 'x'"."""
+    """Refuse what a key may not use, such as "the model 'x'"."""
     message = f"This key may not use {subject} for this call{f': {reason}' if reason else ''}."
     return ProblemError(Problem(kind="not_allowed", message=message, param="model"))
 
@@ -32,8 +32,8 @@ def no_target(
 ) -> ProblemError:
     """Refuse a call that no target can serve, with the reasons that lie in the request.
 
-    The message leaves out targets that the key may not use, and names of targets that are off.
-    A call that goes on from an earlier answer names that by its `continuation_member`.
+    The message leaves out targets that the key may not use, and names of targets that are off. If
+    the call continues an earlier answer, `continuation_member` is the member that names it.
     """
     targets_by_reason: dict[str, dict[str, None]] = {}
     details: dict[str, None] = {}

@@ -1,6 +1,7 @@
-"""A call as its row keeps it: the features of a decision that is made again without the text.
+"""Decides a call again from its ledger row, without the text.
 
-What was decided for a call of the ledger, and why: decided again, or what its row keeps.
+If the row lacks something, or another configuration decided it, the gateway describes what the row
+keeps.
 """
 
 from collections.abc import Container, Iterator
@@ -43,12 +44,15 @@ _SIGNAL_NAMES = frozenset(TextSignals.__struct_fields__)
 
 
 class RecordedFeatures(Features):
-    """Features of a row. Raises MissingFeatureError when a decision asks for what it lacks."""
+    """The features in a row. Raises MissingFeatureError if a decision needs what the row lacks."""
 
     __slots__ = ("assumes_translation", "client_dialect", "record")
 
     def __init__(self, row: FinalRow | ReplayRow, record: DecisionRecord) -> None:
-        """`record` is that of `row`. Raises MissingFeatureError if the row is of no decision."""
+        """`record` is that of `row`.
+
+        Raises MissingFeatureError if no dialect has the row's operation.
+        """
         client_dialect = OPERATIONS.get((row.dialect, record.operation))
         if client_dialect is None:
             raise MissingFeatureError(f"a call of {row.dialect}, {record.operation}")
@@ -79,7 +83,8 @@ class RecordedFeatures(Features):
         self.record = record
         self.client_dialect = client_dialect
         self.assumes_translation = False
-        """It was taken that a target can be asked in another dialect, which was not tried."""
+        """True if the replay assumed, without trying it, that a target can serve a translated
+        call."""
         self.turn = record.turn or ConversationTurn()
         self.translation_checks = dict(record.doors)
         if record.signals is not None:
@@ -88,24 +93,24 @@ class RecordedFeatures(Features):
 
     @property
     def has_text(self) -> bool:
-        """As Features has it."""
+        """True if the last user turn had text."""
         return self.record.user_tokens > 0
 
     @property
     def text(self) -> str:
-        """As Features has it."""
+        """Empty if the last user turn had no text; otherwise raises MissingFeatureError."""
         if self.has_text:
             raise MissingFeatureError(_MISSING_TEXT)
         return ""
 
     @property
     def facts(self) -> RequestFacts:
-        """As Features has it; a row keeps only which rules they let match."""
+        """Raises MissingFeatureError: a row keeps only the outcomes of rules that read facts."""
         raise MissingFeatureError(_MISSING_FACTS)
 
     @property
     def language(self) -> Language:
-        """As Features has it."""
+        """The recorded language. Raises MissingFeatureError if nothing detected it."""
         if not self.has_text:
             return "unknown"
         language = next(
@@ -117,48 +122,55 @@ class RecordedFeatures(Features):
 
     @property
     def evidence(self) -> tuple[TurnEvidence, ...]:
-        """The recorded evidence; where nobody looked for any, none raised the call."""
+        """The recorded evidence; none if nothing looked for it, for then none raised the call."""
         return self.record.history or ()
 
     @property
     def evidence_names(self) -> frozenset[str]:
-        """The names of the recorded evidence. Raises MissingFeatureError if nobody looked."""
+        """The names of the recorded evidence.
+
+        Raises MissingFeatureError if nothing looked for it.
+        """
         if self.has_history and self.record.history is None:
             raise MissingFeatureError(_MISSING_HISTORY)
         return super().evidence_names
 
     @property
     def tools(self) -> int:
-        """As Features has it."""
+        """The number of offered tools with different names."""
         return len(self.record.tools) + self.record.more_tools
 
     @property
     def user_tokens(self) -> int:
-        """As Features has it."""
+        """The estimated tokens of the last user turn."""
         return self.record.user_tokens
 
     def find_outcome(self, rule: str) -> bool | None:
-        """As Features has it."""
+        """Return the recorded outcome of a rule, by its hash; None if the row has none."""
         return self.record.outcomes.get(rule)
 
     @property
     def scan(self) -> TextSignals:
-        """As Features has it."""
+        """The recorded signals. Raises MissingFeatureError if the row has none."""
         return self.signals
 
     @property
     def signals(self) -> TextSignals:
-        """As Features has it."""
+        """The recorded signals. Raises MissingFeatureError if the row has none."""
         if self._signals is None:
             raise MissingFeatureError(_MISSING_TEXT)
         return self._signals
 
     def match_patterns(self, patterns: Patterns) -> Container[int]:
-        """As Features has it; to ask for a pattern that the text was not searched for raises."""
+        """Return the recorded patterns of the text; raises for a pattern that was not searched."""
         return _RecordedHits(self.record, patterns)
 
     def score(self, classifier: Classifier) -> Score:
-        """As Features has it."""
+        """Return the recorded score, or a new one from a classifier that reads only signals.
+
+        Raises ScoreError if the recorded classifier failed, and MissingFeatureError if another
+        classifier needs the text.
+        """
         record = self.record
         if record.classifier == classifier.version:
             if record.score is None:
@@ -169,11 +181,14 @@ class RecordedFeatures(Features):
         return classifier.score("", self.signals)
 
     def can_translate_to(self, dialect: Dialect) -> bool:
-        """As Features has it."""
+        """True if the call can be translated to another dialect."""
         return can_translate(self.client_dialect, dialect)
 
     def translate_prompt(self, dialect: Dialect, target: Target) -> Prompt | str:
-        """As Features has it: what was not tried is only taken for granted of plain calls."""
+        """Return the prompt for a target of another dialect that the decision did not try.
+
+        Raises MissingFeatureError if the call has anything that some dialect cannot express.
+        """
         record = self.record
         if not {*record.members} <= _UNIVERSAL_MEMBERS or _has_special_content(record):
             raise MissingFeatureError(f"whether {target.name} can be asked in {dialect.name}")
@@ -181,14 +196,14 @@ class RecordedFeatures(Features):
         return msgspec.structs.replace(self.prompt, model=target.model, members=frozenset())
 
     def find_media_problem(self, target: Target) -> str:
-        """As Features has it."""
+        """Raise MissingFeatureError, because a row keeps no URLs of media."""
         raise MissingFeatureError(f"whether {target.provider.name} can be given what stood at URLs")
 
 
 _UNIVERSAL_MEMBERS = frozenset(
     {"tools", "tool_choice", "system", "instructions", "systemInstruction", "toolConfig"}
 )
-"""Members that every dialect has a word for."""
+"""Members that every dialect can express."""
 
 
 def estimate_recorded_worth(record: DecisionRecord) -> Worth | None:
@@ -197,12 +212,12 @@ def estimate_recorded_worth(record: DecisionRecord) -> Worth | None:
 
 
 def _read_complete(recorded: RecordedComplete | None) -> CompleteMode | None:
-    """Return what a recorded `complete` means now: `live` is no longer served."""
+    """Return the current meaning of a recorded `complete`: the gateway no longer serves `live`."""
     return "hold" if recorded == "live" else recorded
 
 
 def _has_special_content(record: DecisionRecord) -> bool:
-    """Whether a call asks for what some dialect cannot say."""
+    """True if a call asks for something that some dialect cannot express."""
     return bool(
         record.images
         or record.files
@@ -215,7 +230,7 @@ def _has_special_content(record: DecisionRecord) -> bool:
 
 
 class _RecordedHits:
-    """The numbers of patterns that a text has, as far as its row knows."""
+    """The numbers of the patterns that a text has, as far as its row keeps them."""
 
     def __init__(self, record: DecisionRecord, patterns: Patterns) -> None:
         self._digests = patterns.digests
@@ -235,7 +250,10 @@ class _RecordedHits:
 
 
 class _PartialNames(tuple[str, ...]):
-    """Names of tools of which not all are kept: to look for another raises MissingFeatureError."""
+    """Names of tools, not all of them kept.
+
+    Raises MissingFeatureError when a search reaches the end.
+    """
 
     __slots__ = ()
 
@@ -248,12 +266,12 @@ class _PartialNames(tuple[str, ...]):
 
 
 def read_context(row: FinalRow | ReplayRow, record: DecisionRecord) -> DecisionContext:
-    """The evidence of a row's decision."""
+    """Return the decision context of a row."""
     return msgspec.structs.replace(record.evidence or EMPTY_CONTEXT, at=row.at)
 
 
 def decide_again(router: Router, row: FinalRow | ReplayRow) -> tuple[Decision, Plan]:
-    """What a router decides for the call of a row.
+    """Decide the call of a row again.
 
     Raises MissingFeatureError for what the row does not keep, and ProblemError as `decide` does.
     """
@@ -293,9 +311,9 @@ _ROW_FIELDS = ("id", "config", "lab", "tier", "source", "rule", "confidence", "t
 
 
 def find_decision(router: Router, row: FinalRow) -> tuple[Decision, Plan] | str:
-    """The decision where this configuration made it, else why its steps are not known.
+    """Return the decision if this configuration made it, else why its steps are not known.
 
-    Raises ProblemError where the call was refused.
+    Raises ProblemError if the call was refused.
     """
     if row.config != router.catalogue.version:
         return f"Another configuration decided it, {row.config}: its steps are not known any more."
@@ -306,13 +324,13 @@ def find_decision(router: Router, row: FinalRow) -> tuple[Decision, Plan] | str:
 
 
 def describe_row(row: FinalRow, reason: str) -> dict[str, Json]:
-    """What a row says of its decision, where its steps are not known; `reason` they are not."""
+    """Return what a row keeps of its decision; `reason` says why the steps are not known."""
     fields = {name: getattr(row, name) for name in _ROW_FIELDS}
     return {**fields, "why": reason, "trace": None, "basis": row.basis}
 
 
 def describe(router: Router, row: FinalRow) -> dict[str, Json]:
-    """The decision of a row as `explain` has it, or what is kept of it."""
+    """Return the decision of a row as `explain` describes it, or else what the row keeps of it."""
     try:
         outcome = find_decision(router, row)
     except ProblemError as error:

@@ -1,7 +1,7 @@
-"""Which model makes vectors: the one that the caller names, never another in its place.
+"""Decides calls for embeddings: the named model serves them, and never another in its place.
 
-Vectors of two models cannot be compared. So nothing is weighed here: no tier, no choice and no
-classifier; guards, the key's scope and what a target can be asked bound the call as any other.
+Vectors of two models cannot be compared. So no tier, choice or classifier takes part. Guards, the
+key's scope and the target's capabilities bound the call like any other.
 """
 
 import difflib
@@ -21,7 +21,7 @@ from gateway.routing.rules.traffic import format_arms
 from gateway.routing.unlisted_models import UnlistedModel
 
 _MAX_NAME_CHARS = 100
-"""Characters of an unknown name that are looked at."""
+"""The number of characters of an unknown name that suggestions compare."""
 _AUTO_NAME = "auto"
 
 
@@ -32,7 +32,7 @@ def decide(
     dialect: Dialect,
     context: DecisionContext = EMPTY_CONTEXT,
 ) -> tuple[Decision, Plan]:
-    """Decide a call and plan its targets. Raises ProblemError where nothing may serve it."""
+    """Decide a call and plan its targets. Raises ProblemError if nothing may serve it."""
     requested_name, steps = call.prompt.model, []
     if requested_name in catalogue.aliases:
         name = catalogue.aliases[requested_name]
@@ -96,7 +96,7 @@ def decide(
 
 
 def list_model_names(lab: str, target: Target) -> frozenset[str]:
-    """The names of a target's model: its own, behind lab and provider, and without a host's path.
+    """Return the names of a target's model: with and without its lab, provider and host's path.
 
     A host that serves models of many makers calls them "openai/text-embedding-3-small".
     """
@@ -107,7 +107,7 @@ def list_model_names(lab: str, target: Target) -> frozenset[str]:
 
 
 def _find_unlisted(catalogue: Catalogue, requested_name: str) -> UnlistedModel | None:
-    """Return a name that no lab lists, where its maker has embeddings."""
+    """Return the model of a name that no lab lists; None if its maker has no embeddings."""
     is_listed = requested_name in catalogue.models or any(
         requested_name in list_model_names(lab.name, target)
         for lab in catalogue.labs.values()
@@ -124,7 +124,7 @@ def _find_unlisted(catalogue: Catalogue, requested_name: str) -> UnlistedModel |
 def _find_model(
     catalogue: Catalogue, call: Features, requested_name: str, usable_labs: Sequence[str]
 ) -> tuple[Lab, str, DecisionSource]:
-    """The lab, the model by its bare name, and whether the caller named it."""
+    """Return the lab, the model's bare name and the source: `pin` if the caller named the model."""
     prefix, _, bare_name = requested_name.partition("/")
     is_lab_auto = bare_name == _AUTO_NAME and prefix in catalogue.labs
     named_lab = call.options.lab or (prefix if is_lab_auto else None)

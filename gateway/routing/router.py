@@ -1,6 +1,6 @@
 """The decision: pins, guards, constraints, choices, classifier, default, each with a trace line.
 
-Pure: the same features, catalogue, rules and classifier give the same decision on every door.
+Pure: the same features, catalogue, rules and classifier give the same decision on every endpoint.
 """
 
 import time
@@ -31,40 +31,41 @@ from gateway.routing.rules.guards import GuardBounds, evaluate_guards
 from gateway.routing.rules.traffic import format_arms
 
 _FIXED: tuple[Strategy, ...] = ("sticky", "pin")
-"""Strategies that evidence does not move."""
+"""Strategies under which evidence does not move a conversation."""
 _AS_SHIPPED = "as shipped"
-"""Says the quality where nobody sets it."""
+"""The source of the shipped quality, which applies if nothing else sets one."""
 
 
 class Router(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a decision depends on but the call."""
+    """Everything on which a decision depends, except the call."""
 
     catalogue: Catalogue
     rules: RuleSet
     classifier: heuristic.Classifier | None
     tenant_classifiers: dict[str, heuristic.Classifier] = msgspec.field(default_factory=dict)
-    """By tenant: classifiers of their own, in its place. Read anew where one was trained."""
+    """The own classifier of each tenant that has one, in place of `classifier`. The gateway loads
+    it again after a training."""
     fetched_media: frozenset[str] = frozenset()
-    """Kinds of media that are fetched by URL for targets that take data alone."""
+    """Kinds of media that the gateway fetches by URL for targets that take only data."""
     conversation: Strategy = "cost-aware"
-    """What keeps conversations where they are, where neither a guard nor the key says it."""
+    """The strategy for conversations if neither a guard nor the key sets one."""
     upgrade_threshold: float = UPGRADE_THRESHOLD
-    """Probability from which on the tier of a conversation is taken not to suffice."""
+    """The probability from which on the gateway takes a conversation's tier not to suffice."""
     evidence: bool = True
     """True if evidence against the last answer raises a conversation."""
     quality: float | None = None
-    """The share of quality that calls keep of which nothing else says it; None where unset."""
+    """The share of quality to keep if no lab, key, header or guard sets one; None if unset."""
     default_quality: float | None = None
-    """What holds in its place where it is unset, at labs whose prices are known."""
+    """The share of quality in place of an unset `quality`, at labs whose prices are known."""
     own_traffic: OwnTraffic = msgspec.field(default_factory=OwnTraffic)
-    """What own calls tell the quality dial. Read anew every few minutes."""
+    """The facts about own calls for the quality dial. The gateway renews them every few minutes."""
     complete: CompleteMode = "off"
-    """What holds for calls of which neither guard, header nor key says it."""
+    """The mode for broken-off answers if no guard, header, choice or key sets one."""
     clock: Callable[[], float] = time.perf_counter
-    """For the milliseconds in the trace, which no decision reads."""
+    """The clock for the milliseconds in the trace, which no decision reads."""
 
     def find_classifier(self, key: Key) -> heuristic.Classifier | None:
-        """What scores the prompts of a key: its tenant's own classifier, or everybody's."""
+        """Return the classifier for a key: its tenant's own, or the shared one."""
         return (
             self.tenant_classifiers.get(key.tenant, self.classifier)
             if self.tenant_classifiers
@@ -72,9 +73,10 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def find_lab_quality(self, lab: Lab) -> tuple[float | None, str]:
-        """Return the share of quality that calls of a lab keep, and who says so.
+        """Return the share of quality that calls of a lab keep, and the source of that setting.
 
-        A key, a header or a guard may say another. None leaves it to the classifier's thresholds.
+        A key, a header or a guard may set another one. None leaves it to the classifier's
+        thresholds.
         """
         if lab.quality is not None:
             return lab.quality, f"lab {lab.name}"
@@ -90,9 +92,10 @@ def decide(
     context: DecisionContext = EMPTY_CONTEXT,
     plan_key: PlanKey | None = None,
 ) -> tuple[Decision, Plan]:
-    """Decide a call and plan its targets. Raises ProblemError where nothing may serve it.
+    """Decide a call and plan its targets. Raises ProblemError if nothing may serve it.
 
-    `plan_key` are those that it is one of, see `Named`: what is known of them is not made again.
+    `plan_key` belongs to calls that are equal to this one, see `PlanKey`. The gateway reuses what
+    it knows of them.
     """
     if dialect.operation == embeddings.OPERATION:
         return route_embeddings.decide(router.catalogue, router.rules, call, dialect, context)
@@ -152,7 +155,7 @@ def decide(
     lab, tier, model, source, rule, verdict = selection
     arm = format_arms(rule_context.arms)
     if is_seat_kept and context.seat is not None:
-        arm = context.seat.arm or arm  # no choice was asked: the conversation stays on its side
+        arm = context.seat.arm or arm  # no choice was tested, so the conversation keeps its arm
     plan_request = lab, tier, model, source == "pin"
     if plan_key is not None and bounds.is_free:
         lab, tier, model, plan = plan_key.plan(router.catalogue, plan_request, call, dialect, trace)
@@ -205,7 +208,7 @@ def _keep_session(
     bounds: GuardBounds,
     trace: Trace,
 ) -> TierSelection | None:
-    """Return where a conversation stays, or where evidence takes it; None leaves it open."""
+    """Return the selection of a conversation that stays, or that evidence raises; else None."""
     if session_affinity is None:
         return None
     session = session_affinity.staying_session
@@ -253,7 +256,7 @@ def _decide_unlisted(
 
 
 def _apply_bounds(bounds: GuardBounds, ceiling: Tier | None, trace: Trace) -> GuardBounds:
-    """What guards come to, and a budget that leaves no dearer tier. Raises ProblemError."""
+    """Return the bounds of guards and of a budget. Raises ProblemError if a guard refuses."""
     trace.add_steps(bounds.steps)
     if bounds.refuse is not None:
         raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
@@ -266,7 +269,7 @@ def _apply_bounds(bounds: GuardBounds, ceiling: Tier | None, trace: Trace) -> Gu
 def decide_completion(
     default: CompleteMode, call: Features, bounds: GuardBounds, choice: CompiledChoice | None = None
 ) -> tuple[CompleteMode, str]:
-    """What is done where the answer to a call breaks off, and whose word that is."""
+    """Return what the gateway does if an answer breaks off, and the source of that setting."""
     if bounds.complete is not None:
         return bounds.complete
     if call.options.complete is not None:
@@ -287,7 +290,10 @@ def _select_tier(
     bounds: GuardBounds,
     trace: Trace,
 ) -> TierSelection:
-    """`choice` is the first that matches; none is looked for where a tier is named."""
+    """Select lab, tier and model. `choice` is the first that matches.
+
+    If the caller names a tier, no choice is tested.
+    """
     if requested_model.tier is not None:
         return requested_model.lab, requested_model.tier, requested_model.model, "pin", None, None
     lab = requested_model.lab
@@ -325,7 +331,7 @@ def _find_choice(
 def _find_endpoint(
     router: Router, choice: CompiledChoice, lab: str, requested_model: RequestedModel
 ) -> EndpointKey | None:
-    """Where the model of a choice stands: in the lab and the tier it names, where there is one."""
+    """Return the place of a choice's model, in the choice's lab and tier if it is there."""
     if choice.model is None:
         return None
     endpoints = router.catalogue.models.get(choice.model, ())
@@ -362,7 +368,7 @@ def _classify(
 def _find_quality(
     router: Router, call: Features, lab: str, context: DecisionContext, bounds: GuardBounds
 ) -> CallQuality | None:
-    """Return the quality that a call keeps, and who says so; None where nobody does."""
+    """Return the quality that a call must keep; None if nothing sets one."""
     key, asked_lab = call.key, router.catalogue.labs[lab]
     share, source = router.find_lab_quality(asked_lab)
     if key.quality is not None:

@@ -1,8 +1,9 @@
-"""Whether a conversation that may leave its seat does, and what that costs.
+"""The cost of leaving a session, and the strategy `ratchet-up`.
 
-P tokens are in the prompt cache of A, n are new, o come out; r, w and y are the prices of reading
-the cache, of what is new, and of output. To stay costs `P*rA + n*wA + o*yA` a call, and on B each
-call after the first `P*rB + n*wB + o*yB`. The first there has all to read: `X = P*(wB - rB)` more.
+P tokens of the prompt are in the prompt cache of target A, n tokens are new, and o tokens are
+output. The prices are r for reading the cache, w for new tokens and y for output. A call that stays
+on A costs `P*rA + n*wA + o*yA`. On B, each call after the first costs `P*rB + n*wB + o*yB`. The
+first call on B has to read everything, which costs `X = P*(wB - rB)` more.
 """
 
 from decimal import Decimal
@@ -18,24 +19,24 @@ from gateway.routing.classify import ScoredTier
 from gateway.routing.features import Features
 
 UPGRADE_THRESHOLD = 0.5
-"""Probability from which on a tier is taken not to suffice: more likely than not."""
+"""The probability from which on a tier is taken not to suffice: more likely than not."""
 _USD_PRECISION = Decimal("0.000001")
 
 type TierSelection = tuple[str, Tier, str | None, DecisionSource, str | None, ScoredTier | None]
-"""Lab, tier, model, who decided, by which rule, and what a classifier said."""
+"""Lab, tier, model, source, rule, and the classifier's verdict."""
 
 
 class WeighedSession(msgspec.Struct, frozen=True, kw_only=True):
-    """A seat after what would be decided without it was held against it."""
+    """The result of comparing a session with what would be decided without it."""
 
     moves: bool
     reason: str
     switch: SessionSwitch | None = None
-    """What was weighed, where it was; as one that is not made."""
+    """The switch that was weighed, as one that is not made; None if none was weighed."""
     tier: Tier | None = None
-    """The tier that it moves to, where that is not the one that was decided."""
+    """The tier to move to; None for the selected tier."""
     turns_below: int = 0
-    """User turns in a row that by themselves need less than its tier."""
+    """The number of user turns in a row that need less than the session's tier."""
 
 
 def weigh_ratchet_up(
@@ -48,9 +49,9 @@ def weigh_ratchet_up(
     *,
     has_evidence: bool = False,
 ) -> WeighedSession:
-    """Hold a seat against what would be decided without it, by the strategy `ratchet-up`.
+    """Compare a session with what would be decided without it, by the strategy `ratchet-up`.
 
-    `has_evidence`: evidence has raised that; the classifier need not be sure.
+    If `has_evidence` is True, evidence raised the selection and the classifier need not be sure.
     """
     lab, tier, model, source, _, verdict = selection
     session = affinity.session
@@ -80,7 +81,7 @@ def weigh_ratchet_up(
 def check_insufficiency(
     tier: Tier, verdict: ScoredTier, upgrade_threshold: float
 ) -> tuple[bool, str]:
-    """Say if a classifier is sure that a tier does not suffice, and why in words."""
+    """Return True if a classifier is sure that a tier does not suffice, and the reason in words."""
     score = verdict.score
     shortfall = 1.0 - (score.fast if tier == "fast" else score.smart)
     word = "from" if shortfall >= upgrade_threshold else "below"
@@ -97,7 +98,7 @@ def describe_left_session(
     timestamp: float,
     weighed_switch: SessionSwitch | None = None,
 ) -> SessionSwitch:
-    """A seat that was left for the first target of a plan, and what that costs."""
+    """Return the switch from a session to the first target of a plan, and its cost."""
     switch = describe_switch(affinity, target, estimate_usual_turn(affinity, call), timestamp)
     if weighed_switch is not None and weighed_switch.destination == switch.destination:
         switch = weighed_switch
@@ -105,7 +106,7 @@ def describe_left_session(
 
 
 def format_switch_cost(switch: SessionSwitch) -> str:
-    """What leaving a seat costs, for the trace."""
+    """Return the cost of leaving a session, for the trace."""
     if not switch.tokens:
         return "no cached tokens are lost"
     if switch.cost is None:
@@ -116,11 +117,11 @@ def format_switch_cost(switch: SessionSwitch) -> str:
 def describe_switch(
     affinity: AffinityDecision, target: Target | None, cached_turn: CachedTurn, timestamp: float
 ) -> SessionSwitch:
-    """Describe the move from a seat to a target, as one that is not made; None stays."""
+    """Return the switch from a session to a target, as one that is not made; None for no target."""
     session = affinity.session
     is_same_target = (
         target is not None and target == affinity.target
-    )  # another tier, and nothing else
+    )  # another tier, but the same target
     return SessionSwitch(
         has_moved=False,
         lab=session.lab,
@@ -135,7 +136,7 @@ def describe_switch(
 
 
 def estimate_usual_turn(affinity: AffinityDecision, call: Features) -> CachedTurn:
-    """Return the tokens that a call of the conversation usually has."""
+    """Return the usual tokens of a call of the conversation."""
     session = affinity.session
     mean_output = session.output // session.calls if session.calls else 0
     return CachedTurn(
@@ -146,7 +147,7 @@ def estimate_usual_turn(affinity: AffinityDecision, call: Features) -> CachedTur
 
 
 def find_price(target: Target | None, timestamp: float) -> Price | None:
-    """Return the price of a target at a moment; None where it is not known."""
+    """Return the price of a target at a moment; None if it is not known."""
     price = None if target is None else target.price
     return None if price is None else price.find_in_force(timestamp)
 
@@ -154,7 +155,7 @@ def find_price(target: Target | None, timestamp: float) -> Price | None:
 def find_first_target(
     catalogue: Catalogue, lab: str, tier: Tier, model: str | None = None
 ) -> Target | None:
-    """Return the first target of a tier that is on; the plan says whether it can serve a call."""
+    """Return the first target of a tier that is on; the plan checks if it can serve a call."""
     for target in catalogue.labs[lab].tiers.get(tier, ()):
         if target.provider.enabled and model in (None, target.model, target.name):
             return target
@@ -162,5 +163,5 @@ def find_first_target(
 
 
 def format_usd(amount: Decimal) -> str:
-    """Write an amount for the trace."""
+    """Format an amount of USD for the trace."""
     return f"{amount.quantize(_USD_PRECISION).normalize():f} USD"

@@ -1,24 +1,19 @@
-"""Bounds on the shares of the tiers: from what recent turns scored to where each tier ends.
+"""Bounds on the shares of the tiers: from the scores of recent turns to the end of each tier.
 
-Turns are put in one order of need. Those that the classifier's own thresholds send to reasoning
-come first, by `Score.smart`; then those that they send to smart, by `Score.fast`; then the rest:
+All turns are on one axis, in the order of need. First come the turns that the classifier's own
+thresholds send to reasoning, by `Score.smart`. Then come those for smart, by `Score.fast`, and then
+the rest:
 
     0 .......... reasoning .......... 1 ............ smart ............ 2   fast
       Score.smart / its threshold        1 + Score.fast / its threshold
 
-A bound ends a tier at a point of that axis, before which stands what the tier may have of recent
-turns: reasoning at its own share; smart at a share as large beyond that, so what is cut from
-reasoning is smart's and counts as smart's, and what is cut from smart goes to fast. A bound only
-takes away: no turn goes higher than the classifier's own thresholds send it.
+A bound ends a tier at a point of that axis. Reasoning ends where the turns before the point are its
+share of the recent turns. Smart ends where the turns after that are its own share. So turns that
+reasoning loses go to smart and count as smart's. Turns that smart loses go to fast. A bound only
+lowers the tier: no turn gets a higher tier than the classifier's own thresholds give.
 
-The axis is counted in cells. Turns of one cell may be many (scores that are all the same), so it is
-parted by a fraction that is drawn from the moment of the call: the same evidence, the same side.
-
-Turns that were counted of late, by cell of the axis of `share`.
-
-Those of now are added to until there are enough; then they are those before, and those that were
-before are let go. So what is told is of the last `MIN_TURNS` turns at least, and twice as many at
-most.
+The axis is counted in cells. One cell may hold many turns with equal scores. So the cut splits the
+cell by a fraction that depends on the time of the call. The same evidence gives the same side.
 """
 
 from collections.abc import Sequence
@@ -29,27 +24,27 @@ from gateway.core.decision_context import Score, ShareCut, Thresholds
 from gateway.core.target import Tier
 
 CELLS_PER_TIER = 128
-"""Of each tier that is bounded."""
+"""The number of cells of each bounded tier."""
 FAST_CELL = 2 * CELLS_PER_TIER
 """The cell of all turns that go to fast anyway."""
 CELL_COUNT = FAST_CELL + 1
 BOUNDED_INDEX, REASONING_INDEX, SMART_INDEX = CELL_COUNT, CELL_COUNT + 1, CELL_COUNT + 2
-"""Behind the cells: turns that were held against a cut, those of them that were reasoned, and that
-went to smart."""
+"""The indexes of three counters after the cells: bounded turns, and those of them that went to
+reasoning or to smart."""
 COUNTER_COUNT = CELL_COUNT + 3
 NO_CUT = ShareCut(reasoning=1.0, smart=2.0)
-"""What cuts nothing."""
+"""The cut that leaves every turn in its tier."""
 
 
 class ShareBounds(msgspec.Struct, frozen=True, kw_only=True):
-    """The shares that tiers may have of the turns that a classifier decides, 0 to 1."""
+    """The maximum shares of tiers in the turns that a classifier decides, 0 to 1."""
 
     reasoning: float = 1.0
     smart: float = 1.0
 
 
 def find_cell(score: Score, thresholds: Thresholds) -> int:
-    """Where a turn stands on the axis, by the classifier's own thresholds."""
+    """Return the cell of a turn on the axis, by the classifier's own thresholds."""
     if score.fast >= thresholds.fast:
         return FAST_CELL
     if score.smart < thresholds.smart:
@@ -60,7 +55,7 @@ def find_cell(score: Score, thresholds: Thresholds) -> int:
 
 
 def choose_tier(score: Score, thresholds: Thresholds, cut: ShareCut, timestamp: float) -> Tier:
-    """The tier of a turn at `timestamp`, seconds since the epoch, where bounds end the tiers."""
+    """Return the tier of a turn under a cut; `timestamp` is in seconds since the epoch."""
     cell_index = find_cell(score, thresholds)
     if cell_index == FAST_CELL:
         return "fast"
@@ -71,10 +66,10 @@ def choose_tier(score: Score, thresholds: Thresholds, cut: ShareCut, timestamp: 
 
 
 def draw_fraction(timestamp: float) -> float:
-    """A number from 0 up to 1 that a moment gives, as even as chance (splitmix64).
+    """Return a number from 0 up to 1 for a moment, evenly distributed (splitmix64).
 
-    Of nothing else: a turn can be decided again without its text, and a text that is sent again and
-    again is not always on the same side.
+    It depends only on the moment. So a replay needs no text, and a text that is sent many times is
+    not always on the same side.
     """
     mixed = int(timestamp * 1e6) * 0x9E3779B97F4A7C15 & _WORD_MASK
     mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9 & _WORD_MASK
@@ -83,9 +78,9 @@ def draw_fraction(timestamp: float) -> float:
 
 
 def compute_cut(counts: Sequence[int], bounds: ShareBounds) -> ShareCut:
-    """Where the tiers end, by how many recent turns stood in each of `CELL_COUNT` cells.
+    """Return where the tiers end, by the number of recent turns in each of `CELL_COUNT` cells.
 
-    With what came of earlier cuts behind the cells, the bounds are moved against it.
+    If the counters of earlier cuts follow the cells, they correct the bounds.
     """
     counts, bounds = counts[:CELL_COUNT], _correct_bounds(counts, bounds)
     total = sum(counts)
@@ -104,9 +99,9 @@ def compute_cut(counts: Sequence[int], bounds: ShareBounds) -> ShareCut:
 
 
 def _correct_bounds(counts: Sequence[int], bounds: ShareBounds) -> ShareBounds:
-    """Bounds that make up for what tiers had too much or too little of.
+    """Return bounds that compensate for tiers that had too large or too small a share.
 
-    Quantiles of so few turns are off by a point; this halves what is left of that soon after.
+    Quantiles of so few turns are off by a percentage point. The correction soon halves the error.
     """
     if len(counts) == CELL_COUNT:
         return bounds
@@ -126,9 +121,10 @@ def _correct_bounds(counts: Sequence[int], bounds: ShareBounds) -> ShareBounds:
 
 
 def _find_point(counts: Sequence[int], cell_index: int, offset: float, turn_count: float) -> float:
-    """The point at which so many turns are behind another one, `offset` of a cell after its start.
+    """Return the point `turn_count` turns after a start on the axis.
 
-    There are more than that, but for rounding.
+    The start is `offset` of a cell after the beginning of the cell at `cell_index`. There are more
+    turns than that behind it, apart from rounding.
     """
     remaining = turn_count + offset * counts[cell_index]
     while cell_index < FAST_CELL and remaining > counts[cell_index]:
@@ -140,17 +136,22 @@ def _find_point(counts: Sequence[int], cell_index: int, offset: float, turn_coun
 
 
 _HORIZON_TURNS = 500
-"""Turns over which an error is made up for."""
+"""The number of turns over which a correction compensates an error."""
 _MAX_DECREASE, _MAX_INCREASE = 0.02, 0.01
-"""The most that a bound is moved by."""
+"""The maximum decrease and increase of a bound."""
 _WORD_MASK = (1 << 64) - 1
 
 MIN_TURNS = 2000
-"""From which on thresholds are made of them."""
+"""The number of recent turns from which on they give thresholds."""
 
 
 class RecentTurns:
-    """The turns of one key, or of all keys of a tenant."""
+    """The recent turns of one key, or of all keys of a tenant, in two generations.
+
+    The current generation grows until it has `MIN_TURNS` turns. Then it replaces the previous one,
+    and a new one begins. So the counts are of the last `MIN_TURNS` turns at least, and of twice as
+    many at most.
+    """
 
     __slots__ = ("current", "previous")
 
@@ -160,7 +161,7 @@ class RecentTurns:
 
     @property
     def counts(self) -> list[int]:
-        """Turns by cell."""
+        """The number of turns by cell, with the counters after the cells."""
         return [
             previous + current
             for previous, current in zip(self.previous, self.current, strict=True)
@@ -176,5 +177,5 @@ class RecentTurns:
 
     @property
     def turn_count(self) -> int:
-        """How many they are."""
+        """The number of turns in both generations."""
         return sum(self.previous[:CELL_COUNT]) + sum(self.current[:CELL_COUNT])

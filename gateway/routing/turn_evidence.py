@@ -1,8 +1,8 @@
-"""Evidence against the model's last answer, read from the history that a request has.
+"""Evidence against the model's last answer, from the history that a request has.
 
-All of it is newer than the last answer, or is the last answer: what its tools gave, what the user
-says to it, and what it said. So nothing counts for two turns. Texts are read as far as the bounds
-below say, and messages from the newest on, no further than one of the questions needs.
+All evidence is the last answer or newer: the results of its tools, the user's reply, and its own
+text. So no evidence counts for two turns. The limits below bound the texts that are read. Messages
+are read from the newest on, only as far as a check needs.
 """
 
 import re
@@ -15,26 +15,26 @@ from gateway.dialects.history import History, PastCall, PastMessage, PastResult
 from gateway.routing import evidence_phrases, json_fit
 
 _MIN_SAME_FAILURES = 2
-"""Failures of one call with the same arguments that are evidence."""
+"""The number of failures of one call with the same arguments that are evidence."""
 _MIN_FAILED_STEPS = 3
-"""Steps in a row all of whose tools failed that are evidence."""
+"""The number of steps in a row, all of whose tools failed, that are evidence."""
 _MAX_EARLIER_TURNS = 2
-"""User turns before the last one that are read."""
+"""The number of user turns before the last one to read."""
 _WISH_CHARS = 300
-"""Characters of a user's text in which it may speak of JSON."""
+"""The number of characters of a user's text to search for a mention of JSON."""
 _MAX_REFUSAL_CHARS = 1_200
-"""Characters of a refusal: a longer answer gives something too."""
+"""The maximum number of characters of a refusal: a longer answer also gives something useful."""
 _MAX_COMPARED_CHARS = 2_000
-"""Characters up to which two texts that differ may be nearly the same."""
+"""The maximum number of characters of two different texts that may count as repeated."""
 _MIN_REPEATED_WORDS = 4
-"""Words of a text that counts as repeated: `go on` and `yes, do it` are no questions."""
+"""The minimum number of words of a repeated text: `go on` and `yes, do it` are no questions."""
 _MAX_ADDED_WORDS = 0.2
-"""Part of its words by which the longer of two texts may be longer."""
+"""The maximum share of the longer text's words that the shorter one may lack."""
 _MAX_ARGUMENT_CHARS = 4_000
-"""Characters of arguments that are compared: of longer ones the two ends."""
+"""The number of characters of arguments to compare; of longer ones, only the two ends."""
 
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
-"""A word, or a sign of a script that has no spaces."""
+"""A word, or a character of a script without spaces."""
 _FAILURE_START = re.compile(
     r"\s*(?:<tool_use_error>|traceback \(most recent call last\)"
     r"|\{\s*\"(?:error|is_?error)\"\s*:\s*+(?!null|false|\"\"|\{\s*\})"
@@ -46,24 +46,24 @@ _FAILURE_START = re.compile(
     r"|(?:command|tool|call|request|test|build)s? (?:execution )?(?:failed|timed out)\b)",
     re.IGNORECASE,
 )
-"""The beginning of a failed tool's result, where its client does not say that it failed."""
+"""The beginning of a failed tool's result, if its client does not report the failure."""
 _FAILED_EXIT = re.compile(
     r"\b(?:exit(?:ed)?(?: with)?[ _-]?(?:code|status)|returncode)[\"']?\s*[:=]?\s*[1-9]"
     r"|\b[1-9]\d* failed\b",
     re.IGNORECASE,
 )
-"""The mark of a failed command, or of a failed run of tests, in its result."""
+"""The sign of a failed command, or of a failed test run, in its result."""
 _JSON_START = re.compile(r"\s*(?:[{\[]|```)")
 _JSON_WISH = re.compile(r"json|schema", re.IGNORECASE)
 
 type Signature = tuple[str, str]
-"""A tool and its arguments, cut."""
+"""The name of a tool and its arguments, shortened."""
 
 
 def find_evidence(history: History, user_text: str, *, is_loop: bool) -> tuple[TurnEvidence, ...]:
     """List the evidence against the last answer; `user_text` is the user's reply to it.
 
-    `is_loop`: no user speaks.
+    If `is_loop` is True, no user speaks.
     """
     messages = iter(history.messages)
     results: list[PastResult] = []
@@ -89,7 +89,7 @@ def find_evidence(history: History, user_text: str, *, is_loop: bool) -> tuple[T
 
 
 class _Step:
-    """The tools that the model called at a time, and their results."""
+    """The tools that the model called at once, and their results."""
 
     __slots__ = ("calls", "failed_ids", "results")
 
@@ -103,12 +103,12 @@ class _Step:
         return all(result.id in self.failed_ids for result in self.results)
 
     def list_failed_calls(self) -> set[Signature]:
-        """The calls of it that failed."""
+        """Return the failed calls of the step."""
         return {_sign(call) for call in self.calls if call.id in self.failed_ids}
 
 
 def _find_failures(last_step: _Step, messages: Iterator[PastMessage]) -> TurnEvidence | None:
-    """Find a call that failed as it did before, or several steps in a row that failed."""
+    """Find a call that failed repeatedly, or several failed steps in a row."""
     if not last_step.failed_ids:
         return None
     failure_counts = Counter[Signature]()
@@ -131,7 +131,7 @@ def _find_failures(last_step: _Step, messages: Iterator[PastMessage]) -> TurnEvi
 
 
 def _read_steps(last_step: _Step, messages: Iterator[PastMessage]) -> Iterator[_Step]:
-    """Yield the steps of the tool loop, from the last one back to the words of a user."""
+    """Yield the steps of the tool loop, from the last one back to a user's words."""
     step, results = last_step, list[PastResult]()
     for message in messages:
         if message.speaker == "user":
@@ -156,7 +156,7 @@ def _sign(call: PastCall) -> Signature:
 
 
 def _has_failed(result: PastResult) -> bool:
-    """True if a tool failed, by its client's word or by how its result reads."""
+    """True if a tool failed, by its client's report or by the text of its result."""
     if result.failed is not None:
         return result.failed
     text = result.text
@@ -164,7 +164,7 @@ def _has_failed(result: PastResult) -> bool:
 
 
 class _Past:
-    """The last answer of the model, and what was said before it, the newest first."""
+    """The last answer of the model, and the messages before it, the newest first."""
 
     __slots__ = ("answer", "earlier_answers", "user_texts")
 
@@ -186,7 +186,7 @@ class _Past:
 
 
 def _join(earlier: PastMessage, later: PastMessage) -> PastMessage:
-    """Put two parts of one answer together."""
+    """Join two parts of one answer."""
     return PastMessage(
         speaker="assistant",
         text=earlier.text + later.text,
@@ -197,7 +197,7 @@ def _join(earlier: PastMessage, later: PastMessage) -> PastMessage:
 
 
 def _find_question_again(user_text: str, past: _Past) -> TurnEvidence | None:
-    """Find a user who says the same again, or that the answer was no good."""
+    """Find a user who repeats the question, or says that the answer was no good."""
     if evidence_phrases.is_complaint(user_text):
         return TurnEvidence("asked_again", "the user says that the answer was no good")
     earlier_question = next(filter(_is_question, past.user_texts), "")
@@ -207,12 +207,12 @@ def _find_question_again(user_text: str, past: _Past) -> TurnEvidence | None:
 
 
 def _is_question(text: str) -> bool:
-    """True if a user's text has enough words to be asked again; `no` and `try again` are none."""
+    """True if a user's text has enough words to count; `no` and `try again` have not."""
     return _count_words(text[:_MAX_COMPARED_CHARS]).total() >= _MIN_REPEATED_WORDS
 
 
 def _is_repeated(text: str, earlier_text: str) -> bool:
-    """True if two texts have the same words, or one of them a few more."""
+    """True if two texts have the same words, or one of them has a few more."""
     if max(len(text), len(earlier_text)) > _MAX_COMPARED_CHARS:
         return text == earlier_text
     words, earlier_words = _count_words(text), _count_words(earlier_text)
@@ -230,7 +230,7 @@ def _count_words(text: str) -> Counter[str]:
 
 
 def _find_refusal(answer: PastMessage) -> TurnEvidence | None:
-    """Find an answer in which the model declined, by its provider's word or by how it begins."""
+    """Find an answer in which the model declined, by its provider's mark or by how it begins."""
     is_refusal = answer.is_refusal or (
         len(answer.text) <= _MAX_REFUSAL_CHARS and evidence_phrases.is_refusal(answer.text)
     )
@@ -240,7 +240,7 @@ def _find_refusal(answer: PastMessage) -> TurnEvidence | None:
 def _find_bad_json(user_text: str, past: _Past, history: History) -> TurnEvidence | None:
     """Find an answer that is not the JSON that the request asks for.
 
-    An answer of plain words was given to another request where nothing else is about JSON.
+    A plain-text answer is no evidence if nothing else is about JSON: it answered another request.
     """
     answer = past.answer
     if not answer.text.strip() or answer.is_cut or answer.calls:

@@ -1,6 +1,6 @@
 """Models that no lab lists: a call that names one goes to the provider that makes the model.
 
-The provider gets the very name that the client sent, and no other model takes its place. The
+The provider gets exactly the name that the client sent, and no other model takes its place. The
 `names` of a provider say which names it owns.
 """
 
@@ -29,23 +29,23 @@ _VIRTUAL_NAMES = frozenset({"auto", "claude-auto", *TIERS})
 
 
 class UnlistedModel(NamedTuple):
-    """A name that no lab lists, and whose it is."""
+    """A model name that no lab lists, and its maker."""
 
     maker: NameOwner
     name: str
     """The maker's own name of the model, without a lab or a provider before it."""
 
     def find_targets(self, operation: str) -> Targets | None:
-        """Return where its target is found; None where its maker does not have the operation."""
+        """Return the maker's targets for an operation; None if it does not support it."""
         return self.maker.embeddings if operation == embeddings.OPERATION else self.maker.targets
 
     def is_open_to(self, key: Key, catalogue: Catalogue) -> bool:
-        """Return True if a key may ask for it."""
+        """Return True if a key may ask for the model."""
         target = Target(provider=self.maker.provider, model=self.name)
         return _may_use_model(key, self.maker.lab, self.find_tier(catalogue), target)
 
     def find_tier(self, catalogue: Catalogue) -> Tier | None:
-        """Return the tier of the model that this is a snapshot of; None where there is none."""
+        """Return the tier of the listed model of which this is a snapshot; None without one."""
         endpoints = catalogue.models.get(f"{self.maker.provider.name}/{base_name(self.name)}", ())
         return next(
             (endpoint.tier for endpoint in endpoints if endpoint.lab == self.maker.lab), None
@@ -55,9 +55,10 @@ class UnlistedModel(NamedTuple):
 def find(
     requested_name: str, catalogue: Catalogue, *, is_off: bool = False
 ) -> UnlistedModel | None:
-    """Return the maker of a name among the providers that are on, or among all that are off.
+    """Return the model and maker of a name; None if no provider owns the name.
 
-    None where nobody owns the name. It may stand behind the maker's lab or provider.
+    Search the providers that are on, or with `is_off` only the disabled ones. The name may have the
+    maker's lab or provider before it.
     """
     for maker in catalogue.name_owners:
         if maker.provider.enabled is is_off:
@@ -71,9 +72,10 @@ def find(
 def make_target_factory(
     call: Features, operation: str, catalogue: Catalogue
 ) -> Callable[[], object] | None:
-    """Return what makes the target of a call, so that a thread can do it: it may take a second.
+    """Return a function that makes the target of a call; None if it is not needed.
 
-    None where a lab lists the model, or the target is made.
+    It may take a second, so a thread should call it. It is not needed if a lab lists the model, or
+    if the target exists.
     """
     requested_name = call.prompt.model
     name = catalogue.aliases.get(requested_name, requested_name)
@@ -94,9 +96,9 @@ def plan(
     dialect: Dialect,
     bounds: GuardBounds,
 ) -> Plan:
-    """Plan a call for the one target that may serve it. Raises ProblemError where it may not.
+    """Plan a call for the one target that may serve it. Raises ProblemError if it may not.
 
-    A guard that bounds tiers keeps calls from a model of no tier.
+    If a guard or budget bounds tiers, a model without a tier may not serve.
     """
     subject = f"the model {target.model!r}"
     is_out_of_bounds = bounds.limits_tiers if tier is None else bounds.clamp_tier(tier) != tier
@@ -116,7 +118,8 @@ def plan(
 def _may_use_model(key: Key, lab: str, tier: Tier | None, target: Target) -> bool:
     """Return True if a key may use a model.
 
-    A model of no tier may be as dear as any: a key of some tiers must have it among its `models`.
+    A model without a tier may be as dear as any. If a key is limited to tiers, its `models` must
+    allow such a model.
     """
     if key.tiers is not None and (key.models is None if tier is None else tier not in key.tiers):
         return False

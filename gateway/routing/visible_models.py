@@ -8,7 +8,7 @@ from gateway.routing import capabilities, unlisted_models
 
 
 def list_labs(catalogue: Catalogue, key: Key) -> dict[str, list[Tier]]:
-    """Return the tiers of each lab that is on and that a key may use."""
+    """Return the tiers that a key may use of each lab that is on."""
     tiers = [tier for tier in TIERS if key.tiers is None or tier in key.tiers]
     return {
         name: [tier for tier in tiers if capabilities.may_use_lab(key, lab, (tier,))]
@@ -18,13 +18,13 @@ def list_labs(catalogue: Catalogue, key: Key) -> dict[str, list[Tier]]:
 
 
 def list_names(catalogue: Catalogue, key: Key) -> dict[str, str]:
-    """Every name that a key may ask for, with whose it is: a lab's, or "tiergate"."""
+    """Return every name that a key may ask for, with its owner: a lab, or "tiergate"."""
     tiers_by_lab = list_labs(catalogue, key)
     reached_tiers = [
         tier for tier in TIERS if any(tier in tiers for tiers in tiers_by_lab.values())
     ]
     owners: dict[str, str] = dict.fromkeys(("auto", *reached_tiers), "tiergate")
-    owners["claude-auto"] = "tiergate"  # Claude Code keeps only names that hold "claude"
+    owners["claude-auto"] = "tiergate"  # Claude Code keeps only names that contain "claude"
     owners |= dict.fromkeys(catalogue.aliases, "tiergate")
     for lab, tiers in tiers_by_lab.items():
         owners |= {f"{lab}/{name}": lab for name in ("auto", *tiers) if tiers}
@@ -45,7 +45,7 @@ def list_names(catalogue: Catalogue, key: Key) -> dict[str, str]:
 def _find_owner(
     key: Key, tiers_by_lab: Mapping[str, Container[str]], endpoints: Iterable[EndpointKey]
 ) -> str:
-    """The first lab in which a key may use a model; empty where there is none."""
+    """Return the first lab in which a key may use a model; empty if there is none."""
     for endpoint in endpoints:
         if endpoint.tier in tiers_by_lab.get(
             endpoint.lab, ()
@@ -55,7 +55,7 @@ def _find_owner(
 
 
 def find_owner(catalogue: Catalogue, key: Key, name: str) -> str:
-    """Return whose a name is that a key may ask for, listed or not; empty where it may not."""
+    """Return the owner of a name, listed or not; empty if the key may not ask for it."""
     listed_owner = list_names(catalogue, key).get(name, "")
     if listed_owner or name in catalogue.models:
         return listed_owner
@@ -86,7 +86,7 @@ def _is_alias_visible(
 
 
 def list_embedding_models(catalogue: Catalogue, key: Key) -> dict[str, str]:
-    """Every embedding model that a key may ask for, with its lab."""
+    """Return every embedding model that a key may ask for, with its lab."""
     owners: dict[str, str] = {}
     for name, lab in catalogue.labs.items():
         for target in lab.embeddings:

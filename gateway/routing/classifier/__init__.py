@@ -1,1 +1,1 @@
-"""How hard a prompt is: the text it reads, the models that score it, and the exemplars."""
+"""The difficulty of a prompt: the text to read, the models that score it, and the exemplars."""

@@ -1,8 +1,8 @@
-"""Exemplars: prompts that the owner has given a tier; a turn that is near enough to one gets it.
+"""Exemplars: prompts to which the owner gave a tier. A turn near one gets its tier.
 
-How near is the cosine of their words and pairs of words, each weighed by how few exemplars have it.
-What most of them have says nothing and is not looked at. An inverted index keeps it short: what a
-turn costs is what it has in common with them.
+Nearness is the cosine of the words and pairs of words. Each weighs more the fewer exemplars have
+it. The index skips words that many exemplars share, because they distinguish nothing. It is an
+inverted index: a turn costs time only for what it shares with the exemplars.
 """
 
 import re
@@ -20,29 +20,29 @@ from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.classifier.text_signals import TextSignals
 
 DEFAULT_NEARNESS = 0.6
-"""How near a turn must be, where nobody says it."""
+"""The nearness that a turn must reach by default, 0 to 1."""
 DUPLICATE_NEARNESS = 0.95
-"""From here on two exemplars are as good as the same."""
+"""The nearness from which on two exemplars count as duplicates."""
 _MAX_CHARS = 3_000
-"""Characters of a turn that are looked at."""
+"""The number of characters of a turn that the index reads."""
 _WORD_PATTERN = re.compile(
     r"[^\W\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+|[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]"
 )
 _MIN_SHARED_EXEMPLARS = 32
-"""Exemplars that may always have a word in common; of more, one in sixteen."""
+"""The number of exemplars that may always share a word; a larger set allows one in sixteen."""
 
 
 class Exemplar(NamedTuple):
     """A prompt and the tier that it should get."""
 
     name: str
-    """What a trace calls it: never its text."""
+    """The exemplar's name in a trace, which never shows its text."""
     prompt: str
     tier: Tier
 
 
 class ExemplarIndex:
-    """Finds the nearest of some prompts."""
+    """An index that finds the nearest of some prompts."""
 
     def __init__(self, prompts: Sequence[str]) -> None:
         words = [_split_words(prompt) for prompt in prompts]
@@ -67,7 +67,10 @@ class ExemplarIndex:
             self._index_by_words.setdefault(tuple(prompt_words), index)
 
     def find_nearest(self, text: str) -> tuple[int, float]:
-        """Which is the nearest, and how near, 0 to 1; of several the first."""
+        """Return the index of the nearest prompt (the first one wins) and its nearness.
+
+        The nearness is 0 to 1.
+        """
         words = _split_words(text)
         index = self._index_by_words.get(tuple(words))
         if index is not None:
@@ -77,7 +80,7 @@ class ExemplarIndex:
         return (similarities.index(best), min(best, 1.0)) if best else (0, 0.0)
 
     def measure_all(self, words: Sequence[str]) -> list[float]:
-        """How near each is."""
+        """Return the nearness of each prompt, 0 to 1."""
         return [
             min(similarity, 1.0) for similarity in self._measure_similarities(_list_parts(words))
         ]
@@ -97,7 +100,7 @@ class ExemplarIndex:
 
 
 class ExemplarClassifier:
-    """A classifier that knows exemplars, and asks another one of what is near none of them."""
+    """A classifier that uses exemplars, and another classifier for texts that are near none."""
 
     reads = "text"
 
@@ -114,16 +117,16 @@ class ExemplarClassifier:
         self.thresholds: Thresholds = base.thresholds
         self._exemplars = exemplars
         self.base = base
-        """What is asked where no exemplar is near."""
+        """The classifier for texts that are near no exemplar."""
         self._min_nearness = min_nearness
         self._index = ExemplarIndex([exemplar.prompt for exemplar in exemplars])
 
     def with_base(self, base: Classifier) -> "ExemplarClassifier":
-        """The same exemplars before another classifier."""
+        """Return a classifier with the same exemplars before another classifier."""
         return ExemplarClassifier(self._exemplars, base, self._min_nearness)
 
     def score(self, text: str, signals: TextSignals) -> Score:
-        """The surer of the exemplar's tier, the nearer it is; else what the other one says."""
+        """Return a score for the near exemplar's tier, surer the nearer; else the base's score."""
         index, nearness = self._index.find_nearest(text)
         if nearness < self._min_nearness:
             return self.base.score(text, signals)
@@ -139,7 +142,7 @@ class ExemplarClassifier:
         return Score(fast, max(fast, smart), exemplar.name, nearness)
 
     def explain(self, signals: TextSignals, score: Score) -> str:
-        """Which exemplar and how near, or what the other one says."""
+        """Name the exemplar and its nearness, or return the base classifier's explanation."""
         if score.exemplar:
             return f"near exemplar {score.exemplar} ({score.near:.2f})"
         return self.base.explain(signals, score)
@@ -148,7 +151,7 @@ class ExemplarClassifier:
 def find_clashes(
     exemplars: Sequence[Exemplar], min_nearness: float = DUPLICATE_NEARNESS
 ) -> Iterator[tuple[int, int, float]]:
-    """Pairs that are as good as the same and have different tiers, and how near they are."""
+    """Yield pairs of near-duplicates with different tiers: their two indexes and their nearness."""
     index = ExemplarIndex([exemplar.prompt for exemplar in exemplars])
     indexes_by_words: dict[tuple[str, ...], list[int]] = {}
     for position, exemplar in enumerate(exemplars):

@@ -14,46 +14,46 @@ from gateway.routing.classifier.text_signals import TextSignals
 class Classifier(Protocol):
     """Scores the text of the last user turn; pure, and quick enough for every call.
 
-    One that has `reads = "signals"` never looks at the text: rows need not keep its scores.
+    A classifier with `reads = "signals"` never looks at the text, so rows need not keep its scores.
     """
 
     @property
     def name(self) -> str:
-        """What a trace calls it."""
+        """The classifier's name in a trace."""
 
     @property
     def version(self) -> str:
-        """Stands on the decision: it tells which numbers decided."""
+        """The version of the classifier's numbers, which the decision records."""
 
     @property
     def thresholds(self) -> Thresholds:
-        """Where its tiers part, unless a call's evidence has thresholds of its own."""
+        """The thresholds between tiers, unless a call's evidence has thresholds of its own."""
 
     def score(self, text: str, signals: TextSignals) -> Score:
-        """The score of `text`, whose signals have been read."""
+        """Return the score of `text`, whose signals the caller has read."""
 
     def explain(self, signals: TextSignals, score: Score) -> str:
-        """The score and what moved it, for the trace."""
+        """Return the score and what moved it, for the trace."""
 
 
 def reads_text(classifier: Classifier) -> bool:
-    """Whether a classifier reads the text itself, not its signals alone."""
+    """True if a classifier reads the text itself, not only its signals."""
     return getattr(classifier, "reads", "text") != "signals"
 
 
 class HeuristicTerm(NamedTuple):
-    """One line of the formula."""
+    """One term of the formula."""
 
     name: str
-    """What `explain` calls it."""
+    """The term's name in `explain`."""
     signal: str
-    """The signal without which it is 0."""
+    """The name of the signal; if the signal is 0, so is the term."""
     value: Callable[[TextSignals], float]
-    """Never negative."""
+    """The function that computes the term from the signals; never negative."""
     fast_weight: float
-    """What one unit adds to the logit of: fast suffices."""
+    """The weight of the term in the logit of "fast suffices"."""
     fails_weight: float
-    """What one unit adds to the logit of: where fast fails, smart fails too."""
+    """The weight of the term in the logit of "if fast fails, smart fails too"."""
 
 
 FAST_LOGIT = 0.70
@@ -77,33 +77,34 @@ TERMS = (
     HeuristicTerm("one fact", "lookup", lambda s: s.lookup, 0.70, -0.50),
     HeuristicTerm("greeting", "greeting", lambda s: s.greeting, 2.20, -1.00),
 )
-"""The whole formula: a text of no words has `FAST_LOGIT` and `FAILS_LOGIT`; each term adds.
+"""The whole formula: a text without words has `FAST_LOGIT` and `FAILS_LOGIT`; each term adds.
 
-How it was fitted. The data are scores of a small and a large model of 2023-24 on 14,147 prompts
-of five public benchmarks, almost all in English (Apache-2.0 and MIT: TIGER-AI-Lab/MMLU-Pro,
-ulab-uiuc/LLMRouter, lm-sys/RouteLLM, WildEval/ZeroEval); 748 of them also have scores of
-reasoning models. The label is whether the small model scored no less than the large one. Each
-benchmark weighs the same and has an intercept of its own, so that no weight tells one benchmark
-from another; `FAST_LOGIT` is the mean of the intercepts.
+How it was fitted: the data are scores of a small and a large model of 2023-24 on 14,147 prompts of
+five public benchmarks. Almost all prompts are in English (Apache-2.0 and MIT:
+TIGER-AI-Lab/MMLU-Pro, ulab-uiuc/LLMRouter, lm-sys/RouteLLM, WildEval/ZeroEval). 748 of them also
+have scores of reasoning models. The label is True if the small model scored no less than the large
+one. Each benchmark has the same weight and an intercept of its own, so that no weight distinguishes
+benchmarks. `FAST_LOGIT` is the mean of the intercepts.
 
-Fitted so, then rounded: the fast weights of length, asks to write, asks for a program and word
-problem. Judgement, held fixed in that fit and no larger than their work needs, because the data
-hold no small talk, few requests and hardly a proof: all other fast weights. `FAILS_LOGIT` and the
-`fails_logit` weights of length, code and maths follow how often reasoning models did better than
-the large one on code output (.35) and on competition maths (.68); maths is kept below its fit, so
-that proofs come first. The other `fails_logit` weights are judgement.
+The fit gave the fast weights of length, asks to write, asks for a program and word problem; they
+are rounded. All other fast weights are judgement, because the data have no small talk, few requests
+and hardly any proof. The fit held them fixed, and they are no larger than necessary. `FAILS_LOGIT`
+and the `fails_weight` of length, code and maths follow how often reasoning models did better than
+the large one: .35 on code output and .68 on competition maths. Maths is below its fit, so that
+proofs come first. The other values of `fails_weight` are judgement.
 """
 
 _WEIGHTED_TERMS = [(term.value, term.fast_weight, term.fails_weight) for term in TERMS]
 _TERM_SIGNALS = attrgetter(*(term.signal for term in TERMS))
 
 THRESHOLDS = Thresholds(fast=0.53, smart=0.63, id="prior-1")
-"""Shares on the prompts of that fit: fast .53, smart .37, reasoning .10. Between the two lies what
-says little either way in many words: it goes to smart."""
+"""The thresholds between tiers. On the prompts of that fit they give these shares: fast .53, smart
+.37, reasoning .10. A long text without clear signals falls between the two thresholds and goes to
+smart."""
 
 
 class HeuristicClassifier:
-    """The formula of `TERMS`. It reads nothing but the signals."""
+    """The formula of `TERMS`, which reads only the signals."""
 
     name = "prior"
     version = "prior-1"
@@ -111,7 +112,10 @@ class HeuristicClassifier:
     reads = "signals"
 
     def score(self, text: str, signals: TextSignals) -> Score:  # noqa: ARG002 -- the protocol gives both
-        """Two logistic sums; smart fails only where fast does, hence fast <= smart."""
+        """Return the score as two logistic sums.
+
+        Smart fails only if fast does, so fast <= smart.
+        """
         fast_logit, fails_logit = FAST_LOGIT, FAILS_LOGIT
         for read, fast_weight, fails_weight in compress(
             _WEIGHTED_TERMS, _TERM_SIGNALS(signals)
@@ -125,19 +129,19 @@ class HeuristicClassifier:
         )
 
     def explain(self, signals: TextSignals, score: Score) -> str:
-        """As `explain` of the formula."""
+        """Return the score and what moved it, as the function `explain` does."""
         return explain(signals, score)
 
 
 def choose_tier(score: Score, thresholds: Thresholds = THRESHOLDS) -> Tier:
-    """Fast or reasoning where the score is sure of it, else smart."""
+    """Return fast or reasoning if the score is sure of it, else smart."""
     if score.fast >= thresholds.fast:
         return "fast"
     return "reasoning" if score.smart < thresholds.smart else "smart"
 
 
 def explain(signals: TextSignals, score: Score) -> str:
-    """The score and what moved it, for the trace: `fast .96, smart 1.00: 1 word, greeting`."""
+    """Return the score and what moved it: `fast .96, smart 1.00: 1 word, greeting`."""
     moved_terms = [
         (abs(term.fast_weight * value), term.name)
         for term in TERMS

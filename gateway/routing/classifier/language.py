@@ -1,6 +1,7 @@
-"""The language of a text, by its script and by the small words that each language is full of.
+"""The language of a text, by its script and by the small words that are frequent in each language.
 
-It is a guess at a glance: a few hundred characters are read, and what is not clear is `unknown`.
+The guess is quick: it reads at most 360 characters, and returns `unknown` if the language is not
+clear.
 """
 
 # ruff: noqa: RUF001 -- words of several languages and scripts, many to a line
@@ -13,17 +14,19 @@ from struct import Struct
 from gateway.settings.schema.rules import LANGUAGES, Language
 
 _HEAD_CHARS, _TAIL_CHARS = 240, 120
-"""Characters that are read: a request stands at an end of what is pasted with it."""
+"""The number of characters to read at the start and at the end: a request stands at one end of
+pasted text."""
 _FULL_WEIGHT = 12
-"""Of a word that one language alone has; of n languages, each gets an nth."""
+"""The points of a word that only one language has; a word of n languages gives each an nth."""
 _MIN_POINTS = 12
-"""What a language needs: one word of its own, or a few that it shares."""
+"""The number of points that a language needs: one word of its own, or a few shared ones."""
 _POINT_BITS = 16
-"""Of one language's points; those of all are one number, so that words are added up at once."""
+"""The number of bits for one language's points. All languages share one integer, so that one
+addition counts a word for all of them."""
 
 
 def detect_language(text: str) -> Language:
-    """The language of a text."""
+    """Return the language of a text; `unknown` if it is not clear."""
     if len(text) > _HEAD_CHARS + _TAIL_CHARS:
         text = f"{text[:_HEAD_CHARS]} {text[-_TAIL_CHARS:]}"
     if text.isascii():
@@ -46,9 +49,9 @@ def detect_language(text: str) -> Language:
 
 
 def detect_from_signs(lower_text: bytes, words: bytes) -> Language | None:
-    """As `detect_language`, of ASCII in lower case; `words` has the sign of each word in order.
+    """Return what `detect_language` does, for ASCII text in lower case; None if unclear.
 
-    None where that is to be asked, as these words do not tell it.
+    `words` has the sign of each word in order. If the result is None, call `detect_language`.
     """
     return _choose_from_signs(
         words
@@ -58,7 +61,10 @@ def detect_from_signs(lower_text: bytes, words: bytes) -> Language | None:
 
 
 def _select_end_signs(lower_text: bytes, words: bytes) -> bytes:
-    """Of the signs of words those of what is read; a word that is cut is another."""
+    """Return the signs of the words in both ends of the text.
+
+    A cut word counts as the piece left of it.
+    """
     shape = lower_text.translate(_LETTER_SHAPE_TABLE)
     tail_start = len(shape) - _TAIL_CHARS
     head_words = shape.count(b" a", 0, _HEAD_CHARS) + shape.startswith(b"a")
@@ -82,10 +88,11 @@ def _find_sign(word: bytes) -> bytes:
 
 
 def _choose_from_signs(words: bytes) -> Language | None:
-    """The language by the signs of some words."""
+    """Return the language by the signs of some words; None if it is not clear."""
     signs = words.translate(None, b"\0")
     if 2 * signs.count(_ENGLISH_SIGN) > len(signs):
-        # Each of these gives it all that a word can give, and no other word gives another more.
+        # Each of these words gives English the most points a word can give. No other word gives
+        # another language more.
         return "en"
     return _choose_best(sum([_POINTS_BY_SIGN[sign] * signs.count(sign) for sign in {*signs}]))
 
@@ -95,7 +102,7 @@ def _sum_word_points(words: Iterable[str]) -> int:
 
 
 def _choose_best(points: int) -> Language | None:
-    """The language that most of it speaks for; None where that is too little or two are level."""
+    """Return the language with the most points; None if they are too few or two languages tie."""
     if not points:
         return None
     language_points = _UNPACK_POINTS(points.to_bytes(_WIDTH, "little"))
@@ -113,11 +120,11 @@ def _sum_ending_points(words: Iterable[str]) -> int:
 
 
 def _detect_by_script(lower_text: str) -> Language | None:
-    """The language that a script gives away where it has most of the letters; None is Latin."""
+    """Return the language of the script with the most letters; None for Latin."""
     letter_counts = {
         name: sum(map(len, pattern.findall(lower_text))) for name, pattern in _SCRIPTS.items()
     }
-    # A character of these is about as much as three letters.
+    # One character of these scripts counts as about three letters.
     letter_counts["han"], letter_counts["kana"], letter_counts["hangul"] = (
         3 * letter_counts[name] for name in ("han", "kana", "hangul")
     )
@@ -128,7 +135,7 @@ def _detect_by_script(lower_text: str) -> Language | None:
     )
     match dominant[1] if dominant[0] else "":
         case "east":
-            # Chinese has no kana; a name or a quoted word of them does not make it Japanese.
+            # Chinese has no kana. A name or a quoted word in kana does not make a text Japanese.
             return "ja" if 8 * letter_counts["kana"] > letter_counts["han"] else "zh"
         case "hangul":
             return "ko"
@@ -151,7 +158,7 @@ def _detect_cyrillic(lower_text: str) -> Language:
 
 
 def _make_points(languages: Collection[Language]) -> int:
-    """What a sign of these languages adds to the points of each."""
+    """Return what a sign of these languages adds to the points of each."""
     share = _FULL_WEIGHT // len(languages)
     return sum(share << _SHIFTS[LANGUAGES.index(name)] for name in languages)
 
@@ -326,7 +333,8 @@ _WORDS_BY_LANGUAGE: dict[Language, str] = {
         क्यों कौन कहाँ कब मैं मुझे आप हम मेरा लिए करें करो कीजिए बताओ बताइए लिखो लिखें लिखिए
         समझाइए समझाओ नमस्ते धन्यवाद कृपया बीच अंतर इस उस अपने
     """,
-    # Neighbours that are told apart only to be left alone.
+    # Neighbours of the supported languages, listed so that the gateway can tell them apart as
+    # `unknown`.
     "unknown": """
         och att det som är inte jag på av för med den till har om ett vad hur skriv hej tack
         og ikke jeg det er på av til hvad hva hvordan skriv hei
@@ -352,22 +360,22 @@ _POINTS_BY_SIGN = [
     0,
     *sorted({points for word, points in _POINTS_BY_WORD.items() if word.isascii()}),
 ]
-"""By sign: the points of a word; the first is that of a word that tells nothing."""
+"""The points of a word, by its sign. Index 0 is for a word that is in no list."""
 WORD_SIGNS = {
     word.encode(): _POINTS_BY_SIGN.index(_POINTS_BY_WORD[word])
     for word in _POINTS_BY_WORD
     if word.isascii()
 }
-"""By word of ASCII that tells something: a byte that stands for its points."""
+"""The sign of each listed ASCII word: a byte that stands for its points."""
 NO_SIGN = 255
-"""What stands in the place of a sign for what is no word."""
+"""The byte in place of a sign for a token that is no word."""
 NO_SIGN_BYTES = bytes((NO_SIGN,))
 _ENGLISH_SIGN = _POINTS_BY_SIGN.index(_FULL_WEIGHT << _SHIFTS[LANGUAGES.index("en")])
-"""The sign of a word that English alone has."""
+"""The sign of a word that only English has."""
 _LANGUAGE_POINTS_BY_SIGN = [
     _UNPACK_POINTS(points.to_bytes(_WIDTH, "little")) for points in _POINTS_BY_SIGN
 ]
-"""By sign: the points of each language."""
+"""The points of each language, by sign."""
 
 _LANGUAGES_BY_ENDING: tuple[tuple[str, tuple[Language, ...]], ...] = (
     ("ing", ("en",)),

@@ -1,8 +1,9 @@
-"""The learned classifier: two sums over a text's words and numbers, one a tier that may fail.
+"""The learned classifier: two sums over a text's words and numbers, one per tier that may fail.
 
-Each sum is a logit: a part of the words, by a table of hashed words and pairs; a part of the plain
-numbers; and a part of the formula that the classifier builds on. Words that no training has seen
-add next to nothing, so an unfamiliar text is judged by its numbers and the formula.
+Each sum is a logit with three parts. The words add their values from a table of hashed words and
+pairs. The plain numbers add theirs, and so does the formula that the classifier builds on. Words
+that were not in the training data add next to nothing, so the numbers and the formula judge an
+unfamiliar text.
 """
 
 from collections.abc import Sequence
@@ -19,22 +20,22 @@ from gateway.routing.classifier.text_signals import TextSignals
 
 _MIN_PROBABILITY = 1e-6
 _MIN_REPORTED_EFFECT = 0.1
-"""A part that moves the logit by less is not told."""
+"""The smallest effect on the logit that the explanation mentions."""
 
 
 class FailureLogits(NamedTuple):
-    """How likely two tiers are to fail a text, as logits; and what made the first of them."""
+    """The logits of two tiers failing a text, and the parts of the first one."""
 
     fast: float
     smart: float
     word_effect: float
     number_effect: float
     own_effect: float
-    """What the owner's own labels add."""
+    """The effect of the owner's own labels."""
 
 
 class LearnedClassifier:
-    """An artefact at work."""
+    """A classifier that scores with a trained model."""
 
     name = "learned"
     reads = "text"
@@ -48,27 +49,27 @@ class LearnedClassifier:
 
     @cached_property
     def _tables(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
-        """What each place adds to the fast head, the smart head and the owner's, in steps.
+        """The steps that each place adds to the fast head, the smart head and the owner's head.
 
-        Lists: reading a place of a list takes half as long as of a memoryview. They are made when
-        the first text is scored, in a millisecond.
+        They are lists, because reading an item takes half as long as from a memoryview. The first
+        score builds them in a millisecond.
         """
         steps = memoryview(self.model.table).cast("b")
         own_steps = memoryview(self.model.own_table).cast("b")
         return [*steps[:PLACES]], [*steps[PLACES:]], [*own_steps]
 
     def score(self, text: str, signals: TextSignals) -> Score:
-        """Return what it has learnt of such a text; `because` has the parts for `explain`."""
+        """Return the learned score of a text; `because` has the parts for `explain`."""
         return self.score_features(text_features.read_features(scan_text(text), signals), signals)
 
     def score_features(self, features: TextFeatures, signals: TextSignals) -> Score:
-        """As `score`, of a text that was read before."""
+        """Return what `score` does, for a text whose features the caller has read."""
         logits = self.compute_logits(features, signals)
         fast = logistic(-logits.fast)
         return Score(fast=fast, smart=max(fast, logistic(-logits.smart)), because=logits[2:])
 
     def compute_logits(self, features: TextFeatures, signals: TextSignals) -> FailureLogits:
-        """Return how likely the two lower tiers are to fail a text."""
+        """Return the logits of the two lower tiers failing a text."""
         model, (fast_table, smart_table, own_table) = self.model, self._tables
         places, numbers = features
         unit = 1 / sqrt(len(places) or 1)
@@ -95,7 +96,7 @@ class LearnedClassifier:
         )
 
     def explain(self, signals: TextSignals, score: Score) -> str:
-        """Return the scores, the formula's words for what it saw, and what the rest did to them."""
+        """Return the scores, what the formula saw, and how the other parts changed the scores."""
         explanation = heuristic.explain(signals, score)
         parts = [
             f"its {name} say {'harder' if effect > 0 else 'easier'} ({effect:+.1f})"
@@ -110,7 +111,7 @@ _EFFECT_NAMES = ("words", "length and form", "own labels")
 
 
 def scale_head(head: FailureHead, factor: float, level: float) -> FailureHead:
-    """Return a head whose logit is so many times that of `head`, plus a level."""
+    """Return a head whose logit is `factor` times that of `head`, plus `level`."""
     return FailureHead(
         level=level,
         step=head.step * factor,

@@ -1,10 +1,10 @@
-r"""The file of a learned classifier: one line of JSON, then bytes. No code is in it.
+r"""The file of a learned classifier: one line of JSON, then bytes. It contains no code.
 
     {"format": 4, "id": ..., "hash": ..., ..., "card": {...}}\n
     table:  a signed byte for each place of the fast head, then of the smart head
-    own:    where labels of the owner refitted it, a signed byte for each place
+    own:    a signed byte for each place, only if labels of the owner refitted the model
 
-The hash is over all that decides: everything but the card.
+The hash covers everything that affects a score: all but the card.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ from gateway.routing.errors import ModelFileError
 
 FORMAT = 4
 MAX_BYTES = 1_000_000
-"""Bytes: no artefact is larger."""
+"""The maximum size of a model file, in bytes."""
 _HEADS = 2
 
 
 class TierThresholds(msgspec.Struct, frozen=True):
-    """Where the tiers part: as `Thresholds`, which may grow while files do not."""
+    """The thresholds between tiers in a file. `Thresholds` may get new fields; files do not."""
 
     fast: float
     smart: float
@@ -37,15 +37,15 @@ class FailureHead(msgspec.Struct, frozen=True, kw_only=True):
     """One sum: the logit of a tier failing."""
 
     level: float = 0.0
-    """What it is where nothing else is known."""
+    """The logit when nothing else is known."""
     step: float
-    """What one step of a byte of its table is worth, for a text whose places have length one."""
+    """The value of one step of a table byte, for a text whose vector of places has length one."""
     weights: tuple[float, ...]
     """A weight for each number of a text."""
     usual: float = 0.0
-    """The sum of the weighted numbers of a usual text: only what differs from it counts."""
+    """The sum of the weighted numbers of a usual text; only the difference from it counts."""
     formula: float = 0.0
-    """Of the formula's own logit."""
+    """The weight of the formula's own logit."""
 
 
 class ClassifierModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,33 +56,33 @@ class ClassifierModel(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     hash: str = ""
     sources: tuple[str, ...]
-    """Sets of scored prompts that it has seen."""
+    """The sets of scored prompts that trained the classifier."""
     means: tuple[float, ...]
     spreads: tuple[float, ...]
-    """Means and spreads of the numbers of a text, in the order of `text_features.NUMBER_NAMES`.
+    """The means and spreads of a text's numbers, in the order of `text_features.NUMBER_NAMES`.
     Training scales the numbers by them."""
     fast_fails: FailureHead
     smart_fails: FailureHead
     thresholds_by_tier: TierThresholds
     own_labels: int = 0
-    """Labels of the owner that it was refitted with."""
+    """The number of the owner's labels in the last refit."""
     own_fails: FailureHead | None = None
-    """What these say of the fast tier."""
+    """The head that the owner's labels trained, for the fast tier."""
     base_share: float = 1.0
-    """Of the fast head, beside the owner's."""
+    """The share of the fast head in the logit, 0 to 1; the owner's head has the rest."""
     table: bytes = b""
     own_table: bytes = b""
     card: Mapping[str, Any] = {}
 
     @property
     def thresholds(self) -> Thresholds:
-        """Under the name of the artefact."""
+        """The thresholds, with the model's id as their id."""
         tiers = self.thresholds_by_tier
         return Thresholds(fast=tiers.fast, smart=tiers.smart, id=self.id)
 
 
 def hash_model(model: ClassifierModel) -> str:
-    """Return a hash over all that decides."""
+    """Return a hash over everything that affects a score."""
     header = msgspec.structs.replace(model, hash="", card={}, table=b"", own_table=b"")
     digest = hashlib.blake2b(jsonio.dumps(header), digest_size=16)
     digest.update(model.table)
@@ -91,12 +91,12 @@ def hash_model(model: ClassifierModel) -> str:
 
 
 def seal(model: ClassifierModel) -> ClassifierModel:
-    """Return the same with its hash."""
+    """Return the same model with its hash."""
     return msgspec.structs.replace(model, hash=hash_model(model))
 
 
 def write(model: ClassifierModel) -> bytes:
-    """Return the file: the same artefact, the same bytes."""
+    """Return the bytes of the file; the same model gives the same bytes."""
     header = msgspec.structs.replace(model, table=b"", own_table=b"")
     return b"".join((jsonio.dumps(header), b"\n", model.table, model.own_table))
 
@@ -105,7 +105,7 @@ _read_header = jsonio.make_reader(ClassifierModel)
 
 
 def read(data: bytes) -> ClassifierModel:
-    """Return the artefact of a file's bytes. Raises ModelFileError for anything else."""
+    """Return the model in a file's bytes. Raises ModelFileError for anything else."""
     if len(data) > MAX_BYTES:
         raise ModelFileError(f"it is larger than {MAX_BYTES} bytes")
     line, newline, blob = data.partition(b"\n")
@@ -131,7 +131,7 @@ def read(data: bytes) -> ClassifierModel:
 
 
 def _check_header(header: ClassifierModel) -> str:
-    """Return what is wrong with its sizes and numbers; empty where nothing is."""
+    """Return what is wrong with the header's sizes and numbers; empty if nothing is."""
     width = len(text_features.NUMBER_NAMES)
     heads = [header.fast_fails, header.smart_fails]
     if header.own_fails is not None:

@@ -1,9 +1,10 @@
-"""Code, tables and quotes that somebody has pasted: what is asked stands beside them.
+"""Long blocks of pasted code, tables and quotes: the request itself stands beside them.
 
-A long block is folded to a mark. Otherwise its words would count as those of the question, and the
-longer it is the harder the question would look.
+The gateway folds a long block to a mark. Otherwise its words would count as words of the request,
+and a longer block would make the request look harder.
 
-Each line is looked at once and gets a letter for its kind. Blocks are found in these letters.
+The code looks at each line once and gives it a letter for its kind. It finds blocks in these
+letters.
 """
 
 # ruff: noqa: SIM905 -- words, many to a line
@@ -12,9 +13,10 @@ import re
 from typing import NamedTuple
 
 MIN_BLOCK_LINES = 20
-"""Lines of a block that is folded; a shorter one may be what is asked about, whole."""
+"""The minimum number of lines of a block to fold. A shorter block may itself be the subject of the
+request."""
 BLOCK_MARK = "."
-"""What stands for the rest of a block: a word to those who count words, and in no list of them."""
+"""The mark in place of a folded block. It counts as one word, and is in no word list."""
 _FENCE, _BLANK, _QUOTE, _TRACE = "`", " ", ">", "x"
 _CODE, _TABLE, _SENTENCE, _OTHER = "c", "t", "s", "o"
 _STATEMENT_WORDS = frozenset(
@@ -42,15 +44,16 @@ _SENTENCE_ENDINGS = (".", "?", "!", ":")
 
 
 def _describe_block(kind: str) -> str:
-    """Lines of a kind, blank ones between them, and at most two others at a time.
+    """Return the pattern of a block: lines of a kind, blank ones, and at most two others at a time.
 
-    A text that is cut leaves two pieces of lines.
+    It allows two others because a cut text leaves two pieces of lines.
     """
     return f"{kind}(?:[{kind} ]|[ot]{{1,2}}{kind}){{{MIN_BLOCK_LINES - 1},}}"
 
 
 _BLOCKS = re.compile("|".join([f"{_FENCE}[^{_FENCE}]*{_FENCE}", *map(_describe_block, ">ct")]))
-"""Blocks in the letters of lines. A fence comes whole, however short: its end begins no other."""
+"""The pattern of blocks in the letters of lines. A fence counts as one block, however short, so
+that its end does not begin another."""
 _LETTER = re.compile(r"[^\W\d_]")
 _CODE_MARKS = re.compile(r"[;{}()=]")
 
@@ -60,13 +63,13 @@ class FoldedText(NamedTuple):
 
     text: str
     has_code: bool
-    """True if one of them is code."""
+    """True if a folded block is code."""
 
 
 def fold_blocks(text: str) -> FoldedText:
     """Fold the long blocks of a text, in linear time.
 
-    A text that is nothing but blocks stays as it is: they are what is asked.
+    A text of nothing but blocks stays as it is, because the request is in them.
     """
     if text.count("\n") < MIN_BLOCK_LINES - 1:
         return FoldedText(text, has_code=False)
@@ -79,7 +82,7 @@ def fold_blocks(text: str) -> FoldedText:
         start, block_kinds = match.start(), match[0].rstrip(_BLANK)
         end = start + len(block_kinds)
         if len(block_kinds) < MIN_BLOCK_LINES or _TRACE in block_kinds:
-            continue  # what went wrong is what is asked about
+            continue  # a request with a stack trace is about the trace
         outside += lines[position:start]
         folded += lines[position:start]
         is_fence = block_kinds[0] == _FENCE
@@ -107,5 +110,5 @@ def _classify_line(line: str) -> str:
 
 
 def _is_code(block: list[str]) -> bool:
-    """True if marks of programming are as many as half of the lines."""
+    """True if there are at least half as many programming marks as lines."""
     return 2 * len(_CODE_MARKS.findall("\n".join(block))) >= len(block)

@@ -1,7 +1,7 @@
-"""What a text is searched for letter by letter: phrases, and marks of programs and of crashes.
+"""Phrases, and marks of programs and of crashes, that the gateway finds by substring search.
 
-Each begins with a word. A text of which no word ends so cannot have it, and is not searched for it;
-most texts have hardly any of these words.
+Each begins with a word. If no word of a text ends with that word, the text cannot have the phrase,
+and the gateway skips the search. Most texts have hardly any of these words.
 """
 
 import re
@@ -39,7 +39,7 @@ _PHRASES: tuple[tuple[str, Kind], ...] = (
     ("сколько", "counting"),
 )
 PHRASE_KINDS = {phrase: KIND_CODES[kind] for phrase, kind in _PHRASES}
-"""By phrase: the code of its kind."""
+"""The code of each phrase's kind."""
 TRACE_MARKS = frozenset(
     (
         "traceback (most recent",
@@ -51,21 +51,22 @@ TRACE_MARKS = frozenset(
         "caused by: ",
     )
 )
-"""Of stack traces and crashes."""
+"""Marks of stack traces and crashes."""
 PROGRAM_MARKS = frozenset(
     ("def ", "return ", "import ", "self.", "const ", "public ", "assert ", "console.")
 )
-"""Of programs."""
+"""Marks of programs."""
 
 ALL_PHRASES = (*PHRASE_KINDS, *sorted(TRACE_MARKS | PROGRAM_MARKS))
 _ASCII_PHRASES = tuple(phrase for phrase in ALL_PHRASES if phrase.isascii())
 _FIRST_WORD = re.compile("[a-z]+")
 _FIRST_WORDS = {phrase: _FIRST_WORD.findall(phrase)[0] for phrase in _ASCII_PHRASES}
 _INFIXES = tuple(phrase for phrase, first in _FIRST_WORDS.items() if phrase == first)
-"""What is no longer than its word may stand anywhere in another."""
+"""Phrases of a single word, which may stand anywhere inside another word."""
 _ENDINGS = ("", *sorted({*_FIRST_WORDS.values()}, key=len, reverse=True))
-"""What a word may end with, the longest first; by the numbers of `find_phrase_start`. The first is
-not looked for: it stands for words that do not end so."""
+"""The first words of phrases, as endings that a word may have, the longest first. Their indexes are
+the numbers of `find_phrase_start`. The first is empty: it stands for words with none of these
+endings."""
 _ANY_PHRASE = len(_ENDINGS)
 PHRASES_BY_START: tuple[tuple[str, ...], ...] = (
     (),
@@ -75,11 +76,12 @@ PHRASES_BY_START: tuple[tuple[str, ...], ...] = (
     ),
     _ASCII_PHRASES,
 )
-"""By the numbers of `find_phrase_start`: what an ASCII text with such a word may have."""
+"""The phrases that an ASCII text with such a word may have, by the numbers of
+`find_phrase_start`."""
 
 
 def find_phrase_start(word: str) -> int:
-    """The number of what a word of ASCII in lower case may be the beginning of; mostly 0."""
+    """Return a number for the phrases that an ASCII word in lower case may begin; mostly 0."""
     if any(infix in word for infix in _INFIXES):
         return _ANY_PHRASE
     if not word.endswith(_ENDINGS[1:]):

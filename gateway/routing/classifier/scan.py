@@ -6,7 +6,7 @@ from gateway.routing.classifier.text_signals import TextScan
 
 
 def scan_text(text: str) -> TextScan:
-    """Scan a text. Return the latest scan where it is of this text and somebody still holds it."""
+    """Return the scan of a text: the latest scan if it is of this text and still in use."""
     global _latest_scan  # noqa: PLW0603 - callers that read the same text share one scan
     scan = _latest_scan()
     if scan is None or scan.text is not text:

@@ -1,7 +1,7 @@
-"""What a learned classifier reads of a text: words as places in a table, and plain numbers.
+"""The input of a learned classifier: words as places in a table, and plain numbers.
 
-The numbers are readable signals. The words are hashed, alone and in pairs; what each is worth is
-learnt.
+The numbers are readable signals. The code hashes the words, alone and in pairs; training learns the
+value of each.
 """
 
 from binascii import crc_hqx
@@ -14,30 +14,31 @@ from typing import NamedTuple
 from gateway.routing.classifier.text_signals import TextScan, TextSignals
 
 VERSION = 4
-"""Of what is read and in which order: an artefact that was trained on another cannot be used."""
+"""The version of the features and their order. A model that was trained on another version cannot
+be used."""
 PLACES = 1 << 16
-"""Places of a table, one for each value of a CRC of 16 bits. Words that share a place count alike;
-few that matter do."""
+"""The number of places of a table, one for each value of a 16-bit CRC. Words that share a place
+count alike; few words that matter do."""
 NUMBER_NAMES: tuple[str, ...] = (
     "words", "numbers", "digits", "code", "maths", "proof", "reasoning", "build", "simple", "trace",
     "lookup", "counting", "options", "questions", "lines", "sentences", "sentence length",
     "ends in a question",
 )  # fmt: skip
-"""What the numbers of a text are, in their order."""
+"""The names of a text's numbers, in their order."""
 _SENTENCE_ENDS = (". ", ".\n", "? ", "! ")
 
 
 class TextFeatures(NamedTuple):
-    """A text as a learned classifier reads it."""
+    """The input of a learned classifier for one text."""
 
     places: AbstractSet[int]
-    """Of its words, numbers and marks, and of pairs of neighbours."""
+    """The places of the text's words, numbers and marks, and of pairs of neighbours."""
     numbers: Sequence[float]
-    """One for each of `NUMBER_NAMES`."""
+    """The number for each of `NUMBER_NAMES`."""
 
 
 def read_features(scan: TextScan, signals: TextSignals) -> TextFeatures:
-    """Return what is read of a text that has been looked at."""
+    """Return the features of a scanned text."""
     return TextFeatures(_find_places(scan.tokens), _list_numbers(scan.excerpt, signals))
 
 

@@ -1,6 +1,6 @@
-"""What the words of a prompt give away, as plain numbers: lengths, keywords, code and maths.
+"""Signals of a prompt's words, as plain numbers: lengths, keywords, code and maths.
 
-Logs that somebody has pasted: lines that are looked at, and no prose.
+Lines of a pasted log count as text that the user quotes, not as prose: the gateway folds them.
 """
 
 # ruff: noqa: RUF001, SIM905 -- keywords of several languages and scripts, many to a line
@@ -36,11 +36,11 @@ from gateway.routing.classifier.word_lists import (
 from gateway.settings.schema.rules import Language
 
 MIN_LOG_LINES = 3
-"""One or two such lines may be what is written about."""
+"""The minimum number of log lines to fold: the prompt may be about one or two such lines."""
 LOG_MARK = "."
-"""What stands for lines: a word to those who count words, and in no list of them."""
+"""The mark in place of log lines. It counts as one word, and is in no word list."""
 _LINES_PER_MARK = 16
-"""Lines for which there is one mark more."""
+"""The number of folded lines for which the text gets one more mark."""
 
 _TIMESTAMP = (
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d"  # 2026-11-26 17:16, as most write it
@@ -52,7 +52,7 @@ _TIMESTAMP = (
     r"|(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING)\b"
 )
 _ERROR_WORDS = r"ERROR|FATAL|CRITICAL|SEVERE|[Ee]rror:|[Ee]xception|panic:|Traceback"
-"""What is asked about where a log is asked about: these lines stay."""
+"""Words of log lines that stay, because a prompt about a log is mostly about its errors."""
 _LOG_LINE = re.compile(
     rf"^(?:> ?| {{1,4}})?[\[(<]?(?:{_TIMESTAMP})(?![^\n]*(?:{_ERROR_WORDS}))[^\n]*", re.MULTILINE
 )
@@ -61,9 +61,9 @@ _FENCE_BLOCK = re.compile(r"```\w*\n([^`]*)```")
 
 
 def fold_log_lines(text: str) -> str:
-    """The text with a mark in place of the lines of a log, where there is one; linear in it.
+    """Return the text with marks in place of log lines, if it has a log; takes linear time.
 
-    A fence about little else goes with them: it is no code.
+    The fence around a block that is mostly log lines goes too, because the block is no code.
     """
     if text.count("\n") < MIN_LOG_LINES - 1:
         return text
@@ -75,88 +75,90 @@ def fold_log_lines(text: str) -> str:
 
 
 def _shorten_run(run: re.Match[str]) -> str:
-    """A mark for all lines that stand together, and one more for so many."""
+    """Return one mark for a run of lines, and one more for every `_LINES_PER_MARK` of them."""
     return "\n".join([LOG_MARK] * (1 + run[0].count(LOG_MARK) // _LINES_PER_MARK))
 
 
 def _unwrap_fence(fence: re.Match[str]) -> str:
-    """What stands in a fence, without it where little else than marks is in it."""
+    """Return a fence's content without the fence if it is mostly marks; else the whole fence."""
     lines = fence[1].split("\n")
     return fence[1] if 2 * lines.count(LOG_MARK) >= len(lines) - 1 else fence[0]
 
 
 MAX_CHARS = 3_000
-"""Characters that are read of a prompt: its first 2,000 and, of a longer one, its last 1,000,
-because a request often follows what was pasted."""
+"""The number of characters to read of a prompt. Of a longer prompt, the gateway reads the first
+2,000 and the last 1,000, because a request often follows pasted text."""
 HEAD_CHARS = 2_000
 
 
 class TextSignals(msgspec.Struct, frozen=True, gc=False):
-    """What `read_signals` saw. Shares and strengths are 0 to 1; the rest are counts.
+    """The result of `read_signals`. Shares and strengths are 0 to 1; the rest are counts.
 
-    All but `chars` and `options` are blind to lettered answer options: they are something to choose
-    from, not something that is asked, and most text with them is an exam.
+    All but `chars` and `options` ignore lettered answer options: the user chooses from them and
+    does not ask for them. Most texts with such options are exams.
     """
 
     chars: int = 0
-    """Characters of the whole text, also of the part that was cut."""
+    """The number of characters of the whole text, also of the part that was cut."""
     words: int = 0
-    """Runs between spaces; two characters of a script without spaces are one word."""
+    """The number of runs between spaces. Two characters of a script without spaces are one word."""
     options: int = 0
-    """Lettered answer options, A. to J.: zero, or three and more."""
+    """The number of lettered answer options, A. to J.: zero, or three and more."""
     questions: int = 0
-    """Question marks."""
+    """The number of question marks."""
     numbers: int = 0
-    """Runs of digits."""
+    """The number of runs of digits."""
     digits: float = 0.0
-    """Share of the characters that are digits."""
+    """The share of the characters that are digits."""
     code: float = 0.0
-    """Fenced code, stack traces, tokens and names of programming."""
+    """The strength of fenced code, stack traces, tokens and names of programming."""
     maths: float = 0.0
-    """LaTeX, equations, operators, words of mathematics."""
+    """The strength of LaTeX, equations, operators and words of mathematics."""
     proof_words: int = 0
-    """Prove, derive, by induction and the like."""
+    """The number of words like prove, derive and by induction."""
     reasoning_words: int = 0
-    """Why, analyse, compare, plan, design, optimise, debug, step by step and the like, among the
-    first and last eight words; phrases, and scripts without spaces, anywhere."""
+    """The number of words like why, analyse, compare, plan, design, optimise and debug among the
+    first and last eight words. Phrases like step by step, and scripts without spaces, count
+    anywhere."""
     build_words: int = 0
-    """Write, implement, create and the like."""
+    """The number of words like write, implement and create."""
     simple_words: int = 0
-    """Greetings and thanks; in the same places translate, define, rewrite, summarise."""
+    """The number of greetings and thanks anywhere, and of words like translate, define, rewrite and
+    summarise in the places of `reasoning_words`."""
     trace: bool = False
-    """A stack trace or a crash is quoted."""
+    """True if the text quotes a stack trace or a crash."""
     lookup: bool = False
-    """A short question that opens like one for a single fact."""
+    """True if the text is a short question that begins or ends like one for a single fact."""
     counting: bool = False
-    """It asks how many or how much."""
+    """True if the text asks how many or how much."""
     greeting: bool = False
-    """Nothing but small talk."""
+    """True if the text is nothing but small talk."""
     pasted_code: bool = False
-    """A long block of code stands beside what is asked; `code` is of the rest."""
+    """True if a long block of code stands beside the request; `code` is then of the rest."""
 
     @property
     def total_code(self) -> float:
-        """How much it looks like code, with what is pasted: what rules ask for."""
+        """The strength of code, pasted code included; rules read this one."""
         return 1.0 if self.pasted_code else self.code
 
 
 def read_excerpt(text: str) -> FoldedText:
-    """The part of `text` that is read: `MAX_CHARS` characters at most, with pastes folded."""
+    """Return the part of `text` to read: `MAX_CHARS` characters at most, with folded blocks."""
     if len(text) > MAX_CHARS:
         text = f"{text[: HEAD_CHARS - 1]}\n{text[HEAD_CHARS - MAX_CHARS :]}"
     return fold_blocks(fold_log_lines(text))
 
 
 def read_signals(text: str) -> TextSignals:
-    """The signals of `text`, in time linear in `MAX_CHARS`, however long the text is."""
+    """Return the signals of `text`, in time linear in `MAX_CHARS`, however long the text is."""
     return TextScan(text).signals()
 
 
 class TextScan:
-    """One text, searched for no more than is asked of it.
+    """One text, searched only for what the caller asks.
 
-    Most of a call's text is prose: a word or a byte that no phrase, token, stack trace or formula
-    can lack, looked for first, spares looking for each of these.
+    Most texts are prose. Each phrase, token, stack trace or formula needs some word or byte. The
+    scan looks for these first, and skips each search that cannot succeed.
     """
 
     __slots__ = (
@@ -182,25 +184,25 @@ class TextScan:
     def __init__(self, text: str) -> None:
         self.text = text
         self.excerpt, self.pasted_code = read_excerpt(text)
-        """What is read of it; and as `TextSignals.pasted_code`."""
+        """The part of the text to read, and the value of `TextSignals.pasted_code`."""
         self._option_count, question = split_options(self.excerpt)
         self._lower_text = lower_text = question.lower()
         self._raw = raw = lower_text.encode("utf-8", "surrogatepass")
         marks_and_digits = raw.translate(None, _PROSE_BYTES)
         self._marks = marks = marks_and_digits.translate(None, tokenizer.DIGITS)
-        """All but letters, digits and spaces."""
+        """All bytes but letters, digits and spaces."""
         self._digit_count = len(marks_and_digits) - len(marks)
         self._unspaced_runs: list[str] = []
         self._phrase_kinds = b""
         self._tokens: tuple[list[bytes], bytes] | None = None
         if len(raw) == len(lower_text):
-            # No string is made of a word that is in no list.
+            # Bytes are enough here: a word that is in no list never becomes a string.
             if self._option_count:
                 token_facts = vocabulary.find_token_facts(raw.translate(_LETTER_TABLE).split())
             else:
                 _, token_facts = self._tokens = vocabulary.read_tokens(raw, marks)
             self._word_kinds = vocabulary.get_kinds(token_facts)
-            """Of each word."""
+            """The kind of each word."""
             phrase_starts = vocabulary.get_phrase_starts(token_facts)
             self._phrase_hits = {
                 phrase
@@ -208,7 +210,7 @@ class TextScan:
                 for phrase in PHRASES_BY_START[start]
                 if phrase in lower_text
             }
-            """What it has of what is searched for letter by letter."""
+            """The phrases and marks that the text has."""
         else:
             self._word_kinds = bytes(map(WORD_KINDS.get, _WORD_PATTERN.findall(lower_text), _ZEROS))
             self._phrase_hits = {phrase for phrase in ALL_PHRASES if phrase in lower_text}
@@ -223,12 +225,12 @@ class TextScan:
 
     @property
     def tokens(self) -> list[bytes]:
-        """Words, numbers and marks of what is read, in order."""
+        """The words, numbers and marks of the text to read, in order."""
         return self._read_tokens()[0]
 
     @property
     def language(self) -> Language:
-        """Of the text."""
+        """The language of the text."""
         text = self.text
         if self.excerpt is not text or not text.isascii():
             return detect_language(text)
@@ -239,7 +241,7 @@ class TextScan:
 
     @property
     def trace(self) -> bool:
-        """As `TextSignals.trace`."""
+        """The value of `TextSignals.trace`."""
         if self._trace is None:
             lower_text = self._lower_text
             self._trace = not TRACE_MARKS.isdisjoint(self._phrase_hits) or (
@@ -249,7 +251,10 @@ class TextScan:
 
     @property
     def code(self) -> float:
-        """As `TextSignals.code`. Six points are certainty; words alone give at most half of it."""
+        """The value of `TextSignals.code`.
+
+        Six points are certainty; words alone give at most half.
+        """
         if self._code is None:
             lower_text = self._lower_text
             points = min(self._count_kind(CODE), 3) + (4 if self.trace else 0)
@@ -265,16 +270,16 @@ class TextScan:
 
     @property
     def total_code(self) -> float:
-        """As `TextSignals.total_code`."""
+        """The value of `TextSignals.total_code`."""
         return 1.0 if self.pasted_code else self.code
 
     @property
     def maths(self) -> float:
-        """As `TextSignals.maths`. Six points are certainty; words alone can give it."""
+        """The value of `TextSignals.maths`. Six points are certainty; words alone can give it."""
         if self._maths is None:
             lower_text = self._lower_text
             points = self._count_kind(MATHS)
-            # In code an operator says nothing.
+            # In code, an operator is no sign of mathematics.
             if (
                 self._marks.translate(None, _NON_OPERATOR_BYTES)
                 and self.code < _MAX_CODE_FOR_EQUATIONS
@@ -288,7 +293,7 @@ class TextScan:
         return self._maths
 
     def signals(self) -> TextSignals:
-        """All that there is."""
+        """Return all signals of the text."""
         lower_text = self._lower_text
         raw = self._raw
         word_kinds = self._word_kinds
@@ -300,7 +305,7 @@ class TextScan:
                 [PHRASE_KINDS[phrase] for phrase in phrase_hits if phrase in PHRASE_KINDS]
             )
         all_kinds = word_kinds + phrase_kinds
-        # A request stands at an end; between the ends the same words tell a story.
+        # A request stands at one end of a text. In the middle, the same words are part of a story.
         end_kinds = (
             word_kinds[:_END_WORDS] + word_kinds[-_END_WORDS:]
             if len(word_kinds) > 2 * _END_WORDS
@@ -311,7 +316,8 @@ class TextScan:
         word_count = (
             _count_words(raw) if is_ascii else len(lower_text.split()) + unspaced_chars // 2
         )
-        # Of more than fifteen names Python makes a dictionary first: it takes three times as long.
+        # With more than fifteen keyword arguments Python builds a dictionary first, which takes
+        # three times as long.
         return TextSignals(
             len(self.text),
             word_count,
@@ -336,7 +342,7 @@ class TextScan:
         )
 
     def _read_tokens(self) -> tuple[list[bytes], bytes]:
-        """The tokens of what is read, and what is known of them."""
+        """Return the tokens of the text to read, and their facts."""
         if self._tokens is None:
             text = self.excerpt
             if text.isascii():
@@ -368,13 +374,13 @@ def _contains_any(marks: tuple[str, ...], lower_text: str) -> bool:
 
 
 def _count_words(raw: bytes) -> int:
-    """Runs between spaces, of ASCII."""
+    """Return the number of runs between spaces, in ASCII."""
     shape = raw.translate(_WORD_SHAPE_TABLE)
     return shape.count(b" a") + shape.startswith(b"a")
 
 
 def split_options(text: str) -> tuple[int, str]:
-    """How many answer options there are, and the text without them."""
+    """Return the number of answer options, and the text without them."""
     option_count = len(_OPTION_LINE.findall(text)) if "\n" in text else 0
     # One or two such lines are initials or a list of remarks.
     return (option_count, _OPTION_LINE.sub("", text)) if option_count >= _MIN_OPTIONS else (0, text)
@@ -403,7 +409,8 @@ _LATEX_COMMANDS = (
     " alpha beta gamma theta lambda sigma mu pi phi omega mathbb mathcal in to pmod binom vec hat"
 ).split()
 _LATEX_COMMAND = re.compile(rf"\\(?:{'|'.join(_LATEX_COMMANDS)})(?![a-z])")
-# An operator between what may be operands: x^2, f(n) = 3. It starts with what is rare: quick.
+# An operator between possible operands: x^2, f(n) = 3. The pattern is quick because it starts with
+# rare characters.
 _EQUATION = re.compile(r"[=^+*×÷≤≥](?:(?<=[\w)}\]].)|(?<=[\w)}\]] .))=? ?(?=\d|[a-z]\b|[\\(√-])")
 _MATHS_SYMBOL = re.compile("[∑∫√≤≥≠∞∂∇∈∉∀∃⊂⊆∪∩→⇒⇔×÷±≡≈∏ℝℤℕℚ]")
 
@@ -414,12 +421,12 @@ TOKENS_WITH_MARK = (
     "+= ", "print(", "</", "select *",
 )  # fmt: skip
 _NON_CODE_BYTES = bytes({*range(256)} - {*b"(){}#=>&<*`"})
-"""All bytes but those of which each token with a mark has at least one."""
+"""All bytes except a few, of which each token with a mark has at least one."""
 _NON_OPERATOR_BYTES = bytes({*range(128)} - {*b"=^+*"})
-"""All bytes but those of which each equation has at least one."""
+"""All bytes except a few, of which each equation has at least one."""
 _PROSE_BYTES = b"abcdefghijklmnopqrstuvwxyz \n"
 _DIGIT_RUN_TABLE = bytes(48 if byte in b"0123456789" else 32 for byte in range(256))
-"""With points and commas left out each number is a run of zeros."""
+"""A table for counting: with points and commas deleted, each number becomes a run of zeros."""
 _WORD_SHAPE_TABLE = bytes(32 if chr(byte).isspace() else 97 for byte in range(256))
 _LETTER_TABLE = bytes(byte if byte in b"abcdefghijklmnopqrstuvwxyz" else 32 for byte in range(256))
 _FACT_OPENINGS = tuple(
@@ -439,7 +446,7 @@ _FACT_ENDINGS = tuple(
     )
 )
 
-# Chinese and Japanese: found inside a run of characters, the longest first.
+# Chinese and Japanese words: they are found inside a run of characters, the longest first.
 _UNSPACED_WORDS_BY_KIND: dict[Kind, str] = {
     "proof": "证明 證明 推导 推導 归纳法 反证法 定理 証明 導出 帰納法",
     "reason": """

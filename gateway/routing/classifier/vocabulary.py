@@ -1,8 +1,9 @@
-"""What is known of a token: three bytes, so that those of a text are found at once.
+"""The facts of a token: three bytes, so that a text's facts are found at once.
 
-The first is its fact: of a word its kind, of what is no word what it is. The second
-is what it may begin, as `phrase` numbers it; the third the languages that it speaks for. Each is a
-column of all that is known of a text, and is counted as bytes are.
+The first byte is the kind of a word, or the class of a token that is no word. The second is the
+number of the phrases that the token may begin (`phrases.find_phrase_start`). The third is the sign
+of the languages that have the word. The facts of a text are one bytes object, of which each of the
+three is a column. The code counts them as it counts bytes.
 """
 
 from gateway.routing.classifier import language, phrases
@@ -16,19 +17,20 @@ from gateway.routing.classifier.tokenizer import (
 from gateway.routing.classifier.word_lists import WORD_KINDS
 
 _POINT, NUMBER, _MIXED, _MARK = range(252, 256)
-"""A point or a comma; digits; letters and digits in one piece; all else. No other column has the
-third."""
+"""The classes of tokens that are no words: a point or a comma; digits; letters and digits in one
+piece; everything else. No other column uses the value of `_MIXED`."""
 _NO_WORDS = bytes((_POINT, NUMBER, _MIXED, _MARK))
 _MAX_NUMBER_DIGITS = 3
-"""Digits of a number that is likely to be seen again."""
+"""The maximum number of digits of a number to cache: a longer one is unlikely to come again."""
 _MIXED_RATIO = 8
-"""One in so many pieces of a text may have to be parted for itself."""
+"""The number of pieces for each mixed one. If more than one piece in eight is mixed, the whole text
+is split again."""
 _FACT_BYTES = 3
 _NUMBER_THEN_POINT, _POINT_THEN_NUMBER = bytes((NUMBER, _POINT)), bytes((_POINT, NUMBER))
 
 
 class _TokenFacts(dict[bytes, bytes]):
-    """Of the words of all lists, and of the tokens of late."""
+    """The facts of all listed words, and of recent tokens."""
 
     def __init__(self) -> None:
         words = {word.encode(): 0 for word in WORD_KINDS if word.isascii()}
@@ -42,12 +44,13 @@ class _TokenFacts(dict[bytes, bytes]):
             facts = _NUMBER_FACTS
             if (
                 len(token) > _MAX_NUMBER_DIGITS
-            ):  # no two prompts have the same: it would only push others out
+            ):  # no two prompts have the same long number: it would only push others out
                 return facts
         elif token.isalpha():
             _, facts = _make_word_facts(token)
         else:
-            # Letters of other scripts are no word here: their lists are looked up as strings.
+            # Letters of other scripts count as no word here, because their lists are looked up as
+            # strings.
             facts = _make_other_facts(_MIXED if token.isalnum() else _MARK)
         if len(token) <= MAX_CACHED_TOKEN_BYTES:
             if len(self) >= self._max_entries:
@@ -69,7 +72,7 @@ def _make_other_facts(fact: int) -> bytes:
 
 
 class _Interned(dict[bytes, bytes]):
-    """Equal ones are one: of most tokens the same is known."""
+    """A cache that returns one object for equal bytes: most tokens have the same facts."""
 
     def __missing__(self, value: bytes) -> bytes:
         self[value] = value
@@ -83,14 +86,14 @@ _find_facts = _TOKEN_FACTS.__getitem__
 
 
 def find_token_facts(tokens: list[bytes]) -> bytes:
-    """Of each token, in order: three bytes."""
+    """Return the facts of each token, in order: three bytes each."""
     return b"".join(map(_find_facts, tokens))
 
 
 def read_tokens(lower_text: bytes, marks: bytes) -> tuple[list[bytes], bytes]:
-    """The tokens of ASCII in lower case, and what is known of them.
+    """Return the tokens of ASCII text in lower case, and their facts.
 
-    `marks` are its bytes, once or more, that are neither letters nor digits.
+    `marks` are the bytes of the text that are neither letters nor digits, each once or more.
     """
     tokens = split_pieces(lower_text, marks)
     token_facts = b"".join(map(_find_facts, tokens))
@@ -107,27 +110,27 @@ def read_tokens(lower_text: bytes, marks: bytes) -> tuple[list[bytes], bytes]:
 
 
 def get_facts(token_facts: bytes) -> bytes:
-    """By what is known: the fact of each token."""
+    """Return the first fact of each token."""
     return token_facts[::_FACT_BYTES]
 
 
 def get_kinds(token_facts: bytes) -> bytes:
-    """By what is known: the kind of each token that is a word."""
+    """Return the kind of each token that is a word."""
     return token_facts[::_FACT_BYTES].translate(None, _NO_WORDS)
 
 
 def get_phrase_starts(token_facts: bytes) -> set[int]:
-    """By what is known: what tokens of the text may begin."""
+    """Return the numbers of the phrases that the tokens may begin."""
     return {*token_facts[1::_FACT_BYTES].translate(None, b"\0")}
 
 
 def get_language_signs(token_facts: bytes) -> bytes:
-    """By what is known: of each word the sign of the languages that it speaks for."""
+    """Return the language sign of each token that is a word."""
     return token_facts[2::_FACT_BYTES].translate(None, language.NO_SIGN_BYTES)
 
 
 def count_numbers(token_facts: bytes) -> int | None:
-    """By what is known: how many numbers there are; None where two may be one with a point."""
+    """Return the number of numbers; None if two of them may be one number with a point."""
     facts = token_facts[::_FACT_BYTES]
     return (
         None if _NUMBER_THEN_POINT in facts and _POINT_THEN_NUMBER in facts else facts.count(NUMBER)

@@ -1,4 +1,4 @@
-"""Lists of words of several languages, and the kind of each."""
+"""Word lists of several languages, and the kind of each word."""
 
 # ruff: noqa: RUF001 -- keywords of several languages and scripts, many to a line
 
@@ -11,7 +11,7 @@ KIND_CODES: dict[Kind, int] = {
     "proof": 1, "reason": 2, "build": 3, "simple": 4, "chat": 5, "polite": 6, "maths": 7, "code": 8,
     "counting": 9,
 }  # fmt: skip
-"""A byte for each kind: words are counted as bytes are."""
+"""The byte for each kind: the gateway counts words as bytes."""
 PROOF, REASON, BUILD, SIMPLE, CHAT, POLITE, MATHS, CODE, COUNTING = KIND_CODES.values()
 
 # Whole words in lower case; a word has one kind.
@@ -117,4 +117,4 @@ _WORDS_BY_KIND: dict[Kind, str] = {
 WORD_KINDS: dict[str, int] = {
     word: KIND_CODES[kind] for kind, words in _WORDS_BY_KIND.items() for word in words.split()
 }
-"""By word: the code of its kind."""
+"""The code of each word's kind."""

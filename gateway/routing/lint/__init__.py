@@ -1,1 +1,1 @@
-"""Findings about rules: those that can never match, and names that nothing has."""
+"""Findings about rules: rules that never match, and names that do not exist."""

@@ -2,20 +2,20 @@
 
 A case is what some conditions leave of each property of a call: `{"turns": 3 and more, "stream":
 True}`. `is_impossible` starts with one case that allows every call. Each condition makes the cases
-narrower; `any` makes one case of each of its parts. A case in which a property has no value left
-goes. Where no case is left, no call matches.
+narrower; `any` makes one case of each of its parts. The check drops a case in which a property has
+no value left. If no case is left, no call matches.
 
-The verdict "impossible" is certain. The check does not find all that is impossible:
+The verdict "impossible" is certain. The check does not find everything that is impossible:
 
-- It knows a pattern and a CEL expression by their text alone. It does not see that every text with
+- It knows a pattern and a CEL expression only by their text. It does not see that every text with
   one pattern has another, too.
-- It relates no two properties, but these: a keyword needs tokens, a tool's name needs a tool, a key
-  limits the tags, a guard sets tags. It does not compare `user_tokens` with `prompt_tokens`, or the
-  hours of two time zones.
+- It relates only these properties: a keyword needs tokens, a tool's name needs a tool, a key limits
+  the tags, a guard sets tags. It does not compare `user_tokens` with `prompt_tokens`, or the hours
+  of two time zones.
 - It does not intersect two names with `*`: `a*` and `*b` may meet.
-- Of several rules that cover another together, each must leave one case of it at most.
-- It makes 32 cases at most, and splits 100,000 times: of conditions with very many alternatives it
-  finds less.
+- If several rules cover another one together, each must leave at most one case of it.
+- It makes at most 32 cases, and splits at most 100,000 times. For conditions with very many
+  alternatives it finds less.
 """
 
 import math
@@ -37,18 +37,18 @@ from gateway.settings.schema.rules import LANGUAGES, GuardPart, RangePart, WhenP
 _COUNT_PROPERTIES = ("user_tokens", "prompt_tokens", "turns", "tools", "images", "files", "audio")
 _FRACTION_PROPERTIES = ("code", "maths")
 _SCORE_PROPERTIES = ("need", "confidence")
-"""Numbers of the classifier's score, which not every turn has."""
+"""Properties that are numbers of the classifier's score, which not every turn has."""
 _OPAQUE_PROPERTIES = frozenset(
     {"matches", "cel", "system_keywords", "system_matches", "effort", "metadata", "user"}
 )
-"""Conditions that are known by what is written alone."""
+"""Properties that the check compares only by their text."""
 _ABSENT = -math.inf
-"""Stands for a number that a call lacks, so that no range takes it in."""
+"""The value in place of a number that a call lacks, so that no range includes it."""
 _NAME_PROPERTIES = ("asked", "key", "client", "task")
-"""Texts of which a call has one each."""
+"""Properties of which each call has exactly one text."""
 _WORD_PROPERTIES = ("keywords", "tool_names", "tag", "evidence", *_NAME_PROPERTIES)
 _MAX_COUNT = 2**62
-"""More than any count."""
+"""A number above any count."""
 _MAX_CASES = 32
 _MAX_STEPS = 100_000
 _RARE_LETTER = "\ua66e"
@@ -58,23 +58,23 @@ _BYTES_PER_TOKEN = 4
 
 @dataclass(frozen=True)
 class Spans:
-    """Numbers from each first to each last, both included."""
+    """Ranges of numbers, each from a first to a last number, both included."""
 
     spans: tuple[tuple[float, float], ...]
     is_integral: bool = True
     """True if only whole numbers count."""
 
     def __bool__(self) -> bool:
-        """Return True if there are any."""
+        """Return True if there is any number."""
         return bool(self.spans)
 
     def __and__(self, other: "Spans") -> "Spans":
-        """Return the numbers that both have."""
+        """Return the numbers that are in both."""
         pairs = ((max(a, c), min(b, d)) for a, b in self.spans for c, d in other.spans)
         return Spans(tuple(pair for pair in pairs if pair[0] <= pair[1]), self.is_integral)
 
     def __sub__(self, other: "Spans") -> "Spans":
-        """Return the numbers that the other does not have."""
+        """Return the numbers that are not in the other."""
         remaining = self
         for low, high in other.spans:
             low_end = low - 1 if self.is_integral else math.nextafter(low, -math.inf)
@@ -84,25 +84,26 @@ class Spans:
 
 
 _WEEK_SECONDS = Spans(((0, 7 * 86_400 - 1),))
-"""Its seconds."""
+"""The seconds of a week."""
 _TRUE_ONLY = frozenset({True})
 _TRUE_OR_FALSE = frozenset({True, False})
 
 
 class Words(NamedTuple):
-    """The call has one word of each group in `required_groups`, and none in `forbidden`."""
+    """A call with one word of each group in `required_groups`, and no word in `forbidden`."""
 
     required_groups: frozenset[frozenset[str]] = frozenset()
     forbidden: frozenset[str] = frozenset()
 
 
 type Case = Mapping[str, Any]
-"""By property: a frozenset of values, Spans, or Words. A property that is not there is free."""
+"""The allowed values by property: a frozenset, Spans or Words. An absent property may have any
+value."""
 type Narrowing = Callable[[list[Case]], list[Case]]
 
 
 class Subsumption:
-    """What is impossible with some keys, and with the tags that guards set."""
+    """Finds what is impossible with some keys, and with the tags that guards set."""
 
     def __init__(
         self,
@@ -112,9 +113,9 @@ class Subsumption:
         *,
         are_tags_settled: bool = False,
     ) -> None:
-        """`keys` are all that there are; None where any may call.
+        """`keys` are all keys; None if any key may call.
 
-        `are_tags_settled` is for calls whose tags no guard will change any more, as choices see
+        Set `are_tags_settled` for calls whose tags no guard will change any more, as choices see
         them.
         """
         self._keys = keys
@@ -152,11 +153,11 @@ class Subsumption:
         return not cases
 
     def implies(self, condition: WhenPart, implied: WhenPart) -> bool:
-        """Return True if the other matches whenever the first does."""
+        """Return True if every call that matches `condition` matches `implied`, too."""
         return self.is_impossible(condition, excluding=[implied])
 
     def _narrow(self, cases: list[Case], condition: WhenPart, *, holds: bool = True) -> list[Case]:
-        """Return what is left of cases where a condition holds, or does not."""
+        """Return the part of the cases in which a condition holds, or does not hold."""
         narrowings = [
             partial(self._narrow_property, name, value, holds)
             for name, value in condition
@@ -166,7 +167,7 @@ class Subsumption:
 
     def _narrow_property(self, name: str, value: Any, holds: bool, cases: list[Case]) -> list[Case]:  # noqa: FBT001
         if name == "traffic":
-            return cases  # a part of these calls and not others, of each rule by itself
+            return cases  # each rule has a part of its own, so two parts never exclude each other
         if name == "not_":
             return self._narrow(cases, value, holds=not holds)
         if name in {"any", "all"}:
@@ -191,10 +192,10 @@ class Subsumption:
         return _intersect(cases, name, domain, values & domain if holds else domain - values)
 
     def _get_values(self, name: str, value: Any) -> tuple[str, Any, Any]:
-        """Return a property, all values that it may have, and those that a condition allows."""
+        """Return a property, its possible values, and the values that a condition allows."""
         domain = self._domains.get(name, _TRUE_OR_FALSE)
         if isinstance(value, RangePart):
-            first, last = domain.spans[-1]  # before it stands what a call lacks
+            first, last = domain.spans[-1]  # an earlier span is for a missing number
             low = first if value.min is None else value.min
             high = last if value.max is None else value.max
             ends = (math.ceil(low), math.floor(high)) if domain.is_integral else (low, high)
@@ -210,7 +211,7 @@ class Subsumption:
         return name, domain, frozenset(value if isinstance(value, list) else [value])
 
     def _narrow_any(self, cases: list[Case], narrowings: Sequence[Narrowing]) -> list[Case]:
-        """Narrow cases in one of these ways; leave them as they are where that makes too many."""
+        """Return the cases under any of these narrowings; all cases if they become too many."""
         narrowed_cases: list[Case] = []
         for case in cases:
             self._steps_left -= len(narrowings)
@@ -223,7 +224,7 @@ class Subsumption:
     def _narrow_words(
         self, case: Case, name: str, words: frozenset[str], *, holds: bool
     ) -> list[Case]:
-        """Return what is left of a case where a call has one of these words, or none."""
+        """Return the part of a case in which a call has one of these words, or none of them."""
         current: Words = case.get(name, Words())
         required_groups = current.required_groups | {words} if holds else current.required_groups
         forbidden = current.forbidden if holds else current.forbidden | words
@@ -245,7 +246,7 @@ class Subsumption:
     def _derive_bounds(
         self, name: str, groups: frozenset[frozenset[str]], forbidden: frozenset[str]
     ) -> Iterator[tuple[str, Any]]:
-        """Yield what words ask of other properties."""
+        """Yield the bounds on other properties that follow from words."""
         if name == "keywords":
             for group in groups:
                 yield "user_tokens", Spans(((min(map(_count_min_tokens, group)), _MAX_COUNT),))
@@ -270,7 +271,7 @@ def may_set(key: Key, tag: str) -> bool:
 
 
 def _narrow_all(cases: list[Case], narrowings: Iterable[Narrowing]) -> list[Case]:
-    """Narrow cases in all of these ways."""
+    """Return the cases under all of these narrowings, one after another."""
     for narrowing in narrowings:
         cases = narrowing(cases)
     return cases
@@ -285,14 +286,14 @@ def _intersect(cases: list[Case], name: str, domain: Any, values: Any) -> list[C
 def _reduce_groups(
     name: str, groups: frozenset[frozenset[str]], forbidden: frozenset[str]
 ) -> frozenset[frozenset[str]]:
-    """Return groups without what is barred, and without names that another group does not have."""
+    """Return groups without forbidden words, and without names that another group lacks."""
     folded_words = [(forbidden_word, forbidden_word.casefold()) for forbidden_word in forbidden]
     matches_wildcard = compile_glob(
         [forbidden_word for forbidden_word in forbidden if "*" in forbidden_word]
     )
 
     def is_covered(word: str) -> bool:
-        """Return True if whatever has this word has one that is barred, too."""
+        """Return True if every text with this word has a forbidden word, too."""
         if name == "keywords":
             text = word.casefold()
             return any(
@@ -301,7 +302,7 @@ def _reduce_groups(
             )
         return name not in ("tag", "evidence") and matches_wildcard(
             word.replace("*", "\0")
-        )  # only a * takes in the sign
+        )  # only a * matches the NUL
 
     reduced_groups = [
         [word for word in group - forbidden if not is_covered(word)] for group in groups
@@ -320,21 +321,22 @@ def _reduce_groups(
 
 
 def _covers_all_names(names: Iterable[str]) -> bool:
-    """Return True if these take in every name."""
+    """Return True if these patterns match every name between them."""
     return not all(name.strip("*") for name in names)
 
 
 @lru_cache(4096)
 def _always_contains(word: str, contained: str) -> bool:
-    """Return True if every text with a word or phrase has another, that stands in it as letters."""
+    """Return True if every text with a word or phrase also has another one inside it."""
     if _RARE_LETTER in contained:
         return False
-    # A word without edges may stand inside another: what is around it is no edge.
+    # A word of a script without spaces may stand inside another word, so the letters around it give
+    # no word edge.
     return contains_keyword(
         contained, f"{_RARE_LETTER}{word}{_RARE_LETTER}" if is_unspaced(word) else word
     )
 
 
 def _count_min_tokens(word: str) -> int:
-    """Return how many tokens a text with a word has at least: each letter is a byte or more."""
+    """Return the minimum tokens of a text with a word: each letter is at least one byte."""
     return -(-len(word) // _BYTES_PER_TOKEN)

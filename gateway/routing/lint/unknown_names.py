@@ -1,4 +1,4 @@
-"""Names in rules that nobody has: keys, tags and models of which there are none."""
+"""Names in rules that do not exist: keys, tags, models and applications."""
 
 import difflib
 import re
@@ -19,7 +19,10 @@ _WILDCARD = re.compile(r"[*?\[]")
 
 
 def list_warnings(source: ConfigSource, keys: Sequence[Key] | None) -> Iterator[Mistake]:
-    """Names that no call can have; `keys` are all that may call, None where any may."""
+    """Yield warnings about names that no call can have.
+
+    `keys` are all keys; None if any key may call.
+    """
     for rule_path, condition in list_conditions(source.config):
         for path, inner in walk_condition(rule_path, condition):
             yield from _check_requested_names(source, path, inner)
@@ -46,7 +49,7 @@ def _check_requested_names(
 
 
 def _needs_no_listing(source: ConfigSource, name: str) -> bool:
-    """Return True if a name, or some name that a pattern takes in, needs no lab to list it."""
+    """Return True if a name, or some name of a pattern, is valid without a lab listing it."""
     families = list(source.config.routing.families)
     prefix, star, _ = name.partition("*")
     if not star:
@@ -107,9 +110,9 @@ def _check_tags(
 
 
 def _check_unread_tags(source: ConfigSource, keys: Sequence[Key]) -> Iterator[Mistake]:
-    """Tags that a guard sets and nobody reads, where a rule reads one that is written alike.
+    """Yield tags that a guard sets and nothing reads, while a rule reads a similar unset tag.
 
-    A tag that only the ledger reads is none of these.
+    A tag without a similar one is fine: the ledger may be its only reader.
     """
     config = source.config
     read_tags = {
@@ -133,7 +136,7 @@ def _check_unread_tags(source: ConfigSource, keys: Sequence[Key]) -> Iterator[Mi
 
 
 def list_conditions(config: Config) -> Iterator[tuple[Path, WhenPart]]:
-    """Yield the conditions of all rules, each with its place."""
+    """Yield the conditions of all rules, each with its path."""
     for index, guard in enumerate(config.guards):
         yield ("guards", index, "when"), guard.when
     for index, choice in enumerate(config.choices):
@@ -141,7 +144,7 @@ def list_conditions(config: Config) -> Iterator[tuple[Path, WhenPart]]:
 
 
 def walk_condition(path: Path, condition: WhenPart) -> Iterator[tuple[Path, WhenPart]]:
-    """Yield a condition and all that stand inside it."""
+    """Yield a condition and all conditions inside it, each with its path."""
     yield path, condition
     for name, children in (("any", condition.any), ("all", condition.all)):
         for index, item in enumerate(children or ()):

@@ -1,6 +1,6 @@
-"""What rules can never do: conditions that never hold, choices never reached or always overruled.
+"""Rules without effect: conditions that never hold, choices never reached or always overruled.
 
-Nothing is said of a rule that may matter for some call. `subsumption` says what is not found.
+The check reports no rule that may matter for some call. `subsumption` says what it does not find.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,9 +16,10 @@ from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.rules import ChoicePart, GuardPart, RangePart, WhenPart
 
 _RULE_PATH_LENGTH = 3
-"""Of a path to a condition: guards or choices, a number, when."""
+"""The length of a path to a rule's condition: guards or choices, a number, when."""
 _FINDING_ORDER = {"keywords": 1, "tool_names": 1, "tag": 1, "all": 2, "any": 3, "not_": 4}
-"""A finding names what excludes another condition first, as a range of tokens before a keyword."""
+"""The order of conditions in a contradiction; unlisted ones come first. A finding is at the later
+of two conditions and names the earlier, such as a range of tokens before a keyword."""
 _SHARE_CONDITIONS = frozenset(("code", "maths", "need", "confidence"))
 _SHARE_HINT = "It goes from 0 to 1: write {min: 0.3}."
 
@@ -36,7 +37,10 @@ def list_errors(source: ConfigSource, dialects: Collection[str]) -> list[Mistake
 def list_warnings(
     source: ConfigSource, dialects: Collection[str], keys: Sequence[Key] | None = None
 ) -> list[Mistake]:
-    """Return what of guards and choices is in vain; `keys` are all that may call, None: any may."""
+    """Return warnings about guards and choices that have no effect.
+
+    `keys` are all keys; None if any key may call.
+    """
     audit = _Audit(source, dialects, keys)
     name_mistakes = [*unknown_names.list_warnings(source, keys)]
     reported_rules = {_get_rule_path(item) for item in name_mistakes}
@@ -63,11 +67,11 @@ class _Audit:
         self._settled_subsumption = Subsumption(dialects, keys, self._guards, are_tags_settled=True)
 
     def check_branches(self) -> Iterator[Mistake]:
-        """Yield parts of conditions that never hold."""
+        """Yield branches of conditions that never hold."""
         is_impossible = self._subsumption.is_impossible
         for path, condition in list_conditions(self._source.config):
             if is_impossible(condition):
-                continue  # an error
+                continue  # `list_errors` reports it
             for inner_path, inner in walk_condition(path, condition):
                 is_any_branch = len(inner_path) > _RULE_PATH_LENGTH and inner_path[-2:-1] == (
                     "any",
@@ -87,7 +91,7 @@ class _Audit:
                 yield self._warn(("guards", index, "when"), self._explain_never())
 
     def check_crossed_guards(self) -> Iterator[Mistake]:
-        """Yield guards that hold together, one of which asks for more than another allows."""
+        """Yield guards whose `min_tier` is above the `max_tier` of a guard that matches too."""
         implies = self._subsumption.implies
         for index, guard in enumerate(self._guards):
             for other_guard in self._guards:
@@ -104,7 +108,7 @@ class _Audit:
                     yield self._warn(("guards", index, "min_tier"), message)
 
     def check_choices(self) -> Iterator[Mistake]:
-        """Yield choices that are never reached, and those of which guards leave nothing."""
+        """Yield choices that are never reached, and choices that guards always overrule."""
         choices = self._source.config.choices
         for index, choice in enumerate(choices):
             path: Path = ("choices", index)
@@ -116,7 +120,7 @@ class _Audit:
                 yield from self._check_overruled(path, choice)
 
     def _check_overruled(self, path: Path, choice: ChoicePart) -> Iterator[Mistake]:
-        """Yield what guards do to all calls that match a choice."""
+        """Yield what guards prevent for all calls that match a choice."""
         if guard_names := self._find_guards(choice.when, lambda guard: guard.refuse is not None):
             yield self._warn(
                 path, f"decides nothing: {guard_names} refuses every call that it matches."
@@ -150,11 +154,11 @@ class _Audit:
             yield self._warn((*path, "model"), message)
 
     def _find_tier_guards(self, tier: Tier, condition: WhenPart) -> str:
-        """Return the guards that keep all these calls from a tier; empty where they do not."""
+        """Return the guards that keep all these calls from a tier; empty if a call may get it."""
         guard_names = self._find_guards(
             condition, lambda g: g.max_tier is not None and _is_above(tier, g.max_tier)
         )
-        # A bound from above that is just this tier stands before all from below.
+        # A `max_tier` of exactly this tier takes precedence over every `min_tier`.
         if not guard_names and not any(guard.max_tier == tier for guard in self._guards):
             guard_names = self._find_guards(
                 condition, lambda g: g.min_tier is not None and _is_above(g.min_tier, tier)
@@ -168,11 +172,11 @@ class _Audit:
         return self._find_guards(condition, denies)
 
     def _find_guards(self, condition: WhenPart, predicate: Callable[[GuardPart], bool]) -> str:
-        """Return guards that do something, and of which one matches whenever `condition` does."""
+        """Return guards with a property, of which one matches whenever `condition` does."""
         return self._find_cover(condition, [guard for guard in self._guards if predicate(guard)])
 
     def _find_cover(self, condition: WhenPart, candidates: Sequence[GuardPart | ChoicePart]) -> str:
-        """Return the names of few rules of which one matches whenever `condition` does."""
+        """Return the names of few rules, of which one matches whenever `condition` does."""
         single_covers = (
             rule for rule in candidates if self._settled_subsumption.implies(condition, rule.when)
         )
@@ -205,7 +209,7 @@ class _Audit:
 def _find_contradiction(
     source: ConfigSource, subsumption: Subsumption, path: Path, condition: WhenPart
 ) -> Iterator[Mistake]:
-    """Yield what of a rule cannot hold, alone or together with what."""
+    """Yield the parts of a rule that cannot hold, alone or together with another part."""
     items = [*_split_condition(path, condition)]
     impossible_paths = [item_path for item_path, item in items if subsumption.is_impossible(item)]
     if impossible_paths:
@@ -224,7 +228,7 @@ def _find_contradiction(
 
 
 def _split_condition(path: Path, condition: WhenPart) -> Iterator[tuple[Path, WhenPart]]:
-    """Yield what must hold together, each with its place; groups of `all` are taken apart."""
+    """Yield the conditions that must hold together, each with its path; split groups of `all`."""
     parts = [(name, value) for name, value in condition if value is not None]
     for name, value in sorted(parts, key=lambda item: _FINDING_ORDER.get(item[0], 0)):
         if name == "all":
@@ -235,12 +239,12 @@ def _split_condition(path: Path, condition: WhenPart) -> Iterator[tuple[Path, Wh
 
 
 def _get_rule_path(item: Mistake) -> str:
-    """Return the rule that a finding is of, as choices[2]."""
+    """Return the path of the rule that a finding is about, such as choices[2]."""
     return item.path.partition(".")[0]
 
 
 def _has_empty_range(condition: WhenPart) -> bool:
-    """Return True if a range in it ends before it begins, which is an error by itself."""
+    """Return True if some range ends before it begins, which another check reports."""
     return any(
         isinstance(value, RangePart)
         and value.min is not None

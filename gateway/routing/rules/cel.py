@@ -1,8 +1,8 @@
-"""The one door to CEL, the Common Expression Language; the extra `cel`.
+"""The only use of CEL, the Common Expression Language; needs the extra `cel`.
 
-An expression is type-checked when it is compiled. What it may cost is bounded: its text is cut, its
-patterns are RE2's, and the engine ends it after 10,000 steps of its loops. One that fails does not
-hold, and never breaks a call. Language: https://github.com/google/cel-spec
+An expression is type-checked when it is compiled. Its cost is bounded: its text is cut, its
+patterns are RE2's, and the engine stops it after 10,000 steps of its loops. An expression that
+fails does not match, and never breaks a call. Language: https://github.com/google/cel-spec
 """
 
 import re
@@ -59,18 +59,19 @@ _FIELD_READERS: dict[str, tuple[cel.Type, Callable[[RuleContext], object]]] = {
     ),
 }
 FIELDS = frozenset(_FIELD_READERS)
-"""What may be asked of `call`."""
+"""The fields of `call` that an expression may read."""
 _FIELD_PATTERN = re.compile(r"\bcall\s*\.\s*(\w+)")
 _FAILURE_PHRASES = {
     "Iteration budget": "it takes too many steps",
     "by zero": "it divides by zero",
     "Index error": "a list has no such item",
 }
-"""Why an expression failed, where the engine's words hold nothing of the call."""
+"""Reasons for a failed expression, by a part of the engine's message. The message itself may quote
+the call."""
 
 
 def compile_expression(text: str, rule: str) -> Test:
-    """Whether an expression holds. Raises CelError."""
+    """Return the test of an expression. Raises CelError if it is no condition."""
     variables = {
         f"call.{name}": _FIELD_READERS[name]
         for name in _FIELD_PATTERN.findall(text)
@@ -110,7 +111,7 @@ def compile_expression(text: str, rule: str) -> Test:
 
 
 def _read_temperature(call: Features) -> float:
-    """Read the temperature; -1 where the request sets none."""
+    """Return the temperature; -1 if the request sets none."""
     temperature = call.facts.temperature
     return -1.0 if temperature is None else float(temperature)
 
@@ -122,7 +123,7 @@ def _shorten(text: str) -> str:
 
 
 def _make_error(error: str) -> CelError:
-    """What is wrong in the engine's words: its first finding, without its picture of the place."""
+    """Make an error from the engine's first finding, without its excerpt of the expression."""
     match = re.search(r"<input>:(\d+):(\d+): (.*)", error)
     if match is None:
         return CelError("is no expression")

@@ -1,7 +1,8 @@
 """Rules as functions: guards bound every decision, the first choice that matches decides.
 
-Conditions are compiled once. All patterns of all rules are one RE2 set: a call's text is searched
-once, when the first rule asks for it, in time linear in the text whatever the patterns are.
+The gateway compiles conditions once. All patterns of all rules are one RE2 set. The gateway
+searches a call's text once, when the first rule needs it. The search is linear in the text,
+whatever the patterns are.
 """
 
 import re
@@ -21,9 +22,9 @@ from gateway.routing.rules.patterns import Path, PatternPool, Patterns
 from gateway.settings.schema.rules import ChoicePart, GuardPart, WhenPart
 
 _UNKEPT_CONDITIONS = ("system_keywords", "system_matches", "temperature", "metadata", "user")
-"""Conditions on what no row keeps, as it may tell of a person."""
+"""Conditions on fields that no row keeps, because they may identify a person."""
 _UNKEPT_FIELDS = re.compile(r"text|\bcall\s*\.\s*(?:system|temperature|metadata|user)\b")
-"""What in an expression reads such things."""
+"""The pattern of the fields in an expression that no row keeps."""
 _EVIDENCE_FIELD = re.compile(r"\bcall\s*\.\s*evidence\b")
 
 
@@ -34,7 +35,7 @@ class CompiledGuard(msgspec.Struct, frozen=True):
     test: Test
     definition: GuardPart
     hash: str
-    """Of its conditions alone: what an outcome is known by."""
+    """The hash of its conditions alone, by which rows keep its outcome."""
 
 
 class CompiledChoice(msgspec.Struct, frozen=True):
@@ -47,17 +48,17 @@ class CompiledChoice(msgspec.Struct, frozen=True):
     model: str | None
     complete: CompleteMode | None
     hash: str
-    """Of its conditions alone: what an outcome is known by."""
+    """The hash of its conditions alone, by which rows keep its outcome."""
 
 
 class RuleSet(msgspec.Struct, frozen=True):
-    """All rules of a configuration, in the order they are written."""
+    """All rules of a configuration, in the order of the configuration."""
 
     guards: tuple[CompiledGuard, ...] = ()
     choices: tuple[CompiledChoice, ...] = ()
     patterns: Patterns | None = None
     text_rules: tuple[CompiledGuard | CompiledChoice, ...] = ()
-    """Those of both that read what no row keeps: rows keep their outcomes."""
+    """The guards and choices that read what no row keeps: rows keep their outcomes."""
     reads_evidence: bool = False
     """True if some rule asks for evidence against the last answer."""
 
@@ -67,12 +68,12 @@ class RuleSet(msgspec.Struct, frozen=True):
         decision_context: DecisionContext = EMPTY_CONTEXT,
         classifier: Classifier | None = None,
     ) -> RuleContext:
-        """A call as these rules look at it; `classifier` scores it where a rule asks for that."""
+        """Return a call as these rules read it; `classifier` scores it if a rule asks for that."""
         return RuleContext(call, self.patterns, decision_context, classifier)
 
 
 def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) -> RuleSet:
-    """Compile rules. Raises RuleError with all patterns and expressions that are none."""
+    """Compile rules. Raises RuleError with all invalid patterns and expressions."""
     patterns = PatternPool()
     compiled_guards = tuple(
         CompiledGuard(
@@ -112,7 +113,7 @@ def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) ->
 
 
 def _compile_test(definition: GuardPart | ChoicePart, path: Path, patterns: PatternPool) -> Test:
-    """The test of a rule; its part of the traffic is asked last, of calls that it would match."""
+    """Return the test of a rule; it tests `traffic` last, for calls that match otherwise."""
     test = _compile_conditions(definition, path, patterns)
     if definition.when.traffic is None:
         return test
@@ -123,7 +124,7 @@ def _compile_test(definition: GuardPart | ChoicePart, path: Path, patterns: Patt
 def _compile_conditions(
     definition: GuardPart | ChoicePart, path: Path, patterns: PatternPool
 ) -> Test:
-    """The test of a rule; the outcome of one that reads what no row keeps is noted by its hash."""
+    """Return the test of a rule; it records the outcome if the rule reads what no row keeps."""
     test = compile_condition(definition.when, path, patterns, definition.name)
     if not _reads_unkept(definition.when):
         return test
@@ -139,7 +140,7 @@ def _compile_conditions(
 
 
 def _reads_unkept(condition: WhenPart) -> bool:
-    """Whether a condition reads what no row keeps, as an expression may: texts, user, labels."""
+    """True if a condition reads what no row keeps: texts, user, metadata and the like."""
     return (
         (condition.cel is not None and _UNKEPT_FIELDS.search(condition.cel) is not None)
         or any(getattr(condition, name) is not None for name in _UNKEPT_CONDITIONS)

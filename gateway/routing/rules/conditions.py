@@ -1,4 +1,4 @@
-"""Conditions as functions: compiled once, asked for every call, the cheap ones first."""
+"""Conditions as functions: compiled once, tested for every call, the cheap ones first."""
 
 import math
 from bisect import bisect_right
@@ -16,7 +16,7 @@ from gateway.settings.schema.schedule import TimePart
 
 
 def compile_condition(condition: WhenPart, path: Path, patterns: PatternPool, rule: str) -> Test:
-    """Whether a condition holds. What cannot be compiled is told to `patterns`."""
+    """Return the test of a condition; add what cannot be compiled to the errors of `patterns`."""
     tests = list(_list_tests(condition, path, patterns, rule))
     return tests[0] if len(tests) == 1 else _combine_all(tests)
 
@@ -48,7 +48,7 @@ def _combine_any(tests: Sequence[Test]) -> Test:
 def _list_tests(
     condition: WhenPart, path: Path, patterns: PatternPool, rule: str
 ) -> Iterable[Test]:
-    """Cheap tests first: numbers, flags, names, patterns, what words give away, scores, groups."""
+    """Yield tests, the cheap ones first: numbers, flags, names, patterns, words, scores, groups."""
     yield from _list_number_tests(condition)
     yield from _list_flag_tests(condition)
     yield from _list_name_tests(condition)
@@ -93,7 +93,7 @@ _NUMBER_READERS: tuple[tuple[str, Callable[[RuleContext], float]], ...] = (
     ("files", attrgetter("call.prompt.files")),
     ("audio", attrgetter("call.prompt.audio")),
 )
-"""In C, as far as they go: a condition is asked for every call."""
+"""Readers in C where possible, because every call runs these tests."""
 
 
 def _list_number_tests(condition: WhenPart) -> Iterable[Test]:
@@ -106,12 +106,12 @@ def _list_number_tests(condition: WhenPart) -> Iterable[Test]:
 
 
 def _test_tools_offered(*, expected: bool) -> Test:
-    """Whether there are any tools, which needs no count."""
+    """Return a test for the presence of tools, which needs no count."""
     return lambda context: bool(context.call.prompt.tools) is expected
 
 
 def _list_text_tests(condition: WhenPart) -> Iterable[Test]:
-    """What the words of the last user turn give away."""
+    """Yield tests of the signals of the last user turn."""
     if condition.language is not None:
         languages = frozenset(condition.language)
         yield lambda context: context.call.language in languages
@@ -122,7 +122,7 @@ def _list_text_tests(condition: WhenPart) -> Iterable[Test]:
 
 
 def _list_fact_tests(condition: WhenPart, path: Path, patterns: PatternPool) -> Iterable[Test]:
-    """What is read of a request only where a rule asks. Where a call lacks it, none holds."""
+    """Yield tests of facts that only some rules read; a fact that the call lacks never matches."""
     if condition.max_tokens is not None:
         yield _test_optional(condition.max_tokens, attrgetter("call.prompt.max_output"))
     if condition.effort is not None:
@@ -148,13 +148,16 @@ def _read_label(name: str, context: RuleContext) -> str:
 
 
 def _test_label(names: Sequence[str], read: Callable[[RuleContext], str]) -> Test:
-    """Test a name that a request may lack: `*` takes in every name, and never its absence."""
+    """Return a test of a name that a request may lack.
+
+    `*` matches every name, but no missing one.
+    """
     is_named = _test_name(names, read)
     return lambda context: read(context) != "" and is_named(context)
 
 
 def _test_optional(limits: RangePart, read: Callable[[RuleContext], float | None]) -> Test:
-    """Test a number that a request may lack."""
+    """Return a test of a number that a request may lack."""
     low, high = _read_ends(limits)
 
     def test(context: RuleContext) -> bool:
@@ -169,7 +172,7 @@ def _test_system_pattern(pattern_index: int) -> Test:
 
 
 def _list_score_tests(condition: WhenPart, rule: str) -> Iterable[Test]:
-    """The classifier's score, which costs more than all before it."""
+    """Yield tests of the classifier's score, which costs more than all tests before it."""
     if condition.need is not None:
         yield _test_score(condition.need, attrgetter("need"), rule)
     if condition.confidence is not None:
@@ -177,7 +180,7 @@ def _list_score_tests(condition: WhenPart, rule: str) -> Iterable[Test]:
 
 
 def _test_score(limits: RangePart, read: Callable[[TurnAssessment], float], rule: str) -> Test:
-    """Test a number of the score; without a score it does not hold, and the trace says why."""
+    """Return a test of a number of the score; without a score it fails, and the trace says why."""
     low, high = _read_ends(limits)
 
     def test(context: RuleContext) -> bool:
@@ -260,7 +263,7 @@ def _test_time(time: TimePart) -> Test:
             edges[-1] = max(end, edges[-1])
         else:
             edges += (start, end)
-    # Between the first edge and the second it holds, between the second and the third it does not.
+    # The condition holds from the first edge to the second, and not from the second to the third.
     return lambda context: bisect_right(edges, context.get_week_second(zone)) % 2 == 1
 
 

@@ -1,4 +1,4 @@
-"""A call as rules look at it."""
+"""A call as rules read it."""
 
 from collections.abc import Callable, Container
 from datetime import datetime
@@ -13,18 +13,18 @@ from gateway.routing.features import Features
 from gateway.routing.rules.patterns import Patterns
 
 type Test = Callable[[RuleContext], bool]
-"""Whether a condition holds for a call."""
+"""A test that is True if a condition holds for a call."""
 
 
 def describe_missing_score(error: ScoreError) -> str:
-    """Say why a rule that asks for the classifier's score does not match."""
+    """Return why a rule that asks for the classifier's score does not match."""
     return f"the classifier has no score, {error}"
 
 
 class RuleContext:
-    """A call as rules look at it: features, evidence, tags, and the patterns its text has.
+    """A call as rules read it: features, evidence, tags, and the patterns its text has.
 
-    What costs something to find out is found out once, when the first rule asks for it.
+    It computes expensive facts once, when the first rule asks for them.
     """
 
     __slots__ = (
@@ -48,15 +48,15 @@ class RuleContext:
         decision_context: DecisionContext = EMPTY_CONTEXT,
         classifier: Classifier | None = None,
     ) -> None:
-        """`classifier` scores the turn where a rule asks for its score."""
+        """`classifier` scores the turn if a rule asks for its score."""
         self.call = call
         self.decision_context = decision_context
         self.tags: frozenset[str] = frozenset()
-        """Its own and those that guards gave it; `bound` puts them here."""
+        """The call's own tags and the tags that guards set. `evaluate_guards` puts them here."""
         self.failed_rules: dict[str, str] = {}
-        """Rules of which something could not be asked, and why."""
+        """The rules of which some part could not be tested, and why."""
         self.arms: dict[str, bool] = {}
-        """By rule: True if the call is in its part of the traffic, as far as that was asked."""
+        """By rule: True if the call is in the rule's part of the traffic, for tested rules."""
         self._patterns = patterns
         self._classifier = classifier
         self._assessment: TurnAssessment | None = None
@@ -65,26 +65,26 @@ class RuleContext:
         self._week_seconds: dict[str, int] = {}
 
     def has_pattern(self, pattern_index: int) -> bool:
-        """Whether the last user turn has the pattern of this number."""
+        """True if the last user turn has the pattern of this number."""
         if self._hits is None:
             self._hits = () if self._patterns is None else self.call.match_patterns(self._patterns)
         return pattern_index in self._hits
 
     def has_system_pattern(self, pattern_index: int) -> bool:
-        """Whether the system prompt has the pattern of this number."""
+        """True if the system prompt has the pattern of this number."""
         if self._system_hits is None:
             system = self.call.facts.system
             self._system_hits = () if self._patterns is None else self._patterns.search(system)
         return pattern_index in self._system_hits
 
     def assess_turn(self) -> TurnAssessment:
-        """Return what the classifier's score says of the turn. Raises ScoreError without one."""
+        """Return the score's values for the turn. Raises ScoreError without a score."""
         if self._assessment is None:
             self._assessment = assess_turn(self._classifier, self.call, self.decision_context)
         return self._assessment
 
     def get_week_second(self, zone: str) -> int:
-        """The second of the week, from Monday on, that a clock on a wall there shows."""
+        """Return the second of the week, from Monday 00:00 on, by local time in a time zone."""
         if zone not in self._week_seconds:
             local_time = datetime.fromtimestamp(self.decision_context.at, ZoneInfo(zone))
             day_start = local_time.weekday() * 86_400
@@ -94,7 +94,7 @@ class RuleContext:
         return self._week_seconds[zone]
 
     def list_steps(self) -> tuple[TraceStep, ...]:
-        """List what the trace says of rules: the score they read, arms, and those that failed."""
+        """List the trace lines of rules: the score they read, the arms, and the failed rules."""
         steps: list[TraceStep] = []
         if self._assessment is not None:
             need, confidence = self._assessment

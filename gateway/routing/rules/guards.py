@@ -1,4 +1,4 @@
-"""Guards: what bounds a decision whatever made it."""
+"""Guards: the bounds of every decision, whatever made it."""
 
 from collections.abc import Iterable
 
@@ -18,7 +18,7 @@ _HIGHEST_TIER = len(TIERS) - 1
 
 
 class GuardBounds(msgspec.Struct, frozen=True, kw_only=True):
-    """What all guards that match come to."""
+    """The combined bounds of all guards that match."""
 
     low: int = 0
     high: int = _HIGHEST_TIER
@@ -29,54 +29,54 @@ class GuardBounds(msgspec.Struct, frozen=True, kw_only=True):
     cache: bool = False
     """True if a guard turns the response cache on."""
     complete: tuple[CompleteMode, str] | None = None
-    """What the first guard that speaks of it says, and its name."""
+    """The mode of the first guard that sets one, and the guard's name."""
     quality: tuple[float, str] | None = None
-    """The share of quality that the first guard with one keeps, and its name."""
+    """The share of quality of the first guard that sets one, and the guard's name."""
     conversation: Strategy | None = None
-    """What the first guard that speaks of it says."""
+    """The strategy of the first guard that sets one."""
     tags: frozenset[str] = frozenset()
     steps: tuple[TraceStep, ...] = ()
 
     @property
     def is_free(self) -> bool:
-        """Whether they bound nothing, whatever tags there are."""
+        """True if the guards and the budgets bound nothing; tags do not count."""
         return not self.steps and self.high == _HIGHEST_TIER
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the guards that match, in their order."""
+        """The names of the guards that match, in the order of the configuration."""
         return tuple([step.reason for step in self.steps])
 
     @property
     def limits_tiers(self) -> bool:
-        """True if some tier is out of bounds."""
+        """True if the bounds exclude some tier."""
         return self.low > 0 or self.high < _HIGHEST_TIER
 
     def clamp_tier(self, tier: Tier) -> Tier:
-        """The tier, moved into bounds; where they contradict each other the cheaper bound holds."""
+        """Return the tier, moved into the bounds; the cheaper bound wins if they contradict."""
         return TIERS[min(max(TIERS.index(tier), self.low), self.high)]
 
     def with_ceiling(self, ceiling: Tier) -> "GuardBounds":
-        """The same, and no dearer than a tier."""
+        """Return these bounds with a ceiling: no tier above it."""
         high = min(self.high, TIERS.index(ceiling))
         return msgspec.structs.replace(self, high=high, low=min(self.low, high))
 
     def allows_lab(self, lab: str) -> bool:
-        """Whether a lab may be used."""
+        """True if a lab may be used."""
         return lab not in self.deny and (self.allow is None or lab in self.allow)
 
 
 NO_BOUNDS = GuardBounds()
-"""Of a call that no guard bounds, and that has no tags."""
+"""The bounds of a call that no guard matches and that has no tags."""
 
 
 def evaluate_guards(rules: RuleSet, context: RuleContext) -> GuardBounds:
-    """Evaluate all guards; a tag that one sets is seen by every other, whatever their order."""
+    """Evaluate all guards. Each guard sees the tags that the others set, whatever their order."""
     call = context.call
     if call.options.tags or call.key.tags:
         context.tags = _list_sent_tags(call).union(call.key.tags)
     while True:
-        context.arms.clear()  # of guards that other tags let through
+        context.arms.clear()  # guards may have matched with other tags
         matching_guards = [guard for guard in rules.guards if guard.test(context)]
         if not matching_guards:
             return GuardBounds(tags=context.tags) if context.tags else NO_BOUNDS

@@ -1,10 +1,7 @@
-"""All patterns of all rules as one RE2 set: a text is searched once, in time linear in it.
+"""All patterns of all rules as one RE2 set: one search of a text finds them, in linear time.
 
-The patterns of all rules, compiled as one: a text is searched once for all of them.
-
-RE2, whose searches take linear time: imported with the first pattern, for it is 3 MB.
-
-A configuration without a pattern never asks for it.
+The library takes 3 MB. The gateway imports it with the first pattern, so a configuration without
+patterns never loads it.
 """
 
 import re
@@ -20,25 +17,25 @@ import msgspec
 from gateway.routing.errors import RuleError
 
 DIGEST_CHARS = 6
-"""Of a digest."""
+"""The number of characters of a digest."""
 
 
 class Patterns(msgspec.Struct, frozen=True):
-    """Compiled patterns, each with its number."""
+    """Compiled patterns, each with a number."""
 
     match: Callable[[str], Sequence[int] | None]
-    """The numbers of those that a text has."""
+    """The function that returns the numbers of the patterns that a text has."""
     digests: tuple[str, ...]
-    """By number."""
+    """The digests of the patterns, by number."""
     all_digests: str
     """All digests, as a row keeps them."""
 
     def search(self, text: str) -> frozenset[int]:
-        """The numbers of those that a text has."""
+        """Return the numbers of the patterns that a text has."""
         return frozenset(self.match(text) or ())
 
     def format_hits(self, hits: Container[int]) -> str:
-        """Numbers as a row keeps them."""
+        """Return the digests of patterns, by their numbers, as a row keeps them."""
         if not isinstance(hits, frozenset):
             hits = frozenset([index for index in range(len(self.digests)) if index in hits])
         return _join_digests(self.digests, hits)
@@ -47,31 +44,31 @@ class Patterns(msgspec.Struct, frozen=True):
 def make_patterns(
     match: Callable[[str], Sequence[int] | None], patterns: Iterable[str]
 ) -> Patterns:
-    """A compiled set, by its search, with the patterns that it was made of in their order."""
+    """Return compiled patterns from a set's search function and the patterns in the set's order."""
     digests = tuple(map(digest_pattern, patterns))
     return Patterns(match, digests, "".join(sorted(set(digests))))
 
 
 @lru_cache(1024)
 def _join_digests(digests: tuple[str, ...], hits: frozenset[int]) -> str:
-    """Many texts have the same patterns."""
+    """Join the digests of some patterns. The result is cached, because it is often the same."""
     return "".join(sorted({digests[index] for index in hits}))
 
 
 def digest_pattern(pattern: str) -> str:
-    """Of a pattern, as a row keeps it: the same for the same pattern in any configuration."""
+    """Return the digest of a pattern for rows: equal patterns have equal digests anywhere."""
     return urlsafe_b64encode(sha256(pattern.encode()).digest())[:DIGEST_CHARS].decode()
 
 
 def split_digests(digests: str) -> frozenset[str]:
-    """The digests that a row keeps."""
+    """Return the digests that a row keeps."""
     return frozenset(
         digests[start : start + DIGEST_CHARS] for start in range(0, len(digests), DIGEST_CHARS)
     )
 
 
 def load_re2() -> ModuleType:
-    """The library."""
+    """Import and return the RE2 library."""
     import re2  # noqa: PLC0415 - see above
 
     module: ModuleType = re2
@@ -79,7 +76,7 @@ def load_re2() -> ModuleType:
 
 
 def make_options(**changes: object) -> Any:
-    """How it compiles a pattern; errors are raised and not written to stderr."""
+    """Return options for RE2. It raises errors, and does not write them to stderr."""
     re2_options = load_re2().Options()
     re2_options.log_errors = False
     for name, value in changes.items():
@@ -90,12 +87,13 @@ def make_options(**changes: object) -> Any:
 type Path = tuple[str | int, ...]
 
 _MAX_MEMORY_BYTES = 64_000_000
-"""Bytes that all patterns and their search may take; repetitions of classes are what is large."""
+"""The maximum bytes that all patterns and their search may take. Repeated character classes take
+most."""
 _SCRIPTS = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff"
-"""Thai, Lao, Japanese and Chinese: written without spaces, so that their words have no edges."""
+"""Thai, Lao, Japanese and Chinese: written without spaces, so their words have no edges."""
 _UNSPACED = re.compile(f"[{_SCRIPTS}]")
 _POSITIONAL = re.compile(r"[$^]|\\[AbBzZ]")
-"""What holds at some places of a text alone, or may be a letter that is written so."""
+"""Signs of a pattern that holds only at some places of a text. They may also be plain letters."""
 _EDGE = rf"(?:[^\pL\pM\pN_]|[{_SCRIPTS}])"
 
 
@@ -105,7 +103,7 @@ def _make_caseless_options() -> Any:
 
 
 class PatternPool:
-    """The patterns of all rules while these are compiled, each by its number."""
+    """The patterns of all rules during their compilation, each with its number."""
 
     def __init__(self) -> None:
         self._pattern_set: Any = None
@@ -113,7 +111,7 @@ class PatternPool:
         self._errors: list[RuleError] = []
 
     def add(self, pattern: str, path: Path) -> int:
-        """The number of a pattern; the same pattern has one number."""
+        """Return the number of a pattern, the same for equal patterns; -1 if it is invalid."""
         if pattern in self._indexes:
             return self._indexes[pattern]
         re2, caseless_options = load_re2(), _make_caseless_options()
@@ -131,11 +129,11 @@ class PatternPool:
         return self._indexes[pattern]
 
     def add_error(self, path: Path, message: str, hint: str = "") -> None:
-        """Something of a rule that cannot be compiled; `compile_set` raises it with all others."""
+        """Add an error of a rule; `compile_set` raises it together with all others."""
         self._errors.append(RuleError(path, message, hint))
 
     def compile_set(self) -> Patterns | None:
-        """All of them as one, None where there are none. Raises RuleError."""
+        """Return all patterns as one set; None if there are none. Raises RuleError."""
         if self._errors:
             first_error = self._errors[0]
             first_error.all_errors = tuple(self._errors)
@@ -154,7 +152,10 @@ class PatternPool:
 
 
 def make_word_pattern(keywords: Iterable[str]) -> str:
-    """A pattern for any of these words, whole; scripts without spaces have no word edges."""
+    """Return a pattern for any of these words as whole words.
+
+    In scripts without spaces, words have no edges.
+    """
     spaced_words = [_escape_word(word) for word in keywords if _UNSPACED.search(word) is None]
     unspaced_words = [_escape_word(word) for word in keywords if _UNSPACED.search(word) is not None]
     alternatives = (
@@ -164,19 +165,19 @@ def make_word_pattern(keywords: Iterable[str]) -> str:
 
 
 def _escape_word(word: str) -> str:
-    """A word or phrase as it stands in a text, where a line may end inside it."""
+    """Return the pattern of a word or phrase; a line may end inside a phrase."""
     return r"\s+".join(map(load_re2().escape, word.split()))
 
 
 def contains_keyword(word: str, text: str) -> bool:
-    """Whether a text has a keyword."""
+    """True if a text has a keyword."""
     return load_re2().search(make_word_pattern([word]), text, _make_caseless_options()) is not None
 
 
 def matches_every_text(pattern: str) -> bool:
-    """Whether a pattern is in every text: one that needs nothing, as `hello|` with its bar.
+    """True if every text has a pattern because it matches the empty text, such as `hello|`.
 
-    False where that is not plain, and for what is no pattern.
+    False if that is not certain, and for an invalid pattern.
     """
     if _POSITIONAL.search(pattern):
         return False
@@ -188,12 +189,12 @@ def matches_every_text(pattern: str) -> bool:
 
 
 def is_unspaced(word: str) -> bool:
-    """Whether a word is found inside others: its script is written without spaces."""
+    """True if a word may stand inside others, because its script has no spaces."""
     return _UNSPACED.search(word) is not None
 
 
 def compile_glob(names: Collection[str]) -> Callable[[str], bool]:
-    """Whether a name is one of these, in which * stands for anything, also nothing."""
+    """Return a test for any of these names, in which * stands for any text, also none."""
     exact_names = frozenset(name for name in names if "*" not in name)
     prefixes = tuple(name[:-1] for name in names if name.find("*") == len(name) - 1)
     wildcard_names = [name for name in names if "*" in name[:-1]]

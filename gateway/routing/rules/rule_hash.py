@@ -1,4 +1,4 @@
-"""What a condition means, apart from how it is written: by its hash outcomes are known again."""
+"""The meaning of a condition, apart from how it is written, as a hash for outcomes in rows."""
 
 import hashlib
 
@@ -9,14 +9,15 @@ from gateway.settings.schema.schedule import TimePart
 _GROUPS = ("any", "all", "not_")
 _KEYWORD_CONDITIONS = ("keywords", "system_keywords")
 _UNHASHED = (*_GROUPS, "traffic")
-"""A part of the traffic is of the rule's name, not of the call alone."""
+"""Parts that `_format_value` leaves out. Groups have forms of their own. A part of the traffic
+depends on the rule's name, not on the call alone."""
 
 
 def hash_condition(condition: WhenPart) -> str:
-    """The hash of a condition, 16 hexadecimal digits; the same hash is the same meaning.
+    """Return the hash of a condition, 16 hexadecimal digits; the same hash is the same meaning.
 
-    Neither the name of a rule nor its effect or `traffic` counts, nor the order of words, names and
-    conditions, nor a group of one, a condition that is written twice or a range with no end.
+    The hash ignores a rule's name, its effect and `traffic`. It also ignores the order of words,
+    names and conditions, a group of one, a condition that stands twice, and a range without ends.
     """
     return hashlib.blake2b(_normalize(condition).encode(), digest_size=8).hexdigest()
 
@@ -26,7 +27,7 @@ def _normalize(condition: WhenPart) -> str:
 
 
 def _normalize_items(condition: WhenPart) -> set[str]:
-    """What must hold together, each in its one form."""
+    """Return the conditions that must hold together, each in its normal form."""
     items = {
         f"{name}={form}"
         for name in WhenPart.model_fields

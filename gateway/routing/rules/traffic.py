@@ -7,11 +7,11 @@ from gateway.routing.features import Features
 from gateway.routing.rules.context import RuleContext, Test
 
 _FRACTION_BITS = 53
-"""Bits that a float has, so that a fraction is always below 1."""
+"""The number of bits of a float's fraction, so that a place is always below 1."""
 
 
 def compile_traffic(part: float, rule: str) -> Test:
-    """Return the test of a part of the traffic; the context keeps on which side the call is."""
+    """Return the test of a part of the traffic; it records the call's side in the context."""
 
     def test(context: RuleContext) -> bool:
         is_in = place_call(rule, context.call) < part
@@ -22,10 +22,10 @@ def compile_traffic(part: float, rule: str) -> Test:
 
 
 def place_call(rule: str, call: Features) -> float:
-    """Return the place of a call in a rule's traffic, from 0 up to 1, as even as chance.
+    """Return the place of a call in a rule's traffic, evenly distributed from 0 up to 1.
 
-    All calls of a conversation have one place, and all calls of a key that belong to none. Two
-    rules place calls independently of each other.
+    All calls of a conversation have one place. So have all calls of a key outside conversations.
+    Two rules place calls independently of each other.
     """
     owner = call.turn.conversation or f"{call.key.tenant}\0{call.key.name}"
     digest = blake2b(f"{rule}\0{owner}".encode("utf-8", "replace"), digest_size=8).digest()
@@ -33,7 +33,7 @@ def place_call(rule: str, call: Features) -> float:
 
 
 def format_arms(arms: Mapping[str, bool]) -> str | None:
-    """Return the arms of a call as its row has them, `canary:in`; None where it has none."""
+    """Return the arms of a call as its row keeps them, `canary:in`; None if it has none."""
     if not arms:
         return None
     return ", ".join(f"{rule}:{'in' if is_in else 'out'}" for rule, is_in in arms.items())
