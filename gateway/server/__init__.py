@@ -1,9 +1,9 @@
-"""HTTP: what clients reach."""
+"""The HTTP server: the endpoints that clients reach."""
 
 from pydantic import BaseModel
 
-# FastAPI describes OpenAPI in 45 models and builds them all as it is imported. They are wanted when
-# somebody asks for /openapi.json, and are then built: 1.3 MB that most gateways never need.
+# FastAPI describes OpenAPI in 45 models and builds them all at import. With `defer_build` they are
+# built at the first request for /openapi.json. Most gateways never need these 1.3 MB.
 BaseModel.model_config["defer_build"] = True
 try:
     import fastapi as fastapi

@@ -1,8 +1,8 @@
-"""Who gets in: while the gateway is not stopping, has room, and the key its share of it.
+"""Admission: let a call in while the gateway is running, has room, and the key has its fair share.
 
-Who has how many of the calls that are served at a time, so that one key cannot have them all.
+`FairConcurrency` counts the running calls of each key, so that one key cannot take all places.
 
-Requests that were refused before they were calls: as they leave no row, they are counted.
+`RefusalLog` counts requests that the gateway refuses before they are calls: they leave no row.
 """
 
 import time
@@ -24,27 +24,28 @@ from gateway.server.shutdown import GracefulShutdown, InFlightRequest
 from gateway.telemetry.log import Log
 
 _FAIR_SHARE_FRACTION = 0.75
-"""Part of all places from which on each key has its fair share and no more."""
+"""The part of all places that must be taken before each key is held to its fair share."""
 
 
 class FairConcurrency:
-    """Places for `limit` calls at a time; while most are taken, keys have them in equal shares.
+    """`limit` places for concurrent calls; while most are taken, each key gets an equal share.
 
-    Under pressure they have equal shares of what is taken, and then nobody gets in.
+    Under pressure each key gets an equal share of the taken places. At the highest level the
+    gateway refuses every call.
     """
 
     def __init__(self, limit: int, load_shedder: LoadShedder) -> None:
         self._limit = limit
         self._load_shedder = load_shedder
         self._unrestricted_calls = int(min(limit * _FAIR_SHARE_FRACTION, limit - 1))
-        """Calls up to which nobody is refused."""
+        """The number of running calls up to which no call is refused."""
         self._calls_by_key: dict[tuple[str, str], int] = {}
-        """Keys that have a call, with how many."""
+        """The number of running calls by tenant and key."""
         self.call_count = 0
-        """Calls that are being served."""
+        """The number of running calls."""
 
     def check(self, key: Key) -> None:
-        """Whether a call gets in. Raises ProblemError: overloaded, rate_limited."""
+        """Check that a call may enter. Raises ProblemError: overloaded, rate_limited."""
         load_shedder = self._load_shedder
         if load_shedder.level:
             load_shedder.check()
@@ -69,7 +70,7 @@ class FairConcurrency:
             raise load_shedder.make_refusal(message, "rate_limited")
 
     def enter(self, key: Key) -> None:
-        """A call begins, or not. Raises ProblemError as `check`."""
+        """Let a call begin. Raises ProblemError as `check`."""
         if self._load_shedder.level or self.call_count > self._unrestricted_calls:
             self.check(key)
         key_id = key.tenant, key.name
@@ -77,7 +78,7 @@ class FairConcurrency:
         self._calls_by_key[key_id] = self._calls_by_key.get(key_id, 0) + 1
 
     def leave(self, key: Key) -> None:
-        """It has ended."""
+        """Release the place of a call that has ended."""
         key_id = key.tenant, key.name
         self.call_count -= 1
         remaining_calls = self._calls_by_key[key_id] - 1
@@ -88,9 +89,9 @@ class FairConcurrency:
 
 
 class RefusalLog:
-    """Counts by kind, and logs what came since the last line: the first at once, then seldom.
+    """Counts refusals by kind and logs their sums: the first at once, later ones seldom.
 
-    A flood of bad requests makes one line in `interval` seconds, not one each.
+    A flood of bad requests makes one line in `interval` seconds, not one for each request.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class RefusalLog:
         self._unlogged_counts: Counter[str] = Counter()
 
     def note(self, kind: ProblemKind) -> None:
-        """Count one."""
+        """Count one refusal."""
         self._unlogged_counts[kind] += 1
         self._count(kind)
         now = self._clock()
@@ -118,14 +119,14 @@ class RefusalLog:
             self.flush()
 
     def flush(self) -> None:
-        """Log what has not been told."""
+        """Log the refusals since the last line."""
         if self._unlogged_counts:
             self._log("refused", **self._unlogged_counts)
             self._unlogged_counts.clear()
 
 
 class Admission:
-    """One for all doors of a process: `server.in_flight` calls are let in at a time."""
+    """Admits calls at all endpoints of a process, at most `server.in_flight` at a time."""
 
     def __init__(self, gateway: Gateway) -> None:
         server = gateway.built_config.source.config.server
@@ -133,15 +134,15 @@ class Admission:
         self._fair_concurrency = FairConcurrency(server.in_flight, gateway.load_shedder)
         self._body_reader = BodyReader(server)
         self.small_body_bytes = min(server.max_body, server.max_values, SMALL_BODY_BYTES)
-        """Bytes of a body that has come whole for which nothing need be asked."""
+        """The size in bytes up to which a body that has arrived whole needs no check."""
         self.shutdown = GracefulShutdown(gateway.waiting_calls.close)
 
     def count_calls(self) -> int:
-        """Return how many calls are being served."""
+        """Return the number of running calls."""
         return self._fair_concurrency.call_count
 
     def check(self) -> None:
-        """Refuse whoever asks for anything, where nobody gets in.
+        """Refuse a request of any kind while the gateway admits nobody.
 
         Raises ProblemError: draining, overloaded.
         """
@@ -150,7 +151,7 @@ class Admission:
         self._load_shedder.check()
 
     def enter(self, key: Key) -> InFlightRequest:
-        """Let a call in, or not. Raises ProblemError: draining, overloaded, rate_limited."""
+        """Let a call in. Raises ProblemError: draining, overloaded, rate_limited."""
         shutdown = self.shutdown
         if shutdown.is_closed:
             raise ProblemError(DRAINING)
@@ -160,19 +161,19 @@ class Admission:
         return in_flight
 
     def leave(self, key: Key, in_flight: InFlightRequest) -> None:
-        """It has ended."""
+        """Release all that a call used: it has ended."""
         if in_flight.memory is not None:
             in_flight.memory.release()
         self.shutdown.requests.discard(in_flight)
         self._fair_concurrency.leave(key)
 
     def reserve_memory(self, in_flight: InFlightRequest) -> MemoryReservation:
-        """Memory for the body of a call, until it leaves."""
+        """Return a memory reservation for the body of a call; `leave` releases it."""
         in_flight.memory = memory = MemoryReservation(self._load_shedder)
         return memory
 
     def check_body(self, data: bytes, memory: MemoryReservation, *, allows_token_ids: bool) -> None:
-        """Take a body that has come whole; see BodyReader."""
+        """Check a body that has arrived whole; see BodyReader."""
         self._body_reader.check(data, memory, allows_token_ids=allows_token_ids)
 
     async def read_body(
@@ -183,7 +184,7 @@ class Admission:
         *,
         allows_token_ids: bool = False,
     ) -> bytes:
-        """Read the body of a request; see BodyReader. Without a `memory` it asks for memory."""
+        """Read the body of a request; see BodyReader. Without `memory` it reserves its own."""
         if memory is not None:
             return await self._body_reader.read(
                 receive, length, memory, allows_token_ids=allows_token_ids

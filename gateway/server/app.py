@@ -1,4 +1,4 @@
-"""The ASGI application: hot endpoints straight to their code, everything else through FastAPI."""
+"""The ASGI application: calls go straight to their endpoints, other requests through FastAPI."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -38,18 +38,18 @@ _LIST_STREAM_PROBLEM = Problem(
     kind="invalid_request", message="A stream is sent as events: add ?alt=sse to the URL."
 )
 ALWAYS_SERVED_PATHS = health.PROBES | {"/metrics"}
-"""Paths that are answered whatever happens."""
+"""Paths that the gateway answers in every state."""
 _CLIENT_PREFIXES = ("/v1/", "/v1beta/", *ALWAYS_SERVED_PATHS)
-"""Beginnings of the paths that a hint may name."""
+"""Prefixes of the paths that a hint may name."""
 _PRIVATE_HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 _KEY_PROBLEM_KINDS = ("invalid_api_key", "rate_limited")
-"""Refusals that are counted wherever they come from: somebody may be guessing keys."""
+"""Kinds of refusals that are counted at every endpoint: somebody may be guessing keys."""
 _CLOSING_STATUSES = (408, 413, 431)
-"""What is left of such a request is not read."""
+"""Statuses after which the connection closes: the gateway does not read the rest of the request."""
 
 
 class App(FastAPI):
-    """FastAPI for documents and slow endpoints; calls never pass through its layers."""
+    """FastAPI for the OpenAPI document and slow endpoints; calls never pass through its layers."""
 
     def __init__(self, gateway: Gateway) -> None:
         refusal_log = RefusalLog(gateway.log, gateway.ledger_runtime.metrics.count_refusal)
@@ -65,13 +65,13 @@ class App(FastAPI):
         self.refusal_log = refusal_log
         self._archive = gateway.ledger_runtime
         self.reload = gateway.reloader.start_read
-        """Reads the configuration again, where nobody waits for it."""
+        """Starts a reload of the configuration, for callers that do not wait for it."""
         server = gateway.built_config.source.config.server
         self._cors = cors.CorsPolicy(server.cors)
         self._open_access = (
             OpenAccess(gateway.host, server.hosts, self._cors) if gateway.keys.is_open else None
         )
-        """Checks where requests come from, where no key says who may call."""
+        """Checks the origin of requests if the keys are open, since no key says who may call."""
         self.timeouts = server.timeouts
         self.write_batch = gateway.write_batch
         self.connection_limit = ConnectionLimit(
@@ -102,7 +102,7 @@ class App(FastAPI):
         metrics_guard = metrics.MetricsGuard(gateway)
         is_open = gateway.built_config.source.config.metrics.open
         self._unchecked_paths = health.PROBES | {"/metrics"} if is_open else health.PROBES
-        """Paths that are answered wherever a request comes from."""
+        """Paths that the gateway answers for every origin."""
         start_page_routes.add_routes(self, gateway, self.readiness, metrics_guard)
         _add_model_routes(self, gateway)
         _add_call_routes(self, gateway, admission)
@@ -117,9 +117,9 @@ class App(FastAPI):
         metrics.add_routes(self, gateway, metrics_guard, admission.count_calls)
 
     def find_endpoint(self, path: bytes, headers: Headers) -> Endpoint | None:
-        """Return where a call goes that has come whole and that no web page sends.
+        """Return the endpoint of a call that has arrived whole and that no web page sends.
 
-        None where `__call__` has more to do for it.
+        Returns None if the request needs more of `__call__`.
         """
         access = self._open_access
         return (
@@ -129,36 +129,36 @@ class App(FastAPI):
         )
 
     def has_ended(self) -> bool:
-        """Whether the rows of all calls are on the disk, and nothing more is written."""
+        """True if the rows of all calls are on the disk, and nothing more is written."""
         return self._archive.is_ended
 
     def list_client_paths(self) -> Iterator[str]:
-        """The paths that clients may ask for."""
+        """Yield the paths that clients may use."""
         yield from self._endpoints
         for route in self.routes:
             if isinstance(route, Route) and route.path.startswith(_CLIENT_PREFIXES):
                 yield route.path
 
     def openapi(self) -> dict[str, Any]:
-        """The document, made once."""
+        """Return the OpenAPI document, built once."""
         if self.openapi_schema is None:
             self.openapi_schema = openapi.complete_document(super().openapi())
         return self.openapi_schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, with the headers of CORS where its web page may call."""
+        """Serve one request, with CORS headers if its web page may call."""
         origin = self._cors.find_origin(scope) if scope["type"] == "http" else None
         if origin is None:
             await self._serve(scope, receive, send)
         elif (headers := self._cors.build_preflight_answer(scope, origin)) is not None:
             await cors.answer_preflight(headers, send)
         else:
-            # Without it every answer goes through `send`, which adds headers to each.
+            # Without the exchange every answer goes through `send`, which adds the headers.
             scope = {name: value for name, value in scope.items() if name != "exchange"}
             await self._serve(scope, receive, self._cors.add_headers(send, origin))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request that comes from where it may, and refuse all others."""
+        """Serve one request if its origin may call, or refuse it."""
         if (problem := self._find_access_problem(scope)) is not None:
             self.refusal_log.note(problem.kind)
             await _render_problem(problem, scope["path"])(scope, receive, send)
@@ -191,7 +191,7 @@ class App(FastAPI):
             await _render_not_allowed(scope["method"], scope["path"], "POST")(scope, receive, send)
 
     async def _serve_by_fastapi(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """What is no call; signs of life and figures are told whatever happens."""
+        """Serve a request that is no call. Health and metrics are answered in every state."""
         if scope["type"] == "http" and scope["path"] not in ALWAYS_SERVED_PATHS:
             try:
                 self.admission.check()
@@ -206,7 +206,7 @@ class App(FastAPI):
         await super().__call__(scope, receive, send)
 
     def _find_access_problem(self, scope: Scope) -> Problem | None:
-        """Return why a request is refused for where it comes from; `/admin` has its own guard."""
+        """Return why a request's origin may not call, or None; `/admin` has its own guard."""
         if self._open_access is None or scope["type"] != "http":
             return None
         path: str = scope["path"]
@@ -215,7 +215,7 @@ class App(FastAPI):
         return self._open_access.find_problem(scope["headers"])
 
     def _match_endpoint(self, path: str) -> tuple[Endpoint | None, str]:
-        """Find the endpoint at a path, and what of the path belongs to the request (Gemini)."""
+        """Return the endpoint at a path, and the part of the path that is part of a Gemini call."""
         if (endpoint := self._endpoints.get(path)) is not None:
             return endpoint, ""
         for prefix in paths.GEMINI_PREFIXES:
@@ -226,7 +226,7 @@ class App(FastAPI):
 
 
 def _add_private_headers(send: Send) -> Send:
-    """Nobody on the way keeps what admins are told: a browser has a cookie, and sends no key."""
+    """Forbid caches to keep answers for admins: a browser sends a cookie, and no key."""
 
     async def send_private(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -237,7 +237,7 @@ def _add_private_headers(send: Send) -> Send:
 
 
 def _asks_for_json_list(call_path: str, query: bytes) -> bool:
-    """Whether a stream is asked for as one JSON list, which is Gemini's form without `alt=sse`."""
+    """True if the client wants a stream as one JSON list, Gemini's form without `alt=sse`."""
     return call_path.endswith(":streamGenerateContent") and b"alt=sse" not in query
 
 
@@ -246,7 +246,7 @@ def _is_websocket_upgrade(scope: Scope) -> bool:
 
 
 def _render_no_websocket(path: str) -> Response:
-    """For clients that would rather speak over a WebSocket: told at once, they use HTTP."""
+    """Refuse a WebSocket at once, so that clients that prefer one fall back to HTTP."""
     message = f"{path} is not served over a WebSocket: send a POST."
     problem = Problem(kind="method_not_allowed", message=message, status=_UPGRADE_REQUIRED)
     return _render_problem(problem, path, allow="POST")
@@ -361,7 +361,7 @@ def _add_call_routes(app: App, gateway: Gateway, admission: Admission) -> None:
         path = request.scope["path"][:200]
         is_unknown_method = (
             request.method == "POST" and find_dialect(path) is GEMINI
-        )  # a method that is none
+        )  # no method of Gemini's
         if error.status_code == _NOT_ALLOWED and not is_unknown_method:
             allowed = (error.headers or {}).get("Allow", "").split(", ")
             return _render_not_allowed(
@@ -386,12 +386,12 @@ def _add_call_routes(app: App, gateway: Gateway, admission: Admission) -> None:
 
 
 def _is_google_client(request: Request) -> bool:
-    """Whether a client of Google's asks; one of its SDKs has the version of the others' paths."""
+    """True for a client of Google's; one of its SDKs uses the `/v1` paths of the others."""
     return request.scope["path"].startswith("/v1beta") or "x-goog-api-client" in request.headers
 
 
 def _list_methods(app: App, request: Request) -> Iterator[str]:
-    """The methods of all routes at a path: Starlette tells those of the first alone."""
+    """Yield the methods of all routes at a path: Starlette names those of the first alone."""
     for route in app.routes:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
             yield from route.methods or ()

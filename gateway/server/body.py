@@ -1,4 +1,4 @@
-"""Bodies of requests: read within a size, a time and a rate, and only where there is memory."""
+"""Read request bodies within limits of size, time, rate and memory."""
 
 import asyncio
 
@@ -9,13 +9,16 @@ from gateway.server.request_headers import ClientGone, Receive
 from gateway.settings.schema.server import ServerPart
 
 _TOKEN_ID_FACTOR = 2
-"""Times as many values in a body of token ids: OpenAI takes 300,000 of them in one request."""
+"""The factor by which a body of token ids may have more values.
+
+OpenAI takes 300,000 token ids in one request.
+"""
 LARGE_BODY_BYTES = 1_000_000
-"""Bytes from which on it matters what a body is made of."""
+"""The size in bytes from which the content of a body matters for its memory."""
 
 
 class BodyReader:
-    """Reads them, each within some seconds and one more for so many bytes that have come."""
+    """Reads bodies. The timeout grows by one second for each `body_rate` bytes that arrive."""
 
     def __init__(self, server: ServerPart) -> None:
         self._max_bytes = server.max_body
@@ -26,7 +29,7 @@ class BodyReader:
     def check(
         self, data: bytes, memory: MemoryReservation, *, allows_token_ids: bool = False
     ) -> None:
-        """Take a body that has come whole; `allows_token_ids` as in `read`.
+        """Check a body that has arrived whole; `allows_token_ids` as in `read`.
 
         Raises ProblemError: request_too_large, overloaded.
         """
@@ -47,10 +50,10 @@ class BodyReader:
         *,
         allows_token_ids: bool = False,
     ) -> bytes:
-        """Read a request's body; `allows_token_ids`: it may hold lists of these, so more values.
+        """Read the body of a request. With `allows_token_ids` it may have more values.
 
-        Raises ProblemError: request_too_large, request_timeout, overloaded; ClientGone where the
-        client left.
+        Raises ProblemError: request_too_large, request_timeout, overloaded; ClientGone if the
+        client has left.
         """
         if length is not None:
             if length > self._max_bytes:
@@ -89,7 +92,7 @@ class BodyReader:
             counter.add(data)
             has_more = message.get("more_body", False)
             if counter.is_exceeded:
-                if has_more:  # all of it is taken, so that its client reads why, and none is kept
+                if has_more:  # read to the end, so that the client reads the refusal
                     parts.clear()
                     continue
                 counter.check()
@@ -121,9 +124,9 @@ class BodyReader:
 
 
 class _ReadTimer:
-    """How much has come, and what rings where that is too little.
+    """The number of bytes received, and a timer that cancels a read that is too slow.
 
-    As asyncio.timeout would, at a third of its cost.
+    It works like asyncio.timeout, at a third of the cost.
     """
 
     __slots__ = (
@@ -144,9 +147,9 @@ class _ReadTimer:
         self._deadline = loop.time() + timeout
         self._bytes_per_second = bytes_per_second
         self.received_bytes = 0
-        """Bytes that have come."""
+        """The number of bytes received."""
         self.has_expired = False
-        """It has rung."""
+        """True if the timer has cancelled the read."""
         self.timer_handle = loop.call_at(self._deadline, self._check_progress)
 
     def _check_progress(self) -> None:

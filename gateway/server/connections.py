@@ -1,26 +1,26 @@
-"""Connections of clients: how many there may be, and which goes when there are too many."""
+"""The limit of client connections, and the choice of the one to close if there are too many."""
 
 from collections.abc import Callable
 from typing import Protocol
 
 _RESERVED_FILES = 48
-"""Files that the process needs for itself."""
+"""The number of files that the process needs for itself."""
 _MAX_CONNECTIONS = 10_000
-"""Connections that nobody needs more of, unless told so."""
+"""The default limit of connections, which is enough for every deployment."""
 _MIN_IDLE_SECONDS = 1.0
-"""Seconds without a request after which a connection may go for another."""
+"""Seconds without a request after which a connection may make room for another."""
 
 
 class LimitedConnection(Protocol):
-    """A connection that may be told to go."""
+    """A connection that the limit may close."""
 
     def drop(self) -> None:
-        """Close it: it is not being served."""
+        """Close the connection: it has no request."""
         ...
 
 
 def compute_limit(max_files: int | None) -> int:
-    """How many connections go with so many open files: each call may need another upstream."""
+    """Return the connection limit for a limit of open files. A call may need one upstream, too."""
     return (
         _MAX_CONNECTIONS
         if max_files is None
@@ -29,7 +29,7 @@ def compute_limit(max_files: int | None) -> int:
 
 
 class ConnectionLimit:
-    """Those that are open. `limit` of them are served; a few more are refused in their dialect."""
+    """Open connections: `limit` of them are served, a few more are refused in their dialect."""
 
     def __init__(self, limit: int, clock: Callable[[], float]) -> None:
         self._limit = limit
@@ -37,16 +37,16 @@ class ConnectionLimit:
         self._clock = clock
         self.served_count = 0
         self._idle_since: dict[LimitedConnection, float] = {}
-        """Of those that are served, the ones without a request, and since when; oldest first."""
+        """The served connections without a request, with the time since when; oldest first."""
         self._refused_connections: dict[LimitedConnection, None] = {}
-        """Those that are too many; oldest first."""
+        """The connections above the limit; oldest first."""
         self._dropped_connections: set[LimitedConnection] = set()
-        """Those that were told to go, until they have gone."""
+        """The connections that were told to close and have not closed yet."""
 
     def add(self, connection: LimitedConnection) -> bool:
-        """One has come: whether it is served.
+        """Add a new connection. Return True if it is served.
 
-        Where it is one too many, the one that has been idle longest goes for it.
+        If it is one too many, it takes the place of the one that has been idle longest.
         """
         now = self._clock()
         if self.served_count < self._limit or self._drop_idle(now):
@@ -61,11 +61,11 @@ class ConnectionLimit:
         return False
 
     def mark_busy(self, connection: LimitedConnection) -> None:
-        """It has a request."""
+        """Note that a connection has a request."""
         self._idle_since.pop(connection, None)
 
     def mark_idle(self, connection: LimitedConnection) -> None:
-        """It has none any more, and waits for the next."""
+        """Note that a connection has no request any more and waits for the next."""
         if (
             connection not in self._refused_connections
             and connection not in self._dropped_connections
@@ -73,7 +73,7 @@ class ConnectionLimit:
             self._idle_since[connection] = self._clock()
 
     def remove(self, connection: LimitedConnection) -> None:
-        """It is closed."""
+        """Remove a connection that is closed."""
         if connection in self._dropped_connections:
             self._dropped_connections.discard(connection)
         elif connection in self._refused_connections:

@@ -1,8 +1,8 @@
-"""Web pages of other origins that may call (CORS): answers to preflights, headers of answers.
+"""Web pages of other origins that may call (CORS): preflight answers and response headers.
 
-A browser lets a page read an answer only where the answer names the page's origin. Before most
-requests it asks with OPTIONS, without the page's key. The pages and figures of the gateway itself
-are for no other origin.
+A browser lets a page read an answer only if the answer names the page's origin. Before most
+requests it sends a preflight with OPTIONS, without the page's key. The gateway's own pages and
+figures are for no other origin.
 """
 
 import re
@@ -13,26 +13,26 @@ from gateway.server.request_headers import Message, Scope, Send
 from gateway.settings.schema.server import WILDCARD
 
 _OWN_PREFIXES = ("/admin", "/dashboard", "/metrics")
-"""Beginnings of paths that no page of another origin may read."""
+"""Prefixes of paths that no page of another origin may read."""
 _ALLOWED_METHODS = b"DELETE, GET, HEAD, PATCH, POST, PUT"
 _MAX_AGE_SECONDS = b"600"
-"""Seconds that a browser may remember what it was told: an origin can be taken from the list."""
+"""Seconds that a browser may cache a preflight answer: the operator can remove an origin."""
 _HEADER_NAMES = re.compile(rb"[\w!#$%&'*+.^`|~-]+(?:[ \t]*,[ \t]*[\w!#$%&'*+.^`|~-]+)*")
-"""A list of header names, as RFC 9110 5.6.2 has tokens."""
+"""A list of header names, which are tokens as of RFC 9110 5.6.2."""
 _EXPOSED_HEADERS = frozenset({b"x-request-id", b"request-id", b"retry-after", b"x-should-retry"})
-"""Headers of an answer that a page may read beside `x-tiergate-*`."""
+"""Response headers that a page may read beside `x-tiergate-*`."""
 _OWN_HEADER_PREFIX = b"x-tiergate-"
 
 
 class CorsPolicy:
-    """Says it of a list of origins, each as a browser sends it, or `*`."""
+    """The origins that may call, each as a browser sends it, or `*` for all."""
 
     def __init__(self, origins: Sequence[str]) -> None:
         self._allows_any = WILDCARD in origins
         self._origins = frozenset(origin.lower().encode() for origin in origins)
 
     def find_origin(self, scope: Scope) -> bytes | None:
-        """Return the origin of the page that asks, where it may; None of all other requests."""
+        """Return the origin of the calling page, if it may call; None for all other requests."""
         if not self._origins or scope["path"].startswith(_OWN_PREFIXES):
             return None
         origin = find_value(scope["headers"], b"origin")
@@ -43,7 +43,7 @@ class CorsPolicy:
         return self._allows_any or origin.lower() in self._origins
 
     def build_preflight_answer(self, scope: Scope, origin: bytes) -> Headers | None:
-        """Answer what a browser asks before a request; None of a request that is none of these."""
+        """Return the headers that answer a preflight; None if the request is no preflight."""
         headers = scope["headers"]
         method = find_value(headers, b"access-control-request-method")
         if scope["method"] != "OPTIONS" or method is None:
@@ -58,7 +58,7 @@ class CorsPolicy:
         return [*answer_headers, (b"access-control-max-age", _MAX_AGE_SECONDS)]
 
     def add_headers(self, send: Send, origin: bytes) -> Send:
-        """Return what sends an answer that the page may read, whatever the answer is."""
+        """Return a `send` that adds the CORS headers to every answer."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -78,7 +78,7 @@ class CorsPolicy:
         return send_with_headers
 
     def _build_origin_headers(self, origin: bytes) -> Headers:
-        """Name the page's origin; with cookies only where it stands in the list itself."""
+        """Return headers that name the page's origin. They allow cookies unless `*` is listed."""
         if self._allows_any:
             return [(b"access-control-allow-origin", WILDCARD.encode())]
         return [

@@ -1,4 +1,4 @@
-"""The hot endpoints, as plain ASGI: the body is read once and frames are written as they come."""
+"""The endpoints for calls, as plain ASGI: read the body once, and write frames as they arrive."""
 
 import asyncio
 import contextlib
@@ -20,14 +20,14 @@ from gateway.server.request_headers import ClientGone, Receive, RequestHeaders, 
 from gateway.server.shutdown import InFlightRequest
 
 _LAST_WRITE_SECONDS = 1.0
-"""Seconds in which a client must take the last word of a call that is ended."""
+"""Seconds in which a client must read the last message of a call that the gateway ends."""
 _RETRYABLE_KINDS = ("overloaded", "rate_limited")
 _SMALL_BODY_BYTES = 65_536
-"""Bytes of a body that has come with its head."""
+"""The size in bytes up to which a body has been sent by the time of a refusal."""
 
 
 class Endpoint:
-    """Serves the generating endpoint of one dialect."""
+    """Serves one operation of one dialect."""
 
     def __init__(
         self, gateway: Gateway, dialect: Dialect, refusal_log: RefusalLog, admission: Admission
@@ -37,14 +37,14 @@ class Endpoint:
         self._dialect = dialect
         self._admission = admission
         self._allows_token_ids = dialect.operation == EMBEDDINGS
-        """True if a body may be lists of token ids."""
+        """True if a body may contain lists of token ids."""
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, path: str = "", model: str = ""
     ) -> None:
-        """Answer one request; `path` is what of it stands in its URL, as Gemini has it.
+        """Answer one request. `path` is the part of the URL that belongs to the call (Gemini).
 
-        `model` is the one that an URL names (Azure), for a body that names none.
+        `model` is the model that the URL names (Azure), for a body that names none.
         """
         call_id, length = request_headers.new_id(), None
         try:
@@ -75,7 +75,7 @@ class Endpoint:
             self._admission.leave(key, in_flight)
 
     async def serve_exchange(self, exchange: EndpointExchange) -> None:
-        """Answer a call that has come whole with its head."""
+        """Answer a call whose body has arrived with its head."""
         call_id, data, headers = request_headers.new_id(), exchange.data, exchange.request_headers
         send, dialect, admission = exchange.send, self._dialect, self._admission
         try:
@@ -109,7 +109,7 @@ class Endpoint:
         send: Send,
         call_id: str,
     ) -> bytes | None:
-        """The body of a request; None where it was refused, or its client has left."""
+        """Read the body of a request; None if it was refused or its client has left."""
         try:
             memory = self._admission.reserve_memory(in_flight)
             return await self._admission.read_body(
@@ -129,7 +129,7 @@ class Endpoint:
     async def _accepts_body(
         self, data: bytes, in_flight: InFlightRequest, send: Send, call_id: str
     ) -> bool:
-        """Whether there is room for a body that has come whole; its call is refused where not."""
+        """True if a whole body passes the checks of size and memory; else refuse its call."""
         try:
             self._admission.check_body(
                 data,
@@ -149,9 +149,10 @@ class Endpoint:
         send: Send,
         exchange: HttpExchange | None,
     ) -> None:
-        """Serve it, by the configuration that is in force now, and write the reply.
+        """Serve a call under the configuration in force now, and write the reply.
 
-        When its client leaves, what is done for it alone is stopped; it accounts for how it ended.
+        If the client leaves, the gateway stops the work for this client alone. The engine records
+        how the call ended.
         """
         revision = self._gateway.revision
         engine = revision.enter()
@@ -163,7 +164,7 @@ class Endpoint:
             watcher = None
             if exchange is not None:
                 exchange.serve_in(in_flight)
-            elif receive is not None:  # another server's: a task costs each call more
+            elif receive is not None:  # on another server: a task costs each call more
                 watcher = asyncio.create_task(_watch_disconnect(receive, in_flight))
             try:
                 reply = await engine.serve(call, keepalive)
@@ -190,7 +191,7 @@ class Endpoint:
     async def _write_draining(
         self, call_id: str, in_flight: InFlightRequest, keepalive: Keepalive, send: Send
     ) -> None:
-        """The last word to a client whose call is ended, in its stream or in place of it."""
+        """Write the last message of a call that the gateway ends: in its stream or as an answer."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WRITE_SECONDS):
                 await keepalive.pause()
@@ -206,7 +207,7 @@ class Endpoint:
     async def _refuse(
         self, send: Send, problem: Problem, call_id: str, *, keep_alive: bool = False
     ) -> None:
-        """Refuse before the body was read: the connection goes with what is left of it, or not."""
+        """Refuse a call before its body is read, and close the connection unless `keep_alive`."""
         self._refusal_log.note(problem.kind)
         reply = make_problem_response(problem, self._dialect, call_id, [])
         if not keep_alive:
@@ -215,15 +216,15 @@ class Endpoint:
 
 
 def _keeps_connection(problem: Problem, length: int | None) -> bool:
-    """Whether a connection is kept for the client's next attempt: a new one costs more than that.
+    """True if the connection stays open for the client's next attempt: a new one costs more.
 
-    It must be told to come again, and have so little to send that it has sent it.
+    The client must be told to retry, and its body must be so small that it has been sent.
     """
     return problem.kind in _RETRYABLE_KINDS and length is not None and length <= _SMALL_BODY_BYTES
 
 
 async def _watch_disconnect(receive: Receive, in_flight: InFlightRequest) -> None:
-    """End a visit when its client leaves."""
+    """End a call when its client leaves."""
     while (await receive())["type"] != "http.disconnect":
         pass
     in_flight.end("client")
@@ -237,7 +238,7 @@ async def write_reply(reply: Response, send: Send) -> None:
 
 
 def make_reply_app(reply: Response) -> Any:
-    """What answers whatever is asked with one reply."""
+    """Return an ASGI application that answers every request with one reply."""
 
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
         await write_reply(reply, send)
@@ -251,20 +252,20 @@ async def _write_answer(
     keepalive: Keepalive,
     writer: ResponseWriter | None = None,
 ) -> None:
-    """Write a reply: whole in one message, a stream in one message for each item.
+    """Write a reply: a whole one in one message, a stream in one message for each item.
 
     Once a stream has begun, its relay may write to `writer` directly.
     """
     if reply.stream is None:
         await keepalive.pause()
-        if keepalive.has_started:  # under a head that says 200
+        if keepalive.has_started:  # after a head with status 200
             await send({"type": "http.response.body", "body": reply.frame or reply.body})
         else:
             await write_reply(reply, send)
         return
     relay = reply.direct_relay
     async with contextlib.aclosing(reply.stream) as stream:
-        # A stream that was begun accounts for itself however it ends; one that was not would not.
+        # A stream that has begun records its own end; one that has not begun would not.
         data = await anext(stream, b"")
         await keepalive.pause()
         if not keepalive.has_started:

@@ -1,4 +1,4 @@
-"""What clients say of answers that they got: `POST /v1/feedback`."""
+"""Feedback of clients on their answers: `POST /v1/feedback`."""
 
 import asyncio
 import time
@@ -19,16 +19,16 @@ from gateway.server import request_headers
 from gateway.server.admission import Admission
 
 _MAX_BYTES = 4096
-"""Bytes of what is said."""
+"""The maximum number of bytes of a feedback body."""
 _MAX_LOOKUPS = 2
-"""That are looked up in the store at once."""
+"""The maximum number of concurrent lookups in the store."""
 _MIN_GOOD_SCORE = 0.5
-"""The score below which an answer was bad."""
+"""The score below which an answer counts as bad."""
 _EXAMPLE_BODY = '{"id": "<x-request-id of the call>", "verdict": "good"}'
 
 
 class FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is said of one call: at least one of `verdict`, `tier` and `score`."""
+    """The feedback on one call: at least one of `verdict`, `tier` and `score`."""
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
     verdict: Verdict | None = None
@@ -40,7 +40,7 @@ _decode_body = jsonio.make_reader(FeedbackBody)
 
 
 def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
-    """Add it to an app."""
+    """Add the endpoint to an app."""
     lookup_slots = asyncio.Semaphore(_MAX_LOOKUPS)
 
     @app.post("/v1/feedback", summary="Say what an answer was worth")
@@ -76,7 +76,7 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
 
 
 async def _find_call(gateway: Gateway, id: str) -> tuple[FinalRow | None, FeedbackRow | None]:
-    """A call and what was said of it before; a call that has just ended is fed first."""
+    """Return a call and its earlier feedback; feed the journals first, as the call may be new."""
 
     def read_rows() -> tuple[FinalRow | None, FeedbackRow | None]:
         if not is_storable(id):
@@ -107,7 +107,7 @@ def _parse_body(data: bytes) -> FeedbackBody:
 
 
 def _may_judge(call: FinalRow, caller: Key) -> bool:
-    """Whether a call is the caller's to judge: of its key, or of its tenant for an admin's key."""
+    """True if the caller may judge a call: one of its key, or for an admin's key of its tenant."""
     return call.tenant == caller.tenant and (call.key == caller.name or caller.admin)
 
 

@@ -1,6 +1,6 @@
-"""`/health` and `/ready`, for supervisors and balancers: without a key, and always answered.
+"""`/health` and `/ready`, for supervisors and load balancers: without a key, and always answered.
 
-A stranger learns one word. Readers of metrics learn versions and reasons too.
+A stranger learns one word. Readers of metrics also learn versions and reasons.
 """
 
 from fastapi import FastAPI, Request, Response
@@ -11,17 +11,17 @@ from gateway.server.metrics import MetricsGuard
 from gateway.server.readiness import Readiness
 
 PROBES = frozenset({"/health", "/ready"})
-"""Paths that are answered whatever a request names: balancers ask by any name, or by none."""
+"""Paths that the gateway answers under any Host: load balancers use any name, or none."""
 _UNAVAILABLE = 503
 
 
 def add_routes(
     app: FastAPI, gateway: Gateway, readiness: Readiness, metrics_guard: MetricsGuard
 ) -> None:
-    """Add them to an app; `metrics_guard` says who learns details."""
+    """Add the endpoints to an app; `metrics_guard` decides who learns details."""
 
     async def render_status(request: Request, status: str, **details: str) -> bytes:
-        """Return how the gateway is, as JSON; the details are for readers of metrics."""
+        """Return the gateway's health as JSON, with details for readers of metrics."""
         fields = {"status": status}
         if await metrics_guard.may_read_details(request):
             fields |= {"version": VERSION, "config": gateway.revision.version, **details}
@@ -50,5 +50,5 @@ def add_routes(
 
 
 def _get_ledger_details(gateway: Gateway) -> dict[str, str]:
-    """Tell of a store that cannot be asked yet; calls are served meanwhile."""
+    """Return a detail if the store cannot be queried yet; calls are served meanwhile."""
     return {"ledger": "rebuilding"} if gateway.store.state().rebuilding else {}

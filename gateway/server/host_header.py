@@ -1,4 +1,4 @@
-"""Which host a request names: its Host header and the forms of its target (RFC 9112 3.2)."""
+"""The host that a request names: its Host header and the forms of its target (RFC 9112 3.2)."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ _HOST_PATTERN = re.compile(
     rb"""(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|\[v[0-9A-Fa-f]+\.[\w.~!$&'()*+,;=:-]+\]"""
     rb"""|(?P<name>(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*))(?::[0-9]*)?"""
 )
-"""`uri-host [":" port]` of RFC 3986 3.2; empty where the target has no authority."""
+"""`uri-host [":" port]` of RFC 3986 3.2; the name is empty if the target has no authority."""
 _ABSOLUTE_URL = re.compile(rb"(?i)https?://(?P<authority>[^/?#]+)(?P<rest>.*)", re.DOTALL)
 
 type Headers = list[tuple[bytes, bytes]]
@@ -22,7 +22,7 @@ type Address = IPv4Address | IPv6Address
 
 
 def has_valid_host(headers: Headers, version: str) -> bool:
-    """True if Host is there once and valid; HTTP/1.0 may leave it out."""
+    """True if there is exactly one valid Host header; HTTP/1.0 may omit it."""
     hosts = [value for name, value in headers if name == b"host"]
     if not hosts:
         return version == "1.0"
@@ -30,9 +30,9 @@ def has_valid_host(headers: Headers, version: str) -> bool:
 
 
 def resolve_target(url: bytes, headers: Headers) -> tuple[bytes, Headers] | None:
-    """Return a target in origin form, and the headers with the host that it names.
+    """Return the target in origin form, and the headers with the host that it names.
 
-    None where the target is of another scheme, or names a host that is none.
+    Returns None if the target has another scheme or an invalid host.
     """
     if url.startswith((b"/", b"*")):
         return url, headers
@@ -46,14 +46,14 @@ def resolve_target(url: bytes, headers: Headers) -> tuple[bytes, Headers] | None
 
 
 def find_value(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
-    """Return the value of the first header with a name, without white space around it."""
+    """Return the value of the first header with a name, without surrounding white space."""
     return next(
         (value.strip(b" \t") for header_name, value in headers if header_name == name), None
     )
 
 
 def parse_name(host: bytes) -> str:
-    """Return the name of a host without its port, in lower case; empty where it is not valid."""
+    """Return the name of a host without its port, in lower case; empty if it is invalid."""
     match = _HOST_PATTERN.fullmatch(host)
     if match is None:
         return ""
@@ -61,7 +61,7 @@ def parse_name(host: bytes) -> str:
 
 
 def parse_address(name: str) -> Address | None:
-    """Return the address that a name is; None where it must be looked up."""
+    """Return a name as an IP address; None if it is a name to look up."""
     try:
         return ip_address(name)
     except ValueError:
@@ -69,7 +69,7 @@ def parse_address(name: str) -> Address | None:
 
 
 def is_loopback(name: str) -> bool:
-    """True if a name means this machine alone, also as an address of IPv4 that IPv6 maps."""
+    """True if a name means this machine only, also as an IPv4-mapped IPv6 address."""
     if name == "localhost":
         return True
     address = parse_address(name)
@@ -78,7 +78,7 @@ def is_loopback(name: str) -> bool:
 
 
 def _is_valid(host: bytes) -> bool:
-    """True if this is a host, with a port or without; the user of a URL is no part of it."""
+    """True if this is a valid host, with or without a port. A URL's user is not allowed."""
     match = _HOST_PATTERN.fullmatch(host)
     if match is None:
         return False

@@ -1,8 +1,8 @@
-"""The number of JSON values in a body, found before anything is made of it.
+"""Count the JSON values in a body before it is parsed.
 
-Values cost more than their bytes: one of two bytes becomes an object of Python. Each value but the
-first follows a comma or the opening of an object or a list. So these signs bound their number, as
-far as they stand in no text, and an empty object or list counts twice.
+Values cost more than their bytes: a value of two bytes becomes a Python object. Each value but the
+first follows a comma or the opening of an object or a list. So the number of these characters
+outside of strings bounds the number of values. An empty object or list counts twice.
 """
 
 from gateway.core.errors import Problem, ProblemError
@@ -11,7 +11,7 @@ _STRUCTURAL_BYTES = b",{["
 
 
 class ValueCount:
-    """Counts the values of one body piece by piece, in time that is linear in its bytes."""
+    """Counts the values of one body piece by piece, in time linear in its bytes."""
 
     __slots__ = (
         "_buffered_chunks",
@@ -26,18 +26,18 @@ class ValueCount:
 
     def __init__(self, max_values: int) -> None:
         self.count = 1
-        """Values so far, once there were `max_values` bytes."""
+        """The number of values so far; counting starts after `max_values` bytes."""
         self.is_exceeded = False
-        """True once there are more than `max_values`: nothing is counted any more."""
+        """True once there are more than `max_values` values; counting then stops."""
         self._max_values = max_values
         self._received_bytes = 0
         self._buffered_chunks: list[bytes] = []
-        """The first pieces: fewer bytes than `max_values` are no more values than that."""
+        """The first pieces: up to `max_values` bytes they cannot have more values than that."""
         self._in_text = 0
-        """1 where the next byte is part of a text, else 0."""
+        """1 if the next byte is part of a string, else 0."""
         self._text_count = 0
         self._trailing_backslash = b""
-        """A backslash at the end of the last piece: it belongs to what follows."""
+        """A backslash at the end of the last piece: it belongs to the next piece."""
 
     def add(self, chunk: bytes) -> None:
         """Take the next piece."""
@@ -62,11 +62,11 @@ class ValueCount:
         self._in_text = (self._in_text + len(parts) - 1) % 2
         self._text_count += len(parts) // 2
         self.count += len(unquoted_bytes) - len(unquoted_bytes.translate(None, _STRUCTURAL_BYTES))
-        # A value has two texts at most, itself and its name: more of them are no JSON.
+        # A value has at most two strings, itself and its name: more of them are not JSON.
         self.is_exceeded = self.count > self._max_values or self._text_count > 2 * self._max_values
 
     def check(self) -> None:
-        """Raise ProblemError, request_too_large, where there are too many."""
+        """Raise ProblemError, request_too_large, if there are too many values."""
         if self.is_exceeded:
             message = (
                 f"The request body has more than {self._max_values:,} JSON values"

@@ -1,8 +1,8 @@
-"""Signs of life: a stream that has nothing to say for a while still says that it is there.
+"""Keep-alive frames: the gateway sends them while a stream has nothing to send.
 
-Proxies and clients close what is silent, and some models think for minutes. Whatever is said here
-is ignored by the official SDKs of a dialect; before the answer begins it goes out under a head that
-names no target, since another may still take over.
+Proxies and clients close silent connections, and some models think for minutes. The official SDKs
+of a dialect ignore its keep-alive frame. Before the answer begins, the frame goes out after a head
+that names no target, since another target may still take over.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from gateway.server.http1.response_writer import ResponseWriter
 from gateway.server.request_headers import Send
 
 INTERVAL_SECONDS = 15.0
-"""Seconds of silence before each sign."""
+"""Seconds of silence before each keep-alive frame."""
 
 
 class Keepalive:
-    """The signs of one call; none before `arm`."""
+    """The keep-alive frames of one call; none before `arm`."""
 
     __slots__ = (
         "_call_id", "_dialect", "_loop", "_send", "_task", "_timer", "_writer",
@@ -29,13 +29,13 @@ class Keepalive:
     def __init__(
         self, dialect: Dialect, call_id: str, send: Send, writer: ResponseWriter | None = None
     ) -> None:
-        """`writer` is where pieces of the stream are written directly, if there is one."""
+        """Prepare keep-alive. A relay may write pieces of the stream to `writer` directly."""
         self.has_started = False
-        """The head of the reply is sent."""
+        """True once the head of the reply is sent."""
         self.is_writing = False
-        """The answer itself is being written."""
+        """True while the answer itself is being written."""
         self.last_write_at = 0.0
-        """When something was sent last, on the loop's clock."""
+        """The loop's time of the last write."""
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._dialect = dialect
@@ -44,25 +44,25 @@ class Keepalive:
         self._writer = writer
 
     def arm(self) -> None:
-        """Begin: the call is to be answered in a stream."""
+        """Start: the answer to the call will be a stream."""
         self._loop = asyncio.get_running_loop()
         self.last_write_at = self._loop.time()
         self._timer = self._loop.call_later(INTERVAL_SECONDS, self._on_timer)
 
     async def pause(self) -> None:
-        """Be silent while the answer is written; what is being said is said first."""
+        """Send nothing while the answer is written; finish a frame that is being sent."""
         self.is_writing = True
         if self._task is not None:
             await self._task
 
     def resume(self) -> None:
-        """The answer has nothing to write for now."""
+        """Continue: the answer has nothing to write for now."""
         self.is_writing = False
         if self._timer is not None:
             self.last_write_at = self._loop.time()
 
     def stop(self) -> None:
-        """Say nothing more."""
+        """Send no more frames."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

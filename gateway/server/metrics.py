@@ -1,7 +1,7 @@
 """Metrics for Prometheus at `/metrics`, and who may read them.
 
-No label is a client's word, unless keys or tenants are labels. But metrics tell what is spent, and
-on which models: where keys exist, they need a key too.
+No label is a text of a client, unless keys or tenants are labels. But metrics show the spending
+and the models. So they need a key if the gateway has keys.
 """
 
 import hmac
@@ -29,8 +29,8 @@ _CLOSED_PROBLEM = Problem(
 class MetricsGuard:
     """A FastAPI dependency that lets readers of metrics pass, and says who may read them.
 
-    Everybody may where the gateway has no keys, and where the operator says so. A gateway that
-    listens on this machine alone is no exception: a proxy beside it passes strangers on.
+    Everybody may if the gateway has no keys, or if the operator sets `metrics.open`. A gateway
+    that listens on this machine alone is no exception: a proxy beside it lets strangers in.
     """
 
     def __init__(self, gateway: Gateway) -> None:
@@ -41,14 +41,14 @@ class MetricsGuard:
         has_admin_key = self._admin_auth.sessions.has_admin_key
         is_closed = (has_admin_key or not gateway.keys.is_open) and not settings.open
         self.hides_details = is_closed and not is_loopback(gateway.host)
-        """True if strangers may be told no details of health: other machines reach the gateway."""
+        """True if strangers get no details of health: other machines can reach the gateway."""
         names_keys = settings.keys or settings.tenants
         self.needs_key = is_closed or names_keys
-        """True if metrics need a key, since keys exist or since they name keys or tenants."""
+        """True if metrics need a key: the gateway has keys, or the metrics name keys or tenants."""
         self._admits_admins = has_admin_key or names_keys
 
     async def __call__(self, request: Request) -> None:
-        """Pass, or raise ProblemError: invalid_api_key, not_allowed, rate_limited."""
+        """Let readers pass. Raises ProblemError: invalid_api_key, not_allowed, rate_limited."""
         secrets = RequestHeaders(request.headers.raw).secrets
         if self._key_digest and len(secrets) == 1:
             (secret,) = secrets
@@ -62,7 +62,7 @@ class MetricsGuard:
         await self._admin_auth(request)
 
     async def may_read_details(self, request: Request) -> bool:
-        """True if a request may know how the gateway is in detail."""
+        """True if the client of a request may learn details of the gateway's health."""
         if not self.hides_details:
             return True
         try:
@@ -75,7 +75,7 @@ class MetricsGuard:
 def add_routes(
     app: FastAPI, gateway: Gateway, guard: MetricsGuard, count_in_flight: Callable[[], int]
 ) -> None:
-    """Add them to an app; `count_in_flight` tells how many calls are being served."""
+    """Add the endpoint to an app. `count_in_flight` returns the number of running calls."""
     metrics = gateway.ledger_runtime.metrics
     metrics.watch([GaugeMetric("calls_in_flight", "Calls that are being served.", count_in_flight)])
     guards = [Depends(guard)] if guard.needs_key else []

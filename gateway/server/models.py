@@ -1,7 +1,8 @@
-"""The list of models that a key may ask for, virtual names first, in the caller's dialect.
+"""Lists of the models that a key may use, virtual names first, in the caller's dialect.
 
-OpenAI's and Anthropic's lists differ in names that do not clash, so one answer is both. Google's
-is another. Sources: `Model` of OpenAI's, `ModelInfo` of Anthropic's, `Model` of Google's reference.
+The lists of OpenAI and Anthropic use member names that do not clash, so one answer serves both.
+Google's differs. Sources: `Model` of OpenAI's, `ModelInfo` of Anthropic's, `Model` of Google's
+reference.
 """
 
 from collections.abc import Container
@@ -17,7 +18,7 @@ _EMBEDDING_METHODS = ["embedContent", "batchEmbedContents"]
 
 
 def build_list(catalogue: Catalogue, key: Key, created: int) -> dict[str, Json]:
-    """What GET /v1/models answers to OpenAI's and Anthropic's clients; seconds since the epoch."""
+    """Build the answer to GET /v1/models for OpenAI and Anthropic; `created` in seconds (epoch)."""
     data = [
         _render_model(name, owner, created) for name, owner in list_names(catalogue, key).items()
     ]
@@ -31,13 +32,13 @@ def build_list(catalogue: Catalogue, key: Key, created: int) -> dict[str, Json]:
 
 
 def build_model(catalogue: Catalogue, key: Key, created: int, name: str) -> dict[str, Json] | None:
-    """What GET /v1/models/{name} answers; None where the key may not ask for it."""
+    """Build the answer to GET /v1/models/{name}; None if the key may not use the model."""
     owned_by = find_owner(catalogue, key, name)
     return _render_model(name, owned_by, created) if owned_by else None
 
 
 def build_gemini_list(catalogue: Catalogue, key: Key) -> dict[str, Json]:
-    """What GET /v1beta/models answers, and /v1/models to Google's clients."""
+    """Build the answer to GET /v1beta/models, and to /v1/models for Google's clients."""
     embedding_models = list_embedding_models(catalogue, key)
     return {
         "models": [
@@ -47,7 +48,7 @@ def build_gemini_list(catalogue: Catalogue, key: Key) -> dict[str, Json]:
 
 
 def build_gemini_model(catalogue: Catalogue, key: Key, name: str) -> dict[str, Json] | None:
-    """What GET /v1beta/models/{name} answers; None where the key may not ask for it."""
+    """Build the answer to GET /v1beta/models/{name}; None if the key may not use the model."""
     return (
         _render_gemini_model(name, list_embedding_models(catalogue, key))
         if find_owner(catalogue, key, name)

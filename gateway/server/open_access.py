@@ -1,13 +1,13 @@
-"""Who may call while keys are open: requests by a known Host, and not from a foreign web page.
+"""Access while keys are open: only by a known Host, and not from a foreign web page.
 
-Without keys the gateway knows its callers by where they come from alone. Two kinds of web pages
-reach it from elsewhere, through the browser of somebody who may call:
+Without keys the gateway can judge callers only by where they come from. Two kinds of foreign web
+pages reach it through the browser of a user who may call:
 
     by its own address   the browser names the page: the header Origin
     by the page's name   the name leads to this machine (DNS rebinding): the header Host
 
-A browser always sends Host, and Origin with everything that can do harm. Programs send what they
-like: only a key keeps them out.
+A browser always sends Host, and it sends Origin with every harmful request. Programs send any
+headers: only a key keeps them out.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from gateway.server.host_header import Headers, find_value, is_loopback, parse_a
 from gateway.settings.schema.server import WILDCARD
 
 _LOCAL_NAMES = ("localhost", "host.docker.internal", "host.containers.internal")
-"""Names of this machine: its own, and those that its containers have for it."""
+"""Names of this machine: its own, and the names that its containers use for it."""
 _ANY_ADDRESSES = ("0.0.0.0", "::", "")  # noqa: S104 - addresses that mean all of them
 _PAGE_PROBLEM = Problem(
     kind="not_allowed",
@@ -35,8 +35,8 @@ _HOST_PROBLEM = Problem(
 class OpenAccess:
     """Checks the requests of a gateway whose keys are open.
 
-    `listen_address` is the address that it listens on, `hosts` are the operator's names for it,
-    `cors` knows the web pages that may call.
+    The gateway listens on `listen_address`. `hosts` are the operator's names for it. `cors` knows
+    the web pages that may call.
     """
 
     def __init__(self, listen_address: str, hosts: Sequence[str], cors: CorsPolicy) -> None:
@@ -47,13 +47,13 @@ class OpenAccess:
         self._cors = cors
 
     def find_problem(self, headers: Headers) -> Problem | None:
-        """Return why a request is refused: an unknown Host, a foreign Origin. None for others."""
+        """Return the problem of a request: unknown Host, or foreign Origin. None if it may pass."""
         if not self.knows_host(headers):
             return _HOST_PROBLEM
         return None if self._allows_page(headers) else _PAGE_PROBLEM
 
     def knows_host(self, headers: Headers) -> bool:
-        """True if a request names this gateway; one without a name comes from no browser."""
+        """True if a request names this gateway. A request without a name comes from no browser."""
         host = find_value(headers, b"host")
         if self._allows_any_name or not host:
             return True
@@ -65,7 +65,7 @@ class OpenAccess:
     def _allows_page(self, headers: Headers) -> bool:
         """True if a request comes from no web page, or from one that may call.
 
-        Programs with a window of their own have a scheme of their own, as `app://`.
+        Desktop programs have a scheme of their own, such as `app://`.
         """
         origin = find_value(headers, b"origin")
         if not origin:

@@ -1,7 +1,7 @@
-"""The OpenAPI document: the hot doors beside what FastAPI knows, and what holds for all of them.
+"""The OpenAPI document: FastAPI's, with the call endpoints and with what applies to all endpoints.
 
-A schema says what the gateway itself asks of a request, and no more: all else is its provider's to
-take or refuse, and goes on as it came.
+A schema contains only what the gateway itself requires of a request. The gateway passes everything
+else on, and the provider takes or refuses it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -106,7 +106,7 @@ _CONTENT_TYPES = {
     "/admin/entries": ("application/x-ndjson", "text/csv", "application/json"),
     "/admin/costs": ("application/json", "text/csv"),
 }
-"""Content of answers that are not JSON alone."""
+"""Content types of answers that are not JSON alone."""
 _OBJECT_SCHEMA: Json = {"type": "object"}
 _MODELS_DIALECTS = (OPENAI_CHAT.name, GEMINI.name)
 _ERROR_SCHEMAS: Mapping[str, Json] = {
@@ -132,7 +132,7 @@ _ERROR_SCHEMAS: Mapping[str, Json] = {
         ),
     ),
 }
-"""What a refusal looks like, by dialect; Responses errs as Chat Completions does."""
+"""Schemas of error answers, by dialect; Responses has the same one as Chat Completions."""
 
 
 _FEEDBACK_SCHEMA = {
@@ -162,7 +162,7 @@ _REPLAY_SCHEMA = {
 
 
 def complete_document(document: Json) -> Json:
-    """The document of FastAPI with all that it does not know."""
+    """Complete FastAPI's document with all that FastAPI does not know."""
     paths: Json = document["paths"]
     for path, methods in paths.items():
         for operation in methods.values():
@@ -180,7 +180,7 @@ def complete_document(document: Json) -> Json:
             _RESPONSES_SCHEMA,
             _MESSAGES_SCHEMA,
             _CONTENTS_SCHEMA,
-        ]  # of the dialect that is asked for
+        ]  # of the dialect in the query
         paths["/v1/route"]["post"]["requestBody"] = _build_request_body({"anyOf": bodies})
     if "/v1/feedback" in paths:
         paths["/v1/feedback"]["post"]["requestBody"] = _build_request_body(_FEEDBACK_SCHEMA)
@@ -198,11 +198,11 @@ def complete_document(document: Json) -> Json:
 
 
 def _complete_operation(path: str, operation: Json) -> None:
-    """What FastAPI says of an endpoint and cannot know."""
+    """Correct what FastAPI cannot know about an endpoint."""
     responses = operation["responses"]
     responses.pop("422", None)  # a refusal has the shape of its dialect, and another status
     responses["default"] = _build_error_response(OPENAI_CHAT)
-    if path.startswith("/v1/models/"):  # with a colon in the name it is one of Gemini's
+    if path.startswith("/v1/models/"):  # with a colon in the name it is a Gemini path
         schemas = [
             {"$ref": f"#/components/schemas/{_get_schema_name(name)}"} for name in _MODELS_DIALECTS
         ]

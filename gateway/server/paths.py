@@ -1,8 +1,7 @@
-"""Paths of endpoints: what else clients call them, whose dialect they have, and which is near.
+"""Paths of endpoints: their aliases, their dialects, and suggestions for wrong paths.
 
-A client puts an SDK's own path behind a base URL that it got wrong, or speaks to Azure or to
-Google's compatible endpoint. `ALIASES` says where such a path leads; nothing else in the gateway
-knows another name of an endpoint.
+A client may append an SDK's own path to a wrong base URL, or speak to Azure or to Google's
+OpenAI-compatible endpoint. `ALIASES` says where such a path leads. No other module knows aliases.
 """
 
 import difflib
@@ -16,7 +15,7 @@ from gateway.core import jsonio
 from gateway.dialects import ANTHROPIC_MESSAGES, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES, Dialect
 
 GEMINI_PREFIXES = ("/v1beta/models/", "/v1/models/")
-"""Beginnings of the paths of Google's calls; the model follows."""
+"""Prefixes of the paths of Gemini calls; the model follows."""
 GEMINI_METHODS = (
     "generateContent",
     "streamGenerateContent",
@@ -24,7 +23,7 @@ GEMINI_METHODS = (
     "embedContent",
     "batchEmbedContents",
 )
-"""Methods of a model in Google's paths."""
+"""Methods of a model in Gemini paths."""
 ALIASES = (
     ("/v1/v1beta/", "/v1beta/"),
     ("/v1beta/v1beta/", "/v1beta/"),
@@ -35,11 +34,11 @@ ALIASES = (
     ("/v1/v1/", "/v1/"),
     ("/", "/v1/"),
 )
-"""Beginnings of paths, and what is meant. The first that leads to an endpoint counts."""
+"""Path prefixes and their replacements. The first one that leads to an endpoint counts."""
 _DEPLOYMENT_PATTERN = re.compile(
     r"(?:/openai)?/deployments/(?P<model>.+?)/(?P<rest>chat/completions|embeddings|responses)"
 )
-"""Azure's older paths, which name the model."""
+"""Azure's older paths, which contain the model."""
 _ENDPOINT_PATTERNS = {
     "/v1/": re.compile(
         r"chat/completions|embeddings|responses|responses/[^/]+|messages|messages/count_tokens"
@@ -47,20 +46,20 @@ _ENDPOINT_PATTERNS = {
     ),
     "/v1beta/": re.compile(r"models|models/.+"),
 }
-"""Ends of paths that an alias may have, by where it leads."""
+"""Path suffixes that may follow an alias, by the prefix that replaces it."""
 _MIN_LIKENESS = 0.55
-"""Likeness (difflib's ratio) from which on a path counts as a slip of one that exists."""
+"""The likeness (difflib's ratio) from which a path counts as a misspelt existing path."""
 
 
 class NamedEndpoint(NamedTuple):
-    """The endpoint that a path means, and the model that it names (Azure); else empty."""
+    """The endpoint that a path means, and the model in the path (Azure), or an empty string."""
 
     path: str
     model: str = ""
 
 
 def resolve(path: str) -> NamedEndpoint:
-    """Return the endpoint that a path means: itself where it is no alias."""
+    """Return the endpoint that a path means: the path itself if it is no alias."""
     if any(
         path.startswith(target_prefix)
         and _ENDPOINT_PATTERNS[target_prefix].fullmatch(path[len(target_prefix) :])
@@ -77,7 +76,7 @@ def resolve(path: str) -> NamedEndpoint:
 
 
 def find_dialect(path: str) -> Dialect:
-    """Return the dialect that a client of this path speaks, also where the path is not right."""
+    """Return the dialect that a client of this path speaks, even if the path is wrong."""
     path = resolve(path).path
     is_gemini = path.startswith(("/v1beta", "/v1alpha")) and "/openai/" not in path
     if is_gemini or ("/models/" in path and ":" in path):
@@ -88,7 +87,7 @@ def find_dialect(path: str) -> Dialect:
 
 
 def suggest_path(path: str, endpoints: Iterable[str]) -> str:
-    """Name the endpoint that is nearest to a path; empty where none is near."""
+    """Return a hint that names the endpoint nearest to a path; empty if none is near."""
     name, colon, method = path.rpartition(":")
     if colon and find_dialect(path) is GEMINI:
         matches = difflib.get_close_matches(method, GEMINI_METHODS, n=1, cutoff=_MIN_LIKENESS)
@@ -99,7 +98,7 @@ def suggest_path(path: str, endpoints: Iterable[str]) -> str:
 
 
 def fill_model(body: bytes, model: str) -> bytes:
-    """Name the model in a body that names none; one that cannot be read stays as it is."""
+    """Add the model to a body that names none. Return an unreadable body unchanged."""
     try:
         members = jsonio.read_members(body)
     except jsonio.JsonError:

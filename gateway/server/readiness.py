@@ -1,12 +1,12 @@
-"""Readiness: the reason why every call would be refused now, if there is one.
+"""Readiness: the reason why the gateway would refuse every call now, if there is one.
 
-    draining     the gateway stops
-    labs         no lab is on
-    overloaded   the process is at its limits, and lets nobody in
-    ledger       the journal takes no row, and the configuration serves no call without (refuse)
-    budgets      a budget bounds every call, and Redis, which counts, is gone (closed)
+    draining     the gateway is stopping
+    labs         no lab is enabled
+    overloaded   the process is at its limits and admits nobody
+    ledger       the journal takes no row, and the policy serves no call without one (refuse)
+    budgets      a budget bounds every call, and its counters are in a Redis that is down (closed)
 
-The answer looks at the world itself, so that it becomes true again without a call.
+The check probes the disk and Redis itself, so that readiness returns without a call.
 """
 
 import time
@@ -18,18 +18,18 @@ from gateway.runtime.composition import Gateway
 from gateway.server.shutdown import GracefulShutdown
 
 _FRESH_SECONDS = 1.0
-"""Seconds for which an answer that asked a disk or Redis counts: who asks needs no key."""
+"""Seconds for which a check of disk and Redis stays valid: anybody may ask, without a key."""
 
 
 class Unready(NamedTuple):
-    """Why no call is served: a word for programs, and a sentence."""
+    """The reason why no call is served: a word for programs, and a sentence."""
 
     status: str
     reason: str
 
 
 class Readiness:
-    """Tells it of a gateway; `clock` is monotonic seconds."""
+    """Checks whether a gateway is ready. `clock` returns monotonic seconds."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Readiness:
         self._last_answer: Unready | None = None
 
     async def __call__(self) -> Unready | None:
-        """Return why no call can be served; None where calls are served."""
+        """Return the reason why no call can be served; None if calls are served."""
         if self._shutdown.has_begun:
             return Unready("draining", "The gateway is stopping.")
         if not any(

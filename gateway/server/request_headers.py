@@ -1,4 +1,4 @@
-"""The edge: headers and bytes of a request made into a Call, or refused before they are one."""
+"""Read a request's headers and turn them and the body into a Call, or refuse the request."""
 
 import functools
 import math
@@ -34,7 +34,7 @@ _HINT_HEADERS = frozenset(
         _CACHE_CONTROL_HEADER,
     }
 )
-"""What the official SDKs say of themselves, times in seconds; and what a cache may do."""
+"""Headers that the official SDKs send about themselves (times in seconds), and cache-control."""
 _CLUE_HEADERS = frozenset(
     {
         b"user-agent", b"x-title",
@@ -46,17 +46,17 @@ _CLUE_HEADERS = frozenset(
         b"x-openwebui-chat-id", b"x-conversation-id",
     }
 )  # fmt: skip
-"""What agents and chat applications say of themselves and of a call's conversation."""
+"""Headers that agents and chat applications send about themselves and the conversation."""
 _MAX_CLUE_BYTES = 200
-"""Bytes of a clue that are kept."""
+"""The number of bytes kept of such a header."""
 MAX_HEADER_BYTES = 16_384
-"""Bytes."""
+"""The maximum size of a request's headers, in bytes."""
 _MAX_HEADERS = 100
 _MAX_TAGS = 16
 _CACHE_OPTIONS = (None, "on", "off", "refresh", "exact")
 _COMPLETE_OPTIONS: Mapping[str, CompleteMode] = {"on": "hold", "hold": "hold", "off": "off"}
 _MAX_NUMBER_BYTES = 9
-"""Bytes of a number."""
+"""The maximum number of bytes of a number in a header."""
 TOO_MANY_HEADERS = Problem(
     kind="invalid_request",
     message=f"The headers are more than {_MAX_HEADERS} or {MAX_HEADER_BYTES:,} bytes.",
@@ -69,7 +69,7 @@ class ClientGone(Exception):
 
 
 def new_id() -> str:
-    """An id of a call: time-ordered, unique without coordination."""
+    """Return a new id for a call: ordered by time, and unique without coordination."""
     try:
         suffix = _id_suffixes.pop()
     except IndexError:
@@ -83,14 +83,14 @@ def new_id() -> str:
 
 _IDS_PER_READ = 256
 _id_suffixes: list[str] = []
-"""Random ends of ids: many are asked of the system at once."""
+"""Random ends of ids. The system makes many at once."""
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_id_suffixes.clear)
 
 
 @functools.cache
 def _classify_headers(forwarded: frozenset[bytes]) -> Mapping[bytes, str]:
-    """What each header is that says something, in a dialect that forwards some."""
+    """Return the meaning of each known header, for a dialect that forwards some."""
     return {
         **dict.fromkeys(_CLUE_HEADERS, "clue"),
         b"content-encoding": "coding",
@@ -103,7 +103,7 @@ def _classify_headers(forwarded: frozenset[bytes]) -> Mapping[bytes, str]:
 
 
 class RequestHeaders:
-    """What the headers of a request say."""
+    """The parsed headers of a request."""
 
     __slots__ = (
         "cache_control",
@@ -130,11 +130,11 @@ class RequestHeaders:
         self.length: int | None = None
         self.trace: str | None = None
         self.cache_control = b""
-        """What its client says to caches."""
+        """The directives of the client for caches (cache-control)."""
         self.retry_count = 0
-        """How often the client has asked before."""
+        """The number of times that the client has already tried this request."""
         self.client_timeout: float | None = None
-        """Seconds after which it leaves."""
+        """Seconds after which the client stops waiting; None if unknown."""
         secret_headers: list[tuple[bytes, bytes]] = []
         options: dict[str, str] = {}
         size = 0
@@ -163,7 +163,7 @@ class RequestHeaders:
             raise ProblemError(TOO_MANY_HEADERS)
         self.secrets = _collect_secrets(secret_headers) if secret_headers else {}
         self.secret_digest: bytes | None = None
-        """Of the secret, once it was needed: a head may come again."""
+        """The hash of the secret, kept once computed: the same head may come again."""
         self.options = (
             _parse_options(options, self.cache_control)
             if options or self.cache_control
@@ -171,7 +171,7 @@ class RequestHeaders:
         )
 
     def _read_header(self, meaning: str, name: bytes, value: bytes) -> None:
-        """Take what few send. Raises ProblemError."""
+        """Read a header that few clients send. Raises ProblemError."""
         if meaning == "forwarded":
             if not value.isascii():
                 raise _refuse("invalid_request", f"The header {name.decode()} is not ASCII.")
@@ -186,7 +186,7 @@ class RequestHeaders:
             raise _refuse("media_type", "Send the body without a content-encoding.")
 
     def _read_hint(self, name: bytes, value: bytes) -> None:
-        """Take what an SDK says of itself; what is no number says nothing."""
+        """Read a header of an SDK. Ignore a value that is no number."""
         if name == _CACHE_CONTROL_HEADER:
             self.cache_control += value.lower() + b","
         elif name == _RETRY_COUNT_HEADER:
@@ -195,13 +195,13 @@ class RequestHeaders:
             self.client_timeout = _min_timeout(self.client_timeout, value)
 
     def add_query_key(self, query: bytes) -> None:
-        """Take the key of a Gemini request's URL, where one stands there."""
+        """Add the key in the URL of a Gemini request, if there is one."""
         for value in parse_qs(query.decode("latin-1")).get("key", []):
             self.secrets.setdefault(value, "the URL")
 
 
 def _decode_text(value: bytes) -> str:
-    """A word of a client: in UTF-8, as most send it, else in what RFC 9110 5.5 calls historical."""
+    """Decode a text as UTF-8, as most clients send it, or else as Latin-1 (RFC 9110 5.5)."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -209,7 +209,7 @@ def _decode_text(value: bytes) -> str:
 
 
 def _collect_secrets(secret_headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-    """The different secrets that came, each with the name of its header."""
+    """Return the different secrets, each with the name of its header."""
     secrets: dict[str, str] = {}
     for name, value in secret_headers:
         text = value.decode("latin-1").strip()
@@ -221,7 +221,7 @@ def _collect_secrets(secret_headers: Sequence[tuple[bytes, bytes]]) -> dict[str,
 
 
 def _min_timeout(current: float | None, value: bytes) -> float | None:
-    """The shorter of two times."""
+    """Return the shorter of two timeouts, in seconds. Ignore an invalid value."""
     try:
         seconds = float(value[:_MAX_NUMBER_BYTES])
     except ValueError:
@@ -267,7 +267,7 @@ def _parse_options(options: dict[str, str], cache_control: bytes = b"") -> Reque
 
 
 def _parse_cache_control(cache_control: bytes) -> str | None:
-    """Read what a client asks of all caches on the way (RFC 9111); it turns none on."""
+    """Read the client's directives for all caches on the way (RFC 9111); none turns a cache on."""
     directives = {directive.strip() for directive in cache_control.split(b",")}
     return "off" if b"no-store" in directives else "no-cache" if b"no-cache" in directives else None
 
@@ -286,7 +286,7 @@ def build_call(
     query: str = "",
     path: str = "",
 ) -> Call:
-    """The Call of a request that was read whole."""
+    """Build the Call of a request that has been read whole."""
     return Call(
         id=call_id,
         dialect=dialect.name,
@@ -315,7 +315,7 @@ def identify(keys: KeyTable, headers: RequestHeaders) -> Key:
         return OPEN_KEY
     secrets = headers.secrets
     if len(secrets) > 1:
-        # Which of them counts must not depend on the order of headers, or on which is known.
+        # The choice must not depend on the order of the headers, or on which key is known.
         names = sorted(set(secrets.values()))
         if len(names) == 1:
             message = f"Two different keys came in {names[0]}: send one."
@@ -336,6 +336,6 @@ def identify(keys: KeyTable, headers: RequestHeaders) -> Key:
 
 
 def has_too_many_headers(headers: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Whether there are more headers than anybody needs."""
+    """True if there are more or longer headers than any client needs."""
     size = sum(len(name) + len(value) for name, value in headers)
     return size > MAX_HEADER_BYTES or len(headers) > _MAX_HEADERS

@@ -1,13 +1,13 @@
-"""The end of a gateway: it says so, takes no more, lets calls end, and ends those that do not.
+"""Graceful shutdown: announce the end, admit no more calls, let calls finish, end the rest.
 
-    begun    not ready: whoever balances load sends calls elsewhere
-    closed   nobody is let in any more; what comes on a connection that is open is refused
-    ended    calls that still run are ended, each in its client's dialect
+    begun    the gateway is not ready: load balancers send calls elsewhere
+    closed   the gateway admits no call, and refuses requests on open connections
+    ended    the gateway ends the calls that still run, each in its client's dialect
 
-Where other processes serve the same port it is left before that: nothing is refused, and each
-connection ends behind the next answer on it.
+If other processes serve the same port, the gateway first lets its clients leave. It then refuses
+nothing, and closes each connection after the next answer on it.
 
-Connections and signals are not known here: who stops the server does each step in its time.
+This module knows neither connections nor signals: the caller that stops the server does each step.
 """
 
 from asyncio import current_task
@@ -19,23 +19,23 @@ from gateway.limits.load_shedding import MemoryReservation
 from gateway.server.request_headers import Message, Send
 
 _MAX_END_SECONDS = 2.0
-"""Seconds at the end for calls that are ended; a quarter of all where that is less."""
+"""Seconds at the end for ending calls; a quarter of the whole time if that is less."""
 _LAST_CLIENT_SECONDS = 0.3
-"""Seconds for who was let in last to ask, where somebody balances load."""
+"""Seconds for the client that was accepted last to send its request, behind a load balancer."""
 _POLL_SECONDS = 0.05
-"""Seconds between looks at what still runs."""
+"""Seconds between checks of running calls."""
 
 
 class ServingApp(Protocol):
-    """What serves calls."""
+    """The part of the engine that can end a call."""
 
     def abort(self, call: Call, cancel: Callable[[], object], ended_by: str) -> None:
-        """A call is to end: `cancel` its task, once that does nothing for others."""
+        """End a call: `cancel` its task, once the task does nothing for other calls."""
         ...
 
 
 class InFlightRequest:
-    """One call while its client is here, from the moment that it is let in; made in its task."""
+    """One call while its client is connected, from its admission on; created in the call's task."""
 
     __slots__ = (
         "_call",
@@ -54,23 +54,23 @@ class InFlightRequest:
 
     def __init__(self) -> None:
         self.ended_by = ""
-        """Who ends it before its time."""
+        """The cause that ends the call early: client, client_slow or drain; else empty."""
         self.has_started = False
-        """The head of an answer is written."""
+        """True once the head of an answer is written."""
         self.is_complete = False
-        """The last byte of its answer is written."""
+        """True once the last byte of the answer is written."""
         self.memory: MemoryReservation | None = None
-        """Memory for its body, where that is not small."""
+        """Memory for the call's body, unless that is small."""
         self._serving_app: ServingApp | None = None
         self._is_cancelled = False
         self._task = current_task()
 
     def set_serving_app(self, serving_app: ServingApp, call: Call) -> None:
-        """From now on `serving_app` is told when it is to end: others may need what it does."""
+        """Let `serving_app` end the call from now on: other calls may need its work."""
         self._serving_app, self._call = serving_app, call
 
     def track_send(self, send: Send) -> Send:
-        """What writes its answer, and knows how much of that is written."""
+        """Return a `send` that writes the answer and records how much of it is written."""
         self._send = send
         return self._send_tracked
 
@@ -81,7 +81,7 @@ class InFlightRequest:
         self.has_started = True
 
     def end(self, ended_by: str) -> None:
-        """End it: its client has left, or it is not waited for any more."""
+        """End the call: its client has left, or the gateway waits for it no longer."""
         if self.ended_by or self.is_complete:
             return
         self.ended_by = ended_by
@@ -91,38 +91,38 @@ class InFlightRequest:
             self._serving_app.abort(self._call, self._cancel_task, ended_by)
 
     def undo_cancellation(self) -> bool:
-        """Whether a cancellation of its task is this one's, which is then undone."""
+        """Undo a cancellation that this request caused, and return True; else return False."""
         if not self.ended_by or self._task is None:
             return False
         self._task.uncancel()
         return True
 
     def _cancel_task(self) -> None:
-        """Several may ask for it; once is enough."""
+        """Cancel the task once, even if several callers ask for it."""
         if not self.is_complete and not self._is_cancelled and self._task is not None:
             self._is_cancelled = True
             self._task.cancel()
 
 
 class GracefulShutdown:
-    """How far the end has come, and the calls that run."""
+    """The progress of a shutdown, and the calls that still run."""
 
     def __init__(self, on_close: Callable[[], object] = lambda: None) -> None:
-        """`on_close` ends what calls wait for: it is called once nobody is let in any more."""
+        """Prepare a shutdown. `close` calls `on_close`, which ends the waits of running calls."""
         self.has_begun = False
         self.is_closed = False
         self._on_close = on_close
         self.closes_connections = False
-        """Connections end behind their next answer: it has begun, or others take what comes."""
+        """True if connections close after their next answer: at shutdown, or if others serve."""
         self.requests: set[InFlightRequest] = set()
 
     def close(self) -> None:
-        """Take no more calls, and end the waits of the running ones."""
+        """Admit no more calls, and end the waits of the running ones."""
         self.is_closed = True
         self._on_close()
 
     def end(self) -> int:
-        """End the calls that still run; how many there were."""
+        """End the calls that still run. Return their number."""
         requests = tuple(self.requests)
         for request in requests:
             request.end("drain")
@@ -130,14 +130,14 @@ class GracefulShutdown:
 
 
 class ShutdownSteps(NamedTuple):
-    """What the end of a server is made of, and whether it is in a hurry."""
+    """The steps of a server's shutdown, and whether to hurry."""
 
     stop_accepting: Callable[[], object]
-    """Take no more connections."""
+    """Accept no more connections."""
     is_busy: Callable[[], bool]
-    """Whether anybody is being answered."""
+    """True if any client is being answered."""
     is_hurried: Callable[[], bool]
-    """Whether it is to be at once."""
+    """True if the server must stop at once."""
 
 
 async def let_clients_leave(
@@ -148,9 +148,9 @@ async def let_clients_leave(
     clock: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
 ) -> float:
-    """Let those who are connected leave, for as long as some are; the seconds that remain to end.
+    """Wait until the connected clients have left. Return the seconds that remain for the end.
 
-    Nobody may be let in any more, and others must be.
+    The caller must have stopped accepting here, while other processes accept connections.
     """
     started_at = clock()
     shutdown.closes_connections = True
@@ -169,10 +169,10 @@ async def run(
     clock: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
 ) -> int:
-    """Bring all that runs to its end within `timeout_seconds`; how many calls had to be ended.
+    """End all calls within `timeout_seconds`. Return how many calls the gateway had to end.
 
-    Connections are taken for `delay` seconds more, as long as whoever balances load may not know;
-    then whoever was let in last, and has not asked yet, has a moment for it.
+    The server accepts connections for `delay` seconds more, since load balancers may not know yet.
+    Then a client that was accepted last and has sent nothing yet gets a moment for its request.
     """
     started_at = clock()
     end_seconds = _compute_end_seconds(timeout_seconds)

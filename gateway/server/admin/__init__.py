@@ -1,1 +1,1 @@
-"""The endpoints below /admin."""
+"""The endpoints under /admin."""

@@ -1,7 +1,7 @@
-"""Who may see what is everybody's: whoever has an admin's key, or, where none is set, this machine.
+"""Authentication of admins: by an admin key, or, if none exists, for this machine only.
 
-What a browser on this machine can be made to ask by a page from elsewhere is refused, and what has
-come through a proxy, which would make everybody a loopback peer.
+The gateway refuses requests that a foreign web page makes a local browser send. Without an admin
+key it also refuses requests through a proxy, since every client of a proxy looks local.
 """
 
 import hmac
@@ -31,8 +31,8 @@ _ALLOWED_FETCH_SITES = ("none", "same-origin")
 class AdminAuth:
     """A FastAPI dependency that lets admins pass. `secret` is the admin key, or empty.
 
-    Whoever has signed in to the dashboard needs no header; `cookie_root` is what cookies are made
-    with.
+    A user who has signed in to the dashboard needs no header. `cookie_root` is the secret that the
+    session cookies are signed with.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class AdminAuth:
 
     @classmethod
     def from_gateway(cls, gateway: Gateway) -> Self:
-        """That of a gateway."""
+        """Build the authentication of a gateway."""
         return cls(gateway.admin_key, gateway.keys, gateway.cookie, gateway.ended_sessions)
 
     async def __call__(self, request: Request) -> None:
-        """Pass, or raise ProblemError: invalid_api_key, not_allowed, rate_limited."""
+        """Let admins pass. Raises ProblemError: invalid_api_key, not_allowed, rate_limited."""
         headers = RequestHeaders(request.headers.raw)
-        # Of each request anew: keys of clients come and go.
+        # Looked up for each request: client keys come and go.
         client_key = find_key(self._keys, self._secret)
         if client_key is not None and not client_key.admin:
             raise _refuse(
@@ -72,7 +72,7 @@ class AdminAuth:
         if len(headers.secrets) > 1:
             raise _refuse("invalid_api_key", "Two different keys came: send the admin key alone.")
         (secret,) = headers.secrets
-        # Of hashes: the time that it takes tells nothing of either key.
+        # The comparison uses hashes, so its duration reveals nothing about either key.
         is_admin_key = bool(self._digest) & hmac.compare_digest(hash_secret(secret), self._digest)
         client_key = find_key(self._keys, secret)
         if not is_admin_key and (client_key is None or not client_key.admin):
@@ -82,7 +82,7 @@ class AdminAuth:
 
 
 def check_local(request: Request) -> None:
-    """Without an admin key: only what a program on this machine asks for itself.
+    """Accept only a direct request of a program on this machine: no admin key exists.
 
     Raises ProblemError: not_allowed.
     """
@@ -91,7 +91,8 @@ def check_local(request: Request) -> None:
         raise _refuse(
             "not_allowed", f"Without an admin key only this machine is answered. {_SET_HINT}"
         )
-    # Programs of today speak 1.1; nginx before 1.29.7 asks with 1.0, and says nothing of itself.
+    # Today's programs speak HTTP/1.1. nginx before 1.29.7 forwards with 1.0, without headers
+    # that name a proxy.
     is_http_1_0 = request.scope.get("http_version") == "1.0"
     if is_http_1_0 or any(
         name in _PROXY_HEADERS or name.startswith("x-forwarded") for name in headers
@@ -113,7 +114,7 @@ def check_local(request: Request) -> None:
 
 
 def find_key(keys: KeyTable, secret: str) -> Key | None:
-    """Return the client's key that a secret is, where it is one."""
+    """Return the client key that has this secret; None if there is none."""
     if keys.is_open or not secret:
         return None
     try:

@@ -1,4 +1,4 @@
-"""How budgets stand, for admins: what is used of each, at which rate, and until when that lasts."""
+"""The state of budgets, for admins: the amount used, its rate, and when the budget runs out."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _JSON = "application/json"
 
 
 def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread) -> None:
-    """Add them to a router of admins; `worker_thread` works on the store off the loop."""
+    """Add the route to an admin router. `worker_thread` works on the store off the event loop."""
 
     def read_all_spending(statuses: Sequence[BudgetStatus]) -> list[dict[str | None, Decimal]]:
         return [_read_spending(gateway, status) for status in statuses]
@@ -52,7 +52,7 @@ def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread)
 
 
 def _read_spending(gateway: Gateway, status: BudgetStatus) -> dict[str | None, Decimal]:
-    """What the ledger knows, by whom a budget counts; of what nobody knows, the most it can be."""
+    """Return a budget's spending in the ledger by subject. Unknown costs count at the maximum."""
     if status.kind == "share":
         return {}
     by = () if status.apart is None else (status.apart,)

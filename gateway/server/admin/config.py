@@ -1,4 +1,4 @@
-"""The configuration in force, for admins: how it came about, to read it again, to go back."""
+"""The configuration in force, for admins: show its history, reload it, roll it back."""
 
 from typing import Annotated
 
@@ -12,14 +12,14 @@ from gateway.server.admin.auth import AdminAuth
 
 _CONFLICT = 409
 _MAX_MISTAKES = 20
-"""Mistakes that one answer tells."""
+"""The maximum number of mistakes in one answer."""
 _JSON = "application/json"
 
 type Switch = Annotated[str, Query(json_schema_extra={"enum": ["true", "false"]})]
 
 
 def add_routes(app: FastAPI, gateway: Gateway) -> None:
-    """Add them to an app."""
+    """Add the routes to an app."""
     guard = AdminAuth.from_gateway(gateway)
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
     reloader = gateway.reloader

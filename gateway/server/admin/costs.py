@@ -1,4 +1,4 @@
-"""What calls cost, and the calls themselves, for admins and their programs."""
+"""The costs of calls, and the calls themselves, for admins and their programs."""
 
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -23,9 +23,9 @@ from gateway.server.admin.query_params import check_parameters, read_ledger_quer
 from gateway.server.admin.worker_thread import WorkerThread
 
 _MAX_ROWS, _DEFAULT_ROWS = 10_000, 1_000
-"""Rows of one answer."""
+"""The maximum and the default number of rows in one answer."""
 _BATCH_ROWS = 200
-"""Rows that are read at once."""
+"""The maximum number of rows in one read."""
 _CSV, _JSON = "text/csv; charset=utf-8", "application/json"
 _CONTENT_TYPES = {"ndjson": "application/x-ndjson", "csv": _CSV, "json": _JSON}
 
@@ -36,7 +36,7 @@ type Texts = Annotated[list[str], Query()]
 
 
 def add_routes(app: FastAPI, gateway: Gateway) -> None:
-    """Add them to an app."""
+    """Add the routes to an app."""
     guard = AdminAuth.from_gateway(gateway)
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
     worker_thread = WorkerThread(gateway)
@@ -89,7 +89,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
             else RowPage(query, format, after)
         )
         await worker_thread.ingest_journals()
-        # In pieces, between which others have their turn: no call waits for a long page.
+        # In batches, so that other requests get their turn: no call waits for a long page.
         while remaining and await worker_thread(
             partial(page.read, gateway.store, min(remaining, _BATCH_ROWS))
         ):
@@ -121,22 +121,22 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
 
 
 class RowPage:
-    """Rows in the form that was asked for, in the order in which they came in, read in pieces."""
+    """Rows in the requested format and in ledger order, read in batches."""
 
     page_parameter = "after"
-    """The parameter that leads on to the next page."""
+    """The query parameter that leads to the next page."""
 
     def __init__(self, query: LedgerQuery, format: str, position: str) -> None:
         self.position = position
-        """Where the next page begins, the value of `page_parameter`; empty before the first."""
+        """The start of the next page, a value of `page_parameter`; empty before the first page."""
         self.has_more = False
-        """Whether there may be rows behind."""
+        """True if more rows may follow."""
         self._query = query
         self._format = format
         self._chunks: list[bytes] = [export.format_rows_csv(()).encode()] if format == "csv" else []
 
     def read(self, store: LedgerStore, limit: int) -> bool:
-        """Read rows and write them down; whether there may be more. Blocks."""
+        """Read and encode the next rows. Return True if more may follow. Blocks."""
         selection = {**self._query.selection, "zone": self._query.time_zone}
         rows = self._read_rows(store, selection, limit)
         if rows:
@@ -146,7 +146,7 @@ class RowPage:
 
     @property
     def cursor(self) -> str:
-        """Where whoever has these rows goes on as a follower."""
+        """The cursor from which a follower of these rows continues."""
         return self.position
 
     def _read_rows(
@@ -167,7 +167,7 @@ class RowPage:
         return export.format_rows_jsonl(rows)
 
     async def stream_body(self) -> AsyncIterator[bytes]:
-        """What was read."""
+        """Yield the encoded rows."""
         if self._format != "json":
             for chunk in self._chunks:
                 yield chunk
@@ -179,14 +179,14 @@ class RowPage:
 
 
 class LatestRowPage(RowPage):
-    """The same, the calls that were received last first."""
+    """Rows like those of RowPage, but the calls received last come first."""
 
     page_parameter = "before"
     _cursor = ""
 
     @property
     def cursor(self) -> str:
-        """As RowPage has it: what comes in from now on comes after it."""
+        """The cursor for followers, as in RowPage: rows that arrive from now on come after it."""
         return self._cursor
 
     def _read_rows(
@@ -197,7 +197,7 @@ class LatestRowPage(RowPage):
             rows, cursor = store.read_newest(**selection, before_id=position or None, limit=limit)
         except ValueError:
             raise invalid_request("The ledger has no call of this id.", "before") from None
-        self._cursor = self._cursor or cursor  # of the first piece: what comes meanwhile is told
+        self._cursor = self._cursor or cursor  # the first batch's: followers see later rows
         self.position = rows[-1].id if rows else self.position
         return rows
 

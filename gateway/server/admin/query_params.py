@@ -1,4 +1,4 @@
-"""What an admin's request asks of the ledger, and what is wrong with how it asks."""
+"""Query parameters of admin requests to the ledger: read them and report mistakes."""
 
 import time
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from gateway.settings.errors import suggest_name
 
 
 def check_parameters(request: Request, *names: str) -> None:
-    """A parameter that is written wrong must not be left out in silence.
+    """Refuse unknown parameters, so that a misspelt one is not ignored in silence.
 
     Raises ProblemError: invalid_request.
     """
@@ -33,7 +33,7 @@ def read_ledger_query(
     zone: str,
     now: float | None = None,
 ) -> LedgerQuery:
-    """The question. Raises ProblemError: invalid_request."""
+    """Build the query from its parameters. Raises ProblemError: invalid_request."""
     timestamp = time.time() if now is None else now
     try:
         return parse_query(by, since=since, until=until, only=only, zone=zone, now=timestamp)

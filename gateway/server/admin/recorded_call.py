@@ -1,4 +1,4 @@
-"""One call of the ledger for admins: why it was decided so, and its text where that is kept."""
+"""One recorded call, for admins: why it was decided so, and its text if the gateway keeps texts."""
 
 from functools import partial
 
@@ -19,7 +19,7 @@ _JSON = "application/json"
 
 
 def add_routes(app: FastAPI, gateway: Gateway) -> None:
-    """Add them to an app."""
+    """Add the routes to an app."""
     guard = AdminAuth.from_gateway(gateway)
     router = APIRouter(prefix="/admin/entries", dependencies=[Depends(guard)])
     worker_thread = WorkerThread(gateway)
@@ -28,7 +28,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         return gateway.store.find_call(gateway.journal_folder, name) if is_storable(name) else None
 
     def find_router(stored_row: StoredRow) -> Router:
-        """What decided it: also the configuration before this one is known yet."""
+        """Return the router that decided the call, or the current one if that is gone."""
         previous = gateway.reloader.watcher.previous
         if previous is not None and stored_row.config == previous.version:
             return previous.built_config.router

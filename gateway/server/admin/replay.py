@@ -1,7 +1,7 @@
-"""Calls of the ledger decided again by rules that somebody thinks of: in a thread, one at a time.
+"""Replays of recorded calls under edited rules: in a thread, one at a time.
 
-Nothing of it takes effect. The thread works for a millisecond and then rests as long, so that calls
-wait for the interpreter no longer than that. It ends when whoever asked is gone.
+A replay changes nothing. The thread works for a millisecond and then rests as long, so no call
+waits longer for the interpreter. A replay ends when its client leaves.
 """
 
 import asyncio
@@ -33,18 +33,18 @@ from gateway.settings.rule_hints import RULE_SECTIONS
 from gateway.telemetry import process
 
 RULES_NAME = "edited rules"
-"""What findings call the text."""
+"""The file name of the edited rules in findings."""
 MAX_CALLS = 100_000
-"""Calls that are replayed at most."""
+"""The maximum number of calls in a replay."""
 MAX_SECONDS = 120
-"""That one may take."""
+"""The maximum number of seconds of a replay."""
 _SLICE_SECONDS = 0.001
 """Seconds of work, and of rest after it."""
 _CONFLICT, _CLIENT_CLOSED, _TOO_LONG = 409, 499, 504
 
 
 class RulesReplay:
-    """The replays of a gateway: of all its workers, one runs at a time."""
+    """The replays of a gateway. One runs at a time, over all workers."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -57,11 +57,11 @@ class RulesReplay:
         limit: int,
         wait_for_disconnect: Callable[[], Awaitable[object]],
     ) -> dict[str, Any]:
-        """Return `report` and `findings`, or `findings` alone where the rules are wrong.
+        """Return `report` and `findings`, or `findings` alone if the rules are wrong.
 
-        It ends when `wait_for_disconnect` returns. `limit` is how many changed calls are listed.
-        Raises ProblemError: invalid_request (409 where another runs, 504 where it takes too long),
-        ledger.
+        The replay ends when `wait_for_disconnect` returns. `limit` is the number of changed calls
+        to list. Raises ProblemError: invalid_request (409 if another replay runs, 504 if it takes
+        too long), ledger.
         """
         stop = threading.Event()
 
@@ -84,7 +84,7 @@ class RulesReplay:
     def _replay(
         self, rules: str, query: LedgerQuery, limit: int, stop: threading.Event
     ) -> dict[str, Any]:
-        # Until an admin asks for a replay, a serving gateway imports nothing of evaluation.
+        # A serving gateway imports nothing of evaluation until an admin asks for a replay.
         from gateway.evaluation.replay import report  # noqa: PLC0415
         from gateway.evaluation.replay.replay import build_replay  # noqa: PLC0415
 
@@ -122,7 +122,7 @@ class RulesReplay:
         }
 
     def _build_candidate(self, rules: str) -> BuiltConfig:
-        """Return the configuration as it is written, with these rules. Raises ConfigError."""
+        """Return the configuration as written, with these rules. Raises ConfigError."""
         gateway = self._gateway
         candidate_rules = CandidateRules(RULES_NAME, rules) if rules else None
         with process.pause_cycle_search():
@@ -136,7 +136,7 @@ class RulesReplay:
 
 
 def find_foreign_values(text: str, source: ConfigSource) -> list[Mistake]:
-    """Return what of a text would put in what the rules in force do not: variables, secrets."""
+    """Return a mistake for each variable or secret in a text that the current rules do not use."""
     known_values = {
         value
         for section in RULE_SECTIONS
@@ -145,7 +145,7 @@ def find_foreign_values(text: str, source: ConfigSource) -> list[Mistake]:
     try:
         document = yaml.read(text, RULES_NAME)
     except ConfigError:
-        return []  # `load` tells it
+        return []  # `load` reports it
     return [
         Mistake(
             file=RULES_NAME,

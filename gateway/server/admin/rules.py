@@ -1,4 +1,4 @@
-"""The rules in force for admins: what each came to, what is in vain, what others would do."""
+"""The rules in force, for admins: their matches and findings, and replays of other rules."""
 
 import asyncio
 import time
@@ -30,29 +30,29 @@ from gateway.settings.rule_hints import RULE_SECTIONS
 
 _JSON = "application/json"
 _MAX_BYTES = 262_144
-"""Of a text of rules that is replayed."""
+"""The maximum number of bytes of a replay request."""
 _MAX_LISTED = 200
 
 type RuleKind = Literal["guard", "choice"]
 
 
 class ReplayRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A replay: the rules, as YAML, and of which calls."""
+    """A replay request: the rules, as YAML, and the filters of the calls."""
 
     rules: str = ""
-    """Empty for those that are written."""
+    """The rules as YAML; empty for the rules in the configuration files."""
     since: str = ""
     until: str = ""
     only: list[str] = []
     limit: int = 20
-    """Changed calls that are listed."""
+    """The number of changed calls to list."""
 
 
 _decode_request = jsonio.make_reader(ReplayRequest)
 
 
 def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
-    """Add them to an app."""
+    """Add the routes to an app."""
     guard = AdminAuth.from_gateway(gateway)
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
     worker_thread, rules_replay = WorkerThread(gateway), RulesReplay(gateway)
@@ -118,18 +118,18 @@ def _build_query(
 
 
 async def _wait_for_disconnect(request: Request) -> None:
-    """Until whoever asked is gone."""
+    """Wait until the client has left."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
 class RuleMatches(msgspec.Struct, frozen=True):
-    """Sums of the calls that each rule matched, from the ledger."""
+    """Sums over the calls that each rule matched, from the ledger."""
 
     hits: dict[RuleKind, dict[str, QueryGroup]]
-    """By the name of the rule: calls that the choice decided, or to which the guard applied."""
+    """Calls that the choice decided, or to which the guard applied, by rule name."""
     others: list[QueryGroup]
-    """Calls that no choice decided, by what did."""
+    """Calls that no choice decided, by what decided them."""
     total: QueryGroup
 
 
@@ -152,7 +152,7 @@ def _is_choice(group: QueryGroup) -> bool:
 
 
 def _render_rules(gateway: Gateway, matches: RuleMatches) -> dict[str, Json]:
-    """All rules in their order, and what else has decided. Reads files."""
+    """Return all rules in their order, and the other sources of decisions. Reads files."""
     built_config = gateway.built_config
     source, rule_file = built_config.source, rule_source.read_rule_source(built_config.source)
     keys = [OPEN_KEY] if gateway.keys.is_open else gateway.keys.list_keys()
@@ -213,5 +213,5 @@ def _render_sums(group: QueryGroup) -> dict[str, Json]:
 
 
 def _render_mistake(mistake: Mistake) -> dict[str, Json]:
-    """Return a finding as plain values, and as a line."""
+    """Return a finding as plain values and as one line of text."""
     return {**msgspec.structs.asdict(mistake), "text": str(mistake)}

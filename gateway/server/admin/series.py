@@ -1,4 +1,4 @@
-"""Figures over time for admins: what calls cost and how long they took, by minute, hour or day."""
+"""Costs and latency over time, for admins: by minute, hour or day."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ type Texts = Annotated[list[str], Query()]
 
 
 class SeriesQuery(msgspec.Struct, frozen=True):
-    """What is asked for, and the slots it is of."""
+    """A query for a series, and the slots of the series."""
 
     query: LedgerQuery
     interval: SlotLength
@@ -41,14 +41,14 @@ class SeriesQuery(msgspec.Struct, frozen=True):
 
     @property
     def selection(self) -> dict[str, Any]:
-        """Which calls, as the store is asked for them: from the beginning of the first slot on."""
+        """The filters of the store's query methods, from the beginning of the first slot on."""
         return {
             **self.query.selection, "since": self.slots.starts[0], "zone": self.query.time_zone,
         }  # fmt: skip
 
 
 def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread) -> None:
-    """Add them to a router of admins; `worker_thread` works on the store off the loop."""
+    """Add the routes to an admin router. `worker_thread` works on the store off the event loop."""
 
     async def read_series_query(
         request: Request,
@@ -101,7 +101,7 @@ def _read_costs(gateway: Gateway, series_query: SeriesQuery) -> dict[str, object
     groups = gateway.store.sum_costs(by, slots=series_query.slots, **selection)
     overall_groups = sum_over_slots(groups, 0)
     if not LIST_COLUMNS_BY_NAME.keys().isdisjoint(by) or not overall_groups:
-        # a call counts once for each of its tags, and for each of its guards
+        # A call counts once for each of its tags, and once for each of its guards.
         overall_groups = gateway.store.sum_costs((), **selection)
     totals, slot_indexes = sum_over_slots(groups, len(by)), _index_slots(series_query)
     return {

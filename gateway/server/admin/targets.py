@@ -1,4 +1,4 @@
-"""How targets, accounts and retries stand, for admins and their programs."""
+"""The state of targets, accounts and retries, for admins and their programs."""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from gateway.upstream.status import build_view
 
 
 def add_routes(app: FastAPI, gateway: Gateway) -> None:
-    """Add them to an app."""
+    """Add the route to an app."""
     router = APIRouter(prefix="/admin", dependencies=[Depends(AdminAuth.from_gateway(gateway))])
 
     @router.get("/health", summary="How targets, accounts and retries stand, in this worker")
@@ -32,7 +32,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
 
 
 def _list_account_model_keys(gateway: Gateway) -> Iterator[AccountModelKey]:
-    """Every target that may be asked, with each of its accounts."""
+    """Yield every account of each target whose provider is enabled."""
     for lab in gateway.built_config.built_catalogue.catalogue.labs.values():
         for targets in (*lab.tiers.values(), lab.embeddings):
             for target in targets:

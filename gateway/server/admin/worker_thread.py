@@ -1,4 +1,4 @@
-"""Work on the ledger for admins: off the loop, a little at a time."""
+"""Ledger work for admins: in threads outside the event loop, a few queries at a time."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -9,21 +9,21 @@ from gateway.ledger.errors import StoreError, StoreRebuildingError
 from gateway.runtime.composition import Gateway
 
 _MAX_CONCURRENT = 2
-"""Questions that are worked on at once; others wait, so that the journal is never kept waiting."""
+"""The maximum number of concurrent queries. Others wait, so that the journal never has to."""
 
 _RETRY_SECONDS = 10.0
-"""Seconds after which a question may be asked again, while the store is made anew."""
+"""Seconds after which a client may retry while the store is being rebuilt."""
 
 
 class WorkerThread:
-    """One for the questions of some endpoints, which take turns."""
+    """Runs the queries of some endpoints, which share its slots."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._slots = asyncio.Semaphore(_MAX_CONCURRENT)
 
     async def __call__[T](self, work: Callable[[], T]) -> T:
-        """Some work on the store, off the loop. Raises ProblemError: ledger."""
+        """Run work on the store outside the event loop. Raises ProblemError: ledger."""
         with _translate_errors():
             async with self._slots:
                 return await asyncio.to_thread(work)
@@ -31,7 +31,7 @@ class WorkerThread:
     async def ingest_journals(self) -> None:
         """Bring what the journals have by now into the store. Raises ProblemError: ledger.
 
-        While the store is made anew nothing is fed here, since that may take minutes.
+        Does nothing while the store is being rebuilt, since that may take minutes.
         """
         if not self._gateway.store.state().rebuilding:
             with _translate_errors():
@@ -40,7 +40,7 @@ class WorkerThread:
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Tells of a ledger that cannot be read."""
+    """Translate errors of the ledger into a ProblemError."""
     try:
         yield
     except StoreRebuildingError as error:

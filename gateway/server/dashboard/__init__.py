@@ -1,1 +1,1 @@
-"""The dashboard: pages of this gateway for admins, made of the same figures as /admin has."""
+"""The dashboard: pages for admins, with the same figures as under /admin."""

@@ -1,4 +1,4 @@
-"""The files of the dashboard as they are served: read once, under a name made of their content."""
+"""The dashboard's files: read once, and served under a name made of their content."""
 
 import hashlib
 from collections.abc import Mapping
@@ -18,16 +18,16 @@ _VERSION_LENGTH = 16
 
 
 class AssetFile(NamedTuple):
-    """A file: what it is, and what is in it."""
+    """A file: its content type and its bytes."""
 
     content_type: str
     data: bytes
 
 
 class Assets:
-    """All files by path; `version` is that of their content, and `index` the page that loads them.
+    """All files by path; `version` is a hash of their content, `index` the page that loads them.
 
-    The page names the version in every address, so what a browser has kept is never of another one.
+    The page names the version in every URL, so a browser never uses a cached file of another one.
     """
 
     def __init__(self, folder: Traversable | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The doors of the dashboard: its page, its files, and who is signed in."""
+"""The endpoints of the dashboard: its page, its files, and its sessions."""
 
 import functools
 from collections.abc import Mapping
@@ -29,17 +29,18 @@ SAFE_HEADERS: Mapping[str, str] = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
 }
-"""Headers of everything below /dashboard: nothing is loaded from elsewhere, or shown elsewhere."""
+"""Headers of everything below /dashboard: a page loads nothing from other sites, and no site may
+embed it."""
 _CACHE_FOR_YEAR = "private, max-age=31536000, immutable"
 _MAX_KEY_BYTES = 1_024
-"""Bytes of a key."""
+"""The maximum number of bytes of a key."""
 _JSON = "application/json"
 
 
 def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
-    """Add them to an app."""
+    """Add the routes to an app."""
     router = APIRouter(prefix="/dashboard", include_in_schema=False)
-    load_assets = functools.cache(Assets)  # read when somebody first looks at a page
+    load_assets = functools.cache(Assets)  # read when somebody first opens the dashboard
     guard = AdminAuth.from_gateway(gateway)
     sessions = guard.sessions
 
@@ -82,7 +83,7 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
 
     @router.post("/session")
     async def sign_in(request: Request) -> Response:
-        """Sign in: the key is in the body, never in a URL."""
+        """Sign in. The key is in the body, never in a URL."""
         check_origin(request)
         key = _parse_key(await _read_body(request, admission))
         cookie = sessions.begin(key)
@@ -136,7 +137,7 @@ def _render_json(value: dict[str, Any]) -> Response:
 
 
 def is_tls(request: Request) -> bool:
-    """Whether the browser came by TLS, to this process or to a proxy before it."""
+    """True if the browser used TLS, to this process or to a proxy before it."""
     forwarded_proto = request.headers.get("x-forwarded-proto", "")
     return (
         request.url.scheme == "https"

@@ -1,8 +1,8 @@
-"""Sessions of the dashboard: cookies that nobody but this gateway can make.
+"""Sessions of the dashboard: cookies that only this gateway can make.
 
-A cookie has the moment of its end, a name of its own, and a mark over both and the admin's key. So
-every worker and machine with the root secret takes it, and it ends where the key does. The gateway
-keeps sessions that end sooner (state/sessions.py).
+A cookie contains its expiry, a name of its own, and a signature over both and the admin key. So
+every worker and machine with the root secret accepts it, and it becomes invalid with the key. The
+gateway stores sessions that end sooner (state/ended_sessions.py).
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _MAX_COOKIE_LENGTH = 200
 
 
 class DashboardSessions:
-    """Makes and checks cookies. `root` is a key of this purpose alone, `secret` the admin key."""
+    """Makes and checks cookies. `root` is a key for this purpose alone, `secret` the admin key."""
 
     def __init__(
         self,
@@ -44,13 +44,13 @@ class DashboardSessions:
 
     @property
     def has_admin_key(self) -> bool:
-        """Whether some key is an admin's; where none is, this machine is answered without one."""
+        """True if an admin key exists; without one the gateway serves admins on this machine."""
         return bool(self._admin_digest) or self._keys.has_admin
 
     def begin(self, secret: str) -> str | None:
-        """The cookie of whoever knows an admin's key; None where this is none."""
+        """Return a cookie for a user who knows an admin key; None if `secret` is no admin key."""
         secret_digest = hash_secret(secret)
-        # All are compared, of hashes: the time that it takes tells nothing of any key.
+        # All hashes are compared, so the duration reveals nothing about any key.
         matches = [
             hmac.compare_digest(secret_digest, admin_digest)
             for admin_digest in self._list_admin_digests()
@@ -61,7 +61,7 @@ class DashboardSessions:
         return f"{body}.{self._sign(body, secret_digest)}"
 
     async def is_valid(self, cookie: str) -> bool:
-        """True if this is the cookie of an admin whose session has not ended."""
+        """True if this is an admin's cookie whose session has not ended."""
         body, _, signature = cookie.rpartition(".")
         expires_at, _, name = body.partition(".")
         if len(cookie) > _MAX_COOKIE_LENGTH or not (cookie.isascii() and expires_at.isdigit()):
@@ -77,11 +77,11 @@ class DashboardSessions:
         )
 
     async def end(self, cookie: str) -> None:
-        """End the session of a cookie that holds: nobody who has copied it goes on with it."""
+        """End the session of a valid cookie, so that no copy of the cookie works."""
         await self._ended_sessions.end(cookie.split(".")[1])
 
     async def end_all(self) -> None:
-        """End all sessions. Raises ProblemError: other machines may not know of it."""
+        """End all sessions. Raises ProblemError if other machines may not know of it."""
         if not await self._ended_sessions.end_all():
             message = (
                 "All sessions of this machine have ended. Redis does not answer, so that other "
@@ -90,13 +90,13 @@ class DashboardSessions:
             raise ProblemError(Problem(kind="overloaded", message=message, retry_after=5.0))
 
     def make_token(self, cookie: str) -> str:
-        """What a page of ours sends with all that changes something: other pages cannot know it."""
+        """Return the token that our pages send with every change: other pages cannot know it."""
         return hmac.new(self._root, f"token {cookie}".encode(), "sha256").hexdigest()
 
     async def is_signed_in(self, request: Request) -> bool:
-        """True if a request is that of an admin who has signed in.
+        """True if a request comes from an admin who has signed in.
 
-        Raises ProblemError, not_allowed, where a page from elsewhere makes the browser ask.
+        Raises ProblemError, not_allowed, if a foreign page makes the browser send the request.
         """
         cookie = request.cookies.get(COOKIE_NAME, "")
         if not cookie or not await self.is_valid(cookie):
@@ -118,7 +118,7 @@ class DashboardSessions:
 
 
 def set_cookie(response: Response, cookie: str, *, secure: bool) -> None:
-    """Give a browser the cookie, or take it away where it is empty."""
+    """Set the cookie in the browser, or remove it if `cookie` is empty."""
     response.set_cookie(
         COOKIE_NAME,
         cookie,
@@ -131,13 +131,13 @@ def set_cookie(response: Response, cookie: str, *, secure: bool) -> None:
 
 
 def check_origin(request: Request) -> None:
-    """Refuse what a page from elsewhere makes a browser ask. Raises ProblemError: not_allowed."""
+    """Refuse a request that a foreign page triggers. Raises ProblemError: not_allowed."""
     fetch_site = request.headers.get("sec-fetch-site")
     if fetch_site is not None:
         if fetch_site not in _OWN_FETCH_SITES:
             raise _make_origin_error("Open the dashboard itself.")
         return
-    # Browsers leave it out where the page came neither by TLS nor from this machine.
+    # Browsers omit it if the page came neither by TLS nor from this machine.
     origin = request.headers.get("origin")
     host = request.headers.get("host", "")
     if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}".lower()):
@@ -145,12 +145,12 @@ def check_origin(request: Request) -> None:
 
 
 def _to_microseconds(seconds: float) -> int:
-    """Return a moment as cookies have it: it tells who signed in after all were signed out."""
+    """Return a cookie's time. Its precision shows who signed in after all were signed out."""
     return int(seconds * 1_000_000)
 
 
 def hash_secret(secret: str) -> bytes:
-    """What is known of a secret."""
+    """Return the SHA-256 hash of a secret."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 

@@ -1,1 +1,1 @@
-"""The HTTP/1.1 side of the server: the protocol, its requests and its answers."""
+"""HTTP/1.1 for clients: the protocol, its requests and its responses."""

@@ -1,4 +1,4 @@
-"""A request for the ASGI application, whose body may still come while it is served."""
+"""A request for the ASGI application, which can start before the whole body has arrived."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -13,11 +13,11 @@ from gateway.server.http1.response_writer import ResponseWriter
 from gateway.server.request_headers import Message, Receive, Scope, Send
 
 _MAX_BUFFERED_BYTES = 65_536
-"""Bytes of a body that wait for the application, beyond which nothing more is read."""
+"""The number of buffered body bytes above which the gateway reads no more."""
 
 
 class AsgiApp(Protocol):
-    """The application that answers all other requests."""
+    """The ASGI application, which answers all requests that no endpoint takes directly."""
 
     def __call__(self, scope: Scope, receive: Receive, send: Send, /) -> Coroutine[Any, Any, None]:
         """Answer one request."""
@@ -25,7 +25,7 @@ class AsgiApp(Protocol):
 
 
 class AsgiExchange(HttpExchange):
-    """A request for the ASGI application, which takes its body as it comes."""
+    """A request for the ASGI application, which takes the body as it arrives."""
 
     __slots__ = ("_body", "_expects_continue", "_message_event", "_scope", "app")
 
@@ -43,9 +43,9 @@ class AsgiExchange(HttpExchange):
         self._scope = scope
         self._expects_continue = expects_continue
         self._body = bytearray()
-        """What came of the body and was not received yet."""
+        """Body bytes that arrived and that the application has not received yet."""
         self._message_event = asyncio.Event()
-        """Tells that there is something to receive."""
+        """Set when there is something to receive."""
 
     async def _serve(self) -> None:
         # The exchange stands in a copy: in its own scope it would be a reference cycle.
@@ -71,7 +71,7 @@ class AsgiExchange(HttpExchange):
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     def add_body(self, data: bytes) -> None:
-        """Take a piece of the body; after the answer nobody wants it."""
+        """Take a piece of the body; ignore it after the answer."""
         if self.writer.is_complete:
             return
         self._body += data
@@ -85,7 +85,7 @@ class AsgiExchange(HttpExchange):
         self._message_event.set()
 
     def disconnect(self) -> None:
-        """Tell whoever serves it, or waits for its body, that its client has left."""
+        """Tell the application, also if it waits for the body, that the client has left."""
         super().disconnect()
         self._message_event.set()
 
@@ -95,7 +95,7 @@ class AsgiExchange(HttpExchange):
 
 
 def make_connection_scope(transport: asyncio.BaseTransport) -> Scope:
-    """Return what the ASGI scopes of all requests of a connection say."""
+    """Return the part of the ASGI scope that all requests of a connection share."""
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -107,7 +107,7 @@ def make_connection_scope(transport: asyncio.BaseTransport) -> Scope:
 
 
 def make_scope(connection_scope: Scope, head: RequestHead, state: dict[str, Any]) -> Scope:
-    """Return the ASGI scope of a request. Raises ValueError: its target is no URL."""
+    """Return the ASGI scope of a request. Raises ValueError if its target is no URL."""
     try:
         url = httptools.parse_url(head.url)
     except httptools.HttpParserInvalidURLError as error:
@@ -125,7 +125,7 @@ def make_scope(connection_scope: Scope, head: RequestHead, state: dict[str, Any]
 
 
 def _get_address(transport: asyncio.BaseTransport, name: str) -> tuple[str, int | None] | None:
-    """Return an address as ASGI has it: a host and a port, or the path of a socket."""
+    """Return an address in ASGI form: a host and a port, or the path of a socket."""
     address = transport.get_extra_info(name)
     if isinstance(address, str):
         return address, None

@@ -1,4 +1,4 @@
-"""A client's transport: when answers leave, who reads too slowly, and how a connection ends."""
+"""A client's transport: when answers leave, which clients are too slow, how a connection ends."""
 
 import asyncio
 import contextlib
@@ -14,17 +14,17 @@ except ImportError:  # Windows
 else:
     _UNSENT_IOCTL = termios.TIOCOUTQ if sys.platform == "linux" else None
 _MIN_PROGRESS_BYTES = 16_384
-"""Bytes that a client must take in its time, where more is written for it."""
+"""The number of bytes that a client must read within the read timeout, if that many wait for it."""
 _LINGER_SECONDS = 1.0
-"""Seconds for a client that was refused to stop sending and to read why."""
+"""Seconds in which a refused client can stop sending and read the refusal."""
 _MAX_DISCARDED_BYTES = 262_144
-"""Bytes that a refused client may send meanwhile."""
+"""The maximum number of bytes that a refused client may send meanwhile."""
 
 
 class ClientTransport:
     """The transport of one client, with rules for clients that do not read or do not stop sending.
 
-    Whole answers wait in the write batch for the end of the iteration; nothing passes them.
+    Whole answers wait in the write batch for the end of the iteration. Nothing overtakes them.
     """
 
     __slots__ = (
@@ -44,34 +44,34 @@ class ClientTransport:
     def __init__(
         self, transport: asyncio.Transport, write_batch: WriteBatch, read_timeout: float
     ) -> None:
-        """`read_timeout` is how many seconds a client has to take some of what is written."""
+        """Wrap a transport. A client must read something within `read_timeout` seconds."""
         self._transport = transport
         self._write_batch = write_batch
         self._read_timeout = read_timeout
         self._pending_answer = b""
-        """Waits in the write batch."""
+        """The answers that wait in the write batch."""
         self._is_reading_paused = False
         self._writable: asyncio.Event | None = None
-        """Tells writers that the client reads again; None while nobody need wait."""
+        """Wakes writers when the client reads again; None while nobody needs to wait."""
         self._progress_timer: asyncio.TimerHandle | None = None
         self._unsent_bytes = 0
         self._discarded_bytes = 0
         self.is_slow = False
         """True if the gateway dropped the client because it did not read its answer."""
         self.is_lingering = False
-        """True once the answer is written, while what the client still sends is not read."""
+        """True after the answer, while the gateway discards what the client still sends."""
 
     # writing
 
     def write(self, data: bytes) -> None:
-        """Send bytes behind all that was written before."""
+        """Send bytes after everything that was written before."""
         if self._pending_answer:
             self._write_batch.flush()
         if data:
             self._transport.write(data)
 
     def write_in_batch(self, data: bytes) -> None:
-        """Send a whole answer at the end of this iteration of the loop."""
+        """Send a whole answer at the end of this iteration of the event loop."""
         if self._pending_answer:
             self._pending_answer += data
         else:
@@ -79,7 +79,7 @@ class ClientTransport:
             self._write_batch.add_answer(self)
 
     def post(self) -> None:
-        """Send what waits in the write batch, unless the client has left since."""
+        """Send the answers that wait in the write batch, unless the client has left."""
         data, self._pending_answer = self._pending_answer, b""
         if data and not self._transport.is_closing():
             self._transport.write(data)
@@ -88,16 +88,16 @@ class ClientTransport:
 
     @property
     def is_write_paused(self) -> bool:
-        """True while the client does not take what is written."""
+        """True while the client does not read what is written."""
         return self._writable is not None
 
     async def drain(self) -> None:
-        """Wait until the client reads again, or has left."""
+        """Wait until the client reads again or has left."""
         if self._writable is not None:
             await self._writable.wait()
 
     def pause_writing(self) -> None:
-        """Have writers wait, and drop the client if it takes too little."""
+        """Let writers wait, and drop the client if it reads too little."""
         if self._writable is None:
             self._writable = asyncio.Event()
         if self._progress_timer is None:
@@ -105,7 +105,7 @@ class ClientTransport:
             self._start_progress_timer()
 
     def resume_writing(self) -> None:
-        """Have writers go on."""
+        """Let writers continue."""
         if self._writable is not None:
             self._writable.set()
             self._writable = None
@@ -128,7 +128,7 @@ class ClientTransport:
         self.abort()
 
     def count_unsent(self) -> int:
-        """Count the bytes that the client has not taken; the kernel may hold megabytes of them."""
+        """Count the bytes that the client has not read; the kernel may hold megabytes of them."""
         unsent = self._transport.get_write_buffer_size() + len(self._pending_answer)
         sock = self._transport.get_extra_info("socket")
         if _UNSENT_IOCTL is not None and sock is not None:
@@ -138,7 +138,7 @@ class ClientTransport:
         return unsent
 
     def pause_reading(self) -> None:
-        """Read nothing for now."""
+        """Stop reading for now."""
         if not self._is_reading_paused and not self._transport.is_closing():
             self._is_reading_paused = True
             self._transport.pause_reading()
@@ -152,14 +152,14 @@ class ClientTransport:
     # the end
 
     def is_closing(self) -> bool:
-        """True if nothing more is to be written."""
+        """True if nothing more can be written."""
         return self.is_lingering or self._transport.is_closing()
 
     def close(self, *, lingers: bool) -> None:
-        """Send what waits, and close; `lingers`: the client may still be sending.
+        """Send what waits, then close. With `lingers` the client may still be sending.
 
-        If the gateway closed at once, a client that still sends would see a reset and not its
-        answer. It first sees the end of the answer, and has a moment to stop.
+        If the gateway closed at once, a client that still sends would see a reset instead of its
+        answer. So the gateway first ends the answer, and gives the client a moment to stop.
         """
         if self._pending_answer:
             self._write_batch.flush()
@@ -175,13 +175,13 @@ class ClientTransport:
             self._finish()
 
     def abort(self) -> None:
-        """Close at once, whatever is left."""
+        """Close at once. Unsent bytes are lost."""
         if self._pending_answer:
             self._write_batch.flush()
         self._transport.abort()
 
     def discard(self, size: int) -> None:
-        """Count bytes that nobody reads, and close when they become too many."""
+        """Count discarded bytes, and close when there are too many."""
         self._discarded_bytes += size
         if self._discarded_bytes > _MAX_DISCARDED_BYTES:
             self._finish()
@@ -189,5 +189,5 @@ class ClientTransport:
     def _finish(self) -> None:
         transport = self._transport
         transport.close()
-        if transport.get_write_buffer_size():  # else it stays for as long as nobody reads
+        if transport.get_write_buffer_size():  # else it stays until the client reads
             asyncio.get_running_loop().call_later(self._read_timeout, transport.abort)

@@ -1,7 +1,7 @@
 """A request and its answer.
 
-An `EndpointExchange` has come whole, and an endpoint answers it directly. All other requests go to
-the ASGI application (asgi_exchange.py).
+An endpoint answers an `EndpointExchange` directly, since the whole request has arrived. All other
+requests go to the ASGI application (asgi_exchange.py).
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from gateway.server.http1.response_writer import ResponseWriter
 from gateway.server.request_headers import Message, RequestHeaders
 from gateway.server.shutdown import InFlightRequest
 
-_LOGGER = logging.getLogger("uvicorn.error")  # the server's own, as its other errors go there
+_LOGGER = logging.getLogger("uvicorn.error")  # the server logs its errors there too
 
 
 class ExchangeConnection(Protocol):
@@ -25,7 +25,7 @@ class ExchangeConnection(Protocol):
     transport: ClientTransport
 
     def end_answer(self) -> None:
-        """Go on to the next request: the answer is written."""
+        """Continue with the next request: the answer is written."""
         ...
 
     def cut_answer(self) -> None:
@@ -33,15 +33,15 @@ class ExchangeConnection(Protocol):
         ...
 
     def resume_reading(self) -> None:
-        """Read what the client sends."""
+        """Resume reading from the client."""
         ...
 
 
 class HttpRoute(Protocol):
-    """The endpoint of whole requests of one kind."""
+    """An endpoint that answers requests that have arrived whole."""
 
     def serve_exchange(self, exchange: "EndpointExchange") -> Coroutine[Any, Any, None]:
-        """Answer a request that has come whole."""
+        """Answer a request that has arrived whole."""
         ...
 
 
@@ -51,7 +51,7 @@ class HttpExchange(ABC):
     __slots__ = ("connection", "in_flight", "is_disconnected", "more_body", "writer")
 
     starts_at_once = False
-    """True if it can be answered within the iteration of the loop in which it came."""
+    """True if the answer can start within the same iteration of the event loop."""
 
     def __init__(
         self, connection: ExchangeConnection, writer: ResponseWriter, *, more_body: bool
@@ -61,12 +61,12 @@ class HttpExchange(ABC):
         self.more_body = more_body
         """True while more of the request's body is to come."""
         self.is_disconnected = False
-        """True if nobody reads the answer any more."""
+        """True if the client no longer reads the answer."""
         self.in_flight: InFlightRequest | None = None
-        """The call that serves it, which ends when the client leaves."""
+        """The call that serves the request; it ends when the client leaves."""
 
     async def run(self) -> None:
-        """Have it answered. Never raises."""
+        """Get the request answered. Never raises."""
         writer = self.writer
         try:
             await self._serve()
@@ -79,7 +79,7 @@ class HttpExchange(ABC):
 
     @abstractmethod
     def _serve(self) -> Coroutine[Any, Any, None]:
-        """Have the endpoint or the application answer it."""
+        """Let the endpoint or the application answer the request."""
 
     async def _fail(self, text: str, error: BaseException | None = None) -> None:
         _LOGGER.error(text, exc_info=error)
@@ -97,9 +97,9 @@ class HttpExchange(ABC):
         await self.send({"type": "http.response.body", "body": body})
 
     async def send(self, message: Message) -> None:
-        """Write one ASGI message, once the client takes more.
+        """Write one ASGI message, after waiting until the client reads.
 
-        Raises RuntimeError: the message does not belong here.
+        Raises RuntimeError if the message is out of order.
         """
         transport, writer, kind = self.connection.transport, self.writer, message["type"]
         if transport.is_write_paused and not self.is_disconnected:
@@ -117,31 +117,31 @@ class HttpExchange(ABC):
             raise RuntimeError(f"Unexpected ASGI message {kind!r}.")
 
     def write_reply(self, reply: Response) -> bool:
-        """Write a whole reply in one piece; False if it must be sent by messages."""
+        """Write a whole reply in one piece. Return False if it must be sent by messages."""
         writer = self.writer
         if self.connection.transport.is_write_paused or writer.is_started or not writer.keep_alive:
             return False
         if (data := encode_response(reply)) is None:
-            return False  # not without a look at each header
+            return False  # its headers need a check one by one
         if not self.is_disconnected:
             writer.write_whole(data)
             self._end()
         return True
 
     def disconnect(self) -> None:
-        """Tell whoever serves it that its client has left."""
+        """Note that the client has left, and end the call that serves it."""
         if not self.writer.is_complete:
             self.is_disconnected = True
         self.end_in_flight()
 
     def serve_in(self, in_flight: InFlightRequest) -> None:
-        """Have a call end when the client leaves, or soon if it has left."""
+        """Set the call that serves the request; end it soon if the client has already left."""
         self.in_flight = in_flight
         if self.is_disconnected:
             asyncio.get_running_loop().call_soon(self.end_in_flight)
 
     def end_in_flight(self) -> None:
-        """End the call that serves it."""
+        """End the call that serves the request."""
         if self.in_flight is not None:
             self.in_flight.end("client_slow" if self.connection.transport.is_slow else "client")
 
@@ -151,7 +151,7 @@ class HttpExchange(ABC):
 
 
 class EndpointExchange(HttpExchange):
-    """A request that has come whole, for an endpoint: no ASGI form of it is made."""
+    """A whole request for an endpoint: it never takes an ASGI form."""
 
     __slots__ = ("data", "endpoint", "headers", "request_headers")
 
@@ -170,9 +170,9 @@ class EndpointExchange(HttpExchange):
         self.endpoint = endpoint
         self.headers = headers
         self.data = data
-        """Its body."""
+        """The body of the request."""
         self.request_headers = request_headers
-        """What its headers say, once that is known."""
+        """The parsed headers; None until they are needed."""
 
     def _serve(self) -> Coroutine[Any, Any, None]:
         return self.endpoint.serve_exchange(self)

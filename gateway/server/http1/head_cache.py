@@ -1,7 +1,7 @@
-"""A head that came before: clients send the same one with each request of a connection.
+"""A remembered request head: clients send the same one with each request of a connection.
 
-What a parser and the edge have made of it once is what they would make of it again. Nothing but the
-number of its Content-Length may differ, and that must say exactly what has come behind it.
+A parser would give the same result again, so the gateway parses the head once. Only the number in
+Content-Length may differ, and it must be exactly the size of the body that follows.
 """
 
 from typing import Self
@@ -10,16 +10,16 @@ from gateway.server.http1.exchange import EndpointExchange, HttpRoute
 from gateway.server.request_headers import RequestHeaders
 
 MAX_HEAD_BYTES = 4_096
-"""Bytes of a head that is kept."""
+"""The maximum number of bytes of a remembered head."""
 _HEAD_END = b"\r\n\r\n"
 _ZERO_DIGIT = 0x30
 _MAX_LENGTH_DIGITS = 5
-"""Of the length of a body that may come in a moment."""
+"""The maximum number of digits of the length of a body that the gateway waits for."""
 _LENGTH_HEADER = b"\r\ncontent-length"
 
 
 class RepeatedHead:
-    """One head, of a request that a parser has read and that had all it needs."""
+    """The head of a request that a parser has read and that had all it needs."""
 
     __slots__ = ("_prefix", "_suffix", "endpoint", "request_headers")
 
@@ -27,14 +27,14 @@ class RepeatedHead:
         self, prefix: bytes, suffix: bytes, endpoint: HttpRoute, request_headers: RequestHeaders
     ) -> None:
         self._prefix = prefix
-        """Up to the number of its Content-Length."""
+        """The bytes up to the number of Content-Length."""
         self._suffix = suffix
         self.endpoint = endpoint
         self.request_headers = request_headers
 
     @classmethod
     def from_request(cls, data: bytes, exchange: EndpointExchange) -> Self | None:
-        """That of a request which `data` is the whole of; None where it is not as most are."""
+        """Build a head from `data`, which is one whole request; None if the request is unusual."""
         size, request_headers = len(exchange.data), exchange.request_headers
         end = len(data) - size
         if (
@@ -62,7 +62,7 @@ class RepeatedHead:
         )
 
     def match_body(self, data: bytes) -> bytes | None:
-        """The body of a request that has this head and is whole; None of any other."""
+        """Return the body of a whole request with this head; None for any other data."""
         prefix, suffix = self._prefix, self._suffix
         if not data.startswith(prefix):
             return None
@@ -74,7 +74,7 @@ class RepeatedHead:
         return data[body_start:] if data[offset:end] == b"%d" % (len(data) - body_start) else None
 
     def parse_awaited_size(self, data: bytes) -> int:
-        """The bytes of the body, where this head has come and nothing behind it; else 0."""
+        """Return the size of the body in bytes if `data` is this head alone; else 0."""
         prefix, suffix = self._prefix, self._suffix
         start, end = len(prefix), len(data) - len(suffix)
         if not start < end <= start + _MAX_LENGTH_DIGITS or not data.startswith(prefix):

@@ -1,9 +1,9 @@
-"""A client's connection: what must hold, and within which time, before there is a request at all.
+"""A client's connection: what it must send, and by when, before there is a request.
 
-A head has a size and a deadline. A refusal is one that an SDK can show, and it never stands inside
-another answer. A client that does not read its answer is dropped, and a refused client that still
-sends can read why. A client that closes its half of the connection has left: nobody waits for its
-answer any more.
+A request head has a size limit and a deadline. A refusal has a form that an SDK can show, and it
+never stands inside another answer. The gateway drops a client that does not read its answer. A
+refused client that still sends gets time to read why. A client that closes its half of the
+connection has left: the gateway ends its calls.
 
 uvicorn's server makes one of these for each connection (`http=`). Nothing else is uvicorn's.
 """
@@ -38,16 +38,16 @@ _HEAD_TIMEOUT_PROBLEM = Problem(
     kind="request_timeout", message="The headers of the request did not arrive in time."
 )
 _MAX_NEW_HEADS = 8
-"""Heads in a row that are new on a connection, after which no more are kept."""
+"""The maximum number of new heads in a row on a connection; after that none is remembered."""
 _BODY_WAIT_SECONDS = 0.005
-"""Seconds that a body may come behind its head and go with it as one that has come whole: many
+"""Seconds that the body may arrive after its head and still count as one that arrived with it. Many
 clients write them one after the other."""
 _SMALL_BODY_BYTES = 65_536
-"""Bytes of such a body."""
+"""The maximum number of bytes of such a body."""
 
 
 class ServerConfig(Protocol):
-    """What a connection reads of uvicorn's configuration."""
+    """The part of uvicorn's configuration that a connection reads."""
 
     @property
     def app(self) -> Any:
@@ -56,7 +56,7 @@ class ServerConfig(Protocol):
 
 
 class ServerState(Protocol):
-    """What a connection tells uvicorn's server, and the headers that the server adds."""
+    """The state of uvicorn's server that a connection updates, and the server's own headers."""
 
     connections: set[Any]
     tasks: set[asyncio.Task[None]]
@@ -65,7 +65,7 @@ class ServerState(Protocol):
 
 
 class _AwaitedRequest:
-    """A request for an endpoint, whose head has come and whose body may come in a moment."""
+    """A request for an endpoint whose head has arrived and whose body may follow at once."""
 
     __slots__ = ("body_chunks", "endpoint", "head")
 
@@ -76,7 +76,7 @@ class _AwaitedRequest:
 
 
 class ClientConnection(asyncio.Protocol):
-    """One connection of a client; it has slots, since idle connections are many."""
+    """One connection of a client; it has slots, since there are many idle connections."""
 
     __slots__ = (
         "_app", "_app_state", "_awaited_request", "_body_timer", "_connection_scope", "_context",
@@ -94,7 +94,7 @@ class ClientConnection(asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """The arguments are those by which uvicorn's server calls it."""
+        """Make a connection with the arguments that uvicorn's server passes."""
         self._app: App = config.app
         self._server_state = server_state
         self._app_state = app_state
@@ -107,15 +107,15 @@ class ClientConnection(asyncio.Protocol):
         """Requests that were read and wait for their turn."""
         self._awaited_request: _AwaitedRequest | None = None
         self._request_data = b""
-        """All that came of it, if nothing came before its head; else empty."""
+        """All bytes of the awaited request, if nothing came before its head; else empty."""
         self._pending_head: tuple[RepeatedHead, bytes, int] | None = None
-        """A head that came before, its bytes, and the number of bytes that are to come behind."""
+        """A repeated head, its bytes, and the number of body bytes that the gateway waits for."""
         self._body_timer: asyncio.TimerHandle | None = None
-        """Ends the wait for a body."""
+        """The timer that ends the wait for a body."""
         self._repeated_head: RepeatedHead | None = None
-        """The head of an earlier request."""
+        """The remembered head of an earlier request."""
         self._new_head_count = 0
-        """Heads that came since one that was known."""
+        """The number of new heads since the last repeated one."""
         self._head_timer: asyncio.TimerHandle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self._idle_deadline = _NO_DEADLINE
@@ -136,7 +136,7 @@ class ClientConnection(asyncio.Protocol):
         self._start_head_timer()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Let go of everything; calls that are being served end."""
+        """Release everything and end the calls that are being served."""
         self._app.connection_limit.remove(self)
         self._server_state.connections.discard(self)
         self._cancel_head_timer()
@@ -147,24 +147,24 @@ class ClientConnection(asyncio.Protocol):
         for exchange in exchanges:
             exchange.disconnect()
         self.transport.resume_writing()
-        # What is left goes at once: reference cycles would stay until they are searched for.
+        # Cleared at once: reference cycles would stay until the garbage collector runs.
         self._parser.stop()
         self._current = self._awaited_request = self._pending_head = self._repeated_head = None
         self._waiting.clear()
 
     def eof_received(self) -> None:
-        """Have the transport close: a client that closes its half has left."""
+        """Let the transport close: a client that closes its half has left."""
 
     def pause_writing(self) -> None:
-        """Have answers wait: the client does not take what is written."""
+        """Pause the answers: the client does not read what is written."""
         self._context.copy().run(self.transport.pause_writing)
 
     def resume_writing(self) -> None:
-        """Have answers go on: the client reads again."""
+        """Resume the answers: the client reads again."""
         self.transport.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        """Take what was read."""
+        """Process the bytes that were read."""
         self._idle_deadline = _NO_DEADLINE
         transport = self.transport
         if self._is_refused or transport.is_lingering:
@@ -189,17 +189,17 @@ class ClientConnection(asyncio.Protocol):
                 return
         self._parse(data)
 
-    # what uvicorn's server, the shutdown and the limit of connections call
+    # what uvicorn's server, the shutdown and the connection limit call
 
     def shutdown(self) -> None:
-        """Close the connection, now or behind the last answer that is owed."""
+        """Close the connection: now, or after the last pending answer."""
         if self._is_answered():
             self._close()
         else:
             self.close_after_answer()
 
     def close_after_answer(self) -> None:
-        """Close the connection behind the last answer that is owed, if one is."""
+        """Close the connection after the last pending answer, if there is one."""
         exchange = self._get_last_exchange()
         if exchange is not None and not exchange.writer.is_complete:
             exchange.writer.keep_alive = False
@@ -212,10 +212,10 @@ class ClientConnection(asyncio.Protocol):
         else:
             self.transport.abort()
 
-    # what exchanges call: done in the connection's context, so that nothing of the call's stays
+    # what exchanges call: in the connection's context, so that nothing of the call's context stays
 
     def end_answer(self) -> None:
-        """Go on to the next request: an answer is written."""
+        """Continue with the next request: an answer is written."""
         self._context.copy().run(self._end_answer)
 
     def cut_answer(self) -> None:
@@ -223,13 +223,13 @@ class ClientConnection(asyncio.Protocol):
         self._context.copy().run(self._close)
 
     def resume_reading(self) -> None:
-        """Read what the client sends."""
+        """Resume reading from the client."""
         self._context.copy().run(self.transport.resume_reading)
 
     # what the parser calls
 
     def on_head(self, head: RequestHead) -> None:
-        """Take the head of a request. Raises ValueError: it is refused."""
+        """Take the head of a request. Raises ValueError if the gateway refuses it."""
         self._cancel_head_timer()
         app = self._app
         if self._is_over_limit and head.url.partition(b"?")[0] not in _ALWAYS_SERVED_PATHS:
@@ -265,7 +265,7 @@ class ClientConnection(asyncio.Protocol):
     # requests in their turn
 
     def _parse(self, data: bytes) -> None:
-        """Read what a known head does not explain, and begin the request that it completes."""
+        """Parse bytes that match no remembered head, and begin the request that they complete."""
         parser = self._parser
         request_data = data
         if not parser.is_between_requests:
@@ -285,12 +285,12 @@ class ClientConnection(asyncio.Protocol):
         self._cancel_body_timer()
         self._request_data = b""
         exchange = self._waiting[0] if self._waiting else None
-        self._begin_next()  # not before: it must not answer in the middle of what is read
+        self._begin_next()  # not earlier: it must not answer in the middle of a read
         if isinstance(exchange, EndpointExchange):
             self._remember_head(request_data, exchange)
 
     def _remember_head(self, request_data: bytes, exchange: EndpointExchange) -> None:
-        """Keep the head of a request, if `request_data` is the whole of it, for the next ones."""
+        """Remember the head for later requests, if `request_data` is exactly this request."""
         if (
             request_data
             and self._parser.is_between_requests
@@ -305,7 +305,7 @@ class ClientConnection(asyncio.Protocol):
             )
 
     def _begin_repeated(self, known_head: RepeatedHead, body: bytes) -> None:
-        """Begin a whole request whose head came before: a parser would make the same of it."""
+        """Begin a whole request with a remembered head: the parser would give the same result."""
         self._new_head_count = 0
         self._cancel_head_timer()
         self._app.connection_limit.mark_busy(self)
@@ -321,7 +321,7 @@ class ClientConnection(asyncio.Protocol):
         )
 
     def _add_asgi_exchange(self, head: RequestHead) -> None:
-        """Let a request whose body may still come wait for its turn."""
+        """Queue a request whose body may still be arriving."""
         scope = make_scope(self._connection_scope, head, self._app_state)
         writer = self._make_writer(keep_alive=head.keep_alive, answers_head=head.method == b"HEAD")
         if not self._is_answered():
@@ -340,14 +340,14 @@ class ClientConnection(asyncio.Protocol):
         )
 
     def _begin_next(self) -> None:
-        """Begin the request whose turn it is."""
+        """Begin the next request, if it is its turn."""
         if self._waiting and (self._current is None or self._current.writer.is_complete):
             self._begin(self._waiting.popleft())
 
     def _begin(self, exchange: HttpExchange) -> None:
-        """Have a request answered: at once, if its answer has nothing to wait for."""
+        """Start to answer a request: at once, if its answer need not wait for anything."""
         self._current = exchange
-        # In a context of its own: neither the next call nor the connection sees its variables.
+        # A context of its own: its variables reach neither the next call nor the connection.
         task = asyncio.Task(
             exchange.run(),
             loop=self._loop,
@@ -371,7 +371,7 @@ class ClientConnection(asyncio.Protocol):
         if self.transport.is_closing():
             return
         self.transport.resume_reading()
-        if last.more_body:  # nobody wants what is left of its body, which has its time too
+        if last.more_body:  # the rest of its body is not needed, but must arrive in time
             self._start_head_timer()
         if self._waiting:
             self._begin_next()
@@ -390,10 +390,10 @@ class ClientConnection(asyncio.Protocol):
         exchange = self._get_last_exchange()
         return exchange is None or exchange.writer.is_complete
 
-    # bodies that come a moment behind their heads
+    # bodies that arrive just after their heads
 
     def _await_body(self, request: _AwaitedRequest) -> None:
-        """Give a body a moment to come, so that its request is as one that has come whole."""
+        """Give a body a moment to arrive, so that its request counts as one that arrived whole."""
         if sum(map(len, request.body_chunks)) > _SMALL_BODY_BYTES:
             self._stop_waiting_for_body()
         elif self._body_timer is None:
@@ -412,7 +412,7 @@ class ClientConnection(asyncio.Protocol):
         self._stop_waiting_for_body()
 
     def _stop_waiting_for_body(self) -> None:
-        """Have the application serve a request, and take its body as it comes."""
+        """Let the ASGI application serve the request, which takes the body as it arrives."""
         self._cancel_body_timer()
         self._request_data = b""
         if (request := self._awaited_request) is not None:
@@ -449,7 +449,7 @@ class ClientConnection(asyncio.Protocol):
             self._close()
 
     def _refuse_input(self, problem: Problem) -> None:
-        """Refuse what cannot become a request, in its turn; nothing is read after it."""
+        """Refuse input that cannot become a request, in its turn; read nothing after it."""
         self._is_refused = True
         self._cancel_head_timer()
         self._cancel_body_timer()
@@ -477,7 +477,7 @@ class ClientConnection(asyncio.Protocol):
         self._close()
 
     def _is_client_sending(self) -> bool:
-        """True if the client may still be sending what nobody reads."""
+        """True if the client may still be sending bytes that the gateway does not need."""
         exchange = self._get_last_exchange()
         return not self._skips_linger and (
             self._is_refused or (exchange is not None and exchange.more_body)

@@ -1,7 +1,7 @@
-"""Requests read from the bytes of a connection: heads that are valid, and pieces of bodies.
+"""Parse requests from the bytes of a connection: valid heads, and pieces of bodies.
 
-httptools parses. What it lets pass and RFC 9112 does not is refused here, as is a head that is too
-large. Offers of other protocols are ignored: none is spoken here.
+httptools parses. This module refuses what httptools accepts but RFC 9112 forbids, and heads that
+are too large. It ignores offers to upgrade: the gateway speaks no other protocol.
 """
 
 from typing import NamedTuple, Protocol
@@ -13,7 +13,7 @@ from gateway.server import host_header, request_headers
 
 _HTTP_VERSIONS = ("1.0", "1.1")
 _ASGI_HEADERS = (b"transfer-encoding", b"origin")
-"""Headers of requests that go to the ASGI application: it knows more than an endpoint alone."""
+"""Headers of requests for the ASGI application, which handles more than an endpoint does."""
 _UPGRADE_HEADERS = (b"upgrade", b"http2-settings", b"connection")
 UNREADABLE_PROBLEM = Problem(
     kind="invalid_request",
@@ -22,7 +22,7 @@ UNREADABLE_PROBLEM = Problem(
 
 
 class UnreadableRequestError(Exception):
-    """What came cannot become a request."""
+    """Input that cannot become a request."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)
@@ -30,23 +30,23 @@ class UnreadableRequestError(Exception):
 
 
 class RequestHead(NamedTuple):
-    """The head of a request, valid, with a target in origin form."""
+    """The valid head of a request, with its target in origin form."""
 
     method: bytes
     url: bytes
     version: str
     headers: list[tuple[bytes, bytes]]
-    """Names in lower case."""
+    """Headers with names in lower case."""
     keep_alive: bool
-    """False if the client wants the connection closed behind the answer."""
+    """False if the client wants the connection closed after the answer."""
     expects_continue: bool
-    """True if the body comes once it is invited."""
+    """True if the client waits for `100 Continue` before it sends the body."""
     is_plain: bool
     """True if an endpoint may serve the request without the ASGI application."""
 
 
 class RequestListener(Protocol):
-    """Takes what a parser reads; an error that it raises makes the request unreadable."""
+    """Receives what a parser reads. If it raises an error, the request is unreadable."""
 
     def on_head(self, head: RequestHead) -> None:
         """Take the head of a request."""
@@ -82,24 +82,24 @@ class RequestParser:
         self._listener = listener
         self._parser = self._make_parser()
         self.url = b""
-        """The target of the last request, as far as it has come."""
+        """The target of the last request, as far as it has arrived."""
         self._headers: list[tuple[bytes, bytes]] = []
         self._expects_continue = self._is_upgrade = self._has_request = False
         self._head_size = 0
         self._problem = UNREADABLE_PROBLEM
-        """Why a request cannot be read, where one cannot."""
+        """The problem to report if a request cannot be read."""
         self.is_in_head = False
         self.is_between_requests = True
-        """True if all of the requests that have begun has come."""
+        """True if every request that has begun has arrived completely."""
 
     def _make_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)
-        # What comes behind a request with `connection: close` is not that request's fault.
+        # Bytes after a request with `connection: close` do not make that request wrong.
         parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return parser
 
     def feed(self, data: bytes) -> bool:
-        """Read data; False if none of it belongs to a request, as blank lines do not.
+        """Parse data. Return False if none of it belongs to a request, as with blank lines.
 
         Raises UnreadableRequestError.
         """
@@ -117,14 +117,14 @@ class RequestParser:
         return self._has_request
 
     def stop(self) -> None:
-        """Let go of the connection and of the parser: both refer back, in a cycle."""
+        """Release the connection and the parser: both refer back to this object, in a cycle."""
         del self._listener, self._parser
 
     def _ignore_upgrade(self, remaining_data: bytes) -> bool:
-        """Read a request again as if it had not offered another protocol.
+        """Parse a request again without its offer of another protocol.
 
-        httptools takes what follows such a head for the other protocol's, also where it is the
-        body of a POST, as the HTTP client of Java sends it.
+        httptools assigns everything after such a head to the other protocol. That is wrong for the
+        body of a POST, as Java's HTTP client sends it.
         """
         method = self._parser.get_method()
         if method == b"CONNECT":
@@ -148,7 +148,7 @@ class RequestParser:
         self._expects_continue = False
 
     def on_url(self, url: bytes) -> None:
-        """Take a piece of its target."""
+        """Take a piece of the target."""
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -159,7 +159,7 @@ class RequestParser:
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Take the end of a head. Raises ValueError: the request is refused."""
+        """Take the end of a head. Raises ValueError if the gateway refuses the request."""
         self.is_in_head = False
         parser, headers = self._parser, self._headers
         version = parser.get_http_version()

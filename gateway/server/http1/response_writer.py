@@ -1,4 +1,4 @@
-"""One answer on its way to a client: its head, its body, and how RFC 9112 frames them."""
+"""Write one response to a client: its head, its body, and their framing by RFC 9112."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 
 class ResponseWriter:
-    """The answer to one request; all answers leave through one."""
+    """Writes the response to one request; every response passes through one."""
 
     __slots__ = (
         "_default_headers",
@@ -37,27 +37,27 @@ class ResponseWriter:
         answers_head: bool = False,
         default_headers: Sequence[Header] = (),
     ) -> None:
-        """`answers_head`: the request's method is HEAD, so that no body is written."""
+        """Prepare a response. With `answers_head` (the method is HEAD) it writes no body."""
         self._transport = transport
         self._default_headers = default_headers
         self._omits_body = answers_head
         self._head = b""
-        """Waits for the first piece of the body: one system call for both."""
+        """The encoded head. It waits for the first piece of the body: one system call for both."""
         self._is_chunked = False
         self._remaining_bytes = 0
-        """Bytes of the body that the head promises and that are still to come."""
+        """The number of body bytes that Content-Length promises and that are still to come."""
         self.keep_alive = keep_alive
-        """False if the connection closes behind this answer."""
+        """False if the connection closes after this response."""
         self.is_started = self.is_complete = False
         self.last_piece_at = 0.0
-        """When `write` wrote a piece last, on the loop's clock."""
+        """The loop's time when `write` last wrote a piece."""
 
     def write_continue(self) -> None:
-        """Invite the body of the request."""
+        """Ask the client for the body of the request."""
         self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def start(self, status: int, headers: Iterable[Header]) -> None:
-        """Begin the answer. Raises RuntimeError: a header is not valid."""
+        """Begin the response. Raises RuntimeError if a header is invalid."""
         self.is_started = True
         lines = [format_status_line(status).encode()]
         length, has_close = None, False
@@ -86,9 +86,9 @@ class ResponseWriter:
         self._head = b"".join(lines)
 
     def write_body(self, data: bytes, *, more_body: bool) -> None:
-        """Write a piece of the body; the answer is complete with the last one.
+        """Write a piece of the body; the last piece completes the response.
 
-        Raises RuntimeError: the body is not as long as its Content-Length.
+        Raises RuntimeError if the body does not have the length in Content-Length.
         """
         if self._omits_body:
             data = b""
@@ -107,14 +107,14 @@ class ResponseWriter:
             self.is_complete = True
 
     def write_whole(self, data: bytes) -> None:
-        """Write a whole answer, head and body, at the end of this iteration of the loop."""
+        """Write a whole response, head and body, at the end of this iteration of the event loop."""
         self.is_started = self.is_complete = True
         self._transport.write_in_batch(data)
 
     def write(self, data: bytes, chunk: bytes | None) -> bool:
-        """Write a piece of a stream that has begun; False if nothing may be written now.
+        """Write a piece of a running stream. Return False if it cannot be written directly now.
 
-        `chunk` is the same piece in the chunked coding, where it came in that.
+        `chunk` is the same piece in chunked coding, if the provider sent it so.
         """
         transport = self._transport
         if (

@@ -1,1 +1,1 @@
-"""The start page: what the gateway is, how it stands, and where an application points its SDK."""
+"""The start page: what the gateway is, its state, and the base URLs for SDKs."""

@@ -1,4 +1,4 @@
-"""The start page at `/`: one file without a request to anything else, or the same as JSON."""
+"""The start page at `/`: one file that loads nothing else, or the same content as JSON."""
 
 import base64
 import functools
@@ -27,14 +27,14 @@ _KEY_INPUT = (
     '<label for="key">Key of this gateway</label>'
     '<input id="key" type="password" required autocomplete="off" spellcheck="false">'
 )
-"""The box for a key; the page keeps what is written there in memory alone."""
+"""The input field for a key; the page keeps the key in memory alone."""
 _OPEN_KEYS_TEXT = "Keys are open: any text will do as a key."
 _KEY_NEEDED_TEXT = "A call needs a key of this gateway."
 _NO_STORE_HEADERS = {"cache-control": "no-store", "vary": "accept"}
 
 
 class _Page(NamedTuple):
-    """The page as it is shipped, and the policy that lets its own script run and nothing else."""
+    """The page as shipped, and the content policy that lets only its own script run."""
 
     text: str
     policy: str
@@ -43,7 +43,7 @@ class _Page(NamedTuple):
 def add_routes(
     app: FastAPI, gateway: Gateway, readiness: Readiness, metrics_guard: MetricsGuard
 ) -> None:
-    """Add it to an app. Where metrics are closed, strangers learn no details either."""
+    """Add the page to an app. While metrics are closed, strangers learn no details here either."""
 
     @app.get("/", include_in_schema=False)
     async def start(request: Request) -> Response:
@@ -72,7 +72,7 @@ def _wants_json(request: Request) -> bool:
 
 
 def _find_labs(gateway: Gateway, request: Request) -> Sequence[str] | None:
-    """Return the labs that a caller may use; None for a stranger, where keys exist."""
+    """Return the labs that a caller may use; None for a stranger if keys exist."""
     key: Key = OPEN_KEY
     if not gateway.keys.is_open:
         try:
@@ -92,7 +92,7 @@ def _find_labs(gateway: Gateway, request: Request) -> Sequence[str] | None:
 
 
 def _build_base_url(gateway: Gateway, request: Request) -> str:
-    """Return the address at which the caller has reached the gateway."""
+    """Return the base URL by which the caller reached the gateway."""
     server = gateway.built_config.source.config.server
     host = request.headers.get("host") or f"{gateway.host}:{server.port}"
     return f"{'https' if is_tls(request) else 'http'}://{host}"
@@ -101,7 +101,7 @@ def _build_base_url(gateway: Gateway, request: Request) -> str:
 def _build_status(
     unready: Unready | None, labs: Sequence[str] | None, base_url: str, *, shows_details: bool
 ) -> dict[str, Json]:
-    """Return what the page says, for programs."""
+    """Return the content of the page, for programs."""
     fields: dict[str, Json] = {
         "name": "tiergate",
         "status": "ok" if unready is None else unready.status,
@@ -131,7 +131,7 @@ def _fill_page(
     is_open: bool,
     shows_details: bool,
 ) -> str:
-    """Return the page with what holds now; all that is put in is escaped."""
+    """Return the page with the current state; every value is escaped."""
     state_class, state_text = ("good", "Ready") if unready is None else ("bad", "Not ready")
     if unready is not None and shows_details:
         state_text = f"Not ready: {unready.reason}"
