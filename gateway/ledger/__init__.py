@@ -1,1 +1,1 @@
-"""The record of every call and what it cost: written as it happens, kept, and added up."""
+"""The ledger: a record of every call and its cost, written as it happens, kept, and added up."""

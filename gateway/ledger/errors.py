@@ -1,12 +1,12 @@
 """Errors of the ledger.
 
 LedgerError
-JournalError            a row that is not in the journal
-LedgerQueryError        a query that cannot be asked
-GarbledValueError       a value that nobody can have written (sqlite_damage.py)
-StoreError              a store that cannot be used
-StoreDamagedError     its file cannot be read any more
-StoreRebuildingError  it does not have all rows of the journals yet
+    JournalError                a row is not in the journal
+    LedgerQueryError            the query is invalid
+    GarbledValueError           no writer can have written this value (sqlite_damage.py)
+    StoreError                  the store cannot be used
+        StoreDamagedError       its file is unreadable
+        StoreRebuildingError    it does not have all rows of the journals yet
 """
 
 
@@ -15,11 +15,11 @@ class LedgerError(Exception):
 
 
 class JournalError(LedgerError, OSError):
-    """A row that is not in the journal, or rows that may not be on the disk; `errno` says why."""
+    """A row is not in the journal, or rows may not be on the disk; `errno` says why."""
 
 
 class LedgerQueryError(LedgerError, ValueError):
-    """What cannot be asked; the text says what can, and `parameter` which part it is about."""
+    """The query is invalid. The text says what is allowed, `parameter` names the wrong part."""
 
     def __init__(self, parameter: str, message: str) -> None:
         super().__init__(message)
@@ -27,15 +27,15 @@ class LedgerQueryError(LedgerError, ValueError):
 
 
 class StoreError(LedgerError):
-    """A store that cannot be used: its URL, its server, or the version that made it.
+    """The store cannot be used: because of its URL, its server, or the version that made it.
 
-    The text never holds the URL's password.
+    The text never contains the URL's password.
     """
 
 
 class StoreDamagedError(StoreError):
-    """A store whose file cannot be read any more, although it can be opened."""
+    """The store's file can be opened, but not read."""
 
 
 class StoreRebuildingError(StoreError):
-    """A store that is fed anew from the journals, and has not all of their rows yet."""
+    """The store is being rebuilt from the journals and does not have all of their rows yet."""

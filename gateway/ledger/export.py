@@ -1,6 +1,6 @@
-"""Sums and rows in the forms that programs read: JSON, JSON lines and CSV, money as exact text.
+"""Format sums and rows as JSON, JSON lines and CSV. Amounts of money become exact text.
 
-Text that does no harm where it is shown: in a terminal, in a spreadsheet.
+Exported text is harmless where it is shown: in a terminal or in a spreadsheet.
 """
 
 import csv
@@ -17,19 +17,19 @@ from gateway.ledger.query_params import LedgerQuery
 from gateway.ledger.store import StoredRow
 
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What begins a formula in a spreadsheet, also in the wide form that some of them take for it; such
-a text gets an apostrophe in front."""
+"""Characters that begin a formula in a spreadsheet, also in the wide forms that some accept. A text
+that begins with one gets an apostrophe in front."""
 
 
 def make_printable(text: str) -> str:
-    """A text that cannot steer a terminal: what is not printable becomes a replacement sign."""
+    """Replace unprintable characters, so that a text cannot control a terminal."""
     return "".join(
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
     )
 
 
 def escape_cell(value: object) -> object:
-    """A value in CSV: clients choose tags and models, and a spreadsheet would run a formula."""
+    """Return a value as a CSV cell that is no formula: clients choose the tags and models."""
     if not isinstance(value, str):
         return value
     text = make_printable(value)
@@ -37,15 +37,15 @@ def escape_cell(value: object) -> object:
 
 
 GROUP_FIELDS = tuple(name for name in QueryGroup.__struct_fields__ if name != "names")
-"""What a group tells of its calls."""
+"""The fields of a group of calls, without its names."""
 CALL_FIELDS = StoredRow.__struct_fields__
-"""What is told of one call, in this order."""
+"""The fields of a call, in order."""
 
 
 def build_sums(
     query: LedgerQuery, groups: Iterable[QueryGroup], total: QueryGroup
 ) -> dict[str, object]:
-    """The answer to a question, as JSON has it: money is text, None is unknown."""
+    """Return the answer to a query as JSON values: amounts are text, None is unknown."""
     return {
         "since": query.since,
         "until": query.until,
@@ -57,13 +57,13 @@ def build_sums(
 
 
 def build_group(query_group: QueryGroup, by: Sequence[str]) -> dict[str, object]:
-    """The names of a group and its sums."""
+    """Return a group's names and sums."""
     fields = {name: format_exact(getattr(query_group, name)) for name in GROUP_FIELDS}
     return dict(zip(by, query_group.names, strict=True)) | fields if by else fields
 
 
 def format_groups_csv(by: Sequence[str], groups: Iterable[QueryGroup]) -> str:
-    """Groups as CSV; an empty cell is unknown."""
+    """Return groups as CSV; an empty cell is unknown."""
     rows = [
         _format_cells([*query_group.names, *(getattr(query_group, name) for name in GROUP_FIELDS)])
         for query_group in groups
@@ -72,27 +72,27 @@ def format_groups_csv(by: Sequence[str], groups: Iterable[QueryGroup]) -> str:
 
 
 def build_call(stored_row: StoredRow, attempts: Iterable[AttemptRow]) -> dict[str, object]:
-    """A call with the requests of it that gave no answer."""
+    """Return a call with its attempts that gave no answer."""
     return build_row(stored_row) | {"tries": [build_attempt(item) for item in attempts]}
 
 
 def build_row(stored_row: StoredRow) -> dict[str, object]:
-    """A call as JSON has it."""
+    """Return a call as JSON values."""
     return {"kind": "final"} | _format_fields(stored_row)
 
 
 def build_attempt(attempt_row: AttemptRow) -> dict[str, object]:
-    """An attempt as JSON has it."""
+    """Return an attempt as JSON values."""
     return {"kind": "attempt"} | _format_fields(attempt_row)
 
 
 def format_rows_jsonl(rows: Iterable[StoredRow]) -> bytes:
-    """Calls as JSON lines."""
+    """Return calls as JSON lines."""
     return b"".join(jsonio.dumps(build_row(stored_row)) + b"\n" for stored_row in rows)
 
 
 def format_rows_csv(rows: Iterable[StoredRow], *, has_header: bool = True) -> str:
-    """Calls as CSV; lists and objects are JSON within their cells, an empty cell is unknown."""
+    """Return calls as CSV. Lists and objects are JSON in their cells; an empty cell is unknown."""
     lines = [
         _format_cells([getattr(stored_row, name) for name in CALL_FIELDS]) for stored_row in rows
     ]
@@ -100,7 +100,7 @@ def format_rows_csv(rows: Iterable[StoredRow], *, has_header: bool = True) -> st
 
 
 def format_exact(value: object) -> object:
-    """A value with money as text, all its digits written out."""
+    """Return an amount as text with all its digits, and any other value unchanged."""
     return format(value, "f") if isinstance(value, Decimal) else value
 
 

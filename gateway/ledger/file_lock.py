@@ -1,4 +1,4 @@
-"""A lock that dies with its holder: `flock`, which the kernel releases however a process ends."""
+"""File locks that end with their process: the kernel releases `flock` however a process ends."""
 
 import fcntl
 import os
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 FILE_MODE = 0o600
-"""Of every file the ledger makes: a ledger is its owner's business."""
+"""The mode of every file of the ledger: only its owner may read a ledger."""
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take the lock of an open file; False where another process, or another open, has it."""
+    """Lock an open file. Return False if another process, or another open of it, has the lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -21,7 +21,7 @@ def try_lock(descriptor: int) -> bool:
 
 @contextmanager
 def try_lock_file(path: Path) -> Iterator[bool]:
-    """The lock of a lock file for the length of a block; False where somebody else has it."""
+    """Hold a lock file's lock during a block. Yield False if somebody else has it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     try:
         yield try_lock(descriptor)
@@ -31,7 +31,7 @@ def try_lock_file(path: Path) -> Iterator[bool]:
 
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """The lock of a lock file, waited for; its holders have milliseconds of work."""
+    """Wait for a lock file's lock and hold it during a block. Others hold it for milliseconds."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

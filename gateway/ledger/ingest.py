@@ -1,4 +1,4 @@
-"""What journals say, in batches for a store, with values that every database can hold."""
+"""Read journals in batches for a store, with values that every database can hold."""
 
 import os
 import secrets
@@ -13,22 +13,22 @@ from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow, IntentRo
 from gateway.ledger.file_lock import FILE_MODE
 from gateway.ledger.journal import CLOSED_LINE, decode_row
 
-# Lines of a transaction: some 10 ms of work, and a lock that others can wait for. Each writes anew
-# the pages where the last one ended.
+# The number of lines in a transaction: about 10 ms of work, which others can wait for. Each
+# transaction rewrites the pages at which the last one ended.
 _BATCH_LINES = 1024
-_READ_BYTES = 2**16  # bytes of a segment that are read at once
+_READ_BYTES = 2**16  # bytes of a segment in one read
 MAX_COUNT = 2**40
-"""Tokens: beyond it is no count of a call, and sums must stay within 64 bits."""
-_MAX_MONEY_DIGITS = 40  # of USD on each side of the point; beyond it is no sum of money
+"""The maximum token count: no call has more, and sums must stay within 64 bits."""
+_MAX_MONEY_DIGITS = 40  # of USD on each side of the point: no real amount has more
 _MAX_TIMESTAMP = 10_000_000_000.0
-"""In the year 2286: a later moment is no moment of a call."""
+"""The year 2286, in seconds since the epoch: no call has a later time."""
 
 _INTENT_PREFIX, _CLOSED_LINE = b'{"kind":"intent",', CLOSED_LINE.rstrip()
 _COUNT_FIELDS = frozenset({"input", "cache_read", "cache_write", "output", "reasoning"})
 
 
 class RowBatch(msgspec.Struct, kw_only=True):
-    """Rows of a segment that follow each other, by kind."""
+    """Consecutive rows of a segment, by kind."""
 
     entries: list[FinalRow] = []
     attempts: list[AttemptRow] = []
@@ -36,17 +36,17 @@ class RowBatch(msgspec.Struct, kw_only=True):
     feedback: list[FeedbackRow] = []
     lines: int = 0
     skipped: int = 0
-    """Lines of these that are no row."""
+    """The number of lines that are no row."""
     end: int
-    """Offset of what follows, bytes."""
+    """The offset after these rows, in bytes."""
 
 
 def read_batches(
     path: Path, offset: int, yield_to_calls: Callable[[], object] = int
 ) -> Iterator[RowBatch]:
-    """Read the whole lines of a segment from `offset` on, a bounded number at a time.
+    """Yield the whole lines of a segment from `offset` on, in batches of a bounded number.
 
-    `yield_to_calls` is called before each piece of them.
+    The reader calls `yield_to_calls` before each piece of work.
     """
     batch = RowBatch(end=offset)
     for lines in _read_lines(path, offset):
@@ -61,7 +61,7 @@ def read_batches(
 
 
 def _read_lines(path: Path, offset: int) -> Iterator[list[bytes]]:
-    """Whole lines, without their ends; what has no end yet is for later."""
+    """Yield whole lines without their ends; a line without an end is left for later."""
     pending_chunks: list[bytes] = []
     with path.open("rb", buffering=0) as file:
         file.seek(offset)
@@ -74,7 +74,7 @@ def _read_lines(path: Path, offset: int) -> Iterator[list[bytes]]:
 
 
 def _split_ranges(first_count: int, count: int) -> Iterator[slice]:
-    """`count` lines, of which the first part has as many as there is room for in a batch."""
+    """Yield ranges over `count` lines: the first fills the current batch, each other a new one."""
     start = 0
     for end in range(first_count, count + _BATCH_LINES, _BATCH_LINES):
         yield slice(start, min(end, count))
@@ -91,9 +91,9 @@ def _add_lines(batch: RowBatch, lines: list[bytes]) -> None:
 
 
 def read_folder_id(folder: Path) -> str:
-    """The name that a folder of journals has given itself, made here where it has none.
+    """Return the id of a journal folder; make one if the folder has none.
 
-    The stores of several machines are one, and their folders may have the same path.
+    Several machines can share a store, and their folders may have the same path.
     """
     path = folder / "id"
     if not path.exists():
@@ -110,18 +110,18 @@ def read_folder_id(folder: Path) -> str:
 
 
 def read_sizes(paths: list[Path]) -> Mapping[str, int]:
-    """The bytes of each segment that is there."""
+    """Return the size in bytes of each existing segment."""
     size_by_name = {}
     for path in paths:
         try:
             size_by_name[path.name] = path.stat().st_size
-        except FileNotFoundError:  # empty: its owner has taken it away, now that it stops
+        except FileNotFoundError:  # it was empty, and its owner removed it at its end
             continue
     return size_by_name
 
 
 def make_storable(name: str, value: Any) -> Any:
-    """A field of a row as every database can hold it: no NUL, and numbers within bounds."""
+    """Return a row's field as every database can hold it: without NUL, numbers within bounds."""
     match value:
         case str():
             return value.replace("\0", "\ufffd")
@@ -131,7 +131,7 @@ def make_storable(name: str, value: Any) -> Any:
             return None if name in _COUNT_FIELDS else MAX_COUNT
         case Decimal():
             return value if _is_money(value) else None
-        case tuple():  # a set in the order it was written: a tag counts once
+        case tuple():  # a set, in order and without duplicates: a tag counts once
             return [make_storable(name, item) for item in dict.fromkeys(value)]
         case dict():
             return {
@@ -153,7 +153,7 @@ def _add_row(batch: RowBatch, line: bytes) -> None:
             batch.reprices.append(row)
         case FeedbackRow() as row:
             batch.feedback.append(row)
-        case IntentRow():  # written by another hand
+        case IntentRow():  # another program wrote it
             pass
         case _:
             batch.skipped += not is_closed

@@ -1,10 +1,10 @@
 """The journal: append-only segments of JSON lines, each with one owner; whole lines or nothing.
 
-A row is in the kernel's hands when `write` returns, so a killed process loses nothing that it
-acknowledged; `sync`, off the hot path, brings rows to the disk for the case that the machine itself
-fails, and who cannot go on before that waits for `wait_until_synced`. A segment belongs to the
-process that holds its lock; one that nobody holds is dead, and `recovery` closes what it left open.
-The last line of a finished segment is CLOSED.
+When `write` returns, the kernel has the row, so a killed process loses no row that it acknowledged.
+`sync`, off the hot path, brings rows to the disk in case the machine fails. A caller that needs
+that first waits for `wait_until_synced`. A segment belongs to the process that holds its lock. If
+nobody holds it, the owner is dead, and `recovery` closes the calls that it left open. The last line
+of a finished segment is CLOSED.
 """
 
 import asyncio
@@ -30,15 +30,13 @@ from gateway.ledger.errors import JournalError
 from gateway.ledger.file_lock import FILE_MODE, try_lock
 
 CLOSED_LINE = b'{"kind":"closed"}\n'
-"""The last line of a segment in which no call is open."""
+"""The last line of a segment without open calls."""
 
 SEGMENT_SUFFIX = ".jsonl"
 
 _MAX_SEGMENT_BYTES = 64_000_000  # bytes of a segment: seconds to read, and few files a day
-_MAX_UNSYNCED_ROWS = (
-    1024  # rows that wait for the disk at most: what a busy process writes in 0.1 s
-)
-_MAX_ROW_BYTES = 4096  # bytes of a row; only what clients wrote can exceed it, and is cut
+_MAX_UNSYNCED_ROWS = 1024  # the maximum of unsynced rows: what a busy process writes in 0.1 s
+_MAX_ROW_BYTES = 4096  # bytes of a row: only texts of clients can exceed it, and are cut
 _DAY_SECONDS = 86_400
 
 _make_token = partial(secrets.token_hex, 4)
@@ -47,28 +45,28 @@ _fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS 
 
 @dataclass(slots=True)
 class Segment:
-    """One open file of the journal and its lock."""
+    """One open file of the journal, and its lock."""
 
     path: Path
     descriptor: int
     ends_at: float
-    """Seconds since the epoch at which its day (UTC) ends."""
+    """The end of its day (UTC), in seconds since the epoch."""
     size: int = 0
-    """Bytes."""
+    """The size in bytes."""
     is_torn: bool = False
-    """Ends in a part of a row that could not be taken back."""
+    """True if it ends in a part of a row that could not be removed."""
     is_listed: bool = False
-    """Its name is on the disk too."""
+    """True if its name in the folder is on the disk, too."""
     is_finished: bool = False
-    """Ends in CLOSED."""
+    """True if it ends in CLOSED."""
 
 
 class Journal:
-    """The writing end; one a process, used from one thread (but for `sync`).
+    """The writing end of the journal: one in a process, used from one thread (except `sync`).
 
-    `sync` brings a descriptor to the disk, `clock` tells seconds since the epoch, `token` makes
-    names unique, `limit` is the size in bytes from which a segment is followed by the next.
-    Raises JournalError where the folder cannot be written.
+    `sync` brings a descriptor to the disk. `clock` returns seconds since the epoch. `token` makes
+    names unique. `limit` is the size in bytes from which a new segment begins. Raises JournalError
+    if the folder cannot be written.
     """
 
     def __init__(
@@ -82,21 +80,21 @@ class Journal:
     ) -> None:
         self.folder = folder
         self.written_rows = 0
-        """Rows written."""
+        """The number of rows written."""
         self.synced_rows = 0
-        """Rows of these that are known to be on the disk."""
+        """The number of written rows that are known to be on the disk."""
         self._sync = sync
         self._clock = clock
         self._token = token
         self._limit = limit
-        self._open_calls: dict[str, bytes] = {}  # what has no final row yet, for the next segment
+        self._open_calls: dict[str, bytes] = {}  # lines of open calls, for the next segment
         self._retired_segments: deque[Segment] = deque()
         self._segment_is_lost = False
         self._lock = threading.Lock()  # of descriptors that are synced and closed
         self._rotation_lock = (
             threading.Lock()
-        )  # of the change to the next segment, held for no call
-        self._sync_task: asyncio.Task[None] | None = None  # the sync that all who wait are in
+        )  # of the switch to the next segment; never held during a system call
+        self._sync_task: asyncio.Task[None] | None = None  # the sync that all waiters share
         self._rows_waiting = asyncio.Event()
         self._group_is_full = asyncio.Event()
         try:
@@ -105,9 +103,10 @@ class Journal:
             raise _make_journal_error(error, folder) from error
 
     def write(self, row: Row) -> None:
-        """Append one row. Raises JournalError where it was not taken; the next row is whole again.
+        """Append one row. Raises JournalError if the journal does not take it.
 
-        Strings of a row beyond 4 kB are cut, never its id.
+        The next row is then whole again. Strings in a row of more than 4 kB are cut, but never its
+        id.
         """
         line = encode_row(row)
         self._append_lines(line)
@@ -123,9 +122,9 @@ class Journal:
     def append_together(
         self, intents: Sequence[tuple[IntentRow, bytes]], final_rows: Sequence[FinalRow]
     ) -> None:
-        """Append rows of requests, each with its line, and last rows, all with one system call.
+        """Append intents, each with its line, and final rows, all with one system call.
 
-        Raises JournalError where none of them was taken; else as `write`.
+        Raises JournalError if the journal takes none of them; otherwise works as `write`.
         """
         lines = [*[line for _, line in intents], *map(encode_row, final_rows)]
         self._append_lines(b"".join(lines))
@@ -157,10 +156,10 @@ class Journal:
             self._group_is_full.set()
 
     def probe(self) -> None:
-        """Find out whether the disk takes a row, by a file that is removed again.
+        """Test whether the disk takes a row, with a file that is removed at once.
 
-        Blocks, so call it in a thread. Raises JournalError where the disk is full or broken. A file
-        that cannot be made says nothing of the segment, which is open.
+        Blocks, so call it in a thread. Raises JournalError if the disk is full or broken. If the
+        file cannot be created, that says nothing about the segment, which is already open.
         """
         path = self.folder / f"probe-{os.getpid()}"
         try:
@@ -174,10 +173,10 @@ class Journal:
             path.unlink(missing_ok=True)
 
     def sync(self) -> None:
-        """Bring every written row to the disk; blocks, so call it in a thread.
+        """Bring every written row to the disk. Blocks, so call it in a thread.
 
-        Raises JournalError where the disk refuses, or where the segment was removed or moved by
-        somebody else: the next row then goes to a new one.
+        Raises JournalError if the disk refuses, or if somebody removed or moved the segment: the
+        next row then goes to a new one.
         """
         with self._lock:
             with self._rotation_lock:
@@ -201,10 +200,10 @@ class Journal:
             self.synced_rows = written_rows
 
     async def wait_until_synced(self) -> None:
-        """Return once every row that is written by now is on the disk.
+        """Return once every row written so far is on the disk.
 
-        All who wait share one sync, in a thread; those who came while it ran share the next one.
-        Raises JournalError where the disk refuses.
+        All waiters share one sync in a thread. Waiters that come while it runs share the next one.
+        Raises JournalError if the disk refuses.
         """
         written_rows = self.written_rows
         while self.synced_rows < written_rows:
@@ -222,16 +221,16 @@ class Journal:
         on_error: Callable[[JournalError], None],
         interval: float = 0.1,
     ) -> None:
-        """Sync `interval` seconds after a row, or once 1,024 wait, until cancelled.
+        """Sync `interval` seconds after a row, or once 1,024 rows wait, until cancelled.
 
-        `on_error` is told of each failure.
+        Each failure is passed to `on_error`.
         """
         while True:
             await self._rows_waiting.wait()
             await _wait_for_first(sleep(interval), self._group_is_full.wait())
             self._rows_waiting.clear()
             self._group_is_full.clear()
-            if self.synced_rows == self.written_rows:  # somebody has waited for that
+            if self.synced_rows == self.written_rows:  # another sync was faster
                 continue
             try:
                 await asyncio.to_thread(self.sync)
@@ -239,7 +238,7 @@ class Journal:
                 on_error(error)
 
     def close(self) -> None:
-        """Sync, and let go of the segment; calls that are open are left to recovery."""
+        """Sync and release the segment; recovery closes the calls that are still open."""
         try:
             self.sync()
         finally:
@@ -249,7 +248,7 @@ class Journal:
                     segment.path.unlink(missing_ok=True)
                 elif (
                     not self._open_calls and not self._retired_segments
-                ):  # else they are read together
+                ):  # else recovery reads them together
                     with suppress(JournalError):
                         finish(segment)
                 os.close(segment.descriptor)
@@ -261,16 +260,14 @@ class Journal:
         path = self.folder / f"{stamp}-{os.getpid()}-{self._token()}{SEGMENT_SUFFIX}"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(path, flags, FILE_MODE)
-        try_lock(
-            descriptor
-        )  # it is empty, and recovery leaves empty ones alone: nobody else has it
+        try_lock(descriptor)  # recovery ignores empty segments, so nobody else has the lock
         return Segment(path, descriptor, ends_at=(now // _DAY_SECONDS + 1) * _DAY_SECONDS)
 
     def _rotate(self) -> None:
-        """Go on in a new segment, which starts with the calls that are open.
+        """Continue in a new segment, which starts with the rows of the open calls.
 
-        So no segment needs another one to be understood, and the old one is done. Where there
-        cannot be a new one (descriptors, inodes), the old one goes on beyond its size.
+        So a reader needs no other segment to understand it, and the old one is done. If no new
+        segment can be made (descriptors, inodes), the old one grows beyond its limit.
         """
         try:
             new_segment = self._create()
@@ -284,17 +281,17 @@ class Journal:
             new_segment.path.unlink()
             os.close(new_segment.descriptor)
             raise
-        # At once: a sync that saw the new one alone would miss the rows of the old one.
+        # At once: a sync that saw only the new segment would miss the rows of the old one.
         with self._rotation_lock:
             self._retired_segments.append(self._segment)
             self._segment, self._segment_is_lost = new_segment, False
 
     def _close_retired(self, segment: Segment) -> None:
-        """Finish, sync and close a segment that another one follows, which is on the disk.
+        """Finish, sync and close a segment after the next one is on the disk.
 
-        Not before that, since the other one has its open calls now, and the machine may fail. Never
-        closed before its last line is written: calls that began in it may go on in this process,
-        and recovery by another one would take them for a dead one's.
+        Not earlier: the next one has the open calls now, and the machine may fail. The last line is
+        always written before the close: calls of the segment may continue in this process, and
+        another process's recovery would take them for calls of a dead one.
         """
         if not segment.is_finished:
             finish(segment)
@@ -303,7 +300,7 @@ class Journal:
 
 
 def encode_row(row: Row) -> bytes:
-    """A row as its line. `decode_row` is the other direction."""
+    """Return a row as its line, the inverse of `decode_row`."""
     try:
         line = jsonio.dumps(row)
     except (UnicodeEncodeError, OverflowError):  # a lone surrogate, a number beyond 64 bits
@@ -317,7 +314,7 @@ def encode_row(row: Row) -> bytes:
 
 
 def decode_row(line: bytes) -> Row | None:
-    """A line as its row; None where this version does not understand it."""
+    """Return a line as its row; None if this version does not understand it."""
     try:
         row: Row = _parse_row(line)
     except jsonio.JsonError:
@@ -329,10 +326,10 @@ _parse_row = jsonio.make_reader(IntentRow | AttemptRow | FinalRow | RepriceRow |
 
 
 def read_rows(path: Path, offset: int = 0) -> Iterator[tuple[Row | None, int]]:
-    """The rows of a segment from `offset`, each with the offset of what follows it.
+    """Yield the rows of a segment from `offset` on, each with the offset after it, in bytes.
 
     None stands for a line that is no row: torn and followed by others, or of a kind or form that
-    this version does not know. A line that has no end yet is left for later. Bytes.
+    this version does not know. A line without an end is left for later.
     """
     with path.open("rb") as file:
         file.seek(offset)
@@ -344,7 +341,7 @@ def read_rows(path: Path, offset: int = 0) -> Iterator[tuple[Row | None, int]]:
 
 
 def list_segments(folder: Path) -> list[Path]:
-    """The segments of a folder, oldest first; none where there is no folder."""
+    """Return the segments of a folder, oldest first; none if the folder does not exist."""
     return sorted(folder.glob(f"*{SEGMENT_SUFFIX}"))
 
 
@@ -382,7 +379,7 @@ def _truncate(descriptor: int, byte_count: int) -> bool:
 
 
 def _shorten_row(row: Row, max_length: int) -> Row:
-    """A row with no string longer than `max_length`, no list or map than an eighth of that."""
+    """Shorten strings of a row to `max_length`, and its lists and maps to an eighth of that."""
 
     def shorten(value: object) -> object:
         if isinstance(value, str):
@@ -394,7 +391,7 @@ def _shorten_row(row: Row, max_length: int) -> Row:
             pairs = [(shorten(name), shorten(count)) for name, count in value.items()]
             return dict([pair for pair in pairs if pair[1] is not None][: max_length // 8])
         if isinstance(value, int) and value >= 2**63:
-            return None  # a token count, and not one that anybody has counted
+            return None  # a token count that no provider can have counted
         return value
 
     names = [name for name in row.__struct_fields__ if name != "id"]

@@ -36,10 +36,10 @@ except ImportError as error:  # pragma: no cover - the extra is there where test
 _URL_FORM = (
     "postgresql://user:password@host:5432/database, with %40 for @ and %2F for / in a password"
 )
-_MIGRATION_LOCK_ID = 0x7469_6572_6761_7465  # "tiergate": of those who make or change the tables
+_MIGRATION_LOCK_ID = 0x7469_6572_6761_7465  # "tiergate", locked to create or change tables
 _CONNECTION_OPTIONS = {
     "connect_timeout": 10,  # seconds
-    "tcp_user_timeout": 30_000,  # milliseconds: a server that is gone is not waited for
+    "tcp_user_timeout": 30_000,  # milliseconds: do not wait longer for a server that is gone
     "application_name": "tiergate",
 }
 _LIST_COLUMNS = frozenset({"tags", "dropped", "guards"})
@@ -56,9 +56,9 @@ type _Connection = psycopg.Connection[tuple[Any, ...]]
 class PostgresStore(SqlStore):
     """A PostgreSQL database; any number of machines feed it, each from its own journals.
 
-    Its tables are where the search path of the connection points. Nothing is connected before the
-    first question or feed, and nothing stays connected between them: a server that is down costs
-    no more than that its store is behind. Raises StoreError.
+    Its tables are where the connection's search path points. The store connects only for a query or
+    a feed, and does not stay connected in between. So a server that is down only makes the store
+    lag behind. Raises StoreError.
     """
 
     sql_dialect: ClassVar = SqlDialect(
@@ -88,7 +88,7 @@ class PostgresStore(SqlStore):
 
     @contextmanager
     def open_reader(self) -> Iterator[_Connection]:
-        """A connection that cannot write; what it is asked is of one moment."""
+        """Open a read-only connection; all its queries see one moment."""
         with self.open_writer() as connection:
             connection.read_only = True
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -97,7 +97,7 @@ class PostgresStore(SqlStore):
 
     @contextmanager
     def open_writer(self) -> Iterator[_Connection]:
-        """A connection without a transaction."""
+        """Open a connection without a transaction."""
         try:
             with psycopg.connect(**self._options, autocommit=True) as connection:
                 if not self._is_migrated:
@@ -107,17 +107,17 @@ class PostgresStore(SqlStore):
         except psycopg.Error as error:
             message = self._describe_error(
                 error.with_traceback(None)
-            )  # its frames know it, in a circle
+            )  # its frames refer to the error, in a cycle
             raise StoreError(message) from None
 
     @contextmanager
     def transaction(self, connection: _Connection) -> Iterator[None]:
-        """A transaction."""
+        """Begin a transaction for a block."""
         with connection.transaction():
             yield
 
     def put(self, connection: _Connection, batch: RowBatch) -> int:
-        """Store rows; returns how many that changed."""
+        """Store rows. Return how many rows changed the store."""
         changed_rows = 0
         seq = _reserve_numbers(connection, len(batch.entries) + len(batch.reprices))
         with connection.cursor() as cursor:
@@ -151,11 +151,11 @@ class PostgresStore(SqlStore):
         connection: _Connection,  # noqa: ARG002 - SQLite needs it
         slots: Slots,
     ) -> tuple[str, list[object]]:
-        """An expression for the place of `at` among them, and its values."""
+        """Return an expression for the position of `at` among the slots, and its values."""
         return "width_bucket(c.at, %s::float8[])", [slots.starts]
 
     def decode_value(self, name: str, value: Any) -> Any:
-        """What a column held, as the field of a row."""
+        """Decode a column's value into a row's field."""
         if name == "basis" and value is not None:
             return msgspec.convert(value, DecisionRecord)
         return tuple(value) if name in _LIST_COLUMNS else value
@@ -184,9 +184,9 @@ class PostgresStore(SqlStore):
 def _parse_url(url: str) -> dict[str, Any]:
     try:
         options = conninfo_to_dict(url)
-    except psycopg.Error:  # its text may hold a part of the password
+    except psycopg.Error:  # its text may contain a part of the password
         options = {}
-    # A password that is not written as it must be would be taken for a host or a port, and told.
+    # A wrongly encoded password would be taken for a host or a port, and be shown in errors.
     login = url.partition("?")[0].rpartition("@")[0]
     port = str(options.get("port") or "")
     if (
@@ -200,7 +200,7 @@ def _parse_url(url: str) -> dict[str, Any]:
 
 
 def _read_version(connection: _Connection) -> int:
-    # Not to_regclass: within a transaction it may remember that there was none.
+    # Not to_regclass: within a transaction it may remember that there was no table.
     cursor = connection.execute(
         "SELECT true FROM pg_class WHERE relname = 'ledger' AND pg_table_is_visible(oid)"
     )
@@ -211,10 +211,10 @@ def _read_version(connection: _Connection) -> int:
 
 
 def _reserve_numbers(connection: _Connection, count: int) -> int:
-    """The first of some numbers in the order in which rows come in.
+    """Reserve numbers for the order in which rows come in. Return the first.
 
-    Others that feed wait until this transaction has ended: who follows that order sees no number
-    before all that are below it, and misses nothing.
+    Other feeds wait until this transaction ends. So a follower of that order sees no number before
+    all lower numbers, and misses nothing.
     """
     if not count:
         return 0

@@ -1,4 +1,4 @@
-"""Questions to the store: what calls can be grouped by, what a group adds up, and its days."""
+"""Queries to the store: names to group and filter calls by, the sums of a group, and its days."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,56 +14,57 @@ GROUP_BY_NAMES: Final = (
     *("source", "account", "cache", "problem", "config", "dialect", "served", "arm"),
     "guard",
 )
-"""Names that calls can be grouped by."""
+"""Names to group calls by."""
 
 LIST_COLUMNS_BY_NAME: Final = {"tag": "tags", "guard": "guards"}
-"""Names of which a call may have several: it counts once for each of its tags, or guards."""
+"""Names with several values for a call: it counts once for each of its tags or guards."""
 
 FILTER_NAMES: Final = (*GROUP_BY_NAMES, "id", "status", "conversation")
-"""What calls can be chosen by."""
+"""Names to filter calls by."""
 
 SLOT: Final = "slot"
-"""The name of a group's place in a series."""
+"""The name of a group's slot in a series."""
 TIME_NAMES: Final = ("day", SLOT)
 
 type Filters = Mapping[str, Collection[str]]
-"""Values by name of ONLY; a call is kept that has one of them for each name."""
+"""Values by name (of FILTER_NAMES); a matching call has one of the values for each name."""
 
 
 class QueryGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """The calls that have the same names, added up. None is unknown, never zero."""
+    """The sums of the calls that share the same names. None is unknown, never zero."""
 
     names: tuple[str | None, ...]
-    """In the order of `by`; a day is YYYY-MM-DD; None where the call has none."""
+    """The values in the order of `by`; a day is YYYY-MM-DD; None if the calls have no value."""
     calls: int
-    """Final rows, of every state."""
+    """The number of final rows, in every state."""
     cached: int
-    """Answered from the cache; they cost nothing."""
+    """The number of calls answered from the cache; they cost nothing."""
     failed: int
-    """Without an answer: failed, refused, or lost in a crash."""
+    """The number of calls without an answer: failed, refused, or lost in a crash."""
     input: int | None
-    """Tokens neither read from a prompt cache nor written to it. These five are what providers
-    used: answers from the cache add nothing."""
+    """Input tokens that were neither read from a prompt cache nor written to it. All five token
+    sums are usage at providers: answers from the cache add nothing."""
     cache_read: int | None
     cache_write: int | None
     output: int | None
     reasoning: int | None
     cost: Decimal | None
-    """USD of the calls whose cost is known; None where there is none. So are the sums below."""
+    """USD of the calls with a known cost; None if there is none. The same holds for the sums
+    below."""
     wasted: Decimal | None = None
     """USD of `cost` for attempts that gave no answer."""
     estimate: Decimal | None = None
     """USD of `cost` that rest on estimated tokens."""
     baseline: Decimal | None = None
-    """USD that calls would have cost on the baseline, of those whose cost is known too."""
+    """USD that the calls would have cost on the baseline, for those with both amounts known."""
     saved: Decimal | None = None
-    """USD of `baseline` less what these calls cost; what failed calls cost is taken off too."""
+    """USD of `baseline` minus the cost of these calls and of failed calls."""
     reserved: Decimal | None = None
-    """USD that the calls of `unknown` may have cost at most, as far as that is known."""
+    """USD that the calls of `unknown` may have cost at most, as far as known."""
     unknown: int
-    """Calls that were, or may have been, billed, and whose whole cost is not known."""
+    """The number of calls that were or may have been billed, and whose whole cost is unknown."""
     retried: int = 0
-    """Answered, but not by their first attempt."""
+    """The number of calls that a later attempt answered."""
 
 
 TOKENS: Final = ("input", "cache_read", "cache_write", "output", "reasoning")
@@ -77,32 +78,32 @@ SUM_COLUMNS: Final = (
     "count(*) FILTER (WHERE attempts > 1 AND state IN ('settled', 'estimated', 'aborted'))",
     *(f"sum({name})" for name in TOKENS),
 )
-"""What `build_group` reads after the names, and before MONEY."""
+"""Columns that `build_group` reads after the names and before MONEY."""
 
 
 @dataclass(frozen=True, slots=True)
 class SqlDialect:
-    """How a database says what the others say differently."""
+    """The SQL in which a database differs from the others."""
 
     placeholder: str
-    """The place of a value."""
+    """The placeholder of a value."""
     bind_texts: Callable[[list[str]], object]
-    """Several texts as one value."""
+    """Binds several texts as one value."""
     membership_test: str
-    """A test that a column `{}` is one of several texts."""
+    """A condition: the column `{}` is one of several texts."""
     list_test: str
-    """A test that one of several texts is in the list of a column `{}`."""
+    """A condition: the list in the column `{}` contains one of several texts."""
     list_join: str
-    """A join of each call with the texts of `{column}`, a row `{name}.value` each."""
+    """A join of each call with the texts of `{column}`, one row `{name}.value` for each."""
 
     def build_expressions(self, by: Sequence[str]) -> dict[str, str]:
-        """Return what reads each name that calls are grouped by, but for the time."""
+        """Return an expression for each name to group by, except for the time."""
         return {
             name: f"{name}.value" if name in LIST_COLUMNS_BY_NAME else f"c.{name}" for name in by
         }
 
     def build_joins(self, by: Sequence[str]) -> str:
-        """Return what joins each call with the lists that calls are grouped by."""
+        """Return the joins of each call with the lists to group by."""
         return " ".join(
             self.list_join.format(column=f"c.{column}", name=name)
             for name, column in LIST_COLUMNS_BY_NAME.items()
@@ -113,9 +114,9 @@ class SqlDialect:
 def check_names(
     by: Sequence[str], only: Filters | None, slots: "Slots | None" = None
 ) -> Sequence[str]:
-    """Raise ValueError for a name that calls cannot be grouped or chosen by.
+    """Raise ValueError for a name that calls cannot be grouped or filtered by.
 
-    Returns all that they are grouped by: a series by its slots last.
+    Returns all names to group by; for a series the slot is the last.
     """
     for names, allowed_names in ((by, GROUP_BY_NAMES), (only or {}, FILTER_NAMES)):
         if unknown_names := sorted(set(names) - set(allowed_names)):
@@ -137,7 +138,7 @@ def build_condition(
     only: Filters | None,
     zone: tzinfo = UTC,
 ) -> tuple[str, list[object]]:
-    """The condition of a choice of calls, in a table that is called c, and its values."""
+    """Return an SQL condition that selects calls in the table c, and its values."""
     conditions = ["true"]
     values: list[object] = []
     for operator, moment in ((">=", since), ("<", until)):
@@ -163,19 +164,19 @@ def build_condition(
 
 
 class Slots:
-    """Stretches of time side by side; `find_position` tells the place in `names`, from 1 on."""
+    """Adjacent spans of time; `find_position` returns the position in `names`, from 1 on."""
 
     def __init__(self, names: list[str], starts: list[float]) -> None:
         self.names = names
         self.starts = starts
 
     def find_position(self, timestamp: float) -> int:
-        """How many of them have begun at a moment."""
+        """Return how many slots have begun at a moment."""
         return bisect_right(self.starts, timestamp)
 
 
 class Days(Slots):
-    """The days of a zone from one moment to another."""
+    """The days of a zone between two moments."""
 
     def __init__(self, zone: tzinfo, first: float, last: float) -> None:
         day = datetime.fromtimestamp(first, zone).date() - timedelta(days=1)
@@ -190,7 +191,7 @@ class Days(Slots):
 def read_names(
     by: Sequence[str], row: Sequence[Any], slots: Slots | None
 ) -> tuple[str | None, ...]:
-    """The names that a row of a database begins with."""
+    """Return the names at the beginning of a database row."""
     return tuple(
         slots.names[value - 1] if slots is not None and name in TIME_NAMES else value
         for name, value in zip(by, row, strict=False)
@@ -198,7 +199,7 @@ def read_names(
 
 
 def build_group(by: Sequence[str], row: Sequence[Any], slots: Slots | None) -> QueryGroup:
-    """A row of a database: the names of `by`, SUMS, and the six of MONEY."""
+    """Build a group from a database row: the names of `by`, SUM_COLUMNS, and the six of MONEY."""
     calls, cached, failed, unknown, retried, *sums = row[len(by) :]
     sums[: len(TOKENS)] = [
         None if token_sum is None else int(token_sum) for token_sum in sums[: len(TOKENS)]
@@ -216,7 +217,7 @@ def build_group(by: Sequence[str], row: Sequence[Any], slots: Slots | None) -> Q
 
 
 def make_sort_key(by: Sequence[str]) -> Callable[[QueryGroup], tuple[object, ...]]:
-    """A key that sorts groups: days in order, then what cost most first, then names."""
+    """Return a sort key for groups: days in order, then the highest cost first, then names."""
     time_indexes = [index for index, name in enumerate(by) if name in TIME_NAMES]
 
     def key(group: QueryGroup) -> tuple[object, ...]:
@@ -231,10 +232,10 @@ def _parse_day(text: str, zone: tzinfo) -> tuple[float, float] | None:
     try:
         day = date.fromisoformat(text)
         return find_midnight(day, zone), find_midnight(day + timedelta(days=1), zone)
-    except (ValueError, OverflowError):  # no day, so nothing was received on it
+    except (ValueError, OverflowError):  # no day, so no call was received on it
         return None
 
 
 def find_midnight(day: date, zone: tzinfo) -> float:
-    """When a day begins: where clocks skip midnight, the moment at which they do."""
+    """Return the beginning of a day; if clocks skip midnight, the moment at which they do."""
     return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()

@@ -1,4 +1,4 @@
-"""A question to the ledger as people write it, on a command line or in a URL."""
+"""Parse a ledger query from the command line or a URL."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,12 +12,12 @@ from gateway.ledger.errors import LedgerQueryError
 from gateway.ledger.query import FILTER_NAMES, GROUP_BY_NAMES
 
 _UNSTORABLE_PATTERN = re.compile("[\0\ud800-\udfff]")
-"""What no text of a store has in it, and some stores cannot be asked for."""
+"""Characters that no text in a store contains, and that some stores refuse in queries."""
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 class LedgerQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which calls, and how they are put together."""
+    """The filters of calls, and their grouping."""
 
     by: tuple[str, ...] = ()
     since: float | None = None
@@ -28,12 +28,12 @@ class LedgerQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def time_zone(self) -> tzinfo:
-        """The zone of days."""
+        """The time zone of days."""
         return load_time_zone(self.zone)
 
     @property
     def selection(self) -> dict[str, Any]:
-        """Which calls, as the store is asked for them."""
+        """The filters as arguments of the store's query methods."""
         return {"since": self.since, "until": self.until, "only": self.only}
 
 
@@ -46,7 +46,7 @@ def parse_query(
     zone: str = "UTC",
     now: float,
 ) -> LedgerQuery:
-    """Read a question. Names may be repeated or stand behind commas. Raises LedgerQueryError."""
+    """Parse a query. Names may be repeated or separated by commas. Raises LedgerQueryError."""
     time_zone = load_time_zone(zone)
     return LedgerQuery(
         by=_parse_names(by),
@@ -60,10 +60,10 @@ def parse_query(
 def parse_moment(
     text: str, now: float, zone: tzinfo, *, end: bool = False, parameter: str = ""
 ) -> float:
-    """Seconds since the epoch of 7d (ago), a date or a date and time, in a zone unless it has one.
+    """Return seconds since the epoch for 7d (ago), a date, or a date and time in a zone.
 
-    A date is its first moment, or with `end` its last: the first of the next day. Raises
-    QuestionError.
+    A time with an offset of its own ignores `zone`. A date is its first moment, or with `end` the
+    first moment of the next day. Raises LedgerQueryError.
     """
     try:
         if match := re.fullmatch(r"(\d+)([smhdw])", text):
@@ -81,7 +81,7 @@ def parse_moment(
 
 
 def load_time_zone(zone: str) -> tzinfo:
-    """A time zone by its name. Raises LedgerQueryError."""
+    """Return a time zone by its name. Raises LedgerQueryError."""
     if zone == "UTC":  # known without a time zone database
         return UTC
     try:
@@ -91,7 +91,7 @@ def load_time_zone(zone: str) -> tzinfo:
 
 
 def is_storable(text: str) -> bool:
-    """Whether there can be such a text in a store."""
+    """True if a store can contain this text."""
     return _UNSTORABLE_PATTERN.search(text) is None
 
 

@@ -1,8 +1,8 @@
-"""Recovery: what dead processes left open in their journals gets its final row.
+"""Recovery: close the calls that dead processes left open in their journals.
 
-How long the journal is kept: segments that are over, old, and in the store.
+`sweep` removes old segments of the journal that are finished and in the store.
 
-A file tells until when segments were removed: a store that is made anew does not have their rows.
+A file records until when segments were removed: a rebuilt store does not have their rows.
 """
 
 import os
@@ -22,11 +22,11 @@ _REMOVED_UNTIL_FILE = "removed-until"
 
 
 def sweep(folder: Path, cutoff: float, is_fed: Callable[[Path], bool]) -> int:
-    """Remove the segments that end in CLOSED and were last written before a time; how many.
+    """Remove finished segments (CLOSED) last written before `cutoff`. Return how many.
 
-    `cutoff` is in seconds since the epoch. `is_fed` tells whether the store has all of a segment.
-    Nothing is removed that a process writes or recovery has yet to read, nor while a store is fed:
-    then, as where another process sweeps, this does nothing.
+    `cutoff` is in seconds since the epoch. `is_fed` returns True if the store has all of a segment.
+    A segment stays if a process writes it or recovery has yet to read it. While another process
+    feeds the store or sweeps, this does nothing.
     """
     if not folder.is_dir():
         return 0
@@ -40,7 +40,7 @@ def sweep(folder: Path, cutoff: float, is_fed: Callable[[Path], bool]) -> int:
 def _remove_segment(path: Path, cutoff: float, is_fed: Callable[[Path], bool]) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:  # empty: its owner has taken it away, now that it stops
+    except FileNotFoundError:  # it was empty, and its owner removed it at its end
         return False
     try:
         if not try_lock(descriptor) or os.fstat(descriptor).st_mtime >= cutoff:
@@ -56,7 +56,7 @@ def _remove_segment(path: Path, cutoff: float, is_fed: Callable[[Path], bool]) -
 
 
 def read_removed_until(folder: Path) -> float | None:
-    """Return a moment until when segments of a folder were removed; None where none were."""
+    """Return the moment until when segments of a folder were removed; None if none were."""
     try:
         return float((folder / _REMOVED_UNTIL_FILE).read_text())
     except (FileNotFoundError, ValueError):
@@ -64,7 +64,7 @@ def read_removed_until(folder: Path) -> float | None:
 
 
 def _note_earlier_removals(folder: Path, cutoff: float) -> None:
-    """Note what earlier versions may have removed, which did not write it down."""
+    """Note possible removals by earlier versions, which did not record them."""
     try:
         first_fed_at = (folder / "id").stat().st_mtime
     except FileNotFoundError:  # no store was fed from here
@@ -74,7 +74,7 @@ def _note_earlier_removals(folder: Path, cutoff: float) -> None:
 
 
 def _write_removed_until(folder: Path, moment: float) -> None:
-    """Write that segments which end at a moment are removed, before they are."""
+    """Record the removal of segments that end at a moment, before they are removed."""
     if moment <= (read_removed_until(folder) or 0.0):
         return
     temporary_path = folder / f"{_REMOVED_UNTIL_FILE}.{secrets.token_hex(4)}"
@@ -89,30 +89,31 @@ def _write_removed_until(folder: Path, moment: float) -> None:
 
 
 _MAX_ENDED_ROWS = 2_000
-"""Calls that dead processes may have ended in their last moment, at most."""
+"""The maximum number of a recovery's rows of calls that ended just before their process died."""
 
 
 class Recovered(msgspec.Struct, frozen=True):
-    """What a recovery did."""
+    """The result of a recovery."""
 
     entries: tuple[FinalRow, ...] = ()
-    """The final rows it wrote, all `unknown_crash`."""
+    """The final rows that the recovery wrote, all `unknown_crash`."""
     segments: int = 0
-    """Segments of dead processes that it read."""
+    """The number of dead processes' segments that it read."""
     torn_segments: int = 0
-    """Of these, those that ended within a row."""
+    """The number of these segments that ended within a row."""
     ended_rows: tuple[FinalRow, ...] = ()
-    """The last final rows of dead processes: what follows a row may not have been done."""
+    """The last final rows of dead processes: the work that follows a row may not have been done."""
 
 
 def recover(journal: Journal) -> Recovered:
     """Close, in `journal`, the calls that dead processes left open in its folder.
 
-    A call is open where an intent has no final row; it gets one with state `unknown_crash` and no
-    cost: the provider may have billed it, nobody knows what, and at most `reserved`. Only segments
-    whose lock is free are read, and what is done is marked, so that to run it again does nothing.
-    One process at a time does it, and others wait: one that began earlier may not have seen who has
-    died since. Raises JournalError where a row cannot be written, OSError where one cannot be read.
+    A call is open if an intent has no final row. It gets one with state `unknown_crash` and no
+    cost: the provider may have billed it, nobody knows how much, and `reserved` is the maximum.
+    Recovery reads only segments whose lock is free. It marks them when done, so a second run does
+    nothing. One process at a time recovers, and others wait: an earlier one may have missed
+    processes that died since. Raises JournalError if a row cannot be written, OSError if a segment
+    cannot be read.
     """
     with lock_file(journal.folder / "recover.lock"):
         dead_segments = [
@@ -128,7 +129,7 @@ def recover(journal: Journal) -> Recovered:
 
 
 class _Call:
-    """What the rows of a call say; a dict each, since a segment may repeat rows of another one."""
+    """The rows of a call, in dicts without duplicates: a segment may repeat rows of another one."""
 
     def __init__(self) -> None:
         self.intents: dict[IntentRow, None] = {}
@@ -139,7 +140,7 @@ class _Call:
 def _close_calls(journal: Journal, dead_segments: list[Segment]) -> Recovered:
     calls: dict[str, _Call] = {}
     ended_rows: deque[FinalRow] = deque(maxlen=_MAX_ENDED_ROWS)
-    # All of them before any: a call may start in one segment and end in the next.
+    # Read all before any is closed: a call may start in one segment and end in the next.
     for segment in dead_segments:
         for row, _ in read_rows(segment.path):
             match row:
@@ -157,19 +158,19 @@ def _close_calls(journal: Journal, dead_segments: list[Segment]) -> Recovered:
         journal.write(entry)
     journal.sync()
     torn_segments = sum(segment.is_torn for segment in dead_segments)
-    for segment in dead_segments:  # last, oldest first: a recovery that is cut short is done again
+    for segment in dead_segments:  # last, oldest first: an interrupted recovery runs again
         finish(segment)
     return Recovered(entries, len(dead_segments), torn_segments, tuple(ended_rows))
 
 
 def _lock_dead_segment(path: Path) -> Segment | None:
-    """A segment with its lock, where its owner is dead and it is not finished."""
+    """Return a segment with its lock, if its owner is dead and it is not finished; else None."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-    except FileNotFoundError:  # empty: its owner has taken it away, now that it stops
+    except FileNotFoundError:  # it was empty, and its owner removed it at its end
         return None
     size = os.fstat(descriptor).st_size
-    # The lock first: only then is the end of the file the end.
+    # The lock first: before that, the owner may still write.
     if size and try_lock(descriptor):
         size = os.fstat(descriptor).st_size
         tail = os.pread(descriptor, len(CLOSED_LINE), max(0, size - len(CLOSED_LINE)))
@@ -210,7 +211,7 @@ def _build_crash_row(call: _Call) -> FinalRow:
 
 
 def _sum_amounts(amounts: Iterable[Decimal | None]) -> Decimal | None:
-    """Their sum; None where one is unknown."""
+    """Return the sum of some amounts; None if one is unknown."""
     total = Decimal(0)
     for amount in amounts:
         if amount is None:

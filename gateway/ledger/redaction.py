@@ -1,8 +1,9 @@
-"""What is struck out of kept text: keys, tokens, PEM blocks, e-mail addresses, cards, IBANs, more.
+"""Redaction of kept text: keys, tokens, PEM blocks, e-mail addresses, cards, IBANs, and more.
 
-JSON is read, each of its strings is struck by itself, and it is written again, so that it stays
-JSON. A streamed answer is struck as the text it makes: a key that comes in two frames is one. Media
-give way to a word on their size. Every pattern is linear: what it reads was written by anybody.
+The gateway parses JSON, redacts each string by itself, and encodes it again, so that it stays JSON.
+It redacts a streamed answer as the text of all frames, so it finds a key that is split over two
+frames. Media are replaced by a note of their size. Every pattern runs in linear time, since its
+input may be hostile.
 """
 
 import re
@@ -14,11 +15,12 @@ from gateway.core import jsonio
 from gateway.core.jsonio import Json
 
 type Redactor = Callable[[bytes], bytes]
-"""Strikes what else is configured out of UTF-8 text."""
+"""Strikes text that the operator configures out of UTF-8 text."""
 
 _CHUNK_LENGTH = 4_096  # characters: no pattern holds up the other threads for longer
 _STRING_LIMITS = (65_536, 8_192, 1_024, 128)
-"""Characters of a string in a text that is too long: the first that is enough."""
+"""Maximum lengths of strings in a text that is too long, in characters; the first that is
+enough."""
 _MIN_MEDIA_LENGTH = 1024  # characters of base64: no word is as long
 _MEDIA_HEAD_LENGTH = 300
 _POSITION_MEMBERS = ("index", "output_index", "content_index", "summary_index", "item_id")
@@ -28,13 +30,14 @@ _TEXT_MEMBERS = frozenset({
     "partial_json", "reasoning", "reasoning_content", "refusal", "stringValue", "summary", "text",
     "thinking", "transcript",
 })  # fmt: skip
-"""Members of frames that are a part of something longer."""
+"""Members of frames that contain a part of a longer text."""
 
 _WORD_START = (
     r"(?:(?<![^\W_])|(?<=\\[bfnrt])|(?<=%[\dA-Fa-f]{2})|(?<=\\u[\dA-Fa-f]{4})|(?<=\x1b\[[\d;]m)"
     r"|(?<=\x1b\[[\d;]{2}m)|(?<=\x1b\[[\d;]{4}m))"
 )
-"""Where a secret may begin: also behind the escapes of JSON within JSON, of URLs and terminals."""
+"""The places where a secret may begin, also after escapes of nested JSON, of URLs and of
+terminals."""
 _TOKEN_PATTERN = re.compile(
     rf"""
     (?=[\dA-Zacdefghnprstwxy]){_WORD_START}(?:
@@ -74,7 +77,7 @@ _BASE64_PATTERN = re.compile(rf"(?<![\w+/-])[A-Za-z0-9+/_-]{{{_MIN_MEDIA_LENGTH}
 _SPACE_PATTERN = re.compile(
     r"(?<=[a-z.,;:!?)\u0080-\uffff])(?<![Bb]earer)(?<![Bb]asic)[ \t](?=[A-Za-z\u0080-\uffff])"
 )
-"""Between words of which no secret is made."""
+"""A space between words that are not part of a secret."""
 _IBAN_LENGTHS_TEXT = (
     "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27"
     " DK18 DO28 EE20 EG29 ES24 FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22"
@@ -83,16 +86,17 @@ _IBAN_LENGTHS_TEXT = (
     " SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20"
 )
 _IBAN_LENGTHS = {entry[:2]: int(entry[2:]) for entry in _IBAN_LENGTHS_TEXT.split()}
-"""Signs of an IBAN by its country."""
+"""The length of an IBAN by its country, in characters."""
 
 
 def redact(
     data: bytes, redactors: Sequence[Redactor] = (), max_bytes: int = 262_144
 ) -> tuple[bytes, bool]:
-    """Text as it may be kept, and whether it was cut to `max_bytes` bytes.
+    """Return a text as it may be kept, and True if it was cut to `max_bytes` bytes.
 
-    JSON stays JSON, a stream of events one whose data are JSON: long strings are cut before short
-    ones, and a stream loses its end. Only JSON of very many small parts is cut as if it were text.
+    JSON stays JSON, and a stream of events keeps JSON as its data. Long strings are cut before
+    short ones, and a stream loses its end. Only JSON of very many small parts is cut like plain
+    text.
     """
     try:
         value = jsonio.loads(data)
@@ -111,13 +115,13 @@ def redact(
 
 
 def redact_text(text: str, redactors: Sequence[Redactor] = ()) -> str:
-    """A text without its secrets."""
+    """Return a text without its secrets."""
     if "-----BEGIN" in text:
         text = _PEM_PATTERN.sub("[PEM]", text)
     chunks: list[str] = []
     for chunk in _split_chunks(text):
         if chunks:
-            time.sleep(0)  # the event loop's turn, which else comes after 5 ms
+            time.sleep(0)  # lets the event loop run, which else waits 5 ms
         chunks.append(_redact_chunk(chunk))
     text = "".join(chunks)
     if redactors and text:
@@ -129,13 +133,13 @@ def redact_text(text: str, redactors: Sequence[Redactor] = ()) -> str:
 
 
 def is_luhn_valid(digits: Sequence[int]) -> bool:
-    """Whether digits are a card's number, by their check digit."""
+    """True if the check digit confirms a card number."""
     doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2]]
     return (sum(digits[::-2]) + sum(doubled)) % 10 == 0
 
 
 def _redact_json(value: Json, redactors: Sequence[Redactor], max_bytes: int) -> tuple[bytes, bool]:
-    """JSON with each of its strings struck."""
+    """Return JSON with each string redacted."""
     value = _map_strings(value, _replace_media, describes_media=True)
     encoded, is_cut = jsonio.dumps(value), False
     for max_length in _STRING_LIMITS:
@@ -157,19 +161,19 @@ def _truncate(data: bytes, max_bytes: int, *, is_cut: bool) -> tuple[bytes, bool
 
 
 def _shorten(max_length: int, text: str) -> str:
-    """A text of at most so many characters, and a word on how many are missing."""
+    """Return at most `max_length` characters of a text, and a note of how many are missing."""
     if len(text) <= max_length:
         return text
     return f"{text[:max_length]}…[{len(text) - max_length:,} characters more]"
 
 
 def _replace_media(text: str) -> str:
-    """A text without media: each gives way to [120,000 bytes of image/png]."""
+    """Replace the media in a text by notes such as [120,000 bytes of image/png]."""
     if len(text) < _MIN_MEDIA_LENGTH:
         return text
     prefix, separator, _ = text[:_MEDIA_HEAD_LENGTH].partition(";base64,")
     if separator and prefix.startswith("data:") and " " not in text and "\n" not in text:
-        # The one that is megabytes long, without a look at each sign.
+        # The text is one data URL, maybe megabytes long: it needs no search.
         return _describe_media(text[len(prefix) + len(separator) :], prefix[5:].partition(";")[0])
     text = _DATA_URL_PATTERN.sub(lambda match: _describe_media(match[2], match[1]), text)
     return _BASE64_PATTERN.sub(lambda match: _describe_media(match[0], "base64"), text)
@@ -180,7 +184,7 @@ def _describe_media(base64: str, media_type: str) -> str:
 
 
 def _split_chunks(text: str) -> Iterator[str]:
-    """A text in parts, divided where no secret is: after a line, else at a space behind a word."""
+    """Split a text where no secret can be: after a line, or else at a space after a word."""
     start = 0
     while len(text) - start > _CHUNK_LENGTH:
         end = text.rfind("\n", start, start + _CHUNK_LENGTH) + 1
@@ -211,7 +215,7 @@ def _redact_chunk(text: str) -> str:
 def _replace_checked(
     pattern: re.Pattern[str], measure_match: Callable[[str], int], replacement: str, text: str
 ) -> str:
-    """Replace what a pattern finds and a check digit confirms; `measure_match` tells its length."""
+    """Replace matches that a check digit confirms; `measure_match` returns their true length."""
     parts, copied_until, position = [], 0, 0
     while match := pattern.search(text, position):
         matched_length = measure_match(match[0])
@@ -223,7 +227,7 @@ def _replace_checked(
 
 
 def _measure_card(text: str) -> int:
-    """How much of a text is a card's number: what follows it may look like more of it."""
+    """Return the length of a card number at the start of a text; more digits may follow it."""
     for end in range(len(text), 12, -1):
         digits = [int(character) for character in text[:end] if character.isdecimal()]
         ends_number = end == len(text) or not (text[end].isdecimal() and text[end - 1].isdecimal())
@@ -233,7 +237,7 @@ def _measure_card(text: str) -> int:
 
 
 def _measure_iban(text: str) -> int:
-    """How much of a text is an IBAN."""
+    """Return the length of the IBAN at the start; 0 if there is none."""
     length = _IBAN_LENGTHS.get(text[:2].upper(), 0)
     positions = [index for index, character in enumerate(text) if character != " "]
     if not 0 < length <= len(positions):
@@ -247,7 +251,7 @@ def _measure_iban(text: str) -> int:
 def _map_strings(
     value: Json, change: Callable[[str], str], *, describes_media: bool = False
 ) -> Json:
-    """JSON with each string changed; `describes_media`: media are told by the type beside them."""
+    """Return JSON with each string changed; `describes_media` replaces media beside their type."""
     match value:
         case str():
             return change(value)
@@ -259,7 +263,7 @@ def _map_strings(
             }
         case list():
             return [_map_strings(item, change, describes_media=describes_media) for item in value]
-        case int() if 10**12 <= value < 10**19:  # a card's number, unless it stays what it was
+        case int() if 10**12 <= value < 10**19:  # may be a card number; stays a number if unchanged
             text = str(value)
             changed = change(text)
             return value if changed == text else changed
@@ -267,7 +271,7 @@ def _map_strings(
 
 
 def _replace_typed_media(value: dict[str, Json]) -> dict[str, Json]:
-    """Media in a member beside their type, named by it."""
+    """Replace media in a member beside their type by a note with that type."""
     media_type = value.get("media_type") or value.get("mime_type") or value.get("mimeType")
     media_type = media_type or value.get("format")
     data = value.get("data")
@@ -306,7 +310,7 @@ def _redact_stream(
 
 
 def _redact_joined_texts(frames: Sequence[Json], redactors: Sequence[Redactor]) -> None:
-    """Where texts of several frames hide something together, put it all, struck, in the first."""
+    """Redact texts over several frames: a text with a secret moves to its first frame, redacted."""
     parts_by_path: dict[object, list[tuple[Json, object]]] = {}
     for frame in frames:
         for path, container, name in _find_text_parts(frame, ()):
@@ -325,7 +329,7 @@ def _redact_joined_texts(frames: Sequence[Json], redactors: Sequence[Redactor]) 
 def _find_text_parts(
     value: Json, path: tuple[object, ...]
 ) -> Iterator[tuple[object, Json, object]]:
-    """Every part of a longer text, with a path that names the text."""
+    """Yield every part of a longer text, with a path that identifies the text."""
     items: list[tuple[object, Json]] = []
     if isinstance(value, dict):
         path = (

@@ -1,15 +1,18 @@
-"""Patterns of what is struck out of kept text."""
+"""The operator's patterns for text to strike out."""
 
 from collections.abc import Callable
 
 from gateway.routing.rules import patterns
 
 REPLACEMENT = "[struck out]"
-"""What stands in its place."""
+"""The text in place of a match."""
 
 
 def compile_redactor(pattern: str) -> Callable[[bytes], bytes]:
-    """What strikes a pattern (RE2) out of UTF-8 text. Raises ValueError, which says why not."""
+    """Return a function that replaces a pattern (RE2) in UTF-8 text. Raises ValueError.
+
+    The error says what is wrong with the pattern.
+    """
     re2 = patterns.load_re2()
     try:
         compiled = re2.compile(pattern, patterns.make_options())

@@ -1,4 +1,4 @@
-"""A row priced again, from what it counted: a price that was missing or wrong has come."""
+"""Price a row again, from its token counts: a missing or wrong price has been corrected."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -22,12 +22,12 @@ def price_again(
     attempts: Sequence[AttemptRow] = (),
     reprice_known: bool = True,
 ) -> RepriceRow | None:
-    """What an answer costs at a price, and what its tokens would have cost at the baseline's.
+    """Return a reprice row: an answer's cost at a price, and its tokens' cost at the baseline's.
 
-    The prices in force when the call was received count. Both are whole, as of `Target.price`; a
-    call that named its model is compared with that one's own. None where nothing changes: what is
-    known is never unlearnt, and failed attempts keep what they cost; `attempts` are theirs. A cost
-    that is known is found anew with `reprice_known` alone.
+    The prices in force when the call was received count. Both prices are whole, as of
+    `Target.price`. A call that named its model is compared with that model's own price. Returns
+    None if nothing changes. A known amount never becomes unknown, and failed attempts, given in
+    `attempts`, keep their cost. A known cost is computed again only with `reprice_known`.
     """
     if entry.state == "failed":
         return _reprice_failed_call(entry, baseline_price, now)
@@ -64,7 +64,7 @@ def price_again(
 
 
 def read_usage(entry: FinalRow) -> Usage | None:
-    """What the answer of a row used; None where it was not counted."""
+    """Return the usage of a row's answer; None if it was not counted."""
     if entry.input is None or entry.output is None:
         return None
     cache_writes = entry.cache_write_by or ({"": entry.cache_write} if entry.cache_write else {})
@@ -83,9 +83,9 @@ def read_usage(entry: FinalRow) -> Usage | None:
 def _sum_earlier_attempts(
     entry: FinalRow, attempts: Sequence[AttemptRow]
 ) -> tuple[Decimal, Decimal] | None:
-    """USD of the attempts before the answer, as far as they are known, and what is estimated of it.
+    """Return USD of the attempts before the answer, as far as known, and the estimated part of it.
 
-    None where they are part of the row's cost and nothing tells them apart.
+    None if they are part of the row's cost and nothing separates them.
     """
     estimated_cost = entry.estimate if entry.usage == "provider" else None
     if len(attempts) == entry.attempts - 1:
@@ -99,7 +99,7 @@ def _sum_earlier_attempts(
 
 
 def _reprice_failed_call(entry: FinalRow, baseline: Price | None, now: float) -> RepriceRow | None:
-    """A call without an answer would have had none on the baseline either, for nothing."""
+    """Set the baseline cost of a failed call to zero: it would have had no answer there either."""
     if baseline is None or entry.baseline is not None or entry.cost is None:
         return None
     return RepriceRow(
@@ -120,7 +120,7 @@ def _find_price_version(usage: Usage, target_price: Price | None) -> str | None:
 def _estimate_answer_cost(
     entry: FinalRow, usage: Usage, target_price: Price | None, answer_cost: Decimal
 ) -> Decimal:
-    """USD of an answer that rest on estimated tokens; of a part, those of all that came out."""
+    """Return USD of an answer that rest on estimates; for a partial answer only its output."""
     if entry.usage == "provider":
         return _ZERO
     if entry.usage != "partial":

@@ -1,17 +1,17 @@
-"""The tables and views of a store, in SQLite and PostgreSQL, as steps from version to version.
+"""The tables and views of a store, in SQLite and PostgreSQL, as migrations between versions.
 
 Four views are public, with the same columns in both:
 
-`costs` is a row a call: the fields of `Entry` after its latest price, but for `basis`. Tokens are
-what providers used, so those of an answer from the cache are null. cost, wasted, estimate, billed,
-reserved and baseline are exact USD (text in SQLite, numeric in PostgreSQL); cost_usd, baseline_usd
-and saved are for charts (floating point in SQLite, numeric in PostgreSQL). `unknown`: something
-was, or may have been, billed, and nobody knows how much; `reserved` is what that may be at most.
-`attempts` is a row a request that gave no answer, with the fields of `Attempt`.
-`feedback` is a row a call of which somebody has said what became of its answer, with the fields of
-`Feedback` and what had been decided.
-`days` adds `costs` up by UTC day, lab, tier and model; its USD are as cost_usd, its `baseline` is
-that of calls whose cost is known.
+`costs` has a row for each call: the fields of `FinalRow` at its latest price, without `basis`.
+Tokens are usage at providers, so an answer from the cache has null. cost, wasted, estimate, billed,
+reserved and baseline are exact USD (text in SQLite, numeric in PostgreSQL). cost_usd, baseline_usd
+and saved are for charts (floating point in SQLite, numeric in PostgreSQL). `unknown`: something was
+or may have been billed, and nobody knows how much. `reserved` is the maximum of that amount.
+`attempts` has a row for each request that gave no answer, with the fields of `AttemptRow`.
+`feedback` has a row for each call that a client has judged, with the fields of `FeedbackRow` and
+the decision for the call.
+`days` adds up `costs` by UTC day, lab, tier and model. Its USD are as in cost_usd. Its `baseline`
+covers the calls with a known cost.
 """
 
 from typing import Final
@@ -37,24 +37,24 @@ ENTRY_COLUMNS: Final = (
     *("duration", "upstream_id", "config", "basis"),
     *("media", "response_id", "arm", "guards"),
 )
-"""Columns of `entries`: the fields of an Entry."""
+"""Columns of `entries`: the fields of a FinalRow."""
 ATTEMPT_COLUMNS: Final = (
     *("v", "id", "attempt", "at", "provider", "account", "model", "status", "problem"),
     *("duration", "input", "output", "cost", "estimate", "reserved"),
 )
-"""Columns of `failures`: the fields of an Attempt."""
+"""Columns of `failures`: the fields of an AttemptRow."""
 REPRICE_COLUMNS: Final = ("v", "id", "at", "cost", "estimate", "baseline", "price")
-"""Columns of `reprices`: the fields of a Reprice."""
+"""Columns of `reprices`: the fields of a RepriceRow."""
 
 FEEDBACK_COLUMNS: Final = ("v", "id", "at", "key", "tenant", "verdict", "tier", "score")
-"""Columns of `verdicts`: the fields of a Feedback."""
+"""Columns of `verdicts`: the fields of a FeedbackRow."""
 
 
 def build_inserts(placeholder: str) -> tuple[str, str, str, str]:
-    """The statements that store an entry, its `seq` at the end, an attempt, a reprice and feedback.
+    """Return the statements that store an entry (with `seq` last), attempt, reprice and feedback.
 
-    `placeholder` is the place of a value. A call's own row takes the place of recovery's, a later
-    price or feedback that of an earlier one; else what is there stays.
+    `placeholder` stands for a value. A call's own row replaces recovery's row, and a later price or
+    feedback replaces an earlier one. Every other existing row stays.
     """
     return (
         _build_insert("entries", (*ENTRY_COLUMNS, "seq"), placeholder) + ENTRY_CONFLICT_CLAUSE,
@@ -81,7 +81,7 @@ ENTRY_CONFLICT_CLAUSE: Final = (
     f"(id) DO UPDATE SET {_build_assignments((*ENTRY_COLUMNS, 'seq'))}"
     " WHERE entries.state = 'unknown_crash' AND excluded.state <> 'unknown_crash'"
 )
-"""What becomes of an entry whose call has one."""
+"""The action if the call already has an entry: only a call's own row replaces recovery's row."""
 
 
 _SQLITE_1 = (
@@ -133,8 +133,8 @@ _SQLITE_1 = (
     )
     """,
     "CREATE INDEX entries_at ON entries (at)",
-    # What a provider used and billed: of an answer from the cache, nothing, whatever its recording
-    # had used. `unknown`: something was, or may have been, billed, and nobody knows how much.
+    # Usage and cost at the provider: none for an answer from the cache, whatever the recorded call
+    # used. `unknown`: something was or may have been billed, and nobody knows how much.
     """
     CREATE VIEW costs AS SELECT
         id, at, datetime(at, 'unixepoch') AS time, date(at, 'unixepoch') AS day, key, tenant, tags,
@@ -158,9 +158,9 @@ _SQLITE_1 = (
     """,
 )
 
-# Views stand here as they are in both; a step that changes one has its own text.
+# Views as in both databases; a migration that changes a view has its own text.
 _REPRICED_COLUMNS = ("cost", "estimate", "baseline", "price")
-_BASIS_COLUMNS = ("basis",)  # came later, and is in no public view: queries are not asked of it
+_BASIS_COLUMNS = ("basis",)  # came later, and is in no public view: no query filters by it
 _CONVERSATION_COLUMNS = ("conversation", "switch_cost")  # came later
 _NEAR_COLUMNS = ("near",)  # came later
 _MEDIA_COLUMNS = ("media", "response_id")  # came later
@@ -174,7 +174,7 @@ _ORIGINAL_COLUMNS = tuple(
 
 
 def _build_priced_view(*later_columns: str) -> str:
-    """The view `priced`, with `later_columns` at its end."""
+    """Return the view `priced`, with `later_columns` at its end."""
     kept_columns = [name for name in _ORIGINAL_COLUMNS if name not in _REPRICED_COLUMNS]
     repriced_columns = [
         f"CASE WHEN r.id IS NULL THEN e.{name} ELSE r.{name} END AS {name}"
@@ -191,9 +191,9 @@ def _build_priced_view(*later_columns: str) -> str:
 
 _TOKEN_COLUMNS = ("input", "cache_read", "cache_write", "output", "reasoning")
 _MASKED_COLUMNS = (*_TOKEN_COLUMNS, "cache_write_by", "tools", "cost", "reserved")
-# A call that was cut had its answer from the cache too where `cache` says so.
+# `cache` also marks an aborted call whose answer came from the cache.
 _NOT_FROM_CACHE = "state <> 'cache_hit' AND cache <> 'hit'"
-# Rows of version 1 do not tell what their failed attempts cost.
+# Rows of version 1 do not have the cost of their failed attempts.
 _UNKNOWN_COST = f"""(
     cost IS NULL AND (
         state IN ('settled', 'estimated', 'aborted', 'unknown_crash')
@@ -205,7 +205,7 @@ _UNKNOWN_COST = f"""(
 
 
 def _build_costs_view(*later_columns: str, time: str, day: str, usd: str) -> str:
-    """The view `costs`, with `later_columns` at its end; `usd` is the type for charts."""
+    """Return the view `costs`, with `later_columns` at its end; `usd` is the type for charts."""
     plain_columns = [name for name in _ORIGINAL_COLUMNS if name not in _MASKED_COLUMNS]
     columns = [
         *plain_columns,
@@ -242,7 +242,7 @@ def _build_costs_view(*later_columns: str, time: str, day: str, usd: str) -> str
 
 
 def _build_later_column(name: str) -> str:
-    """Return a later column as `costs` has it: what a provider used is that of its own calls."""
+    """Return a later column of `costs`: media are empty for an answer from the cache."""
     return (
         f"CASE WHEN {_NOT_FROM_CACHE} THEN media ELSE '{{}}' END AS media"
         if name == "media"
@@ -280,7 +280,7 @@ _SQLITE_EXPRESSIONS = {
 }
 _SQLITE_2 = (
     "DROP VIEW costs",
-    # The store's own name, and the number of the last row that came in.
+    # The store's own id, and the number of the last row that came in.
     "CREATE TABLE ledger (id TEXT NOT NULL, seq INTEGER NOT NULL)",
     "INSERT INTO ledger SELECT lower(hex(randomblob(8))), count(*) FROM entries",
     "ALTER TABLE entries ADD COLUMN v INTEGER NOT NULL DEFAULT 1",
@@ -455,9 +455,9 @@ _POSTGRES_1 = (
     _build_days_view("NUMERIC"),
 )
 
-# What is saved is unknown where nothing is compared, also of calls that failed.
+# Savings are unknown if there is no baseline to compare with, also for failed calls.
 _SQLITE_3 = ("DROP VIEW costs", _build_costs_view(**_SQLITE_EXPRESSIONS))
-# Not dropped: other people's views may be made of it.
+# Not dropped: other views, made by users, may depend on it.
 _POSTGRES_2 = (
     _build_costs_view(**_POSTGRES_EXPRESSIONS).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
 )
@@ -479,7 +479,7 @@ def _build_verdicts_table(float_type: str) -> str:
 
 
 def _build_feedback_view(*, time: str, day: str, usd: str) -> str:  # noqa: ARG001 - the times of the others
-    """The view `feedback`: of calls of the tenant that speaks, and of no other."""
+    """Return the view `feedback`, which covers only calls of the tenant that gave the feedback."""
     columns = ", ".join(f"f.{name}" for name in FEEDBACK_COLUMNS)
     return f"""
     CREATE VIEW feedback AS SELECT *, {time} AS time, {day} AS day FROM (SELECT
@@ -562,7 +562,7 @@ _POSTGRES_7 = (
 )
 
 _SQLITE_9 = (
-    # Files that took the place of one that was damaged or gone.
+    # Files that replaced a damaged or missing one.
     """
     CREATE TABLE rebuilds (
         at REAL NOT NULL,
@@ -612,9 +612,9 @@ SQLITE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5, _SQLITE_6, _SQLITE_7, _SQLITE_8),
     *(_SQLITE_9, _SQLITE_10, _SQLITE_11),
 )
-"""What leads from each `PRAGMA user_version` to the next; only ever appended to."""
+"""Migrations from each `PRAGMA user_version` to the next; append only."""
 POSTGRES_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_POSTGRES_1, _POSTGRES_2, _POSTGRES_3, _POSTGRES_4, _POSTGRES_5, _POSTGRES_6, _POSTGRES_7),
     *(_POSTGRES_8, _POSTGRES_9),
 )
-"""What leads from each `version` of the table `ledger` to the next; only ever appended to."""
+"""Migrations from each `version` of the table `ledger` to the next; append only."""

@@ -1,4 +1,4 @@
-"""What both stores have in common: how they are fed, and how they are asked."""
+"""The common part of both stores: feed them and query them."""
 
 import time
 from abc import ABC, abstractmethod
@@ -44,15 +44,16 @@ from gateway.ledger.time_series import (
 )
 
 _REST_SECONDS = 0.0002
-"""Seconds: for half a call that is alone."""
+"""Seconds of a rest: enough for half a call that runs alone."""
 _WORK_SECONDS = 0.0004
 """Seconds of work after which a feed rests."""
 _LONG_REST_SECONDS = 0.001
-"""Seconds of a rest after which this process, or its processor, is busy."""
+"""The length of a rest, in seconds, from which the process or its processor counts as busy."""
 _BUSY_WORK_FACTOR = 16
-"""Times as much is done there before the next: calls wait for one another anyway."""
-_PAGE_ROWS = 500  # rows that are held at a time while many are read
-_PRUNE_BATCH_CALLS = 1000  # calls that are forgotten in one transaction
+"""The factor by which a feed works longer between rests while busy: calls wait for each other
+anyway."""
+_PAGE_ROWS = 500  # rows in memory at a time while many are read
+_PRUNE_BATCH_CALLS = 1000  # calls deleted in one transaction
 _ORPHANS_QUERY = """
     SELECT DISTINCT id FROM {0} WHERE at < {1}
     AND NOT EXISTS (SELECT 1 FROM entries WHERE entries.id = {0}.id)
@@ -74,9 +75,9 @@ _OUTPUT_TOKENS_QUERY = """
 
 
 class SqlStore(ABC):
-    """A store, but for the words of its database.
+    """A store, except for the SQL of its database.
 
-    `clock` tells seconds since the epoch; `sleep` waits so many seconds for another process.
+    `clock` returns seconds since the epoch; `sleep` waits a number of seconds for another process.
     """
 
     sql_dialect: ClassVar[SqlDialect]
@@ -88,47 +89,47 @@ class SqlStore(ABC):
         self._sleep = sleep
         self._keeps_connection = False
         self._work_seconds = _WORK_SECONDS
-        """Seconds of it until the next rest."""
+        """Seconds of work until the next rest."""
         self._rested_at = 0.0
-        """The time of the thread that feeds when it last did, seconds."""
+        """The CPU time of the feeding thread at its last rest, in seconds."""
         self._ingest_state = IngestState()
         self._fed_folders: dict[Path, tuple[object, Mapping[str, int]]] = {}
-        """What of each folder the store has, and which store it was, by `read_identity`."""
+        """The store's identity (`read_identity`) and the bytes fed of each segment, by folder."""
 
     @abstractmethod
     def open_reader(self) -> AbstractContextManager[Any]:
-        """A connection that cannot write, in one transaction: all it is asked is of one moment."""
+        """Open a read-only connection in one transaction: all its queries see one moment."""
 
     @abstractmethod
     def open_writer(self) -> AbstractContextManager[Any]:
-        """A connection without a transaction."""
+        """Open a connection without a transaction."""
 
     def open_feeder(self) -> AbstractContextManager[Any]:
-        """A connection without a transaction, for a feed; it may be that of the feed before."""
+        """Open a connection without a transaction, for a feed; may reuse that of the last feed."""
         return self.open_writer()
 
     @abstractmethod
     def transaction(self, connection: Any) -> AbstractContextManager[Any]:
-        """A transaction."""
+        """Begin a transaction for a block."""
 
     @abstractmethod
     def put(self, connection: Any, batch: RowBatch) -> int:
-        """Store rows within a transaction; returns how many that changed."""
+        """Store rows within a transaction. Return how many rows changed the store."""
 
     @abstractmethod
     def build_slot_expression(self, connection: Any, slots: Slots) -> tuple[str, list[object]]:
-        """An expression for the place of `at` among them, and its values."""
+        """Return an expression for the position of `at` among the slots, and its values."""
 
     @abstractmethod
     def decode_value(self, name: str, value: Any) -> Any:
-        """What a column held, as the field of a row."""
+        """Decode a column's value into a row's field."""
 
     def decode_sums(self, row: Sequence[Any]) -> Sequence[Any]:
-        """A row of `sum_costs` with the six of query.MONEY at its end."""
+        """Return a row of `sum_costs` with the six of query.MONEY at its end."""
         return row
 
     def feed(self, folder: Path) -> int | None:
-        """Read what the journals of a folder have got since, see `Store.feed`."""
+        """Feed new rows from a folder's journals, see `LedgerStore.feed`."""
         started_at = self._clock()
         if not folder.is_dir():
             return 0
@@ -146,14 +147,14 @@ class SqlStore(ABC):
         return changed_rows
 
     def catch_up(self, folder: Path) -> None:
-        """Feed, once no other does, see `Store.catch_up`."""
+        """Feed once no other process does, see `LedgerStore.catch_up`."""
         for _ in range(MAX_FEED_TRIES):
             if self.feed(folder) is not None:
                 return
             self._sleep(FEED_WAIT_SECONDS)
 
     def find_call(self, folder: Path, id: str) -> StoredRow | None:
-        """The final row of a call that may have just ended, see `Store.call`."""
+        """Return the final row of a call that may have just ended, see `LedgerStore.find_call`."""
         for _ in range(MAX_FEED_TRIES):
             is_complete = self.feed(folder) is not None
             if rows := self.read_entries(only={"id": [id]}, limit=1):
@@ -164,26 +165,26 @@ class SqlStore(ABC):
         return None
 
     def state(self) -> IngestState:
-        """What this process has fed."""
+        """Return the progress of this process's feeds."""
         return self._ingest_state
 
     def read_offsets(self, folder: Path) -> dict[str, int]:
-        """How many bytes of each segment the store has, see `Store.offsets`."""
+        """Return the bytes fed of each segment, see `LedgerStore.read_offsets`."""
         if not (folder / "id").exists():
             return {}
-        with self.open_writer() as connection:  # also while questions are refused
+        with self.open_writer() as connection:  # works also while queries are refused
             return self._read_offsets(connection, read_folder_id(folder))
 
     def read_missing_until(self) -> float | None:
-        """A moment before which rows may be missing, see `Store.missing_until`."""
+        """Return when rows may be missing, see `LedgerStore.read_missing_until`."""
         return None
 
     def read_identity(self) -> object:
-        """Which store it is: another value once an empty one has taken its place."""
+        """Return an identity of the store, which changes if an empty store replaces it."""
         return None
 
     def mark_complete(self, connection: Any, folder: Path, timestamp: float) -> None:  # noqa: B027 - few are rebuilt
-        """Note that the store has all that a folder's journals had at a moment."""
+        """Note that the store has all rows that a folder's journals had at a moment."""
 
     def sum_costs(
         self,
@@ -195,7 +196,7 @@ class SqlStore(ABC):
         only: Filters | None = None,
         slots: Slots | None = None,
     ) -> list[QueryGroup]:
-        """Calls grouped, see `Store.costs`."""
+        """Group calls and add them up, see `LedgerStore.sum_costs`."""
         by = check_names(by, only, slots)
         condition, values = build_condition(
             self.sql_dialect, since=since, until=until, only=only, zone=zone
@@ -235,7 +236,7 @@ class SqlStore(ABC):
         only: Filters | None = None,
         slots: Slots | None = None,
     ) -> list[LatencyTimes]:
-        """How long calls took, see `Store.times`."""
+        """Measure how long calls took, see `LedgerStore.measure_latency`."""
         by = check_names(by, only, slots)
         if "day" in by:
             raise ValueError("cannot group by day: a series has slots")
@@ -268,7 +269,7 @@ class SqlStore(ABC):
         after_cursor: str | None = None,
         limit: int = 1000,
     ) -> list[StoredRow]:
-        """Final rows in the order in which they came in, see `Store.entries`."""
+        """Return final rows in the order in which they came in, see `LedgerStore.read_entries`."""
         check_names((), only)
         condition, values = build_condition(
             self.sql_dialect, since=since, until=until, only=only, zone=zone
@@ -288,7 +289,7 @@ class SqlStore(ABC):
         before_id: str | None = None,
         limit: int = 1000,
     ) -> NewestRows:
-        """Final rows of the calls that were received last, see `Store.newest`."""
+        """Return final rows of the calls received last, see `LedgerStore.read_newest`."""
         check_names((), only)
         condition, values = build_condition(
             self.sql_dialect, since=since, until=until, only=only, zone=zone
@@ -321,7 +322,7 @@ class SqlStore(ABC):
         zone: tzinfo = UTC,
         only: Filters | None = None,
     ) -> Iterator[ReplayRow]:
-        """Rows in order of time, see `Store.logged`."""
+        """Yield rows in order of time, see `LedgerStore.read_replay_rows`."""
         check_names((), only)
         condition, values = build_condition(
             self.sql_dialect, since=since, until=until, only=only, zone=zone
@@ -344,7 +345,7 @@ class SqlStore(ABC):
             last_at, last_id = rows[-1].at, rows[-1].id
 
     def sum_output_tokens(self, limit: int) -> list[TierAnswers]:
-        """Return the tokens of the newest answers, see `Store.sum_output_tokens`."""
+        """Return the tokens of the newest answers, see `LedgerStore.sum_output_tokens`."""
         sql = _OUTPUT_TOKENS_QUERY.format(self.sql_dialect.placeholder)
         with self.open_reader() as connection:
             rows = connection.execute(sql, [limit]).fetchall()
@@ -358,7 +359,7 @@ class SqlStore(ABC):
         zone: tzinfo = UTC,
         only: Filters | None = None,
     ) -> int:
-        """How many rows there are, see `Store.count`."""
+        """Return the number of final rows, see `LedgerStore.count`."""
         check_names((), only)
         condition, values = build_condition(
             self.sql_dialect, since=since, until=until, only=only, zone=zone
@@ -369,7 +370,7 @@ class SqlStore(ABC):
         return count
 
     def read_attempts(self, id: str) -> list[AttemptRow]:
-        """The requests of a call that gave no answer."""
+        """Return a call's attempts that gave no answer."""
         sql = (
             f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM failures"  # noqa: S608 - of the schema
             f" WHERE id = {self.sql_dialect.placeholder}"
@@ -379,7 +380,7 @@ class SqlStore(ABC):
             return [AttemptRow(**self._decode_fields(ATTEMPT_COLUMNS, row)) for row in rows]
 
     def read_feedback(self, ids: Sequence[str]) -> dict[str, FeedbackRow]:
-        """What has been said of some calls, see `Store.feedback`."""
+        """Return the feedback on some calls, see `LedgerStore.read_feedback`."""
         sql = (
             f"SELECT {', '.join(FEEDBACK_COLUMNS)} FROM verdicts"  # noqa: S608 - of the schema
             f" WHERE {self.sql_dialect.membership_test.format('id')}"
@@ -399,12 +400,12 @@ class SqlStore(ABC):
         zone: tzinfo = UTC,
         only: Filters | None = None,
     ) -> Iterator[StoredRow]:
-        """Rows without a cost or a baseline, see `Store.unpriced`."""
+        """Yield rows without a cost or a baseline, see `LedgerStore.read_unpriced`."""
         check_names((), only)
         condition, values = build_condition(
             self.sql_dialect, since=since, until=until, only=only, zone=zone
         )
-        # What is priced again meanwhile comes again, behind this.
+        # A row that is repriced meanwhile gets a new number, beyond this one.
         with self.open_reader() as connection:
             last_seq = self._read_ledger(connection)[1]
         condition = (
@@ -423,23 +424,23 @@ class SqlStore(ABC):
             yield from page
 
     def prune(self, cutoff: float) -> int:
-        """Forget calls received before a moment, see `Store.prune`."""
+        """Delete calls received before a moment, see `LedgerStore.prune`."""
         calls_query = (
             f"SELECT id FROM entries WHERE at < {self.sql_dialect.placeholder} ORDER BY at"  # noqa: S608
         )
         with self.open_writer() as connection:
             count = self._forget(connection, calls_query, cutoff)
-            for table in ("failures", "reprices", "verdicts"):  # of calls that are not here
+            for table in ("failures", "reprices", "verdicts"):  # of calls that are not in the store
                 self._forget(
                     connection, _ORPHANS_QUERY.format(table, self.sql_dialect.placeholder), cutoff
                 )
         return count
 
     def yield_to_calls(self) -> None:
-        """Let calls go on for a moment, where this process serves any.
+        """Let calls run for a moment, if this process serves any.
 
-        A feed lets go of the interpreter often enough, and calls that want it are told; but on the
-        processor that it has, too, it would be back first, for as long as it may run there.
+        A feed releases the interpreter often enough, and this wakes calls that wait for it. But if
+        both share a processor, the feed gets the interpreter back first, for its whole time slice.
         """
         if (
             self._keeps_connection
@@ -455,16 +456,16 @@ class SqlStore(ABC):
             self._rested_at = time.thread_time()
 
     def keep_connection(self) -> None:
-        """Feeds will follow each other, see `Store.keep`."""
+        """Keep the connection between feeds, see `LedgerStore.keep_connection`."""
         self._keeps_connection = True
 
     def close(self) -> None:  # noqa: B027 - a store need not have what can be kept
-        """Let go of connections; none outlives what it was opened for where none is kept."""
+        """Close the kept connection, if there is one; every other one ends with its use."""
 
     def _feed_segments(
         self, folder: Path, paths: list[Path], segment_sizes: Mapping[str, int], started_at: float
     ) -> tuple[int, Mapping[str, int]]:
-        """Read segments on; return how many rows changed, and how much of each the store has."""
+        """Feed segments. Return how many rows changed, and the bytes fed of each segment."""
         folder_id = read_folder_id(folder)
         changed_rows = 0
         with self.open_feeder() as connection:
@@ -474,7 +475,7 @@ class SqlStore(ABC):
                 size, offset = segment_sizes.get(path.name, 0), fed_sizes.get(path.name, 0)
                 if size == offset:
                     continue
-                # A file shorter than what was read of it is another file.
+                # A file shorter than the bytes fed from it is another file.
                 start = offset if offset < size else 0
                 for batch in read_batches(path, start, self.yield_to_calls):
                     with self.transaction(connection):
@@ -487,7 +488,7 @@ class SqlStore(ABC):
         return changed_rows, {name: fed_sizes.get(name, 0) for name in segment_sizes}
 
     def _forget(self, connection: Any, sql: str, cutoff: float) -> int:
-        """Delete all of the calls that a query names, a bounded number in one transaction."""
+        """Delete the calls that a query selects, a bounded number in one transaction."""
         condition = self.sql_dialect.membership_test.format("id")
         count = 0
         while True:
@@ -507,7 +508,7 @@ class SqlStore(ABC):
         )
 
     def _reconcile_segments(self, connection: Any, folder_id: str, names: list[str]) -> None:
-        """Segments that are gone are forgotten; those of the first schema had no folder."""
+        """Forget removed segments, and set the folder of segments from the first schema."""
         condition = self.sql_dialect.membership_test.format("name")
         name_list = self.sql_dialect.bind_texts(names)
         placeholder = self.sql_dialect.placeholder
@@ -531,7 +532,7 @@ class SqlStore(ABC):
         return dict(connection.execute(sql, [folder_id]).fetchall())
 
     def _read_ledger(self, connection: Any) -> tuple[str, int]:
-        """The store's own name, and the number of the last row that came in."""
+        """Return the store's own id, and the number of the last row that came in."""
         row: tuple[str, int] = connection.execute("SELECT id, seq FROM ledger").fetchone()
         return row
 
@@ -567,7 +568,7 @@ class SqlStore(ABC):
         return [self._build_row(store_id, row) for row in rows]
 
     def _build_row(self, store_id: str, row: Sequence[Any]) -> StoredRow:
-        """A row of ENTRY, when it was priced again, and its number."""
+        """Build a stored row from the columns of an entry, its reprice time and its number."""
         return StoredRow(
             **self._decode_fields((*ENTRY_COLUMNS, "repriced"), row), cursor=f"{store_id}.{row[-1]}"
         )

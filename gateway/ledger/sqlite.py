@@ -1,4 +1,4 @@
-"""The store of one machine: a SQLite file. Money is kept as exact decimal text."""
+"""The store of one machine: a SQLite file. Amounts of money are exact decimal text."""
 
 import os
 import sqlite3
@@ -41,20 +41,20 @@ from gateway.ledger.store import Rebuild
 
 URL_SCHEME: Final = "sqlite:///"
 
-# Of the WAL 8 MB stay when what is in it is in the file too: twice what usually gathers.
+# After a checkpoint the WAL keeps up to 8 MB: twice what usually gathers.
 _WAL_SIZE_LIMIT = "PRAGMA journal_size_limit = 8388608"
 
-# Sums are exact: 28 digits, the default, would round a large sum of very small costs.
+# Sums are exact: the default of 28 digits would round a large sum of very small costs.
 _EXACT_CONTEXT = Context(prec=100)
 
 _GONE_REASON = "it was gone"
 _EMPTY_REASON = "it was empty"
 _REBUILD_HINT = "a gateway that starts or runs makes it anew from the journals"
-_MAX_FEED_TRIES = 3  # feeds of which each but the last may find its file damaged, gone or half made
-_MAX_NAMED_TABLES = 3  # tables of those that are missing that are told
+_MAX_FEED_TRIES = 3  # all but the last may find the file damaged, gone or half made
+_MAX_NAMED_TABLES = 3  # missing tables named in an error
 _ZERO = Decimal(0)
 _NO_SUMS = [None] * 6
-_SUM_CHUNK_ROWS = 1000  # rows that are added up at a time
+_SUM_CHUNK_ROWS = 1000  # rows added up at a time
 
 _COMPARED_CONDITION = "baseline IS NOT NULL"
 _TEXTS_SUBQUERY = "(SELECT value FROM json_each(?))"
@@ -68,10 +68,10 @@ _MONEY_COLUMNS = frozenset(
 class SqliteStore(SqlStore):
     """A SQLite file in WAL mode: any number of processes read while one feeds.
 
-    `url` is sqlite:///relative/path or sqlite:////absolute/path; the file is made where there is
-    none. Every operation has its own connection, so a store may be used from any thread; but feeds
-    that follow each other have one after `keep`. To close the last one is dear: all of the WAL
-    is brought into the file and to the disk first. Raises StoreError.
+    `url` is sqlite:///relative/path or sqlite:////absolute/path; a missing file is created. Every
+    operation has its own connection, so any thread may use a store. After `keep_connection`,
+    consecutive feeds share one. Closing the last connection is expensive: SQLite first copies the
+    whole WAL into the file and syncs it. Raises StoreError.
     """
 
     sql_dialect: ClassVar = SqlDialect(
@@ -81,8 +81,8 @@ class SqliteStore(SqlStore):
         list_test=f"EXISTS (SELECT 1 FROM json_each({{}}) WHERE value IN {_TEXTS_SUBQUERY})",  # noqa: S608
         list_join="LEFT JOIN json_each({column}) AS {name}",
     )
-    # One call a row for all of them: calls into Python are what such a query costs. The first two
-    # are the cost of what can be compared with the baseline, and of the rest.
+    # One aggregate for all sums: calls into Python are the main cost of such a query. The first two
+    # arguments are the cost of calls with a baseline, and the cost of all other calls.
     money_columns: ClassVar = f"""usd(
         CASE WHEN {_COMPARED_CONDITION} THEN cost END,
         CASE WHEN NOT {_COMPARED_CONDITION} THEN cost END,
@@ -97,7 +97,7 @@ class SqliteStore(SqlStore):
         sleep: Callable[[float], None] = time.sleep,
         on_rebuild: Callable[[Rebuild], object] | None = None,
     ) -> None:
-        """`on_rebuild` is told of a damaged file that this store sets aside, see `open_store`."""
+        """Open a store. `on_rebuild` gets each Rebuild of its file, see `open_store`."""
         super().__init__(clock, sleep)
         path = url.removeprefix(URL_SCHEME)
         if path in {url, "", ":memory:"}:
@@ -105,17 +105,17 @@ class SqliteStore(SqlStore):
         self.path = Path(path)
         self._on_rebuild = on_rebuild
         self._kept_connection: tuple[sqlite3.Connection, Identity | None] | None = None
-        """The connection of the last feed, while none runs, and which file it is of."""
+        """The connection of the last feed while none runs, and the identity of its file."""
         self._lock = Lock()
         self._file_fed_by_others: object = None
-        """The file that was there when another process was last seen to feed it."""
+        """The identity of the file when another process was last seen feeding it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = sqlite_damage.read_identity(self.path)
         try:
             self._prepare()
         except sqlite3.Error as error:
             failure = self._convert_error(error, file or sqlite_damage.read_identity(self.path))
-            # A copy of the journals must not keep a gateway from starting.
+            # A damaged copy of the journals must not keep a gateway from starting.
             if on_rebuild is None or not isinstance(
                 failure, StoreRebuildingError | StoreDamagedError
             ):
@@ -123,24 +123,24 @@ class SqliteStore(SqlStore):
 
     @contextmanager
     def open_reader(self) -> Iterator[sqlite3.Connection]:
-        """A connection that cannot write; what it is asked is of one moment.
+        """Open a read-only connection; all its queries see one moment.
 
-        Raises StoreRebuildingError while not all rows are there.
+        Raises StoreRebuildingError while the store does not have all rows.
         """
         with self.open_writer() as connection:
             connection.execute("PRAGMA query_only = ON")
-            # Any: the stub of sqlite3 knows aggregates of one argument that return a number.
+            # Any: sqlite3's stub only knows aggregates with one argument that return a number.
             connection.create_aggregate("usd", 6, cast("Any", _Sums))
             connection.execute("BEGIN")
             if _is_rebuilding(connection):
-                self._fed_folders.clear()  # it may have taken the old one's place in the same file
+                self._fed_folders.clear()  # the store may be rebuilt within the same file
                 (rows,) = connection.execute("SELECT seq FROM ledger").fetchone()
                 raise _make_rebuilding_error(f"{rows:,} rows so far")
             yield connection
 
     @contextmanager
     def open_writer(self) -> Iterator[sqlite3.Connection]:
-        """A connection without a transaction."""
+        """Open a connection without a transaction."""
         file = sqlite_damage.read_identity(self.path)
         try:
             with closing(sqlite_damage.connect(self.path)) as connection:
@@ -151,7 +151,7 @@ class SqliteStore(SqlStore):
 
     @contextmanager
     def open_feeder(self) -> Iterator[sqlite3.Connection]:
-        """A connection without a transaction: where they are kept, that of the feed before."""
+        """Open a connection without a transaction: the last feed's, if connections are kept."""
         if not self._keeps_connection:
             with self.open_writer() as connection:
                 yield connection
@@ -164,16 +164,16 @@ class SqliteStore(SqlStore):
                 connection.execute(_WAL_SIZE_LIMIT)
                 yield connection
             except BaseException:
-                connection.close()  # whatever it was in the middle of is rolled back
+                connection.close()  # an open transaction is rolled back
                 raise
             self._keep_or_close(connection, file)
         except sqlite3.Error as error:
             raise self._convert_error(error, file) from error
 
     def feed(self, folder: Path) -> int | None:
-        """Read what the journals of a folder have got since, see `Store.feed`.
+        """Feed new rows from a folder's journals, see `LedgerStore.feed`.
 
-        A file that is found damaged is set aside, and the new one is fed at once.
+        A damaged file is set aside, and the new one is fed at once.
         """
         changed_rows = self._feed_with_retries(folder)
         file = self.read_identity()
@@ -194,7 +194,7 @@ class SqliteStore(SqlStore):
             return self._feed_with_retries(folder, tries_left - 1)
 
     def read_identity(self) -> object:
-        """Which file the path is of."""
+        """Return the identity of the file at the path."""
         return sqlite_damage.read_identity(self.path)
 
     def mark_complete(self, connection: sqlite3.Connection, folder: Path, timestamp: float) -> None:
@@ -210,21 +210,21 @@ class SqliteStore(SqlStore):
             sql = "UPDATE rebuilds SET done = ?, missing_until = ? WHERE done IS NULL"
             connection.execute(sql, (timestamp, missing_until))
         for reason, aside_name in rebuilds:
-            # The first file of a ledger takes no other's place.
+            # The first file of a ledger replaces no other.
             if self._on_rebuild is not None and (reason or missing_until is not None):
                 self._on_rebuild(
                     Rebuild(reason, aside_name, done=True, missing_until=missing_until)
                 )
 
     def read_missing_until(self) -> float | None:
-        """A moment before which rows may be missing, see `Store.missing_until`."""
+        """Return the moment before which rows may be missing; see LedgerStore."""
         with self.open_reader() as connection:
             (value,) = connection.execute("SELECT max(missing_until) FROM rebuilds").fetchone()
             missing_until: float | None = value
         return missing_until
 
     def close(self) -> None:
-        """Let go of the connection that is kept; one that feeds goes when it has."""
+        """Close the kept connection; one in use closes after its feed."""
         with self._lock:
             self._keeps_connection = False
             kept_connection, self._kept_connection = self._kept_connection, None
@@ -233,13 +233,13 @@ class SqliteStore(SqlStore):
 
     @contextmanager
     def transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """A transaction."""
+        """Begin a transaction for a block."""
         connection.execute("BEGIN IMMEDIATE")
-        yield  # what fails is rolled back when the connection is closed
+        yield  # after an error, closing the connection rolls back
         connection.execute("COMMIT")
 
     def put(self, connection: sqlite3.Connection, batch: RowBatch) -> int:
-        """Store rows; returns how many that changed."""
+        """Store rows. Return how many rows changed the store."""
         changed_rows = 0
         seq = _reserve_numbers(connection, len(batch.entries) + len(batch.reprices))
         if batch.entries:
@@ -265,19 +265,19 @@ class SqliteStore(SqlStore):
     def build_slot_expression(
         self, connection: sqlite3.Connection, slots: Slots
     ) -> tuple[str, list[object]]:
-        """An expression for the place of `at` among them, and its values."""
+        """Return an expression for the position of `at` among the slots, and its values."""
         gaps = {
             next_start - start
             for start, next_start in zip(slots.starts, slots.starts[1:], strict=False)
         }
-        if len(gaps) == 1:  # without a call into Python for each row, which calls would wait for
+        if len(gaps) == 1:  # no call into Python for each row, which calls would wait for
             expression = "min(CAST((c.at - ?) / ? AS INTEGER) + 1, ?)"
             return expression, [slots.starts[0], gaps.pop(), len(slots.starts)]
         connection.create_function("place", 1, slots.find_position, deterministic=True)
         return "place(c.at)", []
 
     def decode_value(self, name: str, value: Any) -> Any:
-        """What a column held, as the field of a row."""
+        """Decode a column's value into a row's field."""
         if value is None:
             return None
         try:
@@ -288,7 +288,7 @@ class SqliteStore(SqlStore):
             ) from error
 
     def decode_sums(self, row: Sequence[Any]) -> Sequence[Any]:
-        """A row of `costs` with the six of query.MONEY at its end."""
+        """Return a row of `sum_costs` with the six of query.MONEY at its end."""
         *group_values, texts = row
         sums = [Decimal(text) if text else None for text in texts.split(" ")] if texts else _NO_SUMS
         compared_cost, other_cost, wasted, estimate, baseline, reserved = sums
@@ -299,13 +299,13 @@ class SqliteStore(SqlStore):
         return [*group_values, cost, wasted, estimate, baseline, saved, reserved]
 
     def _connect_feeder(self) -> tuple[sqlite3.Connection, Identity | None]:
-        """A connection for feeds of any thread, one after the other, and which file it is of."""
-        # Before: where it is another file by then, the next feed sees that.
+        """Open a connection for later feeds of any thread. Return it with its file's identity."""
+        # Read first: if another file is there by then, the next feed notices.
         file = sqlite_damage.read_identity(self.path)
         return sqlite_damage.connect(self.path, shared=True), file
 
     def _take_kept_connection(self) -> tuple[sqlite3.Connection, Identity | None] | None:
-        """The connection that was kept, unless the path is of another file by now."""
+        """Return the kept connection, unless another file is at the path by now."""
         with self._lock:
             kept_connection, self._kept_connection = self._kept_connection, None
         if kept_connection is None or kept_connection[1] == sqlite_damage.read_identity(self.path):
@@ -321,26 +321,26 @@ class SqliteStore(SqlStore):
         connection.close()
 
     def _prepare(self, reason: str = "", aside_name: str | None = None) -> bool:
-        """Make the file where there is none, and bring it up to date; True if it was made.
+        """Create a missing file and upgrade it to this version. Return True if it was created.
 
-        `reason`: what was wrong with the file before, of which `aside_name` is the name now.
+        `reason` is the defect of the old file, and `aside_name` the name that it has now.
         """
-        # To turn WAL on is refused at once while anybody looks, whatever the patience.
+        # SQLite refuses to turn WAL on while another process reads, whatever the timeout.
         with lock_file(sqlite_damage.lock_path(self.path)):
             return self._make_file(reason, aside_name)
 
     def _make_file(self, reason: str, aside_name: str | None) -> bool:
-        """Do what `_prepare` says, for a caller that holds the lock."""
+        """Do the work of `_prepare` for a caller that holds the lock."""
         is_new = sqlite_damage.make_file(self.path)
         with closing(sqlite_damage.connect(self.path)) as connection:
             self._migrate(connection, reason if is_new else _EMPTY_REASON, aside_name)
         return is_new
 
     def _convert_error(self, error: sqlite3.Error, file: Identity | None) -> StoreError:
-        """What is raised in place of an error of SQLite's about a file.
+        """Return the StoreError to raise in place of an error of SQLite.
 
-        A damaged file is set aside, and one that is gone is made anew, where this store mends:
-        then it is a StoreRebuildingError.
+        With `on_rebuild` the store sets a damaged file aside and recreates a missing one: the
+        result is then a StoreRebuildingError.
         """
         text = f"{self.path}: {error}"
         try:
@@ -351,7 +351,7 @@ class SqliteStore(SqlStore):
             if self._on_rebuild is not None and sqlite_damage.lacks_something(error):
                 return _make_rebuilding_error(
                     "its file was gone"
-                )  # and another process has made it meanwhile
+                )  # and another process has recreated it
         except StoreDamagedError as damaged_error:
             return damaged_error
         except (OSError, sqlite3.Error) as rebuild_error:
@@ -363,7 +363,7 @@ class SqliteStore(SqlStore):
         return StoreError(text)
 
     def _is_replaced(self, error: sqlite3.Error, file: Identity | None) -> bool:
-        """True if the path is of another file by now, or if this fills one that was gone."""
+        """True if another file is at the path by now, or if this call recreates a missing one."""
         current_file = sqlite_damage.read_identity(self.path)
         if current_file is None:
             if self._prepare(_GONE_REASON):
@@ -382,10 +382,10 @@ class SqliteStore(SqlStore):
             return StoreDamagedError(f"{self.path}: {reason}; move it away: {_REBUILD_HINT}")
         with lock_file(
             sqlite_damage.lock_path(self.path)
-        ):  # else one that starts meanwhile makes a first file
+        ):  # else a process that starts meanwhile would create a first file
             aside_path = sqlite_damage.set_aside(self.path, file, self._clock())
             self._make_file(reason, None if aside_path is None else aside_path.name)
-        if aside_path is not None:  # else another process was first, or has taken the file away
+        if aside_path is not None:  # else another process was first, or removed the file
             self._report_rebuild(Rebuild(reason, aside_path.name))
         return _make_rebuilding_error("its file was damaged")
 
@@ -399,9 +399,9 @@ class SqliteStore(SqlStore):
         self._ingest_state = msgspec.structs.replace(self._ingest_state, rebuilding=rebuilding)
 
     def _migrate(self, connection: sqlite3.Connection, reason: str, aside_name: str | None) -> None:
-        """Bring a file up to date. Raises GarbledValueError where it lacks what its version has.
+        """Upgrade a file. Raises GarbledValueError if it lacks tables of its version.
 
-        `reason` and `aside_name`: see `_prepare`, for a file in which nothing is.
+        For `reason` and `aside_name` of an empty file, see `_prepare`.
         """
         version, missing_names = _read_version(connection), sqlite_damage.list_missing(connection)
         if sqlite_damage.is_foreign(connection):
@@ -420,15 +420,15 @@ class SqliteStore(SqlStore):
                 for statement in statements:
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {len(SQLITE_MIGRATIONS)}")
-            if version == 0:  # in this transaction: whoever reads it must see that rows are missing
+            if version == 0:  # in this transaction: every reader must see that rows are missing
                 sql = "INSERT INTO rebuilds (at, reason, aside) VALUES (?, ?, ?)"
                 connection.execute(sql, (self._clock(), reason, aside_name))
 
 
 class _Sums:
-    """The SQL aggregate `usd`: exact sums of each of its arguments, decimal texts.
+    """The SQL aggregate `usd`: the exact sum of each argument, which are decimal texts.
 
-    Text: the sums one after the other, nothing for one that had no value.
+    The result is a text of all sums, separated by spaces; a sum without values is empty.
     """
 
     def __init__(self) -> None:
@@ -445,9 +445,9 @@ class _Sums:
         return " ".join("" if total is None else format(total, "f") for total in self._totals)
 
     def _add_rows(self) -> None:
-        if not self._rows:  # all of them were added already
+        if not self._rows:  # all rows were added already
             return
-        # Here, many at a time: one by one in `step` takes three times as long.
+        # Added many at a time: one by one in `step` takes three times as long.
         with localcontext(_EXACT_CONTEXT):
             columns = [
                 [*map(Decimal, filter(None, column))] for column in zip(*self._rows, strict=True)
@@ -466,10 +466,10 @@ def _insert_entries(
     seq: int,
     yield_to_calls: Callable[[], object],
 ) -> int:
-    """Store entries with their numbers, resting in between; returns how many that changed.
+    """Store entries with their numbers, with rests in between. Return how many rows changed.
 
-    Most of what a row takes is handing its values over one by one, and most of these are the same
-    in all rows of a busy moment: such a column is handed over once for many.
+    Binding the values one by one is most of the cost of a row, and in a busy moment most values
+    are the same in all rows. So a column with one value is bound once for many rows.
     """
     changed_rows, count = 0, len(entries)
     columns = [*ENTRY_ENCODER.encode_columns(entries, yield_to_calls), range(seq, seq + count)]
@@ -503,9 +503,9 @@ def _insert_entries(
 
 @lru_cache(64)
 def _build_bulk_insert(common_flags: tuple[bool, ...], row_count: int) -> str:
-    """As the first of `inserts`, for so many entries of which some columns are the same in all.
+    """Build the entry statement of `build_inserts` for many rows that share some columns.
 
-    It takes the values of these first, then those of the others row by row.
+    It takes the values of the shared columns first, then those of the others row by row.
     """
     columns, names = (*ENTRY_COLUMNS, "seq"), (f"column{index}" for index in count(1))
     cells = ", ".join("?" if is_common else next(names) for is_common in common_flags)
@@ -530,7 +530,7 @@ def _decode_value(name: str, value: Any) -> Any:
 
 
 def _is_rebuilding(connection: sqlite3.Connection) -> bool:
-    """True if not all that the journals have is in it yet, since it took another's place."""
+    """True if the file replaced another and does not have all rows of the journals yet."""
     sql = "SELECT EXISTS (SELECT 1 FROM rebuilds WHERE done IS NULL AND reason <> '')"
     return bool(connection.execute(sql).fetchone()[0])
 
@@ -547,7 +547,7 @@ def _read_version(connection: sqlite3.Connection) -> int:
 
 
 def _reserve_numbers(connection: sqlite3.Connection, count: int) -> int:
-    """The first of some numbers in the order in which rows come in."""
+    """Reserve numbers for the order in which rows come in. Return the first."""
     if not count:
         return 0
     sql = "UPDATE ledger SET seq = seq + ? RETURNING seq"
@@ -557,8 +557,8 @@ def _reserve_numbers(connection: sqlite3.Connection, count: int) -> int:
 
 _INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE, _INSERT_FEEDBACK = build_inserts("?")
 
-# Each statement that runs lets go of the interpreter and has to get it back from the thread that
-# serves: one for many rows does so once.
+# Each statement releases the interpreter, and must get it back from the thread that serves calls.
+# One statement for many rows does so once.
 _BULK_ROWS = 64
 
 _parse_basis = jsonio.make_reader(DecisionRecord)

@@ -1,7 +1,7 @@
 """Encode rows of the ledger as the values of their columns in SQLite.
 
-Most of what a feed takes is this work, and most columns hold one value in all rows of a busy
-moment. So rows are encoded column by column: a column of one value is looked at once.
+This is most of the work of a feed, and in a busy moment most columns have one value in all rows.
+So rows are encoded column by column: a column with one value is encoded once.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ _MAX_MONEY_LENGTH = 40
 _ONE_FORM_TYPES = frozenset({str, int, bool, type(None)})
 """Types whose equal values are stored alike. Equal amounts may differ in their digits."""
 _UNCHANGED_TYPES = frozenset({float, bool, type(None)})
-"""Types whose values SQLite holds as they are."""
+"""Types whose values SQLite stores unchanged."""
 
 
 class ColumnEncoder:
@@ -36,7 +36,7 @@ class ColumnEncoder:
     def encode_columns(
         self, rows: Sequence[msgspec.Struct], yield_to_calls: Callable[[], object] = int
     ) -> list[Column]:
-        """Return a value of each row for every column; at least one row must be given.
+        """Return each column as the list of its values; at least one row must be given.
 
         The encoder calls `yield_to_calls` before each piece of work.
         """
@@ -51,12 +51,12 @@ class ColumnEncoder:
         return columns
 
     def encode_rows(self, rows: Sequence[msgspec.Struct]) -> list[tuple[object, ...]]:
-        """Return the values of each row."""
+        """Return the encoded values of each row."""
         return [*zip(*self.encode_columns(rows), strict=True)] if rows else []
 
 
 _EMPTY_TEXTS: dict[type, str] = {tuple: "[]", dict: "{}"}
-"""Lists and objects as they are stored if they are empty, as most are."""
+"""The stored form of empty lists and objects, as most are."""
 
 
 def _encode_column(name: str, values: Column) -> Column:
@@ -72,7 +72,7 @@ def _encode_column(name: str, values: Column) -> Column:
 
 
 def _encode_value(name: str, value: Any) -> Any:
-    """Return a value as SQLite holds it: a list or an object as JSON, an amount as its digits."""
+    """Return a value as SQLite stores it: a list or an object as JSON, an amount as its digits."""
     kind = type(value)
     if (
         value is None

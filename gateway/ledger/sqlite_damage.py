@@ -1,8 +1,8 @@
-"""Damage of a SQLite store: how it is known, and how a damaged file is set aside.
+"""Damage of a SQLite store: how to detect it, and how to set a damaged file aside.
 
-The file is only a copy of the journals. So one that cannot be read is renamed, with its WAL, and a
-new one is fed from the journals. What merely cannot be opened or written, as for a missing
-permission or a full disk, is not damage.
+The file is only a copy of the journals. So an unreadable file is renamed, with its WAL, and a new
+one is fed from the journals. A file that cannot be opened or written, because of a permission or a
+full disk, is not damaged.
 """
 
 import os
@@ -20,14 +20,14 @@ from gateway.ledger.file_lock import FILE_MODE, lock_file
 from gateway.ledger.schema import SQLITE_MIGRATIONS
 
 type Identity = tuple[int, int]
-"""Device and inode of a file."""
+"""The device and the inode of a file."""
 
 ASIDE_INFIX: Final = ".damaged-"
-"""Stands between the store's name and the time in the name of a file that was set aside."""
+"""The part between the store's name and the time in the name of a file that was set aside."""
 ASIDE_INTERVAL_SECONDS: Final = 600.0
-"""Seconds after which a file may be set aside that took the place of a damaged one."""
+"""Seconds after which the file that replaced a damaged one may be set aside, too."""
 MAX_ASIDE_PER_DAY: Final = 3
-"""Files that are set aside in a day: each takes room on a disk that may be the reason."""
+"""The maximum number of files set aside in a day: each takes space on a disk that may be faulty."""
 _DAY_SECONDS = 86_400.0
 _PRIMARY_CODE_MASK = 0xFF
 _DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -42,12 +42,12 @@ _NO_ACCESS_CODES = frozenset(
 )
 _LACKS_PREFIXES = ("no such table", "no such column", "no such view")
 _GARBLED_PREFIXES = ("Could not decode to UTF-8", "user-defined aggregate")
-"""Beginnings of sqlite3's errors about values that nobody can have written."""
+"""Prefixes of sqlite3's errors about values that no writer can have written."""
 _FILE_SUFFIXES = ("", "-wal", "-shm")
 
 
 class GarbledValueError(LedgerError, sqlite3.DatabaseError):
-    """A value that nobody can have written."""
+    """A value that no writer can have written."""
 
 
 def is_damage(error: sqlite3.Error, path: Path) -> bool:
@@ -60,18 +60,18 @@ def is_damage(error: sqlite3.Error, path: Path) -> bool:
     ):
         return True
     if lacks_something(error):
-        with lock_file(lock_path(path)):  # another process may be in the middle of making it
+        with lock_file(lock_path(path)):  # another process may be creating it
             return bool(find_missing(path))
     return str(error).startswith(_GARBLED_PREFIXES)
 
 
 def lacks_something(error: sqlite3.Error) -> bool:
-    """True if an error says that a file has no such table, or the like."""
+    """True if an error says that a table, column or view is missing."""
     return str(error).startswith(_LACKS_PREFIXES)
 
 
 def is_blank(path: Path) -> bool:
-    """True if nothing is in a store's file, not even a version, and nobody is about to fill it."""
+    """True if a store's file has no content, not even a version, and nobody is about to fill it."""
     with lock_file(lock_path(path)), closing(connect(path)) as connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         return version == 0 and not _read_names(connection)
@@ -83,16 +83,16 @@ def is_access_denied(error: sqlite3.Error) -> bool:
 
 
 def examine(path: Path) -> str:
-    """Return why a store's file is damaged; empty where nothing of it is known to be. Reads all.
+    """Return why a store's file is damaged; empty if no damage is found. Reads the whole file.
 
-    Raises sqlite3.Error where it cannot be opened, for another reason.
+    Raises sqlite3.Error if it cannot be opened for another reason.
     """
     try:
         with closing(connect(path)) as connection:
             connection.execute("PRAGMA query_only = ON")
             check_result: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             (version,) = connection.execute("PRAGMA user_version").fetchone()
-            # What an earlier version made has not all; whoever opens it brings it up to date.
+            # A file of an earlier version lacks some; the next process that opens it upgrades it.
             missing_names = list_missing(connection) if version == len(SQLITE_MIGRATIONS) else []
     except sqlite3.Error as error:
         if is_damage(error, path):
@@ -104,18 +104,18 @@ def examine(path: Path) -> str:
 
 
 def find_missing(path: Path) -> list[str]:
-    """Return the tables, indexes and views of the schema that a store's file does not have."""
+    """Return the tables, indexes and views of the schema that a store's file lacks."""
     with closing(connect(path)) as connection:
         return list_missing(connection)
 
 
 def list_missing(connection: sqlite3.Connection) -> list[str]:
-    """Return what a connection's database does not have of the schema."""
+    """Return the tables, indexes and views of the schema that a connection's database lacks."""
     return sorted(_build_expected_names() - _read_names(connection))
 
 
 def is_foreign(connection: sqlite3.Connection) -> bool:
-    """True if a connection's database has tables, none of which is of the schema."""
+    """True if a connection's database has tables, but none of the schema."""
     names = _read_names(connection)
     return bool(names) and not names & _build_expected_names()
 
@@ -127,7 +127,7 @@ def _read_names(connection: sqlite3.Connection) -> set[str]:
 
 @lru_cache(1)
 def _build_expected_names() -> frozenset[str]:
-    """Return the names of all that the schema makes."""
+    """Return the names of all tables, indexes and views of the schema."""
     with closing(sqlite3.connect(":memory:")) as connection:
         for statements in SQLITE_MIGRATIONS:
             for statement in statements:
@@ -136,9 +136,9 @@ def _build_expected_names() -> frozenset[str]:
 
 
 def connect(path: Path, *, timeout: float = 10.0, shared: bool = False) -> sqlite3.Connection:
-    """Open a store's file, which is never made by this, without implicit transactions.
+    """Open an existing store file, without implicit transactions.
 
-    `shared`: the connection may be used in several threads, one after the other.
+    With `shared`, several threads may use the connection, one after the other.
     """
     return sqlite3.connect(
         f"file:{quote(os.fsencode(path))}?mode=rw",
@@ -150,25 +150,25 @@ def connect(path: Path, *, timeout: float = 10.0, shared: bool = False) -> sqlit
 
 
 def make_file(path: Path) -> bool:
-    """Make an empty file where there is none, and return True; for who has `lock_path`.
+    """Create an empty file if there is none, and return True. The caller must hold `lock_path`.
 
-    SQLite gives its mode to the files beside it. It is never opened where it exists: to close it
-    would drop the locks that SQLite has on it.
+    SQLite gives the file's mode to the files beside it. An existing file is never opened: closing
+    it would drop SQLite's locks on it.
     """
     if path.exists():
         return False
-    # Connections to a file that was deleted may still have them: the new file must not share them.
+    # Connections to a deleted file may still use these: the new file must not share them.
     for suffix in _FILE_SUFFIXES[1:]:
         path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
-    except FileExistsError:  # somebody has put one there
+    except FileExistsError:  # another process has created one
         return False
     return True
 
 
 def read_identity(path: Path) -> Identity | None:
-    """Return which file a path is of; None where there is none."""
+    """Return the identity of the file at a path; None if there is none."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -177,18 +177,18 @@ def read_identity(path: Path) -> Identity | None:
 
 
 def lock_path(path: Path) -> Path:
-    """Return the lock file of a store, for whoever makes, changes or renames its file."""
+    """Return a store's lock file; its holder may create, change or rename the store's file."""
     return path.with_name(f"{path.name}.lock")
 
 
 def set_aside(path: Path, damaged_file: Identity | None, now: float) -> Path | None:
-    """Rename a damaged file, and what SQLite has beside it; return its new name.
+    """Rename a damaged file and SQLite's files beside it. Return the new name.
 
-    The caller holds the lock, and makes the new file before it lets go of it.
+    The caller holds the lock and creates the new file before it releases the lock.
 
-    None where the path is of another file by now: another process was first. Connections to the
-    damaged file keep it, and SQLite sees that it has moved. Raises StoreDamagedError where others
-    were set aside a short while ago: then the disk is broken, and each file takes room.
+    Returns None if another file is at the path by now: another process was first. Connections to
+    the damaged file keep it, and SQLite notices the move. Raises StoreDamagedError if others were
+    set aside a short while ago: then the disk is faulty, and each file takes space.
     """
     if damaged_file is None or read_identity(path) != damaged_file:
         return None
@@ -201,7 +201,7 @@ def set_aside(path: Path, damaged_file: Identity | None, now: float) -> Path | N
         raise StoreDamagedError(f"{message}; look at its disk")
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     aside_path = path.with_name(f"{path.name}{ASIDE_INFIX}{stamp}")
-    # The database first: a WAL without one is none, and SQLite removes it.
+    # The database first: SQLite removes a WAL without a database.
     for suffix in _FILE_SUFFIXES:
         file = path.with_name(f"{path.name}{suffix}")
         if file.exists():
@@ -210,7 +210,7 @@ def set_aside(path: Path, damaged_file: Identity | None, now: float) -> Path | N
 
 
 def list_aside_files(path: Path) -> list[Path]:
-    """Return the damaged files that were set aside, oldest first, without what is beside them."""
+    """Return the damaged files that were set aside, oldest first, without the files beside them."""
     paths = path.parent.glob(f"{path.name}{ASIDE_INFIX}*")
     return sorted(
         aside_path for aside_path in paths if not aside_path.name.endswith(_FILE_SUFFIXES[1:])
@@ -218,7 +218,7 @@ def list_aside_files(path: Path) -> list[Path]:
 
 
 def _parse_aside_time(path: Path) -> float:
-    """Return when a file was set aside, by its name; 0 where its name does not tell."""
+    """Return when a file was set aside, by its name; 0 if its name has no time."""
     try:
         moment = time.strptime(path.name.rpartition("-")[2], "%Y%m%dT%H%M%SZ")
     except ValueError:

@@ -1,8 +1,8 @@
-"""The store: the rows of all journals put together for questions, one final row a call.
+"""The store: the rows of all journals in one database for queries, with one final row per call.
 
-It is made from the journals alone and can be made again from them. `open_store` opens one: a SQLite
-file for one machine, a PostgreSQL database for many. The views `sum_costs`, `read_attempts` and
-`days` are its public tables, with `read_feedback`, under the same names in both.
+The store is made from the journals alone and can be rebuilt from them. `open_store` opens one: a
+SQLite file for one machine, or a PostgreSQL database for many. The views `costs`, `attempts`,
+`feedback` and `days` are public, under the same names in both.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,109 +17,110 @@ from gateway.ledger.query import Filters, QueryGroup, Slots
 from gateway.ledger.time_series import LatencyTimes
 
 MAX_FEED_TRIES, FEED_WAIT_SECONDS = 100, 0.02
-"""To feed where another does, and seconds between them."""
+"""The maximum number of feed attempts while another process feeds, and seconds between them."""
 
 
 class Rebuild(NamedTuple):
-    """A store that took the place of one whose file was damaged, or gone."""
+    """A new store in place of one whose file was damaged or missing."""
 
     reason: str
-    """What was wrong with the file before."""
+    """The defect of the old file."""
     aside_name: str | None
-    """The name that the damaged file has now; None where it was gone."""
+    """The damaged file's new name; None if the file was missing."""
     done: bool = False
-    """True once all that the journals have is in it."""
+    """True once the store has all rows of the journals."""
     missing_until: float | None = None
-    """Of calls received before this moment rows may be missing: their segments were removed."""
+    """Rows of calls received before this moment may be missing: their segments were removed."""
 
 
 class StoredRow(FinalRow, frozen=True, kw_only=True, tag="final", tag_field="kind"):
-    """A final row as the store has it: cost, estimate, baseline and price are the latest ones."""
+    """A final row in the store: cost, estimate, baseline and price are the latest ones."""
 
     repriced: float | None = None
-    """When it was priced again, seconds since the epoch; None where it never was."""
+    """The time of the last reprice, in seconds since the epoch; None if there was none."""
     cursor: str
-    """Its place in the order in which rows came in, for `after_cursor`; opaque."""
+    """The position in the order in which rows came in, for `after_cursor`; opaque."""
 
 
 class NewestRows(NamedTuple):
-    """Rows of the calls that were received last, and where whoever has them goes on."""
+    """Rows of the calls received last, and a cursor for followers."""
 
     rows: list[StoredRow]
-    """Newest first."""
+    """The rows, newest first."""
     cursor: str
-    """For `after_cursor` of `read_entries`: all that comes in, or comes again, once these have been
-    read."""
+    """A cursor for `after_cursor` of `read_entries`: all rows that come in or come again after
+    these were read."""
 
 
 class TierAnswers(NamedTuple):
-    """Answers that a tier of a lab gave."""
+    """The number of answers of a lab's tier, and their output tokens."""
 
     lab: str
     tier: str
     answers: int
     tokens: int
-    """Of all of them, with their reasoning."""
+    """The output tokens of all answers, with reasoning."""
 
 
 class IngestState(msgspec.Struct, frozen=True, kw_only=True):
-    """What a store has been fed by this process; known also while the store is down."""
+    """The progress of this process's feeds; available also while the store is down."""
 
     rows: int = 0
-    """Rows that changed it."""
+    """The number of rows that changed the store."""
     skipped: int = 0
-    """Lines that were no row: torn, or of a kind that this version does not know."""
+    """The number of lines that were no row: torn, or of a kind that this version does not know."""
     rebuilding: bool = False
-    """True while it is fed anew, as its file was damaged or gone: questions are refused."""
+    """True while the store is rebuilt because its file was damaged or missing; it refuses
+    queries."""
     fed_until: float | None = None
-    """Everything that the journals had at this moment, in seconds since the epoch, is in it;
-    `now - at` is how far it may lag behind. None until a feed has ended."""
+    """The store has all rows that the journals had at this moment, in seconds since the epoch. It
+    may lag behind by `now - fed_until`. None until a feed has ended."""
 
 
 class LedgerStore(Protocol):
-    """What every store does; each may be used from any thread, and all methods block.
+    """A store for ledger rows; any thread may use it, and all methods block.
 
-    Everything raises StoreError where the store cannot be reached, read or written, and ValueError
-    for a name or cursor that it does not know. Times are seconds since the epoch; `since` is
-    included and `until` is not, both of the moment a call was received. `only` keeps calls that
-    have one of the values given for each name; the names are those of `query.ONLY`, and days are
-    those of `zone`.
+    Every method raises StoreError if the store cannot be reached, read or written, and ValueError
+    for an unknown name or cursor. Times are seconds since the epoch. `since` is included and
+    `until` is not; both refer to the moment of a call's receipt. `only` selects calls that have one
+    of the given values for each name. The names are those of `query.FILTER_NAMES`; days are days of
+    `zone`.
     """
 
     def feed(self, folder: Path) -> int | None:
-        """Read what the journals of a folder have got since; returns how many rows that changed.
+        """Feed new rows from a folder's journals. Return how many rows changed the store.
 
-        It takes as much memory for many rows as for few, and goes on where it was after a failure.
-        One feeds from a folder at a time: where another does, this returns None, and what the
-        journals have may not all be there yet.
+        Memory does not grow with the number of rows. A feed continues where it stopped after a
+        failure. Only one process feeds from a folder at a time. If another does, this returns None,
+        and the store may not have all rows of the journals yet.
         """
         ...
 
     def catch_up(self, folder: Path) -> None:
-        """As `feed`; where another feeds from it, that is waited for, a few seconds at most."""
+        """Feed as `feed`; if another process is feeding, wait for it, for a few seconds at most."""
         ...
 
     def find_call(self, folder: Path, id: str) -> StoredRow | None:
-        """The final row of a call, of which the journals of a folder are fed first.
+        """Feed the journals of a folder, then return the final row of a call.
 
-        Where another process feeds from it, that is waited for, a few seconds at most. None where
+        If another process is feeding, this waits for it, for a few seconds at most. Returns None if
         there is no such row.
         """
         ...
 
     def state(self) -> IngestState:
-        """What this process has fed; it does not ask the database."""
+        """Return the progress of this process's feeds, without a query to the database."""
         ...
 
     def read_missing_until(self) -> float | None:
-        """A moment before which rows of calls may be missing since a rebuild; None where none are.
+        """Return the moment before which rows may be missing since a rebuild; None if none are.
 
-        The segments that had them were removed before the store's file was damaged.
+        The segments with these rows were removed before the store's file was damaged.
         """
         ...
 
     def read_offsets(self, folder: Path) -> dict[str, int]:
-        """How many bytes of each segment of a folder, by name, the store has."""
+        """Return how many bytes of each segment of a folder the store has, by segment name."""
         ...
 
     def sum_costs(
@@ -132,15 +133,15 @@ class LedgerStore(Protocol):
         only: Filters | None = None,
         slots: Slots | None = None,
     ) -> list[QueryGroup]:
-        """Calls grouped by names of `query.BY`, added up exactly.
+        """Group calls by names of `query.GROUP_BY_NAMES`, and add them up exactly.
 
-        With `slots`, a series: each group is of one slot too, whose name is the last of its own.
-        `since` must not be before the first of them. Slots without calls have no group.
+        With `slots`, the result is a series: each group also belongs to one slot, whose name is the
+        last of the group's names. `since` must not be before the first slot. Slots without calls
+        have no group.
 
-        With an empty `by` there is one group, whatever there is. The sums of every grouping but by
-        `tag` and `guard` are those of the total: a call counts once for each of its tags, or of
-        its guards. Days come in order, and within them, or without them, what cost most comes
-        first.
+        With an empty `by` there is always exactly one group. The sums of every grouping equal the
+        total, except by `tag` and `guard`: a call counts once for each of its tags or guards. Days
+        come in order; within them, or without them, the highest cost comes first.
         """
         ...
 
@@ -154,9 +155,9 @@ class LedgerStore(Protocol):
         only: Filters | None = None,
         slots: Slots | None = None,
     ) -> list[LatencyTimes]:
-        """How long answered calls of each group took, grouped as by `sum_costs`, but not by `day`.
+        """Measure how long answered calls took, grouped as in `sum_costs`, but not by `day`.
 
-        Groups come by their names. Those without an answered call are left out.
+        Groups are sorted by names. Groups without an answered call are left out.
         """
         ...
 
@@ -170,12 +171,12 @@ class LedgerStore(Protocol):
         after_cursor: str | None = None,
         limit: int = 1000,
     ) -> list[StoredRow]:
-        """Final rows in the order in which they came in, at most `limit`, newest last.
+        """Return final rows in the order in which they came in: at most `limit`, newest last.
 
-        `after_cursor` is the cursor of the last row that was seen. A follower that goes on from it
-        misses nothing: a row that comes late comes later, and one that changes (its price, or the
-        call's own row in place of recovery's) comes again, with a new cursor. Keep the last one by
-        id. A cursor belongs to its store; ValueError where it is another's.
+        `after_cursor` is the cursor of the last row that the caller has seen. A follower misses
+        nothing: a late row comes later. A changed row comes again with a new cursor: one with a new
+        price, or the call's own row in place of recovery's. Of several rows with one id the last
+        one counts. A cursor belongs to its store. Raises ValueError for a cursor of another store.
         """
         ...
 
@@ -189,10 +190,10 @@ class LedgerStore(Protocol):
         before_id: str | None = None,
         limit: int = 1000,
     ) -> NewestRows:
-        """Final rows of the calls that were received last, newest first, at most `limit`.
+        """Return final rows of the calls received last: newest first, at most `limit`.
 
-        `before_id` is the id of the last row that was seen: those of earlier calls follow.
-        ValueError where there is no such call.
+        `before_id` is the id of the last row that the caller has seen: earlier calls follow. Raises
+        ValueError if there is no such call.
         """
         ...
 
@@ -204,14 +205,14 @@ class LedgerStore(Protocol):
         zone: tzinfo = UTC,
         only: Filters | None = None,
     ) -> Iterator[ReplayRow]:
-        """Rows with what they were decided on, in the order in which calls were received.
+        """Yield rows with the input of their decisions, in the order in which calls were received.
 
-        It takes as much memory for many as for few.
+        Memory does not grow with the number of rows.
         """
         ...
 
     def sum_output_tokens(self, limit: int) -> list[TierAnswers]:
-        """Return the tokens of the newest answers by lab and tier; of `limit` answers at most."""
+        """Return the output tokens of the newest answers, at most `limit`, by lab and tier."""
         ...
 
     def count(
@@ -222,11 +223,11 @@ class LedgerStore(Protocol):
         zone: tzinfo = UTC,
         only: Filters | None = None,
     ) -> int:
-        """How many final rows there are."""
+        """Return the number of final rows."""
         ...
 
     def read_attempts(self, id: str) -> list[AttemptRow]:
-        """The requests of a call that gave no answer, in order."""
+        """Return a call's attempts that gave no answer, in order."""
         ...
 
     def read_unpriced(
@@ -237,38 +238,38 @@ class LedgerStore(Protocol):
         zone: tzinfo = UTC,
         only: Filters | None = None,
     ) -> Iterator[StoredRow]:
-        """Rows whose tokens are known and whose cost or baseline is not, as of the first `next`."""
+        """Yield rows with known tokens and no known cost or baseline, as of the first `next`."""
         ...
 
     def read_feedback(self, ids: Sequence[str]) -> dict[str, FeedbackRow]:
-        """What has been said last of each of some calls; who may say it is not judged here."""
+        """Return the last feedback on each of some calls. Does not check who may give it."""
         ...
 
     def prune(self, cutoff: float) -> int:
-        """Forget calls received before a moment, in short transactions; returns how many."""
+        """Delete calls received before a moment, in short transactions. Return how many."""
         ...
 
     def keep_connection(self) -> None:
-        """Let the connection of a feed be that of the next too: whoever feeds again and again.
+        """Keep the connection of a feed for the next one, for a process that feeds often.
 
-        Only in a process that does not fork afterwards. It ends with `close`.
+        Only for a process that does not fork afterwards. It ends with `close`.
         """
         ...
 
     def close(self) -> None:
-        """Let go of connections. A closed store opens them again when it is used."""
+        """Close connections. A closed store opens them again on use."""
         ...
 
 
 def open_store(url: str, *, on_rebuild: Callable[[Rebuild], object] | None = None) -> LedgerStore:
-    """Open the store of a URL, made or brought up to date where that is needed.
+    """Open the store at a URL; create or upgrade it if needed.
 
-    sqlite:///relative/path, sqlite:////absolute/path, or postgresql://user:password@host/database,
-    which needs the extra `postgres`. With `on_rebuild` a damaged SQLite file is set aside and made
-    anew, of which it is told; else it stays as it is, and StoreDamagedError is raised. Raises
-    StoreError.
+    The URL is sqlite:///relative/path, sqlite:////absolute/path, or
+    postgresql://user:password@host/database, which needs the extra `postgres`. With `on_rebuild` a
+    damaged SQLite file is set aside and rebuilt, and `on_rebuild` gets the Rebuild. Without it the
+    file stays as it is, and StoreDamagedError is raised. Raises StoreError.
     """
-    # Here: they import this module, and PostgreSQL's driver is not everywhere.
+    # Imported here: these modules import this one, and PostgreSQL's driver is optional.
     if url.startswith(("postgresql://", "postgres://")):
         from gateway.ledger.postgres import PostgresStore  # noqa: PLC0415
 

@@ -1,9 +1,9 @@
-"""The minutes, hours and days that a series is of, as the clocks of a zone have them.
+"""Time series: the minutes, hours and days of a zone, and how long calls took.
 
-How long calls took: shares of them that were as fast or faster, by the nearest rank.
+Latencies are percentiles by the nearest rank.
 
-Calls that a provider has answered count, and no others: an answer from the cache would say nothing
-of providers, and a call that failed nothing of answers.
+Only calls that a provider answered count: an answer from the cache says nothing about providers,
+and a failed call nothing about answers.
 """
 
 import math
@@ -18,34 +18,34 @@ from gateway.ledger.query import MONEY, TOKENS, QueryGroup, Slots, find_midnight
 
 LATENCY_COLUMNS: Final = ("duration", "first_content")
 PERCENTILES: Final = (50, 95, 99)
-"""Percent."""
+"""The percentiles, in percent."""
 
 
 class LatencySpread(msgspec.Struct, frozen=True):
-    """Seconds within which so many calls in a hundred were done."""
+    """Percentiles of a latency, in seconds."""
 
     count: int
-    """Calls of which it is known."""
+    """The number of calls with a known latency."""
     p50: float
     p95: float
     p99: float
 
 
 class LatencyTimes(msgspec.Struct, frozen=True):
-    """How long the answered calls of a group took."""
+    """The latencies of a group's answered calls."""
 
     names: tuple[str | None, ...]
-    """As those of a Group."""
+    """The names of the group, as in a QueryGroup."""
     duration: LatencySpread | None
-    """From receipt to the last byte; None where it is known of none."""
+    """Time from receipt to the last byte; None if no call has one."""
     first_content: LatencySpread | None
-    """From receipt to the first content."""
+    """Time from receipt to the first content."""
 
 
 def build_latency_query(
     names: Iterable[str], measured_column: str, list_joins: str, condition: str
 ) -> str:
-    """Make a query for the latency of a column in each group: its names, and a LatencySpread."""
+    """Build a query for one latency column: each group's names, and a LatencySpread."""
     expressions = list(names)
     aliases = [f"a{index}" for index in range(len(expressions))]
     columns = ", ".join(
@@ -73,7 +73,7 @@ def build_latency_query(
 def build_latency_times(
     by: Sequence[str], rows_by_column: Mapping[str, Sequence[Sequence[Any]]], slots: Slots | None
 ) -> list[LatencyTimes]:
-    """The groups of what each of MEASURED has found."""
+    """Build the groups from the rows of each column of LATENCY_COLUMNS."""
     name_count = len(by)
     spreads = {
         column: {read_names(by, row, slots): LatencySpread(*row[name_count:]) for row in rows}
@@ -89,26 +89,26 @@ def build_latency_times(
 type SlotLength = Literal["minute", "hour", "day"]
 SLOT_LENGTHS: Final[Sequence[str]] = get_args(SlotLength.__value__)
 MAX_SLOTS: Final = 5_000
-"""Slots of one series."""
+"""The maximum number of slots in a series."""
 _SLOT_SECONDS = {"minute": 60, "hour": 3_600, "day": 86_400}
 _MAX_MINUTES_SPAN, _MAX_HOURS_SPAN = 2 * 3_600, 8 * 86_400
-"""Seconds up to which a series is of minutes, and of hours, where nobody says of what."""
+"""The longest spans, in seconds, of a series by minutes and by hours, unless the query says."""
 _EXACT_CONTEXT = Context(prec=100)
 _COUNT_FIELDS = ("calls", "cached", "failed", "unknown", "retried")
 
 
 def choose_slot_length(since: float, until: float) -> SlotLength:
-    """What a series is of unless somebody says."""
+    """Return the default slot length for a span of time."""
     span = until - since
     return "minute" if span <= _MAX_MINUTES_SPAN else "hour" if span <= _MAX_HOURS_SPAN else "day"
 
 
 def build_slots(slot_length: SlotLength, since: float, until: float, zone: tzinfo) -> Slots:
-    """Slots from the one that `since` lies in to the last that begins before `until`.
+    """Return the slots from the one that contains `since` to the last that begins before `until`.
 
-    A day has all of its hours, be they 23, 24 or 25: an hour or a minute begins so many after the
-    day did, and the last hour of a day may be shorter. Names have the offset from UTC, so that an
-    hour that clocks show twice has two. Raises ValueError where there would be more than MOST.
+    A day has all of its hours, be they 23, 24 or 25. Hours and minutes count from the beginning of
+    the day, so the last hour of a day may be shorter. Names have the offset from UTC, so an hour
+    that clocks show twice has two names. Raises ValueError for more than MAX_SLOTS slots.
     """
     if (until - since) / _SLOT_SECONDS[slot_length] > MAX_SLOTS:
         raise ValueError(
@@ -123,7 +123,7 @@ def build_slots(slot_length: SlotLength, since: float, until: float, zone: tzinf
 
 
 def sum_over_slots(groups: Sequence[QueryGroup], name_count: int) -> list[QueryGroup]:
-    """Groups of a series put together over its slots, where the first `name_count` names agree."""
+    """Add up a series' groups over its slots, if the first `name_count` names are equal."""
     group_by_names: dict[tuple[str | None, ...], QueryGroup] = {}
     for group in groups:
         names = group.names[:name_count]
@@ -167,7 +167,7 @@ def _find_slot_starts(
         if slot_length == "day":
             yield start
         elif end > since:
-            # Not from the day's own beginning: it may have a thousand minutes before `since`.
+            # Not from the day's beginning: a thousand minutes may lie between that and `since`.
             first_index = max(0, math.floor((since - start) / slot_seconds))
             count = math.ceil((min(end, until) - start) / slot_seconds)
             yield from (start + index * slot_seconds for index in range(first_index, count))

@@ -1,8 +1,8 @@
-"""Kept text: what was asked and answered, for those who have switched it on.
+"""Transcripts: prompts and answers, kept if the operator switches that on.
 
-It is in files of its own, one a process and hour, never in the rows of the ledger: they may be read
-by whom the text is no business of, and are kept longer. A line is a call. A thread strikes secrets
-out and writes; where it cannot keep up, texts are dropped and counted, and no call waits.
+They are in files of their own, one for each process and hour, never in rows of the ledger. Rows may
+be read by people who must not see texts, and are kept longer. A line is a call. A thread strikes
+secrets out and writes. If it is too slow, texts are dropped and counted, and no call waits.
 """
 
 import os
@@ -32,32 +32,32 @@ FILE_SUFFIX = ".jsonl"
 
 _HOUR_SECONDS = 3600
 _STAMP_FORMAT = "%Y%m%dT%H"
-_MAX_WAITING_BYTES = 64_000_000  # that wait to be written at most
+_MAX_WAITING_BYTES = 64_000_000  # the maximum that waits for a write
 _MAX_WAITING_CALLS = 1024
 
 _make_token = partial(secrets.token_hex, 4)
 
 
 class Transcript(msgspec.Struct, frozen=True, kw_only=True):
-    """What was said in one call, without what was struck out of it."""
+    """The texts of one call, without secrets."""
 
     id: str
-    """Of the call."""
+    """The id of the call."""
     at: float
-    """When it was received, seconds since the epoch."""
+    """The time of receipt, in seconds since the epoch."""
     prompt: str
     """The body that the client sent."""
     answer: str
-    """What the client got, or as much of it as there was."""
+    """The answer that the client got, or the part of it that exists."""
     cut: bool = False
-    """Something of them is missing: they were too long."""
+    """True if a text was too long and lost a part."""
 
 
 class TranscriptWriter:
-    """Keeps the texts of calls in a folder; one a process, and `close` ends its thread.
+    """Writes the texts of calls into a folder; one in a process. `close` ends its thread.
 
-    `redactors` take out what else is configured; `clock` tells seconds since the epoch; `on_error`
-    is told why texts could not be written; `max_text_bytes` is of each text, in bytes.
+    `redactors` strike out what the operator configures. `clock` returns seconds since the epoch.
+    `on_error` gets the reason if texts cannot be written. `max_text_bytes` limits each text.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class TranscriptWriter:
         max_waiting_bytes: int = _MAX_WAITING_BYTES,
     ) -> None:
         self.dropped = 0
-        """Texts that were not kept: too many waited, or the disk refused."""
+        """The number of calls whose texts were dropped: too many waited, or the disk refused."""
         self._folder = folder
         self._redactors = tuple(redactors)
         self._on_error = on_error
@@ -80,7 +80,7 @@ class TranscriptWriter:
         self._token = token
         self._max_text_bytes = max_text_bytes
         self._free_bytes = max_waiting_bytes
-        self._lock = threading.Lock()  # of the room and the count
+        self._lock = threading.Lock()  # of the free bytes and the count
         self._queue: queue.Queue[tuple[str, float, bytes, bytes] | None] = queue.Queue(
             _MAX_WAITING_CALLS
         )
@@ -90,7 +90,7 @@ class TranscriptWriter:
         self._thread.start()
 
     def keep(self, id: str, received_at: float, prompt: bytes, answer: bytes) -> None:
-        """Keep the texts of a call; returns at once."""
+        """Queue the texts of a call to be written; returns at once."""
         size = len(prompt) + len(answer)
         with self._lock:
             if size > self._free_bytes:
@@ -103,11 +103,11 @@ class TranscriptWriter:
             self._count_dropped(size)
 
     def flush(self) -> None:
-        """Wait until what was to be kept by now is written."""
+        """Wait until all queued texts are written."""
         self._queue.join()
 
     def close(self) -> None:
-        """Write what waits, and end."""
+        """Write all queued texts, then end the thread."""
         self._queue.put(None)
         self._thread.join()
 
@@ -118,7 +118,7 @@ class TranscriptWriter:
                 self._write(*queued_call)
             except Exception as error:  # noqa: BLE001 - the thread outlives what it cannot write
                 self._count_dropped(size)
-                if not self._is_failing:  # once, until it works again
+                if not self._is_failing:  # once, until a write succeeds
                     self._is_failing = True
                     self._on_error(getattr(error, "strerror", None) or type(error).__name__)
             else:
@@ -148,7 +148,7 @@ class TranscriptWriter:
         append(self._open_segment(), jsonio.dumps(transcript) + b"\n")
 
     def _open_segment(self) -> Segment:
-        """The file of this hour; another where somebody has removed it."""
+        """Return the file of this hour; a new one if somebody removed it."""
         now, segment = self._clock(), self._segment
         if segment is not None:
             if now < segment.ends_at and segment.path.exists():
@@ -167,7 +167,7 @@ class TranscriptWriter:
 
 
 def find(folder: Path, id: str) -> Transcript | None:
-    """The texts of a call; None where none are kept, or no more."""
+    """Return the texts of a call; None if they were not kept or are deleted."""
     start = b'{"id":' + jsonio.dumps(id) + b","
     for path in sorted(folder.glob(f"*{FILE_SUFFIX}"), reverse=True):
         try:
@@ -176,7 +176,7 @@ def find(folder: Path, id: str) -> Transcript | None:
                     if line.startswith(start):
                         transcript: Transcript = _parse_transcript(line)
                         return transcript
-        except (FileNotFoundError, jsonio.JsonError):  # its time was up; half of it was written
+        except (FileNotFoundError, jsonio.JsonError):  # swept, or half written
             continue
     return None
 
@@ -184,7 +184,7 @@ def find(folder: Path, id: str) -> Transcript | None:
 def make_features_reader(
     folder: Path, fetches: frozenset[str]
 ) -> Callable[[ReplayRow, RecordedFeatures], Features | None] | None:
-    """Return what reads the features of a row's call from its text; None where none is kept."""
+    """Return a function that reads a call's features from its text; None if no texts are kept."""
     if not folder.is_dir():
         return None
 
@@ -198,7 +198,7 @@ def make_features_reader(
             return None
         try:
             body = recorded.client_dialect.read(transcript.prompt.encode())
-        except ProblemError:  # something of it was struck out
+        except ProblemError:  # a secret in it was struck out
             return None
         request = TranslatableRequest(recorded.client_dialect, body, fetches)
         call_features = features.read(
@@ -211,7 +211,7 @@ def make_features_reader(
 
 
 def read_all(folder: Path) -> Iterator[Transcript]:
-    """The texts of all calls, oldest files first; a line that is half written is left out."""
+    """Yield the texts of all calls, oldest files first; half-written lines are skipped."""
     for path in sorted(folder.glob(f"*{FILE_SUFFIX}")):
         try:
             with path.open("rb") as file:
@@ -221,7 +221,7 @@ def read_all(folder: Path) -> Iterator[Transcript]:
                     except jsonio.JsonError:
                         continue
                     yield transcript
-        except FileNotFoundError:  # its time was up
+        except FileNotFoundError:  # the file was swept
             continue
 
 
@@ -229,9 +229,9 @@ _parse_transcript = jsonio.make_reader(Transcript)
 
 
 def sweep(folder: Path, cutoff: float) -> int:
-    """Remove the files whose hour was over before a time, in seconds since the epoch; how many.
+    """Remove the files whose hour ended before `cutoff`. Return how many.
 
-    So a text is gone at the latest one hour after its time.
+    `cutoff` is in seconds since the epoch. A text is deleted at most one hour after its time.
     """
     removed = 0
     for path in folder.glob(f"*{FILE_SUFFIX}"):
@@ -240,7 +240,7 @@ def sweep(folder: Path, cutoff: float) -> int:
                 tzinfo=UTC
             )
         except ValueError:
-            continue  # not ours
+            continue  # not a transcript file
         if (start + timedelta(seconds=_HOUR_SECONDS)).timestamp() <= cutoff:
             path.unlink(missing_ok=True)
             removed += 1

@@ -1,7 +1,7 @@
-"""Where rows go: into the journal, then to whoever counts, traces or prints them.
+"""Write rows to the journal, then pass them to the sinks that count, trace or print them.
 
-Where the journal does not take a row, because the disk is full or gone, what has happened is kept
-in memory and written once there is room again; what does not fit there is lost, and counted.
+If the journal does not take a row because the disk is full or gone, the writer keeps it in memory.
+It writes the row once there is room. Rows that do not fit into memory are lost, and counted.
 """
 
 import asyncio
@@ -17,34 +17,34 @@ from gateway.ledger.journal import Journal, encode_row
 from gateway.telemetry.log import Log, locate_error
 
 type Policy = Literal["refuse", "serve"]
-"""What becomes of a call whose intent cannot be written."""
+"""The policy for a call whose intent cannot be written."""
 type Sink = Callable[[Row], None]
 
-_MAX_LATE_ROWS = 4096  # rows: milliseconds to write, once they can be
+_MAX_LATE_ROWS = 4096  # rows: milliseconds to write, once the disk takes them
 _LOG_INTERVAL_SECONDS = 10.0
 
 
 class FlushSchedule(Protocol):
-    """What has `flush` called before anything is sent that rows must be ahead of: an outbox."""
+    """A schedule that calls `flush` before it sends what rows must precede: the write batch."""
 
     def flush_soon(self) -> None:
-        """At the end of this iteration of the loop, or at once."""
+        """Flush at the end of this iteration of the event loop, or at once."""
         ...
 
     def schedule_flush(self) -> bool:
-        """At the end of this iteration; False where that would be for one call alone."""
+        """Flush at the end of this iteration; False if that would be for one call alone."""
         ...
 
 
 class EndedCall(Protocol):
-    """A call that has ended, and whose last row is yet to be made."""
+    """A call that has ended and whose final row is yet to be made."""
 
     def make_final_row(self) -> FinalRow:
-        """The row, made once."""
+        """Return the final row, made once."""
         ...
 
     def on_row_taken(self, row: FinalRow) -> None:
-        """It was taken."""
+        """Note that the writer has taken the row."""
         ...
 
 
@@ -52,14 +52,16 @@ class LedgerWriter:
     """Takes the rows of calls, in the journal's thread.
 
     Under the policy `refuse`, it raises JournalError for an intent that is not in the journal, so
-    that nothing is sent that may leave no trace; under `serve` it never raises. `sinks` get each
-    row that was taken, or that waits, and one that fails harms nobody; `outcome_sinks` get all but
-    those of requests that are yet to be sent, and so does `count_rows`, at once what was made
-    together. `clock` counts seconds; `max_late_rows` rows are kept at most, a half of them for the
-    ends of calls alone. `on_failure` is told of each that the journal does not take.
+    that no request leaves without a trace. Under `serve` it never raises.
+
+    `sinks` get each row for which no JournalError is raised, even if it is lost; a failing sink
+    affects no call. `outcome_sinks` get all rows except intents. `count_rows` gets the same rows,
+    those made together in one call. `clock` returns seconds. The writer keeps at most
+    `max_late_rows` rows in memory, half of them for final rows alone. It calls `on_failure` for
+    each row that the journal does not take.
     """
 
-    def __init__(  # noqa: PLR0913 - one argument for each that is told
+    def __init__(  # noqa: PLR0913 - one argument for each receiver
         self,
         journal: Journal,
         policy: Policy,
@@ -73,7 +75,7 @@ class LedgerWriter:
         on_failure: Callable[[], object] = int,
     ) -> None:
         self.lost_rows = 0
-        """Rows that the journal did not take and that did not fit into memory."""
+        """The number of rows that the journal did not take and that did not fit into memory."""
         self._journal = journal
         self._refuses_calls = policy == "refuse"
         self._sinks, self._outcome_sinks = tuple(sinks), (*outcome_sinks, *sinks)
@@ -88,33 +90,33 @@ class LedgerWriter:
         self._pending_final_rows: list[FinalRow] = []
         self._pending_calls: list[EndedCall] = []
         self._has_refused_intents = False
-        """Rows of requests that waited were not taken, which is yet to be told."""
+        """True if intents that waited were not written, which `flush` has yet to report."""
         self._next_log_times: dict[str, float] = {}
         self._disk_error = ""
         """The error of the last row that the disk did not take."""
         self._probed_rows = 0
-        """Rows that were written at the last look whether it takes more."""
+        """The journal's number of written rows at the last probe of the disk."""
 
     @property
     def late_row_count(self) -> int:
-        """Rows that wait in memory for the journal."""
+        """The number of rows that wait in memory for the journal."""
         return len(self._late_rows)
 
     def adopt(
         self, policy: Policy, sinks: Sequence[Sink], outcome_sinks: Sequence[Sink] = ()
     ) -> None:
-        """Go by another policy, and tell others, from the next row on."""
+        """Use another policy and other sinks, from the next row on."""
         self._refuses_calls = policy == "refuse"
         self._sinks, self._outcome_sinks = tuple(sinks), (*outcome_sinks, *sinks)
 
     def defer_rows(self, flush_schedule: FlushSchedule) -> None:
-        """From now on last rows of calls whose answers are whole, and rows of requests, wait."""
+        """Defer the intents of calls, and the final rows of whole answers, from now on."""
         self._flush_schedule = flush_schedule
 
     def add_intent(self, make_row: IntentRowMaker) -> None:
-        """Take the row of a request that is not sent before `flush` has told that it may be.
+        """Take the intent of a request that waits until `flush` reports that it may be sent.
 
-        It is made where it is written, as that of `add_ended_call` is.
+        The row is made when it is written, as in `add_ended_call`.
         """
         if (flush_schedule := self._flush_schedule) is None or not flush_schedule.schedule_flush():
             self(make_row())
@@ -122,9 +124,9 @@ class LedgerWriter:
             self._pending_intents.append(make_row)
 
     def add_ended_call(self, ended_call: EndedCall) -> None:
-        """Take the last row of a call whose answer is whole: it is made where it is written.
+        """Take the final row of a call with a whole answer; it is made when it is written.
 
-        Rows that are made one after the other take half as long: what they need is at hand.
+        Rows that are made one after the other take half as long: what they need is still at hand.
         """
         self._pending_calls.append(ended_call)
         if (flush_schedule := self._flush_schedule) is None:
@@ -146,7 +148,7 @@ class LedgerWriter:
             if self._pending_intents:
                 self._write_intents(
                     self._make_intents()
-                )  # first, so that rows of a call stay in their order
+                )  # first, so that a call's rows stay in order
             self._write_row(row)
         self._notify(row)
 
@@ -161,7 +163,7 @@ class LedgerWriter:
         if self._count_rows is not None:
             try:
                 self._count_rows(rows)
-            except Exception as error:  # noqa: BLE001 - no call is lost for what only looks on
+            except Exception as error:  # noqa: BLE001 - a failing observer must cost no call
                 self._log_seldom("sink", locate_error(error))
 
     def _notify_sinks(self, row: Row, sinks: Sequence[Sink]) -> None:
@@ -172,7 +174,7 @@ class LedgerWriter:
                 self._log_seldom("sink", locate_error(error))
 
     def flush(self) -> bool:
-        """Write what waits; tells whether all requests whose rows waited may be sent."""
+        """Write all deferred rows. Return True if all requests whose intents waited may be sent."""
         self._write_ended_calls()
         has_refused_intents, self._has_refused_intents = self._has_refused_intents, False
         return not has_refused_intents
@@ -186,7 +188,7 @@ class LedgerWriter:
         for ended_call in pending_calls:
             try:
                 rows.append(ended_call.make_final_row())
-            except Exception as error:  # noqa: BLE001 - those of others must be written
+            except Exception as error:  # noqa: BLE001 - the other rows must be written
                 self._log("bug", error=locate_error(error))
             else:
                 ended_calls.append(ended_call)
@@ -210,7 +212,7 @@ class LedgerWriter:
             try:
                 self._journal.append_together(intents, final_rows)
             except JournalError:
-                pass  # there may be room for some
+                pass  # the journal may have room for some
             else:
                 if self._sinks:
                     for intent, _ in intents:
@@ -221,20 +223,20 @@ class LedgerWriter:
             self._write_row(row)
 
     def _make_intents(self) -> list[tuple[IntentRow, bytes]]:
-        """The rows of requests that wait, made here, each with its line."""
+        """Make the intents that wait. Return each with its line."""
         row_makers, self._pending_intents = self._pending_intents, []
         intents = []
         for make_row in row_makers:
             try:
                 row = make_row()
                 intents.append((row, encode_row(row)))
-            except Exception as error:  # noqa: BLE001 - those of others must be written
+            except Exception as error:  # noqa: BLE001 - the other rows must be written
                 self._has_refused_intents = True  # without its row no request may leave
                 self._log("bug", error=locate_error(error))
         return intents
 
     def _write_intents(self, intents: list[tuple[IntentRow, bytes]]) -> None:
-        """Write rows of requests one by one."""
+        """Write intents one by one."""
         for row, _ in intents:
             try:
                 self._write_row(row)
@@ -246,14 +248,14 @@ class LedgerWriter:
     def _write_row(self, row: Row) -> None:
         try:
             if self._late_rows:
-                self.catch_up()  # first, so that rows of a call stay in their order
+                self.catch_up()  # first, so that a call's rows stay in order
             self._journal.write(row)
         except JournalError as error:
             self._on_failure()
             self._keep_late_row(row, error)
 
     def catch_up(self) -> None:
-        """Write what is late. Raises JournalError at the first row that is not taken."""
+        """Write the late rows. Raises JournalError at the first one that the journal refuses."""
         count = len(self._late_rows)
         while self._late_rows:
             self._journal.write(self._late_rows[0])
@@ -263,9 +265,9 @@ class LedgerWriter:
             self._log("ledger", text="writable again", rows=count, lost=self.lost_rows)
 
     async def wait_until_synced(self) -> None:
-        """Return once all that was taken is on the disk.
+        """Return once all taken rows are on the disk.
 
-        Raises JournalError where the disk refuses, under the policy `refuse` alone.
+        Raises JournalError if the disk refuses, under the policy `refuse` alone.
         """
         self._write_ended_calls()
         try:
@@ -276,10 +278,10 @@ class LedgerWriter:
                 raise
 
     async def find_refusal_reason(self, *, needs_sync: bool) -> str:
-        """Say why the journal takes no row, where calls are then refused; empty where it does.
+        """Return why the journal takes no row, if calls are then refused; else empty.
 
-        Where no row has come lately, the disk is tried. `needs_sync`: a call waits for the disk
-        too.
+        If no row was written lately, the disk is probed. With `needs_sync` a call also waits for
+        the disk.
         """
         if not self._refuses_calls:
             return ""
@@ -298,13 +300,13 @@ class LedgerWriter:
     async def retry_late_rows(
         self, sleep: Callable[[float], Awaitable[None]], interval: float = 1.0
     ) -> None:
-        """Try what is late again and again, also where no call comes, until cancelled. Seconds."""
+        """Retry the late rows every `interval` seconds, even without calls, until cancelled."""
         while True:
             await sleep(interval)
             self._retry_late_rows()
 
     def close(self) -> None:
-        """Try what is late a last time; what is not taken now is lost."""
+        """Try to write the late rows once more; rows that fail now are lost."""
         self._write_ended_calls()
         self._retry_late_rows()
         self.lost_rows += len(self._late_rows)
@@ -332,7 +334,7 @@ class LedgerWriter:
         self._log_seldom("ledger", error.strerror)
 
     def _log_seldom(self, event_name: str, error: str | None) -> None:
-        """Log a failure, at most once in a while: a full disk fails every call."""
+        """Log a failure, at most once in ten seconds: a full disk fails every call."""
         now = self._clock()
         if now >= self._next_log_times.get(event_name, now):
             self._next_log_times[event_name] = now + _LOG_INTERVAL_SECONDS
