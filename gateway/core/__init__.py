@@ -1,1 +1,1 @@
-"""Values and arithmetic only: what every other room speaks about."""
+"""Values and arithmetic only: the vocabulary of all other packages."""

@@ -1,4 +1,4 @@
-"""One client request, as it was received; never changed after."""
+"""One client request, as the gateway received it. It never changes afterwards."""
 
 from decimal import Decimal
 from typing import Literal
@@ -8,101 +8,109 @@ import msgspec
 from gateway.core.target import Tier
 
 type CompleteMode = Literal["off", "hold"]
-"""Whether the gateway buffers an answer, and asks another target for it where it breaks off."""
+"""`hold`: buffer an answer, and ask another target if it breaks off. `off`: neither."""
 
 type Strategy = Literal["turn", "sticky", "ratchet-up", "cost-aware", "pin"]
-"""What keeps a conversation where it is: nothing but a tool loop, its prompt cache, that and only a
-sure reason to go up, what leaving costs, or that it was there first."""
+"""The reason for which a conversation stays on its target.
+
+`turn`: only a tool loop. `sticky`: its prompt cache. `ratchet-up`: its prompt cache, unless there
+is a sure reason to go to a higher tier. `cost-aware`: the cost of leaving. `pin`: the target came
+first.
+"""
 
 type CacheMode = Literal["off", "embeddings", "deterministic", "on"]
-"""The calls that the response cache serves where nobody asks for it: none, embeddings, those and
-chat at an explicit temperature of 0 without tools, or all that it can serve."""
+"""The calls that the response cache serves without being asked.
+
+`off`: none. `embeddings`: embeddings. `deterministic`: embeddings, and chat without tools at an
+explicit temperature of 0. `on`: all that the cache can serve.
+"""
 
 type Dialect = str
 """openai-chat, openai-responses, anthropic-messages or gemini."""
 
 
 class KeyLimit(msgspec.Struct, frozen=True, kw_only=True):
-    """What one key may use at most, beside all other limits."""
+    """A limit on the usage of one key, beside all other limits."""
 
     requests: tuple[int, float] | None = None
-    """So many in so many seconds."""
+    """The maximum number of requests, and the window in seconds."""
     tokens: tuple[int, float] | None = None
+    """The maximum number of tokens, and the window in seconds."""
     concurrency: int | None = None
-    """Calls at once."""
+    """The maximum number of calls at once."""
 
 
 class KeyBudget(msgspec.Struct, frozen=True, kw_only=True):
-    """What one key may spend at most, beside all other budgets."""
+    """A budget of one key, beside all other budgets."""
 
     usd: Decimal
     every: Literal["hour", "day", "month", "total"]
     tier: tuple[Tier, ...] | None = None
-    """The tiers whose calls are counted."""
+    """The tiers whose calls count; None counts all."""
     soft: Decimal | None = None
-    """The part of it at which a warning is due."""
+    """The share of `usd` at which the gateway warns, 0 to 1."""
     hard: bool = True
     then: Tier | None = None
-    """The tier that its calls go to in place of a refusal."""
+    """The tier that the calls go to instead of being refused."""
     reserve: Literal["cap", "expected"] = "cap"
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is calling: the name and tenant of a client's credential, and what it may ask for."""
+    """A client's credential: its name, its tenant, and what it may ask for."""
 
     name: str
     tenant: str = "default"
     lab: str | None = None
-    """The lab of bare tier names for this key."""
+    """The lab that serves tier names without a lab."""
     tags: tuple[str, ...] = ()
-    """Tags that its calls always carry."""
+    """Tags that the gateway adds to every call of the key."""
     allowed_tags: tuple[str, ...] | None = None
-    """Tags that its calls may add; None is any."""
+    """Tags that calls of the key may add; None allows any."""
     labs: tuple[str, ...] | None = None
     tiers: tuple[str, ...] | None = None
     models: tuple[str, ...] | None = None
-    """Patterns with * of models, or of provider/model."""
+    """Patterns with `*` for the names of models, or for provider/model."""
     regions: tuple[str, ...] | None = None
-    """Regions of the providers that may be asked; one of no region may not."""
+    """Regions of the providers that may serve the key; a provider without a region may not."""
     complete: CompleteMode | None = None
-    """What holds for its calls that do not say it themselves."""
+    """The setting for calls that do not set `complete` themselves."""
     quality: float | None = None
-    """The share of quality that its calls keep; None leaves it to the lab."""
+    """The share of quality that calls of the key keep; None leaves it to the lab."""
     max_quality: float | None = None
-    """The greatest share that its calls may ask for; None is any."""
+    """The greatest share of quality that calls of the key may ask for; None allows any."""
     conversation: Strategy | None = None
-    """What keeps its conversations where they are."""
+    """The strategy that keeps conversations of the key on their targets."""
     cache: CacheMode | None = None
-    """Which of its calls the response cache serves; None leaves it to the configuration."""
+    """The calls that the response cache serves; None leaves it to the configuration."""
     admin: bool = False
-    """Whether it opens what admins alone may see."""
+    """True if the key opens pages and endpoints for admins."""
     limits: tuple[KeyLimit, ...] = ()
     budgets: tuple[KeyBudget, ...] = ()
 
 
 OPEN_KEY = Key(name="open")
-"""The key of every call where the configuration says `keys: open`."""
+"""The key of every call if the configuration says `keys: open`."""
 
 
 class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the x-tiergate-* request headers ask for."""
+    """The wishes in the x-tiergate-* request headers."""
 
     lab: str | None = None
     tier: str | None = None
     cache: str | None = None
-    """on, off, refresh or exact; no-cache where a cache-control header says so."""
+    """on, off, refresh or exact; no-cache if a cache-control header says so."""
     tags: tuple[str, ...] = ()
     conversation: str | None = None
     on_loss: str | None = None
     complete: CompleteMode | None = None
     quality: float | None = None
-    """The share of quality to keep, see gateway.core.quality."""
+    """The share of quality to keep, see `gateway.core.quality`."""
     stream_cost: bool = False
-    """The cost of a stream stands in a comment after its end."""
+    """True if the gateway writes the cost of a stream in a comment after its end."""
 
     @property
     def wants_new_answer(self) -> bool:
-        """True if the client wants a new answer, also where the cache has one."""
+        """True if the client wants a new answer, even if the cache has one."""
         return self.cache in ("refresh", "no-cache")
 
 
@@ -115,25 +123,27 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     dialect: Dialect
     operation: str
-    """What is asked: "generate", "count_tokens"."""
+    """The kind of request: "generate", "count_tokens" or "embeddings"."""
     body: bytes
     path: str = ""
-    """What of the request stands in its URL: "models/gemini-x:generateContent"."""
+    """The part of the request that is in its URL: "models/gemini-x:generateContent"."""
     query: str = ""
-    """What of the query string goes on to a provider."""
+    """The part of the query string that the gateway sends on to a provider."""
     headers: dict[str, str] = {}
-    """Client headers that go on to a provider, names in lower case."""
+    """Client headers that the gateway sends on to a provider, by names in lower case."""
     hints: dict[str, str] = {}
-    """Headers that tell of the client and of its conversation, names in lower case; they are for
-    routing alone, and what of them goes on is in `headers`."""
+    """Headers that describe the client and its conversation, by names in lower case.
+
+    Only routing reads them. The gateway sends on only what is in `headers`.
+    """
     trace: str | None = None
-    """The client's W3C traceparent, as it came."""
+    """The W3C traceparent header, as the client sent it."""
     key: Key = OPEN_KEY
     options: RequestOptions = NO_OPTIONS
     retry_count: int = 0
-    """How often its client has asked before, by its own count."""
+    """The number of earlier attempts of the client, by its own count."""
     client_timeout: float | None = None
-    """Seconds after which its client leaves if it has not been told anything; None where unsaid."""
+    """Seconds after which the client leaves if it gets no bytes; None if it does not say."""
     received_at: float
     """Seconds since the epoch."""
     started_at: float

@@ -1,4 +1,4 @@
-"""Adds up one call: what was asked of whom, what it used, and what that costs."""
+"""Adds up one call: its attempts, what they used, and what that costs."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -35,59 +35,59 @@ _MAX_TEXT_CHARS = 200
 _ZERO = Decimal(0)
 _NO_USAGE = Usage()
 BILLED_PRICE_VERSION = "provider"
-"""The version of a price that is not known, where the provider says what it billed."""
+"""The price version of a row if no price is known and the provider says what it billed."""
 _EMBEDDINGS = "embeddings"
 _UNKNOWN_MEDIA = "input_other"
-"""In `Usage.media`: tokens of which nobody knows how many are of text."""
+"""A class in `Usage.media`: tokens that may be text or not; the provider does not say."""
 _UNBILLED_OPERATION = "count_tokens"
 """The operation that no provider bills."""
 
 
 type IntentRowMaker = Callable[[], IntentRow]
-"""Makes the row of a request that is about to be sent."""
+"""A function that makes the intent row of a request that the gateway is about to send."""
 
 
 class AttemptAccount(Struct, eq=False):
-    """The account of one attempt: a request that is about to be sent, or was sent."""
+    """The account of one attempt: a request that the gateway sent or is about to send."""
 
     number: int
-    """Which request of the call it is, from 1."""
+    """The number of the attempt in its call, from 1."""
     target: Target
     account: Account
     timestamp: float
-    """When it began, in seconds since the epoch."""
+    """The time when it began, in seconds since the epoch."""
     sent_at: float
-    """When it began, on the monotonic clock."""
+    """The time when it began, in seconds on the monotonic clock."""
     max_output: int | None
-    """Tokens of output that it may have at most."""
+    """The most tokens of output that it may have; None if unknown."""
     reservation: Decimal | None
-    """USD that it may cost at most; None where nobody knows."""
+    """The most USD that it may cost; None if unknown."""
     price_version: str | None
     is_parallel: bool = False
-    """True if it was sent beside another attempt, which was late."""
+    """True if the gateway sent it beside another attempt, which was late."""
     is_open: bool = True
-    """False once it has failed, or was not sent after all."""
+    """False once it has failed, or if the gateway did not send it after all."""
 
 
 class CallTotals(Struct, frozen=True):
-    """What the answer of a call used, and what the call costs in USD."""
+    """The usage of a call's answer, and the cost of the call in USD."""
 
     usage: Usage | None
     usage_source: UsageSource | None
-    """Who counted it."""
+    """The party that counted the usage."""
     price: Price | None
     answer_cost: Decimal | None
-    """Of the answer alone."""
+    """USD of the answer alone."""
     cost: Decimal | None
-    """With what failed before it."""
+    """USD of the answer and of the failed attempts before it."""
     estimate: Decimal | None
-    """Of the cost, what rests on estimated tokens."""
+    """The USD of `cost` that rest on estimated tokens."""
 
 
 class CallAccount:
-    """The account of one call, with those of its attempts.
+    """The account of one call, with the accounts of its attempts.
 
-    `close` closes it once, then `make_final_row` makes its row.
+    `close` closes it once. Then `make_final_row` makes its row.
     """
 
     __slots__ = (
@@ -133,28 +133,28 @@ class CallAccount:
         self.requested_model: str | None = None
         self.stream = False
         self.effort: str | None = None
-        """What the client set."""
+        """The effort that the client set."""
         self.decision: Decision | None = None
         self.make_decision_record: Callable[[], DecisionRecord | None] | None = None
-        """What the decision rested on, to be told once nobody waits."""
+        """A function that records what the decision rested on, called once no client waits."""
         self.refused_guards: tuple[str, ...] = ()
-        """The guards that matched a call that was refused without a decision."""
+        """The guards that matched, for a call that the gateway refused without a decision."""
         self.compares_baseline = False
-        """Whether calls are compared with a baseline."""
+        """True if the gateway compares calls with a baseline."""
         self.baseline: Target | None = None
-        """What a call is compared with that names no model itself."""
+        """The baseline target, for calls that name no model themselves."""
         self.target: Target | None = None
         self.account: Account | None = None
         self.attempts: list[AttemptAccount] = []
         self.attempt: AttemptAccount | None = None
-        """The attempt that gave the answer, else the last one that was not parallel."""
+        """The attempt that gave the answer; otherwise the last one that was not parallel."""
         self.cache: CacheOutcome = "off"
         self.cache_similarity: float | None = None
-        """How near the question is whose answer from the cache this is; None of an equal one."""
+        """The similarity to the question whose cached answer this is; None if the two are equal."""
         self.losses: tuple[Loss, ...] = ()
-        self.usage: Usage | None = None  # as far as the provider told
+        self.usage: Usage | None = None  # as far as the provider reported it
         self.content_bytes: int | None = None
-        """Bytes of the answer's content; None where nobody has heard it."""
+        """Bytes of the answer's content; None if the gateway could not read any."""
         self.is_complete = False  # True if the answer came to its end
         self.served_model: str | None = None
         self.upstream_id: str | None = None
@@ -162,22 +162,22 @@ class CallAccount:
         self.first_content: float | None = None
         self.is_closed = False
         self.prompt_tokens = 0
-        """Tokens that the provider reads, estimated."""
+        """The estimated tokens of the prompt."""
         self.max_output: int | None = None
-        """Tokens of output that the client allows, in each choice."""
+        """The tokens of output that the client allows in each choice."""
         self.choices = 1
         self.service_tier: str | None = None
         """The service tier that the client asks for."""
-        self.has_media = False  # True if vectors are asked for of more than text
+        self.has_media = False  # True if the client wants vectors of more than text
         self._wasted_cost = _ZERO
         self._wasted_estimate = _ZERO
         self._has_unknown_cost = False
-        """A failed attempt may have been billed, and nobody knows what."""
+        """True if the provider may have billed a failed attempt, and the amount is unknown."""
         self._unknown_cost_bound: Decimal | None = _ZERO
-        """USD that such attempts may have cost at most."""
+        """The most USD that such attempts may have cost; None if there is no bound."""
 
     def record_prompt(self, prompt: Prompt, tokens: int) -> None:
-        """Note what is asked; `tokens` is the estimated length of the prompt."""
+        """Record what the client asks for; `tokens` is the estimated length of the prompt."""
         self.requested_model, self.stream, self.effort = prompt.model, prompt.stream, prompt.effort
         self.prompt_tokens = tokens
         self.max_output, self.choices = prompt.max_output, prompt.choices
@@ -194,12 +194,13 @@ class CallAccount:
         *,
         is_parallel: bool = False,
     ) -> AttemptAccount:
-        """Add an attempt that is about to be sent; its intent row can be made from now on.
+        """Add an attempt that the gateway is about to send, and return its account.
 
-        `timestamp` is seconds since the epoch, `now` is on the monotonic clock.
+        From now on `make_intent_row` can make its row. `timestamp` is in seconds since the epoch;
+        `now` is in seconds on the monotonic clock.
         """
         call = self.call
-        # Of vectors nothing comes out.
+        # An answer with vectors has no output tokens.
         max_output = (
             0
             if call.operation == _EMBEDDINGS
@@ -232,7 +233,7 @@ class CallAccount:
         return attempt
 
     def make_intent_row(self, attempt: AttemptAccount) -> IntentRow:
-        """Make the row of an attempt, which is the same whatever has become of the attempt."""
+        """Make the intent row of an attempt. The result of the attempt does not change it."""
         call, decision, target = self.call, self.decision, attempt.target
         key, lab, tier = call.key, "", ""
         tags: tuple[str, ...] = ()
@@ -260,7 +261,7 @@ class CallAccount:
         )
 
     def cancel_attempt(self, attempt: AttemptAccount) -> None:
-        """Take back an attempt that was not sent, since no request leaves without its row."""
+        """Remove an attempt that the gateway did not send: no request leaves without its row."""
         attempt.is_open = False
         self.attempts.remove(attempt)
         if not self.attempts:
@@ -269,7 +270,7 @@ class CallAccount:
     def fail_attempt(
         self, attempt: AttemptAccount, problem: Problem, timestamp: float, now: float
     ) -> AttemptRow | None:
-        """Note that an attempt gave no answer; None if that was known before."""
+        """Record that an attempt gave no answer, and return its row; None if it failed before."""
         if not attempt.is_open:
             return None
         attempt.is_open = False
@@ -301,29 +302,29 @@ class CallAccount:
         )
 
     def attempt_finished(self, attempt: AttemptAccount) -> None:
-        """Note that the call has the answer of an attempt."""
+        """Record that the call has the answer of an attempt."""
         self.attempt, self.target, self.account = attempt, attempt.target, attempt.account
 
     def record_first_content(self, now: float) -> None:
-        """Note when the client gets its first content; `now` is on the clock of `call.started`."""
+        """Record when the client gets its first content; `now` is on `call.started_at`'s clock."""
         self.first_content = round(now - self.call.started_at, 6)
 
     @property
     def has_open_attempt(self) -> bool:
-        """True if an attempt was sent and has not failed."""
+        """True if the gateway sent an attempt that has not failed."""
         return self.attempt is not None and self.attempt.is_open
 
     @property
     def has_wasted_cost(self) -> bool:
-        """Whether an attempt that gave no answer was billed, or may have been."""
+        """True if the provider billed, or may have billed, an attempt that gave no answer."""
         return self._has_unknown_cost or self._wasted_cost > 0
 
     def find_price(self) -> Price | None:
-        """The target's price when the call was received; None where it is unknown."""
+        """Return the target's price when the gateway received the call; None if unknown."""
         return self._find_target_price(self.target)
 
     def explain_missing_price(self) -> str | None:
-        """What price the answer lacks; None where it lacks none, or has no cost."""
+        """Say which price the answer lacks; None if it lacks none, or has no cost."""
         if (
             not self.has_open_attempt
             or self.cache == "hit"
@@ -335,7 +336,7 @@ class CallAccount:
         return explain_unknown_cost(self._complete_usage()[0], self.find_price())
 
     def close(self) -> CallTotals:
-        """What the call comes to. Its account is closed: a second end raises RuntimeError."""
+        """Close the account and return its totals. Raises RuntimeError if it is closed already."""
         if self.is_closed:
             raise RuntimeError("a call has one final entry")
         self.is_closed = True
@@ -369,9 +370,9 @@ class CallAccount:
         problem: str | None = None,
         aborted_by: str | None = None,
     ) -> FinalRow:
-        """The final entry of an account that has ended with these sums.
+        """Make the final row of an account that `close` has closed with these totals.
 
-        `now` is on the monotonic clock of `call.started`.
+        `now` is on the monotonic clock of `call.started_at`.
         """
         call, decision, target, account = self.call, self.decision, self.target, self.account
         key = call.key
@@ -470,7 +471,7 @@ class CallAccount:
     def _price_failure(
         self, target: Target, problem: Problem
     ) -> tuple[Decimal | None, Decimal | None, Usage | None]:
-        """USD of a failed attempt, what of them is estimated, and what it used."""
+        """Return the USD of a failed attempt, their estimated part, and its usage."""
         if problem.spent == "no" or self.call.operation == _UNBILLED_OPERATION:
             return _ZERO, _ZERO, None
         if problem.usage is None:
@@ -485,7 +486,7 @@ class CallAccount:
         return *_price_usage(usage, source, problem.usage, price), usage
 
     def _complete_usage(self) -> tuple[Usage | None, UsageSource | None]:
-        """What the answer used, and who counted it."""
+        """Return the usage of the answer, and which party counted it."""
         if self.cache == "hit":
             return self.usage, None if self.usage is None else "recording"
         if not self.has_open_attempt:
@@ -499,30 +500,30 @@ class CallAccount:
             and reported.has_input_and_output
             and not self.has_media
         ):
-            return reported, "provider"  # as `fill` has it, and as it mostly is
+            return reported, "provider"  # the result of `fill_usage`, in the usual case
         usage, source = fill_usage(
             reported,
             prompt_tokens=self.prompt_tokens,
             content_bytes=self.content_bytes,
             is_complete=self.is_complete,
         )
-        if self.has_media and not usage.media:  # the provider does not tell them from text
+        if self.has_media and not usage.media:  # the provider does not separate them from text
             usage = replace(usage, media={_UNKNOWN_MEDIA: usage.input or 0})
         return usage, source
 
     def _sanitize_id(self, provider_id: str) -> str:
-        """Return an id of the provider's as a row has it: cut, and without the credential."""
+        """Return a provider's id for a row: shortened, and without the credential."""
         secret = "" if self.account is None else self.account.secret
         return (provider_id.replace(secret, "***") if secret else provider_id)[:_MAX_TEXT_CHARS]
 
     def _compute_unknown_bound(self, answer_cost: Decimal | None) -> Decimal | None:
-        """USD that what is unknown may have cost at most; None where nothing is, or no bound."""
+        """Return the most USD that unknown costs may be; None if none is unknown, or no bound."""
         if answer_cost is None and self.attempt is not None:
             return _add_known(self.attempt.reservation, self._unknown_cost_bound)
         return self._unknown_cost_bound if self._has_unknown_cost else None
 
     def _compute_baseline(self, usage: Usage | None, price: Price | None) -> Decimal | None:
-        """USD that the same answer would have cost on the baseline; 0 of a call without one."""
+        """Return the USD of the same answer on the baseline; 0 for a call without an answer."""
         if self.decision is None:
             return None
         if self.call.operation == _UNBILLED_OPERATION or not (
@@ -530,7 +531,7 @@ class CallAccount:
         ):
             return _ZERO
         if self.decision.source == "pin" or self.decision.tier is None:
-            return compute_cost(usage, price)  # it was not the gateway's choice
+            return compute_cost(usage, price)  # the gateway did not choose the model
         return compute_baseline_cost(usage, self._find_target_price(self.baseline), price)
 
 
@@ -539,7 +540,7 @@ def _shorten(text: str | None) -> str | None:
 
 
 def _find_price_version(usage: Usage | None, price: Price | None) -> str | None:
-    """The price that an answer's cost is by."""
+    """Return the version of the price that gives an answer's cost."""
     if usage is not None and usage.billed is not None and compute_cost(usage, price) is None:
         return BILLED_PRICE_VERSION
     service_price = (
@@ -551,10 +552,10 @@ def _find_price_version(usage: Usage | None, price: Price | None) -> str | None:
 def _price_usage(
     usage: Usage | None, source: UsageSource | None, reported: Usage | None, price: Price | None
 ) -> tuple[Decimal | None, Decimal | None]:
-    """USD of what was used, by its price, else as billed; and what of them is estimated."""
+    """Return the USD of a usage and their estimated part: by price, otherwise as billed."""
     total = compute_cost(usage, price)
     if total is not None and source == "provider":
-        return total, _ZERO  # as nearly always
+        return total, _ZERO  # the usual case
     if total is None and reported is not None and reported.billed is not None:
         return reported.billed, _ZERO
     return total, _compute_estimated_part(total, source, reported, price)
@@ -563,9 +564,9 @@ def _price_usage(
 def _compute_estimated_part(
     total: Decimal | None, source: UsageSource | None, reported: Usage | None, price: Price | None
 ) -> Decimal | None:
-    """What of the USD of an answer rests on the gateway's own counts; None where they are unknown.
+    """Return the USD of an answer that rest on the gateway's own counts; None if unknown.
 
-    `reported` is as far as the provider counted.
+    `reported` is the usage as far as the provider counted it.
     """
     if total is None or source == "provider" or reported is None or reported.input is None:
         return total

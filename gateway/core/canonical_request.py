@@ -1,8 +1,8 @@
 """A request in no dialect: turns, parts, tools and settings, for a target that speaks another one.
 
-Read lazily: a call at home never becomes one of these. Every part, turn and tool keeps in `source`
-the JSON object that it was read from, so that nothing need be guessed and nothing is lost unseen.
-What a field is called in the client's own dialect stands in `CanonicalRequest.names`.
+The gateway reads it lazily: a native call never becomes one. Every part, turn and tool keeps in
+`source` the JSON object that it comes from. So the gateway guesses nothing, and loses nothing
+unseen. `CanonicalRequest.names` has the names of fields in the client's own dialect.
 """
 
 from typing import Literal
@@ -15,70 +15,70 @@ type Role = Literal["system", "developer", "user", "assistant"]
 
 
 class Text(msgspec.Struct, frozen=True, kw_only=True):
-    """Words, of the role of their turn."""
+    """Text by the role of its turn."""
 
     text: str
     cache: str | None = None
-    """A prompt cache ends here: its lifetime, "" where that is unsaid."""
+    """The lifetime of a prompt cache that ends here, "" if the client gives none."""
     source: Json = None
 
 
 class Media(msgspec.Struct, frozen=True, kw_only=True):
-    """An image, a document, a sound or a film: one of `data`, `url`, `id` and `text` is set."""
+    """An image, a document, audio or video: one of `data`, `url`, `id` and `text` is set."""
 
     kind: Literal["image", "file", "audio", "video"]
     type: str | None = None
-    """Media type, e.g. "image/png"."""
+    """The media type, e.g. "image/png"."""
     data: str | None = None
     """Base64, without a data-URL prefix."""
     url: str | None = None
     id: str | None = None
-    """The name of an upload at one provider; it means nothing to any other."""
+    """The id of an upload at one provider; no other provider knows it."""
     text: str | None = None
-    """A document that is plain text."""
+    """The text of a plain-text document."""
     name: str | None = None
     detail: str | None = None
-    """How closely an image is looked at."""
+    """The level of detail at which the model looks at an image."""
     cache: str | None = None
     source: Json = None
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """The model's words where it declined."""
+    """The model's text where it declined."""
 
     text: str
     source: Json = None
 
 
 class Thought(msgspec.Struct, frozen=True, kw_only=True):
-    """Reasoning: its readable text, and the state that only its maker can read."""
+    """Reasoning: its readable text, and a state that only the model's maker can read."""
 
     text: str = ""
     state: str | None = None
     """A signature, encrypted content or redacted data, as its maker wrote it."""
     redacted: bool = False
-    """The state stands for all of it; there is no text."""
+    """True if the state stands for all of the reasoning, and there is no text."""
     maker: str | None = None
-    """Who made the state, where the gateway has labelled it; None: whoever answered the client."""
+    """The maker of the state by the gateway's label; None for the one that answered the client."""
     source: Json = None
 
 
 class ToolUse(msgspec.Struct, frozen=True, kw_only=True):
-    """The model's wish to use a tool."""
+    """A call of a tool by the model."""
 
     id: str
     name: str
     arguments: str
-    """JSON as the model wrote it; of a custom tool, free text."""
+    """JSON as the model wrote it; free text for a custom tool."""
     custom: bool = False
     state: str | None = None
-    """State of the maker that hangs on the call itself (Gemini's thoughtSignature)."""
+    """The maker's state that belongs to the call itself (Gemini's thoughtSignature)."""
     maker: str | None = None
     source: Json = None
 
 
 class ToolResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tool gave."""
+    """The result of a tool."""
 
     id: str
     name: str | None = None
@@ -90,7 +90,7 @@ class ToolResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Foreign(msgspec.Struct, frozen=True, kw_only=True):
-    """A part that no other dialect has: hosted tools at work, compactions, new kinds."""
+    """A part that no other dialect has: use of a hosted tool, a compaction, a new kind."""
 
     kind: str
     source: Json = None
@@ -100,7 +100,7 @@ type Part = Text | Media | Refused | Thought | ToolUse | ToolResult | Foreign
 
 
 class CanonicalTurn(msgspec.Struct, frozen=True, kw_only=True):
-    """One message. Results of tools are parts of a user's turn, also where they are messages."""
+    """One message. A tool result is a part of a user turn, even if the client sent a message."""
 
     role: Role
     parts: tuple[Part, ...]
@@ -115,26 +115,26 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["function", "custom", "hosted"] = "function"
     description: str | None = None
     parameters: Json = None
-    """JSON Schema of a function's arguments; None where there are none."""
+    """The JSON Schema of a function's arguments; None if it has none."""
     strict: bool | None = None
     grammar: Json = None
-    """What restrains the text of a custom tool."""
+    """The grammar that the text of a custom tool must follow."""
     cache: str | None = None
     source: Json = None
 
 
 class ToolChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """Which tools the model must, may or must not use."""
+    """The tools that the model must, may or must not use."""
 
     mode: Literal["auto", "none", "required", "tool"]
     name: str | None = None
-    """The one tool of mode "tool"."""
+    """The tool that mode "tool" names."""
     allowed: tuple[str, ...] = ()
-    """Those of all the tools that may be used; empty is all."""
+    """The names of the tools that the model may use; empty allows all."""
 
 
 class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """The form that the answer must have: JSON, of a schema where there is one."""
+    """The form that the answer must have: JSON, by `schema` if there is one."""
 
     schema: Json = None
     name: str | None = None
@@ -143,19 +143,19 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LostMember(msgspec.Struct, frozen=True):
-    """A member of the client's request that no target of another dialect gets as it is."""
+    """A member of the client's request that no target of another dialect gets unchanged."""
 
     path: str
-    """From the top, with dots, without places in lists: `messages.content.citations`."""
+    """The path from the top, with dots, without list indexes: `messages.content.citations`."""
     reason: str
-    """Follows the name of the target's dialect."""
+    """The reason; in messages it follows the name of the target's dialect."""
     is_essential: bool = False
-    """True if the client depends on it: a target that does not get it is skipped."""
+    """True if the client depends on it: the gateway skips a target that cannot get it."""
     action: Literal["dropped", "approximated"] = "dropped"
 
 
 class CanonicalRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a client asks. None is what it left to the model."""
+    """All that a client asks for. None stands for a choice that the client leaves to the model."""
 
     turns: tuple[CanonicalTurn, ...]
     tools: tuple[Tool, ...] = ()
@@ -176,25 +176,25 @@ class CanonicalRequest(msgspec.Struct, frozen=True, kw_only=True):
     top_logprobs: int | None = None
     verbosity: str | None = None
     effort: str | None = None
-    """On the scale of core.target.EFFORTS."""
+    """A value of `gateway.core.target.EFFORTS`."""
     budget: int | None = None
-    """Tokens to think with, where the client says it so."""
+    """The tokens for reasoning, if the client sets effort in tokens."""
     thoughts_shown: bool | None = None
-    """Whether the client wants to read the reasoning or a summary of it."""
+    """True if the client wants the reasoning, or a summary of it; None if it does not say."""
     service_tier: str | None = None
-    """In OpenAI's words, of which "default" is the standard one."""
+    """The service tier in OpenAI's words; "default" is the standard one."""
     user: str | None = None
-    """Who the client's own user is."""
+    """The client's name for its own user."""
     metadata: Json = None
     cache_key: str | None = None
-    """What calls that share a prompt prefix have in common."""
+    """A key that calls with the same prompt prefix share."""
     stream: bool = False
     stream_usage: bool = False
     names: dict[str, str] = {}
-    """The client's own words for fields of this class that it set: {"max_output": "max_tokens"}."""
+    """The client's own names for fields of this class that it set: {"max_output": "max_tokens"}."""
     extra_members: dict[str, Json] = {}
     """Top-level members that no field of this class holds, by the client's own names."""
     lost_members: tuple[LostMember, ...] = ()
-    """Members at any depth that are lost whatever the target's dialect is."""
+    """Members at any depth that are lost in any other dialect."""
     source: Json = None
-    """The whole body, as it was read."""
+    """The whole body, as decoded JSON."""

@@ -1,46 +1,52 @@
-"""Where in a conversation a call stands: plain values, read from the wire."""
+"""The place of a call in its conversation: plain values from its headers and body."""
 
 from typing import Literal
 
 import msgspec
 
 type CallKind = Literal["main", "side", "agent"]
-"""A call of the conversation, one beside it (a title, a summary), one of a sub-agent."""
+"""The kind of a call.
+
+`main`: a call of the conversation itself. `side`: one beside it (a title, a summary). `agent`: a
+call of a sub-agent.
+"""
 
 
 class ConversationTurn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A call's place in its conversation."""
+    """The place of a call in its conversation."""
 
     conversation: str = ""
-    """What all calls of the conversation share, a hash; empty where nothing tells it."""
+    """A hash that all calls of the conversation share; empty if nothing identifies it."""
     explicit: bool = False
-    """The client has named the conversation; else its name is made of how it begins."""
+    """True if the client names the conversation; otherwise the hash is of its beginning."""
     first: str = ""
-    """A short hash of the first user message; empty where that is not known."""
+    """A short hash of the first user message; empty if unknown."""
     kind: CallKind = "main"
     task: str = ""
-    """What a call that is not the conversation's own is for: title, compaction, review, ..."""
+    """The purpose of a call that is not the conversation's own: title, compaction, review, ..."""
     loop: bool = False
-    """No user speaks in it: tools have given their results, or the client asks something of the
-    conversation as it stands. It has the conversation's prompt, which its provider has cached."""
+    """True if no user speaks: tools gave results, or the client asks about the conversation.
+
+    Its prompt is the conversation's, which the provider has cached.
+    """
     client: str = ""
-    """The application, where it is known."""
+    """The client's application; empty if unknown."""
     by: str = ""
-    """The header or the member of the body that names the conversation."""
+    """The header or body member that names the conversation; empty if none does."""
 
     @property
     def is_user_turn(self) -> bool:
-        """Whether it is the user's turn: what was decided before may be left."""
+        """True if a user speaks: the gateway may leave its earlier decision."""
         return not self.loop
 
     @property
     def follows_session(self) -> bool:
-        """Whether it goes where its conversation sits; one beside it does with its prompt."""
+        """True if it goes to its conversation's target; a side call does only with its prompt."""
         return self.kind != "side" or self.loop
 
     @property
     def description(self) -> str:
-        """What told it, for the trace: `claude-code, side (title), named by x-claude-...`."""
+        """The turn in words, for the trace: `claude-code, side (title), named by x-claude-...`."""
         label = f"{self.kind} ({self.task})" if self.task else self.kind
         origin = f"named by {self.by}" if self.explicit else "known by how it begins"
         return ", ".join(filter(None, (self.client, label, origin if self.conversation else "")))

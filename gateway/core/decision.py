@@ -1,4 +1,4 @@
-"""The decision and the plan: which tier, which targets, and the full trace of why."""
+"""The decision and the plan: the tier, the targets, and the full trace of the reasons."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
@@ -18,8 +18,8 @@ class TraceStep(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the trace."""
 
     step: str
-    """pin, embed, constraint, guard, budget, evidence, seat, score, arm, rule, judge, classifier,
-    share, default, plan or complete."""
+    """The step: pin, embed, constraint, guard, budget, evidence, seat, score, arm, rule, judge,
+    classifier, share, default, plan or complete."""
     matched: bool
     effect: str = ""
     reason: str = ""
@@ -27,15 +27,16 @@ class TraceStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 type LazyReason = str | Callable[[], str]
-"""Words, or what makes them: most traces are never read."""
+"""Text, or a function that makes it: nobody reads most traces."""
 type TraceLine = tuple[float, str, bool, str, LazyReason]
-"""When it was added, the step, whether it matched, its effect and why."""
+"""The time of the line, the step, True if the step matched, its effect and its reason."""
 
 
 class Trace(Sequence[TraceStep]):
-    """Why something was decided, line by line, each with the milliseconds since the one before.
+    """The reasons of a decision, line by line, each with the milliseconds since the line before.
 
-    Its lines are made into words each time that somebody reads them. `clock` counts seconds.
+    The trace makes the text of its lines each time that somebody reads them. `clock` returns
+    seconds.
     """
 
     __slots__ = ("_clock", "_lines", "_started_at")
@@ -46,20 +47,20 @@ class Trace(Sequence[TraceStep]):
         self._lines: list[TraceLine] = []
 
     def add(self, step: str, reason: LazyReason, effect: str = "", *, matched: bool = True) -> None:
-        """One line: what was looked at, why, and what came of it."""
+        """Add a line: the step, the reason, the effect, and True if the step matched."""
         self._lines.append((self._clock(), step, matched, effect, reason))
 
     def add_steps(self, steps: Iterable[TraceStep]) -> None:
-        """Lines that are words, each as of now."""
+        """Add finished steps, each with the time of now."""
         for step in steps:
             self._lines.append((self._clock(), step.step, step.matched, step.effect, step.reason))
 
     def lines_from(self, index: int) -> list[TraceLine]:
-        """All but so many lines, for `add_lines`."""
+        """Return the lines from an index on, for `add_lines`."""
         return self._lines[index:]
 
     def add_lines(self, lines: Iterable[TraceLine]) -> None:
-        """Lines of another trace, each as of now."""
+        """Add lines of another trace, each with the time of now."""
         for _, step, matched, effect, reason in lines:
             self._lines.append((self._clock(), step, matched, effect, reason))
 
@@ -82,62 +83,62 @@ class Trace(Sequence[TraceStep]):
 
 
 class SessionSwitch(msgspec.Struct, frozen=True, kw_only=True):
-    """A conversation that left its seat, or that had a reason to and stayed."""
+    """A conversation that left its session's target, or had a reason to leave and stayed."""
 
     has_moved: bool
     lab: str
     tier: Tier
     target: str
-    """Its seat. What it moved to is what was decided."""
+    """The target that its session had."""
     destination: str
-    """The target that it moved to, or would have."""
+    """The target that it moved to, or would have moved to."""
     tokens: int
-    """Of its prompt, in the prompt cache that the move leaves behind."""
+    """Tokens of its prompt in the prompt cache that the move leaves behind."""
     cost: Decimal | None
-    """USD, once, of having them read anew; None where that is unknown."""
+    """USD, paid once, for the new provider to read those tokens; None if unknown."""
     saving: Decimal | None = None
-    """USD by which each call is cheaper there, where that was weighed and is known."""
+    """USD that each call saves at the destination; None if not weighed or unknown."""
     calls: int | None = None
-    """Calls that the conversation is expected to have yet, where that was weighed."""
+    """The number of further calls that the gateway expects; None if not weighed."""
     margin: Decimal | None = None
-    """USD that all these calls save, less `cost`, where that was weighed and is known."""
+    """USD that all these calls save, minus `cost`; None if not weighed or unknown."""
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What was decided for a call."""
+    """The decision for a call."""
 
     lab: str
     tier: Tier | None
-    """None for an embedding model, which is of no tier."""
+    """The tier; None for an embedding model, which has no tier."""
     source: DecisionSource
     model: str | None = None
-    """A model that is pinned; None leaves the choice to the tier."""
+    """The model that the client names; None leaves the choice to the tier."""
     rule: str | None = None
-    """The choice that decided."""
+    """The name of the choice (rule) that decided."""
     arm: str | None = None
-    """The rules whose part of the traffic was asked for, and whether the call is in: `a:in`."""
+    """The rules whose `traffic` condition was evaluated, each with the call's side: `a:in`."""
     guards: tuple[str, ...] = ()
-    """The guards that matched."""
+    """The names of the guards that matched."""
     confidence: float | None = None
-    """Probability that the tier suffices, where a classifier decided."""
+    """The probability that the tier suffices; None if no classifier decided."""
     classified_tier: Tier | None = None
-    """The tier that a classifier or a judge gives, before guards, targets and the conversation."""
+    """The tier by a classifier or a judge, before guards, targets and the conversation."""
     score: Score | None = None
-    """What it said."""
+    """The score by the classifier or the judge."""
     thresholds: Thresholds | None = None
-    """What the score was held against."""
+    """The thresholds that the gateway compared the score with."""
     dial_terms: DialTerms | None = None
-    """The terms of the quality dial's choice; None where no dial chose."""
+    """The terms of the quality dial's choice; None if the dial did not choose."""
     switch: SessionSwitch | None = None
-    """Whether and why the conversation left its seat; None where nothing asked it to."""
+    """The move of the conversation, made or refused; None if nothing asked for one."""
     family: str | None = None
-    """The beginning of the model's name that chose the tier, as no provider of the model is on."""
+    """The prefix of the model's name that chose the tier, as no provider of the model is on."""
     account: str | None = None
-    """The account of the first target that has the conversation's prompt in its cache."""
+    """The account, at the first target, whose prompt cache has the conversation's prompt."""
     turns_below: int = 0
-    """User turns in a row, this one included, that by themselves need less than the tier."""
+    """The user turns in a row, with this one, that alone need less than the tier."""
     rise: EvidenceRise | None = None
-    """The last evidence of the conversation, for as long as it keeps the tier."""
+    """The rise by the conversation's last evidence, for as long as it keeps the tier."""
     tags: tuple[str, ...] = ()
     no_cache: bool = False
     """True if a guard keeps the call out of the response cache."""
@@ -148,21 +149,21 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SkippedTarget(msgspec.Struct, frozen=True):
-    """A target that may not serve the call, and the reason."""
+    """A target that may not serve the call, with the reason."""
 
     target: str
     tier: Tier | None
     reason: str
     detail: str = ""
-    """Steps for the operator to have it back. Clients never see them."""
+    """Steps for the operator to enable the target. Clients never see them."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Targets that may serve a call, in order, and those that may not."""
+    """The targets that may serve a call, in order, and the targets that may not."""
 
     targets: tuple[Target, ...]
     dialects: tuple[str, ...]
-    """The dialect in which each of them is asked: the client's own where it is spoken."""
+    """The dialect for each target: the client's own if the target speaks it."""
     labs: tuple[str, ...] = ()
-    """The lab of each; empty where all are of the lab that was decided."""
+    """The lab of each target; empty if all belong to the lab of the decision."""
     skipped: tuple[SkippedTarget, ...] = ()

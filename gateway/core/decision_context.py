@@ -1,4 +1,4 @@
-"""What the world says of a call before it is decided: plain values, the same for every door."""
+"""The context of a decision, as plain values that are the same for every interface."""
 
 import msgspec
 
@@ -7,107 +7,112 @@ from gateway.core.turn_evidence import EvidenceRise
 
 
 class Score(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a classifier says of one prompt; 0 <= fast <= smart <= 1."""
+    """A classifier's score of one prompt; 0 <= fast <= smart <= 1."""
 
     fast: float
-    """Probability that the fast tier suffices: that the smart one would not do better."""
+    """The probability that the fast tier suffices: the smart tier would not do better."""
     smart: float
-    """Probability that the smart tier suffices: that the reasoning one would not do better."""
+    """The probability that the smart tier suffices: the reasoning tier would not do better."""
     exemplar: str = ""
-    """The name of the exemplar that it is near; empty where it is near none."""
+    """The name of the exemplar that the prompt is near; empty if it is near none."""
     near: float = 0.0
-    """How near, 0 to 1."""
+    """The similarity to the exemplar, 0 to 1."""
     because: tuple[float, ...] = ()
-    """What the classifier's `why` tells of it, in its own order; nothing of the text."""
+    """Numbers from which the classifier explains the score, in its own order; never text."""
 
 
 class ShareCut(msgspec.Struct, frozen=True):
-    """Where bounds on shares end a tier, on the axis of need of `routing/share.py`."""
+    """The points where bounds on shares end a tier, on the axis in `routing/tier_share.py`."""
 
     reasoning: float
-    """What stands before it may be reasoned; 1 and more cuts nothing."""
+    """The end of the reasoning tier: turns before it may go there; 1 and more cuts nothing."""
     smart: float
-    """What stands before it, and is not reasoned, may go to smart; 2 and more cuts nothing."""
+    """The end of the smart tier: other turns before it may go there; 2 and more cuts nothing."""
 
 
 class Thresholds(msgspec.Struct, frozen=True):
-    """Where the tiers part."""
+    """The limits between the tiers, on a classifier's score."""
 
     fast: float
-    """The least `Score.fast` that goes to fast."""
+    """The lowest `Score.fast` that goes to fast."""
     smart: float
-    """The least `Score.smart` that goes to smart."""
+    """The lowest `Score.smart` that goes to smart."""
     id: str
-    """The name under which this snapshot stands on an entry."""
+    """The name of this snapshot in ledger rows."""
     cut: ShareCut | None = None
-    """What recent traffic takes away from the tiers above; None takes nothing."""
+    """The cut that recent traffic makes in the upper tiers; None cuts nothing."""
     bounds: tuple[float, float] | None = None
-    """The shares of reasoning and smart that `cut` is made for."""
+    """The shares of reasoning and smart that `cut` enforces."""
 
 
 class DialTerms(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The terms of a choice of the quality dial, beside the score and the prices."""
+    """The terms of a choice by the quality dial, beside the score and the prices."""
 
     lab: str
     tokens: tuple[int, ...]
-    """Expected tokens of an answer of the lab, by tier."""
+    """The expected tokens of an answer of the lab, by tier."""
     price: float | None
-    """The price of quality; None leaves it to the reference set."""
+    """The price of quality; None takes it from the reference set."""
     has_own_reference: bool = False
-    """True if the price is by a reference set of own calls."""
+    """True if the price comes from a reference set of own calls."""
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a conversation is sitting on."""
+    """The target, account and tier that serve a conversation, and its history so far."""
 
     lab: str
     tier: Tier
     target: str
-    """The name of the target that served it last."""
+    """The name of the target that last served the conversation."""
     account: str | None = None
     model: str | None = None
-    """A model that was named, so that nothing of the tier is added; None leaves it to the tier."""
+    """The model that the client named, so the tier adds nothing; None leaves it to the tier."""
     tokens: int = 0
-    """Tokens of its prompt that the provider may have in its prompt cache."""
+    """Tokens of the prompt that the provider may have in its prompt cache."""
     turns: int = 0
-    """User turns that had been seen."""
+    """The number of user turns at its last call."""
     first: str = ""
-    """A short hash of its first user message; empty where that is not known."""
+    """A short hash of the first user message; empty if unknown."""
     calls: int = 0
-    """Answers that it has had."""
+    """The number of answers that the conversation has had."""
     output: int = 0
-    """Tokens of them all."""
+    """The output tokens of all these answers."""
     turns_below: int = 0
-    """User turns in a row that by themselves needed less than its tier."""
+    """The user turns in a row that alone needed less than the tier."""
     rise: EvidenceRise | None = None
-    """The last evidence that its answers were no good; None where it keeps no tier any more."""
+    """The rise by the last evidence against its answers; None if none keeps the tier."""
     arm: str | None = None
-    """The arm of its last decision by rules."""
+    """The arm of the last decision by rules."""
     keeps: float = 300.0
-    """Seconds for which the provider's prompt cache keeps what is not used."""
+    """Seconds for which the provider's prompt cache keeps an unused prompt."""
     at: float = 0.0
-    """When it was last served, seconds since the epoch."""
+    """The time of the last answer, in seconds since the epoch."""
 
 
 class DecisionContext(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that a decision reads beside the call and the configuration."""
 
     at: float = 0.0
-    """When the call was received, seconds since the epoch: rules, prices and seats know time."""
+    """The time when the gateway received the call, in seconds since the epoch.
+
+    Rules, prices and sessions depend on it.
+    """
     seat: Session | None = None
+    """The session of the conversation; None if it has none."""
     unseated: str = ""
-    """Why the target of the seat is not asked in its turn; empty where it is."""
+    """The reason why the session's target is unavailable now; empty if it is available."""
     ceiling: Tier | None = None
-    """The dearest tier that a budget leaves, whatever else would be decided."""
+    """The most expensive tier that a budget allows, whatever else would be decided."""
     thresholds: Thresholds | None = None
-    """Of the key's own traffic; None leaves the classifier its own. They never send more up."""
+    """Thresholds from the key's own traffic, which never raise a tier; None uses the
+    classifier's own."""
     judged: Score | None = None
-    """What a model said that was asked to judge the prompt."""
+    """The score by a model that judged the prompt; None if none did."""
     dial: DialTerms | None = None
-    """Of a recorded decision; None leaves it to what own calls tell now."""
+    """The terms of a recorded decision; None uses the current ones, from own traffic."""
     unjudged: str | None = None
-    """Why a model that should have judged it said nothing; None where none was to."""
+    """The reason why a judge that was due gave no score; None if it did or none was due."""
 
 
 EMPTY_CONTEXT = DecisionContext()
-"""Of a call that is decided apart from all others."""
+"""The context of a call that the gateway decides apart from all others."""

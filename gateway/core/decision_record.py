@@ -1,7 +1,7 @@
-"""What a decision rested on, as a row keeps it: enough to decide again, and nothing of the text.
+"""The facts that a decision rested on, as a row keeps them: enough to decide the call again.
 
-Only what is not as it mostly is is written. Names, numbers and flags are the call's; of its text
-there are the signals, counts and shares, and which patterns of the rules it has.
+A row has only the fields that differ from their defaults. Names, numbers and flags are those of the
+call. Of its text there are only signals, counts, shares and the patterns of rules that it matches.
 """
 
 from typing import Literal
@@ -14,11 +14,11 @@ from gateway.core.decision_context import DecisionContext, Score
 from gateway.core.turn_evidence import TurnEvidence
 
 type RecordedComplete = Literal["off", "hold", "live"]
-"""A value of `complete` in a row: earlier versions wrote `live` too."""
+"""A value of `complete` in a row. Earlier versions wrote `live` too."""
 
 
 class RecordedScope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What of a key bounds a decision, as it was; the names are those of `Key`."""
+    """The settings of a key that bounded the decision then; the names are those of `Key`."""
 
     lab: str | None = None
     tags: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class RecordedScope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class RecordedOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the x-tiergate-* headers asked for; the names are those of `Steer`."""
+    """The wishes in the x-tiergate-* headers; the names are those of `RequestOptions`."""
 
     lab: str | None = None
     tier: str | None = None
@@ -44,19 +44,19 @@ class RecordedOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a decision rested on beside the configuration and what the row tells anyway."""
+    """The facts that a decision rested on, beside the configuration and other fields of the row."""
 
     operation: str = "generate"
     user_tokens: int = 0
-    """Of the last user turn, estimated; 0 where it has no text."""
+    """The estimated tokens of the last user turn; 0 if it has no text."""
     chars: int = 0
     turns: int = 0
     turn: ConversationTurn | None = None
-    """Its place in its conversation."""
+    """The place of the call in its conversation."""
     tool_loop: bool = False
     tools: tuple[str, ...] = ()
     more_tools: int = 0
-    """Tools whose names are not kept."""
+    """The number of further tools, whose names the row does not keep."""
     forced_tool: bool = False
     hosted_tools: bool = False
     images: int = 0
@@ -64,7 +64,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     audio: int = 0
     json_schema: bool = False
     effort: str | None = None
-    """What the client set itself."""
+    """The effort that the client itself set."""
     max_output: int | None = None
     choices: int = 1
     service: str | None = None
@@ -72,31 +72,31 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     sampled: bool = False
     logprobs: bool = False
     members: tuple[str, ...] = ()
-    """Top-level members that a target may refuse."""
+    """Top-level members of the request that a target may refuse."""
     continuation_member: str = ""
-    """The member that names an earlier answer, which only its provider has."""
+    """The request member that names an earlier answer, which only its provider has."""
     said: RecordedOptions | None = None
     scope: RecordedScope | None = None
     signals: dict[str, int | float | bool] | None = None
-    """Those that are not 0; None where nobody read them."""
+    """Text signals that are not 0; None if the gateway did not read them."""
     language: str | None = None
-    """Of the last user turn; None where it has no text, or where nobody read it."""
+    """The language of the last user turn; None if it has no text, or was not read."""
     patterns: str | None = None
-    """Digests of the patterns that the text was searched for, six signs each; None: of none."""
+    """Digests of the patterns that rules search for, six characters each; None: no search."""
     hits: str = ""
-    """Of those that it has."""
+    """Digests of the patterns that the text matches."""
     outcomes: dict[str, bool] = {}
-    """Of rules that read the text itself, by the hash of their conditions."""
+    """The outcomes of rules that read the text itself, by the hash of their conditions."""
     classifier: str | None = None
-    """The version of a classifier that read the text itself."""
+    """The version of the classifier that read the text itself."""
     score: Score | None = None
     failed: str | None = None
-    """The kind of error it ended in."""
+    """The kind of error with which the classifier failed."""
     doors: dict[str, str] = {}
-    """Why a target could not be asked in another dialect, empty where it could, for each tried."""
+    """For each tried target: why another dialect cannot reach it, empty if it can."""
     evidence: DecisionContext | None = None
-    """None where there was none; its `at` is the row's."""
+    """The context of the decision, whose `at` is the row's; None if it was empty."""
     history: tuple[TurnEvidence, ...] | None = None
-    """Evidence against the last answer; None if nobody looked for any, or there is no history."""
+    """Evidence against the last answer; None if the gateway looked for none, or has no history."""
     target: str | None = None
-    """The first of the plan, as provider/model."""
+    """The first target of the plan, as provider/model."""

@@ -1,10 +1,10 @@
 """An error as a value: what went wrong, whose fault it is and what the client should do.
 
-    Problem          a value; every room returns or raises it
-    ProblemError     the exception that carries one to the edge
+    Problem          a value; every package returns or raises it
+    ProblemError     the exception that carries a Problem to the edge
 
-The rows and their statuses are the error table that the official SDKs' behaviour calls for: a
-status they retry only where a retry can help, `x-should-retry: false` where it cannot.
+The statuses follow the behaviour of the official SDKs. An error has a status that they retry only
+if a retry can help. Otherwise the gateway sends `x-should-retry: false`.
 """
 
 from typing import Literal
@@ -61,52 +61,52 @@ _CLIENT_RETRY_KINDS: frozenset[ProblemKind] = frozenset({
     "upstream_rate_limited", "upstream_error", "upstream_overloaded", "upstream_timeout",
     "upstream_unreachable",
 })  # fmt: skip
-"""Kinds that the official SDKs retry by themselves, as they do at the provider."""
+"""Kinds that the official SDKs retry by themselves, as they do with the provider."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """One error, in no dialect yet."""
+    """One error, not yet in any dialect."""
 
     kind: ProblemKind
     message: str
-    """A sentence for the client: what is wrong and what to do; no key, prompt or traceback."""
+    """Text for the client: what is wrong and what to do, without key, prompt or traceback."""
     name: str = ""
-    """What rows call it, where that is not its kind."""
+    """The name in ledger rows; empty takes the kind."""
     detail: str = ""
     """Steps for the operator. They name the operator's settings, so clients never see them."""
     param: str | None = None
-    """The request field it is about, in the client's words."""
+    """The request field at fault, by the client's own name."""
     status: int = 0
-    """HTTP status; 0 takes the one of its kind."""
+    """The HTTP status; 0 takes the status of its kind."""
     retry_after: float | None = None
-    """Seconds."""
+    """Seconds after which the client may try again."""
     body: bytes | None = None
-    """A provider's own error body in the client's dialect: passed on as it came."""
+    """A provider's own error body in the client's dialect, which the gateway sends unchanged."""
     upstream_status: int | None = None
     is_permanent: bool = False
-    """The same again cannot help: it is no matter of load or luck, as a certificate is none."""
+    """True if a retry cannot help: the cause is not load or chance, e.g. a bad certificate."""
     retryable: bool | None = None
-    """True if the client may send the call again by its own rule; None takes its kind's rule."""
+    """True if the client may send the call again by its own rule; None takes the kind's rule."""
     spent: Literal["no", "maybe"] = "no"
-    """Whether the provider may have billed the attempt that failed."""
+    """`maybe` if the provider may have billed the failed attempt."""
     usage: Usage | None = None
-    """What the attempt used, as far as the provider told."""
+    """The usage of the attempt, as far as the provider reported it."""
     content_bytes: int = 0
-    """UTF-8 bytes of content that came before it."""
+    """UTF-8 bytes of content that came before the error."""
 
     @property
     def operator_message(self) -> str:
-        """The message with its detail."""
+        """The message with the steps for the operator."""
         return f"{self.message} ({self.detail})" if self.detail else self.message
 
     @property
     def http_status(self) -> int:
-        """The status that the client gets."""
+        """The HTTP status that the client gets."""
         return self.status or STATUS_BY_KIND[self.kind]
 
     @property
     def should_retry(self) -> bool | None:
-        """The header x-should-retry: False, or None to leave the client's own rule in force."""
+        """The header x-should-retry: False, or None to let the client follow its own rule."""
         is_retryable = (
             self.kind in _CLIENT_RETRY_KINDS if self.retryable is None else self.retryable
         )
@@ -118,11 +118,11 @@ DRAINING = Problem(
     message="The gateway is stopping. Send the call again: another will take it.",
     retry_after=1.0,
 )
-"""Refuses a call of a gateway that stops."""
+"""Refuses a call while the gateway stops."""
 
 
 class ProblemError(Exception):
-    """Carries a Problem to the edge."""
+    """The exception that carries a Problem to the edge."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)
@@ -130,11 +130,11 @@ class ProblemError(Exception):
 
 
 def invalid_request(message: str, param: str | None = None) -> ProblemError:
-    """A request that cannot be served as written."""
+    """Return the error for a request that the gateway cannot serve as written."""
     return ProblemError(Problem(kind="invalid_request", message=message, param=param))
 
 
 def ledger_unwritable() -> ProblemError:
-    """A request that is not sent, since its row cannot be written."""
+    """Return the error for a request that is not sent, as its row cannot be written."""
     message = "The ledger cannot be written, so nothing is sent. Try again soon."
     return ProblemError(Problem(kind="ledger", message=message, retry_after=5))

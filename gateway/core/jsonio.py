@@ -1,8 +1,8 @@
-"""The one door to JSON: strict reading, compact writing, and raw top-level members.
+"""The only module for JSON: strict reading, compact writing, and raw top-level members.
 
-orjson reads (it refuses NaN, overflowing numbers, bad UTF-8 and lone surrogates, which `json` lets
-pass);
-msgspec cuts a body into its top-level members without copying or re-encoding what is inside.
+orjson reads JSON. It refuses NaN, numbers that overflow, bad UTF-8 and lone surrogates, which
+`json` accepts. msgspec cuts a body into its top-level members. It neither copies nor re-encodes
+their values.
 """
 
 import re
@@ -16,12 +16,12 @@ type Json = Any
 """Decoded JSON: dict, list, str, int, float, bool or None."""
 
 type Members = dict[str, msgspec.Raw]
-"""The top-level members of an object as raw slices of the bytes they were read from."""
+"""The top-level members of an object, as raw slices of its bytes."""
 
 dumps: Callable[[object], bytes] = msgspec.json.Encoder(decimal_format="string").encode
-"""Write compact JSON (structs, dates and Decimals as msgspec does: Decimal as a string)."""
+"""Write compact JSON. Structs and dates are as msgspec writes them, a Decimal is a string."""
 dumps_canonical: Callable[[object], bytes] = msgspec.json.Encoder(order="sorted").encode
-"""Write compact JSON, the members of objects sorted by name; raw slices stay as they are."""
+"""Write compact JSON with the members of objects sorted by name; raw slices stay unchanged."""
 
 _MEMBERS_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _MEMBER_START = re.compile(
@@ -30,16 +30,19 @@ _MEMBER_START = re.compile(
 """The beginning of a member, up to its value."""
 _OBJECT_END = re.compile(rb"[ \t\r\n]*\}")
 _MIN_SPARE_BYTES = 5
-"""Bytes of an object beside its members, each with its quotes, colon and comma, that are too few
-for one more: its two braces less a comma are 1, and the shortest member, `"":0,`, takes 5."""
+"""Spare bytes of an object up to which it has no room for one more member.
+
+Spare are the bytes beside the known members, each counted with its quotes, colon and comma. The two
+braces minus one comma make 1. The shortest member, `"":0,`, takes 5.
+"""
 _UNSAFE_CHARS = re.compile(
     "[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 )
-"""What JSON leaves as it is, and what would still steer a terminal, break a line or hide text."""
+"""Characters that JSON does not escape, but that steer a terminal, break a line or hide text."""
 
 
 class JsonError(ValueError):
-    """Bytes that are not one strict JSON value; the text says where, never what stood there."""
+    """Raised for bytes that are not one strict JSON value. The message quotes none of them."""
 
 
 def loads(data: bytes | memoryview) -> Json:
@@ -51,7 +54,7 @@ def loads(data: bytes | memoryview) -> Json:
 
 
 def make_reader(kind: Any) -> Callable[[bytes], Any]:
-    """A function that reads one value of a type, straight into it. It raises JsonError."""
+    """Return a function that decodes JSON straight into a type. The function raises JsonError."""
     decode = msgspec.json.Decoder(kind).decode
 
     def read(data: bytes) -> Any:
@@ -64,12 +67,12 @@ def make_reader(kind: Any) -> Callable[[bytes], Any]:
 
 
 def dumps_printable(value: object) -> str:
-    """The same for a terminal: what would steer it or hide text is escaped."""
+    """Write compact JSON for a terminal; escape characters that steer it or hide text."""
     return _UNSAFE_CHARS.sub(_escape, dumps(value).decode())
 
 
 def read_members(data: bytes) -> Members:
-    """Cut an object into raw members; of a repeated name the last stays. Raises JsonError."""
+    """Cut an object into raw members; the last of a repeated name wins. Raises JsonError."""
     try:
         return _MEMBERS_DECODER.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -77,21 +80,21 @@ def read_members(data: bytes) -> Members:
 
 
 def join_members(raw_members: Members) -> bytes:
-    """Write members as one object, each value byte for byte as it was read."""
+    """Write members as one object; each value keeps its bytes."""
     chunks: list[bytes | memoryview] = []
     for name, raw in raw_members.items():
         chunks += (b",", dumps(name), b":", memoryview(raw))
     chunks[:1] = [b"{"]
     chunks.append(b"}")
-    return b"".join(chunks)  # which is the one time that a large value is copied
+    return b"".join(chunks)  # the only copy of a large value
 
 
 def has_repeated_member(data: bytes, raw_members: Members) -> bool:
-    """Tell whether an object names a top-level member more than once.
+    """Return True if an object names a top-level member more than once.
 
-    `raw_members` is `read_members(data)`. Where the object is as short as these can be written
-    there is no room for another. Else it walks names and skips values by comparing them with the
-    slice that was kept: a value that differs, or a name seen before, is a repeat.
+    `raw_members` is `read_members(data)`. If the object is as short as these members can be, it has
+    no room for another. Otherwise the function walks the names, and compares each value with the
+    slice in `raw_members`. A value that differs, or more names than members, means a repeat.
     """
     spare_bytes = len(data) - sum(
         map(len, raw_members.values()), sum(map(len, raw_members), 4 * len(raw_members))
@@ -105,7 +108,7 @@ def has_repeated_member(data: bytes, raw_members: Members) -> bool:
         if not data.startswith(raw, offset):
             return True
         count += 1
-        offset += len(raw)  # a longer number that begins with the one that was kept ends the walk
+        offset += len(raw)  # the walk ends at a longer number that begins with the kept one
     return count != len(raw_members) or _OBJECT_END.match(data, offset) is None
 
 

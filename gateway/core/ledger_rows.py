@@ -1,11 +1,13 @@
-"""The rows of the ledger: what a call was, what was decided, what it used and what it cost.
+"""The rows of the ledger: the call, its decision, its usage and its cost.
 
-An `IntentRow` is written before each request to a provider, an `AttemptRow` where one gave no
-answer, one `FinalRow` when the call is over, a `RepriceRow` where a price has come later, and a
-`FeedbackRow` where whoever got the answer has judged it. Rows are never changed:
-the store puts them together by the id of the call. None is unknown, never zero; times are seconds.
+    IntentRow      before each request to a provider
+    AttemptRow     after a request that gave no answer
+    FinalRow       one, when the call is over
+    RepriceRow     when a price has come later
+    FeedbackRow    when the client has judged the answer
 
-A row of the ledger as far as deciding it again reads it.
+The gateway never changes a row. The store joins rows by the id of the call. None means unknown,
+never zero. Times are in seconds. A `ReplayRow` has the fields that a replay of the decision reads.
 """
 
 from decimal import Decimal
@@ -17,26 +19,26 @@ from gateway.core.decision_record import DecisionRecord
 from gateway.core.target import Tier
 
 ROW_VERSION = 3
-"""Of the rows. A later one only adds fields, so a reader of an older one goes on working."""
+"""The version of the rows. A later version only adds fields, so older readers still work."""
 
 type CallState = Literal[
     "settled", "estimated", "aborted", "failed", "refused", "cache_hit", "unknown_crash"
 ]
 ANSWERED_STATES: frozenset[CallState] = frozenset({"settled", "estimated", "cache_hit"})
-"""Of calls that have their whole answer."""
+"""The states of calls that have their whole answer."""
 type CacheOutcome = Literal["hit", "miss", "off"]
 type Verdict = Literal["good", "bad"]
 type UsageSource = Literal["provider", "partial", "estimate", "recording"]
 
 
 class IntentRow(msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_field="kind"):
-    """Written before a provider is dialled, so that a crash leaves a trace of what it may bill."""
+    """A request to come, written to disk first: a crash leaves a trace of the possible bill."""
 
     v: int = ROW_VERSION
     id: str
     at: float
     attempt: int = 1
-    """Which request of the call it is, from 1."""
+    """The number of the request in its call, from 1."""
     key: str
     tenant: str = "default"
     tags: tuple[str, ...] = ()
@@ -48,66 +50,67 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_fie
     account: str | None = None
     model: str
     input: int | None = None
-    """Estimated tokens of the prompt."""
+    """The estimated tokens of the prompt."""
     most: int | None = None
-    """Tokens that the answer may have."""
+    """The most tokens that the answer may have."""
     reserved: Decimal | None = None
-    """USD that it may cost at most, by that estimate."""
+    """The most USD that the request may cost, by that estimate."""
     price: str | None = None
     config: str
 
 
 class AttemptRow(msgspec.Struct, frozen=True, kw_only=True, tag="attempt", tag_field="kind"):
-    """A request to a provider that gave no answer; the one that did is told by the final row."""
+    """A request to a provider that gave no answer. The final row describes the one that did."""
 
     v: int = ROW_VERSION
     id: str
-    """Of the call."""
+    """The id of the call."""
     attempt: int
-    """Which request of the call it was, from 1."""
+    """The number of the request in its call, from 1."""
     at: float
-    """When it was sent, seconds since the epoch."""
+    """The time when the gateway sent it, in seconds since the epoch."""
     provider: str
     account: str | None = None
     model: str
     status: int | None = None
-    """HTTP status of the provider; None where there was none."""
+    """The provider's HTTP status; None if there was none."""
     problem: str
     duration: float | None = None
     input: int | None = None
     output: int | None = None
-    """All that came out, shown and reasoned."""
+    """All tokens of output, with those of reasoning."""
     cost: Decimal | None = None
-    """USD; 0 where providers bill nothing for such an error, None where they may."""
+    """USD; 0 if providers bill nothing for such an error, None if they may have billed it."""
     estimate: Decimal | None = None
-    """USD of `cost` that rest on estimated tokens."""
+    """The USD of `cost` that rest on estimated tokens."""
     reserved: Decimal | None = None
-    """USD that it may have cost at most, where `cost` is unknown."""
+    """The most USD that it may have cost, if `cost` is unknown."""
 
 
 class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="kind"):
-    """The one final row of a call. None is unknown, never zero; times are seconds.
+    """The one final row of a call. None means unknown, never zero. Times are in seconds.
 
-    States: `settled` the provider told its usage; `estimated` an answer was given and the usage is
-    not known; `aborted` cut, or without a reason for its end; `failed` no target answered;
-    `refused` by the gateway, nothing was sent; `cache_hit`; `unknown_crash` closed by recovery
-    after a crash.
+    States: `settled`: the provider reported its usage. `estimated`: the client got an answer, and
+    the provider did not report all usage. `aborted`: the answer was cut, or its end has no reason.
+    `failed`: no target answered. `refused`: the gateway refused the call and sent nothing.
+    `cache_hit`: the answer came from the cache. `unknown_crash`: recovery closed the call after a
+    crash.
     """
 
     v: int = ROW_VERSION
     id: str
     at: float
-    """When the call was received, seconds since the epoch."""
+    """The time when the gateway received the call, in seconds since the epoch."""
     key: str
     tenant: str = "default"
     tags: tuple[str, ...] = ()
     dialect: str
     asked: str | None = None
-    """The model name in the request, where it could be read."""
+    """The model name in the request; None if the gateway could not read it."""
     stream: bool = False
     state: CallState
     status: int | None = None
-    """HTTP status sent to the client; 499 where it had left; None where nobody knows."""
+    """The HTTP status that the client got; 499 if it had left; None after a crash."""
     problem: str | None = None
     aborted_by: str | None = None
     """client, client_slow (it read nothing for too long), upstream, timeout or drain."""
@@ -116,80 +119,85 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     source: str | None = None
     rule: str | None = None
     arm: str | None = None
-    """The rules whose part of the traffic was asked for, each with `in` or `out`."""
+    """The rules whose `traffic` condition was evaluated, each with `in` or `out`."""
     guards: tuple[str, ...] = ()
-    """The guards that matched; none in rows of before they were kept."""
+    """The names of the guards that matched; empty in rows older than this field."""
     confidence: float | None = None
     conversation: str | None = None
-    """A hash that the calls of its conversation share."""
+    """A hash that all calls of the conversation share."""
     switch_cost: Decimal | None = None
-    """USD, once, of the prompt cache that its conversation lost by leaving its seat; None where it
-    left none, or where a price is not known."""
+    """USD, once, for the prompt cache that the conversation lost by leaving its session's target.
+
+    None if it left none, or if a price is unknown.
+    """
     provider: str | None = None
     account: str | None = None
     model: str | None = None
-    """The model that was called."""
+    """The model that the gateway called last."""
     effort: str | None = None
-    """What the client set, else what its tier does."""
+    """The effort that the client set; otherwise the effort of the tier."""
     service: str | None = None
-    """The provider's service tier that served, where it is not its standard one."""
+    """The provider's service tier that served; None for its standard tier."""
     served: str | None = None
-    """The model that the provider says answered."""
+    """The model that answered, by the provider's word."""
     attempts: int = 0
     cache: CacheOutcome = "off"
     near: float | None = None
-    """How near the question was whose answer the cache gave, 0 to 1; None where it was equal."""
+    """The similarity to the question whose cached answer this is, 0 to 1; None if equal."""
     dropped: tuple[str, ...] = ()
     usage: UsageSource | None = None
-    """Who counted the tokens: the provider all or in part, the gateway by its estimate, or, of an
-    answer from the cache, the provider when it was recorded."""
+    """The party that counted the tokens.
+
+    `provider`: the provider. `partial`: the provider in part. `estimate`: the gateway. `recording`:
+    the provider, when the cache recorded the answer.
+    """
     input: int | None = None
     cache_read: int | None = None
     cache_write: int | None = None
     cache_write_by: dict[str, int] = {}
-    """`cache_write` by lifetime ("5m", "1h"; "" where unsaid)."""
+    """`cache_write` by lifetime ("5m", "1h"; "" if the provider does not say)."""
     output: int | None = None
     reasoning: int | None = None
     tools: dict[str, int] = {}
-    """Requests of the provider's own tools that are billed one by one."""
+    """Requests of the provider's own tools that it bills one by one."""
     media: dict[str, int] = {}
-    """Tokens of `input` to `reasoning` that are not text, by direction and modality."""
+    """The tokens in `input` to `reasoning` that are not text, by direction and modality."""
     cost: Decimal | None = None
-    """USD of the answer and of the attempts before it, as far as that is known of them."""
+    """USD of the answer, and of earlier attempts as far as known."""
     wasted: Decimal | None = None
-    """USD of `cost` for attempts that gave no answer; None where they may have been billed."""
+    """USD of `cost` for attempts that gave no answer; None if a bill for one is unknown."""
     estimate: Decimal | None = None
-    """USD of `cost` that rest on estimated tokens."""
+    """The USD of `cost` that rest on estimated tokens."""
     billed: Decimal | None = None
-    """USD that the provider says it billed for the answer."""
+    """USD for the answer, by the provider's word."""
     reserved: Decimal | None = None
-    """USD that what is unknown may have cost at most."""
+    """The most USD that unknown costs may be."""
     baseline: Decimal | None = None
-    """USD that the same tokens would have cost on the baseline, without cache and failures."""
+    """USD of the same tokens on the baseline, without cache and failures."""
     price: str | None = None
-    """The version of the price that was used."""
+    """The version of the price."""
     first_content: float | None = None
-    """Seconds from receipt to the first content sent."""
+    """Seconds from receipt to the first content that the gateway sent."""
     duration: float | None = None
     """Seconds from receipt to the last byte."""
     upstream_id: str | None = None
-    """The id in the headers of the provider's last answer: what its support asks for."""
+    """The id in the headers of the provider's last answer, for its support."""
     response_id: str | None = None
-    """The id in the body of that answer: what its exports and bills have."""
+    """The id in the body of that answer, as in the provider's exports and bills."""
     config: str
-    """Version of the configuration."""
+    """The version of the configuration."""
     basis: DecisionRecord | None = None
-    """What was decided on; None where nothing was, and of a call that a crash has ended."""
+    """The facts that the decision rested on; None without a decision, or after a crash."""
 
 
 class RepriceRow(msgspec.Struct, frozen=True, kw_only=True, tag="reprice", tag_field="kind"):
-    """A later cost of a call; of several the one that was written last stands."""
+    """A later cost of a call. The one that was written last counts."""
 
     v: int = ROW_VERSION
     id: str
-    """Of the call."""
+    """The id of the call."""
     at: float
-    """When it was priced again, seconds since the epoch."""
+    """The time of the new price, in seconds since the epoch."""
     cost: Decimal | None
     estimate: Decimal | None = None
     baseline: Decimal | None = None
@@ -197,28 +205,28 @@ class RepriceRow(msgspec.Struct, frozen=True, kw_only=True, tag="reprice", tag_f
 
 
 class FeedbackRow(msgspec.Struct, frozen=True, kw_only=True, tag="feedback", tag_field="kind"):
-    """What its client says of an answer; of several the last stands."""
+    """The client's judgement of an answer. The last one counts."""
 
     v: int = ROW_VERSION
     id: str
-    """Of the call."""
+    """The id of the call."""
     at: float
-    """When it was said, seconds since the epoch."""
+    """The time of the feedback, in seconds since the epoch."""
     key: str
     tenant: str = "default"
     verdict: Verdict | None = None
     tier: Tier | None = None
-    """The tier that would have been right."""
+    """The tier that would have been right, by the client's word."""
     score: float | None = None
-    """How good the answer was, 0 to 1."""
+    """The quality of the answer, 0 to 1."""
 
 
 type Row = IntentRow | AttemptRow | FinalRow | RepriceRow | FeedbackRow
-"""What is known of a call while it runs, the final entry it becomes, and its later price."""
+"""Any row of the ledger."""
 
 
 class ReplayRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Fields of an `Entry` by the same names; `cost` is the latest."""
+    """The fields of a `FinalRow` for a replay of its decision; `cost` is the latest."""
 
     id: str
     at: float

@@ -1,4 +1,4 @@
-"""Prices and the one sum that everything about money comes from: price x usage, exactly."""
+"""Prices, and the one formula behind all money: price times usage, exactly."""
 
 from collections.abc import Iterator
 from decimal import Context, Decimal
@@ -9,49 +9,50 @@ import msgspec
 from gateway.core.usage import Usage
 
 _EXACT_CONTEXT = Context(prec=100)
-"""Digits enough that no sum of prices is ever rounded."""
+"""Arithmetic with enough digits that no sum of prices is ever rounded."""
 _MILLION = Decimal(1_000_000)
 _MILLION_PLACES = 6
-"""Places of a million."""
+"""The number of zeros in a million."""
 _ZERO = Decimal(0)
 _DAY_SECONDS = 86_400
 _EPOCH_WEEKDAY = 3
-"""Weekday of 1970-01-01, where Monday is 0."""
+"""The weekday of 1970-01-01; Monday is 0."""
 
 
 class WholeRates(msgspec.Struct, frozen=True, gc=False):
-    """Rates in whole numbers: sums that every call needs take half the time.
+    """Rates in whole numbers: the sums that every call needs take half the time.
 
-    Tokens times these, divided by what they are `per`, are exact USD. The exponent of that is the
-    finest place of the rates that were used, so that a quotient ends in the same digits as theirs.
+    Tokens times these rates, divided by the matching divisor, are exact USD. The divisor has the
+    exponent of the finest rate in the sum. So a quotient ends in the same digits as a sum of
+    Decimal rates.
     """
 
     input: int
     cache_read: int | None
     output: int
     max_prompt_rate: int
-    """Of a prompt, however it is taken."""
+    """The highest rate of a prompt, however the provider's cache takes it."""
     fresh_divisor: Decimal
-    """Of a sum of input and output."""
+    """The divisor for a sum of input and output."""
     cached_divisor: Decimal
-    """Of a sum of these and of what was read from the cache."""
+    """The divisor for a sum of input, cache reads and output."""
     bound_divisor: Decimal
-    """Of a sum of the dearest and output."""
+    """The divisor for a sum of a prompt at `max_prompt_rate` and output."""
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
-    """USD per million tokens of each class. None is unknown."""
+    """USD per million tokens of each class. None means unknown."""
 
     input: Decimal | None = None
     cache_read: Decimal | None = None
     cache_write: Decimal | None = None
     cache_write_by: dict[str, Decimal] = {}
-    """Prices of cache writes by lifetime, where they differ from `cache_write`."""
+    """Rates of cache writes by lifetime, if they differ from `cache_write`."""
     output: Decimal | None = None
 
     @cached_property
     def whole_rates(self) -> WholeRates | None:
-        """The same in whole numbers; None where it has no price of input or of output."""
+        """The rates in whole numbers; None without a rate of input or of output."""
         if self.input is None or self.output is None:
             return None
         cache_read, prompt_rate = self.cache_read, _find_max_prompt_rate(self)
@@ -78,56 +79,59 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=
 
 
 class PriceStep(msgspec.Struct, frozen=True):
-    """Rates of the whole request once its prompt is longer than `above` tokens."""
+    """The rates of a whole request whose prompt is longer than `above` tokens."""
 
     above: int
     rates: Rates
 
 
 class PriceHours(msgspec.Struct, frozen=True):
-    """A price that holds at certain hours of certain days, both in UTC."""
+    """A price for certain hours of certain days, both in UTC."""
 
     spans: tuple[tuple[int, int], ...]
-    """First second of the day, and the second that it ends before."""
+    """Spans of the day: the first second, and the second before which the span ends."""
     days: frozenset[int]
-    """Monday is 0."""
+    """Weekdays; Monday is 0."""
     price: "Price"
 
 
 class LaterPrice(msgspec.Struct, frozen=True):
-    """A price that holds from a moment on, with hours of its own."""
+    """A price that holds from a time on, with hours of its own."""
 
     start: float
-    """Seconds since the epoch."""
+    """The time from which it holds, in seconds since the epoch."""
     price: "Price"
 
 
 IMAGES_AS_TEXT = frozenset({"input_image"})
-"""Most price lists, as OpenAI's and Anthropic's, price images in a prompt as its text."""
+"""The usual value of `Price.as_text`.
+
+Most price lists, such as OpenAI's and Anthropic's, price images in a prompt like its text.
+"""
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """The price of one model at one provider, and where it comes from."""
+    """The price of one model at one provider, with its source."""
 
     rates: Rates
     steps: tuple[PriceStep, ...] = ()
-    """Long-context steps, lowest first."""
+    """Steps for long prompts, lowest first."""
     version: str
-    """What stands on every row it priced, e.g. "catalogue 2026-11-24"."""
+    """The name of the price in ledger rows, e.g. "catalogue 2026-11-24"."""
     hours: tuple[PriceHours, ...] = ()
-    """Prices by time of day; the first that holds is in force."""
+    """Prices by time of day; the first that matches is in force."""
     later: tuple[LaterPrice, ...] = ()
-    """Prices that take its place, earliest first."""
+    """Prices that replace this one later, earliest first."""
     services: dict[str, "Price"] = {}
-    """Prices by service tier of the provider, where one other than its standard served."""
+    """Prices by the provider's service tier, for all tiers but its standard one."""
     tools: dict[str, Decimal] = {}
-    """USD of one request of a tool of the provider's own."""
+    """USD of one request, by the name of the provider's own tool."""
     as_text: frozenset[str] = IMAGES_AS_TEXT
-    """Classes of `Usage.media` that the provider bills as it bills text."""
+    """The classes of `Usage.media` that the provider bills like text."""
 
     def find_in_force(self, timestamp: float) -> "Price":
-        """The price in force at a moment, in seconds since the epoch; its services too."""
-        if not (self.later or self.hours or self.services):  # as most are
+        """Return the price and services in force at a time, in seconds since the epoch."""
+        if not (self.later or self.hours or self.services):  # most prices
             return self
         price = self._find_by_time(timestamp) if self.later or self.hours else self
         timed_services = {
@@ -155,11 +159,11 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
         return price
 
     def find_service(self, service: str | None) -> "Price | None":
-        """The price of a service tier, `None` being the standard one; None where it is unknown."""
+        """Return the price of a service tier (None: the standard tier); None if unknown."""
         return self if service is None else self.services.get(service)
 
     def find_rates(self, prompt_tokens: int) -> Rates:
-        """The rates in force for a prompt of this many tokens."""
+        """Return the rates for a prompt of this many tokens."""
         rates = self.rates
         for step in self.steps:
             if prompt_tokens > step.above:
@@ -168,7 +172,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def scale_rates(rates: Rates, factor: Decimal) -> Rates:
-    """Rates times a factor, exactly; what is unknown stays unknown."""
+    """Return rates times a factor, exactly; an unknown rate stays unknown."""
     by_lifetime = {
         lifetime: _EXACT_CONTEXT.multiply(rate, factor)
         for lifetime, rate in rates.cache_write_by.items()
@@ -183,12 +187,12 @@ def scale_rates(rates: Rates, factor: Decimal) -> Rates:
 
 
 def compute_cost(usage: Usage | None, price: Price | None) -> Decimal | None:
-    """USD of an answer, exact; None where usage or a price that it needs is unknown.
+    """Return the exact USD of an answer; None if usage or a price that it needs is unknown.
 
-    `price` is the one in force when the call was received, see `Price.on`. Where a provider has no
-    price for cache writes, it bills written tokens as input. Its own tools are billed by request,
-    at the same price in every service tier. Tokens that are not text have no rates of their own
-    here: their cost is unknown unless `Price.as_text` has them.
+    `price` is the one in force when the gateway received the call, see `Price.find_in_force`. A
+    provider without a price for cache writes bills written tokens as input. It bills its own tools
+    by request, at the same price in every service tier. Tokens that are not text have no rates of
+    their own here: their cost is unknown unless `Price.as_text` has them.
     """
     if usage is None or price is None or usage.input is None or usage.output is None:
         return None
@@ -227,7 +231,7 @@ def compute_cost(usage: Usage | None, price: Price | None) -> Decimal | None:
 def _sum_token_costs(
     input_tokens: int, cache_read: int, output_tokens: int, rates: Rates
 ) -> Decimal | None:
-    """USD of tokens where not all classes are used, or priced."""
+    """Return the USD of tokens if a class has no tokens or no rate; None if unknown."""
     total = _ZERO
     for tokens, rate in (
         (input_tokens, rates.input),
@@ -242,7 +246,7 @@ def _sum_token_costs(
 
 
 def _sum_extra_costs(usage: Usage, rates: Rates, price: Price) -> Decimal | None:
-    """USD of what most answers have nothing of: tokens written to the cache, hosted tools."""
+    """Return the USD of cache writes and hosted tools, which most answers lack."""
     total = _ZERO
     for lifetime, tokens in usage.cache_write.items():
         rate = _find_write_rate(rates, lifetime)
@@ -261,10 +265,10 @@ def _sum_extra_costs(usage: Usage, rates: Rates, price: Price) -> Decimal | None
 def compute_baseline_cost(
     usage: Usage | None, price: Price | None, own_price: Price | None
 ) -> Decimal | None:
-    """USD that an answer would have cost at another price than its `own_price`.
+    """Return the USD of an answer at another price than its `own_price`; None if unknown.
 
-    Its tokens are priced at the standard tier there, for a service tier is its own provider's word;
-    tools are billed as they were.
+    Tokens cost the standard tier's price there, as a service tier means something only at its own
+    provider. Tools cost what they cost at `own_price`.
     """
     if usage is None or price is own_price or not (usage.service or usage.tools):
         return compute_cost(usage, price)
@@ -282,13 +286,13 @@ def compute_baseline_cost(
 def compute_reservation(
     price: Price, prompt_tokens: int, max_output: int | None, service: str | None = None
 ) -> Decimal | None:
-    """USD that a call costs at most, but for tools of the provider's own; None where unknown.
+    """Return the most USD that a call costs, without the provider's tools; None if unknown.
 
-    It is a bound for every prompt of up to `prompt_tokens` tokens, however the provider's cache
-    takes it, and every answer of up to `max_output`, in the service tier that is asked for, and in
-    the standard one, which serves where that is full.
+    The bound holds for every prompt of up to `prompt_tokens` tokens, however the provider's cache
+    takes it, and for every answer of up to `max_output` tokens. It holds in the requested service
+    tier, and in the standard one, which serves if the requested one is full.
     """
-    if service is None and max_output is not None and not price.steps:  # as most are
+    if service is None and max_output is not None and not price.steps:  # most calls
         return _compute_bound(price.rates, prompt_tokens, max_output)
     service_price = price.find_service(service)
     if service_price is None or max_output is None:
@@ -304,7 +308,7 @@ def compute_reservation(
 
 
 def _compute_bound(rates: Rates, prompt_tokens: int, max_output: int) -> Decimal | None:
-    """USD that a prompt and an answer cost at most by some rates; None where unknown."""
+    """Return the most USD that a prompt and an answer cost by some rates; None if unknown."""
     whole_rates = rates.whole_rates
     if whole_rates is not None:
         return _EXACT_CONTEXT.divide(
@@ -320,9 +324,10 @@ def _compute_bound(rates: Rates, prompt_tokens: int, max_output: int) -> Decimal
 
 
 def compute_token_slopes(price: Price) -> tuple[int, int] | None:
-    """What a token of a prompt, and of an answer, adds to a reservation: millionths of a micro-USD.
+    """Return what a prompt token and an output token add to a reservation, in the standard tier.
 
-    Of the standard tier; None where that is not known, depends on anything, or is no whole number.
+    The unit is a millionth of a micro-USD. None if a rate is unknown, depends on the prompt's
+    length or the time, or is not a whole number of these units.
     """
     rates = price.rates
     if rates.input is None or rates.output is None or price.steps or price.hours or price.later:
@@ -336,7 +341,7 @@ def compute_token_slopes(price: Price) -> tuple[int, int] | None:
 
 
 def _find_max_prompt_rate(rates: Rates) -> Decimal:
-    """USD per million tokens of a prompt at most, however the provider's cache takes it."""
+    """Return the highest rate of a prompt, however the provider's cache takes it."""
     maximum = rates.input or _ZERO
     if rates.cache_read is not None and rates.cache_read > maximum:
         maximum = rates.cache_read
@@ -348,14 +353,14 @@ def _find_max_prompt_rate(rates: Rates) -> Decimal:
 
 
 def _count_places(rate: Decimal) -> int:
-    """Digits behind the point, as it is written; fewer than none of one that ends in zeros."""
+    """Return the decimal places of a rate as written; negative for an exponent, as in 1E+2."""
     return -int(rate.as_tuple().exponent)
 
 
 def explain_unknown_cost(usage: Usage | None, price: Price | None) -> str | None:
-    """What price an answer lacks, as "no price of output tokens"; None where it lacks none.
+    """Say which price an answer lacks, as "no price of output tokens"; None if it lacks none.
 
-    What its provider has not counted lacks no price.
+    It lacks no price for tokens that its provider did not count.
     """
     if usage is None or usage.input is None or usage.output is None:
         return None
@@ -378,7 +383,7 @@ def explain_unknown_cost(usage: Usage | None, price: Price | None) -> str | None
 
 
 def _list_token_classes(usage: Usage, rates: Rates) -> Iterator[tuple[str, int, Decimal | None]]:
-    """Each class of tokens: what it is called, how many, and USD per million of them."""
+    """Yield each class of tokens: its name, its count, and USD per million of them."""
     yield "input", usage.input or 0, rates.input
     yield "cached", usage.cache_read or 0, rates.cache_read
     yield "output", usage.completion or 0, rates.output
@@ -387,13 +392,13 @@ def _list_token_classes(usage: Usage, rates: Rates) -> Iterator[tuple[str, int, 
 
 
 def _find_write_rate(rates: Rates, lifetime: str) -> Decimal | None:
-    """USD per million tokens written to the cache; as input where that has no price."""
+    """Return USD per million tokens written to the cache; without such a price, as input."""
     rate = rates.cache_write_by.get(lifetime, rates.cache_write)
     return rates.input if rate is None else rate
 
 
 def _sum_tool_costs(usage: Usage, price: Price | None) -> Decimal | None:
-    """USD of the requests of the provider's own tools."""
+    """Return the USD for requests of the provider's own tools; None if unknown."""
     total = _ZERO
     for name, count in usage.tools.items():
         if count:

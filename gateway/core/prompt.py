@@ -1,23 +1,25 @@
-"""What a call says, in no dialect: the read-only view that routing and accounting read."""
+"""A request in no dialect: the read-only view for routing and accounting."""
 
 import msgspec
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
-    """Plain facts of one request. Characters are Unicode code points."""
+    """The plain facts of one request. Characters are Unicode code points."""
 
     model: str
     stream: bool = False
     user: str = ""
-    """Text of the last user turn."""
+    """The text of the last user turn."""
     user_turns: int = 0
     chars: int = 0
-    """All text that the model reads: system, turns, tool results and definitions."""
+    """Characters of all text that the model reads: system, turns, tool results, definitions."""
     tool_loop: bool = False
-    """The last message is a tool's result: the model is in the middle of a turn."""
+    """True if the last message is a tool's result: the model is in the middle of a turn."""
     injected_text: str = ""
-    """How the last message begins, where it is a user's by name alone: an agent's reminder, or its
-    order to sum up, that nobody typed."""
+    """The beginning of a last user message that no user typed; empty otherwise.
+
+    It is an agent's reminder, or its order to sum up.
+    """
     tools: tuple[str, ...] = ()
     forced_tool: bool = False
     images: int = 0
@@ -25,18 +27,18 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     audio: int = 0
     json_schema: bool = False
     effort: str | None = None
-    """What the client set itself."""
+    """The effort that the client itself set."""
     max_output: int | None = None
     choices: int = 1
     service: str | None = None
-    """The provider's service tier that is asked for, where it is not its standard one."""
+    """The provider's service tier that the client asks for; None for the standard one."""
     hosted_tools: bool = False
     stored: bool = False
-    """The answer depends on, or leaves, state at the provider."""
+    """True if the answer depends on state at the provider, or leaves some there."""
     continuation_member: str = ""
     """The member that names an earlier answer, which only its provider has; empty if none does."""
     sampled: bool = False
-    """Temperature is set above zero."""
+    """True if the client sets a temperature above 0."""
     zero_temperature: bool = False
     """True if the client itself sets the temperature to 0."""
     logprobs: bool = False
@@ -45,7 +47,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_plain_text(self) -> bool:
-        """Whether it is text that asks for one text, with no wish beside the size of it."""
+        """True if a text asks for one text, with no wish but its size."""
         return not (
             self.tools
             or self.tool_loop

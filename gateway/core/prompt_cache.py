@@ -1,4 +1,4 @@
-"""What a provider's prompt cache is worth: the price of losing it, exactly."""
+"""The worth of a provider's prompt cache: the exact price of losing it."""
 
 from decimal import Context, Decimal
 
@@ -7,28 +7,28 @@ import msgspec
 from gateway.core.price import Price, Rates
 
 _EXACT_CONTEXT = Context(prec=100)
-"""Digits enough that no sum of prices is ever rounded."""
+"""Arithmetic with enough digits that no sum of prices is ever rounded."""
 _MILLION = Decimal(1_000_000)
 _ZERO = Decimal(0)
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 MIN_CACHED_TOKENS = 1_024
-"""Tokens of the shortest prompt that providers keep without being asked to."""
+"""The shortest prompt, in tokens, that providers cache by themselves."""
 
 
 class CachedTurn(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens of one request of a conversation."""
+    """The tokens of one request of a conversation."""
 
     cached_tokens: int
-    """That the provider has in its prompt cache."""
+    """Tokens of the prompt that the provider has in its prompt cache."""
     fresh_tokens: int
-    """That it has not seen."""
+    """Tokens of the prompt that the provider has not seen."""
     output_tokens: int
 
 
 def compute_reread_cost(turn: CachedTurn, price: Price | None) -> Decimal | None:
-    """USD, once, of having `turn.cached` tokens read anew where they are not cached.
+    """Return the USD, once, to read `turn.cached_tokens` where no cache has them; None if unknown.
 
-    That is their price as written to the cache less their price as read from it. None: unknown.
+    That is their price as cache writes, minus their price as cache reads.
     """
     if not turn.cached_tokens:
         return _ZERO
@@ -45,7 +45,7 @@ def compute_reread_cost(turn: CachedTurn, price: Price | None) -> Decimal | None
 
 
 def compute_warm_cost(turn: CachedTurn, price: Price | None) -> Decimal | None:
-    """USD of a request whose `turn.cached` tokens are in the cache. None: unknown."""
+    """Return the USD of a request whose `turn.cached_tokens` are cached; None if unknown."""
     rates = _find_rates(turn, price)
     if rates is None:
         return None
@@ -65,10 +65,10 @@ def compute_warm_cost(turn: CachedTurn, price: Price | None) -> Decimal | None:
 def count_cached_tokens(
     price: Price | None, fresh_tokens: int | None, cache_read: int | None, cache_write: int | None
 ) -> int:
-    """Tokens of a prompt that its provider has in its cache now, by the usage that it told.
+    """Return the prompt tokens that the provider has in its cache now, by its reported usage.
 
-    Where it keeps what it is asked to keep, that is what was read and written. Where it keeps all
-    by itself, which it does for nothing, that is the prompt, unless it is short.
+    A provider that caches on request has the tokens that it read and wrote. A provider that caches
+    by itself, free of charge, has the whole prompt, unless the prompt is short.
     """
     cached_tokens = (cache_read or 0) + (cache_write or 0)
     if cache_write or fresh_tokens is None:
@@ -79,13 +79,13 @@ def count_cached_tokens(
 
 
 def parse_lifetime(lifetime: str) -> float | None:
-    """What a provider's word for how long its cache keeps something says: "5m", "1h"."""
+    """Return the seconds of a provider's cache lifetime ("5m", "1h"); None if unreadable."""
     digits, unit = lifetime[:-1], _UNIT_SECONDS.get(lifetime[-1:])
     return float(digits) * unit if unit and digits.isdecimal() and digits.isascii() else None
 
 
 def caches_automatically(rates: Rates) -> bool:
-    """Whether a cache keeps prompts by itself: reading is cheaper, and writing costs nothing."""
+    """True if a provider caches prompts by itself: reads have a price, and writes have none."""
     has_write_price = rates.cache_write is not None or bool(rates.cache_write_by)
     return rates.cache_read is not None and not has_write_price
 
@@ -95,5 +95,5 @@ def _find_rates(turn: CachedTurn, price: Price | None) -> Rates | None:
 
 
 def _find_write_rate(rates: Rates) -> Decimal | None:
-    """USD per million tokens that are written to the cache; as input where that has no price."""
+    """Return USD per million tokens written to the cache; without such a price, as input."""
     return rates.input if rates.cache_write is None else rates.cache_write

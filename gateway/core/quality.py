@@ -1,23 +1,23 @@
-"""How much quality routing keeps: positions of the dial, and the shares that they stand for.
+"""The quality that routing keeps: positions of the dial, and the shares that they stand for.
 
-A share is of the expected quality of the reasoning tier, on a reference set of prompts.
+A share is a part of the reasoning tier's expected quality, on a reference set of prompts.
 """
 
 from bisect import bisect_left
 
 ALWAYS_FAST = 0.0
-"""The share that every call of the classifier goes to fast for."""
+"""The share at which the classifier sends every call to fast."""
 ALWAYS_REASONING = 1.0
-"""The share that every call of the classifier goes to reasoning for."""
+"""The share at which the classifier sends every call to reasoning."""
 DIAL_SHARES = (ALWAYS_FAST, 0.55, 0.70, 0.78, 0.84, 0.88, 0.91, 0.94, 0.96, 0.98, ALWAYS_REASONING)
-"""The share that each position of the dial keeps, 0 to 10."""
+"""The shares that the positions of the dial keep, from 0 to 10."""
 MAX_POSITION = len(DIAL_SHARES) - 1
 SHIPPED_POSITION = 5
-"""The position where nobody sets the dial. There most golden prompts get their tier."""
+"""The position if nobody sets the dial. There most golden prompts get their tier."""
 
 
 def find_share(position: float) -> float:
-    """Return the share that a position of the dial keeps; between two positions it is between.
+    """Return the share that a position of the dial keeps, interpolated between two positions.
 
     Raises ValueError if there is no such position.
     """

@@ -1,7 +1,7 @@
-"""Server-sent events as bytes: where a stream may be cut, and what a frame says.
+"""Server-sent events as bytes: the places to cut a stream, and the payload of a frame.
 
-Lines end in LF or CRLF and nothing else: U+2028 and U+0085, which text libraries also split on, may
-stand inside JSON strings. Source: WHATWG HTML, 9.2.6; a lone CR is not accepted as a line end.
+Only LF or CRLF ends a line. Text libraries also split at U+2028 and U+0085, which may be inside
+JSON strings. Source: WHATWG HTML, 9.2.6; but a lone CR does not end a line here.
 """
 
 import re
@@ -10,9 +10,9 @@ _FRAME_END = re.compile(rb"\n\r?\n")
 
 
 def find_frames_end(data: bytes) -> int:
-    """The length of the longest prefix that consists of whole frames; 0 where there is none.
+    """Return the length of the longest prefix of whole frames; 0 if there is none.
 
-    A blank line too many belongs to what follows it, so that it does not matter where a read ended.
+    An extra blank line belongs to the next frame, so it does not matter where a read ends.
     """
     lf_index = data.rfind(b"\n\n")
     crlf_index = data.rfind(b"\n\r\n")
@@ -28,7 +28,7 @@ def find_frames_end(data: bytes) -> int:
 
 
 def split_frames(data: bytes) -> list[bytes]:
-    """Split whole frames, each with the blank line that ends it; a rest is one more."""
+    """Split frames, each with the blank line that ends it; an incomplete rest is the last item."""
     result = []
     start = 0
     for match in _FRAME_END.finditer(data):
@@ -40,14 +40,14 @@ def split_frames(data: bytes) -> list[bytes]:
 
 
 def split_data_frames(data: bytes) -> list[bytes]:
-    """Split whole frames, as `split_frames` does; gives none of blank lines and comments alone."""
+    """Split frames as `split_frames` does; return none if no frame has data."""
     return split_frames(data) if b"data:" in data else []
 
 
 class FrameSplitter:
-    """Gives whole frames out of what is read, and keeps the beginning of the next one.
+    """Returns whole frames from the bytes of a stream, and keeps the beginning of the next one.
 
-    A long frame comes in many reads: they are joined once, when its end is there.
+    A long frame comes in many reads. The splitter joins them once, when the end is there.
     """
 
     __slots__ = ("_parts", "_tail", "size")
@@ -55,12 +55,12 @@ class FrameSplitter:
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._tail = b""
-        """The last bytes that were kept: an end may have begun in them."""
+        """The last kept bytes: the end of a frame may begin in them."""
         self.size = 0
-        """Bytes that are kept."""
+        """The number of kept bytes."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take what was read; the frames that are whole now."""
+        """Take the bytes of a read, and return the frames that are whole now."""
         if self.size:
             window = self._tail + data
             self._parts.append(data)
@@ -79,11 +79,11 @@ class FrameSplitter:
 
     @property
     def pending(self) -> bytes:
-        """What has no end yet."""
+        """The kept bytes of a frame without an end."""
         return b"".join(self._parts)
 
     def take_pending(self) -> bytes:
-        """The same, which is then kept no more."""
+        """Return the kept bytes, and keep them no longer."""
         pending = self.pending
         self._parts.clear()
         self.size = 0
@@ -91,7 +91,7 @@ class FrameSplitter:
 
 
 def read_data(frame: bytes) -> bytes:
-    """The payload of a frame: its data lines, joined by LF; empty for comments and lone events."""
+    """Return the payload of a frame: its data lines, joined by LF; empty if it has none."""
     lines = []
     for line in frame.split(b"\n"):
         if line.startswith(b"data:"):

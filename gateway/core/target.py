@@ -1,6 +1,6 @@
-"""Labs, tiers, providers, accounts and targets: who can answer, as plain values.
+"""Labs, tiers, providers, accounts and targets, as plain values.
 
-What is known of a model: sizes, abilities and restrictions, as data and never as branches.
+The facts of a model (sizes, abilities and restrictions) are data, never branches in code.
 """
 
 import re
@@ -14,7 +14,7 @@ import msgspec
 from gateway.core.price import Price
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-"""The one scale of effort, from no thinking to all there is."""
+"""The scale of effort, from no reasoning to the most."""
 
 _SNAPSHOT_SUFFIX = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2}|latest)\Z")
 
@@ -22,46 +22,46 @@ type Sampling = Literal["always", "effort-none", "never"]
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Facts of one model at one provider. None is unknown, and the unknown refuses nothing."""
+    """The facts of one model at one provider. None means unknown, which refuses nothing."""
 
     context: int | None = None
-    """Tokens of prompt and answer together."""
+    """The most tokens of prompt and answer together."""
     max_input: int | None = None
     max_output: int | None = None
     tools: bool | None = None
     forced_tools: bool | None = None
-    """Whether `tool_choice` may force a tool."""
+    """True if `tool_choice` may force a tool."""
     vision: bool | None = None
     files: bool | None = None
     audio: bool | None = None
     json_schema: bool | None = None
     sampling: Sampling = "always"
-    """When temperature, top_p and their like are accepted."""
+    """The calls for which the model accepts temperature, top_p and the like."""
     efforts: tuple[str, ...] = ()
-    """Values of EFFORTS that the model accepts; empty where it has no such control."""
+    """The values of EFFORTS that the model accepts; empty if it has no such control."""
     effort_style: str | None = None
-    """How effort is written, by its name in a dialect; None where the model has no such control."""
+    """The name of the form in which the model takes effort; None if it has no such control."""
     effort_styles: dict[str, str] = {}
-    """The same by dialect, where a model is reached through several."""
+    """The form by dialect, for a model with several dialects."""
     default_effort: str | None = None
     chat_efforts: tuple[str, ...] | None = None
-    """Efforts accepted on openai-chat, where fewer than `efforts`."""
+    """The efforts that the model accepts on openai-chat, if fewer than `efforts`."""
     chat_tool_efforts: tuple[str, ...] | None = None
-    """Efforts at which openai-chat takes function tools; None is any, empty is never."""
+    """The efforts at which openai-chat takes function tools; None means any, empty none."""
     replays_reasoning: bool = False
-    """Whether it wants its reasoning back with its calls of tools, on openai-chat."""
+    """True if the model expects its reasoning back with its tool calls, on openai-chat."""
     refused_members: frozenset[str] = frozenset()
-    """Top-level request members that the model answers with 400."""
+    """The top-level request members that the model answers with 400."""
     retirement_date: date | None = None
     note: str = ""
 
     def find_effort_style(self, dialect: str) -> str | None:
-        """How effort is written on a dialect; None where the model has no such control there."""
+        """Return the form of effort on a dialect; None if the model has no such control there."""
         return self.effort_styles.get(dialect, self.effort_style)
 
     @property
     def prompt_window(self) -> int | None:
-        """Tokens of prompt that fit."""
+        """The most tokens of a prompt; None if unknown."""
         return self.max_input or self.context
 
 
@@ -69,12 +69,12 @@ UNKNOWN_FACTS = ModelFacts()
 
 
 def base_name(model: str) -> str:
-    """Return the name of a model without the date of its snapshot, and without `-latest`."""
+    """Return the name of a model without its snapshot date or `-latest`."""
     return _SNAPSHOT_SUFFIX.sub("", model)
 
 
 def find_nearest_effort(effort: str, accepted: tuple[str, ...]) -> str:
-    """The accepted effort closest to the one asked for; of two as close, the cheaper one."""
+    """Return the accepted effort closest to the requested one; of two, the cheaper."""
     rank = EFFORTS.index(effort)
     return min(
         accepted,
@@ -84,13 +84,13 @@ def find_nearest_effort(effort: str, accepted: tuple[str, ...]) -> str:
 
 type Tier = Literal["fast", "smart", "reasoning"]
 TIERS: tuple[Tier, ...] = get_args(Tier.__value__)
-"""Cheapest first: a tier's place is its rank."""
+"""The tiers, cheapest first: the index of a tier is its rank."""
 
 type Auth = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "none"]
 
 
 class Account(msgspec.Struct, frozen=True):
-    """One credential of a provider. Its secret is in no repr, log line or row."""
+    """One credential of a provider. No repr, log line or row has its secret."""
 
     name: str
     secret: str
@@ -100,12 +100,12 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class Timers(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds an attempt may take, step by step."""
+    """The seconds that an attempt may take, step by step."""
 
     pool: float = 2.0
-    """Until a connection is free."""
+    """Seconds until a connection is free."""
     connect: float = 5.0
-    """DNS and TLS too."""
+    """Seconds to connect, with DNS and TLS."""
     headers: float = 60.0
     first_content: float = 90.0
     idle: float = 60.0
@@ -118,18 +118,18 @@ DEFAULT_TIMERS: Mapping[str, Timers] = {
     "reasoning": Timers(headers=300.0, first_content=600.0, idle=300.0, total=3600.0),
     "embeddings": Timers(),
 }
-"""By tier; by operation for what is of no tier."""
+"""The timers by tier; for calls without a tier, by operation."""
 
 
 def name_timers(tier: Tier | None, operation: str) -> str:
-    """Name the timers of a call; a model of no tier may think as long as any."""
+    """Return the name of a call's timers; a model without a tier gets those of reasoning."""
     if tier is not None:
         return tier
     return operation if operation in DEFAULT_TIMERS else "reasoning"
 
 
 def build_timers(tier: str, *overrides: Mapping[str, float]) -> Timers:
-    """The timers of a tier, with others in place of some; of several the last stands."""
+    """Return the timers of a tier with overrides; the last override of a timer wins."""
     result = DEFAULT_TIMERS[tier]
     for override in overrides:
         result = msgspec.structs.replace(result, **override) if override else result
@@ -137,68 +137,68 @@ def build_timers(tier: str, *overrides: Mapping[str, float]) -> Timers:
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
-    """An HTTP API that serves models: where it is, what it speaks, who pays, how it differs."""
+    """An HTTP API that serves models: its URLs, dialects, accounts and peculiarities."""
 
     name: str
     urls: dict[str, str]
-    """Whole URL by dialect."""
+    """The whole URLs, by dialect."""
     auth: Auth = "bearer"
     accounts: tuple[Account, ...] = ()
-    """Tried in order."""
+    """The accounts, in the order in which the gateway tries them."""
     headers: dict[str, str] = {}
     region: str | None = None
-    """Where it works on what it is sent; None where nobody has said so."""
+    """The region where it processes requests; None if the configuration does not say."""
     max_tokens: Literal["either", "max_tokens", "max_completion_tokens"] = "either"
-    """The name that the provider has for the cap on output."""
+    """The provider's name for the cap on output."""
     stream_usage: Literal["ask", "always"] = "ask"
-    """Whether usage in a stream must be asked for with stream_options."""
+    """`ask` if the gateway must ask for usage in a stream, with stream_options."""
     finish: Literal["required", "optional"] = "required"
-    """`optional` if its answers may end without a reason why."""
+    """`optional` if its answers may end without a reason."""
     refused_members: frozenset[str] = frozenset()
-    """Top-level request members that the provider answers with 400."""
+    """The top-level request members that the provider answers with 400."""
     media: Literal["url", "data"] = "url"
-    """How images and files may be given: `data` where it opens no URL."""
+    """The form of images and files: `data` if the provider opens no URL."""
     counts_tokens: bool = False
-    """Whether its Responses API counts tokens; of other dialects nobody says so."""
+    """True if its Responses API counts tokens; other dialects have no such setting."""
     keeps_responses: bool = False
-    """Whether it keeps answers of its Responses API, for requests that go on from them."""
+    """True if its Responses API keeps answers, for requests that continue them."""
     prompt_cache: float = 300.0
-    """Seconds for which it keeps a prompt in its cache that is not used."""
+    """Seconds for which its prompt cache keeps an unused prompt."""
     timers: dict[str, Timers] = msgspec.field(default_factory=lambda: dict(DEFAULT_TIMERS))
-    """By tier; by operation for what is of no tier."""
+    """The timers by tier; for calls without a tier, by operation."""
     proxy: str | None = None
     transport: Literal["own", "stock"] = "own"
-    """`stock` where something unusual stands before the provider: HTTP/2 only, a SOCKS proxy."""
+    """`stock` if something unusual is in front of the provider: HTTP/2 only, a SOCKS proxy."""
     command: tuple[str, ...] = ()
-    """A local engine that the gateway starts once, watches and stops."""
+    """The command of a local engine that the gateway starts once, watches and stops."""
     enabled: bool = True
     disabled_reason: str = ""
-    """Why it is off."""
+    """The reason why it is off."""
 
     def __repr__(self) -> str:
         return f"Provider({self.name!r})"
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """Provider, model and how to call it: what a tier of a lab is a list of."""
+    """A model at a provider, and how to call it. A tier of a lab is a list of targets."""
 
     provider: Provider
     model: str
     effort: str | None = None
     max_output: int | None = None
     params: dict[str, object] = {}
-    """Members added as they are, for openai-chat, where the client left them unset."""
+    """Members that the gateway adds unchanged, for openai-chat, if the client does not set them."""
     facts: ModelFacts = UNKNOWN_FACTS
     price: Price | None = None
     is_listed: bool = True
-    """False if no lab lists it: its name came from a client."""
+    """False if no lab lists it: a client named it."""
 
     def compute_max_output(self, requested: int | None, choices: int) -> int | None:
-        """Return the most tokens that its answer may have, all choices together.
+        """Return the most tokens that an answer may have, all choices together; None if unknown.
 
         `requested` is what the client allows in each choice. Without it the gateway sends the
         target's own cap. The model keeps to its `max_output`, or at least to its window. The whole
-        window counts, since the length of the prompt is only estimated. None if nothing is known.
+        window counts, since the length of the prompt is only estimated.
         """
         per_choice, facts = self.max_output if requested is None else requested, self.facts
         model_limit = facts.max_output or facts.context
@@ -208,29 +208,29 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """How traces and logs call it, e.g. "openai/gpt-6-luna"."""
+        """The name in traces and logs, e.g. "openai/gpt-6-luna"."""
         return f"{self.provider.name}/{self.model}"
 
 
 class Lab(msgspec.Struct, frozen=True, kw_only=True):
-    """Who makes the models: three tiers, each an ordered list of targets."""
+    """A maker of models, with three tiers, each an ordered list of targets."""
 
     name: str
     tiers: dict[Tier, tuple[Target, ...]]
     embeddings: tuple[Target, ...] = ()
-    """Models that make vectors, of no tier; several targets of one model stand in order."""
+    """Targets of embedding models, which have no tier; those of one model are in order."""
     quality: float | None = None
-    """The share of quality that its calls keep, see gateway.core.quality."""
+    """The share of quality that its calls keep, see `gateway.core.quality`."""
     fallback: tuple[str, ...] = ()
-    """Labs whose targets are asked where all of its own have failed, in order."""
+    """Labs whose targets the gateway tries, in order, after all of its own have failed."""
     about: str = ""
     enabled: bool = True
     disabled_reason: str = ""
-    """Why it is off."""
+    """The reason why it is off."""
 
 
 class EndpointKey(msgspec.Struct, frozen=True):
-    """Where a model stands: a target of a tier of a lab."""
+    """The place of a target: its lab and its tier."""
 
     lab: str
     tier: Tier
@@ -238,19 +238,19 @@ class EndpointKey(msgspec.Struct, frozen=True):
 
 
 _NAME_PATTERN = re.compile(r"[A-Za-z0-9_@:+.-]+(?:/[A-Za-z0-9_@:+.-]+)*")
-"""Characters of a name that no lab lists: it becomes a part of a URL, a header and a row."""
+"""The form of a name that no lab lists: it becomes a part of a URL, a header and a row."""
 _DOT_SEGMENTS = frozenset({".", ".."})
 _MAX_NAME_CHARS = 200
-"""Characters of such a name: as many as a row keeps."""
+"""The most characters of such a name: as many as a row keeps."""
 
 
 def find_own_name(
     requested: str, patterns: Sequence[str], maker_names: Collection[str]
 ) -> str | None:
-    """Return what a maker calls the model that a client asks for; None where it is not its own.
+    """Return the maker's name for the model that a client asks for; None if it is not its own.
 
-    In `patterns` of its names `*` stands for anything but a slash, and `!` excludes what follows.
-    One of `maker_names` and a slash may stand before the name.
+    In `patterns` of its names `*` matches anything but a slash, and a leading `!` excludes names.
+    One of `maker_names` and a slash may come before the name.
     """
     if (
         len(requested) > _MAX_NAME_CHARS
@@ -273,10 +273,10 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 class Targets:
-    """The targets of names that clients choose; each is made when it is first asked for."""
+    """The targets of names that clients choose. Each is made when a client first asks for it."""
 
     def __init__(self, make: Callable[[str], Target], max_entries: int = 1024) -> None:
-        """`make` may take a second, as it may read a price list first; `max_entries` are kept."""
+        """Keep at most `max_entries`. `make` may take a second, as it may read a price list."""
         self._make = make
         self._max_entries = max_entries
         self._targets_by_name: dict[str, Target] = {}
@@ -300,29 +300,29 @@ class NameOwner(msgspec.Struct, frozen=True, kw_only=True):
     provider: Provider
     lab: str
     names: tuple[str, ...]
-    """Patterns of the names, as `find_own_name` reads them."""
+    """Patterns of the names, in the form of `find_own_name`."""
     targets: Targets
-    """By name."""
+    """The targets of its models by name."""
     embeddings: Targets | None = None
-    """Targets of embedding models by name; None where the provider makes no embeddings."""
+    """The targets of embedding models by name; None if the provider makes no embeddings."""
 
 
 class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a decision may choose from, as one immutable value with a version."""
+    """All that a decision may choose from, as one immutable value with a version."""
 
     labs: dict[str, Lab]
-    """Those that are off too, each with the reason."""
+    """All labs by name. A lab that is off has the reason in `disabled_reason`."""
     default_lab: str
     default_tier: Tier
     aliases: dict[str, str] = {}
     models: dict[str, tuple[EndpointKey, ...]] = {}
-    """Every place of a model, by its own name and by "provider/name", where its provider is on."""
+    """Every place of a model, by its own name and by "provider/name", if its provider is on."""
     name_owners: tuple[NameOwner, ...] = ()
-    """All makers, on or off. Of two makers of one name the first that is on serves it."""
+    """All makers, on or off. If two make one name, the first that is on serves it."""
     families: dict[str, Tier] = {}
-    """By the beginning of a name: the tier it means where no provider of that model is on."""
+    """By prefix of a model's name: its tier if no provider of that model is on."""
     version: str
-    """Hash of the configuration: stands on every row."""
+    """A hash of the configuration, which every row has."""
 
 
 def index_models(labs: dict[str, Lab]) -> dict[str, tuple[EndpointKey, ...]]:

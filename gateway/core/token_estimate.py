@@ -1,7 +1,7 @@
-"""Tokens that nobody counted, from bytes: what a row says where a provider has not said all.
+"""Estimates of tokens from bytes, for rows whose provider did not report all usage.
 
-An estimate is a floor of what was billed: reasoning that stays hidden is in no byte, and none is
-made up for it.
+An estimate is a lower bound of the billed tokens. No byte shows hidden reasoning, and the estimate
+adds nothing for it.
 """
 
 import msgspec
@@ -10,26 +10,29 @@ from gateway.core.ledger_rows import UsageSource
 from gateway.core.usage import Usage
 
 _BYTES_PER_TEN_TOKENS = 38
-"""Of ten tokens: what recorded answers of 40 hosts have whose reasoning is all to be seen. It is
-more for prose (41) and less for calls of tools (24), whose form has tokens of its own."""
+"""The UTF-8 bytes of ten tokens, from recorded answers of 40 hosts that show all their reasoning.
+
+Prose has more (41). Tool calls have fewer (24), as their form has tokens of its own.
+"""
 
 
 def estimate_tokens(content_bytes: int) -> int:
-    """Tokens of content, from its UTF-8 bytes; never 0 where there is any."""
+    """Return the estimated tokens of UTF-8 bytes of content; 0 only for no bytes."""
     return -(-content_bytes * 10 // _BYTES_PER_TEN_TOKENS)
 
 
 def fill_usage(
     reported: Usage | None, *, prompt_tokens: int, content_bytes: int | None, is_complete: bool
 ) -> tuple[Usage, UsageSource]:
-    """Usage with both sides known as well as they can be, and who counted them.
+    """Return usage with input and output filled in as far as possible, and who counted them.
 
-    `reported`: as far as the provider told it; `prompt_tokens`: estimated tokens of the request;
-    `content_bytes`: bytes of content that came, None where nobody could hear any (a whole answer
-    that was given up while it was made): its output stays unknown. A stream that was given up
-    before it said anything has said nothing: its output is 0. `is_complete`: the answer ended as
-    its dialect ends one, so that what was told of it is the whole account; of one that was cut, the
-    output is what was told by then, or what was heard where that is more.
+    `reported` is the usage that the provider reported. `prompt_tokens` are the estimated tokens of
+    the request. `content_bytes` are the bytes of content that came. They are None for a whole
+    answer that was given up before it came: its output stays unknown. They are 0 for a stream that
+    was given up before its first content: its output is 0.
+
+    `is_complete` is True if the answer ended as its dialect demands: then the reported usage is
+    final. The output of a cut answer is the reported output so far, or the estimate if it is more.
     """
     usage = reported or Usage()
     if usage.input is not None and usage.output is not None and is_complete:
@@ -48,7 +51,7 @@ def fill_usage(
 
 
 def _estimate_output(usage: Usage, content_bytes: int) -> int:
-    """Shown tokens of an answer that was cut: told reasoning may be heard as well, or hidden."""
+    """Return the shown tokens of a cut answer; its bytes may include the reported reasoning."""
     if usage.output is None:
         return estimate_tokens(content_bytes)
     return max(usage.output, estimate_tokens(content_bytes) - (usage.reasoning or 0))

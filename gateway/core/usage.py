@@ -1,4 +1,4 @@
-"""What a call used, in five classes of tokens that never overlap."""
+"""The usage of a call, in five classes of tokens that never overlap."""
 
 from collections.abc import Iterable
 from decimal import Decimal
@@ -6,69 +6,70 @@ from decimal import Decimal
 import msgspec
 
 MAX_TOKENS = 2**40
-"""A million times the largest windows: more is a broken provider."""
+"""The largest credible count, a million times the largest window. More is a provider's fault."""
 _MAX_USD = 1_000_000
-"""USD of one answer; more is a broken provider too."""
+"""The most credible USD of one answer. More is a provider's fault too."""
 _STANDARD_WORDS = frozenset(
     {
         "", "auto", "default", "none", "not_available", "on_demand", "standard", "standard_only",
         "unspecified", "global",
     }
 )  # fmt: skip
-"""Words of providers for how everybody is served who asks for nothing else."""
+"""Providers' words for the standard service tier."""
 _MAX_WORD_CHARS = 40
 MODALITIES = ("audio", "image", "video")
-"""Kinds of tokens that are not text."""
+"""The kinds of tokens that are not text."""
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Tokens of one answer. None is "the provider did not say", never zero.
+    """The tokens of one answer. None means that the provider did not say, never zero.
 
-    `input` is what was neither read from nor written to a prompt cache; `output` leaves reasoning
-    out where the provider tells it apart, else it holds both and `reasoning` is None.
+    `input` counts the tokens that were neither read from nor written to a prompt cache. `output`
+    leaves reasoning out if the provider counts it apart. Otherwise `output` has both, and
+    `reasoning` is None.
     """
 
     input: int | None = None
     cache_read: int | None = None
     cache_write: dict[str, int] = {}
-    """Tokens written to the provider's prompt cache by lifetime ("5m", "1h"; "" where unsaid)."""
+    """Tokens written to the provider's prompt cache by lifetime ("5m", "1h"; "" if unknown)."""
     output: int | None = None
     reasoning: int | None = None
     tools: dict[str, int] = {}
-    """Requests of the provider's own tools that it bills one by one ("web_search")."""
+    """Requests of the provider's own tools ("web_search") that it bills one by one."""
     media: dict[str, int] = {}
-    """Tokens of these classes that are not text, by direction and modality ("input_audio").
+    """The tokens above that are not text, by direction and modality ("input_audio").
 
-    "input_other" counts tokens whose modality is not known, or not told apart.
+    "input_other" counts tokens whose modality is unknown, or mixed.
     """
     service: str | None = None
-    """The provider's service tier that served, where it is not its standard one ("priority")."""
+    """The provider's service tier that served ("priority"); None for its standard tier."""
     billed: Decimal | None = None
-    """USD that the provider says it billed."""
+    """USD that the provider billed, by its own word."""
 
     @property
     def prompt(self) -> int | None:
-        """All tokens that went in: fresh, read from cache and written to it."""
+        """All input tokens: fresh, read from the cache and written to it."""
         if self.input is None:
             return None
         return self.input + (self.cache_read or 0) + sum(self.cache_write.values())
 
     @property
     def has_input_and_output(self) -> bool:
-        """Whether both sides are known: what went in and what came out."""
+        """True if both input and output are known."""
         return self.input is not None and self.output is not None
 
     @property
     def completion(self) -> int | None:
-        """All tokens that came out: shown and reasoned."""
+        """All output tokens, with those of reasoning."""
         if self.output is None:
             return None
         return self.output + (self.reasoning or 0)
 
 
 def parse_count(value: object) -> int | None:
-    """One token count of a provider: a whole number that can be one, else unknown."""
-    if type(value) is int:  # not isinstance: a bool is no count
+    """Return a provider's token count; None if it is no whole number from 0 to MAX_TOKENS."""
+    if type(value) is int:  # not isinstance: a bool is not a count
         return value if 0 <= value <= MAX_TOKENS else None
     if isinstance(value, float) and value.is_integer():
         return parse_count(int(value))
@@ -76,30 +77,31 @@ def parse_count(value: object) -> int | None:
 
 
 def parse_usd(value: object) -> Decimal | None:
-    """USD as a provider writes them, in the digits that it wrote; unknown where they are none."""
+    """Return a provider's USD with the digits that it wrote; None if they are no credible sum."""
     if value is None or isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return Decimal(str(value)) if 0 <= value <= _MAX_USD else None
 
 
 def parse_service_tier(*words: object) -> str | None:
-    """The service tier that providers' words name; None for the standard one.
+    """Return the service tier that providers' words name; None for the standard tier.
 
-    Where several words say something, the price depends on all: they are joined ("fast+us").
+    If several words name something, the price depends on all of them: the result joins them
+    ("fast+us").
     """
     for word in words:
         if word and not (type(word) is str and word in _STANDARD_WORDS):
             break
-    else:  # as nearly always
+    else:  # the usual case
         return None
     names = [word.strip().lower()[:_MAX_WORD_CHARS] for word in words if isinstance(word, str)]
     return "+".join(dict.fromkeys(word for word in names if word not in _STANDARD_WORDS)) or None
 
 
 def sum_media_tokens(direction: str, counts: Iterable[tuple[str, object]]) -> dict[str, int]:
-    """Return `Usage.media` of one direction, from counts by modality; those of none are left out.
+    """Return `Usage.media` of one direction, from counts by modality, without zeros.
 
-    A modality that is none of `MODALITIES` is "other".
+    A modality that is not in `MODALITIES` is "other".
     """
     tokens_by_class: dict[str, int] = {}
     for modality, value in counts:
@@ -114,11 +116,11 @@ def split_output(
 ) -> tuple[int, int | None]:
     """Return the shown and the reasoning tokens of a completion, which never overlap.
 
-    `excess` is how many tokens the provider's total has more than prompt and completion; None where
-    it tells no total. The total decides: reasoning is inside the completion where the total has
-    nothing more, and beside it where the total has just that more. Else reasoning is beside a
-    completion that is far too small for it. Hosts that count a little more reasoning than
-    completion count the two with different tokenizers.
+    `excess` is the provider's total minus prompt and completion; None if it gives no total. With an
+    excess of 0, the completion includes the reasoning. With an excess equal to the reasoning, the
+    reasoning comes on top. Otherwise it comes on top only if the completion is far too small for
+    it. Some hosts count slightly more reasoning than completion, as they count the two with
+    different tokenizers.
     """
     if reasoning is None:
         return completion, None
@@ -131,11 +133,12 @@ def split_output(
 
 
 def merge_usage(earlier: Usage | None, later: Usage) -> Usage:
-    """Usage after it was told once more: the later telling stands, as far as it goes.
+    """Return the usage after a later report, which wins as far as it goes.
 
-    Counts are running totals and are never added up. A side that a later telling leaves out stays
-    as it was; where it tells the same total in fewer classes, the finer account stays. Nobody is
-    asked nothing: a prompt of no tokens takes nothing back, nor does an account of nothing at all.
+    Counts are running totals, so the function never adds them up. If the later report leaves out
+    input or output, the earlier counts stay. They also stay if the later report has the same total
+    in fewer classes. No call has an empty prompt: a report with 0 prompt tokens, or with only
+    zeros, takes nothing back.
     """
     if earlier is None or _covers_all(later, earlier):
         return later
@@ -155,7 +158,7 @@ def merge_usage(earlier: Usage | None, later: Usage) -> Usage:
 
 
 def _covers_all(later: Usage, earlier: Usage) -> bool:
-    """Whether a telling has every part that an earlier one had."""
+    """True if a later report has every part that an earlier one had."""
     return bool(
         later.input
         and later.output is not None
@@ -170,14 +173,14 @@ def _covers_all(later: Usage, earlier: Usage) -> bool:
 
 
 def _says_less_of_prompt(later: Usage, earlier: Usage) -> bool:
-    """Whether a later telling says less of the prompt: nothing, or the same total in one class."""
+    """True if a later report says less of the input: nothing, or the same total in one class."""
     if later.input is None or (not later.prompt and earlier.prompt):
         return True
     return later.cache_read is None and not later.cache_write and later.prompt == earlier.prompt
 
 
 def _says_less_of_output(later: Usage, earlier: Usage) -> bool:
-    """Whether a later telling says less of what came out."""
+    """True if a later report says less of the output."""
     if later.output is None or (not later.prompt and not later.completion):
         return earlier.output is not None or later.output is None
     return later.reasoning is None and later.completion == earlier.completion
