@@ -1,4 +1,4 @@
-"""State beyond one call: a small protocol, kept in memory or in Redis."""
+"""State beyond one call: a small protocol, with stores in memory and in Redis."""
 
 from gateway.state.base import StateStore
 

@@ -1,37 +1,37 @@
-"""The protocol of state that may be lost at any time: bytes by key, for a while."""
+"""The protocol of state that may be lost at any time: bytes by key, for a limited time."""
 
 from typing import Protocol
 
 
 class StateStore(Protocol):
-    """Bytes by key, where losing them costs no request.
+    """Bytes by key, whose loss costs no request.
 
-    On any failure `get` is None and `put` does nothing; neither raises. Keys are made of
-    printable ASCII; an empty value is none. Every implementation passes
+    On any failure `get` returns None and `put` does nothing; neither raises. Keys are printable
+    ASCII. An empty value counts as no value. Every implementation passes
     tests/contract/test_store.py.
     """
 
     @property
     def alive(self) -> bool:
-        """Whether what is put now is likely to be found again."""
+        """True if a value that is put now can probably be found again."""
         ...
 
     async def get(self, key: str) -> bytes | None:
-        """The value of a key; None where there is none, it has expired, or the store is lost."""
+        """Return the value of a key; None if there is none, it expired, or the store is lost."""
         ...
 
     async def put(self, key: str, value: bytes, ttl: float) -> None:
-        """Keep a value for `ttl` seconds, in place of the one before; not at all for `ttl` <= 0."""
+        """Keep a value for `ttl` seconds, replacing the earlier one; do nothing for `ttl` <= 0."""
         ...
 
     def put_nowait(self, key: str, value: bytes, ttl: float) -> None:
-        """The same, where nobody waits for it; who gets it next finds it."""
+        """Do the same as `put` without waiting; the next `get` finds the value."""
         ...
 
     async def drain(self) -> None:
-        """Wait for all that was posted."""
+        """Wait for all pending writes of `put_nowait`."""
         ...
 
     async def close(self) -> None:
-        """Give back what it holds. After it `get` is None and `put` does nothing."""
+        """Release all resources. Afterwards `get` returns None and `put` does nothing."""
         ...

@@ -1,10 +1,10 @@
-"""Sessions of browsers that were ended before their time.
+"""Browser sessions that were ended before their time.
 
-    in the data folder   an empty file each: for all workers of a machine, also after a restart
-    in Redis             a value each: for all machines that share it, where there is one
+    in the data folder   one empty file each: for all workers of a machine, even after a restart
+    in Redis             one value each: for all machines that share a Redis, if there is one
 
-A file or value goes once its session would have ended by itself. Where Redis does not answer, or
-has lost a value, other machines take a session that was ended here until its time is over.
+A file or value goes once its session would have ended by itself. If Redis does not answer, or has
+lost a value, other machines accept a session that was ended here until its time is over.
 """
 
 import os
@@ -16,18 +16,18 @@ from pathlib import Path
 from gateway.state.base import StateStore
 
 SESSION_SECONDS = 12 * 3_600
-"""Seconds of a session."""
+"""The length of a session in seconds."""
 _ALL_SESSIONS = "all"
-"""Names the moment before which every session has ended."""
+"""The name of the marker for all sessions: its time ends every session that began before."""
 _ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _MAX_SESSIONS = 10_000
-"""Sessions that are kept one by one; where there are more, all are ended."""
+"""The most markers of single sessions; at that number the gateway ends all sessions."""
 
 
 class EndedSessions:
-    """Keeps ended sessions.
+    """Remembers ended sessions.
 
-    `shared_store` is a Redis of several machines; `clock` returns seconds since the epoch.
+    `shared_store` is a Redis that several machines share. `clock` returns seconds since the epoch.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class EndedSessions:
         self._clock = clock
 
     async def is_ended(self, session_id: str, started_at: float) -> bool:
-        """True if a session was ended that began at a moment."""
+        """Return True if a session that began at `started_at` was ended, or its id is invalid."""
         if _ID_PATTERN.fullmatch(session_id) is None or (self._folder / session_id).exists():
             return True
         if started_at <= self._read_ended_at(self._folder / _ALL_SESSIONS):
@@ -60,7 +60,7 @@ class EndedSessions:
             await self._shared_store.put(_make_key(session_id), b"1", SESSION_SECONDS)
 
     async def end_all(self) -> bool:
-        """End all sessions that there are; False where other machines may not know of it."""
+        """End all sessions; return False if other machines may not know of it."""
         now = self._clock()
         self._write_marker(_ALL_SESSIONS, now)
         self._remove_markers(remove_all=True)
@@ -71,14 +71,14 @@ class EndedSessions:
         return await self._shared_store.get(_make_key(_ALL_SESSIONS)) == value
 
     def _write_marker(self, session_id: str, timestamp: float) -> None:
-        """Make a file, whose time is the moment of the end."""
+        """Make a file whose modification time is the time of the end."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = self._folder / session_id
         file.touch(mode=0o600)
         os.utime(file, (timestamp, timestamp))
 
     def _remove_markers(self, *, remove_all: bool = False) -> int:
-        """Remove files of sessions that are over, or of all; return how many are left."""
+        """Remove the files of sessions that are over, or all; return the number that are left."""
         marker_count, cutoff = 0, self._clock() - SESSION_SECONDS
         if not self._folder.exists():
             return marker_count
@@ -100,7 +100,7 @@ def _make_key(session_id: str) -> str:
 
 
 def _parse_time(value: bytes | None) -> float:
-    """Read a moment; what the gateway did not write is none."""
+    """Read a time; return 0.0 for bytes that the gateway did not write."""
     with suppress(ValueError):
         return float(value or b"")
     return 0.0

@@ -1,20 +1,21 @@
-"""State in this process: the most recently used values, bounded by bytes and by age."""
+"""State in this process: the most recently used values, limited by bytes and by age."""
 
 from collections import OrderedDict
 from collections.abc import Callable
 
 OVERHEAD_BYTES = 256
-"""Bytes of one entry beside its key and value: object headers, expiry and the slot of the table.
+"""Bytes of one entry beside its key and value: object headers, expiry and its slot of the table.
 
-220 were measured with tracemalloc at 10,000 entries; the rest is for a table that has just grown.
+A measurement with tracemalloc at 10,000 entries gave 220. The rest is for a table that has just
+grown.
 """
 
 
 class MemoryStore:
-    """A Store in one process. Nothing in it waits: safe between the awaits of one event loop."""
+    """A StateStore in one process. None of its methods waits, so one event loop can share it."""
 
     def __init__(self, max_bytes: int, *, clock: Callable[[], float]) -> None:
-        """Keep at most `max_bytes`, overhead included; `clock` is monotonic seconds."""
+        """Keep at most `max_bytes`, with overhead; `clock` returns monotonic seconds."""
         self._max_bytes = max_bytes
         self._clock = clock
         self._size = 0
@@ -22,21 +23,21 @@ class MemoryStore:
 
     @property
     def alive(self) -> bool:
-        """Always: it is lost with the process only."""
+        """True always: the values are lost only with the process."""
         return True
 
     @property
     def size(self) -> int:
-        """Bytes in use, overhead included."""
+        """The bytes in use, with overhead."""
         return self._size
 
     @property
     def count(self) -> int:
-        """Entries held, expired ones that nobody has asked for included."""
+        """The number of entries, with expired ones that no `get` has removed."""
         return len(self._items)
 
     async def get(self, key: str) -> bytes | None:
-        """The value of a key, which is now the most recently used."""
+        """Return the value of a key, now the most recently used; None if there is none."""
         item = self._items.get(key)
         if item is None:
             return None
@@ -48,14 +49,14 @@ class MemoryStore:
         return value
 
     async def put(self, key: str, value: bytes, ttl: float) -> None:
-        """Keep a value, at the expense of those not used for longest."""
+        """Keep a value for `ttl` seconds; to make room, drop the least recently used ones."""
         self.put_nowait(key, value, ttl)
 
     async def drain(self) -> None:
-        """Nothing is ever waited for."""
+        """Return at once: no write is ever pending."""
 
     def put_nowait(self, key: str, value: bytes, ttl: float) -> None:
-        """The same at once."""
+        """Do the same as `put`."""
         if ttl <= 0:
             return
         if key in self._items:
@@ -70,7 +71,7 @@ class MemoryStore:
         self._size += size
 
     async def close(self) -> None:
-        """Forget everything, for good."""
+        """Drop all values, and keep none from now on."""
         self._items.clear()
         self._size = self._max_bytes = 0
 

@@ -1,4 +1,4 @@
-"""The one root secret of a deployment, and the keys that are derived from it by label."""
+"""The root secret of a deployment, and the keys that labels derive from it."""
 
 import fcntl
 import hashlib
@@ -12,11 +12,11 @@ _SECRET_BITS = 256
 
 
 def load_root(folder: Path, environ: Mapping[str, str]) -> bytes:
-    """The root secret: TIERGATE_SECRET, else `folder`/secret, which is made where it is missing.
+    """Return the root secret: TIERGATE_SECRET, otherwise the file `folder`/secret.
 
-    Of `new,old` the first is used: what was made with the old one is simply not found any more.
-    Several processes that start at once agree on one file. Raises OSError where it can be neither
-    read nor made.
+    The function makes the file if it is missing. Of `new,old` it takes the first: the gateway no
+    longer finds what it made with the old one. Several processes that start at once agree on one
+    file. Raises OSError if the file can be neither read nor made.
     """
     candidates = [candidate.strip() for candidate in environ.get("TIERGATE_SECRET", "").split(",")]
     for candidate in candidates:
@@ -27,7 +27,7 @@ def load_root(folder: Path, environ: Mapping[str, str]) -> bytes:
 
 
 def derive_key(root: bytes, label: str) -> bytes:
-    """A key of 32 bytes for one purpose: HKDF-SHA256 (RFC 5869), no salt, the label as its info."""
+    """Return a 32-byte key for one purpose: HKDF-SHA256 (RFC 5869), no salt, the label as info."""
     pseudorandom_key = hmac.digest(bytes(hashlib.sha256().digest_size), root, "sha256")
     return hmac.digest(pseudorandom_key, label.encode() + b"\x01", "sha256")
 
@@ -43,7 +43,7 @@ def _create(path: Path) -> bytes:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "r+b") as file:
-        # Whoever comes second waits here and finds what the first has written.
+        # A second process waits here, then finds the secret that the first one wrote.
         fcntl.flock(file, fcntl.LOCK_EX)
         secret = file.read().strip()
         if not secret:

@@ -1,1 +1,1 @@
-"""Redis or Valkey: one server, Sentinel or a Cluster; the scripts beside it as `.lua`."""
+"""State in Redis or Valkey: one server, Sentinel or a Cluster. The scripts are the `.lua` files."""

@@ -1,7 +1,7 @@
-"""A Redis that is asked by key, each time within a deadline, and never in vain.
+"""A client of Redis that sends commands by key, each within a deadline.
 
-It may be one server, Sentinel's primary or a Cluster. One that does not answer is doubted, probed
-and left alone.
+The Redis may be one server, Sentinel's primary or a Cluster. If it does not answer, the client
+probes it, and sends it no calls until a probe is answered.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from gateway.state.redis.replies import REDIRECT_CODES, Answer, RedisError, Repl
 from gateway.state.redis.url import parse_url
 
 _UNAVAILABLE_CODES = frozenset(("MASTERDOWN", "CLUSTERDOWN", "DENIED", *REDIRECT_CODES))
-"""Codes of errors that say that this is not the server to ask, or not yet."""
+"""Error codes of a server that is the wrong one to ask, or not ready yet."""
 
 
 class RedisClient:
-    """A Redis. `note` is told each time that it is lost, found again, or refuses."""
+    """A client of one Redis. It calls `note` when Redis is lost, is back, or refuses a command."""
 
     def __init__(
         self,
@@ -31,13 +31,14 @@ class RedisClient:
         connect_timeout: float = CONNECT_SECONDS,
         verify: bool = True,
     ) -> None:
-        """Connect later, when first used; `clock` is monotonic seconds, `deadline` seconds.
+        """Check the URL; the client connects when it is first used.
 
-        `connect_timeout` is seconds until a connection can be used: they are waited for beside
-        calls. `verify` says whether certificates are checked. Raises ValueError for a URL that
-        cannot be used.
+        `clock` returns monotonic seconds. `deadline` is in seconds, for one operation.
+        `connect_timeout` is in seconds, until a connection can be used; connections open in the
+        background of calls. `verify` is True to check certificates. Raises ValueError for a URL
+        that the client cannot use.
         """
-        # A gateway without Redis has no library of it.
+        # A gateway without Redis does not have the Redis library.
         from gateway.state.redis.server_connection import describe_error  # noqa: PLC0415
         from gateway.state.redis.servers import RedisServers  # noqa: PLC0415
 
@@ -45,7 +46,7 @@ class RedisClient:
         self._deadline = deadline
         self._servers = RedisServers(address, deadline, connect_timeout)
         self._bulk_servers = RedisServers(address, deadline, connect_timeout)
-        """For what is large; nothing is opened before it is used."""
+        """Connections for large values, opened when first used."""
         self._clock = clock
         self._renewal_due_at = float("-inf")
         self._failed_key = b""
@@ -60,18 +61,18 @@ class RedisClient:
 
     @property
     def alive(self) -> bool:
-        """True if the last that was heard of it was an answer, or it was never used."""
+        """True if Redis answered the last call or probe, or was never used."""
         return not self._health.is_lost
 
     async def execute(self, key: bytes, *words: bytes) -> Reply:
-        """Return what a command on a key answers. Raises StoreUnavailable."""
+        """Send a command on a key and return the answer. Raises StoreUnavailable."""
         answer = await self.execute_raw(key, *words)
         if isinstance(answer, RedisError):
             raise self.handle_error(key, answer)
         return answer
 
     async def execute_raw(self, key: bytes, *words: bytes) -> Answer:
-        """Return what a command answers, even an error. Raises StoreUnavailable."""
+        """Send a command and return the answer, even an error. Raises StoreUnavailable."""
         self._require_alive()
         try:
             connection = self._servers.find_open(key)
@@ -88,9 +89,10 @@ class RedisClient:
         return answer
 
     async def execute_bulk(self, key: bytes, *words: bytes) -> Reply:
-        """Do the same as `execute` for what is large: nobody waits behind it.
+        """Do the same as `execute` for a large value, on a connection that delays no other call.
 
-        One that takes too long says nothing of the server. Raises StoreUnavailable.
+        A transfer that fails or takes too long does not mark Redis as lost. Raises
+        StoreUnavailable.
         """
         self._require_alive()
         try:
@@ -104,7 +106,7 @@ class RedisClient:
         return answer
 
     def send_nowait(self, key: bytes, *words: bytes) -> None:
-        """Send a command on a key, for whose answer nobody waits; it may be lost."""
+        """Send a command on a key without waiting for the answer; the command may be lost."""
         connection = None if self._health.is_lost else self._servers.find_open(key)
         if connection is None:
             self._health.spawn(self._execute_unawaited(key, words), at_once=True)
@@ -114,7 +116,7 @@ class RedisClient:
             self._health.track(answer)
 
     async def drain(self) -> None:
-        """Wait until all that was sent so is answered, or lost, and for probes."""
+        """Wait until the commands of `send_nowait` are answered or lost, and probes have ended."""
         await self._health.wait_background()
 
     async def _execute_unawaited(self, key: bytes, words: tuple[bytes, ...]) -> None:
@@ -133,7 +135,7 @@ class RedisClient:
                 self.handle_error(key, error)
 
     def handle_error(self, key: bytes, error: RedisError) -> StoreUnavailable:
-        """Take an error that was answered; return what to raise."""
+        """Handle an error that Redis answered, and return the exception to raise."""
         code = error.code
         if code in _UNAVAILABLE_CODES:
             self._mark_lost(key)
@@ -141,26 +143,26 @@ class RedisClient:
         now = self._clock()
         if code == "READONLY" and now >= self._renewal_due_at:
             self._renewal_due_at = now + PROBE_SECONDS
-            # A replica now, which can be read: a new connection may be to the primary.
+            # It is a replica now, which serves reads. A new connection may reach the primary.
             self._servers.retire()
             self._bulk_servers.retire()
         self._health.report_refusal(code)
         return StoreUnavailable()
 
     async def close(self) -> None:
-        """Close every connection; within a deadline and the time to open one."""
+        """Close every connection, within a deadline plus the time to open one."""
         await self._health.close()
         await self._servers.close()
         await self._bulk_servers.close()
 
     def _require_alive(self) -> None:
-        """Raise StoreUnavailable where it is lost, and see to it that it is probed."""
+        """Raise StoreUnavailable if Redis is lost, and start a probe if one is due."""
         if self._health.is_lost:
             self._health.probe()
             raise StoreUnavailable
 
     def _mark_lost(self, key: bytes) -> None:
-        if self._health.is_lost:  # another call of the same loss has told
+        if self._health.is_lost:  # another call has reported the same loss
             return
         self._failed_key = key
         self._servers.drop()
@@ -168,16 +170,16 @@ class RedisClient:
         self._health.record_failure()
 
     async def _check(self) -> None:
-        """Ask for the key that failed: a proxy answers pings for servers that are dead."""
+        """Ask for the key that failed, as a proxy answers pings for dead servers."""
         try:
             key = self._failed_key
             _check_available(await self._servers.execute(key, (b"EXISTS", key)))
         except BaseException:
-            self._servers.drop()  # the next one dials anew
+            self._servers.drop()  # the next check opens a new connection
             raise
 
 
 def _check_available(answer: Answer) -> None:
-    """Raise StoreUnavailable where an answer says that this is not the server to ask."""
+    """Raise StoreUnavailable if an answer says that the server cannot serve the key now."""
     if isinstance(answer, RedisError) and answer.code in _UNAVAILABLE_CODES:
         raise StoreUnavailable(answer.describe())

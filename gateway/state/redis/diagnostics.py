@@ -1,4 +1,4 @@
-"""What of a Redis would break a promise: how it evicts, what it keeps on its disk, what it is."""
+"""Checks of a Redis for what would break a promise: its eviction, persistence, role and version."""
 
 import asyncio
 import re
@@ -18,37 +18,37 @@ from gateway.state.redis.store import RedisStore
 from gateway.state.redis.url import RedisAddress, checks_hostname, parse_url
 
 _VECTOR_SETS_VERSION = 8
-"""The version of Redis that brought vector sets."""
+"""The first version of Redis with vector sets."""
 _OLDEST_VERSION = (6, 2)
-"""Versions before it were never tried."""
+"""The oldest version that tiergate was tried with."""
 _MAX_SKEW_SECONDS = 2.0
-"""Seconds that two clocks may be apart."""
+"""The most seconds that two clocks may differ."""
 _PROBE_NAME = "doctor"
 _SETTLE_ARGUMENT = b"\x91\x93\xa6doctor\xff\xff"
-"""The end of a call that holds nothing, as settle.lua takes it."""
+"""The argument of settle.lua for the end of a call without reservations."""
 _SWEEP_ARGUMENT = b"\x93\x00\xa10\x91\xa6doctor"
-"""Of the counter that was tried, as sweep.lua takes it."""
+"""The argument of sweep.lua for the counter of the probe."""
 _CLUSTER_HINT = "Write redis+cluster://host:port,host:port in place of redis://host:port."
 
 
 class RedisAdvice(msgspec.Struct, frozen=True):
-    """What was found of a Redis."""
+    """The findings about a Redis."""
 
     mistakes: list[Mistake]
     near_mistakes: tuple[Mistake, ...] = ()
-    """What near questions would lack there."""
+    """The mistakes that matter only for near questions."""
     summary: str = ""
-    """What it is and how it answers; empty where it does not."""
+    """The kind, version and speed of the server; empty if it does not answer."""
 
 
 def advise(
     url: str, *, has_counters: bool, near: bool = False, deadline: float = 1.0, verify: bool = True
 ) -> list[Mistake]:
-    """Return what is wrong with the Redis of a URL, asked now; each step has `deadline` seconds.
+    """Ask the Redis of a URL now, and return its mistakes; each step has `deadline` seconds.
 
-    `has_counters` tells whether limits or budgets are counted there, beside what is cached; `near`
-    whether near questions are to be found; `verify` whether certificates are checked. In a Cluster
-    the node of the default tenant answers for all. Runs an event loop of its own.
+    `has_counters` is True if Redis counts limits or budgets, beside cached values. `near` is True
+    if the gateway finds near questions there. `verify` is True to check certificates. In a Cluster
+    the node of the default tenant answers for all. The function runs an event loop of its own.
     """
     advice = _diagnose(
         url, deadline, time.time, has_counters=has_counters, probes_commands=False, verify=verify
@@ -64,9 +64,9 @@ def examine(
     wall: Callable[[], float] = time.time,
     verify: bool = True,
 ) -> RedisAdvice:
-    """Return the same, and whether it does all that a gateway asks: a value is put for a second.
+    """Return the same findings, after a trial of the commands that a gateway sends.
 
-    `wall` tells seconds since the epoch.
+    The trial puts a value for one second. `wall` returns seconds since the epoch.
     """
     return _diagnose(
         url, deadline, wall, has_counters=has_counters, probes_commands=True, verify=verify
@@ -102,19 +102,19 @@ def _diagnose(
 
 
 class _ServerFacts(NamedTuple):
-    """What a server says of itself."""
+    """The answers of a server about itself."""
 
     info: Answer
     save_points: Answer
     server_time: Answer
     round_trip: float
-    """Seconds that the last answer took."""
+    """The seconds that the last answer took."""
     now: float
-    """Seconds since the epoch, on this machine, in its middle."""
+    """The time on this machine in the middle of that round trip, in seconds since the epoch."""
 
 
 async def _read_facts(servers: RedisServers, wall: Callable[[], float]) -> _ServerFacts:
-    """Ask the server that has the keys of the default tenant. Raises whatever goes wrong."""
+    """Ask the server that has the keys of the default tenant. Raises any error that occurs."""
 
     async def ask(*words: bytes) -> Answer:
         return await servers.execute(make_keys("default")[0], words)
@@ -162,7 +162,7 @@ def _judge(server_facts: _ServerFacts, address: RedisAddress, *, has_counters: b
 
 
 def _compute_clock_offset(server_time: Answer, now: float) -> float | None:
-    """Return the seconds that its clock is ahead; None where it does not tell."""
+    """Return the seconds by which its clock is ahead; None if it gives no time."""
     match server_time:
         case [bytes(seconds), bytes(micros)]:
             return int(seconds) + int(micros) / 1e6 - now
@@ -172,7 +172,7 @@ def _compute_clock_offset(server_time: Answer, now: float) -> float | None:
 async def _probe_commands(
     url: str, deadline: float, *, has_counters: bool, verify: bool
 ) -> list[Mistake]:
-    """Return whether values and counters work, by what the gateway itself does."""
+    """Try values and counters as the gateway uses them, and return what does not work."""
     notes: list[str] = []
     redis = RedisStore(
         url, note=notes.append, clock=time.monotonic, deadline=deadline, verify=verify
@@ -207,7 +207,7 @@ def _find_version(facts: dict[str, str]) -> tuple[str, str]:
 
 
 def _check_role(facts: dict[str, str], address: RedisAddress) -> list[Mistake]:
-    """Whether it is what the URL says, and takes writes."""
+    """Return the mistakes in its role, version and certificate check, compared with the URL."""
     mistakes = []
     if address.tls and address.verify and not checks_hostname(address):
         message = "ssl_check_hostname=false takes a trusted certificate of any server."
@@ -233,7 +233,7 @@ def _check_role(facts: dict[str, str], address: RedisAddress) -> list[Mistake]:
 
 
 def _check_vector_sets(kind: str, version: str) -> Iterator[Mistake]:
-    """Whether it can find near questions for all that share it."""
+    """Yield a mistake if it cannot find near questions for all gateways that share it."""
     major = re.match(r"\d+", version)
     if kind != "Redis" or major is None or int(major[0]) < _VECTOR_SETS_VERSION:
         message = f"{kind} {version} has no vector sets: each process finds its own near questions."
@@ -243,7 +243,7 @@ def _check_vector_sets(kind: str, version: str) -> Iterator[Mistake]:
 
 
 def _check_persistence(facts: dict[str, str], *, has_snapshots: bool | None) -> list[Mistake]:
-    """Whether counters stay; `has_snapshots`: it takes snapshots, None where nobody knows."""
+    """Return the mistakes that can lose counters; `has_snapshots` is None if unknown."""
     mistakes, policy = [], facts.get("maxmemory_policy", "")
     hint = "Set maxmemory-policy to volatile-lru: only what has a time to live is evicted then."
     if policy.startswith("allkeys-"):
@@ -273,7 +273,7 @@ def _check_persistence(facts: dict[str, str], *, has_snapshots: bool | None) -> 
 
 
 def _takes_snapshots(save_points: Answer) -> bool | None:
-    """True if snapshots are taken; None where it does not tell."""
+    """Return True if it takes snapshots; None if it does not say."""
     match save_points:
         case [bytes(), bytes(text)]:
             return bool(text)

@@ -1,12 +1,12 @@
-"""Whether a server that may vanish at any moment is asked at all.
+"""The health of a server that may vanish at any time: it decides if calls may ask the server.
 
     alive --a call fails--> in doubt --a probe fails--> gone --a probe is answered--> alive
-                               |-----a probe is answered, nothing is said-----------> alive
+                               |-----a probe is answered, without a note------------> alive
 
-In doubt and gone, calls are skipped at once. The doubtful server is probed immediately: a moment
-of its own, or of this event loop, is no loss. While it is gone, about once a second one call starts
-a probe beside it, so that no request waits to learn whether it is back. One that answers probes and
-still fails calls is left alone for longer and longer.
+While the server is in doubt or gone, calls skip it at once. In doubt, it is probed immediately: a
+short pause of the server, or of this event loop, is not a loss. While it is gone, about once a
+second one call starts a probe in the background. So no request waits to learn if it is back. If the
+server answers probes but still fails calls, the pauses between probes grow.
 """
 
 import asyncio
@@ -14,27 +14,30 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 DEADLINE_SECONDS = 0.1
-"""Seconds that one operation may take, whatever it consists of."""
+"""The most seconds for one operation, with all its steps."""
 CONNECT_SECONDS = 1.0
-"""Seconds until a connection can be used, where the operator says nothing else."""
+"""The most seconds until a connection can be used, unless the operator sets another value."""
 PROBE_SECONDS = 1.0
 """Seconds between two probes of a server that is gone."""
 _CALM_SECONDS = 10.0
-"""Seconds without a failure after which those before are forgotten."""
+"""Seconds without a failure after which the earlier failures no longer count."""
 _MAX_FAILURES = 5
-"""Calls that may fail between answered probes, and within that; each one more doubles the pause."""
+"""Failed calls, each within `_CALM_SECONDS` of an answered probe, before pauses begin.
+
+Each further failure doubles the pause.
+"""
 _MAX_PAUSE_SECONDS = 32.0
-"""Seconds that a pause grows to."""
+"""The longest pause in seconds."""
 _QUIET_SECONDS = 60.0
-"""Seconds between two notes of a server that is there and refuses."""
+"""Seconds between two notes about a server that refuses commands."""
 
 
 class RedisHealth:
-    """Whether a server is there, and what goes on in the background to learn it.
+    """The state of a server, with the background probes that find it out.
 
-    `check` asks it something and raises where it does not answer, `describe_error` puts such an
-    error in words, `location` is the place that notes name; `clock` is monotonic seconds,
-    `deadline` those of a probe.
+    `check` asks the server something, and raises if it does not answer. `describe_error` puts such
+    an error in words. `location` is the place in notes. `clock` returns monotonic seconds.
+    `deadline` is the seconds for a probe.
     """
 
     def __init__(
@@ -63,16 +66,16 @@ class RedisHealth:
 
     @property
     def is_lost(self) -> bool:
-        """Whether it is not to be asked."""
+        """True if calls must not ask the server."""
         return self._is_closed or not self._is_alive
 
     @property
     def is_closed(self) -> bool:
-        """Whether nobody asks any more."""
+        """True after `close`."""
         return self._is_closed
 
     def record_failure(self) -> None:
-        """A call has failed."""
+        """Record that a call failed: probe the server now, or after a pause."""
         self._is_alive = False
         now = self._clock()
         self._failure_count = (
@@ -88,14 +91,14 @@ class RedisHealth:
             self._report_loss("it fails again and again")
 
     def report_refusal(self, code: str) -> None:
-        """An answer was an error: it is there, so other calls go on."""
+        """Note that the server answered with an error; other calls go on."""
         now = self._clock()
         if now >= self._quiet_until:
             self._quiet_until = now + _QUIET_SECONDS
             self._note(f"redis refuses: {code} ({self._location})")
 
     def probe(self) -> None:
-        """Learn beside the caller whether it is back, where that is due."""
+        """Start a probe in the background if one is due."""
         now = self._clock()
         if not (self._is_closed or self._is_probing) and now >= self._probe_at:
             self._is_probing = True
@@ -103,23 +106,23 @@ class RedisHealth:
             self.spawn(self._probe())
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], *, at_once: bool = False) -> None:
-        """Let work go on in the background; `at_once`: its first step is before any other."""
-        # The loop itself holds tasks weakly.
+        """Run a coroutine in the background; `at_once` runs its first step before returning."""
+        # The event loop itself keeps only weak references to tasks.
         self.track(asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=at_once))
 
     def track(self, work: asyncio.Future[Any]) -> None:
-        """Have `wait_background` wait for what goes on in the background."""
+        """Add background work for which `wait_background` waits."""
         self.tasks.add(work)
         work.add_done_callback(self.tasks.discard)
 
     async def wait_background(self) -> None:
-        """Wait for what goes on in the background."""
+        """Wait until all background work has ended."""
         while self.tasks:
             done, _ = await asyncio.wait(self.tasks)
             self.tasks -= done
 
     async def close(self) -> None:
-        """Ask no more; a probe that is under way ends within its deadline."""
+        """Stop all probes; a running probe ends within its deadline."""
         self._is_closed = True
         await self.wait_background()
 
@@ -128,7 +131,7 @@ class RedisHealth:
             async with asyncio.timeout(self._deadline):
                 await self._check()
         except Exception as error:  # noqa: BLE001 - garbage from a socket raises nearly anything
-            self._failure_count = 0  # a pause of its own begins
+            self._failure_count = 0  # from now on the pause is PROBE_SECONDS
             self._report_loss(self._describe_error(error))
             return
         finally:

@@ -1,31 +1,33 @@
--- Takes all that a call needs of its tenant's counters, or nothing.
+-- Reserves all that a call needs of its owner's counters, or nothing.
 --
 -- KEYS   spent    hash: money and shares
 --        rate     hash: packed {at, level, held, period, limit}
---        running  hash: what running calls hold: places among calls at once, and micro-USD of
---                 counters of money, which are a part of what spent has
---        holds    hash: packed {answer, entries, 1 where its time is over}
---        ends     zset: when a hold is looked at again
---        told     hash: the soft limit that was told of
--- ARGV   packed {id, now or 0 for this server's clock, how long it runs at most, 1 to add to a hold,
---        how long an ended hold is kept, needs, others, seeds}; a need is {kind, name, counter, limit,
---        amount, seconds of its period, whole, seeded, soft or nil, then or nil}; others are {tier,
---        needs}, tried where a need does not fit whose `then` is their tier; seeds are {counter, spent}
--- Answer packed {0, choice, how many were before, before..., needs whose soft limit was crossed...},
---        {1, choice, how many were before, before..., need, wait or -1, 1 where it is busy} or
---        {2, choice, needs...}; a choice is 0 for needs, or which of others; each before is the choice
---        and the need that sent it on and is not busy; plain 0 where there is nothing to tell
+--        running  hash: reserved by running calls: places among calls at once, and micro-USD of
+--                 counters of money, which are a part of those in spent
+--        holds    hash: reservations, packed {answer, entries, 1 if it has expired}
+--        ends     zset: the time at which to check a reservation again
+--        told     hash: the soft limit that was reported
+-- ARGV   packed {id, now or 0 for this server's clock, the longest run of a call, 1 to add to a
+--        reservation, the time to keep an expired reservation, needs, others, seeds}
+--        a need is {kind, name, counter, limit, amount, seconds of its period, whole, seeded, soft
+--        or nil, then or nil}; others are {tier, needs}, tried if a need whose `then` is their tier
+--        does not fit; seeds are {counter, spent}
+-- Answer packed {0, choice, count of skipped, skipped..., needs that crossed their soft limit...},
+--        {1, choice, count of skipped, skipped..., need, wait or -1, 1 if it is busy} or
+--        {2, choice, needs without a counter...}; plain 0 if there is nothing to report
+--        a choice is 0 for needs, or an index of others; each skipped is two numbers: a choice, and
+--        its need that does not fit and is not busy
 --
--- A budget is busy where the call would fit if the other running calls cost nothing.
+-- A budget is busy if the call would fit if all other running calls cost nothing.
 --
--- Times are microseconds. Numbers are doubles: whole up to 2^53, which money never passes. They go
--- to the server as %.0f: as numbers they could become 1e+15. What is taken off is 0 - amount: -amount
--- of 0 is written as -0, which is no number there.
+-- Times are in microseconds. Numbers are doubles: whole up to 2^53, which money never passes. They
+-- go to the server as %.0f, as a plain number could become 1e+15. To subtract, add 0 - amount:
+-- -amount of 0 is written as -0, which the server does not accept as a number.
 local REQUESTS, TOKENS, RUNNING, MONEY, SHARE = 1, 2, 3, 4, 5
 local KINDS = { requests = REQUESTS, tokens = TOKENS, concurrency = RUNNING, usd = MONEY, share = SHARE }
 local MOST = 9007199254740992
 local SKEW = 60000000
-local BUSY = 1000000 -- how long a call waits before it asks a busy budget again
+local BUSY = 1000000 -- the wait before a call asks a busy budget again
 local spent, rate, running, holds, ends, told = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local ask = cmsgpack.unpack(ARGV[1])
 local id, now, life, adds, keep, needs = ask[1], ask[2], ask[3], ask[4] == 1, ask[5], ask[6]
@@ -40,14 +42,14 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
--- Adds to what running calls hold of a counter; one that is 0 again is let go.
+-- Adds to what running calls reserve of a counter; deletes the field once it is 0.
 local function hold(field, amount)
   if redis.call('HINCRBY', running, field, whole(amount)) <= 0 then
     redis.call('HDEL', running, field)
   end
 end
 
--- Calls that should have ended: their places are free, what they hold counts as used.
+-- Calls that should have ended: free their places; their reservations count as used.
 for _, one in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', whole(now), 'LIMIT', 0, 64)) do
   local packed = redis.call('HGET', holds, one)
   local old = packed and cmsgpack.unpack(packed)
@@ -90,7 +92,7 @@ local function count(key, field)
   return found and tonumber(found)
 end
 
--- Money and shares that were read, and are not read again.
+-- A cache of money and shares, so that the script reads each only once.
 local sums = {}
 
 local function sum(field)
@@ -106,8 +108,8 @@ for _, seed in ipairs(seeds) do
   redis.call('HSETNX', spent, seed[1], whole(seed[2]))
 end
 
--- What a rate counts: its level, in units times microseconds of the period, gives back `limit` of
--- them each microsecond; what calls hold of it is given back only once they have used it.
+-- The state of a rate. Its level, in units times microseconds of the period, falls by `limit` each
+-- microsecond. Units that calls have reserved only start to fall once the calls have used them.
 local function bucket(field, period, limit)
   local last = redis.call('HGET', rate, field)
   if not last then
@@ -117,7 +119,7 @@ local function bucket(field, period, limit)
   if now > found[1] then
     found[2] = math.max(0, found[2] - (now - found[1]) * found[5])
     found[1] = now
-  elseif found[1] - now > SKEW then -- a clock that is a little behind waits; one far behind is right
+  elseif found[1] - now > SKEW then -- a clock slightly behind waits; one far behind is right
     found[1] = now
   end
   if found[4] ~= period then
@@ -130,7 +132,7 @@ end
 
 local buckets = {}
 
--- What is used later counts from when a call last asked, whether or not it passed.
+-- Store the rates even for a refused call: later usage counts from the last request of a call.
 local function kept()
   for field, found in pairs(buckets) do
     if found[2] > 0 or found[3] > 0 then
@@ -143,7 +145,7 @@ local function unseeded(need)
   return need[1] == 'usd' and need[8] and not sum(need[3])
 end
 
--- What the call itself has reserved of a counter: it may be billed for that, so it does not come back.
+-- The call's own reservation of a counter: the call may be billed for it, so it does not come back.
 local function own(field)
   local total = 0
   for _, entry in ipairs(held and not held[3] and held[2] or {}) do
@@ -154,8 +156,8 @@ local function own(field)
   return total
 end
 
--- Why needs do not pass: which one, how long it waits, those that are not there, and whether the
--- one that does not pass is busy.
+-- Returns the need that does not fit, or nil; its wait, or -1; the needs whose counters are missing;
+-- and true if the need that does not fit is busy.
 local function missing()
   local over, longest, busy = nil, -1, false
   for at, need in ipairs(needs) do
@@ -246,7 +248,7 @@ local function add(field, amount)
 end
 
 local answer, entries = { 0, choice, #before / 2, unpack(before) }, held and held[2] or {}
-if held and held[3] then -- it goes on after its time was over: what it holds is no longer spent
+if held and held[3] then -- it goes on after it expired: its reservation runs again
   for _, entry in ipairs(entries) do
     hold(entry[2], entry[3])
   end
@@ -262,7 +264,7 @@ for at, need in ipairs(needs) do
       found[2] = found[2] + amount * found[4]
     end
     rates[#rates + 1] = field
-    rates[#rates + 1] = cmsgpack.pack(found) -- of two for one field the later stands
+    rates[#rates + 1] = cmsgpack.pack(found) -- the later of two for one field wins
   elseif kind == RUNNING then
     hold(field, amount)
   else

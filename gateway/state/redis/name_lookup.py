@@ -1,4 +1,4 @@
-"""Names of servers, each looked up once for all who wait, however silent the name server is."""
+"""Lookups of server names, one at a time for each name, even if the name server is silent."""
 
 import asyncio
 from ipaddress import ip_address
@@ -7,17 +7,17 @@ from typing import Any
 
 
 class NameLookup:
-    """Lookups of names under way, each for all who wait for it.
+    """Running lookups of names, each shared by all callers that wait for it.
 
-    A name server that is silent holds a thread for each lookup, for longer than anybody waits,
-    and the provider's name is looked up by the same few threads.
+    A silent name server blocks one thread for each lookup, for longer than any caller waits. The
+    same few threads look up the names of providers.
     """
 
     def __init__(self) -> None:
         self._lookups: dict[str, asyncio.Future[Any]] = {}
 
     async def find(self, name: str) -> None:
-        """Wait until a name is known: then the library need not wait for it. Raises OSError."""
+        """Wait until a name is known, so the library need not wait for it. Raises OSError."""
         if _is_ip_address(name):
             return
         lookup = self._lookups.get(name)
@@ -29,14 +29,14 @@ class NameLookup:
         await asyncio.shield(lookup)
 
     def close(self) -> None:
-        """Wait for no name any more."""
+        """Cancel all lookups."""
         for lookup in self._lookups.values():
             lookup.cancel()
 
     def _forget(self, name: str, lookup: asyncio.Future[Any]) -> None:
         del self._lookups[name]
         if not lookup.cancelled():
-            lookup.exception()  # nobody may wait for it any more
+            lookup.exception()  # read it, as perhaps no caller waits any more
 
 
 def _is_ip_address(name: str) -> bool:

@@ -1,9 +1,9 @@
--- Adds turns to those that were counted of late, and tells all of them.
+-- Adds turns to the recent ones, and returns all of them.
 --
--- KEYS   one hash: cell -> turns since the last change, `size` of them in all, and `before`: those
---        before it, packed {cell, turns, cell, turns...}
--- ARGV   packed {turns from which on those before are let go, seconds it is kept, how many cells
---        have turns, cells}; cells are {cell, turns, cell, turns...}; those after are counted along
+-- KEYS   one hash: cell -> turns since the last change; `size`, the sum of these turns; and `before`,
+--        the turns before the change, packed {cell, turns, cell, turns...}
+-- ARGV   packed {turns at which the older turns are dropped, seconds to keep the hash, the number
+--        of cells that count in `size`, cells}; cells are {cell, turns, cell, turns...}
 -- Answer the hash
 local name, ask = KEYS[1], cmsgpack.unpack(ARGV[1])
 local turns, life, most, cells = ask[1], ask[2], ask[3], ask[4]

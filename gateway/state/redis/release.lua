@@ -1,9 +1,9 @@
--- Gives back what a call has taken of an owner's counters, where another owner's have refused it.
+-- Gives back a call's reservation of an owner's counters, after another owner's refused the call.
 --
 -- KEYS   as in meter.lua
--- ARGV   packed {id, 1 to end its hold or 0 where it goes on with what it held before, needs as in
---        meter.lua, counters whose soft limit it was told to have crossed}
--- Answer 1, or 0 where it holds nothing that runs: what has expired stays charged
+-- ARGV   packed {id, 1 to end its reservation or 0 to keep what it had reserved before, needs as in
+--        meter.lua, counters whose soft limit was reported as crossed}
+-- Answer 1, or 0 if it has no running reservation: an expired one stays charged
 local KINDS = { tokens = 2, concurrency = 3, usd = 4 }
 local spent, rate, running, holds, ends, told = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local ask = cmsgpack.unpack(ARGV[1])
@@ -15,7 +15,7 @@ if not hold or hold[3] then
   return 0
 end
 
--- 0 - amount: -amount of 0 is written as -0, which is no number there.
+-- 0 - amount: -amount of 0 is written as -0, which the server does not accept as a number.
 local function less(field, amount)
   if redis.call('HINCRBY', running, field, string.format('%.0f', 0 - amount)) <= 0 then
     redis.call('HDEL', running, field)

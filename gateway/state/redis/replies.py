@@ -1,10 +1,10 @@
-"""What a server answers: values as they came, and errors."""
+"""The answers of a server: values as they came, and errors."""
 
 type Reply = int | bytes | list[Reply] | None
 type Answer = Reply | RedisError
 
 REDIRECT_CODES = ("MOVED", "ASK")
-"""First words of redirections, which nodes of a Cluster send."""
+"""The first words of redirections, which nodes of a Cluster send."""
 _MAX_CODE_CHARS = 20
 _CODE_TEXTS = {
     "LOADING": "it is still loading its data",
@@ -24,9 +24,9 @@ class RedisError:
 
     @property
     def code(self) -> str:
-        """Its first word: MOVED, READONLY."""
+        """The first word of the error: MOVED, READONLY."""
         return self.text.partition(" ")[0][:_MAX_CODE_CHARS]
 
     def describe(self) -> str:
-        """Say why a server cannot be asked that answers so, in words that quote no secret."""
+        """Say why a server with this answer cannot be asked, without quoting a secret."""
         return _CODE_TEXTS.get(self.code, f"it answers {self.code}")

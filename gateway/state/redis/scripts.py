@@ -1,8 +1,7 @@
-"""Scripts run in Redis over the keys of one owner: a tenant, or all tenants together.
+"""Scripts that run in Redis on the keys of one owner: a tenant, or all tenants together.
 
-All keys of an owner have one hash tag, so one call sees them all, in a Cluster too.
-
-Scripts that a server of the Redis protocol runs, beside this file as `.lua`.
+All keys of an owner have one hash tag, so one call reaches them all, even in a Cluster. The sources
+are the `.lua` files beside this one.
 """
 
 import hashlib
@@ -15,7 +14,7 @@ from gateway.state.redis.replies import RedisError, Reply
 
 
 class Script:
-    """One script: its source, and the name under which a server that has run it knows it."""
+    """One script: its source, and the hash by which a server that has run it knows it."""
 
     def __init__(self, name: str) -> None:
         self.source = (Path(__file__).parent / f"{name}.lua").read_bytes()
@@ -23,23 +22,23 @@ class Script:
 
 
 KEY_VERSION = b"1"
-"""Of what is kept: another one never meets what this one wrote."""
+"""The version of the stored form. A gateway never reads the keys of another version."""
 KEY_NAMES = (b"spent", b"rate", b"running", b"holds", b"ends", b"told")
 _ALL_TENANTS_TAG = b"*"
-"""The hash tag of what counts all tenants: no tenant's, for in theirs a * is written as %2A."""
+"""The hash tag for all tenants. No tenant has it, as their tags write `*` as `%2A`."""
 
 
 class ScriptRunner(RedisClient):
-    """The counters of all owners. An owner is the name of a tenant, or None for all tenants."""
+    """Runs scripts for owners. An owner is the name of a tenant, or None for all tenants."""
 
     async def run(self, script: Script, owner: str | None, argument: bytes) -> Reply:
-        """Return what a script answers for an owner. Raises StoreUnavailable."""
+        """Run a script for an owner and return the answer. Raises StoreUnavailable."""
         return await self.run_on_keys(script, make_keys(owner), argument)
 
     def tell_script(self, script: Script, owner: str | None, argument: bytes) -> None:
-        """Run a script for an owner, for whose answer nobody waits; it may be lost.
+        """Run a script for an owner without waiting for the answer; the call may be lost.
 
-        Its source is sent along: nobody would hear that it is not known there.
+        The client sends the source too, as nobody would read that the server does not know it.
         """
         keys = make_keys(owner)
         self.send_nowait(keys[0], b"EVAL", script.source, b"%d" % len(keys), *keys, argument)
@@ -47,14 +46,14 @@ class ScriptRunner(RedisClient):
     async def run_command(
         self, owner: str | None, command: bytes, name: bytes, *words: bytes
     ) -> Reply:
-        """Return what a command on one of an owner's keys answers. Raises StoreUnavailable."""
+        """Run a command on one key of an owner and return the answer. Raises StoreUnavailable."""
         redis_key = make_key(make_tag(owner), name)
         return await self.execute(redis_key, command, redis_key, *words)
 
     async def run_on_keys(self, script: Script, keys: tuple[bytes, ...], argument: bytes) -> Reply:
-        """Return what a script answers on keys of one slot. Raises StoreUnavailable.
+        """Run a script on keys of one slot and return the answer. Raises StoreUnavailable.
 
-        It is run by its name; its source is sent where it is not known.
+        The client calls the script by its hash, and sends the source if the server lacks it.
         """
         words = (b"%d" % len(keys), *keys, argument)
         answer = await self.execute_raw(keys[0], b"EVALSHA", script.sha, *words)
@@ -73,10 +72,10 @@ def make_keys(owner: str | None) -> tuple[bytes, ...]:
 
 
 def make_tag(owner: str | None) -> bytes:
-    """What stands between the braces of an owner's keys: no braces, and never nothing."""
+    """Return the hash tag of an owner's keys: without braces, and never empty."""
     return _ALL_TENANTS_TAG if owner is None else quote(owner, safe="").encode() or b"%"
 
 
 def make_key(tag: bytes, name: bytes) -> bytes:
-    """One key of an owner."""
+    """Return one key of an owner."""
     return b"tiergate:{%b}:%b:%b" % (tag, KEY_VERSION, name)

@@ -1,9 +1,9 @@
-"""One connection to one server: commands leave as they come, and answers come back in order.
+"""One connection to one server: it sends commands at once, and answers come back in order.
 
-No call waits for a connection, and what is asked in one iteration of the loop is one write. The
-library connects, logs in, packs and parses. Its own pipelines are not used: each takes a connection
-from a pool and gives it back, 70 us where this takes 25 us, and one that waits for an answer holds
-up all that are asked meanwhile.
+No call waits for a connection. All commands of one iteration of the event loop are one write. The
+library redis-py connects, logs in, packs and parses. This module does not use its pipelines, which
+take a connection from a pool and give it back: 70 us, where this takes 25 us. A pipeline that waits
+for an answer also delays all later commands.
 """
 
 import asyncio
@@ -21,25 +21,25 @@ from gateway.state.redis.replies import Answer, RedisError
 
 type Words = tuple[bytes, ...]
 
-_pack = cast("Callable[[Words], bytes]", pack_command)  # its stub knows tuples of one item alone
+_pack = cast("Callable[[Words], bytes]", pack_command)  # its stub allows only tuples of one item
 _STALL_SECONDS = 0.02
-"""Seconds that a timer may be late until it is this process that was busy, not the server."""
+"""The delay of a timer, in seconds, from which this process was busy, not the server."""
 _GRACE_SECONDS = 0.01
-"""Seconds that answers get then: they may lie unread."""
+"""Seconds that the connection then waits for answers, which may be unread."""
 
 
 class _SentCommand(NamedTuple):
     words: Words
     answer: asyncio.Future[Answer]
     due: float
-    """When the server has been silent for too long, by the loop's clock."""
+    """The time until which the server must answer, on the loop's clock."""
 
 
 class ServerConnection:
-    """A connection of redis-py, open until it is closed or a command is not answered in time."""
+    """A connection of redis-py, open until `close`, or until an answer is late."""
 
     def __init__(self, connection: Any, deadline: float) -> None:
-        """`deadline` is seconds for an answer."""
+        """Wrap a connection that is not open yet; `deadline` is the seconds for an answer."""
         self._connection = connection
         self._deadline = deadline
         self._unsent: list[_SentCommand] = []
@@ -55,13 +55,13 @@ class ServerConnection:
         """Connect and log in. Raises OSError and errors of the library."""
         await self._connection.connect()
         self.is_open = True
-        # Eager: a task that is cancelled before its first step would leave the connection open.
+        # Eager: a task cancelled before its first step would leave the connection open.
         self._reader = asyncio.Task(self._read(), loop=self._loop, eager_start=True)
 
     def send(self, *words: bytes) -> asyncio.Future[Answer]:
-        """Send a command; the future is its answer, or StoreUnavailable.
+        """Send a command and return a future of its answer, or of StoreUnavailable.
 
-        Who leaves cancels nothing.
+        A caller that stops waiting does not cancel the command.
         """
         answer: asyncio.Future[Answer] = self._loop.create_future()
         if not self.is_open:
@@ -75,14 +75,14 @@ class ServerConnection:
         return answer
 
     def retire(self) -> None:
-        """Take no more commands; close once those under way are answered."""
+        """Take no more commands; close once the running ones are answered."""
         self.is_open = False
         self._is_retired = True
         if not (self._unsent or self._unanswered):
             self.close()
 
     def close(self, reason: str = "no connection") -> None:
-        """Close at once; whoever waits is told."""
+        """Close at once; callers that wait get StoreUnavailable."""
         self.is_open = False
         for task in (self._reader, self._sender, self._watcher):
             if task is not None and task is not asyncio.current_task():
@@ -95,7 +95,7 @@ class ServerConnection:
                 command.answer.set_exception(StoreUnavailable(reason))
 
     async def wait_closed(self) -> None:
-        """Wait until it is closed."""
+        """Wait until the connection is closed."""
         if self._reader is not None:
             await asyncio.wait({self._reader})
 
@@ -116,7 +116,7 @@ class ServerConnection:
         try:
             while True:
                 answer = await self._read_answer()
-                command = self._unanswered.popleft()  # raises IndexError where nobody has asked
+                command = self._unanswered.popleft()  # raises IndexError if no command waits
                 if not command.answer.done():
                     command.answer.set_result(answer)
                 if self._is_retired and not (self._unsent or self._unanswered):
@@ -130,14 +130,12 @@ class ServerConnection:
     async def _read_answer(self) -> Answer:
         try:
             answer: Answer = await self._connection.read_response()
-        except (
-            exceptions.ResponseError
-        ) as error:  # whose first word is taken off, where it is known
+        except exceptions.ResponseError as error:  # redis-py removes a first word that it knows
             return RedisError(f"{error.status_code} {error}" if error.status_code else str(error))
         return answer
 
     async def _watch(self) -> None:
-        """Close it where the oldest command has waited for too long."""
+        """Close the connection if the oldest command waits for too long."""
         while self._unsent or self._unanswered:
             oldest = self._unanswered[0] if self._unanswered else self._unsent[0]
             await asyncio.sleep(oldest.due - self._loop.time())
@@ -166,7 +164,7 @@ _ERROR_TEXTS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], .
 
 
 def describe_error(error: Exception) -> str:
-    """Say why a server cannot be asked, in words that quote nothing of it or its URL."""
+    """Say why a server cannot be asked, without quoting its answers or its URL."""
     if isinstance(error, StoreUnavailable):
         return str(error)
     if _MAX_CLIENTS_ERROR in str(error):

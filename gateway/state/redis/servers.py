@@ -1,7 +1,7 @@
-"""The servers that have the keys: the one, Sentinel's primary, or the nodes of a Cluster.
+"""The servers that have the keys: a single one, Sentinel's primary, or the nodes of a Cluster.
 
-One connection to each, kept open; they are found anew after each loss. Nothing is tried again
-here: calls have a deadline, and go on without Redis.
+The module keeps one connection to each open, and finds them again after each loss. It retries
+nothing: calls have a deadline, and go on without Redis.
 """
 
 import asyncio
@@ -21,21 +21,22 @@ from gateway.state.redis.server_connection import ServerConnection, Words, descr
 from gateway.state.redis.url import Host, RedisAddress, make_ssl_context
 
 _MAX_REDIRECTS = 5
-"""Redirections that one command follows."""
+"""The most redirections that one command follows."""
 _WHOLE_SLOT = 0
-"""The slot of all keys where there is one server."""
+"""The slot of all keys if there is one server."""
 
 
 class RedisServers:
     """Connections to the servers of an address, each opened when it is first used.
 
-    A connection goes on being opened when who asked first has left.
+    A connection still opens if the caller that asked for it first has left.
     """
 
     def __init__(self, address: RedisAddress, deadline: float, connect_timeout: float) -> None:
-        """`deadline` is seconds for an answer, `connect_timeout` those until a connection is open.
+        """Prepare; no connection opens yet. Times are in seconds.
 
-        Raises ValueError where the URL names certificates that cannot be read.
+        `deadline` is for an answer, `connect_timeout` for opening a connection. Raises ValueError
+        if the URL names certificates that cannot be read.
         """
         self._address = address
         self._deadline = deadline
@@ -44,18 +45,18 @@ class RedisServers:
         self._name_lookup = NameLookup()
         self._is_cluster = address.kind == "cluster"
         self._hosts: dict[int, Host | None] = {}
-        """Where slots are, as far as that is known; None is a Unix socket."""
+        """The host of each known slot; None for a Unix socket."""
         self._nodes: set[Host] = set()
-        """Primaries of a Cluster that were known last: those that the URL names may be gone."""
+        """The last known primaries of a Cluster, as the nodes in the URL may be gone."""
         self._locating: asyncio.Task[None] | None = None
         self._opening: dict[Host | None, asyncio.Task[ServerConnection]] = {}
         self._open: dict[Host | None, ServerConnection] = {}
         self._open_by_slot: dict[int, ServerConnection] = {}
         self.connect_deadline = connect_timeout * (1 if address.kind == "single" else 2)
-        """Seconds until a connection is open, and its server is found before."""
+        """The most seconds to find a server and open a connection to it."""
 
     def find_open(self, key: bytes) -> ServerConnection | None:
-        """Return the connection to the server of a key; None where none is known and open."""
+        """Return the open connection to the server of a key; None if there is none."""
         connection = self._open_by_slot.get(self._find_slot(key))
         return connection if connection is not None and connection.is_open else None
 
@@ -77,14 +78,14 @@ class RedisServers:
         return await self.follow_redirects(words, answer) if self.is_redirect(answer) else answer
 
     def is_redirect(self, answer: Answer) -> TypeGuard[RedisError]:
-        """True if an answer is a redirection that is followed: in a Cluster, and nowhere else.
+        """Return True if an answer is a redirection to follow: in a Cluster, and nowhere else.
 
-        Another server may not say who gets the password.
+        No other server may decide where the gateway sends the password.
         """
         return self._is_cluster and isinstance(answer, RedisError) and answer.code in REDIRECT_CODES
 
     async def follow_redirects(self, words: Words, answer: Answer) -> Answer:
-        """Send a command where nodes of a Cluster say that its key is. Raises as `execute`."""
+        """Send a command to where nodes of a Cluster say that its key is. Raises as `execute`."""
         for _ in range(_MAX_REDIRECTS):
             if not self.is_redirect(answer):
                 return answer
@@ -107,11 +108,11 @@ class RedisServers:
         self._forget(ServerConnection.close)
 
     def retire(self) -> None:
-        """Do the same once what is under way is answered."""
+        """Close every connection once its running commands are answered."""
         self._forget(ServerConnection.retire)
 
     async def close(self) -> None:
-        """Close every connection, and open none."""
+        """Close every connection, and cancel all attempts to open one."""
         tasks: list[asyncio.Task[Any]] = [*self._opening.values()]
         if self._locating is not None:
             tasks.append(self._locating)
@@ -135,7 +136,7 @@ class RedisServers:
         return key_slot(key) if self._is_cluster else _WHOLE_SLOT
 
     async def _locate(self) -> None:
-        """Find where slots are."""
+        """Find the hosts of the slots."""
         hosts = self._address.hosts
         async with asyncio.timeout(self._connect_timeout):
             if self._is_cluster:
@@ -150,7 +151,7 @@ class RedisServers:
                 self._hosts[_WHOLE_SLOT] = hosts[0] if hosts else None
 
     async def _ask_sentinel(self, host: Host) -> Host:
-        """Return where the primary is, by one sentinel."""
+        """Ask one sentinel for the primary, and return its host."""
         words = (b"SENTINEL", b"get-master-addr-by-name", self._address.service.encode())
         reply = await self._ask_once(host, self._address.sentinel_login, words)
         if reply is None:
@@ -159,7 +160,7 @@ class RedisServers:
         return name.decode(), int(port)
 
     async def _read_slots(self, host: Host) -> dict[int, Host]:
-        """Return which node has which slots, by one node."""
+        """Ask one node of a Cluster for the slots, and return the host of each."""
         slots: dict[int, Host] = {}
         for first_slot, last_slot, (name, port, *_), *_ in await self._ask_once(
             host, (self._address.username, self._address.password), (b"CLUSTER", b"SLOTS")
@@ -169,7 +170,7 @@ class RedisServers:
         return slots
 
     async def _ask_once(self, host: Host, login: tuple[str, str], words: Words) -> Any:
-        """Return what a server answers that is not kept. Raises StoreUnavailable."""
+        """Ask a server on a connection that is closed afterwards. Raises StoreUnavailable."""
         connection = await self._dial(host, login, db=0)
         try:
             answer = await connection.send(*words)
@@ -180,7 +181,7 @@ class RedisServers:
         return answer
 
     async def _connect(self, host: Host | None) -> ServerConnection:
-        """Return the connection to a server, opened once for all who want it."""
+        """Return the connection to a server, opened once for all callers."""
         connection = self._open.get(host)
         if connection is not None and connection.is_open:
             return connection
@@ -208,11 +209,11 @@ class RedisServers:
             "username": username or None,
             "password": password,
             "db": db,
-            "socket_timeout": None,  # who sends has a deadline
+            "socket_timeout": None,  # each command has a deadline of its own
             "socket_connect_timeout": self._connect_timeout,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
-            "driver_info": None,  # nothing is asked but what docs/operating.md names
+            "driver_info": None,  # send only the commands in docs/operating.md
         }
         if host is None:
             library_connection: Any = UnixDomainSocketConnection(path=self._address.path, **options)
@@ -230,10 +231,10 @@ class RedisServers:
 
 
 class _TlsConnection(SSLConnection):
-    """A connection that trusts whom REDIS_URL says.
+    """A connection that trusts the authorities in REDIS_URL alone.
 
-    The library would trust all authorities of this machine beside those of `ssl_ca_certs`, and
-    read them again for each connection.
+    The library would also trust all authorities of this machine beside `ssl_ca_certs`, and read
+    them again for each connection.
     """
 
     def __init__(self, context: ssl.SSLContext, **options: Any) -> None:
@@ -242,18 +243,18 @@ class _TlsConnection(SSLConnection):
 
 
 async def _require_primary(connection: ServerConnection) -> None:
-    """Close a connection to what a sentinel took for the primary. Raises StoreUnavailable then."""
+    """Close a connection that is not to a primary. Raises StoreUnavailable then."""
     try:
         role = await connection.send(b"ROLE")
         if isinstance(role, list) and role[0] != b"master":
-            raise StoreUnavailable("it is no primary any more")  # noqa: TRY301 - closes it, too
+            raise StoreUnavailable("it is no primary any more")  # noqa: TRY301 - closed below
     except BaseException:
         connection.close()
         raise
 
 
 def _start[T](coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Start what goes on without its callers."""
+    """Start a task that goes on if its callers leave."""
     task = asyncio.create_task(coroutine)
     task.add_done_callback(_read_exception)
     return task
@@ -261,21 +262,24 @@ def _start[T](coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 def _read_exception(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
-        task.exception()  # nobody may wait for it any more
+        task.exception()  # read it, as perhaps no caller waits any more
 
 
 async def _join[T](task: asyncio.Task[T]) -> T:
-    """Wait for what goes on without its callers. Raises StoreUnavailable where it was given up."""
+    """Wait for a task of `_start`. Raises StoreUnavailable if the task was cancelled."""
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        if task.cancelled():  # it was not the caller who left
+        if task.cancelled():  # the task was cancelled, not the caller
             raise StoreUnavailable("no connection") from None
         raise
 
 
 async def _find_first[T](attempts: Iterable[Coroutine[Any, Any, T]]) -> T:
-    """Return what the first attempt finds; where none does, raise what says most."""
+    """Return the result of the first attempt that succeeds.
+
+    If none does, raise the most informative error.
+    """
     tasks = [asyncio.create_task(attempt) for attempt in attempts]
     errors: list[Exception] = []
     try:

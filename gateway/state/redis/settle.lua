@@ -1,10 +1,10 @@
--- What calls hold becomes what they used; once for each.
+-- Settles calls: their usage replaces their reservations, once for each call.
 --
 -- KEYS   as in meter.lua
 -- ARGV   packed {{id, tokens or -1, micro-USD or -1}...}
--- Answer how many of them held something
+-- Answer the number of calls that had a reservation
 --
--- All that they hold, and all counters, are read at once and written at once.
+-- The script reads all reservations and counters at once, and writes them at once.
 local TOKENS, RUNNING = 2, 3
 local MOST = 9007199254740992
 local spent, rate, running, holds, ends = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -14,7 +14,7 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
--- The fields of a hash by name; those that are not there are false.
+-- Returns the fields of a hash by name; a missing field is false.
 local function look(key, names)
   local found = {}
   if #names > 0 then
@@ -31,7 +31,7 @@ for at, one in ipairs(asked) do
 end
 local held = look(holds, ids)
 
--- What each call holds, added up by counter.
+-- The reservations of each call, added up by counter.
 local calls, over = {}, {}
 local fields, listed = { [spent] = {}, [rate] = {} }, {}
 for _, one in ipairs(asked) do
@@ -58,14 +58,14 @@ if #over == 0 then
 end
 
 local level, value = look(rate, fields[rate]), look(spent, fields[spent])
-local ended = {} -- what they hold of running
+local ended = {} -- the amounts to take off running
 for field, last in pairs(level) do
   level[field] = last and cmsgpack.unpack(last)
 end
 for _, call in ipairs(calls) do
   local sums, kinds, tokens, micro, runs = call[1], call[2], call[3], call[4], call[5]
   for field, amount in pairs(sums) do
-    if runs and kinds[field] ~= TOKENS then -- what one whose time was over holds is spent already
+    if runs and kinds[field] ~= TOKENS then -- an expired reservation has left running already
       ended[field] = (ended[field] or 0) + amount
     end
     if kinds[field] == TOKENS then
@@ -75,7 +75,7 @@ for _, call in ipairs(calls) do
         found[3] = math.max(0, found[3] - amount)
       end
     elseif kinds[field] ~= RUNNING and micro >= 0 and value[field] then
-      -- a counter whose window was swept stays away
+      -- sweep.lua may have deleted the counter: do not make it again
       value[field] = math.min(MOST, math.max(0, tonumber(value[field]) + (micro - amount)))
     end
   end
@@ -94,7 +94,7 @@ for field, found in pairs(level) do
   end
 end
 for field, number in pairs(value) do
-  if type(number) == 'number' then -- of those that have not changed there is the text
+  if type(number) == 'number' then -- unchanged values are still text
     table.insert(sums, field)
     table.insert(sums, whole(number))
   end

@@ -1,7 +1,7 @@
-"""State in Redis or Valkey, one server, Sentinel's primary or a Cluster: values and counters.
+"""State in Redis or Valkey (one server, Sentinel's primary or a Cluster): values and counters.
 
-All that is asked goes over one connection to each server, but for what is large: behind it others
-would wait.
+All commands to a server share one connection. Large values go over another, so that no command
+waits behind them.
 """
 
 from gateway.state.errors import StoreUnavailable
@@ -9,16 +9,16 @@ from gateway.state.redis.scripts import ScriptRunner
 
 KEY_PREFIX = b"tiergate:"
 _LARGE_BYTES = 64 * 1024
-"""Bytes from which a value goes over a connection of its own."""
+"""Bytes from which a value goes over the connection for large values."""
 _MAX_BYTES = 8 * 1024 * 1024
-"""Bytes of the longest value: another one was put there by somebody else, and is not fetched."""
+"""The most bytes of a value. A longer one is not the gateway's, and is not returned."""
 
 
 class RedisStore(ScriptRunner):
-    """A Store, and the counters of all tenants."""
+    """A StateStore, with the counters of all tenants."""
 
     async def get(self, key: str) -> bytes | None:
-        """The value of a key; None within two deadlines where it does not answer."""
+        """Return the value of a key; None within two deadlines if Redis does not answer."""
         redis_key = KEY_PREFIX + key.encode()
         try:
             value = await self.execute(
@@ -33,7 +33,7 @@ class RedisStore(ScriptRunner):
         return value if isinstance(value, bytes) and 0 < len(value) <= _MAX_BYTES else None
 
     async def put(self, key: str, value: bytes, ttl: float) -> None:
-        """Keep a value; not at all where that cannot be done within the deadline."""
+        """Keep a value for `ttl` seconds; do nothing if Redis does not answer in time."""
         if ttl <= 0 or len(value) > _MAX_BYTES:
             return
         redis_key = KEY_PREFIX + key.encode()
@@ -44,7 +44,7 @@ class RedisStore(ScriptRunner):
             return
 
     def put_nowait(self, key: str, value: bytes, ttl: float) -> None:
-        """The same, where nobody waits for it."""
+        """Do the same as `put` without waiting."""
         if len(value) >= _LARGE_BYTES:
             self._health.spawn(self.put(key, value, ttl), at_once=True)
         elif ttl > 0:
@@ -53,5 +53,5 @@ class RedisStore(ScriptRunner):
 
 
 def _make_set(redis_key: bytes, value: bytes, ttl: float) -> tuple[bytes, ...]:
-    """Return the command that keeps a value for `ttl` seconds."""
+    """Return the words of the command that keeps a value for `ttl` seconds."""
     return b"SET", redis_key, value, b"PX", b"%d" % max(1, int(ttl * 1000))

@@ -1,8 +1,8 @@
--- Lets go of what counts no more: counters of windows that ended, rates that gave all back.
+-- Deletes counters that no longer count: those of ended windows, and rates that have fallen to 0.
 --
 -- KEYS   as in meter.lua
--- ARGV   packed {now or 0 for this server's clock, where to go on among the rates, fields that ended}
--- Answer where to go on, 0 at the end
+-- ARGV   packed {now or 0 for this server's clock, the cursor of the scan of rates, ended fields}
+-- Answer the next cursor, 0 at the end
 local spent, rate, running, told = KEYS[1], KEYS[2], KEYS[3], KEYS[6]
 local ask = cmsgpack.unpack(ARGV[1])
 local now = ask[1]

@@ -1,10 +1,10 @@
-"""Where Redis is: what REDIS_URL says of one server, of Sentinel, or of a Cluster.
+"""The address of Redis: REDIS_URL for one server, Sentinel, or a Cluster.
 
     redis://[user:password@]host[:port][/db]       unix://[user:password@]/path[?db=1]
     redis+sentinel://[user:password@]host[:port],host[:port]/service[/db]
     redis+cluster://[user:password@]host[:port],host[:port]
 
-`rediss` in place of `redis` is TLS. User and password are those of the servers that keep the data;
+`rediss` in place of `redis` means TLS. User and password are those of the servers with the data.
 Sentinel's own are `?sentinel_username=` and `?sentinel_password=`.
 """
 
@@ -27,41 +27,41 @@ _KNOWN_OPTIONS = frozenset(
     {
         "db", "sentinel_username", "sentinel_password", "ssl_ca_certs", "ssl_certfile",
         "ssl_keyfile", "ssl_password", "ssl_check_hostname", "ssl_cert_reqs",
-        # What bounds time and connections is the gateway's own; so is the protocol.
+        # The gateway accepts these, and uses its own limits and protocol.
         "timeout", "socket_timeout", "socket_connect_timeout", "socket_keepalive",
         "max_connections", "retry_on_timeout", "health_check_interval", "decode_responses",
         "protocol", "client_name",
     }
 )  # fmt: skip
-"""Options that may stand in a URL."""
+"""The options that a URL may have."""
 _KINDS_BY_SUFFIX: dict[str, Kind] = {"": "single", "sentinel": "sentinel", "cluster": "cluster"}
 _DEFAULT_PORTS: dict[Kind, int] = {"single": 6379, "sentinel": 26379, "cluster": 6379}
 
 
 class RedisAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """A URL, read."""
+    """A URL, parsed."""
 
     kind: Kind
     hosts: tuple[Host, ...] = ()
     """The server; the sentinels; some nodes of the Cluster."""
     path: str = ""
-    """Of a Unix socket, in place of hosts."""
+    """The path of a Unix socket, in place of hosts."""
     service: str = ""
-    """What Sentinel calls the primary."""
+    """Sentinel's name for the primary."""
     db: int = 0
     username: str = ""
     password: str = ""
     sentinel_login: tuple[str, str] = ("", "")
-    """Username and password of the sentinels."""
+    """The username and password of the sentinels."""
     tls: bool = False
     verify: bool = True
-    """Check certificates; the operator alone says otherwise."""
+    """True to check certificates. Only the operator's configuration can turn it off."""
     options: dict[str, str] = {}
-    """What stands behind the question mark."""
+    """The options after the question mark."""
 
     @property
     def location(self) -> str:
-        """Its place, for notes; no secret is in it."""
+        """The place of Redis in notes, without any secret."""
         if self.path:
             return self.path
         hosts = ",".join(f"{host}:{port}" for host, port in self.hosts)
@@ -69,9 +69,9 @@ class RedisAddress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_url(url: str, *, verify: bool = True) -> RedisAddress:
-    """Read a URL; `verify` is the setting `redis.verify`.
+    """Parse a URL; `verify` is the setting `redis.verify`.
 
-    Raises ValueError, which quotes nothing: any part may be one of a password.
+    Raises ValueError, whose message quotes nothing: any part may belong to a password.
     """
     try:
         address = msgspec.structs.replace(_parse(url), verify=verify)
@@ -96,7 +96,7 @@ def _parse(url: str) -> RedisAddress:
     match = _URL_PATTERN.fullmatch(url)
     if match is None:
         raise ValueError
-    parts = urlsplit(match["rest"])  # several hosts, some in brackets, are no authority to it
+    parts = urlsplit(match["rest"])  # without the hosts: urlsplit cannot read several of them
     scheme, _, suffix = match["scheme"].lower().partition("+")
     kind = _KINDS_BY_SUFFIX.get(suffix)
     if kind is None or scheme not in ("redis", "rediss", *(() if suffix else ("unix",))):
@@ -139,7 +139,7 @@ def _parse_host(text: str, port: int) -> Host:
 
 
 def make_ssl_context(address: RedisAddress) -> ssl.SSLContext | None:
-    """Make what secures a connection, by the URL's ssl_ options. Raises ValueError."""
+    """Make the TLS context by the URL's ssl_ options; None without TLS. Raises ValueError."""
     if not address.tls:
         return None
     options = address.options
@@ -159,6 +159,6 @@ def make_ssl_context(address: RedisAddress) -> ssl.SSLContext | None:
 
 
 def checks_hostname(address: RedisAddress) -> bool:
-    """True if a certificate must be for the name of its server, as the URL says."""
+    """Return True if a certificate must match its server's name, by the URL."""
     text = address.options.get("ssl_check_hostname", "").lower()
     return text not in ("false", "no", "0", "f", "n")
