@@ -1,4 +1,4 @@
-"""The command line: serve, and everything one wants to know before and after."""
+"""The command line: `tiergate` and its commands, each imported when it is used."""
 
 import importlib
 
@@ -39,13 +39,13 @@ _MODULE_NAMES = {
     "init": "init.command",
     "serve": "serve.command",
 }
-"""Modules of commands that do not have their names."""
+"""Modules of commands, where the module has another name than the command."""
 _PATH_TYPE = click.Path(readable=False)
-"""A file that shells complete; whoever reads it says what is wrong with it."""
+"""A path that shells complete. Click does not check it: the command that reads it does."""
 
 
 def _make_config_option() -> click.Option:
-    """`--config` behind a command's name too, where people also write it."""
+    """Make a `--config` option for a command, as people also write it behind the command's name."""
 
     def set_config_path(ctx: click.Context, _option: click.Parameter, value: str | None) -> None:
         if value is not None:
@@ -62,12 +62,12 @@ def _make_config_option() -> click.Option:
 
 
 def _import_module(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a module
-    """A module of the command line, imported when it is used: the help starts at once."""
+    """Import a module of the command line when it is used, so that the help starts at once."""
     return importlib.import_module(f"gateway.cli.{name}")
 
 
 class _LazyCommandGroup(TiergateCommand):
-    """Imports a command when it is used."""
+    """The top command, which imports each command when it is used."""
 
     sections = _SECTIONS
 

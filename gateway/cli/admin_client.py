@@ -1,4 +1,4 @@
-"""A gateway that runs, as commands ask it."""
+"""Requests of commands to a running gateway."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ _HTTP_OK = 200
 
 
 def make_base_url(session: CommandSession) -> str:
-    """Where it answers, by the configuration."""
+    """Return the base URL of the gateway, by the configuration."""
     server = session.source.config.server
     host = _LOOPBACK_ADDRESSES.get(server.host, server.host)
     return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
 
 
 def fetch_json(session: CommandSession, url: str) -> Any:
-    """What it says as JSON, with the admin key where that is set; None where nobody answers.
+    """Fetch a JSON object, with the admin key if it is set. Return None if nobody answers.
 
-    Raises click.ClickException where it says something else.
+    Raises click.ClickException for another status than 200, and for any other body.
     """
     response = read_url(url, session.environ.get("TIERGATE_ADMIN_KEY", "").strip())
     if response is None:

@@ -1,4 +1,4 @@
-"""What all commands have in common: help with headings, names that were meant, errors in a line."""
+"""Parts that all commands share: help with headings, suggestions of names, errors in one line."""
 
 import re
 import sys
@@ -10,14 +10,14 @@ from gateway.cli import terminal
 from gateway.settings.errors import ConfigError, Mistake, suggest_name
 
 EXIT_INTERRUPTED = 130
-"""The exit status after Ctrl-C, as shells have it: 128 and the number of the signal."""
+"""The exit status after Ctrl-C, as in shells: 128 plus the number of the signal."""
 
 _HEADING_PATTERN = re.compile(r"^( *)([A-Z][A-Za-z ]*:)$", re.MULTILINE)
 _LEVEL_COLORS = {"error": "red", "warning": "yellow"}
 
 
 class _Formatter(click.HelpFormatter):
-    """Headings are bold and names have a colour; where there are none, click takes them out."""
+    """Writes help with bold headings and coloured names. Click removes both if colours are off."""
 
     def write(self, string: str) -> None:
         super().write(
@@ -35,20 +35,24 @@ class _Formatter(click.HelpFormatter):
 
 
 class CommandContext(click.Context):
-    """The context of each of our commands."""
+    """The context of each command."""
 
     formatter_class = _Formatter
 
 
 class CommandGroup(click.Group):
-    """Commands that belong together; one that is not known is told with what was meant."""
+    """A group of commands. For an unknown command it suggests the nearest name."""
 
     context_class = CommandContext
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that a line names; None where completion asks and there is none."""
+        """Find the command that a command line names.
+
+        For an unknown command, return None to shell completion, and raise click.NoSuchCommand
+        otherwise.
+        """
         command_names = self.list_commands(ctx)
         if (
             args[0] not in command_names
@@ -63,9 +67,9 @@ class CommandGroup(click.Group):
 
 
 class TiergateCommand(CommandGroup):
-    """The whole command line: every way in which it ends passes here.
+    """The whole command line. Every run ends here, with its exit status.
 
-    `sections` are commands and what they do, by the heading that they stand under.
+    `sections` has, for each heading of the help, the commands and what they do.
     """
 
     sections: Mapping[str, Mapping[str, str]] = {}
@@ -77,14 +81,14 @@ class TiergateCommand(CommandGroup):
         parent: click.Context | None = None,
         **extra: object,
     ) -> click.Context:
-        """Read a line; colours are as the environment asks for them."""
+        """Parse a command line. The environment decides on colours."""
         extra.setdefault("color", terminal.read_color_choice())
         return super().make_context(info_name, args, parent, **extra)
 
     def main(  # type: ignore[override]  # its overloads differ by standalone_mode
         self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: object
     ) -> object:
-        """Run it. Exit status: 0 done, 1 wrong or failed, 2 misused, others as commands say."""
+        """Run a command line. Exit status: 0 done, 1 wrong or failed, 2 misused, or another."""
         if not standalone_mode:
             return super().main(args, standalone_mode=False, **extra)  # type: ignore[call-overload]
         try:
@@ -105,7 +109,7 @@ class TiergateCommand(CommandGroup):
         sys.exit(result if isinstance(result, int) else 0)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Write them below their headings."""
+        """Write the commands below their headings."""
         width = max(len(name) for rows in self.sections.values() for name in rows)
         for heading, rows in self.sections.items():
             with formatter.section(heading):
@@ -113,19 +117,19 @@ class TiergateCommand(CommandGroup):
 
 
 def format_mistake(mistake: Mistake) -> str:
-    """A mistake in a line, its level in a colour."""
+    """Format a mistake as one line, with its level in a colour."""
     level = click.style(mistake.level, fg=_LEVEL_COLORS[mistake.level], bold=True)
     return str(mistake).replace(f"{mistake.level}: ", f"{level}: ", 1)
 
 
 def describe_os_error(error: OSError) -> str:
-    """Why a file, or whatever it was, could not be used, in one line."""
+    """Say in one line why a file, or another resource, could not be used."""
     reason = (error.strerror or str(error) or type(error).__name__).lower()
     return f"{error.filename}: {reason}." if error.filename else f"{reason}."
 
 
 def _print_error(error: click.ClickException) -> None:
-    """In one line; where words were not understood, with the command that tells which are."""
+    """Print an error in one line. For a usage error, name the command that shows the help."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return

@@ -1,4 +1,4 @@
-"""`tiergate check`: every mistake of a configuration, with file, line and the nearest name."""
+"""`tiergate check`: finds every mistake of a configuration, with file, line and nearest name."""
 
 import os
 import re
@@ -102,7 +102,7 @@ def command(session: CommandSession, against: str | None, *, strict: bool, as_js
 
 
 def _list_changes(session: CommandSession, file: Path) -> list[ConfigChange]:
-    """What is another than in a configuration that is in force somewhere. Raises ConfigError."""
+    """List how the configuration differs from the one in `file`. Raises ConfigError."""
     old_config = build_config(load(file, session.environ), datetime.now(UTC))
     new_config = session.built_config
     return [
@@ -112,7 +112,7 @@ def _list_changes(session: CommandSession, file: Path) -> list[ConfigChange]:
 
 
 def _collect_findings(session: CommandSession) -> list[Mistake]:
-    """What is wrong, in the order of files and lines; one part's errors hide no other part's."""
+    """Collect all mistakes by file and line. An error in one part hides none in another part."""
     try:
         _ = session.source
     except ConfigError as error:
@@ -133,7 +133,10 @@ def _collect_findings(session: CommandSession) -> list[Mistake]:
 
 
 def _check_shadow_config(session: CommandSession) -> list[Mistake]:
-    """What keeps a candidate from deciding beside it, which stops nothing else."""
+    """Return the mistakes of the candidate configuration (routing.shadow) as warnings.
+
+    The gateway starts without a candidate.
+    """
     source, environ = session.source, session.environ
     name = source.config.routing.shadow
     if name is None:
@@ -146,13 +149,13 @@ def _check_shadow_config(session: CommandSession) -> list[Mistake]:
 
 
 def _list_changed_defaults(session: CommandSession) -> list[changed_defaults.ChangedDefaultNote]:
-    """Return the changed defaults that the configuration meets."""
+    """Return the changed defaults that affect the configuration."""
     tenants = {key.tenant for key in session.load_key_table().list_keys()}
     return [*changed_defaults.find_notes(session.source, several_tenants=len(tenants) > 1)]
 
 
 def _sort_mistakes(mistakes: list[Mistake]) -> list[Mistake]:
-    """By file and line; what tiers that share their list all have wrong is told once."""
+    """Sort mistakes by file and line. If tiers share a list, report a mistake in it once."""
     unique: dict[tuple[object, ...], Mistake] = {}
     for mistake in mistakes:
         path = _TIER_PATTERN.sub(r"\1", mistake.path)
@@ -176,7 +179,7 @@ def _check_config(session: CommandSession) -> list[Mistake]:
 
 
 def _check_redis(session: CommandSession) -> list[Mistake]:
-    """What of Redis would break a promise."""
+    """Return the settings of Redis that would break a promise."""
     url, config = session.environ.get("REDIS_URL"), session.source.config
     if not url:
         return []
@@ -186,7 +189,11 @@ def _check_redis(session: CommandSession) -> list[Mistake]:
 
 
 def _check_start(session: CommandSession) -> list[Mistake]:
-    """What keeps a valid configuration from starting here: its keys, and labs that are all off."""
+    """Check a valid configuration with the keys and the environment of this machine.
+
+    Return errors that keep the gateway from starting, and warnings: cautions, rules that no call
+    reaches, and targets that a hard budget excludes.
+    """
     config, key_table = session.source.config, session.load_key_table()
     callers = [OPEN_KEY] if key_table.is_open else key_table.list_keys()
     return [
@@ -203,7 +210,10 @@ def _check_start(session: CommandSession) -> list[Mistake]:
 
 
 def _check_ledger_paths(session: CommandSession) -> list[Mistake]:
-    """Places of the ledger that cannot be written."""
+    """Check that the gateway can write the ledger's journal and store.
+
+    Also warn about damaged stores that a gateway has set aside.
+    """
     source, data_root = session.source, find_data_folder(session.environ)
     url, setting = source.config.ledger.store, ("ledger", "store")
     reason = _explain_unwritable(data_root / source.config.ledger.journal)
@@ -221,7 +231,7 @@ def _check_ledger_paths(session: CommandSession) -> list[Mistake]:
         return mistakes
     file = Path(resolve_store_url(url, data_root).removeprefix(URL_SCHEME))
     if not url.startswith(URL_SCHEME) or url == URL_SCHEME:
-        scheme = url.partition(":")[0]  # and no more: a password may stand in the rest
+        scheme = url.partition(":")[0]  # only the scheme, as the rest may have a password
         message = f"{scheme!r} is no store that can be used."
         hint = f"Write it as {URL_SCHEME}ledger.db or postgresql://user:password@host/database."
         mistakes.append(source.make_mistake(setting, message, hint))
@@ -240,7 +250,7 @@ def _check_ledger_paths(session: CommandSession) -> list[Mistake]:
 
 
 def _explain_unwritable(folder: Path) -> str:
-    """Why a folder cannot be made or written in; empty where it can. Nothing is made."""
+    """Say why the gateway cannot make a folder or write in it; empty if it can. Make nothing."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         return f"{existing} is a file, and a folder is needed."
@@ -252,7 +262,7 @@ def _suggest_other_folder() -> str:
 
 
 def _print_labs(session: CommandSession) -> None:
-    """One line a lab: how many of its targets can serve, or why it is off."""
+    """Print one line for each lab: how many of its targets can serve, or why it is off."""
     for lab in session.built_config.built_catalogue.catalogue.labs.values():
         target_counts = ", ".join(
             f"{tier} {_format_target_count(lab.tiers.get(tier, ()))}" for tier in TIERS

@@ -1,4 +1,4 @@
-"""`tiergate completion`: print click's script that lets bash, zsh or fish complete commands."""
+"""`tiergate completion`: prints click's script that lets bash, zsh or fish complete commands."""
 
 import click
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete

@@ -1,4 +1,4 @@
-"""The command `costs`: what calls cost, added up by tier, lab, model, key, day and others."""
+"""`tiergate costs`: sums what calls cost by tier, lab, model, key, day and others."""
 
 from collections.abc import Sequence
 
@@ -33,14 +33,14 @@ _EMPTY_TOTAL = QueryGroup(
     cost=None,
     unknown=0,
 )
-_ALWAYS_COLUMNS = ("calls", "input", "output", "cost")  # the others where they say something
+_ALWAYS_COLUMNS = ("calls", "input", "output", "cost")  # the others only if they have a value
 _HEADINGS = {"cost": "USD", "cache_read": "cache read", "cache_write": "cache write"}
 _COLUMN_RANKS = {
     "input": 1, "output": 1, "saved": 2, "wasted": 3, "estimate": 3, "cached": 4, "failed": 4,
     "baseline": 5, "cache_read": 6, "cache_write": 6, "reasoning": 7,
 }  # fmt: skip
-"""Which columns go first where a terminal is too narrow for all; the others never do."""
-_HIDDEN_COLUMNS = ("reserved",)  # a note tells it
+"""Ranks of columns. On a narrow terminal the highest rank is left out first; others always stay."""
+_HIDDEN_COLUMNS = ("reserved",)  # a note below the table has it
 
 
 @click.group(cls=CommandGroup, invoke_without_command=True)
@@ -148,7 +148,7 @@ def _format_cell(group: QueryGroup, name: str) -> str:
 
 
 def _format_saved_share(group: QueryGroup) -> str:
-    """How much of the baseline was saved, in percent."""
+    """Format the part of the baseline that was saved, in percent."""
     if not group.baseline or group.saved is None:
         return "-"
     return f"{100 * group.saved / group.baseline:.1f}"

@@ -1,6 +1,6 @@
-"""The command `costs reprice`: prices again what could not be priced when it was called.
+"""`tiergate costs reprice`: prices calls again whose cost was unknown when they ended.
 
-Prices of a configuration at any time, also of what is off by now or no longer a target.
+It also finds prices of providers that are off by now, and of models that are no longer targets.
 """
 
 import functools
@@ -35,9 +35,9 @@ type FindListPrice = Callable[[str, str, datetime], Price | None]
 
 
 class PriceList:
-    """What calls are priced by.
+    """The prices of calls.
 
-    `find_list_price` looks up what the configuration does not price itself.
+    `find_list_price` looks up the models that have no price in the configuration.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class PriceList:
         )
 
     def find_price(self, row: FinalRow) -> Price | None:
-        """The price of the model that a call went to, from the day on which it was received."""
+        """Find the price of the model that a call went to, on the day when the call came."""
         return self._find_on_day(row.provider, row.model, row.at)
 
     def find_baseline_price(self, row: FinalRow) -> Price | None:
-        """The price that a call is compared with; None where no baseline is declared or known.
+        """Find the price that a call is compared with; None if no baseline is declared or known.
 
         A call that named its model or tier is compared with its own target.
         """
@@ -92,9 +92,9 @@ class PriceList:
 _EXACT_CONTEXT = Context(prec=100)
 _PAGE_ROWS = 1_000
 _PROGRESS_DELAY, _PROGRESS_INTERVAL = 1.0, 0.5
-"""Seconds before progress is shown, and between two showings."""
+"""Seconds before progress is shown, and between two updates."""
 _MAX_REASON_LINES = 20
-"""Lines of models that are told."""
+"""Maximum number of reasons that the report lists."""
 
 
 @click.command
@@ -136,7 +136,7 @@ def reprice(
                 for _ in new_rows:
                     pass
             else:
-                # A journal of its own: any store can be made again from the journals.
+                # The rows get a journal of their own, so that any store can be rebuilt.
                 _write_rows(new_rows, location.journal_folder)
                 store.feed(location.journal_folder)
     if as_json:
@@ -147,20 +147,20 @@ def reprice(
 
 
 class RepriceReport:
-    """What was priced again, and what could not be."""
+    """Counts and costs of the calls that were priced again, and why others were not."""
 
     def __init__(self) -> None:
         self.row_count = 0
         self.priced_count = 0
         self.old_usd, self.new_usd = Decimal(0), Decimal(0)
-        """USD of those that were priced again, as far as they were known."""
+        """USD of the calls that were priced again, before and after. Unknown costs count as 0."""
         self.first_price_count = 0
-        """Of these, how many had no cost before."""
+        """The number of these calls that had no cost before."""
         self.unknown_reasons: Counter[str] = Counter()
-        """Why the cost of others is still unknown."""
+        """The number of calls whose cost is still unknown, by reason."""
 
     def add(self, row: StoredRow, new_row: RepriceRow | None, reason: str) -> None:
-        """Note one row."""
+        """Count one row. `new_row` is None if the row is not priced again."""
         self.row_count += 1
         if new_row is not None:
             self.priced_count += 1
@@ -171,7 +171,7 @@ class RepriceReport:
             self.unknown_reasons[reason] += 1
 
     def build_json(self, *, dry_run: bool) -> dict[str, object]:
-        """The same as JSON has it; USD as text."""
+        """Return the report for JSON, with USD as text."""
         return {
             "dry_run": dry_run,
             "calls": self.row_count,
@@ -184,7 +184,7 @@ class RepriceReport:
         }
 
     def format_lines(self, *, dry_run: bool) -> list[str]:
-        """What is told of it."""
+        """Return the lines of the report for people."""
         if not self.row_count:
             return ["There is nothing to price again."]
         verb = "would be priced" if dry_run else "priced"
@@ -210,7 +210,7 @@ class RepriceReport:
 
 
 def explain_missing_cost(row: StoredRow, price_list: PriceList) -> str:
-    """Why the cost of a call is not known; empty where it is."""
+    """Explain why the cost of a call is not known; empty if it is known."""
     if row.cost is not None and row.wasted is not None:
         return ""
     if row.state == "unknown_crash":
@@ -263,7 +263,10 @@ def _reprice_rows(
 
 
 def _has_attempt_costs(row: StoredRow) -> bool:
-    """Whether a row tells itself what its failed attempts cost: asking for each takes long."""
+    """Return True if the row itself has the cost of its failed attempts.
+
+    Reading the attempts of every row would take long.
+    """
     return row.cost is not None and row.wasted is not None and row.usage == "provider"
 
 
@@ -284,7 +287,7 @@ def _read_rows(store: LedgerStore, query: LedgerQuery) -> Iterator[StoredRow]:
     cursor: str | None = None
     started_at = time.time()
     while page := store.read_entries(**query.selection, after_cursor=cursor, limit=_PAGE_ROWS):
-        # A gateway that runs feeds the store meanwhile: what is new here comes again.
+        # A running gateway feeds the store meanwhile: a row that was repriced here may come again.
         yield from (row for row in page if row.repriced is None or row.repriced < started_at)
         cursor = page[-1].cursor
 
@@ -292,7 +295,7 @@ def _read_rows(store: LedgerStore, query: LedgerQuery) -> Iterator[StoredRow]:
 def _with_progress(
     rows: Iterable[StoredRow], clock: Callable[[], float] = time.monotonic
 ) -> Iterator[StoredRow]:
-    """The rows; on a terminal that waits for long, with their number."""
+    """Yield the rows. On a terminal, print their number if it takes long."""
     is_terminal = sys.stderr.isatty()
     next_update_at = clock() + _PROGRESS_DELAY
     has_printed = False

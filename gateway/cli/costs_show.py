@@ -1,4 +1,4 @@
-"""The command `costs show`: all that the ledger knows of one call."""
+"""`tiergate costs show`: prints all that the ledger knows about one call."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -19,7 +19,7 @@ from gateway.ledger.export import make_printable
 from gateway.ledger.query_params import is_storable, load_time_zone
 from gateway.ledger.store import StoredRow
 
-_HIDDEN_FIELDS = ("v", "cursor", "basis")  # the last is for `explain`
+_HIDDEN_FIELDS = ("v", "cursor", "basis")  # `explain` shows the last one
 _TIME_FIELDS = ("at", "repriced")
 
 
@@ -123,7 +123,7 @@ def _print_attempts(attempts: list[AttemptRow]) -> None:
 
 
 def _print_price(row: StoredRow, price_list: PriceList) -> None:
-    """The rates that the row was priced by, where the configuration still has that price."""
+    """Print the rates of the row's price, or those of now if the price has changed since."""
     price = price_list.find_price(row)
     if price is None or row.price is None:
         return

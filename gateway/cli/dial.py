@@ -1,4 +1,4 @@
-"""`tiergate dial`: what each position of the quality dial gives, on golden prompts or own calls."""
+"""`tiergate dial`: shows what each position of the quality dial gives."""
 
 import time
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ from gateway.routing.quality_dial import USUAL_TOKENS, OwnTraffic
 def command(session: CommandSession, file: str | None, *, since: str | None, as_json: bool) -> None:
     """Show what each position of the quality dial gives on golden prompts, or on own calls.
 
-    FILE is golden.yaml beside the configuration where none is named. Rules decide first, as for a
-    call; the dial decides where a classifier would. With --since the calls of the ledger count that
-    a classifier decided. Nothing is sent to anybody.
+    FILE has golden prompts; by default it is golden.yaml beside the configuration. Rules decide
+    first, as for a call; the dial decides where a classifier would. With --since the command uses
+    the calls of the ledger that a classifier decided. Nothing is sent to anybody.
 
     \b
     Examples:
@@ -83,7 +83,7 @@ def _print_table(points: Sequence[DialPoint]) -> None:
 
 
 def _print_basis(own_traffic: OwnTraffic) -> None:
-    """Say what costs and shares rest on."""
+    """Print where token counts, and so costs and shares, come from."""
     for lab, (counts, own_tiers) in own_traffic.tokens.items():
         tiers = ", ".join(own_tiers)
         click.echo(f"Answers of {lab} have {_list_counts(counts)} tokens; own calls tell {tiers}.")

@@ -1,4 +1,4 @@
-"""`tiergate evaluate`: this router against what knows nothing and what knows all, on labels."""
+"""`tiergate evaluate`: compares the router on labels with chance, and with an oracle."""
 
 import sys
 import time
@@ -76,8 +76,8 @@ def command(
     """Hold this configuration's decisions against labels; nothing is sent to anybody.
 
     LABELS are .jsonl, .csv or .parquet with a prompt and the scores of tiers, or golden prompts.
-    This router, the same picks shuffled, each tier alone and an oracle are compared, with 95%
-    intervals. A saving is told only where this router is better than chance.
+    The report compares this router, the same picks shuffled, each tier alone and an oracle, with
+    95% intervals. It has a saving only if this router is better than chance.
 
     \b
     Examples:
@@ -128,14 +128,14 @@ def command(
 
 
 def _list_trained_sources(router: Router) -> tuple[str, ...]:
-    """The sources that the classifier has learnt from."""
+    """Return the sources that the classifier was trained on."""
     classifier = router.classifier
     classifier = classifier.base if isinstance(classifier, ExemplarClassifier) else classifier
     return classifier.model.sources if isinstance(classifier, LearnedClassifier) else ()
 
 
 def _find_baseline(session: CommandSession) -> Tier | None:
-    """What the ledger compares with, where that is a tier of any lab."""
+    """Return the tier of the ledger's baseline; None if the baseline names no tier."""
     setting = session.source.config.ledger.baseline or ""
     name = setting.rpartition("/")[2]
     return next((tier for tier in TIERS if tier == name), None)

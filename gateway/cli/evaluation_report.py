@@ -1,4 +1,4 @@
-"""What an evaluation says, for people."""
+"""The report of an evaluation, printed for people."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ from gateway.evaluation.routed_labels import RoutedLabel
 def print_report(
     report: EvaluationReport, rows: Sequence[RoutedLabel], output: Mapping[Tier, int]
 ) -> None:
-    """Print a report: outcomes, then opinions, apart."""
+    """Print a report: outcomes first, then opinions, separately."""
     if report.trained:
         click.secho(
             f"The classifier was trained on prompts of {', '.join(report.trained)}: on what it has "
@@ -119,7 +119,7 @@ def _print_classifier(view: ScoredLabels) -> None:
 
 
 def _describe_prices(rows: Sequence[RoutedLabel], output: Mapping[Tier, int]) -> str:
-    """Where the costs come from."""
+    """Say where the costs come from."""
     phrases = []
     for tier in TIERS:
         names = sorted({row.target_names[tier] for row in rows if tier in row.target_names})

@@ -1,4 +1,4 @@
-"""`tiergate explain`: what would be decided for a prompt or a request, and why."""
+"""`tiergate explain`: says what the router would decide for a prompt or a request, and why."""
 
 import sys
 import time
@@ -72,7 +72,7 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
     """Say what would be decided for PROMPT, and why; nothing is sent to anybody.
 
     PROMPT is a text, a file with a whole request body (.json), - for one on standard input, or the
-    id of a call in the ledger: then it is what was decided for that.
+    id of a call in the ledger. For an id, the command says what was decided for that call.
 
     \b
     Examples:
@@ -118,7 +118,7 @@ def command(  # noqa: PLR0913, PLR0917 - one for each option
 
 
 class _ExplainedCall(NamedTuple):
-    """All of a call but its body."""
+    """A call without its body."""
 
     dialect: Dialect
     key: Key
@@ -128,7 +128,7 @@ class _ExplainedCall(NamedTuple):
 
 
 class _Explanation(NamedTuple):
-    """What was decided, and what was seen on the way."""
+    """A decision with its plan, and the facts that it rests on."""
 
     decision: Decision
     plan: Plan
@@ -146,7 +146,7 @@ def _decide(session: CommandSession, body: bytes, model: str, call: _ExplainedCa
     )
     context = DecisionContext(at=call.at)
     decision, plan = decide(router, call_features, dialect, context)
-    if decision.dial_terms is not None:  # a gateway's dial goes by its own calls
+    if decision.dial_terms is not None:  # a gateway's dial uses the gateway's own calls
         with open_ledger(session()) as store:
             adopt_ledger_traffic(session.built_config, store)
         decision, plan = decide(router, call_features, dialect, context)
@@ -168,7 +168,10 @@ def _decide(session: CommandSession, body: bytes, model: str, call: _ExplainedCa
 
 
 def _find_key(session: CommandSession, name: str | None) -> Key:
-    """The key of a name; where no file has keys the name is all there is of it."""
+    """Find the key of a name. If no client has a key, return one that has only the name.
+
+    Raises click.BadParameter.
+    """
     if name is None:
         return OPEN_KEY
     keys = session.load_keys_by_name()
@@ -194,12 +197,12 @@ def _make_body(prompt: str, model: str, dialect: str) -> bytes:
         try:
             return Path(prompt).read_bytes()
         except OSError as error:
-            if not any(char.isspace() for char in prompt):  # a text that ends so has spaces
+            if not any(char.isspace() for char in prompt):  # a prompt that ends so has spaces
                 reason = (error.strerror or "").lower()
                 raise click.ClickException(f"{prompt} cannot be read: {reason}.") from None
     return build_body(dialect, _to_unicode(model), _to_unicode(prompt))
 
 
 def _to_unicode(word: str) -> str:
-    """A word of the command line as Unicode, whatever bytes it was."""
+    """Decode a word of the command line as Unicode, whatever bytes it has."""
     return word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""`tiergate explain ID`: what was decided for a call of the ledger, and why."""
+"""`tiergate explain ID`: says what was decided for a call of the ledger, and why."""
 
 import re
 import sys
@@ -21,13 +21,13 @@ from gateway.routing.near_misses import NearMiss
 from gateway.routing.quality_dial import describe_probability
 
 CALL_ID_PATTERN = re.compile("tg-[0-9a-f]{23}")
-"""What ids of calls look like."""
+"""The pattern of call ids."""
 _MAX_CONDITION = 60
-"""Characters of a condition that stand in a table; JSON has all of it."""
+"""Maximum characters of a condition in a table. JSON has all of it."""
 
 
 def explain_ledger_call(session: CommandSession, id: str, *, as_json: bool) -> None:
-    """Decide the call again where this configuration did it; else tell what its row keeps."""
+    """Decide a call again if this configuration decided it. Otherwise print what its row has."""
     location = session()
     with open_ledger(location) as store:
         row = None if store is None else store.find_call(location.journal_folder, id)
@@ -52,7 +52,7 @@ def explain_ledger_call(session: CommandSession, id: str, *, as_json: bool) -> N
 
 
 def _print_row_decision(row: StoredRow, reason: str) -> None:
-    """What the row says of its decision."""
+    """Print what the row says about its decision."""
     decided_by = f"{row.source} {row.rule!r}" if row.rule else row.source or row.problem
     click.echo(click.style(_format_lab_tier(row.lab, row.tier), bold=True) + f" by {decided_by}\n")
     record = jsonio.loads(jsonio.dumps(row.basis)) or {}
@@ -63,7 +63,7 @@ def _print_row_decision(row: StoredRow, reason: str) -> None:
 
 
 def _format_lab_tier(lab: str | None, tier: str | None) -> str:
-    """Return a lab and a tier as people write them; some models are of no tier."""
+    """Return a lab and a tier as people write them. Some models have no tier."""
     return f"{lab}" if tier is None else f"{lab}/{tier}"
 
 

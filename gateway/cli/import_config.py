@@ -1,4 +1,4 @@
-"""`tiergate import`: a configuration of another gateway as one of this gateway."""
+"""`tiergate import`: turns a configuration of another gateway into one of this gateway."""
 
 import os
 import sys
@@ -25,7 +25,7 @@ from gateway.settings.loader import load
 
 _FATE_COLORS = {"kept": "green", "changed": "yellow", "dropped": "red"}
 _MAX_CHARS = 4_000_000
-"""Characters of a file: what people write is a thousandth of that."""
+"""Maximum characters of a file. People write files of a thousandth of that."""
 
 
 @click.command("import")
@@ -131,7 +131,7 @@ def _load_shipped_providers() -> ShippedProviders:
 
 
 def _check_config_text(text: str, draft: ConfigDraft, environ: Mapping[str, str]) -> list[Mistake]:
-    """What is wrong with what was made, as if its variables were set."""
+    """Return the mistakes of the new configuration, as if its variables were set."""
     variables = dict.fromkeys(draft.required_variables, "set") | {**environ}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "gateway.yaml")
@@ -159,7 +159,7 @@ def _write_files(output: Path, text: str, draft: ConfigDraft, *, force: bool) ->
     existing_names = {line.partition("=")[0].strip() for line in existing_text.splitlines()}
     new_lines = [f"{name}={value}\n" for name, value in lines.items() if name not in existing_names]
     if new_lines:
-        # Secrets are in it: it is its owner's alone before anything is written.
+        # The file gets secrets: from the start, only its owner may read it.
         descriptor = os.open(env_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "a", encoding="utf-8") as stream:
             stream.write(

@@ -1,4 +1,4 @@
-"""Verdicts as JUnit XML, which CI systems show test by test."""
+"""Verdicts on golden prompts as JUnit XML, which CI systems show test by test."""
 
 import re
 from collections.abc import Iterable
@@ -7,11 +7,11 @@ from xml.sax.saxutils import escape, quoteattr
 from gateway.evaluation.golden import GoldenResult
 
 _NON_XML_PATTERN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What no XML may hold (XML 1.0, 2.2)."""
+"""Characters that XML forbids (XML 1.0, 2.2)."""
 
 
 def format_junit(file: str, verdicts: Iterable[GoldenResult], details: Iterable[list[str]]) -> str:
-    """One test case a prompt; `details` is what is said of each, by lines."""
+    """Format verdicts, one test case for each prompt. `details` has the lines on each verdict."""
     cases = [
         _format_case(file, verdict, lines) for verdict, lines in zip(verdicts, details, strict=True)
     ]

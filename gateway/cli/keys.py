@@ -1,4 +1,4 @@
-"""The command `keys`: adds, lists, revokes and rotates the keys of a file."""
+"""`tiergate keys`: adds, lists, revokes and rotates the keys of a file."""
 
 import contextlib
 import re
@@ -35,8 +35,8 @@ _JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print what 
 def command() -> None:
     """Add, list, revoke and rotate the keys of clients.
 
-    They stand in the file that `keys` of the configuration names. A gateway that runs takes a
-    change over within about a second.
+    They are in the file that `keys` of the configuration names. A running gateway applies a change
+    within about a second.
 
     \b
     Examples:
@@ -97,7 +97,7 @@ def add(session: CommandSession, /, name: str, *, as_json: bool, **options: Any)
 @_JSON_OPTION
 @pass_session
 def revoke(session: CommandSession, name: str, *, as_json: bool) -> None:
-    """Let a key open nothing from now on. It stays in the file, so that its name does too.
+    """Revoke a key from now on. It stays in the file, so that its name stays taken.
 
     \b
     Examples:
@@ -198,7 +198,7 @@ def open_key_file(session: CommandSession) -> KeyFile:
 
 @contextlib.contextmanager
 def report_file_errors() -> Iterator[None]:
-    """Tell in one line why a file of keys could not be read or changed."""
+    """Report in one line why a file of keys could not be read or changed."""
     try:
         yield
     except KeyFileError as error:
@@ -210,7 +210,7 @@ def report_file_errors() -> Iterator[None]:
 
 
 def _print_secret(secret: str, summary: str, details: dict[str, object] | None) -> None:
-    """Show a secret once: alone, so that a pipe has it, or in what JSON tells."""
+    """Print a secret once: alone on standard output, for pipes, or within the JSON."""
     if details is not None:
         click.echo(jsonio.dumps_printable({**details, "secret": secret}))
         return
@@ -219,7 +219,7 @@ def _print_secret(secret: str, summary: str, details: dict[str, object] | None) 
 
 
 def _build_settings(session: CommandSession, options: dict[str, Any]) -> dict[str, Any]:
-    """What the options say, as the file says it. Raises ConfigError."""
+    """Return the options as settings of the file. Raises ConfigError, click.BadParameter."""
     lists = {name: _split_values(options[name]) for name in _LIST_OPTIONS}
     labs, tiers = session.source.config.labs, lists["tiers"]
     for name in [*lists["labs"], *filter(None, [options["lab"]])]:
@@ -276,7 +276,7 @@ def _parse_duration(text: str, option: str) -> float:
 
 
 def _parse_expiry(text: str | None) -> str | None:
-    """A date or a moment as it stands in the file; "90d" is counted from now."""
+    """Return an expiry as the file has it: a date or a moment. "90d" counts from now."""
     if text is None:
         return None
     with contextlib.suppress(ValueError):
@@ -310,7 +310,7 @@ def _build_row(name: str, part: KeyPart, now: float) -> dict[str, object]:
 
 
 def _format_limit(part: KeyLimitPart) -> dict[str, object]:
-    """A limit as it is written."""
+    """Return a limit as people write it."""
     rates = {"requests": part.requests, "tokens": part.tokens}
     values: dict[str, object] = {
         name: f"{rate.amount}/{_UNIT_BY_SECONDS[rate.seconds]}"
@@ -321,7 +321,7 @@ def _format_limit(part: KeyLimitPart) -> dict[str, object]:
 
 
 def _format_settings(part: KeyPart) -> str:
-    """The settings of a key in one line."""
+    """Format the settings of a key in one line."""
     skipped = {"sha256", "expires", "revoked", "earlier", "limits", "budgets"}
     settings = part.model_dump(mode="json", exclude_unset=True, exclude=skipped)
     phrases = [f"{name} {_format_value(value)}" for name, value in settings.items()]

@@ -1,4 +1,4 @@
-"""The ledger that a command works on, opened."""
+"""Access to the ledger for commands: its store, and the options that select rows."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -17,33 +17,33 @@ from gateway.runtime.own_traffic import read_own_traffic
 
 
 class LedgerPlace(Protocol):
-    """Where the ledger is: what a command needs to know of a configuration."""
+    """The places of the ledger, as a command needs them."""
 
     @property
     def store(self) -> str:
-        """The store's URL."""
+        """The URL of the store."""
 
     @property
     def journal_folder(self) -> Path:
-        """The folder of the journals' segments."""
+        """The folder with the segments of the journals."""
 
     @property
     def content_folder(self) -> Path:
-        """The folder of kept text."""
+        """The folder with the texts of calls, if they are kept."""
 
     @property
     def time_zone(self) -> str:
-        """The zone of days, unless another is asked for."""
+        """The time zone of days, unless an option names another."""
 
 
 @contextmanager
 def open_ledger(location: LedgerPlace) -> Iterator[LedgerStore | None]:
-    """The store, with all that the journals have; None where there is no ledger yet.
+    """Open the store, with all rows of the journals; yield None if there is no ledger yet.
 
-    Raises click.ClickException where it cannot be read, also within the block.
+    Raises click.ClickException if the ledger cannot be read, also within the block.
     """
     try:
-        # A look at a ledger that is not there must not make one, perhaps as another user.
+        # Reading a ledger that does not exist must not create one, perhaps as another user.
         if _is_missing(location.store) and not location.journal_folder.exists():
             yield None
             return
@@ -58,7 +58,7 @@ def open_ledger(location: LedgerPlace) -> Iterator[LedgerStore | None]:
 
 
 def adopt_ledger_traffic(built_config: BuiltConfig, store: LedgerStore | None) -> None:
-    """Let the quality dial go by the calls of the ledger, as a running gateway does."""
+    """Let the quality dial use the calls of the ledger, as a running gateway does."""
     if store is not None:
         own_traffic = read_own_traffic(store, is_reference_own=has_own_reference(built_config))
         adopt_own_traffic(built_config, own_traffic)
@@ -72,7 +72,7 @@ def parse_query_options(
     only: Sequence[str] = (),
     zone: str,
 ) -> LedgerQuery:
-    """A question of the command line. Raises click.BadParameter."""
+    """Read the options that select rows of the ledger. Raises click.BadParameter."""
     try:
         return parse_query(
             by, since=since or "", until=until or "", only=only, zone=zone, now=time.time()

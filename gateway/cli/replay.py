@@ -1,4 +1,4 @@
-"""`tiergate replay`: what this configuration would have done with the calls of the ledger."""
+"""`tiergate replay`: says what this configuration would have done with the ledger's calls."""
 
 import time
 from pathlib import Path

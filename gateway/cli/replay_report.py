@@ -1,4 +1,4 @@
-"""The report of a replay as tables: `tiergate replay` and `tiergate shadow` print it."""
+"""The report of a replay as tables, for `tiergate replay` and `tiergate shadow`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -15,7 +15,7 @@ type JsonObject = Mapping[str, Any]
 
 
 def print_report(report: JsonObject, zone: str) -> None:
-    """Print what `report.view` gives; times are of a zone."""
+    """Print a report that `report.describe_totals` made, with times of the zone `zone`."""
     names = [*report["tiers"]]
     print_table(
         [TableColumn("calls"), *(TableColumn(name, numeric=True) for name in (*names, "USD"))],
@@ -52,7 +52,7 @@ def print_report(report: JsonObject, zone: str) -> None:
 
 
 def _print_figures(money: JsonObject, quality: JsonObject) -> None:
-    """Print money and expected quality, each with its 95% interval if one can be told."""
+    """Print money and expected quality, each with its 95% interval if it has one."""
     if money["change"] is not None and Decimal(money["change"]["value"]):
         after, change = (_format_figure(money[side], _format_money) for side in ("after", "change"))
         click.echo(f"USD after: {after}. Change: {change}.")
@@ -69,7 +69,7 @@ def _print_figures(money: JsonObject, quality: JsonObject) -> None:
 
 
 def _format_figure(figure: JsonObject, format_value: Callable[[Any], str]) -> str:
-    """Return `0.912 (0.905 to 0.918)`."""
+    """Return a value with its interval, as `0.912 (0.905 to 0.918)`."""
     value, low, high = (figure[name] for name in ("value", "low", "high"))
     if low is None:
         return format_value(value)

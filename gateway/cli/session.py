@@ -1,4 +1,4 @@
-"""What a command works on: the environment and the configuration, read when first asked for."""
+"""The environment and the configuration of a command, read when it first needs them."""
 
 import functools
 import os
@@ -26,30 +26,30 @@ from gateway.settings.loader import CandidateRules, ConfigSource, load
 
 
 class LedgerLocation(msgspec.Struct, frozen=True):
-    """Where the ledger of a configuration lies."""
+    """The places of a configuration's ledger."""
 
     store: str
-    """A URL."""
+    """The URL of the store."""
     journal_folder: Path
     content_folder: Path
     time_zone: str
 
 
 class CommandSession:
-    """One run of the command line. Calling it gives the ledger's places."""
+    """One run of the command line. A call of the session returns the places of the ledger."""
 
     def __init__(self, config: str | None = None) -> None:
         self.config_path = config
-        """The configuration that was named; read when first needed."""
+        """The path of the configuration, if the command line names one."""
 
         self.candidate_rules: CandidateRules | None = None
-        """Rules in place of those that are written."""
+        """Rules that replace those of the configuration."""
         self.snapshot = FileSnapshot()
-        """What it was read from."""
+        """The files that the configuration was read from."""
 
     @functools.cached_property
     def environ(self) -> Mapping[str, str]:
-        """The environment, with what a `.env` beside it says."""
+        """The environment, with the variables of `.env` in the working folder."""
         return _read_environ(self.snapshot)
 
     @functools.cached_property
@@ -81,9 +81,9 @@ class CommandSession:
         return {key.name: key for key in self.load_key_table().list_keys()}
 
     def rebuild(self, snapshot: FileSnapshot) -> BuiltConfig:
-        """The configuration as it is written now, checked and built. Raises ConfigError.
+        """Read, check and build the configuration as it is written now. Raises ConfigError.
 
-        `snapshot` is told of each file that is read; a `.env` may have changed too.
+        `snapshot` records each file that is read. The `.env` is read again too.
         """
         environ = _read_environ(snapshot)
         return build_config(
@@ -91,7 +91,7 @@ class CommandSession:
         )
 
     def __call__(self) -> LedgerLocation:
-        """The ledger's places."""
+        """Return the places of the ledger."""
         ledger, data_root = self.source.config.ledger, find_data_folder(self.environ)
         return LedgerLocation(
             store=resolve_store_url(ledger.store, data_root),

@@ -1,4 +1,4 @@
-"""`tiergate shadow`: what a candidate configuration would have decided of the calls that came."""
+"""`tiergate shadow`: says how a candidate configuration would have decided the calls that came."""
 
 import click
 

@@ -1,8 +1,7 @@
-"""Tables in the terminal: the one place where they are drawn, for people and for pipes.
+"""Output of commands, for terminals and for pipes: tables, numbers, colours and progress.
 
-Whether what is printed has colours: the words of the environment for it, in one place.
-
-How far something is, on a terminal's standard error; a pipe and a file see nothing of it.
+Variables of the environment decide on colours. Progress goes to standard error, and only to a
+terminal: a pipe and a file get nothing of it.
 """
 
 import os
@@ -22,10 +21,10 @@ from gateway.ledger.export import make_printable
 
 
 def read_color_choice(environ: Mapping[str, str] = os.environ) -> bool | None:
-    """What the environment asks for; None where the stream is to decide: on a terminal.
+    """Return True or False if the environment decides on colours, and None otherwise.
 
-    NO_COLOR has the last word (no-color.org), then FORCE_COLOR or CLICOLOR_FORCE, then CLICOLOR=0
-    and TERM=dumb. An empty variable says nothing.
+    On None, a stream gets colours if it is a terminal. NO_COLOR goes first (no-color.org), then
+    FORCE_COLOR or CLICOLOR_FORCE, then CLICOLOR=0 and TERM=dumb. An empty variable does not count.
     """
     if environ.get("NO_COLOR"):
         return False
@@ -37,14 +36,14 @@ def read_color_choice(environ: Mapping[str, str] = os.environ) -> bool | None:
 
 
 def has_colors(stream: TextIO | None = None) -> bool:
-    """Whether a stream, standard output unless another is given, gets colours."""
+    """Return True if a stream gets colours. The default is standard output."""
     choice = read_color_choice()
     return (sys.stdout if stream is None else stream).isatty() if choice is None else choice
 
 
 @contextmanager
 def progress(label: str, length: int) -> Iterator[Callable[[], None]]:
-    """Within it, each call of what it gives is one of `length` steps."""
+    """Show a progress bar of `length` steps. Each call of the yielded function is one step."""
     with click.progressbar(
         length=length,
         label=label,
@@ -57,17 +56,17 @@ def progress(label: str, length: int) -> Iterator[Callable[[], None]]:
 
 _COLUMN_GAP = "   "
 _MIN_LAST_WIDTH = 24
-"""Columns that the last cell of a row gets at least, where a terminal is too narrow for it."""
+"""Minimum width of the last cell of a row, in characters, on a narrow terminal."""
 _MICRO_USD = Decimal("0.000001")
 
 
 class TableColumn(msgspec.Struct, frozen=True):
-    """A column's heading; `numeric` aligns numbers."""
+    """A column of a table. `name` is its heading; `numeric` aligns numbers to the right."""
 
     name: str
     numeric: bool = False
     rank: int = 0
-    """Where a terminal is too narrow, columns of the highest rank go first; those of 0 stay."""
+    """On a narrow terminal, columns of the highest rank are left out first; rank 0 stays."""
 
 
 def print_table(
@@ -77,10 +76,10 @@ def print_table(
     total: Sequence[str] = (),
     notes: Iterable[str] = (),
 ) -> None:
-    """Print rows below their headings, a last line apart from them, and notes below.
+    """Print rows below their headings, then a separate line for the total, then notes.
 
-    The terminal's width applies to terminals, and so do colours unless the environment says else;
-    a pipe gets plain lines of any length. Cells are text and cannot steer a terminal.
+    On a terminal, lines fit its width, and have colours unless the environment says otherwise. A
+    pipe gets plain lines of any length. Control characters in cells do not reach the terminal.
     """
     rows = list(rows)
     columns, rows, total, dropped_names = _fit_columns(columns, rows, total)
@@ -106,12 +105,12 @@ def print_table(
 
 
 def format_count(value: int | None) -> str:
-    """A count with thousands apart; `-` where it is unknown."""
+    """Format a count with thousands separators; `-` if it is unknown."""
     return "-" if value is None else f"{value:,}"
 
 
 def format_usd(value: Decimal | None) -> str:
-    """An amount to the micro-dollar; one that is smaller, but not nothing, says so."""
+    """Format USD to the micro-dollar. A smaller amount, other than 0, is shown as `<0.000001`."""
     if value is None:
         return "-"
     if 0 < abs(value) < _MICRO_USD:
@@ -120,7 +119,7 @@ def format_usd(value: Decimal | None) -> str:
 
 
 def format_upper_bound(value: Decimal) -> str:
-    """An amount that is not exceeded: to the cent, or below a dollar to its second digit."""
+    """Format USD rounded up: to the cent, or to two significant digits if that is finer."""
     digits = max(2, 1 - value.adjusted())
     return f"{value.quantize(Decimal(1).scaleb(-digits), ROUND_CEILING):,f}"
 
@@ -148,7 +147,7 @@ def _format_line(
 def _fit_columns(
     columns: Sequence[TableColumn], rows: Sequence[Sequence[str]], total: Sequence[str]
 ) -> tuple[Sequence[TableColumn], Sequence[Sequence[str]], Sequence[str], list[str]]:
-    """A table without the columns that a terminal has no room for, and their names."""
+    """Return a table without the columns that do not fit the terminal, and their names."""
     if not sys.stdout.isatty() or not any(column.rank for column in columns):
         return columns, rows, total, []
     terminal_width = shutil.get_terminal_size().columns
@@ -177,7 +176,7 @@ def _measure_widths(rows: Sequence[Sequence[str]]) -> list[int]:
 
 
 def _wrap_last_cells(body: list[list[str]], widths: list[int]) -> tuple[list[list[str]], list[int]]:
-    """Rows whose last cell is folded into the width of a terminal."""
+    """Wrap the last cell of each row to the width of the terminal."""
     if not sys.stdout.isatty():
         return body, widths
     leading_width = sum(widths[:-1]) + len(_COLUMN_GAP) * (len(widths) - 1)
@@ -193,7 +192,7 @@ def _wrap_last_cells(body: list[list[str]], widths: list[int]) -> tuple[list[lis
 
 
 def _measure_width(text: str) -> int:
-    """Columns that a terminal gives to a text: two to each wide character."""
+    """Measure the width of a text in a terminal: a wide character counts as two."""
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
         for char in text

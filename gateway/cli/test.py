@@ -1,4 +1,4 @@
-"""`tiergate test`: golden prompts against the configuration, for people and for CI."""
+"""`tiergate test`: runs golden prompts against the configuration, for people and for CI."""
 
 import sys
 from pathlib import Path
@@ -26,7 +26,7 @@ from gateway.settings.errors import ConfigError, Mistake
 )
 @pass_session
 def command(session: CommandSession, file: str | None, xml: Path | None, *, as_json: bool) -> None:
-    """Run golden prompts from FILE, golden.yaml beside the configuration where none is named.
+    """Run golden prompts from FILE, by default golden.yaml beside the configuration.
 
     \b
     Examples:
@@ -63,7 +63,7 @@ def command(session: CommandSession, file: str | None, xml: Path | None, *, as_j
 
 
 def find_golden_file(session: CommandSession, file: str | None) -> Path:
-    """Return the file of golden prompts: the one named, or that beside the configuration."""
+    """Return the file of golden prompts: `file`, or golden.yaml beside the configuration."""
     return Path(file) if file else session.source.file.parent / "golden.yaml"
 
 
@@ -80,7 +80,7 @@ def read_golden_prompts(path: Path) -> list[GoldenPrompt]:
 
 
 def _describe_verdict(verdict: GoldenResult) -> list[str]:
-    """What should have been decided, what was, and the lines of the trace that did it."""
+    """Return lines with the expected decision, the actual one, and the trace lines behind it."""
     expectation = verdict.golden
     expected = _format_lab_tier(expectation.lab, expectation.tier or "any tier")
     actual = _format_lab_tier(verdict.lab if expectation.lab else None, verdict.tier or "nothing")

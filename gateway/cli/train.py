@@ -1,4 +1,4 @@
-"""`tiergate train`: a classifier of one's own, from labels."""
+"""`tiergate train`: trains a classifier from labels."""
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -79,8 +79,8 @@ def command(  # noqa: PLR0913 - the options of a command
     sources (`source`) each counts the same. A fifth is held out to judge it against shuffled needs;
     without --force it is not written where it is no better. No text of a prompt is in the artefact.
 
-    With --from-ledger a tenant's classifier is refitted with feedback on its calls and with what
-    clients did next, as far as the texts were kept, and put in force where it is better.
+    With --from-ledger the command refits a tenant's classifier with feedback on its calls, and with
+    what clients did next, as far as the texts were kept. A better classifier is put in force.
 
     \b
     Examples:
@@ -127,7 +127,11 @@ def _train_and_write(
     force: bool,
     as_json: bool,
 ) -> None:
-    """From labels; `card_fields` is what the card says beside what was found."""
+    """Train from labels, and write the artefact and its card.
+
+    `card_fields` are the fields that the card has beside the results. Raises SystemExit if the
+    classifier is not better than its control.
+    """
     all_labels = [label for file in sources for label in labels.read_labels(Path(file))]
     with progress("reading", len(all_labels)) as step:
         rows = []
@@ -183,7 +187,7 @@ def _judge_thoroughly(
     thresholds: Thresholds,
     calibration: train.Calibration,
 ) -> dict[str, object]:
-    """Judge five parts of all rows, and each source of the scored ones, held out."""
+    """Judge on held-out rows: five parts of all rows, and each source of the scored rows."""
     scored = list_scored(rows)
     parts = list(split_randomly([row.source for row in rows], Random(seed)))  # noqa: S311 - seeded
     sources = list(leave_one_out([row.source for row in scored]))
@@ -218,11 +222,11 @@ def _judge_thoroughly(
 
 
 class _FoldResults(NamedTuple):
-    """The scores of all rows, each by who has not seen it, and what own labels gain."""
+    """The scores of all rows, each by a model that has not seen it, and the gain of own labels."""
 
     scores: list[Score]
     gains: dict[str, object]
-    """By source."""
+    """The gains by source."""
 
 
 def _gather_results(

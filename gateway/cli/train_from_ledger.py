@@ -1,4 +1,4 @@
-"""`tiergate train --from-ledger`: a classifier refitted with what the gateway's own calls teach."""
+"""`tiergate train --from-ledger`: refits a classifier with labels from the gateway's own calls."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,7 +29,7 @@ _PAGE_ROWS = 500
 
 
 class LedgerSelection(NamedTuple):
-    """Whose calls, of when."""
+    """The tenant and the period of the calls, and the seed of the training."""
 
     tenant: str
     since: str | None
@@ -38,7 +38,10 @@ class LedgerSelection(NamedTuple):
 
 
 def refit(session: CommandSession, selection: LedgerSelection, *, dry: bool, as_json: bool) -> None:
-    """Refit the classifier in force with a tenant's own calls; exits with NOT_BETTER if refused."""
+    """Refit the classifier in force with a tenant's own calls.
+
+    Raises SystemExit with EXIT_NOT_BETTER if the new classifier is refused.
+    """
     base = session.built_config.router.classifier
     if isinstance(base, ExemplarClassifier):
         base = base.base
@@ -90,7 +93,7 @@ def refit(session: CommandSession, selection: LedgerSelection, *, dry: bool, as_
 
 
 def roll_back(session: CommandSession, tenant: str, *, as_json: bool) -> None:
-    """Put in force what was before the last training."""
+    """Put the classifier from before the last training in force again."""
     model_folder = TenantModelFolder(find_data_folder(session.environ), tenant)
     try:
         state = model_folder.roll_back()
@@ -112,7 +115,7 @@ def roll_back(session: CommandSession, tenant: str, *, as_json: bool) -> None:
 def _read_calls(
     location: LedgerPlace, query: LedgerQuery
 ) -> Iterator[tuple[FinalRow, FeedbackRow | None]]:
-    """Final rows with what was said of them last."""
+    """Yield final rows, each with its latest feedback."""
     with open_ledger(location) as store:
         if store is None:
             return
@@ -129,7 +132,7 @@ def _read_calls(
 def _read_user_texts(
     location: LedgerPlace, feedback: Iterable[ImplicitFeedback]
 ) -> Mapping[str, str]:
-    """The last user turns of calls whose text was kept, by call."""
+    """Read the last user turn of each call whose text was kept, by the call's id."""
     feedback_by_call = {item.id: item for item in feedback}
     user_texts: dict[str, str] = {}
     if not location.content_folder.is_dir():
@@ -150,7 +153,7 @@ def _read_user_texts(
         )
         try:
             user_text = dialect.read_call(call).prompt.user
-        except ProblemError:  # something of it was struck out
+        except ProblemError:  # redaction has removed a part of the request
             continue
         if user_text:
             user_texts[text.id] = user_text

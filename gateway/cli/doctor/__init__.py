@@ -1,1 +1,1 @@
-"""The command `doctor` and what it looks at."""
+"""The command `doctor` and its checks."""

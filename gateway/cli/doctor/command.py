@@ -1,4 +1,4 @@
-"""`tiergate doctor`: what of the place where the gateway runs would break a promise."""
+"""`tiergate doctor`: finds what would break a promise where the gateway runs."""
 
 import sys
 from collections import Counter

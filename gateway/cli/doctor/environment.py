@@ -1,4 +1,4 @@
-"""What a gateway finds where it runs: Redis, disks, secrets, files, providers. Asks, and tells."""
+"""Checks of the gateway's surroundings: Redis, disks, secrets, open files, keys and providers."""
 
 import os
 import re
@@ -34,40 +34,40 @@ type Level = Literal["ok", "warning", "error"]
 
 _OTHERS_READ, _OTHERS_WRITE = 0o044, 0o022
 _LOW_FREE_BYTES, _FULL_FREE_BYTES = 1_000_000_000, 100_000_000
-"""Bytes that a disk should have free, and below which it is as good as full."""
+"""Free bytes below which a disk is nearly full, and below which it is as good as full."""
 _VOLATILE_FILE_SYSTEMS = {
     "tmpfs": "memory",
     "ramfs": "memory",
     "overlay": "a container's own layer",
 }
-"""Kinds of file systems that are gone with the machine or the container."""
+"""Kinds of file systems whose files are gone with the machine or the container."""
 _FILES_PER_CALL = 2
-"""Files that a call in flight has open: its client and its provider."""
+"""Open files of a call in flight: the connections of its client and its provider."""
 _BASE_FILES = 128
-"""Files that a process has open beside calls."""
+"""Open files of a process beside its calls."""
 _MIN_SECRET_CHARS = 16
-"""Characters of a secret that somebody may guess."""
+"""Minimum characters of a secret. Somebody may guess a shorter one."""
 _VARIABLE_PATTERN = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b")
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 class DoctorFinding(msgspec.Struct, frozen=True):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     level: Level
     what: str
     message: str
     hint: str = ""
     where: str = ""
-    """The variable, file or key of the configuration that it is about."""
+    """The variable, file or configuration key that the finding is about."""
     fix: str = ""
-    """A command of a shell that mends it, or that tells why it is so; empty where none does."""
+    """A shell command that mends it, or that shows its cause; empty if there is none."""
 
 
 def check_environment(
     session: CommandSession, wall_clock: Callable[[], float] = time.time
 ) -> Iterator[DoctorFinding]:
-    """All that there is to look at for a configuration, in order. Raises ConfigError."""
+    """Run all checks for a configuration, in order. Raises ConfigError."""
     yield from _check_redis(session, wall_clock)
     for check in (
         _check_workers,
@@ -118,7 +118,7 @@ def _check_redis(
 
 
 def _suggest_redis_fix(finding: DoctorFinding) -> str:
-    """What mends a Redis, or tells what it says."""
+    """Return a command that mends a Redis, or that shows its reply."""
     redis_command = 'redis-cli -u "$REDIS_URL"'
     if "volatile-lru" in finding.hint:
         return f"{redis_command} config set maxmemory-policy volatile-lru"
@@ -211,7 +211,10 @@ def _check_store(session: CommandSession) -> Iterator[DoctorFinding]:
 
 
 def _read_missing_until(url: str, file: Path | None) -> float | None:
-    """Return until when rows may be missing. Raises StoreError and sqlite3.Error."""
+    """Return the time before which rows may be missing, or None.
+
+    Raises StoreError and sqlite3.Error.
+    """
     damage = "" if file is None else sqlite_damage.examine(file)
     if damage:
         raise StoreDamagedError(f"{file}: {damage}")
@@ -223,7 +226,7 @@ def _read_missing_until(url: str, file: Path | None) -> float | None:
 
 
 def _report_damaged_files(file: Path) -> Iterator[DoctorFinding]:
-    """Damaged files that a gateway has set aside."""
+    """Report the damaged files that a gateway has set aside."""
     for damaged_file in sqlite_damage.list_aside_files(file):
         message = f"{damaged_file} was found damaged and set aside; {file.name} was made anew."
         hint = "Look at the disk, and remove it once you have no use for it."
@@ -299,7 +302,7 @@ def _check_keys(session: CommandSession) -> Iterator[DoctorFinding]:
 
 
 def _check_providers(session: CommandSession) -> Iterator[DoctorFinding]:
-    """Of labs that are on; one that is off is no fault, but where it is the default."""
+    """Check the providers of labs that are on. A lab may be off, unless it is the default lab."""
     labs = session.built_config.built_catalogue.catalogue.labs
     for name, lab in labs.items():
         if not lab.enabled and name == session.source.config.default.lab:
@@ -344,7 +347,7 @@ def _check_providers(session: CommandSession) -> Iterator[DoctorFinding]:
 
 
 def _suggest_export(*reasons: str) -> str:
-    """What sets the first variable that is asked for."""
+    """Return a command that sets the first variable that the reasons name."""
     first_match = next(
         (match for reason in reasons if (match := _VARIABLE_PATTERN.search(reason)) is not None),
         None,
@@ -370,7 +373,7 @@ def _has_counters(session: CommandSession) -> bool:
 
 
 def _is_remote(url: str) -> bool:
-    """Whether a Redis is on another machine."""
+    """Return True if a Redis is on another machine."""
     try:
         return any(host not in _LOOPBACK_HOSTS for host, _ in parse_url(url).hosts)
     except ValueError:
@@ -378,7 +381,7 @@ def _is_remote(url: str) -> bool:
 
 
 def _find_mount(path: Path) -> tuple[str, str]:
-    """Where the file system of a path is mounted, and of what kind it is."""
+    """Find where the file system of a path is mounted, and its kind."""
     best_match = ("/", "")
     try:
         lines = Path("/proc/self/mounts").read_text("utf-8", "replace").splitlines()

@@ -1,4 +1,4 @@
-"""What doctor says of tiers and targets: their prices, labels, and whether they answer."""
+"""Checks of tiers and targets: prices, scores on labels, and answers to a request."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ _PRICE_HINT = "Give it a price under `models`."
 def check_prices(
     session: CommandSession, wall_clock: Callable[[], float] = time.time
 ) -> Iterator[DoctorFinding]:
-    """Whether the tiers of each lab that is on are worth telling apart, by the catalogue."""
+    """Check that tiers differ enough in price, for each lab that is on, by the catalogue."""
     timestamp = wall_clock()
     for lab in session.built_config.built_catalogue.catalogue.labs.values():
         if not lab.enabled:
@@ -76,7 +76,7 @@ def _make_step_finding(lab: Lab, step: TierStep, price_ratio: Decimal) -> Doctor
 
 
 def check_sample(session: CommandSession, file: Path, seed: int = 1) -> Iterator[DoctorFinding]:
-    """Whether each tier beats the one below on labels, and what that costs in the default lab."""
+    """Check that each tier beats the one below on labels. Say what it costs in the default lab."""
     catalogue = session.built_config.built_catalogue.catalogue
     lab = catalogue.labs.get(catalogue.default_lab)
     steps = (
@@ -111,7 +111,7 @@ def _make_gain_finding(gain: TierGain, price_ratio: Decimal | None) -> DoctorFin
 def ask_targets(
     session: CommandSession, max_usd: Decimal, wall_clock: Callable[[], float] = time.time
 ) -> list[DoctorFinding]:
-    """What each target says to one tiny request; all may cost `max_usd` USD together."""
+    """Send one tiny request to each target. All requests together may cost `max_usd` USD."""
     affordable, skipped_findings = _select_affordable(
         [*probe.list_targets(session.built_config.built_catalogue.catalogue)], max_usd, wall_clock()
     )
@@ -131,7 +131,7 @@ def ask_targets(
 def _select_affordable(
     candidates: list[ProbeTarget], max_usd: Decimal, timestamp: float
 ) -> tuple[list[ProbeTarget], list[DoctorFinding]]:
-    """Those that are asked, and what is said of the others."""
+    """Select the targets to ask for `max_usd` USD together, and make findings of the others."""
     affordable, findings, total = [], [], Decimal(0)
     for target in candidates:
         cost_bound = target.compute_max_cost(timestamp)

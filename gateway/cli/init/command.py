@@ -1,4 +1,4 @@
-"""`tiergate init`: writes a configuration that serves, from what is there and a few answers."""
+"""`tiergate init`: writes a configuration that serves, from what it finds and a few answers."""
 
 import hashlib
 import os
@@ -69,8 +69,8 @@ def command(  # noqa: PLR0913 - the options of a command
     """Write a configuration that serves: asks on a terminal, or takes what options say.
 
     It looks for credentials in the environment and in .env (their names, no value is shown), and
-    on this machine for a Redis and for servers of models. Nothing else is asked of anybody. What is
-    there is not overwritten.
+    on this machine for a Redis and for servers of models. It asks nothing else of anybody, and does
+    not overwrite what is there.
 
     \b
     Examples:
@@ -119,28 +119,28 @@ def command(  # noqa: PLR0913 - the options of a command
 
 
 class Detected(NamedTuple):
-    """What is there."""
+    """The labs that ship, and what was found: credentials, model servers and a Redis."""
 
     shipped_labs: Mapping[str, detect.ShippedLab]
     origins: Mapping[str, str]
-    """Where each variable that is set comes from."""
+    """The place that each variable comes from, if it is set: `.env` or the environment."""
     servers: Sequence[detect.LocalModelServer]
     redis: str | None
 
     @property
     def lab_names(self) -> list[str]:
-        """Labs that may be chosen."""
+        """The labs that the user may choose."""
         return [*self.shipped_labs, *([LOCAL_SERVER_LAB] if self.servers else [])]
 
     @property
     def credentials(self) -> list[str]:
-        """Variables of the labs that are set."""
+        """The credential variables of the labs, if they are set."""
         variables = {variable for lab in self.shipped_labs.values() for variable in lab.credentials}
         return sorted(variables & self.origins.keys())
 
 
 class InitOptions(NamedTuple):
-    """What options say."""
+    """The options of the command line."""
 
     labs: tuple[str, ...]
     keys: KeysMode | None
@@ -153,7 +153,7 @@ class InitOptions(NamedTuple):
 def _make_plan(
     detected: Detected, options: InitOptions, *, is_interactive: bool
 ) -> tuple[InitPlan, str | None, str | None]:
-    """What is to be written, the name of the first key, and its secret where no file has it."""
+    """Return the plan, the name of the first key, and its secret if TIERGATE_KEYS has the key."""
     default_labs = _choose_default_labs(detected)
     labs = options.labs
     keys = options.keys
@@ -190,7 +190,7 @@ def _make_plan(
 
 
 def _choose_default_labs(detected: Detected) -> tuple[str, ...]:
-    """Labs whose credential is there; else what this machine has, else the first of all."""
+    """Choose the labs whose credential is set. Without any, choose a local model, else openai."""
     set_variables = detected.origins.keys()
     available = [
         name for name, lab in detected.shipped_labs.items() if set_variables & {*lab.credentials}
@@ -216,7 +216,7 @@ def _print_detected(detected: Detected) -> None:
 
 
 def _ask_labs(default_labs: tuple[str, ...], lab_names: list[str]) -> tuple[str, ...]:
-    """Labs, as they are typed with commas; asked again where one is not known."""
+    """Ask for labs, with commas between them. Ask again if one is unknown."""
     click.echo(click.wrap_text(f"Labs: {', '.join(lab_names)}.", get_terminal_size().columns))
     while True:
         text = click.prompt("Which, the default first", ", ".join(default_labs))
@@ -231,7 +231,7 @@ def _ask_labs(default_labs: tuple[str, ...], lab_names: list[str]) -> tuple[str,
 
 
 def _refuse_overwrite(files: Iterable[Path], *, force: bool) -> None:
-    """Where something would be overwritten."""
+    """Refuse to overwrite files without --force. Raises click.ClickException."""
     existing = [str(file) for file in files if file.exists()]
     if existing and not force:
         subject = (
@@ -244,7 +244,7 @@ def _refuse_overwrite(files: Iterable[Path], *, force: bool) -> None:
 
 
 def _add_first_key(output: Path, name: str) -> str:
-    """A key; its secret."""
+    """Add a key to the file of keys, and return its secret. Raises click.ClickException."""
     try:
         return KeyFile(output / "keys.yaml", clock=time.time).add(name, {})
     except KeyFileError as error:
@@ -252,7 +252,7 @@ def _add_first_key(output: Path, name: str) -> str:
 
 
 def _check_config(file: Path) -> None:
-    """What was written is what the gateway takes. Raises ConfigError."""
+    """Check that the gateway accepts the configuration that was written. Raises ConfigError."""
     build_config(
         load(file, environment.read_environment(Path.cwd(), os.environ)), datetime.now(UTC)
     )

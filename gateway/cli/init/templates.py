@@ -1,4 +1,4 @@
-"""The files that `tiergate init` writes, as texts."""
+"""The texts of the files that `tiergate init` writes."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -22,20 +22,20 @@ _KEYS_COMMENTS = {
     ),
 }
 LOCAL_SERVER_LAB = "here"
-"""The lab of a server of models that was found on this machine."""
+"""The name of the lab for a server of models that was found on this machine."""
 
 
 class InitPlan(NamedTuple):
-    """What is to be written."""
+    """The choices for the files."""
 
     labs: tuple[str, ...]
-    """The first is the default."""
+    """The labs. The first one is the default."""
     host: str
     port: int
     keys: Literal["open", "file", "env"]
-    """Who may call: everybody here, those of a file, those of TIERGATE_KEYS."""
+    """The clients that may call: everybody here, keys of a file, or keys of TIERGATE_KEYS."""
     key_hashes: Mapping[str, str]
-    """Of the secrets of TIERGATE_KEYS, by name."""
+    """SHA-256 of the secrets of TIERGATE_KEYS, by name."""
     redis: str | None
     server: LocalModelServer | None
 
@@ -43,7 +43,7 @@ class InitPlan(NamedTuple):
 def format_config(
     plan: InitPlan, shipped_labs: Mapping[str, ShippedLab], origins: Mapping[str, str]
 ) -> str:
-    """The text of gateway.yaml."""
+    """Return the text of gateway.yaml."""
     lab_files = [
         f"labs/{file.name}"
         for file in detect.list_needed_files(
@@ -109,7 +109,7 @@ def format_config(
 def _format_labs(
     plan: InitPlan, shipped_labs: Mapping[str, ShippedLab], origins: Mapping[str, str]
 ) -> list[str]:
-    """What the labs' tiers call first, and the lab of a server that was found."""
+    """Return comments on the first models of each lab, and the lab of a server that was found."""
     lines = _format_comment("The labs, and what their tiers call first:")
     for lab in (shipped_labs[name] for name in plan.labs if name != LOCAL_SERVER_LAB):
         tiers = ", ".join(f"{tier} {lab.models[tier]}" for tier in TIERS if tier in lab.models)
@@ -130,7 +130,7 @@ def _describe_credential(lab: ShippedLab, origins: Mapping[str, str]) -> str:
 
 
 def _format_local_lab(server: LocalModelServer) -> list[str]:
-    """A lab of the models that a server here has."""
+    """Return a lab with the models of a server on this machine."""
     models = server.models
     model_by_tier = {"fast": models[0], "smart": models[len(models) // 2], "reasoning": models[-1]}
     provider = {
@@ -160,7 +160,7 @@ def _format_local_lab(server: LocalModelServer) -> list[str]:
 def format_env_example(
     plan: InitPlan, shipped_labs: Mapping[str, ShippedLab], origins: Mapping[str, str]
 ) -> str:
-    """The text of .env.example: what the environment must say, and does not yet."""
+    """Return the text of .env.example: the variables that are still to be set."""
     lines = []
     for name in plan.labs:
         for variable in shipped_labs[name].credentials[:1] if name in shipped_labs else ():
@@ -187,7 +187,7 @@ def format_env_example(
 def build_files(
     plan: InitPlan, shipped_labs: Mapping[str, ShippedLab], origins: Mapping[str, str], folder: Path
 ) -> dict[Path, str]:
-    """All that is written, by its place; the configuration is the first."""
+    """Return the text of each file by its path. The configuration comes first."""
     source = _find_labs_folder(shipped_labs)
     text_by_file = {folder / "gateway.yaml": format_config(plan, shipped_labs, origins)}
     for file in detect.list_needed_files(source, _list_needed_labs(plan)):
@@ -199,7 +199,7 @@ def build_files(
 
 
 def _list_needed_labs(plan: InitPlan) -> list[str]:
-    """Labs whose files are needed; the small model's is always."""
+    """List the labs whose files are needed. The small model's lab always is."""
     return [*(name for name in plan.labs if name != LOCAL_SERVER_LAB), "local"]
 
 

@@ -50,11 +50,12 @@ from gateway.telemetry.log import LibraryLogHandler, Log, make_stderr_log
 from gateway.telemetry.shared_metrics import SharedMemory
 
 _SAMPLE_QUESTION = "What is the capital of Italy? Answer in one sentence."
-"""A first question, which the local model answers well too."""
+"""A sample question that the local model answers well too."""
 _LISTEN_BACKLOG = 2048
-"""Connections that may wait to be taken."""
+"""Maximum number of connections that may wait to be accepted."""
 _UNACKED_SECONDS = 30.0
-"""Seconds beyond `server.timeouts.read` until what was written and not received ends all."""
+"""Seconds beyond `server.timeouts.read` until data that the client does not acknowledge ends its
+connection."""
 
 
 @click.command("serve")
@@ -114,13 +115,13 @@ def command(
         _check_start(session, host)
         return
     with _open_sockets(host, port, server.timeouts.read, handover) as sockets:
-        # Before they are forked; one that was followed has workers, be it one.
+        # Open it before the fork. A supervisor that took over always has workers, even just one.
         shared_memory = (
             _open_shared_memory(worker_count, handover) if worker_count > 1 or handover else None
         )
         watcher = _make_watcher(session, lambda: gateway, worker_count)
         gateway = _make_gateway(session, log, host, shared_memory, worker_count, watcher)
-        with _report_listen_errors(host, port):  # again: somebody may have been quicker
+        with _report_listen_errors(host, port):  # again: another program may have been faster
             for listener in sockets:
                 listener.listen(_LISTEN_BACKLOG)
         if shared_memory is None:
@@ -137,7 +138,7 @@ def command(
                 log("ledger", recovered=len(worker_gateway.recovered.entries))
             _serve(worker_gateway, sockets, heartbeat=heartbeat, is_worker=True)
 
-        # This one has found that all of them can start, and has closed what was left open.
+        # This process has checked that workers can start, and has closed calls left by a crash.
         gateway.ledger_runtime.close()
         worker_note = f"{worker_count}, {describe_unshared(session.environ)}".rstrip(", ")
         supervise(
@@ -153,7 +154,7 @@ def command(
                 handover, worker_count, server.drain, sockets, shared_memory, log
             ),
         )
-        gateway.ledger_runtime.feed()  # the last rows of all: one fed, others did not
+        gateway.ledger_runtime.feed()  # the last rows of all workers: only one of them fed
 
 
 def _serve(
@@ -164,7 +165,7 @@ def _serve(
     *,
     is_worker: bool = False,
 ) -> None:
-    """Serve until told to stop, in good order; `on_started` is called once it listens."""
+    """Serve until a signal stops the process in good order. Call `on_started` once it listens."""
     app = App(gateway)
     config = uvicorn.Config(
         app,
@@ -194,9 +195,9 @@ def _serve(
 def _make_watcher(
     session: CommandSession, get_gateway: Callable[[], Gateway], worker_count: int
 ) -> ConfigWatcher:
-    """What finds out which configuration replaces that of the session.
+    """Make the watcher that finds a configuration to replace the one of the session.
 
-    It must be one that this gateway could have been started with.
+    It accepts only a configuration with which this gateway could have started.
     """
 
     def read_config(snapshot: FileSnapshot) -> BuiltConfig:
@@ -222,7 +223,7 @@ def _make_gateway(
     worker_count: int,
     watcher: ConfigWatcher,
 ) -> Gateway:
-    """The gateway, where it can write: a reason in one line where it cannot."""
+    """Make the gateway. If it cannot write, raise ConfigError or click.ClickException."""
     try:
         return Gateway(
             session.built_config, session.environ, log, host=host,
@@ -246,7 +247,7 @@ def _plan_restart(
     shared_memory: SharedMemory,
     log: Log,
 ) -> RollingRestart:
-    """What a restart takes from those before and leaves to those that follow."""
+    """Make the restart: it takes over from a previous supervisor, and hands over to the next."""
 
     def start_next(lifeline: Lifeline, workers: Sequence[int]) -> None:
         descriptors = tuple(listener.fileno() for listener in sockets)
@@ -267,7 +268,7 @@ def _plan_restart(
 
 
 def _check_start(session: CommandSession, host: str) -> None:
-    """Find out, beside what runs, whether it could start. Raises ConfigError."""
+    """Check that the gateway could start, while another one still runs. Raises ConfigError."""
     source, environ = session.source, session.environ
     config = source.config
     if mistakes := find_refusals(session.built_config, session.load_key_table(), host):
@@ -275,13 +276,13 @@ def _check_start(session: CommandSession, host: str) -> None:
     try:
         open_store(resolve_store_url(config.ledger.store, find_data_folder(environ)))
     except StoreDamagedError:
-        return  # the gateway makes it anew when it starts
+        return  # the gateway rebuilds it when it starts
     except StoreError as error:
         raise ConfigError([source.make_mistake(("ledger", "store"), f"{error}.")]) from None
 
 
 def _open_shared_memory(worker_count: int, handover: SupervisorHandover | None) -> SharedMemory:
-    """The memory in which workers count: that of those before, where they count alike."""
+    """Open the memory in which workers count. A supervisor of the same version hands it over."""
     is_same_version = handover is not None and handover.version == VERSION
     return SharedMemory(
         worker_count,
@@ -290,9 +291,9 @@ def _open_shared_memory(worker_count: int, handover: SupervisorHandover | None) 
 
 
 def _create_first_key(session: CommandSession) -> None:
-    """Make the file of keys with one key where no client has a key yet, and print its secret.
+    """Make the file of keys with one key if no client has a key yet, and print its secret.
 
-    A start with TIERGATE_KEYS needs no file: an empty one is made where it is named.
+    With TIERGATE_KEYS no key is needed: then make an empty file, as the configuration names one.
     """
     with report_file_errors():
         key_file = open_key_file(session)
@@ -320,7 +321,7 @@ def _create_first_key(session: CommandSession) -> None:
 
 @contextlib.contextmanager
 def _report_listen_errors(host: str, port: int) -> Iterator[None]:
-    """Tells in one line why nobody can listen there."""
+    """Report in one line why the gateway cannot listen on an address."""
     try:
         yield
     except OSError as error:
@@ -335,10 +336,10 @@ def _report_listen_errors(host: str, port: int) -> Iterator[None]:
 def _open_sockets(
     host: str, port: int, read_timeout: float, handover: SupervisorHandover | None = None
 ) -> Iterator[list[socket.socket]]:
-    """A socket for each address of the host, not listening yet.
+    """Open a socket for each address of the host, not listening yet.
 
-    Those that were left, where some were: they stay where they are. `read_timeout` is as in
-    server.timeouts.
+    With a `handover`, open the sockets of the previous supervisor instead: they keep their
+    addresses. `read_timeout` is server.timeouts.read in seconds.
     """
     with contextlib.ExitStack() as stack:
         sockets = []
@@ -364,10 +365,11 @@ def _open_sockets(
 
 
 def _enable_probes(listener: socket.socket, read_timeout: float) -> None:
-    """Let the kernel find out about clients that are cut off: connections inherit this on Linux.
+    """Let the kernel find clients that are cut off. On Linux, connections inherit these options.
 
-    Without it one to whom nothing is written is never missed, and one to whom little is written is
-    missed after a quarter of an hour. A client that is there and does not read is our own to find.
+    Without them, the gateway never notices a lost client if it writes nothing to it. If it writes
+    little, it notices after a quarter of an hour. The gateway itself must find a client that is
+    alive but does not read.
     """
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     unacked_millis = round((read_timeout + _UNACKED_SECONDS) * 1000)
@@ -425,7 +427,7 @@ def _print_greeting(gateway: Gateway, listener: socket.socket, worker_note: str 
 
 
 def _wrap_text(prefix: str, text: str) -> list[str]:
-    """A text behind its head, folded to the width of a terminal; a pipe gets one line."""
+    """Wrap a text behind a prefix to the width of the terminal. A pipe gets one line."""
     if not sys.stdout.isatty():
         return [prefix + text]
     width = max(shutil.get_terminal_size().columns, len(prefix) + 24)

@@ -1,16 +1,13 @@
-"""A rolling restart, as the supervisor goes through it.
+"""A rolling restart in place: a supervisor becomes the next one, which replaces the workers.
 
-First another process finds out whether the program could start as it is now; then this one becomes
-the next. That one starts its workers beside those that it was left, one more at a time than there
-were, and tells one of these to leave whenever one of its own is ready. Nothing is told to leave for
-a worker that cannot live.
-
-A restart in place: one supervisor becomes the next, which takes its sockets and workers over.
-
-The next one is the same program started anew with the same words, so it is of the code and of the
-configuration that are there now; it keeps the process's id, so that whoever started it sees nothing
-of this. What it takes over it is told of by a variable. Before that, another process has tried
-whether it can start: what has a mistake never takes the place of what runs.
+1. Another process checks that the program could start as it is now. A program or a configuration
+   with a mistake never replaces the one that runs.
+2. The supervisor executes the same program with the same arguments, and so becomes the next
+   supervisor, with the code and the configuration of now. It keeps its process id, so the process
+   that started it notices nothing. A variable of the environment hands over sockets and workers.
+3. The next supervisor starts its workers beside the inherited ones. Together they are at most one
+   more than there were, or than there are to be. Whenever a new worker is ready, the supervisor
+   tells an inherited one to leave. No worker leaves for one that cannot live.
 """
 
 import os
@@ -34,21 +31,21 @@ _START_CHECK_VALUE = "rehearsal"
 
 
 class SupervisorHandover(msgspec.Struct, frozen=True):
-    """What one supervisor leaves to the next; numbers of files, ids of processes, seconds."""
+    """State that a supervisor hands over to the next: file descriptors, process ids and seconds."""
 
     version: str
-    """Of the program that leaves it."""
+    """The version of the program that hands over."""
     sockets: tuple[int, ...]
     tie: tuple[int, int]
-    """The pipe by whose end workers learn that they have no supervisor."""
+    """The pipe whose end tells workers that they have no supervisor."""
     figures: int
-    """The memory in which workers count."""
+    """The file descriptor of the memory in which workers count."""
     workers: tuple[int, ...]
     drain: float
-    """What these have to end."""
+    """Seconds that these workers have to end."""
 
     def open_sockets(self) -> list[socket]:
-        """The sockets, which listen."""
+        """Open the sockets, which listen already."""
         return [socket(fileno=descriptor) for descriptor in self.sockets]
 
 
@@ -58,9 +55,10 @@ _decode_handover = jsonio.make_reader(SupervisorHandover)
 def read_handover(
     environ: MutableMapping[str, str],
 ) -> SupervisorHandover | Literal["rehearsal"] | None:
-    """What is left to this process, where it is such a next one; no child of it sees the variable.
+    """Read what a previous supervisor hands over to this process; None if there is none.
 
-    `rehearsal`: it is only to find out whether it could start.
+    Remove the variable, so that no child process sees it. `rehearsal`: this process only checks
+    that it could start.
     """
     value = environ.pop(HANDOVER_VARIABLE, "")
     if value == _START_CHECK_VALUE:
@@ -70,13 +68,13 @@ def read_handover(
 
 
 def get_command_line() -> list[str]:
-    """The command that started this process."""
+    """Return the command that started this process."""
     return [sys.executable, *sys.orig_argv[1:]]
 
 
 def spawn_start_check() -> subprocess.Popen[bytes]:
-    """A process that ends with 0 where the next one could start; else it says why not."""
-    return subprocess.Popen(  # noqa: S603 - what this process is already
+    """Start a process that ends with 0 if the next supervisor could start, or says why not."""
+    return subprocess.Popen(  # noqa: S603 - the command that started this process
         get_command_line(),
         env={**os.environ, HANDOVER_VARIABLE: _START_CHECK_VALUE},
         stdin=subprocess.DEVNULL,
@@ -86,48 +84,48 @@ def spawn_start_check() -> subprocess.Popen[bytes]:
 
 
 def replace_process(handover: SupervisorHandover, signals: Iterable[signal.Signals]) -> None:
-    """Become the next one. Raises OSError where that cannot be; else this is the end.
+    """Become the next supervisor. Raises OSError if that fails; otherwise it never returns.
 
-    The next one unblocks the signals when it heeds them: none is lost, and none kills it.
+    The next supervisor unblocks the signals when it handles them: none is lost, and none kills it.
     """
     Path(sys.executable).stat()
     descriptors = (*handover.sockets, *handover.tie, handover.figures)
     for descriptor in descriptors:
-        os.set_inheritable(descriptor, True)  # noqa: FBT003 - theirs
+        os.set_inheritable(descriptor, True)  # noqa: FBT003 - the signature of os
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         command = get_command_line()
         environ = {**os.environ, HANDOVER_VARIABLE: jsonio.dumps(handover).decode()}
-        os.execve(command[0], command, environ)  # noqa: S606 - what this process is already
+        os.execve(command[0], command, environ)  # noqa: S606 - this process's own command
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
         for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)  # noqa: FBT003 - theirs
+            os.set_inheritable(descriptor, False)  # noqa: FBT003 - the signature of os
 
 
 _GRACE_SECONDS = 5.0
-"""Seconds beyond `drain` in which a worker that was told to leave must have ended."""
+"""Seconds beyond `drain` after which the supervisor kills a worker that was told to leave."""
 _MAX_CHECK_SECONDS = 60.0
-"""Seconds that finding out whether it could start may take."""
+"""Maximum seconds of the check whether the next supervisor could start."""
 
 _RESTART_SIGNALS = frozenset({signal.SIGUSR2})
 
 type Lifeline = tuple[int, int]
-"""The end of the pipe that workers read from, and the one that the supervisor holds."""
+"""The end of the pipe that workers read from, and the end that the supervisor holds."""
 
 
 @dataclass(frozen=True)
 class NextSupervisor:
-    """What a supervisor needs to become the next one."""
+    """The functions by which a supervisor becomes the next one."""
 
     spawn_start_check: Callable[[], subprocess.Popen[bytes]]
-    """A process that ends with 0 where the next one could start."""
+    """Starts a process that ends with 0 if the next supervisor could start."""
     replace_process: Callable[[Lifeline, Sequence[int]], object]
-    """Become it, with workers to leave to it. Raises OSError."""
+    """Becomes the next supervisor, and hands the workers over to it. Raises OSError."""
 
 
 class StartCheck:
-    """Whether the next one could start is being found out, or was asked for in vain."""
+    """The check whether the next supervisor could start, from a request to its result."""
 
     def __init__(self, next_supervisor: NextSupervisor | None, log: Log) -> None:
         self._next_supervisor = next_supervisor
@@ -137,11 +135,11 @@ class StartCheck:
 
     @property
     def is_available(self) -> bool:
-        """Whether this supervisor can be followed at all."""
+        """True if another supervisor can follow this one at all."""
         return self._next_supervisor is not None
 
     def request(self, *, is_busy: bool) -> None:
-        """Somebody wants a restart; `is_busy`: one is going on."""
+        """Start the check for a restart. `is_busy`: a restart is running already."""
         if self._next_supervisor is None:
             return
         if is_busy or self._process is not None:
@@ -158,7 +156,10 @@ class StartCheck:
             self._log("restart", text="asked for")
 
     def poll(self, lifeline: Lifeline, workers: Sequence[int]) -> None:
-        """To be asked often: where it could start, this is where the supervisor becomes it."""
+        """Look whether the check has ended. If it passed, become the next supervisor here.
+
+        The supervisor calls this often.
+        """
         process, next_supervisor = self._process, self._next_supervisor
         if process is None or next_supervisor is None:
             return
@@ -178,7 +179,7 @@ class StartCheck:
             self._log("restart", text="refused", error=locate_error(error))
 
     def cancel(self) -> None:
-        """Nobody waits for it any more."""
+        """Stop the check: nobody waits for its result any more."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -186,9 +187,10 @@ class StartCheck:
 
 
 class RollingRestart:
-    """How far it is: nothing, unless `next_supervisor` can be asked for or there are `inherited`.
+    """The state of a rolling restart.
 
-    `lifeline` is that of the elders: nobody writes to it, its end is that of the supervisor.
+    Without `next_supervisor` and `inherited` workers it does nothing. `lifeline` is the pipe of the
+    inherited workers. Nobody writes to it; it ends with the supervisor.
     """
 
     def __init__(
@@ -204,16 +206,16 @@ class RollingRestart:
 
     @property
     def has_inherited(self) -> bool:
-        """Whether elders are left."""
+        """True if inherited workers are left."""
         return bool(self._inherited.pids)
 
     @property
     def can_restart(self) -> bool:
-        """Whether a restart can be asked for."""
+        """True if an operator can ask for a restart."""
         return self._start_check.is_available
 
     def has_room(self, new_count: int) -> bool:
-        """Whether one more worker may be started beside so many."""
+        """Return True if one more worker may start beside `new_count` new ones."""
         return self._inherited.has_room(new_count)
 
     def advance(
@@ -224,7 +226,11 @@ class RollingRestart:
         *,
         is_ending: bool,
     ) -> None:
-        """Signals that have come, workers there are, and how many of these serve."""
+        """Continue the restart.
+
+        `signals` have come since the last time. `worker_pids` are the supervisor's own workers, and
+        `ready_count` is the number of these that serve.
+        """
         self._inherited.advance(ready_count)
         if is_ending:
             return
@@ -233,21 +239,21 @@ class RollingRestart:
         self._start_check.poll(self.lifeline, worker_pids)
 
     def stop(self, signal_number: signal.Signals) -> None:
-        """It all ends, the elders too."""
+        """Stop the check, and send a signal to the inherited workers."""
         self._start_check.cancel()
         self._inherited.send_signal(signal_number)
 
     def close(self) -> None:
-        """All have ended."""
+        """Close the lifeline: all workers have ended."""
         for descriptor in self.lifeline:
             os.close(descriptor)
 
 
 class InheritedWorkers:
-    """The workers that a supervisor was left, who go one after the other."""
+    """The workers of the previous supervisor, which leave one after the other."""
 
     def __init__(self, pids: Sequence[int], target_count: int, drain: float, log: Log) -> None:
-        """`target_count` are to follow them; `drain` are the seconds that each has to end."""
+        """`target_count` workers are to replace them. Each has `drain` seconds to end."""
         self.pids = list(pids)
         self._initial_count = len(pids)
         self._max_workers = max(target_count, len(pids)) + 1
@@ -260,11 +266,14 @@ class InheritedWorkers:
             log("restart", text="begun", workers=target_count)
 
     def has_room(self, new_count: int) -> bool:
-        """Whether one more may be started beside so many."""
+        """Return True if one more worker may start beside `new_count` new ones."""
         return not self.pids or new_count + len(self.pids) < self._max_workers
 
     def advance(self, ready_count: int) -> None:
-        """So many of those that follow are ready: who has ended is counted, the next one goes."""
+        """Note the workers that have ended. Tell the next one to leave if a new one is ready.
+
+        `ready_count` is the number of new workers that serve.
+        """
         if not self.pids:
             return
         for pid in list(self.pids):
@@ -287,6 +296,6 @@ class InheritedWorkers:
             os.kill(self._leaving_pid, signal.SIGUSR2)
 
     def send_signal(self, signal_number: signal.Signals) -> None:
-        """All of them."""
+        """Send a signal to all inherited workers."""
         for pid in self.pids:
-            os.kill(pid, signal_number)  # not reaped yet, so the id is its own
+            os.kill(pid, signal_number)  # not reaped yet, so the id still belongs to it

@@ -1,10 +1,10 @@
-"""The server of one process: what signals mean to it, and how it ends.
+"""The server of one process: how it handles signals, and how it ends.
 
 SIGTERM, SIGINT   stop in good order; a second one: at once, still in good order
-SIGHUP            read the configuration again; where a terminal goes away, stop
+SIGHUP            read the configuration again; if a person started it in a terminal, stop
 SIGUSR1           nothing
-SIGUSR2           nothing; to a worker, leave: another takes what comes
-SIGABRT           where it is, without a word of what it works on, and an end
+SIGUSR2           nothing; a worker leaves, and other workers take new connections
+SIGABRT           print where the code is, without any values, and end
 """
 
 import asyncio
@@ -37,19 +37,19 @@ _OTHER_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
 )
 _GC_THRESHOLDS = (20_000, 10, 10)
-"""After how many new objects the garbage collector looks for cycles, by generation."""
+"""Numbers of new objects after which the garbage collector looks for cycles, by generation."""
 _GRACE_SECONDS = 3.0
-"""Seconds beyond `server.drain` in which what is left must end."""
+"""Seconds beyond `server.drain` after which the process ends in any case."""
 
 
 def is_interactive() -> bool:
-    """Whether a person started this process, and waits for its end."""
+    """Return True if a person started this process in a terminal, and waits for its end."""
     streams = (sys.stdin, sys.stderr)
     return any(stream is not None and not stream.closed and stream.isatty() for stream in streams)
 
 
 def describe_signal(signal_number: int, *, can_restart: bool = False) -> dict[str, object]:
-    """What the log says of a signal that does not stop anything; `can_restart`: at SIGUSR2."""
+    """Describe a signal that stops nothing, for the log. `can_restart`: SIGUSR2 restarts."""
     text = "it changes nothing"
     if signal_number == getattr(signal, "SIGHUP", None):
         text = "the configuration is read again"
@@ -59,9 +59,9 @@ def describe_signal(signal_number: int, *, can_restart: bool = False) -> dict[st
 
 
 class WorkerServer(uvicorn.Server):
-    """Serves until it is told to stop.
+    """A uvicorn server that serves until a signal stops it.
 
-    `on_started` is called once it listens, `heartbeat` while it works.
+    It calls `on_started` once it listens, and `heartbeat` while it works.
     """
 
     def __init__(
@@ -85,24 +85,24 @@ class WorkerServer(uvicorn.Server):
         self._must_hurry = False
         self._is_worker = is_worker
         self._is_leaving = False
-        """Others serve: nobody who has a connection here is to see that this one ends."""
+        """True if other workers serve on: clients of this worker must not notice its end."""
         self._accept_tasks: set[asyncio.Task[object]] = set()
-        """Connections that were let in last."""
+        """The tasks that accept the last connections."""
         self._pending_signals: list[int] = []
-        """Signals that are to be told of: not where they come, in the middle of anything."""
+        """Signals to log and handle in `on_tick`: their handlers may interrupt anything."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to serve."""
         await super().startup(sockets)
         with contextlib.suppress(OSError, ValueError, io.UnsupportedOperation):
-            faulthandler.enable()  # names of functions and lines, no value of anything
-        process.trim()  # what starting took and is not needed any more
-        gc.freeze()  # what is here now stays: it is not searched again and again
-        gc.set_threshold(*_GC_THRESHOLDS)  # a call leaves no cycles behind
+            faulthandler.enable()  # it prints names of functions and lines, but no values
+        process.trim()  # give back memory that only the start needed
+        gc.freeze()  # what is here now stays: the collector need not search it again
+        gc.set_threshold(*_GC_THRESHOLDS)  # a call leaves no reference cycles behind
         self._on_started()
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second."""
+        """Send a heartbeat and handle pending signals; uvicorn calls this ten times a second."""
         self._heartbeat()
         while self._pending_signals:
             signal_number = self._pending_signals.pop(0)
@@ -113,7 +113,7 @@ class WorkerServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Heed them, also to the end: none that comes late kills what is nearly done."""
+        """Handle signals until the very end: a late one must not kill what is nearly done."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -124,9 +124,9 @@ class WorkerServer(uvicorn.Server):
         yield
 
     def handle_exit(self, _sig: int, _frame: FrameType | None) -> None:
-        """Stop, or, if that has begun, at once."""
+        """Stop in good order, or, if that has begun, at once."""
         if self._is_leaving:
-            self._is_leaving = False  # the others stop too
+            self._is_leaving = False  # the other workers stop too
         elif self.should_exit and not self._must_hurry:
             self._must_hurry = True
             self._start_exit_timer(_GRACE_SECONDS)
@@ -145,7 +145,7 @@ class WorkerServer(uvicorn.Server):
             self._pending_signals.append(sig)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """The end in good order."""
+        """Shut down in good order."""
         state, settings = self.server_state, self._settings
         delay = 0.0 if self._is_interactive else settings.lb_delay
         in_flight_count = len(self._app.admission.shutdown.requests)
@@ -155,7 +155,7 @@ class WorkerServer(uvicorn.Server):
             self._log("drain", calls=in_flight_count)
 
         def stop() -> None:
-            # Of their own: a closed server takes its socket with it.
+            # Copies of the sockets: a server that closes also closes its own socket.
             copies = [listener.dup() for listener in sockets or () if listener.fileno() >= 0]
             for server in self.servers:
                 server.close()
@@ -185,11 +185,11 @@ class WorkerServer(uvicorn.Server):
         await self.lifespan.shutdown()
 
     def _accept_waiting(self, listeners: Sequence[socket.socket]) -> None:
-        """Take who is connected already and waits to be taken, and close: they would be reset."""
+        """Accept the connections that wait already, then close. A plain close would reset them."""
         loop = asyncio.get_running_loop()
         for listener in listeners:
             listener.settimeout(0)
-            with listener, contextlib.suppress(OSError):  # until there is nobody
+            with listener, contextlib.suppress(OSError):  # until no connection waits
                 while True:
                     client_socket, _ = listener.accept()
                     coroutine = loop.connect_accepted_socket(self._make_protocol, client_socket)
@@ -204,7 +204,7 @@ class WorkerServer(uvicorn.Server):
         return protocol
 
     async def _end_connections(self) -> None:
-        """End what is left of connections and their tasks."""
+        """End the connections that are left, and their tasks."""
         state = self.server_state
         for connection in tuple(state.connections):
             connection.shutdown()
@@ -214,7 +214,7 @@ class WorkerServer(uvicorn.Server):
             await asyncio.wait(state.tasks, timeout=1.0)
 
     async def _wait_for_connections(self, sleep: Callable[[float], Awaitable[None]]) -> float:
-        """Take no more connections, and wait for those that are; the seconds left to end."""
+        """Accept no more connections, and wait for the open ones. Return the seconds left."""
         for server in self.servers:
             server.close()
         timeout = await shutdown.let_clients_leave(
@@ -228,7 +228,7 @@ class WorkerServer(uvicorn.Server):
         return timeout
 
     def _start_exit_timer(self, seconds: float) -> None:
-        """End the process after a time, whatever still holds it: the rows of its calls are kept."""
+        """End the process after some seconds, whatever holds it: the rows of its calls are kept."""
         timer = threading.Timer(seconds, lambda: os._exit(0 if self._app.has_ended() else 1))
         timer.daemon = True
         timer.start()

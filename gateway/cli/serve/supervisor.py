@@ -1,9 +1,10 @@
-"""Workers: processes that share the gateway's port, kept at their number until it is told to stop.
+"""The supervisor of workers, the processes that share the gateway's port.
 
-Each is a fork of the one program, so all serve the same configuration. The supervisor reads it
-again as they do when its files change: one that replaces another begins with what the others have.
-The sockets stay open in the supervisor: while a worker is replaced, connections wait, and none is
-refused. It has no thread and no event loop, and none but these workers may be its children.
+It keeps their number until a signal stops it. Each worker is a fork of the supervisor, so all serve
+the same configuration. When the files of the configuration change, the supervisor reads them again,
+as the workers do. So a worker that replaces another begins with the configuration of the others.
+The sockets stay open in the supervisor: while it replaces a worker, connections wait, and none is
+refused. It has no thread and no event loop, and must have no other children than these workers.
 """
 
 import mmap
@@ -25,20 +26,21 @@ from gateway.cli.serve.server import STOP_SIGNALS, describe_signal, is_interacti
 from gateway.telemetry.log import Log, locate_error
 
 _GRACE_SECONDS = 5.0
-"""Seconds beyond `drain` in which a worker that was told to stop must have ended."""
+"""Seconds beyond `drain` after which the supervisor kills a worker that was told to stop."""
 _DUMP_SECONDS = 2.0
-"""Seconds for one that hangs to say where, before it is killed."""
+"""Seconds that a hanging worker has to print where it is, before the supervisor kills it."""
 _HANG_CHECK_SECONDS = 1.0
-"""Seconds between looks whether one hangs."""
+"""Seconds. If more than four times this passes between two checks for hanging workers, the
+supervisor was stopped itself, and its workers with it."""
 _WAKE_SECONDS = 0.1
-"""Seconds until it wakes by itself."""
+"""Maximum seconds that the supervisor sleeps."""
 _OTHER_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 HANDLED_SIGNALS = (*STOP_SIGNALS, signal.SIGCHLD, *_OTHER_SIGNALS)
-"""What a supervisor heeds."""
+"""The signals that a supervisor handles."""
 _MIN_LIFE_SECONDS = 2.0
-"""Seconds of life after which the next one follows at once."""
+"""Seconds of life after which a worker that ends is replaced at once."""
 _RESTART_DELAYS = (0.5, 30.0)
-"""Seconds before the next one where workers die sooner: the first, doubled up to the last."""
+"""Seconds before a worker that died sooner is replaced: the first, doubled up to the last."""
 
 
 @dataclass(slots=True)
@@ -50,46 +52,47 @@ class _WorkerSlot:
     pid: int | None = None
     started_at: float = 0.0
     restart_at: float = 0.0
-    """When it may be filled again, on the monotonic clock."""
+    """When the next worker may start here, on the monotonic clock."""
     restart_delay: float = 0.0
     watched_since: float = 0.0
-    """From when on it must say that it works."""
+    """When the supervisor began to expect heartbeats, on the monotonic clock."""
     hung_at: float = 0.0
-    """When it was found to hang; 0 where it does not."""
+    """When the worker was found to hang, on the monotonic clock; 0 if it does not hang."""
 
 
 class WorkerHeartbeat:
-    """When each worker has last said that it works, in memory that they share."""
+    """The time of each worker's last heartbeat, in memory that all workers share."""
 
     def __init__(self, count: int) -> None:
         self._times = memoryview(mmap.mmap(-1, count * 8)).cast("d")
 
     def record(self, index: int, timestamp: float | None = None) -> None:
-        """It works; at 0 it is new, and has not begun."""
+        """Record a heartbeat of a worker. A timestamp of 0 marks a new one that has not begun."""
         self._times[index] = time.monotonic() if timestamp is None else timestamp
 
     def has_started(self, index: int) -> bool:
-        """Whether it serves."""
+        """Return True if a worker serves."""
         return self._times[index] != 0
 
     def measure_silence(self, index: int, since: float) -> float:
-        """Seconds that one has been silent, counted from `since` at the earliest.
+        """Return the seconds since a worker's last heartbeat, counted from `since` at the earliest.
 
-        One that has not begun is not: it may have much to read.
+        A worker that has not begun counts as 0: it may have much to read.
         """
         last_heartbeat = self._times[index]
         return time.monotonic() - max(last_heartbeat, since) if last_heartbeat else 0.0
 
 
 def describe_unshared(environ: Mapping[str, str]) -> str:
-    """What several workers do not share, for the greeting; empty where they share everything.
+    """Say what several workers do not share, for the greeting; empty if they share everything.
 
-    A cache of its own costs a worker only hits; limits and budgets do not start so.
+    A worker with a cache of its own only has fewer hits. With limits or budgets that workers would
+    not share, the gateway does not start.
     """
     return "" if environ.get("REDIS_URL") else "each with a response cache of its own"
 
 
-def supervise(  # noqa: PLR0913 - what it keeps, for how long, and who is told
+def supervise(  # noqa: PLR0913 - the workers' work, timeouts and callbacks
     count: int,
     run_worker: Callable[[Callable[[], object]], None],
     sockets: Sequence[socket],
@@ -103,12 +106,15 @@ def supervise(  # noqa: PLR0913 - what it keeps, for how long, and who is told
 ) -> None:
     """Run `run_worker` in `count` processes until SIGTERM or SIGINT, then stop them in good order.
 
-    `on_started` is called once signals are heeded. A worker is told to stop by SIGTERM, also by the
-    end of the supervisor, whatever that was. The sockets are closed here at the first signal, and
-    there when each worker takes no more; the next signal is passed on, for those in a hurry. A
-    worker is given what it calls while it works: after `hang` seconds without, it is made to say
-    where it is and replaced. It has `drain` seconds to stop. `poll_config` is called ten times a
-    second at least, and told whether SIGHUP has come. `restart` is what SIGUSR2 does.
+    The supervisor calls `on_started` once it handles signals. It stops workers with SIGTERM; they
+    also stop if the supervisor ends in any way. At the first signal, it closes its sockets, and
+    each worker closes its own when it accepts no more. It passes the next signal on to the workers,
+    for operators in a hurry. A worker has `drain` seconds to stop.
+
+    Each worker gets a function to call while it works, its heartbeat. After `hang` seconds without
+    one, the supervisor makes it print where it is, and replaces it; 0 turns this off. The
+    supervisor calls `poll_config` at least ten times a second, with True if SIGHUP has come.
+    `restart` handles SIGUSR2.
     """
     restart = restart or RollingRestart(log)
     heartbeat = WorkerHeartbeat(count)
@@ -167,14 +173,14 @@ def _list_pids(slots: Sequence[_WorkerSlot]) -> list[int]:
 
 
 def _check_hangs(slots: Sequence[_WorkerSlot], hang: float, checked_at: float, log: Log) -> float:
-    """End workers that hang; return when that was looked at. `checked_at`: when it was last."""
+    """End workers that hang. Return the time of this check; `checked_at` is that of the last."""
     now = time.monotonic()
     for slot in slots:
         if slot.pid is None:
             continue
         if (
             now - checked_at > _HANG_CHECK_SECONDS * 4
-        ):  # this process was stopped itself, and they were with it
+        ):  # this process was stopped itself, and its workers with it
             slot.watched_since = now
         if slot.hung_at and now - slot.hung_at >= _DUMP_SECONDS:
             os.kill(slot.pid, signal.SIGKILL)
@@ -195,7 +201,7 @@ def _start_worker(
     slot.started_at = slot.watched_since = time.monotonic()
     slot.hung_at = 0.0
     slot.record_heartbeat(0.0)
-    # No signal between the fork and the worker's own handlers: it would be lost.
+    # Block signals between the fork and the worker's own handlers: they would be lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
     try:
         slot.pid = os.fork()
@@ -215,13 +221,13 @@ def _start_worker(
 def _run_as_worker(
     run_worker: Callable[[], None], lifeline: Lifeline, drain: float, log: Log
 ) -> NoReturn:
-    """A fresh fork made into a worker; it ends here and never returns into its parent's code."""
+    """Turn a fresh fork into a worker. It ends here, and never returns into its parent's code."""
     status = 1
     try:
-        os.setsid()  # Ctrl-C is for the supervisor, which stops all
+        os.setsid()  # Ctrl-C is for the supervisor, which stops all workers
         signal.set_wakeup_fd(-1)
         for signal_number in HANDLED_SIGNALS:
-            # One that does not serve yet has nothing to leave: it ends.
+            # A worker that does not serve yet has no connections to leave: SIGUSR2 ends it.
             is_ignored = signal_number in _OTHER_SIGNALS and signal_number != signal.SIGUSR2
             signal.signal(signal_number, signal.SIG_IGN if is_ignored else signal.SIG_DFL)
         read_end, write_end = lifeline
@@ -239,7 +245,7 @@ def _run_as_worker(
 
 
 def _stop_with_supervisor(read_end: int, drain: float) -> None:
-    """Stop this process when its supervisor is no more, however that ended."""
+    """Stop this process when its supervisor has ended, in whatever way."""
     os.read(read_end, 1)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(drain + _GRACE_SECONDS)
@@ -249,7 +255,7 @@ def _stop_with_supervisor(read_end: int, drain: float) -> None:
 def _signal_workers(slots: Sequence[_WorkerSlot], signal_number: signal.Signals) -> None:
     for slot in slots:
         if slot.pid is not None:
-            os.kill(slot.pid, signal_number)  # not reaped yet, so the id is its own
+            os.kill(slot.pid, signal_number)  # not reaped yet, so the id still belongs to it
 
 
 def _reap(slots: Sequence[_WorkerSlot], log: Log) -> None:
@@ -276,7 +282,7 @@ def _schedule_restart(slot: _WorkerSlot) -> None:
 
 @contextmanager
 def _capture_signals() -> Iterator[Callable[[float | None], Sequence[int]]]:
-    """Gives `wait(seconds)`, which returns the signals that have come, none where time is up."""
+    """Yield `wait(seconds)`, which returns the signals that have come, or none after that time."""
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
     os.set_blocking(write_end, False)
@@ -304,4 +310,4 @@ def _capture_signals() -> Iterator[Callable[[float | None], Sequence[int]]]:
 
 
 def _do_nothing(_number: int, _frame: FrameType | None) -> None:
-    """A handler, so that the signal is not the default's; the wakeup tells of it."""
+    """Replace the default action of a signal. The wakeup descriptor reports the signal."""
