@@ -1,4 +1,4 @@
-"""Stored answers: what two requests must share to share one, and how it is told again."""
+"""Stored answers: which requests may share one, and how the gateway sends it again."""
 
 from gateway.cache.cached_response import CachedResponse, render_answer
 from gateway.cache.response_cache import ResponseStore

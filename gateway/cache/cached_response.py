@@ -1,4 +1,4 @@
-"""A stored answer as a value: what a provider sent, who made it, and how it is told again."""
+"""A stored answer as a value: its bytes, its origin, and how the gateway sends it again."""
 
 import msgspec
 
@@ -8,26 +8,26 @@ from gateway.dialects import Dialect
 
 
 class CachedResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """A complete answer, as it went to the client that paid for it."""
+    """A complete answer, as the gateway sent it to the client that paid for it."""
 
     dialect: str
     stream: bool
-    """Whether `body` is frames; else it is one whole answer."""
+    """True if `body` is the frames of a stream; otherwise it is one whole answer."""
     body: bytes
-    """The provider's own bytes; of a stream, without usage that the gateway alone asked for."""
+    """The provider's own bytes. A stream has no usage that only the gateway asked for."""
     with_usage: bool = True
-    """True if its client asked for usage in its stream."""
+    """True if the client asked for usage in its stream."""
     usage: Usage | None
     served: str | None
     """The model that the provider says answered."""
     finish: str | None
-    """The provider's own word for why it stopped."""
+    """The finish reason, in the provider's own word."""
     dropped: tuple[str, ...] = ()
-    """Parts that its client did not get, by the provider's names."""
+    """Parts that the client did not get, by the provider's names."""
     provider: str
     account: str | None
     model: str
-    """The model that was called."""
+    """The model that the gateway called."""
     tier: str
     lab: str
     created: float
@@ -38,18 +38,18 @@ _CODEC = VersionedCodec(CachedResponse)
 
 
 write = _CODEC.write
-"""Write a recording as bytes that `read` takes."""
+"""Write a stored answer as bytes that `read` accepts."""
 read = _CODEC.read
-"""Read the recording that bytes hold; None for those of another version and for anything else."""
+"""Read a stored answer from bytes. Return None for another version and for any other bytes."""
 
 
 def render_answer(
     cached: CachedResponse, dialect: Dialect, *, stream: bool, with_usage: bool
 ) -> bytes | None:
-    """Tell a recording again, streamed or whole; verbatim where it was recorded like that.
+    """Return a stored answer as a stream or whole; verbatim if it was stored in that form.
 
-    `with_usage` is what a stream's client asked for (stream_options); a whole answer always tells
-    usage. None is a miss: another dialect, or bytes that cannot be told in the other form.
+    `with_usage` is True if the client asks for usage in a stream (stream_options). A whole answer
+    always has usage. None is a miss: another dialect, or bytes that have no other form.
     """
     if cached.dialect != dialect.name:
         return None
@@ -66,5 +66,5 @@ def render_answer(
             return dialect.fill_usage(dialect.fold(body), cached.usage)
         return body
     except (ValueError, TypeError, AttributeError, LookupError):
-        # Objects of a shape that no answer has: they can be told no other way than they came.
+        # No answer has this shape: the gateway cannot convert it to the other form.
         return None

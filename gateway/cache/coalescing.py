@@ -1,12 +1,13 @@
-"""Flights: an upstream call whose answer is shared by all that ask the same while it comes.
+"""Coalescing: equal calls share one upstream call, a flight, while its answer is on its way.
 
-    Flights      those that may be joined now, by key and form
-    Flight       one upstream call and what has come of it so far
-    Subscriber   one client of it; the first one's call is the call that is made
+    Flights      the flights that may be joined now, by key and form
+    Flight       one upstream call, and the chunks of its answer so far
+    Subscriber   one client of a flight; the first subscriber makes the upstream call
 
-Nobody owns a flight: whoever has read all that has come takes the next piece from the provider, for
-all. So a first client that is slow, or leaves, holds up nobody; the last one that leaves ends it.
-No task is made for it: a call that nobody joins costs what it would cost without.
+No subscriber owns a flight. A subscriber that has read all chunks takes the next chunk from the
+provider, for all. So a first client that is slow, or leaves, delays nobody. The last subscriber
+that leaves ends the flight. A flight has no task of its own: a call that nobody joins costs no
+more than a call without coalescing.
 """
 
 import asyncio
@@ -16,8 +17,8 @@ from gateway.cache.cached_response import CachedResponse
 from gateway.core.errors import Problem, ProblemError
 
 MAX_FLIGHT_BYTES = 8_000_000
-"""Bytes of a flight that are kept: a longer one is no longer joined, nor stored in a cache, and a
-subscriber that is further behind than this is cut off."""
+"""Maximum bytes of a flight that the gateway keeps. Nobody joins a longer flight, and the cache
+does not store its answer. A subscriber that is further behind than this gets an error."""
 WHOLE_FORM = "whole"
 
 _CUT_PROBLEM = Problem(
@@ -31,20 +32,20 @@ _TOO_SLOW_PROBLEM = Problem(
 
 
 class Flight[B]:
-    """One upstream call; `B` is what is known of its answer once that has begun."""
+    """One upstream call. `B` is the type of its answer, which is there once the answer begins."""
 
     is_open = True
-    """True while more may join."""
+    """True while more clients may join."""
     is_over = False
     answer: B | None = None
     failure: Exception | None = None
-    """Why it gave no answer, or no more of it."""
+    """The error that ended the answer, or kept it from beginning."""
     cached: CachedResponse | None = None
     """The complete answer."""
     close_account: Callable[[], object] | None = None
-    """Closes the account of the first call, once its client has left and others stay."""
+    """Closes the account of the first call at the flight's end, if its client left before."""
     _base = 0
-    """Number of chunks that were dropped before the first of these."""
+    """The number of chunks that were dropped before the first one in `_chunks`."""
     _size = 0
     _source: AsyncGenerator[bytes] | None = None
     _on_end: Callable[[], None] | None = None
@@ -53,23 +54,23 @@ class Flight[B]:
     _change_event: asyncio.Event | None = None
 
     def __init__(self, key: str, form: str, max_bytes: int = MAX_FLIGHT_BYTES) -> None:
-        """`form` is how its first client takes the answer: "whole", or a kind of stream."""
+        """`form` is the form of the first client's answer: "whole", or a kind of stream."""
         self.key = key
         self.form = form
         self.subscribers: set[Subscriber[B]] = set()
         self.worker: Subscriber[B] | None = None
-        """Who waits for the provider now, in its own task."""
+        """The subscriber whose task waits for the provider now."""
         self._max_bytes = max_bytes
         self._chunks: list[bytes] = []
 
     @property
     def chunk_count(self) -> int:
-        """How many pieces have come."""
+        """The number of chunks that have come."""
         return self._base + len(self._chunks)
 
     @property
     def body(self) -> bytes | None:
-        """All that has come; None where it was too much to keep."""
+        """All chunks as one; None if they were too large to keep."""
         return b"".join(self._chunks) if self._size <= self._max_bytes else None
 
     def begin(
@@ -82,7 +83,8 @@ class Flight[B]:
     ) -> None:
         """Begin the answer. At its end the flight calls `on_end`, then `close_source`.
 
-        The flight calls `on_join` when a second client joins: from then on no piece may pass it.
+        The flight calls `on_join` when a second client joins: from then on every chunk must go
+        through the flight.
         """
         self.answer = answer
         self._source = source
@@ -93,7 +95,7 @@ class Flight[B]:
         self._signal_change()
 
     def add_chunk(self, data: bytes) -> bool:
-        """Keep a piece for all that read. True once there are more than may be kept."""
+        """Add a chunk for all subscribers. Return True if the flight is now too large to keep."""
         self._chunks.append(data)
         self._size += len(data)
         if self._size <= self._max_bytes:
@@ -102,7 +104,7 @@ class Flight[B]:
         return True
 
     def join(self) -> "Subscriber[B]":
-        """Take one more client."""
+        """Add a client, and return its subscriber."""
         if self._on_join is not None:
             self._on_join()
             self._on_join = None
@@ -111,21 +113,24 @@ class Flight[B]:
         return subscriber
 
     def complete(self, answer: B, cached: CachedResponse | None) -> None:
-        """Take the whole answer; without a recording nobody shares it, as it is incomplete."""
+        """End the flight with a whole answer. `cached` is None if the answer is incomplete.
+
+        Nobody shares an incomplete answer.
+        """
         self.answer, self.cached, self.is_over = answer, cached, True
         self.worker = None
         if self._change_event is not None:
             self._signal_change()
 
     def fail(self, error: BaseException) -> None:
-        """No answer has come."""
+        """End the flight without an answer. Subscribers get the error."""
         self.is_open, self.is_over = False, True
         self.failure = error if isinstance(error, Exception) else ProblemError(_CUT_PROBLEM)
         self.worker = None
         self._signal_change()
 
     async def wait_for_start(self) -> B:
-        """What is known once the answer has begun. Raises what its first call raised."""
+        """Wait until the answer begins, and return it. Raises the error of the first call."""
         while self.answer is None:
             if self.failure is not None:
                 raise self.failure
@@ -133,7 +138,11 @@ class Flight[B]:
         return self.answer
 
     async def _read_chunks(self, subscriber: "Subscriber[B]") -> AsyncGenerator[bytes]:
-        """What has come and what comes; raises ProblemError where it breaks off."""
+        """Yield all chunks from the subscriber's position on, as they come.
+
+        Raises the flight's failure where the answer breaks off, and ProblemError if the subscriber
+        reads too slowly.
+        """
         while True:
             if subscriber.has_left:
                 await subscriber.stop()
@@ -155,7 +164,7 @@ class Flight[B]:
                 await self._read_next(subscriber)
 
     async def _read_next(self, subscriber: "Subscriber[B]") -> None:
-        """Take the next piece from the provider, for all."""
+        """Take the next chunk from the provider, for all subscribers."""
         if self._source is None:
             raise RuntimeError("a flight is read after it has begun")
         self.worker = subscriber
@@ -165,7 +174,7 @@ class Flight[B]:
             self._finish(None)
         except Exception as error:  # noqa: BLE001 - raised again, in each subscriber
             self._finish(error)
-        except BaseException:  # its reading is broken off for good
+        except BaseException:  # the task was cancelled, and nobody can read this source any more
             self._finish(ProblemError(_CUT_PROBLEM))
             raise
         else:
@@ -177,9 +186,9 @@ class Flight[B]:
             await self._release_source()
 
     def trim(self) -> None:
-        """Drop what all have read, and what is too much for those that have not."""
+        """Drop the chunks that all subscribers have read, and the oldest above the maximum size."""
         slowest_position = min((subscriber.position for subscriber in self.subscribers), default=0)
-        drop_count = max(0, slowest_position - self._base)  # one may be behind what is kept already
+        drop_count = max(0, slowest_position - self._base)  # one may be behind the first chunk
         kept_bytes = sum(map(len, self._chunks[drop_count:]))
         while kept_bytes > self._max_bytes:
             kept_bytes -= len(self._chunks[drop_count])
@@ -211,13 +220,13 @@ class Flight[B]:
             await close_source()
 
     async def remove(self, subscriber: "Subscriber[B]") -> None:
-        """Let one client go. The last one ends what is not over."""
+        """Remove a subscriber. When the last one leaves, end the flight if it is not over."""
         self.subscribers.discard(subscriber)
         if self.subscribers:
             return
         worker, source = self.worker, self._source
         if worker is not None and worker is not subscriber:
-            worker.cancel()  # its client left before: it ends the flight itself
+            worker.cancel()  # the worker's client left before: its task ends the flight
             return
         if source is None:
             return
@@ -235,32 +244,32 @@ class Subscriber[B]:
     def __init__(self, flight: Flight[B], *, is_first: bool = False) -> None:
         self.flight = flight
         self.is_first = is_first
-        """True if the upstream call is its own."""
+        """True if this client's call is the upstream call."""
         self.position = 0
-        """Chunks that it has read."""
+        """The number of chunks that this client has read."""
         self._cancel: Callable[[], object] | None = None
 
     @property
     def has_left(self) -> bool:
-        """Whether its client has left while it was working for others."""
+        """True if the client left while its task was reading for other clients."""
         return self._cancel is not None
 
     @property
     def other_count(self) -> int:
-        """How many more are on the flight."""
+        """The number of other subscribers on the flight."""
         return len(self.flight.subscribers - {self})
 
     @property
     def has_read_all(self) -> bool:
-        """Whether it has read all there is."""
+        """True if the flight is over and this client has read all chunks."""
         return self.flight.is_over and self.position >= self.flight.chunk_count
 
     def read_frames(self) -> AsyncGenerator[bytes]:
-        """The answer from its beginning. Raises ProblemError where it breaks off."""
+        """Read the answer from its beginning. Raises ProblemError where it breaks off."""
         return self.flight._read_chunks(self)  # noqa: SLF001 - two halves of one thing
 
     def note_passed_chunk(self, data: bytes) -> None:
-        """Keep a piece that the client has been sent already: others may join later."""
+        """Add a chunk that this client got already: others may join later."""
         flight = self.flight
         is_too_long = flight.add_chunk(data)
         self.position += 1
@@ -268,28 +277,32 @@ class Subscriber[B]:
             flight.trim()
 
     def abandon(self, cancel: Callable[[], object]) -> None:
-        """Its client has left: `cancel` what is done for it, once nobody else needs that."""
+        """Note that the client has left. `cancel` stops its task, once no other client needs it."""
         flight = self.flight
         flight.subscribers.discard(self)
         if flight.worker is self and flight.subscribers:
             self._cancel = cancel
             return
         if not flight.subscribers and not flight.is_over:
-            flight.is_open = False  # whoever comes before the cancellation does would be cut off
+            flight.is_open = False  # the cancellation would cut off a client that joins before it
         cancel()
 
     def cancel(self) -> None:
-        """Stop the task that works for others only, and for none of them any more."""
+        """Stop the task, if its client has left and it was reading for others only."""
         if self._cancel is not None:
             self._cancel()
 
     async def stop(self) -> None:
-        """End here, its work for others being done. Raises CancelledError."""
+        """End the task after its work for other clients. Raises CancelledError."""
         self.cancel()
-        await asyncio.sleep(0)  # where a task learns that it was cancelled
+        await asyncio.sleep(0)  # asyncio raises CancelledError here
 
     def close_account[T](self, close: Callable[[], T]) -> T | None:
-        """Close its account; later, where its flight uses more of the answer, for others."""
+        """Close the account of the client's call.
+
+        If other clients still need more of the first call's answer, the flight closes its account
+        later: then return None.
+        """
         flight = self.flight
         if not self.is_first or not self.other_count or flight.is_over:
             return close()
@@ -297,7 +310,7 @@ class Subscriber[B]:
         return None
 
     async def close(self) -> None:
-        """Read no more. The last one ends what is not over."""
+        """Stop reading. The last subscriber ends the flight if it is not over."""
         await self.flight.remove(self)
 
 
@@ -309,9 +322,10 @@ class Flights[B]:
         self._by_key: dict[str, dict[str, Flight[B]]] = {}
 
     def join(self, key: str, form: str) -> Subscriber[B] | None:
-        """A seat on a flight of equal calls; None where there is none of that form.
+        """Join a flight of equal calls. Return None if there is none of that form.
 
-        A whole answer can be made of any form; a stream must come as it was asked for.
+        The gateway can make a whole answer from any form. A stream must have the form that the
+        client asks for.
         """
         flights = self._by_key.get(key)
         if flights is None:
@@ -322,7 +336,7 @@ class Flights[B]:
         return flight.join() if flight is not None and flight.is_open else None
 
     def start(self, key: str, form: str) -> Subscriber[B]:
-        """The first seat on a new flight."""
+        """Start a flight, and return its first subscriber."""
         flight: Flight[B] = Flight(key, form, self._max_bytes)
         subscriber = flight.worker = Subscriber(flight, is_first=True)
         flight.subscribers.add(subscriber)
@@ -334,7 +348,7 @@ class Flights[B]:
         return subscriber
 
     def drop(self, flight: Flight[B]) -> None:
-        """Let nobody join any more: it is over, and kept where it may be."""
+        """Remove a flight that is over, so that nobody joins it any more."""
         flights = self._by_key.get(flight.key)
         if flights is not None and flights.get(flight.form) is flight:
             del flights[flight.form]

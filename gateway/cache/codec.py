@@ -1,6 +1,7 @@
-"""Values of one kind in a store that others may write to: found by secret names, and sealed.
+"""Versioned and sealed values, for stores that others may write to.
 
-Values as bytes of a version, for a store that may hold what another version wrote.
+`VersionedCodec` writes a version before each value: another version of the gateway may share the
+store. `SealedStore` finds values by secret names, and seals them.
 """
 
 import hashlib
@@ -16,18 +17,18 @@ _VERSION = b"\x01"
 
 
 class VersionedCodec[T]:
-    """Values of one kind, as bytes and back."""
+    """Writes values of one kind as bytes, and reads them back."""
 
     def __init__(self, kind: type[T]) -> None:
         self._encode: Callable[[T], bytes] = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(kind).decode
 
     def write(self, value: T) -> bytes:
-        """A value as bytes that `read` takes."""
+        """Write a value as bytes that `read` accepts."""
         return _VERSION + self._encode(value)
 
     def read(self, data: bytes | None) -> T | None:
-        """The value that bytes hold; None for those of another version and for anything else."""
+        """Read a value from bytes. Return None for another version and for any other bytes."""
         if data is None or data[:1] != _VERSION:
             return None
         try:
@@ -37,32 +38,32 @@ class VersionedCodec[T]:
 
 
 SEAL_BYTES = 16
-"""Bytes of a seal."""
+"""The length of a seal in bytes."""
 _NAME_BYTES = 24
-"""Bytes of a name."""
+"""The length of a name in bytes, before it is written as hexadecimal digits."""
 _NAME_PERSON, _SEAL_PERSON = b"tiergate name 1", b"tiergate seal 2"
 _MAX_PREFIXES = 4096
-"""First parts of names that are kept."""
+"""Maximum number of first parts of names whose hashes stay in memory."""
 MAX_VALUE_BYTES = 8_000_000
-"""Bytes of the longest value."""
+"""The size of the largest value in bytes."""
 
 
 class SealedStore:
-    """Bytes of one kind. Never raises for what a store holds: what was not sealed here is none."""
+    """Sealed values of one kind. Never raises for a stored value: one without our seal is None."""
 
     def __init__(self, store: StateStore, *, secret: bytes, kind: str) -> None:
         self._store = store
         self._kind = kind = f"{kind}:"
         self._name_hash = hashlib.blake2b(key=secret, digest_size=_NAME_BYTES, person=_NAME_PERSON)
-        """Of every name."""
+        """The start of the hash of every name."""
         self._prefix_hashes: dict[str, hashlib.blake2b] = {}
-        """Of names by their first part, which many share."""
+        """The starts of the hashes of names, by their first part, which many names share."""
         self._seal_hash = hashlib.blake2b(key=secret, digest_size=SEAL_BYTES, person=_SEAL_PERSON)
-        """Of every seal, with the kind: the secret is worked in once for all."""
+        """The start of the hash of every seal. It has the secret and the kind already."""
         self._seal_hash.update(kind.encode())
 
     def make_name(self, *parts: str) -> str:
-        """The name of a value: it tells nothing of its parts to whoever lacks the secret."""
+        """Make the name of a value. Without the secret, the name reveals nothing of its parts."""
         first_part, *other_parts = parts
         prefix_hash = self._prefix_hashes.get(first_part)
         if prefix_hash is None:
@@ -78,7 +79,7 @@ class SealedStore:
         return self._kind + digest.hexdigest()
 
     async def get(self, name: str) -> bytes | None:
-        """The value that was put under a name; None where there is none, or another wrote it."""
+        """Return the value of a name; None if there is none, or if somebody else wrote it."""
         value = await self._store.get(name)
         if value is None or not hmac.compare_digest(
             value[:SEAL_BYTES], self._make_seal(name, value[SEAL_BYTES:])
@@ -87,34 +88,37 @@ class SealedStore:
         return value[SEAL_BYTES:]
 
     async def put(self, name: str, data: bytes, ttl: float) -> None:
-        """Keep a value for `ttl` seconds; one that is too long is not kept."""
+        """Store a value for `ttl` seconds. Ignore a value that is too large."""
         if len(data) <= MAX_VALUE_BYTES:
             await self._store.put(name, self._make_seal(name, data) + data, ttl)
 
     def post(self, name: str, data: bytes, ttl: float) -> None:
-        """The same, where nobody waits for it."""
+        """Store a value like `put`, without waiting."""
         if len(data) <= MAX_VALUE_BYTES:
             self._store.put_nowait(name, self._make_seal(name, data) + data, ttl)
 
     async def drain(self) -> None:
-        """Wait for all that was posted."""
+        """Wait until all values of `post` are stored, or lost."""
         await self._store.drain()
 
     def _make_seal(self, name: str, data: bytes) -> bytes:
-        """As of `make_seal`, for a name of this kind."""
+        """Return what `make_seal` returns for a name of this kind."""
         digest = self._seal_hash.copy()
         digest.update(name[len(self._kind) :].encode() + data)
         return digest.digest()
 
 
 def _encode_part(part: str) -> bytes:
-    """A part of a name, so that no two lists of parts are the same bytes."""
+    """Encode a part of a name so that two different lists of parts never give the same bytes."""
     data = part.encode("utf-8", "surrogatepass")
     return len(data).to_bytes(8) + data
 
 
 def make_seal(secret: bytes, person: bytes, name: str, data: bytes) -> bytes:
-    """What binds a value to its name, in SEAL bytes: another's there is known as one."""
+    """Make the seal that binds a value to its name, in SEAL_BYTES bytes.
+
+    A value that somebody else wrote, or that belongs to another name, does not match its seal.
+    """
     digest = _start_seal_hash(secret, person).copy()
     digest.update(name.encode())
     digest.update(data)
@@ -123,5 +127,5 @@ def make_seal(secret: bytes, person: bytes, name: str, data: bytes) -> bytes:
 
 @lru_cache(maxsize=16)
 def _start_seal_hash(secret: bytes, person: bytes) -> "hashlib.blake2b":
-    """Into which the secret is worked, once for all; to be copied."""
+    """Return a hash that has the secret already. Callers copy it."""
     return hashlib.blake2b(key=secret, digest_size=SEAL_BYTES, person=person)

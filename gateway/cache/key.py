@@ -1,8 +1,8 @@
-"""The name that equal requests share and no two others do.
+"""The cache key of a request: equal requests have the same key, different ones never do.
 
-It is a keyed hash over the scope, the operation, the target, and the raw bytes of each top-level
-member of the request. All of it is written as JSON, so that no two lists of parts run
-together into the same bytes.
+The key is a keyed hash over the scope, the dialect, the operation, the target, the headers that go
+on to the provider, and the raw bytes of each top-level member of the request. The gateway hashes
+these parts as JSON, so that two different lists of parts never give the same bytes.
 """
 
 import hashlib
@@ -17,35 +17,35 @@ from gateway.core.target import Target
 
 
 class Hash(Protocol):
-    """A hash that is begun, as hashlib has it."""
+    """A hash in progress, with the methods of hashlib."""
 
     def copy(self) -> Self:
-        """Begin another one at this place."""
+        """Return a copy that continues from here."""
         ...
 
     def update(self, data: bytes, /) -> None:
-        """Go on."""
+        """Add data."""
         ...
 
     def hexdigest(self) -> str:
-        """Write what it came to as hexadecimal digits."""
+        """Return the digest as hexadecimal digits."""
         ...
 
 
 type Sharing = Literal["key", "tenant", "all"]
-"""Who sees an answer again: the client's key that got it, its tenant, or everybody."""
+"""The scope in which clients share an answer: the client's key, its tenant, or all clients."""
 
 _KEY_DIGITS = 48
-"""Digits of a key: 192 bits, so that two requests never meet by chance."""
+"""Hexadecimal digits of a key: 192 bits, so that two requests never get the same key by chance."""
 _BLOCK_BYTES = 64
-"""Bytes that SHA-256 takes at a time."""
+"""The block size of SHA-256 in bytes."""
 _VERSION = "tiergate cache 2"
 _DELIVERY_MEMBERS = frozenset({"stream", "stream_options"})
-"""Members that say how an answer is delivered, not what it is."""
+"""Members that say how the gateway delivers an answer, not what the answer is."""
 
 
 def make_scope(sharing: Sharing, key: Key) -> str:
-    """Who shares answers with a client's key: equal for those who do, different for all others."""
+    """Make the scope of a client's key: two keys have the same scope if they share answers."""
     return _format_scope(sharing, key.tenant, key.name)
 
 
@@ -56,7 +56,7 @@ def _format_scope(sharing: Sharing, tenant: str, name: str) -> str:
 
 
 def describe_target(target: Target) -> str:
-    """Everything of a target that may change its answers: where it is, its model and settings."""
+    """Return every part of a target that may change its answers: URLs, model and settings."""
     parts = (
         target.provider.name,
         sorted(target.provider.urls.items()),
@@ -69,21 +69,21 @@ def describe_target(target: Target) -> str:
 
 
 def start_hash(*, secret: bytes, scope: str, dialect: str, operation: str, target: str) -> Hash:
-    """Begin the hash of calls of one scope and one target; each key goes on from a copy of it.
+    """Begin the hash for calls of one scope and one target; each key continues from a copy of it.
 
-    `secret` has at most 64 bytes, and fills the first block of SHA-256. `target` is the identity of
-    the plan's first.
+    `secret` has at most 64 bytes, and is padded to the first block of SHA-256. `target` describes
+    the first target of the plan.
     """
     parts = (_VERSION, scope, dialect, operation, target)
     return hashlib.sha256(secret.ljust(_BLOCK_BYTES, b"\0") + jsonio.dumps(parts))
 
 
 def make_key(base_hash: Hash, members: Members, headers: Mapping[str, str] | None = None) -> str:
-    """Make the key of a request: 48 hexadecimal digits that tell nothing without the secret.
+    """Make the key of a request: 48 hexadecimal digits that reveal nothing without the secret.
 
-    `members` are the client's own, not what is sent on; `headers` are those that go on to the
-    provider. The order of members and the white space between them change nothing, any byte inside
-    one does. Only part of the hash is in the key, so that nobody can go on from it.
+    `members` are the client's own, before the gateway changes them. `headers` are the headers for
+    the provider. The order of members, and the white space between them, do not change the key;
+    every byte inside a member does. The key has only part of the hash: nobody can extend it.
     """
     if not _DELIVERY_MEMBERS.isdisjoint(members):
         members = {name: raw for name, raw in members.items() if name not in _DELIVERY_MEMBERS}

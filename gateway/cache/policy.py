@@ -1,6 +1,7 @@
-"""Which calls the response cache serves.
+"""The policy of the response cache: which calls it serves.
 
-It looks these up and keeps their answers, and equal ones at the same time share one upstream call.
+The cache looks these calls up and stores their answers. Equal calls at the same time share one
+upstream call.
 """
 
 import msgspec
@@ -15,17 +16,17 @@ _TOOL_MEMBERS = frozenset({"tools", "functions"})
 
 
 class CachePolicy(msgspec.Struct, frozen=True):
-    """The calls that the cache serves by the configuration.
+    """The calls that the cache serves, by the configuration.
 
-    `mode` holds for each call of which no header, guard or key says more. `sampled` lets the cache
-    serve calls at a temperature above 0.
+    `mode` applies to each call for which no header, guard or key sets a mode. `sampled` is True if
+    the cache also serves calls at a temperature above 0.
     """
 
     mode: CacheMode = "deterministic"
     sampled: bool = False
 
     def serves(self, call: Call, prompt: Prompt, decision: Decision) -> bool:
-        """True if the cache serves a call: docs/cache.md has the table."""
+        """Return True if the cache serves a call. docs/cache.md has the table."""
         header = call.options.cache
         if (
             header == "off"

@@ -1,4 +1,4 @@
-"""Notes between the requests of a tool loop: reasoning that a client does not send back."""
+"""Reasoning notes: reasoning in a tool loop that the gateway keeps for clients that drop it."""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,21 +12,21 @@ from gateway.dialects.tool_reasoning import ReasoningNote
 from gateway.state import StateStore
 
 TTL_SECONDS = 3600.0
-"""Seconds: a tool loop is a matter of minutes; a person may be asked in it."""
+"""Seconds that a note is kept. A tool loop takes minutes, but it may wait for a person."""
 _CODEC = VersionedCodec(ReasoningNote)
 
 
 class ReasoningNoteStore:
-    """Notes by the key of a client, by what the user has said, and by the first call of an answer.
+    """Notes by the client's key, the user's messages, and the first tool call of an answer.
 
-    A note that is lost loses reasoning, and no request.
+    If a note is lost, the request loses reasoning but does not fail.
     """
 
     def __init__(self, store: StateStore, *, secret: bytes) -> None:
         self._store = SealedStore(store, secret=secret, kind="note")
 
     async def find(self, key: Key, messages: list[dict[str, Json]]) -> Mapping[str, ReasoningNote]:
-        """What was noted of calls in the messages of a request, oldest first."""
+        """Find the notes of the tool calls in a request's messages, oldest first."""
         ids = find_missing_reasoning(messages)
         if not ids:
             return {}
@@ -38,7 +38,7 @@ class ReasoningNoteStore:
         return {id: note for id, note in notes.items() if note is not None}
 
     async def save(self, key: Key, messages: list[dict[str, Json]], note: ReasoningNote) -> None:
-        """Keep what was noted of the answer to a request with these messages."""
+        """Save the note of the answer to a request with these messages."""
         name = self._make_name(key, hash_user_messages(messages), next(iter(note.calls)))
         await self._store.put(name, _CODEC.write(note), TTL_SECONDS)
 

@@ -1,4 +1,4 @@
-"""The response cache for equal requests: what it takes, what it keeps, and where that is found."""
+"""The response cache for equal requests: its keys, the answers that it stores, and their lookup."""
 
 import hmac
 import math
@@ -16,7 +16,7 @@ from gateway.core.target import Target
 from gateway.state import StateStore
 
 MAX_BODY_BYTES = 8_000_000
-"""Bytes of the longest answer that is kept."""
+"""The size of the largest answer that is stored, in bytes."""
 COMPLETE_FINISHES = frozenset(
     {
         "stop", "tool_calls", "function_call",  # OpenAI and most that follow it
@@ -24,14 +24,15 @@ COMPLETE_FINISHES = frozenset(
         "completed", "STOP",  # Responses, Gemini
     }
 )  # fmt: skip
-"""Finishes of an answer that is all there. Cut, filtered and unknown ones are not kept."""
+"""Finish reasons of a complete answer. The cache stores no cut or filtered answer, and none with
+an unknown reason."""
 
 _KEY_PREFIX = "cache:"
 _NOTE_SECONDS = 60.0
 _PERSON = b"tiergate seal 1"
 _MAX_STARTS = 1024
 _MAX_OVERHEAD_BYTES = 4096
-"""Bytes of a recording beside its body."""
+"""Maximum bytes of a stored answer beside its body."""
 _PER_CALL_HEADERS = frozenset(
     {
         "idempotency-key", "traceparent", "tracestate", "user-agent", "x-request-id",
@@ -39,17 +40,17 @@ _PER_CALL_HEADERS = frozenset(
         "session_id", "conversation_id", "x-claude-code-agent-id", "x-claude-code-parent-agent-id",
     }
 )  # fmt: skip
-"""Headers that name a call or a session, or its client; all others may change the answer."""
+"""Headers that name a call, a session or a client. All other headers may change the answer."""
 _DEFAULT_POLICY = CachePolicy()
 
 type _StartKey = tuple[str, str, str, str, int]
-"""Tenant, key, dialect, operation and the target's id: all that such calls have in common."""
+"""Tenant, key, dialect, operation and the target's `id()`: the parts that many calls share."""
 type _HashStart = tuple[Target, keys.Hash]
-"""The target, so that no other gets its id, and the hash that such keys begin with."""
+"""The target, kept so that no other one gets its `id()`, and the hash that such keys begin with."""
 
 
 class ResponseStore:
-    """Answers by request. Never raises for what a store holds: what cannot be read is a miss."""
+    """Stored answers by request. Never raises for a stored value: an unreadable value is a miss."""
 
     def __init__(
         self,
@@ -63,11 +64,11 @@ class ResponseStore:
         is_sealed: bool = True,
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Keep answers for `ttl` seconds.
+        """Store answers for `ttl` seconds.
 
-        `clock` gives seconds since the epoch. `policy` says which calls the cache serves. Answers
-        are `is_sealed` where others may write to the store. `note` takes a text, once a minute at
-        most, about values that somebody else must have written.
+        `clock` returns seconds since the epoch. `policy` says which calls the cache serves.
+        `is_sealed` is True if others may write to the store: then each answer has a seal. `note`
+        gets a text, at most once a minute, about values that somebody else must have written.
         """
         self._store = store
         self._secret = secret
@@ -99,9 +100,10 @@ class ResponseStore:
     def accepts(
         self, cached: CachedResponse, *, status: int, complete: bool, is_first: bool
     ) -> bool:
-        """Tell whether an answer may be given again.
+        """Return True if the gateway may give an answer again.
 
-        `complete`: it ended as its dialect ends one; `is_first`: the plan's first target gave it.
+        `complete`: the answer ended as its dialect ends one. `is_first`: the plan's first target
+        gave it.
         """
         return (
             status == 200
@@ -112,7 +114,10 @@ class ResponseStore:
         )
 
     async def find(self, key: str) -> CachedResponse | None:
-        """Find the recording of a key: whole, of this version, sealed for this key, not too old."""
+        """Find the answer of a key. Return None if there is none that may be used.
+
+        An answer must be of this version, sealed for this key, and not too old or too large.
+        """
         value = await self._store.get(_KEY_PREFIX + key)
         if value is None or len(value) > MAX_BODY_BYTES + _MAX_OVERHEAD_BYTES:
             return None
@@ -127,18 +132,18 @@ class ResponseStore:
         return cached
 
     def store(self, key: str, cached: CachedResponse) -> None:
-        """Keep a recording that `accepts` has let pass; nobody waits for it."""
+        """Store an answer for which `accepts` returned True, without waiting."""
         data = cached_response.write(cached)
         if self._is_sealed:
             data = self._make_seal(key, data) + data
         self._store.put_nowait(_KEY_PREFIX + key, data, self._ttl)
 
     async def drain(self) -> None:
-        """Wait until all that was stored is kept, or lost."""
+        """Wait until all answers are written, or lost."""
         await self._store.drain()
 
     def _start_hash(self, start_key: _StartKey, client_key: Key, target: Target) -> _HashStart:
-        """Begin the keys of such calls, and keep that as long as there are few."""
+        """Begin the hash of such keys, and remember it. Forget all when they become too many."""
         _, _, dialect, operation, _ = start_key
         start = (
             target,

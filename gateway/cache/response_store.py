@@ -1,17 +1,16 @@
-"""Answers of the SavedResponses API that later requests go on from, for labs that keep none.
+"""Stored answers of the Responses API, which later requests continue, for labs that keep none.
 
-An answer is kept with all of its conversation, under its own id: whatever becomes of the ones
-before it, and wherever the next request goes, it can be said whole. A provider that keeps answers
-itself is told the earlier one's id, as the client wrote it.
+The gateway stores an answer with its whole conversation, under the answer's own id. So it can send
+the whole conversation, whatever happens to earlier answers and wherever the next request goes. A
+provider that keeps answers itself gets the earlier answer's id, as the client wrote it.
 
-A request may also name single items. Ids of items that the gateway wrote tell whose answer they are
-of, and the last of a conversation has all the earlier ones in its own: one look serves for all.
-Items whose ids a provider wrote are kept one by one as well.
-
-Items of earlier answers, which a request may name by their ids in place of sending them again.
-
+A request may also name single items of earlier answers by their ids, instead of sending them again.
 The AI SDK does so by default: `{"type": "item_reference", "id": "msg_1"}`. Source: `ItemReference`
-of OpenAI's API reference; its type may be left out.
+in OpenAI's API reference; its type may be left out.
+
+The id of an item that the gateway wrote names the answer that has the item. The last answer of a
+conversation has all earlier items too, so one lookup finds them all. The gateway also stores items
+one by one if a provider wrote their ids.
 """
 
 import asyncio
@@ -36,27 +35,30 @@ type Object = dict[str, Json]
 
 _read_list = jsonio.make_reader(list[msgspec.Raw])
 _ID_FREE_TYPES = frozenset({"message", "reasoning", "function_call", "custom_tool_call"})
-"""Items that need no id."""
+"""Types of items that need no id."""
 
 
 class StoredItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One item."""
+    """One stored item of a conversation."""
 
     item: bytes
-    """As it was told."""
+    """The item's JSON, byte for byte."""
     provider: str
     account: str
     kept: bool
-    """Whether the provider keeps it too."""
+    """True if the provider keeps the item too."""
 
     @property
     def holder(self) -> tuple[str, str] | None:
-        """Who may be told its id alone; None where nobody may."""
+        """The provider and account that know the item by its id alone; None if none does."""
         return (self.provider, self.account) if self.kept else None
 
 
 def list_references(body: RequestBody) -> list[str]:
-    """The ids of items that a request names, in their order, each once. Raises ProblemError."""
+    """List the ids of items that a request names, in their order.
+
+    Raises ProblemError: invalid_request, also for an id that is named twice.
+    """
     value = body.outline.get("input")
     ids: dict[str, None] = {}
     for index, item in enumerate(value if isinstance(value, list) else ()):
@@ -71,7 +73,7 @@ def list_references(body: RequestBody) -> list[str]:
 
 
 def make_unknown_error(id: str) -> ProblemError:
-    """What a client is told of an item that is not here."""
+    """Return the error for a request that names an item which the gateway does not have."""
     message = (
         f"Item with id '{id}' not found: it was not stored, or is not kept any more. "
         "Send the item itself in its place, and ask with store set to false to go on so."
@@ -82,7 +84,10 @@ def make_unknown_error(id: str) -> ProblemError:
 def expand(
     body: RequestBody, stored_items: Mapping[str, StoredItem], holder: tuple[str, str] | None = None
 ) -> list[bytes]:
-    """The items of a request, each in place of its id but where who has the `holder` knows that."""
+    """Return the items of a request, with each stored item in place of its id.
+
+    An id stays if the `holder`, a provider and an account, keeps the item.
+    """
     value = body.outline.get("input")
     if not isinstance(value, list):
         return [] if value is None else [jsonio.dumps({"role": "user", "content": value})]
@@ -99,12 +104,12 @@ def expand(
 
 
 def make_portable(items: Iterable[Object]) -> list[bytes]:
-    """Items as they may go beyond the provider that keeps them."""
+    """Return the items that other providers understand, without ids that those do not know."""
     return [jsonio.dumps(_remove_id(item)) for item in items if _is_portable(item)]
 
 
 def split_list(data: bytes | None) -> list[bytes]:
-    """A JSON list as its items, byte for byte; none of anything else."""
+    """Split a JSON list into its items, byte for byte. Return no items for anything else."""
     try:
         return [bytes(memoryview(raw)) for raw in _read_list(data or b"[]")]
     except jsonio.JsonError:
@@ -114,7 +119,7 @@ def split_list(data: bytes | None) -> list[bytes]:
 def index_by_id(
     raw_items: Iterable[bytes], provider: str, account: str, *, kept_by_provider: bool
 ) -> dict[str, StoredItem]:
-    """Those of a list of items that have an id, and who has them."""
+    """Index the items that have an id by it, with the provider and account that have them."""
     items = {}
     for raw in raw_items:
         item = jsonio.loads(raw)
@@ -127,19 +132,22 @@ def index_by_id(
 
 
 def _is_portable(item: Object) -> bool:
-    """Whether an item means something beyond the provider that keeps it."""
+    """Return True if other providers understand an item, not only the one that keeps it."""
     return item.get("type") != "reasoning" or bool(item.get("encrypted_content"))
 
 
 def _remove_id(item: Object) -> Object:
-    """An item without the id by which its provider would look for those that belong to it."""
+    """Return an item without its id, if its type needs none.
+
+    By the id its provider would look for other items that belong to it.
+    """
     if item.get("type") not in _ID_FREE_TYPES:
         return item
     return {name: value for name, value in item.items() if name != "id"}
 
 
 _BOUND_MEMBERS = (PREVIOUS_RESPONSE, "conversation", "prompt")
-"""Members that stand for content which only the provider has."""
+"""Members that stand for content that only the provider has."""
 _FOREIGN_DETAIL = (
     "a request named an earlier answer that the gateway has not stored. With "
     "`responses: {foreign: pass}` a provider that keeps responses is asked; "
@@ -147,57 +155,59 @@ _FOREIGN_DETAIL = (
 )
 _DELETED_MARK = b"-"
 _LOOKUP_BATCH_SIZE = 64
-"""Items that are looked for at the same time."""
+"""The number of items that the gateway looks up at the same time."""
 _MAX_ANSWERS_READ = 64
-"""Answers that are looked through for the items of one request: the last one has nearly all."""
+"""Maximum number of answers that are searched for the items of one request. The last answer has
+nearly all items."""
 _ANSWER_EVENT = re.compile(
     rb'"type"\s*:\s*"response\.(?:created|output_item\.done|(completed|incomplete))"'
 )
 
 
 class ResponseChain(msgspec.Struct, frozen=True, kw_only=True):
-    """A request with what came before it."""
+    """A request with the conversation before it."""
 
     body: RequestBody
-    """With the whole conversation."""
+    """The request with the whole conversation."""
     translatable_body: RequestBody
-    """The same for labs of other dialects: the gateway keeps in their place."""
+    """The request for labs of other dialects, without `store`: the gateway stores for them."""
     native_body: RequestBody | None = None
-    """As the client wrote it: for whoever has the earlier answer."""
+    """The request for the provider that has the earlier answer, with that answer's id as the client
+    wrote it. Items that this provider does not keep stand in place of their ids."""
     provider: str | None = None
     account: str | None = None
-    """Who has it; None where nobody does."""
+    """The provider and account that have the earlier answer; None if none has."""
 
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer."""
+    """One stored answer."""
 
     input: bytes | None
-    """The items that it answers, all since the conversation began; None where they are bound."""
+    """All items before the answer; None if only the provider has some of the conversation."""
     response: bytes
     provider: str
     account: str
     kept: bool
-    """Whether the provider keeps it too."""
+    """True if the provider keeps the answer too."""
 
 
 _ENTRY_CODEC, _ITEM_CODEC = VersionedCodec(_Entry), VersionedCodec(StoredItem)
 
 
 class SavedResponses:
-    """Answers by the key of a client and their id. Never raises for what a store holds."""
+    """Stored answers by the client's key and the answer's id. Never raises for a stored value."""
 
     def __init__(self, store: StateStore, *, secret: bytes, ttl: float) -> None:
-        """Keep answers for `ttl` seconds."""
+        """Store answers for `ttl` seconds."""
         self._answers = SealedStore(store, secret=secret, kind="response")
         self._items = SealedStore(store, secret=secret, kind="item")
         self._ttl = ttl
 
     async def read(self, key: Key, body: RequestBody, *, passes_foreign: bool) -> ResponseChain:
-        """Return what a request asks, and all that came before.
+        """Return a request with the conversation before it.
 
-        `passes_foreign`: a request that names an answer which was never stored here stays as it
-        is, for a provider that has it. A deleted answer stays deleted. Raises ProblemError:
+        `passes_foreign`: a request stays as it is if the gateway never stored the answer that it
+        names, for a provider that has it. A deleted answer stays deleted. Raises ProblemError:
         not_found, invalid_request.
         """
         id, reference_ids = read_previous_id(body), list_references(body)
@@ -259,9 +269,10 @@ class SavedResponses:
         *,
         kept_by_provider: bool,
     ) -> None:
-        """Keep the answer to `body`, the whole conversation.
+        """Store the answer to `body`, which has the whole conversation.
 
-        `kept_by_provider`: its provider keeps it too.
+        `kept_by_provider`: the provider keeps the answer too. An answer without an id is not
+        stored, nor one that is neither completed nor incomplete.
         """
         value = _read_object(response)
         id = value.get("id")
@@ -285,16 +296,16 @@ class SavedResponses:
         )
 
     async def find(self, key: Key, id: str) -> bytes:
-        """A kept answer. Raises ProblemError: not_found."""
+        """Return a stored answer. Raises ProblemError: not_found."""
         entry = await self._find_entry(key, id)
         if entry is None:
             raise make_missing_error(id)
         return entry.response
 
     async def delete(self, key: Key, id: str) -> bytes:
-        """Keep an answer no longer; gives what the client is told. Raises ProblemError: not_found.
+        """Delete a stored answer. Return the body for the client. Raises ProblemError: not_found.
 
-        Answers that go on from it stay: they hold all that they need.
+        Answers that continue it stay: they have all that they need.
         """
         entry = await self._find_entry(key, id)
         if entry is None:
@@ -308,7 +319,7 @@ class SavedResponses:
         return _ENTRY_CODEC.read(await self._answers.get(self._make_name(key, id)))
 
     async def _find_items(self, key: Key, reference_ids: list[str]) -> Mapping[str, StoredItem]:
-        """The items of a client that have these ids. Raises ProblemError: invalid_request."""
+        """Find a client's items by their ids. Raises ProblemError: invalid_request."""
         items: dict[str, StoredItem] = {}
         missing_ids: dict[str, None] = {}
         response_ids: set[str] = set()
@@ -344,7 +355,7 @@ class SavedResponses:
 
 
 class StreamTape:
-    """Keeps of a stream what its whole answer is made of."""
+    """Collects the frames of a stream from which its whole answer is made."""
 
     __slots__ = ("_frames",)
 
@@ -352,7 +363,7 @@ class StreamTape:
         self._frames: list[bytes] = []
 
     def add(self, data: bytes) -> bytes | None:
-        """Take whole frames on their way to a client; give the answer once it has ended."""
+        """Take whole frames on their way to a client. Return the whole answer once it has ended."""
         if _ANSWER_EVENT.search(data) is None:
             return None
         is_ended = False
@@ -366,11 +377,14 @@ class StreamTape:
         try:
             return OPENAI_RESPONSES.fold(b"".join(self._frames))
         except (ValueError, TypeError, AttributeError, LookupError):
-            return None  # of a shape that no answer has: nothing to keep
+            return None  # no answer has this shape: there is nothing to store
 
 
 def should_store(body: RequestBody) -> bool:
-    """Whether the answer to a request is to be kept: the API does so unless it is told not to."""
+    """Return True if the gateway must store the answer to a request.
+
+    The API stores answers unless `store` is false. The gateway stores none of a background request.
+    """
     return body.outline.get("store") is not False and body.outline.get("background") is not True
 
 
@@ -381,9 +395,10 @@ def make_missing_error(id: str) -> ProblemError:
 
 
 def make_previous_error(id: str, *, is_foreign: bool) -> ProblemError:
-    """Return the error for a request that goes on from an answer which the gateway does not have.
+    """Return the error for a request that continues an answer which the gateway does not have.
 
-    `is_foreign`: the gateway never stored it, so a setting of the operator's may let it pass.
+    `is_foreign`: the gateway never stored the answer, so an operator's setting may let the request
+    pass.
     """
     message = (
         f"Previous response with id '{id}' not found. "
@@ -400,7 +415,7 @@ def make_previous_error(id: str, *, is_foreign: bool) -> ProblemError:
 
 
 def refuse_foreign(body: RequestBody) -> None:
-    """Refuse a request that names an earlier answer or item, where the gateway stores none.
+    """Refuse a request that names an earlier answer or item: the gateway stores none.
 
     Raises ProblemError: not_found, invalid_request.
     """
@@ -412,7 +427,7 @@ def refuse_foreign(body: RequestBody) -> None:
 
 
 def read_previous_id(body: RequestBody) -> str | None:
-    """Read the id of the answer that a request goes on from. Raises ProblemError."""
+    """Read the id of the answer that a request continues. Raises ProblemError: invalid_request."""
     id = body.outline.get(PREVIOUS_RESPONSE)
     if not isinstance(id, str | None):
         raise invalid_request(f'"{PREVIOUS_RESPONSE}" must be a string.', PREVIOUS_RESPONSE)
@@ -420,7 +435,7 @@ def read_previous_id(body: RequestBody) -> str | None:
 
 
 def _is_provider_bound(body: RequestBody) -> bool:
-    """Whether part of the conversation is known to the provider alone."""
+    """Return True if only the provider knows a part of the conversation."""
     value = body.outline.get("input")
     items = value if isinstance(value, list) else []
     return any(body.outline.get(name) is not None for name in _BOUND_MEMBERS) or any(
@@ -429,45 +444,49 @@ def _is_provider_bound(body: RequestBody) -> bool:
 
 
 def _replace_input(body: RequestBody, items: list[bytes], *dropped_members: str) -> RequestBody:
-    """A request with the items that it stands for, and without members."""
+    """Return a request with `items` as its input, and without `dropped_members`."""
     joined_items = b"[" + b",".join(items) + b"]"
     members = {name: raw for name, raw in body.members.items() if name not in dropped_members}
     new_body = OPENAI_RESPONSES.read(
         jsonio.join_members({**members, "input": msgspec.Raw(joined_items)})
     )
-    # The answer depends on what is kept: the cache of equal requests leaves it alone.
+    # The answer depends on stored answers, so the response cache must not serve this request.
     prompt = msgspec.structs.replace(new_body.prompt, stored=True)
     return msgspec.structs.replace(new_body, prompt=prompt)
 
 
 def _list_portable_items(entry: _Entry) -> list[bytes]:
-    """The items of an answer, byte for byte; what only its provider understands is left out."""
+    """List the items of an answer as other providers may get them.
+
+    If the provider keeps the answer too, items that only this provider understands are left out.
+    Otherwise the items are byte for byte as they came.
+    """
     items = _list_items(entry)
     return make_portable(map(jsonio.loads, items)) if entry.kept else items
 
 
 def _list_items(entry: _Entry) -> list[bytes]:
-    """The items of an answer."""
+    """List the items of an answer, byte for byte."""
     output = jsonio.read_members(entry.response).get("output")
     return split_list(None if output is None else bytes(memoryview(output)))
 
 
 def _index_output(entry: _Entry) -> dict[str, StoredItem]:
-    """The items of an answer by their ids."""
+    """Index the items of an answer by their ids."""
     return index_by_id(
         _list_items(entry), entry.provider, entry.account, kept_by_provider=entry.kept
     )
 
 
 def _index_input(entry: _Entry) -> dict[str, StoredItem]:
-    """The items before an answer, those that have ids: they mean something without them."""
+    """Index the items before an answer by their ids: other providers understand them too."""
     return index_by_id(
         split_list(entry.input), entry.provider, entry.account, kept_by_provider=False
     )
 
 
 def _encode_input(body: RequestBody) -> bytes:
-    """The input of a request as a list of items."""
+    """Encode the input of a request as a list of items."""
     return b"[" + b",".join(expand(body, {})) + b"]"
 
 

@@ -1,4 +1,4 @@
-"""Where conversations sit, from call to call: in this process, or in Redis for several."""
+"""Sessions: which target served a conversation; kept in this process, or in Redis for several."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -11,50 +11,50 @@ from gateway.core.decision_context import Session
 from gateway.state import StateStore
 
 MAX_SESSIONS = 20_000
-"""Conversations that one process remembers: 13 MB."""
+"""Maximum number of sessions that one process keeps: 13 MB."""
 _CODEC = VersionedCodec(Session)
 
 
 class SessionStore(Protocol):
-    """Seats by the key of a client and the name of a conversation, where losing one costs no call.
+    """Sessions by the client's key and the name of a conversation. A lost session costs no call.
 
-    None raises. Of two calls of one conversation at a time the last that ends is kept.
+    No method raises. If two calls of one conversation run at a time, the last one to end wins.
     """
 
     async def find(self, key: Key, conversation: str) -> Session | None:
-        """Where a conversation sits; None where it has no seat, or nobody can be asked."""
+        """Find the session of a conversation; None if it has none, or the store does not answer."""
         ...
 
     def save(self, key: Key, conversation: str, session: Session, ttl: float) -> None:
-        """It sits here from now on, for `ttl` seconds; nobody waits for it to be known."""
+        """Save the session of a conversation for `ttl` seconds, without waiting."""
         ...
 
     async def drain(self) -> None:
-        """Wait until what was kept is known to all, or lost."""
+        """Wait until all processes can find the saved sessions, or they are lost."""
         ...
 
 
 class LocalSessionStore:
-    """Seats of this process, those that were kept last."""
+    """Sessions of this process: the latest ones that were saved."""
 
     def __init__(self, *, clock: Callable[[], float], max_sessions: int = MAX_SESSIONS) -> None:
-        """`clock` is monotonic seconds; `max_sessions` are remembered."""
+        """`clock` returns monotonic seconds; at most `max_sessions` are kept."""
         self._clock = clock
         self._max_sessions = max_sessions
         self._sessions: OrderedDict[tuple[str, str, str], tuple[Session, float]] = OrderedDict()
 
     async def find(self, key: Key, conversation: str) -> Session | None:
-        """Where a conversation sits."""
+        """Find the session of a conversation; None if it has none, or it has expired."""
         entry = self._sessions.get((key.tenant, key.name, conversation))
         if entry is None or self._clock() >= entry[1]:
             return None
         return entry[0]
 
     async def drain(self) -> None:
-        """What is kept is known at once."""
+        """Return at once: a saved session can be found immediately."""
 
     def save(self, key: Key, conversation: str, session: Session, ttl: float) -> None:
-        """It sits here, at the expense of what was not kept for longest."""
+        """Save a session. If there are too many, drop the one that was saved longest ago."""
         name, sessions = (key.tenant, key.name, conversation), self._sessions
         sessions[name] = session, self._clock() + ttl
         sessions.move_to_end(name)
@@ -63,21 +63,21 @@ class LocalSessionStore:
 
 
 class SharedSessionStore:
-    """Seats of all that share a store."""
+    """Sessions of all processes that share a store."""
 
     def __init__(self, store: StateStore, *, secret: bytes) -> None:
         self._store = SealedStore(store, secret=secret, kind="seat")
 
     async def find(self, key: Key, conversation: str) -> Session | None:
-        """Where a conversation sits, whoever served it last."""
+        """Find the session of a conversation, whichever process served it last."""
         return _CODEC.read(await self._store.get(self._make_name(key, conversation)))
 
     def save(self, key: Key, conversation: str, session: Session, ttl: float) -> None:
-        """It sits here for all."""
+        """Save a session for all processes, without waiting."""
         self._store.post(self._make_name(key, conversation), _CODEC.write(session), ttl)
 
     async def drain(self) -> None:
-        """Wait until all that was kept has been told."""
+        """Wait until all saved sessions are stored, or lost."""
         await self._store.drain()
 
     def _make_name(self, key: Key, conversation: str) -> str:

@@ -1,1 +1,1 @@
-"""Answers for questions that mean the same."""
+"""The semantic cache: answers for questions that mean the same."""

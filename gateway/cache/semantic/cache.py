@@ -1,16 +1,18 @@
 """Answers for questions that ask the same in other words.
 
-    Near          finds an answer of a near question, and keeps where answers of questions are
-    Asked         a question as it is compared: whose it may share, and its text
-    Found         the answer of a near one: where it is kept, and how near
+    SemanticCache      finds the answer of a near question, and saves where answers are stored
+    ComparedQuestion   a question as the cache compares it: its group and its text
+    SemanticHit        the answer of a near question: its cache key, and how near it is
 
-Two conditions must hold, and neither is enough. All that decides the answer must be equal: the
-scope, the target, everything else of the request byte for byte, and the form of the question
-(question_form). All of these make one name under the gateway's secret, the group: what is not equal
-is never even compared. And of the questions of a group one must be near by the vector that an
-embedding model gives it.
+Two conditions must hold, and neither is enough alone:
 
-A place is bound to its group by a seal: whoever writes to the store can move none to another.
+1. All that decides the answer is equal: the scope, the target, the rest of the request byte for
+   byte, and the form of the question (question_form). The gateway hashes these parts with its
+   secret into one name, the group. It never compares questions of different groups.
+2. A question of the group is near, by the vectors of an embedding model.
+
+A seal binds each cache key to its group: somebody who can write to the store cannot move a key to
+another group.
 """
 
 import asyncio
@@ -33,57 +35,57 @@ from gateway.state import StateStore
 
 type Vector = Sequence[float]
 type Hits = list[tuple[str, float]]
-"""Names and how near they are, the nearest first."""
+"""Names with their cosines, the nearest first."""
 
 _PERSON = b"tiergate near 1"
 _KEY_LENGTH = 48
 _LARGE_BODY_BYTES = 100_000
-"""Bytes of a request whose question is not looked for: it would hold up others."""
+"""Bytes of a request above which the cache ignores its question: reading it delays other calls."""
 _SAVE_TIMEOUT_SECONDS = 2.0
-"""Seconds that may pass until an answer that was sent is findable."""
+"""Seconds that the embedding model has for the question of an answer that was sent already."""
 _MAX_LOOKUPS = 3
-"""Near ones that are looked up: their answers may have expired."""
+"""Maximum number of near names that are checked, the nearest first."""
 
 
 class VectorIndex(Protocol):
-    """Vectors by group and name, where losing them costs no request. None of it raises."""
+    """Vectors by group and name. A lost vector costs no request. No method raises."""
 
     async def has_entries(self, group: str) -> bool:
-        """Whether a group has anything, and is not closed."""
+        """Return True if a group has vectors and is not blocked."""
         ...
 
     async def find_nearest(self, group: str, vector: Vector) -> Hits:
-        """What of a group is nearest."""
+        """Find the nearest vectors of a group."""
         ...
 
     async def add(self, group: str, name: str, vector: Vector, ttl: float) -> None:
-        """Keep a name for `ttl` seconds, in a group that is not closed."""
+        """Add a name with its vector for `ttl` seconds, unless the group is blocked."""
         ...
 
     async def remove(self, group: str, name: str) -> None:
-        """Drop a name."""
+        """Remove a name from a group."""
         ...
 
     async def block_group(self, group: str, ttl: float) -> None:
-        """Drop a group, and take nothing into it for `ttl` seconds."""
+        """Remove a group, and add nothing to it for `ttl` seconds."""
         ...
 
 
 class Embedder(Protocol):
-    """What makes vectors."""
+    """Makes vectors of texts."""
 
     @property
     def name(self) -> str:
-        """What no other that makes other vectors is called."""
+        """The name of the embedder. Embedders that make different vectors have different names."""
         ...
 
     async def __call__(self, call: Call, text: str, timeout_seconds: float) -> Vector | None:
-        """The vector of a text, for a call; None where there is none within `timeout_seconds`."""
+        """Return the vector of a text, for a call; None if none comes in `timeout_seconds`."""
         ...
 
 
 class ComparedQuestion(msgspec.Struct, frozen=True):
-    """A question as it is compared."""
+    """A question as the cache compares it."""
 
     group: str
     text: str
@@ -91,16 +93,16 @@ class ComparedQuestion(msgspec.Struct, frozen=True):
 
 
 class SemanticHit(msgspec.Struct, frozen=True):
-    """The answer of a near question."""
+    """The answer of a near question, by its cache key."""
 
     key: str
     similarity: float
-    """Cosine of the two vectors."""
+    """The cosine of the two vectors."""
     group: str
 
 
 class _ServedAnswer(msgspec.Struct, frozen=True):
-    """Which answer a call was given."""
+    """The near question's answer that a call got."""
 
     group: str
     place: str
@@ -110,9 +112,9 @@ _CODEC = VersionedCodec(_ServedAnswer)
 
 
 class SemanticCache:
-    """Answers of near questions. Never raises: what fails is a miss."""
+    """Answers of near questions. Never raises: a failure is a miss."""
 
-    def __init__(  # noqa: PLR0913 - one argument for each room
+    def __init__(  # noqa: PLR0913 - one argument for each part that it uses
         self,
         response_store: ResponseStore,
         vector_index: VectorIndex,
@@ -125,7 +127,7 @@ class SemanticCache:
         timeout: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`ttl` is that of the answers; `timeout` is seconds that a call waits at most."""
+        """`ttl` is that of the answers; `timeout` is the maximum seconds that a call waits."""
         self._response_store = response_store
         self._vector_index = vector_index
         self._embedder = embedder
@@ -140,7 +142,7 @@ class SemanticCache:
     def make_question(
         self, call: Call, body: RequestBody, target: Target
     ) -> ComparedQuestion | None:
-        """A call's question; None where only an equal request may share its answer."""
+        """Read a call's question. Return None if only an equal request may share its answer."""
         if (
             call.operation != "generate"
             or call.options.cache == "exact"
@@ -159,7 +161,7 @@ class SemanticCache:
         )
 
     async def find(self, question: ComparedQuestion) -> SemanticHit | None:
-        """The answer of the nearest question that is near enough, within the time."""
+        """Find the answer of the nearest question, if it is near enough and found in time."""
         deadline = self._clock() + self._timeout
         if not await self._wait_until(
             deadline, self._vector_index.has_entries(question.group), default=False
@@ -181,24 +183,24 @@ class SemanticCache:
         return None
 
     async def save(self, question: ComparedQuestion, key: str) -> None:
-        """The answer of a question is kept at a place."""
+        """Save that the answer of a question is stored under a cache key."""
         vector = await self._embedder(question.call, question.text, _SAVE_TIMEOUT_SECONDS)
         if vector is not None:
             name = key + self._make_seal(question.group, key)
             await self._vector_index.add(question.group, name, vector, self._ttl)
 
     async def remove(self, hit: SemanticHit) -> None:
-        """An answer is not there any more."""
+        """Remove an answer that is not in the cache any more."""
         name = hit.key + self._make_seal(hit.group, hit.key)
         await self._vector_index.remove(hit.group, name)
 
     async def record_served(self, call: Call, hit: SemanticHit) -> None:
-        """A call was given an answer: should it be said to be bad, it is known which."""
+        """Record which answer a call got, in case somebody reports it as bad."""
         data = _CODEC.write(_ServedAnswer(hit.group, hit.key))
         await self._served_answers.put(self._served_answers.make_name(call.id), data, self._ttl)
 
     async def report_bad(self, id: str) -> None:
-        """The answer that a call was given was bad: the questions of its group share none again."""
+        """Block the group of the answer that a call got, for `ttl` seconds: the answer was bad."""
         served_answer = _CODEC.read(
             await self._served_answers.get(self._served_answers.make_name(id))
         )
@@ -213,7 +215,7 @@ class SemanticCache:
             return default
 
     def _read_key(self, group: str, name: str) -> str | None:
-        """The place that a name tells; None where it is not sealed for this group."""
+        """Read the cache key in a name; None if it is not sealed for this group."""
         key = name[:_KEY_LENGTH]
         is_sealed = name.isascii() and hmac.compare_digest(
             name[_KEY_LENGTH:], self._make_seal(group, key)
@@ -225,7 +227,7 @@ class SemanticCache:
 
 
 def _is_plain_text(prompt: Prompt) -> bool:
-    """Whether text alone is asked, and text alone may answer."""
+    """Return True if the prompt is only text, and the answer can only be text."""
     return not (
         prompt.tools
         or prompt.hosted_tools

@@ -1,4 +1,4 @@
-"""The last thing that somebody typed, apart from all else of a request."""
+"""The last text that a user typed, separate from the rest of the request."""
 
 import msgspec
 
@@ -12,22 +12,22 @@ _TURN_MEMBERS = {
     "anthropic-messages": "messages",
     "gemini": "contents",
 }
-"""The member that has the turns, by dialect."""
+"""The member that has the conversation's turns, by dialect."""
 _PARTS_MEMBER = "parts"
 _TEXT_KINDS = (None, "text", "input_text")
 _read_list = jsonio.make_reader(list[msgspec.Raw])
 
 
 class TypedQuestion(msgspec.Struct, frozen=True):
-    """A text, and the request without it."""
+    """The text of a question, and the request without it."""
 
     text: str
     members: Members
-    """Byte for byte as they came, but for the turn that has the text: a null stands for it."""
+    """The members, byte for byte as they came. In the last turn, null replaces the text."""
 
 
 def read_question(body: RequestBody, dialect: str) -> TypedQuestion | None:
-    """The text of the last turn; None where that is not one text of a user's, or not all of it."""
+    """Read the text of the last turn. Return None if this turn is not just one text of a user."""
     turns_member = _TURN_MEMBERS[dialect]
     value = body.outline.get(turns_member)
     if isinstance(value, str):
@@ -49,7 +49,7 @@ def read_question(body: RequestBody, dialect: str) -> TypedQuestion | None:
 
 
 def _split_text(content: Json) -> tuple[str | None, Json]:
-    """A content that is one text, and what is left without it."""
+    """Split a content into its text and the rest. The text is None if it is not the only part."""
     if isinstance(content, str):
         return content, None
     part = content[0] if isinstance(content, list) and len(content) == 1 else None

@@ -1,14 +1,14 @@
-"""The form of a question: two questions of one form may share an answer, no others may.
+"""The form of a question: only questions of the same form may share an answer.
 
-A vector cannot tell "15%" from "50%" or "largest" from "smallest". So all that is asked must be
-equal, letter for letter: numbers, names, negations, languages and code. Only the way of asking may
+A vector cannot tell "15%" from "50%" or "largest" from "smallest". So the thing asked must be
+equal, letter for letter: numbers, names, negations, languages and code. Only the phrasing may
 differ: "How do I reset my phone?" has the form of "Please tell me how to reset my phone.".
 """
 
 import re
 
 _MAX_TEXT_CHARS = 400
-"""Characters of the longest text that has a form: a longer one is rarely asked in other words."""
+"""Maximum characters of a text with a form. People rarely ask a longer text in other words."""
 _POLITE_PATTERN = r"(?:(?:hi|hello|please)[,!]? )*(?:(?:can|could|would) you (?:please )?)?"
 _IS_PATTERN = r"(?:['\u2019]s| is)"
 _BEST_PATTERN = r"(?:(?:best|right|proper|easiest|good) )?"
@@ -19,7 +19,7 @@ _HOW_PATTERN = (
 _POINTING_PATTERN = (
     r"(?:the|my|our|your|this|that|these|those|hi[sm]|her|its?|the[mi]\w*|what|how|why|to)\b"
 )
-"""Words after which "explain" asks for more than what a thing is."""
+"""Words after which "explain" asks for more than a definition."""
 _VERBS = ("write", "give", "suggest", "recommend", "tell", "show", "list", "explain")
 _PHRASINGS = (
     ("how to", rf"{_HOW_PATTERN} (.+)"),
@@ -28,7 +28,7 @@ _PHRASINGS = (
     ("what is", rf"what{_IS_PATTERN} (.+)"),
     *((verb, rf"{verb} (?:me )?(.+)") for verb in _VERBS),
 )
-"""Names and patterns of the ways of asking; the first that fits counts."""
+"""Names and patterns of phrasings; the first that fits counts."""
 _PATTERNS = tuple(
     (name, re.compile(_POLITE_PATTERN + pattern, re.IGNORECASE | re.DOTALL))
     for name, pattern in _PHRASINGS
@@ -36,7 +36,7 @@ _PATTERNS = tuple(
 
 
 def parse_question_form(text: str) -> tuple[str, str] | None:
-    """Return how a text asks and what it asks; None where no other text may have its answer."""
+    """Return how a text asks and what it asks; None if no other text may share its answer."""
     text = text.strip().removesuffix("?").removesuffix(".")
     if len(text) > _MAX_TEXT_CHARS:
         return None

@@ -1,4 +1,4 @@
-"""Where vectors of questions are: in this process, or in Redis for several (vector sets of 8.0)."""
+"""Indexes of question vectors: in this process, or shared in Redis (vector sets of Redis 8.0)."""
 
 import math
 from array import array
@@ -11,35 +11,36 @@ from gateway.state.redis.replies import RedisError, Reply
 from gateway.state.redis.store import KEY_PREFIX, RedisStore
 
 MAX_BYTES = 32_000_000
-"""Bytes of what one process remembers, about: the questions that were used last."""
+"""Approximate maximum bytes of one process's index. It drops the groups unused for longest."""
 _OVERHEAD_BYTES = 600
-"""Bytes of a group, and of a name, beside its vector: measured with tracemalloc."""
+"""Bytes of a group, and of a name, beside the vector: measured with tracemalloc."""
 MAX_GROUP_NAMES = 16
-"""Wordings of a question that are remembered."""
+"""Maximum number of wordings of one question that the index keeps."""
 _MAX_HITS = 3
 _UNSUPPORTED_ERRORS = ("ERR unknown command", "NOPERM")
-"""How a server says that it has no vector sets, or none for us."""
+"""Beginnings of the error of a Redis that has no vector sets, or forbids their use."""
 
 
 class LocalVectorIndex:
-    """Places of one process."""
+    """The vectors of one process."""
 
     def __init__(self, *, clock: Callable[[], float], max_bytes: int = MAX_BYTES) -> None:
-        """`clock` is monotonic seconds."""
+        """`clock` returns monotonic seconds; `max_bytes` is approximate."""
         self._clock = clock
         self._max_bytes = max_bytes
         self._groups: OrderedDict[str, dict[str, tuple[array[float], float]] | float] = (
             OrderedDict()
         )
-        """Names with vector and expiry; until when, of a group that is closed."""
+        """Vector and expiry by name, for each group. A float is the time until which a group is
+        blocked."""
         self._size = 0
 
     async def has_entries(self, group: str) -> bool:
-        """Whether a group has anything."""
+        """Return True if a group has vectors and is not blocked."""
         return bool(self._find_open(group))
 
     async def find_nearest(self, group: str, vector: Vector) -> Hits:
-        """What of a group is nearest, of those that have not expired."""
+        """Find the nearest vectors of a group that have not expired."""
         hits = [
             (name, compute_cosine(vector, stored_vector))
             for name, (stored_vector, expires_at) in (self._find_open(group) or {}).items()
@@ -48,7 +49,7 @@ class LocalVectorIndex:
         return sorted(hits, key=lambda hit: -hit[1])[:_MAX_HITS]
 
     async def add(self, group: str, name: str, vector: Vector, ttl: float) -> None:
-        """Keep a name, at the expense of the oldest of a group, and of groups not used."""
+        """Add a name. Drop the oldest name of a full group, and the groups unused for longest."""
         entries = self._find_open(group)
         if entries is None:
             return
@@ -58,7 +59,7 @@ class LocalVectorIndex:
         self._store_group(group, entries)
 
     async def remove(self, group: str, name: str) -> None:
-        """Drop a name."""
+        """Remove a name from a group."""
         entries = self._find_open(group)
         if entries:
             self._store_group(
@@ -67,11 +68,11 @@ class LocalVectorIndex:
             )
 
     async def block_group(self, group: str, ttl: float) -> None:
-        """Drop a group for a while."""
+        """Remove a group, and add nothing to it for `ttl` seconds."""
         self._store_group(group, self._clock() + ttl)
 
     def _find_open(self, group: str) -> dict[str, tuple[array[float], float]] | None:
-        """What a group has; None where it is closed."""
+        """Return the names of a group with vector and expiry; None if it is blocked."""
         entry = self._groups.get(group)
         if entry is None:
             return {}
@@ -91,7 +92,7 @@ class LocalVectorIndex:
 
 
 def _estimate_bytes(value: dict[str, tuple[array[float], float]] | float | None) -> int:
-    """Bytes of a group."""
+    """Estimate the bytes of a group."""
     if value is None:
         return 0
     entries = value.values() if isinstance(value, dict) else ()
@@ -105,19 +106,19 @@ class _NoVectorSets(Exception):
 
 
 class RedisVectorIndex:
-    """Places of all that share a Redis; where it knows no vector sets, of each process alone."""
+    """Vectors that processes share in Redis. If it has no vector sets, each process has its own."""
 
     def __init__(
         self, redis: RedisStore, fallback: VectorIndex, note: Callable[[str], None]
     ) -> None:
-        """`note` is told once where it has none."""
+        """`note` gets a text once, if Redis has no vector sets."""
         self._redis = redis
         self._fallback = fallback
         self._note = note
         self._lacks_vector_sets = False
 
     async def has_entries(self, group: str) -> bool:
-        """Whether a group has anything, and is not closed."""
+        """Return True if a group has vectors and is not blocked."""
         group_key, block_key = _make_keys(group)
         try:
             size = await self._send(b"VCARD", group_key)
@@ -128,7 +129,7 @@ class RedisVectorIndex:
             return await self._fallback.has_entries(group)
 
     async def find_nearest(self, group: str, vector: Vector) -> Hits:
-        """What of a group is nearest."""
+        """Find the nearest vectors of a group."""
         group_key, _ = _make_keys(group)
         arguments = (b"FP32", _pack_vector(vector), b"WITHSCORES", b"COUNT", b"%d" % _MAX_HITS)
         try:
@@ -139,7 +140,7 @@ class RedisVectorIndex:
             return await self._fallback.find_nearest(group, vector)
 
     async def add(self, group: str, name: str, vector: Vector, ttl: float) -> None:
-        """Keep a name; not in a group that has many, or is closed."""
+        """Add a name with its vector, unless the group is full or blocked."""
         group_key, block_key = _make_keys(group)
         try:
             size = await self._send(b"VCARD", group_key)
@@ -156,7 +157,7 @@ class RedisVectorIndex:
             await self._fallback.add(group, name, vector, ttl)
 
     async def remove(self, group: str, name: str) -> None:
-        """Drop a name."""
+        """Remove a name from a group."""
         try:
             await self._send(b"VREM", _make_keys(group)[0], name.encode())
         except StoreUnavailable:
@@ -165,7 +166,7 @@ class RedisVectorIndex:
             await self._fallback.remove(group, name)
 
     async def block_group(self, group: str, ttl: float) -> None:
-        """Drop a group for a while, and take nothing into it."""
+        """Remove a group, and add nothing to it for `ttl` seconds."""
         await self._fallback.block_group(group, ttl)
         group_key, block_key = _make_keys(group)
         try:
@@ -175,7 +176,7 @@ class RedisVectorIndex:
             return
 
     async def _send(self, command: bytes, key: bytes, *arguments: bytes) -> Reply:
-        """What a command on a key answers. Raises StoreUnavailable, _Lacking."""
+        """Send a command on a key, and return the reply. Raises StoreUnavailable, _NoVectorSets."""
         if self._lacks_vector_sets and command.startswith(b"V"):
             raise _NoVectorSets
         answer = await self._redis.execute_raw(key, command, key, *arguments)
@@ -190,7 +191,7 @@ class RedisVectorIndex:
 
 
 def compute_cosine(first: Vector, second: Vector) -> float:
-    """How near two vectors are, -1 to 1; 0 where they cannot be compared."""
+    """Compute the cosine of two vectors, -1 to 1; 0 if they cannot be compared."""
     if len(first) != len(second):
         return 0.0
     length = math.sqrt(math.sumprod(first, first) * math.sumprod(second, second))
@@ -198,7 +199,7 @@ def compute_cosine(first: Vector, second: Vector) -> float:
 
 
 def _make_keys(group: str) -> tuple[bytes, bytes]:
-    """The key of a group's vectors, and that which says that it is closed."""
+    """Return the Redis key of a group's vectors, and the key that marks it as blocked."""
     return KEY_PREFIX + group.encode(), KEY_PREFIX + b"closed-" + group.encode()
 
 
@@ -211,7 +212,7 @@ def _pack_vector(vector: Vector) -> bytes:
 
 
 def _parse_hits(reply: object) -> Hits:
-    """Names and scores, which are from 0 to 1 where a cosine is from -1 to 1."""
+    """Read names and cosines (-1 to 1) from a reply, whose scores are from 0 to 1."""
     if not isinstance(reply, list):
         return []
     try:
