@@ -1,1 +1,1 @@
-"""Calling providers: the door to HTTP, attempts, retries along the plan, local engines."""
+"""Calling providers: the HTTP client, attempts, retries along the plan, local engines."""

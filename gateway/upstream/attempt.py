@@ -1,4 +1,4 @@
-"""One upstream request of a call, up to its commit point: an answer begun, or a Problem."""
+"""One upstream request of a call, up to its commit point: a begun answer, or a Problem."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,12 +21,12 @@ from gateway.upstream.retry import Candidate
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 _MAX_RESPONSE_BYTES = 64_000_000
-"""Bytes of a whole answer; ten times what the longest outputs come to."""
+"""Bytes of a whole answer; ten times the longest outputs."""
 _MAX_ERROR_BYTES = 1_000_000
 _MAX_PREAMBLE_BYTES = 1_000_000
-"""Bytes of a stream before its first content: signs of life and empty events."""
+"""Bytes of a stream before its first content: keep-alives and empty events."""
 _MAX_ECHOES, _MAX_ECHO_BYTES = 4, 16_000_000
-"""How often a stream may repeat its request before that, as Responses does, and bytes of it all."""
+"""The repeats of a request in a stream before that, as Responses sends them, and their bytes."""
 TRUNCATED_PROBLEM = Problem(
     kind="upstream_truncated",
     message="The provider ended the answer before it was complete.",
@@ -35,13 +35,13 @@ TRUNCATED_PROBLEM = Problem(
 """The problem of an answer that has content, and no reason why it ended."""
 _PREFERRED_ID_HEADER = b"x-request-id"
 _REQUEST_ID_HEADERS = frozenset({_PREFERRED_ID_HEADER, b"request-id"})
-"""Headers that have a provider's name for a request."""
+"""Headers that have a provider's id of a request."""
 TIMER_TOLERANCE = 0.05
-"""Seconds by which a timer may be before its time."""
+"""Seconds by which a timer may fire early."""
 
 
 class AttemptRunner:
-    """Asks one candidate at a time."""
+    """A runner that asks one candidate at a time."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class AttemptRunner:
         media_fetcher: MediaFetcher | None,
         wall: Callable[[], float],
     ) -> None:
-        """Without `media_fetcher` nothing is fetched that a request has by URL."""
+        """Without `media_fetcher`, the gateway fetches no media that a request gives by URL."""
         self._client = client
         self._quota = quota
         self._health = health
@@ -62,7 +62,7 @@ class AttemptRunner:
         self._wall = wall
 
     async def __call__(self, request: UpstreamRequest, candidate: Candidate) -> UpstreamResponse:
-        """One candidate; once more without what it has refused to go on from."""
+        """Ask one candidate; ask again without the state that it refuses. Raises ProblemError."""
         try:
             return await self.send_once(request, candidate)
         except ProblemError as error:
@@ -72,14 +72,17 @@ class AttemptRunner:
     async def retry_reduced(
         self, request: UpstreamRequest, candidate: Candidate, problem: Problem
     ) -> UpstreamResponse:
-        """Once more without what a candidate has refused; raises that where there is no such."""
+        """Ask once more without what a candidate has refused.
+
+        Raises ProblemError with `problem` if there is no such part.
+        """
         reduced_request = prepare_request.reduce_request(request, candidate, problem)
         if reduced_request is None:
             raise ProblemError(problem)
         return await self.send_once(reduced_request, candidate)
 
     async def send_once(self, request: UpstreamRequest, candidate: Candidate) -> UpstreamResponse:
-        """One request to a candidate. Raises ProblemError."""
+        """Send one request to a candidate. Raises ProblemError."""
         target, account = candidate.target, candidate.account
         provider, stream = target.provider, request.body.prompt.stream
         timers, clock = provider.timers[request.tier], asyncio.get_running_loop().time
@@ -169,7 +172,7 @@ class AttemptRunner:
                 error.problem.kind == "upstream_timeout"
                 and clock() >= request.client_deadline - TIMER_TOLERANCE
             ):
-                # Its client had no more patience: that says nothing of the provider.
+                # Its client had no more patience: that says nothing about the provider.
                 attempt.abandon()
             else:
                 attempt.fail(error.problem)
@@ -193,7 +196,10 @@ async def _read_response(
     deadlines: tuple[float, float],
     retry_after: float | None,
 ) -> None:
-    """Read an answer up to its commit point; `deadlines`: of its first content, and of its end."""
+    """Read an answer up to its commit point. Raises ProblemError.
+
+    `deadlines` are those of its first content and of its end.
+    """
     provider_response, (first_content_deadline, deadline) = response.provider_response, deadlines
     try:
         if provider_response.status != 200:
@@ -214,7 +220,7 @@ async def _read_response(
 
 
 def build_account_model_key(request: UpstreamRequest, candidate: Candidate) -> AccountModelKey:
-    """Whose limits a candidate is under: provider, account, and model; counting has its own."""
+    """Return the provider, account and model whose limits apply; counting tokens has its own."""
     operation = request.dialect.operation
     if operation != "count_tokens":
         return candidate.key
@@ -223,7 +229,7 @@ def build_account_model_key(request: UpstreamRequest, candidate: Candidate) -> A
 
 
 def estimate_request(request: UpstreamRequest, candidate: Candidate) -> TokenEstimate:
-    """What a call may take of a limit on tokens."""
+    """Estimate the tokens that a call may take of a limit."""
     prompt = request.body.prompt
     return TokenEstimate(
         estimate_tokens(prompt), prompt.max_output or candidate.target.max_output or 0
@@ -231,7 +237,7 @@ def estimate_request(request: UpstreamRequest, candidate: Candidate) -> TokenEst
 
 
 def _is_rate_limited(problem: Problem) -> bool:
-    """Whether a provider has said that an account asks too much, or when to come back."""
+    """Return True if a provider limits an account's rate, or is overloaded and says until when."""
     limited, busy = "upstream_rate_limited", "upstream_overloaded"
     has_retry_after = problem.retry_after is not None
     return problem.kind == limited or (problem.kind == busy and has_retry_after)
@@ -245,7 +251,7 @@ async def _raise_refusal(
     deadline: float,
     retry_after: float | None,
 ) -> None:
-    """Raise what a provider's error says, without the credential that it may quote."""
+    """Raise the problem in a provider's error, without the credential that it may quote."""
     body = credential_masking.mask_body(
         account, await _collect_body(provider_response, timers, deadline, _MAX_ERROR_BYTES)
     )
@@ -260,7 +266,7 @@ async def _raise_refusal(
 def _build_stream_error(
     account: Account, problem: Problem, inspector: StreamInspector
 ) -> ProblemError:
-    """A stream that has told no content, with what it used as far as it has told that."""
+    """Return the error of a stream without content, with its usage as far as it has stated that."""
     masked_problem = credential_masking.mask_problem(account, problem)
     return ProblemError(msgspec.structs.replace(masked_problem, usage=inspector.usage))
 
@@ -268,7 +274,10 @@ def _build_stream_error(
 def _accept_body(
     response: UpstreamResponse, request: UpstreamRequest, adapter: Adapter, body: bytes
 ) -> None:
-    """Take a whole answer. Raises ProblemError if it is none, or incomplete for a strict call."""
+    """Take a whole answer.
+
+    Raises ProblemError if it has failed, or is incomplete for a strict call.
+    """
     summary = adapter.summarize(body)
     problem = summary.problem
     if (
@@ -313,7 +322,10 @@ async def _read_until_commit(
     adapter: Adapter,
     bounds: tuple[float, float, float],
 ) -> None:
-    """Read a stream until its first content, of which `bounds` says the silence and the limits."""
+    """Read a stream until its first content. Raises ProblemError.
+
+    `bounds` are the seconds of silence, the deadline of the first content, and that of the answer.
+    """
     idle, first_content_deadline, deadline = bounds
     name = response.target.provider.name
     content_type = response.provider_response.get_header(b"content-type") or ""

@@ -1,13 +1,13 @@
-"""Whether one target is fit to be asked, from how it has answered: a breaker without a clock.
+"""Decide if one target is fit to be asked, from how it has answered: a breaker without a clock.
 
     closed --it fails, is shaky or slow--> open --its time is up--> half-open
        ^                                    ^                          |
        |                                    +---------failed-----------+
-       +------------------one that was answered------------------------+
+       +------------------a probe was answered-------------------------+
 
-What fails outright is not asked while it is open. What is open for another cause goes behind
-others, and is asked where there is no other: a late answer is better than none, a refusal costs
-nothing, and of what fails now and then most may be had by asking.
+A failing target is not asked while it is open. A target that is open for another cause goes behind
+others, and is asked if there is no other. A late answer is better than none, a refusal costs
+nothing, and a target that fails now and then still answers most requests.
 """
 
 from collections.abc import Callable
@@ -20,63 +20,69 @@ type Cause = Literal["failing", "shaky", "slow", "credential", "model"]
 type State = Literal["closed", "open", "half-open"]
 
 CAUSE_RANK: dict[Cause, int] = {"slow": 1, "shaky": 2, "model": 3, "credential": 4, "failing": 5}
-"""Who is asked last for what, where there is no other; what fails is not asked at all."""
+"""Ranks of the causes: of targets that are not closed, a lower rank is asked first.
+
+A failing target is not asked at all.
+"""
 _FAILURES_TO_OPEN = 5
-"""Failures in a row that open it, where in so many seconds nothing was answered."""
+"""Failures in a row that open the breaker, if nothing was answered for `_SILENT_SECONDS`."""
 _SILENT_SECONDS = 1.0
 _WINDOW_SIZE = 32
-"""Answers and failures that are remembered."""
+"""The number of answers and failures that the breaker remembers."""
 _WINDOW_MASK = (1 << _WINDOW_SIZE) - 1
 _MIN_SAMPLES = 10
-"""Of which so many must be there before their shares mean something."""
+"""The number of remembered requests from which their shares mean something."""
 _SHAKY_FAILURES = 6
-"""Failures among them with which it goes behind others: about a fifth."""
+"""Remembered failures from which a target goes behind others: about a fifth."""
 _FORGET_SECONDS = 30.0
-"""Seconds without any after which they mean nothing."""
+"""Seconds without an answer or failure after which the breaker forgets all of them."""
 _PROBE_SECONDS = 10.0
-"""Seconds that one probe has before another may go: it may hang."""
+"""Seconds that one probe has before another may go: the first may hang."""
 _SLOW_FACTOR = 4.0
-"""Times what is usual."""
+"""The multiple of the typical time from which an answer is slow."""
 _MIN_SLOW_SECONDS = 1.0
-"""Seconds that are not slow, however fast it is as a rule."""
+"""Seconds up to which no answer is slow, however fast the target usually is."""
 _MIN_LATENCY_SAMPLES = 20
-"""Answers before it is known what is usual."""
+"""The number of answers from which the typical time is known."""
 _PROVEN_SECONDS = 60.0
-"""Seconds after an answer in which one refusal may be the client's doing: then it takes three."""
+"""Seconds after an answer in which one refusal does not open the breaker.
+
+The client may be at fault, so it takes `_REFUSALS_TO_OPEN` refusals.
+"""
 _REFUSALS_TO_OPEN = 3
 
 _INITIAL_OPEN_SECONDS: dict[Cause, float] = {
     "failing": 2.0, "shaky": 5.0, "slow": 5.0, "credential": 30.0, "model": 30.0,
 }  # fmt: skip
-"""Seconds that it is open at first; each time that it fails again it is twice that."""
+"""Seconds that the breaker is open at first, by cause; each time that it reopens they double."""
 _MAX_OPEN_SECONDS: dict[Cause, float] = {
     "failing": 10.0, "shaky": 10.0, "slow": 10.0, "credential": 300.0, "model": 300.0,
 }  # fmt: skip
 
 
 class BreakerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one target, for people. Times are seconds on the breaker's clock."""
+    """The state of one breaker, for people. Times are seconds on the breaker's clock."""
 
     state: State
     cause: Cause | None
     opened_at: float | None
-    """When it opened."""
+    """When the breaker opened."""
     retry_at: float | None
-    """When it may be tried again."""
+    """When the target may be tried again."""
     error_kind: str | None
-    """Kind of the last failure."""
+    """The kind of the last failure."""
     error_at: float | None
     answered_count: int
     failed_count: int
     in_flight: int
     typical_seconds: float | None
-    """Seconds until a stream's first content that most stay below."""
+    """Seconds until the first content that most streams stay below."""
 
 
 class CircuitBreaker:
-    """Told of every request to one target; `jitter` gives numbers from 0 to 1.
+    """The breaker of one target; it hears of every request to it.
 
-    Times are seconds on one clock that never goes back.
+    `jitter` returns numbers from 0 to 1. Times are seconds on one clock that never goes back.
     """
 
     __slots__ = (
@@ -109,7 +115,7 @@ class CircuitBreaker:
     def __init__(self, jitter: Callable[[], float]) -> None:
         self._jitter = jitter
         self.cause: Cause | None = None
-        """Why it is not closed."""
+        """The reason why the breaker is not closed."""
         self.opened_at = 0.0
         self.retry_at = -inf
         self.error_kind: str | None = None
@@ -121,41 +127,44 @@ class CircuitBreaker:
         self._last_sample_at = self._next_probe_at = 0.0
         self._started_count = self._ended_count = self._epoch = 0
         self._slow_deadlines: dict[int, float] = {}
-        """When each request that is under way will be slow, the oldest first."""
+        """When each request in flight becomes slow, the oldest first."""
         self._untimed_attempts: set[int] = set()
-        """Those of which it is not known: nothing is usual yet."""
+        """Requests in flight without such a time: the typical time was not known yet."""
         self._typical_seconds = [0.0, 0.0]
-        """Seconds of whole answers, and of the first content of streams."""
+        """Typical seconds of whole answers, and of the first content of streams."""
         self._tail_seconds = [0.0, 0.0]
-        """The same, of the slowest in twenty."""
+        """Seconds that 95 % stay below: of whole answers, and of the first content of streams."""
 
     def state(self, now: float) -> State:
-        """Where it is."""
+        """Return the state at a time."""
         if self.cause is None:
             return "closed"
         return "open" if now < self.retry_at else "half-open"
 
     @property
     def is_healthy(self) -> bool:
-        """Whether it is closed and has not failed of late."""
+        """True if the breaker is closed and has no recent failure."""
         return self.cause is None and not self._failure_bits
 
     @property
     def is_failing(self) -> bool:
-        """Whether it must not be asked while it is open."""
+        """True if the target must not be asked while the breaker is open."""
         return self.cause == "failing"
 
     def allows(self, now: float) -> bool:
-        """Whether it may be asked in its turn: it is closed, or a probe is due."""
+        """Return True if the target may be asked in its turn: it is closed, or a probe is due."""
         return self.cause is None or (now >= self.retry_at and now >= self._next_probe_at)
 
     def claim_probe(self, now: float) -> None:
-        """It is asked: where it is half-open that is the probe, and nobody else's for a while."""
+        """Claim the probe if the breaker is half-open: nobody else may probe for a while."""
         if self.cause is not None and now >= self.retry_at:
             self._next_probe_at = now + _PROBE_SECONDS
 
     def begin(self, now: float, *, stream: bool) -> int:
-        """A request is sent; gives a number for what comes of it. Those that are late are slow."""
+        """Note that a request is sent, and return a number for its result.
+
+        If the oldest request in flight is late, count it as slow.
+        """
         self._started_count = attempt_number = self._started_count + 1
         slow_deadlines = self._slow_deadlines
         typical_seconds = self._typical_seconds[stream]
@@ -173,7 +182,11 @@ class CircuitBreaker:
         return attempt_number
 
     def _finish_attempt(self, attempt_number: int) -> float | None:
-        """When a request that has ended was slow; None where it was counted as that."""
+        """Return when a request that has ended became slow.
+
+        Return infinity if that was never known. Return None if the request was already counted as
+        slow, or left before the last change of state.
+        """
         self._ended_count += 1
         slow_deadline = self._slow_deadlines.pop(attempt_number, None)
         if (
@@ -188,18 +201,19 @@ class CircuitBreaker:
     def record_success(
         self, attempt_number: int, now: float, seconds: float, *, stream: bool
     ) -> bool:
-        """It was answered after so many seconds; tells whether that has changed anything."""
+        """Record an answer that took so many seconds. Return True if the breaker has changed."""
         slow_deadline = self._finish_attempt(attempt_number)
         is_slow = slow_deadline is None or slow_deadline < now
         self.answered_count += 1
         self.answered_at = now
-        # Moves to what 19 of 20 stay below: ups and downs are in balance there.
+        # Moves towards what 19 of 20 answers stay below: steps up and down are in balance there.
         tail_seconds = self._tail_seconds[stream]
         self._tail_seconds[stream] = (
             tail_seconds * (1.1 if seconds > tail_seconds else 0.995) if tail_seconds else seconds
         )
         typical_seconds = self._typical_seconds[stream]
-        # Moves to what five of six stay below; what is slow moves it hardly, so that it stays slow.
+        # Moves towards what five of six answers stay below. A slow answer hardly moves it, so that
+        # slow stays slow.
         if not typical_seconds:
             self._typical_seconds[stream] = seconds
         elif is_slow:
@@ -219,7 +233,7 @@ class CircuitBreaker:
             return self._add_sample(now, is_slow=is_slow)
         if (
             now - self._last_sample_at > _FORGET_SECONDS
-        ):  # as `_add_sample` does, where there is nothing to count
+        ):  # as `_add_sample` does, if there is nothing to count
             self._sample_count = 0
         self._last_sample_at = now
         if self._sample_count < _WINDOW_SIZE:
@@ -227,7 +241,10 @@ class CircuitBreaker:
         return False
 
     def get_tail_seconds(self, *, stream: bool) -> float | None:
-        """Seconds that 95 % of answers take at most, or of first content; None: not known yet."""
+        """Return the seconds that 95 % of whole answers, or of first contents, stay below.
+
+        Return None if that is not known yet.
+        """
         return (
             self._tail_seconds[stream] or None
             if self.answered_count >= _MIN_LATENCY_SAMPLES
@@ -235,7 +252,10 @@ class CircuitBreaker:
         )
 
     def record_rejection(self, attempt_number: int, now: float) -> bool:
-        """It has refused a request for its content: that is an answer too."""
+        """Record that the target refused a request for its content: that is an answer too.
+
+        Return True if the breaker has changed.
+        """
         self._finish_attempt(attempt_number)
         if attempt_number <= self._epoch:
             return False
@@ -245,7 +265,10 @@ class CircuitBreaker:
         return self._add_sample(now)
 
     def record_unknown(self, attempt_number: int, now: float) -> bool:
-        """Nothing is known of a request: its client left, or the gateway could not send it."""
+        """Record a request without a result: its client left, or the gateway could not send it.
+
+        Return True if the breaker has changed.
+        """
         slow_deadline = self._finish_attempt(attempt_number)
         if attempt_number <= self._epoch:
             return False
@@ -257,15 +280,18 @@ class CircuitBreaker:
         )
 
     def record_failure(self, attempt_number: int, now: float, kind: str) -> bool:
-        """It has failed; tells whether that has changed anything."""
+        """Record a failure. Return True if the breaker has changed."""
         self._finish_attempt(attempt_number)
         return self.record_broken_answer(attempt_number, now, kind)
 
     def record_broken_answer(self, attempt_number: int, now: float, kind: str) -> bool:
-        """An answer that had begun has broken off; else as `record_failure`."""
+        """Record that an answer broke off after it had begun.
+
+        Return True if the breaker has changed.
+        """
         self._count_failure(now, kind)
         if attempt_number <= self._epoch:
-            return False  # it was asked before it opened, or before it healed
+            return False  # the request left before the breaker opened, or before it closed
         self._failures_in_a_row += 1
         if (
             self._failures_in_a_row >= _FAILURES_TO_OPEN
@@ -280,7 +306,11 @@ class CircuitBreaker:
     def record_refusal(
         self, attempt_number: int, now: float, kind: str, cause: Cause, *, is_certain: bool
     ) -> bool:
-        """It does not know the model or credential; not `is_certain`: or what a client named."""
+        """Record that the target does not know the model or credential.
+
+        Without `is_certain`, what the client named may be at fault. Return True if the breaker has
+        changed.
+        """
         self._finish_attempt(attempt_number)
         self._count_failure(now, kind)
         if attempt_number <= self._epoch:
@@ -292,7 +322,7 @@ class CircuitBreaker:
         return False
 
     def report(self, now: float) -> BreakerReport:
-        """What is known of it."""
+        """Return the state for people."""
         is_open = self.cause is not None
         return BreakerReport(
             state=self.state(now),
@@ -312,7 +342,7 @@ class CircuitBreaker:
         self.error_kind, self.error_at = kind, now
 
     def _add_sample(self, now: float, *, is_failure: bool = False, is_slow: bool = False) -> bool:
-        """Remember one; tells whether the shares have changed anything."""
+        """Remember one result. Return True if the shares have opened the breaker."""
         if now - self._last_sample_at > _FORGET_SECONDS:
             self._failure_bits = self._slow_bits = self._sample_count = 0
         self._last_sample_at = now
@@ -331,7 +361,10 @@ class CircuitBreaker:
         return self._failure_bits.bit_count() >= _SHAKY_FAILURES and self._open(now, "shaky")
 
     def _open(self, now: float, cause: Cause) -> bool:
-        """Open it, longer each time; none of those who share a clock come back together."""
+        """Open the breaker, longer each time.
+
+        Jitter keeps the breakers on one clock from retrying together.
+        """
         is_repeated = self.cause == cause or (
             self.cause is None and now - self.retry_at < _FORGET_SECONDS
         )
@@ -355,7 +388,7 @@ class CircuitBreaker:
         return True
 
     def _start_epoch(self) -> None:
-        """What was before says nothing of what is to come, and what is under way belongs to it."""
+        """Forget all results; requests in flight belong to the past and no longer count."""
         self._epoch = self._started_count
         self._slow_deadlines.clear()
         self._untimed_attempts.clear()

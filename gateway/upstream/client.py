@@ -1,4 +1,4 @@
-"""The one door to httpx: requests to providers in, responses or a Problem out."""
+"""The one place that sends through httpx: requests to providers in, responses or a Problem out."""
 
 import asyncio
 import math
@@ -31,9 +31,9 @@ from gateway.upstream.http1.httpx_transport import create_httpx_transport
 from gateway.upstream.write_batch import WriteBatch
 
 type Transports = Callable[[Provider], httpx.AsyncBaseTransport]
-"""Gives the transport of a provider: what stands behind the door."""
+"""A function that returns the transport of a provider."""
 type OnResend = Callable[[Problem], Awaitable[None]]
-"""Told why a request is sent once more, and waited for before it is."""
+"""A function that takes the reason why a request is sent again; the client awaits it first."""
 
 _AUTH_HEADERS: Mapping[Auth, Callable[[str], tuple[str, str]]] = {
     "bearer": lambda secret: ("authorization", f"Bearer {secret}"),
@@ -50,14 +50,16 @@ _PUBLIC_HEADERS = (("accept", "*/*"), ("accept-encoding", "identity"), ("user-ag
 _UNSENT_ERRORS = (
     httpx.ConnectError, httpx.LocalProtocolError, httpx.ProxyError, httpx.UnsupportedProtocol,
 )  # fmt: skip
-"""What a transport raises where no byte of a request has left."""
+"""Errors that a transport raises if no byte of a request has left."""
 _CROSSING_SECONDS = 0.25
-"""Seconds after which a request that was not answered may have been read before the connection was
-closed: a close that crosses it arrives sooner, and so soon nobody has worked on it."""
+"""Seconds after which a provider may have read a request before it closed the connection.
+
+A close that crosses a request on its way arrives sooner, before the provider has worked on it.
+"""
 _MAX_ENDPOINTS = 1024
-"""Doors that are kept ready: a client's query is a part of one."""
+"""The number of endpoints that are kept ready; a client's query is part of an endpoint."""
 HOP_HEADER = "x-tiergate-hop"
-"""Marks requests of this gateway, so that one which comes back to it is refused: no loops."""
+"""The header that marks this gateway's requests: it refuses one that comes back, so no loops."""
 
 
 class ProviderResponse(ABC):
@@ -66,39 +68,39 @@ class ProviderResponse(ABC):
     __slots__ = ()
 
     fields: Fields
-    """Its headers, their names in lower case."""
+    """The headers, with their names in lower case."""
     provider: str
     """The provider's name."""
     status: int
 
     def get_header(self, name: bytes) -> str | None:
-        """The first header of a name, given in lower case."""
+        """Return the first header of a name, which must be in lower case."""
         for key, value in self.fields:
             if key == name:
                 return value.decode("latin-1")
         return None
 
     def take_buffered(self) -> bytes | None:
-        """All of the body that has not been read, where none of it must be waited for."""
+        """Return the rest of the body if all of it has arrived, else None."""
         return None
 
     @abstractmethod
     def read(self, idle: float, deadline: float) -> AsyncIterator[bytes]:
-        """The bytes of the body as they come; see the function of that name."""
+        """Yield the bytes of the body as they come; see the function `read`."""
         ...
 
     def take_whole(self, max_bytes: int) -> bytes | None:  # noqa: ARG002 - some have it
-        """All of the body, where it is here and no longer; then the connection is let go of."""
+        """Return the body and release the connection, if all is here in `max_bytes`; else None."""
         return None
 
     @abstractmethod
     async def close(self) -> None:
-        """Let go of the connection, whatever was read of it."""
+        """Release the connection, however much of the body was read."""
         ...
 
 
 class HttpxSender(ProviderResponse):
-    """By any transport."""
+    """A response that came through any httpx transport."""
 
     __slots__ = ("_body", "fields", "provider", "status")
 
@@ -111,16 +113,16 @@ class HttpxSender(ProviderResponse):
         self._body = body
 
     def read(self, idle: float, deadline: float) -> AsyncIterator[bytes]:
-        """See the class that it extends."""
+        """Yield the bytes of the body; see ProviderResponse."""
         return read(aiter(self._body), idle, deadline, self.provider)
 
     async def close(self) -> None:
-        """See the class that it extends."""
+        """Release the connection; see ProviderResponse."""
         await self._body.aclose()
 
 
 class _OwnResponse(ResponseBody, ProviderResponse):
-    """By a transport of our own."""
+    """A response that came through the gateway's own transport."""
 
     __slots__ = ("fields", "provider", "status")
 
@@ -146,19 +148,19 @@ class _OwnResponse(ResponseBody, ProviderResponse):
 
 
 class _PreparedEndpoint(msgspec.Struct, frozen=True):
-    """What requests of one account to one address have in common."""
+    """The common parts of all requests of one account to one address."""
 
     provider: Provider
-    """Kept so that no other provider can have its identity."""
+    """The provider, kept so that no other one can get the same `id()`."""
     transport: httpx.AsyncBaseTransport
     url: httpx.URL
     fields: Fields
     own_route: tuple[Http1Transport, PreparedRoute] | None
-    """The shorter way through a transport of our own."""
+    """The shorter path through the gateway's own transport; None for another transport."""
 
 
 class ProviderClient:
-    """Sends calls to providers, as one configuration has them."""
+    """A client that sends calls to providers under one configuration."""
 
     def __init__(
         self,
@@ -167,7 +169,10 @@ class ProviderClient:
         hop: str = "1",
         write_batch: WriteBatch | None = None,
     ) -> None:
-        """`write_batch` has what is to be written before a request is sent."""
+        """Create a client.
+
+        `write_batch` writes the rows that must be written before a request is sent.
+        """
         self._write_batch = write_batch
         self._pools = (
             transports if isinstance(transports, ConnectionPools) else ConnectionPools(transports)
@@ -175,7 +180,7 @@ class ProviderClient:
         self._endpoints: dict[tuple[int, Account, str, str, str], _PreparedEndpoint] = {}
         self._hop = hop
         self.base_urls: dict[str, str] = {}
-        """Where local engines answer, by provider: the start of doors that are only a path."""
+        """Base URLs of local engines by provider, for endpoints that are only a path."""
 
     async def send(  # noqa: PLR0913, PLR0917 - what a request is made of, and how long it may take
         self,
@@ -189,14 +194,14 @@ class ProviderClient:
         tail: str | None = None,
         on_resend: OnResend | None = None,
     ) -> ProviderResponse:
-        """Send a body to a door of a provider. Raises ProblemError where no answer comes.
+        """Send a body to an endpoint of a provider. Raises ProblemError if no answer comes.
 
-        `tail` is what a request adds to the door, in place of what its dialect does. `on_resend` is
-        told why the first sending failed, and waited for, before there is a second: where a kept
-        connection was closed as the request was on its way.
+        `tail` is added to the URL of the endpoint, in place of the dialect's suffix. If a kept
+        connection closes while the request is on its way, the client sends it a second time. It
+        first awaits `on_resend` with the reason why the first request failed.
 
-        The head of the answer is waited for within `timers`, and until `deadline` on the loop's
-        clock at most.
+        The client waits for the head of the answer within `timers`, and at most until `deadline` on
+        the loop's clock.
         """
         extra_headers = _encode_headers(headers) if headers else []
         started_at = asyncio.get_running_loop().time()
@@ -219,9 +224,9 @@ class ProviderClient:
                 connection_and_head = await transport.post(
                     route, body, extra_lines, connect_timeout, pool_timeout, head_deadline
                 )
-            except StaleConnection:  # once: then it was not the connection
+            except StaleConnection:  # resend once: a second failure is not the connection's fault
                 if asyncio.get_running_loop().time() - started_at > _CROSSING_SECONDS:
-                    raise  # it may have been read, and worked on
+                    raise  # the provider may have read it, and worked on it
                 if on_resend is not None:
                     await on_resend(_build_crossed_problem(provider.name))
                 connection_and_head = await transport.post(
@@ -232,9 +237,10 @@ class ProviderClient:
         except (TimeoutError, httpx.HTTPError) as error:
             has_own_route = (
                 endpoint is not None and endpoint.own_route is not None
-            )  # which watches the time itself
+            )  # the own route watches the time itself
             is_late = has_own_route and isinstance(error, httpx.ReadTimeout)
-            # No name for what was raised: it knows this frame, and would be known by it.
+            # Bind the ProblemError to no name: its traceback refers to this frame, and would form a
+            # cycle.
             problem = _build_failure(provider.name, TimeoutError() if is_late else error)
             raise ProblemError(problem) from None
         return _OwnResponse(provider.name, route.pool, *connection_and_head)
@@ -242,10 +248,10 @@ class ProviderClient:
     def _get_endpoint(
         self, provider: Provider, account: Account, dialect: str, tail: str
     ) -> _PreparedEndpoint:
-        """Return where an account's requests go, and what they have in common; made once.
+        """Return where an account's requests go, and what they have in common; built once.
 
-        Two providers may share a name: the one that makes vectors differs in its URLs. So the
-        identity of the provider is a part of the key, and its name is none.
+        Two providers may share a name: the one for embeddings differs in its URLs. So the key
+        contains the identity of the provider, not its name.
         """
         base = self.base_urls.get(provider.name, "") if self.base_urls else ""
         key = (id(provider), account, dialect, tail, base)
@@ -285,7 +291,7 @@ class ProviderClient:
 
 
 def _join_url(endpoint_url: str, tail: str) -> str:
-    """Add a tail to the path of a door; the queries of both stand behind it."""
+    """Add a tail to the path of an endpoint; the queries of both come after it."""
     path, _, query = endpoint_url.partition("?")
     added_path, _, added_query = tail.partition("?")
     queries = "&".join(filter(None, (query, added_query)))
@@ -293,7 +299,7 @@ def _join_url(endpoint_url: str, tail: str) -> str:
 
 
 def _build_failure(name: str, error: Exception) -> Problem:
-    """Why no answer came, and whether the provider may have worked on one."""
+    """Return why no answer came, and whether the provider may have worked on one."""
     if isinstance(error, httpx.PoolTimeout):
         message = f"All connections to {name} are taken. Try again soon."
         return Problem(kind="overloaded", message=message, retry_after=1.0)
@@ -324,7 +330,7 @@ async def _send_by_httpx(
     timers: Timers,
     deadline: float,
 ) -> ProviderResponse:
-    """Ask through any transport. Raises TimeoutError at `deadline`, on the loop's clock."""
+    """Send through any transport. Raises TimeoutError at `deadline`, on the loop's clock."""
     request = httpx.Request(
         "POST",
         endpoint.url,
@@ -350,10 +356,16 @@ def _lower_names(headers: list[tuple[bytes, bytes]]) -> Fields:
 
 
 class PublicWebClient:
-    """Asks for what anybody may read: no credential, no cookie, no proxy, no redirect followed."""
+    """A client for public URLs.
+
+    It sends no credential or cookie, uses no proxy and follows no redirect.
+    """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        """`tls` None: as the machine trusts it, made when first needed."""
+        """Take a TLS context; if it is None, the first https request creates one.
+
+        That one trusts what the machine trusts.
+        """
         self._tls = tls
 
     async def get(
@@ -367,10 +379,12 @@ class PublicWebClient:
         connect_timeout: float,
         deadline: float,
     ) -> ProviderResponse:
-        """Ask a host for a path, at the IP address `address` and nowhere else. Raises ProblemError.
+        """Get a path from a host, at the IP address `address` and nowhere else.
 
-        The certificate must be of the host. The connection is closed with the answer; its head is
-        waited for `deadline` then, on the loop's clock.
+        Raises ProblemError.
+
+        The certificate must be the host's. The connection closes with the answer. The client waits
+        for the head of the answer until `deadline`, on the loop's clock.
         """
         if scheme == "https" and self._tls is None:
             self._tls = await asyncio.to_thread(create_tls_context)
@@ -406,8 +420,9 @@ class PublicWebClient:
 class ConnectionPools:
     """The connections to providers, which outlive a configuration: a transport for each kind.
 
-    One of our own for all, one more for each proxy; a stock one for each provider that asks for it,
-    as its limit is for all hosts. Given `transports`, one of these for each provider.
+    One transport of the gateway's own serves all providers, and one more serves each proxy. A
+    provider that asks for a stock transport, or has a SOCKS proxy, gets one for itself: the limit
+    of a stock transport is for all hosts. If `transports` is given, it makes one for each provider.
     """
 
     def __init__(
@@ -418,7 +433,7 @@ class ConnectionPools:
         self._transports_by_kind: dict[tuple[str | None, ...], httpx.AsyncBaseTransport] = {}
 
     def __call__(self, provider: Provider) -> httpx.AsyncBaseTransport:
-        """The transport of a provider."""
+        """Return the transport of a provider."""
         kind = self._get_kind(provider)
         transport = self._transports_by_kind.get(kind)
         if transport is None:
@@ -426,17 +441,17 @@ class ConnectionPools:
         return transport
 
     async def close_unused(self, providers: Iterable[Provider]) -> None:
-        """Close those that none of these providers uses."""
+        """Close the transports that none of these providers uses."""
         used_kinds = {self._get_kind(item) for item in providers}
         for kind in [item for item in self._transports_by_kind if item not in used_kinds]:
             await self._transports_by_kind.pop(kind).aclose()
 
     async def close(self) -> None:
-        """Close every one."""
+        """Close every transport."""
         await self.close_unused(())
 
     def _get_kind(self, provider: Provider) -> tuple[str | None, ...]:
-        proxy = provider.proxy  # none of the environment: it was set for another program
+        proxy = provider.proxy  # never from the environment: that was set for another program
         if self._transports is not None:
             return (provider.name,)
         if provider.transport == "stock" or (proxy or "").startswith("socks"):
@@ -452,7 +467,7 @@ class ConnectionPools:
 
 
 class ResponseChunks:
-    """The bytes of an answer of a transport of our own, as `read` gives those of any."""
+    """The chunks of an answer of the gateway's own transport; they raise what `read` raises."""
 
     __slots__ = ("_body", "_deadline", "_idle", "_provider")
 
@@ -477,17 +492,17 @@ class ResponseChunks:
         return data
 
     def pass_to(self, direct: DirectSink) -> None:
-        """Have what comes while somebody waits for it go there, where that takes it."""
+        """Give bytes that arrive while a caller waits to `direct`, if it takes them."""
         self._body.pass_to(direct)
 
 
 async def read(
     stream: AsyncIterator[bytes], idle: float, deadline: float, provider: str
 ) -> AsyncIterator[bytes]:
-    """The bytes of an answer. Raises ProblemError where it breaks or comes too late.
+    """Yield the bytes of an answer. Raises ProblemError if it breaks off or comes too late.
 
-    Each read may take `idle` seconds and all of them end by `deadline`, on the loop's clock. The
-    time limits lie round each read alone: one round a `yield` would strike whoever consumes this.
+    Each read may take `idle` seconds, and all of them end by `deadline`, on the loop's clock. Each
+    time limit covers one read alone: around a `yield` it would strike the consumer.
     """
     time = asyncio.get_running_loop().time
     read_next = stream.__anext__
@@ -524,12 +539,12 @@ def _build_problem(kind: str, message: str, spent: str) -> Problem:
 
 
 def _describe_error(error: Exception) -> str:
-    """Why, and not where: a certificate of another host is told with the name of the right one."""
+    """Return the reason without the host: a certificate error ends with the right host's name."""
     return str(error).partition(", certificate")[0] or type(error).__name__
 
 
 async def post_json(url: str, data: bytes, timeout_seconds: float = 5.0) -> int | None:
-    """POST some JSON to a URL of the configuration; its status, None where nobody answered."""
+    """POST JSON to a URL of the configuration; return the status, or None if nobody answered."""
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=timeout_seconds) as client:
             response = await client.post(
@@ -541,7 +556,7 @@ async def post_json(url: str, data: bytes, timeout_seconds: float = 5.0) -> int 
 
 
 def read_url(url: str, secret: str, timeout: float = 5.0) -> tuple[int, bytes] | None:
-    """GET a URL of the gateway's own; its status and body, None where nobody answered."""
+    """GET a URL of the gateway itself; return its status and body, or None if nobody answered."""
     headers = {"authorization": f"Bearer {secret}"} if secret else {}
     try:
         with httpx.Client(trust_env=False, timeout=timeout) as client:

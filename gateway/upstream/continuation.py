@@ -1,10 +1,10 @@
-"""Answers that break off, where a call asks for a complete one: others are asked until one is.
+"""Ask other candidates if an answer breaks off, for calls that want a complete one.
 
-Nothing goes out before all of the answer is here: whoever is asked next begins anew.
+Nothing goes out before the whole answer is here: the next candidate begins anew.
 
-An answer has broken off where its provider cut it, was silent for too long, sent what cannot be
-read, or told an error in it. What a model declines, where a limit ends it and what is wrong with
-the request are answers. Each attempt is bounded by its timers, and all of them by the call's own.
+An answer has broken off if its provider cut it, was silent for too long, sent something unreadable,
+or reported an error in it. If a model declines, a limit ends the answer or the request is at fault,
+that is an answer. Each attempt is bounded by its timers, and all of them by the call's own.
 """
 
 import contextlib
@@ -21,23 +21,23 @@ from gateway.upstream.retry import Candidate, list_candidates
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 _MAX_BUFFERED_BYTES = 64_000_000
-"""Bytes of an answer that is held back, as of a whole one."""
+"""Bytes of an answer that the gateway holds back at most, the same as for a whole one."""
 _WRITE_BYTES = 64_000
-"""Bytes that go out at once of what was held back: a client takes them one after the other."""
+"""Bytes of a held answer that go out at once: a client takes them one after the other."""
 _MAX_BROKEN_ANSWERS = 4
-"""Answers of one call that may break off."""
+"""The number of broken answers after which a call gives up."""
 _MAX_ACCOUNT_ATTEMPTS = 2
-"""How often one account is asked for the same answer after it broke off."""
+"""The number of times that one account may be asked for the same answer."""
 _REQUEST_FAULT_KINDS = frozenset({"upstream_rejected", "upstream_context"})
 _UNAVAILABLE_KINDS = frozenset({"overloaded", "no_target", "rate_limited"})
-"""Kinds that say that nobody could be asked: what broke the answer off says more."""
+"""Kinds that say that nobody could be asked: the reason for the break says more."""
 
 
 async def start_response(upstream: Upstream, request: UpstreamRequest) -> UpstreamResponse:
     """Get an answer that is past its commit point, as `Upstream.run` does.
 
-    If all fail before that, accounts are asked once more, those first that were not asked yet. A
-    whole answer that has no reason why it ended has failed too. Raises ProblemError.
+    If all candidates fail before that, ask accounts once more, those first that were not asked yet.
+    A whole answer without a reason for its end has failed too. Raises ProblemError.
     """
     request = msgspec.structs.replace(request, requires_complete=True)
     try:
@@ -66,17 +66,17 @@ async def start_response(upstream: Upstream, request: UpstreamRequest) -> Upstre
 async def complete_response(
     upstream: Upstream, request: UpstreamRequest, response: UpstreamResponse
 ) -> None:
-    """Read a stream to its end; where it breaks off, another's from its beginning.
+    """Read a stream to its end; if it breaks off, read another's from its beginning.
 
     `response` becomes the answer that is whole, all of it ready to go out. Raises ProblemError with
-    the last failure where none is.
+    the last failure if no answer is whole.
     """
     broken_candidates: list[Candidate] = []
     try:
         while (problem := await _read_stream(response)) is not None:
             await _replace_response(upstream, request, response, problem, broken_candidates)
     except ProblemError as error:
-        # An answer had begun: no SDK asks for a stream again that broke off.
+        # An answer had begun, and no SDK retries a stream that broke off.
         final_problem = msgspec.structs.replace(error.problem, retryable=False)
         raise ProblemError(final_problem) from None
 
@@ -100,7 +100,10 @@ async def _replace_response(
     problem: Problem,
     broken_candidates: list[Candidate],
 ) -> None:
-    """Ask another in place of one that broke off. Raises ProblemError where that cannot help."""
+    """Ask another candidate in place of a broken answer.
+
+    Raises ProblemError if that cannot help.
+    """
     if not _is_broken_off(problem):
         raise ProblemError(problem)
     broken_candidates.append(Candidate(response.target, response.account, response.dialect_name))
@@ -121,9 +124,10 @@ async def _replace_response(
 def _list_replacements(
     request: UpstreamRequest, broken_candidates: list[Candidate]
 ) -> tuple[Candidate, ...]:
-    """Who may be asked next, best first; nobody where enough has broken off.
+    """Return the candidates to ask next, best first; none after too many broken answers.
 
-    Another target, then another account of the same one, and at last who has broken off, once more.
+    First comes another target, then another account of the same one, and last a candidate whose
+    answer broke off.
     """
     if len(broken_candidates) >= _MAX_BROKEN_ANSWERS:
         return ()
@@ -148,7 +152,7 @@ def _get_account_key(candidate: Candidate) -> tuple[str, str]:
 
 
 async def _read_stream(response: UpstreamResponse) -> Problem | None:
-    """Hold all of a stream; what broke it off, where something did."""
+    """Hold all of a stream; return the problem that broke it off, or None."""
     parts, size = list[bytes](), 0
     try:
         async with contextlib.aclosing(iterate_frames(response, get_inspector(response))) as source:
@@ -170,7 +174,7 @@ async def _read_stream(response: UpstreamResponse) -> Problem | None:
 
 
 def _record_failure(request: UpstreamRequest, response: UpstreamResponse, problem: Problem) -> None:
-    """Put on record what an answer has used that nobody gets."""
+    """Record the usage of an answer that nobody gets."""
     inspector = get_inspector(response)
     usage = inspector.usage or Usage()
     request.call_account.attempt_failed(
@@ -181,7 +185,7 @@ def _record_failure(request: UpstreamRequest, response: UpstreamResponse, proble
     )
     response.inspector = request.dialect.inspect_stream(
         request.body
-    )  # of it nothing is told any more
+    )  # a new one: the usage of the old one is on record
 
 
 def _is_broken_off(problem: Problem) -> bool:

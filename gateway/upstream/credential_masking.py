@@ -1,8 +1,8 @@
-"""Masks the gateway's own credential where a provider quotes it in an error.
+"""Mask the gateway's own credential where a provider quotes it in an error.
 
-Nothing else of a provider is masked: an answer is passed on as it is. A short credential is left
-alone too. It may be a common word, as the `none` and `ollama` that people give to engines without
-keys, and an error is to be read.
+Nothing else is masked: the gateway passes an answer on as it is. A short credential is left alone
+too. It may be a common word, such as the `none` and `ollama` that people give to engines without
+keys, and an error must stay readable.
 """
 
 import re
@@ -16,11 +16,11 @@ MIN_MASKED_LENGTH = 16
 """Characters of the shortest credential that is masked."""
 _MASK = "***"
 _MAX_BACKSLASHES = 8
-"""Backslashes before a character: of JSON within JSON, a few levels deep."""
+"""The most backslashes before a character: JSON within JSON, a few levels deep."""
 
 
 def mask_body(account: Account, data: bytes) -> bytes:
-    """Mask an error body; the very same bytes if nothing is to be masked."""
+    """Mask an error body; return the very same bytes if nothing is to be masked."""
     if len(account.secret) < MIN_MASKED_LENGTH:
         return data
     substitution = _compile_pattern(account.secret).subn(
@@ -30,7 +30,7 @@ def mask_body(account: Account, data: bytes) -> bytes:
 
 
 def mask_text(account: Account, value: str) -> str:
-    """Mask words of a provider: a message, or the value of a header."""
+    """Mask a provider's text: a message, or the value of a header."""
     return (
         value
         if len(account.secret) < MIN_MASKED_LENGTH
@@ -39,7 +39,7 @@ def mask_text(account: Account, value: str) -> str:
 
 
 def mask_problem(account: Account, provider_problem: Problem) -> Problem:
-    """Mask a provider's error: its body, and its message."""
+    """Mask a provider's error: its body and its message."""
     masked_body = (
         None if provider_problem.body is None else mask_body(account, provider_problem.body)
     )
@@ -50,7 +50,7 @@ def mask_problem(account: Account, provider_problem: Problem) -> Problem:
 
 
 def _compile_pattern(secret: str) -> re.Pattern[str]:
-    """Match a credential in plain text, in JSON at any depth, and in a URL."""
+    """Return a pattern for a credential in plain text, in JSON a few levels deep, and in a URL."""
     return re.compile("".join(map(_spell_character, secret)))
 
 
@@ -66,4 +66,4 @@ def _spell_character(char: str) -> str:
 
 
 _ESCAPE_LETTERS = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
-"""Characters that JSON writes as an escape of a letter."""
+"""Characters that JSON escapes with a letter."""

@@ -1,4 +1,4 @@
-"""A call run along its plan: who is asked first, and who after a failure."""
+"""Run a call along its plan: which candidate is asked first, and which after a failure."""
 
 import asyncio
 import time
@@ -35,13 +35,13 @@ from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 _MAX_CACHED_PLANS = 64
-"""Plans of which it is kept who may be asked."""
+"""The number of plans whose candidates are kept."""
 
 
 def _exclude_targets(
     candidates: list[Candidate], excluded_targets: Collection[str]
 ) -> list[Candidate]:
-    """Those that are not to be avoided. Raises ProblemError where that is nobody."""
+    """Return the candidates that are not excluded. Raises ProblemError if there is none."""
     allowed_candidates = [
         candidate for candidate in candidates if candidate.target.name not in excluded_targets
     ]
@@ -54,7 +54,7 @@ def _exclude_targets(
 class Upstream:
     """Runs calls against providers."""
 
-    def __init__(  # noqa: PLR0913 - what it asks with, and what tests put in place of the world
+    def __init__(  # noqa: PLR0913 - its parts, and what tests put in place of the world
         self,
         client: ProviderClient,
         *,
@@ -67,18 +67,18 @@ class Upstream:
         provider_state: ProviderState | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """Without `media_fetcher` nothing is fetched that a request has by URL.
+        """Without `media_fetcher`, the gateway fetches no media that a request gives by URL.
 
-        `hedge_seconds` has the seconds by tier after which a second target is asked too; None: once
-        the first is later than 95 % of its answers are. `policy` says how long calls wait for a
-        target. Without `provider_state` nothing is known yet.
+        `hedge_seconds` has, by tier, the seconds after which a second target is asked too. None
+        means: once the first target is later than 95 % of its answers. `policy` says how long calls
+        wait for a target. Without `provider_state`, nothing is known of providers yet.
         """
         self.provider_state = provider_state = provider_state or ProviderState(jitter=jitter)
         self.quota = provider_state.quota
-        """What is left of the providers' own limits."""
+        """The tracker of the providers' own limits."""
         self.health = provider_state.health
         self.retry_budgets = provider_state.retry_budgets
-        """The retries of each lab."""
+        """The retry budget of each lab."""
         self._attempt_runner = AttemptRunner(
             client,
             self.quota,
@@ -88,17 +88,17 @@ class Upstream:
             wall=wall,
         )
         self._candidates_by_plan: dict[int, tuple[Plan, list[Candidate]]] = {}
-        """Who may be asked, by the identity of a plan, which is kept with them."""
+        """The candidates of a plan, by the `id()` of the plan, which is kept with them."""
         self._hedge_seconds = hedge_seconds
         self._policy = policy
         self._continuation_policy = msgspec.structs.replace(policy, preferred_again=0)
-        """For an answer that broke off: another target goes on with it."""
+        """The policy for an answer that broke off: another target goes on with it."""
         self._wall = wall
         self._sleep = sleep
         self._jitter = jitter
 
     async def run(self, request: UpstreamRequest) -> UpstreamResponse:
-        """Get the first answer that the plan gives. Raises ProblemError when none does."""
+        """Return the first answer that the plan gives. Raises ProblemError if there is none."""
         response = await self._run_plan(request)
         request.call_account.attempt_finished(response.attempt_account)
         return response
@@ -135,7 +135,7 @@ class Upstream:
         try:
             return await self._attempt_runner.send_once(
                 request, candidates[0]
-            )  # straight on, as nearly all calls go
+            )  # the direct path of nearly all calls
         except ProblemError as error:
             first_problem = error.problem
         try:
@@ -145,9 +145,9 @@ class Upstream:
         return await self._retry(request, candidates, first_problem, waited_seconds=waited_seconds)
 
     def _list_candidates(self, request: UpstreamRequest) -> list[Candidate]:
-        """Who may be asked. Raises ProblemError where that is nobody.
+        """Return the candidates that may be asked. Raises ProblemError if there are none.
 
-        The same list for all calls of a plan that ask for nothing else: nobody may change it.
+        All calls of a plan that ask for nothing else get the same list, so nobody may change it.
         """
         plan = request.plan
         if (
@@ -179,7 +179,7 @@ class Upstream:
         hedge_delay: float,
         retry_budget: RetryBudget,
     ) -> UpstreamResponse:
-        """Ask a second too, the one at a place in the order, where the first has given nothing."""
+        """Ask the candidate at the given index too, if the first one gives nothing in time."""
         candidates, second_index = candidates_and_second
         hedge = Hedge(self._attempt_runner, request, (candidates[0], candidates[second_index]))
 
@@ -202,7 +202,7 @@ class Upstream:
         )
 
     def _get_hedge_delay(self, request: UpstreamRequest, candidate: Candidate) -> float | None:
-        """Seconds that the first has to itself; None where that is not known yet."""
+        """Return the seconds that the first candidate has to itself; None: not known yet."""
         delay = self._hedge_seconds[request.tier]
         if delay is not None:
             return delay
@@ -211,7 +211,7 @@ class Upstream:
         )
 
     def _find_second(self, request: UpstreamRequest, candidates: list[Candidate]) -> int | None:
-        """The next that may be asked in its turn and has room."""
+        """Return the index of the next candidate in its turn that has room, or None."""
         for index, candidate in enumerate(candidates[1:], 1):
             if (
                 not self.health.get_skip_reason(build_account_model_key(request, candidate))
@@ -221,7 +221,7 @@ class Upstream:
         return None
 
     def exclude_unavailable(self, plan: Plan, tier: Tier | None) -> Plan:
-        """A plan without targets that are out of their turn, unless all are: as it is run now."""
+        """Return a plan as it runs now: without targets that are out of turn, unless all are."""
         if self.health.all_closed:
             return plan
         reasons = [self._get_skip_reason(target) for target in plan.targets]
@@ -241,7 +241,7 @@ class Upstream:
         )
 
     def _get_skip_reason(self, target: Target) -> str:
-        """Why a target is out of its turn; empty where some account of it is not."""
+        """Return why a target is out of its turn; empty if one of its accounts is not."""
         name, accounts = target.provider.name, target.provider.accounts
         reasons = [
             self.health.get_skip_reason((name, account.name, target.model)) for account in accounts
@@ -257,7 +257,7 @@ class Upstream:
         hedged_index: int | None = None,
         waited_seconds: float = 0.0,
     ) -> UpstreamResponse:
-        """Go on after the first candidate has failed, and the one that was asked `hedged_index`.
+        """Go on after the first candidate has failed, and the one at `hedged_index`, if any.
 
         `waited_seconds` are the seconds that the call has waited for the first.
         """
@@ -306,9 +306,9 @@ class Upstream:
     def grant_retry(
         self, request: UpstreamRequest, failed_candidate: Candidate, next_candidate: Candidate
     ) -> bool:
-        """Whether one may be asked after another has failed.
+        """Return True if a candidate may be asked after another has failed.
 
-        Who has not failed of late, somewhere else, is not what a bad minute is made of.
+        A healthy candidate of another provider takes no retry: it does not worsen a bad minute.
         """
         is_other_provider = (
             failed_candidate.target.provider.name != next_candidate.target.provider.name
@@ -335,7 +335,10 @@ class Upstream:
         return headroom.available_at - now if headroom.is_parked else 0.0
 
     def _may_wait(self, request: UpstreamRequest, candidate: Candidate, seconds: float) -> bool:
-        """True if a call may wait so long for a candidate; without a wait, if it has time left."""
+        """Return True if a call may wait so many seconds for a candidate.
+
+        For 0, return True if the call has time left.
+        """
         now = asyncio.get_running_loop().time()
         timers = candidate.target.provider.timers[request.tier]
         if seconds:
@@ -348,7 +351,7 @@ class Upstream:
         )
 
     async def _wait(self, seconds: float) -> None:
-        """Wait between two attempts. Raises ProblemError where the gateway stops."""
+        """Wait between two attempts. Raises ProblemError if the gateway stops."""
         if seconds:
             await self.provider_state.waiting_calls.wait(self._sleep(seconds))
         else:
@@ -359,7 +362,7 @@ class Upstream:
     ) -> tuple[list[Candidate], Headroom]:
         """Return the candidates, those with room first, and the room of the first."""
         preferred_candidate = candidates[0]
-        if len(candidates) == 1:  # nobody else can go first
+        if len(candidates) == 1:  # no other candidate can go first
             return candidates, self.quota.get_parked_headroom(
                 build_account_model_key(request, preferred_candidate), self._wall()
             )
@@ -391,9 +394,9 @@ class Upstream:
         other_candidate: Candidate,
         retry_budget: RetryBudget,
     ) -> bool:
-        """True if a call waits for its preferred target, which is parked, rather than ask another.
+        """Return True if a call waits for its parked preferred target rather than ask another.
 
-        While a lab has no more retries its provider is in trouble, and nobody waits for it.
+        While a lab has no more retries, its provider is in trouble, and no call waits for it.
         """
         if (
             preferred_candidate.target is other_candidate.target

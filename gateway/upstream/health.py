@@ -1,7 +1,7 @@
-"""Which targets and accounts are fit to be asked, learnt from every request: a breaker for each.
+"""The health of targets and accounts, learnt from every request: a breaker for each.
 
-It is what this process has seen. Nothing of it is asked of providers: probes are calls that would
-have been made anyway, one at a time.
+It is what this process has seen. The gateway sends no health checks: a probe is a call that a
+client made anyway, one at a time.
 """
 
 from collections.abc import Callable, Collection
@@ -14,7 +14,7 @@ from gateway.upstream.provider_quota import AccountModelKey
 from gateway.upstream.retry import Candidate
 
 type OnBreakerChange = Callable[[AccountModelKey, CircuitBreaker], object]
-"""Told of each change of a breaker; the model of an account's is empty."""
+"""A function that takes each changed breaker with its key; an account's key has an empty model."""
 
 _FAILURE_KINDS: frozenset[ProblemKind] = frozenset(
     {
@@ -32,7 +32,7 @@ _OVERLOADED_MESSAGE = "The providers of this model fail, and are not asked for n
 
 
 class InFlightAttempt:
-    """One request that is under way: told once what comes of it."""
+    """One request in flight, which reports its result to its breaker."""
 
     __slots__ = (
         "_attempt_number",
@@ -50,7 +50,7 @@ class InFlightAttempt:
         key: AccountModelKey,
         breaker: CircuitBreaker,
         started_at: float,
-        stream: bool,  # noqa: FBT001 - the same
+        stream: bool,  # noqa: FBT001 - a fact of the request
     ) -> None:
         self._health = health
         self._key = key
@@ -61,7 +61,7 @@ class InFlightAttempt:
         self._attempt_number = breaker.begin(started_at, stream=stream)
 
     def succeed(self) -> None:
-        """It was answered: the answer, or the first content of a stream, is here."""
+        """Report that the answer, or the first content of a stream, has come."""
         health, now = self._health, self._health.clock()
         self._is_answered = True
         if self._breaker.record_success(
@@ -72,7 +72,7 @@ class InFlightAttempt:
             health.record_auth_success(self._key, now)
 
     def fail(self, problem: Problem) -> None:
-        """It gave no answer; or one that broke off, after it had begun."""
+        """Report that no answer came, or that it broke off after it had begun."""
         health, breaker, attempt_number = self._health, self._breaker, self._attempt_number
         now, kind = health.clock(), problem.kind
         if self._is_answered:
@@ -95,7 +95,7 @@ class InFlightAttempt:
             health.handle_change(self._key, breaker)
 
     def abandon(self) -> None:
-        """Nobody waits for it any more."""
+        """Report that nobody waits for the answer any more."""
         if self._breaker.record_unknown(self._attempt_number, self._health.clock()):
             self._health.handle_change(self._key, self._breaker)
 
@@ -103,44 +103,44 @@ class InFlightAttempt:
 class UnwatchedAttempt(InFlightAttempt):
     """One request for a model that no lab lists: it has no breaker, as clients choose its name.
 
-    What it tells of the credential of its account is heard.
+    It still reports on the credential of its account.
     """
 
     __slots__ = ()
 
     def succeed(self) -> None:
-        """See the class that it extends."""
+        """Report that the credential of the account is good."""
         if not self._health.all_closed:
             self._health.record_auth_success(self._key, self._health.clock())
 
     def fail(self, problem: Problem) -> None:
-        """See the class that it extends."""
+        """Report a refused credential of the account, and nothing else."""
         if problem.kind == "upstream_auth" and problem.upstream_status != _FORBIDDEN_STATUS:
             self._health.record_auth_failure(self._key, problem.kind, self._health.clock())
 
     def abandon(self) -> None:
-        """See the class that it extends."""
+        """Report nothing."""
 
 
 class TargetHealth:
-    """The breakers of all targets and accounts. `clock` never goes back."""
+    """The breakers of all targets and accounts. `clock` is in seconds and never goes back."""
 
     def __init__(
         self, *, clock: Callable[[], float], jitter: Callable[[], float], on_change: OnBreakerChange
     ) -> None:
         self.clock = clock
         self.all_closed = True
-        """Whether all are closed: nothing else need be looked at."""
+        """True if all breakers are closed: nothing else needs a look."""
         self._jitter = jitter
         self._on_change = on_change
         self.target_breakers: dict[AccountModelKey, CircuitBreaker] = {}
         self.account_breakers: dict[tuple[str, str], CircuitBreaker] = {}
-        """Those whose credential was refused."""
+        """The breakers of accounts whose credential was refused."""
 
     def begin(
         self, key: AccountModelKey, *, stream: bool, is_listed: bool = True
     ) -> InFlightAttempt:
-        """Note that a request is sent; `is_listed`: for a model that a lab lists."""
+        """Note that a request is sent. Set `is_listed` if a lab lists its model."""
         if not is_listed:
             return UnwatchedAttempt(self, key, CircuitBreaker(self._jitter), self.clock(), stream)
         breaker = self.target_breakers.get(key)
@@ -148,14 +148,17 @@ class TargetHealth:
             breaker = self.target_breakers[key] = CircuitBreaker(self._jitter)
         previous_cause = breaker.cause
         attempt = InFlightAttempt(self, key, breaker, self.clock(), stream)
-        if breaker.cause is not previous_cause:  # of those under way too many are late
+        if breaker.cause is not previous_cause:  # too many requests in flight are late
             self.handle_change(key, breaker)
         return attempt
 
     def sort_candidates(
         self, candidates: list[Candidate], get_key: Callable[[Candidate], AccountModelKey]
     ) -> list[Candidate]:
-        """Those that may be asked, those that are slow or shaky last. Raises ProblemError: none."""
+        """Return the candidates that may be asked; those with an open breaker go last.
+
+        Raises ProblemError if none is left.
+        """
         now = self.clock()
         fit_candidates: list[Candidate] = []
         demoted_candidates: list[tuple[int, Candidate]] = []
@@ -178,35 +181,35 @@ class TargetHealth:
                 *fit_candidates,
                 *(candidate for _, candidate in sorted(demoted_candidates, key=itemgetter(0))),
             ]
-        wait = max(1.0, earliest_retry_at - now + self._jitter())  # not all at once
+        wait = max(1.0, earliest_retry_at - now + self._jitter())  # so that clients spread out
         raise ProblemError(
             Problem(kind="overloaded", message=_OVERLOADED_MESSAGE, retry_after=wait)
         )
 
     def is_blocked(self, key: AccountModelKey) -> bool:
-        """Whether a candidate must not be asked now."""
+        """Return True if a candidate must not be asked now."""
         return not self.all_closed and any(
             breaker.is_failing for breaker in self._find_blocking_breakers(key, self.clock())
         )
 
     def is_healthy(self, key: AccountModelKey) -> bool:
-        """Whether it has not failed of late."""
+        """Return True if a target's breaker is closed and has no recent failure."""
         breaker = self.target_breakers.get(key)
         return breaker is None or breaker.is_healthy
 
     def get_tail_seconds(self, key: AccountModelKey, *, stream: bool) -> float | None:
-        """Seconds in which 95 % of what a candidate is asked has content; None: not known yet."""
+        """Return the seconds in which 95 % of a target's answers have content; None: not known."""
         breaker = self.target_breakers.get(key)
         return None if breaker is None else breaker.get_tail_seconds(stream=stream)
 
     def claim_probe(self, key: AccountModelKey) -> None:
-        """It is asked next: where a probe was due, that is the one."""
+        """Claim the probe for the candidate that is asked next, if a probe is due."""
         now = self.clock()
         for breaker in self._find_breakers(key):
             breaker.claim_probe(now)
 
     def record_auth_failure(self, key: AccountModelKey, kind: str, now: float) -> None:
-        """The provider does not take the credential of an account, whatever the model."""
+        """Record that the provider refuses the credential of an account, for any model."""
         account = key[0], key[1]
         breaker = self.account_breakers.get(account)
         if breaker is None:
@@ -216,7 +219,7 @@ class TargetHealth:
             self.handle_change((*account, ""), breaker)
 
     def record_auth_success(self, key: AccountModelKey, now: float) -> None:
-        """An account was served: its credential is good again."""
+        """Record that an account was served: its credential is good again."""
         account = key[0], key[1]
         breaker = self.account_breakers.get(account)
         if breaker is None or breaker.cause is None:
@@ -225,12 +228,12 @@ class TargetHealth:
             self.handle_change((*account, ""), breaker)
 
     def handle_change(self, key: AccountModelKey, breaker: CircuitBreaker) -> None:
-        """A breaker has opened, or is closed again."""
+        """Report that a breaker has opened or closed."""
         self._update_all_closed()
         self._on_change(key, breaker)
 
     def forget(self, providers: Collection[str]) -> None:
-        """Nothing is known of some providers any more."""
+        """Forget the state of some providers."""
         for target_key in [key for key in self.target_breakers if key[0] in providers]:
             del self.target_breakers[target_key]
         for account in [key for key in self.account_breakers if key[0] in providers]:
@@ -243,14 +246,14 @@ class TargetHealth:
 
     @property
     def open_count(self) -> int:
-        """Targets and accounts that are not closed."""
+        """The number of targets and accounts whose breaker is not closed."""
         if self.all_closed:
             return 0
         breakers = (*self.target_breakers.values(), *self.account_breakers.values())
         return sum(breaker.cause is not None for breaker in breakers)
 
     def get_skip_reason(self, key: AccountModelKey) -> str:
-        """Why a candidate is not asked in its turn; empty where it is."""
+        """Return why a candidate is not asked in its turn; empty if it is."""
         if self.all_closed:
             return ""
         now = self.clock()
@@ -264,5 +267,5 @@ class TargetHealth:
         return [breaker for breaker in breakers if breaker is not None]
 
     def _find_blocking_breakers(self, key: AccountModelKey, now: float) -> list[CircuitBreaker]:
-        """The breakers that keep a candidate from being asked in its turn."""
+        """Return the breakers that keep a candidate from its turn."""
         return [breaker for breaker in self._find_breakers(key) if not breaker.allows(now)]

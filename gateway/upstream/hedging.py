@@ -1,6 +1,7 @@
-"""A second target that is asked too where the first has given no content for a while.
+"""Ask a second target too if the first has sent no content for a while.
 
-Whoever has content first answers; the other is closed, and its row says `hedged`: it may be billed.
+The first target to send content answers. The gateway closes the other, and its row says `hedged`:
+it may be billed.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ _HEDGED_PROBLEM = Problem(
 
 
 class Hedge:
-    """One call, and who may be asked for it beside the first."""
+    """One call, with its first candidate and the one that may be asked beside it."""
 
     def __init__(
         self, attempt: Attempt, request: UpstreamRequest, candidates: tuple[Candidate, Candidate]
@@ -33,10 +34,10 @@ class Hedge:
         self._request = request
         self._candidates = candidates
         self.used_second = False
-        """Whether the second was asked too."""
+        """True if the second candidate was asked too."""
 
     async def run(self, delay: Awaitable[None], grant: Callable[[], bool]) -> UpstreamResponse:
-        """Return the first answer of the two; ask the second after `delay`, where it is granted.
+        """Return the first answer of the two; ask the second after `delay`, if `grant` allows it.
 
         Raises ProblemError if neither answers.
         """
@@ -75,7 +76,7 @@ async def _wait_for_winner(tasks: list[asyncio.Task[UpstreamResponse]]) -> Upstr
             if not isinstance(error, ProblemError):
                 raise error
             failure = error.problem
-    # Made anew: the one that was raised is held by its task, which whoever waits here holds.
+    # Raise a new error: the task holds the one that it raised, and this frame holds the task.
     raise ProblemError(failure) if failure else RuntimeError("nobody was asked")
 
 
@@ -84,9 +85,9 @@ async def _close_losers(
     tasks: list[asyncio.Task[UpstreamResponse]],
     winner: UpstreamResponse | None,
 ) -> None:
-    """Close an answer that was too late, and note that its attempt failed.
+    """Close an answer that was too late, and record that its attempt failed.
 
-    Without a winner the call is over: then the first attempt stays open, which may be billed.
+    Without a winner the call is over: the first attempt, which may be billed, stays open.
     """
     for task in tasks:
         if not task.cancelled() and task.exception() is None and task.result() is not winner:

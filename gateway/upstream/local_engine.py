@@ -1,8 +1,8 @@
 """Local engines: programs that a provider's `command` names, started once, watched and stopped.
 
-An engine says `ready http://127.0.0.1:PORT` on its output when it can answer. Its input stays open
-as long as the gateway lives: an engine that ends when its input does outlives no gateway, not even
-one that was killed. Of several workers each has engines of its own, which end with it.
+An engine prints `ready http://127.0.0.1:PORT` when it can answer. Its input stays open as long as
+the gateway lives. So an engine that ends with its input outlives no gateway, not even a killed one.
+Each worker has engines of its own, which end with it.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Provider
 
 EXIT_NOT_INSTALLED = 3
-"""Exit status of an engine whose parts are missing: starting it again cannot help."""
+"""Exit status of an engine whose parts are missing: a restart cannot help."""
 _READY_TIMEOUT = 60.0
 _MAX_PAUSE = 30.0
 _STABLE_RUN_SECONDS = 60.0
-"""Seconds of a run after which pauses begin anew: the next crash is another story."""
+"""Seconds of a run after which the pauses start over: the next crash is a new one."""
 _STOP_TIMEOUT = 3.0
 _CHUNK_BYTES = 65_536
 _MIN_SECRET_LENGTH = 8
@@ -43,12 +43,12 @@ class LocalEngine:
         *,
         secrets: Collection[str] = (),
     ) -> None:
-        """`secrets` are the credentials of all providers: none of them reaches the program."""
+        """Take the credentials of all providers as `secrets`: none of them reaches the program."""
         self.provider = provider
         self.url = ""
-        """Where it answers, once it does."""
+        """The URL of the running engine; empty while it cannot answer."""
         self.failure_reason = ""
-        """Why it will not answer any more."""
+        """The reason why the engine will not answer any more."""
         self._log_path = log_path
         self._report = report
         self._sleep = sleep
@@ -62,7 +62,7 @@ class LocalEngine:
         self._task = asyncio.create_task(self._supervise(), name=f"engine {self.provider.name}")
 
     async def wait_until_ready(self) -> str:
-        """Where it answers. Raises ProblemError when it does not come up."""
+        """Return the URL of the engine. Raises ProblemError if it does not come up."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_READY_TIMEOUT):
                 await self._ready_or_failed.wait()
@@ -73,7 +73,7 @@ class LocalEngine:
         return self.url
 
     async def stop(self) -> None:
-        """Stop the program: ask, then make sure."""
+        """Terminate the program, and kill it if it does not stop in time."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -146,9 +146,9 @@ class LocalEngine:
 
 
 def build_child_environment(environ: Mapping[str, str], secrets: Collection[str]) -> dict[str, str]:
-    """An environment for another program: nothing of the gateway's own, no credential.
+    """Return an environment for another program: no variable of the gateway, no credential.
 
-    A variable is left out where a secret stands in its value or is made of it.
+    Leave out a variable if its value contains a secret or is part of one.
     """
     long_secrets = [secret for secret in secrets if len(secret) >= _MIN_SECRET_LENGTH]
 
@@ -165,7 +165,7 @@ def build_child_environment(environ: Mapping[str, str], secrets: Collection[str]
 
 
 async def _read_lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
-    """The lines of an output; of one without end only its last bytes are kept."""
+    """Yield the lines of an output; of a line without end keep only the last bytes."""
     remainder = b""
     while data := await stream.read(_CHUNK_BYTES):
         *lines, remainder = (remainder + data).split(b"\n")
@@ -175,7 +175,7 @@ async def _read_lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
 
 
 def _open_private_file(path: Path) -> BinaryIO:
-    """A file that its owner alone may read, begun anew: an engine may log what it is asked."""
+    """Open an empty file that only its owner may read: an engine may log what it is asked."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     os.fchmod(descriptor, 0o600)
     return os.fdopen(descriptor, "wb")

@@ -1,9 +1,10 @@
-"""Media on the web, fetched for targets that take data alone: behind a guard, within limits.
+"""Fetch media from the web for targets that take data alone: behind a guard, within limits.
 
-A client names the address, so nothing but public hosts is ever asked. A name is resolved once, all
-that it resolves to must be public, and the connection goes to what was checked: a name that means
-another address a moment later changes nothing. Each redirect is checked like the first address.
-What a client is told has no address and no word of the resolver: it could map a network by them.
+A client names the address, so the gateway asks nothing but public hosts. It resolves a name once.
+All addresses of the name must be public, and the connection goes to a checked address: a name that
+means another address a moment later changes nothing. The gateway checks each redirect like the
+first address. Messages to the client contain no resolved address and no word of the resolver: a
+client could map a network by them.
 """
 
 import asyncio
@@ -24,20 +25,20 @@ from gateway.upstream.client import ProviderResponse, PublicWebClient
 
 type Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 type Resolve = Callable[[str, int], Awaitable[list[str]]]
-"""A host's addresses, the preferred one first. Raises OSError."""
+"""A function that returns a host's addresses, the preferred one first. Raises OSError."""
 
 _MAX_FILES = 8
-"""Files of one call."""
+"""The number of files that one call may fetch."""
 _MAX_CONCURRENT_FETCHES = 32
-"""Files at a time, of all calls."""
+"""The number of files that all calls may fetch at a time."""
 _MAX_REDIRECTS = 3
-"""Redirects of one file."""
+"""The number of redirects of one file."""
 _MAX_ADDRESSES = 3
-"""Of one host that are tried."""
+"""The number of addresses of one host that are tried."""
 _CONNECT_TIMEOUT = 3.0
-"""Seconds for each of them."""
+"""Seconds to connect to each address."""
 _MAX_URL_LENGTH = 8_192
-"""Characters of a URL."""
+"""The number of characters that a URL may have."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _HOST_PATTERN = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
@@ -53,13 +54,13 @@ _NON_PUBLIC_NETWORKS = tuple(
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
         "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16",
         "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
-        "168.63.129.16/32",  # Azure's own services of a machine, at a public address
+        "168.63.129.16/32",  # Azure's internal services, at a public address
         "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",
     )
 )  # fmt: skip
-"""Written out: what the standard library counts as global differs between its versions."""
+"""Networks that are not public; the standard library's own list differs between versions."""
 _GLOBAL_UNICAST_NETWORK = ipaddress.ip_network("2000::/3")
-"""All of IPv6 that is given out."""
+"""The part of IPv6 that is allocated for public use."""
 _IPV4_MAPPED_NETWORK = ipaddress.ip_network("::ffff:0:0/96")
 _NAT64_NETWORK = ipaddress.ip_network("64:ff9b::/96")
 
@@ -75,49 +76,52 @@ _MAGIC_PATTERNS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ("audio/mpeg", re.compile(rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")),
 )
 _MAGIC_BYTES = 12
-"""Bytes by which every type is known."""
+"""The number of first bytes that identify every type."""
 _GENERIC_CONTENT_TYPES = frozenset({"", "application/octet-stream", "binary/octet-stream"})
-"""Content types that say nothing."""
+"""Content types that say nothing about a file."""
 _TYPE_PREFIXES_BY_KIND = {
     "image": ("image/",),
     "file": ("application/pdf", "image/"),
     "audio": ("audio/",),
 }
-"""What a part of a kind may turn out to be."""
+"""Prefixes of the types that a part of a kind may have."""
 _TYPE_PREFIX_BY_KIND = {"image": "image/", "file": "application/", "audio": "audio/"}
 
 
 class MediaBounds(msgspec.Struct, frozen=True, kw_only=True):
-    """What may be fetched."""
+    """The limits on what the gateway fetches."""
 
     allowed_hosts: tuple[str, ...] = ()
-    """Hosts, "*." before those below one, ":port" behind where it is not 80 or 443; empty: all."""
+    """Hosts that are allowed; empty allows all.
+
+    `*.` stands before the parent of allowed hosts. `:port` follows if it is not 80 or 443.
+    """
     types: frozenset[str]
     max_bytes: int
-    """Bytes for one call."""
+    """Bytes that the files of one call may have together."""
     timeout: float
-    """Seconds for one call."""
+    """Seconds in which the files of one call must arrive."""
 
 
 class AddressGuard(msgspec.Struct, frozen=True, kw_only=True):
-    """How names become addresses, and which of them may be connected to."""
+    """The functions that resolve names and decide which addresses the gateway may connect to."""
 
     resolve: Resolve
     is_public: Callable[[Address], bool]
 
 
 class MediaUrl(msgspec.Struct, frozen=True):
-    """A URL, read."""
+    """A URL in its parts."""
 
     scheme: str
     host: str
     port: int
     path: str
-    """With its query."""
+    """The path, with the query."""
 
     @classmethod
     def read(cls, url: str) -> Self:
-        """A URL of the web. Raises MediaRefused."""
+        """Read a URL of the web. Raises MediaRefused."""
         if len(url) > _MAX_URL_LENGTH or _UNSAFE_CHARACTERS.search(url):
             raise MediaRefused("its URL is not valid")
         try:
@@ -142,11 +146,11 @@ class MediaUrl(msgspec.Struct, frozen=True):
 
 
 class MediaRefused(Exception):
-    """Why something is not fetched: a clause about it, for the client."""
+    """The reason why the gateway does not fetch something: a clause for the client."""
 
 
 class MediaFetcher:
-    """Fetches media. One for the life of the gateway."""
+    """A fetcher of media. One lives as long as the gateway."""
 
     def __init__(
         self,
@@ -165,10 +169,10 @@ class MediaFetcher:
         part_names: Mapping[str, str],
         fetched_media: Mapping[str, FetchedMedia],
     ) -> dict[str, FetchedMedia]:
-        """What stands at some URLs, each asked for once; `part_names`: what the parts are called.
+        """Fetch each URL once. `part_names` has the names of the request's parts, for messages.
 
-        `fetched_media` is what was fetched for the call before. Raises ProblemError,
-        invalid_request, which names the first part that cannot be had.
+        `fetched_media` is what the call has fetched before. Raises ProblemError (invalid_request),
+        which names the first part that failed.
         """
         if len(media_by_url) + len(fetched_media) > _MAX_FILES:
             raise invalid_request(
@@ -211,7 +215,7 @@ class MediaFetcher:
     async def _follow_redirects(
         self, media_url: MediaUrl, kind: str, budget: "_ByteBudget", deadline: float
     ) -> FetchedMedia:
-        """What stands at a place, or where it points to."""
+        """Return the media at a URL; follow redirects. Raises MediaRefused."""
         for _ in range(_MAX_REDIRECTS + 1):
             response = await self._request(media_url, deadline)
             try:
@@ -224,7 +228,7 @@ class MediaFetcher:
         raise MediaRefused("it is redirected too often")
 
     async def _request(self, media_url: MediaUrl, deadline: float) -> ProviderResponse:
-        """The answer of a place, at one of the addresses that were checked."""
+        """Return the response of a host at one of its checked addresses. Raises MediaRefused."""
         if not _is_allowed(media_url, self._bounds.allowed_hosts):
             raise MediaRefused("this gateway does not fetch from its host")
         addresses = await self._resolve_addresses(media_url)
@@ -249,7 +253,7 @@ class MediaFetcher:
         )
 
     async def _resolve_addresses(self, media_url: MediaUrl) -> list[str]:
-        """Where a host is, resolved once; every address must be public."""
+        """Resolve a host once. Raises MediaRefused if an address of it is not public."""
         try:
             addresses = [ipaddress.ip_address(media_url.host)]
         except ValueError:
@@ -267,7 +271,7 @@ class MediaFetcher:
     async def _read_media(
         self, response: ProviderResponse, kind: str, budget: "_ByteBudget", deadline: float
     ) -> FetchedMedia:
-        """The body of an answer, where it is what it should be."""
+        """Return the media in a response. Raises MediaRefused if it is not what it should be."""
         if response.status != 200:
             raise MediaRefused(f"its host answered with status {response.status}")
         if (response.get_header(b"content-encoding") or "identity").strip().lower() != "identity":
@@ -289,7 +293,10 @@ class MediaFetcher:
         return FetchedMedia(type, base64.b64encode(data).decode("ascii"))
 
     def _detect_type(self, first_bytes: bytes, content_type: str, kind: str) -> str:
-        """The type of a file by how it begins. Raises MediaRefused where it is none that may be."""
+        """Return the type of a file by its first bytes.
+
+        Raises MediaRefused if it is not allowed.
+        """
         detected_type = next(
             (type for type, magic in _MAGIC_PATTERNS if magic.match(first_bytes)), ""
         )
@@ -306,7 +313,7 @@ class MediaFetcher:
 
 
 class _ByteBudget:
-    """Bytes that may still come for one call."""
+    """The number of bytes that may still come for one call."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = self._remaining_bytes = max_bytes
@@ -323,7 +330,7 @@ class _ByteBudget:
 
 
 def find_kinds(types: Iterable[str]) -> frozenset[str]:
-    """Kinds of parts that are of any of these types."""
+    """Return the kinds of parts that may have any of these types."""
     return frozenset(
         kind
         for kind, prefix in _TYPE_PREFIX_BY_KIND.items()
@@ -333,7 +340,7 @@ def find_kinds(types: Iterable[str]) -> frozenset[str]:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is on the public internet; one that wraps another is what it wraps."""
+    """Return True if an address is public; an address that wraps another is judged by that one."""
     if address.version == 6:
         if address.scope_id is not None:
             return False
@@ -347,7 +354,7 @@ def is_public(address: Address) -> bool:
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """A host's addresses, as the machine resolves them."""
+    """Return a host's addresses, as the machine resolves them."""
     loop = asyncio.get_running_loop()
     address_infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(socket_address[0]) for _, _, _, _, socket_address in address_infos]
@@ -357,7 +364,10 @@ PUBLIC_GUARD = AddressGuard(resolve=resolve, is_public=is_public)
 
 
 def _normalize_host(netloc: str, host: str) -> str:
-    """A host in ASCII, in lower case: a name, or an address in its one usual form."""
+    """Return a host in lower-case ASCII: a name, or an address in its one usual form.
+
+    Raises MediaRefused.
+    """
     if netloc.startswith("["):
         try:
             return str(ipaddress.IPv6Address(host))
@@ -378,7 +388,7 @@ def _normalize_host(netloc: str, host: str) -> str:
 
 
 def _is_allowed(media_url: MediaUrl, allowed_hosts: tuple[str, ...]) -> bool:
-    """Whether a place may be asked, by its host and its port."""
+    """Return True if the gateway may ask this host on this port."""
     host, has_default_port = media_url.host.rstrip("."), media_url.port in _DEFAULT_PORTS.values()
     if not allowed_hosts:
         return has_default_port
@@ -393,7 +403,7 @@ def _is_allowed(media_url: MediaUrl, allowed_hosts: tuple[str, ...]) -> bool:
 
 
 def _resolve_redirect(media_url: MediaUrl, location: str) -> MediaUrl:
-    """Where an answer points to."""
+    """Return the URL that a redirect points to. Raises MediaRefused."""
     host_text = f"[{media_url.host}]" if ":" in media_url.host else media_url.host
     base = f"{media_url.scheme}://{host_text}:{media_url.port}{media_url.path}"
     if _UNSAFE_CHARACTERS.search(location):
@@ -408,7 +418,7 @@ def _resolve_redirect(media_url: MediaUrl, location: str) -> MediaUrl:
 
 
 def _describe_failure(problem: Problem) -> str:
-    """What a failed connection is to the client."""
+    """Describe a failed connection to the client."""
     if problem.kind == "upstream_timeout":
         return "it did not arrive in time"
     if problem.kind == "upstream_truncated":

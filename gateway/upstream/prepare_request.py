@@ -1,4 +1,4 @@
-"""What one candidate is told of a call, in which dialect, and how its answer is heard."""
+"""Prepare a call for one candidate: its dialect, its body, and the reader of its answer."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
@@ -34,50 +34,50 @@ from gateway.upstream.retry import Candidate
 from gateway.upstream.upstream_request import UpstreamRequest
 
 _NONE_DROPPED: Mapping[str, None] = {}
-"""A native answer loses nothing."""
+"""The dropped parts of a native answer: none."""
 
 
 class Adapter(Protocol):
-    """What an attempt says and hears in: the client's dialect, or a translation from and to it."""
+    """The writer and reader of an attempt: the client's dialect, or a translation."""
 
     @property
     def write(self) -> Callable[[RequestBody, Target], WrittenBody]:
-        """The body for the target."""
+        """The function that writes the body for the target."""
         ...
 
     @property
     def summarize(self) -> Callable[[bytes], ResponseSummary]:
-        """A whole answer."""
+        """The function that reads a whole answer."""
         ...
 
     @property
     def inspect_stream(self) -> Callable[[RequestBody, WrittenBody], StreamInspector]:
-        """The stream that answers a client's body, which the provider got as it was written."""
+        """The function that reads a stream, given the client's body and the body as written."""
         ...
 
     @property
     def read_problem(self) -> Callable[[int, bytes, float | None], Problem]:
-        """An error of the provider."""
+        """The function that reads an error of the provider."""
         ...
 
 
 class PreparedRequest(NamedTuple):
-    """A request as a candidate is to be sent it, and who hears the answer."""
+    """A request as the gateway sends it to a candidate, with the reader of its answer."""
 
     target_dialect: Dialect
     adapter: Adapter
     headers: Mapping[str, str]
-    """The client's that mean something there."""
+    """The client's headers that mean something to the provider, with the dialect's own."""
     written_body: WrittenBody
     url_suffix: str
-    """What is added to the provider's door."""
+    """The path and query that are added to the provider's URL."""
     recorder: ReasoningRecorder | None
     dropped_names: Mapping[str, None]
-    """Parts of the answer that the client does not get, by the provider's names, so far."""
+    """The provider's names of answer parts that the client does not get, so far."""
 
 
 def prepare(request: UpstreamRequest, candidate: Candidate) -> PreparedRequest:
-    """What one candidate is told."""
+    """Prepare the request for one candidate."""
     dialect = request.dialect
     if (
         candidate.dialect_name != dialect.name
@@ -88,7 +88,7 @@ def prepare(request: UpstreamRequest, candidate: Candidate) -> PreparedRequest:
         or candidate.target.provider.finish == "optional"
     ):
         return _prepare_adapted(request, candidate)
-    # As that does it, of a call that goes home as it came: nearly all do.
+    # The same as `_prepare_adapted`, for a native call without changes: nearly all are.
     body, target, call = request.body, candidate.target, request.call
     written_body = dialect.write(body, target)
     tail = dialect.url_suffix if written_body.url_suffix is None else written_body.url_suffix
@@ -113,7 +113,7 @@ def _prepare_adapted(request: UpstreamRequest, candidate: Candidate) -> Prepared
 
 
 def has_media(request: UpstreamRequest) -> bool:
-    """Whether a call has media."""
+    """Return True if a call has media."""
     prompt = request.body.prompt
     return bool(prompt.images or prompt.files or prompt.audio)
 
@@ -121,7 +121,10 @@ def has_media(request: UpstreamRequest) -> bool:
 async def fill_media(
     fetcher: MediaFetcher, request: UpstreamRequest, candidate: Candidate
 ) -> UpstreamRequest:
-    """A call with data in place of each URL that a candidate would not open."""
+    """Return a call with data in place of each URL that a candidate would not open.
+
+    Raises ProblemError if a file cannot be fetched.
+    """
     media_by_url = request.translatable.find_media_to_fetch(
         candidate.dialect_name, candidate.target.provider
     )
@@ -155,7 +158,7 @@ async def fill_media(
 
 
 def _build_recorder(request: UpstreamRequest, candidate: Candidate) -> ReasoningRecorder | None:
-    """What notes the reasoning of an answer, where a client of this dialect would lose it."""
+    """Return a recorder of the answer's reasoning, if a client of this dialect would lose it."""
     target, account, dialect_name = candidate.target, candidate.account, candidate.dialect_name
     is_native = dialect_name == request.dialect.name
     if not request.records_reasoning or (is_native and not target.facts.replays_reasoning):
@@ -173,10 +176,10 @@ def _build_recorder(request: UpstreamRequest, candidate: Candidate) -> Reasoning
 def reduce_request(
     request: UpstreamRequest, candidate: Candidate, problem: Problem
 ) -> UpstreamRequest | None:
-    """What a candidate may be asked in place of what it refused; None where that was all.
+    """Return a request in place of the one that a candidate refused, or None if there is none.
 
-    The whole conversation in place of an answer that it does not have (any more), and no
-    reasoning in place of a state that it does not take.
+    If the candidate lacks the earlier answer, the request has the whole conversation instead. If
+    the candidate does not take a state, the request has no reasoning.
     """
     if _has_stored_response(request, candidate) and tool_reasoning.is_response_missing(problem):
         return msgspec.structs.replace(request, pinned_body=None)
@@ -186,7 +189,7 @@ def reduce_request(
 
 
 def _has_stored_response(request: UpstreamRequest, candidate: Candidate) -> bool:
-    """Whether a candidate is asked to go on from an answer that it keeps."""
+    """Return True if a candidate is asked to go on from an answer that it keeps."""
     is_pinned = request.pinned_account is not None and request.pinned_account.matches(candidate)
     return (
         is_pinned
@@ -196,7 +199,7 @@ def _has_stored_response(request: UpstreamRequest, candidate: Candidate) -> bool
 
 
 def _has_restored_state(request: UpstreamRequest, candidate: Candidate) -> bool:
-    """Whether a candidate was sent a state that the gateway has put back for it."""
+    """Return True if a candidate was sent a state that the gateway has put back for it."""
     maker_name = hash_maker(candidate.target, candidate.dialect_name)
     if request.omits_reasoning or candidate.dialect_name == request.dialect.name:
         return any(note.maker == maker_name for note in request.reasoning_notes.values())
@@ -207,7 +210,7 @@ def _has_restored_state(request: UpstreamRequest, candidate: Candidate) -> bool:
 
 
 def _write_body(request: UpstreamRequest, candidate: Candidate, adapter: Adapter) -> WrittenBody:
-    """The body for one candidate, with the reasoning that it made and no one else's."""
+    """Write the body for one candidate, with the reasoning that it made and nobody else's."""
     target, body, loss_reason, part_name = candidate.target, request.body, "", "messages"
     if candidate.dialect_name == request.dialect.name:
         if request.pinned_body is not None and _has_stored_response(request, candidate):
@@ -231,7 +234,7 @@ def _write_body(request: UpstreamRequest, candidate: Candidate, adapter: Adapter
 def _choose_adapter(
     request: UpstreamRequest, candidate: Candidate, recorder: ReasoningRecorder | None
 ) -> tuple[Dialect, Adapter, dict[str, str]]:
-    """The dialect of an attempt, the voice for it, and the client's headers that mean something."""
+    """Return the dialect of an attempt, its adapter, and the headers to send."""
     is_finish_optional = candidate.target.provider.finish == "optional"
     if candidate.dialect_name == request.dialect.name:
         adapter: Adapter = (
@@ -275,7 +278,10 @@ def _choose_adapter(
 def _build_tail(
     request: UpstreamRequest, target_dialect: Dialect, written_body: WrittenBody
 ) -> str:
-    """What an attempt adds to the provider's door; the client's query goes on at home alone."""
+    """Return the path and query to add to the provider's URL.
+
+    Only a native call keeps the client's query.
+    """
     tail = target_dialect.url_suffix if written_body.url_suffix is None else written_body.url_suffix
     query = request.call.query if target_dialect.name == request.dialect.name else ""
     return f"{tail}?{query}" if query else tail

@@ -1,4 +1,4 @@
-"""One tiny request to a target, as a call would be sent there: whether it answers, and how soon."""
+"""Send one tiny request to a target, as a call would, to see if it answers and how soon."""
 
 import asyncio
 import time
@@ -24,16 +24,16 @@ from gateway.upstream.retry import Candidate, list_candidates
 from gateway.upstream.upstream_request import UpstreamRequest
 
 MAX_OUTPUT_TOKENS = 64
-"""Tokens that an answer may have: fewer are refused by some models that reason."""
+"""Tokens that an answer may have; some models that reason refuse fewer."""
 MAX_INPUT_TOKENS = 40
-"""Tokens that the request is taken to have, at most."""
+"""Tokens that the request is assumed to have, at most."""
 _TIMEOUT_SECONDS = 30.0
 """Seconds until the answer must be whole."""
 _MAX_CONCURRENT_PROBES = 4
 
 
 class _ProbeAccount(CallAccount):
-    """The account of a probe, of which the ledger has no row."""
+    """The account of a probe, which writes no row to the ledger."""
 
     __slots__ = ()
 
@@ -46,7 +46,7 @@ class _ProbeAccount(CallAccount):
 
 
 class ProbeTarget(msgspec.Struct, frozen=True, kw_only=True):
-    """A target with an account of its provider, in a place of a lab."""
+    """A target with an account of its provider, in a tier of a lab."""
 
     lab: str
     tier: Tier
@@ -54,13 +54,13 @@ class ProbeTarget(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The target; with its account where its provider has several."""
+        """The name of the target, with its account if its provider has several."""
         target, account = self.candidate.target, self.candidate.account
         has_several_accounts = len(target.provider.accounts) > 1
         return f"{target.name} ({account.name})" if has_several_accounts else target.name
 
     def compute_max_cost(self, timestamp: float) -> Decimal | None:
-        """USD that the request may cost; None where the price is unknown."""
+        """Return the USD that the request may cost at most; None if the price is unknown."""
         price = self.candidate.target.price
         max_usage = Usage(input=MAX_INPUT_TOKENS, output=MAX_OUTPUT_TOKENS)
         return compute_cost(
@@ -69,20 +69,20 @@ class ProbeTarget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProbeResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one request."""
+    """The result of one probe."""
 
     probe_target: ProbeTarget
     seconds: float
-    """Until the answer was whole, or had failed."""
+    """Seconds until the answer was whole, or had failed."""
     usd: Decimal | None = None
-    """What it cost; None where nobody knows."""
+    """The cost in USD; None if it is unknown."""
     problem: Problem | None = None
 
 
 def list_targets(catalogue: Catalogue) -> Iterator[ProbeTarget]:
-    """Each target that is on, once, with each account of its provider.
+    """Yield each target that is on, once, with each account of its provider.
 
-    Those that the gateway itself starts are left out: it has not started them.
+    Leave out targets that the gateway itself starts: they are not running.
     """
     listed_accounts: set[tuple[str, str]] = set()
     for lab in catalogue.labs.values():
@@ -102,7 +102,7 @@ def list_targets(catalogue: Catalogue) -> Iterator[ProbeTarget]:
 
 
 def _build_request(target: Target) -> tuple[bytes, TranslatableRequest, str]:
-    """The request, and the dialect in which a target is asked it; empty where in none."""
+    """Return the request, and the dialect in which to ask a target; empty if there is none."""
     raw = jsonio.dumps(
         {
             "model": target.name,
@@ -124,7 +124,7 @@ async def run_probes(
     wall: Callable[[], float] = time.time,
     tick: Callable[[], None] = lambda: None,
 ) -> list[ProbeResult]:
-    """Send each request, a few at a time, none of them twice; `tick` is called behind each."""
+    """Send each request once, a few at a time; call `tick` after each."""
     client = ProviderClient(transports)
     provider_state = ProviderState(jitter=lambda: 0.0)
     attempt_runner = AttemptRunner(

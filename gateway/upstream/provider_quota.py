@@ -1,8 +1,9 @@
-"""What is left of providers' own limits, learnt from their answers and respected before they bite.
+"""Estimate what is left of providers' own limits, so that the gateway respects them in time.
 
-One shelf for each provider, account and model. Between two answers, what was sent since is taken
-off; where an account was refused it is parked until the provider takes it again. It is a guess of
-this process, and only says who is asked first: nobody is dropped for it.
+The tracker learns from answers, with one entry for each provider, account and model. Between two
+answers, it subtracts what was sent since. An account that was refused is parked until the provider
+takes it again. The estimate is that of this process, and only decides who is asked first: no
+candidate is dropped for it.
 """
 
 from collections import OrderedDict
@@ -18,39 +19,41 @@ type AccountModelKey = tuple[str, str, str]
 """Provider, account, model."""
 
 MAX_TRUST_SECONDS = 600.0
-"""Seconds that anything is believed: a limit of a day is tried again after that."""
+"""Seconds for which a statement is believed: a limit of a day is tried again after that."""
 _MAX_ENTRIES = 4096
-"""Shelves; the one that was told of longest ago goes first."""
+"""The number of entries; the one with the oldest statement goes first."""
 _DEFAULT_COOLDOWN = 1.0
-"""Seconds that an account rests which was refused and not told for how long."""
+"""Seconds for which an account goes last if it was refused and not told for how long."""
 _DEMOTION_SECONDS = 10.0
-"""Seconds that one goes last which answers, but says that more was asked than was agreed."""
+"""Seconds for which an account goes last if it answers, but says that a call exceeds its quota."""
 _QUIET_SECONDS = 0.02
-"""Seconds for which answers are not asked again where half of every limit is left: what is sent is
-counted here meanwhile."""
+"""Seconds for which answers are not read again if half of every limit is left.
+
+Meanwhile the tracker counts what is sent.
+"""
 _CROSSING_SECONDS = 2.0
-"""Seconds in which what was sent after a request may be missing in what its answer says is left."""
+"""Seconds in which requests that were sent after another may be missing in its answer's numbers."""
 
 
 class TokenEstimate(msgspec.Struct, frozen=True, gc=False):
-    """What a call takes of a limit on tokens, estimated."""
+    """The estimated tokens that a call takes of a limit."""
 
     prompt: int = 0
     cap: int = 0
-    """Tokens of output that it allows; 0 where it says none."""
+    """Tokens of output that the call allows; 0 if it names no cap."""
 
 
 class Headroom(NamedTuple):
-    """Whether a call has room, and when it will."""
+    """The time from which a call has room."""
 
     available_at: float = 0.0
-    """Seconds since the epoch; 0 where there is room now."""
+    """Seconds since the epoch; 0 if there is room now."""
     is_parked: bool = False
-    """The provider has refused, and has said until when."""
+    """True if the provider has refused, and has said until when."""
 
     @property
     def is_free(self) -> bool:
-        """Whether there is room now."""
+        """True if there is room now."""
         return self.available_at == 0.0
 
 
@@ -58,7 +61,7 @@ FREE_HEADROOM = Headroom()
 
 
 class _SentUsage(msgspec.Struct, frozen=True, gc=False):
-    """What was sent so far, and when the last of it was."""
+    """The usage that was sent so far, and when the last of it was sent."""
 
     sent_at: float
     requests: int
@@ -68,11 +71,11 @@ class _SentUsage(msgspec.Struct, frozen=True, gc=False):
 
 _NO_USAGE = _SentUsage(0.0, 0, 0, 0)
 type UsageSnapshot = _SentUsage | None
-"""What `record_request` gives for `record_response`: what had been sent when a call was."""
+"""The usage when a call was sent: `record_request` returns it for `record_response`."""
 
 
 class _LimitLevel:
-    """What was last told of one limit."""
+    """The last statement on one limit."""
 
     __slots__ = (
         "limit",
@@ -92,7 +95,7 @@ class _LimitLevel:
         self.snapshot = snapshot
         self.reported_at = reported_at
         self.resets_at: float | None = None
-        """When it is whole again; read when it is first needed."""
+        """When the limit is whole again, in seconds since the epoch; set when first needed."""
 
     def compute_remaining(self, usage: _SentUsage) -> int:
         return self.remaining - _compute_spent(self.limit_headers, usage, self.snapshot)
@@ -100,10 +103,10 @@ class _LimitLevel:
     def compute_available_at(
         self, estimate: TokenEstimate, usage: _SentUsage, date: bytes | None, now: float
     ) -> float:
-        """When a call has room, in seconds since the epoch; 0: now."""
+        """Return when a call has room, in seconds since the epoch; 0 means now."""
         demand = _compute_demand(self.limit_headers, estimate)
         if self.limit is not None:
-            demand = min(demand, self.limit)  # one that never fits is for the provider to refuse
+            demand = min(demand, self.limit)  # a call that never fits is for the provider to refuse
         shortage = demand - self.compute_remaining(usage)
         if shortage <= 0:
             return 0.0
@@ -125,7 +128,7 @@ class _LimitLevel:
         ):
             seconds_per_unit = (resets_at - self.reported_at) / (self.limit - self.remaining)
             resets_at = min(resets_at, self.reported_at + shortage * seconds_per_unit)
-        # A clock that was set back must not make it longer.
+        # A clock that was set back must not make the wait longer.
         return resets_at if now < resets_at <= now + MAX_TRUST_SECONDS else 0.0
 
 
@@ -154,7 +157,7 @@ def _compute_spent(limit_headers: LimitHeaders, usage: _SentUsage, snapshot: _Se
 
 
 class _QuotaEntry:
-    """What is known of one provider, account and model."""
+    """The state of one provider, account and model."""
 
     __slots__ = (
         "demoted_until",
@@ -178,38 +181,38 @@ class QuotaLevel(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     remaining: int
-    """What the provider said, less what was sent since."""
+    """The amount that the provider stated, less what was sent since."""
     limit: int | None
 
 
 class QuotaState(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one provider, account and model, for people."""
+    """The state of one provider, account and model, for people."""
 
     provider: str
     account: str
     model: str
     parked_seconds: float
-    """Seconds until the provider takes more, as it has said; 0: now."""
+    """Seconds until the provider takes more, as it has said; 0 means now."""
     demoted_seconds: float
-    """Seconds for which it goes behind others; 0: it does not."""
+    """Seconds for which the account goes behind others; 0 means that it does not."""
     levels: tuple[QuotaLevel, ...]
 
 
 class QuotaTracker:
-    """All that is known, in bounded memory. Times are seconds since the epoch."""
+    """The state of all providers' limits, in bounded memory. Times are seconds since the epoch."""
 
     def __init__(self) -> None:
         self._entries: OrderedDict[AccountModelKey, _QuotaEntry] = OrderedDict()
         self.reported_keys: Collection[AccountModelKey] = self._entries.keys()
-        """Those of whom anything is known."""
+        """The keys of all entries."""
 
     def forget(self, providers: Collection[str]) -> None:
-        """Nothing is known of some providers any more."""
+        """Forget the state of some providers."""
         for entry_key in [key for key in self._entries if key[0] in providers]:
             del self._entries[entry_key]
 
     def get_headroom(self, key: AccountModelKey, estimate: TokenEstimate, now: float) -> Headroom:
-        """Whether a call has room, by the limit of which least is left."""
+        """Return the headroom of a call, by the limit that has room last."""
         entry = self._entries.get(key)
         if entry is None:
             return FREE_HEADROOM
@@ -226,7 +229,7 @@ class QuotaTracker:
         return Headroom(available_at) if available_at else FREE_HEADROOM
 
     def get_parked_headroom(self, key: AccountModelKey, now: float) -> Headroom:
-        """Whether a provider has refused, and until when; of who is asked whatever is left."""
+        """Return until when a provider has parked an account; free headroom if it has not."""
         entry = self._entries.get(key)
         if entry is None or not now < entry.parked_until <= now + MAX_TRUST_SECONDS:
             return FREE_HEADROOM
@@ -235,7 +238,10 @@ class QuotaTracker:
     def record_request(
         self, key: AccountModelKey, estimate: TokenEstimate, now: float
     ) -> UsageSnapshot:
-        """A call is sent: until an answer tells more, it is taken off what is left."""
+        """Note that a call is sent: until an answer says more, it counts against what is left.
+
+        Return the usage so far, or None if there is no entry.
+        """
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -256,9 +262,9 @@ class QuotaTracker:
         now: float,
         snapshot: UsageSnapshot = None,
     ) -> float | None:
-        """Learn from the head of an answer to the call of a ticket.
+        """Learn from the head of the answer to the call that `snapshot` belongs to.
 
-        Gives the seconds after which a refused call may come again, where the head says so.
+        Return the seconds after which a refused call may come again, if the head says so.
         """
         known_entry = self._entries.get(key)
         if (
@@ -284,7 +290,10 @@ class QuotaTracker:
         return rate_limit_headers.read_retry_after(headers, status, now)
 
     def record_refusal(self, key: AccountModelKey, retry_after: float | None, now: float) -> None:
-        """A provider limits the rate of an account: it is parked for as long as it has said."""
+        """Record that a provider limits an account: park it for as long as the provider has said.
+
+        If the provider has not said how long, the account goes last for a second.
+        """
         entry = self._touch_entry(key, now)
         entry.quiet_until = 0.0
         if retry_after is None:
@@ -293,7 +302,7 @@ class QuotaTracker:
             entry.parked_until = now + min(max(retry_after, 0.0), MAX_TRUST_SECONDS)
 
     def list_states(self, now: float) -> list[QuotaState]:
-        """All that is known and still holds, in no order that matters."""
+        """Return all states that still hold, in no particular order."""
         return [
             QuotaState(
                 provider=provider,
@@ -308,7 +317,7 @@ class QuotaTracker:
         ]
 
     def _touch_entry(self, key: AccountModelKey, now: float) -> _QuotaEntry:
-        """The shelf that is told of now, as the newest; those that tell nothing any more go."""
+        """Return the entry of a key, as the newest; drop the oldest if stale or one too many."""
         entries = self._entries
         entry = entries.get(key)
         if entry is None:
@@ -328,22 +337,23 @@ def _update_levels(
     request_snapshot: UsageSnapshot,
     now: float,
 ) -> None:
-    """Take what an answer says is left, less what was sent after its request was.
+    """Take what an answer says is left, less what was sent after the answered request.
 
-    What was sent long after is counted by the provider: else long answers would be a shortage.
+    If that was long ago, the provider has counted what was sent since: otherwise a long answer
+    would look like a shortage.
     """
     snapshot = entry.usage
     if request_snapshot is not None and now - _CROSSING_SECONDS <= request_snapshot.sent_at <= now:
         snapshot = (
             request_snapshot if request_snapshot.requests <= snapshot.requests else snapshot
-        )  # the shelf may be newer
+        )  # the entry may be newer
     for stated_limit in stated_limits:
         level = _LimitLevel(stated_limit, snapshot, now)
         previous_level = entry.levels.get(stated_limit.limit_headers.name)
         is_late = (
             previous_level is not None and snapshot.requests < previous_level.snapshot.requests
         )
-        # Answers overtake each other: of two that are as new, who tells of less is right.
+        # Answers overtake each other: of two equally new ones, the one that states less is right.
         if (
             previous_level is not None
             and is_late
@@ -355,7 +365,7 @@ def _update_levels(
 
 
 def _has_ample_room(entry: _QuotaEntry) -> bool:
-    """Whether half of each limit is left."""
+    """Return True if half of each limit is left."""
     usage = entry.usage
     return all(
         level.limit is not None and level.compute_remaining(usage) * 2 >= level.limit

@@ -1,4 +1,4 @@
-"""What is known of providers from asking them: it outlives the configuration that asked."""
+"""The state of providers, learnt from requests: it outlives the configuration that sent them."""
 
 import time
 from collections.abc import Callable, Collection
@@ -11,11 +11,11 @@ from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.waiting_calls import WaitingCalls
 
 type OnBreakerOpen = Callable[[AccountModelKey, str], object]
-"""Told where a breaker opens: whose, and why."""
+"""A function that takes the key of a breaker that opens, and the cause."""
 
 
 class ProviderState:
-    """Health, what is left of the providers' own limits, and the retries of labs."""
+    """The health of targets, the rest of the providers' own limits, and the retries of labs."""
 
     def __init__(
         self,
@@ -26,34 +26,34 @@ class ProviderState:
         clock: Callable[[], float] = time.monotonic,
         waiting_calls: WaitingCalls | None = None,
     ) -> None:
-        """Without `waiting_calls` any number of calls may wait for providers."""
+        """Let any number of calls wait for providers if there is no `waiting_calls`."""
         self.quota = QuotaTracker()
-        """What is left of the providers' own limits."""
+        """The tracker of the providers' own limits."""
         self.health = TargetHealth(clock=clock, jitter=jitter, on_change=self._report_change)
         self.hedge_count = 0
-        """Times that a second target was asked too."""
+        """The number of times that a second target was asked too."""
         self.retry_budgets: dict[str, RetryBudget] = {}
-        """The retries of each lab."""
+        """The retry budget of each lab."""
         self.waiting_calls = waiting_calls or WaitingCalls()
         """The calls that wait for providers."""
         self._log = log
         self._on_breaker_open = on_breaker_open
 
     def get_retry_budget(self, lab: str) -> RetryBudget:
-        """The retries of a lab."""
+        """Return the retry budget of a lab."""
         retry_budget = self.retry_budgets.get(lab)
         if retry_budget is None:
             retry_budget = self.retry_budgets[lab] = RetryBudget()
         return retry_budget
 
     def forget(self, providers: Collection[str]) -> None:
-        """Some providers are others than they were: what is known of them is not of these."""
+        """Forget providers that have changed: their state does not apply to the new ones."""
         if providers:
             self.health.forget(providers)
             self.quota.forget(providers)
 
     def _report_change(self, key: AccountModelKey, breaker: CircuitBreaker) -> None:
-        """A breaker has opened, or is closed again."""
+        """Log that a breaker has opened or closed; report one that is not closed."""
         provider, account, model = key
         now = self.health.clock()
         state = breaker.state(now)

@@ -1,10 +1,10 @@
-"""What providers say of their own rate limits, read from headers and bodies; junk says nothing.
+"""Read what providers state of their own rate limits in headers and bodies; ignore junk.
 
-ROWS             every header that is known, as data
-read             what an answer says is left of each limit
-seconds          a reset: a span, a moment, or a number
-retry_after      when a refused request may come again, by its headers
-delay            the same, by the body of Google's APIs
+HEADER_ROWS       every known header, as data
+read              what an answer says is left of each limit
+parse_seconds     a reset: a span, a moment, or a number
+read_retry_after  when a refused request may come again, by its headers
+read_retry_delay  the same, by the body of Google's APIs
 """
 
 import math
@@ -20,31 +20,31 @@ from gateway.core import jsonio
 from gateway.core.jsonio import Json
 
 type LimitUnit = Literal["requests", "prompt", "prompt and cap", "nothing"]
-"""What a call takes of a limit before it is answered; the cap is the output that it allows."""
+"""The part of a call that counts before its answer; the cap is the output that it allows."""
 type Fields = Iterable[tuple[bytes, bytes]]
 
 DAY_SECONDS = 86_400.0
-"""Seconds; more than that is no time that anybody waits for, and is taken for it."""
+"""Seconds of a day. Nobody waits longer, so any longer time counts as a day."""
 _MAX_COUNT = 10**12
 _MAX_VALUE_BYTES = 64
-"""Bytes of a value; what is longer is no number and no time."""
+"""Bytes of a value; a longer one is no number and no time."""
 _MIN_EPOCH_SECONDS, _MIN_EPOCH_MILLISECONDS = 1e8, 1e11
-"""A number from here on is no span: seconds, or milliseconds, since 1970."""
+"""Numbers from here on are not spans but seconds, or milliseconds, since 1970."""
 
 
 class LimitHeaders(NamedTuple):
-    """One limit, whatever the headers are that tell it."""
+    """One limit, whichever headers state it."""
 
     name: str
     unit: LimitUnit
     period: float = 60.0
-    """Seconds until it is whole again, where no header says so."""
+    """Seconds until the limit is whole again, if no header says so."""
     steady: bool = False
-    """It comes back a little at a time, and its reset is when all of it is there."""
+    """True if the limit comes back a little at a time, and its reset is when all of it is back."""
 
 
 class HeaderRow(NamedTuple):
-    """A header, or three of one form: `{}` stands for limit, remaining and reset."""
+    """A header, or three of one form, where `{}` stands for limit, remaining and reset."""
 
     header_format: str
     limit_headers: LimitHeaders
@@ -60,7 +60,7 @@ _FIREWORKS = "docs.fireworks.ai/guides/quotas_usage/rate-limits"
 _SECOND, _DAY, _MONTH = 1.0, DAY_SECONDS, 30 * DAY_SECONDS
 
 HEADER_ROWS = (
-    # Azure, xAI and Groq (there requests of a day) say the same; Fireworks has no reset.
+    # Azure, xAI and Groq (which counts requests a day) send the same; Fireworks sends no reset.
     HeaderRow(
         "x-ratelimit-{}-requests", LimitHeaders("requests", "requests", steady=True), _OPENAI
     ),
@@ -80,7 +80,7 @@ HEADER_ROWS = (
         LimitHeaders("input", "prompt", steady=True),
         _ANTHROPIC,
     ),
-    # Only what was written counts there, so that a high cap takes nothing.
+    # Only output that was written counts there, so a high cap takes nothing.
     HeaderRow(
         "anthropic-ratelimit-output-tokens-{}",
         LimitHeaders("output", "nothing", steady=True),
@@ -106,10 +106,13 @@ HEADER_ROWS = (
     ),
     HeaderRow("x-ratelimit-{}-tokens-generated", LimitHeaders("generated", "nothing"), _FIREWORKS),
 )
-"""As of 2026-11-24. Left out: Anthropic's priority limits, which fall back to its standard ones,
-and those of its subscriptions, which refuse with a retry-after."""
+"""The known headers, as of 2026-11-24.
+
+Left out are Anthropic's priority limits, which fall back to its standard ones, and the limits of
+its subscriptions, which refuse with a retry-after.
+"""
 OVER_LIMIT_HEADER = b"x-ratelimit-over-limit"
-"""Fireworks answers, but says `yes` where more is asked than it has promised."""
+"""The header in which Fireworks says `yes` if it answers a call above what it has promised."""
 
 _LIMIT, _REMAINING, _RESET = range(3)
 _PART_INDICES = {"limit": _LIMIT, "remaining": _REMAINING, "reset": _RESET}
@@ -118,9 +121,9 @@ HEADER_PARTS = {
     for row in HEADER_ROWS
     for word, part in _PART_INDICES.items()
 }
-"""By name of a header: the limit that it is about, and what of it it tells."""
+"""The limit and the part of it that a header states, by the header's name."""
 REFUSAL_STATUSES = frozenset({429, 503, 529})
-"""Statuses that say: not now."""
+"""Statuses with which a provider says: not now."""
 _RETRY_AFTER_HEADERS = (b"retry-after", b"retry-after-ms")
 _DURATION_PATTERN = re.compile(
     r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d*)?)s)?(?:(\d+(?:\.\d*)?)ms)?"
@@ -129,45 +132,45 @@ _UNIT_SECONDS = (DAY_SECONDS, 3600.0, 60.0, 1.0, 0.001)
 
 
 class StatedLimit(NamedTuple):
-    """What an answer says of one limit."""
+    """One limit, as an answer states it."""
 
     limit_headers: LimitHeaders
     remaining: int
     limit: int | None
     raw_reset: bytes | None
-    """As it came: it is read where it is needed."""
+    """The reset as it came: it is parsed when it is needed."""
 
 
 class StatedLimits(NamedTuple):
-    """What an answer says of all limits."""
+    """All limits, as an answer states them."""
 
     limits: tuple[StatedLimit, ...] = ()
     is_over_limit: bool = False
     date: bytes | None = None
-    """When it was said, by the provider's own clock."""
+    """When the answer was made, by the provider's own clock."""
 
 
 _NO_LIMITS = StatedLimits()
 
 
 class _HeaderLayout(msgspec.Struct, frozen=True, gc=False):
-    """Where among the headers of an answer stands what is known."""
+    """The positions of known headers among the headers of an answer."""
 
     limits: tuple[tuple[LimitHeaders, int, int | None, int | None], ...]
-    """Each limit, and the places of what is left, of the limit and of its reset."""
+    """Each limit, with the positions of its remaining amount, its maximum and its reset."""
     over_index: int | None
     date_index: int | None
 
 
 _MAX_LAYOUTS = 256
 _layouts: dict[tuple[bytes, ...], _HeaderLayout] = {}
-"""By the names of all headers, in their order: a provider sends the same ones again and again."""
+"""Layouts by the names of all headers in order: a provider sends the same names again and again."""
 
 
 def read(headers: Fields) -> StatedLimits:
-    """What is left of each limit. -1, and a limit of 0, are unknown: Azure says so.
+    """Return what is left of each limit. -1, and a limit of 0, mean unknown: Azure sends them.
 
-    Names of headers are in lower case, here and in `read_retry_after`.
+    Header names must be in lower case, here and in `read_retry_after`.
     """
     fields = headers if isinstance(headers, list) else [*headers]
     names = tuple([name for name, _ in fields])
@@ -201,7 +204,7 @@ def read(headers: Fields) -> StatedLimits:
 
 
 def _build_layout(names: tuple[bytes, ...]) -> _HeaderLayout:
-    """Where in an answer with headers of these names stands what is known; of two the last."""
+    """Return the positions of the known headers among these; of two equal ones the last counts."""
     parts_by_limit: dict[str, tuple[LimitHeaders, list[int | None]]] = {}
     over_index = date_index = None
     for index, name in enumerate(names):
@@ -228,7 +231,7 @@ def _build_layout(names: tuple[bytes, ...]) -> _HeaderLayout:
 
 
 def _parse_count(value: bytes | None) -> int | None:
-    """A number of requests or tokens; None where it is unknown."""
+    """Return a number of requests or tokens; None if it is unknown."""
     if value is None or len(value) > _MAX_VALUE_BYTES:
         return None
     try:
@@ -250,10 +253,10 @@ def _parse_number(value: bytes) -> float | None:
 
 
 def parse_seconds(value: bytes | None, now: float) -> float | None:
-    """Seconds from `now` (since the epoch) until a reset; None for what is no time.
+    """Return the seconds from `now` (since the epoch) until a reset; None if the value is no time.
 
-    `6m0s`, `20ms`, `1d2h`; `2026-11-24T08:00:00Z`; `12.5`; seconds or milliseconds since the epoch;
-    a date of HTTP. What has passed is 0, what is far is a day.
+    The value may be `6m0s`, `20ms`, `1d2h`; `2026-11-24T08:00:00Z`; `12.5`; seconds or milliseconds
+    since the epoch; or an HTTP date. A time in the past gives 0; a distant time gives a day.
     """
     if value is None or len(value) > _MAX_VALUE_BYTES:
         return None
@@ -273,7 +276,7 @@ def parse_seconds(value: bytes | None, now: float) -> float | None:
 
 
 def _parse_timestamp(text: str) -> float | None:
-    """Seconds since the epoch of a date by RFC 3339 or HTTP; without a zone it is UTC."""
+    """Return the seconds since the epoch of an RFC 3339 or HTTP date; without a zone it is UTC."""
     for parse in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             moment = parse(text)
@@ -284,9 +287,10 @@ def _parse_timestamp(text: str) -> float | None:
 
 
 def read_provider_time(date: bytes | None, now: float) -> float:
-    """What a provider's clock said, by the `date` of its answer; ours where it does not say.
+    """Return the time of a provider's clock, by the `date` of its answer.
 
-    Moments are measured by the clock of whoever tells them.
+    Return `now` if the provider does not state it, or states a time more than a day away. A moment
+    is measured by the clock of the party that states it.
     """
     if date is None or len(date) > _MAX_VALUE_BYTES:
         return now
@@ -295,10 +299,11 @@ def read_provider_time(date: bytes | None, now: float) -> float:
 
 
 def read_retry_after(headers: Fields, status: int, now: float) -> float | None:
-    """Seconds after which a refused request may come again, by its headers; None: not said.
+    """Return the seconds after which a refused request may come again, by its headers, or None.
 
-    `retry-after-ms`, then `retry-after` in seconds or as a date; where it was refused for its rate,
-    then the resets of limits of which nothing is left, or of all where nothing is said of that.
+    `retry-after-ms` counts first, then `retry-after` in seconds or as a date. If the status says
+    that the provider refuses for now, the latest reset of the exhausted limits counts next. If no
+    header states what is left, the soonest of all resets counts.
     """
     retry_headers: dict[bytes, bytes] = {}
     resets: list[tuple[LimitHeaders, bytes]] = []
@@ -339,9 +344,10 @@ def read_retry_after(headers: Fields, status: int, now: float) -> float | None:
 
 
 def read_retry_delay(body: bytes) -> float | None:
-    """Seconds of the RetryInfo in an error of Google's APIs; None where it has none.
+    """Return the seconds of the RetryInfo in an error of Google's APIs; None if it has none.
 
-    A quota of a day that is used up (QuotaFailure) is not back in the seconds that it names.
+    If the quota of a day is used up (QuotaFailure), return a day: the quota is not back in the
+    seconds that RetryInfo names.
     """
     try:
         value = jsonio.loads(body)

@@ -1,4 +1,4 @@
-"""A begun stream as what may go on to its clients, in the provider's own bytes."""
+"""Turn a begun stream into what may go on to its clients, in the provider's own bytes."""
 
 from collections.abc import AsyncGenerator, Callable
 from typing import NoReturn, Protocol
@@ -14,22 +14,21 @@ from gateway.upstream.upstream_request import UpstreamResponse
 
 
 class ClientSink(Protocol):
-    """Where a client is written to."""
+    """A connection to a client, to write to."""
 
     def write(self, data: bytes, chunk: bytes | None) -> bool:
-        """Write it; False where nothing may be written now.
+        """Write bytes; return False if nothing may be written now.
 
-        `chunk` is the same in the chunked coding, where it has come in that.
+        `chunk` is the same bytes in the chunked coding, if they came in that.
         """
         ...
 
 
 class DirectRelay:
-    """A stream past all who wait for it: where the loop tells of bytes they are written at once.
+    """A shortcut for a stream: as soon as bytes arrive, the relay writes them to the client.
 
-    Nothing does that before `pass_to`, nor after `stop`. What is more than bytes that go on, an
-    error above all, goes the long way, as does all that comes while nothing may be written: by
-    `feed`.
+    It works only between `pass_to` and `stop`. Everything else takes the normal path through
+    `feed`: an error above all, and all that comes while nothing may be written.
     """
 
     __slots__ = (
@@ -45,33 +44,33 @@ class DirectRelay:
     def __init__(
         self, inspector: StreamInspector, on_written: Callable[[bytes], None] | None = None
     ) -> None:
-        """`on_written` takes each piece that was written."""
+        """Call `on_written` with each piece that was written."""
         self._inspector = inspector
         self._on_written = on_written
         self._ready_data = b""
         self._inspected_bytes = 0
-        """Bytes that were looked at in here, but not passed on."""
+        """Bytes that the relay inspected but did not pass on."""
         self._inspection_error: Exception | None = None
         self._sink: ClientSink | None = None
         self.awaits_client = True
-        """True until there is a client to write to, or never will be."""
+        """True while the relay waits for a client to write to."""
 
     def pass_to(self, sink: ClientSink | None) -> None:
-        """Write to a client from now on, if it may be written to."""
+        """Write to a client from now on, if it may be written to; None waits for one."""
         self._sink, self.awaits_client = sink, sink is None
 
     def stop(self) -> None:
-        """Write nothing more: all that comes goes the long way."""
+        """Write nothing more: all bytes take the normal path."""
         self._sink, self.awaits_client = None, False
 
     def accept(self, data: bytes, chunk: bytes | None) -> bool:
-        """As `http1.Direct` has it."""
+        """Take bytes of a body; see `DirectSink` in http1/connection.py."""
         sink, inspector = self._sink, self._inspector
         if sink is None:
             return False
         try:
             ready_data = inspector.feed(data)
-        except Exception as error:  # noqa: BLE001 - told by who waits, as any
+        except Exception as error:  # noqa: BLE001 - `feed` raises it for the caller that waits
             self._inspection_error, self._inspected_bytes = error, len(data)
             return False
         if inspector.problem is None and (
@@ -84,7 +83,7 @@ class DirectRelay:
         return False
 
     def feed(self, data: bytes) -> bytes:
-        """What may go on of bytes that came the long way."""
+        """Return what may go on of bytes that took the normal path."""
         inspected_bytes, self._inspected_bytes = self._inspected_bytes, 0
         if not inspected_bytes:
             return self._inspector.feed(data)
@@ -101,9 +100,9 @@ class DirectRelay:
 async def iterate_frames(
     response: UpstreamResponse, inspector: StreamInspector, direct_relay: DirectRelay | None = None
 ) -> AsyncGenerator[bytes]:
-    """One item for each read of the provider's stream, but for what goes on directly.
+    """Yield an item for each read of the provider's stream, except for what goes on directly.
 
-    Raises ProblemError where the answer breaks off, also at what looks like an end and is none.
+    Raises ProblemError if the answer breaks off, even where it only looks like the end.
     """
     account = response.account
     first_bytes = response.first_bytes
@@ -129,7 +128,7 @@ async def iterate_frames(
                 if inspector.problem is not None:
                     break
             last_frame = inspector.end()
-            if last_frame and inspector.complete:  # else it is the half of a frame
+            if last_frame and inspector.complete:  # else it is half a frame
                 yield last_frame
         if inspector.problem is not None:
             _raise_problem(credential_masking.mask_problem(account, inspector.problem))
@@ -151,14 +150,14 @@ def _raise_problem(problem: Problem) -> NoReturn:
 
 
 def shows_problem(data: bytes, dialect: Dialect, body: RequestBody) -> bool:
-    """Whether what a client was sent last holds the provider's own error."""
+    """Return True if the last bytes for a client contain the provider's own error."""
     inspector = dialect.inspect_stream(body)
     inspector.feed(data)
     return inspector.problem is not None
 
 
 def get_inspector(response: UpstreamResponse) -> StreamInspector:
-    """What follows the stream of an answer. Raises RuntimeError where the answer is whole."""
+    """Return the inspector of a stream. Raises RuntimeError if the answer is whole."""
     if response.inspector is None:
         raise RuntimeError("a whole answer has no stream")
     return response.inspector

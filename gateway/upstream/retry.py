@@ -1,4 +1,4 @@
-"""Decides what a call tries after a failure, and when; tenacity has the loop.
+"""Decide what a call tries after a failure, and when; tenacity runs the loop.
 
 certain   the request itself is at fault           -> the caller's, nothing is tried
           the model or its window is at fault      -> a target that differs in just that
@@ -7,9 +7,9 @@ certain   the request itself is at fault           -> the caller's, nothing is t
 likely    the provider did not do the work         -> what comes next in the plan, else once more
 doubtful  it may have done it (and billed it)      -> another target takes over, once
 
-Before another target takes over, the preferred one is asked once more after a blip (Policy). No
-target is asked before the time that its provider has named. A content filter's refusal is an
-answer, and is never shopped around.
+Before another target takes over, the preferred one is asked once more after a blip (RetryPolicy).
+No target is asked before the time that its provider has named. A content filter's refusal is an
+answer: the gateway never takes it to another target.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -25,11 +25,11 @@ from gateway.dialects.tool_reasoning import is_response_missing
 from gateway.upstream.provider_quota import FREE_HEADROOM, AccountModelKey, Headroom
 
 _MAX_ATTEMPTS = 4
-"""Attempts of one call: with the SDKs' own three, more would multiply a provider's bad minute."""
+"""Attempts of one call. With the SDKs' own three, more would multiply a provider's bad minute."""
 _REPEAT_LIMIT = 3
-"""Attempts after which nobody is asked again who has been asked before."""
+"""Attempts after which the gateway asks no candidate a second time."""
 _LOW_REPEAT_LIMIT = 2
-"""Attempts at a target that limits the rate, or whose client retries by itself."""
+"""Attempts at a target that limits the rate, or at any target if the client retries by itself."""
 _TRANSIENT_KINDS = frozenset({"upstream_overloaded", "upstream_error", "upstream_unreachable"})
 """Kinds after which a provider may be well again soon."""
 _RETRY_AFTER_KINDS = frozenset({"upstream_rate_limited", "upstream_overloaded", "upstream_error"})
@@ -57,25 +57,28 @@ class Candidate(msgspec.Struct, frozen=True):
     account: Account
     dialect_name: str
     key: AccountModelKey = ("", "", "")
-    """Whose limits it is under, but where tokens are counted; found from the others."""
+    """The provider, account and model whose limits apply, set from the rest.
+
+    Counting tokens has limits of its own.
+    """
 
     def __post_init__(self) -> None:
-        """Find its place."""
+        """Set the key."""
         target = self.target
         key = target.provider.name, self.account.name, target.model
         msgspec.structs.force_setattr(self, "key", key)
 
 
 class PinnedAccount(msgspec.Struct, frozen=True):
-    """Who has what the call goes on from: a model's reasoning, or an earlier answer."""
+    """The account that has what the call continues: a model's reasoning, or an earlier answer."""
 
     provider: str
     account: str
     model: str | None = None
-    """None where any model of the provider can use it."""
+    """The model; None if any model of the provider can use it."""
 
     def matches(self, candidate: Candidate) -> bool:
-        """Whether a candidate is the one that has it."""
+        """Return True if a candidate is the pinned one."""
         target = candidate.target
         is_same_account = (
             target.provider.name == self.provider and candidate.account.name == self.account
@@ -84,7 +87,7 @@ class PinnedAccount(msgspec.Struct, frozen=True):
 
 
 def list_candidates(plan: Plan, pinned_account: PinnedAccount | None = None) -> list[Candidate]:
-    """Every target of a plan with every account, in order; but first who has the seat."""
+    """Return every target of a plan with every account, in order; the pinned one comes first."""
     targets = plan.targets
     if len(targets) == 1 and len(targets[0].provider.accounts) == 1:
         return [Candidate(targets[0], targets[0].provider.accounts[0], plan.dialects[0])]
@@ -105,10 +108,10 @@ def sort_by_headroom(
     get_headroom: Callable[[Candidate], Headroom],
     pinned_account: PinnedAccount | None = None,
 ) -> tuple[list[Candidate], Headroom]:
-    """The same, those with room first and those that a provider has parked last, soonest first.
+    """Return the candidates: first those with room, last the parked ones, soonest first.
 
-    Who has the seat is not left for a shortage, only where it is parked. Also gives the room of the
-    first: where that is parked, all are.
+    A pinned candidate keeps its place in a shortage, but not if it is parked. Also return the
+    headroom of the first candidate: if it is parked, all are.
     """
     headrooms = [get_headroom(item) for item in candidates]
     if all(item.is_free for item in headrooms):
@@ -126,7 +129,7 @@ def sort_by_headroom(
 
 
 class RetryState:
-    """Where in the plan a call is, and what it has tried."""
+    """The position of a call in its plan, and what the call has tried."""
 
     __slots__ = (
         "candidates",
@@ -159,11 +162,11 @@ class RetryState:
     ) -> None:
         """Begin after the first of `candidates` has failed.
 
-        `client_retries`: the client retries by itself. `client_retried`: it has done so, and nobody
-        is asked twice. `seeks_response`: it is not known which account has the earlier answer that
-        the call names. `is_excluded` tells who must not be asked, `get_cooldown` the seconds until
-        a provider takes a candidate again. `waited_seconds` are the seconds that the call has
-        waited for its preferred target.
+        `client_retries`: the client retries by itself. `client_retried`: it has done so, and no
+        candidate is asked twice. `seeks_response`: it is not known which account has the earlier
+        answer that the call names. `is_excluded` returns True for a candidate that must not be
+        asked. `get_cooldown` returns the seconds until a provider takes a candidate again.
+        `waited_seconds` are the seconds that the call has waited for its preferred target.
         """
         self.candidates = candidates
         self.policy = policy
@@ -178,13 +181,13 @@ class RetryState:
         self.waited_seconds = waited_seconds
         self.current_index = 0
         self.tried_indices = [0]
-        """Places, in the order in which they were asked."""
+        """The indices of candidates, in the order in which they were asked."""
         self.doubtful_attempts = 0
         """Attempts that may have been billed."""
 
     @property
     def next_indices(self) -> list[int]:
-        """The places that come next in the plan."""
+        """The indices of candidates that come next in the plan."""
         return [
             index
             for index in range(self.current_index + 1, len(self.candidates))
@@ -193,7 +196,7 @@ class RetryState:
 
     @property
     def other_provider_indices(self) -> list[int]:
-        """The places that come next, other providers first."""
+        """The indices of candidates that come next, other providers first."""
         failed_name = self.candidates[self.current_index].target.provider.name
         return sorted(
             self.next_indices,
@@ -202,7 +205,7 @@ class RetryState:
 
     @property
     def other_target_indices(self) -> list[int]:
-        """The places of other targets that come next, whatever their accounts."""
+        """The indices of other targets that come next, with any account."""
         failed_name = self.candidates[self.current_index].target.name
         return [
             index
@@ -211,7 +214,10 @@ class RetryState:
         ]
 
     def find_response_indices(self, problem: Problem) -> list[int]:
-        """The places of other accounts, if one may have the earlier answer that others lack."""
+        """Return the indices of other accounts, if one may have the earlier answer.
+
+        Return none unless the call seeks that answer and the problem says that it is missing.
+        """
         if not self.seeks_response or not is_response_missing(problem):
             return []
         tried_accounts = {self.candidates[index].key[:2] for index in self.tried_indices}
@@ -223,7 +229,7 @@ class RetryState:
 
     @property
     def larger_window_indices(self) -> list[int]:
-        """The places of targets with a larger window; if there is none, with an unknown one."""
+        """The indices of targets with a larger window; if there is none, with an unknown one."""
         window = self.candidates[self.current_index].target.facts.prompt_window or 0
         tried_names = {self.candidates[index].target.name for index in self.tried_indices}
         untried_indices = [
@@ -243,7 +249,7 @@ class RetryState:
         ]
 
     def find_repeat_indices(self, problem: Problem) -> list[int]:
-        """The place of the same candidate, if it may be asked once more."""
+        """Return the index of the same candidate, if it may be asked once more."""
         failed_candidate = self.candidates[self.current_index]
         has_low_limit = self.client_retries or problem.kind == "upstream_rate_limited"
         limit = _LOW_REPEAT_LIMIT if has_low_limit else _REPEAT_LIMIT
@@ -285,7 +291,7 @@ class RetryState:
             return None
         next_index = self.pick_soonest(self.next_indices)
         if next_index is None or self.candidates[next_index].target.name == preferred_name:
-            return None  # nobody else takes over, or another account of it does
+            return None  # no other target takes over, at most another account
         wait = max(problem.retry_after or 0.0, self.get_cooldown(failed_candidate))
         if self.waited_seconds + wait > policy.preferred_wait or self.is_excluded(failed_candidate):
             return None
@@ -293,7 +299,7 @@ class RetryState:
 
 
 def _is_transient(problem: Problem) -> bool:
-    """True if the same request may be answered a moment later."""
+    """Return True if the same request may be answered a moment later."""
     if problem.is_permanent or _is_provider_answer(problem):
         return False
     if problem.kind == "upstream_rate_limited":
@@ -302,15 +308,15 @@ def _is_transient(problem: Problem) -> bool:
 
 
 def _is_provider_answer(problem: Problem) -> bool:
-    """True if the provider has answered, with an error or with what nobody can read."""
+    """Return True if the provider has answered, with an error or with something unreadable."""
     return problem.kind in _RETRY_AFTER_KINDS and problem.spent == "maybe"
 
 
 def choose_next(problem: Problem, retry_state: RetryState) -> int | None:
-    """The place of the candidate to try next, or None where trying again cannot help."""
+    """Return the index of the candidate to try next, or None if trying again cannot help."""
     indices: list[int]
     match problem.kind:
-        # Certain: what is at fault is known.
+        # Certain: the fault is known.
         case "upstream_context":
             indices = retry_state.larger_window_indices
         case "upstream_model":
@@ -324,7 +330,7 @@ def choose_next(problem: Problem, retry_state: RetryState) -> int | None:
             indices = [*retry_state.next_indices, *retry_state.find_repeat_indices(problem)]
         case "upstream_error" if problem.spent == "no":
             indices = [*retry_state.next_indices, *retry_state.find_repeat_indices(problem)]
-        # Likely: it was never reached.
+        # Likely: the provider was never reached.
         case "upstream_unreachable" if problem.spent == "no":
             indices = [
                 *retry_state.other_provider_indices,
@@ -332,15 +338,15 @@ def choose_next(problem: Problem, retry_state: RetryState) -> int | None:
             ]
         case "upstream_timeout" if problem.spent == "no":
             indices = retry_state.other_provider_indices
-        # Doubtful: it may have done it, and billed it.
+        # Doubtful: the provider may have done the work, and billed it.
         case _ if retry_state.doubtful_attempts > 1:
             indices = []
         case "upstream_truncated" | "upstream_unreachable" if retry_state.stream:
-            # It was cut before its first content: nobody has seen anything of it.
+            # The stream was cut before its first content: nobody has seen any of it.
             indices = [*retry_state.other_target_indices, *retry_state.find_repeat_indices(problem)]
         case "upstream_error" | "upstream_timeout" | "upstream_truncated" | "upstream_unreachable":
             indices = retry_state.other_target_indices
-        # Certain: the request itself, or the gateway.
+        # Certain: the request itself is at fault, or the gateway.
         case _:
             indices = retry_state.find_response_indices(problem)
     return retry_state.pick_soonest(indices)
@@ -358,8 +364,8 @@ async def retry_candidates[T](
 ) -> T:
     """Go on after the first candidate has failed. Raises ProblemError with the last failure.
 
-    `may_wait` tells whether the call may wait so many seconds (0.0: go on) for a candidate.
-    `grant` is asked before each further request, with who has failed and who is next.
+    `may_wait` returns True if the call may wait so many seconds (0.0: go on) for a candidate. The
+    loop calls `grant` before each further request, with the failed candidate and the next one.
     """
     state = _RetryPlanner(retry_state, first_problem, jitter, may_wait, grant)
     retrying = tenacity.AsyncRetrying(
@@ -375,15 +381,15 @@ async def retry_candidates[T](
     try:
         return await retrying(state.run, attempt)
     except ProblemError as error:
-        # The frames it came through know it: in a circle, with all that they know of the call.
+        # The frames of its traceback refer back to the error: a cycle that holds all of the call.
         error.__traceback__ = None
         raise
     finally:
-        retrying.iter_state.reset()  # it knows itself by what it would do next
+        retrying.iter_state.reset()  # its state refers back to it: a cycle
 
 
 class _RetryPlanner:
-    """What comes next for a call, and how long it waits for that."""
+    """The planner of a call's next candidate, and of the wait before it."""
 
     def __init__(
         self,
@@ -402,7 +408,7 @@ class _RetryPlanner:
         self.plan_next(first_problem)
 
     def plan_next(self, problem: Problem) -> None:
-        """Find out what comes after a failure."""
+        """Plan what comes after a failure."""
         retry_state, self.wait_seconds, self.next_index = self.retry_state, 0.0, None
         retry_state.doubtful_attempts += problem.spent == "maybe"
         if retry_state.seeks_response and not is_response_missing(problem):
@@ -419,7 +425,10 @@ class _RetryPlanner:
             self._schedule(next_index, problem)
 
     def _schedule(self, index: int, problem: Problem) -> bool:
-        """Ask a candidate next, where the call has the time and the lab a retry for it."""
+        """Plan a candidate next, if the call has time and the lab a retry for it.
+
+        Return True if so.
+        """
         retry_state = self.retry_state
         failed_candidate = retry_state.candidates[retry_state.current_index]
         next_candidate = retry_state.candidates[index]
@@ -451,7 +460,7 @@ class _RetryPlanner:
 
 
 def add_jitter(seconds: float, jitter: Callable[[], float]) -> float:
-    """Return a wait that is up to half longer, and a second at most: not all come back at once."""
+    """Return a wait that is up to half longer, a second at most, so that calls spread out."""
     return seconds + jitter() * min(1.0, seconds / 2)
 
 
@@ -462,11 +471,12 @@ def build_client_problem(
     *,
     is_time_up: bool = False,
 ) -> Problem:
-    """Return the last failure as the client gets it: with the time of the soonest target.
+    """Return the last failure as the client gets it, with the time of the soonest target.
 
-    The client retries by its own rule where it would at the provider, unless its time is up. After
-    several attempts of its own the gateway asks the client to wait a little first. An earlier
-    answer is missing only if no account that was asked has it.
+    The client retries by its own rule where it would at the provider. It does not if its time is
+    up, or if the provider has answered with an error. After several attempts of its own, the
+    gateway asks the client to wait a little first. An earlier answer is missing only if no account
+    that was asked has it.
     """
     if retry_state.seeking_problem is not None and is_response_missing(problem):
         problem = retry_state.seeking_problem

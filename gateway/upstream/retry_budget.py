@@ -1,14 +1,14 @@
-"""How many retries a lab has: one for each few calls, so that a bad minute is not made worse.
+"""The retries that a lab has: one for every few calls, so that retries do not worsen an outage.
 
-The rule of Finagle's retry budget (finagle.github.io/blog/2016/02/08/retry-budgets), without its
-floor by time: each call brings a part of a retry, and a retry takes a whole one. So there are never
-more requests than calls times 1 + SHARE, and MOST beyond that.
+The rule is that of Finagle's retry budget (finagle.github.io/blog/2016/02/08/retry-budgets),
+without its floor by time. Each call earns a part of a retry, and a retry takes a whole one. So
+there are never more requests than calls times (1 + RETRIES_PER_CALL), plus MAX_SAVED_RETRIES.
 """
 
 RETRIES_PER_CALL = 0.15
-"""Of a retry that each call brings: with it one call in eight may fail and all are made good."""
+"""The part of a retry that each call earns: one call in eight may fail, and all are retried."""
 MAX_SAVED_RETRIES = 10.0
-"""Retries that are saved up."""
+"""The number of retries that a lab can save up."""
 
 
 class RetryBudget:
@@ -21,7 +21,7 @@ class RetryBudget:
         self.call_count = self.granted_count = self.denied_count = 0
 
     def earn(self) -> None:
-        """A call is made."""
+        """Add the part of a retry that a call earns."""
         self.call_count += 1
         balance = self.balance + RETRIES_PER_CALL
         self.balance = min(MAX_SAVED_RETRIES, balance)
@@ -32,7 +32,7 @@ class RetryBudget:
         return self.balance >= 1.0
 
     def take_retry(self) -> bool:
-        """Whether one more request may be made."""
+        """Take one retry for a further request. Return False if none is left."""
         if not self.has_retry:
             self.denied_count += 1
             return False

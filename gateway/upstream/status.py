@@ -1,4 +1,4 @@
-"""What is known of targets, accounts and retries, as plain values for people."""
+"""The state of targets, accounts and retries, as plain values for people."""
 
 from collections.abc import Iterable, Mapping
 
@@ -18,9 +18,9 @@ def build_view(
     keys: Iterable[AccountModelKey],
     wall_time: float,
 ) -> dict[str, Json]:
-    """All of it; `keys` are those that are told of before anybody has asked them.
+    """Return the whole state; `keys` are listed even if no call has asked them yet.
 
-    Moments are seconds since the epoch, of which `wall_time` is now.
+    Times are seconds since the epoch, where `wall_time` is now.
     """
     now = health.clock()
     skew = wall_time - now
@@ -76,7 +76,7 @@ def _describe_breaker(breaker: CircuitBreaker, now: float, skew: float) -> dict[
 
 
 def _describe_limits(state: QuotaState | None) -> Json:
-    """What a provider has told of its own limits; null where it has told nothing."""
+    """Return what a provider has stated of its own limits; null if it has stated nothing."""
     if state is None:
         return None
     return {
@@ -92,7 +92,7 @@ def _describe_limits(state: QuotaState | None) -> Json:
 def build_metrics(
     provider_state: ProviderState,
 ) -> tuple[tuple[GaugeMetric, ...], tuple[CounterMetric, ...]]:
-    """Return the same in a few numbers for Prometheus."""
+    """Return the state as a few metrics for Prometheus."""
     health, retry_budgets = provider_state.health, provider_state.retry_budgets
     targets_out = GaugeMetric(
         "targets_out",

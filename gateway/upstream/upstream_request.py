@@ -1,4 +1,4 @@
-"""What a call asks of upstream, and what it gets: an answer that is past its commit point."""
+"""The request that a call makes upstream, and its response: an answer past its commit point."""
 
 import asyncio
 import math
@@ -27,11 +27,11 @@ from gateway.upstream.health import InFlightAttempt
 from gateway.upstream.retry import Candidate, PinnedAccount
 
 _KEEPALIVE_SECONDS = 15.0
-"""Seconds; see http/beat."""
+"""Seconds between two keep-alives to a waiting client; see server/keepalive.py."""
 
 
 class UpstreamAccount(Protocol):
-    """The account of a call, which upstream tells what becomes of each attempt."""
+    """The account of a call, to which the upstream package reports each attempt."""
 
     @property
     def attempts(self) -> Sequence[AttemptAccount]:
@@ -48,16 +48,16 @@ class UpstreamAccount(Protocol):
         ...
 
     def attempt_failed(self, attempt: AttemptAccount, problem: Problem) -> None:
-        """Note that an attempt gave no answer."""
+        """Record that an attempt gave no answer."""
         ...
 
     def attempt_finished(self, attempt: AttemptAccount) -> None:
-        """Note that the call has the answer of an attempt."""
+        """Record that the call has the answer of an attempt."""
         ...
 
 
 class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call asks of upstream."""
+    """The request that a call makes upstream."""
 
     call: Call
     body: RequestBody
@@ -66,37 +66,37 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     tier: str
     lab: str
-    """Whose retries it takes."""
+    """The lab whose retry budget pays for the call's retries."""
     started_at: float
-    """When the call began, on the running loop's clock, seconds."""
+    """When the call began, in seconds on the running loop's clock."""
     client_deadline: float = math.inf
-    """When its client will have left if it has not been told anything, on that clock."""
+    """When the client leaves if it has received nothing, in seconds on that clock."""
     excluded_targets: frozenset[str] = frozenset()
-    """Names of targets that are not asked."""
+    """Names of targets that must not be asked."""
     candidates: tuple[Candidate, ...] = ()
-    """Who may be asked, in this order; empty is all of the plan."""
+    """The candidates that may be asked, in this order; if empty, all of the plan."""
     call_account: UpstreamAccount
     is_parallel: bool = False
     """True if the request runs beside another one of the call."""
     pinned_body: RequestBody | None = None
-    """What the provider of `pinned_account` is told, which has the earlier answer that it names."""
+    """The body for `pinned_account`, which has the earlier answer that this body names."""
     pinned_account: PinnedAccount | None = None
-    """Who has what the call goes on from."""
+    """The account that has what the call continues: a model's reasoning, or an earlier answer."""
     reasoning_notes: Mapping[str, ReasoningNote] = {}
-    """Reasoning that did not come back with the request, by the first call of its turn."""
+    """Reasoning that the client did not send back, by the first tool call of its answer."""
     records_reasoning: bool = False
-    """Whether reasoning of the answer is to be noted."""
+    """True if the gateway notes the reasoning of the answer."""
     compared_question: object | None = None
-    """What near questions are compared with, where its answer may serve them."""
+    """The question that the semantic cache compares, if this answer may serve similar questions."""
     requires_complete: bool = False
-    """True if a whole answer must be complete: an incomplete one is asked for again."""
+    """True if a whole answer must be complete: the gateway asks again for an incomplete one."""
     omits_reasoning: bool = False
-    """No reasoning state is sent: its maker did not take it."""
+    """True if no reasoning state is sent, since its maker refused it."""
     fetched_media: dict[str, FetchedMedia] = {}
-    """Media that were fetched for the call, by URL; all its attempts share them."""
+    """Media that the gateway fetched for the call, by URL; all its attempts share them."""
 
     def compute_deadline(self, timers: Timers) -> float:
-        """When an answer must have ended, on that clock."""
+        """Return when an answer must have ended, in seconds on the running loop's clock."""
         total_deadline = self.started_at + timers.total
         return (
             total_deadline if self.body.prompt.stream else min(total_deadline, self.client_deadline)
@@ -105,7 +105,7 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     def compute_wait_deadline(self, timers: Timers) -> float:
         """Return when a wait for a provider must be over, on that clock.
 
-        A client that retries by itself cannot do so once its stream has shown a sign of life.
+        A client that retries by itself cannot do so once its stream has shown a keep-alive.
         """
         deadline = min(self.compute_deadline(timers), self.client_deadline)
         client_retries = self.call.client_timeout is not None and self.body.prompt.stream
@@ -117,11 +117,12 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compute_call_times(call: Call, now: float, *, stream: bool) -> tuple[float, float]:
-    """When a call began, and when its client will have left if it is told nothing, a little before.
+    """Return when a call began and when its client leaves, in seconds on the running loop's clock.
 
-    On the running loop's clock; `now` is on that of `call.started`: what came before counts too,
-    reading it and waiting for its turn. A stream shows a sign of life every 15 s, so that a client
-    who waits longer than that waits on.
+    `now` is on the clock of `call.started_at`: the time to read the call and to admit it counts
+    too. The second time is a little before the client's timeout. It is infinite if the client names
+    no timeout, or for a stream a timeout above 15 s: a stream gets a keep-alive every 15 s, so that
+    its client waits on.
     """
     started_at = asyncio.get_running_loop().time() - (now - call.started_at)
     client_timeout = call.client_timeout
@@ -131,27 +132,27 @@ def compute_call_times(call: Call, now: float, *, stream: bool) -> tuple[float, 
 
 
 class UpstreamResponse(msgspec.Struct, kw_only=True):
-    """An answer that is past its commit point: whole, or a stream whose first content is here."""
+    """An answer that is past its commit point: whole, or a stream whose first content has come."""
 
     target: Target
     account: Account
     written_body: WrittenBody
     provider_response: ProviderResponse
     attempt: InFlightAttempt
-    """Told where a stream breaks off."""
+    """The attempt to which a break in the stream is reported."""
     attempt_account: AttemptAccount
     upstream_id: str | None
     dialect_name: str = ""
-    """The dialect in which it was asked."""
+    """The dialect of the request to the provider."""
     reasoning_recorder: ReasoningRecorder | None = None
-    """What listened to the answer."""
+    """The recorder that read the answer's reasoning, if any."""
     dropped_names: Mapping[str, None] = {}
-    """Parts of the answer that the client does not get, by the provider's names, so far."""
+    """The provider's names of answer parts that the client does not get, so far."""
     body: bytes | None = None
     summary: ResponseSummary | None = None
     inspector: StreamInspector | None = None
     first_bytes: bytes = b""
-    """What a stream may send on at once."""
+    """Bytes of a stream that may be sent on at once."""
     remaining_chunks: AsyncIterator[bytes] | None = None
     has_buffered_frames: bool = False
-    """More of it has come than was given."""
+    """True if more of the answer is buffered than its reader has received."""

@@ -1,4 +1,4 @@
-"""Calls that wait until a provider takes them again: not too many, and none while it stops."""
+"""Calls that wait until a provider takes them again: a limited number, ended by a shutdown."""
 
 import asyncio
 import sys
@@ -8,13 +8,16 @@ from gateway.core.errors import DRAINING, ProblemError
 
 
 class WaitingCalls:
-    """Counts the calls of a process that wait. Such a call holds no connection to a provider."""
+    """A counter of the calls of a process that wait.
+
+    A waiting call holds no connection to a provider.
+    """
 
     def __init__(self, max_calls: int = sys.maxsize) -> None:
-        """Create one for `max_calls` calls at a time."""
+        """Let at most `max_calls` calls wait at a time."""
         self.max_calls = max_calls
         self.calls = 0
-        """Calls that wait now."""
+        """The number of calls that wait now."""
         self._closed = asyncio.Event()
 
     @property

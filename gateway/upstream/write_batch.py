@@ -1,11 +1,10 @@
 """Collect what one iteration of the event loop has to send, and send it together at its end.
 
-A write to a socket wakes whoever waits at the other end, and that costs more than the write. If the
-writes of an iteration follow each other, one that was woken for the first is still awake for the
-others. A loop that is not busy waits for few writes, so that none is late. The rows of the
-iteration are written first, all at once. If the rows of requests cannot be written, no request is
-sent.
-docs/performance.md has the whole story ("The write batch of an iteration").
+A write to a socket wakes the process at the other end, and that costs more than the write. If the
+writes of an iteration follow each other, a process that was woken for the first is still awake for
+the others. A loop that is not busy waits for few writes, so that none is late. The batch writes the
+rows of the iteration first, all at once. If it cannot write the rows of requests, it sends no
+request. docs/performance.md has the whole story ("The write batch of an iteration").
 """
 
 import asyncio
@@ -14,15 +13,15 @@ from collections.abc import Callable
 from typing import Protocol
 
 _MAX_CALLS_ALONE = 1
-"""Calls being served at which no write waits for the end of the iteration: it has no company."""
+"""The number of calls in service up to which no write waits for the end of the iteration."""
 _MAX_BUSY_BATCH = 32
-"""Writes that wait for each other at most in a busy loop: milliseconds of its time."""
+"""The number of writes at which a busy loop flushes at once: milliseconds of its time."""
 _MAX_QUIET_BATCH = 4
-"""The same in a loop that is not busy."""
+"""The number of writes at which a loop that is not busy flushes at once."""
 _BUSY_WRITES_PER_SECOND = 2_000
-"""Writes a second from which a loop is busy: a seventh of what a core can do."""
+"""Writes a second above which a loop is busy: a seventh of a core's capacity."""
 _WINDOW_SECONDS = 0.05
-"""Seconds over which the gateway counts them."""
+"""Seconds over which the batch counts writes."""
 
 
 class PendingWrite(Protocol):
@@ -34,7 +33,7 @@ class PendingWrite(Protocol):
 
 
 class PendingRequest(PendingWrite, Protocol):
-    """A request, which must not leave without its row."""
+    """A request that must not leave before its row is written."""
 
     def refuse(self) -> None:
         """Drop it, and tell the call that waits for its answer; never raises."""
@@ -45,8 +44,8 @@ class WriteBatch:
     """The batch of one event loop.
 
     It calls `write_rows` before it sends anything; that never raises and returns True if requests
-    may be sent. `count_calls` returns how many calls are being served: the writes of a lone call do
-    not wait. `clock` is monotonic seconds.
+    may be sent. `count_calls` returns how many calls are in service: the writes of a lone call do
+    not wait. `clock` returns monotonic seconds.
     """
 
     __slots__ = (
@@ -75,7 +74,7 @@ class WriteBatch:
         self._max_batch = _MAX_QUIET_BATCH
         self._window_start = 0.0
         self._sent_count = 0
-        """Writes since then."""
+        """The number of writes since `_window_start`."""
 
     def add_request(self, request: PendingRequest) -> None:
         """Send a request towards a provider at the end of this iteration."""
@@ -88,12 +87,15 @@ class WriteBatch:
         self.flush_soon()
 
     def flush_soon(self) -> None:
-        """Flush once the loop has told of all that it has found; at once where much waits."""
+        """Flush at the end of this iteration; flush now if a call is alone or the batch is full."""
         if not self.schedule_flush() or len(self._requests) + len(self._answers) >= self._max_batch:
             self.flush()
 
     def schedule_flush(self) -> bool:
-        """Have a flush at the end of this iteration; False where a call is alone: nothing waits."""
+        """Schedule a flush at the end of this iteration.
+
+        Return False, and schedule none, for a lone call: its writes do not wait.
+        """
         if self._is_flush_due:
             return True
         if self.count_calls() <= _MAX_CALLS_ALONE and not self._has_followers:
@@ -111,18 +113,18 @@ class WriteBatch:
         return True
 
     def mark_immediate_answer(self) -> None:
-        """A call has come and was answered within this iteration: those that follow are not alone.
+        """Note that a call was answered within this iteration: those after it are not alone.
 
-        A cache's answers, above all, would else be made and sent one by one.
+        Without this the gateway would make and send the answers of a cache one by one.
         """
         if not self._has_followers:
             self._has_followers = True
             asyncio.get_running_loop().call_soon(self._forget_followers)
 
     def flush(self) -> bool:
-        """Send what waits now: requests before answers, of which providers need longer.
+        """Send all that waits now: requests before answers, since providers need longer.
 
-        Tells whether what waited was written; else no request was sent.
+        Return True if the rows were written; otherwise no request is sent.
         """
         rows_written = self._write_rows()
         requests, answers = self._requests, self._answers

@@ -1,12 +1,12 @@
-"""HTTP/1.1 towards providers: asyncio and httptools behind httpx's transport door.
+"""HTTP/1.1 towards providers: asyncio and httptools behind httpx's transport interface.
 
-- Transport: one for a set of providers; httpx requests in, httpx responses out
-- writing: one request as bytes, checked
-- Pool: the connections of one origin; idle ones newest first, a limit, a fair queue
-- Dial and race: a connected, encrypted, tunnelled stream
-- Connection: one exchange at a time, bounded in memory and time
-- chunk: one chunk of a body that needs no parser
-- Reading: one response as the parser tells it, with all that may be wrong with it
+- transport: one for a set of providers; httpx requests in, httpx responses out
+- request: one request as bytes, checked
+- pool: the connections of one origin; idle ones newest first, a limit, a fair queue
+- connect and happy_eyeballs: a connected, encrypted, tunnelled stream
+- connection: one exchange at a time, bounded in memory and time
+- response: one response as the parser reports it, checked; one chunk of a body without the parser
+- httpx_transport: httpx's own transport, for providers that need it
 """
 
 from gateway.upstream.http1.connect import create_tls_context

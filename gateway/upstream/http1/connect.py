@@ -1,6 +1,6 @@
-"""Connecting to one origin: TLS, and proxies (plain, CONNECT, https).
+"""Connect to one origin: TLS, and proxies (plain, CONNECT, https).
 
-A failed attempt says what failed: ConnectError and ProxyError mean that nothing was sent to the
+The type of an error says what failed: ConnectError and ProxyError mean that nothing was sent to the
 provider.
 """
 
@@ -18,14 +18,17 @@ from gateway.upstream.http1.connection import Loop, ProviderConnection
 from gateway.upstream.http1.happy_eyeballs import connect
 
 _MAX_PROXY_ANSWER_BYTES = 16_384
-"""Bytes of a proxy's answer."""
+"""Bytes that a proxy's answer may have."""
 
 
 class ProxySettings:
-    """A proxy to go through."""
+    """The address, encryption and credential of a proxy."""
 
     def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
-        """Take its URL: http:// or https://, with user and password where it wants them."""
+        """Take the proxy's URL: http:// or https://, with user and password if it wants them.
+
+        Raises ValueError for another scheme.
+        """
         parsed = httpx.URL(url)
         if parsed.scheme not in ("http", "https"):
             raise ValueError("a proxy's URL starts with http:// or https://")
@@ -41,7 +44,7 @@ class ProxySettings:
 
 
 class Connector:
-    """Makes connections to one origin."""
+    """A maker of connections to one origin."""
 
     def __init__(
         self,
@@ -51,7 +54,10 @@ class Connector:
         sni: str | None,
         proxy: ProxySettings | None,
     ) -> None:
-        """`tls` None: not encrypted. `sni`: the name that TLS asks for, where not the host."""
+        """Encrypt unless `tls` is None.
+
+        `sni` is the name that TLS asks for, if it is not the host.
+        """
         self._host = host
         self._port = port
         self._tls = tls
@@ -59,7 +65,10 @@ class Connector:
         self._proxy = proxy
 
     async def __call__(self, loop: Loop) -> ProviderConnection:
-        """A connection that is ready for a request. Raises httpx.ConnectError, httpx.ProxyError."""
+        """Return a connection that is ready for a request.
+
+        Raises httpx.ConnectError, httpx.ProxyError.
+        """
         connection = ProviderConnection(loop)
         proxy = self._proxy
         try:
@@ -73,18 +82,18 @@ class Connector:
                 await self._open_tunnel(loop, connection, proxy, self._tls)
         except ssl.SSLError as error:
             reason = getattr(error, "verify_message", "") or error.reason or "failed"
-            reason = reason.partition(",")[0]  # behind it stands which host it is
+            reason = reason.partition(",")[0]  # the host's name comes after the comma
             raise httpx.ConnectError(f"TLS: {reason}") from error
         except OSError as error:
             raise httpx.ConnectError(_describe_error(error)) from error
-        except ValueError as error:  # no name that the resolver or TLS could take
+        except ValueError as error:  # the resolver or TLS cannot take the name
             raise httpx.ConnectError("the host's name is not valid") from error
         return connection
 
     async def _open_tunnel(
         self, loop: Loop, connection: ProviderConnection, proxy: ProxySettings, tls: ssl.SSLContext
     ) -> None:
-        """A TLS connection through a proxy's CONNECT."""
+        """Open a TLS connection through a proxy's CONNECT."""
         sock = await connect(loop, proxy.host, proxy.port)
         tunnel = _TunnelProtocol()
         await _attach_socket(loop, tunnel, sock, proxy.tls, proxy.host)
@@ -107,14 +116,14 @@ class Connector:
 
 
 def _describe_error(error: OSError) -> str:
-    """Why, in the system's words: a loop's own may tell where, which is no client's business."""
+    """Return the reason in the system's words: a loop's own words may name the address."""
     if isinstance(error, socket.gaierror) or not error.errno:
         return error.strerror or type(error).__name__
     return os.strerror(error.errno)
 
 
 class _TunnelProtocol(asyncio.Protocol):
-    """The conversation with a proxy before the tunnel is there."""
+    """The exchange with a proxy before the tunnel is open."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -138,7 +147,10 @@ class _TunnelProtocol(asyncio.Protocol):
             self._transport.abort()
 
     async def request_tunnel(self, request: bytes) -> asyncio.Transport:
-        """Ask for the tunnel; gives what leads through it. Raises httpx.ProxyError."""
+        """Ask for the tunnel; return the transport that leads through it.
+
+        Raises httpx.ProxyError.
+        """
         transport = self._transport
         if transport is None or self._is_closed:
             raise httpx.ProxyError("the proxy closed the connection")
@@ -168,7 +180,7 @@ async def _attach_socket(
     tls: ssl.SSLContext | None,
     name: str,
 ) -> None:
-    """Hand a connected socket to the loop, and encrypt."""
+    """Hand a connected socket to the loop, and encrypt it unless `tls` is None."""
     try:
         await loop.create_connection(
             lambda: protocol, sock=sock, ssl=tls, server_hostname=name if tls is not None else None
@@ -179,7 +191,7 @@ async def _attach_socket(
 
 
 def create_tls_context() -> ssl.SSLContext:
-    """TLS as the machine trusts it; with certifi's roots where the machine has none."""
+    """Return a TLS context with the machine's roots, or certifi's if the machine has none."""
     tls_context = ssl.create_default_context()
     if not tls_context.cert_store_stats()["x509_ca"]:
         tls_context.load_verify_locations(certifi.where())

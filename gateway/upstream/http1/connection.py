@@ -4,9 +4,9 @@
                        |                 |
                        +---- failed -----+   (closed, never used again)
 
-Reading stops while more than HIGH bytes wait for whoever reads the answer: a slow reader costs no
-memory. One timer watches over all waits of a connection: a wait only moves its deadline, and the
-timer looks at it when it fires.
+The connection stops reading while more than MAX_BUFFERED_BYTES wait for the reader of the answer: a
+slow reader costs no memory. One timer watches all waits of a connection. A wait only moves its
+deadline, and the timer looks at the deadline when it fires.
 """
 
 import asyncio
@@ -23,30 +23,30 @@ from gateway.upstream.write_batch import WriteBatch
 MAX_BUFFERED_BYTES = 262_144
 """Bytes of an answer that may wait to be read."""
 _MIN_REFUSAL_STATUS = 300
-"""From this status on, the rest of a body that is still being sent is not wanted."""
+"""The lowest status that stops an upload: the provider does not want the rest of the body."""
 _TIMER_TOLERANCE = 0.0005
-"""Seconds by which a loop's timer may fire before its time."""
+"""Seconds by which a loop's timer may fire early."""
 
 type Loop = asyncio.AbstractEventLoop
 
 
 class StaleConnection(httpx.RemoteProtocolError):
-    """A kept connection was closed before a byte of the answer: it was probably not read."""
+    """A kept connection closed before a byte of the answer: the request was probably not read."""
 
 
 class DirectSink(Protocol):
-    """Where an answer goes on while somebody waits for more of it, who is then not woken."""
+    """A consumer that takes an answer's bytes while a caller waits, who is then not woken."""
 
     def accept(self, data: bytes, chunk: bytes | None) -> bool:
-        """Take what has come of a body; False where who waits must. Never raises.
+        """Take bytes of a body; return False if the waiting caller must take them. Never raises.
 
-        `chunk` is the same in the chunked coding, as it came, where that is known.
+        `chunk` is the same bytes in the chunked coding, as they came, if that is known.
         """
         ...
 
 
 class UnwrittenError(httpx.LocalProtocolError):
-    """Nothing was sent, since the row of the request is not written."""
+    """A request was not sent, since its row is not written."""
 
 
 class ProviderConnection(asyncio.Protocol):
@@ -92,26 +92,26 @@ class ProviderConnection(asyncio.Protocol):
         self._deadline = 0.0
         self._silence_timeout = 0.0
         self._timeout_message = ""
-        self._pending_data = b""  # of a request that goes out at the end of this iteration
+        self._pending_data = b""  # a request that leaves at the end of this iteration
         self._writable = True
         self._paused = False
         self._reused = False
         self._has_unsent_body = False
         self.direct_sink: DirectSink | None = None
-        """Takes what comes of an answer, where it may."""
+        """The sink that takes an answer's bytes directly, if any."""
         self.on_lost: Callable[[ProviderConnection], object] | None = None
-        """Told when the connection is lost while no exchange is on it."""
+        """A function that is called if the connection is lost while no exchange is on it."""
         self.idle_since = 0.0
-        """When it became idle, on the loop's clock."""
+        """When the connection became idle, on the loop's clock."""
         self.idle_timeout = math.inf
         """Seconds that each wait for more of an answer may take."""
         self.overall_deadline = math.inf
-        """When the wait for what comes next is over, on the loop's clock."""
+        """When the wait for the head or the body must end, on the loop's clock."""
 
-    # asyncio's side
+    # callbacks of asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there, and encrypted where it is to be."""
+        """Take the transport: the connection is up, and encrypted if it should be."""
         # uvloop's transports are no subclasses of asyncio's, but do the same.
         self._transport = transport  # type: ignore[assignment]
         sock = transport.get_extra_info("socket")
@@ -121,12 +121,12 @@ class ProviderConnection(asyncio.Protocol):
             self._poll = poll.poll
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the provider."""
+        """Take bytes from the provider."""
         if self.direct_sink is not None and self._pass_to_sink(self.direct_sink, data):
             return
         response = self._response
         if response is None or response.complete:
-            # Nobody asked: what an idle connection says must never answer the next request.
+            # No request is open: bytes on an idle connection must never answer the next request.
             self.abort()
             return
         if self._pending_data and not self._accept_early_data():
@@ -154,19 +154,22 @@ class ProviderConnection(asyncio.Protocol):
             self._deadline = min(self._loop.time() + self._silence_timeout, self.overall_deadline)
 
     def _accept_early_data(self) -> bool:
-        """Something has come before a request has left; whether it may be its answer."""
-        if self._reused:  # never, as above
+        """Return True if bytes that came before the request left may be its answer.
+
+        Then the request leaves now; otherwise the exchange fails.
+        """
+        if self._reused:  # never on a kept connection, as above
             self._fail(StaleConnection("a kept connection spoke before it was asked"))
             return False
         self.post()
         return True
 
     def eof_received(self) -> bool:
-        """The provider will send no more: the connection is closed."""
+        """Close the connection: the provider will send no more."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """End the exchange: the connection is gone."""
         self._transport = None
         self._cancel_timer()
         response = self._response
@@ -187,27 +190,27 @@ class ProviderConnection(asyncio.Protocol):
             self._fail(httpx.RemoteProtocolError("the answer was cut short"))
 
     def pause_writing(self) -> None:
-        """The provider does not read what is sent."""
+        """Stop writing: the provider does not read what is sent."""
         self._writable = False
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """Write again: the provider reads."""
         self._writable = True
         _wake(self._drain_waiter)
 
     # the exchange
 
     def is_usable(self, unchecked_seconds: float) -> bool:
-        """Whether another request may be sent: nothing has come, and it has not been closed.
+        """Return True if another request may be sent: no bytes came, and no close.
 
-        One that became idle no more than `unchecked_seconds` ago is as the loop has last seen it.
+        A connection that became idle less than `unchecked_seconds` ago is as the loop last saw it.
         """
         transport = self._transport
         if transport is None or transport.is_closing():
             return False
         if self._loop.time() - self.idle_since < unchecked_seconds:
             return True
-        # What the loop has not read yet, a close above all, shows in the socket itself.
+        # Bytes or a close that the loop has not read yet show in the socket itself.
         return self._poll is None or not self._poll(0)
 
     def begin(
@@ -218,9 +221,9 @@ class ProviderConnection(asyncio.Protocol):
         silence_timeout: float = 0.0,
         has_more: bool = False,
     ) -> None:
-        """Send the first bytes of a request, of which `has_more` may follow.
+        """Send the first bytes of a request; `has_more` if more follow.
 
-        The provider may be quiet for `silence_timeout` seconds, 0: for ever.
+        The provider may be silent for `silence_timeout` seconds; 0 sets no limit.
         """
         self.send_request(data, None, bodiless=bodiless, has_more=has_more)
         self._silence_timeout = silence_timeout
@@ -233,13 +236,14 @@ class ProviderConnection(asyncio.Protocol):
         bodiless: bool = False,
         has_more: bool = False,
     ) -> None:
-        """As `begin`, by an outbox where there is one; the provider may be quiet for ever."""
+        """Send as `begin` does, through a write batch if there is one, with no limit on silence."""
         self._response = IncomingResponse(bodiless=bodiless)
         self._silence_timeout = 0.0
         self._has_unsent_body = has_more
         transport = self._transport
         if transport is None or transport.is_closing():
-            # Only a new one can be: it was lost between its making and now. Nothing was sent.
+            # Only a new connection can be closed here: it was lost just after it was made. Nothing
+            # was sent.
             self._fail(httpx.ConnectError("the connection was closed at once"))
         elif write_batch is None:
             transport.write(data)
@@ -248,14 +252,14 @@ class ProviderConnection(asyncio.Protocol):
             write_batch.add_request(self)
 
     def post(self) -> None:
-        """Send what the outbox was asked to; nothing where the request was given up since."""
+        """Send the request that waited in the write batch, unless the caller has given it up."""
         data, self._pending_data = self._pending_data, b""
         transport = self._transport
         if data and transport is not None and not transport.is_closing():
             transport.write(data)
 
     def refuse(self) -> None:
-        """Not send what the outbox was asked to, and close; nothing where it was given up since."""
+        """Drop the request that waited in the write batch, and close, unless it was given up."""
         if self._pending_data:
             self._fail(UnwrittenError("its row was not written"))
 
@@ -265,13 +269,14 @@ class ProviderConnection(asyncio.Protocol):
             self._transport.write(data)
 
     def finish_request(self) -> None:
-        """The whole request has been given to be sent."""
+        """Note that the whole request has been handed over to be sent."""
         self._has_unsent_body = False
 
     async def wait_until_drained(self, timeout_seconds: float) -> bool:
-        """Wait until the provider has read most of what was sent, and tell whether it wants more.
+        """Wait until the provider has read most of the sent bytes; return True if it wants more.
 
-        Raises httpx.WriteTimeout where it reads nothing for `timeout_seconds`, 0: never.
+        If it reads nothing for `timeout_seconds` (0: no limit), the exchange fails with
+        httpx.WriteTimeout, which `wait_for_head` raises.
         """
         while not self._writable and self._wants_more() and self._transport is not None:
             buffer_size = self._transport.get_write_buffer_size()
@@ -303,7 +308,7 @@ class ProviderConnection(asyncio.Protocol):
         return response
 
     async def read_chunk(self) -> bytes:
-        """The next bytes of the answer; empty at its end. Raises httpx errors."""
+        """Return the next bytes of the answer; empty at its end. Raises httpx errors."""
         response = self._response
         if response is None:
             raise httpx.LocalProtocolError("nothing was asked")
@@ -325,9 +330,9 @@ class ProviderConnection(asyncio.Protocol):
         return response.take_body()
 
     def take_whole(self, max_bytes: float = math.inf) -> bytes | None:
-        """What is left of the answer, where all of it is here; None where more must come.
+        """Return the rest of the answer if all of it has arrived, else None.
 
-        None too where that is more than so many bytes.
+        Also return None if the rest is larger than `max_bytes`.
         """
         response = self._response
         if response is None or not response.complete or response.buffered > max_bytes:
@@ -335,7 +340,7 @@ class ProviderConnection(asyncio.Protocol):
         return response.take_body()
 
     def finish_exchange(self) -> bool:
-        """End an exchange; tells whether the connection may be kept for another."""
+        """End an exchange; return True if the connection may be kept for another."""
         response, self._response = self._response, None
         self.overall_deadline = self.idle_timeout = math.inf
         self.direct_sink = None
@@ -348,7 +353,7 @@ class ProviderConnection(asyncio.Protocol):
             and not transport.is_closing()
             and not self._has_unsent_body
             and not self._paused
-            and self._body_waiter is None  # nobody still waits here
+            and self._body_waiter is None  # no caller still waits
             and not transport.get_write_buffer_size()
         ):
             self.idle_since = self._loop.time()
@@ -361,7 +366,7 @@ class ProviderConnection(asyncio.Protocol):
         return False
 
     def abort(self) -> None:
-        """Close at once, whatever is under way."""
+        """Close the connection at once, even during an exchange."""
         self._cancel_timer()
         self._pending_data = b""
         self.direct_sink = None
@@ -369,14 +374,17 @@ class ProviderConnection(asyncio.Protocol):
             self._transport.abort()
 
     def _pass_to_sink(self, sink: DirectSink, data: bytes) -> bool:
-        """Have what came taken where somebody waits for it, who is told of what is not."""
+        """Give bytes to the sink if a caller waits; wake the caller for what the sink refuses.
+
+        Return False if no caller waits: then the bytes are still to be handled.
+        """
         body_waiter, response = self._body_waiter, self._response
         if body_waiter is None or body_waiter.done() or response is None:
             return False
         chunk_body = unwrap_chunk(data)
         unparsed_body = (
             chunk_body if response.is_between_chunks else None
-        )  # of which the parser need not know
+        )  # the parser may skip these bytes
         if unparsed_body is not None and sink.accept(unparsed_body, data):
             self._deadline = min(self._loop.time() + self.idle_timeout, self.overall_deadline)
             return True
@@ -389,7 +397,7 @@ class ProviderConnection(asyncio.Protocol):
             body_waiter.set_result(None)
         elif response.chunks:
             parsed_body = response.take_body()
-            # Where the parser made just this of it, it stood between two chunks, and does again.
+            # If the parser returns the same content, it was between two chunks, and is so again.
             response.is_between_chunks = parsed_body == chunk_body
             if unparsed_body is None and sink.accept(parsed_body, None):
                 self._deadline = min(self._loop.time() + self.idle_timeout, self.overall_deadline)
@@ -400,7 +408,7 @@ class ProviderConnection(asyncio.Protocol):
         return True
 
     def _wants_more(self) -> bool:
-        """Whether more of the request may be sent."""
+        """Return True if more of the request may be sent."""
         response = self._response
         return self._error is None and (
             response is None or not response.head_complete or response.status < _MIN_REFUSAL_STATUS
@@ -418,11 +426,11 @@ class ProviderConnection(asyncio.Protocol):
     # time
 
     def is_past_deadline(self) -> bool:
-        """Whether all time for an answer is over, and not just that for a wait."""
+        """Return True if the time for the whole answer is over, not just the time for one wait."""
         return self._deadline == self.overall_deadline
 
     def _start_timer(self, message: str, idle_timeout: float = math.inf) -> None:
-        """From now on the provider may be silent for as long as was said."""
+        """Start to limit the provider's silence; `message` says what it failed to do."""
         silence_timeout = (
             min(self._silence_timeout, idle_timeout) if self._silence_timeout else idle_timeout
         )
@@ -436,7 +444,7 @@ class ProviderConnection(asyncio.Protocol):
         if self._timer is not None:
             if self._timer_deadline <= deadline:
                 return
-            self._timer.cancel()  # it was set by an exchange that had more patience
+            self._timer.cancel()  # an exchange with a longer limit set it
         self._timer_deadline = deadline
         self._timer = self._loop.call_at(deadline, self._handle_timer)
 
@@ -459,17 +467,20 @@ class ProviderConnection(asyncio.Protocol):
 
 
 def _copy_error(error: httpx.TransportError) -> httpx.TransportError:
-    """One to be raised: what was raised knows the frames that know the connection, in a circle."""
+    """Return a copy to raise.
+
+    A raised error refers to frames that refer to the connection: a cycle.
+    """
     return type(error)(*error.args)
 
 
 def _is_pending(future: asyncio.Future[None] | None) -> bool:
-    """True if somebody waits, and what they wait for has not come."""
+    """Return True if a caller waits for a future that is not done."""
     return future is not None and not future.done()
 
 
 def _wake(future: asyncio.Future[None] | None) -> bool:
-    """Tell somebody who waits that what they wait for has come; False if nobody waits."""
+    """Wake the caller that waits for a future; return False if nobody waits."""
     if future is None or future.done():
         return False
     future.set_result(None)

@@ -1,4 +1,4 @@
-"""A connected socket: the first of a host's addresses that answers, raced as RFC 8305 says."""
+"""Connect a socket to the first of a host's addresses that answers, raced as RFC 8305 says."""
 
 import asyncio
 import itertools
@@ -12,7 +12,7 @@ _HEAD_START_SECONDS = 0.25
 """Seconds that one address has before the next is tried beside it (RFC 8305, section 5)."""
 
 type Address = tuple[int, tuple[Any, ...]]
-"""Family and place, as socket.connect takes it."""
+"""Family and socket address, as socket.connect takes it."""
 type Attempt = Callable[[Loop, Address], Awaitable[socket.socket]]
 
 
@@ -21,7 +21,7 @@ _lookups: dict[tuple[Loop, str, int], asyncio.Task[_AddressInfos]] = {}
 
 
 async def connect(loop: Loop, host: str, port: int) -> socket.socket:
-    """A socket connected to a host. Raises OSError."""
+    """Return a socket connected to a host. Raises OSError."""
     address_infos = await _resolve(loop, host, port)
     addresses = interleave_families(
         (family, socket_address) for family, _, _, _, socket_address in address_infos
@@ -32,10 +32,11 @@ async def connect(loop: Loop, host: str, port: int) -> socket.socket:
 
 
 async def _resolve(loop: Loop, host: str, port: int) -> _AddressInfos:
-    """What the resolver knows of a host. Raises OSError.
+    """Return the resolver's answer for a host. Raises OSError.
 
-    Who asks while it is being looked up waits for the same answer: the resolver has a few threads,
-    and each question that a name server leaves open holds one for seconds, whoever still waits.
+    Callers that ask during a lookup wait for the same answer. The resolver has a few threads, and
+    each question that a name server leaves open holds one for seconds, even if nobody waits any
+    more.
     """
     lookup = _lookups.get((loop, host, port))
     if lookup is None:
@@ -46,17 +47,17 @@ async def _resolve(loop: Loop, host: str, port: int) -> _AddressInfos:
     try:
         return lookup.result()
     finally:
-        del lookup  # it has what is raised, which knows this frame
+        del lookup  # it holds the raised error, which refers to this frame
 
 
 def _forget_lookup(task: asyncio.Task[_AddressInfos], key: tuple[Loop, str, int]) -> None:
     del _lookups[key]
     if not task.cancelled():
-        task.exception()  # looked at, also where nobody waits any more
+        task.exception()  # read the error, even if nobody waits any more
 
 
 def interleave_families(addresses: Iterable[Address]) -> list[Address]:
-    """Addresses with their families taking turns, in the order the resolver gave them."""
+    """Return addresses with their families in turn, in the order of the resolver."""
     groups: dict[int, list[Address]] = {}
     for address in addresses:
         groups.setdefault(address[0], []).append(address)
@@ -67,7 +68,7 @@ def interleave_families(addresses: Iterable[Address]) -> list[Address]:
 
 
 async def connect_address(loop: Loop, address: Address) -> socket.socket:
-    """A socket connected to one address. Raises OSError."""
+    """Return a socket connected to one address. Raises OSError."""
     family, socket_address = address
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -87,7 +88,7 @@ async def race(
     attempt: Attempt = connect_address,
     head_start: float = _HEAD_START_SECONDS,
 ) -> socket.socket:
-    """The first socket that is connected; the others are closed. Raises the last OSError."""
+    """Return the first socket that connects, and close the others. Raises the last OSError."""
     tasks: set[asyncio.Future[socket.socket]] = set()
     pending_addresses = list(addresses)
     errors: list[BaseException] = [OSError("no address")]
@@ -99,7 +100,7 @@ async def race(
             await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if (sock := _take_connected(tasks, errors)) is not None:
                 return sock
-        raise errors.pop()  # and is known here no more: it knows this frame
+        raise errors.pop()  # removed, since the raised error refers to this frame
     finally:
         for task in tasks:
             task.cancel()
@@ -109,7 +110,7 @@ async def race(
 def _take_connected(
     tasks: set[asyncio.Future[socket.socket]], errors: list[BaseException]
 ) -> socket.socket | None:
-    """A socket that is connected, of those that are done; `errors` has why the others failed."""
+    """Return a connected socket of the finished attempts; add the others' errors to `errors`."""
     for task in [future for future in tasks if future.done()]:
         tasks.remove(task)
         error = task.exception()
@@ -120,13 +121,16 @@ def _take_connected(
 
 
 def _discard(task: asyncio.Future[socket.socket]) -> None:
-    """Close the socket of an attempt that lost the race and yet connected."""
+    """Close the socket of an attempt that lost the race and still connected."""
     if not task.cancelled() and task.exception() is None:
         task.result().close()
 
 
 def _keep_alive(sock: socket.socket) -> None:
-    """Let the kernel notice a peer that has vanished: a probe each minute, as the SDKs do."""
+    """Let the kernel notice a vanished peer: a probe each minute, as the SDKs do.
+
+    Also send small writes at once (TCP_NODELAY).
+    """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 5)):
         if hasattr(socket, name):

@@ -1,7 +1,7 @@
-"""The transport of another maker for providers that need it: HTTP/2, SOCKS, another parser.
+"""The stock transport for providers that need it: HTTP/2, SOCKS, another parser.
 
-httpx's own (httpcore and h11). It costs many times the CPU of the transport of our own. HTTP/2 is
-spoken where h2 is installed and the provider offers it; socks5:// proxies need socksio.
+It is httpx's own (httpcore and h11), and costs many times the CPU of the gateway's own transport.
+It speaks HTTP/2 if h2 is installed and the provider offers it; socks5:// proxies need socksio.
 """
 
 import ssl
@@ -19,10 +19,11 @@ def create_httpx_transport(
     max_idle: int = 0,
     keepalive_expiry: float = 30.0,
 ) -> httpx.AsyncBaseTransport:
-    """A transport for one provider. Raises ValueError where the proxy cannot be spoken to.
+    """Return a transport for one provider. Raises ValueError if the proxy is not supported.
 
-    No connection is kept unless `max_idle` says so: httpcore gives what a server sends behind an
-    answer to the next request. `tls` is changed (its ALPN): nothing else may share it.
+    It keeps no connection unless `max_idle` says so: if a server sends bytes after an answer,
+    httpcore gives them to the next request. The transport changes `tls` (its ALPN), so nothing else
+    may share it.
     """
     httpx_proxy = None
     if proxy is not None:

@@ -9,18 +9,18 @@ import httpx
 from gateway.upstream.http1.connection import Loop, ProviderConnection
 
 _UNCHECKED_SECONDS = 0.005
-"""Seconds for which an idle connection need not be looked at: about an iteration of a busy loop."""
+"""Seconds for which an idle connection needs no check: about an iteration of a busy loop."""
 _EARLY_CLOSE_SECONDS = 1.0
-"""Seconds after an answer in which nobody closes the connection who wants to keep it."""
+"""Seconds after an answer in which no provider that keeps connections closes one."""
 
 type Connect = Callable[[Loop], Awaitable[ProviderConnection]]
 
 
 class ConnectionPool:
-    """Lends connections. What is lent comes back through `release`, whatever became of it.
+    """A pool that lends connections; each comes back through `release`, whatever became of it.
 
-    A place is the right to a connection. Who leaves hands the place to the first in the queue, so
-    nobody who comes later takes it.
+    A slot is the right to a connection. A request that leaves hands its slot to the first in the
+    queue, so that no later request takes it.
     """
 
     def __init__(
@@ -38,22 +38,22 @@ class ConnectionPool:
         self._closed = False
         self._unchecked_seconds = _UNCHECKED_SECONDS
         self.in_use_count = 0
-        """Places in use: connections that serve a request or are being made."""
+        """Slots in use: connections that serve a request or are being made."""
 
     @property
     def idle_count(self) -> int:
-        """Connections that wait for work."""
+        """The number of idle connections."""
         return len(self._idle)
 
     @property
     def queued_count(self) -> int:
-        """Requests that wait for a place."""
+        """The number of requests that wait for a slot."""
         return len(self._queue)
 
     def acquire_idle(self) -> ProviderConnection | None:
-        """A connection, where one is kept that can be used at once; else `acquire` makes one.
+        """Return an idle connection that can be used at once, else None; `acquire` can make one.
 
-        For who can ask once more: one that was used a moment ago may have been closed since.
+        For callers that can resend: a connection that was used a moment ago may have closed since.
         """
         if self.in_use_count < self._limit:
             connection = self._pop_usable(self._unchecked_seconds)
@@ -63,7 +63,10 @@ class ConnectionPool:
         return None
 
     async def acquire(self, *, connect_timeout: float, wait_timeout: float) -> ProviderConnection:
-        """A connection. Raises httpx.PoolTimeout, ConnectTimeout, ConnectError, ProxyError."""
+        """Return a connection.
+
+        Raises httpx.PoolTimeout, ConnectTimeout, ConnectError, ProxyError.
+        """
         if self.in_use_count < self._limit:
             self.in_use_count += 1
         else:
@@ -82,7 +85,7 @@ class ConnectionPool:
             raise
 
     def release(self, connection: ProviderConnection) -> None:
-        """Take a connection back: to be kept where it can be used again."""
+        """Take a connection back, and keep it if it can be used again."""
         if connection.finish_exchange():
             if self._closed or len(self._idle) >= self._max_idle:
                 connection.abort()
@@ -94,7 +97,7 @@ class ConnectionPool:
         self._release_slot()
 
     def close(self) -> None:
-        """Close what is idle; what is lent is closed when it comes back."""
+        """Close idle connections now; a lent one closes when it comes back."""
         self._closed = True
         if self._expiry_timer is not None:
             self._expiry_timer.cancel()
@@ -111,7 +114,7 @@ class ConnectionPool:
         return None
 
     async def _wait_for_slot(self, wait_timeout: float) -> None:
-        """Wait for a place that somebody hands on."""
+        """Wait for another request to release a slot. Raises httpx.PoolTimeout."""
         slot = self._loop.create_future()
         self._queue.append(slot)
         try:
@@ -119,7 +122,7 @@ class ConnectionPool:
                 await slot
         except TimeoutError:
             if _is_granted(slot):
-                return  # it came at the last moment
+                return  # the slot came at the last moment
             raise httpx.PoolTimeout(f"no connection was free within {wait_timeout:g} s") from None
         except BaseException:
             if _is_granted(slot):
@@ -130,7 +133,7 @@ class ConnectionPool:
                 self._queue.remove(slot)
 
     def _release_slot(self) -> None:
-        """Hand a place on to the first who still waits for one."""
+        """Hand a slot to the first request that still waits for one, or free it."""
         for slot in self._queue:
             if not slot.done():
                 self._queue.remove(slot)
@@ -139,7 +142,7 @@ class ConnectionPool:
         self.in_use_count -= 1
 
     def check_every_connection(self) -> None:
-        """Connections are closed here of which nobody was told: look at each before its use."""
+        """Check every connection before its use from now on: here some close without notice."""
         self._unchecked_seconds = 0.0
 
     def _forget(self, connection: ProviderConnection) -> None:
@@ -148,7 +151,7 @@ class ConnectionPool:
             self.check_every_connection()
 
     def _expire(self) -> None:
-        """Close what has been idle for too long; a provider would close it in mid-request."""
+        """Close connections that were idle too long; a provider would close them in mid-request."""
         self._expiry_timer = None
         cutoff = self._loop.time() - self._keepalive_expiry
         while self._idle:

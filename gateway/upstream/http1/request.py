@@ -1,4 +1,4 @@
-"""A request as bytes: its head, checked, and its body as it can be sent."""
+"""A request as bytes: its head, checked, and its body in a form that can be sent."""
 
 import re
 from typing import NamedTuple
@@ -8,7 +8,7 @@ import httpx
 from gateway.upstream.http1.connection import ProviderConnection
 
 MAX_SINGLE_WRITE_BYTES = 65_536
-"""Bytes of a body that go out together with its head."""
+"""Bytes of the largest body that goes out together with its head."""
 type Fields = list[tuple[bytes, bytes]]
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -16,24 +16,25 @@ _PLAIN, _LENGTH, _CODING, _HOST = range(4)
 _MEANINGS = {b"content-length": _LENGTH, b"transfer-encoding": _CODING, b"host": _HOST}
 _MAX_KNOWN_NAMES = 1000
 _known_meanings: dict[bytes, int] = {}
-"""Names that were found valid, with their meaning: the same few come with each request."""
+"""Header names that were found valid, with their meaning: the same few come with each request."""
 
 
 class OutgoingRequest(NamedTuple):
-    """A request, ready to be sent."""
+    """A request that is ready to be sent."""
 
     first_bytes: bytes
-    """Its head, and a small body with it."""
+    """The head, with a small body."""
     body_stream: httpx.AsyncByteStream | None = None
-    """The body that follows."""
+    """The body that follows, if it is large or streamed."""
     length: int | None = None
     chunked: bool = False
 
 
 def encode_request(request: httpx.Request, proxy_line: bytes | None = None) -> OutgoingRequest:
-    """A request as it is sent; through a proxy with the header line `proxy_line` and the whole URL.
+    """Return a request as it is sent.
 
-    Raises httpx.LocalProtocolError where what a client gave would change the message's bounds.
+    For a proxy, it has the whole URL and the header line `proxy_line`. Raises
+    httpx.LocalProtocolError if a client's input would change the bounds of the message.
     """
     raw = request.headers.raw
     length, chunked = _read_framing(raw)
@@ -51,7 +52,7 @@ def encode_request(request: httpx.Request, proxy_line: bytes | None = None) -> O
 
 
 def encode_post_head(url: httpx.URL, fields: Fields, proxy_line: bytes | None = None) -> bytes:
-    """The head of a POST request with these headers, up to the length of its body."""
+    """Return the head of a POST request with these headers, up to the length of its body."""
     empty_request = httpx.Request(
         "POST", url, headers=[*fields, (b"content-length", b"0")], stream=httpx.ByteStream(b"")
     )
@@ -59,7 +60,7 @@ def encode_post_head(url: httpx.URL, fields: Fields, proxy_line: bytes | None = 
 
 
 def encode_header_lines(fields: Fields) -> bytes:
-    """Further headers as the lines that follow others, none of which may say a length or a host.
+    """Return further header lines, which follow others; none may name a length or a host.
 
     Raises httpx.LocalProtocolError as `encode_request` does.
     """
@@ -94,7 +95,7 @@ async def upload_body(
 
 def _join_fields(fields: Fields) -> bytes:
     text = b"\r\n".join([b": ".join(field) for field in fields])
-    # One line end between two headers: a value that holds one would make another header of it.
+    # One line end stands between two headers: a value with a line end would begin another header.
     line_ends = len(fields) - 1
     if text.count(b"\n") != line_ends or text.count(b"\r") != line_ends or b"\0" in text:
         raise httpx.LocalProtocolError("a header holds a character that no header may hold")
@@ -102,7 +103,10 @@ def _join_fields(fields: Fields) -> bytes:
 
 
 def _read_framing(raw: Fields) -> tuple[int | None, bool]:
-    """The length that the headers give, and whether they say chunked; every name is checked."""
+    """Return the length in the headers, and True if they say chunked; check every name.
+
+    Raises httpx.LocalProtocolError.
+    """
     length: int | None = None
     chunked, host_count = False, 0
     for name, value in raw:
@@ -142,7 +146,7 @@ def _encode_request_line(request: httpx.Request, proxy_line: bytes | None) -> by
 
 
 def _classify_name(name: bytes) -> int:
-    """The meaning of a header's name. Raises httpx.LocalProtocolError where it is none."""
+    """Return the meaning of a header's name. Raises httpx.LocalProtocolError if it is not valid."""
     if not _TOKEN.fullmatch(name):
         raise httpx.LocalProtocolError("a header's name or the method is not valid")
     meaning = _MEANINGS.get(name.lower(), _PLAIN)

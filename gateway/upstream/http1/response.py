@@ -1,26 +1,26 @@
-"""One response as the parser tells it: what it is, where it ends, and all that is wrong with it.
+"""One response as the parser reports it: what it is, where it ends, and what is wrong with it.
 
-httptools (llhttp) parses; this decides what is accepted. Rules that it does not enforce stand here:
-RFC 9112, 6.3 (a message whose length is given twice may be an attempt at smuggling), 6.1 (codings
-beside chunked are none that we asked for) and RFC 9110, 15.2 (interim responses are skipped).
+httptools (llhttp) parses; this module decides what is accepted. It has the rules that httptools
+does not enforce. RFC 9112, 6.3: a message whose length is given twice may be an attempt at
+smuggling. RFC 9112, 6.1: the gateway asks for no coding besides chunked. RFC 9110, 15.2: interim
+responses are skipped.
 
-One chunk of the chunked coding, as nearly all who write a frame at a time send it.
-
-Its size stands before it in the fewest digits, in lower case, without an extension: so does uvicorn
-write it too. Source: RFC 9112, 7.1.
+The module also reads one chunk of the chunked coding without the parser, in the form in which
+nearly all servers send a frame. The size stands before it in the fewest digits, in lower case,
+without an extension; uvicorn writes it so too. Source: RFC 9112, 7.1.
 """
 
 import httptools
 import httpx
 
 _MAX_CHUNK_BYTES = 4096
-"""Bytes of a chunk that is looked at: longer ones cost their parser little beside the rest."""
+"""Bytes of the largest chunk that skips the parser: a longer one costs the parser little."""
 _CHUNK_HEADS: dict[int, bytes] = {}
-"""By the length of a whole chunk: what it begins with."""
+"""The first bytes of a chunk, by the length of the whole chunk."""
 
 
 def unwrap_chunk(data: bytes) -> bytes | None:
-    """What one such chunk holds; None where the bytes are not one, all of it and nothing else."""
+    """Return the content if the bytes are one short chunk and nothing else; otherwise None."""
     size = len(data)
     if size > _MAX_CHUNK_BYTES:
         return None
@@ -31,7 +31,7 @@ def unwrap_chunk(data: bytes) -> bytes | None:
 
 
 def _build_chunk_head(size: int) -> bytes:
-    """How a chunk of a length begins; more than there is where none has that length."""
+    """Return how a chunk of a length begins, or a head that never matches if none has it."""
     digits = 1
     while 16**digits <= size - digits - 4:
         digits += 1
@@ -47,9 +47,9 @@ MAX_HEAD_BYTES = 65_536
 _MIN_INTERIM_STATUS, _SWITCHING_STATUS, _MIN_FINAL_STATUS = 100, 101, 200
 _BODILESS_STATUSES = frozenset({204, 304})
 _LINE_OVERHEAD = 4
-"""Bytes of a header line beside name and value."""
+"""Bytes of a header line besides its name and value."""
 _SMALL_HEAD_BYTES = 16_384
-"""Bytes that have come with which no head is too large, however little stands between its lines."""
+"""Received bytes up to which no head can be too large, however many lines it has."""
 
 
 class IncomingResponse:
@@ -73,7 +73,7 @@ class IncomingResponse:
     )  # fmt: skip
 
     def __init__(self, *, bodiless: bool = False) -> None:
-        """`bodiless`: the answer to a HEAD, behind which no body follows whatever it says."""
+        """Set `bodiless` for the answer to a HEAD request: no body follows its headers."""
         self._parser: httptools.HttpResponseParser | None = None
         self._bodiless = bodiless
         self._bytes_without_body = 0
@@ -85,16 +85,16 @@ class IncomingResponse:
         self.chunks: list[bytes] = []
         self.buffered = 0
         self.is_between_chunks = False
-        """The parser stands between two chunks, for certain: one that comes whole may pass it."""
+        """True if the parser is certainly between two chunks: a whole chunk may then skip it."""
         self.has_data = False
-        """A byte has come."""
+        """True if a byte has come."""
         self.head_complete = False
         self.complete = False
         self.can_keep_alive = True
-        """The connection may serve another request."""
+        """True if the connection may serve another request."""
 
     def feed(self, data: bytes) -> None:
-        """Take bytes. Raises httpx.RemoteProtocolError for what is no acceptable response."""
+        """Take bytes. Raises httpx.RemoteProtocolError if they are no acceptable response."""
         self.has_data = True
         parser = self._parser
         if parser is None:
@@ -113,13 +113,13 @@ class IncomingResponse:
             raise httpx.RemoteProtocolError(f"the response's {section} is too large")
 
     def feed_eof(self) -> bool:
-        """Take the end of the connection; tells whether the response ended with it."""
+        """Take the end of the connection; return True if the response ended with it."""
         if self.head_complete and not self._is_framed:
             self.complete = True
         return self.complete
 
     def take_body(self) -> bytes:
-        """What has arrived of the body."""
+        """Return what has arrived of the body, and forget it."""
         chunks = self.chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self.chunks = []
@@ -127,23 +127,23 @@ class IncomingResponse:
         return data
 
     def release(self) -> None:
-        """Let go of the parser, which refers to this: else both wait for the garbage collector."""
+        """Drop the parser, which refers back here: else both wait for the garbage collector."""
         self._parser = None
 
-    # the parser's side
+    # callbacks of the parser
 
     def on_message_begin(self) -> None:
-        """A second response behind the first: nobody asked for it."""
+        """Note a second response behind the first: nobody asked for it."""
         if self.complete:
             self.can_keep_alive = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; those behind the body are trailers and are ignored."""
+        """Keep a header; ignore those behind the body, which are trailers."""
         if not self.head_complete:
             self.fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """The head is there: decide what it means."""
+        """Decide what the head means. Raises httpx.RemoteProtocolError."""
         parser = self._parser
         if self.complete or parser is None:
             return
@@ -181,7 +181,7 @@ class IncomingResponse:
             self.can_keep_alive = False
 
     def on_body(self, data: bytes) -> None:
-        """A piece of the body."""
+        """Take a piece of the body."""
         if self.complete:
             self.can_keep_alive = False
             return
@@ -190,7 +190,7 @@ class IncomingResponse:
         self._bytes_without_body = 0
 
     def on_message_complete(self) -> None:
-        """The end of an interim response, or of the response."""
+        """Note the end of an interim response, or of the response."""
         if self._is_interim:
             self._is_interim = False
             self.fields = []

@@ -1,8 +1,8 @@
-"""An httpx transport of our own: HTTP/1.1 with the least work for each request and each chunk.
+"""The gateway's own httpx transport: HTTP/1.1 with the least work for each request and chunk.
 
-Honours httpx's `timeout` extension (connect, pool; write and read are the longest silence) and
-`sni_hostname`. Redirects are not followed, nothing is decompressed, cookies are not kept, the
-environment is not read. HTTP/2 and SOCKS are for a stock transport behind the same door.
+It honours httpx's `timeout` extension (connect, pool; write and read are the longest silence) and
+`sni_hostname`. It follows no redirect, decompresses nothing, keeps no cookies and does not read the
+environment. A stock transport behind the same interface serves HTTP/2 and SOCKS.
 """
 
 import asyncio
@@ -35,23 +35,23 @@ from gateway.upstream.write_batch import WriteBatch
 
 _DEFAULT_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 _MIN_TIMEOUT = 0.001
-"""Seconds; none would mean for ever."""
+"""Seconds; 0 would mean no limit."""
 _VERSION_EXTENSION: Mapping[str, Any] = {"http_version": b"HTTP/1.1"}
 
 type Origin = tuple[str, bytes, int | None, str | None]
-"""Scheme, host, port, and the name that TLS asks for where it is not the host."""
+"""Scheme, host, port, and the name that TLS asks for if it is not the host."""
 
 
 class PreparedRoute(msgspec.Struct, frozen=True):
-    """Where requests go that differ in nothing but their bodies: a pool, and their head."""
+    """The pool and the head of requests that differ only in their bodies."""
 
     pool: ConnectionPool
     head_prefix: bytes
-    """Up to the number of bytes in the body."""
+    """The head up to the number of bytes in the body."""
 
 
 class ResponseBody:
-    """The body of a response as it arrives; closing it gives the connection back."""
+    """The body of a response as it arrives; `release` gives the connection back."""
 
     __slots__ = ("_connection", "_is_complete", "_pool")
 
@@ -63,13 +63,13 @@ class ResponseBody:
     async def read_chunk(
         self, idle_timeout: float = math.inf, deadline: float | None = None
     ) -> bytes:
-        """The next bytes, empty at the end; waited for some seconds, and `deadline` a time at most.
+        """Return the next bytes, empty at the end. Raises httpx errors.
 
-        That is on the loop's clock.
+        Wait at most `idle_timeout` seconds, and at most until `deadline` on the loop's clock.
         """
         connection = self._connection
         if connection is None:
-            # The connection may serve somebody else by now.
+            # Another request may use the connection by now.
             if self._is_complete:
                 return b""
             raise httpx.ReadError("the answer was closed before its end")
@@ -82,22 +82,22 @@ class ResponseBody:
         return data
 
     def is_past_deadline(self) -> bool:
-        """Whether what was waited for came too late for all of it, and not just for one wait."""
+        """Return True if the time for the whole answer is over, not just the time for one wait."""
         return self._connection is not None and self._connection.is_past_deadline()
 
     def pass_to(self, sink: DirectSink) -> None:
-        """Have what comes while somebody waits for more go there, where that takes it."""
+        """Give bytes that arrive while a caller waits to `sink`, if it takes them."""
         if self._connection is not None:
             self._connection.direct_sink = sink
 
     def take_buffered(self) -> bytes | None:
-        """All that has not been read, where it is here; None where it must be waited for."""
+        """Return the rest of the body if all of it has arrived, else None."""
         data = self._connection.take_whole() if self._connection is not None else None
         self._is_complete = self._is_complete or data is not None
         return data
 
     def take_whole(self, max_bytes: int) -> bytes | None:
-        """As `take_buffered`, of at most so many bytes, and gives the connection back."""
+        """Return the rest as `take_buffered` does, up to `max_bytes`; release the connection."""
         connection = self._connection
         data = connection.take_whole(max_bytes) if connection is not None else None
         if data is not None:
@@ -106,14 +106,14 @@ class ResponseBody:
         return data
 
     def release(self) -> None:
-        """Give the connection back."""
+        """Give the connection back to the pool."""
         connection, self._connection = self._connection, None
         if connection is not None:
             self._pool.release(connection)
 
 
 class _HttpxStream(ResponseBody, httpx.AsyncByteStream):
-    """The same as httpx has it."""
+    """A response body with httpx's stream interface."""
 
     def __aiter__(self) -> Self:
         return self
@@ -129,7 +129,7 @@ class _HttpxStream(ResponseBody, httpx.AsyncByteStream):
 
 
 class Http1Transport(httpx.AsyncBaseTransport):
-    """Sends requests over kept connections. It belongs to the loop of its first request."""
+    """A transport that keeps its connections. It belongs to the loop of its first request."""
 
     def __init__(
         self,
@@ -142,9 +142,9 @@ class Http1Transport(httpx.AsyncBaseTransport):
         keepalive_expiry: float = 30.0,
         write_batch: WriteBatch | None = None,
     ) -> None:
-        """Up to `limit` connections to an origin, `max_idle` idle for `keepalive_expiry` seconds.
+        """Allow `limit` connections to an origin, `max_idle` idle for `keepalive_expiry` seconds.
 
-        What `post` sends goes out by `write_batch`, where there is one.
+        `post` sends through `write_batch`, if there is one.
         """
         self._tls = tls
         self._proxy = ProxySettings(proxy, proxy_tls) if proxy else None
@@ -155,7 +155,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
         self._pools: dict[Origin, ConnectionPool] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; return when the head of the response is there. Raises httpx errors."""
+        """Send a request and return when the head of the response has come. Raises httpx errors."""
         url, extensions = request.url, request.extensions
         scheme = url.scheme
         origin = (scheme, url.raw_host, url.port, extensions.get("sni_hostname"))
@@ -184,7 +184,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
         )
 
     def prepare_route(self, url: httpx.URL, fields: Fields) -> PreparedRoute:
-        """Where POST requests with these headers go. Raises httpx errors."""
+        """Return the route of POST requests with these headers. Raises httpx errors."""
         proxy = self._proxy if url.scheme == "http" else None
         origin = (url.scheme, url.raw_host, url.port, None)
         pool = self._pools.get(origin) or self._open_pool(origin)
@@ -201,19 +201,21 @@ class Http1Transport(httpx.AsyncBaseTransport):
         wait_timeout: float,
         deadline: float,
     ) -> tuple[ProviderConnection, IncomingResponse]:
-        """Send a body as `handle_async_request` does, without the objects between. Same errors.
+        """Send a body as `handle_async_request` does, without httpx's objects.
 
-        The connection is to be given back to the pool of the route, as a `ResponseBody` does.
+        Raises the same errors.
 
-        `extra_lines` is further header lines, as `encode_header_lines` gives them. A free
-        connection is waited for `wait_timeout` seconds, a new one `connect_timeout`, and the head
-        of the answer, as all of that, until `deadline` on the loop's clock. Raises TimeoutError
-        where a large body has not been sent by then.
+        The caller must give the connection back to the pool of the route, as a `ResponseBody` does.
+
+        `extra_lines` holds further header lines, as `encode_header_lines` returns them. The call
+        waits `wait_timeout` seconds for a free connection and `connect_timeout` seconds for a new
+        one. All of that, and the head of the answer, must come before `deadline` on the loop's
+        clock. Raises TimeoutError if a large body has not been sent by then.
         """
         pool = route.pool
         connection = None
         if len(body) > MAX_SINGLE_WRITE_BYTES or (connection := pool.acquire_idle()) is None:
-            self._write_rows()  # now: what goes by the outbox at once waits for nothing else
+            self._write_rows()  # now: a large body does not go through the write batch
             connection = pool.acquire_idle()
             if connection is None:
                 remaining_seconds = max(deadline - asyncio.get_running_loop().time(), _MIN_TIMEOUT)
@@ -243,16 +245,16 @@ class Http1Transport(httpx.AsyncBaseTransport):
         return connection, response
 
     def _write_rows(self) -> None:
-        """Have the row of a request written now. Raises UnwrittenError where it is not."""
+        """Write the row of a request now. Raises UnwrittenError if that fails."""
         if self._write_batch is not None and not self._write_batch.flush():
             raise UnwrittenError("its row was not written")
 
     def list_pools(self) -> list[ConnectionPool]:
-        """The pools there are: their counts, for those who watch."""
+        """Return all pools, so that others can read their counts."""
         return list(self._pools.values())
 
     async def aclose(self) -> None:
-        """Close what is idle at once; what is in use finishes first."""
+        """Close idle connections at once; those in use finish first."""
         for pool in self._pools.values():
             pool.close()
 
@@ -285,7 +287,7 @@ async def _send_and_wait(
     silence_timeout: float = 0.0,
     write_timeout: float = 0.0,
 ) -> IncomingResponse:
-    """Send a request and wait for the head of its answer."""
+    """Send a request and wait for the head of its answer. Raises httpx errors."""
     try:
         connection.begin(
             message.first_bytes,
