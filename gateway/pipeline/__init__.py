@@ -1,1 +1,1 @@
-"""One call from its request to its ledger row, and what each step needs."""
+"""The steps of one call, from its request to its ledger row, and their parts."""

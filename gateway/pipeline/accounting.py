@@ -1,4 +1,4 @@
-"""What calls leave in the ledger: a row before each request, one of a failure, one at the end."""
+"""Write the ledger rows of calls: one before each request, one for a failure, one at the end."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -19,13 +19,13 @@ from gateway.telemetry.log import Log, locate_error
 from gateway.upstream.upstream_request import UpstreamResponse
 
 _MAX_WARNED_MODELS = 1000
-"""Models that the log tells of: clients choose some of their names."""
+"""The number of models that the log warns about: clients choose some of their names."""
 
 
 class RecordedAccount(CallAccount):
     """The account of a call whose rows go to the ledger.
 
-    Upstream tells it of each attempt. The response settles it once, with the last byte.
+    Upstream reports each attempt to it. The response settles it once, with the last byte.
     """
 
     __slots__ = ("_recorder", "aborted_by", "is_streaming", "reservation", "subscriber")
@@ -40,7 +40,7 @@ class RecordedAccount(CallAccount):
         self.is_streaming = False
         """True if the response is a stream: it settles the account and ends the subscription."""
         self.aborted_by = "client"
-        """The one who ends the call, if the call is cancelled."""
+        """The party that ends the call, if the call is cancelled."""
 
     async def attempt_started(
         self, target: Target, account: Account, *, is_parallel: bool = False
@@ -80,7 +80,7 @@ class RecordedAccount(CallAccount):
         return self._recorder.close(self, state, status, problem=problem, aborted_by=aborted_by)
 
     def settle_deferred(self, state: CallState = "settled") -> FinalRow | CallTotals:
-        """Settle a call that was answered whole, whose row may come a little later."""
+        """Settle a call that was answered whole; its row may come a little later."""
         return self._recorder.close_deferred(self, state)
 
     def settle_aborted(self, status: int) -> FinalRow:
@@ -90,7 +90,7 @@ class RecordedAccount(CallAccount):
         return self.settle("aborted", status, problem="draining", aborted_by=self.aborted_by)
 
     async def wait_for_sync(self) -> None:
-        """Wait until the final row is on the disk, if that is asked for; an answer goes anyway."""
+        """Wait until the final row is on the disk, if required; the answer goes out anyway."""
         if self._recorder.waits_for_sync:
             await self._recorder.wait_for_sync()
 
@@ -107,32 +107,35 @@ class EndingCall(Struct, frozen=True):
     totals: CallTotals
     state: CallState
     ended_at: float
-    """When it ended, on the books' clock."""
+    """When the call ended, on the recorder's clock."""
 
     def make_final_row(self) -> FinalRow:
-        """The row."""
+        """Return the final row."""
         return self.call_account.make_final_row(self.totals, self.state, 200, self.ended_at)
 
     def on_row_taken(self, row: FinalRow) -> None:
-        """It was taken: those who are told of ends are told of this one."""
+        """Announce the end of the call, since its row was taken."""
         self.recorder.announce(row, self.call_account)
 
 
 class CallRecorder:
-    """Writes them. `record` takes a row, and `sync_waiter` waits until all of them are on the disk.
+    """The writer of the rows of calls.
 
-    Both tell of their failures themselves, once in a while: a full disk fails every call.
-    `record_opening` takes what makes the rows of requests, in place of `record`: who sends a
-    request finds out whether its row is written. Where `sync_waiter` is waited for that is too
-    late, and `record` takes the rows. `close_deferred` takes calls whose last row may be made and
-    taken a little later.
+    `record` takes a row, and `sync_waiter` waits until all rows are on the disk. Both report their
+    failures themselves, once in a while: a full disk fails every call.
 
-    `baseline` is what calls on a lab are compared with; None where none is declared. `on_begin` is
-    told of each call before its rows, `on_end` of its end, `on_decision` then of what it was
-    decided on. `wall` tells seconds since the epoch, `clock` those of `Call.started`.
+    `record_opening` takes a function that makes the row of a request, in place of `record`: the
+    sender of the request finds out if the row is written. With a `sync_waiter` that is too late,
+    and `record` takes these rows. `record_ending` takes calls whose last row may be made and taken
+    a little later.
+
+    `baseline` returns the target that calls of a lab are compared with; None if none is declared.
+    `on_begin` gets each call before its rows. `on_end` gets its final row, and `on_decision` then
+    gets what makes its decision record. `wall` is seconds since the epoch, and `clock` is that of
+    `Call.started_at`.
     """
 
-    def __init__(  # noqa: PLR0913 - one argument for each that is told
+    def __init__(  # noqa: PLR0913 - one argument for each consumer
         self,
         record: Callable[[Row], None],
         log: Log,
@@ -176,7 +179,7 @@ class CallRecorder:
         return self._open_accounts.get(call.id)
 
     def note_decision(self, call_account: CallAccount, decision: Decision) -> None:
-        """A call goes to a lab."""
+        """Note the decision of a call, and the target that the call is compared with."""
         call_account.decision = decision
         if self._baseline is not None:
             call_account.compares_baseline, call_account.baseline = (
@@ -229,7 +232,7 @@ class CallRecorder:
         problem: str | None = None,
         aborted_by: str | None = None,
     ) -> FinalRow:
-        """The one place where a call becomes its final entry; but for those of `close_deferred`."""
+        """Write the final row of a call. This is the one place for it, besides `close_deferred`."""
         self._open_accounts.pop(call_account.call.id, None)
         totals, ended_at = call_account.close(), self._clock()
         row = call_account.make_final_row(
@@ -244,9 +247,10 @@ class CallRecorder:
     def close_deferred(
         self, call_account: CallAccount, state: CallState = "settled"
     ) -> FinalRow | CallTotals:
-        """As `close` of a call that was answered whole. What it comes to; its row may come later.
+        """Close a call that was answered whole, as `close` does; its row may come later.
 
-        It comes before anything that is sent: many that are made together take half as long.
+        Return the totals, or the row if it is written now. The row is made before anything is sent:
+        many rows that are made together take half as long.
         """
         if self._record_ending is None:
             return self.close(call_account, state, 200)
@@ -258,31 +262,34 @@ class CallRecorder:
         return totals
 
     def announce(self, row: FinalRow, call_account: CallAccount) -> None:
-        """Tell of a final entry that was taken."""
+        """Announce a final row that was taken."""
         if self._on_end is not None:
             self._on_end(row)
         if self._on_decision is not None:
             self._on_decision(row, call_account.make_decision_record)
 
     async def wait_for_disk(self) -> None:
-        """Wait until all rows are on the disk, if that is asked for. Raises OSError."""
+        """Wait until all rows are on the disk, if that is required. Raises OSError."""
         if self._sync_waiter is not None:
             await self._sync_waiter()
 
     async def wait_for_sync(self) -> None:
-        """Wait until the final row is on the disk, if that is asked for; an answer goes anyway."""
-        with suppress(OSError):  # it was written, and whoever writes tells that it is not on disk
+        """Wait until the final row is on the disk, if required; the answer goes out anyway."""
+        with suppress(OSError):  # the row is written; the writer reports that it is not on disk
             await self.wait_for_disk()
 
     def _write_row(self, row: Row) -> None:
-        """Write what has happened: nothing can be refused any more."""
+        """Write a row of something that has happened.
+
+        A failure is only logged: nothing can be refused any more.
+        """
         try:
             self._record(row)
         except OSError as error:
             self._log("ledger", call=row.id, error=locate_error(error))
 
     def _warn_unpriced(self, call_account: CallAccount) -> None:
-        """Say once of each model what is not known of its price, where a cost is unknown."""
+        """Log once for each model what is unknown of its price, if a cost is unknown."""
         if (missing_price := call_account.explain_missing_price()) is None:
             return
         target = call_account.target

@@ -1,4 +1,4 @@
-"""Equal calls at the same time share one upstream call."""
+"""Let equal calls at the same time share one upstream call."""
 
 from types import TracebackType
 
@@ -13,7 +13,10 @@ type UpstreamSubscriber = Subscriber[UpstreamResponse]
 
 
 class Subscription:
-    """A call's place on a flight, until the block ends or a stream that took it over does."""
+    """The place of a call on a flight.
+
+    It ends with the block, or with the stream that has taken it over.
+    """
 
     __slots__ = ("_account", "_coalescer", "_subscriber")
 
@@ -47,12 +50,12 @@ class Coalescer:
         self._flights: Flights[UpstreamResponse] = Flights()
 
     def join(self, account: RecordedAccount, key: str, form: str) -> Subscription | None:
-        """Share the answer that is on its way to an equal call; None if there is none."""
+        """Join the flight of an equal call; return None if there is none."""
         subscriber = self._flights.join(key, form)
         return None if subscriber is None else Subscription(self, account, subscriber)
 
     def start(self, account: RecordedAccount, key: str, form: str) -> Subscription:
-        """Ask upstream for all equal calls that come until it has answered."""
+        """Start a flight, which later equal calls can join until upstream has answered."""
         return Subscription(self, account, self._flights.start(key, form))
 
     def fail(self, flight: Flight[UpstreamResponse], error: BaseException) -> None:
@@ -106,6 +109,6 @@ class Coalescer:
         flight: Flight[UpstreamResponse],
         cached: CachedResponse,
     ) -> None:
-        """Store an answer: an equal call finds it there from now on."""
+        """Store an answer: from now on an equal call finds it in the cache."""
         self._response_cache.store(request, response, flight.key, cached)
         self._flights.drop(flight)

@@ -1,4 +1,4 @@
-"""What a decision reads of the world: gathered before it; and where its conversation sits after."""
+"""Load what a routing decision needs, and remember which target served the conversation."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -23,7 +23,7 @@ from gateway.upstream.provider_quota import AccountModelKey
 from gateway.upstream.retry import PinnedAccount
 
 type UnavailableReason = Callable[[AccountModelKey], str]
-"""Why an account of a provider is not asked for a model in its turn; empty where it is."""
+"""A function that says why an account is not asked for a model in its turn; empty if it is."""
 
 _ANSWERED_STATES = frozenset({"settled", "estimated", "aborted"})
 """States of calls that a provider has begun to answer."""
@@ -41,7 +41,10 @@ class _ConversationCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ContextLoader:
-    """Gathers evidence, and keeps seats; without `session_store` no conversation has one."""
+    """The loader of decision contexts and sessions.
+
+    Without `session_store`, no conversation has a session.
+    """
 
     def __init__(
         self,
@@ -52,9 +55,9 @@ class ContextLoader:
         turn_counter: TurnCounter | None = None,
         judge: Judge | None = None,
     ) -> None:
-        """`ttl` are the seconds after its last call for which a conversation is remembered.
+        """`ttl` is the number of seconds after its last call that a conversation is remembered.
 
-        `turn_counter` are the turns of all keys, whose shares are bounded; `judge` asks a model.
+        `turn_counter` counts the turns of all keys whose shares are bounded; `judge` asks a model.
         """
         self._turn_counter = turn_counter or TurnCounter()
         self._judge = judge
@@ -68,8 +71,8 @@ class ContextLoader:
     ) -> DecisionContext:
         """Load what a decision needs beside the call; ask only for what may matter to it.
 
-        `may_ask`: a provider may be asked too. A thread looks up a model that no lab lists, as the
-        first look at a price list takes long.
+        Set `may_ask` if a provider may be asked too. A thread looks up a model that no lab lists,
+        since the first look at a price list takes long.
         """
         make_models = unlisted_models.make_target_factory(
             features, call.operation, router.catalogue
@@ -101,10 +104,11 @@ class ContextLoader:
         plan: Plan,
         router: Router,
     ) -> None:
-        """What becomes of a call is where its conversation sits.
+        """Note the decision of a call, whose outcome becomes the session of its conversation.
 
-        What the caller has named is kept where a conversation has begun, or where it has to stay
-        with one of several accounts: else what names a model in each call needs no seat.
+        A call that names its model or tier has a session in two cases. Its conversation has begun,
+        or must stay with one of several accounts. Otherwise a call that names its model needs no
+        session.
         """
         self._turn_counter.count_turn(call, decision)
         if self._session_store is None or decision.tier is None:
@@ -136,9 +140,9 @@ class ContextLoader:
         return self._session_store.find(call.key, features.turn.conversation)
 
     def note_stream_start(self, call: Call, target: Target, account: Account) -> None:
-        """A stream has begun: a seat that is new, or another, is known before it ends.
+        """Save the session of a stream that has begun, if it is new or has moved.
 
-        Whoever goes on from it may be quick, and come to another process.
+        The next call of the conversation may come before the stream ends, and to another process.
         """
         conversation_call = self._conversation_calls.get(call.id)
         if conversation_call is None or self._session_store is None:
@@ -166,9 +170,10 @@ class ContextLoader:
             )
 
     def save_session(self, row: FinalRow) -> None:
-        """A call is over: its conversation sits with who answered it, where nobody waits for that.
+        """Save the session of a call that is over: it stays with the account that answered.
 
-        An answer from the cache is of who was decided, and leaves a seat that there is.
+        Nobody waits for that. An answer from the cache counts for the target that was decided, and
+        leaves an existing session as it is.
         """
         conversation_call = self._conversation_calls.pop(row.id, None)
         if conversation_call is None or self._session_store is None:
@@ -184,13 +189,13 @@ class ContextLoader:
             self._session_store.save(key, conversation, session, self._ttl)
 
     async def drain(self) -> None:
-        """Wait for what is being kept."""
+        """Wait until all sessions are saved."""
         if self._session_store is not None:
             await self._session_store.drain()
 
 
 def _is_session_call(call: Call, features: Features, decision: Decision) -> bool:
-    """True if the target that serves a call is remembered for its conversation."""
+    """Return True if a session remembers the target that serves a call."""
     return bool(
         call.operation == "generate"
         and decision.tier is not None
@@ -200,17 +205,20 @@ def _is_session_call(call: Call, features: Features, decision: Decision) -> bool
 
 
 def _has_several_accounts(decision: Decision, plan: Plan) -> bool:
-    """Whether one that names its model or tier may be served by several accounts."""
+    """Return True if a call that names its model or tier may be served by several accounts."""
     return decision.source == "pin" and len(plan.targets[0].provider.accounts) > 1
 
 
 def _has_earlier_turns(features: Features) -> bool:
-    """Whether a conversation has been answered before."""
+    """Return True if a conversation has earlier turns."""
     return features.prompt.tool_loop or features.prompt.user_turns > 1
 
 
 def _may_have_session(features: Features) -> bool:
-    """Whether there may be a seat: what is named by how it begins has none before it has begun."""
+    """Return True if there may be a session.
+
+    A conversation that is named by how it begins has none before it has begun.
+    """
     if not (_has_earlier_turns(features) or features.has_named_conversation):
         return False
     turn = features.turn
@@ -218,7 +226,10 @@ def _may_have_session(features: Features) -> bool:
 
 
 def find_session_account(decision: Decision, plan: Plan) -> PinnedAccount | None:
-    """The account that has the conversation's prompt in its cache, where its target comes first."""
+    """Return the account that has the conversation's prompt in its cache.
+
+    Its target comes first in the plan. Return None if the decision names no account.
+    """
     if decision.account is None:
         return None
     target = plan.targets[0]
@@ -234,7 +245,7 @@ def find_conversation_account(session: Session | None, plan: Plan) -> PinnedAcco
 
 
 def _get_location(session: Session) -> tuple[str, str, str, str | None]:
-    """Where it is, whatever is known of it."""
+    """Return the lab, tier, target and account of a session."""
     return session.lab, session.tier, session.target, session.account
 
 
@@ -284,7 +295,7 @@ def _count_cached_tokens(target: Target | None, row: FinalRow) -> int:
 def _estimate_cache_seconds(
     target: Target | None, row: FinalRow, earlier_session: Session | None
 ) -> float:
-    """Seconds for which the prompt cache keeps it: as it was told, as before, or as usual."""
+    """Return the seconds that the prompt cache lasts: as the answer says, as before, as usual."""
     durations = [
         parse_lifetime(lifetime) for lifetime, tokens in row.cache_write_by.items() if tokens
     ]

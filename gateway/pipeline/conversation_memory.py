@@ -1,4 +1,4 @@
-"""What calls leave behind for those that go on from them: notes of reasoning, and kept answers."""
+"""Keep what later calls of a conversation need: notes of reasoning, and stored answers."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
@@ -22,11 +22,11 @@ from gateway.upstream.retry import PinnedAccount
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 type ChunkListener = Callable[[bytes], Awaitable[None]]
-"""Told of each piece of a stream before its client is."""
+"""A function that gets each piece of a stream before the client does."""
 
 
 class ConversationMemory:
-    """Reads and writes it; without notes or answers there is none of that kind."""
+    """The memory of conversations; without notes or responses it keeps none of that kind."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class ConversationMemory:
         passes_foreign: bool = False,
         log: Log = ignore_event,
     ) -> None:
-        """`passes_foreign`: a provider is asked for answers that the gateway has not stored."""
+        """Set `passes_foreign` to ask a provider for answers that the gateway has not stored."""
         self._notes = notes
         self._responses = responses
         self._passes_foreign = passes_foreign
@@ -59,7 +59,7 @@ class ConversationMemory:
                 refuse_foreign(body)
         except ProblemError as error:
             if error.problem.detail and not self._has_logged_refusal:
-                self._has_logged_refusal = True  # once: clients choose how often they ask
+                self._has_logged_refusal = True  # only once: clients choose how often they ask
                 self._log("responses", text=error.problem.detail)
             raise
         return ResponseChain(body=body, translatable_body=body)
@@ -67,17 +67,17 @@ class ConversationMemory:
     def find_notes(
         self, call: Call, body: RequestBody
     ) -> Coroutine[Any, Any, Mapping[str, ReasoningNote]] | None:
-        """Find what was noted of the reasoning of a tool loop; None if nothing may be noted."""
+        """Find the notes on the reasoning of a tool loop; None if there can be none."""
         if self._notes is None or not _is_chat(call) or not body.prompt.tool_loop:
             return None
         return self._notes.find(call.key, body.outline["messages"])
 
     def records_reasoning(self, call: Call, prompt: Prompt) -> bool:
-        """True if reasoning is noted of an answer, whose client does not send it back."""
+        """Return True if an answer's reasoning is noted: its client does not send it back."""
         return self._notes is not None and _is_chat(call) and bool(prompt.tools)
 
     async def save(self, request: UpstreamRequest, response: UpstreamResponse) -> None:
-        """Keep what a whole answer leaves behind, before its client has it."""
+        """Store what later calls need of a whole answer, before its client has it."""
         if response.body is None:
             return
         if response.reasoning_recorder is not None:
@@ -88,7 +88,7 @@ class ConversationMemory:
     async def save_cached(
         self, request: UpstreamRequest, cached: CachedResponse, answer_body: bytes
     ) -> None:
-        """Keep an answer that comes from the cache for whom it is new."""
+        """Store an answer that comes from the cache, for the key that asks for it."""
         if (responses := self._select_store(request)) is None:
             return
         response_body = StreamTape().add(answer_body) if request.body.prompt.stream else answer_body
@@ -107,7 +107,10 @@ class ConversationMemory:
     def make_listener(
         self, request: UpstreamRequest, response: UpstreamResponse, *, is_first: bool
     ) -> ChunkListener | None:
-        """Keep what a stream leaves behind; `is_first`: its call is the one that was made."""
+        """Return a listener that stores what later calls need of a stream, or None.
+
+        Set `is_first` if this call started the upstream call.
+        """
         if (responses := self._select_store(request)) is not None:
             tape = StreamTape()
 
@@ -131,11 +134,11 @@ class ConversationMemory:
         return save_note
 
     async def find(self, key: Key, id: str) -> bytes:
-        """A kept answer. Raises ProblemError: not_found."""
+        """Return a stored answer. Raises ProblemError (not_found)."""
         return await self._require_responses().find(key, id)
 
     async def delete(self, key: Key, id: str) -> bytes:
-        """Keep an answer no longer. Raises ProblemError: not_found."""
+        """Delete a stored answer. Raises ProblemError (not_found)."""
         return await self._require_responses().delete(key, id)
 
     def _require_responses(self) -> SavedResponses:
@@ -154,13 +157,13 @@ class ConversationMemory:
             await self._notes.save(request.call.key, request.body.outline["messages"], note)
 
     def _select_store(self, request: UpstreamRequest) -> SavedResponses | None:
-        """Where the answer to a call is to be kept; None where it is not."""
+        """Return the store for the answer to a call; None if it is not stored."""
         is_saved = request.dialect is OPENAI_RESPONSES and should_store(request.body)
         return self._responses if is_saved else None
 
 
 def _is_chat(call: Call) -> bool:
-    """True if clients of a dialect may not send reasoning back, so that it is noted for them."""
+    """Return True if clients of the dialect may not send reasoning back, so that it is noted."""
     return OPERATIONS[call.dialect, call.operation] is OPENAI_CHAT
 
 
@@ -183,7 +186,7 @@ async def _save_response(
 
 
 def find_note_account(notes: Mapping[str, ReasoningNote] | None) -> PinnedAccount | None:
-    """Find who gave the answer that was noted last."""
+    """Find the account that gave the answer that was noted last."""
     if not notes:
         return None
     last_note = list(notes.values())[-1]
@@ -191,7 +194,7 @@ def find_note_account(notes: Mapping[str, ReasoningNote] | None) -> PinnedAccoun
 
 
 def find_chain_account(chain: ResponseChain | None) -> PinnedAccount | None:
-    """Find who has the earlier answer of a chain."""
+    """Find the account that has the earlier answer of a chain."""
     if chain is None or chain.provider is None or chain.account is None:
         return None
     return PinnedAccount(chain.provider, chain.account)

@@ -1,8 +1,8 @@
-"""What makes vectors of questions: an embedding model of a provider's.
+"""Make vectors of questions with an embedding model of a provider.
 
-The model is asked through the gateway itself, as a call of its own with the key of the
-call that it is for: the same limits and budgets hold, and the ledger has a row of it, with the tag
-`near` and the other call's id with `.near` behind it.
+The gateway asks the model through itself, as a call of its own with the key of the original call.
+So the same limits and budgets hold. The ledger has a row of it, with the tag `near` and the
+original call's id followed by `.near`.
 """
 
 import time
@@ -20,24 +20,24 @@ from gateway.telemetry.metrics import CounterMetric
 _EMBEDDINGS = OPERATIONS["openai-chat", "embeddings"]
 TAG = "near"
 ID_SUFFIX = ".near"
-"""What the id of a call for a vector adds to that of the call that it is for."""
+"""The suffix that makes the id of an embedding call from that of the original call."""
 
 
 class EmbedderTrust(CoolDown):
-    """Whether an embedding model may be asked, and how often it gave no vector."""
+    """The pause of an embedding model that fails, and a count of missing vectors."""
 
     def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(lambda text: log("near", text=f"the embedding model is {text}"), clock)
         self.failed_vectors = 0
-        """Vectors that were not had."""
+        """The number of vectors that the model did not give."""
 
     def record_failure(self, reason: str) -> None:
-        """It gave no vector."""
+        """Record that the model gave no vector."""
         self.failed_vectors += 1
         super().record_failure(reason)
 
     def measures(self) -> list[CounterMetric]:
-        """What of it is told at /metrics."""
+        """Return the metrics of the model for /metrics."""
         return [
             CounterMetric(
                 "near_failed",
@@ -48,7 +48,7 @@ class EmbedderTrust(CoolDown):
 
 
 class EmbeddingModel:
-    """Asks a provider's model."""
+    """An embedding model of a provider, asked through the gateway."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class EmbeddingModel:
     async def __call__(
         self, call: Call, text: str, timeout_seconds: float
     ) -> Sequence[float] | None:
-        """The vector of a text; None where there is none within `timeout_seconds`."""
+        """Return the vector of a text; None if there is none within `timeout_seconds`."""
         trust = self._trust
         if trust.is_paused:
             return None
@@ -86,7 +86,7 @@ class EmbeddingModel:
             trust.record_success()
         elif reply.status >= 500 or reply.status == 200:
             trust.record_failure(f"it was answered with status {reply.status}")
-        else:  # of this key: it may not, or has spent what it may
+        else:  # the key's fault: it is not allowed, or its budget is spent
             trust.failed_vectors += 1
         return vector
 
@@ -116,7 +116,7 @@ class _Answer(msgspec.Struct):
 
 
 def parse_vector(body: bytes) -> list[float] | None:
-    """The vector that an answer tells; None where it is not one."""
+    """Return the vector in an answer; None if there is none."""
     try:
         (row,) = msgspec.convert(jsonio.loads(body), _Answer).data
     except (ValueError, msgspec.ValidationError):

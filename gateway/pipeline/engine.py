@@ -1,4 +1,4 @@
-"""The story of one call: read, decide, reserve, look in the cache, ask upstream, respond."""
+"""Serve one call: read, decide, reserve, look in the cache, ask upstream, respond."""
 
 import asyncio
 import time
@@ -49,16 +49,16 @@ from gateway.upstream.relay import get_inspector
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse, compute_call_times
 
 _LARGE_BODY_BYTES = 1_000_000
-"""Bytes of a body from which on the event loop does not wait for its reading."""
+"""Bytes from which on a body is read in a thread, so that the event loop does not wait."""
 
 
 class _AdmittedCall(NamedTuple):
-    """A call that has passed its limits, and what earlier calls have left for it."""
+    """A call that has passed its limits, with what earlier calls have left for it."""
 
     decision: Decision
     plan: Plan
     cache_key: str | None
-    """The place of its answer in the cache; None if the call is not cached."""
+    """The key of its answer in the cache; None if the call is not cached."""
     cached: CachedResponse | None
     notes: Mapping[str, ReasoningNote] | None
     session: Session | None
@@ -100,7 +100,7 @@ class Engine:
     async def serve(self, call: Call, keepalive: KeepaliveClient = SILENT_CLIENT) -> Response:
         """Answer a call. Raises only CancelledError; every call leaves one final row.
 
-        `keepalive` is armed once it is known that a stream will be the answer.
+        The engine arms `keepalive` once it knows that a stream will be the answer.
         """
         dialect = OPERATIONS[call.dialect, call.operation]
         account = self._recorder.open(call, self.router.catalogue.version)
@@ -180,7 +180,7 @@ class Engine:
             return await self._ask_upstream(request, account, decision, subscriber)
 
     def _check_load(self, decision: Decision) -> None:
-        """Refuse the dearest calls first if the gateway runs short. Raises ProblemError."""
+        """Refuse the most expensive calls first if the gateway runs short. Raises ProblemError."""
         shedder = self._load_shedder
         if shedder is not None and shedder.level and decision.tier == "reasoning":
             shedder.check(SHED_REASONING)
@@ -197,8 +197,8 @@ class Engine:
     ) -> _AdmittedCall:
         """Reserve what a call may cost, and load what earlier calls have left for it.
 
-        Both take one round trip to Redis. A call that goes to a cheaper tier loads once more; all
-        ways are tried at once if it `has_waited` before. Raises ProblemError.
+        Both take one round trip to Redis. A call that goes to a cheaper tier loads once more. If it
+        `has_waited` before, the limiter tries all options at once. Raises ProblemError.
         """
         call, call_features, limiter = account.call, decision_recorder.call, self._limiter
         cache_key = await self._make_cache_key(call, body, decision, plan)
@@ -236,7 +236,7 @@ class Engine:
     async def _make_cache_key(
         self, call: Call, body: RequestBody, decision: Decision, plan: Plan
     ) -> str | None:
-        """Make the place in the cache of a call's answer; None if it has none."""
+        """Make the cache key of a call's answer; None if it has none."""
         if not self._response_cache.is_enabled:
             return None
         make_key = partial(self._response_cache.make_key, call, body, decision, plan)
@@ -245,7 +245,7 @@ class Engine:
     async def _find_answer(
         self, request: UpstreamRequest, account: RecordedAccount, cached: CachedResponse | None
     ) -> tuple[UpstreamRequest, Response | None]:
-        """Respond with the stored answer to an equal call, or to one with a near question."""
+        """Respond with the stored answer to an equal call, or to one with a similar question."""
         answer_body = render_cached(cached, request.dialect, request.body)
         if cached is None or answer_body is None:
             request, similar = await self._response_cache.find_similar(request, account)
@@ -259,7 +259,7 @@ class Engine:
     async def _share_answer(
         self, request: UpstreamRequest, account: RecordedAccount, subscriber: UpstreamSubscriber
     ) -> Response | None:
-        """Respond with the answer of an equal call that runs; None if it cannot be told again."""
+        """Respond with the answer of an equal call that runs; None if it cannot be rendered."""
         account.cache = "hit"
         response = await subscriber.flight.wait_for_start()
         record_answer(response, account)
@@ -302,7 +302,7 @@ class Engine:
     async def _run_upstream(
         self, request: UpstreamRequest, account: RecordedAccount, decision: Decision
     ) -> UpstreamResponse:
-        """Run the plan; where the decision asks for it, until an answer is complete."""
+        """Run the plan; if the decision asks for it, until an answer is complete."""
         if decision.complete == "off":
             return await self._upstream.run(request)
         response = await continuation.start_response(self._upstream, request)
@@ -316,7 +316,7 @@ class Engine:
         return response
 
     async def _run_in_thread[T](self, work: Callable[[], T]) -> T:
-        """Do what takes long with a large body, in a thread, one at a time; other calls go on."""
+        """Run slow work on a large body in a thread, one at a time; other calls go on."""
         async with self._large_body_lock:
             return await asyncio.to_thread(work)
 
@@ -341,9 +341,9 @@ class Engine:
         return decision, plan, explain.list_losses(dialect, body, translatable, plan)
 
     def abort(self, call: Call, cancel: Callable[[], object], ended_by: str = "client") -> None:
-        """End a call: `cancel` its task, once that does nothing for others.
+        """End a call: `cancel` its task, once no other call needs it.
 
-        `ended_by` is who ends it, for its row.
+        `ended_by` says who ends it, for its row.
         """
         account = self._recorder.find_open(call)
         if account is not None:
@@ -355,7 +355,7 @@ class Engine:
         cancel()
 
     async def drain(self) -> None:
-        """Wait for what was begun after answers had been sent."""
+        """Wait for work that goes on after answers have been sent."""
         await self._response_cache.drain()
         await self._context_loader.drain()
         if self._limiter is not None:
@@ -372,9 +372,9 @@ async def _gather_needed[A, B, C, D](
     third: Coroutine[Any, Any, C] | None,
     fourth: Coroutine[Any, Any, D] | None,
 ) -> tuple[A | None, B | None, C | None, D | None]:
-    """Await up to four things in one round trip; None stands for one that is not needed.
+    """Await up to four coroutines in one round trip; None stands for one that is not needed.
 
-    The tasks are eager, so that all have sent before one waits. The first needs none: most calls
+    The tasks are eager, so that all have sent before one waits. The first needs no task: most calls
     have no other, and a task costs an iteration of the loop.
     """
     works = (first, second, third, fourth)

@@ -1,4 +1,4 @@
-"""All that keeps and counts the rows of calls, and what goes on beside calls for it."""
+"""Keep and count the rows of calls, and run the work that this needs beside calls."""
 
 import asyncio
 import time
@@ -30,18 +30,18 @@ from gateway.telemetry.tracing import Tracing
 _FEED_SECONDS = 2.0
 """Seconds between feeds of the store from the journals."""
 _REFRESH_SECONDS = 1.0
-"""Seconds between looks at what changes by itself, for the workers that may be scraped."""
+"""Seconds between looks at metrics that change by themselves, for workers that may be scraped."""
 _SWEEP_SECONDS = 600.0
 _MAX_TRANSCRIPT_BYTES = 1_000_000
-"""Bytes of a streamed answer that are held to be kept; more than is kept of it."""
+"""Bytes of a streamed answer that are held for its transcript; more than the transcript keeps."""
 
 
 class LedgerRuntime:
-    """The journal, the store that it feeds, kept text, metrics and traces of one process.
+    """The journal, the store that it feeds, transcripts, metrics and traces of one process.
 
-    `journal_folder` is the data folder, `info` what stands on the build's metric, `shared_memory`
-    the memory in which workers count, `strikes` what is struck out of kept text beside secrets.
-    Raises StoreError, TraceError, and OSError where the folder cannot be written.
+    The journal lies in `data_folder`. `info` has the labels of the build's metric, `shared_memory`
+    is the memory in which workers count, and `strikes` remove more than secrets from transcripts.
+    Raises StoreError, TraceError, and OSError if the folder cannot be written.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class LedgerRuntime:
         self.journal = Journal(self.journal_folder)
         self.recovered = recover(self.journal)
         self.damaged_files = 0
-        """Files of the store that were found damaged or gone."""
+        """The number of files of the store that were found damaged or gone."""
         self.store = open_store(url, on_rebuild=self._log_rebuild)
         metrics_config = config.metrics
         self.metrics = Metrics(
@@ -79,7 +79,7 @@ class LedgerRuntime:
         self._transcript_writer: TranscriptWriter | None = None
         self._strikes = strikes
         self.keeps_content = ledger.content == "on"
-        """Whether prompts and answers are kept."""
+        """True if prompts and answers are kept."""
         self.writer = LedgerWriter(
             self.journal,
             ledger.on_disk_full,
@@ -91,28 +91,28 @@ class LedgerRuntime:
         )
         self._register_metrics()
         self.is_ended = False
-        """All rows are on the disk, and there will be no more."""
+        """True if all rows are on the disk, and there will be no more."""
         self._tasks: list[asyncio.Task[None]] = []
         self._catch_up_calls = self._caught_up_calls = (
-            0  # who caught up, and how many of these a feed came after
+            0  # calls of `catch_up`, and how many of them a feed has served
         )
-        self._feed_task: asyncio.Task[None] | None = None  # the feed that all who catch up are in
+        self._feed_task: asyncio.Task[None] | None = None  # shared by all that catch up
 
     @property
     def sync_waiter(self) -> Callable[[], Awaitable[None]] | None:
-        """What waits until rows are on the disk, where calls are to wait for it."""
+        """The function that waits until rows are on the disk; None if calls do not wait for it."""
         return self.writer.wait_until_synced if self._ledger.durability == "each" else None
 
     @property
     def trace_starter(self) -> Callable[[Call], None] | None:
-        """What is to be told of calls before their rows."""
+        """The function that takes each call before its rows; None without traces."""
         traces = self.traces
         if traces is None:
             return None
         return lambda call: traces.begin(call.id, call.operation, call.trace)
 
     def adopt(self, config: Config, version: str, providers: Mapping[str, Provider]) -> None:
-        """Follow another configuration; where rows and text are kept stays as it was begun."""
+        """Adopt another configuration; the places of rows and transcripts stay as they began."""
         self._ledger = config.ledger
         if self.traces is not None:
             self.traces.addresses = _list_addresses(providers)
@@ -121,11 +121,11 @@ class LedgerRuntime:
         self.metrics.update_info(config=version)
 
     async def find_refusal_reason(self) -> str:
-        """Say why no row can be written, where no call is served without; empty where it can."""
+        """Return why no row can be written, if calls are refused for that; otherwise ""."""
         return await self.writer.find_refusal_reason(needs_sync=self._ledger.durability == "each")
 
     def start(self) -> None:
-        """Begin, in the process that serves."""
+        """Start the work beside calls, in the process that serves."""
         self.store.keep_connection()
         if self.keeps_content:
             log_error = self._log_content_error
@@ -147,7 +147,7 @@ class LedgerRuntime:
         ]
 
     async def stop(self) -> None:
-        """Write, send and feed what waits, and end."""
+        """Write, send and feed what waits, and stop."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -156,7 +156,7 @@ class LedgerRuntime:
         await asyncio.to_thread(self._close_all)
 
     def keep_transcript(self, call: Call, reply: Response) -> Response:
-        """A reply whose text is kept, where that is switched on."""
+        """Keep the text of a response, if that is switched on; return the response."""
         transcript_writer = self._transcript_writer
         if transcript_writer is None:
             return reply
@@ -168,15 +168,15 @@ class LedgerRuntime:
         return reply
 
     def feed(self) -> None:
-        """Bring what the journals have into the store."""
+        """Feed the store with what the journals have."""
         self.store.feed(self.journal_folder)
 
     async def catch_up(self) -> bool:
         """Return True once the store has all that the journals have by now.
 
-        Another that feeds, here or in another process, is waited for, a few seconds at most: where
-        it takes longer this returns False. All who wait share one feed; those who came while it ran
-        share the next one. Raises OSError and StoreError.
+        If another task or process feeds, this waits for it, a few seconds at most; if it takes
+        longer, this returns False. All callers that wait share one feed; later ones share the next
+        feed. Raises OSError and StoreError.
         """
         self._catch_up_calls += 1
         call_number = self._catch_up_calls
@@ -199,10 +199,10 @@ class LedgerRuntime:
     def _clear_feed_task(self, task: asyncio.Task[None]) -> None:
         self._feed_task = None
         if not task.cancelled():
-            task.exception()  # nobody may wait for it any more
+            task.exception()  # read the error, as perhaps nobody waits any more
 
     def sweep(self) -> None:
-        """Let go of what has been kept for as long as it is to be."""
+        """Delete transcripts, journals and rows that have been kept long enough."""
         now, ledger = time.time(), self._ledger
         transcripts.sweep(self.content_folder, now - ledger.keep_content)
         if ledger.keep_journal:
@@ -216,7 +216,7 @@ class LedgerRuntime:
             self.store.prune(now - ledger.keep)
 
     def close(self) -> None:
-        """End one that was not started."""
+        """Close the writer and the journal, which ends a runtime that was not started."""
         self.writer.close()
         self.journal.close()
 
@@ -234,7 +234,7 @@ class LedgerRuntime:
         self.store.close()
 
     def _log_rebuild(self, rebuild: Rebuild) -> None:
-        """Tell of a store whose file was damaged or gone, and once the new one has all rows."""
+        """Log that a store's file was damaged or gone, and later that the new one has all rows."""
         self.damaged_files += not rebuild.done
         missing_until = rebuild.missing_until
         self._log(
@@ -260,7 +260,7 @@ class LedgerRuntime:
         self._log("ledger", error=type(error).__name__, work=work_name)
 
     async def _run_every(self, seconds: float, work: Callable[[], object]) -> None:
-        """Do some work off the loop again and again; a failure is logged and tried again."""
+        """Run work off the loop again and again; log a failure and try again."""
         while True:
             await asyncio.sleep(seconds)
             try:
@@ -269,11 +269,11 @@ class LedgerRuntime:
                 self._log_failure(work.__name__, error)
 
     def _make_row_sinks(self) -> list[Sink]:
-        """Who is told of each row beside the journal."""
+        """Return the sinks of each row, beside the journal."""
         return [] if self.traces is None else [self.traces.note]
 
     def _make_outcome_sinks(self, config: Config) -> list[Sink]:
-        """Who is told of what became of requests, beside the metrics."""
+        """Return the sinks of requests' outcomes, beside the metrics."""
         sinks: list[Sink] = []
         if config.log.calls != "off":
             sinks.append(log_module.make_call_sink(self._log, config.log.calls))
@@ -354,7 +354,7 @@ def _list_addresses(providers: Mapping[str, Provider]) -> dict[str, ProviderAddr
 async def _record_stream(
     call: Call, stream: AsyncGenerator[bytes], transcript_writer: TranscriptWriter
 ) -> AsyncGenerator[bytes]:
-    """A stream as it is; what went on to the client is kept at its end, however it ends."""
+    """Yield a stream unchanged; at its end, however it ends, keep what went on to the client."""
     parts: list[bytes] = []
     size = 0
     try:

@@ -1,4 +1,4 @@
-"""Limits and budgets as a gateway has them: who counts, what its ledger knows, and who is told."""
+"""Limits and budgets of a running gateway: its counters, its ledger's sums, its alerts."""
 
 import asyncio
 import time
@@ -29,18 +29,18 @@ from gateway.telemetry.metrics import LabelledGauges
 from gateway.upstream.client import post_json
 
 _FIRST_FAILED_STATUS = 300
-"""From this status on a receiver of alerts has not taken one."""
+"""The lowest status with which a receiver of alerts has not taken one."""
 _LOOK_SECONDS = 5.0
-"""Seconds from one look at how full budgets are to the next."""
+"""Seconds between two looks at how full budgets are."""
 _MICROS_PER_USD = 1_000_000
 _KEY_BUDGET_LABEL = "(of a key)"
-"""What budgets of keys alone are called, since their names are those of keys."""
+"""The label for budgets of single keys, since their names are those of keys."""
 _MAX_EARLIER_RULES = 8
-"""Limits of before that are remembered: a call may still ask what one of theirs had counted."""
+"""The number of rules that are remembered: a call may still ask for a counter of earlier ones."""
 
 
 class LimitRuntime:
-    """One for the life of a gateway: counters and holds outlive a configuration."""
+    """The limits of one gateway: its counters and reservations outlive a configuration."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class LimitRuntime:
         shares: int,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`shares` and `wall` as in Limiter."""
+        """Take `shares` and `wall` as Limiter does."""
         self._wall = wall
         self._config = config
         self._counter_store = counter_store
@@ -63,7 +63,7 @@ class LimitRuntime:
         self._limit_rules = deque([_build_limit_rules(config)], maxlen=_MAX_EARLIER_RULES)
         self._alert_tasks: set[asyncio.Task[None]] = set()
         self.levels: tuple[BudgetLevel, ...] = ()
-        """How full budgets of money were at the last look; those without a call are not there."""
+        """Levels of budgets in USD at the last look; budgets without a call are left out."""
         self.limiter = Limiter(
             self._limit_rules[0],
             counter_store,
@@ -77,17 +77,17 @@ class LimitRuntime:
         )
 
     def adopt(self, config: Config) -> None:
-        """Go by another configuration; what is counted stays, by the names of the counters."""
+        """Adopt another configuration; counters keep their values, by their names."""
         if _select_limit_settings(config) != _select_limit_settings(self._config):
             self._limit_rules.appendleft(_build_limit_rules(config))
         self._config = config
         self.limiter.adopt(self._limit_rules[0], fails_closed=config.on_redis_loss == "closed")
 
     async def settle_crashed(self, recoveries: Iterable[Recovered]) -> None:
-        """Calls that a crash has ended run no more; what is not known of them stays charged.
+        """Settle calls that a crash has ended; what is unknown about them stays charged.
 
-        To ask at all connects, so that the first calls need not wait for it; where nothing is
-        limited nobody is asked.
+        The first request to the counter store also connects, so that the first calls need not wait
+        for it. If nothing is limited, the gateway asks no store.
         """
         config = self._config
         has_key_limits = any(key.limits or key.budgets for key in self._keys.list_keys())
@@ -121,25 +121,35 @@ class LimitRuntime:
             await self._counter_store.seed(None, demand.field, spent)
 
     async def read_counters(self, owner: Owner) -> dict[str, int] | None:
-        """Every counter of money and shares of an owner, by field; None while nobody can count."""
+        """Return every counter of money and shares of an owner, by field.
+
+        Return None while the counter store is unavailable.
+        """
         try:
             return await self._counter_store.read_counters(owner)
         except StoreUnavailable:
             return None
 
     async def refuses(self) -> bool:
-        """True if no call is served, as a budget bounds each and nobody can count for all."""
+        """Return True if no call is served.
+
+        This is so if a budget counts every call, the limiter fails closed, and the counter store is
+        unavailable.
+        """
         keys = [OPEN_KEY] if self._keys.is_open else self._keys.list_active_keys()
         return self.limiter.refuses_all(keys) and await self.read_counters("default") is None
 
     async def watch_budgets(self, sleep: Callable[[float], Awaitable[None]]) -> None:
-        """Look how full budgets are, again and again, until cancelled."""
+        """Refresh the levels of budgets, again and again, until cancelled."""
         while True:
             await sleep(_LOOK_SECONDS)
             await self.refresh_levels()
 
     async def refresh_levels(self) -> None:
-        """Find out how full budgets are; while they cannot be counted for all, nobody knows."""
+        """Find out how full budgets are.
+
+        While the counter store is unavailable, no level is known.
+        """
         levels: list[BudgetLevel] = []
         if self._config.budgets or any(key.budgets for key in self._keys.list_keys()):
             try:
@@ -151,9 +161,9 @@ class LimitRuntime:
         self.levels = tuple(levels)
 
     def measures(self, *, keys: bool, tenants: bool) -> list[LabelledGauges]:
-        """The same for Prometheus: of each budget its fullest counter.
+        """Return gauges of the levels for Prometheus: for each budget those of its fullest counter.
 
-        `keys` and `tenants` name the keys and the tenants that have a counter of their own.
+        `keys` and `tenants` add a label for the key and for the tenant.
         """
         label_options = {"tenant": tenants, "key": keys}
         labels = ("budget", *(name for name, is_included in label_options.items() if is_included))
@@ -202,7 +212,10 @@ class LimitRuntime:
         ]
 
     async def _sum_ledger_costs(self, owner: Owner, demand: CounterDemand) -> int:
-        """Micro-USD that were spent on a counter. Raises StoreError where that is not all known."""
+        """Return the micro-USD that were spent on a counter.
+
+        Raises StoreError if the store lacks rows.
+        """
         scope = self._find_scope(owner, demand)
         if not await self._ledger_runtime.catch_up():
             raise StoreError("the store has not all rows yet")
@@ -210,14 +223,14 @@ class LimitRuntime:
 
     def _find_scope(self, owner: Owner, demand: CounterDemand) -> CounterScope:
         for rules in self._limit_rules:
-            with suppress(ValueError):  # the need is of earlier ones
+            with suppress(ValueError):  # the demand is one of earlier rules
                 return rules.find_scope(owner, demand)
         raise ValueError(f"nothing is counted by {demand.field!r}")
 
     def _sum_scope_costs(self, scope: CounterScope) -> int:
-        """Micro-USD that the ledger knows of for a counter that was lost, or is new.
+        """Return the micro-USD in the ledger for a counter that was lost, or is new.
 
-        Raises StoreError where rows of its window may be missing.
+        Raises StoreError if rows of its window may be missing.
         """
         missing_until = self._ledger_runtime.store.read_missing_until()
         if missing_until is not None and (scope.since or 0.0) < missing_until:
@@ -230,17 +243,17 @@ class LimitRuntime:
         amounts = (
             totals.cost,
             totals.reserved,
-        )  # what nobody knows is charged as the most it can be
+        )  # an unknown cost is charged as the most it can be
         return sum(to_micro_usd(amount) for amount in amounts if amount is not None)
 
     def alert_share(self, lowered: LoweredTurns) -> None:
-        """Tell of a key whose turns a bound on shares sends to lower tiers; nobody waits."""
+        """Report a key whose turns a bound on shares sends to lower tiers, in the background."""
         fields = msgspec.structs.asdict(lowered)
         self._log("share", **fields, text="routing.max_share sends turns to a lower tier")
         self._send_alert("share", fields)
 
     def _alert_budget(self, owner: Owner, demand: CounterDemand) -> None:
-        """Tell the receiver of alerts of a budget; nobody waits."""
+        """Send an alert about a budget, in the background."""
         fields = {
             "name": demand.name,
             "scope": describe_counter(owner, demand),
@@ -254,7 +267,7 @@ class LimitRuntime:
         self._send_alert("budget", fields)
 
     def _send_alert(self, event: str, fields: Mapping[str, object]) -> None:
-        """Send an event to the webhook of alerts, where there is one."""
+        """Send an event to the webhook of alerts, if there is one, in the background."""
         url = self._config.alerts.webhook
         if not url:
             return

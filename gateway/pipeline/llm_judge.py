@@ -1,14 +1,14 @@
-"""A model that is asked which tier a turn needs, before that is decided.
+"""Ask a model which tier a turn needs, before the gateway decides.
 
-Only where the classifier would decide: of what a pin, a rule, a seat or an exemplar decides nobody
-is asked. It is asked through the gateway itself, as a call of its own with the key and the tags of
-the call that it is for: the same limits, budgets and guards hold, no lab reads what that call may
-not be sent to, and the ledger has a row of it, with the tag `judge` and the other call's id with
-`.judge` behind it. Its model is named, so no judge's call is ever judged.
+The gateway asks only where the classifier would decide, not where a pin, a rule, a session or an
+exemplar does. It asks through itself, as a call of its own with the key and the tags of the
+original call. So the same limits, budgets and guards hold, and no lab reads what the original call
+may not be sent to. The ledger has a row of it, with the tag `judge` and the original call's id
+followed by `.judge`. The call names its model, so no judge's call is ever judged.
 
-What was said is data: it stands in the question as one JSON string, and the answer is one of three
-words or none at all. So a text that speaks to the judge can at most choose its own tier, within the
-bounds of guards and shares. Where no verdict comes in time the classifier decides, and the trace
+The judged text is data: it stands in the question as one JSON string, and the answer is one of
+three words or nothing. So a text that speaks to the judge can at most choose its own tier, within
+the bounds of guards and shares. If no verdict comes in time, the classifier decides, and the trace
 says so.
 """
 
@@ -36,7 +36,7 @@ from gateway.telemetry.metrics import CounterMetric
 
 TAG = "judge"
 ID_SUFFIX = ".judge"
-"""What the id of a judge's call adds to that of the call that it is for."""
+"""The suffix that makes the id of a judge's call from that of the original call."""
 SCORE_BY_TIER: Mapping[Tier, Score] = {
     "fast": Score(1.0, 1.0),
     "smart": Score(0.0, 1.0),
@@ -60,15 +60,15 @@ _VERDICT_SCHEMA = {
 }
 _NOT_ASKED_REASON = "not asked here: a call would be judged first"
 _MAX_ANSWER_TOKENS = 200
-"""Of its answer, at most."""
+"""Tokens that the judge's answer may have."""
 _MAX_VERDICTS = 4096
-"""Verdicts that are remembered."""
+"""The number of verdicts that are remembered."""
 _VERDICT_TTL_SECONDS = 3600.0
-"""Seconds for which one is."""
+"""Seconds for which a verdict is remembered."""
 
 
 class JudgeMemory(CoolDown):
-    """What judges have said, and whether they may be asked: it outlives configurations.
+    """The verdicts of judges, and the pause of judges that fail; it outlives configurations.
 
     `clock` is monotonic seconds.
     """
@@ -77,10 +77,10 @@ class JudgeMemory(CoolDown):
         super().__init__(lambda text: log("judge", text=text), clock)
         self._verdicts: OrderedDict[bytes, tuple[Tier, float]] = OrderedDict()
         self.judged_turns = self.unjudged_turns = 0
-        """Turns that had a verdict, and that were to have one and had none."""
+        """Turns that got a verdict, and turns that should have got one and did not."""
 
     def find(self, verdict_key: bytes) -> Tier | None:
-        """What was said of a text."""
+        """Return the remembered verdict on a text, or None."""
         tier, expires_at = self._verdicts.get(verdict_key, (None, 0.0))
         if tier is None or self._clock() >= expires_at:
             return None
@@ -95,7 +95,7 @@ class JudgeMemory(CoolDown):
             self._verdicts.popitem(last=False)
 
     def measures(self) -> list[CounterMetric]:
-        """What of it is told at /metrics."""
+        """Return the metrics of judges for /metrics."""
         return [
             CounterMetric("judged", "Turns that a model judged.", lambda: self.judged_turns),
             CounterMetric(
@@ -105,7 +105,7 @@ class JudgeMemory(CoolDown):
 
 
 class Judge:
-    """Asks one model."""
+    """A judge, which asks one model."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class Judge:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`model` is any name that a client may ask for, but `auto`; `timeout` is seconds."""
+        """`model` is any name that a client may ask for, except `auto`; `timeout` is in seconds."""
         self._model = model
         self._timeout = timeout
         self._memory = memory
@@ -134,7 +134,10 @@ class Judge:
         *,
         may_ask: bool = True,
     ) -> DecisionContext:
-        """Evidence with a verdict, or with why there is none; `may_ask`: a model may be asked."""
+        """Return the context with a verdict, or with the reason why there is none.
+
+        Set `may_ask` if a model may be asked; otherwise only a remembered verdict counts.
+        """
         decision = self._decide_if_due(router, call, features, context)
         if decision is None:
             return context
@@ -164,9 +167,10 @@ class Judge:
     def _decide_if_due(
         self, router: Router, call: Call, features: Features, context: DecisionContext
     ) -> Decision | None:
-        """Return what is decided where a classifier is asked for a user's turn, and no exemplar.
+        """Return the decision if the classifier made it for a user's turn, without an exemplar.
 
-        That it stays in its seat is also the classifier's doing where a score was looked at.
+        If a score was used to keep a conversation at its target, the classifier made that decision
+        too. Otherwise return None.
         """
         if call.operation != "generate" or call.id.endswith(ID_SUFFIX) or not features.has_text:
             return None
@@ -182,7 +186,7 @@ class Judge:
         return None if score is None or score.exemplar else decision
 
     async def _ask_verdict(self, call: Call, key: Key, text: str) -> tuple[Tier | None, str | None]:
-        """The verdict, or why there is none."""
+        """Ask for the verdict; return it, or the reason why there is none."""
         memory = self._memory
         memory.start_call()
         reply = await serve_subrequest(
@@ -219,7 +223,7 @@ class Judge:
 def _restrict_key(
     key: Key, router: Router, features: Features, context: DecisionContext, tags: tuple[str, ...]
 ) -> Key:
-    """A key that carries the tags of a call, and is held to the labs that may read that."""
+    """Return a key with the tags of a call, limited to the labs that may read that call."""
     labs, rules = key.labs, router.rules
     if rules.guards:
         bounds = evaluate_guards(
@@ -232,7 +236,7 @@ def _restrict_key(
 
 
 def make_request_body(model: str, text: str) -> bytes:
-    """The body of a judge's call."""
+    """Return the body of a judge's call."""
     if len(text) > MAX_CHARS:
         text = f"{text[: HEAD_CHARS - 1]}\n{text[HEAD_CHARS - MAX_CHARS :]}"
     return jsonio.dumps(
@@ -268,7 +272,7 @@ class _Verdict(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def parse_verdict(body: bytes) -> Tier | None:
-    """What a judge's answer says; None where it is not exactly what was asked for."""
+    """Return the tier in a judge's answer; None if the answer is not exactly what was asked for."""
     try:
         answer = msgspec.convert(jsonio.loads(body), _Answer)
         (choice,) = answer.choices
@@ -278,6 +282,6 @@ def parse_verdict(body: bytes) -> Tier | None:
 
 
 def _make_verdict_key(key: Key, model: str, text: str) -> bytes:
-    """What a verdict is kept under: no key learns what another one asked."""
+    """Return the key of a verdict: no API key learns what another one asked."""
     identity = f"{key.tenant}\0{key.name}\0{model}\0{text}"
     return blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=16).digest()

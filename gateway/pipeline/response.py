@@ -1,4 +1,4 @@
-"""What goes to the client: a status, headers that say what happened, and a body."""
+"""The response to a client: a status, headers that say what happened, and a body."""
 
 import functools
 import http.client
@@ -19,15 +19,15 @@ from gateway.upstream.relay import DirectRelay
 
 
 class KeepaliveClient(Protocol):
-    """A client that is told that its answer is still to come."""
+    """A client that gets keep-alives until its answer comes."""
 
     @property
     def has_started(self) -> bool:
-        """Whether it has been told anything."""
+        """True if the client has received anything."""
         ...
 
     def arm(self) -> None:
-        """It is to be told from now on."""
+        """Allow keep-alives from now on."""
         ...
 
 
@@ -38,7 +38,7 @@ class _SilentClient:
 
 
 SILENT_CLIENT = _SilentClient()
-"""A client that is told nothing before its answer."""
+"""A client that gets nothing before its answer."""
 
 type Header = tuple[bytes, bytes]
 type Headers = list[Header]
@@ -47,16 +47,16 @@ JSON_TYPE = b"application/json"
 STREAM_TYPE = b"text/event-stream; charset=utf-8"
 _LINE_BREAKS = frozenset("\r\n\0")
 ESTIMATED_HEADER = (b"x-tiergate-estimated", b"tokens")
-"""Tells that no provider counted the tokens."""
+"""The header that says that no provider counted the tokens."""
 
 
 class HeaderLines:
-    """Headers as they stand on the wire, and pairs where those are asked for."""
+    """Headers as the wire has them; iteration gives name and value pairs."""
 
     __slots__ = ("text",)
 
     def __init__(self, text: str) -> None:
-        """Each of them is one line, and ends it."""
+        """Take one line for each header, with its line end."""
         self.text = text
 
     def __iter__(self) -> Iterator[Header]:
@@ -72,18 +72,18 @@ class Response(msgspec.Struct, kw_only=True):
     headers: Headers | HeaderLines
     body: bytes = b""
     frame: bytes = b""
-    """What stands for `body` in a stream whose head was sent before."""
+    """The form of `body` in a stream whose head was sent before."""
     stream: AsyncGenerator[bytes] | None = None
     direct_relay: DirectRelay | None = None
-    """Where the stream may pass who waits for it, once its client is written to."""
+    """The shortcut from the provider's stream to the client, once that can be written to."""
 
     def add_connection_close(self) -> None:
-        """Its connection ends behind it."""
+        """Ask for the connection to close after the response."""
         self.headers = [*self.headers, (b"connection", b"close")]
 
 
 def encode_response(response: Response) -> bytes | None:
-    """A whole reply as it stands on the wire; None where a header could be read as two."""
+    """Return a whole response as the wire has it; None if a header could be read as two."""
     headers, body = response.headers, response.body
     if isinstance(headers, HeaderLines):
         status_line = _OK_LINE if response.status == 200 else format_status_line(response.status)
@@ -109,7 +109,7 @@ _TYPE_LINES = {kind: f"content-type: {kind.decode()}\r\n" for kind in (JSON_TYPE
 def make_problem_response(
     problem: Problem, dialect: Dialect, call_id: str, extra_headers: Headers
 ) -> Response:
-    """A problem as the reply that a client of this dialect understands."""
+    """Return a problem as the response that a client of this dialect understands."""
     headers = [(b"content-type", JSON_TYPE), *make_id_headers(call_id), *extra_headers]
     if problem.should_retry is False:
         headers.append((b"x-should-retry", b"false"))
@@ -125,14 +125,14 @@ def make_problem_response(
 
 
 def make_bug_problem(log: Log, error: Exception, call_id: str) -> Problem:
-    """Log where a bug is, and make the problem that its client sees."""
+    """Log where a bug is, and return the problem that its client sees."""
     log("bug", call=call_id, error=locate_error(error))
     message = "The gateway failed on this call; its log has the reason under "
     return Problem(kind="internal", message=f"{message}{call_id}.")
 
 
 def make_id_headers(call_id: str) -> Headers:
-    """The id of a call, in both headers that the official SDKs read."""
+    """Return the id of a call, in both headers that the official SDKs read."""
     value = call_id.encode()
     return [(b"x-request-id", value), (b"request-id", value)]
 
@@ -140,7 +140,7 @@ def make_id_headers(call_id: str) -> Headers:
 def make_headers(
     call_account: CallAccount, content_type: bytes, billing: FinalRow | CallTotals | None = None
 ) -> HeaderLines:
-    """The headers of an answer; one that is whole has its cost, as its entry and its sums do."""
+    """Return the headers of an answer; a whole answer has its cost, from its row or its totals."""
     call_id, extra_lines = call_account.call.id, ""
     if content_type is STREAM_TYPE:
         extra_lines = "cache-control: no-cache\r\n"
@@ -155,19 +155,19 @@ def make_headers(
 
 
 def make_cost_comment(row: FinalRow) -> bytes:
-    """The cost of a stream as a comment after its end, which readers of events skip."""
+    """Return the cost of a stream as a comment after its end, which readers of events skip."""
     cost = b"unknown" if row.cost is None else f"{row.cost:f}".encode()
     suffix = b" (estimated)" if row.estimate else b""
     return b": x-tiergate-cost: %s%s\n\n" % (cost, suffix)
 
 
 def make_decision_headers(call_account: CallAccount) -> Headers:
-    """Headers that say what was decided, as far as it was."""
+    """Return headers that say what was decided, as far as it was."""
     return [*HeaderLines(_format_decision_lines(call_account))]
 
 
 def _format_decision_lines(call_account: CallAccount) -> str:
-    """The same as they are written."""
+    """Return the lines of these headers, as the wire has them."""
     decision = call_account.decision
     target = call_account.target
     similarity = call_account.cache_similarity
@@ -197,9 +197,9 @@ def _format_decision_lines(call_account: CallAccount) -> str:
 def _format_common_lines(
     lab: str | None, tier: Tier | None, model: str | None, provider: str, cache: str, attempts: int
 ) -> str:
-    """What was decided, who was asked, and what became of it: many calls are told the same.
+    """Return the lines of decision, target and outcome, which are the same for many calls.
 
-    Raises ValueError: a word of the configuration is more than a line.
+    Raises ValueError if a value from the configuration has a line break.
     """
     headers: list[tuple[str, str]] = []
     if lab is not None:
@@ -216,7 +216,7 @@ def _format_common_lines(
 
 
 def _to_ascii(text: str) -> str:
-    """A header value: what is not printable ASCII becomes a question mark."""
+    """Return a header value; what is not printable ASCII becomes a question mark."""
     if text.isascii() and text.isprintable():
         return text
     data = bytes(c if 32 <= c < 127 else 63 for c in text.encode("ascii", "replace"))
@@ -224,7 +224,11 @@ def _to_ascii(text: str) -> str:
 
 
 def is_uncounted(problem: Problem, dialect: Dialect, call_account: CallAccount) -> bool:
-    """Whether nobody can be asked for a count, or no one abroad has given it; at home it fails."""
+    """Return True if the gateway must estimate a token count that no provider gives.
+
+    No target can count for the call, or the target has no endpoint for the client's dialect. If a
+    native target does not count, the call fails.
+    """
     if call_account.decision is None:
         return problem.kind == "no_target"
     target = call_account.target

@@ -1,4 +1,4 @@
-"""Responses that are whole: from a provider, from the cache, and of errors."""
+"""Build whole responses: from a provider, from the cache, and of errors."""
 
 import time
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 
 class ResponseBuilder:
-    """Makes whole responses, and settles the accounts of their calls."""
+    """Builds whole responses, and settles the accounts of their calls."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class ResponseBuilder:
         log: Log,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`clock` is that of `Call.started_at`."""
+        """Take the clock of `Call.started_at` as `clock`."""
         self._coalescer = coalescer
         self._memory = memory
         self._log = log
@@ -103,7 +103,7 @@ class ResponseBuilder:
     async def from_error(
         self, error: Exception, dialect: Dialect, account: RecordedAccount, *, has_started: bool
     ) -> Response:
-        """Respond with a problem; `has_started`: the client has seen the head of a stream.
+        """Respond with a problem; `has_started` if the client has seen the head of a stream.
 
         If nobody can count tokens, the response is an estimate instead.
         """
@@ -127,7 +127,7 @@ class ResponseBuilder:
     async def _estimate_tokens(
         self, encode_count: Callable[[int], bytes], account: RecordedAccount
     ) -> Response:
-        """Respond with a count of tokens that no target gives: from the length of the prompt."""
+        """Respond with a count of tokens that no target gives, from the length of the prompt."""
         account.settle("estimated", 200)
         await account.wait_for_sync()
         headers = [*make_headers(account, JSON_TYPE), ESTIMATED_HEADER]
@@ -135,7 +135,7 @@ class ResponseBuilder:
 
 
 def record_answer(response: UpstreamResponse, account: RecordedAccount) -> None:
-    """Note what the request of an answer has lost, and the provider's name for it.
+    """Note what the request of an answer has lost, and the provider's id of it.
 
     Note also what a whole answer has lost; a stream may lose something until its end.
     """

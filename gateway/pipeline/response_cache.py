@@ -1,4 +1,4 @@
-"""Answers that are kept for equal calls: where in the cache one stands, and how it gets there."""
+"""The cache of answers for equal calls: the key of an answer, and how it is found and stored."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -19,7 +19,7 @@ from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 
 class ResponseCache:
-    """The cache as calls use it; without one nothing is found and nothing is kept."""
+    """The cache as calls use it; without a store it finds and keeps nothing."""
 
     def __init__(
         self,
@@ -27,7 +27,10 @@ class ResponseCache:
         wall: Callable[[], float],
         semantic_cache: SemanticCache | None = None,
     ) -> None:
-        """`wall` is seconds since the epoch; `semantic_cache` finds answers of near questions."""
+        """`wall` is seconds since the epoch.
+
+        `semantic_cache` finds answers to similar questions.
+        """
         self._semantic_cache = semantic_cache
         self._store = store
         self.is_enabled = store is not None
@@ -35,7 +38,7 @@ class ResponseCache:
         self._background_tasks: set[asyncio.Task[None]] = set()
 
     def make_key(self, call: Call, body: RequestBody, decision: Decision, plan: Plan) -> str | None:
-        """Where in the cache the answer of a call may be kept; None where it may not."""
+        """Return the key under which an answer may be stored; None if it may not be."""
         store = self._store
         if store is None or not store.policy.serves(call, body.prompt, decision):
             return None
@@ -44,7 +47,7 @@ class ResponseCache:
     def find(
         self, call: Call, key: str | None
     ) -> Coroutine[Any, Any, CachedResponse | None] | None:
-        """Find the answer at a place; None if the call has none there, or wants a new answer."""
+        """Find the answer under a key; None if the call has no key, or wants a new answer."""
         if self._store is None or key is None or call.options.wants_new_answer:
             return None
         return self._store.find(key)
@@ -52,7 +55,10 @@ class ResponseCache:
     async def find_similar(
         self, request: UpstreamRequest, call_account: CallAccount
     ) -> tuple[UpstreamRequest, tuple[CachedResponse, bytes] | None]:
-        """Return a call with its question, and the answer of a near one: stored, and as told."""
+        """Return the request with its question, and the answer to a similar one or None.
+
+        The answer comes as it was stored, and as the client asked for it.
+        """
         semantic_cache, store = self._semantic_cache, self._store
         if semantic_cache is None or store is None:
             return request, None
@@ -81,7 +87,7 @@ class ResponseCache:
         served_model: str | None,
         finish: str | None,
     ) -> CachedResponse:
-        """An answer as it may be kept."""
+        """Return an answer in the form that is stored."""
         return CachedResponse(
             dialect=request.dialect.name,
             stream=request.body.prompt.stream,
@@ -102,7 +108,7 @@ class ResponseCache:
     def store(
         self, request: UpstreamRequest, response: UpstreamResponse, key: str, cached: CachedResponse
     ) -> None:
-        """Store a complete answer of the plan's first target; nobody waits for it."""
+        """Store a complete answer of the plan's first target, in the background."""
         store = self._store
         is_first = response.target is request.plan.targets[0]
         if store is None or not store.accepts(cached, status=200, complete=True, is_first=is_first):
@@ -119,7 +125,7 @@ class ResponseCache:
         task.add_done_callback(self._background_tasks.discard)
 
     async def drain(self) -> None:
-        """Wait for all that is being stored."""
+        """Wait until all answers are stored."""
         while self._background_tasks:
             await asyncio.wait(self._background_tasks)
         if self._store is not None:
@@ -129,7 +135,7 @@ class ResponseCache:
 def render_cached(
     cached: CachedResponse | None, dialect: Dialect, body: RequestBody
 ) -> bytes | None:
-    """A kept answer as a call asks for it; None where it cannot be told so."""
+    """Return a stored answer as a call asks for it; None if it cannot be rendered so."""
     if cached is None:
         return None
     with_usage = dialect.asks_usage(body)
@@ -137,9 +143,9 @@ def render_cached(
 
 
 def get_delivery_form(dialect: Dialect, body: RequestBody, decision: Decision) -> str:
-    """How a client takes an answer: a flight gives streams as they were asked for alone.
+    """Return the form of a call's answer: equal calls share a stream only in the same form.
 
-    Who wants an answer finished that breaks off shares none with those that do not.
+    A call that wants a complete answer shares none with calls that do not.
     """
     delivery = WHOLE_FORM
     if body.prompt.stream:

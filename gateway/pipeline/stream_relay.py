@@ -1,4 +1,4 @@
-"""Responses that are streams: frames go to the client as they come, and the row follows them."""
+"""Relay streams: frames go to the client as they come, and the row follows them."""
 
 from collections.abc import AsyncGenerator
 
@@ -25,7 +25,7 @@ from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 class StreamRelay:
     """Relays streams to clients. Each stream settles the account of its call after the last byte.
 
-    From the response on, the stream has the call's reservation and its place on a flight.
+    From the response on, the stream owns the call's reservation and its place on a flight.
     """
 
     def __init__(self, coalescer: Coalescer, memory: ConversationMemory, log: Log) -> None:
@@ -42,7 +42,7 @@ class StreamRelay:
         *,
         is_buffered: bool,
     ) -> Response:
-        """Respond with the stream of a provider; `is_buffered`: all of it may have come already."""
+        """Respond with the stream of a provider; `is_buffered` if all of it may have come."""
         inspector = get_inspector(response)
         if is_buffered:
             direct_relay = None
@@ -93,7 +93,7 @@ class StreamRelay:
         inspector: StreamInspector,
         subscriber: UpstreamSubscriber | None,
     ) -> DirectRelay | None:
-        """Make a way past all who wait for a stream, if one client reads it and nobody else."""
+        """Make a shortcut for a stream that one client reads and nobody else, or return None."""
         if self._memory.make_listener(request, response, is_first=True) is not None:
             return None
         if subscriber is None:
@@ -110,7 +110,7 @@ class StreamRelay:
         source: AsyncGenerator[bytes],
         subscriber: UpstreamSubscriber | None,
     ) -> AsyncGenerator[bytes]:
-        """Yield the frames as they came; an error where the stream breaks; the cost at its end."""
+        """Yield the frames as they came; an error if the stream breaks; the cost at its end."""
         dialect, ended_by = request.dialect, "client"
         problem: Problem | None = None
         row: FinalRow | None = None
@@ -152,7 +152,7 @@ class StreamRelay:
                     and is_all_sent
                     and (subscriber is None or subscriber.has_read_all)
                 ):
-                    ended_by = ""  # it left with all of the answer
+                    ended_by = ""  # the client left with all of the answer
                 _ = settle() if subscriber is None else subscriber.close_account(settle)
             if subscriber is not None:
                 account.subscriber = None

@@ -1,6 +1,6 @@
-"""A call that the gateway makes for another one: served like any, and waited for so long only.
+"""A call that the gateway makes for another one: served like any other, within a time limit.
 
-A model that fails is left alone for a while.
+If a model fails several times, the gateway does not ask it for a while.
 """
 
 import asyncio
@@ -12,13 +12,13 @@ from gateway.core.call import Call
 from gateway.pipeline.response import Response
 
 _MAX_FAILURES = 3
-"""In a row, after which a model is left alone."""
+"""Failures in a row after which a model is paused."""
 _PAUSE_SECONDS = 30.0
-"""Seconds for which it is."""
+"""Seconds for which a model is paused."""
 
 
 class SubrequestServer(Protocol):
-    """Serves calls: the engine."""
+    """The part that serves calls: the engine."""
 
     async def serve(self, call: Call) -> Response:
         """Answer a call."""
@@ -30,9 +30,10 @@ class SubrequestServer(Protocol):
 
 
 class CoolDown:
-    """Whether a model may be asked: it outlives configurations.
+    """The pause of a model that fails; it outlives configurations.
 
-    It is told to `notify` when it is left alone, and when it is back; `clock` is monotonic seconds.
+    It calls `notify` when the pause begins and when the model is back. `clock` is monotonic
+    seconds.
     """
 
     def __init__(
@@ -45,16 +46,22 @@ class CoolDown:
 
     @property
     def is_paused(self) -> bool:
-        """Whether it is left alone for now."""
+        """True if the model is paused now."""
         return self._clock() < self._paused_until
 
     def start_call(self) -> None:
-        """Somebody asks: where it had failed, nobody else does until that has ended."""
+        """Note the start of a call.
+
+        If the model has failed several times, pause it for all others until this call has ended.
+        """
         if self._failures >= _MAX_FAILURES:
             self._paused_until = self._clock() + _PAUSE_SECONDS
 
     def record_failure(self, reason: str) -> None:
-        """It gave nothing; after several in a row one call at a time finds out if it is back."""
+        """Record a failure.
+
+        After several in a row, one call at a time tests if the model is back.
+        """
         self._failures += 1
         if self._failures >= _MAX_FAILURES:
             self._paused_until = self._clock() + _PAUSE_SECONDS
@@ -62,7 +69,7 @@ class CoolDown:
                 self._notify(f"left alone for a while: {reason}")
 
     def record_success(self) -> None:
-        """It has answered."""
+        """Record that the model has answered."""
         if self._failures >= _MAX_FAILURES:
             self._paused_until = float("-inf")
             self._notify("back")
@@ -72,9 +79,9 @@ class CoolDown:
 async def serve_subrequest(
     server: SubrequestServer, call: Call, timeout_seconds: float
 ) -> Response | None:
-    """The answer; None where there is none within `timeout_seconds`.
+    """Serve a call; return None if there is no answer within `timeout_seconds`.
 
-    It ends where the client of the call that it is for leaves.
+    If the client of the original call leaves, this call ends too.
     """
     task = asyncio.ensure_future(server.serve(call))
     try:
