@@ -253,6 +253,14 @@ def heard(client: str, reply: httpx.Response, *, stream: bool) -> Outcome:
     return "incomplete" if broke else "complete"
 
 
+def is_told_cut(case: Case, client: str, lab: str, *, stream: bool) -> bool:
+    """True if a client of another dialect gets "length" for a word that the gateway does not know.
+
+    A stream with that reason ends as it should.
+    """
+    return case.name == "finish unknown" and client != lab and not stream
+
+
 def spare(value: Config) -> None:
     """Each lab has a second target at another host, and answers are cached."""
     four(value)
@@ -287,7 +295,8 @@ def test_an_answer_is_whole_only_if_its_provider_says_so(
         replies = [ask(world, client, f"{lab}/smart", case.name, stream=stream) for _ in "ab"]
         told = "complete" if outcome == "failed" else outcome
         for reply in replies:
-            assert heard(client, reply, stream=stream) == told, (case.name, reply.text)
+            wanted = "incomplete" if is_told_cut(case, client, lab, stream=stream) else told
+            assert heard(client, reply, stream=stream) == wanted, (case.name, reply.text)
         again = replies[1].headers["x-tiergate-cache"]
         assert (again == "hit") == (told == "complete" and case.name == "error of a hosted tool"), case.name  # fmt: skip
         asked = [request.path for request in upstream.requests]
@@ -342,6 +351,8 @@ def test_a_provider_may_leave_out_the_reason(
         hit = case.name in ("finish missing", "finish null")
         for reply in replies:
             told = "incomplete" if late else "complete"
+            if is_told_cut(case, client, lab, stream=stream):
+                told = "incomplete"
             as_it_came = hit and client == lab and not stream
             assert as_it_came or heard(client, reply, stream=stream) == told, (
                 case.name,

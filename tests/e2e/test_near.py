@@ -366,7 +366,7 @@ def test_gateways_of_one_redis_share_them(make: Make, place: Place) -> None:
     assert ask(one, ONE) == "miss"
     assert ask(two, OTHER) == ("near" if has_vectors(place) else "miss")
     assert ask(one, THIRD) == "near"
-    reply = one.ask(chat("How can I reset my password?"))
+    reply = one.ask(chat("How do you reset my password?"))
     one.loop.run(one.gateway.engine.drain())
     said = {"id": reply.headers["x-request-id"], "verdict": "bad"}
     assert one.client.post("/v1/feedback", json=said).status_code == 200

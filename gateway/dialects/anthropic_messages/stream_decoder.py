@@ -315,7 +315,7 @@ class BlockDecoder:
         citation = delta.get("citation")
         if isinstance(citation, dict):
             current.citations.append(citation)
-        elif delta.get("type") not in _BLOCK_TYPES and "text" not in delta:
+        elif _read_text(delta.get("type")) not in _BLOCK_TYPES and "text" not in delta:
             out.append(AnswerMetadata(f"{_PREFIX}.text.{_read_text(delta.get('type'))}"))
         self._add_text(_read_text(delta.get("text")), out)
 
