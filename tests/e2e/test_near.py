@@ -364,17 +364,16 @@ def test_gateways_of_one_redis_share_them(make: Make, place: Place) -> None:
     url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
     one, two = make(near(), **url), make(near(), **url)
     assert ask(one, ONE) == "miss"
-    assert ask(two, OTHER) == ("near" if has_vectors(place) else "miss")
+    shares_vectors = has_vectors(place)
+    assert ask(two, OTHER) == ("near" if shares_vectors else "miss")
     assert ask(one, THIRD) == "near"
-    reply = one.ask(chat("How do you reset my password?"))
+    reply = one.ask(chat("How can I reset my password?"))
     one.loop.run(one.gateway.engine.drain())
     said = {"id": reply.headers["x-request-id"], "verdict": "bad"}
     assert one.client.post("/v1/feedback", json=said).status_code == 200
-    for world, text in (
-        (one, "Show me how to reset my password"),
-        (two, "How to reset my password"),
-    ):
-        assert ask(world, text) == "miss"
+    assert ask(one, "Show me how to reset my password") == "miss"
+    # Without vector sets the other gateway has an answer of its own, of which nobody has said it is bad.
+    assert ask(two, "How to reset my password") == ("miss" if shares_vectors else "near")
     with redis.Redis(port=place.port) as admin:
         names = b" ".join(admin.keys())
         values = [admin.dump(name) for name in admin.scan_iter()]
