@@ -1,4 +1,4 @@
-"""Answers written by hand, streamed and whole, that say the same."""
+"""Handwritten answers, streamed and whole, with the same content."""
 
 from gateway.cache.cached_response import CachedResponse
 from gateway.core.usage import Usage

@@ -1,4 +1,4 @@
-"""A recording: what its bytes hold, and that streamed, whole and streamed again say the same."""
+"""A recording: its bytes, and that streamed, whole and streamed again it says the same."""
 
 from typing import Any
 
@@ -71,7 +71,7 @@ def tell(made: CachedResponse, *, stream: bool, with_usage: bool = False) -> byt
 
 
 def decoded(body: bytes) -> dict[str, Any]:
-    """What the official SDK's types find in a whole answer."""
+    """Read a whole answer with the official SDK's types."""
     completion = ChatCompletion.model_validate(jsonio.loads(body), strict=True)
     (choice,) = completion.choices
     calls = [
@@ -91,7 +91,7 @@ def decoded(body: bytes) -> dict[str, Any]:
 
 
 def chunks(body: bytes) -> dict[str, Any]:
-    """What the official SDK's types find in a stream, added up by a reader of their fields."""
+    """Read a stream with the official SDK's types, and add up its fields."""
     said: dict[str, Any] = {
         "id": None, "model": None, "content": "", "reasoning": "", "calls": [], "finish": None,
         "usage": None,
@@ -148,7 +148,7 @@ def test_it_is_told_verbatim_where_it_was_recorded_like_that(body: bytes) -> Non
 
 
 def test_usage_stays_with_a_client_that_has_not_asked_but_was_told() -> None:
-    """Its host tells it unasked; whoever asked has it taken out for those who did not."""
+    """The host sends usage unasked. If a client asked for it, other clients do not get it."""
     body = TEXT + USAGE_FRAME + DONE
     for asked, shown in ((False, True), (True, False)):
         made = msgspec.structs.replace(recording(body), with_usage=asked)

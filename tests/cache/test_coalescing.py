@@ -1,4 +1,4 @@
-"""A flight by itself: who takes from the source, what each hears, and how it ends."""
+"""A flight by itself: who reads the source, what each subscriber gets, and how it ends."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -10,7 +10,7 @@ from gateway.core.errors import ProblemError
 
 
 class Source:
-    """A provider's stream that gives a piece when it is told to."""
+    """A provider's stream that sends a piece when a test says so."""
 
     def __init__(self) -> None:
         self.pieces: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
@@ -58,7 +58,7 @@ async def hear(seat: Subscriber[str]) -> bytes:
 
 
 async def settled() -> None:
-    """Let every task come to where it waits."""
+    """Let every task run until it waits."""
     for _ in range(9):
         await asyncio.sleep(0)
 
@@ -92,7 +92,7 @@ async def test_a_bug_in_the_source_is_raised_in_each() -> None:
 
 
 async def test_a_task_that_is_stopped_while_it_takes_breaks_the_flight_off_for_all() -> None:
-    """As when the gateway stops: what was being read cannot be read on. Nobody waits for ever."""
+    """The gateway stops and nobody can read on: subscribers get an error, and none waits on."""
     flights, first, source = begun()
     task = asyncio.create_task(hear(first))
     await settled()
@@ -163,7 +163,10 @@ async def test_nobody_joins_a_flight_that_is_about_to_be_stopped() -> None:
 
 
 async def test_too_long_a_flight_keeps_what_is_needed_alone() -> None:
-    """It is joined no more; who is too far behind is told so, and the others lose nothing."""
+    """No call joins it any more.
+
+    A subscriber too far behind gets an error; the others lose nothing.
+    """
     flights, first, source = begun(most=10)
     behind, far = join(flights), join(flights)
     frames = first.read_frames()
@@ -191,7 +194,7 @@ async def test_alone_it_keeps_nothing_once_it_is_too_long() -> None:
 
 
 async def test_what_its_only_client_was_sent_already_is_kept_for_those_that_join() -> None:
-    """The first that joins is told of, once: from then on no piece passes the flight."""
+    """The first joiner is reported once: from then on no piece bypasses the flight."""
     flights: Flights[str] = Flights()
     first, source, joined = flights.start("key", "stream"), Source(), list[bool]()
     flight = first.flight
@@ -257,7 +260,7 @@ async def test_a_stream_is_read_after_it_has_begun() -> None:
 
 
 def test_forms() -> None:
-    """A whole answer comes from a flight of any form, its own first; a stream from its own."""
+    """A whole answer comes from any form of flight, its own first; a stream from its own form."""
     flights: Flights[str] = Flights()
     assert flights.join("key", WHOLE_FORM) is None
     stream = flights.start("key", "stream").flight

@@ -1,4 +1,4 @@
-"""Names and seals are the same in every version: gateways of several share one Redis."""
+"""Names and seals are the same in every version: several versions may share one Redis."""
 
 import hashlib
 import random

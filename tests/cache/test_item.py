@@ -1,4 +1,4 @@
-"""Items that a request names by id: found in kept answers, of the same key alone, and put in place."""
+"""Items that a request names by id: found in the key's own stored answers, and put in place."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ RESULT = {"type": "function_call_output", "call_id": "c", "output": "x"}
 
 
 def ref(item: Json | str, **more: Any) -> Json:
-    """As the AI SDK writes it."""
+    """Write a reference as the AI SDK does."""
     return {"type": "item_reference", "id": item if isinstance(item, str) else item["id"], **more}
 
 
@@ -45,27 +45,27 @@ def user(text: str) -> Json:
 
 
 async def abroad() -> Shelf:
-    """An answer whose ids the gateway wrote."""
+    """Store an answer whose ids the gateway wrote."""
     shelf = Shelf()
     await shelf.keep(ask([user("hi")]), answer(TEXT, USE, id="resp_chatcmpl-7"))
     return shelf
 
 
 async def home(*, kept: bool = True) -> Shelf:
-    """An answer whose ids a provider wrote."""
+    """Store an answer whose ids a provider wrote."""
     shelf = Shelf()
     await shelf.keep(ask([user("hi")]), answer(OPEN, MESSAGE, CALL, SEALED, id="resp_68"), kept=kept)  # fmt: skip
     return shelf
 
 
 async def test_items_of_the_gateways_own_take_no_room_of_their_own() -> None:
-    """Their ids say whose answer they are of; a provider's do not."""
+    """Their ids name their answer; a provider's ids do not."""
     assert (await abroad()).memory.count == 1
     assert (await home()).memory.count == 5
 
 
 async def test_items_stand_in_place_of_their_ids() -> None:
-    """Byte for byte, wherever they are named; nothing else changes."""
+    """The items keep their bytes wherever they are named, and nothing else changes."""
     shelf = Shelf()
     said = answer(TEXT, USE, id="resp_chatcmpl-7").replace(b'"A"', b'"A", "x": 1.50')
     await shelf.keep(ask([user("hi")]), said)
@@ -76,7 +76,7 @@ async def test_items_stand_in_place_of_their_ids() -> None:
     told[1]["content"][0].pop("x")
     assert told == [user("hi"), TEXT, USE, RESULT]
     assert chain.body.prompt.tool_loop
-    assert chain.body.prompt.stored  # the cache of equal requests leaves it alone
+    assert chain.body.prompt.stored  # the response cache skips it
     assert (chain.native_body, chain.provider, chain.account) == (None, None, None)
     assert "store" in chain.body.members
     assert "store" not in chain.translatable_body.members
@@ -84,7 +84,7 @@ async def test_items_stand_in_place_of_their_ids() -> None:
 
 
 async def test_the_last_answer_has_the_items_of_those_before_it() -> None:
-    """Also when the one that they are of is gone, so that a conversation may last."""
+    """A conversation lasts even after the answer that first held an item is gone."""
     shelf = await abroad()
     chain = await shelf.read(ask([user("hi"), ref(TEXT), ref(USE), RESULT]))
     shelf.now = 50
@@ -97,7 +97,7 @@ async def test_the_last_answer_has_the_items_of_those_before_it() -> None:
 
 
 async def test_who_keeps_items_is_told_their_ids() -> None:
-    """The body is the client's, byte for byte; elsewhere the items go without their ids."""
+    """A provider with the items gets the client's body unchanged; others get items without ids."""
     shelf = await home()
     body = ask([user("hi"), ref(OPEN), ref(MESSAGE), ref(CALL), ref(SEALED), RESULT])
     chain = await shelf.read(body)
@@ -135,7 +135,7 @@ async def test_of_several_holders_the_last_is_told_ids_and_all_the_rest_whole() 
 
 
 async def test_items_beside_an_earlier_answers_id() -> None:
-    """Whoever has that answer has the seat; it is told the ids of what it has beside it."""
+    """The provider that has the answer serves the call, and gets the ids of its own items."""
     shelf = await home()
     await shelf.keep(ask([]), answer(TEXT, USE, id="resp_chatcmpl-7"))
     chain = await shelf.read(ask([ref(TEXT), ref(CALL)], previous_response_id="resp_68"))
@@ -160,7 +160,7 @@ async def test_items_beside_an_answer_whose_conversation_is_bound() -> None:
 
 
 async def refused(shelf: Shelf, body: RequestBody, key: Key = ONE) -> str:
-    """The message of a 400 in the shape of Responses."""
+    """Return the message of a 400 in the shape of Responses."""
     with pytest.raises(ProblemError) as raised:
         await shelf.read(body, key)
     assert raised.value.problem.http_status == 400
@@ -172,7 +172,7 @@ async def refused(shelf: Shelf, body: RequestBody, key: Key = ONE) -> str:
 
 @pytest.mark.parametrize("item", [TEXT, USE, MESSAGE, CALL, SEALED, OPEN], ids=lambda it: it["id"])
 async def test_no_item_of_another_key_is_ever_found(item: Json) -> None:
-    """Nor by a key of the same name of another tenant; to them it is as if it had never been."""
+    """Keys of the same name in another tenant do not find it either; they see no sign of it."""
     shelf = await home()
     await shelf.keep(ask([user("hi")]), answer(TEXT, USE, id="resp_chatcmpl-7"))
     await shelf.read(ask([ref(item)]))
@@ -206,14 +206,14 @@ async def test_items_of_a_deleted_answer_are_gone() -> None:
 
 
 async def test_an_item_is_named_once() -> None:
-    """A short request of many names is not to become a huge one."""
+    """A short request with many references must not become a huge one."""
     shelf = await abroad()
     said = await refused(shelf, ask([ref(TEXT), ref(USE), ref(TEXT)]))
     assert said == "Item with id 'msg_chatcmpl-7_0' is named twice: name it once."
 
 
 async def test_few_answers_are_looked_through() -> None:
-    """Each may hold a whole conversation."""
+    """Each answer may hold a whole conversation."""
     shelf = await abroad()
     many = [ref(f"msg_none-{at}_0") for at in range(100)]
     asked: list[str] = []
@@ -235,7 +235,7 @@ async def test_an_id_is_text() -> None:
 
 @pytest.mark.parametrize("output", [None, 3, "x", [3, {"id": 4}]])
 async def test_an_answer_of_another_shape_has_no_items(output: Any) -> None:
-    """It is kept all the same."""
+    """The gateway stores the answer all the same."""
     shelf = Shelf()
     said = jsonio.dumps({"id": "resp_1", "status": "completed", "output": output})
     await shelf.keep(ask("hi"), said)

@@ -15,7 +15,7 @@ from gateway.core.target import Provider, Target
 SECRET = b"s" * 32
 TEXTS = ["scope", "dialect", "operation", "target"]
 
-# Few letters and all that separates: whatever could run together does so within a few examples.
+# Few letters and all separators: text that could run together does so within a few examples.
 words = st.text(alphabet='ab\x00",[]:é', max_size=3)
 headers = st.dictionaries(words, words, max_size=2)
 values = st.sampled_from([b"1", b"1.0", b'"a"', b'"b"', b"[]", b"[ ]", b'{"a":1}', b'{"a": 1}'])
@@ -47,7 +47,7 @@ def keyed(request: Request, secret: bytes = SECRET) -> str:
 
 
 def meaning(request: Request) -> Request:
-    """A request without how its answer is delivered."""
+    """Return a request without the members that say how its answer is delivered."""
     parts = request["members"]
     assert isinstance(parts, dict)
     kept = {k: v for k, v in parts.items() if k not in ("stream", "stream_options")}
@@ -126,7 +126,7 @@ names = st.builds(Key, name=words, tenant=words)
 @example(Key(name="b", tenant="a"), Key(name="", tenant="ab"))
 @example(Key(name='a","b', tenant="t"), Key(name="a", tenant='t","b'))
 def test_law_9_no_key_sees_the_answer_of_another_unless_it_is_shared(one: Key, other: Key) -> None:
-    """SEC-CACHE 1: Law 9, in its words: no key sees another key's cached answer unless the config shares them."""
+    """SEC-CACHE 1: Law 9: no key sees another key's cached answer unless the config shares them."""
 
     def shared(sharing: Sharing) -> bool:
         request = {"dialect": "d", "operation": "o", "target": "t", "members": {"a": b"1"}}
@@ -139,7 +139,7 @@ def test_law_9_no_key_sees_the_answer_of_another_unless_it_is_shared(one: Key, o
 
 
 def test_ways_of_sharing_never_meet() -> None:
-    """After a change of the config, an answer that was private is not found by everybody."""
+    """After a change of the config, a private answer is not found by everybody."""
     found = {make_scope(sharing, Key(name="", tenant="")) for sharing in ("key", "tenant", "all")}
     assert len(found) == 3
 

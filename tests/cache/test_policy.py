@@ -1,4 +1,4 @@
-"""The cache policy: which calls the response cache serves, and who turns more of them on."""
+"""The cache policy: which calls the response cache serves, and what turns more of them on."""
 
 from typing import Any
 
@@ -88,7 +88,7 @@ def test_chat_at_an_explicit_temperature_of_zero_is_deterministic(
 def test_chat_without_that_is_served_where_the_cache_is_on(
     dialect: str, temperature: bytes | None
 ) -> None:
-    """The provider's own default is no temperature of 0."""
+    """The provider's own default does not count as a temperature of 0."""
     assert told(prompt(dialect, temperature=temperature)) == ["on"]
 
 
@@ -168,5 +168,5 @@ BOUNDS = [
 def test_nobody_turns_on_what_no_equal_call_may_be_given(
     dialect: str, members: bytes, who: dict[str, Any]
 ) -> None:
-    """Several choices, state at the provider, and tools that look at the world."""
+    """Several choices, state at the provider, and tools that read the outside world."""
     assert told(prompt(dialect, members, b"0"), sampled=True, **who) == []

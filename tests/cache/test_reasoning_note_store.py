@@ -1,4 +1,4 @@
-"""Notes in a store: whose they are, for how long, and what becomes of values of others."""
+"""Reasoning notes in a store: which key owns them, how long they last, and foreign values."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ class Clock:
 
 
 async def test_a_note_is_found_in_the_loop_it_was_made_in() -> None:
-    """By the first call of its turn, for an hour, and by its own key alone."""
+    """The first call of its turn finds the note, for an hour, with its own key alone."""
     clock = Clock()
     notes = clock.notes()
     await notes.save(ONE, ASKED, NOTE)
@@ -51,7 +51,7 @@ async def test_a_note_is_found_in_the_loop_it_was_made_in() -> None:
 
 
 async def test_values_of_others_are_none() -> None:
-    """Changed, moved, cut short, of another version, or sealed and of another shape."""
+    """Values that are changed, moved, cut, of another version, or sealed and of another shape."""
     clock = Clock()
     notes = clock.notes()
     await notes.save(ONE, ASKED, NOTE)
@@ -70,7 +70,7 @@ async def test_values_of_others_are_none() -> None:
 
 
 async def test_names_tell_nothing_and_differ() -> None:
-    """Parts do not run together; one kind does not meet another."""
+    """The parts of a name do not run together, and two kinds never share a name."""
     clock = Clock()
     notes, others = (SealedStore(clock.memory, secret=b"s" * 32, kind=kind) for kind in "ab")
     names = [notes.make_name("xy", "z"), notes.make_name("x", "yz"), others.make_name("xy", "z")]

@@ -1,4 +1,4 @@
-"""The response cache: which requests it takes, which answers it keeps, whose it gives back."""
+"""The response cache: which requests it takes, which answers it stores, and who gets them back."""
 
 import msgspec
 import pytest
@@ -74,7 +74,7 @@ def key(
 
 @pytest.mark.parametrize("finish", ["stop", "tool_calls", "function_call"])
 def test_a_complete_answer_of_the_first_target_is_kept(finish: str) -> None:
-    """SEC-CACHE 5: and no other."""
+    """SEC-CACHE 5: the cache stores no other answer."""
     made = msgspec.structs.replace(MADE, finish=finish)
     assert exact().accepts(made, status=200, complete=True, is_first=True)
     for status, complete, first in [
@@ -88,7 +88,7 @@ def test_a_complete_answer_of_the_first_target_is_kept(finish: str) -> None:
     ["length", "content_filter", None, "", "error", "insufficient_system_resource", "abort"],
 )
 def test_an_answer_that_is_not_all_there_is_not(finish: str | None) -> None:
-    """SEC-CACHE 5: cut, filtered, unknown."""
+    """SEC-CACHE 5: answers that are cut, filtered or unknown."""
     made = msgspec.structs.replace(MADE, finish=finish)
     assert not exact().accepts(made, status=200, complete=True, is_first=True)
 
@@ -111,7 +111,7 @@ async def test_what_is_stored_is_found() -> None:
 
 
 async def test_law_9_through_the_store() -> None:
-    """SEC-CACHE 1: One store, several keys: an answer goes to those who share, and to nobody else."""
+    """SEC-CACHE 1: one store, several keys: an answer goes only to the keys that share it."""
     ann, bob = Key(name="ann"), Key(name="bob")
     eve = Key(name="ann", tenant="other")
     for sharing, seen in (("key", (True, False, False)), ("tenant", (True, True, False)), ("all", (True,) * 3)):  # fmt: skip
@@ -137,7 +137,7 @@ async def test_a_shorter_time_to_live_holds_for_what_is_there(age: float, hit: b
 
 
 async def test_what_nobody_else_can_write_to_is_not_sealed() -> None:
-    """It is found again, and what is no recording of this version is a miss all the same."""
+    """The cache finds the value again; anything but a recording of this version is a miss."""
     store = memory()
     cache = ResponseStore(store, secret=b"s" * 32, ttl=3600, clock=lambda: NOW, is_sealed=False)
     cache.store("k", MADE)
@@ -172,14 +172,14 @@ async def sealed(recording: CachedResponse) -> bytes:
     ids=["empty", "short", "pickle", "json", "long", "unsealed"],
 )
 async def test_a_value_that_somebody_else_wrote_is_a_miss(value: bytes) -> None:
-    """SEC-CACHE 4: garbage, a pickle, too long, not sealed."""
+    """SEC-CACHE 4: garbage, a pickle, a value that is too long, a value without a seal."""
     store = memory()
     await store.put("cache:k", value, 60)
     assert await exact(store).find("k") is None
 
 
 async def test_a_value_moved_to_another_key_is_a_miss() -> None:
-    """SEC-CACHE 4: Whoever can write to a shared Redis cannot hand one client the answer of another."""
+    """SEC-CACHE 4: write access to a shared Redis cannot hand one client the answer of another."""
     store = memory()
     cache = exact(store)
     cache.store("theirs", MADE)
@@ -205,7 +205,7 @@ async def test_a_lost_store_is_a_miss() -> None:
 
 
 async def test_a_value_of_somebody_else_is_a_miss_and_told_once_a_minute() -> None:
-    """Without a word of what it holds."""
+    """The message quotes nothing of the value."""
     store, told, now = memory(), list[str](), [NOW]
     cache = ResponseStore(
         store, secret=b"s" * 32, ttl=3600, clock=lambda: now[0], note=told.append
@@ -219,7 +219,7 @@ async def test_a_value_of_somebody_else_is_a_miss_and_told_once_a_minute() -> No
 
 
 def test_what_of_the_query_goes_on_tells_requests_apart() -> None:
-    """It is part of what the provider is asked, as the headers that go on are."""
+    """The query reaches the provider, as the forwarded headers do."""
     cache, members = exact(), OPENAI_CHAT.read(BODY).members
     calls = [
         Call(

@@ -1,4 +1,4 @@
-"""Kept answers of the SavedResponses API: what a request that goes on from one becomes."""
+"""Stored answers of the Responses API, and requests that continue from them."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ async def test_a_request_alone_stays_as_it_is() -> None:
 
 
 async def test_a_request_that_goes_on_holds_all_that_came_before() -> None:
-    """Text becomes an item, items stay byte for byte, the id goes; nothing else changes."""
+    """Text becomes an item, items keep their bytes, the id is removed, and nothing else changes."""
     shelf = Shelf()
     response = answer(MESSAGE, CALL, OPEN).replace(b'"Yes."', b'"Yes.", "x": 1.50')
     await shelf.keep(ask("hi"), response)
@@ -65,13 +65,16 @@ async def test_a_request_that_goes_on_holds_all_that_came_before() -> None:
     assert b'"x": 1.50' in chain.body.raw
     assert chain.body.members.keys() == {"model", "input", "temperature", "tools"}
     assert chain.body.prompt.tool_loop
-    assert chain.body.prompt.stored  # the cache of equal requests leaves it alone
+    assert chain.body.prompt.stored  # the response cache skips it
     assert (chain.native_body, chain.provider, chain.account) == (None, None, None)
     assert chain.translatable_body is chain.body
 
 
 async def test_what_a_provider_keeps_may_go_on_elsewhere() -> None:
-    """Without what only it understands; and it is told the id as the client wrote it."""
+    """Other providers get no items that only the first understands.
+
+    That provider gets the id as the client wrote it.
+    """
     shelf = Shelf()
     await shelf.keep(ask([{"role": "user", "content": "hi"}]), answer(MESSAGE, CALL, OPEN, SEALED, SEARCH), kept=True)  # fmt: skip
     body = ask("so?", previous_response_id="r1")
@@ -92,7 +95,7 @@ async def test_what_a_provider_keeps_may_go_on_elsewhere() -> None:
     ],
 )
 async def test_what_a_provider_alone_knows_is_not_made_up(body: RequestBody) -> None:
-    """The request stays as it is, and names who has the answer."""
+    """The request stays as it is, and names the provider that has the answer."""
     shelf = Shelf()
     await shelf.keep(body, answer(MESSAGE), kept=True)
     asked = ask("so?", previous_response_id="r1")
@@ -109,7 +112,7 @@ async def test_a_request_without_input_only_goes_on() -> None:
 
 
 async def test_store_is_for_the_gateway_where_a_lab_has_another_dialect() -> None:
-    """At home it stays in the request."""
+    """In native requests the member stays."""
     body = ask("hi", store=True)
     chain = await Shelf().read(body)
     assert chain.body is body
@@ -151,7 +154,7 @@ async def code(shelf: Shelf, body: RequestBody, key: Key = ONE) -> tuple[int, st
 
 
 async def test_who_may_go_on_and_until_when() -> None:
-    """The key that had the answer, for as long as it is kept."""
+    """Only the key that got the answer may continue, while the answer is stored."""
     shelf = Shelf()
     await shelf.keep(ask("hi"), answer(MESSAGE))
     body = ask("so?", previous_response_id="r1")
@@ -166,7 +169,7 @@ async def test_who_may_go_on_and_until_when() -> None:
 
 
 async def test_an_answer_that_was_never_stored_may_be_left_to_a_provider() -> None:
-    """A deleted one stays deleted, and one that is stored is what the store has."""
+    """A deleted answer stays deleted, and a stored one comes from the store."""
     shelf = Shelf()
     foreign = ask("so?", previous_response_id="r9")
     passing = await shelf.responses.read(ONE, foreign, passes_foreign=True)
@@ -211,7 +214,7 @@ async def test_a_sealed_value_of_another_shape_is_none() -> None:
     [({}, True), ({"store": True}, True), ({"store": None}, True), ({"store": False}, False), ({"background": True}, False)],
 )  # fmt: skip
 def test_which_answers_are_kept(more: Json, kept: bool) -> None:
-    """All, as the API does it, unless the client says no; one that comes later is not here yet."""
+    """All answers are stored, as the API does, except with `store: false` or `background`."""
     assert should_store(ask("hi", **more)) is kept
 
 
@@ -220,13 +223,13 @@ def event(kind: str, **more: Any) -> bytes:
 
 
 def test_a_tape_gives_the_answer_when_it_has_ended() -> None:
-    """From the terminal event, or from the items where that holds none (Codex's provider)."""
+    """The terminal event has the answer, or the items do if that is empty (Codex's provider)."""
     whole = jsonio.loads(answer(MESSAGE))
     text = event("response.output_text.delta", delta='"type":"response.completed"')
     done = event("response.output_item.done", output_index=0, item=MESSAGE)
     for told in (whole, {**whole, "output": []}):
         tape = StreamTape()
-        begun = {**whole, "model": "m-1", "output": []}  # some hosts do not say it again
+        begun = {**whole, "model": "m-1", "output": []}  # some hosts do not repeat it
         assert tape.add(event("response.created", response=begun)) is None
         assert tape.add(text) is None
         assert tape.add(text + done) is None

@@ -1,4 +1,4 @@
-"""Seats in one process are bounded by time and number; what others wrote into a store is none."""
+"""Sessions in one process are bounded by time and number; foreign values in a store are ignored."""
 
 import msgspec
 
@@ -37,7 +37,7 @@ async def test_they_are_forgotten_in_time() -> None:
 
 
 async def test_values_of_others_are_none() -> None:
-    """Of another secret, changed, and of another name; nothing of a name is seen in the store."""
+    """Values of another secret, changed ones, and those of another name; names stay secret."""
     memory = MemoryStore(1_000_000, clock=Clock())
     seats = SharedSessionStore(memory, secret=b"s")
     seats.save(OPEN_KEY, "my conversation", SEAT, 60)
@@ -54,7 +54,7 @@ OLD = (
     b"\x01\x8a\xa3lab\xa6openai\xa4tier\xa5smart\xa6target\xabopenai/able\xa7account\xa4main\xa6tokens\xcd#("
     b"\xa5turns\x02\xa5first\xa1f\xa5calls\x04\xa6outputd\xa2at\xcb@\x8f@\x00\x00\x00\x00\x00"
 )
-"""A seat as gateways wrote it before turns that need less than its tier were counted."""
+"""A session as gateways wrote it before they counted turns that need less than the tier."""
 
 
 def test_what_an_older_gateway_wrote_is_read() -> None:
@@ -65,7 +65,7 @@ def test_what_an_older_gateway_wrote_is_read() -> None:
 
 
 def test_an_older_gateway_reads_what_is_written_now() -> None:
-    """It passes over what it does not know: workers are replaced one after the other."""
+    """The older gateway skips unknown members: workers are replaced one after the other."""
 
     class Old(msgspec.Struct):
         lab: str

@@ -1,4 +1,4 @@
-"""What a call adds up to: one final entry, and nothing in it that is not known."""
+"""The account of a call adds up to one final row, which holds only known values."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -55,7 +55,7 @@ TOLD = msgspec.structs.replace(LOST, usage=Usage(input=500, output=1))
 def dialled(
     call: Call = CALL, target: Target = TARGET, decision: Decision = DECISION
 ) -> CallAccount:
-    """One request sent, of a prompt of about 400 tokens and at most 100 of output."""
+    """Open an account with one request sent: about 400 prompt tokens, at most 100 of output."""
     tally = CallAccount(call, "c1")
     tally.record_prompt(PROMPT, 400)
     tally.decision = decision
@@ -66,19 +66,19 @@ def dialled(
 def intent(
     tally: CallAccount, target: Target, account: Account, timestamp: float, now: float
 ) -> IntentRow:
-    """The row of one more request."""
+    """Start one more request and return its intent row."""
     return tally.make_intent_row(tally.start_attempt(target, account, timestamp, now))
 
 
 def failed(tally: CallAccount, problem: Problem, timestamp: float, now: float) -> AttemptRow | None:
-    """The row of the last request, which has failed."""
+    """Fail the last request and return its row."""
     return tally.fail_attempt(tally.attempts[-1], problem, timestamp, now)
 
 
 def closed(
     tally: CallAccount, state: CallState, status: int, now: float, **more: str | None
 ) -> FinalRow:
-    """The final entry, as the books have it."""
+    """Close the account and return its final row."""
     return tally.make_final_row(tally.close(), state, status, now, **more)
 
 
@@ -186,7 +186,7 @@ def test_a_row_before_a_request_says_whose_it_is(
 def test_the_row_of_a_request_is_the_same_whenever_it_is_made(
     then: Callable[[CallAccount], object], operation: str
 ) -> None:
-    """Whatever has become of its request, and of its call, by then."""
+    """The row does not depend on what happened to the request or its call in between."""
     tally = CallAccount(msgspec.structs.replace(CALL, operation=operation), "c1")
     tally.record_prompt(PROMPT, 400)
     tally.decision = DECISION
@@ -197,7 +197,7 @@ def test_the_row_of_a_request_is_the_same_whenever_it_is_made(
 
 
 def test_a_request_leaves_a_row_before_it_is_sent() -> None:
-    """With what it may cost at most: 400 tokens in and 100 out."""
+    """The row bounds the cost: 400 tokens in and 100 out."""
     tally = CallAccount(CALL, "c1")
     tally.record_prompt(PROMPT, 400)
     tally.decision = DECISION
@@ -218,7 +218,7 @@ def test_a_request_leaves_a_row_before_it_is_sent() -> None:
 def test_an_answer_is_as_long_as_all_let_it_be(
     client: int | None, target: int | None, model: int | None, most: int | None
 ) -> None:
-    """The tier's word is for clients that say nothing; less than 1 is no bound to some hosts."""
+    """The tier's cap counts if the client sets none. Some hosts take less than 1 as no bound."""
     tally = CallAccount(CALL, "c1")
     tally.record_prompt(Prompt(model="auto", max_output=client), 400)
     facts = ModelFacts(max_output=model)
@@ -228,7 +228,7 @@ def test_an_answer_is_as_long_as_all_let_it_be(
 
 
 def test_a_dearer_service_tier_is_reserved_for() -> None:
-    """One that has no price has no bound; the standard one may serve in place of a cheaper one."""
+    """An unpriced tier has no bound; the standard tier may serve instead of a cheaper one."""
     double = Price(rates=Rates(input=Decimal(2), output=Decimal(4)), version="v1, priority")
     half = Price(rates=Rates(input=Decimal("0.5"), output=Decimal(1)), version="v1, flex")
     price = msgspec.structs.replace(PRICE, services={"priority": double, "flex": half})
@@ -246,7 +246,7 @@ def test_a_dearer_service_tier_is_reserved_for() -> None:
     ("client", "choices", "most"), [(100, 3, 210), (50, 3, 150), (None, 3, 210), (50, -3, 50)]
 )
 def test_several_choices_are_as_many_answers(client: int | None, choices: int, most: int) -> None:
-    """Each may be as long as the model lets one be."""
+    """Each answer may be as long as the model allows."""
     tally = CallAccount(CALL, "c1")
     tally.record_prompt(Prompt(model="auto", max_output=client, choices=choices), 400)
     target = msgspec.structs.replace(TARGET, facts=ModelFacts(max_output=70))
@@ -266,7 +266,7 @@ def test_the_effort_is_the_clients_before_the_tiers() -> None:
 
 
 def test_a_call_that_got_nowhere_has_nothing_but_what_it_was() -> None:
-    """Refused before anything was sent: it cost nothing, and that is known."""
+    """The gateway refused the call before it sent anything: the cost is known to be zero."""
     entry = closed(CallAccount(CALL, "c1"), "refused", 400, 50.5, problem="invalid_json")
     expected = FinalRow(
         id="tg-1", at=1000.0, key="k", tenant="t", dialect="openai-chat", state="refused", status=400,
@@ -276,7 +276,7 @@ def test_a_call_that_got_nowhere_has_nothing_but_what_it_was() -> None:
 
 
 def test_what_was_answered_and_not_told_is_estimated() -> None:
-    """By the length of the prompt and of what was heard; the row says so."""
+    """The estimate uses the length of the prompt and of the answer; the row says so."""
     tally = answered()
     tally.usage = None
     entry = closed(tally, "settled", 200, 51.0)
@@ -287,7 +287,7 @@ def test_what_was_answered_and_not_told_is_estimated() -> None:
 
 
 def test_what_the_provider_told_of_a_stream_that_was_cut_stands() -> None:
-    """Its input is exact, its output at least what it said; only that is an estimate."""
+    """The input is exact, the output a lower bound; only the rest is estimated."""
     tally = answered()
     tally.usage, tally.is_complete = Usage(input=500, output=1), False
     entry = closed(tally, "aborted", 200, 51.0, aborted_by="upstream")
@@ -298,7 +298,7 @@ def test_what_the_provider_told_of_a_stream_that_was_cut_stands() -> None:
 
 
 def test_an_answer_that_nobody_heard_has_no_cost() -> None:
-    """A client left before a whole answer came: it was billed, nobody knows how much."""
+    """The client left before a whole answer came: it was billed, but the amount is unknown."""
     tally = dialled()
     entry = closed(tally, "aborted", 499, 51.0, aborted_by="client")
     assert (entry.cost, entry.estimate, entry.output) == (None, None, None)
@@ -337,7 +337,7 @@ def test_a_failed_request_that_may_have_been_billed_has_no_cost_but_a_bound() ->
 
 
 def test_what_was_not_sent_is_no_request() -> None:
-    """A request whose row could not be written: the call has those before it, or none at all."""
+    """If the row of a request could not be written, only the requests before it count."""
     tally = dialled()
     (attempt,) = tally.attempts
     tally.cancel_attempt(attempt)
@@ -354,7 +354,7 @@ def test_what_was_not_sent_is_no_request() -> None:
 
 @pytest.mark.parametrize("won", [1, 2])
 def test_two_requests_at_a_time_have_each_their_own_row(won: int) -> None:
-    """Whichever of them is answered: the other's row has its number, target and time."""
+    """The row of the other request has its own number, target and time, whichever one answers."""
     tally = dialled()
     (first,) = tally.attempts
     second = tally.start_attempt(OTHER, Account("two", "s"), 1001.0, 51.0, is_parallel=True)
@@ -375,7 +375,7 @@ def test_two_requests_at_a_time_have_each_their_own_row(won: int) -> None:
 
 @pytest.mark.parametrize("failures", [0, 1, 2])
 def test_without_an_answer_a_row_tells_of_the_attempt_that_was_not_parallel(failures: int) -> None:
-    """It stays open where the client leaves; where both have failed, it is told of too."""
+    """The first attempt stays open if the client leaves; the row names it also if both failed."""
     tally = dialled()
     tally.start_attempt(OTHER, Account("two", "s"), 1001.0, 51.0, is_parallel=True)
     for attempt in tally.attempts[::-1][:failures]:
@@ -419,7 +419,7 @@ def test_an_attempt_fails_once() -> None:
 def test_what_failed_cost_what_its_requests_did(
     problems: tuple[Problem, ...], cost: str | None, wasted: str | None, reserved: str | None
 ) -> None:
-    """Nothing where providers bill nothing; unknown where one may have billed something."""
+    """The cost is zero if providers bill no failures, and unknown if one may have billed some."""
     tally = CallAccount(CALL, "c1")
     tally.record_prompt(PROMPT, 400)
     tally.decision = DECISION
@@ -443,7 +443,7 @@ def test_what_failed_cost_what_its_requests_did(
 def test_an_answer_costs_its_own_and_what_was_wasted_before_it(
     problem: Problem, cost: str, wasted: str | None, reserved: str | None
 ) -> None:
-    """Where nobody knows whether anything was wasted, the answer's own cost stands."""
+    """If the waste is unknown, the answer's own cost stands."""
     tally = dialled()
     failed(tally, problem, 1002.5, 52.5)
     tally.start_attempt(TARGET, Account("main", "s"), 1002.5, 52.5)
@@ -482,7 +482,7 @@ def test_a_target_without_a_price_leaves_cost_and_price_open() -> None:
 
 
 def test_what_a_provider_says_it_billed_is_the_cost_that_no_price_tells() -> None:
-    """A price that is known has the last word: the two stand beside each other on the row."""
+    """A known price decides the cost; the row shows both amounts."""
     usage = Usage(input=500, output=101, billed=Decimal("0.0042"))
     tally = dialled(target=Target(provider=Provider(name="p", urls={}), model="m"))
     tally.usage, tally.is_complete = usage, True
@@ -505,7 +505,7 @@ def test_nothing_is_missed_of_what_is_priced_or_needs_no_price() -> None:
 
 
 def test_counting_tokens_costs_nothing() -> None:
-    """Also where it failed or nobody waited for the number."""
+    """The count is also free if it failed, or if the client left before it came."""
     tally = dialled(COUNT)
     assert closed(tally, "aborted", 499, 51.0).cost == 0
     tally = dialled(COUNT)
@@ -524,7 +524,7 @@ def test_counting_tokens_costs_nothing() -> None:
 def test_a_call_has_the_price_of_the_moment_it_was_received(
     start: float, cost: str, version: str
 ) -> None:
-    """Not of the one it ended at: a step in between does not count."""
+    """A price step during the call does not count."""
     dear = Price(rates=Rates(input=Decimal(2), output=Decimal(4)), version="v2")
     price = msgspec.structs.replace(PRICE, later=(LaterPrice(start, dear),))
     tally = answered()
@@ -551,7 +551,7 @@ DEAR = msgspec.structs.replace(
 def test_a_call_is_compared_with_the_same_tokens_on_the_baseline(
     source: DecisionSource, tier: Tier | None, model: str | None, baseline: str
 ) -> None:
-    """One whose client chose the model or the tier, or that is of no tier, only with itself."""
+    """If the client chose model or tier, or the call has no tier, the call is its own baseline."""
     tally = dialled(decision=Decision(lab="l", tier=tier, source=source, model=model))
     tally.compares_baseline, tally.baseline = True, DEAR
     tally.usage, tally.is_complete = Usage(input=500, output=101), True
@@ -576,7 +576,7 @@ def test_a_call_that_was_never_decided_has_no_baseline() -> None:
 
 
 def test_names_from_outside_are_cut() -> None:
-    """A client's model name may be a megabyte; a row is not."""
+    """A client's model name may be a megabyte long; a row may not."""
     tally = answered()
     tally.requested_model, tally.served_model = "a" * 1000, "s" * 1000
     entry = closed(tally, "settled", 200, 51.0)
@@ -591,7 +591,7 @@ def test_a_second_end_is_a_bug() -> None:
 
 
 def test_an_answer_with_audio_has_no_cost_and_stays_charged_at_its_bound() -> None:
-    """At the rate of text it would be 2 to 16 times too low."""
+    """The rate of text would be 2 to 16 times too low."""
     tally = dialled()
     tally.usage, tally.is_complete = Usage(input=500, output=90, media={"output_audio": 80}), True
     assert tally.explain_missing_price() == "no price of output audio tokens"
@@ -613,7 +613,7 @@ def test_an_answer_with_audio_costs_what_the_provider_says_it_billed() -> None:
 def test_vectors_of_pictures_cost_nobody_knows_what_where_they_are_told_as_text(
     told: Usage | None,
 ) -> None:
-    """One count holds words and pictures, which cost 2 to 60 times as much."""
+    """One count holds text and pictures, and pictures cost 2 to 60 times as much."""
     tally = CallAccount(msgspec.structs.replace(CALL, operation="embeddings"), "c1")
     tally.record_prompt(msgspec.structs.replace(PROMPT, stream=False, files=1), 400)
     tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)

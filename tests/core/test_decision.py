@@ -1,4 +1,4 @@
-"""A trace: lines that are made into words when somebody reads them, and not before."""
+"""A trace: its lines become text only when somebody reads them."""
 
 from itertools import count
 

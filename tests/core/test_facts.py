@@ -1,4 +1,4 @@
-"""Facts of a model that depend on the dialect it is reached through."""
+"""Model facts that depend on the dialect through which the model is reached."""
 
 import pytest
 

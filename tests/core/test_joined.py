@@ -1,4 +1,4 @@
-"""Usage that is told more than once counts once."""
+"""Usage that a provider reports more than once counts once."""
 
 from decimal import Decimal
 
@@ -13,26 +13,26 @@ CASES = [
     (None, Usage(input=1), Usage(input=1)),
     # Running totals: the last stands.
     (Usage(input=9, output=1), Usage(input=9, output=7), Usage(input=9, output=7)),
-    # It may shrink: an estimate that was corrected.
+    # A total may shrink when an estimate is corrected.
     (Usage(input=9, output=7), Usage(input=9, output=5), Usage(input=9, output=5)),
-    # The same again.
+    # The same report again.
     (FULL, FULL, FULL),
-    # A later telling of one side leaves the other.
+    # A later report of one side leaves the other.
     (FULL, Usage(output=9), Usage(input=20, cache_read=80, output=9)),
     (FULL, Usage(input=7), Usage(input=7, output=5, reasoning=3)),
-    # The same total in one class: the finer account stays.
+    # The same total in one class: the finer report stays.
     (FULL, Usage(input=100, output=8), FULL),
     (FULL, Usage(input=100, output=9), Usage(input=20, cache_read=80, output=9)),
     (Usage(input=1, cache_write={"5m": 2}, output=1), Usage(input=3, output=1), Usage(input=1, cache_write={"5m": 2}, output=1)),
     # Another total: it stands as it is.
     (FULL, Usage(input=101, output=9), Usage(input=101, output=9)),
-    # That the cache had nothing is an account too.
+    # An empty cache is a report too.
     (FULL, Usage(input=100, cache_read=0, output=9), Usage(input=100, cache_read=0, output=9)),
-    # An account of nothing takes nothing back.
+    # A report of zeros takes nothing back.
     (FULL, Usage(input=0, output=0), FULL),
     (FULL, Usage(input=0, output=9), Usage(input=20, cache_read=80, output=9)),
     (Usage(tools={"web_search": 1}), Usage(input=0, output=0), Usage(input=0, output=0, tools={"web_search": 1})),
-    # What stands beside the tokens.
+    # Values beside the tokens.
     (
         Usage(service="flex", tools={"web_search": 1}, billed=Decimal(1)),
         Usage(input=1, output=2),

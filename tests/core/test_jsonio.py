@@ -1,4 +1,4 @@
-"""The door to JSON: what it refuses, and that members keep the bytes they were read from."""
+"""The JSON module: what it refuses, and that members keep the bytes they were read from."""
 
 from decimal import Decimal
 
@@ -22,7 +22,7 @@ SPACE = st.sampled_from([b"", b" ", b"\n", b"\t", b"\r\n", b"  "])
 
 @st.composite
 def objects(draw: st.DrawFn) -> tuple[bytes, list[tuple[str, bytes]]]:
-    """An object as bytes with space anywhere, and its members in order, repeats too."""
+    """Draw an object as bytes with space anywhere, and its members in order, with repeats."""
     parts = draw(st.lists(st.tuples(NAMES, VALUES), max_size=6))
     written = [
         draw(SPACE) + jsonio.dumps(name) + draw(SPACE) + b":" + draw(SPACE) + value + draw(SPACE)
@@ -40,13 +40,13 @@ def objects(draw: st.DrawFn) -> tuple[bytes, list[tuple[str, bytes]]]:
     ],
 )  # fmt: skip
 def test_what_is_no_strict_json_is_refused(data: bytes) -> None:
-    """RFC 8259, and none of what Python's own reader lets pass."""
+    """Only RFC 8259 counts, without the extensions that Python's own reader accepts."""
     with pytest.raises(JsonError):
         jsonio.loads(data)
 
 
 def test_an_error_says_where_and_never_what() -> None:
-    """A key or a prompt that stood in the text must not reach a log or a client."""
+    """A key or a prompt in the text must not reach a log or a client."""
     with pytest.raises(JsonError) as caught:
         jsonio.loads(b'{"secret": tok-1}')
     assert "byte 11" in str(caught.value)
@@ -60,7 +60,7 @@ def test_members_of_what_is_no_object_are_refused(data: bytes) -> None:
 
 
 def test_dumps_is_compact_and_writes_money_as_a_string() -> None:
-    """USD never passes through a float."""
+    """USD amounts never pass through a float."""
     assert (
         jsonio.dumps({"cost": Decimal("0.10"), "n": [1, None]}) == b'{"cost":"0.10","n":[1,null]}'
     )
@@ -70,7 +70,7 @@ def test_dumps_is_compact_and_writes_money_as_a_string() -> None:
 def test_members_are_the_bytes_that_stood_there(
     made: tuple[bytes, list[tuple[str, bytes]]],
 ) -> None:
-    """1.50 stays 1.50, big integers and escapes stay, and of a repeated name the last value counts."""
+    """1.50 stays 1.50, big integers and escapes stay; a repeated name's last value counts."""
     body, parts = made
     found = {name: bytes(memoryview(raw)) for name, raw in jsonio.read_members(body).items()}
     assert found == dict(parts)
@@ -104,7 +104,7 @@ def test_a_repeat_is_told_exactly_where_there_is_one(
     "data", [b'{"n":12,"n":1}', b'{"n":1.5,"n":1}', b'{"n":1e9,"n":1}', b'{"a":0,"n":12, "n" : 1}']
 )
 def test_a_number_that_begins_with_its_repeat_is_a_repeat(data: bytes) -> None:
-    """The value that was kept is a prefix of the first one: `1` of `12`."""
+    """The value that is kept is a prefix of the first one: `1` of `12`."""
     assert jsonio.has_repeated_member(data, jsonio.read_members(data))
 
 
@@ -117,7 +117,7 @@ def test_an_escaped_name_is_the_name_it_spells() -> None:
 
 @given(st.text() | st.dictionaries(st.text(), st.integers(-(2**53), 2**53) | st.text()))
 def test_what_is_shown_steers_no_terminal_and_reads_the_same(value: object) -> None:
-    """C1 signs, which JSON leaves as they are, steer one; others turn text around or hide it."""
+    """C1 controls, which JSON leaves unescaped, steer a terminal; other signs turn or hide text."""
     told = jsonio.dumps_printable(value)
     assert jsonio.loads(told.encode()) == value
     assert not set(told) & {*map(chr, (*range(32), *range(0x7F, 0xA0))), "\u202e", "\u2028"}

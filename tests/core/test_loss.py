@@ -1,4 +1,4 @@
-"""What is lost is named, in a header that every client can read."""
+"""Losses are named in a header that every client can read."""
 
 from gateway.core.loss import Loss, format_dropped_header
 
@@ -8,7 +8,7 @@ def test_names_stand_once_in_their_order() -> None:
 
 
 def test_a_header_is_short_whatever_a_client_made_up() -> None:
-    """Clients of HTTP give up on a header of 64 kB, and with it on an answer that was paid for."""
+    """HTTP clients give up on a header of 64 kB, and lose an answer that was paid for."""
     many = lost(*(f"m{at}{'x' * 200}" for at in range(2000)))
     told = format_dropped_header(many).split(", ")
     assert told[0] == f"m0{'x' * 62}..."

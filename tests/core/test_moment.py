@@ -44,7 +44,7 @@ CLOCK = Price(rates=Rates(input=Decimal(1), output=Decimal(1)), version="base", 
 def test_hours_begin_with_their_first_second_and_end_before_their_last(
     moment: str, version: str
 ) -> None:
-    """Two windows on weekdays, as DeepSeek bills."""
+    """Two windows on weekdays, as DeepSeek bills them."""
     assert CLOCK.find_in_force(at(moment)).version == version
 
 
@@ -63,7 +63,7 @@ def test_the_first_hours_that_hold_are_in_force() -> None:
 
 
 def test_a_step_begins_with_its_first_second_and_the_last_one_holds() -> None:
-    """Each has a version, and hours and long-context steps, of its own."""
+    """Each price has its own version, hours and long-context steps."""
     first, second = at("2026-12-01"), at("2027-01-01")
     long = Price(
         rates=Rates(input=Decimal(4), output=Decimal(4)),
@@ -76,7 +76,7 @@ def test_a_step_begins_with_its_first_second_and_the_last_one_holds() -> None:
         hours=(PEAK,),
         later=(LaterPrice(first, long), LaterPrice(second, CLOCK)),
     )
-    peak = timedelta(hours=2).total_seconds()  # the first of December is a Tuesday
+    peak = timedelta(hours=2).total_seconds()  # 1 December is a Tuesday
     assert price.find_in_force(first - 1).version == "base"
     assert (
         price.find_in_force(first).version

@@ -1,4 +1,4 @@
-"""Price times usage, to the last digit."""
+"""Cost is price times usage, exact to the last digit."""
 
 from collections.abc import Iterable
 from decimal import Context, Decimal
@@ -41,7 +41,7 @@ KNOWN = st.builds(
     cache_write_by=st.dictionaries(st.sampled_from(["5m", "1h"]), USD),
     output=USD,
 )
-"""Rates that lack none."""
+"""Complete rates, with no class missing."""
 FINE = st.decimals(0, 1_000_000, places=6, allow_nan=False, allow_infinity=False)
 FLAT = st.builds(
     Rates, input=FINE, cache_read=st.none() | FINE, cache_write=st.none() | FINE, output=FINE
@@ -76,7 +76,7 @@ COUNTED = st.builds(
 
 
 def made(rates: st.SearchStrategy[Rates]) -> st.SearchStrategy[Price]:
-    """Prices with up to two steps, and with service tiers that have steps of their own."""
+    """Draw prices with up to two steps, and with service tiers that have their own steps."""
     steps = st.lists(st.builds(PriceStep, COUNTS, rates), max_size=2).map(
         lambda found: tuple(sorted(found, key=lambda step: step.above))
     )
@@ -96,7 +96,7 @@ FULL = made(KNOWN)
 
 
 def plain(usage: Usage, rates: Rates) -> Fraction | None:
-    """The same sum in fractions, one line a class; None where a price that is needed is unknown."""
+    """Compute the same sum in fractions, one line a class; None if a needed price is unknown."""
     if usage.input is None or usage.output is None:
         return None
     billed: list[tuple[int, Decimal | None]] = [
@@ -114,7 +114,7 @@ def plain(usage: Usage, rates: Rates) -> Fraction | None:
 
 
 def whole(usage: Usage, price: Price) -> Fraction | None:
-    """What a provider bills: its tokens at the rates of its tier and length, and its tools."""
+    """Compute a provider's bill: tokens at the rates of their tier and length, and tools."""
     if usage.service is not None:
         if usage.service not in price.services:
             return None
@@ -138,7 +138,7 @@ def exact(value: Decimal | None) -> Fraction | None:
 
 @given(USAGES, PRICES)
 def test_cost_is_price_times_usage_exactly(usage: Usage, price: Price) -> None:
-    """No rounding, no float, never negative; unknown where anything that counts is unknown."""
+    """No rounding, no float, never negative; unknown if anything that counts is unknown."""
     found = compute_cost(usage, price)
     assert exact(found) == whole(usage, price)
     assert found is None or found >= 0
@@ -150,11 +150,11 @@ WRITTEN = st.builds(
     st.lists(st.integers(0, 9), min_size=1, max_size=7).map(tuple),
     st.integers(-9, 2),
 )
-"""Rates with zeros at their ends, and with exponents."""
+"""Rates with trailing zeros and with exponents."""
 
 
 def in_turn(*parts: tuple[int, Decimal]) -> str:
-    """Products added up one after the other, per million, as they are written."""
+    """Add products one by one, per million; return the sum as text."""
     total = Decimal(0)
     for tokens, rate in parts:
         total = WIDE.fma(tokens, rate, total) if tokens else total
@@ -165,7 +165,7 @@ def in_turn(*parts: tuple[int, Decimal]) -> str:
 def test_a_sum_in_whole_numbers_is_written_as_one_of_decimals(
     rates: Rates, into: int, read: int, out: int
 ) -> None:
-    """In the same digits, with as many zeros at the end, whatever the rates look like."""
+    """Digits and trailing zeros are the same for all forms of rates."""
     assert rates.input is not None
     assert rates.cache_read is not None
     assert rates.output is not None
@@ -174,14 +174,14 @@ def test_a_sum_in_whole_numbers_is_written_as_one_of_decimals(
     assert str(compute_cost(Usage(input=into, cache_read=read, output=out), price)) == in_turn(
         *used
     )
-    # Of rates of nothing, the places do not count in a bound.
+    # Decimal places of a rate of zero do not count in a bound.
     dearest = max(rates.input or Decimal(0), rates.cache_read or Decimal(0))
     bound = WIDE.fma(out, rates.output or Decimal(0), WIDE.multiply(into, dearest))
     assert str(compute_reservation(price, into, out)) == str(WIDE.divide(bound, 1_000_000))
 
 
 def test_no_digit_is_lost_of_the_longest_numbers() -> None:
-    """A rate of 18 digits, times a factor of 9, times as many tokens as a count may have."""
+    """A rate of 18 digits, times a factor of 9 digits, times the highest token count."""
     rate, factor, tokens = Decimal("123456789.123456789"), Decimal("987.654321"), 2**40 - 1
     flat = Price(rates=scale_rates(Rates(input=rate, output=rate), factor), version="v")
     usage = Usage(input=tokens, output=tokens)
@@ -197,7 +197,7 @@ def test_no_digit_is_lost_of_the_longest_numbers() -> None:
 def test_a_long_prompt_is_priced_whole_at_its_step(
     usage: Usage, base: Rates, low: Rates, high: Rates, one: int, two: int
 ) -> None:
-    """The last step that the prompt is longer than holds for all of the request."""
+    """The last step below the prompt's length prices the whole request."""
     usage = msgspec.structs.replace(usage, service=None, tools={}, media={})
     first, second = sorted((one, two))
     price = Price(rates=base, steps=(PriceStep(first, low), PriceStep(second, high)), version="v")
@@ -223,18 +223,18 @@ LONG = Price(
     ),
     version="v",
 )
-"""What Anthropic billed for Sonnet 4.5: above 200,000 tokens of prompt all of it, output too."""
+"""Anthropic's prices for Sonnet 4.5: above 200,000 prompt tokens, all tokens cost more, output too."""
 
 AT_THE_STEP = [
     (Usage(input=199_999, output=1000), "0.614997"),
     (Usage(input=200_000, output=1000), "0.615"),
     (Usage(input=200_001, output=1000), "1.222506"),
-    # read and written tokens are of the prompt
+    # cache reads and writes belong to the prompt
     (Usage(input=1, cache_read=199_999, output=0), "0.0600027"),
     (Usage(input=1, cache_read=200_000, output=0), "0.120006"),
     (Usage(input=0, cache_write={"5m": 100_000, "1h": 100_000}, output=0), "0.75"),
     (Usage(input=0, cache_write={"5m": 100_001, "1h": 100_000}, output=0), "1.5000075"),
-    # the answer is not
+    # the answer does not
     (Usage(input=200_000, output=1, reasoning=50_000), "1.350015"),
 ]
 
@@ -249,7 +249,7 @@ def test_a_step_begins_one_token_above(usage: Usage, usd: str) -> None:
 def test_the_cost_of_parts_adds_up_to_the_cost_of_the_whole(
     one: Usage, other: Usage, rates: Rates
 ) -> None:
-    """Where no step lies between them: an answer may be counted in several places."""
+    """If no step lies between them, parts of an answer may be counted separately."""
     price = Price(rates=rates, version="v", tools={"web_search": Decimal("0.01")})
     one, other = (
         msgspec.structs.replace(
@@ -298,7 +298,7 @@ def test_more_tokens_never_cost_less_within_a_step(
 def test_a_reserve_is_never_less_than_the_cost(
     usage: Usage, price: Price, longer: int, more: int
 ) -> None:
-    """Of any prompt and answer within its bounds, however the prompt's cache was used."""
+    """The bound holds for any prompt and answer within it, whatever the prompt cache did."""
     usage = msgspec.structs.replace(usage, tools={})
     prompt, most = (usage.prompt or 0) + longer, (usage.completion or 0) + more
     bound, spent = (
@@ -327,7 +327,7 @@ def test_a_reserve_is_never_less_than_the_cost(
 def test_a_reserve_is_for_the_dearest_way(
     price: Price, prompt: int, most: int | None, bound: str | None
 ) -> None:
-    """And unknown where a price that may be needed is unknown, or how long the answer may be."""
+    """The bound is unknown if a price it needs, or the length of the answer, is unknown."""
     assert compute_reservation(price, prompt, most) == (None if bound is None else Decimal(bound))
 
 
@@ -341,7 +341,7 @@ def test_a_reserve_is_for_the_dearest_way(
     ],
 )
 def test_unknown_is_never_free(usage: Usage | None, price: Price | None) -> None:
-    """Without usage, or without a price, there is no cost: not even zero."""
+    """Without usage or without a price, the cost is unknown, and not zero."""
     assert compute_cost(usage, price) is None
 
 
@@ -358,13 +358,13 @@ def test_a_lifetime_without_tokens_needs_no_price() -> None:
 
 
 def test_written_tokens_are_input_where_writing_has_no_price() -> None:
-    """OpenAI, DeepSeek: a cache miss is billed as input."""
+    """OpenAI and DeepSeek bill a cache miss as input."""
     price = Price(rates=Rates(input=Decimal(3), output=Decimal(15)), version="v")
     assert compute_cost(Usage(input=0, cache_write={"": 1_000_000}, output=0), price) == 3
 
 
 def test_a_lifetime_has_its_own_price() -> None:
-    """Anthropic: an hour costs more than five minutes."""
+    """Anthropic's cache for one hour costs more than that for five minutes."""
     by = {"5m": Decimal("3.75"), "1h": Decimal(6)}
     rates = Rates(
         input=Decimal(3), cache_write=Decimal("3.75"), cache_write_by=by, output=Decimal(15)
@@ -382,7 +382,7 @@ PLAIN = Price(
 
 
 def test_a_service_tier_has_its_own_price_and_tools_are_billed_beside_it() -> None:
-    """A tool costs the same in every tier."""
+    """A tool costs the same in every service tier."""
     usage = Usage(input=1_000_000, output=100_000, tools={"web_search": 3})
     assert compute_cost(usage, PLAIN) == Decimal("3.03")
     assert compute_cost(msgspec.structs.replace(usage, service="flex"), PLAIN) == Decimal("1.53")
@@ -433,7 +433,7 @@ def test_a_cost_is_unknown_where_a_price_is_lacking_and_nowhere_else(
 
 
 def test_a_comparison_prices_tokens_elsewhere_and_leaves_tools_as_they_were() -> None:
-    """A word for a service tier means nothing at another provider."""
+    """A service tier of one provider means nothing at another."""
     other = Price(rates=Rates(input=Decimal(4), output=Decimal(20)), version="o")
     usage = Usage(input=1_000_000, output=100_000, service="flex", tools={"web_search": 3})
     assert compute_baseline_cost(usage, other, PLAIN) == Decimal("6.03")
@@ -448,14 +448,14 @@ def test_a_comparison_prices_tokens_elsewhere_and_leaves_tools_as_they_were() ->
 
 
 def test_tokens_written_without_any_price_have_no_cost() -> None:
-    """Neither of their own nor of input, as which they would be billed."""
+    """Cache writes have no price of their own here, nor one as input."""
     usage = Usage(input=0, output=1, cache_write={"5m": 5})
     assert compute_cost(usage, Price(rates=Rates(output=Decimal(1)), version="v")) is None
 
 
 @given(FLAT, st.integers(0, 10**9), st.integers(0, 10**9))
 def test_a_slope_is_the_reserve_in_whole_numbers(rates: Rates, prompt: int, most: int) -> None:
-    """Of every prompt and answer, to the millionth of a micro-dollar."""
+    """The two agree for every prompt and answer, to the millionth of a micro-dollar."""
     price = Price(rates=rates, version="v")
     found, bound = compute_token_slopes(price), compute_reservation(price, prompt, most)
     assert found is not None
@@ -478,12 +478,12 @@ def test_a_slope_is_the_reserve_in_whole_numbers(rates: Rates, prompt: int, most
     ],
 )
 def test_what_is_no_slope_is_none(price: Price) -> None:
-    """Unknown, too fine for a whole number, by length or by time."""
+    """The price is unknown, too fine for a whole number, or depends on length or time."""
     assert compute_token_slopes(price) is None
 
 
 def test_images_of_a_prompt_cost_as_its_text_and_audio_has_no_rate() -> None:
-    """OpenAI, Anthropic and Google bill images by the rate of text; audio at 2 to 16 times of it."""
+    """OpenAI, Anthropic and Google bill images at the text rate, and audio at 2 to 16 times it."""
     used = Usage(input=1_000_000, output=0, media={"input_image": 900_000})
     assert compute_cost(used, PLAIN) == Decimal(2)
     assert compute_cost(msgspec.structs.replace(used, media={"input_audio": 1}), PLAIN) is None

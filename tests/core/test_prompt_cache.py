@@ -1,4 +1,4 @@
-"""What a prompt cache is worth: exact, and unknown where a price is."""
+"""The value of a prompt cache: exact, or unknown if a price is."""
 
 from decimal import Decimal
 
@@ -27,10 +27,10 @@ def price(rates: Rates, *steps: PriceStep) -> Price:
     ("rates", "expected"),
     [
         (RATES, D("0.046")),  # 20k * (2.5 - 0.2)
-        (ALONE, D("0.036")),  # what is written is billed as input
+        (ALONE, D("0.036")),  # writes are billed as input
         (Rates(cache_read=D(1)), None),
         (Rates(input=D(2)), None),
-        (Rates(input=D(0)), D(0)),  # what costs nothing costs nothing twice
+        (Rates(input=D(0)), D(0)),  # a price of zero stays zero
     ],
 )
 def test_a_lost_cache_costs_what_was_not_paid_for_it(
@@ -71,7 +71,7 @@ def test_what_is_not_there_needs_no_price() -> None:
 
 
 def test_a_long_prompt_is_priced_by_its_step() -> None:
-    """Of the whole prompt: what is cached and what is new."""
+    """The whole prompt counts, its cached and its fresh part."""
     stepped = price(ALONE, PriceStep(20_999, Rates(input=D(4), cache_read=D("0.4"), output=D(10))))
     assert compute_reread_cost(TURN, stepped) == D("0.072")
     assert compute_warm_cost(TURN, stepped) == D("0.017")
@@ -83,12 +83,12 @@ def test_a_long_prompt_is_priced_by_its_step() -> None:
 @pytest.mark.parametrize(
     ("rates", "fresh", "read", "written", "expected"),
     [
-        (RATES, 100, None, None, 0),  # it keeps what it is asked to keep, and was not asked
+        (RATES, 100, None, None, 0),  # it keeps what a client marks: here nothing
         (RATES, 5_000, 300, 700, 1_000),
         (RATES, 5_000, 300, None, 300),
-        (ALONE, 5_000, None, None, 5_000),  # it keeps all by itself
+        (ALONE, 5_000, None, None, 5_000),  # it keeps all prompts by itself
         (ALONE, 500, 4_000, None, 4_500),
-        (ALONE, 1_023, None, None, 0),  # but nothing short
+        (ALONE, 1_023, None, None, 0),  # but no short ones
         (ALONE, None, None, None, 0),
         (Rates(input=D(2), cache_read=D(1), cache_write_by={"1h": D(4)}), 5_000, None, None, 0),
         (Rates(input=D(2)), 5_000, None, None, 0),
@@ -118,7 +118,7 @@ def test_what_is_no_lifetime(word: str) -> None:
 
 
 def model(read: str, write: str, output: str, step: tuple[int, int] | None = None) -> Price:
-    """USD per million tokens; beyond a step each is so many times as dear."""
+    """Make a price in USD per million tokens; beyond a step each rate is so many times as high."""
     rates = Rates(cache_read=D(read), cache_write=D(write), output=D(output))
     if step is None:
         return price(rates)
@@ -149,7 +149,7 @@ ARGON, HYDROGEN = model("0.1", "2", "10"), model("0.075", "1.5", "7.5")
 def test_how_many_calls_a_move_takes_to_pay(
     here: Price, there: Price, after: tuple[str | None, ...]
 ) -> None:
-    """Prices of November 2026, with 20,000, 60,000 and 150,000 tokens cached, 1,000 in and out."""
+    """Prices of November 2026, for 20,000, 60,000 and 150,000 cached tokens, 1,000 in and out."""
     for tokens, calls in zip((20_000, 60_000, 150_000), after, strict=True):
         turn = CachedTurn(cached_tokens=tokens, fresh_tokens=1_000, output_tokens=1_000)
         stays, goes, once = (

@@ -1,4 +1,4 @@
-"""Server-sent events as bytes: where frames end, whatever their line ends and wherever reads cut."""
+"""Server-sent events as bytes: frames end alike for all line ends and all splits into reads."""
 
 import pytest
 from hypothesis import given
@@ -34,12 +34,12 @@ FRAMES = st.lists(
     ],
 )
 def test_a_cut_stands_after_the_last_blank_line(data: bytes, whole: int) -> None:
-    """Lines end in LF or CRLF; a lone CR ends none."""
+    """Lines end with LF or CRLF; a lone CR ends none."""
     assert sse.find_frames_end(data) == whole
 
 
 def test_u2028_ends_no_line() -> None:
-    """It may stand inside JSON strings; str.splitlines would cut there."""
+    """JSON strings may hold it; str.splitlines would cut there."""
     text = 'data: {"a":"\u2028\u2029\u0085"}\n\n'.encode()
     assert sse.split_frames(text) == [text]
     assert sse.read_data(text) == '{"a":"\u2028\u2029\u0085"}'.encode()
@@ -71,7 +71,7 @@ def test_a_frame_reads_as_its_payload() -> None:
 
 @given(FRAMES, st.sampled_from([b"", b"data: half", b"data: x\n"]))
 def test_frames_are_all_the_bytes(parts: list[bytes], rest: bytes) -> None:
-    """Nothing is lost or added, and what follows the last blank line is one more frame."""
+    """No byte is lost or added; what follows the last blank line is one more frame."""
     data = b"".join(parts) + rest
     found = sse.split_frames(data)
     assert b"".join(found) == data
@@ -107,13 +107,13 @@ def test_what_was_cut_off_is_read_later_as_if_it_had_come_at_once(
     ],
 )
 def test_a_blank_line_too_many_belongs_to_what_follows(data: bytes, whole: int) -> None:
-    """Else the bytes that go on would depend on where a read ended."""
+    """Otherwise the forwarded bytes would depend on where a read ended."""
     assert sse.find_frames_end(data) == whole
 
 
 @given(data=st.lists(st.sampled_from([b"a", b"\n", b"\r\n", b"\r"]), max_size=30), parts=st.data())
 def test_whole_frames_are_given_wherever_reads_cut(data: list[bytes], parts: st.DataObject) -> None:
-    """The same frames as in one piece; what is kept is the rest, and it is counted."""
+    """The frames are those of the whole text; the rest is kept and counted."""
     joined = b"".join(data)
     whole, out, left = sse.FrameSplitter(), b"", joined
     while left:
@@ -129,7 +129,7 @@ def test_whole_frames_are_given_wherever_reads_cut(data: list[bytes], parts: st.
 
 
 def test_a_long_frame_is_joined_once() -> None:
-    """What is read of it is not copied again with each read that follows."""
+    """A later read does not copy earlier parts again."""
     whole = sse.FrameSplitter()
     assert whole.feed(b"data: ") == b""
     pieces = [bytes([97 + at % 26]) * 1000 for at in range(100)]

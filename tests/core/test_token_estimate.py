@@ -1,4 +1,4 @@
-"""What a row says of tokens that no provider counted."""
+"""Token estimates in a row, for tokens that no provider counted."""
 
 import pytest
 from hypothesis import given
@@ -28,26 +28,26 @@ def test_ten_tokens_are_38_bytes_and_something_is_never_nothing(heard: int, toke
 CASES = [
     (Usage(input=5, output=2), 900, True, Usage(input=5, output=2), "provider"),
     (Usage(input=5, output=2, reasoning=9), 900, True, Usage(input=5, output=2, reasoning=9), "provider"),
-    # Nothing was told: the length of what was asked, and of what was heard.
+    # No usage was reported: the lengths of prompt and answer count.
     (None, 38, True, Usage(input=7, output=10), "estimate"),
     (None, 38, False, Usage(input=7, output=10), "estimate"),
-    # Given up before it said anything: that it said nothing is a fact.
+    # The call ended before any content: zero output is a fact.
     (None, 0, False, Usage(input=7, output=0), "estimate"),
-    # A whole answer whose client left while it was made: nobody knows what it says.
+    # The client left while a whole answer was made: its length is unknown.
     (None, None, False, Usage(input=7), "estimate"),
-    # The Messages API tells the input first; what came out is told at the end that never came.
+    # The Messages API reports input first; the report of output was to come at the end.
     (Usage(input=5, cache_read=90), 38, False, Usage(input=5, cache_read=90, output=10), "partial"),
     (Usage(input=5, cache_read=90), None, False, Usage(input=5, cache_read=90), "partial"),
-    # Gemini tells running totals: what was heard after the last of them counts too.
+    # Gemini reports running totals: content after the last report counts too.
     (Usage(input=5, output=2), 38, False, Usage(input=5, output=10), "partial"),
     (Usage(input=5, output=50), 38, False, Usage(input=5, output=50), "partial"),
-    # Thoughts that were told are part of what was heard.
+    # Reported reasoning is part of the content that came.
     (Usage(input=5, output=2, reasoning=6), 38, False, Usage(input=5, output=4, reasoning=6), "partial"),
     (Usage(input=5, output=2), None, False, Usage(input=5, output=2), "partial"),
-    # Only one side was told of a complete answer.
+    # A complete answer reported one side only.
     (Usage(output=3), 38, True, Usage(input=7, output=3), "partial"),
     (Usage(input=5, reasoning=3), 38, True, Usage(input=5, output=10, reasoning=3), "partial"),
-    # The service tier and the tools stand, however the tokens were counted.
+    # Service tier and tools stand, however the tokens were counted.
     (Usage(service="flex", tools={"web_search": 1}), 38, False, Usage(input=7, output=10, service="flex", tools={"web_search": 1}), "estimate"),
 ]  # fmt: skip
 

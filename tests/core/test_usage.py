@@ -1,4 +1,4 @@
-"""Five classes of tokens: their sums, and what counts as a count."""
+"""Five classes of tokens: their sums, and which values are counts."""
 
 import pytest
 from hypothesis import given
@@ -25,7 +25,7 @@ def test_the_completion_is_what_was_shown_and_what_was_reasoned(
 
 
 def test_the_unknown_stays_unknown() -> None:
-    """Reasoning or cached tokens alone say nothing of the whole."""
+    """Reasoning or cached tokens alone do not reveal the whole."""
     usage = Usage(cache_read=5, reasoning=7)
     assert (usage.prompt, usage.completion) == (None, None)
 
@@ -38,7 +38,7 @@ def test_the_unknown_stays_unknown() -> None:
     ],
 )  # fmt: skip
 def test_a_count_is_a_whole_number_that_is_not_negative(value: object, read: int | None) -> None:
-    """Anything else is unknown: never zero, never a guess."""
+    """Any other value is unknown: never zero, never a guess."""
     found = parse_count(value)
     assert found == read
     assert found is None or type(found) is int
@@ -62,7 +62,7 @@ def test_a_count_is_a_whole_number_that_is_not_negative(value: object, read: int
 def test_the_total_decides_where_reasoning_is(
     completion: int, reasoning: int | None, beyond: int | None, split: tuple[int, int | None]
 ) -> None:
-    """`beyond`: tokens that the total has more than prompt and completion; None without a total."""
+    """`beyond` is the total minus prompt and completion; None without a total."""
     assert split_output(completion, reasoning, beyond) == split
 
 

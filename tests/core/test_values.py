@@ -1,4 +1,4 @@
-"""Facts, targets, problems and losses: the little arithmetic that values have."""
+"""Facts, targets, problems and losses: the arithmetic of these values."""
 
 from decimal import Decimal
 from typing import get_args
@@ -81,7 +81,7 @@ def test_later_steps_of_an_attempt_may_take_longer() -> None:
 
 
 def test_a_model_is_found_by_its_name_and_with_its_provider() -> None:
-    """Only where lab and provider are on; one model may have several places, in order of tiers."""
+    """Lab and provider must be on; a model may stand at several endpoints, in order of tiers."""
     here, there = Provider(name="here", urls={}), Provider(name="there", urls={}, enabled=False)
     small, big = Target(provider=here, model="m-small"), Target(provider=here, model="m-big")
     off = Target(provider=there, model="m-off")
@@ -111,7 +111,7 @@ def test_a_status_of_its_own_goes_before_that_of_the_kind() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_client_may_retry_what_it_would_retry_at_the_provider(kind: ProblemKind) -> None:
-    """The header x-should-retry is false where a retry cannot help, or the problem says so."""
+    """The header x-should-retry is false if a retry cannot help, or if the problem says so."""
     may = kind in (
         "rate_limited", "budget_busy", "overloaded", "draining", "ledger", "upstream_rate_limited",
         "upstream_error", "upstream_overloaded", "upstream_timeout", "upstream_unreachable",
@@ -129,7 +129,7 @@ def test_an_invalid_request_names_its_field() -> None:
 
 
 def test_losses_are_named_once_in_order() -> None:
-    """As in `x-tiergate-dropped: temperature, top_p`."""
+    """The header reads like `x-tiergate-dropped: temperature, top_p`."""
     lost = (
         Loss("temperature", "dropped", "a"),
         Loss("top_p", "dropped", "a"),

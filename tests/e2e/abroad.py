@@ -1,4 +1,4 @@
-"""Four labs that speak one dialect each, what they answer, and four SDKs that ask them."""
+"""Four labs with one dialect each, their scripted answers, and the four SDKs that call them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,11 +30,11 @@ SCHEMA = {
     "required": ["city"],
 }
 COUNTS = (7, 3)
-"""Tokens in and out of every answer."""
+"""Input and output tokens of every answer."""
 
 
 def four(value: Config) -> None:
-    """A lab for each dialect, of its name."""
+    """Configure one lab for each dialect, named after it."""
     base = value["providers"]["acme"]["base_url"].removesuffix("/acme")
     auth = {CHAT: "bearer", RESPONSES: "bearer", MESSAGES: "x-api-key", GEMINI: "x-goog-api-key"}
     value["aliases"] = {}
@@ -54,7 +54,7 @@ def four(value: Config) -> None:
 
 @dataclass(frozen=True)
 class Heard:
-    """What an SDK made of an answer."""
+    """The answer as an SDK parsed it."""
 
     text: str = ""
     calls: tuple[tuple[str, str], ...] = ()
@@ -69,11 +69,11 @@ def canonical(arguments: Any) -> str:
     return jsonio.dumps(dict(sorted(value.items()))).decode()
 
 
-# What providers say.
+# Answers of the providers.
 
 
 def answer(dialect: str, *, tools: bool = False, stream: bool = False, cut: int = 0) -> Answer:
-    """Text, or the use of a tool; `cut` leaves that many frames off the end."""
+    """Build an answer with text or a tool call; `cut` drops that many frames from the end."""
     whole = _WHOLES[dialect](tools)
     if not stream:
         body = jsonio.dumps(whole)
@@ -233,11 +233,11 @@ _STREAMS: dict[str, Callable[[Json, bool], list[bytes]]] = {
 }  # fmt: skip
 
 
-# What clients ask.
+# Requests of the clients.
 
 
 type Ask = Callable[[World, str, bool, bool], Heard]
-"""With a world, a model, whether a tool is offered, and whether to stream."""
+"""Takes a world, a model, True to offer a tool, and True to stream."""
 
 QUESTION = "What is the weather in Zürich?"
 SYSTEM = "Be brief."

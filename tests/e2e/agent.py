@@ -1,4 +1,4 @@
-"""Claude Code as people run it: the unmodified program, with a home and a folder of its own."""
+"""Claude Code as people run it: the unmodified program, with its own home and working folder."""
 
 import os
 import shutil
@@ -12,21 +12,21 @@ from gateway.core import jsonio
 
 _INSTALLED = Path(__file__).parents[2] / ".tools/clients/node_modules/.bin/claude"
 _NAMED = os.environ.get("TIERGATE_CLAUDE", "")
-"""Read before the environment is emptied."""
+"""Read before a fixture empties the environment."""
 PATIENCE = 60.0
-"""Seconds after which a run has failed."""
+"""A run that takes more seconds has failed."""
 QUIET = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_AUTOUPDATER": "1",
     "DISABLE_ERROR_REPORTING": "1",
     "DISABLE_TELEMETRY": "1",
 }
-"""Nothing is asked of any other host."""
+"""Keep the program from contacting any other host."""
 
 
 @dataclass(frozen=True)
 class Said:
-    """What one run said."""
+    """The exit status and the output of one run."""
 
     code: int
     out: str
@@ -34,7 +34,7 @@ class Said:
 
     @property
     def lines(self) -> list[dict[str, object]]:
-        """Its output, where it was asked for JSON."""
+        """Parse the output, one JSON value a line."""
         return [jsonio.loads(line.encode()) for line in self.out.splitlines() if line]
 
     @property
@@ -43,7 +43,7 @@ class Said:
 
 
 class Claude:
-    """Claude Code, pointed at a gateway by its environment alone."""
+    """Claude Code, which learns of the gateway by environment variables alone."""
 
     def __init__(self, folder: Path, url: str, key: str, **environ: str) -> None:
         self._program = program()
@@ -61,7 +61,7 @@ class Claude:
         }
 
     def ask(self, prompt: str, *flags: str, **environ: str) -> Said:
-        """One run of `claude -p`; an empty variable is taken out."""
+        """Run `claude -p` once; a variable that is empty is removed from the environment."""
         given = {name: value for name, value in (self._environ | environ).items() if value}
         ran = subprocess.run(
             [self._program, "-p", prompt, *flags],
@@ -72,7 +72,7 @@ class Claude:
 
 
 def program() -> str:
-    """Where the program is; skips the test where it is not."""
+    """Return the path of the program, or skip the test if it is not installed."""
     found = shutil.which(_NAMED or _INSTALLED)
     if found is None:
         named = f"TIERGATE_CLAUDE is {_NAMED}" if _NAMED else "Claude Code is not installed"

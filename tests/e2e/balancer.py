@@ -1,4 +1,4 @@
-"""nginx and HAProxy before gateways on this machine, each by the very file that is shipped."""
+"""nginx and HAProxy before gateways on this machine, each with its shipped configuration file."""
 
 import os
 import re
@@ -39,7 +39,7 @@ def program(name: str) -> str:
 
 
 def start(name: str, folder: Path, port: int, gateways: Sequence[int]) -> Child:
-    """The program, on a port of loopback, before gateways on these."""
+    """Start the program on a loopback port, before gateways on the given ports."""
     folder.mkdir()
     command = [program(name), *(_nginx if name == "nginx" else _haproxy)(folder, port, gateways)]
     return Child(command, folder / "run")

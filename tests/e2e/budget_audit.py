@@ -1,4 +1,4 @@
-"""The audit of budgets: what a provider has billed, what clients saw, Redis and the ledgers."""
+"""The audit of budgets: compares the provider's bills with clients, Redis and the ledgers."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -11,20 +11,20 @@ from tests.e2e.kill_audit import Books
 
 MICRO = 1_000_000
 RATES = {"input": Decimal(1), "cache_read": Decimal("0.1"), "output": Decimal(4)}
-"""USD per million tokens: micro-USD a token."""
+"""USD per million tokens, which is micro-USD per token."""
 _NOTHING = Decimal(0)
 _MARGIN = 0.5
-"""Seconds that a provider may need to see that a gateway has left, on a busy machine."""
+"""Seconds that a provider may need to notice a closed connection, on a busy machine."""
 
 
 @dataclass
 class Told:
-    """What a client saw of its call."""
+    """The outcome of a call as its client saw it."""
 
     key: str
     gateway: int
     status: int = 0
-    """0: nothing."""
+    """0 if no answer came."""
     code: str = ""
     attempts: int = 0
     left: bool = False
@@ -33,28 +33,28 @@ class Told:
 
 @dataclass
 class Found:
-    """What a round found."""
+    """The records and counts of one round."""
 
     budget: Decimal
-    """USD of all."""
+    """The budget over all keys, in USD."""
     told: dict[str, Told] = field(default_factory=dict)
-    """By marker."""
+    """Outcomes by marker."""
     kills: int = 0
     peak: int = 0
-    """Calls that clients had open at a time."""
+    """The most calls that clients had open at once."""
     asked: list[Asked] = field(default_factory=list)
     ended: dict[str, Ended] = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)
-    """Micro-USD by counter."""
+    """Micro-USD by counter name."""
     books: Books = field(default_factory=Books)
     holds: int = 0
-    """Holds that are left of calls whose gateway was killed."""
+    """Reservations left over from calls whose gateway was killed."""
     places: int = 0
-    """Places that they keep until they expire."""
+    """Concurrency places that these reservations keep until they expire."""
     lost: int = 0
-    """Times that a gateway has lost Redis."""
+    """Times that a gateway lost Redis."""
     short: Decimal = Decimal(0)
-    """Micro-USD that were billed beyond what the ledger has estimated."""
+    """Micro-USD billed beyond the ledger's estimates."""
     wrong: list[str] = field(default_factory=list)
     """Disagreements, one a line."""
 
@@ -63,13 +63,13 @@ _REFUSALS = ("insufficient_quota", "budget_busy", "rate_limit_exceeded")
 
 
 def cost(bill: Asked) -> Decimal:
-    """Micro-USD of a request: tokens times rates, and nothing of the gateway's."""
+    """Return the micro-USD of a request, tokens times rates, without any of the gateway's code."""
     told = {"input": bill.input, "cache_read": bill.cached, "output": bill.output}
     return sum((RATES[name] * tokens for name, tokens in told.items()), _NOTHING)
 
 
 def audit(found: Found, limits: Mapping[str, Decimal], places: int) -> list[str]:
-    """Every disagreement, one a line. `limits` is USD by the subject of its counter."""
+    """Return every disagreement, one a line. `limits` maps the subject of a counter to its USD."""
     asked: dict[str, list[Asked]] = defaultdict(list)
     for bill in found.asked:
         asked[bill.marker].append(bill)
@@ -89,7 +89,7 @@ def audit(found: Found, limits: Mapping[str, Decimal], places: int) -> list[str]
 
 
 def _kept(found: Found, subject: str, usd: Decimal) -> Iterator[str]:
-    """Whether a budget was kept: by what was billed, and by what is counted."""
+    """Yield disagreements about a budget: the bills and the counter must both stay within it."""
     limit, key = usd * MICRO, subject.partition("=")[2]
     mine = [one for one in found.asked if not key or found.told[one.marker].key == key]
     bill = sum(map(cost, mine), _NOTHING)
@@ -103,7 +103,7 @@ def _kept(found: Found, subject: str, usd: Decimal) -> Iterator[str]:
 
 
 def _agrees(found: Found, row: FinalRow, bill: Decimal) -> Iterator[str]:
-    """What the ledger has of a call; where it knows nothing, what was held is charged."""
+    """Compare a call's ledger row with its bill; a row without a cost costs its reservation."""
     if row.cost is None or row.wasted is None:
         return
     known = row.cost * MICRO
@@ -114,7 +114,10 @@ def _agrees(found: Found, row: FinalRow, bill: Decimal) -> Iterator[str]:
 
 
 def peak(found: Found) -> int:
-    """Requests at a time; one that was left has ended before its provider could see that."""
+    """Return the most requests at a time.
+
+    The provider notices late that the gateway left, so such a request counts as ended earlier.
+    """
     moves: list[tuple[float, int]] = []
     for one in found.asked:
         end = found.ended.get(one.id)
@@ -128,7 +131,7 @@ def peak(found: Found) -> int:
 
 
 def table(found: Found) -> list[tuple[str, str]]:
-    """What was counted on each side."""
+    """Return the counts of each side."""
     told = Counter((one.status, one.code) for one in found.told.values())
     rows = [row for rows in found.books.finals.values() for row in rows]
     fates = Counter(one.fate for one in found.asked)

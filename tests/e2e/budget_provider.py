@@ -1,8 +1,9 @@
-"""A provider that bills on its own count, in a process of its own.
+"""A provider that bills by its own count, in a process of its own.
 
-Run as `python -m tests.e2e.budget_provider BOOK SEED [FATE...]`, where only those are drawn. It says its address. Each request that comes has a line in the file BOOK before anything is
-answered, and is billed in full from then on, whether or not anybody is left to hear the answer; it
-never bills more than its model can read of a prompt, nor more output than the request allows.
+Run as `python -m tests.e2e.budget_provider BOOK SEED [FATE...]`; with FATEs, it draws only those.
+It prints its address. It writes a line to the file BOOK for each request before it answers
+anything. From then on it bills the request in full, even if nobody is left to read the answer. It
+never bills more prompt than its model can read, nor more output than the request allows.
 """
 
 import asyncio
@@ -21,21 +22,24 @@ from gateway.core import jsonio
 from tests.e2e.kill_provider import REFUSED, Bill, frames, whole
 
 MOST = 120
-"""Tokens of output of its model, where a request does not set fewer."""
+"""Output tokens of its model, where a request sets no lower limit."""
 type Fate = Literal["answer", "slow", "mute", "refused", "empty", "cut", "broken", "silent"]
 _FATES: dict[Fate, int] = {
     "answer": 48, "slow": 8, "mute": 8, "refused": 12, "empty": 6, "cut": 6, "broken": 6, "silent": 6,
 }  # fmt: skip
-"""How often of a hundred: whole; whole and late; without usage; 500, which costs nothing; cut
-before any content; cut within it; a stream that ends with an error; nothing at all until timeout."""
+"""The number of requests of a hundred that get each fate.
+
+In order: whole; whole and late; without usage; 500, which costs nothing; cut before any content;
+cut within it; a stream that ends with an error; nothing at all until the timeout.
+"""
 
 
 class Asked(Bill, frozen=True):
-    """A request, what it was billed, and what became of it."""
+    """A request, its bill, and its fate."""
 
     fate: Fate = "answer"
     at: float = 0.0
-    """Seconds of the monotonic clock when it came."""
+    """Seconds of the monotonic clock when the request came."""
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -44,11 +48,11 @@ class Ended(msgspec.Struct, frozen=True):
     id: str
     at: float
     left: bool
-    """The gateway was gone before it."""
+    """True if the gateway closed the connection before the end."""
 
 
 def read(book: Path) -> tuple[list[Asked], dict[str, Ended]]:
-    """Every request in order, and the ends of those that ended, by the provider's own id."""
+    """Return every request in order, and the ends that are known, by the provider's own id."""
     asked: list[Asked] = []
     ended: dict[str, Ended] = {}
     for line in book.read_bytes().splitlines():
@@ -64,7 +68,7 @@ def read(book: Path) -> tuple[list[Asked], dict[str, Ended]]:
 def drawn(
     asked: dict[str, Any], number: int, seed: str, fates: dict[Fate, int]
 ) -> tuple[Asked, random.Random]:
-    """The bill of a request, the same for the same seed, and what its pace is drawn from."""
+    """Draw the bill of a request from the seed, and return the random generator for its pace."""
     text = asked["messages"][0]["content"]
     marker = text.split()[0]
     chance = random.Random(f"{seed} {marker} {number}")
@@ -86,7 +90,7 @@ class Cut(Exception):
 
 
 async def answer(bill: Asked, chance: random.Random, *, streamed: bool) -> AsyncIterator[bytes]:
-    """The bytes of one answer, in their time. Raises Cut."""
+    """Yield the bytes of one answer, at their pace. Raises Cut."""
     path, fate = "/chat/completions", bill.fate
     if fate == "silent":
         await asyncio.sleep(3600)
@@ -115,7 +119,7 @@ async def answer(bill: Asked, chance: random.Random, *, streamed: bool) -> Async
         if (fate == "empty" and at == 0) or (fate == "cut" and at == 3):
             raise Cut
         if fate == "broken" and at == 2:
-            data = b"data: " + REFUSED + b"\n\n"  # noqa: PLW2901 - an error in place of it
+            data = b"data: " + REFUSED + b"\n\n"  # noqa: PLW2901 - an error replaces the frame
         yield b"%x\r\n%b\r\n" % (len(data), data)
         if fate == "broken" and at == 2:
             raise Cut
@@ -138,7 +142,7 @@ async def serve(book: int, seed: str, fates: dict[Fate, int]) -> None:  # noqa: 
         os.write(book, jsonio.dumps(row) + b"\n")
 
     async def write(bill: Asked, chance: random.Random, writer: Any, *, streamed: bool) -> None:
-        """Its end is on record before its last bytes are sent: then its place may be taken."""
+        """Record the end of an answer before its last bytes leave: after them its place is free."""
         held = b""
         try:
             async for data in answer(bill, chance, streamed=streamed):
@@ -172,7 +176,7 @@ async def serve(book: int, seed: str, fates: dict[Fate, int]) -> None:  # noqa: 
                 work = asyncio.create_task(
                     write(bill, chance, writer, streamed=bool(asked.get("stream")))
                 )
-                # Who leaves is seen at once, also where nothing is being written.
+                # Watch the connection too: the provider sees a close even while it is silent.
                 await asyncio.wait((work, waiting), return_when=asyncio.FIRST_COMPLETED)
                 if not work.done():
                     work.cancel()
@@ -180,7 +184,7 @@ async def serve(book: int, seed: str, fates: dict[Fate, int]) -> None:  # noqa: 
                     note(Ended(bill.id, time.monotonic(), left=True))
                 await work
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, Cut):
-            pass  # the gateway was killed, or has closed what it did not need
+            pass  # the gateway was killed, or closed a connection it did not need
         finally:
             if waiting is not None:
                 waiting.cancel()

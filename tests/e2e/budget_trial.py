@@ -1,6 +1,6 @@
-"""The trial of budgets: three gateways on one Redis, three tenants, and who billed what.
+"""The trial of budgets: three gateways on one Redis, three tenants, and an audit of every bill.
 
-`python -m tests.e2e.budget_trial ROUNDS [SEED]` is the long form; it prints what it found.
+`python -m tests.e2e.budget_trial ROUNDS [SEED]` is the long form; it prints its findings.
 """
 
 import asyncio
@@ -36,13 +36,13 @@ GATEWAYS = 3
 
 
 class Bounds(NamedTuple):
-    """What a round may spend at most, in USD, and how many calls may run at a time."""
+    """Limits of a round: what it may spend, in USD, and how many calls may run at a time."""
 
     all: str
     each: str = "0.06"
-    """Each key."""
+    """The budget of each key."""
     own: str = "0.02"
-    """`ann` alone, in the file of keys."""
+    """The budget of `ann` alone, set in the key file."""
     places: int = 150
 
 
@@ -54,16 +54,19 @@ ROUNDS = (
     Bounds("0"),
     Bounds("0.08"),
 )
-"""In turn; without a budget the calls of a round cost about 0.6, and hold twice as much at once."""
+"""Bounds of the rounds, in turn.
+
+Without a budget, the calls of a round cost about 0.6 and reserve twice as much at once.
+"""
 _KEYS = {name: f"tg-{hashlib.sha256(name.encode()).hexdigest()}" for name in ("ann", "bob", "cat")}
 OWNERS: tuple[Owner, ...] = (None, *(f"of {name}" for name in _KEYS))
 """All tenants together, and the tenant of each key."""
 _LATER = 5_000.0
-"""Seconds after which every hold has expired."""
+"""Seconds after which every reservation has expired."""
 
 
 class Gateway:
-    """`tiergate serve` on one port and one data folder, started again when killed."""
+    """`tiergate serve` on one port and one data folder, which a kill restarts."""
 
     def __init__(self, folder: Path, config: Path, redis_url: str) -> None:
         self.folder, self.port, self.starts = folder, 0, 0
@@ -74,7 +77,7 @@ class Gateway:
         self._child: Child | None = None
 
     def start(self) -> None:
-        """Start; what listened here before is gone."""
+        """Start a process; the one before it on this port has ended."""
         self.starts += 1
         stem = self.folder / f"run{self.starts}"
         self.logs.append(stem.with_suffix(".err"))
@@ -91,18 +94,18 @@ class Gateway:
         self.port = int(match[1])
 
     def kill(self) -> None:
-        """SIGKILL, and start again."""
+        """Send SIGKILL, and start again."""
         self.close()
         self.start()
 
     def stop(self) -> bool:
-        """SIGTERM; whether it ended in good order."""
+        """Send SIGTERM. True if the gateway shut down in good order."""
         assert self._child is not None
         pid = self._child.pid
         self._child.signal(signal.SIGTERM)
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end and Path(f"/proc/{pid}/cmdline").exists():
-            if not Path(f"/proc/{pid}/cmdline").read_bytes():  # ended, and not waited for
+            if not Path(f"/proc/{pid}/cmdline").read_bytes():  # ended, and not yet reaped
                 break
             time.sleep(0.01)
         else:
@@ -111,13 +114,13 @@ class Gateway:
         return True
 
     def close(self) -> None:
-        """End it, if it runs."""
+        """Kill the process if it runs."""
         if self._child is not None:
             self._child.stop()
             self._child = None
 
     def log(self) -> list[dict[str, Any]]:
-        """All that it has ever logged."""
+        """Return every log row of all its runs."""
         lines = [line for path in self.logs for line in path.read_text().splitlines()]
         return [
             jsonio.loads(line.encode()) if line.startswith("{") else {"event": line}
@@ -126,14 +129,14 @@ class Gateway:
 
 
 class Load:
-    """Clients, each with a few calls one after another; some leave."""
+    """Clients that each make a few calls one after another; some close their connection early."""
 
     def __init__(
         self, gateways: list[Gateway], found: Found, seed: str, *, streamed: float
     ) -> None:
         self._gateways, self._found, self._seed = gateways, found, seed
         self._streamed = streamed
-        """How many of the calls are streams."""
+        """The fraction of calls that stream."""
         self._open = 0
 
     async def run(self, clients: int, calls: int) -> None:
@@ -145,7 +148,7 @@ class Load:
             marker = f"k{number}-{at}"
             told = Told(chance.choice(list(_KEYS)), chance.randrange(GATEWAYS))
             self._found.told[marker] = told
-            with suppress(OSError, asyncio.IncompleteReadError):  # its gateway was killed
+            with suppress(OSError, asyncio.IncompleteReadError):  # the gateway was killed
                 await asyncio.wait_for(self._call(marker, told, chance), PATIENCE)
             await asyncio.sleep(chance.uniform(0, 0.3))
 
@@ -225,7 +228,7 @@ def trial(
     kills: int,
     fates: tuple[str, ...] = (),
 ) -> Found:
-    """One round against a budget, and all that is known of it compared."""
+    """Run one round against a budget, and compare all its records."""
     found = Found(Decimal(bounds.all))
     program = redis_program()
     assert program is not None, "no server of the Redis protocol"
@@ -246,7 +249,7 @@ def trial(
             one.start()
         load = Load(gateways, found, seed, streamed=streamed)
         asyncio.run(_run(load, gateways, found, seed, clients, calls, kills))
-        # What still goes on ends: its client has left, or its provider is silent.
+        # Running calls end by themselves: their client has left, or their provider is silent.
         found.wrong += [] if all(one.stop() for one in gateways) else ["it did not stop"]
         found.asked, found.ended = read(book)
         with place.admin() as admin:
@@ -285,7 +288,7 @@ async def _run(
 
 
 def _counted(admin: redis.Redis, gateways: list[Gateway], found: Found) -> None:
-    """What Redis has once all gateways have stopped, and whose each hold is."""
+    """Read the counters of Redis after all gateways stopped, and match reservations to calls."""
     held: set[bytes] = set()
     for owner in OWNERS:
         names = {name.decode(): key for name, key in zip(KEY_NAMES, make_keys(owner), strict=True)}
@@ -313,7 +316,7 @@ def _counted(admin: redis.Redis, gateways: list[Gateway], found: Found) -> None:
         if len(rows) > 1:
             found.wrong.append(f"{id}: {len(rows)} final rows")
     for id in map(bytes.decode, held):
-        # Of a call whose gateway was killed before its first request there is no row at all.
+        # A call whose gateway was killed before its first request has no row at all.
         if id in finals and finals[id].state != "unknown_crash":
             row = finals[id]
             found.wrong.append(f"{id}: {row.state} {row.status} {row.problem}, and still held")
@@ -322,7 +325,7 @@ def _counted(admin: redis.Redis, gateways: list[Gateway], found: Found) -> None:
 
 
 async def _expired(url: str, place: Place, found: Found) -> None:
-    """Once every hold has expired no place is taken, and what was held stays charged."""
+    """Check that expired reservations free their places and stay charged."""
     meter = RedisCounters.from_url(
         url, note=found.wrong.append, clock=time.monotonic, deadline=20.0, time="caller"
     )
@@ -399,7 +402,7 @@ def _written(folder: Path, provider: str, bounds: Bounds, loss: str) -> Path:
 
 
 def main(rounds: int, seed: str) -> int:
-    """So many rounds; the exit status."""
+    """Run the given number of rounds, and return the exit status."""
     wrong = 0
     for at in range(rounds):
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""A program of its own beside the tests, which does not outlive them."""
+"""A separate program beside the tests, which does not outlive them."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ read -r _
 kill -KILL "$!"
 wait "$!"
 """
-"""A shell that kills its child when its own standard input ends: also after a SIGKILL of the tests."""
+"""A shell that kills its child when its own stdin ends: also if the tests get SIGKILL."""
 
 
 class Child:
@@ -49,33 +49,33 @@ class Child:
 
     @property
     def sockets(self) -> int:
-        """Files that it has open; sockets are most of them."""
+        """Return the number of open files; most of them are sockets."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))  # noqa: PTH208 - names are enough
 
     @property
     def resident(self) -> int:
-        """Bytes of memory in use."""
+        """Return the bytes of resident memory."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
         return int(line.split()[1]) * 1024
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended by itself, or by a signal."""
+        """True if the program ended by itself or by a signal."""
         try:
             status = Path(f"/proc/{self.pid}/stat").read_text()
         except FileNotFoundError:
             return True
-        return status.rpartition(")")[2].split()[0] == "Z"  # nobody has asked for its status yet
+        return status.rpartition(")")[2].split()[0] == "Z"  # ended, and not yet reaped
 
     def stop(self) -> int:
-        """Kill it, if it still runs; its exit status, as a shell tells it: 137 where it was killed."""
+        """Kill the program if it runs; return its exit status as a shell does: 137 for a kill."""
         self._shell.communicate()
         return self._shell.wait()
 
 
 def until[T](tell: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
-    """What is told once it is true; a failure when that takes too long."""
+    """Return what `tell` returns once it is true; fail if that takes too long."""
     deadline = time.monotonic() + seconds
     while not (told := tell()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"

@@ -1,8 +1,9 @@
-"""The trial: a Cluster's primary is killed under calls against a budget, again and again.
+"""The trial: a Cluster's primary dies under calls against a budget, again and again.
 
-`python -m tests.e2e.cluster_trial ROUNDS [SEED]` prints, for each round, what was admitted, what the
-counter says after the failover, and the holds of the unreplicated window: taken on the primary that
-died, and unknown to the replica that took its place. The budget may be overspent by these alone.
+`python -m tests.e2e.cluster_trial ROUNDS [SEED]` prints three figures for each round: the admitted
+calls, the counter after the failover, and the reservations of the unreplicated window. The dead
+primary took those, and the replica that replaced it never heard of them. Only they may overspend
+the budget.
 """
 
 import asyncio
@@ -23,22 +24,22 @@ from tests.state.several import Nodes
 
 WORKERS = 32
 HOLD = 1000
-"""Micro-USD of a call."""
+"""Micro-USD that a call reserves."""
 _LIFE = 3600
-"""Seconds that a hold lives: no hold ends during the trial."""
+"""Seconds that a reservation lives: none expires during the trial."""
 
 
 @dataclass
 class Found:
-    """What one round found."""
+    """The counts of one round."""
 
     passed: int
-    """Calls that the meters admitted: before, during and after the failover."""
+    """Calls that the counter stores admitted: before, during and after the failover."""
     lost: int
-    """Calls whose answer was lost: they may hold something, or nothing."""
+    """Calls whose answer was lost: each may have a reservation, or none."""
     over: int
     counted: int
-    """Calls that the counter has at the end."""
+    """Calls that the counter shows at the end."""
     away: float
     """Seconds in which nothing could be counted."""
     window: int
@@ -48,9 +49,9 @@ class Found:
 async def trial(
     nodes: Nodes, tenant: str, limit: int, chance: random.Random, *, cut: bool
 ) -> Found:
-    """Spend a budget of `limit` calls while the primary that counts it dies.
+    """Spend a budget of `limit` calls while the primary that counts them dies.
 
-    `cut` parts it from its replica for a moment before that.
+    `cut` disconnects the primary from its replica for a moment before that.
     """
     notes: list[str] = []
     meters = [
@@ -98,7 +99,7 @@ async def trial(
     await _kill(primary, replica, cut=cut)
     async with asyncio.timeout(60):
         await asyncio.gather(*workers)
-    # Each call that counts has a hold. One that was admitted and has none was in the window.
+    # Each counted call has a reservation. An admitted call without one was in the window.
     with replica.admin() as admin:
         found.window = len(admitted.difference(admin.hkeys(holds)))
     used = await meters[0].read_counters(tenant)
@@ -110,7 +111,7 @@ async def trial(
 
 
 async def _kill(primary: Place, replica: Place, *, cut: bool) -> None:
-    """Kill a primary; `cut`: after a moment in which its replica hears nothing of what it admits."""
+    """Kill a primary. `cut` first disconnects its replica while the primary still admits calls."""
     if cut:
         with replica.stopped():
             with primary.admin() as admin:
@@ -121,7 +122,7 @@ async def _kill(primary: Place, replica: Place, *, cut: bool) -> None:
 
 
 def main(rounds: int, seed: int) -> int:
-    """Run the trial; 1 where a budget was overspent by more than the window."""
+    """Run the trial; return 1 if a budget was overspent by more than the window."""
     program, chance = redis_program(), random.Random(seed)
     assert program is not None, "no server of the Redis protocol"
     wrong = 0

@@ -1,4 +1,4 @@
-"""What end-to-end tests share: gateways in front of scripted providers, stopped at the end."""
+"""Fixtures of the end-to-end tests: gateways before scripted providers, stopped at the end."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ def loop() -> Iterator[Loop]:
 
 @pytest.fixture(autouse=True)
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that the SDKs would have waited between their tries: here they do not wait."""
+    """Record the seconds that the SDKs would wait between retries, so that they do not wait."""
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -52,7 +52,7 @@ def upstream(loop: Loop) -> Iterator[Upstream]:
 
 @pytest.fixture
 def make(loop: Loop, upstream: Upstream, tmp_path: Path) -> Iterator[Make]:
-    """Makes gateways in front of the one provider.
+    """Make gateways before the one provider.
 
     `make(*changes to the config, files=more files beside it, transports=..., guard=..., **environment)`.
     """

@@ -1,6 +1,6 @@
-"""Two workers that do nothing but count: each request to /note is a call, and /metrics tells them.
+"""Two workers that only count: each request to /note is a call, and /metrics shows the total.
 
-They are kept by the gateway's own supervisor and share a socket and memory as its workers do.
+The gateway's own supervisor runs them, and they share a socket and memory as its workers do.
 """
 
 import os
@@ -16,7 +16,7 @@ from tests.telemetry.rows import entry
 
 
 def main() -> None:
-    """Run until told to stop; the first line says where."""
+    """Run until a signal stops it; the first line printed is the port."""
     listening = socket.create_server(("127.0.0.1", 0))
     memory = SharedMemory(2)
 

@@ -1,4 +1,4 @@
-"""A gateway as a service manager runs it: it is sent signals, and its exit status is looked at."""
+"""A gateway as a service manager runs it: with signals in, and an exit status out."""
 
 import os
 import re
@@ -25,7 +25,7 @@ _ON = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
 
 
 class Service:
-    """`tiergate serve` with a part `server` of its configuration."""
+    """`tiergate serve` with a given `server` section in its configuration."""
 
     def __init__(
         self,
@@ -38,9 +38,10 @@ class Service:
         port: int = 0,
         **more: Config,
     ) -> None:
-        """`before` runs the program, as `prlimit` does; `first` is Python that comes before it.
+        """Start the program.
 
-        `more` are other parts of its configuration.
+        `before` is a command that runs the program, as `prlimit` does. `first` is Python that runs
+        before it. `more` are other sections of the configuration.
         """
         value = config(upstream.url)
         value.update(more)
@@ -67,7 +68,7 @@ class Service:
         return self._err.read_text()
 
     def rows(self, event: str) -> list[dict[str, Any]]:
-        """Its log."""
+        """Return the log rows of one event."""
         found = [line for line in self.err.splitlines() if line.startswith("{")]
         rows = [jsonio.loads(line.encode()) for line in found]
         return [row for row in rows if row["event"] == event]
@@ -76,7 +77,7 @@ class Service:
         self.process.send_signal(what)
 
     def ended(self) -> int:
-        """Its exit status."""
+        """Wait for the end, and return the exit status."""
         return self.process.wait(PATIENCE)
 
     def dial(self) -> socket.socket:
@@ -86,7 +87,7 @@ class Service:
     def asking(
         self, body: dict[str, Any] | None = None, path: str = "/v1/chat/completions"
     ) -> Iterator[socket.socket]:
-        """A client that has sent a request."""
+        """Send a request as a client, and yield its connection."""
         data = jsonio.dumps(chat() if body is None else body)
         head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(data)}\r\n\r\n"
         with self.dial() as connection:
@@ -94,7 +95,7 @@ class Service:
             yield connection
 
     def get(self, path: str) -> int:
-        """The status of a request on a connection of its own."""
+        """Return the status of a request on a new connection."""
         with self.dial() as connection:
             connection.sendall(
                 f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode()
@@ -102,22 +103,22 @@ class Service:
             return int(rest(connection).split()[1])
 
     def figure(self, name: str) -> int:
-        """A figure of the process by its name in /proc: bytes of memory."""
+        """Return a memory figure of the process by its name in /proc, in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith(f"{name}:"))
         return int(line.split()[1]) * 1024
 
     def used(self) -> float:
-        """Seconds of CPU that it has used."""
+        """Return the seconds of CPU that the process used."""
         return cpu_seconds(self.process.pid)
 
     @property
     def files(self) -> int:
-        """How many files it has open."""
+        """Return the number of open files."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))  # noqa: PTH208 - names are enough
 
     def journal(self) -> list[Row]:
-        """All that its ledger has."""
+        """Return every row of its ledger."""
         folder = self.folder / "data" / "ledger"
         found = [
             row for path in journal.list_segments(folder) for row, _ in journal.read_rows(path)
@@ -133,7 +134,7 @@ class Service:
 
 
 def rest(connection: socket.socket) -> bytes:
-    """All that comes until the other side closes."""
+    """Return everything until the other side closes."""
     seen = b""
     while piece := connection.recv(65536):
         seen += piece
@@ -141,7 +142,7 @@ def rest(connection: socket.socket) -> bytes:
 
 
 def seen(connection: socket.socket, until: bytes) -> bytes:
-    """What comes, up to some bytes and what came with them."""
+    """Read until some bytes came, and return everything read so far."""
     found = b""
     while until not in found:
         piece = connection.recv(65536)

@@ -1,4 +1,4 @@
-"""The audit: what a provider has billed, what clients saw, the journals and the store, compared."""
+"""The audit: compares the provider's bills, the clients' answers, the journals and the store."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from tests.e2e.kill_load import Load
 from tests.e2e.kill_provider import Bill
 
 RATES = {"input": Decimal(3), "cache_read": Decimal("0.3"), "output": Decimal(15)}
-"""USD per million tokens, of both labs."""
+"""USD per million tokens, for both labs."""
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Books:
     failed: dict[str, list[AttemptRow]] = field(default_factory=lambda: defaultdict(list))
     finals: dict[str, list[FinalRow]] = field(default_factory=lambda: defaultdict(list))
     owners: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
-    """The processes that wrote its intents."""
+    """The processes that wrote the intents of a call."""
 
 
 def books(folder: Path) -> Books:
@@ -35,7 +35,7 @@ def books(folder: Path) -> Books:
         for row, _ in journal.read_rows(path):
             match row:
                 case IntentRow():
-                    # A segment starts with the rows of open calls, which the one before has too.
+                    # A segment starts with rows of open calls that the one before has too.
                     if row not in read.intents[row.id]:
                         read.intents[row.id].append(row)
                     read.owners[row.id].add(int(path.name.split("-")[1]))
@@ -48,7 +48,7 @@ def books(folder: Path) -> Books:
 
 
 def audit(asked: Iterable[Bill], load: Load, read: Books, killed: set[int]) -> list[str]:
-    """Every disagreement, one a line; none where the ledger is what the provider billed."""
+    """Return every disagreement, one a line; none if the ledger equals the provider's bills."""
     wrong = list(load.wrong)
     calls: dict[str, set[str]] = defaultdict(set)
     for id, tries in read.intents.items():
@@ -79,9 +79,9 @@ def audit(asked: Iterable[Bill], load: Load, read: Books, killed: set[int]) -> l
 def _agrees(
     requests: list[Bill], intents: list[IntentRow], failed: list[AttemptRow], entry: FinalRow
 ) -> list[str]:
-    """What is wrong with the rows of a call, by the provider's own account of its requests."""
+    """Compare the rows of a call with the provider's own record of its requests."""
     wrong = []
-    # A request that was about to be sent when its process was killed may not have been.
+    # If its process was killed just before sending, the last request may not have been sent.
     sent, crashed = len(requests), entry.state == "unknown_crash"
     if not (sent <= len(intents) <= sent + crashed and entry.attempts == len(intents)):
         wrong.append(f"{sent} requests, {len(intents)} intents, {entry.attempts} attempts")
@@ -94,7 +94,7 @@ def _agrees(
         wrong.append(f"{entry.wasted} wasted, by its attempts {wasted}")
     if crashed:
         wrong += [] if entry.cost is None else ["a cost that nobody knows"]
-    elif entry.state == "failed":  # a provider that fails too often is not asked again and again
+    elif entry.state == "failed":  # a provider that fails too often gets no more requests
         wrong += ["failed, and answered"] if any(one.kind == "answer" for one in requests) else []
     elif entry.state != "settled":
         wrong.append(entry.state)
@@ -106,14 +106,14 @@ def _agrees(
 
 
 def _failed(bill: Bill | None, row: AttemptRow) -> list[str]:
-    """Nothing was billed for a refusal; for an answer that was cut, nobody knows how much."""
+    """Check a failed attempt: a refusal costs nothing, the cost of a cut answer is unknown."""
     if bill is None or bill.kind == "answer":
         return [f"attempt {row.attempt} failed, and by the provider it is {bill}"]
     if bill.kind == "refused":
         return [] if row.cost == 0 else [f"attempt {row.attempt} cost {row.cost}, not billed"]
     if row.cost is None:
         return [] if row.reserved else [f"attempt {row.attempt} has no bound"]
-    # As much as was told before the cut: the prompt, and a first token.
+    # The usage that came before the cut: the prompt, and a first token.
     tokens = (bill.input, bill.cached, 1)
     return [] if row.cost == _cost(tokens) else [f"attempt {row.attempt} cost {row.cost}"]
 
@@ -141,7 +141,7 @@ def _cost(tokens: tuple[int, int, int]) -> Decimal:
 def _closed(
     id: str, entry: FinalRow, load: Load, owners: Mapping[str, set[int]], killed: set[int]
 ) -> list[str]:
-    """What is wrong with a call that recovery has closed."""
+    """Check a call that recovery closed."""
     marker, wrong = entry.tags[0], []
     if entry.state == "unknown_crash":
         if marker not in load.broken:
@@ -152,7 +152,7 @@ def _closed(
 
 
 def store(read: Books, command: list[str], environ: Mapping[str, str]) -> list[str]:
-    """Where `tiergate costs` says something else than the journals."""
+    """Return the figures in which `tiergate costs` differs from the journals."""
     said = subprocess.run(
         [sys.executable, "-m", "gateway", *command, "costs", "--by", "lab,model", "--json"],
         env=environ, capture_output=True, check=True, timeout=60,

@@ -1,4 +1,4 @@
-"""Load: many clients at once, each with one call after another, whole and streamed, two dialects."""
+"""Load: many clients that call one after another, whole and streamed, in two dialects."""
 
 import asyncio
 import random
@@ -8,28 +8,28 @@ import httpx
 
 PATIENCE = 30.0
 _FAILED = (502, 503, 504, 529)
-"""Where providers fail more often than calls may be asked again."""
+"""Statuses of calls whose providers failed more often than the gateway may retry."""
 _ENDS = (b"data: [DONE]\n\n", b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
 
 
 @dataclass
 class Load:
-    """What clients saw, by the marker of each call."""
+    """The outcomes that clients saw, by the marker of each call."""
 
     url: str
     seed: str
     whole: set[str] = field(default_factory=set)
     """Calls whose answer came whole."""
     broken: set[str] = field(default_factory=set)
-    """Calls that were cut: the gateway was gone before or within the answer."""
+    """Calls that were cut: the gateway was gone before the answer or within it."""
     gone: set[str] = field(default_factory=set)
-    """Those of them that lost their connection, or were told that the gateway stops."""
+    """Broken calls that lost their connection, or got the error that the gateway is stopping."""
     wrong: list[str] = field(default_factory=list)
-    """What should not be, whatever is killed."""
+    """Outcomes that no kill excuses."""
     stopped: bool = False
 
     async def run(self, clients: int) -> None:
-        """Call until `stopped`; each client ends the call that it is in."""
+        """Call until `stopped`; each client finishes its current call."""
         await asyncio.gather(*(self._client(number) for number in range(clients)))
 
     async def _client(self, number: int) -> None:
@@ -51,7 +51,7 @@ class Load:
                 except httpx.TransportError:
                     self.gone.add(marker)
                 self.broken.add(marker)
-                await asyncio.sleep(0.02)  # where nobody listens, no busy loop
+                await asyncio.sleep(0.02)  # while nothing listens, avoid a busy loop
 
     async def _call(self, client: httpx.AsyncClient, marker: str, chance: random.Random) -> bool:
         lab, path = chance.choice((("acme", "chat/completions"), ("claude", "messages")))
@@ -62,13 +62,13 @@ class Load:
             "stream": stream,
             "messages": [{"role": "user", "content": marker}],
         }
-        # A connection of its own at times: a worker that has come later gets its share.
+        # Sometimes open a new connection, so that a worker that started later gets its share.
         ways = {"connection": "close"} if chance.random() < 0.3 else {}
         headers = {"x-tiergate-tags": marker, "anthropic-version": "2023-06-01", **ways}
         answer = await client.post(f"/v1/{path}", json=body, headers=headers)
         if answer.status_code in (503, 529) and "is stopping" in answer.text:
             self.gone.add(marker)
-            return False  # its supervisor was killed, and it has begun to end in good order
+            return False  # its supervisor was killed, and the worker began a graceful shutdown
         if answer.status_code in _FAILED and "error" in answer.text:
             return False
         if answer.status_code != 200:

@@ -1,10 +1,10 @@
-"""A provider in a process of its own, which outlives every gateway and bills on its own count.
+"""A provider in a process of its own, which outlives every gateway and bills by its own count.
 
-Run as `python -m tests.e2e.kill_provider BILL SEED [STALLS]`; it says its address. It speaks both dialects,
-takes its time, and has a line in the file BILL before the first byte of each answer: from then on
-the call costs, whether or not anybody is left to hear it. Some requests it refuses, which costs
-nothing, and some answers it breaks off before their first content, which cost what whole ones do. A share of
-STALLS it begins, or not even that, and never ends.
+Run as `python -m tests.e2e.kill_provider BILL SEED [STALLS]`; it prints its address. It speaks both
+dialects and takes its time. It writes a line to the file BILL before the first byte of each answer.
+From then on the call costs, even if nobody is left to read it. It refuses some requests, which
+costs nothing. It breaks some answers off before their first content, and they cost as much as whole
+ones. It stalls a share STALLS of the answers, before or after they begin, and never ends them.
 """
 
 import asyncio
@@ -22,28 +22,28 @@ from gateway.core import jsonio
 
 
 class Bill(msgspec.Struct, frozen=True):
-    """What one request cost, in tokens."""
+    """The cost of one request, in tokens."""
 
     marker: str
-    """What the client wrote into its prompt."""
+    """The text that the client wrote into its prompt."""
     number: int
-    """Which request for this prompt it was, from 1."""
+    """The position of this request among those for its prompt, from 1."""
     id: str
-    """The provider's own, as its answer has it."""
+    """The provider's own id, as its answer has it."""
     kind: Literal["answer", "refused", "cut", "stalled"]
     input: int
-    """Fresh ones."""
+    """Fresh input tokens, not read from the cache."""
     cached: int
     output: int
 
 
 def bills(file: Path) -> list[Bill]:
-    """Every request that came, in order, and what was billed for it."""
+    """Return the bill of every request that came, in order."""
     return [msgspec.convert(jsonio.loads(line), Bill) for line in file.read_bytes().splitlines()]
 
 
 def drawn(marker: str, number: int, seed: str, stalls: float = 0.0) -> tuple[Bill, random.Random]:
-    """The bill of a request, the same for the same seed, and what its pace is drawn from."""
+    """Draw the bill of a request from the seed, and return the random generator for its pace."""
     chance = random.Random(f"{seed} {marker} {number}")
     draw = chance.randrange
     tokens = draw(1, 500), draw(0, 300), draw(1, 200)
@@ -52,9 +52,9 @@ def drawn(marker: str, number: int, seed: str, stalls: float = 0.0) -> tuple[Bil
     if stalls and number == 1 and chance.random() < stalls:
         return Bill(marker, number, id, "stalled", *tokens), chance
     # Seldom enough that a lab has a retry left for each: a call brings it 0.15 of one.
-    if number > 2 or fate > 0.12:  # after two failures it gets what it wants
+    if number > 2 or fate > 0.12:  # after two failures the call gets its answer
         return Bill(marker, number, id, "answer", *tokens), chance
-    if number > 1 or fate > 0.05:  # after a cut answer nobody asks the same host again
+    if number > 1 or fate > 0.05:  # after a cut answer the gateway does not retry at the same host
         return Bill(marker, number, id, "refused", 0, 0, 0), chance
     return Bill(marker, number, id, "cut", *tokens), chance
 
@@ -154,7 +154,7 @@ class Cut(Exception):
 async def answer(
     path: str, body: bytes, number: int, book: int, seed: str, stalls: float = 0.0
 ) -> AsyncIterator[bytes]:
-    """The bytes of one answer, in their time; billed before the first. Raises Cut."""
+    """Yield the bytes of one answer, at their pace; bill it before the first. Raises Cut."""
     asked = jsonio.loads(body)
     bill, chance = drawn(asked["messages"][0]["content"], number, seed, stalls)
     await asyncio.sleep(chance.uniform(0, 0.05))
@@ -190,7 +190,7 @@ REFUSED = b'{"error":{"message":"No.","type":"server_error"}}'
 
 
 def _head(status: int, bill: Bill, data: bytes | None) -> bytes:
-    """The head of an answer of one piece, or of a stream."""
+    """Return the head of an answer in one piece, or of a stream."""
     if data is None:
         form = "content-type: text/event-stream\r\ntransfer-encoding: chunked"
     else:
@@ -201,7 +201,7 @@ def _head(status: int, bill: Bill, data: bytes | None) -> bytes:
 async def _tell(
     said: AsyncIterator[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """Write an answer, until the gateway closes."""
+    """Write an answer until the gateway closes."""
 
     async def write() -> None:
         async for data in said:
@@ -219,7 +219,7 @@ async def _tell(
 
 
 async def _gone(reader: asyncio.StreamReader) -> None:
-    while not reader.at_eof():  # noqa: ASYNC110 - bytes of a next request are not to be read here
+    while not reader.at_eof():  # noqa: ASYNC110 - must not read the bytes of a next request
         await asyncio.sleep(0.05)
 
 
@@ -238,7 +238,7 @@ async def serve(book: int, seed: str, stalls: float) -> None:
                 said = answer(line.split()[1], body, numbers[marker], book, seed, stalls)
                 await _tell(said, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, Cut):
-            pass  # the gateway was killed, or has closed what it did not need
+            pass  # the gateway was killed, or closed a connection it did not need
         finally:
             writer.close()
 

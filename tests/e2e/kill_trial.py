@@ -1,6 +1,6 @@
 """The trial: a gateway with two workers is killed again and again under load, then audited.
 
-`python -m tests.e2e.kill_trial KILLS [SEED]` is the long form; it prints what it found.
+`python -m tests.e2e.kill_trial KILLS [SEED]` is the long form; it prints its findings.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ from tests.e2e.kill_provider import Bill, bills
 ROOT = Path(__file__).parents[2]
 WORKERS = 2
 KINDS = ("one", "both", "supervisor", "all")
-"""Who is killed: a worker, both workers, the supervisor alone, or all three."""
+"""The processes to kill: a worker, both workers, the supervisor alone, or all three."""
 
 
 @dataclass
 class Found:
-    """What a trial found."""
+    """The records of a trial."""
 
     load: Load
     asked: list[Bill]
@@ -45,12 +45,12 @@ class Found:
 
     @property
     def states(self) -> Counter[str]:
-        """Final rows by their state."""
+        """Count final rows by their state."""
         return Counter(row.state for rows in self.books.finals.values() for row in rows)
 
 
 class Gateway:
-    """`tiergate serve --workers 2` on one port and one data folder, started again when killed."""
+    """`tiergate serve --workers 2` on one port and one data folder, which a kill restarts."""
 
     def __init__(self, folder: Path, provider: str, **parts: object) -> None:
         self.folder = folder
@@ -69,7 +69,7 @@ class Gateway:
         self.port = 0
 
     def start(self) -> str:
-        """Start; the address. Where old workers still listen, it is tried again."""
+        """Start, and return the address; retry while old workers still listen on the port."""
         end = time.monotonic() + PATIENCE
         command = [
             sys.executable,
@@ -98,16 +98,16 @@ class Gateway:
 
     @property
     def supervisor(self) -> int:
-        """The process that keeps the workers."""
+        """The pid of the process that supervises the workers."""
         assert self._process is not None
         return self._process.pid
 
     def log(self) -> str:
-        """What the running one has logged."""
+        """Return the log of the running process."""
         return (self.folder / "log").read_text()[self._read :]
 
     def workers(self) -> list[int]:
-        """The workers that are alive, as the supervisor tells it."""
+        """Return the pids of live workers, by the log of the supervisor."""
         alive: dict[int, None] = {}
         for line in self.log().splitlines():
             row: Any = jsonio.loads(line.encode()) if line.startswith("{") else {}
@@ -118,7 +118,7 @@ class Gateway:
         return list(alive)
 
     def kill(self, *pids: int) -> None:
-        """SIGKILL to workers."""
+        """Send SIGKILL to workers."""
         for pid in pids:
             self.killed.add(pid)
             os.kill(pid, signal.SIGKILL)
@@ -131,7 +131,7 @@ class Gateway:
         self._process.stdout.close()
 
     def stop(self) -> int:
-        """SIGTERM; the exit status."""
+        """Send SIGTERM, and return the exit status."""
         assert self._process is not None
         assert self._process.stdout is not None
         self._process.terminate()
@@ -140,27 +140,27 @@ class Gateway:
         return status
 
     def close(self) -> None:
-        """End what still runs."""
+        """Kill the supervisor if it still runs, and close the log."""
         if self._process is not None and self._process.poll() is None:
             self.kill_supervisor()
         self._log.close()
 
     def segments(self, pid: int) -> list[Path]:
-        """The journal of one worker."""
+        """Return the journal segments of one worker."""
         return [path for path in journal.list_segments(self.ledger) if f"-{pid}-" in path.name]
 
     def writes(self, pid: int) -> bool:
-        """Whether a worker serves: its journal has rows."""
+        """True if a worker serves: its journal has rows."""
         return any(path.stat().st_size for path in self.segments(pid))
 
     def ended(self, pid: int) -> bool:
-        """Whether a worker has stopped in good order: its journal is finished, or none is left."""
+        """True if a worker shut down in good order: its journal is closed, or it has none."""
         data = [path.read_bytes() for path in self.segments(pid)]
         return all(one.endswith(journal.CLOSED_LINE) for one in data)
 
 
 def trial(folder: Path, kinds: list[str], seed: str, clients: int = 16) -> Found:
-    """Kill a gateway under load, once for each of `kinds`, and compare all that is known."""
+    """Kill a gateway under load, once for each of `kinds`, and compare all its records."""
     book = folder / "bill"
     with subprocess.Popen(
         [sys.executable, "-m", "tests.e2e.kill_provider", str(book), seed],
@@ -219,7 +219,7 @@ def _kill(gateway: Gateway, kind: str, chance: random.Random) -> None:
 
 
 def _last(gateway: Gateway) -> list[str]:
-    """A stop and a last restart: what then is still open stays open for ever."""
+    """Stop and restart once more: a row that is still open after that stays open for ever."""
     wrong = [] if gateway.stop() == 0 else ["it did not stop in good order"]
     gateway.start()
     wrong += [] if gateway.stop() == 0 else ["it did not stop in good order"]
@@ -267,7 +267,7 @@ def _config(provider: str) -> dict[str, Any]:
 
 
 def table(found: Found) -> list[tuple[str, int]]:
-    """What was counted on each side."""
+    """Return the counts of each side."""
     kinds = Counter(one.kind for one in found.asked)
     intents = sum(map(len, found.books.intents.values()))
     failed = [row for rows in found.books.failed.values() for row in rows]
@@ -292,7 +292,7 @@ def table(found: Found) -> list[tuple[str, int]]:
 
 
 def main(kills: int, seed: str) -> int:
-    """Kill so many times; the exit status."""
+    """Kill the given number of times, and return the exit status."""
     kinds = [KINDS[at % len(KINDS)] for at in range(kills)]
     with tempfile.TemporaryDirectory(prefix="tiergate-kill-") as folder:
         began = time.monotonic()

@@ -1,6 +1,6 @@
-"""Clients that leave at random moments: each call has one final row, and its provider is let go.
+"""Clients leave at random moments: each call has one final row, and no provider goes on.
 
-`python -m tests.e2e.leave_trial CALLS [SEED]` is the long form; it prints what it found.
+`python -m tests.e2e.leave_trial CALLS [SEED]` is the long form; it prints its findings.
 """
 
 import asyncio
@@ -40,9 +40,9 @@ from tests.e2e.world import Config, Loop, World, chat, config
 
 MOMENTS = ("head", "body", "sent", "asked", "later", "reading", "end")
 """Within the head or body of the request, right after it, when the provider has it, a while later,
-within the answer, after it."""
+within the answer, and after it."""
 UNREAD = ("head", "body")
-"""Those of which there is no call: what is asked was never read."""
+"""Moments that make no call, since the gateway never read the whole request."""
 _CLIENTS = 8
 _WORDS = tuple(f"word{at} " for at in range(8))
 _HALF = Answer(pieces=(b'{"choices":[{"ind',), end="stall", length=99)
@@ -68,7 +68,7 @@ class Paced(Upstream):
         self._chance = random.Random(seed)
         self._go = Pace(self._chance)
         self.ended: set[int] = set()
-        """Requests, by identity, that nothing is written for any more."""
+        """Requests, by identity, whose answer is no longer being written."""
         self._answered: dict[asyncio.StreamWriter, Request] = {}
         self.on("/", self._drawn)
 
@@ -93,7 +93,7 @@ class Paced(Upstream):
     async def _write(self, answer: Answer, writer: asyncio.StreamWriter) -> None:
         try:
             await super()._write(answer, writer)
-        except RuntimeError as error:  # uvloop's word for a connection that is closed
+        except RuntimeError as error:  # uvloop raises this for a closed connection
             raise ConnectionResetError from error
         finally:
             self.ended.add(id(self._answered[writer]))
@@ -101,15 +101,15 @@ class Paced(Upstream):
 
 @dataclass(frozen=True)
 class Client:
-    """One client: what it asks, when it leaves, and how."""
+    """One client: its request, and when and how it leaves."""
 
     number: int
     moment: str
     streamed: bool
     rude: bool
-    """Its end is a reset: the kernel throws away what was not read yet."""
+    """True if it leaves with a reset: the kernel throws away all bytes that were not read yet."""
     share: float
-    """Of the request that is sent, or of the answer that is read."""
+    """The share of the request that it sends, or of the answer that it reads."""
     pause: float
 
     @property
@@ -119,14 +119,14 @@ class Client:
 
 @dataclass
 class Found:
-    """What a trial found."""
+    """The records of a trial."""
 
     clients: list[Client]
     served: dict[str, str]
-    """Calls whose key and body were read: the marker by id."""
+    """The marker, by id, of each call whose key and body the gateway read."""
     entries: dict[str, list[FinalRow]] = field(default_factory=lambda: defaultdict(list))
     left: list[float] = field(default_factory=list)
-    """Seconds from a client's leaving until its provider saw it."""
+    """Seconds from a client's leaving until its provider noticed."""
     wrong: list[str] = field(default_factory=list)
     """Disagreements, one a line."""
 
@@ -147,7 +147,7 @@ def drawn(count: int, seed: str) -> list[Client]:
 
 
 def trial(folder: Path, count: int, seed: str) -> Found:
-    """Let clients ask and leave, and compare all that is known of them."""
+    """Let clients call and leave, and compare all their records."""
     loop, upstream = Loop(), Paced(seed)
     found = Found(drawn(count, seed), {})
     try:
@@ -174,7 +174,7 @@ def _spared(value: Config) -> Config:
 
 
 def _watched(world: World, found: Found) -> None:
-    """Note each call that comes to the engine: its key and body were read."""
+    """Record each call that reaches the engine: the gateway read its key and body."""
     engine = world.gateway.engine
     serve = engine.serve
 
@@ -182,11 +182,11 @@ def _watched(world: World, found: Found) -> None:
         found.served[call.id] = call.options.tags[0]
         return serve(call, *rest)
 
-    engine.serve = noted  # type: ignore[method-assign,assignment]  # a look at what goes in
+    engine.serve = noted  # type: ignore[method-assign,assignment]  # records the calls that go in
 
 
 def _run(world: World, upstream: Paced, client: Client) -> tuple[str, float]:
-    """Ask, leave at the moment; the marker and when that was."""
+    """Send a request and leave at the client's moment; return the marker and the time."""
     body = jsonio.dumps(chat(client.marker, stream=client.streamed))
     head = (
         "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -221,7 +221,7 @@ def _marker(request: Request) -> str:
 
 
 def _read(connection: socket.socket, client: Client) -> None:
-    """Read a share of an answer, or all of it; one that never ends is given up."""
+    """Read a share of an answer, or all of it; stop waiting for one that never ends."""
     connection.settimeout(0.5)
     seen = b""
     try:
@@ -255,7 +255,7 @@ def _until(true: Callable[[], bool]) -> bool:
 
 
 def _let_go(upstream: Paced, leaving: dict[str, float], found: Found) -> list[float]:
-    """How long after its client each provider was let go that had not said everything."""
+    """Return the seconds from each client's leaving until its unfinished provider saw it."""
     took = []
     for request in upstream.requests:
         if not _until(lambda one=request: one.left.is_set() or id(one) in upstream.ended):  # type: ignore[misc]  # each its own
@@ -292,7 +292,7 @@ def _audit(found: Found, world: World, rows: Sequence[object]) -> None:
 
 
 def table(found: Found) -> list[tuple[str, str]]:
-    """What was counted."""
+    """Return the counts of the trial."""
     moments = Counter(one.moment for one in found.clients)
     served = set(found.served.values())
     entries = [one for many in found.entries.values() for one in many]
@@ -313,7 +313,7 @@ def table(found: Found) -> list[tuple[str, str]]:
 
 
 def main(count: int, seed: str) -> int:
-    """Let so many clients leave; the exit status."""
+    """Let the given number of clients leave, and return the exit status."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tiergate-leave-") as folder:
         found = trial(Path(folder), count, seed)

@@ -1,4 +1,4 @@
-"""Ways in which a gateway's Redis is lost, or takes nothing more, and comes back."""
+"""Ways in which a gateway loses its Redis, or Redis refuses writes, and comes back."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from tests.e2e.place import Place
 
 type Fault = Callable[[Place], AbstractContextManager[None]]
-"""What is done to the place where a real server runs, until it is left."""
+"""Does something to the place of a real server, and undoes it at the end of the block."""
 
 
 @contextmanager
@@ -20,13 +20,13 @@ def instead(answer: bytes, greeting: bytes = b"") -> Fault:
 
 
 def pinged(place: Place) -> AbstractContextManager[None]:
-    """A proxy that answers pings by itself, for a server that is dead."""
+    """Put a proxy there that answers pings by itself, for a server that is dead."""
     return place.instead(lambda data: b"+PONG\r\n" if b"PING" in data.upper() else b"")
 
 
 @contextmanager
 def full_of_clients(place: Place) -> Iterator[None]:
-    """Others have taken all connections that it allows."""
+    """Let others take all the connections that Redis allows."""
     with place.admin() as admin:
         admin.config_set("maxclients", 1)
         admin.client_kill_filter(_type="normal", skipme=True)
@@ -36,7 +36,7 @@ def full_of_clients(place: Place) -> Iterator[None]:
 
 @contextmanager
 def with_a_password(place: Place) -> Iterator[None]:
-    """It asks for a password that the gateway was not told."""
+    """Make Redis ask for a password that the gateway does not have."""
     with place.admin() as admin:
         admin.config_set("requirepass", "another")
         admin.client_kill_filter(_type="normal", skipme=True)
@@ -65,7 +65,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 
 @contextmanager
 def full(place: Place) -> Iterator[None]:
-    """It has no memory left and may not evict."""
+    """Leave Redis no memory, and forbid it to evict."""
     with place.admin() as admin:
         admin.config_set("maxmemory-policy", "noeviction")
         admin.config_set("maxmemory", 1)
@@ -75,7 +75,7 @@ def full(place: Place) -> Iterator[None]:
 
 @contextmanager
 def replica(place: Place) -> Iterator[None]:
-    """It became the replica of another, which is not there."""
+    """Make Redis a replica of a server that does not exist."""
     with place.admin() as admin:
         admin.replicaof("127.0.0.1", "1")
         yield

@@ -40,7 +40,7 @@ def event(kind: str, **more: Any) -> bytes:
 
 
 def frames(*blocks: Block) -> tuple[bytes, ...]:
-    """The frames of a stream that says these blocks, in pieces."""
+    """Return the frames of a stream with these blocks, cut into pieces."""
     started = {
         **_message(blocks),
         "content": [],
@@ -63,7 +63,7 @@ def stream(*pieces: bytes, end: End = "clean") -> Answer:
 
 
 def reply(*blocks: Block) -> Script:
-    """Says these blocks in the way that was asked for."""
+    """Answer with these blocks, streamed or whole as the request asks."""
 
     def script(request: Request) -> Answer:
         if request.json.get("stream"):
@@ -76,7 +76,7 @@ def reply(*blocks: Block) -> Script:
 
 
 def error(kind: str, message: str) -> bytes:
-    """The body of an error."""
+    """Return the body of an error."""
     said = {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"}
     return orjson.dumps(said)
 
@@ -100,7 +100,7 @@ def _stop(blocks: Iterable[Block]) -> str:
 
 
 def _empty(block: Block) -> Block:
-    """A block as it begins."""
+    """Return a block as it begins."""
     kept = ("type", "id", "name")
     return {key: value if key in kept else type(value)() for key, value in block.items()}
 

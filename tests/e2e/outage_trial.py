@@ -1,6 +1,6 @@
-"""The trial: the ledger's PostgreSQL goes away under load, and comes back. Nothing grows, nothing is lost.
+"""The trial: the ledger's PostgreSQL stops under load and returns; no memory grows, no row is lost.
 
-`python -m tests.e2e.outage_trial SECONDS` is the long form; it prints what it found.
+`python -m tests.e2e.outage_trial SECONDS` is the long form; it prints its findings.
 """
 
 import asyncio
@@ -20,40 +20,40 @@ from tests.e2e.kill_trial import ROOT, Gateway
 from tests.ledger.postgres import Server, server
 
 GROWTH = 8_000_000
-"""Bytes that the workers may have grown by while the store is away, all together."""
+"""Bytes by which all workers together may grow while the store is away."""
 _WARM = 0.2
-"""Of the outage: what a worker has by then is what it works with."""
+"""The part of the outage after which a worker has all the memory that it works with."""
 _CLIENTS = 16
 _FAILED = '"work":"feed"'
-"""In the log's line about it."""
+"""Part of the log line about a failed feed."""
 
 
 @dataclass
 class Found:
-    """What a trial found."""
+    """The records of a trial."""
 
     books: Books
-    """What the journals have."""
+    """The rows of the journals."""
     away: int
     """Calls that were answered while the store was away."""
     memory: list[int]
-    """Bytes that the workers had, all together, each second of the outage."""
+    """Bytes of memory of all workers together, in each second of the outage."""
     failures: int
-    """Lines of the log about a store that cannot be fed."""
+    """Log lines about a store that cannot be fed."""
     seconds: float
-    """From the moment at which the store was back until it had every row."""
+    """Seconds from the return of the store until it had every row."""
     wrong: list[str]
     """Disagreements, one a line."""
 
     @property
     def growth(self) -> int:
-        """Bytes that came after the workers were warm."""
+        """Bytes by which memory grew after the workers were warm."""
         warm = max(1, int(len(self.memory) * _WARM))
         return max(self.memory[warm:], default=0) - max(self.memory[:warm], default=0)
 
 
 def trial(folder: Path, seconds: float, seed: str) -> Found:
-    """Serve calls for some seconds while the store is away, then compare all that is known."""
+    """Serve calls for some seconds while the store is away, then compare all records."""
     book = folder / "bill"
     with (
         server() as postgres,
@@ -64,7 +64,7 @@ def trial(folder: Path, seconds: float, seed: str) -> Found:
     ):  # fmt: skip
         assert provider.stdout is not None
         address = provider.stdout.readline().strip()
-        # Kept answers would grow, up to their own bound.
+        # Cached answers would grow, up to their own bound.
         parts = {"ledger": {"store": postgres.url()}, "cache": {"ttl": "0s"}}
         gateway = Gateway(folder, address, **parts)
         try:
@@ -104,7 +104,7 @@ async def _outage(gateway: Gateway, postgres: Server, load: Load, seconds: float
 
 
 def _rows(postgres: Server) -> int:
-    """Calls that the store has."""
+    """Count the calls that the store has."""
     return postgres.count("entries")
 
 
@@ -122,7 +122,7 @@ async def _until(true: Callable[[], bool], what: str) -> None:
 
 
 def main(seconds: float, seed: str) -> int:
-    """Take the store away for some seconds; the exit status."""
+    """Take the store away for some seconds, and return the exit status."""
     with tempfile.TemporaryDirectory(prefix="tiergate-outage-") as folder:
         found = trial(Path(folder), seconds, seed)
     states = Counter(row.state for rows in found.books.finals.values() for row in rows)

@@ -14,14 +14,14 @@ import redis
 from tests.e2e.child import Child, until
 
 type Say = Callable[[bytes], bytes]
-"""What is answered to what was read; nothing where that is empty."""
+"""Returns the answer to the bytes that were read; empty sends nothing."""
 
 _PORTS = range(20_000, 30_000)
-"""Below those that the kernel gives to outgoing connections: free again means still free."""
+"""Below the kernel's ports for outgoing connections, so that a free port stays free."""
 
 
 class Place:
-    """A port of loopback at which a Redis runs, or does not."""
+    """A loopback port at which a Redis runs, or does not."""
 
     def __init__(self, program: str, folder: Path) -> None:
         self._program = program
@@ -37,12 +37,12 @@ class Place:
         until(self._answers, f"a server at {self.port}")
 
     def start_again(self) -> None:
-        """Run the real server here, where it does not run."""
+        """Run the real server here unless it runs already."""
         if self._server is None:
             self.start()
 
     def kill(self) -> None:
-        """SIGKILL: it closes nothing in good order."""
+        """Send SIGKILL, so that the server closes nothing in good order."""
         if self._server is not None:
             self._server.signal(signal.SIGKILL)
             self._server.stop()
@@ -50,7 +50,7 @@ class Place:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Its kernel takes connections and data, and nobody answers."""
+        """Stop the process: its kernel takes connections and data, the server answers nothing."""
         assert self._server is not None
         self._server.signal(signal.SIGSTOP)
         try:
@@ -59,19 +59,19 @@ class Place:
             self._server.signal(signal.SIGCONT)
 
     def admin(self, password: str | None = None) -> redis.Redis:
-        """A client of the tests' own; the caller closes it."""
+        """Return a client for the test, which closes it."""
         return redis.Redis(port=self.port, password=password, socket_timeout=20)
 
     @contextmanager
     def instead(self, say: Say, greeting: bytes = b"") -> Iterator[None]:
-        """Another program; with a greeting it says that to whoever comes, and closes."""
+        """Run another program here. With a greeting, it sends that to each client and closes."""
         self.kill()
         with Other(self.port, say, greeting):
             yield
 
     @contextmanager
     def vanishing(self) -> Iterator[None]:
-        """Nobody takes connections: what asks for one is dropped without a word."""
+        """Accept no connections: the kernel drops each attempt silently."""
         self.kill()
         with ExitStack() as held:
             held.enter_context(socket.create_server(("127.0.0.1", self.port), backlog=0))
@@ -90,7 +90,7 @@ class Place:
 
 
 class Other:
-    """A program that listens at a port and is no Redis."""
+    """A program that listens on a port and is no Redis."""
 
     def __init__(self, port: int, say: Say, greeting: bytes) -> None:
         self._tell, self._greeting = say, greeting
@@ -127,7 +127,7 @@ class Other:
                         end.close()
 
     def _say(self, end: socket.socket) -> bool:
-        """Answer one read; tell whether the connection is still open."""
+        """Answer one read. True if the connection is still open."""
         with suppress(OSError):
             if data := end.recv(65536):
                 end.sendall(self._tell(data))

@@ -1,4 +1,4 @@
-"""The real Prometheus, asking one gateway."""
+"""The real Prometheus, which scrapes one gateway."""
 
 import math
 import shutil
@@ -23,9 +23,9 @@ def program(name: str) -> str:
 
 
 class Prometheus:
-    """The program itself, scraping one place five times a second, as often as it evaluates `rules`.
+    """The program, which scrapes one place and evaluates `rules` five times a second.
 
-    `secret` is the key that the place asks for.
+    `secret` is the key that the place requires.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Prometheus:
         self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False)
 
     def query(self, text: str) -> list[tuple[dict[str, str], float]]:
-        """What a query gives now; nothing while it does not answer."""
+        """Return the result of a query now; empty while Prometheus does not answer."""
         try:
             reply = self._client.get("/api/v1/query", params={"query": text})
         except httpx.TransportError:
@@ -66,12 +66,12 @@ class Prometheus:
         return [(one["metric"], float(one["value"][1])) for one in found]
 
     def rules(self) -> list[dict[str, Any]]:
-        """All rules, as they were last evaluated."""
+        """Return all rules, as last evaluated."""
         groups = self._client.get("/api/v1/rules").json()["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
     def one(self, text: str) -> float:
-        """The one value of a query; NaN where there is none."""
+        """Return the one value of a query, or NaN if it has none."""
         found = self.query(text)
         assert len(found) < 2, found
         return found[0][1] if found else math.nan

@@ -1,8 +1,10 @@
-"""A gateway under load whose configuration changes ten times a second: `python -m tests.e2e.reload_trial`.
+"""A gateway under load whose configuration changes ten times a second.
 
-Each configuration has a model and a price of its own, so that a row tells by which of them its call was
-served. Now and then what is written is broken. No call may fail, none may be served by a mixture,
-and what was begun for a configuration must be gone when its calls have ended.
+Run it as `python -m tests.e2e.reload_trial`.
+
+Each configuration has its own model and price, so that a row tells which of them served its call.
+Now and then the written file is broken. No call may fail, and no call may be served by a mixture.
+Everything that was started for a configuration must be gone when its calls have ended.
 """
 
 import argparse
@@ -26,7 +28,7 @@ from tests.e2e.world import Config, Loop, chat, config
 PERIOD = 0.1
 """Seconds from one change to the next."""
 KINDS = 5
-"""Configurations that are valid, each unlike the others."""
+"""The number of valid configurations, each unlike the others."""
 _CLIENTS = 12
 _PATIENCE = 30.0
 _BROKEN = (
@@ -41,13 +43,13 @@ _BROKEN = (
 
 @dataclass
 class Seen:
-    """What a trial has seen."""
+    """The records of a trial."""
 
     calls: int = 0
     streams: int = 0
     failures: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    """Of each call."""
+    """Seconds of each call."""
     reloads: int = 0
     refused: int = 0
     held: list[float] = field(default_factory=list)
@@ -59,14 +61,14 @@ class Seen:
     """Both after each tenth of the trial."""
     rows: list[FinalRow] = field(default_factory=list)
     state: dict[str, Any] = field(default_factory=dict)
-    """What the gateway says of its configuration at the end."""
+    """The gateway's report on its configuration at the end."""
 
     def at(self, share: float) -> float:
-        """Seconds within which so many of the calls were over."""
+        """Return the seconds within which that share of the calls ended."""
         return sorted(self.seconds)[int(share * (len(self.seconds) - 1))]
 
     def wrong(self) -> list[str]:
-        """What must not be."""
+        """Return every broken promise, one a line."""
         found = list(dict.fromkeys(self.failures))[:10]
         for row in self.rows:
             kind = self.versions.get(row.config)
@@ -84,7 +86,7 @@ class Seen:
 
 
 def kind(value: Config, number: int) -> Config:
-    """A configuration of a kind: its model and price, a rule of its own, at other providers."""
+    """Return a configuration of one kind, with its own model, price, rule and providers."""
     name, price = f"able-{number}", {"input": number + 1, "output": number + 2}
     value = jsonio.loads(jsonio.dumps(value))
     value["labs"]["acme"]["smart"] = [{"model": name}, {"model": name, "provider": "spare"}]
@@ -131,7 +133,7 @@ class Trial:
         self.loop.close()
 
     async def run(self, reloads: int) -> Seen:
-        """So many changes under load, and what came of them."""
+        """Change the configuration the given number of times under load, and return the records."""
         seen, service = self.seen, self.service
         seen.versions[(await self._ask("GET", "/admin/config"))["version"]] = 0
         clients = [asyncio.create_task(self._client(number)) for number in range(_CLIENTS)]
@@ -154,7 +156,7 @@ class Trial:
         return seen
 
     async def _change(self, number: int) -> None:
-        """Write another configuration, by renaming or in place; sometimes a broken or a half one."""
+        """Write another configuration, and reload it; every tenth one is broken or half."""
         which = number % KINDS
         value = kind(self.base, which)
         value["server"] = self.server
@@ -189,7 +191,7 @@ class Trial:
         return found
 
     async def _client(self, number: int) -> None:
-        """Asks again and again on a kept connection, whole and streamed by turns."""
+        """Call again and again on one connection, whole and streamed by turns."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.service.port)
         turn = number
         while not self._over:

@@ -1,6 +1,6 @@
-"""The trial: workers are replaced again and again under load. Nobody notices, and the ledger is right.
+"""The trial: workers are replaced again and again under load; no call fails, the ledger is right.
 
-`python -m tests.e2e.roll_trial RESTARTS [SEED]` is the long form; it prints what it found.
+`python -m tests.e2e.roll_trial RESTARTS [SEED]` is the long form; it prints its findings.
 """
 
 import asyncio
@@ -27,20 +27,20 @@ _DONE = '"event":"restart","text":"done"'
 
 @dataclass
 class Found:
-    """What a trial found."""
+    """The records of a trial."""
 
     load: Load
     books: Books
     took: list[float] = field(default_factory=list)
     """Seconds of each restart."""
     workers: int = 0
-    """Processes that have served."""
+    """Processes that served."""
     wrong: list[str] = field(default_factory=list)
     """Disagreements, one a line."""
 
 
 def trial(folder: Path, restarts: int, seed: str) -> Found:
-    """Replace the workers of a gateway under load so often, and compare all that is known."""
+    """Replace the workers of a gateway under load that often, and compare all its records."""
     book = folder / "bill"
     with subprocess.Popen(
         [sys.executable, "-m", "tests.e2e.kill_provider", str(book), seed],
@@ -108,7 +108,7 @@ async def _until(true: Callable[[], bool], what: str) -> None:
 
 
 def main(restarts: int, seed: str) -> int:
-    """Restart so many times; the exit status."""
+    """Restart the given number of times, and return the exit status."""
     with tempfile.TemporaryDirectory(prefix="tiergate-roll-") as folder:
         found = trial(Path(folder), restarts, seed)
     states = Counter(row.state for rows in found.books.finals.values() for row in rows)

@@ -1,7 +1,7 @@
-"""What a call asks of Redis, the disk and PostgreSQL: the figures that docs/scale.md reckons with.
+"""The load of a call on Redis, disk and PostgreSQL: docs/scale.md calculates with these figures.
 
 `python -m tests.e2e.scale_figures [CALLS]` prints them. Calls are whole answers, each with a prompt
-of its own, of keys with three limits and a budget, decided by rules and the classifier.
+of its own. Their keys have three limits and a budget. Rules and the classifier decide them.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _PROMPT = "Please sum up for me what was said about costs and plans in this repo
 
 
 def figures(folder: Path, calls: int) -> list[tuple[str, str]]:
-    """Make so many calls; what each has cost."""
+    """Make the given number of calls, and return what each cost."""
     with ExitStack() as stack:
         place = Place(redis_program() or "redis-server", folder)
         stack.callback(place.kill)
@@ -86,7 +86,7 @@ def figures(folder: Path, calls: int) -> list[tuple[str, str]]:
 
 
 def _fed(folder: Path, lines: list[bytes]) -> list[tuple[str, str]]:
-    """How fast PostgreSQL takes rows, from one feeder."""
+    """Measure how fast PostgreSQL takes rows, from one feeder and from two."""
     finals = [
         line for line in lines if b'"tg-' in line and not line.startswith(b'{"kind":"intent"')
     ]
@@ -112,7 +112,7 @@ def _fed(folder: Path, lines: list[bytes]) -> list[tuple[str, str]]:
 
 
 def _written(folder: Path, number: int, finals: list[bytes]) -> None:
-    """A journal of many calls."""
+    """Write a journal of many calls."""
     folder.mkdir(parents=True)
     rows = (jsonio.loads(finals[at % len(finals)]) for at in range(_ROWS))
     made = [jsonio.dumps({**row, "id": f"tg-{number}{at:022x}"}) for at, row in enumerate(rows)]
@@ -120,7 +120,7 @@ def _written(folder: Path, number: int, finals: list[bytes]) -> None:
 
 
 def _feed(url: str, folder: Path) -> float:
-    """Seconds of CPU that feeding a folder takes."""
+    """Return the seconds of CPU that feeding a folder takes."""
     began = time.process_time()
     open_store(url).feed(folder)
     return time.process_time() - began
@@ -169,7 +169,7 @@ def _parts(folder: Path, provider: str) -> dict[str, Any]:
 
 
 def main(calls: int) -> None:
-    """Print what was found."""
+    """Print the figures."""
     with tempfile.TemporaryDirectory(prefix="tiergate-figures-") as folder:
         for name, value in figures(Path(folder), calls):
             print(f"{name:<58}{value}")

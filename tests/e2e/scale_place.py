@@ -25,26 +25,26 @@ KEYS = {name: f"tg-{hashlib.sha256(name.encode()).hexdigest()}" for name in ("an
 BUDGET = "0.02"
 """USD that `ann` may spend."""
 RATE = 30
-"""Calls a minute of `bob`."""
+"""Calls a minute that `bob` may make."""
 PLACES = 4
-"""Calls at a time of `cat`; `dan` is free."""
+"""Calls at a time that `cat` may have; `dan` has no limit."""
 
 
 @dataclass
 class Fleet:
-    """What runs."""
+    """The running parts of the fleet."""
 
     nodes: Nodes
     store: postgres.Server
     gateways: list[Gateway]
     url: str
-    """Of nginx."""
+    """The URL of nginx."""
     book: Path
-    """What the provider has billed."""
+    """The file with the provider's bills."""
 
 
 def missing() -> list[str]:
-    """What this machine does not have of it."""
+    """Return the programs that this machine lacks for a fleet."""
     found = [] if _program() else ["nginx"]
     found += [] if redis_program() else ["redis-server"]
     return found + ([] if postgres.programs() else ["postgresql"])
@@ -52,7 +52,7 @@ def missing() -> list[str]:
 
 @contextmanager
 def fleet(folder: Path, gateways: int, seed: str) -> Iterator[Fleet]:
-    """Start it all; it ends with the block."""
+    """Start the fleet, and stop it at the end of the block."""
     program, book = redis_program(), folder / "book"
     assert program is not None
     book.touch()
@@ -77,7 +77,7 @@ def fleet(folder: Path, gateways: int, seed: str) -> Iterator[Fleet]:
 
 
 def _nginx(stack: ExitStack, folder: Path, gateways: list[Gateway]) -> str:
-    """Before the gateways, by the very file that is shipped, but for addresses."""
+    """Start nginx before the gateways, with the shipped file except for the addresses."""
     port = _free()
     child = balancer.start("nginx", folder / "nginx", port, [one.port for one in gateways])
     stack.callback(child.stop)
@@ -85,7 +85,7 @@ def _nginx(stack: ExitStack, folder: Path, gateways: list[Gateway]) -> str:
 
 
 def _program() -> str:
-    """nginx, nothing where it is not there."""
+    """Return the path of nginx, or an empty string if it is missing."""
     try:
         return machine.find("nginx")
     except machine.Missing:
@@ -93,7 +93,7 @@ def _program() -> str:
 
 
 def _parts(folder: Path, provider: str, store: str) -> dict[str, Any]:
-    """One configuration for all of them."""
+    """Return the one configuration that all gateways share."""
 
     def tier(name: str) -> list[dict[str, str]]:
         return [{"model": name}]
@@ -118,7 +118,7 @@ def _parts(folder: Path, provider: str, store: str) -> dict[str, Any]:
         "providers": {"acme": {"base_url": provider, "dialects": door, "auth": "none"}},
         "labs": {"acme": {name: tier(model) for name, model in names.items()}},
         "models": {one: {"price": price, "max_output": MOST} for one in names.values()},
-        # Redis that is too slow for a moment is no leave to overshoot.
+        # A Redis that is too slow for a moment does not permit overspending.
         "on_redis_loss": "closed",
         "ledger": {"store": store},
     }

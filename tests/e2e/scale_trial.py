@@ -1,8 +1,8 @@
 """The trial of a fleet: gateways behind nginx on one Redis Cluster and one PostgreSQL, under load.
 
-`python -m tests.e2e.scale_trial SECONDS [SEED]` prints what it found; it takes a minute more. In the
-middle one gateway is killed with its workers and started again, then another one's workers are
-replaced. A provider that bills on its own count is what the ledger is compared with.
+`python -m tests.e2e.scale_trial SECONDS [SEED]` prints its findings; it takes a minute more. In the
+middle, one gateway is killed with its workers and restarted. Then the workers of another are
+replaced. The ledger is compared with a provider that bills by its own count.
 """
 
 import asyncio
@@ -35,64 +35,66 @@ _TRIES = 4
 _MILLION = Decimal(1_000_000)
 _HARD = "Prove by induction, step by step, that the sum of the first n odd numbers is n squared."
 _REFUSED = {"ann": (402, 403, 429), "bob": (429,), "cat": (429,), "dan": ()}
-"""Statuses with which a key may be refused."""
+"""Statuses with which the gateway may refuse a key."""
 
 
 @dataclass
 class Told:
-    """What a client saw of one call."""
+    """The outcome of one call as its client saw it."""
 
     key: str
     began: float
     ended: float = 0.0
     status: int = 0
-    """0 where its connection was lost."""
+    """0 if the connection was lost."""
     whole: bool = False
 
 
 @dataclass
 class Found:
-    """What a trial found."""
+    """The records of a trial."""
 
     told: dict[str, Told] = field(default_factory=dict)
-    """By the marker of each call."""
+    """Outcomes by the marker of each call."""
     killed: tuple[float, float] = (0.0, 0.0)
-    """When a gateway was being killed."""
+    """The start and end of killing a gateway."""
     rolled: float = 0.0
     """Seconds that replacing workers took."""
     rows: int = 0
     states: Counter[str] = field(default_factory=Counter)
     lost: int = 0
-    """Times that a worker has not heard of Redis in time, and has counted limits apart meanwhile: then
-    they may be passed, as docs/operating.md says, but no budget."""
+    """Times that a worker got no answer from Redis in time, and counted limits alone meanwhile.
+
+    Then calls may exceed limits, as docs/operating.md says, but no budget.
+    """
     peak: int = 0
     """Calls of `cat` at the provider at one time."""
     seats: int = 0
-    """Conversations that stayed where they were at another gateway."""
+    """Conversations that kept their model when they went on at another gateway."""
     hits: int = 0
-    """Answers that another gateway had kept."""
+    """Answers that one gateway served from the cache of another."""
     spent: Decimal = Decimal(0)
-    """What `ann` was billed."""
+    """USD billed for `ann`."""
     billed: Decimal = Decimal(0)
-    """All that was."""
+    """USD billed for all keys."""
     wrong: list[str] = field(default_factory=list)
     """Disagreements, one a line."""
 
     @property
     def hurt(self) -> list[Told]:
-        """Calls that came to no good end, though their keys may make them."""
+        """Calls that failed although their keys may make them."""
         return [
             one
             for one in self.told.values()
             if not one.whole
             and one.status not in _REFUSED[one.key]
-            # While nobody can count, what a budget bounds is refused.
+            # While Redis cannot count, the gateway refuses calls that a budget bounds.
             and not (self.lost and one.key == "ann" and one.status == 503)
         ]
 
 
 def trial(folder: Path, seconds: float, seed: str) -> Found:
-    """Load for some seconds at least, and compare all that is known."""
+    """Load the fleet for at least some seconds, and compare all its records."""
     found = Found()
     with fleet(folder, GATEWAYS, seed) as place:
         asyncio.run(_run(place, found, seconds, seed))
@@ -130,7 +132,7 @@ async def _run(place: Fleet, found: Found, seconds: float, seed: str) -> None:
 
 
 def _kill(one: Gateway, found: Found) -> None:
-    """SIGKILL to all of a gateway, and start it again."""
+    """Send SIGKILL to all processes of a gateway, and start it again."""
     began = time.monotonic()
     workers = one.workers()
     os.kill(one.supervisor, signal.SIGSTOP)  # so that it replaces none
@@ -197,14 +199,14 @@ async def _ask(
 
 
 async def _shared(place: Fleet, found: Found) -> None:
-    """A conversation goes on, and an answer is kept, whichever gateway is asked."""
+    """Check that conversations go on and cached answers are found at every gateway."""
     for at, one in enumerate(place.gateways):
         other = place.gateways[(at + 1) % len(place.gateways)]
         async with (
             _at(f"http://127.0.0.1:{one.port}") as first,
             _at(f"http://127.0.0.1:{other.port}") as second,
         ):
-            # It is written behind the answer, and Redis waited for 100 ms: who asks at once may miss.
+            # The gateway writes after the answer, and Redis may take 100 ms: a call may miss.
             names = [f"{at}x{number}" for number in range(_TRIES)]
             seats = [await _seat(first, second, name) for name in names]
             if ["large", "large", "small"] not in seats:
@@ -217,7 +219,7 @@ async def _shared(place: Fleet, found: Found) -> None:
 
 
 async def _hit(first: httpx.AsyncClient, second: httpx.AsyncClient, name: str) -> list[str]:
-    """What the cache says of a prompt at one gateway, then at the other."""
+    """Return what the cache says of a prompt at one gateway, then at the other."""
     said = []
     for number, client in enumerate((first, second), 1):
         kept = await _ask(client, "dan", f"hit{name}-{number}", f"hit{name} again and again")
@@ -226,7 +228,7 @@ async def _hit(first: httpx.AsyncClient, second: httpx.AsyncClient, name: str) -
 
 
 async def _seat(first: httpx.AsyncClient, second: httpx.AsyncClient, name: str) -> list[str]:
-    """The models that a hard question, thanks for the answer, and thanks alone go to."""
+    """Return the models that serve a hard question, thanks for its answer, and thanks alone."""
     hard = f"seat{name} {_HARD}"
     begun = await _ask(first, "dan", f"seat{name}-1", hard, model="auto")
     said = begun.json()["choices"][0]["message"]["content"]
@@ -236,7 +238,7 @@ async def _seat(first: httpx.AsyncClient, second: httpx.AsyncClient, name: str) 
 
 
 def _limits(found: Found, asked: list[Asked], ended: dict[str, Ended]) -> None:
-    """Whether any limit or budget was overshot, by what the provider has seen."""
+    """Check by the provider's record that no key passed its limit or budget."""
     of = {bill.id: found.told[bill.marker].key for bill in asked if bill.marker in found.told}
     found.spent = sum((_cost(bill) for bill in asked if of.get(bill.id) == "ann"), Decimal(0))
     if found.spent > Decimal(BUDGET):
@@ -254,7 +256,7 @@ def _limits(found: Found, asked: list[Asked], ended: dict[str, Ended]) -> None:
         peak = max(peak, {*running}, key=len)
     found.peak = len(peak)
     if found.peak > PLACES and not found.lost:
-        # Who leaves is seen late by a provider that is busy: it may not have run at all.
+        # A busy provider notices a client's leaving late: it may not have run at all.
         left = sum(ended[id].left for id in peak if id in ended)
         found.wrong.append(
             f"cat ran {found.peak} calls, and may run {PLACES}; the gateway left {left} of them"
@@ -269,7 +271,7 @@ def _limits(found: Found, asked: list[Asked], ended: dict[str, Ended]) -> None:
 
 
 def _ledger(place: Fleet, found: Found, asked: list[Asked]) -> None:
-    """Whether PostgreSQL has what the journals have, and both what was billed."""
+    """Check that PostgreSQL has the rows of the journals, and that both equal the bills."""
     finals = [id for one in place.gateways for id, rows in books(one.ledger).finals.items() for _ in rows]  # fmt: skip
     columns = "id, state, cache, tags[1], input, cache_read, output, cost, wasted"
     with psycopg.connect(place.store.url()) as base:
@@ -301,7 +303,7 @@ def _ledger(place: Fleet, found: Found, asked: list[Asked]) -> None:
 
 
 def _tag(bill: Asked) -> str:
-    """The tag of the call that was billed."""
+    """Return the tag of the billed call."""
     return bill.marker if bill.marker.startswith("m") else f"{bill.marker}-{bill.number}"
 
 
@@ -311,7 +313,7 @@ def _cost(bill: Asked) -> Decimal:
 
 
 def main(seconds: float, seed: str) -> int:
-    """Run the trial; the exit status."""
+    """Run the trial, and return the exit status."""
     if absent := missing():
         print(f"missing: {', '.join(absent)}. apt-get install {' '.join(absent)}")
         return 2

@@ -26,14 +26,14 @@ _ROOT = str(Path(__file__).parents[2])
 
 @dataclass(frozen=True)
 class Told:
-    """How one request was answered."""
+    """The cache header and the duration of one answer."""
 
     cache: str
     seconds: float
 
 
 def said(text: str) -> Answer:
-    """What the provider answers to a prompt: no two prompts have the same answer."""
+    """Return the provider's answer to a prompt: no two prompts have the same one."""
     return whole(f"You said: {text}")
 
 
@@ -42,7 +42,7 @@ def echo(request: Request) -> Answer:
 
 
 def expected(text: str) -> bytes:
-    """The bytes of the answer to a prompt."""
+    """Return the bytes of the answer to a prompt."""
     piece = said(text).pieces[0]
     assert piece is not None
     return piece
@@ -70,14 +70,14 @@ class Served:
 
     @cached_property
     def port(self) -> int:
-        """Where it listens, once it does."""
+        """The port of the gateway; waits until it listens."""
         pattern = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
         match = until(lambda: pattern.search(self.child.out), f"listening: {self.child.err}")
         assert match is not None
         return int(match[1])
 
     def ask(self, text: str) -> Told:
-        """Ask on a connection of this thread, with the answer checked to the last byte."""
+        """Call on this thread's connection, and check the answer to the last byte."""
         client: http.client.HTTPConnection | None = getattr(self._own, "client", None)
         if client is None:
             client = http.client.HTTPConnection("127.0.0.1", self.port, PATIENCE)
@@ -93,7 +93,7 @@ class Served:
         return Told(reply.headers["x-tiergate-cache"], seconds)
 
     def leave(self, text: str, seconds: float) -> bool:
-        """Ask, and leave after a time; tell whether that was before the answer."""
+        """Send a request, and leave after a time. True if that was before the answer."""
         body = jsonio.dumps(chat(text))
         head = (
             "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -104,33 +104,33 @@ class Served:
             return not select.select([connection], [], [], seconds)[0]
 
     def fresh(self) -> str:
-        """A prompt that nobody has sent before."""
+        """Return a prompt that no client has sent before."""
         return f"{CANARY} {self._run} {next(self._number)}"
 
     def misses(self, number: int) -> list[float]:
-        """Seconds of some requests that were never made before."""
+        """Return the seconds of some requests that were never made before."""
         told = [self.ask(self.fresh()) for _ in range(number)]
         assert {each.cache for each in told} == {"miss"}
         return [each.seconds for each in told]
 
     def known(self, seconds: float = PATIENCE) -> str:
-        """A prompt whose answer is in the cache; within `seconds` of Redis being there."""
+        """Return a prompt whose answer is in the cache, within `seconds` of Redis being there."""
         text = self.fresh()
         until(lambda: self.ask(text).cache == "hit", f"a hit; {self.child.err}", seconds)
         return text
 
     def rows(self) -> list[dict[str, Any]]:
-        """The log so far."""
+        """Return the log so far."""
         return [jsonio.loads(line.encode()) for line in self.child.err.splitlines()]
 
     def notes(self) -> list[str]:
-        """What it has said of Redis so far; it has said nothing else but of the cache."""
+        """Return the log's messages about Redis; only the cache may have logged others."""
         rows = self.rows()
         assert {row["event"] for row in rows} <= {"redis", "cache"}, rows
         return [row["text"] for row in rows if row["event"] == "redis"]
 
     def stop(self) -> None:
-        """End it, and the client."""
+        """Stop the gateway, and close the clients."""
         for client in self._clients:
             client.close()
         self.child.stop()

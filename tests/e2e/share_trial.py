@@ -1,7 +1,7 @@
-"""The trial of shares: two gateways on one Redis, keys of mixed traffic, and where their turns went.
+"""The trial of shares: two gateways on one Redis, keys of mixed traffic, and their turns' tiers.
 
-`python -m tests.e2e.share_trial TURNS [SEED]` is the long form, each turn with a text of its own; it
-prints what it found.
+`python -m tests.e2e.share_trial TURNS [SEED]` is the long form, in which each turn has its own
+text. It prints its findings.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from tests.e2e.upstream import PATIENCE
 
 MOST = {"reasoning": 0.10, "smart": 0.40}
 CLOSE = 0.02
-"""How near to its bound a share must be."""
+"""The largest distance of a share from its bound."""
 KEYS = {
     name: f"tg-{hashlib.sha256(name.encode()).hexdigest()}" for name in ("hard", "mixed", "easy")
 }
@@ -40,7 +40,7 @@ _OFTEN: dict[str, tuple[int, ...]] = {
     "mixed": (3, 3, 2, 2),
     "easy": (18, 1, 1, 0),
 }
-"""How often each key's turns are talk, questions, tasks and proofs."""
+"""The weights of talk, questions, tasks and proofs among each key's turns."""
 _ANSWER = jsonio.dumps(
     {
         "id": "c", "object": "chat.completion", "created": 1, "model": "m",
@@ -49,11 +49,11 @@ _ANSWER = jsonio.dumps(
     }
 )  # fmt: skip
 _CLIENTS = 8
-"""Calls at once, of each gateway."""
+"""Concurrent calls to each gateway."""
 
 
 class Found(NamedTuple):
-    """Where the turns of one key went."""
+    """The tiers that the turns of one key went to."""
 
     key: str
     turns: int
@@ -61,10 +61,10 @@ class Found(NamedTuple):
     """Shares of the tiers without bounds."""
     shares: dict[Tier, float]
     ids: int
-    """Snapshots of thresholds that held meanwhile, as far as they were asked for."""
+    """The number of threshold snapshots that were seen meanwhile."""
 
     def wrong(self) -> Iterator[str]:
-        """What is farther than two points from its bound, or from all there was below it."""
+        """Yield shares over two points from their bound, or from all turns that were below it."""
         free, got = self.free, self.shares
         reasoning = min(free["reasoning"], MOST["reasoning"])
         smart = min(free["smart"] + free["reasoning"] - got["reasoning"], MOST["smart"])
@@ -79,7 +79,7 @@ class Found(NamedTuple):
 
 
 def text(key: str, chance: random.Random) -> str:
-    """One turn of a key's traffic."""
+    """Return one turn of a key's traffic."""
     (kind,) = chance.choices(range(4), _OFTEN[key])
     number = chance.randint(2, 10**6)
     words = " ".join(chance.choices("the team has a long report on costs and plans of it".split(), k=chance.randint(0, 60)))  # noqa: SIM905  # fmt: skip
@@ -92,7 +92,7 @@ def text(key: str, chance: random.Random) -> str:
 
 
 def free(config: Path, texts: Sequence[str]) -> dict[Tier, float]:
-    """The shares of the tiers where nothing bounds them."""
+    """Return the shares of the tiers without any bounds."""
     classifier, found = (
         build_config(load(config, {}), datetime.now(UTC)).router.classifier,
         Counter[str](),
@@ -105,14 +105,14 @@ def free(config: Path, texts: Sequence[str]) -> dict[Tier, float]:
 
 
 class Client:
-    """Connections to the gateways, each asked one thing at a time."""
+    """Connections to the gateways, with one call at a time on each."""
 
     def __init__(self, ports: Sequence[int]) -> None:
         self._ports = ports
         self.ids: dict[str, set[str]] = {}
 
     async def tiers(self, key: str, texts: Sequence[str]) -> Counter[str]:
-        """Send all of them, a part to each gateway; the tiers that they went to."""
+        """Send all texts, spread over the gateways, and count the tiers that they went to."""
         waiting, found = list(reversed(texts)), Counter[str]()
 
         async def one(port: int) -> None:
@@ -127,7 +127,7 @@ class Client:
         return found
 
     async def ready(self, key: str) -> None:
-        """Wait until every gateway has thresholds of the key's own."""
+        """Wait until every gateway has thresholds for the key."""
         for port in self._ports:
             end = time.monotonic() + PATIENCE
             while not (await self._id(port, key)).startswith("key-"):
@@ -166,7 +166,7 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[dict[str, str], bytes]:
 
 @asynccontextmanager
 async def _provider() -> Any:
-    """A provider that says yes."""
+    """Serve a provider that answers yes."""
 
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -188,9 +188,10 @@ async def _provider() -> Any:
 async def trial(
     folder: Path, keys: Sequence[str], turns: int, seed: str, *, pool: int, lost: str = ""
 ) -> list[Found]:
-    """`turns` of each key after it has thresholds; of `pool` texts each as often, or 0: all new.
+    """Send `turns` of each key after it has thresholds.
 
-    Redis is killed in the middle of the turns of the key that is `lost`.
+    They use each of `pool` texts equally often; with 0, every text is new. Redis is killed in the
+    middle of the turns of the key `lost`.
     """
     program = redis_program()
     assert program is not None, "no server of the Redis protocol"
@@ -225,7 +226,7 @@ async def trial(
 
 
 def _texts(key: str, seed: str, turns: int, pool: int) -> tuple[list[str], list[str]]:
-    """The turns that are learnt from, and those that are looked at."""
+    """Return the turns to learn from, and the turns to measure."""
     chance = random.Random(f"{seed} {key}")
     if not pool:
         texts = [text(key, chance) for _ in range(MIN_TURNS + turns)]

@@ -2,11 +2,11 @@
 
     python -m tests.e2e.step_trial [SECONDS]
 
-Each client asks again as soon as it is answered, or a moment after it was refused. What must hold
-however slow the machine is are counts: each answer is whole or a refusal that says when to come
-again, no refused call reaches the provider, no more run at a time than may, signs of life are
-answered throughout, and at the end nobody is refused. The long form judges ratios too: what is
-accepted is as fast as before, and as much is done.
+Each client calls again as soon as it has its answer, or a moment after a refusal. Some counts must
+hold however slow the machine is. Each answer is whole, or a refusal that says when to retry. No
+refused call reaches the provider. No more calls run at a time than may. Health checks are answered
+throughout. At the end no call is refused. The long form judges ratios too: accepted calls are as
+fast as before, and as many are done.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ TIMES = 10
 _THINKS = 0.1
 """Seconds that the provider takes for each answer."""
 _BACK = 0.1
-"""Seconds after which a client that was refused asks again: sooner than it is told to."""
+"""Seconds after which a refused client calls again: sooner than `retry-after` says."""
 _HEALTH = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 @dataclass
 class Phase:
-    """What clients saw while so many of them asked."""
+    """The outcomes for clients while that many of them called."""
 
     clients: int
     seconds: float
@@ -41,7 +41,7 @@ class Phase:
     """Seconds of each whole answer."""
     refused: list[float] = field(default_factory=list)
     alive: list[float] = field(default_factory=list)
-    """Seconds of each sign of life."""
+    """Seconds of each health check."""
     wrong: Counter[str] = field(default_factory=Counter)
     took: float = 0.0
 
@@ -51,7 +51,7 @@ class Phase:
         return len(self.served) / self.took
 
     def told(self) -> str:
-        """One line."""
+        """Describe the phase in one line."""
         return (
             f"{self.clients:>4} clients: {self.rate:6.0f} answers/s, p50 {at(self.served, 0.5):4.0f} ms, "
             f"p99 {at(self.served, 0.99):4.0f} ms; {len(self.refused):>6} refused, p99 "
@@ -60,13 +60,13 @@ class Phase:
 
 
 def at(seconds: list[float], part: float) -> float:
-    """A quantile in milliseconds; 0 where there is nothing."""
+    """Return a quantile in milliseconds; 0 without figures."""
     found = sorted(seconds)
     return found[min(len(found) - 1, int(len(found) * part))] * 1000 if found else 0.0
 
 
 class Provider(Upstream):
-    """One that takes its time, and knows how many calls it has at a time."""
+    """A provider that takes its time, and counts how many calls it has at a time."""
 
     now = most = count = 0
 
@@ -83,14 +83,14 @@ class Provider(Upstream):
 
 
 class Client:
-    """One connection, made again when it was closed."""
+    """One connection, which is reopened after it was closed."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, data: bytes) -> tuple[int, dict[str, str], bytes]:
-        """The status, headers and body of one answer."""
+        """Send a request, and return the status, headers and body of the answer."""
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
@@ -110,7 +110,7 @@ class Client:
 
 
 async def run(phase: Phase, port: int) -> Phase:
-    """Ask for as long as the phase takes."""
+    """Call until the phase is over."""
     body = jsonio.dumps(chat(max_tokens=9))
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
     data, began = head.encode() + body, time.monotonic()
@@ -132,7 +132,7 @@ async def run(phase: Phase, port: int) -> Phase:
 
     async def lives() -> None:
         client = Client(port)
-        # Once at least: a machine may be held up for all of a short phase.
+        # Check once at least: the machine may hang for all of a short phase.
         while not phase.alive or time.monotonic() < began + phase.seconds:
             since = time.monotonic()
             status, _, _ = await client.ask(_HEALTH)
@@ -148,19 +148,19 @@ async def run(phase: Phase, port: int) -> Phase:
 
 @dataclass
 class Found:
-    """The phases, and what was not as it must be."""
+    """The phases, and every broken promise."""
 
     phases: list[Phase]
     wrong: list[str]
 
 
 async def trial(folder: Path, seconds: float) -> Found:
-    """The three phases, so many seconds each."""
+    """Run the three phases, each for the given seconds."""
     provider = Provider()
     await provider.start()
     service = await asyncio.to_thread(Service, folder / "step", provider, {"in_flight": PLACES})
     try:
-        await run(Phase(PLACES, seconds / 4), service.port)  # warm
+        await run(Phase(PLACES, seconds / 4), service.port)  # warm up
         provider.count = provider.most = 0
         crowd = PLACES * TIMES
         phases = [
@@ -185,7 +185,7 @@ async def trial(folder: Path, seconds: float) -> Found:
 
 
 def slow(found: Found) -> list[str]:
-    """What of the promised ratios does not hold."""
+    """Return the promised ratios that do not hold."""
     before, crowd, after = found.phases
     bounds = [
         ("p99 of what is accepted in the crowd, of that before", at(crowd.served, 0.99) / at(before.served, 0.99), 2.0),
@@ -198,7 +198,7 @@ def slow(found: Found) -> list[str]:
 
 
 def main() -> None:
-    """Print the phases; the exit status says whether all holds."""
+    """Print the phases; the exit status is 0 if all holds."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     with tempfile.TemporaryDirectory() as folder:
         found = asyncio.run(trial(Path(folder), seconds))

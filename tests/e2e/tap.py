@@ -1,4 +1,4 @@
-"""What a client and the gateway say to each other on the wire, byte for byte."""
+"""The bytes between a client and the gateway, recorded in both directions."""
 
 import asyncio
 import io
@@ -16,13 +16,13 @@ class Exchange:
 
     request: Request
     status: int
-    """0 where the client left before there was a head."""
+    """0 if the client left before a head came."""
     headers: dict[str, str]
-    """Of the answer, names in lower case."""
+    """The headers of the answer, with names in lower case."""
     body: bytes
-    """Of the answer, without its chunks; what came of it, where it was cut."""
+    """The body of the answer, without chunk framing; the part that came, if it was cut."""
     whole: bool = True
-    """True if the answer got to its end as HTTP has it."""
+    """True if the answer got to its end by the rules of HTTP."""
 
 
 @dataclass
@@ -33,11 +33,11 @@ class _Line:
     answered: bytearray = field(default_factory=bytearray)
     closed: bool = False
     read: list[Exchange] | None = None
-    """The exchanges of a closed connection, once they were read."""
+    """The exchanges of a closed connection, once they were parsed."""
 
 
 class Tap:
-    """A port of its own that passes bytes to another and back, and keeps them."""
+    """A port that passes bytes to another port and back, and keeps them."""
 
     def __init__(self, loop: Loop, port: int) -> None:
         self._loop, self._port = loop, port
@@ -46,11 +46,11 @@ class Tap:
         loop.run(self._start())
 
     def exchanges(self) -> list[Exchange]:
-        """All requests so far, connection by connection."""
+        """Return all exchanges so far, connection by connection."""
         return [exchange for line in self._lines for exchange in self._read(line)]
 
     def _read(self, line: _Line) -> list[Exchange]:
-        """Read what a connection carried; of a closed one, only once."""
+        """Parse the exchanges of a connection; of a closed one, only once."""
         if line.read is not None:
             return line.read
         closed, found = line.closed, _exchanges(line)
@@ -58,7 +58,7 @@ class Tap:
         return found
 
     def answered(self) -> list[bytes]:
-        """All bytes that clients were sent, by connection."""
+        """Return all bytes that clients received, by connection."""
         return [bytes(line.answered) for line in self._lines]
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ def _exchanges(line: _Line) -> list[Exchange]:
         answer = HTTPResponse(answers, method=request.method)  # type: ignore[arg-type]  # it reads alone
         try:
             answer.begin()
-        except (HTTPException, ConnectionError):  # the client left before it was answered
+        except (HTTPException, ConnectionError):  # the client left before an answer came
             found.append(Exchange(request, 0, {}, b"", whole=False))
             continue
         headers = {name.lower(): value for name, value in answer.getheaders()}
@@ -135,10 +135,10 @@ def _exchanges(line: _Line) -> list[Exchange]:
 
 
 class _Kept(io.BytesIO):
-    """What one connection answered, as http.client reads it: one answer after the other."""
+    """The answers of one connection, one after the other, as http.client reads them."""
 
     def makefile(self, *_: Any) -> "_Kept":
         return self
 
     def close(self) -> None:
-        """Stays open: another answer follows."""
+        """Stay open: another answer follows."""

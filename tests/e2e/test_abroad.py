@@ -49,7 +49,7 @@ def named(pair: tuple[str, str]) -> str:
 def test_any_client_is_served_by_any_lab(
     world: World, upstream: Upstream, client: str, lab: str, tools: bool, stream: bool
 ) -> None:
-    """The same text, tool call, finish and usage, whatever is spoken on either side."""
+    """The text, tool call, finish and usage are the same for every pair of dialects."""
     upstream.on(DOORS[lab], answer(lab, tools=tools, stream=stream))
     heard = ASKS[client](world, f"{lab}/smart", tools, stream)
     expected = (
@@ -77,7 +77,7 @@ def test_any_client_is_served_by_any_lab(
 def test_a_stream_that_is_cut_is_never_whole_abroad(
     world: World, upstream: Upstream, client: str, lab: str
 ) -> None:
-    """Law 10: the unmodified SDK raises. (Some hosts of chat end without [DONE]: a finish is one.)"""
+    """Law 10: the unmodified SDK raises. (Some chat hosts omit [DONE]: a finish is an end.)"""
     upstream.on(DOORS[lab], answer(lab, stream=True, cut=3 if lab == CHAT else 1))
     with pytest.raises(ERRORS):
         ASKS[client](world, f"{lab}/smart", False, True)
@@ -89,7 +89,7 @@ def test_a_stream_that_is_cut_is_never_whole_abroad(
 def test_errors_come_in_the_clients_own_shape(
     world: World, upstream: Upstream, client: str, lab: str, stream: bool
 ) -> None:
-    """With the provider's words."""
+    """An error carries the provider's words."""
     shape = {
         MESSAGES: {"type": "error", "error": {"type": "invalid_request_error", "message": "No cats."}},
         GEMINI: {"error": {"code": 400, "message": "No cats.", "status": "INVALID_ARGUMENT"}},
@@ -103,7 +103,7 @@ def test_errors_come_in_the_clients_own_shape(
 
 @pytest.mark.parametrize("client", DIALECTS)
 def test_what_is_lost_abroad_is_named(world: World, upstream: Upstream, client: str) -> None:
-    """In the header, the ledger and beforehand by the route endpoint, in the client's own words."""
+    """The header, the ledger and the route endpoint name each loss in the client's own words."""
     bodies: dict[str, tuple[str, dict[str, Any]]] = {
         CHAT: ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi."}], "seed": 7}),
         RESPONSES: ("/v1/responses", {"input": "Hi.", "truncation": "auto"}),
@@ -136,7 +136,7 @@ def test_what_is_lost_abroad_is_named(world: World, upstream: Upstream, client: 
 
 
 def test_what_cannot_be_said_abroad_is_refused(world: World, upstream: Upstream) -> None:
-    """A feature is never dropped: the client hears which, and nobody was asked."""
+    """No feature is dropped silently: the client learns which one, and no provider is called."""
     asked = {
         "model": f"{MESSAGES}/smart", "messages": [{"role": "user", "content": "Hi."}],
         "logprobs": True,
@@ -151,7 +151,7 @@ def test_what_cannot_be_said_abroad_is_refused(world: World, upstream: Upstream)
 def test_json_without_a_schema_is_asked_for_in_words_where_there_is_no_mode_for_it(
     world: World, upstream: Upstream, client: str
 ) -> None:
-    """As instructor, LangChain and the AI SDK ask for it: approximated and named at Anthropic."""
+    """Anthropic gets it as words, a named loss; instructor, LangChain and the AI SDK ask for it."""
     said = [{"role": "user", "content": "A city, as JSON."}]
     parts = [{"role": "user", "parts": [{"text": "A city, as JSON."}]}]
     path, body, field = {
@@ -180,7 +180,7 @@ def test_json_without_a_schema_is_asked_for_in_words_where_there_is_no_mode_for_
 def test_a_tool_runner_of_anthropics_sdk_is_served_where_nobody_keeps_threads(
     make: Make, upstream: Upstream, lab: str
 ) -> None:
-    """It begins a thread; told that this is not found, it sends the whole conversation again."""
+    """The client begins a thread, gets "not found", and sends the whole conversation again."""
 
     def strange(value: Config) -> None:
         four(value)
@@ -209,7 +209,10 @@ def test_a_tool_runner_of_anthropics_sdk_is_served_where_nobody_keeps_threads(
 def test_a_thread_goes_on_where_its_provider_keeps_threads(
     world: World, upstream: Upstream
 ) -> None:
-    """Byte for byte, and an error of it is the client's: no other target is asked, none is put out."""
+    """The thread passes byte for byte.
+
+    Its error goes to the client: no other target is called, and no circuit breaker opens.
+    """
     thread = {"type": "continue", "previous_message_id": "msg_1"}
     asked = {"model": f"{MESSAGES}/smart", "max_tokens": 9, "messages": [], "thread": thread}
     details = {"error_code": "thread_not_found"}
@@ -228,7 +231,7 @@ def test_a_thread_goes_on_where_its_provider_keeps_threads(
 def test_what_is_no_answer_abroad_is_an_error(
     world: World, upstream: Upstream, client: str
 ) -> None:
-    """HTML, nothing at all, an error in a 200: whole and streamed."""
+    """HTML, an empty body and an error in a 200 are errors, whole and streamed."""
     lab = MESSAGES if client == CHAT else CHAT
     html = Answer(pieces=(b"<html>maintenance</html>",), headers=(("content-type", "text/html"),))
     for script in (html, Answer(pieces=(b"",), length=0), failing(200)):

@@ -1,6 +1,6 @@
-"""The unmodified SDKs in the loop: they and the gateway together make no bad minute worse.
+"""The unmodified SDKs in the loop: together with the gateway they make no outage worse.
 
-What they would wait between their tries takes no time here, and so does what the gateway waits.
+The waits of the SDKs between retries take no time here, nor do those of the gateway.
 """
 
 import random
@@ -16,7 +16,7 @@ from tests.e2e.world import Make, World
 
 
 def bad(upstream: Upstream, share: float) -> None:
-    """A provider that fails for this part of its requests."""
+    """Make a provider that fails for this share of its requests."""
     rng = random.Random(7)
 
     def script(_: Any) -> Answer:
@@ -26,7 +26,7 @@ def bad(upstream: Upstream, share: float) -> None:
 
 
 def steady(world: World) -> None:
-    """The breakers' time goes on by 20 ms with each look at it."""
+    """Let the clock of the circuit breakers go on by 20 ms with each reading."""
     now = [1000.0]
 
     def clock() -> float:
@@ -40,7 +40,7 @@ def steady(world: World) -> None:
 def test_requests_are_at_most_a_fifth_more_than_the_sdk_alone_sends(
     world: World, upstream: Upstream, calls: int, share: float
 ) -> None:
-    """And about as many calls are answered, or more: an SDK asks three times."""
+    """About as many calls succeed as by the SDK alone, or more: an SDK tries three times."""
     steady(world)
     bad(upstream, share)
     good = 0
@@ -71,7 +71,7 @@ def test_nor_do_those_of_anthropic_ask_again(make: Make, upstream: Upstream) -> 
 def test_a_provider_that_limits_the_rate_is_asked_again_by_one_of_them(
     world: World, upstream: Upstream, slept: list[float]
 ) -> None:
-    """A wait beyond what the gateway waits is the SDK's: it is told how long, and comes back."""
+    """The SDK does waits that are longer than the gateway's: it learns how long, and comes back."""
     asks = world.gateway.upstream
     asks._wall = asks._attempt_runner._wall = lambda: 1_795_000_000.0 + sum(slept)
     upstream.on("/acme", failing(429, None, retry_after="60"), whole())

@@ -1,4 +1,4 @@
-"""What a translated answer carries, and how it names the rest: in the header, the row, the stream."""
+"""The content of a translated answer, and the names of its losses in header, row and stream."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ def world(make: Make) -> World:
 
 
 def gemini(*parts: Json, **members: Any) -> Json:
-    """A whole answer, which is also the one chunk of a stream."""
+    """Return a whole answer, which is also the one chunk of a stream."""
     candidate = {"content": {"role": "model", "parts": [*parts]}, "finishReason": "STOP", "index": 0, **members}  # fmt: skip
     counts = {"promptTokenCount": 7, "candidatesTokenCount": 3, "totalTokenCount": 10}
     return {"candidates": [candidate], "usageMetadata": counts, "responseId": "r", "modelVersion": "g"}  # fmt: skip
@@ -49,7 +49,7 @@ def messages(stream: bool = False) -> tuple[str, Json]:
 
 
 def test_a_chat_client_gets_a_picture_of_gemini(world: World, upstream: Upstream) -> None:
-    """It was lost: 200, no content, `stop`, and nothing said so."""
+    """Once it was lost: 200, no content, `stop`, and no word of the loss."""
     upstream.on(DOORS[GEMINI], answer(gemini({"inlineData": PICTURE}), stream=False))
     path, body = chat()
     reply = world.client.post(path, json=body)
@@ -127,7 +127,7 @@ NAMES = (
 def test_a_whole_answer_names_what_it_loses(
     world: World, upstream: Upstream, ask: Callable[[], tuple[str, Json]]
 ) -> None:
-    """In the header, beside what the request has lost, and in the row."""
+    """The header and the row name the losses of the answer beside those of the request."""
     upstream.on(DOORS[GEMINI], answer(CODE, stream=False))
     path, body = ask()
     reply = world.client.post(path, json={**body, "metadata": {"x": "y"}})

@@ -1,4 +1,4 @@
-"""nginx and HAProxy before two gateways, by the files of deploy/: what passes through them, and what does not."""
+"""nginx and HAProxy before two gateways, by the files of deploy/: what they pass, and what not."""
 
 import signal
 import socket
@@ -21,7 +21,7 @@ from tests.e2e.upstream import DONE, PATIENCE, ROLE, Upstream, chunk, stream
 from tests.e2e.world import Loop, chat
 
 DELAY = ServerPart().lb_delay
-"""As it is where nobody says it: more than nginx keeps a connection, and three looks of HAProxy."""
+"""The default: longer than nginx keeps a connection, and three health checks of HAProxy."""
 
 
 def free() -> int:
@@ -31,7 +31,7 @@ def free() -> int:
 
 @dataclass
 class Site:
-    """Two gateways, and who balances load before them."""
+    """Two gateways, and the load balancer before them."""
 
     upstream: Upstream
     folder: Path
@@ -51,7 +51,7 @@ class Site:
             one.kill()
 
     def ask(self, text: str) -> int:
-        """The status of a call on a connection of its own."""
+        """Return the status of a call on a new connection."""
         reply = httpx.post(
             f"{self.url}/v1/chat/completions", json=chat(text), timeout=PATIENCE, trust_env=False
         )
@@ -90,7 +90,7 @@ def _answers(site: Site) -> bool:
 def test_streams_come_as_they_are_written_and_a_client_that_leaves_ends_its_call(
     site: Site, loop: Loop
 ) -> None:
-    """Each piece before the next one is there; both gateways are asked."""
+    """Each piece comes before the next one exists, through either gateway."""
     upstream = site.upstream
     pieces = [chunk({"content": word}) for word in ("Hel", "lo")]
     upstream.on("/acme", stream(ROLE, pieces[0], None, pieces[1], None, chunk({}, "stop"), DONE))
@@ -116,7 +116,7 @@ def test_streams_come_as_they_are_written_and_a_client_that_leaves_ends_its_call
 
 
 def test_what_is_for_admins_is_not_passed_on(site: Site) -> None:
-    """Nor is it on the way that a path may be written."""
+    """The balancer refuses the paths of admins, in other spellings too."""
     for path in ("/admin/costs", "/dashboard", "/metrics", "/metrics/"):
         assert httpx.get(f"{site.url}{path}", trust_env=False).status_code == 404, path
     for path in ("/health", "/ready", "/v1/models"):
@@ -124,7 +124,7 @@ def test_what_is_for_admins_is_not_passed_on(site: Site) -> None:
 
 
 def test_gateways_are_restarted_one_after_the_other_and_no_call_fails(site: Site) -> None:
-    """While four clients ask: `/ready` says no first, and who balances load sends nobody there."""
+    """Four clients call: `/ready` says no first, and the balancer then sends no client there."""
     site.upstream.scripts.clear()
     statuses: list[int] = []
     over = threading.Event()

@@ -1,4 +1,4 @@
-"""A stream that has nothing to say yet says that it is there; no SDK takes that for an answer."""
+"""Keep-alives in a stream that has no content yet; no SDK takes them for an answer."""
 
 import socket
 import threading
@@ -18,7 +18,7 @@ from tests.e2e.world import Make, World
 
 @pytest.fixture
 def signs(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """One for each sign of life that was given."""
+    """Record one item for each keep-alive that was sent."""
     found: list[bytes] = []
     say = keepalive.Keepalive._send_keepalive
 
@@ -37,7 +37,7 @@ def world(make: Make, signs: list[bytes]) -> World:
 
 
 def late(world: World, signs: list[bytes], times: int) -> threading.Thread:
-    """Lets the provider go on by a piece whenever two more signs of life were given."""
+    """Let the provider send a piece whenever two more keep-alives were sent."""
 
     def run() -> None:
         for _ in range(times):
@@ -55,7 +55,7 @@ def late(world: World, signs: list[bytes], times: int) -> threading.Thread:
 def test_the_sdk_hears_the_answer_alone(
     world: World, upstream: Upstream, signs: list[bytes], client: str, lab: str
 ) -> None:
-    """Signs before the head of the answer, before its content and in its middle."""
+    """Keep-alives come before the head of the answer, before its content and in its middle."""
     pieces = answer(lab, stream=True).pieces
     held = (None, *pieces[:2], None, *pieces[2:4], None, *pieces[4:])
     upstream.on(DOORS[lab], Answer(pieces=held, headers=SSE))
@@ -81,7 +81,7 @@ def chat(world: World) -> bytes:
 
 
 def test_a_sign_before_the_answer_names_no_target(world: World, upstream: Upstream) -> None:
-    """Another may still take over; what was told can only be the id of the call."""
+    """A second target may still take over; only the id of the call is certain."""
     upstream.on(DOORS[CHAT], replace(answer(CHAT, stream=True), pieces=(None,), end="stall"))
     with socket.create_connection(("127.0.0.1", world.port)) as client:
         client.sendall(chat(world))
@@ -96,7 +96,7 @@ def test_a_sign_before_the_answer_names_no_target(world: World, upstream: Upstre
 def test_an_error_after_a_sign_comes_in_the_stream(
     world: World, upstream: Upstream, signs: list[bytes]
 ) -> None:
-    """The SDK raises it; the ledger says what status went out."""
+    """The SDK raises it; the ledger has the status that was sent."""
     upstream.on(DOORS[CHAT], replace(failing(400), pieces=(None, *failing(400).pieces)))
     thread = late(world, signs, 1)
     with (
@@ -116,7 +116,7 @@ def test_an_error_after_a_sign_comes_in_the_stream(
 def test_who_asks_for_no_stream_hears_nothing_before_the_answer(
     world: World, upstream: Upstream, signs: list[bytes]
 ) -> None:
-    """A whole answer has a status of its own, which is not known yet."""
+    """A whole answer has a status of its own, which the gateway does not know yet."""
     whole = failing(400)
     upstream.on(DOORS[CHAT], replace(whole, pieces=(None, *whole.pieces)))
     body = {"model": f"{CHAT}/smart", "messages": [{"role": "user", "content": "Hi."}]}
@@ -124,7 +124,7 @@ def test_who_asks_for_no_stream_hears_nothing_before_the_answer(
         asked = pool.submit(world.client.post, "/v1/chat/completions", json=body)
         upstream.arrived()
         with socket.create_connection(("127.0.0.1", world.port)) as other:
-            other.sendall(chat(world))  # another call's signs tell that time has passed
+            other.sendall(chat(world))  # keep-alives of another call show that time has passed
             until(lambda: len(signs) > 3)
             assert not asked.done()
             world.release()

@@ -1,4 +1,4 @@
-"""A hard budget and models of which little is known: what bounds a call, and what is sent of that."""
+"""A hard budget and models with unknown prices or sizes: what bounds a call, and what is sent."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ HI: list[Any] = [{"role": "user", "content": "Hi"}]
 def test_a_model_without_a_price_is_not_sent_against_a_hard_budget(
     make: Make, upstream: Upstream
 ) -> None:
-    """It would never use a budget up; a cap on its answer would not help."""
+    """The model would never use a budget up, and a cap on its answer would not help."""
 
     def change(value: Config) -> None:
         value["budgets"] = [BUDGET]
@@ -34,7 +34,7 @@ def test_a_model_without_a_price_is_not_sent_against_a_hard_budget(
 def test_the_next_target_serves_in_place_of_one_without_a_bound(
     make: Make, upstream: Upstream, *, cached: bool
 ) -> None:
-    """What was decided stays on the row; the target that has served is the one that was bounded."""
+    """The row keeps the decided target; the target that serves is the bounded one."""
 
     def change(value: Config) -> None:
         value["budgets"] = [BUDGET]
@@ -56,9 +56,9 @@ def test_the_next_target_serves_in_place_of_one_without_a_bound(
 def test_the_window_bounds_an_answer_and_nothing_of_it_is_sent(
     make: Make, upstream: Upstream, usd: str, status: int
 ) -> None:
-    """As at xAI: neither client nor catalogue says how long an answer may be.
+    """Neither client nor catalogue says how long an answer may be, as at xAI.
 
-    $0.001023 are reserved for the prompt, and $0.004 for 1,000 tokens, which are the whole window.
+    The gateway reserves $0.001023 for the prompt, and $0.004 for 1,000 tokens, the whole window.
     """
 
     def change(value: Config) -> None:
@@ -86,7 +86,7 @@ def test_the_window_bounds_an_answer_and_nothing_of_it_is_sent(
 def test_unknown_output_is_reserved_and_sent_as_the_cap(
     make: Make, upstream: Upstream, path: str, body: Config
 ) -> None:
-    """So the provider cannot bill more than was reserved, whatever dialect the client speaks."""
+    """The provider cannot bill more than was reserved, in any dialect of the client."""
 
     def change(value: Config) -> None:
         value["budgets"] = [BUDGET]

@@ -1,4 +1,4 @@
-"""Three gateways on one Redis, one killed: no budget is overspent, and nothing stays held."""
+"""Three gateways on one Redis, one killed: no budget is overspent, and no reservation stays."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -12,11 +12,11 @@ from tests.e2e.budget_trial import Bounds, trial
 
 @pytest.mark.skipif(redis_program() is None, reason="no server of the Redis protocol")
 def test_what_providers_bill_stays_within_a_budget(tmp_path: Path) -> None:
-    """For clients that leave, answers that fail and a gateway that is killed.
+    """Clients leave, answers fail and a gateway is killed, and no budget is overspent.
 
-    What is counted in Redis is no less than what the provider has billed, for all and for each key;
-    what does not fit is refused and not sent; only calls that were killed are held, and their
-    places are free once they have expired. `make budgets` is the long form.
+    Redis counts no less than the provider bills, for all and for each key. The gateway refuses
+    calls that do not fit, and does not send them. Only killed calls stay reserved, and their places
+    are free once they have expired. `make budgets` is the long form.
     """
     found = trial(tmp_path, Bounds("0.03"), "1", clients=150, calls=3, kills=1)
     assert found.wrong == []

@@ -1,6 +1,6 @@
 """A budget that running calls reserve: the unmodified SDKs come back, and get their answer.
 
-What they would wait between their tries takes no time here.
+The waits of the SDKs between retries take no time here.
 """
 
 import time
@@ -19,14 +19,14 @@ from tests.e2e.upstream import Answer, Upstream, whole
 from tests.e2e.world import Config, Make, World, chat
 
 TIGHT = {"name": "tight", "usd": 0.002, "every": "day"}
-"""Room for one call: it reserves some $0.0011, of which $0.000019 are spent."""
+"""Room for one call: it reserves about $0.0011, and spends $0.000019 of it."""
 WAITS = Answer(pieces=(None, *whole().pieces), length=whole().length)
-"""An answer that waits until the test lets it go."""
+"""An answer that waits until the test releases it."""
 
 
 @contextmanager
 def sleeping(monkeypatch: pytest.MonkeyPatch, what: Callable[[float], object]) -> Iterator[None]:
-    """In place of each wait of an SDK, do something."""
+    """Do something in place of each wait of an SDK."""
     clock = SimpleNamespace(**{**vars(time), "sleep": what})
     with monkeypatch.context() as patch:
         for module in (openai._base_client, anthropic._base_client):
@@ -38,7 +38,7 @@ def sleeping(monkeypatch: pytest.MonkeyPatch, what: Callable[[float], object]) -
 def while_one_runs(
     world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[list[float]]:
-    """Have a running call hold the budget until an SDK waits; give the seconds that SDKs wait."""
+    """Let a running call reserve the budget until an SDK waits; yield the seconds of waits."""
     upstream.on("/acme", WAITS, whole())
     waits: list[float] = []
     with ThreadPoolExecutor(1) as pool:
@@ -121,7 +121,7 @@ def test_the_anthropic_sdk_comes_back_to_a_busy_budget_and_is_answered(
 def test_each_dialect_says_that_a_budget_is_busy(
     make: Make, upstream: Upstream, path: str, body: Config, words: list[str]
 ) -> None:
-    """429 with a retry-after of a second, and nothing that keeps an SDK from coming back."""
+    """The gateway sends 429 with a retry-after of a second, and lets SDKs retry."""
     world = make(budgeted(TIGHT))
     upstream.on("/acme", WAITS)
     with ThreadPoolExecutor(1) as pool:

@@ -1,4 +1,4 @@
-"""What the client wrote arrives as it was written, but for what must change; so does the answer."""
+"""The client's bytes arrive as they were written, except for necessary changes; so do answers."""
 
 import pytest
 
@@ -84,7 +84,7 @@ COMMENTS = (b": OPENROUTER PROCESSING\n\n", b"event: x\nid: 1\ndata: {}\n\n", b"
 
 @pytest.mark.parametrize("size", [1, 3, 7, 64, 10_000])
 def test_streams_come_back_as_they_are(world: World, upstream: Upstream, size: int) -> None:
-    """However the network cuts them, with comments and members that nobody knows."""
+    """Every cut by the network, comments and unknown members pass unchanged."""
     first, *rest = frames(["a\u2028b", "\r", "[DONE]"], counts=(1, 1))
     data = b"".join([COMMENTS[0], first, COMMENTS[1], *rest[:-1], COMMENTS[0], DONE])
     pieces = tuple(data[at : at + size] for at in range(0, len(data), size))
@@ -94,7 +94,7 @@ def test_streams_come_back_as_they_are(world: World, upstream: Upstream, size: i
 
 
 def test_the_last_frame_may_lack_its_end(world: World, upstream: Upstream) -> None:
-    """Some hosts close right behind the marker."""
+    """A host may close right after the marker."""
     data = ROLE + chunk({"content": "Hi"}) + chunk({}, "stop") + DONE.rstrip()
     upstream.on("/acme", stream(data))
     assert world.ask(b'{"model":"smart","messages":[],"stream":true}').content == data
@@ -108,7 +108,7 @@ def test_a_usage_chunk_that_was_not_asked_for_stays_here(world: World, upstream:
 
 
 def test_a_usage_chunk_that_the_host_sends_unasked_goes_on(make: Make, upstream: Upstream) -> None:
-    """From the provider and from the cache; of a host that must be asked it stays here."""
+    """The chunk passes from provider and cache; one that the gateway asked for does not."""
 
     def unasked(value: Config) -> None:
         value["cache"] = {"default": "on", "ttl": "1h"}
@@ -124,7 +124,7 @@ def test_a_usage_chunk_that_the_host_sends_unasked_goes_on(make: Make, upstream:
 
 
 def test_the_providers_error_in_a_stream_comes_back_once(world: World, upstream: Upstream) -> None:
-    """In its own bytes, and without the marker behind it."""
+    """The client gets the error in its own bytes, and without the marker behind it."""
     hello = chunk({"content": "Hello"})
     error = b'data: {"error": {"message":"It broke.", "code": null, "x": 1.50}}\n\n'
     upstream.on("/acme", stream(ROLE, hello, error, DONE))
@@ -134,7 +134,7 @@ def test_the_providers_error_in_a_stream_comes_back_once(world: World, upstream:
 
 
 def test_only_known_headers_go_on(world: World, upstream: Upstream) -> None:
-    """What is between client and gateway stays there: keys, cookies, its own names."""
+    """The gateway keeps keys, cookies and its own headers from the provider."""
     world.ask(
         b'{"model":"smart","messages":[]}', authorization="Bearer client-key", cookie="a=b",
         x_api_key="client-key", x_forwarded_for="10.0.0.1", x_tiergate_tags="a", accept="text/x",

@@ -1,4 +1,4 @@
-"""Equal requests are answered once; nobody sees another's answer unless the configuration says so."""
+"""Equal requests are answered once; no key sees another's answer unless it is configured so."""
 
 import hashlib
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def cached(make: Make) -> World:
 
 
 def ask(world: World, body: Body | bytes | None = None, **headers: str) -> str:
-    """Ask and let what is kept be kept; what the reply says of the cache."""
+    """Send a request, wait for cache writes, and return the cache header of the reply."""
     reply = world.ask(chat() if body is None else body, **headers)
     world.loop.run(world.gateway.engine.drain())
     return str(reply.headers["x-tiergate-cache"])
@@ -44,7 +44,7 @@ def test_the_second_is_a_hit(cached: World, upstream: Upstream, streamed: bool) 
 
 
 def test_members_in_another_order_are_the_same_request(cached: World) -> None:
-    """But any other byte in a value is another one."""
+    """Any other byte in a value makes another request."""
     assert ask(cached, b'{"model":"smart","messages":[{"role":"user","content":"hi"}]}') == "miss"
     assert (
         ask(cached, b'{ "messages": [{"role":"user","content":"hi"}] , "model":"smart"}') == "hit"
@@ -58,7 +58,7 @@ def test_members_in_another_order_are_the_same_request(cached: World) -> None:
 def test_a_client_may_say_off_or_refresh(
     cached: World, upstream: Upstream, word: str, told: str, after: str
 ) -> None:
-    """Off: neither looked up nor kept. Refresh: asked again, and the new answer is kept."""
+    """`off` bypasses the cache. `refresh` calls the provider and caches the new answer."""
     assert ask(cached, x_tiergate_cache=word) == told
     assert ask(cached) == after
     assert ask(cached, x_tiergate_cache=word) == told
@@ -104,7 +104,7 @@ def test_what_another_target_answered_is_not_kept(make: Make, upstream: Upstream
 
 
 def keyed(folder: Path) -> Change:
-    """Keys a and b of one tenant, c of another; each key is its own secret."""
+    """Configure keys a and b of one tenant, c of another; each key is its own secret."""
 
     def change(value: Config) -> None:
         table = {
@@ -129,7 +129,7 @@ def keyed(folder: Path) -> Change:
 def test_who_shares(
     request: pytest.FixtureRequest, make: Make, tmp_path: Path, scope: str, told: list[str], shared: bool
 ) -> None:  # fmt: skip
-    """SEC-CACHE 1: by key, by tenant or by all, in memory and in Redis."""
+    """SEC-CACHE 1: answers are shared by key, by tenant or by all, in memory and in Redis."""
     url = {"REDIS_URL": request.getfixturevalue("redis_url")} if shared else {}
     world = make(caching(scope), keyed(tmp_path), **url)
 
@@ -141,7 +141,7 @@ def test_who_shares(
 
 
 def test_two_gateways_share_one_redis(make: Make, redis_url: str, upstream: Upstream) -> None:
-    """What one recorded streamed, the other tells whole, without asking the provider."""
+    """One gateway records a stream, and the other answers whole from it without the provider."""
     both = {"REDIS_URL": redis_url, "TIERGATE_SECRET": "the same"}
     one, two = make(caching(), **both), make(caching(), **both)
     other = make(caching(), REDIS_URL=redis_url, TIERGATE_SECRET="another")
@@ -162,14 +162,14 @@ def test_two_gateways_share_one_redis(make: Make, redis_url: str, upstream: Upst
 
 @pytest.fixture
 def shipped(make: Make) -> World:
-    """A gateway whose cache is as it ships."""
+    """Make a gateway with the shipped cache settings."""
     return make(lambda value: value.update(cache={}))
 
 
 def test_equal_calls_at_the_providers_own_temperature_are_asked_anew(
     shipped: World, upstream: Upstream
 ) -> None:
-    """To regenerate, to vote among answers, or to make data is to send one request many times."""
+    """Clients send one request many times to regenerate, to vote among answers, or to make data."""
     upstream.on("/acme", whole("one"), whole("two"), whole("three"))
     replies = [shipped.ask(chat()) for _ in range(3)]
     said = [reply.json()["choices"][0]["message"]["content"] for reply in replies]
@@ -213,7 +213,7 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 
 
 def test_a_client_turns_the_cache_on_for_a_call(shipped: World, upstream: Upstream) -> None:
-    """Also with tools. What was kept is for those who ask for it."""
+    """Tools are cached too. The cached answer is only for calls that turn the cache on."""
     body = chat(tools=[TOOL])
     assert [ask(shipped, body, x_tiergate_cache="on") for _ in range(2)] == ["miss", "hit"]
     assert ask(shipped, body) == "off"
@@ -222,7 +222,7 @@ def test_a_client_turns_the_cache_on_for_a_call(shipped: World, upstream: Upstre
 
 
 def test_a_client_that_wants_it_refreshed_has_it_kept(shipped: World) -> None:
-    """Where it says so to this cache; to all caches on the way it says only that none may answer."""
+    """`refresh` caches the new answer; `cache-control: no-cache` only forbids a cached one."""
     for headers, after in (
         ({"cache_control": "no-cache"}, "miss"),
         ({"x_tiergate_cache": "refresh"}, "hit"),
@@ -283,7 +283,7 @@ def test_a_redis_that_is_gone_costs_no_call(make: Make) -> None:
 
 
 def calm[T](world: World, tell: Callable[[int], T]) -> T:
-    """What was told while Redis kept its deadline of 100 ms, as it may not on a busy machine."""
+    """Retry until Redis kept its deadline of 100 ms, which a busy machine may miss."""
     for at in range(10):
         before = len(world.log)
         told = tell(at)

@@ -1,4 +1,4 @@
-"""Claude Code on the gateway: the unmodified program, and what was said on both sides of it."""
+"""Claude Code on the gateway: the unmodified program, and the bytes on both sides of it."""
 
 import gzip
 import hashlib
@@ -34,7 +34,7 @@ COST = Decimal("0.015036")
 
 
 def lab(value: Config) -> None:
-    """A lab of three Claudes as they are now, and one whose model is older."""
+    """Configure a lab of three Claudes as they are now, and one whose model is older."""
     styles = {
         "claude-haiku-9": ("anthropic", ["none", *EFFORTS]),
         "claude-sonnet-9": ("anthropic-between-tools", ["none", *EFFORTS]),
@@ -64,7 +64,7 @@ def lab(value: Config) -> None:
 
 
 def local(value: Config) -> None:
-    """The real model of this machine alone, asked at its own door of this dialect."""
+    """Configure only the real local model, at its own endpoint of this dialect."""
     value["providers"] = {
         "local": {
             "dialects": {"anthropic-messages": "/v1/messages"},
@@ -106,9 +106,9 @@ def claude(tap: Tap, tmp_path: Path) -> Claude:
 
 
 def served(tap: Tap, upstream: Upstream) -> list[Exchange]:
-    """All that Claude Code asked: each was served, by an upstream call that differs in its model.
+    """Return all exchanges of Claude Code; upstream calls differ from them only in the model.
 
-    Where the tier's settings had to change more, the test says so itself.
+    If the tier's settings must change more, the test checks that itself.
     """
     asked = tap.exchanges()
     assert {(it.request.method, it.request.path, it.status) for it in asked} == {
@@ -125,7 +125,7 @@ def served(tap: Tap, upstream: Upstream) -> list[Exchange]:
 
 
 def settled(world: World, calls: int) -> list[FinalRow]:
-    """The rows of the ledger: one final row a call, with what was used to the last token."""
+    """Return the final rows, one a call, with usage to the last token."""
     entries = world.entries()
     assert len(entries) == calls
     for entry in entries:
@@ -148,7 +148,7 @@ def settled(world: World, calls: int) -> list[FinalRow]:
 def test_an_answer(
     claude: Claude, tap: Tap, world: World, upstream: Upstream, asked: str, model: str, form: str
 ) -> None:
-    """A tier, a name, and an alias that Claude Code itself knows; nothing but the model changes."""
+    """A tier, a name, and an alias that Claude Code itself knows: only the model changes."""
     upstream.on("/claude", reply(thinking("A greeting.", "c2lnbg+/=="), text("Hello, you there.")))
     verbose = ("--verbose",) if form == "stream-json" else ()
     said = claude.ask(HELLO, "--output-format", form, *verbose, ANTHROPIC_MODEL=asked)
@@ -182,7 +182,7 @@ def test_headers(claude: Claude, tap: Tap, upstream: Upstream) -> None:
 
 
 def script(claude: Claude) -> list[Any]:
-    """A turn that writes a file, reads it, counts its bytes, and ends."""
+    """Script a turn that writes a file, reads it, counts its bytes, and ends."""
     file = str(claude.work / "note.txt")
     return [
         reply(thinking("First I write.", "YQ+/=="), tool("toolu_1", "Write", file_path=file, content="forty-two é\n")),
@@ -193,7 +193,7 @@ def script(claude: Claude) -> list[Any]:
 
 
 def test_a_loop_of_tools(claude: Claude, tap: Tap, world: World, upstream: Upstream) -> None:
-    """Tools are run for real; thinking comes back signed as it was; the model stays the same."""
+    """Tools run for real; thinking comes back with its signature; the model stays the same."""
     upstream.on("/claude", *script(claude))
     allowed = ("--allowedTools", "Write,Read,Bash")
     said = claude.ask("Keep a note.", *JSON, *allowed, ANTHROPIC_MODEL="claude-auto")
@@ -218,7 +218,7 @@ def _results(message: dict[str, Any]) -> list[Block]:
 def test_an_older_model_is_asked_in_its_own_way(
     claude: Claude, tap: Tap, world: World, upstream: Upstream
 ) -> None:
-    """It takes a budget for an effort; and where it cannot think, nothing asks to clear thoughts."""
+    """An effort becomes a budget; if the model cannot think, no member asks to clear thoughts."""
     upstream.on("/claude", *script(claude))
     allowed = ("--allowedTools", "Write,Read,Bash")
     said = claude.ask("Keep a note.", *JSON, *allowed, ANTHROPIC_MODEL="older/smart")
@@ -239,7 +239,7 @@ def _without(body: dict[str, Any], names: set[str]) -> dict[str, Any]:
 
 
 def test_an_agent_within(claude: Claude, tap: Tap, world: World, upstream: Upstream) -> None:
-    """A subagent is told apart by its id, also at the provider; hints for gateways are accepted."""
+    """A subagent has its own id, also at the provider; hints for gateways are accepted."""
 
     def answer(request: Request) -> Answer:
         if request.header("x-claude-code-agent-id"):
@@ -267,7 +267,7 @@ def test_an_agent_within(claude: Claude, tap: Tap, world: World, upstream: Upstr
 
 
 def test_counting(claude: Claude, tap: Tap, world: World, upstream: Upstream) -> None:
-    """`/context` counts the parts of a prompt: nothing is billed."""
+    """`/context` counts the parts of a prompt, which costs nothing."""
     upstream.on("/claude/v1/messages/count_tokens", Answer(pieces=(b'{"input_tokens":1234}',), length=21))  # fmt: skip
     said = claude.ask("/context", ANTHROPIC_MODEL="claude-auto")
     assert "1.2k" in said.out
@@ -281,7 +281,7 @@ def test_counting(claude: Claude, tap: Tap, world: World, upstream: Upstream) ->
 
 
 def test_it_discovers_models(claude: Claude, tap: Tap, upstream: Upstream) -> None:
-    """With its own traffic on, it looks whether the gateway is there and what it serves."""
+    """With its own traffic on, it checks that the gateway is there and which models it serves."""
     upstream.on("/claude", reply(text("Hello.")))
     discover = {"CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": ""}  # fmt: skip
     claude.ask(HELLO, ANTHROPIC_MODEL="claude-auto", **discover)
@@ -297,10 +297,10 @@ def test_it_discovers_models(claude: Claude, tap: Tap, upstream: Upstream) -> No
 
 
 def recorded(corpus: Path) -> list[tuple[bytes, str]]:
-    """Streams of the real service that end a turn, and the text that its SDK reads in each.
+    """Return real streams that end a turn, and the text that Anthropic's SDK reads in each.
 
-    Claude Code shows the text of the last block, and takes none of tools that run at the provider,
-    also without a gateway: streams with several texts or with such tools are left out.
+    Claude Code shows the text of the last block only, and no tools that run at the provider, also
+    without a gateway. So streams with several texts or with such tools are left out.
     """
     with gzip.open(corpus / "oracle" / "oracle.jsonl.gz") as lines:
         decoded = {it["id"]: it for it in map(jsonio.loads, lines)}
@@ -322,7 +322,7 @@ def recorded(corpus: Path) -> list[tuple[bytes, str]]:
 
 
 def test_recordings(claude: Claude, tap: Tap, upstream: Upstream, corpus: Path) -> None:
-    """What the real service once said passes byte for byte, and Claude Code reads its text."""
+    """Recorded streams of the real service pass byte for byte, and Claude Code reads their text."""
     streams = recorded(corpus)
     assert len(streams) > 10
     for body, said in streams:
@@ -351,9 +351,9 @@ def test_errors(
     claude: Claude, tap: Tap, world: World, upstream: Upstream,
     script: Answer, told: tuple[int, str], says: str, times: tuple[int, int],
 ) -> None:  # fmt: skip
-    """It knows what went wrong, and retries as it does at the provider itself: here once.
+    """Claude Code learns what went wrong, and retries as at the provider itself: here once.
 
-    `times`: calls of it, and requests that the provider gets.
+    `times` are its calls, and the requests that the provider gets.
     """
     asked, requests = times
     upstream.on("/claude", script)
@@ -380,7 +380,7 @@ def test_a_rejection_reaches_it_word_for_word(
     claude: Claude, tap: Tap, world: World, upstream: Upstream,
     status: int, kind: str, message: str, says: str,
 ) -> None:  # fmt: skip
-    """It recovers by the wording: here it tries other forms of its request, one call each."""
+    """Claude Code recovers by the wording: it sends other forms of its request, one call each."""
     own = error(kind, message)
     upstream.on("/claude", failing(status, own))
     said = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart")
@@ -427,7 +427,7 @@ SPOKEN = frames(text("Hello, you there."))[:5]
 def test_a_stream_that_breaks_is_asked_for_again(
     claude: Claude, tap: Tap, world: World, upstream: Upstream, script: Answer, problem: str
 ) -> None:
-    """It sees an error, not an end; what it does then is its own; each call has its row."""
+    """Claude Code sees an error, not an end, and then retries; each call has its row."""
     upstream.on("/claude", script, reply(*_hello()))
     said = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart")
     assert (said.code, said.result["is_error"]) == (0, False)
@@ -440,7 +440,7 @@ def test_a_stream_that_breaks_is_asked_for_again(
     assert (broken.state, broken.problem, broken.usage) == ("aborted", problem, "partial")
     assert broken.cost is not None
     assert broken.estimate is not None
-    assert 0 <= broken.estimate < broken.cost  # its input was told as it began
+    assert 0 <= broken.estimate < broken.cost  # its input was reported as it began
     assert (whole.state, whole.cost) == ("settled", COST)
 
 
@@ -456,7 +456,7 @@ def model() -> None:
 @pytest.mark.parametrize("change", [local], ids=["local"])
 @pytest.mark.parametrize("asked", ["claude-auto", "smart", "claude-sonnet-9"])
 def test_a_real_model(claude: Claude, tap: Tap, world: World, asked: str) -> None:
-    """No provider and no key: the small model of this machine says a sentence of its own."""
+    """Without provider and key, the small local model says a sentence of its own."""
     small = ("--system-prompt", "Answer briefly.", "--tools", "", "--disable-slash-commands")
     sentence = {"temperature": 0, "stop_sequences": [".", "\n"]}
     caps = {
@@ -476,12 +476,12 @@ def test_a_real_model(claude: Claude, tap: Tap, world: World, asked: str) -> Non
 
 
 def lines(data: Path) -> list[bytes]:
-    """Of all journals of a data folder."""
+    """Return the lines of all journals of a data folder."""
     return [line for file in data.glob("ledger/*.jsonl") for line in file.read_bytes().splitlines()]
 
 
 def test_the_page_about_it(loop: Loop, tmp_path: Path) -> None:
-    """Its variables and its header, on the labs that ship: an answer, and a row with the tag."""
+    """The page's variables and header lead to an answer of shipped labs, and a tagged row."""
     script = next(it.text for it in pages.clients("sh") if "claude-code" in it.page)
     with stage(loop, tmp_path, strict=False) as place:
         environ = {"HOME": str(tmp_path), "PATH": f"{Path(program()).parent}:{os.environ['PATH']}"}

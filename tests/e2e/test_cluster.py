@@ -1,4 +1,4 @@
-"""A Cluster's primary dies under calls: their budget is overspent by the unreplicated holds alone."""
+"""A Cluster's primary dies under calls: only unreplicated reservations overspend their budget."""
 
 import random
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.state.several import Nodes
 
 
 async def test_a_failover_costs_the_holds_of_the_unreplicated_window(tmp_path: Path) -> None:
-    """The primary is parted from its replica for 30 ms and killed; `cluster_trial` is the long form."""
+    """The primary loses its replica for 30 ms and is killed; `cluster_trial` is the long form."""
     program = redis_program()
     if program is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")

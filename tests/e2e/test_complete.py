@@ -1,4 +1,4 @@
-"""A call that asks for a complete answer gets one, whatever becomes of the first: real SDKs."""
+"""A call that asks for a complete answer gets one, even if the first breaks off: real SDKs."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,11 +38,11 @@ REFUSED = {
 }  # fmt: skip
 
 BROKEN = {GEMINI: b'data: {"candidates":[{"content":{"parts":[{"text":"o y"}]}\r\n\r\n'}
-"""Where a frame that cannot be read looks most like one that can."""
+"""A broken frame that looks most like a valid one."""
 
 
 def pair(client: str, second: str, how: str | None = "hold") -> Change:
-    """A lab of two targets: one in the client's dialect, and one that may speak another."""
+    """Configure a lab of two targets: one in the client's dialect, and one in a given dialect."""
 
     def change(value: Config) -> None:
         base = value["providers"]["acme"]["base_url"].removesuffix("/acme")
@@ -69,7 +69,7 @@ def pair(client: str, second: str, how: str | None = "hold") -> Change:
 
 
 def begun(client: str, *, tools: bool = False) -> Answer:
-    """The frames of an answer up to the second piece of its text or of its arguments, then a cut."""
+    """Cut an answer after the second piece of its text or of its arguments."""
     pieces = answer(client, tools=tools, stream=True).pieces
     if client == GEMINI:
         return Answer(pieces=pieces[:2], headers=SSE, end="cut")
@@ -94,7 +94,7 @@ def _with(said: Answer, frame: bytes) -> Answer:
 
 
 def audit(world: World) -> None:
-    """One final entry with the answer's own usage, one row of the attempt that broke off."""
+    """Check the final row, with the answer's own usage, and the row of the broken attempt."""
     rows = world.rows()
     (entry,) = [row for row in rows if isinstance(row, FinalRow)]
     (lost,) = [row for row in rows if isinstance(row, AttemptRow)]
@@ -113,7 +113,7 @@ def audit(world: World) -> None:
 def test_an_answer_that_breaks_off_is_finished_by_another(
     make: Make, upstream: Upstream, client: str, broke: str
 ) -> None:
-    """After a cut, a silent end, a stall, a broken frame and an error: the SDK hears one answer."""
+    """The SDK gets one answer after a cut, a silent end, a stall, a broken frame and an error."""
     world = make(pair(client, client))
     upstream.on("/first", BREAKS[broke](client))
     upstream.on("/second", answer(client, stream=True))
@@ -129,7 +129,7 @@ def test_an_answer_that_breaks_off_is_finished_by_another(
 def test_a_target_that_speaks_another_dialect_finishes_it(
     make: Make, upstream: Upstream, client: str, second: str, tools: bool
 ) -> None:
-    """Text, and the arguments of a call that broke off in their middle."""
+    """The second target finishes text, and tool arguments that broke off in the middle."""
     world = make(pair(client, second))
     upstream.on("/first", begun(client, tools=tools and client != GEMINI))
     upstream.on("/second", answer(second, tools=tools, stream=True))
@@ -146,7 +146,7 @@ def test_a_target_that_speaks_another_dialect_finishes_it(
 def test_where_nobody_finishes_it_the_sdk_raises(
     make: Make, upstream: Upstream, client: str
 ) -> None:
-    """Held, an error has its own status: nothing was sent before."""
+    """In `hold` mode an error has its own status: nothing was sent before."""
     world = make(pair(client, client))
     for path in ("/first", "/second"):
         upstream.on(path, begun(client))
@@ -161,7 +161,7 @@ def test_where_nobody_finishes_it_the_sdk_raises(
 def test_signs_of_life_go_out_while_it_is_made(
     make: Make, upstream: Upstream, signs: list[bytes], client: str
 ) -> None:
-    """Before the break, and while another is asked: no SDK takes them for an answer."""
+    """Keep-alives go out before the break and in the next attempt; the SDK ignores them."""
     world = make(pair(client, client), patient)
     first, second = begun(client), answer(client, stream=True)
     upstream.on("/first", replace(first, pieces=(*first.pieces, None)))
@@ -179,7 +179,7 @@ def patient(value: Config) -> None:
 
 
 def test_who_asks_for_it_and_who_may_not(make: Make, upstream: Upstream) -> None:
-    """By header, by key and by guard; the route endpoint says what holds, and why."""
+    """Header, key and guard turn it on or off; the route endpoint says which holds, and why."""
     secrets = {name: sha256(name.encode()).hexdigest() for name in ("plain", "held")}
     keys = {"plain": {"sha256": secrets["plain"]}, "held": {"sha256": secrets["held"], "complete": True}}  # fmt: skip
 
@@ -192,7 +192,7 @@ def test_who_asks_for_it_and_who_may_not(make: Make, upstream: Upstream) -> None
     asked = {"model": "smart", "messages": [{"role": "user", "content": "Hi."}], "stream": True}
 
     def ask(key: str, **headers: str) -> tuple[int, str]:
-        """How many requests are sent, and what the route endpoint says of it."""
+        """Return the number of requests sent, and the answer of the route endpoint."""
         upstream.on("/first", begun(CHAT))
         upstream.on("/second", answer(CHAT, stream=True))
         before = len(upstream.requests)
@@ -215,7 +215,7 @@ def test_who_asks_for_it_and_who_may_not(make: Make, upstream: Upstream) -> None
 
 
 def test_a_budget_is_asked_before_each_attempt(make: Make, upstream: Upstream) -> None:
-    """The first may have been billed all that it held: what is left does not bear another."""
+    """The first attempt may have cost all that it reserved: the rest does not cover another."""
     world = make(pair(CHAT, CHAT), tight)
     upstream.on("/first", begun(CHAT))
     upstream.on("/second", answer(CHAT, stream=True))
@@ -233,17 +233,17 @@ def test_a_budget_is_asked_before_each_attempt(make: Make, upstream: Upstream) -
     (entry,) = [row for row in rows if isinstance(row, FinalRow)]
     assert entry.cost is not None
     assert entry.wasted == entry.cost > 0
-    (held,) = spent.values()  # an estimate is a floor: it stays charged with what was held
+    (held,) = spent.values()  # an estimate is a floor: the reservation stays charged
     assert held == 1403
 
 
 def tight(value: Config) -> None:
-    """A budget for one attempt of at most 100 tokens, 1403 millionths at most; not for two."""
+    """Set a budget for one attempt of at most 100 tokens, 1403 millionths; not for two."""
     value["budgets"] = [{"name": "b", "usd": 0.002, "every": "month"}]
 
 
 def test_who_won_over_a_slow_one_may_break_off_too(make: Make, upstream: Upstream) -> None:
-    """A second target was asked beside the first, and wins; then the first finishes it."""
+    """A hedge wins and breaks off; then the first target finishes the answer."""
     world = make(hedged, lambda value: value["routing"].update(complete="hold"))
     first = answer(CHAT, stream=True)
     upstream.on("/acme", SILENT, first)
@@ -260,5 +260,5 @@ def test_who_won_over_a_slow_one_may_break_off_too(make: Make, upstream: Upstrea
     entry = world.entry()
     assert (entry.state, entry.provider, entry.attempts) == ("settled", "acme", 3)
     assert (entry.input, entry.output) == COUNTS
-    assert entry.wasted is None  # nobody knows what the first has billed
+    assert entry.wasted is None  # the bill of the first is unknown
     assert entry.reserved == lost[0].reserved

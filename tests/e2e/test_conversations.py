@@ -22,7 +22,7 @@ def proofs(value: Config) -> None:
 
 
 def cached(*, tokens: int) -> Callable[[Request], Answer]:
-    """A provider that has a prompt of so many tokens in its cache."""
+    """Script a provider that has that many prompt tokens in its cache."""
     return lambda _: whole(counts=(tokens, 3))
 
 
@@ -42,7 +42,7 @@ def route(world: World, *turns: str) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("answers")
 def test_the_first_message_does_not_decide_the_conversation(make: Make) -> None:
-    """A rule is asked at each turn; what it raised is lowered where nothing is cached."""
+    """Rules run at each turn; a raised tier is lowered again if nothing is cached."""
     world = make(proofs)
     assert routed(say(world, EASY)) == ("classifier", "fast", "swift-1")
     assert routed(say(world, EASY, PROVE)) == ("rule", "reasoning", "deep-1")
@@ -52,7 +52,7 @@ def test_the_first_message_does_not_decide_the_conversation(make: Make) -> None:
 
 @pytest.mark.usefixtures("answers")
 def test_a_conversation_without_a_name_is_decided_anew_too(make: Make) -> None:
-    """It is known by how it begins."""
+    """The gateway recognizes it by its beginning."""
     world, tools = make(proofs), [TOOL]
     assert routed(world.ask(talk(EASY, tools=tools))) == ("classifier", "fast", "swift-1")
     assert routed(world.ask(talk(EASY, PROVE, tools=tools))) == ("rule", "reasoning", "deep-1")
@@ -69,9 +69,9 @@ def test_the_classifier_alone_raises_it_step_by_step(make: Make) -> None:
 
 
 def test_what_is_cached_keeps_it_until_lowering_pays(make: Make, upstream: Upstream) -> None:
-    """The route endpoint tells the sum; the row has what the decision read, and replays the same.
+    """The route endpoint shows the sum; the row has the decision's evidence, and replays the same.
 
-    The cheaper tier takes no prompt cache into account: it reads all anew, for more than it saves.
+    The cheaper tier has no prompt cache: it would read all tokens anew, for more than it saves.
     """
 
     def change(value: Config) -> None:
@@ -104,7 +104,7 @@ def test_what_is_cached_keeps_it_until_lowering_pays(make: Make, upstream: Upstr
 
 
 def test_side_calls_and_sub_agents_are_apart(make: Make, upstream: Upstream) -> None:
-    """They are decided by themselves, raise nothing, and have nothing of its rise."""
+    """The gateway decides them apart; they raise no tier, and no rise applies to them."""
     upstream.on("/acme", cached(tokens=9_000))
     world = make(proofs)
     say(world, EASY)
@@ -124,7 +124,7 @@ def test_side_calls_and_sub_agents_are_apart(make: Make, upstream: Upstream) -> 
 
 
 def test_a_judge_is_asked_at_each_turn(make: Make, upstream: Upstream) -> None:
-    """Also where the classifier would leave the conversation where it is."""
+    """The judge runs even if the classifier would leave the conversation where it is."""
     world = make(judged())
     upstream.on("/other", says("fast"), says("smart"))
     upstream.on("/acme", anything)
@@ -134,7 +134,7 @@ def test_a_judge_is_asked_at_each_turn(make: Make, upstream: Upstream) -> None:
 
 
 def failing(*turns: str, times: int) -> dict[str, Any]:
-    """A request of an agent whose tool has failed so many times, with the same arguments."""
+    """Build an agent's request whose tool failed that often, with the same arguments."""
     body = talk(*turns, tools=[TOOL])
     for number in range(times):
         function = {"name": "weather", "arguments": '{"city": "Rome"}'}
@@ -148,7 +148,7 @@ def failing(*turns: str, times: int) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("answers")
 def test_evidence_raises_a_conversation_and_the_row_replays_the_same(make: Make) -> None:
-    """By one tier a call, in the tool loop too; the route endpoint says why."""
+    """Evidence raises it by one tier a call, in the tool loop too; the route endpoint says why."""
     world = make()
     assert routed(say(world, EASY)) == ("classifier", "fast", "swift-1")
     for times, told in ((1, ("seat", "fast", "swift-1")), (2, ("seat", "smart", "able-1"))):

@@ -1,4 +1,4 @@
-"""Tokens are counted by the provider that would answer, whatever its client speaks."""
+"""The provider that would answer counts the tokens, for a client of any dialect."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def world(make: Make) -> World:
 
 
 def ask(world: World, client: str, lab: str) -> int | None:
-    """A count by the official SDK."""
+    """Count tokens through the official SDK."""
     if client == MESSAGES:
         sdk = anthropic.Anthropic(base_url=world.url, api_key="k", max_retries=0)
         said: Any = [{"role": "user", "content": "How many?"}]
@@ -68,7 +68,7 @@ def test_the_provider_counts(world: World, upstream: Upstream, client: str, lab:
 def test_a_provider_that_is_not_known_to_count_is_not_asked(
     make: Make, upstream: Upstream, lab: str
 ) -> None:
-    """Nor is another lab, which would be told a prompt for nothing but its length."""
+    """No other lab gets the prompt either, just to count it."""
     world = make(four)
     body = {
         "model": "auto" if lab == CHAT else f"{lab}/smart",
@@ -84,7 +84,7 @@ def test_a_provider_that_is_not_known_to_count_is_not_asked(
 def test_where_a_counter_abroad_fails_an_estimate_is_told(
     world: World, upstream: Upstream, refusal: Answer
 ) -> None:
-    """It is a count that nobody promised there; at home the provider's error goes on."""
+    """A translated count promises nothing; for a native one the provider's error goes on."""
     upstream.on(DOORS[GEMINI], *[refusal] * 4)
     body = {"model": f"{GEMINI}/smart", "messages": [{"role": "user", "content": "a" * 40}]}
     reply = world.client.post("/v1/messages/count_tokens", json=body)
@@ -110,7 +110,7 @@ INPUT = "/v1/responses/input_tokens"
 
 
 def test_a_count_of_responses_goes_on_as_it_came(world: World, upstream: Upstream) -> None:
-    """At home the client's own members go to the provider's path, and its answer comes back."""
+    """Natively the client's own members go to the provider, and its answer comes back."""
     upstream.on(DOORS[RESPONSES], answer(RESPONSES))
     body = {"model": f"m-{RESPONSES}", "input": "How many?", "truncation": "auto", "novel": [1.5]}
     reply = world.client.post(INPUT, json=body)
@@ -124,7 +124,7 @@ def test_a_count_of_responses_goes_on_as_it_came(world: World, upstream: Upstrea
 def test_a_count_of_responses_is_estimated_where_nobody_counts(
     make: Make, upstream: Upstream, lab: str
 ) -> None:
-    """A provider of Responses that is not known to count is not asked, at home as abroad."""
+    """A Responses provider that is not known to count is not called, native or translated."""
     world = make(four)
     reply = world.client.post(INPUT, json={"model": f"{lab}/smart", "input": "a" * 40})
     assert reply.json() == {"object": "response.input_tokens", "input_tokens": 10}
@@ -144,7 +144,7 @@ def test_a_count_of_responses_needs_no_model_and_no_input(make: Make, body: Conf
 
 
 def test_a_count_of_responses_streams_nothing(world: World, upstream: Upstream) -> None:
-    """A count is one number, also for a client that sends all that it would ask with."""
+    """A count is one number, even if the client sends all the members of its next call."""
     upstream.on(DOORS[RESPONSES], answer(RESPONSES))
     body = {"model": f"{RESPONSES}/smart", "input": "How many?", "stream": True}
     assert world.client.post(INPUT, json=body).json() == TOLD[RESPONSES]
@@ -152,7 +152,7 @@ def test_a_count_of_responses_streams_nothing(world: World, upstream: Upstream) 
 
 
 def test_a_count_of_responses_has_what_came_before(world: World, upstream: Upstream) -> None:
-    """`previous_response_id` names an answer that the gateway keeps: all of it is counted."""
+    """`previous_response_id` names an answer that the gateway stores: all of it is counted."""
     first = world.client.post(
         "/v1/responses", json={"model": f"{CHAT}/smart", "input": "b" * 4_000}
     ).json()
@@ -171,7 +171,7 @@ def test_a_count_of_responses_has_what_came_before(world: World, upstream: Upstr
 
 
 def test_a_count_of_responses_that_fails_at_home_says_why(world: World, upstream: Upstream) -> None:
-    """At home the provider's error goes on; abroad an estimate is told."""
+    """Natively the provider's error goes on; a translated count falls back to an estimate."""
     upstream.on(DOORS[RESPONSES], *[failing(400)] * 4)
     reply = world.client.post(INPUT, json={"model": f"{RESPONSES}/smart", "input": "How?"})
     assert reply.status_code == 400

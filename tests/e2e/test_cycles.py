@@ -1,6 +1,6 @@
-"""A call leaves nothing behind that only a search for cycles would find, however it ends.
+"""A call leaves no reference cycle behind, however it ends.
 
-Such searches are seldom here: what waits for one is memory that a busy gateway holds for nothing.
+The gateway rarely searches for cycles: objects that wait for a search are wasted memory.
 """
 
 import gc
@@ -22,7 +22,7 @@ _CALLS = 2
 
 @contextmanager
 def searched() -> Iterator[list[object]]:
-    """What of the gateway's own stands in circles that nobody holds, once it is left."""
+    """Collect the gateway's own objects that only a cycle search frees."""
     found: list[object] = []
     gc.collect()
     gc.disable()
@@ -38,7 +38,7 @@ def searched() -> Iterator[list[object]]:
 
 
 def _ours(found: object) -> str:
-    """Its name, if it is the gateway's own: one of its values, or what runs its code."""
+    """Return its name if it is the gateway's own: one of its values, or a frame of its code."""
     for name in ("f_code", "cr_code", "ag_code", "gi_code", "__code__"):
         code = getattr(found, name, None)
         if isinstance(code, CodeType):
@@ -48,12 +48,12 @@ def _ours(found: object) -> str:
 
 
 def quiet(world: World) -> Callable[[], bool]:
-    """Whether all calls of a gateway are over, and its connections gone."""
+    """Return a check that a gateway has no calls and no connections left."""
     return lambda: not (world._server.server_state.connections or world._server.server_state.tasks)
 
 
 def calls(world: World, count: int = _CALLS, *, streamed: bool) -> None:
-    """Some calls, each on a connection of its own; the bodies of some come behind their heads."""
+    """Make some calls on new connections; some of their bodies come after their heads."""
     data = b'{"model":"smart","messages":[{"role":"user","content":"Hi"}],"max_tokens":100'
     data += b',"stream":true}' if streamed else b"}"
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
@@ -75,10 +75,10 @@ def calls(world: World, count: int = _CALLS, *, streamed: bool) -> None:
     "case", [one for one in CASES if one.timer is None], ids=lambda case: case.id
 )
 def test_a_call_leaves_no_cycle(make: Make, upstream: Upstream, case: Case) -> None:
-    """Answered whole or streamed, failed at every target, or cut."""
+    """An answer may be whole or streamed, fail at every target, or be cut."""
     world = make(spared)
     upstream.on("/", case.script)
-    calls(world, 1, streamed=case.streamed)  # what comes once has come
+    calls(world, 1, streamed=case.streamed)  # exclude one-time allocations
     asked = len(upstream.requests)
     with searched() as found:
         calls(world, streamed=case.streamed)
@@ -88,7 +88,7 @@ def test_a_call_leaves_no_cycle(make: Make, upstream: Upstream, case: Case) -> N
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "no-host.invalid"])
 def test_a_provider_that_cannot_be_reached_leaves_no_cycle(make: Make, host: str) -> None:
-    """Nobody listens there, or its name is not known."""
+    """No server listens there, or its name is unknown."""
 
     def gone(value: Config) -> None:
         value["providers"]["acme"]["base_url"] = f"http://{host}"
@@ -104,7 +104,7 @@ def test_a_provider_that_cannot_be_reached_leaves_no_cycle(make: Make, host: str
 def test_a_client_that_leaves_leaves_no_cycle(
     world: World, upstream: Upstream, behind: bytes
 ) -> None:
-    """In the middle of its answer, with another request behind it or not."""
+    """The client leaves in the middle of its answer, with or without another request behind it."""
     told = frames()
     upstream.on("/", stream(*told[:2], None, *told[2:]))
 
@@ -113,7 +113,7 @@ def test_a_client_that_leaves_leaves_no_cycle(
             with world.leaving(chat(stream=True)) as connection:
                 connection.sendall(behind)
                 assert connection.recv(65_536)
-            world.release()  # with a request behind, it is seen where something is written
+            world.release()  # with a request behind, only a write notices it
         until(quiet(world), "all have left")
 
     leave()
@@ -130,7 +130,7 @@ def test_a_client_that_leaves_leaves_no_cycle(
 def test_a_call_that_two_are_asked_for_leaves_no_cycle(
     make: Make, upstream: Upstream, first: Answer, second: Answer
 ) -> None:
-    """A hedge: the failure of one of them is held by the task that asked it."""
+    """A hedge: the task of an attempt holds its failure."""
     world = make(hedged)
     upstream.on("/acme", first)
     upstream.on("/spare", second)

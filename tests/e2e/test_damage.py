@@ -1,4 +1,4 @@
-"""A gateway whose store is damaged: calls go on, budgets hold, and all rows are there again."""
+"""A gateway with a damaged store: calls go on, budgets hold, and all rows come back."""
 
 import time
 from contextlib import ExitStack
@@ -21,7 +21,7 @@ ALWAYS = {"name": "all", "usd": 1, "every": "total"}
 
 
 def broken(world: World) -> Path:
-    """The store's file, after it was damaged."""
+    """Damage the store's file, and return its path."""
     path = world.folder / "data" / "ledger.db"
     path.write_bytes(b"no database" * 1000)
     return path
@@ -55,7 +55,7 @@ def test_a_gateway_starts_with_a_damaged_store_and_its_budgets_are_what_they_wer
 def test_while_another_makes_it_anew_questions_are_refused_and_new_counters_are_closed(
     make: Make, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A counter that began without the rows that are not there yet would let too much pass."""
+    """A counter that began without the missing rows would let too many calls pass."""
     monkeypatch.setattr(ledger_runtime, "FEED_WAIT_SECONDS", 0.0)
     first = make(budgeted(MONTH))
     first.close()
@@ -82,7 +82,7 @@ def test_while_another_makes_it_anew_questions_are_refused_and_new_counters_are_
 
 
 def test_a_budget_of_which_rows_are_missing_stays_closed(make: Make, upstream: Upstream) -> None:
-    """One whose window began behind them is counted."""
+    """A budget whose window began after the missing rows is counted."""
     first = make(budgeted(MONTH))
     first.close()
     note = first.folder / "data" / "ledger" / "removed-until"

@@ -1,4 +1,4 @@
-"""Each request arrives at its own URL, with its own model and key, whatever came before it."""
+"""Each request arrives at its own URL, with its own model and key, in any order of requests."""
 
 import random
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ CONTENTS = [{"role": "user", "parts": [{"text": TEXT}]}]
 
 @dataclass(frozen=True)
 class Operation:
-    """What a client asks for, where it must arrive, and what the provider answers there.
+    """A client's request, the path where it must arrive, and the provider's answer there.
 
-    `{}` in a path stands for the model's name; where none is, the body names it.
+    `{}` in a path stands for the model's name; without it, the body names the model.
     """
 
     path: str
@@ -30,7 +30,7 @@ class Operation:
     arrives: str
     answer: Script
     model: str = "m"
-    """How the model's name begins."""
+    """The beginning of the model's name."""
 
 
 def number(member: str) -> Answer:
@@ -90,7 +90,7 @@ OPERATIONS = {
 
 
 def both(value: Config) -> None:
-    """Two providers that speak every dialect, count tokens and make vectors."""
+    """Configure two providers that speak every dialect, count tokens and make vectors."""
     base = value["providers"]["acme"]["base_url"].removesuffix("/acme")
     doors = {CHAT: "/chat/completions", RESPONSES: "/responses", MESSAGES: "/messages"}
     value["aliases"] = {}
@@ -111,12 +111,12 @@ def both(value: Config) -> None:
 
 
 def place(provider: str, operation: Operation) -> str:
-    """Where a request must arrive."""
+    """Return the path where a request must arrive."""
     return f"/{provider}{operation.arrives.format(f'{operation.model}-{provider}')}"
 
 
 def script(request: Request) -> Answer:
-    """Answer as the provider does that has this very path, and no other."""
+    """Answer as the provider with this very path does, and no other."""
     answers = {
         (place(name, one), one.body.get("stream")): one.answer
         for name in PROVIDERS

@@ -1,4 +1,4 @@
-"""Chunks that pass who waits for them: the client is sent what it always was, and the row says so."""
+"""Chunks that bypass the waiting task: client bytes and row are the same as without it."""
 
 import socket
 import time
@@ -17,7 +17,7 @@ ERROR = b'data: {"error": {"message":"It broke.", "code": null}}\n\n'
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """What has gone on directly."""
+    """Record the chunks that were relayed directly."""
     found: list[bytes] = []
     take = DirectRelay.accept
 
@@ -49,10 +49,10 @@ def one_by_one(*pieces: bytes) -> Answer:
 
 
 def test_each_goes_on_as_it_came(world: World, upstream: Upstream, taken: list[bytes]) -> None:
-    """Chunk by chunk, the same bytes as the long way writes; counted as they are there."""
+    """Chunk by chunk, the bytes and the usage are those of the general path."""
     words = [f" word{at} \u00e4" for at in range(6)]
     role, first, *rest = frames(words, counts=(9, 12))
-    counted = rest.pop(-2)  # was not asked for
+    counted = rest.pop(-2)  # the client did not ask for it
     upstream.on("/acme", one_by_one(role, first, *rest[:-1], counted, rest[-1]))
     with ask(world) as connection:
         world.release()
@@ -105,7 +105,7 @@ def test_a_provider_that_breaks_off_behind_them(
 def test_a_client_that_leaves_behind_them(
     world: World, upstream: Upstream, taken: list[bytes]
 ) -> None:
-    """The provider is let go of, and what was heard of it is on record."""
+    """The gateway closes the provider's connection, and records the usage so far."""
     texts = [chunk({"content": f" word{at}"}) for at in range(3)]
     upstream.on("/acme", one_by_one(ROLE, *texts, chunk({"content": "never"})))
     with ask(world) as connection:
@@ -120,7 +120,7 @@ def test_a_client_that_leaves_behind_them(
 
 
 def test_a_client_that_does_not_read(world: World, upstream: Upstream, taken: list[bytes]) -> None:
-    """What it has not taken waits at the provider, and it still gets all of it, in order."""
+    """The rest waits at the provider; the client still gets all of it, in order."""
     text = "x" * 60_000
     sent = frames([f"{at} {text}" for at in range(300)])
     upstream.on("/acme", Answer(pieces=sent, headers=SSE))

@@ -1,4 +1,4 @@
-"""A gateway that is told to stop: nothing of what runs is lost, and everybody is told (promise 17)."""
+"""A gateway that stops loses no running call, and tells every client (promise 17)."""
 
 import os
 import re
@@ -24,7 +24,7 @@ HEL, LO = (chunk({"content": word}) for word in ("Hel", "lo"))
 
 @pytest.fixture
 def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
-    """`serve(**part server of the configuration)`."""
+    """Make services: `serve(**server section of the configuration)`."""
     made: list[Service] = []
 
     def serve(**server: Any) -> Service:
@@ -37,14 +37,14 @@ def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
 
 
 def closed(service: Service) -> bool:
-    """Whether it takes no connections any more."""
+    """True if it takes no more connections."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", service.port), 1):
         return False
     return True
 
 
 def ended(service: Service) -> list[str]:
-    """How its calls have ended, by their rows; the journal has been closed."""
+    """Return how its calls ended, by their rows; check that the journal is closed."""
     (segment,) = (service.folder / "data" / "ledger").glob("*.jsonl")
     assert segment.read_bytes().endswith(CLOSED_LINE)
     rows = service.entries()
@@ -54,7 +54,7 @@ def ended(service: Service) -> list[str]:
 def test_p_04_streams_that_end_in_time_end_whole_and_others_are_told(
     serve: Serve, upstream: Upstream, loop: Loop
 ) -> None:
-    """P-04: one ends byte for byte; one, and a whole answer, end with an error of their dialect."""
+    """P-04: one stream ends byte for byte; others and a whole answer end with a dialect error."""
     service = serve(drain=600)
     upstream.on("/acme", stream(ROLE, HEL, None, LO, chunk({}, "stop"), DONE))
     with ExitStack() as stack:
@@ -117,7 +117,7 @@ def test_p_04_streams_that_end_in_time_end_whole_and_others_are_told(
 def test_p_04_each_dialect_is_told_in_its_own_way(
     serve: Serve, upstream: Upstream, path: str, told: bytes
 ) -> None:
-    """P-04: the error stands behind what was said, and the stream ends as HTTP ends."""
+    """P-04: the error follows the content, and the stream ends as HTTP ends."""
     bodies: dict[str, dict[str, Any]] = {
         "/v1/messages": chat(stream=True, max_tokens=9),
         "/v1/responses": {"model": "smart", "input": "Hello.", "stream": True},
@@ -139,7 +139,7 @@ def test_p_04_each_dialect_is_told_in_its_own_way(
 def test_p_04_all_that_share_an_answer_are_told(
     tmp_path: Path, upstream: Upstream, streamed: bool
 ) -> None:
-    """P-04: whoever reads for the others ends too, and once; each has its row."""
+    """P-04: the call that reads for the others ends too, and once; each has its row."""
     cache = {"default": "on", "ttl": "1h"}
     service = Service(tmp_path / "shared", upstream, {"drain": 600}, cache=cache)
     upstream.on("/acme", stream(ROLE, HEL, end="stall") if streamed else SILENT)
@@ -149,7 +149,7 @@ def test_p_04_all_that_share_an_answer_are_told(
             answers = [seen(one, b"Hel") if streamed else b"" for one in clients]
             upstream.arrived()
             kept = stack.enter_context(service.dial())
-            for _ in range(20):  # those that have come before are on it by then
+            for _ in range(20):  # by then all earlier calls share the answer
                 kept.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
                 seen(kept, b'"ok"')
             for _ in range(2):
@@ -170,7 +170,7 @@ def test_p_04_all_that_share_an_answer_are_told(
 def test_p_05_a_second_signal_ends_it_at_once_and_in_good_order(
     serve: Serve, upstream: Upstream, second: signal.Signals
 ) -> None:
-    """P-05: nobody waits for the minutes that a drain may take, and the client is told all the same."""
+    """P-05: no client waits for the minutes of a drain, and each still gets its error."""
     service = serve(drain=600, lb_delay=300)
     upstream.on("/acme", stream(ROLE, HEL, end="stall"))
     with service.asking(chat(stream=True)) as connection:
@@ -188,7 +188,7 @@ def test_p_05_a_second_signal_ends_it_at_once_and_in_good_order(
 def test_p_04_calls_are_served_until_whoever_balances_load_knows(
     serve: Serve, upstream: Upstream
 ) -> None:
-    """P-04: for `lb_delay` it is not ready, and refuses nobody; connections are used once more."""
+    """P-04: for `lb_delay` it is not ready, but refuses no call; connections are used once more."""
     service = serve(lb_delay=300, drain=600)
     upstream.on("/acme", whole())
     with service.dial() as kept:
@@ -214,7 +214,7 @@ def test_p_04_calls_are_served_until_whoever_balances_load_knows(
 def test_p_05_what_never_ends_is_left(
     tmp_path: Path, upstream: Upstream, hangs: str, status: int
 ) -> None:
-    """P-05: 3 s after its time it has ended, whatever hangs; the status says whether rows may lack."""
+    """P-05: it ends 3 s after its time, whatever hangs; the status tells if rows may be missing."""
     room, name, work = hangs.rsplit(".", 2)
     first = (
         f"import asyncio\nfrom gateway.{room} import {name}\n"
@@ -233,7 +233,7 @@ def test_p_05_what_never_ends_is_left(
 def test_p_05_a_person_does_not_wait(
     tmp_path: Path, upstream: Upstream, what: signal.Signals, workers: int
 ) -> None:
-    """P-05: in a terminal nobody has to be told before it stops, and without it it stops too."""
+    """P-05: in a terminal no load balancer needs the delay; a hangup of it stops it too."""
     ours, theirs = os.openpty()
     server = {"lb_delay": 300, "drain": 600, "workers": workers}
     service = Service(tmp_path / "person", upstream, server, stdin=theirs)
@@ -255,7 +255,7 @@ def _alive(service: Service) -> bool:
 
 @pytest.mark.parametrize("what", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE])
 def test_p_05_other_signals_change_nothing(serve: Serve, what: signal.Signals) -> None:
-    """P-05: they are told of; SIGPIPE is none of anybody's business."""
+    """P-05: the log names them, except for SIGPIPE, which is ignored."""
     service = serve()
     service.tell(what)
     if what != signal.SIGPIPE:
@@ -269,7 +269,7 @@ def test_p_05_other_signals_change_nothing(serve: Serve, what: signal.Signals) -
 def test_p_05_workers_are_told_and_the_port_stays_open_while_one_dies(
     serve: Serve, upstream: Upstream
 ) -> None:
-    """P-05: a worker that is killed is replaced, others serve; both streams of two end as they must."""
+    """P-05: a killed worker is replaced, and others serve; both streams of two end as they must."""
     service = serve(workers=2, drain=2)
     upstream.on("/acme", stream(ROLE, HEL, end="stall"))
     pids = [row["pid"] for row in until(lambda: started(service, 2), "two workers")]
@@ -290,12 +290,12 @@ def test_p_05_workers_are_told_and_the_port_stays_open_while_one_dies(
 
 
 def test_p_05_a_worker_that_hangs_is_replaced(serve: Serve) -> None:
-    """P-05: it is told of, killed where it does not even say where it is, and followed by another."""
+    """P-05: a hung worker is logged, killed even if it cannot say where it hangs, and replaced."""
     service = serve(workers=2, hang=2)
     pid = until(lambda: started(service, 2), "two workers")[0]["pid"]
 
     def works() -> bool:
-        os.kill(pid, signal.SIGUSR1)  # it is told of by a loop that runs, and ignored before
+        os.kill(pid, signal.SIGUSR1)  # a running loop logs it; before that it is ignored
         return bool(service.rows("signal"))
 
     until(works, "it works")
@@ -310,7 +310,7 @@ def test_p_05_a_worker_that_hangs_is_replaced(serve: Serve) -> None:
 
 
 def heeds(pid: int) -> bool:
-    """Whether a process has its own answer to SIGTERM by now (proc_pid_status(5), SigCgt)."""
+    """True if a process handles SIGTERM itself by now (proc_pid_status(5), SigCgt)."""
     caught = re.search(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return caught is not None and bool(int(caught[1], 16) & 1 << signal.SIGTERM - 1)
 
@@ -323,7 +323,7 @@ def started(service: Service, count: int) -> list[dict[str, Any]]:
 def test_sec_leak_5_a_crash_shows_where_and_nothing_of_what(
     serve: Serve, upstream: Upstream
 ) -> None:
-    """SEC-LEAK 5: SIGABRT names files, lines and functions; no prompt and no key is on any stream."""
+    """SEC-LEAK 5: SIGABRT names files, lines and functions; no stream has a prompt or a key."""
     service = serve()
     upstream.on("/acme", stream(ROLE, HEL, end="stall"))
     with service.asking(chat("canary-in-a-prompt", stream=True)) as connection:

@@ -20,7 +20,7 @@ PACKED = [base64.b64encode(struct.pack("<3f", *it)).decode() for it in VECTORS]
 
 
 def two(value: Config) -> None:
-    """Lab acme embeds in OpenAI's shape, with a spare host of the same model; google in its own."""
+    """Configure lab acme in OpenAI's shape, with a spare host of the same model, and lab google."""
     base = value["providers"]["acme"]["base_url"].removesuffix("/acme")
     value["providers"]["google"] = {
         "base_url": base,
@@ -48,7 +48,7 @@ def answer(body: bytes, tokens: int = 7) -> Answer:
 
 
 def openai_answer(request: Request) -> Answer:
-    """A vector for each input, packed where that was asked for, in a spacing of its own."""
+    """Return a vector for each input, packed if the request asks so, in a spacing of its own."""
     asked = request.json
     made = PACKED if asked.get("encoding_format") == "base64" else VECTORS
     many = len(asked["input"]) if isinstance(asked["input"], list) else 1
@@ -194,7 +194,7 @@ def test_the_google_sdk_is_served_at_home_and_abroad(world: World) -> None:
 @pytest.mark.parametrize("lab", ["acme", "google"])
 @pytest.mark.parametrize("model", ["gem-vec", "vec-1"])
 def test_the_google_sdk_may_send_a_lab_with_every_call(world: World, lab: str, model: str) -> None:
-    """It is set for generation, on the client; an embedding model is what its name says."""
+    """A client sets the lab for generation; for embeddings the model's name decides."""
     options = types.HttpOptions(base_url=world.url, headers={"x-tiergate-lab": lab})
     with genai.Client(api_key="k", http_options=options) as client:
         found = client.models.embed_content(model=model, contents=["one", "two"])
@@ -231,7 +231,7 @@ def test_equal_requests_are_answered_from_the_cache(make: Make) -> None:
 
 
 def test_vectors_of_another_form_or_length_are_not_the_same(make: Make) -> None:
-    """How they are encoded and how many numbers they have is part of what is asked."""
+    """The encoding and the number of dimensions are part of the request."""
     world = started(make, cached)
     bodies: list[dict[str, object]] = [
         {"model": "vec-1", "input": ["one", "two"], **more}
@@ -323,7 +323,7 @@ def test_a_target_that_refuses_the_size_is_not_asked_for_it(world: World) -> Non
 
 
 def test_vectors_of_pictures_have_no_cost(world: World) -> None:
-    """Told as one count by Gemini, sent in a form of their own to a host of OpenAI's shape."""
+    """Gemini reports one count; a host of OpenAI's shape gets pictures in a form of its own."""
     picture = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}
     body = {"content": {"parts": [{"text": "one"}, picture]}}
     world.client.post("/v1beta/models/gem-vec:embedContent", json=body)

@@ -1,4 +1,4 @@
-"""What a client, the row, the cache and the next target make of answers that did not end well."""
+"""Answers that did not end well, and their effect on client, row, cache and next target."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from tests.e2e.world import Config, Make, World
 
 type Json = dict[str, Any]
 type Outcome = Literal["complete", "incomplete", "failed"]
-"""What the gateway is to make of an answer; one that `failed` is asked for elsewhere."""
+"""The gateway's verdict on an answer; after `failed` it tries another target."""
 
 SHOWN = TEXT[:4]
-"""What a stream says before an error comes in it."""
+"""The text of a stream before an error comes in it."""
 ERROR: Json = {"code": 502, "message": "Provider disconnected", "type": "server_error"}
 WORD = "a_word_of_next_year"
 FINISH = {
@@ -32,12 +32,12 @@ class Case:
 
     name: str
     change: Callable[[Json], None]
-    """Makes it of the provider's good answer."""
+    """Makes the case from the provider's good answer."""
     outcome: Outcome
 
 
 def set_finish(dialect: str, value: Any = ...) -> Callable[[Json], None]:
-    """Change the member that says why an answer ended; without a value it goes."""
+    """Change the member that says why an answer ended; without a value, remove it."""
 
     def change(whole: Json) -> None:
         inside, name = whole, FINISH[dialect]
@@ -52,7 +52,7 @@ def set_finish(dialect: str, value: Any = ...) -> Callable[[Json], None]:
 
 
 def empty(dialect: str) -> Callable[[Json], None]:
-    """No content, and no reason why."""
+    """Leave no content, and no reason for the end."""
 
     def change(whole: Json) -> None:
         set_finish(dialect, None)(whole)
@@ -89,7 +89,7 @@ def failed_status(whole: Json) -> None:
 
 
 def tool_error(whole: Json) -> None:
-    """A tool of the provider that failed is an outcome that the model has seen."""
+    """Add a failed tool of the provider, which is an outcome that the model has seen."""
     call = {"type": "mcp_call", "id": "mcp_1", "name": "n", "arguments": "{}", "server_label": "s"}
     whole["output"].insert(0, {**call, "status": "failed", "error": ERROR, "output": None})
 
@@ -117,7 +117,7 @@ def cases(dialect: str) -> list[Case]:
 
 
 def good(dialect: str) -> Json:
-    """The whole answer of a provider that ends well."""
+    """Return the whole answer of a provider that ends well."""
     (body,) = answer(dialect).pieces
     assert body is not None
     value: Json = jsonio.loads(body)
@@ -129,11 +129,11 @@ def whole(value: Json) -> Answer:
     return Answer(pieces=(body,), length=len(body), bill=(7, 3))
 
 
-# Streams: the good one's frames with what a case changes in them.
+# Streams: the frames of the good one, changed by a case.
 
 
 def streamed(dialect: str, case: Case) -> Answer:
-    """The stream that says what the changed answer says; an error comes where it would have ended."""
+    """Return the stream of the changed answer; an error comes in place of the end."""
     frames = [piece for piece in answer(dialect, stream=True).pieces if piece is not None]
     return Answer(pieces=tuple(STREAMS[dialect](frames, case)), headers=SSE, bill=(7, 3))
 
@@ -160,7 +160,7 @@ def event(value: Json) -> bytes:
 
 
 def response_frames(frames: list[bytes], case: Case) -> list[bytes]:
-    """Its terminal event is its finish."""
+    """Change the frames; the terminal event is the finish."""
     *said, done, last = frames
     value = jsonio.loads(sse.read_data(last))
     case.change(value["response"])
@@ -228,7 +228,7 @@ def ask(world: World, client: str, model: str, text: str, *, stream: bool) -> ht
 
 
 def heard(client: str, reply: httpx.Response, *, stream: bool) -> Outcome:
-    """What an answer tells its client, by its wire alone."""
+    """Read the outcome from the bytes of an answer alone."""
     if not stream:
         value = reply.json()
         if reply.status_code != 200 or value.get("error"):
@@ -262,7 +262,7 @@ def is_told_cut(case: Case, client: str, lab: str, *, stream: bool) -> bool:
 
 
 def spare(value: Config) -> None:
-    """Each lab has a second target at another host, and answers are cached."""
+    """Give each lab a second target at another host, and cache answers."""
     four(value)
     value["cache"] = {"default": "on", "ttl": "1h"}
     for name in DIALECTS:
@@ -278,7 +278,7 @@ def spare(value: Config) -> None:
 def test_an_answer_is_whole_only_if_its_provider_says_so(
     make: Make, upstream: Upstream, client: str, lab: str, stream: bool
 ) -> None:
-    """A failed answer is asked for elsewhere; an incomplete one is told so, and is not cached."""
+    """A failed answer goes to another target; an incomplete one is reported, and is not cached."""
     world = make(spare)
     expected: list[tuple[str, str, str, str | None, int]] = []
     for case in cases(lab):
@@ -290,7 +290,7 @@ def test_an_answer_is_whole_only_if_its_provider_says_so(
         upstream.on(f"/spare{DOORS[lab]}", answer(lab, stream=stream))
         outcome = case.outcome
         late = stream and outcome == "failed" and case.name != "empty"
-        if late:  # content is shown before the error comes: nobody else can take over
+        if late:  # content is sent before the error comes: no other target can take over
             outcome = "incomplete"
         replies = [ask(world, client, f"{lab}/smart", case.name, stream=stream) for _ in "ab"]
         told = "complete" if outcome == "failed" else outcome
@@ -325,7 +325,7 @@ def test_an_answer_is_whole_only_if_its_provider_says_so(
 
 
 def lenient(value: Config) -> None:
-    """Each provider may leave out why its answers ended."""
+    """Let each provider leave out why its answers ended."""
     spare(value)
     for provider in value["providers"].values():
         provider["finish"] = "optional"
@@ -371,7 +371,7 @@ def test_a_provider_may_leave_out_the_reason(
 def test_tools_are_to_be_used_where_the_reason_is_left_out(
     make: Make, upstream: Upstream, client: str
 ) -> None:
-    """As the model called them."""
+    """The client must use the tools that the model called."""
     world = make(lenient)
     value = jsonio.loads(answer(CHAT, tools=True).pieces[0] or b"")
     set_finish(CHAT)(value)
@@ -386,7 +386,7 @@ def test_tools_are_to_be_used_where_the_reason_is_left_out(
 def test_an_answer_in_the_background_is_passed_on(
     make: Make, upstream: Upstream, status: str
 ) -> None:
-    """What it will cost is unknown, and nobody else is asked."""
+    """The cost is unknown, and no other target is called."""
     world = make(spare)
     value = {**good(RESPONSES), "status": status, "background": True, "output": [], "usage": None}
     upstream.on(DOORS[RESPONSES], whole(value))

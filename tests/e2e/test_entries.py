@@ -1,4 +1,4 @@
-"""One call, one final entry: whatever becomes of it, whole and streamed, read back from the disk."""
+"""One call, one final row: for every ending, whole and streamed, read back from the disk."""
 
 import time
 from dataclasses import dataclass
@@ -36,20 +36,20 @@ SOON = 0.15
 
 @dataclass(frozen=True)
 class Case:
-    """What the provider does, and what the ledger must say of it."""
+    """A provider's behaviour, and the row that it must lead to."""
 
     name: str
     script: Script
     status: int
-    """Of the reply."""
+    """The status of the reply."""
     state: CallState
     problem: str | None = None
     by: str | None = None
     attempts: int = 1
     cost: Decimal | None = None
-    """None is unknown: the provider may bill what gave no answer."""
+    """None is unknown: the provider may bill a request without an answer."""
     usage: UsageSource | None = None
-    """Who counted the tokens of the answer; None where there is none."""
+    """The source of the token counts; None without an answer."""
     timer: str | None = None
     """The timer that must strike."""
     streamed: bool = False
@@ -112,7 +112,7 @@ CASES = [
 
 
 def timed(timer: str | None) -> Change:
-    """A provider whose one timer strikes soon."""
+    """Configure a provider whose one timer strikes soon."""
 
     def change(value: Config) -> None:
         if timer is not None:
@@ -123,7 +123,7 @@ def timed(timer: str | None) -> Change:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_answered_or_failed(make: Make, upstream: Upstream, case: Case) -> None:
-    """The final row, the rows of attempts that failed, and the money in both."""
+    """The final row and the rows of failed attempts are right, and so is the money in both."""
     world = make(timed(case.timer))
     upstream.on("/acme", case.script)
     reply = world.ask(chat(stream=case.streamed, max_tokens=100), x_tiergate_tags="a, b")
@@ -145,7 +145,7 @@ def test_answered_or_failed(make: Make, upstream: Upstream, case: Case) -> None:
 
 
 def paid(entry: FinalRow, failed: list[AttemptRow], case: Case) -> None:
-    """What was wasted, estimated and left unknown; the sum of a call's rows is its final one."""
+    """Check wasted, estimated and unknown money; the final row is the sum of the call's rows."""
     answered = entry.state != "failed"
     assert [row.attempt for row in failed] == [*range(1, case.attempts + (not answered))]
     assert {(row.id, row.provider, row.model) for row in failed} <= {(entry.id, "acme", "able-1")}
@@ -170,7 +170,7 @@ REFUSED: list[tuple[str, Body | bytes, int, str]] = [
 
 @pytest.mark.parametrize(("body", "status", "problem"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])  # fmt: skip
 def test_refused(world: World, upstream: Upstream, body: Body | bytes, status: int, problem: str) -> None:  # fmt: skip
-    """What the gateway refuses is a call too; it costs nothing and nobody is asked."""
+    """A refused request is a call too; it costs nothing and no provider is called."""
     reply = world.ask(body)
     entry = world.entry()
     assert (reply.status_code, entry.status, entry.state) == (status, status, "refused")
@@ -222,7 +222,7 @@ def test_client_leaves(
         entry = world.entry()
         assert (entry.state, entry.status, entry.aborted_by) == ("aborted", 499, "client")
         assert (entry.attempts, entry.wasted) == (1, FREE)
-        if reads:  # what was heard by then
+        if reads:  # the usage by then
             assert (entry.cost, entry.output, entry.reserved) == (PARTLY, 1, None)
         else:
             assert (entry.cost, entry.output, entry.reserved) == (None, None, MOST)

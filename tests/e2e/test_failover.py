@@ -1,6 +1,6 @@
-"""Sixteen faults of the preferred target, with a healthy second one: who answers, and how cleanly.
+"""Sixteen faults of the preferred target, with a healthy second one: which answers, and how.
 
-The table in docs/failure.md has what is asserted here.
+The table in docs/failure.md states the outcomes that are asserted here.
 """
 
 from collections.abc import Mapping
@@ -47,14 +47,14 @@ def gone(value: Config) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """What the preferred target does to a call for a whole answer, and to one for a stream."""
+    """A fault of the preferred target, for a whole answer and for a stream."""
 
     whole: Answer | None
     """None: there is no such fault of a whole answer."""
     streamed: Answer | None = None
-    """None: the same as to a whole one."""
+    """None: the same as for a whole answer."""
     once: bool = False
-    """It happens once; then the target is well."""
+    """True if the fault happens once; after it the target is well."""
     change: Change = lambda _: None
 
 
@@ -90,7 +90,7 @@ FAULTS: dict[str, Fault] = {
 
 
 def written_by_init() -> Config:
-    """The routing that `tiergate init` writes."""
+    """Return the routing that `tiergate init` writes."""
     wish = InitPlan(("openai",), "127.0.0.1", 8484, "open", {}, None, None)
     text = templates.format_config(
         wish, detect.load_shipped_labs(find_shipped_config().parent / "labs"), {}
@@ -108,7 +108,7 @@ MODES: Mapping[str, Change] = {"as shipped": lambda _: None, "as `init` writes i
 
 
 def outcome(make: Make, upstream: Upstream, fault: Fault, mode: Change, *, streamed: bool) -> str:
-    """Who has answered, or that there was an error. An answer is whole, or the test fails."""
+    """Return the target that answered, or an error; a partial answer fails the test."""
     script = fault.streamed if streamed and fault.streamed is not None else fault.whole
     assert script is not None
     good = stream() if streamed else whole()
@@ -148,7 +148,7 @@ def test_the_table_has_each_fault() -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_who_answers(make: Make, upstream: Upstream, fault: str, mode: str) -> None:
-    """An answer is clean where no text is missing, none stands twice, and no error is in it."""
+    """An answer is clean if no text is missing or repeated, and it has no error."""
     one, said = FAULTS[fault], ROWS[fault][list(MODES).index(mode)]
     if one.whole is None:
         whole_said = said
@@ -159,7 +159,7 @@ def test_who_answers(make: Make, upstream: Upstream, fault: str, mode: str) -> N
 
 
 def test_the_sums_under_the_table() -> None:
-    """Faults that every client survives."""
+    """The page counts the faults that every client survives."""
     clean = [sum("error" not in row[at] for row in ROWS.values()) for at in range(2)]
     page = (pages.ROOT / "docs/failure.md").read_text("utf-8")
     assert f"As shipped {clean[0]} of the 16 end in a clean answer" in page

@@ -32,7 +32,7 @@ from tests.e2e.world import Body, Make, World, abort, chat, left_after, spared, 
 
 FRAMES = frames()
 UNTOLD = b"".join((*FRAMES[:-2], FRAMES[-1]))
-"""What a client gets that asked for no usage in its stream."""
+"""The stream of a client that asked for no usage."""
 HEL = chunk({"content": WORDS[0]})
 STREAMED = chat(stream=True)
 COST = Decimal("0.000019")
@@ -54,12 +54,12 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def aboard(world: World, count: int) -> None:
-    """Wait until so many calls are on flights."""
+    """Wait until that many calls are on flights."""
     until(lambda: len(subscribers(world.gateway.engine)) == count)
 
 
 def gone(world: World) -> None:
-    """Nothing of any flight is left."""
+    """Check that no flight is left."""
     aboard(world, 0)
     world.loop.run(world.gateway.engine.drain())
     assert not world.gateway.engine._coalescer._flights._by_key
@@ -68,7 +68,7 @@ def gone(world: World) -> None:
 def ask(
     pool: ThreadPoolExecutor, world: World, body: Body, count: int = 1
 ) -> list[Future[httpx.Response]]:
-    """Ask, and wait until all are on a flight."""
+    """Call, and wait until all calls are on a flight."""
     before = len(subscribers(world.gateway.engine))
     futures = [pool.submit(world.ask, body) for _ in range(count)]
     aboard(world, before + count)
@@ -76,18 +76,18 @@ def ask(
 
 
 def held(answer: Answer) -> Answer:
-    """Its head at once, its body when it is released."""
+    """Send the head at once, and the body at the release."""
     return replace(answer, pieces=(None, *answer.pieces))
 
 
 def by_cache(entries: list[FinalRow]) -> tuple[FinalRow, list[FinalRow]]:
-    """The entry of the call that reached the provider, and those of the others."""
+    """Return the row of the call that reached the provider, and the rows of the others."""
     (first,) = [entry for entry in entries if entry.cache == "miss"]
     return first, [entry for entry in entries if entry.cache == "hit"]
 
 
 def hear(connection: socket.socket, what: bytes) -> bytes:
-    """Read until something has come."""
+    """Read until given bytes have come."""
     heard = b""
     while what not in heard:
         data = connection.recv(65536)
@@ -100,7 +100,7 @@ def hear(connection: socket.socket, what: bytes) -> bytes:
 def test_a_hundred_equal_calls_are_one_upstream_call(
     cached: World, upstream: Upstream, streamed: bool
 ) -> None:
-    """The same bytes for all; one is billed, as the provider bills, and the others are hits."""
+    """All get the same bytes; one pays the provider's bill, and the others are hits."""
     upstream.on("/acme", held(stream() if streamed else whole()))
     with ThreadPoolExecutor(100) as pool:
         asked = ask(pool, cached, chat(stream=streamed), 100)
@@ -141,7 +141,7 @@ def test_who_comes_late_hears_it_from_the_beginning_and_then_live(
 def test_the_first_leaves_and_the_call_goes_on_for_the_others(
     cached: World, upstream: Upstream, streamed: bool, begun: bool
 ) -> None:
-    """On its account: what it caused is billed, and it is on the ledger with all of that."""
+    """The first pays: the ledger has the whole bill of the call that it caused."""
     body = chat(stream=streamed)
     answer, sign = (stream(), HEL) if streamed else (whole(), b"HTTP/1.1 200")
     cut = 2 if begun and streamed else 0
@@ -177,7 +177,7 @@ def seats(world: World) -> list[UpstreamSubscriber]:
 def test_the_last_that_leaves_ends_it(
     cached: World, upstream: Upstream, order: tuple[int, int], begun: bool, streamed: bool
 ) -> None:
-    """The provider is let go of as for one client, and nothing is kept or forgotten."""
+    """The gateway closes the provider's connection as for one client; no state is left or lost."""
     body = chat(stream=streamed)
     if begun and streamed:
         upstream.on("/acme", stream(*FRAMES[:2], end="stall"))
@@ -207,13 +207,13 @@ def test_the_last_that_leaves_ends_it(
 
 
 def one_left(world: World) -> bool:
-    """Whether one of two clients has left, whatever it still does for the other."""
+    """True if one of two clients has left, even while its call still serves the other."""
     (flight,) = {seat.flight for seat in subscribers(world.gateway.engine)}
     return len(flight.subscribers) == 1
 
 
 def test_a_first_that_does_not_read_holds_up_nobody(cached: World, upstream: Upstream) -> None:
-    """The others take what comes as fast as it comes; what it missed is there when it reads."""
+    """Others get the answer as fast as it comes; a slow client finds all of it when it reads."""
     words = ["x" * 100_000] * 40
     pieces = frames(words, counts=None)
     upstream.on("/acme", stream(*pieces))
@@ -271,7 +271,7 @@ FAILING: list[tuple[str, Script, int, str]] = [
 def test_its_failure_is_everybodys(
     cached: World, upstream: Upstream, script: Script, status: int, problem: str, streamed: bool
 ) -> None:
-    """And nobody's bill but the first one's."""
+    """The first call alone pays for it."""
     upstream.on("/acme", script)
     with ThreadPoolExecutor(5) as pool:
         asked = ask(pool, cached, chat(stream=streamed), 5)
@@ -293,7 +293,7 @@ def test_its_failure_is_everybodys(
 def test_an_answer_that_breaks_off_ends_in_an_error_for_all(
     cached: World, upstream: Upstream, streamed: bool
 ) -> None:
-    """And is not kept."""
+    """The gateway does not cache it either."""
     upstream.on("/acme", stream(*FRAMES[:3], None, end="cut"), stream())
     with ThreadPoolExecutor(3) as pool:
         (first,) = ask(pool, cached, STREAMED)
@@ -351,7 +351,7 @@ def test_who_flies_alone(
 
 
 def test_calls_that_share_no_answer_share_no_upstream_call(make: Make, upstream: Upstream) -> None:
-    """As the cache ships: equal calls at the provider's own temperature are asked each by itself."""
+    """With the shipped cache, equal calls at the provider's own temperature are separate calls."""
     world = make(lambda value: value.update(cache={}))
     upstream.on("/acme", held(whole("one")), held(whole("two")))
     with ThreadPoolExecutor(2) as pool:
@@ -375,7 +375,7 @@ def test_calls_that_share_no_answer_share_no_upstream_call(make: Make, upstream:
 def test_a_stream_that_passes_the_flight_is_kept_and_may_still_be_joined(
     cached: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Alone it goes from the provider's socket to its client's; who joins gets it from the start."""
+    """A lone stream goes from socket to socket; a call that joins gets it from the start."""
     passed: list[bytes] = []
     keep = Subscriber.note_passed_chunk
 

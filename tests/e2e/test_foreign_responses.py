@@ -1,4 +1,4 @@
-"""Requests that go on from an answer which the gateway has not stored, through the official SDK."""
+"""Requests that continue an answer which the gateway has not stored, through the official SDK."""
 
 from hashlib import sha256
 from typing import Any
@@ -13,12 +13,12 @@ from tests.e2e.upstream import Answer, Upstream, failing
 from tests.e2e.world import Change, Config, Make, World
 
 FOREIGN = "resp_made_before"
-"""The id of an answer that the provider has, and that the gateway has never seen."""
+"""The id of an answer that the provider has and the gateway has never seen."""
 KEYS = ",".join(f"{name}={sha256(name.encode()).hexdigest()}" for name in ("one", "two"))
 
 
 def foreign(setting: str | None = None, **more: Any) -> Change:
-    """Four labs, of which the one of Responses keeps answers; and the setting."""
+    """Configure four labs, of which the Responses lab keeps answers, and the setting."""
 
     def change(value: Config) -> None:
         stored(value)
@@ -28,7 +28,7 @@ def foreign(setting: str | None = None, **more: Any) -> Change:
 
 
 def missing(status: int = 400) -> Answer:
-    """What OpenAI says of an id that its account does not have."""
+    """Build OpenAI's error for an id that its account does not have."""
     error = {
         "message": f"Previous response with id '{FOREIGN}' not found.",
         "type": "invalid_request_error",
@@ -76,7 +76,7 @@ def test_the_setting_says_who_is_asked_and_keys_say_what_is_unset(
 def test_the_next_turn_goes_to_the_account_that_answered(
     make: Make, upstream: Upstream, stream: bool
 ) -> None:
-    """The first account does not know the id, the second does: it has the next answer too."""
+    """The first account does not know the id, the second does: it gets the next call too."""
     world = make(foreign())
     upstream.on(DOORS[RESPONSES], missing(), answer(RESPONSES, stream=stream))
     first = ask(world, RESPONSES, FIRST, stream=stream, previous_response_id=FOREIGN)
@@ -91,7 +91,7 @@ def test_the_next_turn_goes_to_the_account_that_answered(
 def test_what_no_account_has_is_told_in_the_providers_words(
     make: Make, upstream: Upstream, status: int
 ) -> None:
-    """However often a client asks for it, the target stays in its turn."""
+    """The target stays in use, however often a client asks for it."""
     world = make(foreign())
     upstream.on(DOORS[RESPONSES], *[missing(status)] * 20, answer(RESPONSES))
     for _ in range(10):
@@ -105,7 +105,7 @@ def test_what_no_account_has_is_told_in_the_providers_words(
 
 
 def test_an_account_that_fails_may_have_it(make: Make, upstream: Upstream) -> None:
-    """The client is not told that its conversation is gone because another account lacks it."""
+    """A second account that lacks the answer does not prove that the conversation is gone."""
     world = make(foreign())
     upstream.on(DOORS[RESPONSES], failing(503), missing())
     with pytest.raises(openai.InternalServerError):
@@ -127,7 +127,7 @@ def test_a_lab_that_keeps_answers_is_asked_where_no_lab_is_named(
 
 
 def test_where_no_target_keeps_answers_nobody_is_asked(make: Make, upstream: Upstream) -> None:
-    """The lab that is named speaks another dialect; or it speaks Responses, and keeps nothing."""
+    """The named lab speaks another dialect, or speaks Responses and keeps nothing."""
     with pytest.raises(openai.NotFoundError, match="keeps no earlier answers") as caught:
         ask(make(foreign()), CHAT, SECOND, previous_response_id=FOREIGN)
     assert caught.value.code == "previous_response_not_found"
@@ -153,7 +153,7 @@ def test_a_deleted_answer_is_gone_though_its_provider_has_it(
 def test_pass_opens_the_answers_of_other_keys(
     make: Make, upstream: Upstream, setting: str | None
 ) -> None:
-    """As docs/security.md says: the provider knows one client alone, the gateway."""
+    """The provider knows only one client, the gateway, as docs/security.md says."""
     world = make(foreign(setting), TIERGATE_KEYS=KEYS)
     upstream.on(DOORS[RESPONSES], answer(RESPONSES))
     first = ask(world, RESPONSES, FIRST, key="one")
@@ -202,7 +202,7 @@ def test_only_stored_answers_are_retrieved_and_deleted(
 def test_a_row_keeps_that_a_call_went_on_from_an_earlier_answer(
     make: Make, upstream: Upstream
 ) -> None:
-    """So replay decides it among the same targets."""
+    """Replay decides among the same targets by it."""
     world = make(foreign())
     upstream.on(DOORS[RESPONSES], answer(RESPONSES))
     ask(world, RESPONSES, SECOND, previous_response_id=FOREIGN)

@@ -1,4 +1,4 @@
-"""A ledger that cannot be written: what becomes of calls, by policy, and that all is well again after it."""
+"""A ledger that cannot be written: calls follow the policy, and all is well again after it."""
 
 import errno
 import os
@@ -52,7 +52,7 @@ def ledger(**settings: str) -> Change:
 
 
 def counted(world: World) -> tuple[Counter[str], int]:
-    """Final rows by state, and intents."""
+    """Count final rows by state, and intents."""
     rows = world.rows()
     finals = [row for row in rows if isinstance(row, FinalRow)]
     assert len({row.id for row in finals}) == len(finals)
@@ -142,7 +142,7 @@ def test_each_under_serve_goes_on_where_the_disk_refuses(
 def test_without_a_journal_folder_rows_come_into_a_new_one(
     make: Make, upstream: Upstream, tmp_path: Path
 ) -> None:
-    """Somebody removes the folder while the gateway runs: what comes after is on record."""
+    """The folder is removed while the gateway runs: later calls are recorded."""
     world = make()
     assert world.ask(chat()).status_code == 200
     folder = world.folder / "data" / "ledger"

@@ -1,4 +1,4 @@
-"""What fails goes out of its turn, and comes back by one call at a time; admins see how it stands."""
+"""A failing target leaves the rotation, and returns by one call at a time; admins see its state."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tests.e2e.world import SECRET, Config, Make, World, chat, spared
 
 
 class Clock:
-    """The time by which the breakers of a world go."""
+    """The clock of the circuit breakers of a world."""
 
     def __init__(self, world: World) -> None:
         self.now = 1000.0
@@ -110,7 +110,7 @@ def test_another_lab_takes_over_where_the_configuration_says_so(
 
 
 def test_where_nobody_is_left_the_client_may_come_back(world: World, upstream: Upstream) -> None:
-    """Nothing was sent for it: it is the one who tries again, and no attempt is on its row."""
+    """The client may retry, since nothing was sent; its row has no attempt."""
     Clock(world)
     upstream.on("/acme", failing(500))
     for _ in range(2):
@@ -160,7 +160,7 @@ def test_a_dead_credential_is_used_no_more(make: Make, upstream: Upstream, statu
 
 
 def test_the_only_credential_is_asked_with_all_the_same(world: World, upstream: Upstream) -> None:
-    """A refusal costs nothing, and it may be good again."""
+    """A refusal costs nothing, and the credential may be good again."""
     Clock(world)
     upstream.on("/acme", failing(401), whole())
     assert world.ask(chat()).status_code == 502
@@ -179,7 +179,7 @@ def test_a_model_that_is_gone_is_asked_for_no_more(make: Make, upstream: Upstrea
 
 
 def test_streams_that_break_off_count_against_it(make: Make, upstream: Upstream) -> None:
-    """Also after the first content, where nobody can take over."""
+    """Breaks count even after the first content, when no other target can take over."""
     world = make(spared)
     Clock(world)
     cut = stream(*stream().pieces[:2], end="cut")
@@ -206,7 +206,7 @@ def test_calls_that_a_client_repeats_are_asked_once_at_each(make: Make, upstream
 def test_a_clients_own_timeout_bounds_its_call(
     world: World, upstream: Upstream, name: str, streamed: bool
 ) -> None:
-    """It hears of it before it leaves; and it says nothing of the provider."""
+    """The gateway answers before the client leaves, and does not blame the provider."""
     upstream.on("/acme", Answer(status=0, end="stall"))
     for _ in range(6):
         reply = world.ask(chat(stream=streamed), **{name: "0.15"})
@@ -223,7 +223,7 @@ def test_what_is_no_time_bounds_nothing(world: World, upstream: Upstream, value:
 
 
 def test_what_is_known_is_told(make: Make, upstream: Upstream) -> None:
-    """Targets that nobody has asked yet, limits as providers tell them, and the lab's retries."""
+    """Admins see unused targets, limits that providers report, and the lab's retries."""
 
     def change(value: Config) -> None:
         value["labs"]["acme"]["smart"].append({"model": "able-2", "provider": "spare"})

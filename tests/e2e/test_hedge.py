@@ -1,4 +1,4 @@
-"""A second target that is asked too: the first content wins, and both are accounted for."""
+"""A hedge, the second target for one call: the first content wins, and both are accounted for."""
 
 import asyncio
 from pathlib import Path
@@ -17,7 +17,7 @@ HEAD = Answer(pieces=(stream().pieces[0],), headers=SSE, end="stall")
 
 
 def hedged(value: Config) -> None:
-    """Two targets of the tier, prices known; nobody waits, as the waits of a world take no time."""
+    """Configure two targets of the tier with prices; the waits of a world take no time."""
     value["labs"]["acme"]["smart"].append({"model": "able-2", "provider": "spare"})
     value["models"]["able-2"] = value["models"]["able-1"]
     value["routing"]["hedge"] = {"smart": "800ms"}
@@ -56,7 +56,7 @@ def test_the_second_answers_where_the_first_does_not(
 
 
 def test_the_first_answers_all_the_same(make: Make, upstream: Upstream) -> None:
-    """The row of the second is its own: its number, its account, its time."""
+    """The row of the second has its own number, account and time."""
     world = make(hedged)
 
     def late(_: object) -> Answer:
@@ -74,7 +74,7 @@ def test_the_first_answers_all_the_same(make: Make, upstream: Upstream) -> None:
 
 
 class Race(Stage):
-    """An engine whose first target answers once the second is known to have failed."""
+    """An engine whose first target answers only after the second has failed."""
 
     def __init__(self, folder: Path) -> None:
         self.failed = asyncio.Event()
@@ -106,7 +106,7 @@ async def test_one_that_fails_leaves_it_to_the_other(tmp_path: Path) -> None:
 
 
 def test_both_may_fail(make: Make, upstream: Upstream) -> None:
-    """Both rows are written, and what comes next counts both."""
+    """Both rows are written, and the next attempt counts both."""
     world = make(hedged)
     upstream.on("/acme", failing(500))
     upstream.on("/spare", failing(400))
@@ -147,7 +147,7 @@ def test_nobody_else_is_asked_where_the_plan_has_none_or_the_tier_is_another(
 
 
 def test_how_long_it_waits_may_be_what_is_usual(make: Make, upstream: Upstream) -> None:
-    """Once twenty answers are known; till then nobody else is asked."""
+    """The usual time applies once twenty answers are known; before that there is no hedge."""
 
     def usual(value: Config) -> None:
         hedged(value)
@@ -166,7 +166,7 @@ def test_how_long_it_waits_may_be_what_is_usual(make: Make, upstream: Upstream) 
 
 
 def test_it_takes_of_the_retries_and_of_budgets(make: Make, upstream: Upstream) -> None:
-    """What does not fit a budget is not sent, and the first goes on alone."""
+    """A hedge that does not fit a budget is not sent, and the first goes on alone."""
 
     def bounded(value: Config) -> None:
         hedged(value)

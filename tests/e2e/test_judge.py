@@ -1,4 +1,4 @@
-"""A judge over real sockets: its verdict decides, its calls are calls, and a call never waits long."""
+"""A judge over real sockets: its verdict decides, its calls are calls, and no call waits long."""
 
 from typing import Any
 
@@ -29,12 +29,12 @@ def says(tier: str) -> Answer:
 
 
 def asked(upstream: Upstream) -> list[str]:
-    """Who was asked, in order."""
+    """Return the providers that were called, in order."""
     return [request.path.split("/")[1] for request in upstream.requests]
 
 
 def test_its_verdict_decides(make: Make, upstream: Upstream) -> None:
-    """It is asked once for a text; its call is a row of its own, with its cost."""
+    """The judge is called once for a text; its call is a row of its own, with its cost."""
     world = make(judged())
     upstream.on("/other", says("reasoning"))
     upstream.on("/acme", whole())
@@ -52,7 +52,7 @@ def test_its_verdict_decides(make: Make, upstream: Upstream) -> None:
 
 
 def test_what_something_else_decides_is_judged_by_nobody(make: Make, upstream: Upstream) -> None:
-    """A pin, a rule, an exemplar; nor is a count, nor what is only explained."""
+    """A pin, a rule and an exemplar need no judge; nor does a count or an explanation."""
     rule = {"name": "r", "when": {"keywords": ["bonjour"]}, "tier": "smart"}
     taught = [{"prompt": "Sing a song about the sea", "tier": "fast"}]
     world = make(judged(choices=[rule], exemplars=taught))
@@ -71,7 +71,7 @@ def test_what_something_else_decides_is_judged_by_nobody(make: Make, upstream: U
     assert set(asked(upstream)) == {"acme"}
     assert world.ask(chat(EASY, model="auto")).headers["x-tiergate-tier"] == "reasoning"
     told = world.client.post("/v1/route", json=chat(EASY, model="auto")).json()
-    assert told["tier"] == "reasoning"  # as it was judged
+    assert told["tier"] == "reasoning"  # the earlier verdict
 
 
 @pytest.mark.parametrize("script", [whole("fast"), whole('{"tier": "best"}'), failing(400), failing(500), DROPPED], ids=["word", "best", "400", "500", "dropped"])  # fmt: skip
@@ -87,7 +87,7 @@ def test_without_a_verdict_the_classifier_decides(
 
 
 def test_a_judge_that_says_nothing_is_not_waited_for(make: Make, upstream: Upstream) -> None:
-    """After three of those it is not asked any more."""
+    """After three silent calls it is not called any more."""
     world = make(judged(timeout="50ms"))
     upstream.on("/other", SILENT)
     upstream.on("/acme", whole())
@@ -104,7 +104,7 @@ def test_a_judge_that_says_nothing_is_not_waited_for(make: Make, upstream: Upstr
 
 
 def test_the_limits_of_the_key_hold_for_it(make: Make, upstream: Upstream) -> None:
-    """A judge that a limit refuses has not failed: it is asked for the next call again."""
+    """A judge call that a limit refuses is no failure: the next call tries it again."""
     limit = {"name": "judges", "requests": "2/d", "tag": "judge"}
     world = make(judged(limits=[limit]))
     upstream.on("/other", says("smart"))
@@ -145,7 +145,7 @@ def test_what_may_not_be_kept_is_judged_each_time(make: Make, upstream: Upstream
 
 
 def test_replaying_asks_nobody_and_changes_nothing(make: Make, upstream: Upstream) -> None:
-    """Verdicts, failures and remembered ones are evidence of their rows, and so are exemplars."""
+    """Verdicts, failures, remembered verdicts and exemplars are evidence of their rows."""
     world = make(judged(exemplars=[{"prompt": "Sing a song about the sea", "tier": "smart"}]))
     upstream.on("/other", says("reasoning"), says("smart"), failing(500))
     upstream.on("/acme", whole())

@@ -1,4 +1,4 @@
-"""Kept text: nothing of what is said is on the disk, unless it is switched on; secrets never are."""
+"""Kept text: no prompt or answer is on disk unless it is switched on; secrets never are."""
 
 from collections.abc import Iterable
 
@@ -21,7 +21,7 @@ def on(value: Config) -> None:
 
 
 def hits(world: World, words: Iterable[str]) -> dict[str, list[str]]:
-    """In which files of the data folder a word stands."""
+    """Return the files of the data folder that contain each word."""
     world.close()
     files = [path for path in (world.folder / "data").rglob("*") if path.is_file()]
     assert files

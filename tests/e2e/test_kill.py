@@ -1,4 +1,4 @@
-"""kill -9 under load: what a provider has billed is on the ledger, once, and to the token."""
+"""kill -9 under load: the ledger has the provider's bill, once, and to the token."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from tests.e2e.kill_trial import trial
 def test_what_a_provider_bills_is_on_the_ledger_after_kill_9(tmp_path: Path) -> None:
     """A worker, the supervisor, then all are killed; `make kill` is the long form.
 
-    Every request that the provider has seen has its intent, every failed one its row, every call
-    one final row; what is settled agrees with the bill, by the provider's own id and to the token;
-    what is not was cut by a kill; nothing that lives is closed; `tiergate costs` agrees with the
+    Every request at the provider has its intent, every failed one its row, and every call one final
+    row. Settled rows agree with the bill, by the provider's own id and to the token. Other rows
+    belong to calls that a kill cut. No living call is closed, and `tiergate costs` agrees with the
     journals.
     """
     found = trial(tmp_path, ["one", "supervisor", "all"], seed="1")

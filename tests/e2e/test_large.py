@@ -1,4 +1,4 @@
-"""Large bodies: read apart from the loop that serves others, one at a time, and answered as any."""
+"""Large bodies: read outside the event loop, one at a time, and answered as any."""
 
 import asyncio
 import threading
@@ -12,7 +12,7 @@ from tests.e2e.world import Config, Make, chat
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The threads that work was given to."""
+    """Record the threads that did the work."""
     seen: list[str] = []
     real = asyncio.to_thread
 
@@ -31,7 +31,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_p_12_a_large_body_is_read_in_a_thread(
     make: Make, upstream: Upstream, threads: list[str], size: int, apart: int
 ) -> None:
-    """P-12: it is read there, and where its answer is kept is worked out there; twice, for a hit."""
+    """P-12: a thread reads the body and computes its cache key; twice, for a hit."""
 
     def cached(value: Config) -> None:
         value["cache"] = {"default": "on", "ttl": "1h"}
@@ -50,7 +50,7 @@ def test_p_12_a_large_body_is_read_in_a_thread(
 def test_p_12_a_large_body_that_is_none_is_refused_as_a_small_one(
     make: Make, threads: list[str]
 ) -> None:
-    """P-12: what goes wrong in the thread is told as it would be outside."""
+    """P-12: an error in the thread is the same as outside it."""
     world = make()
     reply = world.ask(b'{"model":"smart","messages":[' + b"1000000000," * 110_000)
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_json")
@@ -59,7 +59,7 @@ def test_p_12_a_large_body_that_is_none_is_refused_as_a_small_one(
 
 
 def test_p_12_one_at_a_time(make: Make, upstream: Upstream) -> None:
-    """P-12: many large bodies at once leave the other threads to others."""
+    """P-12: many large bodies at once leave the other threads free."""
     world = make()
     started: list[int] = []
     begun, go = threading.Event(), threading.Event()
@@ -73,7 +73,7 @@ def test_p_12_one_at_a_time(make: Make, upstream: Upstream) -> None:
         engine = world.gateway.engine
         tasks = [asyncio.create_task(engine._run_in_thread(work)) for _ in range(3)]
         await asyncio.to_thread(begun.wait)
-        await asyncio.to_thread(int)  # there is a thread for another
+        await asyncio.to_thread(int)  # a thread is free for other work
         count = len(started)
         go.set()
         await asyncio.gather(*tasks)

@@ -70,7 +70,7 @@ def upstream(loop: Loop) -> Iterator[Upstream]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A Redis."""
+    """Run a Redis."""
     program = redis_program()
     if program is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
@@ -82,7 +82,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture(scope="module")
 def tap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tap]:
-    """A receiver of traces."""
+    """Run a receiver of traces."""
     made = Tap(tmp_path_factory.mktemp("tap"))
     yield made
     made.child.stop()
@@ -92,11 +92,11 @@ def tap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tap]:
 def gate(
     upstream: Upstream, place: Place, tap: Tap, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gate]:
-    """A gateway that says and keeps all that it may, but for content."""
+    """Run a gateway that logs and keeps all that it may, but for content."""
 
     def telling(value: Config) -> None:
         value["cache"] = {"default": "on", "ttl": "1h"}
-        value["responses"] = {"ttl": "0s"}  # it would keep conversations, for those who go on
+        value["responses"] = {"ttl": "0s"}  # it would keep conversations for follow-up calls
         value["log"] = {"calls": "all"}
         value["traces"] = {"endpoint": tap.url, "headers": {"x-collector-key": COLLECTOR_KEY}}
         value["metrics"] = {"keys": True}
@@ -128,7 +128,7 @@ def key_of(path: str) -> str:
 
 
 def quoting(path: str) -> list[Script]:
-    """Errors of a provider that quotes the credential, as real ones do."""
+    """Return errors of a provider that quotes the credential, as real ones do."""
     key = key_of(path)
     error = {
         "type": "error",
@@ -172,7 +172,7 @@ FAULTS: list[Script] = [
 def test_sec_leak_2_a_providers_error_that_quotes_its_key(
     gate: Gate, upstream: Upstream, path: str, streamed: bool
 ) -> None:
-    """SEC-LEAK 2: the key is masked, in whole errors and in streams, however the network cuts them."""
+    """SEC-LEAK 2: the key is masked in whole errors and streams, however the network cuts them."""
     for at, script in enumerate(quoting(path)):
         upstream.on("/", script)
         told = ask(gate, path, streamed=streamed and path != COUNT)
@@ -186,7 +186,7 @@ def test_sec_leak_2_a_providers_error_that_quotes_its_key(
 def test_sec_leak_2_our_credential_is_not_the_clients(
     gate: Gate, upstream: Upstream, path: str, status: int
 ) -> None:
-    """SEC-LEAK 2: 502, told not to retry: the client's own key is right."""
+    """SEC-LEAK 2: the client gets 502 and must not retry: its own key is right."""
     upstream.on("/", failing(status))
     told = ask(gate, path)
     assert (told.status, told.headers["x-should-retry"]) == (502, "false")
@@ -228,7 +228,7 @@ def test_sec_leak_1_canaries_over_all_faults(
     with place.admin() as redis:
         kept = _dump(redis)
         shown = [each["command"] for each in redis.slowlog_get(10_000)]
-    spans = tap.spans(calls)  # and more: those of the faults
+    spans = tap.spans(calls)  # at least those: spans of the faults come too
     places = {
         "out": gate.child.out.encode(),
         "err": gate.child.err.encode(),
@@ -266,7 +266,7 @@ OPEN = (
 
 
 def _cached(gate: Gate, upstream: Upstream) -> int:
-    """Answers of each dialect that are kept in Redis, and told from there; how many calls."""
+    """Cache an answer of each dialect in Redis, and read it back; return the number of calls."""
     upstream.scripts.clear()
     for prefix, script in (("/claude", claude), ("/reply", replies), ("/google", google)):
         upstream.on(prefix, script)
@@ -281,7 +281,7 @@ def _hit(gate: Gate, path: str) -> bool:
 
 
 def _dump(redis: Any) -> list[bytes]:
-    """All names and values of a Redis, as they are; a dump file would have them packed."""
+    """Return all names and values of a Redis, unpacked, which a dump file would not have."""
     found = []
     for name in redis.scan_iter():
         kind = redis.type(name)
@@ -291,7 +291,7 @@ def _dump(redis: Any) -> list[bytes]:
 
 
 def test_sec_leak_6_open_doors_name_nobody(gate: Gate) -> None:
-    """SEC-LEAK 6: without a key: no key, no tenant, nothing of the configuration."""
+    """SEC-LEAK 6: without a key, no endpoint shows a key, a tenant or the configuration."""
     for path in OPEN:
         told = gate.ask(path, method="GET")
         assert told.status in (200, 401, 404), path
@@ -301,7 +301,7 @@ def test_sec_leak_6_open_doors_name_nobody(gate: Gate) -> None:
 
 
 def test_sec_leak_3_the_key_of_gemini_is_in_no_url(gate: Gate, upstream: Upstream) -> None:
-    """SEC-LEAK 3: it goes in its header alone, whole and streamed, to count and to generate."""
+    """SEC-LEAK 3: the key is only in its header, whole and streamed, to count and to generate."""
     upstream.scripts.clear()
     upstream.on("/google", google)
     upstream.requests.clear()
@@ -316,7 +316,7 @@ def test_sec_leak_3_the_key_of_gemini_is_in_no_url(gate: Gate, upstream: Upstrea
 
 
 def _store(path: Path) -> bytes:
-    """All that the store's tables say."""
+    """Return the contents of all tables of the store."""
     if not path.exists():
         return b""
     connection = sqlite3.connect(path)

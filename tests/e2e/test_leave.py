@@ -8,8 +8,8 @@ from tests.e2e.leave_trial import MOMENTS, UNREAD, trial
 def test_clients_that_leave_at_random_moments(tmp_path: Path) -> None:
     """Whole and streamed, with a reset or in good order; `make leave` is the long form.
 
-    A request that was not read is no call. Every other one has one final row, as many intents as
-    attempts, and providers that had not ended see that nobody listens any more.
+    A request that was not read is no call. Every other one has one final row, and as many intents
+    as attempts. A provider that had not ended sees its connection closed.
     """
     found = trial(tmp_path, 63, seed="1")
     assert found.wrong == []

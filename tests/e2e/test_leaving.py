@@ -1,6 +1,7 @@
-"""A client that leaves while the gateway waits for something else than a provider: all ends at once.
+"""A client leaves while the gateway waits for something other than a provider: all ends at once.
 
-test_entries.py has those that leave while a provider answers, `make leave` a thousand of all kinds.
+test_entries.py has clients that leave while a provider answers, `make leave` a thousand of all
+kinds.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ AT_ONCE = 0.25
 
 
 class Halt:
-    """A place where calls wait for ever, that tells when one has come and when one was let go."""
+    """A place where calls wait for ever; it records when a call came, and when it was cancelled."""
 
     def __init__(self) -> None:
         self.came = threading.Event()
@@ -58,8 +59,9 @@ def test_c_01_c_02_before_and_between_attempts(
     attempts: int,
     streamed: bool,
 ) -> None:
-    """C-01, C-02: within 250 ms (the best of three: the machine may be busy), with its one row, and
-    nobody is asked any more.
+    """C-01, C-02: it ends within 250 ms (the best of three: the machine may be busy).
+
+    The call has its one row, and no provider is called any more.
     """
     upstream.on("/acme", failing(429))
     took = []
@@ -85,7 +87,7 @@ def cached(value: Config) -> None:
 
 
 def test_c_02_on_the_flight_of_another(make: Make, upstream: Upstream) -> None:
-    """C-02: the one that waits leaves alone; the provider is left when the first has gone too."""
+    """C-02: a waiting client leaves alone; the provider is left when the first has gone too."""
     upstream.on("/acme", SILENT)
     world = make(cached)
     with world.leaving(chat()) as first:

@@ -1,4 +1,4 @@
-"""Limits and budgets over real sockets: what does not fit is not sent, and what is held is settled."""
+"""Limits and budgets over real sockets: calls that do not fit are not sent, reservations settle."""
 
 import threading
 import time
@@ -63,7 +63,7 @@ def error(reply: httpx.Response) -> dict[str, Any]:
 
 
 def test_a_limit_says_when(make: Make, upstream: Upstream) -> None:
-    """And its SDKs may come back then: nothing was sent."""
+    """SDKs may come back at that time: nothing was sent."""
     world = make(limited({"name": "all", "requests": "2/m"}))
     upstream.on("/acme", whole(), whole())
     said = [world.ask(chat()) for _ in range(3)]
@@ -88,9 +88,10 @@ def test_as_many_calls_at_once_as_may_be(make: Make, upstream: Upstream) -> None
 
 
 def test_a_budget_for_three_calls_is_never_passed(make: Make, upstream: Upstream) -> None:
-    """SEC-BUDGET 1, 2: fifty at once, the first that there ever were; three are sent."""
+    """SEC-BUDGET 1, 2: of fifty first calls at once, three are sent."""
     body = chat(max_tokens=100)
-    # A call may cost 1,053 micro-USD for its prompt's bytes and their frame, and 400 for its answer.
+    # A call may cost 1,053 micro-USD for its prompt's bytes and their frame, and 400 for its
+    # answer.
     world = make(budgeted({"name": "tight", "usd": 0.0045, "every": "day"}))
     upstream.on("/acme", *[whole()] * 50)
     with ThreadPoolExecutor(50) as pool:
@@ -105,7 +106,7 @@ def test_a_budget_for_three_calls_is_never_passed(make: Make, upstream: Upstream
 
 
 def test_what_was_held_is_given_back(make: Make, upstream: Upstream) -> None:
-    """SEC-BUDGET 3: of answers, but for what they cost, and of errors that nobody bills."""
+    """SEC-BUDGET 3: answers release all but their cost, and unbilled errors release everything."""
     world = make(budgeted({"name": "b", "usd": 1, "every": "month"}))
     scripts: list[Script] = [whole(), failing(400), failing(401), stream()]
     for script in scripts:
@@ -115,7 +116,7 @@ def test_what_was_held_is_given_back(make: Make, upstream: Upstream) -> None:
 
 
 def test_what_nobody_has_counted_stays_charged(make: Make, upstream: Upstream) -> None:
-    """A stream that was cut, or whose client left: an estimate may be less than was billed."""
+    """A stream was cut, or its client left: the estimate may be less than the bill."""
     world = make(budgeted({"name": "b", "usd": 1, "every": "month"}))
     upstream.on("/acme", stream(ROLE, HEL, end="cut"), stream(ROLE, HEL, end="stall"))
     world.ask(chat(stream=True, max_tokens=10))
@@ -130,7 +131,7 @@ def test_what_nobody_has_counted_stays_charged(make: Make, upstream: Upstream) -
 
 
 def test_what_may_have_been_billed_stays_charged(make: Make, upstream: Upstream) -> None:
-    """Nobody knows what: it counts as the most that it can have been."""
+    """The bill is unknown: the call counts as the most that it can have cost."""
 
     def change(value: Config) -> None:
         value["budgets"] = [{"name": "b", "usd": 1, "every": "month"}]
@@ -145,7 +146,7 @@ def test_what_may_have_been_billed_stays_charged(make: Make, upstream: Upstream)
 
 
 def test_a_further_attempt_needs_room_of_its_own(make: Make, upstream: Upstream) -> None:
-    """After one that may have been billed; without room the next target is not asked."""
+    """The first attempt may have been billed; without room the next target is not called."""
 
     def change(value: Config) -> None:
         value["labs"]["acme"]["smart"].append({"model": "able-2", "provider": "spare"})
@@ -161,7 +162,7 @@ def test_a_further_attempt_needs_room_of_its_own(make: Make, upstream: Upstream)
 
 
 def test_a_budget_sends_calls_to_a_cheaper_tier(make: Make, upstream: Upstream) -> None:
-    """As it says; the trace tells, and so does the row."""
+    """The budget names the tier; the trace and the row tell of it."""
     budget = {"name": "deep", "tier": ["reasoning"], "usd": 0, "every": "day", "then": "fast"}
     world = make(budgeted(budget))
     upstream.on("/acme", whole())
@@ -184,7 +185,7 @@ def test_a_share_of_a_tier_is_not_passed(make: Make, upstream: Upstream) -> None
 
 
 def test_a_soft_limit_warns_once(make: Make, upstream: Upstream) -> None:
-    """In the log, and at the webhook."""
+    """The warning goes to the log and to the webhook."""
     told: list[dict[str, Any]] = []
     came = threading.Event()
 
@@ -214,7 +215,7 @@ def test_a_soft_limit_warns_once(make: Make, upstream: Upstream) -> None:
 
 
 def test_a_call_that_a_bound_on_shares_moves_is_told(make: Make, upstream: Upstream) -> None:
-    """In its trace, in the log, at the webhook and in the metrics; once for many calls of a key."""
+    """The trace, the log, the webhook and the metrics tell it, once for many calls of a key."""
 
     def change(value: Config) -> None:
         value["routing"]["max_share"] = {"reasoning": 0.1}
@@ -296,7 +297,7 @@ def test_a_new_gateway_knows_what_was_spent(make: Make, upstream: Upstream) -> N
 def test_what_another_process_feeds_is_known_too(
     make: Make, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A counter that is new begins with all rows there are: it waits until they are fed."""
+    """A new counter begins with all rows there are: it waits until they are fed."""
     world = make(budgeted({"name": "b", "usd": 1, "every": "month"}))
     gateway = world.gateway
     monkeypatch.setattr(gateway.ledger_runtime, "feed", int)

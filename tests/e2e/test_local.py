@@ -29,11 +29,11 @@ ROOT = Path(__file__).parents[2]
 CONFIG, README = ROOT / "config" / "gateway.yaml", ROOT / "README.md"
 ENGINE = '["{python}", "-m", "gateway.local_model", "--port", "0", "--threads", "1"]'
 PATIENCE = 60.0
-"""Seconds after which what should have happened has not."""
+"""Seconds after which a wait has failed."""
 FRESH = {"x-tiergate-cache": "off"}
 CACHED = {"x-tiergate-cache": "on"}
 ITALY: Any = [{"role": "user", "content": "What is the capital of Italy? Answer in one sentence."}]
-"""The model's answer ends by itself: one that is cut at its cap is not kept."""
+"""The model's answer ends by itself: an answer cut at its cap is not cached."""
 HELLO: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
 PROOF: list[Any] = [{"role": "user", "content": "Prove that there are infinitely many primes."}]
 
@@ -64,7 +64,7 @@ class Program:
         self.url = found[1]
 
     def engine(self) -> int:
-        """The process that runs the model."""
+        """Return the pid of the process that runs the model."""
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         (pid,) = [int(word) for path in tasks for word in path.read_text().split()]
         return pid
@@ -87,7 +87,7 @@ class Program:
 
 @contextmanager
 def ending(pid: int) -> Iterator[None]:
-    """Waits until a process that is no child of this one has ended."""
+    """Wait at the end until a process that is no child of this one has ended."""
     descriptor = os.pidfd_open(pid)
     try:
         yield
@@ -156,7 +156,7 @@ def test_every_tier_answers(
 
 
 def test_the_first_request_of_the_readme_is_answered_well(program: Program) -> None:
-    """Word for word, and as the start-up lines say it."""
+    """The start-up lines show the README's request word for word."""
     found = re.search(r"-d '(\{.+\})'", README.read_text())
     assert found
     question = json.loads(found[1])["messages"][0]["content"]
@@ -170,7 +170,7 @@ def test_the_first_request_of_the_readme_is_answered_well(program: Program) -> N
 
 
 def test_the_second_is_a_hit(program: Program) -> None:
-    """The other way round than it was recorded; nothing is computed for it."""
+    """The cached whole answer serves a stream; nothing is computed for it."""
     with program.sdk() as sdk:
         ask = sdk.chat.completions.with_raw_response.create
         body: Any = {"model": "fast", "messages": ITALY}
@@ -212,7 +212,7 @@ def test_an_engine_that_is_killed_is_started_again(program: Program) -> None:
 
 
 def test_a_gateway_that_is_killed_leaves_nothing(program: Program) -> None:
-    """Its engine ends with it, and the next start closes the call that was open."""
+    """The engine ends with it, and the next start closes the call that was open."""
     with program.sdk() as sdk:
         chunks = sdk.chat.completions.create(
             model="reasoning", messages=PROOF, max_tokens=380, stream=True

@@ -1,4 +1,7 @@
-"""Media by URL, over real sockets: fetched for who takes data alone where the configuration says so."""
+"""Media by URL, over real sockets.
+
+Where the configuration allows it, the gateway fetches files for targets that take only data.
+"""
 
 import base64
 import ipaddress
@@ -20,7 +23,7 @@ HOST = "pics.example"
 
 @pytest.fixture
 def web(loop: Loop) -> Iterator[Upstream]:
-    """A host of pictures; `pics.example` is its name."""
+    """Start a host of pictures; its name is `pics.example`."""
     host = Upstream()
     loop.run(host.start())
     host.on("/", picture())
@@ -57,7 +60,7 @@ def on(web: Upstream) -> Change:
 
 
 def alone(name: str) -> Change:
-    """A provider that opens no URL."""
+    """Make a provider take media only as data, not by URL."""
 
     def change(value: Config) -> None:
         value["providers"][name]["media"] = "data"
@@ -100,7 +103,7 @@ def test_a_chat_clients_picture_reaches_gemini_as_data(
 
 
 def test_off_it_is_neither_fetched_nor_sent(make: Make, upstream: Upstream, web: Upstream) -> None:
-    """As it is unless the configuration says otherwise: the target is skipped, with the reason."""
+    """Fetching is off by default: the gateway skips the target and names the reason."""
     world = make(four, guard=OPEN)
     reply = world.ask(asks(at(web)))
     error = reply.json()["error"]
@@ -128,7 +131,7 @@ def test_on_a_target_that_opens_urls_gets_them(
 def test_a_provider_that_opens_none_gets_data(
     make: Make, upstream: Upstream, web: Upstream, lab: str, where: str
 ) -> None:
-    """At home only the part is written anew."""
+    """In a native request only the part that holds the picture changes."""
     world = make(on(web), alone(lab), guard=OPEN)
     upstream.on(DOORS[lab], answer(lab))
     body = asks(at(web), f"{lab}/smart", x_unknown=1)
@@ -180,7 +183,7 @@ FAILS: list[tuple[str, Callable[[Upstream], str], Answer]] = [
 def test_what_cannot_be_fetched_is_a_400_that_names_the_part(
     make: Make, upstream: Upstream, web: Upstream, url: Callable[[Upstream], str], said: Answer
 ) -> None:
-    """No target is asked, none is charged, and the text says nothing of the network."""
+    """The gateway asks and charges no target, and its message does not describe the network."""
     world = make(on(web), guard=OPEN)
     web.on("/", said)
     for stream in (False, True):
@@ -201,7 +204,7 @@ def test_what_cannot_be_fetched_is_a_400_that_names_the_part(
 def test_the_plan_is_told_and_nothing_is_fetched(
     make: Make, upstream: Upstream, web: Upstream
 ) -> None:
-    """POST /v1/route decides as the call does, without asking anybody."""
+    """POST /v1/route decides as the call does, without a request to anyone."""
     world = make(on(web), guard=OPEN)
     reply = world.client.post("/v1/route", json=asks(at(web)))
     (row,) = reply.json()["plan"]
@@ -210,7 +213,7 @@ def test_the_plan_is_told_and_nothing_is_fetched(
 
 
 def test_the_guard_of_a_gateway_is_closed(make: Make, upstream: Upstream, web: Upstream) -> None:
-    """Whatever the configuration allows: it cannot open it."""
+    """No configuration can open the guard to private addresses."""
 
     def local(value: Config) -> None:
         value["media"]["allow"] = [f"127.0.0.1:{port(web)}", f"localhost:{port(web)}"]

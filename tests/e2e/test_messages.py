@@ -1,4 +1,4 @@
-"""Anthropic's dialect at home: its unmodified SDK, bytes as they came, errors in its shape."""
+"""Anthropic's dialect, native: its unmodified SDK, bytes as they came, errors in its shape."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ USAGE = {"input_tokens": 7, "output_tokens": 3, "cache_read_input_tokens": 2}
 
 
 def claude(value: Config) -> None:
-    """A lab that speaks Messages, beside those that speak Chat Completions."""
+    """Add a lab that speaks Messages to the labs that speak Chat Completions."""
     value["providers"]["claude"] = {
         "base_url": value["providers"]["acme"]["base_url"].replace("acme", "claude"),
         "dialects": {"anthropic-messages": "/v1/messages"},
@@ -88,7 +88,7 @@ def streamed(sdk: anthropic.Anthropic, model: str = "claude-sonnet-9") -> str:
 def test_a_whole_answer_and_its_cost(
     world: World, sdk: anthropic.Anthropic, upstream: Upstream
 ) -> None:
-    """The named model is called as it is, the credential replaced, the answer accounted for."""
+    """The gateway calls the named model, replaces the credential, and accounts for the answer."""
     upstream.on("/claude", whole())
     reply = sdk.messages.with_raw_response.create(
         model="claude-opus-9", max_tokens=50, messages=HELLO
@@ -110,7 +110,10 @@ def test_a_whole_answer_and_its_cost(
 
 
 def test_bytes_go_both_ways_as_they_came(world: World, upstream: Upstream) -> None:
-    """Law 1: a body with nothing to change, an answer with a number that a re-encode would change."""
+    """Law 1: bytes pass unchanged where nothing must change.
+
+    The answer has a number that a re-encode would change.
+    """
     upstream.on("/claude", whole())
     body = b'{ "model":"claude-haiku-9","max_tokens":9, "x": 1.50,"messages":[] }'
     reply = world.client.post("/v1/messages?beta=true", content=body)
@@ -142,7 +145,10 @@ def test_a_stream_is_the_providers_own(
 def test_a_stream_that_is_cut_is_never_whole(
     sdk: anthropic.Anthropic, upstream: Upstream, kept: int
 ) -> None:
-    """Law 10: the SDK takes a stream without its last event for a whole one; it gets an error."""
+    """Law 10: the gateway ends a cut stream with an error.
+
+    Without the error, the SDK takes a stream that lacks its last event for a whole one.
+    """
     upstream.on("/claude", Answer(pieces=tuple(frames()[:kept]), headers=SSE))
     with pytest.raises(anthropic.APIStatusError):
         streamed(sdk)
@@ -154,7 +160,7 @@ def test_a_stream_that_is_cut_is_never_whole(
 def test_names_lead_to_the_default_lab_whatever_it_speaks(
     sdk: anthropic.Anthropic, asked: str, tier: str | None
 ) -> None:
-    """It speaks Chat Completions alone."""
+    """The default lab speaks only Chat Completions."""
     reply = sdk.messages.with_raw_response.create(model=asked, max_tokens=50, messages=HELLO)
     assert reply.headers["x-tiergate-lab"] == "acme"
     assert tier in (None, reply.headers["x-tiergate-tier"])
@@ -174,7 +180,10 @@ def test_names_lead_to_the_default_lab_whatever_it_speaks(
 def test_a_family_means_a_tier_of_the_lab_of_claude_or_of_the_default_one(
     make: Make, asked: str, tier: str, served: bool
 ) -> None:
-    """No other maker's model answers where any lab lists Claude; nobody owns the name here."""
+    """No other maker's model answers where a lab lists Claude.
+
+    Here no provider owns these names.
+    """
     world = make(claude) if served else make()
     world.upstream.on("/claude", whole())
     body = {"model": asked, "max_tokens": 50, "messages": HELLO}
@@ -188,7 +197,7 @@ def test_a_family_means_a_tier_of_the_lab_of_claude_or_of_the_default_one(
 def test_a_count_that_no_target_can_be_asked_for_is_an_estimate(
     world: World, upstream: Upstream
 ) -> None:
-    """It says so, costs nothing, and nobody was asked."""
+    """The gateway marks the count as an estimate, charges nothing, and asks no provider."""
     body = {"model": "acme/smart", "messages": [{"role": "user", "content": "a" * 400}]}
     reply = world.client.post("/v1/messages/count_tokens", json=body)
     assert (reply.status_code, reply.json()) == (200, {"input_tokens": 100})
@@ -246,6 +255,6 @@ def test_errors_are_in_its_shape(
 
 
 def test_claude_auto_is_listed(world: World) -> None:
-    """Claude Code keeps only names that hold "claude"; any lab serves it."""
+    """Claude Code keeps only names that hold "claude"; any lab serves `claude-auto`."""
     listed = world.client.get("/v1/models").json()["data"]
     assert "claude-auto" in [model["id"] for model in listed]

@@ -43,7 +43,7 @@ def prometheus(world: World, tmp_path: Path) -> Iterator[Prometheus]:
 
 
 def _provider(request: Request) -> Answer:
-    """Streams where it is asked to, and is out of order at its first host once."""
+    """Stream where the request asks for it; fail at the first host where the prompt says so."""
     if request.json.get("stream"):
         return stream(*frames())
     if "fail" in request.json["messages"][-1]["content"] and request.path.startswith("/acme"):
@@ -52,7 +52,7 @@ def _provider(request: Request) -> Answer:
 
 
 def test_prometheus_adds_up_what_the_ledger_says(world: World, prometheus: Prometheus) -> None:
-    """USD, calls, attempts and tokens, by its own queries; and the time of 95 %."""
+    """Prometheus' own queries give USD, calls, attempts, tokens, and the time of 95 %."""
     until(lambda: prometheus.one("count(tiergate_build_info)") == 1, "a first scrape")
     until(lambda: prometheus.one("sum(tiergate_cost_usd_total)") == 0, "nothing spent yet")
     world.upstream.on("/", _provider)
@@ -120,7 +120,7 @@ def test_no_prompt_and_no_key_is_in_a_scrape(world: World) -> None:
 
 
 def test_promtool_finds_nothing_to_say(world: World) -> None:
-    """Of names, types and help."""
+    """The checker looks at names, types and help texts."""
     world.upstream.on("/", _provider)
     world.ask(chat("fail"))
     text = world.client.get("/metrics").content
@@ -139,7 +139,7 @@ def _queries() -> list[str]:
 
 
 def test_the_queries_of_the_documents_are_understood(tmp_path: Path) -> None:
-    """And ask only for metrics that are in the table of the same page."""
+    """The queries ask only for metrics that the table of the same page lists."""
     file = tmp_path / "rules.yml"
     rules = "".join(
         f"      - record: tiergate:query{number}\n        expr: {jsonio.dumps(query).decode()}\n"
@@ -162,7 +162,7 @@ def test_the_queries_of_the_documents_are_understood(tmp_path: Path) -> None:
 
 
 def test_every_metric_is_listed(world: World) -> None:
-    """Also those that only some gateways have."""
+    """The table also lists metrics that only some gateways have."""
     rows = {pages.codes(row[0])[0]: row for row in pages.table("metric", "operating.md").rows}
     text = world.client.get("/metrics").text
     told = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}

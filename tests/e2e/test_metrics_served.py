@@ -1,4 +1,4 @@
-"""/metrics of `tiergate serve`: open, of all workers, and a thing of admins where it names keys."""
+"""`/metrics` of `tiergate serve`: open, summed over workers, for admins where it names keys."""
 
 import hashlib
 import os
@@ -30,7 +30,7 @@ STRICT = {"accept": "application/openmetrics-text;version=1.0.0;q=0.5,text/plain
 
 
 class Served:
-    """`tiergate serve --workers 2`."""
+    """A running `tiergate serve --workers 2`."""
 
     def __init__(self, folder: Path, value: Config) -> None:
         file = folder / "gateway.yaml"
@@ -51,18 +51,18 @@ class Served:
         return [row["pid"] for row in rows if row.get("text") == "started"]
 
     def started(self, number: int) -> bool:
-        """Whether so many workers were started."""
+        """True if exactly `number` workers have started."""
         return len(self.pids) == number
 
     def ask(self, text: str) -> None:
-        """On a connection of its own: whichever worker takes it."""
+        """Ask on a new connection, which any worker may accept."""
         reply = httpx.post(
             f"{self.url}/v1/chat/completions", json=chat(text), timeout=20, trust_env=False
         )
         assert reply.status_code == 200
 
     def calls(self) -> float:
-        """What whichever worker answers tells."""
+        """Return the number of calls that any one worker reports."""
         text = httpx.get(f"{self.url}/metrics", timeout=20, trust_env=False).text
         return sum(
             float(one)
@@ -79,7 +79,7 @@ def served(upstream: Upstream, tmp_path: Path) -> Iterator[Served]:
 
 
 def test_workers_tell_all_calls_also_after_a_kill(served: Served) -> None:
-    """Whoever is asked, and to the last call that was answered."""
+    """Each worker reports the calls of all workers, up to the last call that was answered."""
     asked = 0
     for deaths in range(3):
         for _ in range(10):
@@ -93,7 +93,7 @@ def test_workers_tell_all_calls_also_after_a_kill(served: Served) -> None:
 
 
 def test_it_is_open_and_tells_what_the_gateway_watches(make: Make) -> None:
-    """In both texts."""
+    """`/metrics` needs no key, in the Prometheus format and in OpenMetrics."""
     world = make()
     assert world.ask(chat()).status_code == 200
     assert world.client.post("/v1/chat/completions", content=b"x" * 33_000_000).status_code == 413
@@ -133,7 +133,10 @@ def test_names_of_keys_are_for_admins(make: Make) -> None:
 
 @pytest.mark.parametrize("named", [False, True])
 def test_how_full_budgets_are_is_told(make: Make, *, named: bool) -> None:
-    """Of each its fullest counter; whose that is, and what keys have alone, where keys are named."""
+    """Metrics show the fullest counter of each budget.
+
+    Where metrics name keys, they show every key's counter and its owner.
+    """
 
     def budgets(value: Config) -> None:
         value["budgets"] = [{"name": "each", "usd": 0.001, "every": "month", "per": "key"}]
@@ -173,7 +176,10 @@ def test_how_full_budgets_are_is_told(make: Make, *, named: bool) -> None:
 
 
 def test_budgets_name_tenants_where_that_is_asked_for(make: Make) -> None:
-    """One for all tenants has none. Names of tenants are for admins, as those of keys are."""
+    """A budget for all tenants has an empty tenant label.
+
+    Names of tenants are for admins, as names of keys are.
+    """
 
     def budgets(value: Config) -> None:
         value["budgets"] = [

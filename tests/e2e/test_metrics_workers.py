@@ -1,4 +1,4 @@
-"""Figures of several workers: whoever is asked tells all of them, and none falls when one dies."""
+"""Metrics of several workers: each worker reports all of them, and no sum falls when one dies."""
 
 import os
 import re
@@ -21,7 +21,7 @@ _WORKERS = re.compile(r"^tiergate_workers (\S+)$", re.MULTILINE)
 
 
 class Counter:
-    """The two of them, behind one port."""
+    """Two workers behind one port."""
 
     def __init__(self, folder: Path) -> None:
         command = [sys.executable, "-m", "tests.e2e.counter"]
@@ -30,23 +30,23 @@ class Counter:
         self.url = f"http://127.0.0.1:{port}"
 
     def ask(self, path: str) -> tuple[int, str]:
-        """Who answered, and what."""
+        """Return the process id of the worker that answered, and the text of its answer."""
         reply = httpx.get(self.url + path, timeout=20, trust_env=False)
         assert reply.status_code == 200
         return int(reply.headers["x-pid"]), reply.text
 
     @property
     def pids(self) -> list[int]:
-        """The workers that were started, in that order."""
+        """Process ids of all workers, in the order in which they started."""
         rows = [jsonio.loads(line.encode()) for line in self.child.err.splitlines()]
         return [row["pid"] for row in rows if row.get("text") == "started"]
 
     def more(self, known: int) -> bool:
-        """Whether more than so many were started."""
+        """True if more than `known` workers have started."""
         return len(self.pids) > known
 
     def scraped(self, pid: int) -> tuple[float, float, float]:
-        """Calls, USD and living workers, told by that worker."""
+        """Return the calls, USD and living workers that this worker reports."""
 
         def told() -> str:
             who, text = self.ask("/metrics")
@@ -67,7 +67,7 @@ def counter(tmp_path: Path) -> Iterator[Counter]:
 
 
 def test_sums_are_those_of_all_and_outlive_a_kill(counter: Counter) -> None:
-    """To the last call that was answered, also those that the killed one has counted."""
+    """Sums include the calls that the killed worker has counted, up to the last answer."""
     first, second = until(lambda: counter.pids if len(counter.pids) == 2 else [], "two workers")
     calls = 0
 
@@ -77,7 +77,7 @@ def test_sums_are_those_of_all_and_outlive_a_kill(counter: Counter) -> None:
         return counter.ask("/note")[0]
 
     def both(*pids: int) -> None:
-        """Calls until each of them has taken some."""
+        """Call until each of these workers has taken a call."""
         seen: set[int] = set()
 
         def more() -> bool:

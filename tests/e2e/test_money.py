@@ -1,4 +1,7 @@
-"""Money over real sockets: what a call cost is told, compared, estimated and kept, and adds up."""
+"""Money over real sockets: the gateway tells, compares, estimates and keeps what calls cost.
+
+The costs of the attempts add up to the cost of the call.
+"""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -28,7 +31,7 @@ def said(world: World, **headers: str) -> bytes:
 
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_stream_tells_its_cost_to_whom_asks(make: Make, upstream: Upstream, cached: bool) -> None:
-    """In a comment after its end, so that no SDK sees it; as its row has it."""
+    """The cost is in a comment after the stream's end, which no SDK sees, and equals the row's."""
 
     def change(value: Config) -> None:
         value["cache"] = {"default": "on", "ttl": "1h" if cached else "0s"}
@@ -55,7 +58,7 @@ def test_an_estimated_cost_says_so(make: Make, upstream: Upstream) -> None:
 
 
 def test_an_unknown_cost_is_unknown(make: Make, upstream: Upstream) -> None:
-    """Never 0; and the log says once what is lacking."""
+    """The cost is never 0, and the log names once what the model lacks."""
 
     def change(value: Config) -> None:
         del value["models"]["able-1"]["price"]
@@ -100,7 +103,7 @@ def test_another_word_is_refused(world: World) -> None:
 def test_a_failed_attempt_is_a_row_and_the_sum_of_rows_is_the_last(
     make: Make, upstream: Upstream
 ) -> None:
-    """An attempt that ended before its content, with usage told, was billed: its cost is wasted."""
+    """An attempt that told its usage and ended before content was billed: its cost is wasted."""
 
     def change(value: Config) -> None:
         value["labs"]["acme"]["smart"].append({"provider": "spare", "model": "able-1"})
@@ -141,7 +144,7 @@ def test_every_row_has_the_baseline(
     world.ask(chat(model="smart"))
     chosen, named = world.entries()
     assert chosen.baseline == (None if expected is None else Decimal(expected))
-    assert named.baseline == (None if expected is None else named.cost)  # its client's choice
+    assert named.baseline == (None if expected is None else named.cost)  # the client's own choice
 
 
 def test_each_row_is_on_the_disk_before_its_provider_is_asked(
@@ -162,7 +165,7 @@ def test_each_row_is_on_the_disk_before_its_provider_is_asked(
 
 
 def watch(world: World, look: Callable[[object], None]) -> None:
-    """Look at each request as it is sent."""
+    """Call `look` for each request before it is sent."""
     client = world.gateway.revision.client
     send = client.send
 
@@ -174,7 +177,7 @@ def watch(world: World, look: Callable[[object], None]) -> None:
 
 
 def test_text_is_kept_where_it_is_switched_on(make: Make, upstream: Upstream) -> None:
-    """What was asked and answered, whole and streamed, without what is to be struck out."""
+    """The gateway keeps prompts and answers, whole and streamed, and strikes out what it must."""
     world = make(ledger(content="on", redact=["Hello [a-z]+"]))
     upstream.on("/acme", whole(), stream())
     for streamed in (False, True):
@@ -189,7 +192,7 @@ def test_text_is_kept_where_it_is_switched_on(make: Make, upstream: Upstream) ->
     answers = [text.answer for text in found if text is not None]
     assert len(answers) == 2
     assert "[struck out]." in answers[0]
-    assert '"content":"[struck out]."' in answers[1]  # though it came in three pieces
+    assert '"content":"[struck out]."' in answers[1]  # though the text came in three pieces
     assert "Hel" not in answers[1]
     for text in found:
         assert text is not None

@@ -1,4 +1,4 @@
-"""Near questions over real sockets: what is served, what it is called, what it costs, whose it is."""
+"""Near answers over real sockets: what the cache serves, its names and costs, and who gets it."""
 
 import re
 import sys
@@ -34,7 +34,7 @@ MODEL = {"timeout": "10s", "embed": "vec-1"}
 
 
 def near(**more: Any) -> Change:
-    """Near questions by the embedding model of a lab; the model has a price."""
+    """Configure near answers with the embedding model of a lab; the model has a price."""
 
     def change(value: Config) -> None:
         host = {**value["providers"].get("acme", next(iter(value["providers"].values())))}
@@ -56,7 +56,7 @@ def vector(*numbers: float) -> Answer:
 
 
 def embedding(request: Request) -> Answer:
-    """The vector of a text: those of ONE and of all others have a cosine of 0.9."""
+    """Return the vector of a text: those of ONE and of any other text have a cosine of 0.9."""
     return vector(1.0, 0.0) if request.json["input"] == ONE else vector(0.9, 0.19**0.5)
 
 
@@ -72,7 +72,7 @@ def world(make: Make) -> World:
 
 
 def ask(world: World, body: Body | str, **headers: str) -> str:
-    """Ask, and let what is kept be kept; what the reply says of the cache."""
+    """Ask, wait until the answer is stored, and return what the reply says of the cache."""
     reply = world.ask(chat(body) if isinstance(body, str) else body, **headers)
     assert reply.status_code == 200, reply.text
     world.loop.run(world.gateway.engine.drain())
@@ -84,7 +84,10 @@ def ask(world: World, body: Body | str, **headers: str) -> str:
 def test_what_is_served_is_what_was_kept(
     world: World, upstream: Upstream, kept: bool, told: bool
 ) -> None:
-    """Whole or streamed, as an equal request has it, byte for byte; near is said, and how near."""
+    """A near answer equals the answer to an equal request, byte for byte, whole or streamed.
+
+    Its headers say `near`, and how near it is.
+    """
     first = world.ask(chat(ONE, stream=kept))
     world.loop.run(world.gateway.engine.drain())
     equal = world.ask(chat(ONE, stream=told))
@@ -100,7 +103,7 @@ def test_what_is_served_is_what_was_kept(
 
 
 def test_its_row_costs_nothing_and_tells_what_it_saved(make: Make) -> None:
-    """As one of an equal request; and the metrics have it apart."""
+    """The row equals the row of an equal request; metrics count near answers apart."""
 
     def compared(value: Config) -> None:
         near()(value)
@@ -133,7 +136,7 @@ def test_another_question_is_asked(world: World) -> None:
 
 
 def test_tiers_share_nothing(world: World) -> None:
-    """Nor do system prompts, caps, or what has tools."""
+    """Calls also share nothing across system prompts, output caps or tools."""
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
     ask(world, chat(ONE, model="smart"))
     system = {"role": "system", "content": "Be brief."}
@@ -164,7 +167,7 @@ def test_no_key_sees_what_another_one_got(
     told: list[str],
     redis_too: bool,
 ) -> None:
-    """Unless the configuration shares it: keys a and b are of one tenant, c is of another."""
+    """Keys a and b are of one tenant, c is of another; only a wider scope shares answers."""
     url: dict[str, str] = {}
     if redis_too:
         url = {"REDIS_URL": f"redis://127.0.0.1:{request.getfixturevalue('place').port}/0"}
@@ -181,7 +184,7 @@ def test_no_key_sees_what_another_one_got(
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_every_dialect_has_them(make: Make, upstream: Upstream, dialect: str) -> None:
-    """At home and abroad, whole and streamed, as an equal request has it."""
+    """Native and translated, a near answer equals the answer to an equal request."""
     for name, door in DOORS.items():
         upstream.on(door, partial(answering, name))
     world = make(four, near())
@@ -202,7 +205,7 @@ def answering(dialect: str, request: Request) -> Answer:
 
 
 def spoken(world: World, dialect: str, lab: str, text: str) -> httpx.Response:
-    """A call of a dialect, after which what is kept is kept."""
+    """Call in a dialect, and return the reply once the answer is stored."""
     turn = {"role": "user", "content": text}
     ways: dict[str, tuple[str, Body]] = {
         CHAT: ("/v1/chat/completions", {"messages": [turn]}),
@@ -236,7 +239,7 @@ def test_a_call_may_say_no(world: World, headers: dict[str, str], told: str) -> 
 
 
 def test_only_calls_that_the_cache_serves_are_near(make: Make) -> None:
-    """As the cache ships: at a temperature of 0, or where the client asks for it."""
+    """By default the cache serves calls at temperature 0, or where the client asks for it."""
     world = make(near(default="deterministic"))
     assert [ask(world, one) for one in (ONE, OTHER)] == ["off", "off"]
     assert [ask(world, one, x_tiergate_cache="on") for one in (ONE, OTHER)] == ["miss", "near"]
@@ -247,7 +250,7 @@ def test_only_calls_that_the_cache_serves_are_near(make: Make) -> None:
 
 
 def test_what_is_not_kept_is_near_to_nothing(world: World, upstream: Upstream) -> None:
-    """A cut answer, an error, one of a sampled request."""
+    """The cache stores no cut answer, no error, and no answer to a sampled request."""
     upstream.on("/acme", whole(finish="length"), failing(400), whole(), whole("new"))
     ask(world, ONE)
     world.ask(chat(THIRD))
@@ -256,7 +259,10 @@ def test_what_is_not_kept_is_near_to_nothing(world: World, upstream: Upstream) -
 
 
 def test_an_answer_that_was_bad_is_not_given_again(world: World) -> None:
-    """Of its question and of those near it; the equal request keeps its own answer."""
+    """After bad feedback neither its question nor one near it gets the answer again.
+
+    The equal request keeps its own answer.
+    """
     ask(world, ONE)
     reply = world.ask(chat(OTHER))
     assert reply.headers["x-tiergate-cache"] == "near"
@@ -277,7 +283,7 @@ def test_other_feedback_changes_nothing(world: World, said: Body) -> None:
 
 
 def test_an_answer_that_is_gone_is_asked_for_anew(world: World) -> None:
-    """Dropped from the cache while its place was still known."""
+    """The cache has dropped the answer, while the index still holds its place."""
     ask(world, ONE)
     state = world.gateway._state_store
     assert isinstance(state, MemoryStore)
@@ -293,7 +299,10 @@ def asked(upstream: Upstream) -> list[str]:
 
 
 def test_a_model_is_asked_through_the_gateway(world: World, upstream: Upstream) -> None:
-    """Its calls are rows with their costs; nothing is asked before a question of that form was."""
+    """Calls of the embedding model are rows with costs.
+
+    The gateway looks for near answers only after the first question of a form.
+    """
     upstream.on("/vectors", vector(1.0, 0.0), vector(0.9, 0.1), vector(0.0, 1.0), vector(0.0, 1.0))
     assert [ask(world, text) for text in (ONE, OTHER, THIRD)] == ["miss", "near", "miss"]
     assert asked(upstream) == ["acme", "vectors", "vectors", "vectors", "acme", "vectors"]
@@ -309,7 +318,7 @@ def test_a_model_is_asked_through_the_gateway(world: World, upstream: Upstream) 
 
 @pytest.mark.parametrize("script", [failing(500), whole("x"), vector()], ids=["500", "chat", "none"])  # fmt: skip
 def test_a_model_that_fails_is_a_miss(world: World, upstream: Upstream, script: Answer) -> None:
-    """After three in a row it is left alone."""
+    """After three failures in a row the gateway leaves the model alone."""
     upstream.on("/vectors", vector(1.0), script)
     assert [ask(world, text) for text in (ONE, OTHER, THIRD)] == ["miss"] * 3
     before = len(upstream.requests)
@@ -320,7 +329,7 @@ def test_a_model_that_fails_is_a_miss(world: World, upstream: Upstream, script: 
 
 
 def test_what_a_key_may_not_ask_is_a_miss(world: World, upstream: Upstream) -> None:
-    """A refusal of one call's vector says nothing of the model: others go on to be asked."""
+    """A refusal of one call's vector says nothing about the model: other calls go on to ask it."""
     upstream.on("/vectors", vector(1.0), *[failing(400)] * 6, vector(1.0))
     assert [ask(world, text) for text in (ONE, OTHER, THIRD)] == ["miss"] * 3
     assert ask(world, "How can I reset my password?") == "miss"
@@ -335,7 +344,7 @@ def test_a_model_that_says_nothing_is_not_waited_for(make: Make, upstream: Upstr
     assert [row.state for row in world.entries() if row.tags].count("settled") == 2
 
 
-# Several that share one Redis.
+# Several gateways that share one Redis.
 
 
 @pytest.fixture
@@ -350,7 +359,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def has_vectors(place: Place) -> bool:
-    """Whether it is a Redis 8: Valkey has no vector sets."""
+    """True if the server is a Redis 8: Valkey has no vector sets."""
     with redis.Redis(port=place.port) as admin:
         try:
             admin.execute_command("VCARD", "nothing")
@@ -360,7 +369,11 @@ def has_vectors(place: Place) -> bool:
 
 
 def test_gateways_of_one_redis_share_them(make: Make, place: Place) -> None:
-    """A bad answer is bad for all; where Redis has no vector sets each has its own; gone, none."""
+    """Feedback on a bad answer counts for all gateways of one Redis.
+
+    Where Redis has no vector sets, each gateway has its own near answers. Without Redis there are
+    none.
+    """
     url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
     one, two = make(near(), **url), make(near(), **url)
     assert ask(one, ONE) == "miss"
@@ -372,7 +385,7 @@ def test_gateways_of_one_redis_share_them(make: Make, place: Place) -> None:
     said = {"id": reply.headers["x-request-id"], "verdict": "bad"}
     assert one.client.post("/v1/feedback", json=said).status_code == 200
     assert ask(one, "Show me how to reset my password") == "miss"
-    # Without vector sets the other gateway has an answer of its own, of which nobody has said it is bad.
+    # Without vector sets the other gateway has its own answer, which nobody has called bad.
     assert ask(two, "How to reset my password") == ("miss" if shares_vectors else "near")
     with redis.Redis(port=place.port) as admin:
         names = b" ".join(admin.keys())
@@ -384,7 +397,7 @@ def test_gateways_of_one_redis_share_them(make: Make, place: Place) -> None:
 
 
 def test_another_secret_finds_nothing_in_the_same_redis(make: Make, place: Place) -> None:
-    """Nor what somebody else has put there: a place is sealed for its group."""
+    """A gateway also ignores entries that others write: each place is sealed for its group."""
     url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
     one, two = make(near(), **url), make(near(), **{**url, "TIERGATE_SECRET": "another"})
     assert ask(one, ONE) == "miss"
@@ -403,7 +416,7 @@ def test_another_secret_finds_nothing_in_the_same_redis(make: Make, place: Place
 
 
 class Process:
-    """`tiergate serve` in a process of its own, on a Redis that others share."""
+    """A `tiergate serve` in its own process, on a Redis that others share."""
 
     def __init__(self, folder: Path, upstream: str, port: int) -> None:
         value = config(upstream)
@@ -418,7 +431,7 @@ class Process:
         )  # fmt: skip
 
     def ask(self, text: str, answer: str) -> str:
-        """What the reply says of the cache; it must be this answer."""
+        """Ask, check the answer, and return what the reply says of the cache."""
         listening = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
         found = until(lambda: listening.search(self._child.out), f"listening: {self._child.err}")
         assert found is not None
@@ -434,7 +447,10 @@ class Process:
 def test_processes_of_one_redis_share_them(
     tmp_path: Path, upstream: Upstream, place: Place
 ) -> None:
-    """Two gateways as users start them: what one was told, the other one tells; never to another question."""
+    """Each of two gateways serves what the other has stored, but not for another question.
+
+    The test starts both as users do.
+    """
     upstream.on("/acme", whole("by the first"), whole("by the second"))
     processes = [Process(tmp_path / name, upstream.url, place.port) for name in ("one", "two")]
     one, two = processes

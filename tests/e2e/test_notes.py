@@ -1,4 +1,4 @@
-"""Tool loops of thinking models through a client that sends no reasoning back: a plain chat SDK."""
+"""Tool loops of thinking models, through a plain chat SDK that sends no reasoning back."""
 
 from hashlib import sha256
 from typing import Any
@@ -26,7 +26,10 @@ from tests.e2e.world import Config, Make, World
 
 
 def loop(world: World, lab: str, *, stream: bool = False, key: str = "k") -> list[Any]:
-    """Both requests of a tool loop, as an application sends them that knows of no reasoning."""
+    """Make the first request of a tool loop, and return the messages of the second.
+
+    The application knows nothing of reasoning.
+    """
     messages: list[Any] = [{"role": "user", "content": QUESTION}]
     asked: Json = {"model": f"{lab}/smart", "tools": TOOLS}
     with openai.OpenAI(base_url=f"{world.url}/v1", api_key=key, max_retries=0) as sdk:
@@ -56,7 +59,7 @@ def go_on(world: World, lab: str, messages: list[Any], **more: str) -> Any:
 
 @pytest.mark.parametrize("lab", LABS)
 def test_reasoning_comes_back_to_its_maker(world: World, upstream: Upstream, lab: str) -> None:
-    """Where it stood, before the call, though the client has dropped it."""
+    """The gateway puts the reasoning back before the call, though the client has dropped it."""
     upstream.on(DOORS[lab], thinks(lab), answer(lab))
     reply = go_on(world, lab, loop(world, lab))
     assert reply.status_code == 200, reply.text
@@ -66,7 +69,7 @@ def test_reasoning_comes_back_to_its_maker(world: World, upstream: Upstream, lab
 
 @pytest.mark.parametrize("lab", STREAMS)
 def test_reasoning_of_a_stream_comes_back_too(world: World, upstream: Upstream, lab: str) -> None:
-    """It is noted before the client has the end of the stream."""
+    """The gateway stores the note before the client has the end of the stream."""
     upstream.on(DOORS[lab], thinks(lab, stream=True), answer(lab))
     reply = go_on(world, lab, loop(world, lab, stream=True))
     assert reply.status_code == 200, reply.text
@@ -74,7 +77,7 @@ def test_reasoning_of_a_stream_comes_back_too(world: World, upstream: Upstream, 
 
 
 def test_only_the_message_that_lacks_it_is_written_anew(world: World, upstream: Upstream) -> None:
-    """At home all other bytes are the client's own."""
+    """In a native request all other bytes are the client's own."""
     upstream.on(DOORS[CHAT], thinks(CHAT), answer(CHAT))
     messages = loop(world, CHAT)
     tail = b'{"role": "tool",  "tool_call_id": "call_1", "content": "1.50"}'
@@ -91,7 +94,7 @@ def test_only_the_message_that_lacks_it_is_written_anew(world: World, upstream: 
 
 @pytest.mark.parametrize("lab", LABS)
 def test_a_lost_note_loses_no_request(world: World, upstream: Upstream, lab: str) -> None:
-    """A host that wants reasoning gets an empty one."""
+    """A host that requires reasoning gets an empty one."""
     upstream.on(DOORS[lab], thinks(lab), answer(lab))
     messages = loop(world, lab)
     world.loop.run(world.gateway._state_store.close())
@@ -115,7 +118,7 @@ def test_no_key_gets_the_reasoning_of_another(make: Make, upstream: Upstream, la
 def test_another_question_with_the_same_call_gets_no_reasoning(
     world: World, upstream: Upstream, lab: str
 ) -> None:
-    """Some hosts count the ids of calls anew in each conversation."""
+    """Hosts may count the ids of calls anew in each conversation."""
     upstream.on(DOORS[lab], thinks(lab), answer(lab))
     messages = loop(world, lab)
     other = [{"role": "user", "content": "Of somebody else."}, *messages[1:]]
@@ -125,7 +128,7 @@ def test_another_question_with_the_same_call_gets_no_reasoning(
 
 @pytest.mark.parametrize("lab", [CHAT, GEMINI])
 def test_another_model_does_not_get_it(world: World, upstream: Upstream, lab: str) -> None:
-    """It is left out, and named."""
+    """The gateway leaves the reasoning out, and names the loss."""
     upstream.on(DOORS[MESSAGES], thinks(MESSAGES))
     upstream.on(DOORS[lab], answer(lab))
     reply = go_on(world, lab, loop(world, MESSAGES))
@@ -139,7 +142,7 @@ def test_another_model_does_not_get_it(world: World, upstream: Upstream, lab: st
 def test_a_state_that_is_refused_is_sent_no_second_time(
     world: World, upstream: Upstream, lab: str
 ) -> None:
-    """Once more without it, on the same target; the loss is named."""
+    """The gateway tries the same target once more without the reasoning, and names the loss."""
     message = "messages.1: Invalid `signature` in `thinking` block"
     no = failing(
         400, jsonio.dumps({"error": {"type": "invalid_request_error", "message": message}})
@@ -153,14 +156,14 @@ def test_a_state_that_is_refused_is_sent_no_second_time(
 
 
 def test_other_refusals_are_the_callers(world: World, upstream: Upstream) -> None:
-    """Nothing is tried again, whatever was put back."""
+    """The gateway tries nothing again, whatever reasoning it has put back."""
     upstream.on(DOORS[MESSAGES], thinks(MESSAGES), failing(400), answer(MESSAGES))
     assert go_on(world, MESSAGES, loop(world, MESSAGES)).status_code == 400
     assert len(upstream.requests) == 2
 
 
 def test_a_conversation_keeps_its_account_and_its_target(make: Make, upstream: Upstream) -> None:
-    """The one that has thought goes on, though it is not the first of the plan."""
+    """The account that has done the thinking goes on, though it is not the first of the plan."""
 
     def two(value: Config) -> None:
         thinking(value)
@@ -175,7 +178,7 @@ def test_a_conversation_keeps_its_account_and_its_target(make: Make, upstream: U
 
 
 def test_nothing_is_fetched_outside_a_tool_loop(world: World, upstream: Upstream) -> None:
-    """The store is not asked."""
+    """Outside a tool loop the gateway reads no note from its store."""
     asked: list[str] = []
     real = world.gateway._state_store.get
 
@@ -194,7 +197,7 @@ def test_nothing_is_fetched_outside_a_tool_loop(world: World, upstream: Upstream
 
 
 def test_notes_are_shared_through_redis(make: Make, upstream: Upstream, redis_url: str) -> None:
-    """Another process goes on with the loop; what is in Redis tells no id and is sealed."""
+    """A second process goes on with the loop; the notes in Redis are sealed and show no id."""
     shared = {"REDIS_URL": redis_url, "TIERGATE_SECRET": "one for all"}
     first, second = make(thinking, **shared), make(thinking, **shared)
     upstream.on(DOORS[MESSAGES], thinks(MESSAGES), answer(MESSAGES))

@@ -6,10 +6,10 @@ from tests.e2e.outage_trial import trial
 
 
 def test_calls_go_on_without_the_store_and_it_has_all_of_them_later(tmp_path: Path) -> None:
-    """A real PostgreSQL, two workers; `make outage` is the long form, which watches memory too.
+    """The gateway runs two workers on a real PostgreSQL.
 
-    Every row is in the store once, its sums are those of the journals, and they agree with what an
-    independent provider has billed.
+    Every row is in the store once. The sums equal those of the journals, and agree with the bill of
+    an independent provider. `make outage` is the long form, which watches memory too.
     """
     found = trial(tmp_path, 3.0, seed="1")
     assert found.wrong == []

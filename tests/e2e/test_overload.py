@@ -1,4 +1,4 @@
-"""A gateway that is asked for more than it can do: it refuses early, and is there afterwards."""
+"""A gateway under more load than it can serve: it refuses early, and serves again afterwards."""
 
 import selectors
 import shutil
@@ -28,7 +28,7 @@ _PRLIMIT = shutil.which("prlimit")
 
 @pytest.fixture
 def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
-    """`serve(*words that run it, **part server of the configuration)`."""
+    """Return a function that starts a gateway: `serve(*words that run it, **server settings)`."""
     made: list[Service] = []
 
     def serve(*before: str, **server: Any) -> Service:
@@ -41,12 +41,12 @@ def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
 
 
 def status(answer: bytes) -> int:
-    """Of an answer; 0 where there is none."""
+    """Return the status of an answer; 0 if there is none."""
     return int(answer.split()[1]) if answer else 0
 
 
 def gathered(connections: list[socket.socket], enough: int) -> list[bytes]:
-    """What comes on many connections, until so many of them were closed by the other side."""
+    """Return what many connections receive until the other side has closed `enough` of them."""
     found: dict[socket.socket, bytes] = dict.fromkeys(connections, b"")
     closed = 0
     deadline = time.monotonic() + PATIENCE
@@ -69,8 +69,9 @@ def gathered(connections: list[socket.socket], enough: int) -> list[bytes]:
 
 @pytest.mark.skipif(_PRLIMIT is None, reason="prlimit of util-linux sets the limit")
 def test_p_09_more_clients_than_files(serve: Serve, upstream: Upstream) -> None:
-    """P-09: of 300 at once those that fit are served, others are told so; it is alive, does not
-    spin, and serves again when they have gone.
+    """P-09: the gateway serves as many of 300 clients as it has files for, and refuses the others.
+
+    It tells them so, stays alive, does not spin, and serves again when the clients have gone.
     """
     service = serve(str(_PRLIMIT), "--nofile=256:256")
     upstream.on("/acme", SILENT)
@@ -84,7 +85,7 @@ def test_p_09_more_clients_than_files(serve: Serve, upstream: Upstream) -> None:
         answers = gathered(clients, 300 - 83)
         told = Counter(status(answer) for answer in answers)
         assert told[503] + told[0] == 300
-        assert told[503] >= 41  # as many as wait at a time; of the others some see a reset first
+        assert told[503] >= 41  # as many as wait at a time; some of the others see a reset first
         assert all(b"\r\nretry-after: " in one for one in answers if one)
         served = {upstream.arrived() for _ in range(83)}
         assert service.get("/health") == 200
@@ -106,7 +107,7 @@ def test_p_09_more_clients_than_files(serve: Serve, upstream: Upstream) -> None:
 
 @pytest.mark.skipif(_PRLIMIT is None, reason="prlimit of util-linux sets the limit")
 def test_p_09_it_survives_where_no_file_is_left(serve: Serve, upstream: Upstream) -> None:
-    """P-09: it was told that it may have more connections than it can: it does not spin nor end."""
+    """P-09: a gateway that may have more connections than files neither spins nor ends."""
     service = serve(str(_PRLIMIT), "--nofile=64:64", connections=1000)
     with ExitStack() as stack:
         clients = [stack.enter_context(service.dial()) for _ in range(100)]
@@ -127,8 +128,9 @@ def _alive(service: Service) -> bool:
 
 
 def test_p_10_a_flood_of_large_bodies(serve: Serve, upstream: Upstream) -> None:
-    """P-10: as many as there is memory for are let in, the others are told to come again, and it
-    never has more than it may.
+    """P-10: the gateway admits as many bodies as it has memory for, and refuses the others.
+
+    It tells refused clients to come again, and never uses more memory than its limit.
     """
     service = serve(max_memory="300MB")
     upstream.on("/acme", whole())
@@ -161,7 +163,7 @@ def test_p_10_a_flood_of_large_bodies(serve: Serve, upstream: Upstream) -> None:
 
 
 def test_p_10_a_body_that_could_never_fit(serve: Serve) -> None:
-    """P-10: it is not asked to come again."""
+    """P-10: the gateway does not ask the client to come again."""
     service = serve(max_memory="150MB")
     with service.dial() as connection:
         connection.sendall(
@@ -173,7 +175,7 @@ def test_p_10_a_body_that_could_never_fit(serve: Serve) -> None:
 
 
 def slowly(service: Service, body: dict[str, Any]) -> socket.socket:
-    """A client that has asked and takes next to nothing."""
+    """Connect a client that sends a request and reads next to nothing."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.settimeout(PATIENCE)
@@ -185,7 +187,7 @@ def slowly(service: Service, body: dict[str, Any]) -> socket.socket:
 
 
 def test_c_03_a_client_that_reads_nothing_is_let_go(serve: Serve, upstream: Upstream) -> None:
-    """C-03: its provider is not paid for the rest, its row says why, and memory does not wait."""
+    """C-03: the gateway pays for no more, its row says why, and memory stays bounded."""
     service = serve(timeouts={"read": 0.3})
     words = [chunk({"content": "word " * 2000})] * 800
     upstream.on("/acme", stream(ROLE, *words, end="stall"))
@@ -205,21 +207,22 @@ def test_c_03_a_client_that_reads_nothing_is_let_go(serve: Serve, upstream: Upst
 def test_c_03_a_whole_answer_that_nobody_reads_keeps_no_connection(
     serve: Serve, upstream: Upstream
 ) -> None:
-    """C-03: it is paid for and its row says so; the connection goes in time."""
+    """C-03: the gateway pays for the answer, and its row says so; the connection closes in time."""
     service = serve(timeouts={"read": 0.3})
     upstream.on("/acme", whole("word " * 2 * MB))
     files = service.files
     with slowly(service, chat()) as connection:
         assert connection.recv(10).startswith(b"HTTP/1.1 2")
         until(service.entries, "its row")
-        until(lambda: service.files <= files + 1, "its connection is gone")  # one is upstream
+        until(lambda: service.files <= files + 1, "its connection is gone")  # one more is upstream
     (row,) = service.entries()
     assert (row.state, row.aborted_by) == ("settled", None)
 
 
 def test_c_15_more_connections_than_there_may_be(serve: Serve, upstream: Upstream) -> None:
-    """C-15: while all have a request one more is refused in its dialect, and signs of life are not;
-    one without a request makes room.
+    """C-15: while every connection has a request, the gateway refuses one more, in its dialect.
+
+    It still answers health checks. A connection without a request makes room.
     """
     service = serve(connections=4)
     upstream.on("/acme", SILENT)
@@ -241,7 +244,7 @@ def test_c_15_more_connections_than_there_may_be(serve: Serve, upstream: Upstrea
 
 
 def test_shed_before_the_body_is_read(serve: Serve, upstream: Upstream) -> None:
-    """The head alone is enough: nobody waits for a body that is not wanted."""
+    """The headers are enough: the gateway waits for no body that it will refuse."""
     service = serve(in_flight=1)
     upstream.on("/acme", SILENT)
     with service.asking(), service.dial() as second:
@@ -257,7 +260,7 @@ def test_shed_before_the_body_is_read(serve: Serve, upstream: Upstream) -> None:
 
 
 def test_who_is_refused_while_sending_can_read_why(serve: Serve) -> None:
-    """The connection is not reset under its feet."""
+    """The gateway does not reset the connection while the client still sends."""
     service = serve(max_body="2KB")
     with service.dial() as connection:
         connection.sendall(

@@ -1,4 +1,4 @@
-"""A gateway learns from its own calls: feedback, a training that is told, and its tenant's alone."""
+"""A gateway learns from its own calls: feedback trains a classifier for its tenant alone."""
 
 import hashlib
 from typing import Any
@@ -20,7 +20,7 @@ def digest(secret: str) -> str:
 
 
 def learned(value: dict[str, Any]) -> None:
-    """Two tenants, texts kept, and the classifier that ships."""
+    """Configure two tenants, kept texts, and the classifier that ships."""
     value["keys"] = "keys.yaml"
     value["routing"] = {"classifier": "learned"}
     value["ledger"] = {"content": "on"}
@@ -39,7 +39,7 @@ def ask(world: World, key: str, path: str, body: object) -> Any:
 
 
 def sure(world: World, key: str, text: str) -> dict[str, Any]:
-    """What would be decided for a text."""
+    """Return what the gateway would decide for a text."""
     told: dict[str, Any] = ask(world, key, "/v1/route", chat(text, model="auto")).json()
     return told
 
@@ -50,7 +50,7 @@ def trained(world: World, *words: str) -> Any:
 
 
 def look(world: World) -> None:
-    """What a running gateway does every few seconds."""
+    """Look for new classifiers once, as a running gateway does every few seconds."""
     ends = iter((None, InterruptedError()))
 
     async def once(_: float) -> None:
@@ -64,7 +64,10 @@ def look(world: World) -> None:
 def test_what_a_tenant_says_of_its_answers_teaches_its_classifier_and_no_other(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Asked, judged, trained, in force within seconds, and gone back from; no text is in it."""
+    """Feedback trains a classifier that is in force within seconds and can be rolled back.
+
+    The artefact holds no text.
+    """
     monkeypatch.setattr(from_traffic, "CONTROLS", 1)
     world = make(learned, files={"keys.yaml": FILE})
     before = {key: _fast(sure(world, key, ASKED)) for key in ("ann", "bob")}

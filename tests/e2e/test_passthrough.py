@@ -1,4 +1,4 @@
-"""Models that no lab lists, over real sockets: they arrive under their own name, at their maker."""
+"""Models that no lab lists, over real sockets: each reaches its maker under its own name."""
 
 from typing import Any
 
@@ -20,7 +20,10 @@ PATHS = {CHAT: "/oak/chat", RESPONSES: "/oak/responses", MESSAGES: "/clay/messag
 
 
 def makers(value: Config) -> None:
-    """Clay makes Claude, oak all else; both have names of their own, and acme is the default."""
+    """Configure clay, which makes Claude, and oak, which makes all else; acme is the default.
+
+    Clay and oak both own names of models.
+    """
     base = value["providers"]["acme"]["base_url"].removesuffix("/acme")
     value["providers"] |= {
         "clay": {
@@ -50,7 +53,7 @@ def makers(value: Config) -> None:
 
 
 def away(value: Config) -> None:
-    """The provider of Claude is off."""
+    """Turn the provider of Claude off."""
     makers(value)
     value["providers"]["clay"]["accounts"] = {"main": "${CLAY_KEY:-}"}
 
@@ -74,7 +77,7 @@ def sent(world: World) -> tuple[str, str]:
 
 @pytest.mark.parametrize("model", [OPUS, DATED, f"clay/{OPUS}"])
 def test_the_anthropic_sdk_reaches_anthropic(world: World, model: str) -> None:
-    """And never the default lab, whatever its family would be there."""
+    """The default lab never gets the call, whatever its tier for that family would be."""
     client = anthropic.Anthropic(base_url=world.url, api_key="k", max_retries=0)
     reply = client.messages.with_raw_response.create(model=model, messages=SAID, max_tokens=9)
     assert sent(world) == (PATHS[MESSAGES], model.removeprefix("clay/"))
@@ -103,7 +106,7 @@ def test_it_is_priced_by_the_list_and_its_row_is_of_no_tier(world: World) -> Non
 
 
 def test_a_snapshot_has_the_facts_the_tier_and_the_price_of_its_model(world: World) -> None:
-    """A client of another dialect, too: the model's own limit stands where it must say one."""
+    """In another dialect, too: the model's own limit stands where the request must state one."""
     assert world.ask(chat(model=DATED)).status_code == 200
     body = world.upstream.arrived().json
     assert (body["model"], body["max_tokens"]) == (DATED, 500)
@@ -152,7 +155,7 @@ def test_streams_counts_and_embeddings_too(world: World) -> None:
 
 
 def test_an_error_of_the_maker_goes_on_as_it_came(world: World) -> None:
-    """A name that nobody has is the maker's to refuse, and nothing else is asked."""
+    """The maker refuses a name that nobody has, and the gateway asks nothing else."""
     body = b'{"error": {"message": "no such model", "type": "not_found_error"}, "x": 1.50}'
     world.upstream.on(PATHS[CHAT], failing(404, body))
     reply = world.ask(chat(model="gpt-4o-typo"))
@@ -192,7 +195,7 @@ def test_families_can_be_turned_off(make: Make) -> None:
 
 
 def test_lists_and_routes_agree(world: World) -> None:
-    """A list holds no pattern; a name that it could not list is found, and routed, all the same."""
+    """A list holds no pattern; the gateway still finds and routes names that it cannot list."""
     listed = {row["id"] for row in world.client.get("/v1/models").json()["data"]}
     assert {"gpt-9", "old", "clay/fast"} <= listed
     assert not {name for name in listed if "*" in name or name in (OPUS, "gpt-4o")}
@@ -218,7 +221,7 @@ def test_metrics_have_no_name_of_a_client(world: World) -> None:
 
 
 def test_a_path_can_be_no_other(make: Make) -> None:
-    """A name becomes a part of Google's URL: it must not lead out of its place there."""
+    """A name becomes a part of Google's URL, and must not lead out of its place there."""
 
     def google(value: Config) -> None:
         makers(value)

@@ -1,4 +1,4 @@
-"""After a failure: who is asked next, when, and what the client is told when nobody answers."""
+"""After a failure: which target the gateway asks next, when, and what the client gets."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def soon(value: Config) -> None:
 
 
 def windows(small: int | None, large: int | None) -> Change:
-    """The two smart targets' windows."""
+    """Set the context windows of the two smart targets."""
 
     def change(value: Config) -> None:
         for model, window in (("able-1", small), ("able-2", large)):
@@ -61,14 +61,14 @@ NEXT: list[tuple[str, Answer]] = [
 
 
 BLIPS = ("500", "503", "529", "closed")
-"""After these the preferred target is asked once more."""
+"""After these failures the gateway asks the preferred target once more."""
 
 
 @pytest.mark.parametrize(("name", "script"), NEXT, ids=[row[0] for row in NEXT])
 def test_another_target_takes_over_unseen(
     make: Make, upstream: Upstream, name: str, script: Answer
 ) -> None:
-    """Before the first content the client sees nothing of it but the number of attempts."""
+    """Before the first content, the client sees nothing of it but the number of attempts."""
     times = 2 if name in BLIPS else 1
     world = make(spared, soon)
     upstream.on("/acme", script)
@@ -91,7 +91,10 @@ def test_another_target_takes_over_unseen(
 
 @pytest.mark.parametrize("status", [400, 413, 415, 422])
 def test_a_request_at_fault_is_asked_once(make: Make, upstream: Upstream, status: int) -> None:
-    """The provider's own words, byte for byte; nobody else is asked what would be refused again."""
+    """The client gets the provider's own words, byte for byte.
+
+    The gateway asks no other target: it would refuse the request again.
+    """
     world = make(spared)
     refusal = failing(status, b'{"error": {"message": "No \\u00e4.", "type":"x", "n": 1.50}}')
     upstream.on("/acme", refusal)
@@ -155,7 +158,7 @@ def test_no_such_model_is_no_fault_of_the_account(make: Make, upstream: Upstream
 
 
 def test_what_may_have_been_billed_is_not_asked_again(make: Make, upstream: Upstream) -> None:
-    """Neither there nor with another account of the same host."""
+    """The gateway retries neither there nor with another account of the same host."""
     world = make(accounts)
     upstream.on("/acme", DROPPED)
     assert world.ask(chat()).status_code == 502
@@ -165,7 +168,7 @@ def test_what_may_have_been_billed_is_not_asked_again(make: Make, upstream: Upst
 
 
 def test_an_alone_target_is_asked_three_times_at_most(world: World, upstream: Upstream) -> None:
-    """Waits double, each with full jitter (1.0 here), up to 8 s."""
+    """Waits double up to 8 s, each with full jitter (1.0 here)."""
     upstream.on("/acme", failing(503))
     reply = world.ask(chat())
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "overloaded")
@@ -203,16 +206,17 @@ def test_a_long_plan_is_four_attempts_too(make: Make, upstream: Upstream) -> Non
 def test_retry_after(
     world: World, upstream: Upstream, told: dict[str, str], waits: list[float], seconds: int | None
 ) -> None:
-    """The gateway waits up to 20 s. Then the client is told what the provider said, and may retry.
+    """The gateway waits up to 20 s.
 
-    A wait is up to half longer, a second at most: here it is always.
+    For a longer time it tells the client what the provider said, and the client may retry. Jitter
+    makes a wait up to half longer, a second at most; here it always does.
     """
     upstream.on("/acme", failing(429, None, **told))
     reply = world.ask(chat())
     assert reply.status_code == 429
     assert world.waits == waits
     said = reply.headers.get("retry-after")
-    # A part of a second may have passed since the provider was heard.
+    # A part of a second may have passed since the provider answered.
     assert said is None if seconds is None else int(said or 0) in (seconds, max(1, seconds - 1))
     assert "x-should-retry" not in reply.headers
     assert reply.json()["error"] | {"message": ""} == {
@@ -229,7 +233,7 @@ def test_it_recovers_while_it_waits(world: World, upstream: Upstream) -> None:
 
 
 def test_nothing_is_retried_after_the_commit_point(make: Make, upstream: Upstream) -> None:
-    """Not with another target, not with text twice: an error in the stream, and its end."""
+    """The gateway asks no other target and repeats no text: the stream ends with an error."""
     world = make(spared)
     upstream.on("/acme", stream(ROLE, chunk({"content": "Hel"}), end="cut"))
     reply = world.ask(chat(stream=True))
@@ -241,7 +245,10 @@ def test_nothing_is_retried_after_the_commit_point(make: Make, upstream: Upstrea
 
 
 def test_a_key_that_a_provider_quotes_is_never_shown(world: World, upstream: Upstream) -> None:
-    """In errors of every status, in a 200, before and after the first content; nor written down."""
+    """The gateway masks the key in errors of every status, in a 200, in logs and in files.
+
+    It does so before and after the first content.
+    """
     quoted = body("invalid_api_key", f"Incorrect API key provided: {SECRET}.")
     frame = b"data: " + quoted + b"\n\n"
     scripts = [failing(status, quoted) for status in (200, 400, 401, 404, 422, 429, 500)]
@@ -262,7 +269,7 @@ def test_a_key_that_a_provider_quotes_is_never_shown(world: World, upstream: Ups
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 def test_an_answer_is_never_masked(world: World, upstream: Upstream, streamed: bool) -> None:
-    """Its content is the model's; a header that quotes the key is not."""
+    """The content is the model's own; the gateway masks only a header that quotes the key."""
     said = f"You are {SECRET}."
     answer = stream(*frames([said]), bill=(7, 3)) if streamed else whole(said)
     upstream.on("/acme", replace(answer, headers=(*answer.headers, ("x-request-id", SECRET))))
@@ -274,7 +281,7 @@ def test_an_answer_is_never_masked(world: World, upstream: Upstream, streamed: b
 
 @pytest.mark.parametrize("key", ["none", "g", "ollama"])
 def test_a_short_key_masks_nothing(make: Make, upstream: Upstream, key: str) -> None:
-    """It may be a word of the answer, or of an error that says what to do."""
+    """A short key may be a word of the answer, or of an error that says what to do."""
 
     def short(value: Config) -> None:
         value["providers"]["acme"]["accounts"] = {"main": key}
@@ -288,7 +295,7 @@ def test_a_short_key_masks_nothing(make: Make, upstream: Upstream, key: str) -> 
 
 
 def test_a_key_that_is_quoted_with_escapes_is_masked(make: Make, upstream: Upstream) -> None:
-    """In errors before content, in a 200, and in a stream that has begun, also translated."""
+    """The gateway masks it in errors before content, in a 200, and in a stream, also translated."""
     key = "sk/acme+0123456789-never-shown"
 
     def slashed(value: Config) -> None:
@@ -312,7 +319,7 @@ def test_a_key_that_is_quoted_with_escapes_is_masked(make: Make, upstream: Upstr
 
 
 def test_a_connection_that_was_closed_while_idle(world: World, upstream: Upstream) -> None:
-    """The next call is served, and read once; an attempt that the close has crossed cost nothing."""
+    """The provider reads the next call once; an attempt that the close crossed costs nothing."""
     upstream.on("/acme", replace(whole(), end="cut"))
     attempts = [int(world.ask(chat()).headers["x-tiergate-attempts"]) for _ in range(3)]
     assert set(attempts) <= {1, 2}
@@ -347,7 +354,7 @@ FLOODS = {
 def test_a_flood_before_content_is_no_answer(
     make: Make, upstream: Upstream, path: str, flood: bytes
 ) -> None:
-    """At home and translated: the next target is asked, and the provider counts as failed."""
+    """Native and translated, the gateway asks the next target and counts the provider as failed."""
     world = make(spared)
     upstream.on("/acme", stream(flood, *frames()))
     upstream.on("/spare", stream())
@@ -361,7 +368,7 @@ def test_a_flood_before_content_is_no_answer(
 
 
 def test_frames_that_repeat_a_large_request_are_no_flood(make: Make, upstream: Upstream) -> None:
-    """The lifecycle of a Responses answer repeats instructions and tools in each event."""
+    """The lifecycle events of a Responses answer repeat instructions and tools."""
 
     def speaks(value: Config) -> None:
         value["providers"]["acme"]["dialects"] = {"openai-responses": "/responses"}
@@ -397,7 +404,7 @@ def test_the_gateways_own_credential_is_not_the_clients_fault(
 
 
 def test_a_redirect_is_not_followed(world: World, upstream: Upstream) -> None:
-    """It would carry the key to wherever it points."""
+    """A redirect would carry the key to wherever it points."""
     upstream.on("/acme", failing(307, b"", location=f"{upstream.url}/elsewhere"))
     assert world.ask(chat()).status_code == 502
     assert {request.path for request in upstream.requests} == {"/acme/chat/completions"}

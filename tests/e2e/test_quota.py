@@ -1,4 +1,4 @@
-"""Providers' own limits: who says that nothing is left is asked last, and not at all while parked."""
+"""Providers' own limits: the gateway asks an empty account last, and a parked one not at all."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -36,7 +36,7 @@ def saying(script: Answer, told: Told) -> Answer:
 
 
 def by_account(main: Script, second: Script) -> Script:
-    """What each account is answered."""
+    """Answer the main account with one script, and the second with another."""
 
     def script(request: Request) -> Answer:
         found = main if request.header("authorization") == f"Bearer {SECRET}" else second
@@ -46,7 +46,7 @@ def by_account(main: Script, second: Script) -> Script:
 
 
 def asked(upstream: Upstream) -> list[str]:
-    """Which accounts were asked, and at which host."""
+    """Return the accounts that the gateway asked; "spare" is another host."""
     names = {f"Bearer {SECRET}": "main", "Bearer sk-second": "second", None: "spare"}
     return [names[request.header("authorization")] for request in upstream.requests]
 
@@ -85,7 +85,7 @@ def test_where_none_has_room_the_first_is_asked_anyway(make: Make, upstream: Ups
 
 
 def test_a_long_prompt_goes_where_there_is_room(make: Make, upstream: Upstream) -> None:
-    """By what it reads and, at OpenAI, by what it may write."""
+    """The gateway counts what a prompt reads and, at OpenAI, what the answer may write."""
     world = make(accounts)
     Clock(world)
     few = {"x-ratelimit-remaining-tokens": "1000", "x-ratelimit-reset-tokens": "30s"}
@@ -110,7 +110,7 @@ def test_what_was_sent_since_counts(make: Make, upstream: Upstream) -> None:
 def test_a_refusal_parks_the_account_for_the_next_call(
     make: Make, upstream: Upstream, told: Told
 ) -> None:
-    """However it says when; the other account serves both at the first attempt."""
+    """Every way to say when parks the account; the other one then serves at the first attempt."""
     world = make(accounts)
     clock = Clock(world)
     upstream.on("/acme", by_account(saying(failing(429), told), whole()))
@@ -122,7 +122,7 @@ def test_a_refusal_parks_the_account_for_the_next_call(
 
 
 def test_where_all_are_parked_for_long_nobody_is_asked(make: Make, upstream: Upstream) -> None:
-    """The client is told when the first is back, in words of the gateway's own."""
+    """The gateway tells the client, in its own words, when the first account is back."""
     world = make(spared)
     clock = Clock(world)
     upstream.on("/acme", failing(429, retry_after="50"))
@@ -139,7 +139,7 @@ def test_where_all_are_parked_for_long_nobody_is_asked(make: Make, upstream: Ups
 
 
 def test_what_is_back_soon_is_waited_for(make: Make, upstream: Upstream) -> None:
-    """And for a moment longer, so that not all come back at once."""
+    """The gateway waits a moment longer, so that not all calls come back at once."""
     world = make()
     clock = Clock(world)
     upstream.on("/acme", failing(429, retry_after="25"), whole())
@@ -177,7 +177,7 @@ def test_busy_parks_only_where_it_says_for_how_long(make: Make, upstream: Upstre
 
 
 def test_google_says_it_in_the_body(make: Make, upstream: Upstream) -> None:
-    """Through its door for Chat Completions too."""
+    """Google's endpoint for Chat Completions says it in the body too."""
     detail = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "30s"}
     body = jsonio.dumps([{"error": {"code": 429, "message": "No.", "details": [detail]}}])
     world = make(accounts)
@@ -235,7 +235,7 @@ def test_who_keeps_an_answer_is_left_only_where_it_is_parked(
 
 
 def test_counting_tokens_has_limits_of_its_own(make: Make, upstream: Upstream) -> None:
-    """A count that is refused does not park the model."""
+    """A refused count does not park the model."""
     world = make(claude)
     upstream.on("/claude/v1/messages/count_tokens", failing(429, retry_after="50"))
     upstream.on("/claude/v1/messages", message())

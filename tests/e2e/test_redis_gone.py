@@ -83,7 +83,7 @@ type Paired = Callable[[str], AbstractContextManager[Pair]]
 
 @pytest.fixture(scope="module")
 def paired(program: str, provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Paired:
-    """Starts a gateway while nothing is where its URL, of one of the forms, points."""
+    """Return a function that starts a gateway whose Redis URL, of one form, leads nowhere yet."""
 
     @contextmanager
     def make(name: str) -> Iterator[Pair]:
@@ -123,9 +123,9 @@ def test_a_redis_that_was_never_there_costs_nothing_and_is_found(paired: Paired)
 
 
 def still(pair: Pair) -> None:
-    """Return once nothing is being put any more: else whoever puts may learn of a loss first.
+    """Return once the gateway puts nothing any more: else a put may learn of a loss first.
 
-    A hit says nothing of that: who asks before it is stored shares the answer.
+    A hit is no proof: before an answer is stored, equal requests share it.
     """
     pair.gateway.known()
     with pair.place.admin() as admin:
@@ -137,7 +137,7 @@ def still(pair: Pair) -> None:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_losing_it_costs_one_deadline_and_it_comes_back(pair: Pair, name: str) -> None:
-    """One line for the loss and one for the return, and nothing grows meanwhile."""
+    """The log has one line for the loss and one for the return, and nothing grows meanwhile."""
     fault, why = FAULTS[name]
     gateway, place = pair.gateway, pair.place
 
@@ -169,7 +169,7 @@ def test_losing_it_costs_one_deadline_and_it_comes_back(pair: Pair, name: str) -
 
 
 def commands(data: bytes) -> list[list[bytes]]:
-    """Commands of the protocol, which are whole."""
+    """Split whole commands of the Redis protocol into words."""
     found: list[list[bytes]] = []
     while data:
         count, data = data.split(b"\r\n", 1)
@@ -200,7 +200,7 @@ def test_replies_of_the_wrong_type_are_misses(pair: Pair, answer: bytes) -> None
 
 
 def test_an_answer_to_another_command_is_a_miss(pair: Pair) -> None:
-    """Where replies have crossed on a connection, each is what was last put, by whomever."""
+    """Replies have crossed on a connection: each is the value that anybody put last."""
     last = [b""]
 
     def say(data: bytes) -> bytes:
@@ -239,7 +239,7 @@ def test_one_that_takes_nothing_more_is_read_on(pair: Pair, fault: Fault) -> Non
 
 
 def test_a_wrong_password_costs_as_little_and_may_be_mended(paired: Paired) -> None:
-    """Without a restart, and no log line shows the password."""
+    """The operator mends it without a restart, and no log line shows the password."""
     with paired("secret") as pair:
         gateway, place = pair.gateway, pair.place
         place.start("--requirepass", "another")
@@ -264,7 +264,7 @@ def test_tls_at_a_port_without_it_is_a_loss(paired: Paired) -> None:
 
 
 def test_no_answer_fails_or_is_wrong_while_it_dies_and_returns_under_traffic(pair: Pair) -> None:
-    """Killed and stopped at any moment of what four clients do."""
+    """The test kills and stops Redis at any moment while four clients ask."""
     gateway, place = pair.gateway, pair.place
 
     def traffic(number: int, texts: list[str], ended: threading.Event) -> list[Told]:
@@ -324,7 +324,7 @@ def test_clients_that_leave_leave_no_answer_to_others(pair: Pair) -> None:
 
 
 class Touch:
-    """A pickle that makes a file of whoever reads it."""
+    """A pickle that creates a file when somebody reads it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -334,17 +334,20 @@ class Touch:
 
 
 def replaced(gateway: Served, text: str, admin: Any, name: str, poison: bytes) -> bool:
-    """Whether another value stands under a name, told by its first thousand bytes.
+    """True if another value stands under the name, by its first thousand bytes.
 
-    Not by hits: until it is stored, whoever asks the same shares that answer. And asked for again
-    each time: a busy machine's Redis may miss the deadline of one store.
+    A hit is no proof: until the answer is stored, equal requests share it. Each check asks again,
+    because the Redis of a busy machine may miss the deadline of one store.
     """
     gateway.ask(text)
     return bool(admin.getrange(name, 0, 999) != poison[:1000])
 
 
 def test_what_others_write_under_a_key_is_a_miss(pair: Pair, tmp_path: Path) -> None:
-    """SEC-CACHE 4: Garbage, cut, sealed for another key, a pickle, too long: replaced by the right answer."""
+    """SEC-CACHE 4: the gateway replaces any foreign value with the right answer.
+
+    The values are garbage, cut, sealed for another key, a pickle, or too long.
+    """
     gateway, place = pair.gateway, pair.place
     place.start_again()
     with place.admin() as admin:

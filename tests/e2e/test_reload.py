@@ -1,4 +1,4 @@
-"""A running gateway goes by another configuration: what calls see of it, and what outlives it."""
+"""A running gateway takes another configuration: what calls see of it, and what outlives it."""
 
 import asyncio
 import socket
@@ -49,7 +49,7 @@ class Changing:
         upstream._sleep, upstream._jitter = self.world._wait, lambda: 1.0
 
     def settled(self) -> None:
-        """What was begun for editions that are over has ended."""
+        """Wait until the gateway has closed all retired revisions."""
 
         async def wait() -> None:
             await asyncio.gather(*self.gateway._closing_tasks)
@@ -141,7 +141,7 @@ def test_another_credential_is_used_from_the_next_call_on(
 def test_what_is_known_of_a_provider_stays_unless_it_is_another(
     changing: Callable[..., Changing], upstream: Upstream
 ) -> None:
-    """A target that is out stays out, also where rules change; one with a new address is in again."""
+    """An unhealthy target stays out when rules change; one with a new address is in again."""
 
     def refuse(_: Any) -> Answer:
         return Answer(status=500, pieces=(b"{}",), length=2)
@@ -182,7 +182,7 @@ def test_spans_tell_the_address_that_a_provider_has_now(changing: Callable[..., 
 def test_settings_of_calls_hold_from_the_next_call_on(
     changing: Callable[..., Changing], upstream: Upstream
 ) -> None:
-    """The cache, limits (whose counters go on), the log and the build's metric."""
+    """The settings are the cache, limits (whose counters go on), the log and the build's metric."""
     one = changing()
     upstream.on("/acme", whole())
     one.swap(lambda value: value.update(cache={"default": "on", "ttl": "1h"}, log={"calls": "all"}))
@@ -213,7 +213,7 @@ def test_names_that_are_listed_are_those_of_the_new(changing: Callable[..., Chan
 
 
 def engine(word: str) -> Change:
-    """A local engine that says where it answers, and ends with the gateway."""
+    """Add a local engine that says where it answers, and ends with the gateway."""
     program = f"import sys; print('ready http://127.0.0.1:1/{word}', flush=True); sys.stdin.read()"
 
     def change(value: Config) -> None:
@@ -252,7 +252,7 @@ def test_a_local_engine_goes_on_unless_its_command_is_another(
 def test_a_budget_that_is_new_or_gone_is_counted_from_the_ledger(
     changing: Callable[..., Changing], upstream: Upstream
 ) -> None:
-    """What one had counted can still be asked after it is gone: a call of before may want to know."""
+    """The counts of a removed budget stay readable: an earlier call may still need them."""
     budget = {"name": "b", "usd": 100, "every": "total"}
     one = changing(lambda value: value.update(budgets=[budget]))
     upstream.on("/acme", whole())

@@ -1,4 +1,4 @@
-"""A gateway as a process whose configuration changes: by its files, by signals, by an admin."""
+"""A gateway process whose configuration changes: by its files, by signals, by an admin."""
 
 import asyncio
 import http.client
@@ -22,7 +22,7 @@ type Serve = Callable[..., Served]
 
 
 class Served(Service):
-    """One whose configuration can be asked for and written."""
+    """A gateway whose configuration the test can read and write."""
 
     def value(self) -> Config:
         found: Config = jsonio.loads(self.file.read_bytes())
@@ -39,7 +39,7 @@ class Served(Service):
         scratch.replace(self.file)
 
     def ask(self, method: str, path: str) -> tuple[int, Any]:
-        """On a connection of its own, which any worker may take."""
+        """Send a request on a new connection, which any worker may accept."""
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         client.request(method, path, headers={"connection": "close"})
         answer = client.getresponse()
@@ -54,7 +54,7 @@ class Served(Service):
         return told
 
     def taken(self, version: str, times: int = 2) -> Callable[[], bool]:
-        """Whether so many times a worker has put a version in force."""
+        """Return a check: true if workers have put this version in force at least `times` times."""
         return lambda: [row.get("version") for row in self.rows("config")].count(version) >= times
 
 
@@ -72,7 +72,7 @@ def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
 
 
 def other(value: Config) -> Config:
-    """Another model for the smart tier."""
+    """Give the smart tier another model."""
     value["labs"]["acme"]["smart"] = [{"model": "able-9"}]
     value["models"]["able-9"] = {"price": {"input": 2, "output": 2}}
     return value
@@ -81,7 +81,7 @@ def other(value: Config) -> Config:
 def test_a_file_that_is_written_anew_is_in_force_by_itself(
     serve: Serve, upstream: Upstream
 ) -> None:
-    """Also one of before, and one with a mistake is not; each is told once."""
+    """The gateway also takes an earlier file again, refuses a broken one, and logs each once."""
     service = serve()
     upstream.on("/acme", whole())
     first, good = service.state()["version"], service.file.read_bytes()
@@ -112,7 +112,7 @@ def test_sighup_reads_it_at_once(serve: Serve) -> None:
 
 
 def test_a_folder_that_is_swapped_under_a_link_is_read(serve: Serve, tmp_path: Path) -> None:
-    """As Kubernetes updates a ConfigMap: `..data` leads elsewhere, and no file is written."""
+    """Kubernetes updates a ConfigMap like this: `..data` leads elsewhere, no file is written."""
     service = serve()
     first, value = service.state()["version"], service.value()
     for name, one in (("..1", value), ("..2", other(service.value()))):
@@ -161,7 +161,7 @@ def test_an_admin_reads_tries_and_goes_back(serve: Serve) -> None:
 
 
 def test_workers_are_of_one_version_and_one_that_is_born_later_too(serve: Serve) -> None:
-    """Whoever is asked tells the others; a worker that replaces another has what they have."""
+    """The worker that gets a command tells the others; a later worker has the same version."""
     service = serve(workers=2)
     first, value = service.state()["version"], other(service.value())
     service.write(value)
@@ -170,7 +170,7 @@ def test_workers_are_of_one_version_and_one_that_is_born_later_too(serve: Serve)
     (second,) = {row["version"] for row in service.rows("config")}
     service.write(b"labs: [\n")
     until(lambda: len(service.rows("config")) == 4, "both have told of the mistake")
-    for row in service.rows("worker"):  # one after the other: all that serve were born later
+    for row in service.rows("worker"):  # one by one: all that serve were born later
         count = len(service.rows("worker"))
         os.kill(row["pid"], signal.SIGKILL)
         until(lambda count=count: len(service.rows("worker")) == count + 2, "another")  # type: ignore[misc]
@@ -185,7 +185,7 @@ def test_workers_are_of_one_version_and_one_that_is_born_later_too(serve: Serve)
 
 
 def test_a_candidate_decides_beside_it(serve: Serve, upstream: Upstream, tmp_path: Path) -> None:
-    """It is read at the start and when it changes; one that is broken stops nothing."""
+    """The gateway reads the candidate at the start and on change; a broken one stops nothing."""
     service = serve()
     assert service.ask("GET", "/admin/shadow")[0] == 404
     candidate, value = tmp_path / "next.yaml", service.value()
@@ -212,7 +212,7 @@ def test_a_candidate_decides_beside_it(serve: Serve, upstream: Upstream, tmp_pat
 
 
 def test_p_06_p_07_ten_reloads_a_second_under_load_fail_no_call(tmp_path: Path) -> None:
-    """The short form of `make reload`: each row is of one configuration, and nothing is left open."""
+    """The short form of `make reload`: each row is of one configuration, and nothing stays open."""
     trial = Trial(tmp_path)
     try:
         seen = asyncio.run(trial.run(30))

@@ -1,4 +1,4 @@
-"""Requests of the Responses API that go on from an earlier answer, through the official SDK."""
+"""Requests of the Responses API that continue an earlier answer, through the official SDK."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +16,11 @@ from tests.e2e.world import Config, Make, World
 
 FIRST, SECOND = "My name is Zoë.", "What is my name?"
 ID = "resp_1"
-"""What the provider of Responses calls its answer."""
+"""The id that the provider of Responses gives its answer."""
 
 
 def stored(value: Config) -> None:
-    """Four labs; the one of Responses keeps answers, and has two accounts."""
+    """Configure four labs; the one of Responses keeps answers, and has two accounts."""
     four(value)
     value["providers"][RESPONSES] |= {
         "keeps_responses": True,
@@ -40,7 +40,7 @@ def sdk(world: World, key: str = "k") -> Iterator[openai.OpenAI]:
 
 
 def ask(world: World, lab: str, text: Any, *, stream: bool = False, key: str = "k", **more: Any) -> Any:  # fmt: skip
-    """One answer."""
+    """Ask for one answer, and return it."""
     asked: dict[str, Any] = {"model": f"{lab}/smart", "input": text, **more}
     with sdk(world, key) as client:
         if stream:
@@ -50,7 +50,7 @@ def ask(world: World, lab: str, text: Any, *, stream: bool = False, key: str = "
 
 
 def said(request: Request, lab: str) -> list[tuple[str, str]]:
-    """Roles and texts of what a provider was asked."""
+    """Return the roles and texts of a request to a provider."""
     body = request.json
     if lab == RESPONSES:
         turns = [(it["role"], it["content"]) for it in body["input"]]
@@ -73,7 +73,7 @@ WHOLE = [("user", FIRST), ("assistant", TEXT), ("user", SECOND)]
 def test_a_second_turn_goes_on_from_the_first(
     world: World, upstream: Upstream, lab: str, stream: bool
 ) -> None:
-    """A lab that keeps nothing is told all of the conversation, and no id."""
+    """A lab that keeps nothing gets all of the conversation, and no id."""
     upstream.on(DOORS[lab], answer(lab, stream=stream))
     first = ask(world, lab, FIRST, stream=stream)
     ask(world, lab, SECOND, stream=stream, previous_response_id=first.id)
@@ -84,7 +84,7 @@ def test_a_second_turn_goes_on_from_the_first(
 
 
 def renamed(id: str, *, stream: bool = False) -> Answer:
-    """An answer of the lab of Responses under another id."""
+    """Return an answer of the Responses lab under another id."""
     found = answer(RESPONSES, stream=stream)
     pieces = tuple((it or b"").replace(b'"resp_1"', f'"{id}"'.encode()) for it in found.pieces)
     return Answer(pieces=pieces, headers=found.headers)
@@ -104,7 +104,7 @@ def test_a_chain_of_three_may_change_labs(world: World, upstream: Upstream) -> N
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_who_keeps_answers_is_told_the_id(make: Make, upstream: Upstream, stream: bool) -> None:
-    """Byte for byte what the client wrote, on the account that has the answer."""
+    """The provider gets the client's own bytes, on the account that has the answer."""
     world = make(stored)
     upstream.on(DOORS[RESPONSES], failing(429), answer(RESPONSES, stream=stream))
     first = ask(world, RESPONSES, FIRST, stream=stream)
@@ -120,7 +120,7 @@ def test_who_keeps_answers_is_told_the_id(make: Make, upstream: Upstream, stream
 def test_where_who_keeps_it_fails_another_account_is_told_all(
     make: Make, upstream: Upstream
 ) -> None:
-    """Without ids of the first one's items, which mean nothing there."""
+    """The request has no ids of the first account's items, which mean nothing there."""
     world = make(stored)
     upstream.on(DOORS[RESPONSES], answer(RESPONSES), failing(503), renamed("resp_2"))
     ask(world, RESPONSES, FIRST)
@@ -137,7 +137,7 @@ def test_where_who_keeps_it_fails_another_account_is_told_all(
 def test_who_does_not_have_it_any_more_is_told_all(
     make: Make, upstream: Upstream, status: int
 ) -> None:
-    """An organisation without retention keeps nothing, whatever it was asked to."""
+    """An organisation without retention keeps nothing, whatever the request asks for."""
     world = make(stored)
     error = {
         "message": "Previous response with id 'resp_1' not found.", "type": "invalid_request_error",
@@ -154,7 +154,7 @@ def test_who_does_not_have_it_any_more_is_told_all(
 
 
 def test_what_a_provider_alone_knows_stays_with_it(make: Make, upstream: Upstream) -> None:
-    """A stored prompt has content that the gateway has not seen: the chain goes on there."""
+    """A stored prompt has content that the gateway has not seen, so the chain goes on there."""
     world = make(stored)
     upstream.on(DOORS[RESPONSES], answer(RESPONSES))
     upstream.on(DOORS[CHAT], answer(CHAT))
@@ -166,7 +166,7 @@ def test_what_a_provider_alone_knows_stays_with_it(make: Make, upstream: Upstrea
 
 
 def test_an_id_that_nobody_knows_is_not_found(make: Make, upstream: Upstream) -> None:
-    """In OpenAI's shape; nobody is asked, and the call is on the ledger."""
+    """The error has OpenAI's shape; the gateway asks nobody, and the call is on the ledger."""
 
     def refusing(value: Config) -> None:
         four(value)
@@ -203,7 +203,7 @@ def test_store_is_no_loss_where_the_gateway_stores(world: World, upstream: Upstr
 
 
 def test_an_answer_is_retrieved_and_deleted(world: World, upstream: Upstream) -> None:
-    """As it was given; what goes on from it stays."""
+    """The answer comes back as it was given; answers that continue it stay."""
     upstream.on(DOORS[CHAT], answer(CHAT))
     upstream.on(DOORS[RESPONSES], answer(RESPONSES))
     first = ask(world, CHAT, FIRST)
@@ -225,7 +225,7 @@ def test_an_answer_is_retrieved_and_deleted(world: World, upstream: Upstream) ->
 def test_no_key_goes_on_from_the_answer_of_another(
     make: Make, upstream: Upstream, request: pytest.FixtureRequest, shared: bool
 ) -> None:
-    """To them there is none."""
+    """To other keys the answer does not exist."""
     keys = ",".join(f"{name}={sha256(name.encode()).hexdigest()}" for name in ("one", "two"))
     url = {"REDIS_URL": request.getfixturevalue("redis_url")} if shared else {}
     world = make(four, TIERGATE_KEYS=keys, **url)
@@ -256,7 +256,7 @@ def test_another_process_goes_on_through_redis(
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_a_lost_store_loses_no_answer(world: World, upstream: Upstream, stream: bool) -> None:
-    """But a request that goes on from an answer that is lost is told so."""
+    """The gateway refuses only a request that continues a lost answer."""
     upstream.on(DOORS[CHAT], answer(CHAT, stream=stream))
     first = ask(world, CHAT, FIRST, stream=stream)
     world.loop.run(world.gateway._state_store.close())
@@ -266,7 +266,7 @@ def test_a_lost_store_loses_no_answer(world: World, upstream: Upstream, stream: 
 
 
 def test_without_a_store_the_id_goes_to_who_keeps_it(make: Make, upstream: Upstream) -> None:
-    """And is refused where nobody does; nothing can be retrieved."""
+    """The gateway refuses it where no provider keeps answers; no answer can be retrieved."""
 
     def off(value: Config) -> None:
         stored(value)
@@ -286,7 +286,10 @@ FUNCTION: Any = [{"type": "function", "name": "weather", "parameters": SCHEMA, "
 
 
 def test_reasoning_in_a_chain_is_for_its_maker(make: Make, upstream: Upstream) -> None:
-    """It gets it back as it wrote it, once; where it refuses that, the call goes on without."""
+    """The maker gets its reasoning back as it wrote it, once.
+
+    Where the maker refuses it, the call goes on without.
+    """
     world = make(thinking)
     message = "messages.1.content.0: Invalid `signature` in `thinking` block"
     error = {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
@@ -314,7 +317,7 @@ def test_state_of_a_provider_is_refused_abroad(
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_an_answer_from_the_cache_is_kept_too(make: Make, upstream: Upstream, stream: bool) -> None:
-    """For the key that had it from there."""
+    """The answer is stored for the key that got it from the cache."""
     keys = ",".join(f"{name}={sha256(name.encode()).hexdigest()}" for name in ("one", "two"))
 
     def cached(value: Config) -> None:
@@ -343,7 +346,7 @@ def test_the_route_endpoint_decides_on_the_whole_conversation(
 
 
 def named(id: str) -> list[dict[str, str]]:
-    """A second turn that only names the item of the first."""
+    """Return a second turn that only names the item of the first."""
     return [{"role": "user", "content": FIRST}, {"type": "item_reference", "id": id}, {"role": "user", "content": SECOND}]  # fmt: skip
 
 
@@ -352,7 +355,7 @@ def named(id: str) -> list[dict[str, str]]:
 def test_a_second_turn_may_name_items_of_the_first(
     world: World, upstream: Upstream, lab: str, stream: bool
 ) -> None:
-    """A lab that keeps nothing is told the items; so is another lab than the one that wrote them."""
+    """A lab that keeps nothing gets the items; so does a lab that did not write them."""
     for each in (lab, CHAT):
         upstream.on(DOORS[each], answer(each, stream=stream))
     first = ask(world, lab, FIRST, stream=stream)
@@ -363,7 +366,10 @@ def test_a_second_turn_may_name_items_of_the_first(
 
 
 def test_who_keeps_items_is_told_their_ids(make: Make, upstream: Upstream) -> None:
-    """As the client wrote them, on the account that has them; who has them no more is told all."""
+    """The provider gets what the client wrote, on the account that has the items.
+
+    A provider that has lost them gets the whole conversation.
+    """
     world = make(stored)
     error = {"message": "Item with id 'msg_1' not found.", "type": "invalid_request_error", "param": "input", "code": None}  # fmt: skip
     gone = failing(404, jsonio.dumps({"error": error}))
@@ -378,7 +384,7 @@ def test_who_keeps_items_is_told_their_ids(make: Make, upstream: Upstream) -> No
 
 @pytest.mark.parametrize("lab", [CHAT, RESPONSES])
 def test_no_key_names_an_item_of_another(make: Make, upstream: Upstream, lab: str) -> None:
-    """Nor is its id sent to the provider that keeps the item, which knows one client alone."""
+    """The provider, which keeps the item and knows only one client, does not get the id either."""
     keys = ",".join(f"{name}={sha256(name.encode()).hexdigest()}" for name in ("one", "two"))
     world = make(stored, TIERGATE_KEYS=keys)
     upstream.on(DOORS[lab], answer(lab))

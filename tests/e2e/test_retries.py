@@ -43,7 +43,7 @@ class Blips:
 
 
 type Ask = Callable[[str], object]
-"""Asks for an answer to a text."""
+"""A function that asks for an answer to a text."""
 type Sdk = Callable[[str], AbstractContextManager[Ask]]
 """An unmodified SDK, by its base URL."""
 
@@ -91,7 +91,7 @@ def google_at(url: str, retries: types.HttpRetryOptions | None = None) -> Iterat
 
 
 def retrying_google_at(url: str) -> AbstractContextManager[Ask]:
-    """Google's SDK where it is told to retry: five times in all."""
+    """Open Google's SDK with retries: five attempts in all."""
     return google_at(url, types.HttpRetryOptions(max_delay=0.001, jitter=0.001))
 
 
@@ -104,7 +104,7 @@ SDKS: dict[str, tuple[Sdk, str]] = {
 
 
 def answered(ask: Ask, workers: int) -> int:
-    """How many of the calls are answered."""
+    """Return the number of calls that get an answer."""
 
     def one(number: int) -> bool:
         try:
@@ -146,11 +146,11 @@ def test_an_sdk_gets_every_answer_that_it_gets_alone(
     workers: int,
     times: int,
 ) -> None:
-    """With one target and no change of its defaults; and the provider gets no more requests."""
+    """The lab has one target and its defaults, and the provider gets no more requests."""
     sdk, lab = SDKS[name]
     world = make(four)
     upstream.on(DOORS[lab], Blips(lab, status, times, **headers))
-    # The breaker's time stands still: however busy the machine is, the provider was just well.
+    # The breaker's clock stands still: however busy the machine is, the provider was just well.
     world.gateway.upstream.health.clock = lambda: 1000.0
     with sdk(world.url) as ask:
         ask("Call 1000.")
@@ -159,7 +159,7 @@ def test_an_sdk_gets_every_answer_that_it_gets_alone(
 
 
 def test_an_sdk_alone_gets_as_many(upstream: Upstream) -> None:
-    """What the test above compares with."""
+    """The SDK alone is what the test above compares with."""
     upstream.on("/v1", Blips(CHAT, 429, 2, retry_after="1"))
     with openai_at(upstream.url) as ask:
         assert answered(ask, 8) == CALLS
@@ -169,7 +169,7 @@ def test_an_sdk_alone_gets_as_many(upstream: Upstream) -> None:
 def test_one_that_never_retries_is_spared_what_the_lab_has_retries_for(
     make: Make, upstream: Upstream
 ) -> None:
-    """Google's SDK by its defaults: alone it loses every second call."""
+    """By default Google's SDK does not retry: alone it loses every second call."""
     world = make(four)
     upstream.on(DOORS[GEMINI], Blips(GEMINI, 429, 1, retry_after="1"))
     with google_at(world.url) as ask:

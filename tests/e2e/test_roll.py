@@ -1,4 +1,4 @@
-"""A rolling restart of real processes: under load, with a stream that runs, and one that is refused."""
+"""A rolling restart of real processes: under load, with a running stream, and a refused restart."""
 
 import os
 import re
@@ -20,7 +20,7 @@ from tests.e2e.world import Loop, chat
 type Serve = Callable[..., Service]
 
 _LONG = 120.0
-"""Seconds in which a machine that has no time gets anything done."""
+"""Seconds in which even a busy machine gets anything done."""
 
 HEL, LO = (chunk({"content": word}) for word in ("Hel", "lo"))
 
@@ -39,9 +39,10 @@ def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
 
 
 def test_a_restart_under_load_fails_nobody_and_each_call_has_its_row(tmp_path: Path) -> None:
-    """Whole and streamed calls on kept connections and new ones, in two dialects; every worker is
-    another one and has ended well. The ledger, the store and the provider's bill agree; the long
-    form is `make roll`.
+    """Calls are whole and streamed, on kept and new connections, in two dialects.
+
+    New workers replace all old ones, which end well. The ledger, the store and the provider's bill
+    agree. The long form is `make roll`.
     """
     found = trial(tmp_path, 1, seed="1")
     assert found.wrong == []
@@ -52,8 +53,10 @@ def test_a_restart_under_load_fails_nobody_and_each_call_has_its_row(tmp_path: P
 def test_a_stream_goes_on_in_the_worker_that_leaves_and_settings_are_those_of_now(
     serve: Serve, upstream: Upstream, loop: Loop
 ) -> None:
-    """The process is the same, its workers are others and as many as is written now; who is connected
-    is answered once more; metrics go on. What would not start takes nobody's place.
+    """The process stays; new workers replace the old ones, as many as the file says now.
+
+    A connected client gets one more answer, and metrics go on. A configuration that cannot start
+    replaces no worker.
     """
     service = serve(workers=2, drain=600)
     pids = until(lambda: of(service, "started", 2), "two workers", _LONG)
@@ -79,7 +82,7 @@ def test_a_stream_goes_on_in_the_worker_that_leaves_and_settings_are_those_of_no
         assert service.get("/ready") == 200
         loop.run(upstream.release())
         begun += seen(connection, b"0\r\n\r\n")
-        # Either may be of the worker that leaves first: kept as before, and ended behind an answer.
+        # Either may be of the worker that leaves first: its connections end after one more answer.
         left = [connection, kept]
         until(
             lambda: [one for one in tuple(left) if not parted(one, left)] == [],
@@ -91,7 +94,7 @@ def test_a_stream_goes_on_in_the_worker_that_leaves_and_settings_are_those_of_no
     assert len(of(service, "started", 3)) == 3
     os.kill(service.process.pid, 0)
     assert service.get("/ready") == 200
-    with service.dial() as connection:  # what workers have counted that are no more
+    with service.dial() as connection:  # figures of workers that have ended
         connection.sendall(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         figures = rest(connection)
     assert re.findall(rb"\ntiergate_calls_total{[^}]+} (.+)\n", figures) == [b"1.0"]
@@ -101,7 +104,7 @@ def test_a_stream_goes_on_in_the_worker_that_leaves_and_settings_are_those_of_no
 
 
 def parted(connection: socket.socket, left: list[socket.socket]) -> bool:
-    """Ask once more, and all is well; whether that was the last answer, behind which it ends."""
+    """Ask once more; return True if the answer was the last on its connection."""
     connection.sendall(b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n")
     found = seen(connection, b'"ok"')
     assert found.startswith(b"HTTP/1.1 200 ")
@@ -117,6 +120,6 @@ def text(service: Service, word: str) -> list[dict[str, Any]]:
 
 
 def of(service: Service, what: str, count: int) -> list[int]:
-    """The ids of workers that have done something, once there are so many."""
+    """Return the ids of workers that have done something, once there are `count` of them."""
     found = [row["pid"] for row in service.rows("worker") if row.get("text") == what]
     return found if len(found) >= count else []

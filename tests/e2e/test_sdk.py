@@ -40,7 +40,7 @@ type Say = Callable[[World, bool], str]
 
 
 def say(world: World, streamed: bool) -> str:
-    """The text that a program gets."""
+    """Return the text that a program gets."""
     with openai.OpenAI(base_url=f"{world.url}/v1", api_key="any") as client:
         create = client.chat.completions.create
         if not streamed:
@@ -50,7 +50,7 @@ def say(world: World, streamed: bool) -> str:
 
 
 def say_async(world: World, streamed: bool) -> str:
-    """The same, in a program that is async."""
+    """Return the text that an async program gets."""
 
     async def run() -> str:
         async with openai.AsyncOpenAI(base_url=f"{world.url}/v1", api_key="any") as client:
@@ -104,10 +104,10 @@ BROKEN: list[tuple[str, Script, bool]] = [
 def test_what_is_not_whole_raises(
     world: World, upstream: Upstream, say: Say, script: Script, streamed: bool
 ) -> None:
-    """A truncated answer is never a clean end; and it is asked for once, by gateway and SDK.
+    """A truncated answer never ends cleanly; the gateway and the SDK ask for it once.
 
-    But for a stream that has shown nothing, which the gateway asks for once more, and for a body
-    that was cut, which the SDK retries as it does at the provider.
+    There are two exceptions. The gateway asks once more for a stream that has shown nothing. The
+    SDK retries a cut body, as it does at the provider.
     """
     upstream.on("/acme", script)
     with pytest.raises(openai.APIError):
@@ -198,7 +198,7 @@ def test_usage_in_a_stream_is_told_to_those_who_ask(sdk: openai.OpenAI, upstream
 
 
 def test_tool_calls(sdk: openai.OpenAI, upstream: Upstream) -> None:
-    """Arguments come in pieces; names and ids go through as they are."""
+    """Arguments come in pieces; the gateway passes on names and ids as they are."""
     call = {
         "index": 0,
         "id": "call_1",
@@ -246,7 +246,7 @@ def test_models(sdk: openai.OpenAI) -> None:
 def test_errors_are_the_sdks_own(
     sdk: openai.OpenAI, upstream: Upstream, script: Answer, error: type[openai.APIStatusError]
 ) -> None:
-    """After the gateway's own attempts the SDK makes its two, each of which is one request."""
+    """After the gateway's own attempts the SDK makes two more, each of which is one request."""
     upstream.on("/acme", script)
     with pytest.raises(error) as caught:
         sdk.chat.completions.create(model="smart", messages=HELLO)
@@ -256,7 +256,7 @@ def test_errors_are_the_sdks_own(
 
 
 def test_a_stream_carries_reasoning(sdk: openai.OpenAI, upstream: Upstream) -> None:
-    """Members of hosts' own go through: an SDK shows them as it always does."""
+    """The gateway passes on members of hosts' own; the SDK shows them as it always does."""
     thought = chunk({"reasoning_content": "Hm."})
     upstream.on("/acme", stream(ROLE, thought, *frames()[1:]))
     chunks = list(sdk.chat.completions.create(model="reasoning", messages=HELLO, stream=True))
@@ -273,7 +273,7 @@ def sampled(value: Config) -> None:
 
 @pytest.mark.parametrize("first", [False, True], ids=["recorded whole", "recorded streamed"])
 def test_one_recording_answers_both_ways(make: Make, upstream: Upstream, first: bool) -> None:
-    """What a program reads is equal, whichever way it was recorded and is told."""
+    """A program reads the same answer, whichever way it was recorded and is served."""
     change: Change = sampled
     world = make(change)
     told = []
@@ -295,7 +295,7 @@ def test_one_recording_answers_both_ways(make: Make, upstream: Upstream, first: 
 
 
 def _plain(said: dict[str, Any]) -> dict[str, Any]:
-    """Without what the SDK's own accumulation of a stream adds."""
+    """Remove what the SDK's own accumulation of a stream adds."""
     message = said["choices"][0]["message"]
     message.pop("parsed", None)
     empty = [name for name, value in message.items() if value is None]
@@ -305,7 +305,7 @@ def _plain(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_host_that_sends_no_event_stream_type(sdk: openai.OpenAI, upstream: Upstream) -> None:
-    """Some hosts mislabel their streams; what counts is what is in them."""
+    """Hosts may mislabel their streams; the gateway looks at the content."""
     odd = Answer(pieces=frames(), headers=(("content-type", "text/plain"),))
     upstream.on("/acme", odd)
     chunks = sdk.chat.completions.create(model="smart", messages=HELLO, stream=True)

@@ -1,6 +1,7 @@
-"""A conversation stays with who answers it, from call to call; seats of Redis are seen by all.
+"""A conversation stays with the target that answers it, from call to call.
 
-Mostly by `sticky`, which stays longest; tests/e2e/test_conversations.py has the default strategy.
+Gateways of one Redis share their sessions. Most tests use `sticky`, which stays longest;
+tests/e2e/test_conversations.py has the default strategy.
 """
 
 import threading
@@ -24,7 +25,7 @@ USED = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "
 
 
 def talk(*turns: str, **more: Any) -> Body:
-    """A conversation in which each of the turns but the last was answered."""
+    """Return a conversation in which every turn but the last was answered."""
     messages = [{"role": "user", "content": turns[0]}]
     for turn in turns[1:]:
         messages += [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": turn}]
@@ -32,14 +33,14 @@ def talk(*turns: str, **more: Any) -> Body:
 
 
 def in_loop(body: Body) -> Body:
-    """The same after the model has used a tool."""
+    """Return the conversation after the model has used a tool."""
     said = {"role": "assistant", "content": None, "tool_calls": [USED]}
     result = {"role": "tool", "tool_call_id": "t1", "content": "rain"}
     return {**body, "tools": [TOOL], "messages": [*body["messages"], said, result]}
 
 
 def routed(reply: Any) -> tuple[str, str, str]:
-    """Who decided, the tier and the model."""
+    """Return the source of the decision, the tier and the model."""
     assert reply.status_code == 200, reply.text
     source = reply.headers["x-tiergate-decision"].partition(";")[0]
     return source, reply.headers["x-tiergate-tier"], reply.headers["x-tiergate-model"]
@@ -70,7 +71,7 @@ def say(world: World, *turns: str, name: str = "one", loop: bool = False, **more
 
 @pytest.mark.usefixtures("answers")
 def test_a_conversation_stays_where_it_began(make: Make) -> None:
-    """Down and up, in a loop and out of it; another one does not know of it."""
+    """The conversation stays for harder and easier turns, in a loop and outside; others do not."""
     world = make(by("sticky"))
     assert routed(say(world, EASY)) == ("classifier", "fast", "swift-1")
     assert routed(say(world, EASY, HARD)) == ("seat", "fast", "swift-1")
@@ -82,7 +83,7 @@ def test_a_conversation_stays_where_it_began(make: Make) -> None:
 
 @pytest.mark.usefixtures("answers")
 def test_a_tool_loop_is_decided_once(make: Make) -> None:
-    """Also where each user turn is decided anew."""
+    """The loop stays whole even where the gateway decides each user turn anew."""
     world = make(by("turn"))
     assert routed(say(world, HARD)) == ("classifier", "reasoning", "deep-1")
     assert routed(say(world, HARD, loop=True)) == ("seat", "reasoning", "deep-1")
@@ -99,7 +100,7 @@ def test_what_the_caller_names_moves_it(make: Make) -> None:
 
 
 def test_the_row_tells_what_leaving_has_cost(make: Make, upstream: Upstream) -> None:
-    """In USD, exactly, and which calls are one conversation."""
+    """The row has the cost in USD, exactly, and says which calls are one conversation."""
     upstream.on("/acme", whole(counts=(9_000, 3)), whole(), whole())
     world = make(by("turn"))
     say(world, EASY)
@@ -123,7 +124,7 @@ def test_a_stream_leaves_a_seat_too(make: Make, upstream: Upstream) -> None:
 
 
 def test_it_stays_with_who_took_over(make: Make, upstream: Upstream) -> None:
-    """There are its cache and its reasoning: with its own account."""
+    """The new target has its prompt cache and its reasoning, with the target's own account."""
 
     def change(value: Config) -> None:
         value["labs"]["acme"]["fast"].append({"model": "swift-2", "provider": "other"})
@@ -150,7 +151,10 @@ def test_it_stays_with_its_account(make: Make, upstream: Upstream) -> None:
 
 
 def test_what_is_named_stays_with_its_account(make: Make, upstream: Upstream) -> None:
-    """From its first call on, in a tool loop and after it; another target has its own."""
+    """The account stays from the first call on, in a tool loop and after it.
+
+    Another target has its own account.
+    """
 
     def change(value: Config) -> None:
         value["providers"]["acme"]["accounts"] = {"main": "one-secret", "second": "two-secret"}
@@ -176,7 +180,7 @@ def test_what_failed_leaves_no_seat(make: Make, upstream: Upstream) -> None:
 
 @pytest.mark.usefixtures("answers")
 def test_the_cache_answers_with_the_seat_of_who_would(make: Make) -> None:
-    """A conversation that begins with a hit has a seat; a hit later on changes none."""
+    """A conversation that begins with a hit has a session; a later hit changes none."""
 
     def change(value: Config) -> None:
         by("sticky")(value)
@@ -193,14 +197,14 @@ def test_the_cache_answers_with_the_seat_of_who_would(make: Make) -> None:
 
 @pytest.mark.usefixtures("answers")
 def test_the_route_endpoint_tells_the_same(make: Make) -> None:
-    """And asks no provider, and moves nobody."""
+    """The endpoint asks no provider, and moves no conversation."""
     world = make(by("ratchet-up"))
     say(world, EASY)
     headers = {"x-tiergate-conversation": "one"}
     up = world.client.post("/v1/route", json=talk(EASY, HARD), headers=headers).json()
     assert (up["source"], up["tier"]) == ("classifier", "reasoning")
     assert up["switch"]["moved"]
-    assert Decimal(up["switch"]["cost"]) == 0  # seven tokens are in no cache
+    assert Decimal(up["switch"]["cost"]) == 0  # no cache holds a prompt of seven tokens
     stays = world.client.post("/v1/route", json=talk(EASY, EASY), headers=headers).json()
     assert (stays["source"], stays["tier"], stays["switch"]) == ("seat", "fast", None)
     assert routed(say(world, EASY, HARD)) == ("classifier", "reasoning", "deep-1")
@@ -229,7 +233,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 @pytest.mark.usefixtures("answers")
 def test_gateways_of_one_redis_see_each_others_seats(make: Make, place: Place) -> None:
-    """And go on without it: a conversation is then decided anew."""
+    """Without Redis the gateways go on, and decide each conversation anew."""
     url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
     one, two = make(by("sticky"), **url), make(by("sticky"), **url)
     say(one, EASY)
@@ -307,7 +311,10 @@ def _gemini(turns: tuple[str, ...], *, loop: bool) -> tuple[str, Body]:
 def test_in_each_dialect_a_conversation_goes_from_gateway_to_gateway(
     make: Make, place: Place, write: Any
 ) -> None:
-    """Known by how it begins, with no header; each call comes to the other one."""
+    """The gateways know the conversation by its beginning, without a header.
+
+    Each call goes to the other gateway.
+    """
     url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
     both = [make(by("sticky"), **url), make(by("sticky"), **url)]
 

@@ -18,12 +18,12 @@ from tests.evaluation.replay.traffic import logged
 
 @pytest.mark.skipif(redis_program() is None, reason="no server of the Redis protocol")
 def test_the_shares_of_keys_stay_within_two_points_of_their_bounds(tmp_path: Path) -> None:
-    """Each gateway sees half of a key's turns; neither key learns from the other. Redis dies in the
-    middle of the second one's, which no call notices.
+    """Each gateway sees half of a key's turns, and neither key learns from the other.
 
-    The turns that are looked at are the same texts as those before, in another order, so that chance
-    has little part in it; in the long form, `make shares`, all are new. Decided again from their
-    rows, the turns go where they went, cuts and all.
+    Redis dies in the middle of the second key's turns, which no call notices. The turns that count
+    repeat earlier texts in another order, so that chance has little part. In the long form,
+    `make shares`, all texts are new. Decided again from their rows, the turns go where they went,
+    cuts and all.
     """
     hard, mixed = asyncio.run(
         trial(tmp_path, ("hard", "mixed"), 2_000, "1", pool=1_000, lost="mixed")

@@ -1,4 +1,4 @@
-"""Ten times the load that is taken: the short form of `make step`, judged by counts alone."""
+"""Ten times the admitted load: the short form of `make step`, judged by counts alone."""
 
 import asyncio
 from pathlib import Path
@@ -7,8 +7,10 @@ from tests.e2e.step_trial import trial
 
 
 def test_a_crowd_is_refused_in_part_and_served_in_part(tmp_path: Path) -> None:
-    """Promise 8: what is accepted is served, all else is told when to come again before anything was
-    tried, signs of life are answered, and afterwards nobody is refused.
+    """Promise 8: the gateway serves what it accepts, and tells all other calls when to come again.
+
+    It refuses them before it tries anything, and answers health checks meanwhile. Afterwards it
+    refuses nobody.
     """
     found = asyncio.run(trial(tmp_path, 0.7))
     assert found.wrong == []

@@ -22,7 +22,7 @@ KEYS = {
     for tenant in TENANTS
 }
 COST = 19
-"""Micro-USD of an answer; a call reserves 1,087 of them."""
+"""Micro-USD that an answer costs; a call reserves 1,087."""
 
 
 def tenants(make: Make, *changes: Change, **environ: str) -> World:
@@ -47,7 +47,7 @@ def used(world: World, owner: str | None) -> dict[str, int]:
 def test_three_tenants_spend_what_the_budget_says(
     make: Make, upstream: Upstream, per: dict[str, str], passed: int
 ) -> None:
-    """Five calls fit into it: of all tenants together, or of each."""
+    """Five calls fit into the budget: of all tenants together, or of each."""
     budget = {"name": "b", "usd": "0.001170", "every": "day", **per}
     world = tenants(make, budgeted(budget))
     upstream.on("/acme", whole())
@@ -85,7 +85,7 @@ def test_a_budget_counts_whom_it_says(
 
 
 def test_a_new_gateway_knows_what_all_tenants_have_spent(make: Make, upstream: Upstream) -> None:
-    """And of a budget per tenant, what that tenant has."""
+    """The gateway also knows what each tenant has spent of a budget per tenant."""
     budgets = [
         {"name": "all", "usd": 1, "every": "month"},
         {"name": "own", "usd": 1, "every": "month", "per": "tenant"},
@@ -105,7 +105,7 @@ def test_a_new_gateway_knows_what_all_tenants_have_spent(make: Make, upstream: U
 def test_an_upgrade_within_a_window_forgets_nothing_that_was_spent(
     make: Make, upstream: Upstream, redis_url: str
 ) -> None:
-    """Earlier versions had a counter for each tenant: what they have is more than the ledger knows."""
+    """Earlier versions had a counter for each tenant, which may hold more than the ledger knows."""
     today = datetime.now(UTC).date().isoformat()
     fields = {f"usd|b|all|{today}": 400_000, "usd|b|all|2020-01-01": 7, f"usd|gone|all|{today}": 9}
     with redis.Redis.from_url(redis_url) as admin:
@@ -127,7 +127,7 @@ def test_an_upgrade_within_a_window_forgets_nothing_that_was_spent(
 def test_an_upgrade_takes_what_the_ledger_has_where_that_is_more(
     make: Make, upstream: Upstream, redis_url: str
 ) -> None:
-    """As where Redis was restored from an old copy."""
+    """Redis may have been restored from an old copy."""
     today = datetime.now(UTC).date().isoformat()
     with redis.Redis.from_url(redis_url) as admin:
         admin.delete(*make_keys(None), *(name for tenant in TENANTS for name in make_keys(tenant)))
@@ -148,7 +148,7 @@ def test_an_upgrade_takes_what_the_ledger_has_where_that_is_more(
 
 
 def test_a_tenant_learns_nothing_of_another(make: Make, upstream: Upstream) -> None:
-    """Neither from a refusal of a budget for all, nor from its headers."""
+    """Neither a refusal by a budget for all tenants nor its headers show anything."""
     world = tenants(make, budgeted({"name": "b", "usd": "0.001090", "every": "day"}))
     upstream.on("/acme", whole())
     assert ask(world, "north").status_code == 200

@@ -37,7 +37,7 @@ def _provider(request: Request) -> Answer:
 
 
 def test_a_call_is_a_span_below_its_callers(make: Make, tap: Tap) -> None:
-    """With one below it for each request, to the provider that failed and to that which answered."""
+    """Below it is one span for each request: to the provider that failed and to the next one."""
 
     def traced(value: Config) -> None:
         value["traces"] = {"endpoint": tap.url, "headers": {"x-collector": SECRET}}
@@ -68,7 +68,7 @@ def test_a_call_is_a_span_below_its_callers(make: Make, tap: Tap) -> None:
 
 
 def _in_order(call: dict[str, Any], *attempts: dict[str, Any]) -> None:
-    """One after the other, within the call."""
+    """Check that the attempts come one after the other, within the call."""
     ends = [int(call["startTimeUnixNano"])]
     for one in attempts:
         begin, end = int(one["startTimeUnixNano"]), int(one["endTimeUnixNano"])
@@ -79,7 +79,7 @@ def _in_order(call: dict[str, Any], *attempts: dict[str, Any]) -> None:
 
 
 def test_a_receiver_that_is_not_there_costs_no_call(make: Make) -> None:
-    """The log tells of it once."""
+    """The log reports the loss once."""
 
     def traced(value: Config) -> None:
         value["traces"] = {"endpoint": f"http://127.0.0.1:{NOBODY}"}
@@ -96,7 +96,7 @@ def test_a_receiver_that_is_not_there_costs_no_call(make: Make) -> None:
 
 
 def test_a_count_of_tokens_is_a_call_of_its_own_name(make: Make, tap: Tap) -> None:
-    """What it was asked for stands in no row."""
+    """No row says what such a call asks for."""
     world = make(lambda value: value.update(traces={"endpoint": tap.url}))
     world.client.post("/v1/messages/count_tokens", json={"model": "nobody", "messages": []})
     world.close()

@@ -1,4 +1,4 @@
-"""How often a call waits for Redis before its first byte; it never waits after it."""
+"""Round trips to Redis: how many a call waits for before its first byte; afterwards, none."""
 
 import time
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ BUDGETS = [
     {"name": "key", "usd": 1, "every": "month", "per": "key"},
 ]
 SHARED = {"name": "shared", "usd": 1, "every": "day"}
-"""Of all tenants; all else is counted of one."""
+"""A budget of all tenants; the other limits and budgets count one tenant."""
 DEAR = {"name": "dear", "usd": 0, "every": "day", "tier": "smart", "then": "fast", "per": "tenant"}
 
 
@@ -40,7 +40,7 @@ def trips(loop: Loop, tmp_path: Path) -> Iterator[Trips]:
 
 
 class Counted:
-    """A gateway that counts in Redis, and how many round trips each part of a call took."""
+    """A gateway that counts in Redis, and the round trips that each part of a call takes."""
 
     def __init__(self, make: Make, upstream: Upstream, trips: Trips, **more: Any) -> None:
         def change(value: Config) -> None:
@@ -58,7 +58,7 @@ class Counted:
         self.world.loop.run(self._warm())
 
     async def _warm(self) -> None:
-        """A server that has just started knows no script: whoever runs one first sends it."""
+        """Send the scripts to Redis: a server that has just started knows none."""
         meter: Any = self.world.gateway._counter_store
         place = CounterDemand(kind="concurrency", name="w", field="warm", limit=1)
         ask = AdmissionRequest(
@@ -68,7 +68,10 @@ class Counted:
         assert await meter.settle("default", "warm", None, None)
 
     def call(self, body: Body, answer: Answer, path: str = "/v1/chat/completions") -> list[int]:
-        """Round trips before the provider is asked, where it is, and then until all is settled."""
+        """Return the round trips before the provider's request, and those until all is settled.
+
+        Without a request to the provider there is one number.
+        """
         moments: list[int] = []
 
         def serve(_: Request) -> Answer:
@@ -87,7 +90,7 @@ class Counted:
 def test_a_call_waits_once_before_its_first_byte(
     make: Make, upstream: Upstream, trips: Trips
 ) -> None:
-    """For its limits, its budgets and the cache; its end and its answer are told with one more."""
+    """One round trip is for limits, budgets and cache; one more reports the end and the answer."""
     world = Counted(make, upstream, trips)
     world.call(chat("warm", max_tokens=9), whole())
     assert world.call(chat("one", max_tokens=9), whole()) == [1, 1]
@@ -110,7 +113,7 @@ def test_without_a_cache_or_without_limits_it_is_the_same(
 def test_the_first_call_of_a_window_waits_twice(
     make: Make, upstream: Upstream, trips: Trips
 ) -> None:
-    """The ledger is asked what was spent, and the counters are made as the call takes of them."""
+    """The gateway reads the spending from the ledger, and creates the counters on admission."""
     world = Counted(make, upstream, trips)
     assert world.call(chat("one", max_tokens=9), whole()) == [2, 1]
     assert world.call(chat("two", max_tokens=9), whole()) == [1, 1]
@@ -119,7 +122,10 @@ def test_the_first_call_of_a_window_waits_twice(
 def test_a_call_that_goes_to_a_cheaper_tier_looks_in_the_cache_there(
     make: Make, upstream: Upstream, trips: Trips
 ) -> None:
-    """It waits a third time for that, also where its counters are not there; without a cache, not."""
+    """The cache of that tier costs a third wait, also where counters are missing.
+
+    Without a cache there is no third wait.
+    """
     world = Counted(
         make, upstream, trips, budgets=[DEAR, {**BUDGETS[0], "per": ["tenant", "tier"]}]
     )
@@ -145,9 +151,9 @@ def test_what_counts_only_all_tenants_waits_once_too(
 def test_counters_of_all_tenants_and_of_its_own_are_asked_at_once(
     make: Make, upstream: Upstream, trips: Trips
 ) -> None:
-    """After a refusal what the other has given is given back, for which nobody waits.
+    """After a refusal the gateway gives back what the other counters gave; nobody waits for it.
 
-    They are settled one after the other, when nobody waits.
+    The gateway settles them one after the other, when nobody waits.
     """
     world = Counted(make, upstream, trips, budgets=[SHARED, *BUDGETS])
     assert world.call(chat("first", max_tokens=9), whole()) == [2, 2]
@@ -168,7 +174,7 @@ def test_a_refusal_waits_once(make: Make, upstream: Upstream, trips: Trips) -> N
 
 
 def test_a_tool_loop_waits_no_longer(make: Make, upstream: Upstream, trips: Trips) -> None:
-    """What was noted of its reasoning is asked for with the rest."""
+    """The gateway reads the reasoning note together with the rest."""
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
     used = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     messages = [
@@ -187,9 +193,9 @@ def test_a_tool_loop_waits_no_longer(make: Make, upstream: Upstream, trips: Trip
 def test_a_conversation_waits_once_more_where_it_may_have_a_seat(
     make: Make, upstream: Upstream, trips: Trips
 ) -> None:
-    """Not at its first turn, and not where the caller names what it wants: then nobody asks.
+    """A first turn does not wait for a session, nor does a call that names its target.
 
-    Where it sits is told with the end of the call.
+    The gateway stores the session with the end of the call.
     """
     world = Counted(make, upstream, trips)
     first = chat("Hi!", model="auto", max_tokens=9)
@@ -204,7 +210,7 @@ def test_a_conversation_waits_once_more_where_it_may_have_a_seat(
 def test_which_of_several_accounts_has_a_conversation_is_asked_with_the_rest(
     make: Make, upstream: Upstream, trips: Trips
 ) -> None:
-    """Where the caller names what it wants, and the provider has several."""
+    """The caller names the model, and the provider has several accounts."""
     accounts = {"main": "one-secret", "second": "two-secret"}
     acme = {"base_url": f"{upstream.url}/acme", "dialects": {"openai-chat": "/chat/completions"}}
     providers = {"acme": {**acme, "accounts": accounts}, "other": {**acme, "auth": "none"}}
@@ -221,9 +227,9 @@ def test_which_of_several_accounts_has_a_conversation_is_asked_with_the_rest(
 def test_an_answer_that_goes_on_from_another_waits_twice(
     make: Make, upstream: Upstream, trips: Trips
 ) -> None:
-    """What came before it is read first: it may be the most of what is asked.
+    """The gateway reads what came before first, which may be the most of the request.
 
-    Its answer is kept before its client has it, so that whoever goes on from it finds it.
+    It stores the answer before the client has it, so that the next request finds it.
     """
     world = Counted(make, upstream, trips, budgets=[DEAR, BUDGETS[0]])
     body = {"model": "smart", "input": "Hello.", "max_output_tokens": 9}

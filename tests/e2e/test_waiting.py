@@ -1,4 +1,4 @@
-"""While a call waits for a provider: for how long, how many of them, and what ends it."""
+"""Calls that wait for a provider: for how long, how many of them, and what ends the wait."""
 
 import asyncio
 from collections.abc import Iterator
@@ -76,7 +76,7 @@ def test_it_holds_no_connection_and_stands_in_a_gauge(
 def test_a_quarter_of_all_calls_may_wait(
     make: Make, upstream: Upstream, pool: ThreadPoolExecutor
 ) -> None:
-    """One more is told at once when to come back, and its client's own rule holds."""
+    """The gateway tells one more call at once when to come back; its client's own rule holds."""
 
     def small(value: Config) -> None:
         value["server"] = {"in_flight": 8}
@@ -116,7 +116,7 @@ def test_where_too_many_wait_another_target_takes_over_at_once(
 def test_it_ends_at_once_where_the_gateway_stops(
     world: World, upstream: Upstream, pool: ThreadPoolExecutor
 ) -> None:
-    """Another gateway can take the call: the client is told to send it again."""
+    """The client is to send the call again: a second gateway can take it."""
     sleeps = Sleeps(world)
     upstream.on("/acme", LATER)
     waiting = pool.submit(world.ask, chat())
@@ -153,7 +153,7 @@ def test_a_stream_shows_signs_of_life_meanwhile(
 def test_a_call_waits_no_longer_than_its_client(
     world: World, upstream: Upstream, patience: str, waits: bool, streamed: bool
 ) -> None:
-    """Else it is told at once when to come back."""
+    """The gateway tells the client at once when to come back if the wait is too long."""
     upstream.on("/acme", failing(429, retry_after="8"), stream() if streamed else whole())
     reply = world.ask(chat(stream=streamed), x_stainless_read_timeout=patience)
     assert reply.status_code == (200 if waits else 429)
@@ -166,7 +166,7 @@ def test_a_call_waits_no_longer_than_its_client(
 def test_a_stream_whose_client_retries_waits_only_until_a_sign_of_life(
     make: Make, upstream: Upstream
 ) -> None:
-    """After it an error stands in the stream, where no SDK retries it."""
+    """After a keep-alive an error stands in the stream, where no SDK retries it."""
     for patience, waits in (({"x_stainless_read_timeout": "600"}, []), ({}, [16.0])):
         world = make()
         upstream.on("/acme", failing(429, retry_after="15"), stream())
@@ -177,7 +177,7 @@ def test_a_stream_whose_client_retries_waits_only_until_a_sign_of_life(
 def test_calls_that_come_meanwhile_wait_for_the_preferred_target_too(
     make: Make, upstream: Upstream
 ) -> None:
-    """A conversation does not change its model for two seconds."""
+    """For a wait of two seconds a conversation does not change its model."""
     world = make(spared)
     clock = Clock(world)
     upstream.on("/acme", SOON, whole())
@@ -207,7 +207,7 @@ def test_they_wait_for_it_no_longer_than_they_may_in_all(make: Make, upstream: U
 def test_nobody_waits_for_it_where_its_lab_has_no_more_retries(
     make: Make, upstream: Upstream
 ) -> None:
-    """Its provider limits the rate for good then: waiting would only make calls late."""
+    """The provider then limits the rate for good: a wait would only make calls late."""
     world = make(spared)
     clock = Clock(world)
     upstream.on("/acme", SOON)
@@ -220,7 +220,7 @@ def test_nobody_waits_for_it_where_its_lab_has_no_more_retries(
 
 
 def test_nobody_waits_where_the_configuration_says_so(make: Make, upstream: Upstream) -> None:
-    """As it was before: another target takes over at once."""
+    """The next target takes over at once, as in earlier versions."""
 
     def at_once(value: Config) -> None:
         spared(value)
@@ -249,7 +249,7 @@ def test_the_longest_wait_is_the_configurations(make: Make, upstream: Upstream) 
 def test_the_same_model_at_another_effort_is_not_asked_before_its_time(
     make: Make, upstream: Upstream
 ) -> None:
-    """It has the limits of the first; another account of it has its own."""
+    """Both efforts share one limit of the model; another account of it has its own."""
 
     def twice(value: Config) -> None:
         spared(value)

@@ -25,7 +25,7 @@ from tests.e2e.upstream import (
 from tests.e2e.world import Body, Config, Make, World, abort, chat, left_after
 
 _TIMES = 1000 if "TIERGATE_CHAOS" in os.environ else 60
-"""Streams that are opened and dropped."""
+"""Requests that the attack sends; it drops every third."""
 BUDGET = {"name": "b", "usd": 1, "every": "month"}
 NUMBERS = ["-1", "0", "1", "2147483647", "2147483648", "9007199254740993", "9223372036854775808",
            "1e308", "1e400", "NaN", '"5"', "true", "null", "1.5"]  # fmt: skip
@@ -62,7 +62,10 @@ def _gemini(config: str) -> str:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_no_number_makes_money(make: Make, upstream: Upstream, place: str) -> None:
-    """SEC-BUDGET 4: refused or taken at its word; what is counted only grows, and never past all."""
+    """SEC-BUDGET 4: the gateway refuses a number, or takes it at its word.
+
+    Spending only grows, and never exceeds the budget.
+    """
     world = make(budgeted(BUDGET))
     upstream.on("/acme", lambda _: whole())
     path, body = PLACES[place]
@@ -97,7 +100,7 @@ BILLS: list[dict[str, Any]] = [
 def test_no_bill_of_a_provider_is_a_credit(
     make: Make, upstream: Upstream, bill: dict[str, Any], *, streamed: bool
 ) -> None:
-    """SEC-BUDGET 5: what was spent before stays spent, and what nobody can count stays held."""
+    """SEC-BUDGET 5: spent money stays spent, and what nobody can count stays reserved."""
     world = make(budgeted(BUDGET))
     upstream.on("/acme", whole())
     world.ask(chat(max_tokens=10))
@@ -188,7 +191,7 @@ class Attack:
 
 
 def attacks(turn: int) -> Body:
-    """The dearest that a request can be, in turn."""
+    """Return the most expensive request that there can be, of each shape in turn."""
     text = f"{turn} " + "prove every lemma of this decoy step by step. " * (20 * (turn % 5))
     shapes: list[Body] = [
         {"model": "reasoning", "n": 128, "max_tokens": 10**9},
@@ -200,9 +203,9 @@ def attacks(turn: int) -> Body:
 
 
 def test_a_wallet_is_never_emptied_beyond_its_budget(make: Make, upstream: Upstream) -> None:
-    """SEC-WALLET: whatever one key sends, its provider bills no more than the budget.
+    """SEC-WALLET: the provider bills no more than the budget, whatever one key sends.
 
-    The ledger shows it, and whoever asked to be told was told.
+    The ledger shows it, and the webhook gets its alert.
     """
     alerted: list[Any] = []
     attack = Attack(make, upstream, alerted)
@@ -239,7 +242,7 @@ async def _told(world: World) -> None:
 
 
 def test_a_stream_that_is_dropped_ends_at_its_provider_too(make: Make, upstream: Upstream) -> None:
-    """SEC-WALLET: who leaves stops the spending; what it held is not spent twice."""
+    """SEC-WALLET: a client that leaves stops the spending, and pays its reservation only once."""
     world = make(budgeted(BUDGET))
     for _ in range(3):
         upstream.on("/acme", stream(ROLE, chunk({"content": "a"}), end="stall"))

@@ -1,4 +1,4 @@
-"""Providers that think before they use a tool, and what they get back of it."""
+"""Providers that think before they use a tool, and the reasoning that they get back."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ LABS = (MESSAGES, RESPONSES, GEMINI, CHAT)
 
 
 def thinking(value: Config) -> None:
-    """Four labs; the one of chat wants its reasoning back, and thinks."""
+    """Configure four labs; the chat model thinks, and expects its reasoning back."""
     four(value)
     effort = {"style": "reasoning_effort", "accepts": ["none", "high"], "default": "high"}
     value["models"][f"m-{CHAT}"] |= {"replays_reasoning": True, "effort": effort}
@@ -84,7 +84,7 @@ STREAMS = {MESSAGES: _messages_stream, CHAT: _chat_stream}
 
 
 def thinks(lab: str, *, stream: bool = False) -> Answer:
-    """A thought, and then the use of a tool."""
+    """Build an answer with a thought and then a tool call."""
     if stream:
         return Answer(pieces=tuple(STREAMS[lab]()), headers=SSE)
     body = jsonio.dumps(WHOLES[lab]())
@@ -92,7 +92,7 @@ def thinks(lab: str, *, stream: bool = False) -> Answer:
 
 
 def reasoning(request: Request, lab: str) -> Any:
-    """The reasoning that a provider gets back with the call."""
+    """Return the reasoning that a provider gets back with the tool call."""
     body = request.json
     if lab == MESSAGES:
         (turn,) = [it for it in body["messages"] if it["role"] == "assistant"]

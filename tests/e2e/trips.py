@@ -1,4 +1,4 @@
-"""A port before a Redis that counts round trips: what is sent while no answer is owed begins one."""
+"""A port before a Redis that counts round trips: a send begins one if no answer is pending."""
 
 import asyncio
 
@@ -8,12 +8,12 @@ from tests.e2e.world import Loop
 
 
 class Trips:
-    """Passes what a gateway and a Redis say to each other."""
+    """Passes the bytes between a gateway and a Redis, and counts round trips."""
 
     def __init__(self, loop: Loop, port: int) -> None:
         self.count = 0
         self.commands: list[bytes] = []
-        """Their names, in order."""
+        """The names of the commands, in order."""
         self.connections = 0
         self._owed = 0
         self._to = port
@@ -65,7 +65,7 @@ class Trips:
 
 
 def _whole(reader: hiredis.Reader, data: bytes) -> list[object]:
-    """What is whole of what a reader was given, and of these bytes."""
+    """Return the complete messages from earlier bytes and these."""
     reader.feed(data)
     found: list[object] = []
     while (one := reader.gets()) is not False:

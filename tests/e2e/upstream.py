@@ -1,4 +1,4 @@
-"""A provider on loopback that answers by a script, sees everything, and bills on its own count.
+"""A provider on loopback that answers by a script, sees everything, and bills by its own count.
 
 Nothing here imports the gateway.
 """
@@ -16,17 +16,17 @@ from typing import Any, Literal
 import orjson
 
 type Pieces = tuple[bytes | None, ...]
-"""What is written, each piece by itself; None waits for `Upstream.release`."""
+"""Pieces that are written one by one; None waits for `Upstream.release`."""
 type End = Literal["clean", "cut", "stall"]
-"""After the pieces: end as HTTP ends, abort the connection, or say nothing until it is closed."""
+"""After the pieces: end as HTTP ends, abort the connection, or stay silent until it is closed."""
 
 PATIENCE = 20.0
-"""Seconds after which a test that waits for something has failed."""
+"""Seconds after which a waiting test has failed."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One scripted answer. Status 0 says nothing at all: only the end happens."""
+    """One scripted answer. With status 0 nothing is sent: only the end happens."""
 
     pieces: Pieces = ()
     status: int = 200
@@ -35,7 +35,7 @@ class Answer:
     length: int | None = None
     """Content-Length; None is chunked."""
     bill: tuple[int, int] | None = None
-    """Tokens in and out that are billed once the answer begins."""
+    """Input and output tokens that are billed once the answer begins."""
     delay: float = 0.0
     """Seconds until the first byte."""
 
@@ -50,7 +50,7 @@ class Answer:
 
 
 class Request:
-    """What arrived, and what became of the connection it came on."""
+    """A request that arrived, and the fate of its connection."""
 
     def __init__(self, line: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         method, path, _ = line.split(b" ", 2)
@@ -58,11 +58,11 @@ class Request:
         self.headers = headers
         self.body = body
         self.left = threading.Event()
-        """The gateway closed the connection before the answer had ended."""
+        """Set if the gateway closed the connection before the answer had ended."""
         self.left_at = 0.0
         """Seconds on the monotonic clock."""
         self.connection = 0
-        """Which connection it came on, counted from 1."""
+        """The number of its connection, from 1."""
 
     def header(self, name: str) -> str | None:
         found = [v for k, v in self.headers if k.lower() == name.encode()]
@@ -78,12 +78,12 @@ type Script = Answer | Callable[[Request], Answer]
 
 
 def tokens(request: Request) -> int:
-    """The prompt's tokens as this provider counts them: its words."""
+    """Count the prompt's tokens as this provider does: by words."""
     return sum(len(str(message.get("content")).split()) for message in request.json["messages"])
 
 
 def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
-    """One frame of a stream, in a provider's own spacing and with a member that nobody knows."""
+    """Build one stream frame in a provider's own spacing, with a member that no dialect knows."""
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     value = {"id": "up-1", "object": "chat.completion.chunk", "created": 1, "model": "served-1"}
     said = orjson.dumps({**value, "choices": [choice], "x_unknown": 1.5, **more})
@@ -107,7 +107,7 @@ WORDS = ("Hel", "lo ", "you.")
 def whole(
     text: str = "".join(WORDS), *, counts: tuple[int, int] | None = (7, 3), finish: str = "stop"
 ) -> Answer:
-    """A whole answer, with a number that a re-encode would change; `counts` None tells no usage."""
+    """Build a whole answer with a number that a re-encode changes; `counts` None omits usage."""
     value: dict[str, Any] = {
         "id": "up-1", "object": "chat.completion", "created": 1, "model": "served-1",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}],
@@ -126,7 +126,7 @@ def frames(
     finish: str | None = "stop",
     done: bool = True,
 ) -> tuple[bytes, ...]:
-    """The frames of a streamed answer, from its role to its end."""
+    """Return the frames of a streamed answer, from its role to its end."""
     out = [ROLE, *(chunk({"content": word}) for word in words)]
     if finish is not None:
         out.append(chunk({}, finish))
@@ -143,14 +143,14 @@ def frames(
 def stream(
     *pieces: bytes | None, end: End = "clean", bill: tuple[int, int] | None = None
 ) -> Answer:
-    """A streamed answer: by default a complete one."""
+    """Build a streamed answer, by default a complete one."""
     if not pieces:
         pieces, bill = frames(), (7, 3)
     return Answer(pieces=pieces, headers=SSE, end=end, bill=bill)
 
 
 def failing(status: int, body: bytes | None = None, /, **headers: str) -> Answer:
-    """An error: `retry_after="3"` becomes that header."""
+    """Build an error answer: `retry_after="3"` becomes that header."""
     if body is None:
         body = orjson.dumps({"error": {"message": "No.", "type": "made_up", "code": None}})
     more = tuple((name.replace("_", "-"), value) for name, value in headers.items())
@@ -164,7 +164,7 @@ HTML = Answer(pieces=(b"<html>maintenance</html>",), headers=(("content-type", "
 
 
 def answering(request: Request) -> Answer:
-    """What an honest provider does: says as many words as it was sent, and bills both."""
+    """Answer as an honest provider: with as many words as the prompt has, and bill both."""
     count = tokens(request)
     words = [f"word{at} " for at in range(count)]
     if not request.json.get("stream"):
@@ -176,7 +176,7 @@ def answering(request: Request) -> Answer:
 
 @dataclass
 class Upstream:
-    """The provider. `scripts` are its answers by path prefix, each used once, the last one again."""
+    """The provider. `scripts` are its answers by path prefix: each once, and the last again."""
 
     scripts: dict[str, deque[Script]] = field(default_factory=lambda: defaultdict(deque))
     requests: list[Request] = field(default_factory=list)
@@ -196,7 +196,7 @@ class Upstream:
         self.scripts[prefix] = deque(scripts)
 
     def arrived(self) -> Request:
-        """The next request, waiting for it."""
+        """Wait for the next request, and return it."""
         return self._arrived.get(timeout=PATIENCE)
 
     async def start(self) -> None:
@@ -205,11 +205,11 @@ class Upstream:
         self.url = f"http://{host}:{port}"
 
     async def release(self) -> None:
-        """Let the answer that waits go on by one piece."""
+        """Let the waiting answer go on by one piece."""
         self._go.release()
 
     def renew(self) -> None:
-        """Forget what was asked and is to be answered, and pieces that were let go for nobody."""
+        """Forget all requests, scripts, and releases that no answer used."""
         self.requests.clear()
         self.scripts.clear()
         self._go = asyncio.Semaphore(0)
@@ -246,7 +246,7 @@ class Upstream:
     async def _answer(
         self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bytes:
-        """Answer; give the first byte of the next request, or nothing where there is none."""
+        """Answer; return the first byte of the next request, or nothing if there is none."""
         script = self._script(request.path)
         answer = script if isinstance(script, Answer) else script(request)
         answering = asyncio.ensure_future(self._write(answer, writer))

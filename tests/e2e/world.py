@@ -1,4 +1,4 @@
-"""A gateway in front of a scripted provider, both on real sockets, and its journal read from disk."""
+"""A gateway before a scripted provider, both on real sockets, and its journal read from disk."""
 
 import asyncio
 import socket
@@ -34,13 +34,13 @@ type Body = dict[str, Any]
 SECRET = "sk-acme-0123456789-never-shown"
 OTHER = "other-secret-never-shown"
 PROMPT = "Say hello to me please."
-"""What `chat` asks: a canary, as both secrets are."""
+"""The prompt of `chat`: a canary, as both secrets are."""
 _KEPT = frozenset({"content"})
-"""What of a data folder holds what was said."""
+"""Folders below the data folder that may hold prompts."""
 
 
 class Loop:
-    """An event loop of its own thread, as the gateway has one of its own process."""
+    """An event loop in a thread of its own, as the gateway's runs in a process of its own."""
 
     def __init__(self) -> None:
         self._loop = uvloop.new_event_loop()
@@ -58,7 +58,7 @@ class Loop:
 
 
 def config(url: str) -> Config:
-    """Lab acme with a spare host and lab other, all at one scripted provider; every price known."""
+    """Build lab acme with a spare host, and lab other, at one provider; all with prices."""
 
     def at(path: str, **more: Any) -> Config:
         return {
@@ -102,7 +102,7 @@ def config(url: str) -> Config:
 
 
 def spared(value: Config) -> None:
-    """A second target for the smart tier, at another host."""
+    """Add a second target for the smart tier, at another host."""
     value["labs"]["acme"]["smart"].append({"model": "able-2", "provider": "spare"})
 
 
@@ -167,14 +167,14 @@ class World:
         self.waits.append(seconds)
 
     def ask(self, body: Body | bytes, **headers: str) -> httpx.Response:
-        """Send a request for an answer; `x_tiergate_cache="off"` becomes that header."""
+        """Send a chat request; `x_tiergate_cache="off"` becomes that header."""
         return self.client.post(
             "/v1/chat/completions", content=_bytes(body), headers=_named(headers)
         )
 
     @contextmanager
     def leaving(self, body: Body, **headers: str) -> Iterator[socket.socket]:
-        """A client that sends a request; what it does with the connection is the test's."""
+        """Send a request as a client, and yield the connection for the test to use."""
         data = _bytes(body)
         lines = [f"{name}: {value}" for name, value in _named(headers).items()]
         head = [
@@ -192,7 +192,7 @@ class World:
         self.loop.run(self.upstream.release())
 
     def close(self) -> None:
-        """Stop, as after SIGTERM: what was begun is finished first."""
+        """Stop as after SIGTERM: everything that began is finished first."""
         if self._server.started:
             self.client.close()
             figures, _ = self.gateway.ledger_runtime.metrics.render()
@@ -201,7 +201,7 @@ class World:
             self._silent(figures)
 
     def _silent(self, figures: bytes) -> None:
-        """No key and no prompt is in what a gateway leaves behind, and its files are its owner's."""
+        """Check that a gateway leaves no key or prompt behind, and that its files are private."""
         told = {"log": repr(self.log).encode(), "metrics": figures}
         for path in sorted((self.folder / "data").rglob("*")):
             if path.is_file():
@@ -222,7 +222,7 @@ class World:
         await self._server.lifespan.shutdown()
 
     def rows(self) -> list[Row]:
-        """The journal, read from disk; the gateway is stopped first, so that nothing is to come."""
+        """Stop the gateway, so that no row is to come, and read the journal from disk."""
         self.close()
         folder = self.folder / "data" / "ledger"
         found = [
@@ -231,11 +231,11 @@ class World:
         return [row for row in found if row is not None]
 
     def entries(self) -> list[FinalRow]:
-        """The final entries."""
+        """Return the final rows."""
         return [row for row in self.rows() if isinstance(row, FinalRow)]
 
     def entry(self) -> FinalRow:
-        """The one final entry of the one call that was made."""
+        """Return the one final row of the only call."""
         found = self.entries()
         assert len(found) == 1, found
         intents = [row for row in self.rows() if isinstance(row, IntentRow)]
@@ -249,24 +249,24 @@ type Make = Callable[..., World]
 
 
 def chat(text: str = PROMPT, **more: Any) -> Body:
-    """A request for the smart tier that is not streamed, unless told otherwise."""
+    """Build a request for the smart tier, not streamed by default."""
     return {"model": "smart", "messages": [{"role": "user", "content": text}], **more}
 
 
 def subscribers(engine: Engine) -> list[UpstreamSubscriber]:
-    """The calls that share an answer with others, or may."""
+    """Return the calls that share an answer with others, or may."""
     accounts = list(engine._recorder._open_accounts.values())
     return [account.subscriber for account in accounts if account.subscriber is not None]
 
 
 def left_after(request: Request, since: float) -> float:
-    """Seconds from `since` (monotonic) until the provider saw the connection closed."""
+    """Return the seconds from `since` (monotonic) until the provider saw the connection closed."""
     assert request.left.wait(PATIENCE), "the upstream connection was never closed"
     return request.left_at - since
 
 
 def abort(connection: socket.socket) -> float:
-    """Leave as a killed program does; gives when, on the monotonic clock."""
+    """Leave as a killed program does; return the time on the monotonic clock."""
     since = time.monotonic()
     connection.close()
     return since

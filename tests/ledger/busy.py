@@ -1,4 +1,4 @@
-"""Another process that feeds from a folder of journals, until it has been waited for."""
+"""A second process that feeds a store from a folder of journals while a test waits."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,15 +11,15 @@ WAITS = 3
 
 
 class Other:
-    """It has the lock of the feed, and stores nothing: who waits for a row has to feed it then."""
+    """Holds the feed lock and stores nothing: a reader that waits for a row must feed it later."""
 
     def __init__(self, lock: ExitStack) -> None:
         self.waited: list[float] = []
-        """Seconds."""
+        """Seconds of each wait."""
         self._lock = lock
 
     def sleep(self, seconds: float) -> None:
-        """Wait for it; after the third time it is done. A feed of one's own that rests does not."""
+        """Count a wait, and free the lock at the third; the feed's own pauses do not count."""
         if 0 < seconds < FEED_WAIT_SECONDS:
             return
         self.waited.append(seconds)
@@ -27,7 +27,7 @@ class Other:
             self._lock.close()
 
     def feed(self, store: LedgerStore) -> Callable[[Path], int | None]:
-        """How a store feeds, of which each time in vain is a wait for it."""
+        """Wrap a store's feed: each attempt that finds the lock taken counts as a wait."""
         feed = store.feed
 
         def tried(folder: Path) -> int | None:
@@ -41,7 +41,7 @@ class Other:
 
 @contextmanager
 def feeding(folder: Path) -> Iterator[Other]:
-    """One that feeds from now on."""
+    """Yield a process that holds the feed lock from now on."""
     with ExitStack() as lock:
         assert lock.enter_context(try_lock_file(folder / "feed.lock"))
         yield Other(lock)

@@ -1,4 +1,4 @@
-"""A process that writes to a journal until it is killed, and says what it has written.
+"""A process that writes to a journal until it is killed, and prints what it has written.
 
 Run as `python -m tests.ledger.child FOLDER MODE`. Each acknowledged row is a line of its output.
 """
@@ -20,7 +20,7 @@ def say(line: str) -> None:
 
 
 def endless(journal: Journal) -> None:
-    """Two calls at a time: each is opened, and closed after the next one was opened."""
+    """Write two calls at a time: each one is closed after the next was opened."""
     number = 0
     while True:
         journal.write(intent(f"{os.getpid()}-{number}"))
@@ -38,7 +38,7 @@ def open_call(journal: Journal) -> None:
 
 
 def full(journal: Journal) -> None:
-    """A disk that takes 2,000 bytes, then more."""
+    """Write to a disk that takes 2,000 bytes, and later more."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
     number = 0
@@ -55,7 +55,7 @@ def full(journal: Journal) -> None:
 
 
 def serving(journal: Journal) -> None:
-    """Calls under `serve` on a disk that takes 2,000 bytes, then more."""
+    """Write calls under `serve` to a disk that takes 2,000 bytes, and later more."""
     record = LedgerWriter(journal, "serve", [], lambda event, **fields: say(f"log {event}"))
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
@@ -71,7 +71,7 @@ def serving(journal: Journal) -> None:
 
 
 def feed(folder: Path, *, keep: bool) -> None:
-    """Feed the store beside the folder until a line comes in, then once more."""
+    """Feed the store beside the folder until a line arrives on standard input, then once more."""
     store = open_store(f"sqlite:///{folder.parent / 'ledger.db'}")
     if keep:
         store.keep_connection()

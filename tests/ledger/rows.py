@@ -1,4 +1,4 @@
-"""Rows for tests, each a plain one but for what a test says."""
+"""Rows for tests, with defaults for all that a test does not set."""
 
 from decimal import Decimal
 from typing import Any

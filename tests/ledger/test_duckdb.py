@@ -1,4 +1,4 @@
-"""Questions to the journals themselves, in DuckDB: the statements that the documents show."""
+"""Queries on the journals themselves, in DuckDB, with the statements from the documentation."""
 
 from decimal import Decimal
 from itertools import count
@@ -61,7 +61,7 @@ def test_the_statements_answer_from_the_journals(journal: Journal) -> None:
             journal.write(row)
     journal.close()
     segments = sorted(Path("data/ledger").glob("*.jsonl"))
-    assert len(segments) > 1  # of which each begins with the calls that were open
+    assert len(segments) > 1  # each segment begins with the calls that were open
     with segments[0].open("ab") as file:
         file.write(b'{"kind":"final","id":"torn')
     assert ask(COST) == [("even", 3, Decimal("0.2")), ("odd", 2, Decimal("0.2"))]
@@ -75,7 +75,7 @@ def test_the_statements_answer_from_the_journals(journal: Journal) -> None:
 
 
 def test_what_nobody_knows_is_null_and_no_error(journal: Journal) -> None:
-    """A column in which there is nothing has no type of its own."""
+    """An empty column has no type of its own."""
     journal.write(intent("a"))
     journal.write(entry("a", cost=None, input=None, output=None))
     journal.close()

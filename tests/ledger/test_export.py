@@ -1,4 +1,4 @@
-"""Sums and rows in the forms that programs read: exact, and harmless in a spreadsheet."""
+"""Exports that programs read: exact sums and rows, harmless in a spreadsheet."""
 
 import csv
 import io
@@ -33,7 +33,7 @@ def group(**changes: object) -> QueryGroup:
     [("1E-12", "0.000000000001"), ("1E+3", "1000"), ("-0.50", "-0.50"), ("0E-9", "0.000000000")],
 )
 def test_money_is_written_out(value: str, text: str) -> None:
-    """No exponent, which some programs read as floating point; its own number of digits."""
+    """Exports use no exponent, which some programs read as a float, and keep all digits."""
     one = stored(cost=Decimal(value))
     assert export.build_row(one)["cost"] == text
     assert jsonio.loads(export.format_rows_jsonl([one]))["cost"] == text
@@ -47,7 +47,7 @@ def test_money_is_written_out(value: str, text: str) -> None:
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
 def test_sec_log_names_are_no_formulas(sign: str) -> None:
-    """SEC-LOG: whatever clients write stays one cell of text."""
+    """SEC-LOG: any text from a client stays one cell of text."""
     evil = f"{sign}cmd|' /C calc'!A0\r\n\x1b[2J,\"x"
     one = stored(asked=evil, key=evil, tags=(evil,), tools={evil: 1})
     (cells,) = csv.DictReader(io.StringIO(export.format_rows_csv([one])))
@@ -59,7 +59,7 @@ def test_sec_log_names_are_no_formulas(sign: str) -> None:
 
 
 def test_sec_log_nothing_in_a_list_steers_a_terminal() -> None:
-    """SEC-LOG: what JSON leaves as it is stands in the cells of lists and objects too."""
+    """SEC-LOG: signs that JSON leaves unescaped are replaced in lists and objects too."""
     evil = "\x9b2J\u202ex"
     table = export.format_rows_csv([stored(asked=evil, tags=(evil,), tools={evil: 1})])
     assert all(sign.isprintable() for sign in table.replace("\n", ""))

@@ -1,4 +1,4 @@
-"""How journals are read for a store: whole lines, a bounded number at a time."""
+"""Feeding a store from journals: whole lines, a bounded number at a time."""
 
 from decimal import Decimal
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The journal: rows go in whole, stay in, and nothing that fails spoils the next one."""
+"""The journal: rows are written whole and stay, and a failure never spoils the next row."""
 
 import errno
 import os
@@ -35,7 +35,7 @@ def finals(folder: Path) -> list[str]:
 
 
 def fake_write(*answers: int | OSError) -> Callable[[int, bytes], int]:
-    """A write that takes as many bytes as said, or fails; after that it is the real one."""
+    """Make a write that takes some bytes or fails, as listed, and then works."""
     left, real = list(answers), os.write
 
     def write(descriptor: int, data: bytes) -> int:
@@ -83,9 +83,9 @@ def test_a_row_of_version_1_is_read() -> None:
         b"\n",
         b'{"kind":"final","v":1,"id":"call-',  # torn
         b'{"kind":"final","v":1,"id":"call-{"kind":"intent","v":1}\n',  # torn, then another
-        b"\x00\x00\x00\x00\n",  # what a machine that lost power leaves
+        b"\x00\x00\x00\x00\n",  # left by a machine that lost power
         b'{"kind":"closed"}\n',
-        b'{"kind":"note","id":"call-1"}\n',  # of a later version
+        b'{"kind":"note","id":"call-1"}\n',  # from a later version
         b'{"kind":["final"]}\n',
         b'{"kind":"final","id":"call-1","state":"paused"}\n',
         b'{"id":"call-1"}\n',
@@ -200,7 +200,7 @@ def test_a_segment_that_is_large_enough_is_followed_by_one_that_starts_with_open
 
 
 def test_a_segment_is_not_closed_before_what_follows_it_is_on_the_disk(tmp_path: Path) -> None:
-    """Else a machine that fails in between would forget the calls that are open."""
+    """Otherwise a machine that fails in between would forget the calls that are open."""
     seen: list[tuple[int, list[bool]]] = []
 
     def sync(descriptor: int) -> None:
@@ -227,7 +227,7 @@ def test_a_segment_is_not_closed_before_what_follows_it_is_on_the_disk(tmp_path:
 
 
 def test_failed_attempts_of_open_calls_go_on_too_and_end_nothing(tmp_path: Path) -> None:
-    """A later price, and attempts of calls that are not open, are left where they are."""
+    """Repricings, and attempts of calls that are not open, stay in the old segment."""
     journal = Journal(tmp_path, limit=1_500)
     journal.write(reprice("x"))
     journal.write(attempt("x"))
@@ -312,7 +312,7 @@ def test_a_part_that_cannot_be_taken_back_does_not_reach_the_next_row(
 
 
 def test_a_disk_that_is_full_and_then_is_not(tmp_path: Path, start: Start) -> None:
-    """Real partial writes: the kernel takes what fits below the limit of the file's size."""
+    """The partial writes are real: the kernel takes what fits below the limit of the file size."""
     out, _ = start(tmp_path, "full").communicate(timeout=60)
     *before, error, after = out.split("\n")[:-1]
     assert len(before) == 2_000 // len(encode_row(entry("before-0")))
@@ -436,7 +436,7 @@ def test_a_folder_that_cannot_be_made_again_refuses_rows(tmp_path: Path) -> None
 def test_a_sync_counts_no_row_that_a_change_of_segments_has_put_behind_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the new segment gets its first lines, a sync must not see it alone."""
+    """A sync must not see the new segment alone while its first lines are written."""
     synced: list[int] = []
     journal = Journal(tmp_path, sync=synced.append, limit=900)
     journal.write(entry("a"))

@@ -1,4 +1,4 @@
-"""A store that feeds again and again keeps its connection, and others see and lose nothing by it."""
+"""A store that feeds repeatedly keeps its connection; other readers are not affected."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """The connections that are made."""
+    """Return a list of the connections that are made."""
     made: list[object] = []
     connect: Any = sqlite3.connect
 
@@ -58,7 +58,7 @@ def wal(store: SqliteStore) -> Path:
 
 
 def calls(path: Path) -> int:
-    """As anybody else sees them."""
+    """Count the calls that any other reader sees."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as base:
         found: int = base.execute("SELECT count(*) FROM costs").fetchone()[0]
     return found
@@ -69,7 +69,7 @@ def test_feeds_that_follow_each_other_have_one_connection(
 ) -> None:
     for number in range(5):
         write(journal, number, number + 1)
-        # Each in a thread of its own, as the gateway feeds.
+        # Each feed has its own thread, as in the gateway.
         feeding = Thread(target=store.feed, args=[tmp_path / "journal"])
         feeding.start()
         feeding.join()
@@ -88,7 +88,7 @@ def test_a_closed_store_leaves_all_in_its_file(
     assert not wal(store).exists()
     assert calls(store.path) == 3
     write(journal, 3, 5)
-    assert store.feed(tmp_path / "journal") == 2  # and it keeps no connection any more
+    assert store.feed(tmp_path / "journal") == 2  # after its end the store keeps no connection
     assert not wal(store).exists()
     assert calls(store.path) == 5
 
@@ -111,7 +111,7 @@ def test_a_store_that_is_closed_while_it_feeds_keeps_nothing(
 def test_feeds_at_once_have_connections_of_their_own(
     journal: Journal, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store may be fed from several folders."""
+    """One store may be fed from several folders."""
     other = tmp_path / "other"
     with closing(Journal(other)) as second:
         second.write(entry("other"))
@@ -182,7 +182,7 @@ def test_what_is_no_database_any_more_is_told(
 def test_the_wal_is_short_again_after_a_long_look(
     journal: Journal, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While somebody looks, what has come since cannot go where it belongs."""
+    """During a long read, SQLite cannot move new pages from the WAL into the database."""
     monkeypatch.setattr(sqlite, "_WAL_SIZE_LIMIT", "PRAGMA journal_size_limit = 100000")
     with store.open_reader() as base:
         assert base.execute("SELECT count(*) FROM entries").fetchone() == (0,)
@@ -219,20 +219,20 @@ def test_a_process_that_is_killed_while_it_keeps_one_loses_nothing(
 def test_a_feed_where_calls_are_served_rests_after_each_piece_of_work(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: float, least: int
 ) -> None:
-    """It would take the processor from them for milliseconds."""
+    """A feed without pauses would take the processor from calls for milliseconds."""
     monkeypatch.setattr(sql_store, "_WORK_SECONDS", work)
     rests: list[float] = []
     with closing(SqliteStore(f"sqlite:///{tmp_path / 'ledger.db'}", sleep=rests.append)) as store:
         store.keep_connection()
         write(journal, 0, 1)
-        store.feed(tmp_path / "journal")  # whichever thread fed before
+        store.feed(tmp_path / "journal")  # the thread of the last feed does not matter
         write(journal, 1, 3_000)
         rests.clear()
         assert store.feed(tmp_path / "journal") == 2_999
         assert calls(store.path) == 3_000
     assert set(rests) <= {0.0002}
-    # 46 statements of 64 rows, for which as many pieces are taken from the rows; pieces of 64 KB,
-    # of which each ends one; and the columns of three batches.
+    # 46 statements of 64 rows, with one piece of rows for each; pieces of 64 KB, which end one
+    # each; and the columns of three batches.
     assert least <= len(rests) <= 3 * 46 + 3 * len(ENTRY_COLUMNS)
 
 
@@ -247,7 +247,7 @@ def test_a_feed_where_no_call_is_served_does_not_rest(journal: Journal, tmp_path
 def test_a_feed_rests_less_where_calls_leave_it_no_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rest that is long says so; one that is short, that they do again."""
+    """After a long pause the feed rests less often; after a short pause it rests as before."""
     clocks = {"work": 0.0, "wall": 0.0}
     lasts, rests = [0.0002, 0.002, 0.0002, 0.0002], list[float]()
 

@@ -1,4 +1,4 @@
-"""The days of a zone, and the order of groups."""
+"""Days in a time zone, and the order of groups."""
 
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -14,8 +14,8 @@ ZONES = [
     "UTC",
     "Europe/Berlin",
     "America/St_Johns",
-    "America/Havana",  # clocks go forward at midnight, and back to it
-    "America/Santiago",  # clocks go forward at midnight, and back over it
+    "America/Havana",  # clocks go forward at midnight, and back to midnight
+    "America/Santiago",  # clocks go forward at midnight, and back across midnight
     "Africa/Cairo",
     "Australia/Lord_Howe",
     "Pacific/Kiritimati",

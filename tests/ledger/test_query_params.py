@@ -1,4 +1,4 @@
-"""Questions as people write them: names, periods and zones, on a command line or in a URL."""
+"""Queries as people write them: names, periods and zones, on a command line or in a URL."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -43,7 +43,7 @@ def test_no_moments(text: str) -> None:
 
 
 def test_a_question_put_together() -> None:
-    """Names stand behind commas or apart and count once; a value keeps what stands behind its sign."""
+    """Names may stand behind commas or apart, and count once; a value may hold its separator."""
     found = parse_query(
         ["tier,lab", " tier ", "day"], since="1d", until="2026-10-25", zone="Europe/Berlin", now=NOW,
         only=["model:llama3:8b", "model=a=b", "tag:x=y", "id=tg-1"],

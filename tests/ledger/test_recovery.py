@@ -1,4 +1,4 @@
-"""Recovery: after a kill -9, every call that was written has exactly one final row."""
+"""Recovery: after kill -9, every call that was written has exactly one final row."""
 
 import os
 import random
@@ -32,7 +32,7 @@ def all_rows(folder: Path) -> list[Row]:
 
 
 def dead(folder: Path, name: str, data: bytes) -> Path:
-    """A segment as a process leaves it that is no more."""
+    """Write a segment as a dead process leaves it."""
     folder.mkdir(exist_ok=True)
     path = folder / f"20261101T000000-1-{name}.jsonl"
     path.write_bytes(data)
@@ -139,7 +139,7 @@ CENT = Decimal("0.01")
             [intent("a", reserved=CENT), attempt("a", cost=CENT), intent("a", attempt=2)],
             2, CENT, None,
         ),
-        # What a failed attempt may have cost is unknown too.
+        # The cost of a failed attempt may be unknown too.
         (
             [intent("a", reserved=CENT), attempt("a", cost=None, reserved=CENT),
              intent("a", attempt=2, reserved=2 * CENT)],
@@ -156,7 +156,7 @@ def test_what_a_crash_may_have_cost(
     wasted: Decimal | None,
     reserved: Decimal | None,
 ) -> None:
-    """`reserved` is the most that the open attempt, and failed ones of unknown cost, may cost."""
+    """`reserved` bounds the open attempt, and failed attempts of unknown cost."""
     dead(tmp_path, "a", b"".join(map(encode_row, [*lines, reprice("a"), attempt("nobody")])))
     dead(tmp_path, "b", b"".join(map(encode_row, lines)))
     journal = Journal(tmp_path)
@@ -210,7 +210,7 @@ def test_finished_and_empty_segments_are_not_read(tmp_path: Path) -> None:
 def test_a_segment_that_its_owner_takes_away_meanwhile_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that stops removes its segment where that is empty, whoever has just listed it."""
+    """A worker that stops removes its empty segment, even if a reader has just listed it."""
     journal, gone = Journal(tmp_path), tmp_path / "20261101T000000-1-gone.jsonl"
     journal.write(entry("a"))
     for room in ("recovery", "sql_store"):
@@ -243,7 +243,7 @@ def test_who_comes_second_waits_and_closes_what_has_died_since(
 def test_a_segment_whose_last_line_is_missing_is_not_let_go_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its calls go on in the next one: another process that recovers must not close them."""
+    """The calls go on in the next segment: another process must not close them in a recovery."""
     mine, other = Journal(tmp_path, limit=400), Journal(tmp_path)
     mine.write(intent("live"))
     full = JournalError(28, "No space left on device")
@@ -265,7 +265,7 @@ def test_a_segment_whose_last_line_is_missing_is_not_let_go_of(
 def test_segments_of_which_one_lacks_its_last_line_are_read_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A call that began in the one and ended in the other is not open."""
+    """A call that began in one segment and ended in the other is not open."""
     mine, other = Journal(tmp_path, limit=400), Journal(tmp_path)
     mine.write(intent("live"))
     (first,) = (path for path in list_segments(tmp_path) if path.stat().st_size)

@@ -1,4 +1,4 @@
-"""Redaction: no secret of a usual shape is kept, in whatever form of text it comes; JSON stays JSON."""
+"""Redaction: no secret of a usual shape is kept, however it is written, and JSON stays JSON."""
 
 import json
 import re
@@ -27,7 +27,7 @@ STRUCK = [
     ("hf_0123456789abcdefghijklmn", "[key]"),
     ("gsk_0123456789abcdefghijklmn", "[key]"),
     ("xai-0123456789abcdefghijklmn", "[key]"),
-    (f"tg-{'0123456789abcdef' * 4}", "[key]"),  # a client's key of the gateway itself
+    (f"tg-{'0123456789abcdef' * 4}", "[key]"),  # a client key of the gateway itself
     ("csk-0123456789abcdefghij", "[key]"),
     ("AQ.Ab8RN6I0123456789abcdefghijklmnopq", "[key]"),
     ("GOCSPX-0123456789abcdefghij", "[key]"),
@@ -58,8 +58,8 @@ KEPT = [
     "an AIza, a ghp_ and a hf_x",
     "bearer of bad news",
     "you@here, @user, a@b and 5@7.9",
-    "4111 1111 1111 1112",  # no check digit
-    "1793000000500",  # a moment in milliseconds
+    "4111 1111 1111 1112",  # wrong check digit
+    "1793000000500",  # a time in milliseconds
     "3.14159265358979323846",
     "DE89 3704 0044 0532 0100 00",
     "XY12 ABCD EFGH IJKL MNOP",  # of no country
@@ -129,7 +129,7 @@ KEY = "sk-proj-abcDEF0123456789_-xyz"
     ],
 )
 def test_what_stands_before_a_secret_does_not_hide_it(text: str, told: str) -> None:
-    """JSON within JSON, as the arguments of tools are, is text here, and stays JSON."""
+    """JSON inside JSON, such as tool arguments, counts as text here, and stays JSON."""
     assert redact_text(text) == told
     data, _ = redact(jsonio.dumps({"arguments": text}))
     assert jsonio.loads(data) == {"arguments": told}
@@ -191,7 +191,7 @@ def test_a_secret_that_comes_in_two_frames_is_struck() -> None:
     ids=lambda path: path[-1],
 )  # fmt: skip
 def test_every_text_that_comes_in_parts_is_one(path: list[str]) -> None:
-    """Also inputs of custom tools, summaries, quotes, code, and arguments that Gemini streams."""
+    """Also inputs of custom tools, summaries, citations, code, arguments that Gemini streams."""
 
     def frame(value: Any) -> bytes:
         for name in reversed(path):
@@ -203,7 +203,7 @@ def test_every_text_that_comes_in_parts_is_one(path: list[str]) -> None:
 
 
 def test_texts_that_go_on_beside_each_other_are_told_apart() -> None:
-    """Two tool calls of one stream: what is hidden in the one is not looked for in the other."""
+    """Parts of two tool calls in one stream are never joined into one text."""
     told = [
         {"type": "delta", "index": index, "delta": {"partial_json": text}}
         for index, text in [(0, "ann@ex"), (1, "cat@"), (0, "ample.org"), (1, " dog")]

@@ -1,4 +1,4 @@
-"""What is struck out of kept text is gone, and a pattern that cannot be used says why."""
+"""Redaction patterns: all that they find is removed; a pattern that cannot be used says why."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A row that is priced again: repaired where a price was missing, else as it was."""
+"""Repricing a row: the gateway repairs a missing price, and otherwise keeps the row."""
 
 from decimal import Decimal
 from typing import Any
@@ -41,7 +41,7 @@ NOW = 1_793_900_000.0
 
 
 def unpriced(**changes: Any) -> FinalRow:
-    """A row of 100,000 tokens in and 10,000 out that had no price."""
+    """Make a row of 100,000 tokens in and 10,000 out, without a price."""
     plain = {"input": 100_000, "output": 10_000, "cost": None, "wasted": Decimal(0), "price": None}
     return rows.entry(**{"usage": "provider", **plain, **changes})
 
@@ -60,18 +60,18 @@ def test_a_row_without_a_price_is_repaired() -> None:
 REPAIRED: list[tuple[dict[str, Any], str, str | None, str]] = [
     ({"cache_read": 1_000_000, "input": 0, "output": 0}, "0.2", "0", "new"),
     ({"cache_write": 100_000, "cache_write_by": {"1h": 100_000}}, "0.7", "0", "new"),
-    # a row of the first version told no lifetimes: such a token is billed as input here
+    # a row of version 1 has no lifetimes: this price bills such tokens as input
     ({"cache_write": 100_000}, "0.5", "0", "new"),
     ({"reasoning": 10_000}, "0.4", "0", "new"),
     ({"input": 2_000_000}, "8.15", "0", "new"),
     ({"service": "flex"}, "0.15", "0", "new, flex"),
     ({"tools": {"web_search": 2}}, "0.32", "0", "new"),
-    # failed attempts keep what they cost, and what of it was estimated
+    # failed attempts keep their cost, and the part of it that was estimated
     ({"wasted": Decimal("0.05")}, "0.35", "0", "new"),
     ({"wasted": None}, "0.3", "0", "new"),
     ({"usage": "estimate", "state": "estimated"}, "0.3", "0.3", "new"),
     ({"usage": "partial", "state": "aborted", "status": 499}, "0.3", "0.1", "new"),
-    # a wrong price is mended, with the estimate of a failed attempt left as it was
+    # a wrong price is mended; the estimate of a failed attempt stays
     (
         {"cost": Decimal("30.05"), "wasted": Decimal("0.05"), "estimate": Decimal("0.05")},
         "0.35", "0.05", "new",
@@ -95,10 +95,10 @@ UNCHANGED: list[tuple[dict[str, Any], Price | None]] = [
     ({"output": None, "state": "aborted"}, PRICE),
     ({"service": "priority"}, PRICE),
     ({"tools": {"x_search": 1}}, PRICE),
-    # what is known is never unlearnt
+    # a known cost never becomes unknown
     ({"cost": Decimal(1)}, None),
     ({"cost": Decimal(1), "service": "priority"}, PRICE),
-    # the row does not tell what of its cost is a failed attempt's
+    # the row does not say which part of its cost a failed attempt has
     ({"cost": Decimal(1), "wasted": None, "attempts": 2}, PRICE),
     ({"state": "failed"}, PRICE),
     ({"state": "refused"}, PRICE),
@@ -113,14 +113,14 @@ def test_what_stays_unknown_or_free_is_left(changes: dict[str, Any], price: Pric
 
 
 EARLIER: list[tuple[dict[str, Any], list[Any], str, str]] = [
-    # one that nobody knows the cost of is none: what is known of the others counts
+    # an attempt of unknown cost adds nothing; the known costs of the others count
     ({"wasted": None}, ["0.05", None], "0.35", "0"),
     ({"wasted": None, "cost": Decimal(7)}, ["0.05", None], "0.35", "0"),
     ({"wasted": Decimal("0.07")}, ["0.05", "0.02"], "0.37", "0"),
     ({"usage": "estimate", "wasted": Decimal("0.07")}, ["0.05", "0.02"], "0.37", "0.3"),
-    # a row that its attempts do not make up is right about itself
+    # if the attempts do not add up to the row, the row is right
     ({"wasted": Decimal("0.09")}, ["0.05", "0.02"], "0.39", "0"),
-    # some of them are lost
+    # some attempts are lost
     ({"wasted": Decimal("0.07")}, ["0.05"], "0.37", "0"),
     ({"wasted": None}, ["0.05"], "0.3", "0"),
 ]
@@ -130,7 +130,7 @@ EARLIER: list[tuple[dict[str, Any], list[Any], str, str]] = [
 def test_what_attempts_before_the_answer_cost_is_part_of_it(
     changes: dict[str, Any], costs: list[Any], usd: str, estimate: str
 ) -> None:
-    """Also where the row itself could not tell it, since another attempt's cost is unknown."""
+    """The row itself cannot tell the cost if another attempt's cost is unknown."""
     earlier = [attempt(cost=None if one is None else Decimal(one)) for one in costs]
     entry = unpriced(attempts=3, **changes)
     found = price_again(entry, PRICE, None, NOW, attempts=earlier)
@@ -139,7 +139,7 @@ def test_what_attempts_before_the_answer_cost_is_part_of_it(
 
 
 def test_what_was_estimated_of_attempts_before_stays_so() -> None:
-    """A row without a cost tells nothing of it: the attempts do."""
+    """A row without a cost has no estimate, so the attempts' own count."""
     earlier = [attempt(cost=Decimal("0.05"), estimate=Decimal("0.01"))]
     for usage, estimate in (("provider", "0.01"), ("estimate", "0.31")):
         entry = unpriced(attempts=2, wasted=Decimal("0.05"), usage=usage)
@@ -149,7 +149,7 @@ def test_what_was_estimated_of_attempts_before_stays_so() -> None:
 
 
 def test_a_call_that_failed_is_compared_with_nothing_at_no_cost() -> None:
-    """So that what it cost is taken off what was saved, where a baseline is declared later."""
+    """Once a baseline is declared, the cost of the failed call reduces the savings."""
     failed = unpriced(state="failed", cost=Decimal("0.05"), wasted=Decimal("0.05"), price="old")
     found = price_again(failed, PRICE, OTHER, NOW)
     assert found == RepriceRow(
@@ -173,7 +173,7 @@ def test_a_row_whose_cost_stays_unknown_may_get_a_baseline() -> None:
 
 
 def test_the_price_of_the_moment_of_the_call_counts() -> None:
-    """Not that of today, and not that of another hour."""
+    """Neither today's price nor that of another hour counts."""
     dear = Price(rates=Rates(input=Decimal(200), output=Decimal(0)), version="dear")
     night = Price(rates=Rates(input=Decimal(5), output=Decimal(0)), version="night")
     at = rows.entry().at
@@ -192,7 +192,7 @@ def test_the_price_of_the_moment_of_the_call_counts() -> None:
 
 
 def priced(usage: Usage, price: Price, other: Price, wasted: Decimal | None) -> FinalRow:
-    """The row of an answer, as it is written when the call is over."""
+    """Make the row of an answer, as the gateway writes it when the call ends."""
     answer = compute_cost(usage, price)
     served = price.find_service(usage.service)
     return rows.entry(
@@ -225,7 +225,7 @@ def test_a_row_priced_again_with_its_own_price_is_the_same(
 def test_a_row_priced_again_is_as_if_it_had_been_priced_so_at_first(
     usage: Usage, price: Price, new: Price, other: Price, wasted: Decimal
 ) -> None:
-    """Whatever it was before; what the new price does not know stays as it was."""
+    """Earlier prices do not matter; a value that the new price cannot give stays."""
     before = priced(usage, price, other, wasted)
     after = priced(usage, new, other, wasted)
     found = price_again(before, new, other, NOW)
@@ -236,7 +236,7 @@ def test_a_row_priced_again_is_as_if_it_had_been_priced_so_at_first(
 
 
 def test_tokens_that_are_not_text_stay_without_a_cost() -> None:
-    """The rates of text are not theirs, at any time; images of a prompt are billed as text."""
+    """Text rates never apply to them; images in a prompt are billed as text."""
     assert price_again(unpriced(media={"input_audio": 7}), PRICE, OTHER, NOW) is None
     found = price_again(unpriced(media={"input_image": 7}), PRICE, OTHER, NOW)
     assert found is not None

@@ -1,4 +1,4 @@
-"""Retention: a segment goes when it is over, old and in the store, and not before."""
+"""Retention: a segment is removed once it is finished, old and in the store, and not before."""
 
 import os
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_a_segment_that_a_process_writes_stays(tmp_path: Path, start: Start) -> 
     assert child.stdout
     assert child.stdout.readline() == "open\n"
     (path,) = list_segments(tmp_path)
-    with path.open("ab") as file:  # as it is for a moment before its owner goes on
+    with path.open("ab") as file:  # as it looks for a moment before its owner goes on
         file.write(CLOSED_LINE)
     later = path.stat().st_mtime + 1
     assert sweep(tmp_path, later, yes) == 0
@@ -71,7 +71,7 @@ def test_what_its_owner_has_taken_away_meanwhile_is_none(
 
 
 def test_what_the_store_has_is_still_there_when_the_journal_is_not(tmp_path: Path) -> None:
-    """With the store's own offsets for what is fed: a segment goes after its last row came in."""
+    """By the store's own offsets, a segment is removed only after its last row was stored."""
     folder, store = tmp_path / "ledger", open_store(f"sqlite:///{tmp_path / 'ledger.db'}")
     journal = Journal(folder)
     journal.write(intent("a"))

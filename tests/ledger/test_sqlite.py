@@ -1,4 +1,4 @@
-"""What only a SQLite file does: it is made, brought up to date, and shared by processes."""
+"""SQLite's own tasks: the file is created, migrated and shared by processes."""
 
 import sqlite3
 from contextlib import closing
@@ -65,7 +65,7 @@ def test_what_is_no_database_is_told_with_its_path(tmp_path: Path) -> None:
 def test_a_store_of_the_first_schema_keeps_its_rows_and_where_it_was(
     tmp_path: Path, folder: Path
 ) -> None:
-    """The file is made by the statements of that version alone."""
+    """The statements of that version alone create the file."""
     path, lines = tmp_path / "ledger.db", [encode_row(entry("b")), encode_row(entry("c"))]
     (folder / "a.jsonl").write_bytes(b"".join(lines))
     change(
@@ -105,7 +105,7 @@ def test_a_store_of_the_first_schema_keeps_its_rows_and_where_it_was(
 
 
 def test_what_the_first_schema_was_is_not_changed_any_more() -> None:
-    """Files that it made exist: a change of its text would tell a lie about them."""
+    """Files with this schema exist: a change of its text would be wrong about them."""
     columns = sqlite3.connect(":memory:")
     with closing(columns):
         for statement in SQLITE_MIGRATIONS[0]:
@@ -154,7 +154,7 @@ def test_what_the_first_schema_was_is_not_changed_any_more() -> None:
 def test_a_store_of_the_second_schema_tells_no_savings_where_nothing_is_compared(
     tmp_path: Path, folder: Path
 ) -> None:
-    """It took the cost of a failed call for a loss, although there was no baseline."""
+    """Schema 2 counted the cost of a failed call as a loss, although there was no baseline."""
     path = tmp_path / "ledger.db"
     view = next(text for text in SQLITE_MIGRATIONS[1] if "CREATE VIEW costs" in text)
     before = view.replace("CAST(baseline AS REAL) - CAST", "coalesce(baseline, 0) - CAST")

@@ -1,4 +1,4 @@
-"""How SQLite stores rows: the values of their columns."""
+"""SQLite's form of ledger rows: the values of their columns."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +21,7 @@ from tests.ledger.rows import entry
 
 
 def encode(row: FinalRow) -> dict[str, object]:
-    """Return the values of a row by column."""
+    """Return the column values of a row."""
     (values,) = ENTRY_ENCODER.encode_rows([row])
     return dict(zip(ENTRY_COLUMNS, values, strict=True))
 
@@ -35,13 +35,13 @@ FULL = entry(
 
 
 def write_line(**changes: object) -> bytes:
-    """Write a row with some of its members as another program might write them."""
+    """Write a row with some members as another program might write them."""
     members: dict[str, Any] = jsonio.loads(encode_row(FULL))
     return jsonio.dumps({**members, **changes}) + b"\n"
 
 
 def read_columns(line: bytes, path: Path) -> dict[str, object] | None:
-    """Return what SQLite stores for a line; None where the feed skips it."""
+    """Return what SQLite stores for a line; None if the feed skips it."""
     path.write_bytes(line)
     (batch,) = read_batches(path, 0)
     if batch.skipped:
@@ -141,7 +141,7 @@ _ROWS = st.builds(
 
 @given(st.lists(_ROWS, min_size=1, max_size=5))
 def test_rows_that_are_encoded_together_have_the_values_of_each_alone(rows: list[FinalRow]) -> None:
-    """Equal amounts keep their own digits."""
+    """Equal amounts keep their own number of digits."""
     alone = [values for row in rows for values in ENTRY_ENCODER.encode_rows([row])]
     assert [*map(repr, ENTRY_ENCODER.encode_rows(rows))] == [*map(repr, alone)]
 

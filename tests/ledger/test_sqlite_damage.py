@@ -1,4 +1,4 @@
-"""A damaged SQLite store: it is set aside, and made anew from the journals."""
+"""A damaged SQLite store is set aside and rebuilt from the journals."""
 
 import os
 import random
@@ -47,13 +47,13 @@ def text(path: Path) -> None:
 
 
 def pages(path: Path) -> None:
-    """Every page but the first is noise: the schema can be read, and nothing else."""
+    """Overwrite every page but the first: only the schema can be read."""
     data = path.read_bytes()
     path.write_bytes(data[:4096] + random.Random(7).randbytes(len(data) - 4096))
 
 
 def flipped(path: Path) -> None:
-    """One byte: the kind of the root page of the table of segments."""
+    """Change one byte: the type of the root page of the segments table."""
     with closing(sqlite3.connect(path)) as base:
         sql = "SELECT rootpage FROM sqlite_master WHERE name = 'segments'"
         (page,) = base.execute(sql).fetchone()
@@ -63,7 +63,7 @@ def flipped(path: Path) -> None:
 
 
 def schema(path: Path) -> None:
-    """The first page behind its header: what tables there are."""
+    """Overwrite the first page after its header, which lists the tables."""
     with path.open("r+b") as file:
         file.seek(100)
         file.write(b"\xff" * 3000)
@@ -79,7 +79,7 @@ DAMAGES = [truncated, zeroed, garbage, text, pages, flipped, schema, untabled]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of journals."""
+    """Make a folder of journals."""
     folder = tmp_path / "journal"
     folder.mkdir()
     rows = [row for n in range(ROWS) for row in (attempt(f"c-{n}"), entry(f"c-{n}"))]
@@ -91,7 +91,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def path(tmp_path: Path, folder: Path) -> Path:
-    """The file of a store that has been fed, and that nobody has open."""
+    """Make the file of a store that was fed and that no process has open."""
     path = tmp_path / "ledger.db"
     SqliteStore(f"sqlite:///{path}").feed(folder)
     return path
@@ -103,12 +103,12 @@ def told() -> list[Rebuild]:
 
 
 def reopened(path: Path, told: list[Rebuild], now: float = NOW) -> SqliteStore:
-    """The store as a gateway opens it."""
+    """Open the store as a gateway does."""
     return SqliteStore(f"sqlite:///{path}", lambda: now, on_rebuild=told.append)
 
 
 def is_whole(store: SqliteStore, calls: int = ROWS) -> bool:
-    """True if all is there once, and the file has no fault."""
+    """True if every row is there once and the file has no fault."""
     (total,) = store.sum_costs()
     assert (total.calls, total.cost) == (calls, calls * COST)
     assert len(store.read_attempts("c-3")) == 1
@@ -143,7 +143,7 @@ def test_a_file_that_is_damaged_at_start_is_made_anew(
 def test_a_file_that_is_damaged_while_it_is_fed_is_made_anew(
     path: Path, folder: Path, told: list[Rebuild], breaks: Break, *, keeps: bool
 ) -> None:
-    """Whoever feeds, or else whoever asks, finds it, and the next feed brings all rows."""
+    """A feed or a query finds the damage, and the next feed brings all rows."""
     store = reopened(path, told)
     if keeps:
         store.keep_connection()
@@ -152,7 +152,7 @@ def test_a_file_that_is_damaged_while_it_is_fed_is_made_anew(
     with (folder / "b.jsonl").open("ab") as file:
         file.write(encode_row(entry("more")))
     store.feed(folder)
-    for _ in range(2):  # what is in the memory of a connection that is kept is not damaged
+    for _ in range(2):  # the memory of a kept connection is not damaged
         try:
             assert is_whole(store, ROWS + 1)
         except StoreRebuildingError:
@@ -160,7 +160,7 @@ def test_a_file_that_is_damaged_while_it_is_fed_is_made_anew(
             assert store.feed(folder)
         store.close()
     assert is_whole(store, ROWS + 1)
-    healed = keeps and breaks is flipped  # by the page that the connection had in its memory
+    healed = keeps and breaks is flipped  # from the page in the connection's memory
     assert [one.done for one in told] == ([] if healed else [False, True])
     assert len(sqlite_damage.list_aside_files(path)) == (not healed)
 
@@ -169,7 +169,7 @@ def test_a_file_that_is_damaged_while_it_is_fed_is_made_anew(
 def test_a_file_that_is_deleted_while_it_is_fed_is_made_anew(
     path: Path, folder: Path, told: list[Rebuild], ends: list[str]
 ) -> None:
-    """Also where its WAL is left: that is no part of the new file."""
+    """A WAL that is left over is no part of the new file."""
     store = reopened(path, told)
     store.keep_connection()
     with (folder / "b.jsonl").open("ab") as file:
@@ -213,7 +213,7 @@ def test_a_file_that_is_emptied_while_it_is_fed_is_filled(
 def test_a_file_that_another_is_about_to_fill_is_not_damaged(
     path: Path, folder: Path, told: list[Rebuild], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For a moment it has no tables: whoever comes then waits, and feeds it."""
+    """For a moment the file has no tables: another process waits, then feeds it."""
     mine, others, fed = reopened(path, []), reopened(path, told), list[int | None]()
     waits = Event()
 
@@ -240,7 +240,7 @@ def test_a_file_that_another_is_about_to_fill_is_not_damaged(
 def test_a_file_that_comes_back_meanwhile_is_fed(
     path: Path, folder: Path, told: list[Rebuild], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was not there when it was to be opened, and is when it is looked why."""
+    """The file is missing at the open, and there again when the store looks for the reason."""
     store = reopened(path, told)
     path.unlink()
     connect = sqlite_damage.connect
@@ -334,7 +334,7 @@ def test_a_rebuild_that_was_cut_short_is_gone_on_with(
 def test_a_disk_that_damages_every_file_is_not_filled_with_them(
     path: Path, folder: Path, told: list[Rebuild]
 ) -> None:
-    """A gateway starts all the same, and its feeds fail until some time has gone by."""
+    """The gateway still starts, but feeds fail until some time has passed."""
     for n, age in enumerate([0, 500, 700, 1400, 2100, 90_000]):
         garbage(path)
         store = reopened(path, told, NOW + age)
@@ -379,7 +379,7 @@ def test_tables_without_a_version_are_damage(path: Path, folder: Path, told: lis
 
 @pytest.fixture
 def nobody(path: Path) -> Iterator[Path]:
-    """The same store, as a user sees it who may not open its file."""
+    """Copy the store to a file that its user may not open."""
     place = Path(tempfile.mkdtemp())
     place.chmod(0o777)
     barred = Path(shutil.copy(path, place / "ledger.db"))
@@ -408,7 +408,7 @@ def test_a_file_that_may_not_be_opened_is_not_damaged(nobody: Path, told: list[R
 def test_what_no_segment_has_any_more_is_told(
     path: Path, folder: Path, told: list[Rebuild]
 ) -> None:
-    """The journal's files were removed, as `keep_journal` says, before the store was damaged."""
+    """`keep_journal` removed the journal's files before the store was damaged."""
     os.utime(folder / "a.jsonl", (NOW - 100, NOW - 100))
     assert read_removed_until(folder) is None
     assert sweep(folder, NOW - 50, lambda _: True) == 1
@@ -419,14 +419,14 @@ def test_what_no_segment_has_any_more_is_told(
     assert store.feed(folder) == 1
     assert (store.count(), store.read_missing_until()) == (1, NOW - 100)
     assert told[-1].missing_until == NOW - 100
-    # Neither does a store that begins in a place of its own have them.
+    # A store that starts in another place does not have them either.
     other = reopened(path.with_name("other.db"), told)
     assert (other.feed(folder), other.read_missing_until()) == (1, NOW - 100)
     assert told[-1] == Rebuild("", None, done=True, missing_until=NOW - 100)
 
 
 def test_what_earlier_versions_removed_may_be_missing(path: Path, folder: Path) -> None:
-    """They did not write it down: any segment of before may be gone."""
+    """Earlier versions did not record it: any earlier segment may be missing."""
     os.utime(folder / "id", (NOW, NOW))
     assert sweep(folder, NOW - 50, lambda _: False) == 0
     assert read_removed_until(folder) is None
@@ -453,7 +453,7 @@ def test_a_name_that_tells_no_time_is_of_long_ago(
 def test_journals_that_are_written_meanwhile_are_all_there(
     tmp_path: Path, path: Path, folder: Path, told: list[Rebuild]
 ) -> None:
-    """Damaged again and again under a writer, the store has each row once in the end."""
+    """The store is damaged repeatedly under a writer, and has each row once in the end."""
     journal = Journal(folder)
     now = NOW
     store = SqliteStore(f"sqlite:///{path}", lambda: now, on_rebuild=told.append)

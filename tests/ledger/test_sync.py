@@ -1,4 +1,4 @@
-"""Rows come to the disk: by themselves after a while, and at once for whoever waits for that."""
+"""Rows reach the disk after an interval, and at once if a caller waits for it."""
 
 import asyncio
 import errno
@@ -16,7 +16,7 @@ def never(error: JournalError) -> None:
 
 
 class Naps:
-    """A sleep that ends when it is told to."""
+    """A sleep that a test ends."""
 
     def __init__(self) -> None:
         self.asked: list[float] = []
@@ -28,7 +28,7 @@ class Naps:
 
 
 async def turns(until: Callable[[], bool]) -> None:
-    """Let others run until something is so; a thread may be among them."""
+    """Let other tasks run until a condition holds; one may be a thread."""
     async with asyncio.timeout(30):
         while not until():
             await asyncio.to_thread(int)
@@ -85,7 +85,7 @@ async def test_keep_notes_a_failure_and_goes_on(tmp_path: Path) -> None:
 
 
 class Disk:
-    """A sync that runs while a gate is open, and counts."""
+    """A disk whose sync waits for a gate, and counts."""
 
     def __init__(self) -> None:
         self.synced = 0
@@ -156,7 +156,7 @@ async def test_who_waits_is_told_that_the_disk_refuses_and_the_next_one_is_not(
 
 
 async def test_who_leaves_while_it_waits_disturbs_nobody(tmp_path: Path) -> None:
-    """A sync that fails when nobody is left to be told leaves no error behind."""
+    """A sync that fails when nobody waits any more leaves no error behind."""
     disk = Disk()
     journal = Journal(tmp_path, sync=disk.sync)
     journal.write(entry("a"))

@@ -1,4 +1,4 @@
-"""The slots of a series: side by side, of whole clocks, also where clocks move."""
+"""Slots of a time series: contiguous, aligned to the clock, also when clocks move."""
 
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -32,7 +32,7 @@ def at(text: str) -> float:
 def test_slots_cover_the_time_and_no_more(
     since: float, length: float, every: SlotLength, zone: str
 ) -> None:
-    """Every moment is in one slot; each begins on the clock's minute, hour or day."""
+    """Every moment is in one slot, and each slot begins on a full minute, hour or day."""
     until = since + (min(length, 60.0 * MAX_SLOTS) if every == "minute" else length)
     slots = build_slots(every, since, until, ZoneInfo(zone))
     starts = slots.starts

@@ -1,4 +1,4 @@
-"""Rows of one iteration of the loop wait for each other: they are made and written together."""
+"""Rows of one iteration of the event loop are made and written together."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from tests.ledger.test_writer import Bench, asking
 
 
 class Waiting(Bench):
-    """A record whose requests and answers are sent together."""
+    """A ledger writer whose requests and answers are sent together."""
 
     def __init__(
         self, folder: Path, patch: pytest.MonkeyPatch, policy: Policy = "refuse", **more: Any
@@ -37,7 +37,7 @@ class Waiting(Bench):
 def test_last_rows_of_whole_answers_wait_and_are_written_in_one_piece(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sinks are told at once; what is to be sent, what fails and what streams waits for nobody."""
+    """Sinks get rows at once; rows of requests, failures and streams are written immediately."""
     bench = Waiting(tmp_path, monkeypatch)
     at_once: list[Row] = [
         intent("a"), intent("b"), entry("c", state="failed"), entry("d", stream=True)
@@ -65,7 +65,7 @@ def test_last_rows_of_whole_answers_wait_and_are_written_in_one_piece(
 
 
 class Ended:
-    """A call that has ended, and notes what becomes of its row."""
+    """A call that has ended, and records what becomes of its row."""
 
     def __init__(self, bench: Bench, name: str, *, fails: str = "") -> None:
         self.bench = bench
@@ -100,7 +100,7 @@ def test_last_rows_are_made_together_where_they_are_written(
     assert bench.record.flush()
     rows = [entry(name) for name in "abc"]
     assert bench.kept == [*map(intent, "abc"), entry("z"), *rows]
-    assert bench.seen[-6:] == [row for row in rows for _ in range(2)]  # a sink, then who settles
+    assert bench.seen[-6:] == [row for row in rows for _ in range(2)]  # a sink, then the call's own
     assert ([one.made for one in ended], bench.journal._open_calls) == ([1, 1, 1], {})
     bench.journal.close()
 
@@ -108,7 +108,7 @@ def test_last_rows_are_made_together_where_they_are_written(
 def test_rows_that_are_made_together_are_counted_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All others one by one, and those of requests that are yet to be sent not at all."""
+    """Other rows are counted one by one; rows of requests that are not sent yet are not counted."""
     counted: list[list[Row]] = []
 
     def count(rows: Sequence[Row]) -> None:
@@ -200,7 +200,7 @@ def test_rows_of_requests_are_written_with_them_before_any_is_sent(
     )
     bench.alone = True
     bench.record.add_intent(asking(intent("c")))
-    assert bench.kept[-1] == intent("c")  # nothing waits for one alone
+    assert bench.kept[-1] == intent("c")  # a single row waits for nothing
     bench.journal.close()
 
 
@@ -229,7 +229,7 @@ async def test_requests_whose_rows_are_not_taken_are_not_sent(
     if between == "settled":
         await bench.record.wait_until_synced()
     assert not bench.record.flush()
-    assert bench.record.flush()  # it is told once
+    assert bench.record.flush()  # the writer reports it once
     bench.full = False
     bench.record.add_intent(asking(intent("c")))
     assert bench.record.flush()
@@ -339,7 +339,7 @@ def test_of_rows_that_were_not_taken_together_each_is_tried_and_kept(
 
 
 def long(signs: int) -> FinalRow:
-    """A row whose line has so many bytes, its end not counted."""
+    """Make a row whose line has so many bytes without its line end."""
     bare = len(encode_row(entry(asked=""))) - 1
     return entry(asked="x" * (signs - bare))
 
@@ -371,7 +371,7 @@ def test_a_row_that_is_cut_is_written_among_others(
 def test_a_request_whose_row_cannot_be_written_down_is_not_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rows of others are, each for itself."""
+    """The rows of other requests are written, each by itself."""
     bench = Waiting(tmp_path, monkeypatch)
     bench.record.add_intent(asking(intent("a")))
     bench.record.add_intent(asking(intent("b", input=object())))

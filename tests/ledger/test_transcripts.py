@@ -1,4 +1,4 @@
-"""Kept text: in files of its own, struck, found by its call, gone after its time; no call waits."""
+"""Transcripts: in own files, redacted, found by call, removed in time; no call waits for them."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ NOON = 1_793_016_000.0  # 2026-10-26 12:00 UTC
 
 
 class Kept:
-    """A content with a clock of its own, in a folder."""
+    """A transcript writer with its own clock, in a folder."""
 
     def __init__(self, folder: Path, **more: Any) -> None:
         self.folder = folder
@@ -112,7 +112,7 @@ def test_a_long_text_is_cut_and_says_so(tmp_path: Path) -> None:
 
 
 class Stuck:
-    """A strike that waits: the thread is busy until it is let go."""
+    """A redactor that waits: it keeps the thread busy until a test releases it."""
 
     def __init__(self) -> None:
         self.busy = threading.Event()
@@ -125,7 +125,7 @@ class Stuck:
 
 
 def test_what_the_thread_cannot_keep_up_with_is_dropped_and_counted(tmp_path: Path) -> None:
-    """By number and by size; `keep` never waits, and there is room again afterwards."""
+    """Both number and size are bounded; `keep` never waits, and there is room again afterwards."""
     stuck = Stuck()
     kept = Kept(tmp_path, redactors=[stuck], max_waiting_bytes=10_000)
     kept.content.keep("first", NOON, b"hello", b"")

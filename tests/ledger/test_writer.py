@@ -1,4 +1,4 @@
-"""Record: rows go to the journal first; a disk that is full costs what the policy says."""
+"""The ledger writer: rows go to the journal first; the policy says what a full disk costs."""
 
 import asyncio
 import errno
@@ -19,7 +19,7 @@ from tests.ledger.rows import attempt, entry, intent, reprice
 
 
 class Bench:
-    """A record on a disk that can be full, with a clock, a log and a sink."""
+    """A ledger writer on a disk that can be full, with a clock, a log and a sink."""
 
     def __init__(
         self, folder: Path, policy: Policy, patch: pytest.MonkeyPatch, **more: Any
@@ -59,7 +59,7 @@ CALL: list[Row] = [intent("a"), attempt("a"), intent("a", attempt=2), entry("a")
 
 
 def asking(row: IntentRow) -> Callable[[], IntentRow]:
-    """What makes a row."""
+    """Return a function that makes a row."""
     return lambda: row
 
 
@@ -236,7 +236,7 @@ async def test_keep_writes_what_is_late_where_no_call_comes(
 def test_a_real_disk_that_is_full_takes_every_row_once_there_is_room(
     tmp_path: Path, start: Start
 ) -> None:
-    """Real partial writes: torn rows are taken back, and none is missing or twice at the end."""
+    """The partial writes are real: torn rows are removed, and in the end each row is there once."""
     out, _ = start(tmp_path, "serving").communicate(timeout=60)
     assert out.split("\n")[:-1] == ["log ledger", "late 37", "log ledger", "late 0"]
     found = [row for path in list_segments(tmp_path) for row, _ in read_rows(path)]

@@ -1,4 +1,4 @@
-"""What a Meter does, as plainly as it can be said: lists of what was taken, and fractions."""
+"""A plain model of a counter store: lists of amounts taken, and fractions."""
 
 from fractions import Fraction
 
@@ -19,11 +19,11 @@ class Hold:
 
 
 class Model:
-    """One tenant; times are exact seconds."""
+    """A model of one tenant's counters; times are exact seconds."""
 
     def __init__(self) -> None:
         self.level: dict[str, Fraction] = {}
-        """Units of a rate that were used and have not come back."""
+        """Units of a rate that were used and have not come back yet."""
         self.at: dict[str, Fraction] = {}
         self.spent: dict[str, int] = {}
         self.told: set[str] = set()
@@ -38,7 +38,7 @@ class Model:
         )
 
     def drain(self, need: CounterDemand, now: Fraction) -> Fraction:
-        """What is used of a rate now."""
+        """Return how much of a rate is used now."""
         at = self.at.get(need.field, now)
         gone = max(Fraction(0), now - at) * need.limit / Fraction(need.period)
         self.level[need.field] = max(Fraction(0), self.level.get(need.field, Fraction(0)) - gone)

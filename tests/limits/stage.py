@@ -1,4 +1,4 @@
-"""A gate with all around it: who counts can be lost, and what is told is kept."""
+"""A limiter with everything around it: its counter store can fail, and its messages are kept."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC
@@ -36,7 +36,7 @@ CALL = Call(
 )  # fmt: skip
 PROMPT = Prompt(model="auto", chars=500, max_output=100)
 HELD = 1_900
-"""Micro-USD: 500 characters and 1,000 around them at 1, 100 tokens at 4 USD a million."""
+"""Reserved micro-USD: 500 characters and 1,000 around them at 1, 100 tokens at 4 USD a million."""
 
 
 def target(name: str = "m", price: Price | None = PRICE, **more: Any) -> Target:
@@ -58,7 +58,7 @@ def entry(id: str = "c1", **more: Any) -> FinalRow:
 
 
 class Shaky(MemoryCounters):
-    """One that can be lost."""
+    """A counter store that tests can make unavailable."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Shaky(MemoryCounters):
 
 
 class Stage:
-    """A gate, and all that it tells."""
+    """A limiter, and everything that it logs and alerts."""
 
     def __init__(
         self,

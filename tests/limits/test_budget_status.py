@@ -1,4 +1,4 @@
-"""How budgets stand: by whom they count, by counters or the ledger, and how long they last."""
+"""Budget status: whose calls count, whether counters or the ledger count, how long budgets last."""
 
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -11,7 +11,7 @@ from gateway.settings.schema.limits import BudgetPart
 
 ZONE = ZoneInfo("Europe/Berlin")
 NOW = 1_793_000_000.0
-"""2026-10-26 08:33:20 in Berlin: a Monday after clocks went back."""
+"""2026-10-26 08:33:20 in Berlin: the Monday after clocks went back."""
 DAY = "2026-10-26"
 
 
@@ -77,16 +77,16 @@ def test_a_share_is_of_all_calls_of_the_same() -> None:
     ("used", "rate", "hours"),
     [
         (0, Decimal(0), None),
-        (2, Decimal("0.233766"), None),  # it lasts longer than the day does
+        (2, Decimal("0.233766"), None),  # lasts longer than the day
         (8, Decimal("0.935065"), 2.139),
-        (10, Decimal("1.168831"), None),  # it is used up
+        (10, Decimal("1.168831"), None),  # used up
         (12, Decimal("1.402597"), None),
     ],
 )
 def test_a_budget_lasts_as_long_as_its_rate_says(
     used: int, rate: Decimal, hours: float | None
 ) -> None:
-    """8 h 33 min of the day have gone."""
+    """At this moment, 8 h 33 min of the day have passed."""
     (found,) = compute_budget_uses(one(usd=10), {f"usd|b|all|{DAY}": used * 1_000_000}, {})
     assert found.compute_rate(NOW) == pytest.approx(rate, abs=Decimal("0.001"))
     at = found.predict_exhaustion(NOW)

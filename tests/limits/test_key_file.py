@@ -1,4 +1,4 @@
-"""A file of keys that is edited: what is in it after, what is not, and by several at once."""
+"""Edits of a key file: what it holds afterwards, what it never holds, and concurrent edits."""
 
 import contextlib
 import fcntl
@@ -33,7 +33,7 @@ last:
       every: month
 # The end.
 """
-"""Secrets are test, test2 and test3."""
+"""The secrets are test, test2 and test3."""
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def opens(file: Path, secret: str, now: float = NOW) -> bool:
 
 
 def lines(file: Path) -> tuple[list[str], list[str]]:
-    """Lines that are not in the file any more, and those that have come."""
+    """Return the lines that were removed from the file, and the added ones."""
     old, new = HAND.splitlines(), file.read_text().splitlines()
     return [line for line in old if line not in new], [line for line in new if line not in old]
 
@@ -97,7 +97,7 @@ def test_the_first_key_makes_the_file_which_is_its_owners_alone(tmp_path: Path) 
 
 
 def test_a_file_keeps_its_owner_and_what_it_allows(file: Path) -> None:
-    """Whoever runs the gateway must still read it; a link stays a link."""
+    """The user who runs the gateway can still read the file; a link stays a link."""
     file.chmod(0o640)
     if os.getuid() == 0:
         os.chown(file, 12345, 54321)
@@ -131,7 +131,7 @@ def test_a_revoked_key_opens_nothing_and_its_name_goes_to_nobody_else(file: Path
 
 
 def test_comments_stay_with_what_they_are_about(file: Path) -> None:
-    """The one behind the last line of a key is of the next."""
+    """A comment after the last line of a key belongs to the next key."""
     ring(file).revoke("shop")
     ring(file).rotate("last", 60)
     text = file.read_text()
@@ -151,7 +151,7 @@ def test_the_secret_before_opens_for_as_long_as_is_said(file: Path, name: str) -
 
 
 def test_a_key_can_be_rotated_again_before_the_first_secret_ends(file: Path) -> None:
-    """And what has ended is left out of the file then."""
+    """The edit also removes secrets that have expired."""
     second = ring(file).rotate("last", 3600)
     third = ring(file, NOW + 60).rotate("last", 60)
     assert [opens(file, one, NOW + 61) for one in ("test3", second, third)] == [True, True, True]
@@ -213,7 +213,7 @@ BY_HAND = [
 def test_a_file_that_cannot_be_changed_with_certainty_is_left_alone(
     file: Path, text: str, words: str
 ) -> None:
-    """One with a mistake too: mending is for whoever made it."""
+    """A file with a mistake is left alone too: its author must mend it."""
     file.write_text(text)
     with pytest.raises((KeyFileError, ConfigError)) as caught:
         ring(file).revoke("12")
@@ -228,7 +228,7 @@ def test_a_file_that_is_no_text(file: Path) -> None:
 
 
 def test_a_comment_that_would_be_lost_is_not(file: Path) -> None:
-    """Where it stands inside of what would be replaced, that is left to a person."""
+    """The edit is refused if it would replace lines around the comment: a person must decide."""
     earlier = f"  earlier:\n  # leaked\n  - sha256: {'a' * 64}\n    until: 2026-01-31\n    # once\n"
     text = HAND.replace("  budgets", f"{earlier}  budgets")
     file.write_text(text)
@@ -256,7 +256,7 @@ def _add(path: str, worker: int) -> None:
 
 
 def test_several_that_edit_at_once_lose_nothing(tmp_path: Path) -> None:
-    """Processes, from the first key on, which all of them want to make the file for."""
+    """All processes race to create the file with the first key."""
     file = tmp_path / "keys.yaml"
     fork = multiprocessing.get_context("spawn")
     started = [fork.Process(target=_add, args=(str(file), n)) for n in range(3)]
@@ -273,7 +273,7 @@ def test_several_that_edit_at_once_lose_nothing(tmp_path: Path) -> None:
 def test_a_file_that_is_replaced_while_it_is_waited_for_is_opened_again(
     file: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
-    """The lock of a file that is none any more guards nothing."""
+    """The lock of a file that was replaced guards nothing."""
     real = fcntl.flock
 
     def late(descriptor: int, how: int) -> None:
@@ -290,7 +290,7 @@ def test_a_file_that_is_replaced_while_it_is_waited_for_is_opened_again(
 
 
 def test_a_first_key_is_made_where_there_is_none(tmp_path: Path) -> None:
-    """Once: also where the key is revoked later, and where two processes begin at once."""
+    """The gateway makes one first key, even after a revocation or if two processes race."""
     file = tmp_path / "keys.yaml"
     secret = ring(file).create_first("first")
     assert secret is not None
@@ -302,7 +302,7 @@ def test_a_first_key_is_made_where_there_is_none(tmp_path: Path) -> None:
 
 
 def test_a_first_key_is_made_by_whoever_is_first(file: Path) -> None:
-    """A file that another process fills between the two steps keeps what that has written."""
+    """A file that another process fills between the two steps keeps its content."""
     one = ring(file)
     one.read = dict  # type: ignore[method-assign]  # as if the file were empty still
     assert one.create_first("shop") is None

@@ -1,4 +1,4 @@
-"""Wrong keys are counted by how they begin and all together, in bounded memory."""
+"""Wrong keys are counted by their first characters and all together, in bounded memory."""
 
 import sys
 
@@ -21,7 +21,7 @@ def clock() -> Clock:
 
 
 def refused(guesses: WrongKeyCounter, secret: str) -> float:
-    """Seconds to wait that a wrong key is told; 0 where it is counted alone."""
+    """Return the seconds that a wrong key must wait; 0 if the gateway only counts it."""
     try:
         guesses.count(secret)
     except ProblemError as error:
@@ -64,7 +64,7 @@ def test_keys_that_begin_differently_have_tries_of_their_own(clock: Clock) -> No
 
 
 def _apart(one: str, other: str) -> bool:
-    """True if two keys have places of their own: by chance they may not."""
+    """True if two keys have separate counters: by chance they may share one."""
     return (hash(one[:8]) - hash(other[:8])) % 1_024 != 0
 
 

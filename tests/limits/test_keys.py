@@ -1,4 +1,4 @@
-"""Client keys: where they are read from, and what is found by which secret."""
+"""Client keys: where the gateway reads them, and which secret finds which key."""
 
 import asyncio
 import hashlib
@@ -35,7 +35,7 @@ def test_open_lets_everybody_in() -> None:
 
 
 def test_keys_of_the_environment_close_it() -> None:
-    """`keys: open` and a key: it is not open any more."""
+    """`keys: open` with a key in the environment is not open any more."""
     keys = load("open", NO_FOLDER, f" one={digest('s1')} , two={digest('s2').upper()},")
     assert not keys.is_open
     assert len(keys) == 2
@@ -56,7 +56,7 @@ def test_a_key_that_is_not_known(secret: str | None) -> None:
 
 
 def test_a_secret_beyond_ascii(tmp_path: Path) -> None:
-    """As it stands in a header: bytes read as Latin-1."""
+    """A header carries the secret as bytes, which are read as Latin-1."""
     keys = load("open", tmp_path, f"one={digest('caf\xe9')}")
     (secret,) = RequestHeaders([(b"x-api-key", b"caf\xe9")]).secrets
     assert keys.find(secret).name == "one"
@@ -81,7 +81,7 @@ def test_a_file(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_lets_nobody_in(tmp_path: Path) -> None:
-    """A file that is there but empty is not `open`."""
+    """A key file that exists but is empty is not `open`."""
     (tmp_path / "keys.yaml").write_text("")
     keys = load("keys.yaml", tmp_path, "")
     assert not keys.is_open
@@ -143,7 +143,7 @@ HEADERS: list[tuple[list[tuple[bytes, bytes]], *tuple[str, ...]]] = [
 
 @pytest.mark.parametrize("case", HEADERS)
 def test_where_a_secret_stands(case: tuple[list[tuple[bytes, bytes]], *tuple[str, ...]]) -> None:
-    """Different ones are all told: which of them counts must not be guessed."""
+    """All different secrets are returned: the gateway must not guess which one counts."""
     headers, *secrets = case
     assert list(RequestHeaders(headers).secrets) == secrets
 
@@ -156,7 +156,7 @@ def test_no_secret_is_kept() -> None:
 
 
 def write(folder: Path, text: str) -> Path:
-    """A file as an editor that saves by renaming leaves it: a new one in the place of the old."""
+    """Write the file as an editor that saves by renaming: a new file replaces the old one."""
     file = folder / "keys.yaml"
     fresh = folder / "fresh"
     fresh.write_text(text)
@@ -254,7 +254,7 @@ MOMENTS = [
     ("2027-01-31", "2027-02-01T00:00:00+00:00"),  # to the end of the day
     ("2027-12-31", "2028-01-01T00:00:00+00:00"),
     ("2027-01-31T18:00:00Z", "2027-01-31T18:00:00+00:00"),
-    ("2027-01-31T18:00:00", "2027-01-31T18:00:00+00:00"),  # in UTC where no zone stands
+    ("2027-01-31T18:00:00", "2027-01-31T18:00:00+00:00"),  # UTC if no zone is given
     ("2027-01-31 18:00+02:00", "2027-01-31T16:00:00+00:00"),
 ]
 
@@ -265,7 +265,7 @@ def test_until_when(text: str, until: str) -> None:
 
 
 def test_a_key_opens_until_it_expires_and_not_from_then_on(tmp_path: Path) -> None:
-    """The secret it had before no longer than itself, whatever stands there."""
+    """An earlier secret expires with its key at the latest, even if the file says a later date."""
     write(
         tmp_path,
         f"k:\n  sha256: {digest('new')}\n  expires: 2027-01-31\n"
@@ -308,7 +308,7 @@ def refusing(folder: Path) -> KeyTable:
 
 
 def test_what_opens_nothing_is_refused_in_the_same_words(tmp_path: Path) -> None:
-    """Nobody learns that a key once was one."""
+    """A refusal does not reveal that a key was valid once."""
     keys = refusing(tmp_path)
     assert opens(keys, "live") == ["live"]
     problems = set()
@@ -322,7 +322,7 @@ def test_what_opens_nothing_is_refused_in_the_same_words(tmp_path: Path) -> None
 
 
 def test_what_opens_nothing_goes_the_same_way_step_by_step(tmp_path: Path) -> None:
-    """SEC-TIMING: the same lines run, in the same order: no branch has a time of its own.
+    """SEC-TIMING: the same lines run in the same order, so no branch takes a different time.
 
     `make timing` measures it.
     """
@@ -334,7 +334,7 @@ def test_what_opens_nothing_goes_the_same_way_step_by_step(tmp_path: Path) -> No
 
 
 def test_a_head_that_comes_again_opens_only_what_still_opens(tmp_path: Path) -> None:
-    """Of a head the hash of its secret is kept, and never what that opened."""
+    """For headers that come again, the gateway keeps the secret's hash, never the key it opened."""
     now = [NOW]
     write(tmp_path, f"one: {{sha256: {digest('one')}, expires: '2027-06-01T00:00:00Z'}}\n")
     keys = load("keys.yaml", tmp_path, "", clock=lambda: now[0])
@@ -352,7 +352,7 @@ def test_a_head_that_comes_again_opens_only_what_still_opens(tmp_path: Path) -> 
 
 
 async def test_what_has_expired_leaves_the_table_that_is_looked_into(tmp_path: Path) -> None:
-    """SEC-TIMING: in a second it is found no sooner and no later than what never was a key."""
+    """SEC-TIMING: within a second, an expired secret is looked up like one that never was a key."""
     now = [NOW - 2 * 86_400]
     refusing(tmp_path)
     keys = load("keys.yaml", tmp_path, "", clock=lambda: now[0])
@@ -369,13 +369,13 @@ async def test_what_has_expired_leaves_the_table_that_is_looked_into(tmp_path: P
         await keys.watch(sleep)
     assert [key.name for key in keys.list_active_keys()] == ["live"]
     assert {key.name for key in keys.list_keys()} > {"live"}
-    assert sizes == [3, 1, 1]  # one has expired, and what it was before it was rotated
+    assert sizes == [3, 1, 1]  # one secret has expired, and so has its earlier one
     assert opens(keys, "live") == ["live"]
     assert opens(keys, "expired") == []
 
 
 def trace(keys: KeyTable, secret: str) -> tuple[int, ...]:
-    """The lines of find() and opened() that run for a secret."""
+    """Return the lines of find() and find_by_hash() that run for a secret."""
     lines: list[int] = []
     followed = (KeyTable.find.__code__, KeyTable.find_by_hash.__code__)
 
@@ -394,7 +394,7 @@ def trace(keys: KeyTable, secret: str) -> tuple[int, ...]:
 
 
 class Watched:
-    """A file of keys that is looked at, and what the log was told."""
+    """A key file that is watched, and what was logged."""
 
     def __init__(self, folder: Path, text: str, extra: str = "") -> None:
         self.folder = folder
@@ -425,7 +425,7 @@ def test_a_change_of_the_file_holds_at_the_next_look(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_written_in_place_is_read_too(tmp_path: Path) -> None:
-    """As most editors do; also of the same size, and with the time of before."""
+    """Most editors do so; the new content may have the same size and the same time."""
     seen = Watched(tmp_path, ONE)
     file = tmp_path / "keys.yaml"
     before = file.stat()
@@ -478,7 +478,7 @@ def test_a_file_that_goes_and_comes_back(tmp_path: Path) -> None:
 def test_a_file_that_changes_while_it_is_read_is_left_to_the_next_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half of a file is never taken, also where the half has no mistake."""
+    """The gateway never takes half a file, even if that half has no mistake."""
     seen = Watched(tmp_path, ONE)
     read = Path.read_text
 

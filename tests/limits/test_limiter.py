@@ -1,4 +1,4 @@
-"""The gate: what a call must pass, where it goes in place of a refusal, and who counts meanwhile."""
+"""The limiter: what a call must pass, where it goes instead, and counting without the store."""
 
 import asyncio
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ STEPPED = Price(
     steps=(PriceStep(1_000, Rates(input=Decimal(2), output=Decimal(4))),),
     version="v1",
 )
-"""Dearer for long prompts."""
+"""A price that is higher for long prompts."""
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ async def test_a_call_that_nothing_bounds_is_not_counted() -> None:
 
 
 def test_no_call_passes_where_a_budget_bounds_each_and_is_closed() -> None:
-    """Of every key and every tier; what bounds some calls alone lets others pass."""
+    """Only limits on every key and every tier refuse all calls; others let some calls pass."""
     own = KeyBudget(usd=Decimal(1), every="day")
     bound, free = Key(name="bound", budgets=(own,)), Key(name="free")
     assert Stage(budget(), closed=True).gate.refuses_all([bound, free])
@@ -136,7 +136,7 @@ async def test_what_nobody_knows_stays_charged(more: dict[str, Any], held: int) 
 
 
 async def test_tokens_become_what_was_used() -> None:
-    """While it runs a call holds what it may use: 125 of its prompt, 100 of its answer."""
+    """A running call reserves the most it may use: 125 tokens of prompt, 100 of answer."""
     stage = Stage(limit(tokens="300/h"))
     await stage.ask()
     problem = await stage.refused("c2")
@@ -162,7 +162,7 @@ async def test_vectors_without_a_price_have_no_bound() -> None:
 
 
 UNSAID = msgspec.structs.replace(PROMPT, max_output=None)
-"""A prompt whose client sets no cap on the answer."""
+"""A prompt whose client sets no cap on the answer's length."""
 LONG = target("long", facts=ModelFacts(context=1_000))
 
 
@@ -174,7 +174,7 @@ async def test_the_window_bounds_an_answer_that_nothing_else_bounds() -> None:
 
 @pytest.mark.parametrize("more", [{}, {"reserve": "expected"}])
 async def test_a_target_without_a_bound_is_passed_over(more: dict[str, Any]) -> None:
-    """The next target of the plan serves the call; the operator is told once."""
+    """The next target of the plan serves the call, and the gateway logs this once."""
     stage = Stage(budget("1", **more))
     free = target("free", price=None)
     for name in ("c1", "c2"):
@@ -212,7 +212,7 @@ async def test_the_labs_of_the_targets_that_are_left_stay_beside_them() -> None:
     ],
 )
 async def test_a_call_that_nothing_bounds_is_told_what_to_send(dialect: str, word: str) -> None:
-    """In the client's own word; nothing is told to be used up."""
+    """The message names the client dialect's own member, and no budget is reported as used up."""
     stage = Stage(budget())
     problem = await stage.refused(prompt=UNSAID, dialect=dialect)
     assert (problem.kind, problem.http_status, problem.param) == ("budget_unbounded", 400, word)
@@ -225,7 +225,7 @@ async def test_a_call_that_nothing_bounds_is_told_what_to_send(dialect: str, wor
 
 async def test_a_call_that_nothing_bounds_goes_to_a_cheaper_tier_that_is_bounded() -> None:
     stage = Stage(budget("1", tier="smart", then="fast"))
-    for number, late in enumerate((False, True, False)):  # the counter is there the third time
+    for number, late in enumerate((False, True, False)):  # the third time, the counter exists
         if number == 2:
             await stage.ask("priced")
         reservation = await stage.gate.reserve(
@@ -264,7 +264,7 @@ async def test_responses_take_no_cap_below_16_so_that_much_is_reserved() -> None
 
 
 async def test_usual_budgets_hold_what_is_usual() -> None:
-    """A thousand tokens until answers were seen, then what nearly all stay below."""
+    """The limiter reserves 1,000 tokens, and later a bound that nearly all answers keep."""
     stage = Stage(budget("1", reserve="expected"))
     await stage.ask()
     assert await stage.used() == 125 + 4_000
@@ -283,7 +283,7 @@ async def test_what_does_not_fit_goes_to_a_cheaper_tier() -> None:
 
 
 async def test_one_that_cannot_go_lower_is_refused() -> None:
-    """A key may not use the tier below, or another rule brings it back."""
+    """The call is refused if its key may not use the lower tier, or if a rule raises it again."""
     stage = Stage(budget("0", tier="smart", then="fast"))
     problem = await stage.refused(again=lambda _: (decision("smart"), plan()))
     assert (problem.kind, "'b' is spent for 2001-09-09" in problem.message) == ("budget", True)
@@ -326,7 +326,7 @@ async def test_it_is_told_once_that_a_budget_is_nearly_or_all_used() -> None:
 
 
 async def test_a_budget_that_running_calls_reserve_is_busy_and_not_used_up() -> None:
-    """The client may come back in a second; the operator is told of nothing."""
+    """The client may retry after a second; the gateway alerts nobody."""
     stage = Stage(budget("0.002"))
     await stage.ask()
     problem = await stage.refused("c2")
@@ -340,7 +340,7 @@ async def test_a_budget_that_running_calls_reserve_is_busy_and_not_used_up() -> 
 
 
 async def test_a_call_does_not_meet_the_reservation_of_one_that_has_ended() -> None:
-    """Its client may ask again before the loop comes to what it does in the background."""
+    """A client may send its next call before the loop has run background work."""
     stage = Stage(budget("0.002"))
     await stage.ask()
     stage.gate.settle(entry())
@@ -379,7 +379,7 @@ async def test_without_a_budget_a_further_attempt_is_free() -> None:
 
 
 async def test_while_nobody_counts_for_all_each_process_has_its_part() -> None:
-    """SEC-BUDGET 6: of what is left by the ledger; what was spent then is counted for all after it."""
+    """SEC-BUDGET 6: a process gets its part of the budget left, and reports its spending later."""
     stage = Stage(budget("0.01"), shares=2, spent=2_000)
     await stage.ask("c0")
     await stage.end("c0")
@@ -417,7 +417,7 @@ async def test_what_was_spent_meanwhile_is_not_lost_with_a_second_loss() -> None
 
 
 async def test_a_counter_that_was_lost_too_is_made_from_the_ledger() -> None:
-    """Which knows of what was spent meanwhile."""
+    """The ledger already has what was spent meanwhile."""
     stage = Stage(budget("0.01"))
     stage.meter.lost = True
     await stage.ask("c1")
@@ -429,7 +429,7 @@ async def test_a_counter_that_was_lost_too_is_made_from_the_ledger() -> None:
 
 
 async def test_one_that_leaves_while_it_is_counted_holds_nothing_for_long() -> None:
-    """It may be taken all the same: its end is settled."""
+    """The counter store may have reserved all the same, so the limiter settles the call."""
     stage = Stage(budget())
 
     class Slow(Shaky):
@@ -509,7 +509,7 @@ async def test_counters_are_swept_again_and_again() -> None:
 
 
 async def test_closed_means_closed() -> None:
-    """SEC-BUDGET 6: but limits that are no budget are counted here."""
+    """SEC-BUDGET 6: budgets fail closed; limits that are no budget are counted in this process."""
     stage = Stage(budget(), limit(requests="5/m"), closed=True)
     stage.meter.lost = True
     problem = await stage.refused()

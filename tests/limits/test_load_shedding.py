@@ -1,4 +1,4 @@
-"""Pressure: what is measured becomes one level, and a body is let in where there is memory."""
+"""Load shedding: measurements become one level, and a body is read only if there is memory."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ MB = 1_000_000
 
 
 class Machine:
-    """A machine that says what it is told to, and a pressure that looks at it."""
+    """A machine with given measurements, and a load shedder that samples it."""
 
     def __init__(self, memory: int | None = 100 * MB, group: MemoryReach | None = None) -> None:
         self.sample = LoadSample(memory, group, 10)
@@ -41,7 +41,7 @@ class Machine:
         self.leaned += 1
 
     def look(self, late: float = 0.0, times: int = 1, **changes: object) -> int:
-        """The level after some samples of this."""
+        """Take some samples with these changes; return the level."""
         self.sample = self.sample._replace(**changes)  # type: ignore[arg-type]
         for _ in range(times):
             self.now += SAMPLE_SECONDS
@@ -54,13 +54,13 @@ class Machine:
     [(0.79, 0), (0.80, SHED_SHARES), (0.85, SHED_REASONING), (0.92, SHED_ALL), (2.0, SHED_ALL)],
 )
 def test_memory(used: float, level: int) -> None:
-    """By what the process may have, and by what the group that it is in may have."""
+    """Both the memory limit of the process and that of its control group count."""
     assert Machine().look(memory=int(used * GB)) == level
     assert Machine().look(group=MemoryReach(int(used * GB), GB)) == level
 
 
 def test_of_much_memory_the_last_of_it_counts() -> None:
-    """24 GB of which others use 23 leave a gateway all that it needs; 50 MB do not."""
+    """24 GB with 23 in use leave the gateway all that it needs; 50 MB left do not."""
     assert Machine().look(group=MemoryReach(23 * GB, 24 * GB)) == 0
     assert Machine().look(group=MemoryReach(23_950 * MB, 24 * GB)) == SHED_ALL
     machine = Machine(group=MemoryReach(23 * GB, 24 * GB))
@@ -78,7 +78,7 @@ def test_open_files(files: int, level: int) -> None:
     ("late", "level"), [(0.24, 0), (0.25, SHED_SHARES), (0.5, SHED_REASONING), (1.0, SHED_ALL)]
 )
 def test_a_loop_that_is_late_for_a_whole_second(late: float, level: int) -> None:
-    """One pause, however long, is none."""
+    """A single pause, however long, does not count."""
     machine = Machine()
     assert machine.look(late=9.0, times=3) == 0
     assert machine.look() == 0
@@ -94,7 +94,7 @@ def test_the_worst_of_all_counts_and_is_told_once() -> None:
 def test_it_ends_a_second_after_it_is_better_and_not_at_the_edge() -> None:
     machine = Machine()
     assert machine.look(files=900) == SHED_ALL
-    assert machine.look(files=880, times=9) == SHED_ALL  # near enough
+    assert machine.look(files=880, times=9) == SHED_ALL  # too close to the edge
     assert machine.look(files=10, times=3) == SHED_ALL
     assert machine.look(files=10) == 0
     assert [row["level"] for row in machine.log] == [3, 0]
@@ -127,7 +127,7 @@ def refused(
 
 
 def test_bodies_are_let_in_while_there_is_memory_for_five_times_of_them() -> None:
-    """920 of 1,000 MB may be used and 100 are: four bodies of 40 MB, and the next when one ends."""
+    """920 of 1,000 MB may be used, and 100 are: four bodies fit, and a fifth once one has ended."""
     machine = Machine()
     holds = [MemoryReservation(machine.pressure) for _ in range(4)]
     for hold in holds:
@@ -140,7 +140,7 @@ def test_bodies_are_let_in_while_there_is_memory_for_five_times_of_them() -> Non
 
 
 def test_what_was_promised_and_is_in_use_counts_once() -> None:
-    """Of 800 MB that are promised 500 are in use: 300 more are to come."""
+    """Bodies have reserved 800 MB and use 500 of them: 300 MB more are to come."""
     machine = Machine()
     hold = MemoryReservation(machine.pressure)
     hold.reserve_body(160 * MB)
@@ -149,7 +149,7 @@ def test_what_was_promised_and_is_in_use_counts_once() -> None:
     machine.look(memory=915 * MB)
     assert machine.pressure.count_free_bytes() == pytest.approx(5 * MB)
     hold.release()
-    machine.look(memory=300 * MB)  # where it stays afterwards is what there is without bodies
+    machine.look(memory=300 * MB)  # what is used after the release is the level without bodies
     assert machine.pressure.count_free_bytes() == pytest.approx(620 * MB)
 
 
@@ -185,7 +185,10 @@ def test_a_body_that_grows_is_asked_for_as_it_comes() -> None:
 
 
 def test_many_small_values_need_more_than_their_size() -> None:
-    """Of 920 MB 100 are used: 4 million names and values are 100 MB of quotes, and more do not fit."""
+    """100 of 920 MB are used, and 4 million quotes reserve 100 MB.
+
+    Many more values do not fit.
+    """
     machine = Machine()
     hold = MemoryReservation(machine.pressure)
     hold.reserve_json(b'"a"' * 2_000_000)
@@ -237,5 +240,5 @@ async def test_samples_are_taken_again_and_again_and_know_how_late_they_are() ->
 
 
 def test_any_body_fits_where_nobody_says_how_much_memory_there_is() -> None:
-    """Not every system tells; then `max_body` alone bounds it."""
+    """If a system does not report its memory, `max_body` alone bounds a body."""
     assert LoadShedder(lambda: LoadSample(None, None, 10)).fits(10**18)

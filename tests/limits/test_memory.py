@@ -1,4 +1,4 @@
-"""Memory against a plain model, whatever happens in whatever order; and how much of it there is."""
+"""The counter store in memory against a plain model, for any order of events; and its size."""
 
 import copy
 import itertools
@@ -45,7 +45,7 @@ used = st.one_of(st.none(), amounts)
 
 
 def at_once[T](asked: Coroutine[Any, Any, T]) -> T:
-    """The result of what never waits: a wait fails here, so nothing comes between."""
+    """Run a coroutine that never waits and return its result; a wait fails."""
     try:
         asked.send(None)
     except StopIteration as done:
@@ -54,7 +54,7 @@ def at_once[T](asked: Coroutine[Any, Any, T]) -> T:
 
 
 class Story(RuleBasedStateMachine):
-    """Calls come, ask for more, end, die, and are corrected, while the clock does as it likes."""
+    """Calls start, reserve more, end, die and are corrected, while the clock moves at will."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Story(RuleBasedStateMachine):
         self.ms = 0
         self.ids: list[str] = []
         self.passed: list[int] = []
-        """When requests passed, in milliseconds."""
+        """Milliseconds at which requests passed."""
         self.back = False
         self.reserved: dict[str, int] = {}
         self.actual: dict[str, int] = {}
@@ -128,9 +128,9 @@ class Story(RuleBasedStateMachine):
     def _wait_is_right(
         self, meter: MemoryCounters, ask: AdmissionRequest, over: Refusal, *, more: bool
     ) -> None:
-        """The same ask passes after it, and not before, where no hold ends meanwhile."""
+        """A request passes after its wait, and not before unless a reservation ends meanwhile."""
         if over.retry_after is None or over.retry_after > 10**6:
-            return  # a double is no longer exact to a tenth of a millisecond
+            return  # a float is no longer exact to 0.1 ms
         then = float(self.now) + over.retry_after
         for moment, passes in ((then, True), (then - 0.0001, False)):
             other = copy.deepcopy(meter)
@@ -165,7 +165,7 @@ class Story(RuleBasedStateMachine):
 
     @invariant()
     def no_more_pass_than_a_rate_allows(self) -> None:
-        """In any stretch of time: the limit, and what came back in it."""
+        """In any span of time, no more pass than the limit plus what came back in that span."""
         if self.back:
             return
         for first, start in enumerate(self.passed):
@@ -173,7 +173,7 @@ class Story(RuleBasedStateMachine):
                 assert count <= REQUESTS.limit + Fraction(end - start, 60_000) * REQUESTS.limit
 
     def teardown(self) -> None:
-        """Every hold ends settled or charged: then all that is held is nothing."""
+        """Every reservation is settled or charged in the end: nothing stays reserved."""
         for id in self.ids:
             at_once(self.meter.settle("t", id, 0, None))
             self.model.settle(id, 0, None)
@@ -203,7 +203,7 @@ def of(need: CounterDemand, subject: object) -> CounterDemand:
 
 
 def test_what_has_come_back_is_forgotten() -> None:
-    """Of keys that are each seen once, counters of those that are idle go as others come."""
+    """If keys are seen once each, the counters of idle keys are removed as other keys come."""
     meter = MemoryCounters()
     tracemalloc.start()
     for number in range(10_000):
@@ -220,7 +220,7 @@ def test_what_has_come_back_is_forgotten() -> None:
 
 
 def test_windows_that_ended_are_forgotten_and_total_is_not() -> None:
-    """Two days after, while others come; a warning that was told goes with its window."""
+    """Counters are removed two days after their window. A warning is forgotten with its window."""
     meter = MemoryCounters()
     total, hour = MONEY.field, "usd|h|all|{}"
     at_once(meter.seed("t", total, 5))
@@ -247,7 +247,7 @@ def test_what_was_settled_leaves_nothing_behind() -> None:
 
 
 def test_a_hold_that_nobody_settles_is_forgotten_after_an_hour() -> None:
-    """It stays charged."""
+    """The reservation stays charged."""
     meter = MemoryCounters()
     money = CounterDemand(kind="usd", name="l", field=LOOSE.field, limit=10, amount=4)
     at_once(meter.admit(one(1, money, expires=NOW + 10), NOW))
@@ -259,7 +259,7 @@ def test_a_hold_that_nobody_settles_is_forgotten_after_an_hour() -> None:
 
 
 def test_what_keeps_a_call_out_for_longest_is_told() -> None:
-    """A wait that is over while another need still refuses would be no wait at all."""
+    """The refusal names the longest wait: after a shorter one, another limit would still refuse."""
     meter = MemoryCounters()
     slow = CounterDemand(
         kind="requests", name="slow", field="requests|slow|all|3600s", limit=2, period=3600.0
@@ -280,7 +280,7 @@ def test_what_keeps_a_call_out_for_longest_is_told() -> None:
 
 @pytest.mark.parametrize(("limit", "period", "left"), [(20, 60.0, 10), (10, 30.0, 0), (0, 60.0, 0)])
 def test_a_limit_that_is_changed_holds_at_once(limit: int, period: float, left: int) -> None:
-    """What was used stays used: ten of ten."""
+    """All ten requests that were used stay used."""
     meter = MemoryCounters()
     was = CounterDemand(
         kind="requests", name="r", field="requests|r|all|60s", limit=10, period=60.0
@@ -295,7 +295,7 @@ def test_a_limit_that_is_changed_holds_at_once(limit: int, period: float, left: 
 
 
 def test_a_clock_that_was_far_ahead_keeps_nobody_out() -> None:
-    """An hour ahead, then right again: one a second goes on at once, and no more."""
+    """The clock was an hour ahead and is right again: one call a second passes, and no more."""
     meter = MemoryCounters()
     asked = CounterDemand(
         kind="requests", name="r", field="requests|r|all|60s", limit=60, period=60.0
@@ -314,7 +314,7 @@ def test_nobody_is_known_where_nobody_came() -> None:
 
 
 def test_a_clock_that_is_a_little_behind_waits_for_the_other() -> None:
-    """Half a second behind the call that took the last: half a second more until one comes back."""
+    """The clock is 0.5 s behind the last call: the wait is 0.5 s longer."""
     meter = MemoryCounters()
     asked = CounterDemand(
         kind="requests", name="r", field="requests|r|all|60s", limit=60, period=60.0

@@ -1,4 +1,4 @@
-"""What counts in Redis believes no answer that a script of its own did not give."""
+"""The counter store in Redis believes only answers that its own scripts give."""
 
 import msgspec
 import pytest
@@ -43,18 +43,18 @@ def test_what_a_script_tells() -> None:
     ids=repr,
 )  # fmt: skip
 def test_another_answer_is_a_loss(reply: object) -> None:
-    """A proxy, another program, a value of somebody else: nothing is counted, and nothing fails."""
+    """The answer may come from a proxy or another program: nothing is counted."""
     with pytest.raises(StoreUnavailable):
         _parse_reply(ASK, reply)  # type: ignore[arg-type]  # what may come
 
 
 class Answers(ScriptRunner):
-    """Counters that answer what a test says, or are away."""
+    """A script runner that answers what a test says, or is unavailable."""
 
     def __init__(self, *replies: Reply) -> None:
         self.replies = list(replies)
         self.released: list[str | None] = []
-        """Owners who were told to give back what they took."""
+        """Owners whose reservations were released again."""
 
     async def run(self, script: Script, owner: str | None, argument: bytes) -> Reply:
         return self._next()
@@ -90,7 +90,7 @@ async def test_a_sweep_goes_on_where_it_was_until_the_end() -> None:
 
 
 async def test_many_that_end_at_once_are_settled_in_parts() -> None:
-    """A script holds everybody else up."""
+    """A long script would hold up all other clients of Redis."""
     counters, ends = Answers(*[1] * 16), [(f"c{at}", 1, 1) for at in range(1_000)]
     meter = RedisCounters(counters)
     for scopes, left in (((True,), 12), ((False,), 8), (ALL_SCOPES, 0)):
@@ -99,7 +99,7 @@ async def test_many_that_end_at_once_are_settled_in_parts() -> None:
 
 
 async def test_what_is_more_than_any_limit_is_told_as_such() -> None:
-    """Also of a tier that the call may go to: a script has no larger number."""
+    """The bound holds for the tiers below too: a script has no larger number."""
     huge = msgspec.structs.replace(NEED, amount=10**30)
     ask = msgspec.structs.replace(ASK, fallbacks=(("fast", (huge,)),))
     assert await RedisCounters(Answers(0)).admit(ask, 1.0) == Admitted()
@@ -133,7 +133,7 @@ async def test_who_has_taken_gives_it_back_where_the_other_refuses(
 
 @pytest.mark.parametrize("replies", [(0,), (0, b"x"), (b"x", 0)], ids=repr)
 async def test_one_of_two_that_is_away_is_a_loss(replies: tuple[Reply, ...]) -> None:
-    """What the other has taken expires and stays charged: nobody has refused it."""
+    """The other owner's reservation expires and stays charged: no limit has refused the call."""
     counters = Answers(*replies)
     with pytest.raises(StoreUnavailable):
         await RedisCounters(counters).admit(PAIR, 1.0)

@@ -1,4 +1,4 @@
-"""Limits and budgets made ready: which calls need what, and what a lost counter had counted."""
+"""Compiled limits and budgets: which calls need which counters, and how counters are rebuilt."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -19,7 +19,7 @@ NOW = datetime(2026, 11, 24, 12, 30, tzinfo=UTC).timestamp()
 
 
 def limits(*parts: dict[str, Any]) -> LimitRules:
-    """Those with `every` are budgets."""
+    """Compile limits; parts with `every` are budgets."""
     return LimitRules(
         [LimitPart.model_validate({"name": "x", **part}) for part in parts if "every" not in part],
         [BudgetPart.model_validate({"name": "x", **part}) for part in parts if "every" in part],
@@ -129,7 +129,7 @@ def test_a_call_is_counted_where_all_that_is_written_is_so(
     ],
 )
 def test_who_is_counted_apart(part: dict[str, Any], subjects: list[str]) -> None:
-    """A call with a tag twice counts once."""
+    """A tag that a call names twice counts once."""
     found = fields(limits({**part, "concurrency": 1}), tags=("a", "b", "a"))
     assert found == [f"concurrency|x|{subject}" for subject in subjects]
 
@@ -143,7 +143,7 @@ def test_an_embedding_is_of_no_tier() -> None:
 
 
 def test_names_cannot_be_taken_for_others() -> None:
-    """Nor by a client that chooses its tags."""
+    """Clients that choose their tags cannot forge a name either."""
     made = limits({"name": "a|b", "per": "tag", "usd": 1, "every": "total"})
     need, other = needs(made, tags=("c|total", "c%7Ctotal"))
     assert need.field == "usd|a%7Cb|tag=c%7Ctotal|total"
@@ -167,7 +167,7 @@ def test_a_share_counts_every_call_and_takes_of_its_tiers_alone() -> None:
 
 
 def test_what_only_warns_lets_all_in() -> None:
-    """And warns at its amount where `soft` says nothing else."""
+    """The budget warns at its amount if `soft` says nothing else."""
     (money,) = needs(limits({"usd": 20, "every": "day", "hard": False}))
     assert (money.limit, money.soft) == (MAX_COUNT, 20_000_000)
     made = limits({"share": 0.1, "tier": "smart", "every": "day", "hard": False, "soft": 0.5})
@@ -191,7 +191,7 @@ def test_what_only_warns_lets_all_in() -> None:
 def test_a_call_is_held_at_what_it_may_cost(
     part: dict[str, Any], micro: int | None, expected: int | None, amount: int
 ) -> None:
-    """What nobody knows fits no hard budget."""
+    """An unknown cost fits no hard budget."""
     (need,) = needs(limits({"usd": 1, "every": "day", **part}), micro=micro, expected=expected)
     assert need.amount == amount
 
@@ -215,7 +215,7 @@ ANN = Key(
 
 
 def test_a_budget_of_a_key_counts_the_tiers_that_it_names() -> None:
-    """And what a lost counter had counted is asked of these alone."""
+    """A lost counter is rebuilt from calls of these tiers alone."""
     budget = KeyBudget(usd=Decimal(5), every="month", tier=("reasoning", "smart"), then="fast")
     key = Key(name="bob", budgets=(budget,))
     made = limits()
@@ -228,7 +228,7 @@ def test_a_budget_of_a_key_counts_the_tiers_that_it_names() -> None:
 
 
 def test_a_key_has_limits_and_budgets_of_its_own() -> None:
-    """After those of the configuration, and beside one of the same name."""
+    """A key's own limits follow those of the configuration, also if a name is used twice."""
     made = limits({"name": "key ann", "per": "key", "concurrency": 9})
     found = needs(made, own=ANN, expected=3)
     assert [(need.field, need.limit, need.amount) for need in found] == [
@@ -272,9 +272,9 @@ DAY = (
     ],
 )
 def test_what_a_lost_counter_had_counted(part: dict[str, Any], only: dict[str, list[str]]) -> None:
-    """Calls of the same filters, subject, tenant and window, as the store is asked for them.
+    """The ledger query has the counter's filters, subject, tenant and window.
 
-    A counter of all tenants had counted those of every tenant.
+    A counter of all tenants is rebuilt from the calls of every tenant.
     """
     made = limits({"usd": 1, "every": "day", **part})
     need = needs(made, tags=("a",))[0]
@@ -308,7 +308,7 @@ def test_a_counter_of_other_limits_is_refused() -> None:
 
 
 def test_how_full_budgets_are() -> None:
-    """Of now and of what there is: not those of a window that ended, of shares, or of others."""
+    """Levels include only current windows of budgets in USD that still exist."""
     made = limits(
         {"name": "team", "usd": 4, "every": "day", "soft": 0.5, "hard": False, "per": "tenant"},
         {"name": "every", "usd": 4, "every": "day"},
@@ -343,7 +343,7 @@ def test_how_full_budgets_are() -> None:
 
 
 def test_counters_of_all_tenants_are_known_by_their_fields() -> None:
-    """Those of now and of money, whatever stands beside them."""
+    """Only current windows of budgets in USD count, whatever else is in the store."""
     made = limits(
         {"name": "a", "usd": 4, "every": "day"},
         {"name": "b", "usd": 4, "every": "day", "per": "tenant"},
@@ -382,7 +382,7 @@ def test_the_counter_of_a_key_alone_is_said_to_be_its_own() -> None:
 
 
 def test_a_limit_that_is_no_budget_is_never_full() -> None:
-    """Whatever stands under its name."""
+    """No other value in the store under its name makes it full."""
     made = limits({"requests": "60/m"})
     needs(made, own=msgspec.structs.replace(ANN, budgets=()))
     assert list(made.iter_levels("acme", {"usd|key ann|own=ann|60s": 1}, NOW)) == []

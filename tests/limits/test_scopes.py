@@ -1,4 +1,4 @@
-"""The gate where calls of several tenants share a budget, and each has counters of its own."""
+"""The limiter with several tenants: they share some budgets, and each has counters of its own."""
 
 import asyncio
 from datetime import UTC
@@ -76,7 +76,7 @@ async def test_calls_of_the_dead_are_settled_with_both() -> None:
 
 
 async def test_a_lost_counter_of_all_tenants_is_asked_of_all_tenants() -> None:
-    """And that of the tenant of its own rows, once each."""
+    """The tenant's own counter is rebuilt from its own rows. The gateway asks once for each."""
     stage = Stage(budget("1"), budget("1", name="own", per="tenant"))
     asked: list[tuple[Owner, str]] = []
 
@@ -94,7 +94,7 @@ async def test_a_lost_counter_of_all_tenants_is_asked_of_all_tenants() -> None:
 
 
 async def test_what_is_spent_while_nobody_counts_is_owed_to_each_owner() -> None:
-    """Debts of two tenants to one budget are paid as one, and each once."""
+    """The gateway adds up two tenants' debts to one budget, and pays each of them once."""
     stage = Stage(budget("1"), budget("1", name="own", per="tenant"))
     for key in (ACME, OTHER):
         await stage.ask(f"warm-{key.name}", key=key)
@@ -113,7 +113,7 @@ async def test_what_is_spent_while_nobody_counts_is_owed_to_each_owner() -> None
 
 
 async def test_while_nobody_counts_for_all_each_process_has_its_part_of_what_all_have() -> None:
-    """A half of the budget for all, however many tenants there are."""
+    """Each of two processes has half of the budget for all tenants together."""
     stage = Stage(budget("0.008"), shares=2)
     stage.meter.lost = True
     await stage.ask("c1", key=ACME)
@@ -123,7 +123,7 @@ async def test_while_nobody_counts_for_all_each_process_has_its_part_of_what_all
 
 
 async def test_the_operator_is_told_whose_budget_it_is() -> None:
-    """Once for a budget of all tenants, and once for each tenant of the others."""
+    """The gateway logs once for a budget of all tenants, and once per tenant for the others."""
     stage = Stage(budget("0", name="all"), budget("0", name="own", per="tenant"))
     for key in (ACME, OTHER):
         await stage.refused(f"c-{key.name}", key=key)
@@ -135,7 +135,7 @@ async def test_the_operator_is_told_whose_budget_it_is() -> None:
 
 
 async def test_a_loss_between_the_two_holds_nothing_for_long() -> None:
-    """All tenants have given, and the tenant's own counters are lost: it is settled after that."""
+    """The shared reservation passes and the tenant's counters are lost: the call settles later."""
     stage = Stage(budget("1"), limit(per="tenant", concurrency=9), closed=True)
     await stage.ask("warm", key=OTHER)
     await stage.end("warm", cost=None)
@@ -205,13 +205,13 @@ async def test_what_the_ledger_has_of_a_counter_is_told() -> None:
 
 
 async def test_other_limits_count_on_from_what_was_counted() -> None:
-    """A budget that was used up and is larger now is told of anew."""
+    """A budget that was used up and is raised is reported anew."""
     stage = Stage(budget("0.002"))
     await stage.ask("c1", key=ACME)
     await stage.end("c1", cost=None)
     for closed, usd in ((False, "0.002"), (True, "0.003")):
         limits = LimitRules([], [budget(usd)], UTC)
-        for _ in range(2):  # the same ones change nothing
+        for _ in range(2):  # equal limits change nothing
             stage.gate.adopt(limits, fails_closed=closed)
             assert (await stage.refused("c2", key=OTHER)).kind == "budget"
     assert [row["text"] for row in stage.log] == ["used up", "used up"]

@@ -1,4 +1,4 @@
-"""Several workers and no Redis: what each would count by itself keeps them from starting."""
+"""Several workers without Redis do not start if each would count limits by itself."""
 
 from decimal import Decimal
 from pathlib import Path

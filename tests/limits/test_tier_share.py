@@ -1,4 +1,4 @@
-"""Thresholds of a key's own traffic: within its bounds, apart from others, over processes."""
+"""Thresholds from a key's own traffic: within its bounds, apart from others, over processes."""
 
 import asyncio
 import random
@@ -46,7 +46,7 @@ def call(key: Key, operation: str = "generate") -> Call:
 
 
 class Process:
-    """One gateway: decides turns as `classify` does and notes them; makes thresholds now and then."""
+    """One gateway process: decides turns as `classify` does, counts them and renews thresholds."""
 
     def __init__(self, pool: TurnPool | None = None, most: ShareBounds = MOST) -> None:
         self.traffic = TurnCounter(pool)
@@ -72,7 +72,7 @@ class Process:
 
 
 async def test_a_key_has_its_own_thresholds_after_so_many_turns() -> None:
-    """Before that those of its tenant's turns, before that none."""
+    """Until then it has those of its tenant's turns, and before that none."""
     one = Process()
     assert (one.traffic.find_thresholds(ANN), one.traffic.find_thresholds(OTHER)) == (None, None)
     await one.many(ANN, [HARD] * (MIN_TURNS - 1))
@@ -91,7 +91,7 @@ async def test_a_key_has_its_own_thresholds_after_so_many_turns() -> None:
 
 
 async def test_one_key_does_not_move_the_thresholds_of_another() -> None:
-    """Nor does a tenant move another's."""
+    """Nor does one tenant move the thresholds of another."""
     one = Process()
     await one.many(ANN, [HARD, PLAIN, EASY, EASY] * 1_000)
     before = one.traffic.find_thresholds(ANN)
@@ -101,7 +101,7 @@ async def test_one_key_does_not_move_the_thresholds_of_another() -> None:
 
 
 async def test_what_is_no_classified_turn_is_not_counted() -> None:
-    """Pins, rules, defaults; and what stays what it was is not lowered."""
+    """Pins, rules and defaults do not count; a turn that keeps its tier is not lowered."""
     one = Process()
     for tier in TIERS:
         one.traffic.count_turn(call(ANN), Decision(lab="a", tier=tier, source="pin"))
@@ -119,7 +119,7 @@ async def test_what_is_no_classified_turn_is_not_counted() -> None:
 
 
 async def test_a_key_whose_turns_are_lowered_is_told_once_an_hour() -> None:
-    """The alert has the last call, and how many there were since the one before."""
+    """The alert names the last call, and how many turns were lowered since the alert before."""
     told: list[LoweredTurns] = []
     traffic = TurnCounter(alert=told.append)
     traffic.adopt(MOST, OWN)
@@ -141,8 +141,10 @@ async def test_a_key_whose_turns_are_lowered_is_told_once_an_hour() -> None:
 
 
 async def test_a_rise_that_a_bound_refuses_is_told_too() -> None:
-    """The conversation stays in its seat, since the bound leaves no more; where it sits higher
-    anyway the bound has moved nothing. Neither is counted as a turn that the classifier decided.
+    """The bound keeps the conversation on its tier, and the operator hears of it.
+
+    If the conversation is on a higher tier anyway, the bound has moved nothing. Neither case counts
+    as a turn that the classifier decided.
     """
     told: list[LoweredTurns] = []
     traffic = TurnCounter(alert=told.append)
@@ -156,7 +158,10 @@ async def test_a_rise_that_a_bound_refuses_is_told_too() -> None:
 
 
 async def test_another_configuration_holds_from_now_on() -> None:
-    """Other bounds for the same turns; with another classifier all begins anew; or nothing at all."""
+    """New bounds apply to earlier turns; another classifier starts anew.
+
+    Without bounds or a classifier's thresholds there are none.
+    """
     one = Process()
     await one.many(ANN, [HARD] * MIN_TURNS)
     kept = one.traffic.find_thresholds(ANN)
@@ -180,7 +185,7 @@ def even(chance: random.Random) -> Score:
 
 
 def judged(chance: random.Random) -> Score:
-    """Three scores in all."""
+    """Draw one of three scores."""
     return chance.choices([HARD, PLAIN, EASY], [50, 40, 10])[0]
 
 
@@ -206,7 +211,7 @@ async def shares(one: Process, key: Key, draw: Draw, seed: int, turns: int) -> d
 
 
 async def test_each_key_keeps_within_two_points_of_its_bounds() -> None:
-    """On turns that were not seen before, whatever the scores: even, a few, in two heaps, easy."""
+    """The test uses new turns, and scores that are even, few, bimodal or low."""
     one = Process()
     wanted = {"even": (even, 0.10, 0.40), "judged": (judged, 0.10, 0.40), "bimodal": (bimodal, 0.10, 0.40), "easy": (easy, 0.05, 0.15)}  # fmt: skip
     for name, (draw, reasoning, smart) in wanted.items():
@@ -218,7 +223,7 @@ async def test_each_key_keeps_within_two_points_of_its_bounds() -> None:
 
 
 async def test_after_a_shift_the_bounds_are_met_again() -> None:
-    """From easy to hard and back: at the latest after two changes of what is counted."""
+    """Traffic turns from easy to hard and back: two renewals of the counts are enough."""
     one = Process()
     await shares(one, ANN, easy, 1, 5_000)
     await shares(one, ANN, hard, 2, 2 * MIN_TURNS)
@@ -230,7 +235,7 @@ async def test_after_a_shift_the_bounds_are_met_again() -> None:
 
 
 async def test_a_new_key_is_looked_at_at_once() -> None:
-    """What other processes know of it is not waited for; else every few seconds."""
+    """The gateway asks other processes for a new key at once, and otherwise every few seconds."""
     one, asked = Process(), list[float]()
     waiting = asyncio.Event()
 
@@ -250,7 +255,7 @@ async def test_a_new_key_is_looked_at_at_once() -> None:
 
 
 class Hashes:
-    """A pool in memory, which may be lost."""
+    """A turn pool in memory that tests can make unavailable."""
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str], RecentTurns] = {}
@@ -267,7 +272,7 @@ class Hashes:
 
 
 async def test_processes_count_together() -> None:
-    """Half of the turns each; a third process knows the thresholds before its first turn."""
+    """Two processes count half of the turns each; a third has thresholds before its first turn."""
     pool = Hashes()
     one, two, three = Process(pool), Process(pool), Process(pool)
     chance = random.Random(3)
@@ -281,7 +286,7 @@ async def test_processes_count_together() -> None:
 
 
 async def test_losing_the_pool_loses_no_turn() -> None:
-    """It goes on alone, asks once a look, and tells what it counted when the pool is back."""
+    """The process goes on alone, asks the pool once per refresh, and reports its counts later."""
     pool = Hashes()
     one = Process(pool)
     await one.many(ANN, [EASY] * MIN_TURNS)

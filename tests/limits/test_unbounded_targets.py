@@ -1,4 +1,4 @@
-"""`tiergate check` warns of targets that a hard budget makes the gateway pass over."""
+"""`tiergate check` warns of targets that the gateway skips because of a hard budget."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +13,7 @@ NOW = 1_795_000_000.0
 TEXT = world.BASE.replace(
     "large: {price: {input: 3, output: 4}}", "large: {context: 1000}"
 ).replace("smart: [{model: large}]", "smart: [{model: large}]\n    embeddings: [{model: vector}]")
-"""small has a price and no bound; large has a bound and no price; vector has neither."""
+"""`small` has a price and no bound, `large` a bound and no price, `vector` neither."""
 NO_BOUND = "labs.acme.fast[0].model: small has neither `max_output` nor `context`"
 NO_PRICE = "labs.acme.smart[0].model: large has no price"
 NO_VECTORS = "labs.acme.embeddings[0].model: vector has no price"

@@ -1,4 +1,4 @@
-"""The gate where a call may go elsewhere, where who counts was lost, and where clocks jump."""
+"""The limiter with other tiers to go to, with a lost counter store, and with clocks that jump."""
 
 import asyncio
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ from tests.limits.stage import (
 
 
 async def test_a_clock_that_jumps_opens_no_new_budget_within_its_window() -> None:
-    """SEC-BUDGET 7: an hour ahead and an hour back, what was spent today stays spent."""
+    """SEC-BUDGET 7: clocks jump an hour ahead, then an hour back; today's spending stays spent."""
     stage = Stage(budget("0.002"))
     stage.now = 1_795_000_000.0
     await stage.ask()
@@ -54,7 +54,7 @@ async def test_a_clock_that_jumps_opens_no_new_budget_within_its_window() -> Non
 
 
 async def test_a_second_loss_is_counted_from_what_the_ledger_has_then() -> None:
-    """SEC-BUDGET 6: what this process counted in the first one is old, and would leave too much."""
+    """SEC-BUDGET 6: this process's count from the first loss is old and would leave too much."""
     stage = Stage(budget("0.01"))
     stage.gate._make_local_store = MemoryCounters
     stage.meter.lost = True
@@ -69,7 +69,7 @@ async def test_a_second_loss_is_counted_from_what_the_ledger_has_then() -> None:
 
 
 async def test_a_debt_that_grows_while_it_is_paid_is_paid_whole_and_once() -> None:
-    """Several calls that outlive a loss end beside each other."""
+    """Several calls that outlive the outage end at the same time."""
     stage = Stage(budget("1"))
     await stage.ask("c0")
     stage.meter.lost = True
@@ -126,7 +126,7 @@ async def test_who_leaves_while_the_ledger_is_asked_stops_nobody_else() -> None:
 
 
 async def test_a_ledger_that_cannot_be_read_lets_nothing_pass() -> None:
-    """It is not taken for nothing: what was spent is unknown."""
+    """Unknown spending is not taken for zero."""
     stage = Stage(budget())
     stage.gate._ledger_spends._read_spent = broken
     assert (await stage.refused()).kind == "overloaded"
@@ -138,7 +138,7 @@ async def broken(_: Owner, __: CounterDemand) -> int:
 
 
 async def test_it_goes_from_tier_to_tier_in_two_asks() -> None:
-    """What is over on the way is told too."""
+    """The gateway also reports each budget on the way that is used up."""
     stage = Stage(
         budget("0", name="deep", tier="reasoning", then="smart"),
         budget("0", name="mid", tier="smart", then="fast"),
@@ -150,7 +150,7 @@ async def test_it_goes_from_tier_to_tier_in_two_asks() -> None:
         lambda ceiling: (decision(ceiling), plan(target(ceiling))),
     )
     assert (reservation.decision.tier, reservation.plan.targets[0].model) == ("fast", "fast")
-    # The counters are not there at first: the second time all tiers are asked for at once.
+    # The counters do not exist at first: the second request asks for all tiers at once.
     assert stage.meter.asked == 2
     assert [row["name"] for row in stage.log if row["text"] == "used up"] == ["deep", "mid"]
 
@@ -166,7 +166,7 @@ async def test_late_calls_ask_for_all_tiers_at_once() -> None:
 
 
 async def test_a_tier_that_nothing_serves_is_no_way_out() -> None:
-    """The budget is what is told."""
+    """The refusal names the budget, not the missing target."""
 
     def nothing(_: Tier) -> tuple[Decision, Plan]:
         raise ProblemError(Problem(kind="no_target", message="none"))
@@ -176,7 +176,7 @@ async def test_a_tier_that_nothing_serves_is_no_way_out() -> None:
 
 
 async def test_what_does_not_fit_below_either_is_refused_there() -> None:
-    """Both budgets are told of; the last is what the client hears."""
+    """Both budgets are reported; the client hears of the last one."""
     stage = Stage(budget("0", name="mid", tier="smart", then="fast"), budget("0", name="all"))
     for name in ("c1", "c2"):
         assert "'all' is spent" in (await stage.refused(name)).message
@@ -200,7 +200,7 @@ async def test_what_is_owed_waits_for_a_ledger_that_can_be_read() -> None:
 
 
 async def test_what_was_told_of_is_forgotten_in_the_end() -> None:
-    """Budgets and windows without end would fill the memory."""
+    """Without a bound, reported budgets and windows would fill the memory."""
     stage = Stage()
     stage.gate._reported_budgets = {("t", f"{at}") for at in range(10_001)}
 
@@ -257,7 +257,7 @@ async def test_a_further_attempt_after_a_counter_was_lost_is_counted_from_the_le
 
 
 async def test_counters_of_alternatives_that_were_lost_since_are_asked_for_too() -> None:
-    """Each time that some are not there."""
+    """The limiter asks again each time that some counters are missing."""
     stage = Stage(budget("0", tier="smart", then="fast"), budget("1", name="all", per="tier"))
     await stage.ask("c1")
     stage.meter._counters_by_owner[None].spent = {
@@ -280,7 +280,7 @@ async def test_a_loss_in_which_nothing_was_spent_leaves_nothing_to_pay() -> None
 
 
 async def test_what_is_owed_is_money_of_so_many_calls() -> None:
-    """A gateway whose Redis never comes back forgets who ended, not what was spent."""
+    """If Redis never comes back, the gateway forgets which calls ended, but not what they spent."""
     debts = Stage(budget()).gate._unsettled
     for number in range(10_001):
         debts.add_unsettled("default", (f"c{number}", 0, 0))
@@ -308,7 +308,7 @@ async def forever(_: Owner, __: CounterDemand) -> int:
 
 
 def test_what_is_kept_of_kinds_of_calls_and_of_prices_is_bounded() -> None:
-    """Tags are the clients' to choose, and prices come anew with each configuration."""
+    """Clients choose tags freely, and each configuration brings new prices."""
     made = LimitRules([limit(requests="9/m")], [], UTC)
     for number in range(5_000):
         made.make_demands(key="k", tags=(f"{number}",), tier="fast", now=1e9, tokens=1, micro_usd=1)
@@ -351,7 +351,7 @@ async def test_a_further_attempt_of_a_call_that_is_counted_here_finds_nobody_aga
 
 
 async def test_what_is_spent_while_the_ledger_is_asked_is_owed_on() -> None:
-    """The ledger's answer is of the moment when it was asked."""
+    """The ledger's answer holds for the moment of the question."""
     stage = Stage(budget("1"))
     stage.meter.lost = True
     for name in ("c1", "c2"):
@@ -360,7 +360,7 @@ async def test_what_is_spent_while_the_ledger_is_asked_is_owed_on() -> None:
     stage.meter.lost = False
 
     async def seed(_: Owner, __: CounterDemand) -> int:
-        await stage.end("c2")  # its row came too late for this
+        await stage.end("c2")  # its row comes too late for this answer
         return 19
 
     stage.gate._ledger_spends._read_spent = seed

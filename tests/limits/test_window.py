@@ -1,4 +1,4 @@
-"""Windows in time zones: side by side, midnight exact, days of 23, 24 and 25 hours."""
+"""Windows in time zones: contiguous, exact at midnight, on days of 23, 24 and 25 hours."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
@@ -19,11 +19,11 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 zones = st.sampled_from(ZONES).map(ZoneInfo)
 moments = st.integers(1_577_836_800, 2_208_988_800)
-"""From 2020 to 2040."""
+"""Moments from 2020 to 2040."""
 
 
 def changes(zone: tzinfo, year: int) -> Iterator[int]:
-    """The moments of a year at which clocks move."""
+    """Yield the moments of a year at which clocks move."""
     start = int(datetime(year, 1, 1, tzinfo=UTC).timestamp())
     for second in range(start, start + 366 * 86_400, 900):
         before, after = (
@@ -41,11 +41,11 @@ near = st.sampled_from(
         for second in changes(ZoneInfo(name), year)
     ]
 ).flatmap(lambda one: st.tuples(st.just(one[0]), st.integers(one[1] - 5_400, one[1] + 5_400)))
-"""A zone, and a moment within 90 minutes of a change of its clocks."""
+"""A zone, and a moment within 90 minutes of a clock change."""
 
 
 def shown(every: WindowKind, second: int, zone: tzinfo) -> object:
-    """What a clock on a wall says of a window: the plain model."""
+    """Return the window that a wall clock shows: the plain model."""
     local = datetime.fromtimestamp(second, zone)
     if every == "hour":
         return (local.replace(minute=0, second=0, tzinfo=None), local.utcoffset())
@@ -57,7 +57,7 @@ def shown(every: WindowKind, second: int, zone: tzinfo) -> object:
 def test_all_seconds_of_a_window_are_told_alike_by_the_clock_on_the_wall(
     every: WindowKind, zoned: tuple[ZoneInfo, int], offset: int
 ) -> None:
-    """And none before it or after it; the seconds around its edges, and some between."""
+    """Seconds before and after it differ. The test takes the edges and some seconds between."""
     zone, second = zoned
     found = window.find_window(every, second, zone)
     assert found.start is not None
@@ -98,7 +98,7 @@ def test_days_have_23_24_and_25_hours(day: str, hours: int) -> None:
 
 
 def test_an_hour_that_happens_twice_is_two_windows() -> None:
-    """SEC-BUDGET 7: in Berlin on 25 October 2026 the clocks go back from 3:00 to 2:00."""
+    """SEC-BUDGET 7: in Berlin, on 25 October 2026, clocks go back from 3:00 to 2:00."""
     start = datetime(2026, 10, 25, tzinfo=UTC).timestamp()
     found = [window.find_window("hour", start + 3_600 * hour, BERLIN) for hour in range(3)]
     names = ["2026-10-25T02+02:00", "2026-10-25T02+01:00", "2026-10-25T03+01:00"]
@@ -107,7 +107,7 @@ def test_an_hour_that_happens_twice_is_two_windows() -> None:
 
 
 def test_clocks_that_move_by_half_an_hour_cut_an_hour_short() -> None:
-    """On Lord Howe Island they go from 2:00 to 2:30 on 4 October 2026."""
+    """On Lord Howe Island, clocks go from 2:00 to 2:30 on 4 October 2026."""
     zone = ZoneInfo("Australia/Lord_Howe")
     moved = datetime(2026, 10, 3, 15, 30, tzinfo=UTC).timestamp()
     assert window.find_window("hour", moved, zone) == Window(
@@ -127,7 +127,7 @@ def test_clocks_that_move_by_half_an_hour_cut_an_hour_short() -> None:
 )
 @pytest.mark.parametrize("zone", [UTC, BERLIN, ZoneInfo("America/New_York")])
 def test_midnight_is_exact(moment: str, day: str, month: str, zone: tzinfo) -> None:
-    """SEC-BUDGET 7: a microsecond before it is the day before, in UTC and elsewhere."""
+    """SEC-BUDGET 7: a microsecond earlier belongs to the day before, in UTC and elsewhere."""
     at = datetime.fromisoformat(moment).replace(tzinfo=zone).timestamp()
     assert (
         window.find_window("day", at, zone).name,
@@ -136,7 +136,7 @@ def test_midnight_is_exact(moment: str, day: str, month: str, zone: tzinfo) -> N
 
 
 def test_a_day_is_not_taken_up_again_where_clocks_fall_back_over_midnight() -> None:
-    """In St. John's they went from 0:01 back to 23:01 of the day before: the new day goes on."""
+    """In St. John's, clocks went from 0:01 back to 23:01 of the day before: the new day goes on."""
     zone = ZoneInfo("America/St_Johns")
     moved = datetime(2010, 11, 7, 2, 31, tzinfo=UTC).timestamp()
     assert f"{datetime.fromtimestamp(moved, zone):%d %H:%M}" == "06 23:01"

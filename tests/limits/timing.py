@@ -1,13 +1,15 @@
-"""Whether the time that a refusal takes tells anything of a key: Welch's test over many look-ups.
+"""Measure if the time of a refusal reveals anything about a key, by Welch's test.
 
     python -m tests.limits.timing
 
-Wrong secrets that share 0, 8, 16 or 31 of the first characters of a known one, and secrets that are
-expired, revoked or no keys at all, are looked up in turn, in an order of chance: by the table alone,
-and as a request is identified, which counts wrong keys by how they begin. No two of them are
-the same: what one secret costs more than another is where its hash falls in a table, by a seed that
-nobody knows. Exit status: 0 no kind differs from the first with p < 0.01, 1 one does. By chance alone
-one of a hundred would: it is measured again, and tells something where it differs three times.
+The program looks up wrong secrets in random order. Some share 0, 8, 16 or 31 of the first
+characters with a known secret; others are expired, revoked or no keys at all. It uses the table
+alone, and the way in which a request is identified, which counts wrong keys by their first
+characters. No secret is used twice: its cost also depends on where its hash falls in a table, by a
+seed that nobody knows.
+
+Exit status: 0 if no kind differs from the first with p < 0.01, 1 if one does. By chance alone one
+of a hundred would: the program then measures again, and a kind counts if it differs three times.
 """
 
 import hashlib
@@ -25,21 +27,21 @@ from gateway.limits.keys import KeyTable, KnownSecret
 from gateway.server import request_headers
 
 LOOKUPS = 20_000
-"""Of each kind."""
+"""Look-ups of each kind."""
 BASES = ("shares 0", "alike 8", "alike 16", "alike 31")
 SURE = 0.01
 TIMES = 3
 
 
 def welch(one: list[int], other: list[int]) -> float:
-    """The probability that two samples of one distribution differ so much in their means."""
+    """Return the probability that two samples of one distribution differ so much in their means."""
     spread = statistics.variance(one) / len(one) + statistics.variance(other) / len(other)
     distance = abs(statistics.fmean(one) - statistics.fmean(other))
     return math.erfc(distance / math.sqrt(2 * spread)) if spread else float(distance == 0)
 
 
 def trimmed(times: list[int]) -> list[int]:
-    """Without the slowest tenth, in which the machine did something else."""
+    """Remove the slowest tenth, in which the machine did something else."""
     return sorted(times)[: len(times) * 9 // 10]
 
 
@@ -48,7 +50,7 @@ def secret(name: str) -> str:
 
 
 def wrong(kind: str, number: int) -> str:
-    """A secret that opens nothing; all kinds are put together in the same way."""
+    """Make a secret that opens nothing; all kinds are made in the same way."""
     what, _, shared = kind.partition(" ")
     other = {"shares": "live 0", "alike": "nobody"}.get(what, f"{kind} {number}")
     at = int(shared or 8)
@@ -60,11 +62,11 @@ KINDS = (
     "shares 0", "alike 8", "alike 16", "alike 31", "shares 8", "shares 16", "shares 31", "expired", "revoked",
     "malformed",
 )  # fmt: skip
-"""Those that are `alike` share characters of a secret that nobody has."""
+"""`alike` secrets share characters with a secret that nobody has."""
 
 
 def table(number: int) -> dict[bytes, KnownSecret]:
-    """So many keys that open, have expired or were revoked, each."""
+    """Make a table with so many keys of each kind: valid, expired and revoked."""
     found: dict[bytes, KnownSecret] = {}
     for kind, until in (("live", math.inf), ("expired", 1.0), ("revoked", -math.inf)):
         for at in range(number):
@@ -77,7 +79,7 @@ type LookUp = Callable[[str], object]
 
 
 def look_ups(keys: KeyTable) -> dict[str, LookUp]:
-    """Ways in which a secret is looked up, by name."""
+    """Return the ways to look a secret up, by name."""
 
     def identify(secret: str) -> object:
         return request_headers.identify(
@@ -88,10 +90,10 @@ def look_ups(keys: KeyTable) -> dict[str, LookUp]:
 
 
 def measure(find: LookUp, lookups: int, chance: random.Random) -> dict[str, list[int]]:
-    """Nanoseconds of each look-up, by kind.
+    """Return the nanoseconds of each look-up, by kind.
 
-    Secrets are made before, in the order in which they are asked: what making one leaves in the
-    processor's caches is not measured.
+    All secrets are made first, in the order of the look-ups, so that their making does not disturb
+    the processor's caches.
     """
     order = [(kind, number) for kind in KINDS for number in range(lookups)]
     chance.shuffle(order)
@@ -113,13 +115,14 @@ def main(lookups: int = LOOKUPS) -> int:
 
 
 def judge(name: str, find: LookUp, lookups: int, chance: random.Random) -> int:
-    """Print what the times of one way tell; 1 where they tell something.
+    """Print the times of one way to look up; return 1 if they reveal something.
 
-    Secrets that begin alike are counted in one place of a table, which then is in a cache: those
-    that begin as a known one does are held against those that begin as an unknown one does.
+    Secrets with the same first characters are counted in one place of a table, which is then in a
+    cache. So secrets that begin like a known one are compared with ones that begin like an unknown
+    one.
     """
     print(name)
-    measure(find, 2_000, chance)  # warm
+    measure(find, 2_000, chance)  # warm up
     suspected = [kind for kind in KINDS if kind not in BASES]
     for turn in range(TIMES):
         times = {kind: trimmed(one) for kind, one in measure(find, lookups, chance).items()}
@@ -137,7 +140,7 @@ def judge(name: str, find: LookUp, lookups: int, chance: random.Random) -> int:
 
 
 def base_of(kind: str) -> str:
-    """The kind that one is held against."""
+    """Return the kind that a kind is compared with."""
     alike = kind.replace("shares", "alike")
     return alike if alike in BASES else BASES[0]
 

@@ -1,4 +1,4 @@
-"""What calls leave in the ledger, and what becomes of them where it cannot be written."""
+"""Test the rows that calls leave in the ledger, and calls while the ledger cannot be written."""
 
 import errno
 from collections.abc import Callable
@@ -30,7 +30,7 @@ FAILED = Problem(kind="upstream_error", message="m", upstream_status=500)
 
 
 class Ledger:
-    """One that can be full, and whose disk can refuse."""
+    """A ledger that can be full, and whose disk can refuse."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -92,7 +92,7 @@ async def test_a_row_before_each_request_one_of_each_failure_and_one_at_the_end(
     books = ledger.books()
     tally, attempt = await dial(books)
     tally.attempt_failed(attempt, FAILED)
-    tally.attempt_failed(attempt, FAILED)  # told twice
+    tally.attempt_failed(attempt, FAILED)  # reported twice
     await tally.attempt_started(TARGET, MAIN)
     tally.usage, tally.is_complete = Usage(input=1, output=1), True
     entry = books.close(tally, "settled", 200)
@@ -105,7 +105,9 @@ async def test_a_row_before_each_request_one_of_each_failure_and_one_at_the_end(
 
 @pytest.mark.parametrize("told", [True, False])
 async def test_an_answered_call_has_the_same_row_whenever_it_is_made(*, told: bool) -> None:
-    """With what it came to known before; a second end raises."""
+    """Both ways of writing the final row give the same row, with usage known or not; a second end
+    raises.
+    """
     ledger, waiting = Ledger(), list[EndingCall]()
     at_once, books = ledger.books(), ledger.books(end=waiting.append)
     rows = []
@@ -132,18 +134,18 @@ async def test_an_answered_call_has_the_same_row_whenever_it_is_made(*, told: bo
 
 
 async def test_what_cannot_be_written_is_not_sent() -> None:
-    """And the client is not told where the ledger is."""
+    """The client does not learn where the ledger is."""
     ledger = Ledger()
     ledger.full = True
     with pytest.raises(ProblemError, match="nothing is sent") as caught:
         await dial(ledger.books())
     assert caught.value.problem.kind == "ledger"
-    assert ledger.log == []  # whoever writes tells, and not for each call
+    assert ledger.log == []  # the ledger writer logs it, and not once for each call
     assert "secret" not in f"{caught.value.problem}"
 
 
 async def test_what_was_not_sent_is_no_attempt() -> None:
-    """Of a call whose row cannot be written, the final row says that nobody was asked."""
+    """If an intent row cannot be written, the final row says that the gateway asked no provider."""
     ledger = Ledger()
     books = ledger.books()
     tally = books.open(CALL, "c1")
@@ -163,12 +165,12 @@ async def test_what_was_not_sent_is_no_attempt() -> None:
 
 
 async def test_a_request_whose_row_waited_in_vain_is_no_attempt() -> None:
-    """It goes out with its row or not at all; whoever sends it has found out."""
+    """A request leaves together with its row or not at all; the sender notices the missing row."""
     ledger, asked = Ledger(), list[IntentRowMaker]()
     books = ledger.books(ask=asked.append)
     tally, attempt = await dial(books)
     tally.attempt_failed(attempt, ledger_unwritable().problem)
-    tally.attempt_failed(attempt, ledger_unwritable().problem)  # told twice
+    tally.attempt_failed(attempt, ledger_unwritable().problem)  # reported twice
     assert ([opening().attempt for opening in asked], ledger.rows) == ([1], [])
     entry = books.close(tally, "refused", 503, problem="ledger")
     assert (entry.attempts, entry.provider, entry.cost, entry.reserved) == (
@@ -238,7 +240,7 @@ async def test_a_price_that_is_missing_is_said_once() -> None:
 
 @pytest.mark.parametrize("found", [TARGET, None])
 async def test_a_call_knows_its_baseline(found: Target | None) -> None:
-    """By its lab; a lab may have none."""
+    """The baseline is that of the call's lab; a lab may have none."""
     ledger = Ledger()
     books = ledger.books(baseline=lambda lab: found if lab == "l" else UNPRICED)
     tally, _ = await dial(books, UNPRICED)
@@ -248,7 +250,7 @@ async def test_a_call_knows_its_baseline(found: Target | None) -> None:
 
 
 class Reserved:
-    """What the limiter reserved; it can refuse more."""
+    """A reservation of the limiter, which can refuse to extend it."""
 
     def __init__(self) -> None:
         self.extended: list[str] = []
@@ -276,7 +278,9 @@ async def test_an_attempt_after_one_that_may_be_billed_extends_the_reservation(
 
 
 async def test_a_parallel_attempt_extends_the_reservation_once() -> None:
-    """What is sent once more in its place was not billed."""
+    """The provider does not bill the failed parallel attempt, so its replacement reserves nothing
+    more.
+    """
     account, _ = await dial(Ledger().books())
     reserved = Reserved()
     account.reservation = cast("Reservation", reserved)

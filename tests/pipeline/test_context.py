@@ -1,4 +1,4 @@
-"""What is gathered before a call is decided, and the seat that it leaves behind."""
+"""Test the context that a decision loads, and the session that a call saves."""
 
 import threading
 from decimal import Decimal
@@ -30,7 +30,7 @@ PRICE = Price(
 
 
 class Seats(LocalSessionStore):
-    """Counts who asks."""
+    """Counts lookups."""
 
     def __init__(self) -> None:
         super().__init__(clock=lambda: NOW)
@@ -71,7 +71,7 @@ def entry(**more: Any) -> FinalRow:
 
 
 class Stage:
-    """A gather with seats; `sits` is where the conversation sits before."""
+    """A context loader with sessions; `sits` saves the session that the conversation has before."""
 
     def __init__(self) -> None:
         self.seats = Seats()
@@ -85,7 +85,7 @@ class Stage:
     async def serve(
         self, features: Features, told: FinalRow, router: Router | None = None, **more: Any
     ) -> Session | None:
-        """Where the conversation sits after a call."""
+        """Serve a call; return the session that its conversation has afterwards."""
         router = router or known()
         evidence = await self.gather.load(router, call(), features)
         decision, plan = decide(router, features, OPENAI_CHAT, evidence)
@@ -103,7 +103,7 @@ class Stage:
         (seen(tool_loop=True, loop=True, user_turns=1), True),
         (seen(explicit=True, user_turns=1), True),
         (seen("old"), True),  # an alias of auto
-        (seen(user_turns=1), False),  # the first turn of what is named by how it begins
+        (seen(user_turns=1), False),  # named by its first message, at its first turn
         (seen(conversation=""), False),
         (seen("smart"), False),
         (seen(kind="side"), False),
@@ -154,7 +154,7 @@ async def test_a_seat_adds_up_what_was_answered() -> None:
 
 
 async def test_a_seat_counts_turns_that_need_less_than_its_tier() -> None:
-    """Not the steps of a tool loop; what begins to stream knows the number too."""
+    """Steps of a tool loop do not count; the session saved when a stream starts has the count too."""
     stage = Stage()
     stage.gather = ContextLoader(stage.seats, ttl=60)
     top = msgspec.structs.replace(
@@ -223,7 +223,7 @@ async def test_what_is_of_no_tier_leaves_none() -> None:
 
 
 async def test_what_is_named_moves_a_conversation_that_has_begun() -> None:
-    """And what is called by its name alone goes on without what its tier would add."""
+    """A model called by its bare name gets none of the settings that its tier would add."""
     stage = Stage()
     await stage.sits()
     seat = await stage.serve(seen("luna"), entry())
@@ -274,7 +274,7 @@ async def test_a_lifetime_is_told_when_it_is_written_and_holds_for_its_target() 
 
 
 async def test_a_conversation_remembers_its_arm_for_its_tool_loops() -> None:
-    """At the end of a call, and when a stream begins."""
+    """The arm is saved at the end of a call, and when a stream starts."""
     stage = Stage()
     labs = known().catalogue
     router = world.router(choices=[{"when": {"traffic": 1}, "tier": "fast"}], known=labs)
@@ -293,7 +293,7 @@ async def test_a_conversation_remembers_its_arm_for_its_tool_loops() -> None:
 
 
 async def test_a_stream_has_a_seat_before_it_ends() -> None:
-    """Where that is new; what is known of it comes with its end."""
+    """The gateway saves a new session when the stream starts, and its figures when the stream ends."""
     stage, router, features = Stage(), known(), seen(user_turns=1, first="f")
     target, account = router.catalogue.labs["openai"].tiers["smart"][0], Account("main", "s")
 
@@ -373,7 +373,7 @@ def test_the_account_of_a_seat_is_that_of_its_target() -> None:
 async def test_only_a_conversation_that_may_sit_is_asked_for(
     turns: int, model: str, turn: dict[str, Any]
 ) -> None:
-    """All other calls wait for nothing, and no store is asked."""
+    """Other calls wait for nothing, and the gateway asks no store."""
     stage = Stage()
     features = seen(model, user_turns=turns, **turn)
     loading = stage.gather.load(known(), call(), features)

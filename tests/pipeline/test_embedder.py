@@ -1,4 +1,4 @@
-"""What makes vectors: what an answer must be to be one, and when a model is left alone."""
+"""Test the embedding answers that the gateway accepts, and the pause after failures."""
 
 from typing import Any
 
@@ -23,12 +23,12 @@ def test_a_vector_is_told() -> None:
      jsonio.dumps({"data": [{"embedding": [None]}]}), jsonio.dumps({"data": {"embedding": [1.0]}})],
 )  # fmt: skip
 def test_anything_else_is_none(body: bytes) -> None:
-    """Several vectors too: one text was asked for."""
+    """Several vectors are refused too: the gateway asked for one text."""
     assert parse_vector(body) is None
 
 
 def test_a_model_that_fails_is_left_alone() -> None:
-    """After three failures in a row, for half a minute; what it failed is counted."""
+    """The gateway pauses the model for 30 s after three failures in a row, and counts failures."""
     now, log = [0.0], list[Any]()
     trust = EmbedderTrust(
         lambda event, **fields: log.append((event, fields["text"])), lambda: now[0]

@@ -1,4 +1,4 @@
-"""The engine alone: whatever happens inside it, one entry, one answer, and nothing told too much."""
+"""Test the engine alone: whatever fails inside, one final row, one answer, and no secret leaks."""
 
 import asyncio
 import errno
@@ -38,7 +38,7 @@ HEL = chunk({"content": WORDS[0]})
 
 
 class Chunks(httpx.AsyncByteStream):
-    """A body that knows whether it was closed."""
+    """A body that counts how often it was closed."""
 
     def __init__(self, *pieces: bytes | Exception) -> None:
         self.pieces = pieces
@@ -158,7 +158,7 @@ def stage(tmp_path: Path) -> Stage:
 
 
 async def test_the_rows_of_one_call(stage: Stage) -> None:
-    """An intent before the provider is dialled, then what became of it, on the clocks given."""
+    """An intent row precedes the request, and a final row follows; both use the given clocks."""
     stage.answers = [ok()]
     assert (await stage.ask(chat())).body == whole().pieces[0]
     intent, entry = stage.rows
@@ -178,7 +178,7 @@ async def test_an_intent_for_each_attempt(stage: Stage) -> None:
 
 
 async def test_a_bug_is_an_answer_too(stage: Stage) -> None:
-    """A 500 in the dialect; the log says where, and neither says what about."""
+    """The client gets a 500 in its dialect; the log names the place; neither quotes the prompt."""
     stage.answers = [KeyError("my secret prompt")]
     reply = await stage.ask(chat())
     assert (reply.status, jsonio.loads(reply.body)["error"]["code"]) == (500, "internal")
@@ -208,7 +208,7 @@ async def test_a_bug_in_a_stream_is_told_in_it(stage: Stage) -> None:
 
 
 async def test_nothing_is_sent_that_cannot_be_written_down(stage: Stage) -> None:
-    """The client may come back: here nothing was tried."""
+    """The client may retry: the gateway has tried nothing."""
     stage.full = IntentRow
     reply = await stage.ask(chat())
     assert (reply.status, jsonio.loads(reply.body)["error"]["code"]) == (503, "ledger_unavailable")
@@ -228,7 +228,7 @@ async def test_an_answer_whose_entry_is_lost_is_given(stage: Stage, streamed: bo
 
 
 async def test_a_stream_that_is_closed_early(stage: Stage) -> None:
-    """What closes it is the client; the provider's connection goes with it."""
+    """Closing the stream counts as the client leaving; the provider's connection closes with it."""
     body = Chunks(ROLE, HEL, HEL)
     stage.answers = [httpx.Response(200, stream=body)]
     reply = await stage.ask(chat(stream=True))
@@ -263,7 +263,9 @@ async def test_cancelled_while_it_waits(stage: Stage, streamed: bool) -> None:
 
 
 async def test_a_failed_answer_is_closed(stage: Stage) -> None:
-    """Whatever was read of it: its connection is given back before another is asked."""
+    """The gateway closes the failed answer, however much of it was read, before it asks another
+    target.
+    """
     bodies = [Chunks(b"no"), Chunks(b"<html>"), Chunks(ROLE), Chunks(ROLE, httpx.ReadError("x"))]
     for body, status in zip(bodies, (503, 200, 200, 200), strict=True):
         stage.answers = [httpx.Response(status, stream=body), ok(*frames())]
@@ -290,7 +292,7 @@ async def test_the_providers_id_is_passed_on(stage: Stage) -> None:
 
 
 async def test_a_row_has_the_id_of_a_streamed_answer(stage: Stage) -> None:
-    """Also where the client leaves in the middle; the providers' own exports have it."""
+    """The row has the id even if the client leaves mid-stream; providers' own exports have it too."""
     stage.answers = [httpx.Response(200, stream=Chunks(ROLE, HEL, HEL), headers=STREAMED)]
     reply = await stage.ask(chat(stream=True))
     assert reply.stream is not None
@@ -300,7 +302,7 @@ async def test_a_row_has_the_id_of_a_streamed_answer(stage: Stage) -> None:
 
 
 async def test_an_answer_of_the_cache_has_no_id_of_a_provider(tmp_path: Path) -> None:
-    """Only the row of the call that a provider billed is joined with what it bills."""
+    """Only the row of the call that a provider billed can be matched with its bill."""
     stage = Stage(tmp_path, cached=True)
     stage.answers = [ok()]
     await stage.ask(chat())
@@ -341,7 +343,7 @@ async def test_what_is_cached_expires(tmp_path: Path) -> None:
 
 
 async def test_losses_are_refused_where_the_configuration_says_so(tmp_path: Path) -> None:
-    """And a call may say otherwise."""
+    """A call may override the configuration."""
     stage = Stage(tmp_path, on_loss="refuse")
     body = chat(model="reasoning", temperature=0.5)
     reply = await stage.ask(body)
@@ -355,7 +357,7 @@ async def test_losses_are_refused_where_the_configuration_says_so(tmp_path: Path
 
 
 async def test_a_call_that_took_too_long_is_not_begun_again(stage: Stage) -> None:
-    """The tier's whole time counts from its start, over all attempts and waits."""
+    """The tier's total time counts from the start of the call, over all attempts and waits."""
     stage.answers = [httpx.Response(503)]
     begin = asyncio.get_running_loop().time
 
@@ -375,7 +377,7 @@ async def test_a_call_that_took_too_long_is_not_begun_again(stage: Stage) -> Non
 
 
 async def test_settling_waits_for_what_has_just_ended(stage: Stage) -> None:
-    """A task that is done but not yet forgotten: settling must let the loop go on."""
+    """A task may be done but not yet forgotten: drain() must let the event loop run."""
 
     async def nothing() -> None: ...
 

@@ -1,4 +1,4 @@
-"""Catching up with the journals: what a sum waits for."""
+"""Test how sums wait until the store has read the journals."""
 
 import asyncio
 import threading
@@ -14,7 +14,9 @@ from tests.e2e.upstream import PATIENCE
 
 
 class Feed:
-    """Feeds in the place of a store: each waits until it is let go, and tells what it is told to."""
+    """Stands in for the store's feed: each feed waits until it is released, then returns the set
+    result.
+    """
 
     def __init__(self) -> None:
         self.begun = 0
@@ -32,11 +34,11 @@ class Feed:
         return told
 
     async def running(self) -> None:
-        """Return once one more has begun."""
+        """Return once another feed has begun."""
         assert await asyncio.to_thread(self._began.acquire, timeout=PATIENCE)
 
     def go(self, times: int = 1) -> None:
-        """Let so many end."""
+        """Let this many feeds end."""
         self._go.release(times)
 
 
@@ -63,12 +65,14 @@ type Wait = Callable[[], asyncio.Task[bool]]
 
 @pytest.fixture
 def wait(archive: LedgerRuntime) -> Wait:
-    """Begins to catch up."""
+    """Return a function that starts catching up."""
     return lambda: asyncio.create_task(archive.catch_up())
 
 
 async def test_all_who_wait_share_one_feed(feed: Feed, wait: Wait) -> None:
-    """Those who came while it ran share the next one: it may have missed what they ask for."""
+    """Callers that come during a feed share the next one: the running one may have missed their
+    rows.
+    """
     early = [wait() for _ in range(9)]
     await feed.running()
     late = [wait() for _ in range(9)]
@@ -83,7 +87,7 @@ async def test_all_who_wait_share_one_feed(feed: Feed, wait: Wait) -> None:
 
 
 async def test_another_that_feeds_is_waited_for(feed: Feed, wait: Wait) -> None:
-    """Whoever came before a feed that is this process's own is met by it."""
+    """A caller that came before a feed of this process is served by that feed."""
     feed.tells = [None, None, 7]
     early = wait()
     await feed.running()
@@ -121,7 +125,7 @@ async def test_a_feed_that_fails_is_told_and_the_next_may_not(feed: Feed, wait: 
 async def test_one_that_leaves_takes_no_feed_from_others(
     archive: LedgerRuntime, feed: Feed, wait: Wait
 ) -> None:
-    """And none is under way once the archive has stopped."""
+    """No feed is running once the ledger runtime has stopped."""
     one, other = wait(), wait()
     await feed.running()
     one.cancel()
@@ -136,6 +140,6 @@ async def test_one_that_leaves_takes_no_feed_from_others(
     ending = asyncio.create_task(archive.stop())
     await asyncio.sleep(0.01)
     assert not ending.done()
-    feed.go(2)  # the last feed of all, too
+    feed.go(2)  # the last feed as well
     await ending
     assert feed.begun == 3

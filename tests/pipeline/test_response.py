@@ -1,4 +1,4 @@
-"""Headers of answers: the same as pairs and as they stand on the wire, and none is two."""
+"""Test response headers: pairs and wire lines are equal, and no header makes two."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""A configuration becomes a gateway: what is chosen, what is refused, what is left from before."""
+"""A configuration becomes a gateway: what is chosen, what is refused, what an earlier run left."""
 
 import asyncio
 import hashlib
@@ -127,7 +127,7 @@ async def test_where_state_is_kept(tmp_path: Path) -> None:
 
 
 async def test_what_a_crash_left_open_is_closed(tmp_path: Path) -> None:
-    """By the first start after it, and by that alone."""
+    """Only the first start after the crash closes it."""
     journal = Journal(tmp_path / "data" / "ledger")
     journal.write(INTENT)
     journal.close()
@@ -149,10 +149,11 @@ def stored(folder: Path) -> list[tuple[str, str]]:
 
 
 async def test_calls_of_the_dead_hold_nothing_any_more(tmp_path: Path) -> None:
-    """As a worker settles what its supervisor has recovered, which does not serve.
+    """A worker settles what its supervisor, which does not serve, has recovered.
 
-    One that was over is charged what it cost, one that nobody saw end what it held; both places are
-    free. What nobody held changes nothing.
+    A call that was over is charged its cost. A call whose end nobody saw is charged its
+    reservation. Both concurrency slots are free again. A call without a reservation changes
+    nothing.
     """
     budget = {"name": "b", "usd": 1, "every": "total"}
     limit = {"name": "two", "concurrency": 2}
@@ -248,7 +249,7 @@ def test_the_classifier_may_be_off(tmp_path: Path) -> None:
 async def test_a_background_task_that_ends_by_an_error_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others go on, and those that the gateway itself stops are not logged."""
+    """Other tasks go on, and tasks that the gateway itself stops are not logged."""
     events: list[tuple[str, dict[str, object]]] = []
 
     def log(event: str, **fields: object) -> None:

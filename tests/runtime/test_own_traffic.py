@@ -1,4 +1,4 @@
-"""What the ledger's calls tell the quality dial: read at the start, renewed, given to who decides."""
+"""The ledger feeds the quality dial: read at the start, renewed, given to each router."""
 
 import asyncio
 from pathlib import Path
@@ -21,7 +21,7 @@ OWN_REFERENCE = OWN.replace("routing: {", "routing: {quality_reference: own, ")
 
 
 def fill(folder: Path, rows: list[FinalRow]) -> LedgerStore:
-    """Return a store that has these rows."""
+    """Return a store with these rows."""
     journal = Journal(folder / "ledger")
     for row in rows:
         journal.write(row)
@@ -39,7 +39,7 @@ def answers(count: int, tier: str, output: int, **changes: Any) -> list[FinalRow
 
 
 def scored(count: int, *, source: str = "classifier") -> list[FinalRow]:
-    """Return calls, the later the more need of reasoning they have."""
+    """Return calls that need reasoning more, the later they are."""
     return [
         entry(
             f"tg-{number}",
@@ -61,7 +61,7 @@ def test_a_tier_with_enough_answers_has_its_mean_to_two_digits(tmp_path: Path) -
     ]
     traffic = read_own_traffic(fill(tmp_path, rows), is_reference_own=True)
     assert traffic.tokens == {"acme": OwnTokens((1, 37, 3_000), ("fast", "reasoning"))}
-    assert traffic.reference is None  # nothing has a score
+    assert traffic.reference is None  # no call has a score
 
 
 def test_the_mean_is_rounded_so_that_a_few_calls_more_do_not_move_it(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_too_few_calls_are_no_reference_set(tmp_path: Path, rows: list[FinalRow]
 
 
 async def test_who_decides_goes_by_it_and_a_failure_leaves_what_was_known(tmp_path: Path) -> None:
-    """Own calls are the reference set only of a configuration that says so."""
+    """Own calls become the reference set only if a configuration says so."""
     trial = Trial(tmp_path, OWN, NEXT.replace("routing: {", "routing: {quality_reference: own, "))
     await trial.shadow.refresh()
     candidate = trial.shadow.candidate

@@ -1,4 +1,4 @@
-"""What is put in force and what is not: when, what the log says of it, and how it is undone."""
+"""Which configurations come into force, when, what the log says, and how to go back."""
 
 import asyncio
 import gc
@@ -53,7 +53,7 @@ def test_nothing_is_known_of_a_provider_that_is_another() -> None:
 
 
 class Watched:
-    """A configuration file, and what puts it in force."""
+    """A configuration file, and the reloader that puts it in force."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -82,7 +82,7 @@ class Watched:
         self.log.append({"event": event, **fields})
 
     async def looks(self, times: int) -> None:
-        """So many seconds pass."""
+        """Let so many seconds pass."""
         over = asyncio.Event()
         left = times * 10
 
@@ -218,7 +218,7 @@ async def test_it_goes_back_and_tells(watched: Watched) -> None:
 
 
 async def test_a_gateway_ends_what_it_has_begun(tmp_path: Path) -> None:
-    """A stop waits for what is being read, and for editions that are over."""
+    """A stop waits for a read that is under way, and for revisions that are over."""
     value = config("http://provider.invalid")
     gateway = Gateway(built(tmp_path, value), {"TIERGATE_DATA": str(tmp_path / "d")}, ignore_event)
     await gateway.start()
@@ -246,7 +246,7 @@ async def test_a_call_that_runs_keeps_its_edition(tmp_path: Path) -> None:
 
 
 async def test_what_is_over_is_gone_at_once(tmp_path: Path) -> None:
-    """Nothing waits for a search for cycles: that of some old configurations holds the loop long."""
+    """No revision waits for the cycle search, which would hold the event loop for long."""
     value = config("http://provider.invalid")
     gateway = Gateway(built(tmp_path, value), {"TIERGATE_DATA": str(tmp_path / "d")}, ignore_event)
     await gateway.start()

@@ -1,4 +1,4 @@
-"""What becomes of a configuration as its files change: when it is read, what is taken, what holds."""
+"""A configuration whose files change: when it is read, what is taken, what stays in force."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,15 +17,15 @@ THIRD = BASE + "aliases: {x: auto}\n"
 
 
 class Place:
-    """A file, and processes that look at it."""
+    """A configuration file, and the processes that watch it."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "c.yaml"
         self.orders = WorkerMailbox()
         self.times = 0
-        """How often it was read."""
+        """Number of times that the file was read."""
         self.meanwhile: list[str] = []
-        """What it becomes while it is being read."""
+        """Texts that the file gets while it is being read."""
         self.now = 100.0
         self.write(BASE)
         self.one = self.process()
@@ -48,7 +48,7 @@ class Place:
         return build_config(found, NOW)
 
     def looks(self, renewal: ConfigWatcher | None = None, times: int = 2) -> ReloadResult | None:
-        """So many looks; what the last one has found is taken."""
+        """Check so many times, and take what the last check has found."""
         one, found = renewal or self.one, None
         for _ in range(times):
             found = one.check()
@@ -67,7 +67,7 @@ def place(tmp_path: Path) -> Place:
 
 
 def test_a_change_is_read_once_it_has_stayed(place: Place) -> None:
-    """A file that changes between two looks may be half written: a third look tells."""
+    """A file that changes between two checks may be half written: a third check decides."""
     assert [place.one.check() for _ in range(3)] == [None] * 3
     before = place.one.current
     place.now = 107.0
@@ -94,7 +94,7 @@ def test_a_change_is_read_once_it_has_stayed(place: Place) -> None:
 
 
 def test_what_has_a_mistake_does_not_hold_and_says_why(place: Place) -> None:
-    """P-06: the last good one stays; it is read once, until the file changes."""
+    """P-06: the last good configuration stays; the bad file is read once, until it changes."""
     before = place.one.current
     place.now = 108.0
     place.write(BASE + "serverr: {}\n")
@@ -206,7 +206,7 @@ def test_one_that_was_given_stays(place: Place) -> None:
 
 
 def test_several_processes_read_and_go_back_together(place: Place) -> None:
-    """As workers and their supervisor: whoever is asked tells the others, once."""
+    """Workers and their supervisor: the process that is asked tells the others, once."""
     other = place.process()
     place.write(OTHER)
     place.one.note_result(place.one.read())
@@ -226,7 +226,7 @@ def test_several_processes_read_and_go_back_together(place: Place) -> None:
 
 
 def test_one_that_is_behind_takes_what_others_have_read(place: Place) -> None:
-    """Though what is written has a mistake by then: all are of one configuration, and know of it."""
+    """The file has a mistake by then: all keep the same configuration and know of the mistake."""
     other = place.process()
     place.now = 107.0
     place.write(OTHER)
@@ -249,7 +249,7 @@ def test_one_that_is_behind_takes_what_others_have_read(place: Place) -> None:
 def test_what_others_have_read_is_taken_for_that_alone(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where it is something else, unreadable or too long, what is in force stays."""
+    """If the data is another configuration, unreadable or too long, the current one stays."""
     other = place.process()
     place.write(OTHER)
     place.one.note_result(place.one.read())
@@ -284,7 +284,7 @@ def test_one_that_was_behind_does_not_take_what_others_went_back_from(place: Pla
     assert place.model(other) == "large"
     place.write(THIRD)
     assert place.looks(other) is not None
-    # and where something else is written by then, that is taken
+    # a different text that is written by then is taken
     third = place.process()
     place.write(OTHER)
     place.one.note_result(place.one.read())
@@ -297,7 +297,7 @@ def test_one_that_was_behind_does_not_take_what_others_went_back_from(place: Pla
 
 
 def test_one_that_has_nothing_to_go_back_to_stays(place: Place) -> None:
-    """A worker that was born with what the others go back from."""
+    """The worker started with the configuration that the others leave."""
     place.write(OTHER)
     place.one.note_result(place.one.read())
     born = place.process()
@@ -307,7 +307,7 @@ def test_one_that_has_nothing_to_go_back_to_stays(place: Place) -> None:
 
 
 def test_a_process_without_a_loop_looks_each_tenth_time(place: Place) -> None:
-    """The supervisor; it hears at once what others have done, or that all are to read."""
+    """The supervisor hears at once what others have done, or that all must read."""
     other = place.process()
     place.write(OTHER)
     for _ in range(19):

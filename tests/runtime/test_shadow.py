@@ -1,4 +1,4 @@
-"""A candidate decides beside what is in force: never waited for, never in the way, the same again."""
+"""A candidate decides beside the current configuration: repeatably, and no call waits for it."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,7 @@ NEXT = OWN + "choices: [{name: words, when: {keywords: [hello]}, tier: fast}]\n"
 
 
 class Trial:
-    """What is in force, its candidate, and calls."""
+    """The current configuration, its candidate, and calls."""
 
     def __init__(self, folder: Path, own: str = OWN, candidate: str = NEXT) -> None:
         self.folder = folder
@@ -69,7 +69,7 @@ class Trial:
         await asyncio.sleep(0)
 
     def note(self, text: str, number: int = 1, **more: Any) -> None:
-        """A call that is over."""
+        """Note a call that has ended."""
         body = OPENAI_CHAT.read(
             b'{"model": "auto", "messages": [{"role": "user", "content": "%b"}]}' % text.encode()
         )
@@ -92,7 +92,7 @@ class Trial:
         self.shadow.enqueue(FinalRow(**{**values, **decided, **more}), case)
 
     async def work(self) -> dict[str, Any]:
-        """All that waits is decided; the report."""
+        """Decide all that waits, and return the report."""
         waiting = self.shadow._queue
         task = asyncio.create_task(self.shadow.decide_queued())
         while waiting.qsize():  # noqa: ASYNC110 - a queue that is empty tells nobody
@@ -105,14 +105,14 @@ class Trial:
 
 @pytest.fixture
 async def trial(tmp_path: Path) -> Trial:
-    """With a candidate that has been read."""
+    """Make a trial whose candidate has been read."""
     one = Trial(tmp_path)
     await one.shadow.refresh()
     return one
 
 
 async def test_it_decides_each_call_and_tells_what_differs(tmp_path: Path) -> None:
-    """It reads the text itself: a replay of the ledger does not have it."""
+    """The candidate reads the text itself, which a replay of the ledger does not have."""
     trial = Trial(tmp_path)
     trial.note("Before anything was read.")
     await trial.shadow.refresh()
@@ -136,7 +136,7 @@ async def test_it_decides_each_call_and_tells_what_differs(tmp_path: Path) -> No
 
 
 async def test_the_same_calls_give_the_same_report(tmp_path: Path) -> None:
-    """Also those that are in a sample: it goes by their ids."""
+    """A sample is repeatable too: it depends on the calls' ids."""
     reports = []
     for own in (OWN, OWN.replace("shadow:", "shadow_sample: 0.5, shadow:")) * 2:
         one = Trial(tmp_path, own)
@@ -217,7 +217,7 @@ async def test_one_with_a_mistake_is_told_of_and_used_once_it_is_mended(tmp_path
 async def test_counts_begin_anew_where_one_of_the_two_is_another(
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And after many calls."""
+    """The counts also begin anew after many calls."""
     trial.note("hello")
     assert (await trial.work())["report"]["calls"] == 1
     trial.note("hello")

@@ -1,4 +1,4 @@
-"""Classifiers of tenants' own: what is in force, back and forth, read anew, and nobody else's."""
+"""Tenants' own classifiers: activation, rollback, reloading, and isolation from other tenants."""
 
 import os
 import stat
@@ -26,7 +26,7 @@ from tests.evaluation.training import lesson
 
 
 def made(level: float) -> ClassifierModel:
-    """An artefact like no other of another level."""
+    """Make a model that is unlike those of other levels."""
     model = lesson.learnt().model
     head = msgspec.structs.replace(model.fast_fails, level=level)
     return name_model(msgspec.structs.replace(model, fast_fails=head))
@@ -75,7 +75,7 @@ def test_a_few_earlier_ones_are_kept(shelf: TenantModelFolder) -> None:
 
 
 def test_only_its_owner_may_read_it(shelf: TenantModelFolder) -> None:
-    """It is made of what was asked in private, although no text is in it."""
+    """The model is made from private prompts, although it holds no text."""
     shelf.activate(ONE, 1.0)
     assert stat.S_IMODE(shelf.folder.stat().st_mode) == 0o700
     for path in shelf.folder.iterdir():
@@ -167,14 +167,14 @@ def _version(owned: TenantClassifiers, tenant: str) -> str:
 
 
 def _touch(shelf: TenantModelFolder, by: int) -> None:
-    """As if it had been written later: clocks of file systems are coarse."""
+    """Let the file look newer or older: the clocks of file systems are coarse."""
     path = shelf.folder / "now.json"
     at = path.stat().st_mtime_ns + by * 1_000_000_000
     os.utime(path, ns=(at, at))
 
 
 def test_exemplars_of_the_owner_stand_before_a_tenant_s_own_classifier(tmp_path: Path) -> None:
-    """And where everybody is served by a formula, so is a tenant."""
+    """If a formula serves everybody, it serves the tenant too."""
     text = (
         "version: 1\nproviders:\n  a:\n    base_url: http://127.0.0.1:1\n"
         "    dialects: {openai-chat: /c}\n    auth: none\nlabs:\n  a:\n    smart: [{model: m}]\n"

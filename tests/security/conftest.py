@@ -1,4 +1,4 @@
-"""What tests of security share with the end-to-end tests."""
+"""Fixtures that security tests share with the end-to-end tests."""
 
 from tests.e2e.conftest import loop
 

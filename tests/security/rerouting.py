@@ -1,7 +1,7 @@
-"""What text added to prompts does to the tier that they get: `python -m tests.security.rerouting [N]`.
+"""Measure how added text moves prompts to other tiers: `python -m tests.security.rerouting [N]`.
 
-The attack is of Shafran and others, Rerouting LLM Routers (arXiv 2501.01818): text that is put before any
-prompt moves it to a dearer tier. Nothing here is a limit that holds: the limits are a key's.
+The attack comes from Shafran and others, Rerouting LLM Routers (arXiv 2501.01818): text before any
+prompt moves it to a dearer tier. Nothing here is a firm limit: a key's own limits are.
 """
 
 import random
@@ -137,26 +137,26 @@ _TOKENS = [
 
 
 class Rate(NamedTuple):
-    """How many of some prompts moved, by one kind of text."""
+    """The effect of one kind of text on prompts."""
 
     kind: str
     best: float
-    """Share that the best text of the kind moved."""
+    """Share of prompts that the best text of the kind moves."""
     mean: float
-    """Share that its texts moved on average."""
+    """Share of prompts that its texts move on average."""
     text: str
-    """The best."""
+    """The best text."""
     times: float
-    """What an output token costs with it, in list prices, for one of a prompt without it."""
+    """List price of an output token with the text, relative to one without it."""
 
 
 def router() -> Router:
-    """The shipped one: its rules, its classifier, its catalogue."""
+    """Return the shipped router: its rules, its classifier, its catalogue."""
     return msgspec.structs.replace(relations.router(), clock=lambda: 0.0)
 
 
 def tier_of(known: Router, text: str, key: Key = OPEN_KEY) -> Tier:
-    """The tier that a prompt gets."""
+    """Return the tier that a prompt gets."""
     prompt = Prompt(model="auto", user=text, chars=len(text), user_turns=1)
     seen = features.read(prompt, OPENAI_CHAT.name, key, NO_OPTIONS)
     tier = decide(known, seen, OPENAI_CHAT)[0].tier
@@ -165,7 +165,7 @@ def tier_of(known: Router, text: str, key: Key = OPEN_KEY) -> Tier:
 
 
 def output(known: Router, tier: Tier) -> float:
-    """USD of a million tokens that the default lab's first target of a tier writes."""
+    """Return the USD for a million output tokens of a tier's first target in the default lab."""
     price = known.catalogue.labs[known.catalogue.default_lab].tiers[tier][0].price
     assert price is not None
     assert price.rates.output is not None
@@ -173,7 +173,7 @@ def output(known: Router, tier: Tier) -> float:
 
 
 def prompts(known: Router, number: int, tier: Tier) -> list[str]:
-    """So many different prompts that get a tier: easy ones for fast, hard ones for reasoning."""
+    """Make so many different prompts of a tier: easy ones for fast, hard ones for reasoning."""
     chance = random.Random(SEED)
     forms = _EASY if tier == "fast" else _HARD
     found: dict[str, None] = {}
@@ -188,19 +188,19 @@ def prompts(known: Router, number: int, tier: Tier) -> list[str]:
 
 
 def before(text: str) -> Callable[[str], str]:
-    """Puts a text before a prompt."""
+    """Make a function that puts a text before a prompt."""
     return lambda prompt: text + prompt
 
 
 def behind(text: str) -> Callable[[str], str]:
-    """Puts it behind."""
+    """Make a function that puts a text behind a prompt."""
     return lambda prompt: prompt + text
 
 
 def moved(
     known: Router, asked: Sequence[str], put: Callable[[str], str], key: Key = OPEN_KEY, up: int = 1
 ) -> float:
-    """The share of prompts that gets a dearer tier (`up` 1) or a cheaper one (-1) with a text put to it."""
+    """Return the share of prompts that a text moves to a dearer (`up` 1) or cheaper tier (-1)."""
     count = 0
     for text in asked:
         first, then = tier_of(known, text, key), tier_of(known, put(text), key)
@@ -211,7 +211,7 @@ def moved(
 def rate(
     known: Router, kind: str, texts: Iterable[str], asked: Sequence[str], key: Key = OPEN_KEY
 ) -> Rate:
-    """What texts of a kind do, put before prompts."""
+    """Measure how texts of one kind, put before prompts, move them."""
     shares = {text: moved(known, asked, before(text), key) for text in texts}
     best = max(shares, key=lambda text: shares[text])
     without = sum(output(known, tier_of(known, one, key)) for one in asked)
@@ -221,7 +221,7 @@ def rate(
 
 
 def climbed(known: Router, asked: Sequence[str], queries: int = 256, length: int = 8) -> str:
-    """Tokens that a search without knowledge finds: it sees tiers alone, and asks so often."""
+    """Search tokens without knowledge of the formula: it sees only tiers, in so many queries."""
     chance = random.Random(SEED)
     best = [chance.choice(_TOKENS) for _ in range(length)]
     worth = -1.0
@@ -235,14 +235,14 @@ def climbed(known: Router, asked: Sequence[str], queries: int = 256, length: int
 
 
 def informed(known: Router, asked: Sequence[str]) -> str:
-    """The words of the vocabulary that move most, each by itself: who can read the formula knows them."""
+    """Find the words that move most, each by itself: readers of the formula know them."""
     some = asked[:20]
     worth = {word: moved(known, some, before(f"{word} {word} ")) for word in _TOKENS}
     return " ".join(sorted(worth, key=lambda word: -worth[word])[:8]) + ". "
 
 
 def rates(known: Router, asked: Sequence[str], key: Key = OPEN_KEY) -> list[Rate]:
-    """Every kind."""
+    """Measure every kind of text."""
     return [
         rate(known, "written by hand", BAIT, asked, key),
         rate(known, "searched, 256 questions", [climbed(known, asked)], asked, key),
@@ -253,7 +253,7 @@ def rates(known: Router, asked: Sequence[str], key: Key = OPEN_KEY) -> list[Rate
 
 
 def lowered(known: Router, asked: Sequence[str]) -> tuple[float, str]:
-    """The share of hard prompts that one text moves down, put before or behind, and that text."""
+    """Return the share of hard prompts that the worst text moves down, and that text."""
     shares = {
         text: max(
             moved(known, asked, behind(text), OPEN_KEY, -1),
@@ -266,7 +266,7 @@ def lowered(known: Router, asked: Sequence[str]) -> tuple[float, str]:
 
 
 def main(number: int) -> None:
-    """Print rates, with no cap and with those of keys."""
+    """Print the rates without caps and with those of keys."""
     known = router()
     easy, hard = prompts(known, number, "fast"), prompts(known, number, "reasoning")
     keys = {

@@ -1,4 +1,4 @@
-"""SEC-CACHE: whose answers go to whom, by the key of a request, in time, and while clients leave."""
+"""SEC-CACHE: which key gets which answer: by request key, in time, and while clients leave."""
 
 import random
 from collections.abc import Iterator
@@ -66,7 +66,7 @@ CHANGES: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("path", CHANGES)
 def test_sec_cache_2_every_member_that_may_change_an_answer_is_in_the_key(path: str) -> None:
-    """SEC-CACHE 2: of each dialect; their order is not, nor how the answer is delivered."""
+    """SEC-CACHE 2: in each dialect; neither the order of members nor the delivery is in the key."""
     dialect, base = NAMES[path], FIELDS[path]("x")
     found = {keyed(dialect, base)}
     for name, value in CHANGES[path].items():
@@ -91,7 +91,7 @@ def test_sec_cache_2_every_member_that_may_change_an_answer_is_in_the_key(path: 
 
 
 def test_sec_cache_2_3_pairs() -> None:
-    """SEC-CACHE 2, 3: 5,000 pairs of requests that are alike but for one thing; `make hostile` takes 100,000."""
+    """SEC-CACHE 2, 3: 5,000 pairs of requests with one difference; `make hostile` takes 100,000."""
     found = list(pairs(5000))
     assert not [one for one in found if one]
     assert len(found) == 5000
@@ -105,7 +105,7 @@ SWAPS = (
 
 
 def test_sec_cache_6_what_is_nearly_the_same_is_not_the_same() -> None:
-    """SEC-CACHE 6: 200 pairs with other numbers, names and negations; there is no cache by likeness."""
+    """SEC-CACHE 6: 200 pairs with other numbers, names and negations; likeness finds no answer."""
     chance = random.Random(2601)
     told: list[tuple[str, str]] = []
     while len(told) < 200:
@@ -125,7 +125,7 @@ def test_sec_cache_6_what_is_nearly_the_same_is_not_the_same() -> None:
 
 
 class Seen(MemoryStore):
-    """A store that writes down what is asked of it."""
+    """A store that records the names it is asked for."""
 
     def __init__(self) -> None:
         super().__init__(64_000_000, clock=lambda: 0.0)
@@ -137,7 +137,10 @@ class Seen(MemoryStore):
 
 
 async def test_sec_cache_7_a_probe_reads_nothing_of_another_key() -> None:
-    """SEC-CACHE 7: it reads one name, its own, whatever others have; `make timing` measures the time."""
+    """SEC-CACHE 7: a probe reads only its own name, whatever others have.
+
+    `make timing` measures the time.
+    """
     store = Seen()
     cache = exact(store)
     ann, bob = Key(name="ann"), Key(name="bob")
@@ -150,7 +153,7 @@ async def test_sec_cache_7_a_probe_reads_nothing_of_another_key() -> None:
 
 
 def test_sec_cache_7_the_measure_sees_a_difference() -> None:
-    """SEC-CACHE 7: samples of one distribution are alike, and of two that differ a little are not."""
+    """SEC-CACHE 7: the test finds samples of one distribution alike, and shifted ones not."""
     chance = random.Random(7)
     drawn = [chance.gauss(1, 0.1) for _ in range(400)]
     others = [chance.gauss(1, 0.1) for _ in range(400)]
@@ -161,7 +164,7 @@ def test_sec_cache_7_the_measure_sees_a_difference() -> None:
 
 @pytest.fixture
 def crossing_gate(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
-    """A gateway of two keys with a Redis behind it."""
+    """Yield a gateway with two keys and a Redis behind it."""
     program = redis_program()
     if program is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")

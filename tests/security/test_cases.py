@@ -1,4 +1,4 @@
-"""Every case of the security plan is a test that says its name in the first words of its docstring."""
+"""Every case of the security plan has a test whose docstring begins with the case's name."""
 
 import ast
 import re
@@ -13,12 +13,12 @@ CASES: dict[str, int | tuple[int, ...]] = {
     "SEC-TIMING": 0, "SEC-BUDGET": 7, "SEC-WALLET": 0, "SEC-AUTH": 4, "SEC-SMUGGLE": 0, "SEC-BOMB": 0, "SEC-LOG": 0, "SEC-HDR": 0,
     "SEC-PATH": 0, "SEC-ROUTER": 5, "SEC-SUPPLY": 0,
 }  # fmt: skip
-"""By family: numbers 1 to so many, these, or a family that is one case."""
+"""Cases by family: numbers 1 to so many, these numbers, or a family that is one case."""
 _SAID = re.compile(r"(SEC-[A-Z]+)((?: \d+)(?:, \d+)*)?")
 
 
 def told() -> dict[str, set[str]]:
-    """Tests by the cases that their first sentence names."""
+    """Return tests by the cases that their first sentence names."""
     found: dict[str, set[str]] = defaultdict(set)
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -50,7 +50,7 @@ def defined(path: Path) -> set[str]:
 
 
 def test_every_promise_of_the_document_has_tests_that_exist() -> None:
-    """SECURITY.md names a file and its tests for each promise; no promise stands without one."""
+    """SECURITY.md names a file and its tests for each promise; each promise has one."""
     rows = pages.table("promise", "SECURITY.md").rows
     assert len(rows) > 15
     for promise, proof in rows:

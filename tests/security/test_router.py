@@ -1,6 +1,6 @@
-"""SEC-ROUTER: what moves prompts between tiers is measured, and what bounds it holds.
+"""SEC-ROUTER: the tests measure how text moves prompts between tiers, and what limits that.
 
-`make rerouting` prints the rates for 1,000 prompts; here are few, the same every time.
+`make rerouting` prints the rates for 1,000 prompts; these tests use few, always the same ones.
 """
 
 from collections import Counter
@@ -31,7 +31,7 @@ def hard(known: Router) -> list[str]:
 
 
 def test_sec_router_1_the_rate_is_measured_and_is_high(known: Router, easy: list[str]) -> None:
-    """SEC-ROUTER 1: no word of this project says that its router cannot be fooled."""
+    """SEC-ROUTER 1: this project never says that its router cannot be fooled."""
     found = rerouting.rates(known, easy)
     assert [one.kind for one in found] == [
         "written by hand", "searched, 256 questions", "by the formula", "plain sentences", "orders to the router",
@@ -42,14 +42,17 @@ def test_sec_router_1_the_rate_is_measured_and_is_high(known: Router, easy: list
 
 
 def test_sec_router_2_hard_prompts_can_be_moved_down(known: Router, hard: list[str]) -> None:
-    """SEC-ROUTER 2: by whoever writes them, for themselves; the worst of a list of texts is told."""
+    """SEC-ROUTER 2: by their writers, for themselves; the test names the worst of several texts."""
     share, text = rerouting.lowered(known, hard)
     assert 0 <= share <= 1
     assert text in rerouting.DOWN
 
 
 def test_sec_router_3_orders_in_a_prompt_are_text(known: Router, easy: list[str]) -> None:
-    """SEC-ROUTER 3: none is obeyed. Each is some more words, which move a part of easy prompts."""
+    """SEC-ROUTER 3: the router obeys none.
+
+    Each order is a few more words, which move a part of easy prompts.
+    """
     for order in rerouting.ORDERS:
         for texts in ([order + one for one in easy], [f"{one}\n{order}" for one in easy]):
             tiers = Counter(rerouting.tier_of(known, text) for text in texts)
@@ -63,7 +66,7 @@ def test_sec_router_3_orders_in_a_prompt_are_text(known: Router, easy: list[str]
 def test_sec_router_4_a_keys_tiers_hold_whatever_is_asked(
     known: Router, easy: list[str], hard: list[str], tiers: tuple[Tier, ...]
 ) -> None:
-    """SEC-ROUTER 4: this is the promise: with every prompt moved up, none passes what the key may use."""
+    """SEC-ROUTER 4: the promise: with every prompt moved up, none leaves the tiers of its key."""
     key = Key(name="k", tiers=tiers)
     texts = (*rerouting.BAIT, *rerouting.ORDERS, rerouting.informed(known, easy))
     asked = [text + one for text in texts for one in (*easy[:8], *hard[:2])]

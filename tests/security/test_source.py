@@ -1,4 +1,4 @@
-"""What the source may not do, whoever writes it: run text, unpack objects, make SQL of what it is told."""
+"""The source may never run text, unpack objects, or build SQL from values."""
 
 import ast
 import re
@@ -36,15 +36,16 @@ KNOWN = {
     ("gateway/telemetry/process.py", "import ctypes"), ("gateway/cli/junit.py", "import xml.sax.saxutils"),
     ("gateway/cli/serve/rolling_restart.py", "subprocess.Popen"),
 }  # fmt: skip
-"""This program itself, anew, in place of itself; a command and a package by a name of our own; ruamel's reader of plain values; the
-C library's own `malloc_trim`; escapes in what is written, where no XML is read. What is new here has been looked at."""
+"""Uses that were reviewed: the program replaces itself; a command and a package by a name of our
+own; ruamel's reader of plain values; the C library's own `malloc_trim`; escapes in written text,
+where no XML is read."""
 SPARED = {
     ("S608", "gateway/ledger"), ("S104", "gateway/settings/validate.py"), ("S104", "gateway/server/open_access.py"), ("S311", "gateway/runtime/composition.py"), ("S311", "gateway/evaluation/training"), ("S311", "gateway/evaluation/replay/intervals.py"),
     ("S104", "gateway/cli/admin_client.py"), ("S311", "gateway/cli/train.py"), ("S603", "gateway/cli/serve/rolling_restart.py"), ("S606", "gateway/cli/serve/rolling_restart.py"),
     ("S311", "gateway/cli/evaluate.py"), ("S311", "gateway/cli/doctor/targets.py"),
     ("S324", "gateway/state/redis/scripts.py"),
 }  # fmt: skip
-"""Rules of ruff's security set that lines are spared from, and where."""
+"""Exceptions from ruff's security rules, and their places."""
 SQL = re.compile(
     r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|WHERE|FROM|JOIN|PRAGMA|COPY)\b"
 )
@@ -63,7 +64,7 @@ PUT_IN = {
     "percent", "', '.join([*aliases, 'max(m)'])", "percentile_columns", "', '.join([*aliases, 'v'])", "window",
     "columns + ',' if columns else ''", "measured_column", "list_joins",
 }  # fmt: skip
-"""What may be put into a text of SQL: names of columns and tables, and marks where a value goes."""
+"""Expressions that SQL text may contain: column and table names, and marks for values."""
 
 
 def trees() -> Iterator[tuple[Path, ast.Module]]:
@@ -78,7 +79,7 @@ def dotted(node: ast.expr) -> str:
 
 
 def wrong(tree: ast.Module) -> Iterator[str]:
-    """What a file does that none may."""
+    """Yield the forbidden constructs of a file."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and dotted(node.func) in CALLS:
             yield dotted(node.func)
@@ -110,14 +111,14 @@ def test_sec_eval_4_nothing_runs_text_or_unpacks_objects() -> None:
     ],
 )  # fmt: skip
 def test_sec_eval_4_it_would_be_seen(text: str) -> None:
-    """SEC-EVAL 4: so the test above can fail."""
+    """SEC-EVAL 4: the test above can fail."""
     assert list(wrong(ast.parse(text)))
 
 
 def test_sec_sqli_4_no_value_is_put_into_sql() -> None:
-    """SEC-SQLI 4: SQL is made in the ledger alone; what is put into its text is known, piece by piece.
+    """SEC-SQLI 4: only the ledger makes SQL, and each piece of its text is known.
 
-    A piece that is not in the list above is a value until somebody has looked.
+    A piece that is not in the list above counts as a value until somebody has reviewed it.
     """
     for path, tree in trees():
         for node in ast.walk(tree):
@@ -131,7 +132,7 @@ def test_sec_sqli_4_no_value_is_put_into_sql() -> None:
 
 
 def test_sec_eval_4_ruffs_security_rules_hold_but_where_a_reason_stands() -> None:
-    """SEC-EVAL 4: all rules are on; a line that is spared says why, and is one that we know."""
+    """SEC-EVAL 4: all rules are on; each exception gives a reason and is on the list above."""
     settings = (ROOT / "pyproject.toml").read_text("utf-8")
     assert 'select = ["ALL"]' in settings
     ignored = settings.partition("ignore = [")[2].partition("]\n")[0]

@@ -1,4 +1,4 @@
-"""SEC-SUPPLY: what an installation takes in, and what would run in it before the gateway does."""
+"""SEC-SUPPLY: what an installation contains, and what would run before the gateway does."""
 
 import re
 import sys
@@ -11,9 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PTH = {"_tiergate.pth", "a1_coverage.pth", "distutils-precedence.pth", "_virtualenv.pth"}
-"""Files that Python reads at its start: where this checkout is, coverage's own, setuptools' and virtualenv's."""
+"""Files that Python reads at its start: from this checkout, coverage, setuptools and virtualenv."""
 REFUSED = ("litellm", "litellm-check", "litellm-proxy-extras", "litellm-enterprise")
-"""Trojaned twice in 2026 (OSV MAL-2026-2144, and 1.107.0 of 21 October)."""
+"""Packages with trojans, twice in 2026 (OSV MAL-2026-2144, and 1.107.0 of 21 October)."""
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -24,7 +24,7 @@ def packages() -> list[dict[str, object]]:
 
 
 def needed(name: str, seen: set[str]) -> Iterator[Distribution]:
-    """A distribution and all that it needs, without extras; markers of other machines aside."""
+    """Yield a distribution and all that it needs, without extras and markers of other machines."""
     if name in seen:
         return
     seen.add(name)
@@ -39,7 +39,7 @@ def needed(name: str, seen: set[str]) -> Iterator[Distribution]:
         try:
             distribution(match[0])
         except ModuleNotFoundError:
-            assert marker, line  # it is for another Python
+            assert marker, line  # for another Python
             continue
         yield from needed(match[0].lower(), seen)
 
@@ -60,7 +60,7 @@ def test_sec_supply_nothing_of_the_core_runs_before_it() -> None:
 
 
 def test_sec_supply_this_environment_has_no_stranger_that_starts_with_python() -> None:
-    """SEC-SUPPLY: files of an implant, as `litellm_init.pth` and `cook.pth` were."""
+    """SEC-SUPPLY: files of an implant, such as `litellm_init.pth` and `cook.pth`."""
     places = {Path(one) for one in sys.path if one.endswith("site-packages")}
     own = {one for one in places if one.is_relative_to(sys.prefix)}
     assert own
@@ -85,12 +85,12 @@ def test_sec_supply_the_lock_has_a_hash_for_each_file_of_one_registry() -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_sec_supply_packages_that_are_not_taken(name: str) -> None:
-    """SEC-SUPPLY: neither needed nor brought in by another."""
+    """SEC-SUPPLY: the gateway does not need them, and no other package brings them in."""
     assert name not in {str(one["name"]) for one in packages()}
 
 
 def test_sec_supply_the_image_installs_what_is_locked_and_no_secret_is_near() -> None:
-    """SEC-SUPPLY: --frozen or --locked, from the lock; no key is an argument of the build."""
+    """SEC-SUPPLY: --frozen or --locked, from the lock; no key is a build argument."""
     said = (ROOT / "Dockerfile").read_text("utf-8")
     assert re.search(r"uv sync .*(--frozen|--locked)|--require-hashes", said)
     assert not re.search(r"(?i)^\s*(ARG|ENV)\s+\S*(KEY|TOKEN|SECRET|PASSWORD)", said, re.MULTILINE)

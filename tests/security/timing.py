@@ -1,7 +1,8 @@
-"""Whether time tells one key what another has in the cache: `python -m tests.security.timing [N]`.
+"""Measure if time tells one key what another has cached: `python -m tests.security.timing [N]`.
 
-The audit of Gu and others, Auditing Prompt Caching (arXiv 2502.07776): probes of prompts that another key has
-in the cache against probes of prompts that nobody has, and a Kolmogorov-Smirnov test of the two.
+The audit follows Gu and others, Auditing Prompt Caching (arXiv 2502.07776). It compares probes of
+prompts that another key has cached with probes of prompts that nobody has, by a Kolmogorov-Smirnov
+test.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from tests.server.gate import CHAT, Gate, chat
 
 
 def same(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
-    """The largest distance of two samples' distributions, and how likely it is by chance."""
+    """Return the largest distance between two distributions, and its probability by chance."""
     first, second = sorted(one), sorted(other)
     far, at, by = 0.0, 0, 0
     while at < len(first) and by < len(second):
@@ -37,7 +38,7 @@ def same(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
 
 
 def probe(gate: Gate, who: int, text: str) -> float:
-    """Seconds of one call, on a connection that is kept."""
+    """Return the seconds of one call on a kept connection."""
     body = chat(user="key", messages=[{"role": "user", "content": text}])
     since = time.perf_counter()
     told = gate.ask(CHAT, body, "POST", authorization=f"Bearer {crossing.SECRETS[who]}")
@@ -47,7 +48,7 @@ def probe(gate: Gate, who: int, text: str) -> float:
 
 
 def main(number: int) -> int:
-    """Print both medians and the test; 1 where a difference is not by chance."""
+    """Print both medians and the test; return 1 if the difference is not by chance."""
     loop, provider = Loop(), Upstream()
     loop.run(provider.start())
     provider.on("/", crossing.echo)

@@ -1,4 +1,4 @@
-"""HTTP is tested through real sockets, with the worlds of the end-to-end tests and real processes."""
+"""Fixtures: HTTP tests use real sockets, the worlds of the end-to-end tests and real processes."""
 
 from collections.abc import Iterator
 
@@ -28,7 +28,7 @@ def _whole(value: Config) -> Answer:
 
 
 def replies(request: Request) -> Answer:
-    """A host of Responses."""
+    """Answer like a host of the Responses API."""
     if request.path.endswith("/input_tokens"):
         return _whole({"object": "response.input_tokens", "input_tokens": 12})
     part = {"type": "output_text", "text": "Hello you.", "annotations": []}
@@ -51,7 +51,7 @@ def replies(request: Request) -> Answer:
 
 
 def google(request: Request) -> Answer:
-    """A host of Gemini."""
+    """Answer like a host of Gemini."""
     if request.path.endswith(":countTokens"):
         return _whole({"totalTokens": 12})
     content = {"role": "model", "parts": [{"text": "Hello you."}]}
@@ -82,7 +82,7 @@ def _gate(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="session")
 def locked(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
-    """A gateway that asks for keys, for an admin's too."""
+    """A gateway that requires keys, also for admins."""
     folder = tmp_path_factory.mktemp("locked") / "gateway"
     made = Gate(
         folder, _provider.url, TIERGATE_KEYS=KEYS, TIERGATE_ADMIN_KEY="of-an-admin-and-no-client"
@@ -93,7 +93,7 @@ def locked(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="session")
 def hasty(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
-    """A gateway that waits for little, and takes bodies of 2 kB."""
+    """A gateway with short timeouts and a body limit of 2 kB."""
 
     def small(value: Config) -> None:
         value["server"] = {"max_body": "2KB"}
@@ -106,7 +106,7 @@ def hasty(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def provider(_provider: Upstream) -> Upstream:
-    """The provider of the gateways that are processes, as if it were new."""
+    """The provider of the gateways that run as processes, reset for each test."""
     _provider.renew()
     _provider.on("/claude", claude)
     _provider.on("/reply", replies)
@@ -116,6 +116,6 @@ def provider(_provider: Upstream) -> Upstream:
 
 @pytest.fixture
 def gate(_gate: Gate, provider: Upstream) -> Iterator[Gate]:
-    """A gateway that lives as long as the tests, and has no bug to tell of after each."""
+    """A gateway that lives for the whole session; no test may leave a bug in its log."""
     yield _gate
     assert not [row for row in _gate.rows() if row["event"] in ("bug", "library")]

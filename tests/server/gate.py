@@ -1,4 +1,4 @@
-"""A gateway as a user starts it, in a process of its own, and clients that write what they like."""
+"""Run a gateway as a user starts it, in its own process, with clients that can write any bytes."""
 
 import hashlib
 import http.client
@@ -23,7 +23,7 @@ GENERATE = "/v1beta/models/gem-9:generateContent"
 STREAM = "/v1beta/models/gem-9:streamGenerateContent?alt=sse"
 TOKENS = "/v1beta/models/gem-9:countTokens"
 GOOGLE = (GENERATE, STREAM, TOKENS)
-"""The model stands in the path of these."""
+"""Paths that contain the model's name."""
 DOORS = (CHAT, MESSAGES, COUNT, RESPONSES, INPUT, *GOOGLE)
 CHAT_KEY = "sk-acme-0123456789-never-shown"
 CLAUDE_KEY = "sk-ant-0123456789-never-shown"
@@ -66,7 +66,7 @@ _MODELS = {
 
 
 def more(value: dict[str, Any]) -> None:
-    """A lab for each of the other dialects, beside those that speak Chat Completions."""
+    """Add a lab for each of the other dialects beside those of Chat Completions."""
     base = value["providers"]["acme"]["base_url"]
     price = {"input": 1, "cache_read": 0.1, "output": 4}
     for name, dialect, door, auth, key in _SPOKEN:
@@ -85,7 +85,7 @@ def more(value: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Told:
-    """One answer as it stood on the wire."""
+    """One answer as it was on the wire."""
 
     status: int
     headers: Mapping[str, str]
@@ -97,7 +97,7 @@ class Told:
 
 
 class Gate:
-    """`tiergate serve` before a scripted provider."""
+    """`tiergate serve` in front of a scripted provider."""
 
     def __init__(
         self,
@@ -110,9 +110,8 @@ class Gate:
         workers: int | None = None,
         **environ: str,
     ) -> None:
-        """`within` are the seconds that a head and a body may take; `before` runs the program.
-
-        `first` is Python that comes before its own.
+        """Start a gateway. `within`: seconds that a head and a body may take. `before`: a command
+        that runs the program. `first`: Python code that runs before the program's own.
         """
         value = config(upstream)
         for change in (more, *changes):
@@ -120,7 +119,7 @@ class Gate:
         head, body = within
         server = value.setdefault("server", {})
         server["timeouts"] = {"head": head, "body": body, **server.get("timeouts", {})}
-        server.setdefault("max_lag", "0s")  # a busy machine is no gateway under pressure
+        server.setdefault("max_lag", "0s")  # a busy test machine must not cause load shedding
         folder.mkdir(parents=True)
         self.folder = folder
         file = folder / "gateway.yaml"
@@ -136,7 +135,7 @@ class Gate:
         self._client = http.client.HTTPConnection("127.0.0.1", self.port, PATIENCE)
 
     def _listens(self) -> int:
-        with suppress(FileNotFoundError):  # its shell has not got that far
+        with suppress(FileNotFoundError):  # its shell has not opened the file yet
             if match := _ON.search(self.child.out):
                 return int(match[1])
         return 0
@@ -147,18 +146,18 @@ class Gate:
     def exchange(self, *pieces: bytes) -> bytes:
         """Write pieces and read until the gateway closes."""
         with self.dial() as connection:
-            with suppress(ConnectionError):  # it may be refused before it is written
+            with suppress(ConnectionError):  # the gateway may refuse before everything is written
                 for piece in pieces:
                     connection.sendall(piece)
             return drain(connection)
 
     def ask(self, path: str, body: bytes = b"", method: str = "POST", **headers: str) -> Told:
-        """One request on a connection that is used again where that is allowed."""
+        """Send one request; reuse the connection where possible."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
             self._client.request(method, path, body, named)
             reply = self._client.getresponse()
-        except ConnectionError:  # it was idle too long
+        except ConnectionError:  # the connection was idle too long
             self._client.close()
             self._client.request(method, path, body, named)
             reply = self._client.getresponse()
@@ -166,16 +165,16 @@ class Gate:
         return Told(reply.status, {k.lower(): v for k, v in reply.getheaders()}, data)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The log so far; each line is one event."""
+        """Return the log so far; each line is one event."""
         return [jsonio.loads(line.encode()) for line in self.child.err.splitlines()]
 
     def journal(self) -> bytes:
-        """The rows of its ledger."""
+        """Return the rows of its ledger."""
         found = sorted((self.folder / "data" / "ledger").glob("*.jsonl"))
         return b"".join(path.read_bytes() for path in found)
 
     def files(self) -> bytes:
-        """All that it has written to disk: journals, the store and what belongs to them."""
+        """Return all that it has written to disk: journals, the store and their side files."""
         found = sorted(path for path in (self.folder / "data").rglob("*") if path.is_file())
         return b"".join(path.read_bytes() for path in found)
 
@@ -185,7 +184,7 @@ class Gate:
 
 
 def drain(connection: socket.socket) -> bytes:
-    """All that comes until the other side closes, also rudely."""
+    """Read until the other side closes or resets the connection."""
     seen = b""
     try:
         while piece := connection.recv(65536):
@@ -196,7 +195,7 @@ def drain(connection: socket.socket) -> bytes:
 
 
 def answers(data: bytes) -> list[Told]:
-    """The whole answers that stand behind each other in what was read."""
+    """Parse the complete answers that follow each other in the bytes."""
     found = []
     while data:
         head = _END.search(data)
@@ -216,7 +215,7 @@ def answers(data: bytes) -> list[Told]:
 
 
 def _chunks(data: bytes) -> tuple[bytes, bytes]:
-    """A chunked body, and what stands behind it."""
+    """Return a chunked body, and the bytes behind it."""
     body, size = b"", -1
     while size:
         line, _, data = data.partition(b"\r\n")
@@ -228,35 +227,35 @@ def _chunks(data: bytes) -> tuple[bytes, bytes]:
 
 
 def request(path: str, body: bytes = b"", *lines: bytes, method: str = "POST") -> bytes:
-    """A request on the wire, well formed but for what `lines` make of it."""
+    """Build a request on the wire; it is well formed except for what `lines` add."""
     first = f"{method} {path} HTTP/1.1".encode()
     length = b"content-length: %d" % len(body)
     return b"\r\n".join([first, b"host: localhost", length, *lines, b"", body])
 
 
 def chat(**more: Any) -> bytes:
-    """A request for a model by its name, so that nothing of it needs to change."""
+    """Build a request that names its model, so that the gateway changes nothing in it."""
     value = {"model": "able-1", "messages": [{"role": "user", "content": "Hello."}], **more}
     return jsonio.dumps(value)
 
 
 def messages(**more: Any) -> bytes:
-    """The same in the other dialect."""
+    """Build such a request in the Messages dialect."""
     return chat(**{"model": "claude-haiku-9", "max_tokens": 9, **more})
 
 
 def response(**more: Any) -> bytes:
-    """A request of Responses."""
+    """Build a request of the Responses dialect."""
     return jsonio.dumps({"model": "reply-9", "input": "Hello.", **more})
 
 
 def contents(**more: Any) -> bytes:
-    """A request of Gemini, whose path says the rest."""
+    """Build a request of Gemini, whose path has the model and the method."""
     return jsonio.dumps({"contents": [{"role": "user", "parts": [{"text": "Hello."}]}], **more})
 
 
 def family(path: str) -> str:
-    """The dialect of a path, by the name of its generating door."""
+    """Return the generating path of the dialect that a path belongs to."""
     google = path.startswith(("/v1beta", "/v1alpha")) and "/openai/" not in path
     if google or ("/models/" in path and ":" in path):
         return GENERATE
@@ -274,19 +273,19 @@ _GOOGLE = {
 
 
 def plain(path: str, **more: Any) -> bytes:
-    """A request that the door of a path takes."""
+    """Build a request that the endpoint at a path accepts."""
     return _PLAIN[family(path)](**more)
 
 
 def named(path: str, model: str) -> tuple[str, bytes]:
-    """A path and a body that ask for a model, which stands in one of them."""
+    """Return a path and a body that ask for a model; one of the two names it."""
     if path in GOOGLE:
         return path.replace("gem-9", quote(model, safe="")), contents()
     return path, plain(path, model=model)
 
 
 def field(told: Told) -> str | None:
-    """The member that a refusal names for programs; Messages has no place for it."""
+    """Return the member that a refusal names for programs; Messages has no place for it."""
     error = told.json["error"]
     if "details" in error:
         (detail,) = error["details"]
@@ -299,7 +298,7 @@ def field(told: Told) -> str | None:
 
 
 def shaped(told: Told, path: str, status: int) -> str:
-    """A refusal in the dialect of the path it was sent to; its message."""
+    """Check a refusal in the dialect of its path; return its message."""
     assert told.status == status, (told.status, told.body[:300])
     assert told.headers["content-type"] == "application/json"
     assert told.headers["x-request-id"].startswith("tg-")

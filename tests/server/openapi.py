@@ -1,7 +1,9 @@
-"""Requests that our OpenAPI document allows and forbids, by schemathesis: `python -m tests.server.openapi [N]`.
+"""Send requests that our OpenAPI document allows and forbids, by schemathesis: `python -m
+tests.server.openapi [N]`.
 
-It asks a gateway as users start it, and holds each answer against the document: no 5xx, the statuses, content
-and shapes that it says, what it forbids is refused, what it allows is taken, no door without a key.
+It asks a gateway as users start it, and checks each answer against the document: no 5xx, and only
+documented statuses, content types and shapes. The gateway refuses what the document forbids, takes
+what it allows, and opens no endpoint without a key.
 """
 
 import re
@@ -23,7 +25,7 @@ NAMES = {
     "/v1/chat/completions": "able-1", "/v1/messages": "claude-haiku-9", "/v1/messages/count_tokens": "claude-haiku-9",
     "/v1/responses": "reply-9",
 }  # fmt: skip
-"""A model that is at home at each door, so that what is asked of it gets there."""
+"""For each endpoint a native model, so that the request reaches the provider unchanged."""
 UNTOLD = (
     "POST /v1/messages",
     "POST /v1/route",
@@ -36,13 +38,14 @@ UNTOLD = (
     "GET /admin/series",
     "GET /admin/latency",
 )
-"""Where a schema cannot say all that is wrong: that 9.0 is not 9, a body by the dialect, which calls there were, what a lab has,
-dates and lists of names."""
+"""Operations whose schema cannot express every error: 9.0 is not 9, a body depends on its dialect,
+and calls, a lab's models, dates and lists of names must exist.
+"""
 _COUNTS = re.compile(r"(\d+) generated(?:, (\d+) passed|, (\d+) found)?")
 
 
 def named(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with names of models that are served, in place of any text; of keys one kind."""
+    """Replace text for models by names that are served; keep one kind of key."""
     document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"bearer": []}]
     for path, methods in document["paths"].items():
@@ -57,7 +60,7 @@ def named(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(gate: Gate, folder: Path, examples: int, key: str, *more: str) -> tuple[int, str]:
-    """Ask so often; how many requests there were, and what was found, where anything was."""
+    """Run schemathesis; return the number of requests, and its findings or an empty text."""
     file, settings = folder / "openapi.json", folder / "schemathesis.toml"
     file.write_bytes(jsonio.dumps(named(gate.ask("/openapi.json", method="GET").json)))
     settings.write_text(
@@ -80,17 +83,17 @@ def run(gate: Gate, folder: Path, examples: int, key: str, *more: str) -> tuple[
 
 
 def clients(gate: Gate, folder: Path, examples: int) -> tuple[int, str]:
-    """All but /admin, with the key of a client."""
+    """Test all paths except /admin, with a client's key."""
     return run(gate, folder, examples, CLIENT_KEY, "--exclude-path-regex", "^/admin")
 
 
 def admins(gate: Gate, folder: Path, examples: int) -> tuple[int, str]:
-    """/admin, with its own."""
+    """Test /admin, with the admin's key."""
     return run(gate, folder, examples, ADMIN_KEY, "--include-path-regex", "^/admin")
 
 
 def main(examples: int) -> int:
-    """Print counts, and what was found; 0 where nothing was."""
+    """Print counts and findings; return 0 if there are no findings."""
     loop, provider = Loop(), Upstream()
     loop.run(provider.start())
     for prefix, script in (("/claude", claude), ("/reply", replies), ("/google", google)):

@@ -1,4 +1,4 @@
-"""Bodies: in time, or as fast as they must at least be; no larger than may be; with memory."""
+"""Test request bodies: their time and minimum speed, their maximum size, and their memory."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -17,7 +17,7 @@ def hold(memory: int = 10**9) -> MemoryReservation:
 
 
 def giving(*pieces: bytes, end: bool = True) -> Receive:
-    """A client that sends pieces, and then, unless it has ended, nothing more."""
+    """Return a client that sends pieces, and then nothing more unless it has ended."""
 
     async def all_of_it() -> AsyncIterator[Message]:
         for at, piece in enumerate(pieces, 1):
@@ -28,7 +28,7 @@ def giving(*pieces: bytes, end: bool = True) -> Receive:
 
 
 class Clock:
-    """A loop whose timers strike when they are told to."""
+    """A loop whose timers fire when the test says."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
@@ -79,7 +79,9 @@ async def test_too_large(length: int | None, pieces: Iterable[bytes]) -> None:
 
 
 async def test_one_that_stops_and_one_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """30 s, and one for each 10 kB: at 30 s 50 kB have come, so it has until 35 s, and no more."""
+    """A body has 30 s, and 1 s more for each 10 kB: with 50 kB at 30 s it has until 35 s, no
+    longer.
+    """
     clock = Clock(monkeypatch)
     server = ServerPart(timeouts=WaitPart(body=30.0, body_rate=10_000))
     task = asyncio.create_task(read(server, giving(b"x" * 50_000, end=False)))
@@ -102,7 +104,7 @@ async def test_a_stop_from_outside_is_passed_on() -> None:
 
 
 async def test_memory_is_asked_for_by_what_was_announced_or_as_it_comes() -> None:
-    """Of 150 MB 100 are used: five times 7 MB fit, and 10 MB do not."""
+    """100 of 150 MB are used: five times 7 MB fit, and 10 MB do not."""
     intake = BodyReader(ServerPart())
     with pytest.raises(ProblemError, match="more memory than the gateway has"):
         await intake.read(giving(b"x"), 10_000_000, hold(150_000_000))

@@ -1,4 +1,4 @@
-"""Connections: so many are served, the idle ones make room, and what is too many is told so."""
+"""Test the connection limit: idle connections make room, and surplus ones get a refusal."""
 
 from dataclasses import dataclass, field
 
@@ -39,7 +39,7 @@ def test_one_too_many_takes_the_place_of_the_one_that_was_idle_longest() -> None
     assert (lines.add(one), lines.add(two)) == (True, True)
     lines.mark_busy(one)
     now.time = 5.0
-    lines.mark_idle(one)  # it is idle for less time than the other
+    lines.mark_idle(one)  # it has been idle for less time than the other
     now.time = 5.9
     assert lines.add(three)
     assert (one.dropped, two.dropped) == ([], [two])
@@ -59,14 +59,14 @@ def test_where_all_are_busy_or_new_the_next_is_refused() -> None:
     now.time = 9.0
     third = One()
     assert not lines.add(third)
-    lines.mark_idle(third)  # it is answered that it is too many; that does not make it one of them
+    lines.mark_idle(third)  # its refusal does not make it a served connection
     lines.remove(two)
     assert lines.add(One())
     assert (one.dropped, two.dropped, third.dropped) == ([], [], [])
 
 
 def test_of_those_that_are_refused_the_first_go_when_they_are_too_many() -> None:
-    """So signs of life are asked for, and told, however many wait."""
+    """However many wait, health probes still get a connection and an answer."""
     lines, here = ConnectionLimit(8, Now()), [One() for _ in range(8)]
     for one in here:
         lines.add(one)

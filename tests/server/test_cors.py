@@ -1,4 +1,4 @@
-"""`server.cors`: web pages of listed origins may call, and read what they are answered."""
+"""Test `server.cors`: web pages of listed origins may call, and read their answers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +45,7 @@ def _listed(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="module")
 def _every(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
-    """A gateway that asks for keys, and answers every page."""
+    """A gateway that requires keys, and answers every page."""
     folder = tmp_path_factory.mktemp("every") / "gateway"
     made = Gate(
         folder,
@@ -69,7 +69,7 @@ def every(_every: Gate, provider: Upstream) -> Gate:
 
 
 def cors(told: Told) -> dict[str, str]:
-    """What an answer says to a browser of other origins."""
+    """Return the headers of an answer that address browsers of other origins."""
     return {k: v for k, v in told.headers.items() if k.startswith("access-control")}
 
 
@@ -77,7 +77,9 @@ def cors(told: Told) -> dict[str, str]:
     "path", [*DOORS, "/v1/models", "/v1/route", "/chat/completions", "/v1/nowhere"]
 )
 def test_a_preflight_is_answered_before_keys(listed: Gate, every: Gate, path: str) -> None:
-    """For a listed origin, at every path of clients; what the page wants to send it may."""
+    """A listed origin may ask at every client path; the gateway allows the headers that the page
+    wants.
+    """
     told = listed.ask(path, b"", "OPTIONS", origin=PAGE, **PREFLIGHT)
     assert (told.status, told.body) == (204, b"")
     assert cors(told) == {
@@ -98,7 +100,9 @@ def test_a_preflight_is_answered_before_keys(listed: Gate, every: Gate, path: st
 @pytest.mark.parametrize("origin", [EVIL, "null", "http://app.example", "https://app.example:8443",
     "https://app.example.evil.test", "https://app.example/", ""])  # fmt: skip
 def test_other_pages_are_answered_as_before(listed: Gate, origin: str) -> None:
-    """An origin is compared as a whole; another one is told nothing that a browser lets through."""
+    """The gateway compares an origin as a whole; another origin gets no header that lets a page
+    read.
+    """
     told = listed.ask(CHAT, b"", "OPTIONS", origin=origin, **PREFLIGHT)
     assert (told.status, cors(told)) == (403 if origin else 405, {})
     told = listed.ask(CHAT, chat(), origin=origin)
@@ -108,7 +112,7 @@ def test_other_pages_are_answered_as_before(listed: Gate, origin: str) -> None:
 
 
 def test_without_the_setting_no_page_is_answered(gate: Gate) -> None:
-    """As it ships."""
+    """The default has no origins."""
     told = gate.ask(CHAT, b"", "OPTIONS", origin=PAGE, **PREFLIGHT)
     assert (told.status, cors(told)) == (403, {})
     told = gate.ask(CHAT, chat(), origin=PAGE)
@@ -117,7 +121,7 @@ def test_without_the_setting_no_page_is_answered(gate: Gate) -> None:
 
 @pytest.mark.parametrize("path", DOORS)
 def test_a_page_reads_its_answer(listed: Gate, path: str) -> None:
-    """With the headers that say what was decided, and the id of the call."""
+    """The page sees the headers with the decision, and the id of the call."""
     told = listed.ask(path, plain(path), origin=PAGE)
     assert told.status == 200
     assert told.headers["access-control-allow-origin"] == PAGE
@@ -128,7 +132,7 @@ def test_a_page_reads_its_answer(listed: Gate, path: str) -> None:
 
 
 def test_a_page_reads_a_stream(listed: Gate, provider: Upstream) -> None:
-    """All of it, byte for byte, under one head."""
+    """The page gets all of it, byte for byte, under one head."""
     provider.on("/acme", stream(ROLE, chunk({"content": "Hi"}), chunk({}, "stop"), DONE))
     told = listed.ask(CHAT, chat(stream=True), origin=PAGE)
     assert (told.status, told.headers["access-control-allow-origin"]) == (200, PAGE)
@@ -139,7 +143,7 @@ def test_a_page_reads_a_stream(listed: Gate, provider: Upstream) -> None:
 
 
 def test_a_page_reads_a_refusal(listed: Gate, every: Gate, provider: Upstream) -> None:
-    """Of the edge, of a provider, of a key: what is wrong reaches the page."""
+    """Errors of the server, of a provider and of a key all reach the page."""
     provider.on("/acme", failing(400))
     for told, status in (
         (listed.ask(CHAT, b"{", origin=PAGE), 400),
@@ -154,7 +158,7 @@ def test_a_page_reads_a_refusal(listed: Gate, every: Gate, provider: Upstream) -
 
 
 def test_a_key_is_asked_for_all_the_same(every: Gate) -> None:
-    """What a browser may ask is no right to be answered."""
+    """An origin that may ask still needs a key."""
     told = every.ask(CHAT, chat(), origin=EVIL, authorization=f"Bearer {CLIENT_KEY}")
     assert (told.status, told.headers["access-control-allow-origin"]) == (200, "*")
     assert "access-control-allow-credentials" not in told.headers
@@ -163,7 +167,7 @@ def test_a_key_is_asked_for_all_the_same(every: Gate) -> None:
 
 @pytest.mark.parametrize("path", ["/admin/entries", "/dashboard", "/dashboard/session", "/metrics"])
 def test_what_is_the_operators_is_for_no_other_page(listed: Gate, every: Gate, path: str) -> None:
-    """The pages and figures of the gateway itself: no list opens them."""
+    """No list opens the gateway's own pages and figures."""
     for gate in (listed, every):
         for told in (
             gate.ask(path, b"", "OPTIONS", origin=PAGE, **PREFLIGHT),
@@ -176,7 +180,7 @@ def test_what_is_the_operators_is_for_no_other_page(listed: Gate, every: Gate, p
 
 
 def test_a_preflight_asks_for_no_more_than_names(listed: Gate) -> None:
-    """What is no list of names is not said back."""
+    """The gateway does not echo a value that is no list of names."""
     told = listed.ask(
         CHAT, b"", "OPTIONS", origin=PAGE, access_control_request_method="POST",
         access_control_request_headers="x-a, <b>",
@@ -204,7 +208,7 @@ def test_the_scheme_and_host_of_an_origin_have_no_case(listed: Gate) -> None:
     ],
 )
 def test_what_is_no_origin_is_a_mistake(tmp_path: Path, origins: str, message: str) -> None:
-    """A list that would never match is refused at the start."""
+    """At the start the gateway refuses a list that would never match."""
     file = tmp_path / "gateway.yaml"
     file.write_text(f"version: 1\nserver: {{cors: {origins}}}\n")
     with pytest.raises(ConfigError, match=message):
@@ -220,14 +224,14 @@ def test_what_is_no_origin_is_a_mistake(tmp_path: Path, origins: str, message: s
     ],
 )  # fmt: skip
 def test_what_is_an_origin(tmp_path: Path, written: str, read: list[str]) -> None:
-    """One may stand alone; applications have schemes of their own."""
+    """A single origin may stand alone; applications have schemes of their own."""
     file = tmp_path / "gateway.yaml"
     file.write_text(f"version: 1\nserver: {{cors: {written}}}\n")
     assert load(file, {}).config.server.cors == read
 
 
 def test_every_page_while_keys_are_open_is_warned_of(provider: Upstream, tmp_path: Path) -> None:
-    """The gateway starts, since it was asked to, and says what that means."""
+    """The gateway starts, as the operator asked, and warns."""
     made = Gate(tmp_path / "gateway", provider.url, page("*"))
     try:
         told = made.ask(CHAT, chat(), origin=EVIL)

@@ -1,4 +1,4 @@
-"""The endpoints beside the generating one: models, route, health, documents."""
+"""Test the endpoints beside the generating one: models, route, health, documents."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def test_models_virtual_names_first(world: World) -> None:
 
 
 def test_models_as_google_lists_them(world: World) -> None:
-    """At its own path, and at the others' where its SDK asks."""
+    """Google's list is at its own path, and at the common path if Google's SDK asks."""
     listing = world.client.get("/v1beta/models").json()
     assert listing["models"][0] == {
         "name": "models/auto",
@@ -51,7 +51,7 @@ def test_one_model_by_a_name_with_a_slash(world: World) -> None:
 
 
 def test_route_says_what_would_be_done(world: World, upstream: Upstream) -> None:
-    """The decision, the plan and why, without asking a provider and without a row."""
+    """Route gives the decision, the plan and the reason; it asks no provider and writes no row."""
     reply = world.client.post("/v1/route", json=chat(model="auto", messages=PROOF))
     told = reply.json()
     assert (told["lab"], told["tier"], told["model"]) == ("acme", "reasoning", "deep-1")
@@ -85,7 +85,7 @@ def test_route_and_call_decide_alike(world: World, upstream: Upstream) -> None:
 
 
 def test_route_takes_the_same_headers(world: World) -> None:
-    """And refuses what a call would be refused for."""
+    """Route refuses a request that a call would be refused for."""
     post = world.client.post
     told = post("/v1/route", json=chat(model="auto"), headers={"x-tiergate-tier": "fast"}).json()
     assert (told["tier"], told["source"]) == ("fast", "pin")
@@ -111,7 +111,7 @@ def test_probes_of_clients(world: World) -> None:
 
 
 def test_the_document(world: World) -> None:
-    """OpenAPI of the doors, and no page that loads scripts from elsewhere."""
+    """OpenAPI lists the endpoints, and no page loads scripts from elsewhere."""
     document = jsonio.loads(world.client.get("/openapi.json").content)
     assert document["info"]["title"] == "tiergate"
     assert {"/v1/models", "/v1/route", "/health"} <= set(document["paths"])
@@ -125,7 +125,7 @@ def test_ids_differ_and_sort_by_time(world: World) -> None:
 
 
 def test_a_connection_is_used_again(world: World) -> None:
-    """Also after an error that came when all of the request had been read."""
+    """A connection survives even an error, if the whole request had been read."""
     for body in (chat(), b"{", chat(stream=True), chat(model="gpt-9"), chat()):
         assert "connection" not in world.ask(body).headers
 
@@ -133,7 +133,7 @@ def test_a_connection_is_used_again(world: World) -> None:
 def test_a_bug_is_told_in_the_dialect_too(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """SEC-LEAK 4: Without what it was about: that may quote a prompt."""
+    """SEC-LEAK 4: the answer omits the error's text, which may quote a prompt."""
 
     def broken(*_: object) -> None:
         raise KeyError("my secret")
@@ -159,7 +159,9 @@ PAGES = [
 def test_open_keys_are_no_web_pages_to_spend(
     world: World, upstream: Upstream, origin: str, path: str
 ) -> None:
-    """A page can send text without asking first, and its name may lead here (DNS rebinding)."""
+    """A page can send text without a preflight, and its name may resolve to this machine (DNS
+    rebinding).
+    """
     headers = {"origin": origin, "content-type": "text/plain"}
     reply = world.client.post(path, content=jsonio.dumps(chat()), headers=headers)
     assert reply.status_code == 403

@@ -1,4 +1,6 @@
-"""A reply on its way out: whatever stops it, its stream is closed and so accounts for itself."""
+"""Test sending a response: whatever stops it, the gateway closes its stream, which settles the
+call.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -27,7 +29,7 @@ CALL = Call(
 
 
 class Engine:
-    """Serves one call, and lets it end at once."""
+    """Serves one call, and cancels it at once when asked."""
 
     def __init__(self, reply: Coroutine[None, None, Response]) -> None:
         self.reply = reply
@@ -47,9 +49,8 @@ async def serve_one(
     send: Send,
     rows: Callable[[], bool] = bool,
 ) -> None:
-    """As another server has it served, which tells of a client that leaves when it is asked.
-
-    `rows` writes those that wait.
+    """Serve as another server would, which reports a client's leaving only when asked. `rows`
+    writes the rows that wait.
     """
     revision = SimpleNamespace(enter=lambda: Engine(reply), leave=lambda: None)
     nothing: Any = None
@@ -63,7 +64,7 @@ def still(send: Send) -> Keepalive:
 
 
 class Stream:
-    """A stream that knows whether it was closed."""
+    """A stream that knows if it was closed."""
 
     def __init__(self, *pieces: bytes) -> None:
         self.pieces = pieces
@@ -128,7 +129,7 @@ async def test_a_stream_is_one_message_for_each_item() -> None:
 
 @pytest.mark.parametrize("at", [0, 1, 2, 3])
 async def test_a_client_that_cannot_be_written_to(at: int) -> None:
-    """Already the head may fail, or wait for a reader that never comes."""
+    """Even sending the head may fail, or wait for a reader that never comes."""
     count = 0
 
     async def send(_: Message) -> None:
@@ -145,7 +146,7 @@ async def test_a_client_that_cannot_be_written_to(at: int) -> None:
 
 @pytest.mark.parametrize("at", [0, 1])
 async def test_a_client_that_leaves_while_it_is_written_to(at: int) -> None:
-    """The write waits, the disconnect comes: what was being served is stopped, and that is all."""
+    """The client disconnects while a write waits: the gateway stops the call and closes the stream."""
     waiting, stream = asyncio.Event(), Stream(b"1", b"2")
     count = 0
 
@@ -168,7 +169,7 @@ async def test_a_client_that_leaves_while_it_is_written_to(at: int) -> None:
 
 
 async def test_a_client_that_leaves_when_all_is_written_is_no_matter() -> None:
-    """The disconnect comes while the last message is on its way: the reply is whole."""
+    """The disconnect comes while the last message is on its way: the response is complete."""
     sent: list[Message] = []
     gone = asyncio.Event()
 
@@ -196,7 +197,7 @@ async def test_a_client_that_leaves_when_all_is_written_is_no_matter() -> None:
 
 
 async def test_a_stop_from_outside_is_passed_on() -> None:
-    """A server that shuts down cancels too, and that is no client's leaving."""
+    """A server that shuts down cancels too; the client has not left."""
 
     async def serve() -> Response:
         await asyncio.Event().wait()

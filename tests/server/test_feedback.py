@@ -1,4 +1,4 @@
-"""What clients say of answers: who may, of which calls, and what becomes of it."""
+"""Test feedback on answers: who may give it, for which calls, and where it is stored."""
 
 from typing import Any
 
@@ -34,14 +34,14 @@ def post(world: World, key: str, path: str, body: object) -> Any:
 
 
 def called(world: World) -> str:
-    """The id of a call of Ann's."""
+    """Make a call with Ann's key; return its id."""
     reply = post(world, "ann", "/v1/chat/completions", chat(model="fast"))
     assert reply.status_code == 200, reply.text
     return str(reply.headers["x-request-id"])
 
 
 def said(world: World) -> list[FeedbackRow]:
-    """What the journal has, in the order in which it was said."""
+    """Return the feedback rows of the journal, in order."""
     found = (
         row for path in list_segments(world.gateway.journal_folder) for row, _ in read_rows(path)
     )
@@ -49,7 +49,7 @@ def said(world: World) -> list[FeedbackRow]:
 
 
 def test_a_call_can_be_judged_as_soon_as_it_is_answered(world: World) -> None:
-    """The last word stands; the same word again is no row."""
+    """The last feedback counts; repeating it writes no row."""
     id = called(world)
     for body in ({"verdict": "good"}, {"verdict": "good"}, {"tier": "smart", "score": 0.5}):
         reply = post(world, "ann", FEEDBACK, {"id": id, **body})
@@ -67,7 +67,7 @@ def test_a_call_can_be_judged_as_soon_as_it_is_answered(world: World) -> None:
 def test_only_its_own_key_and_its_tenant_s_admins_judge_a_call(
     world: World, key: str, status: int
 ) -> None:
-    """Nobody learns either whether there was a call that is not theirs."""
+    """A key without access cannot learn if a call exists."""
     id = called(world)
     reply = post(world, key, FEEDBACK, {"id": id, "verdict": "bad"})
     assert reply.status_code == status, reply.text
@@ -118,7 +118,7 @@ def test_a_store_that_cannot_be_read_is_told(world: World, monkeypatch: pytest.M
 def test_a_call_that_another_process_is_feeding_is_waited_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One feeds at a time: until it is done the store does not know the call."""
+    """One process feeds at a time: until it is done the store does not know the call."""
     monkeypatch.setattr(world.gateway.ledger_runtime, "feed", int)
     id = called(world)
     with feeding(world.gateway.journal_folder) as other:

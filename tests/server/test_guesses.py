@@ -1,4 +1,4 @@
-"""Guesses of keys are slowed down at every endpoint that takes one; a right key always opens."""
+"""Test key guessing: every endpoint that takes a key slows guesses down; a right key always opens."""
 
 import secrets as chance
 
@@ -23,7 +23,7 @@ ADMINS = [("GET", "/admin/costs"), ("POST", "/admin/reload"), ("GET", "/metrics"
 
 @pytest.fixture
 def keyed(make: Make) -> World:
-    """A gateway that others reach, with keys of every kind."""
+    """A gateway that others can reach, with keys of every kind."""
 
     def change(value: dict[str, object]) -> None:
         scoped(value)
@@ -35,7 +35,7 @@ def keyed(make: Make) -> World:
 
 
 def guess(world: World, method: str, path: str, secret: str, header: str) -> httpx.Response:
-    """Ask with a key in one header, or in the form where a person signs in."""
+    """Send a key in one header, or in the form that signs a person in."""
     if path == "/dashboard/session":
         return world.client.post(path, json={"key": secret})
     value = f"Bearer {secret}" if header == "authorization" else secret
@@ -52,7 +52,9 @@ def guess(world: World, method: str, path: str, secret: str, header: str) -> htt
 @pytest.mark.parametrize(("method", "path"), [*CALLS, *ADMINS])
 @pytest.mark.parametrize("alike", [True, False], ids=["alike", "at random"])
 def test_guesses_are_slowed_down(keyed: World, method: str, path: str, alike: bool) -> None:
-    """By the key's own beginning, and all together; the address that they come from is no matter."""
+    """The gateway counts guesses by the key's first characters and in total; addresses do not
+    matter.
+    """
     told = []
     for at in range(80):
         secret = f"wrong-key-{at}" if alike else chance.token_hex(32)
@@ -89,13 +91,13 @@ def test_a_guess_in_the_url_counts_too(keyed: World) -> None:
 
 
 def test_a_request_without_a_key_is_no_guess(keyed: World) -> None:
-    """A client that forgot it is told so each time, and costs others no try."""
+    """The gateway answers a client that forgot its key each time, and counts no guess."""
     assert {keyed.client.get("/v1/models").status_code for _ in range(80)} == {401}
     assert guess(keyed, "GET", "/v1/models", "wrong-key", "x-api-key").status_code == 401
 
 
 def test_guesses_are_seen(keyed: World) -> None:
-    """In metrics, of calls and of what admins are asked for alike."""
+    """Metrics count wrong keys of calls and of admin requests alike."""
     for path in ("/v1/chat/completions", "/admin/costs", "/v1/models"):
         guess(keyed, "POST" if "chat" in path else "GET", path, "wrong-key", "x-api-key")
     text = guess(keyed, "GET", "/metrics", "boss", "x-api-key").text
@@ -113,7 +115,7 @@ def test_tries_come_back(keyed: World) -> None:
 
 @pytest.mark.parametrize(("key", "warned"), [("hunter2", True), ("x" * 15, True), ("x" * 16, False), ("", False), (" ", False)])  # fmt: skip
 def test_keys_that_can_be_guessed_are_warned_of(make: Make, key: str, warned: bool) -> None:
-    """No limit keeps a short key: tries come back as long as somebody has time."""
+    """No limit protects a short key: tries come back over time."""
     world = make(lambda value: value.update(metrics={"key": key.strip()}))
     found = find_cautions(
         world.gateway.built_config, world.gateway.keys, {"TIERGATE_ADMIN_KEY": key}

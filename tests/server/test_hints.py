@@ -1,4 +1,4 @@
-"""What headers tell of a client is taken for routing, and changes nothing that goes on."""
+"""Test client headers that routing reads: reading them changes nothing that is sent on."""
 
 from gateway.dialects import DIALECTS
 from gateway.server.request_headers import RequestHeaders
@@ -18,7 +18,7 @@ def test_known_names_alone_and_cut() -> None:
 
 
 def test_what_goes_on_is_as_it_was() -> None:
-    """A header that a dialect forwards goes on whole; one that it does not stays here."""
+    """The gateway forwards a header of the dialect whole, and keeps all other headers."""
     for dialect in DIALECTS.values():
         forwarded = RequestHeaders(
             SENT, dialect.forwarded_headers, dialect.default_headers

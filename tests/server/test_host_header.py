@@ -1,4 +1,4 @@
-"""The Host header and the forms of a request target, as RFC 9112 3.2 has them, on raw sockets."""
+"""Test the Host header and the forms of a request target (RFC 9112 3.2), on raw sockets."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def head(method: bytes, target: bytes, *lines: bytes, version: bytes = b"1.1") -
 
 
 def post(path: str, target: bytes, *lines: bytes, body: bytes | None = None) -> bytes:
-    """Write a call to a target, with a body that the door of `path` takes."""
+    """Write a call to a target, with a body that the endpoint of `path` takes."""
     data = plain(path) if body is None else body
     return head(b"POST", target, b"content-length: %d" % len(data), *lines) + data
 
@@ -38,7 +38,7 @@ def test_a_valid_host_is_answered(gate: Gate, host: bytes) -> None:
 @pytest.mark.parametrize("path", [*DOORS, "/health"])
 @pytest.mark.parametrize("host", INVALID)
 def test_an_invalid_host_is_refused(gate: Gate, path: str, host: bytes) -> None:
-    """RFC 9112 3.2: a Host with an invalid value is answered with 400, in the path's dialect."""
+    """RFC 9112 3.2: the gateway answers an invalid Host with 400, in the path's dialect."""
     (answer,) = answers(gate.exchange(post(path, path.encode(), b"host: " + host)))
     assert "Host" in shaped(answer, path, 400)
     assert answer.headers["connection"] == "close"
@@ -46,21 +46,21 @@ def test_an_invalid_host_is_refused(gate: Gate, path: str, host: bytes) -> None:
 
 @pytest.mark.parametrize("path", [*DOORS, "/health"])
 def test_a_request_without_host_is_refused(gate: Gate, path: str) -> None:
-    """RFC 9112 3.2: an HTTP/1.1 request without Host is answered with 400."""
+    """RFC 9112 3.2: the gateway answers an HTTP/1.1 request without Host with 400."""
     (answer,) = answers(gate.exchange(post(path, path.encode())))
     assert "Host" in shaped(answer, path, 400)
 
 
 @pytest.mark.parametrize("same", [True, False])
 def test_a_request_with_two_hosts_is_refused(gate: Gate, same: bool) -> None:
-    """RFC 9112 3.2: several Host lines are answered with 400, also where they are equal."""
+    """RFC 9112 3.2: the gateway answers several Host lines with 400, also if they are equal."""
     second = b"host: a" if same else b"host: b"
     (answer,) = answers(gate.exchange(post(CHAT, CHAT.encode(), b"host: a", second)))
     assert "Host" in shaped(answer, CHAT, 400)
 
 
 def test_http_1_0_needs_no_host(gate: Gate) -> None:
-    """HTTP/1.0 has no Host; one that is sent must be valid there too."""
+    """HTTP/1.0 needs no Host; if a client sends one it must be valid."""
     (answer,) = answers(gate.exchange(head(b"GET", b"/health", version=b"1.0")))
     assert answer.status == 200
     data = head(b"GET", b"/health", b"host: a:b:c@d", version=b"1.0")
@@ -80,7 +80,7 @@ def test_the_absolute_form_is_treated_like_the_origin_form(
 
 
 def test_the_absolute_form_works_for_each_request_of_a_connection(gate: Gate) -> None:
-    """Both forms may come on one connection, and repeated heads are answered alike."""
+    """Both forms may come on one connection, and the gateway answers repeated heads alike."""
     absolute = b"http://localhost" + CHAT.encode()
     body = chat()
     keeps = [
@@ -108,7 +108,7 @@ def test_the_absolute_form_works_for_each_request_of_a_connection(gate: Gate) ->
     ],
 )  # fmt: skip
 def test_what_an_absolute_form_may_name(gate: Gate, target: bytes, status: int) -> None:
-    """An authority that is valid, without a user, and a scheme of HTTP."""
+    """The target may name a valid authority, without a user, and an HTTP scheme."""
     (answer,) = answers(gate.exchange(head(b"GET", target, b"host: localhost")))
     assert answer.status == status, answer.body
 
@@ -121,7 +121,7 @@ def test_the_absolute_form_needs_a_valid_host_too(gate: Gate) -> None:
 
 
 def test_the_authority_stands_in_place_of_host(gate: Gate) -> None:
-    """Without an admin key only loopback names are answered: the authority is the name."""
+    """Without an admin key the gateway answers loopback names only; the authority is the name."""
     data = head(b"GET", b"http://127.0.0.1/admin/entries", b"host: evil.test")
     (answer,) = answers(gate.exchange(data))
     assert answer.status == 200, answer.body
@@ -131,7 +131,7 @@ def test_the_authority_stands_in_place_of_host(gate: Gate) -> None:
 
 
 def test_a_refusal_has_the_dialect_of_an_absolute_path(gate: Gate) -> None:
-    """The path of an absolute form tells the dialect, as that of the origin form does."""
+    """The path of an absolute form selects the dialect, like that of the origin form."""
     for path in (MESSAGES, GOOGLE[0]):
         target = b"http://localhost" + path.encode()
         (answer,) = answers(gate.exchange(post(path, target, b"host: a", body=b"{")))

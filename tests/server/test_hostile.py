@@ -1,4 +1,4 @@
-"""Hostile input in its short form, each set in each dialect; `make hostile` runs the long one."""
+"""Test hostile input in its short form, each set in each dialect; `make hostile` runs the long one."""
 
 from collections.abc import Iterator
 
@@ -13,14 +13,14 @@ from tests.server.gate import CHAT, KEYS, Gate
 
 @pytest.fixture(scope="module")
 def cache(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
-    """A gateway that keeps answers."""
+    """A gateway that caches answers."""
     made = Gate(tmp_path_factory.mktemp("cache") / "gateway", _provider.url, storing)
     yield made
     made.stop()
 
 
 def held(outcomes: trial.Outcomes, least: int) -> None:
-    """So many pieces at least, and nothing wrong with any."""
+    """Check that there are at least `least` outcomes, and that none is wrong."""
     found = list(outcomes)
     wrong = [one for one in found if one]
     assert not wrong, (len(wrong), wrong[:3])
@@ -31,14 +31,16 @@ def held(outcomes: trial.Outcomes, least: int) -> None:
 def test_c_18_sec_ssti_3_texts_go_on_as_they_came(
     gate: Gate, provider: Upstream, path: str
 ) -> None:
-    """SEC-SSTI 3, C-18: 500 of them or a share, in every field at once, unchanged to the last byte."""
+    """SEC-SSTI 3, C-18: 500 texts, or a share, in every field at once pass unchanged to the last
+    byte.
+    """
     every = 1 if path in trial.SPOKEN else 20
     held(trial.naughty(gate, provider, path, every), 500 // every)
 
 
 @pytest.mark.parametrize("path", trial.SPOKEN)
 def test_c_18_texts_are_cached_apart(cache: Gate, provider: Upstream, path: str) -> None:
-    """SEC-CACHE 2, C-18: each has its own answer, the first time and the second."""
+    """SEC-CACHE 2, C-18: each text has its own answer, the first time and the second."""
     every = 1 if path == CHAT else 8
     held(trial.cached(cache, provider, path, every), 2 * (500 // every))
 
@@ -55,16 +57,18 @@ def test_c_07_c_08_c_10_malformed_json(gate: Gate, provider: Upstream, path: str
 def test_c_17_odd_requests_and_odd_answers(
     gate: Gate, provider: Upstream, path: str, model: str
 ) -> None:
-    """C-17: any value in place of any other, in requests and in answers, at home and abroad.
-
-    A request is answered or refused, an answer passed on or the provider's fault; none is ours.
+    """C-17: any value may replace any other, in requests and in answers, native and translated. The
+    gateway answers or refuses a request; it passes an answer on or blames the provider; it never
+    fails itself.
     """
     held(trial.odd_requests(gate, path, model, 30), 30)
     held(trial.odd_answers(gate, provider, path, model, 30), 30)
 
 
 def test_sec_sqli_1_keys_that_are_programs(locked: Gate, provider: Upstream) -> None:
-    """SEC-SQLI 1: 560 injections and as many odd texts, each in a header or the URL: one answer for all, and no row."""
+    """SEC-SQLI 1: 560 injections and as many odd texts, each in a header or the URL, get one answer
+    and no row.
+    """
     held(trial.locked_out(locked, 560, 1), 1000)
     assert not provider.requests
 
@@ -72,21 +76,20 @@ def test_sec_sqli_1_keys_that_are_programs(locked: Gate, provider: Upstream) -> 
 def test_sec_sqli_2_names_labels_and_headers_that_are_programs(
     locked: Gate, provider: Upstream
 ) -> None:
-    """SEC-SQLI 2, SEC-SSTI 3: they are text, sent on, stored and told as such."""
+    """SEC-SQLI 2, SEC-SSTI 3: the gateway forwards, stores and shows them as text."""
     held(trial.told_apart(locked, provider, 280), 1000)
 
 
 def test_sec_sqli_2_parameters_of_admin_that_are_programs(locked: Gate) -> None:
-    """SEC-SQLI 2: they match nothing, and nothing is changed."""
+    """SEC-SQLI 2: they match nothing, and change nothing."""
     held(trial.asked_admins(locked, 240), 240)
 
 
 def test_sec_path_eval_ssrf_nothing_is_opened_run_or_dialled(
     provider: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """SEC-PATH, SEC-EVAL 4: 560 names that lead elsewhere, 100 programs.
-
-    Python itself tells what it opens, compiles, imports, starts and connects to meanwhile.
+    """SEC-PATH, SEC-EVAL 4: 560 names that lead elsewhere, and 100 programs. Python's own audit
+    events show what it opens, compiles, imports, starts and connects to meanwhile.
     """
     folder = tmp_path_factory.mktemp("watched")
     seen = folder / "seen"
@@ -103,6 +106,6 @@ def test_sec_path_eval_ssrf_nothing_is_opened_run_or_dialled(
         held(trial.lost_ways(gate, 560, 1), 560 * 2)
         held(trial.told_apart(gate, provider, 100), 200)
         assert trial.stray(seen, since, folder / "gateway" / "data") == []
-        assert b"open /" in seen.read_bytes()  # it can see
+        assert b"open /" in seen.read_bytes()  # the watcher does see opened files
     finally:
         gate.stop()

@@ -1,4 +1,4 @@
-"""Bodies that are wrong: refused at once, in the dialect of their door; what is odd goes on as it is."""
+"""Test wrong bodies: refused at once, in the dialect of their endpoint; odd ones pass unchanged."""
 
 import re
 import time
@@ -33,7 +33,7 @@ from tests.server.gate import (
 )
 
 SOON = 1.0
-"""Seconds on a busy machine; alone it is less than a tenth of that."""
+"""Seconds on a busy machine; alone it takes less than a tenth of that."""
 
 HI = b'"max_tokens":9,"messages":[{"role":"user","content":"hi"}]'
 WITH = b'{"model":"auto",' + HI + b",%b}"
@@ -78,7 +78,7 @@ NOT_JSON: list[tuple[str, bytes]] = [
 def test_c_07_c_08_c_10_what_is_no_json(
     gate: Gate, provider: Upstream, path: str, body: bytes
 ) -> None:
-    """C-07, C-08, C-10: 400 with the place, never a fault, and nothing is sent on."""
+    """C-07, C-08, C-10: 400 with the place of the error, never a fault, and no request leaves."""
 
     def trial() -> str:
         since = time.monotonic()
@@ -93,7 +93,7 @@ def test_c_07_c_08_c_10_what_is_no_json(
 
 
 type Row = tuple[str, bytes, str | None]
-"""What it is, the body, and the member that is named."""
+"""A description, the body, and the member that the refusal names."""
 
 NOT_AN_OBJECT: list[Row] = [
     ("a list", b"[]", None),
@@ -140,7 +140,7 @@ def _rows() -> Iterator[tuple[str, Row]]:
         yield from ((path, row) for row in NOT_AN_OBJECT)
         own = {GENERATE: NO_CONTENTS, RESPONSES: NO_INPUT}.get(family(path), NO_MESSAGES)
         wrong = NO_MODEL
-        if path == INPUT:  # in which all is optional, and nothing is a stream
+        if path == INPUT:  # here all members are optional, and there are no streams
             own = [row for row in own if row[0] not in ("no input", "null for input")]
             wrong = [row for row in wrong if row[0] != "no model" and row[2] == "model"]
         yield from ((path, row) for row in own)
@@ -154,7 +154,7 @@ ROWS = list(_rows())
 
 @pytest.mark.parametrize(("path", "row"), ROWS, ids=[f"{path} {row[0]}" for path, row in ROWS])
 def test_c_16_what_is_no_request(gate: Gate, provider: Upstream, path: str, row: Row) -> None:
-    """C-16: the member that is wrong is named, for people and for programs."""
+    """C-16: the refusal names the wrong member, for people and for programs."""
     told = gate.ask(path, row[1])
     message = shaped(told, path, 400)
     assert (f'"{row[2]}"' if row[2] else "must be a JSON object") in message
@@ -168,8 +168,8 @@ def test_c_16_what_is_no_request(gate: Gate, provider: Upstream, path: str, row:
     "name", ["gpt-9", "acne/fast", "x" * 1_000_000, "../../etc/passwd", "\0", "{{7*7}}"]
 )
 def test_models_that_are_none(gate: Gate, provider: Upstream, path: str, name: str) -> None:
-    """404 in the dialect, short whatever the name is, and told literally."""
-    name = name[:10_000] if path in GOOGLE else name  # a head has a limit of its own
+    """404 in the dialect, short whatever the name is; the message quotes the name literally."""
+    name = name[:10_000] if path in GOOGLE else name  # a head has its own limit
     told = gate.ask(*named(path, name))
     message = shaped(told, path, 404)
     assert len(name) > 100 or repr(name)[1:-1] in message
@@ -180,14 +180,14 @@ def test_models_that_are_none(gate: Gate, provider: Upstream, path: str, name: s
 
 @pytest.mark.parametrize("path", GOOGLE)
 def test_c_16_a_path_of_gemini_without_a_model(gate: Gate, path: str) -> None:
-    """C-16: where one belongs is told."""
+    """C-16: the refusal shows where the model belongs."""
     told = gate.ask(path.replace("gem-9", ""), contents())
     assert "models/<name>:generateContent" in shaped(told, path, 400)
     assert field(told) == "model"
 
 
 def test_c_16_methods_of_a_model_that_are_none(gate: Gate, provider: Upstream) -> None:
-    """C-16: what a call is sent to is told; a stream in another form than events is refused."""
+    """C-16: the refusal names the right method; the gateway refuses a stream that is not SSE."""
     for method in ("generate", "", "predict", "GENERATECONTENT", "generateContent/"):
         told = gate.ask(f"/v1beta/models/gem-9:{method}", contents())
         assert "{model}:generateContent" in shaped(told, GENERATE, 404)
@@ -207,7 +207,7 @@ LARGE = [
 
 
 def turns(path: str, number: int) -> str:
-    """A member that holds so many turns."""
+    """Return a member that holds this many turns."""
     name, said = TURNS[family(path)]
     return f'"{name}":[' + ",".join([f'{{"role":"user",{said}}}'] * number) + "]"
 
@@ -224,7 +224,7 @@ MODELS = {CHAT: "able-1", MESSAGES: "claude-haiku-9", RESPONSES: "reply-9"}
 @pytest.mark.parametrize("path", list(TURNS))
 @pytest.mark.parametrize("more", [row[1] for row in LARGE], ids=[row[0] for row in LARGE])
 def test_c_07_many_of_a_thing_pass(gate: Gate, provider: Upstream, path: str, more: str) -> None:
-    """C-07: the size of a body, the depth of its JSON and all its values are limits, others are none."""
+    """C-07: body size, JSON depth and the number of values are the only limits."""
     members = [more, turns(path, 1)] if more else [turns(path, 49_000)]
     if path in MODELS:
         members += [f'"model":"{MODELS[path]}"', '"max_tokens":9']
@@ -236,7 +236,7 @@ def test_c_07_many_of_a_thing_pass(gate: Gate, provider: Upstream, path: str, mo
 
 @pytest.mark.parametrize("path", DOORS)
 def test_c_07_thousands_of_turns_are_read(gate: Gate, provider: Upstream, path: str) -> None:
-    """C-07: what is refused of them is the name of the model, behind them."""
+    """C-07: the gateway reads all turns, then refuses the model's name behind them."""
     turn = b'{"role":"user"}'
     name = TURNS[family(path)][0].encode()
     body = b'{"max_tokens":9,"%b":[%b],"model":"gpt-9"}' % (name, b",".join([turn] * 90_000))
@@ -248,7 +248,7 @@ def test_c_07_thousands_of_turns_are_read(gate: Gate, provider: Upstream, path: 
 
 @pytest.mark.parametrize("path", DOORS)
 def test_c_09_a_member_that_is_named_twice(gate: Gate, provider: Upstream, path: str) -> None:
-    """C-09: at the top the last is read and the only one sent; inside, bytes pass."""
+    """C-09: at the top level the last one counts and is the only one sent; deeper, bytes pass."""
     dialect = family(path)
     name, said = TURNS[dialect]
     inside = f'[{{"role":"user",{said},"role":"user"}}]'.encode()
@@ -287,7 +287,7 @@ TWICE = {
 def test_c_09_a_member_of_gemini_in_both_its_spellings(
     gate: Gate, provider: Upstream, path: str, names: tuple[str, str], inner: bool
 ) -> None:
-    """C-09: refused: nobody knows which of them a provider reads."""
+    """C-09: the gateway refuses both spellings, since providers may read either."""
     twice: dict[str, object] = {names[0]: {}, names[1]: {}}
     told = gate.ask(path, contents(**({"generationConfig": twice} if inner else twice)))
     assert f'also as "{names[1]}"' in shaped(told, path, 400)
@@ -305,7 +305,9 @@ TOOL = {"name": "f", "description": "d", "input_schema": {"type": "object"}}
 def test_c_16_a_messages_request_at_the_door_of_chat(
     gate: Gate, provider: Upstream, more: dict[str, object], word: str
 ) -> None:
-    """C-16: refused with the right door: passed on, its system prompt would be lost without a word."""
+    """C-16: the refusal names the right endpoint; otherwise the system prompt would be lost
+    silently.
+    """
     told = gate.ask(CHAT, chat(max_tokens=9, **more))
     assert "send it to POST /v1/messages" in shaped(told, CHAT, 400)
     assert told.json["error"]["param"] == word
@@ -314,13 +316,15 @@ def test_c_16_a_messages_request_at_the_door_of_chat(
 
 @pytest.mark.parametrize("name", ["input", "prompt"])
 def test_c_16_requests_of_its_sisters_at_the_door_of_chat(gate: Gate, name: str) -> None:
-    """C-16: what to write instead is told."""
+    """C-16: the refusal says what to write instead."""
     body = jsonio.dumps({"model": "auto", name: "Hello."})
     assert f'takes no "{name}": write it as messages' in shaped(gate.ask(CHAT, body), CHAT, 400)
 
 
 def test_c_16_a_chat_request_at_the_door_of_messages(gate: Gate, provider: Upstream) -> None:
-    """C-16: refused in the dialect of the door: it lacks what that dialect requires."""
+    """C-16: the refusal is in the endpoint's dialect, and names a member that this dialect
+    requires.
+    """
     message = shaped(gate.ask(MESSAGES, chat()), MESSAGES, 400)
     assert message.startswith('"max_tokens" is required')
     assert "goes to POST /v1/chat/completions" in message
@@ -343,7 +347,7 @@ def fair(told: Told) -> bool:
 @pytest.mark.parametrize("path", [CHAT, MESSAGES, RESPONSES])
 @pytest.mark.parametrize("stream", [False, True])
 def test_wrong_numbers_are_never_a_fault(gate: Gate, path: str, stream: bool) -> None:
-    """No number of a client's makes a 5xx or a negative cost: 200 or 400."""
+    """No number in a request causes a 5xx or a negative cost: the status is 200 or 400."""
     names = ["max_tokens", "max_completion_tokens", "n", "temperature", "top_p", "seed"]
     if path == RESPONSES:
         names = ["max_output_tokens", "top_logprobs", "temperature", "max_tool_calls", "reasoning", "include"]  # fmt: skip
@@ -358,7 +362,7 @@ def test_wrong_numbers_are_never_a_fault(gate: Gate, path: str, stream: bool) ->
 @pytest.mark.parametrize("path", GOOGLE)
 @pytest.mark.parametrize("model", ["gem-9", "able-1"])
 def test_wrong_numbers_of_gemini_are_never_a_fault(gate: Gate, path: str, model: str) -> None:
-    """The same where they stand deeper, at home and abroad."""
+    """Numbers deeper in the body cause no fault either, native and translated."""
     inner = (
         "maxOutputTokens", "candidateCount", "temperature", "topK", "seed", "logprobs", "thinkingConfig",
         'thinkingConfig":{"thinkingBudget', 'thinkingConfig":{"includeThoughts',
@@ -374,7 +378,7 @@ def test_wrong_numbers_of_gemini_are_never_a_fault(gate: Gate, path: str, model:
 @pytest.mark.parametrize("value", ["1", '"x"', "null", "true", "[]", "{}", "[1]", '[{"x":[]}]'])
 @pytest.mark.parametrize("path", [RESPONSES, GENERATE, TOKENS])
 def test_members_of_another_type_are_never_a_fault(gate: Gate, path: str, value: str) -> None:
-    """At home they are the provider's to refuse; abroad they are refused, or dropped."""
+    """Native: the provider may refuse them. Translated: the gateway refuses or drops them."""
     members = {
         RESPONSES: (
             'instructions":%', 'tools":%', 'tool_choice":%', 'text":%', 'text":{"format":%}', 'reasoning":%', 'store":%',

@@ -1,4 +1,4 @@
-"""JSON values are counted before anything is made of a body; texts may hold any sign."""
+"""Test that JSON values are counted before a body is parsed; texts may hold any character."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ values = st.recursive(
 
 
 def size(value: Any) -> int:
-    """The values in a value, itself among them; an empty object or list is counted twice."""
+    """Count the values in a value, itself included; an empty object or list counts twice."""
     if not isinstance(value, dict | list):
         return 1
     parts = value.values() if isinstance(value, dict) else value
@@ -46,7 +46,7 @@ def size(value: Any) -> int:
 
 
 def count(body: bytes, at: int, most: int) -> int:
-    """What is counted of a body that comes in pieces of `at` bytes."""
+    """Count the values of a body that arrives in pieces of `at` bytes."""
     counter = ValueCount(most)
     for begin in range(0, len(body), at):
         counter.add(body[begin : begin + at])
@@ -56,7 +56,7 @@ def count(body: bytes, at: int, most: int) -> int:
 
 @given(value=values, at=st.integers(1, 9))
 def test_every_value_is_counted_once_however_it_comes(value: Any, at: int) -> None:
-    """With the body in any pieces: signs in texts, escapes and their halves count nothing."""
+    """However the body is cut, characters in texts, and escapes or halves of them, do not count."""
     body = jsonio.dumps(value) + b" "
     assert count(b" " * 1_000 + body, at, 1_000) == size(value)
 
@@ -64,7 +64,9 @@ def test_every_value_is_counted_once_however_it_comes(value: Any, at: int) -> No
 @pytest.mark.parametrize("at", [1, 2, 3, 64])
 @pytest.mark.parametrize("slashes", range(1, 8))
 def test_backslashes_at_the_end_of_a_piece(at: int, slashes: int) -> None:
-    """A quote after an odd number of them is part of the text, after an even number its end."""
+    """A quote after an odd number of backslashes belongs to the text, after an even number it ends
+    it.
+    """
     text = b'"' + b"\\" * slashes + b'"'
     body = b"[" + (text + b',,,"' if slashes % 2 else text) + b"," + b"1]" + b" " * 40
     counter = ValueCount(8)
@@ -81,14 +83,14 @@ def test_backslashes_at_the_end_of_a_piece(at: int, slashes: int) -> None:
     ],
 )  # fmt: skip
 def test_more_are_refused(body: bytes) -> None:
-    """Also where the body is no JSON: it is not read to find that out."""
+    """A body that is no JSON is refused too: the gateway does not parse it to find out."""
     with pytest.raises(ProblemError, match="more than 100 JSON values") as found:
         count(body + b" " * 101, 7, 100)
     assert found.value.problem.kind == "request_too_large"
 
 
 def test_as_many_as_may_be(gate: Gate, provider: Upstream) -> None:
-    """Exactly so many pass, one more does not."""
+    """Exactly 200,000 values pass, one more does not."""
     body = chat()
     given = size(jsonio.loads(body))
     fill = MOST - given - 1
@@ -107,7 +109,7 @@ def test_as_many_as_may_be(gate: Gate, provider: Upstream) -> None:
 
 @pytest.mark.parametrize("path", DOORS)
 def test_more_are_refused_at_every_door(gate: Gate, path: str) -> None:
-    """In the client's dialect, whether the length is said or not; a client can read it in peace."""
+    """The refusal is in the dialect, with or without a length; the client can read it undisturbed."""
     body = plain(path)[:-1] + b',"x":[' + b"[]," * 150_000 + b"1]}"
     assert "200,000 JSON values" in shaped(gate.ask(path, body), path, 413)
     head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n".encode()
@@ -117,7 +119,7 @@ def test_more_are_refused_at_every_door(gate: Gate, path: str) -> None:
 
 
 async def test_nothing_is_kept_of_a_body_that_is_refused() -> None:
-    """Its rest is read, so that its client has sent all before it is answered."""
+    """The gateway reads the rest, so that the client has sent all before its answer comes."""
     held = hold()
     pieces = [b"[" * 60_000] * 100
     with pytest.raises(ProblemError, match="JSON values"):
@@ -142,7 +144,7 @@ def test_a_text_may_hold_any_sign(gate: Gate, provider: Upstream) -> None:
 
 
 def test_embeddings_of_token_ids(gate: Gate) -> None:
-    """300,000 ids in 2,048 lists, the most that OpenAI takes, reach the one who embeds."""
+    """300,000 ids in 2,048 lists, the most that OpenAI takes, reach the embeddings endpoint."""
     ids = b",".join([b"[" + b",".join([b"100257"] * 146) + b"]"] * 2_048)
     told = gate.ask("/v1/embeddings", b'{"model":"not-there","input":[' + ids + b"]}")
     assert "not-there" in shaped(told, "/v1/embeddings", 404)
@@ -151,14 +153,14 @@ def test_embeddings_of_token_ids(gate: Gate) -> None:
 
 
 def test_a_body_that_comes_with_its_head(gate: Gate) -> None:
-    """Also in one piece, where nothing waits for it."""
+    """The limit holds for a request in one piece too, whose body nothing waits for."""
     data = request(CHAT, chat()[:-1] + b',"x":' + b"[" * 230_000 + b"]" * 9 + b"}")
     (told,) = answers(gate.exchange(data))
     assert "200,000 JSON values" in shaped(told, CHAT, 413)
 
 
 def test_the_number_is_the_operators(provider: Upstream, tmp_path_factory: Any) -> None:
-    """Of each process; a key is asked for first."""
+    """Each gateway has its own limit; the gateway checks the key first."""
 
     def few(value: Any) -> None:
         value["server"] = {"max_values": 10}

@@ -1,4 +1,4 @@
-"""A stream is kept alive only while nothing else is written to its client."""
+"""Test that a stream is kept alive only while nothing else is written to its client."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A file of keys that changes while several workers serve: what holds, how soon, and in which."""
+"""Test a key file that changes while several workers serve: each takes changes, none a mistake."""
 
 import http.client
 import time
@@ -14,7 +14,9 @@ from tests.e2e.upstream import PATIENCE, Upstream
 from tests.server.gate import Gate
 
 SURE = 12
-"""Connections in a row that say the same: both workers have been asked, but for one time in 2,000."""
+"""Number of equal results in a row after which both workers have answered, except once in 2,000
+times.
+"""
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def ring(tmp_path: Path) -> KeyFile:
 
 @pytest.fixture
 def served(ring: KeyFile, provider: Upstream, tmp_path: Path) -> Iterator[Gate]:
-    """Two workers."""
+    """A gateway with two workers."""
     ring.add("first", {})
 
     def change(value: dict[str, Any]) -> None:
@@ -37,7 +39,7 @@ def served(ring: KeyFile, provider: Upstream, tmp_path: Path) -> Iterator[Gate]:
 
 
 def status(gate: Gate, secret: str) -> int:
-    """On a connection of its own, which any worker may take."""
+    """Ask on a new connection, which any worker may take; return the status."""
     client = http.client.HTTPConnection("127.0.0.1", gate.port, timeout=PATIENCE)
     client.request("GET", "/v1/models", headers={"x-api-key": secret, "connection": "close"})
     found = client.getresponse().status

@@ -1,4 +1,4 @@
-"""`/metrics` needs a key where keys exist; probes tell strangers a word where others reach the gateway."""
+"""Test that `/metrics` needs a key if keys exist, and that probes tell strangers one word."""
 
 import httpx
 import pytest
@@ -52,7 +52,7 @@ def test_metrics_need_a_key_where_keys_exist(
 
 @pytest.fixture
 def closed(make: Make) -> World:
-    """A gateway that others reach, with a key for each kind of reader."""
+    """A gateway that others can reach, with a key for each kind of reader."""
     made: World = make(
         keyed,
         listening(EVERYWHERE, key=READER),
@@ -63,7 +63,7 @@ def closed(make: Make) -> World:
 
 
 def test_metrics_are_for_admins_and_for_their_own_key(closed: World) -> None:
-    """The key of metrics opens nothing else, and a client's key opens no metrics."""
+    """The metrics key opens nothing else, and a client's key opens no metrics."""
     for key in (ADMIN, "boss", READER):
         assert "tiergate_calls_in_flight" in ask(closed, key).text, key
     for key in ("", "free", "late", "gone", READER[:-1], f"{READER}x"):
@@ -76,7 +76,7 @@ def test_metrics_are_for_admins_and_for_their_own_key(closed: World) -> None:
 
 
 def test_without_any_reader_the_refusal_says_what_to_set(make: Make) -> None:
-    """A program on the same machine is no exception: a proxy beside the gateway is one, too."""
+    """A program on the same machine needs a key too: a proxy beside the gateway is such a program."""
     world = make(listening(EVERYWHERE), TIERGATE_KEYS=KEYS)
     for key in ("", CLIENT_KEY):
         reply = ask(world, key)
@@ -85,7 +85,9 @@ def test_without_any_reader_the_refusal_says_what_to_set(make: Make) -> None:
 
 
 def test_metrics_are_open_where_the_operator_says_so(make: Make) -> None:
-    """`metrics.open: true` is as it was; those that name keys or tenants need a key all the same."""
+    """`metrics.open: true` opens them as before, but metrics that name keys or tenants still need a
+    key.
+    """
     world = make(listening(EVERYWHERE, open=True), TIERGATE_KEYS=KEYS)
     assert ask(world).status_code == 200
     world = make(listening(EVERYWHERE, open=True))

@@ -1,7 +1,8 @@
-"""A body that comes a moment behind its head goes in as one that has come with it.
+"""Test a body that comes a moment behind its head: the gateway reads it like one that comes with
+it.
 
-What goes in is the same wherever a request is cut, also under a head that came before, and also where
-it was made to be read in two ways; whoever takes longer is read as it comes.
+Cuts in a request change nothing, also under a repeated head, and in requests made to be read in two
+ways. A body that takes longer is read as it comes.
 """
 
 import asyncio
@@ -24,18 +25,18 @@ END = CALL.index(b"\r\n\r\n") + 4
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
-    """The same in pieces."""
+    """Cut bytes at the places."""
     ends = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
     return [data[begin:end] for begin, end in pairwise(ends)]
 
 
 def begun(line: Client) -> bool:
-    """Whether a request goes the way of those whose body is read as it comes."""
+    """Return True if the gateway reads the request's body as it comes."""
     return isinstance(line.wire._get_last_exchange(), AsgiExchange)
 
 
 async def waiting(*_: Any) -> None:
-    """An application that answers nothing yet."""
+    """Serve as an application that does not answer yet."""
     await asyncio.sleep(60)
 
 
@@ -61,7 +62,7 @@ async def test_it_goes_in_as_if_it_were_whole(
 
 @pytest.mark.parametrize("place", [END, END + 3, END - 1, 30])
 async def test_its_head_is_known_from_then_on(place: int) -> None:
-    """But for one that came in pieces itself."""
+    """A head that itself came in pieces is not remembered."""
     line = Client()
     for data in (CALL, CALL, CALL):
         for piece in cut(data, [place]):
@@ -143,7 +144,7 @@ async def test_another_length_is_for_the_parser(number: bytes) -> None:
 
 
 async def test_sec_smuggle_c_12_what_hides_a_second_request_is_no_other_here() -> None:
-    """SEC-SMUGGLE, C-12: 500 requests that are made to be read in two ways, cut behind a head."""
+    """SEC-SMUGGLE, C-12: 500 ambiguous requests, cut behind the head."""
     honest = head([], 0, b"content-length", b"2") + b"{}"
     for data, _ in mutations(500):
         place = data.find(b"\r\n\r\n") + 4

@@ -1,4 +1,4 @@
-"""Open keys: the gateway answers requests by names that it knows, and no web page from elsewhere."""
+"""Test open keys: the gateway answers only names that it knows, and no web page from elsewhere."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def opened(**server: object) -> Change:
 def test_a_name_that_leads_here_is_no_name_of_this_gateway(
     gate: Gate, provider: Upstream, path: str, host: str
 ) -> None:
-    """DNS rebinding: the page's own name leads to this machine, and its browser sends that name."""
+    """DNS rebinding: the page's own name resolves to this machine, and its browser sends that name."""
     asked = len(provider.requests)
     data = request(path, plain(path), b"connection: close")
     (told,) = answers(gate.exchange(data.replace(b"localhost", host.encode())))
@@ -56,7 +56,9 @@ def test_a_name_that_leads_here_is_no_name_of_this_gateway(
 def test_every_endpoint_refuses_strange_names_and_pages(
     make: Make, method: str, path: str, listening: str
 ) -> None:
-    """Whether or not the operator has set `server.open`."""
+    """The operator's `server.open` lets in no strange name or page, on loopback or on every
+    address.
+    """
     world = make(opened(host=listening))
     for headers in ({"host": "evil.example"}, PAGE, {"origin": "null"}):
         reply = world.client.request(method, path, headers=headers)
@@ -77,7 +79,7 @@ def test_names_of_this_machine_are_known(world: World, host: str) -> None:
 
 
 def test_the_names_of_an_operator_are_known_and_their_pages_may_call(make: Make) -> None:
-    """A page of the gateway itself, as the start page, calls by the name that it was loaded from."""
+    """A page of the gateway itself, like the start page, calls by the name that it was loaded from."""
     world = make(opened(hosts=["gateway.internal", "192.168.1.5"]))
     for host in ("gateway.internal", "Gateway.Internal:8484", "192.168.1.5:8484"):
         assert world.ask(chat(), host=host).status_code == 200
@@ -89,14 +91,14 @@ def test_the_names_of_an_operator_are_known_and_their_pages_may_call(make: Make)
 
 
 def test_every_name_is_known_where_the_operator_says_so(make: Make) -> None:
-    """`hosts: "*"` and `cors: "*"` are as `server.open` was before: nothing is checked."""
+    """With `hosts: "*"` and `cors: "*"` the gateway checks nothing, like `server.open` before."""
     world = make(opened(hosts="*", cors="*"))
     assert world.ask(chat(), host="evil.example").status_code == 200
     assert world.ask(chat(), origin="https://evil.example").status_code == 200
 
 
 def test_keys_stand_in_the_place_of_names(make: Make) -> None:
-    """Where a key is needed a page from elsewhere has none, whatever it names."""
+    """If the gateway requires a key, a page from elsewhere has none, whatever host it names."""
     world = make(TIERGATE_KEYS=KEYS)
     for headers in ({"host": "evil.example"}, {"origin": "https://evil.example"}):
         assert world.ask(chat(), x_api_key=CLIENT_KEY, **headers).status_code == 200
@@ -104,7 +106,7 @@ def test_keys_stand_in_the_place_of_names(make: Make) -> None:
 
 
 def test_requests_of_a_connection_are_each_looked_at(gate: Gate) -> None:
-    """A head that came before is known to the gateway by its bytes; one byte more is another."""
+    """The gateway recognizes a repeated head by its bytes; one more byte makes another head."""
     body = plain(DOORS[0])
     good, bad = (
         b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-length: %d\r\n\r\n%b"
@@ -130,7 +132,7 @@ def test_requests_of_a_connection_are_each_looked_at(gate: Gate) -> None:
     ],
 )  # fmt: skip
 def test_the_address_that_it_listens_on_is_known(listening: str, host: str, known: bool) -> None:
-    """Where it listens on all of them, every address: no page has an address for a name."""
+    """If it listens on all addresses it knows every address: no page has an address for a name."""
     access = OpenAccess(listening, [], CorsPolicy([]))
     assert access.knows_host([(b"host", host.encode())]) is known
     assert OpenAccess(listening, ["*"], CorsPolicy([])).knows_host([(b"host", host.encode())])

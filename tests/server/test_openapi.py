@@ -1,4 +1,4 @@
-"""The OpenAPI document is true: of every door, by requests that it allows and forbids."""
+"""Test that the OpenAPI document is true of every endpoint, by requests that it allows and forbids."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.server.test_ssrf import inventory
 
 
 def test_c_17_it_has_every_door_and_no_other(make: Make) -> None:
-    """C-17: but for probes without a body, pages for browsers, and Google's names of lists that have another."""
+    """C-17: except probes without a body, pages for browsers, and Google's second names for lists."""
     app = App(make().gateway)
     told = {
         (method.upper(), path.replace("{model}", "auto").replace("{name}", "auto"))
@@ -38,8 +38,8 @@ def test_c_17_it_has_every_door_and_no_other(make: Make) -> None:
 def test_c_17_what_it_allows_and_forbids(locked: Gate, provider: Upstream, tmp_path: Path) -> None:
     """C-17: all checks of schemathesis, the same requests every time; `make openapi` asks more.
 
-    No 5xx, no status, content or shape that it does not say; what it forbids is refused, what it
-    allows is taken; no door opens without a key.
+    No 5xx, and only documented statuses, content types and shapes. The gateway refuses what the
+    document forbids, takes what it allows, and opens no endpoint without a key.
     """
     count, wrong = openapi.clients(locked, tmp_path, 8)
     assert not wrong, wrong
@@ -51,6 +51,6 @@ def test_c_17_what_it_allows_and_forbids(locked: Gate, provider: Upstream, tmp_p
 
 
 def test_a_method_that_is_none_is_told_all_that_are(locked: Gate) -> None:
-    """Also where two methods of one path stand apart."""
+    """The gateway lists all methods even if two routes share the path."""
     told = locked.ask("/v1/responses/resp_1", chat(), "PUT")
     assert (told.status, told.headers["allow"]) == (405, "DELETE, GET")

@@ -1,4 +1,4 @@
-"""Paths that clients make of a base URL: every usual one leads to its endpoint."""
+"""Test the paths that clients make of a base URL: every usual one leads to its endpoint."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ STAY = [
 
 @pytest.mark.parametrize("path", MEANT)
 def test_an_alias_means_one_endpoint(path: str) -> None:
-    """Each alias leads to the endpoint that its client means, and its dialect is that one's."""
+    """Each alias leads to the endpoint that its client means, and has that endpoint's dialect."""
     meant = resolve(path)
     assert meant == (MEANT[path], "")
     assert resolve(meant.path) == meant
@@ -66,7 +66,7 @@ def test_an_alias_means_one_endpoint(path: str) -> None:
 
 
 def test_every_alias_is_tried() -> None:
-    """No row of the table is without a path above, before which no other row takes it."""
+    """Each row of the alias table has a path above that no earlier row takes."""
     for prefix, leads in ALIASES:
         assert any(
             path.startswith(prefix) and meant == leads + path[len(prefix) :]
@@ -75,7 +75,7 @@ def test_every_alias_is_tried() -> None:
 
 
 def test_every_alias_is_documented() -> None:
-    """The table of docs/applications.md has each alias, with where it leads."""
+    """The table of docs/applications.md lists each alias with its target."""
     text = (ROOT / "docs/applications.md").read_text()
     rows = [line.split("|")[1:3] for line in text.splitlines() if line.startswith("| `/")]
     for prefix, leads in ALIASES:
@@ -88,7 +88,7 @@ def test_every_alias_is_documented() -> None:
 
 @pytest.mark.parametrize("path", [*STAY, *set(MEANT.values())])
 def test_all_other_paths_stay_as_they_are(path: str) -> None:
-    """An alias reaches the endpoints of clients alone, and an endpoint is no alias."""
+    """An alias reaches client endpoints only, and an endpoint is no alias."""
     assert resolve(path) == (path, "")
 
 
@@ -114,7 +114,7 @@ def test_a_deployment_is_a_model(prefix: str, model: str) -> None:
     ],
 )
 def test_a_deployment_fills_the_model(body: bytes, filled: bytes) -> None:
-    """The model of the body counts where it names one; all other bytes stay."""
+    """If the body names a model, that one counts; all other bytes stay."""
     assert fill_model(body, "m") == filled
 
 
@@ -142,7 +142,7 @@ def test_a_wrong_path_has_a_dialect(path: str, dialect: Dialect) -> None:
     ],
 )  # fmt: skip
 def test_a_hint_names_the_nearest_path(gate: Gate, path: str, near: str) -> None:
-    """A path that is not right is answered with 404, and told the nearest that is."""
+    """The gateway answers a wrong path with 404, and names the nearest right one."""
     message = shaped(gate.ask(path, chat()), path, 404)
     assert message.startswith(f"There is nothing at {path}. ")
     assert (f"Did you mean {near}? " in message) if near else ("Did you mean" not in message)
@@ -170,7 +170,7 @@ def test_aliases_are_served(gate: Gate, path: str) -> None:
 
 
 def test_an_alias_asks_for_the_same_key(locked: Gate) -> None:
-    """No key, no answer: another name of an endpoint is no way round it."""
+    """An alias needs the same key as its endpoint."""
     for path in ("/chat/completions", "/openai/deployments/able-1/chat/completions", "/messages"):
         assert locked.ask(path, chat()).status == 401
     answer = locked.ask("/openai/deployments/able-1/chat/completions", chat(), api_key=CLIENT_KEY)
@@ -178,7 +178,9 @@ def test_an_alias_asks_for_the_same_key(locked: Gate) -> None:
 
 
 def test_a_web_page_has_no_alias_either(gate: Gate) -> None:
-    """While keys are open no page from elsewhere is answered, under no name of an endpoint."""
+    """While keys are open, the gateway answers no page from elsewhere, under any name of an
+    endpoint.
+    """
     answer = gate.ask("/chat/completions", chat(), origin="https://evil.test")
     assert "no web page from elsewhere" in shaped(answer, CHAT, 403)
 
@@ -251,7 +253,9 @@ def test_azure(gate: Gate, deployment: str | None) -> None:
 
 
 def test_azure_names_the_model_in_its_path(gate: Gate, provider: Upstream) -> None:
-    """A body without a model is a call of the deployment's; one that names a model asks for that."""
+    """A body without a model asks for the deployment's; a body that names a model asks for that
+    one.
+    """
     body = jsonio.dumps({"messages": HELLO})
     path = "/openai/deployments/able-1/chat/completions?api-version=2024-10-21"
     answer = gate.ask(path, body, api_key="any")

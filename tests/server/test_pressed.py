@@ -1,4 +1,4 @@
-"""Under pressure: who is refused at each level, at which doors, and who never is."""
+"""Test load shedding: the calls and endpoints that each level refuses, and the ones that stay open."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.server.test_share import keys
 
 
 def press(world: World, level: int) -> None:
-    """It stays so: nothing is measured any more."""
+    """Fix the level: the gateway takes no more samples."""
     pressure = world.gateway.load_shedder
     pressure.take_sample = lambda now, lag: None  # type: ignore[method-assign]
     pressure.level = level
@@ -26,7 +26,7 @@ def again(reply_after: str) -> bool:
 def test_reasoning_goes_before_the_rest(
     make: Make, upstream: Upstream, level: int, refused: bool, streamed: bool
 ) -> None:
-    """It is a call with a row by then, and nobody was asked; other tiers are served."""
+    """The refused call has a row, and no provider was asked; the gateway serves other tiers."""
     world = make()
     upstream.on("/acme", whole())
     press(world, level)
@@ -47,7 +47,7 @@ def test_reasoning_goes_before_the_rest(
 def test_at_the_last_level_all_are_refused_but_signs_of_life(
     make: Make, upstream: Upstream
 ) -> None:
-    """Each in its dialect, without a row, whatever it is; keys are asked for first."""
+    """The gateway refuses every request in its dialect, without a row; it checks keys first."""
     world = make(lambda value: value.update(metrics={"open": True}), TIERGATE_KEYS=keys("ann"))
     press(world, SHED_ALL)
     key = {"authorization": "Bearer ann"}
@@ -76,7 +76,9 @@ def test_at_the_last_level_all_are_refused_but_signs_of_life(
 
 
 def test_a_key_with_more_than_its_share_waits_first(make: Make, upstream: Upstream) -> None:
-    """Of three calls two are ann's: the next is not hers, though there is room for hundreds."""
+    """Two of three calls are ann's: the gateway refuses her next one, though there is room for
+    hundreds.
+    """
     world = make(TIERGATE_KEYS=keys("ann", "bob", "cat"))
     upstream.on("/acme", SILENT, SILENT, SILENT, whole())
     ann, bob = {"authorization": "Bearer ann"}, {"authorization": "Bearer bob"}

@@ -1,4 +1,4 @@
-"""`/ready` tells the truth: 503 with the reason while no call is served, 200 again without one."""
+"""Test that `/ready` is true: 503 with the reason while no call is served, then 200 again."""
 
 import errno
 import shutil
@@ -28,7 +28,7 @@ BUDGET = {"name": "team", "usd": 5, "every": "day"}
 
 
 def ask(world: World) -> tuple[int, str, str | None]:
-    """What /ready answers now: its status, word and reason."""
+    """Ask /ready; return its status, word and reason."""
     world.app.readiness._fresh_until = 0.0
     reply = world.client.get("/ready")
     told = reply.json()
@@ -69,7 +69,7 @@ def ledger(**settings: str) -> Change:
 
 @pytest.mark.parametrize("called", [False, True], ids=["idle", "after a refused call"])
 def test_a_full_disk_is_told(make: Make, upstream: Upstream, disk: Disk, called: bool) -> None:
-    """Where the ledger refuses calls for it; also before the first call finds out."""
+    """If the ledger refuses calls, /ready says so, even before the first call finds out."""
     world = make(ledger(on_disk_full="refuse"))
     upstream.on("/acme", whole())
     assert ask(world) == OK
@@ -78,7 +78,7 @@ def test_a_full_disk_is_told(make: Make, upstream: Upstream, disk: Disk, called:
         assert world.ask(chat()).status_code == 503
     assert ask(world) == (503, "ledger", f"The ledger cannot be written: {FULL}.")
     disk.full = False
-    if called:  # what waits in memory is tried each second
+    if called:  # the writer retries rows in memory each second
         world.loop.run(_tried(world))
     assert ask(world) == OK
     assert world.ask(chat()).status_code == 200
@@ -97,7 +97,7 @@ def test_a_full_disk_is_nothing_to_who_serves_without(make: Make, disk: Disk) ->
 
 
 def test_a_busy_gateway_tries_no_disk(make: Make, disk: Disk) -> None:
-    """Rows that were taken since the last look say that there is room."""
+    """Rows taken since the last check show that there is room."""
     world = make(ledger(on_disk_full="refuse"))
     assert ask(world) == OK
     assert world.ask(chat()).status_code == 200
@@ -107,7 +107,7 @@ def test_a_busy_gateway_tries_no_disk(make: Make, disk: Disk) -> None:
 
 
 def test_a_disk_that_does_not_sync_is_told(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where each call waits for the disk."""
+    """The ledger makes each call wait for the disk here; with durability `group` it does not."""
     broken = False
 
     def syncing(_: int) -> None:
@@ -125,7 +125,7 @@ def test_a_disk_that_does_not_sync_is_told(make: Make, monkeypatch: pytest.Monke
 
 
 def test_a_probe_leaves_nothing(make: Make) -> None:
-    """And a folder in which no file can be made says nothing of the file that is open."""
+    """If no file can be made in the folder, the open journal may still be writable."""
     world = make()
     folder = world.gateway.ledger_runtime.journal_folder
     before = sorted(folder.iterdir())
@@ -136,7 +136,7 @@ def test_a_probe_leaves_nothing(make: Make) -> None:
 
 
 def test_pressure_is_told(make: Make) -> None:
-    """At the last level all calls are refused; before that some are served."""
+    """At the last level the gateway refuses all calls; before that it serves some."""
     world = make()
     press(world, SHED_REASONING)
     assert ask(world) == OK
@@ -168,7 +168,7 @@ def test_an_end_is_told(make: Make) -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A Redis that runs, or does not."""
+    """A Redis server that the test starts and kills."""
     program = redis_program()
     if program is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
@@ -189,7 +189,7 @@ def bounded(*budgets: Config, lost: str = "closed") -> Change:
 def test_a_redis_that_is_gone_is_told(
     make: Make, upstream: Upstream, place: Place, called: bool
 ) -> None:
-    """Where a budget bounds every call and is closed without it; it comes back by itself."""
+    """A budget bounds every call and fails closed; /ready recovers by itself."""
     upstream.on("/acme", whole())
     place.start_again()
     world = make(bounded(BUDGET), REDIS_URL=f"redis://127.0.0.1:{place.port}")
@@ -222,7 +222,7 @@ MATTERS: dict[str, tuple[Change, bool]] = {
 def test_a_redis_that_is_gone_matters_where_every_call_needs_it(
     make: Make, place: Place, name: str
 ) -> None:
-    """As long as some call is served the gateway is ready."""
+    """The gateway is ready as long as it serves some calls."""
     change, held = MATTERS[name]
     place.kill()
     url = f"redis://127.0.0.1:{place.port}"
@@ -232,7 +232,7 @@ def test_a_redis_that_is_gone_matters_where_every_call_needs_it(
 
 
 def test_budgets_of_keys_are_budgets(make: Make, place: Place) -> None:
-    """Where each key that opens something has one of its own."""
+    """Budgets of keys matter if each usable key has its own."""
     place.kill()
     world = make(bounded(), REDIS_URL=f"redis://127.0.0.1:{place.port}", TIERGATE_KEYS=keys("ann"))
     gate, own = world.gateway.limiter, KeyBudget(usd=Decimal(1), every="day")
@@ -242,7 +242,7 @@ def test_budgets_of_keys_are_budgets(make: Make, place: Place) -> None:
 
 
 async def test_an_answer_counts_for_a_second(make: Make, disk: Disk) -> None:
-    """Whoever asks needs no key: a disk is not tried as often as one likes."""
+    """A probe needs no key, so probes must not make the gateway test the disk at any rate."""
     now = 100.0
     readiness = Readiness(make().gateway, GracefulShutdown(), lambda: now)
     assert await readiness() is None

@@ -1,4 +1,4 @@
-"""What the gateway refuses itself: in the client's dialect, at once, and without asking anybody."""
+"""Test the gateway's own refusals: in the client's dialect, at once, and without asking a provider."""
 
 import hashlib
 import socket
@@ -53,7 +53,7 @@ BODIES: list[tuple[str, bytes, int, str, str | None]] = [
 
 
 def refused(reply: httpx.Response, status: int, code: str, param: str | None = None) -> str:
-    """A refusal in the dialect, with all its headers; its message."""
+    """Check a refusal in the dialect with all its headers; return its message."""
     error = reply.json()["error"]
     assert (reply.status_code, error["code"], error["param"]) == (status, code, param), reply.text
     assert list(reply.json()) == ["error"]
@@ -93,7 +93,7 @@ def test_the_nearest_name_is_told(world: World) -> None:
 
 
 def test_a_prompt_is_never_quoted(world: World) -> None:
-    """SEC-LEAK 4: Neither in the reply nor in the log, whatever is wrong with it."""
+    """SEC-LEAK 4: neither the reply nor the log quotes it, whatever its error is."""
     for body in (b'{"model":"auto","messages":["my secret"', b'{"messages":[],"my secret":1}'):
         assert b"my secret" not in world.ask(body).content
     assert "my secret" not in str(world.log)
@@ -116,7 +116,7 @@ HEADERS: list[tuple[str, dict[str, str], int, str]] = [
 
 @pytest.mark.parametrize(("headers", "status", "code"), [row[1:] for row in HEADERS], ids=[row[0] for row in HEADERS])  # fmt: skip
 def test_headers(world: World, upstream: Upstream, headers: dict[str, str], status: int, code: str) -> None:  # fmt: skip
-    """Refused before the body is read: it is no call, and the connection is closed."""
+    """The gateway refuses before it reads the body: it makes no call, and closes the connection."""
     reply = world.ask(chat(), **headers)
     refused(reply, status, code)
     assert reply.headers["connection"] == "close"
@@ -131,7 +131,7 @@ def test_a_tier_that_is_none(world: World) -> None:
 
 
 def test_headers_that_are_not_ascii(world: World) -> None:
-    """Bytes that no header should hold are no fault of the gateway's."""
+    """Bytes that no header should hold cause no fault of the gateway."""
     data = b'{"model":"smart",' + HI + b"}"
     for name in (
         b"idempotency-key",
@@ -150,7 +150,7 @@ def test_headers_that_are_not_ascii(world: World) -> None:
 
 @pytest.mark.parametrize("sent", ["größe,東京".encode(), "größe".encode("latin-1")])
 def test_tags_are_what_was_written(world: World, sent: bytes) -> None:
-    """In UTF-8, as curl sends what a terminal has, or in Latin-1, as fetch of a browser does."""
+    """Tags are UTF-8, as curl sends them from a terminal, or Latin-1, as a browser's fetch does."""
     data = b'{"model":"smart",' + HI + b"}"
     head = [
         b"POST /v1/chat/completions HTTP/1.1", b"host: localhost", b"connection: close",
@@ -181,7 +181,7 @@ def small(value: Config) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/route"])
 def test_too_large(make: Make, upstream: Upstream, path: str) -> None:
-    """By its length before a byte of it is read, without one as soon as it is too long."""
+    """The gateway refuses by the announced length before it reads, else as soon as it is exceeded."""
     world = make(small)
     for content in (b"x" * 5_000_000, iter([b"x" * 600] * 3), b"x" * 1001):
         message = refused(world.client.post(path, content=content), 413, "request_too_large")
@@ -197,7 +197,7 @@ def test_the_largest_that_fits(make: Make) -> None:
 
 
 def test_nothing_is_asked_for_that_will_be_refused(make: Make) -> None:
-    """`Expect: 100-continue`: a body that is too large is refused without being invited."""
+    """`Expect: 100-continue`: the gateway refuses a body that is too large without inviting it."""
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5000\r\nexpect: 100-continue\r\n\r\n"
     assert status(exchange(make(small), head)) == 413
 
@@ -216,7 +216,7 @@ def test_a_body_that_does_not_come(make: Make) -> None:
 
 
 def test_a_client_that_leaves_in_its_body(world: World) -> None:
-    """It has made no call; nothing is written, nothing is left."""
+    """The client has made no call; the gateway writes no row and leaves nothing behind."""
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{"
     with closing(socket.create_connection(("127.0.0.1", world.port), PATIENCE)) as connection:
         connection.sendall(head)
@@ -237,7 +237,7 @@ SMUGGLED = [
 
 @pytest.mark.parametrize("rest", SMUGGLED)
 def test_requests_of_two_meanings(world: World, upstream: Upstream, rest: bytes) -> None:
-    """The parser refuses them, and the connection is closed: no second request hides in one."""
+    """The parser refuses them, and the gateway closes: no second request hides in one."""
     hidden = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
     reply = exchange(
         world, b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n" + rest + hidden
@@ -315,7 +315,7 @@ def test_the_key_stands_on_the_entry(make: Make) -> None:
 
 
 def test_more_calls_than_it_may_serve(make: Make, upstream: Upstream) -> None:
-    """Shed before anything was tried: here a client may and should try again."""
+    """The gateway refuses before it tries anything: the client may and should retry."""
 
     def one(value: Config) -> None:
         value["server"] = {"in_flight": 1}
@@ -332,7 +332,7 @@ def test_more_calls_than_it_may_serve(make: Make, upstream: Upstream) -> None:
         abort(connection)
         assert request.left.wait(PATIENCE)
     upstream.on("/acme")
-    # The call that was left ends a moment after its connection.
+    # The abandoned call ends a moment after its connection.
     statuses = (world.ask(chat()).status_code for _ in range(1000))
     assert 200 in statuses
 

@@ -1,4 +1,4 @@
-"""What was refused before it was a call is counted, and a flood of it makes few lines."""
+"""Test that refusals before a call begins are counted, and that a flood of them logs few lines."""
 
 from gateway.server.admission import RefusalLog
 

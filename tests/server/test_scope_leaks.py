@@ -1,4 +1,4 @@
-"""No answer to a key names what lies outside of its scope: asked for at random, at every endpoint."""
+"""Test that no answer to a key names anything outside its scope: random requests, every endpoint."""
 
 import random
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ HIDDEN = {
     "alias": ("treasure", "jewel"),
     "host": ("bunker.invalid", "sk-bunker-0123456789"),
 }
-"""What no answer to these keys may name, unless the client named it itself."""
+"""Names that no answer to these keys may contain, unless the client sent them itself."""
 KEYS: dict[str, dict[str, Any]] = {
     "narrow": {"labs": "acme", "models": ["swift-*", "vector-*"]},
     "lab": {"labs": "acme"},
@@ -31,7 +31,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "marlow": {"admin": True, "tenant": "umbra"},
 }
 OPEN_TO = {"lab": {"cellar", "topaz-1"}}
-"""What of it one key may use."""
+"""Hidden names that one key may use."""
 SCOPED = ("narrow", "lab", "models", "region")
 NAMES = [
     "auto", "fast", "smart", "reasoning", "swift-1", "able-1", "vector-1", "acme/auto", "acme/smart", "gpt-4o", "claude-auto",
@@ -39,7 +39,7 @@ NAMES = [
     "bunke/onyx", "tresure", "treasur", "topaz", "caro", "embed", "acme/onyx", "acme/onyx-", "openai/vector-1",
     "onyx-1", "vault/smart", "vault/auto", "vault/onyx-1", "bunker/onyx-1", "treasure", "jewel", "onyx-embed", "topaz-1", "acme/topaz-1",
 ]  # fmt: skip
-"""Names that are allowed, nearly those of something hidden, and those of something hidden."""
+"""Names that are allowed, almost a hidden one, or hidden."""
 STEERS = [
     {}, {}, {}, {"x-tiergate-lab": "acme"}, {"x-tiergate-lab": "vaul"}, {"x-tiergate-lab": "vault"}, {"x-tiergate-tier": "reasoning"},
     {"x-tiergate-tier": "slow"}, {"x-tiergate-explain": "1"}, {"x-tiergate-tags": "a,b"}, {"x-tiergate-key": "x"},
@@ -52,11 +52,13 @@ ODD: list[dict[str, Any]] = [
 ]  # fmt: skip
 IMAGE = [{"type": "image_url", "image_url": {"url": "https://x.example/a.png"}}]
 LONG = "word " * 40_000
-"""Longer than the windows of what is allowed."""
+"""Longer than the context windows of the allowed models."""
 
 
 def vaulted(value: dict[str, Any]) -> None:
-    """A lab that the keys may not use: the default, everybody's fallback, and the only one for some requests."""
+    """Add a lab that the keys may not use: the default, every lab's fallback, and for some requests
+    the only one.
+    """
     acme, price = value["providers"]["acme"], {"input": 1, "cache_read": 0.1, "output": 4}
     value["providers"] = {
         "acme": {**acme, "region": "eu"},
@@ -98,7 +100,7 @@ def world(make: Make) -> World:
 
 
 def bodies(chance: random.Random, model: str) -> dict[str, Any]:
-    """Return a body that has something for each dialect, and now and then something odd."""
+    """Return a body with members for each dialect, and now and then something odd."""
     text = chance.choice(["Say hello.", "Prove that 2 is prime, step by step.", LONG])
     content: Any = [{"type": "text", "text": text}, *IMAGE] if chance.random() < 0.2 else text
     return {
@@ -135,7 +137,7 @@ def asked(world: World, chance: random.Random) -> Iterator[tuple[str, str, bytes
 
 
 def leaks(reply: httpx.Response, sent: str, key: str) -> list[str]:
-    """Return what is hidden and stands in an answer although the client did not name it."""
+    """Return the hidden names that an answer contains although the client did not send them."""
     told = reply.text + repr(reply.headers.raw)
     names = {name for names in HIDDEN.values() for name in names} - OPEN_TO.get(key, set())
     return [name for name in names if name in told and name not in sent]
@@ -168,7 +170,7 @@ def test_no_byte_names_what_a_key_may_not_use(
 
 
 def test_a_key_without_a_scope_is_told_of_it_all(world: World) -> None:
-    """So the test above looks for names that can be there."""
+    """Without a scope every hidden name can appear, so the test above looks for real leaks."""
     headers = {"x-api-key": "carol"}
     told = world.client.get("/v1/models", headers=headers).text
     assert all(name in told for name in (*HIDDEN["lab"], *HIDDEN["model"], *HIDDEN["alias"]))

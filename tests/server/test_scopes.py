@@ -1,4 +1,4 @@
-"""Scopes of client keys over HTTP: refusals, lists, admins, and a file that changes under way."""
+"""Test scopes of client keys over HTTP: refusals, lists, admins, and a key file that changes."""
 
 import hashlib
 from pathlib import Path
@@ -19,7 +19,7 @@ def digest(secret: str) -> str:
 
 
 def scoped(value: dict[str, Any]) -> None:
-    """Two regions, and a file of keys."""
+    """Set two regions, and a file of keys."""
     value["providers"]["acme"]["region"] = "eu"
     value["providers"]["other"]["region"] = "us"
     value["keys"] = "keys.yaml"
@@ -76,7 +76,7 @@ FORBIDDEN = [
 def test_a_key_is_refused_what_it_does_not_hold(
     scopes: World, upstream: Upstream, key: str, model: str
 ) -> None:
-    """SEC-AUTH 3: With 403 at every door, by a route's question too, and no provider is asked."""
+    """SEC-AUTH 3: every endpoint answers 403, `/v1/route` too, and the gateway asks no provider."""
     reply = ask(scopes, key, model)
     assert (reply.status_code, reply.json()["error"]["code"]) == (403, "model_not_allowed")
     assert ask(scopes, key, model, "/v1/route").status_code == 403
@@ -118,7 +118,7 @@ def test_lists_hold_what_a_key_may_ask_for(scopes: World) -> None:
 
 
 def test_what_opens_nothing_is_refused_alike_to_the_byte(scopes: World) -> None:
-    """Expired, revoked, unknown and malformed: status, body and length."""
+    """Expired, revoked, unknown and malformed keys get the same status, body and length."""
     replies = set()
     for secret in ("late", "gone", "nobody", "tg-" + "0" * 64, "é", "x" * 8000, "Basic YTpi"):
         for path in ("/v1/chat/completions", "/v1/models"):
@@ -138,7 +138,9 @@ def test_what_opens_nothing_is_refused_alike_to_the_byte(scopes: World) -> None:
     "path", ["/admin/costs", "/admin/entries", "/admin/entries/tg-1", "/metrics"]
 )
 def test_an_admins_key_opens_what_others_do_not(make: Make, path: str) -> None:
-    """SEC-AUTH 3: Beside TIERGATE_ADMIN_KEY, and without it: then this machine alone is not enough any more."""
+    """SEC-AUTH 3: an admin's key works beside TIERGATE_ADMIN_KEY and without it; then loopback
+    alone is not enough.
+    """
 
     def told(value: dict[str, Any]) -> None:
         scoped(value)
@@ -155,7 +157,7 @@ def test_an_admins_key_opens_what_others_do_not(make: Make, path: str) -> None:
 
 
 def test_the_admin_key_may_be_an_admins_own(make: Make) -> None:
-    """One that is a client's who is no admin opens nothing, as ever."""
+    """A TIERGATE_ADMIN_KEY that is also the key of a client without admin rights opens nothing."""
     world = make(scoped, files={"keys.yaml": FILE}, TIERGATE_ADMIN_KEY="boss")
     assert world.client.get("/admin/costs", headers={"x-api-key": "boss"}).status_code == 200
     world = make(scoped, files={"keys.yaml": FILE}, TIERGATE_ADMIN_KEY="free")
@@ -171,7 +173,7 @@ def test_an_admins_key_that_expired_still_keeps_the_door_shut(make: Make) -> Non
 
 
 def test_methods_that_headers_name_open_nothing(scopes: World) -> None:
-    """SEC-AUTH 3."""
+    """SEC-AUTH 3: no header that overrides the method opens an endpoint."""
     for name in ("x-http-method-override", "x-http-method", "x-method-override"):
         headers = {"x-api-key": "free", name: "GET"}
         assert scopes.client.post("/admin/costs", headers=headers).status_code == 405
@@ -179,7 +181,7 @@ def test_methods_that_headers_name_open_nothing(scopes: World) -> None:
 
 
 def test_a_change_of_the_file_holds_for_calls_and_lists(scopes: World) -> None:
-    """And one with a mistake does not."""
+    """A change with a mistake takes no effect."""
     file: Path = scopes.folder / "keys.yaml"
     file.write_text(f"new: {{sha256: {digest('new')}}}\n")
     scopes.gateway.keys.refresh()

@@ -1,4 +1,4 @@
-"""Keys and headers of clients: refused alike whatever is wrong with them, and never passed on or told."""
+"""Test clients' keys and headers: refused alike whatever their error, and never forwarded or shown."""
 
 from pathlib import Path
 
@@ -74,7 +74,7 @@ ROUTES = [
 def test_sec_auth_1_without_a_key(
     locked: Gate, provider: Upstream, path: str, lines: list[bytes]
 ) -> None:
-    """SEC-AUTH 1: every door, 401 in its dialect, and it is told how to send a key."""
+    """SEC-AUTH 1: every endpoint answers 401 in its dialect, and says how to send a key."""
     told = sent(locked, path, lines)
     message = shaped(told, path, 401)
     assert "key" in message
@@ -90,7 +90,9 @@ def test_sec_auth_1_a_nul_is_no_key(locked: Gate) -> None:
 
 @pytest.mark.parametrize("path", ROUTES)
 def test_sec_auth_1_ways_to_send_one(locked: Gate, provider: Upstream, path: str) -> None:
-    """SEC-AUTH 1: in each dialect's header, in any case of the scheme, with spaces round it."""
+    """SEC-AUTH 1: a key works in each dialect's header, in any case of the scheme, with spaces
+    around it.
+    """
     for line in (
         BEARER + GOOD, b"Authorization: bearer " + GOOD, b"authorization: BEARER  " + GOOD + b"  ",
         b"authorization: " + GOOD, b"x-api-key: " + GOOD, b"api-key:\t" + GOOD, b"x-goog-api-key: " + GOOD,
@@ -101,7 +103,7 @@ def test_sec_auth_1_ways_to_send_one(locked: Gate, provider: Upstream, path: str
 
 @pytest.mark.parametrize("path", DOORS)
 def test_c_16_two_different_keys(locked: Gate, provider: Upstream, path: str) -> None:
-    """C-16: neither is guessed at, whichever of them is known; the headers are named."""
+    """C-16: the gateway picks neither key, even if it knows one; it names the headers."""
     for lines in ([BEARER + GOOD, b"x-api-key: other"], [b"x-api-key: " + GOOD, BEARER + b"other"]):
         message = shaped(sent(locked, path, lines), path, 400)
         assert message == "Two different keys came, in authorization and x-api-key: send one."
@@ -109,7 +111,9 @@ def test_c_16_two_different_keys(locked: Gate, provider: Upstream, path: str) ->
 
 
 def test_sec_auth_1_a_key_in_the_url_of_gemini(locked: Gate, provider: Upstream) -> None:
-    """SEC-AUTH 1, C-16: taken there alone, as good as in a header, never beside another, and it stays here."""
+    """SEC-AUTH 1, C-16: only Gemini's paths take it, as good as in a header, never beside another,
+    and it is not forwarded.
+    """
     other = b"x-goog-api-key: other"
     for path in GOOGLE:
         url = f"{path}{'&' if '?' in path else '?'}key="
@@ -137,7 +141,7 @@ def test_c_16_where_keys_are_open_none_is_looked_at(gate: Gate) -> None:
 
 
 def test_sec_auth_4_nobody_says_where_a_client_is(provider: Upstream, tmp_path: Path) -> None:
-    """SEC-AUTH 4: not in a header, also where uvicorn's own variable would let anybody."""
+    """SEC-AUTH 4: no header does, even if uvicorn's own variable would trust any client."""
     gate = Gate(tmp_path / "gateway", provider.url, FORWARDED_ALLOW_IPS="*")
     spoofs = ("x-forwarded-for", "x-real-ip", "forwarded", "x-client-ip", "cf-connecting-ip")
     try:
@@ -157,7 +161,7 @@ def test_sec_auth_4_nobody_says_where_a_client_is(provider: Upstream, tmp_path: 
 
 
 def test_sec_timing_unknown_and_malformed_keys_look_alike(locked: Gate) -> None:
-    """SEC-TIMING: the same status, body and length."""
+    """SEC-TIMING: they get the same status, body and length."""
     told = {
         sent(locked, CHAT, lines).body
         for name, lines in KEYS
@@ -172,7 +176,7 @@ ODD = [b"caf\xe9", b"\xff\xfe", "\U0001f600".encode(), b"a\tb", b"x" * 8000, b"'
 @pytest.mark.parametrize("path", DOORS)
 @pytest.mark.parametrize("name", ["x-request-id", "idempotency-key", "user-agent", "anthropic-beta", "anthropic-version", "traceparent", "openai-beta", "x-tiergate-tags", "x-tiergate-conversation", "x-tiergate-lab"])  # fmt: skip
 def test_sec_hdr_odd_values(gate: Gate, provider: Upstream, path: str, name: str) -> None:
-    """SEC-HDR: passed on, refused or dropped, never a fault; no answer repeats one."""
+    """SEC-HDR: the gateway forwards, refuses or drops them, without a fault; no answer repeats one."""
     for value in ODD:
         told = sent(gate, path, [name.encode() + b": " + value])
         assert told.status in (200, 400, 404), (value, told.body)
@@ -187,7 +191,7 @@ def test_sec_hdr_odd_values(gate: Gate, provider: Upstream, path: str, name: str
 def test_sec_hdr_control_characters_do_not_go_on(
     gate: Gate, provider: Upstream, value: bytes
 ) -> None:
-    """SEC-HDR: refused, or not passed on; never a fault."""
+    """SEC-HDR: the gateway refuses or drops them, without a fault."""
     for path in DOORS:
         told = answers(
             gate.exchange(
@@ -203,7 +207,7 @@ def test_sec_hdr_control_characters_do_not_go_on(
 def test_sec_hdr_what_is_between_client_and_gateway_stays_there(
     locked: Gate, provider: Upstream, path: str
 ) -> None:
-    """SEC-HDR: keys, cookies, hop-by-hop headers and the SDK's own are not the provider's business."""
+    """SEC-HDR: the provider gets no client keys, cookies, hop-by-hop headers or SDK headers."""
     lines = [
         BEARER + GOOD, b"cookie: a=b", b"te: trailers", b"keep-alive: 9", b"proxy-authorization: Basic x",
         b"x-stainless-lang: python", b"x-forwarded-for: 10.0.0.1", b"forwarded: for=x", b"referer: x", b"origin: x",

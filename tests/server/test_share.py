@@ -1,4 +1,4 @@
-"""Calls at a time: in equal shares between keys once most places are taken, and free before."""
+"""Test fair concurrency: keys get equal shares while most places are taken, and any number before."""
 
 import hashlib
 from contextlib import ExitStack
@@ -41,7 +41,7 @@ def test_one_key_alone_has_all_places() -> None:
 
 
 def test_one_with_more_than_its_share_waits_while_others_get_in() -> None:
-    """Of eight places more than six are taken: four are of each of two keys."""
+    """More than six of eight places are taken, so each of two keys may have four."""
     shares = FairConcurrency(8, CALM)
     enter(shares, BOB)
     enter(shares, ANN, 6)
@@ -91,7 +91,7 @@ MOVES = st.lists(st.tuples(st.sampled_from([ANN, BOB, CAT]), st.booleans()), max
 
 @given(most=st.integers(1, 12), moves=MOVES)
 def test_whatever_comes_and_goes_it_adds_up(most: int, moves: list[tuple[Key, bool]]) -> None:
-    """Never more than may be; a key below its share is refused only where no place is left."""
+    """Calls never exceed the limit; a key below its share is refused only if no place is left."""
     shares, running = FairConcurrency(most, CALM), dict.fromkeys(["ann", "bob", "cat"], 0)
     for key, comes in moves:
         if comes:
@@ -120,7 +120,7 @@ def keys(*names: str) -> str:
 def test_a_key_that_would_take_all_is_told_to_wait_and_another_is_served(
     make: Make, upstream: Upstream
 ) -> None:
-    """Of eight places bob has one and ann six: the eighth is not ann's."""
+    """Bob has one of eight places and ann six: ann may not take the eighth."""
 
     def few(value: Config) -> None:
         value["server"] = {"in_flight": 8}

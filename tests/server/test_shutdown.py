@@ -1,4 +1,4 @@
-"""The end of a gateway, step by step, on a clock of its own; and a visit that is ended."""
+"""Test graceful shutdown step by step, on its own clock, and the end of an in-flight request."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -26,16 +26,16 @@ CALL = Call(
 
 @dataclass
 class Stage:
-    """A server whose calls end when they are told to, and whose clock goes on as it sleeps."""
+    """A server whose calls end at set times, and whose clock advances as it sleeps."""
 
     delay: float = 3.0
     within: float = 25.0
     free: float = 0.0
-    """When its calls end by themselves."""
+    """Time at which its calls end by themselves."""
     hurry: float = 1e9
-    """When the second signal comes."""
+    """Time of the second signal."""
     stubborn: bool = False
-    """Calls that are ended go on all the same."""
+    """True if calls go on although the server ends them."""
     now: float = 0.0
     ended: float = 1e9
     seen: list[tuple[str, float]] = field(default_factory=list)
@@ -94,8 +94,9 @@ class Stage:
 async def test_each_step_has_its_time(
     stage: Stage, seen: list[tuple[str, float]], over: float
 ) -> None:
-    """Connections are taken for the delay, who came last has a moment to ask, calls run until 2 s
-    before the end, a second signal is the end now; nobody is waited for who has ended.
+    """The gateway takes connections during the delay, then gives late clients a moment to ask.
+    Calls run until 2 s before the end; a second signal ends them now. If all calls have ended, it
+    waits no longer.
     """
     ended = await stage.run()
     assert stage.seen == seen
@@ -104,7 +105,9 @@ async def test_each_step_has_its_time(
 
 
 async def test_waits_end_once_nobody_is_let_in_any_more() -> None:
-    """Not before: as long as calls are taken, they may wait for providers too."""
+    """The gateway keeps such waits until then: while it takes calls, they may wait for providers
+    too.
+    """
     now, closed = 0.0, list[float]()
     drain = GracefulShutdown(lambda: closed.append(now))
 
@@ -125,7 +128,7 @@ async def test_waits_end_once_nobody_is_let_in_any_more() -> None:
 async def test_where_others_serve_those_who_are_connected_are_waited_for(
     until: float, within: float, over: float, left: float
 ) -> None:
-    """As long as there is time for an end after it, in which those that are left are told."""
+    """The wait leaves time to end the remaining calls, whose clients get an error."""
     drain, now = GracefulShutdown(), 0.0
 
     async def sleep(seconds: float) -> None:

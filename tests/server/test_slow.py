@@ -1,4 +1,4 @@
-"""A client that takes next to nothing of its answer, on a clock and a transport of our own."""
+"""Test a client that takes next to nothing of its answer, on a clock and transport of our own."""
 
 import asyncio
 import socket
@@ -11,7 +11,7 @@ from tests.server.http1.fakes import FakeApp, connect
 
 
 class Line:
-    """A transport that holds what it is told to, and knows whether it was ended."""
+    """A transport that holds unsent bytes, and records how it was ended."""
 
     def __init__(self) -> None:
         self.left = 0
@@ -57,7 +57,7 @@ class Alarm:
 
 @pytest.fixture
 async def alarms(monkeypatch: pytest.MonkeyPatch) -> list[Alarm]:
-    """The timers that were set."""
+    """Replace the loop's timers; return the ones that were set."""
     found: list[Alarm] = []
 
     def call_later(seconds: float, ring: Callable[[], object], *_: object) -> Alarm:
@@ -73,7 +73,7 @@ def connected(line: Line) -> ClientConnection:
 
 
 async def test_one_that_takes_too_little_is_let_go(alarms: list[Alarm]) -> None:
-    """16 kB in each minute while more waits give it another one."""
+    """Each 16 kB taken within a minute gives the client one more minute."""
     line = Line()
     wire = connected(line)
     line.left = 100_000
@@ -102,7 +102,7 @@ async def test_one_that_takes_what_is_written_is_not(alarms: list[Alarm]) -> Non
 
 
 async def test_what_the_kernel_holds_is_not_taken_either(alarms: list[Alarm]) -> None:
-    """It may hold megabytes: they move first, and what waits behind them does not."""
+    """The kernel may hold megabytes: they move first, and the bytes behind them do not."""
     ours, theirs = socket.socketpair()
     with ours, theirs, socket.create_server(("127.0.0.1", 0)) as server:
         far = socket.create_connection(server.getsockname())
@@ -142,8 +142,8 @@ async def test_what_is_left_of_a_closed_connection_has_its_time(alarms: list[Ala
 
 
 async def test_one_that_was_refused_may_stop_sending_first(alarms: list[Alarm]) -> None:
-    """It sees the end of its answer at once; what it still sends is not read, for a second or
-    256 kB.
+    """The client sees the end of its answer at once. For one second or 256 kB the gateway discards
+    what it still sends.
     """
     line = Line()
     wire = connected(line)

@@ -1,11 +1,11 @@
-"""SEC-SMUGGLE, C-12: no second request hides in one that a proxy before may read in another way."""
+"""Test SEC-SMUGGLE, C-12: no second request hides in one that a proxy may read in another way."""
 
 from tests.hostile.smuggled import BODIES, CANARY, SHOWN, honest, mutations
 from tests.server.gate import Gate, answers
 
 
 def test_sec_smuggle_c_12_the_canary_is_never_answered(gate: Gate) -> None:
-    """SEC-SMUGGLE, C-12: what can be read in two ways is refused, and its connection closed.
+    """SEC-SMUGGLE, C-12: the gateway refuses an ambiguous request, and closes its connection.
 
     1,500 requests with wrong lengths, codings, names and chunks, each with a canary behind it.
     """
@@ -26,7 +26,7 @@ def test_sec_smuggle_c_12_the_canary_is_never_answered(gate: Gate) -> None:
 
 
 def test_sec_smuggle_the_canary_sings(gate: Gate) -> None:
-    """SEC-SMUGGLE: behind a request that is right it is answered, so the test above can fail."""
+    """SEC-SMUGGLE: behind a valid request the canary is answered, so the test above can fail."""
     for path, body in BODIES.items():
         for lines, sent in (
             (b"content-length: %d" % len(body), body),

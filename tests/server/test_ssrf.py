@@ -1,4 +1,4 @@
-"""SEC-SSRF: nothing that a client or a provider says chooses where the gateway connects."""
+"""Test SEC-SSRF: no input of a client or a provider chooses where the gateway connects."""
 
 import re
 import socket
@@ -46,7 +46,7 @@ PLACES = (
     "", "user_config.model_list.litellm_params.", "extra_body.", "metadata.", "extra_headers.", "provider.",
     "x.", "x.x.", "x.x.x.", "x.x.x.x.", "x.x.x.x.x.",
 )  # fmt: skip
-"""What a member stands in; one name of a list in them is a list."""
+"""Places that hold a member; `model_list` among them is a list."""
 HEADERS = (
     "x-portkey-custom-host", "x-forwarded-host", "x-original-url", "x-rewrite-url", "forwarded", "x-host",
     "x-tiergate-base-url", "x-tiergate-provider", "x-upstream", "openai-base-url", "destination",
@@ -54,7 +54,7 @@ HEADERS = (
 
 
 class Evil:
-    """A place that nobody must ever connect to."""
+    """A host that the gateway must never connect to."""
 
     def __init__(self) -> None:
         self._listening = [socket.create_server(("127.0.0.1", 0))]
@@ -76,7 +76,7 @@ class Evil:
 
     @property
     def forms(self) -> list[str]:
-        """Its address as filters fail to see it."""
+        """Forms of its address that filters often miss."""
         hosts = (
             "127.0.0.1",
             "0.0.0.0",
@@ -116,7 +116,9 @@ def nested(path: str, value: str) -> dict[str, Any]:
 def test_sec_ssrf_1_3_members_of_a_body(
     gate: Gate, provider: Upstream, evil: Evil, path: str
 ) -> None:
-    """SEC-SSRF 1, 3: at the top and 1 to 5 deep they pass like any other, and choose nothing."""
+    """SEC-SSRF 1, 3: at the top and 1 to 5 levels deep they pass like any other member, and choose
+    nothing.
+    """
     for at, member in enumerate(f"{place}{name}" for place in PLACES for name in MEMBERS):
         body = plain(path, **nested(member, evil.forms[at % len(evil.forms)]))
         assert gate.ask(path, body).status == 200
@@ -127,7 +129,7 @@ def test_sec_ssrf_1_3_members_of_a_body(
 def test_sec_ssrf_2_3_headers_and_the_request_line(
     gate: Gate, provider: Upstream, evil: Evil, path: str
 ) -> None:
-    """SEC-SSRF 2, 3: none of them is looked at, or passed on."""
+    """SEC-SSRF 2, 3: the gateway neither reads nor forwards any of them."""
     for at, name in enumerate(HEADERS):
         form = evil.forms[at % len(evil.forms)]
         line = f"{name}: {form}".encode()
@@ -162,7 +164,7 @@ def test_sec_ssrf_3_names_of_models(
 def test_sec_ssrf_4_redirects_are_not_followed(
     gate: Gate, provider: Upstream, evil: Evil, path: str, status: int
 ) -> None:
-    """SEC-SSRF 4: 502, and the credential goes nowhere else."""
+    """SEC-SSRF 4: the client gets 502, and the credential goes to no other host."""
     to = (("location", evil.forms[0]), ("content-type", "text/html"))
     provider.on("/", Answer(pieces=(b"moved",), status=status, headers=to, length=5))
     for lab in ("/claude", "/reply", "/google"):
@@ -199,7 +201,7 @@ def test_sec_ssrf_5_addresses_in_messages_are_not_fetched(
 
 
 def test_sec_ssrf_credentials_go_to_their_provider_alone(gate: Gate, provider: Upstream) -> None:
-    """SEC-SSRF 1: each in its own header, at its own door."""
+    """SEC-SSRF 1: each goes in its own header, to its own endpoint."""
     for path in (CHAT, MESSAGES, RESPONSES, GENERATE):
         assert gate.ask(path, plain(path), authorization="Bearer x", x_api_key="x").status == 200
     asked = dict(
@@ -219,7 +221,7 @@ def test_sec_ssrf_credentials_go_to_their_provider_alone(gate: Gate, provider: U
 def test_sec_ssrf_6_a_proxy_that_is_not_for_it(
     provider: Upstream, evil: Evil, tmp_path: Path
 ) -> None:
-    """SEC-SSRF 6: of the environment no proxy is taken and a certificate is only read."""
+    """SEC-SSRF 6: the gateway takes no proxy from the environment, and only reads a certificate."""
     at = f"http://127.0.0.1:{evil.port}"
     gate = Gate(
         tmp_path / "gateway", provider.url, SSL_CERT_FILE="/none",
@@ -236,22 +238,22 @@ OPEN = {
     ("GET", "/"), ("HEAD", "/"), ("HEAD", "/api/hello"), ("HEAD", "/health"), ("HEAD", "/ready"), ("GET", "/health"),
     ("GET", "/ready"), ("GET", "/openapi.json"), ("HEAD", "/openapi.json"),
 }  # fmt: skip
-"""What answers without a key, and says nothing that is anybody's."""
+"""Paths that answer without a key, and reveal nothing private."""
 
 
 def leaves(routes: Iterable[BaseRoute]) -> Iterator[Route]:
-    """Routes, those of included routers among them; nothing else may stand there."""
+    """Yield routes, also those of included routers; nothing else may stand there."""
     for route in routes:
         if isinstance(route, _IncludedRouter):
             assert not route.include_context.prefix
             yield from leaves(route.original_router.routes)
         else:
-            assert isinstance(route, Route)  # nothing is mounted, no socket is spoken to
+            assert isinstance(route, Route)  # no mounts and no websockets
             yield route
 
 
 def inventory(app: App) -> set[tuple[str, str]]:
-    """Each method and path that something is served at."""
+    """Return each method and path that the gateway serves."""
     found = {("POST", path) for path in app._endpoints}
     found |= {
         ("POST", f"{door}auto:{name}") for door in DOORS_OF_GEMINI for name in app._gemini_endpoints
@@ -269,7 +271,9 @@ def _asked(path: str) -> str:
 def test_sec_ssrf_7_every_route_asks_for_a_key_and_bounds_its_body(
     make: Make, locked: Gate, provider: Upstream
 ) -> None:
-    """SEC-SSRF 7: but for those that say nothing; a route that is added later is found, too."""
+    """SEC-SSRF 7: except routes that reveal nothing; the test finds routes that are added later,
+    too.
+    """
     found = inventory(App(make(TIERGATE_KEYS=KEYS).gateway))
     assert found >= OPEN | {
         ("POST", path.partition("?")[0].replace("gem-9", "auto")) for path in DOORS
@@ -278,7 +282,7 @@ def test_sec_ssrf_7_every_route_asks_for_a_key_and_bounds_its_body(
     assert {path for _, path in found if path.startswith("/admin")}
     for method, path in sorted(found):
         told = locked.ask(_asked(path), b"{}", method)
-        if path.startswith("/dashboard"):  # pages for browsers, and where they sign in
+        if path.startswith("/dashboard"):  # pages for browsers, and their sign-in
             assert told.status in (200, 400, 404), (method, path)
         else:
             assert told.status == (200 if (method, path) in OPEN else 401), (method, path)
@@ -289,8 +293,8 @@ def test_sec_ssrf_7_every_route_asks_for_a_key_and_bounds_its_body(
         return told.status
 
     posted = sorted(path for method, path in found if method == "POST")
-    with ThreadPoolExecutor(len(posted)) as beside:  # each connection is open for a while after it
+    with ThreadPoolExecutor(len(posted)) as beside:  # each connection lingers a moment
         refused = dict(zip(posted, beside.map(long, posted), strict=True))
-    # Of what admins alone may do nothing is read before it is known who asks.
+    # At admin-only paths the gateway checks the key before it reads anything.
     assert refused == {path: 401 if path.startswith("/admin") else 413 for path in posted}
     assert not provider.requests

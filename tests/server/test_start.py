@@ -1,4 +1,4 @@
-"""The start page: what it is, how it stands, where SDKs go; nothing of it for strangers to use."""
+"""Test the start page: what it is, its state, base URLs for SDKs; strangers learn nothing useful."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ JSON = {"accept": "application/json"}
 
 
 def test_a_page_for_browsers(world: World) -> None:
-    """One file that loads nothing, kept by nobody, and run by nothing but its own script."""
+    """The page is one file that loads nothing, is not cached, and runs only its own script."""
     reply = world.client.get("/", headers=HTML)
     assert reply.status_code == 200
     assert reply.headers["content-type"] == "text/html; charset=utf-8"
@@ -38,7 +38,7 @@ def test_a_page_for_browsers(world: World) -> None:
 
 
 def test_its_policy_allows_its_own_text_alone(world: World) -> None:
-    """The dashboard's headers; script and style are allowed by what they are."""
+    """The page has the dashboard's headers; the policy allows script and style by their hashes."""
     reply = world.client.get("/", headers=HTML)
     policy = reply.headers["content-security-policy"]
     for kind in ("script", "style"):
@@ -74,7 +74,7 @@ def test_json_for_programs(world: World) -> None:
 
 
 def test_head_goes_on(world: World) -> None:
-    """Claude Code looks so whether anybody is there."""
+    """Claude Code checks so if a gateway is there."""
     for headers in (HTML, JSON, {}):
         reply = world.client.head("/", headers=headers)
         assert (reply.status_code, reply.content) == (200, b"")
@@ -94,7 +94,7 @@ def test_it_says_why_no_call_is_served(world: World) -> None:
 
 
 def test_a_stranger_sees_no_labs_where_keys_exist(make: Make) -> None:
-    """Whoever has a key sees those that it may use; one that is none is a stranger's."""
+    """A key's owner sees the labs that it may use; a wrong key shows what a stranger sees."""
     world = make(TIERGATE_KEYS=keys("ann"))
     for headers in ({}, {"authorization": "Bearer bob"}):
         page = world.client.get("/", headers=headers).text
@@ -108,14 +108,14 @@ def test_a_stranger_sees_no_labs_where_keys_exist(make: Make) -> None:
 
 
 def page_at(gate: Gate, host: bytes, *lines: bytes) -> Told:
-    """The page as somebody gets it who names a host."""
+    """Return the page for a reader who names a host."""
     data = request("/", b"", b"connection: close", *lines, method="GET")
     (told,) = answers(gate.exchange(data.replace(b"host: localhost", b"host: " + host)))
     return told
 
 
 def test_its_addresses_are_those_of_its_reader(locked: Gate) -> None:
-    """By the host that they asked for, and by TLS where a proxy says so."""
+    """The page uses the host that the reader asked for, and https if a proxy reports TLS."""
     assert b"<code>http://gw.example:8484/v1</code>" in page_at(locked, b"gw.example:8484").body
     told = page_at(locked, b"gw.example", b"x-forwarded-proto: https")
     assert b"<code>https://gw.example/v1</code>" in told.body
@@ -124,7 +124,7 @@ def test_its_addresses_are_those_of_its_reader(locked: Gate) -> None:
 
 
 def test_a_host_is_text_on_the_page(locked: Gate) -> None:
-    """What of a host could be markup is no host, or is escaped."""
+    """The gateway refuses or escapes markup in a host."""
     assert page_at(locked, b"<b>").status == 400
     told = page_at(locked, b"a'&b")
     assert b"<code>http://a&#x27;&amp;b</code>" in told.body

@@ -1,4 +1,4 @@
-"""No request leaves without its row, of many that are served at once; and none is lost for it."""
+"""Test many calls at once: no request leaves without its row, and a full disk loses no call."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""`ledger.baseline`: what it names, and the target that calls are compared with."""
+"""`ledger.baseline`: the names that it takes, and the target that calls are compared with."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -84,7 +84,7 @@ PRICES: list[tuple[str, Decimal | None]] = [
 def test_a_baseline_has_its_price_from_wherever_it_is_known(
     tmp_path: Path, name: str, usd: Decimal | None
 ) -> None:
-    """One whose provider is off too: nobody calls it."""
+    """A target whose provider is off has its price too: nobody calls it."""
     text = declared(name)
     built = world.built(tmp_path, text, {}, {("acme", "listed"): LIST})
     found = build_baseline(world.loaded(tmp_path, text, {}), built)
@@ -125,7 +125,7 @@ def test_a_name_that_nothing_has_is_told_with_the_nearest(
 
 
 def test_how_it_is_written_is_said_where_no_name_is_near(tmp_path: Path) -> None:
-    """With many models, of which none is like it."""
+    """The configuration has many models, and none has a name like it."""
     rows = ", ".join(f"{{model: m-{at}}}" for at in range(12))
     text = declared("zzzzzzzzzzzz").replace("fast: [{model: small}]", f"fast: [{rows}]")
     (told,) = world.mistakes(tmp_path, text)
@@ -146,7 +146,7 @@ WARNINGS: list[tuple[str, list[str]]] = [
 def test_a_baseline_that_compares_nothing_is_told(
     tmp_path: Path, name: str, told: list[str]
 ) -> None:
-    """Once, and not of labs that are off."""
+    """The warning comes once, and not for labs that are off."""
     text = declared(name).replace("labs:", "labs:\n  dark: {smart: [{provider: mirror, model: x}]}")
     source = world.loaded(tmp_path, text, {})
     built = world.built(tmp_path, text, {}, {("acme", "listed"): LIST})

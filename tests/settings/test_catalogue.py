@@ -32,7 +32,7 @@ BACKUP = 'accounts: {main: "${ACME_API_KEY}", spare: "${ACME_SPARE_KEY}"}'
 OWN = 'enable: "${ACME_URL:-}"\n    auth: none'
 
 ONOFF: list[tuple[str, dict[str, str], bool, str]] = [
-    # a provider's part, the environment, whether it is on, why not
+    # a provider's part, the environment, True if it is on, the reason if it is off
     (KEY, {"ACME_API_KEY": "k"}, True, ""),
     (KEY, {}, False, "set ACME_API_KEY"),
     (KEY, {"ACME_API_KEY": ""}, False, "set ACME_API_KEY"),
@@ -248,7 +248,7 @@ def test_a_model_at_a_provider_wins_over_the_model_anywhere(tmp_path: Path) -> N
     found = [find_model(models, provider, "m") for provider in ("acme", "other")]
     assert [part.context if part else None for part in found] == [2, 1]
     assert find_model(models, "acme", "unknown") is None
-    assert find_model(models, "acme", "a") is not None  # a circle is check's to tell
+    assert find_model(models, "acme", "a") is not None  # `check` reports circles
 
 
 def test_a_price_is_the_configuration_s_else_the_list_s_else_unknown(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_a_price_that_nobody_knows_is_a_warning(tmp_path: Path) -> None:
         )
     ]
     assert world.whole(tmp_path, world.BASE).warnings == ()
-    assert world.whole(tmp_path, text, {}).warnings == ()  # off: it has no calls
+    assert world.whole(tmp_path, text, {}).warnings == ()  # the provider is off: it has no calls
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Notes on defaults that have changed: who meets one is told how to have the old behaviour."""
+"""Notes on changed defaults: each tells the operator how to keep the old behaviour."""
 
 from pathlib import Path
 
@@ -104,7 +104,7 @@ def test_one_sum_for_all_tenants_is_told_where_there_are_several(
 def test_the_old_setting_is_one_that_loads(
     tmp_path: Path, changed: changed_defaults.ChangedDefault
 ) -> None:
-    """And it silences the note."""
+    """The old setting also silences the note."""
     assert ".".join(map(str, changed.path)) not in paths(tmp_path, f"{changed.old_setting}\n")
 
 

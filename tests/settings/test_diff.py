@@ -1,4 +1,4 @@
-"""What one configuration changes of another, part by part; what is secret is never told."""
+"""Changes between two configurations, part by part; no change shows a secret."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_a_new_part_is_shown_without_what_is_secret_in_it(tmp_path: Path) -> Non
 
 
 def test_what_the_environment_changes_is_told_by_its_name(tmp_path: Path) -> None:
-    """A credential, and any other part: the value itself may be as secret."""
+    """The value of a credential, or of any other part, may be secret: only its name is shown."""
     text = BASE.replace("https://acme.example/v1", "https://${HOST}/v1")
     before = loaded(tmp_path, text, {**ON, "HOST": "one-host"})
     after = loaded(tmp_path, text, {"ACME_API_KEY": "sk-other", "HOST": "other-host"})
@@ -91,7 +91,7 @@ def test_labs_that_go_on_or_off_are_told(tmp_path: Path) -> None:
 
 
 def test_what_waits_for_a_new_start(tmp_path: Path) -> None:
-    """It is told, and stays as it was; all else is taken."""
+    """The gateway reports such a change and keeps the old value; it takes all other changes."""
     text = "server: {port: 9}\ncache: {ttl: 9s, max_bytes: 1MB}\nledger: {journal: j, keep: 9d}\n"
     first, now = loaded(tmp_path, BASE), loaded(tmp_path, BASE + text)
     assert {one.path: one.waits for one in list_changes(first, now)} == {

@@ -1,4 +1,4 @@
-"""Embedding models of a configuration: where they are asked, what they cost, what is wrong."""
+"""Embedding models of a configuration: their endpoints, their prices and their mistakes."""
 
 from pathlib import Path
 

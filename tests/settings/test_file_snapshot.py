@@ -1,4 +1,4 @@
-"""What a configuration was read from: every file, found or named, also where it could not be read."""
+"""Files that a configuration was read from, found or named, also if reading failed."""
 
 import os
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_all_files_are_known_and_whether_one_has_changed(tmp_path: Path) -> None
 
 
 def test_what_could_not_be_read_is_known_too(tmp_path: Path) -> None:
-    """Else nobody would notice that it has been mended."""
+    """Otherwise nobody would notice that the file has been mended."""
     broken = write(tmp_path, "labs: [\n", "labs/a.yaml")
     file, reads = write(tmp_path, f"{BASE}include: [labs/*.yaml]\n"), FileSnapshot()
     with pytest.raises(ConfigError):
@@ -60,7 +60,10 @@ def test_what_could_not_be_read_is_known_too(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_swapped_by_a_link_is_noticed(tmp_path: Path) -> None:
-    """As Kubernetes mounts a ConfigMap: files lead through `..data`, which is replaced by renaming."""
+    """Kubernetes mounts a ConfigMap like this: files lead through `..data`.
+
+    A rename replaces `..data`.
+    """
     for name in ("1", "2"):
         write(tmp_path, BASE, f"..{name}/c.yaml")
         os.utime(tmp_path / f"..{name}" / "c.yaml", ns=(1, 1))
@@ -75,7 +78,10 @@ def test_a_folder_that_is_swapped_by_a_link_is_noticed(tmp_path: Path) -> None:
 
 
 def test_what_was_read_can_be_read_again_elsewhere(tmp_path: Path) -> None:
-    """Whatever is written by then, also in an included folder."""
+    """The snapshot keeps what was read, whatever the files hold by then.
+
+    This includes new files in an included folder.
+    """
     write(tmp_path, "default: {lab: acme, tier: fast}\n", "labs/a.yaml")
     file = write(tmp_path, f"{BASE}include: [labs/*.yaml]\n")
     reads = FileSnapshot()
@@ -90,7 +96,7 @@ def test_what_was_read_can_be_read_again_elsewhere(tmp_path: Path) -> None:
 
 
 def test_the_first_state_counts(tmp_path: Path) -> None:
-    """What was written after a file was looked at may not have been read."""
+    """A change after the first look at a file may not have been read."""
     file, reads = write(tmp_path, BASE), FileSnapshot()
     before = reads.record_file(file)
     file.write_text("version: 1")
@@ -109,7 +115,7 @@ def test_what_can_be_read_again(tmp_path: Path) -> None:
 
 
 def test_a_file_that_nobody_has_written_is_not_read(tmp_path: Path) -> None:
-    """P-06: one of a gigabyte, which takes no room on the disk."""
+    """P-06: the file has a gigabyte, and takes no room on the disk."""
     file = write(tmp_path, BASE)
     os.truncate(file, 1_000_000_000)
     with pytest.raises(ConfigError, match=r"c\.yaml: error: is larger than 16 MB\."):

@@ -21,7 +21,7 @@ labs:
 
 
 def read(folder: Path, text: str) -> tuple[object, list[str]]:
-    """Return a configuration, and what its warnings say."""
+    """Return a configuration, and the texts of its warnings."""
     file = folder / "gateway.yaml"
     file.write_text(GATEWAY + text, "utf-8")
     source = load(file, {})

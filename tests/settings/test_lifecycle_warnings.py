@@ -1,4 +1,4 @@
-"""What a day of the calendar changes: retirements and price steps, thirty days ahead."""
+"""Changes that the calendar brings: retirements and price steps, thirty days ahead."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -29,7 +29,7 @@ RETIREMENTS: list[tuple[str, str, list[str]]] = [
     ("{model: large}, {model: large}", "retires: 2026-11-01",
      ["large has retired on 2026-11-01, and no target of this tier stays. Put another in its place."]
      * 2),
-    # what its maker names
+    # the successor that its maker names
     ("{model: large}, {model: small}", "retires: 2026-12-11, successor: larger",
      ["large retires on 2026-12-11. Its successor is larger."]),
     ("{model: large}", "retires: 2026-11-01, successor: larger",
@@ -61,7 +61,7 @@ STEPS: list[tuple[str, list[str]]] = [
     ("{input: 3, cache_read: 0.1, output: 4, from: {2026-12-24: {input: 3, output: 0.5}}}",
      [("2026-12-24: the price changes on 2026-12-24: cache_read 0.1 to unknown, output 4 to 0.5. "
        "It serves acme/smart.")]),
-    # each is measured against the one before it
+    # each step is compared with the one before it
     ("{input: 3, output: 4, from: {2026-12-02: {input: 2, output: 4}, 2026-12-01: {input: 1, output: 4}}}",
      ["2026-12-01: the price changes on 2026-12-01: input 3 to 1. It serves acme/smart.",
       "2026-12-02: the price changes on 2026-12-02: input 1 to 2. It serves acme/smart."]),
@@ -75,7 +75,7 @@ STEPS: list[tuple[str, list[str]]] = [
     ("{input: 3, output: 4, services: {flex: {factor: 0.5, from: {2026-12-09: 0.6, 2026-12-08: 1, 2027-02-01: 2}}}}",
      [("2026-12-08: the price of flex changes on 2026-12-08: 0.5 to 1 times. It serves acme/smart."),
       ("2026-12-09: the price of flex changes on 2026-12-09: 1 to 0.6 times. It serves acme/smart.")]),
-    # not known yet, which is no mistake
+    # a price that is not known yet is no mistake
     ("{input: 3, output: 4, from: {2026-12-01: {}}}",
      [("2026-12-01: the price changes on 2026-12-01: input 3 to unknown, output 4 to unknown. "
        "It serves acme/smart.")]),
@@ -95,7 +95,7 @@ def test_a_price_step_is_told_thirty_days_ahead(
 
 
 def test_a_step_is_told_once_with_all_that_it_changes(tmp_path: Path) -> None:
-    """Where it is written: a model that is like another has that one's price."""
+    """The warning stands where the price is written: a model with `like` has that model's price."""
     text = priced(STEP).replace("smart: [{model: large}]", "smart: [{model: large}, {model: own}]")
     text = text.replace("fast: [{model: small,", "fast: [{model: other}, {model: small,")
     text += "  own: {like: large}\n  acme/other: {like: own}\n"
@@ -114,7 +114,10 @@ def test_a_step_of_what_is_off_or_in_no_tier_is_not_told(tmp_path: Path) -> None
 
 
 def test_a_step_of_a_list_price_is_told_where_its_target_stands(tmp_path: Path) -> None:
-    """Of the real list; not where the configuration has a price, and not of what is off."""
+    """The price is from the real list.
+
+    There is no warning where the configuration has a price, or where the provider is off.
+    """
     text = world.BASE.replace("model: large", "model: gemini-4-argon")
     text = (
         text.replace("    accounts:", "    prices: google\n    accounts:")
@@ -185,7 +188,7 @@ def test_a_price_step_of_a_model_that_makes_vectors_is_told(tmp_path: Path) -> N
 
 
 def test_models_that_make_vectors_need_a_price_too(tmp_path: Path) -> None:
-    """Each target that is on is told of where it stands."""
+    """Each warning names the place of a target that is on."""
     text = with_vectors("note: x", PRICE).replace("{model: large}", "{model: unheard-of}")
     source = world.loaded(tmp_path, text)
     catalogue = world.built(tmp_path, text).catalogue
@@ -208,7 +211,10 @@ def test_models_that_make_vectors_need_a_price_too(tmp_path: Path) -> None:
 
 
 def test_without_the_price_list_all_that_lack_a_price_are_told_in_one_line(tmp_path: Path) -> None:
-    """Each once, however many tiers have it; nothing is told where nothing lacks."""
+    """The line names each model once, however many tiers have it.
+
+    There is no line where every model has a price.
+    """
     text = with_vectors("note: x", PRICE).replace("{model: large}", "{model: unheard-of}")
     source = world.loaded(tmp_path, text)
     catalogue = world.built(tmp_path, text).catalogue
@@ -225,7 +231,7 @@ def test_without_the_price_list_all_that_lack_a_price_are_told_in_one_line(tmp_p
 
 
 def test_a_step_of_a_list_price_of_vectors_is_told(tmp_path: Path) -> None:
-    """As of a model in a tier."""
+    """The warning is like that for a model in a tier."""
     text = with_vectors("note: x", PRICE)
     source = world.loaded(tmp_path, text)
     before = Price(rates=Rates(input=Decimal(1)), version="list")
@@ -250,7 +256,7 @@ LACKING: list[tuple[str, str]] = [
     ("{input: 1, output: 1, services: {flex: {}}}", ".services.flex"),
     ("{input: 1, output: 1, from: {2027-06-01: {input: 1, output: 1, services: {fast: {input: 1}}}}}",
      ".from.2027-06-01.services.fast"),
-    # all of it: tools alone are no price
+    # tools alone are no price
     ("{input: 1, output: 1, from: {2027-06-01: {tools: {web_search: 1}}}}", ".from.2027-06-01"),
 ]  # fmt: skip
 

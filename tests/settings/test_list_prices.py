@@ -1,4 +1,4 @@
-"""List prices of the real package: spot values, long-context steps, times of day, the unknown."""
+"""List prices of the real package: spot values, long-context steps, times of day, unknowns."""
 
 import sys
 from datetime import UTC, datetime, timedelta
@@ -55,7 +55,7 @@ def test_a_long_prompt_has_the_rates_of_its_step() -> None:
     [(0, 29, "0.135"), (0, 30, "0.27"), (12, 0, "0.27"), (16, 29, "0.27"), (17, 0, "0.135")],
 )
 def test_a_price_can_depend_on_the_time_of_day(hour: int, minute: int, rate: str) -> None:
-    """Found at any time, it is the one of the moment it is asked for."""
+    """Whenever the price was looked up, the moment of the call decides."""
     for found in (NOON, NOON.replace(hour=3)):
         price = list_prices.find_price("deepseek", "deepseek-chat", found)
         assert price is not None
@@ -65,7 +65,7 @@ def test_a_price_can_depend_on_the_time_of_day(hour: int, minute: int, rate: str
 
 
 def test_a_price_can_depend_on_the_day() -> None:
-    """Found before a step is due, it knows of it; found after, there is nothing to come."""
+    """A price that was found before a step knows the step; later there is nothing to come."""
     price = list_prices.find_price("google", "gemini-4-argon", NOON)
     after = list_prices.find_price("google", "gemini-4-argon", datetime(2026, 12, 1, tzinfo=UTC))
     assert price is not None
@@ -78,7 +78,7 @@ def test_a_price_can_depend_on_the_day() -> None:
 
 
 def test_every_price_of_the_list_is_that_of_the_list_at_any_hour() -> None:
-    """Of the models whose price depends on the time, at each hour of three days."""
+    """The models have prices that depend on the time; the test compares each hour of three days."""
     asked = 0
     for provider in list_prices._load_snapshot().providers:
         for model in provider.models:
@@ -86,7 +86,7 @@ def test_every_price_of_the_list_is_that_of_the_list_at_any_hour() -> None:
                 continue
             price = list_prices.find_price(provider.id, model.id, NOON)
             if price is None:
-                continue  # it answers to other names only
+                continue  # the model answers to other names only
             _, info = list_prices._load_snapshot().find_provider_model(
                 model.id, None, provider.id, None
             )
@@ -118,7 +118,7 @@ def test_lifetimes_of_a_cache_have_their_prices_and_steps_too() -> None:
 def test_requests_of_tools_have_a_price_each(
     provider: str, model: str, tools: dict[str, str]
 ) -> None:
-    """The list has it by the thousand."""
+    """The list has the price of a thousand requests."""
     price = list_prices.find_price(provider, model, NOON)
     assert price is not None
     assert price.tools == {name: Decimal(usd) for name, usd in tools.items()}
@@ -126,7 +126,7 @@ def test_requests_of_tools_have_a_price_each(
 
 @pytest.mark.parametrize("model", ["gemini-3.1-flash-lite", "gemini-2.5-pro"])
 def test_google_bills_searches_or_prompts_that_were_grounded(model: str) -> None:
-    """From Gemini 3 on each search, before that a prompt whatever it searched."""
+    """From Gemini 3 on Google bills each search, before that a prompt whatever it searched."""
     price = list_prices.find_price("google", model, NOON)
     assert price is not None
     each = model.startswith("gemini-3")
@@ -144,7 +144,7 @@ def test_a_price_with_a_fee_that_nobody_counts_is_unknown(model: str) -> None:
 
 
 def test_where_the_list_is_not_installed_it_knows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is an extra; None is how Python is told that a module is not there."""
+    """The list is an extra; None in `sys.modules` tells Python that the module is not there."""
     assert list_prices.is_installed()
     monkeypatch.setitem(sys.modules, "genai_prices", None)
     assert not list_prices.is_installed()
@@ -171,7 +171,7 @@ def test_what_the_list_does_not_have_is_unknown(provider: str, model: str) -> No
 def test_what_has_a_rate_of_its_own_in_the_list_is_not_billed_as_text(
     provider: str, model: str, classes: set[str]
 ) -> None:
-    """Audio never is: the list lacks its rate for some hosts."""
+    """The gateway never bills audio as text: the list lacks its rate for some hosts."""
     price = list_prices.find_price(provider, model, NOON)
     assert price is not None
     assert price.as_text == classes

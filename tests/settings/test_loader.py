@@ -1,4 +1,4 @@
-"""A configuration out of several files and the environment: what wins, what clashes, what it hashes to."""
+"""A configuration from several files and the environment: what wins, what clashes, its hash."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ models:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Files of a configuration with two labs, and where a user stands."""
+    """Write the files of a configuration with two labs, and enter their folder."""
     write(tmp_path, MAIN, "gateway.yaml")
     write(tmp_path, LAB.format(name="b"), "labs/b.yaml")
     write(tmp_path, LAB.format(name="a"), "labs/a.yaml")

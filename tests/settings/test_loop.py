@@ -1,4 +1,4 @@
-"""What leads back to where it began."""
+"""Aliases and providers that lead back to where they began."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ URL = "https://acme.example/v1"
     ],
 )
 def test_the_way_from_an_alias_back_to_itself(aliases: dict[str, str], path: list[str]) -> None:
-    """One that leads into a circle is not on it, and the walk ends."""
+    """An alias that leads into a circle is not on it, and the walk ends."""
     assert find_alias_cycle(aliases, "a") == path
 
 

@@ -8,9 +8,9 @@ from gateway.settings.errors import Mistake, format_path, suggest_name
 from gateway.settings.loader import EMBEDDING_MODEL_HINT
 from tests.settings import world
 
-# What is appended to a sound configuration of fifteen lines, and what is told of it.
+# Text appended to a sound configuration of fifteen lines, and the mistake that it makes.
 APPENDED: list[tuple[str, str]] = [
-    # keys that are none
+    # unknown keys
     ("sever: {port: 1}", "16: error: sever: no such key. Did you mean 'server'?"),
     ("server: {prot: 1}", "16: error: server.prot: no such key. Did you mean 'port'?"),
     ("routing:\n  clasifier: off",
@@ -242,7 +242,7 @@ NO_WORDS = "is looked for as it stands: keywords are words, no patterns."
     ],
 )
 def test_keywords_that_are_no_words_are_a_warning(tmp_path: Path, keywords: str, told: str) -> None:
-    """They would be looked for as they are written, and never be there."""
+    """The gateway would look for these keywords as written, and never find them."""
     text = (
         f"{world.BASE}choices:\n- name: a\n  tier: fast\n  when: {{any: [keywords: {keywords}]}}\n"
     )
@@ -250,7 +250,7 @@ def test_keywords_that_are_no_words_are_a_warning(tmp_path: Path, keywords: str,
     assert world.warnings(tmp_path, text) == ([place + told] if told else [])
 
 
-# What is replaced in the sound configuration, and what is told of it.
+# Text replaced in the sound configuration, and the mistake that it makes.
 REPLACED: list[tuple[str, str, str]] = [
     ("version: 1", "version: 2", "1: error: version: 2 is not allowed. Known: 1."),
     ("version: 1", "version: '1'", "1: error: version: '1' is not allowed. Write it without quotes."),
@@ -393,7 +393,7 @@ def test_models_that_are_like_each_other_in_a_circle_are_told_once_each(tmp_path
 
 
 def test_aliases_that_lead_to_each_other_are_told_with_the_way_round(tmp_path: Path) -> None:
-    """One that only leads into the circle is told what it is: an alias of an alias."""
+    """An alias that only leads into the circle is reported as an alias of an alias."""
     hint = "Give one of them a model or a tier."
     assert world.mistakes(tmp_path, world.BASE + "aliases: {a: b, b: a, c: a}\n") == [
         f"c.yaml:16: error: aliases.a: leads back to itself: a, b, a. {hint}",
@@ -464,7 +464,7 @@ def test_what_is_probably_not_meant_is_a_warning(
 
 
 FINE = [
-    ("models:",  # never of the same call, as far as is known, and in bounds
+    ("models:",  # as far as is known, never of the same call; and in bounds
      ("guards:\n- {name: a, when: {tag: s}, max_tier: fast}\n"
       "- {name: b, when: {tag: t}, min_tier: smart, max_tier: smart}\n"
       "- {name: c, when: {tag: s}, min_tier: fast}\nmodels:")),

@@ -1,4 +1,4 @@
-"""Names of a provider's own models: whose they are, and what is known of one that no lab lists."""
+"""Names of a provider's own models: their owner, and the facts of models that no lab lists."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -41,7 +41,7 @@ def made(folder: Path, text: str = TEXT, environ: dict[str, str] = world.ON) -> 
     ],
 )
 def test_whose_a_name_is(asked: str, name: str | None) -> None:
-    """`*` is no slash, and what `!` excludes is nobody's."""
+    """`*` matches no slash, and nobody owns a name that `!` excludes."""
     patterns = ("small-*", "gpt-[0-9]*", "ft:gpt-*", "!gpt-5-oss*", "!*:free")
     assert find_own_name(asked, patterns, {"acme", "lab"}) == name
 
@@ -80,7 +80,10 @@ def test_a_maker_has_the_lab_of_its_name_else_the_first_that_asks_it(tmp_path: P
 
 
 def test_what_is_known_of_a_name(tmp_path: Path) -> None:
-    """What a file says of it, else of its base name; a price that no file has is the list's."""
+    """Facts are the file's for the name, else for its base name.
+
+    A price that no file has is the list's.
+    """
     listed = Price(rates=Rates(input=Decimal(9), output=Decimal(8)), version="list")
     prices = {
         ("acme", "gpt-4o-2024-05-13"): listed,

@@ -1,4 +1,7 @@
-"""Configurations with any value in place of any other: read, or refused with what is wrong, and nothing else."""
+"""Configurations with any value in place of any other: the gateway reads or refuses each.
+
+A refusal says what is wrong, and nothing else happens.
+"""
 
 import random
 from contextlib import suppress
@@ -44,14 +47,14 @@ KEYS = {
 
 
 def test_the_whole_is_valid(tmp_path: Path) -> None:
-    """So that each change below changes something that is read."""
+    """The whole must be valid, so that each change below changes something that is read."""
     file = tmp_path / "c.yaml"
     file.write_bytes(jsonio.dumps(FULL))
     assert build_config(load(file, ENVIRON), NOW).router.rules.choices
 
 
 def test_odd_configurations_are_read_or_refused(tmp_path: Path) -> None:
-    """Each mistake is told, with no secret in it; a hundred and fifty of them."""
+    """The gateway reads each of 150 configurations, or names its mistakes without a secret."""
     chance, file = random.Random(6), tmp_path / "c.yaml"
     told: list[ConfigError] = []
     for _ in range(150):
@@ -81,7 +84,10 @@ def test_odd_files_of_keys_are_read_or_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("member", ["include", "keys", "journal", "store", "file"])
 def test_sec_path_names_of_files_are_read_or_refused(tmp_path: Path, member: str) -> None:
-    """SEC-PATH: 500 of them; they are their owner's words, so that they may lead anywhere, and never fault."""
+    """SEC-PATH: 500 file names never cause a fault.
+
+    They are their owner's words, so that they may lead anywhere.
+    """
     file = tmp_path / "c.yaml"
     texts = [text for text in paths(700) if "proc" not in text and "dev" not in text]
     for text in texts[:: 1 if member == "file" else 4]:
@@ -103,7 +109,7 @@ def test_sec_path_names_of_files_are_read_or_refused(tmp_path: Path, member: str
 
 
 def test_a_nul_is_told_where_it_stands(tmp_path: Path) -> None:
-    """No name of a file, no header and no model has one."""
+    """No name of a file, no header and no model has a NUL."""
     file = tmp_path / "c.yaml"
     file.write_bytes(jsonio.dumps({**FULL, "keys": "a\0b"}))
     with pytest.raises(ConfigError, match="keys: holds a NUL character"):

@@ -1,4 +1,4 @@
-"""Variables of the environment over a file: which part each changes, and what an error blames."""
+"""Environment variables over a file: the part that each changes, and what an error blames."""
 
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def test_an_underscore_stands_for_every_other_sign(tmp_path: Path) -> None:
 
 
 def test_a_name_may_also_stand_as_it_is(tmp_path: Path) -> None:
-    """Not in a shell, but in the environment that a container is given."""
+    """A shell cannot set such a name, but the environment of a container can have it."""
     name = "TIERGATE_PROVIDERS__azure-openai__BASE_URL"
     found = config(tmp_path, **{name: "https://c.example"})
     assert found.providers["azure-openai"].base_url == "https://c.example"
@@ -105,7 +105,7 @@ BLAMED: list[tuple[dict[str, str], str]] = [
      "the key 'dialects' is missing. Did you mean 'azure-openai'?")),
     ({"TIERGATE_MODELS__NEW__CONTXT": "1"},
      "TIERGATE_MODELS__NEW__CONTXT: error: models.new.contxt: no such key. Did you mean 'context'?"),
-    # a part that stood in the file, too
+    # a part that stands in the file, too
     ({"TIERGATE_PROVIDERS__AZURE_OPENAI__AUTH": "bare"},
      ("TIERGATE_PROVIDERS__AZURE_OPENAI__AUTH: error: providers.azure-openai.auth: "
      "'bare' is not allowed. Did you mean 'bearer'?")),

@@ -1,4 +1,4 @@
-"""Credentials that can be no key of the provider are a warning, and are never shown."""
+"""Credentials that can be no key of the provider: the gateway warns, and never shows them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A second opinion of prices: what is far from the list is told, where it is written."""
+"""A second opinion on prices: a warning, with its line, where a price is far from the list."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -46,7 +46,7 @@ FAR: list[tuple[str, list[str]]] = [
     ("{input: 0.83, output: 10}", ["input of own/gpt-4o is 0.83, and 2.5 in genai-prices"]),
     ("{input: 250, output: 0.1}", ["input of own/gpt-4o is 250, and 2.5 in genai-prices",
                                    "output of own/gpt-4o is 0.1, and 10 in genai-prices"]),
-    # what costs nothing, as an engine of one's own, is meant so
+    # a price of 0 is meant so, as for an engine of one's own
     ("{input: 0, cache_read: 0, output: 0}", []),
     ("{input: 2.5, output: 10, above: [{tokens: 9, input: 25, output: 10}]}",
      ["input above 9 tokens of own/gpt-4o is 25, and 2.5 in genai-prices"]),
@@ -59,7 +59,7 @@ FAR: list[tuple[str, list[str]]] = [
 def test_a_price_that_is_far_from_the_list_is_told(
     tmp_path: Path, price: str, told: list[str]
 ) -> None:
-    """Once, of what is on and has a price of its own."""
+    """The warning comes once, for targets that are on and have their own price."""
     text = TEXT % (price, SMALL)
     found = list(
         find_doubtful_prices(world.loaded(tmp_path, text, {}), world.built(tmp_path, text, {}), NOW)
@@ -70,7 +70,7 @@ def test_a_price_that_is_far_from_the_list_is_told(
 
 
 def test_a_price_of_vectors_is_read_as_well(tmp_path: Path) -> None:
-    """Their output is no difference: there is none."""
+    """Their output price makes no difference: they have no output."""
     text = TEXT % ("{input: 2.5, output: 10}", "{input: 2, output: 9}")
     (found,) = find_doubtful_prices(
         world.loaded(tmp_path, text, {}), world.built(tmp_path, text, {}), NOW

@@ -1,4 +1,4 @@
-"""A price as it is written, and what calls are priced by."""
+"""A price as the operator writes it, and the price that calls have."""
 
 import time
 from datetime import UTC, datetime
@@ -106,7 +106,7 @@ def test_a_price_without_steps_is_what_it_was(tmp_path: Path) -> None:
 def test_effort_has_one_style_or_one_for_each_dialect(
     tmp_path: Path, style: str, facts: ModelFacts
 ) -> None:
-    """A model that is like another has the same."""
+    """A model that is like another has the same style."""
     text = world.BASE.replace(
         "style: reasoning_effort, accepts: [none, low, high]", f"style: {style}"
     )
@@ -149,19 +149,19 @@ SERVICES = """\
             ("60", "120"),
             "config 2026-11-24 from 2026-12-01, ultra from 2026-12-15",
         ),
-        # one with rates of its own has hours and steps of its own, and no other's
+        # a service with rates of its own has hours and steps of its own, and no others
         ("2026-11-24T12:00", "own", ("7", "8"), "config 2026-11-24, own"),
         ("2026-11-24T22:30", "own", ("7", "8"), "config 2026-11-24 at 22:00-24:00, own"),
         ("2026-11-24T01:30", "own", ("11", "12"), "config 2026-11-24, own at 01:00-04:00"),
         ("2026-12-01T12:00", "own", ("7", "8"), "config 2026-11-24 from 2026-12-01, own"),
-        # of a price that is not known yet, a factor is not known either
+        # a factor of a price that is not known yet is not known either
         ("2027-01-01T00:00", "flex", (None, None), "config 2026-11-24 from 2027-01-01, flex"),
     ],
 )
 def test_a_service_tier_has_the_price_of_its_moment(
     tmp_path: Path, moment: str, word: str, rates: tuple[str | None, ...], version: str
 ) -> None:
-    """Whatever is in force of the standard price at that hour and on that day."""
+    """The price follows the standard price in force at that hour and on that day."""
     at = price(tmp_path, SERVICES).find_in_force(
         datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()
     )
@@ -225,7 +225,7 @@ AS_TEXT = """\
 def test_what_is_billed_as_text_is_so_at_all_times(
     tmp_path: Path, line: str, classes: set[str]
 ) -> None:
-    """Images of a prompt, where nothing else is written."""
+    """Images of a prompt are billed as text if the operator writes nothing else."""
     found = price(tmp_path, AS_TEXT + line)
     moments = ["2026-11-24T12:00", "2026-11-24T22:00", "2026-12-01T00:00"]
     for moment in moments:

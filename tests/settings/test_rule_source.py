@@ -1,4 +1,4 @@
-"""Rules as they were written: with comments, and nothing of what else stands in the files."""
+"""Rules as the operator wrote them: with comments, and without the rest of the files."""
 
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def test_rules_of_the_environment_have_no_file(tmp_path: Path) -> None:
 
 
 def test_other_rules_stand_in_place_of_those_that_are_written(tmp_path: Path) -> None:
-    """What they leave out stays; findings have their name and lines."""
+    """Parts that the other rules leave out stay; findings have their name and lines."""
     read(tmp_path)
     other = load(
         tmp_path / "gateway.yaml",

@@ -1,4 +1,4 @@
-"""Variables that look like settings: told where a setting is close, left alone where none is."""
+"""Variables that look like settings: a warning where a setting is close, else nothing."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_a_name_that_is_close_to_a_setting_is_told(name: str, text: str, meant: 
 
 
 LEFT = {
-    "TIERGATE_PORT": "tcp://10.0.0.1:8484",  # Kubernetes names a service so
+    "TIERGATE_PORT": "tcp://10.0.0.1:8484",  # Kubernetes names a service this way
     "TIERGATE_PORT_8484_TCP": "tcp://10.0.0.1:8484",
     "TIERGATE_PORT_8484_TCP_PORT": "8484",
     "TIERGATE_SERVICE_HOST": "10.0.0.1",
@@ -37,7 +37,7 @@ LEFT = {
     "TIERGATE_CONFIG": "c",
     "TIERGATE_ADMIN_KEY": "k",
     "TIERGATE_SERVER": "{}",
-    "TIERGATE_SERVER__PROT": "1",  # the schema tells of it
+    "TIERGATE_SERVER__PROT": "1",  # the schema reports it
     "TIERGATE_HOST": "",
     "PORT": "1",
 }
@@ -56,7 +56,7 @@ def test_they_are_warnings_of_a_configuration(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
 def test_a_proxy_of_the_environment_is_told_to_change_nothing(tmp_path: Path, name: str) -> None:
-    """Other programs take it: who is behind one finds out why nothing answers."""
+    """Other programs use it: an operator behind a proxy finds out why nothing answers."""
     environ = {**world.ON, name: "http://proxy.example:3128"}
     assert world.warnings(tmp_path, world.BASE, environ) == [
         f'{name}: warning: is not used. Give a provider `proxy: "${{{name}}}"`.'
@@ -72,7 +72,7 @@ def test_nothing_is_told_where_a_provider_has_its_proxy(tmp_path: Path) -> None:
 
 
 def test_bounds_on_shares_that_are_probably_not_meant(tmp_path: Path) -> None:
-    """That bound nothing, or leave nothing but fast."""
+    """The bounds limit nothing, or leave nothing but fast."""
     off = "routing: {classifier: off, max_share: {reasoning: 0.1}}\n"
     assert world.warnings(tmp_path, world.BASE + off) == [
         "c.yaml:16: warning: routing.max_share: bounds nothing: the classifier is off."
@@ -93,7 +93,7 @@ def test_near_questions_of_a_cache_that_is_off(tmp_path: Path) -> None:
 
 
 def test_exemplars_that_contradict_each_other(tmp_path: Path) -> None:
-    """The same text twice is an error, nearly the same a warning; names must be their own."""
+    """Equal texts are an error, nearly equal texts a warning; each name must be unique."""
     words = " ".join(f"word{at}" for at in range(60))
     text = (
         "exemplars:\n"
@@ -118,7 +118,7 @@ def test_exemplars_that_contradict_each_other(tmp_path: Path) -> None:
 
 
 def test_exemplars_decide(tmp_path: Path) -> None:
-    """They stand before the classifier of the configuration."""
+    """Exemplars come before the classifier of the configuration."""
     text = "exemplars:\n- {prompt: Prove that two is prime, tier: fast}\nrouting: {near: 0.7}\n"
     router = world.whole(tmp_path, world.BASE + text).router
     assert router.classifier is not None

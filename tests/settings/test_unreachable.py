@@ -1,4 +1,4 @@
-"""What is written and cannot be served: each with its line, and where calls go in its place."""
+"""Names that cannot be served: each with its line, and where calls go in its place."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_a_tier_that_is_missing_is_told_where_its_lab_is(tmp_path: Path) -> None
     assert world.unreached(tmp_path, world.BASE) == [
         f"c.yaml:8: warning: labs.acme: has no `reasoning` target. {HINT}"
     ]
-    assert world.unreached(tmp_path, world.BASE, {}) == []  # the lab is off, and that is told
+    assert world.unreached(tmp_path, world.BASE, {}) == []  # off, which another warning says
 
 
 APPENDED: list[tuple[str, list[str]]] = [
@@ -84,5 +84,5 @@ def test_a_lab_with_no_target_at_all_serves_nothing(tmp_path: Path) -> None:
 
 
 def test_no_default_is_told_of_where_nothing_is_on(tmp_path: Path) -> None:
-    """That no lab is on is told once, by what refuses to start."""
+    """The check that refuses to start reports, once, that no lab is on."""
     assert world.unreached(tmp_path, TWO + "default: {lab: acme}\n", {}) == []

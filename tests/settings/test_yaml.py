@@ -1,4 +1,4 @@
-"""YAML 1.2: what plain words become, where each stands, and what is refused and why."""
+"""YAML 1.2: the values of plain words, the line of each part, and refusals with their reason."""
 
 import contextlib
 from collections.abc import Mapping
@@ -176,7 +176,7 @@ def test_any_text_is_read_or_refused_and_nothing_else(text: str) -> None:
 
 @pytest.mark.parametrize("sign", ["[", "{a: ", "- ", "? "])
 def test_what_would_burst_the_parser_is_refused(sign: str) -> None:
-    """It calls itself; many brackets side by side are no depth."""
+    """The parser is recursive; many brackets side by side are no depth."""
     with pytest.raises(ConfigError, match="nested too deeply"):
         yaml.read(sign * 100_000, "f.yaml")
     assert yaml.read("[[], {a: {}}, " * 3 + "[]]]]", "f.yaml").value

@@ -1,4 +1,4 @@
-"""Configurations as literal YAML, and what becomes of them."""
+"""Configurations as literal YAML, and what the gateway makes of them."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -63,12 +63,12 @@ def built(
 
 
 def whole(folder: Path, text: str, environ: Mapping[str, str] = ON) -> BuiltConfig:
-    """All that `check` and `serve` do before anything runs."""
+    """Do all that `check` and `serve` do before anything runs."""
     return build_config(loaded(folder, text, environ), NOW)
 
 
 def mistakes(folder: Path, text: str, environ: Mapping[str, str] = ON) -> list[str]:
-    """What is told of a configuration that cannot be used; the folder is left out of file names."""
+    """Return the mistakes of an unusable configuration, without the folder in file names."""
     try:
         whole(folder, text, environ)
     except ConfigError as error:
@@ -86,12 +86,12 @@ def warnings(
 
 
 def credentials(source: ConfigSource) -> list[str]:
-    """What is told of the credentials of a configuration."""
+    """Return the warnings on the credentials of a configuration."""
     return [str(item) for item in credentials_.find_placeholders(source, frozenset())]
 
 
 def unreached(folder: Path, text: str, environ: Mapping[str, str] = ON) -> list[str]:
-    """What is told of a configuration that names what it cannot serve."""
+    """Return the warnings on names that a configuration cannot serve."""
     made = whole(folder, text, environ)
     found = find_unreachable(made.source, made.built_catalogue.catalogue)
     return [str(item).replace(f"{folder}/", "") for item in found]

@@ -1,4 +1,4 @@
-"""A real Redis, a line to it that can be cut, and a world around it."""
+"""Fixtures for Redis tests: a real server, a line to it that can be cut, and a world around it."""
 
 from collections.abc import AsyncIterator
 

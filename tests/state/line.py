@@ -1,4 +1,4 @@
-"""A line to a real server that can be cut, slow, silent or talk nonsense, and be well again."""
+"""A line to a real server that a test can cut, delay, silence or garble, and mend again."""
 
 import asyncio
 from contextlib import suppress
@@ -6,11 +6,11 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 type Mode = Literal["through", "silent", "nonsense", "late", "drip"]
-"""`late` answers after `delay` seconds, `drip` a byte in each of these."""
+"""`late` answers after `delay` seconds; `drip` waits so long before each byte."""
 
 
 class Line:
-    """Forwards a loopback port, or a Unix socket, to the server of a URL."""
+    """Forwards a loopback port, or a Unix socket, to the server in a URL."""
 
     def __init__(self, url: str, *, path: str = "", port: int = 0) -> None:
         parts = urlsplit(url)
@@ -23,7 +23,7 @@ class Line:
         self.nonsense = b""
         self.delay = 0.0
         self.dialled = 0
-        """Connections that were ever made."""
+        """Number of connections that were ever made."""
         self.idle = asyncio.Event()
         """Set while no connection is open."""
         self._open = 0
@@ -33,7 +33,7 @@ class Line:
         return f"unix://{self._path}" if self._path else f"redis://127.0.0.1:{self._port}/0"
 
     async def up(self) -> None:
-        """Listen; after a cut, where it did before."""
+        """Listen; after a cut, on the same port or path as before."""
         if self._path:
             self._server = await asyncio.start_unix_server(self._serve, self._path)
         else:

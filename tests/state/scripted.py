@@ -8,7 +8,7 @@ type Answer = Callable[[list[bytes]], Awaitable[bytes]]
 
 
 class Scripted:
-    """Answers each request with what `answer` makes of its words."""
+    """Answers each request with what `answer` returns for its words."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
@@ -19,12 +19,12 @@ class Scripted:
         self.dialled = self.port = 0
 
     async def up(self, secured: ssl.SSLContext | None = None) -> None:
-        """Listen at a free port; `secured` is of TLS."""
+        """Listen on a free port, with TLS if there is a context."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=secured)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
-        """Close all."""
+        """Close all connections and the port."""
         if self._server is not None:
             self._server.close()
             for task in self._tasks:

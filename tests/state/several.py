@@ -1,4 +1,4 @@
-"""Several servers that stand in for one another: three sentinels, and a Cluster of six nodes."""
+"""Several servers that replace one another: three sentinels, and a Cluster of six nodes."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,10 +16,10 @@ _PATIENCE = 60.0
 
 
 class Sentinels:
-    """A primary, its replica, and three sentinels that call it "main", while it is entered."""
+    """A context with a primary, its replica, and three sentinels that call it "main"."""
 
     def __init__(self, program: str, folder: Path, *, down: int = 500) -> None:
-        """`down` is the milliseconds after which the primary counts as dead."""
+        """Prepare the servers; `down` is the milliseconds until the primary counts as dead."""
         self.primary, self.replica = Place(program, folder), Place(program, folder)
         self.ports: list[int] = []
         self._children: list[Child] = []
@@ -60,7 +60,7 @@ class Sentinels:
         return f"redis+sentinel://{hosts}/main/0"
 
     def now(self, port: int) -> int:
-        """The port of the primary, as one sentinel says."""
+        """Return the primary's port, as one sentinel says."""
         with redis.Redis(port=port, socket_timeout=5) as sentinel:
             return int(sentinel.execute_command("SENTINEL", "get-master-addr-by-name", "main")[1])
 
@@ -83,10 +83,10 @@ class Sentinels:
 
 
 class Nodes:
-    """A Cluster while it is entered: three primaries, each with a replica."""
+    """A context with a Cluster: three primaries, each with a replica."""
 
     def __init__(self, program: str, folder: Path, *, timeout: int = 1000) -> None:
-        """`timeout` is the milliseconds after which a node counts as dead."""
+        """Prepare the nodes; `timeout` is the milliseconds until a node counts as dead."""
         self._program, self._folder, self._timeout = program, folder, timeout
         self.places: list[Place] = []
 
@@ -137,11 +137,11 @@ class Nodes:
         return "redis+cluster://" + ",".join(f"127.0.0.1:{one.port}" for one in self.places[:3])
 
     def primary(self, key: str) -> Place:
-        """Where a key is now, as a node that answers says."""
+        """Find the primary that has a key now, as a node that answers says."""
         return self.pair(key)[0]
 
     def pair(self, key: str) -> tuple[Place, Place]:
-        """Where a key is now, and where its copy is."""
+        """Find the primary that has a key now, and its replica."""
         for place in self.places:
             with suppress(redis.RedisError), place.admin() as node:
                 slot = node.execute_command("CLUSTER", "KEYSLOT", key)
@@ -175,7 +175,7 @@ class Nodes:
 
 
 def _rows(node: redis.Redis) -> Iterator[tuple[int, ...]]:
-    """First and last slot, and the ports of those who have them, the primary's first."""
+    """Yield first slot, last slot and the ports of the nodes that have them, primary first."""
     raw = node.connection_pool.get_connection()
     try:
         raw.send_command("CLUSTER", "SLOTS")  # type: ignore[no-untyped-call]  # theirs

@@ -1,4 +1,4 @@
-"""Sessions that were ended: kept for as long as they would have lasted, on all that share them."""
+"""Ended browser sessions: remembered while they could have lasted, by all that share them."""
 
 import asyncio
 from pathlib import Path
@@ -115,7 +115,7 @@ def test_files_go_when_their_sessions_are_over(tmp_path: Path, clock: Clock) -> 
 def test_more_than_can_be_kept_end_all(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that the folder does not grow, and nothing is forgotten."""
+    """The folder stays small, and no ended session is forgotten."""
     monkeypatch.setattr(ended_sessions, "_MAX_SESSIONS", 3)
     one = ended(tmp_path, clock)
     for at in range(4):

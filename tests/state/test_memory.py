@@ -1,4 +1,4 @@
-"""The store in this process: which values it keeps, for how long, in how many bytes."""
+"""The store in this process: which values it keeps, how long, and in how many bytes."""
 
 import asyncio
 import gc
@@ -15,7 +15,7 @@ from gateway.state.memory import OVERHEAD_BYTES, MemoryStore
 
 
 def at_once[T](call: Coroutine[Any, Any, T]) -> T:
-    """The result of a call that waits for nothing."""
+    """Return the result of a call that never waits."""
     with pytest.raises(StopIteration) as stop:
         call.send(None)
     result: T = stop.value.value

@@ -1,4 +1,4 @@
-"""Opening connections to Redis: how long it may take, and who gets the password."""
+"""Opening connections to Redis: how long it may take, and which servers get the password."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ FORMS = [
 
 
 class Slow:
-    """A server that takes passwords only once it is let, and answers all else at once."""
+    """A server that delays passwords until a test lets it, and answers all else at once."""
 
     def __init__(self) -> None:
         self.let = asyncio.Event()
@@ -37,7 +37,7 @@ class Slow:
 
 
 def slots(port: int) -> bytes:
-    """Say that one node has all keys."""
+    """Write a CLUSTER SLOTS reply in which one node has all keys."""
     return b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n" % port
 
 
@@ -57,7 +57,7 @@ def opened(world: World, url: str, connect: float) -> RedisStore:
 async def test_a_connection_that_opens_slowly_delays_no_call_and_is_no_loss(
     slow: Slow, world: World, form: str
 ) -> None:
-    """A call waits for its own deadline at most; the connection is there for those after it."""
+    """A call waits for its own deadline at most; later calls use the connection."""
     store = opened(world, form.format(slow.server.port), 60.0)
     assert await in_time(store.get("slow"))
     assert not store.alive
@@ -72,7 +72,7 @@ async def test_a_connection_that_opens_slowly_delays_no_call_and_is_no_loss(
 async def test_the_connection_for_long_values_opens_beside_calls_too(
     slow: Slow, world: World, form: str
 ) -> None:
-    """One that does not open in time for its first value is kept for the next."""
+    """If it does not open in time for its first value, it is kept for the next."""
     slow.let.set()
     store = opened(world, form.format(slow.server.port), 60.0)
     assert await store.get("long") == b"value"
@@ -84,7 +84,7 @@ async def test_the_connection_for_long_values_opens_beside_calls_too(
     assert slow.server.dialled == dialled, "no second one is opened"
     slow.let.set()
     assert slow.server.asked.count(b"SET") == 0
-    for _ in range(100):  # each gives the connection a turn to open
+    for _ in range(100):  # each call gives the connection a turn to open
         await store.put("long", b"x" * _LARGE_BYTES, 60)
         if slow.server.asked.count(b"SET"):
             break
@@ -101,7 +101,7 @@ async def test_one_that_never_opens_is_told_after_its_own_time(slow: Slow, world
 
 
 async def test_what_a_server_sends_a_call_on_to_gets_no_password(world: World) -> None:
-    """A single server may not say where the gateway connects; it is no node of a Cluster."""
+    """A single server may not choose where the gateway connects; it is no node of a Cluster."""
     stranger = Scripted(said(b"+OK\r\n"))
     await stranger.up()
     moved = Moving(stranger)
@@ -123,7 +123,7 @@ async def test_what_a_server_sends_a_call_on_to_gets_no_password(world: World) -
 
 
 async def test_nodes_of_a_cluster_send_calls_to_one_another(world: World) -> None:
-    """Also those for whose answer nobody waits."""
+    """Commands whose answer no caller waits for are redirected too."""
     other = Scripted(said(b"+OK\r\n"))
     await other.up()
     moved = Moving(other)
@@ -140,7 +140,7 @@ async def test_nodes_of_a_cluster_send_calls_to_one_another(world: World) -> Non
 
 
 def said(reply: bytes) -> Answer:
-    """Answer everything alike."""
+    """Answer every command with one reply."""
 
     async def answer(_: list[bytes]) -> bytes:
         return reply
@@ -149,7 +149,7 @@ def said(reply: bytes) -> Answer:
 
 
 class Moving(Scripted):
-    """Takes every password, and sends every call on; with ASK where a key says so."""
+    """Accepts every password and redirects every call, with ASK if the key says so."""
 
     def __init__(self, to: Scripted) -> None:
         super().__init__(self.move)

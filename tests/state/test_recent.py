@@ -11,13 +11,13 @@ from tests.state.world import World
 
 
 async def test_redis_counts_for_all(redis_url: str, world: World, admin: client.Redis) -> None:
-    """One hash a name, which ends by itself; after `TURNS` those before are let go."""
+    """Each name has one hash, which expires; after `TURNS` turns the earlier ones are dropped."""
     store = world.patient(redis_url)
     pool = RedisTurnPool(store)
     hard, easy = [0] * COUNTER_COUNT, [0] * COUNTER_COUNT
     hard[3], hard[REASONING_INDEX], easy[CELL_COUNT - 1] = 7, MIN_TURNS, MIN_TURNS
     assert (await pool.add("acme", "key:ann", [0] * COUNTER_COUNT)).counts == [0] * COUNTER_COUNT
-    assert await admin.keys("tiergate:{acme}:*turns*") == []  # to ask leaves nothing
+    assert await admin.keys("tiergate:{acme}:*turns*") == []  # a read leaves nothing behind
     assert (await pool.add("acme", "key:ann", hard)).current == hard
     assert (await pool.add("acme", "key:ann", hard)).current[3] == 14
     found = await pool.add("acme", "key:ann", easy)

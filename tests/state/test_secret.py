@@ -1,4 +1,4 @@
-"""The root secret: where it comes from, that all processes agree on it, what is derived from it."""
+"""The root secret: where it comes from, that all processes agree, and the keys derived from it."""
 
 import stat
 import subprocess

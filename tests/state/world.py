@@ -1,4 +1,4 @@
-"""What tests of Redis as a store share: a clock that stands still, and what was noted."""
+"""Helpers for tests of the Redis store: a clock that stands still, and recorded messages."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,11 +8,11 @@ from gateway.state.redis.health import DEADLINE_SECONDS
 from gateway.state.redis.store import RedisStore
 
 _GRACE = 20
-"""Iterations of the loop that a call may take to end after its own timer."""
+"""Iterations of the event loop that a call may take to end after its own timer."""
 
 
 class World:
-    """A clock that stands still, and what was noted of Redis."""
+    """A clock that stands still, and the messages about Redis."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -27,11 +27,11 @@ class World:
         return RedisStore(url, note=self.note, clock=lambda: self.now, deadline=deadline)
 
     def patient(self, url: str) -> RedisStore:
-        """A store for tests in which nothing is slow but the machine."""
+        """Make a store for tests in which only the machine is slow."""
         return self.store(url, deadline=20.0)
 
     async def next_note(self) -> str:
-        """The next thing that is said of it, in the background."""
+        """Return the next message from the background."""
         self.noted.clear()
         async with asyncio.timeout(10):
             await self.noted.wait()
@@ -39,9 +39,9 @@ class World:
 
 
 async def in_time(call: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> bool:
-    """True if a call ends before a timer of five deadlines on the same loop.
+    """True if a call ends before a timer of five deadlines on the same event loop.
 
-    A busy machine delays both alike, so only the order of the two is judged.
+    A busy machine delays both alike, so only the order of the two counts.
     """
     task = asyncio.ensure_future(call)
     timer = asyncio.create_task(asyncio.sleep(5 * DEADLINE_SECONDS))
@@ -57,6 +57,6 @@ async def in_time(call: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> bool:
 
 
 async def quiet(store: RedisStore) -> bool:
-    """Whether it is alive once nothing goes on in the background."""
+    """True if the store works once no background task is left."""
     await store.drain()
     return store.alive

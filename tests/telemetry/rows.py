@@ -1,4 +1,4 @@
-"""Rows of the ledger as a gateway writes them, by hand."""
+"""Ledger rows as a gateway writes them, made by hand."""
 
 from decimal import Decimal
 from typing import Any
@@ -11,7 +11,7 @@ AT = 1_795_000_000.0
 
 
 def entry(**more: Any) -> FinalRow:
-    """A streamed answer of the second of two attempts."""
+    """Make the row of a streamed answer."""
     told: dict[str, Any] = {
         "id": ID, "at": AT, "key": "website", "tenant": "shop", "tags": ("web",),
         "dialect": "openai-chat", "asked": CANARY, "stream": True, "state": "settled",
@@ -26,7 +26,7 @@ def entry(**more: Any) -> FinalRow:
 
 
 def hit(**more: Any) -> FinalRow:
-    """An answer from the cache."""
+    """Make the row of an answer from the cache."""
     told: dict[str, Any] = {
         "state": "cache_hit", "cache": "hit", "attempts": 0, "usage": "recording",
         "cost": Decimal(0), "first_content": 0.002, "duration": 0.002,
@@ -35,7 +35,7 @@ def hit(**more: Any) -> FinalRow:
 
 
 def refused(**more: Any) -> FinalRow:
-    """A call that the gateway refused: nobody was asked."""
+    """Make the row of a call that the gateway refused without an upstream request."""
     told: dict[str, Any] = {
         "state": "refused", "status": 404, "problem": "model_not_found", "lab": None,
         "tier": None, "source": None, "rule": None, "provider": None, "account": None,
@@ -47,7 +47,7 @@ def refused(**more: Any) -> FinalRow:
 
 
 def intent(**more: Any) -> IntentRow:
-    """What is written before the first request."""
+    """Make the row that is written before the first request."""
     told: dict[str, Any] = {
         "id": ID, "at": AT + 0.1, "attempt": 1, "key": "website", "dialect": "openai-chat",
         "stream": True, "lab": "acme", "tier": "smart", "provider": "acme", "account": "main",
@@ -57,7 +57,7 @@ def intent(**more: Any) -> IntentRow:
 
 
 def attempt(**more: Any) -> AttemptRow:
-    """A first request that the provider was too busy for."""
+    """Make the row of a first request that an overloaded provider refused."""
     told: dict[str, Any] = {
         "id": ID, "attempt": 1, "at": AT + 0.1, "provider": "acme", "account": "main",
         "model": "able-1", "status": 503, "problem": "upstream_overloaded", "duration": 0.2,

@@ -21,7 +21,7 @@ class Tap:
         until(lambda: "Listening" in self.child.out, f"a receiver: {self.child.err}")
 
     def spans(self, number: int) -> list[dict[str, Any]]:
-        """What has come, once it is so many, in that order."""
+        """Return the received spans in order, once there are so many."""
 
         def found() -> list[dict[str, Any]]:
             lines = [line for line in self.child.out.split("\n")[:-1] if line.startswith("{")]
@@ -31,5 +31,5 @@ class Tap:
 
 
 def told(span: dict[str, Any]) -> dict[str, Any]:
-    """The attributes of a span; whole numbers are strings, as OTLP writes them in JSON."""
+    """Return the attributes of a span; OTLP in JSON writes whole numbers as strings."""
     return {one["key"]: next(iter(one["value"].values())) for one in span["attributes"]}

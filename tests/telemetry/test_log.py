@@ -49,7 +49,7 @@ def test_silence() -> None:
 
 
 def test_where_an_error_came_from() -> None:
-    """Type and place; its text may quote a prompt."""
+    """The log has type and place of an error; its text may quote a prompt."""
     with pytest.raises(ValueError) as caught:
         int("my secret prompt")
     line = caught.traceback[-1].lineno + 1
@@ -77,7 +77,7 @@ def test_libraries_are_brought_in_without_their_arguments() -> None:
 
 
 def test_sec_log_nothing_in_a_line_steers_a_terminal_or_breaks_it() -> None:
-    """SEC-LOG: what JSON may leave as it is, too, and it still reads as it was."""
+    """SEC-LOG: signs that JSON may leave unescaped are escaped too, and the text reads back."""
     stream = io.StringIO()
     text = "\r\n\x1b[2J\x7f\x85\x9b\u2028\u2029\u202e\u2066\u200b\ufeff\xad caf\xe9 \U0001f600"
     log.make_log(stream, lambda: 1.0)("x", text=text)
@@ -99,7 +99,7 @@ def lines(which: Literal["off", "failed", "all"], *rows: Row) -> list[dict[str, 
 
 
 def test_a_line_of_a_call() -> None:
-    """Money as a string, exact and never in powers of ten; what is unknown is null."""
+    """Money is an exact string without powers of ten; unknown values are null."""
     assert lines("all", entry(cost=Decimal("1.2E-7"), reasoning=None)) == [
         {
             "event": "call", "id": ID, "key": "website", "lab": "acme", "tier": "smart",
@@ -117,7 +117,7 @@ def test_final_rows_alone_are_calls() -> None:
 
 
 def test_which_calls_have_a_line() -> None:
-    """A client that leaves is no failure; a provider that does is one."""
+    """A client that leaves is no failure; a provider that breaks off is one."""
     rows = [
         entry(), hit(), entry(state="estimated"), refused(), entry(state="failed"),
         entry(state="aborted", aborted_by="client"), entry(state="aborted", aborted_by="upstream"),

@@ -32,7 +32,7 @@ NOBODY = {"lab": "", "tier": "", "provider": "", "model": ""}
 
 
 def told(metrics: Metrics) -> Samples:
-    """What a scrape says."""
+    """Return the samples of a scrape."""
     text = metrics.render()[0].decode()
     return {
         (one.name, frozenset(one.labels.items())): one.value
@@ -67,7 +67,7 @@ def test_a_call_is_counted_by_how_it_ended() -> None:
 
 
 def test_answers_of_near_questions_are_told_apart() -> None:
-    """From those of equal ones, in all that tells of the cache; they are of hits alone."""
+    """All cache metrics separate them from equal ones; only hits can be near."""
     found = counted(hit(), hit(near=0.7))
     calls = "calls_total"
     assert value(found, calls, TARGET, cache="hit", state="cache_hit", stream="true") == 1
@@ -76,7 +76,7 @@ def test_answers_of_near_questions_are_told_apart() -> None:
 
 
 def test_money_adds_up_and_what_is_unknown_is_counted() -> None:
-    """Unknown is not 0: such a call adds nothing and is told apart."""
+    """Unknown is not 0: such a call adds nothing and is counted separately."""
     found = counted(
         entry(),
         entry(cost=Decimal("0.3"), wasted=Decimal("0.1"), estimate=Decimal("0.2"), baseline=None),
@@ -91,7 +91,7 @@ def test_money_adds_up_and_what_is_unknown_is_counted() -> None:
 
 
 def test_a_missing_price_is_told_apart() -> None:
-    """From calls whose cost nobody knows since an attempt may have been billed, or by a crash."""
+    """Calls of unknown cost after a crash or a possibly billed attempt are not among them."""
     found = counted(
         entry(),
         entry(cost=None, estimate=None, price=None),
@@ -103,7 +103,7 @@ def test_a_missing_price_is_told_apart() -> None:
 
 
 def test_what_decided_is_counted_by_tier() -> None:
-    """Not of what was refused before it was decided."""
+    """Calls that are refused before a decision do not count."""
     found = counted(
         entry(), entry(source="classifier"), hit(source="classifier"), refused(),
         entry(source="pin", tier="fast", key="batch"),
@@ -118,7 +118,7 @@ def test_what_decided_is_counted_by_tier() -> None:
 
 
 def test_problems_are_counted_by_kind() -> None:
-    """Those of refusals too; an answer has none."""
+    """Problems of refusals count too; an answer has none."""
     found = counted(entry(), refused(), entry(state="failed", problem="upstream_error"))
     nobody = {"lab": "", "tier": ""}
     assert value(found, "problems_total", nobody, problem="model_not_found") == 1
@@ -128,7 +128,7 @@ def test_problems_are_counted_by_kind() -> None:
 
 
 def test_a_fallback_is_an_answer_of_another_target_than_the_first() -> None:
-    """A further request to the same target is none, nor is a failure or a hit."""
+    """A further request to the same target does not count, nor does a failure or a hit."""
     first, other = DecisionRecord(target="acme/able-1"), DecisionRecord(target="spare/able-2")
     found = counted(
         entry(basis=first), entry(basis=first, attempts=3), entry(), hit(basis=other),
@@ -140,7 +140,7 @@ def test_a_fallback_is_an_answer_of_another_target_than_the_first() -> None:
 
 
 def test_what_is_saved_is_of_calls_that_have_both() -> None:
-    """A call without a baseline, or without a known cost, is on neither side."""
+    """A call without a baseline or a known cost counts on neither side."""
     found = counted(
         entry(), entry(cost=Decimal(7), baseline=None), entry(cost=None), hit(baseline=Decimal(1))
     )
@@ -165,7 +165,7 @@ def test_tokens_by_class_without_those_of_recordings() -> None:
 
 
 def test_times_are_those_of_answers() -> None:
-    """How long it took until a call was refused, failed or was left is no answer's time."""
+    """The time until a call is refused, fails or is left by its client does not count."""
     found = counted(
         entry(), entry(duration=1.5000001), entry(duration=2.5), entry(duration=99_999.0),
         entry(state="failed", first_content=None), refused(),
@@ -209,7 +209,7 @@ def test_attempts_are_those_that_failed_and_the_one_that_answered() -> None:
 
 
 def test_spending_is_shown_before_the_first_call() -> None:
-    """Else Prometheus would see no increase by it. Where keys are labels they are not known."""
+    """Else Prometheus would miss the first increase. Keys that are labels are not known yet."""
     for keys, shown in ((False, 0), (True, None)):
         metrics = Metrics(keys=keys)
         metrics.expect([("acme", "smart", "acme", "able-1")])
@@ -225,7 +225,7 @@ def test_spending_is_shown_before_the_first_call() -> None:
 
 
 def test_a_model_that_no_lab_lists_has_no_label_of_its_own() -> None:
-    """Clients choose its name. It is counted beside the others, and is no fallback of itself."""
+    """Clients choose its name, so it is counted under one label, and is no fallback of itself."""
     metrics = Metrics()
     metrics.expect([("acme", "smart", "acme", "able-1"), ("acme", "", "acme", "vec-1")])
     for at in range(3):
@@ -252,14 +252,14 @@ def test_calls_of_a_crash() -> None:
 
 
 def test_a_later_price_changes_no_figure() -> None:
-    """A counter only grows; what is repaired later is in the ledger."""
+    """A counter only grows; the ledger has later repairs."""
     assert counted(entry(), RepriceRow(id=ID, at=AT, cost=Decimal(9), price="x")) == counted(
         entry()
     )
 
 
 def test_what_clients_write_is_no_label() -> None:
-    """Nor is a key's name, unless it was asked for: anybody may read this."""
+    """A key's name is a label only if the operator asks for it: anybody may read the metrics."""
     row = entry(served=CANARY, upstream_id=CANARY, tags=(CANARY,), rule=CANARY, key=CANARY)
     metrics = Metrics()
     metrics.count_row(row)
@@ -267,7 +267,7 @@ def test_what_clients_write_is_no_label() -> None:
 
 
 def test_keys_where_they_are_asked_for() -> None:
-    """On calls, money and tokens; times would be too many."""
+    """Calls, money and tokens have the label; on times there would be too many series."""
     found = counted(entry(), entry(key="batch"), entry(key="batch"), keys=True)
     call = {**TARGET, "cache": "miss", "state": "settled", "stream": "true"}
     assert value(found, "calls_total", call, key="batch") == 2
@@ -277,7 +277,7 @@ def test_keys_where_they_are_asked_for() -> None:
 
 
 def test_tenants_where_they_are_asked_for() -> None:
-    """Beside keys, or alone; nothing is shown before the first call then."""
+    """The label works with or without keys; then nothing is shown before the first call."""
     rows = (entry(tenant="acme"), entry(tenant="acme"), entry(tenant="other", key="batch"))
     found = counted(*rows, tenants=True)
     call = {**TARGET, "cache": "miss", "state": "settled", "stream": "true"}
@@ -293,7 +293,7 @@ def test_tenants_where_they_are_asked_for() -> None:
 
 
 def test_refusals_and_failures() -> None:
-    """Failures of the ledger stand at 0 before the first, so that an alert sees it come."""
+    """Ledger failures are 0 before the first one, so that an alert sees the increase."""
     metrics = Metrics(info={"version": "1.2", "config": "c0ffee"})
     metrics.count_refusal("overloaded")
     metrics.count_refusal("overloaded")
@@ -325,7 +325,7 @@ def test_what_is_watched_is_read_when_it_is_asked_for() -> None:
 
 
 def test_what_is_watched_under_labels_comes_and_goes() -> None:
-    """What is not there any more is not told, also not by a worker that takes the area over."""
+    """A label that is gone is not shown, even if another worker takes the area over."""
     now: dict[tuple[str, ...], float] = {("team",): 0.5, ("night",): 0.25}
     memory = SharedMemory(1)
     some = LabelledGauges("budget_used_ratio", "Spent.", ("budget",), lambda: now)
@@ -357,7 +357,7 @@ def test_of_workers_the_fullest_is_told() -> None:
 
 
 def test_what_cannot_be_read_hides_nothing_else() -> None:
-    """A store that is gone, say: its figure is left out, and what grows stays what it was."""
+    """If a store is gone, its gauge is left out, and counters keep their last value."""
     rows = iter([5.0, 6.0])
 
     def gone() -> float:
@@ -374,7 +374,7 @@ def test_what_cannot_be_read_hides_nothing_else() -> None:
 
 
 def test_workers_tell_the_figures_of_all() -> None:
-    """Sums are added, and what is of the moment as it wants to be: here at last refresh."""
+    """Counters are added, and each gauge is combined in its own way, as of the last refresh."""
     memory = SharedMemory(2)
 
     def worker(flight: float, fed: float | None) -> Metrics:
@@ -406,7 +406,7 @@ def test_workers_tell_the_figures_of_all() -> None:
 
 
 def test_the_moment_of_one_that_is_dead_is_over() -> None:
-    """Its sums stay."""
+    """The counters of the dead process stay."""
     memory = SharedMemory(2)
     dead = Metrics(memory=memory, gauges=[GaugeMetric("flight", "", lambda: 7)])
     left = Metrics(memory=memory, gauges=[GaugeMetric("flight", "", lambda: 2)])
@@ -416,14 +416,14 @@ def test_the_moment_of_one_that_is_dead_is_over() -> None:
     memory._owned_by_pid = (
         os.getpid(),
         memory._owned_by_pid[1] - {0},
-    )  # a lock of one's own is none
+    )  # a process does not see its own lock
     found = told(left)
     assert value(found, "flight") == 2
     assert total(found, "calls_total") == 1
 
 
 def test_a_predecessors_moment_is_not_its_successors() -> None:
-    """It has its sums, and goes on from there."""
+    """The successor has the counters, and goes on from there."""
     memory = SharedMemory(1)
     before = Metrics(memory=memory, gauges=[GaugeMetric("flight", "", lambda: 7)])
     before.watch(counters=[CounterMetric("rows", "", lambda: 40)])
@@ -453,7 +453,7 @@ def test_both_texts_hold_the_same() -> None:
 
 
 def test_every_state_has_its_place() -> None:
-    """None of them raises, also where nothing is known of the call."""
+    """No state raises, even if nothing else is known of the call."""
     states: tuple[CallState, ...] = get_args(CallState.__value__)
     bare = [
         FinalRow(id=ID, at=AT, key="k", dialect="gemini", state=state, config="c")
@@ -483,7 +483,7 @@ _ROWS = st.one_of(
         **dict.fromkeys(("first_content", "duration"), _SECONDS),
     }).map(lambda told: entry(**told)),
 )  # fmt: skip
-"""Sums of what these say are exact, in whatever order."""
+"""Rows with values whose sums are exact in any order."""
 _USUAL = entry(
     cost=Decimal("0.25"), baseline=None, first_content=0.5, cache_write=None, reasoning=0
 )
@@ -500,7 +500,7 @@ def test_rows_that_are_counted_together_are_counted_as_one_by_one(
 
 
 def test_together_as_many_are_counted_as_there_are() -> None:
-    """Also where sums are rounded, but for their last digit."""
+    """Rounded sums are equal too, except for their last digit."""
     rows = [entry(cost=Decimal(n) / 7000, duration=n / 70, first_content=n / 90) for n in range(99)]
     rows = [row for n, one in enumerate(rows) for row in (one, hit(duration=n / 900))]
     together = Metrics()

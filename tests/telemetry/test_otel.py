@@ -1,4 +1,4 @@
-"""Traces by OTLP, at a real receiver that is a program of its own, and at none."""
+"""Traces by OTLP, to a real receiver in its own process, and to none."""
 
 import logging
 import socket
@@ -29,7 +29,7 @@ def tap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tap]:
 
 
 def test_a_receiver_gets_the_spans_of_a_call(tap: Tap) -> None:
-    """Under the caller's trace, with times, kinds, statuses and attributes as they were."""
+    """The spans keep the caller's trace, times, kinds, statuses and attributes."""
     sender = make_otlp_sender(tap.url, {"x-collector-key": CANARY}, "1.2.3", ignore_event)
     traces = Tracing(sender, addresses={"acme": ProviderAddress("api.acme.test", 443)})
     sender.start()
@@ -78,7 +78,7 @@ def _nobody() -> tuple[str, Callable[[], object]]:
 
 
 def _deaf() -> tuple[str, Callable[[], object]]:
-    """It takes connections, and never says a word."""
+    """Make a server that takes connections and never answers."""
     server = socket.create_server(("127.0.0.1", 0))
     return f"http://127.0.0.1:{server.getsockname()[1]}", server.close
 
@@ -87,7 +87,7 @@ def _deaf() -> tuple[str, Callable[[], object]]:
 def test_an_end_is_within_its_time_also_without_a_receiver(
     place: Callable[[], tuple[str, Callable[[], object]]],
 ) -> None:
-    """No call has waited; one line tells of it, and the library's own warnings are not told."""
+    """No call waits; one log line reports it, without the library's own warnings."""
     url, close = place()
     log: list[str] = []
     library = LibraryLogHandler(lambda event, **fields: log.append(str(fields)))
@@ -114,7 +114,7 @@ def test_an_end_is_within_its_time_also_without_a_receiver(
 
 
 def test_a_slow_receiver_fills_a_queue_that_has_an_end() -> None:
-    """A call that finds no place is counted at once; none waits."""
+    """Spans of a call that finds no room are counted as dropped at once; no call waits."""
     url, close = _deaf()
     sender = make_otlp_sender(url, {}, "1", ignore_event)
     traces = Tracing(sender)
@@ -132,7 +132,7 @@ def test_a_slow_receiver_fills_a_queue_that_has_an_end() -> None:
 
 
 class Moody(BaseHTTPRequestHandler):
-    """Takes spans, or does not."""
+    """A receiver that takes spans, or does not."""
 
     status = 400
 
@@ -173,7 +173,7 @@ def test_a_receiver_that_is_down_is_told_once_and_again_when_it_is_back() -> Non
 
 
 def test_one_that_was_never_started_sends_nothing() -> None:
-    """As in the process that forks the workers."""
+    """The process that forks the workers is such a one."""
     sender = make_otlp_sender("http://127.0.0.1:9", {}, "1", ignore_event)
     Tracing(sender).note(entry())
     sender.stop()

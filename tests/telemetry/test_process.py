@@ -1,4 +1,4 @@
-"""What the process has of the machine, as Linux tells it, and nothing where nobody does."""
+"""Memory and files of the process, as Linux reports them, and nothing without a source."""
 
 import contextlib
 import gc
@@ -77,7 +77,7 @@ def test_the_limit_of_open_files_is_raised_to_what_is_allowed(
 
 
 def test_a_group_of_version_two(tmp_path: Path) -> None:
-    """The nearest limit on the way up; pages of files that nobody reads are not used."""
+    """The nearest limit on the way up counts; inactive file pages are not counted as used."""
     put(tmp_path, "proc/self/cgroup", "0::/a/b\n")
     put(tmp_path, "sys/fs/cgroup/a/b/memory.max", "max\n")
     put(tmp_path, "sys/fs/cgroup/a/memory.max", f"{100 * MB}\n")
@@ -90,7 +90,7 @@ def test_a_group_of_version_two(tmp_path: Path) -> None:
 
 
 def test_a_group_of_version_one(tmp_path: Path) -> None:
-    """In a container its path may be the host's: then the group that is mounted counts."""
+    """In a container the path may be the host's: then the mounted group counts."""
     put(tmp_path, "proc/self/cgroup", "9:name=systemd:/\n4:cpu,memory:/docker/abc\n0::/\n")
     put(tmp_path, "sys/fs/cgroup/memory/memory.limit_in_bytes", f"{50 * MB}\n")
     put(tmp_path, "sys/fs/cgroup/memory/memory.usage_in_bytes", f"{10 * MB}\n")
@@ -116,7 +116,7 @@ def test_a_group_that_goes_away_limits_nothing(tmp_path: Path) -> None:
 
 
 def test_cycles_are_not_searched_meanwhile() -> None:
-    """And then as before: also where they were not."""
+    """The search is restored afterwards, also if it was off before."""
     with process.pause_cycle_search(), process.pause_cycle_search():
         assert not gc.isenabled()
     assert gc.isenabled()
@@ -150,7 +150,7 @@ print(sum(end - start > 32_000_000 for start, end in spans))
 
 @pytest.mark.parametrize(("how", "heaps"), [("together", 0), ("apart", 1)])
 def test_threads_take_memory_from_one_heap(how: str, heaps: int) -> None:
-    """The C library reserves 64 MB for each one of its own."""
+    """The C library reserves 64 MB for each heap of its own."""
     command = [sys.executable, "-c", _THREADS, how]
     root = Path(__file__).parents[2]
     told = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)

@@ -41,7 +41,7 @@ def test_text() -> None:
 
 
 def test_openmetrics() -> None:
-    """A counter's family is named without its suffix, and the text has an end."""
+    """A counter's family is named without its suffix, and the text ends with a mark."""
     data, kind = render(FAMILIES, openmetrics=True)
     heads = TEXT.replace("# HELP calls_total", "# HELP calls")
     assert data.decode() == heads.replace("# TYPE calls_total", "# TYPE calls") + "# EOF\n"

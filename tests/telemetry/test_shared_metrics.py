@@ -1,4 +1,4 @@
-"""Figures: what processes count by themselves adds up, also when one of them is killed."""
+"""Shared metrics: counts of all processes add up, also after one of them is killed."""
 
 import os
 import subprocess
@@ -50,7 +50,7 @@ def test_what_finds_no_room_is_counted_together() -> None:
 
 
 def test_one_who_finds_no_area_counts_for_itself() -> None:
-    """It still tells what the others have counted."""
+    """The process still shows what the others have counted."""
     memory = SharedMemory(1, 131_072)
     held = [MetricArea(memory) for _ in range(memory.areas)]
     held[0].values[held[0].find_offset("x", (), 1)] += 1
@@ -64,7 +64,7 @@ def test_one_who_finds_no_area_counts_for_itself() -> None:
 
 
 def forked(program: str) -> None:
-    """Run a program that forks, in a process that has no threads. It fails where it raises."""
+    """Run a program that forks, in a process without threads; fail if it raises."""
     head = """
         import os, signal, sys
         from gateway.telemetry.shared_metrics import MetricArea, SharedMemory
@@ -111,7 +111,7 @@ def test_processes_tell_what_all_of_them_have_counted() -> None:
 
 
 def test_the_successor_of_a_killed_process_goes_on_from_there() -> None:
-    """So there is no more memory than processes, however often they die."""
+    """Areas are reused, so memory does not grow, however often processes die."""
     forked("""
         for number in range(20):
             child(lambda: add(1), True)
@@ -120,7 +120,7 @@ def test_the_successor_of_a_killed_process_goes_on_from_there() -> None:
 
 
 def test_a_fork_sees_its_parents_end() -> None:
-    """It has none of the areas of whoever it was forked from."""
+    """The fork has none of its parent's areas."""
     forked("""
         told, tell = os.pipe()
 
@@ -140,7 +140,7 @@ def test_a_fork_sees_its_parents_end() -> None:
 
 
 def test_a_look_at_a_neighbour_takes_nobodys_area() -> None:
-    """A lock that is tried is let go; one's own, which every try would get, is not tried."""
+    """A lock that is tried is released; a process never tries its own, which it would get."""
     forked("""
         mine.find_offset("x", (), 1)
         for _ in range(3):
@@ -155,7 +155,7 @@ def test_a_look_at_a_neighbour_takes_nobodys_area() -> None:
 
 
 def test_where_there_is_no_memory_of_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that has lost its name does as well."""
+    """An unlinked file serves as well."""
     monkeypatch.delattr(os, "memfd_create", raising=False)
     memory = SharedMemory(1, 131_072)
     one, other = MetricArea(memory), MetricArea(memory)

@@ -1,4 +1,4 @@
-"""Spans: what the rows of a call say, in the words of the conventions."""
+"""Spans: the rows of a call in the words of the OpenTelemetry conventions."""
 
 from decimal import Decimal
 from typing import Any
@@ -35,7 +35,7 @@ def made(
 
 
 def test_a_call_and_its_attempts() -> None:
-    """One span of a server, and below it one of a client for each request, failed or not."""
+    """The call is a server span; each request below it, failed or not, is a client span."""
     call, lost, answer = made(entry(attempts=2), attempt(), last=intent(attempt=2, at=AT + 0.3))
     assert (call.name, call.kind, call.start, call.end) == ("chat smart", "server", AT, AT + 1.5)
     assert (lost.name, lost.kind, lost.start) == ("chat able-1", "client", AT + 0.1)
@@ -49,7 +49,7 @@ def test_a_call_and_its_attempts() -> None:
 
 
 def test_the_answer_in_the_words_of_the_conventions() -> None:
-    """Tokens of a prompt hold those of the provider's cache, those of an answer its reasoning."""
+    """Prompt tokens include the provider's cache, and answer tokens include reasoning."""
     address = ProviderAddress("api.acme.test", 443)
     _, answer = made(entry(upstream_id="req-1", service="flex"), last=intent(), acme=address)
     assert answer.attributes == {
@@ -77,7 +77,7 @@ def test_the_answer_in_the_words_of_the_conventions() -> None:
 
 
 def test_what_only_the_gateway_knows_is_on_the_call() -> None:
-    """And no token, which would be counted twice."""
+    """Tokens are not on it, or they would be counted twice."""
     call, *_ = made(
         entry(wasted=Decimal("0.0002"), confidence=0.75, effort="low", dropped=("seed",)),
         last=intent(),
@@ -129,7 +129,7 @@ def test_a_failed_attempt() -> None:
 
 
 def test_what_is_unknown_is_left_out() -> None:
-    """Never 0."""
+    """Unknown values are never 0."""
     row = entry(
         input=None, cache_read=None, cache_write=None, output=None, reasoning=None, cost=None,
         wasted=None, baseline=None, first_content=None, duration=None, served=None, usage=None,
@@ -166,7 +166,7 @@ def test_a_hit_and_a_refusal_have_no_attempt() -> None:
     ],
 )  # fmt: skip
 def test_what_is_an_error(more: dict[str, Any], call: str | None, answer: str | None) -> None:
-    """On a server's span what it failed at, not what clients do; on a client's, all it got."""
+    """A server span has the gateway's failures, not the client's; a client span has any error."""
     found = made(entry(**more), last=intent())
     assert [one.attributes.get("error.type") for one in found] == [call, answer]
     assert [one.failed for one in found] == [call is not None, answer is not None]
@@ -193,7 +193,7 @@ def test_operations_have_the_names_of_the_conventions(operation: str, name: str)
 
 
 def test_no_prompt_and_no_key() -> None:
-    """The name that was asked for is a client's words, and a key's name somebody's."""
+    """The requested name is a client's text, and a key's name may be a person's."""
     found = made(entry(key=CANARY), attempt(), last=intent(attempt=2))
     assert CANARY not in repr(found)
 
@@ -213,7 +213,7 @@ def test_a_lone_surrogate_stops_no_trace() -> None:
     ],
 )
 def test_a_call_goes_on_in_the_trace_of_its_caller(header: str) -> None:
-    """Also in a later version of the header, as its specification says."""
+    """A later version of the header works too, as its specification says."""
     assert find_origin(ID, header) == TraceOrigin(int(TRACE, 16), int(SPAN, 16), sampled=True)
     call, *_ = made(entry(), parent=header)
     assert (call.trace_id, call.parent_id) == (int(TRACE, 16), int(SPAN, 16))
@@ -228,7 +228,7 @@ def test_a_call_goes_on_in_the_trace_of_its_caller(header: str) -> None:
     ],
 )  # fmt: skip
 def test_anything_else_is_no_caller(header: str | None) -> None:
-    """The call begins a trace: always the same for its id."""
+    """The call begins a trace, always the same one for its id."""
     found = find_origin(ID, header)
     assert found == find_origin(ID, None)
     assert found.parent_id is None
@@ -237,7 +237,7 @@ def test_anything_else_is_no_caller(header: str | None) -> None:
 
 
 def test_a_share_is_of_traces() -> None:
-    """All who see a trace decide the same, and what a caller leaves out stays out."""
+    """All who see a trace decide alike, and a trace that the caller leaves out stays out."""
     ids = [find_origin(f"tg-{number}", None) for number in range(2000)]
     assert 0.2 < sum(is_in_sample(one, 0.25) for one in ids) / 2000 < 0.3
     assert all(is_in_sample(one, 1.0) for one in ids)

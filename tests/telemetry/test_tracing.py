@@ -1,4 +1,4 @@
-"""Traces: what rows tell of a call becomes its spans, once it has ended."""
+"""Traces: the rows of a call become its spans, once the call has ended."""
 
 import sys
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 class Receiver:
-    """Takes the spans of calls."""
+    """A receiver of the spans of calls."""
 
     dropped = 0
 
@@ -42,7 +42,7 @@ class Receiver:
 
 
 def test_rows_become_spans() -> None:
-    """With what no row says: the operation, and the caller's trace."""
+    """The operation and the caller's trace come from outside the rows."""
     receiver = Receiver()
     traces = Tracing(receiver, addresses={"acme": ProviderAddress("api.acme.test", 443)})
     traces.begin(ID, "embeddings", PARENT)

@@ -1,4 +1,4 @@
-"""Upstream is tested against a scripted provider that runs in a loop and thread of its own."""
+"""Fixtures: a scripted provider that runs in its own loop and thread."""
 
 from tests.contract.conftest import certificates
 from tests.e2e.conftest import loop, make, upstream

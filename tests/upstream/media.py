@@ -1,4 +1,4 @@
-"""What the tests of fetched media share: hosts that serve files, and names for them."""
+"""Helpers for the tests of fetched media: hosts that serve files, and names for them."""
 
 import asyncio
 import ssl
@@ -37,7 +37,7 @@ def moved(to: str, status: int = 302) -> bytes:
 
 
 class Host:
-    """A web host on loopback: what it was asked, and how often anybody came."""
+    """A web host on loopback; it records requests and counts connections."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -83,7 +83,7 @@ async def served(
 
 
 class Names:
-    """A resolver: each name's addresses, one list for each time that it is asked."""
+    """A resolver: each name has one list of addresses for each lookup."""
 
     def __init__(self, **names: list[list[str]]) -> None:
         self.names = {name.replace("_", "."): answers for name, answers in names.items()}
@@ -112,7 +112,7 @@ def fetch(
     types: frozenset[str] = TYPES,
     web: PublicWebClient | None = None,
 ) -> MediaFetcher:
-    """Fetches from pics.example at a port, which is this machine; the guard is open unless told."""
+    """Make a fetcher for pics.example at a port of this machine; its guard is open by default."""
     hosts = (f"pics.example:{port}", f"*.pics.example:{port}") if allow is None else tuple(allow)
     bounds = MediaBounds(allowed_hosts=hosts, types=types, max_bytes=most, timeout=timeout)
     return MediaFetcher(bounds, AddressGuard(resolve=resolve, is_public=public), web)
@@ -129,7 +129,7 @@ async def get(
 
 
 async def refused(fetcher: MediaFetcher, *urls: str, kind: Any = "image") -> str:
-    """Why something is refused: always a 400 that names the part."""
+    """Return the reason of a refusal, which is always a 400 that names the part."""
     with pytest.raises(ProblemError) as caught:
         await get(fetcher, *urls, kind=kind)
     problem = caught.value.problem

@@ -1,8 +1,8 @@
-"""Retries make no bad minute worse: requests to the provider for each call, SDKs in the loop.
+"""Test that retries make no bad minute worse: provider requests for each call, with SDKs retrying.
 
-Promise: at most 1.2 times the requests that the SDKs alone would send, and no fewer answers,
-whatever part of the requests fails, at 50 calls a second for a minute. All on a clock that the
-test turns.
+Promise: at most 1.2 times the requests that the SDKs alone would send, and no fewer answers. It
+holds whatever part of the requests fails, at 50 calls a second for a minute. The test turns the
+clock.
 """
 
 import heapq
@@ -19,12 +19,12 @@ from tests.pipeline.test_engine import Stage, head, ok
 
 RATE, SECONDS = 50, 60
 _RETRIES = 2
-"""What the official SDKs make of their own."""
+"""Default of the official SDKs."""
 _SEEN = frozenset({408, 409, 429, 500, 502, 503, 504})
 
 
 class Loop:
-    """Calls that begin evenly, each made by an SDK that tries again as the official ones do."""
+    """Calls that begin evenly, each made by an SDK that retries like the official ones."""
 
     def __init__(self, folder: Path, share: float, *, spare: bool, seed: int = 1) -> None:
         self.stage = Stage(folder, change=spared if spare else lambda _: None)
@@ -45,7 +45,7 @@ class Loop:
         return httpx.Response(503) if acme and self.rng.random() < self.share else ok()
 
     async def sleep(self, seconds: float) -> None:
-        """Other calls go on meanwhile."""
+        """Return at once: other calls go on meanwhile."""
 
     def clock(self) -> float:
         self.latest = max(self.latest, self.stage.now)
@@ -70,7 +70,7 @@ class Loop:
 
 
 def _waits(reply: Response, retried: int) -> float | None:
-    """Seconds after which an SDK tries again; None where it does not."""
+    """Return the seconds after which an SDK retries, or None if it does not."""
     told = head(reply)
     if retried >= _RETRIES or reply.status not in _SEEN or told.get("x-should-retry") == "false":
         return None
@@ -78,27 +78,29 @@ def _waits(reply: Response, retried: int) -> float | None:
 
 
 def alone(share: float) -> tuple[float, float]:
-    """What an SDK without a gateway gets: requests of a call, and the share of calls answered."""
+    """Return an SDK's figures without a gateway: requests for each call, and the share of answered
+    calls.
+    """
     tries = range(_RETRIES + 1)
     return sum(share**failed for failed in tries), 1.0 - share ** len(tries)
 
 
 _CHANCE = 0.02
-"""More than three times what a share of so many calls strays by chance."""
+"""More than three times the random deviation of a share of this many calls."""
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.3, 0.1])
 async def test_the_gateway_multiplies_requests_by_a_fifth_at_most(
     tmp_path: Path, share: float
 ) -> None:
-    """And no fewer calls are answered than the SDKs alone would get through."""
+    """The gateway answers no fewer calls than the SDKs alone would get through."""
     loop = Loop(tmp_path, share, spare=False)
     await loop.run()
     requests, answered = alone(share)
     assert loop.factor <= 1.2 * requests
     assert loop.good >= (answered - _CHANCE) * loop.calls
     if share == 1.0:
-        assert loop.factor < 0.05  # a provider that fails outright is left alone
+        assert loop.factor < 0.05  # the gateway leaves a provider that fails outright alone
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1])

@@ -1,4 +1,4 @@
-"""Whether a target is fit to be asked: row by row, and against a plain model of the same rules."""
+"""Test the circuit breaker, row by row and against a plain model of its rules."""
 
 from math import inf
 
@@ -12,14 +12,14 @@ NOW = 1000.0
 
 
 class Target:
-    """A target with a clock of its own; `jitter` 0.5 is none."""
+    """A target with its own clock; a `jitter` of 0.5 has no effect."""
 
     def __init__(self, jitter: float = 0.5) -> None:
         self.breaker = CircuitBreaker(lambda: jitter)
         self.now = NOW
 
     def call(self, *, fails: bool = False, seconds: float = 0.1, stream: bool = True) -> None:
-        """One that begins now and ends after so many seconds."""
+        """Make a call that begins now and ends after some seconds."""
         self.breaker.claim_probe(self.now)
         number = self.breaker.begin(self.now, stream=stream)
         self.now += seconds
@@ -38,7 +38,7 @@ class Target:
 
 
 def test_five_failures_in_a_row_open_it() -> None:
-    """An answer in between begins the count anew."""
+    """A success in between restarts the count."""
     target = Target()
     for fails in (True, True, True, True, False, True, True, True, True):
         target.call(fails=fails, seconds=0.3)
@@ -60,7 +60,7 @@ def test_five_in_a_row_are_nothing_where_many_are_answered() -> None:
 
 
 def test_who_fails_now_and_then_goes_behind_others() -> None:
-    """It is still asked where there is no other."""
+    """The gateway still asks it if there is no other."""
     target = Target()
     for at in range(32):
         target.call(fails=at % 4 == 0)
@@ -85,7 +85,7 @@ def test_what_was_long_ago_means_nothing() -> None:
 
 
 def test_a_brownout_opens_it_within_five_seconds() -> None:
-    """Twenty times what is usual: before a single one of the slow ones is answered."""
+    """At twenty times the usual time it opens before a single slow call is answered."""
     target = Target()
     for _ in range(100):
         target.call(seconds=0.2)
@@ -175,7 +175,7 @@ def test_what_was_asked_before_it_opened_neither_closes_nor_opens_it() -> None:
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
 def test_it_is_back_within_twenty_seconds_of_its_recovery(jitter: float) -> None:
-    """However long it failed, and however the moment of recovery falls."""
+    """The length of the outage and the moment of recovery do not matter."""
     for outage in range(1, 120):
         target = Target(jitter)
         healed = NOW + outage
@@ -207,7 +207,7 @@ def test_a_refused_credential_and_a_model_that_is_not_there() -> None:
 
 
 def test_one_that_was_just_served_is_not_put_out_by_one_client() -> None:
-    """Its request may name what is not there; three in a row are the target's."""
+    """The client's request may name something missing; three in a row are the target's fault."""
     target = Target()
     target.call()
     for changed in (False, False, True):
@@ -253,7 +253,7 @@ def test_a_slow_probe_is_not_back() -> None:
 
 
 def test_what_19_of_20_stay_below() -> None:
-    """Of answers that take 0.1 to 1.1 s, in an order that repeats itself."""
+    """The answers take 0.1 to 1.1 s, in an order that repeats."""
     target = Target()
     assert target.breaker.get_tail_seconds(stream=True) is None
     for at in range(4000):
@@ -263,7 +263,7 @@ def test_what_19_of_20_stay_below() -> None:
 
 
 class Model:
-    """The same rules, without a thought for what they cost."""
+    """A plain model of the same rules, without regard to speed."""
 
     def __init__(self) -> None:
         self.cause: str | None = None
@@ -312,7 +312,7 @@ class Model:
     st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.5, 3.0, 6.0, 31.0])), max_size=150)
 )
 def test_it_does_what_a_plain_model_does(calls: list[tuple[bool, float]]) -> None:
-    """Whatever fails and whenever: the same state, cause and time."""
+    """Whatever fails and whenever, both have the same state, cause and time."""
     breaker, model, now = CircuitBreaker(lambda: 0.5), Model(), NOW
     for fails, wait in calls:
         now += wait

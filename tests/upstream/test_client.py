@@ -1,4 +1,4 @@
-"""The door to httpx: what is sent to a provider, and what its failures are called."""
+"""Test the client of providers: the requests that it sends, and the names of failures."""
 
 import asyncio
 import ssl
@@ -98,7 +98,7 @@ async def test_credentials(
 
 
 async def test_accounts_are_not_mixed_up(client: ProviderClient, router: respx.MockRouter) -> None:
-    """What is prepared once for an account is that account's alone."""
+    """A prepared request is used for its own account only."""
     route = router.post(URL).mock(return_value=OK)
     for secret in ("sk-1", "sk-2", "sk-1"):
         await send(client, provider(), account=Account(secret, secret))
@@ -118,7 +118,7 @@ BEFORE: list[dict[str, object]] = [
 async def test_a_provider_of_the_same_name_is_not_taken_for_another(
     client: ProviderClient, router: respx.MockRouter, before: dict[str, object]
 ) -> None:
-    """Where a provider makes vectors it has other URLs; a new configuration may change the rest."""
+    """A provider of embeddings has other URLs; a new configuration may change the rest."""
     route = router.post(url__startswith="https://provider.invalid/").mock(return_value=OK)
     others = [provider(headers={"x-own": "1"}), provider(**{"headers": {"x-own": "1"}, **before})]
     seen = [[], []]  # type: list[list[tuple[str, list[tuple[str, str]]]]]
@@ -148,7 +148,7 @@ async def test_what_is_added_to_a_url_stands_before_its_query(
 
 
 async def test_a_local_engine_may_move(client: ProviderClient, router: respx.MockRouter) -> None:
-    """Its door is a path; its address is known when it runs, and changes when it starts again."""
+    """The engine's endpoint is a path; its address is known once it runs, and changes on a restart."""
     first = router.post("http://127.0.0.1:1/v1/chat").mock(return_value=OK)
     second = router.post("http://127.0.0.1:2/v1/chat").mock(return_value=OK)
     engine = provider(urls={"openai-chat": "/v1/chat"}, auth="none")
@@ -162,7 +162,7 @@ async def test_a_local_engine_may_move(client: ProviderClient, router: respx.Moc
 async def test_doors_that_a_query_tells_apart_are_kept_in_bounded_memory(
     client: ProviderClient, router: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client says what its query is: each goes where it says, and only some are kept ready."""
+    """A client chooses its query: each request goes to its URL, and the cache stays bounded."""
     monkeypatch.setattr("gateway.upstream.client._MAX_ENDPOINTS", 3)
     route = router.post(url__startswith=URL).mock(return_value=OK)
     for at in range(8):
@@ -190,7 +190,7 @@ FAILURES: list[tuple[type[Exception], str, str]] = [
 async def test_failures(
     client: ProviderClient, router: respx.MockRouter, error: type[Exception], kind: str, spent: str
 ) -> None:
-    """The one question that a retry asks: can the provider have done the work?"""
+    """A retry depends on one question: can the provider have done the work?"""
     router.post(URL).mock(side_effect=error)
     with pytest.raises(ProblemError) as caught:
         await send(client, provider())
@@ -216,7 +216,7 @@ async def test_the_head_is_waited_for_within_its_time(
 
 
 async def chunks(*items: bytes | Exception | float) -> AsyncIterator[bytes]:
-    """A body: bytes, an error, or a silence in seconds."""
+    """Yield a body: bytes, an error, or a silence in seconds."""
     for item in items:
         if isinstance(item, Exception):
             raise item
@@ -254,7 +254,7 @@ async def test_a_body_that_breaks(
 
 
 async def test_a_slow_consumer_is_not_a_slow_provider() -> None:
-    """Time that passes at the reader's own side is counted for nobody."""
+    """Time that passes on the reader's side does not count."""
     deadline = asyncio.get_running_loop().time() + 9
     seen = []
     async for data in read(chunks(b"a", b"b"), 0.005, deadline, "acme"):
@@ -272,7 +272,7 @@ def test_a_problem_knows_its_kind() -> None:
 
 
 async def test_the_environment_gives_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SEC-SSRF 6: neither to the transport of our own nor to a stock one; what the provider says counts."""
+    """SEC-SSRF 6: our own transport and a stock one ignore it; the provider's setting counts."""
     for name in (
         "HTTP_PROXY",
         "HTTPS_PROXY",
@@ -296,7 +296,7 @@ async def test_the_environment_gives_no_proxy(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_connections_are_kept_for_as_long_as_a_provider_uses_them() -> None:
-    """Whoever has the same way out shares one; those that nobody uses any more are closed."""
+    """Providers with the same proxy and TLS settings share one; the gateway closes unused ones."""
     closed = list[str]()
 
     class Told(httpx.MockTransport):
@@ -324,7 +324,9 @@ async def test_connections_are_kept_for_as_long_as_a_provider_uses_them() -> Non
 
 
 def test_a_certificate_that_is_wrong_stays_wrong() -> None:
-    """The same again cannot help; who cannot be reached otherwise may be in a moment."""
+    """Repeating the request cannot help; a host that is unreachable for another reason may be back
+    soon.
+    """
     wrong = httpx.ConnectError("TLS: certificate has expired")
     wrong.__cause__ = ssl.SSLCertVerificationError("x")
     garbage = httpx.ConnectError("TLS: wrong version number")
@@ -337,7 +339,7 @@ def test_a_certificate_that_is_wrong_stays_wrong() -> None:
 
 
 def test_no_free_connection_is_the_gateways_want() -> None:
-    """The client may come back: nothing was sent."""
+    """The client may retry: the gateway has sent nothing."""
     problem = door._build_failure("acme", httpx.PoolTimeout("x"))
     assert (problem.kind, problem.retry_after, problem.should_retry) == ("overloaded", 1.0, None)
 

@@ -1,4 +1,6 @@
-"""A credential that a provider quotes: gone from its errors however it is written, and from nothing else."""
+"""Test that a credential in a provider's error is masked however it is written, and nothing else
+is.
+"""
 
 import json
 
@@ -15,7 +17,7 @@ ACCOUNT = Account("main", KEY)
 
 
 def escaped(text: str, *names: str) -> str:
-    """JSON text, with the characters in `names` as escapes."""
+    """Return JSON text, with the characters in `names` as escapes."""
     inner = json.dumps(text)[1:-1]
     for name in names:
         inner = inner.replace(name, f"\\u{ord(name):04X}")
@@ -36,7 +38,7 @@ def escaped(text: str, *names: str) -> str:
     ],
 )  # fmt: skip
 def test_it_is_masked_however_it_is_written(said: str) -> None:
-    """Plain, in JSON, in JSON within JSON, and in a URL."""
+    """The credential may be plain, in JSON, in JSON within JSON, and in a URL."""
     body = f'{{"error":{{"message":"Wrong key: {said}."}}}}'
     assert credential_masking.mask_text(ACCOUNT, body) == '{"error":{"message":"Wrong key: ***."}}'
     assert (
@@ -77,5 +79,5 @@ def test_a_problem_is_masked_in_all_that_its_provider_said() -> None:
 
 
 def test_a_flood_of_backslashes_costs_little() -> None:
-    """Twice as many cost twice as much: none of them is looked at again and again."""
+    """Twice as many cost twice as much: masking looks at each one once."""
     credential_masking.mask_body(ACCOUNT, b"\\" * 1_000_000)

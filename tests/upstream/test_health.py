@@ -1,4 +1,4 @@
-"""Who is asked, in which order, and what a client is told where nobody may be."""
+"""Test target health: the order of targets, and the client's error if none may be asked."""
 
 import pytest
 
@@ -27,7 +27,7 @@ class Clinic:
             self.health.begin((name, "main", "m"), stream=True).fail(problem)
 
     def shake(self, name: str) -> None:
-        """It fails now and then."""
+        """Make it fail now and then."""
         for _ in range(6):
             self.fail(name, "upstream_error")
             self.health.begin((name, "main", "m"), stream=True).succeed()
@@ -51,7 +51,7 @@ def clinic() -> Clinic:
 
 
 def test_a_name_that_a_client_chose_has_no_breaker(clinic: Clinic) -> None:
-    """Names that nobody has heard of must neither fill the memory nor raise an alert."""
+    """Invented names must neither fill the memory nor raise an alert."""
     for at in range(99):
         place = ("a", "main", f"x{at}")
         for kind in ("upstream_model", "upstream_error"):
@@ -76,7 +76,9 @@ def test_a_credential_is_judged_by_every_call(clinic: Clinic) -> None:
 
 
 def test_those_out_of_their_turn_come_last_by_what_they_lack(clinic: Clinic) -> None:
-    """What fails outright is not asked; who may be, and how late, stands in the order."""
+    """The gateway skips targets that fail outright; the order shows which others may be asked, and
+    how late.
+    """
     clinic.fail("a", "upstream_auth", status=401)
     clinic.fail("b", "upstream_model", status=404)
     clinic.shake("c")
@@ -108,7 +110,7 @@ def test_the_client_is_told_when_the_first_of_them_is_tried_again(clinic: Clinic
 
 
 def test_an_account_is_good_again_once_it_was_served(clinic: Clinic) -> None:
-    """Whatever model it was: a credential is of an account."""
+    """The model does not matter: a credential belongs to an account."""
     clinic.fail("a", "upstream_auth", status=401)
     clinic.health.begin(("a", "main", "n"), stream=True).succeed()
     assert clinic.health.open_count == 1
@@ -130,7 +132,7 @@ def test_what_is_no_failure_of_a_target_changes_nothing(clinic: Clinic, kind: Pr
 
 
 def test_what_one_client_may_bring_about_takes_three(clinic: Clinic) -> None:
-    """403 and 404 may be of what it named: a target that was just served is not put out by one."""
+    """403 and 404 may be due to a name in the request: one error does not stop a healthy target."""
     for kind, status in (("upstream_auth", 403), ("upstream_model", 404)):
         clinic.health.begin((kind, "main", "m"), stream=True).succeed()
         problem = Problem(kind="upstream_auth" if status == 403 else "upstream_model", message="", upstream_status=status)  # fmt: skip
@@ -141,7 +143,7 @@ def test_what_one_client_may_bring_about_takes_three(clinic: Clinic) -> None:
 
 
 def test_those_that_are_still_under_way_count_too(clinic: Clinic) -> None:
-    """A provider that has gone silent is not waited for until its first call has failed."""
+    """The gateway does not wait for a silent provider until its first call has failed."""
     for _ in range(40):
         sent = clinic.health.begin(("a", "main", "m"), stream=True)
         clinic.now += 0.1
@@ -155,7 +157,7 @@ def test_those_that_are_still_under_way_count_too(clinic: Clinic) -> None:
 
 
 def test_a_call_that_nobody_waits_for_may_have_been_slow(clinic: Clinic) -> None:
-    """Clients that leave are how a brown-out looks from here."""
+    """Clients that leave are the gateway's sign of a brown-out."""
     for _ in range(40):
         sent = clinic.health.begin(("a", "main", "m"), stream=True)
         clinic.now += 0.1

@@ -1,4 +1,4 @@
-"""Two attempts at a time, each step as the test says: who wins, what is closed, what is written."""
+"""Test two attempts at a time, step by step: the winner, the closed answer, the rows."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ CALL = Call(
 
 
 class Body(httpx.AsyncByteStream):
-    """Knows whether it was closed."""
+    """A body that knows if it was closed."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -43,7 +43,7 @@ class Body(httpx.AsyncByteStream):
 
 
 class Account(CallAccount):
-    """Keeps which attempts have failed, and how."""
+    """Records the attempts that failed, and how."""
 
     def __init__(self) -> None:
         super().__init__(CALL, "c1")
@@ -63,20 +63,20 @@ class Account(CallAccount):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What of a request is looked at."""
+    """The fields of a request that a hedge reads."""
 
     call_account: Account
     is_parallel: bool = False
 
 
 async def settled() -> None:
-    """Everything that can go on has gone on."""
+    """Let every task run as far as it can."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
 class Race:
-    """Both attempts end when the test says."""
+    """Two attempts that end when the test says."""
 
     def __init__(self) -> None:
         self.account = Account()
@@ -109,7 +109,7 @@ class Race:
         return [attempt.number for attempt in self.account.attempts if attempt.is_open]
 
     async def both(self) -> asyncio.Task[UpstreamResponse]:
-        """The second is asked too."""
+        """Start a race in which the second target is asked too."""
 
         async def at_once() -> None: ...
 
@@ -119,7 +119,7 @@ class Race:
 
 
 async def test_of_two_that_answer_in_the_same_moment_the_first_wins() -> None:
-    """The other is closed, and its row is its own."""
+    """The gateway closes the other answer, and its attempt has its own row."""
     race = Race()
     task = await race.both()
     race.ends["y"].set_result(None)

@@ -1,4 +1,4 @@
-"""A local engine is started once, watched, started again with longer pauses, and stopped."""
+"""Test a local engine: started once, watched, restarted after longer pauses, and stopped."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ SILENT = "import sys; sys.stdin.read()"
 
 
 class Watched:
-    """An engine whose pauses are counted and waited for by the test alone."""
+    """An engine whose pauses the test counts and ends."""
 
     def __init__(self, folder: Path, *command: str) -> None:
         self.said: list[str] = []
@@ -57,7 +57,7 @@ class Watched:
 
 @pytest.fixture
 async def watched(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Watched]:
-    """The engine of the script that a test names."""
+    """The engine that runs a test's script."""
     script = tmp_path / "engine.py"
     script.write_text(request.param)
     watched = Watched(tmp_path, "{python}", str(script))
@@ -129,7 +129,7 @@ async def test_one_that_is_killed_comes_back(watched: Watched) -> None:
 
 @script(SERVES)
 async def test_its_input_ends_with_the_gateway(watched: Watched) -> None:
-    """What ties an engine to a gateway that was killed: it sees the end of its input."""
+    """An engine stops with a gateway that was killed: it sees the end of its input."""
     await watched.engine.wait_until_ready()
     process = watched.engine._process
     assert process is not None
@@ -152,7 +152,7 @@ async def test_pauses_double_up_to_30_seconds(watched: Watched) -> None:
 
 @script(NOT_INSTALLED)
 async def test_one_that_cannot_run_is_off(watched: Watched) -> None:
-    """It is not tried again; its last word says what would help."""
+    """The gateway does not try it again; its last line says what would help."""
     with pytest.raises(ProblemError) as caught:
         await watched.engine.wait_until_ready()
     problem = caught.value.problem
@@ -191,7 +191,7 @@ async def test_one_that_never_comes_up(watched: Watched, monkeypatch: pytest.Mon
 
 @script(CHATTY)
 async def test_other_output_is_passed_over(watched: Watched) -> None:
-    """However long its lines are."""
+    """Long lines are no problem."""
     assert await watched.engine.wait_until_ready()
     assert watched.said == [f"local: ready on {watched.engine.url}"]
 
@@ -215,7 +215,7 @@ async def test_one_that_was_never_started(tmp_path: Path) -> None:
 
 @script(SERVES)
 async def test_a_long_run_begins_anew(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pause is for one that crashes again and again, not for one a day."""
+    """The pause is for an engine that crashes again and again, not for one crash a day."""
     for _ in range(3):
         await watched.engine.wait_until_ready()
         os.kill(watched.pid, signal.SIGKILL)
@@ -230,7 +230,9 @@ async def test_a_long_run_begins_anew(watched: Watched, monkeypatch: pytest.Monk
 
 
 def test_sec_supply_nothing_secret_is_in_the_environment_of_a_program() -> None:
-    """SEC-SUPPLY: not the keys of providers, however they are written, and nothing of the gateway's own."""
+    """SEC-SUPPLY: a program gets no provider keys, in any form, and none of the gateway's own
+    variables.
+    """
     secret = "sk-acme-0123456789"
     environ = {
         "PATH": "/bin", "HOME": "/root", "OFF": "off", "HF_TOKEN": "hf-0123456789", "EMPTY": "",

@@ -1,4 +1,4 @@
-"""What may be fetched: so much, so many, within so long, and of which types."""
+"""Test the limits of fetched media: size, number, time and types."""
 
 import asyncio
 import base64
@@ -45,7 +45,9 @@ SIZES = [
 
 @pytest.mark.parametrize(("answer", "why"), SIZES)
 async def test_no_more_is_read_than_may_be_had(answer: bytes, why: str) -> None:
-    """By the length that is told, and by what comes where none is told; then the host is left."""
+    """The announced length decides, or else the bytes that come; then the gateway closes the
+    connection.
+    """
     async with served(answer) as (host, port):
         assert why in await refused(fetch(port, most=100), f"http://pics.example:{port}/")
         async with asyncio.timeout(5):
@@ -53,7 +55,7 @@ async def test_no_more_is_read_than_may_be_had(answer: bytes, why: str) -> None:
 
 
 async def test_the_files_of_one_call_share_the_limit() -> None:
-    """Also those that were fetched for an earlier attempt of it."""
+    """Files that an earlier attempt of the call fetched count too."""
     async with served(ok()) as (_, port):
         at = f"http://pics.example:{port}"
         size = len(PNG)
@@ -76,7 +78,7 @@ async def test_eight_files_at_most() -> None:
 
 
 async def test_they_are_fetched_at_the_same_time() -> None:
-    """Each answers only once both have asked."""
+    """Each host answers only once both requests have come."""
     both = asyncio.Barrier(2)
 
     class Together(PublicWebClient):
@@ -139,7 +141,7 @@ async def test_an_answer_that_is_cut_off_is_no_file() -> None:
 
 
 async def test_a_bomb_is_not_unpacked() -> None:
-    """Identity is asked for; what comes otherwise is refused before its body is read."""
+    """The gateway asks for identity encoding; it refuses any other before it reads the body."""
     bomb = gzip.compress(b"\0" * 10_000_000)
     async with served(ok(bomb, "content-encoding: gzip")) as (_, port):
         said = await refused(fetch(port, most=10**9), f"http://pics.example:{port}/")

@@ -1,4 +1,4 @@
-"""Media on the web: what is fetched, and all that is not, with nothing asked of who must not be."""
+"""Test media on the web: the files that are fetched, and the addresses that are never asked."""
 
 import asyncio
 import base64
@@ -26,7 +26,7 @@ from tests.upstream.media import (
 
 
 async def test_a_file_is_fetched_with_nothing_of_ours_or_the_clients() -> None:
-    """No cookie, no credential, no mark of the gateway; nothing compressed is asked for."""
+    """The gateway sends no cookie, credential or mark of its own, and asks for nothing compressed."""
     async with served(ok()) as (host, port):
         found = await get(fetch(port), f"http://Pics.Example:{port}/a%20b/c.png?x=1&y=%2F#part")
     (one,) = found.values()
@@ -39,7 +39,7 @@ async def test_a_file_is_fetched_with_nothing_of_ours_or_the_clients() -> None:
 
 
 async def test_the_environment_gives_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SEC-SSRF 6."""
+    """SEC-SSRF 6: the fetcher ignores proxies in the environment."""
     async with served(ok()) as (evil, at), served(ok()) as (_, port):
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{at}")
@@ -76,7 +76,7 @@ EVIL = [
 
 @pytest.mark.parametrize("url", EVIL)
 async def test_sec_ssrf_3_no_form_of_an_address_reaches_this_machine(url: str) -> None:
-    """SEC-SSRF 3, 5: with the guard as it is, on any port, nobody connects; one text for all."""
+    """SEC-SSRF 3, 5: with the real guard, no request connects on any port; all refusals read alike."""
     names = Names(
         localhost=[["127.0.0.1", "::1"]], inward_example=[["127.0.0.1"]],
         mixed_example=[["93.184.216.34", "127.0.0.1"]], mapped_example=[["::ffff:127.0.0.1"]],
@@ -102,7 +102,7 @@ async def test_a_host_that_is_not_there_and_one_that_is_inside_look_the_same() -
 
 
 async def test_a_name_that_changes_its_mind_is_resolved_once() -> None:
-    """DNS rebinding: public when it is checked, loopback a moment later."""
+    """DNS rebinding: the name is public when checked, and loopback a moment later."""
     names = Names(rebind_example=[["203.0.114.9"], ["127.0.0.1"]])
     tried: list[str] = []
 
@@ -232,7 +232,7 @@ async def test_an_address_that_does_not_answer_gives_way_to_the_next() -> None:
     ],
 )
 async def test_hosts_and_ports_that_may_be_asked(url: str, allow: list[str], may: bool) -> None:
-    """Checked before a name is resolved."""
+    """The gateway checks this before it resolves a name."""
     names = Names()
     said = await refused(fetch(resolve=names, allow=allow), url)
     assert bool(names.asked) == may
@@ -266,7 +266,7 @@ def test_what_is_public(address: str) -> None:
 
 @pytest.mark.parametrize("address", INSIDE)
 def test_what_is_not(address: str) -> None:
-    """Ours, special, or a wrapping of IPv4 that a router may unwrap."""
+    """Each address is internal, special, or a wrapping of IPv4 that a router may unwrap."""
     assert not is_public(ipaddress.ip_address(address))
 
 
@@ -290,7 +290,7 @@ async def test_the_machine_resolves_names() -> None:
     ],
 )
 async def test_signs_that_readers_of_urls_leave_out_are_refused(url: str, sign: str) -> None:
-    """Two readers of one URL must not see two hosts; in a redirect neither."""
+    """Two readers of one URL must not see two hosts; this holds for redirects too."""
     with pytest.raises(MediaRefused, match="not valid"):
         media_fetch.MediaUrl.read(url.format(sign))
     with pytest.raises(MediaRefused, match="redirected to a URL that is not valid"):
@@ -307,7 +307,7 @@ def test_a_url_has_a_length() -> None:
 
 
 async def test_ipv6_stands_in_brackets() -> None:
-    """In the address, and in the host that is told."""
+    """Brackets stand in the URL, and in the Host header."""
     host = Host(lambda _: ok())
     try:
         server = await asyncio.start_server(host, "::1", 0)

@@ -1,4 +1,4 @@
-"""Who may be asked is found once for all calls of a plan."""
+"""Test that the candidates of a plan are found once for all its calls."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""The shorter way through the transport of our own says and does what the way through httpx does."""
+"""Test that the shorter way through our own transport does the same as the way through httpx."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -60,7 +60,7 @@ async def refused(client: ProviderClient, server: Server, limits: Timers = PATIE
 
 
 async def test_what_is_sent(client: ProviderClient) -> None:
-    """Byte for byte what httpx's request would be: line, headers in order, length, body."""
+    """The request equals httpx's byte for byte: line, headers in order, length, body."""
     async with Server(always(OK)) as server:
         assert await collect(await send(client, server, traceparent="00-1-2-01")) == b"ok"
         (request,) = server.requests
@@ -84,7 +84,7 @@ async def test_a_connection_serves_many_and_accounts_stay_apart(client: Provider
 
 
 async def test_all_that_is_here_need_not_be_waited_for(client: ProviderClient) -> None:
-    """And once it is taken there is no more of it."""
+    """Once taken, the body has no more bytes."""
     async with Server(always(OK)) as server:
         await collect(await send(client, server))
         answer = await send(client, server)
@@ -147,7 +147,7 @@ async def test_a_large_body_that_nobody_reads_has_its_time(client: ProviderClien
 
 
 async def test_the_head_has_its_time(client: ProviderClient) -> None:
-    """An interim answer is no head, and bytes of one prolong nothing."""
+    """An interim answer is no head, and bytes of a head do not prolong the wait."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -195,7 +195,7 @@ async def test_a_body_that_is_cut_is_never_an_end(client: ProviderClient) -> Non
 async def test_time_of_one_exchange_is_not_that_of_the_next(
     client: ProviderClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kept connection forgets the limit of the call before, also while it waits once more."""
+    """A kept connection forgets the deadline of the call before, even while it waits again."""
     asked, answers = asyncio.Event(), asyncio.Event()
 
     async def twice(peer: Peer) -> None:
@@ -214,7 +214,7 @@ async def test_time_of_one_exchange_is_not_that_of_the_next(
         now, later = loop.time, 6
         monkeypatch.setattr(loop, "time", lambda: now() + later)
         for _ in range(3):
-            await asyncio.sleep(0)  # what is to ring does
+            await asyncio.sleep(0)  # let due timers fire
         assert not second.done()
         answers.set()
         assert await collect(await second) == b"ok"
@@ -222,7 +222,7 @@ async def test_time_of_one_exchange_is_not_that_of_the_next(
 
 
 async def leaving(peer: Peer) -> None:
-    """Answers one request, and leaves when it has read a second."""
+    """Answer one request, and leave after reading a second."""
     await peer.request()
     await peer.send(OK)
     await peer.request()
@@ -231,9 +231,10 @@ async def leaving(peer: Peer) -> None:
 async def test_a_connection_that_had_been_closed_is_tried_once_more(
     client: ProviderClient,
 ) -> None:
-    """It looked usable; closed before a byte of the answer, it was the connection's fault.
+    """The connection looked usable; since it closed before a byte of the answer, the connection is
+    to blame.
 
-    Whoever keeps the books is told before the second request.
+    The caller can record this before the second request.
     """
     told: list[tuple[Problem, int]] = []
     async with Server(leaving) as server:
@@ -258,7 +259,7 @@ async def test_a_connection_that_had_been_closed_is_tried_once_more(
 async def test_a_request_that_may_have_been_worked_on_is_not_sent_again(
     client: ProviderClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Closed long after it was sent: it may be billed, and the next target is asked."""
+    """The connection closed late: the provider may bill the request, so the next target is asked."""
     monkeypatch.setattr("gateway.upstream.client._CROSSING_SECONDS", 0.0)
     async with Server(leaving) as server:
         await collect(await send(client, server))
@@ -318,13 +319,13 @@ async def test_a_full_pool_makes_a_call_wait_its_turn() -> None:
 
 
 class Rows:
-    """A ledger behind an outbox, with room or without."""
+    """A ledger behind a write batch, with or without room."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.room = True
         self.written: list[int] = []
-        """Requests that the provider had seen each time."""
+        """Number of requests that the provider had seen at each write."""
         box = WriteBatch(self._write)
         box.count_calls = lambda: 2
         self.client = ProviderClient(ConnectionPools(write_batch=box), write_batch=box)
@@ -336,7 +337,7 @@ class Rows:
 
 @pytest.mark.parametrize("size", [10, MAX_SINGLE_WRITE_BYTES + 1])
 async def test_nothing_leaves_without_its_row(size: int) -> None:
-    """On a connection that is there, on one that must be made, in one piece or in several."""
+    """Kept or new connection, one piece or several: without a row the gateway sends nothing."""
     async with Server(always(OK)) as server:
         rows = Rows(server)
         body = b"1" * size

@@ -1,4 +1,4 @@
-"""What a candidate is told is the same the short way, which most calls go, and step by step."""
+"""Test that the short way, which most calls take, prepares the same request as the long way."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ PATHS = ("models/able-1:generateContent", "models/able-1:streamGenerateContent")
 
 
 def job(dialect: str, target: Target, *, stream: bool, query: str) -> UpstreamRequest:
-    """A call that is to be told to one target, at home."""
+    """Make a native call to one target."""
     said = BODIES[dialect] | ({"model": "able-1"} if dialect != "gemini" else {})
     if stream and dialect != "gemini":
         said["stream"] = True

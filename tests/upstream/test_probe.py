@@ -1,4 +1,4 @@
-"""One tiny request to each target: each once, what it says and costs, and nothing else."""
+"""Test probes: one tiny request to each target, its result and cost, and nothing else."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -44,7 +44,7 @@ def target(where: Provider, model: str, price: Price | None = _PRICE, **more: ob
 
 
 class Seen:
-    """A transport that answers by host and keeps what it was sent."""
+    """A transport that answers by host and keeps the requests."""
 
     def __init__(self, answers: dict[str, httpx.Response | Exception]) -> None:
         self.sent: list[tuple[str, str | None, object]] = []
@@ -71,7 +71,7 @@ async def told(
 
 
 def test_each_target_is_asked_once_with_each_account() -> None:
-    """Not those that are off, nor what the gateway would have to start first."""
+    """Probes skip targets that are off, and engines that the gateway would have to start first."""
     two = provider("two", accounts=(Account("a", "sk-a"), Account("b", "sk-b")))
     off = provider("off", enabled=False, disabled_reason="set OFF_KEY")
     own = provider("own", command=("server",))
@@ -89,7 +89,7 @@ def test_each_target_is_asked_once_with_each_account() -> None:
 
 
 async def test_an_answer_is_timed_and_priced() -> None:
-    """In the dialect that the provider speaks; the effort of the tier is not bought."""
+    """Each probe uses the provider's dialect; it does not pay for the tier's effort."""
     known = catalogue(
         fast=[target(provider("chat"), "m", effort="high", params={"x": 1})],
         smart=[target(provider("claude", "anthropic-messages", auth="x-api-key"), "n")],

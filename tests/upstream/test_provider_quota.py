@@ -1,4 +1,4 @@
-"""What is known of providers' limits, and who is asked first for it."""
+"""Test the tracker of providers' limits, and the order of candidates that follows from it."""
 
 import pytest
 from hypothesis import given
@@ -35,7 +35,7 @@ def tokens(left: int, reset: str = "60s", most: int | None = None) -> Head:
 
 
 class Shop:
-    """A book and its clock."""
+    """A quota tracker and its clock."""
 
     def __init__(self) -> None:
         self.book = QuotaTracker()
@@ -53,7 +53,7 @@ class Shop:
         return self.book.get_headroom(WHO, TokenEstimate(prompt, cap), self.now)
 
     def wait(self, prompt: int = 0, cap: int = 0) -> float:
-        """Seconds until there is room."""
+        """Return the seconds until there is room."""
         found = self.room(prompt, cap)
         return 0.0 if found.is_free else found.available_at - self.now
 
@@ -82,7 +82,7 @@ def test_nothing_left_is_nothing_until_the_reset(shop: Shop) -> None:
 def test_where_much_is_left_answers_are_not_read_for_a_moment(
     shop: Shop, left: int, read: bool
 ) -> None:
-    """A busy gateway hears the same a hundred times; what it sends it counts itself."""
+    """A busy gateway hears the same figures a hundred times; it counts its own requests itself."""
     shop.note(requests(left, most=5000))
     shop.now += 0.019
     shop.note(requests(0, most=5000))
@@ -100,7 +100,7 @@ def test_no_moment_is_longer_where_the_clock_is_set_back(shop: Shop) -> None:
 
 
 def test_a_refusal_is_heard_within_that_moment(shop: Shop) -> None:
-    """And after it the next answer is read."""
+    """After the refusal the tracker reads the next answer."""
     shop.note(requests(5000, most=5000))
     assert shop.note(head("retry-after: 7"), status=429) == 7
     shop.book.record_refusal(WHO, None, shop.now)
@@ -126,7 +126,7 @@ def test_what_is_sent_is_taken_off_until_an_answer_says_more(shop: Shop) -> None
 
 
 def test_what_was_sent_after_a_call_is_not_in_what_its_answer_says(shop: Shop) -> None:
-    """Three calls leave at once; the first answer was written when only that one had come."""
+    """Three calls leave at once; the provider wrote the first answer when only that call had come."""
     shop.note(requests(9))
     first, second, third = (shop.take() for _ in range(3))
     shop.now += 0.5
@@ -141,7 +141,7 @@ def test_what_was_sent_after_a_call_is_not_in_what_its_answer_says(shop: Shop) -
 
 
 def test_a_long_answer_is_no_shortage(shop: Shop) -> None:
-    """While a whole answer was written, many were sent that its head has counted."""
+    """While a whole answer was written the gateway sent many more, which its head counts already."""
     shop.note(requests(9))
     first = shop.take()
     for _ in range(5):
@@ -182,14 +182,14 @@ def test_only_openai_counts_what_a_call_may_write(shop: Shop, text: str, cap: bo
 
 @pytest.mark.parametrize("left", [0, 1])
 def test_output_is_short_only_where_none_is_left(shop: Shop, left: int) -> None:
-    """Anthropic counts what was written: a call may begin while anything is left."""
+    """Anthropic counts the tokens written: a call may begin while anything is left."""
     shop.note(head(f"anthropic-ratelimit-output-tokens-remaining: {left}"))
     shop.take(10, 10**6)
     assert shop.room(10, 10**6).is_free is bool(left)
 
 
 def test_a_limit_that_comes_back_steadily_is_waited_for_as_long_as_it_takes(shop: Shop) -> None:
-    """600 of 1,000 tokens are missing and there in 60 s: 100 more are there in 10."""
+    """600 of 1,000 tokens are missing and return within 60 s: 100 more are there in 10."""
     shop.note(tokens(400, "60s", most=1000))
     assert shop.wait(500) == pytest.approx(10)
     shop.take(50)
@@ -226,7 +226,7 @@ def test_nothing_is_believed_for_longer_than_ten_minutes(shop: Shop, reset: str)
 
 
 def test_a_moment_is_told_by_the_clock_of_the_provider(shop: Shop) -> None:
-    """Its clock is two minutes ahead of ours."""
+    """The provider's clock is two minutes ahead of ours."""
     text = """
         date: Tue, 24 Nov 2026 06:02:00 GMT
         anthropic-ratelimit-requests-remaining: 0
@@ -270,7 +270,7 @@ def test_a_clock_that_is_set_back_makes_nothing_longer(shop: Shop) -> None:
 
 
 def test_memory_is_bounded(shop: Shop) -> None:
-    """Who was told of longest ago goes first."""
+    """The tracker drops the entry that was reported longest ago."""
     for at in (
         *range(provider_quota._MAX_ENTRIES),
         0,
@@ -320,7 +320,7 @@ LOADS = st.builds(TokenEstimate, st.integers(0, 10**7), st.integers(0, 10**7))
 def test_whatever_is_told_room_is_a_time_that_comes(
     heads: list[tuple[Head, float, TokenEstimate]],
 ) -> None:
-    """Junk never raises, and no wait is longer than what is believed."""
+    """Junk never raises, and no wait is longer than the tracker trusts a report."""
     book, now = QuotaTracker(), NOW
     for headers, later, load in heads:
         ticket = book.record_request(WHO, load, now)
@@ -353,12 +353,12 @@ SHORT, SOON, LATE = (
         ({"x a0": SHORT}, None, ["x a1", "y a0", "x a0"], FREE_HEADROOM),
         ({"x a0": SHORT, "x a1": SHORT}, None, ["y a0", "x a0", "x a1"], FREE_HEADROOM),
         ({"x a0": LATE, "x a1": SHORT}, None, ["y a0", "x a1", "x a0"], FREE_HEADROOM),
-        # None has room: as the plan says.
+        # None has room: the plan's order.
         ({"x a0": SHORT, "x a1": SHORT, "y a0": SHORT}, None, ["x a0", "x a1", "y a0"], SHORT),
         ({"x a0": LATE, "x a1": SOON, "y a0": SHORT}, None, ["y a0", "x a1", "x a0"], SHORT),
-        # All are parked: who is back first.
+        # All are parked: the first to be free.
         ({"x a0": LATE, "x a1": SOON, "y a0": LATE}, None, ["x a1", "x a0", "y a0"], SOON),
-        # A seat is kept in a shortage, and left where it is parked.
+        # A pinned account stays first in a shortage, but not while it is parked.
         ({"x a1": SHORT}, PinnedAccount("x", "a1"), ["x a1", "x a0", "y a0"], SHORT),
         ({"x a1": SHORT, "x a0": SHORT}, PinnedAccount("x", "a1"), ["x a1", "y a0", "x a0"], SHORT),
         ({"x a1": SOON}, PinnedAccount("x", "a1"), ["x a0", "y a0", "x a1"], FREE_HEADROOM),
@@ -367,7 +367,7 @@ SHORT, SOON, LATE = (
 def test_those_without_room_go_last(
     rooms: dict[str, Headroom], seat: PinnedAccount | None, order: list[str], first: Headroom
 ) -> None:
-    """Nobody is dropped, and among equals the plan's order holds."""
+    """The order drops no candidate, and keeps the plan's order among equals."""
 
     def room(candidate: Candidate) -> Headroom:
         return rooms.get(names([candidate])[0], FREE_HEADROOM)

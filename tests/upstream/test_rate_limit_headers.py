@@ -1,4 +1,4 @@
-"""Rate-limit headers as providers send them, and what they are taken to say."""
+"""Test rate-limit headers as providers send them, and how the gateway reads them."""
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,7 @@ type Head = list[tuple[bytes, bytes]]
 
 
 def head(text: str) -> Head:
-    """Headers on the wire, as an Answer has them."""
+    """Return header pairs as an answer has them on the wire."""
     lines = (line.strip().partition(": ") for line in text.strip().splitlines())
     return [(name.lower().encode(), value.encode()) for name, _, value in lines]
 
@@ -173,7 +173,7 @@ FAMILIES = {
 def test_every_family_is_read(
     text: str, known: dict[str, tuple[int, int | None, float | None]]
 ) -> None:
-    """The wire of each provider; -1 and a limit of 0 are unknown."""
+    """Each provider's wire format is read; -1 and a limit of 0 are unknown."""
     assert left(head(text)) == known
 
 
@@ -186,7 +186,7 @@ def test_no_two_rows_have_the_same_name() -> None:
     ("value", "over"), [("yes", True), ("Yes ", True), ("no", False), ("", False)]
 )
 def test_an_answer_says_that_it_was_too_much(value: str, over: bool) -> None:
-    """Fireworks serves what is over its limit while it can."""
+    """Fireworks serves calls over its limit while it can."""
     found = read([(b"x-ratelimit-over-limit", value.encode())])
     assert (found.is_over_limit, found.limits) == (over, ())
 
@@ -253,12 +253,12 @@ FULL = ("x-ratelimit-remaining-tokens: 5", "x-ratelimit-reset-tokens: 20ms")
         (429, ("retry-after: soon",), None),
         (429, ("retry-after: -1",), None),
         (429, ("retry-after: inf",), None),
-        # By the provider's own clock, which is an hour behind.
+        # The provider's own clock counts; it is an hour behind.
         (429, ("date: Tue, 24 Nov 2026 05:00:00 GMT", "retry-after: Tue, 24 Nov 2026 05:00:30 GMT"), 30.0),
-        # A clock that is a year behind is none.
+        # A clock that is a year behind does not count.
         (429, ("date: Mon, 24 Nov 2025 05:00:00 GMT", "retry-after: Tue, 24 Nov 2026 06:00:30 GMT"), 30.0),
         (429, (f"date: {'1' * 65}", "retry-after: Tue, 24 Nov 2026 06:00:30 GMT"), 30.0),
-        # The limit of which nothing is left says when; where it is not said, the one that is back first.
+        # The exhausted limit decides; if none is known, the first to reset.
         (429, (*EMPTY, *FULL), 360.0),
         (503, (*EMPTY, *FULL), 360.0),
         (429, (*EMPTY, "x-ratelimit-remaining-tokens: 0", FULL[1]), 360.0),
@@ -316,7 +316,7 @@ def spent(quota: object) -> dict[str, object]:
     ],
 )
 def test_google_says_it_in_the_body(body: bytes, wait: float | None) -> None:
-    """A quota of a day is not back in the seconds that stand beside it."""
+    """A daily quota does not return within the seconds given beside it."""
     assert read_retry_delay(body) == pytest.approx(wait)
 
 
@@ -339,7 +339,7 @@ HEAD = st.lists(st.tuples(NAME, VALUE), max_size=12)
 
 @given(headers=HEAD, status=st.sampled_from([200, 429, 500, 503]))
 def test_junk_says_nothing_and_never_raises(headers: Head, status: int) -> None:
-    """What is understood is within what anybody would wait for."""
+    """Every value that is read stays within a sensible wait."""
     found = read(headers)
     assert all(0 <= one.remaining <= 10**12 for one in found.limits)
     waits = [parse_seconds(one.raw_reset, NOW) for one in found.limits]

@@ -1,4 +1,4 @@
-"""A stream past who waits for it: what goes on directly, and what goes the long way."""
+"""Test direct relay: which bytes skip the waiting reader, and which go through it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ USAGE = sse({**chunk(), "choices": [], "usage": {"prompt_tokens": 1, "completion
 
 
 class Client:
-    """Is written to."""
+    """A client to write to."""
 
     def __init__(self) -> None:
         self.open = True
@@ -34,7 +34,7 @@ def begin(
 ) -> tuple[DirectRelay, Client, StreamInspector]:
     watch = watch or OPENAI_CHAT.inspect_stream(ask(stream=True), WrittenBody(b"", asks_usage=True))
     direct, client = DirectRelay(watch, keep), Client()
-    assert not direct.accept(HEL, None)  # nobody is there yet
+    assert not direct.accept(HEL, None)  # no client yet
     assert direct.feed(ROLE + HEL) == ROLE + HEL
     direct.pass_to(client)
     assert not direct.awaits_client
@@ -103,7 +103,7 @@ def test_a_bug_is_told_by_who_waits() -> None:
 
 
 def test_what_goes_on_directly_may_be_kept() -> None:
-    """What goes the long way is kept by whoever takes it there."""
+    """The reader keeps bytes that go the long way."""
     kept: list[bytes] = []
     direct, client, _ = begin(keep=kept.append)
     assert direct.accept(LO[:9], b"chunk")

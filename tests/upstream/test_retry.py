@@ -1,4 +1,4 @@
-"""What is tried after a failure, when, and how often."""
+"""Test retries: which target comes next after a failure, when, and how often."""
 
 import pytest
 
@@ -49,7 +49,7 @@ ORDERS: dict[str, list[Candidate]] = {
 }  # fmt: skip
 
 AFTER: list[Row] = [
-    # certain: the request itself, or the gateway
+    # certain: the request itself is wrong, or the gateway failed
     ("upstream_rejected", "no", "two targets", None),
     ("invalid_request", "no", "two targets", None),
     ("ledger", "no", "two targets", None),
@@ -72,7 +72,7 @@ AFTER: list[Row] = [
     ("upstream_moved", "no", "two targets", 2),
     ("overloaded", "no", "alone", None),
     ("overloaded", "no", "two targets", 2),
-    # likely: the work was not done
+    # likely: the provider did not do the work
     ("upstream_rate_limited", "no", "alone", 0),
     ("upstream_rate_limited", "no", "two accounts", 1),
     ("upstream_rate_limited", "maybe", "alone", 0),
@@ -85,7 +85,7 @@ AFTER: list[Row] = [
     ("upstream_unreachable", "no", "two targets", 2),
     ("upstream_timeout", "no", "alone", None),
     ("upstream_timeout", "no", "two targets", 2),
-    # doubtful: it may have been done, and billed
+    # doubtful: the provider may have done the work, and billed it
     ("upstream_unreachable", "maybe", "alone", None),
     ("upstream_unreachable", "maybe", "two accounts", None),
     ("upstream_unreachable", "maybe", "two targets", 2),
@@ -111,7 +111,7 @@ MISSING = Problem(kind="upstream_rejected", message="", body=b"Previous response
 
 
 def test_an_earlier_answer_is_looked_for_in_each_account_once() -> None:
-    """Another model of an account that lacks it lacks it too."""
+    """If an account lacks the answer, its other models lack it too."""
     models = order(target("x/m", 2), target("x/n", 2), target("y/m"))
     trail = RetryState(models, seeks_response=True)
     for place in (1, 4, None):
@@ -126,7 +126,7 @@ def test_an_earlier_answer_is_looked_for_in_each_account_once() -> None:
 
 @pytest.mark.parametrize("kind", ["upstream_truncated", "upstream_unreachable"])
 def test_a_stream_that_was_cut_before_content_may_be_asked_again(kind: ProblemKind) -> None:
-    """Nobody has seen anything of it; a whole answer that was cut was made, and is not."""
+    """The client has seen nothing of it. A whole answer that was cut is not retried: it was made."""
     cut = failed(kind, "maybe")
     assert choose_next(cut, RetryState(ORDERS["alone"], stream=True)) == 0
     assert choose_next(cut, RetryState(ORDERS["two targets"], stream=True)) == 2
@@ -163,7 +163,7 @@ def test_who_must_not_be_asked_is_passed_over() -> None:
     ids=["its client tries again", "a certificate", "a wait that is too long"],
 )
 def test_the_same_is_not_asked_again(problem: Problem, retried: bool) -> None:
-    """But another is."""
+    """The gateway may ask another target."""
     assert choose_next(problem, RetryState(ORDERS["alone"], client_retried=retried)) is None
     assert choose_next(problem, RetryState(ORDERS["windows unknown"], client_retried=retried)) == 1
 
@@ -178,7 +178,7 @@ def test_targets_in_order_each_with_its_accounts() -> None:
 
 
 def test_a_window_that_nobody_knows_is_tried_last() -> None:
-    """Also after a larger one, which stands behind it in the plan, was too small."""
+    """The unknown window comes last even after a larger one, later in the plan, was too small."""
     trail = RetryState(ORDERS["one unknown"])
     trail.current_index, trail.tried_indices = 3, [0, 3]
     assert choose_next(failed("upstream_context"), trail) == 1
@@ -203,13 +203,13 @@ RESTS = {"x/m": 4.0, "y/m": 3.0, "z/m": 0.0}
 def test_nobody_is_asked_before_the_time_that_its_provider_names(
     order: str, rests: dict[str, float], place: int | None
 ) -> None:
-    """Who is free comes first, then who is free soonest, as long as a call may wait for that."""
+    """Free targets come first, then the soonest to be free, as long as a call may wait for them."""
     trail = RetryState(ORDERS[order], get_cooldown=lambda one: rests[one.target.name])
     assert choose_next(BUSY, trail) == place
 
 
 def test_the_same_model_at_another_effort_is_not_asked_before_its_time() -> None:
-    """It has the same limits; another account of it has its own."""
+    """A target at another effort shares the limits; another account has its own."""
     again = target("x/m")
     twice = order(again, again, target("y/m"))
     assert twice[0].key == twice[1].key
@@ -221,7 +221,7 @@ BUSY = Problem(kind="upstream_overloaded", message="")
 
 
 class Trial:
-    """Attempts that fail as they are told, and what was waited for."""
+    """Attempts that fail as set; it records the waits."""
 
     def __init__(self, *problems: Problem | None, left: float = 99.0, grants: int = 99) -> None:
         self.problems = list(problems)
@@ -275,7 +275,7 @@ async def test_a_wait_is_any_part_of_its_most() -> None:
 
 
 async def test_the_same_is_asked_three_times_at_most() -> None:
-    """The first one was made before."""
+    """The first attempt was made before."""
     last = Problem(kind="upstream_overloaded", message="the last")
     trial = Trial(BUSY, last, None)
     with pytest.raises(ProblemError, match="the last"):
@@ -292,7 +292,7 @@ async def test_who_limits_the_rate_is_asked_twice_at_most() -> None:
 
 
 async def test_who_retries_by_itself_is_asked_for_twice_at_most() -> None:
-    """With its own two retries that is one request more than without the gateway."""
+    """With the client's own two retries that is one request more than without the gateway."""
     trail = RetryState(ORDERS["alone"], client_retries=True)
     assert choose_next(BUSY, trail) == 0
     trail.tried_indices = [0, 0]
@@ -407,7 +407,7 @@ async def test_a_bug_is_not_tried_again() -> None:
 )
 @pytest.mark.parametrize("tries", [1, 3])
 def test_whether_the_client_may_come_back(problem: Problem, tries: int, said: bool | None) -> None:
-    """By its own rule, as at the provider, however often the gateway has tried."""
+    """The provider's own rule decides, however often the gateway has tried."""
     trail = RetryState(ORDERS["alone"])
     trail.tried_indices = [0] * tries
     assert build_client_problem(problem, trail, lambda: 0.0).should_retry is said
@@ -429,7 +429,7 @@ def test_whether_the_client_may_come_back(problem: Problem, tries: int, said: bo
 def test_who_asks_anew_after_several_attempts_waits_a_little(
     kind: ProblemKind, after: float | None, tries: int, seconds: float | None
 ) -> None:
-    """1 to 5 s at random, where the provider has not said when; what it has said is passed on."""
+    """The wait is 1 to 5 s at random, unless the provider has named a time, which is passed on."""
     problem = Problem(kind=kind, message="", retry_after=after)
     trail = RetryState(ORDERS["alone"])
     trail.tried_indices = [0] * tries
@@ -437,7 +437,7 @@ def test_who_asks_anew_after_several_attempts_waits_a_little(
 
 
 def test_who_has_no_time_left_does_not_come_back() -> None:
-    """The gateway has used it up; nor does a stream that had begun, which SDKs do not retry."""
+    """The gateway has used the time up. SDKs do not retry a stream that had begun either."""
     trail = RetryState(ORDERS["alone"])
     assert build_client_problem(BUSY, trail, lambda: 0.0, is_time_up=True).should_retry is False
     trail.stream = True
@@ -508,7 +508,7 @@ async def test_what_is_no_blip_changes_it_at_once(first: Problem) -> None:
 
 
 async def test_another_takes_over_after_a_second_failure() -> None:
-    """Also of connections that broke, though each of them may be billed."""
+    """Broken connections count too, though the provider may bill each attempt."""
     for kind in ("upstream_error", "upstream_unreachable"):
         broken = failed(kind, "maybe" if kind == "upstream_unreachable" else "no")
         trial = Preferring(broken, None)

@@ -1,4 +1,4 @@
-"""The retries of a lab: never more than its share of calls, and what was saved up."""
+"""Test the retry budget of a lab: never more than its share of calls plus its savings."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +8,7 @@ from gateway.upstream.retry_budget import MAX_SAVED_RETRIES, RETRIES_PER_CALL, R
 
 @given(st.lists(st.integers(min_value=0, max_value=3), max_size=400))
 def test_there_are_never_more_than_a_share_of_calls_and_what_was_saved(wanted: list[int]) -> None:
-    """However they fall: `wanted` is how many more requests each call would have."""
+    """`wanted` is the number of extra requests for each call."""
     allowance = RetryBudget()
     for more in wanted:
         allowance.earn()
@@ -24,7 +24,7 @@ def test_there_are_never_more_than_a_share_of_calls_and_what_was_saved(wanted: l
 
 
 def test_one_call_in_eight_may_fail() -> None:
-    """For as long as they like; then nothing is denied."""
+    """At that rate the budget denies nothing, for any length of time."""
     allowance = RetryBudget()
     for at in range(10_000):
         allowance.earn()

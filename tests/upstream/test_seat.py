@@ -1,4 +1,4 @@
-"""Who is asked first: whoever has what a call goes on from."""
+"""Test the order of accounts: the one that has the conversation's state comes first."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What every transport behind the door must do: truthful errors, prompt ends, bytes as they are."""
+"""Test every transport of the client: truthful errors, prompt ends, unchanged bytes."""
 
 import asyncio
 import gzip
@@ -99,7 +99,7 @@ async def test_a_large_body(door: httpx.AsyncBaseTransport, upstream: Upstream) 
 async def test_a_lone_chunk_comes_at_once(
     door: httpx.AsyncBaseTransport, upstream: Upstream, loop: Loop
 ) -> None:
-    """Nothing is held back until more comes: the provider writes on only when told."""
+    """The transport holds nothing back: the provider writes on only when the test says."""
     first, second = frames()[:2]
     upstream.on("/", stream(first, None, second))
     response = await door.handle_async_request(post(upstream.url))
@@ -135,7 +135,7 @@ async def test_not_after_a_body_that_was_not_read(
 
 
 async def test_nobody_listens(door: httpx.AsyncBaseTransport) -> None:
-    """The provider has not read it: it may be sent elsewhere."""
+    """The provider has not read the request: the gateway may send it elsewhere."""
     with pytest.raises(httpx.ConnectError):
         await ask(door, "http://127.0.0.1:1")
 
@@ -146,7 +146,7 @@ async def test_no_such_host(door: httpx.AsyncBaseTransport) -> None:
 
 
 async def test_a_host_that_does_not_take_the_connection(door: httpx.AsyncBaseTransport) -> None:
-    """Its queue is full, so that a connection is neither made nor refused."""
+    """The listening queue is full, so a connection is neither made nor refused."""
     with closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as server:
         address = server.getsockname()
         waiting = [socket.socket() for _ in range(4)]
@@ -163,7 +163,7 @@ async def test_a_host_that_does_not_take_the_connection(door: httpx.AsyncBaseTra
 
 
 async def test_closed_before_an_answer(door: httpx.AsyncBaseTransport, upstream: Upstream) -> None:
-    """It may have been read: an error that tells of the reading, not of the connecting."""
+    """The provider may have read the request: the error is one of reading, not of connecting."""
     upstream.on("/", DROPPED)
     with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
         await ask(door, upstream.url)
@@ -181,7 +181,7 @@ CUT: list[tuple[str, Answer]] = [
 async def test_a_body_that_is_cut(
     door: httpx.AsyncBaseTransport, upstream: Upstream, loop: Loop, answer: Answer
 ) -> None:
-    """It is never an end."""
+    """A cut body never looks complete."""
     upstream.on("/", answer)
     response = await door.handle_async_request(post(upstream.url))
     assert isinstance(response.stream, httpx.AsyncByteStream)
@@ -229,7 +229,7 @@ BAD = ["a\r\nx-evil: 1", "a\nx-evil: 1", "a\rb", "a\0b"]
 async def test_no_header_makes_another(
     door: httpx.AsyncBaseTransport, upstream: Upstream, value: str
 ) -> None:
-    """And the error says that nothing was sent."""
+    """The error shows that nothing was sent."""
     with pytest.raises(httpx.LocalProtocolError):
         await ask(door, upstream.url, traceparent=value)
     assert not upstream.requests
@@ -244,7 +244,7 @@ async def test_a_redirect_is_an_answer(door: httpx.AsyncBaseTransport, upstream:
 
 
 async def test_nothing_is_decompressed(door: httpx.AsyncBaseTransport, upstream: Upstream) -> None:
-    """SEC-BOMB: A bomb stays as small as it came."""
+    """SEC-BOMB: a bomb stays as small as it came."""
     bomb = gzip.compress(b"0" * 10_000_000)
     headers = (("content-encoding", "gzip"), ("content-type", "application/json"))
     upstream.on("/", Answer(pieces=(bomb,), headers=headers, length=len(bomb)))
@@ -268,7 +268,7 @@ async def test_headers_of_answers(door: httpx.AsyncBaseTransport, upstream: Upst
 
 
 async def test_through_a_proxy(make: Make, upstream: Upstream) -> None:
-    """A plain address goes to the proxy whole; its credentials go to nobody else."""
+    """A plain URL goes to the proxy whole; the proxy's credentials go to no other host."""
     proxied = make(proxy=upstream.url.replace("://", "://user:pass%40word@"))
     upstream.on("http://provider.invalid/", whole())
     assert (await ask(proxied, "http://provider.invalid/v1")).startswith(b'{"id"')
@@ -279,7 +279,7 @@ async def test_through_a_proxy(make: Make, upstream: Upstream) -> None:
 
 
 async def test_a_proxy_that_refuses(make: Make, upstream: Upstream) -> None:
-    """A tunnel that is not made: the provider has read nothing."""
+    """The tunnel was not made: the provider has read nothing."""
     proxied = make(proxy=upstream.url)
     upstream.on("provider.invalid:443", failing(403))
     with pytest.raises((httpx.ConnectError, httpx.ProxyError)):

@@ -1,4 +1,4 @@
-"""How long a call has, by what its client says of itself."""
+"""Test how long a call may take, by the timeout that its client announces."""
 
 import asyncio
 from math import inf
@@ -23,7 +23,7 @@ def call(patience: float | None) -> Call:
         (None, True, inf),
         (600.0, False, 599.0),
         (2.0, False, 1.8),
-        (600.0, True, inf),  # it is shown signs of life
+        (600.0, True, inf),  # keep-alives hold the client
         (15.0, True, 14.0),
         (2.0, True, 1.8),
     ],
@@ -31,7 +31,7 @@ def call(patience: float | None) -> Call:
 async def test_a_client_is_told_a_little_before_it_leaves(
     patience: float | None, stream: bool, has: float
 ) -> None:
-    """From when it was received: reading it and waiting for its turn count too."""
+    """Time counts from the arrival: reading the call and waiting for its turn are included."""
     time = asyncio.get_running_loop().time
     before = time()
     began, ends = compute_call_times(call(patience), 53.0, stream=stream)

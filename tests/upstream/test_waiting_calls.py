@@ -1,4 +1,4 @@
-"""Calls that wait for a provider: counted, bounded, and let go at once when the gateway stops."""
+"""Test calls that wait for a provider: counted, bounded, and released when the gateway stops."""
 
 import asyncio
 
@@ -30,7 +30,7 @@ async def test_one_that_is_cancelled_does_not_count() -> None:
 
 
 async def test_none_waits_while_the_gateway_stops() -> None:
-    """Neither one that waits already nor one that comes."""
+    """The gateway refuses a call that waits already, and one that comes."""
     waiting, go = WaitingCalls(), asyncio.Event()
     task = asyncio.create_task(waiting.wait(_until(go)))
     await asyncio.sleep(0)

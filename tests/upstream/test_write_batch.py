@@ -1,4 +1,4 @@
-"""What is sent in one iteration of the loop goes together: rows, then requests, then answers."""
+"""Test that writes of one loop iteration leave together: rows, then requests, then answers."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ class Letter:
 
 
 class Sent:
-    """What left, in order; `written`: whether there is room for rows."""
+    """Records writes in order; `written` is True if there is room for rows."""
 
     def __init__(self, calls: int = 2, *, written: bool = True) -> None:
         self.order: list[str] = []
@@ -77,7 +77,7 @@ async def test_a_call_that_is_alone_waits_for_nobody() -> None:
 
 
 async def test_who_follows_one_that_was_answered_in_its_turn_is_not_alone() -> None:
-    """As calls that a cache answers are, which come together and are never open together."""
+    """Calls that the cache answers arrive together but are never open together."""
     sent = Sent(calls=1)
     sent.box.add_answer(sent.letter("a"))
     for name in "bc":
@@ -91,7 +91,7 @@ async def test_who_follows_one_that_was_answered_in_its_turn_is_not_alone() -> N
 
 
 async def fill(sent: Sent, count: int) -> list[int]:
-    """Asks for so many things in one iteration; how many each write took."""
+    """Add `count` requests in one iteration; return the size of each batch."""
     sent.order.clear()
     for at in range(count):
         sent.box.add_request(sent.letter(str(at)))
@@ -102,10 +102,10 @@ async def fill(sent: Sent, count: int) -> list[int]:
 
 
 async def test_not_more_than_so_many_wait_for_each_other() -> None:
-    """Few where it is not busy, as at the start and after a rest, since none should wait for all."""
+    """Batches are small while the gateway is not busy, at the start and after a rest."""
     sent = Sent()
     assert await fill(sent, 2 * _MAX_QUIET_BATCH + 1) == [_MAX_QUIET_BATCH, _MAX_QUIET_BATCH, 1]
-    for _ in range(2):  # the first of them finds that what was before is busy
+    for _ in range(2):  # the first round only finds that the window before it was busy
         await fill(sent, int(_BUSY_WRITES_PER_SECOND * _WINDOW_SECONDS) * 2)
         sent.now += _WINDOW_SECONDS * 1.01
     assert await fill(sent, 2 * _MAX_BUSY_BATCH + 1) == [_MAX_BUSY_BATCH, _MAX_BUSY_BATCH, 1]

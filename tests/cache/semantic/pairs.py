@@ -1,4 +1,4 @@
-"""Pairs of prompts, written down before anything compared them; see the files beside this one."""
+"""Pairs of prompts, collected before any code compared them; see the files beside this one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,12 +7,12 @@ FOLDER = Path(__file__).parent
 
 
 def traps() -> list[tuple[str, str, str]]:
-    """Pairs that look alike and ask for different answers: what differs, one, the other."""
+    """Return pairs that look alike but need different answers: the difference, one, the other."""
     return [(kind, one, other) for kind, one, other in _rows("traps.tsv")]
 
 
 def paraphrases() -> list[tuple[str, str]]:
-    """Pairs that ask the same in other words."""
+    """Return pairs that ask the same in other words."""
     return [(one, other) for one, other in _rows("paraphrases.tsv")]
 
 

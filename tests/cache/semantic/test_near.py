@@ -1,4 +1,4 @@
-"""Answers of near questions: nobody else's, of nothing else, and never for long in anybody's way."""
+"""Near answers: never another key's, never for another question, and never a long wait."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ CLARA = Key(name="anna", tenant="b")
 
 
 async def test_the_same_in_other_words_is_found() -> None:
-    """It leads to the place of the answer that was kept; what was not kept leads nowhere."""
+    """A near question leads to the key of the stored answer; any other question leads nowhere."""
     world = World()
     assert await world.found(asking(OTHER)) is None
     place = await world.kept(asking(ONE))
@@ -32,7 +32,7 @@ async def test_the_same_in_other_words_is_found() -> None:
     [("key", []), ("tenant", [BORIS]), ("all", [BORIS, CLARA])],
 )
 async def test_scopes_are_those_of_the_cache(sharing: Sharing, keys: list[Key]) -> None:
-    """No key sees what another one got, unless the configuration shares it."""
+    """A key sees another key's answers only if the configuration shares them."""
     world = World(sharing=sharing)
     await world.kept(asking(ONE, key=ANNA))
     assert await world.found(asking(OTHER, key=ANNA))
@@ -59,7 +59,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("more", OTHERS.values(), ids=OTHERS)
 async def test_all_else_must_be_equal(more: dict[str, Any]) -> None:
-    """Both ways; and where it is equal, the answer is found."""
+    """The test holds in both directions; if the rest is equal, the answer is found."""
     world = World()
     place = await world.kept(asking(ONE))
     assert await world.found(asking(OTHER, **more)) is None
@@ -79,7 +79,7 @@ async def test_all_else_must_be_equal(more: dict[str, Any]) -> None:
     ],
 )
 async def test_targets_share_nothing(other: Target) -> None:
-    """So no model and no tier does."""
+    """A shared answer never crosses models or tiers either."""
     world = World()
     await world.kept(asking(ONE))
     assert await world.found(asking(OTHER), other) is None
@@ -113,7 +113,7 @@ async def test_these_are_not_compared(more: dict[str, Any]) -> None:
 
 
 async def test_a_large_request_is_not_compared() -> None:
-    """What is asked last may be short: all before it would have to be read anew."""
+    """The last question may be short, but the gateway would have to read all before it."""
     call = asking(ONE, before=[{"role": "user", "content": "x" * 100_000}])
     assert World().near.make_question(call, read(call), TARGET) is None
 
@@ -127,7 +127,7 @@ async def test_an_operation_without_an_answer_is_not_compared() -> None:
 
 @given(st.text(), st.text())
 def test_nothing_that_is_typed_crosses_keys(one: str, other: str) -> None:
-    """Whatever two keys type, equal texts included, their groups differ."""
+    """The groups of two keys differ for any texts, equal ones included."""
     world = World()
     asked = [
         world.near.make_question(call, read(call), TARGET)
@@ -148,7 +148,7 @@ async def test_who_lacks_the_secret_names_no_group() -> None:
 
 
 async def test_a_place_cannot_be_moved_to_another_group() -> None:
-    """Whoever writes to the store can put a name there: it is sealed for its own group alone."""
+    """Anyone who writes to the store can put a name there, but it is sealed for its own group."""
     world = World()
     await world.kept(asking(ONE, key=ANNA))
     call = asking(OTHER, key=BORIS)
@@ -163,7 +163,7 @@ async def test_a_place_cannot_be_moved_to_another_group() -> None:
 
 
 async def test_what_is_not_near_enough_is_not_served() -> None:
-    """Where the form is equal and the vector is not near, or is not to be compared."""
+    """The form is equal, but the vector is too far away or cannot be compared."""
     for vector, found in (
         ([1.0, 0.1], True),
         ([0.6, 0.9], False),
@@ -177,7 +177,7 @@ async def test_what_is_not_near_enough_is_not_served() -> None:
 
 
 async def test_no_vector_is_made_where_nothing_is_near() -> None:
-    """A question whose form nobody has asked costs nothing."""
+    """A question of a form that nobody asked before costs nothing."""
     embedder = Fixed([1.0])
     world = World(embedder=embedder)
     assert await world.found(asking(ONE)) is None
@@ -191,7 +191,7 @@ async def test_without_a_vector_nothing_is_kept() -> None:
 
 
 class Stuck(LocalVectorIndex):
-    """Places that never answer."""
+    """A vector index that never answers."""
 
     def __init__(self, *which: str) -> None:
         super().__init__(clock=lambda: 0.0)
@@ -208,7 +208,7 @@ class Stuck(LocalVectorIndex):
 
 @pytest.mark.parametrize("which", ["any", "nearest"])
 async def test_nobody_waits_for_what_does_not_answer(which: str) -> None:
-    """Not longer than the time that was set; then it is a miss."""
+    """The look-up waits for the configured time at most, then it is a miss."""
     world = World(places=Stuck(which), timeout=0.001)
     await world.kept(asking(ONE))
     assert await world.found(asking(OTHER)) is None
@@ -223,7 +223,7 @@ async def test_the_embedder_has_what_is_left_of_the_time() -> None:
 
 
 async def test_a_bad_answer_is_not_given_again() -> None:
-    """Its group shares nothing until what it had has expired; other questions go on."""
+    """The question's group shares nothing until its answers expire; other questions go on."""
     world = World()
     other = await world.kept(asking("What is rain?"))
     call = asking(OTHER, id="call-9")

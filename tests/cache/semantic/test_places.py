@@ -1,4 +1,4 @@
-"""Where vectors are: what every kind of place promises, and what each does by itself."""
+"""Vector indexes: what every kind promises, and what each kind does by itself."""
 
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -27,7 +27,7 @@ EAST, NORTH, BETWEEN = [1.0, 0.0], [0.0, 1.0], [0.8, 0.6]
 
 @pytest.fixture(params=["memory", "redis"])
 async def places(request: pytest.FixtureRequest) -> AsyncIterator[VectorIndex]:
-    """In Redis 8 they are vector sets; a server without them leaves each process its own."""
+    """Yield an index; Redis 8 uses vector sets, and without them each process has its own."""
     if request.param == "memory":
         yield LocalVectorIndex(clock=time.monotonic)
         return
@@ -36,7 +36,7 @@ async def places(request: pytest.FixtureRequest) -> AsyncIterator[VectorIndex]:
     server = RedisStore(url, note=notes.append, clock=time.monotonic, deadline=10.0)
     yield RedisVectorIndex(server, LocalVectorIndex(clock=time.monotonic), notes.append)
     await server.close()
-    assert len(notes) <= 1  # of vector sets that it has not
+    assert len(notes) <= 1  # at most a message that vector sets are missing
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def test_nothing_is_there_at_first(places: VectorIndex, group: str) -> Non
 
 
 async def test_the_nearest_comes_first(places: VectorIndex, group: str) -> None:
-    """And how near each is, is the cosine."""
+    """The score is the cosine."""
     await places.add(group, "east", EAST, 60)
     await places.add(group, "north", NORTH, 60)
     assert await places.has_entries(group)
@@ -111,7 +111,7 @@ async def test_memory_lets_go_of_what_was_not_used_for_longest() -> None:
 
 
 async def test_memory_forgets_in_time() -> None:
-    """Names by their own time; a closed group is open again."""
+    """Names expire by their own time, and a closed group opens again."""
     now = [0.0]
     places = LocalVectorIndex(clock=lambda: now[0])
     await places.add("g", "old", EAST, 10)
@@ -143,7 +143,7 @@ def _url(place: Place) -> str:
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Iterator[Place]:
-    """A server that knows no vector sets, as Valkey; or has none for us, as some that are rented."""
+    """A server without vector sets, such as Valkey, or with none for us, such as some hosts."""
     program = redis_program()
     if program is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
@@ -151,7 +151,7 @@ def bare(tmp_path: Path) -> Iterator[Place]:
     found.start()
     with redis.Redis.from_url(_url(found)) as admin:
         for name in ("vcard", "vadd", "vsim", "vrem"):
-            with suppress(redis.ResponseError):  # it knows no such command
+            with suppress(redis.ResponseError):  # the server does not know the command
                 admin.execute_command("ACL", "SETUSER", "default", f"-{name}")
     yield found
     found.kill()
@@ -161,7 +161,10 @@ def bare(tmp_path: Path) -> Iterator[Place]:
 async def test_where_redis_has_no_vector_sets_each_process_has_its_own(
     bare: Place, first: str
 ) -> None:
-    """Whatever is asked first; it is said once, and nothing fails. A closed group is closed for all."""
+    """The first command may be any: the gateway logs it once, and nothing fails.
+
+    A closed group is closed for all processes.
+    """
     notes: list[str] = []
     server = RedisStore(_url(bare), note=notes.append, clock=time.monotonic, deadline=10.0)
     one, two = (
@@ -185,12 +188,12 @@ async def test_where_redis_has_no_vector_sets_each_process_has_its_own(
     await one.block_group("near:g", 60)
     await one.add("near:g", "a", EAST, 60)
     assert not await one.has_entries("near:g")
-    assert len(notes) == 2  # one of each
+    assert len(notes) == 2  # one for each index
     await server.close()
 
 
 async def test_where_redis_is_gone_nothing_is_near(bare: Place) -> None:
-    """And nothing fails, whatever is asked."""
+    """No command fails."""
     url = _url(bare)
     bare.kill()
     server = RedisStore(url, note=lambda _: None, clock=time.monotonic, deadline=10.0)
@@ -201,7 +204,7 @@ async def test_where_redis_is_gone_nothing_is_near(bare: Place) -> None:
 
 
 class Strange:
-    """What says it is a Redis and answers anything."""
+    """A server that claims to be Redis and answers anything."""
 
     def __init__(self, reply: object) -> None:
         self._reply = reply

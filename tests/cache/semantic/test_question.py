@@ -1,4 +1,4 @@
-"""The last text that somebody typed is told apart from the rest of a request, in every dialect."""
+"""The gateway separates the last typed text from the rest of a request, in every dialect."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ BEFORE_OF = {"gemini": b'{"role" : "user","parts":[{"text":"1.50"}]}'}
 @pytest.mark.parametrize(("dialect", "form"), FORMS.values(), ids=FORMS)
 @given(text=st.text())
 def test_a_text_and_the_rest(dialect: str, form: bytes, text: str) -> None:
-    """The rest is the same whatever the text was; what came before it keeps its bytes."""
+    """The rest does not depend on the text; earlier messages keep their bytes."""
     before = BEFORE_OF.get(dialect, BEFORE)
     one, other = (
         asked(dialect, form % (before, jsonio.dumps(text))),
@@ -81,7 +81,7 @@ def test_items_that_are_no_messages_have_none() -> None:
 
 
 def test_odd_content_has_none() -> None:
-    """What a dialect lets pass to a provider that may understand it."""
+    """A dialect may let such content pass to a provider that understands it."""
     for content in ([1], [{"type": "text", "text": 5}], [{"text": None}], 7, None):
         odd = {"contents": [{"role": "user", "parts": content}]}
         body = DIALECTS["openai-chat"].read(

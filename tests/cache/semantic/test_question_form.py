@@ -1,4 +1,4 @@
-"""Two questions have one form only where the way of asking is all that differs."""
+"""Two questions have one form only if nothing but the phrasing differs."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from gateway.cache.semantic.question_form import parse_question_form
 from tests.cache.semantic.pairs import paraphrases, traps
 
 LEAST = 50
-"""Paraphrases of two hundred that have one form, as docs/cache.md says."""
+"""Number of two hundred paraphrases that have one form, as docs/cache.md says."""
 
 
 def same(one: str, other: str) -> bool:
@@ -16,7 +16,10 @@ def same(one: str, other: str) -> bool:
 
 @pytest.mark.parametrize(("kind", "one", "other"), traps())
 def test_what_looks_alike_has_another_form(kind: str, one: str, other: str) -> None:
-    """Numbers, units, dates, negations, names, comparatives, order, code, languages, wording."""
+    """The pairs differ in what they ask.
+
+    Numbers, units, dates, negations, names, comparatives, order, code, languages, wording.
+    """
     assert not same(one, other), kind
 
 
@@ -52,7 +55,7 @@ def test_the_way_of_asking_may_differ(one: str, other: str) -> None:
     ],
 )
 def test_what_is_asked_may_not(one: str, other: str) -> None:
-    """A sign that nobody sees, a space in code and a capital count too."""
+    """An invisible sign, a space in code and a capital letter count too."""
     assert not same(one, other)
 
 
@@ -60,5 +63,5 @@ def test_what_is_asked_may_not(one: str, other: str) -> None:
     "text", ["", " \n ", "Warum ist der Himmel blau?", "Fix this", "what is " + "x" * 400]
 )
 def test_these_have_no_form(text: str) -> None:
-    """Texts that are empty, long, or in no known way of asking: no vector is made of them."""
+    """Texts that are empty, long or phrased in an unknown way get no vector."""
     assert parse_question_form(text) is None

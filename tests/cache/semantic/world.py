@@ -1,4 +1,4 @@
-"""A cache of near questions with everything around it in memory, and a clock of its own."""
+"""A cache of near answers, with everything around it in memory and its own clock."""
 
 from collections.abc import Sequence
 
@@ -50,7 +50,7 @@ class World:
         return self.now
 
     async def kept(self, call: Call, target: Target = TARGET) -> str:
-        """Keep where the answer of a call is; the place."""
+        """Store the key of a call's answer, and return it."""
         place = self.place(call, target)
         asked = self.near.make_question(call, read(call), target)
         assert asked is not None
@@ -61,14 +61,14 @@ class World:
         return self.exact.make_key(call, read(call).members, target)
 
     async def found(self, call: Call, target: Target = TARGET) -> str | None:
-        """The place of the answer that would serve a call."""
+        """Return the key of the answer that would serve a call."""
         asked = self.near.make_question(call, read(call), target)
         found = None if asked is None else await self.near.find(asked)
         return None if found is None else found.key
 
 
 class Fixed:
-    """An embedder with the vectors that it was given."""
+    """An embedder with fixed vectors."""
 
     name = "fixed"
 
@@ -98,7 +98,7 @@ def asking(
     id: str = "call-1",
     **more: Json,
 ) -> Call:
-    """A call that asks a text after what was said before."""
+    """Make a call that asks a text after some messages."""
     body: dict[str, Json] = {"model": "auto", **more}
     body["messages"] = [*before, {"role": "user", "content": text}]
     return Call(

@@ -1,4 +1,4 @@
-"""What admins read over HTTP: sums and rows, by whom, and how a program follows."""
+"""Test the sums and rows that admins read over HTTP, access to them, and how a program follows."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ DOORS = (COSTS, ENTRIES, f"{ENTRIES}/tg-1", "/admin/health")
 
 
 def write(world: World, *rows: FinalRow | AttemptRow | RepriceRow) -> None:
-    """Put rows into the journals of a gateway, as another process of it would."""
+    """Write rows to the journals of a gateway, as another of its processes would."""
     journal = Journal(world.gateway.journal_folder)
     for row in rows:
         journal.write(row)
@@ -60,7 +60,7 @@ ROWS = (
 
 
 def test_sums_are_those_of_the_command(world: World) -> None:
-    """The same keys, exact decimals as text, unknown as null."""
+    """Sums have the command's keys; decimals are exact text, and unknown values are null."""
     write(world, *ROWS)
     told = get(world, f"{COSTS}?by=lab,tier&since=2026-10-01&zone=Europe/Berlin").json()
     assert list(told) == ["since", "until", "zone", "by", "groups", "total"]
@@ -91,7 +91,7 @@ def test_only_is_repeated_and_takes_a_colon_or_an_equals_sign(world: World) -> N
 
 
 def test_sums_as_csv(world: World) -> None:
-    """Names that a spreadsheet would run are not run, unknown is an empty cell."""
+    """A spreadsheet cannot run a name as a formula; an unknown value is an empty cell."""
     write(world, *ROWS)
     reply = get(world, f"{COSTS}?by=tag&format=csv")
     assert reply.headers["content-type"] == "text/csv; charset=utf-8"
@@ -102,7 +102,7 @@ def test_sums_as_csv(world: World) -> None:
 
 
 def test_a_call_is_there_as_soon_as_it_has_ended(world: World, upstream: Upstream) -> None:
-    """No waiting for the next feed of the store."""
+    """The caller does not wait for the store's next feed."""
     reply = world.ask(chat())
     (row,) = lines(get(world, ENTRIES))
     assert row["id"] == reply.headers["x-request-id"]
@@ -115,7 +115,7 @@ def test_a_call_is_there_as_soon_as_it_has_ended(world: World, upstream: Upstrea
 def test_a_call_that_another_process_is_feeding_is_waited_for(
     world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One feeds at a time: until it is done the store does not know the call."""
+    """One process feeds at a time: until it is done the store does not know the call."""
     monkeypatch.setattr(world.gateway.ledger_runtime, "feed", int)
     id = world.ask(chat()).headers["x-request-id"]
     with feeding(world.gateway.journal_folder) as other:
@@ -137,7 +137,7 @@ SUMS = {
 def test_sums_wait_for_another_process_that_feeds(
     world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """They have every row that was written before they were asked for, whoever feeds it."""
+    """Sums include every row written before the request, whichever process feeds the store."""
     gateway = world.gateway
     monkeypatch.setattr(gateway.ledger_runtime, "feed", int)
     for _ in range(2):
@@ -183,7 +183,9 @@ def test_without_rows_there_is_nothing_and_no_cursor(world: World) -> None:
 
 
 def test_a_follower_misses_nothing(world: World) -> None:
-    """Not a call that ends late, however long ago it began, and not a price that comes later."""
+    """A follower gets a call that ends late, however long ago it began, and a price that comes
+    later.
+    """
     write(world, *(entry(f"tg-{n}", at=1_793_000_000.0 + n) for n in range(5)))
     first = get(world, f"{ENTRIES}?limit=2&only=lab:openai&after=")
     assert [row["id"] for row in lines(first)] == ["tg-0", "tg-1"]
@@ -297,7 +299,9 @@ def test_what_was_asked_wrong_is_said(world: World, query: str, said: str) -> No
 
 @pytest.mark.parametrize("path", DOORS)
 def test_an_admin_key_opens_and_nothing_else_does(make: Make, path: str) -> None:
-    """SEC-AUTH 3: In each header that takes a client's key; the keys of clients open nothing here."""
+    """SEC-AUTH 3: the admin key works in each header that takes a client's key; client keys open
+    nothing here.
+    """
     world = make(TIERGATE_ADMIN_KEY=ADMIN, TIERGATE_KEYS=KEYS)
     write(world, *ROWS)
     for header in (
@@ -330,7 +334,7 @@ def test_an_admin_key_opens_and_nothing_else_does(make: Make, path: str) -> None
 def test_without_an_admin_key_only_this_machine_itself_is_answered(
     world: World, path: str, header: tuple[str, str]
 ) -> None:
-    """Not through a proxy, not by a name that leads here (DNS rebinding), not for another page."""
+    """The gateway refuses proxies, names that resolve to it (DNS rebinding), and other web pages."""
     write(world, *ROWS)
     reply = world.client.get(path, headers=dict([header]))
     assert "Set TIERGATE_ADMIN_KEY" in message(reply, 403)
@@ -338,14 +342,14 @@ def test_without_an_admin_key_only_this_machine_itself_is_answered(
 
 @pytest.mark.parametrize("host", ["evil.example/@127.0.0.1", "evil@127.0.0.1", "[::1"])
 def test_a_host_that_is_none_is_not_this_machine(world: World, host: str) -> None:
-    """It is refused before anything looks who asks."""
+    """The gateway refuses the request before it checks the caller's key."""
     assert "Host" in message(world.client.get("/admin/entries", headers={"host": host}), 400)
 
 
 def test_without_an_admin_key_a_proxy_that_says_nothing_of_itself_is_not_answered(
     world: World,
 ) -> None:
-    """nginx, as it is installed, asks with HTTP/1.0, by the loopback name and without a header."""
+    """nginx, as installed, sends HTTP/1.0 with the loopback name and no header that shows a proxy."""
     host = f"127.0.0.1:{world.port}"
     with socket.create_connection(("127.0.0.1", world.port), PATIENCE) as connection:
         connection.sendall(
@@ -410,7 +414,7 @@ def test_a_key_that_is_also_a_clients_opens_nothing(make: Make, path: str) -> No
 
 
 def test_every_route_below_admin_is_guarded(make: Make) -> None:
-    """A route that is added later is too."""
+    """A route that is added later is guarded too."""
     world = make(TIERGATE_ADMIN_KEY=ADMIN)
     paths = world.client.get("/openapi.json").json()["paths"]
     doors = [
@@ -426,7 +430,7 @@ def test_every_route_below_admin_is_guarded(make: Make) -> None:
 
 
 def test_nobody_on_the_way_keeps_what_admins_are_told(world: World) -> None:
-    """A browser's request has a cookie in place of a key: caches take that for nothing private."""
+    """A browser sends a cookie instead of a key, so caches would take the answer for public."""
     paths = (*DOORS, "/admin/config", "/admin/rules", "/admin/none", "/admin/costs?by=colour")
     for path in paths:
         headers = get(world, path).headers
@@ -446,7 +450,9 @@ def test_a_store_that_cannot_be_read_is_said(world: World, monkeypatch: pytest.M
 def test_questions_do_not_keep_calls_waiting(
     world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While many are asked of a store that hangs, a call is served; they all end."""
+    """While many requests hang in the store, the gateway serves a call; in the end all are
+    answered.
+    """
     import threading  # noqa: PLC0415
 
     gone, begun = threading.Event(), threading.Semaphore(0)

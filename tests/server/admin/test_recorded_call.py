@@ -1,4 +1,4 @@
-"""One call for admins: the trace that `explain` prints, and its text only where that is kept."""
+"""Test one call as admins see it: the trace that `explain` prints, and its text only if kept."""
 
 from gateway.core import jsonio
 from gateway.ledger.journal import Journal
@@ -39,7 +39,7 @@ def test_the_trace_of_a_call_is_that_of_the_route_endpoint(make: Make, upstream:
 
 
 def test_a_call_that_the_configuration_before_decided_keeps_its_trace(make: Make) -> None:
-    """As after a rule was edited."""
+    """An operator may have edited the rule meanwhile."""
     world, other = make(rules), make()
     gateway = world.gateway
     id = world.ask({**chat("Prove it."), "model": "auto"}).headers["x-request-id"]

@@ -1,4 +1,4 @@
-"""The rules in force, and other rules held against past calls, which never act."""
+"""Test the rules in force, and replays of other rules on past calls, which change nothing."""
 
 import json
 import socket
@@ -28,7 +28,7 @@ choices:
   tier: smart
 """
 ENVIRON = {"PYTHONPATH": str(Path(__file__).parents[3])}
-"""Of the child, as `program` of tests/cli has it."""
+"""Environment of the child process, like that of `program` in tests/cli."""
 
 
 def rules(value: Config) -> None:
@@ -41,7 +41,7 @@ def rules(value: Config) -> None:
 
 @pytest.fixture
 def asked(make: Make, upstream: Upstream) -> World:
-    """A gateway that has decided three calls by rules."""
+    """Start a gateway that has decided three calls by rules."""
     world = make(rules)
     for text in ("Prove it.", "Prove that too.", "Hello."):
         assert world.ask({**chat(text), "model": "auto"}).status_code == 200
@@ -78,7 +78,7 @@ def test_rules_are_told_in_order_with_what_they_decided(asked: World) -> None:
 
 
 def test_calls_that_guards_applied_to_are_counted(make: Make, upstream: Upstream) -> None:
-    """Also where a pin or a choice decided, where nothing was bounded, and where a guard refused."""
+    """Guards count if a pin or a choice decided, if they bounded nothing, and if they refused."""
 
     def guards(value: Config) -> None:
         value["guards"] = [
@@ -123,7 +123,7 @@ def test_of_a_file_that_has_more_than_rules_nothing_else_is_shown(asked: World) 
 
 
 def test_former_rules_are_told_apart(asked: World) -> None:
-    """What they decided stays in the ledger."""
+    """Their decisions stay in the ledger."""
     asked.gateway.built_config.source.config.choices.pop(0)
     told = asked.client.get("/admin/rules").json()
     assert [(one["kind"], one["name"], one["calls"]) for one in told["former"]] == [
@@ -228,8 +228,8 @@ def test_more_calls_than_it_takes_are_said(asked: World, monkeypatch: pytest.Mon
 
 
 def endless(world: World, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Give a store whose rows never end; what is returned is set once they are read."""
-    assert ask_replay(world, limit=0).status_code == 200  # the store has all rows now
+    """Make the store's rows endless; return an event that is set once a row has been read."""
+    assert ask_replay(world, limit=0).status_code == 200  # now the store has all rows
     (row, *_), begun = [*world.gateway.store.read_replay_rows()], threading.Event()
 
     def logged(**_: object) -> Iterator[ReplayRow]:
@@ -273,7 +273,7 @@ def test_calls_are_answered_while_a_replay_runs(
 
 
 def test_a_browser_replays_only_for_a_page_of_ours(make: Make) -> None:
-    """A cookie alone is what any page makes a browser send."""
+    """Any web page can make a browser send a cookie."""
     world = make(rules, TIERGATE_ADMIN_KEY="admin-0123456789-never-shown")
     begun = world.client.post("/dashboard/session", json={"key": "admin-0123456789-never-shown"})
     assert begun.status_code == 200
@@ -295,7 +295,7 @@ def test_a_browser_replays_only_for_a_page_of_ours(make: Make) -> None:
 def test_a_client_that_leaves_ends_its_replay(
     asked: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next may begin."""
+    """The next replay may begin."""
     begun = endless(asked, monkeypatch)
     with socket.create_connection(("127.0.0.1", asked.port), PATIENCE) as connection:
         head = "POST /admin/replay HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 2\r\n\r\n{}"

@@ -1,4 +1,4 @@
-"""Figures over time as admins read them: series of sums and of times, and how budgets stand."""
+"""Test figures over time as admins read them: sums, latencies, and the state of budgets."""
 
 import time
 from collections.abc import Mapping

@@ -1,1 +1,1 @@
-"""The dashboard's doors: who gets in, and what browsers are told to allow."""
+"""Tests of the dashboard's endpoints: access, and the headers that restrict browsers."""

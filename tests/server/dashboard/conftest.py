@@ -1,4 +1,4 @@
-"""The worlds of the end-to-end tests."""
+"""Fixtures: the worlds of the end-to-end tests."""
 
 from tests.e2e.conftest import loop, make, upstream, world
 

@@ -1,4 +1,4 @@
-"""The page and its files: only of this origin, kept by browsers for as long as they are the same."""
+"""Test the page and its files: one origin only, and cached by browsers until they change."""
 
 import re
 from pathlib import Path

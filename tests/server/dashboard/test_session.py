@@ -1,4 +1,4 @@
-"""Signing in: a cookie that only this gateway can have made, for as long as its key opens."""
+"""Test signing in: only the gateway can make the cookie, which is valid as long as its key."""
 
 import asyncio
 import hashlib
@@ -45,7 +45,7 @@ class Clock:
 
 @pytest.fixture
 def make_sessions(tmp_path: Path) -> Callable[..., DashboardSessions]:
-    """Make the sessions of one worker; all share a data folder."""
+    """Return a function that makes the sessions of one worker; all workers share a data folder."""
 
     def made(root: bytes, secret: str, keys: KeyTable, clock: Clock) -> DashboardSessions:
         return DashboardSessions(
@@ -86,7 +86,7 @@ def test_a_cookie_opens_until_its_end_and_not_one_second_longer(
 def test_a_cookie_holds_wherever_root_secret_and_key_are_the_same(
     make_sessions: Callable[..., DashboardSessions],
 ) -> None:
-    """So every worker and machine takes it, and none with another secret or key does."""
+    """Every worker and machine accepts the cookie; one with another secret or key does not."""
     keys, clock = KeyTable(None, {}), Clock()
     cookie = make_sessions(b"root", ADMIN, keys, clock).begin(ADMIN) or ""
     assert holds(make_sessions(b"root", ADMIN, keys, clock), cookie)
@@ -115,7 +115,7 @@ def test_a_cookie_that_somebody_has_changed_is_none(
 def test_an_admins_key_of_the_file_opens_as_long_as_it_is_there(
     make_sessions: Callable[..., DashboardSessions], tmp_path: Path
 ) -> None:
-    """A key that is revoked ends what was begun with it; a client's begins nothing."""
+    """Revoking a key ends the sessions begun with it; a client's key begins none."""
     file, clock = tmp_path / "keys.yaml", Clock()
 
     def write(**boss: object) -> None:
@@ -189,7 +189,7 @@ def test_what_changes_something_needs_the_token_too(make: Make) -> None:
 
 
 def test_a_key_in_a_header_counts_and_not_the_cookie(make: Make) -> None:
-    """A program with a wrong key is refused, whatever else it sends."""
+    """The gateway refuses a program with a wrong key, whatever else it sends."""
     world = make(TIERGATE_ADMIN_KEY=ADMIN)
     sign_in(world)
     message(world.client.get("/admin/costs", headers={"x-api-key": "wrong"}), 401)
@@ -198,7 +198,7 @@ def test_a_key_in_a_header_counts_and_not_the_cookie(make: Make) -> None:
 
 
 def test_wrong_keys_are_refused_and_the_right_one_never_is(make: Make) -> None:
-    """Whoever guesses is asked to wait; an admin behind the same proxy signs in meanwhile."""
+    """The gateway slows down guesses; meanwhile an admin behind the same proxy can sign in."""
     world = make(TIERGATE_ADMIN_KEY=ADMIN)
     for _ in range(5):
         assert "no admin's key" in message(sign_in(world, "wrong"), 401)
@@ -220,7 +220,9 @@ def test_what_is_no_key_is_said(make: Make, body: bytes) -> None:
 
 
 def test_only_json_that_is_short_is_read(make: Make) -> None:
-    """A form of another page can send neither."""
+    """The gateway refuses other content types and long bodies; a form on another page cannot send
+    JSON.
+    """
     world = make(TIERGATE_ADMIN_KEY=ADMIN)
     message(world.client.post(DOOR, data={"key": ADMIN}), 400)
     message(world.client.post(DOOR, content=b"x" * 2_000), 413)
@@ -242,7 +244,9 @@ def test_without_an_admin_key_this_machine_needs_none_and_others_are_told_to_set
 
 
 def test_a_session_holds_in_every_gateway_that_has_the_secret(make: Make) -> None:
-    """As workers have it of their folder, and machines by TIERGATE_SECRET; no other takes it."""
+    """Workers share the secret of their folder, machines share TIERGATE_SECRET; other gateways
+    refuse.
+    """
     one, two = (make(TIERGATE_ADMIN_KEY=ADMIN, TIERGATE_SECRET="shared") for _ in range(2))
     other = make(TIERGATE_ADMIN_KEY=ADMIN, TIERGATE_SECRET="another")
     token = sign_in(one).json()["token"]
@@ -254,7 +258,7 @@ def test_a_session_holds_in_every_gateway_that_has_the_secret(make: Make) -> Non
 
 
 def signed_in(world: World) -> tuple[dict[str, str], dict[str, str]]:
-    """Sign in; return what a browser sends to read, and to change something."""
+    """Sign in; return the headers that a browser sends to read, and to change something."""
     token = sign_in(world).json()["token"]
     cookie = {"cookie": f"{COOKIE_NAME}={world.client.cookies[COOKIE_NAME]}"}
     world.client.cookies.clear()
@@ -262,12 +266,12 @@ def signed_in(world: World) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def status(world: World, cookie: dict[str, str]) -> int:
-    """Ask with a cookie for what admins alone see."""
+    """Request an admin page with a cookie; return the status."""
     return world.client.get("/admin/costs", headers=cookie).status_code
 
 
 def test_signing_out_ends_the_session_for_whoever_has_copied_its_cookie(make: Make) -> None:
-    """In the browser that signs out and everywhere else; another session of the key goes on."""
+    """The session ends in every browser that has the cookie; the key's other sessions go on."""
     world = make(TIERGATE_ADMIN_KEY=ADMIN)
     (cookie, whole), (other, _) = signed_in(world), signed_in(world)
     message(world.client.delete(DOOR, headers=cookie), 403)
@@ -282,7 +286,7 @@ def test_signing_out_ends_the_session_for_whoever_has_copied_its_cookie(make: Ma
 def test_a_session_that_was_ended_stays_so_after_a_restart_and_in_every_worker(
     make: Make, tmp_path: Path
 ) -> None:
-    """All of a machine share the data folder."""
+    """All workers of a machine share the data folder."""
     environ = {"TIERGATE_ADMIN_KEY": ADMIN, "TIERGATE_DATA": str(tmp_path / "shared")}
     one, two = make(**environ), make(**environ)
     cookie, whole = signed_in(one)

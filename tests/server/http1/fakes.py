@@ -1,4 +1,4 @@
-"""An application, a transport and a connection without a network."""
+"""Fakes: an application, a transport and a connection without a network."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +17,7 @@ type ServeRequest = Callable[[Scope, Receive, Send], Any]
 
 
 class FakeTransport:
-    """Keeps what is written, and knows whether it is closed and whether it reads."""
+    """Keeps the bytes written to it; `is_closed` and `is_reading` show its state."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
@@ -26,7 +26,7 @@ class FakeTransport:
 
     @property
     def data(self) -> bytes:
-        """All that was written."""
+        """All bytes that were written."""
         return b"".join(self.written)
 
     def write(self, data: bytes) -> None:
@@ -57,7 +57,7 @@ class FakeTransport:
 
 
 class FakeWriteBatch(WriteBatch):
-    """Tells of each call that is answered within the turn in which it came."""
+    """Reports each call that is answered in the loop iteration in which it came."""
 
     __slots__ = ("_on_immediate_answer",)
 
@@ -70,7 +70,7 @@ class FakeWriteBatch(WriteBatch):
 
 
 class FakeApp:
-    """Has an endpoint at the path of chats; `serve` is the ASGI application for all else."""
+    """Has an endpoint at the chat path; `serve` is the ASGI application for all other paths."""
 
     def __init__(
         self,

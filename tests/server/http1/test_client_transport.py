@@ -1,4 +1,4 @@
-"""A whole answer that waits for the end of the iteration: nothing passes it, and it is never lost."""
+"""Test a whole answer that waits for the iteration's end: it keeps its order and is not lost."""
 
 import asyncio
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from tests.server.test_slow import Line
 
 
 class Waits:
-    """A client's connection whose answers wait, behind a row."""
+    """A client's connection whose answers wait behind a row."""
 
     def __init__(self) -> None:
         line: Any = Line()
@@ -23,7 +23,7 @@ class Waits:
         self.transport = ClientTransport(line, box, 60.0)
 
     def _row(self) -> bool:
-        assert self.line.written == b""  # before the answer
+        assert self.line.written == b""  # the row is written before the answer
         self.rows += 1
         return True
 
@@ -75,7 +75,7 @@ async def test_one_whose_client_has_left_is_not_sent() -> None:
 
 async def test_writers_wait_while_the_client_does_not_read() -> None:
     transport = Waits().transport
-    await transport.drain()  # which does not wait
+    await transport.drain()  # does not wait
     transport.pause_writing()
     assert transport.is_write_paused
     writer = asyncio.ensure_future(transport.drain())
@@ -99,6 +99,6 @@ async def test_reading_is_paused_and_resumed_once() -> None:
     for step in (transport.resume_reading, transport.resume_reading):
         step()
     assert calls == ["pause", "resume"]
-    calls.append("closed")  # a closed transport of uvloop refuses both
+    calls.append("closed")  # a closed uvloop transport refuses both
     transport.pause_reading()
     assert calls == ["pause", "resume", "closed"]

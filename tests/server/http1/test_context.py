@@ -1,4 +1,4 @@
-"""What one call puts into context variables is seen by no other call, and not by its connection."""
+"""Test context variables: what one call sets is invisible to other calls and to its connection."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 
 
 class CallerEndpoint:
-    """Sees who called before, then says who calls; `waits` before it answers, or does not."""
+    """Reads the caller that it finds, then sets its own; `waits` makes it pause before it answers."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -49,7 +49,7 @@ class CallerEndpoint:
 
 
 class WatchedConnection(ClientConnection):
-    """Notes what each of its callbacks sees."""
+    """Records the caller that each of its callbacks sees."""
 
     seen: dict[str, set[str]]
 
@@ -75,7 +75,7 @@ class WatchedConnection(ClientConnection):
 
 @contextlib.asynccontextmanager
 async def serving(app: FakeApp, seen: dict[str, set[str]]) -> AsyncIterator[socket.socket]:
-    """A client of an application, on a real connection."""
+    """Connect a client to an application on a real connection."""
     state: Any = type("State", (), {})()
     state.connections, state.tasks, state.total_requests = set(), set(), 0
     state.default_headers = []
@@ -97,7 +97,7 @@ async def serving(app: FakeApp, seen: dict[str, set[str]]) -> AsyncIterator[sock
 
 
 async def ask(client: socket.socket, data: bytes, count: int = 1) -> None:
-    """Send requests, and take as many answers."""
+    """Send requests, and read as many answers."""
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(client, data)
     answers = b""
@@ -110,7 +110,9 @@ async def ask(client: socket.socket, data: bytes, count: int = 1) -> None:
 
 @pytest.mark.parametrize("waits", [False, True])
 async def test_a_call_sees_nothing_of_the_one_before(*, waits: bool) -> None:
-    """Whole ones, one behind the other in a write, and those whose large bodies pause the reading."""
+    """Whole requests, pipelined ones, and large bodies that pause reading see nothing of each
+    other.
+    """
     endpoint = CallerEndpoint()
     endpoint.waits = waits
     app = FakeApp(endpoint, endpoint.serve_asgi)
@@ -121,13 +123,13 @@ async def test_a_call_sees_nothing_of_the_one_before(*, waits: bool) -> None:
         for data, count in ((whole, 1), (whole, 1), (whole + whole, 2), (large, 1), (whole, 1)):
             await ask(client, data, count)
         closed = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 1), 10)
-        assert closed == b""  # by the idle timer
+        assert closed == b""  # the idle timer closed it
     assert endpoint.seen == ["nobody"] * 6
     assert seen["data_received"] == seen["idle timer"] == seen["connection_lost"] == {"nobody"}
 
 
 async def test_a_timer_that_an_answer_starts_sees_nothing_of_it() -> None:
-    """The rest of a body that nobody wants has its time, which begins in the call."""
+    """The timer for the rest of an unread body starts inside the call."""
     endpoint = CallerEndpoint()
     seen: dict[str, set[str]] = {}
 

@@ -1,4 +1,4 @@
-"""A call that comes whole is served as one that comes in pieces, and each has its one answer."""
+"""Test calls that arrive whole or in pieces: they are served alike, and each has one answer."""
 
 import asyncio
 import math
@@ -23,7 +23,7 @@ HEAD = CALL.index(b"\r\n\r\n") + 4
 
 
 def spoken(told: Told) -> tuple[Any, ...]:
-    """What of an answer does not differ from call to call."""
+    """Return the parts of an answer that are the same for every call."""
     own = ("x-request-id", "request-id", "x-tiergate-decision")
     headers = {name: value for name, value in told.headers.items() if name not in own}
     return told.status, headers, told.body
@@ -31,11 +31,13 @@ def spoken(told: Told) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("cut", [1, 20, HEAD - 2, HEAD, HEAD + 1, len(CALL) - 1])
 def test_it_says_the_same_however_it_comes(gate: Gate, cut: int) -> None:
-    """In one write, and in two with a cut anywhere; the gateway has read the first before."""
+    """The answer does not depend on cuts in the request; the gateway reads the first part
+    separately.
+    """
     (whole,) = answers(gate.exchange(CALL))
     with gate.dial() as connection:
         connection.sendall(CALL[:cut])
-        gate.ask("/health", method="GET")  # by now it has read what was written before
+        gate.ask("/health", method="GET")  # by now the gateway has read what was written before
         connection.sendall(CALL[cut:])
         (told,) = answers(drain(connection))
     assert spoken(told) == spoken(whole)
@@ -43,7 +45,7 @@ def test_it_says_the_same_however_it_comes(gate: Gate, cut: int) -> None:
 
 
 def test_one_connection_takes_both_by_turns(gate: Gate) -> None:
-    """Whole, in pieces, for another door, refused: each has its own answer, and the next its turn."""
+    """Whole, cut, refused, or for another endpoint: each request has its own answer, in order."""
     call, wrong = request(CHAT, chat()), request(CHAT, b"{")
     with gate.dial() as connection:
         for piece in (call + wrong + call[:-5], call[-5:], request(MESSAGES, plain(MESSAGES))):
@@ -69,7 +71,7 @@ def test_a_web_page_from_elsewhere_is_refused_whole_too(gate: Gate, origin: byte
 def test_a_transport_of_another_maker_runs_in_it(
     make: Make, upstream: Upstream, *, is_stream: bool
 ) -> None:
-    """One that looks closely at the task that it runs in: anyio's time limits do."""
+    """The stock transport checks the task that it runs in: anyio's time limits do so."""
 
     def stock(value: Config) -> None:
         value["providers"]["acme"]["transport"] = "stock"
@@ -87,7 +89,7 @@ def test_a_transport_of_another_maker_runs_in_it(
 
 
 class ReplyingEndpoint:
-    """Answers each request with one reply, in one piece."""
+    """Answers each request with one response, in one piece."""
 
     def __init__(self, reply: Response) -> None:
         self.reply = reply
@@ -153,7 +155,7 @@ async def test_sec_hdr_a_header_that_would_be_two_is_not_written_at_once(value: 
     client = EndpointClient(Response(status=200, headers=[(b"a", value)], body=b"{}"))
     written = client.send()
     assert client.endpoint.results == [False]
-    assert written.startswith(b"HTTP/1.1 500 ")  # what an answer that never begins becomes
+    assert written.startswith(b"HTTP/1.1 500 ")  # the status of an answer that never began
 
 
 async def test_an_answer_waits_for_a_client_that_does_not_read() -> None:
@@ -179,7 +181,7 @@ class AsgiClient:
         self.scope: Scope = {}
         self.received: list[Message] = []
         self.receives = 0
-        """Messages that the application receives before it answers."""
+        """Number of messages that the application receives before it answers."""
         self.transport = FakeTransport()
         self.connection = connect(FakeApp(None, self.serve), self.transport)
 
@@ -268,7 +270,7 @@ async def test_an_application_that_does_not_answer_is_answered_for(
 
 @pytest.mark.parametrize("error", [None, ValueError("bug")])
 async def test_an_answer_that_is_not_completed_is_cut(error: Exception | None) -> None:
-    """Its client sees that there is no last chunk; a head without a body is sent too."""
+    """The client sees that the last chunk is missing; a head without a body is sent too."""
     for messages in ((START,), (START, {**BODY, "more_body": True}), (START, START)):
         client = AsgiClient(*messages, error=error)
         written = await client.send(GET)
@@ -315,7 +317,7 @@ async def test_a_server_that_stops_lets_an_answer_end() -> None:
 
 
 async def test_requests_behind_one_another_are_answered_in_order() -> None:
-    """While one is being answered nothing more is read; then it is."""
+    """While the gateway answers one request it reads nothing more; then it reads on."""
     client = AsgiClient(START, BODY)
     client.connection.data_received(GET + GET)
     reads = [client.transport.is_reading]
@@ -327,7 +329,7 @@ async def test_requests_behind_one_another_are_answered_in_order() -> None:
 
 
 class Clock:
-    """A loop whose time is set."""
+    """A loop whose time the test sets."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -347,7 +349,9 @@ class Clock:
 async def test_one_timer_watches_over_all_rests_of_a_connection(
     until: float, closed: bool, again: list[float]
 ) -> None:
-    """It looks at when the last answer was: closed, waited on, or left to whom is served now."""
+    """By the time of the last answer the timer closes, waits on, or leaves a connection in use
+    alone.
+    """
     transport, clock = FakeTransport(), Clock()
     clock.now = 10.0
     connection: Any = connect(FakeApp(), transport)

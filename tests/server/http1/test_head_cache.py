@@ -1,8 +1,7 @@
-"""A head that came before is not parsed again, and whatever comes is understood as if it were.
+"""Test repeated heads: the gateway does not parse one again, and understands it as if it did.
 
-One connection has had a request with the head already, another has not: what goes in at the door,
-what is refused and what is waited for is the same on both, also where it was made to be read in two
-ways.
+One connection has seen the head before, another has not. Both must accept, refuse and await the
+same bytes, also bytes that were made to be read in two ways.
 """
 
 import asyncio
@@ -28,14 +27,14 @@ type Line = tuple[bytes, bytes]
 
 
 class Door:
-    """Writes down what goes in, and answers nothing."""
+    """Records what comes in, and answers nothing."""
 
     def __init__(self) -> None:
         self.came: list[object] = []
         self.again = 0
-        """Those that were not parsed."""
+        """Number of requests whose head was not parsed."""
         self.open: asyncio.Event | None = None
-        """What it waits for."""
+        """An event to wait for before each request."""
 
     async def serve_exchange(self, exchange: EndpointExchange) -> None:
         if self.open is not None:
@@ -67,7 +66,7 @@ class Client:
     def __init__(self) -> None:
         self.door, self.transport = Door(), FakeTransport()
         self.passed: list[int] = []
-        """How many calls had come, each time that one was over in the turn in which it came."""
+        """Number of calls so far, noted each time a call ended in the iteration in which it came."""
         self.app = FakeApp(self.door, None, lambda: self.passed.append(len(self.door.came)))
         self.drain = self.app.shutdown
         self.wire = connect(self.app, self.transport)
@@ -77,7 +76,7 @@ class Client:
             self.wire.data_received(data)
 
     def state(self) -> tuple[object, ...]:
-        """What it has understood, and what it waits for."""
+        """Return the state of the connection: requests understood, and bytes still awaited."""
         wire, parser, last = self.wire, self.wire._parser, self.wire._get_last_exchange()
         status = [one.split(b"\r\n")[0] for one in self.transport.written]
         more = None if last is None else (last.more_body, last.writer.is_complete)
@@ -89,7 +88,7 @@ class Client:
 
 
 def understood(first: bytes, *data: bytes) -> tuple[Client, Client]:
-    """Two connections that were sent the same; one of them knew the first request's head."""
+    """Make two connections that receive the same bytes; only one knows the first request's head."""
     both = Client(), Client()
     for line in both:
         line.take(first)
@@ -122,7 +121,7 @@ LENGTH = st.sampled_from([b"Content-Length", b"content-length", b"CONTENT-LENGTH
 
 
 def head(lines: list[Line], at: int, name: bytes, number: bytes) -> bytes:
-    """A head whose Content-Length stands among others."""
+    """Build a head that has its Content-Length among other headers."""
     where = at % (len(lines) + 1)
     rows = [*lines[:where], (name, number), *lines[where:]]
     told = b"".join(b"%b: %b\r\n" % row for row in rows)
@@ -130,7 +129,7 @@ def head(lines: list[Line], at: int, name: bytes, number: bytes) -> bytes:
 
 
 async def test_a_connection_has_no_table_beside_its_places() -> None:
-    """Nor has what it is made of."""
+    """The parts of a connection have none either."""
     client = Client()
     client.take(request(CHAT, b"{}"))
     exchange = client.wire._current
@@ -161,7 +160,9 @@ async def test_whoever_sends_is_told_of_calls_that_are_over_in_the_turn_in_which
 
 
 async def test_a_head_that_came_before_is_not_parsed_again() -> None:
-    """Also where the body has another length; and what it says is the same."""
+    """The gateway recognizes the head before a body of another length too, and reads it the same
+    way.
+    """
     bodies = [b"{}", b'{"a":1}', b"x" * 1234, b""]
     first, *rest = (request(CHAT, body, b"x-api-key: one") for body in bodies)
     with_it, without = understood(first, *rest)
@@ -193,7 +194,9 @@ async def test_whatever_a_head_says_it_says_it_again(
 async def test_what_is_said_in_another_way_goes_to_the_parser(
     body: bytes, number: bytes, more: bytes, cut: int, there: list[Line]
 ) -> None:
-    """Other numbers, bytes behind the body, a body that has not come, lines that the first had not."""
+    """Try other numbers, bytes behind the body, a missing body, and lines that the first head
+    lacked.
+    """
     odd = number % ((len(body),) * number.count(b"%"))
     first = head([], 0, b"content-length", b"2") + b"{}"
     for rest in (
@@ -218,7 +221,9 @@ async def test_a_head_that_differs_in_a_byte_is_another(flips: list[tuple[int, b
 
 
 async def test_sec_smuggle_c_12_what_hides_a_second_request_is_no_other_here() -> None:
-    """SEC-SMUGGLE, C-12: 500 requests that are made to be read in two ways."""
+    """SEC-SMUGGLE, C-12: the gateway reads 500 ambiguous requests the same with and without a known
+    head.
+    """
     honest = head([], 0, b"content-length", b"2") + b"{}"
     for data, _ in mutations(500):
         for first, then in ((honest, data + CANARY), (data, data + CANARY)):

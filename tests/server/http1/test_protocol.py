@@ -1,4 +1,4 @@
-"""What no request is: refused at once or in time, in the dialect of its path, and never a fault."""
+"""Test bytes that are no request: refused in time, in the dialect of their path, never a fault."""
 
 import gzip
 import http.client
@@ -58,7 +58,7 @@ NO_REQUESTS = [
     "data", [row[1] for row in NO_REQUESTS], ids=[row[0] for row in NO_REQUESTS]
 )
 def test_c_14_sec_hdr_what_is_no_request_is_refused_once(gate: Gate, data: bytes) -> None:
-    """C-14, SEC-HDR: one 400 that an SDK can show, the connection closed, the gateway unhurt."""
+    """C-14, SEC-HDR: one 400 that an SDK can show; the connection closes and the gateway lives on."""
     (told,) = answers(gate.exchange(data))
     message = shaped(told, MESSAGES if b"/v1/messages" in data else CHAT, 400)
     assert "no valid HTTP/1.1 request" in message
@@ -67,7 +67,7 @@ def test_c_14_sec_hdr_what_is_no_request_is_refused_once(gate: Gate, data: bytes
 
 
 def test_c_14_a_hundred_requests_in_one_write_are_answered_in_order(gate: Gate) -> None:
-    """C-14: also where the last of them is none, which is not answered in the middle of others."""
+    """C-14: a last request that is invalid is refused in its turn, not in the middle of others."""
     for last in (LAST, b"rubbish\r\n\r\n"):
         asked = [f"/v1/models/none-{at}" for at in range(100)]
         data = b"".join(request(path, method="GET") for path in asked)
@@ -88,7 +88,7 @@ def test_c_14_calls_in_one_write_are_answered_in_order(gate: Gate) -> None:
 
 
 def test_c_14_a_broken_body_behind_others_has_its_own_refusal(gate: Gate) -> None:
-    """C-14: those before it are answered first, then it is refused."""
+    """C-14: the requests before it are answered first, then it is refused."""
     broken = (
         b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"
     )
@@ -98,7 +98,7 @@ def test_c_14_a_broken_body_behind_others_has_its_own_refusal(gate: Gate) -> Non
 
 
 def test_c_14_keep_alive(gate: Gate) -> None:
-    """C-14: many requests on one connection, and some among them that no door takes."""
+    """C-14: one connection carries many requests, also some that no endpoint takes."""
     connection = http.client.HTTPConnection("127.0.0.1", gate.port, PATIENCE)
     ends = set()
     for at in range(100):
@@ -118,7 +118,7 @@ def test_c_14_keep_alive(gate: Gate) -> None:
 @pytest.mark.parametrize("path", DOORS)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 def test_c_14_other_methods(gate: Gate, path: str, method: str) -> None:
-    """C-14: 405 in the dialect, with what is allowed."""
+    """C-14: the gateway answers 405 in the dialect, with the methods that are allowed."""
     told = gate.ask(path, b"", method)
     assert (told.status, told.headers["allow"]) == (405, "POST")
     if method != "HEAD":
@@ -138,20 +138,22 @@ PATHS = [
 
 @pytest.mark.parametrize("path", PATHS)
 def test_sec_auth_2_paths_that_are_nearly_right(gate: Gate, path: str) -> None:
-    """SEC-AUTH 2: none of them is taken for another; what is meant is told, in its dialect."""
+    """SEC-AUTH 2: none of them reaches an endpoint; the refusal names the right paths, in the
+    dialect.
+    """
     message = shaped(gate.ask(path, plain(path)), path, 404)
     assert "POST /v1/chat/completions, /v1/responses, /v1/messages or " in message
 
 
 @pytest.mark.parametrize("host", ["admin", "127.0.0.1", "evil.test", ""])
 def test_sec_auth_2_the_host_header_decides_nothing(gate: Gate, host: str) -> None:
-    """SEC-AUTH 2: neither which door is opened, nor where an answer points to."""
+    """SEC-AUTH 2: the Host header selects no endpoint, and no answer links to it."""
     data = (
         f"POST /health HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
     )
     (told,) = answers(gate.exchange(data.encode()))
     assert "not allowed on /health." in shaped(told, CHAT, 405)
-    known = host in ("127.0.0.1", "")  # while keys are open others are refused
+    known = host in ("127.0.0.1", "")  # while keys are open, the gateway refuses other names
     slash = gate.ask("/v1/models?x/", method="GET", host=host)
     assert slash.status == (200 if known else 403)
     assert gate.ask("/health/", method="GET", host=host).status == (404 if known else 403)
@@ -169,7 +171,7 @@ HEADS = [
 @pytest.mark.parametrize("path", [*DOORS, "/v1/models", "/health", "/nowhere"])
 @pytest.mark.parametrize("head", [row[1] for row in HEADS], ids=[row[0] for row in HEADS])
 def test_c_11_header_bombs(gate: Gate, path: str, head: bytes) -> None:
-    """C-11: 431 at every door, also where nobody reads the headers."""
+    """C-11: every endpoint answers 431, also one that does not read the headers."""
     data = b"POST " + path.encode() + b" HTTP/1.1\r\nhost: localhost\r\n" + head + b"\r\n"
     (told,) = answers(gate.exchange(data))
     assert "more than 100 or 16,384 bytes" in shaped(told, path, 431)
@@ -177,9 +179,8 @@ def test_c_11_header_bombs(gate: Gate, path: str, head: bytes) -> None:
 
 @pytest.mark.parametrize("piece", [b"y" * 1000, b"x-y: z\r\n" * 100])
 def test_c_11_a_head_without_an_end(gate: Gate, piece: bytes) -> None:
-    """C-11: it is refused while it still comes; memory does not wait for its end.
-
-    Before that, 10 MB may wait in the kernel.
+    """C-11: the gateway refuses it while it still arrives, so memory stays bounded. Before that, 10
+    MB may wait in the kernel.
     """
     with gate.dial() as connection:
         connection.sendall(b"POST /v1/messages HTTP/1.1\r\nx: ")
@@ -201,7 +202,7 @@ def test_c_11_the_most_that_fits(gate: Gate) -> None:
 
 @pytest.mark.parametrize("head", [b"G", b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nx: y"])
 def test_c_13_slow_heads_are_refused_in_time(hasty: Gate, head: bytes) -> None:
-    """C-13: 408 and closed, however steadily it comes, also on a connection that was used before."""
+    """C-13: 408 and close, however steadily the head comes, also on a reused connection."""
     for before in (b"", HEALTH):
         with hasty.dial() as connection:
             since = time.monotonic()
@@ -215,7 +216,7 @@ def test_c_13_slow_heads_are_refused_in_time(hasty: Gate, head: bytes) -> None:
 
 
 def test_c_13_a_head_that_drips_has_no_more_time(hasty: Gate) -> None:
-    """C-13: bytes that keep coming do not start the clock again."""
+    """C-13: bytes that keep coming do not restart the clock."""
     with hasty.dial() as connection:
         connection.settimeout(0.02)
         connection.sendall(b"GET /health HTTP/1.1\r\nx: ")
@@ -232,7 +233,7 @@ def test_c_13_a_head_that_drips_has_no_more_time(hasty: Gate) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\r\n"])
 def test_c_13_connections_without_a_request_are_closed(hasty: Gate, data: bytes) -> None:
-    """C-13: without a word, also after blank lines."""
+    """C-13: the gateway closes without an answer, also after blank lines."""
     with hasty.dial() as connection:
         connection.sendall(data)
         assert drain(connection) == b""
@@ -241,14 +242,14 @@ def test_c_13_connections_without_a_request_are_closed(hasty: Gate, data: bytes)
 def test_c_13_a_call_is_not_cut_by_the_deadline_of_the_next_head(
     hasty: Gate, provider: Upstream, loop: Loop
 ) -> None:
-    """C-13: its answer is written to the end, and then the connection is closed."""
+    """C-13: the gateway writes its answer to the end, and then closes the connection."""
     provider.on("/acme", stream(ROLE, chunk({"content": "Hi"}), None, chunk({}, "stop"), DONE))
     with hasty.dial() as connection:
         connection.sendall(request(CHAT, chat(stream=True)) + b"GET /hea")
         seen = b""
         while b"Hi" not in seen:
             seen += connection.recv(65536)
-        # One that comes later: its time begins with it, and when that is over, so is the other's.
+        # When the head of a later connection has timed out, the first one's deadline is past too.
         with hasty.dial() as later:
             later.sendall(b"GET /hea")
             assert drain(later).startswith(b"HTTP/1.1 408 ")
@@ -260,7 +261,7 @@ def test_c_13_a_call_is_not_cut_by_the_deadline_of_the_next_head(
 
 @pytest.mark.parametrize("path", [*DOORS, "/v1/route"])
 def test_c_13_slow_bodies_are_refused_in_time(hasty: Gate, path: str) -> None:
-    """C-13, C-06: a body that stops, or is shorter than it said."""
+    """C-13, C-06: a body that stops, or is shorter than announced."""
     for data in (
         f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n{{".encode(),
         f"POST {path} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{{".encode(),
@@ -270,14 +271,16 @@ def test_c_13_slow_bodies_are_refused_in_time(hasty: Gate, path: str) -> None:
 
 
 def test_c_13_a_body_that_nobody_wants_has_no_more_time(hasty: Gate) -> None:
-    """C-13: the door does not exist, and the rest of the body never comes."""
+    """C-13: the endpoint does not exist, and the rest of the body never comes."""
     data = b"POST /nowhere HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n{"
     assert [told.status for told in answers(hasty.exchange(data))] == [404]
 
 
 @pytest.mark.parametrize("path", [*DOORS, "/v1/route"])
 def test_c_06_bodies_beyond_the_limit(hasty: Gate, path: str) -> None:
-    """C-06: 413 by what was said, or as soon as it is too long, an end is not waited for."""
+    """C-06: 413 by the announced length, or as soon as the body is too long; its end is not
+    awaited.
+    """
     head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\n".encode()
     endless = head + b"transfer-encoding: chunked\r\n\r\n" + b"400\r\n%b\r\n" % (b"x" * 1024) * 3
     for data in (
@@ -297,7 +300,7 @@ def test_c_06_bodies_beyond_the_limit(hasty: Gate, path: str) -> None:
 
 
 def test_c_06_a_body_within_the_limit_is_invited(gate: Gate) -> None:
-    """C-06: `Expect: 100-continue` is answered where the body may come."""
+    """C-06: the gateway answers `Expect: 100-continue` if the body may come."""
     body = chat()
     with gate.dial() as connection:
         connection.sendall(request(CHAT, body, b"expect: 100-continue")[: -len(body)])
@@ -307,7 +310,7 @@ def test_c_06_a_body_within_the_limit_is_invited(gate: Gate) -> None:
 
 
 def test_c_06_a_body_that_is_longer_than_it_said(gate: Gate) -> None:
-    """C-06: what stands behind its length is another request, and here it is none."""
+    """C-06: bytes behind the announced length are another request, here an invalid one."""
     data = request(CHAT, chat()) + b"and more"
     first, *rest = answers(gate.exchange(data, b"\r\n\r\n"))
     assert first.status == 200
@@ -317,7 +320,9 @@ def test_c_06_a_body_that_is_longer_than_it_said(gate: Gate) -> None:
 @pytest.mark.parametrize("path", DOORS)
 @pytest.mark.parametrize("offer", [b"h2c", b"websocket"])
 def test_c_14_an_offer_of_another_protocol_is_declined(gate: Gate, path: str, offer: bytes) -> None:
-    """C-14: the request is served, with its body, as if there had been none: Java's client does so."""
+    """C-14: the gateway serves the request with its body, as if without the offer; Java's client
+    sends one.
+    """
     lines = (b"connection: Upgrade, HTTP2-Settings", b"upgrade: " + offer, b"http2-settings: AA")
     data = request(path, plain(path), *lines)
     for pieces in ((data,), (data[:-9], data[-9:]), (data[:-200], data[-200:])):
@@ -354,7 +359,7 @@ def test_sec_bomb_many_empty_members(gate: Gate) -> None:
 
 
 def test_what_was_no_call_is_counted(hasty: Gate) -> None:
-    """One line for many: what came, by kind; and no row in the ledger."""
+    """One log line counts many refusals by kind; the ledger has no row."""
     hasty.exchange(b"rubbish\r\n\r\n")
     rows = [row for row in hasty.rows() if row["event"] == "refused"]
     assert rows
@@ -365,7 +370,7 @@ def test_what_was_no_call_is_counted(hasty: Gate) -> None:
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda one: one.name)
 def test_c_15_a_full_house_is_told_in_every_dialect(dialect: Dialect) -> None:
-    """C-15: also by a status that HTTP has no words for, which is Anthropic's own."""
+    """C-15: this holds for 529 too, Anthropic's own status, for which HTTP has no phrase."""
     reply = make_problem_response(FULL_PROBLEM, dialect, "tg-1", [])
     (told,) = answers(encode_response(reply) or b"")
     assert told.status == (529 if dialect.name == "anthropic-messages" else 503)

@@ -1,4 +1,4 @@
-"""An answer is framed as RFC 9112 says, and its head leaves with its first bytes."""
+"""Test that answers are framed as RFC 9112 says, and that the head leaves with the first bytes."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ LENGTH = (b"Content-Length", b"4")
 
 
 class Answer:
-    """One answer, and what was written of it."""
+    """One answer, and the bytes written for it."""
 
     def __init__(self, **options: Any) -> None:
         self.transport = FakeTransport()
@@ -35,7 +35,7 @@ async def test_a_body_of_unknown_length_comes_in_chunks() -> None:
     assert answer.transport.written == [
         b"HTTP/1.1 200 OK\r\na: b\r\ntransfer-encoding: chunked\r\n\r\n4\r\nsome\r\n"
     ]
-    answer.writer.write_body(b"", more_body=True)  # a chunk of no bytes would be the end
+    answer.writer.write_body(b"", more_body=True)  # a chunk of no bytes would end the body
     answer.writer.write_body(b" more", more_body=False)
     assert answer.transport.written[1:] == [b"5\r\n more\r\n0\r\n\r\n"]
     assert answer.writer.is_complete

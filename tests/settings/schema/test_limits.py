@@ -1,4 +1,4 @@
-"""Limits and budgets as they are written: what they come to, and every mistake with its line."""
+"""Limits and budgets as the operator writes them: their values, and each mistake with its line."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -142,7 +142,7 @@ def test_those_of_several_files_add_up(tmp_path: Path) -> None:
 def test_a_count_is_of_all_tenants_unless_it_says_so(
     per: object, apart: str | None, *, all_tenants: bool
 ) -> None:
-    """A key is of one tenant."""
+    """A key belongs to one tenant."""
     more = {} if per is None else {"per": per}
     part = BudgetPart.model_validate({"name": "a", "usd": 1, "every": "day", **more})
     assert (part.counted_by, part.all_tenants) == (apart, all_tenants)
@@ -154,6 +154,6 @@ def test_money_is_exact() -> None:
 
 
 def test_where_alerts_go_is_not_shown() -> None:
-    """Such a URL is a secret."""
+    """The URL of a webhook is a secret."""
     part = AlertsPart(webhook="https://hooks.example/services/SECRET")
     assert "SECRET" not in repr(part)

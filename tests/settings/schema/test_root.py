@@ -1,4 +1,4 @@
-"""What may be written, and what it comes to."""
+"""Settings that an operator may write, and the values that they give."""
 
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def test_one_word_needs_no_list(written: object, words: list[str]) -> None:
     [("hold", "hold"), ("off", "off"), ("on", "hold"), (True, "hold"), (False, "off"), ("true", "hold"), ("false", "off")],
 )  # fmt: skip
 def test_what_becomes_of_an_answer_that_breaks_off(written: object, meant: str) -> None:
-    """Holding back is what is meant where nothing more is said, here and in an environment."""
+    """`on` means `hold`, in a file and in the environment."""
     assert RoutingPart.model_validate({"complete": written}).complete == meant
     assert GuardPart.model_validate({"name": "g", "complete": written}).complete == meant
     with pytest.raises(ValueError, match="complete"):

@@ -1,4 +1,4 @@
-"""What is said of a Redis that would break a promise, by a real one."""
+"""Diagnostics warn of a Redis whose settings would break a promise; the servers are real."""
 
 import time
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def test_eviction_that_takes_counters(place: Place, options: tuple[str, ...], wo
     [(-61.0, "its clock is 61 s ahead of this"), (61.0, "61 s behind this"), (1.0, "")],
 )
 def test_clocks_that_are_apart(place: Place, off: float, words: str) -> None:
-    """Windows of budgets are those of the caller's clock, and buckets fill by the server's."""
+    """Budget windows follow the caller's clock, and buckets fill by the server's."""
     place.start("--appendonly", "yes")
 
     def wall() -> float:
@@ -72,7 +72,7 @@ def test_clocks_that_are_apart(place: Place, off: float, words: str) -> None:
 
 
 def test_near_questions_need_vector_sets(place: Place) -> None:
-    """Redis has them since 8.0, Valkey has none; who does not look for them is told nothing."""
+    """Redis has vector sets since 8.0, Valkey has none; the warning comes only if needed."""
     place.start()
     assert advise(url(place), has_counters=False, deadline=10.0) == []
     with redis.Redis(port=place.port) as admin:
@@ -110,7 +110,7 @@ def test_nothing_on_the_disk(place: Place) -> None:
 
 
 def test_snapshots_alone(place: Place) -> None:
-    """Counters that are there but old are not rebuilt."""
+    """Old counters that still exist are not rebuilt."""
     place.start()
     with place.admin() as admin:
         admin.config_set("save", "3600 1")
@@ -183,7 +183,7 @@ def test_a_password_is_asked_for_and_never_told(place: Place) -> None:
 
 
 def test_a_certificate_of_any_server() -> None:
-    """One that is signed by somebody trusted, for whatever name."""
+    """The setting accepts any trusted certificate, whatever name it is for."""
     (told,) = _check_role({}, parse_url("rediss://h?ssl_check_hostname=no"))
     assert "ssl_check_hostname=false takes a trusted certificate of any server" in str(told)
     assert _check_role({}, parse_url("rediss://h")) == []

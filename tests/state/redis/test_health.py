@@ -1,4 +1,4 @@
-"""What a store in Redis does with one that is half there: slow, misnamed, denied, or lying."""
+"""A Redis store whose server half works: slow, misnamed, denied, or lying."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ from tests.state.world import World, quiet
 
 
 async def fail(store: RedisStore, line: Line) -> None:
-    """One call in a moment of silence, which is over when it is probed."""
+    """Make one call during a moment of silence that is over before the probe."""
     line.mode = "silent"
     assert await store.get("slow") is None
     line.mode = "through"
@@ -25,7 +25,7 @@ async def fail(store: RedisStore, line: Line) -> None:
 async def test_one_that_fails_again_and_again_is_left_alone_for_longer_and_longer(
     line: Line, world: World
 ) -> None:
-    """Each answered probe would cost the next call a deadline for nothing."""
+    """The probes succeed, but each return to the server would cost the next call a deadline."""
     store = world.store(line.url)
     for _ in range(_MAX_FAILURES):
         await fail(store, line)
@@ -50,7 +50,7 @@ async def test_one_that_fails_again_and_again_is_left_alone_for_longer_and_longe
 
 
 async def test_it_is_probed_by_what_failed(line: Line, world: World, admin: client.Redis) -> None:
-    """A proxy answers pings by itself, and routes by key."""
+    """A proxy answers pings itself and routes by key, so the probe repeats the failed command."""
     store = world.store(line.url)
     await store.put("probe", b"value", 60)
     async with admin.monitor() as monitor:
@@ -64,7 +64,7 @@ async def test_it_is_probed_by_what_failed(line: Line, world: World, admin: clie
 
 
 async def test_protected_mode_is_a_loss(line: Line, world: World) -> None:
-    """It would be dialled, and would refuse, for each call."""
+    """Otherwise the gateway would connect for each call, and the server would refuse each."""
     store = world.store(line.url)
     line.mode, line.nonsense = "nonsense", b"-DENIED Redis is running in protected mode\r\n"
     assert await store.get("denied") is None
@@ -77,7 +77,7 @@ async def test_protected_mode_is_a_loss(line: Line, world: World) -> None:
 async def test_a_value_that_is_longer_than_any_is_neither_put_nor_fetched(
     redis_url: str, admin: client.Redis, world: World, length: int, found: bool
 ) -> None:
-    """Somebody else's 50 MB would take all of a deadline, for each call."""
+    """A foreign value of 50 MB would use up the deadline of each call."""
     store = world.patient(redis_url)
     value = bytes(length)
     await store.put("most", value, 60)
@@ -89,7 +89,7 @@ async def test_a_value_that_is_longer_than_any_is_neither_put_nor_fetched(
 
 
 class Names:
-    """Looks names up when it is told to."""
+    """A name server that answers when a test says so."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.asked = 0
@@ -110,7 +110,7 @@ class Names:
 async def test_a_name_server_that_is_silent_is_asked_once(
     line: Line, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each lookup takes one of the few threads that look up the provider's name."""
+    """Each lookup takes one of the few threads that also look up providers' names."""
     names = Names(monkeypatch)
     store = world.store(line.url.replace("127.0.0.1", "redis.example"))
     assert await asyncio.gather(*(store.get("name") for _ in range(50))) == [None] * 50

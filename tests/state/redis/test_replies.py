@@ -1,4 +1,4 @@
-"""Why a Redis cannot be asked, in words that quote nothing of it or its URL."""
+"""Reasons why Redis does not answer, in words that quote neither its replies nor its URL."""
 
 import socket
 import ssl

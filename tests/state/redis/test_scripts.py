@@ -1,4 +1,4 @@
-"""Counters in Redis: what losing it costs, how it comes back, and what is told of it."""
+"""Counters in Redis: what a loss costs, how the store recovers, and what it reports."""
 
 import asyncio
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.state.world import World, in_time
 
 SETTLE = Script("settle")
 NOTHING = b"\x91\x93\xa1x\xff\xff"
-"""A call that holds nothing."""
+"""A call that reserves nothing."""
 
 
 def counters(world: World, url: str, deadline: float = 0.1) -> ScriptRunner:
@@ -39,7 +39,7 @@ async def quiet(made: ScriptRunner) -> bool:
 async def test_losing_it_costs_one_deadline(
     line: Line, world: World, mode: Mode | None, nonsense: bytes, why: str, warm: bool
 ) -> None:
-    """One call learns of it, the next wait for nothing, and it comes back."""
+    """One call waits for its deadline, the next wait for nothing, and the store recovers."""
     slow = why in {"ValueError", "no answer in time"}
     made = counters(world, line.url, 0.1 if slow else 10.0)
     if warm:

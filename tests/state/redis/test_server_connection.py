@@ -1,4 +1,4 @@
-"""One connection: answers in any pieces, silence, nonsense, and a server that goes."""
+"""One connection: split answers, silence, nonsense, and a server that goes away."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,7 +27,7 @@ ASKED = b"*1\r\n$1\r\nx\r\n"
 
 
 class Peer:
-    """What a server does with one connection: it writes what a test says."""
+    """A server's side of one connection, which writes what a test says."""
 
     def __init__(self) -> None:
         self.reader: asyncio.StreamReader
@@ -36,7 +36,7 @@ class Peer:
         self._server: asyncio.Server | None = None
 
     async def connect(self, deadline: float = 10.0) -> ServerConnection:
-        """Listen, and open a connection to here."""
+        """Listen, and open a connection to this server."""
         self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
         wire = ServerConnection(
@@ -47,7 +47,7 @@ class Peer:
         return wire
 
     async def write(self, *pieces: bytes) -> None:
-        """Write pieces, each in an iteration of the loop of its own."""
+        """Write pieces, each in its own iteration of the event loop."""
         for piece in pieces:
             self.writer.write(piece)
             await asyncio.sleep(0)
@@ -72,7 +72,7 @@ async def peer() -> AsyncIterator[Peer]:
 
 
 async def met(story: Callable[[Peer, ServerConnection], Awaitable[None]]) -> None:
-    """Tell a story of both ends of a connection; then close it."""
+    """Run a test with both ends of a connection, then close it."""
     peer = Peer()
     wire = await peer.connect()
     try:
@@ -106,7 +106,7 @@ async def test_an_error_is_an_answer(peer: Peer) -> None:
 
 
 async def test_a_request_is_an_array_of_bulk_strings(peer: Peer) -> None:
-    """What is asked in one iteration of the loop is one write."""
+    """Requests of one iteration of the event loop are one write."""
     wire = await peer.connect()
     answers = [wire.send(b"GET", b"", b"a\r\n"), wire.send(b"x")]
     said = b"*3\r\n$3\r\nGET\r\n$0\r\n\r\n$3\r\na\r\n\r\n" + ASKED
@@ -157,7 +157,7 @@ async def test_who_leaves_does_not_shift_the_answers(peer: Peer) -> None:
 
 
 async def test_more_than_was_asked_closes_it(peer: Peer) -> None:
-    """Else the next call would have the answer of another."""
+    """Otherwise the next call would get the answer of another."""
     wire = await peer.connect()
     answer = wire.send(b"1")
     await peer.write(b":1\r\n:2\r\n")
@@ -196,7 +196,7 @@ async def test_one_that_is_retired_answers_what_is_under_way(peer: Peer) -> None
 
 
 async def test_one_that_is_closed_at_once_is_closed() -> None:
-    """Also before anything was read of it."""
+    """The connection closes even before anything was read from it."""
     peer = Peer()
     wire = await peer.connect()
     wire.close()
@@ -207,7 +207,7 @@ async def test_one_that_is_closed_at_once_is_closed() -> None:
 
 
 class Library:
-    """A connection of the library that answers when it is told to."""
+    """A connection of redis-py that answers when a test says so."""
 
     def __init__(self) -> None:
         self.answers: asyncio.Queue[Reply] = asyncio.Queue()
@@ -232,7 +232,7 @@ def usable(wire: ServerConnection) -> bool:
 
 
 def late(wire: ServerConnection, seconds: float) -> None:
-    """Let the oldest command have waited for so long."""
+    """Let the oldest command have waited for so many seconds."""
     due = asyncio.get_running_loop().time() + 10.0 - seconds
     wire._unanswered[0] = wire._unanswered[0]._replace(due=due)
 
@@ -276,7 +276,7 @@ PIECES = st.lists(st.one_of(SEEDS, st.binary(max_size=9), st.sampled_from([b"*3\
 
 @given(PIECES)
 def test_whatever_a_server_says_is_an_answer_or_the_end(parts: list[bytes]) -> None:
-    """Nobody is left waiting once it is closed, and nothing else is raised."""
+    """After the close no caller waits, and no other error is raised."""
 
     async def story(peer: Peer, wire: ServerConnection) -> None:
         answers = [wire.send(b"x") for _ in range(3)]

@@ -1,4 +1,4 @@
-"""The servers of a URL: how each is found and secured, by real servers where there are any."""
+"""The servers of a URL: how each is found and secured, with real servers where they exist."""
 
 import shutil
 import ssl
@@ -36,7 +36,7 @@ def place(program: str, tmp_path: Path) -> Iterator[Place]:
 
 
 async def asked(url: str, deadline: float = 10.0) -> int:
-    """Which server answers: INFO is as it came."""
+    """Return the port of the server that answers an INFO command."""
     servers = RedisServers(parse_url(url), deadline, deadline)
     try:
         said = await servers.execute(KEY, (b"INFO", b"server"))
@@ -77,7 +77,7 @@ async def test_the_node_of_a_cluster_that_has_the_key(program: str, tmp_path: Pa
 
 
 async def test_who_is_asked_for_a_password_or_cannot_speak(place: Place) -> None:
-    """Nothing of the URL is quoted."""
+    """No error quotes the URL."""
     place.start("--requirepass", "hunter2")
     url = f"127.0.0.1:{place.port}"
     assert await asked(f"redis://:hunter2@{url}") == place.port
@@ -89,7 +89,7 @@ async def test_who_is_asked_for_a_password_or_cannot_speak(place: Place) -> None
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificates in a folder."""
+    """Make certificates in a folder."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl: apt-get install openssl")
     made = tmp_path_factory.mktemp("certificates")
@@ -114,7 +114,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_whose_certificate_is_taken(
     folder: Path, scheme: str, name: str, host: str, options: str, verify: bool, text: str
 ) -> None:
-    """As the URL says: authorities of this machine are not trusted beside `ssl_ca_certs`."""
+    """The URL decides: with `ssl_ca_certs`, the machine's own authorities are not trusted."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
     server = Secured(host)
@@ -135,7 +135,7 @@ async def test_whose_certificate_is_taken(
 
 
 class Secured(Scripted):
-    """A server, a sentinel and a whole Cluster."""
+    """A server, a sentinel and a whole Cluster in one."""
 
     def __init__(self, host: str) -> None:
         super().__init__(self._say)
@@ -153,7 +153,7 @@ class Secured(Scripted):
 
 
 def test_the_context_of_a_url_is_made_once() -> None:
-    """To read all authorities of a machine takes 20 ms, while nobody else is served."""
+    """To read all authorities of a machine takes 20 ms, during which the gateway serves no call."""
     context = make_ssl_context(parse_url("rediss://h"))
     assert context is not None
     assert _TlsConnection(context, host="h").ssl_context.get() is context
@@ -174,7 +174,7 @@ async def test_an_old_primary_that_a_sentinel_names_is_not_used() -> None:
 
 
 async def test_one_sentinel_or_node_that_answers_is_enough() -> None:
-    """Others may be away, or be no such servers: what says most is told where none answers."""
+    """Others may be away or no such servers; if none answers, the error is the most telling one."""
     server, other = Secured("127.0.0.1"), Scripted(_refuse)
     await server.up()
     await other.up()

@@ -1,4 +1,4 @@
-"""Redis as a store: what it costs while it is away, how it comes back, and what is told of it."""
+"""Redis as a store: what an outage costs, how the store recovers, and what it reports."""
 
 import asyncio
 from pathlib import Path
@@ -60,7 +60,7 @@ FAULTS: list[tuple[Mode | None, bytes, str]] = [
 async def test_losing_it_costs_no_request(
     line: Line, world: World, mode: Mode | None, nonsense: bytes, why: str, warm: bool
 ) -> None:
-    """One call learns of it within its deadline, the next wait for nothing, and it comes back."""
+    """One call waits for its deadline, the next wait for nothing, and the store recovers."""
     store = world.store(line.url)
     if warm:
         await store.put("lost", b"value", 60)
@@ -80,7 +80,7 @@ async def test_losing_it_costs_no_request(
     assert line.dialled == dialled
 
     world.now += 1.0
-    assert at_once(store.get("lost")) is None  # starts a ping that finds it gone still
+    assert at_once(store.get("lost")) is None  # starts a ping that finds it still gone
     assert not await quiet(store)
     assert len(world.notes) == 1
 
@@ -115,7 +115,7 @@ async def test_what_nobody_waits_for_finds_out_that_it_is_lost(
     assert not await quiet(store)
     assert world.notes == [f"redis is gone: {why} ({line.url[8:-2]})"]
     dialled, world.now = line.dialled, world.now + 1.0
-    store.put_nowait("posted", b"fourth", 60)  # asks whether it is back, and is lost
+    store.put_nowait("posted", b"fourth", 60)  # probes the server, and is lost
     assert not await quiet(store)
     assert line.dialled == dialled + (mode is not None)
     if mode is None:
@@ -143,7 +143,7 @@ async def test_what_nobody_waits_for_is_refused_once_in_the_log(line: Line, worl
 
 
 async def test_a_moment_of_silence_is_no_loss(line: Line, world: World) -> None:
-    """A stall of the network or of this process costs what was in flight, and is not told."""
+    """A stall of the network or of this process costs the calls in flight, and is not reported."""
     store = world.store(line.url)
     await store.put("moment", b"value", 60)
     line.mode = "silent"
@@ -193,7 +193,7 @@ async def test_all_calls_share_one_connection(line: Line, world: World) -> None:
 
 
 async def test_what_is_large_goes_over_a_connection_of_its_own(line: Line, world: World) -> None:
-    """Nobody waits behind it; it is opened when it is first needed."""
+    """No call waits behind a large value; its connection opens when one is first needed."""
     store = world.patient(line.url)
     small, large = b"x" * (_LARGE_BYTES - 1), b"y" * _LARGE_BYTES
     for value in (small, small, large, large, b"again"):
@@ -209,7 +209,7 @@ async def test_what_is_large_goes_over_a_connection_of_its_own(line: Line, world
 
 
 async def test_no_connection_from_before_a_loss_is_used_after_it(line: Line, world: World) -> None:
-    """Where an address died without a word, each old connection would cost a deadline of its own."""
+    """If an address died silently, each old connection would cost a deadline of its own."""
     store = world.store(line.url)
     await asyncio.gather(*(store.get("old") for _ in range(20)))
     line.mode = "silent"
@@ -372,7 +372,7 @@ def test_all_schemes_are_taken(world: World, url: str) -> None:
 
 
 async def test_the_url_cannot_lift_the_bounds(line: Line, world: World) -> None:
-    """Options that other clients take are taken, and change nothing."""
+    """The URL may carry the options of other clients; they change nothing."""
     options = "socket_timeout=60&socket_connect_timeout=60&timeout=60&max_connections=9999"
     more = "&retry_on_timeout=yes&health_check_interval=1&decode_responses=yes&protocol=3"
     store = world.store(f"{line.url}?{options}{more}")

@@ -1,4 +1,4 @@
-"""REDIS_URL: what each form says, and that nothing of a wrong one is told."""
+"""REDIS_URL: what each form means, and errors that quote nothing of a wrong URL."""
 
 import ssl
 from pathlib import Path
@@ -104,7 +104,7 @@ def test_certificates(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wish", ["none", "optional", "NONE", "CERT_NONE", ""])
 def test_a_url_alone_does_not_turn_off_the_check_of_certificates(wish: str) -> None:
-    """Who copies a URL that turned it off elsewhere is told, and decides by a setting."""
+    """An operator who copied such a URL gets an error that names the setting to use."""
     with pytest.raises(ValueError, match=r"^REDIS_URL turns off .* redis\.verify to false$"):
         parse_url(f"rediss://:hunter2@h?ssl_cert_reqs={wish}")
     kept = make_ssl_context(parse_url("rediss://h?ssl_cert_reqs=required"))

@@ -1,4 +1,4 @@
-"""What a connection needs of asyncio's transport: fed by hand, it closes at once."""
+"""A fake of asyncio's transport: the test feeds the connection by hand, and closing is immediate."""
 
 import asyncio
 import socket
@@ -6,7 +6,7 @@ from collections.abc import Buffer
 
 
 class Line(asyncio.Transport):
-    """A connected transport; `sock` where somebody may ask whether anything has come."""
+    """A connected transport; `sock` if the code under test may check for unread bytes."""
 
     def __init__(self, sock: socket.socket | None = None) -> None:
         super().__init__({} if sock is None else {"socket": sock})
@@ -26,6 +26,6 @@ class Line(asyncio.Transport):
         return 0
 
     def pause_reading(self) -> None:
-        """Nothing more would come."""
+        """Do nothing: the test sends nothing on its own."""
 
     resume_reading = pause_reading

@@ -1,4 +1,4 @@
-"""A chunk is known by its length: what is taken for one is one, and nothing else is."""
+"""Test that a chunk is known by its length, and that nothing else is taken for one."""
 
 import pytest
 from hypothesis import given

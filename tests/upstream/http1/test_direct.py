@@ -1,4 +1,4 @@
-"""What is passed on as it comes is what would have been read: the same bytes, end and errors."""
+"""Test direct relay: it gives the same bytes, end and errors as reading does."""
 
 import asyncio
 import math
@@ -19,7 +19,7 @@ HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 class Taken:
-    """Takes what it is given, as it has been told."""
+    """A sink that takes or refuses data as set."""
 
     def __init__(self, takes: Iterable[bool] = ()) -> None:
         self.takes = iter(takes)
@@ -47,7 +47,9 @@ def run(task: Callable[[], Awaitable[Any]]) -> Any:
 async def read(
     reads: Sequence[bytes], direct: Taken | None
 ) -> tuple[bytes, str, bool, bool, list[bytes]]:
-    """All that comes, in its order; the kind of error; whether it ended and may be kept."""
+    """Read a response; return its bytes in order, the kind of error, if it ended, and if it may be
+    kept.
+    """
     loop = asyncio.get_running_loop()
     connection, wire = ProviderConnection(loop), Line()
     connection.connection_made(wire)
@@ -65,7 +67,7 @@ async def read(
         try:
             while True:
                 data = await connection.read_chunk()
-                if direct is not None:  # what was taken meanwhile came before
+                if direct is not None:  # the sink took this before
                     body.extend(direct.data[seen:])
                     seen = len(direct.data)
                 if not data:
@@ -92,7 +94,7 @@ async def read(
 
 
 def written(data: bytes, how: int) -> bytes:
-    """A chunk in one of the forms that there are."""
+    """Write a chunk in one of its possible forms."""
     size = [b"%x", b"%x", b"%x", b"0%x", b"%X", b"%x;a=b"][how] % len(data)
     return size + b"\r\n" + data + b"\r\n"
 
@@ -112,7 +114,7 @@ ENDS = st.sampled_from([b"0\r\n\r\n", b"0\r\nx: y\r\n\r\n", b"", b"zz\r\n", b"1\
 def test_it_is_what_would_have_been_read(
     parts: list[tuple[bytes, int]], end: bytes, cuts: list[int], apart: bool, takes: list[bool]
 ) -> None:
-    """Chunks in all forms, whole or cut anywhere, taken or not."""
+    """Chunks may have any form, be cut anywhere, and be taken or refused."""
     every = [*(written(data, how) for data, how in parts), *([end] if end else [])]
     if not apart:
         whole = b"".join(every)
@@ -129,7 +131,7 @@ def test_chunks_go_on_as_they_came_and_nobody_is_woken() -> None:
     reads = [written(part, 0) for part in parts] + [b"0\r\n\r\n"]
     body, error, complete, keep, long = run(lambda: read([b"", *reads][1:], direct))
     assert (body, error, complete, keep) == (b"".join(parts), "", True, True)
-    assert long == [b"abc"]  # it came before anybody waited
+    assert long == [b"abc"]  # it came before the reader waited
     assert direct.chunks == [None, reads[2]]
 
 
@@ -155,7 +157,7 @@ async def _waiting() -> tuple[ProviderConnection, ResponseBody, Taken]:
 
 @pytest.mark.parametrize("whole", [True, False])
 async def test_what_is_passed_on_is_a_sign_of_life(whole: bool) -> None:
-    """Each starts the wait anew; where nothing follows it is over in its time."""
+    """Each chunk restarts the wait; if none follows, the wait times out."""
     loop = asyncio.get_running_loop()
     connection, body, direct = await _waiting()
     task = asyncio.ensure_future(body.read_chunk(0.5, loop.time() + 9))
@@ -185,7 +187,7 @@ async def test_all_of_it_has_its_time_too() -> None:
 
 
 async def test_nothing_is_passed_on_once_nobody_waits() -> None:
-    """Who was cancelled is not waited for by what it would have written to."""
+    """After the reader is cancelled, nothing is written to its sink."""
     connection, body, direct = await _waiting()
     task = asyncio.ensure_future(body.read_chunk(9, math.inf))
     await asyncio.sleep(0)
@@ -220,7 +222,7 @@ async def test_a_body_that_was_closed_passes_nothing_on() -> None:
 
 @pytest.mark.parametrize("waits", [True, False])
 async def test_what_looks_like_a_chunk_inside_of_one_is_none(waits: bool) -> None:
-    """The size of the outer one came for itself, while somebody waited or while nobody did."""
+    """The outer chunk's size came on its own, with or without a waiting reader."""
     connection, body, direct = await _waiting()
     task = asyncio.ensure_future(body.read_chunk(9, math.inf))
     await asyncio.sleep(0)

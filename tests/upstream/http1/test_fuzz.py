@@ -1,4 +1,4 @@
-"""Laws of reading: any bytes, cut anywhere, give one outcome; and it is an answer or an httpx error."""
+"""Test reading: bytes cut anywhere have one outcome, which is an answer or an httpx error."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -17,7 +17,7 @@ _HEADERS = st.lists(
     st.sampled_from(
         [b"x-a: 1", b"Set-Cookie: a=b", b"x-empty:", b"x-long: " + b"a" * 300, b"connection: close",
          b"connection: keep-alive", b"upgrade: h2c", b"trailer: x-t", b"transfer-encoding: gzip",
-         b"content-length: 3"]  # beside another length: a broken one
+         b"content-length: 3"]  # beside another length: an invalid one
     ),
     max_size=4,
 )  # fmt: skip
@@ -29,7 +29,7 @@ _BODY = st.binary(max_size=60)
 
 @st.composite
 def _framed(draw: st.DrawFn) -> bytes:
-    """A response with its body in one of the ways there are."""
+    """Make a response with its body in one of the possible framings."""
     head = b"HTTP/%b\r\n" % draw(_STATUS)
     head += b"".join(line + b"\r\n" for line in draw(_HEADERS))
     body = draw(_BODY)
@@ -57,7 +57,7 @@ _ANSWER = st.builds(bytes.__add__, _INTERIM, _framed())
 
 @st.composite
 def _mutated(draw: st.DrawFn) -> bytes:
-    """A response with some bytes replaced, removed, doubled or put in."""
+    """Make a response with some bytes replaced, removed, doubled or inserted."""
     data = bytearray(draw(_ANSWER))
     for _ in range(draw(st.integers(0, 4))):
         at = draw(st.integers(0, len(data)))
@@ -86,7 +86,7 @@ def _pieces(data: bytes, cuts: Iterable[int]) -> list[bytes]:
 
 
 async def _read(connection: ProviderConnection) -> Outcome:
-    """The answer as a caller sees it: status, headers, body, and the kind of the error."""
+    """Read the answer as a caller sees it: status, headers, body, and the kind of the error."""
     status, headers, body = 0, list[tuple[bytes, bytes]](), b""
     try:
         reading = await connection.wait_for_head()
@@ -114,7 +114,7 @@ def _open_connection() -> ProviderConnection:
 
 
 async def _exchange(pieces: Iterable[bytes], *, bodiless: bool = False) -> tuple[Outcome, bool]:
-    """One answer that ends with the connection; and whether it could have been kept before that."""
+    """Return one answer that ends with the connection, and True if it could be kept before that."""
     connection, wire = ProviderConnection(asyncio.get_running_loop()), Line()
     connection.connection_made(wire)
     connection.begin(b"GET", bodiless=bodiless, silence_timeout=0)
@@ -148,7 +148,7 @@ def test_the_outcome_does_not_depend_on_how_it_was_cut(
 def test_a_second_answer_is_never_part_of_the_first(
     first: bytes, second: bytes, cuts: list[int]
 ) -> None:
-    """Where the first says itself where it ends; and the connection is not kept."""
+    """The first answer marks its own end; the connection is not kept."""
 
     async def run() -> tuple[Outcome, bool, Outcome, bool]:
         return *(await _exchange([first])), *(await _exchange(_pieces(first + second, cuts)))
@@ -163,7 +163,7 @@ def test_a_second_answer_is_never_part_of_the_first(
 def test_answers_on_a_kept_connection_are_read_as_on_a_new_one(
     answers: list[tuple[list[bytes], bytes]],
 ) -> None:
-    """No answer takes a header or a byte of the one before, whose head it may look like."""
+    """An answer takes no header or byte of the one before, even if their heads look alike."""
     messages = [
         b"HTTP/1.1 200 OK\r\n"
         + b"".join(line + b"\r\n" for line in lines)

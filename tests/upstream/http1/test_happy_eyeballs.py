@@ -1,4 +1,4 @@
-"""The race of a host's addresses, its attempts made by hand."""
+"""Test the race of a host's addresses, with attempts that the test controls."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ type Loop = asyncio.AbstractEventLoop
 
 
 class _Attempts:
-    """Attempts that end when the test says so."""
+    """Attempts that end when the test says."""
 
     def __init__(self) -> None:
         self.begun: list[Address] = []
@@ -102,7 +102,7 @@ async def test_who_leaves_leaves_no_socket(attempts: _Attempts) -> None:
 
 
 async def test_the_address_that_answers_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two, one listens."""
+    """One of two addresses listens."""
     loop = asyncio.get_running_loop()
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -119,7 +119,7 @@ async def test_the_address_that_answers_is_used(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_a_host_is_looked_up_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who asks meanwhile waits for the same answer, also where the first has left."""
+    """Later callers wait for the same lookup, even if the first one has left."""
     loop = asyncio.get_running_loop()
     answers: list[asyncio.Future[list[tuple[object, ...]]]] = []
 

@@ -1,4 +1,4 @@
-"""A request that waits for the end of the iteration is sent then, or not at all."""
+"""Test that a request that waits for the end of the iteration is sent then, or not at all."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The pool alone: places, turns, and what happens at the last moment."""
+"""Test the pool alone: its places, its queue, and races at the last moment."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ async def _dial(loop: Loop) -> ProviderConnection:
 
 
 async def _pool(limit: int) -> tuple[ConnectionPool, ProviderConnection]:
-    """A pool and its first connection: it has no transport, so it is never kept."""
+    """Make a pool and its first connection, which has no transport and so is never kept."""
     pool = ConnectionPool(
         asyncio.get_running_loop(), _dial, limit=limit, max_idle=10, keepalive_expiry=30.0
     )
@@ -75,7 +75,7 @@ async def test_who_leaves_the_queue_is_passed_over() -> None:
 
 
 async def test_a_turn_at_the_last_moment_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time is over and the place comes in the same step of the loop."""
+    """The timeout and the free place come in the same step of the loop."""
     pool, first = await _pool(1)
     timers: list[asyncio.Timeout] = []
     real = asyncio.timeout
@@ -108,7 +108,7 @@ async def test_a_dial_that_fails_gives_the_place_back() -> None:
 
 
 class _Line(Line):
-    """One of whose socket somebody may ask."""
+    """A transport with a real socket that can be checked."""
 
     def __init__(self) -> None:
         ours, self.theirs = socket.socketpair()
@@ -123,7 +123,7 @@ class _Line(Line):
 async def _kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> tuple[ConnectionPool, ProviderConnection, _Line, list[float]]:
-    """A pool with one idle connection, on a clock of our own."""
+    """Make a pool with one idle connection, on a clock of our own."""
     loop, now = asyncio.get_running_loop(), [100.0]
     monkeypatch.setattr(loop, "time", lambda: now[0])
     pool, line = ConnectionPool(loop, _dial, limit=5, max_idle=10, keepalive_expiry=30.0), _Line()
@@ -140,7 +140,7 @@ async def _kept(
 async def test_a_connection_is_looked_at_unless_it_was_used_a_moment_ago(
     monkeypatch: pytest.MonkeyPatch, wait: float
 ) -> None:
-    """It was closed, and the loop does not know yet."""
+    """The provider has closed it, and the loop does not know yet."""
     pool, connection, line, now = await _kept(monkeypatch)
     line.theirs.close()
     now[0] += wait

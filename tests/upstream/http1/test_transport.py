@@ -1,4 +1,4 @@
-"""What the transport alone does, beyond the contract."""
+"""Test the parts of the transport beyond the contract of transports."""
 
 import asyncio
 import socket
@@ -42,7 +42,7 @@ def test_a_request_has_one_host() -> None:
 
 
 def test_an_address_never_makes_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What would is escaped by httpx; this holds where it did not."""
+    """The path is wrong only if httpx did not escape it; the check holds even then."""
     monkeypatch.setattr(httpx.URL, "raw_path", b"/ HTTP/1.1\r\nx-evil: 1")
     with pytest.raises(httpx.LocalProtocolError, match="address"):
         encode_request(httpx.Request("GET", "http://one"))
@@ -134,7 +134,7 @@ async def test_nothing_can_be_read_where_nothing_was_asked() -> None:
 
 
 async def test_the_deadline_of_one_exchange_does_not_end_the_upload_of_the_next() -> None:
-    """The timer of the first exchange may fire then: nobody waits for a head yet."""
+    """The first exchange's timer may fire then, while no caller waits for a head yet."""
     loop = asyncio.get_running_loop()
     connection, line = ProviderConnection(loop), Line()
     connection.connection_made(line)
