@@ -1,4 +1,4 @@
-"""The command line as people start it: in this process, or as a program of its own."""
+"""The command line as people start it: in this process, or as a separate program."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A program in a terminal of its own: what it shows, keys that are pressed."""
+"""A program in a terminal of its own: its screen, and the keys that a test presses."""
 
 import fcntl
 import os
@@ -20,15 +20,14 @@ _OWN = (
     "[signal.signal(one, signal.SIG_DFL) for one in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)];"
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
-"""Makes the terminal the one that Ctrl-C comes from.
+"""Makes this terminal the one that sends Ctrl-C, and stops ignoring signals.
 
-And hears it: tests that run in the background, or under nohup, have been told to ignore signals,
-and so would all be that they start.
+Tests that run in the background or under nohup ignore signals, and their children inherit that.
 """
 
 
 class Terminal:
-    """`python -m gateway` with words, in a terminal of 80 columns and 24 rows."""
+    """`python -m gateway` with arguments, in a terminal of 80 columns and 24 rows."""
 
     def __init__(
         self,
@@ -46,14 +45,14 @@ class Terminal:
             env={**keep, "LANG": "C.UTF-8", "TERM": "xterm-256color", "PYTHONPATH": _ROOT, **environ},
         )  # fmt: skip
         self.text = ""
-        """All that it has shown."""
+        """All that the program has shown."""
         self._seen = 0
 
     def press(self, keys: str) -> None:
         os.write(self._ours, keys.encode())
 
     def until(self, text: str) -> str:
-        """What it shows up to a text that it has not shown before this was asked last."""
+        """Return the output since the last call, up to a text that must come."""
         end = time.monotonic() + PATIENCE
         while (at := self.text.find(text, self._seen)) < 0:
             assert self._read(end), f"{text!r} did not come: {self.text[self._seen :]!r}"
@@ -62,10 +61,10 @@ class Terminal:
         return shown
 
     def end(self, again: str = "") -> int:
-        """Its exit status, once it has ended; all that it has shown is in `text`.
+        """Wait for the end and return the exit status; the whole output is in `text`.
 
-        `again` is pressed once more now and then, as a person would: a signal that comes between a
-        prompt and its reading is noticed with the next key only.
+        `again` is pressed once more now and then, as a person would. The program notices a signal
+        that comes between a prompt and its reading only with the next key.
         """
         end = time.monotonic() + PATIENCE
         pressed = time.monotonic()

@@ -93,7 +93,7 @@ def test_the_help_says_what_a_status_means() -> None:
 def test_only_a_terminal_sees_colors(
     tmp_path: Path, environ: dict[str, str], *, colored: bool, shown: bool
 ) -> None:
-    """And none that says NO_COLOR."""
+    """A terminal with NO_COLOR gets no colors either."""
     file = config(tmp_path, WARNED)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**ON, **environ}.items():
@@ -160,7 +160,7 @@ def test_a_store_whose_driver_is_missing_is_an_error(
 
 
 def test_a_ledger_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    """Nothing is made to find that out."""
+    """The check creates nothing to find that out."""
     (tmp_path / "taken").write_text("")
     data = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
     elsewhere = "Give another place, or move all of them with TIERGATE_DATA."
@@ -192,7 +192,7 @@ def test_a_store_that_was_set_aside_is_a_warning(tmp_path: Path) -> None:
     aside = tmp_path / "data" / "ledger.db.damaged-20261017T080000Z"
     aside.parent.mkdir()
     aside.touch()
-    aside.with_name(f"{aside.name}-wal").touch()  # a part of it
+    aside.with_name(f"{aside.name}-wal").touch()  # a part of the damaged store
     file = config(tmp_path)
     data = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
     result = run("--config", file, "check", environ=data)
@@ -334,7 +334,7 @@ def test_the_program_ends_with_the_same_status(tmp_path: Path) -> None:
 
 
 def test_what_is_another_is_told_part_by_part(tmp_path: Path) -> None:
-    """As a reload would tell it; credentials are not among it."""
+    """The report reads like that of a reload, and shows no credentials."""
     other = tmp_path / "running.yaml"
     other.write_text(GOOD + "server: {port: 9}\n")
     file = config(tmp_path, GOOD.replace("model: large", "model: small"))
@@ -369,7 +369,7 @@ def test_what_lists_that_share_a_line_have_wrong_is_told_once(tmp_path: Path) ->
 
 
 def test_a_redis_whose_certificate_nobody_checks(tmp_path: Path) -> None:
-    """A URL cannot turn the check off; a setting does, and is warned of."""
+    """A URL cannot turn the certificate check off; a setting can, with a warning."""
     environ = {**ON, "REDIS_URL": "rediss://:hunter2@127.0.0.1:1/0?ssl_cert_reqs=none"}
     result = run("--config", config(tmp_path), "check", environ=environ)
     assert result.exit_code == 1

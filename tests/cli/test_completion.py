@@ -1,4 +1,4 @@
-"""Completion: click's scripts, in real shells."""
+"""Completion: click's scripts in real shells."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ def shell(name: str) -> str:
 
 
 def environ(folder: Path) -> dict[str, str]:
-    """With `tiergate` on the path, as it is installed."""
+    """Return an environment with `tiergate` on the path, as an installation has it."""
     return {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(folder),
@@ -69,7 +69,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     ],
 )
 def test_bash_offers_them(tmp_path: Path, words: str, told: list[str]) -> None:
-    """As bash asks at a press of the key."""
+    """The test asks bash for words as a press of the Tab key does."""
     bash = shell("bash")
     assert asked([bash, "--norc", "-c"], tmp_path, BASH.format(words=words)).splitlines() == told
 
@@ -114,7 +114,7 @@ zpty -d z
     ],
 )
 def test_zsh_writes_them(tmp_path: Path, line: str, told: str) -> None:
-    """In a terminal of its own, at a press of the key."""
+    """The test presses the Tab key in a terminal of its own."""
     zsh = shell("zsh")
     assert asked([zsh, "-f", "-c"], tmp_path, ZSH.format(line=line, told=told)) == "done\n"
 

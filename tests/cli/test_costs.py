@@ -1,4 +1,4 @@
-"""The command `costs`: what people, spreadsheets and programs read of the ledger."""
+"""The command `costs`: what people, spreadsheets and programs get from the ledger."""
 
 import csv
 import io
@@ -67,7 +67,7 @@ ROWS = (
 def test_sums_wait_for_a_gateway_that_feeds(
     ledger: LedgerLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They have every row that was written before they were asked for."""
+    """The sums include every row that was written before the command started."""
     write(ledger, *ROWS)
     defaults = SqliteStore.__init__.__kwdefaults__
     assert defaults is not None
@@ -106,7 +106,10 @@ def test_a_pipe_gets_every_column_however_wide(ledger: LedgerLocation) -> None:
 
 
 def test_savings_are_in_dollars_and_percent_of_the_baseline(ledger: LedgerLocation) -> None:
-    """Net of what failed; a call of unknown cost is in neither sum, and may cost more than nothing."""
+    """Savings are net of failed attempts.
+
+    A call of unknown cost is in neither sum, and may cost more than nothing.
+    """
     write(
         ledger,
         entry("a", cost=Decimal("0.30"), wasted=Decimal("0.10"), estimate=Decimal("0.05"), baseline=Decimal(1)),
@@ -169,7 +172,7 @@ def test_json_has_exact_decimals_and_null_for_unknown(ledger: LedgerLocation) ->
 
 
 def test_json_on_a_terminal_is_steered_by_no_name(ledger: LedgerLocation) -> None:
-    """Clients choose tags: U+009B begins a control sequence, U+202E turns a line around."""
+    """Clients choose tags: U+009B begins a control sequence, U+202E reverses a line."""
     write(ledger, entry("a", tags=("\x9b2Jx", "\u202ey")))
     told = run(ledger, "--json", "--by", "tag").output
     assert {group["tag"] for group in json.loads(told)["groups"]} == {"\x9b2Jx", "\u202ey"}
@@ -216,7 +219,7 @@ def test_only_and_a_period_choose_calls(ledger: LedgerLocation) -> None:
         result = run(ledger, *words)
         assert (result.exit_code, result.output) == (0, "No such calls.\n")
     assert json.loads(run(ledger, "--json", "--until", "2026-10-26").output)["total"]["calls"] == 4
-    long_ago = run(ledger, "--json", "--since", "7d")  # the rows are of a day that has a date
+    long_ago = run(ledger, "--json", "--since", "7d")  # the rows have a fixed date
     assert long_ago.exit_code == 0
 
 
@@ -300,7 +303,7 @@ def test_cells_are_text(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("no_color", "colour"), [("", True), ("1", False)])
 def test_in_a_terminal_no_color_is_respected(no_color: str, colour: bool) -> None:
-    """A real terminal, 60 columns wide, in which no number is cut."""
+    """The test uses a real terminal, 60 columns wide, in which no number is cut."""
     program = (
         "from gateway.cli.terminal import TableColumn, print_table\n"
         "print_table([TableColumn('name'), TableColumn('USD', numeric=True)], [['m' * 90, '1,234,567.000001']],"
@@ -324,7 +327,7 @@ def test_in_a_terminal_no_color_is_respected(no_color: str, colour: bool) -> Non
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@"])
 def test_sec_log_csv_names_are_no_formulas(ledger: LedgerLocation, sign: str) -> None:
-    """SEC-LOG: clients choose tags and names, and spreadsheets run what looks like a formula."""
+    """SEC-LOG: clients choose tags and names; spreadsheets run text that looks like a formula."""
     name = f"{sign}cmd|' /C calc'!A0\r\n\x1b[2J,\"x"
     write(ledger, entry("a", key=name, tier=None, cost=Decimal("0.5")))
     output = run(ledger, "--by", "key,tier,lab", "--csv").output

@@ -1,4 +1,4 @@
-"""The command `costs reprice`: prices that come later, written into the journal, never over a row."""
+"""The command `costs reprice`: later prices go into the journal and never replace a row."""
 
 import json
 import sys
@@ -52,7 +52,7 @@ OCTOBER, NOVEMBER = 1_793_000_000.5, 1_794_000_000.5
 
 
 def call(id: str, **changes: object) -> FinalRow:
-    """A call of a million tokens in and out, priced by nothing yet."""
+    """Return a call of a million tokens in and out, without a price so far."""
     plain = {
         "lab": "acme", "provider": "acme", "model": "small", "input": 1_000_000, "output": 1_000_000,
         "cost": None, "wasted": Decimal(0), "usage": "provider", "source": "rule", "at": OCTOBER,
@@ -87,9 +87,10 @@ def repriced(folder: Path) -> list[RepriceRow]:
 
 
 def test_what_had_no_price_gets_the_one_of_its_day(tmp_path: Path) -> None:
-    """Also of a provider that is off by now; what has a cost, and what nobody counted, stays.
+    """The command prices calls of a provider that is off by now, too.
 
-    Of a model without a price at least the baseline is known.
+    It leaves known costs and uncounted tokens as they are. A call to a model without a price still
+    gets its baseline.
     """
     write(
         tmp_path,
@@ -147,7 +148,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_all_of_a_period_after_a_wrong_price(tmp_path: Path) -> None:
-    """More rows than one page has; each once."""
+    """The rows fill more than one page, and each row is repriced once."""
     count = costs_reprice._PAGE_ROWS + 1
     write(
         tmp_path,
@@ -163,7 +164,7 @@ def test_all_of_a_period_after_a_wrong_price(tmp_path: Path) -> None:
 
 
 def test_what_a_gateway_feeds_meanwhile_is_not_taken_twice(tmp_path: Path) -> None:
-    """It runs, and its store shows each new price as soon as it is written."""
+    """The gateway runs meanwhile, and its store shows each new price as soon as it is written."""
     write(tmp_path, *(call(f"r{n}", cost=Decimal(1)) for n in range(3)))
     store = open_store(f"sqlite:///{tmp_path}/data/ledger.db")
     folder = tmp_path / "data" / "ledger"
@@ -178,7 +179,7 @@ def test_what_a_gateway_feeds_meanwhile_is_not_taken_twice(tmp_path: Path) -> No
 
 
 def test_attempts_before_the_answer_are_part_of_the_new_cost(tmp_path: Path) -> None:
-    """Also where the call's own row could not tell them, since the cost of one is unknown."""
+    """Attempts count even if the call's row lacks them, since the cost of one is unknown."""
     write(
         tmp_path,
         attempt("a", attempt=1, cost=Decimal("0.5"), estimate=Decimal("0.25")),
@@ -201,7 +202,7 @@ def test_attempts_before_the_answer_are_part_of_the_new_cost(tmp_path: Path) -> 
 
 
 def test_a_baseline_that_is_declared_later(tmp_path: Path) -> None:
-    """A call that its client had pinned is compared with its own target."""
+    """The baseline of a call that its client pinned is the call's own target."""
     write(tmp_path, call("a", cost=Decimal(3)), call("b", cost=Decimal(3), source="pin"))
     assert "2 of 2 calls priced again" in tiergate(tmp_path, "reprice").output
     told = json.loads(tiergate(tmp_path, "--json", "--by", "source").output)
@@ -210,7 +211,7 @@ def test_a_baseline_that_is_declared_later(tmp_path: Path) -> None:
 
 
 def test_a_cost_that_is_known_stays_unless_all_is_asked_for(tmp_path: Path) -> None:
-    """Also where the row lacks a baseline, and the price that it had is another one now."""
+    """A cost stays even if the row lacks a baseline and its price has changed since."""
     write(tmp_path, call("a", cost=Decimal(1), price="old"))
     assert "from $1 to $1" in tiergate(tmp_path, "reprice").output
     (row,) = repriced(tmp_path)
@@ -290,7 +291,7 @@ def test_what_a_call_is_compared_with(
 
 
 def test_list_prices_are_asked_for_by_the_day_of_the_call(tmp_path: Path) -> None:
-    """By the name that the provider has there; once a model and day."""
+    """The lookup uses the provider's name for the model in the list, once per model and day."""
     asked: list[tuple[str, str, str]] = []
 
     def listed(provider: str, model: str, now: datetime) -> Price:
@@ -319,7 +320,7 @@ def test_list_prices_are_asked_for_by_the_day_of_the_call(tmp_path: Path) -> Non
 def test_progress_is_shown_on_a_terminal_that_waits(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And nowhere else."""
+    """Without a terminal no progress is shown."""
     rows = [object(), object(), object(), object()]
     for terminal, said in ((False, ""), (True, "\r1 calls\r3 calls\r\x1b[K")):
         times = iter((0.0, 0.9, 1.0, 1.4, 1.5))

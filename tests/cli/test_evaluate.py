@@ -1,4 +1,4 @@
-"""`tiergate evaluate`: what is told of labels, the status for CI, and that a seed decides it all."""
+"""`tiergate evaluate`: its report on labels, the status for CI, and the seed that fixes it all."""
 
 import json
 import os
@@ -17,7 +17,7 @@ HEAD = "prompt,fast,smart,reasoning,source\n"
 
 
 def labels(folder: Path, *, knows: bool = True, count: int = 40) -> Path:
-    """Hard prompts fail below reasoning, or where the router knows nothing, prompts at random."""
+    """Write labels: hard prompts fail below reasoning, or random ones if `knows` is false."""
     lines = []
     for at in range(count):
         text = HARD if at % 2 else EASY
@@ -80,7 +80,7 @@ def test_expected_tokens_and_the_baseline_can_be_said(tmp_path: Path) -> None:
     found = json.loads(run(*words, "--output-tokens", "reasoning=9000").stdout)
     assert found["output"]["reasoning"] == 9000
     (view,) = found["views"]
-    # What it saves against smart is less than nothing: it takes reasoning for half of them.
+    # The saving against smart is negative: half of the calls go to reasoning.
     assert view["saving"]["baseline"] == "smart"
     assert view["saving"]["part"]["value"] < 0
     found = json.loads(run(*words, "--baseline", "reasoning").stdout)
@@ -149,7 +149,7 @@ def test_without_a_classifier_and_prices_less_is_told(tmp_path: Path) -> None:
 
 
 def test_labels_that_the_classifier_was_trained_on_are_told(tmp_path: Path) -> None:
-    """By the names of sources: on its own prompts it looks better than it is."""
+    """The command compares source names: on its training prompts a classifier looks too good."""
     file = tmp_path / "labels.csv"
     rows = "".join(f"hi {at},{at % 2},1,mmlu_pro\n" for at in range(20))
     file.write_text(f"prompt,fast,smart,source\n{rows}", "utf-8")
@@ -195,7 +195,7 @@ def test_what_cannot_be_evaluated_is_told(
 
 
 def test_a_terminal_sees_progress(tmp_path: Path) -> None:
-    """On its standard error; the report is what it is without one."""
+    """Progress goes to standard error, and the report is the same as without a terminal."""
     main, side = pty.openpty()
     words = [sys.executable, "-m", "gateway", "--config", config(tmp_path), "evaluate", labels(tmp_path)]  # fmt: skip
     root = str(Path(__file__).parents[2])
@@ -206,7 +206,7 @@ def test_a_terminal_sees_progress(tmp_path: Path) -> None:
     )  # fmt: skip
     os.close(side)
     seen = b""
-    with suppress(OSError):  # Linux says so when the other end is closed and all is read
+    with suppress(OSError):  # Linux raises this when the other end is closed and everything is read
         while part := os.read(main, 65_536):
             seen += part
     os.close(main)

@@ -1,4 +1,4 @@
-"""`tiergate test`: golden prompts, what is told of those that fail, and the status for CI."""
+"""`tiergate test`: golden prompts, the report on failures, and the status for CI."""
 
 import hashlib
 import json
@@ -102,7 +102,7 @@ def test_the_guard_that_had_the_last_word_is_told(file: Path, tmp_path: Path) ->
 
 
 def test_keys_are_those_of_the_configuration(tmp_path: Path) -> None:
-    """Of one that is not there the name is all that is known."""
+    """A key that the configuration lacks is known by its name alone."""
     file = config(tmp_path, GOOD + "keys: keys.yaml\n")
     digest = hashlib.sha256(b"k").hexdigest()
     (tmp_path / "keys.yaml").write_text(f"ann: {{sha256: '{digest}', tiers: [fast]}}\n")
@@ -114,7 +114,7 @@ def test_keys_are_those_of_the_configuration(tmp_path: Path) -> None:
 
 
 def test_a_conversation_is_told_turn_by_turn(file: Path, tmp_path: Path) -> None:
-    """For people, as JSON and for CI."""
+    """The report is for people, as JSON and for CI."""
     (tmp_path / "golden.yaml").write_text(
         "prompts:\n- why: a greeting decides nothing\n  turns:\n  - {prompt: hi, tier: smart}\n"
         "  - {prompt: Prove it., tier: reasoning, loop: 1}\n  - {prompt: hi, lab: other}\n"
@@ -141,7 +141,7 @@ def test_a_conversation_is_told_turn_by_turn(file: Path, tmp_path: Path) -> None
 
 
 def test_verdicts_for_ci(file: Path, tmp_path: Path) -> None:
-    """As JUnit XML, whatever a prompt holds."""
+    """The verdicts are valid JUnit XML, whatever text a prompt has."""
     (tmp_path / "golden.yaml").write_text(
         'prompts:\n- {prompt: hi, tier: fast}\n- {prompt: "Prove <it>\\x01 & \\"me\\".", tier: fast}\n'
     )

@@ -1,4 +1,4 @@
-"""What a gateway imports before it serves."""
+"""The modules that a gateway imports before it serves."""
 
 import subprocess
 import sys
@@ -21,12 +21,12 @@ print(built, models.OpenAPI.__pydantic_complete__, pydantic.BaseModel.model_conf
 
 
 def test_serving_imports_what_it_needs_where_it_needs_it() -> None:
-    """A gateway without patterns, list prices or Redis has none of their libraries.
+    """A gateway without patterns, list prices or Redis imports none of their libraries.
 
-    Nor does it import the optional packages.
+    It imports no optional packages either.
 
-    FastAPI's models of OpenAPI are built when a document is asked for, and nobody else's models
-    are put off so.
+    FastAPI builds its OpenAPI models only when a document is requested. No other models are
+    deferred in this way.
     """
     told = subprocess.run(
         [sys.executable, "-c", _PROGRAM],

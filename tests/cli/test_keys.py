@@ -1,4 +1,4 @@
-"""The command `keys`: what it prints and where, what the file says after, and its exit status."""
+"""The command `keys`: its output, the file that it leaves, and its exit status."""
 
 import json
 import stat
@@ -32,7 +32,7 @@ def listed(folder: Path, **environ: str) -> list[dict[str, Any]]:
 
 
 def test_the_secret_alone_is_on_standard_output(tmp_path: Path) -> None:
-    """A script takes it from there; it stands in no file."""
+    """A script takes the secret from there; no file contains it."""
     result = keys(tmp_path, "add", "me")
     assert result.exit_code == 0
     (secret,) = result.stdout.split()
@@ -204,13 +204,13 @@ def test_keys_of_the_environment_are_listed_too(tmp_path: Path) -> None:
 
 
 def test_the_program_does_the_same(tmp_path: Path) -> None:
-    """Behind a pipe, as a script uses it."""
+    """The test runs the program behind a pipe, as a script does."""
     done = program("--config", config(tmp_path, FILE), "keys", "add", "me")
     assert (done.returncode, len(done.stdout)) == (0, 68), done.stderr
 
 
 def test_every_option_is_in_the_document() -> None:
-    """And none that there is not."""
+    """The document names no option that does not exist."""
     found: dict[str, set[str]] = {}
     name = ""
     for row in pages.table("command of keys", "keys.md").rows:

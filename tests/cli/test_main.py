@@ -108,7 +108,7 @@ def test_misuse_is_one_line_that_says_what_was_meant(words: tuple[str, ...], tol
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
-    """Every command and every command of a command, by what is written for it."""
+    """Yield every command and subcommand, with its name as written."""
     context = click.Context(cli, info_name="tiergate")
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
@@ -136,7 +136,7 @@ def test_every_command_has_examples() -> None:
 def test_examples_are_understood(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each has words that its command takes, where the files that it names are there."""
+    """Each example has words that its command accepts, if the files that it names exist."""
     monkeypatch.chdir(tmp_path)
     program, *words = shlex.split(re.sub(r"^([A-Z_]+=\S+ )+", "", line))  # without its environment
     for word in words:
@@ -156,7 +156,7 @@ def test_examples_are_understood(
 
 
 def test_help_starts_at_once() -> None:
-    """It imports none of what the commands need, which takes half a second."""
+    """The help imports none of the commands' libraries, which would take half a second."""
     code = "import sys; from gateway.cli import cli; cli.main(['--help'], standalone_mode=False); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     known = set(done.stdout.splitlines()[-1].split())
@@ -199,7 +199,7 @@ def test_colours_go_by_the_words_of_the_environment(
 def test_a_pipe_has_colours_only_where_they_are_asked_for(
     tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    """And without them it is the same text."""
+    """Without colours the text is the same."""
     place = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
     file = config(tmp_path)
     plain = program("--config", file, *words, environ=place)

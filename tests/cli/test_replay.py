@@ -1,4 +1,4 @@
-"""The commands `replay` and `explain ID`: what would have been decided, and what was."""
+"""The commands `replay` and `explain ID`: what would be decided today, and what was decided."""
 
 import json
 import re
@@ -31,7 +31,7 @@ CHEAPER = GOOD.replace("keywords: prove}, tier: reasoning", "keywords: prove}, t
 
 
 def served(folder: Path, id: str, text: str, *, model: str = "auto", **changes: Any) -> FinalRow:
-    """The row of a call that this configuration decided: 1,000 tokens in and 100 out."""
+    """Return the row of a call that this configuration decided: 1,000 tokens in and 100 out."""
     made = build_config(load(config(folder), ON), OCTOBER_DAY)
     body = {"model": model, "messages": [{"role": "user", "content": text}]}
     prompt = OPENAI_CHAT.read(jsonio.dumps(body)).prompt
@@ -131,7 +131,7 @@ def test_json_is_exact_and_lists_no_more_than_is_asked(tmp_path: Path) -> None:
 
 
 def test_money_and_quality_have_intervals(tmp_path: Path) -> None:
-    """Of calls enough; those that no classifier scored are counted."""
+    """Intervals need enough calls; the report counts calls without a score separately."""
     rows = [
         served(tmp_path, f"tg-{number}", "Prove it." if number % 3 else "Plan a trip to Rome.")
         for number in range(90)
@@ -219,7 +219,7 @@ def test_caches_and_what_is_taken_for_granted_are_told(tmp_path: Path) -> None:
 def test_a_call_that_another_process_is_feeding_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
-    """One feeds at a time: until it is done the store does not know the call."""
+    """Only one process feeds at a time, and the store does not know the call before it is done."""
     write(tmp_path, served(tmp_path, ID, "Prove it."))
     defaults = SqliteStore.__init__.__kwdefaults__
     assert defaults is not None
@@ -230,7 +230,7 @@ def test_a_call_that_another_process_is_feeding_is_waited_for(
 
 
 def test_a_call_is_explained_by_its_id(tmp_path: Path) -> None:
-    """The same values as for its prompt."""
+    """The values are the same as for the call's prompt."""
     write(tmp_path, served(tmp_path, ID, "Prove it."))
     told = json.loads(tiergate(tmp_path, "explain", ID, "--json").stdout)
     asked = json.loads(tiergate(tmp_path, "explain", "Prove it.", "--json").stdout)
@@ -238,7 +238,7 @@ def test_a_call_is_explained_by_its_id(tmp_path: Path) -> None:
         one.pop("ms")
     assert told["plan"][0].pop("losses") is None
     assert asked["plan"][0].pop("losses") == []
-    # No row keeps what these are found by.
+    # No row keeps the data for these two.
     assert (asked.pop("signals"), asked.pop("near_misses")) == ({}, [])
     assert told == asked
     shown = lines(tiergate(tmp_path, "explain", ID))
@@ -281,7 +281,7 @@ def test_an_id_that_nobody_knows(tmp_path: Path) -> None:
 
 
 def test_what_bounds_calls_is_that_of_the_configuration(tmp_path: Path) -> None:
-    """A ceiling of the log holds no more where no budget sets one."""
+    """A ceiling in the log does not count if no budget of the configuration sets one."""
     low = served(tmp_path, ID, "Prove it.", config="old")
     assert low.basis is not None
     basis = msgspec.structs.replace(

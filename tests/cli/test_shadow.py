@@ -1,4 +1,4 @@
-"""`tiergate shadow`: the report of a running gateway, as people and programs read it."""
+"""`tiergate shadow`: the report of a running gateway, for people and for programs."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ TOLD: dict[str, Any] = {
 
 
 class Gateway:
-    """What answers, and what it was asked."""
+    """A fake gateway that records its requests."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.asked: list[tuple[str, str]] = []
@@ -137,7 +137,7 @@ def test_why_there_is_no_report(
 
 
 def test_a_candidate_with_a_mistake_is_a_warning_of_check(tmp_path: Path) -> None:
-    """It stops nothing."""
+    """The check still succeeds."""
     (tmp_path / "next.yaml").write_text("version: 1\nlabss: {}\n")
     file = config(tmp_path, f"{GOOD}routing: {{shadow: next.yaml}}\n")
     result = run("--config", file, "check")

@@ -20,7 +20,7 @@ def show(folder: Path, *rows: FinalRow | AttemptRow, id: str = "a") -> list[str]
 
 
 def test_the_row_field_by_field(tmp_path: Path) -> None:
-    """What is unknown, or never came to be, is left out; numbers and times are for people."""
+    """Empty fields are left out; numbers and times are formatted for people."""
     row = call(
         "a", at=NOVEMBER, cost=Decimal("0.00000001"), tags=("eu", "x\x1b[2J"), stream=True, dropped=("top_k",),
         cache_write=2048, cache_write_by={"1h": 2000, "": 48}, service="priority", price="config 2026-01-01",
@@ -93,7 +93,7 @@ def test_why_its_cost_is_unknown(tmp_path: Path, row: FinalRow, why: str) -> Non
 
 
 def test_the_text_that_is_kept(tmp_path: Path) -> None:
-    """It cannot steer the terminal."""
+    """The text cannot control the terminal."""
     folder = tmp_path / "data" / "content"
     folder.mkdir(parents=True)
     text = Transcript(id="a", at=1.5, prompt='{"model":"auto"}\nand\x1b[2J', answer="Hello.")
@@ -132,7 +132,7 @@ def test_a_call_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("id", ["\udcff", "a\0"])
 def test_what_can_be_no_calls_name_is_not_there(tmp_path: Path, id: str) -> None:
-    """Bytes that are no UTF-8 come from a command line as lone surrogates."""
+    """Bytes that are not UTF-8 reach the program from a command line as lone surrogates."""
     write(tmp_path, call("a"))
     result = tiergate(tmp_path, "show", id)
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""Every command ends as the table of docs/command-line.md says, and its JSON has the keys that are told there."""
+"""Every command has the exit status and JSON keys that docs/command-line.md lists."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,10 @@ COMMANDS = sorted(
 
 @pytest.fixture
 def does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Runs a command beside a configuration, in an empty folder of a machine that runs nothing else."""
+    """Return a function that runs a command in an empty folder, with a configuration.
+
+    The machine runs nothing else.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(detect, "find_model_servers", lambda _: [])
     monkeypatch.setattr(detect, "find_redis", lambda: None)
@@ -111,7 +114,7 @@ STATUSES: list[tuple[str, int, list[str], str]] = [
 def test_each_command_ends_as_it_is_told(
     does: Callable[..., Result], status: int, words: list[str], text: str
 ) -> None:
-    """What is wrong stands on standard error in a line or a few, and nothing has a traceback."""
+    """An error is a few lines on standard error, and never a traceback."""
     result = does(*words, text=text)
     assert (result.exit_code, type(result.exception)) in ((status, SystemExit), (0, type(None))), (
         result.output
@@ -132,7 +135,7 @@ def test_every_command_is_tried() -> None:
 
 
 def keys(name: str) -> set[str]:
-    """The keys of a command's JSON, as the table has them; what stands in parentheses is inside."""
+    """Return the top-level JSON keys of a command from the table; parentheses hold inner keys."""
     row = next(
         row
         for row in pages.table("JSON of", "command-line.md").rows
@@ -164,7 +167,7 @@ JSON: list[tuple[str, list[str], str]] = [
 
 
 def test_json_has_the_keys_that_are_told(does: Callable[..., Result]) -> None:
-    """And standard output nothing else."""
+    """Standard output has nothing but the JSON."""
     for name, words, text in JSON:
         result = does(*words, text=text)
         assert result.exit_code == 0, (name, result.output)
@@ -174,7 +177,7 @@ def test_json_has_the_keys_that_are_told(does: Callable[..., Result]) -> None:
 
 
 def test_whatever_tells_something_can_tell_it_as_json() -> None:
-    """But for what serves, and what prints a script."""
+    """The exceptions are commands that serve or print a script."""
     context = click.Context(cli, info_name="tiergate")
     every = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
     inner = {

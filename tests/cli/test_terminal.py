@@ -44,7 +44,7 @@ def test_columns_go_by_their_rank_and_are_named(
     heads: str,
     gone: str,
 ) -> None:
-    """Those of the highest rank first, of these the last; rank 0 stays, however narrow."""
+    """Columns of the highest rank go first, the last of them first; rank 0 always stays."""
     terminal(monkeypatch, width)
     lines = drawn(capsys)
     assert lines[0] == heads
@@ -66,7 +66,7 @@ def test_without_ranks_nothing_goes(
 def test_a_last_cell_of_text_is_folded(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where it does not fit; what stands before it is said once."""
+    """Text that does not fit goes on in the next line; the cells before it are not repeated."""
     for width, lines in (
         (80, ["field value", "a one two three four five six seven"]),
         (32, ["field value", "a one two three four five", "six seven"]),

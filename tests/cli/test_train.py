@@ -1,4 +1,4 @@
-"""`tiergate train`: an artefact and its card from labels, and none where it is no better than chance."""
+"""`tiergate train`: a model file with its card from labels, if it beats chance."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ from tests.evaluation.training import lesson
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it trains, but less of it."""
+    """Train as usual, but with the small settings of these tests."""
     monkeypatch.setattr(fit, "SHIPPED", lesson.SMALL)
 
 
@@ -73,7 +73,7 @@ def test_the_same_labels_and_seed_write_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_what_is_no_better_than_chance_is_not_written(tmp_path: Path) -> None:
-    """Unless it is forced; the status tells it either way."""
+    """With --force it is written; the exit status is the same in both cases."""
     out, file = tmp_path / "mine.tiergate", written(tmp_path, noise())
     result = run("train", file, "--out", out)
     assert result.exit_code == 3
@@ -111,7 +111,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_a_judgement_without_a_figure_is_told(tmp_path: Path) -> None:
-    """Where of what was held out smart is never better, nothing can be said."""
+    """If smart is never better on the held-out prompts, no figure can be computed."""
     known = lesson.labels()
     rare = [
         msgspec.structs.replace(label, scores={"fast": 0.0, "smart": float(at == 7)}, source="")

@@ -22,14 +22,14 @@ VARIABLES = sorted(
 
 
 ALL_SET: Mapping[str, str] = dict.fromkeys(VARIABLES, "https://set.example")
-"""What turns on all that can be on together."""
+"""The variables that turn on all that can be on together."""
 
 
 def source(environ: Mapping[str, str], file: Path = MAIN) -> ConfigSource:
-    """A shipped configuration under these variables and no others."""
+    """Return a shipped configuration under these variables and no others."""
     return loader.load(file, environ)
 
 
 def built(environ: Mapping[str, str], file: Path = MAIN) -> BuiltCatalogue:
-    """The same as values, with no other price than its own."""
+    """Return the catalogue of a shipped configuration, with its own prices alone."""
     return build_catalogue(source(environ, file), lambda _provider, _model: None)

@@ -1,4 +1,4 @@
-"""The doors of the shipped labs: any client reaches any lab, and each door is told the effort."""
+"""Dialects of the shipped labs: any client reaches any lab, and each target gets its effort."""
 
 from collections.abc import Mapping
 
@@ -56,7 +56,7 @@ ALL = router(shipped.ALL_SET)
 
 
 def body(client: str, model: str, **more: object) -> RequestBody:
-    """What a client of a dialect sends, read."""
+    """Return what a client of a dialect sends, read."""
     value = {**PLAIN[client], **more}
     dialect = DIALECTS[client]
     if dialect.read_with_path is not None:
@@ -65,7 +65,7 @@ def body(client: str, model: str, **more: object) -> RequestBody:
 
 
 def plan(client: str, asked: RequestBody, by: Router = ALL) -> tuple[Decision, Plan]:
-    """What is decided of it."""
+    """Return the decision and the plan for a request."""
     seen = features.read(
         asked.prompt, client, OPEN_KEY, NO_OPTIONS, TranslatableRequest(DIALECTS[client], asked)
     )
@@ -73,13 +73,13 @@ def plan(client: str, asked: RequestBody, by: Router = ALL) -> tuple[Decision, P
 
 
 def doors(client: str, asked: RequestBody, by: Router = ALL) -> list[tuple[str, str]]:
-    """Each target of the plan, and the dialect it is asked in."""
+    """Return each target of the plan, with the dialect of its endpoint."""
     found = plan(client, asked, by)[1]
     return [(target.name, door) for target, door in zip(found.targets, found.dialects, strict=True)]
 
 
 def written(client: str, asked: RequestBody, target: Target, door: str) -> WrittenBody:
-    """What a target is sent."""
+    """Return the body that a target gets."""
     dialect = DIALECTS[client]
     if door == client:
         return dialect.write(asked, target)
@@ -89,7 +89,7 @@ def written(client: str, asked: RequestBody, target: Target, door: str) -> Writt
 
 
 def accepted(door: str, sent: WrittenBody) -> RequestBody:
-    """What is sent, read as a client of the door's own dialect had sent it."""
+    """Read a body as a request of the target's own dialect."""
     dialect = DIALECTS[door]
     if dialect.read_with_path is not None:
         assert sent.url_suffix is not None
@@ -105,7 +105,7 @@ def accepted(door: str, sent: WrittenBody) -> RequestBody:
 def test_any_client_reaches_every_tier_of_any_lab_at_a_door_that_takes_what_it_is_sent(
     client: str, lab: str, tier: str
 ) -> None:
-    """No target is skipped, nothing of a plain request is lost, and each is told its effort."""
+    """No target is skipped, a plain request has no loss, and each target gets its effort."""
     asked = body(client, f"{lab}/{tier}")
     decision, found = plan(client, asked)
     assert decision.lab == lab
@@ -151,7 +151,7 @@ SAID = {
         '"enable_thinking":true,"reasoning_effort":"xhigh"',
     ("moonshot/kimi-k2.6", "anthropic-messages", "none"): '"thinking":{"type":"disabled"}',
 }  # fmt: skip
-"""By target, door and effort: the members that say it."""
+"""The members that set an effort, by target, dialect and effort."""
 
 
 @pytest.mark.parametrize(("at", "members"), SAID.items())
@@ -187,7 +187,7 @@ def test_the_local_model_serves_any_client(client: str) -> None:
 
 
 def test_a_client_with_tools_is_served_by_models_that_take_them_on_responses_alone() -> None:
-    """Chat Completions refuses function tools beside reasoning; the other doors do not."""
+    """Chat Completions refuses function tools beside reasoning; the other dialects do not."""
     own = ("openai/gpt-6.2-astra", "openai/gpt-6.2-sol", "openai/gpt-6-astra")
     for client in DIALECTS:
         asked = body(client, "openai/reasoning", tools=TOOLS[client])
@@ -255,7 +255,7 @@ FIRST = {
     "anthropic-messages": {"anthropic", "bedrock-claude", "azure-claude", "openrouter-claude"},
     "gemini": {"gemini"},
 }
-"""Providers that are asked in another dialect than Chat Completions by clients of none of theirs."""
+"""Providers that get a dialect other than Chat Completions if the client speaks none of theirs."""
 
 
 def test_the_first_door_of_a_provider_is_the_one_that_carries_reasoning() -> None:
@@ -266,7 +266,7 @@ def test_the_first_door_of_a_provider_is_the_one_that_carries_reasoning() -> Non
 
 
 def test_what_is_not_to_be_kept_is_told_to_hosts_that_keep_answers_and_to_no_other() -> None:
-    """`store: false` of a client of Responses."""
+    """The client of Responses sends `store: false`."""
     asked = body("openai-responses", "auto", store=False)
     told = {}
     for lab in LABS:

@@ -21,7 +21,7 @@ CHECKED = date(2026, 11, 24)
 
 
 def off(source: ConfigSource) -> set[str]:
-    """Providers that are off, of which nothing is warned."""
+    """Return the providers that are off, about which nothing is warned."""
     providers = build_catalogue(source, lambda _provider, _model: None).providers
     return {name for name, provider in providers.items() if not provider.enabled}
 
@@ -115,17 +115,17 @@ KEYS: dict[str, tuple[str, ...]] = {
     "OLLAMA_BASE_URL": ("llama",),
     "LLAMACPP_BASE_URL": ("llama",),
 }  # fmt: skip
-"""Every variable that turns labs on, and which; the first is the default where it alone is set."""
+"""Every variable that turns labs on, and which labs; alone, it makes the first one the default."""
 
 BESIDE = {
     "AZURE_OPENAI_API_KEY": "AZURE_OPENAI_ENDPOINT",
     "AZURE_AI_API_KEY": "AZURE_AI_ENDPOINT",
 }
-"""Keys that need an address beside them, which everybody's own resource has."""
+"""Keys that need an address too, because every customer has a resource of their own."""
 
 
 def alone(variable: str) -> dict[str, str]:
-    """An environment with this variable, and what it needs, alone."""
+    """Return an environment with this variable and what it needs, and nothing else."""
     return dict.fromkeys(filter(None, (variable, BESIDE.get(variable))), "https://set.example/v1")
 
 
@@ -163,7 +163,7 @@ PARTIAL = {
     "OLLAMA_BASE_URL": "no reasoning model of this lab is listed for it",
     "LLAMACPP_BASE_URL": "one engine serves one model, taken for a small one",
 }
-"""Variables that do not fill all three tiers, and why; what is empty falls to the nearest tier."""
+"""Variables that do not fill all three tiers, and why; an empty tier uses the nearest one."""
 
 
 @pytest.mark.parametrize(

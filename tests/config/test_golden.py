@@ -71,7 +71,7 @@ def test_a_prompt_gets_its_tier(row: Row, router: Router) -> None:
 
 @pytest.mark.parametrize("environ", [{"GEMINI_API_KEY": "k"}, {"OPENROUTER_API_KEY": "k"}])
 def test_a_conversation_shows_the_end_of_a_rise(environ: dict[str, str]) -> None:
-    """At labs where a cheaper tier does not pay for the cache in time: eight turns stay."""
+    """At these labs a cheaper tier does not pay for its cache in time, so eight turns stay."""
     made = shipped.built(environ)
     config = shipped.source({}).config
     known = Router(

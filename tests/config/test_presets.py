@@ -1,4 +1,4 @@
-"""The presets: the article's models are there to look at and never called; those of today serve."""
+"""The presets: the article's models are listed and never called; today's models serve."""
 
 import re
 from pathlib import Path
@@ -36,7 +36,7 @@ GONE = {
 
 
 def asked(file: Path, model: str, dialect: Dialect = OPENAI_CHAT) -> tuple[Decision, Plan]:
-    """What a preset decides of a hard question with every key set."""
+    """Return the decision of a preset on a hard question, with every key set."""
     config = shipped.source(shipped.ALL_SET, file).config
     router = Router(
         catalogue=shipped.built(shipped.ALL_SET, file).catalogue,

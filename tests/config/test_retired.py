@@ -1,4 +1,4 @@
-"""No shipped target has retired, by what its file says and by what a price list says of it."""
+"""No shipped target has retired, according to its file and to a price list."""
 
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -10,14 +10,14 @@ from gateway.core.target import Target
 from tests.config import shipped
 
 BUILT = date(2026, 11, 29)
-"""The day on which the shipped targets were last looked at. Look at them again with each release."""
+"""The day of the last look at the shipped targets. Look at them again with each release."""
 SOON = timedelta(days=30)
 ENDING = {"azure-foundry/MAI-Code-1.1-Flash": date(2026, 12, 9)}
-"""Targets that are known to retire within a month, which `check` warns of."""
+"""Targets that retire within a month, about which `check` warns."""
 
 
 def targets() -> Iterator[tuple[str, Target]]:
-    """Every target with the place that has it."""
+    """Yield every target with its lab and tier."""
     for lab in shipped.built(shipped.ALL_SET).catalogue.labs.values():
         for tier, row in (*lab.tiers.items(), ("embeddings", lab.embeddings)):
             for target in row:
@@ -25,7 +25,7 @@ def targets() -> Iterator[tuple[str, Target]]:
 
 
 def retired(day: date) -> dict[str, str]:
-    """Places and targets that have retired on a day."""
+    """Return the targets that have retired on a day, with their places."""
     return {
         f"{place}: {target.name}": f"retired on {target.facts.retirement_date}"
         for place, target in targets()

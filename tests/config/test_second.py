@@ -1,4 +1,4 @@
-"""Every shipped price beside the same one of another list: they agree, or it is said why not."""
+"""Every shipped price beside that of another list: they agree, or the test says why not."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -71,7 +71,7 @@ def test_no_shipped_price_is_a_slip_of_the_decimal_point() -> None:
 
 
 def test_a_price_a_hundred_times_off_would_be_seen() -> None:
-    """As another gateway once shipped one."""
+    """A gateway of another project once shipped such a price."""
     source, built = shipped.source(shipped.ALL_SET), shipped.built(shipped.ALL_SET)
     for target, ours, theirs in pair_prices(source, built, NOW):
         known = ours.rates.input and theirs.rates.input

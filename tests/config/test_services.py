@@ -1,4 +1,4 @@
-"""Shipped prices of service tiers, tools and lifetimes of caches: spot values, as their sources have them."""
+"""Shipped prices of service tiers, tools and cache lifetimes: samples, as their sources say."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -98,7 +98,7 @@ TOOLS = [
     ("azure-openai/gpt-6-sol", {"web_search": 1}, "0.014"),
     ("anthropic/claude-haiku-4-5", {"web_search": 3}, "0.03"),
     ("bedrock-claude/anthropic.claude-opus-5-5", {"web_search": 1}, "0.01"),
-    # three searches are three, and the grounded prompt is free beside them
+    # three searches cost three times, and the grounded prompt is free beside them
     ("gemini/gemini-4-hydrogen", {"web_search": 3, "grounding": 1, "google_maps": 1}, "0.056"),
     ("xai/grok-4.5", {"web_search": 1, "x_search": 1, "code_interpreter": 1}, "0.015"),
     ("xai/grok-4.3", {"file_search": 1, "attachment_search": 1}, "0.0125"),
@@ -128,14 +128,14 @@ LIVES = [
 def test_a_token_written_to_a_cache_costs_by_its_lifetime(
     name: str, prompt: int, by: dict[str, str]
 ) -> None:
-    """In prompts of both lengths: an hour is dearer than five minutes, above a step too."""
+    """In short and long prompts an hour costs more than five minutes, above a price step too."""
     for life, usd in by.items():
         usage = Usage(input=0, cache_write={life: prompt}, output=0)
         assert compute_cost(usage, PRICES[name]) == prompt * Decimal(usd) / 1_000_000
 
 
 def test_every_rate_by_lifetime_of_a_price_is_in_its_steps_too() -> None:
-    """Else a long prompt would be billed by a lifetime's price of the short one, or none."""
+    """Otherwise a long prompt would be billed at a short one's price, or at none."""
     for name, price in PRICES.items():
         for one in (price, *price.services.values(), *(item.price for item in price.later)):
             lives = [set(step.rates.cache_write_by) for step in one.steps]
@@ -154,7 +154,7 @@ UNKNOWN = [
     ("groq/openai/gpt-oss-120b", Usage(input=1, output=1, service="performance")),
     ("deepseek/deepseek-flash", Usage(input=1, output=1, service="priority")),
 ]
-"""What no source told: contracts, tiers that a model has not, containers by size and minute."""
+"""Prices that no source gives: contracts, missing service tiers, containers by size and minute."""
 
 
 @pytest.mark.parametrize(("name", "usage"), UNKNOWN)

@@ -1,11 +1,11 @@
-"""Who keeps state: facts of the shipped configuration, each from its maker's documents."""
+"""Providers that keep state: facts of the shipped configuration, from their makers' documents."""
 
 from gateway.core.target import TIERS
 from tests.config import shipped
 
 
 def test_who_keeps_answers_of_the_responses_api() -> None:
-    """OpenAI's own, and Azure's; all others are sent the conversation."""
+    """OpenAI and Azure keep answers; all other providers get the whole conversation."""
     providers = shipped.built(shipped.ALL_SET).providers.values()
     keeping = {one.name for one in providers if one.keeps_responses}
     assert keeping == {"openai", "azure-openai"}
@@ -16,7 +16,7 @@ def test_who_keeps_answers_of_the_responses_api() -> None:
 
 
 def test_who_wants_its_reasoning_back() -> None:
-    """DeepSeek, and Moonshot from K3 on, wherever the facts of these models stand."""
+    """DeepSeek wants it, and Moonshot from K3 on, wherever a host serves these models."""
     labs = shipped.built(shipped.ALL_SET).catalogue.labs.values()
     wanting = {
         target.model.rpartition("/")[2]

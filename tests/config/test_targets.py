@@ -1,4 +1,4 @@
-"""Every shipped target: its facts are known, its effort is taken, its price is the one that was checked."""
+"""Every shipped target: its facts are known, its effort is accepted, its price was checked."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -38,7 +38,7 @@ NO_EFFORT = {
     "nova/nova-2-lite-v1": "it leaves thinking off by leaving it out",
 }
 EFFORTS_UNKNOWN = ("muse-spark-open", "Muse-Spark-Open-816B-A42B")
-"""No source says which efforts they take; the one that is sent comes from a host's example."""
+"""Models whose efforts no source names; the effort that is sent comes from a host's example."""
 
 
 def test_there_is_something_to_test() -> None:
@@ -246,7 +246,7 @@ def test_a_member_that_cohere_does_not_know_is_left_out_or_skips_it() -> None:
 
 
 def test_the_local_model_is_not_asked_to_think() -> None:
-    """It cannot: an effort that a client asks for is dropped, and named as a loss."""
+    """The model cannot think: the gateway drops a client's effort and names it as a loss."""
     raw = b'{"model":"auto","messages":[],"reasoning_effort":"high"}'
     for target in (target for lab, _, target in ALL if lab == "local"):
         written = OPENAI_CHAT.write(OPENAI_CHAT.read(raw), target)
@@ -258,7 +258,7 @@ def test_the_local_model_is_not_asked_to_think() -> None:
 
 
 def test_the_local_model_is_asked_for_its_likeliest_answer() -> None:
-    """Where the client names no temperature: so small a model says nonsense by chance."""
+    """Without a client's temperature the gateway sends 0: sampling makes so small a model err."""
     targets = [target for lab, _, target in ALL if lab == "local"]
     assert len(targets) == 3
     for target in targets:

@@ -1,4 +1,4 @@
-"""A client that speaks to a transport as the gateway does: no httpx.AsyncClient between."""
+"""A client that calls a transport directly, as the gateway does, without httpx.AsyncClient."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -16,7 +16,7 @@ def ask(
     content: bytes | AsyncIterator[bytes] | None = None,
     **times: float,
 ) -> httpx.Request:
-    """A request; `times` replace five seconds for each wait."""
+    """Make a request; `times` replace the default limit of five seconds for each wait."""
     return httpx.Request(
         method,
         url,
@@ -29,7 +29,7 @@ def ask(
 async def whole(
     transport: httpx.AsyncBaseTransport, request: httpx.Request
 ) -> tuple[httpx.Response, bytes]:
-    """The response and its body, read to the end. A hang is a failure, not an error."""
+    """Return the response and its body, read to the end. A hang fails the test."""
     async with asyncio.timeout(10):
         response = await transport.handle_async_request(request)
         stream = response.stream
@@ -43,7 +43,7 @@ async def whole(
 async def opened(
     transport: httpx.AsyncBaseTransport, request: httpx.Request
 ) -> tuple[AsyncIterator[bytes], httpx.AsyncByteStream]:
-    """The body of a response: as an iterator, and to be closed."""
+    """Return the body of a response twice: as an iterator, and as a stream to close."""
     response = await transport.handle_async_request(request)
     stream = response.stream
     assert isinstance(stream, httpx.AsyncByteStream)
@@ -51,7 +51,7 @@ async def opened(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Returns when something holds that tells nobody; within two seconds."""
+    """Wait up to two seconds for a condition that has no event."""
     async with asyncio.timeout(2):
         while not condition():  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.001)

@@ -1,4 +1,4 @@
-"""What contracts share: event loops, transports, certificates."""
+"""Shared fixtures of the contract tests: event loops, transports and certificates."""
 
 import asyncio
 import shutil
@@ -39,7 +39,7 @@ basicConstraints = critical, CA:{ca}
 def pytest_asyncio_loop_factories(
     item: pytest.Item,
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Transports hang on the loop's own sockets and TLS: they are tested on both."""
+    """Run transport tests on both loops, because transports use the loop's own sockets and TLS."""
     if item.path.name.startswith("test_transport"):
         return _LOOPS
     return {"asyncio": _LOOPS["asyncio"]}
@@ -47,14 +47,14 @@ def pytest_asyncio_loop_factories(
 
 @pytest.fixture(params=list(_MAKERS))
 def kind(request: pytest.FixtureRequest) -> str:
-    """Which transport."""
+    """Return the name of the transport under test."""
     name: str = request.param
     return name
 
 
 @pytest.fixture
 async def make(kind: str) -> AsyncIterator[Make]:
-    """Makes a transport; closes it after the test."""
+    """Return a function that makes transports; close them after the test."""
     made: list[httpx.AsyncBaseTransport] = []
 
     def make(**options: Any) -> httpx.AsyncBaseTransport:
@@ -72,7 +72,7 @@ _PAST = ("-not_before", "20200101000000Z", "-not_after", "20200102000000Z")
 
 
 class Certificates:
-    """TLS contexts of servers, and of clients that trust their authority."""
+    """TLS contexts for servers, and for clients that trust the servers' authority."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -110,7 +110,7 @@ class Certificates:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """Certificates of this test run."""
+    """Make the certificates of this test run."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl: apt-get install openssl")
     return Certificates(tmp_path_factory.mktemp("certificates"))

@@ -1,4 +1,4 @@
-"""A raw server on loopback that says, byte for byte, what a test has written."""
+"""A raw loopback server that sends exactly the bytes that a test has written."""
 
 import asyncio
 import contextlib
@@ -11,11 +11,11 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 type Script = Callable[[Peer], Awaitable[None]]
-"""What happens on one connection; it is closed at the script's end."""
+"""The script of one connection, which the server closes at the script's end."""
 
 
 class Request:
-    """One request as it came."""
+    """One request as it arrived."""
 
     def __init__(self, head: bytes, body: bytes) -> None:
         self.head = head
@@ -23,13 +23,13 @@ class Request:
         self.line, *self.fields = head.rstrip(b"\r\n").split(b"\r\n")
 
     def all(self, name: bytes) -> list[bytes]:
-        """The values of a header."""
+        """Return all values of a header."""
         pairs = [field.split(b": ", 1) for field in self.fields]
         return [value for found, value in pairs if found.lower() == name]
 
 
 class Peer:
-    """One connection, seen from the server."""
+    """One connection, as the server sees it."""
 
     def __init__(
         self, server: "Server", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -39,7 +39,7 @@ class Peer:
         self.writer = writer
 
     async def request(self) -> Request:
-        """The next request. Raises asyncio.IncompleteReadError where the client has left."""
+        """Read the next request. Raises asyncio.IncompleteReadError if the client has left."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         request = Request(head, b"")
         if length := request.all(b"content-length"):
@@ -59,14 +59,17 @@ class Peer:
         await self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
     async def left(self) -> None:
-        """Returns when the client has closed the connection."""
+        """Wait until the client has closed the connection."""
         with contextlib.suppress(ConnectionError):
             while await self.reader.read(65_536):
                 pass
 
 
 class Server:
-    """Listens while it is entered. What a script raises, but for lost connections, is raised at the end."""
+    """A server that listens inside `with`.
+
+    At the end it raises what a script raised, except lost connections.
+    """
 
     def __init__(self, script: Script, *, tls: ssl.SSLContext | None = None) -> None:
         self._script = script
@@ -79,7 +82,7 @@ class Server:
         self.opened = 0
         self.port = 0
         self.empty = asyncio.Event()
-        """No connection is open."""
+        """Set while no connection is open."""
         self.empty.set()
 
     @property
@@ -120,7 +123,7 @@ class Server:
             await self._script(Peer(self, reader, writer))
             await writer.drain()
         except asyncio.CancelledError:
-            writer.transport.abort()  # the test is over: TLS need not say goodbye
+            writer.transport.abort()  # the test is over: no TLS close is needed
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         except Exception as error:  # noqa: BLE001 - raised at the end of the test
@@ -135,7 +138,7 @@ class Server:
 
 
 def always(answer: bytes) -> Script:
-    """A script that gives each request the same bytes."""
+    """Make a script that answers each request with the same bytes."""
 
     async def script(peer: Peer) -> None:
         while True:
@@ -146,7 +149,7 @@ def always(answer: bytes) -> Script:
 
 
 def once(answer: bytes) -> Script:
-    """A script that answers one request and closes."""
+    """Make a script that answers one request and closes."""
 
     async def script(peer: Peer) -> None:
         await peer.request()

@@ -1,4 +1,4 @@
-"""What all SessionStore promise: in this process, in a store of it, and in a real Redis."""
+"""The contract of every SessionStore: in this process, in its store, and in a real Redis."""
 
 import time
 from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ async def seats(request: pytest.FixtureRequest) -> AsyncIterator[SessionStore]:
 
 @pytest.fixture
 def name() -> str:
-    """A conversation that no other test has had: Redis is one for the whole run."""
+    """Return a conversation that no other test has used: the whole run shares one Redis."""
     return f"contract {next(_RUN)} \udc80 ü\n"
 
 

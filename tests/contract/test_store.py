@@ -1,4 +1,4 @@
-"""What every StateStore promises, in memory and in a real Redis."""
+"""The contract of every StateStore, in memory and in a real Redis."""
 
 import asyncio
 import random
@@ -31,7 +31,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[StateStore]:
 
 @pytest.fixture
 def name() -> str:
-    """A key that no other test has used: Redis is one for the whole run."""
+    """Return a key that no other test has used: the whole run shares one Redis."""
     return f"contract:{next(_RUN)}"
 
 
@@ -79,7 +79,7 @@ async def test_no_time_to_live_changes_nothing(store: StateStore, name: str, ttl
 
 @pytest.mark.parametrize("value", [b"value", b"x" * 100_000], ids=["short", "long"])
 async def test_what_is_posted_is_found(store: StateStore, name: str, value: bytes) -> None:
-    """Nobody waits for it, be it the first that is asked of a store or not."""
+    """The caller does not wait, even for the first request to a store."""
     await store.drain()
     store.put_nowait(name, value, 60)
     await store.drain()
@@ -101,7 +101,7 @@ async def test_many_at_once_each_get_their_own(store: StateStore, name: str) -> 
 async def test_a_call_that_was_cancelled_leaves_no_answer_to_the_next(
     store: StateStore, name: str
 ) -> None:
-    """SEC-CACHE 8: Clients leave at any moment; what they asked for must not reach somebody else."""
+    """SEC-CACHE 8: clients leave at any moment; another client must not get their answer."""
     chance = random.Random(5)
     keys = [f"{name}:{number}" for number in range(20)]
     for key in keys:

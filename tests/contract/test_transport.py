@@ -1,4 +1,4 @@
-"""What every transport promises about one answer: accepted as it is, or refused; never repaired."""
+"""Every transport passes an answer on unchanged or refuses it; none repairs one."""
 
 import asyncio
 import gzip
@@ -115,7 +115,7 @@ async def test_an_answer_is_given_as_it_is(make: Make, name: str) -> None:
 
 
 async def test_a_length_among_the_trailers_changes_nothing(make: Make, kind: str) -> None:
-    """Refused by llhttp; read over by h11. Both are safe."""
+    """The parser llhttp refuses it, and h11 ignores it. Both are safe."""
     async with Server(once(CHUNKED + b"2\r\nok\r\n0\r\ncontent-length: 99\r\n\r\n")) as server:
         if kind == "http1":
             with pytest.raises(httpx.RemoteProtocolError):
@@ -173,7 +173,7 @@ async def test_no_header_makes_another(make: Make, name: str, value: str) -> Non
 
 
 def _wrong(kind: str) -> tuple[type[Exception], ...]:
-    """What a request that cannot be sent raises: httpcore lets h11's own error through."""
+    """Return the errors of a request that cannot be sent: httpcore lets h11's own through."""
     return (httpx.LocalProtocolError, *([h11.LocalProtocolError] if kind == "stock" else []))
 
 
@@ -247,7 +247,7 @@ async def test_a_refusal_arrives_while_8_mb_are_sent(make: Make) -> None:
 
 
 async def test_a_lone_chunk_is_given_at_once(make: Make) -> None:
-    """The server sends the next only when the client has the last."""
+    """The server sends the next chunk only after the client has read the last."""
     read = asyncio.Event()
 
     async def script(peer: Peer) -> None:

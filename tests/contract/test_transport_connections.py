@@ -1,4 +1,4 @@
-"""What every transport promises about connections: kept, counted, closed; never answering another."""
+"""Every transport keeps, counts and closes connections, and never mixes up two answers."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,10 @@ async def _until_empty(server: Server, seconds: float = 0.25) -> None:
 )
 @pytest.mark.parametrize("later", [False, True], ids=["same segment", "later"])
 async def test_what_nobody_asked_for_answers_nobody(make: Make, first: bytes, later: bool) -> None:
-    """Only as they come: with max_idle, httpcore does give it to the next. So stock() keeps none."""
+    """Only the defaults are safe.
+
+    With max_idle, httpcore passes the bytes on, so stock() keeps none.
+    """
     pushed = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -94,7 +97,7 @@ async def test_a_post_that_was_read_is_not_sent_again(make: Make, kind: str) -> 
 
 @pytest.mark.parametrize("said", [b"HTTP/1.1 2", b"HTTP/1.1 100 Continue\r\n\r\n"])
 async def test_a_connection_that_began_to_answer_is_not_stale(make: Make, said: bytes) -> None:
-    """Who answers has read: such an error must never look safe to repeat."""
+    """A server that answers has read the request: such an error must never look safe to repeat."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -111,7 +114,7 @@ async def test_a_connection_that_began_to_answer_is_not_stale(make: Make, said: 
 
 
 async def test_a_race_with_a_closing_server_loses_no_post(make: Make) -> None:
-    """The server saw exactly what was answered; each other is an error that says so."""
+    """The server saw exactly the answered requests; each other one raises an error that says so."""
     async with Server(once(OK)) as server:
         transport = make(max_idle=10)
         answered = 0
@@ -184,7 +187,7 @@ async def test_a_full_pool_is_a_pool_timeout(make: Make) -> None:
 
 
 async def test_the_limit_is_one_origin_s(make: Make, kind: str) -> None:
-    """That of httpx is for all hosts: one stock() for each provider."""
+    """The limit of httpx spans all hosts, so each provider needs its own stock()."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -208,7 +211,7 @@ async def test_idle_connections_expire(make: Make, kind: str) -> None:
         transport = make(keepalive_expiry=0.05, max_idle=10)
         await whole(transport, ask(server.url))
         if kind == "stock":
-            await asyncio.sleep(0.06)  # httpcore looks at the next request only
+            await asyncio.sleep(0.06)  # httpcore checks only at the next request
             await whole(transport, ask(server.url))
             assert server.opened == 2
         else:
@@ -266,7 +269,10 @@ async def test_500_aborted_streams_leave_nothing(make: Make) -> None:
 
 
 async def test_no_answer_goes_to_another(make: Make) -> None:
-    """Echoes of all sizes over few connections, a third of them cancelled at a random moment."""
+    """The server echoes requests of all sizes over few connections.
+
+    A third of the calls are cancelled.
+    """
 
     async def script(peer: Peer) -> None:
         while True:
@@ -310,7 +316,7 @@ async def test_no_answer_goes_to_another(make: Make) -> None:
 
 
 async def test_what_is_in_use_finishes_when_the_transport_is_closed(make: Make, kind: str) -> None:
-    """Only httpcore closes what is in use, and its reader is told so."""
+    """Only httpcore closes connections in use, and raises an error in their reader."""
     closed = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -338,7 +344,7 @@ async def test_what_is_in_use_finishes_when_the_transport_is_closed(make: Make, 
 
 
 async def test_a_closed_answer_gives_nothing_of_another(make: Make) -> None:
-    """Its connection may serve somebody else by then."""
+    """The connection may serve another request by then."""
     async with Server(always(OK)) as server:
         transport = make(max_idle=10)
         stream, body = await opened(transport, ask(server.url))

@@ -1,4 +1,4 @@
-"""What every transport promises about time: each wait has its limit, and a stream has none in all."""
+"""Every transport limits each single wait, but never the whole duration of a stream."""
 
 import asyncio
 import socket
@@ -16,7 +16,7 @@ _SHORT = 0.05
 
 @pytest.fixture
 def nowhere() -> Iterator[str]:
-    """An address whose queue of connections is full: who connects waits."""
+    """Return an address with a full connection queue, where connecting waits."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         place = full.getsockname()
         waiting = []
@@ -45,7 +45,7 @@ async def test_nobody_listens(make: Make) -> None:
 
 @pytest.mark.parametrize("host", ["a" * 64 + ".example", "x" * 300])
 async def test_a_name_that_no_host_can_have(make: Make, kind: str, host: str) -> None:
-    """It never reaches a resolver; the stock transport lets Python's own error through."""
+    """The name never reaches a resolver; the stock transport lets Python's own error through."""
     wrong = (httpx.ConnectError, UnicodeError) if kind == "stock" else httpx.ConnectError
     with pytest.raises(wrong):
         await whole(make(), ask(f"http://{host}/"))
@@ -68,7 +68,7 @@ async def test_silence_is_a_read_timeout(make: Make, said: bytes) -> None:
 
 
 async def test_the_limit_of_the_second_request_stands(make: Make) -> None:
-    """The first request on a connection had more patience than the second has."""
+    """The first request on the connection had a longer limit."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -99,7 +99,7 @@ async def test_a_long_stream_outlives_a_short_limit(make: Make) -> None:
 
 
 async def test_a_reader_may_take_its_time(make: Make) -> None:
-    """Silence of the provider is limited, not that of whoever reads."""
+    """The transport limits the silence of the provider, not of the reader."""
 
     async def script(peer: Peer) -> None:
         await peer.request()

@@ -1,4 +1,4 @@
-"""What every transport promises about TLS and proxies."""
+"""The contract of every transport for TLS and proxies."""
 
 import asyncio
 import base64
@@ -76,7 +76,7 @@ async def test_a_server_without_tls(make: Make) -> None:
 
 
 def _proxy(seen: list[bytes], *, refusal: bytes | None = None, target: str = "127.0.0.1") -> Script:
-    """A proxy: tunnels for CONNECT, else answers itself."""
+    """Make a proxy that tunnels for CONNECT and otherwise answers itself."""
 
     async def script(peer: Peer) -> None:
         head = await peer.reader.readuntil(b"\r\n\r\n")
@@ -150,7 +150,7 @@ async def test_the_whole_address_for_a_proxy(
 
 
 async def test_ipv6_in_a_tunnel(make: Make, kind: str) -> None:
-    """Only httpcore forgets the brackets: no proxy understands it, and the call fails with ProxyError."""
+    """Only httpcore forgets the brackets. No proxy understands it: the call ends in ProxyError."""
     seen: list[bytes] = []
     refusal = b"HTTP/1.1 403 Forbidden\r\n\r\n"
     async with Server(_proxy(seen, refusal=refusal)) as proxy:
@@ -171,7 +171,7 @@ async def test_ipv6_in_a_tunnel(make: Make, kind: str) -> None:
 async def test_a_proxy_that_gives_no_tunnel(
     make: Make, certificates: Certificates, answer: bytes
 ) -> None:
-    """Nothing was sent to the provider, so the error is one that may be tried again."""
+    """The provider got no request, so the error is one that the gateway may retry."""
     async with Server(_proxy([], refusal=answer)) as proxy:
         transport = make(proxy=_through(proxy), tls=certificates.client())
         with pytest.raises((httpx.ProxyError, httpx.ConnectError, httpx.RemoteProtocolError)):

@@ -1,4 +1,4 @@
-"""Requests of every dialect, made up: each member that the dialect has is set or left out."""
+"""Generated requests of every dialect, each with any of the members that the dialect has."""
 
 import json
 from typing import Any
@@ -27,12 +27,12 @@ STRANGE = st.sampled_from([1, "x", [], {"a": 1}])
 
 
 def some(**members: Any) -> Made:
-    """An object with any of these members."""
+    """Draw an object with any of these members."""
     return st.fixed_dictionaries({}, optional=members)
 
 
 def all_of(more: Made | None = None, /, **members: Any) -> Made:
-    """An object with all of these members, constant where they are no strategy, and `more`."""
+    """Draw an object with all of these members, constants as they are, and `more`."""
     fixed = {
         name: it if isinstance(it, st.SearchStrategy) else st.just(it)
         for name, it in members.items()
@@ -418,11 +418,11 @@ ASKS = {
     "openai-responses": RESPONSES,
     "gemini": GEMINI,
 }
-"""By dialect."""
+"""Strategies by dialect."""
 
 
 def read(dialect: str, value: Object) -> RequestBody:
-    """A request as the gateway reads it."""
+    """Read a request as the gateway does."""
     found = DIALECTS[dialect]
     raw = json.dumps(value).encode()
     return (
@@ -433,5 +433,5 @@ def read(dialect: str, value: Object) -> RequestBody:
 
 
 def decoded(dialect: str, value: Object) -> CanonicalRequest:
-    """A request in no dialect, and what is lost of it in any other."""
+    """Decode a request, with the losses that it has in any other dialect."""
     return translation.decode_request(DIALECTS[dialect], read(dialect, value))

@@ -1,4 +1,4 @@
-"""Requests, targets and streams that the tests of dialects are made of."""
+"""Requests, targets and streams for the tests of dialects."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ HERE = Provider(name="here", urls={OPENAI_CHAT.name: "https://here.test/v1/chat/
 
 
 def target(model: str = "m", *, facts: ModelFacts = UNKNOWN_FACTS, **more: Any) -> Target:
-    """A target; members of its provider are given as provider_<name>."""
+    """Make a target; members of its provider are given as provider_<name>."""
     own = {
         name.removeprefix("provider_"): more.pop(name) for name in list(more) if "provider_" in name
     }
@@ -25,7 +25,7 @@ def target(model: str = "m", *, facts: ModelFacts = UNKNOWN_FACTS, **more: Any) 
 
 
 def ask(*, stream: bool = False, usage: bool = False, n: int = 1) -> RequestBody:
-    """A small request as it was read."""
+    """Make a small request and read it."""
     value: Object = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
     if stream:
         value["stream"] = True
@@ -37,7 +37,7 @@ def ask(*, stream: bool = False, usage: bool = False, n: int = 1) -> RequestBody
 
 
 def sse(*chunks: Object | bytes, done: bool = True) -> bytes:
-    """Chunks as a stream; bytes are frames of their own."""
+    """Make a stream of chunks; bytes are whole frames."""
     frames = [
         c if isinstance(c, bytes) else b"data: " + json.dumps(c).encode() + b"\n\n" for c in chunks
     ]
@@ -47,7 +47,7 @@ def sse(*chunks: Object | bytes, done: bool = True) -> bytes:
 def chunk(
     delta: Object | None = None, *, index: int = 0, finish: str | None = None, **more: Any
 ) -> Object:
-    """One chunk with one choice."""
+    """Make one chunk with one choice."""
     choice = {"index": index, "delta": delta or {}, "finish_reason": finish}
     return {
         "id": "c1",
@@ -60,25 +60,25 @@ def chunk(
 
 
 def told(usage: Object) -> Object:
-    """The chunk that tells usage."""
+    """Make the usage chunk."""
     return {**chunk(), "choices": [], "usage": usage}
 
 
 def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
-    """Bytes in pieces that end at the cuts."""
+    """Split bytes at the cuts."""
     at = [0, *sorted({cut for cut in cuts if 0 < cut < len(data)}), len(data)]
     return [data[a:b] for a, b in pairwise(at)]
 
 
 TEXT = st.text(alphabet=st.sampled_from('ab\n"\\\u00e9\u4e16\u2028\U0001f600 {}[]:,'), max_size=8)
-"""Short text of what is hard on the wire: quotes, escapes, two to four bytes a character, U+2028."""
+"""Short text that is hard on the wire: quotes, escapes, two to four bytes a character, U+2028."""
 
 SPACE = st.sampled_from(["", "", "", " ", "\n", "\t", "\r\n  "])
 
 
 @st.composite
 def strings(draw: st.DrawFn) -> str:
-    """A JSON string, its characters escaped or not, as different writers do it."""
+    """Draw a JSON string whose characters are escaped or not, as different writers do it."""
     written = []
     for character in draw(TEXT):
         plain = json.dumps(character, ensure_ascii=False)[1:-1]
@@ -104,7 +104,7 @@ NUMBERS = st.sampled_from(
 
 @st.composite
 def values(draw: st.DrawFn, depth: int = 2) -> str:
-    """Any JSON value as text, with space where it may stand and its members' names repeated at times."""
+    """Draw any JSON value as text, with optional spaces and sometimes repeated member names."""
     kind = draw(
         st.sampled_from(
             ["string", "number", "word", "list", "object"] if depth else ["string", "number"]
@@ -138,7 +138,7 @@ KNOWN = {
 
 @st.composite
 def requests(draw: st.DrawFn, repeats: bool = False) -> tuple[bytes, list[tuple[str, str]]]:
-    """A request as bytes, and its top-level members in order as names and the text of their values."""
+    """Draw a request as bytes, with its top-level members in order as names and texts of values."""
     names = [
         "model",
         "messages",

@@ -1,4 +1,4 @@
-"""Whole answers at a glance: what accounting needs, and what is no answer although it came with 200."""
+"""Whole answers: the facts for accounting, and bodies that are no answer despite status 200."""
 
 from typing import Any
 
@@ -84,7 +84,7 @@ def test_what_is_told_otherwise_changes_that_alone(
     ],
 )  # fmt: skip
 def test_an_answer_that_is_spoilt_anywhere_is_none(old: bytes, new: bytes) -> None:
-    """Clients cannot read it either."""
+    """Clients cannot read such an answer either."""
     summary = GLANCE(WHOLE.replace(old, new))
     assert summary.problem is not None
     assert "not JSON" in summary.problem.message
@@ -100,7 +100,7 @@ def test_an_answer_that_is_spoilt_anywhere_is_none(old: bytes, new: bytes) -> No
     ],
 )
 def test_what_is_not_told_is_not_known(body: bytes) -> None:
-    """Such an answer is incomplete."""
+    """The gateway treats such an answer as incomplete."""
     assert GLANCE(body) == ResponseSummary(content_bytes=1)
 
 
@@ -122,7 +122,7 @@ def test_an_error_beside_an_answer_fails_it(body: bytes) -> None:
     "word", ["error", "Network_Error", "insufficient_system_resource", "abort"]
 )
 def test_a_reason_may_say_that_it_failed(word: str) -> None:
-    """With all that an answer usually has, and with less."""
+    """The answer fails with all usual members, and with fewer."""
     usage = b'"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}'
     choice = b'{"message":{"role":"assistant","content":"a"},"finish_reason":"%b"}' % word.encode()
     for body in (b'{"choices":[%b]}' % choice, b'{"choices":[%b],%b}' % (choice, usage)):
@@ -163,7 +163,7 @@ def test_an_answer_of_several_choices_is_complete_if_each_is() -> None:
     ],
 )
 def test_what_is_no_answer(body: bytes, kind: str, words: str) -> None:
-    """SDKs would hand their caller an object without choices, and say nothing."""
+    """SDKs would silently hand their caller an object without choices."""
     problem = GLANCE(body).problem
     assert problem is not None
     assert (problem.kind, problem.spent) == (kind, "maybe")

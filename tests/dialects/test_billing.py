@@ -1,4 +1,4 @@
-"""Tools billed one by one and money, in the words of every host that tells them."""
+"""Separately billed tools, and billed amounts, as every host reports them."""
 
 from decimal import Decimal
 from typing import Any
@@ -18,7 +18,7 @@ TOOLS = [
         {"server_tool_use_details": {"web_search_requests": 1, "tool_calls_executed": 1}},
         {"web_search": 1},
     ),
-    # Said in two places is said once.
+    # A count in two places counts once.
     (
         {"server_tool_use": {"web_search_requests": 2}, "server_tool_use_details": {"web_search_requests": 2}},
         {"web_search": 2},
@@ -39,7 +39,7 @@ TOOLS = [
 
 @pytest.mark.parametrize(("usage", "tools"), TOOLS)
 def test_tools_that_are_billed_by_the_request(usage: Any, tools: dict[str, int]) -> None:
-    """Anthropic, OpenRouter, xAI and Perplexity; what is free is left out."""
+    """Anthropic, OpenRouter, xAI and Perplexity report such counts; free tools are left out."""
     assert billing.read_tool_counts(usage) == tools
 
 
@@ -48,7 +48,7 @@ BILLS = [
     ({"cost": 0.95, "is_byok": False}, "0.95"),
     ({"cost": 9.0e-7}, "9E-7"),
     ({"cost": 0}, "0"),
-    # With a key of one's own the provider bills the rest.
+    # With the customer's own key, the provider bills the rest.
     ({"cost": 0.01, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.19}}, "0.20"),
     ({"cost": 0.01, "is_byok": True, "cost_details": {"upstream_inference_cost": None}}, None),
     ({"cost": 0.01, "is_byok": True}, None),
@@ -66,7 +66,7 @@ BILLS = [
 
 @pytest.mark.parametrize(("usage", "billed"), BILLS)
 def test_what_a_provider_says_it_billed(usage: Any, billed: str | None) -> None:
-    """OpenRouter, xAI (ten thousand million ticks a dollar) and Perplexity, to the last digit."""
+    """OpenRouter, xAI (ten thousand million ticks a dollar) and Perplexity report exact amounts."""
     found = billing.read_billed_usd(usage)
     assert found == (None if billed is None else Decimal(billed))
 

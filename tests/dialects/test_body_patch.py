@@ -1,4 +1,4 @@
-"""Changes to a body: what changes, in which order, and what keeps its bytes."""
+"""Changes to a body: which members change, in which order, and which keep their bytes."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What becomes of fields: nothing that a client sets is lost unseen, in whichever dialect it goes."""
+"""Every field that a client sets is sent in the other dialect, or named as a loss."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,13 +24,13 @@ _SETTINGS = (
     "thoughts_shown", "service_tier", "user", "metadata", "cache_key", "stream",
 )  # fmt: skip
 _UNTHOUGHT = {compatibility.MESSAGES: ("none", None)}
-"""Efforts at which there are no thoughts to show."""
+"""Efforts at which a model has no thoughts to show."""
 _DEFAULTS: dict[str, tuple[Any, ...]] = {"service_tier": ("auto", "default"), "top_p": (1,)}
-"""Values that ask for what is so anyway."""
+"""Values that equal the default."""
 
 
 def facets(request: CanonicalRequest) -> Iterator[tuple[str, Any, str]]:
-    """Everything that a request sets: what it is, its value, and the client's own name of it."""
+    """List everything that a request sets: its kind, its value, and the client's name for it."""
     name = request.names.get
     for field in _SETTINGS:
         value = getattr(request, field)
@@ -65,8 +65,8 @@ def _tools(request: CanonicalRequest) -> Iterator[tuple[str, Any, str]]:
         for member in ("description", "parameters", "strict", "grammar"):
             value = getattr(tool, member)
             if member == "grammar" and value:
-                value = text_of(value)  # its depth is the dialect's
-                member = "format"  # noqa: PLW2901 - the client's name of it
+                value = text_of(value)  # dialects nest it differently
+                member = "format"  # noqa: PLW2901 - the client's name for it
             if value:
                 yield f"tool {tool.name} {member}", value, f"{word}.{member}"
         if tool.cache is not None:
@@ -78,7 +78,7 @@ def _tools(request: CanonicalRequest) -> Iterator[tuple[str, Any, str]]:
 
 
 def _turns(request: CanonicalRequest) -> Iterator[tuple[str, Any, str]]:
-    """What stands in the turns, and how often; its order is of other tests."""
+    """List the content of the turns, with counts; other tests check its order."""
     word = request.names.get("turns", "messages")
     for turn in request.turns:
         if turn.name:
@@ -113,7 +113,7 @@ def _part(part: object, word: str) -> Iterator[tuple[str, Any, str]]:
 
 
 def _arguments(text: str) -> Any:
-    """Arguments as every dialect says them: what is no object stands in one."""
+    """Read arguments as every dialect sends them: an object, or an object around other text."""
     try:
         value = jsonio.loads(text.encode() or b"{}")
     except jsonio.JsonError:
@@ -122,7 +122,7 @@ def _arguments(text: str) -> Any:
 
 
 def text_of(value: Any) -> str:
-    """All words of a body, to look for those of a part in."""
+    """Join all texts of a body, to search them for those of a part."""
     if isinstance(value, str):
         return value + "\0"
     if isinstance(value, list):
@@ -131,7 +131,7 @@ def text_of(value: Any) -> str:
 
 
 def unsaid(request: CanonicalRequest, door: str) -> list[tuple[str, Any, str]]:
-    """What is neither said in the other dialect nor named; nothing where the request is refused."""
+    """List what the other dialect neither gets nor names; nothing if the request is refused."""
     losses, refusals = compatibility.check_request(request, door)
     if refusals:
         return []
@@ -166,7 +166,7 @@ def unsaid(request: CanonicalRequest, door: str) -> list[tuple[str, Any, str]]:
 
 
 def _covers(loss: str, name: str) -> bool:
-    """Whether a loss names a field, or something within it or around it."""
+    """True if a loss names a field, or something within it or around it."""
     return loss == name or loss.startswith(f"{name}.") or name.startswith(f"{loss}.")
 
 
@@ -176,7 +176,7 @@ def _covers(loss: str, name: str) -> bool:
 def test_everything_that_is_set_is_said_or_named(
     client: str, door: str, data: st.DataObject
 ) -> None:
-    """Law 4."""
+    """Law 4 holds."""
     request = decoded(client, data.draw(ASKS[client]))
     assert unsaid(request, door) == []
 
@@ -185,7 +185,7 @@ NOTHING: tuple[Any, ...] = (
     None, False, 1, "", "auto", "AUTO", "disabled", -1, {}, {"type": "text"}, {"enabled": False},
     ["text"], ["TEXT"], ["reasoning.encrypted_content"], [{"enabled": False}],
 )  # fmt: skip
-"""Values that ask for what is so anyway."""
+"""Values that equal the default."""
 IMPLIED = (
         "input.role", "contents.role",  # a user's, where it is left out
         "contents.parts.functionResponse.id",  # results without ids are in the order of their calls
@@ -199,18 +199,18 @@ IMPLIED = (
         "thinking.display",  # "summarized" is what old models do
         "messages.reasoning_content",  # another model's, whatever it says
 )  # fmt: skip
-"""Members that another one says too."""
+"""Members that repeat another member."""
 
 
 def nothing(value: Any) -> bool:
-    """Whether a value asks for nothing; "adaptive" leaves thinking to the model, as others do."""
+    """True if a value equals the default; "adaptive" leaves thinking to the model, as others do."""
     if value in NOTHING or value == {"type": "adaptive"}:
         return True
     return isinstance(value, dict) and all(map(nothing, value.values()))
 
 
 def bare(value: Any) -> Any:
-    """A request without the objects that it was read from."""
+    """Return a request without its sources."""
     if isinstance(value, msgspec.Struct):
         names = [name for name in value.__struct_fields__ if name not in ("source", "names")]
         return type(value).__name__, *[(name, bare(getattr(value, name))) for name in names]
@@ -218,13 +218,13 @@ def bare(value: Any) -> Any:
 
 
 def seen(client: str, value: Object) -> Any:
-    """All that becomes of a request: what is read, and what is weighed of it, one by one."""
+    """Return everything that the gateway reads in a request, and each field that it checks."""
     request = translation.decode_request(DIALECTS[client], read(client, value))
     return bare(request), [*compatibility.list_set_fields(request)]
 
 
 def paths(value: Any, path: str = "") -> Iterator[str]:
-    """Members at any depth, but for those of schemas and arguments, which are values."""
+    """List members at any depth, except inside schemas and arguments, which are values."""
     for name, it in value.items() if isinstance(value, dict) else ():
         here = f"{path}.{name}" if path else name
         yield here
@@ -242,7 +242,7 @@ def paths(value: Any, path: str = "") -> Iterator[str]:
 
 
 def without(value: Any, path: str, gone: list[Any]) -> Any:
-    """A value that lacks a member wherever it stood; what that held goes to `gone`."""
+    """Return a value without one member wherever it stood; append the member's values to `gone`."""
     if isinstance(value, list):
         return [without(it, path, gone) for it in value]
     if not isinstance(value, dict):
@@ -261,7 +261,7 @@ def without(value: Any, path: str, gone: list[Any]) -> Any:
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
 @given(st.data())
 def test_no_member_is_read_over(client: str, data: st.DataObject) -> None:
-    """A request that lacks a member is another one, is named otherwise, or is none."""
+    """Without any one member, a request reads differently, has other names, or is refused."""
     value = data.draw(ASKS[client])
     whole = seen(client, value)
     for path in dict.fromkeys(paths(value)):
@@ -304,7 +304,7 @@ LEAST: dict[str, Object] = {
 def test_what_an_answer_depends_on_refuses_every_other_dialect(
     client: str, more: Object, name: str
 ) -> None:
-    """By the client's own spelling."""
+    """The refusal has the client's own spelling."""
     request = decoded(client, {**LEAST[client], **more})
     for door in DIALECTS:
         losses, refusals = compatibility.check_request(request, door)
@@ -322,14 +322,14 @@ def test_a_thread_that_is_begun_is_dropped_and_named() -> None:
 
 
 def media(part: Object, *, client: str = "openai-chat") -> CanonicalRequest:
-    """A request with one part of a user."""
+    """Make a request with one part in a user's turn."""
     name = "parts" if client == "gemini" else "content"
     member = "contents" if client == "gemini" else "messages"
     return decoded(client, {**LEAST[client], member: [{"role": "user", name: [part]}]})
 
 
 def test_a_tool_that_runs_at_a_provider_is_named_with_what_to_do() -> None:
-    """Codex offers one by itself where it does not know the model; of no other client is that said."""
+    """Codex offers one by itself for an unknown model, so its refusal says how to stop that."""
     search = {"type": "web_search", "external_web_access": True}
     request = decoded(compatibility.RESPONSES, {"model": "m", "input": "hi", "tools": [search]})
     why = "does not have this tool of another provider: leave it out"
@@ -350,7 +350,7 @@ TIERS: dict[str, tuple[str, dict[str | None, Any]]] = {
     compatibility.MESSAGES: ("service_tier", {None: "auto", "default": "standard_only"}),
     compatibility.GEMINI: ("serviceTier", {None: "unspecified", "default": "standard", "flex": "flex", "priority": "priority"}),
 }  # fmt: skip
-"""By dialect: the member, and its words by those of CanonicalRequest."""
+"""The member in each dialect, and its words for the values of CanonicalRequest."""
 MINIMAL: dict[str, Object] = {
     compatibility.CHAT: {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
     compatibility.RESPONSES: {"model": "m", "input": "hi"},
@@ -361,7 +361,7 @@ MINIMAL: dict[str, Object] = {
 
 @pytest.mark.parametrize(("client", "door"), PAIRS, ids=map(" to ".join, PAIRS))
 def test_a_service_tier_is_said_in_the_targets_own_word_or_named(client: str, door: str) -> None:
-    """`standard` of Google, `standard_only` of Anthropic and `default` of OpenAI are one."""
+    """`standard` of Google, `standard_only` of Anthropic and `default` of OpenAI mean the same."""
     (member, words), (there, theirs) = TIERS[client], TIERS[door]
     for meant, word in words.items():
         request = decoded(client, {**MINIMAL[client], member: word})
@@ -378,7 +378,7 @@ def test_a_service_tier_is_said_in_the_targets_own_word_or_named(client: str, do
 
 
 def test_media_by_address() -> None:
-    """Mistral takes a URL as sound; Google opens films of YouTube, and files of its own."""
+    """Mistral takes a URL as sound; Google opens YouTube videos and its own files."""
     sound = media({"type": "input_audio", "input_audio": "https://a.test/a.mp3"})
     assert compatibility.check_request(sound, "openai-chat") == ([], [])
     assert compatibility.check_request(sound, "gemini")[1] == [

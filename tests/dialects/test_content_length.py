@@ -1,4 +1,4 @@
-"""How much an answer says: what an estimate of its tokens rests on."""
+"""The amount of content in an answer, on which estimates of its tokens rest."""
 
 import json
 from collections.abc import Callable
@@ -65,7 +65,7 @@ def test_what_an_event_says(event: Event, size: int) -> None:
     ("value", "size"), [("a\ud800", 2), (None, 0), (7, 0), ({"data": "x"}, 0), (["a", {"text": "b"}], 2)]
 )  # fmt: skip
 def test_text_is_counted_as_utf_8_wherever_it_stands(value: Any, size: int) -> None:
-    """A lone surrogate, which JSON may escape, counts as the one byte that takes its place."""
+    """A lone surrogate, which JSON may escape, counts as the one byte that replaces it."""
     assert content_length.count_text_bytes(value) == size
 
 
@@ -82,7 +82,7 @@ SAID: list[Event] = [
 @pytest.mark.parametrize("door", DIALECTS.values(), ids=DIALECTS)
 @pytest.mark.parametrize("client", DIALECTS.values(), ids=DIALECTS)
 def test_home_and_abroad_hear_the_same(client: Dialect, door: Dialect) -> None:
-    """Of a stream that is cut, in every dialect for clients of every dialect."""
+    """Both count the same in a cut stream, for every pair of dialects."""
     request = TranslatableRequest(DIALECTS["openai-chat"], ask(stream=True)).request
     told = get_translation(door).make_encoder(
         ResponseContext(id="1", created_at=1, model="m", request=request)
@@ -116,7 +116,7 @@ def _chat_delta(text: str) -> Object:
 
 
 def _padded_delta(text: str) -> Object:
-    """OpenAI hides the length of each text behind a member that nobody counts."""
+    """Make a chunk whose text length OpenAI hides behind a member that no count includes."""
     return _chat_delta(text) | {"obfuscation": "x" * (9 - len(text) % 9)}
 
 
@@ -149,7 +149,7 @@ def test_native_text_is_counted_in_bytes_however_it_is_written_and_read(
     escaped: bool,
     cuts: list[int],
 ) -> None:
-    """A frame as a read of its own, many in a read, and reads that end inside a frame."""
+    """A read may have one frame, many frames, or end inside a frame."""
     frames = [
         b"data: "
         + json.dumps(write_delta(text), separators=separators, ensure_ascii=escaped).encode()
@@ -181,7 +181,7 @@ def test_a_frame_like_the_last_ones_is_no_json_where_its_text_is_spoilt(
 
 
 def test_uses_of_tools_that_a_client_is_not_told_of_are_heard() -> None:
-    """They are billed: a client that takes one at a time gets the first of several."""
+    """The provider bills them: a client that takes one at a time gets the first of several."""
     request = TranslatableRequest(
         DIALECTS["anthropic-messages"],
         DIALECTS["anthropic-messages"].read(

@@ -1,4 +1,4 @@
-"""How conversations begin and what they are called, in four dialects."""
+"""The beginnings and names of conversations, in four dialects."""
 
 import json
 from typing import Any
@@ -53,7 +53,7 @@ def opening(dialect: str, **body: Any) -> ConversationStart:
 def test_instructions_and_first_words(
     dialect: str, body: dict[str, Any], system: tuple[str, ...], first: str
 ) -> None:
-    """Instructions are those before the first turn; first words are a person's."""
+    """Instructions are those before the first turn; the first words are a person's."""
     found = opening(dialect, **body)
     assert (found.system, found.first_text) == (system, first)
 
@@ -85,7 +85,7 @@ def test_instructions_and_first_words(
 def test_names_of_conversations_and_users(
     dialect: str, body: dict[str, Any], named: tuple[str, str] | None, user: object
 ) -> None:
-    """A name is one conversation's: a cache key or a user that stands for many is none."""
+    """A name belongs to one conversation: a cache key or a user of many conversations is none."""
     begun = {"input": [HI]} if dialect == RESPONSES else {"messages": [HI]}
     found = opening(dialect, **begun, **body)
     assert found.name_and_member == named
@@ -116,7 +116,7 @@ MEMBERS = ("messages", "input", "contents", "system", "instructions", "systemIns
 
 @given(st.sampled_from(sorted(DIALECTS)), st.dictionaries(st.sampled_from(MEMBERS), JSON))
 def test_whatever_is_read_has_an_opening(dialect: str, body: dict[str, Any]) -> None:
-    """A request that is one never fails here, however odd its members."""
+    """A valid request never fails here, however odd its members."""
     try:
         found = opening(dialect, **body)
     except ProblemError:
@@ -137,7 +137,7 @@ MESSAGE = st.fixed_dictionaries(
 def test_the_first_words_are_those_of_the_first_turn_that_has_some(
     messages: list[dict[str, Any]],
 ) -> None:
-    """However they are found: of a first turn that is one text they are read at once."""
+    """A first turn with a single text takes a shorter path, with the same result."""
     turns = [
         openings.read_content(one["content"], "text") for one in messages if one["role"] == "user"
     ]

@@ -1,4 +1,7 @@
-"""Counts of tokens abroad: what has tokens is asked about, settings are not, and a number is told."""
+"""Translated token counts: the target gets all that has tokens, and no settings.
+
+The answer is a number.
+"""
 
 import json
 from typing import Any, get_type_hints
@@ -71,7 +74,7 @@ def sent(client: Dialect, body: RequestBody, door: Dialect) -> dict[str, Any]:
 
 
 def test_a_messages_request_is_counted_as_gemini_says_it() -> None:
-    """Whole, as the Gemini API takes instructions and tools in `generateContentRequest` alone."""
+    """The Gemini API takes instructions and tools in `generateContentRequest` alone."""
     body = messages()
     assert sent(MESSAGES, body, GEMINI) == {
         "generateContentRequest": {
@@ -93,7 +96,7 @@ def test_a_messages_request_is_counted_as_gemini_says_it() -> None:
 
 
 def test_a_gemini_request_is_counted_as_messages_says_it() -> None:
-    """No cap and no sampling: the counter of Anthropic refuses what it does not know."""
+    """Cap and sampling are left out: Anthropic's counter refuses members that it does not know."""
     asked = sent(GEMINI, gemini(), MESSAGES)
     assert asked.keys() <= get_type_hints(MessageCountTokensParams).keys()
     assert asked.keys() == {"model", "system", "messages", "tools"}
@@ -111,7 +114,7 @@ def test_any_request_is_counted_as_responses_says_it(client: Dialect, body: Requ
 
 
 def test_the_form_of_an_answer_is_counted_too() -> None:
-    """A schema is a part of what the model reads."""
+    """The model reads the schema as a part of its prompt."""
     body = messages(output_config={"format": {"type": "json_schema", "schema": SCHEMA}})
     inner = sent(MESSAGES, body, GEMINI)["generateContentRequest"]
     assert inner["generationConfig"] == {
@@ -168,14 +171,14 @@ def test_a_counter_of_its_own_reads_its_answers() -> None:
     ],
 )
 def test_a_count_of_responses_needs_nothing(raw: bytes, completed: bytes) -> None:
-    """What a request must have is put in, what would make a stream of it is left out."""
+    """The gateway adds required members, and removes any that would ask for a stream."""
     body = RESPONSES.read(raw)
     assert body.raw == completed
     assert not body.prompt.stream
 
 
 def test_a_count_of_responses_changes_the_model_alone() -> None:
-    """At home the client's bytes go on; the model is the target's."""
+    """The native path keeps the client's bytes, except for the target's model."""
     raw = b'{ "input" : [{"role":"user","content":"a"}], "model" : "m", "novel": 1.50 }'
     body = RESPONSES.read(raw)
     assert RESPONSES.write(body, target("m")).body is body.raw

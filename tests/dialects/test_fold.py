@@ -1,4 +1,4 @@
-"""A stream told whole and a whole answer told as a stream: the same words, calls and usage."""
+"""Folding a stream into a whole answer, and unfolding it: the same words, calls and usage."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ def unfold(whole: Object, *, usage: bool = True) -> bytes:
 
 
 def message(*deltas: Object) -> Object:
-    """The message that deltas add up to, without the role and content that every one has."""
+    """Return the message that deltas add up to, without the role and content that all have."""
     found: Object = fold(*[chunk(delta) for delta in deltas])["choices"][0]["message"]
     return found
 
@@ -62,7 +62,7 @@ def usage(answer: Object) -> Object | None:
 
 
 def as_whole(answer: Object) -> Object:
-    """The whole answer that a provider would send."""
+    """Make the whole answer that a provider would send."""
     choices = []
     for index, said in enumerate(answer["choices"]):
         text = {name: said[name] for name in ("reasoning_content", "refusal") if said[name]}
@@ -93,7 +93,7 @@ def as_whole(answer: Object) -> Object:
 
 @st.composite
 def as_stream(draw: st.DrawFn, answer: Object) -> bytes:
-    """The stream that the same provider would send: every string in pieces, choices interleaved."""
+    """Draw the stream that the same provider would send: strings in pieces, choices interleaved."""
 
     def split(text: str) -> list[str]:
         cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=3)))
@@ -132,7 +132,7 @@ def as_stream(draw: st.DrawFn, answer: Object) -> bytes:
 def test_a_stream_folds_to_the_whole_answer_that_says_the_same(
     answer: Object, data: st.DataObject
 ) -> None:
-    """Law 2, in the words of one dialect: text, reasoning, calls, finishes and usage."""
+    """Law 2, within one dialect: text, reasoning, calls, finishes and usage stay the same."""
     stream, whole = data.draw(as_stream(answer)), as_whole(answer)
     folded = OPENAI_CHAT.fold(stream)
     assert json.loads(folded) == whole
@@ -164,7 +164,7 @@ def test_a_whole_answer_unfolds_to_a_stream_that_folds_back(answer: Object, aske
 
 
 def test_a_stream_on_the_wire() -> None:
-    """What OpenAI sends, with the members that this gateway does not know."""
+    """The stream is OpenAI's, with members that the gateway does not know."""
     stream = (
         b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","service_tier":"default","system_fingerprint":"fp",'
         b'"choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}],'
@@ -208,7 +208,7 @@ def made(name: str, arguments: str, **more: Any) -> Object:
         ([call("f", "{", index=0, id="a"), call(None, "}", index=0, id="a")], [made("f", "{}", id="a")]),
         # Mistral: whole calls without an index.
         ([call("f", "{}", id="a"), call("g", "[]", id="b")], [made("f", "{}", id="a"), made("g", "[]", id="b")]),
-        # One index for two calls that are told apart by id.
+        # One index for two calls with different ids.
         ([call("f", "{}", index=0, id="a"), call("g", "{", index=0, id="b"), call(None, "}", index=0)],
          [made("f", "{}", id="a"), made("g", "{}", id="b")]),
         # A new id in every piece of one call.
@@ -231,7 +231,7 @@ def test_calls_as_hosts_cut_them(deltas: list[Object], calls: list[Object]) -> N
 
 
 def test_content_in_parts_stays_in_parts() -> None:
-    """Mistral streams thinking in lists and the answer in strings; whole, it is one list."""
+    """Mistral streams thinking in lists and the answer in strings. Folded, they are one list."""
     found = message(
         {"content": ""},
         {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "a"}]}]},
@@ -252,7 +252,7 @@ def test_content_in_parts_stays_in_parts() -> None:
 
 
 def test_blocks_of_reasoning_are_put_together() -> None:
-    """OpenRouter's reasoning_details go back to it as they came: pieces of one block are one block."""
+    """OpenRouter wants its reasoning_details back unchanged. Pieces of a block become one."""
     text = {"type": "reasoning.text", "format": "x", "index": 0}
     found = message(
         {"reasoning_details": [{**text, "text": "a"}]},
@@ -271,7 +271,7 @@ def test_blocks_of_reasoning_are_put_together() -> None:
 @pytest.mark.parametrize(
     ("chunks", "expected"),
     [
-        # A finish told twice, the second time as nothing.
+        # A second finish that is null or empty.
         ([chunk({"content": "a"}, finish="stop"), chunk(finish=None), chunk(finish="")], {"finish_reason": "stop"}),
         # No finish at all.
         ([{"choices": [{"index": 0, "delta": {"content": "a"}}]}], {"finish_reason": None}),
@@ -289,7 +289,7 @@ def test_choices_as_hosts_send_them(chunks: list[Object], expected: Object) -> N
 
 
 def test_what_is_said_once_stands_and_nothing_replaces_it() -> None:
-    """Azure's first chunk has an empty id and model; annotations and audio come in several chunks."""
+    """Azure's first chunk has an empty id and model. Annotations and audio take several chunks."""
     found = fold(
         {"id": "", "model": "", "choices": [], "prompt_filter_results": [1]},
         chunk({"content": "a", "annotations": [1], "audio": {"id": "x", "data": "AA"}}),
@@ -313,7 +313,7 @@ def test_an_answer_without_choices_is_a_stream_of_its_end() -> None:
 
 
 def test_a_stream_is_told_with_what_this_gateway_does_not_know() -> None:
-    """Logprobs and hosts' own members of the choice and of the answer."""
+    """Log probabilities and hosts' own members of choice and answer stay."""
     whole = {
         **HEAD,
         "object": "chat.completion",
@@ -355,7 +355,7 @@ def test_log_probabilities_of_one_kind_are_not_doubled_by_a_chunk_of_the_other()
 
 
 def test_a_delta_beside_a_message_is_not_what_a_whole_answer_says() -> None:
-    """As Perplexity sends it."""
+    """Perplexity sends both."""
     choice = {
         "index": 0,
         "message": {"role": "assistant", "content": "a"},

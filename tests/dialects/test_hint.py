@@ -1,4 +1,7 @@
-"""A body at the wrong door is refused with the right one (reliability: wrong dialect, wrong path)."""
+"""A body at the wrong endpoint gets a refusal that names the right one.
+
+(reliability: wrong dialect, wrong path)
+"""
 
 from typing import Any
 

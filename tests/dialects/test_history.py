@@ -1,4 +1,4 @@
-"""The last messages of a request, as each dialect writes them: the same conversation reads the same."""
+"""The last messages of a request read the same in each dialect, for the same conversation."""
 
 from typing import Any
 

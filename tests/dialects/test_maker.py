@@ -1,4 +1,4 @@
-"""Labels on reasoning state: whose it is, and that the state itself is never changed."""
+"""Labels on reasoning state name the state's maker and never change the state itself."""
 
 import msgspec
 import pytest
@@ -29,7 +29,7 @@ def test_a_state_of_a_provider_has_no_maker(state: str) -> None:
 
 
 def test_a_maker_is_provider_model_and_dialect() -> None:
-    """What else differs does not part a model from its own state: effort, accounts."""
+    """Effort, accounts and other differences do not separate a model from its own state."""
     one = hash_maker(target("m"), "gemini")
     rich = msgspec.structs.replace(HERE, accounts=(Account("a", "s"),))
     same = msgspec.structs.replace(target("m", effort="high"), provider=rich)

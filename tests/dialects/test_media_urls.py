@@ -1,4 +1,4 @@
-"""Media by URL: who takes them as data alone, what a plan makes of that, and how data takes the place of a URL."""
+"""Media by URL: targets that need data, the plan for them, and data that replaces a URL."""
 
 from typing import Any
 
@@ -77,7 +77,7 @@ WANTED = [
 
 @pytest.mark.parametrize(("part", "door", "media", "wants"), WANTED)
 def test_what_is_wanted_as_data(part: Any, door: str, media: str, wants: bool) -> None:
-    """Where the dialect or the host takes no URL; what it cannot have at all is not wanted."""
+    """A dialect or a host without URLs wants data; media that it cannot have are not wanted."""
     found = media_urls.find_media_to_fetch(request(part), door, provider(media))
     assert found == ({part.url: part} if wants else {})
     within = request(ToolResult(id="c", parts=(part, Text(text="t"))))
@@ -92,7 +92,7 @@ def test_equal_urls_are_wanted_once() -> None:
 
 
 def test_data_takes_the_place_of_a_url_and_of_nothing_else() -> None:
-    """What the part says beside stays; a file that turns out to be an image is one."""
+    """The part's other members stay. A file that turns out to be an image becomes one."""
     other = Media(kind="image", url="https://b.example/")
     parts = (
         Text(text=PIC),
@@ -142,11 +142,11 @@ def test_on_it_is_planned_as_if_the_data_were_here() -> None:
     assert asked.find_media_to_fetch(CHAT, provider()) == {}
     (turn,) = asked.fill_media(GIVEN).request.turns
     assert turn.parts[0].data == "UElD"  # type: ignore[union-attr]  # a Media
-    assert asked.request.turns[0].parts[0].data is None  # type: ignore[union-attr]  # the same
+    assert asked.request.turns[0].parts[0].data is None  # type: ignore[union-attr]  # a Media
 
 
 def test_on_what_goes_home_to_who_opens_urls_goes_as_it_is() -> None:
-    """Also where the dialect would take no URL of a stranger: Google opens those of its clients."""
+    """Translation to Gemini sends no URLs, but Google opens the URLs of its own clients."""
     asked = TranslatableRequest(GEMINI, body(GEMINI, {"fileData": {"fileUri": PIC}}), ALL)
     assert asked.find_media_to_fetch("gemini", provider()) == {}
     assert list(asked.find_media_to_fetch("gemini", provider("data"))) == [PIC]
@@ -238,7 +238,7 @@ HOME: list[tuple[Dialect, Any, Any]] = [
 
 @pytest.mark.parametrize(("dialect", "part", "becomes"), HOME)
 def test_at_home_only_the_part_is_written_anew(dialect: Dialect, part: Any, becomes: Any) -> None:
-    """In the words of the client's dialect; all else keeps its bytes."""
+    """The new part is in the client's dialect; everything else keeps its bytes."""
     word = {"gemini": {"text": PIC}}.get(dialect.name, {"type": "text", "text": PIC})
     before = body(dialect, word, part, x_unknown=1.5)
     raw = before.raw.replace(b'"x_unknown":1.5', b'"x_unknown": 1.50')
@@ -281,7 +281,7 @@ NOTHING: list[tuple[Dialect, Any]] = [
 
 @pytest.mark.parametrize(("dialect", "part"), NOTHING)
 def test_what_is_not_to_be_changed_keeps_every_byte(dialect: Dialect, part: Any) -> None:
-    """The very body comes back, also where it is no list."""
+    """The gateway returns the same body, also if a member is not a list."""
     value = body(OPENAI_CHAT).value | {"messages": [{"role": "user", "content": [part, 1, PIC]}]}
     for name in ("messages", "input", "contents"):
         value[name] = value["messages"]

@@ -1,6 +1,6 @@
-"""Requests and answers with any value in place of any other: read, refused or left out, never a fault.
+"""Any value may replace any other in requests and answers: the gateway reads, refuses or drops it.
 
-Here in this process, piece by piece; tests/server/test_hostile.py asks a whole gateway.
+These tests run piece by piece in this process; tests/server/test_hostile.py asks a whole gateway.
 """
 
 import random
@@ -46,7 +46,7 @@ def test_odd_requests_are_read_or_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_odd_streams_are_watched_and_glanced_at(name: str) -> None:
-    """At home: frames go on as they came, whatever they hold; usage, finish and errors are looked for."""
+    """Native frames go on unchanged; the inspector looks for usage, finish and errors in them."""
     dialect, chance = DIALECTS[name], random.Random(name)
     base = FIELDS[DOORS[name]]("hello")
     body = jsonio.dumps({"max_tokens": 9, "stream": True, **base})

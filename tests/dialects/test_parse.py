@@ -1,4 +1,4 @@
-"""A body whose long member has come before is read as any other, and says the same."""
+"""A body with a long member that the gateway already knows reads the same as any other."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def body(offered: Any, text: str = "hi", **more: Any) -> bytes:
 
 
 def whole(raw: bytes, dialect: Dialect = OPENAI_CHAT) -> RequestBody:
-    """As it is read where nothing is known."""
+    """Read a body with an empty cache of known members."""
     known, parse._outline_cache = parse._outline_cache, parse._OutlineCache()
     try:
         return dialect.read(raw)
@@ -52,7 +52,7 @@ OFFERED: list[Any] = [
 
 @pytest.mark.parametrize("offered", OFFERED)
 def test_it_says_the_same_every_time(offered: Any) -> None:
-    """The first time, the second, when it becomes known, and after that."""
+    """The prompt is the same the first time, the second, once the member is known, and later."""
     for at in range(4):
         raw = body(offered, f"words {at}", tool_choice="required")
         found, expected = OPENAI_CHAT.read(raw), whole(raw)
@@ -65,7 +65,7 @@ def test_it_says_the_same_every_time(offered: Any) -> None:
 
 
 def test_claude_code_sends_the_same_tools_again_and_again() -> None:
-    """Of the Messages API too: with thinking, a cap, and a session of its own."""
+    """Messages requests with thinking, a cap and a session work in the same way."""
     offered = [{"name": f"t{at}", "description": "d" * 300, "input_schema": SCHEMA} for at in range(30)]  # fmt: skip
     offered += [{"type": "web_search_20260209", "name": "web_search"}]
     for at in range(4):
@@ -83,7 +83,7 @@ def test_claude_code_sends_the_same_tools_again_and_again() -> None:
 
 
 def codex(text: str, *before: Any, **more: Any) -> bytes:
-    """A request of the Responses API with tools of every shape."""
+    """Make a request of the Responses API with tools of every shape."""
     offered: list[Any] = [
         {"type": "function", "name": f"f{at}", "description": "d" * 300, "parameters": SCHEMA}
         for at in range(20)
@@ -113,7 +113,7 @@ def test_codex_sends_the_same_tools_again_and_again() -> None:
 
 
 def test_tools_that_the_input_offers_are_compared_with_all_of_those_that_are_known() -> None:
-    """One that is offered anew, with what is long in it, is offered once."""
+    """A tool that is offered again, with a long known part, is offered once."""
     again = jsonio.loads(codex(""))["tools"][:2]
     more = {"type": "additional_tools", "role": "developer", "tools": [*again, {"type": "x"}]}
     for at in range(4):
@@ -129,7 +129,7 @@ def test_tools_that_the_input_offers_are_compared_with_all_of_those_that_are_kno
 
 
 def test_nothing_at_home_asks_for_what_is_known() -> None:
-    """What is large is not read for a call that goes on as it came."""
+    """The native path never parses the large known member."""
     messages: Any = [{"name": "g", "input_schema": SCHEMA, "description": "d" * 5_000}]
     rows = [(OPENAI_CHAT, body(tools())), (ANTHROPIC_MESSAGES, body(messages, max_tokens=9))]
     for dialect, raw in rows:
@@ -190,7 +190,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_last_of_two_members_counts() -> None:
-    """A name that stands twice is read as any reader takes it, and goes on once."""
+    """A repeated name has its last value, as in any JSON reader, and goes on once."""
     raw = body(tools())
     for _ in range(3):
         OPENAI_CHAT.read(raw)

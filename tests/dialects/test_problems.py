@@ -1,4 +1,4 @@
-"""Errors: whose fault they are, in whose words the client reads them, and that a stream shows them."""
+"""Errors: whose fault they are, in whose words the client reads them, and their form in streams."""
 
 import json
 from typing import get_args
@@ -24,7 +24,7 @@ REJECTED = (
 
 @pytest.mark.parametrize("kind", get_args(ProblemKind.__value__))
 def test_every_kind_has_the_shape_that_sdks_read(kind: ProblemKind) -> None:
-    """`{"error": {"message", "type", "param", "code"}}` of OpenAI's API reference."""
+    """The shape is `{"error": {"message", "type", "param", "code"}}` of OpenAI's API reference."""
     error = json.loads(WRITE(Problem(kind=kind, message="m\u00e9\n", param="p")))["error"]
     assert list(error) == ["message", "type", "param", "code"]
     assert (error["message"], error["param"]) == ("m\u00e9\n", "p")
@@ -51,7 +51,7 @@ def test_some_words_as_clients_know_them(kind: ProblemKind, words: tuple[str, st
     ("param", "code"), [("model", "model_not_allowed"), (None, "not_allowed"), ("x", "not_allowed")]
 )
 def test_only_a_model_is_a_model_that_is_not_allowed(param: str | None, code: str) -> None:
-    """An admin's door and a rule that refuses forbid no model."""
+    """Refusals by an admin endpoint or by a rule forbid no model."""
     problem = Problem(kind="not_allowed", message="", param=param)
     assert json.loads(OPENAI_CHAT.write_problem(problem))["error"]["code"] == code
 
@@ -69,7 +69,7 @@ def test_only_a_model_is_a_model_that_is_not_allowed(param: str | None, code: st
 )
 @pytest.mark.parametrize("status", [400, 405, 413, 415, 422])
 def test_a_request_s_own_fault_is_told_in_the_provider_s_words(status: int, body: bytes) -> None:
-    """Byte for byte and with its status, in any shape of JSON: SDKs show it whole."""
+    """Any shape of JSON goes on byte for byte and with its status, because SDKs show it whole."""
     problem = READ(status, body, 7.0)
     assert problem.kind == "upstream_rejected"
     assert problem.http_status == problem.upstream_status == status
@@ -81,7 +81,7 @@ def test_a_request_s_own_fault_is_told_in_the_provider_s_words(status: int, body
     "body", [b"", b"<html>no</html>", b"{}", b"[]", b'"no"', b"\xff\xfe", b"null"]
 )
 def test_a_page_of_a_proxy_is_not_shown_to_clients(body: bytes) -> None:
-    """An SDK could not read it; the status is told all the same."""
+    """An SDK could not read the page; the client still learns the status."""
     problem = READ(400, body, None)
     assert (problem.kind, problem.status) == ("upstream_rejected", 400)
     error = json.loads(WRITE(problem))["error"]
@@ -117,7 +117,10 @@ def test_a_page_of_a_proxy_is_not_shown_to_clients(body: bytes) -> None:
     ],
 )  # fmt: skip
 def test_whose_fault_a_status_is(status: int, body: bytes, kind: str, shown: int) -> None:
-    """What to try next depends on it; what the client sees is never the gateway's own credential."""
+    """The fault decides what the gateway tries next.
+
+    The client never sees an error of the gateway's own key.
+    """
     problem = READ(status, body, 3.5)
     assert (problem.kind, problem.http_status, problem.upstream_status) == (kind, shown, status)
     own = kind in ("upstream_model", "upstream_context")
@@ -128,7 +131,7 @@ def test_whose_fault_a_status_is(status: int, body: bytes, kind: str, shown: int
 
 
 def test_a_long_body_is_looked_at_from_its_start() -> None:
-    """What an error is about stands there; the rest may quote a prompt."""
+    """The start says what the error is about; the rest may quote a prompt."""
     body = json.dumps({"error": {"message": "bad", "quoted": "x" * 3000 + "insufficient_quota"}})
     assert READ(400, body.encode(), None).kind == "upstream_rejected"
     cut = json.dumps({"error": {"message": "\u00e9" * 3000}}, ensure_ascii=False).encode()
@@ -165,7 +168,7 @@ def test_any_error_body_is_a_problem(body: bytes, status: int) -> None:
 def test_an_error_in_a_200_stands_for_a_status(
     error: object, kind: str, status: int, own: bool
 ) -> None:
-    """As in a stream that has begun, or from a host that answers 200 to everything."""
+    """An error may come in a stream that has begun, or from a host that always answers 200."""
     body = json.dumps({"choices": [], "error": error}).encode()
     problem = errors.read_answer_error(error, body)
     assert (problem.kind, problem.http_status) == (kind, status)
@@ -175,14 +178,14 @@ def test_an_error_in_a_200_stands_for_a_status(
 
 @pytest.mark.parametrize("line", [b"\n", b"\r\n", b"\r"])
 def test_an_error_is_one_line_of_a_stream(line: bytes) -> None:
-    """A provider's own body may be printed over lines; a frame must not end in its middle."""
+    """A provider's body may have several lines, which must not split the frame."""
     body = b"{" + line + b'  "error": {"message": "a\\nb"}' + line + b"}"
     frame = FRAME(Problem(kind="upstream_rejected", message="m", body=body))
     assert frame == b'data: {  "error": {"message": "a\\nb"}}\n\n'
 
 
 def test_an_error_frame_has_no_end_of_an_answer_after_it() -> None:
-    """`[DONE]` would make it complete."""
+    """A `[DONE]` would make the answer complete."""
     frame = FRAME(Problem(kind="upstream_truncated", message="Cut."))
     assert frame == (
         b'data: {"error":{"message":"Cut.","type":"server_error","param":null,'

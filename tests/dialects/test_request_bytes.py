@@ -1,4 +1,4 @@
-"""The client's bytes: with nothing to change they go on as they are, else only what must differ does."""
+"""The gateway sends the client's bytes unchanged, except for the members that must differ."""
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ READ, WRITE = OPENAI_CHAT.read, OPENAI_CHAT.write
 
 
 def raw(body: bytes) -> dict[str, bytes]:
-    """Top-level members of a body as the bytes of their values."""
+    """Return the top-level members of a body, with their values as bytes."""
     return {name: bytes(memoryview(value)) for name, value in jsonio.read_members(body).items()}
 
 
@@ -20,7 +20,7 @@ def raw(body: bytes) -> dict[str, bytes]:
 def test_with_nothing_to_change_the_body_is_the_same_object(
     made: tuple[bytes, list[tuple[str, str]]],
 ) -> None:
-    """Law 1: write(read(body), nothing) is body. Not a copy: the bytes that were received."""
+    """Law 1: write(read(body), nothing) is body. It is not a copy: the bytes are those received."""
     body, _ = made
     assert WRITE(READ(body), target("m")).body is body
 
@@ -39,7 +39,7 @@ def test_another_model_changes_that_member_alone(made: tuple[bytes, list[tuple[s
 def test_of_a_repeated_member_the_last_is_read_and_the_only_one_forwarded(
     made: tuple[bytes, list[tuple[str, str]]],
 ) -> None:
-    """Two receivers must not be able to read one body in two ways."""
+    """Two receivers must never read one body in two ways."""
     body, parts = made
     read = READ(body)
     written = WRITE(read, target("m")).body
@@ -54,7 +54,7 @@ def test_of_a_repeated_member_the_last_is_read_and_the_only_one_forwarded(
 def test_what_is_added_stands_beside_what_was_there(
     made: tuple[bytes, list[tuple[str, str]]], name: str, streamed: bool
 ) -> None:
-    """Caps, effort, parameters and the wish for usage are new members; the others are not touched."""
+    """Caps, effort, parameters and the request for usage are new members; the rest is unchanged."""
     body, parts = made
     if streamed:
         body = body.rstrip()[:-1] + b',"stream":true}'
@@ -85,12 +85,12 @@ def test_what_is_added_stands_beside_what_was_there(
     ],
 )
 def test_repeats_as_they_are_written(body: bytes, sent: bytes) -> None:
-    """Also where the kept value begins the one before it, and where a name is spelt in escapes."""
+    """The kept value may be a prefix of the one before it, and a name may be spelt in escapes."""
     assert WRITE(READ(body), target("m")).body == sent
 
 
 def test_a_body_is_never_changed_under_its_caller() -> None:
-    """A second target is written from the same body as the first."""
+    """The gateway writes the request for a second target from the same body."""
     body = READ(b'{"model":"m","messages":[],"temperature":1.50}')
     first = WRITE(body, target("one")).body
     second = WRITE(body, target("two")).body

@@ -1,4 +1,4 @@
-"""What few rules ask of a request, in each dialect that has it; odd members say nothing."""
+"""Facts that only few rules need, in each dialect that has them; odd members give none."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is read of a request: the facts that routing needs, and a clear word where it is none."""
+"""Reading a request gives the facts that routing needs, or a clear refusal."""
 
 import json
 from typing import Any
@@ -70,7 +70,7 @@ MEMBERS = [
     st.dictionaries(st.sampled_from(MEMBERS), JSON),
 )
 def test_no_shape_of_a_member_breaks_reading(messages: list[Any], members: dict[str, Any]) -> None:
-    """A provider says what is wrong with the rest; the gateway reads what it understands."""
+    """The provider reports other mistakes; the gateway reads the members that it understands."""
     body = {"model": "m", "messages": messages, **members}
     try:
         read = READ(json.dumps(body).encode())
@@ -87,7 +87,7 @@ def test_the_smallest_request() -> None:
 
 
 def test_the_last_user_turn_and_all_text_are_counted() -> None:
-    """Characters are code points; definitions of tools and arguments of calls are read too."""
+    """Characters are code points. Tool definitions and arguments of calls count too."""
     found = said(
         {"role": "system", "content": "be brief"},
         {"role": "user", "content": "first"},
@@ -154,7 +154,7 @@ def test_a_forced_tool(choice: Any, forced: bool) -> None:
     ],
 )
 def test_the_cap_has_two_names(members: dict[str, Any], cap: int | None) -> None:
-    """The newer one goes first."""
+    """The newer name takes precedence."""
     assert prompt(**members).max_output == cap
 
 
@@ -202,7 +202,7 @@ def test_usage_in_a_stream_is_asked_for(options: Any, asked: bool) -> None:
 
 
 def test_a_body_whose_request_stands_in_its_path_is_read_with_it() -> None:
-    """Gemini's model is in the URL; a dialect without that reads the body alone."""
+    """Gemini's model is in the URL; other dialects read the body alone."""
     call = Call(
         id="c", dialect="gemini", operation="generate", body=b'{"contents":[{"parts":[]}]}',
         received_at=0.0, started_at=0.0, path="models/m-1:streamGenerateContent",
@@ -214,7 +214,7 @@ def test_a_body_whose_request_stands_in_its_path_is_read_with_it() -> None:
 
 
 def test_names_of_members_are_looked_at_once_and_few_are_kept() -> None:
-    """They are the clients' own: a request with many, or long ones, says the same and leaves none."""
+    """Clients choose the names. Many or long ones read the same, and the gateway keeps none."""
     request._known.clear()
     said = [{"role": "user", "content": "hi"}]
     first, again = (prompt(messages=said) for _ in range(2))

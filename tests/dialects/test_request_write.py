@@ -1,4 +1,4 @@
-"""What a target gets: its own words for model, effort and caps, and nothing that it refuses."""
+"""A target gets its own words for model, effort and caps, and no member that it refuses."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ BASE = b'{"model":"m","messages":[]'
 
 
 def send(asked: str, here: Target) -> tuple[Object, tuple[Loss, ...]]:
-    """What is added to or changed in a request with these further members, and the losses."""
+    """Return the members that the gateway adds or changes for a request, and the losses."""
     body = OPENAI_CHAT.read(BASE + (b"," + asked.encode() if asked else b"") + b"}")
     written = OPENAI_CHAT.write(body, here)
     sent = json.loads(written.body)
@@ -47,7 +47,7 @@ STYLES: dict[str, tuple[Object, Object]] = {
         {"chat_template_kwargs": {"enable_thinking": True}},
     ),
 }
-"""How each host wants no effort and a high one: members of the hosts' own references."""
+"""Each host's members for no effort and for a high one, from the hosts' own references."""
 
 
 def test_every_style_is_known_here() -> None:
@@ -65,7 +65,7 @@ def test_the_tier_says_effort_in_the_host_s_own_words(style: str) -> None:
 
 @pytest.mark.parametrize("style", STYLES)
 def test_what_the_client_set_is_said_in_the_host_s_own_words(style: str) -> None:
-    """reasoning_effort is how openai-chat says it; a host with another switch gets that switch."""
+    """The client's member is reasoning_effort; a host with another switch gets that switch."""
     none, high = STYLES[style]
     here = target(effort="low", facts=thinks(style))
     assert send('"reasoning_effort":"none"', here) == (none, ())
@@ -78,7 +78,7 @@ def test_what_the_client_set_is_said_in_the_host_s_own_words(style: str) -> None
 
 @pytest.mark.parametrize("member", sorted(effort.MEMBERS))
 def test_a_switch_that_the_client_set_is_left_alone(member: str) -> None:
-    """Where any of them is set, the client has chosen."""
+    """A client that sets any of them has chosen."""
     sent, losses = send(f'"{member}":1', target(effort="low", facts=thinks("reasoning_effort")))
     assert (sent, losses) == ({member: 1}, ())
 
@@ -90,7 +90,7 @@ def test_two_switches_of_the_client_are_both_its_own() -> None:
 
 
 def test_effort_without_a_control_is_dropped_and_named() -> None:
-    """Of the tier it is nothing to say; of the client it is a loss."""
+    """A tier's effort is dropped silently; a client's is a loss."""
     here = target(effort="low", facts=ModelFacts(context=8000))
     assert send("", here) == ({}, ())
     why = "m has no control of effort"
@@ -102,7 +102,7 @@ def test_effort_without_a_control_is_dropped_and_named() -> None:
 
 @pytest.mark.parametrize("facts", [{}, {"facts": ModelFacts()}])
 def test_an_unknown_model_gets_what_the_client_wrote(facts: Any) -> None:
-    """The unknown refuses nothing, also where the configuration names the model to give its price."""
+    """An unknown model refuses nothing, even if the configuration names it to give its price."""
     assert send('"reasoning_effort":"low"', target(**facts)) == ({"reasoning_effort": "low"}, ())
 
 
@@ -119,7 +119,7 @@ def test_an_effort_of_no_scale_is_the_provider_s_to_judge() -> None:
 def test_effort_is_clamped_to_what_the_model_accepts(
     asked: str, accepted: list[str], style: str
 ) -> None:
-    """The clamp is a loss; what is sent is always accepted."""
+    """The clamp is a loss; the model always accepts the sent effort."""
     here = target(facts=thinks(style, tuple(accepted)))
     sent, losses = send(f'"reasoning_effort":"{asked}"', here)
     reached = [effort.write(style, item) for item in accepted]
@@ -131,7 +131,7 @@ def test_effort_is_clamped_to_what_the_model_accepts(
 
 
 def test_chat_may_accept_less_than_the_model() -> None:
-    """As where the highest effort is for another dialect alone."""
+    """The highest effort may be for another dialect alone."""
     facts = thinks("reasoning_effort", ("high", "max"), chat_efforts=("high",))
     sent, losses = send('"reasoning_effort":"max"', target(facts=facts))
     assert sent == {"reasoning_effort": "high"}
@@ -169,7 +169,10 @@ EITHER, OLD, NEW = "either", "max_tokens", "max_completion_tokens"
 def test_the_cap_has_the_provider_s_name_and_the_model_s_limit(
     theirs: Any, asked: str, most: int | None, tier: int | None, sent: Object, clamped: str | None
 ) -> None:
-    """Renaming loses nothing and is not told; a clamp is. What the client set goes before the tier's."""
+    """A new name loses nothing and is not reported; a clamp is.
+
+    The client's cap goes before the tier's.
+    """
     here = target(facts=ModelFacts(max_output=most), max_output=tier, provider_max_tokens=theirs)
     found, losses = send(asked, here)
     assert found == sent
@@ -196,7 +199,7 @@ KNOBS = '"temperature":1.50,"top_p":0.9,"presence_penalty":0,"frequency_penalty"
 def test_sampling_goes_only_to_models_that_take_it(
     sampling: Any, at: str | None, asked: str, kept: bool
 ) -> None:
-    """Dropped and named; they tune an answer and change no meaning."""
+    """The gateway drops and names them; they tune an answer and change no meaning."""
     facts = thinks("reasoning_effort", sampling=sampling, default_effort="medium")
     sent, losses = send(asked + KNOBS, target(effort=at, facts=facts))
     names = ["temperature", "top_p", "presence_penalty", "frequency_penalty"]
@@ -207,7 +210,7 @@ def test_sampling_goes_only_to_models_that_take_it(
 
 
 def test_a_clamped_effort_decides_on_sampling() -> None:
-    """The client asked for none, which this model has not: it reasons, and takes no temperature."""
+    """The client asked for none, which the model lacks: it reasons, and takes no temperature."""
     facts = thinks("reasoning_effort", ("low", "high"), sampling="effort-none")
     sent, losses = send('"reasoning_effort":"none","temperature":1', target(facts=facts))
     assert sent == {"reasoning_effort": "low"}
@@ -215,7 +218,7 @@ def test_a_clamped_effort_decides_on_sampling() -> None:
 
 
 def test_what_is_refused_is_dropped_and_named() -> None:
-    """By the model or by its provider, in the order of names."""
+    """The model or its provider refuses them; losses come in the order of names."""
     here = target(
         facts=ModelFacts(refused_members=frozenset({"verbosity"})),
         provider_refused_members=frozenset({"store", "user"}),
@@ -229,7 +232,7 @@ def test_what_is_refused_is_dropped_and_named() -> None:
 
 
 def test_what_was_renamed_is_not_refused_again() -> None:
-    """A provider that refuses max_tokens got max_completion_tokens in its place."""
+    """A provider that refuses max_tokens gets max_completion_tokens instead."""
     here = target(provider_max_tokens=NEW, provider_refused_members=frozenset({OLD}))
     assert send(f'"{OLD}":9', here) == ({NEW: 9}, ())
 
@@ -249,7 +252,7 @@ def test_what_was_renamed_is_not_refused_again() -> None:
     ],
 )  # fmt: skip
 def test_usage_in_a_stream_is_always_asked_for(asked: str, provider: Any, options: Any) -> None:
-    """Accounting needs it; a host that always tells it, or refuses to be asked, is not asked."""
+    """Accounting needs usage. A host that always sends it, or refuses the option, is not asked."""
     sent, _ = send(asked, target(**provider))
     assert sent.get("stream_options") == options
     body = OPENAI_CHAT.read(f'{{"model":"m","messages":[]{asked and "," + asked}}}'.encode())
@@ -273,7 +276,7 @@ def test_a_parameter_does_not_bring_back_what_was_dropped() -> None:
 
 @given(st.data())
 def test_nothing_disappears_without_a_loss(data: st.DataObject) -> None:
-    """Law 4 at home: a member of the client is sent, renamed as a cap or said as effort, or named."""
+    """Law 4, native: each member is sent, renamed as a cap, said as effort, or named as a loss."""
     some = st.sampled_from
     members: Object = data.draw(
         st.fixed_dictionaries(

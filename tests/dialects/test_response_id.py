@@ -112,7 +112,7 @@ def translated(client: Dialect, door: Dialect) -> tuple[Translation, RequestBody
 
 @pytest.mark.parametrize("name", IDS)
 def test_a_native_answer_tells_its_id(name: str) -> None:
-    """A listener, as for reasoning, hides nothing of it."""
+    """A listener, as for reasoning, does not hide the id."""
     dialect = DIALECTS[name]
     assert dialect.summarize(json.dumps(WHOLE[name]).encode()).response_id == IDS[name]
     body = request(dialect)
@@ -136,7 +136,7 @@ def test_an_answer_that_is_cut_after_its_first_frame_has_told_its_id(name: str) 
 @pytest.mark.parametrize("client", IDS)
 @pytest.mark.parametrize("door", IDS)
 def test_a_translated_answer_tells_the_provider_s_own_id(client: str, door: str) -> None:
-    """It is the provider's, not the one that the gateway writes for the client."""
+    """The id is not the one that the gateway writes for the client."""
     voice, body = translated(DIALECTS[client], DIALECTS[door])
     assert voice.summarize(json.dumps(WHOLE[door]).encode()).response_id == IDS[door]
     watch = voice.inspect_stream(body)

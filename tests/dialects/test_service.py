@@ -1,4 +1,4 @@
-"""The service tier that a request asks for, in each dialect's words: what its bound rests on."""
+"""The service tier of a request, in each dialect's words, on which the bound of its cost rests."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Streams at home: the same bytes out, nothing before there is content, and no end that was not one."""
+"""Native streams keep their bytes, send nothing before content, and never end early as complete."""
 
 import json
 
@@ -17,13 +17,13 @@ DONE = b"data: [DONE]\n\n"
 
 
 def start(*, usage: bool = False, n: int = 1) -> StreamInspector:
-    """A client that asks for usage, or does not; then the gateway does."""
+    """Begin a stream for a client that asks for usage, or else for the gateway, which then asks."""
     written = WrittenBody(b"", asks_usage=not usage)
     return OPENAI_CHAT.inspect_stream(ask(stream=True, usage=usage, n=n), written)
 
 
 def run(data: bytes, *cuts: int, usage: bool = False, n: int = 1) -> tuple[bytes, StreamInspector]:
-    """What a client is sent of a stream that is read in pieces."""
+    """Return the bytes that a client gets of a stream that is read in pieces."""
     watch = start(usage=usage, n=n)
     sent = [watch.feed(piece) for piece in pieces(data, cuts)]
     return b"".join([*sent, watch.end()]), watch
@@ -43,7 +43,7 @@ CONTENT = [
 
 @pytest.mark.parametrize("delta", CONTENT)
 def test_the_first_content_commits_and_lets_go_what_was_held(delta: Object) -> None:
-    """Text, reasoning, a tool call, a refusal: from here on no other target can take over."""
+    """Text, reasoning, a tool call or a refusal commits: no other target can take over."""
     watch = start()
     head = b": OPENROUTER PROCESSING\n\n" + sse(ROLE, done=False)
     assert watch.feed(head) == b""
@@ -63,7 +63,7 @@ def test_the_first_content_commits_and_lets_go_what_was_held(delta: Object) -> N
     ],
 )  # fmt: skip
 def test_nothing_goes_on_before_there_is_content(frame: bytes) -> None:
-    """Role chunks, comments, pings and empty deltas are held, and half a frame is none."""
+    """The gateway holds back role chunks, comments, pings, empty deltas and unfinished frames."""
     watch = start()
     assert watch.feed(frame) == b""
     assert not watch.committed
@@ -78,14 +78,14 @@ def test_a_clean_end_commits_an_empty_answer() -> None:
 
 
 def test_done_alone_is_no_answer() -> None:
-    """Another target may take over."""
+    """The gateway may then try another target."""
     watch = start()
     assert watch.feed(sse(ROLE)) == b""
     assert (watch.committed, watch.complete) == (False, False)
 
 
 def test_after_the_commit_point_nothing_is_held() -> None:
-    """Each read is sent on at once, but for a frame that has not ended."""
+    """The inspector passes each read on at once, except an unfinished frame."""
     watch = start()
     watch.feed(sse(chunk({"content": "a"}), done=False))
     for frame in (b": ping\n\n", sse(chunk({"content": "b"}), done=False), b"data: {}\n\n"):
@@ -95,7 +95,7 @@ def test_after_the_commit_point_nothing_is_held() -> None:
 
 
 def test_nothing_but_content_lets_go_what_is_held() -> None:
-    """However much it is: whoever feeds the stream bounds it."""
+    """The inspector sets no limit; its caller does."""
     watch = start()
     frame = b": " + b"x" * 1000 + b"\n\n"
     assert b"".join([watch.feed(frame) for _ in range(1100)]) == b""
@@ -106,7 +106,7 @@ def test_nothing_but_content_lets_go_what_is_held() -> None:
 
 @given(st.data())
 def test_any_split_of_a_stream_gives_the_same_bytes_and_the_same_facts(data: st.DataObject) -> None:
-    """Wherever reads end: in a CRLF, in a character, in an escape, between the two line ends."""
+    """Reads may end in a CRLF, in a character, in an escape, or between the two line ends."""
     some = st.sampled_from
     end = data.draw(some([b"\n", b"\r\n"]))
     text = data.draw(TEXT)
@@ -151,7 +151,7 @@ def test_what_goes_out_is_what_came_in_but_for_usage_that_was_not_asked_for(
 
 
 def test_usage_that_a_host_tells_unasked_goes_on() -> None:
-    """As Together's: neither the client nor the gateway has asked for it."""
+    """Together sends usage although neither the client nor the gateway asked for it."""
     stream = sse(ROLE, chunk({"content": "a"}), chunk(finish="stop"), told(COUNTED))
     watch = OPENAI_CHAT.inspect_stream(ask(stream=True))
     assert watch.feed(stream) == stream
@@ -159,7 +159,10 @@ def test_usage_that_a_host_tells_unasked_goes_on() -> None:
 
 
 def test_usage_is_the_last_that_was_told() -> None:
-    """Running totals: vLLM's continuous_usage_stats, Perplexity, OpenRouter. They are not added up."""
+    """Hosts send running totals, which do not add up.
+
+    They are vLLM (continuous_usage_stats), Perplexity and OpenRouter.
+    """
     early = {"prompt_tokens": 5, "completion_tokens": 1}
     stream = sse(
         chunk({"content": "a"}, usage=early), chunk(finish="stop", usage=COUNTED), told({})
@@ -169,7 +172,7 @@ def test_usage_is_the_last_that_was_told() -> None:
 
 
 def test_the_first_model_that_is_named_is_the_one_that_serves() -> None:
-    """Azure's first chunk names none."""
+    """Azure's first chunk names no model."""
     filtered = {"choices": [], "model": "", "prompt_filter_results": []}
     _, watch = run(sse(filtered, chunk({"content": "a"}), chunk(finish="stop", model="m-2")))
     assert watch.served_model == "m-1"
@@ -180,7 +183,7 @@ ENDED = sse(ROLE, chunk({"content": "a"}), chunk(finish="stop"), told(COUNTED))
 
 @given(st.integers(0, len(ENDED) - 1))
 def test_a_stream_that_is_cut_is_complete_only_with_all_of_its_answer(at: int) -> None:
-    """Law 10. Hosts may leave `[DONE]` out, so the finish of its choice is an end; nothing less is."""
+    """Law 10: hosts may leave out `[DONE]`, so the finish of the choice is an end, and no less."""
     _, watch = run(ENDED[:at])
     finished = ENDED.index(b'"finish_reason": "stop"') + len(b'"finish_reason": "stop"}], "x')
     assert not (watch.complete and at < finished - 4)
@@ -191,7 +194,7 @@ def test_a_stream_that_is_cut_is_complete_only_with_all_of_its_answer(at: int) -
     "tail", [b"data: [DONE]", b"data: [DONE]\n", b"data:[DONE]\r\n\r\n", b"data: [DONE] \n\n"]
 )
 def test_the_last_frame_may_lack_its_blank_line(tail: bytes) -> None:
-    """As the official SDKs do, which look at the start of the line."""
+    """The official SDKs accept such a frame too: they look at the start of the line."""
     stream = sse(chunk({"content": "a"}), chunk(finish="stop"), done=False) + tail
     sent, watch = run(stream)
     assert sent == stream
@@ -200,14 +203,14 @@ def test_the_last_frame_may_lack_its_blank_line(tail: bytes) -> None:
 
 
 def test_a_done_without_a_finish_is_no_end() -> None:
-    """It stays here: an SDK would take the answer for whole."""
+    """The client does not get `[DONE]`: an SDK would take the answer for complete."""
     sent, watch = run(sse(ROLE, chunk({"content": "a"})))
     assert sent == sse(ROLE, chunk({"content": "a"}), done=False)
     assert (watch.complete, watch.finish, watch.problem) == (False, None, None)
 
 
 def test_a_finish_may_be_optional() -> None:
-    """`[DONE]` is the end then, of an answer with content."""
+    """For such hosts `[DONE]` ends an answer that has content."""
     for said, whole in ((chunk({"content": "a"}), True), (chunk({}), False)):
         watch = OPENAI_CHAT.inspect_stream(ask(stream=True), finish_optional=True)
         sent = watch.feed(sse(ROLE, said))
@@ -220,7 +223,7 @@ def test_a_finish_may_be_optional() -> None:
     {"choices": [{"index": 0, "delta": {}, "error": {"code": 502}, "finish_reason": None}]},
 ])  # fmt: skip
 def test_an_error_that_no_sdk_sees_stays_here(frame: Object) -> None:
-    """Whoever relays tells it in the client's own shape."""
+    """The relay sends the error in the client's own shape."""
     sent, watch = run(sse(ROLE, chunk({"content": "a"}), frame))
     assert sent == sse(ROLE, chunk({"content": "a"}), done=False)
     assert watch.problem is not None
@@ -228,7 +231,7 @@ def test_an_error_that_no_sdk_sees_stays_here(frame: Object) -> None:
 
 
 def test_every_choice_has_to_finish() -> None:
-    """Also one that never began."""
+    """A choice that never began counts too."""
     one = sse(chunk({"content": "a"}), chunk(finish="stop"), done=False)
     other = sse(chunk({"content": "b"}, index=1), done=False)
     assert not run(one, n=2)[1].complete
@@ -251,7 +254,7 @@ ERROR = b'event: error\ndata: {"error":{"message":"down","code":502}}\n\n'
     ],
 )  # fmt: skip
 def test_an_error_before_content_shows_nothing(error: bytes) -> None:
-    """Another target can still answer."""
+    """The gateway can still try another target."""
     for read in (sse(ROLE, done=False) + error + DONE, error):
         sent, watch = run(read)
         assert sent == b""
@@ -268,7 +271,7 @@ def test_an_error_before_content_shows_nothing(error: bytes) -> None:
     ],
 )  # fmt: skip
 def test_an_error_after_content_goes_on_as_it_came_and_nothing_after_it(error: bytes) -> None:
-    """The client's SDK raises on it; an end that follows must not make it an answer."""
+    """The client's SDK raises at it. An end that follows must not make it an answer."""
     before = sse(ROLE, chunk({"content": "a"}), done=False)
     sent, watch = run(before + error + sse(chunk(finish="stop")))
     assert sent == before + error
@@ -286,7 +289,7 @@ def test_an_error_after_content_goes_on_as_it_came_and_nothing_after_it(error: b
 )  # fmt: skip
 @pytest.mark.parametrize("content", [b"", sse(chunk({"content": "a"}), done=False)])
 def test_what_is_no_chunk_is_an_error_that_stays_here(content: bytes, frame: bytes) -> None:
-    """SDKs would fail to read it, or read it as a chunk: the gateway says it in its own frame."""
+    """SDKs would fail to read it or take it for a chunk: the gateway sends its own error frame."""
     sent, watch = run(content + frame + DONE)
     assert sent == content
     assert watch.problem is not None
@@ -309,7 +312,7 @@ def test_words_that_look_like_usage_in_a_text_are_text() -> None:
 
 
 def test_a_frame_is_kept_with_every_byte() -> None:
-    """Spacing, key order, escapes, other fields and U+2028 inside strings."""
+    """Spacing, key order, escapes, other fields and U+2028 inside strings stay."""
     frames = [
         b"id: 1\nretry: 5\nevent: x\n" + b'data:{"choices" : [ {"delta":{"content":"\\u00e9\\ud83d\\ude00 1.50"} } ] , "n":1.50}\n\n',
         'data: {"choices":[{"index":0,"delta":{"content":"\u2028\u0085"}}]}\r\n\r\n'.encode(),
@@ -322,7 +325,7 @@ def test_a_frame_is_kept_with_every_byte() -> None:
 
 
 def test_json_with_usage_and_choices_is_never_hidden() -> None:
-    """Only the separate chunk was added by the gateway's question."""
+    """The gateway's own request for usage added only the separate chunk."""
     stream = sse(
         chunk({"content": "a"}, finish="stop", usage=COUNTED),
         json.dumps(told(COUNTED)).join(["data: ", "\n\n"]).encode(),
@@ -334,7 +337,7 @@ def test_json_with_usage_and_choices_is_never_hidden() -> None:
 def test_a_frame_that_never_ends_is_an_error_and_not_a_leak(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What is buffered of a frame has a limit."""
+    """The inspector limits the buffered bytes of a frame."""
     monkeypatch.setattr(stream_commit, "MAX_FRAME_BYTES", 64)
     state = start()
     assert state.feed(b'data: {"choices":[' + b" " * 64) == b""

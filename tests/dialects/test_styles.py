@@ -1,4 +1,4 @@
-"""A model with two doors is told its effort in the style of the one it is called through."""
+"""A model with two endpoints gets its effort in the style of the endpoint that serves the call."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ def target(effort: str | None, **facts: object) -> Target:
 
 
 def sent(there: Target, dialect: str, more: Mapping[str, object]) -> tuple[object, list[str]]:
-    """What is said of effort, and what was lost."""
+    """Return the members that carry effort, and the losses."""
     made = {"openai-chat": openai_chat, "anthropic-messages": anthropic_messages}[dialect].DIALECT
     body = {
         "model": "m",
@@ -67,7 +67,7 @@ def test_a_dialect_without_a_style_has_no_control_and_names_what_is_lost(
 
 
 def test_a_style_of_another_dialect_is_none_of_chat() -> None:
-    """It says nothing, and what the client asked for is named as lost."""
+    """The request says no effort, and the client's own wish is named as lost."""
     there = target("low", effort_style="anthropic")
     assert sent(there, "openai-chat", {}) == ({}, [])
     assert sent(there, "openai-chat", {"reasoning_effort": "low"}) == ({}, ["reasoning_effort"])
@@ -96,7 +96,7 @@ ASKED: Mapping[str, tuple[dict[str, object], str, str]] = {
 def test_an_effort_is_said_or_named_whatever_the_style_of_the_model(
     dialect: str, style: str | None
 ) -> None:
-    """Also where the catalogue has a style of another dialect alone."""
+    """The catalogue may have a style of another dialect alone."""
     body, name, word = ASKED[dialect]
     made = DIALECTS[dialect]
     written = made.write(

@@ -1,4 +1,4 @@
-"""A request that a target takes as it was asked is sent as it would be if each of its wishes were weighed."""
+"""The quick path for requests that a target takes as they are gives the same as the full path."""
 
 from types import ModuleType
 from typing import Any

@@ -34,7 +34,7 @@ def call(index: int, name: str, *, custom: bool = False, choice: int = 0) -> lis
 def filtered(
     *events: Event, tools: str = "fg", takes_one_tool: bool = False
 ) -> tuple[list[Event], list[str]]:
-    """What the client gets of an answer, and the names of the rest."""
+    """Return the events that the client gets, and the names of the others."""
     request = CanonicalRequest(turns=(), tools=tuple(Tool(name=name) for name in tools))
     dropped: dict[str, None] = {}
     calls = ToolCallFilter(request, NAMES, dropped, takes_one_tool=takes_one_tool)
@@ -42,7 +42,7 @@ def filtered(
 
 
 def test_a_call_that_text_follows_is_the_providers_own() -> None:
-    """XAI shows its searches so on Responses, and calls the answer completed."""
+    """On Responses, xAI shows its searches in this way, and calls the answer completed."""
     end = Finish("tools", "completed")
     search = call(0, "x_keyword_search", custom=True)
     assert filtered(*search, TEXT, end) == ([TEXT, Finish("stop", "completed")], [NAMES[1]])
@@ -52,7 +52,7 @@ def test_a_call_that_text_follows_is_the_providers_own() -> None:
 
 
 def test_a_call_at_the_end_is_the_models_mistake_and_the_clients_to_see() -> None:
-    """Clients answer a call of a tool that they do not have; nothing else would be left."""
+    """Clients answer a call of a tool that they do not have. Without it the answer is empty."""
     made_up = call(0, "h")
     for events in ([*made_up, Finish("tools", "completed")], [TEXT, *made_up, Finish("tools", "STOP")]):  # fmt: skip
         assert filtered(*events) == (events, [])
@@ -87,7 +87,7 @@ def test_one_tool_at_a_time_is_the_first_of_the_clients() -> None:
 
 
 def test_an_inner_call_is_named_and_not_shown_whole_and_streamed() -> None:
-    """A Messages client at a host of Chat Completions that runs a search of its own."""
+    """The host of Chat Completions runs a search of its own for a Messages client."""
     body = ANTHROPIC_MESSAGES.read(
         json.dumps({
             "model": "auto", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}],

@@ -1,4 +1,4 @@
-"""Ids of tool calls: the same for the use and its result, and such that every dialect takes them."""
+"""Ids of tool calls: every dialect accepts them, and a use and its result have the same."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Reasoning that belongs to calls of tools: heard in an answer, put back into a request."""
+"""Reasoning that belongs to tool calls: recorded from an answer, put back into a request."""
 
 from typing import Any
 
@@ -71,7 +71,7 @@ def back(*parts: Any, **calls: ToolCallReasoning) -> tuple[Any, ...]:
 
 
 def test_thoughts_belong_to_the_call_after_them() -> None:
-    """With whether text stood before them, and the state that hangs on a call."""
+    """The note also has the state of the call, and says if text came before the thoughts."""
     assert heard(
         ReasoningDelta("a"), ReasoningDelta("b"), ReasoningEnd("s1"), ToolStart(0, "x", "f"), ToolDelta(0, "{}"),
         ToolEnd(0, "s2"), TextDelta("so"), ReasoningDelta("c"), ReasoningEnd("s3"), ReasoningEnd("s4", redacted=True),
@@ -104,12 +104,15 @@ def test_a_thought_that_began_before_the_text_is_not_late() -> None:
     ],
 )
 def test_nothing_is_noted_where_nothing_is_needed(events: tuple[Event, ...]) -> None:
-    """No state, no call, a second choice, a call that never began."""
+    """An answer may have no state, no call, a second choice, or a call that never began."""
     assert heard(*events) is None
 
 
 def test_reasoning_goes_back_where_it_stood() -> None:
-    """Before the text or after it, before its own call; what the client has of it gives way."""
+    """Reasoning stands before or after the text, and before its call.
+
+    It replaces the client's copy.
+    """
     found = back(
         Thought(text="a"), Text(text="so"), use("x"), use("y"), use("z"),
         x=ToolCallReasoning((KeptReasoning("a", "s1"), KeptReasoning("b", "s2", late=True)), "s3"),
@@ -167,7 +170,7 @@ def test_whether_a_request_holds_a_state_of_a_maker(parts: tuple[Any, ...], hold
     ],
 )
 def test_which_errors_refuse_a_state(problem: Any, refused: bool) -> None:
-    """Those of the request itself that speak of one."""
+    """Errors of the request that mention a state do."""
     kind, status, body = problem
     said = Problem(kind=kind, message="No.", upstream_status=status, body=body)
     assert tool_reasoning.is_state_refused(said) is refused
@@ -206,7 +209,7 @@ def test_a_stream_at_home_is_listened_to_and_goes_on_as_it_came() -> None:
 
 
 def test_a_whole_answer_at_home_is_listened_to() -> None:
-    """And the client gets it as it came."""
+    """The client gets the answer unchanged."""
     call = {"id": "x", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     message = {"role": "assistant", "content": None, "reasoning": "a", "tool_calls": [call]}
     ear = ReasoningRecorder(WHO)
@@ -233,12 +236,12 @@ def test_home_says_what_the_dialect_says() -> None:
 
 
 def test_a_target_is_what_it_is() -> None:
-    """The fact is off unless the catalogue says it."""
+    """The catalogue must switch this fact on."""
     assert not target().facts.replays_reasoning
 
 
 def test_a_host_may_leave_out_why_an_answer_ended() -> None:
-    """Listened to or not; an error, or work in the background, is no end of it."""
+    """The recorder makes no difference. An error, or work in the background, is no end."""
     body = ask(stream=True)
     for voice in (
         LenientPassThrough(OPENAI_CHAT),

@@ -1,4 +1,7 @@
-"""A client served in another dialect: what is asked, what is told, and when an answer has begun."""
+"""A client whose calls another dialect serves.
+
+The tests check the target's request, the client's answer, and when an answer has begun.
+"""
 
 import json
 from typing import Any
@@ -49,13 +52,13 @@ TALK = [{"role": "user", "content": "hi"}]
 
 
 def messages(**more: Any) -> RequestBody:
-    """A request of the Messages API."""
+    """Make a request of the Messages API."""
     value = {"model": "auto", "max_tokens": 99, "messages": TALK, **more}
     return ANTHROPIC_MESSAGES.read(json.dumps(value).encode())
 
 
 def voice(body: RequestBody) -> Translation:
-    """The voice of a Messages client with a host of Chat Completions."""
+    """Make the translation for a Messages client at a host of Chat Completions."""
     return Translation(ANTHROPIC_MESSAGES, OPENAI_CHAT, asked(body).request, TELLING)
 
 
@@ -73,7 +76,7 @@ def test_the_target_is_asked_in_its_own_words() -> None:
 
 
 def test_losses_of_the_other_dialect_are_told_by_names_that_the_client_knows() -> None:
-    """The cap is `max_completion_tokens` there, stop sequences are `stop`."""
+    """The target calls the cap `max_completion_tokens`, and stop sequences `stop`."""
     body = messages(max_tokens=99_999, stop_sequences=["x"])
     there = target("m", provider_refused_members=frozenset({"stop"}))
     facts = msgspec.structs.replace(there.facts, max_output=10)
@@ -269,7 +272,7 @@ def test_an_error_in_a_stream_ends_it() -> None:
 
 
 class Script:
-    """A decoder that tells what it is given, whatever it reads."""
+    """A decoder that returns given events, whatever it reads."""
 
     def __init__(self, *events: Event) -> None:
         self.events = [*events]
@@ -283,7 +286,7 @@ class Script:
 
 
 class Heard(ReasoningRecorder):
-    """An ear that keeps what it hears."""
+    """A recorder that keeps the events that it hears."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -298,7 +301,7 @@ def make_filter(*tools: Tool) -> ToolCallFilter:
 
 
 class Names:
-    """An encoder that writes what kind of event it was told, and the names of tools."""
+    """An encoder that writes the kind of each event, and the names of tools."""
 
     def write(self, event: Event) -> bytes:
         name = event.name if isinstance(event, ToolStart) else type(event).__name__
@@ -336,7 +339,7 @@ def test_an_end_after_an_error_is_none() -> None:
 
 
 def test_tools_have_the_clients_own_names() -> None:
-    """A name that another dialect would refuse is another there, and its own again in the answer."""
+    """A name that the target's dialect refuses is another there, and its own in the answer."""
     long = "tool of a client: \u00e9"
     value = {"model": "auto", "messages": TALK, "tools": [
         {"type": "function", "function": {"name": long}}, {"type": "function", "function": {"name": "f"}},
@@ -400,7 +403,7 @@ def test_every_dialect_is_translated_to_every_other(client: Any, door: Any) -> N
 
 
 def test_an_ear_hears_the_content_of_an_answer() -> None:
-    """Of a stream all but its beginning, its usage and its end; of a whole one all of it."""
+    """The recorder hears a stream except start, usage and end, and all of a whole answer."""
     body, stream, whole = messages(), Heard(), Heard()
     request = asked(body).request
     watch = Translation(
@@ -415,7 +418,10 @@ def test_an_ear_hears_the_content_of_an_answer() -> None:
 
 
 def test_one_use_of_a_tool_at_a_time_is_the_first() -> None:
-    """Gemini cannot be told to use one alone; a client that takes one gets one, and it is named."""
+    """Gemini has no switch for single calls.
+
+    A client that takes one gets one, and the rest is named.
+    """
     call = {"functionCall": {"name": "f", "args": {"a": 1}}}
     calls = [call, {"functionCall": {"name": "g", "args": {}}}, {"text": "so"}]
     value = {"candidates": [{"content": {"role": "model", "parts": calls}, "finishReason": "STOP", "index": 0}]}  # fmt: skip
@@ -441,7 +447,10 @@ LIKELY = [{"token": "No", "logprob": -0.5, "bytes": [78, 111], "top_logprobs": [
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_log_probabilities_of_a_refusal(stream: bool) -> None:
-    """Gemini has them beside the words; Responses has none, nor was it asked for them."""
+    """Gemini has them beside the words.
+
+    Responses has none, because the client did not ask for them.
+    """
     logprobs = {"content": None, "refusal": LIKELY}
     said = {"role": "assistant", "content": None, "refusal": "No"}
     choice = {"index": 0, "finish_reason": "stop", "logprobs": logprobs}
@@ -473,7 +482,7 @@ def test_log_probabilities_of_a_refusal(stream: bool) -> None:
 
 
 def lenient(body: RequestBody, *, optional: bool) -> Translation:
-    """As `voice`, of a host that may leave out why its answers ended."""
+    """Make a `voice` for a host that may leave out why its answers ended."""
     request = asked(body).request
     return Translation(ANTHROPIC_MESSAGES, OPENAI_CHAT, request, TELLING, finish_optional=optional)
 
@@ -488,7 +497,7 @@ CALLED = {"role": "assistant", "tool_calls": [{"index": 0, "id": "c", "type": "f
 def test_a_host_may_leave_out_why_an_answer_ended(
     said: dict[str, Any], word: str | None, *, optional: bool
 ) -> None:
-    """With content it is whole then, and tells what the client is to do; else it is cut."""
+    """With content the answer is complete and says what the client must do. Otherwise it is cut."""
     body = messages()
     there = lenient(body, optional=optional)
     whole = {"choices": [{"index": 0, "message": said}]}
@@ -504,7 +513,7 @@ def test_a_host_may_leave_out_why_an_answer_ended(
 
 
 def test_an_end_without_content_is_none_where_the_reason_may_be_left_out() -> None:
-    """Also of a dialect whose stream ends by itself."""
+    """The rule also holds in a dialect whose stream ends by itself."""
     events: list[Event] = [Start(), Finish("cut"), End()]
     there = Translation(
         OPENAI_CHAT, ANTHROPIC_MESSAGES, CanonicalRequest(turns=()), TELLING, finish_optional=True

@@ -1,6 +1,6 @@
-"""State that the gateway labelled, come back from a client, never reaches a provider at home.
+"""Labelled state that a client sends back never reaches a provider of the native dialect.
 
-Of the body only what held it changes: the expected bytes are written out.
+In the body only the state's place changes: the tests write out the expected bytes.
 """
 
 import base64
@@ -32,7 +32,7 @@ def write(dialect: Dialect, body: bytes, target: Target = HERE) -> WrittenBody:
 
 
 def whole(dialect: Dialect, inner: bytes) -> bytes:
-    """A request with messages, items or contents as they stand."""
+    """Make a request with messages, items or contents as they stand."""
     head = {
         "openai-chat": b'{"model":"m","n":1.0,"messages":[',
         "anthropic-messages": b'{"model":"m","max_tokens":9,"top_p":0.50,"messages":[',
@@ -43,7 +43,7 @@ def whole(dialect: Dialect, inner: bytes) -> bytes:
 
 
 def check(dialect: Dialect, before: bytes, after: bytes, target: Target = HERE) -> None:
-    """What is sent, and that what was taken out is named."""
+    """Assert what the gateway sends, and that it names the state that it removed."""
     written = write(dialect, whole(dialect, before), target)
     assert written.body == whole(dialect, after)
     member = {"openai-responses": "input", "gemini": "contents"}.get(dialect.name, "messages")
@@ -51,7 +51,7 @@ def check(dialect: Dialect, before: bytes, after: bytes, target: Target = HERE) 
 
 
 def kept(dialect: Dialect, before: bytes, after: bytes | None = None) -> None:
-    """What is sent, without any loss; the very bytes where nothing changes."""
+    """Assert what the gateway sends, without a loss; the same bytes if nothing changes."""
     body = whole(dialect, before)
     written = write(dialect, body)
     assert written.losses == ()
@@ -92,7 +92,7 @@ def test_a_request_of_such_messages_alone_is_empty_and_still_a_list() -> None:
 
 
 def test_unsigned_thinking_beside_a_label_is_the_gateways_own() -> None:
-    """As Gemini's summaries come: without a signature, and with one that is tied to a call."""
+    """Gemini's summaries come like this: without a signature, and with one tied to a call."""
     use = b'{"type":"tool_use","id":"t","name":"f","input":{ }}'
     tied = write_label("0123456789abcdef", "tool:t:c3RhdGU=").encode()
     check(
@@ -118,7 +118,7 @@ def test_unsigned_thinking_of_a_host_of_this_dialect_stays() -> None:
 
 @pytest.mark.parametrize("dialect", [ANTHROPIC_MESSAGES, OPENAI_RESPONSES])
 def test_thinking_without_a_state_is_never_anyones_own(dialect: Dialect) -> None:
-    """The label alone says that it was told of another dialect: a home provider would refuse it."""
+    """The label alone names another dialect as its maker: a native provider would refuse it."""
     for slot in (write_label("0123456789abcdef", "").encode(), mine(dialect, "")):
         thought = b'{"role":"assistant","content":[{"type":"thinking","thinking":"so","signature":"%b"}]}'  # fmt: skip
         if dialect is OPENAI_RESPONSES:
@@ -172,7 +172,7 @@ def test_a_count_of_tokens_is_of_what_would_be_sent() -> None:
 
 
 def test_a_budget_is_not_asked_for_in_a_turn_whose_thinking_went() -> None:
-    """Old models refuse thinking where the turn that a result continues began without it."""
+    """Old models refuse thinking if the turn that a result continues began without it."""
     facts = ModelFacts(effort_style="anthropic-budget", efforts=("none", "high"))
     target = Target(provider=HERE.provider, model="m", effort="high", facts=facts)
     thought = b'{"type":"thinking","thinking":"so","signature":"' + OTHER + b'"}'
@@ -254,7 +254,7 @@ def test_signatures_of_another_go_and_thoughts_with_them() -> None:
 
 
 def test_a_call_that_nobody_signed_is_signed_beside_a_label() -> None:
-    """Claude's state is of its thought, and Gemini 3 wants one of the call."""
+    """Claude's state belongs to its thought, and Gemini 3 wants one for the call."""
     slot = b'"thoughtSignature":"' + sealed(OTHER) + b'"'
     parts = b'{"role":"model","parts":[%b{"functionCall":{"name":"f"}%b}]}'
     skip = b',"thoughtSignature":"skip_thought_signature_validator"'
@@ -265,7 +265,7 @@ def test_a_call_that_nobody_signed_is_signed_beside_a_label() -> None:
 
 
 def test_a_call_whose_maker_had_no_state_loses_none() -> None:
-    """A model that does not reason: nothing is lost, and Gemini 3 has what it wants of a call."""
+    """The model does not reason: nothing is lost, and Gemini 3 gets the signature that it wants."""
     slot = b',"thoughtSignature":"' + sealed(write_label("0123456789abcdef", "").encode()) + b'"'
     skip = b',"thoughtSignature":"skip_thought_signature_validator"'
     parts = b'{"role":"model","parts":[{"text":"a"},{"functionCall":{"name":"f"}%b},{"functionCall":{"name":"g"}%b}]}'
@@ -328,7 +328,7 @@ def test_blocks_of_the_targets_own_are_those_that_it_made() -> None:
 
 @pytest.mark.parametrize("state", ["reasoning_content", "{}"])
 def test_a_state_that_is_no_block_leaves_none(state: str) -> None:
-    """The text that it stands for is in its member."""
+    """The text of the state stands in its own member."""
     message = b'{"role":"assistant","content":"a","reasoning_content":"so"'
     block = b'{"type":"reasoning.encrypted","data":"' + mine(OPENAI_CHAT, state) + b'"}'
     check(OPENAI_CHAT, message + b',"reasoning_details":[' + block + b"]}", message + b"}")

@@ -1,4 +1,4 @@
-"""Usage in the words of each host, read into five classes that never overlap."""
+"""Every host's usage, read into five classes that never overlap."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ COUNT = st.integers(0, 10**7)
 
 
 class Classes(NamedTuple):
-    """What a model really used."""
+    """The tokens that a model really used."""
 
     fresh: int
     read: int
@@ -43,12 +43,12 @@ def _openai(c: Classes) -> Object:
 
 
 def _xai(c: Classes) -> Object:
-    """Reasoning stands beside completion_tokens, inside total_tokens."""
+    """Count reasoning beside completion_tokens, inside total_tokens."""
     return {**_openai(c), "completion_tokens": c.shown}
 
 
 def _together(c: Classes) -> Object:
-    """Everything at the top."""
+    """Put everything at the top level."""
     return {
         "prompt_tokens": c.prompt,
         "completion_tokens": c.completion,
@@ -70,7 +70,7 @@ def _deepseek(c: Classes) -> Object:
 
 
 def _google(c: Classes) -> Object:
-    """Reasoning is told by the total alone."""
+    """Count reasoning in the total alone."""
     return {
         "prompt_tokens": c.prompt,
         "completion_tokens": c.shown,
@@ -125,9 +125,9 @@ ANY: st.SearchStrategy[Any] = st.sampled_from([None, -1, 0, 3, 7, 50, 2.0, 2.5, 
 def test_whatever_a_host_says_nothing_is_negative_and_parts_make_the_whole(
     said: Object, inside: Any
 ) -> None:
-    """Contradictions end in sums that hold: the prompt is what the host calls the prompt.
+    """Contradictory counts give consistent sums: the prompt is what the host calls the prompt.
 
-    But for what its total has beyond both sides, where that is just what the cache read and took.
+    One exception is a total beyond both sides by exactly what the cache read and took.
     """
     told = {**said, "prompt_tokens_details": inside, "completion_tokens_details": inside}
     found = usage.read(told)
@@ -182,14 +182,14 @@ COUNTED = {"prompt_tokens": 3, "completion_tokens": 4}
     ],
 )
 def test_the_places_where_hosts_put_it(chunk: Object) -> None:
-    """Moonshot in the choice, Groq in x_groq; the standard place goes first."""
+    """Moonshot puts it in the choice and Groq in x_groq; the standard place takes precedence."""
     assert usage.find(chunk) == Usage(input=3, output=4)
 
 
 @pytest.mark.parametrize(
     ("said", "read"),
     [
-        # Reasoning that is more than the completion cannot be inside it.
+        # Reasoning beyond the completion cannot be inside it.
         (
             {"prompt_tokens": 5, "completion_tokens": 2, "completion_tokens_details": {"reasoning_tokens": 9}},
             Usage(input=5, output=2, reasoning=9),
@@ -199,7 +199,7 @@ def test_the_places_where_hosts_put_it(chunk: Object) -> None:
             {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 9}},
             Usage(input=0, cache_read=5, output=2),
         ),
-        # A total that is more than both, and not by the reasoning that is told.
+        # A total beyond both, by another amount than the reasoning.
         (
             {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 20, "reasoning_tokens": 3},
             Usage(input=5, output=1, reasoning=3),
@@ -211,7 +211,7 @@ def test_the_places_where_hosts_put_it(chunk: Object) -> None:
             {"prompt_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 3}},
             Usage(input=5, reasoning=3),
         ),
-        # The first place that counts, not the first that is there.
+        # The first place with counts wins, not the first that exists.
         (
             {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": None}, "cached_tokens": 1},
             Usage(input=4, cache_read=1, output=2),

@@ -1,4 +1,4 @@
-"""What a person typed is told from what agents say in their name."""
+"""The gateway distinguishes a person's words from text that agents add in the person's name."""
 
 import time
 
@@ -38,7 +38,7 @@ PLACE = "<environment_context>\n  <cwd>/work</cwd>\n</environment_context>"
     ],
 )  # fmt: skip
 def test_the_words_of_a_person(text: str, words: str) -> None:
-    """Blocks of agents go, wherever they stand; what only looks so stays."""
+    """Agents' blocks go, wherever they stand; text that only looks similar stays."""
     assert extract_typed(text) == words
 
 
@@ -69,7 +69,10 @@ def taken(*turns: list[str]) -> UserText:
 def test_turns_are_counted_by_who_speaks(
     turns: list[list[str]], words: str, count: int, aside: str
 ) -> None:
-    """A turn without text is a person's, as of an image; where nobody speaks the first is one."""
+    """A turn without text, such as an image, is a person's.
+
+    Without any person the first turn counts.
+    """
     heard = taken(*turns)
     assert (heard.text, heard.turn_count, heard.injected_text) == (words, count, aside)
 
@@ -92,14 +95,14 @@ PIECES = st.sampled_from(["<system-reminder>", "</system-reminder>", "<skill>", 
 
 @given(st.lists(PIECES).map("".join))
 def test_nothing_but_what_was_said_comes_of_it(text: str) -> None:
-    """Any text: no character is made, and words are the same when they are read again."""
+    """For any text, no character is made up, and a second reading gives the same words."""
     words = extract_typed(text)
     assert len(words) <= len(text)
     assert set(words) <= set(text)
 
 
 def test_a_text_of_openings_takes_linear_time() -> None:
-    """A million characters of blocks that never close are searched once for each name."""
+    """The search goes once for each name over a million characters of blocks that never close."""
     text = "<system-reminder><skill><environment_context>" * 25_000
     before = time.process_time()
     assert extract_typed(text) == text
@@ -117,7 +120,7 @@ def test_a_text_of_openings_takes_linear_time() -> None:
     )
 )
 def test_a_turn_of_one_text_is_taken_as_any_other(text: str) -> None:
-    """The short way for most of them gives what the long one does."""
+    """The short path for most turns gives the same as the long one."""
     one, other = UserText(), UserText()
     for _ in range(2):
         assert one.add_text(text) == other.add_turn([text])

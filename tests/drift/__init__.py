@@ -1,1 +1,1 @@
-"""Whether each dialect's member list knows all that the official SDKs can say."""
+"""Check that each dialect's member list covers everything that the official SDKs can send."""

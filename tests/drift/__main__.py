@@ -1,4 +1,4 @@
-"""Search the newest official SDKs for what a member list has no decision on.
+"""Search the newest official SDKs for members that a member list has no decision on.
 
 python -m tests.drift         1 where there is anything; needs uv, and the package index
 """

@@ -1,4 +1,4 @@
-"""Search the types of an official SDK for what a member list has no decision on."""
+"""Search an official SDK's types for members that a member list has no decision on."""
 
 import types
 import typing
@@ -80,7 +80,7 @@ def read_fields(object_type: type) -> dict[str, object]:
 
 
 def _find_alias(name: str, hint: object) -> str:
-    """Return what a member of a TypedDict is called on the wire, where an annotation says it."""
+    """Return the wire name of a TypedDict's member, if an annotation gives one."""
     for item in getattr(hint, "__metadata__", ()):
         if (alias := getattr(item, "alias", None)) is not None:
             return str(alias)

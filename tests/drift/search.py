@@ -1,4 +1,4 @@
-"""Print what the SDKs of this Python know and a member list has no decision on.
+"""Print the members that this Python's SDKs have and a member list has no decision on.
 
 python -m tests.drift.search         1 where there is anything
 """

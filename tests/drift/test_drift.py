@@ -1,4 +1,4 @@
-"""The SDKs that the tests install know nothing that a member list has no decision on."""
+"""Each member list has a decision on everything in the SDKs that the tests install."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Labels of two sources, and a router that knows something of them: by words, without chance."""
+"""Labels of two sources, and a router that knows them by their words, without chance."""
 
 from decimal import Decimal
 from random import Random
@@ -18,7 +18,7 @@ PRICES = {"small": (1, 2), "large": (3, 4), "huge": (5, 6)}
 
 
 class Words:
-    """Its score is the first word of a prompt: how likely fast is to suffice."""
+    """A classifier whose score is the first word of a prompt: the chance that fast suffices."""
 
     name = "words"
     version = "words-1"
@@ -56,9 +56,12 @@ def made(*, priced: bool = True, classifier: bool = True) -> LabelRouter:
 def outcomes(
     count: int, tiers: tuple[Tier, ...] = ("fast", "smart"), *, knows: float = 1.0, seed: int = 1
 ) -> list[Label]:
-    """Where `knows` is 1 a prompt's first word is its chance of being easy; where 0, it says nothing.
+    """Return labelled prompts that begin with a number.
 
-    The dearer tier is right for all, the cheaper ones for easy prompts.
+    If `knows` is 1, the number is the prompt's chance of being easy. If it is 0, the number says
+    nothing.
+
+    The dearest tier is right for all prompts, the cheaper ones for easy prompts.
     """
     draw = Random(seed)
     found = []

@@ -1,4 +1,4 @@
-"""Charts are SVG that any reader of XML takes, with all that the report has in it."""
+"""Charts are SVG that any XML parser accepts, with all figures of the report."""
 
 import re
 import xml.etree.ElementTree as ET

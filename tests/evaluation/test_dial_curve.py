@@ -81,7 +81,7 @@ def test_calls_that_a_classifier_decided_are_on_the_curve() -> None:
 
 
 def test_what_is_set_now_stands_beside_what_was_decided() -> None:
-    """At its cost by own answers, and by the reference set of own calls."""
+    """The cost comes from own answers, the quality from own calls as the reference set."""
     router = msgspec.structs.replace(make_router(), quality=ALWAYS_REASONING)
     router.own_traffic.tokens = {"openai": OwnTokens((400, 600, 500), ())}
     curve = LedgerCurve(router)

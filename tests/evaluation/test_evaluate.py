@@ -1,4 +1,4 @@
-"""An evaluation: a router that knows beats its control, one that does not is refused its saving."""
+"""An evaluation: a router that knows something beats its control; any other shows no saving."""
 
 from decimal import Decimal
 from random import Random
@@ -59,7 +59,7 @@ def test_a_router_that_knows_beats_its_control_and_tells_what_it_saves() -> None
 
 
 def test_one_that_knows_nothing_is_refused_its_saving() -> None:
-    """Whatever it picks: that it is cheaper is what any router of its mix is."""
+    """A lower cost does not count: any router with that mix of tiers costs less."""
     told = report(samples.outcomes(300, knows=0.0, seed=3))
     (found,) = told.views
     assert found.saving is None
@@ -97,7 +97,7 @@ def test_an_oracle_is_the_best_and_constant_tiers_are_plain_means() -> None:
 
 
 def test_costs_are_exact_sums() -> None:
-    """Of 1,000 prompts, as the labels say."""
+    """The costs are per 1,000 prompts, as the labels give them."""
     costs: dict[Tier, Decimal] = {"fast": Decimal("0.0000011"), "smart": Decimal("0.0000033")}
     labels = [msgspec.structs.replace(one, costs=costs) for one in samples.outcomes(50)]
     lines = {line.name: line.usd for line in view(labels).lines}
@@ -115,7 +115,7 @@ def test_each_source_is_judged_apart() -> None:
 
 
 def test_labels_with_more_tiers_are_judged_by_all_of_them_too() -> None:
-    """Each set of tiers has its view; a prompt with one score says nothing."""
+    """Each set of tiers has its own view; a prompt with one score says nothing."""
     alone = Label(prompt="0.5", scores={"smart": 1.0})
     told = report([*samples.outcomes(40), *samples.outcomes(20, THREE), alone])
     assert [(one.tiers, one.rows) for one in told.views] == [(("fast", "smart"), 60), (THREE, 20)]
@@ -159,7 +159,7 @@ def test_what_costs_nothing_saves_nothing() -> None:
 
 
 def test_a_mix_that_chance_beats_is_refused_its_saving() -> None:
-    """It picks smart well, where smart is as dear as reasoning and worse than it."""
+    """The router chooses smart well, but smart costs as much as reasoning and is worse."""
     costs: dict[Tier, Decimal] = {
         "fast": Decimal("0.001"), "smart": Decimal("0.05"), "reasoning": Decimal("0.05"),
     }  # fmt: skip
@@ -237,7 +237,7 @@ def test_a_seed_gives_the_same_report_and_each_step_is_told() -> None:
 
 
 def test_chance_is_seldom_taken_for_knowledge() -> None:
-    """Of forty routers that know nothing, on labels of their own, hardly one is told a saving."""
+    """Almost none of forty routers without knowledge gets a saving, each on its own labels."""
     told = [
         report(samples.outcomes(60, knows=0.0, seed=500 + seed)).beats_control for seed in range(40)
     ]

@@ -1,4 +1,4 @@
-"""Golden prompts: read with every mistake's line, and decided as a call is."""
+"""Golden prompts: read with the line of every mistake, and decided as a call is."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -198,7 +198,7 @@ def routed(rules: list[world.Json], **more: str | tuple[str, ...]) -> GoldenResu
 
 
 def test_lines_that_moved_a_decision_are_told() -> None:
-    """Not only what decided first: a guard may have the last word."""
+    """The result names more than the first decider: a guard may have the last word."""
     guard = {"name": "cheap", "when": {"tag": "draft"}, "max_tier": "smart"}
     found = routed([guard], tags=("draft",))
     assert (found.passed, found.source, found.reason) == (True, "rule", "proofs")
@@ -210,7 +210,7 @@ def test_lines_that_moved_a_decision_are_told() -> None:
     ("key", "tier"), [(None, "reasoning"), ("ann", "fast"), ("bob", "reasoning")]
 )
 def test_a_golden_prompt_may_be_a_keys(key: str | None, tier: str) -> None:
-    """Of a key that nobody knows its name is all there is: rules may ask for it."""
+    """An unknown key has nothing but its name, which rules may match."""
     more = {} if key is None else {"key": key}
     assert routed([], **more).tier == tier
     named = {"name": "bob", "when": {"key": "bob"}, "max_tier": "smart"}
@@ -219,7 +219,7 @@ def test_a_golden_prompt_may_be_a_keys(key: str | None, tier: str) -> None:
 
 @pytest.mark.parametrize("dialect", ["openai-chat", "openai-responses", "anthropic-messages", "gemini"])  # fmt: skip
 def test_a_golden_prompt_may_come_in_any_dialect(dialect: str) -> None:
-    """It is translated as a call would be, and rules see the dialect."""
+    """The prompt is translated as a call would be, and rules see its dialect."""
     guard = {"name": "one", "when": {"dialect": "gemini"}, "max_tier": "smart"}
     found = routed([guard], dialect=dialect)
     assert found.tier == ("smart" if dialect == "gemini" else "reasoning")
@@ -240,7 +240,7 @@ NIGHT = {"hours": ["00:00-06:00", "22:00-24:00"], "zone": "Europe/Berlin"}
     ],
 )
 def test_a_rule_of_hours_holds_by_the_time_of_the_prompt(at: str, tier: str) -> None:
-    """Never by the clock of the machine: the same file passes by day and by night."""
+    """The machine's clock does not count, so the same file passes by day and by night."""
     rule: world.Json = {"name": "night", "when": {"time": NIGHT}, "max_tier": "fast"}
     assert routed([rule], at=at).tier == tier
 
@@ -254,7 +254,7 @@ def test_a_conversation_begins_at_its_time_and_goes_on_from_there() -> None:
 
 @pytest.mark.parametrize("client", ["codex", "codex_cli_rs/0.169"])
 def test_a_golden_prompt_may_be_an_applications(client: str) -> None:
-    """By the name that rules know, or by what its user agent says."""
+    """The client is the name that rules use, or a user agent."""
     rule: world.Json = {"name": "codex", "when": {"client": "codex"}, "max_tier": "fast"}
     assert routed([rule], client=client).tier == "fast"
     assert tiers(talk({"prompt": "Prove it."}, guards=[rule], client=client)) == ["fast"]
@@ -269,7 +269,7 @@ LARGE = "word " * 2_000
 
 
 def talk(*turns: world.Json, guards: Sequence[world.Json] = (), **more: Any) -> list[GoldenResult]:
-    """The verdicts on a conversation, where a cheaper tier saves nothing that its provider caches."""
+    """Return the verdicts on a conversation; a cheaper tier saves nothing on cached tokens."""
     priced = [
         msgspec.structs.replace(one, price=price)
         for one, price in ((world.LITE, CHEAP), (world.HYDROGEN, CHEAP), (world.ARGON, DEAR))
@@ -288,7 +288,7 @@ def tiers(verdicts: Sequence[GoldenResult]) -> list[str]:
 
 
 def test_a_conversation_is_decided_turn_by_turn() -> None:
-    """Each turn has the session that the turns before it left; a verdict is named by its turn."""
+    """Each turn has the session of the turns before it, and its verdict is named by the turn."""
     first, second, third = talk(
         {"prompt": "hi", "tier": "fast"},
         {"prompt": "Prove it.", "tier": "reasoning", "lab": "other"},
@@ -303,7 +303,7 @@ def test_a_conversation_is_decided_turn_by_turn() -> None:
 
 @pytest.mark.parametrize("dialect", ["openai-chat", "openai-responses", "anthropic-messages", "gemini"])  # fmt: skip
 def test_a_tool_loop_has_verdicts_of_its_own(dialect: str) -> None:
-    """In each dialect it is known as a loop: nothing is decided there."""
+    """Every dialect marks the loop as one, so nothing is decided in it."""
     found = talk({"prompt": "Prove it.", "tier": "reasoning", "loop": 2}, dialect=dialect)
     assert [(one.turn, one.tier, one.source) for one in found] == [
         ("turn 1", "reasoning", "rule"),
@@ -314,7 +314,7 @@ def test_a_tool_loop_has_verdicts_of_its_own(dialect: str) -> None:
 
 
 def test_what_is_cached_keeps_it_until_a_rise_ends() -> None:
-    """Nine turns that need less: eight of them stay, by what the text alone would cache, too."""
+    """Eight of nine easier turns stay; the text alone counts as cached, too."""
     for first in ({"prompt": f"Prove it. {LARGE}"}, {"prompt": "Prove it."}):
         cached = {} if LARGE in first["prompt"] else {"cached": 9_000}
         hi = {"prompt": "hi"}
@@ -348,7 +348,7 @@ DIALECTS = ["openai-chat", "openai-responses", "anthropic-messages", "gemini"]
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_what_tools_gave_and_the_model_answered_is_read(dialect: str) -> None:
-    """A tool that fails again raises the call that has its result; so does a bad answer the turn."""
+    """A repeated tool failure raises the next call; a bad answer raises the next turn."""
     failure = {"name": "run", "arguments": {"command": "make"}, "result": "no rule", "failed": True}
     turns: list[world.Json] = [
         {"prompt": "hi", "tier": "fast", "tools": [failure, {**failure, "tier": "smart"}, {}]},
@@ -380,7 +380,7 @@ def test_answers_may_have_to_be_json(dialect: str, form: world.Json) -> None:
 
 
 def test_a_conversation_may_be_forgotten() -> None:
-    """Without a session each turn is decided by itself, and evidence raises that."""
+    """Without a session each turn is decided on its own, and evidence raises that decision."""
     turns = [{"prompt": f"Prove it. {LARGE}"}, {"prompt": "hi"}, {"prompt": "That's wrong."}]
     assert tiers(talk(*turns, remembered=False)) == ["reasoning", "fast", "smart"]
 
@@ -400,7 +400,7 @@ def test_a_conversation_may_be_a_keys_and_name_a_model() -> None:
 
 
 def test_a_model_of_no_tier_leaves_the_conversation_without_a_seat() -> None:
-    """A name that no lab lists has no tier to keep; its turns are decided as calls are."""
+    """A model that no lab lists has no tier to keep, so each turn is decided as a call is."""
     made = Targets(lambda name: Target(provider=world.OPENAI, model=name))
     maker = NameOwner(provider=world.OPENAI, lab="openai", names=("gpt-*",), targets=made)
     known = world.router(

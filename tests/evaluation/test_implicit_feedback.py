@@ -1,4 +1,4 @@
-"""What a gateway's own calls teach: feedback first, then what was done next; no tenant another's."""
+"""Labels from a gateway's own calls: feedback first, then the user's next step, per tenant."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def said(**what: Any) -> FeedbackRow:
 
 
 TOLD: list[tuple[str, dict[str, Any], tuple[float | None, float | None] | None]] = [
-    # tier that it got, what was said -> how far fast and smart suffice
+    # the tier that served, the feedback -> how far fast and smart suffice
     ("fast", {"verdict": "good"}, (1.0, 1.0)),
     ("fast", {"verdict": "bad"}, (0.0, None)),
     ("smart", {"verdict": "good"}, (None, 1.0)),
@@ -153,7 +153,7 @@ CALLS = st.builds(
 def test_one_lesson_a_call_in_any_order_and_of_each_tenant_alone(
     calls: list[FinalRow], random: Any
 ) -> None:
-    """What another tenant does changes nothing: its lessons are those of its calls alone."""
+    """The calls of another tenant change nothing in a tenant's labels."""
     calls = list({one.id: one for one in calls}.values())
     found = infer_feedback((one, None) for one in calls)
     mixed = [*calls]

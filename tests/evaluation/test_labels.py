@@ -1,4 +1,4 @@
-"""Labels are read from JSONL, CSV, Parquet and golden files, the same; a mistake has its line."""
+"""JSONL, CSV, Parquet and golden files give the same labels; a mistake is named by its line."""
 
 import sys
 from decimal import Decimal

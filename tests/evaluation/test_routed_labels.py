@@ -1,4 +1,4 @@
-"""Labels are decided as calls are, and priced by the catalogue unless they know better."""
+"""Labels are decided as calls are, and priced by the catalogue unless they have costs."""
 
 from decimal import Decimal
 
@@ -24,7 +24,10 @@ def test_a_label_gets_the_tier_of_the_call(prompt: str, tier: str) -> None:
 
 
 def test_costs_are_the_price_of_each_tiers_target_for_expected_tokens() -> None:
-    """12 characters are 3 tokens; small costs 1 and 2 USD a million, large 3 and 4, huge 5 and 6."""
+    """12 characters are 3 tokens.
+
+    Small costs 1 and 2 USD a million, large 3 and 4, huge 5 and 6.
+    """
     known = msgspec.structs.replace(
         samples.made(), output_tokens={"fast": 100, "smart": 10, "reasoning": 1000}
     )
@@ -72,7 +75,7 @@ def test_where_all_of_a_tier_is_off_its_first_target_has_the_price() -> None:
 
 
 def test_keys_and_tags_count_as_those_of_calls() -> None:
-    """A key by its name; one that nobody knows has its name alone."""
+    """A label may name a key; an unknown key has nothing but its name."""
     known = msgspec.structs.replace(
         samples.made(), keys={"ann": Key(name="ann", tiers=("smart", "reasoning"))}
     )

@@ -1,4 +1,4 @@
-"""Whether tiers are worth their price: by the catalogue, at every length, and by labels."""
+"""The value of tiers for their price: by the catalogue, at every length, and by labels."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -18,7 +18,10 @@ OUTPUT: Mapping[Tier, int] = {"fast": 1000, "smart": 1000, "reasoning": 3000}
 
 
 def target(into: int | None, out: int, *steps: tuple[int, int]) -> Target:
-    """USD a million tokens; each step has the tokens above which `into` is another."""
+    """Return a target with prices in USD a million tokens.
+
+    Each step has the number of tokens above which `into` changes.
+    """
     rates = Rates(input=None if into is None else Decimal(into), output=Decimal(out))
     made = tuple(
         PriceStep(above, Rates(input=Decimal(price), output=Decimal(out))) for above, price in steps
@@ -36,7 +39,10 @@ def times(found: list[tier_value.TierStep]) -> list[tuple[str, str, int, Decimal
 
 
 def test_each_tier_stands_beside_the_next() -> None:
-    """1,000 tokens in and so many out: (1 + 1), (2 + 3), (4 + 3 x 7) thousandths of a dollar."""
+    """With 1,000 tokens in and so many out the costs are thousandths of a dollar.
+
+    They are (1 + 1), (2 + 3) and (4 + 3 x 7).
+    """
     known = lab(target(1, 1), target(2, 3), target(4, 7))
     assert times(tier_value.list_steps(known, OUTPUT, 0)) == [
         ("fast", "smart", 1000, Decimal("2.50")), ("smart", "reasoning", 1000, Decimal("5.00")),
@@ -73,7 +79,10 @@ def test_only_targets_that_are_on_count() -> None:
 
 
 def test_a_step_may_turn_the_order_about() -> None:
-    """Fast costs 1 in up to 5,000 tokens, then 4, where smart has 3: told at the first length."""
+    """Fast costs 1 in, but 4 above 5,000 tokens, where smart costs 3.
+
+    The report names the first such length.
+    """
     known = lab(target(1, 1, (5_000, 4), (9_000, 5)), target(3, 3), target(9, 9, (7_000, 10)))
     assert times(tier_value.find_reversals(known, OUTPUT, 0)) == [
         ("fast", "smart", 5_001, Decimal("0.86"))

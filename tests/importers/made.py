@@ -1,4 +1,7 @@
-"""What the samples become: python -m tests.importers.made writes the files that tests compare with."""
+"""The expected results of the samples.
+
+`python -m tests.importers.made` writes the files that tests compare with.
+"""
 
 from pathlib import Path
 
@@ -12,7 +15,7 @@ SAMPLES = Path(__file__).parent / "samples"
 FILES = {"litellm": "litellm.yaml", "portkey": "portkey.json", "ccr": "ccr.json"}
 SHIPPED: ShippedProviders = _load_shipped_providers()
 FEW = ShippedProviders([])
-"""The shipped providers with a few models of our own: what ships changes from month to month."""
+"""The shipped providers with a few models of our own, because shipped models change each month."""
 FEW.providers = SHIPPED.providers
 FEW.models = {
     "claude-haiku-5-5": {"vision": True, "price": {"input": 0.1, "output": 0.5}},
@@ -28,7 +31,7 @@ def draft(kind: str, shipped: ShippedProviders = SHIPPED) -> ConfigDraft:
 
 
 def golden(kind: str) -> str:
-    """The configuration, the lines for .env with secrets left out, and the report."""
+    """Return the configuration, the lines for .env with secrets left out, and the report."""
     found = draft(kind, FEW)
     env = {
         n: "<secret>" if n in found.secret_names else v

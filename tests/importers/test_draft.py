@@ -1,4 +1,4 @@
-"""Spans that an import writes are spans that the configuration takes."""
+"""The configuration accepts every time span that an import writes."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`tiergate import`: what becomes of other gateways' configurations, and that it serves."""
+"""`tiergate import`: the result for other gateways' configurations, and that it serves."""
 
 import hashlib
 import json
@@ -58,7 +58,10 @@ def built(found: Any, folder: Path) -> BuiltConfig:
 
 @pytest.mark.parametrize("kind", FILES)
 def test_a_sample_becomes_what_it_did_before(kind: str) -> None:
-    """Each line of it, with the report: what was kept, changed and dropped, and why."""
+    """Each line of the result is compared, and the report.
+
+    The report says what was kept, changed and dropped, and why.
+    """
     file = SAMPLES / f"{kind}.golden.yaml"
     assert golden(kind) == file.read_text("utf-8"), (
         "look at it, then: python -m tests.importers.made"
@@ -94,12 +97,15 @@ def test_every_part_of_a_sample_is_told_of(kind: str) -> None:
         if not 0 < len(path) <= 2 or not isinstance(path[-1], str):
             continue
         name = str(path[0]) if len(path) == 1 else f"{path[0]}.{path[1]}"
-        name = name.replace("budget_duration", "max_budget")  # one note tells both
+        name = name.replace("budget_duration", "max_budget")  # one note covers both
         assert any(one.startswith(name) or name.startswith(one) for one in told if one), name
 
 
 def test_a_key_in_clear_takes_no_name_that_means_something_else() -> None:
-    """Neither one that the file reads nor one that is set; one that has its value already is it."""
+    """A new variable has no name that the file reads or the environment sets.
+
+    A variable that already has the key's value is used again.
+    """
     rows = [
         {"model_name": "a", "litellm_params": {"model": "openai/a", "api_key": "sk-1"}},
         {
@@ -124,7 +130,7 @@ def test_litellm_groups_are_names_whose_deployments_are_tried_in_order(tmp_path:
     lab = made.built_catalogue.catalogue.labs["gpt-4o"]
     assert [one.name for one in lab.tiers["smart"]] == [
         "azure-openai/prod-gpt-4o", "openai/gpt-4o",
-        "anthropic/claude-haiku-5-5", "anthropic/claude-opus-5-5",  # it falls back to
+        "anthropic/claude-haiku-5-5", "anthropic/claude-opus-5-5",  # its fallbacks
     ]  # fmt: skip
     assert made.source.config.aliases["gpt-4"] == "gpt-4o/smart"
     assert made.source.config.budgets[0].usd == 100
@@ -233,7 +239,7 @@ def test_ccr_routes_are_tiers_and_rules(tmp_path: Path) -> None:
 
 
 def test_ccr_rules_hold_for_who_asks_for_claude_auto(tmp_path: Path) -> None:
-    """And a model that is named is a pin, by its family, as the report says."""
+    """A request that names a model is a pin, by the model's family, as the report says."""
     file = tmp_path / "g.yaml"
     file.write_text(writer.format_config(draft("ccr"), "a test"), "utf-8")
     environ = dict.fromkeys(draft("ccr").required_variables, "set")
@@ -379,7 +385,7 @@ values = st.recursive(
 @pytest.mark.parametrize("kind", FILES)
 @given(value=values)
 def test_whatever_a_file_holds_it_becomes_a_draft(kind: str, value: object) -> None:
-    """No traceback, and notes that a terminal can show."""
+    """The command shows no traceback, and a terminal can show all notes."""
     try:
         found = convert_config(kind, json.dumps(value, allow_nan=True), "f", SHIPPED, {})
     except ConfigError:
@@ -611,7 +617,7 @@ SOURCES: dict[str, Callable[[str], Any]] = {
     ("kind", "asked"), [("litellm", "ask"), ("portkey", "auto"), ("ccr", "smart")]
 )
 def test_what_it_becomes_serves(here: Path, upstream: Upstream, kind: str, asked: str) -> None:
-    """A call falls back as it did, with the key that stood in clear."""
+    """A call falls back as in the old gateway, with the key that the file had in clear text."""
     result = imports(
         here, kind, json.dumps(SOURCES[kind](upstream.url)), "--output", "config/gateway.yaml"
     )

@@ -1,4 +1,4 @@
-"""The measured share of every relation, beside its bound; exit status 1 where one is passed."""
+"""The measured share of every relation, beside its bound; exit status 1 if one exceeds it."""
 
 import sys
 

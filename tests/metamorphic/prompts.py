@@ -1,4 +1,4 @@
-"""Easy prompts in nine languages, each line one prompt: written for this, by hand."""
+"""Easy prompts in nine languages, one prompt a line: written for this test, by hand."""
 
 # ruff: noqa: RUF001 -- other scripts
 

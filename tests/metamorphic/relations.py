@@ -1,8 +1,8 @@
-"""What may be done to an easy prompt without making it harder; each with a seed of its own.
+"""Changes to an easy prompt that do not make it harder; each has a seed of its own.
 
     python -m tests.metamorphic
 
-prints what share of easy prompts each change moves above the fast tier, and its bound.
+prints the share of easy prompts that each change moves above the fast tier, and its bound.
 """
 
 import random
@@ -37,7 +37,7 @@ def mixed(text: str, draw: random.Random) -> str:
 
 
 def typos(text: str, draw: random.Random) -> str:
-    """One in twelve characters is left out, doubled, or changes place with the next; one at least."""
+    """Drop, double or swap one in twelve characters, and at least one."""
     signs = list(text)
     for _ in range(max(1, len(signs) // 12)):
         at = draw.randrange(len(signs) - 1)
@@ -52,7 +52,7 @@ def typos(text: str, draw: random.Random) -> str:
 
 
 def bare(text: str, _: random.Random) -> str:
-    """As people type who are in a hurry."""
+    """Type as people in a hurry do: no capitals and no punctuation."""
     return "".join(sign for sign in text.lower() if sign.isalnum() or sign.isspace())
 
 
@@ -95,7 +95,7 @@ _LISTING = (
 
 
 def pasted(forms: tuple[str, ...], lines: int) -> Change:
-    """The prompt, and so many lines of one form that somebody pasted behind it."""
+    """Append so many lines of one form to the prompt, as if pasted."""
 
     def change(text: str, draw: random.Random) -> str:
         form = draw.choice(forms)
@@ -116,7 +116,7 @@ def pasted(forms: tuple[str, ...], lines: int) -> Change:
 
 
 def pasted_code(lines: int) -> Change:
-    """The prompt, and so many lines of code in one form that somebody pasted behind it."""
+    """Append so many lines of code in one form to the prompt, as if pasted."""
 
     def change(text: str, draw: random.Random) -> str:
         form, rows = draw.choice(CODE), list[str]()
@@ -129,12 +129,12 @@ def pasted_code(lines: int) -> Change:
 
 
 def fenced(change: Change) -> Change:
-    """What is pasted stands in a fence."""
+    """Put the pasted text in a fence."""
     return lambda text, draw: "\n\n```\n".join(change(text, draw).split("\n\n", 1)) + "\n```"
 
 
 def quoted(change: Change) -> Change:
-    """What is pasted is quoted, line by line."""
+    """Quote the pasted text, line by line."""
 
     def put(text: str, draw: random.Random) -> str:
         asked, some = change(text, draw).split("\n\n", 1)
@@ -144,12 +144,12 @@ def quoted(change: Change) -> Change:
 
 
 def before(change: Change) -> Change:
-    """What is pasted stands before the prompt."""
+    """Put the pasted text before the prompt."""
     return lambda text, draw: "\n\n".join(reversed(change(text, draw).split("\n\n", 1)))
 
 
 class Relation(NamedTuple):
-    """One change, and the most of easy prompts that it may move up."""
+    """One change, and the largest shares of easy prompts that it may move up."""
 
     name: str
     change: Change
@@ -178,7 +178,7 @@ RELATIONS = (
     Relation("40 lines of code before it", before(pasted_code(40)), 0.20),
     Relation("200 lines of pasted code", pasted_code(200), 0.20),
     Relation("200 lines of code before it", before(pasted_code(200)), 0.20),
-    # Too short to be told from what is asked about.
+    # The pasted text is too short to tell it from the subject of the question.
     Relation("5 lines of pasted code", pasted_code(5), 1.0, 0.4),
     Relation("5 lines of a listing", pasted(_LISTING, 5), 1.0, 0.1),
     Relation("40 lines of a listing", pasted(_LISTING, 40), 0.20),
@@ -188,23 +188,23 @@ TRANSLATED = 0.10
 
 
 class Moved(NamedTuple):
-    """What came of one change."""
+    """The result of one change."""
 
     name: str
     prompts: int
     up: float
     reasoned: float
     example: str
-    """The first that was moved up."""
+    """The first prompt that moved up."""
 
 
 def router() -> Router:
-    """The shipped one: its rules, its classifier, with every lab on."""
+    """Return the shipped router: its rules and its classifier, with every lab on."""
     return build_config(shipped.source(shipped.ALL_SET), TODAY).router
 
 
 def tier_of(known: Router, text: str) -> Tier:
-    """The tier that a prompt gets."""
+    """Return the tier that a prompt gets."""
     call, dialect = build_features(known, text)
     tier = decide(known, call, dialect)[0].tier
     assert tier is not None
@@ -212,19 +212,19 @@ def tier_of(known: Router, text: str) -> Tier:
 
 
 def easy(known: Router) -> list[str]:
-    """The prompts that get fast as they are, of all languages."""
+    """Return the prompts of all languages that get fast unchanged."""
     return [text for line in EASY for text in line if tier_of(known, text) == "fast"]
 
 
 def measure(known: Router, relation: Relation, texts: list[str], times: int = 1) -> Moved:
-    """A change of every prompt, so many times."""
+    """Measure a change of every prompt, so many times."""
     draw = random.Random(f"{SEED} {relation.name}")
     made = [relation.change(text, draw) for _ in range(times) for text in texts]
     return _moved(relation.name, known, made)
 
 
 def translated(known: Router) -> Iterator[Moved]:
-    """By language: the translations of English prompts that get fast."""
+    """Measure by language the translations of English prompts that get fast."""
     lines = [line for line in EASY if tier_of(known, line[0]) == "fast"]
     for at, language in enumerate(LANGUAGES[1:], 1):
         yield _moved(f"in {language}", known, [line[at] for line in lines])

@@ -1,4 +1,4 @@
-"""What does not make a prompt harder does not move it up: each relation within its stated share.
+"""A change that does not make a prompt harder moves few prompts up: each within its bound.
 
 `make metamorphic` measures each ten times as long; here each prompt is changed once.
 """
@@ -25,7 +25,7 @@ def easy(known: Router) -> list[str]:
 
 
 def test_nearly_all_easy_prompts_get_fast_in_every_language(easy: list[str]) -> None:
-    """So that there is something to be moved up."""
+    """If few prompts got fast, there would be nothing to move up."""
     assert len(easy) >= 0.9 * len(EASY) * len(LANGUAGES)
     for line in EASY:
         assert len(line) == len(set(line)) == len(LANGUAGES)

@@ -1,4 +1,4 @@
-"""A conversation stays where it is, or leaves for a reason: each strategy in each situation."""
+"""A conversation stays on its target, or leaves for a reason: each strategy in each situation."""
 
 from decimal import Decimal
 from typing import Any
@@ -61,7 +61,7 @@ CATALOGUE = world.catalogue(
 
 
 class Says:
-    """A classifier that says what it is told to."""
+    """A classifier with a fixed score."""
 
     name = version = "says"
     thresholds = Thresholds(fast=0.5, smart=0.5, id="says")
@@ -78,7 +78,7 @@ class Says:
 
 FAST, SMART, REASONING = Score(0.9, 0.95), Score(0.2, 0.8), Score(0.1, 0.2)
 DOUBT = Score(0.4, 0.49)
-"""Reasoning, but hardly."""
+"""The score says reasoning, but only just."""
 
 
 def seat(tier: Tier = "smart", target: Target = ABLE, **more: Any) -> Session:
@@ -100,7 +100,7 @@ def call(
     key: Key = OPEN_KEY,
     **more: Any,
 ) -> Features:
-    """The third user turn of a conversation."""
+    """Return the third user turn of a conversation."""
     facts = {"user_turns": 3, **more}
     seen = world.call(text, key=key, **facts)
     loop, named = bool(facts.get("tool_loop")), facts["user_turns"] == 1
@@ -128,7 +128,7 @@ STAYS = "seat smart able"
 DOWN, UP = "classifier fast swift", "classifier reasoning deep"
 LOOP: Json = {"tool_loop": True}
 SITUATIONS: dict[str, tuple[Json, Score, tuple[str, ...]]] = {
-    # what is otherwise than usual, what the classifier would say; turn, sticky, ratchet-up,
+    # the facts that differ from the default, the classifier's score; turn, sticky, ratchet-up,
     # cost-aware, pin
     "no more is needed": ({}, FAST, (DOWN, STAYS, STAYS, DOWN, STAYS)),
     "the same": ({}, SMART, ("classifier smart able", STAYS, STAYS, STAYS, STAYS)),
@@ -189,7 +189,7 @@ def test_what_stays_asks_neither_rules_nor_classifier() -> None:
 
 
 def test_a_target_that_took_over_stays_first() -> None:
-    """Also one of another lab; the budget stays with the lab that was decided."""
+    """The target may be of another lab; the budget stays with the lab of the decision."""
     _, plan = told(router(), call(), seat=seat(target=SPARE))
     assert names(plan) == ["gemini/spare", "openai/able", "gemini/lent"]
     decision, plan = told(router(), call(), seat=seat(target=LENT))
@@ -219,14 +219,17 @@ def test_what_is_there_no_more_is_decided_anew(changes: Json, why: str) -> None:
 
 
 def test_of_two_that_begin_in_the_same_words_the_shorter_is_no_compaction() -> None:
-    """They share a seat; a compaction of what is known by its beginning is another conversation."""
+    """Both share a session.
+
+    A compaction of a conversation known by its start is a new conversation.
+    """
     seen = call(user_turns=1, turn=ConversationTurn(conversation="c", first="f"))
     decision, plan = told(router(score=FAST), seen, seat=seat(turns=8))
     assert place(decision, plan) == STAYS
 
 
 def test_guards_and_scope_bound_a_seat() -> None:
-    """In a tool loop too, where it goes no further than it must."""
+    """Bounds hold in a tool loop too, where the call moves no further than it must."""
     guards = [{"max_tier": "smart"}]
     top = seat("reasoning", DEEP)
     decision, plan = told(router(score=FAST, guards=guards), call(), seat=top)
@@ -254,7 +257,7 @@ def test_a_budget_bounds_a_seat() -> None:
 
 
 def test_the_caller_stands_before_the_seat() -> None:
-    """What it names moves the conversation, also inside a tool loop."""
+    """A lab or tier that the client names moves the conversation, even inside a tool loop."""
     for prompt in ({}, LOOP):
         seen = call(**prompt)
         seen.prompt = msgspec.structs.replace(seen.prompt, model="reasoning")
@@ -283,7 +286,7 @@ def test_a_side_call_has_no_seat() -> None:
 
 
 def test_a_side_call_within_a_conversation_is_served_by_its_seat() -> None:
-    """One that is asked of the conversation as it stands has its prompt, and that is cached."""
+    """The side call repeats the prompt of the conversation, which the provider has cached."""
     seen = call(turn=ConversationTurn(conversation="c", kind="side", loop=True))
     decision, plan = told(router(score=FAST), seen, seat=seat())
     assert place(decision, plan) == STAYS
@@ -297,7 +300,7 @@ def test_a_key_has_a_strategy_of_its_own() -> None:
 
 
 def test_a_guard_goes_before_a_key() -> None:
-    """Of several the first that speaks of it; it is in the trace."""
+    """The first guard with a `conversation` setting wins, and the trace shows it."""
     guards = [{"no_cache": True}, {"conversation": "turn"}, {"conversation": "pin"}]
     key = Key(name="k", conversation="sticky")
     decision, plan = told(router("pin", FAST, guards=guards), call(key=key), seat=seat())
@@ -307,7 +310,7 @@ def test_a_guard_goes_before_a_key() -> None:
 
 @pytest.mark.parametrize("strategy", ["ratchet-up", "cost-aware"])
 def test_a_rule_is_sure(strategy: Strategy) -> None:
-    """At a user's turn of a conversation that is weighed; elsewhere the seat comes first."""
+    """A rule decides at a user turn that the strategy weighs; elsewhere the session comes first."""
     choices = [{"when": {"keywords": ["prove"]}, "tier": "reasoning"}]
     known = router(strategy, SMART, choices=choices)
     decision, plan = told(known, call("Prove it."), seat=seat())
@@ -325,7 +328,7 @@ def test_nothing_is_sure_without_a_classifier() -> None:
 
 
 def test_the_trace_tells_what_leaving_costs() -> None:
-    """20,000 tokens written to the cache of deep less what they cost read from it: 20k * 4.75."""
+    """Writing 20,000 tokens to deep's cache instead of reading them costs 20k * 4.75."""
     decision, _ = told(router("ratchet-up", REASONING), call(), seat=seat())
     assert [line for line in lines(decision) if "seat" in line] == [
         "-seat: leaves openai/able (smart does not suffice: 0.80, from 0.50 on it goes up)",
@@ -374,7 +377,7 @@ def test_another_tier_of_the_same_target_loses_nothing() -> None:
 
 
 def test_a_cheaper_tier_must_pay_for_the_cache_it_leaves() -> None:
-    """With a prompt beyond the cheap model's long-context step it takes longer."""
+    """Past the cheap model's long-context step, the lower price takes longer to pay for itself."""
     short, _ = told(router("cost-aware", FAST), call(), seat=seat())
     assert short.tier == "fast"
     assert short.switch is not None
@@ -470,7 +473,7 @@ def test_a_ratchet_never_goes_down(score: Score, sits: Session) -> None:
 
 @given(SCORES, SEATS)
 def test_nothing_goes_down_that_does_not_pay(score: Score, sits: Session) -> None:
-    """With its cache warm: X < S * the calls to come, in exact USD."""
+    """With a warm cache, X < S * the calls to come, in exact USD."""
     sits = msgspec.structs.replace(sits, at=NOW - 10, turns=0)
     decision, _ = told(router("cost-aware", score), call(), seat=sits)
     switch = decision.switch

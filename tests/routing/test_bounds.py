@@ -1,4 +1,4 @@
-"""Guards commute: whatever their order, together they bound every decision the same, pins too."""
+"""Guards commute: in any order they bound every decision the same way, pins too."""
 
 import random
 
@@ -18,7 +18,7 @@ CATALOGUE = world.catalogue(world.CATALOGUE.labs.values(), **ALIASES)
 
 
 def guards(dice: Dice) -> list[GuardPart]:
-    """Up to six, one of which may have several effects."""
+    """Return up to six guards, one of which may have several effects."""
     made = [dice.guard() for _ in range(dice.one([2, 4, 6]))]
     made += [{**dice.guard(), "no_cache": True, "complete": dice.one(["hold", "off"])}]
     made += [{**dice.guard(), "quality": dice.one([0, 5, {"keep": 0.97}])}]
@@ -26,7 +26,7 @@ def guards(dice: Dice) -> list[GuardPart]:
 
 
 def meaning(bounds: GuardBounds) -> tuple[object, ...]:
-    """All but words: which refusal is told and whose `complete` holds is by order, as documented."""
+    """Return all bounds without texts: order decides whose refusal and `complete` win."""
     return (
         bounds.low, bounds.high, bounds.allow, bounds.deny, bounds.refuse is not None,
         bounds.no_cache, bounds.complete is not None, bounds.quality is not None, bounds.tags,

@@ -1,4 +1,7 @@
-"""Constraints: what a target cannot do removes it, with a reason; what is unknown removes nothing."""
+"""Capabilities: a target that cannot do what a call needs is removed, with a reason.
+
+An unknown capability removes no target.
+"""
 
 from typing import Any
 
@@ -59,7 +62,7 @@ CASES: list[tuple[Json, Json, str]] = [
         {"members": frozenset({"stop", "n", "model"})},
         "refuses n, stop",
     ),
-    # a knob that may be dropped removes no target
+    # a parameter that may be dropped removes no target
     ({"refused_members": frozenset({"temperature"})}, {"members": frozenset({"temperature"})}, ""),
     ({"sampling": "never"}, {"logprobs": True}, "gives no logprobs while it reasons"),
     ({"sampling": "effort-none"}, {"logprobs": True}, "gives no logprobs while it reasons"),
@@ -267,7 +270,7 @@ def test_a_client_that_asks_for_effort_needs_responses_with_tools(openai: Router
 
 
 def asks(**more: Any) -> features.Features:
-    """A Chat Completions call that may go abroad."""
+    """Return a Chat Completions call that may be translated."""
     value = {"model": "auto", "messages": [{"role": "user", "content": "a"}], **more}
     body = OPENAI_CHAT.read(jsonio.dumps(value))
     return features.read(
@@ -311,7 +314,7 @@ def test_where_it_cannot_be_said_at_home_another_door_takes_it() -> None:
 
 
 def test_what_cannot_be_said_anywhere_says_why() -> None:
-    """The reason of home first, where there is one."""
+    """The reason of the native dialect comes first, if there is one."""
     likely = asks(logprobs=True)
     name, why = choose_dialect(at("anthropic-messages"), likely, OPENAI_CHAT)
     assert (name, "logprobs" in why) == ("", True)
@@ -322,7 +325,7 @@ def test_what_cannot_be_said_anywhere_says_why() -> None:
 
 
 def test_a_provider_of_responses_counts_where_that_is_known() -> None:
-    """Few hosts of Responses have the operation: it is known of a provider, at home and abroad."""
+    """Few hosts of Responses count tokens, so a provider must say so, native or translated."""
     count = OPERATIONS["openai-responses", "count_tokens"]
     body = count.read(b'{"input":"a"}')
     call = features.read(
@@ -342,7 +345,7 @@ def test_a_provider_of_responses_counts_where_that_is_known() -> None:
 
 
 def test_an_earlier_answer_is_looked_for_where_answers_are_kept() -> None:
-    """A call that names one is asked nowhere else, in no dialect; all others are."""
+    """A call that names an earlier answer goes nowhere else, in no dialect; all other calls may."""
     value = {"model": "auto", "input": "a", "previous_response_id": "resp_1"}
     body = OPENAI_RESPONSES.read(jsonio.dumps(value))
     call = features.read(
@@ -379,7 +382,7 @@ def test_without_the_request_a_call_is_served_at_home_alone() -> None:
 
 
 def test_what_a_provider_cannot_be_given_by_url_is_found_out_once() -> None:
-    """For all its targets: to read all media of a call again would tell the same."""
+    """One check serves all targets of a provider, since the media are the same."""
     closed = Provider(
         name="host", urls={"openai-chat": "https://host.example"}, accounts=(), media="data"
     )

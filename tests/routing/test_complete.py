@@ -1,4 +1,4 @@
-"""What becomes of an answer that breaks off: whose word it is, and that the trace says so."""
+"""Which setting of `complete` applies to an answer that breaks off, and how the trace names it."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.routing import world
 type Json = dict[str, object]
 
 ROWS: list[tuple[list[Json], CompleteMode | None, CompleteMode | None, CompleteMode, CompleteMode, str]] = [
-    # guards, the header, the key, the configuration; what holds, and whose word it is
+    # guards, the header, the key, the configuration; the mode, and who set it
     ([], None, None, "off", "off", ""),
     ([], None, None, "hold", "hold", "routing.complete"),
     ([], None, "hold", "off", "hold", "key open"),
@@ -33,7 +33,7 @@ def test_the_nearest_word_holds(
     ],
     model: str,
 ) -> None:
-    """A guard's before the caller's, the caller's before its key's, and all before the default."""
+    """A guard comes before the caller, the caller before its key, and all before the default."""
     guards, header, key, default, holds, whose = row
     known = msgspec.structs.replace(world.router(guards), complete=default)
     seen = world.call(
@@ -47,7 +47,10 @@ def test_the_nearest_word_holds(
 
 
 def test_a_choice_says_it_for_what_it_decides() -> None:
-    """Before the key, after the caller; not for calls that name a tier or that another decides."""
+    """The choice comes before the key and after the caller.
+
+    It does not apply to calls that name a tier, or that another choice decides.
+    """
     choices: list[Json] = [
         {"when": {"keywords": "prove"}, "tier": "reasoning", "complete": "hold"},
         {"when": {"keywords": "hello"}, "lab": "openai", "complete": "off"},

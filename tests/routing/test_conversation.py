@@ -1,7 +1,7 @@
-"""Where calls stand in their conversations, from the bytes and headers that clients send.
+"""Which conversation a call belongs to, from the bytes and headers that clients send.
 
-Shapes are those of Claude Code 2.1.331, Codex 0.169, opencode 1.18.33 and Gemini CLI 0.61.0 as they
-were watched against a provider on loopback, cut to what matters.
+The requests come from Claude Code 2.1.331, Codex 0.169, opencode 1.18.33 and Gemini CLI 0.61.0.
+They were recorded against a provider on loopback, and cut to what matters.
 """
 
 import json
@@ -44,7 +44,7 @@ def turn(
     key: Key = OPEN_KEY,
     steer: RequestOptions = NO_OPTIONS,
 ) -> ConversationTurn:
-    """The turn of a request with these headers, each `name: value`."""
+    """Return the turn of a request with these headers, each `name: value`."""
     sent = [tuple(part.encode() for part in line.split(": ", 1)) for line in headers]
     wire = DIALECTS[dialect]
     head = RequestHeaders([(it[0], it[1]) for it in sent], wire.forwarded_headers)
@@ -199,7 +199,7 @@ WATCHED = [
 def test_clients_as_they_are(
     dialect: str, headers: tuple[str, ...], body: bytes, why: str, loop: bool
 ) -> None:
-    """Each kind of call that a client makes is told, and whether its user speaks in it."""
+    """The gateway recognises each kind of call of a client, and if its user speaks in it."""
     found = turn(dialect, body, *headers)
     assert (found.description, found.loop, found.is_user_turn) == (why, loop, not loop)
 
@@ -223,7 +223,7 @@ USERS = {
 def test_a_conversation_keeps_its_key_as_it_grows(
     dialect: str, headers: tuple[str, ...], bodies: tuple[bytes, ...], named: bool
 ) -> None:
-    """In all of its requests, and its users' turns are those that they typed."""
+    """The key is the same in all requests; user turns are only texts that the user typed."""
     sent = headers if named else ()
     bodies = (
         bodies if named else tuple(body.replace(SESSION.encode(), b"of-all") for body in bodies)
@@ -241,13 +241,13 @@ def test_a_conversation_keeps_its_key_as_it_grows(
 
 
 def test_conversations_of_different_keys_are_different() -> None:
-    """Whatever clients call them: the name is theirs, the scope is not."""
+    """A client may choose the name of a conversation, but not its scope."""
     tenant = Key(name="ann", tenant="other")
     for body, headers in ((OPEN_FIRST, OPENCODE), (OPEN_FIRST, ())):
         turns = [turn(CHAT, body, *headers, key=key) for key in (ANN, BOB, tenant)]
         assert len({it.conversation for it in turns}) == 3
         assert len({it.first for it in turns}) == 3
-    # Nor do the lengths of what is hashed allow one to be another.
+    # Moving a character between the key's name and the id does not give the same hash.
     one, two = (turn(CHAT, OPEN_FIRST, f"x-session-id: {id}", key=Key(name=name)) for name, id in (("a", "bc"), ("ab", "c")))  # fmt: skip
     assert one.conversation != two.conversation
 
@@ -272,7 +272,7 @@ def test_no_words_of_a_client_are_in_a_turn() -> None:
     ],
 )  # fmt: skip
 def test_agents_have_conversations_of_their_own(one: bytes, two: bytes, same: bool) -> None:
-    """By the agent's id, or by its first words; what is asked beside a conversation is near it."""
+    """An agent is known by its id or its first words; a side call belongs to its conversation."""
     assert (
         turn(MESSAGES, one, *CLAUDE).conversation == turn(MESSAGES, two, *CLAUDE).conversation
     ) is same
@@ -281,7 +281,7 @@ def test_agents_have_conversations_of_their_own(one: bytes, two: bytes, same: bo
 
 
 def test_how_it_begins_tells_conversations_apart() -> None:
-    """By instructions, tools, first words and the user; no billing line of a client."""
+    """Instructions, tools, first words and the user count; a client's billing line does not."""
     first = turn(CHAT, OPEN_FIRST)
     for was, now in ((b"You are opencode", b"You are x"), (b'"bash"', b'"sh"'), (b"Say hi", b"Say ho"), (b'"model"', b'"user":"u","model"')):  # fmt: skip
         assert turn(CHAT, OPEN_FIRST.replace(was, now)).conversation != first.conversation
@@ -309,7 +309,7 @@ def test_titles_and_probes_of_any_application(body: dict[str, Any], kind: str) -
 
 
 def test_a_call_that_is_no_body_is_told_by_its_headers() -> None:
-    """As features have it that stand for a prompt alone."""
+    """A call may have a prompt alone, without a body."""
     seen = features.read(
         Prompt(model="m", user="hi"), CHAT, OPEN_KEY, RequestOptions(conversation="c")
     )
@@ -326,7 +326,7 @@ def test_clients_say_who_they_are() -> None:
 
 
 def test_no_mark_hides_another() -> None:
-    """Each mark is found by its own words, and is long enough not to be a person's."""
+    """Each mark is found by its own words, and is too long for a person to type by chance."""
     for marks in (SYSTEM_MARKS, USER_MARKS):
         for at, mark in enumerate(marks):
             assert not any(mark.prefix.startswith(it.prefix) for it in marks[:at]), mark
@@ -346,7 +346,7 @@ TEXT = st.text(max_size=30) | st.sampled_from(
 def test_a_longer_conversation_has_the_key_of_the_shorter(
     texts: list[str], hints: dict[str, str], system: str
 ) -> None:
-    """Any texts and headers: turn n+1 has the key that turn n had, where no mark makes it another."""
+    """For any texts and headers, turn n+1 has the key of turn n, unless a mark sets it apart."""
     wire = DIALECTS[CHAT]
 
     def at(count: int) -> ConversationTurn:
@@ -368,7 +368,7 @@ def test_a_longer_conversation_has_the_key_of_the_shorter(
 
 @pytest.mark.parametrize("parts", [(), ("ab", ""), ("ab", "é", "1:"), ("\ud800",)])
 def test_a_name_is_a_hash_of_the_bytes_of_its_parts(parts: tuple[str, ...]) -> None:
-    """Conversations keep theirs from version to version, whatever is quicker."""
+    """The hash stays the same across versions, so conversations keep their names."""
     pieces = [part.encode("utf-8", "replace") for part in parts]
     whole = b"".join(str(len(piece)).encode() + b":" + piece for piece in pieces)
     assert _hash_texts(parts) == blake2b(whole, digest_size=16).hexdigest()
@@ -388,7 +388,7 @@ _SAID = st.text(max_size=6)
 def test_how_a_conversation_begins_is_hashed_whole_whatever_was_hashed_before(
     key: str, user: str, tools: list[str], system: list[str], firsts: list[str]
 ) -> None:
-    """Several that differ in their first words alone: what they share is hashed once."""
+    """Conversations that differ in their first words alone share one hash of the rest."""
     meant = [text for text in system if not text.startswith("x-anthropic-billing-header")]
     for said in (*firsts, *firsts):
         opening = ConversationStart(system=tuple(system), first_text=said, user=user)
@@ -401,7 +401,7 @@ def test_how_a_conversation_begins_is_hashed_whole_whatever_was_hashed_before(
 
 
 def test_long_instructions_are_hashed_and_not_kept() -> None:
-    """Whoever sends megabytes of them does not fill the memory."""
+    """A client that sends megabytes of instructions cannot fill the memory."""
     long = "x" * 40_000
     for system, kept in ((("short", "y"), 1), ((long,), 0), (("z" * 20_000, "z" * 20_000), 0)):
         before = _start_application_hash.cache_info(), _read_system.cache_info()

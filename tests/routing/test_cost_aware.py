@@ -1,4 +1,4 @@
-"""The strategy `cost-aware`: rules and the classifier decide each user turn of a conversation anew."""
+"""The strategy `cost-aware`: rules and the classifier decide each user turn anew."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ type Json = dict[str, Any]
 PROOFS: Json = {"name": "proofs", "when": {"keywords": ["prove"]}, "tier": "reasoning"}
 CHATS: Json = {"name": "chats", "when": {"keywords": ["hi"]}, "tier": "fast"}
 COLD: Json = {"tokens": 0}
-"""A seat whose provider has nothing of the prompt in its cache."""
+"""A session whose provider has nothing of the prompt in its cache."""
 
 
 def aware(score: Score = SMART, **more: Any) -> Router:
@@ -63,7 +63,10 @@ def test_a_greeting_does_not_decide_a_conversation() -> None:
 
 @pytest.mark.parametrize("tokens", [0, 300_000])
 def test_a_rules_tier_always_holds(tokens: int) -> None:
-    """Up and down, whatever is cached; where it asks for the tier of the seat its target stays."""
+    """A rule moves a call up or down, however much is cached.
+
+    If the rule asks for the tier of the session, the target stays.
+    """
     known = aware(SMART, choices=[PROOFS, CHATS])
     sits = seat(tokens=tokens)
     assert place(*told(known, call("Prove it."), seat=sits)) == "rule reasoning deep"
@@ -83,7 +86,7 @@ def test_guards_bound_what_a_rule_asks_for() -> None:
 
 
 def test_a_rules_lab_holds_too() -> None:
-    """The classifier finds the tier there; a lab that cannot serve the key moves nothing."""
+    """The classifier chooses the tier there; a lab that cannot serve the key moves nothing."""
     known = aware(SMART, choices=[{"when": {}, "lab": "google", "complete": "hold"}])
     decision, plan = told(known, call(), seat=seat())
     assert (decision.lab, place(decision, plan)) == ("google", "classifier smart far")
@@ -143,7 +146,7 @@ def test_where_cached_tokens_are_lost_it_must_be_sure_to_raise() -> None:
 
 
 def test_the_default_tier_decides_where_nothing_else_does() -> None:
-    """By one tier a turn, and down where that pays."""
+    """A call rises by one tier a turn, and goes down if that pays."""
     known = msgspec.structs.replace(aware(), classifier=None)
     assert place(*told(known, call(), seat=seat("fast", SWIFT))) == "default smart able"
     assert place(*told(known, call(), seat=LONG)) == "seat reasoning deep"
@@ -151,7 +154,7 @@ def test_the_default_tier_decides_where_nothing_else_does() -> None:
 
 
 def test_it_lowers_freely_where_nothing_is_cached() -> None:
-    """Also where a price is missing, or where the cheaper tier is the same model."""
+    """A call goes down even without a price, or if the cheaper tier is the same model."""
     decision, plan = told(aware(FAST), call(), seat=seat(**COLD))
     assert place(decision, plan) == "classifier fast swift"
     unpriced = msgspec.structs.replace(
@@ -168,7 +171,7 @@ def test_it_lowers_freely_where_nothing_is_cached() -> None:
 
 
 def test_a_cheaper_tier_without_a_prompt_cache_has_to_pay_as_well() -> None:
-    """It has nothing to write, so that it costs nothing once; but it costs more with each call."""
+    """A tier without a cache costs nothing to move to, but more with each call."""
     plain = priced(OPENAI, "plain", "3", "3", "10")
     known = msgspec.structs.replace(
         aware(FAST), catalogue=world.catalogue((lab("openai", [plain], [ABLE]),))
@@ -196,7 +199,7 @@ def test_the_sum_is_told() -> None:
 
 
 def test_a_tier_that_cannot_serve_the_call_is_not_weighed() -> None:
-    """The nearest one below the seat's that can is; where there is none it stays."""
+    """The nearest lower tier that can serve the call is weighed; without one the call stays."""
     sees = msgspec.structs.replace(SPARE, facts=DEEP.facts)
     blind = msgspec.structs.replace(SWIFT, facts=ABLE.facts)
     known = msgspec.structs.replace(
@@ -211,7 +214,7 @@ def test_a_tier_that_cannot_serve_the_call_is_not_weighed() -> None:
 
 
 def test_what_a_guard_or_a_key_forbids_is_no_reason_to_leave() -> None:
-    """The turn by itself is fast; it may not be, so it would be smart, too."""
+    """The turn alone would be fast, but it may not be; so it would be smart, too."""
     guarded = aware(FAST, guards=[{"min_tier": "smart"}])
     decision, plan = told(guarded, call(), seat=seat())
     assert (place(decision, plan), decision.turns_below) == ("seat smart able", 0)
@@ -220,11 +223,11 @@ def test_what_a_guard_or_a_key_forbids_is_no_reason_to_leave() -> None:
 
 
 LONG = seat("reasoning", DEEP, tokens=150_000, calls=1, output=0)
-"""Where it would take longer than a few turns until a cheaper tier pays."""
+"""A session in which a cheaper tier takes more than a few turns to pay."""
 
 
 def turn(known: Router, sits: Session, **more: Any) -> tuple[Decision, Plan, Session]:
-    """A turn, and the seat that it leaves; the conversation is never longer than one call."""
+    """Return a turn and the session that it leaves, which always counts one call."""
     decision, plan = told(known, call(**more), seat=sits)
     assert decision.tier is not None
     sat = seat(
@@ -235,7 +238,7 @@ def turn(known: Router, sits: Session, **more: Any) -> tuple[Decision, Plan, Ses
 
 
 def test_a_rise_ends_after_eight_turns_without_evidence() -> None:
-    """The ninth is decided by itself, though that costs more than it saves."""
+    """The ninth turn is decided on its own, though the move costs more than it saves."""
     known, sits, stayed = aware(SMART), LONG, 0
     while True:
         decision, _, sits = turn(known, sits)
@@ -255,7 +258,7 @@ def test_a_rise_ends_after_eight_turns_without_evidence() -> None:
     ("score", "text"), [(REASONING, "and now?"), (SMART, "Prove it.")], ids=["classifier", "rule"]
 )
 def test_evidence_prolongs_a_rise(score: Score, text: str) -> None:
-    """A turn that by itself is decided at that tier, by the classifier or a rule."""
+    """A turn prolongs the rise if the classifier or a rule would choose that tier for it alone."""
     easy = aware(SMART, choices=[PROOFS])
     sits = msgspec.structs.replace(LONG, turns_below=7)
     decision, _, sits = turn(aware(score, choices=[PROOFS]), sits, text=text)
@@ -276,7 +279,10 @@ def test_tool_loops_are_no_turns() -> None:
     ids=["idle", "compaction", "another beginning"],
 )  # fmt: skip
 def test_what_ends_a_rise_decides_the_turn_alone(changes: Json) -> None:
-    """An idle time longer than the provider's cache, and a compaction: also up by two tiers."""
+    """An idle time beyond the provider's cache, or a compaction, ends a rise.
+
+    The turn may then go up by two tiers.
+    """
     seen = ConversationTurn(conversation="c", first="f", explicit=True)
     sits = msgspec.structs.replace(LONG, turns_below=3, **changes)
     decision, plan = told(aware(FAST), call(turn=seen), seat=sits)
@@ -294,7 +300,7 @@ def test_other_strategies_count_no_turns() -> None:
 
 
 def test_what_stays_tells_no_confidence() -> None:
-    """The classifier was asked, but it is the seat that decided."""
+    """The classifier ran, but the session decided."""
     decision, _ = told(aware(SMART), call(), seat=seat())
     assert (decision.source, decision.confidence, decision.score) == ("seat", None, SMART)
 

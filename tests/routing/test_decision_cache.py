@@ -1,4 +1,4 @@
-"""A decision that is kept is the one that would be made: for all that it depends on, and no more."""
+"""A cached decision equals a fresh one: the key has all that a decision depends on, and no more."""
 
 from itertools import product
 from typing import Any
@@ -28,7 +28,7 @@ SEAT = Session(lab="openai", tier="fast", target="openai/luna")
 
 
 def plain(found: tuple[Decision, Plan]) -> tuple[Any, ...]:
-    """Without the times of the trace."""
+    """Return a decision and its plan without the times of the trace."""
     decision, plan = found
     steps = [(one.step, one.matched, one.effect, one.reason) for one in decision.trace]
     fields = {n: getattr(decision, n) for n in Decision.__struct_fields__ if n != "trace"}
@@ -67,7 +67,7 @@ CALLS: list[dict[str, Any]] = [
     "evidence", [EMPTY_CONTEXT, DecisionContext(at=1.0, seat=SEAT), DecisionContext(ceiling="fast")]
 )
 def test_what_is_kept_is_what_would_be_decided(evidence: DecisionContext) -> None:
-    """Each call twice, among all others: what was kept of one is never another's."""
+    """Each call runs twice among all others, and never gets another call's decision."""
     router = world.router()
     known = DecisionCache(router)
     for _ in range(2):
@@ -96,7 +96,7 @@ def test_what_leaves_the_tier_open_is_decided_each_time() -> None:
 
 
 def test_guards_are_asked_each_time() -> None:
-    """They may read the clock, the text, or tags."""
+    """A guard may read the clock, the text or tags."""
     router = world.router(guards=[{"when": {"user_tokens": {"min": 2}}, "refuse": "too long"}])
     known = DecisionCache(router)
     known.decide(world.call("hi", model="luna"), OPENAI_CHAT, EMPTY_CONTEXT)
@@ -105,7 +105,7 @@ def test_guards_are_asked_each_time() -> None:
 
 
 def test_a_key_that_was_changed_is_another() -> None:
-    """It has the name of the one before, and not its scope."""
+    """The changed key has the same name and another scope."""
     known = DecisionCache(world.router())
     known.decide(world.call(model="luna", key=Key(name="k")), OPENAI_CHAT, EMPTY_CONTEXT)
     with pytest.raises(ProblemError):
@@ -161,7 +161,7 @@ EVIDENCE = (
 @pytest.mark.parametrize("strategy", ["sticky", "cost-aware"])
 @pytest.mark.parametrize("lends", [False, True])
 def test_what_is_planned_once_is_what_would_be_planned(strategy: Strategy, *, lends: bool) -> None:
-    """Calls that leave the tier open, with rules, seats and budgets, each among all others."""
+    """Calls with an open tier run with rules, sessions and budgets, each among all others."""
     labs = {**world.CATALOGUE.labs}
     if lends:
         labs["openai"] = msgspec.structs.replace(labs["openai"], fallback=("google",))
@@ -184,7 +184,7 @@ def test_what_is_planned_once_is_what_would_be_planned(strategy: Strategy, *, le
 
 
 def test_a_plan_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of calls of which each is decided for itself."""
+    """Several calls share one plan, though the gateway decides each call on its own."""
     made: list[str] = []
     plan = plans.plan
 
@@ -204,7 +204,7 @@ def test_a_plan_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_lines_of_a_plan_are_as_of_each_call() -> None:
-    """What was skipped is told again, with a time of its own."""
+    """The trace of each call lists the skipped targets again, with the time of that call."""
     clock = iter(range(100))
     router = msgspec.structs.replace(world.router(), clock=lambda: float(next(clock)))
     known = DecisionCache(router)
@@ -219,7 +219,7 @@ def test_the_lines_of_a_plan_are_as_of_each_call() -> None:
 
 
 def test_a_plan_that_tried_another_dialect_is_made_each_time() -> None:
-    """Whether a call can be said there depends on all of it."""
+    """The result of a translation check depends on the whole call."""
     known = DecisionCache(world.router())
     for reason in ("", "it cannot be said"):
         seen = world.call()

@@ -1,4 +1,4 @@
-"""Evidence raises a conversation by one tier, within bounds, and holds it for eight user turns."""
+"""Evidence raises a conversation by one tier, within bounds, for eight user turns."""
 
 from typing import Any
 
@@ -73,7 +73,7 @@ def evidence_lines(decision: Decision) -> list[str]:
 @pytest.mark.parametrize("tokens", [0, 300_000])
 @pytest.mark.parametrize("score", [FAST, SMART])
 def test_a_user_turn_goes_up_by_one_tier(tier: Tier, tokens: int, score: Score) -> None:
-    """Whatever the classifier says, and whatever is cached."""
+    """The rise comes for any score of the classifier, and however much is cached."""
     known = router("cost-aware", score)
     decision, plan = told(known, call(*AGAIN), seat=sits(tier, tokens=tokens))
     raised: Tier = {"fast": "smart", "smart": "reasoning"}.get(tier, "reasoning")  # type: ignore[assignment]
@@ -176,7 +176,7 @@ def test_guards_and_keys_bound_a_rise(messages: tuple[Json, ...], session: Sessi
 
 
 def test_it_never_goes_up_by_two_tiers() -> None:
-    """A key without the tier between stays."""
+    """A key that lacks the tier between stays where it is."""
     key = Key(name="k", tiers=("fast", "reasoning"))
     decision, plan = told(router("cost-aware", FAST), call(*AGAIN, key=key), seat=sits("fast"))
     assert place(decision, plan) == "seat fast swift"
@@ -233,7 +233,7 @@ def test_a_call_that_is_sent_again_does_not_rise_again() -> None:
 
 
 def test_a_rise_holds_for_eight_user_turns() -> None:
-    """Whatever a lower tier would save: then the turn is decided as any other."""
+    """No saving ends it earlier; after that the gateway decides the turn like any other."""
     known = router("cost-aware", FAST)
     decision, _ = told(known, call(*AGAIN), seat=sits("fast", tokens=0))
     tiers = [decision.tier]
@@ -268,7 +268,7 @@ def test_a_rise_ends_where_the_conversation_leaves_it() -> None:
 
 
 def test_a_seat_that_is_left_counts_no_more() -> None:
-    """After an idle time, as without a session: what is decided is raised."""
+    """After an idle time, as without a session, evidence raises the new decision."""
     for strategy, tier in (("cost-aware", "smart"), ("ratchet-up", "reasoning")):
         known = router(strategy, FAST)  # type: ignore[arg-type]
         session = sits("reasoning", at=NOW - 10_000)
@@ -288,7 +288,7 @@ def test_rules_ask_for_evidence(messages: tuple[Json, ...], expected: str) -> No
 
 
 def record(recorder: DecisionRecorder, plan: Plan, decision: Decision) -> FinalRow:
-    """The row of a call, as the journal has it."""
+    """Return the row of a call as the journal stores it."""
     basis = recorder()
     assert basis is not None
     row = msgspec.structs.replace(entry(), asked="auto", at=NOW, dialect=OPENAI_CHAT.name, basis=basis)  # fmt: skip
@@ -319,7 +319,10 @@ def test_a_row_says_what_its_history_showed() -> None:
 
 
 def test_a_row_that_nobody_looked_at_knows_no_evidence() -> None:
-    """A rule that asks for it cannot be decided; that of none is known of a call without history."""
+    """A rule that asks for evidence cannot be decided again from such a row.
+
+    A call without a history is the exception: it has no evidence.
+    """
     for messages, has_history in ((AGAIN, True), ((START,), False)):
         recorder = DecisionRecorder(router(), call(*messages, model="fast"), OPENAI_CHAT, DecisionContext(at=NOW))  # fmt: skip
         decision, plan = recorder.decide()
@@ -343,7 +346,7 @@ STUCK: Json = {"name": "stuck", "when": {"evidence": "repeated_failure"}, "tier"
 def test_a_rule_that_asks_for_evidence_is_followed_in_a_tool_loop(
     evidence: bool, condition: Json
 ) -> None:
-    """By as many tiers as it says, also where evidence raises nothing by itself."""
+    """The rule rises by as many tiers as it says, even if evidence alone raises nothing."""
     known = router("cost-aware", FAST, choices=[{**STUCK, "when": condition}])
     known = msgspec.structs.replace(known, evidence=evidence)
     decision, plan = told(known, call(*FAILING), seat=sits("fast", turns_below=2))

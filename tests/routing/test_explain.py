@@ -1,4 +1,4 @@
-"""A decision and a plan as JSON: the same keys on every door, money as text, unknown as null."""
+"""A decision and a plan as JSON: equal keys on every interface, money as text, unknown as null."""
 
 from decimal import Decimal
 

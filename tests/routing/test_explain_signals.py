@@ -1,4 +1,4 @@
-"""Signals in words: what was read and is not 0, and nothing of what nobody looked at."""
+"""Signals in words: each signal that was read and is not 0, and none that was not read."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""An explanation tells a key nothing of what it may not use, and keys without a scope everything."""
+"""An explanation hides from a key what it may not use; a key without a scope sees everything."""
 
 import msgspec
 import pytest
@@ -45,7 +45,7 @@ def test_an_embedding_model_is_hidden_as_others_are() -> None:
 
 
 def test_hidden_names_are_masked_and_nothing_else() -> None:
-    """Only whole names are: `lite` is none of `elite`, nor `sol` of `sol-2`."""
+    """Only whole names are masked: `lite` is not in `elite`, nor `sol` in `sol-2`."""
     key = Key(name="k", models=("luna", "terra"))
     decision, plan = world.decided(
         world.router(known=KNOWN), world.call("x", model="openai/smart", key=key)
@@ -90,7 +90,7 @@ def test_an_alias_is_told_by_its_own_name_on_a_lab_that_does_not_serve_it() -> N
 
 
 def test_no_lab_takes_over_whose_models_a_key_may_not_use() -> None:
-    """The error is that of the lab that was asked, and names no other one."""
+    """The error is that of the requested lab, and names no other lab."""
     lent = msgspec.structs.replace(KNOWN.labs["openai"], fallback=("google",))
     known = msgspec.structs.replace(
         KNOWN, labs={**KNOWN.labs, "openai": lent}, default_lab="openai"

@@ -1,4 +1,4 @@
-"""Conversations that were written by hand, through the configuration that ships: which turns get their tier."""
+"""Conversations written by hand, through the shipped configuration: which turns get their tier."""
 
 from pathlib import Path
 
@@ -26,8 +26,10 @@ DISAGREEMENTS = {
     "hard-08, turn 2": "reasoning",
     "side-05, turn 3": "smart",
 }
-"""Turns that the shipped classifier's thresholds decide otherwise, and what they get: most are first turns
-that it takes for a tier harder or easier, and what follows from them."""
+"""Turns that the shipped classifier decides otherwise, and the tier that they get.
+
+Most are first turns that it takes for a tier harder or easier, and their consequences.
+"""
 
 
 def read(name: str) -> list[GoldenPrompt]:
@@ -72,7 +74,7 @@ def test_most_turns_get_their_tier(router: Router) -> None:
 
 
 def test_side_calls_do_not_rise(router: Router) -> None:
-    """No turn that is beside a conversation has a line of evidence."""
+    """No side call of a conversation has a line of evidence."""
     results = [one for name in FILES for one in golden.decide_prompts(router, read(name))]
     sides = {
         (one.why, turn.prompt)

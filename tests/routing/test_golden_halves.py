@@ -1,4 +1,4 @@
-"""Realistic prompts whose tier was written down: two halves, one of which no tuning has read."""
+"""Realistic prompts with their tier written down, in two halves; no tuning has read one of them."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whether an answer is JSON of a schema: what is certain is told, what is not is taken to fit."""
+"""An answer fits a JSON schema, or certainly does not; a doubtful answer counts as fitting."""
 
 from typing import Any
 

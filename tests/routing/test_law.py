@@ -1,6 +1,7 @@
-"""Law 7: one decision engine, many doors. The same body, configuration and key give the same
-decision, plan and trace through the engine, POST /v1/route, `tiergate explain`, a served call and
-its row.
+"""Law 7: one decision engine behind many interfaces.
+
+The same body, configuration and key give the same decision, plan and trace everywhere: through the
+engine, `POST /v1/route`, `tiergate explain`, a served call and its row.
 """
 
 import asyncio
@@ -45,11 +46,11 @@ DOORS = {
     ":generateContent": "gemini",
     ":streamGenerateContent": "gemini",
 }
-"""How the path of a request ends, by dialect."""
+"""The end of a request's path, by dialect."""
 
 
 def answer(request: httpx.Request) -> httpx.Response:
-    """A provider that says one word in the dialect it is asked in, whole or as a stream."""
+    """Answer with one word as a provider does, in the request's dialect, whole or as a stream."""
     path = request.url.path
     dialect = DIALECTS[next(name for end, name in DOORS.items() if path.endswith(end))]
     asked = jsonio.loads(request.content)
@@ -71,7 +72,7 @@ def answer(request: httpx.Request) -> httpx.Response:
 
 
 class Doors:
-    """One configuration behind every door."""
+    """One configuration behind every interface."""
 
     def __init__(self, folder: Path) -> None:
         environ = {**ENVIRON, "TIERGATE_DATA": str(folder)}
@@ -113,7 +114,7 @@ class Doors:
         return self.runner.run(self.client.post(path, content=body, headers=headers))
 
     def row(self, entry: FinalRow) -> Json:
-        """What is decided again for a row, as it comes out of the journal."""
+        """Decide again for a row, as it comes out of the journal."""
         kept = journal.decode_row(journal.encode_row(entry))
         assert isinstance(kept, FinalRow)
         walk = LedgerReplay(self.gateway.engine.router)
@@ -145,12 +146,12 @@ def timeless(told: Json) -> Json:
 
 
 def shared(told: Json) -> Json:
-    """Without what the command alone tells: it is of rules, which callers need not know."""
+    """Remove the fields that only the command prints: callers need not know the rules."""
     return {name: told[name] for name in told if name not in ("signals", "near_misses")}
 
 
 def unlossy(told: Json) -> Json:
-    """Without what each target would not get: a row does not know what it was."""
+    """Remove what each target would lose in translation: a row does not record it."""
     if "plan" in told:
         told = {**told, "plan": [{**one, "losses": None} for one in told["plan"]]}
     return told

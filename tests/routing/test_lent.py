@@ -1,4 +1,4 @@
-"""Targets of another lab behind those of its own: where the configuration names it, and only there."""
+"""Targets of another lab stand behind a lab's own, only if the configuration names that lab."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ OPENAI, GOOGLE = world.CATALOGUE.labs["openai"], world.CATALOGUE.labs["google"]
 
 
 def lending(*names: str) -> Catalogue:
-    """The lab openai falls back to these."""
+    """Return a catalogue in which the lab openai falls back to these labs."""
     lent = msgspec.structs.replace(OPENAI, fallback=names)
     return msgspec.structs.replace(world.CATALOGUE, labs={**world.CATALOGUE.labs, "openai": lent})
 
@@ -40,7 +40,7 @@ def test_the_targets_of_the_same_tier_stand_behind() -> None:
 
 
 def test_it_takes_over_what_no_target_of_the_lab_can_serve() -> None:
-    """Its own reasons are told where none can, and where the call names the lab."""
+    """If no target can serve, or the call names the lab, the error gives the lab's own reasons."""
     tiers = dict.fromkeys(TIERS, (world.TERRA,))
     lab = msgspec.structs.replace(OPENAI, tiers=tiers, fallback=("google",))
     known = msgspec.structs.replace(world.CATALOGUE, labs={**world.CATALOGUE.labs, "openai": lab})
@@ -83,7 +83,7 @@ def test_a_lab_that_is_off_lends_nothing() -> None:
 
 
 def test_a_lab_without_a_target_that_fits_lends_nothing() -> None:
-    """The trace says that it was looked at."""
+    """The trace still says that the gateway considered the lab."""
     bare = msgspec.structs.replace(GOOGLE, tiers={**GOOGLE.tiers, "smart": (world.SOL,)})
     known = lending("google")
     known = msgspec.structs.replace(known, labs={**known.labs, "google": bare})

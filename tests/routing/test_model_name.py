@@ -1,4 +1,4 @@
-"""Pins: what a model name, a header, a key and an alias ask for, and how a wrong name is answered."""
+"""Pins: what a model name, a header, a key and an alias ask for, and the errors for wrong names."""
 
 import pytest
 
@@ -18,11 +18,11 @@ PINNED: list[tuple[str, RequestOptions, Key, str, str, str, str | None]] = [
     ("google/auto", NO_OPTIONS, OPEN_KEY, "google", "smart", "default", None),
     ("google/fast", NO_OPTIONS, OPEN_KEY, "google", "fast", "pin", None),
     ("google/reasoning", NO_OPTIONS, OPEN_KEY, "google", "reasoning", "pin", None),
-    # a real model: its own lab and tier, the first where it stands in several
+    # a real model: its own lab and tier, the first tier if it is in several
     ("luna", NO_OPTIONS, OPEN_KEY, "openai", "fast", "pin", "luna"),
     ("sol", NO_OPTIONS, OPEN_KEY, "openai", "smart", "pin", "sol"),
     ("argon", NO_OPTIONS, OPEN_KEY, "google", "reasoning", "pin", "argon"),
-    # behind its provider, or its lab
+    # the model after its provider or its lab
     ("gemini/argon", NO_OPTIONS, OPEN_KEY, "google", "reasoning", "pin", "gemini/argon"),
     ("google/argon", NO_OPTIONS, OPEN_KEY, "google", "reasoning", "pin", "argon"),
     ("openai/terra", NO_OPTIONS, OPEN_KEY, "openai", "smart", "pin", "openai/terra"),
@@ -31,7 +31,7 @@ PINNED: list[tuple[str, RequestOptions, Key, str, str, str, str | None]] = [
     ("older", NO_OPTIONS, OPEN_KEY, "openai", "reasoning", "pin", None),
     ("oldest", NO_OPTIONS, OPEN_KEY, "openai", "smart", "pin", "terra"),
     ("old", NO_OPTIONS, GOOGLE_KEY, "google", "smart", "default", None),
-    # a key's lab is that of names without one
+    # the key's lab applies to names without a lab
     ("fast", NO_OPTIONS, GOOGLE_KEY, "google", "fast", "pin", None),
     ("auto", NO_OPTIONS, GOOGLE_KEY, "google", "smart", "default", None),
     ("openai/fast", NO_OPTIONS, GOOGLE_KEY, "openai", "fast", "pin", None),
@@ -161,7 +161,7 @@ DETAILED: list[tuple[str, RequestOptions, str]] = [
 def test_what_the_operator_must_do_is_told_apart(
     model: str, steer: RequestOptions, detail: str
 ) -> None:
-    """A client cannot do it, and need not know the operator's settings."""
+    """A client cannot act on it, and need not know the operator's settings."""
     problem = world.refused(world.router(), world.call(model=model, steer=steer))
     assert problem.detail == detail
     assert "API_KEY" not in problem.message
@@ -169,7 +169,7 @@ def test_what_the_operator_must_do_is_told_apart(
 
 
 SUGGESTED: list[tuple[Key, str, str, str]] = [
-    # key, asked -> what is named, and what is not
+    # key, requested model -> a text in the message, and a text that is not in it
     (Key(name="k", labs=("google",)), "lunar", "ask", "luna'"),
     (Key(name="k", labs=("google",)), "argo", "Did you mean 'argon'?", "luna"),
     (Key(name="k", models=("sol",)), "lunar", "ask", "luna'"),
@@ -205,7 +205,7 @@ def test_where_no_lab_is_on_nothing_is_listed() -> None:
 
 
 def test_a_lab_and_its_model_come_before_a_host_s_name_of_the_same_letters() -> None:
-    """OpenRouter's own id of a model is "google/argon": the lab's model is called at the lab."""
+    """OpenRouter has a model named "google/argon": the gateway calls the lab's own model."""
     routed = world.target(world.OPENAI, "google/argon")
     known = world.catalogue([world.lab("google", reasoning=[world.ARGON, routed])])
     _, plan = world.decided(world.router(known=known), world.call("a", model="google/argon"))

@@ -1,4 +1,4 @@
-"""Rules that nearly matched: all but one of their conditions held, and which did not."""
+"""Rules that nearly matched: one condition of each did not hold, and which it was."""
 
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ CALL = world.call("Prove that x = 2.", key=Key(name="ann"), steer=RequestOptions
 
 
 def find(*conditions: Json, call: Features = CALL, guards: tuple[Json, ...] = ()) -> list[NearMiss]:
-    """The near misses of choices with these conditions, and of guards."""
+    """Return the near misses of choices with these conditions, and of guards."""
     choices = [{"name": f"c{at}", "when": when, "tier": "smart"} for at, when in enumerate(conditions)]  # fmt: skip
     bounds = [{"name": f"g{at}", "when": when, "max_tier": "smart"} for at, when in enumerate(guards)]  # fmt: skip
     router = world.router(bounds, choices, HeuristicClassifier())

@@ -1,4 +1,4 @@
-"""The quality dial: what it chooses, whose word holds, and that more of it never gives less."""
+"""The quality dial: its choice, whose setting wins, and that more never gives less quality."""
 
 from decimal import Decimal
 from itertools import pairwise
@@ -33,7 +33,7 @@ _SCORES = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(
 
 
 class FixedClassifier:
-    """A classifier whose score is always the same."""
+    """A classifier with a fixed score."""
 
     name = version = "fixed"
     thresholds = THRESHOLDS
@@ -81,7 +81,7 @@ def choose(
     key: float | None = None,
     most: float | None = None,
 ) -> tuple[str | None, str]:
-    """Return the tier of a call, and who says what quality it keeps."""
+    """Return the tier of a call, and who set the quality that it keeps."""
     call = world.call(
         "a",
         key=msgspec.structs.replace(OPEN_KEY, quality=key, max_quality=most),
@@ -240,7 +240,7 @@ def test_a_named_tier_is_no_matter_of_the_dial(position: int) -> None:
     assert all(step.step != "dial" for step in decision.trace)
 
 
-# what own calls tell
+# What the dial learns from own calls.
 
 
 def own_traffic(**tokens: float) -> OwnTraffic:
@@ -257,7 +257,7 @@ def test_own_answers_count_by_tier_to_two_digits() -> None:
 
 
 def test_a_tier_with_few_answers_is_as_much_longer_as_it_usually_is() -> None:
-    """Own reasoning that answers shortly does not look cheaper than fast."""
+    """Own reasoning with short answers does not look cheaper than fast."""
     tokens = own_traffic(reasoning=100).tokens["openai"]
     assert (tokens.tokens, tokens.own_tiers) == ((20, 30, 100), ("reasoning",))
     assert own_traffic(fast=400, reasoning=8_000).find_tokens("openai") == (400, 1_200, 8_000)
@@ -281,7 +281,7 @@ def decide_with(router: Router, dial: DialTerms | None = None) -> Decision:
 
 
 def test_a_decision_has_what_the_dial_went_by_and_is_decided_again_by_it() -> None:
-    """Reasoning that answers in few words costs little; a replay goes by the row."""
+    """Reasoning costs little if its answers are short; a replay uses the lengths in the row."""
     router = make_router(score=(0.4, 0.8))
     before = decide_with(router)
     router.own_traffic.tokens = {"openai": OwnTokens((400, 600, 1), ())}
@@ -307,7 +307,7 @@ def test_terms_of_another_lab_or_without_a_price_are_no_terms_of_this_one() -> N
 
 
 def test_own_calls_as_the_reference_set_move_the_price_of_quality() -> None:
-    """Where all own prompts are easy, hardly anything need leave fast."""
+    """If all own prompts are easy, almost none need leave fast."""
     router = make_router(score=(0.4, 0.8))
     easy = [Worth(0.95 + step / 1_000, 0.96, 0.99) for step in range(20)]
     router.own_traffic.reference = ReferenceSet(easy)

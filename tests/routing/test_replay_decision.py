@@ -1,4 +1,4 @@
-"""Law 8 at its root: a row keeps enough to decide its call again, and says what it does not keep."""
+"""Law 8 at its root: a row keeps enough to decide its call again, and names what it lacks."""
 
 from typing import Any
 
@@ -171,7 +171,7 @@ type Decided = tuple[Decision, Plan] | Problem
 def kept(
     case: DecisionRecorder, steer: RequestOptions, key: Key, prompt: Json, evidence: DecisionContext
 ) -> FinalRow:
-    """The row of a case, as it comes out of the journal."""
+    """Return the row of a case, as it comes out of the journal."""
     row = entry(
         key=key.name,
         at=evidence.at,
@@ -194,7 +194,7 @@ def outcome(decided: tuple[Decision, Plan]) -> Decided:
 def test_a_row_is_decided_as_its_call_was(
     router: Router, prompt: Json, key: Key, steer: RequestOptions, evidence: DecisionContext
 ) -> None:
-    """With the same trace; what is not kept is said, and that is only of tools beyond counting."""
+    """The trace is the same too. A row may lack only the names of too many tools, and says so."""
     case = DecisionRecorder(
         router, world.call(key=key, steer=steer, **prompt), OPENAI_CHAT, evidence
     )
@@ -241,7 +241,7 @@ def test_the_text_is_not_on_the_row() -> None:
 
 
 def test_a_row_with_some_names_of_tools_says_that_it_lacks_the_others() -> None:
-    """Who goes through them is told at their end, and not given half of the answer."""
+    """A reader of the names gets an error at their end, and never just a part of them."""
     kept = basis(world.router(), "hi", tools=tuple(f"tool-{n}" for n in range(90)))
     names = RecordedFeatures(entry(basis=kept), kept).prompt.tools
     assert names
@@ -274,7 +274,7 @@ WISHES: Json = {
     "files": 1, "audio": 1, "json_schema": True, "effort": "", "max_output": 9, "choices": 2,
     "service": "priority", "stored": True, "sampled": True, "logprobs": True,
 }  # fmt: skip
-"""What a prompt asks for beside an answer, and a row keeps by the same name."""
+"""Members of a prompt other than its text that a row keeps by the same name."""
 
 
 @pytest.mark.parametrize("name", WISHES)
@@ -292,7 +292,7 @@ def test_each_wish_of_a_prompt_is_on_the_row(name: str) -> None:
 
 
 def test_a_call_that_goes_on_from_an_earlier_answer_is_decided_again_as_one() -> None:
-    """Where its provider is no longer known to keep answers, nothing may serve it."""
+    """If its provider no longer keeps answers, no target may serve the call."""
     old = basis(world.router(), "hi", model="fast", stored=True, continuation_member="thread")
     assert old.continuation_member == "thread"
     moved = msgspec.structs.replace(old, continuation_member="previous_response_id")
@@ -338,7 +338,7 @@ def test_what_is_not_kept_is_never_guessed() -> None:
 
 
 def test_a_row_that_asked_for_live_is_decided_as_one_that_asked_for_hold() -> None:
-    """An earlier version wrote it; the row is still read."""
+    """An earlier version wrote such rows, and the gateway still reads them."""
     router = world.router()
     kept = msgspec.structs.replace(basis(router, "hi"), said=RecordedOptions(complete="live"))
     row = journal.decode_row(journal.encode_row(entry(asked="auto", basis=kept)))
@@ -358,7 +358,10 @@ def test_a_classifier_that_reads_the_text_is_believed_what_it_said() -> None:
 
 
 def test_a_rule_that_reads_the_text_is_known_by_its_hash() -> None:
-    """Wherever it stands; one that was not asked was asked for the row."""
+    """The rule may have any position.
+
+    The recorder also evaluates rules that the call did not reach.
+    """
     pytest.importorskip("cel_expr_python")
     first = {"when": {"keywords": ["hi"]}, "tier": "fast"}
     reads = {

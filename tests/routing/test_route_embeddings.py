@@ -48,7 +48,7 @@ ROUTER = router(known=KNOWN)
 
 
 class Never:
-    """A classifier that must not be asked."""
+    """A classifier that must not run."""
 
     name = version = "never"
     thresholds = THRESHOLDS
@@ -108,7 +108,7 @@ def test_a_key_or_a_header_names_the_lab() -> None:
 
 
 def test_a_header_that_names_a_lab_without_the_model_is_ignored() -> None:
-    """A client may send it with each of its calls; an embedding model is never exchanged."""
+    """A client may send the header with every call, and an embedding model is never replaced."""
     decision, plan = decided(call("x", "large", steer=RequestOptions(lab="other")))
     assert (decision.lab, names(plan)) == ("openai", ["openai/large"])
     assert [(step.matched, step.effect, step.reason) for step in decision.trace] == [

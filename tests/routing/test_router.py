@@ -20,7 +20,7 @@ B: Json = {"keywords": "b"}
 
 
 class Fixed:
-    """A classifier that always says the same."""
+    """A classifier with a fixed score."""
 
     name = "fixed"
     version = "fixed-1"
@@ -37,7 +37,7 @@ class Fixed:
 
 
 CHOICES: list[tuple[list[Json], str, str, str, str, str | None, list[str]]] = [
-    # choices, model asked for -> lab, tier, source, rule, first lines of the trace
+    # choices, requested model -> lab, tier, source, rule, first lines of the trace
     ([{"tier": "fast"}], "auto", "openai", "fast", "rule", "choice 0",
      ["rule: fast (choice 0)"]),
     ([{"when": B, "tier": "fast"}, {"when": A, "tier": "reasoning"}], "auto",
@@ -46,18 +46,18 @@ CHOICES: list[tuple[list[Json], str, str, str, str, str | None, list[str]]] = [
      "openai", "fast", "rule", "choice 0", ["rule: fast (choice 0)"]),
     ([{"when": B, "tier": "fast"}], "auto", "openai", "smart", "default", None,
      ["-rule:  (none of 1 choices)", "default: smart (nothing else decided)"]),
-    # a lab alone leaves the tier to the classifier, and no later choice is asked
+    # a choice of a lab alone leaves the tier to the classifier, and ends the search for a choice
     ([{"lab": "google"}, {"tier": "fast"}], "auto", "google", "smart", "default", None,
      ["rule: google (choice 0)", "default: smart (nothing else decided)"]),
     ([{"lab": "google", "tier": "fast"}], "auto", "google", "fast", "rule", "choice 0",
      ["rule: google, fast (choice 0)"]),
-    # what the caller named is not exchanged
+    # a choice does not replace what the caller named
     ([{"lab": "google", "tier": "fast"}], "openai/auto", "openai", "fast", "rule", "choice 0",
      ["rule: fast (choice 0)", "-rule: ignored (the caller named openai, not google)"]),
     ([{"lab": "google", "tier": "fast"}], "google/auto", "google", "fast", "rule", "choice 0",
      ["rule: google, fast (choice 0)"]),
     ([{"tier": "fast"}], "reasoning", "openai", "reasoning", "pin", None, []),
-    # a lab that is off gives way
+    # a choice of a lab that is off loses its lab
     ([{"lab": "anthropic", "tier": "reasoning"}], "auto",
      "openai", "reasoning", "rule", "choice 0",
      ["rule: anthropic, reasoning (choice 0)",
@@ -82,21 +82,21 @@ def test_the_first_choice_that_matches_decides(
 
 
 MODELS: list[tuple[Json, str, str, str, str | None, list[str], str]] = [
-    # choice, model asked for -> lab, tier, model of the decision, plan, a line of the trace
+    # choice, requested model -> lab, tier, model of the decision, plan, a line of the trace
     ({"model": "astra"}, "auto", "openai", "reasoning", "astra", ["openai/astra"],
      "rule: astra (choice 0)"),
     ({"model": "gemini/argon"}, "auto", "google", "reasoning", "gemini/argon", ["gemini/argon"],
      "rule: gemini/argon (choice 0)"),
     ({"model": "argon", "lab": "google"}, "auto", "google", "reasoning", "argon", ["gemini/argon"],
      "rule: google, argon (choice 0)"),
-    # it stands in two tiers: the first, or the one that the choice names
+    # the model is in two tiers: the first holds, or the one that the choice names
     ({"model": "sol"}, "auto", "openai", "smart", "sol", ["openai/sol"],
      "rule: sol (choice 0)"),
     ({"model": "sol", "tier": "reasoning"}, "auto", "openai", "reasoning", "sol", ["openai/sol"],
      "rule: reasoning, sol (choice 0)"),
     ({"model": "sol", "tier": "fast"}, "auto", "openai", "smart", "sol", ["openai/sol"],
      "rule: fast, sol (choice 0)"),
-    # where nobody can serve it, the rest of the choice holds
+    # if no target can serve the model, the rest of the choice holds
     ({"model": "opus", "tier": "fast"}, "auto", "openai", "fast", None, ["openai/luna"],
      "-rule: ignored (opus: it is off)"),
     ({"model": "opus"}, "auto", "openai", "smart", None, ["openai/sol", "openai/terra"],
@@ -166,7 +166,7 @@ def test_without_a_classifier_the_default_tier_is_taken(text: str) -> None:
 
 
 class Broken:
-    """A classifier that raises, or gives a score that is none."""
+    """A classifier that raises, or returns an invalid score."""
 
     name = version = "broken"
     thresholds = THRESHOLDS
@@ -196,7 +196,7 @@ class Broken:
 def test_sec_router_5_a_classifier_that_fails_costs_no_call(
     told: Score | Exception, why: str
 ) -> None:
-    """SEC-ROUTER 5: the default tier is taken, the trace says why and quotes nothing."""
+    """SEC-ROUTER 5: the call gets the default tier; the trace says why and quotes nothing."""
     decision, _ = world.decided(world.router(classifier=Broken(told)), world.call("Say hello"))
     assert (decision.tier, decision.source, decision.confidence) == ("smart", "default", None)
     assert f"-classifier:  ({why})" in world.lines(decision)
@@ -211,7 +211,7 @@ def test_a_call_without_text_has_nothing_to_classify() -> None:
 
 
 SCOPES: list[tuple[tuple[str, ...], str, str]] = [
-    # tiers of the key, tier that was chosen, tier that is given: upwards first
+    # tiers of the key, the chosen tier, the tier that the call gets: upwards first
     (("fast", "smart"), "reasoning", "smart"),
     (("fast",), "reasoning", "fast"),
     (("smart", "reasoning"), "fast", "smart"),
@@ -282,7 +282,7 @@ def test_a_key_s_labs_bound_where_it_goes(labs: tuple[str, ...], model: str, lab
 def test_a_key_is_refused_a_lab_that_it_does_not_have(
     labs: tuple[str, ...], model: str, steer: RequestOptions, what: str
 ) -> None:
-    """It is told what it has named itself, and of no lab beside its own."""
+    """The error names only what the caller named, and no other lab."""
     key = Key(name="k", labs=labs)
     problem = world.refused(world.router(), world.call("a", model=model, key=key, steer=steer))
     assert (problem.kind, problem.message) == (
@@ -314,7 +314,10 @@ def test_time_is_told_and_changes_nothing() -> None:
 
 
 def test_what_is_not_translated_goes_to_a_lab_that_speaks_it() -> None:
-    """Counting tokens, for one; where none does, the default lab says what it needs."""
+    """Counting tokens is one such call.
+
+    If no lab speaks the dialect, the default lab gives the reason.
+    """
     claude = msgspec.structs.replace(world.OPENAI, name="claude", urls={"anthropic-messages": "u"})
     spoken = world.lab("claude", smart=[world.target(claude, "opus")])
     plain = world.lab("openai", smart=[world.TERRA])
@@ -328,7 +331,7 @@ def test_what_is_not_translated_goes_to_a_lab_that_speaks_it() -> None:
 
 
 def test_evidence_bounds_what_is_decided() -> None:
-    """Thresholds of the key's own traffic take away, and never add; a budget's tier bounds."""
+    """Thresholds of the key's own traffic only lower the tier, and a budget's tier bounds it."""
     known = world.router(classifier=Fixed(0.45, 0.55))
 
     def tier(evidence: DecisionContext) -> str | None:

@@ -1,4 +1,4 @@
-"""Scopes of a key by model and region: what it does not hold is skipped, or refused, and said."""
+"""Scopes of a key by model and region: a target outside is skipped or refused, with a reason."""
 
 import msgspec
 import pytest
@@ -38,7 +38,7 @@ BARRED: list[tuple[Key, Target, str]] = [
     (key("openai/*"), world.LUNA, ""),
     (key("maker/luna"), LUNA_EU, ""),
     (key("eu-host/*"), LUNA_EU, ""),
-    (key("luna"), LUNA_EU, ""),  # a host's path before it is not of its name
+    (key("luna"), LUNA_EU, ""),  # a host's path prefix is not part of the model's name
     (key("sol", "l*a"), world.LUNA, ""),
     (key("Luna"), world.LUNA, "is no model of this key"),
     (key("lun"), world.LUNA, "is no model of this key"),
@@ -48,7 +48,7 @@ BARRED: list[tuple[Key, Target, str]] = [
     (key(regions=["eu"]), LUNA_EU, ""),
     (key(regions=["us", "eu"]), LUNA_EU, ""),
     (key(regions=["us"]), LUNA_EU, "is in no region of this key"),
-    (key(regions=["eu"]), world.LUNA, "is in no region of this key"),  # nobody has said where it is
+    (key(regions=["eu"]), world.LUNA, "is in no region of this key"),  # the configuration gives no region for it
     (key(regions=[]), LUNA_EU, "is in no region of this key"),
     (key("luna", regions=["us"]), LUNA_EU, "is in no region of this key"),
 ]  # fmt: skip
@@ -126,7 +126,7 @@ def test_a_key_is_refused_what_it_asks_for_and_does_not_hold(
 
 
 def test_what_is_off_too_is_not_said_to_lie_in_the_key() -> None:
-    """Where a target that the key may use is off, that is the reason."""
+    """If a target that the key may use is off, the error gives that as the reason."""
     call = world.call("a", model="openai/reasoning", key=key("luna"))
     problem = world.refused(world.router(known=KNOWN), call)
     assert problem.kind == "no_target"

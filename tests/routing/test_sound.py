@@ -1,4 +1,4 @@
-"""The analysis of rules is sound: what it says never happens does not happen, in random rules and calls.
+"""The analysis of rules is sound: in random rules and calls, what it rules out never happens.
 
 `make sound` tries many more.
 """
@@ -49,7 +49,7 @@ SPOKEN = ("openai-chat", "openai-responses", "anthropic-messages", "gemini")
 
 
 class Dice:
-    """Random rules and calls of a small world, in which one often bears on another."""
+    """Random rules and calls of a small world, in which rules often affect each other."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -90,7 +90,7 @@ class Dice:
             "time": {"days": self.some(["mon", "tue", "mon-sat"]), "hours": self.some(["00:00-12:00", "06:00-24:00"]), "zone": self.one(["UTC", "Asia/Tokyo"])},
             "cel": self.one(["call.turns > 1", "call.images / call.files > 1"]),
         }  # fmt: skip
-        # A few kinds come often, so that they meet.
+        # A few kinds come often, so that they interact.
         names = self._random.choices([*made], [4, 1, 4, 2, 2, 1, 2, 2, 1, 1, 1, 2, 1, 1, 1, 1, 1, 2, 2, 4, 1, 1], k=2)  # fmt: skip
         return {name: made[name] for name in names[: self._random.choice([1, 1, 2])]}
 
@@ -106,7 +106,7 @@ class Dice:
         return {**self.leaf(), "not": parts[0]}
 
     def traffic(self) -> Rule:
-        """Of few rules: nothing is said of those that come after one."""
+        """Return a traffic condition for few rules: the analysis reports no rule after one."""
         made: Rule = self.one([{"traffic": self.one([0, 0.5, 1])}, *[{}] * 5])
         return made
 
@@ -158,7 +158,7 @@ class Dice:
 
 
 class Trial:
-    """A random configuration, and what is said of it."""
+    """A random configuration, and the findings about it."""
 
     def __init__(self, dice: Dice, *, keyed: bool) -> None:
         guards = [dice.guard() for _ in range(dice.one([0, 1, 3]))]
@@ -177,7 +177,7 @@ class Trial:
         ]
 
     def broken(self, item: Mistake, call: Features, at: DecisionContext) -> bool:
-        """Whether a call shows that a finding is wrong."""
+        """True if a call shows that a finding is wrong."""
         rules = self.router.rules
         view = rules.make_context(call, at, self.router.classifier)
         bounds = evaluate_guards(rules, view)
@@ -204,7 +204,7 @@ class Trial:
 
 
 def _holds(config: Config, path: str, view: RuleContext) -> bool:
-    """Whether the condition at a place holds for a call."""
+    """True if the condition at a path holds for a call."""
     at: Any = config
     for name, number in re.findall(r"(\w+)|\[(\d+)\]", path):
         at = at[int(number)] if number else getattr(at, {"not": "not_"}.get(name, name))
@@ -215,7 +215,7 @@ def _holds(config: Config, path: str, view: RuleContext) -> bool:
 
 
 def attempt(seed: int, calls: int) -> Counter[str]:
-    """Random rules and calls; how often each kind of finding was made. Raises AssertionError."""
+    """Try random rules and calls, and count the findings by kind. Raises AssertionError."""
     dice = Dice(seed)
     keyed = dice.one([True, False])
     trial = Trial(dice, keyed=keyed)
@@ -241,7 +241,7 @@ def test_what_is_said_never_to_happen_does_not_happen() -> None:
 
 
 def test_what_is_never_reached_in_many_calls_is_mostly_known_to_be() -> None:
-    """Sound is easily said of one who says nothing: simple cases are all found."""
+    """An analysis without findings would be sound, so this test demands all simple cases."""
     missed = 0
     for seed in range(200):
         dice = Dice(10_000 + seed)

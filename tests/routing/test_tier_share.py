@@ -1,4 +1,4 @@
-"""Bounds on the shares of tiers: one order of need, ended where the shares are full."""
+"""Bounds on the shares of tiers: turns in one order of need, cut where a share is full."""
 
 import random
 from collections import Counter
@@ -33,7 +33,7 @@ type Draw = Callable[[random.Random], tuple[float, float]]
 
 
 def counts(**of: int) -> list[int]:
-    """Turns by cell: `at_3=5` is five turns in cell 3."""
+    """Return turns by cell: `at_3=5` is five turns in cell 3."""
     found = [0] * CELL_COUNT
     for name, many in of.items():
         found[int(name.removeprefix("at_"))] = many
@@ -59,7 +59,7 @@ def test_what_is_within_its_share_is_not_cut() -> None:
 
 
 def test_a_tier_ends_where_its_share_is_full() -> None:
-    """Between cells, and within one that is too large."""
+    """The cut is between cells, or within a cell that is too large."""
     most = ShareBounds(reasoning=0.1)
     assert compute_cut(counts(at_3=10, at_5=10, at_256=80), most).reasoning == pytest.approx(
         4 / CELLS_PER_TIER
@@ -77,13 +77,13 @@ def test_what_reasoning_has_too_much_of_is_smart_and_counts_as_smart() -> None:
     assert found.reasoning == pytest.approx((1 / 3) / CELLS_PER_TIER)
     assert found.smart == pytest.approx(
         (200 + 20 / 30) / CELLS_PER_TIER
-    )  # 20 of reasoning's, 20 of its own
+    )  # 20 of reasoning's turns, 20 of its own
     found = compute_cut(
         counts(at_0=50, at_200=30, at_256=20), ShareBounds(reasoning=0.1, smart=0.2)
     )
     assert found.smart == pytest.approx(
         0.6 / CELLS_PER_TIER
-    )  # all that goes to smart was reasoning's
+    )  # all turns that go to smart were reasoning's
 
 
 def test_smart_that_is_cut_leaves_reasoning_alone() -> None:
@@ -96,7 +96,7 @@ def test_smart_that_is_cut_leaves_reasoning_alone() -> None:
 
 
 def test_what_a_tier_had_too_much_of_is_made_up_for() -> None:
-    """Soon, by two points at most, and by one upwards; a bound of nothing stays one."""
+    """The correction is quick: at most two points down and one up; a bound of 0 stays 0."""
     most = ShareBounds(reasoning=0.10, smart=0.40)
 
     def bounded(turns: int, reasoned: int, smart: int, most: ShareBounds = most) -> ShareCut:
@@ -115,7 +115,7 @@ def test_what_a_tier_had_too_much_of_is_made_up_for() -> None:
 
 
 def test_a_cell_is_parted_by_the_moment() -> None:
-    """The same evidence gives the same side; over moments the sides are as even as chance."""
+    """A moment always gives the same side; over many moments the sides are as even as chance."""
     half = ShareCut(reasoning=0.5 / CELLS_PER_TIER, smart=2.0)
     found = Counter(choose_tier(Score(0, 0), OWN, half, 1.7e9 + turn) for turn in range(10_000))
     assert found == Counter(
@@ -136,7 +136,7 @@ def test_a_cell_is_parted_by_the_moment() -> None:
 def test_the_shares_of_what_was_counted_are_met(
     cells: dict[int, int], reasoning: float, smart: float
 ) -> None:
-    """To the turn: of the counts themselves each tier gets its bound, or all that it had."""
+    """Each tier gets exactly its bound of the counted turns, or all that it had."""
     found = [cells.get(at, 0) for at in range(CELL_COUNT)]
     end = compute_cut(found, ShareBounds(reasoning=reasoning, smart=smart))
 
@@ -171,14 +171,14 @@ def even(chance: random.Random) -> tuple[float, float]:
 
 
 def ties(chance: random.Random) -> tuple[float, float]:
-    """Five scores in all, as of a judge; most turns are of one."""
+    """Return one of five scores, as a judge gives them; most turns have the same score."""
     return chance.choices(
         [(0.0, 0.0), (0.1, 0.2), (0.2, 0.9), (0.4, 0.9), (1.0, 1.0)], [70, 10, 10, 5, 5]
     )[0]
 
 
 def one(chance: random.Random) -> tuple[float, float]:
-    """All turns are alike."""
+    """Return the same score for every turn."""
     return chance.choice([(0.2, 0.3)])
 
 
@@ -192,18 +192,18 @@ def bimodal(chance: random.Random) -> tuple[float, float]:
 
 
 def narrow(chance: random.Random) -> tuple[float, float]:
-    """All within a thousandth, so within a cell or two."""
+    """Return a score within a thousandth, so within a cell or two."""
     return 0.3 + chance.random() / 1_000, 0.4 + chance.random() / 1_000
 
 
 def easy(chance: random.Random) -> tuple[float, float]:
-    """Within its bounds: nothing is to be cut."""
+    """Return scores within the bounds, so that nothing is cut."""
     return (0.9, 0.95) if chance.random() < 0.8 else (0.3, 0.9)
 
 
 @pytest.mark.parametrize("draw", [even, ties, one, bimodal, narrow, easy])
 def test_the_shares_of_later_turns_are_within_two_points(draw: Draw) -> None:
-    """2,000 turns are counted, 4,000 others are cut by them: nothing of those was seen before."""
+    """The cut comes from 2,000 turns and applies to 4,000 others, none of them seen before."""
     chance, most = random.Random(7), ShareBounds(reasoning=0.10, smart=0.40)
 
     def turn() -> Score:
@@ -226,7 +226,7 @@ def test_the_shares_of_later_turns_are_within_two_points(draw: Draw) -> None:
 
 
 def test_a_decision_says_where_a_share_was_full() -> None:
-    """What it would have been, what it is, and the snapshot; its score and thresholds are kept."""
+    """The trace has both tiers and the snapshot; the decision keeps its score and thresholds."""
     known = world.router(classifier=Fixed(0.1, 0.2))
     used = Thresholds(0.53, 0.63, "key-1", ShareCut(reasoning=0.0, smart=2.0))
     decision, plan = decide(known, world.call("a"), OPENAI_CHAT, DecisionContext(thresholds=used))
@@ -246,7 +246,7 @@ def test_a_decision_says_where_a_share_was_full() -> None:
 
 
 def test_a_judge_stands_before_the_classifier() -> None:
-    """Its score decides as the classifier's would; where it said nothing that is told."""
+    """The judge's score decides in place of the classifier's; the trace says if there is none."""
     known = world.router(classifier=Fixed(0.9, 0.95))
     judged = DecisionContext(judged=Score(0.0, 0.0))
     decision, _ = decide(known, world.call("a"), OPENAI_CHAT, judged)

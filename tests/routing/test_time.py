@@ -1,4 +1,4 @@
-"""Rules know the time that a clock on a wall shows, where and when the call came."""
+"""Rules read the local wall-clock time at which the call came."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -33,7 +33,7 @@ OFFICE: Json = {"hours": "08:00-18:00", "days": ["mon-fri"], "zone": "Europe/Ber
         (datetime(2026, 11, 28, 12, 0, tzinfo=BERLIN), False),
         (datetime(2026, 11, 29, 12, 0, tzinfo=BERLIN), False),
         (datetime(2026, 11, 30, 8, 0, tzinfo=BERLIN), True),
-        # summer time: the same hour of the wall is another of UTC
+        # summer time: the same local hour is another hour of UTC
         (datetime(2026, 7, 1, 6, 0, tzinfo=UTC), True),
         (datetime(2026, 7, 1, 5, 59, tzinfo=UTC), False),
         (datetime(2026, 12, 1, 6, 0, tzinfo=UTC), False),
@@ -68,7 +68,7 @@ def test_an_hour_that_the_clock_skips_never_is_and_one_that_it_repeats_is_twice(
         ({"days": "thu"}, 0, True),
         ({"days": ["fri-wed"]}, 0, False),
         ({"days": "sat-thu"}, 12, True),
-        ({"days": "thu", "zone": "Asia/Tokyo"}, 16, False),  # Friday there
+        ({"days": "thu", "zone": "Asia/Tokyo"}, 16, False),  # it is Friday there
         ({"days": "fri", "zone": "Asia/Tokyo"}, 16, True),
         ({"days": "thu", "hours": "20:30-20:31", "zone": "Asia/Kolkata"}, 15, True),
     ],

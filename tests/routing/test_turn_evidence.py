@@ -1,4 +1,4 @@
-"""What a history shows against the last answer: failures, questions asked again, refusals, bad JSON."""
+"""Evidence against the last answer: failures, repeated questions, refusals, bad JSON."""
 
 # ruff: noqa: RUF001 -- sentences of several languages and scripts
 
@@ -32,7 +32,7 @@ def say(text: str) -> Json:
 
 
 def step(*results: str, name: str = "run", arguments: str = '{"a": 1}') -> list[Json]:
-    """The model's calls, and what they gave."""
+    """Return the model's tool calls, and their results."""
     ids = [f"t{number}" for number in range(len(results))]
     function = {"name": name, "arguments": arguments}
     calls = [{"id": id, "type": "function", "function": function} for id in ids]
@@ -44,7 +44,7 @@ def step(*results: str, name: str = "run", arguments: str = '{"a": 1}') -> list[
 
 
 def shows(*messages: Json, **more: Any) -> list[str]:
-    """What a conversation shows, in the words of the trace."""
+    """Return the evidence of a conversation, in the words of the trace."""
     raw = jsonio.dumps({"model": "auto", "messages": messages, **more})
     return read("openai-chat", raw)
 
@@ -132,7 +132,7 @@ def test_a_result_is_a_failure_by_how_it_reads(result: str, fails: bool) -> None
 
 
 def test_what_the_client_says_of_a_result_comes_first() -> None:
-    """A page that is about an error has been read all the same."""
+    """A page about an error is a successful result if the client says so."""
 
     def shown(is_error: bool) -> list[str]:
         result = {"type": "tool_result", "tool_use_id": "t", "content": FAILS, "is_error": is_error}
@@ -180,7 +180,7 @@ QUESTION = "How do I sort a list of words by their length?"
     ],
 )
 def test_a_question_that_comes_again_is_evidence(earlier: str, last: str, again: bool) -> None:
-    """Word for word, or nearly so: another number or name makes another question."""
+    """A question repeats word for word, or nearly so; another number or name makes it a new one."""
     expected = [REPEATS] if again else []
     assert shows(ask(earlier), say("Like this."), ask(last)) == expected
     assert shows(ask(earlier), say("So."), ask("Hm."), say("Well."), ask(last)) == expected
@@ -267,7 +267,10 @@ MODE: Json = {"response_format": {"type": "json_object"}}
 def test_an_answer_that_is_not_the_json_is_evidence(
     answer: str, last: str, form: Json, expected: list[str]
 ) -> None:
-    """Plain words may be the answer to a request that asked for no JSON; so are none, or a long one."""
+    """Plain words may answer a request that asked for no JSON.
+
+    An empty or a long answer is no evidence either.
+    """
     assert shows(START, say(answer), ask(last), **form) == expected
 
 
@@ -324,7 +327,7 @@ HUGE = 300_000
     ids=["texts", "arguments", "calls", "json", "phrases", "parts"],
 )
 def test_no_history_takes_long(messages: list[Json]) -> None:
-    """Whatever a client sends, the event loop is held for milliseconds (read apart from the body)."""
+    """No history blocks the event loop for more than milliseconds (beside reading the body)."""
     raw = jsonio.dumps({"model": "auto", "messages": messages, **FORM})
     body = read_body(OPENAI_CHAT, raw, "auto")
     call = features.read(
@@ -337,7 +340,7 @@ def test_no_history_takes_long(messages: list[Json]) -> None:
 
 
 def test_deep_values_are_compared_or_left() -> None:
-    """As deep as a body may be: neither arguments nor a schema end in an error."""
+    """Arguments and a schema as deep as a body allows cause no error."""
     deep = f"{'[' * 1_000}{']' * 1_000}"
     calls = step(FAILS, arguments=deep)
     calls[0]["tool_calls"][0]["function"]["arguments"] = jsonio.loads(deep.encode())

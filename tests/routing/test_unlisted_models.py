@@ -1,4 +1,4 @@
-"""Names that no lab lists: whose they are, who may ask for them, and what a family may choose."""
+"""Names that no lab lists: who owns them, who may use them, and what a family may choose."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,7 +45,7 @@ def maker(provider: Provider, lab_name: str, *names: str, embeds: bool = False) 
 
 
 def known(*claude: Target, provider: Provider = CLAUDE) -> Catalogue:
-    """Labs openai and anthropic; the second with these targets, first by tier."""
+    """Return labs openai and anthropic; the targets are anthropic's, the first one fast."""
     openai = lab("openai", [LUNA], [SOL], [OSS])
     catalogue = world.catalogue(
         (
@@ -68,11 +68,11 @@ BOTH = known(HAIKU, OPUS)
 ALONE = known(provider=CLAUDE_OFF)
 """No provider of Claude is on."""
 HOSTED = known(ON_HOST, ON_HOST, provider=CLAUDE_OFF)
-"""A host serves Claude, its maker is off."""
+"""A host serves Claude; its maker is off."""
 
 
 UNSAID = msgspec.structs.replace(BOTH, name_owners=())
-"""Both are on, as a configuration has them that was written before names were."""
+"""Both are on; the configuration is older than the setting of name owners."""
 ROUTED = world.catalogue(
     [
         lab("openai", [LUNA], [SOL], [OSS]),
@@ -80,7 +80,7 @@ ROUTED = world.catalogue(
     ]
 )
 ROUTED = msgspec.structs.replace(ROUTED, families=FAMILIES)
-"""A host of many makers serves Claude under its own name."""
+"""A host of many makers serves Claude under the host's own name."""
 
 
 def router(catalogue: Catalogue = BOTH, guards: Sequence[Mapping[str, Any]] = ()) -> Any:
@@ -94,7 +94,7 @@ def refused(
 
 
 PASSED: list[tuple[str, str, Tier | None, str]] = [
-    # asked -> lab, tier, the target's name
+    # requested model -> lab, tier, the target's name
     ("claude-opus-4-8", "anthropic", None, "anthropic/claude-opus-4-8"),
     ("claude-fable-9", "anthropic", None, "anthropic/claude-fable-9"),
     ("anthropic/claude-opus-4-8", "anthropic", None, "anthropic/claude-opus-4-8"),
@@ -102,7 +102,7 @@ PASSED: list[tuple[str, str, Tier | None, str]] = [
     ("openai/gpt-4o", "openai", None, "openai/gpt-4o"),
     ("o3", "openai", None, "openai/o3"),
     ("mine", "openai", None, "openai/gpt-4o"),
-    # a snapshot of a listed model is of its tier
+    # a snapshot of a listed model has that model's tier
     ("claude-haiku-5-20260901", "anthropic", "fast", "anthropic/claude-haiku-5-20260901"),
     ("claude-opus-5-2026-09-01", "anthropic", "reasoning", "anthropic/claude-opus-5-2026-09-01"),
     ("gpt-6-luna-latest", "openai", "fast", "openai/gpt-6-luna-latest"),
@@ -116,7 +116,7 @@ PASSED: list[tuple[str, str, Tier | None, str]] = [
 def test_a_name_goes_to_its_maker_as_it_is(
     asked: str, lab_name: str, tier: Tier | None, name: str, key: Key
 ) -> None:
-    """Whatever the lab of the key is, and with nothing that a tier would add."""
+    """The key's lab does not matter, and the gateway adds nothing of a tier."""
     decision, plan = world.decided(router(), world.call(model=asked, key=key))
     assert (decision.lab, decision.tier, decision.source) == (lab_name, tier, "pin")
     assert world.names(plan) == [name]
@@ -135,7 +135,7 @@ def test_the_trace_says_whose_name_it_is() -> None:
 
 
 def test_what_a_lab_lists_is_not_passed() -> None:
-    """It has a tier, and targets behind the first; so has an embedding model its endpoint."""
+    """A listed model has a tier and further targets; an embedding model has its endpoint."""
     decision, plan = world.decided(router(), world.call(model="gpt-oss-1"))
     assert (decision.tier, world.names(plan)) == ("reasoning", ["openai/gpt-oss-1"])
     assert "POST /v1/embeddings" in refused("text-embedding-3").message
@@ -192,7 +192,7 @@ ALLOWED: list[tuple[Key, str, bool]] = [
 
 @pytest.mark.parametrize(("key", "asked", "may"), ALLOWED)
 def test_a_key_reaches_it_only_where_its_scope_lets_it(key: Key, asked: str, may: bool) -> None:
-    """Of a model without a tier nobody knows how dear it is: a key of some tiers must name it."""
+    """The cost of a model without a tier is unknown, so a key limited to tiers must name it."""
     if may:
         assert world.decided(router(), world.call(model=asked, key=key))
         return
@@ -252,17 +252,17 @@ def test_rules_and_completion_hold_for_it() -> None:
 
 
 FAMILY: list[tuple[Catalogue, str, Key, str, Tier]] = [
-    # no provider of it is on: the family chooses a tier of the key's or the default lab
+    # no provider of it is on: the family chooses a tier of the key's lab or the default lab
     (ALONE, "claude-opus-4-8", OPEN_KEY, "openai", "reasoning"),
     (ALONE, "claude-haiku-4-5-20251001", OPEN_KEY, "openai", "fast"),
     (ALONE, "claude-haiku-5", Key(name="k", lab="openai"), "openai", "fast"),
     # a host of Claude is on: the call stays in its lab
     (HOSTED, "claude-opus-4-8", OPEN_KEY, "anthropic", "reasoning"),
     (HOSTED, "claude-haiku-4-5", OPEN_KEY, "anthropic", "fast"),
-    # nobody has said whose the names are, but a lab lists one of that kind
+    # no name owners are set, but a lab lists a model of that family
     (UNSAID, "claude-opus-4-8", OPEN_KEY, "anthropic", "reasoning"),
     (UNSAID, "claude-haiku-4-5", Key(name="k", lab="openai"), "anthropic", "fast"),
-    # a name behind a host's path tells of no maker
+    # a name behind a host's path shows no maker
     (ROUTED, "claude-opus-4-8", OPEN_KEY, "openai", "reasoning"),
 ]
 

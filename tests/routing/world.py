@@ -1,4 +1,4 @@
-"""A small catalogue and calls upon it: three labs, one of them off."""
+"""A small catalogue and its calls: three labs, one of them off."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -106,7 +106,7 @@ CATALOGUE = catalogue(
 
 
 def rules(guards: Iterable[Json] = (), choices: Iterable[Json] = ()) -> RuleSet:
-    """Rules as YAML would write them; a name is given to those that have none."""
+    """Return rules as YAML would write them, with a name for each rule that has none."""
     return compile_rules(
         [GuardPart.model_validate({"name": f"guard {at}", **g}) for at, g in enumerate(guards)],
         [ChoicePart.model_validate({"name": f"choice {at}", **c}) for at, c in enumerate(choices)],
@@ -152,7 +152,7 @@ def names(plan: Plan) -> list[str]:
 
 
 def lines(decision: Decision) -> list[str]:
-    """The trace as people read it: step, effect and why; a minus where it had no effect."""
+    """Return the trace as people read it: step, effect and why; a minus marks no effect."""
     return [
         f"{'' if step.matched else '-'}{step.step}: {step.effect} ({step.reason})"
         for step in decision.trace

@@ -1,4 +1,4 @@
-"""Grok on Azure tells more cached tokens than the prompt had."""
+"""Grok on Azure reports more cached tokens than the prompt had."""
 
 from gateway.core.usage import Usage
 from tests.wire.oddity import Whole

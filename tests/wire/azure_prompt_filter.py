@@ -1,4 +1,4 @@
-"""Azure begins with a chunk without choices, id and model, and ends with one that tells only filters."""
+"""Azure begins with a chunk without choices, id and model, and ends with a chunk of filters."""
 
 from tests.wire.oddity import Stream
 

@@ -1,4 +1,4 @@
-"""A frame that is cut in the middle of its JSON, and ends like a whole one."""
+"""A host cuts a frame in the middle of its JSON, and ends it like a whole one."""
 
 from tests.wire.oddity import Stream
 

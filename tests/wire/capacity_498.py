@@ -1,4 +1,4 @@
-"""Groq answers 498 where its flex tier has no capacity."""
+"""Groq answers 498 if its flex tier has no capacity."""
 
 from tests.wire.oddity import Refusal
 

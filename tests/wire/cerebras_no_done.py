@@ -1,4 +1,4 @@
-"""Cerebras tells usage and timing in the chunk that finishes, and sends no [DONE]."""
+"""Cerebras reports usage and timing in the chunk that finishes, and sends no [DONE]."""
 
 from gateway.core.usage import Usage
 from tests.wire.oddity import Stream

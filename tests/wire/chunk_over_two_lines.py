@@ -1,4 +1,4 @@
-"""One chunk in two data lines, and space inside JSON."""
+"""A host sends one chunk in two data lines, with spaces inside JSON."""
 
 from gateway.core.usage import Usage
 from tests.wire.oddity import Stream

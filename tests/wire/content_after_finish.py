@@ -1,4 +1,4 @@
-"""A host that sends content after the finish, and finishes again."""
+"""A host sends content after the finish, and finishes again."""
 
 from tests.wire.oddity import Stream
 

@@ -1,4 +1,7 @@
-"""A host says that the prompt is too long in a sentence alone: a target with a larger window may serve it."""
+"""A host reports only in its message that the prompt is too long.
+
+A target with a larger window may serve it.
+"""
 
 from tests.wire.oddity import Refusal
 

@@ -1,4 +1,4 @@
-"""A stream that ends in the middle of a sentence, on a frame."""
+"""A stream ends in the middle of a sentence, at the end of a frame."""
 
 from tests.wire.oddity import Stream
 

@@ -1,4 +1,4 @@
-"""A whole answer that is not whole."""
+"""A whole (unstreamed) answer breaks off in its middle."""
 
 from tests.wire.oddity import Whole
 

@@ -1,4 +1,4 @@
-"""A stream that ends in the middle of a frame: the half is not shown."""
+"""A stream ends in the middle of a frame: the client does not get the half frame."""
 
 from tests.wire.oddity import Stream
 

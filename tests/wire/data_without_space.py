@@ -1,4 +1,4 @@
-"""No space after the colon, CRLF, and fields that no client reads."""
+"""A host sends no space after the colon, CRLF, and fields that no client reads."""
 
 from tests.wire.oddity import Stream
 

@@ -1,4 +1,4 @@
-"""DeepSeek tells cached tokens as hits and misses, and reasoning inside the completion."""
+"""DeepSeek reports cached tokens as hits and misses, and counts reasoning in the completion."""
 
 from gateway.core.usage import Usage
 from tests.wire.oddity import Stream

@@ -1,4 +1,4 @@
-"""DeepSeek with hits and misses and without details."""
+"""DeepSeek reports hits and misses without token details."""
 
 from gateway.core.usage import Usage
 from tests.wire.oddity import Whole

@@ -1,4 +1,4 @@
-"""A space after [DONE], and no blank line at the end."""
+"""A host sends a space after [DONE], and no blank line at the end."""
 
 from tests.wire.oddity import Stream
 

@@ -1,4 +1,4 @@
-"""A stream that ends with [DONE] and has told no finish: it may be cut, and an SDK would not see it."""
+"""A stream ends with [DONE] but without a finish: it may be cut, and an SDK would not notice."""
 
 from tests.wire.oddity import Stream
 

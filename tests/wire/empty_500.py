@@ -1,4 +1,4 @@
-"""An error without a body."""
+"""A host answers 500 without a body."""
 
 from tests.wire.oddity import Refusal
 

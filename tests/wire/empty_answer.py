@@ -1,4 +1,4 @@
-"""A model that says nothing and stops."""
+"""A model stops without any content."""
 
 from tests.wire.oddity import Stream
 

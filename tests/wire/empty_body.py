@@ -1,4 +1,4 @@
-"""Nothing at all, with status 200."""
+"""A host answers 200 with an empty body."""
 
 from tests.wire.oddity import Whole
 

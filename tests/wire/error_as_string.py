@@ -1,4 +1,4 @@
-"""An error that is a word."""
+"""A host sends its error as a plain string."""
 
 from tests.wire.oddity import Whole
 

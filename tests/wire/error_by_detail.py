@@ -1,4 +1,4 @@
-"""FastAPI hosts: what is wrong stands in `detail`."""
+"""FastAPI hosts describe the error in `detail`."""
 
 from tests.wire.oddity import Refusal
 

@@ -1,4 +1,4 @@
-"""Mistral and Cohere: an error without a member "error"."""
+"""Mistral and Cohere send errors without a member "error"."""
 
 from tests.wire.oddity import Refusal
 

@@ -1,4 +1,4 @@
-"""Google's OpenAI door wraps its error in a list."""
+"""Google's OpenAI endpoint wraps its error in a list."""
 
 from tests.wire.oddity import Refusal
 

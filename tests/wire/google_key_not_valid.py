@@ -1,4 +1,4 @@
-"""Google answers 400 to a key that it does not know: it is the gateway's key, not the client's fault."""
+"""Google answers 400 to an unknown key. The key is the gateway's, so the client is not at fault."""
 
 from tests.wire.oddity import Refusal
 

@@ -1,4 +1,4 @@
-"""Google's OpenAI door leaves thoughts out of the completion and tells them by the total alone."""
+"""Google's OpenAI endpoint leaves thoughts out of the completion: only the total includes them."""
 
 from gateway.core.usage import Usage
 from tests.wire.oddity import Stream

@@ -1,4 +1,7 @@
-"""Groq ends an answer whose tool call is broken with an error event: the code is a word, the status beside it."""
+"""Groq ends an answer with a broken tool call by an error event.
+
+Its code is a word, and the status stands beside it.
+"""
 
 from tests.wire.oddity import Stream
 

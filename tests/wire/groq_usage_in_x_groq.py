@@ -1,4 +1,4 @@
-"""Groq tells usage in x_groq of the last chunk where it is not asked for it."""
+"""Groq reports usage in x_groq of the last chunk if the request does not ask for usage."""
 
 from gateway.core.usage import Usage
 from tests.wire.oddity import Stream

@@ -1,4 +1,4 @@
-"""A gateway's error page with status 200."""
+"""A proxy sends an error page with status 200."""
 
 from tests.wire.oddity import Whole
 

@@ -1,4 +1,4 @@
-"""Blank lines before the JSON kept the connection open."""
+"""A host sends blank lines before the JSON to keep the connection open."""
 
 from tests.wire.oddity import Whole
 

@@ -1,4 +1,4 @@
-"""U+2028 and U+0085 inside a string are no line ends."""
+"""U+2028 and U+0085 inside a string do not end a line."""
 
 from tests.wire.oddity import Stream
 

@@ -1,4 +1,4 @@
-"""llama.cpp tells its timings in the chunk that tells usage."""
+"""llama.cpp sends its timings in the usage chunk."""
 
 from gateway.core.usage import Usage
 from tests.wire.oddity import Stream

@@ -1,4 +1,4 @@
-"""Moonshot tells usage in the choice that finishes, and cached tokens beside the others."""
+"""Moonshot reports usage in the choice that finishes, with cached tokens at its top level."""
 
 from gateway.core.usage import Usage
 from tests.wire.oddity import Stream

@@ -1,4 +1,4 @@
-"""JSON that is no object."""
+"""A host answers with JSON that is not an object."""
 
 from tests.wire.oddity import Whole
 

@@ -1,4 +1,4 @@
-"""What an oddity of the wire is: literal bytes of a provider, and what is to be made of them."""
+"""An oddity of the wire: a provider's literal bytes, and what the gateway must make of them."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,16 @@ from gateway.core.usage import Usage
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """A stream that came with 200."""
+    """A stream that arrived with status 200."""
 
     sent: bytes
-    """As the provider sends it."""
+    """The bytes that the provider sends."""
     held: bytes = b""
-    """How it begins: what is held until content comes."""
+    """The beginning, which the gateway holds back until content comes."""
     shown: bytes | None = None
-    """What a client gets that did not ask for usage; None is all of it."""
+    """The bytes for a client that did not ask for usage; None if they are all of `sent`."""
     asked: bytes | None = None
-    """What a client gets that did ask; None is all of it."""
+    """The bytes for a client that asked for usage; None if they are all of `sent`."""
     choices: int = 1
     usage: Usage | None = None
     finish: str | None = "stop"
@@ -25,12 +25,12 @@ class Stream:
     complete: bool = True
     problem: ProblemKind | None = None
     said: object = None
-    """The message of the first choice, where it is told whole."""
+    """The message of the first choice in the folded answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Whole:
-    """A whole answer that came with 200."""
+    """An unstreamed answer that arrived with status 200."""
 
     sent: bytes
     usage: Usage | None = None
@@ -38,12 +38,12 @@ class Whole:
     served: str | None = "m-1"
     problem: ProblemKind | None = None
     own: bool = False
-    """The problem is told in the provider's words."""
+    """True if the client gets the problem in the provider's words."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """An answer with another status."""
+    """An answer with a status other than 200."""
 
     status: int
     sent: bytes
@@ -51,7 +51,7 @@ class Refusal:
     shown: int
     """The status that the client gets."""
     own: bool = False
-    """The client gets the provider's bytes."""
+    """True if the client gets the provider's bytes."""
 
 
 type Oddity = Stream | Whole | Refusal

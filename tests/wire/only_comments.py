@@ -1,4 +1,4 @@
-"""A stream of keep-alives that ends: no answer."""
+"""A stream that has only keep-alive comments is no answer."""
 
 from tests.wire.oddity import Stream
 

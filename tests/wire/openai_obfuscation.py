@@ -1,4 +1,4 @@
-"""OpenAI pads chunks against eavesdroppers, and tells usage null in every chunk but one."""
+"""OpenAI pads chunks against eavesdroppers, and sends `"usage": null` in every chunk but one."""
 
 from gateway.core.usage import Usage
 from tests.wire.oddity import Stream

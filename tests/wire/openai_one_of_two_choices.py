@@ -1,4 +1,4 @@
-"""Two choices were asked for, and the stream ends when one has finished."""
+"""The client asked for two choices, and the stream ends after one has finished."""
 
 from tests.wire.oddity import Stream
 

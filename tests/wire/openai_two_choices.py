@@ -1,4 +1,4 @@
-"""Two choices, mixed, each with its own finish."""
+"""OpenAI interleaves two choices, each with its own finish."""
 
 from tests.wire.oddity import Stream
 

@@ -1,4 +1,4 @@
-"""OpenRouter sends comments while a model is being started, before and between chunks."""
+"""OpenRouter sends comments before and between chunks while it starts a model."""
 
 from tests.wire.oddity import Stream
 

@@ -1,4 +1,4 @@
-"""OpenRouter answers 200 and then finds out, after blank lines that kept the connection open."""
+"""OpenRouter answers 200, keeps the connection open with blank lines, and then sends an error."""
 
 from tests.wire.oddity import Whole
 

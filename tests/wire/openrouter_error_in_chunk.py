@@ -1,4 +1,4 @@
-"""OpenRouter tells a failure in the middle of an answer in a chunk that has choices and ends "error"."""
+"""OpenRouter reports a failure within an answer in a chunk with choices and the finish "error"."""
 
 from tests.wire.oddity import Stream
 

@@ -1,4 +1,4 @@
-"""OpenRouter repeats the finish in the chunk that tells usage: that chunk has a choice, and stays."""
+"""OpenRouter repeats the finish in the usage chunk. The client gets it, because it has a choice."""
 
 from decimal import Decimal
 

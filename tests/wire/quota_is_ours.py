@@ -1,4 +1,7 @@
-"""OpenAI answers 429 to an account without money: waiting does not help, and it is not the client's account."""
+"""OpenAI answers 429 to an account without money.
+
+Waiting does not help; the account is the gateway's.
+"""
 
 from tests.wire.oddity import Refusal
 

@@ -1,4 +1,7 @@
-"""Each oddity of the wire in this folder: read as what it is, however it is cut, and passed on as it came."""
+"""The gateway reads each oddity of this folder correctly and passes it on unchanged.
+
+The result does not depend on where reads cut the bytes.
+"""
 
 import json
 from importlib import import_module
@@ -34,7 +37,7 @@ def run(oddity: Stream, size: int, *, asked: bool) -> tuple[bytes, StreamInspect
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
 @pytest.mark.parametrize("oddity", of(Stream))
 def test_a_stream(oddity: Stream, size: int) -> None:
-    """Read byte by byte, in small pieces and at once: the same bytes and the same account."""
+    """Reading byte by byte, in small pieces or at once gives the same bytes and the same usage."""
     for asked, shown in ((False, oddity.shown), (True, oddity.asked)):
         sent, watch = run(oddity, size, asked=asked)
         assert sent == (oddity.sent if shown is None else shown)
@@ -61,7 +64,7 @@ def test_what_comes_before_content_is_held(oddity: Stream) -> None:
 
 @pytest.mark.parametrize("oddity", of(Stream))
 def test_a_complete_stream_can_be_told_whole(oddity: Stream) -> None:
-    """With the same usage and finish."""
+    """The folded answer has the same usage and finish."""
     if not oddity.complete:
         assert oddity.said is None
         return

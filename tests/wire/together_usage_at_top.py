@@ -1,4 +1,4 @@
-"""Together tells cached and reasoning tokens beside the others, in the chunk that finishes."""
+"""Together reports cached and reasoning tokens at the top level, in the chunk that finishes."""
 
 from gateway.core.usage import Usage
 from tests.wire.oddity import Stream

@@ -1,4 +1,4 @@
-"""A host that tells the prompt's usage before there is content."""
+"""A host reports the prompt's usage before there is content."""
 
 from gateway.core.usage import Usage
 from tests.wire.oddity import Stream

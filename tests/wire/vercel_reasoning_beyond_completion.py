@@ -1,4 +1,4 @@
-"""Vercel counts reasoning beside the completion, and in no total; `market_cost` is Vercel's mark."""
+"""Vercel counts reasoning outside the completion and the total; `market_cost` identifies Vercel."""
 
 from decimal import Decimal
 

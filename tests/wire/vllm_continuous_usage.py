@@ -1,4 +1,4 @@
-"""vLLM tells running totals in every chunk: the last one counts, they are not added up."""
+"""vLLM reports running totals in every chunk: the last one counts, and they are not added up."""
 
 from gateway.core.usage import Usage
 from tests.wire.oddity import Stream

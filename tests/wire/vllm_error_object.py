@@ -1,4 +1,4 @@
-"""Older vLLM sends an error that is no member "error", and [DONE] after it: no SDK sees the error."""
+"""Older vLLM sends an error outside a member "error", and then [DONE]: no SDK notices the error."""
 
 from tests.wire.oddity import Stream
 

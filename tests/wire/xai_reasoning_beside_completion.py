@@ -1,4 +1,4 @@
-"""xAI counts reasoning beside the completion: only the total holds both."""
+"""xAI counts reasoning outside the completion: only the total includes both."""
 
 from gateway.core.usage import Usage
 from tests.wire.oddity import Stream

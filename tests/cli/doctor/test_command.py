@@ -1,4 +1,4 @@
-"""`tiergate doctor`: what of the place where the gateway runs would break a promise, and what to do."""
+"""`tiergate doctor`: what in the gateway's surroundings would break a promise, and the remedy."""
 
 import hashlib
 import json
@@ -31,12 +31,12 @@ FAR = "redis://redis.example.invalid:6379"
 class Told(NamedTuple):
     status: int
     levels: dict[str, str]
-    """The worst by what was looked at."""
+    """The worst level, by the thing checked."""
     text: str
 
 
 def doctor(folder: Path, text: str = GOOD, *words: str, **environ: str) -> Told:
-    """What it finds, as JSON has it."""
+    """Run `doctor --json` and return its findings."""
     place = {"TIERGATE_DATA": str(folder / "data"), **ON, **environ}
     result = run("--config", config(folder, text), "doctor", "--json", *words, environ=place)
     told = json.loads(result.stdout)
@@ -70,7 +70,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def test_a_sound_place_has_a_line_for_each_thing(tmp_path: Path) -> None:
-    """And nothing is made."""
+    """The command also creates nothing."""
     environ = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
     result = run("--config", config(tmp_path), "doctor", environ=environ)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -129,7 +129,7 @@ def test_a_redis_that_does_all_is_well_and_nothing_is_left_in_it(
 def test_a_redis_without_vector_sets_is_said_where_near_questions_are_looked_for(
     tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By `doctor` and by `check`; nobody else needs them."""
+    """Both `doctor` and `check` report it, but only if near answers are configured."""
     monkeypatch.setattr(diagnostics, "_VECTOR_SETS_VERSION", 1_000)
     place.start()
     url = f"redis://127.0.0.1:{place.port}"
@@ -151,7 +151,7 @@ def test_a_redis_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_redis_that_evicts_counters_is_a_warning(tmp_path: Path, place: Place) -> None:
-    """Also where only a key has a budget; with --strict it is a failure."""
+    """A budget of a single key is enough for the warning; with --strict it is a failure."""
     place.start("--appendonly", "yes", "--maxmemory-policy", "allkeys-lru")
     url = f"redis://127.0.0.1:{place.port}"
     assert doctor(tmp_path, REDIS_URL=url).levels["redis"] == "ok"
@@ -239,12 +239,12 @@ def test_a_store_that_cannot_be_asked_is_an_error(tmp_path: Path) -> None:
     assert "once it is moved away, a gateway makes it anew" in told.text
     (data / "ledger.db").unlink()
     sqlite3.connect(data / "ledger.db").close()
-    told = doctor(tmp_path)  # an empty one has to be fed first
+    told = doctor(tmp_path)  # an empty store must first be fed
     assert (told.status, told.levels["ledger"]) == (0, "warning")
 
 
 def test_damage_that_no_feed_would_find_is_an_error(tmp_path: Path) -> None:
-    """All of the file is read for that."""
+    """`doctor` reads the whole file to find such damage."""
     file = tmp_path / "data" / "ledger.db"
     _, root = made_anew(file, missing_until=None)
     with file.open("r+b") as data:
@@ -256,7 +256,7 @@ def test_damage_that_no_feed_would_find_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_store_that_was_made_anew_is_a_warning(tmp_path: Path) -> None:
-    """Which also tells what is missing, and how budgets come to begin without that."""
+    """The warning says which rows are missing, and how budgets may begin without them."""
     file = tmp_path / "data" / "ledger.db"
     aside, _ = made_anew(file, missing_until=1_793_000_000.0)
     told = doctor(tmp_path)
@@ -282,7 +282,7 @@ def test_a_store_that_is_being_made_anew_is_a_warning(tmp_path: Path) -> None:
 
 
 def made_anew(file: Path, missing_until: float | None) -> tuple[Path, int]:
-    """A store that took a damaged one's place; the damaged file, and a root page of the new."""
+    """Replace a damaged store by a new one; return the old file and a root page of the new."""
     file.parent.mkdir()
     aside = file.with_name(f"{file.name}.damaged-20261017T080000Z")
     aside.touch()
@@ -309,7 +309,7 @@ def test_a_secret_that_others_may_use_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_fix_is_a_command_that_mends_it(tmp_path: Path) -> None:
-    """As it stands, in a shell."""
+    """The printed command runs in a shell as it is."""
     data = tmp_path / "a b"
     data.mkdir()
     (data / "secret").write_text("s" * 64)
@@ -374,7 +374,7 @@ def test_no_lab_that_is_on_is_an_error(tmp_path: Path) -> None:
 
 
 def test_root_or_not_the_folder_above_is_what_counts(tmp_path: Path) -> None:
-    """A data folder that is still to be made is made in one that is there."""
+    """The gateway would create a missing data folder in the nearest parent that exists."""
     told = doctor(tmp_path, TIERGATE_DATA=str(tmp_path / "a" / "b" / "data"))
     assert told.levels["data"] in ("ok", "warning")
     assert not (tmp_path / "a").exists()
@@ -416,7 +416,7 @@ def test_a_price_that_is_unknown_and_prices_of_nothing(tmp_path: Path) -> None:
 
 
 def labels(folder: Path, smart: str) -> str:
-    """Twenty prompts: fast is right half the time, smart as it is said, by row."""
+    """Write twenty labelled prompts: fast is right for half, smart as the expression says."""
     file = folder / "labels.csv"
     rows = "".join(f"p {at},{at % 2},{eval(smart, {'at': at})}\n" for at in range(20))  # noqa: S307 - ours
     file.write_text(f"prompt,fast,smart\n{rows}", "utf-8")
@@ -454,7 +454,7 @@ def acme() -> Iterator[Upstream]:
 
 
 def test_targets_are_asked_only_where_that_is_said(tmp_path: Path, acme: Upstream) -> None:
-    """Each once; what it cost is told, and no request goes out without --ask."""
+    """With --ask each target gets one request, and the report has its cost; without it, none."""
     text = GOOD.replace("https://acme.example", acme.url)
     acme.on("", answering)
     assert "targets" not in doctor(tmp_path, text).levels
@@ -467,7 +467,7 @@ def test_targets_are_asked_only_where_that_is_said(tmp_path: Path, acme: Upstrea
 
 
 def test_targets_that_do_not_answer_are_told(tmp_path: Path, acme: Upstream) -> None:
-    """A refused key is an error: no call would be served."""
+    """A refused key is an error, because no call would be served."""
     acme.on("", failing(503))
     told = doctor(tmp_path, GOOD.replace("https://acme.example", acme.url), "--ask")
     assert (told.status, told.levels["targets"]) == (0, "warning")
@@ -478,7 +478,7 @@ def test_targets_that_do_not_answer_are_told(tmp_path: Path, acme: Upstream) -> 
 
 
 def test_asking_costs_no_more_than_is_allowed(tmp_path: Path, acme: Upstream) -> None:
-    """What may be dearer is not asked, nor what has no price."""
+    """`doctor` skips a target that may cost more than allowed, or that has no price."""
     text = GOOD.replace("https://acme.example", acme.url)
     text = text.replace("  large: {price: {input: 3, output: 4}}\n", "")
     acme.on("", answering)

@@ -1,4 +1,4 @@
-"""`tiergate init`: what it writes is found by the gateway, valid, and serves."""
+"""`tiergate init`: the gateway finds the files, accepts them and serves with them."""
 
 import json
 import re
@@ -31,7 +31,7 @@ LABS = sorted(detect.load_shipped_labs(find_shipped_config().parent / "labs"))
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder of a machine that runs nothing else."""
+    """Return an empty folder on a machine that runs nothing else."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(detect, "find_model_servers", lambda _: [])
     monkeypatch.setattr(detect, "find_redis", lambda: None)
@@ -43,7 +43,7 @@ def init(*words: str, **environ: str) -> Result:
 
 
 def written(folder: Path, **environ: str) -> Any:
-    """The configuration, as the gateway takes it."""
+    """Return the configuration as the gateway builds it."""
     return build_config(load(folder / "config/gateway.yaml", environ), datetime.now(UTC))
 
 
@@ -69,7 +69,7 @@ def test_it_takes_the_labs_whose_credentials_are_there(here: Path) -> None:
 
 
 def test_it_has_answers_that_break_off_finished(here: Path) -> None:
-    """And says in the file what that costs."""
+    """The file itself says what that costs."""
     assert init("--yes", OPENAI_API_KEY=SECRET).exit_code == 0
     assert written(here, OPENAI_API_KEY=SECRET).source.config.routing.complete == "hold"
     text = (here / "config/gateway.yaml").read_text("utf-8")
@@ -78,14 +78,14 @@ def test_it_has_answers_that_break_off_finished(here: Path) -> None:
 
 @pytest.mark.parametrize("words", [("--yes",), ("--yes", "--keys", "file")])
 def test_no_default_that_it_leaves_open_has_changed(here: Path, words: tuple[str, ...]) -> None:
-    """`tiergate check` has nothing to say of defaults to who begins today."""
+    """`tiergate check` has no note on changed defaults for a new configuration."""
     assert init(*words, OPENAI_API_KEY=SECRET).exit_code == 0
     source = load(here / "config/gateway.yaml", {"OPENAI_API_KEY": SECRET})
     assert [*changed_defaults.find_notes(source)] == []
 
 
 def test_what_it_writes_is_read_in_a_minute(here: Path) -> None:
-    """Most lines of it are explained, none is long."""
+    """Most of its lines are comments, and no line is long."""
     assert init("--yes", OPENAI_API_KEY=SECRET).exit_code == 0
     lines = (here / "config/gateway.yaml").read_text("utf-8").splitlines()
     assert len(lines) < 60
@@ -95,7 +95,7 @@ def test_what_it_writes_is_read_in_a_minute(here: Path) -> None:
 
 @pytest.mark.parametrize("lab", LABS)
 def test_every_lab_can_be_chosen(here: Path, lab: str) -> None:
-    """Its hosts and facts come with it; without a credential the small model answers."""
+    """The lab's hosts and facts come with it; without a credential the small model answers."""
     assert init("--lab", lab, "--yes").exit_code == 0
     result = run("check", environ={})
     assert (result.exit_code, result.stderr) == (0, "")
@@ -190,7 +190,7 @@ def test_a_folder_that_cannot_be_made_is_told(here: Path) -> None:
 
 
 def test_servers_of_models_are_asked_what_they_serve() -> None:
-    """What is no such server, or has no model that talks, is none."""
+    """A server of another kind, or one without a chat model, is not listed."""
     answers = {
         "http://box:1/v1/models": (
             200,
@@ -226,7 +226,7 @@ def upstream() -> Iterator[Upstream]:
 def test_in_a_terminal_it_asks_and_what_it_writes_serves(
     tmp_path: Path, upstream: Upstream
 ) -> None:
-    """A newcomer's first minute: answers, check, serve, a request with the key that was shown."""
+    """A newcomer's first minute: answers, check, serve, a request with the key from the screen."""
     environ = {"OLLAMA_BASE_URL": f"{upstream.url}/v1"}
     with Terminal(["init"], folder=tmp_path, environ=environ) as terminal:
         assert "Found Ollama" in terminal.until("Which, the default first [here]:")

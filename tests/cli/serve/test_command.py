@@ -1,4 +1,4 @@
-"""`tiergate serve`: why it will not start in one line, and what it says where it does."""
+"""`tiergate serve`: it refuses to start with one line, or prints a greeting and serves."""
 
 import fcntl
 import os
@@ -27,7 +27,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def refuse(*words: str | Path, **environ: str) -> str:
-    """What is told where it does not start: one line, no traceback."""
+    """Run a command that refuses to start; return its one line of error, without a traceback."""
     result = run(*words, environ={**ON, **environ})
     assert (result.exit_code, result.stdout) == (1, "")
     assert isinstance(result.exception, SystemExit)
@@ -60,7 +60,10 @@ def test_an_address_that_is_not_this_machine_s_is_told(file: Path, data: str) ->
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere connections do not inherit it")
 def test_c_04_the_kernel_asks_whether_clients_are_there() -> None:
-    """C-04: connections have it from the socket that listens: 90 s unheard, or 120 s without a word."""
+    """C-04: connections inherit the limits of the listening socket.
+
+    The kernel closes a connection after 90 s without an acknowledgement, or 120 s of silence.
+    """
     with command._open_sockets("127.0.0.1", 0, 60.0) as (listening,):
         listening.listen()
         with socket.create_connection(listening.getsockname()), listening.accept()[0] as one:
@@ -119,7 +122,7 @@ def test_workers_are_one_at_least(file: Path, data: str) -> None:
 def serving(
     *words: str | Path, cwd: Path | None = None, **environ: str
 ) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """A running program and the lines of its greeting."""
+    """Run the program, and yield it with the lines of its greeting."""
     arguments = [sys.executable, "-m", "gateway", *(str(word) for word in words)]
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     root = str(Path(__file__).parents[3])
@@ -187,7 +190,7 @@ def test_it_says_where_it_is_and_what_it_serves_and_stops_when_told(
 
 
 def logged(process: subprocess.Popen[str], text: str) -> dict[str, Any]:
-    """The next line of the log with this text."""
+    """Return the next line of the log with this text."""
     assert process.stderr is not None
     for line in process.stderr:
         row: dict[str, Any] = jsonio.loads(line.encode())
@@ -217,7 +220,7 @@ def test_workers_share_a_port_and_one_that_dies_is_replaced(
         pids
     )
     assert process.returncode == 0
-    # Whichever has answered has closed its journal, which was empty.
+    # A worker that has answered has closed its journal, which was empty.
     assert any(not list(Path(data, "ledger").glob(f"*-{pid}-*")) for pid in pids)
 
 
@@ -228,7 +231,7 @@ def test_workers_share_a_cache_where_there_is_redis(file: Path, data: str) -> No
 
 
 def test_engines_of_a_worker_end_with_it_when_it_is_killed(tmp_path: Path, data: str) -> None:
-    """An engine here holds the lock of a file named for its worker, as long as it lives."""
+    """An engine in this test locks a file named after its worker, for as long as it lives."""
     program = (
         "import fcntl, os, sys; file = open(str(os.getppid()), 'w'); fcntl.flock(file, 2); "
         "print('ready http://x'); sys.stdin.read()"
@@ -243,7 +246,7 @@ def test_engines_of_a_worker_end_with_it_when_it_is_killed(tmp_path: Path, data:
             logged(process, "acme: ready on http://x")
         with (folder / f"{pids[0]}").open() as dies, (folder / f"{pids[1]}").open() as lives:
             os.kill(pids[0], signal.SIGKILL)
-            fcntl.flock(dies, fcntl.LOCK_EX)  # waits for its end
+            fcntl.flock(dies, fcntl.LOCK_EX)  # waits until the engine ends
             with pytest.raises(BlockingIOError):
                 fcntl.flock(lives, fcntl.LOCK_EX | fcntl.LOCK_NB)
         new = logged(process, "started")["pid"]
@@ -252,7 +255,7 @@ def test_engines_of_a_worker_end_with_it_when_it_is_killed(tmp_path: Path, data:
 
 
 def test_the_first_start_makes_a_key_and_prints_it_once(file: Path, tmp_path: Path) -> None:
-    """So a container needs no key of its own to begin with, and is never open to everybody."""
+    """A container thus needs no key to start, and is never open to everybody."""
     data, ring = tmp_path / "data", tmp_path / "data" / "keys.yaml"
     data.mkdir()
     words = ("--config", file, "serve", "--port", "0", "--host", "0.0.0.0", "--first-key")
@@ -276,7 +279,7 @@ def test_the_first_start_makes_a_key_and_prints_it_once(file: Path, tmp_path: Pa
 
 
 def test_keys_of_the_environment_need_no_first_key(file: Path, tmp_path: Path) -> None:
-    """The file that the configuration names is there all the same: `tiergate keys` adds to it."""
+    """The configured key file still exists, so that `tiergate keys` can add to it."""
     ring, known = tmp_path / "keys.yaml", f"ann={'0' * 64}"
     words = ("--config", file, "serve", "--port", "0", "--first-key")
     environ = {"TIERGATE_DATA": str(tmp_path), "TIERGATE_KEY_FILE": str(ring)}

@@ -1,4 +1,4 @@
-"""A rolling restart as the supervisor goes through it: who is started, who leaves, and when."""
+"""A rolling restart, step by step: which workers the supervisor starts and stops, and when."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ class Said:
 
 
 def elder(program: str = _LEAVES) -> int:
-    """A child that waits to be told to leave; the signal that comes before is not lost."""
+    """Start a child that waits for its signal to leave; a signal that comes early is not lost."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
     try:
         return os.posix_spawn(sys.executable, [sys.executable, "-c", program], os.environ)
@@ -41,7 +41,7 @@ def elder(program: str = _LEAVES) -> int:
 
 
 def gone(elders: InheritedWorkers, ready: int, count: int) -> None:
-    """Turn until so many are left."""
+    """Advance until only so many workers are left."""
     while len(elders.pids) > count:
         elders.advance(ready)
 
@@ -53,7 +53,7 @@ def test_one_more_worker_than_before_at_a_time_and_none_leaves_for_one_that_is_n
     assert not elders.has_room(1)
     elders.advance(0)
     first, second = elders.pids
-    assert os.waitpid(first, os.WNOHANG) == (0, 0)  # not told
+    assert os.waitpid(first, os.WNOHANG) == (0, 0)  # it has no signal yet
     gone(elders, 1, 1)
     assert elders.pids == [second]
     assert elders.has_room(1)
@@ -66,7 +66,10 @@ def test_one_more_worker_than_before_at_a_time_and_none_leaves_for_one_that_is_n
 
 
 def test_fewer_or_more_workers_than_before() -> None:
-    """One for two: the second leaves once that one serves. Two for one: both, and it leaves."""
+    """One worker replaces two: the second old one leaves once the new one serves.
+
+    Two replace one: the old one leaves once both serve.
+    """
     elders = InheritedWorkers([elder(), elder()], 1, 20.0, Said())
     gone(elders, 1, 0)
     elders = InheritedWorkers([elder()], 2, 20.0, Said())
@@ -81,7 +84,7 @@ def test_one_that_does_not_leave_is_killed() -> None:
 
 
 class Following:
-    """What a supervisor would become."""
+    """A stand-in for the program that a supervisor would become."""
 
     def __init__(self, status: int | None) -> None:
         self.became: list[list[int]] = []

@@ -1,4 +1,4 @@
-"""The server of one process, where it takes no more connections."""
+"""The server of one process, when it stops accepting connections."""
 
 import asyncio
 import socket
@@ -13,7 +13,7 @@ from gateway.settings.schema.server import ServerPart as Settings
 
 
 class Echo(asyncio.Protocol):
-    """Says what it hears."""
+    """A protocol that sends back what it receives."""
 
     def __init__(self, **_told: object) -> None:
         self.transport: asyncio.Transport | None = None
@@ -28,7 +28,7 @@ class Echo(asyncio.Protocol):
 
 
 async def test_who_is_connected_is_let_in_before_it_closes() -> None:
-    """Two have connected and nobody has taken them; both are heard, and a third one is refused."""
+    """The server answers two clients that wait to be accepted, and refuses a third."""
     config = uvicorn.Config(cast("Any", None), http=cast("Any", Echo))
     server = WorkerServer(config, cast("Any", None), Settings(), cast("Any", print))
     server.lifespan = cast("Any", SimpleNamespace(state={}))

@@ -1,4 +1,4 @@
-"""Workers: kept at their number, without haste where they cannot live, and never orphans."""
+"""Workers: kept at their number, restarted slowly if they cannot live, and never orphans."""
 
 import signal
 import subprocess
@@ -29,7 +29,7 @@ supervise(1, work, [], say, lambda: None, drain=20, hang=HANG)
 
 @contextmanager
 def supervisor(work: str, hang: float = 0) -> Iterator[subprocess.Popen[str]]:
-    """One that says its log, with a worker that does what is told."""
+    """Run a supervisor that prints its log, with a worker that runs this code."""
     command = [sys.executable, "-c", PROGRAM.replace("WORK", work).replace("HANG", str(hang))]
     with subprocess.Popen(
         command, cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True
@@ -56,7 +56,10 @@ def test_what_is_not_shared_without_redis() -> None:
 
 
 def test_a_worker_that_cannot_live_is_tried_again_after_pauses_and_told_why() -> None:
-    """Six lines are three lives with pauses of 0.5 and 1 s; at once they would be 2,000 a second."""
+    """Six lines are three lives, with pauses of 0.5 and 1 s.
+
+    Without pauses 2,000 a second would come.
+    """
     with supervisor("os.write(1, b'%.1f\\n' % time.monotonic()); raise ValueError('x')") as process:
         told = lines(process, 12)
         process.send_signal(signal.SIGTERM)
@@ -70,7 +73,7 @@ def test_a_worker_that_cannot_live_is_tried_again_after_pauses_and_told_why() ->
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGALRM])
 def test_no_worker_outlives_its_supervisor_however_that_ends(kill: signal.Signals) -> None:
-    """It is told as by SIGTERM, so that it can stop in good order."""
+    """The worker gets SIGTERM, so that it can stop in good order."""
     work = (
         "signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'told\\n'), os._exit(0))); "
         "os.write(1, b'at work\\n'); "
@@ -80,12 +83,12 @@ def test_no_worker_outlives_its_supervisor_however_that_ends(kill: signal.Signal
         assert sorted(lines(process, 2)) == ["at work", "worker started None None"]
         process.send_signal(kill)
         assert process.wait(20) == -kill
-        assert lines(process, 2) == ["told", ""]  # and nobody has its output any more
+        assert lines(process, 2) == ["told", ""]  # and nothing holds its output open any more
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
 def test_a_worker_that_does_not_stop_is_told_again(second: signal.Signals) -> None:
-    """By the second Ctrl-C, or whatever stops it; other signals are no reason to stop."""
+    """A second Ctrl-C or SIGTERM repeats the order; other signals do not stop a worker."""
     work = (
         "told = []; "
         "signal.signal(signal.SIGTERM, lambda *_: (told.append(1), os.write(1, b'told\\n'), len(told) > 1 and os._exit(3))); "
@@ -107,7 +110,7 @@ def test_a_worker_that_does_not_stop_is_told_again(second: signal.Signals) -> No
 
 
 def test_a_worker_that_hangs_is_made_to_say_where_and_replaced() -> None:
-    """One that gives no sign of life for a while; one that has not begun is given its time."""
+    """A worker without a heartbeat is replaced; one that is still starting gets its time."""
     work = "os.write(1, b'at work\\n'); beat(); [time.sleep(1) for _ in iter(int, 1)]"
     with supervisor(work, hang=0.2) as process:
         assert sorted(lines(process, 2)) == ["at work", "worker started None None"]
@@ -127,7 +130,7 @@ def test_one_that_does_not_even_die_is_killed() -> None:
 
 
 def test_one_that_works_and_one_that_has_not_begun_do_not_hang() -> None:
-    """Ten signs of life, each within the time; without a first one nobody is missed."""
+    """Ten heartbeats come in time; a worker without a first heartbeat is not counted as hanging."""
     work = "[(beat(), time.sleep(0.1)) for _ in range(12)]; os.write(1, b'done\\n')"
     with supervisor(work, hang=5) as process:
         assert sorted(lines(process, 2)) == ["done", "worker started None None"]

@@ -1,4 +1,4 @@
-"""What contracts of stores share: new, empty stores of each kind, and journals to feed them from."""
+"""Shared fixtures of the store contracts: empty stores of each kind, and journals to feed them."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
@@ -19,13 +19,13 @@ _RUN = count(1)
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
-    """A real server of PostgreSQL, one for the whole run."""
+    """Start a real PostgreSQL server, once for the whole run."""
     with server() as made:
         yield made
 
 
 def schema(postgres: Server) -> str:
-    """The URL of a place in the server that no other test has used."""
+    """Return the URL of a schema that no other test has used."""
     name = f"run{next(_RUN)}"
     postgres.ask(f"CREATE SCHEMA {name}")
     return postgres.url(name)
@@ -33,7 +33,7 @@ def schema(postgres: Server) -> str:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """Makes empty stores of one kind."""
+    """Return a function that makes empty stores of one kind."""
     folder = tmp_path_factory.mktemp("store")
     if request.param == "sqlite":
         return lambda: SqliteStore(f"sqlite:///{folder / f'{next(_RUN)}.db'}")
@@ -56,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def say(folder: Path, rows: Iterable[Row | bytes], name: str = "a") -> int:
-    """Append rows, and lines as they are, to a segment; returns its size."""
+    """Append rows, and raw lines as they are, to a segment; return its size."""
     path = folder / f"{name}.jsonl"
     with path.open("ab") as file:
         file.writelines(row if isinstance(row, bytes) else encode_row(row) for row in rows)
@@ -69,7 +69,7 @@ def ask(store: SqlStore, sql: str) -> list[tuple[object, ...]]:
 
 
 def fed(store: SqlStore, folder: Path, rows: Iterable[Row | bytes], name: str = "a") -> SqlStore:
-    """The store, once it has rows."""
+    """Feed rows to a store and return it."""
     say(folder, rows, name)
     store.feed(folder)
     return store

@@ -1,4 +1,4 @@
-"""What every store of the ledger promises of sums: all are exact, and what is not known is no zero."""
+"""Every ledger store returns exact sums, and never counts an unknown cost as zero."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -71,8 +71,8 @@ def test_a_group_adds_up_what_its_calls_used(store: SqlStore, folder: Path) -> N
             cost=Decimal("1.33"),
             wasted=Decimal("0.07"),
             estimate=Decimal("0.01"),
-            baseline=Decimal("2.50"),  # of a and c: what g cost is not known
-            saved=Decimal("2.40"),  # of these: the others are not compared with anything
+            baseline=Decimal("2.50"),  # of a and c: the cost of g is not known
+            saved=Decimal("2.40"),  # of these: the others have no baseline
             reserved=Decimal("3.5"),  # of f and h: nothing of a is unknown
             unknown=4,  # f and g, what h tried before, and i
             retried=2,  # a and h
@@ -121,7 +121,7 @@ def test_sums_of_many_calls_are_exact(store: SqlStore, folder: Path) -> None:
 
 @pytest.mark.parametrize("calls", [999, 1000, 1001, 2000])
 def test_no_number_of_calls_is_lost(store: SqlStore, folder: Path, calls: int) -> None:
-    """Sums are made of many calls at a time; a group may end where one such time does."""
+    """The store sums calls in batches; a group may end exactly where a batch does."""
     rows = [entry(f"c{at}", cost=Decimal("0.001")) for at in range(calls)]
     (total,) = fed(store, folder, rows).sum_costs()
     assert (total.calls, total.cost) == (calls, Decimal(calls) / 1000)
@@ -283,7 +283,7 @@ NAMES = st.sampled_from([None, "a", "b", "c"])
 COUNT = st.none() | st.integers(0, 2**40)
 USD = st.none() | st.decimals(0, 10**6, places=12) | st.just(Decimal(0))
 ZONES = [UTC, BERLIN, ZoneInfo("America/St_Johns"), ZoneInfo("Africa/Cairo")]
-CHANGES = [  # of clocks, in each of the zones: days around them are the ones that go wrong
+CHANGES = [  # of clocks in each zone: the days around them are the likely errors
     at("2026-03-29T01:00Z"),
     at("2026-10-25T01:00Z"),
     at("2026-03-08T05:30Z"),
@@ -298,7 +298,7 @@ MOMENT = (
         st.sampled_from(CHANGES),
         st.floats(-30, 30),
     )
-).map(lambda moment: round(moment, 3))  # a clock's calendar knows microseconds alone
+).map(lambda moment: round(moment, 3))  # calendars have microseconds at most
 ENTRIES = st.lists(
     st.builds(
         entry,
@@ -334,7 +334,7 @@ TOKENS = ("input", "cache_read", "cache_write", "output", "reasoning")
 
 
 def plain(row: FinalRow, price: RepriceRow | None) -> dict[str, Decimal | int | None]:
-    """What one call adds to its group, written out from the meaning of the columns."""
+    """Compute what one call adds to its group, from the meaning of the columns."""
     hit, failed = row.state == "cache_hit", row.state in {"failed", "refused"}
     cost, estimate, baseline = (
         (price.cost, price.estimate, price.baseline)
@@ -367,7 +367,7 @@ def plain(row: FinalRow, price: RepriceRow | None) -> dict[str, Decimal | int | 
 
 
 def names(row: FinalRow, by: Iterable[str], zone: ZoneInfo) -> list[tuple[str | None, ...]]:
-    """The groups that a call belongs to."""
+    """Return the groups that a call belongs to."""
     found: list[tuple[str | None, ...]] = [()]
     for name in by:
         values: list[str | None]
@@ -386,15 +386,15 @@ def names(row: FinalRow, by: Iterable[str], zone: ZoneInfo) -> list[tuple[str | 
 FOLDERS = count()
 
 
-TURNS = st.sampled_from(  # when clocks change, in a zone each
+TURNS = st.sampled_from(  # changes of clocks, each in its zone
     [
         (ZoneInfo("Europe/Berlin"), at("2026-03-29T01:00Z")),
         (ZoneInfo("Europe/Berlin"), at("2026-10-25T01:00Z")),
         (ZoneInfo("America/St_Johns"), at("2026-03-08T05:30Z")),
         (ZoneInfo("America/St_Johns"), at("2026-11-01T04:30Z")),
-        (ZoneInfo("Africa/Cairo"), at("2026-04-23T22:00Z")),  # to no midnight at all
+        (ZoneInfo("Africa/Cairo"), at("2026-04-23T22:00Z")),  # a day without a midnight
         (ZoneInfo("Africa/Cairo"), at("2026-10-29T21:00Z")),  # back over midnight
-        (ZoneInfo("America/Havana"), at("2026-11-01T05:00Z")),  # to a second midnight
+        (ZoneInfo("America/Havana"), at("2026-11-01T05:00Z")),  # a day with two midnights
         (ZoneInfo("Australia/Lord_Howe"), at("2026-04-04T15:00Z")),  # by half an hour
     ]
 )
@@ -417,7 +417,7 @@ def test_the_days_where_clocks_change_add_up_too(
     near: list[tuple[int, int, Decimal | None]],
     more: list[str],
 ) -> None:
-    """Calls close to the midnights before and after a change: each on the day that a clock showed."""
+    """Calls near the midnights around a clock change count on the day that the clock showed."""
     zone, change = turn
     store.prune(1e10)
     folder = tmp_path / f"{next(FOLDERS)}"
@@ -463,7 +463,7 @@ def test_the_sums_of_any_grouping_are_those_of_its_calls(
     zone: ZoneInfo,
     prices: list[RepriceRow],
 ) -> None:
-    """And so those of the total, but by tag and guard: there a call counts once for each."""
+    """Groups add up to the total, except by tag and guard, where a call counts once for each."""
     store.prune(1e10)
     folder = tmp_path / f"{next(FOLDERS)}"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""What every store of the ledger promises of rows: a follower misses nothing, whenever it comes."""
+"""Every ledger store lets a follower read each row, whenever the follower begins."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_rows_come_in_pages_in_the_order_in_which_they_came_in(
     (last,) = store.read_entries(after_cursor=second[-1].cursor, limit=2)
     assert last.id == "4"
     assert store.read_entries(after_cursor=last.cursor) == []
-    # What was received before all of these, and comes in later, comes later.
+    # A call that was received first but is fed last comes last.
     fed(store, folder, [entry("late", at=1.0)], "b")
     assert ids(store, after_cursor=last.cursor) == ["late"]
 
@@ -44,7 +44,7 @@ def test_a_row_that_changes_comes_again(store: SqlStore, folder: Path) -> None:
         ("b", "settled", Decimal(2)),
         ("a", "settled", Decimal(1)),
     ]
-    # What changed nothing does not come again: an older price, the rows of another recovery.
+    # Rows that change nothing do not come again: an older price, another recovery.
     fed(store, folder, [reprice("a", at=1.0), *crashed], "c")
     assert store.read_entries(after_cursor=again[-1].cursor) == []
     assert sorted(ids(store)) == ["a", "b", "c", "d"]
@@ -53,7 +53,7 @@ def test_a_row_that_changes_comes_again(store: SqlStore, folder: Path) -> None:
 def test_the_newest_calls_come_first_in_pages_and_a_follower_goes_on_from_them(
     store: SqlStore, folder: Path
 ) -> None:
-    """Whatever came in late, or again: their order is that in which calls were received."""
+    """Calls stay in the order in which they were received, even those fed late or twice."""
     fed(store, folder, [entry(name, at=at) for name, at in (("c", 3.0), ("a", 1.0), ("b", 2.0))])
     fed(store, folder, [entry("b2", at=2.0, tier="smart"), reprice("a")], "b")
     first = store.read_newest(limit=2)
@@ -71,7 +71,7 @@ def test_the_newest_calls_come_first_in_pages_and_a_follower_goes_on_from_them(
 
 
 def test_of_an_empty_store_there_is_nothing_newest(store: SqlStore, folder: Path) -> None:
-    """Whoever begins to follow it then misses nothing."""
+    """A follower that begins with an empty store then misses nothing."""
     none = store.read_newest()
     assert none.rows == []
     fed(store, folder, [entry()])
@@ -119,7 +119,7 @@ def test_the_arm_of_a_call_is_kept_and_grouped_by(store: SqlStore, folder: Path)
 
 
 def test_the_guards_of_a_call_are_kept_and_grouped_by(store: SqlStore, folder: Path) -> None:
-    """A call counts once for each of them, and for each of them with each of its tags."""
+    """A call counts once for each guard, and once for each pair of guard and tag."""
     rows = [
         entry("a", guards=("cheap", "no images"), tags=("x", "y")),
         entry("b", guards=("cheap",)),
@@ -161,7 +161,7 @@ def test_rows_are_chosen_as_sums_are(store: SqlStore, folder: Path) -> None:
 def test_an_answer_from_the_cache_has_the_tokens_of_its_recording(
     store: SqlStore, folder: Path
 ) -> None:
-    """In sums it has none: nobody billed them."""
+    """Sums leave these tokens out, because nobody billed them."""
     fed(store, folder, [entry("a", state="cache_hit", usage="recording", cost=Decimal(0))])
     (row,) = store.read_entries()
     assert (row.usage, row.input, row.output) == ("recording", 12, 30)
@@ -170,7 +170,7 @@ def test_an_answer_from_the_cache_has_the_tokens_of_its_recording(
 
 @pytest.mark.parametrize("cursor", ["", "1", "x.1", "{}.", "{}.-1", "{}.1.5", "{}.²", "1.{}"])
 def test_a_cursor_of_another_store_is_no_cursor(make: Make, folder: Path, cursor: str) -> None:
-    """Its numbers mean other rows there: to go on from one would miss some."""
+    """Row numbers of another store mean other rows, so a follower would miss some."""
     store, other = make(), make()
     fed(store, folder, [entry()])
     (row,) = store.read_entries()
@@ -221,7 +221,7 @@ def test_what_has_no_price_is_found_and_once_it_has_one_is_not(
     found = []
     for number, row in enumerate(store.read_unpriced(only={"model": ["gpt-5-nano"]})):
         found.append(row.id)
-        # A price that comes while they are read neither hides one nor brings one twice.
+        # A price that arrives during reading neither hides nor repeats a row.
         fed(store, folder, [reprice(row.id, cost=None)], f"price-{number}")
     assert found == [*(f"none-{number}" for number in range(5)), "no-baseline", "hit", "failed"]
     again = [row.id for row in store.read_unpriced()]
@@ -241,7 +241,7 @@ def columns(store: SqlStore, view: str) -> list[str]:
 
 
 def test_the_views_have_the_same_columns_everywhere(store: SqlStore) -> None:
-    """They are what other people's dashboards are made of."""
+    """Dashboards of operators depend on these columns."""
     assert set(columns(store, "costs")) == COSTS
     assert set(columns(store, "attempts")) == {
         *("v", "id", "attempt", "at", "time", "day", "provider", "account", "model", "status"),
@@ -255,7 +255,10 @@ def test_the_views_have_the_same_columns_everywhere(store: SqlStore) -> None:
 
 
 def test_of_what_is_said_of_a_call_the_last_stands(store: SqlStore, folder: Path) -> None:
-    """In whatever order it comes in, twice or before its call; the view has its own tenant's."""
+    """The last feedback counts in any order, also if fed twice or before its call.
+
+    A view shows only its own tenant's feedback.
+    """
     last, other = (
         feedback("a", at=2.0, verdict=None, tier="smart", score=0.25),
         feedback("b", tenant="other"),
@@ -305,7 +308,7 @@ def test_costs_says_what_is_unknown_and_what_was_saved(store: SqlStore, folder: 
         ("f", None, True, None, None),
         ("g", 0.5, False, -0.5, None),
         ("h", 0.5, True, 0.5, None),
-        ("i", 0.5, False, None, None),  # nothing is compared here
+        ("i", 0.5, False, None, None),  # no baseline
         ("j", 0.0, False, None, None),
     ]
     found = ask(store, "SELECT DISTINCT day, time FROM costs")
@@ -339,7 +342,7 @@ def test_days_adds_up_what_costs_has(store: SqlStore, folder: Path) -> None:
 def test_rows_come_in_order_of_time_for_who_decides_again(
     store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the order in which they came in; of the same moment by id; with the latest price."""
+    """Rows come in order of time, then of id, with their latest price, however they were fed."""
     monkeypatch.setattr("gateway.ledger.sql_store._PAGE_ROWS", 2)
     basis = DecisionRecord(user_tokens=3, signals={"words": 2}, target="a/b")
     rows: list[Row] = [
@@ -366,7 +369,7 @@ def test_rows_come_in_order_of_time_for_who_decides_again(
 def test_the_tokens_of_the_newest_answers_are_added_up_by_lab_and_tier(
     store: SqlStore, folder: Path
 ) -> None:
-    """Reasoning counts; what no provider answered, or nobody knows the tokens of, does not."""
+    """Reasoning tokens count. Answers without a provider, or with unknown tokens, do not."""
     rows: list[Row] = [
         entry("old", at=1.0, output=1_000),
         entry("a", at=2.0, output=10, reasoning=5),

@@ -1,4 +1,4 @@
-"""What every store of the ledger promises of feeding: each row once, whoever feeds it and whenever."""
+"""Every ledger store stores each row once, whichever process feeds it and whenever."""
 
 from decimal import Decimal
 from itertools import permutations
@@ -93,7 +93,7 @@ def test_each_field_of_a_row_has_a_column() -> None:
 
 
 def test_rows_of_version_1_go_on_feeding(store: SqlStore, folder: Path) -> None:
-    """The line is one that a gateway wrote before attempts and baselines were rows."""
+    """An older gateway wrote this line before attempts and baselines were rows."""
     line = (
         b'{"kind":"final","v":1,"id":"0198","at":1793000000.5,"key":"open","tenant":"default",'
         b'"tags":[],"dialect":"openai-chat","asked":"auto","stream":false,"state":"settled",'
@@ -109,7 +109,7 @@ def test_rows_of_version_1_go_on_feeding(store: SqlStore, folder: Path) -> None:
     (row,) = store.read_entries()
     assert (row.v, row.cost, row.wasted, row.cache_write_by) == (1, Decimal("0.0000126"), None, {})
     assert (row.media, row.response_id, row.guards) == ({}, None, ())
-    # It does not tell what its first attempt cost: nobody asked then.
+    # Version 1 did not record the cost of a first attempt.
     assert store.sum_costs()[0].unknown == 0
 
 
@@ -126,7 +126,7 @@ _LATE = (
 
 
 def test_no_text_or_number_of_a_client_stops_the_feed(store: SqlStore, folder: Path) -> None:
-    """PostgreSQL has no NUL, and 64 bits; a row that it refuses would be tried for ever."""
+    """PostgreSQL has no NUL and only 64 bits; the feed would retry a refused row for ever."""
     rows: list[Row | bytes] = [
         entry("nul", asked="a\0b", tags=("x\0", "y"), input=2**40 + 1, output=2**40),
         entry("odd", asked="'; DROP TABLE entries; -- %s %(x)s {}", tags=("{a,b}", 'c"', "\\")),
@@ -153,7 +153,7 @@ def test_to_feed_again_changes_nothing(store: SqlStore, folder: Path) -> None:
     assert store.feed(folder) == 4
     assert store.feed(folder) == 0
     before = store.read_entries()
-    # The same calls in another segment, and in this one once its offset is forgotten.
+    # The same calls, in another segment and in this one after its offset is lost.
     say(folder, [*rows, entry("c")], "b")
     assert store.feed(folder) == 1
     with store.open_writer() as base:
@@ -196,7 +196,7 @@ def test_a_file_that_is_shorter_than_what_was_read_is_read_anew(
 def test_a_segment_that_goes_while_it_is_looked_for_is_no_error(
     store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its owner takes an empty one away when it stops, and retention an old one."""
+    """The owner removes an empty segment when it stops, and retention removes an old one."""
     say(folder, [entry("a")])
     say(folder, [entry("b")], "b")
     store.feed(folder)
@@ -221,7 +221,7 @@ def test_a_segment_that_is_gone_is_forgotten_and_its_rows_stay(
 
 
 def test_rows_of_a_call_may_come_in_any_order(store: SqlStore, folder: Path) -> None:
-    """A call's own row stays, that of recovery gives way, a price or attempt waits for its call."""
+    """A call's own row stays; a recovery's row gives way. A price or attempt waits for its call."""
 
     def row(kind: str, id: str) -> Row:
         match kind:
@@ -265,7 +265,7 @@ def test_one_process_feeds_from_a_folder_at_a_time(store: SqlStore, folder: Path
 
 
 def test_a_call_is_found_once_another_process_has_fed(store: SqlStore, folder: Path) -> None:
-    """Until then the store may not have it; what is not there then is not there."""
+    """The store may lack the call until then. If it is missing afterwards, it does not exist."""
     say(folder, [entry("a")])
     with feeding(folder) as other:
         store._sleep = other.sleep
@@ -295,7 +295,10 @@ def test_another_process_is_waited_for_a_few_seconds_at_most(store: SqlStore, fo
 
 
 def test_who_catches_up_waits_until_another_process_has_fed(store: SqlStore, folder: Path) -> None:
-    """Sums have the rows that the journals had, whoever feeds; not more than a few seconds."""
+    """The store has all rows of the journals, whichever process feeds.
+
+    It waits a few seconds at most.
+    """
     say(folder, [entry("a")])
     with feeding(folder) as other:
         store._sleep = other.sleep
@@ -344,7 +347,7 @@ def test_what_was_fed_is_known_without_asking(make: Make, folder: Path) -> None:
     say(folder, [entry("a"), attempt("a"), b"torn\n"])
     store.feed(folder)
     assert store.state() == IngestState(rows=2, skipped=1, fed_until=10.0)
-    store.feed(folder)  # nothing new: the database is not asked
+    store.feed(folder)  # nothing new: no query to the database
     assert store.state() == IngestState(rows=2, skipped=1, fed_until=20.0)
     say(folder, [entry("b")])
     store.feed(folder)
@@ -404,7 +407,7 @@ def test_calls_before_a_moment_are_forgotten_with_all_their_rows(
     assert ask(store, "SELECT id FROM reprices ORDER BY id") == [("7",), ("8",), ("9",)]
     assert ask(store, "SELECT id FROM verdicts ORDER BY id") == [("7",), ("8",), ("9",)]
     assert store.prune(7.0) == 0
-    # They are not fed again.
+    # The feed does not read them again.
     assert store.feed(folder) == 0
     assert store.read_offsets(folder)["a.jsonl"] == size
     store.close()

@@ -1,4 +1,4 @@
-"""What only a database of many machines does: it is down, it is shared, and it has a password."""
+"""A shared database server may be down, is fed by several machines, and needs a password."""
 
 import threading
 import traceback
@@ -27,7 +27,7 @@ def url(postgres: Server) -> str:
 
 @pytest.fixture
 def frail() -> Iterator[Server]:
-    """A server that a test may stop."""
+    """Start a server that a test may stop."""
     with server() as made:
         yield made
 
@@ -40,7 +40,7 @@ def test_a_url_of_postgresql_opens_its_store(url: str, folder: Path) -> None:
 
 
 def test_a_store_that_is_down_is_fed_later_from_where_it_was(frail: Server, folder: Path) -> None:
-    """Nothing waits in memory: rows wait in the journal."""
+    """Rows wait in the journal, never in memory."""
     store = PostgresStore(frail.url())
     journal = Journal(folder)
     journal.write(entry("first"))
@@ -95,13 +95,13 @@ def test_a_connection_that_breaks_within_a_feed_costs_no_row(
 def test_two_machines_feed_one_store_and_a_follower_misses_nothing(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their rows have numbers in the order in which they can be seen, whoever commits first."""
+    """Row numbers follow the order in which rows become visible, in any order of commits."""
     monkeypatch.setattr("gateway.ledger.ingest._BATCH_LINES", 3)
     folders = [tmp_path / str(number) for number in range(3)]
     for number, place in enumerate(folders):
         place.mkdir()
         say(place, [entry(f"{number}-{call}") for call in range(300)])
-        # All of them have this one: a call that was recovered on another machine.
+        # All machines have this call: each has recovered it.
         say(place, [entry("shared", key=str(number)), reprice(f"{number}-7")], "b")
     over = threading.Event()
     seen: list[StoredRow] = []

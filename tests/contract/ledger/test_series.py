@@ -1,4 +1,4 @@
-"""What every store promises of series and of times: the same sums, put in their slots, and exact ranks."""
+"""Every ledger store returns series that add up to its sums, and exact percentiles of times."""
 
 import math
 from datetime import datetime
@@ -23,7 +23,7 @@ def at(text: str) -> float:
 
 
 def test_calls_are_in_the_hour_in_which_they_came(store: SqlStore, folder: Path) -> None:
-    """The hour that clocks show twice is two, and one without a call has no group."""
+    """The repeated hour of a clock change is two slots. A slot without calls has no group."""
     moments = ["2026-10-25T02:10+02:00", "2026-10-25T02:50+02:00", "2026-10-25T02:10+01:00", "2026-10-25T04:00+01:00"]  # fmt: skip
     rows = [entry(f"c{n}", at=at(text), tier="fast" if n else None, cost=Decimal(n + 1)) for n, text in enumerate(moments)]  # fmt: skip
     slots = build_slots("hour", at("2026-10-25T01:30+02:00"), at("2026-10-25T05:00+01:00"), BERLIN)
@@ -38,7 +38,7 @@ def test_calls_are_in_the_hour_in_which_they_came(store: SqlStore, folder: Path)
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
 def test_a_moment_is_in_the_slot_that_has_begun(store: SqlStore, folder: Path, zone: str) -> None:
-    """To the microsecond, and what comes after the last one is in it: also over a day of 25 hours."""
+    """Slots are exact to the microsecond, also over a day of 25 hours; the last slot has no end."""
     place = ZoneInfo(zone)
     for every in ("hour", "day"):
         slots = build_slots(every, at("2026-10-24T00:00Z"), at("2026-10-27T00:00Z"), place)
@@ -74,7 +74,7 @@ _CALL = st.fixed_dictionaries(
 def test_a_series_adds_up_to_what_costs_says(
     make: Make, tmp_path_factory: pytest.TempPathFactory, calls: list[dict[str, object]], every: str
 ) -> None:
-    """Whatever is known or not of the calls; the ranks are those that sorting finds."""
+    """The series agrees with unknown costs too, and percentiles equal those of sorting."""
     store, folder = make(), tmp_path_factory.mktemp("journal")
     rows = [entry(f"c{n}", **one) for n, one in enumerate(calls)]
     fed(store, folder, rows)

@@ -1,4 +1,4 @@
-"""The queries of docs/sql.md, on both stores, give what the store itself adds up."""
+"""The queries of docs/sql.md return, on both stores, the sums that the store itself returns."""
 
 import math
 import re
@@ -26,11 +26,11 @@ from tests.ledger.rows import attempt, entry
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 FALL = datetime(2026, 10, 24, 21, 30, tzinfo=UTC)
-"""Two and a half hours before a day of 25 hours begins in Berlin."""
+"""A moment two and a half hours before a 25-hour day begins in Berlin."""
 
 
 def rows() -> list[Row]:
-    """Some 300 calls of all kinds over two months, by arithmetic."""
+    """Make about 300 calls of all kinds, in two months, by arithmetic."""
     found: list[Row] = []
     for at in range(300):
         moment = (FALL + timedelta(hours=2.5 * at)).timestamp()
@@ -63,7 +63,7 @@ CALLS = [row for row in ROWS if isinstance(row, FinalRow)]
 
 @cache
 def queries() -> dict[str, dict[str, str]]:
-    """By heading, and by kind: `sql`, `sql sqlite`, `sql postgres`."""
+    """Read the page's queries by heading, then by kind: `sql`, `sql sqlite`, `sql postgres`."""
     found: dict[str, dict[str, str]] = {}
     for part in (ROOT / "docs/sql.md").read_text("utf-8").split("\n## ")[1:]:
         heading = part.partition("\n")[0]
@@ -74,7 +74,7 @@ def queries() -> dict[str, dict[str, str]]:
 
 @pytest.fixture
 def full(store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlStore]:
-    """A store that has the rows; times are those of Berlin, as TZ says."""
+    """Make a store with all rows, and set TZ to Europe/Berlin."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "Europe/Berlin")
         time.tzset()
@@ -83,7 +83,7 @@ def full(store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def answer(store: SqlStore, heading: str) -> list[tuple[Any, ...]]:
-    """What a query of the page gives, with money as numbers; it is now NOW."""
+    """Run a query of the page at the moment NOW, and return its rows with money as numbers."""
     said = queries()[heading]
     kind = "sqlite" if isinstance(store, SqliteStore) else "postgres"
     text = said.get(f"sql {kind}") or said["sql"]
@@ -102,7 +102,7 @@ def number(value: Decimal | None) -> float | None:
 
 
 def near(found: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> None:
-    """The same rows in some order, with numbers to nine places."""
+    """Assert that both have the same rows, in any order, with numbers to nine places."""
     assert len(found) == len(expected) > 0
     key = repr
     for one, other in zip(sorted(_round(found), key=key), sorted(_round(expected), key=key), strict=True):  # fmt: skip
@@ -122,7 +122,7 @@ def test_every_heading_is_tried() -> None:
 
 
 def test_each_tier_by_day(full: SqlStore) -> None:
-    """In Berlin, over the day of 25 hours, as `tiergate costs --by day,tier --zone` has it."""
+    """Days are Berlin's, also the day of 25 hours, as in `tiergate costs --by day,tier --zone`."""
     found = answer(full, "Each tier by day, in a time zone")
     expected = full.sum_costs(("day", "tier"), zone=BERLIN)
     near(found, [(*one.names, one.calls, number(one.cost), one.unknown) for one in expected])
@@ -189,7 +189,7 @@ def test_who_served_in_place_of_another(full: SqlStore) -> None:
 
 
 def test_whose_price_is_missing(full: SqlStore) -> None:
-    """Not of calls whose cost a crash has taken."""
+    """Calls whose cost was lost in a crash are left out."""
     found = answer(full, "Whose price is missing")
     lost = [one for one in CALLS if one.cost is None and one.wasted is not None]
     assert sum(row[3] for row in found) == len(lost) > 0

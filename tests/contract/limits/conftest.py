@@ -1,4 +1,4 @@
-"""Real servers that count: one, three sentinels with their primary, a Cluster of six nodes."""
+"""Real Redis servers to count in: one server, a primary with three sentinels, a Cluster of six."""
 
 import random
 import time
@@ -21,7 +21,7 @@ _RUN = count()
 
 @pytest.fixture(scope="session")
 def several_program() -> str:
-    """A server of the Redis protocol."""
+    """Find the program of a server that speaks the Redis protocol."""
     found = redis_program()
     if found is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
@@ -32,21 +32,21 @@ def several_program() -> str:
 def sentinels(
     several_program: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Sentinels]:
-    """Three sentinels, a primary and its replica."""
+    """Start three sentinels, a primary and its replica."""
     with Sentinels(several_program, tmp_path_factory.mktemp("sentinels")) as made:
         yield made
 
 
 @pytest.fixture(scope="session")
 def nodes(several_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    """A Cluster."""
+    """Start a Cluster."""
     with Nodes(several_program, tmp_path_factory.mktemp("nodes")) as made:
         yield made
 
 
 @pytest.fixture(params=KINDS)
 def shared_url(request: pytest.FixtureRequest) -> str:
-    """REDIS_URL of each kind."""
+    """Return a REDIS_URL of each kind."""
     if request.param == "redis":
         return str(request.getfixturevalue("redis_url"))
     name = "sentinels" if request.param == "sentinel" else "nodes"
@@ -55,7 +55,7 @@ def shared_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def make(shared_url: str) -> AsyncIterator[Make]:
-    """Makes meters on one server, as processes would; closes them after the test."""
+    """Return a function that makes counter stores on one server, as processes would."""
     notes: list[str] = []
     made: list[RedisCounters] = []
 
@@ -75,7 +75,7 @@ async def make(shared_url: str) -> AsyncIterator[Make]:
 
 @pytest.fixture(params=["memory", *KINDS])
 async def meter(request: pytest.FixtureRequest) -> AsyncIterator[CounterStore]:
-    """A CounterStore of each kind."""
+    """Make a CounterStore of each kind."""
     if request.param == "memory":
         made: CounterStore = MemoryCounters()
         yield made
@@ -95,5 +95,5 @@ async def meter(request: pytest.FixtureRequest) -> AsyncIterator[CounterStore]:
 
 @pytest.fixture
 def tenant() -> str:
-    """A tenant that no other test has used, with all that may stand in a name."""
+    """Return a tenant that no other test has used, with every character that a name may have."""
     return f"{{acme}}:{next(_RUN)}:{random.SystemRandom().getrandbits(32)}"

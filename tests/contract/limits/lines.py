@@ -1,6 +1,6 @@
-"""Whether tests run every statement of the scripts in Redis: a plugin of pytest, as `make lines` uses it.
+"""Check that tests run every statement of the Redis scripts: a pytest plugin for `make lines`.
 
-Each statement counts itself in the server before it runs; at the end none may lack.
+Each statement counts itself in the server before it runs; at the end none may be missing.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ _STATEMENT = re.compile(
     r"[a-z_]+(\[[^=]*\])?(, [a-z_\[\]#+ 1-9]+)* = )"
 )
 _LEAST = 10
-"""Statements of the shortest script: fewer are a pattern that finds none."""
+"""Statements in the shortest script: fewer mean that the pattern matches nothing."""
 _lines: dict[str, dict[int, str]] = {}
 
 
@@ -38,12 +38,12 @@ class Counting(scripts.Script):
         self.sha = hashlib.sha1(self.source).hexdigest().encode()  # noqa: S324 - the protocol's name
 
 
-scripts.Script = Counting  # type: ignore[misc]  # before anything has made one
+scripts.Script = Counting  # type: ignore[misc]  # before any script is made
 
 
 @pytest.fixture(autouse=True, scope="session")
 def counted(redis_url: str) -> Iterator[None]:
-    """Says at the end which statements have not run."""
+    """Report at the end which statements have not run."""
     yield
     folder = Path(scripts.__file__).parent
     assert _lines.keys() == {path.stem for path in folder.glob("*.lua")}

@@ -1,4 +1,4 @@
-"""Money that running calls reserve is told from money that is spent."""
+"""Counters distinguish money that running calls reserve from money that is spent."""
 
 import pytest
 
@@ -15,7 +15,10 @@ from tests.contract.limits.test_meter import NOW, ask, need
 async def test_reserved_money_is_busy_and_spent_money_is_not(
     meter: CounterStore, tenant: str
 ) -> None:
-    """60 of 100 are reserved: 50 more fit once that call has cost less, and never once it has cost 60."""
+    """A call reserves 60 of 100.
+
+    Another of 50 fits if the first costs less, and never if it costs 60.
+    """
     first, second = need("usd", limit=100, amount=60), need("usd", limit=100, amount=50)
     await meter.admit(ask("a", tenant, first), NOW)
     assert await meter.admit(ask("b", tenant, second), NOW) == Refusal(
@@ -39,14 +42,14 @@ async def test_a_busy_budget_has_room_once_its_calls_end(meter: CounterStore, te
 async def test_a_call_that_is_too_dear_for_what_is_left_is_not_busy(
     meter: CounterStore, tenant: str
 ) -> None:
-    """Even once all running calls have ended at no cost, 101 does not fit into 100."""
+    """Even if all running calls end at no cost, 101 does not fit into 100."""
     await meter.admit(ask("a", tenant, need("usd", limit=100, amount=60)), NOW)
     large = need("usd", limit=100, amount=101)
     assert await meter.admit(ask("b", tenant, large), NOW) == Refusal(large, None)
 
 
 async def test_what_is_counted_without_a_usage_is_spent(meter: CounterStore, tenant: str) -> None:
-    """Nobody knows what the call has cost: it stays charged, and nothing comes back."""
+    """The cost of the call is unknown, so its reservation stays charged."""
     money = need("usd", limit=100, amount=60)
     await meter.admit(ask("a", tenant, money), NOW)
     await meter.settle(tenant, "a", None, None)
@@ -54,7 +57,7 @@ async def test_what_is_counted_without_a_usage_is_spent(meter: CounterStore, ten
 
 
 async def test_a_reservation_that_expired_is_spent(meter: CounterStore, tenant: str) -> None:
-    """It stays charged; a late settlement corrects it, and reserves nothing."""
+    """The amount stays charged; a late settlement corrects it and reserves nothing."""
     money = need("usd", limit=100, amount=60)
     await meter.admit(ask("a", tenant, money, expires=NOW + 10), NOW)
     assert await meter.admit(ask("b", tenant, money), NOW + 11) == Refusal(money, None)
@@ -83,7 +86,7 @@ async def test_a_call_that_goes_on_after_it_expired_reserves_all_of_it_again(
 async def test_what_a_call_has_reserved_itself_does_not_come_back(
     meter: CounterStore, tenant: str
 ) -> None:
-    """Its first attempt may be billed: only what others have reserved makes a further one wait."""
+    """The first attempt may be billed: only reservations of other calls make a further one wait."""
     money = need("usd", limit=100, amount=60)
     small = need("usd", limit=100, amount=30)
     await meter.admit(ask("a", tenant, money), NOW)
@@ -118,7 +121,7 @@ async def test_the_longest_wait_is_told_of_a_rate_and_a_busy_budget(
 async def test_only_spent_budgets_are_told_on_the_way_to_a_cheaper_tier(
     meter: CounterStore, tenant: str
 ) -> None:
-    """The operator is told that a budget is used up, and not that calls reserve it for a while."""
+    """Only a spent budget warns the operator; one that calls reserve for a while does not."""
     money = need("usd", limit=100, amount=60, then="smart")
     lower = need("usd", limit=100, amount=60, field="usd|y|all|2026-11-24", then="fast")
     await meter.admit(ask("a", tenant, money), NOW)

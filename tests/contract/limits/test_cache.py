@@ -1,4 +1,4 @@
-"""What is cached goes where calls are counted: to one server, Sentinel's primary, a Cluster's nodes."""
+"""A Redis cache uses the servers of the counters: one server, Sentinel's primary or a Cluster."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ async def test_values_come_back(shared_url: str, tenant: str) -> None:
     notes: list[str] = []
     store = RedisStore(shared_url, note=notes.append, clock=time.monotonic)
     keys = [f"{tenant}{number}" for number in range(50)]
-    async with asyncio.timeout(60):  # the first may be late on a busy machine, and is not kept
+    async with asyncio.timeout(60):  # the first put may be late and store nothing
         while await store.get(keys[0]) is None:
             await store.put(keys[0], keys[0].encode(), 60)
     for key in keys:
@@ -22,7 +22,7 @@ async def test_values_come_back(shared_url: str, tenant: str) -> None:
 
 
 async def test_it_follows_a_failover(several_program: str, tmp_path: Path) -> None:
-    """Only what was in flight is lost, and nothing has to be told to the gateway."""
+    """A failover loses only requests in flight; the operator reconfigures nothing."""
     notes: list[str] = []
     with Sentinels(several_program, tmp_path) as sentinels:
         store = RedisStore(sentinels.url, note=notes.append, clock=time.monotonic, deadline=1.0)
@@ -32,7 +32,7 @@ async def test_it_follows_a_failover(several_program: str, tmp_path: Path) -> No
         sentinels.primary.kill()
         assert await store.get("key") is None
         async with asyncio.timeout(60):
-            while await store.get("key") is None:  # noqa: ASYNC110 - the server tells nobody
+            while await store.get("key") is None:  # noqa: ASYNC110 - the server sends no event
                 await asyncio.sleep(0.02)
         await store.put("key", b"again", 60)
         assert await store.get("key") == b"again"

@@ -1,4 +1,4 @@
-"""What holds when many ask at once: of what there is for three, three get it, whoever counts."""
+"""Limits hold when many calls arrive at once: a budget for three calls admits exactly three."""
 
 import asyncio
 import subprocess
@@ -64,7 +64,7 @@ async def test_a_budget_for_three_lets_three_of_fifty_pass(
 
 
 def test_two_processes_that_ask_at_once_share_one_budget(shared_url: str, tenant: str) -> None:
-    """SEC-BUDGET 1, 2: 50 calls, two processes, money for exactly three; the key is new to both."""
+    """SEC-BUDGET 1, 2: two processes share money for three of 50 calls, on a key new to both."""
     command = [sys.executable, "-c", PROGRAM, shared_url, tenant]
     processes = [
         subprocess.Popen(
@@ -85,7 +85,7 @@ def test_two_processes_that_ask_at_once_share_one_budget(shared_url: str, tenant
 
 
 async def test_a_call_takes_all_or_nothing(meter: CounterStore, tenant: str) -> None:
-    """What it takes first is not kept where what it takes last is over."""
+    """If the last counter refuses a call, the earlier ones give back what they reserved."""
     running = CounterDemand(kind="concurrency", name="c", field="running", limit=1)
     for at in range(3):
         told = await meter.admit(ask(tenant, f"over{at}", running, usd(301)), NOW)
@@ -95,7 +95,7 @@ async def test_a_call_takes_all_or_nothing(meter: CounterStore, tenant: str) -> 
 
 
 async def test_who_asks_again_takes_nothing_twice(meter: CounterStore, tenant: str) -> None:
-    """The answer may have been lost; the warning in it is told again to the same call alone."""
+    """The first answer may have been lost. Only the same call gets its warning again."""
     soft = CounterDemand(kind="usd", name="b", field="usd|2030-03", limit=300, amount=100, soft=100)
     first = ask(tenant, "first", soft)
     assert await meter.admit(first, NOW) == Admitted((soft,))
@@ -110,7 +110,7 @@ async def test_who_asks_again_takes_nothing_twice(meter: CounterStore, tenant: s
 async def test_a_hold_that_nobody_settles_stays_spent_and_can_be_corrected(
     meter: CounterStore, tenant: str
 ) -> None:
-    """SEC-BUDGET 3: it is charged once its time is over; its place is free."""
+    """SEC-BUDGET 3: an expired reservation is charged, and its concurrency slot is free."""
     running = CounterDemand(kind="concurrency", name="c", field="running", limit=1)
     assert await meter.admit(ask(tenant, "lost", running, usd(200), life=10.0), NOW) == Admitted()
     assert await meter.admit(ask(tenant, "next", running), NOW + 9.9) == Refusal(running)
@@ -187,7 +187,7 @@ async def test_a_window_that_was_swept_is_not_begun_again_by_a_late_call(
 
 
 async def test_scripts_that_a_server_has_forgotten_are_sent_again(make: Make, tenant: str) -> None:
-    """A restarted server, or a new primary, knows none."""
+    """A restarted server, or a new primary, has no scripts."""
     meter = make()
     await meter.admit(ask(tenant, "first", usd(100)), NOW)
     name = make_keys(tenant)[0]

@@ -1,4 +1,4 @@
-"""Sentinel makes a replica the primary: calls are counted again, where they were."""
+"""After Sentinel promotes a replica, the gateway counts on in it with the replicated counters."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from tests.state.several import Sentinels
 
 
 async def test_calls_are_counted_by_the_new_primary(several_program: str, tmp_path: Path) -> None:
-    """What was replicated is still there; nothing is to be told to the gateway."""
+    """Replicated counters survive; the operator reconfigures nothing."""
     notes: list[str] = []
     need = CounterDemand(kind="usd", name="b", field="usd|total", limit=1000, amount=10)
 
@@ -34,7 +34,7 @@ async def test_calls_are_counted_by_the_new_primary(several_program: str, tmp_pa
             assert admin.wait(1, 10_000) == 1
         sentinels.primary.kill()
         async with asyncio.timeout(60):
-            while not await passed("after"):  # noqa: ASYNC110 - the server tells nobody
+            while not await passed("after"):  # noqa: ASYNC110 - the server sends no event
                 await asyncio.sleep(0.02)
         assert await meter.read_counters("acme") == {"usd|total": 20}
         assert await meter.settle("acme", "before", None, 1)

@@ -1,4 +1,4 @@
-"""What every CounterStore promises, in memory and in a real Redis."""
+"""The contract of every CounterStore, in memory and in a real Redis."""
 
 import asyncio
 import random
@@ -25,7 +25,7 @@ _IDS = count()
 
 
 def need(kind: Kind = "requests", limit: int = 3, amount: int = 1, **more: object) -> CounterDemand:
-    """A need of a counter that is named for its kind; rates are of a minute."""
+    """Make a demand on a counter that is named for its kind; rates are per minute."""
     period = 60.0 if kind in ("requests", "tokens") else 0.0
     whole = "calls|x|all|2026-11-24" if kind == "share" else ""
     fields = {"field": f"{kind}|x|all|2026-11-24", "period": period, "total_field": whole, **more}
@@ -41,7 +41,7 @@ def ask(
 async def admitted(
     meter: CounterStore, tenant: str, number: int, *needs: CounterDemand, now: float = NOW
 ) -> int:
-    """How many of so many calls at once pass."""
+    """Return how many of `number` simultaneous calls pass."""
     asks = [ask(f"one-{next(_IDS)}", tenant, *needs) for _ in range(number)]
     answers = await asyncio.gather(*(meter.admit(one, now) for one in asks))
     return sum(isinstance(answer, Admitted) for answer in answers)
@@ -51,7 +51,7 @@ async def admitted(
 async def test_of_fifty_at_once_as_many_pass_as_fit(
     meter: CounterStore, tenant: str, kind: Kind
 ) -> None:
-    """SEC-BUDGET 1, 2: of a tenant that was never seen before."""
+    """SEC-BUDGET 1, 2: the limit holds for a tenant that is new to the store."""
     assert await admitted(meter, tenant, 50, need(kind, limit=3)) == 3
 
 
@@ -66,7 +66,7 @@ async def test_zero_refuses(meter: CounterStore, tenant: str, kind: Kind) -> Non
 
 
 async def test_all_needs_are_taken_or_none(meter: CounterStore, tenant: str) -> None:
-    """The last does not fit; the others are as they were."""
+    """The last demand does not fit; the other counters stay as they were."""
     others = (
         need("requests"),
         need("tokens"),
@@ -83,7 +83,7 @@ async def test_all_needs_are_taken_or_none(meter: CounterStore, tenant: str) -> 
 
 
 async def test_asking_again_takes_nothing_twice(meter: CounterStore, tenant: str) -> None:
-    """And is answered as before, warnings too."""
+    """The second answer equals the first, warnings included."""
     asked = need("usd", limit=10, amount=4, soft=4)
     first = await meter.admit(ask("a", tenant, asked), NOW)
     assert first == Admitted((asked,))
@@ -104,7 +104,7 @@ async def test_a_call_that_needs_nothing_passes(meter: CounterStore, tenant: str
 
 
 async def test_requests_come_back_a_little_at_a_time(meter: CounterStore, tenant: str) -> None:
-    """60 a minute: all at once, then one a second, and never more than 60 saved up."""
+    """60 a minute: a burst of 60, then one a second, and never more than 60 saved up."""
     asked = need("requests", limit=60)
     assert await admitted(meter, tenant, 70, asked) == 60
     assert await admitted(meter, tenant, 9, asked, now=NOW + 0.9) == 0
@@ -135,7 +135,7 @@ async def test_what_never_fits_has_no_retry_after(meter: CounterStore, tenant: s
 
 
 async def test_tokens_become_what_was_used(meter: CounterStore, tenant: str) -> None:
-    """Held 900 of 1000, used 100: 900 are left."""
+    """A call reserves 900 of 1000 tokens and uses 100, so 900 are left."""
     assert await admitted(meter, tenant, 1, need("tokens", 1000, 900)) == 1
     await meter.admit(ask("a", tenant, need("tokens", 1000, 100)), NOW)
     assert await meter.settle(tenant, "a", 0, None)
@@ -166,7 +166,7 @@ async def test_tokens_without_usage_stay_as_they_were_held(
 async def test_what_others_used_meanwhile_is_not_given_back(
     meter: CounterStore, tenant: str
 ) -> None:
-    """One call held all and used nothing, while another used half: half is left, not all."""
+    """One call reserves all tokens and uses none while another uses half, so half is left."""
     await meter.admit(ask("a", tenant, need("tokens", 600, 300)), NOW)
     later = NOW + 40
     await meter.admit(ask("b", tenant, need("tokens", 600, 300)), later)
@@ -178,9 +178,9 @@ async def test_what_others_used_meanwhile_is_not_given_back(
 async def test_a_limit_of_tokens_is_of_what_is_used_whatever_is_held(
     meter: CounterStore, tenant: str
 ) -> None:
-    """Six calls at a time, each holds a sixth of the limit, runs 10 s and uses a hundredth of it.
+    """Six calls at a time each reserve a sixth of the limit, run 10 s and use a hundredth of it.
 
-    36 a minute use 36% of the limit: none is refused.
+    36 calls a minute use 36% of the limit: none is refused.
     """
     refused, running = 0, list[str]()
     for number in range(72):
@@ -241,7 +241,7 @@ async def test_who_holds_nothing_is_not_settled(meter: CounterStore, tenant: str
 
 
 async def test_a_thousand_times_over_nothing_stays_held(meter: CounterStore, tenant: str) -> None:
-    """SEC-BUDGET 3: however calls end, and whichever come between."""
+    """SEC-BUDGET 3: nothing stays reserved, however calls end and interleave."""
     chance = random.Random(6)
     needs = (need("tokens", 10**6, 1000), need("concurrency", 8), need("usd", 10**9, 10**6))
     running: list[str] = []
@@ -278,7 +278,7 @@ async def test_a_hold_that_expires_is_charged_and_its_place_is_free(
 
 
 async def test_a_late_settlement_corrects_once(meter: CounterStore, tenant: str) -> None:
-    """And gives no place back twice."""
+    """A second settlement frees no concurrency slot again."""
     place, money = need("concurrency", limit=2), need("usd", limit=100, amount=60)
     await meter.admit(ask("late", tenant, place, money, expires=NOW + 10), NOW)
     assert await meter.admit(ask("b", tenant, place), NOW + 20) == Admitted()
@@ -300,7 +300,7 @@ async def test_a_further_attempt_is_added_to_what_is_held(meter: CounterStore, t
 
 
 async def test_tokens_of_a_further_attempt_are_held_too(meter: CounterStore, tenant: str) -> None:
-    """Twice 400 of 1000; then 500 in all were used."""
+    """Two attempts reserve 400 of 1000 each; in the end the call used 500."""
     tokens = need("tokens", limit=1000, amount=400)
     await meter.admit(ask("a", tenant, tokens), NOW)
     assert await meter.extend(ask("a", tenant, tokens), NOW) == Admitted()
@@ -320,7 +320,7 @@ async def test_a_call_that_goes_on_expires_later(meter: CounterStore, tenant: st
 
 
 async def test_money_that_is_not_there_must_be_told_first(meter: CounterStore, tenant: str) -> None:
-    """What is told counts; telling it again changes nothing."""
+    """A seeded amount counts; a second seed changes nothing."""
     money = need("usd", limit=100, amount=40, needs_seed=True)
     asked = ask("a", tenant, need("requests"), money)
     assert await meter.admit(asked, NOW) == MissingCounter(money)
@@ -332,7 +332,7 @@ async def test_money_that_is_not_there_must_be_told_first(meter: CounterStore, t
 
 
 async def test_a_soft_limit_is_told_of_once(meter: CounterStore, tenant: str) -> None:
-    """By one of all calls, at exactly its amount; also after money was given back."""
+    """Exactly one call gets the warning, at exactly the soft limit. Returned money repeats none."""
     money = need("usd", limit=100, amount=10, soft=80)
     answers = [await meter.admit(ask(f"{n}", tenant, money), NOW) for n in range(10)]
     assert answers == [Admitted()] * 7 + [Admitted((money,))] + [Admitted()] * 2
@@ -349,7 +349,7 @@ async def test_a_soft_limit_is_told_of_in_each_window(meter: CounterStore, tenan
 
 
 async def test_a_tenth_of_calls_may_be_of_a_tier(meter: CounterStore, tenant: str) -> None:
-    """The tenth call is the first that may; calls of other tiers count, and always pass."""
+    """Only the tenth call may use the tier; calls to other tiers count and always pass."""
     reasoning, other = need("share", limit=100), need("share", limit=100, amount=0)
     assert await meter.admit(ask("early", tenant, reasoning), NOW) == Refusal(reasoning, None)
     assert await admitted(meter, tenant, 9, other) == 9
@@ -362,13 +362,13 @@ async def test_a_tenth_of_calls_may_be_of_a_tier(meter: CounterStore, tenant: st
 async def test_a_share_that_is_passed_refuses_no_call_of_other_tiers(
     meter: CounterStore, tenant: str
 ) -> None:
-    """As where it was lowered since."""
+    """An operator may have lowered the share since."""
     await meter.seed(tenant, need("share").field, 50)
     assert await admitted(meter, tenant, 9, need("share", limit=100, amount=0)) == 9
 
 
 async def test_the_soft_limit_of_a_share_is_a_share(meter: CounterStore, tenant: str) -> None:
-    """Half may be of the tier, and 40% are told of: of ten calls the fourth of it."""
+    """The tier may have half of the calls and warns at 40%: here at its fourth call of ten."""
     reasoning, other = (
         need("share", limit=500, soft=400),
         need("share", limit=500, amount=0, soft=400),
@@ -399,7 +399,7 @@ async def test_huge_usage_leaves_no_room_and_no_error(meter: CounterStore, tenan
 
 
 async def test_a_clock_that_goes_back_gives_nothing_twice(meter: CounterStore, tenant: str) -> None:
-    """Two machines that are half a second apart take turns: one a second all the same."""
+    """Two machines, half a second apart, take turns and still get one request a second."""
     asked = need("requests", limit=60)
     assert await admitted(meter, tenant, 60, asked) == 60
     passed = 0

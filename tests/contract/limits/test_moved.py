@@ -1,4 +1,4 @@
-"""A Cluster that moves slots between its nodes: calls go after them, redirection by redirection."""
+"""When a Cluster moves slots between nodes, the gateway follows each redirection."""
 
 import time
 from typing import Any
@@ -15,7 +15,7 @@ NEED = CounterDemand(kind="usd", name="b", field="usd|2030-03", limit=1000, amou
 
 
 async def test_calls_follow_a_slot_that_moves(nodes: Nodes, tenant: str) -> None:
-    """ASK while it moves, for what is asked by one key; MOVED once it has; nothing is lost."""
+    """Single-key commands follow ASK during the move and MOVED after it; nothing is lost."""
     notes: list[str] = []
     meter = RedisCounters.from_url(
         nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0

@@ -1,4 +1,4 @@
-"""Counters of all tenants beside those of one: asked first, and given back where the other refuses."""
+"""A call asks all tenants' counters first; they get theirs back if the call's tenant refuses."""
 
 import asyncio
 
@@ -31,13 +31,13 @@ _RUN: list[int] = []
 
 @pytest.fixture
 def fresh(meter: CounterStore) -> CounterStore:
-    """A meter whose counters of all tenants no other test has used."""
+    """Return a store whose counters of all tenants no other test has used."""
     _RUN.append(len(_RUN))
     return meter
 
 
 def of(id: str) -> str:
-    """The id of a call of this test: no other call of any tenant has it."""
+    """Make a call id that is unique to this test among all tenants."""
     return f"owners-{len(_RUN)}-{id}"
 
 
@@ -50,24 +50,24 @@ def ask(
 def more(
     id: str, tenant: str, *needs: CounterDemand, expires: float = NOW + 600
 ) -> AdmissionRequest:
-    """Of a call that holds something of both."""
+    """Make an extension of a call that has reservations in both scopes."""
     return msgspec.structs.replace(ask(id, tenant, *needs, expires=expires), held_scopes=ALL_SCOPES)
 
 
 def wide(kind: Kind = "usd", limit: int = 3, amount: int = 1, **more: object) -> CounterDemand:
-    """A need of a counter of all tenants, of this test alone."""
+    """Make a demand on a counter of all tenants that only this test uses."""
     whole = f"calls|all{len(_RUN)}|all|2026-11-24" if kind == "share" else ""
     fields = {"field": f"{kind}|all{len(_RUN)}|all|2026-11-24", "total_field": whole, **more}
     return msgspec.structs.replace(need(kind, limit, amount, **fields), all_tenants=True)
 
 
 async def used(meter: CounterStore, one: CounterDemand) -> int | None:
-    """What a counter of money or shares of all tenants has."""
+    """Read a money or share counter of all tenants."""
     return (await meter.read_counters(None)).get(one.field)
 
 
 async def test_all_tenants_share_what_is_for_all(fresh: CounterStore, tenant: str) -> None:
-    """Fifty calls at once of each of three tenants: three pass, and the last of them is counted."""
+    """Each of three tenants sends fifty calls at once. Three pass, and all three are counted."""
     asks = [
         ask(f"{number}-{at}", f"{tenant}-{number}", wide(limit=3), need("concurrency", limit=50))
         for number in range(3)
@@ -82,7 +82,7 @@ async def test_all_tenants_share_what_is_for_all(fresh: CounterStore, tenant: st
 async def test_what_all_tenants_gave_is_given_back_where_the_tenant_has_no_room(
     fresh: CounterStore, tenant: str, kind: Kind
 ) -> None:
-    """Each way to ask: a hundred that do not pass leave all the room there was."""
+    """In each way to ask, a hundred refused calls leave all of the room."""
     limit = 1000 if kind == "share" else 2
     shared, none = wide(kind, limit=limit), need("concurrency", limit=0)
     form = DemandTemplate((shared, none))
@@ -101,7 +101,7 @@ async def test_what_all_tenants_gave_is_given_back_where_the_tenant_has_no_room(
 
 
 async def test_all_tenants_are_asked_first(fresh: CounterStore, tenant: str) -> None:
-    """Nothing of the tenant's is taken, and a longer wait there is not told."""
+    """The tenant's counters stay untouched, and a longer wait there is not reported."""
     shared, own = wide(limit=0), need("usd", limit=1)
     assert await fresh.admit(ask("a", tenant, shared, own), NOW) == Refusal(shared, None)
     assert (await fresh.read_counters(tenant)).get(own.field, 0) == 0
@@ -115,7 +115,7 @@ async def test_all_tenants_are_asked_first(fresh: CounterStore, tenant: str) -> 
 async def test_a_call_is_settled_with_all_tenants_and_with_its_own(
     fresh: CounterStore, tenant: str
 ) -> None:
-    """Once; a form says how much each of them is taken of."""
+    """One settlement counts in both; a template says how much each demand takes."""
     form = DemandTemplate(
         (wide(limit=100), wide("tokens", limit=100), need("usd", limit=100), need("tokens", 100)),
         (0, 1, 2, 3),
@@ -149,7 +149,7 @@ async def test_a_call_is_settled_with_all_tenants_and_with_its_own(
 async def test_the_same_call_takes_nothing_twice_of_either(
     fresh: CounterStore, tenant: str
 ) -> None:
-    """And is answered as before, with the warnings of both."""
+    """The second answer equals the first, with the warnings of both scopes."""
     shared = wide(limit=9, amount=4, soft=4)
     own = need("usd", limit=9, amount=4, soft=4)
     one = ask("a", tenant, shared, own)
@@ -161,7 +161,7 @@ async def test_the_same_call_takes_nothing_twice_of_either(
 async def test_a_soft_limit_is_told_by_the_call_that_passes(
     fresh: CounterStore, tenant: str
 ) -> None:
-    """Not by one that was given back: it would be told to nobody."""
+    """A call that was given back carries no warning, because no client or operator would see it."""
     shared, none = wide(limit=9, amount=4, soft=4), need("concurrency", limit=0)
     assert isinstance(await fresh.admit(ask("a", tenant, shared, none), NOW), Refusal)
     assert await fresh.admit(ask("b", tenant, shared), NOW) == Admitted((shared,))
@@ -169,7 +169,7 @@ async def test_a_soft_limit_is_told_by_the_call_that_passes(
 
 
 async def test_a_further_attempt_is_given_back_alone(fresh: CounterStore, tenant: str) -> None:
-    """What the call held before stays, and so does the place that it has."""
+    """The earlier reservation of the call and its concurrency slot stay."""
     shared, own, place = wide(limit=100, amount=30), need("usd", 50, 30), wide("concurrency", 1)
     assert await fresh.admit(ask("a", tenant, shared, place, own), NOW) == Admitted()
     assert await fresh.extend(more("a", tenant, shared, own), NOW) == Refusal(own, None)
@@ -192,7 +192,7 @@ async def test_a_further_attempt_is_given_back_alone(fresh: CounterStore, tenant
 async def test_a_further_attempt_of_all_tenants_keeps_what_the_tenant_gave(
     fresh: CounterStore, tenant: str
 ) -> None:
-    """The place that the call has of its tenant lives as long as the attempt does."""
+    """The tenant's concurrency slot of the call lasts as long as the further attempt."""
     place, money = need("concurrency", 1), wide(limit=100)
     assert await fresh.admit(ask("a", tenant, money, place, expires=NOW + 10), NOW) == Admitted()
     assert await fresh.extend(more("a", tenant, money, expires=NOW + 90), NOW + 9) == Admitted()
@@ -203,7 +203,10 @@ async def test_a_further_attempt_of_all_tenants_keeps_what_the_tenant_gave(
 async def test_a_reservation_of_a_process_that_died_between_the_two_stays_charged(
     fresh: CounterStore, tenant: str
 ) -> None:
-    """It has asked all tenants, and nobody after: once it has expired it is spent, and corrected."""
+    """The process reserved from all tenants only.
+
+    Its expired reservation is spent, and can be corrected.
+    """
     shared = wide(limit=100, amount=60)
     one = ask("dead", tenant, shared, expires=NOW + 10)
     assert await fresh.admit(one, NOW) == Admitted()
@@ -217,7 +220,7 @@ async def test_a_reservation_of_a_process_that_died_between_the_two_stays_charge
 async def test_a_call_goes_to_a_tier_in_which_both_have_room(
     fresh: CounterStore, tenant: str
 ) -> None:
-    """The tenant's refuses reasoning, all tenants' refuses smart; fast has room in both."""
+    """The tenant refuses reasoning, all tenants refuse smart, and fast has room in both."""
 
     def then(one: CounterDemand, tier: Tier | None) -> CounterDemand:
         return msgspec.structs.replace(one, then=tier)
@@ -244,7 +247,7 @@ async def test_a_call_goes_to_a_tier_in_which_both_have_room(
 async def test_counters_of_either_that_are_not_there_are_asked_for(
     fresh: CounterStore, tenant: str
 ) -> None:
-    """Of both at once; what is told counts with its owner."""
+    """One answer names missing counters of both scopes; each seed counts for its owner."""
     shared, own = wide(limit=100, needs_seed=True), need("usd", 100, needs_seed=True)
     plain = need("usd", 100, field="usd|p|all|2026-11-24")
     one = ask("a", tenant, shared, own, plain)
@@ -282,7 +285,7 @@ async def test_what_ended_is_swept_of_all_tenants_too(fresh: CounterStore, tenan
 
 
 def test_an_ask_says_its_ways() -> None:
-    """And which comes after one that a need has refused."""
+    """The request also says which option follows one that a demand has refused."""
     low = (need(),)
     one = AdmissionRequest(
         id="a", tenant="t", demands=(wide(),), expires_at=1.0, fallbacks=(("smart", ()), ("fast", low))
@@ -296,7 +299,7 @@ def test_an_ask_says_its_ways() -> None:
 async def test_what_was_settled_meanwhile_is_not_given_back_once_more(
     make: Make, tenant: str
 ) -> None:
-    """As by who recovers the calls of a process that was taken for dead."""
+    """In Redis, another process may recover the calls of one that only seemed dead."""
     _RUN.append(len(_RUN))
     meter, other = make(), make()
     admitted = meter._admit_for_owner
@@ -308,6 +311,6 @@ async def test_what_was_settled_meanwhile_is_not_given_back_once_more(
             assert await other.settle(tenant, of("a"), 0, 10)
         return answer
 
-    meter._admit_for_owner = late  # type: ignore[method-assign]  # before what it took goes back
+    meter._admit_for_owner = late  # type: ignore[method-assign]  # before it gives back
     assert await meter.admit(ask("a", tenant, shared, none), NOW) == Refusal(none, None)
     assert await used(meter, shared) == 10

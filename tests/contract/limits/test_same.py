@@ -1,4 +1,4 @@
-"""Memory and Redis answer the same to the same story, to the microsecond."""
+"""The memory store and Redis give the same answers to the same calls, to the microsecond."""
 
 import random
 import time
@@ -34,7 +34,7 @@ _KINDS: tuple[Kind, ...] = ("requests", "tokens", "concurrency", "usd", "share")
 @pytest.fixture
 async def shared(redis_url: str) -> AsyncIterator[RedisCounters]:
     notes: list[str] = []
-    with redis.Redis.from_url(redis_url) as admin:  # other tests have counters of all tenants too
+    with redis.Redis.from_url(redis_url) as admin:  # other tests use counters of all tenants too
         admin.delete(*make_keys(None))
     made = RedisCounters.from_url(
         redis_url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller"
@@ -70,11 +70,11 @@ def need(chance: random.Random, kind: Kind, at: int) -> CounterDemand:
 
 
 NOTHING = CounterDemand(kind="concurrency", name="n", field="nothing", limit=0)
-"""What no call ever gets."""
+"""A demand that every store refuses."""
 
 
 def drawn(chance: random.Random, share: float) -> tuple[CounterDemand, ...]:
-    """Needs of the tenant, of all tenants (`share` 1), or of both."""
+    """Draw demands on the tenant, on all tenants (`share` 1), or on both."""
     kinds = chance.sample(_KINDS, chance.randint(0, 4))
     needs = [need(chance, kind, chance.randint(0, 1)) for kind in kinds]
     share = chance.choice([0.0, share, share, 1.0]) if 0 < share < 1 else share
@@ -85,7 +85,7 @@ def drawn(chance: random.Random, share: float) -> tuple[CounterDemand, ...]:
 def formed(
     chance: random.Random, needs: tuple[CounterDemand, ...]
 ) -> tuple[DemandTemplate, tuple[int, ...]]:
-    """The same needs of a form that has some amounts of its own, and the rest."""
+    """Split demands into a template, some of whose amounts vary, and those amounts."""
     varies = tuple(sorted(chance.sample(range(len(needs)), chance.randint(0, len(needs)))))
     amounts = tuple([needs[at].amount for at in varies])
     form = DemandTemplate(tuple([msgspec.structs.replace(one, amount=7) if at in varies else one for at, one in enumerate(needs)]), varies)  # fmt: skip
@@ -94,25 +94,25 @@ def formed(
 
 
 async def probe(meter: CounterStore, tenant: str, now: float) -> None:
-    """Let both owners see to what has expired."""
+    """Make both owners expire old reservations."""
     for nothing in (NOTHING, msgspec.structs.replace(NOTHING, all_tenants=True)):
         ask = AdmissionRequest(id="probe", tenant=tenant, demands=(nothing,), expires_at=now)
         assert await meter.admit(ask, now) == Refusal(nothing, None)
 
 
 async def used(meter: CounterStore, tenant: str) -> list[dict[str, int]]:
-    """Counters that have something: one that was given back may be there with nothing."""
+    """Read the counters above zero: one that was given back may exist at zero."""
     counters = [await meter.read_counters(owner) for owner in (None, tenant)]
     return [{field: spent for field, spent in one.items() if spent} for one in counters]
 
 
 @pytest.mark.parametrize("seed", range(20, 60))
 async def test_the_same_story_has_the_same_answers(shared: RedisCounters, seed: int) -> None:
-    """Of one owner, of the other, and of both.
+    """The stores agree for one owner, for the other, and for both.
 
-    In Redis a call sees to what has expired of its own owners alone. So where there are both, both
-    are asked for nothing at each step; and nothing is added to what a call holds, since one owner's
-    refusal leaves the other's hold with a later end.
+    In Redis a call expires reservations of its own owners alone. So where there are both, each step
+    probes both. No step extends a call there, since one owner's refusal leaves the other's
+    reservation with a later end.
     """
     chance, share = random.Random(seed), (0.0, 0.5, 0.5, 1.0)[seed % 4]
     both = share == 0.5
@@ -140,19 +140,19 @@ async def test_the_same_story_has_the_same_answers(shared: RedisCounters, seed: 
             owner = None if True in first else tenant
             seeds = ((owner, "usd1|2030-03", 3),) if first and chance.random() < 0.03 else ()
             adds = not both and chance.random() < 0.2
-            life = 600.0 if adds else chance.choice([0.5, 10.0, 600.0])  # it goes on for longer
+            life = 600.0 if adds else chance.choice([0.5, 10.0, 600.0])  # extensions last longer
             others = tuple((tier, drawn(chance, share)) for tier in tiers)
             ask = AdmissionRequest(
                 id=id, tenant=tenant, demands=needs, expires_at=now + life, fallbacks=others, seeds=seeds,
                 held_scopes=held.get(id, ()),
             )  # fmt: skip
             if not adds:
-                ask = asked.get(id, ask)  # whoever asks again asks for the same
+                ask = asked.get(id, ask)  # a repeated call asks for the same
                 if (
                     id in asked
                     and len(collect_scopes([one for way in ask.options for one in way])) > 1
                 ):
-                    continue  # it is not told which of its ways it had taken
+                    continue  # a repeated call does not learn which option it had
             if adds or ask.fallbacks or ask.seeds or chance.random() < 0.3:
                 told = await (memory.extend if adds else memory.admit)(ask, now)
                 assert await (shared.extend if adds else shared.admit)(ask, now) == told

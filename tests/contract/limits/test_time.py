@@ -1,4 +1,4 @@
-"""What time does to counters: holds that ended long ago, clocks that are set back, whose time counts."""
+"""Counters handle time: old reservations, clocks set back, and the server's own clock."""
 
 import time
 
@@ -17,7 +17,7 @@ def ask(tenant: str, id: str, *needs: CounterDemand, expires: float = NOW + 10) 
 
 
 async def passed(meter: CounterStore, tenant: str, number: int, now: float) -> int:
-    """How many of so many requests pass at a moment."""
+    """Return how many of `number` requests pass at a moment."""
     asks = [ask(tenant, f"{now}-{at}", RATE, expires=now + 1) for at in range(number)]
     return sum([isinstance(await meter.admit(one, now), Admitted) for one in asks])
 
@@ -25,7 +25,7 @@ async def passed(meter: CounterStore, tenant: str, number: int, now: float) -> i
 async def test_a_hold_that_ended_days_ago_is_forgotten_and_stays_charged(
     meter: CounterStore, tenant: str
 ) -> None:
-    """Nobody will correct it any more."""
+    """No settlement can correct such an old reservation."""
     assert await meter.admit(ask(tenant, "dead", MONEY), NOW) == Admitted()
     for now in (NOW + 11, NOW + 11 + 3 * _DAY):
         assert await passed(meter, tenant, 1, now) == 1
@@ -34,7 +34,7 @@ async def test_a_hold_that_ended_days_ago_is_forgotten_and_stays_charged(
 
 
 async def test_a_clock_that_is_set_back_far_is_right(meter: CounterStore, tenant: str) -> None:
-    """Else nothing would come back until it is where it was."""
+    """Otherwise no request would pass until the clock is back where it was."""
     assert await passed(meter, tenant, 70, NOW) == 60
     assert await passed(meter, tenant, 1, NOW - 3_600) == 0
     assert await passed(meter, tenant, 9, NOW - 3_599) == 1
@@ -53,7 +53,7 @@ async def test_rates_that_gave_all_back_are_let_go(make: Make, tenant: str) -> N
 
 
 async def test_time_is_the_servers_own(shared_url: str, tenant: str) -> None:
-    """Machines whose clocks are years apart fill one bucket."""
+    """Machines whose clocks are years apart share one token bucket."""
     notes: list[str] = []
     meter = RedisCounters.from_url(
         shared_url, note=notes.append, clock=time.monotonic, deadline=10.0

@@ -1,4 +1,4 @@
-"""Requests, targets and streams that the tests of this dialect are made of."""
+"""Requests, targets and streams for the tests of this dialect."""
 
 import json
 from typing import Any
@@ -14,36 +14,36 @@ HI = [{"role": "user", "content": "hi"}]
 
 
 def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: ModelFacts = UNKNOWN_FACTS, **more: Any) -> Target:  # fmt: skip
-    """A target; `refuses` is of its provider."""
+    """Make a target; `refuses` belongs to its provider."""
     provider = Provider(name="here", urls=DOORS, refused_members=refuses)
     return Target(provider=provider, model=model, facts=facts, **more)
 
 
 def raw(**more: Any) -> bytes:
-    """A request as a client sends it; None takes a member out."""
+    """Make a request as a client sends it; `...` leaves a member out."""
     value: Object = {"model": "m", "max_tokens": 4096, "messages": HI, **more}
     return json.dumps({k: v for k, v in value.items() if v is not ...}).encode()
 
 
 def ask(**more: Any) -> RequestBody:
-    """A request as it was read."""
+    """Make a request and read it."""
     return DIALECT.read(raw(**more))
 
 
 def sent(written: WrittenBody) -> Object:
-    """What a target gets."""
+    """Return the body that a target gets."""
     value: Object = json.loads(written.body)
     return value
 
 
 def event(kind: str, **more: Any) -> bytes:
-    """One frame."""
+    """Make one frame."""
     data = json.dumps({"type": kind, **more}, ensure_ascii=False)
     return f"event: {kind}\ndata: {data}\n\n".encode()
 
 
 def start(**usage: Any) -> bytes:
-    """How every message begins."""
+    """Make the first frame of a message."""
     message: Object = {
         "id": "msg_1", "type": "message", "role": "assistant", "model": "m-1", "content": [],
         "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 5, "output_tokens": 1, **usage},
@@ -64,7 +64,7 @@ def done(index: int = 0) -> bytes:
 
 
 def end(reason: str | None = "end_turn", **usage: Any) -> bytes:
-    """How a message ends, but for message_stop."""
+    """Make the last frame of a message before message_stop."""
     ended = {"stop_reason": reason, "stop_sequence": None}
     return event("message_delta", delta=ended, usage={"output_tokens": 9, **usage})
 

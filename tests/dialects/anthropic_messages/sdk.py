@@ -1,4 +1,4 @@
-"""What the official SDK makes of bytes that a gateway would send it."""
+"""Read bytes that the gateway would send with the official SDK."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def _client(body: bytes, kind: str) -> anthropic.Anthropic:
 
 
 def streamed(body: bytes) -> Object:
-    """The message that `messages.stream` puts together, without nulls."""
+    """Return the message that `messages.stream` assembles, without nulls."""
     client = _client(body, "text/event-stream")
     with client.messages.stream(
         model="m", max_tokens=1, messages=[{"role": "user", "content": "hi"}]
@@ -29,7 +29,7 @@ def streamed(body: bytes) -> Object:
 
 
 def whole(body: bytes) -> Object:
-    """The message that `messages.create` reads, without nulls."""
+    """Return the message that `messages.create` reads, without nulls."""
     client = _client(body, "application/json")
     message: Object = client.messages.create(
         model="m", max_tokens=1, messages=[{"role": "user", "content": "hi"}]

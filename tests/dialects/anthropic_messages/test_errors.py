@@ -1,4 +1,4 @@
-"""Errors both ways: whose fault a provider's is, and what a client is told."""
+"""Errors in both directions: whose fault a provider's error is, and what the client reads."""
 
 import json
 from typing import get_args
@@ -41,7 +41,7 @@ def error(kind: str, message: str = "m") -> bytes:
 
 
 def thread(code: str) -> bytes:
-    """An error of a thread, as the official SDK reads it."""
+    """Make an error about a thread, as the official SDK reads it."""
     said = {"type": "not_found_error", "message": "m", "details": {"error_code": code}}
     return json.dumps({"type": "error", "error": said}).encode()
 
@@ -75,7 +75,7 @@ def thread(code: str) -> bytes:
     ],
 )  # fmt: skip
 def test_whose_fault_a_status_is(status: int, body: bytes, kind: str, shown: int) -> None:
-    """Only what the request itself is to blame for goes on, in the provider's very bytes."""
+    """Only errors that the request itself causes reach the client, in the provider's very bytes."""
     problem = READ(status, body, 3.5)
     assert (problem.kind, errors.find_status(problem)) == (kind, shown)
     assert problem.upstream_status == status
@@ -111,7 +111,7 @@ def test_any_error_body_is_a_problem(body: bytes, status: int) -> None:
 
 
 def test_a_thread_that_nobody_can_go_on_with_is_told_as_the_sdk_reads_it() -> None:
-    """It sends the whole conversation then."""
+    """The SDK then sends the whole conversation."""
     problem = Problem(kind="not_found", message="Send it all.", param="thread")
     assert errors.find_status(problem) == 404
     assert json.loads(WRITE(problem)) == {
@@ -125,7 +125,7 @@ def test_a_thread_that_nobody_can_go_on_with_is_told_as_the_sdk_reads_it() -> No
 
 
 def test_an_error_frame_is_named_and_on_one_line() -> None:
-    """SDKs know it by the name; a line end of the provider must not end it."""
+    """SDKs recognize the frame by its name; a line end in the provider's text must not split it."""
     own: Object = {"kind": "upstream_rejected", "message": "m", "body": b'{\r\n "a": 1\n}'}
     assert FRAME(Problem(**own)) == b'event: error\ndata: { "a": 1}\n\n'
     assert FRAME(Problem(kind="upstream_overloaded", message="Busy.")) == (

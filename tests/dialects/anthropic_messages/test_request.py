@@ -1,4 +1,4 @@
-"""Native requests: facts for routing, refusals that name the field, and the bytes that a target gets."""
+"""Native requests: facts for routing, refusals that name the field, and the target's bytes."""
 
 import json
 from itertools import product
@@ -100,7 +100,7 @@ def test_a_body_that_is_no_object(body: bytes, kind: str) -> None:
     ],
 )  # fmt: skip
 def test_what_the_user_said_last(messages: list[Object], said: str, turns: int) -> None:
-    """Typed by a person: neither a tool's result nor what Claude Code adds to a turn."""
+    """Only a person's words count: no tool results, and no text that Claude Code adds to a turn."""
     seen = ask(messages=messages).prompt
     assert (seen.user, seen.user_turns) == (said, turns)
 
@@ -122,12 +122,12 @@ SEARCHED: Object = {
     ],
 )  # fmt: skip
 def test_in_the_middle_of_a_turn(messages: list[Object], loop: bool) -> None:
-    """A result came last, or the provider's own tools paused (stop_reason pause_turn)."""
+    """The last message is a tool result, or the provider's tools paused: stop_reason pause_turn."""
     assert ask(messages=messages).prompt.tool_loop == loop
 
 
 def test_tools() -> None:
-    """By their dated types: bash and its like run at the client, the others at the provider."""
+    """Dated types decide: bash and similar tools run at the client, the others at the provider."""
     own = [{"name": "f", "input_schema": {}}, {"type": "custom", "name": "g"}, {"type": "bash_20250124", "name": "bash"}]  # fmt: skip
     seen = prompt(tools=own)
     assert (seen.tools, seen.hosted_tools) == (("f", "g", "bash"), False)
@@ -148,7 +148,10 @@ def test_a_forced_tool(choice: object, forced: bool) -> None:
 
 
 def test_all_that_the_model_reads_is_counted() -> None:
-    """System, turns, inputs and results of tools, documents in plain text; not what is base64."""
+    """The count includes system, turns, tool inputs and results, and plain-text documents.
+
+    It excludes base64.
+    """
     document = {"type": "document", "source": {"type": "text", "data": "12345"}}
     inside = {"type": "document", "source": {"type": "content", "content": [text("123"), {"type": "image"}]}}  # fmt: skip
     pdf: Object = {"type": "document", "source": {"type": "base64", "data": "JVBER"}}
@@ -207,7 +210,7 @@ def test_what_the_cache_asks_about() -> None:
     ],
 )  # fmt: skip
 def test_a_thread_goes_on_unless_it_is_begun(thread: object, goes_on: str) -> None:
-    """What is not known may depend on anything."""
+    """An unknown thread may depend on anything."""
     assert prompt(thread=thread).continuation_member == goes_on
 
 
@@ -216,10 +219,10 @@ def test_raw_bytes_are_kept() -> None:
 
 
 def test_names_are_as_the_edge_reads_them() -> None:
-    """In lower case, and none of them is a credential."""
+    """All are in lower case, and none is a credential."""
     assert all(name == name.lower() for name in request.FORWARDED_HEADERS)
     assert {b"anthropic-version", b"anthropic-beta"} <= request.FORWARDED_HEADERS
-    # A subagent of a subagent in Claude Code tells both; the other is a setting of its users.
+    # A subagent of a subagent in Claude Code sends the first; users set the second.
     assert {b"x-claude-code-parent-agent-id", b"x-anthropic-additional-protection"} <= request.FORWARDED_HEADERS  # fmt: skip
     assert request.FORWARDED_HEADERS.isdisjoint({b"authorization", b"x-api-key"})
     assert {name.encode() for name in request.DEFAULT_HEADERS} <= request.FORWARDED_HEADERS
@@ -244,7 +247,7 @@ def said(written: WrittenBody) -> tuple[object, object]:
 
 @given(st.data())
 def test_with_nothing_to_change_the_bytes_are_the_clients(data: st.DataObject) -> None:
-    """Law 1: unknown members, numbers as they were written and space between survive."""
+    """Law 1: unknown members, the spelling of numbers and the spaces between members stay."""
     space = data.draw(SPACE)
     more = data.draw(st.dictionaries(st.sampled_from(["x", "metadata", "speed"]), values(), max_size=3))  # fmt: skip
     parts = {"model": '"m"', "max_tokens": "64", "messages": '[{"role":"user","content":"\\u00e9","n":1.50}]', **more}  # fmt: skip
@@ -257,7 +260,7 @@ def test_with_nothing_to_change_the_bytes_are_the_clients(data: st.DataObject) -
 
 
 def test_a_thread_is_begun_where_its_provider_knows_threads() -> None:
-    """Elsewhere that is dropped and named: each request has all of the conversation."""
+    """For other providers the gateway drops and names it: each request has all of the history."""
     create = {"type": "create"}
     body = ask(thread=create)
     assert DIALECT.write(body, target()).body is body.raw
@@ -328,7 +331,10 @@ RESULT_MESSAGE = {"role": "user", "content": [{"type": "tool_result", "tool_use_
     ],
 )  # fmt: skip
 def test_a_budget_is_only_said_where_it_can_be(more: Object, budget: int | None) -> None:
-    """It leaves room for an answer; a forced tool, a prefill and a turn begun without it are 400."""
+    """A budget leaves room for an answer.
+
+    With a forced tool, a prefill or a turn begun without thinking, the API answers 400.
+    """
     assert said(write(BUDGET, "low", **more)) == (on(budget) if budget else None, None)
 
 
@@ -372,7 +378,7 @@ def test_what_a_model_would_refuse_is_said_as_near_as_it_can_be(
 
 @pytest.mark.parametrize(("style", "word"), list(product(effort.STYLES, EFFORTS)))
 def test_whatever_is_written_is_of_a_type_that_the_model_takes(style: str, word: str) -> None:
-    """Filled in or fitted: from every style of client to every style of model, at every effort."""
+    """A filled-in or fitted effort suits every model style, for every client style and effort."""
     facts = ModelFacts(effort_style=style, efforts=("none", *ALL))
     takes = effort.STYLES[style]
     asks: list[Object] = [{}, {"thinking": ADAPT}, {"thinking": OFF}, {"thinking": on(3000)}, {"output_config": {"effort": word}}]  # fmt: skip
@@ -398,7 +404,7 @@ def test_a_cap_is_clamped_and_a_budget_with_it(
 
 
 def test_a_budget_that_no_cap_ever_held_is_the_clients_own() -> None:
-    """The provider will say so, in its own words."""
+    """The provider reports it in its own words."""
     assert write(BUDGET, max_tokens=2000, thinking=on(8500)).losses == ()
     assert write(BUDGET, thinking={"type": "enabled"}).losses == ()
     facts = ModelFacts(effort_style="anthropic-budget", max_output=8000)
@@ -406,7 +412,7 @@ def test_a_budget_that_no_cap_ever_held_is_the_clients_own() -> None:
 
 
 def test_nothing_is_warmed_up_but_the_cache() -> None:
-    """`max_tokens: 0` writes the prompt cache and gives no answer."""
+    """The API writes the prompt cache for `max_tokens: 0` and gives no answer."""
     assert sent(write(ADAPTIVE, max_tokens=0))["max_tokens"] == 0
 
 
@@ -488,7 +494,7 @@ def test_refused_members_are_dropped_and_named() -> None:
 
 @given(st.sampled_from([ADAPTIVE, BETWEEN, ALWAYS, MIXED, BUDGET, BOTH]), st.sampled_from([None, *EFFORTS]))  # fmt: skip
 def test_history_is_never_written_anew(facts: ModelFacts, at: str | None) -> None:
-    """Prompt caches and the signatures of thinking depend on its bytes."""
+    """Prompt caches and thinking signatures depend on the bytes of the history."""
     history = b'"system": [ {"type":"text","text":"\\u00e9"} ], "tools":[ ] ,"messages":[{"role":"user", "content":"a","n":1.50}]'
     body = DIALECT.read(b'{"model":"m","max_tokens":4096,"temperature":1,' + history + b"}")
     written = DIALECT.write(body, target("other", facts=facts, effort=at)).body

@@ -1,4 +1,4 @@
-"""A client's Messages request in no dialect: nothing that it says is lost unseen."""
+"""The decoder reads a client's Messages request, and names all that another dialect loses."""
 
 from typing import Any
 
@@ -88,7 +88,7 @@ def test_images_and_documents(block: Object, expected: Object) -> None:
     ],
 )
 def test_what_no_other_dialect_has_is_kept_by_its_type(block: Object) -> None:
-    """So that `fields` refuses it by name."""
+    """The part keeps its type, so that `check_request` refuses it by name."""
     request = decode(messages=[{"role": "user", "content": [block]}])
     assert request.turns[0].parts == (Foreign(kind=block["type"], source=block),)
     _, refusals = compatibility.check_request(request, "openai-chat")
@@ -182,7 +182,7 @@ SCHEMA: Object = {"type": "json_schema", "schema": {"type": "object"}}
 
 
 def test_the_form_of_the_answer() -> None:
-    """`output_format` is the older, beta name."""
+    """The name `output_format` is older, from a beta."""
     new, old = decode(output_config={"format": SCHEMA}), decode(output_format=SCHEMA)
     assert new.form == old.form == OutputFormat(schema={"type": "object"})
     assert (new.names["form"], old.names["form"]) == ("output_config.format", "output_format")
@@ -263,7 +263,7 @@ SAID: Object = {"role": "assistant", "content": "yes"}
 
 
 def list_losses(request: CanonicalRequest) -> list[tuple[str, str]]:
-    """List what a chat target does not get as it is; nothing keeps it from being asked."""
+    """List what a chat target gets changed or not at all; assert that nothing is refused."""
     losses, refusals = compatibility.check_request(request, "openai-chat")
     assert refusals == []
     return [(loss.field, loss.action) for loss in losses]
@@ -419,7 +419,7 @@ def test_what_a_tool_of_the_client_found_is_told_as_text() -> None:
 
 
 def test_a_summary_takes_the_place_of_all_before_it() -> None:
-    """As at the provider, which shows the model nothing of what a compaction sums up."""
+    """The provider does the same: it hides from the model all that a compaction summarizes."""
     summary = {"type": "compaction", "content": "We spoke.", "cache_control": {"type": "ephemeral"}}
     said = {"type": "text", "text": "yes"}
     request = decode(

@@ -1,4 +1,4 @@
-"""A request of another dialect as a Messages request that the API takes."""
+"""The encoder turns a request of another dialect into a Messages request that the API accepts."""
 
 import json
 from typing import Any
@@ -31,7 +31,7 @@ from gateway.dialects.base import EncodedRequest
 from tests.dialects.anthropic_messages.cases import Object, sent, target
 
 CLIENT = {"turns": "messages", "max_output": "max_completion_tokens", "effort": "reasoning_effort", "form": "response_format"}  # fmt: skip
-"""Names as a client of Chat Completions has them."""
+"""Member names of a Chat Completions client."""
 DOOR = msgspec.structs.replace(DIALECT, translation=TRANSLATION)
 TARGET = target("m", facts=ModelFacts(max_output=64_000))
 
@@ -170,7 +170,7 @@ def test_a_result_without_a_use_is_text() -> None:
 
 
 def test_a_picture_in_an_error_stands_behind_the_results() -> None:
-    """The API refuses images in a result that is an error, and an error that says nothing."""
+    """The API refuses an image in an error result, and an error result without text."""
     picture = Media(kind="image", url="u", cache="")
     failed = ToolResult(id="call_1", parts=(Text(text="r"), picture), error=True)
     bare = ToolResult(id="call_1", parts=(picture,), error=True)
@@ -198,7 +198,7 @@ def test_ids_and_names_are_plain_the_same_for_use_and_result_and_never_stand_twi
 
 @pytest.mark.parametrize("arguments", ["", " ", "null", "{}"])
 def test_no_arguments_are_an_empty_object_and_no_loss(arguments: str) -> None:
-    """Groq writes "null" where a function is called with nothing."""
+    """Groq writes "null" if the model calls a function without arguments."""
     said = encode(HELLO, turn("assistant", ToolUse(id="call_1", name="f", arguments=arguments)))
     assert said.value["messages"][1]["content"] == [use("call_1", "f", {})]
     assert lost(said) == []
@@ -277,7 +277,7 @@ PNG, JPG = "iVBORw0KGgo=", "/9j/4AAQ"
     ],
 )  # fmt: skip
 def test_images_and_documents(part: Media, block: Object) -> None:
-    """An image's type is what its bytes say: "image/jpg" is none that the API takes."""
+    """The bytes decide an image's type: the API refuses "image/jpg"."""
     assert messages(turn("user", part)) == [("user", [block])]
 
 
@@ -329,7 +329,7 @@ def test_settings() -> None:
 
 
 def test_what_the_api_takes_of_sampling() -> None:
-    """It has a temperature of at most 1, and newer models no top_p beside it."""
+    """The API accepts temperatures up to 1, and newer models refuse top_p beside a temperature."""
     hot = encode(temperature=1.5, top_p=0.9)
     assert (hot.value["temperature"], "top_p" in hot.value) == (1, False)
     assert lost(hot) == [("temperature", "clamped"), ("top_p", "dropped")]
@@ -347,7 +347,10 @@ MARK = {"cache_control": {"type": "ephemeral"}}
 
 
 def test_a_key_of_the_cache_is_breakpoints() -> None:
-    """After the instructions, else the tools, and at the end; a client's own marks stay alone."""
+    """Breakpoints go after the instructions, or else the tools, and at the end.
+
+    A client's own marks stay alone.
+    """
     ask, call = turn("user", "hi"), turn("assistant", ToolUse(id="c", name="f", arguments="{}"))
     both = turn("user", ToolResult(id="c", parts=(Text(text="1"),)), ToolResult(id="d", parts=()))
     tools = (Tool(name="f"), Tool(name="g"))
@@ -373,7 +376,7 @@ def test_a_key_of_the_cache_is_breakpoints() -> None:
 
 
 def test_a_tool_loop_is_kept_unasked() -> None:
-    """Other APIs keep prompts by themselves; an agent sends the same again with each result."""
+    """Other APIs cache prompts by themselves. An agent resends the same prompt with each result."""
     call, tools = turn("assistant", ToolUse(id="c", name="f", arguments="{}")), (Tool(name="f"),)
     both = turn("user", "hi"), call
     loop = *both, turn("user", ToolResult(id="c", parts=(Text(text="1"),)))
@@ -428,7 +431,10 @@ ALWAYS = facts("anthropic-always", "low", "medium", "high")
     ],
 )  # fmt: skip
 def test_effort_as_a_model_takes_it(known: ModelFacts, asked: Object, thinking: Any, effort: Any, losses: list[str]) -> None:  # fmt: skip
-    """Through `write`, which fits it to the model; what is lost has the client's names."""
+    """The test calls `write_request`, which fits the effort to the model.
+
+    Losses carry the client's names.
+    """
     request = CanonicalRequest(turns=(HELLO,), names=CLIENT, **asked)
     written = translation.write_request(request, DOOR, target("m", facts=known))
     value = sent(written)
@@ -450,7 +456,7 @@ def test_effort_as_a_model_takes_it(known: ModelFacts, asked: Object, thinking: 
     ],
 )  # fmt: skip
 def test_a_client_that_wants_to_read_thoughts_changes_no_effort(to: Target, thinking: Any, effort: Any) -> None:  # fmt: skip
-    """What the target's tier says of effort stands; a model that would not think still does not."""
+    """The effort of the target's tier stands; a model that would not think still does not."""
     request = CanonicalRequest(turns=(HELLO,), names=CLIENT, thoughts_shown=True)
     written = translation.write_request(request, DOOR, to)
     value = sent(written)
@@ -489,7 +495,10 @@ TURNS = st.one_of(
 
 @given(st.lists(TURNS, min_size=1, max_size=6))
 def test_any_conversation_is_one_that_the_api_takes(turns: list[CanonicalTurn]) -> None:
-    """Roles alternate from the user on, uses are answered at once and first, no text is blank."""
+    """Roles alternate, beginning with the user. Results follow their uses at once and come first.
+
+    No text is blank.
+    """
     said = encode(*turns)
     body = said.value["messages"]
     assert [it["role"] for it in body] == ["user", "assistant"] * (len(body) // 2) + ["user"] * (len(body) % 2)  # fmt: skip
@@ -524,7 +533,7 @@ def test_any_conversation_is_one_that_the_api_takes(turns: list[CanonicalTurn]) 
 def test_json_without_a_schema_is_asked_for_in_the_last_of_the_instructions(
     system: list[str],
 ) -> None:
-    """Behind the client's own; with a schema nothing is said in words."""
+    """The instruction stands behind the client's own; with a schema the gateway adds none."""
     turns = [turn("system", *system)] if system else []
     told = encode(*turns, HELLO, form=OutputFormat()).value
     *own, last = [block["text"] for block in told["system"]]

@@ -1,4 +1,4 @@
-"""Whole answers: what accounting reads, and streams folded into answers and back."""
+"""Whole answers: usage for accounting, and streams folded into answers and unfolded again."""
 
 import json
 from typing import Any
@@ -108,7 +108,7 @@ def test_blocks_that_come_whole_stay_whole() -> None:
 
 
 def test_the_input_of_a_tool_stays_in_the_models_bytes() -> None:
-    """Numbers too large for a float, and a way of writing that no encoder would choose."""
+    """The input keeps numbers too large for a float, and spelling that no encoder would choose."""
     tool = begin(type="tool_use", id="t", name="f", input={})
     pieces = ["", '{"n": 1234567890123', '4567890123, "x":', "1.50}"]
     stream = [tool, *(delta("input_json_delta", partial_json=it) for it in pieces)]
@@ -155,7 +155,7 @@ def message(*blocks: Object, **more: Any) -> Object:
 
 
 def test_a_whole_message_told_as_a_stream() -> None:
-    """With the events, names and order that SDKs put together."""
+    """The stream has the events, names and order that SDKs assemble."""
     blocks: list[Object] = [{"type": "thinking", "thinking": "a", "signature": "s"}, {"type": "text", "text": "b", "citations": [{"n": 1}]}, {"type": "tool_use", "id": "t", "name": "f", "input": {"x": 1}}]  # fmt: skip
     head = {**message(), "stop_reason": None, "usage": {"input_tokens": 5, "output_tokens": 0, "service_tier": "standard"}}  # fmt: skip
     expected = [
@@ -199,7 +199,7 @@ BLOCKS = st.one_of(
 
 @given(st.lists(BLOCKS, max_size=4), st.sampled_from(["end_turn", "tool_use", "max_tokens"]))
 def test_any_message_is_the_same_after_it_was_streamed(blocks: list[Object], why: str) -> None:
-    """Law 2, and one account of both forms."""
+    """Law 2: both forms also give the same usage."""
     whole = message(*blocks, stop_reason=why)
     stream = UNFOLD(json.dumps(whole).encode(), False)
     assert json.loads(FOLD(stream)) == whole

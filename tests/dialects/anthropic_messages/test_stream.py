@@ -1,4 +1,4 @@
-"""Streams at home: the same bytes out, nothing before there is content, and no end that was not one."""
+"""Native streams keep their bytes, send nothing before content, and never end early as complete."""
 
 import pytest
 from hypothesis import given
@@ -48,7 +48,10 @@ def facts(watch: StreamInspector) -> tuple[object, ...]:
     ],
 )  # fmt: skip
 def test_the_first_content_commits_and_lets_go_what_was_held(first: bytes) -> None:
-    """Text, thinking, a tool call, a block that comes whole, a clean end: from here on nobody takes over."""
+    """Text, thinking, a tool call, a whole block or a clean end commits.
+
+    No other target takes over.
+    """
     watch = DIALECT.inspect_stream(ask(stream=True))
     assert watch.feed(start() + PING) == b""
     assert watch.feed(EMPTY) == b""
@@ -90,20 +93,23 @@ def test_after_the_commit_point_nothing_is_held() -> None:
 
 @given(st.integers(0, len(WHOLE) - 1))
 def test_a_stream_that_is_cut_is_complete_only_with_message_stop(at: int) -> None:
-    """Law 10: SDKs take a stream for whole that just ends, so the gateway must not."""
+    """Law 10: SDKs take a stream that just ends for complete, so the gateway must not."""
     out, watch = run(WHOLE[:at])
     assert watch.complete == (at >= len(WHOLE) - len(b"\n\n"))
     assert WHOLE.startswith(out)
 
 
 def test_what_has_come_out_is_unknown_until_it_is_told() -> None:
-    """message_start tells one token of output or so; the input it tells is exact."""
+    """The output count in message_start is about one token; its input count is exact."""
     _, watch = run(start(cache_read_input_tokens=4) + HELLO)
     assert watch.usage == Usage(input=5, cache_read=4)
 
 
 def test_usage_is_the_last_that_was_told_and_what_is_left_out_stands() -> None:
-    """Running totals, not added up; the lifetimes of what was written come only at the start."""
+    """Counts are running totals and are not added up.
+
+    Only the start has the lifetimes of cache writes.
+    """
     head = start(cache_creation_input_tokens=7, cache_creation={"ephemeral_1h_input_tokens": 7})
     first = end(None, output_tokens=4, input_tokens=6)
     last = end(output_tokens=9, input_tokens=None, output_tokens_details={"thinking_tokens": 2})
@@ -113,14 +119,14 @@ def test_usage_is_the_last_that_was_told_and_what_is_left_out_stands() -> None:
 
 
 def test_an_end_without_usage_or_reason() -> None:
-    """It is no end: `message_stop` stays here, and without content nothing is shown."""
+    """The gateway takes this for no end: it drops `message_stop`, and shows no empty answer."""
     bare = event("message_delta", usage=None, delta=None)
     out, watch = run(start() + bare + STOP)
     assert (out, facts(watch)) == (b"", (False, False, Usage(input=5), "m-1", None, None))
 
 
 def test_a_reason_may_be_optional() -> None:
-    """`message_stop` is the end then, of an answer with content."""
+    """For such hosts `message_stop` ends an answer that has content."""
     for said, whole in ((HELLO, True), (b"", False)):
         watch = DIALECT.inspect_stream(ask(stream=True), finish_optional=True)
         out = watch.feed(start() + said + STOP)
@@ -129,7 +135,7 @@ def test_a_reason_may_be_optional() -> None:
 
 
 def test_a_foreign_done_stays_here_and_ends_nothing() -> None:
-    """OpenRouter adds it; the official SDK raises at it."""
+    """OpenRouter adds `[DONE]`, and the official SDK raises at it."""
     assert run(WHOLE + DONE)[0] == WHOLE
     out, watch = run(start() + HELLO + end() + DONE)
     assert out == start() + HELLO + end()
@@ -147,7 +153,7 @@ def test_the_last_frame_may_lack_its_blank_line(cut: bytes) -> None:
 
 @pytest.mark.parametrize("head", [b"", start() + PING, start() + EMPTY])
 def test_an_error_before_content_shows_nothing(head: bytes) -> None:
-    """Another target can still answer."""
+    """The gateway can still try another target."""
     out, watch = run(head + ERROR + HELLO)
     assert out == b""
     assert (watch.committed, watch.problem.kind if watch.problem else None) == (
@@ -171,7 +177,7 @@ def test_an_error_after_content_goes_on_and_is_the_last() -> None:
     ],
 )  # fmt: skip
 def test_an_error_that_no_sdk_would_see_stays_here(frame: bytes) -> None:
-    """The engine tells it in the form that they know."""
+    """The gateway sends it in a form that SDKs recognize."""
     out, watch = run(start() + HELLO + b"\n" + frame)
     assert out == start() + HELLO + b"\n"
     assert watch.problem is not None
@@ -188,7 +194,7 @@ def test_a_broken_frame_is_a_problem(frame: bytes) -> None:
 
 @given(st.data())
 def test_any_split_of_a_stream_gives_the_same_bytes_and_the_same_facts(data: st.DataObject) -> None:
-    """Wherever reads end: in a CRLF, in a character, in an escape, between the two line ends."""
+    """Reads may end in a CRLF, in a character, in an escape, or between the two line ends."""
     line = data.draw(st.sampled_from([b"\n", b"\r\n"]))
     text = data.draw(TEXT)
     middle = st.sampled_from(
@@ -210,7 +216,7 @@ def test_any_split_of_a_stream_gives_the_same_bytes_and_the_same_facts(data: st.
 
 
 def test_a_frame_that_is_no_json_ends_the_answer() -> None:
-    """Also after the commit point: it is not sent on, and what came before it is."""
+    """After the commit point too, the gateway drops the frame and keeps everything before it."""
     broken = b'event: content_block_delta\ndata: {"type":"content_block_delta",\n\n'
     before = start() + HELLO
     for cuts in ((), (len(before),), (len(before), len(before + broken))):
@@ -221,7 +227,7 @@ def test_a_frame_that_is_no_json_ends_the_answer() -> None:
 
 
 def test_a_start_without_usage_tells_none() -> None:
-    """Hosts that follow the format leave members out."""
+    """Hosts that follow the format may leave members out."""
     bare = event("message_delta", delta={"stop_reason": "end_turn"})
     out, watch = run(
         b'event: message_start\ndata: {"type":"message_start","message":{"model":1}}\n\n'
@@ -233,7 +239,7 @@ def test_a_start_without_usage_tells_none() -> None:
 
 
 def test_text_that_looks_like_an_end_is_text() -> None:
-    """A frame that a search finds is read, and passes where it says nothing."""
+    """The gateway reads a frame that its search finds, and passes it on if it means nothing."""
     piece = delta(text="[DONE]") + delta(text="event: error")
     stream = start() + HELLO + piece + end() + STOP
     out, watch = run(stream, len(start() + HELLO))
@@ -242,7 +248,7 @@ def test_text_that_looks_like_an_end_is_text() -> None:
 
 
 def test_a_delta_and_a_start_that_say_little() -> None:
-    """Usage and stop reason may be missing; a start's model may be no text."""
+    """Usage and stop reason may be missing; a start's model may not be text."""
     bare = b'event: message_delta\ndata: {"type":"message_delta"}\n\n'
     out, watch = run(start() + HELLO + bare + STOP)
     assert out.endswith(bare)

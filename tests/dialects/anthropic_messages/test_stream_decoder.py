@@ -1,4 +1,4 @@
-"""Messages answers as events: whole, streamed, cut anywhere, and as hosts bend them."""
+"""Messages answers as events: whole, streamed, cut anywhere, and with the oddities of hosts."""
 
 import json
 from typing import Any
@@ -53,14 +53,14 @@ ENDED: list[Event] = [TOLD, Finish("stop", "end_turn"), End()]
 
 
 def inner(*frames: bytes) -> list[Event]:
-    """What blocks say, between the start of a message and its end."""
+    """Return the events of blocks, without those of the message's start and end."""
     events = run(start() + b"".join(frames) + end() + STOP)
     assert (events[:1], events[-3:]) == ([START], ENDED)
     return events[1:-3]
 
 
 def content(*blocks: Object) -> list[Event]:
-    """What the blocks of a whole message say."""
+    """Return the events of the blocks of a whole message."""
     events = TRANSLATION.decode_response(json.dumps(message(*blocks)).encode())
     return events[1:-2]
 
@@ -77,7 +77,7 @@ def test_a_stream() -> None:
 
 
 def test_what_is_beside_the_events_is_left_alone_or_named() -> None:
-    """Comments, pings, unknown events and members, and what comes after the end."""
+    """The decoder ignores or names comments, pings, unknown events and members, and late frames."""
     odd = b": keep-alive\n\n" + event("new_event", x=1) + event("content_block_delta") + event("content_block_start") + event("message_start")  # fmt: skip
     odd += event("content_block_delta", index=7, delta={"type": "new_delta", "x": 1})
     odd += event("content_block_stop", index=9) + b"data: [DONE]\n\n"
@@ -162,7 +162,7 @@ def test_what_no_other_dialect_has_is_told_whole() -> None:
 
 
 def test_hosts_that_leave_out_where_a_block_begins_or_ends() -> None:
-    """What is open ends with the message; an index that begins anew ends what had it."""
+    """An open block ends with the message; a second start of an index ends the first."""
     bare = [delta("thinking_delta", thinking="a"), begin(0, type="text", text="b"), delta(index=1, text="c")]  # fmt: skip
     tool = begin(2, type="tool_use", id="t", name="f", input={})
     assert inner(*bare, tool) == [
@@ -232,7 +232,7 @@ def test_an_end_that_names_no_reason_or_two() -> None:
 
 
 def test_events_that_are_named_once() -> None:
-    """Hosts that write the type in the event line alone."""
+    """A few hosts write the type in the event line only."""
     bare = WHOLE
     for kind in ("message_start", "content_block_start", "content_block_stop", "message_delta", "message_stop"):  # fmt: skip
         bare = bare.replace(b'data: {"type": "' + kind.encode() + b'", ', b"data: {")

@@ -1,4 +1,4 @@
-"""Answers of other dialects as Messages: what the official SDK puts together says the same."""
+"""Answers of other dialects as Messages: the official SDK assembles the same content."""
 
 import json
 import re
@@ -49,7 +49,7 @@ def stream(*events: Event, telling: ResponseContext = TELLING) -> bytes:
 
 
 def told(*events: Event, telling: ResponseContext = TELLING) -> list[Object]:
-    """The payloads, each under its own name."""
+    """Return the payloads; assert that each frame has its own name."""
     frames = sse.split_frames(stream(*events, telling=telling))
     values = [jsonio.loads(sse.read_data(frame)) for frame in frames]
     for frame, value in zip(frames, values, strict=True):
@@ -58,7 +58,7 @@ def told(*events: Event, telling: ResponseContext = TELLING) -> list[Object]:
 
 
 def content(*events: Event, telling: ResponseContext = TELLING) -> list[Object]:
-    """The blocks, the same of a stream and whole; wholly as the SDK has them."""
+    """Return the blocks that the SDK reads, the same streamed and whole."""
     events = (Start(), *events, *DONE)
     blocks: list[Object] = streamed(stream(*events, telling=telling))["content"]
     assert whole(TRANSLATION.encode_response(events, telling))["content"] == blocks
@@ -112,7 +112,7 @@ def test_what_is_known_at_the_start_goes_before_the_estimate() -> None:
 
 
 def test_usage_that_was_not_told_is_estimated() -> None:
-    """The SDKs' types demand both counts."""
+    """The SDKs' types require both counts."""
     message = streamed(stream(TextDelta("12345"), *DONE))
     assert message["usage"] == {"input_tokens": 12, "output_tokens": 2}
     half = streamed(stream(TextDelta("12345"), UsageUpdate(Usage(output=7)), *DONE))
@@ -173,7 +173,10 @@ def test_reasoning_and_the_state_of_its_maker() -> None:
 
 
 def test_thinking_without_a_state_has_the_label_alone() -> None:
-    """Anthropic would refuse it unsigned: what comes back is known, and is no state."""
+    """Anthropic would refuse it unsigned.
+
+    The gateway recognizes the label when it comes back, without a state.
+    """
     (thought, *rest) = content(ReasoningDelta("a"), ReasoningEnd(), TextDelta("b"), ReasoningEnd(), telling=LABELLED)  # fmt: skip
     assert thought == {"type": "thinking", "thinking": "a", "signature": "tg1.beef."}
     assert rest == [{"type": "text", "text": "b"}]
@@ -199,7 +202,7 @@ def test_parts_of_a_summary_are_paragraphs() -> None:
 
 
 def test_a_state_that_hangs_on_a_use_comes_back_with_it() -> None:
-    """As an empty thought behind the use, which clients send back as they got it."""
+    """The state becomes an empty thought behind the use, which clients send back unchanged."""
     events: list[Event] = [ToolStart(0, "t:0", "f"), ToolDelta(0, "{}"), ToolStart(1, "t1", "f"), ToolEnd(0, state="sig=="), ToolEnd(1)]  # fmt: skip
     blocks = content(*events, telling=LABELLED)
     assert [it["type"] for it in blocks] == ["tool_use", "thinking", "tool_use"]
@@ -210,7 +213,10 @@ def test_a_state_that_hangs_on_a_use_comes_back_with_it() -> None:
 
 
 def test_citations_of_the_api_itself_are_told_and_others_are_not() -> None:
-    """An encrypted index cannot be made up; a client would send it back, and be refused."""
+    """The gateway cannot make up an encrypted index.
+
+    A client would send it back, and the API would refuse it.
+    """
     own = {"type": "char_location", "cited_text": "a", "document_index": 0, "start_char_index": 0, "end_char_index": 1}  # fmt: skip
     theirs = {"type": "url_citation", "url": "https://a.test"}
     cited: list[Event] = [TextDelta("a"), Citation(source=own), Citation(url="u", source=theirs), Citation(url="u"), ReasoningEnd()]  # fmt: skip
@@ -220,7 +226,7 @@ def test_citations_of_the_api_itself_are_told_and_others_are_not() -> None:
 
 
 def test_media_and_hosted_tools_are_named() -> None:
-    """The words of speech are text. What has no place does not begin the message either."""
+    """A transcript of speech is text. Content without a place does not begin the message either."""
     context = msgspec.structs.replace(TELLING, dropped_names={})
     picture = GeneratedMedia("image", "QUJD", "candidates.content.inlineData")
     speech = GeneratedMedia("audio", "QUJD", "message.audio", transcript="hi")
@@ -255,7 +261,7 @@ def test_what_the_api_does_not_tell() -> None:
     ],
 )
 def test_why_it_ended(finish: Finish, reason: str | None, stop: str | None) -> None:
-    """In the API's own word where it is one of the same meaning."""
+    """The gateway uses the API's own word if one has the same meaning."""
     delta = told(Start(), finish, End())[-2]["delta"]
     assert (delta["stop_reason"], delta["stop_sequence"]) == (reason, stop)
     assert ("stop_details" in delta) == (reason == "refusal")
@@ -286,7 +292,7 @@ USAGES = st.builds(
 
 @given(USAGES)
 def test_usage_comes_back_as_it_was(known: Usage) -> None:
-    """All five classes, streamed and whole."""
+    """All five classes come back, streamed and whole."""
     events: list[Event] = [Start(), TextDelta("a"), *DONE[:1], UsageUpdate(known), End()]
     [again] = [it for it in run(stream(*events)) if isinstance(it, UsageUpdate)]
     assert again.usage == known
@@ -311,7 +317,7 @@ def thoughts(draw: st.DrawFn) -> list[Event]:
 
 @st.composite
 def tools(draw: st.DrawFn) -> list[Event]:
-    """Several uses, the pieces of each in order, interleaved in any way; words may come between."""
+    """Draw several uses with their pieces in order, interleaved in any way, with words between."""
     lanes: list[list[Event]] = []
     for at in range(draw(st.integers(1, 3))):
         text = draw(ARGUMENTS)
@@ -330,7 +336,7 @@ def tools(draw: st.DrawFn) -> list[Event]:
 
 @st.composite
 def answers(draw: st.DrawFn) -> list[Event]:
-    """Whole answers as any dialect may tell them."""
+    """Draw whole answers as any dialect may send them."""
     said = draw(st.lists(WORDS | thoughts(), max_size=4))
     if draw(st.booleans()):
         said.append(draw(tools()))
@@ -341,7 +347,7 @@ def answers(draw: st.DrawFn) -> list[Event]:
 
 
 def said(events: list[Event]) -> Object:
-    """What events say, whatever pieces they say it in."""
+    """Collect the content of events, however it is split."""
     started = {event.index: event for event in events if isinstance(event, ToolStart)}
     ended = [it.state for it in events if isinstance(it, ReasoningEnd) and it.state]
     pieces = [event for event in events if isinstance(event, ToolDelta)]
@@ -360,7 +366,7 @@ def said(events: list[Event]) -> Object:
 
 
 def put_together(message: Object) -> Object:
-    """What the SDK made of it, in the same form."""
+    """Collect the content that the SDK assembled, in the same form."""
     blocks: list[Object] = message["content"]
     reasons = {"end_turn": "stop", "max_tokens": "length", "tool_use": "tools", "refusal": "filter", "pause_turn": "pause"}  # fmt: skip
     return {
@@ -375,7 +381,7 @@ def put_together(message: Object) -> Object:
 
 @given(answers())
 def test_the_sdk_puts_together_what_was_said(events: list[Event]) -> None:
-    """Laws 2 and 3: streamed and whole."""
+    """Laws 2 and 3: the SDK reads the same streamed and whole."""
     expected: Any = said(events)
     [known] = expected.pop("usage")
     for message in (
@@ -394,7 +400,7 @@ def test_the_sdk_puts_together_what_was_said(events: list[Event]) -> None:
 
 @given(answers(), st.lists(st.integers(0, 3000), max_size=6))
 def test_what_is_told_is_heard_again_however_it_is_read(events: list[Event], cuts: list[int]) -> None:  # fmt: skip
-    """Law 2: of a stream in any pieces, and whole."""
+    """Law 2: a stream in any pieces and a whole answer decode to the same."""
     data = stream(*events)
     heard = run(data)
     assert run(*pieces(data, cuts)) == heard
@@ -408,7 +414,7 @@ def test_what_is_told_is_heard_again_however_it_is_read(events: list[Event], cut
 
 @given(answers())
 def test_the_dialect_at_home_understands_what_is_told(events: list[Event]) -> None:
-    """The recorder and the accounting of the same dialect read it as a provider's stream."""
+    """The recorder and the accounting of the dialect read it like a provider's stream."""
     data = stream(*events)
     watch = DIALECT.inspect_stream(ask(stream=True))
     assert watch.feed(data) == data
@@ -419,7 +425,7 @@ def test_the_dialect_at_home_understands_what_is_told(events: list[Event]) -> No
 
 
 def test_the_text_of_a_custom_tool_is_an_object_to_the_sdk() -> None:
-    """It has no custom tools: the text goes into the one member of a function that stands for it."""
+    """The dialect has no custom tools, so the text goes into the one member of a function."""
     call: list[Event] = [ToolStart(0, "toolu_1", "run", custom=True), ToolDelta(0, 'print("a\\n'), ToolDelta(0, '\u00e9")'), ToolEnd(0)]  # fmt: skip
     for message in (streamed(stream(Start(), *call, *DONE)), whole(TRANSLATION.encode_response([Start(), *call, *DONE], TELLING))):  # fmt: skip
         assert message["content"][0]["input"] == {"input": 'print("a\\n\u00e9")'}
@@ -430,7 +436,7 @@ def test_the_text_of_a_custom_tool_is_an_object_to_the_sdk() -> None:
     [(["null"], []), (['{"a":', "null", "}"], ['{"a":', "null", "}"]), (["{}"], ["{}"])],
 )
 def test_no_input_is_none_also_where_a_host_writes_null(pieces: list[str], said: list[str]) -> None:
-    """Groq calls a function with "null": an SDK would give its user that in place of an object."""
+    """Groq calls a function with "null": an SDK would hand that to its user, not an object."""
     call: list[Event] = [
         ToolStart(0, "toolu_1", "f"),
         *[ToolDelta(0, text) for text in pieces],

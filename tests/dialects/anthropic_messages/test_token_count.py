@@ -1,4 +1,4 @@
-"""Counting tokens: a request without max_tokens, a number for an answer, and no cost."""
+"""Token counts: a request without max_tokens, an answer that is a number, and no cost."""
 
 import msgspec
 import pytest

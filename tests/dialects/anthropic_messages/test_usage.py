@@ -1,4 +1,4 @@
-"""The Messages API: every account, whole and streamed, and what is heard of an answer."""
+"""The Messages API: usage of every kind, whole and streamed, and counted content."""
 
 import json
 from decimal import Decimal
@@ -129,7 +129,7 @@ def abroad(data: bytes) -> Usage | None:
     ("told", "read"), [v[1:] for v in VECTORS], ids=[str(v[0]) for v in VECTORS]
 )
 def test_every_account(told: Object, read: Usage) -> None:
-    """Whole, and in a stream that tells it at its end: with the input before, or without."""
+    """Usage is the same whole and in a stream that ends with it, with or without earlier input."""
     whole = {
         "type": "message",
         "model": "m-1",
@@ -156,7 +156,7 @@ ENDS: list[Object] = [
 
 @pytest.mark.parametrize("last", ENDS)
 def test_the_input_is_told_first_and_the_output_last(last: Object) -> None:
-    """cache_read of `message_start` stands, however little `message_delta` says of it."""
+    """The `cache_read` of `message_start` stands, however little `message_delta` repeats."""
     folded = DIALECT.fold(stream(START, last))
     assert DIALECT.summarize(folded).usage == USED
     assert run(stream(START, last)).usage == USED
@@ -164,7 +164,7 @@ def test_the_input_is_told_first_and_the_output_last(last: Object) -> None:
 
 
 def test_what_is_known_of_a_stream_that_was_cut() -> None:
-    """The input is; of what came out `message_start` knows nothing yet."""
+    """The input is known, but `message_start` does not know the output yet."""
     watch = run(stream(START, None).split(b"event: message_delta")[0])
     assert watch.usage == Usage(input=3, cache_read=90, cache_write={"": 7})
     assert (watch.complete, watch.content_bytes) == (False, 2)
@@ -229,7 +229,7 @@ BLOCKS: list[tuple[Object, int]] = [
 
 @pytest.mark.parametrize(("block", "size"), BLOCKS)
 def test_what_is_heard_of_a_block(block: Object, size: int) -> None:
-    """Also where it comes whole in a stream: what a hosted tool has found is not the model's."""
+    """The size is the same for a whole block in a stream. A hosted tool's findings do not count."""
     whole = {"type": "message", "content": [block], "usage": {}}
     assert DIALECT.summarize(json.dumps(whole).encode()).content_bytes == size
     begun = frame({"type": "content_block_start", "index": 0, "content_block": block})
@@ -272,12 +272,15 @@ def test_what_is_no_content_is_not_heard() -> None:
     ],
 )  # fmt: skip
 def test_usage_in_five_classes(told: object, read: Usage | None) -> None:
-    """Input leaves the cache out, output holds the thinking; the total is the last word."""
+    """Input excludes the cache, output includes thinking, and the last total counts."""
     assert usage.read(told) == read
 
 
 def test_a_compaction_is_told_beside_the_totals() -> None:
-    """Its tokens are billed and stand in no total (BetaUsage); those of an advisor are another model's."""
+    """Compaction tokens are billed but stand in no total (BetaUsage).
+
+    An advisor's are another model's.
+    """
     part: Object = {"type": "compaction", "input_tokens": 100, "output_tokens": 10, "cache_creation_input_tokens": 3}  # fmt: skip
     other = {**part, "type": "advisor_message"}
     told: Object = {"input_tokens": 1, "output_tokens": 2, "cache_creation_input_tokens": 4}

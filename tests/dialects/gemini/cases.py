@@ -1,4 +1,4 @@
-"""Requests, targets, answers and streams that the tests of this dialect are made of."""
+"""Requests, targets, answers and streams for the tests of this dialect."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ EITHER = ModelFacts(effort_style="gemini-level+budget", efforts=("minimal", "low
 
 
 def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: ModelFacts = UNKNOWN_FACTS, **more: Any) -> Target:  # fmt: skip
-    """A target; `refuses` is of its provider."""
+    """Make a target; `refuses` belongs to its provider."""
     provider = Provider(
         name="here", urls={"gemini": "https://here.test/v1beta"}, refused_members=refuses
     )
@@ -29,12 +29,12 @@ def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: Mo
 
 
 def raw(**more: Any) -> bytes:
-    """A request as a client sends it."""
+    """Make a request as a client sends it."""
     return json.dumps({"contents": HI, **more}).encode()
 
 
 def ask(path: str = GENERATE, /, **more: Any) -> RequestBody:
-    """A request as it was read."""
+    """Make a request and read it."""
     return DIALECT.read(raw(**more)) if not path else read(raw(**more), path)
 
 
@@ -46,18 +46,18 @@ def read(body: bytes, path: str) -> RequestBody:
 
 
 def config(**members: Any) -> RequestBody:
-    """A request with a generationConfig."""
+    """Make a request with a generationConfig."""
     return ask(generationConfig=members)
 
 
 def sent(written: WrittenBody) -> Object:
-    """What a target gets."""
+    """Return the body that a target gets."""
     value: Object = json.loads(written.body)
     return value
 
 
 def decoded(**more: Any) -> CanonicalRequest:
-    """A request in no dialect."""
+    """Decode a request."""
     return TRANSLATION.decode_request(ask(**more))
 
 
@@ -66,14 +66,14 @@ def user(text: str = "hi") -> CanonicalTurn:
 
 
 def encoded(*turns: CanonicalTurn, to: Target | None = None, **more: Any) -> EncodedRequest:
-    """A request of turns in this dialect."""
+    """Encode a request of turns in this dialect."""
     return TRANSLATION.encode_request(
         CanonicalRequest(turns=turns or (user(),), **more), to or target(facts=LEVEL)
     )
 
 
 def candidate(*parts: Object, finish: Any = None, index: int | None = 0, **more: Any) -> Object:
-    """One candidate of an answer."""
+    """Make one candidate of an answer."""
     value: Object = {**more}
     if parts:
         value["content"] = {"parts": list(parts), "role": "model"}
@@ -87,7 +87,7 @@ def text(words: str, **more: Any) -> Object:
 
 
 def chunk(*candidates: Object, **more: Any) -> Object:
-    """One chunk, or a whole answer."""
+    """Make one chunk, or a whole answer."""
     return {"candidates": list(candidates), "modelVersion": "m-1", "responseId": "r1", **more}
 
 
@@ -100,12 +100,12 @@ def stream(*chunks: Object) -> bytes:
 
 
 def whole(*chunks: Object) -> bytes:
-    """One answer, or a list of several chunks."""
+    """Make one answer, or a list of several chunks."""
     return json.dumps(chunks[0] if len(chunks) == 1 else chunks).encode()
 
 
 def heard(data: bytes) -> list[Event]:
-    """The events of a stream."""
+    """Decode a stream into events."""
     decoder = TRANSLATION.make_decoder()
     return [*decoder.feed(data), *decoder.end()]
 

@@ -1,4 +1,4 @@
-"""Embeddings of Gemini, one and many: native bytes, and translated."""
+"""Embeddings of Gemini, single and batched: native bytes, and translated."""
 
 import json
 from typing import Any
@@ -216,7 +216,7 @@ def test_what_is_no_list_of_numbers_fails_abroad(row: Any) -> None:
 
 
 def test_modalities_of_vectors_are_told_apart() -> None:
-    """The member is named without an s in answers of embedContent."""
+    """The member's name has no s in answers of embedContent."""
     details = [{"modality": "TEXT", "tokenCount": 2}, {"modality": "VIDEO", "tokenCount": 66}]
     told = {"promptTokenCount": 68, "promptTokenDetails": details}
     seen = EMBEDDINGS.summarize(json.dumps({"embedding": {}, "usageMetadata": told}).encode())

@@ -1,4 +1,4 @@
-"""Errors both ways: whose fault a provider's is, and what a client is told."""
+"""Errors in both directions: whose fault a provider's error is, and what the client reads."""
 
 import json
 from typing import Any, get_args
@@ -78,7 +78,7 @@ def test_the_time_to_come_back_stands_in_the_body(body: bytes, seconds: float | 
     ],
 )
 def test_a_frame_begins_with_the_error_and_has_one_line(body: bytes, said: Any) -> None:
-    """google-genai raises only where `error` is the first member."""
+    """The SDK google-genai raises only if `error` is the first member."""
     frame = DIALECT.write_problem_frame(Problem(kind="upstream_rejected", message="m", body=body))
     assert frame.startswith(b'data: {"error":')
     assert frame.count(b"\n") == 2

@@ -1,4 +1,4 @@
-"""Native requests: what routing reads, and what a target gets."""
+"""Native requests: the facts that routing reads, and the body that a target gets."""
 
 import json
 from typing import Any
@@ -142,7 +142,7 @@ def test_the_rest_of_what_is_set() -> None:
 def test_a_member_in_both_its_spellings_is_refused(
     more: dict[str, Any], field: str, other: str
 ) -> None:
-    """What is read for routing must not be another than what the provider reads."""
+    """Routing must not read another value than the provider reads."""
     with pytest.raises(ProblemError) as caught:
         ask(**more)
     assert caught.value.problem.param == field
@@ -176,20 +176,20 @@ def test_effort_is_read_of_a_level_or_a_budget(thinking: Any, effort: str | None
 
 def test_usage_is_always_told() -> None:
     assert DIALECT.asks_usage(ask())
-    assert DIALECT.explain_unfit(ask().prompt, None) == ""  # type: ignore[arg-type]  # never looked at
+    assert DIALECT.explain_unfit(ask().prompt, None) == ""  # type: ignore[arg-type]  # not read
 
 
 RAW = b'{ "contents":[{"parts":[{"text":"hi"}]}] , "x": 1.50, "generationConfig":{"topK" : 4.0}}'
 
 
 def test_nothing_to_change_is_the_same_bytes() -> None:
-    """Law 1."""
+    """Law 1 holds."""
     assert DIALECT.write(read(RAW, GENERATE), target()).body is RAW
 
 
 @given(st.dictionaries(st.text(min_size=1), st.integers() | st.text() | st.lists(st.booleans())))
 def test_members_of_any_name_survive(more: dict[str, Any]) -> None:
-    """Law 1, for what this gateway does not know."""
+    """Law 1 holds for members that the gateway does not know."""
     more.pop("generationConfig", None)
     more.pop("generation_config", None)
     value = {**more, "contents": HI}
@@ -214,7 +214,7 @@ def test_the_model_goes_into_the_path(path: str, model: str, tail: str) -> None:
 
 
 def test_a_body_that_names_model_and_stream_loses_both() -> None:
-    """Google's body has neither: one that was translated has them in place of a path."""
+    """Google's body has neither. A translated body has them in place of a path."""
     written = DIALECT.write(ask("", model="m", stream=True, x=1), target("m"))
     assert sent(written) == {"contents": HI, "x": 1}
     assert written.url_suffix == "/models/m:streamGenerateContent?alt=sse"

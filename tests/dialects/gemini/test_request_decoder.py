@@ -1,4 +1,4 @@
-"""A client's request in no dialect: every field, every part, and nothing left out unseen."""
+"""The decoder reads every field and part of a client's request, and names what it leaves out."""
 
 import base64
 from typing import Any
@@ -25,11 +25,11 @@ from tests.dialects.gemini.cases import HI, STREAM, ask, decoded, target
 
 MAKER = "0123456789abcdef"
 STATE = "??????>>>>>>é"
-"""Its base64 has both of the letters in which the two alphabets differ."""
+"""A state whose base64 has both of the letters in which the two alphabets differ."""
 
 
 def parts(*rows: Any, role: str = "model") -> list[Any]:
-    """Parts of one content, without what they were read from."""
+    """Return the parts of one content, without their sources."""
     turns = decoded(contents=[{"role": role, "parts": list(rows)}]).turns
     return [bare(part) for turn in turns for part in turn.parts]
 
@@ -91,7 +91,7 @@ def test_a_bare_request_sets_nothing() -> None:
 
 @pytest.mark.parametrize("kind", ["image/png", "application/pdf", "audio/wav", "video/mp4"])
 def test_an_upload_of_any_kind_is_unknown_elsewhere(kind: str) -> None:
-    """A sound by its place at Google was once sent to Chat Completions with no data at all."""
+    """The gateway once sent a sound stored at Google to Chat Completions with no data at all."""
     file = {"fileData": {"mimeType": kind, "fileUri": "gs://bucket/a"}}
     _, refusals = compatibility.check_request(
         decoded(contents=[{"role": "user", "parts": [file]}]), "openai-chat"
@@ -229,7 +229,7 @@ def test_parts_that_nobody_else_has_are_foreign() -> None:
 
 
 def test_a_part_of_an_unknown_kind_is_named_where_the_model_made_it() -> None:
-    """A history may hold it; in a turn of the user, the client depends on it."""
+    """A history may hold such a part; in a user's turn, the client depends on it."""
     for role, is_refused in (("model", False), ("user", True)):
         contents = [*HI, {"role": role, "parts": [{"newKind": {"a": 1}}]}, *HI]
         request = translation.decode_request(DIALECT, ask(contents=contents))
@@ -261,7 +261,7 @@ SEARCH = "GOOGLE_SEARCH_WEB"
     ],
 )  # fmt: skip
 def test_the_work_of_googles_own_tools_is_told_as_text_and_named(work: Object, text: str) -> None:
-    """A history that has it may go to any model."""
+    """The history may then go to any model."""
     contents = [*HI, {"role": "model", "parts": [work, {"text": "ok"}]}, *HI]
     request = translation.decode_request(DIALECT, ask(contents=contents))
     told = [*([Text(text=text)] if text else []), Text(text="ok")]
@@ -287,7 +287,7 @@ def test_media_that_the_model_made_are_left_out_of_its_turns_and_named(
 
 
 def test_the_work_of_tools_within_a_thought_is_reasoning() -> None:
-    """It is not told as words of the answer."""
+    """The decoder does not turn it into words of the answer."""
     assert parts({"thought": True, "executableCode": {"code": "1"}}, {"text": "a"}) == [
         Thought(),
         Text(text="a"),
@@ -314,7 +314,7 @@ def test_thoughts_that_came_in_pieces_are_one() -> None:
 
 
 def test_a_stream_that_was_kept_chunk_by_chunk_is_one_turn() -> None:
-    """As chats of google-genai keep it: each chunk is a content of its own."""
+    """Chats of google-genai keep each chunk as a content of its own."""
     slot = {"thought": True, "thoughtSignature": encode_state(MAKER, "s")}
     rows = [{"text": "a", "thought": True}, {"text": "b", "thought": True}, slot, call(id="1")]
     kept = [*HI, *HI, *[{"role": "model", "parts": [row]} for row in rows]]
@@ -326,7 +326,7 @@ def test_a_stream_that_was_kept_chunk_by_chunk_is_one_turn() -> None:
 
 @pytest.mark.parametrize("change", [str, lambda said: said.replace("-", "+").replace("_", "/")])
 def test_a_label_in_the_slot_names_the_maker(change: Any) -> None:
-    """In either alphabet of base64: SDKs decode the slot, and write it anew."""
+    """The label works in either base64 alphabet: SDKs decode the slot and encode it again."""
     assert {"-", "_"} < set(encode_state(MAKER, STATE))
     said = change(encode_state(MAKER, STATE))
     slot = {"thoughtSignature": said}
@@ -359,7 +359,7 @@ def test_googles_own_state_stays_as_it_is(said: str) -> None:
 
 
 def test_calls_without_ids_get_one_and_their_results_find_them() -> None:
-    """By name and order; an id that is there is followed."""
+    """Results find their call by name and order, or by an id if they have one."""
     turns = decoded(
         contents=[
             *HI,

@@ -1,4 +1,4 @@
-"""A request in no dialect as this dialect says it, and what it cannot say."""
+"""The encoder says a decoded request in this dialect, and names what it cannot say."""
 
 import json
 from typing import Any
@@ -169,7 +169,7 @@ def test_parts_of_every_kind() -> None:
 
 
 def test_neighbours_of_one_role_are_one_and_results_come_first() -> None:
-    """Chat Completions has each result in a turn of its own; Gemini wants all of them in one."""
+    """Chat Completions has a turn for each result; Gemini wants all results in one."""
     second = ToolUse(id="c 2", name="g", arguments="")
     found = contents(
         user(),
@@ -227,7 +227,7 @@ def test_media_of_a_result_stand_within_it_or_after_it() -> None:
 
 
 def test_the_first_call_of_a_turn_is_signed_in_place_of_its_maker() -> None:
-    """From Gemini 3 on a call without a signature is refused; models with budgets want none."""
+    """Gemini 3 and later refuse a call without a signature; models with budgets want none."""
     second = ToolUse(id="c2", name="g", arguments="{}")
     parts = contents(model(Text(text="t"), CALL, second))[0]["parts"]
     assert [part.get("thoughtSignature") for part in parts] == [None, SKIP_SIGNATURE, None]
@@ -264,7 +264,7 @@ def test_thoughts_go_to_their_own_maker_alone() -> None:
 
 
 def test_the_body_is_one_that_this_dialect_writes() -> None:
-    """As `abroad` does it: encoded, read without a path, written for the target."""
+    """Translation does this too: it encodes, reads without a path, and writes for the target."""
     request = CanonicalRequest(turns=(user(),), max_output=9, effort="max", stream=True, names={"effort": "reasoning_effort"})  # fmt: skip
     written = translation.write_request(request, DIALECT, HERE)
     assert json.loads(written.body) == {
@@ -276,7 +276,7 @@ def test_the_body_is_one_that_this_dialect_writes() -> None:
 
 
 def test_what_is_encoded_is_decoded_again() -> None:
-    """Everything that has a word here comes back."""
+    """The decoder gets back all that this dialect can say."""
     request = CanonicalRequest(
         turns=(
             CanonicalTurn(role="system", parts=(Text(text="s"),)), user(),

@@ -1,4 +1,4 @@
-"""Whole answers: what accounting reads, what is no answer, and streams as whole answers and back."""
+"""Whole answers: usage for accounting, bodies that are no answer, and streams to and from them."""
 
 import json
 from typing import Any
@@ -64,7 +64,7 @@ def test_anything_else_is_a_problem(body: bytes) -> None:
 
 
 def test_an_answer_is_complete_if_each_candidate_has_a_reason() -> None:
-    """The last one counts: more content after a reason takes it back; what says nothing does not."""
+    """The last reason counts. More content after it takes it back; an empty part does not."""
 
     def complete(*chunks: Any) -> bool:
         return DIALECT.summarize(json.dumps(list(chunks)).encode()).complete
@@ -162,7 +162,7 @@ PART = st.one_of(
 
 @given(st.lists(st.lists(PART, min_size=1), min_size=1, max_size=3), st.booleans())
 def test_an_answer_is_the_same_after_it_was_streamed(rows: list[list[Any]], usage: bool) -> None:
-    """Law 2, of any parts in any number of candidates."""
+    """Law 2: any parts in any number of candidates come back the same."""
     value = chunk(*[candidate(*row, finish="STOP", index=at) for at, row in enumerate(rows)], new={"x": 1})  # fmt: skip
     data = json.dumps(value, indent=2).encode()
     assert json.loads(FOLD(UNFOLD(data, usage))) == value

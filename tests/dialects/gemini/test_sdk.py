@@ -1,4 +1,4 @@
-"""What this dialect writes, as google-genai decodes it: streams, whole answers, errors, replays."""
+"""The SDK google-genai decodes what this dialect writes: streams, answers, errors, replays."""
 
 import contextlib
 import re
@@ -42,7 +42,7 @@ type Make = Callable[[Answer], Any]
 
 @pytest.fixture
 def client() -> Iterator[Make]:
-    """The official client over a transport that calls a function; closed when the test is over."""
+    """Make the official client over a transport that calls a function; close it after the test."""
     with contextlib.ExitStack() as stack:
 
         def make(answer: Answer) -> Any:
@@ -62,7 +62,7 @@ def gives(data: bytes, status: int = 200) -> Answer:
 
 
 def path(request: httpx2.Request) -> str:
-    """The variable part."""
+    """Return the variable part of the URL's path."""
     return re.sub("^/v1(beta)?/", "", request.url.path)
 
 
@@ -72,7 +72,7 @@ def written(events: list[Event]) -> bytes:
 
 
 def summary(chunks: list[Any]) -> tuple[Any, ...]:
-    """Text, reasoning, calls, the last reason and the last usage."""
+    """Return text, reasoning, calls, the last reason and the last usage."""
     parts = [part for it in chunks for part in it.candidates[0].content.parts]
     used = chunks[-1].usage_metadata
     return (
@@ -115,7 +115,7 @@ def test_a_refused_request_is_raised(client: Make) -> None:
 
 
 def test_a_chat_sends_reasoning_and_calls_back_to_be_known_again(client: Make) -> None:
-    """Streamed or not: the SDK's own history holds the label in its slot."""
+    """Streamed or not, the SDK's own history keeps the label in its slot."""
     bodies: list[RequestBody] = []
 
     def answer(request: httpx2.Request) -> httpx2.Response:

@@ -1,4 +1,4 @@
-"""Native streams: the same bytes out, nothing before content, and no end that was not one."""
+"""Native streams keep their bytes, send nothing before content, and never end early as complete."""
 
 from typing import Any
 
@@ -91,7 +91,7 @@ def test_words_pass_unseen(words: str) -> None:
 
 @pytest.mark.parametrize("odd", [b'{"not json', b'{"text": "half', b"<html>", b'{"text": "a"}}'])
 def test_a_frame_that_is_no_json_ends_the_answer(odd: bytes) -> None:
-    """Also behind content: it is not sent on, and what came before it is."""
+    """Behind content too, the gateway drops the frame and keeps everything before it."""
     broken = b"data: %b\r\n\r\n" % odd
     for cuts in ((), (len(stream(HELLO)),)):
         out, watch = run(stream(HELLO) + broken + stream(LAST), *cuts)
@@ -102,7 +102,7 @@ def test_a_frame_that_is_no_json_ends_the_answer(odd: bytes) -> None:
 
 @pytest.mark.parametrize("at", range(1, len(WHOLE)))
 def test_a_stream_that_is_cut_is_never_complete(at: int) -> None:
-    """Law 10, at every byte but within the last blank line."""
+    """Law 10: this holds for every byte outside the last blank line."""
     _, watch = run(WHOLE[:at])
     assert watch.complete == (at >= len(WHOLE) - 4)
 
@@ -113,7 +113,7 @@ def test_half_a_frame_after_the_end_shows_that_there_is_more() -> None:
 
 
 def test_a_finish_that_more_content_follows_was_none() -> None:
-    """Recorded of Gemini: STOP in the middle of a stream, and again at its end."""
+    """A recorded Gemini stream has STOP in its middle, and again at its end."""
     middle = chunk(candidate(text("a"), finish="STOP"))
     more = chunk(candidate(text("b")))
     assert not run(stream(middle, more))[1].complete
@@ -173,12 +173,12 @@ def test_a_last_frame_without_a_blank_line_counts() -> None:
 
 
 def used(prompt: Any, **more: Any) -> dict[str, Any]:
-    """A chunk of content that tells usage."""
+    """Make a chunk of content that reports usage."""
     return chunk(candidate(text("a")), usageMetadata={"promptTokenCount": prompt}, **more)
 
 
 def test_usage_in_every_frame_is_told_whenever_it_is_asked_for() -> None:
-    """Cumulative: the last one stands, of one read and of many."""
+    """Counts are cumulative: the last one stands, after one read or many."""
     watch = DIALECT.inspect_stream(ask(STREAM))
     watch.feed(stream(used(1), used(2)))
     assert watch.usage == Usage(input=2)
@@ -250,7 +250,7 @@ def test_a_model_that_is_named_late_is_known() -> None:
 
 
 def test_a_refused_prompt_that_more_follows_has_no_output() -> None:
-    """Nothing more will be counted, and the total has none."""
+    """Gemini counts no more after the refusal, and the total has no output."""
     more = chunk(candidate(text("a")), usageMetadata={"promptTokenCount": 6, "totalTokenCount": 6})
     assert run(stream(BLOCKED, more))[1].usage == Usage(input=6, output=0)
     assert run(stream(HELLO, BLOCKED, more))[1].usage == Usage(input=6, output=0)

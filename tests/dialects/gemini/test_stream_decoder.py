@@ -1,4 +1,4 @@
-"""Answers as events, streamed and whole alike."""
+"""The decoder reads streamed and whole answers as the same events."""
 
 import json
 from typing import Any
@@ -49,7 +49,7 @@ MORE = {"functionCall": {"name": "g"}}
 
 
 def content(*parts: Any, **more: Any) -> list[Event]:
-    """Events of a whole answer, but for its start and its end."""
+    """Return the events of a whole answer, without its start and end."""
     said = TRANSLATION.decode_response(
         whole(chunk(candidate(*parts, **{"finish": "STOP", **more})))
     )
@@ -70,7 +70,7 @@ def test_a_stream_says_its_words_and_its_end() -> None:
 
 
 def test_thoughts_tools_and_their_signatures() -> None:
-    """A signature stays with the part that it came with."""
+    """A signature stays with its part."""
     assert content(text("hm", thought=True), {**CALL, "thoughtSignature": "s1"}, MORE, text("", thoughtSignature="s2")) == [
         ReasoningDelta("hm"), ReasoningEnd(),
         ToolStart(0, "c1", "f"), ToolDelta(0, '{"a":1}'), ToolEnd(0, "s1"),
@@ -109,7 +109,7 @@ def test_what_nobody_else_has_is_opaque() -> None:
 
 
 def test_media_that_are_no_answer_are_opaque() -> None:
-    """Files, media without data or type, and the pictures of a thought, which are drafts."""
+    """Files, media without data or type, and pictures within a thought (drafts) are opaque."""
     for blob in ({"mimeType": "video/mp4", "data": "aa"}, {"mimeType": "image/png"}, {"data": "aa"}):  # fmt: skip
         part = {"inlineData": blob}
         assert content(part)[0] == Opaque("candidates.content.inlineData", part)
@@ -151,7 +151,7 @@ def test_log_probabilities_in_the_words_of_chat_completions() -> None:
 
 
 def test_sources_are_told_once_with_places_in_characters() -> None:
-    """Google counts bytes; some chunks repeat all sources."""
+    """Google counts bytes, and some chunks repeat all sources."""
     rows = [{"uri": "u", "title": "t", "startIndex": 2, "endIndex": 4}, {"uri": "v"}]
     one = chunk(candidate(text("éab"), citationMetadata={"citations": rows}))
     cited = [it for it in heard(stream(one, one, LAST)) if isinstance(it, Citation)]
@@ -251,7 +251,7 @@ def test_what_is_no_answer_fails(body: bytes, kind: str) -> None:
 
 
 def test_a_list_of_chunks_is_an_answer() -> None:
-    """As streamGenerateContent sends it without alt=sse."""
+    """The method streamGenerateContent sends such a list without alt=sse."""
     assert TRANSLATION.decode_response(whole(HELLO, LAST)) == heard(WHOLE)
 
 
@@ -284,7 +284,7 @@ def test_the_last_frame_may_lack_its_blank_line() -> None:
 
 @pytest.mark.parametrize("at", range(1, len(WHOLE)))
 def test_a_stream_that_is_cut_has_no_end(at: int) -> None:
-    """Law 10, at every byte but within the last blank line."""
+    """Law 10: this holds for every byte outside the last blank line."""
     assert any(isinstance(it, End) for it in heard(WHOLE[:at])) == (at >= len(WHOLE) - 4)
 
 
@@ -300,7 +300,7 @@ CHUNKS = st.lists(st.lists(st.sampled_from(PARTS), max_size=3), max_size=4)
 
 @given(CHUNKS, st.lists(st.integers(0, 2000), max_size=6), st.sampled_from(["\n\n", "\r\n\r\n"]))
 def test_any_split_of_any_stream_says_the_same(rows: Any, cuts: list[int], end: str) -> None:
-    """Law 2: bytes may be cut anywhere, and the list of the chunks is the same answer."""
+    """Law 2: reads may cut bytes anywhere, and the list of the chunks is the same answer."""
     chunks = [*[chunk(candidate(*row), usageMetadata=USED) for row in rows], LAST]
     data = b"".join(frame(it, end) for it in chunks)
     reader = TRANSLATION.make_decoder()

@@ -1,4 +1,4 @@
-"""Events as this dialect tells them, streamed and whole alike."""
+"""The encoder writes the same events as a stream and as a whole answer."""
 
 import json
 from typing import Any
@@ -50,7 +50,7 @@ def frames(events: list[Event], **more: Any) -> list[Object]:
 
 
 def parts(events: list[Event], **more: Any) -> list[Object]:
-    """Parts of all chunks."""
+    """Return the parts of all chunks."""
     rows = [row for it in frames(events, **more) for row in it["candidates"]]
     return [part for row in rows for part in row.get("content", {}).get("parts", ())]
 
@@ -103,7 +103,7 @@ def test_reasoning_and_its_state() -> None:
 
 
 def test_a_thought_without_a_state_has_the_label_alone() -> None:
-    """Once, and where there was a thought: at home it is known as one that Gemini did not have."""
+    """The label comes once, with a thought. The native path sees that Gemini did not make it."""
     thought: list[Event] = [
         ReasoningDelta("h"),
         ReasoningDelta("m"),
@@ -121,7 +121,7 @@ def test_a_thought_without_a_state_has_the_label_alone() -> None:
 
 
 def test_reasoning_comes_back_as_it_was() -> None:
-    """What a client keeps of a stream is a request's turn again, with its maker."""
+    """A client that sends a kept stream back sends the same turn, with its maker."""
     events: list[Event] = [ReasoningDelta("h"), ReasoningDelta("m"), ReasoningEnd("s"), *CALL]
     for kept in (parts(events), json.loads(TRANSLATION.encode_response(events, TELLING))["candidates"][0]["content"]["parts"]):  # fmt: skip
         turn = TRANSLATION.decode_request(ask(contents=[{"role": "model", "parts": kept}])).turns[0]
@@ -178,7 +178,10 @@ def test_what_has_no_word_here_is_not_told() -> None:
 
 
 def test_media_are_parts() -> None:
-    """The words of speech are text. A picture elsewhere has no place, nor a source of nothing."""
+    """A transcript of speech is text.
+
+    A picture by URL and a citation without a source have no place.
+    """
     picture = GeneratedMedia("image", "QUJD", "message.images", media_type="image/png")
     speech = GeneratedMedia("audio", "AAAA", "message.audio", transcript="hi")
     assert parts([picture, speech, GeneratedMedia("audio", "", "message.audio", transcript="!")]) == [
@@ -210,7 +213,7 @@ BLOCKS: st.SearchStrategy[list[Event]] = st.one_of(
 
 @given(st.lists(BLOCKS, max_size=5))
 def test_streamed_and_whole_say_the_same(blocks: list[list[Event]]) -> None:
-    """Law 2; and a home stream of the same bytes is complete."""
+    """Law 2: also, the native inspector finds a stream of the same bytes complete."""
     events = [Start(id="r1", model="m-1"), *[it for block in blocks for it in block], UsageUpdate(USED), *ENDED]  # fmt: skip
     data = written(events)
     assert DIALECT.fold(data) == TRANSLATION.encode_response(events, TELLING)
@@ -224,7 +227,7 @@ def test_streamed_and_whole_say_the_same(blocks: list[list[Event]]) -> None:
 
 
 def words(events: list[Event]) -> tuple[str, str, int]:
-    """Text, reasoning, and how many tools."""
+    """Return the text, the reasoning, and the number of tools."""
     return (
         "".join(it.text for it in events if isinstance(it, TextDelta)),
         "".join(it.text for it in events if isinstance(it, ReasoningDelta)),
@@ -233,7 +236,7 @@ def words(events: list[Event]) -> tuple[str, str, int]:
 
 
 def test_pieces_of_a_call_that_never_began_are_left_out() -> None:
-    """An odd answer of another dialect is the provider's, and no fault of ours."""
+    """The provider is at fault for an odd answer of another dialect, not the gateway."""
     assert parts([ToolDelta(3, "x"), ToolEnd(3), *CALL, *ENDED]) == parts([*CALL, *ENDED])
 
 

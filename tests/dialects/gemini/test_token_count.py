@@ -1,4 +1,4 @@
-"""Counting tokens: contents alone or a whole request, a number for an answer, and no cost."""
+"""Token counts: contents alone or a whole request, an answer that is a number, and no cost."""
 
 import json
 from typing import Any

@@ -32,7 +32,7 @@ PIECES: list[Object] = [
     {"functionCall": {"partialArgs": [{"jsonPath": "$.days", "numberValue": 2}], "willContinue": True}},
     {"functionCall": {}},
 ]  # fmt: skip
-"""As Vertex AI sends them."""
+"""Pieces as Vertex AI sends them."""
 ARGS = {"city": "Zürich", "days": 2}
 CALL = {"functionCall": {"name": "weather", "id": "c1", "args": ARGS}}
 
@@ -42,14 +42,14 @@ def piece(path: str, **value: Any) -> Object:
 
 
 def args(*pieces: Object) -> Object:
-    """The arguments of one call, of pieces after its beginning."""
+    """Return the arguments of one call from the pieces after its beginning."""
     (part,) = join_calls([BEGIN, *pieces])
     found: Object = part["functionCall"]["args"]
     return found
 
 
 def calls(events: list[Event]) -> list[tuple[str, str, Object]]:
-    """Calls that events tell: name, id and arguments."""
+    """Return the calls of events: name, id and arguments."""
     begun = {it.index: it for it in events if isinstance(it, ToolStart)}
     assert {it.index for it in events if isinstance(it, ToolEnd)} == begun.keys()
     pieces = {it.index: it.text for it in events if isinstance(it, ToolDelta)}
@@ -57,7 +57,7 @@ def calls(events: list[Event]) -> list[tuple[str, str, Object]]:
 
 
 def test_pieces_over_many_chunks_are_one_call() -> None:
-    """Streamed, and whole as the fold of the stream."""
+    """Streamed chunks and the folded stream give the same call."""
     chunks = [chunk(candidate(part)) for part in PIECES]
     sent = stream(*chunks, chunk(candidate(text(""), finish="STOP")))
     for events in (heard(sent), TRANSLATION.decode_response(DIALECT.fold(sent))):
@@ -68,7 +68,7 @@ def test_pieces_over_many_chunks_are_one_call() -> None:
 
 
 def test_two_calls_one_after_the_other() -> None:
-    """A call of another name, or a whole one, ends the one before; text goes on meanwhile."""
+    """A call of another name, or a whole one, ends the call before; text may come between."""
     other = {"functionCall": {"name": "time", "id": "c2", "willContinue": True}}
     last = {"functionCall": {"name": "sum", "args": {"a": 1}}}
     parts = [*PIECES[:3], text("Hm."), other, piece("$.zone", stringValue="CET"), last]
@@ -106,7 +106,10 @@ def test_a_value_goes_where_its_path_leads(pieces: list[Object], expected: Objec
 
 @pytest.mark.parametrize("path", ["", "$", "$[0]", "$.a[99999]", "$.a..b", "$.a[x]", "$.s.b", "$.s[0]"])  # fmt: skip
 def test_a_piece_that_fits_nowhere_fails_the_answer(path: str) -> None:
-    """Rather than a call with other arguments than the model's; in a request it is the client's."""
+    """The gateway never makes up a call with other arguments.
+
+    In a request it is the client's mistake.
+    """
     parts = [BEGIN, piece("$.s", numberValue=1), piece(path, stringValue="x")]
     one = chunk(candidate(*parts, finish="STOP"))
     for events in (heard(stream(one)), TRANSLATION.decode_response(whole(one))):
@@ -118,7 +121,7 @@ def test_a_piece_that_fits_nowhere_fails_the_answer(path: str) -> None:
 
 @pytest.mark.parametrize("stops", ["STOP", "MAX_TOKENS", None])
 def test_a_call_that_never_ends(stops: str | None) -> None:
-    """At a limit it is cut, as in any dialect; else the answer has failed."""
+    """At a limit the call is cut, as in any dialect; otherwise the answer fails."""
     events = TRANSLATION.decode_response(
         whole(chunk(candidate(text("a"), *PIECES[:3], finish=stops)))
     )

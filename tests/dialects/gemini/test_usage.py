@@ -1,4 +1,4 @@
-"""Usage, whole and streamed, read and written, and the bytes of content that are counted."""
+"""Usage, whole and streamed, read and written, and the bytes of content that count."""
 
 import json
 from typing import Any
@@ -111,7 +111,7 @@ def abroad(*chunks: Object) -> Usage | None:
     ("told", "more", "read"), [v[1:] for v in VECTORS], ids=[str(v[0]) for v in VECTORS]
 )
 def test_every_account(told: Object, more: Object, read: Usage) -> None:
-    """Whole, as a list of chunks, and in a stream whose first chunk tells of it in part."""
+    """Usage is the same whole, as a list of chunks, and in a stream that begins with a part."""
     last = chunk("b", told, finishReason="STOP", **more)
     assert DIALECT.summarize(json.dumps(last).encode()).usage == read
     first = chunk("a", {"promptTokenCount": told["promptTokenCount"], "totalTokenCount": 3})
@@ -145,7 +145,7 @@ def test_usage_counts_once_wherever_it_stands(chunks: list[Object]) -> None:
 
 
 def test_tools_are_known_before_tokens_are() -> None:
-    """Of a stream that was cut, in chunks that are no more looked into, and repeated at its end."""
+    """Tools count in a cut stream and in chunks that the inspector skips. A repeat counts once."""
     used = {"web_search": 2, "grounding": 1}
     assert run(chunk("a"), chunk("b", **SEARCHED)).usage == Usage(tools=used)
     whole = [chunk("a"), chunk("b", **SEARCHED), chunk("c", COUNTED, **END, **SEARCHED)]
@@ -171,7 +171,7 @@ def test_of_a_stream_that_was_cut_the_running_totals_stand() -> None:
     )
 )
 def test_the_numbers_and_the_tier_come_back(known: Usage) -> None:
-    """It has no word for what a cache was given: that is input here."""
+    """Gemini has no word for cache writes, which are input here."""
     assert usage.read(usage.write(known), ended=True) == known
 
 
@@ -190,7 +190,7 @@ PARTS: list[tuple[Object, int]] = [
 
 @pytest.mark.parametrize(("part", "size"), PARTS)
 def test_what_is_heard_of_a_part(part: Object, size: int) -> None:
-    """Before anything is let through and after it; streamed, whole, and several in a read."""
+    """The size is the same before and after the commit, streamed, whole, and in joined reads."""
     content = {"content": {"parts": [part], "role": "model"}}
     said: Object = {"candidates": [content], "modelVersion": "m-1"}
     assert run(said).content_bytes == size

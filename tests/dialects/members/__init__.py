@@ -1,1 +1,1 @@
-"""Requests with every member that a dialect knows, and what becomes of each of them in translation."""
+"""Requests with every member that a dialect knows, and what translation makes of each member."""

@@ -1,4 +1,4 @@
-"""Messages requests that have every member of the list between them."""
+"""Messages requests that together have every member of the list."""
 
 from gateway.dialects.anthropic_messages.schema import REQUEST
 from gateway.dialects.member_list import WHOLE
@@ -28,7 +28,7 @@ def assistant(*blocks: Object) -> Object:
 
 
 def _list_words(name: str) -> list[str]:
-    """List the type words of objects on which there is one decision."""
+    """List the type words of objects that have one decision for all of their members."""
     return [
         word
         for key, members in REQUEST.items()

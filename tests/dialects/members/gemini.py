@@ -1,4 +1,4 @@
-"""generateContent requests that have every member of the list between them."""
+"""Requests to generateContent that together have every member of the list."""
 
 from tests.dialects.members.samples import PDF, PNG, SCHEMA, Object
 

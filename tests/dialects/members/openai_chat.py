@@ -1,4 +1,4 @@
-"""Chat Completions requests that have every member of the list between them."""
+"""Chat Completions requests that together have every member of the list."""
 
 from tests.dialects.members.samples import PDF, PNG, SCHEMA, Object
 

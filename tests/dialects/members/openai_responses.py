@@ -1,4 +1,4 @@
-"""Responses requests that have every member of the list between them."""
+"""Responses requests that together have every member of the list."""
 
 from gateway.dialects import reasoning_state
 from gateway.dialects.member_list import WHOLE
@@ -15,7 +15,7 @@ _USER: Object = {"role": "user", "content": "hi"}
 _STATE = reasoning_state.write_label(
     reasoning_state.hash_maker(target("anthropic-messages"), "anthropic-messages"), "c2ln"
 )
-"""A state that the target of another dialect gets back, for it has made it."""
+"""A state that a target of another dialect gets back, because it made the state."""
 _PLAIN_TOOL: Object = {"type": "function", "name": "find"}
 _TOOL_WISHES: Object = {"allowed_callers": ["direct"], "async": True, "defer_loading": True}
 _FUNCTION: Object = {

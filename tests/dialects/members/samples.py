@@ -1,4 +1,4 @@
-"""What the requests of all dialects share, and the places in them."""
+"""Parts that the requests of all dialects share, and the places of their objects."""
 
 import copy
 from collections.abc import Iterator
@@ -14,16 +14,16 @@ SCHEMA: Object = {"type": "object", "properties": {"a": {"type": "string"}}, "re
 
 
 class Place(NamedTuple):
-    """An object in a request: how to get there, and its name in the member list."""
+    """An object in a request: its path, and its name in the member list."""
 
     steps: tuple[str | int, ...]
     name: str
     is_whole: bool = False
-    """True if there is one decision on all of it."""
+    """True if one decision covers the whole object."""
 
     @property
     def path(self) -> str:
-        """As a loss names it: with dots, without places in lists."""
+        """The path as a loss names it: with dots, without indexes of lists."""
         return ".".join([step for step in self.steps if isinstance(step, str)])
 
     def list_keys(self, request: Object) -> list[str]:
@@ -31,7 +31,7 @@ class Place(NamedTuple):
         return [WHOLE] if self.is_whole else [*self.find(request)]
 
     def make_loss_path(self, key: str) -> str:
-        """Return what a loss of a member is called."""
+        """Return the name of a member in a loss."""
         last = self.name.partition(":")[2] if key == WHOLE else key
         return f"{self.path}.{last}".strip(".")
 
@@ -45,7 +45,7 @@ class Place(NamedTuple):
 
 
 def list_places(request: Object, members: MemberList) -> list[Place]:
-    """List every object of a request that the list looks into."""
+    """List every object of a request that the member list describes."""
     return [*_search(request, members, "request", ())]
 
 
@@ -66,16 +66,16 @@ def _search(
 
 
 def with_member(request: Object, place: Place, name: str, value: object) -> Object:
-    """Return a request with one member more in a place."""
+    """Return a request with one more member in a place."""
     changed = copy.deepcopy(request)
     place.find(changed)[name] = value
     return changed
 
 
 def without_member(request: Object, place: Place, name: str) -> Object:
-    """Return a request without one member of a place, or of another type where it is a type word.
+    """Return a request without one member of a place, or with another type if it is a type word.
 
-    Of an object on which there is one decision, all is left out.
+    If one decision covers an object, the whole object is left out.
     """
     changed = copy.deepcopy(request)
     if name == WHOLE:

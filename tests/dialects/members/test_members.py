@@ -1,4 +1,4 @@
-"""A member list says the truth: what it calls read changes an output, and what it lacks is named."""
+"""Member lists are true: each member called read changes an output, and a missing one is named."""
 
 import json
 from collections.abc import Mapping
@@ -40,17 +40,17 @@ def read(client: Dialect, value: Object) -> RequestBody:
 
 
 def list_others(client: Dialect) -> list[Dialect]:
-    """List the dialects that a request of this one is translated to."""
+    """List the dialects that a request of this dialect may be translated to."""
     return [dialect for dialect in DIALECTS.values() if dialect is not client]
 
 
 def make_target(dialect: Dialect) -> Target:
-    """Return a target of a dialect that takes all there is."""
+    """Return a target of a dialect that accepts everything."""
     return target(dialect.name, facts=ModelFacts(efforts=("low", "medium", "high")))
 
 
 def translate(client: Dialect, value: Object) -> list[object]:
-    """Return what each other dialect makes of a request: the body and the losses, or the refusals."""
+    """Return each other dialect's translation of a request: body and losses, or the refusals."""
     try:
         request = translation.decode_request(client, read(client, value))
     except ProblemError as error:

@@ -1,4 +1,4 @@
-"""What the official SDK makes of bytes that a gateway would send it."""
+"""Read bytes that the gateway would send with the official SDK."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def _client(body: bytes, kind: str) -> openai.OpenAI:
 
 
 def streamed(body: bytes) -> Object:
-    """The completion that `chat.completions.stream` puts together, without nulls."""
+    """Return the completion that `chat.completions.stream` assembles, without nulls."""
     client = _client(body, "text/event-stream")
     with client.chat.completions.stream(
         model="m", messages=[{"role": "user", "content": "hi"}]
@@ -29,7 +29,7 @@ def streamed(body: bytes) -> Object:
 
 
 def whole(body: bytes) -> Object:
-    """The completion that `chat.completions.create` reads, without nulls."""
+    """Return the completion that `chat.completions.create` reads, without nulls."""
     client = _client(body, "application/json")
     found: Object = client.chat.completions.create(
         model="m", messages=[{"role": "user", "content": "hi"}]

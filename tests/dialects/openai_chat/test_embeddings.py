@@ -1,4 +1,4 @@
-"""Embeddings in OpenAI's shape: byte for byte at home, and said in no dialect abroad."""
+"""Embeddings in OpenAI's shape: native ones byte for byte, and translated ones."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Reasoning put back into a chat request at home: into that message, and nowhere else."""
+"""The gateway puts reasoning back into a native chat request: into its own message only."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def noted(*thoughts: KeptReasoning, maker: str = "me") -> ReasoningNote:
 
 
 def test_the_calls_of_the_loop_are_wanted_alone() -> None:
-    """First calls since the user spoke, where no state came back; oldest first."""
+    """The list has the first calls since the user spoke that lack a state, oldest first."""
     messages: list[Json] = [
         USER, turn("old"), RESULT, USER, turn("a", "b"), RESULT, turn("c", reasoning_details=[{"data": "s"}]),
         RESULT, {"role": "assistant", "content": "so"}, {"role": "assistant", "tool_calls": [3]}, turn("d"), RESULT,
@@ -54,7 +54,7 @@ def test_a_long_loop_wants_the_newest() -> None:
 
 
 def test_the_base_is_what_the_user_has_said() -> None:
-    """It stays the same in a loop, whatever the system says and the model does."""
+    """The hash stays the same within a tool loop, whatever the system and the model add."""
     base = hash_user_messages([USER])
     assert (
         hash_user_messages([{"role": "system", "content": "now"}, USER, turn("a"), RESULT]) == base
@@ -64,7 +64,10 @@ def test_the_base_is_what_the_user_has_said() -> None:
 
 
 def test_thoughts_go_into_the_member_they_came_in() -> None:
-    """Several as one text; a list of blocks as it was; what is neither stays away."""
+    """Several thoughts become one text, and a list of blocks stays as it was.
+
+    Other states stay away.
+    """
     blocks = '[{"type":"reasoning.encrypted","data":"s", "x": 1.50}]'
     notes = {
         "a": noted(
@@ -119,7 +122,7 @@ WANTS = ModelFacts(
 def test_a_model_that_thinks_and_wants_it_gets_an_empty_one(
     facts: ModelFacts, more: Json, filled: bool
 ) -> None:
-    """In messages with calls that have none, those of earlier questions too."""
+    """The gateway fills messages with calls but no reasoning, also those of earlier questions."""
     given = body(USER, turn("a"), RESULT, turn("b", reasoning="r"), RESULT, USER, **more)
     written = OPENAI_CHAT.write(given, target(facts=facts))
     first, second = (

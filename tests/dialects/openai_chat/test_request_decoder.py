@@ -1,4 +1,4 @@
-"""Requests read whole: every role, part, tool and setting, and nothing lost unseen."""
+"""The decoder reads every role, part, tool and setting of a request, and names every loss."""
 
 import base64
 import json
@@ -42,7 +42,7 @@ def parts(*content: Any, role: str = "user") -> tuple[Part, ...]:
 
 
 def test_every_role_is_a_turn_where_it_stood() -> None:
-    """System turns stay in the middle; results of tools are the user's."""
+    """System turns stay in the middle; tool results belong to user turns."""
     request = ask(
         {"role": "developer", "content": "d"},
         {"role": "user", "content": "u", "name": "Ann"},
@@ -68,7 +68,7 @@ def test_every_role_is_a_turn_where_it_stood() -> None:
 
 
 def test_empty_content_is_no_part() -> None:
-    """Hosts send null and an empty string beside calls."""
+    """Hosts send null or an empty string beside calls."""
     blanks: list[Any] = [None, "", []]
     for content in blanks:
         message = {"role": "assistant", "content": content, "tool_calls": [CALL, 7]}
@@ -107,7 +107,7 @@ PARTS: list[tuple[Object | str, Part]] = [
 
 @pytest.mark.parametrize(("content", "part"), PARTS)
 def test_a_part_is_read_with_what_it_was_read_from(content: Any, part: Part) -> None:
-    """Data URLs come apart; text documents are text; detail "auto" is nothing asked."""
+    """The decoder splits data URLs and reads text documents as text. Detail "auto" is unset."""
     source = content if isinstance(content, dict) else None
     assert parts(content) == (msgspec.structs.replace(part, source=source),)
 
@@ -122,18 +122,18 @@ def test_a_part_is_read_with_what_it_was_read_from(content: Any, part: Part) -> 
     ],
 )  # fmt: skip
 def test_an_unknown_part_is_foreign(content: Any, kind: str) -> None:
-    """Never lost, never guessed: abroad it is refused by the name of its type."""
+    """The part is never lost and never guessed: translation refuses it by the name of its type."""
     assert parts(content) == (Foreign(kind=kind, source=content),)
 
 
 def test_an_assistant_s_sound_is_foreign() -> None:
-    """It is named by an id at the provider that made it."""
+    """The sound is only an id at the provider that made it."""
     [turn] = ask({"role": "assistant", "audio": {"id": "a"}}).turns
     assert turn.parts == (Foreign(kind="audio", source={"id": "a"}),)
 
 
 def test_results_find_their_calls() -> None:
-    """By id; in the years before tools by name; a custom tool's result is known for one."""
+    """Results match by id, or by name in the years before tools. A custom tool's are marked."""
     custom = {"id": "c2", "type": "custom", "custom": {"name": "sql", "input": "select"}}
     request = ask(
         {"role": "assistant", "tool_calls": [custom]},
@@ -158,7 +158,7 @@ def test_results_find_their_calls() -> None:
 
 
 def test_calls_without_ids_get_their_own() -> None:
-    """Two calls of one name are two calls; broken ones are read as far as they go."""
+    """Two calls of one name are two calls; the decoder reads broken ones as far as possible."""
     calls = [
         {"function": {"name": "f", "arguments": {"a": 1}}}, {"id": "", "function": {"name": "f"}}, {"function": 7},
     ]  # fmt: skip
@@ -173,7 +173,10 @@ def sealed(state: str, **more: Any) -> Object:
 
 
 def test_labelled_states_come_apart_with_their_text() -> None:
-    """Each state has so many characters of the reasoning; one that hangs on a call goes to it."""
+    """Each state carries its number of characters of the reasoning.
+
+    A state with a call's id belongs to that call.
+    """
     message = {
         "role": "assistant",
         "reasoning_content": "onetwo",
@@ -194,7 +197,7 @@ def test_labelled_states_come_apart_with_their_text() -> None:
 
 
 def test_text_that_no_longer_fits_goes_to_the_last_state() -> None:
-    """A client may have changed the text, or have left the number of characters out."""
+    """A client may have changed the text, or left out the number of characters."""
     message = {"role": "assistant", "reasoning": "onetwo", "reasoning_details": [sealed("s1")]}
     assert [part.text for part in ask(message).turns[0].parts if isinstance(part, Thought)] == [
         "onetwo"
@@ -202,7 +205,7 @@ def test_text_that_no_longer_fits_goes_to_the_last_state() -> None:
 
 
 def test_reasoning_of_a_host_is_a_thought_without_a_maker() -> None:
-    """Text alone, or the host's own blocks as a state."""
+    """The state is empty for text alone, and otherwise the host's own blocks."""
     blocks = [{"type": "reasoning.text", "text": "hm", "signature": "sig"}]
     for more, text, state in (
         ({"reasoning_content": "hm"}, "hm", None),
@@ -217,7 +220,7 @@ def test_reasoning_of_a_host_is_a_thought_without_a_maker() -> None:
 
 
 def test_google_s_signature_hangs_on_its_call() -> None:
-    """extra_content.google.thought_signature, where Google's own door puts it."""
+    """Google's own endpoint puts it into extra_content.google.thought_signature."""
     for extra, state in (({"google": {"thought_signature": "s"}}, "s"), ({"google": 7}, None), (7, None)):  # fmt: skip
         [turn] = ask({"role": "assistant", "tool_calls": [{**CALL, "extra_content": extra}]}).turns
         assert isinstance(turn.parts[0], ToolUse)
@@ -288,7 +291,7 @@ SETTINGS: list[tuple[Object, Object, Object]] = [
 def test_a_member_is_a_field_or_stays_what_it_is(
     members: Object, fields: Object, others: Object
 ) -> None:
-    """Nothing is in both, nothing in neither; null is nothing asked."""
+    """Every member is in exactly one of the two; null counts as unset."""
     request, blank = ask(**members), ask()
     for name in ("turns", "names", "extra_members"):
         fields = {**fields, name: getattr(request, name)}
@@ -298,7 +301,7 @@ def test_a_member_is_a_field_or_stays_what_it_is(
 
 
 def test_fields_are_known_by_the_client_s_names() -> None:
-    """Losses are told by them."""
+    """Losses use these names."""
     request = ask(max_tokens=5, reasoning={"effort": "low"}, functions=[{"name": "f"}], stream=True)
     assert request.names == {"max_output": "max_tokens", "effort": "reasoning", "tools": "functions"}  # fmt: skip
     assert request.stream
@@ -309,7 +312,7 @@ def allowed(*tools: Any, mode: str = "auto") -> Object:
 
 
 def test_allowed_tools_are_names() -> None:
-    """Of functions and custom tools; a hosted one among them is not understood."""
+    """The names are of functions and custom tools. The decoder does not understand a hosted one."""
     one, other = ({"type": kind, kind: {"name": kind[0]}} for kind in ("function", "custom"))
     choice = ask(tool_choice=allowed(one, other, mode="required")).tool_choice
     assert choice == ToolChoice(mode="required", allowed=("f", "c"))
@@ -320,7 +323,7 @@ def test_allowed_tools_are_names() -> None:
 
 
 def test_tools_are_functions_custom_or_hosted() -> None:
-    """A custom tool whose text is free has no grammar."""
+    """A custom tool of free text has no grammar."""
     lark = {"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: /a/"}}
     listed = [
         {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}, "strict": True}, "cache_control": {"type": "ephemeral"}},
@@ -341,7 +344,7 @@ def test_tools_are_functions_custom_or_hosted() -> None:
 
 
 def test_functions_of_the_years_before_tools_are_tools() -> None:
-    """And where nothing is listed, there are none."""
+    """Without a list there are no tools."""
     assert [tool.name for tool in ask(functions=[{"name": "f"}, 7]).tools] == ["f"]
     assert ask(tools=7).extra_members == {"tools": 7}
     assert ask(functions=7).extra_members == {"functions": 7}

@@ -1,4 +1,4 @@
-"""Requests of other dialects in the words of Chat Completions: only what was asked, in its place."""
+"""The encoder writes requests of other dialects for Chat Completions: only what the client set."""
 
 import json
 from typing import Any
@@ -71,7 +71,10 @@ def result(id: str = "call_1", *parts: Text | Media | str, **more: Any) -> ToolR
 
 
 def test_turns_stay_where_they_stood() -> None:
-    """System turns in the middle too, and neighbours of one role apart; texts alone are one string."""
+    """System turns stay in the middle, and neighbours of one role stay apart.
+
+    Texts alone are one string.
+    """
     found = messages(
         turn("developer", "a", "b"),
         turn("user", "c", name="Ann"),
@@ -89,7 +92,7 @@ def test_turns_stay_where_they_stood() -> None:
 
 
 def test_results_stand_right_behind_their_calls() -> None:
-    """However the turns lie, and before what else the user says."""
+    """The order of turns does not matter, and the user's other words follow the results."""
     found = messages(
         turn("assistant", use("call_1")),
         turn("assistant", "and", use("call_2"), use("call_3")),
@@ -103,7 +106,7 @@ def test_results_stand_right_behind_their_calls() -> None:
 
 
 def test_the_same_id_twice_has_each_its_own_result() -> None:
-    """Clients number calls anew in every turn."""
+    """Clients may number their calls anew in every turn."""
     found = messages(
         turn("assistant", use("0")),
         turn("user", result("0", "one")),
@@ -114,13 +117,13 @@ def test_the_same_id_twice_has_each_its_own_result() -> None:
 
 
 def test_a_result_without_its_call_stays_where_it_stood() -> None:
-    """The provider says what is wrong with it; nothing is made up."""
+    """The provider reports the mistake; the gateway makes up nothing."""
     found = messages(turn("user", result("x", "r"), result("x", "s")))
     assert [(it["role"], it["content"]) for it in found] == [("tool", "r"), ("tool", "s")]
 
 
 def test_media_of_results_follow_behind_all_of_them() -> None:
-    """Results are text; a document that is text stays in them."""
+    """Results are text; a text document stays in its result."""
     image = Media(kind="image", type="image/png", data="aGk=")
     words = Media(kind="file", text="words", name="a.txt")
     found = messages(
@@ -140,7 +143,7 @@ def test_media_of_results_follow_behind_all_of_them() -> None:
 
 
 def test_an_error_is_told_in_its_text() -> None:
-    """And an empty result is empty."""
+    """An empty result stays empty."""
     found = messages(
         turn("user", result("a", "gone", error=True), result("b", error=True), result("c"))
     )
@@ -148,7 +151,10 @@ def test_an_error_is_told_in_its_text() -> None:
 
 
 def test_calls_are_told_as_they_were() -> None:
-    """Arguments byte for byte, but that none are an empty object; ids as hosts take them."""
+    """Arguments keep their bytes, but missing ones become an empty object.
+
+    Ids become acceptable to hosts.
+    """
     message = assistant(
         use("call_1", arguments=' {"a":1.50}'), use("a:b", arguments=" "), use("c", "sql", 'a "b"', custom=True)
     )  # fmt: skip
@@ -164,7 +170,7 @@ def test_calls_are_told_as_they_were() -> None:
 
 
 def test_text_around_a_call_stays_apart() -> None:
-    """Neighbours are one text: citations cut it in the middle of a sentence."""
+    """Neighbouring texts are one, because citations cut a text in the middle of a sentence."""
     assert assistant("a", "b", use(), "c")["content"] == "ab\n\nc"
     assert assistant(use(), "c")["content"] == "c"
     assert assistant("a", Media(kind="file", text="b"), "c")["content"] == "a\n\nb\n\nc"
@@ -172,7 +178,7 @@ def test_text_around_a_call_stays_apart() -> None:
 
 
 def test_a_refusal_is_told_as_one() -> None:
-    """In the dialect's own member."""
+    """The text goes into the dialect's own member `refusal`."""
     message = assistant(Refused(text="I "), Refused(text="won't"))
     assert message == {"role": "assistant", "content": None, "refusal": "I won't"}
 
@@ -182,13 +188,13 @@ def test_a_refusal_is_told_as_one() -> None:
     [("reasoning_content", "hm"), ("reasoning", "hm"), ("reasoning_text", "hm")],
 )
 def test_a_host_gets_its_own_reasoning_where_it_gave_it(state: str, member: str) -> None:
-    """DeepSeek and Moonshot refuse a turn with calls without it."""
+    """DeepSeek and Moonshot refuse a turn with calls but without it."""
     thoughts = [Thought(text=text, state=state, maker=ME) for text in ("h", "m")]
     assert assistant(*thoughts, use())[state] == member
 
 
 def test_mistral_gets_its_own_reasoning_in_content() -> None:
-    """As a part of type thinking before the text."""
+    """The reasoning becomes a part of type thinking before the text."""
     thought = Thought(text="hm", state="content", maker=ME)
     inner = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
     assert assistant(thought, "a")["content"] == [inner, {"type": "text", "text": "a"}]
@@ -196,13 +202,13 @@ def test_mistral_gets_its_own_reasoning_in_content() -> None:
 
 
 def test_openrouter_gets_its_own_blocks_verbatim() -> None:
-    """All that were sealed, in their order."""
+    """The message has all sealed blocks, in their order."""
     thoughts = [Thought(state=f'[{{"data":"{it}"}}]', maker=ME) for it in "ab"]
     assert assistant(*thoughts, "x")["reasoning_details"] == [{"data": "a"}, {"data": "b"}]
 
 
 def test_google_gets_its_own_signature_on_the_call() -> None:
-    """extra_content.google.thought_signature."""
+    """The signature goes into extra_content.google.thought_signature."""
     [call] = assistant(use(state="s", maker=ME))["tool_calls"]
     assert call["extra_content"] == {"google": {"thought_signature": "s"}}
 
@@ -215,7 +221,10 @@ def test_google_gets_its_own_signature_on_the_call() -> None:
     ],
 )  # fmt: skip
 def test_reasoning_of_another_model_is_left_out_and_named(part: Part) -> None:
-    """By the client's own name of its turns, once; never as text."""
+    """The loss appears once, under the client's own name for turns.
+
+    The reasoning never becomes text.
+    """
     said = encode(turn("assistant", part, part, "x"), names={"turns": "input"})
     assert said.losses == (Loss("input.reasoning", "dropped", LOST),)
     assert "secret" not in json.dumps(said.value)
@@ -229,7 +238,7 @@ def test_a_turn_of_which_nothing_is_left_is_left_out() -> None:
 
 
 def test_a_picture_of_an_assistant_is_left_out_and_named() -> None:
-    """The dialect has no place for it."""
+    """The dialect has no place for such a picture."""
     said = encode(turn("assistant", "x", Media(kind="image", data="aGk=")))
     assert [(loss.field, loss.action) for loss in said.losses] == [("messages.image", "dropped")]
 
@@ -248,23 +257,23 @@ MEDIA: list[tuple[Media, Object]] = [
 
 @pytest.mark.parametrize(("part", "said"), MEDIA)
 def test_media_are_parts(part: Media, said: Object) -> None:
-    """Data in data URLs, a document with a name: hosts demand one."""
+    """Data goes into data URLs. A document gets a name, because hosts demand one."""
     assert user("look", part) == [{"type": "text", "text": "look"}, said]
 
 
 def test_a_document_of_plain_text_is_text() -> None:
-    """Under its name."""
+    """The text stands below the document's name."""
     assert user("look", Media(kind="file", text="w", name="a.txt")) == "look\n\na.txt:\n\nw"
     assert user(Media(kind="file", text="w"), Foreign(kind="x")) == "w"
 
 
 def test_only_what_was_asked_is_said() -> None:
-    """Nothing but turns, where nothing else is set."""
+    """The body has only turns if the client set nothing else."""
     assert encode(turn("user", "hi")).value == {"messages": [{"role": "user", "content": "hi"}]}
 
 
 def test_settings_are_said_by_the_dialect_s_names_and_known_by_the_client_s() -> None:
-    """So that what the dialect's `write` loses is told in the client's words."""
+    """Losses in the dialect's `write` then carry the client's names."""
     said = encode(
         turn("user", "hi"),
         max_output=5, temperature=0.5, top_p=0.1, presence_penalty=1, frequency_penalty=2, seed=3, logit_bias={"1": 1},
@@ -294,14 +303,14 @@ def test_settings_are_said_by_the_dialect_s_names_and_known_by_the_client_s() ->
     [(0, "none"), (1024, "low"), (2048, "medium"), (8191, "medium"), (10000, "high"), (31999, "xhigh")],
 )  # fmt: skip
 def test_a_budget_is_an_effort(budget: int, effort: str) -> None:
-    """By the table of what tokens to think with come to."""
+    """The table of thinking budgets gives the effort."""
     said = encode(turn("user", "hi"), budget=budget, names={"budget": "thinking"})
     assert said.value["reasoning_effort"] == efforts.from_budget(budget) == effort
     assert said.client_names["reasoning_effort"] == "thinking"
 
 
 def test_tools_are_said_in_full() -> None:
-    """Hosted ones never come here: their target is skipped. Few hosts have custom ones."""
+    """Hosted tools never get here, because their target is skipped. Few hosts have custom tools."""
     schema = {"type": "object"}
     text = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
     said = encode(
@@ -337,13 +346,13 @@ CUSTOM = {"type": "function", "function": {"name": "c"}}
     ],
 )  # fmt: skip
 def test_a_choice_of_tools_is_said(choice: ToolChoice, said: object) -> None:
-    """A custom tool is named as the function that takes its place."""
+    """A custom tool is named as the function that replaces it."""
     tools = (Tool(name="f"), Tool(name="c", kind="custom"))
     assert encode(turn("user", "hi"), tools=tools, tool_choice=choice).value["tool_choice"] == said
 
 
 def test_who_the_user_is_fits_its_member() -> None:
-    """OpenAI takes 64 characters, other hosts 128; Claude Code sends a JSON object of more."""
+    """OpenAI takes 64 characters and other hosts 128; Claude Code sends a longer JSON object."""
     user = '{"device_id":"' + "0" * 64 + '","account_uuid":"","session_id":"1"}'
     sent = encode(turn("user", "hi"), user=user).value["user"]
     assert (

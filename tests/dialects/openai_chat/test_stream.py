@@ -1,4 +1,4 @@
-"""The usage chunk of a recorded stream: what it says, where it stands, when it is not there."""
+"""The usage chunk in a recorded stream: its content, its position, and streams without one."""
 
 import pytest
 from hypothesis import given
@@ -52,7 +52,7 @@ def test_it_is_put_before_the_end_and_taken_off_again(body: bytes) -> None:
 
 
 def test_it_is_put_before_the_end_where_a_comment_follows() -> None:
-    """The comment that names what a translated answer has lost."""
+    """The comment names the losses of a translated answer."""
     comment = b": tiergate dropped: images\n\n"
     assert add_usage(TEXT + DONE + comment, USAGE) == add_usage(TEXT + DONE, USAGE) + comment
 

@@ -1,4 +1,4 @@
-"""Answers as events: what hosts really send, whole and in pieces."""
+"""Answers as events: real answers of hosts, whole and in pieces."""
 
 import json
 from typing import Any
@@ -42,14 +42,14 @@ def run(data: bytes, *cuts: int) -> list[Event]:
 
 
 def stream(*deltas: Object, finish: str = "stop") -> list[Event]:
-    """The events of deltas, without their start and end."""
+    """Return the events of deltas, without their start and end."""
     first, *found, last = run(sse(*[chunk(delta) for delta in deltas], chunk(finish=finish)))
     assert (first, last) == (START, End())
     return found
 
 
 def whole(message: Any, finish: str | None = "stop", **more: Any) -> list[Event]:
-    """The events of a message, without their start and end."""
+    """Return the events of a message, without their start and end."""
     choice = {"index": 0, "message": message, "finish_reason": finish, **more}
     value = {"id": "c1", "created": 1, "model": "m-1", "choices": [choice]}
     first, *found, last = TRANSLATION.decode_response(json.dumps(value).encode())
@@ -58,14 +58,14 @@ def whole(message: Any, finish: str | None = "stop", **more: Any) -> list[Event]
 
 
 def call(id: Any = None, name: Any = None, arguments: Any = None, **more: Any) -> Object:
-    """One piece of a call, with what is given."""
+    """Make one piece of a call from the given members."""
     function = {"name": name, "arguments": arguments}
     said = {key: value for key, value in function.items() if value is not None}
     return {**({} if id is None else {"id": id}), "function": said, **more}
 
 
 def calls(*chunks: list[Any]) -> list[tuple[str, str, str]]:
-    """The calls of a stream: id, name and arguments."""
+    """Return the calls of a stream: id, name and arguments."""
     found: dict[int, tuple[str, str, str]] = {}
     for event in stream(*[{"tool_calls": listed} for listed in chunks]):
         if isinstance(event, ToolStart):
@@ -77,7 +77,7 @@ def calls(*chunks: list[Any]) -> list[tuple[str, str, str]]:
 
 
 def test_a_stream_of_openai_s() -> None:
-    """Role, text, finish, usage, [DONE]: the end is told at the end."""
+    """The stream has role, text, finish, usage and [DONE]; the decoder sends the finish last."""
     usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
     data = sse(
         chunk({"role": "assistant", "content": ""}),
@@ -101,7 +101,7 @@ def test_the_start_waits_for_a_choice() -> None:
 
 
 def test_usage_is_told_when_it_changes() -> None:
-    """Hosts like vLLM count in every chunk; one who repeats the same says nothing new."""
+    """Hosts like vLLM count in every chunk; a repeated count is no event."""
     counts = [{"prompt_tokens": 1, "completion_tokens": n, "total_tokens": 1 + n} for n in (1, 1, 2)]  # fmt: skip
     data = sse(*[chunk({"content": "a"}, usage=usage) for usage in counts], chunk(finish="stop"))
     assert [event.usage.output for event in run(data) if isinstance(event, UsageUpdate)] == [1, 2]
@@ -111,7 +111,7 @@ def test_usage_is_told_when_it_changes() -> None:
 
 @pytest.mark.parametrize("member", ["reasoning_content", "reasoning", "reasoning_text"])
 def test_reasoning_is_told_once_and_ends_before_the_text(member: str) -> None:
-    """Its state is the name of its place, which is where its host wants it back."""
+    """The state is the name of its member, in which the host wants the reasoning back."""
     expected = [
         ReasoningDelta("h"), ReasoningDelta("m"), ReasoningEnd(member), TextDelta("a"), Finish("stop", "stop"),
     ]  # fmt: skip
@@ -123,7 +123,7 @@ def test_reasoning_is_told_once_and_ends_before_the_text(member: str) -> None:
 
 
 def test_reasoning_ends_with_whatever_comes_next() -> None:
-    """A refusal, a call, other content, the end."""
+    """A refusal, a call, other content or the end ends it."""
     for delta, kind in (
         ({"refusal": "no"}, Declined), ({"tool_calls": [call("c", "f", "{}")]}, ToolStart), ({"images": [{}]}, Opaque), ({}, Finish),
     ):  # fmt: skip
@@ -133,7 +133,7 @@ def test_reasoning_ends_with_whatever_comes_next() -> None:
 
 
 def test_sealed_blocks_are_the_state_of_their_reasoning() -> None:
-    """OpenRouter wants them back as they are: pieces of one block are put together."""
+    """OpenRouter wants them back unchanged: the decoder joins the pieces of one block."""
     text = {"type": "reasoning.text", "index": 0, "format": "f"}
     found = stream(
         {"reasoning": "h", "reasoning_details": [{**text, "text": "h"}]},
@@ -151,7 +151,7 @@ def test_sealed_blocks_are_the_state_of_their_reasoning() -> None:
 
 
 def test_blocks_of_another_index_are_others() -> None:
-    """Signatures belong to one block each."""
+    """Each signature belongs to one block."""
     blocks = [{"type": "reasoning.text", "index": at, "signature": "s"} for at in range(2)]
     found = stream(*[{"reasoning_details": [block]} for block in blocks])
     assert isinstance(found[0], ReasoningEnd)
@@ -159,7 +159,7 @@ def test_blocks_of_another_index_are_others() -> None:
 
 
 def test_blocks_alone_are_read_too() -> None:
-    """Texts and summaries; blocks of another index, or of none, are others."""
+    """The decoder reads texts and summaries. Blocks with another index, or none, are separate."""
     listed = [{"type": "reasoning.summary", "summary": "a"}, {"type": "reasoning.text", "text": "b"}, {"text": 7}, 7]  # fmt: skip
     assert stream({"reasoning_details": listed})[:2] == [
         ReasoningDelta("ab"),
@@ -170,7 +170,7 @@ def test_blocks_alone_are_read_too() -> None:
 
 
 def test_content_in_parts() -> None:
-    """Mistral's thinking and text; what is neither is kept as it is."""
+    """The decoder reads Mistral's thinking and text, and keeps other parts as they are."""
     parts = [
         {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "thinking", "thinking": []},
         {"type": "text", "text": "a"}, {"type": "text", "text": ""}, {"type": "reference", "reference_ids": [1]}, 7,
@@ -182,13 +182,16 @@ def test_content_in_parts() -> None:
 
 
 def test_content_that_is_an_object_is_its_json() -> None:
-    """Cloudflare's JSON mode; any other kind of value says nothing."""
+    """Cloudflare's JSON mode sends an object; the decoder ignores any other type."""
     assert whole({"content": {"a": 1}})[0] == TextDelta('{"a":1}')
     assert whole({"content": 7}, "stop") == [Finish("stop", "stop")]
 
 
 def test_calls_as_openai_cuts_them() -> None:
-    """By index, mixed; each is told as soon as its arguments begin, and none ends before the end."""
+    """Pieces come mixed by index.
+
+    Each call starts with its arguments, and none ends before the answer.
+    """
     first, second = call("c1", "f", "", index=0), call("c2", "g", "", index=1)
     found = stream(
         {"tool_calls": [first]},
@@ -226,13 +229,13 @@ HOSTS: list[tuple[str, list[list[Any]], list[tuple[str, str, str]]]] = [
 def test_calls_as_hosts_cut_them(
     host: str, chunks: list[list[Any]], expected: list[tuple[str, str, str]]
 ) -> None:
-    """The same calls, however they come."""
+    """The calls are the same, however a host cuts them."""
     found = [(id if len(id) < 9 else "call_f", name, text) for id, name, text in calls(*chunks)]
     assert found == expected, host
 
 
 def test_calls_without_ids_are_given_some() -> None:
-    """Always the same for the same call, another for each."""
+    """A call gets the same id each time, and no two calls share one."""
     one = calls([call("", "f", "{}"), call("", "f", "{}")], [call("", "g", "{}", index=0)])
     assert [name for _, name, _ in one] == ["f", "f", "g"]
     assert len({id for id, _, _ in one}) == 3
@@ -242,7 +245,7 @@ def test_calls_without_ids_are_given_some() -> None:
 
 
 def test_custom_calls() -> None:
-    """Free text; an empty `custom` beside a function is none (Snowflake)."""
+    """The text is free. Snowflake's empty `custom` beside a function is no custom call."""
     piece = {"index": 0, "id": "c", "type": "custom", "custom": {"name": "sql", "input": "sel"}}
     found = stream({"tool_calls": [piece]}, {"tool_calls": [{"index": 0, "custom": {"input": "ect"}}]})  # fmt: skip
     assert found[:3] == [ToolStart(0, "c", "sql", custom=True), ToolDelta(0, "sel"), ToolDelta(0, "ect")]  # fmt: skip
@@ -251,13 +254,13 @@ def test_custom_calls() -> None:
 
 
 def test_the_signature_of_google_s_door_is_the_state_of_its_call() -> None:
-    """extra_content.google.thought_signature."""
+    """The signature stands in extra_content.google.thought_signature."""
     extra = {"extra_content": {"google": {"thought_signature": "s"}}}
     assert ToolEnd(0, "s") in whole({"tool_calls": [call("c", "f", "{}", **extra)]})
 
 
 def test_function_call_of_the_years_before_tools() -> None:
-    """One call, whose id is made; an empty one is none."""
+    """There is one call, whose id the gateway makes; an empty call is none."""
     deltas = [{"function_call": {"name": "f", "arguments": ""}}, {"function_call": {"arguments": "{}"}}]  # fmt: skip
     start, *rest = stream(*deltas, finish="function_call")
     assert isinstance(start, ToolStart)
@@ -268,7 +271,7 @@ def test_function_call_of_the_years_before_tools() -> None:
 
 
 def test_pictures_stand_in_a_member_or_in_the_content() -> None:
-    """As OpenRouter has them; what is no picture is opaque."""
+    """OpenRouter sends pictures in this way; anything else there is opaque."""
     data, link = "data:image/png;base64,QUJD", "https://a.test/b.png"
     images = [{"type": "image_url", "image_url": {"url": data}}, {"image_url": link}, {"image_url": ""}, 7]  # fmt: skip
     made = [
@@ -304,7 +307,7 @@ def test_other_members_are_named() -> None:
 
 
 def test_what_a_search_found_is_cited_or_named() -> None:
-    """Perplexity: sources by URL, or with titles, beside the choices; other finds are named."""
+    """Perplexity sends sources by URL, or with titles, beside the choices. The rest is named."""
     choice = {"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}
     last = {"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}
 
@@ -333,7 +336,7 @@ def test_what_a_search_found_is_cited_or_named() -> None:
 
 
 def test_the_rest_of_a_message() -> None:
-    """Refusals, sources, sounds, log probabilities."""
+    """A message may have refusals, sources, sounds and log probabilities."""
     note = {"type": "url_citation", "url_citation": {"url": "u", "title": "t", "start_index": 1, "end_index": 2}}  # fmt: skip
     tokens = [{"token": "a", "logprob": -1}]
     found = whole(
@@ -359,7 +362,7 @@ def test_the_rest_of_a_message() -> None:
     ],
 )  # fmt: skip
 def test_a_finish_has_a_reason(word: str, reason: str) -> None:
-    """Whatever a host calls it; tools are to be used where there are calls."""
+    """Any host's word maps to a reason; with calls in the answer, a stop means tools."""
     assert whole({"content": "a"}, word)[-1] == Finish(reason, word)  # type: ignore[arg-type]  # a parameter is no literal
     there = whole({"tool_calls": [call("c", "f", "{}")]}, word)[-1]
     assert isinstance(there, Finish)
@@ -367,7 +370,7 @@ def test_a_finish_has_a_reason(word: str, reason: str) -> None:
 
 
 def test_an_end_without_a_reason_is_cut() -> None:
-    """Null, empty or missing; without content it is no answer."""
+    """The reason is null, empty or missing. Without content the body is no answer."""
     for word in (None, ""):
         assert whole({"tool_calls": [call("c", "f", "{}")]}, word)[-1] == Finish("cut")
         assert whole({"content": "a"}, word)[-1] == Finish("cut")
@@ -381,7 +384,7 @@ def test_an_end_without_a_reason_is_cut() -> None:
 
 @pytest.mark.parametrize("word", ["error", "ERROR", "network_error", "abort"])
 def test_a_reason_that_says_that_it_broke_off_is_an_error(word: str) -> None:
-    """Whole and streamed."""
+    """The answer fails, whole and streamed."""
     body = {"choices": [{"message": {"content": "a"}, "finish_reason": word}]}
     last = run(sse(chunk({"content": "a"}), chunk(finish=word)))[-1]
     for failed in (*TRANSLATION.decode_response(json.dumps(body).encode()), last):
@@ -391,7 +394,7 @@ def test_a_reason_that_says_that_it_broke_off_is_an_error(word: str) -> None:
 
 
 def test_choices_are_told_apart() -> None:
-    """Mixed as they come; each ends with its own reason."""
+    """Choices come interleaved; each ends with its own reason."""
     data = sse(
         chunk({"content": "a"}, index=1),
         chunk({"content": "b"}),
@@ -408,13 +411,13 @@ def test_choices_are_told_apart() -> None:
 
 
 def test_content_after_a_finish_is_told_before_the_end() -> None:
-    """A host that goes on after its finish, and finishes again."""
+    """A host may go on after a finish, and finish again."""
     data = sse(chunk({"content": "h"}), chunk(finish="stop"), chunk({"content": "i"}), chunk(finish="length"))  # fmt: skip
     assert run(data)[1:] == [TextDelta("h"), TextDelta("i"), Finish("length", "length"), End()]
 
 
 def test_a_stream_without_done_ends_when_all_choices_have_finished() -> None:
-    """Cerebras and Perplexity send none; one finish of two choices is no end."""
+    """Cerebras and Perplexity send no [DONE]; one finish of two choices is no end."""
     data = sse(chunk({"content": "a"}, finish="stop"), done=False)
     assert run(data)[-1] == End()
     assert run(data.rstrip())[-1] == End()
@@ -424,7 +427,7 @@ def test_a_stream_without_done_ends_when_all_choices_have_finished() -> None:
 
 
 def test_the_last_frame_may_lack_its_blank_line() -> None:
-    """A whole frame counts, half of one does not, nor what comes after [DONE]."""
+    """A whole frame counts. Half a frame does not, nor does anything after [DONE]."""
     body = sse(chunk({"content": "a"}), chunk(finish="stop"))
     assert run(body.rstrip()) == run(body) == run(body + sse(chunk({"content": "late"})))
     cut = sse(chunk({"content": "a"}), done=False)
@@ -434,7 +437,7 @@ def test_the_last_frame_may_lack_its_blank_line() -> None:
 
 
 def test_done_without_a_finish_is_cut_if_there_was_content() -> None:
-    """And an answer with neither is none: another target may take over."""
+    """An answer with neither is none: another target may take over."""
     assert run(sse(chunk({"content": "a"})))[1:] == [TextDelta("a"), Finish("cut"), End()]
     for nothing in (sse(), sse(chunk({"role": "assistant", "content": ""}))):
         last = run(nothing)[-1]
@@ -443,7 +446,7 @@ def test_done_without_a_finish_is_cut_if_there_was_content() -> None:
 
 
 def test_frames_as_hosts_write_them() -> None:
-    """Carriage returns, comments, event names, a chunk over two lines, no space after the colon."""
+    """Hosts write CRs, comments, event names, chunks over two lines, no space after the colon."""
     one = json.dumps(chunk({"content": "a"})).encode()
     half = len(b'{"id": "c1",')
     data = (
@@ -466,7 +469,7 @@ def test_frames_as_hosts_write_them() -> None:
     ],
 )  # fmt: skip
 def test_an_error_in_a_stream_is_the_last_of_it(frame: bytes, kind: str) -> None:
-    """Nothing comes after it, not even an end."""
+    """No event follows the error, not even an end."""
     data = sse(chunk({"content": "a"}), done=False) + frame
     decoder = TRANSLATION.make_decoder()
     last = decoder.feed(data + sse(chunk({"content": "b"})))[-1]
@@ -476,13 +479,13 @@ def test_an_error_in_a_stream_is_the_last_of_it(frame: bytes, kind: str) -> None
 
 
 def test_an_error_may_lack_its_blank_line() -> None:
-    """The last of a stream, as any other frame."""
+    """The last frame of a stream may lack it, an error too."""
     data = sse(chunk({"content": "a"}), done=False) + b'data: {"error":"x"}'
     assert isinstance(run(data)[-1], Failed)
 
 
 def test_a_frame_without_an_end_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody holds a provider's bytes for ever."""
+    """The gateway does not buffer a provider's bytes without limit."""
     monkeypatch.setattr("gateway.dialects.openai_chat.stream_decoder.MAX_FRAME_BYTES", 10)
     assert run(b"data: " + b"a" * 20) == [
         Failed(stream_commit.make_broken_problem("a frame without an end"))
@@ -497,14 +500,14 @@ def test_a_frame_without_an_end_is_broken(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )  # fmt: skip
 def test_what_is_no_answer_is_a_failed(body: bytes) -> None:
-    """Never an exception."""
+    """The decoder never raises."""
     [failed] = TRANSLATION.decode_response(body)
     assert isinstance(failed, Failed)
     assert failed.problem.kind == "upstream_error"
 
 
 def test_an_error_beside_an_answer_fails_it() -> None:
-    """Hosts write `"error": null`, which is none."""
+    """Hosts write `"error": null`, which is no error."""
     body: Object = {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "error": None, "usage": {"prompt_tokens": 1}}  # fmt: skip
     found = TRANSLATION.decode_response(json.dumps(body).encode())
     assert found == [
@@ -534,6 +537,6 @@ DELTA = st.one_of(
 
 @given(st.lists(DELTA, max_size=6), st.lists(st.integers(0, 2000), max_size=8))
 def test_any_split_gives_the_same_events(deltas: list[Object], cuts: list[int]) -> None:
-    """Law 2, with what is hard on the wire, and calls cut at random."""
+    """Law 2: this holds for text that is hard on the wire, and for calls cut at random."""
     data = sse(*[chunk(delta) for delta in deltas], chunk(finish="stop"))
     assert run(data, *cuts) == run(data)

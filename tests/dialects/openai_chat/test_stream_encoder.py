@@ -1,4 +1,4 @@
-"""Events as answers: what the official SDK reads of them, streamed and whole."""
+"""Events as answers: the official SDK reads the same content, streamed and whole."""
 
 import base64
 import json
@@ -64,7 +64,7 @@ def chunks(*events: Event, telling: ResponseContext = TELLING) -> list[Object]:
 
 
 def deltas(*events: Event, telling: ResponseContext = TELLING) -> list[Object]:
-    """What events add after the first delta."""
+    """Return the deltas of events after the first delta."""
     found = chunks(START, *events, telling=telling)
     return [choice["delta"] for chunk in found[1:] for choice in chunk["choices"]]
 
@@ -80,7 +80,7 @@ def message(*events: Event, telling: ResponseContext = TELLING) -> Object:
 
 
 def test_a_stream_is_chunks_of_one_answer() -> None:
-    """One id, time and model; the role first, the finish last, then [DONE]."""
+    """All chunks have one id, time and model. The role is first, then the finish, then [DONE]."""
     assert stream(START, TextDelta("h"), TextDelta("i"), *ENDED) == (
         b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
         b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"content":"h"},"finish_reason":null}]}\n\n'
@@ -91,14 +91,14 @@ def test_a_stream_is_chunks_of_one_answer() -> None:
 
 
 def test_what_the_provider_did_not_say_is_the_gateway_s() -> None:
-    """Id, time and model; also where an answer has no start at all."""
+    """The gateway fills in id, time and model, also for an answer without a start."""
     for events in ((Start(), TextDelta("a")), (TextDelta("a"),)):
         head = chunks(*events)[0]
         assert (head["id"], head["created"], head["model"]) == ("chatcmpl-01", 7, "asked")
 
 
 def test_usage_is_a_chunk_of_its_own_for_who_asked() -> None:
-    """The last that was told; a whole answer has it in any case."""
+    """The chunk has the last usage. A whole answer always has it."""
     used = Usage(input=3, cache_read=2, cache_write={"5m": 1}, output=4, reasoning=5)
     start = Start(id="c1", usage=Usage(input=9))
     events = (
@@ -129,7 +129,7 @@ def test_usage_is_a_chunk_of_its_own_for_who_asked() -> None:
     [None, Usage(), Usage(input=1), Usage(output=1)],
 )
 def test_usage_that_is_half_known_is_not_told(used: Usage | None) -> None:
-    """The SDK's type has no place for what is unknown."""
+    """The SDK's type has no place for unknown counts."""
     assert usage.write_usage(used) is None
 
 
@@ -140,7 +140,7 @@ COUNT = st.integers(0, 9)
 def test_usage_that_is_told_reads_back_the_same(
     fresh: int, read: int | None, written: dict[str, int], output: int, reasoning: int | None
 ) -> None:
-    """All five numbers."""
+    """All five numbers come back."""
     used = Usage(
         input=fresh, cache_read=read, cache_write=written, output=output, reasoning=reasoning
     )
@@ -150,7 +150,7 @@ def test_usage_that_is_told_reads_back_the_same(
 
 
 def test_reasoning_is_reasoning_content() -> None:
-    """Parts of a summary stand apart."""
+    """Parts of a summary are separate paragraphs."""
     second = (ReasoningDelta("c", part=1), ReasoningDelta("d", part=1))
     said = deltas(
         ReasoningDelta("a"), ReasoningDelta("b"), *second, ReasoningEnd(), ReasoningDelta("e")
@@ -160,7 +160,7 @@ def test_reasoning_is_reasoning_content() -> None:
 
 
 def test_states_stand_in_reasoning_details() -> None:
-    """Each with its label, and with what it belongs to: so many characters, nothing, or a call."""
+    """Each state carries its label and its owner: a number of characters, nothing, or a call."""
     events = (
         ReasoningDelta("one"), ReasoningDelta("two", part=1), ReasoningEnd("s1"), ReasoningEnd("s2", redacted=True), ToolStart(0, "c", "f"),
         ToolDelta(0, "{}"), ToolEnd(0, "s3"),
@@ -178,7 +178,7 @@ def test_states_stand_in_reasoning_details() -> None:
 
 
 def test_states_come_back_as_they_went() -> None:
-    """What the client sends back is read as the thoughts and calls that were told."""
+    """The decoder reads returned states as the same thoughts and calls."""
     events = (
         ReasoningDelta("one"), ReasoningEnd("s1"), ReasoningDelta("two"), ReasoningEnd("s2"), ReasoningEnd("s3", redacted=True), TextDelta("x"),
         ToolStart(0, "c", "f"), ToolDelta(0, "{}"), ToolEnd(0, "s4"),
@@ -196,7 +196,7 @@ def test_states_come_back_as_they_went() -> None:
 
 
 def test_calls_are_numbered_as_they_begin() -> None:
-    """Whatever the provider numbers them; id and name in the first piece alone."""
+    """The provider's numbers do not matter; only the first piece has id and name."""
     said = deltas(
         ToolStart(4, "a", "f"), ToolStart(2, "b", "g"), ToolDelta(2, "["), ToolDelta(4, "{"), ToolDelta(4, ""),
         ToolDelta(9, "?"), ToolDelta(4, "}"), ToolEnd(4), ToolEnd(2), ToolEnd(9),
@@ -211,7 +211,7 @@ def test_calls_are_numbered_as_they_begin() -> None:
 
 
 def test_a_call_without_arguments_has_an_empty_object() -> None:
-    """Clients read arguments as JSON; a custom tool's text may be empty."""
+    """Clients parse arguments as JSON; a custom tool's text may be empty."""
     [call] = message(ToolStart(0, "a", "f"), ToolEnd(0))["tool_calls"]
     assert call == {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     [custom] = message(ToolStart(0, "a", "c", custom=True), ToolEnd(0))["tool_calls"]
@@ -223,7 +223,7 @@ def test_a_call_without_arguments_has_an_empty_object() -> None:
     [('{"input":"select"}', "select"), ('{"input":7}', '{"input":7}'), ("[", "["), ("[]", "[]")],
 )
 def test_a_custom_tool_is_turned_back(arguments: str, text: str) -> None:
-    """Where a function with one text took its place; what is not that goes on as it came."""
+    """A function with one text stood in for the tool; other arguments go on unchanged."""
     telling = ResponseContext(
         id="01", created_at=7, model="asked", custom_tool_names=frozenset({"c"})
     )
@@ -236,7 +236,7 @@ def test_a_custom_tool_is_turned_back(arguments: str, text: str) -> None:
 
 
 def test_who_asked_with_functions_gets_a_function_call() -> None:
-    """The one call that a message of those years has."""
+    """A message of those years has only one call."""
     events = (
         START, ToolStart(0, "a", "f"), ToolDelta(0, "{}"), ToolStart(1, "b", "g"), ToolEnd(0), ToolEnd(1), Finish("tools"), End(),
     )  # fmt: skip
@@ -255,13 +255,16 @@ def test_who_asked_with_functions_gets_a_function_call() -> None:
     ],
 )  # fmt: skip
 def test_a_finish_is_told_by_its_reason(reason: FinishReason, word: str) -> None:
-    """The provider's own word is of another dialect."""
+    """The provider's own word belongs to another dialect."""
     choice = whole(START, Finish(reason, "end_turn"), End())["choices"][0]
     assert choice["finish_reason"] == word
 
 
 def test_sources_are_told_at_the_finish() -> None:
-    """In one list: the SDK cannot add one list to another. One without an address is none."""
+    """Sources come in one list, since the SDK cannot join lists.
+
+    One without an address is left out.
+    """
     cited = [Citation(url=url, title="t", start=1, end=2) for url in ("u", "v", None)]
     notes = [
         {"type": "url_citation", "url_citation": {"url": url, "title": "t", "start_index": 1, "end_index": 2}}
@@ -274,7 +277,7 @@ def test_sources_are_told_at_the_finish() -> None:
 
 
 def test_pictures_are_in_a_member_of_their_own() -> None:
-    """With the index that SDKs need in streams."""
+    """Each picture has the index that SDKs need in streams."""
     name = "candidates.content.inlineData"
     made: list[Event] = [
         GeneratedMedia("image", "QUJD", name, media_type="image/jpeg"), GeneratedMedia("image", "QQ==", name),
@@ -289,7 +292,7 @@ def test_pictures_are_in_a_member_of_their_own() -> None:
 
 
 def test_speech_is_one_string_whose_pieces_can_be_joined() -> None:
-    """Pieces with padding are cut anew, at whole samples."""
+    """The encoder splits pieces with padding anew, at whole samples."""
     data = bytes(range(20))
     made: list[Event] = [
         GeneratedMedia("audio", base64.b64encode(piece).decode(), "x", transcript=word)
@@ -316,7 +319,7 @@ def test_what_has_no_place_is_named() -> None:
 
 
 def test_refusals_and_log_probabilities() -> None:
-    """In their own members; streams add up to what is told whole."""
+    """Both have their own members; streams add up to the whole answer."""
     tokens: list[list[Any]] = [[{"token": text, "logprob": -1.0, "bytes": None, "top_logprobs": []}] for text in "ab"]  # fmt: skip
     events = (START, Declined("n"), Declined("o"), LogProbs(tokens[0]), LogProbs(tokens[1]), *ENDED)
     [choice] = whole(*events)["choices"]
@@ -328,12 +331,12 @@ def test_refusals_and_log_probabilities() -> None:
 
 
 def test_what_the_dialect_does_not_tell_is_nothing() -> None:
-    """Hosted tools at work; errors, which the dialect's own frame tells."""
+    """The encoder drops hosted tools at work, and errors, which have a frame of their own."""
     assert stream(Opaque("x"), Failed(stream_commit.make_broken_problem())) == b""
 
 
 def test_every_choice_begins_with_its_role() -> None:
-    """Also one whose first event is its end."""
+    """A choice whose first event is its end also gets its role."""
     found = chunks(START, TextDelta("a", 1), ReasoningEnd(choice=2), Finish("stop", choice=3))
     heads = [chunk["choices"][0]["index"] for chunk in found if "role" in chunk["choices"][0]["delta"]]  # fmt: skip
     assert heads == [0, 1, 2, 3]
@@ -357,7 +360,7 @@ CALLS = st.lists(st.tuples(st.sampled_from(["f", "g"]), st.lists(TEXT, max_size=
 def test_streamed_and_whole_say_the_same_to_the_sdk(
     events: list[Event], calls: list[tuple[str, list[str]]]
 ) -> None:
-    """Law 2: whatever the events are; tools begin together and are mixed."""
+    """Law 2: any events give the same, also tools that begin together and interleave."""
     starts = [ToolStart(at, f"c{at}", name) for at, (name, _) in enumerate(calls)]
     pieces = [ToolDelta(at, text) for at, (_, texts) in enumerate(calls) for text in texts]
     ends = [ToolEnd(at) for at in range(len(calls))]

@@ -1,4 +1,4 @@
-"""Chat Completions: every host's account, whole and streamed, wherever in the stream it stands."""
+"""Chat Completions: every host's usage, whole and streamed, anywhere in the stream."""
 
 import json
 from decimal import Decimal
@@ -190,7 +190,7 @@ VECTORS: list[tuple[str, Object, Usage]] = [
     ("said", "read"), [v[1:] for v in VECTORS], ids=[str(v[0]) for v in VECTORS]
 )
 def test_the_account_of_every_host(said: Object, read: Usage) -> None:
-    """The same from a whole answer, from a last chunk without choices and from one with content."""
+    """Usage is the same in a whole answer, in a last chunk without choices and in one with some."""
     whole = {
         "choices": [{"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}],
         **said,
@@ -258,7 +258,7 @@ def test_usage_counts_once_wherever_it_stands(chunks: list[Object | bytes]) -> N
 
 
 def test_the_last_word_of_the_service_tier_stands() -> None:
-    """It may be what was asked for at first, and what served at the end."""
+    """The first chunk may repeat the tier that was requested, and the last the tier that served."""
     first, last = {**A, "service_tier": "flex"}, {**told(LAST), "service_tier": "default"}
     assert run(first, B, last).usage == USED
     late = {**told(LAST), "service_tier": "priority"}
@@ -271,7 +271,7 @@ def test_the_last_word_of_the_service_tier_stands() -> None:
 
 
 def test_the_service_tier_is_known_of_a_stream_that_was_cut() -> None:
-    """Its price depends on it, whoever counts the tokens."""
+    """The price depends on the tier, whatever the token count."""
     cut = sse({**A, "service_tier": "flex"}, A, done=False)
     watch = OPENAI_CHAT.inspect_stream(ask(stream=True))
     watch.feed(cut)
@@ -323,7 +323,7 @@ def test_what_is_heard_of_a_chunk_and_of_a_whole_answer(said: Object, size: int)
 
 
 def test_what_is_heard_does_not_depend_on_how_it_is_read() -> None:
-    """Several frames in a read, half a frame, space where JSON has it, a comment between."""
+    """Several frames in a read, half a frame, JSON's optional space and comments change nothing."""
     stream = sse(
         A, b": ping\n\n", b"data:\ndata: " + json.dumps(A).encode() + b"\n\n", B, told(LAST)
     )
@@ -335,7 +335,7 @@ def test_what_is_heard_does_not_depend_on_how_it_is_read() -> None:
 
 
 def test_a_message_that_repeats_all_is_heard_once() -> None:
-    """Perplexity sends the message so far with each delta, and an empty delta with the whole."""
+    """Perplexity repeats the whole message so far with each delta, and ends with an empty delta."""
     first = {"index": 0, "delta": {"content": "ab"}, "message": {"content": "ab"}}
     second = {"index": 0, "delta": {"content": "cd"}, "message": {"content": "abcd"}}
     assert run({"choices": [first]}, {"choices": [second]}).content_bytes == 4

@@ -1,4 +1,4 @@
-"""Requests, targets, events and streams that the tests of this dialect are made of."""
+"""Requests, targets, events and streams for the tests of this dialect."""
 
 import json
 from typing import Any
@@ -15,29 +15,29 @@ DOORS = {DIALECT.name: "https://here.test/v1/responses"}
 
 
 def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: ModelFacts = UNKNOWN_FACTS, **more: Any) -> Target:  # fmt: skip
-    """A target; `refuses` is of its provider."""
+    """Make a target; `refuses` belongs to its provider."""
     provider = Provider(name="here", urls=DOORS, refused_members=refuses)
     return Target(provider=provider, model=model, facts=facts, **more)
 
 
 def raw(**more: Any) -> bytes:
-    """A request as a client sends it; ... takes a member out."""
+    """Make a request as a client sends it; `...` leaves a member out."""
     value: Object = {"model": "m", "input": "hi", **more}
     return json.dumps({k: v for k, v in value.items() if v is not ...}).encode()
 
 
 def ask(**more: Any) -> RequestBody:
-    """A request as it was read."""
+    """Make a request and read it."""
     return DIALECT.read(raw(**more))
 
 
 def decoded(**more: Any) -> CanonicalRequest:
-    """A request as it is translated."""
+    """Make a request and decode it."""
     return translation.decode_request(DIALECT, ask(**more))
 
 
 def sent(written: WrittenBody) -> Object:
-    """What a target gets."""
+    """Return the body that a target gets."""
     value: Object = json.loads(written.body)
     return value
 
@@ -47,13 +47,13 @@ def telling(asked: CanonicalRequest | None = None, **more: Any) -> ResponseConte
 
 
 def event(kind: str, **more: Any) -> bytes:
-    """One frame."""
+    """Make one frame."""
     data = json.dumps({"type": kind, **more}, ensure_ascii=False)
     return f"event: {kind}\ndata: {data}\n\n".encode()
 
 
 def read(stream: bytes) -> list[Object]:
-    """What frames say, each under the name of its own type."""
+    """Return the payloads of frames; assert that each has the name of its type."""
     found = []
     for frame in stream.decode().split("\n\n")[:-1]:
         name, data = frame.split("\n")
@@ -81,7 +81,7 @@ CALL = {
 
 
 def response(*output: Object, **more: Any) -> Object:
-    """A response object that is done."""
+    """Make a completed response object."""
     return {
         "id": "resp_1", "object": "response", "created_at": 5, "status": "completed",
         "model": "m-1", "output": [*output], "error": None, "incomplete_details": None,

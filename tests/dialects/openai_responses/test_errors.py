@@ -1,4 +1,4 @@
-"""Errors of this dialect: in bodies, in streams, and what a provider's own mean."""
+"""Errors of this dialect: in bodies, in streams, and the meaning of a provider's errors."""
 
 import json
 
@@ -22,7 +22,7 @@ def test_an_error_is_told_in_the_shape_of_openai() -> None:
 
 @pytest.mark.parametrize("status", [400, 404])
 def test_an_answer_that_an_account_lacks_is_no_fault_of_the_model(status: int) -> None:
-    """A 404 would keep the model from other calls."""
+    """A 404 would make the gateway skip the model in other calls."""
     body = b'{"error":{"message":"Not here.","code":"previous_response_not_found"}}'
     problem = DIALECT.read_problem(status, body, None)
     assert (problem.kind, problem.status, problem.body) == ("upstream_rejected", status, body)

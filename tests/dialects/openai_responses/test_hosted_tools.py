@@ -1,4 +1,4 @@
-"""A conversation in which the provider's own tools worked goes on in any other dialect."""
+"""A conversation in which the provider's own tools worked can continue in any other dialect."""
 
 import json
 from typing import Any
@@ -83,7 +83,7 @@ def test_what_a_text_says_of_a_tools_work_is_told_and_named(item: Object, text: 
     ],
 )
 def test_what_no_text_says_is_left_out_and_named(kind: str) -> None:
-    """Also where the client sends it, as it does with pictures of its screen."""
+    """A client may send such items itself, such as pictures of its screen."""
     for name in OTHERS:
         body, losses = write(name, converse({"type": kind, "id": "it_1", "output": {"a": "b"}}))
         assert (body, []) == write(name, converse())
@@ -91,7 +91,7 @@ def test_what_no_text_says_is_left_out_and_named(kind: str) -> None:
 
 
 def test_words_of_the_model_stand_apart_from_the_work_of_tools() -> None:
-    """Some dialects join adjacent texts."""
+    """A few dialects join adjacent texts."""
     look, answer = ({"role": "assistant", "content": text} for text in ("I look.", "Wet."))
     page = {"type": "web_search_call", "action": {"url": "https://a.test"}}
     call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}

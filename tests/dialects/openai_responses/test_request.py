@@ -1,4 +1,4 @@
-"""Native requests: what the gateway reads of them, and the bytes that a target gets."""
+"""Native requests: the facts that the gateway reads, and the bytes that a target gets."""
 
 import json
 from typing import Any
@@ -162,7 +162,7 @@ def test_a_choice_that_leaves_none_to_the_model_is_forced(choice: object, forced
 def test_stored_is_what_depends_on_the_provider_or_is_asked_of_it(
     more: dict[str, object], stored: bool
 ) -> None:
-    """`store` unset is neither: the cache stays on, as equal requests may have one stored answer."""
+    """An unset `store` is neither. The cache stays on: equal requests may share a stored answer."""
     assert ask(**more).prompt.stored is stored
 
 
@@ -211,7 +211,7 @@ def write(facts: ModelFacts = LUNA, more: Object | None = None, **kind: Any) -> 
 
 
 def test_nothing_changes_where_nothing_must() -> None:
-    """Law 1: the very bytes, numbers and unknown members among them."""
+    """Law 1: the bytes stay, numbers and unknown members included."""
     body = DIALECT.read(b'{ "model":"m", "input" : "h\\u00e9", "x":1.50, "n":12345678901234567890}')
     assert DIALECT.write(body, target()).body is body.raw
 

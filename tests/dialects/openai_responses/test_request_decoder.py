@@ -1,4 +1,4 @@
-"""A Responses request as a request in no dialect: nothing of it is lost unseen."""
+"""The decoder reads a Responses request, and names everything that another dialect loses."""
 
 import pytest
 
@@ -21,7 +21,7 @@ from tests.dialects.openai_responses.cases import Object, decoded
 
 
 def parts(*items: object) -> tuple[object, ...]:
-    """The parts of the one turn that items become, without their sources."""
+    """Return the parts of the one turn that the items become, without their sources."""
     (turn,) = decoded(input=[*items]).turns
     return tuple(plain(part) for part in turn.parts)
 
@@ -46,7 +46,7 @@ def test_a_string_and_instructions_are_two_turns() -> None:
 
 
 def test_items_of_the_model_are_one_turn_and_each_result_its_own() -> None:
-    """A thought, words and two calls are what one message of other dialects holds."""
+    """One message of other dialects has a thought, words and two calls."""
     items = [
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": "weather?"},

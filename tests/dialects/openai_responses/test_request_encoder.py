@@ -1,4 +1,4 @@
-"""A request in no dialect as a client of this dialect would send it, and what it could not say."""
+"""The encoder writes a request as a client of this dialect would, and names what it cannot say."""
 
 import pytest
 
@@ -47,7 +47,7 @@ def items(*turns: CanonicalTurn) -> object:
 
 
 def test_a_plain_question_is_little() -> None:
-    """Nothing is kept at the provider, and reasoning comes back for the client to keep."""
+    """The provider stores nothing, and returns reasoning for the client to keep."""
     assert said(user(Text(text="hi"))) == {
         "input": [{"role": "user", "content": "hi"}],
         "store": False,
@@ -56,7 +56,7 @@ def test_a_plain_question_is_little() -> None:
 
 
 def test_a_host_that_refuses_what_is_added_does_not_get_it() -> None:
-    """And no loss is named of what no client has asked for."""
+    """The gateway names no loss, because no client asked for these members."""
     refuses = frozenset({"store", "include", "instructions"})
     value = said(user(Text(text="s"), role="system"), to=target(facts=THINKS, refuses=refuses))
     assert value == {"input": [{"role": "system", "content": "s"}]}
@@ -186,12 +186,12 @@ def test_what_a_user_shows_is_a_part(part: Part, content: Object) -> None:
 
 
 def test_sound_is_no_part_of_this_dialect() -> None:
-    """Targets are skipped before: nothing of it is said, and nothing raised."""
+    """The gateway skips such targets earlier; the encoder leaves sound out and does not raise."""
     assert items(user(Media(kind="audio", data="AA=="))) == []
 
 
 def test_tools_are_flat_and_not_strict_unless_it_is_said() -> None:
-    """The API takes a function to be strict, where it does not say that it is not."""
+    """The API takes a function as strict unless the request says otherwise."""
     value = said(
         tools=(
             Tool(name="f", description="d", parameters={"a": 1}, strict=True),
@@ -307,7 +307,7 @@ def test_a_cap_below_what_the_api_takes_is_raised_and_named() -> None:
 
 
 def test_what_a_model_refuses_is_told_by_the_client_s_name() -> None:
-    """The dialect's own `write` fits it to the target, as it fits every request."""
+    """The dialect's own `write` fits the request to the target, as any request."""
     request = CanonicalRequest(
         turns=(user(Text(text="hi")),),
         effort="xhigh",
@@ -346,7 +346,7 @@ def test_a_request_of_this_dialect_means_the_same_when_it_is_said_again() -> Non
 
 
 def test_names_and_the_user_fit_their_members() -> None:
-    """64 characters; Claude Code says who its user is in a JSON object of more."""
+    """The limit is 64 characters; Claude Code names its user in a longer JSON object."""
     user = '{"device_id":"' + "0" * 64 + '"}'
     request = CanonicalRequest(
         turns=(CanonicalTurn(role="user", parts=(Text(text="hi"),)),),

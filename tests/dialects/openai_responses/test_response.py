@@ -1,4 +1,4 @@
-"""Whole answers: what accounting reads of them; a stream as a whole answer and back."""
+"""Whole answers: usage for accounting, and streams folded into answers and unfolded again."""
 
 import json
 
@@ -94,7 +94,7 @@ def test_the_terminal_event_holds_the_answer() -> None:
 
 
 def test_output_that_is_left_out_at_the_end_is_that_of_its_items() -> None:
-    """Codex's provider ends with an empty output; others name no place, or leave the model out."""
+    """Codex's provider ends with an empty output; other hosts omit the position or the model."""
     end = event("response.completed", response={"status": "completed", "output": [], "x": 1})
     stream = CREATED + done(CALL, 1) + done(MESSAGE, 0) + end
     assert folded(stream) == {**response(MESSAGE, CALL, usage=None), "x": 1}
@@ -141,10 +141,10 @@ def test_an_answer_that_was_cut_ends_so() -> None:
 
 
 def test_a_response_without_output_is_a_stream_too() -> None:
-    """An id that is kept for later, of another status, with no item and an item of no type."""
+    """The response has an id for later, another status, no item, or an item without a type."""
     for status, last in (("queued", "response.in_progress"), (None, "response.completed")):
         bare = {"status": status, "output": None}
         events = read(DIALECT.unfold(json.dumps(bare).encode(), True))
-        assert events[-1]["type"] == last  # what is queued has no end
+        assert events[-1]["type"] == last  # a queued response has no end
     odd = {"output": [{"id": "x"}]}
     assert folded(DIALECT.unfold(json.dumps(odd).encode(), True))["output"] == [{"id": "x"}]

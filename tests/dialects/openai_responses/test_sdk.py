@@ -1,4 +1,4 @@
-"""What the official SDK makes of streams and answers that this dialect writes."""
+"""The official SDK reads the streams and answers that this dialect writes."""
 
 import httpx2
 import openai
@@ -79,7 +79,7 @@ def test_a_whole_answer() -> None:
 
 
 def test_the_events_of_a_stream() -> None:
-    """`create(stream=True)`: each event of its own type, its texts in pieces."""
+    """`create(stream=True)` yields events of their own types, with texts in pieces."""
     with client(frames(EVENTS), stream=True).responses.create(
         model="m", input="hi", stream=True
     ) as stream:
@@ -94,7 +94,7 @@ def test_the_events_of_a_stream() -> None:
 
 
 def test_the_stream_that_the_sdk_puts_together() -> None:
-    """`stream()`: its snapshots grow with the pieces, and its answer is the whole one."""
+    """`stream()` yields growing snapshots, and its final answer is the whole one."""
     with client(frames(EVENTS), stream=True).responses.stream(model="m", input="hi") as stream:
         snapshots = [it.snapshot for it in stream if it.type == "response.output_text.delta"]
         answer = stream.get_final_response()
@@ -103,7 +103,7 @@ def test_the_stream_that_the_sdk_puts_together() -> None:
 
 
 def test_a_whole_answer_that_is_told_as_a_stream() -> None:
-    """Also one of a cache, at home."""
+    """The native cache also answers in this way."""
     body = TRANSLATION.encode_response(EVENTS, telling(state_label="m1"))
     unfolded = DIALECT.unfold(body, True)
     with client(unfolded, stream=True).responses.stream(model="m", input="hi") as stream:
@@ -123,7 +123,7 @@ def test_a_limit_is_no_completion() -> None:
 
 @pytest.mark.parametrize("begun", [[], EVENTS[:6]])
 def test_an_error_in_a_stream_is_raised(begun: list[e.Event]) -> None:
-    """Law 10: whatever came before it, the SDK does not take the stream for a whole one."""
+    """Law 10: whatever came before the error, the SDK does not take the stream for complete."""
     broken = Problem(kind="upstream_truncated", message="It broke off.")
     body = frames(begun) + DIALECT.write_problem_frame(broken)
     with (

@@ -1,4 +1,4 @@
-"""Streams at home: bytes go on as they came, held until there is content, complete at their end."""
+"""Native streams keep their bytes, send nothing before content, and are complete at their end."""
 
 import pytest
 
@@ -120,14 +120,14 @@ FAILED = event("response.failed", response=response(error={"code": "server_error
         (BARE, "upstream_rate_limited", True),
         (FAILED, "upstream_error", True),
         (event("response.failed"), "upstream_error", True),
-        # The SDK raises only where there is a member `error`: ours goes in its place.
+        # The SDK raises only if there is a member `error`: the gateway's own frame replaces it.
         (FLAT, "upstream_rate_limited", False),
         (b"data: <html>\n\n", "upstream_error", False),
         (b"data: []\n\n", "upstream_error", False),
     ],
 )
 def test_an_error_after_content_ends_the_stream(frame: bytes, kind: str, shown: bool) -> None:
-    """One that looks like none of the frames that say something is only found before the commit."""
+    """The inspector finds an error in a frame of unknown kind only before the commit point."""
     watch = start()
     out = watch.feed(HELLO + frame) if b'"' in frame else watch.feed(frame)
     assert watch.problem is not None
@@ -144,7 +144,7 @@ def test_an_error_before_content_shows_nothing() -> None:
 
 
 def test_an_item_s_own_error_is_none_of_the_stream() -> None:
-    """A call of MCP may fail, and the model go on."""
+    """An MCP call may fail while the model goes on."""
     watch = start()
     item = {"type": "mcp_call", "error": {"type": "x"}}
     watch.feed(HELLO + done(item) + event("response.mcp_call.failed", error={"a": 1}) + COMPLETED)

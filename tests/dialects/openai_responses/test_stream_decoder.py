@@ -1,4 +1,4 @@
-"""Answers of this dialect as events: streams, whatever was read of them, and whole answers."""
+"""Answers of this dialect as events: streams, partly streamed answers, and whole answers."""
 
 import json
 
@@ -81,7 +81,7 @@ def test_items_of_one_id_are_as_many_as_there_are() -> None:
 
 
 def test_what_is_not_streamed_is_told_when_it_is_done() -> None:
-    """And what is not done, at the end: nothing twice."""
+    """Items that are never done come at the end; nothing comes twice."""
     told = [START, e.TextDelta("hello you"), *ENDED]
     assert run(CREATED + done(MESSAGE) + done(MESSAGE) + COMPLETED) == told
     assert run(CREATED + COMPLETED) == told
@@ -91,7 +91,7 @@ def test_what_is_not_streamed_is_told_when_it_is_done() -> None:
 
 
 def test_an_item_is_known_by_its_id_where_its_place_is_another_at_the_end() -> None:
-    """Hosts leave items out of the whole that they have counted in the stream."""
+    """Hosts may leave items out of the final list that they counted in the stream."""
     stream = CREATED + added({**MESSAGE, "content": []}, 4) + delta("output_text", "hello you", 4)
     assert run(stream + COMPLETED) == [START, e.TextDelta("hello you"), *ENDED]
     assert run(stream + done(MESSAGE, 4) + ended(MESSAGE, CALL))[2:5] == [
@@ -244,7 +244,7 @@ def test_what_no_other_dialect_has_is_opaque() -> None:
 
 
 def test_a_picture_that_the_model_made() -> None:
-    """Drafts of it are left out; an item without a picture is a hosted tool like others."""
+    """Drafts are left out; an item without a picture is like any other hosted tool."""
     item = {"type": "image_generation_call", "id": "ig_1", "result": "QUJD", "output_format": "webp"}  # fmt: skip
     made = e.GeneratedMedia("image", "QUJD", "output.image_generation_call", media_type="image/webp")  # fmt: skip
     assert whole(item)[1] == made

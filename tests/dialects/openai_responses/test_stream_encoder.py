@@ -1,4 +1,4 @@
-"""Events as an answer of this dialect: every item added and done, and the whole is its end."""
+"""Events as answers of this dialect: every item is added and done, and the end has them all."""
 
 import json
 
@@ -144,7 +144,7 @@ def test_a_picture_is_an_item() -> None:
 
 
 def test_what_has_no_place_is_named() -> None:
-    """The words of speech are text. What has no place does not begin the answer either."""
+    """A transcript of speech is text. Content without a place does not begin the answer either."""
     context = telling(dropped_names={})
     encoder = TRANSLATION.make_encoder(context)
     assert encoder.write(e.Opaque("content.server_tool_use")) == b""
@@ -190,7 +190,10 @@ def test_a_state_goes_under_its_label_and_nowhere_without() -> None:
 
 
 def test_reasoning_without_a_state_has_the_label_alone() -> None:
-    """OpenAI would look for its id: what comes back is known, and is no state."""
+    """OpenAI would look up its id.
+
+    The gateway recognizes the label when it comes back, without a state.
+    """
     found = output(
         e.ReasoningDelta("hm"), e.ReasoningEnd(), e.TextDelta("a"), as_=telling(state_label="m1")
     )
@@ -316,7 +319,7 @@ def test_a_call_that_was_cut_is_incomplete() -> None:
 
 
 def test_an_answer_without_an_end_has_none() -> None:
-    """Law 10: what broke off is never said to be whole."""
+    """Law 10: the encoder never marks a broken answer as complete."""
     events = (e.Start(), e.TextDelta("a"), TOLD, e.Finish("stop"))
     assert "completed" not in kinds(*events)
     assert told(*events)["status"] == "in_progress"
@@ -357,7 +360,7 @@ def test_the_answer_says_again_what_the_client_asked() -> None:
     assert answer["reasoning"] == {"effort": "low", "summary": None}
     assert answer["text"] == {"format": {"type": "text"}, "verbosity": "low"}
     assert (answer["temperature"], answer["parallel_tool_calls"]) == (0.5, False)
-    # What was kept, and at which tier, is not the client's to say.
+    # The client does not decide what was stored, nor at which tier.
     assert (answer["store"], answer["service_tier"]) == (False, "default")
     bare = told(
         *STOP,
@@ -371,7 +374,7 @@ WORDS = st.sampled_from(["a", "\u00e9\n", '\u2028"\\', "\U0001f600"])
 
 @st.composite
 def answers(draw: st.DrawFn) -> list[e.Event]:
-    """Content in any order, as decoders tell it."""
+    """Draw content in any order, as decoders send it."""
     found: list[e.Event] = [e.Start("resp_x", "m", 1)]
     tools = 0
     for kind in draw(st.lists(st.sampled_from("wdtcu"), max_size=5)):
@@ -394,7 +397,7 @@ def answers(draw: st.DrawFn) -> list[e.Event]:
 
 @given(answers())
 def test_a_stream_and_a_whole_answer_say_the_same(events: list[e.Event]) -> None:
-    """Law 2: told whole, streamed and folded, and read again."""
+    """Law 2: the answer is the same whole, streamed and folded, and decoded again."""
     as_ = telling()
     encoder = TRANSLATION.make_encoder(as_)
     frames = b"".join(map(encoder.write, events))
@@ -407,7 +410,7 @@ def test_a_stream_and_a_whole_answer_say_the_same(events: list[e.Event]) -> None
 
 
 def joined(events: list[e.Event]) -> list[object]:
-    """Events with neighbours of a kind run together, as they are in a whole answer."""
+    """Join neighbouring events of a kind, as a whole answer does."""
     found: list[object] = []
     for event in events:
         if isinstance(event, e.ReasoningEnd):

@@ -1,4 +1,4 @@
-"""Namespaces of tools: abroad each tool has one name, and its calls come back under both."""
+"""Namespaces of tools: translation gives each tool one name, and its calls come back with both."""
 
 import json
 
@@ -18,7 +18,7 @@ AGENTS = {"type": "namespace", "name": "agents", "description": "Of agents.", "t
 
 
 def test_each_tool_of_a_namespace_is_one_of_its_own() -> None:
-    """What is said of all of them is said of each; nothing is lost."""
+    """Each tool gets the description of its namespace; nothing is lost."""
     request = decoded(tools=[AGENTS, PLAIN])
     assert [(tool.name, tool.kind, tool.description) for tool in request.tools] == [
         ("agents__close", "function", "Of agents.\n\nCloses."),
@@ -37,7 +37,7 @@ def test_a_namespace_of_nothing_is_a_tool_of_the_provider(tools: object) -> None
 
 
 def test_an_earlier_call_has_the_name_of_its_tool() -> None:
-    """MCP servers' namespaces end in the separator."""
+    """Namespaces of MCP servers end in the separator."""
     call = {"type": "function_call", "call_id": "c", "arguments": "{}", "name": "close"}
     items = [{**call, "namespace": it} for it in ("agents", "mcp__files__", None, "")]
     (turn,) = decoded(input=items).turns
@@ -75,7 +75,7 @@ def test_a_call_comes_back_under_both_names() -> None:
 
 
 def test_tools_that_the_input_offers_are_tools() -> None:
-    """Codex offers all of its tools so; a tool that is offered again is one tool."""
+    """Codex offers all of its tools in this way; a tool that is offered twice is one tool."""
     user = {"role": "user", "content": "hi"}
     more = {"type": "additional_tools", "role": "developer", "tools": [AGENTS]}
     items = [more, user, {**more, "tools": [AGENTS, PLAIN]}, {**more, "tools": "odd"}, "odd"]

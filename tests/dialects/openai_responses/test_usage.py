@@ -1,4 +1,4 @@
-"""The Responses API: every account, whole and streamed, and what is heard of an answer."""
+"""The Responses API: usage of every kind, whole and streamed, and counted content."""
 
 import json
 from decimal import Decimal
@@ -112,7 +112,7 @@ def abroad(data: bytes) -> Usage | None:
     ("said", "read"), [v[1:] for v in VECTORS], ids=[str(v[0]) for v in VECTORS]
 )
 def test_every_account(said: Object, read: Usage) -> None:
-    """Whole and streamed; a tool that both an item and the end tell of was used once."""
+    """Usage is the same whole and streamed; a tool in both an item and the end counts once."""
     assert DIALECT.summarize(json.dumps(response(said)).encode()).usage == read
     items = [
         frame("response.output_item.done", output_index=at, item=item)
@@ -127,7 +127,7 @@ def test_every_account(said: Object, read: Usage) -> None:
 
 
 def test_tools_count_where_the_end_lists_no_output() -> None:
-    """Codex's provider leaves it out; nothing is known twice."""
+    """Codex's provider leaves the output out; no tool counts twice."""
     item = frame("response.output_item.done", output_index=0, item=SEARCH)
     data = stream({"usage": COUNTED}, item, item)
     assert run(data).usage == Usage(input=100, output=7, tools={"web_search": 1})
@@ -135,7 +135,7 @@ def test_tools_count_where_the_end_lists_no_output() -> None:
 
 
 def test_what_is_known_of_a_stream_that_was_cut() -> None:
-    """The tools that it used, and the tier that it was asked with."""
+    """The gateway knows the tools that the stream used, and the requested service tier."""
     item = frame("response.output_item.done", output_index=0, item=SEARCH)
     data = stream({}, item, begun={"service_tier": "flex"}).split(b"event: response.completed")[0]
     watch = run(data)
@@ -194,7 +194,7 @@ ITEMS: list[tuple[Object, int]] = [
 
 @pytest.mark.parametrize(("item", "size"), ITEMS)
 def test_what_is_heard_of_an_item(item: Object, size: int) -> None:
-    """Of a host that streams no deltas, or tells of items at the end alone."""
+    """Hosts may stream no deltas, or send items only at the end."""
     assert (
         DIALECT.summarize(json.dumps(response({"output": [item]})).encode()).content_bytes == size
     )
@@ -255,7 +255,7 @@ def test_what_is_no_content_is_not_heard() -> None:
             },
             Usage(input=11, cache_write={"30m": 4, "12h": 3, "": 2}, output=0),
         ),
-        # A host that leaves reasoning out of its output shows it in the total.
+        # A host that leaves reasoning out of its output includes it in the total.
         (
             {"input_tokens": 1, "output_tokens": 5, "total_tokens": 9, "output_tokens_details": {"reasoning_tokens": 3}},
             Usage(input=1, output=5, reasoning=3),

@@ -10,7 +10,7 @@ from gateway.evaluation.metrics.bootstrap import Interval, Weights
 
 
 def test_a_resample_draws_each_row_once_on_average_with_variance_one() -> None:
-    """By its table, exactly: no draw decides."""
+    """The table shows it exactly, so no random draw decides the test."""
     table = bytes(range(256)).translate(bootstrap._POISSON_TABLE)
     average = sum(table) / 256
     assert average == 1
@@ -52,7 +52,7 @@ def test_figures_of_one_resample_are_told_together() -> None:
 
 
 def test_a_figure_that_most_resamples_lack_has_no_interval() -> None:
-    """Of one row a third of all resamples are empty."""
+    """With one row, a third of all resamples are empty."""
     assert (
         bootstrap.compute_interval(lambda w: bootstrap.compute_mean([5.0], w), 1, Random(4), 100)
         is None

@@ -1,4 +1,4 @@
-"""Calibration: bins, error and Brier score, of cases worked out by hand."""
+"""Calibration: bins, error and Brier score of cases worked out by hand."""
 
 import pytest
 

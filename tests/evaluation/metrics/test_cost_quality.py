@@ -1,4 +1,4 @@
-"""Routers by what they give and cost: against all mixes, orders and thresholds counted out."""
+"""The quality and cost of routers, checked against all mixes, orders and thresholds."""
 
 from itertools import permutations
 from random import Random
@@ -98,7 +98,7 @@ def test_a_mix_costs_what_lies_between_two_points(quality: float, cost: float | 
 
 @given(st.integers(0, 1000), st.integers(2, 3), st.booleans())
 def test_thresholds_are_those_of_a_decision(seed: int, tiers: int, weighted: bool) -> None:
-    """Every point is what `prior.tier` would pick at one pair of thresholds."""
+    """Every point is the choice of the heuristic's tiers at one pair of thresholds."""
     names: tuple[Tier, ...] = TIERS[:tiers]
     table, draw = made(12, seed, names), Random(seed)
     scored = [

@@ -1,4 +1,4 @@
-"""Folds: every row is judged by a scorer that has not seen it."""
+"""Folds: each row is judged by a scorer that has not seen it."""
 
 from collections.abc import Callable, Sequence
 from random import Random

@@ -1,4 +1,4 @@
-"""APGR and AUC: against the definitions, counted out one by one."""
+"""APGR and AUC, checked against their definitions, counted one by one."""
 
 from itertools import pairwise, permutations
 from random import Random
@@ -17,7 +17,7 @@ ROWS = st.lists(
 
 
 def area(gains: list[float]) -> float | None:
-    """Of one order: trapezoids between the shares 0, 1/n, ..., 1."""
+    """Return the area of one order: trapezoids between the shares 0, 1/n, ..., 1."""
     if sum(gains) <= 0:
         return None
     curve = [sum(gains[:at]) / sum(gains) for at in range(len(gains) + 1)]
@@ -28,7 +28,7 @@ def area(gains: list[float]) -> float | None:
 def test_apgr_is_the_mean_area_of_all_orders_that_the_score_allows(
     rows: list[tuple[int, int, int, int]],
 ) -> None:
-    """Ties gain nothing and lose nothing: their order is chance, and weights are repeated rows."""
+    """The order of ties is random, so they change nothing; a weight counts as repeated rows."""
     many = [(need, strong - weak) for need, weak, strong, w in rows for _ in range(w)][:7]
     need, weak, strong, weights = (list(column) for column in zip(*rows, strict=True))
     assume(sum(weights) <= 7)
@@ -51,7 +51,7 @@ def test_apgr_is_the_mean_area_of_all_orders_that_the_score_allows(
 def test_apgr_of_a_score_that_knows_and_of_one_that_does_not(
     need: list[float], apgr: float
 ) -> None:
-    """Half the rows gain: who sends them first has 3/4, who sends them last has 1/4."""
+    """Half of the rows gain: a score that puts them first has 3/4, one that puts them last 1/4."""
     assert Ranking(need, [0, 0, 1, 1], [1, 1, 1, 1]).compute_apgr() == pytest.approx(apgr)
 
 

@@ -1,6 +1,6 @@
-"""`make replay`: law 8 over many configurations, and how long 100,000 rows take.
+"""`make replay`: law 8 over many configurations, and the time for 100,000 rows.
 
-Exit status: 0 both hold, 1 the rows took more than `BOUND`; what breaks the law is shown.
+Exit status: 0 if both hold, 1 if the rows took more than `BOUND`. A breach of the law is shown.
 """
 
 import sys
@@ -44,7 +44,7 @@ _WORDS = [
 
 
 def main() -> int:
-    """Try so many configurations, then time rows."""
+    """Try so many configurations, then time the rows."""
     examples = int(sys.argv[1]) if len(sys.argv) > 1 else 500
     law = given(rules=RULES, changes=CONFIGS, asks=TRAFFIC)(unchanged)
     settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))(law)()
@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def _rows(folder: Path) -> int:
-    """A ledger of rows as the engine writes them: texts, lengths and turns of all kinds."""
+    """Write a ledger of rows as the engine does: texts, lengths and turns of all kinds."""
     asks = [
         Ask(" ".join(_WORDS[: 1 + n % 17] * (1 + n % 5)), talk=f"talk {n // 4}", turn=1 + n % 4)
         for n in range(400)
@@ -82,7 +82,7 @@ def _rows(folder: Path) -> int:
 
 
 def _again(row: FinalRow, number: int, of: int) -> FinalRow:
-    """The same call at a later time, in a conversation of its own."""
+    """Return the same call at a later time, in a conversation of its own."""
     basis = row.basis
     if basis is not None and basis.turn is not None:
         turn = msgspec.structs.replace(

@@ -41,7 +41,7 @@ def test_quality_is_the_mean_worth_of_both_tiers_as_a_share_of_reasonings() -> N
     figures = sample.compute_figures()
     assert figures["quality before"].value == pytest.approx(sum(w.smart for w in worths) / best)
     assert figures["quality after"].value == pytest.approx(sum(w.fast for w in worths) / best)
-    assert figures["quality change"].low is None  # of two calls nobody can tell
+    assert figures["quality change"].low is None  # two calls are too few for an interval
     assert set(figures) == {"quality before", "quality after", "quality change"}
 
 
@@ -67,7 +67,7 @@ def test_an_interval_is_as_wide_as_theory_says_and_always_the_same() -> None:
 
 
 def test_calls_of_one_conversation_are_one_observation() -> None:
-    """Ten calls a conversation that cost the same tell as little as one of them."""
+    """Ten calls of a conversation with equal cost say as little as one of them."""
     apart, together = ReplaySample(), ReplaySample()
     for number in range(1_000):
         usd = 1.0 + number // 10 % 2 * 2
@@ -78,7 +78,7 @@ def test_calls_of_one_conversation_are_one_observation() -> None:
 
 
 def test_the_lengths_of_answers_are_resampled_too() -> None:
-    """Each call is expected to cost 1 USD: only how long answers are is left to chance."""
+    """Each call is expected to cost 1 USD, so only the lengths of answers vary."""
     known, usual = ReplaySample(), ReplaySample()
     dice = Random(3)
     for number in range(400):

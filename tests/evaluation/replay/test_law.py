@@ -1,7 +1,8 @@
 """Law 8: `replay` of an unchanged configuration over any log changes nothing.
 
-Random configurations serve random traffic in the real engine: rules, classifiers, budgets that send
-calls to a cheaper tier, conversations with seats. The rows are decided again by the same router.
+Random configurations serve random traffic in the real engine: rules, classifiers, conversations
+with affinity, and budgets that send calls to a cheaper tier. The same router decides the rows
+again.
 """
 
 import tempfile
@@ -64,7 +65,7 @@ _LABS = {"google": "other", "openai": "acme"}
 
 
 def here(rule: dict[str, Any]) -> dict[str, Any]:
-    """A rule with the labs of this configuration."""
+    """Return a rule with the labs of this configuration."""
     found = dict(rule)
     if "deny" in rule:
         found["deny"] = [_LABS[name] for name in rule["deny"]]
@@ -96,7 +97,7 @@ CONFIGS = st.fixed_dictionaries(
 
 
 UNPRICED = {**config("")["models"], "able-1": {"context": 1_000_000}}
-"""Nobody knows whether to go down to the smart tier pays."""
+"""Models with a missing price, so that nobody knows if a move down to smart pays."""
 TRAFFIC = st.lists(ASKS, min_size=1, max_size=8)
 
 
@@ -105,7 +106,7 @@ def unchanged(rules: RuleSet, changes: dict[str, Any], asks: list[Ask]) -> None:
     with tempfile.TemporaryDirectory() as name:
         router, rows = served(Path(name), asks, rules, **changes)
     assert len(rows) == len(asks)
-    # Own calls tell something else by now: rows keep what the dial went by.
+    # The own traffic has changed by now, but rows keep the terms of the dial.
     router.own_traffic.tokens = {"acme": OwnTokens((5_000, 600, 1), ())}
     walk = LedgerReplay(router)
     for row in rows:
@@ -140,7 +141,7 @@ def test_an_unchanged_configuration_changes_nothing(
 
 
 def test_the_traffic_has_what_the_law_is_about(tmp_path: Path) -> None:
-    """Seats, ceilings of budgets, pins, refusals, rules and the classifier."""
+    """The traffic has sessions, ceilings of budgets, pins, refusals, rules and the classifier."""
     rules = world.rules(choices=[{"when": {"keywords": ["prove"]}, "tier": "reasoning"}])
     asks = [
         Ask("Prove that 2 is prime.", talk="one", max_tokens=50),
@@ -161,7 +162,7 @@ def test_the_traffic_has_what_the_law_is_about(tmp_path: Path) -> None:
 
 
 def test_a_long_conversation_is_decided_again_as_it_was() -> None:
-    """By the default strategy: it rises by a rule, stays for turns that need less, and is lowered."""
+    """By default the conversation rises by a rule, stays for easier turns, and is lowered."""
     rules = world.rules(choices=[{"when": {"keywords": ["prove"]}, "tier": "reasoning"}])
     turns = ["Hi!", "Prove that 2 is prime.", *["Write a letter to my landlord."] * 11, "Prove it."]
     asks = [Ask(text, talk="one", turn=at) for at, text in enumerate(turns, 1)]
@@ -177,7 +178,7 @@ def test_a_long_conversation_is_decided_again_as_it_was() -> None:
 
 @pytest.mark.parametrize("conversation", ["turn", "ratchet-up", "cost-aware"])
 def test_the_dial_decides_again_by_what_it_went_by(conversation: str) -> None:
-    """By what own calls tell later, answers of reasoning cost nearly nothing."""
+    """According to later own calls, answers of reasoning would cost almost nothing."""
     texts = ["hi", "Prove that 2 is prime.", "Write a letter to my landlord.", "Thanks!"]
     asks = [Ask(text, talk="one", turn=turn) for turn, text in enumerate(texts, 1)]
     routing = {"classifier": "prior", "quality": 4, "conversation": conversation}
@@ -185,7 +186,7 @@ def test_the_dial_decides_again_by_what_it_went_by(conversation: str) -> None:
 
 
 def test_evidence_is_decided_again_as_it_was() -> None:
-    """A user who is not content raises the conversation; it holds until eight turns have gone by."""
+    """An unhappy user turn raises the conversation for eight turns."""
     turns = ["Hi!", "That's wrong.", *["Write a letter to my landlord.", "Hi!"] * 5]
     asks = [Ask(text, talk="one", turn=at) for at, text in enumerate(turns, 1)]
     unchanged(world.rules(), {"models": UNPRICED}, asks)

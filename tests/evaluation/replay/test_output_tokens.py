@@ -1,4 +1,4 @@
-"""What a moved call would have cost: its answer has as many tokens as answers of its new tier."""
+"""The cost of a moved call: its answer is as long as the answers of its new tier."""
 
 import random
 from decimal import Decimal
@@ -64,7 +64,7 @@ def test_what_own_calls_tell_counts_until_the_log_has_enough() -> None:
 
 
 def script_load(seed: int) -> tuple[list[ReplayRow], float]:
-    """Return 2,000 calls, half of them on reasoning, and what all would have cost there."""
+    """Return 2,000 calls, half of them on reasoning, and the cost of all of them there."""
     dice = random.Random(seed)
     rows: list[ReplayRow] = []
     truth = Decimal(0)
@@ -85,7 +85,7 @@ def script_load(seed: int) -> tuple[list[ReplayRow], float]:
 
 
 def test_the_cost_of_a_scripted_load_is_foreseen_within_a_tenth(tmp_path: Path) -> None:
-    """Half of 2,000 calls were on reasoning: what all would have cost there is known."""
+    """Half of 2,000 calls were on reasoning, and the true cost of all of them there is known."""
     rows, truth = script_load(7)
     replay = walked(router(tmp_path, choices=[EVERYTHING], **OFF), *rows)
     assert replay.totals.total.changed == sum(item.tier == "smart" for item in rows)
@@ -95,7 +95,7 @@ def test_the_cost_of_a_scripted_load_is_foreseen_within_a_tenth(tmp_path: Path) 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 7])
 def test_the_interval_of_a_scripted_load_covers_the_truth(tmp_path: Path, seed: int) -> None:
-    """The ledger has told already how long answers are, as it has for `tiergate replay`."""
+    """The ledger has already shown how long answers are, as it has for `tiergate replay`."""
     rows, truth = script_load(seed)
     everywhere = router(tmp_path, choices=[EVERYTHING], **OFF)
     everywhere.own_traffic.tokens = {"acme": expect_tokens(_MEAN_TOKENS)}

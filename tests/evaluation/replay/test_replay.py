@@ -1,4 +1,4 @@
-"""What another configuration would have done: where calls go, what they cost, and what nobody knows."""
+"""Replay under another configuration: where calls go, what they cost, and what is unknown."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -44,7 +44,7 @@ def make(folder: Path) -> Callable[..., Router]:
 
 
 def row(number: int = 1, *, talk: str = "", **changes: Any) -> ReplayRow:
-    """An answered call on the smart tier: 10,000 tokens of prompt, 9,000 of them cached."""
+    """Return an answered call on smart: 10,000 tokens of prompt, 9,000 of them cached."""
     basis: dict[str, Any] = {
         "user_tokens": 3,
         "chars": 40_000,
@@ -74,7 +74,7 @@ def walked(router: Router, *rows: ReplayRow, **more: Any) -> LedgerReplay:
 
 @pytest.fixture(autouse=True)
 def answers_of_one_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let answers of all tiers have as many tokens; test_output_tokens.py has what they have."""
+    """Make answers of all tiers equally long; test_output_tokens.py tests their true lengths."""
     monkeypatch.setattr(TierOutputTokens, "compute_ratio", lambda *_: 1.0)
 
 
@@ -94,7 +94,7 @@ def test_a_call_that_stays_costs_what_it_cost(make: Callable[..., Router]) -> No
 
 
 def test_a_call_that_moves_reads_all_anew_where_it_goes(make: Callable[..., Router]) -> None:
-    """deep-1: 5 USD a million in, 0.5 read from the cache, 20 out."""
+    """The prices of deep-1: 5 USD a million in, 0.5 read from the cache, 20 out."""
     walk = walked(make(HARD, **OFF), row(talk="one", tags=("a",)))
     assert walk.totals.total.usd_after == Decimal("0.06")  # 10,000 * 5 + 500 * 20, in millionths
     assert walk.totals.cache_lost_usd == Decimal("0.0405")  # 9,000 tokens at 5 in place of 0.5
@@ -106,7 +106,7 @@ def test_a_call_that_moves_reads_all_anew_where_it_goes(make: Callable[..., Rout
 
 
 def test_calls_after_it_ride_the_cache_that_is_new(make: Callable[..., Router]) -> None:
-    """The first has all to read; the second finds there what the first had read."""
+    """The first call reads everything; the second reads it from the cache."""
     walk = walked(make(HARD, **OFF), row(1, talk="one"), row(2, talk="one"))
     second = Decimal(10_000) * Decimal("0.5") / 1_000_000 + Decimal("0.01")
     assert walk.totals.total.usd_after == Decimal("0.06") + second
@@ -125,7 +125,7 @@ def test_another_conversation_has_a_cache_of_its_own(make: Callable[..., Router]
 
 
 def test_a_call_that_comes_back_finds_what_was_left_there(make: Callable[..., Router]) -> None:
-    """The log has it where it was all the time; here the second call was elsewhere."""
+    """In the log all calls stay on one target; in the replay the second call goes elsewhere."""
     long = {"user_tokens": 100}
     rows = [
         row(1, talk="one", basis=long),
@@ -134,13 +134,13 @@ def test_a_call_that_comes_back_finds_what_was_left_there(make: Callable[..., Ro
     ]
     walk = walked(make(HARD, routing={"classifier": "off", "conversation": "turn"}), *rows)
     assert walk.totals.total.changed == 1
-    # 10,000 tokens of its first call are cached there yet, of its 12,000
+    # of its 12,000 tokens, the 10,000 of its first call are still cached there
     third = (10_000 * Decimal("0.1") + 2_000 + 500 * 4) / 1_000_000
     assert walk.totals.total.usd_after == Decimal("0.0039") + Decimal("0.06") + third
 
 
 def test_a_conversation_that_was_moved_stays_there(make: Callable[..., Router]) -> None:
-    """Its seat is the one it would have: the log's is where it never was."""
+    """The replay uses its own session: the log's target never served the moved conversation."""
     seat = DecisionContext(
         seat=Session(lab="acme", tier="smart", target="acme/able-1", at=START + 1)
     )
@@ -313,7 +313,7 @@ def test_the_report_has_exact_money(make: Callable[..., Router]) -> None:
 
 
 def test_the_same_rows_come_to_the_same(folder: Path, make: Callable[..., Router]) -> None:
-    """Whatever is asked twice: rows of the real engine, moved by a new rule."""
+    """Two replays of the real engine's rows, moved by a new rule, give equal reports."""
     asks = [Ask("hi", talk="one", turn=n) for n in range(1, 4)]
     _, rows = served(folder / "again", asks, **OFF)
     one, two = (
@@ -326,7 +326,7 @@ def test_the_same_rows_come_to_the_same(folder: Path, make: Callable[..., Router
 
 
 def test_what_this_configuration_gives_to_no_call_is_left_out(make: Callable[..., Router]) -> None:
-    """A ceiling holds where a budget may set one; of a call that it has decided itself it stays."""
+    """A ceiling counts if a budget may set one; a call of this very configuration keeps its own."""
     low = row(
         basis={"evidence": DecisionContext(ceiling="fast"), "target": "acme/swift-1"}, tier="fast"
     )
@@ -338,7 +338,7 @@ def test_what_this_configuration_gives_to_no_call_is_left_out(make: Callable[...
 
 
 def test_the_picture_has_what_there_is(make: Callable[..., Router]) -> None:
-    """Bars as wide as their part; what is undecided or unknown is said."""
+    """Bars are as wide as their share; undecided and unknown calls are named."""
     undecided = msgspec.structs.replace(row(3), basis=None)
     some = walked(make(HARD, **OFF), row(1), row(2, cost=None), undecided).totals
     drawn = chart.draw_replay(some)
@@ -359,7 +359,7 @@ def test_the_picture_has_what_there_is(make: Callable[..., Router]) -> None:
 
 
 def test_another_effort_of_a_model_is_another_prompt(make: Callable[..., Router]) -> None:
-    """What the client asks for itself goes before that of the tier."""
+    """An effort that the client asks for comes before that of the tier."""
     labs = {
         "acme": {
             "smart": [{"model": "able-1"}],
@@ -387,7 +387,7 @@ def test_another_effort_of_a_model_is_another_prompt(make: Callable[..., Router]
 
 
 def test_what_is_new_of_a_prompt_is_new_everywhere(make: Callable[..., Router]) -> None:
-    """A cache has blocks: nearly all that was kept is what the log found."""
+    """Caches work in blocks, so the replay keeps nearly all that the log found cached."""
     rows = [row(1, talk="one"), row(2, talk="one", input=300, cache_read=9_800)]
     walk = walked(make(HARD, **OFF), *rows)
     second = (300 * 5 + 9_800 * Decimal("0.5") + 500 * 20) / 1_000_000
@@ -396,7 +396,7 @@ def test_what_is_new_of_a_prompt_is_new_everywhere(make: Callable[..., Router]) 
 
 
 def test_another_configuration_finds_the_price_of_quality_anew(make: Callable[..., Router]) -> None:
-    """It may have other prices; answers are as long as the row says."""
+    """The configuration may have other prices; answers are as long as the row says."""
     terms = DialTerms("acme", (400, 600, 2_000), 1e9)
     dialled: dict[str, Any] = {
         "source": "classifier", "tier": "fast", "model": "swift-1",

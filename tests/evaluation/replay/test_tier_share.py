@@ -1,4 +1,4 @@
-"""Bounds on shares that a log did not have: what the gateway would have made of the same turns."""
+"""Bounds on shares that a log lacks: what the gateway would make of the same turns."""
 
 import asyncio
 from collections import Counter
@@ -32,7 +32,7 @@ KINDS: list[dict[str, Any]] = [
 
 
 def rows(count: int, **changes: Any) -> list[ReplayRow]:
-    """Turns of all kinds, a few a second, of one key."""
+    """Return turns of all kinds, a few a second, of one key."""
     rng = Random(3)
     plain: dict[str, Any] = {
         "key": "alice", "dialect": "openai-chat", "asked": "auto", "state": "settled", "lab": "openai",
@@ -61,7 +61,7 @@ def tiers(walk: LedgerReplay) -> Counter[str]:
 def test_a_bound_that_the_log_did_not_have_holds_once_there_are_turns_enough(
     router: Router,
 ) -> None:
-    """Within two points of it, of all that come after the first 2,000."""
+    """The shares of all turns after the first 2,000 are within two points of the bound."""
     known = rows(8_000)
     free, bound = LedgerReplay(router), LedgerReplay(router, share_bounds=MOST)
     for row in known[:2_000]:
@@ -80,12 +80,12 @@ def test_a_bound_that_the_log_did_not_have_holds_once_there_are_turns_enough(
 
 
 def test_it_is_what_the_gateway_makes_of_the_same_turns(router: Router) -> None:
-    """Looked at at the same moments, the cuts are the same."""
+    """The cuts are the same if replay and gateway look at the same moments."""
     shares, traffic = ReplayedShares(MOST, THRESHOLDS), TurnCounter()
     traffic.adopt(MOST, THRESHOLDS)
     key = Key(name="alice")
     for number, row in enumerate(rows(5_000), 1):
-        # All at one moment: then both look after so many turns alone.
+        # All rows have one moment, so that only the number of turns decides when both look.
         still = msgspec.structs.replace(row, at=1e9)
         decision, _ = decide_again(router, row)
         shares.add_turn(still, decision)
@@ -113,7 +113,7 @@ def test_it_is_what_the_gateway_makes_of_the_same_turns(router: Router) -> None:
 
 
 def test_thresholds_of_the_same_bounds_are_those_of_the_log(router: Router) -> None:
-    """And a call that this very configuration decided keeps its own, whatever they were made for."""
+    """A call of this very configuration keeps its own thresholds, whatever their bounds."""
     told = Thresholds(0.53, 0.63, "key-1", ShareCut(0.0, 1.0), (0.05, 0.3))
     (row,) = rows(1)
     assert row.basis is not None

@@ -34,7 +34,7 @@ USAGE = {
 
 
 def answer(request: httpx.Request) -> httpx.Response:
-    """A provider that says one word."""
+    """Answer with one word, as a provider does."""
     model = jsonio.loads(request.content)["model"]
     message = {"role": "assistant", "content": "Yes."}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
@@ -43,7 +43,7 @@ def answer(request: httpx.Request) -> httpx.Response:
 
 
 def router(folder: Path, **changes: Any) -> Router:
-    """The router of a configuration: that of tests/e2e/world.py with these changes at its top."""
+    """Return the router of the configuration of tests/e2e/world.py with top-level changes."""
     return _site(folder, changes).router
 
 
@@ -70,7 +70,7 @@ class Ask:
         tags: tuple[str, ...] = (),
         **body: Any,
     ) -> None:
-        """`turn` is which user turn of its conversation `talk` it is, `after` seconds later."""
+        """Make the call of user turn `turn` of conversation `talk`, `after` seconds later."""
         said = [{"role": "user", "content": "Let us begin."}, {"role": "assistant", "content": "."}]
         turns = [*said * turn, {"role": "user", "content": text}]
         self.body = jsonio.dumps({"model": model, "messages": turns, **body})
@@ -81,7 +81,7 @@ class Ask:
 def served(
     folder: Path, asks: list[Ask], rules: RuleSet | None = None, **changes: Any
 ) -> tuple[Router, list[FinalRow]]:
-    """The final rows of calls, in their order, as they come out of the journal, and the router.
+    """Return the router and the final rows of calls, in their order, as the journal has them.
 
     `rules` take the place of the configuration's, unchecked.
     """
@@ -118,5 +118,5 @@ async def _served(
 
 
 def logged(row: FinalRow) -> ReplayRow:
-    """A row as the store gives it to a replay."""
+    """Return a row as the store gives it to a replay."""
     return ReplayRow(**{name: getattr(row, name) for name in ReplayRow.__struct_fields__})

@@ -1,4 +1,4 @@
-"""Labels that are made up: words that make prompts hard, in sources that look different."""
+"""Invented labels: certain words make prompts hard, in sources that look different."""
 
 from functools import cache
 from random import Random
@@ -15,7 +15,7 @@ SMALL = fit.TrainingPlan(passes=6)
 
 
 def labels(count: int = 480, seed: int = 5) -> list[Label]:
-    """Half of the prompts of each source are hard: there the smart tier is mostly better."""
+    """Return labels: half of each source's prompts are hard, and there smart is mostly better."""
     chance = Random(seed)
     found = []
     for at in range(count):
@@ -37,7 +37,7 @@ def labels(count: int = 480, seed: int = 5) -> list[Label]:
 
 
 def placed_labels(count: int = 300, seed: int = 6) -> list[Label]:
-    """A third of the prompts need each tier: easy words, hard ones, and hard ones with a proof."""
+    """Return prompts of which a third need each tier: easy words, hard words, hard with a proof."""
     random = Random(seed)
     placed = []
     for index in range(count):
@@ -58,23 +58,23 @@ def placed_labels(count: int = 300, seed: int = 6) -> list[Label]:
 
 @cache
 def rows() -> list[TrainingRow]:
-    """Scored rows."""
+    """Return scored rows."""
     return read_rows(labels())
 
 
 @cache
 def placed_rows() -> list[TrainingRow]:
-    """Rows that somebody gave a tier."""
+    """Return rows with a tier that a person chose."""
     return read_rows(placed_labels())
 
 
 @cache
 def learnt() -> train.TrainedModel:
-    """An artefact of scored rows, and how it was judged."""
+    """Return a model trained on scored rows, and its evaluation."""
     return train.learn(rows(), SMALL, seed=3)
 
 
 @cache
 def learnt_with_placed() -> train.TrainedModel:
-    """An artefact of rows of both kinds."""
+    """Return a model trained on rows of both kinds."""
     return train.learn([*rows(), *placed_rows()], SMALL, seed=3)

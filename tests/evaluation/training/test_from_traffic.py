@@ -1,4 +1,4 @@
-"""What an owner's traffic makes of a classifier: taken where it is better, refused where it is not."""
+"""A classifier trained on an owner's traffic: accepted if it is better, refused if not."""
 
 from functools import cache
 from random import Random
@@ -20,7 +20,7 @@ EASY = ("greeting", "reminder", "address", "holiday", "parking", "lunch")
 def said(
     count: int, seed: int = 1, *, noise: float = 0.05, start: float = 0.0
 ) -> dict[str, ImplicitFeedback]:
-    """Lessons by text: what is hard here no benchmark has told."""
+    """Return labels by text, whose hard words no benchmark has."""
     chance = Random(seed)
     found = {}
     for at in range(count):
@@ -53,7 +53,7 @@ def first() -> TrafficOutcome:
 def considered(
     known: list[TrafficLesson], artefact: ClassifierModel | None = None, made: float | None = None
 ) -> TrafficOutcome:
-    """With few controls, where they are not what it is about."""
+    """Consider a new classifier with few controls, for tests that are not about controls."""
     return from_traffic.consider(artefact or base(), known, made=made, controls=1)
 
 
@@ -81,7 +81,7 @@ def test_the_same_lessons_and_seed_give_the_same_bytes() -> None:
 
 
 def test_labels_that_say_nothing_are_refused() -> None:
-    """Half of them wrong: whatever is gained is chance."""
+    """Half of the labels are wrong, so any gain is chance."""
     found = from_traffic.consider(base(), taught(said(100, seed=4, noise=0.5)))
     assert found.refused.startswith(("its gain may be chance", "shuffled labels may gain as much"))
 
@@ -135,7 +135,7 @@ def test_the_one_in_force_stays_until_enough_has_come_since() -> None:
 
 
 def test_a_new_one_is_held_against_the_one_in_force_on_what_has_come_since() -> None:
-    """One of few labels gives way to one of many."""
+    """A classifier of few labels gives way to one of many."""
     known = taught(said(60) | said(160, seed=2, start=1_000.0))
     found = considered(known, in_force(60), 999.0)
     assert found.since == 160
@@ -145,7 +145,7 @@ def test_a_new_one_is_held_against_the_one_in_force_on_what_has_come_since() -> 
 
 
 def test_one_that_is_worse_than_the_one_in_force_is_refused() -> None:
-    """What came first was noise: without what has come since there is nothing to set against it."""
+    """The early labels are noise, and only the later ones can show that."""
     early = taught(said(60, noise=1.0))
     known = early + taught(said(200, seed=2, start=1_000.0))
     found = considered(known, in_force(), 999.0)
@@ -200,7 +200,7 @@ def test_lessons_whose_text_was_not_kept_are_counted_and_not_guessed() -> None:
 
 
 def test_signs_weigh_less_than_words() -> None:
-    """The same labels, once told and once as signs, move a classifier less far from its base."""
+    """Equal labels move a classifier less from its base as signs than as explicit feedback."""
     known = said(100)
     weak = {text: lesson_of_weight(one, 0.1) for text, one in known.items()}
     told, signs = considered(taught(known)), considered(taught(weak))
@@ -215,7 +215,7 @@ def lesson_of_weight(one: ImplicitFeedback, weight: float) -> ImplicitFeedback:
 
 
 def test_a_gain_that_shuffled_labels_reach_is_refused() -> None:
-    """The interval may lie above nothing, and yet not above what labels of no meaning gave."""
+    """An interval above zero is not enough: it must lie above the gain from shuffled labels."""
     gain = Interval(0.1, 0.02, 0.2)
     assert from_traffic._refused(TrafficOutcome(gain=gain, control=0.01), None) == ""
     refused = from_traffic._refused(TrafficOutcome(gain=gain, control=0.05), None)

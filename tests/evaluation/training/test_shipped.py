@@ -1,4 +1,4 @@
-"""The artefact that ships: small, quick enough to be read, and what its card says of it."""
+"""The shipped classifier: small, quick to read, and described by its card."""
 
 from pathlib import Path
 
@@ -40,7 +40,10 @@ def test_small_talk_is_fast(text: str) -> None:
 
 
 def test_the_data_give_what_the_card_says(outcomes_file: Path) -> None:
-    """Where they are: the artefact's own fit, whose figure is above that of what was held out."""
+    """If the data are there, the card's figure is that of the fit itself.
+
+    It is above the figure on held-out prompts.
+    """
     rows = read_rows(labels.read_labels(outcomes_file))
     card = shipped().card
     assert len(rows) == sum(card["rows"].values())
@@ -50,4 +53,4 @@ def test_the_data_give_what_the_card_says(outcomes_file: Path) -> None:
         Sources(need, weak, strong, [row.source for row in rows]).compute_apgr()
     )
     assert found is not None
-    assert found == pytest.approx(card["fitted"], abs=2e-3)  # what signals read may grow finer
+    assert found == pytest.approx(card["fitted"], abs=2e-3)  # the signals may become finer

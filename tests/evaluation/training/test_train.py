@@ -1,4 +1,4 @@
-"""Training: what is learnt carries over to what was held out, the same seed gives the same bytes."""
+"""Training: the result holds on held-out prompts, and the same seed gives the same bytes."""
 
 import re
 from random import Random
@@ -27,7 +27,7 @@ from tests.evaluation.training import lesson
 
 
 def test_words_that_make_prompts_hard_are_found_on_prompts_that_were_held_out() -> None:
-    """Better than the best of its shuffled controls, whose mean is chance."""
+    """The result is better than the best of the shuffled controls, whose mean is chance."""
     told = lesson.learnt().result
     assert told.apgr.mean is not None
     assert told.control is not None
@@ -53,7 +53,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
 
 
 def test_labels_that_say_nothing_teach_nothing() -> None:
-    """Needs whose labels were shuffled are not better than their control."""
+    """Needs from shuffled labels are not better than their control."""
     chance, known = Random(1), lesson.rows()
     scored = [(row.fast, row.smart) for row in known]
     chance.shuffle(scored)
@@ -77,7 +77,7 @@ def test_labels_where_smart_is_never_better_are_refused() -> None:
 
 
 def test_probabilities_are_calibrated_on_what_was_held_out() -> None:
-    """About as many prompts are served well by fast as the scores say."""
+    """About as many prompts are served well by fast as the scores predict."""
     found = dataset.compute_scores(lesson.learnt().model, lesson.rows())
     said = sum(score.fast for score in found) / len(found)
     true = sum(row.gain <= 0 for row in lesson.rows()) / len(found)
@@ -142,7 +142,7 @@ def test_a_ridge_finds_the_weights_that_made_its_targets() -> None:
 
 
 def test_a_ridge_of_nothing_is_nothing() -> None:
-    """Nor does a row without places move the table."""
+    """A row without places does not change the table either."""
     assert ridge.fit_ridge([], [], [], 1.0, size=2, random=Random(1)).table == [0.0, 0.0]
     only = [ridge.Example((), 0.0, (1.0,))] * 9
     fitted = ridge.fit_ridge(only, [1.0] * 9, [1.0] * 9, 1e-6, size=2, random=Random(1), passes=30)
@@ -151,7 +151,7 @@ def test_a_ridge_of_nothing_is_nothing() -> None:
 
 
 def test_the_prior_fitted_again_keeps_what_was_judgement() -> None:
-    """And its probabilities keep their order."""
+    """The refitted probabilities keep their order."""
     found = base_model.refit(lesson.rows())
     before = base_model.RefittedHeuristic([term.fast_weight for term in heuristic.TERMS])
     for row in lesson.rows()[:20]:
@@ -171,7 +171,7 @@ def test_a_hundred_and_fifty_own_labels_weigh_as_much_as_all_others(
 
 
 def own(count: int = 160) -> list[reading.TrainingRow]:
-    """An owner whose hard words are what is easy elsewhere."""
+    """Return labels of an owner whose hard words are easy elsewhere."""
     turned = []
     for row in reading.read_rows(lesson.labels(count, seed=9)):
         fast = 1.0 if row.fast < row.smart else 0.0
@@ -182,7 +182,7 @@ def own(count: int = 160) -> list[reading.TrainingRow]:
 def gain(
     artefact: files.ClassifierModel, rows: list[reading.TrainingRow], seed: int = 1
 ) -> refit.RefitGain:
-    """Each label is judged by an artefact that was refitted without it."""
+    """Return the gain, with each label judged by a model refitted without it."""
     chance, bare = Random(seed), refit.remove_own_labels(artefact)
     after = refit.compute_unseen_needs(bare, rows, chance, seed, 5)
     return refit.compare_needs(dataset.compute_needs(bare, rows), after, rows, chance)
@@ -217,7 +217,7 @@ def test_a_refitted_artefact_can_be_read_refitted_again_and_taken_back() -> None
 
 
 def test_labels_that_say_what_is_known_gain_nothing() -> None:
-    """Nor is there a gain where there is no gap."""
+    """Without a gap between tiers there is no gain either."""
     artefact = lesson.learnt().model
     flat = [row._replace(fast=1.0, smart=1.0) for row in lesson.rows()[:60]]
     assert gain(artefact, flat).gain is None
@@ -237,7 +237,7 @@ def test_a_label_is_scored_or_placed_or_tells_nothing() -> None:
 
 
 def test_placed_prompts_get_their_tier_on_prompts_that_were_held_out() -> None:
-    """Far more often than by chance, and probabilities are of what they say."""
+    """These prompts get their tier far more often than by chance; probabilities are calibrated."""
     told = lesson.learnt_with_placed().result.agreement
     assert told is not None
     assert told.rows == 60
@@ -247,7 +247,7 @@ def test_placed_prompts_get_their_tier_on_prompts_that_were_held_out() -> None:
 
 
 def test_a_part_is_judged_by_what_was_trained_without_it() -> None:
-    """And three tiers by scores that had not seen the prompt: the oracle is the cheapest."""
+    """Three tiers are compared by scores that have not seen the prompt: the oracle is cheapest."""
     (fold, *_) = split_randomly([row.source for row in lesson.rows()], Random(1))
     calibration = lesson.learnt().calibration
     done = validation.judge_part(lesson.rows(), lesson.SMALL, 3, calibration, fold)

@@ -1,4 +1,4 @@
-"""Exemplars: what is near one gets its tier, what is near none is left to the classifier."""
+"""Exemplars: a prompt near one gets its tier; the classifier decides all others."""
 
 import time
 
@@ -48,7 +48,10 @@ def said(text: str, near: float = DEFAULT_NEARNESS) -> tuple[Score, str]:
     ],
 )  # fmt: skip
 def test_what_is_near_gets_its_tier(text: str, why: str) -> None:
-    """In any case and with other marks; the trace names the exemplar and never quotes it."""
+    """Letter case and punctuation do not matter.
+
+    The trace names the exemplar and never quotes it.
+    """
     score, told = said(text)
     assert told == why
     if score.exemplar:
@@ -71,7 +74,7 @@ def test_how_near_is_near_enough_is_the_owners_to_say() -> None:
 def test_its_score_is_of_its_tier_whatever_the_thresholds(
     own: Thresholds, tier: str, text: str
 ) -> None:
-    """And surer the nearer it is."""
+    """The score gives the exemplar's tier at any thresholds; a nearer prompt has a surer score."""
     base = Fixed(0.5, 0.5)
     base.thresholds = own
     taught = [next(Exemplar("x", "one two three four", one) for one in TIERS if one == tier)]
@@ -90,7 +93,7 @@ def test_a_decision_tells_of_it() -> None:
 
 
 def test_its_version_is_that_of_what_was_taught() -> None:
-    """And of the classifier behind it, whose thresholds it has."""
+    """The version also covers the classifier behind it, whose thresholds the exemplars use."""
     one = ExemplarClassifier(TAUGHT, BASE)
     assert one.version == ExemplarClassifier(list(TAUGHT), BASE).version
     assert (
@@ -108,7 +111,7 @@ def test_its_version_is_that_of_what_was_taught() -> None:
 
 
 def test_what_most_exemplars_have_says_nothing() -> None:
-    """Of many; but what is the same word for word is the same."""
+    """A word that most of many exemplars share is no sign of nearness; an equal text still is."""
     many = [f"please kindly sort list {number}" for number in range(600)]
     index = ExemplarIndex([*many, "please kindly"])
     assert index.find_nearest("please kindly") == (600, 1.0)
@@ -124,7 +127,7 @@ def test_scripts_without_spaces_are_read_sign_by_sign() -> None:
 
 
 def test_contradictions_are_found() -> None:
-    """The same words, or nearly the same, with another tier."""
+    """Two exemplars clash if their words are the same, or nearly so, and their tiers differ."""
     taught = [
         Exemplar("1", "Draft a short reply", "fast"),
         Exemplar("2", "draft a short reply!", "smart"),
@@ -139,7 +142,10 @@ def test_contradictions_are_found() -> None:
 
 
 def test_it_is_quick_enough_for_every_call() -> None:
-    """500 exemplars and 400 characters cost less than 100 fixed pieces of work: some tenths of a millisecond."""
+    """A search costs less than 100 fixed pieces of work: some tenths of a millisecond.
+
+    The index has 500 exemplars, and the prompt has 400 characters.
+    """
     words = "alpha beta gamma delta review contract clause summary please the of to in a".split()  # noqa: SIM905
     prompts = [" ".join(words[(at * step) % len(words)] + str(at * step % 97) for step in range(1, 12)) for at in range(500)]  # fmt: skip
     index = ExemplarIndex(prompts)
@@ -157,7 +163,7 @@ def test_it_is_quick_enough_for_every_call() -> None:
 
 
 def test_the_same_exemplars_stand_before_another_classifier() -> None:
-    """A tenant whose classifier was trained on its own calls keeps what the owner has taught."""
+    """A tenant whose classifier was trained on its own calls keeps the owner's exemplars."""
     over = ExemplarClassifier(TAUGHT, BASE, 0.9).with_base(Fixed(0.1, 0.2))
     near, far = TAUGHT[0].prompt, "Prove that there are infinitely many primes"
     assert over.score(near, TextScan(near).signals()).exemplar == "tickets"

@@ -1,4 +1,4 @@
-"""The prior: its order of prompts, its laws, and the line that explains it."""
+"""The heuristic: how it orders prompts, its laws, and the line that explains a score."""
 
 # ruff: noqa: RUF001 -- prompts of several languages
 
@@ -124,13 +124,13 @@ PROMPTS: list[tuple[Tier, str]] = [
 
 
 def score(text: str) -> Score:
-    """The prior's score of `text`."""
+    """Return the heuristic's score of `text`."""
     classifier: Classifier = HeuristicClassifier()
     return classifier.score(text, read_signals(text))
 
 
 def scored(signals: TextSignals) -> Score:
-    """The score of signals, whether a text has them or not."""
+    """Return the score of signals, even of signals that no text can have."""
     return HeuristicClassifier().score("", signals)
 
 
@@ -153,13 +153,13 @@ SIGNALS = st.builds(
 
 @pytest.mark.parametrize(("expected", "text"), PROMPTS, ids=[text[:40] for _, text in PROMPTS])
 def test_prompts_land_on_their_tier(expected: Tier, text: str) -> None:
-    """Under the default thresholds, in eight languages."""
+    """Prompts in eight languages get their tier under the default thresholds."""
     assert choose_tier(score(text)) == expected, explain(read_signals(text), score(text))
 
 
 @given(SIGNALS)
 def test_scores_are_probabilities_in_order(signals: TextSignals) -> None:
-    """0 < fast <= smart < 1 or equal to it, whatever the signals."""
+    """For any signals, 0 < fast <= smart <= 1."""
     result = scored(signals)
     assert 0 < result.fast <= result.smart <= 1
 
@@ -167,7 +167,7 @@ def test_scores_are_probabilities_in_order(signals: TextSignals) -> None:
 @given(SIGNALS)
 @example(TextSignals())
 def test_it_is_the_sum_of_all_terms(signals: TextSignals) -> None:
-    """A term is asked only where the signal is there without which it is 0."""
+    """A term is 0 without its signal, so it is computed only where the signal is present."""
     fast, fails = FAST_LOGIT, FAILS_LOGIT
     for term in TERMS:
         value = term.value(signals)
@@ -179,7 +179,7 @@ def test_it_is_the_sum_of_all_terms(signals: TextSignals) -> None:
 
 @pytest.mark.parametrize("text", ["hi", "Thanks a lot!", "Привет, как дела?", "你好"])
 def test_small_talk_is_nearly_certain(text: str) -> None:
-    """The fast tier can say good morning."""
+    """A greeting is almost certain to suit the fast tier."""
     assert score(text).fast >= 0.93
 
 
@@ -189,7 +189,7 @@ HARDER = ["words", "code", "maths", "proof_words", "reasoning_words", "build_wor
 @pytest.mark.parametrize("name", HARDER)
 @given(signals=SIGNALS, share=st.floats(0, 1))
 def test_what_is_hard_raises_no_score(name: str, signals: TextSignals, share: float) -> None:
-    """More of any of these lowers both scores or leaves them."""
+    """More of a sign of difficulty lowers both scores, or leaves them unchanged."""
     now = getattr(signals, name)
     more = (
         True if name == "trace" else now + (share * (1 - now) if name in {"code", "maths"} else 3)
@@ -203,7 +203,7 @@ def test_what_is_hard_raises_no_score(name: str, signals: TextSignals, share: fl
 @pytest.mark.parametrize("name", ["simple_words", "lookup", "greeting"])
 @given(signals=SIGNALS)
 def test_what_is_simple_lowers_no_score(name: str, signals: TextSignals) -> None:
-    """And more of these raises both scores or leaves them."""
+    """More of a sign of simplicity raises both scores, or leaves them unchanged."""
     more = signals.simple_words + 1 if name == "simple_words" else True
     fields = {field: getattr(signals, field) for field in signals.__struct_fields__}
     before, after = scored(signals), scored(TextSignals(**fields | {name: more}))
@@ -225,14 +225,14 @@ def test_what_is_simple_lowers_no_score(name: str, signals: TextSignals) -> None
     )
 )
 def test_a_request_for_a_proof_never_makes_it_easier(request_: str, text: str) -> None:
-    """Before or after any text that asks for none."""
+    """A request for a proof lowers the score before or after any text that asks for none."""
     plain = score(text).fast
     assert score(f"{text}\n{request_}").fast < plain
     assert score(f"{request_}\n{text}").fast < plain
 
 
 def test_a_wall_of_keywords_moves_no_further_than_a_few() -> None:
-    """Each kind of word is capped: an adversarial prefix buys two proofs, not twenty."""
+    """Each kind of word has a cap: an adversarial prefix counts as two proofs, not as twenty."""
     few = scored(TextSignals(words=40, proof_words=2, reasoning_words=3))
     assert scored(TextSignals(words=40, proof_words=90, reasoning_words=90)) == few
 
@@ -249,12 +249,12 @@ def test_a_wall_of_keywords_moves_no_further_than_a_few() -> None:
     ],
 )
 def test_the_tier_at_its_thresholds(fast: float, smart: float, expected: Tier) -> None:
-    """A score on a threshold takes the cheaper side; sure of fast comes first."""
+    """A score on a threshold gets the cheaper tier; the fast threshold is tested first."""
     assert choose_tier(Score(fast, smart), Thresholds(0.6, 0.8, "t")) == expected
 
 
 def test_a_score_that_is_sure_of_nothing_goes_to_smart() -> None:
-    """Just short of fast, and with no sign that smart would fail."""
+    """The score is just short of fast, and shows no sign that smart would fail."""
     assert choose_tier(Score(THRESHOLDS.fast - 0.01, 0.85)) == "smart"
 
 
@@ -271,15 +271,15 @@ def test_a_score_that_is_sure_of_nothing_goes_to_smart() -> None:
     ],
 )
 def test_the_trace_line_says_what_moved_the_score(text: str, line: str) -> None:
-    """The score, the length, then the terms with the strongest first."""
+    """The line gives the score and the length, then the terms with the strongest first."""
     assert explain(read_signals(text), score(text)) == line
 
 
 def test_every_term_has_its_own_name() -> None:
-    """A trace would be ambiguous otherwise."""
+    """Two terms of one name would make a trace ambiguous."""
     assert len({term.name for term in TERMS}) == len(TERMS)
 
 
 def test_it_stands_on_the_decision_under_one_version() -> None:
-    """Replay tells by it which numbers decided."""
+    """Replay reads from the version which numbers decided."""
     assert (HeuristicClassifier.name, HeuristicClassifier.version) == ("prior", "prior-1")

@@ -1,4 +1,4 @@
-"""The language of a text is told from few words of it; what is not clear is unknown."""
+"""The gateway detects the language of a text from a few words; an unclear language is unknown."""
 
 # ruff: noqa: RUF001 -- scripts of many languages
 
@@ -65,7 +65,7 @@ TEXTS = [
     ("tr", "Gökyüzü neden mavi?"),
     ("tr", "Lütfen bankama bir mektup yaz."),
     ("tr", "Bu iki kelime arasındaki fark nedir"),
-    # nothing that tells one
+    # no word that shows the language
     ("unknown", ""),
     ("unknown", " \n\t"),
     ("unknown", "?!"),
@@ -104,7 +104,7 @@ def test_every_language_that_can_be_written_is_told() -> None:
 
 
 def test_a_request_at_an_end_of_pasted_text_is_seen() -> None:
-    """What lies between is not read: its length costs nothing."""
+    """The detector skips the middle of a long text, so the length costs nothing."""
     pasted = "0123456789 " * 100_000
     assert detect_language(f"Fasse bitte den Text zusammen und nenne die Quellen: {pasted}") == "de"
     assert detect_language(f"{pasted} Résume ce texte et donne les sources pour nous.") == "fr"
@@ -118,7 +118,7 @@ def test_a_name_of_another_language_changes_nothing() -> None:
 
 
 def summed(text: str) -> str:
-    """As `detect` is defined for ASCII: the points of each word, then those of endings."""
+    """Detect the language of ASCII as defined: the points of each word, then those of endings."""
     ends = text if len(text) <= 360 else f"{text[:240]} {text[-120:]}"
     words = "".join(one if one.isalpha() else " " for one in ends.lower()).split()
     points = sum(room._POINTS_BY_WORD.get(word, 0) for word in words)
@@ -143,7 +143,7 @@ WORDS = [word for word in room._POINTS_BY_WORD if word.isascii()]
 def test_a_language_is_told_by_signs_as_by_points(
     words: list[str], between: list[str], wide: int
 ) -> None:
-    """Of what was read for other things as well; wherever a long text is cut."""
+    """Signs from the shared scan give the same language as points, wherever a long text is cut."""
     text = "".join(part for pair in zip(words, cycle(between), strict=False) for part in pair)
     text = "".join(islice(cycle(text or " "), wide)) + text
     seen = TextScan(text)
@@ -158,7 +158,7 @@ def test_a_language_is_told_by_signs_as_by_points(
 
 @pytest.mark.parametrize("more", range(24))
 def test_a_long_text_may_be_cut_anywhere(more: int) -> None:
-    """In a word, at its end, or between two."""
+    """The cut may be within a word, at its end, or between two words."""
     text = "the station, und der Bahnhof: " * 20 + "station " * 3
     text = text[more : len(text) - more]
     assert TextScan(text).language == detect_language(text) == summed(text)

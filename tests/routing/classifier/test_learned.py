@@ -1,4 +1,4 @@
-"""The learned classifier at work: bounded, the same as its numbers say, silent about the text."""
+"""The learned classifier: bounded, equal to its numbers, and silent about the text."""
 
 from math import sqrt, sumprod
 
@@ -33,7 +33,7 @@ SOME_WORDS = st.lists(
 
 
 def test_it_is_a_classifier_that_reads_the_text(learned: LearnedClassifier) -> None:
-    """So rows keep its scores."""
+    """A classifier that reads the text has its scores kept in rows."""
     classifier: heuristic.Classifier = learned
     assert classifier.name == "learned"
     assert classifier.version == learned.model.id == classifier.thresholds.id
@@ -67,7 +67,7 @@ def test_what_is_beyond_the_cut_is_not_read(learned: LearnedClassifier) -> None:
 def test_the_explanation_never_quotes_the_prompt(
     learned: LearnedClassifier, words: list[str]
 ) -> None:
-    """A trace is shown to people who may not see prompts."""
+    """People who may not see prompts can read a trace."""
     text = " ".join(words)
     explanation = learned.explain(read_signals(text), learned.score(text, read_signals(text)))
     assert not any(word in explanation for word in words)
@@ -110,7 +110,7 @@ def test_a_logit_of_any_size_is_a_probability() -> None:
 def test_a_text_has_the_score_of_its_features(
     learned: LearnedClassifier, words: list[str], own: bool
 ) -> None:
-    """However it is read, and with an owner's labels too."""
+    """The score is the same from the text or from its features, with an owner's labels too."""
     classifier, text = OWNED if own else learned, " ".join(words)
     signals = read_signals(text)
     features = text_features.read_features(TextScan(text), signals)
@@ -121,7 +121,7 @@ def test_a_text_has_the_score_of_its_features(
 def test_logits_are_the_sums_that_the_artefact_says(
     learned: LearnedClassifier, words: list[str], own: bool
 ) -> None:
-    """Written out place by place, as they stand in the file."""
+    """The test computes each logit term by term, from the tables in the file."""
     classifier, text = OWNED if own else learned, " ".join(words)
     model, signals = classifier.model, read_signals(text)
     features = text_features.read_features(TextScan(text), signals)

@@ -1,4 +1,4 @@
-"""The file of a classifier: what is written is read, and nothing else is."""
+"""The file of a classifier: it reads back as it was written, and the gateway refuses any other."""
 
 import msgspec
 import pytest
@@ -21,7 +21,7 @@ def good() -> ClassifierModel:
 
 
 def changed(**fields: object) -> bytes:
-    """A file with other numbers, whose hash is right."""
+    """Return a file with other numbers and a correct hash."""
     return files.write(files.seal(msgspec.structs.replace(good(), **fields)))
 
 
@@ -81,7 +81,7 @@ def test_an_artefact_with_labels_of_its_owner_is_read() -> None:
 
 @given(at=st.integers(0, 80_000), value=st.integers(0, 255), drop=st.booleans())
 def test_a_file_with_one_other_byte_is_refused(at: int, value: int, drop: bool) -> None:
-    """Unless it is in the card, which the hash does not cover."""
+    """Only the card may change, because the hash does not cover it."""
     written = files.write(good())
     at %= len(written)
     other = written[:at] + (b"" if drop else bytes((value,))) + written[at + 1 :]
@@ -95,7 +95,7 @@ def test_a_file_with_one_other_byte_is_refused(at: int, value: int, drop: bool) 
 
 
 def test_a_number_that_is_none_is_refused() -> None:
-    """JSON has no NaN: such a head is not read at all."""
+    """JSON has no NaN, so the gateway cannot read a head that lacks a number."""
     head, _, blob = files.write(good()).partition(b"\n")
     value = jsonio.loads(head)
     value["base_share"] = None

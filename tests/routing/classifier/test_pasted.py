@@ -1,4 +1,4 @@
-"""A pasted log is no prose: it makes an easy question no harder, and what went wrong stays."""
+"""A pasted log makes an easy question no harder, and lines that report an error stay."""
 
 import pytest
 
@@ -56,7 +56,7 @@ def test_a_fence_about_a_log_is_no_code() -> None:
     ],
 )
 def test_lines_that_say_what_went_wrong_stay(wrong: str) -> None:
-    """They are what is asked about."""
+    """The question is likely to be about these lines."""
     text = "\n".join(["Why?", *[FORMS[0]] * 4, wrong, *[FORMS[0]] * 4])
     assert text_signals.fold_log_lines(text) == f"Why?\n.\n{wrong}\n."
 
@@ -74,12 +74,12 @@ def test_lines_that_say_what_went_wrong_stay(wrong: str) -> None:
     ],
 )
 def test_other_text_is_left_as_it_is(text: str) -> None:
-    """One or two such lines too: they may be what is written about."""
+    """One or two lines that look like a log also stay: they may be the subject of the question."""
     assert text_signals.fold_log_lines(text) is text
 
 
 def test_it_is_linear() -> None:
-    """In a text of nothing but what begins like a line."""
+    """Folding takes linear time, even if the whole text looks like starts of log lines."""
     text = "2026-11-26 17:16" + "\n[2026-11-2" * 300 + "\n" + "1." * 2000
     assert text_signals.fold_log_lines(text) is text
 

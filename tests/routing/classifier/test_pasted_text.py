@@ -1,4 +1,4 @@
-"""Pasted code, tables and quotes: long blocks are folded, and what is asked stays whole."""
+"""Pasted code, tables and quotes: long blocks are folded, and the question stays whole."""
 
 import time
 
@@ -20,7 +20,7 @@ def lines_of(form: str, count: int = 40) -> str:
 
 @pytest.mark.parametrize("form", CODE)
 def test_a_long_block_is_a_mark(form: str) -> None:
-    """Settings are no code: they have few marks of programming."""
+    """A block of settings does not count as code: it has few marks of programming."""
     code, has_code = lines_of(form), not form.startswith("# settings")
     assert fold_blocks(f"{ASKED}\n\n{code}") == FoldedText(f"{ASKED}\n\n.", has_code)
     assert fold_blocks(f"{code}\n\n{ASKED}") == FoldedText(f".\n\n{ASKED}", has_code)
@@ -58,7 +58,7 @@ def test_quotes_and_tables_are_folded_and_are_no_code(row: str) -> None:
 
 
 def test_lines_of_no_form_among_code_do_not_end_a_block() -> None:
-    """Where a text is cut two pieces of lines stand together."""
+    """Two pieces of lines stand next to each other at the place where a text is cut."""
     code = lines_of(CODE[0], 15)
     text = f"{ASKED}\n\n{code}\nurn rows of\nhe file\n{code}"
     assert fold_blocks(text).text == f"{ASKED}\n\n."
@@ -79,7 +79,7 @@ def test_lines_of_no_form_among_code_do_not_end_a_block() -> None:
     ids=["nothing", "short", "code alone", "figures alone", "prose", "options", "stack trace", "fenced trace"],
 )  # fmt: skip
 def test_other_text_is_left_as_it_is(text: str) -> None:
-    """A short block, one with nothing beside it, prose, and what went wrong."""
+    """A short block, a block with nothing beside it, prose and stack traces stay."""
     folded = fold_blocks(text)
     if "Traceback" not in text:
         assert folded.text is text
@@ -91,7 +91,7 @@ def test_other_text_is_left_as_it_is(text: str) -> None:
 )
 @pytest.mark.parametrize("other", ["", "odd", "a = 1", "```"])
 def test_it_is_linear(line: str, other: str) -> None:
-    """Whatever the lines are: as many more take as many more times the time, and no square."""
+    """Folding takes time linear in the number of lines, whatever the lines are."""
     text = f"{line}\n{other}\n" * 1_500
     began = time.process_time()
     fold_blocks(text)

@@ -1,4 +1,4 @@
-"""What a text is searched for is found wherever it stands."""
+"""The search finds a phrase wherever it stands in a text."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ ASCII = [one for one in phrases.ALL_PHRASES if one.isascii()]
 
 
 def searched(text: str) -> set[str]:
-    """What a text of ASCII is searched for, by its words."""
+    """Return the phrases that the search looks for in an ASCII text, chosen by its words."""
     words = [word.decode() for word in tokenize(text) if word.isalpha()]
     return {
         one for word in words for one in phrases.PHRASES_BY_START[phrases.find_phrase_start(word)]
@@ -22,7 +22,7 @@ def searched(text: str) -> set[str]:
 @pytest.mark.parametrize("before", ["", "un", "the ", "1", ".", "show", "combien"])
 @pytest.mark.parametrize("after", ["", "s", " it", "1", "."])
 def test_all_that_a_text_has_is_searched_for(one: str, before: str, after: str) -> None:
-    """In other words, too."""
+    """A phrase within another word counts too."""
     assert one in searched(f"{before}{one}{after}")
 
 

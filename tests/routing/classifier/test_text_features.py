@@ -1,4 +1,4 @@
-"""What a learned classifier reads: places of words and pairs, and one number for each name."""
+"""The input of a learned classifier: places of words and pairs, and one number for each name."""
 
 from binascii import crc_hqx
 from math import log1p

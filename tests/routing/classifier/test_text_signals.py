@@ -1,4 +1,4 @@
-"""Signals: what is counted, what is overlooked on purpose, and that long texts cost no more."""
+"""Signals: which parts of a text count, which do not, and the cost of long texts."""
 
 # ruff: noqa: RUF001 -- prompts of several languages
 
@@ -35,13 +35,13 @@ OPTIONS = "\nA. prove it\nB. derive 12\nC. x = 3\nD. def f():"
 
 
 def test_nothing_is_seen_in_an_empty_text() -> None:
-    """No division by its length, no word in it."""
+    """An empty text has no words, and nothing is divided by its length."""
     assert read_signals("") == TextSignals()
 
 
 @given(st.text(max_size=400))
 def test_shares_are_shares_and_counts_are_counts(text: str) -> None:
-    """Whatever the text is: Unicode of any script, controls, surrogate-free."""
+    """Any Unicode text will do: every script, control characters, no surrogates."""
     seen = read_signals(text)
     assert seen.chars == len(text)
     assert all(0 <= share <= 1 for share in (seen.code, seen.maths, seen.digits))
@@ -54,7 +54,7 @@ def test_shares_are_shares_and_counts_are_counts(text: str) -> None:
 @example("def f(): return 1 == 1", "code")
 @example("Traceback (most recent call last)", "trace")
 def test_one_thing_alone_is_what_it_is_among_all(text: str, name: str) -> None:
-    """Asked first, last and twice."""
+    """A property has the same value when it is read first, last or twice."""
     scan = TextScan(text)
     first = getattr(scan, name)
     seen = scan.signals()
@@ -66,7 +66,7 @@ def test_one_thing_alone_is_what_it_is_among_all(text: str, name: str) -> None:
     [*sorted(phrases.PROGRAM_MARKS), *text_signals.TOKENS_WITH_MARK, text_signals.FENCE_MARK],
 )
 def test_no_token_of_code_is_overlooked(token: str) -> None:
-    """Whatever is looked for first to spare the search: alone in prose, each still counts."""
+    """The quick check before the search misses no token: each counts, even alone in prose."""
     assert read_signals(f"so {token} it").code > 0
 
 
@@ -89,12 +89,12 @@ def test_no_mark_of_a_trace_is_overlooked(mark: str) -> None:
     ],
 )
 def test_words_are_counted_with_and_without_spaces(text: str, words: int) -> None:
-    """Two characters of a script without spaces are about a word, beside the runs themselves."""
+    """Two characters of a script without spaces count as about one word, as does the run itself."""
     assert read_signals(text).words == words
 
 
 def test_answer_options_are_counted_and_not_read() -> None:
-    """The same question with options says the same: an exam's looks decide nothing."""
+    """A question with answer options has the same signals: the form of an exam decides nothing."""
     question = "Which of these holds for a right triangle?"
     alone, exam = read_signals(question), read_signals(question + OPTIONS)
     assert exam.options == 4
@@ -108,7 +108,7 @@ def test_answer_options_are_counted_and_not_read() -> None:
     "text", ["Notes\nA. Smith prove\nB. Jones came", "Do:\na) prove x\nb) prove y\nc) prove z"]
 )
 def test_a_list_of_other_lines_is_read(text: str) -> None:
-    """Initials on two lines and the lettered parts of a task are no answer options."""
+    """Initials on two lines and the lettered parts of a task are not answer options."""
     seen = read_signals(text)
     assert seen.options == 0
     assert seen.proof_words > 0
@@ -125,7 +125,7 @@ def test_a_list_of_other_lines_is_read(text: str) -> None:
     ],
 )
 def test_code_is_recognised(text: str, least: float) -> None:
-    """Fences, tokens of several languages, stack traces."""
+    """Fences, tokens of several languages and stack traces count as code."""
     assert read_signals(text).code >= least
 
 
@@ -133,7 +133,7 @@ def test_code_is_recognised(text: str, least: float) -> None:
     "text", ["Write a Python function that calls an API and an SQL database.", "用代码写一个函数"]
 )
 def test_words_of_programming_alone_are_half_of_code(text: str) -> None:
-    """A request for code holds none yet."""
+    """A request for code contains no code yet."""
     assert 0 < read_signals(text).code <= 0.5
 
 
@@ -148,7 +148,7 @@ def test_words_of_programming_alone_are_half_of_code(text: str) -> None:
     ],
 )
 def test_maths_is_recognised(text: str, least: float) -> None:
-    """LaTeX, equations, symbols, words."""
+    """LaTeX, equations, symbols and words count as mathematics."""
     assert read_signals(text).maths >= least
 
 
@@ -161,7 +161,7 @@ def test_maths_is_recognised(text: str, least: float) -> None:
     ],
 )
 def test_prose_dates_paths_and_code_are_no_maths(text: str) -> None:
-    """An operator counts between operands, outside code."""
+    """An operator counts only between operands and outside code."""
     assert read_signals(text).maths < 0.2
 
 
@@ -192,18 +192,18 @@ def test_prose_dates_paths_and_code_are_no_maths(text: str) -> None:
     ],
 )
 def test_keywords_of_several_languages(text: str, field: str) -> None:
-    """Each kind of word is found in each language it is listed in."""
+    """Each kind of word is found in every language that lists it."""
     assert getattr(read_signals(text), field) >= 1
 
 
 def test_keywords_are_whole_words() -> None:
-    """Improve, planet and define hold prove, plan and fine."""
+    """The words improve and planet contain prove and plan, and are no keywords."""
     seen = read_signals("An improved planet, a history")
     assert (seen.proof_words, seen.reasoning_words, seen.simple_words) == (0, 0, 0)
 
 
 def test_requests_are_read_at_the_ends_of_a_long_text() -> None:
-    """A story that mentions a plan asks for none; its last line may."""
+    """A plan in the middle of a story is no request; one in the last line may be."""
     story = "He walked " * 12 + "with a plan to compare and translate things " + "and slept " * 12
     assert read_signals(story).reasoning_words == read_signals(story).simple_words == 0
     assert read_signals(story + "Compare both.").reasoning_words == 1
@@ -229,7 +229,7 @@ def test_requests_are_read_at_the_ends_of_a_long_text() -> None:
     ],
 )
 def test_small_talk_is_a_greeting(text: str) -> None:
-    """Nothing else is in it."""
+    """The text holds nothing but small talk."""
     assert read_signals(text).greeting
 
 
@@ -246,7 +246,7 @@ def test_small_talk_is_a_greeting(text: str) -> None:
     ],
 )
 def test_a_greeting_with_something_else_is_none(text: str) -> None:
-    """What follows the greeting is the prompt."""
+    """The text after the greeting is the prompt."""
     assert not read_signals(text).greeting
 
 
@@ -265,7 +265,7 @@ def test_a_greeting_with_something_else_is_none(text: str) -> None:
     ],
 )
 def test_a_short_question_for_a_fact_is_a_lookup(text: str) -> None:
-    """By how it opens, or ends where the language puts the question word there."""
+    """The opening words decide, or the last ones in languages with the question word there."""
     assert read_signals(text).lookup
 
 
@@ -278,34 +278,34 @@ def test_a_short_question_for_a_fact_is_a_lookup(text: str) -> None:
     ],
 )
 def test_a_long_or_open_question_is_no_lookup(text: str) -> None:
-    """Another opening, a second line, more than sixteen words."""
+    """A lookup has none of these: another opening, a second line, more than sixteen words."""
     assert not read_signals(text).lookup
 
 
 @pytest.mark.parametrize("text", ["How many are 3 x 4?", "Combien font 3 x 4 ?", "一共有多少 3"])
 def test_counting_is_asked_for(text: str) -> None:
-    """How many and how much."""
+    """The words "how many" and "how much" ask for counting."""
     seen = read_signals(text)
     assert seen.counting
     assert seen.numbers >= 1
 
 
 def test_numbers_digits_and_questions() -> None:
-    """Decimals are one number; both question marks count."""
+    """A decimal is one number, and both question marks count."""
     seen = read_signals("3.14 or 2,000? 是？")
     assert (seen.numbers, seen.questions) == (2, 2)
     assert seen.digits == pytest.approx(7 / 17)
 
 
 def test_a_short_text_is_read_whole() -> None:
-    """Up to the limit nothing is cut."""
+    """A text up to the limit is not cut."""
     text = "x" * MAX_CHARS
     assert read_excerpt(text).text is text
 
 
 @given(st.integers(MAX_CHARS + 1, 4 * MAX_CHARS))
 def test_a_long_text_keeps_its_two_ends(length: int) -> None:
-    """The middle goes; what is left is exactly the limit."""
+    """The middle is dropped, and the excerpt has exactly the limit's length."""
     text = "Summarise: " + "x" * (length - 22) + " prove that"
     seen = read_excerpt(text).text
     assert len(seen) == MAX_CHARS
@@ -323,14 +323,14 @@ class Counted(str):
     taken: int
 
     def __getitem__(self, key: object) -> str:
-        """A slice, as of any text, and its length on the account."""
+        """Slice as any text does, and add the length to the count."""
         part = super().__getitem__(key)  # type: ignore[index]
         self.taken = getattr(self, "taken", 0) + len(part)
         return part
 
 
 def test_of_a_huge_text_only_the_limit_is_touched() -> None:
-    """Time cannot grow with what is never read: 3,000,000 characters, 2,999 taken from them."""
+    """Time does not grow with the unread middle: of 3,000,000 characters, 2,999 are read."""
     text = Counted("a b = 1. " * 333_334)
     seen = read_signals(text)
     assert seen.chars > 2_999_999
@@ -339,7 +339,7 @@ def test_of_a_huge_text_only_the_limit_is_touched() -> None:
 
 
 def test_a_word_has_one_kind() -> None:
-    """Else the order of the table would decide how it counts."""
+    """If a word had two kinds, the order of the table would decide how it counts."""
     for table in (word_lists._WORDS_BY_KIND, text_signals._UNSPACED_WORDS_BY_KIND):
         kinds = [word for words in table.values() for word in set(words.split())]
         assert len(kinds) == len(set(kinds))
@@ -357,7 +357,7 @@ asked = st.text() | st.lists(
 
 @given(asked)
 def test_what_is_found_together_is_what_is_found_apart(text: str) -> None:
-    """Tokens and kinds of words: one pass has them all where the text is plain."""
+    """On plain text one pass finds all tokens and kinds of words."""
     seen, low = TextScan(text), text_signals.split_options(read_excerpt(text).text)[1].lower()
     assert seen.tokens == tokenizer.tokenize(read_excerpt(text).text)
     names = text_signals._WORD_PATTERN.findall(low)
@@ -366,7 +366,7 @@ def test_what_is_found_together_is_what_is_found_apart(text: str) -> None:
 
 @given(asked)
 def test_what_is_counted_by_bytes_is_what_stands_in_the_text(text: str) -> None:
-    """Words, numbers, digits, phrases: what spares a search changes nothing."""
+    """Counting by bytes gives the words, numbers, digits and phrases that stand in the text."""
     seen, low = TextScan(text), text_signals.split_options(read_excerpt(text).text)[1].lower()
     found = seen.signals()
     together = sum(map(len, text_signals._UNSPACED_RUN.findall(low)))

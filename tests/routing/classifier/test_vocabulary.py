@@ -1,4 +1,4 @@
-"""What is known of tokens is the same however they are found, and whatever came before them."""
+"""A token has the same facts however it is found, and whatever text came before."""
 
 import pytest
 from hypothesis import example, given
@@ -14,7 +14,7 @@ from gateway.routing.classifier.word_lists import PROOF
 )
 @example("one two three four five six seven eight nine ten 4k and 12x2")
 def test_tokens_are_the_same_however_they_are_found(text: str) -> None:
-    """Between spaces and marks, and a search only in what has letters next to digits."""
+    """Splitting at spaces and marks finds all tokens; only letters next to digits need a search."""
     low = text.encode()
     found, known = vocabulary.read_tokens(low, low.translate(None, tokenizer.PLAIN_BYTES))
     assert found == tokenizer.tokenize(text)
@@ -22,7 +22,7 @@ def test_tokens_are_the_same_however_they_are_found(text: str) -> None:
 
 
 def test_tokens_of_late_are_known_and_forgotten() -> None:
-    """Those of the lists never, whatever came between."""
+    """Recent tokens are cached and evicted; tokens of the word lists are never evicted."""
     some = [b"prove", b"integral", b"velocity", b"unheard", b"x" * 40, b"12", b"9" * 40, b"!", b"."]
     expected, number, point = (
         vocabulary.find_token_facts(some),
@@ -42,7 +42,7 @@ LETTERED = str.maketrans("0123456789", "abcdefghij")
 
 
 def test_a_long_number_pushes_nothing_out() -> None:
-    """No two prompts have the same."""
+    """No two prompts share a long number, so the cache does not keep it."""
     before = len(vocabulary._TOKEN_FACTS)
     vocabulary.find_token_facts([b"8231%d" % at for at in range(9000)])
     assert len(vocabulary._TOKEN_FACTS) == before

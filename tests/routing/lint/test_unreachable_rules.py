@@ -1,4 +1,4 @@
-"""Rules that can do nothing are named with file and line; a rule that may matter never is."""
+"""The lint names rules without effect, with file and line, and never a rule that may matter."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ LABS: Json = {
 
 
 def source(guards: Sequence[Json], choices: Sequence[Json], **more: Any) -> ConfigSource:
-    """A configuration of these rules; a name is given to those that have none."""
+    """Return a configuration of these rules, with a name for each rule that has none."""
     config = Config.model_validate(
         {
             "version": 1,
@@ -42,7 +42,7 @@ def told(found: Sequence[Mistake]) -> list[str]:
 
 
 CONTRADICTIONS: list[tuple[Json, list[str]]] = [
-    # what never holds by itself
+    # conditions that never hold
     ({"turns": {"max": -1}}, ["turns: never holds: the rule never matches."]),
     ({"turns": {"min": 2.2, "max": 2.8}}, ["turns: never holds: the rule never matches."]),
     (
@@ -68,7 +68,7 @@ CONTRADICTIONS: list[tuple[Json, list[str]]] = [
         {"any": [{"tag": "a", "not": {"tag": "a"}}]},
         ["any: never holds: the rule never matches."],
     ),
-    # two that exclude each other
+    # two conditions that exclude each other
     (
         {"tool_loop": True, "not": {"tool_loop": True}},
         ["not: cannot hold together with tool_loop: the rule never matches."],
@@ -134,7 +134,7 @@ CONTRADICTIONS: list[tuple[Json, list[str]]] = [
         {"cel": "call.turns > 1", "not": {"cel": "call.turns > 1"}},
         ["not: cannot hold together with cel: the rule never matches."],
     ),
-    # three that do together
+    # three conditions that exclude each other together
     (
         {
             "any": [{"tag": "a"}, {"tag": "b"}],
@@ -180,7 +180,7 @@ POSSIBLE: list[Json] = [
     {"keywords": "abcd", "user_tokens": {"max": 1}},
     {"matches": "a", "not": {"matches": "b"}},
     {"not": {"matches": "^"}},
-    {"matches": "("},  # an error already, told elsewhere
+    {"matches": "("},  # the schema check reports this error already
     {"not": {"matches": r"\b"}},
     {"not": {"matches": "a*b"}},
     {"asked": "gpt-*", "not": {"asked": ["gpt-5-m*", "sol"]}},
@@ -203,7 +203,7 @@ POSSIBLE: list[Json] = [
     {"effort": "high", "not": {"effort": "low"}},
     {"system_keywords": "a", "not": {"system_keywords": "b", "system_matches": "c"}},
     {"not": {"need": {"min": 0}}},  # a turn without a score
-    {"turns": {"min": 3, "max": 1}},  # an error already, told elsewhere
+    {"turns": {"min": 3, "max": 1}},  # the schema check reports this error already
 ]
 
 
@@ -219,7 +219,7 @@ def test_what_may_hold_is_left_alone(when: Json) -> None:
 SHORT: Json = {"user_tokens": {"max": 30}}
 
 UNREACHED: list[tuple[list[Json], dict[int, str]]] = [
-    # the conditions of all choices, and who is never reached because of whom
+    # the conditions of all choices; which are never reached, and because of which
     ([{}, SHORT], {1: "'c0'"}),
     ([SHORT, SHORT], {1: "'c0'"}),
     ([SHORT, {"tag": "a"}, SHORT], {2: "'c0'"}),
@@ -322,7 +322,7 @@ def test_a_part_that_never_holds_is_a_warning(when: Json, expected: list[str]) -
 
 
 OVERRULED: list[tuple[list[Json], Json, list[str]]] = [
-    # guards, the one choice, what is said of it
+    # guards, the choice, the findings about it
     (
         [{"when": SHORT, "max_tier": "smart"}],
         {"when": {"user_tokens": {"max": 9}}, "tier": "reasoning"},
@@ -375,7 +375,7 @@ OVERRULED: list[tuple[list[Json], Json, list[str]]] = [
     ),
     ([{"when": SHORT, "refuse": "No."}], {"tier": "fast"}, []),
     (
-        # the tag that one guard sets is what another reads
+        # one guard sets the tag that another reads
         [{"when": SHORT, "tag": "short"}, {"when": {"tag": "short"}, "max_tier": "fast"}],
         {"when": SHORT, "tier": "smart"},
         [".tier: no call gets smart: 'g1' does not let one that matches."],
@@ -429,7 +429,7 @@ NAMES: list[tuple[Json, list[Key] | None, list[str]]] = [
     ({"tag": ["draft", "drafts"]}, [ALICE, BOB], ["tag: no key may send the tag 'drafts', and no guard sets it. Did you mean 'draft'?"]),
     ({"tag": "anything"}, [ALICE, Key(name="free")], []),
     ({"tag": "anything"}, [OPEN_KEY], []),
-    ({"tag": "set"}, [BOB], []),  # by a guard
+    ({"tag": "set"}, [BOB], []),  # a guard sets it
     ({"key": "team-bob", "tag": "draft"}, [ALICE, BOB], [": never matches, with the keys that there are and the tags that they may send."]),
     ({"key": "alice", "not": {"tag": "code"}}, [ALICE, BOB], [": never matches, with the keys that there are and the tags that they may send."]),
     ({"key": "alice", "tag": "draft"}, [ALICE, BOB], []),
@@ -493,7 +493,7 @@ def test_a_tag_that_is_read_as_it_is_not_set_is_a_warning() -> None:
     assert told(found) == [
         "guards[0].tag: sets 'picture', which no rule reads. Did you mean 'pictures'?"
     ]
-    # one that only the ledger reads is none; nor one that a limit counts, or that a key has
+    # A tag that only the ledger reads needs no warning; nor does one that a limit or a key uses.
     assert unreachable_rules.list_warnings(source([setting], []), DIALECTS) == []
     limit = {"name": "l", "tag": "picture", "requests": "9/m"}
     assert (

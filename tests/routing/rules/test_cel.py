@@ -1,4 +1,4 @@
-"""CEL in conditions: checked when it is read, bounded when it is asked, and never what breaks a call."""
+"""CEL in conditions: checked when read, bounded when evaluated, and never the end of a call."""
 
 import time
 from datetime import UTC, datetime
@@ -169,7 +169,10 @@ def test_a_value_that_breaks_the_engine_breaks_no_call(monkeypatch: pytest.Monke
 
 
 def test_the_worst_that_is_allowed_ends_soon() -> None:
-    """Loops end after 10,000 steps and a text is cut: neither a tool list nor a prompt costs more."""
+    """The gateway ends a loop after 10,000 steps and cuts a long text.
+
+    So neither a tool list nor a prompt costs more.
+    """
     made = world.rules(
         choices=[{"when": {"cel": "call.tools.all(a, call.tools.all(b, !(call.text.contains(a + b))))"}, "tier": "fast"}]
     )  # fmt: skip
@@ -206,7 +209,7 @@ def recorded(tokens: int, language: str | None = None) -> RecordedFeatures:
 
 
 def test_of_a_row_the_text_is_not_guessed() -> None:
-    """What needs it is told as unread, and is no failure of the expression."""
+    """A condition that needs the text reports it as missing, and does not count as failed."""
     made = world.rules(
         choices=[
             {"when": {"cel": 'call.text == ""'}, "tier": "fast"},

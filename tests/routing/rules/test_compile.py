@@ -1,4 +1,4 @@
-"""Conditions of rules: each alone and combined, words whole in every script, patterns in linear time."""
+"""Conditions of rules: alone and combined, whole words in every script, patterns in linear time."""
 
 import time
 from typing import Any
@@ -21,7 +21,7 @@ from tests.routing.world import Json
 
 
 def holds(when: Json, *args: Any, **facts: Any) -> bool:
-    """Whether a condition holds for a call."""
+    """True if a condition holds for a call."""
     made = world.rules(choices=[{"when": when, "tier": "fast"}])
     view = made.make_context(world.call(*args, **facts))
     evaluate_guards(made, view)
@@ -61,12 +61,12 @@ WORDS: list[tuple[str | list[str], str, bool]] = [
     ("απόδειξε", "ΑΠΌΔΕΙΞΕ το", True),
     ("कर", "कर दो", True),
     ("कर", "करो", False),
-    # Chinese, Japanese and Thai are written without spaces: found anywhere
+    # Chinese, Japanese and Thai have no spaces: a keyword matches anywhere
     ("证明", "请证明根号二是无理数", True),
     ("证明", "请说明", False),
     ("証明", "素数が無限に存在することを証明してください", True),
     ("พิสูจน์", "ช่วยพิสูจน์ทฤษฎี", True),
-    # a Latin word between them has its edges there
+    # a Latin word among them has its word boundaries there
     ("prove", "请prove这个", True),
     ("python", "用Python写代码", True),
     ("python", "用CPython写", False),
@@ -307,7 +307,7 @@ def test_patterns_that_are_too_large_together_are_refused() -> None:
 
 
 class _Counting:
-    """Stands for the pattern set, and counts searches."""
+    """A stand-in for the pattern set that counts searches."""
 
     def __init__(self) -> None:
         self.searches = 0
@@ -328,7 +328,7 @@ def counted(counting: _Counting) -> Patterns:
 def test_a_row_has_the_digests_of_the_patterns_of_its_text_in_their_order(
     digests: list[str], data: st.DataObject
 ) -> None:
-    """Each once, whatever tells the numbers, and however often it was told."""
+    """Each digest appears once, whatever kind of collection has the hits, and on repeated calls."""
     made = Patterns(lambda _: None, tuple(digests), "")
     every = st.sets(st.sampled_from(range(len(digests)))) if digests else st.just(set[int]())
     hits = data.draw(every)
@@ -359,7 +359,7 @@ def test_cheap_conditions_are_asked_before_patterns() -> None:
 
 
 def test_fifty_rules_cost_a_decision_little() -> None:
-    """Two milliseconds of processor time are fifty times what was measured."""
+    """The bound of two milliseconds of processor time is fifty times the measured value."""
     choices = [{"when": {"keywords": [f"word{n}", f"other{n}"]}, "tier": "fast"} for n in range(50)]
     known = world.router(choices=choices)
     calls = [world.call("nothing of it is here " * 20) for _ in range(51)]

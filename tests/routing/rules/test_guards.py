@@ -1,4 +1,4 @@
-"""Guards: they bound every decision, pins too, whatever their order."""
+"""Guards bound every decision, pins too, whatever their order."""
 
 from itertools import permutations
 
@@ -43,7 +43,7 @@ def test_a_bound_moves_what_was_pinned(
 
 
 def test_a_decision_names_the_guards_that_match() -> None:
-    """Also those that change nothing, and those that match by another's tag."""
+    """Guards that change nothing count, too, and guards that match by another guard's tag."""
     router = world.router(
         [
             {"name": "cheap", "when": {"tag": "draft"}, "max_tier": "smart"},
@@ -59,7 +59,7 @@ def test_a_decision_names_the_guards_that_match() -> None:
 
 
 def test_the_guards_of_a_call_that_is_refused_can_be_listed() -> None:
-    """It has no decision that would name them."""
+    """A refused call has no decision that would name its guards."""
     router = world.router(
         [{"name": "refuses", "refuse": "No."}, {"name": "other", "when": {"images": True}}]
     )

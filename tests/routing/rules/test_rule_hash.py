@@ -1,4 +1,4 @@
-"""A condition is known by its hash: what is written differently and means the same has the same one."""
+"""A condition is known by its hash: two spellings of one meaning have the same hash."""
 
 import pytest
 

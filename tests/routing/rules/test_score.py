@@ -1,4 +1,4 @@
-"""Conditions on the classifier's score: scored once, only where a rule asks, and the same everywhere."""
+"""Conditions on the classifier's score: computed once, only if a rule needs it."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ TEXT = "Why does this deadlock?"
 
 
 class Counting:
-    """A classifier that reads the text itself, and counts how often it does."""
+    """A classifier that reads the text itself and counts its runs."""
 
     name = version = "counting-1"
     thresholds = Thresholds(fast=0.5, smart=0.6, id="counting-1")
@@ -100,7 +100,7 @@ def test_confidence_is_of_the_tier_that_bounds_on_shares_leave() -> None:
 @pytest.mark.parametrize(
     ("when", "model"),
     [
-        ({"need": {"min": 0.1}}, "smart"),  # a tier is named, so choices are not asked
+        ({"need": {"min": 0.1}}, "smart"),  # a named tier: no choice runs
         ({"turns": {"min": 2}, "need": {"min": 0.1}}, "smart"),
         ({"user_tokens": {"min": 100}, "need": {"min": 0.1}}, "luna"),
     ],

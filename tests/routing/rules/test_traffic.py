@@ -106,7 +106,7 @@ def test_the_trace_and_the_decision_have_the_arm() -> None:
     "other", [{"tag": "beta"}, {"any": [{"turns": {"min": 9}}]}, {"not": {"turns": {"min": 1}}}]
 )
 def test_the_arm_is_of_calls_that_the_other_conditions_let_through(other: Json) -> None:
-    """So both arms are of calls of one kind, which can be compared."""
+    """Both arms then have calls of one kind, so their results can be compared."""
     router = world.router(choices=[{**CANARY, "when": {"traffic": 0.05, **other}}])
     assert {routed(router, call_of(conversation)).arm for conversation in (IN, OUT)} == {None}
 
@@ -140,7 +140,7 @@ SEAT = Session(lab="openai", tier="smart", target="openai/sol", arm="canary:in")
 
 @pytest.mark.parametrize(("tool_loop", "arm"), [(True, "canary:in"), (False, "canary:out")])
 def test_a_tool_loop_keeps_the_arm_of_its_conversation(tool_loop: bool, arm: str) -> None:
-    """Where it stays in its seat no choice is asked, and its cost is still that arm's."""
+    """No choice runs in a tool loop that stays on its target; its cost still counts for the arm."""
     call = call_of(OUT, tool_loop=tool_loop)
     call.turn = msgspec.structs.replace(call.turn, loop=tool_loop)
     router = world.router(choices=[CANARY])
@@ -178,7 +178,7 @@ def test_a_row_replays_alike(conversation: str) -> None:
 
 
 def test_rules_that_read_the_same_text_have_arms_of_their_own() -> None:
-    """The outcome of an expression is kept by its conditions alone, and a share is of the name."""
+    """An outcome is cached by the conditions alone, but an arm depends on the rule's name."""
     when = {"cel": 'call.text.startsWith("h")', "traffic": 0.05}
     other = {"name": "other", "when": {**when, "traffic": 0.0}, "tier": "fast"}
     router = world.router(choices=[other, {**CANARY, "when": when}])
