@@ -1,1 +1,1 @@
-"""The benchmark: what the gateway costs beside nginx, measured in one run."""
+"""The benchmark: the gateway's cost beside nginx, measured in one run."""

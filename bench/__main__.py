@@ -1,4 +1,4 @@
-"""`python -m bench`: the gateway, nginx and other gateways measured in one run, as tables.
+"""`python -m bench`: measure the gateway, nginx and other gateways in one run, and print tables.
 
 Exit status: 0 done, 1 a floor was missed (with --floors), 2 it could not be measured.
 """
@@ -25,7 +25,7 @@ UNMEASURED = 2
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures and prints; returns the exit status."""
+    """Measure and print; return the exit status."""
     asked = _parser().parse_args(arguments)
     if sys.platform != "linux":
         return _give_up("this needs Linux: it reads /proc and uses epoll")
@@ -55,7 +55,7 @@ def _measure(asked: argparse.Namespace) -> Results:
 
 
 def _peers(asked: argparse.Namespace, stack: ExitStack, notes: list[str]) -> list[Peer]:
-    """All that can be measured here; what is left out is told and noted, with what installs it."""
+    """List the peers that this machine can measure; print and note each other one, with its install command."""
     found: list[Peer] = []
 
     def add(name: str, make: Callable[[], Peer]) -> None:
@@ -65,13 +65,13 @@ def _peers(asked: argparse.Namespace, stack: ExitStack, notes: list[str]) -> lis
             notes.append(f"{name} is left out: {missing}")
             _tell(f"bench: {notes[-1]}")
 
-    if asked.floors:  # they are shares of what nginx does
+    if asked.floors:  # floors are shares of nginx's figures
         found.append(Nginx())
     else:
         add("nginx", Nginx)
     for name in _others(asked.peers):
         add(name, partial(_other, name, install=asked.peers == "all"))
-    with machine.pinned(machine.describe().load_cpu):  # where the Redis of one of them belongs
+    with machine.pinned(machine.describe().load_cpu):  # the CPU for the Redis of one of them
         for name, kind in SET_UPS.items():
             add(kind.name, partial(set_up, name, stack))
     return found
@@ -130,6 +130,6 @@ def _give_up(reason: str) -> int:
 
 
 if __name__ == "__main__":
-    # Ended from outside, it still stops what it started.
+    # Ended by SIGTERM, the bench still stops its processes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(UNMEASURED))
     sys.exit(main())

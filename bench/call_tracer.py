@@ -1,8 +1,9 @@
-"""The part of `bench.trace_call` that runs inside the gateway; it imports nothing but the standard library.
+"""The part of `bench.trace_call` that runs inside the gateway; it imports only the standard
+library.
 
     python -P bench/call_tracer.py SOCKET
 
-It runs `tiergate serve` of whatever tree is on PYTHONPATH, and listens on a UNIX socket for windows:
+It runs `tiergate serve` of the tree on PYTHONPATH, and listens on a UNIX socket for windows:
 `start` begins one, `stop` ends it and answers with the functions that began in it, as JSON.
 """
 
@@ -16,19 +17,19 @@ from types import CodeType
 _TOOL = sys.monitoring.PROFILER_ID
 _PACKAGE = "/gateway/"
 _QUIET_SECONDS = 0.004
-"""How long the event loop must do nothing of the gateway's until a window may end."""
+"""Seconds for which the event loop must run no gateway code before a window may end."""
 
 
 class Recorder:
     """Records each function of gateway/ that begins on the thread of the event loop."""
 
     def __init__(self) -> None:
-        """Record the thread that makes it."""
+        """Record the thread that makes this object."""
         self._thread = threading.get_ident()
         self._functions: list[CodeType] | None = None
 
     def install(self) -> None:
-        """Have the interpreter report each function that begins."""
+        """Make the interpreter report each function that begins."""
         events = sys.monitoring.events
         sys.monitoring.use_tool_id(_TOOL, "trace-call")
         sys.monitoring.register_callback(_TOOL, events.PY_START, self._record)
@@ -39,7 +40,7 @@ class Recorder:
         self._functions = []
 
     def stop(self) -> list[tuple[str, str]]:
-        """End the window when its work is done; return each function with its file, in order."""
+        """End the window when its work is done; return its functions with their files, in order."""
         functions = self._functions or []
         count = -1
         while count < len(functions):
@@ -60,7 +61,7 @@ class Recorder:
 
 
 def listen(path: str, recorder: Recorder) -> None:
-    """Serve windows to whoever connects."""
+    """Serve windows to each client that connects."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
@@ -78,7 +79,7 @@ def listen(path: str, recorder: Recorder) -> None:
 
 
 def main() -> None:
-    """Serve under the recorder."""
+    """Run the gateway under the recorder."""
     recorder = Recorder()
     recorder.install()
     threading.Thread(target=listen, args=(sys.argv[1], recorder), daemon=True).start()

@@ -1,10 +1,10 @@
-"""What a chunk of a stream costs the gateway's own code: CPU in this process, without a socket.
+"""Measure what a chunk of a stream costs the gateway's own code: CPU in this process, without a socket.
 
     python -m bench.chunk
 
-Each dialect's provider writes a paced stream of text, one frame a read. At home the dialect's
-watch passes it on; abroad it is told to a client of each other dialect. Exit status: 0 every bound
-holds, 1 one was missed.
+Each dialect's provider writes a paced stream of text, one frame a read. For a client of the same
+dialect, the stream inspector passes it on; for a client of each other dialect, the gateway
+translates it. Exit status: 0 every bound holds, 1 one was missed.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from gateway.dialects.translation import get_translation
 
 HOME = 3.0
 ABROAD = 12.0
-"""Microseconds of CPU that one chunk may cost."""
+"""Microseconds of CPU that one chunk may cost: native, and translated."""
 CHUNKS = 256
 ROUNDS = 40
 MISSED = 1
@@ -43,7 +43,7 @@ _PATHS = {"gemini": "/v1beta/models/model-1:streamGenerateContent"}
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What one chunk of `provider` costs where the client speaks `client`, in microseconds."""
+    """Microseconds of CPU for one chunk of `provider` to a client of the dialect `client`."""
 
     provider: str
     client: str
@@ -51,17 +51,17 @@ class Cost(msgspec.Struct, frozen=True):
 
     @property
     def bound(self) -> float:
-        """The most that is enough."""
+        """Return the largest cost that meets the bound."""
         return HOME if self.provider == self.client else ABROAD
 
     @property
     def met(self) -> bool:
-        """Whether the bound holds."""
+        """True if the bound holds."""
         return self.cost <= self.bound
 
 
 def measure(rounds: int, clock: Callable[[], float] = time.process_time) -> list[Cost]:
-    """Every provider with every client. `clock` counts seconds."""
+    """Measure every provider with every client. `clock` counts seconds."""
     found = []
     for door in DIALECTS.values():
         sent = stream(door)
@@ -72,7 +72,7 @@ def measure(rounds: int, clock: Callable[[], float] = time.process_time) -> list
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """A provider's stream, one frame a read: what goes before, CHUNKS pieces of text, the end."""
+    """A provider's stream, one frame a read: the frames before, CHUNKS pieces of text, the end."""
 
     before: list[bytes]
     chunks: list[bytes]
@@ -80,7 +80,7 @@ class Stream(msgspec.Struct, frozen=True):
 
 
 def stream(dialect: Dialect) -> Stream:
-    """A stream of text as a provider of this dialect writes it."""
+    """Make a stream of text as a provider of this dialect writes it."""
     asked = msgspec.structs.replace(_TELLING, request=_request(dialect))
     encoder = get_translation(dialect).make_encoder(asked)
 
@@ -96,7 +96,7 @@ def stream(dialect: Dialect) -> Stream:
 
 
 def render(found: Sequence[Cost]) -> str:
-    """The costs as a table: a provider a row, a client a column."""
+    """Format the costs as a table: a row for each provider, a column for each client."""
     names = list(dict.fromkeys(one.provider for one in found))
     width = max(map(len, names)) + 2
     lines = ["".join(["provider".ljust(width), *(f"{name:>{width}}" for name in names)])]
@@ -109,7 +109,7 @@ def render(found: Sequence[Cost]) -> str:
 
 
 def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.process_time) -> int:
-    """Measures and prints; returns the exit status."""
+    """Measure and print; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.chunk", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each, the best one counts")
     found = measure(parser.parse_args(arguments).rounds, clock)
@@ -154,7 +154,7 @@ def _request(dialect: Dialect) -> CanonicalRequest:
 
 
 def _as_google(frame: bytes) -> bytes:
-    """A frame with what Google writes beside its text: usage so far, and lines that end in CRLF."""
+    """Add to a frame what Google writes beside its text: usage so far, and lines that end in CRLF."""
     chunk = msgspec.json.decode(frame.removeprefix(b"data: "))
     used = {
         "promptTokenCount": 900,

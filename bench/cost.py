@@ -1,4 +1,4 @@
-"""What a part of the gateway costs a call, in process: measured, printed, held against a bound."""
+"""Measure in process what a part of the gateway costs per call, print it, and check its bound."""
 
 import argparse
 import sys
@@ -13,31 +13,31 @@ MISSED = 1
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What one call costs, in microseconds."""
+    """The cost of one call, in microseconds."""
 
     what: str
     cost: float
     bound: float | None = None
-    """The most that is enough; None is measured alone."""
+    """The largest cost that meets the bound; None has no bound."""
 
     @property
     def met(self) -> bool:
-        """Whether the bound holds."""
+        """True if the bound holds, or if there is none."""
         return self.bound is None or self.cost <= self.bound
 
 
 class Measure(Protocol):
-    """Measures `calls` calls in each of some rounds; `clock` counts seconds of CPU."""
+    """A function that measures `calls` calls in each of `rounds` rounds; `clock` counts seconds of CPU."""
 
     def __call__(
         self, rounds: int, calls: int = CALLS, clock: Callable[[], float] = ...
     ) -> Sequence[Cost]:
-        """The costs."""
+        """Return the costs."""
         ...
 
 
 def render(found: Sequence[Cost], bound: float) -> str:
-    """The costs as a table."""
+    """Format the costs as a table."""
     width = max(len(one.what) for one in found) + 2
     lines = [
         f"{one.what:<{width}}{one.cost:>6.1f}{' ' if one.met else '!'}".rstrip() for one in found
@@ -53,7 +53,7 @@ def main(
     arguments: list[str] | None,
     clock: Callable[[], float],
 ) -> int:
-    """Measures and prints; returns the exit status."""
+    """Measure and print; return the exit status."""
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=about)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each, the best one counts")
     parser.add_argument("--calls", type=int, default=CALLS, help="of a round")

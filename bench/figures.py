@@ -1,4 +1,4 @@
-"""The figures of a run: rows of values, and how they compare with another peer's.
+"""The figures of a run: rows of values, and their ratios to another peer's.
 
 A ratio is the median of the rounds' own ratios: what slows a whole round slows both sides of it.
 """
@@ -13,16 +13,16 @@ from bench.measure import DIRECT, SCENES, Results
 
 BASE = "nginx"
 OWN = "tiergate"
-"""What the names of the gateway's own set-ups begin with."""
+"""The prefix of the gateway's own set-ups."""
 
 type Values = list[float | None]
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One figure: its key, its head in a table, what it is, how it is written, its values for a peer.
+    """One figure: its key, head in a table, description, format, and its values for a peer.
 
-    There is a value for each round or each start; None where it is not known. `less` is whether less
-    is better.
+    There is a value for each round or each start; None if it is unknown. `less` is true if a
+    smaller value is better.
     """
 
     key: str
@@ -42,7 +42,7 @@ def _seen(scene: str, figure: Callable[[Load], float | None]) -> Callable[[Resul
 
 
 def _added(scene: str, figure: Callable[[Load], float | None]) -> Callable[[Results, str], Values]:
-    """What a peer adds to the upstream alone, in the same round."""
+    """Make a row's values: the time that a peer adds to the upstream alone, in the same round."""
     seen = _seen(scene, figure)
 
     def values(results: Results, peer: str) -> Values:
@@ -106,7 +106,7 @@ TOPICS = {
     "Resident memory, the command to the first answer, and what is installed":
         ("idle", "used", "requests", "start", "startcpu", "megabytes", "distributions"),
 }  # fmt: skip
-"""Which figures stand in one table."""
+"""Figures that stand in one table, by its heading."""
 COMPARED = (
     "plain",
     "lone",
@@ -120,26 +120,26 @@ COMPARED = (
     "idle",
     "start",
 )
-"""Which are compared with those of other peers."""
+"""Figures that are compared with those of other peers."""
 
 
 def middle(values: Values) -> float | None:
-    """The median of what is known; None when nothing is."""
+    """Return the median of the known values; None if there are none."""
     known = [value for value in values if value is not None]
     return median(known) if known else None
 
 
 def ratios(row: Row, results: Results, peer: str, base: str = BASE) -> list[float]:
-    """A peer's figure over another's, pair by pair; a pair without a sensible base is left out.
+    """Divide a peer's figure by another's, pair by pair; skip a pair without a sensible base.
 
-    Another gateway may have been started less often: as many starts as both have are compared.
+    Another gateway may have fewer starts: only as many as both have are compared.
     """
     pairs = zip(row.values(results, peer), row.values(results, base), strict=False)
     return [a / b for a, b in pairs if a is not None and b is not None and b > 0]
 
 
 def waiting(results: Results, peer: str) -> float:
-    """The share of a peer's runnable time in which it had no CPU, over all loads."""
+    """Return the share of a peer's runnable time in which it had no CPU, over all loads."""
     loads = [
         one
         for group in results.rounds

@@ -1,4 +1,4 @@
-"""A flame graph of samples: each box a function, as wide as its share of CPU, above who called it."""
+"""Draw samples as a flame graph: each function a box, as wide as its share of CPU, above its caller."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ type Stack = tuple[str, ...]
 
 WIDTH, ROW, MARGIN = 1200, 16, 8
 LEAST = 0.002
-"""Of all samples: narrower boxes are left out, since nobody can read them."""
+"""Smallest share of all samples that gets a box; narrower boxes could not be read."""
 _LETTER = 7.2
 """Width of a character."""
 _COLOURS = {
@@ -18,7 +18,7 @@ _COLOURS = {
 
 
 def draw(samples: Iterable[Stack], title: str) -> str:
-    """Return a chart of stacks; functions are `file:name`, the outermost first."""
+    """Draw a chart of stacks; functions are `file:name`, the outermost first."""
     counted = Counter(samples)
     whole = counted.total()
     boxes, depth = _boxes(counted, whole)
@@ -35,7 +35,7 @@ def draw(samples: Iterable[Stack], title: str) -> str:
 
 
 def _boxes(counted: Counter[Stack], whole: int) -> tuple[list[tuple[str, int, int, int]], int]:
-    """Name, level, first sample and number of samples of each box; and how many levels there are."""
+    """Return each box's name, level, first sample and number of samples; and the number of levels."""
     found: list[tuple[str, int, int, int]] = []
     depth = 0
 

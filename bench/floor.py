@@ -1,7 +1,7 @@
-"""The floors: what the gateway must reach, in one place, and whether a run reached it.
+"""The floors: what the gateway must reach, in one place, and the check of a run against them.
 
-A share or a multiple is of nginx, or of another set-up, in the same run, so that it holds on any
-machine; memory and the CPU of a cold start are for themselves.
+A share or a multiple refers to nginx, or to another set-up, in the same run, so that it holds on
+any machine. Memory and the CPU of a cold start are absolute.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from bench.measure import Results
 
 
 class Floor(msgspec.Struct, frozen=True):
-    """One floor: the row's key, which figure of it, and the least or the most that is enough."""
+    """One floor: the row's key, which of its figures, and the smallest or largest value that meets it."""
 
     row: str
     figure: Literal["ratio", "value"]
@@ -46,13 +46,16 @@ FLOORS: dict[str, tuple[Floor, ...]] = {
         Floor("lone", "ratio", base="tiergate", least=1.1),
     ),
 }
-"""By set-up. Requests and chunks for each CPU-second as shares of nginx's, or of the plain relay's; MB
-of memory without a local model; seconds of CPU from the command to the first answer. None goes by the
-clock, which says more of what else the machine does."""
+"""Floors by set-up.
+
+Requests and chunks per CPU-second are shares of nginx's, or of the plain relay's. Memory is in MB,
+without a local model. The start is in seconds of CPU from the command to the first answer. No floor
+is a clock time, which depends more on the machine's other load.
+"""
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """A floor, what a peer came to, and how that is written; what is not known does not hold."""
+    """A floor, a peer's value, and its text; an unknown value misses the floor."""
 
     peer: str
     row: Row
@@ -61,12 +64,12 @@ class Verdict(msgspec.Struct, frozen=True):
 
     @property
     def met(self) -> bool:
-        """Whether it holds."""
+        """True if the floor is met."""
         return self.found is not None and self.floor.least <= self.found <= self.floor.most
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """Every floor of every set-up that was measured."""
+    """Return every floor of every set-up that the run measured, with its value."""
     return [
         Verdict(peer, BY_KEY[floor.row], floor, middle(_figures(floor, results, peer)))
         for peer in results.peers
@@ -82,7 +85,7 @@ def _figures(floor: Floor, results: Results, peer: str) -> Values:
 
 
 def render(found: list[Verdict]) -> str:
-    """One line a floor."""
+    """Format the verdicts, one line for each floor."""
     return "\n".join(_line(one) for one in found)
 
 

@@ -1,10 +1,10 @@
-"""What the ledger costs a call: CPU in this process, with a journal on a real disk.
+"""Measure what the ledger costs a call: CPU in this process, with a journal on a real disk.
 
     python -m bench.ledger
 
-A call is opened, what was decided on is written down, its tokens are priced, and its two rows, before the request and after the answer,
-are written to the journal and counted for Prometheus. One row more tells an attempt that failed.
-Exit status: 0 the bound holds, 1 it was missed.
+For each call, the ledger notes what the decision rested on and prices the tokens. It writes two
+rows to the journal, before the request and after the answer, and counts them for Prometheus. A
+failed attempt has one row more. Exit status: 0 the bound holds, 1 it was missed.
 """
 
 import sys
@@ -79,7 +79,7 @@ _REFUSAL = Problem(kind="upstream_overloaded", message="Busy.", upstream_status=
 def measure(
     rounds: int, calls: int = CALLS, clock: Callable[[], float] = time.process_time
 ) -> list[Cost]:
-    """A call that is answered at once, and one after a failed attempt. `clock` counts seconds."""
+    """Measure a call with an answer at once, and one after a failed attempt. `clock` counts seconds."""
     found = []
     for what, failures, bound in (("a call", 0, BOUND), ("after a failed attempt", 1, None)):
         with _books() as books:
@@ -89,7 +89,7 @@ def measure(
 
 
 def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.process_time) -> int:
-    """Measures and prints; returns the exit status."""
+    """Measure and print; return the exit status."""
     return cost.main("bench.ledger", __doc__, measure, BOUND, arguments, clock)
 
 

@@ -1,11 +1,11 @@
-"""What limits and budgets cost a call: CPU of this process, counted here and in Redis.
+"""Measure what limits and budgets cost a call: CPU of this process, counted here and in Redis.
 
     python -m bench.limits
 
-Calls go through the gate as they do in the gateway: what they need of five counters is worked out
-(requests, tokens and calls at once of their key, USD of their key and of all), they are admitted, run
-while others do, and are settled with what they used. 32 are in flight; what these ask of Redis in one
-iteration of the loop shares one write. What the server of Redis uses is not counted. Exit status: 0 the
+Calls pass the limiter as they do in the gateway. Each needs five counters: requests, tokens and
+concurrent calls of its key, and USD of its key and of all keys. The limiter admits a call, others
+run meanwhile, and it settles the usage. 32 calls are in flight; their Redis commands of one
+event-loop iteration share one write. The CPU of the Redis server is not counted. Exit status: 0 the
 bound holds, 1 it was missed.
 """
 
@@ -38,8 +38,10 @@ from gateway.limits.rules import LimitRules
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 
 BOUND = 75.0
-"""Microseconds of CPU that admission and settlement may cost a call together: a budget is of all
-tenants and the rest is of one, so that in Redis both are asked."""
+"""Microseconds of CPU that admission and settlement may cost a call together.
+
+One budget is of all tenants and the other counters are of one, so that a call needs both in Redis.
+"""
 FLIGHT = 32
 _DEADLINE = 10.0
 _RUN = count()
@@ -65,7 +67,7 @@ _PROMPT = Prompt(model="auto", chars=3_600, max_output=400)
 
 
 def wants(calls: int) -> Iterator[UsageBound]:
-    """Calls; every tenth is another key's."""
+    """Yield calls; every tenth has the same key."""
     run = f"tg-{time.time_ns():x}-{next(_RUN)}"
     for number in range(calls):
         call = Call(
@@ -81,7 +83,7 @@ def measure(
     clock: Callable[[], float] = time.process_time,
     program: str | None = None,
 ) -> list[Cost]:
-    """Admission and settlement. `clock` counts seconds; `program` is a server of Redis."""
+    """Measure admission and settlement. `clock` counts seconds; `program` is a Redis server."""
 
     def run(url: str | None) -> float:
         return min(uvloop.run(_pass(url, calls, clock)) for _ in range(rounds))
@@ -101,12 +103,12 @@ def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.p
 
 
 async def _pass(url: str | None, calls: int, clock: Callable[[], float]) -> float:
-    """Microseconds a call."""
+    """Return the microseconds of CPU per call."""
     meter = _meter(url)
     gate = Limiter(
         _LIMITS, meter, _silent, read_spent=_nothing, alert=_silent, make_local_store=MemoryCounters
     )
-    for want in wants(10):  # the counters of money are made
+    for want in wants(10):  # creates the counters of money
         await gate.reserve(want, _DECISION, _PLAN, _never)
         gate.settle(_entry(want))
     made = [(want, _entry(want)) for want in wants(calls)]
@@ -115,7 +117,7 @@ async def _pass(url: str | None, calls: int, clock: Callable[[], float]) -> floa
     async def client() -> None:
         for want, entry in queue:
             await gate.reserve(want, _DECISION, _PLAN, _never)
-            await asyncio.sleep(0)  # it runs
+            await asyncio.sleep(0)  # let the call run
             gate.settle(entry)
 
     before = clock()

@@ -11,7 +11,7 @@ from bench import machine
 
 FLAGS = ("-O2", "-Wall", "-Wextra")
 
-# An everyday request of 845 bytes. A temperature above 0 is one that no cache may answer.
+# An everyday request of 845 bytes. No cache may answer a temperature above 0.
 REQUEST: dict[str, object] = {
     "model": "auto",
     "messages": [
@@ -39,7 +39,7 @@ REQUEST: dict[str, object] = {
 
 
 VARIED = "4711-0815"
-"""What each request has another number for: no two are the same, as those of strangers are not."""
+"""The text that each request replaces with its own number, so that no two requests are equal."""
 type Size = Literal["small", "middle", "large"]
 """845 bytes, about 20 KB of a conversation, about 400 KB of one with 60 tools."""
 TURNS: dict[Size, int] = {"small": 0, "middle": 34, "large": 480}
@@ -55,7 +55,7 @@ _TURN = (
 
 
 def request(size: Size, ask: "Ask") -> dict[str, object]:
-    """Build a whole request: the everyday one, with turns and tools behind it where it is larger."""
+    """Build a whole request: the everyday one, with more turns and tools if it is larger."""
     turns = [
         {"role": ("assistant", "user")[at % 2], "content": f"({at}) {_TURN}"}
         for at in range(TURNS[size])
@@ -93,7 +93,7 @@ def _tool(number: int) -> dict[str, object]:
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """How a peer is asked: for which model, where, and with which headers beside the usual."""
+    """The request to a peer: its model, its path, and the headers beside the usual ones."""
 
     model: str = "mock-smart"
     path: str = "/v1/chat/completions"
@@ -104,7 +104,7 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What `lg` saw: times in milliseconds, CPU in seconds, unknown is None (see lg.c)."""
+    """The measurements of `lg`: times in milliseconds, CPU in seconds; None is unknown (see lg.c)."""
 
     connections: int
     total: int
@@ -127,17 +127,17 @@ class Load(msgspec.Struct, frozen=True):
 
     @property
     def answers_per_cpu_second(self) -> float | None:
-        """Whole answers for each CPU-second of the processes under load."""
+        """Whole answers per CPU-second of the processes under load."""
         return self.answered / self.cpu if self.cpu else None
 
     @property
     def events_per_cpu_second(self) -> float | None:
-        """Stream chunks for each CPU-second of the processes under load."""
+        """Stream chunks per CPU-second of the processes under load."""
         return self.events / self.cpu if self.cpu else None
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """How the mock answers: chunks of a stream, and waits in microseconds (see mock.c)."""
+    """The mock's settings: chunks of a stream, and waits in microseconds (see mock.c)."""
 
     n: int = 256
     delay_us: int = 0
@@ -146,7 +146,7 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 class Counted(msgspec.Struct, frozen=True):
-    """What the mock has answered so far: whole replies and whole streams."""
+    """Number of whole replies and whole streams that the mock has sent so far."""
 
     served: int
     streams: int
@@ -157,22 +157,22 @@ class Broken(Exception):
 
 
 class Instruments(msgspec.Struct, frozen=True):
-    """The compiled instruments, in a folder in which the request bodies are written, too."""
+    """The compiled instruments, in a folder that also holds the request bodies."""
 
     folder: Path
 
     @property
     def mock(self) -> Path:
-        """The provider."""
+        """Return the path of the mock provider."""
         return self.folder / "mock"
 
     @property
     def lg(self) -> Path:
-        """The load generator."""
+        """Return the path of the load generator."""
         return self.folder / "lg"
 
     def body(self, ask: Ask, size: Size = "small", *, stream: bool = False) -> Path:
-        """The request as a file, which is written once."""
+        """Return the request as a file; write it if it does not exist."""
         kind = "stream" if stream else "whole"
         name = f"{ask.model}-{ask.temperature}-{ask.user}-{size}-{kind}.json"
         file = self.folder / name.replace("/", "-")
@@ -183,7 +183,7 @@ class Instruments(msgspec.Struct, frozen=True):
 
 
 def build(folder: Path) -> Instruments:
-    """Compiles the instruments into a folder; raises `Missing` where no compiler works."""
+    """Compile the instruments into a folder; raise `Missing` if no compiler works."""
     compiler = machine.find("cc")
     source = Path(__file__).parent
     built = Instruments(folder)
@@ -215,9 +215,9 @@ def run(
     bursts: bool = False,
     ramp_us: int = 0,
 ) -> Load:
-    """Loads a port and says what was seen; the arguments are the options of lg.c.
+    """Load a port and return the measurements; the arguments are the options of lg.c.
 
-    Raises `Broken` when an answer failed or a stream was cut: such figures mean nothing.
+    Raises `Broken` if an answer failed or a stream was cut: such figures mean nothing.
     """
     options: dict[str, object] = {
         "-p": port,
@@ -249,7 +249,7 @@ def run(
 
 
 def control(port: int, setting: Setting | None = None) -> Counted:
-    """Sets how the mock on this port answers, and what it has answered so far."""
+    """Set how the mock on this port answers, and return the number of its answers so far."""
     fields = msgspec.structs.asdict(setting) if setting else {}
     query = "&".join(f"{name}={value}" for name, value in fields.items())
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)

@@ -1,4 +1,4 @@
-"""What the benchmark asks of the machine: CPUs, CPU time, memory, tools."""
+"""Read and set what the benchmark needs of the machine: CPUs, CPU time, memory, tools."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-# What provides a tool, by package manager; the first manager on this machine is named.
+# Commands that install a tool, by package manager; the first manager on this machine counts.
 INSTALL: dict[str, dict[str, str]] = {
     "nginx": {
         "apt-get": "apt-get install nginx",
@@ -53,7 +53,7 @@ SBIN = os.pathsep.join(("/usr/local/sbin", "/usr/sbin", "/sbin"))
 
 
 class Missing(Exception):
-    """A tool is not on this machine; the message names the command that installs it."""
+    """A tool is missing on this machine; the message names the command that installs it."""
 
 
 class Cpu(msgspec.Struct, frozen=True):
@@ -64,7 +64,7 @@ class Cpu(msgspec.Struct, frozen=True):
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """Where a run took place: `gateway_cpu` is for what is measured, `load_cpu` for the rest.
+    """The machine of a run: `gateway_cpu` is for the measured peer, `load_cpu` for the rest.
 
     Both are the same on a machine with one CPU; `load_average` is of the minute before the run.
     """
@@ -79,7 +79,7 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 def install(tool: str) -> str:
-    """The command that installs a tool here; all that are known where no manager is found."""
+    """Return the command that installs a tool here; all known ones if no package manager is found."""
     for manager, command in INSTALL[tool].items():
         if _which(manager):
             return command
@@ -87,7 +87,7 @@ def install(tool: str) -> str:
 
 
 def find(tool: str) -> str:
-    """The path of a tool; raises `Missing` with the command that installs it."""
+    """Return the path of a tool; raise `Missing` with the command that installs it."""
     if found := _which(tool):
         return found
     raise Missing(f"{tool} is missing; install it with: {install(tool)}")
@@ -98,7 +98,7 @@ def _which(name: str) -> str | None:
 
 
 def describe() -> Machine:
-    """The machine as it is; the first two CPUs that this process may use are taken."""
+    """Describe this machine; take the first two CPUs that this process may use."""
     cpus = sorted(os.sched_getaffinity(0))
     named = (line for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
     return Machine(
@@ -114,7 +114,7 @@ def describe() -> Machine:
 
 @contextmanager
 def pinned(cpu: int) -> Iterator[None]:
-    """Keeps this thread, and the processes it starts meanwhile, on one CPU."""
+    """Keep this thread, and the processes that it starts meanwhile, on one CPU."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cpu})
     try:
@@ -124,21 +124,22 @@ def pinned(cpu: int) -> Iterator[None]:
 
 
 def family(pid: int) -> list[int]:
-    """A process and all its descendants that live."""
+    """Return a process and all its living descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (stat := _text(entry / "stat")):
-            # A line is: pid, command in brackets (it may hold some itself), state, parent.
+            # A line is: pid, command in brackets (it may contain some itself), state, parent.
             parent = int(stat.rpartition(")")[2].split()[1])
             children.setdefault(parent, []).append(int(entry.name))
     found = [pid]
-    for member in found:  # grows while it is walked
+    for member in found:  # the list grows during the loop
         found.extend(children.get(member, ()))
     return found
 
 
 def cpu_seconds(pids: list[int]) -> Cpu:
-    """CPU time of all threads of these processes so far, from /proc/PID/task/*/schedstat.
+    """Return the CPU time so far of all threads of these processes, from
+    /proc/PID/task/*/schedstat.
 
     schedstat counts nanoseconds; /proc/PID/stat counts ticks of 10 ms, too coarse for a second.
     """
@@ -152,7 +153,7 @@ def cpu_seconds(pids: list[int]) -> Cpu:
 
 
 def resident(pids: list[int]) -> int:
-    """Resident memory of these processes in bytes; pages they share are counted for each."""
+    """Return the resident memory of these processes in bytes; shared pages count for each process."""
     return sum(
         int(line.split()[1]) * 1024
         for pid in pids
@@ -162,7 +163,7 @@ def resident(pids: list[int]) -> int:
 
 
 def _text(path: Path) -> str:
-    """The file's text; nothing when the process or thread has ended."""
+    """Return the file's text; an empty text if the process or thread has ended."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""The measurements: the same loads on every peer in turn, several rounds of them."""
+"""Measure the same loads on every peer in turn, in several rounds."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,17 +15,18 @@ from bench.peers import Peer, Running, Start, Unstarted
 from bench.weight import Weight
 
 CHUNKS = 256
-EVENTS = CHUNKS + 2  # and finish, and [DONE]; nobody asks for the usage chunk
+EVENTS = CHUNKS + 2  # and finish, and [DONE]; no request asks for the usage chunk
 DIRECT = "direct"
 REST = 0.05
 RESTS = 100
 
 
 class Scene(msgspec.Struct, frozen=True):
-    """One load: how many ask, for what, and how the mock answers.
+    """One load: the number of connections, the request, and the mock's settings.
 
-    `seconds` are measured after `warm` seconds, `quick` and a third of it in a quick run, all of it
-    longer for a peer that is slow; `direct` is whether the mock is measured too, because the time that a peer adds to it is asked for.
+    A measurement lasts `seconds`, after `warm` seconds. A quick run takes `quick` seconds and a
+    third of the warm-up. A slow peer is measured longer. `direct` is true if the mock is measured
+    too, for the time that a peer adds to it.
     """
 
     name: str
@@ -81,9 +82,10 @@ SCENES = (
 
 
 class Scale(msgspec.Struct, frozen=True):
-    """How much is measured: rounds, cold starts, and requests between idle and used memory.
+    """The size of a run: rounds, cold starts, and requests between idle and used memory.
 
-    `starts` are of the gateway and nginx, `others` of other gateways; `patience` is how many seconds of these requests are enough, however few were answered.
+    `starts` counts starts of the gateway and nginx, `others` of other gateways. `patience` is the
+    number of seconds after which these requests end, however few were answered.
     """
 
     rounds: int
@@ -99,7 +101,7 @@ QUICK = Scale(rounds=3, starts=3, requests=4_000, quick=True, patience=10)
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """Resident memory in bytes: after the first answer, and after so many requests."""
+    """Resident memory in bytes: after the first answer, and after a number of requests."""
 
     idle: int
     used: int
@@ -107,9 +109,9 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class Results(msgspec.Struct, frozen=True):
-    """A whole run. A round is scene -> peer -> load; a peer that failed in one is not there.
+    """A whole run. A round is scene -> peer -> load, without the peers that failed in it.
 
-    `at` is when it began, in UTC; `notes` say what is left out and why.
+    `at` is the start of the run, in UTC; `notes` name what is left out, and why.
     """
 
     at: str
@@ -135,10 +137,10 @@ def run(
     tell: Tell,
     notes: Sequence[str] = (),
 ) -> Results:
-    """Measures the peers in front of one mock, all running at once and loaded one at a time.
+    """Measure the peers in front of one mock; all run at once, and one at a time is under load.
 
-    Raises `Unstarted` where the gateway or nginx does not start, `Broken` where an answer of theirs
-    is not good; of other peers that is a note, and they are left out of what they cannot do.
+    Raises `Unstarted` if the gateway or nginx does not start, and `Broken` if one of their answers
+    is bad. For other peers that is a note, and the run leaves out what they cannot do.
     """
     here = machine.describe()
     at = datetime.now(UTC).isoformat(timespec="minutes")
@@ -164,7 +166,7 @@ def run(
         rounds = []
         for number in range(scale.rounds):
             tell(f"round {number + 1} of {scale.rounds}")
-            # Every other round goes the other way: what drifts within a round evens out.
+            # Every other round goes backwards, so that drift within a round evens out.
             order = running[::-1] if number % 2 else running
             rounds.append(
                 {
@@ -188,7 +190,7 @@ def run(
 
 
 def _left_out(peer: Peer, what: str, error: Exception, said: list[str]) -> None:
-    """Notes it once for each scene; raises the error where the peer is not foreign."""
+    """Add one note for each scene; raise the error if the peer is not foreign."""
     if not peer.foreign:
         raise error
     note = f"{peer.name} is left out of {what}: "
@@ -199,7 +201,7 @@ def _left_out(peer: Peer, what: str, error: Exception, said: list[str]) -> None:
 def _start(
     peer: Peer, folder: Path, instruments: Instruments, mock: Running, here: Machine, scale: Scale
 ) -> tuple[Running, list[Start]]:
-    """Starts a peer several times, each time anew, and keeps the last running."""
+    """Start a peer several times, each time anew, and keep the last one running."""
     starts: list[Start] = []
     while True:
         one, start = peers.start(
@@ -216,7 +218,7 @@ def _start(
 
 
 def _fill(one: Running, instruments: Instruments, mock: Running, scale: Scale) -> Memory:
-    """Memory before and after many requests; they warm the peer up, too."""
+    """Measure the memory before and after many requests, which also warm the peer up."""
     load.control(mock.port, Setting())
     idle = machine.resident(one.pids())
     seen = load.run(
@@ -257,7 +259,7 @@ def _load(
     scene: Scene, one: Running, instruments: Instruments, mock: Running, *, quick: bool
 ) -> Load:
     load.control(mock.port, scene.setting)
-    if one.peer.hits:  # what is asked once is kept from then on
+    if one.peer.hits:  # from its first answer on, the peer has the request in its cache
         load.run(instruments, one.port, ask=one.ask, size=scene.size, stream=scene.stream, most=1)
     before = load.control(mock.port)
     seen = load.run(
@@ -285,7 +287,7 @@ def _load(
 
 
 def _rest(one: Running, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Waits while it still works on what nobody waits for any more: the next peer needs its CPU."""
+    """Wait while the peer still works on finished requests: the next peer needs its CPU."""
     for _ in range(RESTS):
         before = machine.cpu_seconds(one.pids()).ran
         sleep(REST)

@@ -1,9 +1,10 @@
-"""What a miss of the response cache costs, beside a call that the cache does not serve.
+"""Compare the cost of a miss of the response cache with that of a call that it does not serve.
 
     python -m bench.miss [plain|rush|paced|middle|large] [--starts N] [--rounds N]
 
-One gateway gets both by turns. They differ in their temperature alone: the cache serves 0, not 0.7.
-Each round gives the ratio of their CPU for a request. The result is the median over all starts.
+One gateway gets both kinds of calls by turns. They differ in their temperature alone: the cache
+serves 0, not 0.7. Each round gives the ratio of their CPU for a request. The result is the median
+over all starts.
 """
 
 import argparse
@@ -25,14 +26,14 @@ ROUNDS = 8
 SECONDS = 1.5
 LOADS = {scene.name: scene for scene in SCENES if not scene.direct}
 PLAIN, KEPT = 0.7, 0.0
-"""Temperatures."""
+"""Temperatures of a call that the cache does not serve, and of one that it does."""
 
 
 class Keeping(Tiergate):
     """The plain relay, with its response cache on."""
 
     def environment(self, place: Place) -> dict[str, str]:
-        """Override what bench/gateway.yaml says of the cache."""
+        """Override the cache settings of bench/gateway.yaml."""
         cache = {"TIERGATE_CACHE__TTL": "1h", "TIERGATE_CACHE__DEFAULT": "on"}
         return super().environment(place) | cache
 
@@ -45,12 +46,12 @@ class Round(msgspec.Struct, frozen=True):
 
     @property
     def ratio(self) -> float:
-        """How many times as much the cacheable call takes."""
+        """Return the cost of the cacheable call as a multiple of the other's."""
         return self.kept / self.plain
 
 
 def measure(scene: Scene, *, starts: int, rounds: int) -> list[list[Round]]:
-    """Measure the rounds of each start. Raises `Missing`, `Unstarted` and `Broken`, as the bench."""
+    """Measure the rounds of each start. Raises `Missing`, `Unstarted` and `Broken`, as the bench does."""
     return [_start(scene, rounds) for _ in range(starts)]
 
 
@@ -73,7 +74,7 @@ def _start(scene: Scene, rounds: int) -> list[Round]:
             return cost(running, at.instruments, scene, SECONDS)
 
         found = []
-        for number in range(rounds + 1):  # the first warms both
+        for number in range(rounds + 1):  # the first round warms both
             order = (KEPT, PLAIN) if number % 2 else (PLAIN, KEPT)
             costs = {temperature: once(temperature, number) for temperature in order}
             found.append(Round(costs[KEPT], costs[PLAIN]))

@@ -1,7 +1,7 @@
-"""Other gateways that come from a registry, as they are shipped: one provider, one model, one key.
+"""Other gateways from a registry, as they are shipped: one provider, one model, one key.
 
-What would make a benchmark meaningless is changed and nothing else: limits on how often one client may
-ask are lifted, and none looks for anything on the internet.
+Only settings that would make a benchmark meaningless are changed: limits on requests per client are
+lifted, and no gateway reads anything from the internet.
 """
 
 import msgspec
@@ -13,25 +13,25 @@ from bench.shelf import PARCELS
 from bench.weight import Weight
 
 WHOLE = frozenset({"plain", "single", "burst", "middle", "large"})
-"""The loads that no stream is in."""
+"""The loads without streams."""
 _KEY = f"sk-inf-bench-{0:040}"
 _AUTHORIZED = (("authorization", f"Bearer {_KEY}"),)
 
 
 class Other(Peer):
-    """A gateway from the shelf."""
+    """A gateway of another project, installed by `bench.shelf`."""
 
     def __init__(self) -> None:
-        """Raises `Missing` where it is not installed."""
+        """Find the program. Raises `Missing` if it is not installed."""
         self._parcel = PARCELS[self.name]
         self._program = str(self._parcel.find())
 
     def version(self) -> str:
-        """The one that is pinned."""
+        """Return the pinned version."""
         return self._parcel.version
 
     def weight(self) -> Weight:
-        """All that came with it."""
+        """Weigh all that was installed with it."""
         return weight.venv(self._parcel.folder)
 
 
@@ -41,13 +41,13 @@ class Ferrogw(Other):
     name = "ferrogw"
 
     def command(self, place: Place) -> list[str]:
-        """With one target, OpenAI at the mock."""
+        """Configure one target: OpenAI at the mock."""
         config = {"strategy": {"mode": "single"}, "targets": [{"virtual_key": "openai"}]}
         (place.folder / "config.yaml").write_bytes(msgspec.json.encode(config))
         return [self._program, "serve"]
 
     def environment(self, place: Place) -> dict[str, str]:
-        """One core, no limit on requests, no catalogue from elsewhere."""
+        """Set one core, no limit on requests, and no catalogue from elsewhere."""
         return {
             "GATEWAY_CONFIG": "config.yaml",
             "PORT": str(place.port),
@@ -62,7 +62,7 @@ class Ferrogw(Other):
         }
 
     def ask(self, place: Place) -> Ask:
-        """For a model that it knows."""
+        """Name a model that it knows."""
         return Ask("gpt-4o-mini")
 
 
@@ -72,7 +72,7 @@ class Airmux(Other):
     name = "airmux"
 
     def command(self, place: Place) -> list[str]:
-        """With one provider, one model and one key, in files."""
+        """Configure one provider, one model and one key, in files."""
         model = {
             "model_id": "mock/mock-smart",
             "provider_id": "mock",
@@ -107,17 +107,17 @@ class Airmux(Other):
             },
             "taxonomy.yml": {"providers": [provider], "models": [model]},
         }
-        for name, content in files.items():  # JSON is YAML
+        for name, content in files.items():  # JSON is valid YAML
             (place.folder / name).write_bytes(msgspec.json.encode(content))
         port = str(place.port)
         return [self._program, "gateway", "serve", "--config", "airmux.yml", "--port", port]
 
     def environment(self, place: Place) -> dict[str, str]:
-        """The provider's key."""
+        """Set the provider's key."""
         return {"MOCK_API_KEY": "sk-mock"}
 
     def ask(self, place: Place) -> Ask:
-        """By its own path, with its key."""
+        """Ask on its own path, with its key."""
         return Ask("mock/mock-smart", "/inf/v1/chat/completions", _AUTHORIZED)
 
 
@@ -128,7 +128,7 @@ class LiteLLM(Other):
     slow = 3.0
 
     def command(self, place: Place) -> list[str]:
-        """With one model and the key without which it does not start."""
+        """Configure one model, and the key that it needs to start."""
         upstream = f"http://127.0.0.1:{place.upstream}/v1"
         model = {"model": "openai/mock", "api_base": upstream, "api_key": "sk-mock"}
         config = {
@@ -141,11 +141,11 @@ class LiteLLM(Other):
         return [self._program, "--config", "config.yaml", *where]
 
     def environment(self, place: Place) -> dict[str, str]:
-        """Prices that came with it."""
+        """Use the prices that came with it."""
         return {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 
     def ask(self, place: Place) -> Ask:
-        """With its key."""
+        """Ask with its key."""
         return Ask("mock", headers=_AUTHORIZED)
 
 
@@ -156,22 +156,22 @@ class Portkey(Other):
     scenes = WHOLE
 
     def __init__(self) -> None:
-        """Raises `Missing` where it, or node, is not installed."""
+        """Find node and the program. Raises `Missing` if one is not installed."""
         self._node = machine.find("node")
         super().__init__()
 
     def command(self, place: Place) -> list[str]:
-        """Without its console."""
+        """Start it without its console."""
         return [self._node, self._program, "--headless", f"--port={place.port}"]
 
     def ask(self, place: Place) -> Ask:
-        """The provider comes with each request."""
+        """Name the provider in each request."""
         upstream = f"http://127.0.0.1:{place.upstream}/v1"
         told = (("x-portkey-provider", "openai"), ("x-portkey-custom-host", upstream))
         return Ask(headers=(*told, ("authorization", "Bearer sk-mock")))
 
     def weight(self) -> Weight:
-        """All that npm brought, without node."""
+        """Weigh all that npm installed, without node."""
         return weight.modules(self._parcel.folder)
 
 

@@ -1,4 +1,4 @@
-"""What the benchmark starts, and how it is started: the mock, nginx, the gateway as it is set up.
+"""The peers of the benchmark, and how they start: the mock, nginx, and the gateway's set-ups.
 
 Other gateways are in `others`. A further peer is a class with a name and a command.
 """
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 START_SECONDS = 90.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.002
-# Settings of the caller's own gateway, and its Redis, have no place in a comparison.
+# A comparison leaves out the settings and the Redis of the caller's own gateway.
 SECRET = f"tg-bench-{0:043}"
 FOREIGN = ("TIERGATE_", "REDIS_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _VARIABLE = re.compile(r"\$\{([A-Z][A-Z_]*)")
@@ -70,11 +70,11 @@ http {{
 
 
 class Unstarted(Exception):
-    """A peer did not start, or never answered; the message ends with what it wrote."""
+    """A peer did not start, or never answered; the message ends with the end of its log."""
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a peer runs: its own folder, its port, and the mock's port."""
+    """The place in which a peer runs: its own folder, its port, and the mock's port."""
 
     folder: Path
     port: int
@@ -82,52 +82,52 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Peer:
-    """Something that answers the same requests as the mock."""
+    """A program that answers the same requests as the mock."""
 
     name = ""
-    """What results call it."""
+    """The peer's name in results."""
     slow = 1.0
-    """How many times as long as others it is measured, so that enough is answered."""
+    """Factor by which the peer is measured longer than others, so that it answers enough."""
     scenes: frozenset[str] | None = None
-    """The loads that it is measured under; all where None."""
+    """Loads that the peer is measured under; None is all."""
     hits = False
-    """It answers by itself what it has asked once."""
+    """True if the peer answers a repeated request from its own cache."""
     foreign = True
-    """What it cannot do is left out; what a peer that is not foreign cannot do ends the run."""
+    """True if a failure leaves the peer out; False if it ends the run."""
 
     def command(self, place: Place) -> list[str]:
-        """What starts it in the foreground, with one worker; may write into its folder."""
+        """Return the command that starts it in the foreground, with one worker; may write into its folder."""
         raise NotImplementedError
 
     def environment(self, place: Place) -> dict[str, str]:
-        """What it needs in its environment beside the caller's."""
+        """Return the variables that it needs beside the caller's environment."""
         return {}
 
     def ask(self, place: Place) -> Ask:
-        """How it is asked."""
+        """Return the request that it gets."""
         return Ask()
 
     def version(self) -> str:
-        """Which one it is."""
+        """Return its version."""
         return ""
 
     def weight(self) -> Weight | None:
-        """What is installed for it; None where it is not known."""
+        """Return the weight of its installation; None if it is unknown."""
         return None
 
 
 class Mock(Peer):
-    """The upstream itself: what the others are compared to when time is added."""
+    """The upstream itself, which added time is measured against."""
 
     name = "direct"
     foreign = False
 
     def __init__(self, instruments: Instruments) -> None:
-        """Takes the compiled mock."""
+        """Take the compiled mock."""
         self._program = instruments.mock
 
     def command(self, place: Place) -> list[str]:
-        """The mock on its port."""
+        """Start the mock on its port."""
         return [str(self._program), str(place.port)]
 
 
@@ -138,11 +138,11 @@ class Nginx(Peer):
     foreign = False
 
     def __init__(self) -> None:
-        """Raises `Missing` where it is not installed."""
+        """Find nginx. Raises `Missing` if it is not installed."""
         self._program = machine.find("nginx")
 
     def command(self, place: Place) -> list[str]:
-        """In the foreground, with its configuration in the folder."""
+        """Start in the foreground, with the configuration in the folder."""
         # As root it would run its worker as another user, who may not enter the folder.
         user = "" if os.geteuid() else "user root;"
         folder = place.folder
@@ -151,7 +151,7 @@ class Nginx(Peer):
         return [self._program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
 
     def version(self) -> str:
-        """As `nginx -v` says it."""
+        """Return the version that `nginx -v` prints."""
         said = subprocess.run([self._program, "-v"], check=False, capture_output=True).stderr
         return said.decode(errors="replace").strip().rpartition("/")[2]
 
@@ -164,16 +164,16 @@ class Tiergate(Peer):
     config = "gateway.yaml"
 
     def __init__(self, root: Path = ROOT) -> None:
-        """Takes the checkout whose code serves; another than this one by the interpreter of its .venv."""
+        """Take the checkout whose code serves; another tree uses the interpreter of its own .venv."""
         self._root = root
 
     def command(self, place: Place) -> list[str]:
-        """`tiergate serve`."""
+        """Run `tiergate serve`."""
         python = sys.executable if self._root == ROOT else str(self._root / ".venv/bin/python")
         return [python, "-m", "gateway", "serve"]
 
     def environment(self, place: Place) -> dict[str, str]:
-        """The configuration, and the port, data folder and upstream that it expects."""
+        """Set the configuration, and the port, data folder and upstream that it expects."""
         return {
             "PYTHONPATH": str(self._root),
             "TIERGATE_CONFIG": str(Path(__file__).parent / self.config),
@@ -183,11 +183,11 @@ class Tiergate(Peer):
         }
 
     def version(self) -> str:
-        """Of its distribution."""
+        """Return the version of the installed distribution."""
         return metadata.version("tiergate")
 
     def weight(self) -> Weight:
-        """The core alone: what `make install` brings, without what tests need."""
+        """Weigh the core alone: what `make install` installs, without the tests' tools."""
         return weight.core(ROOT / "gateway")
 
 
@@ -198,19 +198,19 @@ class Full(Tiergate):
     config = "full.yaml"
 
     def __init__(self, redis: str, root: Path = ROOT) -> None:
-        """Takes the URL of a Redis, too."""
+        """Take the URL of a Redis, too."""
         super().__init__(root)
         self._redis = redis
 
     def environment(self, place: Place) -> dict[str, str]:
-        """A key in a file, and Redis, too."""
+        """Add a key in a file, and Redis."""
         keys = place.folder / "keys.yaml"
         keys.write_text(f"bench:\n  sha256: {hashlib.sha256(SECRET.encode()).hexdigest()}\n")
         more = {"BENCH_KEYS": str(keys), "REDIS_URL": self._redis}
         return super().environment(place) | more
 
     def ask(self, place: Place) -> Ask:
-        """The gateway decides, and knows the caller."""
+        """Let the gateway decide, with the caller's key."""
         return Ask("auto", headers=(("authorization", f"Bearer {SECRET}"),))
 
 
@@ -220,9 +220,10 @@ class Shipped(Tiergate):
     name = "tiergate-shipped"
 
     def environment(self, place: Place) -> dict[str, str]:
-        """The shipped configuration, and OpenAI at the mock, which speaks Chat Completions alone.
+        """Use the shipped configuration, with OpenAI at the mock, which speaks only Chat
+        Completions.
 
-        The caller's own keys turn no other provider on.
+        Unset the caller's own keys, so that they enable no other provider.
         """
         config = self._root / "config"
         unset = {
@@ -243,7 +244,7 @@ class Shipped(Tiergate):
         )
 
     def ask(self, place: Place) -> Ask:
-        """The gateway decides."""
+        """Let the gateway decide."""
         return Ask("auto")
 
 
@@ -253,11 +254,11 @@ class Cached(Tiergate):
     name = "tiergate-cache"
     config = "cached.yaml"
     hits = True
-    # Streams, bursts and first tokens are of a provider, which is not asked.
+    # Streams, bursts and first tokens measure a provider, which no cached call reaches.
     scenes = frozenset({"plain", "single", "middle", "large"})
 
     def ask(self, place: Place) -> Ask:
-        """Always the same."""
+        """Ask the same request each time."""
         return Ask(temperature=0, vary=False)
 
 
@@ -267,13 +268,13 @@ SET_UPS: dict[str, type[Tiergate]] = {
     "shipped": Shipped,
     "cache": Cached,
 }
-"""The set-ups of the gateway, by the words that commands take."""
+"""The gateway's set-ups, by their names on the command line."""
 
 
 def set_up(name: str, ends: contextlib.ExitStack, root: Path = ROOT) -> Tiergate:
     """Make a set-up of a checkout; the Redis of `full` ends with `ends`.
 
-    Raises `Missing` where there is no Redis.
+    Raises `Missing` if there is no Redis.
     """
     if name == "full":
         return Full(ends.enter_context(servers.serving_any()), root)
@@ -291,7 +292,7 @@ class Running:
     """A peer that runs and has answered once; close it with `stop` or as a context manager."""
 
     def __init__(self, peer: Peer, place: Place, process: subprocess.Popen[bytes]) -> None:
-        """Is made by `start`."""
+        """Wrap a process; only `start` calls this."""
         self.peer = peer
         self.name = peer.name
         self.port = place.port
@@ -300,19 +301,19 @@ class Running:
         self._process = process
 
     def pids(self) -> list[int]:
-        """Its processes, as of now."""
+        """Return the pids of its processes now."""
         return machine.family(self._process.pid)
 
     def ended(self) -> bool:
-        """Whether it has ended by itself."""
+        """True if it has ended by itself."""
         return self._process.poll() is not None
 
     def wrote(self) -> str:
-        """The end of what it wrote."""
+        """Return the end of its log."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
 
     def stop(self) -> None:
-        """Ends it: asks, and kills what is left after a while."""
+        """End it: terminate it, and kill the processes that are left after a while."""
         pids = self.pids()
         self._process.terminate()
         try:
@@ -324,20 +325,20 @@ class Running:
             self._process.wait()
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stops it."""
+        """Stop it."""
         self.stop()
 
 
 def start(
     peer: Peer, folder: Path, instruments: Instruments, *, cpu: int, upstream: int = 0
 ) -> tuple[Running, Start]:
-    """Starts a peer on one CPU and waits for its first answer to the small request.
+    """Start a peer on one CPU and wait for its first answer to the small request.
 
-    Raises `Unstarted` when it ends or has not answered with 200 after 90 seconds.
+    Raises `Unstarted` if it ends, or has not answered with 200 after 90 seconds.
     """
     place = Place(folder, _free_port(), upstream)
     folder.mkdir(parents=True, exist_ok=True)
@@ -367,7 +368,7 @@ def start(
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """Where one set-up is measured without the whole bench: a folder that goes, and the provider."""
+    """All that one set-up needs without the whole bench: a temporary folder, the mock, the instruments."""
 
     here: machine.Machine
     folder: Path
@@ -377,7 +378,7 @@ class Stage(msgspec.Struct, frozen=True):
 
 @contextlib.contextmanager
 def stage() -> Iterator[Stage]:
-    """What a load needs, its own processes on the load's CPU; all of it ends with the context."""
+    """Set up a load, with its own processes on the load's CPU; all of it ends with the context."""
     here = machine.describe()
     with contextlib.ExitStack() as ends:
         ends.enter_context(machine.pinned(here.load_cpu))
@@ -388,9 +389,9 @@ def stage() -> Iterator[Stage]:
 
 
 def _first_answer(running: Running, body: bytes, until: float) -> int | None:
-    """The status of the first answer, asked for again and again; None when it ended or is late.
+    """Ask until an answer comes, and return its status; None if the peer ended or is late.
 
-    Other statuses than 200 are waited out too: a gateway may say 503 until it is ready.
+    Statuses other than 200 are retried too: a gateway may say 503 until it is ready.
     """
     status = None
     while time.monotonic() < until and not running.ended():

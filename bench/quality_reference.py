@@ -1,7 +1,7 @@
-"""The reference set of the quality dial, and what decisions by it are worth.
+"""Make the reference set of the quality dial, and print how good its decisions are.
 
-`python -m bench.quality_reference FOLDER`: FOLDER holds outcomes.parquet. Each prompt is scored by a
-classifier that has not seen it; the worths of 300 written prompts go to
+`python -m bench.quality_reference FOLDER`: FOLDER holds outcomes.parquet. Each prompt is scored by
+a classifier that has not seen it; the worths of 300 written prompts go to
 `gateway/routing/quality_reference.json`. Then it prints the tables of docs/classifier.md.
 """
 
@@ -35,24 +35,24 @@ COSTS_BY_LAB: dict[str, TierCosts] = {
     "google": (0.0591, 0.2727, 1.0),
     "mistral": (0.0796, 0.4, 1.0),
 }
-"""Of an answer of each tier, that of reasoning being 1: list prices times usual tokens."""
+"""The cost of an answer of each tier, reasoning being 1: list prices times usual tokens."""
 
 
 def read_labelled_rows(folder: Path) -> list[TrainingRow]:
-    """Return all that the shipped classifier learns from."""
+    """Return all rows that the shipped classifier learns from."""
     files = [folder / "outcomes.parquet", *sorted(WRITTEN_PROMPTS.glob("*.jsonl"))]
     return read_rows(label for file in files for label in labels.read_labels(file))
 
 
 def score_part(rows: Sequence[TrainingRow], fold: Fold) -> list[Score]:
-    """Return the scores of the rows that a fold holds, by a classifier of the others."""
+    """Score the held-out rows of a fold with a classifier trained on the others."""
     train_rows = [rows[index] for index in fold.train_rows]
     model = train.learn(train_rows, fit.SHIPPED, SEED).model
     return compute_scores(model, [rows[index] for index in fold.held_out_rows])
 
 
 def score_unseen(rows: Sequence[TrainingRow]) -> list[Score]:
-    """Return the score of each row, by a classifier that has not seen it."""
+    """Score each row with a classifier that has not seen it."""
     folds = list(split_randomly([row.source for row in rows], Random(SEED)))
     scores: list[Score | None] = [None] * len(rows)
     with ProcessPoolExecutor() as pool:
@@ -63,7 +63,7 @@ def score_unseen(rows: Sequence[TrainingRow]) -> list[Score]:
 
 
 def draw_reference(rows: Sequence[TrainingRow], scores: Sequence[Score]) -> list[list[float]]:
-    """Return the worths of as many placed rows of each tier."""
+    """Return the worths of equally many placed rows of each tier."""
     random = Random(SEED)
     worths: list[list[float]] = []
     for tier in TIERS:

@@ -1,4 +1,4 @@
-"""Where results are kept: bench/results, and the page of the documents that shows the newest."""
+"""Read and write results in bench/results, and show the newest in the documents."""
 
 import re
 from pathlib import Path
@@ -16,29 +16,29 @@ _TABLES = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
 def read(file: Path) -> Results:
-    """What `write` wrote."""
+    """Read results that `write` wrote."""
     return msgspec.json.decode(file.read_bytes(), type=Results)
 
 
 def write(results: Results, file: Path) -> None:
-    """All that was measured, as JSON."""
+    """Write all results as JSON."""
     file.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
 
 
 def newest(folder: Path = RESULTS) -> Path:
-    """The results of the last day that has some."""
+    """Return the newest results file; its name is its day."""
     return max(folder.glob("*.json"))
 
 
 def publish(
     results: Results, folder: Path = RESULTS, page: Path = PAGE, drawn: Path = PICTURE
 ) -> None:
-    """Writes the results under their day, and their tables and picture into the documents."""
+    """Write the results under their day, and their tables and picture into the documents."""
     write(results, folder / f"{results.at[:10]}.json")
     page.write_text(filled(page.read_text("utf-8"), results), "utf-8")
     drawn.write_text(picture.draw(results), "utf-8")
 
 
 def filled(page: str, results: Results) -> str:
-    """The page with the tables of these results in place of those it has."""
+    """Return the page with the tables of these results in place of its own."""
     return _TABLES.sub(lambda _: f"\n{table.render(results)}\n\n", page, count=1)

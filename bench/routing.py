@@ -1,11 +1,11 @@
-"""What routing costs a call: CPU of reading its body and of deciding, in this process.
+"""Measure what routing costs a call: CPU of reading its body and of deciding, in this process.
 
     python -m bench.routing
 
-Each call is read from its bytes, as the edge has them, and decided by the shipped configuration, with
-and without 50 rules of a user before it. Beside microseconds stands how often a fixed piece of Python
-fits into that, measured in the same rounds: a machine that is slow, or busy, is so for both. Exit
-status: 0 every bound holds, 1 one was missed.
+The gateway reads each call from its bytes and decides it by the shipped configuration, with and
+without 50 rules of a user before it. Each line has microseconds, and how often a fixed piece of
+Python fits into them. Both are measured in the same rounds, because a slow or busy machine slows
+both. Exit status: 0 every bound holds, 1 one was missed.
 """
 
 import argparse
@@ -45,18 +45,18 @@ _PROSE = (
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What one call costs."""
+    """The cost of one call."""
 
     what: str
     micros: float
     ratio: float
-    """How many of the fixed pieces of work take as long."""
+    """Number of fixed pieces of work that take as long."""
     bound: float
-    """The most that is enough."""
+    """The largest ratio that meets the bound."""
 
     @property
     def met(self) -> bool:
-        """Whether the bound holds."""
+        """True if the bound holds."""
         return self.ratio <= self.bound
 
 
@@ -67,18 +67,18 @@ class Case(msgspec.Struct, frozen=True):
     body: bytes
     router: Router
     source: str
-    """What must decide it."""
+    """The source that must decide it."""
     bound: float
 
 
 class Alone(Case, frozen=True, kw_only=True):
-    """Rules by themselves: what is read of a call is there, and none of them matches."""
+    """Rules alone: the features of a call are read already, and no rule matches."""
 
     prompt: Prompt
 
 
 def unit() -> int:
-    """The fixed piece of work: plain Python, a few microseconds."""
+    """Do the fixed piece of work: plain Python, a few microseconds."""
     total = 0
     for at in range(250):
         total += at * at % 7
@@ -86,7 +86,7 @@ def unit() -> int:
 
 
 def body(text: str, model: str = "auto", turns: int = 1) -> bytes:
-    """A request whose last turn is this text."""
+    """Make a request whose last turn is this text."""
     before = [
         {"role": ("user", "assistant")[at % 2], "content": f"{_PROSE}{at}"}
         for at in range(2 * (turns - 1))
@@ -96,7 +96,7 @@ def body(text: str, model: str = "auto", turns: int = 1) -> bytes:
 
 
 def choices(number: int = 50) -> list[ChoicePart]:
-    """Rules as people have them: keywords, patterns, lengths and tags; the last is of `zebra`."""
+    """Make rules as people have them: keywords, patterns, lengths and tags; the last is of `zebra`."""
     kinds: list[dict[str, object]] = [
         {"keywords": ["quartz{n}", "basalt{n}", "purchase order {n}"]},
         {"matches": r"^\W*(ticket|case)\s+#{n}\d*\b"},
@@ -115,7 +115,7 @@ def choices(number: int = 50) -> list[ChoicePart]:
 
 
 def mixed(number: int = 50) -> tuple[list[GuardPart], list[ChoicePart]]:
-    """Rules of all kinds of conditions, of which none matches; every fifth is a guard."""
+    """Make rules with all kinds of conditions; none matches, and every fifth is a guard."""
     kinds: list[dict[str, object]] = [
         {"keywords": ["quartz{n}", "basalt{n}", "purchase order {n}"]},
         {"matches": r"^\W*(generate|write|create)\b.{0,40}\btitle{n}\b"},
@@ -142,7 +142,7 @@ def mixed(number: int = 50) -> tuple[list[GuardPart], list[ChoicePart]]:
 
 
 def cases() -> list[Case]:
-    """All kinds of calls."""
+    """Return all kinds of calls."""
     source = load(_CONFIG, _ENVIRON)
     plain = build_config(source, _DAY).router
     config = source.config
@@ -168,7 +168,7 @@ def cases() -> list[Case]:
 
 
 def one(case: Case) -> str:
-    """Reads and decides a call; returns what decided."""
+    """Read and decide a call; return the source of the decision."""
     if isinstance(case, Alone):
         return _ruled(case)
     read = OPENAI_CHAT.read(case.body)
@@ -190,9 +190,9 @@ def measure(
     clock: Callable[[], float] = time.process_time,
     made: Sequence[Case] | None = None,
 ) -> list[Cost]:
-    """Every case, each round of it beside one of the fixed work; the best of each counts.
+    """Measure every case, each round beside one of the fixed work; the best of each counts.
 
-    `clock` counts seconds. Raises RuntimeError where something else decides than should.
+    `clock` counts seconds. Raises RuntimeError if a source other than the expected one decides.
     """
     found = []
     for case in cases() if made is None else made:
@@ -216,7 +216,7 @@ def _round(work: Callable[[], object], calls: int, clock: Callable[[], float]) -
 
 
 def render(found: Sequence[Cost]) -> str:
-    """The costs as a table."""
+    """Format the costs as a table."""
     width = max(len(one.what) for one in found) + 2
     lines = [
         f"{one.what:<{width}}{one.micros:>8.1f} us{one.ratio:>8.1f} of at most {one.bound:g}"
@@ -229,7 +229,7 @@ def render(found: Sequence[Cost]) -> str:
 
 
 def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.process_time) -> int:
-    """Measures and prints; returns the exit status."""
+    """Measure and print; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.routing", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each, the best one counts")
     parser.add_argument("--calls", type=int, default=CALLS, help="of a round")

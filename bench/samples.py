@@ -1,9 +1,10 @@
-"""Where the CPU of a call goes: the gateway under load, sampled by its own CPU time.
+"""Show where the CPU of a call goes: sample the gateway under load, by its own CPU time.
 
     python -m bench.samples [plain|full|shipped|cache] [--flame FILE]
 
-A timer that counts CPU interrupts the gateway and keeps the stack; what waits for a CPU is not counted,
-as it is by samplers that look at the clock. Each sample belongs to the innermost part that it is in.
+A timer that counts CPU interrupts the gateway and keeps the stack. Unlike samplers that use the
+clock, it does not count time spent waiting for a CPU. Each sample belongs to the innermost part
+that it is in.
 """
 
 import argparse
@@ -30,7 +31,7 @@ PARTS = {
     "towards the client: its connection, the endpoint": ("server/",),
     "the engine's steps": ("pipeline/",),
 }  # fmt: skip
-"""Parts, by what the paths of their files in gateway/ begin with."""
+"""Parts of the gateway, by the prefixes of their files' paths in gateway/."""
 REST = "uvicorn, the loop, the rest"
 _ENGINE = re.compile(r"pipeline/engine\.py:")
 PERIOD = 0.002
@@ -41,28 +42,28 @@ type Stack = tuple[str, ...]
 
 
 class Sampled(Tiergate):
-    """The gateway with a sampler in it, which writes when it ends."""
+    """A gateway that samples itself, and writes the samples when it ends."""
 
     def __init__(self, peer: Tiergate, file: Path) -> None:
-        """Takes the set-up, and where to write."""
+        """Take the set-up, and the file to write."""
         self._peer = peer
         self._file = file
 
     def command(self, place: Place) -> list[str]:
-        """The sampler in place of `gateway`."""
+        """Run the sampler in place of `gateway`."""
         return [sys.executable, "-m", "bench.samples", "--inside", str(self._file)]
 
     def environment(self, place: Place) -> dict[str, str]:
-        """Of the set-up."""
+        """Return the set-up's environment."""
         return self._peer.environment(place)
 
     def ask(self, place: Place) -> load.Ask:
-        """Of the set-up."""
+        """Return the set-up's request."""
         return self._peer.ask(place)
 
 
 def part(stack: Stack) -> str:
-    """What a sample belongs to: the innermost file that is of a part."""
+    """Return the part of a sample: that of its innermost file which belongs to one."""
     for file in reversed(stack):
         for name, begins in PARTS.items():
             if file.startswith(begins):
@@ -71,14 +72,14 @@ def part(stack: Stack) -> str:
 
 
 def shares(samples: Iterable[Stack]) -> list[tuple[str, float]]:
-    """Parts with their shares of all samples, the largest first."""
+    """Return the parts with their shares of all samples, the largest first."""
     found = Counter(map(part, samples))
     whole = found.total() or 1
     return [(name, count / whole) for name, count in found.most_common()]
 
 
 def stack(frame: FrameType | None) -> Stack:
-    """The functions of the project that a frame is in."""
+    """Return the functions of the project in a frame's stack."""
     files: list[str] = []
     while frame is not None:
         _, found, name = frame.f_code.co_filename.rpartition("/gateway/")
@@ -89,7 +90,7 @@ def stack(frame: FrameType | None) -> Stack:
 
 
 def inside(file: Path) -> None:
-    """Serves, and writes a line a sample when it ends."""
+    """Run the gateway, and write one line for each sample when it ends."""
     seen: list[Stack] = []
     signal.signal(signal.SIGPROF, lambda _, frame: seen.append(stack(frame)))
     atexit.register(lambda: file.write_text("\n".join(map(" ".join, seen))))
@@ -101,7 +102,7 @@ def inside(file: Path) -> None:
 
 
 def sample(seconds: float, set_up: str) -> tuple[list[Stack], load.Load]:
-    """Samples of calls under load; those of the start are left out."""
+    """Sample calls under load, without the samples of the start."""
     with ExitStack() as ends:
         at = ends.enter_context(peers.stage())
         file = at.folder / "samples"
@@ -121,12 +122,12 @@ def sample(seconds: float, set_up: str) -> tuple[list[Stack], load.Load]:
 
 
 def calls(samples: Iterable[Stack]) -> list[Stack]:
-    """From the first call on: before it are imports and the configuration."""
+    """Return the samples from the first call on: before it are imports and the configuration."""
     return list(dropwhile(lambda one: not any(map(_ENGINE.match, one)), samples))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Samples and prints; returns the exit status."""
+    """Sample and print; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.samples", description=__doc__)
     parser.add_argument("set_up", nargs="?", choices=peers.SET_UPS, default="plain")
     parser.add_argument("--seconds", type=float, default=SECONDS)

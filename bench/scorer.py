@@ -1,8 +1,8 @@
-"""What the learned classifier costs a call: CPU of one core, on prompts and on text made to be slow.
+"""Measure the learned classifier per call: CPU of one core, on prompts and slow texts.
 
-`python -m bench.scorer [FOLDER]`; FOLDER holds outcomes.parquet. The signals are counted in: they
-are read once, for rules too. Each text is scored several times and the quickest counts, so that a
-busy machine tells what the code costs and not what its neighbours do.
+`python -m bench.scorer [FOLDER]`; FOLDER holds outcomes.parquet. The cost includes the signals,
+which are read once, for rules too. Each text is scored several times and the quickest counts, so
+that the load of a busy machine does not show.
 """
 
 import sys
@@ -32,18 +32,18 @@ SLOW = {
 
 
 def cost(classifier: LearnedClassifier, text: str) -> float:
-    """Microseconds of CPU."""
+    """Return the microseconds of CPU for one text."""
     found = []
     for _ in range(TRIES):
         start = time.thread_time()
-        scan = scan_text(text)  # as a call does: one scan serves the rules and the classifier
+        scan = scan_text(text)  # like a call: one scan serves the rules and the classifier
         classifier.score(text, scan.signals())
         found.append(time.thread_time() - start)
     return min(found) * 1e6
 
 
 def line(name: str, costs: Sequence[float]) -> str:
-    """Of several texts: median, 95th and 99th of a hundred, the most."""
+    """Format the costs of several texts: the median, the 95th and 99th percentile, the maximum."""
     ordered = sorted(costs)
     shares = [compute_quantile(ordered, share) for share in (0.5, 0.95, 0.99, 1.0)]
     return f"{name}: {len(costs):,} texts, " + ", ".join(

@@ -1,9 +1,9 @@
-"""Where other gateways are installed for the benchmark: a folder of the user, outside of the tree.
+"""Install other gateways for the benchmark, into a folder of the user outside of the tree.
 
     python -m bench.shelf
 
-installs those that come from a registry, each in a version that is written here and into a folder of
-its own. The project needs none of them.
+installs those from a registry, each in a pinned version and into a folder of its own. The project
+needs none of them.
 """
 
 import os
@@ -24,7 +24,7 @@ REFUSED = frozenset({"litellm==1.82.7", "litellm==1.82.8", "litellm==1.107.0"})
 
 
 class Parcel(msgspec.Struct, frozen=True):
-    """What is installed, from which registry, and the program that is there then."""
+    """An installation: the requirement, its registry, and the program that it brings."""
 
     name: str
     version: str
@@ -35,11 +35,11 @@ class Parcel(msgspec.Struct, frozen=True):
 
     @property
     def folder(self) -> Path:
-        """Its own folder."""
+        """Return its own folder."""
         return shelf() / f"{self.name}-{self.version}"
 
     def find(self) -> Path:
-        """Its program; raises `Missing` with the command that installs it."""
+        """Return its program; raise `Missing` with the command that installs it."""
         found = self.folder / self.program
         if not found.exists():
             raise Missing(f"{self.name} is not installed; install it with: make bench-peers")
@@ -66,13 +66,13 @@ type Run = Callable[[list[str]], None]
 
 
 def shelf() -> Path:
-    """`tiergate-bench` in the user's folder of caches."""
+    """Return `tiergate-bench` in the user's cache folder."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "tiergate-bench"
 
 
 def run(command: list[str]) -> None:
-    """Runs a command; raises `Missing` with the end of what it said where it fails."""
+    """Run a command; raise `Missing` with the end of its output if it fails."""
     try:
         done = subprocess.run(command, check=False, capture_output=True)
     except OSError as error:
@@ -83,7 +83,7 @@ def run(command: list[str]) -> None:
 
 
 def install(parcel: Parcel, run: Run = run) -> None:
-    """Installs it where it is not; raises `Missing` with why it cannot be."""
+    """Install it if it is not there; raise `Missing` with the reason if that fails."""
     if (parcel.folder / parcel.program).exists():
         return
     plain = parcel.requirement.replace("[proxy]", "")
@@ -95,14 +95,14 @@ def install(parcel: Parcel, run: Run = run) -> None:
         for command in commands(parcel):
             run(command)
     except BaseException:
-        # Half of one would be taken for the whole.
+        # The bench would take half an installation for a whole one.
         shutil.rmtree(parcel.folder, ignore_errors=True)
         raise
     parcel.find()
 
 
 def commands(parcel: Parcel) -> list[list[str]]:
-    """What installs it; raises `Missing` where a tool is not there."""
+    """Return the commands that install it; raise `Missing` if a tool is not there."""
     place = str(parcel.folder)
     if parcel.npm:
         machine.find("node")
@@ -126,7 +126,7 @@ def commands(parcel: Parcel) -> list[list[str]]:
 
 
 def main() -> int:
-    """Installs all; returns the exit status, 1 where one could not be."""
+    """Install all; return the exit status, 1 if one failed."""
     status = 0
     for parcel in PARCELS.values():
         try:

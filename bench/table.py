@@ -1,16 +1,16 @@
-"""How results read: medians with their range, a table a topic, and ratios to other peers."""
+"""Format results: medians with their range, a table for each topic, and ratios to other peers."""
 
 from bench import target
 from bench.figures import BY_KEY, COMPARED, OWN, TOPICS, Values, middle, ratios, waiting
 from bench.measure import Results
 from bench.peers import SET_UPS
 
-# Above this share of waiting for a CPU, somebody else used the machine.
+# Above this share of waiting for a CPU, other programs used the machine.
 BUSY = 0.1
 
 
 def render(results: Results) -> str:
-    """The results as Markdown tables, with the machine above and what to know below."""
+    """Format the results as Markdown tables, with the machine above and notes below."""
     parts = [_above(results)]
     parts += [f"{topic}:\n\n{_topic(results, keys)}" for topic, keys in TOPICS.items()]
     for peer in results.peers:
@@ -40,7 +40,7 @@ def _compared(results: Results, peer: str, others: list[str]) -> str:
 
 
 def _spread(values: Values, form: str) -> str:
-    """The median, and from where to where it went."""
+    """Format the median and the range."""
     known = [value for value in values if value is not None]
     if not known:
         return "-"
@@ -49,7 +49,7 @@ def _spread(values: Values, form: str) -> str:
 
 
 def ratio(found: list[float]) -> str:
-    """The median of ratios with their range: below 1 as a share, above as a multiple."""
+    """Format the median of ratios with their range: below 1 as a share, above as a multiple."""
     half = middle([*found])
     if half is None:
         return "-"
@@ -81,7 +81,7 @@ def _above(results: Results) -> str:
 
 
 def _below(results: Results) -> list[str]:
-    """What a reader has to know to believe the figures."""
+    """Return notes that a reader needs to judge the figures."""
     notes = [
         "Ratios are medians of the rounds' ratios. CPU-seconds hold on a busy machine, times do not.",
         *results.notes,

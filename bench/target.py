@@ -1,7 +1,8 @@
-"""What the gateway aims at, beside what a run has found: floor, goal and stretch of each figure.
+"""The gateway's targets beside a run's values: floor, goal and stretch of each figure.
 
-Ratios are to a peer of the same run. Set before the gateway was written, from prototypes and from
-peers measured on another machine; a floor in `floor` fails a run, a target here only says how far.
+Ratios are to a peer of the same run. The targets were set before the gateway was written, from
+prototypes and from peers measured on another machine. A floor in `floor` fails a run; a target here
+only shows the distance.
 """
 
 import msgspec
@@ -11,7 +12,7 @@ from bench.measure import Results
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A figure of a set-up, for itself or as a ratio to `base`, and three marks, the nearest first."""
+    """A figure of a set-up, absolute or as a ratio to `base`, and three marks, the nearest first."""
 
     row: str
     marks: tuple[float, ...]
@@ -20,11 +21,11 @@ class Target(msgspec.Struct, frozen=True):
 
     @property
     def less(self) -> bool:
-        """Whether less is better."""
+        """True if a smaller value is better."""
         return BY_KEY[self.row].less
 
     def found(self, results: Results) -> float | None:
-        """What a run came to; None where it, or its base, was not measured."""
+        """Return a run's value; None if the run did not measure the figure or its base."""
         if not {self.peer, self.base or self.peer} <= set(results.peers):
             return None
         row = BY_KEY[self.row]
@@ -33,12 +34,12 @@ class Target(msgspec.Struct, frozen=True):
         return middle(row.values(results, self.peer))
 
     def reached(self, found: float) -> str:
-        """The farthest mark that is reached."""
+        """Return the farthest mark that the value reaches."""
         met = [found <= mark if self.less else found >= mark for mark in self.marks]
         return ("none", *MARKS)[sum(met)]
 
     def written(self, value: float) -> str:
-        """A figure as its kind is written."""
+        """Format a value in the style of its figure."""
         if self.base is None:
             return f"{value:.2f}" if BY_KEY[self.row].form == ".2f" else f"{value:.0f}"
         if self.base == BASE:
@@ -78,7 +79,7 @@ TARGETS = (
 
 
 def lines(results: Results) -> list[list[str]]:
-    """A head, and a line a target: the figure, its marks, what was found, and what that reaches.
+    """Return a head, and a line for each target: figure, marks, value, and the mark reached.
 
     Targets of a set-up that the run does not have are left out.
     """

@@ -1,10 +1,11 @@
-"""What one warm call passes in a gateway that really serves: files, functions, and changes of file.
+"""Trace a warm call in a gateway that really serves: files, functions, and changes of file.
 
     python -m bench.trace_call [TREE]
 
-TREE is another checkout with a .venv of its own; this one where it is left out. Each kind of call is
-made several times on one connection, alone, and the trace that most of them have counts: timers of
-the gateway run beside some. Only the thread of the event loop counts, and only functions of gateway/.
+TREE is another checkout with a .venv of its own; without it, this tree is traced. Each kind of call
+is made several times on one connection, alone. The trace that most of the calls have counts,
+because timers of the gateway run beside some. Only functions of gateway/ on the event loop's thread
+count.
 """
 
 import argparse
@@ -30,30 +31,30 @@ WARM_CALLS = 30
 WINDOWS = 50
 CHUNKS = 16
 CHUNK_DELAY_US = 2_000
-"""So that the gateway reads each chunk of a stream for itself."""
+"""Microseconds between chunks, so that the gateway reads each chunk of a stream on its own."""
 _TRACER = Path(__file__).with_name("call_tracer.py")
 _CONNECT_SECONDS = 10.0
 
 
 class Traced(Tiergate):
-    """A set-up of the gateway with the recorder in it."""
+    """A set-up of the gateway that runs under the recorder."""
 
     def __init__(self, peer: Tiergate) -> None:
-        """Takes the set-up."""
+        """Take the set-up."""
         self._peer = peer
         self.name = peer.name
 
     def command(self, place: Place) -> list[str]:
-        """The recorder in place of the gateway's module, by the same interpreter."""
+        """Run the recorder in place of the gateway's module, with the same interpreter."""
         python, *_ = self._peer.command(place)
         return [python, "-P", str(_TRACER), str(control_socket(place.folder))]
 
     def environment(self, place: Place) -> dict[str, str]:
-        """Of the set-up."""
+        """Return the set-up's environment."""
         return self._peer.environment(place)
 
     def ask(self, place: Place) -> Ask:
-        """Of the set-up."""
+        """Return the set-up's request."""
         return self._peer.ask(place)
 
 
@@ -64,23 +65,23 @@ class Trace(msgspec.Struct, frozen=True):
 
     @property
     def files(self) -> list[str]:
-        """The files, in the order in which the call first comes to them."""
+        """Return the files in the order in which the call first comes to them."""
         return list(dict.fromkeys(file for file, _ in self.functions))
 
     @property
     def order(self) -> list[str]:
-        """The files, once for each time that the call comes to them from another."""
+        """Return the files, once for each time that the call comes to one from another."""
         files = [file for file, _ in self.functions]
         return files[:1] + [file for before, file in pairwise(files) if file != before]
 
     @property
     def changes(self) -> int:
-        """How often the file changes."""
+        """Return how often the file changes."""
         return max(len(self.order) - 1, 0)
 
     @property
     def function_counts(self) -> Counter[str]:
-        """How many different functions of each file are called."""
+        """Return the number of different functions called in each file."""
         return Counter(file for file, _ in set(self.functions))
 
 
@@ -105,14 +106,14 @@ class Client:
     """A client that sends each request in one piece, on one connection."""
 
     def __init__(self, port: int, body: bytes, ask: Ask) -> None:
-        """Takes the request; each one that is sent has a number of its own, where `ask` wants it."""
+        """Take the request; each copy has a number of its own if `ask` varies it."""
         self._socket = socket.create_connection(("127.0.0.1", port), _CONNECT_SECONDS)
         self._body = body
         self._ask = ask
         self._numbers = count(1)
 
     def call(self) -> None:
-        """Send a request, and read its answer to the end. Raises `Broken` where it is not good."""
+        """Send a request, and read its answer to the end. Raises `Broken` if the answer is bad."""
         body = self._body
         if self._ask.vary:
             body = body.replace(load.VARIED.encode(), b"%09d" % next(self._numbers))
@@ -134,10 +135,10 @@ class Client:
 
 
 class Windows:
-    """The recorder in the gateway, seen from here."""
+    """A client of the recorder in the gateway."""
 
     def __init__(self, path: Path) -> None:
-        """Connects to its socket."""
+        """Connect to its socket."""
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(str(path))
         self._lines = self._socket.makefile("rwb")
@@ -160,13 +161,13 @@ class Windows:
 
 
 def control_socket(folder: Path) -> Path:
-    """Return where the recorder of a gateway listens."""
+    """Return the path of the recorder's socket."""
     return folder / "trace.sock"
 
 
 @contextmanager
 def gateway(kind: Kind, stage: Stage, tree: Path) -> Iterator[tuple[Client, Windows]]:
-    """Run a gateway of a tree under the recorder; give a client of it and its windows."""
+    """Run a gateway of a tree under the recorder; yield a client of it and its windows."""
     running, _ = peers.start(
         Traced(kind.set_up(tree)),
         stage.folder / kind.name.replace(" ", "-"),
@@ -198,13 +199,13 @@ def trace(kind: Kind, stage: Stage, tree: Path = ROOT) -> Trace:
 
 
 def most_common(traces: Sequence[Trace]) -> Trace:
-    """Pick the trace that most calls have: timers of the gateway ran beside some. The shortest of equals."""
+    """Pick the most common trace, because timers run beside some calls; of equals the shortest."""
     counts = Counter(tuple(found.functions) for found in traces)
     return max(traces, key=lambda found: (counts[tuple(found.functions)], -len(found.functions)))
 
 
 def render(kind: Kind, found: Trace, tree: Path) -> str:
-    """Write a trace as a table of its files, and the order in which the call comes to them."""
+    """Format a trace as a table of its files, and the order in which the call comes to them."""
     lengths = {
         file: len((tree / "gateway" / file).read_text("utf-8").splitlines()) for file in found.files
     }
@@ -225,7 +226,7 @@ def render(kind: Kind, found: Trace, tree: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Trace and print; return the exit status: 1 where a kind of call could not be traced."""
+    """Trace and print; return the exit status: 1 if a kind of call could not be traced."""
     parser = argparse.ArgumentParser(prog="python -m bench.trace_call", description=__doc__)
     parser.add_argument("tree", nargs="?", type=Path, default=ROOT)
     tree = parser.parse_args(arguments).tree.resolve()

@@ -1,12 +1,13 @@
-"""Two trees of this gateway beside each other, by turns: what a change costs or saves.
+"""Compare two trees of this gateway by turns: what a change costs or saves.
 
     python -m bench.versus TREE [plain|paced|rush|middle|large] [--setup plain|full|shipped|cache]
                            [--starts N] [--rounds N]
 
-TREE is another checkout, with a .venv of its own. Each tree is started several times: two processes of
-one code differ, by where things lie in memory. All of them run at once. Each round puts the same load
-on each, one of this tree beside one of the other, and gives the ratio of their CPU for a request.
-Below 1, this tree takes less. Only ratios of one round say anything where others use the machine.
+TREE is another checkout, with a .venv of its own. Each tree is started several times, because two
+processes of the same code differ by their memory layout. All of them run at once. Each round puts
+the same load on each, one of this tree beside one of the other, and gives the ratio of their CPU
+for a request. Below 1, this tree takes less. On a machine with other load, only ratios of one round
+mean something.
 """
 
 import argparse
@@ -32,22 +33,22 @@ LOADS = {scene.name: scene for scene in SCENES if not scene.direct}
 
 
 type Pair = tuple[float, float]
-"""Microseconds of CPU for a request or a chunk in one round: a start of this tree, one of the other."""
+"""Microseconds of CPU for a request or chunk in one round: a start of this tree, one of the other."""
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """What was measured: for each start of both trees, a pair for each round."""
+    """The measurements: for each start of both trees, a pair for each round."""
 
     starts: list[list[Pair]]
 
     @property
     def ratios(self) -> list[float]:
-        """The ratio of each start: the median of its rounds."""
+        """Return the ratio of each start: the median of its rounds."""
         return [statistics.median(this / other for this, other in start) for start in self.starts]
 
     @property
     def same_tree_ratios(self) -> list[float]:
-        """How many times as much the dearer of two starts of one tree takes, for neighbouring starts."""
+        """Return the ratios, 1 or more, of neighbouring starts of one tree."""
         found = []
         for one, next_one in pairwise(self.starts):
             for tree in (0, 1):
@@ -60,7 +61,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
     @property
     def is_difference_real(self) -> bool:
-        """True if each start differs to the same side, and all by more than two starts of one tree."""
+        """True if all starts agree, and their median differs by more than any two starts of one tree."""
         ratio = statistics.median(self.ratios)
         same_side = all((one < 1) == (ratio < 1) for one in self.ratios)
         return same_side and max(ratio, 1 / ratio) > max(
@@ -69,7 +70,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def cost(running: Running, instruments: Instruments, scene: Scene, seconds: float) -> float:
-    """Microseconds of CPU for a request, or for a chunk of a stream."""
+    """Measure the microseconds of CPU for a request, or for a chunk of a stream."""
     seen = load.run(
         instruments,
         running.port,
@@ -90,7 +91,7 @@ def cost(running: Running, instruments: Instruments, scene: Scene, seconds: floa
 def compare(
     other: Path, scene: Scene, *, setup: str, starts: int, rounds: int, seconds: float = SECONDS
 ) -> Comparison:
-    """Measure this tree and another, started so many times, each start in so many rounds.
+    """Measure this tree and another, with this many starts of each and rounds of each start.
 
     Raises `Missing`, `Unstarted` and `Broken` as the bench does.
     """
@@ -112,7 +113,7 @@ def compare(
         pairs = [alternate(pair, number) for number, pair in enumerate(running)]
         load.control(at.mock.port, scene.setting)
         found: list[list[Pair]] = [[] for _ in pairs]
-        for round_number in range(rounds + 1):  # the first warms all
+        for round_number in range(rounds + 1):  # the first round warms all
             for number, pair in enumerate(pairs):
                 turn = round_number + number
                 costs = [cost(one, at.instruments, scene, seconds) for one in alternate(pair, turn)]
@@ -122,12 +123,12 @@ def compare(
 
 
 def alternate[T](pair: Sequence[T], turn: int) -> Sequence[T]:
-    """Return the pair, every other turn the other way round."""
+    """Return the pair, in reverse order on every other turn."""
     return pair[::-1] if turn % 2 else pair
 
 
 def render(found: Comparison, unit: str) -> str:
-    """Write what was found, as four lines."""
+    """Format the comparison, as four lines."""
     pairs = [pair for start in found.starts for pair in start]
     this, other = (statistics.median(costs) for costs in zip(*pairs, strict=True))
     ratios, same = sorted(found.ratios), sorted(found.same_tree_ratios)

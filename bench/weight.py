@@ -1,4 +1,4 @@
-"""What is installed for a peer: bytes and distributions, as their own lists of files tell them."""
+"""Weigh the installation of a peer: bytes and distributions, from their own lists of files."""
 
 from collections.abc import Iterable
 from importlib import metadata
@@ -9,14 +9,14 @@ from packaging.requirements import Requirement
 
 
 class Weight(msgspec.Struct, frozen=True):
-    """Bytes on disk without compiled bytecode, and how many packages they are of."""
+    """Bytes on disk without compiled bytecode, and the number of packages."""
 
     bytes: int
     distributions: int
 
 
 def core(package: Path) -> Weight:
-    """The project without its extras: the package's own files and all that it requires."""
+    """Weigh the project without its extras: the package's own files and all requirements."""
     found: dict[str, metadata.Distribution] = {}
     wanted = [Requirement("tiergate")]
     while wanted:
@@ -32,21 +32,21 @@ def core(package: Path) -> Weight:
 
 
 def _required(one: metadata.Distribution, extras: Iterable[str]) -> list[Requirement]:
-    """What a distribution requires here, with these extras of it."""
+    """Return what a distribution requires here, with these extras."""
     asked = map(Requirement, one.requires or ())
     places = [{"extra": extra} for extra in ("", *extras)]
     return [part for part in asked if not part.marker or any(map(part.marker.evaluate, places))]
 
 
 def venv(folder: Path) -> Weight:
-    """All that a virtual environment has."""
+    """Weigh all that a virtual environment has."""
     places = [str(place) for place in folder.glob("lib/python*/site-packages")]
     found = list(metadata.distributions(path=places))
     return Weight(_bytes(found), len(found))
 
 
 def modules(folder: Path) -> Weight:
-    """All that npm has put into a folder's node_modules."""
+    """Weigh all that npm has put into a folder's node_modules."""
     root = folder / "node_modules"
     size = sum(file.stat().st_size for file in root.rglob("*") if _counts(file))
     packages = [*root.glob("[!.@]*/package.json"), *root.glob("@*/*/package.json")]
@@ -54,7 +54,7 @@ def modules(folder: Path) -> Weight:
 
 
 def _bytes(found: Iterable[metadata.Distribution]) -> int:
-    """Of the files that distributions say are theirs."""
+    """Return the bytes of the files that distributions list."""
     files = (Path(str(one.locate_file(file))) for one in found for file in one.files or ())
     return sum(file.stat().st_size for file in files if _counts(file))
 
