@@ -1,1 +1,1 @@
-"""The tests of tiergate, one folder a room."""
+"""The tests of tiergate, one folder for each package or concern."""

@@ -1,4 +1,4 @@
-"""A call that asks for a complete answer, in the engine alone, and what its client reads."""
+"""Make a call that asks for a complete answer, in the engine alone, and read what its client gets."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -17,15 +17,15 @@ from tests.pipeline.test_engine import Chunks, Stage, drain
 LO = chunk({"content": WORDS[1]})
 TEXT = "".join(WORDS)
 COST = Decimal("0.000019")
-"""USD of the 7 tokens in and 3 out that the provider tells, at either target."""
+"""USD of the 7 input and 3 output tokens that the provider reports, at either target."""
 LOST = Decimal("0.000010")
-"""USD of an attempt of which "Hel" was heard: 6 tokens in and 1 out, by estimate."""
+"""USD of an attempt that ends after "Hel": 6 input tokens and 1 output token, by estimate."""
 
 FREE = Decimal(0)
 
 
 def priced(value: Config) -> None:
-    """Both targets of the smart tier at one price."""
+    """Give both targets of the smart tier one price."""
     spared(value)
     value["models"]["able-2"] = value["models"]["able-1"]
 
@@ -39,7 +39,7 @@ def streamed(*pieces: bytes | Exception) -> httpx.Response:
 
 
 def other(*words: str, finish: str = "stop") -> httpx.Response:
-    """A whole stream of the spare target, under a name of its own."""
+    """Make a whole stream of the spare target, with a name of its own."""
     said = b"".join(frames(words or ("Hello", " you."), finish=finish))
     return streamed(said.replace(b'"up-1"', b'"up-2"').replace(b'"served-1"', b'"served-2"'))
 
@@ -58,7 +58,7 @@ async def read(reply: Response) -> bytes:
 
 
 def text(said: bytes) -> str:
-    """What a client reads."""
+    """Return the text that a client reads."""
     found = ""
     for line in said.split(b"\n"):
         if line.startswith(b"data: {"):
@@ -72,7 +72,7 @@ def lost(stage: Stage) -> list[AttemptRow]:
 
 
 def asked(stage: Stage) -> list[str]:
-    """Who was asked, in order."""
+    """Return the models that were asked, in order."""
     return [jsonio.loads(request.content)["model"] for request in stage.requests]
 
 

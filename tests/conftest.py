@@ -1,7 +1,7 @@
-"""What every test shares: a hermetic environment, a real Redis, a corpus, and word of each skip.
+"""Fixtures of every test: a hermetic environment, a real Redis, a corpus; and a list of the skips.
 
 A test that cannot run here skips, and its reason names the command that would let it run, as in
-`pytest.skip("no nginx: apt-get install nginx-light")`. The list is printed after the tests;
+`pytest.skip("no nginx: apt-get install nginx-light")`. Pytest prints the list after the tests;
 `--no-skips` makes it a failure.
 """
 
@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 
 from bench import place
 
-# A busy machine is no counterexample; where changes are judged, the same cases every time.
+# A busy machine is no counterexample; runs that judge a change use the same cases every time.
 settings.register_profile(
     "tiergate",
     deadline=None,
@@ -39,7 +39,7 @@ _OUTSIDE = re.compile(
 
 _CORPUS = os.environ.get("TIERGATE_CORPUS", "")
 _ROUTING = os.environ.get("TIERGATE_ROUTING", "")
-"""Read before the environment is emptied."""
+"""The folder of outcomes.parquet, read before the environment is emptied."""
 
 _KEEP = """
 "$@" &
@@ -56,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _skipped(config: pytest.Config) -> Counter[str]:
-    """How many tests were skipped, by reason."""
+    """Count the skipped tests by reason."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     found: Counter[str] = Counter()
     for report in reporter.stats.get("skipped", []) if reporter else []:
@@ -67,10 +67,10 @@ def _skipped(config: pytest.Config) -> Counter[str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Search for cycles after each file, and never again among what is left.
+    """Search for cycles after each file, and never again among the objects that are left.
 
-    A run keeps millions of objects. To search them all holds every thread for a second, in the
-    middle of what a test measures.
+    A run keeps millions of objects. A search of them all stops every thread for a second, in the
+    middle of a measurement.
     """
     if nextitem is None or nextitem.path != item.path:
         gc.collect()
@@ -98,7 +98,7 @@ def pytest_terminal_summary(
 
 @pytest.fixture(scope="session", autouse=True)
 def hermetic() -> Iterator[None]:
-    """An environment without credentials, addresses, proxies and settings of the outside."""
+    """An environment without the outside's credentials, addresses, proxies and settings."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if _OUTSIDE.fullmatch(name):
@@ -116,7 +116,7 @@ def corpus() -> Path:
 
 @pytest.fixture(scope="session")
 def outcomes_file() -> Path:
-    """What tiers scored on the prompts that the shipped classifier was trained on."""
+    """The tiers' scores on the prompts that the shipped classifier was trained on."""
     file = Path(_ROUTING) / "outcomes.parquet"
     if not (_ROUTING and file.is_file()):
         pytest.skip("set TIERGATE_ROUTING to the folder of outcomes.parquet")
@@ -133,12 +133,12 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 redis_program = place.program
-"""The program of a Redis server, None where there is none."""
+"""The program of a Redis server; None if there is none."""
 
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
-    """Run a real, empty server of the Redis protocol on loopback; gives its URL."""
+    """Run a real, empty server of the Redis protocol on loopback; yield its URL."""
     program = redis_program()
     assert program is not None, "no server of the Redis protocol"
     with _serve(program, folder) as port:
@@ -147,7 +147,7 @@ def redis_server(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _serve(program: str, folder: Path) -> Iterator[int]:
-    """A running server that writes into the folder; gives its port."""
+    """Run a server that writes into the folder; yield its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     log = folder / "log"
@@ -171,7 +171,7 @@ def _serve(program: str, folder: Path) -> Iterator[int]:
 
 
 def _wait(port: int, folder: Path, log: Path) -> None:
-    """Returns once the server of this folder answers; another that took the port is none."""
+    """Wait until the server of this folder answers; another server that took the port does not count."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         try:

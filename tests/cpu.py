@@ -1,4 +1,4 @@
-"""The CPU time of another process: the other load of the machine does not change it."""
+"""The CPU time of another process, which other load on the machine does not change."""
 
 import os
 from pathlib import Path

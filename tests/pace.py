@@ -1,9 +1,9 @@
-"""Times that a test holds, judged so that a stall of the machine is no fault and a fault is one.
+"""Judge times so that a stall of the machine is no failure, and a fault of the program is one.
 
-A machine stalls now and then: for the disk, for another's work, or, in a process that has run ten
-thousand tests, for a second while cycles are searched among millions of objects. That hits one
-trial; what is wrong with the program hits all. So the trial is made anew where it was late, and
-the quickest is what counts. All that is no time must hold in each.
+A machine stalls now and then: for the disk, for other work, or for a second of cycle search among
+the millions of objects of ten thousand tests. A stall hits one trial; a fault of the program hits
+all. So a late trial is repeated, and the quickest one counts. What is not a time must hold in each
+trial.
 """
 
 from collections.abc import Callable
@@ -14,20 +14,20 @@ _TRIALS = 5
 
 
 class Late(AssertionError):
-    """A time was longer than it may be."""
+    """A time exceeded its bound."""
 
 
 def within(seconds: float, most: float, what: str = "it took") -> None:
-    """Hold a time. Raises Late."""
+    """Check a time against its bound. Raises Late."""
     if not seconds < most:
         raise Late(f"{what} {seconds:.4f} s, not less than {most:.4f} s")
 
 
 def tried[T](trial: Callable[[], T], times: int = _TRIALS) -> T:
-    """What the first trial gives that is not late. Raises Late of the last where all are.
+    """Return the result of the first trial that is not late. Raises the last Late if all are.
 
-    A trial begins anew: it finds nothing of the one before that would make it quicker. No cycles
-    are searched meanwhile.
+    A trial begins anew: nothing that the one before left may make it quicker. Cycle search pauses
+    meanwhile.
     """
     for _ in range(times - 1):
         try:

@@ -1,4 +1,4 @@
-"""Whatever becomes of a call and of who shares it: one entry, with all that was used."""
+"""A call has one ledger entry with all its usage, in each way to end and to share it."""
 
 import asyncio
 from decimal import Decimal
@@ -20,7 +20,7 @@ from tests.e2e.world import Body, chat
 from tests.pipeline.test_engine import HEL, Chunks, Stage, drain, ok
 
 COST = Decimal("0.000019")
-"""USD of the 7 tokens in and 3 out that the provider tells."""
+"""USD of the 7 input and 3 output tokens that the provider reports."""
 
 
 async def ask(stage: Stage, id: str, body: Body) -> Response:
@@ -50,7 +50,7 @@ async def end(*replies: Response) -> None:
 
 
 async def test_a_first_that_leaves_a_flight_which_is_over_has_its_row(tmp_path: Path) -> None:
-    """One has read it all, another has yet to: the provider is done, and nobody closes later."""
+    """One subscriber has read it all and another has not: the provider is done, and nobody closes later."""
     stage = Stage(tmp_path, cached=True)
     stage.answers = [httpx.Response(200, stream=Chunks(*frames()))]
     first, second, third = [await ask(stage, id, chat(stream=True)) for id in "abc"]
@@ -66,7 +66,7 @@ async def test_a_first_that_leaves_a_flight_which_is_over_has_its_row(tmp_path: 
 
 @pytest.mark.parametrize("left", [False, True])
 async def test_a_first_that_is_too_slow_pays_for_what_goes_on(tmp_path: Path, left: bool) -> None:
-    """It gets an error before the flight is over, or leaves with it; the rest is its own too."""
+    """The first caller gets an error early or leaves with the flight; it pays for the rest as well."""
     stage = Stage(tmp_path, cached=True)
     stage.engine._coalescer._flights = Flights(400)
     stage.answers = [httpx.Response(200, stream=Chunks(ROLE, *[HEL] * 20, *frames()[2:]))]
@@ -94,7 +94,7 @@ async def test_a_bug_for_the_first_is_not_the_end_of_the_flight(tmp_path: Path) 
     stage.answers = [httpx.Response(200, stream=Chunks(*frames()))]
 
     class Forgetful(ConversationMemory):
-        def make_listener(  # type: ignore[override]  # what it gives is only called
+        def make_listener(  # type: ignore[override]  # the caller only calls what it gives
             self, request: UpstreamRequest, response: UpstreamResponse, *, is_first: bool
         ) -> object:
             async def take(_: bytes) -> None:
@@ -114,7 +114,7 @@ async def test_a_bug_for_the_first_is_not_the_end_of_the_flight(tmp_path: Path) 
 async def test_a_client_that_leaves_as_its_row_goes_to_the_disk(
     tmp_path: Path, cached: bool
 ) -> None:
-    """The row is written: it is cancelled, and nothing else."""
+    """The row is written as cancelled, and nothing else is."""
     stage = Stage(tmp_path, cached=cached)
     stage.answers = [ok()]
     waits, never = asyncio.Event(), asyncio.Event()
@@ -163,7 +163,7 @@ async def test_an_answer_from_the_cache_waits_for_the_disk_too(
 async def test_what_a_whole_answer_used_is_known_once_it_is_read(
     tmp_path: Path, error: BaseException
 ) -> None:
-    """Also where it cannot be kept, or its client leaves meanwhile."""
+    """The usage is known even if the answer cannot be stored, or its client leaves meanwhile."""
     stage = Stage(tmp_path)
 
     class Full(ConversationMemory):

@@ -1,4 +1,4 @@
-"""Calls that ask for a complete answer, in the engine alone: rows, cost, and what is told."""
+"""Calls that ask for a complete answer, in the engine alone: rows, cost, and what clients read."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -47,7 +47,7 @@ async def test_nothing_is_asked_again_for_a_call_that_does_not_ask_for_it(stage:
 
 
 async def test_a_held_answer_is_of_whom_its_head_names(stage: Stage) -> None:
-    """Nothing of the first is in it; the row has both, and usage is of the second alone."""
+    """The answer has nothing of the first target; the row names both, and its usage is the second's."""
     stage.answers = [streamed(ROLE, HEL, CUT), other()]
     reply = await ask(stage, "hold")
     told = head(reply)
@@ -74,7 +74,7 @@ async def test_a_held_answer_is_of_whom_its_head_names(stage: Stage) -> None:
 async def test_wherever_it_breaks_off_each_word_is_told_once(
     stage: Stage, ends: Exception | None
 ) -> None:
-    """Before the first word, between any two frames, and before the end, which is none yet."""
+    """The stream may break off before the first word, between two frames, or before the end of the answer."""
     first = frames()
     last = [] if ends is None else [ends]
     for at in range(1, len(first)):
@@ -88,7 +88,7 @@ async def test_wherever_it_breaks_off_each_word_is_told_once(
 
 
 async def test_what_was_held_goes_out_in_pieces(stage: Stage) -> None:
-    """Of whole frames: a slow client takes one after the other, and who shares it falls behind by one."""
+    """The pieces are whole frames: a slow client takes them one by one, and a subscriber lags by one."""
     long = [chunk({"content": f"{at:05} "}) for at in range(2000)]
     stage.answers = [streamed(ROLE, long[0], CUT), streamed(ROLE, *long, *frames()[4:])]
     reply = await ask(stage, "hold")
@@ -101,7 +101,7 @@ async def test_what_was_held_goes_out_in_pieces(stage: Stage) -> None:
 
 @pytest.mark.parametrize("left", [1, 2])
 async def test_who_leaves_before_the_last_piece_has_not_got_it_all(stage: Stage, left: int) -> None:
-    """Although all of it is here; its row has the whole cost in either case."""
+    """The gateway has the whole answer by then; the row has the whole cost in either case."""
     long = [chunk({"content": f"{at:05} "}) for at in range(2000)]
     stage.answers = [streamed(ROLE, long[0], CUT), streamed(ROLE, *long, *frames()[4:])]
     reply = await ask(stage, "hold")
@@ -120,7 +120,7 @@ async def test_who_leaves_before_the_last_piece_has_not_got_it_all(stage: Stage,
 
 
 async def test_the_one_that_broke_off_is_asked_once_more_at_last(stage: Stage) -> None:
-    """The other target breaks off too; then the first says all of it."""
+    """The other target breaks off too; then the first one sends the whole answer."""
     stage.answers = [streamed(ROLE, HEL, CUT), streamed(ROLE, HEL, LO), other()]
     assert text(await drain(await ask(stage, "hold"))) == TEXT
     assert asked(stage) == ["able-1", "able-2", "able-1"]
@@ -129,7 +129,7 @@ async def test_the_one_that_broke_off_is_asked_once_more_at_last(stage: Stage) -
 
 
 async def test_a_bad_minute_is_not_made_worse(stage: Stage) -> None:
-    """Where the lab has no retry left, another provider that is well is asked, and nobody again."""
+    """If the lab has no retry left, a healthy target of another provider is asked, and then no other."""
     stage.answers = [streamed(ROLE, HEL), streamed(ROLE, HEL)]
     stage.engine._upstream.retry_budgets["acme"] = allowance = RetryBudget()
     allowance.balance = 0.0
@@ -140,7 +140,7 @@ async def test_a_bad_minute_is_not_made_worse(stage: Stage) -> None:
 
 
 async def test_four_that_break_off_are_enough(stage: Stage) -> None:
-    """An error with a status of its own, and not one row too many."""
+    """The client gets an error with a status of its own, and the ledger not one row too many."""
     stage.answers = [streamed(ROLE, HEL) for _ in range(4)]
     reply = await ask(stage, "hold")
     assert (reply.status, reply.stream) == (502, None)
@@ -154,7 +154,7 @@ async def test_four_that_break_off_are_enough(stage: Stage) -> None:
 
 
 async def test_who_cannot_be_asked_any_more_ends_it(stage: Stage) -> None:
-    """All that are left fail before they say anything: their error is told."""
+    """All targets that are left fail before any content: the client gets their error."""
     stage.answers = [streamed(ROLE, HEL), httpx.ConnectError("x"), httpx.Response(400, content=b"{}")]  # fmt: skip
     reply = await ask(stage, "hold")
     said = await read(reply)
@@ -167,7 +167,7 @@ async def test_who_cannot_be_asked_any_more_ends_it(stage: Stage) -> None:
 async def test_why_nobody_is_asked_is_told_where_it_is_the_callers(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, kind: ProblemKind, told: str
 ) -> None:
-    """That all others are left alone is not: what broke it off is told, and no client sends it again."""
+    """If all others are left alone, the client gets the break's error, and does not retry it."""
     upstream = stage.engine._upstream
     run = upstream.run
 
@@ -199,7 +199,7 @@ async def test_what_is_an_answer_is_not_asked_for_again(stage: Stage, kind: str)
 
 
 async def test_what_is_wrong_with_the_request_is_told_at_once(stage: Stage) -> None:
-    """An error of the caller that comes late is no break: it has its row's usage, and nobody else is asked."""
+    """A late error of the caller is no break: its row has the usage, and no other target is asked."""
     wrong = b'data: {"error":{"message":"Too long.","type":"invalid_request_error","code":"context_length_exceeded"}}\n\n'
     stage.answers = [streamed(ROLE, HEL, wrong)]
     reply = await ask(stage, "hold")
@@ -211,7 +211,7 @@ async def test_what_is_wrong_with_the_request_is_told_at_once(stage: Stage) -> N
 
 
 async def test_what_is_too_large_is_not_kept(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another may be shorter."""
+    """The answer of another target may be shorter."""
     monkeypatch.setattr(continuation, "_MAX_BUFFERED_BYTES", 900)
     stage.answers = [streamed(ROLE, *[HEL] * 9, CUT), streamed(ROLE, chunk({"content": "a"}), chunk({}, "stop"), DONE)]  # fmt: skip
     said = await drain(await ask(stage, "hold"))
@@ -220,7 +220,7 @@ async def test_what_is_too_large_is_not_kept(stage: Stage, monkeypatch: pytest.M
 
 
 async def test_a_whole_answer_that_breaks_off_is_asked_for_elsewhere(stage: Stage) -> None:
-    """As for any call: nothing of it was shown."""
+    """Any call gets another target here: its client has seen nothing of the answer."""
     stage.answers = [streamed(b'{"id":', CUT), httpx.Response(200, content=whole().pieces[0])]
     reply = await ask(stage, "hold", stream=False, stream_options=None)
     assert reply.body == whole().pieces[0]
@@ -230,7 +230,7 @@ async def test_a_whole_answer_that_breaks_off_is_asked_for_elsewhere(stage: Stag
 async def test_a_whole_answer_that_breaks_off_is_asked_for_of_the_same_at_last(
     tmp_path: Path,
 ) -> None:
-    """Where there is no other; for a call that does not ask for it, not even then."""
+    """Only a call that asks for a complete answer goes to its one target again."""
     stage = Stage(tmp_path, change=lambda _: None)
     said = httpx.Response(200, content=whole().pieces[0])
     for how in (None, "hold"):
@@ -243,13 +243,13 @@ async def test_a_whole_answer_that_breaks_off_is_asked_for_of_the_same_at_last(
 
 
 def unreasoned() -> httpx.Response:
-    """A whole answer without a reason for its end."""
+    """Make a whole answer without a finish reason."""
     body = whole().pieces[0] or b""
     return httpx.Response(200, content=body.replace(b'"finish_reason":"stop"', b'"x":1'))
 
 
 async def test_a_whole_answer_without_a_reason_for_its_end_has_broken_off(stage: Stage) -> None:
-    """It is asked for again only for a call that asks for a complete one; what it used is kept."""
+    """The gateway retries only for a call that asks for a complete answer; the row keeps its usage."""
     for how in (None, "hold"):
         stage.rows.clear()
         stage.answers = [unreasoned(), httpx.Response(200, content=whole().pieces[0])]
@@ -270,7 +270,7 @@ async def test_a_whole_answer_without_a_reason_for_its_end_has_broken_off(stage:
 
 
 async def test_answers_without_a_reason_count_as_broken_off(stage: Stage) -> None:
-    """For the breaker, as streams that break off do."""
+    """The circuit breaker counts them like streams that break off."""
     for _ in range(8):
         stage.answers = [unreasoned()]
         await ask(stage, None, stream=False, stream_options=None)
@@ -280,7 +280,7 @@ async def test_answers_without_a_reason_count_as_broken_off(stage: Stage) -> Non
 async def test_a_stream_that_breaks_off_unseen_is_asked_for_twice_of_one_target(
     tmp_path: Path,
 ) -> None:
-    """As for any call: no more for one that wants to be complete."""
+    """A call that wants to be complete gets no more attempts than any other call."""
     for how in (None, "hold"):
         stage = Stage(tmp_path, change=lambda _: None)
         stage.answers = [streamed(ROLE, CUT), streamed(ROLE, CUT)]
@@ -305,7 +305,7 @@ async def test_what_is_no_break_is_not_asked_for_again_and_nobody_more_than_twic
 
 
 async def test_usage_that_was_told_before_the_break_is_counted(stage: Stage) -> None:
-    """Rather than an estimate."""
+    """The row has the reported usage, not an estimate."""
     told = b"data: " + jsonio.dumps({"id": "up-1", "choices": [], "usage": usage(7, 2)}) + b"\n\n"
     stage.answers = [streamed(ROLE, HEL, told, CUT), other()]
     await drain(await ask(stage, "hold"))

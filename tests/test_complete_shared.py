@@ -1,4 +1,4 @@
-"""Calls that ask for a complete answer, in the engine alone: who leaves, who shares, what is kept."""
+"""Calls that ask for a complete answer, in the engine alone: who leaves, who shares, what is cached."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -33,7 +33,7 @@ def stage(tmp_path: Path) -> Stage:
 
 
 class Waits(Chunks):
-    """A body that says so once it has nothing more to say for now, until it is cut, or has a rest."""
+    """A body that signals when it has nothing more to send, until it is cut or gets its rest."""
 
     def __init__(self, *pieces: bytes) -> None:
         super().__init__(*pieces)
@@ -51,7 +51,7 @@ class Waits(Chunks):
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Let the loop go on until something holds."""
+    """Let the loop run until a condition holds."""
     async with asyncio.timeout(20):
         while not holds():  # noqa: ASYNC110 - what it waits for tells nobody
             await asyncio.sleep(0)
@@ -59,7 +59,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("second", [False, True])
 async def test_a_client_that_leaves_while_it_is_held(stage: Stage, second: bool) -> None:
-    """One entry, with what was heard so far of the attempt that was open, and nothing stays open."""
+    """The call has one entry, with the usage of the open attempt so far, and no stream stays open."""
     body = Waits(ROLE, HEL)
     stage.answers = [streamed(ROLE, HEL, CUT)] if second else []
     stage.answers.append(httpx.Response(200, stream=body))
@@ -88,7 +88,7 @@ async def test_only_a_whole_answer_of_the_first_target_is_kept(tmp_path: Path) -
 
 @pytest.mark.parametrize("fails", [False, True])
 async def test_who_shares_it_gets_the_same(tmp_path: Path, fails: bool) -> None:
-    """One answer for all, or one error; the first pays for both attempts."""
+    """All subscribers get one answer or one error; the first one pays for both attempts."""
     stage = made(tmp_path, cached=True)
     body = Waits(ROLE, HEL)
     bad = httpx.Response(400, content=b"{}")
@@ -120,7 +120,7 @@ async def test_who_shares_it_gets_the_same(tmp_path: Path, fails: bool) -> None:
 
 
 async def test_nobody_shares_a_whole_answer_without_a_reason_for_its_end(tmp_path: Path) -> None:
-    """Each asks for its own, and none is kept."""
+    """Each call gets an answer of its own, and the gateway caches none."""
     stage = made(tmp_path, cached=True)
     cut = (whole().pieces[0] or b"").replace(b'"finish_reason":"stop"', b'"x":1')
     body = Waits(cut[:9])
@@ -146,7 +146,7 @@ async def test_nobody_shares_a_whole_answer_without_a_reason_for_its_end(tmp_pat
 
 
 async def test_who_asks_for_less_shares_nothing_with_it(tmp_path: Path) -> None:
-    """It would wait for the end, or be cut off where others are not."""
+    """A plain call would wait for the end of a buffered answer, or be cut where others are not."""
     stage = made(tmp_path, cached=True)
     stage.answers = [streamed(*frames()) for _ in range(2)]
     replies = await asyncio.gather(ask(stage, None, "n"), ask(stage, "hold", "h"))

@@ -1,4 +1,4 @@
-"""A stall is no fault, and a fault is one."""
+"""A stall of the machine is no failure, and a fault of the program is one."""
 
 import gc
 

@@ -1,1 +1,1 @@
-"""Agents' conversations against a provider with a prompt cache: what a gateway between them costs."""
+"""Agents' conversations against a provider with a prompt cache: the cost of a gateway in between."""

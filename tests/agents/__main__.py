@@ -1,4 +1,4 @@
-"""`make agents`: hundreds of conversations through each strategy, and what they cost."""
+"""`make agents`: play hundreds of conversations through each strategy, and print the costs."""
 
 import sys
 import tempfile
@@ -17,14 +17,14 @@ type Sums = dict[str, Sum]
 CAREFUL = ("sticky", "ratchet-up", "cost-aware")
 LEAST = 0.95
 MOST = 1.10
-"""What `cost-aware` may cost of what `sticky` does, over all kinds of conversations."""
+"""The most that `cost-aware` may cost, in multiples of `sticky`, over all kinds of conversations."""
 HOME = "at home"
 MARKING = ("claude-code", "codex", "opencode")
-"""Clients whose prompts are kept at labs of other dialects: by marks, by a key, in a tool loop."""
+"""Clients whose prompts stay cached at labs of other dialects: by marks, by a key, in a tool loop."""
 
 
 def play(place: Place, numbers: Iterable[int]) -> Sums:
-    """Each conversation, alone and through each strategy; the sums by name."""
+    """Play each conversation alone and through each strategy; return the sums by name."""
     sums = {name: Sum() for name in ("direct", *STRATEGIES, HOME, ABROAD)}
     for seed in numbers:
         doors = {"direct": Door(place.upstream.url, place.host, "d"), **_doors(place, STRATEGIES)}
@@ -43,7 +43,7 @@ def play(place: Place, numbers: Iterable[int]) -> Sums:
 
 
 def compare(place: Place, numbers: Iterable[int], names: Sequence[str]) -> Sums:
-    """Play each conversation through these strategies, and judge what they decided alone."""
+    """Play each conversation through these strategies, and judge their decisions alone."""
     sums = {name: Sum() for name in names}
     for seed in numbers:
         doors = _doors(place, names)
@@ -86,12 +86,12 @@ def unbilled(place: Place, sums: Sums) -> list[str]:
 
 
 def kept(sums: Sums) -> list[str]:
-    """The strategies that are made for the cache and keep less than 95% of what one model has."""
+    """List the strategies made for the cache that keep under 95% of one model's cache hits."""
     return [name for name in (*CAREFUL, ABROAD) if sums[name].hits < LEAST * alone(sums, name).hits]
 
 
 def dear(sums: Sums) -> list[str]:
-    """Say it where the default costs more than it may of what `sticky` does."""
+    """Return an error if the default costs more than `MOST` times `sticky`."""
     default, sticky = sums["cost-aware"].usd, sums["sticky"].usd
     if float(default) <= MOST * float(sticky):
         return []
@@ -99,12 +99,12 @@ def dear(sums: Sums) -> list[str]:
 
 
 def alone(sums: Sums, name: str) -> Sum:
-    """What the same conversations have with one model that is asked directly."""
+    """Return the sum of the same conversations with one model, asked without the gateway."""
     return sums[HOME if name == ABROAD else "direct"]
 
 
 def table(sums: Sums) -> str:
-    """What was measured, a line for each; tiers and `under` are shares of user turns."""
+    """Format the results, one line for each name; tiers and `under` are shares of user turns."""
     names = ("calls", "turns", "decided", "moves", "hits", "of direct", *TIERS, "under", "USD", "titles", "of sticky")  # fmt: skip
     lines = [f"{'':11}" + "".join(f"{name:>10}" for name in names)]
     for name, one in sums.items():
@@ -126,7 +126,7 @@ def table(sums: Sums) -> str:
 
 
 def main() -> int:
-    """Play so many; 1 where something is wrong."""
+    """Play this many conversations; return 1 if something is wrong."""
     many = int(sys.argv[1]) if len(sys.argv) > 1 else 300
     loop = Loop()
     with tempfile.TemporaryDirectory(prefix="agents-") as folder:

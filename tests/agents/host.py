@@ -1,9 +1,9 @@
-"""A provider with a real prompt cache, which bills on its own count.
+"""A provider with a real prompt cache, which bills from its own count.
 
-What it caches is what `LAB` says of its kind: `clay` is as Anthropic is (the client marks what is
-kept, writing costs more than input, five minutes), `oak` as OpenAI and the hosts of open weights
-(all is kept by itself, nothing is paid for it, each replica has a cache of its own). A token is four
-bytes. What it answers is set before it is asked: the same to whoever asks.
+There are two kinds of cache. `clay` works like Anthropic: the client marks what to keep, writing
+costs more than input, and entries live five minutes. `oak` works like OpenAI and the hosts of open
+weights: it caches everything without marks and charges nothing for that, and each replica has a
+cache of its own. A token is four bytes. A test sets the answers before it asks.
 """
 
 import re
@@ -21,30 +21,30 @@ from tests.e2e.upstream import SSE, Answer, Request
 type Json = dict[str, Any]
 
 TTL = 300.0
-"""Seconds for which a prompt is kept after it was last read."""
+"""Seconds for which a prompt stays cached after its last read."""
 _REPLICAS = 3
 _LOOKBACK = 20
-"""Blocks before a mark in which what was kept is looked for."""
+"""Number of blocks before a mark in which the provider looks for a cached prefix."""
 _STEP = 128
-"""Tokens by which a cache that keeps all tells what it had."""
+"""An automatic cache reports its hits in multiples of this many tokens."""
 LEAST = {"clay": 512, "oak": 1_024}
 PRICES = {
     "clay-fast": ("0.1", "0.01", "0.125", "0.5"), "clay-smart": ("2", "0.1", "2.5", "10"),
     "clay-deep": ("4", "0.2", "5", "20"), "oak-mini": ("0.1", "0.01", None, "0.5"),
     "oak-big": ("2", "0.1", None, "10"), "oak-deep": ("8", "0.4", None, "40"),
 }  # fmt: skip
-"""USD per million tokens: input, read from the cache, written to it, output."""
+"""USD per million tokens: input, cache read, cache write, output."""
 _REF = re.compile(rb"\(ref ([\w.-]+)\)")
 _MILLION = Decimal(1_000_000)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What is said to the next request of a conversation."""
+    """The answer to the next request of a conversation."""
 
     text: str
     calls: tuple[Json, ...] = ()
-    """Names, arguments and ids of tools."""
+    """Names, arguments and ids of tool calls."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Bill:
         return self.read + self.write + self.fresh
 
     def usd(self, model: str = "") -> Decimal:
-        """What it costs, with this model or with another of the same kind."""
+        """Return the cost with this model, or with another of the same kind."""
         fresh, read, write, output = PRICES[model or self.model]
         sums = (
             Decimal(fresh) * self.fresh, Decimal(read) * self.read,
@@ -73,18 +73,18 @@ class Bill:
 
 
 class Host:
-    """Both kinds; `clock` is seconds."""
+    """A provider with both kinds of cache; `clock` returns seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._kept: dict[tuple[str, bytes], float] = {}
-        """When what ends so was last read, by cache and by the hash of all before."""
+        """Time of the last read of each prefix, by cache and by the hash of the prefix."""
         self.replies: dict[str, Reply] = {}
-        """By the name that stands in a prompt as `(ref NAME)`."""
+        """Answers by the name that stands in a prompt as `(ref NAME)`."""
         self.bills: list[Bill] = []
 
     def forget(self) -> None:
-        """Forget what is no longer kept."""
+        """Drop cache entries that have expired."""
         now = self._clock()
         self._kept = {key: at for key, at in self._kept.items() if now - at <= TTL}
 
@@ -159,7 +159,8 @@ class Host:
     def _oak(self, request: Request, body: Json, parts: list[Any], effort: Any) -> tuple[Reply, Bill]:  # fmt: skip
         blocks = [_said(part) for part in parts]
         sizes, hashes = _sums(blocks)
-        # A request goes to the replica of its session; one without, to that of how it begins.
+        # A request goes to the replica of its session; without a session, its first bytes choose
+        # one.
         session = request.header("x-session-affinity") or body.get("prompt_cache_key")
         begins = session.encode() if session else b"".join(blocks)[:1_024]
         replica = blake2b(begins, digest_size=1).digest()[0] % _REPLICAS
@@ -170,7 +171,7 @@ class Host:
         return self._bill(request, body["model"], read, 0, sizes[-1])
 
     def _read(self, where: str, sizes: list[int], hashes: list[bytes], marks: Any, least: int) -> int:  # fmt: skip
-        """Tokens of the longest beginning that is kept; who reads it keeps it longer."""
+        """Return the tokens of the longest cached prefix; a read extends its life."""
         now = self._clock()
         for mark in reversed(marks):
             for at in range(mark, max(-1, mark - _LOOKBACK - 1), -1):
@@ -195,7 +196,7 @@ class Host:
 
 
 def _messages_parts(body: Json) -> Iterator[Json]:
-    yield from body.get("system") or ()  # as blocks, which everybody here writes
+    yield from body.get("system") or ()  # as blocks, which every client here writes
     for message in body["messages"]:
         content = message["content"]
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
@@ -204,14 +205,14 @@ def _messages_parts(body: Json) -> Iterator[Json]:
 
 
 def _said(part: Any) -> bytes:
-    """A part as the model reads it: where a client marks what is to be kept is not of it."""
+    """Return a part as the model reads it, without the client's cache marks."""
     if isinstance(part, dict) and "cache_control" in part:
         part = {name: value for name, value in part.items() if name != "cache_control"}
     return jsonio.dumps(part)
 
 
 def _sums(blocks: list[bytes]) -> tuple[list[int], list[bytes]]:
-    """Tokens up to the end of each block, and a hash of all up to there."""
+    """Return the tokens up to the end of each block, and a hash of all blocks up to there."""
     sizes, hashes, size, state = [], [], 0, blake2b(digest_size=16)
     for block in blocks:
         size += max(1, len(block) // 4)

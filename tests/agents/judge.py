@@ -1,4 +1,4 @@
-"""What was played, judged: hit rates, decisions and bills."""
+"""Judge what was played: hit rates, decisions and bills."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ DECIDED = frozenset({"classifier", "rule", "default"})
 
 @dataclass
 class Sum:
-    """All conversations of one door."""
+    """The sum of all conversations through one `Door`."""
 
     read: int = 0
     prompt: int = 0
@@ -27,12 +27,12 @@ class Sum:
     tiers: Counter[str] = field(default_factory=Counter)
     """User turns by the tier that served them."""
     under: int = 0
-    """User turns that were served below the tier that they get by themselves."""
+    """User turns served below the tier that they get when each turn is decided alone."""
     wrong: list[str] = field(default_factory=list)
 
     @property
     def hits(self) -> float:
-        """Tokens of prompts that were read from the cache, of all."""
+        """Return the share of prompt tokens that the provider read from its cache."""
         return self.read / self.prompt
 
     def __iadd__(self, other: "Sum") -> Self:
@@ -42,7 +42,7 @@ class Sum:
         return self
 
     def add(self, calls: Sequence[Called], alone: Sequence[Called]) -> None:
-        """Take a conversation's calls; `alone` are the same where each turn is decided by itself."""
+        """Add a conversation's calls; in `alone`, each turn of the same conversation is decided by itself."""
         for call, own in zip(calls, alone, strict=True):
             if call.kind == "title":
                 self.titles += call.bill.usd()
@@ -64,10 +64,10 @@ class Sum:
 def judge(
     number: int, through: list[Called], direct: list[Called] | None = None, *, moves: bool = True
 ) -> list[str]:
-    """What is wrong with a conversation; `moves`: it may at each turn.
+    """List what is wrong with a conversation; `moves` is true if it may move at each turn.
 
-    `direct` is the same asked of the provider; without it, that was another one, and only what was
-    decided is judged.
+    `direct` is the same conversation sent straight to the provider. Without it, only the decisions
+    are judged.
     """
     wrong = []
     threads: dict[str, list[tuple[Called, Called]]] = defaultdict(list)
@@ -89,7 +89,7 @@ def judge(
 
 
 def _decisions(calls: list[Called]) -> list[str]:
-    """One a user turn at most; none in a loop, none beside the conversation."""
+    """Check for at most one decision a user turn, and none in a loop or in a side call."""
     wrong, seat = [], None
     for at, call in enumerate(calls):
         if call.kind != "user" and call.source != "seat":
@@ -107,7 +107,7 @@ def _decisions(calls: list[Called]) -> list[str]:
 
 
 def _bill(calls: list[tuple[Called, Called]]) -> list[str]:
-    """Never above that of one of its models by more than the traces said that moves cost."""
+    """Check that the bill exceeds that of one of its models by no more than the traced move costs."""
     paid = sum((one.bill.usd() for one, _ in calls), Decimal(0))
     models = {one.bill.model for one, _ in calls}
     most = max(sum((other.bill.usd(model) for _, other in calls), Decimal(0)) for model in models)

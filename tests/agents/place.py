@@ -20,18 +20,18 @@ _LISTENING = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
 _ROOT = Path(__file__).parents[2]
 STRATEGIES = ("sticky", "ratchet-up", "cost-aware", "turn")
 ABROAD = "abroad"
-"""The client whose conversations go to labs of other dialects."""
+"""The client whose conversations go to labs of other dialects, and are translated."""
 START = 1_795_700_000.0
-"""When it all begins, seconds since the epoch."""
+"""Time at which the test begins, in seconds since the epoch."""
 
 
 def key(strategy: str) -> str:
-    """The secret of the client whose conversations have a strategy."""
+    """Return the secret of the client whose conversations use a strategy."""
     return f"tg-{strategy}-of-a-test"
 
 
 class Place:
-    """Both of them. `wait` lets seconds pass; nothing else does."""
+    """The provider and the gateway. `wait` moves their clock; nothing else does."""
 
     def __init__(self, loop: Loop, folder: Path) -> None:
         self._loop, self._now = loop, START
@@ -61,14 +61,14 @@ class Place:
             file.write(struct.pack("d", self._now))
 
     def costs(self) -> dict[str, Decimal]:
-        """What the ledger says that each key's calls cost, in USD."""
+        """Return the ledger's cost of each key's calls, in USD."""
         found = httpx.get(
             f"{self.url}/admin/costs?by=key", timeout=PATIENCE, trust_env=False
         ).json()
         return {group["key"]: Decimal(group["cost"]) for group in found["groups"]}
 
     def forget(self) -> None:
-        """Forget requests that were heard: they are large."""
+        """Drop the requests that the provider recorded: they are large."""
         self.upstream.requests.clear()
         while not self.upstream._arrived.empty():
             self.upstream._arrived.get()
@@ -90,7 +90,8 @@ def _config(url: str) -> dict[str, Any]:
     return {
         "version": 1,
         "default": {"lab": "clay", "tier": "smart"},
-        # What is said comes from short lists: who says the same by chance does not ask again.
+        # Texts come from short lists, so equal prompts are chance; evidence would take them for
+        # repeats.
         "routing": {"classifier": "prior", "evidence": "off"},
         "keys": "keys.yaml",
         "cache": {"ttl": "0s"},

@@ -1,4 +1,4 @@
-"""A conversation played: against the provider alone, or through a gateway."""
+"""Play a conversation against the provider alone, or through a gateway."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -28,35 +28,35 @@ from tests.e2e.upstream import PATIENCE
 type Json = dict[str, Any]
 
 SMART = {"clay": "clay-smart", "oak": "oak-big"}
-"""What a conversation has where nobody decides."""
+"""The model that serves a conversation when no gateway decides."""
 
 
 @dataclass(frozen=True)
 class Called:
-    """One request, and what became of it."""
+    """One request and its outcome."""
 
     thread: str
-    """The conversation, or the sub-agent's; empty for a title."""
+    """The conversation's name, or the sub-agent's; empty for a title."""
     kind: str
-    """user, loop, beside or title."""
+    """One of user, loop, beside and title."""
     bill: Bill
     source: str = ""
     tier: str = ""
     cost: Decimal | None = Decimal(0)
-    """What the trace says that the move cost; None: that it does not know."""
+    """Cost of the move by the trace; None if the trace does not know it."""
     moved: bool = False
 
 
 @dataclass
 class Door:
-    """Where requests go. `key` opens the gateway; without, it is the provider itself."""
+    """The way to the provider. `key` opens the gateway; without one, requests go to the provider itself."""
 
     url: str
     host: Host
     salt: str
     key: str = ""
     abroad: bool = False
-    """Each client asks a lab that does not speak its dialect."""
+    """True if each client uses a lab that does not speak its dialect."""
     calls: list[Called] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class Door:
         self._client.close()
 
     def ask(self, client: str, body: Json, headers: dict[str, str], thread: str, kind: str) -> Json:
-        """Send a request; the whole answer."""
+        """Send a request; return the whole answer."""
         dialect = DIALECTS[client]
         lab = "clay" if (client == "claude-code") is not self.abroad else "oak"
         move: Json | None = None
@@ -100,7 +100,7 @@ class Door:
         return jsonio.loads(whole)  # type: ignore[no-any-return]
 
     def _route(self, dialect: str, body: Json, sent: dict[str, str]) -> Json:
-        """What will be decided, and what leaving a seat costs by the trace."""
+        """Ask the gateway for its decision, with the cost of leaving the session's target by the trace."""
         reply = self._client.post(
             f"{self.url}/v1/route?dialect={dialect}", content=jsonio.dumps(body), headers=sent
         )
@@ -109,7 +109,7 @@ class Door:
 
 
 class Play:
-    """One story on its way through a door. `wait` lets seconds pass for everybody."""
+    """One story, played through one `Door`. `wait` moves the clock of all parties."""
 
     def __init__(self, story: Story, number: int, door: Door, wait: Callable[[float], None]) -> None:  # fmt: skip
         self._story, self._door, self._wait = story, door, wait
@@ -139,7 +139,7 @@ class Play:
         self._door.ask(self._story.client, body, self.main.headers(), "", "title")
 
     def _compacted(self) -> list[str]:
-        """Sum the conversation up; what its next turn begins with."""
+        """Summarise the conversation; return the words that its next turn begins with."""
         order, summary = COMPACT.get(self._story.client), words(150, self._ref[1:])
         if order is None:
             ref = f"{self._ref}-summary"
@@ -151,7 +151,8 @@ class Play:
         else:
             self._say(self.main, "beside", Reply(summary), Said(texts=[order]))
         self.main.said.clear()
-        # Others than Claude Code and Codex do not say that it is a summary: it is a user's words.
+        # Only Claude Code and Codex mark a summary as one; from other clients it looks like user
+        # text.
         return [summary if order is None else CONTINUED + summary]
 
     def _turn(self, thread: Thread, turn: Turn, texts: list[str]) -> None:
@@ -181,7 +182,7 @@ class Play:
 
     def _call(self, thread: Thread, at: int) -> Json:
         self._asked += 1
-        id = f"toolu_{self._ref}_{self._asked}"  # all but the salt is the same through all doors
+        id = f"toolu_{self._ref}_{self._asked}"  # equal through all doors, but for the salt
         return {"id": id, "name": f"tool_{at % max(1, thread.tools)}", "input": {"command": f"ls {self._asked}"}}  # fmt: skip
 
     def _agent(self, parent: Thread, steps: tuple[Step, ...]) -> None:
@@ -195,7 +196,7 @@ class Play:
         self._turn(thread, turn, [])
 
     def _say(self, thread: Thread, kind: str, reply: Reply, more: Said | None = None) -> Said:
-        """Ask once; what the model said."""
+        """Ask once; return the model's answer."""
         self._door.host.replies[thread.ref] = reply
         body = thread.body("auto", more)
         whole = self._door.ask(thread.client, body, thread.headers(), thread.ref, kind)
@@ -205,7 +206,7 @@ class Play:
 
 
 def _moved(switch: Json | None) -> Json:
-    """What a trace says of a move."""
+    """Return the members of `Called` that record a move, from the trace."""
     if switch is None or not switch["moved"]:
         return {}
     return {"moved": True, "cost": None if switch["cost"] is None else Decimal(switch["cost"])}

@@ -1,4 +1,4 @@
-"""Conversations as agents have them, made of a seed: what is said, done and waited for in each."""
+"""Conversations as agents have them, made from a seed: texts, tool calls and pauses of each."""
 
 import random
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ CLIENTS = ("claude-code", "codex", "opencode", "application")
 PARTS = {"mixed": 1, "steady": 3, "turns easy": 3, "turns hard": 1}
 """Kinds of conversations, and how many of each there are among eight.
 
-Nobody has counted them: it is assumed that most people state their task first, or stay with what they
-began with. `mixed` goes to and fro by chance. `steady` stays easy, middling or hard. In the other two
-one half of the turns is easy and the other hard.
+Nobody has measured these shares. They assume that most people state their task first, or stay with
+the task that they began with. `mixed` changes at random. `steady` stays easy, middling or hard. In
+the other two kinds, one half of the turns is easy and the other half hard.
 """
 KINDS = tuple(PARTS)
 OF_A_KIND = 10_000
-"""Seeds of one kind: those of the second kind begin here, of the third at twice as much."""
+"""Distance between the first seeds of two kinds: the second kind begins here, the third at twice it."""
 
 _EASY = (
     "Thanks, go on.", "Hi!", "Rename it to count.", "Which file was that?", "List the tests.", "Yes, do that.",
@@ -81,30 +81,30 @@ _WORDS = [
 
 @dataclass(frozen=True)
 class Step:
-    """The model calls tools, and has their results."""
+    """The model calls tools and reads their results."""
 
     sizes: tuple[int, ...]
-    """Words of each result."""
+    """Number of words in each result."""
     remind: bool = False
-    """The client says something of its own beside the results."""
+    """True if the client adds text of its own to the results."""
     agent: "tuple[Step, ...] | None" = None
-    """The steps of a sub-agent whose words are the result."""
+    """Steps of a sub-agent; its words are the tool result."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A person speaks, and is answered."""
+    """A person speaks, and the model answers."""
 
     text: str
     steps: tuple[Step, ...]
     answer: int
-    """Words of the last answer."""
+    """Number of words in the last answer."""
     gap: bool = False
-    """It comes after the prompt cache has forgotten."""
+    """True if the turn comes after the prompt cache has expired."""
     compact: bool = False
-    """The client sums the conversation up before it."""
+    """True if the client summarises the conversation before the turn."""
     suggest: bool = False
-    """The client asks what might be said next, after it."""
+    """True if the client asks for suggested replies after the turn."""
 
 
 @dataclass(frozen=True)
@@ -113,22 +113,22 @@ class Story:
 
     client: str
     system: int
-    """Words of the instructions."""
+    """Number of words in the instructions."""
     tools: int
     title: bool
-    """The client asks for a title first."""
+    """True if the client asks for a title first."""
     stream: bool
     turns: tuple[Turn, ...]
 
 
 def words(count: int, seed: object) -> str:
-    """So many words, always the same."""
+    """Return this many words, always the same for one seed."""
     chance = random.Random(str(seed))
     return " ".join(chance.choices(_WORDS, k=count))
 
 
 def seeds(kind: str, many: int) -> range:
-    """Return the seeds of a kind of conversations, where there are so many of all kinds."""
+    """Return the seeds of a kind of conversations, out of `many` conversations of all kinds."""
     first = KINDS.index(kind) * OF_A_KIND
     return range(first, first + max(1, many * PARTS[kind] // sum(PARTS.values())))
 
@@ -139,7 +139,7 @@ def kind_of(seed: int) -> str:
 
 
 def story(seed: int) -> Story:
-    """The conversation of a seed; all kinds of clients come in turn."""
+    """Return the conversation of a seed; the seeds go through all clients in turn."""
     chance = random.Random(seed)
     client, kind = CLIENTS[seed % len(CLIENTS)], kind_of(seed)
     many = chance.randint(2, 7) if kind == "mixed" else chance.randint(6, 14)
@@ -158,7 +158,7 @@ def story(seed: int) -> Story:
 
 
 def _texts(chance: random.Random, kind: str, seed: int, part: float) -> tuple[str, ...]:
-    """Return what a turn may say; `part` of the conversation is before it, 0 to 1."""
+    """Return the texts that a turn may have; `part` is the share of the conversation before it, 0 to 1."""
     if kind == "mixed":
         return chance.choice((_EASY, _MIDDLE, _HARD))
     if kind == "steady":
@@ -181,7 +181,7 @@ def _turn(chance: random.Random, number: int, client: str, texts: tuple[str, ...
 
 
 def _many(chance: random.Random) -> int:
-    """Steps of a loop: mostly few, at times up to 20."""
+    """Draw the number of steps of a loop: mostly few, at times up to 20."""
     return chance.randint(0, 3) if chance.random() < 0.5 else chance.randint(1, 20)
 
 

@@ -38,11 +38,11 @@ from tests.e2e.upstream import Request
 from tests.e2e.world import Loop
 
 SEEDS = (20, 17, 306, 47)
-"""One of each client: with gaps, compactions, sub-agents, suggestions, titles and streams among them."""
+"""One seed of each client: with gaps, compactions, sub-agents, suggestions, titles and streams."""
 
 
 class Played(NamedTuple):
-    """What was played, and where its configuration and ledger are."""
+    """The sums of all conversations, and the folder with its configuration and ledger."""
 
     sums: dict[str, Sum]
     folder: Path
@@ -77,10 +77,11 @@ def test_stories_have_all_that_agents_do() -> None:
 
 
 def test_nothing_is_wrong_with_any_conversation(sums: dict[str, Sum]) -> None:
-    """One decision a user turn at most, none in a loop; titles are decided alone and move nothing.
+    """A user turn has at most one decision, and a loop none; titles are decided alone and move
+    nothing.
 
-    A bill is never above that of one of its models by more than the traces said, and it is the
-    ledger's to the last digit; no prompt is another than alone.
+    A bill exceeds that of one of its models by no more than the traced move costs. It equals the
+    ledger's to the last digit. No prompt differs from the one that is sent without a gateway.
     """
     assert {name: one.wrong for name, one in sums.items()} == {name: [] for name in sums}
     assert len({sums[name].calls for name in ("direct", *STRATEGIES)}) == 1
@@ -90,7 +91,7 @@ def test_nothing_is_wrong_with_any_conversation(sums: dict[str, Sum]) -> None:
 
 
 def test_the_prompt_cache_is_kept(sums: dict[str, Sum]) -> None:
-    """Of what one model reads from its cache, at least 95%; deciding each turn keeps less."""
+    """Careful strategies keep 95% of one model's cache hits; a decision at each turn keeps fewer."""
     assert kept(sums) == []
     assert sums["sticky"].hits > sums["turn"].hits
     assert sums["sticky"].hits > 0.98 * sums["direct"].hits
@@ -98,7 +99,7 @@ def test_the_prompt_cache_is_kept(sums: dict[str, Sum]) -> None:
 
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sums]:
-    """Conversations of all kinds, in their parts, through the default strategy and `sticky`."""
+    """Conversations of all kinds, in their shares, through the default strategy and `sticky`."""
     loop = Loop()
     place = Place(loop, tmp_path_factory.mktemp("kinds"))
     try:
@@ -109,7 +110,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sums]:
 
 
 def test_the_default_costs_hardly_more_than_what_stays_longest(kinds: dict[str, Sums]) -> None:
-    """Over all kinds of conversations. Where chats turn hard it costs more, for it follows them."""
+    """The bound holds over all kinds. Chats that turn hard cost more, for the default follows them."""
     sums = total(kinds)
     assert {name: one.wrong for name, one in sums.items()} == {name: [] for name in sums}
     assert dear(sums) == []
@@ -128,7 +129,7 @@ def test_a_default_that_costs_too_much_is_told() -> None:
 
 
 def test_kinds_of_conversations_are_as_their_names_say() -> None:
-    """And among eight there are as many of each as is said."""
+    """Eight conversations have as many of each kind as `PARTS` says."""
     assert {kind: len(seeds(kind, 16)) for kind in KINDS} == {
         "mixed": 2, "steady": 6, "turns easy": 6, "turns hard": 2,
     }  # fmt: skip
@@ -143,10 +144,11 @@ def test_kinds_of_conversations_are_as_their_names_say() -> None:
 
 
 def test_replay_foresees_what_another_strategy_costs(played: Played) -> None:
-    """The calls of each strategy, decided again by each other: what the provider then billed for
-    the same conversations is foreseen to a tenth; by their own nothing changes, to the last digit.
+    """Replay the calls of each strategy under each other one.
 
-    Its provider writes as much on each tier, and a replay expects more of a dearer one.
+    The estimate is within a tenth of the provider's bill for the same conversations. A strategy
+    replayed under itself changes nothing, to the last digit. This provider writes equally long
+    answers on each tier, while a replay expects longer ones of a dearer tier.
     """
     data = played.folder / "data"
     store = open_store(f"sqlite:///{data / 'ledger.db'}")
@@ -169,14 +171,14 @@ def test_replay_foresees_what_another_strategy_costs(played: Played) -> None:
 
 
 def under(row: ReplayRow, strategy: str) -> ReplayRow:
-    """A row, as if its key had another strategy."""
+    """Return a row, as if its key had another strategy."""
     assert row.basis is not None
     scope = msgspec.structs.replace(row.basis.scope or RecordedScope(), conversation=strategy)
     return msgspec.structs.replace(row, basis=msgspec.structs.replace(row.basis, scope=scope))
 
 
 def test_a_translated_prompt_begins_as_it_did(sums: dict[str, Sum]) -> None:
-    """Marks, a key of the cache, or a tool loop keep it at a lab of another dialect too."""
+    """Cache marks, a cache key or a tool loop keep a translated prompt cached, too."""
     assert ABROAD not in kept(sums)
     assert sums[ABROAD].hits > 0
 
@@ -208,7 +210,7 @@ def test_what_is_wrong_is_found(calls: list[Called], wrong: str) -> None:
 
 
 def test_a_lost_cache_that_no_trace_told_is_found() -> None:
-    """The second call reads nothing from the cache, where alone it would have."""
+    """The second call reads nothing from the cache, where without a gateway it would have."""
     through = [called(), called(moved=True, write=1_000)]
     alone = [called(), called(write=0, read=1_000)]
     (wrong,) = judge(1, through, alone, moves=False)
@@ -218,7 +220,7 @@ def test_a_lost_cache_that_no_trace_told_is_found() -> None:
 
 
 class Asked:
-    """A provider that is asked the same conversation again and again."""
+    """A provider that receives the same conversation again and again."""
 
     def __init__(self, client: str) -> None:
         self.now = 0.0
@@ -245,7 +247,7 @@ class Asked:
 
 
 def test_a_provider_keeps_what_is_marked() -> None:
-    """What a mark ends, found again within twenty blocks, for five minutes; by model and account."""
+    """The provider finds a marked prefix within twenty blocks, for five minutes, by model and account."""
     asked = Asked("claude-code")
     first = asked.ask()
     assert (first.read, first.fresh) == (0, 0)
@@ -266,7 +268,7 @@ def test_a_provider_keeps_what_is_marked() -> None:
 
 @pytest.mark.parametrize("client", ["codex", "opencode", "application"])
 def test_a_provider_keeps_all_by_itself(client: str) -> None:
-    """For nothing, in steps of 128 tokens, at each replica apart; an effort is another prompt."""
+    """Automatic caching is free, in steps of 128 tokens, and per replica; another effort misses."""
     asked = Asked(client)
     first = asked.ask()
     assert (first.read, first.write) == (0, 0)

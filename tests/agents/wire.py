@@ -1,7 +1,7 @@
-"""How four clients write a conversation: their headers and bodies as they were seen on the wire.
+"""Write a conversation as four clients do, with the headers and bodies seen on the wire.
 
-Claude Code 2.1.331 moves its one mark for the cache to the last block of each request; Codex 0.169
-and opencode 1.18.33 name their session in headers. The application is a chat that names nothing.
+Claude Code 2.1.331 moves its one cache mark to the last block of each request. Codex 0.169 and
+opencode 1.18.33 name their session in headers. The application is a chat that names nothing.
 """
 
 from dataclasses import dataclass, field
@@ -22,14 +22,14 @@ COMPACT = {
     "claude-code": "CRITICAL: Respond with TEXT ONLY. Do NOT call any tools.\n\nYour task is to create a summary.",
     "codex": "You are performing a CONTEXT CHECKPOINT COMPACTION. Create a handoff summary for another LLM.",
 }  # fmt: skip
-"""What sums up a conversation within it; others do that with a prompt of its own."""
+"""Prompts that summarise a conversation inside it; other clients use a separate prompt."""
 CONTINUED = "This session is being continued from a previous conversation that ran out of context. "
 SUGGEST = "[SUGGESTION MODE: Suggest what the user might naturally type next into Claude Code.]"
 
 
 @dataclass
 class Said:
-    """What one side said: a user's texts, or an answer, or results by the ids of their calls."""
+    """One side's message: a user's texts, an answer, or tool results by the ids of their calls."""
 
     texts: list[str] = field(default_factory=list)
     calls: list[Json] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Said:
 
 @dataclass
 class Thread:
-    """One conversation on its way."""
+    """One conversation in progress."""
 
     client: str
     ref: str
@@ -48,7 +48,7 @@ class Thread:
     tools: int
     stream: bool
     agent: str = ""
-    """The sub-agent's own id."""
+    """The sub-agent's own id; empty in the main conversation."""
     parent: str = ""
     said: list[Said] = field(default_factory=list)
 
@@ -57,7 +57,7 @@ class Thread:
         return DIALECTS[self.client]
 
     def headers(self) -> dict[str, str]:
-        """What the client sends of itself."""
+        """Return the headers that identify the client."""
         if self.client == "claude-code":
             agent = {"x-claude-code-agent-id": self.agent} if self.agent else {}
             return {"user-agent": "claude-cli/2.1.331 (external, cli)", "x-claude-code-session-id": self.session, **agent}  # fmt: skip
@@ -72,7 +72,7 @@ class Thread:
         return {"user-agent": "python-httpx/1"}
 
     def body(self, model: str, more: Said | None = None) -> Json:
-        """The next request, or one beside it that asks `more`."""
+        """Write the next request, or a side request that also asks `more`."""
         said = [*self.said, *([more] if more is not None else [])]
         write = {MESSAGES: self._messages, RESPONSES: self._responses, CHAT: self._chat}
         return {"model": model, "stream": self.stream, **write[self.dialect](said)}
@@ -133,7 +133,7 @@ def _item(role: str, kind: str, text: str) -> Json:
 
 
 def side(client: str, ref: str, text: str, *, stream: bool) -> Json:
-    """A title, as each client asks for it."""
+    """Write a title request, as each client sends it."""
     instructions = {
         "claude-code": f"You are coming up with a succinct title (ref {ref})",
         "opencode": f"You are a title generator. You output ONLY a thread title. (ref {ref})",

@@ -34,9 +34,9 @@ class Call:
 
     exchange: Exchange
     row: Row | None
-    """None where the client left before it was told the call's id."""
+    """None if the client left before it got the call's id."""
     charge: Charge | None
-    """None where nothing of an answer reached the client, and for vectors."""
+    """None if no part of an answer reached the client, and for vectors."""
 
     @property
     def ref(self) -> str:
@@ -63,7 +63,7 @@ class Call:
 
 
 def audit(gateway: Gateway) -> list[str]:
-    """Tell all that is wrong with what a gateway and its applications did so far."""
+    """List all that is wrong with the work of a gateway and its applications so far."""
     applications = gateway.applications
     exchanges = gateway.exchanges()
     rows = gateway.rows(len(exchanges))
@@ -86,7 +86,7 @@ def audit(gateway: Gateway) -> list[str]:
 
 
 def _where(error: Exception) -> str:
-    """Tell an error, and the line of the application that it came to."""
+    """Describe an error, with the line of the application that raised it."""
     here = [
         frame for frame in traceback.extract_tb(error.__traceback__) if "/apps/" in frame.filename
     ]

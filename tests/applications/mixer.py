@@ -1,4 +1,4 @@
-"""Runs applications at the same time, their steps in an order that a seed makes."""
+"""Run applications at the same time, with their steps in an order that a seed chooses."""
 
 import asyncio
 import random
@@ -19,12 +19,12 @@ KINDS: tuple[type[Application], ...] = (
     Rag, Chat, Sampler, Agent, Batch, Claude, Google,
 )  # fmt: skip
 _AT_ONCE = (1, 1, 2, 3)
-"""Numbers of applications that do a step at the same time, to choose from."""
+"""Numbers of applications that step at the same time; the seed picks one."""
 _names = count(1)
 
 
 def mix(gateway: Gateway, seed: int, many: int = 12) -> None:
-    """Run so many applications to their ends, at least one of each kind."""
+    """Run this many applications to their ends, at least one of each kind."""
     chance = random.Random(seed)
     kinds = [*KINDS, *(chance.choice(KINDS) for _ in range(many - len(KINDS)))]
     applications = [
@@ -50,7 +50,7 @@ async def _run(applications: Sequence[Application], chance: random.Random) -> No
 
 
 async def _step(application: Application, steps: AsyncIterator[None]) -> bool:
-    """Do one step. False once there is no other."""
+    """Do one step; return False once there is no other."""
     try:
         await anext(steps)
     except StopAsyncIteration:

@@ -1,4 +1,4 @@
-"""One long-lived `tiergate serve` with what ships, before the provider; clients reach it through a wire tap."""
+"""One long-lived `tiergate serve` with the shipped configuration; clients reach it through a wire tap."""
 
 import hashlib
 import re
@@ -31,7 +31,7 @@ _PROVIDER = re.compile(r"  ([\w-]+):")
 _BASE_URL = re.compile(r"(    base_url: )https?://[^/\s]+(\S*)")
 
 PLACEHOLDERS = ("sk-placeholder", "none", "x")
-"""Keys that applications send to a gateway that asks for none."""
+"""Keys that applications send to a gateway that needs none."""
 TENANTS = {
     "acme": "tg-acme-4f1d2c", "globex": "tg-globex-9b8a7c", "initech": "sk-placeholder-of-initech",
 }  # fmt: skip
@@ -53,7 +53,7 @@ def copy_config(folder: Path, url: str) -> Path:
 
 @dataclass
 class Gateway:
-    """The process, its provider, and what clients and it said to each other."""
+    """The gateway's process, its provider, and the traffic between clients and gateway."""
 
     child: Child
     provider: Provider
@@ -74,7 +74,7 @@ class Gateway:
         return self.tap.url
 
     def exchanges(self) -> list[Exchange]:
-        """List all calls so far; lists of models are none."""
+        """List all calls so far; requests for lists of models do not count."""
         return [it for it in self.tap.exchanges() if it.request.method == "POST"]
 
     def rows(self, calls: int) -> dict[str, Row]:
@@ -105,7 +105,7 @@ def running(
     command: Sequence[str] = (str(ROOT / ".venv/bin/tiergate"),),
     **environ: str,
 ) -> Iterator[Gateway]:
-    """Run the gateway until the block ends; with `tenants`, it asks for their keys."""
+    """Run the gateway until the block ends; with `tenants`, it requires their keys."""
     upstream, provider = Upstream(), provider or Provider(PriceList(CONFIG))
     upstream.on("/", provider.answer)
     loop.run(upstream.start())
@@ -139,7 +139,7 @@ def _credentials(url: str) -> Mapping[str, str]:
 
 
 def _ask_for_keys(file: Path) -> None:
-    """Have each tenant's key in a file beside the configuration."""
+    """Write each tenant's key to a file beside the configuration."""
     text = file.read_text("utf-8")
     assert "\nkeys: open\n" in text
     file.write_text(text.replace("\nkeys: open\n", "\nkeys: keys.yaml\n"), "utf-8")

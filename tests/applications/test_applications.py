@@ -1,4 +1,4 @@
-"""Applications mixed in every order against one gateway process; the seed of a mix is in the test's name."""
+"""Applications mixed in every order on one gateway process; the test's name has the mix's seed."""
 
 import difflib
 import signal
@@ -27,12 +27,12 @@ __all__ = ["loop"]
 pytestmark = [
     # google-genai's own class at aiohttp.
     pytest.mark.filterwarnings("ignore:Inheritance class Aiohttp:DeprecationWarning"),
-    # Anthropic's SDK warns of old models, which applications name all the same.
+    # Anthropic's SDK warns of old models, which applications still name.
     pytest.mark.filterwarnings("ignore:The model 'claude-:DeprecationWarning"),
 ]
 
 SEEDS = (1, 4, 6, 8, 22)
-"""Together they meet every fault, in streams and in whole answers."""
+"""Together these seeds meet every fault, in streams and in whole answers."""
 TENANT_SEEDS = (3, 24)
 
 
@@ -58,18 +58,18 @@ def check(gateway: Gateway, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_mix(gateway: Gateway, seed: int) -> None:
-    """Each answer is its own request's, each row agrees with the provider's bill, no secret is shown."""
+    """Each answer belongs to its request, each row agrees with the provider's bill, no secret leaks."""
     check(gateway, seed)
 
 
 @pytest.mark.parametrize("seed", TENANT_SEEDS)
 def test_a_mix_of_tenants(shared: Gateway, seed: int) -> None:
-    """With Redis and keys, all of that holds too, and no tenant gets another's answer."""
+    """With Redis and keys all of that holds, and no tenant gets another's answer."""
     check(shared, seed)
 
 
 def test_all_kinds_of_trouble_were_met(gateway: Gateway) -> None:
-    """The mixes above had each fault, and clients that left; so the seeds are good ones."""
+    """The mixes above had each fault, and clients that left; otherwise the seeds need a change."""
     if not gateway.applications:
         pytest.skip("no mix ran before")
     met = {(charge.fault, charge.stream) for charge in gateway.provider.charges}

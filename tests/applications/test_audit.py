@@ -1,4 +1,4 @@
-"""The audit of mixes tells what is wrong: of one good call, each lie about it is found."""
+"""The audit of mixes finds each lie about one good call."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -88,7 +88,7 @@ def test_what_broke_off(row: dict[str, Any], fault: Fault, wrong: list[str]) -> 
 
 
 def test_an_answer_is_given_once() -> None:
-    """Again only where the gateway says so, and never to another key."""
+    """An answer may come again only if the gateway says so, and never for another key."""
     call = Call(EXCHANGE, ROW, CHARGE)
     hit = replace(EXCHANGE, headers={**HEADERS, "x-tiergate-cache": "hit"})
     other = Request(b"POST / HTTP/1.1", [(b"authorization", b"Bearer y")], REQUEST.body)

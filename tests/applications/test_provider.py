@@ -1,4 +1,4 @@
-"""The scripted provider refuses what is misdirected, bills by its prompt cache, and keeps conversations."""
+"""The scripted provider refuses misdirected requests, bills by its prompt cache, and stores conversations."""
 
 from typing import Any
 
@@ -67,7 +67,7 @@ def test_a_request_at_its_place_is_answered_and_billed(provider: Provider) -> No
 
 
 def test_a_prompt_that_begins_alike_is_read_from_the_cache(provider: Provider) -> None:
-    """By itself at OpenAI; at Anthropic where it is marked."""
+    """OpenAI caches by itself, Anthropic where the client marks the prompt."""
     system = "Be kind. " * 1000
     chat = {**CHAT, "messages": [{"role": "system", "content": system}, *CHAT["messages"]]}
     block = {"type": "text", "text": system, "cache_control": {"type": "ephemeral"}}
@@ -82,7 +82,7 @@ def test_a_prompt_that_begins_alike_is_read_from_the_cache(provider: Provider) -
 
 
 def test_conversations_are_kept(provider: Provider) -> None:
-    """A thread of Anthropic's, and a response of OpenAI's, go on from their ids."""
+    """A thread of Anthropic, and a response of OpenAI, continue from their ids."""
     tools = [{"name": "tides", "input_schema": {"properties": {"city": {"type": "string"}}}}]
     first = {"model": "claude-opus-5", "max_tokens": 9, "tools": tools, "thread": {"type": "create"}, "messages": CHAT["messages"]}  # fmt: skip
     use = said(ask(provider, "/anthropic/v1/messages", first, *CLAUDE))

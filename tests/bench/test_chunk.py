@@ -1,4 +1,4 @@
-"""What a chunk costs: the streams that are measured, the table, and what a missed bound does."""
+"""The cost of a chunk: the measured streams, the table, and the effect of a missed bound."""
 
 from itertools import count
 
@@ -12,14 +12,14 @@ NAMES = list(DIALECTS)
 
 
 def test_every_provider_is_measured_with_every_client() -> None:
-    """Each round takes one second of this clock for 256 chunks."""
+    """The clock ticks one second a round, and a round has 256 chunks."""
     found = chunk.measure(2, map(float, count()).__next__)
     assert [(one.provider, one.client) for one in found] == [(a, b) for a in NAMES for b in NAMES]
     assert {one.cost for one in found} == {1e6 / 256}
 
 
 def test_the_best_round_counts() -> None:
-    """Of rounds of 3, 1 and 2 seconds."""
+    """The rounds take 3, 1 and 2 seconds."""
     ticks = iter([0.0, 3.0, 3.0, 4.0, 4.0, 6.0] * 16)
     assert {one.cost for one in chunk.measure(3, ticks.__next__)} == {1e6 / 256}
 

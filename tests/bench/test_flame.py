@@ -1,4 +1,4 @@
-"""A flame graph shows each function as wide as its part of the samples, above who called it."""
+"""A flame graph shows each function as wide as its share of the samples, above its caller."""
 
 from xml.etree import ElementTree as ET
 
@@ -8,7 +8,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def boxes(drawn: str) -> dict[str, tuple[float, ...]]:
-    """Return left, top and width of each box, by what it tells."""
+    """Return left, top and width of each box, by its title."""
     rects = ET.fromstring(drawn).iter(f"{SVG}rect")  # noqa: S314 - drawn here
     told = [(one.findtext(f"{SVG}title"), one.attrib) for one in rects]
     return {name: tuple(float(at[key]) for key in ("x", "y", "width")) for name, at in told if name}

@@ -1,4 +1,4 @@
-"""The mock speaks OpenAI's wire, and the load generator counts what it is given."""
+"""The mock speaks OpenAI's wire format, and the load generator counts the answers that it gets."""
 
 import json
 import select
@@ -56,7 +56,7 @@ def connect(port: int) -> socket.socket:
 
 
 def receive(s: socket.socket) -> tuple[bytes, bytes]:
-    """One answer as head and body, the body with its chunked framing still on."""
+    """Receive one answer as head and body, the body with its chunked framing."""
     got = b""
     while b"\r\n\r\n" not in got:
         got += _more(s)
@@ -85,7 +85,7 @@ def ask(port: int, request: bytes) -> tuple[bytes, bytes]:
 
 
 def frames(body: bytes) -> list[bytes]:
-    """What the chunks of a chunked body hold; each has to be a whole SSE frame."""
+    """Return the chunks of a chunked body; each has to be a whole SSE frame."""
     found = []
     while body != b"0\r\n\r\n":
         size, _, rest = body.partition(b"\r\n")
@@ -208,7 +208,7 @@ def test_a_load_is_what_the_mock_served(instruments: Instruments, mock: peers.Ru
     seen = load.run(instruments, mock.port, connections=4, seconds=5, most=500)
     served = load.control(mock.port).served - before.served
     assert seen.answered >= 500
-    assert seen.total <= served <= seen.total + 4  # what was under way at the end
+    assert seen.total <= served <= seen.total + 4  # requests in flight at the end
     assert seen.p50 is not None
     assert seen.p99 is not None
     assert 0 < seen.p50 <= seen.p99
@@ -237,9 +237,10 @@ def test_waits_of_the_mock_are_seen(instruments: Instruments, mock: peers.Runnin
 
 
 def test_both_ways_of_accounting_cpu_agree(instruments: Instruments, mock: peers.Running) -> None:
-    """The load generator reads schedstat in its own window, machine.py around it.
+    """The load generator reads schedstat inside its own window; machine.py reads it around that
+    window.
 
-    A fixed number of answers keeps what lies between the two windows small on a busy machine.
+    A fixed number of answers keeps the time between the two windows small on a busy machine.
     """
     before = machine.cpu_seconds(mock.pids())
     seen = load.run(
@@ -260,7 +261,7 @@ def test_without_pids_cpu_is_unknown(instruments: Instruments, mock: peers.Runni
 
 
 class Script:
-    """A server that gives each connection the same bytes for its first request, then closes it."""
+    """A server that answers each connection's first request with the same bytes, then closes it."""
 
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
@@ -352,7 +353,7 @@ def test_a_burst_waits_for_all_answers_of_the_last(instruments: Instruments) -> 
                 for s in (first, second):
                     take_request(s)
                 first.sendall(answer)
-                assert not readable(first, 0.05)  # it does not go on alone
+                assert not readable(first, 0.05)  # it sends no second request alone
                 second.sendall(answer)
                 assert readable(first, 5)
                 assert readable(second, 5)
@@ -365,7 +366,7 @@ def test_a_burst_waits_for_all_answers_of_the_last(instruments: Instruments) -> 
 
 
 def test_no_two_requests_are_equal_but_in_their_number(instruments: Instruments) -> None:
-    """And they are as long as the one they are made from; with `vary` off they are that one."""
+    """Requests are as long as their template; with `vary` off they are equal to it."""
     for vary, expected in ((True, ["000000001", "000000002"]), (False, [load.VARIED] * 2)):
         seen: list[bytes] = []
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -407,7 +408,7 @@ def test_a_request_that_cannot_be_varied_is_refused(
 def test_requests_have_their_sizes(
     instruments: Instruments, size: load.Size, least: int, most: int, tools: int
 ) -> None:
-    """They end with a turn of the user, and name the model and the path of whoever is asked."""
+    """Requests end with a user turn, and name the model and the path of the peer under load."""
     ask = load.Ask("some/model", temperature=0)
     body = instruments.body(ask, size, stream=True).read_bytes()
     assert least <= len(body) <= most

@@ -1,4 +1,4 @@
-"""What the ledger costs a call: what is measured, the table, and what a missed bound does."""
+"""The ledger's cost per call: the measured calls, the table, and the effect of a missed bound."""
 
 from decimal import Decimal
 from itertools import count
@@ -30,7 +30,7 @@ def test_what_is_measured_are_the_rows_of_priced_calls(
 
 
 def test_the_best_round_counts() -> None:
-    """Of rounds of 3, 1 and 2 seconds for 2 calls."""
+    """The rounds take 3, 1 and 2 seconds for 2 calls."""
     ticks = iter([0.0, 3.0, 3.0, 4.0, 4.0, 6.0] * 2)
     assert {one.cost for one in ledger.measure(3, 2, ticks.__next__)} == {5e5}
 

@@ -1,4 +1,4 @@
-"""What limits and budgets cost a call: what is measured, the table, and what a missed bound does."""
+"""The cost of limits and budgets per call: the calls, the table, and the effect of a missed bound."""
 
 from collections import Counter
 from itertools import count
@@ -19,7 +19,7 @@ from gateway.limits.redis import RedisCounters
 
 
 class Watched:
-    """Beside a Meter: what it answers last to each call, and how many are in flight, asked or passed."""
+    """A counter store that records its last answer to each call and the number of calls in flight."""
 
     answers: dict[str, str]
     flight: set[str]
@@ -28,14 +28,14 @@ class Watched:
     async def admit(self, ask: AdmissionRequest, now: float) -> Admitted | Refusal | MissingCounter:
         assert len(ask.demands) == 5
         self._counted(ask.id)
-        return self._seen(ask.id, await super().admit(ask, now))  # type: ignore[misc]  # a Meter's
+        return self._seen(ask.id, await super().admit(ask, now))  # type: ignore[misc]  # of the counter store
 
     async def admit_single(
         self, form: DemandTemplate, amounts: Any, id: str, *more: Any
     ) -> Admitted | Refusal | MissingCounter:
         assert len(form.demands) == 5
         self._counted(id)
-        return self._seen(id, await super().admit_single(form, amounts, id, *more))  # type: ignore[misc]  # a Meter's
+        return self._seen(id, await super().admit_single(form, amounts, id, *more))  # type: ignore[misc]  # of the counter store
 
     def _counted(self, id: str) -> None:
         self.flight.add(id)
@@ -49,14 +49,14 @@ class Watched:
 
     async def settle_all(self, tenant: str, ends: Any, *more: Any) -> None:
         self.flight.difference_update(id for id, _, micro in ends if micro == 1_900)
-        await super().end(tenant, ends, *more)  # type: ignore[misc]  # a Meter's
+        await super().end(tenant, ends, *more)  # type: ignore[misc]  # of the counter store
 
 
 @pytest.mark.parametrize("kind", [MemoryCounters, RedisCounters])
 def test_what_is_measured_are_calls_that_pass_and_are_settled(
     monkeypatch: pytest.MonkeyPatch, kind: type
 ) -> None:
-    """By five counters each, with 32 calls in flight."""
+    """Each call needs five counters, and 32 calls are in flight."""
     if kind is RedisCounters and place.program() is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
     watched: Any = type("Watched", (Watched, kind), {})
@@ -65,11 +65,11 @@ def test_what_is_measured_are_calls_that_pass_and_are_settled(
     limits.measure(1, 100)
     assert Counter(watched.answers.values()) == {"Admitted": 110}
     assert watched.flight == set()
-    assert 32 <= watched.most <= 64  # some end beside others that begin
+    assert 32 <= watched.most <= 64  # some calls end while others begin
 
 
 def test_the_best_round_counts() -> None:
-    """Of rounds of 3, 1 and 2 seconds for 2 calls."""
+    """The rounds take 3, 1 and 2 seconds for 2 calls."""
     ticks = iter([0.0, 3.0, 3.0, 4.0, 4.0, 6.0] * 2)
     assert {one.cost for one in limits.measure(3, 2, ticks.__next__)} == {5e5}
 

@@ -1,4 +1,4 @@
-"""CPU time, memory and process trees as the kernel knows them."""
+"""CPU time, memory and process trees, as the kernel reports them."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 
 from bench import machine
 
-# Each writes one line when it is done and then waits for the end of its standard input.
+# Each program writes one line when it is done, then waits for the end of its standard input.
 BURN = """
 import sys, threading, time
 def burn():
@@ -35,7 +35,7 @@ sys.stdin.read(); child.communicate()
 
 @contextmanager
 def child(program: str) -> Iterator[tuple[int, str]]:
-    """The pid of a running program, and the line it wrote."""
+    """Run a program; yield its pid and the line that it wrote."""
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -43,7 +43,7 @@ def child(program: str) -> Iterator[tuple[int, str]]:
 
 
 def test_cpu_seconds_are_those_of_all_threads_that_live() -> None:
-    """The process's own clock counts the thread that has ended, too: 0.1 s."""
+    """The process's own clock also counts the thread that has ended: 0.1 s."""
     with child(BURN) as (pid, line):
         seen = machine.cpu_seconds([pid])
     assert seen.ran == pytest.approx(float(line) - 0.1, abs=0.04)

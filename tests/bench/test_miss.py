@@ -1,4 +1,4 @@
-"""A cacheable call and one that is not are put on one gateway by turns, and their ratio is said."""
+"""One gateway serves a cacheable call and one that is not, by turns; the bench prints their ratio."""
 
 import shutil
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_it_is_the_plain_relay_with_its_cache_on(tmp_path: Path) -> None:
 def test_each_round_has_both_and_no_request_is_asked_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whichever of the two was asked first."""
+    """The ratio holds whichever of the two comes first."""
     asked: list[Ask] = []
 
     def cost(running: Running, *_: object) -> float:

@@ -1,4 +1,4 @@
-"""Peers are started alone, on their CPU, and stopped; what goes wrong is told."""
+"""The bench starts peers alone on their CPU, stops them, and reports what goes wrong."""
 
 import os
 import sys
@@ -69,7 +69,7 @@ class Program(Peer):
         return {"OWN": str(place.upstream)}
 
 
-# Answers everything by itself, like a gateway with a warm cache.
+# Answers every request itself, like a gateway with a warm cache.
 CACHED = """
 import http.server, sys
 class Answer(http.server.BaseHTTPRequestHandler):
@@ -109,7 +109,7 @@ def test_nginx_relays_what_the_mock_says(
         assert list(seen) == ["direct", "nginx"]
         assert seen["nginx"].events > 0
         assert seen["nginx"].events_per_cpu_second is not None
-        # Chunks are passed on as they come, not collected.
+        # The peer passes chunks on as they come; it does not collect them.
         assert seen["nginx"].gap50 is not None
         assert seen["nginx"].gap50 > 1
     assert running.ended()
@@ -131,7 +131,7 @@ def test_a_run_measures_every_scene_of_every_round(
     before = os.sched_getaffinity(0)
     seen = measure.run([*measured], instruments, tmp_path, scale, lambda _: None)
     assert [list(group) for group in seen.rounds] == [["plain", "single"]] * 2
-    # What drifts within a round evens out: every other one goes backwards.
+    # Every other round goes backwards, so that drift within a round evens out.
     assert [list(group["single"]) for group in seen.rounds] == [
         ["direct", "nginx"],
         ["nginx", "direct"],
@@ -156,7 +156,7 @@ def test_answers_that_never_reached_the_provider_are_refused(
 def test_another_gateway_that_fails_is_left_out_and_noted_once(
     instruments: Instruments, mock: Running, tmp_path: Path
 ) -> None:
-    """And so is one that does not start; the others are measured."""
+    """A gateway that does not start is left out as well; the bench measures the others."""
     wrong = CACHED.replace(
         "send_response(200)",
         "send_response(200 if int(self.headers['content-length']) < 999 else 500)",
@@ -198,7 +198,7 @@ def test_a_peer_is_measured_only_in_what_it_can_do(
 
 
 def test_a_cache_that_is_passed_by_is_refused(instruments: Instruments, mock: Running) -> None:
-    """A peer that ought to answer by itself, here the mock, asks the provider each time."""
+    """A peer with a cache should answer by itself; this one, the mock, sends each call to the provider."""
     mock.peer.hits = True
     scene = Scene("plain", connections=1, seconds=1, quick=0.1)
     with pytest.raises(load.Broken, match="asked the provider"):
@@ -278,7 +278,7 @@ def test_everything_on_is_a_key_limits_budgets_rules_and_the_classifier(tmp_path
 
 
 def test_with_everything_on_no_rule_decides_but_the_classifier(tmp_path: Path) -> None:
-    """Of the small request; else the figure were of less than everything."""
+    """The classifier decides the small request; otherwise the figure would leave it out."""
     config = read(
         Path(peers.__file__).with_name("full.yaml"), Full("").environment(Place(tmp_path, 1, 2))
     )
@@ -311,7 +311,7 @@ def test_the_shipped_set_up_is_the_shipped_file_with_the_mock_as_its_one_provide
 def test_keys_of_the_caller_turn_no_provider_of_the_shipped_set_up_on(
     instruments: Instruments, mock: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It answers from the mock, and knows models of no other provider."""
+    """The gateway answers from the mock, and knows no models of other providers."""
     monkeypatch.setenv("MISTRAL_API_KEY", "theirs")
     monkeypatch.setenv("OLLAMA_BASE_URL", "http://127.0.0.1:9/v1")
     running, _ = peers.start(
@@ -375,7 +375,7 @@ def test_what_is_missing_is_left_out_with_its_command(
     instruments: Instruments,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """nginx, a Redis, and gateways that nothing has installed; those that need none are measured."""
+    """nginx, Redis and gateways that are not installed are left out; the bench measures the rest."""
     (tmp_path / "dnf").write_text("")
     (tmp_path / "dnf").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -411,7 +411,7 @@ def test_a_missed_floor_is_the_exit_status(
     ratio: float,
     status: int,
 ) -> None:
-    """The whole command with everything measured replaced, but for the floors."""
+    """The whole command runs; only the floors are real, all measurements are replaced."""
     (first, *_) = floor.FLOORS["tiergate"]
     verdict = floor.Verdict("tiergate", figures.ROWS[0], first, ratio)
     monkeypatch.setattr(command, "_measure", lambda _: {"rounds": []})

@@ -1,4 +1,4 @@
-"""The reference set of the dial: as many prompts of each tier, scored by who has not seen them."""
+"""The reference set has as many prompts of each tier, scored by a classifier new to them."""
 
 import pytest
 

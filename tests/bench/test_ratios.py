@@ -1,4 +1,4 @@
-"""Medians, ratios and floors, computed by hand."""
+"""Medians, ratios and floors, checked against values computed by hand."""
 
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -38,7 +38,7 @@ HERE = Machine("processor", 2, 0, 1, "6.1", "3.13", 0.1)
 
 
 def results(*rounds: dict[str, dict[str, object]]) -> Results:
-    """Rounds in which each peer's loads differ from LOAD in these fields, in every scene."""
+    """Make rounds in which each peer's loads differ from LOAD in these fields, in every scene."""
     return Results(
         at="2026-11-26T18:00+00:00",
         machine=HERE,
@@ -76,7 +76,7 @@ def test_requests_are_divided_by_cpu_seconds_not_by_seconds() -> None:
 
 
 def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
-    """Shares of 10 %, 20 % and 50 %, where the ratio of the medians were 25 %."""
+    """The shares are 10 %, 20 % and 50 %; the ratio of the medians would be 25 %."""
     found = results(
         {"nginx": {"answered": 10_000}, "tiergate": {"answered": 1000}},
         {"nginx": {"answered": 20_000}, "tiergate": {"answered": 4000}},
@@ -113,7 +113,7 @@ def test_what_is_unknown_is_left_out_and_never_nothing() -> None:
 
 
 def test_nginx_faster_than_the_upstream_is_no_base() -> None:
-    """It happens by noise; a multiple of a negative time means nothing."""
+    """Noise can make nginx the faster one; a multiple of a negative time means nothing."""
     found = results({"direct": {"p50": 1.0}, "nginx": {"p50": 0.9}, "tiergate": {"p50": 1.2}})
     assert figures.ratios(ROWS["single"], found, "tiergate") == []
     assert "single" not in table.render(found)
@@ -134,7 +134,7 @@ FULL: dict[str, object] = {"answered": 100_000, "events": 100_000, "p50": 1.2}
     ],
 )
 def test_a_floor_is_met_from_its_very_value(fields: dict[str, object], missed: list[str]) -> None:
-    """4.5 % of the requests, 3 % of lone ones, 25 % of the paced chunks, 15 % of those in bursts."""
+    """The floors are 4.5 % of the requests, 3 % of lone ones, 25 % of paced chunks, 15 % of bursts."""
     found = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH | fields})
     seen = floor.verdicts(found)
     assert [one.row.key for one in seen if not one.met] == missed
@@ -150,7 +150,7 @@ def test_a_floor_is_met_from_its_very_value(fields: dict[str, object], missed: l
 def test_memory_and_the_start_are_for_themselves(
     idle: int, seconds: float, missed: list[str]
 ) -> None:
-    """Of 80 MB and 2 s of CPU at most, whatever nginx takes, and however long it is waited for."""
+    """At most 80 MB and 2 s of CPU, whatever nginx takes, and however long the start takes by the clock."""
     found = msgspec.structs.replace(
         results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH}),
         memory={"nginx": Memory(1, 1, 1), "tiergate": Memory(idle, idle, 1)},
@@ -179,7 +179,7 @@ def test_a_figure_that_is_not_known_misses_its_floor() -> None:
 
 
 def test_floors_of_a_set_up_may_be_shares_of_another_of_the_same_run() -> None:
-    """With everything on, at least 15 % of the plain relay; from a cache, more than it."""
+    """With everything on, the floor is 15 % of the plain relay; from a cache, it is more than the relay."""
     ours: dict[str, dict[str, object]] = {
         "nginx": FULL,
         "tiergate": ENOUGH,
@@ -199,7 +199,7 @@ def test_floors_of_a_set_up_may_be_shares_of_another_of_the_same_run() -> None:
 
 
 def test_a_share_of_what_was_not_measured_is_unknown_and_misses() -> None:
-    """And set-ups that were not measured have no floors."""
+    """Set-ups that the run did not measure have no floors."""
     found = msgspec.structs.replace(results({"tiergate": ENOUGH}), peers=["tiergate"])
     assert [one.row.key for one in floor.verdicts(found) if one.found is None] == [
         "plain",
@@ -236,7 +236,7 @@ def test_targets_stand_beside_what_was_found() -> None:
 
 
 def test_a_set_up_that_a_run_does_not_have_is_named_and_has_no_targets() -> None:
-    """Results of before a set-up was added, say; one that was left out has a note that says why."""
+    """Results may be older than a set-up; a set-up that was left out has a note that says why."""
     found = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH})
     left_out = "tiergate-full is left out: redis-server is missing"
     text = table.render(msgspec.structs.replace(found, notes=[left_out]))
@@ -252,7 +252,7 @@ def test_a_set_up_that_a_run_does_not_have_is_named_and_has_no_targets() -> None
 
 
 def also(found: Results, *more: str) -> Results:
-    """Results with further peers, as heavy as the gateway."""
+    """Return results with further peers, as heavy as the gateway."""
     return msgspec.structs.replace(
         found,
         peers=[*found.peers, *more],
@@ -262,7 +262,7 @@ def also(found: Results, *more: str) -> Results:
 
 
 def lines(text: str) -> dict[str, list[list[str]]]:
-    """The cells of each line by what it begins with, table by table."""
+    """Return the cells of each line by the line's first cell, table by table."""
     found: dict[str, list[list[str]]] = {}
     for line in text.splitlines():
         if line.startswith("|"):
@@ -333,7 +333,7 @@ def test_a_busy_machine_is_told() -> None:
 
 
 def parts(found: Results) -> list[ET.Element]:
-    """The panels of a picture."""
+    """Return the panels of a picture."""
     return ET.fromstring(picture.draw(found)).findall("{*}g")  # noqa: S314 - it is our own
 
 
@@ -364,7 +364,7 @@ def test_a_picture_has_a_panel_a_figure_and_the_best_peer_first() -> None:
 
 
 def test_a_picture_has_no_place_for_what_is_not_known() -> None:
-    """Added time is nothing, or less by noise, and CPU is unknown: those panels are empty."""
+    """Panels stay empty where the added time is zero or negative by noise, or CPU is unknown."""
     found = results({"direct": {}, "nginx": {"cpu": None}, "tiergate": {"cpu": None}})
     assert [len(panel.findall("{*}circle")) for panel in parts(found)] == [0, 0, 0, 2]
 
@@ -384,7 +384,7 @@ def test_results_are_published_under_their_day_and_on_the_page(tmp_path: Path) -
 
 
 def test_the_documents_show_the_newest_results() -> None:
-    """The tables and the picture are what `make bench-report` makes of the data."""
+    """The tables and the picture equal the output of `make bench-report` on the data."""
     found = report.read(report.newest())
     text = report.PAGE.read_text("utf-8")
     assert text == report.filled(text, found)

@@ -1,4 +1,4 @@
-"""What routing costs a call: the calls that are measured, the table, and the bounds in this very run."""
+"""The cost of routing per call: the measured calls, the table, and the bounds in this very run."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def test_each_case_is_decided_by_what_it_says(made: list[Case]) -> None:
 
 
 def test_the_user_has_fifty_rules(made: list[Case]) -> None:
-    """Of which the last decides, after all others were asked in vain."""
+    """The last rule decides, after no other has matched."""
     decided = [case for case in made if not isinstance(case, routing.Alone)]
     few, many = (sorted({len(one.router.rules.choices) for one in decided})[at] for at in (0, -1))
     assert many - few == 50
@@ -40,7 +40,7 @@ def test_a_case_that_something_else_decides_is_not_measured(made: list[Case]) ->
 
 
 def test_the_best_rounds_count_and_stand_beside_fixed_work(made: list[Case]) -> None:
-    """Fixed work takes 4, 1 and 2 seconds, the calls 3, 6 and 5: 3 to 1."""
+    """Fixed work takes 4, 1 and 2 seconds, the calls 3, 6 and 5: the best are 3 to 1."""
     ticks = iter([0, 4, 4, 7, 7, 8, 8, 14, 14, 16, 16, 21])
     (found,) = routing.measure(3, 2, lambda: float(next(ticks)), made[:1])
     assert (found.micros, found.ratio, found.bound) == (1.5e6, 3.0, made[0].bound)
@@ -55,7 +55,7 @@ def test_the_table_has_a_mark_where_a_bound_is_missed() -> None:
 
 
 def test_a_missed_bound_fails(capsys: pytest.CaptureFixture[str]) -> None:
-    """On this clock every round takes a second: one call is as much as one piece of fixed work."""
+    """Every round takes a second on this clock: one call costs as much as one piece of fixed work."""
     assert routing.main(["--rounds", "1", "--calls", "1"], map(float, count()).__next__) == 0
     assert "1.0 of at most 10" in capsys.readouterr().out
     ticks = iter(at if at % 4 < 3 else at + 500.0 for at in count())
@@ -64,8 +64,10 @@ def test_a_missed_bound_fails(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_bounds_hold_in_one_run() -> None:
-    """In a process of its own, which no coverage slows: CPU of calls by CPU of fixed work, best of
-    eight rounds each, beside each other. Bounds are several times what was measured.
+    """The bench runs in a process of its own, which no coverage slows.
+
+    It compares the CPU of calls with that of fixed work, the best of eight rounds each, side by
+    side. Bounds are several times the measured ratios.
     """
     done = subprocess.run(
         [sys.executable, "-m", "bench.routing", "--rounds", "8", "--calls", "100"],

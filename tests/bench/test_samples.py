@@ -1,4 +1,4 @@
-"""Samples of CPU belong to the innermost part that they are in; the start is none of a call."""
+"""A CPU sample counts for the innermost part of its stack; samples of the start count for no call."""
 
 import os
 import sys
@@ -59,7 +59,7 @@ def test_what_comes_before_the_first_call_is_left_out() -> None:
 
 @pytest.mark.parametrize("begin", sorted({begin for begins in PARTS.values() for begin in begins}))
 def test_parts_are_of_files_that_are_there(begin: str) -> None:
-    """A folder or a module that was moved would be told as the rest."""
+    """A folder or module that has moved would count as the rest."""
     there = ROOT / "gateway" / begin
     assert there.is_dir() if begin.endswith("/") else there.with_suffix(".py").is_file()
 
@@ -68,7 +68,7 @@ def test_a_stack_is_of_the_projects_own_files() -> None:
     assert samples.stack(sys._getframe()) == ()
     scope: dict[str, object] = {"seen": lambda: samples.stack(sys._getframe()), "found": ()}
     inner = compile("found = seen()", "/some/where/gateway/server/app.py", "exec")
-    exec(inner, scope)  # noqa: S102 - a frame of a file that is not there
+    exec(inner, scope)  # noqa: S102 - a frame of a file that does not exist
     assert scope["found"] == ("server/app.py:<module>",)
 
 
@@ -84,7 +84,7 @@ def test_a_set_up_is_sampled_as_it_is(tmp_path: Path) -> None:
 def test_a_gateway_under_load_is_sampled(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """A real one, for a moment: parts that no call does without are there."""
+    """Sample a real gateway for a moment: it shows the parts that every call uses."""
     try:
         machine.find("cc")
     except machine.Missing as missing:

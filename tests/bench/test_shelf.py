@@ -1,4 +1,4 @@
-"""Other gateways are installed outside of the tree, in one version each, or it is said why not."""
+"""Other gateways are installed outside of the tree, in one pinned version each, or an error says why not."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def installed(parcel: Parcel) -> Path:
-    """As if it were."""
+    """Create the program's file, as if the gateway were installed."""
     program = parcel.folder / parcel.program
     program.parent.mkdir(parents=True, exist_ok=True)
     program.touch(0o755)
@@ -31,7 +31,7 @@ def installed(parcel: Parcel) -> Path:
 
 @pytest.mark.parametrize("parcel", PARCELS.values(), ids=lambda parcel: parcel.name)
 def test_each_is_pinned_and_not_of_a_release_that_is_refused(parcel: Parcel) -> None:
-    """Its folder is of its version, so that another one is installed anew; none is in the tree."""
+    """The folder's name has the version, so a new version is installed anew; no folder is in the tree."""
     name, _, version = parcel.requirement.rpartition("@" if parcel.npm else "==")
     assert (bool(name), version) == (True, parcel.version)
     assert parcel.requirement.replace("[proxy]", "") not in shelf.REFUSED
@@ -85,7 +85,7 @@ def test_an_installation_without_its_program_is_told() -> None:
 def test_commands_are_of_the_tools_that_are_there(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Uv where there is one, else pip; an older Python than is needed is not used."""
+    """The install uses uv if there is one, else pip, and no Python older than the gateway needs."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(machine, "SBIN", "")
     monkeypatch.setattr(shelf, "ROOT", tmp_path)
@@ -141,7 +141,7 @@ def test_all_are_installed_and_what_was_not_is_told(
 def test_each_is_told_its_port_and_the_mock_and_nothing_else(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Where it finds them differs: in a file, the environment, or what it is asked."""
+    """Each gateway reads them elsewhere: in a file, the environment, or the request."""
     (tmp_path / "node").touch(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(Missing, match="make bench-peers"):
@@ -170,7 +170,7 @@ def test_what_streams_not_is_not_measured_in_streams() -> None:
 
 
 def test_a_distribution_weighs_what_its_list_of_files_says(tmp_path: Path) -> None:
-    """Its program outside of the folder of packages, too; not what Python has compiled."""
+    """The program outside of the packages' folder counts, too; compiled bytecode does not."""
     packages = tmp_path / "lib" / "python3.13" / "site-packages"
     information = packages / "least-1.0.dist-info"
     information.mkdir(parents=True)
@@ -195,7 +195,7 @@ def test_modules_of_npm_weigh_all_their_files(tmp_path: Path) -> None:
 
 
 def test_the_core_is_what_the_gateway_requires_and_no_tools_of_tests() -> None:
-    """Within the floor: 60 MB and 40 distributions."""
+    """The core stays under the floor: 60 MB and 40 distributions."""
     seen = weight.core(ROOT / "gateway")
     assert 10e6 < seen.bytes < 60e6
     assert 15 < seen.distributions < 40

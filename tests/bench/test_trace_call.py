@@ -1,4 +1,4 @@
-"""A call is traced in a gateway that really serves: its files, in the order in which it comes to them."""
+"""The bench traces a call in a gateway that really serves: its files, in the order it comes to them."""
 
 import shutil
 from pathlib import Path
@@ -22,7 +22,7 @@ NAMED = (
     "upstream/http1/connection.py",
     "pipeline/response.py",
 )
-"""What a call that names its model comes to, in this order."""
+"""The files that a call which names its model passes, in order."""
 
 
 @compiles
@@ -85,7 +85,7 @@ def test_changes_of_file_and_different_functions_are_counted(tmp_path: Path) -> 
 
 
 def test_the_trace_that_most_calls_have_counts() -> None:
-    """A timer ran beside one of three, and another was cut; of equally common ones the shortest counts."""
+    """One of three traces has a timer, and another is cut; among equally common ones the shortest counts."""
     timer, cut = Trace([*FOUND.functions, ("t.py", "t:1")]), Trace(FOUND.functions[:2])
     assert trace_call.most_common([timer, FOUND, cut, FOUND]) == FOUND
     assert trace_call.most_common([timer, FOUND]) == FOUND

@@ -1,4 +1,4 @@
-"""Two trees are put under the same load by turns, and their ratio is said, with what is noise."""
+"""The bench loads two trees by turns, and prints their ratio and the noise."""
 
 import shutil
 from contextlib import ExitStack
@@ -15,13 +15,13 @@ compiles = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler"
 
 @compiles
 def test_each_start_has_a_cost_of_both_trees_in_each_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever of the two started or was asked first; the round that warms them does not count."""
+    """Costs go to the right tree, whichever starts or comes first; the warm-up does not count."""
     asked: list[object] = []
     began: list[Path] = []
     set_up = peers.set_up
 
     def cost(running: object, *_: object) -> float:
-        """Cost 1 for this tree, 2 for the other, in the order that is asserted below."""
+        """Return 1 for this tree and 2 for the other, in the order that the test asserts below."""
         asked.append(running)
         return 1.0 if (len(asked) - 1) % 8 in {0, 3, 5, 6} else 2.0
 
@@ -64,9 +64,9 @@ def test_a_ratio_is_of_starts_and_stands_beside_what_starts_of_one_tree_differ_b
 @pytest.mark.parametrize(
     "starts",
     [
-        [[(90.0, 100.0)]],  # one start alone says nothing
-        [[(97.0, 100.0)], [(101.0, 104.0)]],  # less than starts of one tree differ by
-        [[(80.0, 100.0)], [(80.0, 100.0)], [(101.0, 100.0)]],  # not each start says so
+        [[(90.0, 100.0)]],  # one start alone proves nothing
+        [[(97.0, 100.0)], [(101.0, 104.0)]],  # less than the starts of one tree differ by
+        [[(80.0, 100.0)], [(80.0, 100.0)], [(101.0, 100.0)]],  # the starts disagree
     ],
 )
 def test_a_difference_that_starts_of_one_tree_may_have_is_none(

@@ -1,1 +1,1 @@
-"""The dashboard in a real browser, before a real gateway with a ledger of a month."""
+"""The dashboard in a real browser, served by a real gateway with a month of ledger rows."""

@@ -1,4 +1,4 @@
-"""Pictures of the dashboard for the documents: `make screenshots`."""
+"""Make pictures of the dashboard for the documents: `make screenshots`."""
 
 import struct
 import sys
@@ -13,7 +13,7 @@ from tests.dashboard.stage import Stage
 
 FOLDER = Path(__file__).parents[2] / "docs" / "dashboard"
 LARGEST = 150_000
-"""Bytes of a picture."""
+"""The most bytes that a picture may have."""
 _HEAD = 8
 _SHOTS: tuple[tuple[str, str, str, Scheme, tuple[int, int]], ...] = (
     ("overview-dark", "overview", "?range=7d", "dark", (1280, 860)),
@@ -29,7 +29,7 @@ _SHOTS: tuple[tuple[str, str, str, Scheme, tuple[int, int]], ...] = (
 
 
 def main() -> int:
-    """Take all of them; 1 where one is too large."""
+    """Take all pictures; return 1 if one is too large."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="tiergate-screenshots-") as folder:
         stage = Stage(Path(folder) / "gateway")
@@ -61,7 +61,7 @@ def _take(
 
 
 def packed(data: bytes) -> bytes:
-    """The same picture in fewer bytes: browsers write it in haste."""
+    """Compress a picture again, without loss: browsers compress in haste."""
     head, body, at = data[:_HEAD], b"", _HEAD
     parts: list[tuple[bytes, bytes]] = []
     while at < len(data):

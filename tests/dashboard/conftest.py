@@ -1,4 +1,4 @@
-"""A real browser, and one gateway for all tests that only look."""
+"""A real browser, and one gateway for all tests that change nothing."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +12,10 @@ from tests.dashboard.stage import Stage
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium, as the system has it.
+    """Run Chromium, as the system has it.
 
-    Of these tests alone: while it runs, this thread has an event loop, and no other test could have one.
+    Only these tests may use it: while it runs, this thread has an event loop, and no other test
+    could start one.
     """
     if CHROMIUM is None:
         pytest.skip("there is no chromium: apt-get install chromium")
@@ -33,7 +34,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 @pytest.fixture
 def sight(browser: Browser, stage: Stage) -> Iterator[Sight]:
-    """A window of its own before that gateway; nothing in it may have gone wrong at the end."""
+    """A browser window on that gateway; closing it fails the test if anything in the page went wrong."""
     made = Sight(browser, stage.url)
     yield made
     made.close()

@@ -1,4 +1,4 @@
-"""A gateway of its own process for pages that act: rules in a file, texts kept, names that would be markup."""
+"""A gateway in a process of its own for pages that act, with names that look like markup."""
 
 import hashlib
 import re
@@ -29,9 +29,9 @@ ADMIN = "admin-key-0123456789-never-shown"
 KEY = "key-of-a-client-0123456789-never-shown"
 SECRET = "sk-acme-0123456789-never-shown"
 BAD = "<img src=x onerror=window.hit=1>"
-"""Markup that would run, if any page took a name for more than its text."""
+"""Markup that would run if a page treated a name as more than text."""
 ODD = {BAD: f"{KEY}-a", "constructor": f"{KEY}-b", "__proto__": f"{KEY}-c"}
-"""Keys with names that would be more than text."""
+"""Keys whose names a careless page would not treat as text."""
 RULES = f"""\
 guards:
   - name: drafts are cheap
@@ -60,14 +60,14 @@ def answer(request: Request) -> Answer:
 
 
 def odd(_: Request) -> Answer:
-    """A provider that says it has another name."""
+    """Answer like a provider that claims another model name."""
     said = whole(counts=(40, 20))
     body = b"".join(piece or b"" for piece in said.pieces).replace(b"served-1", BAD.encode())
     return Answer(pieces=(body,), length=len(body))
 
 
 def slow(_: Request) -> Answer:
-    """A stream that waits after its first word, until it is let go on."""
+    """Stream one word, then wait until `release`."""
     first, *rest = frames(("Hel", "lo you."), counts=(40, 20))
     said, *more = rest
     return Answer(
@@ -113,10 +113,10 @@ def config(url: str) -> dict[str, Any]:
 
 
 class Scene:
-    """The gateway, its provider, and what clients ask."""
+    """The gateway, its provider, and a client."""
 
     def __init__(self, folder: Path, *, alone: bool = False) -> None:
-        """`alone`: no key at all is set, as on somebody's own machine."""
+        """Start the gateway; with `alone` it has no keys at all, as on a developer's own machine."""
         self._loop, self.upstream = Loop(), Upstream()
         self._loop.run(self.upstream.start())
         for path in ("/acme", "/spare"):
@@ -162,7 +162,7 @@ class Scene:
     def call(
         self, text: str = "Prove it.", *, model: str = "auto", tags: str = "", status: int = 200, key: str = KEY,
     ) -> str:  # fmt: skip
-        """The id of a call."""
+        """Make a call; return its id."""
         head = {"authorization": f"Bearer {key}", "x-tiergate-tags": tags}
         body = {"model": model, "messages": [{"role": "user", "content": text}]}
         reply = self.client.post(
@@ -172,7 +172,7 @@ class Scene:
         return reply.headers["x-request-id"]
 
     def some(self) -> None:
-        """Calls of every kind that pages tell apart."""
+        """Make a call of every kind that the pages tell apart."""
         self.call()
         self.call("Hello.", tags=f"draft,{BAD}")
         self.call(BAD, model=BAD, status=404)
@@ -183,12 +183,12 @@ class Scene:
         self.upstream.on("/acme", answer)
 
     def admin(self, path: str, **more: Any) -> Any:
-        """What an admin's program is told."""
+        """Return the admin API's answer, as JSON."""
         head = {"authorization": f"Bearer {ADMIN}"}
         return self.client.request("POST" if more else "GET", path, headers=head, **more).json()
 
     def tiergate(self, *words: str) -> Any:
-        """What the command line says, as JSON."""
+        """Run a `tiergate` command; return its JSON output."""
         command = [sys.executable, "-m", "gateway", "--config", str(self.file), *words, "--json"]
         done = subprocess.run(
             command, env=self._environ, capture_output=True, text=True, check=True
@@ -196,7 +196,7 @@ class Scene:
         return jsonio.loads(done.stdout.encode())
 
     def release(self) -> None:
-        """Let a slow answer go on."""
+        """Let the slow answer continue."""
         self._loop.run(self.upstream.release())
 
     def stop(self) -> None:

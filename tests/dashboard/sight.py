@@ -1,4 +1,4 @@
-"""A window of a browser: what it shows, and all that went wrong in it or left this machine."""
+"""A browser window: what it shows, and every error or outside request in it."""
 
 import shutil
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ WIDE, PHONE = (1280, 800), (390, 844)
 PATIENCE = 20_000
 """Milliseconds."""
 _REFUSED = "Failed to load resource: the server responded with a status of 40"
-"""What a browser says of every answer of such a status, whatever the page makes of it."""
+"""The message that a browser logs for every 40x answer, whatever the page does with it."""
 
 type Scheme = Literal["dark", "light"]
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser that is closed at the end. It runs as root in CI, where its sandbox cannot."""
+    """Run a browser until the block ends. CI runs it as root, where its sandbox cannot work."""
     with sync_playwright() as playwright:
         made = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
@@ -33,7 +33,7 @@ def chromium() -> Iterator[Browser]:
 
 
 class Sight:
-    """A window. Requests to other hosts are not made, and told of."""
+    """A browser window. It blocks requests to other hosts and reports them as errors."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Sight:
         scheme: Scheme = "dark",
         refused: bool = False,
     ) -> None:
-        """`refused`: answers that refuse are what is looked at, and no fault."""
+        """Open a window; with `refused`, the test expects refused requests, and they are no errors."""
         self.url = url
         self.wrong: list[str] = []
         self.asked: list[str] = []
@@ -63,7 +63,7 @@ class Sight:
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.route(lambda url: not url.startswith(self.url), self._abroad)
-        # What the policy forbids is told to the page, and by it to the test.
+        # The browser reports a policy violation to the page, and the page logs it for the test.
         self.page.add_init_script(
             "addEventListener('securitypolicyviolation', (e) => console.error('policy: ' + e.violatedDirective + ' ' + e.blockedURI))"
         )
@@ -94,7 +94,7 @@ class Sight:
 
     @property
     def text(self) -> str:
-        """All that the page says, also what is not seen."""
+        """Return all text of the page, also the hidden text."""
         found: str | None = self.page.locator("body").text_content()
         return found or ""
 

@@ -1,7 +1,8 @@
-"""A gateway of its own process before a scripted provider: real calls, and a month of rows like them.
+"""A gateway in a process of its own with a scripted provider: real calls, and a month of rows like
+them.
 
-The rows of a month are those that real calls have left, at other times and with other amounts: the
-gateway has written them, and reads them as it reads its own.
+The rows of the month copy those of real calls, with other times and amounts. The gateway has
+written the originals, and reads the copies as it reads its own rows.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ PROMPT = "Please be so kind and greet the canary 4711 of this test."
 SECRET = "sk-openai-0123456789-never-shown"
 APPS = ("chat-app", "support-bot", "coding-agent", "nightly-jobs")
 DAYS, AN_HOUR = 30, 9
-"""How long rows go back, and how many of them an hour has in the mean."""
+"""Days that the rows go back, and rows per hour on average."""
 _ROOT = str(Path(__file__).parents[2])
 _ON = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
 _PROMPTS = (
@@ -53,7 +54,7 @@ def secret(app: str) -> str:
 
 
 def answer(request: Request) -> Answer:
-    """Tokens as many as the model is dear, so that no two bills are alike."""
+    """Answer with token counts that depend on the model, so that no two bills are alike."""
     model = request.json["model"]
     counts = (180 + 37 * len(model), 60 + 211 * (len(model) % 5))
     if request.json.get("stream") is True:
@@ -125,7 +126,7 @@ def config(url: str) -> dict[str, Any]:
 
 
 class Stage:
-    """The gateway with all that its pages can show."""
+    """A gateway with data for every page."""
 
     def __init__(self, folder: Path, *, rows: bool = True, admin: str = ADMIN) -> None:
         self._loop, self._upstream = Loop(), Upstream()
@@ -157,7 +158,7 @@ class Stage:
         return f"http://127.0.0.1:{self.port}"
 
     def call(self, app: str, model: str, prompt: str, *, stream: bool = False) -> int:
-        """One call of an application; the status of its answer."""
+        """Make one call of an application; return the status of its answer."""
         body = {
             "model": model, "max_tokens": 900, "stream": stream, "messages": [{"role": "user", "content": prompt}],
         }  # fmt: skip
@@ -196,7 +197,7 @@ class Stage:
                 assert self.call(app, f"{lab}/auto", prompt, stream=at % 2 == 0) == 200
 
     def _trouble(self) -> None:
-        """One host is down, so that another answers, and then nobody does for mistral."""
+        """Take one host down, so that another answers; then take down every host of mistral."""
         self._upstream.on("/openai", down)
         self._upstream.on("/mistral", down)
         for number in range(6):
@@ -211,7 +212,7 @@ class Stage:
 
 
 def history(folder: Path) -> None:
-    """A month of rows: more by day than by night, fewer at the end of a week, some of each kind."""
+    """Write a month of rows: more by day than by night, fewer at weekends, some of each kind."""
     found = [row for path in journal.list_segments(folder) for row, _ in journal.read_rows(path)]
     served = [row for row in found if isinstance(row, FinalRow) and row.state == "settled"]
     chance, now = random.Random(4711), time.time()
@@ -228,7 +229,7 @@ def history(folder: Path) -> None:
 
 
 def _other(row: FinalRow, name: str, start: float, chance: random.Random) -> FinalRow:
-    """A row like this one: other tokens at the same price, another time, sometimes another end."""
+    """Copy a row with other tokens at the same price, another time, and sometimes another outcome."""
     times = chance.lognormvariate(2.6, 0.6)
     dear = {"fast": 1.0, "smart": 1.9, "reasoning": 5.5}[row.tier or "smart"]
     first = chance.lognormvariate(-1.1, 0.35) * dear**0.7

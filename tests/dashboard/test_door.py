@@ -1,4 +1,4 @@
-"""Signing in and out in a browser, by hand and by keys alone."""
+"""Sign in and out in a browser, by mouse and by keyboard alone."""
 
 from playwright.sync_api import Browser, Locator, expect
 
@@ -7,7 +7,7 @@ from tests.dashboard.stage import ADMIN, Stage
 
 
 def test_a_wrong_key_is_told_and_the_right_one_opens(browser: Browser, stage: Stage) -> None:
-    """The key is nowhere afterwards: not in the page, its address, its store or a cookie."""
+    """Afterwards the key is in no page, address, store or cookie."""
     sight = Sight(browser, stage.url, refused=True)
     page = sight.page
     page.goto(f"{stage.url}/dashboard#/budgets")
@@ -33,7 +33,7 @@ def test_a_wrong_key_is_told_and_the_right_one_opens(browser: Browser, stage: St
 
 def test_signing_out_ends_it_here(sight: Sight) -> None:
     sight.enter()
-    sight.show("overview")  # all of it: what it still asked for would be refused behind the button
+    sight.show("overview")  # all of it: after sign-out its requests would be refused
     sight.page.get_by_role("button", name="Sign out").click()
     expect(sight.page.get_by_label("Admin key")).to_be_visible()
     assert sight.context.cookies() == []
@@ -42,7 +42,7 @@ def test_signing_out_ends_it_here(sight: Sight) -> None:
 
 
 def test_a_session_that_has_ended_is_told(browser: Browser, stage: Stage) -> None:
-    """Where pages ask again by themselves, and where somebody goes to another."""
+    """The page says so when it refreshes itself, and when the user goes to another page."""
     sight = Sight(browser, stage.url, refused=True)
     sight.enter()
     sight.show("overview")
@@ -54,7 +54,7 @@ def test_a_session_that_has_ended_is_told(browser: Browser, stage: Stage) -> Non
 
 
 def test_all_of_it_is_done_by_keys_alone(sight: Sight) -> None:
-    """Signing in, going to a page, choosing a range, reading a chart, sorting, the theme."""
+    """The keyboard alone signs in, opens a page, picks a range, reads a chart, sorts, changes the theme."""
     page = sight.page
     page.goto(f"{sight.url}/dashboard")
     expect(page.get_by_label("Admin key")).to_be_focused()
@@ -84,7 +84,7 @@ def test_all_of_it_is_done_by_keys_alone(sight: Sight) -> None:
 
 
 def press(sight: Sight, wanted: Locator, way: str, key: str) -> None:
-    """Go on until it has the focus, then press a key."""
+    """Move the focus until the element has it, then press a key."""
     wanted.wait_for()
     for _ in range(80):
         if wanted.evaluate("(one) => one === document.activeElement"):

@@ -1,4 +1,4 @@
-"""The pages that act, in a real browser: calls as they come, the playground, and rules that are tried."""
+"""The pages that act, in a real browser: calls as they come, the playground, and rule replays."""
 
 import re
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 
 class Looks:
-    """What a page asked for and said while a test looked at it."""
+    """The requests and messages of a page during a test."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -53,7 +53,7 @@ def looks() -> Looks:
 
 @pytest.fixture(scope="module")
 def entered(browser: Browser, scene: Scene) -> StorageState:
-    """What the browser of somebody keeps who has signed in."""
+    """The browser state of a user who has signed in."""
     context = browser.new_context()
     made = context.new_page()
     made.goto(f"{scene.url}/dashboard")
@@ -73,7 +73,7 @@ def page(
     looks: Looks,
     request: pytest.FixtureRequest,
 ) -> Iterator[Page]:
-    """A page of somebody who has signed in; nothing it did was wrong, or went elsewhere."""
+    """A page of a user who has signed in; the test fails on any error or request elsewhere."""
     chosen: tuple[ViewportSize, Scheme] = getattr(request, "param", (WIDE, "dark"))
     size, scheme = chosen
     context = browser.new_context(viewport=size, color_scheme=scheme, storage_state=entered)
@@ -114,7 +114,7 @@ def test_the_list_follows_and_can_be_paused(page: Page, looks: Looks, scene: Sce
     assert page.get_attribute("#said", "aria-live") == "polite"
     page.click("button:text-is('Pause')")
     late = scene.call()
-    page.evaluate("0")  # what was asked before is told before
+    page.evaluate("0")  # earlier requests are reported first
     asked = len(looks.asked)
     page.clock.run_for(20_000)
     assert looks.asked[asked:] == []
@@ -126,7 +126,7 @@ def test_the_list_follows_and_can_be_paused(page: Page, looks: Looks, scene: Sce
 def test_where_calls_come_too_fast_to_read_the_list_goes_on_with_the_newest(
     page: Page, scene: Scene
 ) -> None:
-    """Every call counts in the ledger; here some are left out."""
+    """The ledger counts every call; the list leaves some out."""
     page.clock.install()
     at(page, "#/calls")
     page.wait_for_selector("tr.call")
@@ -176,7 +176,7 @@ def test_calls_are_chosen_and_the_address_says_so(page: Page, scene: Scene) -> N
 
 
 def test_a_call_shows_the_trace_that_explain_prints(page: Page, scene: Scene) -> None:
-    """By the keyboard alone: arrows, Enter, Escape; its address leads to it again."""
+    """The keyboard alone opens it: arrows, Enter, Escape; the call's address opens it again."""
     id = scene.call("Prove it again.")
     at(page, "#/calls")
     page.wait_for_selector(f"tr[data-id='{id}']")
@@ -221,7 +221,7 @@ def test_attempts_that_failed_are_told(page: Page, scene: Scene) -> None:
 
 
 def test_the_playground_decides_on_every_lab_and_streams(page: Page, scene: Scene) -> None:
-    """The first words are there before the last, and what it came to is what the ledger has."""
+    """The page shows the first words before the last come, and the cost that the ledger has."""
     scene.upstream.on("/acme", slow)
     at(page, "#/playground")
     page.wait_for_selector("text=Calls are billed to the key that you enter")
@@ -278,7 +278,7 @@ def test_an_answer_can_be_stopped_and_errors_are_shown_as_they_are(
 
 
 def test_on_ones_own_machine_no_key_is_needed(browser: Browser, tmp_path: Path) -> None:
-    """Nobody signs in, and calls are asked as `open`."""
+    """The user does not sign in, and calls are made as `open`."""
     scene, looks = Scene(tmp_path / "gateway", alone=True), Looks()
     context = browser.new_context()
     page = context.new_page()
@@ -362,7 +362,7 @@ def test_mistakes_have_lines_and_a_text_can_be_taken_away(page: Page, scene: Sce
 
 
 def test_a_replay_can_be_cancelled(page: Page, scene: Scene) -> None:
-    """Its child ends, so that the next may begin."""
+    """The child process ends, so that the next replay may begin."""
     at(page, "#/rules")
     expect(page.locator(".yaml")).to_have_value(RULES)
     page.route(re.compile("/admin/replay"), lambda _: None)  # nobody answers
@@ -379,7 +379,10 @@ def test_a_replay_can_be_cancelled(page: Page, scene: Scene) -> None:
 
 
 def test_names_are_text_on_every_page(page: Page, scene: Scene) -> None:
-    """Of rules, tags, keys and models, also where a provider made them up: the page's fixture looks for markup."""
+    """The names of rules, tags, keys and models are text, also if a provider invents them.
+
+    The fixture of the page looks for markup.
+    """
     for place, there in (
         ("overview?range=24h&by=key", "constructor"), ("overview?range=24h&by=key", "__proto__"),
         ("overview?range=24h&by=key", BAD), ("overview?range=24h&by=rule", BAD), ("overview?range=constructor", "Calls"),

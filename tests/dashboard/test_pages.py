@@ -1,4 +1,4 @@
-"""Every page before a real gateway: complete, quiet, of this machine alone, and told to everybody."""
+"""Every page, served by a real gateway: complete, without errors or outside requests, and accessible."""
 
 import re
 from pathlib import Path
@@ -21,9 +21,10 @@ _RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "b
 def test_a_page_shows_what_there_is_and_no_secret(
     browser: Browser, stage: Stage, name: str
 ) -> None:
-    """Without an error, a breach of the policy, or a request to another host: the window says so.
+    """The page has no error, breaks no policy, and sends no request to another host; `Sight` checks
+    that.
 
-    The playground finds out whether a key is needed, and is told so.
+    The playground asks the gateway if it needs a key; the gateway's refusal is expected.
     """
     sight = Sight(browser, stage.url, refused=name == "playground")
     sight.enter()
@@ -41,7 +42,7 @@ def test_a_page_shows_what_there_is_and_no_secret(
 def test_pages_are_for_everybody(
     browser: Browser, stage: Stage, size: tuple[int, int], scheme: Scheme
 ) -> None:
-    """By axe's rules of WCAG 2.2 AA and good practice; and nothing hangs out at the side."""
+    """The pages pass axe's rules of WCAG 2.2 AA and good practice, and do not overflow sideways."""
     sight, axe, wrong = Sight(browser, stage.url, size=size, scheme=scheme, refused=True), Axe(), {}
     sight.page.goto(f"{stage.url}/dashboard")
     sight.page.get_by_label("Admin key").wait_for()
@@ -67,7 +68,7 @@ def _told(response: dict[str, Any]) -> list[str]:
 
 
 def test_what_is_not_known_is_not_called_nothing(sight: Sight) -> None:
-    """Calls whose cost nobody knows are told of beside the sum, in the table, and in the chart's."""
+    """Calls of unknown cost stand beside the sum, in the table, and in the chart's table."""
     sight.enter()
     sight.show("overview", "?range=30d")
     expect(sight.page.locator(".figures")).to_contain_text(re.compile(r"\+ \d+ of unknown cost"))  # fmt: skip
@@ -78,7 +79,7 @@ def test_what_is_not_known_is_not_called_nothing(sight: Sight) -> None:
 
 
 def test_sums_are_those_of_the_api(sight: Sight) -> None:
-    """What the page shows of the last 30 days by key is what /admin/series says."""
+    """The page's calls by key in the last 30 days equal those of /admin/series."""
     sight.enter()
     sight.show("overview", "?range=30d&by=key")
     told = sight.page.evaluate("fetch('/admin/series?by=key&since=30d').then((r) => r.json())")
@@ -104,7 +105,7 @@ def test_what_was_chosen_is_in_the_address(sight: Sight) -> None:
 
 
 def test_what_is_asked_no_more_never_comes_over_what_is(sight: Sight) -> None:
-    """A slow answer of a longer time is not waited for once a shorter one is chosen."""
+    """The page drops the slow answer for a longer range once the user picks a shorter one."""
     sight.enter()
     sight.show("overview")
     sight.page.route("**/admin/series?*since=30d*", lambda _: None)  # nobody answers
@@ -130,7 +131,7 @@ def test_budgets_and_targets_tell_how_they_stand(sight: Sight) -> None:
 
 
 def test_without_a_call_pages_say_what_to_do(browser: Browser, folder: Path) -> None:
-    """And without an admin key this machine needs none."""
+    """Without an admin key, the gateway lets this machine in without a key."""
     stage = Stage(folder, rows=False, admin="")
     sight = Sight(browser, stage.url)
     for name, hint in (

@@ -1,4 +1,4 @@
-"""The start page in a real browser: the prompt box, a key that is kept nowhere, every width and theme."""
+"""The start page in a real browser: the prompt box, a key that is stored nowhere, every width and theme."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +17,14 @@ KEY = secret("chat-app")
 
 @pytest.fixture(scope="module")
 def unlocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
-    """A gateway whose keys are open; nobody asks a provider of it."""
+    """A gateway with open keys; no test sends a call to its provider."""
     made = Gate(tmp_path_factory.mktemp("start") / "gateway", "http://127.0.0.1:9")
     yield made
     made.stop()
 
 
 def test_a_prompt_is_decided(browser: Browser, unlocked: Gate) -> None:
-    """Tier, target and why, without a key where none is needed; markup stays text."""
+    """The page shows tier, target and reason, without a key where none is needed; markup stays text."""
     sight = Sight(browser, f"http://127.0.0.1:{unlocked.port}")
     page = sight.page
     page.goto(f"{sight.url}/")
@@ -47,7 +47,7 @@ def test_a_prompt_is_decided(browser: Browser, unlocked: Gate) -> None:
 
 
 def test_a_key_is_asked_for_and_kept_nowhere(browser: Browser, stage: Stage) -> None:
-    """A wrong one is told; the right one is in no address, store or cookie, and gone with the page."""
+    """The page reports a wrong key; the right one is in no address, store or cookie, and goes with the page."""
     sight = Sight(browser, stage.url, refused=True)
     page = sight.page
     page.goto(f"{stage.url}/")
@@ -75,7 +75,7 @@ def test_a_key_is_asked_for_and_kept_nowhere(browser: Browser, stage: Stage) -> 
 def test_it_is_for_everybody(
     browser: Browser, unlocked: Gate, size: tuple[int, int], scheme: Scheme
 ) -> None:
-    """By axe's rules, and nothing hangs out at the side."""
+    """The page passes axe's rules, and does not overflow sideways."""
     sight = Sight(browser, f"http://127.0.0.1:{unlocked.port}", size=size, scheme=scheme)
     page = sight.page
     page.goto(f"{sight.url}/")
@@ -87,7 +87,7 @@ def test_it_is_for_everybody(
 
 
 def test_it_works_without_javascript(browser: Browser, unlocked: Gate) -> None:
-    """But for the prompt box, in whose place a line says what does the same."""
+    """Only the prompt box needs JavaScript; without it, a line shows a command that does the same."""
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(f"http://127.0.0.1:{unlocked.port}/")
@@ -99,7 +99,7 @@ def test_it_works_without_javascript(browser: Browser, unlocked: Gate) -> None:
 
 
 def test_a_page_of_a_listed_origin_calls(browser: Browser, stage: Stage, tmp_path: Path) -> None:
-    """With `server.cors` a browser lets a page elsewhere read answers and errors; else it does not."""
+    """With `server.cors` a browser lets the listed origin read answers and errors; else it does not."""
 
     def listed(value: dict[str, object]) -> None:
         value["server"] = {"cors": [f"http://localhost:{stage.port}"]}

@@ -1,4 +1,4 @@
-"""The tables of docs/labs.md, from the labs that ship.
+"""Make the tables of docs/labs.md from the labs that ship.
 
 `python -m tests.docs.labs` writes them anew.
 """
@@ -21,11 +21,11 @@ PAGE = ROOT / "docs" / "labs.md"
 _BEGIN, _END = "<!-- tables -->\n", "<!-- end of tables -->\n"
 _VARIABLE = re.compile(r"\$\{([A-Z][A-Z_0-9]*)")
 _DAY = datetime(2026, 11, 24, tzinfo=UTC)
-"""Prices are those of this day."""
+"""The tables show the prices of this day."""
 
 
 def page(text: str) -> str:
-    """The page with its tables as they must be."""
+    """Return the page with its tables made anew."""
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
     made = build_config(load(ROOT / "config/gateway.yaml", every_key()), _DAY)
@@ -34,7 +34,7 @@ def page(text: str) -> str:
 
 
 def every_key() -> dict[str, str]:
-    """Every variable that the files name, so that every lab has what it would have."""
+    """Return a value for every variable in the labs' files, so that every lab is enabled."""
     texts = (file.read_text("utf-8") for file in ROOT.glob("config/labs/*.yaml"))
     names = {name for text in texts for name in _VARIABLE.findall(text)}
     url = "https://models.example.com"
@@ -53,7 +53,7 @@ def _labs(labs: Mapping[str, Lab]) -> str:
 
 
 def _target(targets: tuple[Target, ...]) -> str:
-    """The first of a tier, and how many stand behind it."""
+    """Describe a tier's first target, and how many more follow."""
     if not targets:
         return ""
     first = targets[0]
@@ -86,7 +86,7 @@ def _hosts(labs: Mapping[str, Lab]) -> str:
 
 
 def _variables(part: Mapping[str, Any]) -> list[str]:
-    """What turns it on."""
+    """Return the variables that enable a lab."""
     keys = () if part.get("optional_key") else part.get("accounts", {}).values()
     texts = [*([part["enable"]] if "enable" in part else ()), *keys]
     return [name for text in texts for name in _VARIABLE.findall(text)]

@@ -1,4 +1,4 @@
-"""The schema of the rows, docs/row.schema.json, from the code and from what docs/costs.md says of each field.
+"""Make the schema of the rows, docs/row.schema.json, from the code and the tables of docs/costs.md.
 
 `python -m tests.docs.ledger` writes it anew.
 """
@@ -27,7 +27,7 @@ from tests.docs.pages import ROOT
 FILE = ROOT / "docs" / "row.schema.json"
 PAGE = "costs.md"
 PARTS = ("decision_record", "decision_context", "conversation", "turn_evidence")
-"""Modules of core whose values are parts of a row; what is said of their fields is said in the code."""
+"""Modules of core whose values are parts of a row; the code describes their fields."""
 KINDS: dict[str, Any] = {
     "field": FinalRow,
     "of an intent": IntentRow,
@@ -35,7 +35,7 @@ KINDS: dict[str, Any] = {
     "of a reprice": RepriceRow,
     "of feedback": FeedbackRow,
 }
-"""Rows by the head of the table that documents them."""
+"""Kinds of rows, by the head of the table that documents each."""
 
 PUBLISHED = {
     "IntentRow": "Intent",
@@ -51,11 +51,11 @@ PUBLISHED = {
     "Session": "Seat",
     "ShareCut": "Cut",
 }
-"""Names that the published schema has for classes: they are not changed."""
+"""Names of classes in the published schema; they never change."""
 
 
 def made() -> bytes:
-    """The file as it must be."""
+    """Return the file, made anew."""
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A row of the ledger of tiergate",
@@ -86,7 +86,7 @@ def made() -> bytes:
 
 
 def _published(text: bytes) -> bytes:
-    """Put the published names in place of those of the classes."""
+    """Put the published names in place of the class names."""
     for name, published in PUBLISHED.items():
         for before, after in (("#/$defs/", ""), ("", ": {"), ('title": "', "")):
             old = f'{before}{name}"{after}' if before else f'"{name}"{after}'
@@ -96,7 +96,7 @@ def _published(text: bytes) -> bytes:
 
 
 def _told(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """The classes of a module, each with what it says of its fields, or else their names."""
+    """Yield the classes of a module, each with the descriptions of its fields, or else their names."""
     for item in ast.parse(path.read_text()).body:
         if isinstance(item, ast.ClassDef):
             fields: dict[str, str] = {}
@@ -111,7 +111,7 @@ def _told(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _text(cell: str) -> str:
-    """A cell without its markup."""
+    """Return a cell without its markup."""
     return re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", cell).replace("`", "")
 
 

@@ -1,4 +1,4 @@
-"""The documents: their blocks, tables, headings and links."""
+"""Read the documents: their blocks, tables, headings and links."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 class Block(NamedTuple):
-    """A fenced block; `reason` says why it is not run, where it is not."""
+    """A fenced block; `reason` says why tests do not run it, None if they do."""
 
     page: str
     kind: str
@@ -28,7 +28,7 @@ class Block(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table; cells are as they are written."""
+    """A table; its cells are as written."""
 
     page: str
     head: list[str]
@@ -36,7 +36,7 @@ class Table(NamedTuple):
 
 
 def blocks() -> list[Block]:
-    """All blocks of all documents."""
+    """Return all blocks of all documents."""
     return [
         Block(told(page), found["kind"], found["text"], found["reason"])
         for page in DOCUMENTS
@@ -45,24 +45,24 @@ def blocks() -> list[Block]:
 
 
 def told(page: Path) -> str:
-    """How tests call a page: its path, from `docs` where it is in there."""
+    """Return a page's name in tests: its path, relative to `docs` if the page is in there."""
     return page.relative_to(ROOT).as_posix().removeprefix("docs/")
 
 
 def run(kind: str) -> list[str]:
-    """The blocks of a kind that are run beside a gateway with the small local model."""
+    """Return the blocks of a kind that run against a gateway with the small local model."""
     programs = {block.text for block in clients("python")}
     found = (block.text for block in blocks() if block.kind == kind and block.reason is None)
     return [text for text in found if text not in programs]
 
 
 def clients(kind: str) -> list[Block]:
-    """The blocks of a kind on the pages about clients."""
+    """Return the blocks of a kind on the pages about clients."""
     return [block for block in blocks() if block.kind == kind and block.page.startswith("clients/")]
 
 
 def tables() -> list[Table]:
-    """All tables of all documents."""
+    """Return all tables of all documents."""
     return [
         Table(told(page), _cells(found[1]), [_cells(row) for row in found[2].splitlines()])
         for page in DOCUMENTS
@@ -71,29 +71,29 @@ def tables() -> list[Table]:
 
 
 def table(head: str, page: str) -> Table:
-    """The one table of a page whose first column has this head."""
+    """Return the one table of a page whose first column has this head."""
     (found,) = [one for one in tables() if one.page == page and one.head[0] == head]
     return found
 
 
 def codes(cell: str) -> list[str]:
-    """What stands in backticks."""
+    """Return the texts in backticks."""
     return _CODE.findall(cell)
 
 
 def links(page: Path) -> list[str]:
-    """Where the links of a page lead."""
+    """Return the targets of a page's links."""
     return _LINK.findall(_prose(page))
 
 
 def anchors(page: Path) -> set[str]:
-    """The names that links may give to places of a page: its headings, as GitHub writes them."""
+    """Return the anchors of a page: its headings, as GitHub writes them."""
     said = (heading.lower() for heading in _HEADING.findall(_prose(page)))
     return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in said}
 
 
 def _prose(page: Path) -> str:
-    """A page without its blocks."""
+    """Return a page without its blocks."""
     return _BLOCK.sub("", page.read_text("utf-8"))
 
 

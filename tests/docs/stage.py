@@ -1,7 +1,8 @@
-"""Where examples of clients run: the labs that ship, at a provider on loopback, in a gateway of its own process.
+"""Run the examples of clients: the labs that ship, a provider on loopback, a gateway in its own
+process.
 
-The provider speaks as OpenAI, Anthropic and Google do. It calls a tool of the name `weather` once,
-says `ANSWER` else, and refuses what these labs would refuse.
+The provider speaks the dialects of OpenAI, Anthropic and Google. It calls a tool named `weather`
+once, otherwise says `ANSWER`, and refuses what these labs would refuse.
 """
 
 import re
@@ -26,7 +27,7 @@ from tests.e2e.world import Loop
 type Json = Any
 
 HERE = "http://127.0.0.1:8484"
-"""What pages call the gateway."""
+"""The gateway's URL in the documents."""
 ANSWER = "The Rhine, the Rhone and the Po."
 DOORS = {
     CHAT: "/v1/chat/completions", RESPONSES: "/v1/responses", MESSAGES: "/v1/messages", GEMINI: "/v1beta/models",
@@ -40,18 +41,18 @@ _LISTENING = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
 
 @dataclass(frozen=True)
 class Stage:
-    """A gateway, and what its provider has heard."""
+    """A gateway, and the requests that its provider got."""
 
     url: str
     upstream: Upstream
     data: Path
 
     def here(self, text: str) -> str:
-        """A block of a page, for this gateway."""
+        """Return a block of a page, with this gateway's URL."""
         return text.replace(HERE, self.url)
 
     def asked(self) -> list[Json]:
-        """Bodies that came to the provider since it was last asked for them."""
+        """Return the bodies that the provider got since the last call of this method."""
         found = [jsonio.loads(request.body) for request in self.upstream.requests]
         self.upstream.requests.clear()
         return found
@@ -59,7 +60,11 @@ class Stage:
 
 @contextmanager
 def stage(loop: Loop, folder: Path, *, strict: bool = True) -> Iterator[Stage]:
-    """One that runs until the block ends. Not strict: agents have betas that the strict reader does not know."""
+    """Run a gateway until the block ends.
+
+    With `strict` off, the provider accepts the agents' beta members, which the strict reader does
+    not know.
+    """
     upstream = Upstream()
     loop.run(upstream.start())
     for dialect, door in DOORS.items():
@@ -107,7 +112,7 @@ def _turn(dialect: str, body: Json, text: str) -> Turn:
 
 
 def _tools(dialect: str, body: Json) -> Iterator[tuple[str, Json]]:
-    """Names and schemas of functions."""
+    """Yield the names and schemas of functions."""
     for tool in body.get("tools", []):
         if dialect == GEMINI:
             for one in tool.get("functionDeclarations", []):
@@ -119,7 +124,7 @@ def _tools(dialect: str, body: Json) -> Iterator[tuple[str, Json]]:
 
 
 def _given(schema: Json) -> dict[str, Json]:
-    """Arguments: a word for each text, and a number for each number."""
+    """Make arguments: a word for each text, and a number for each number."""
     found = {}
     for name, one in schema.get("properties", {}).items():
         found[name] = 2 if one.get("type") in ("integer", "number") else "Lyon"

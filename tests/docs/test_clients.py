@@ -1,6 +1,7 @@
-"""Examples of clients run with their real packages, against the labs that ship; the provider is on loopback.
+"""Run the clients' examples with their real packages, on the labs that ship; the provider is on
+loopback.
 
-Those whose packages are not among ours are run by tests/clients (`make clients`).
+tests/clients runs the examples whose packages this project does not install (`make clients`).
 """
 
 import json
@@ -37,7 +38,7 @@ PROGRAMS = [
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_programs_run(program: str, place: Stage) -> None:
-    """Each prints the provider's answer and warns of nothing; one about errors prints the error."""
+    """Each program prints the provider's answer and warns of nothing; one about errors prints the error."""
     done = subprocess.run(
         [sys.executable, "-c", place.here(program)],
         env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
@@ -72,7 +73,7 @@ def test_programs_run(program: str, place: Stage) -> None:
     ],
 )
 def test_settings_can_be_read(read: Callable[[str], object], block: pages.Block) -> None:
-    """As their format, and they lead to the gateway."""
+    """Each settings file is valid in its format, and leads to the gateway."""
     assert isinstance(read(block.text), dict)
     assert HERE in block.text
 
@@ -86,7 +87,7 @@ def test_programs_that_run_elsewhere_are_python(program: str) -> None:
 
 
 def test_each_page_says_how_the_client_is_set() -> None:
-    """Base URL, key, models, streams, tools and headers, in this order."""
+    """Each page names base URL, key, models, streams, tools and headers, in this order."""
     found = {
         table.page: [row[0] for row in table.rows]
         for table in pages.tables()

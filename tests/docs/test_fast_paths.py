@@ -1,4 +1,4 @@
-"""Each fast path on the page of performance exists, and so does the test that holds it to the general path."""
+"""Each fast path on the performance page exists, and so does its differential test."""
 
 from tests.docs import pages
 from tests.docs.pages import ROOT
@@ -18,7 +18,7 @@ def test_each_fast_path_and_its_test_are_there() -> None:
 
 
 def test_the_lines_of_a_fast_path_are_about_those_of_its_files() -> None:
-    """A path within a file may be shorter; none is longer than its files."""
+    """A path may be a part of its files; none is longer than its files."""
     for _, where, lines, _, _ in ROWS:
         files = [
             file

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"^\| [^|]+ \| [^|]+ \| `([\w/]+\.py)` (`\w+`(?:, `\w+`)*) \|$", re.MULTILINE)
 DIALECTS = re.compile(r"dialects/\w+/")
-"""Packages of dialects have the same classes each."""
+"""The four packages of dialects have the same classes each."""
 
 
 def classes() -> dict[str, set[str]]:

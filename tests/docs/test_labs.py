@@ -1,4 +1,4 @@
-"""The page about labs says what ships."""
+"""The page about labs shows the labs that ship."""
 
 from tests.docs import labs
 

@@ -8,7 +8,7 @@ TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 MAP = TEXT.partition("## Where things are")[2].partition("\n## ")[0]
 CALL = TEXT.partition("## One call")[2].partition("\n## ")[0]
 PART = re.compile(r"^gateway/dialects/\w+$")
-"""One line tells of the four packages of dialects, which have the same files."""
+"""One line of the map stands for the four packages of dialects, which have the same files."""
 
 
 def test_every_package_has_a_line() -> None:

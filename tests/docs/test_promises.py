@@ -1,4 +1,4 @@
-"""Every promise of the documents names tests, rows of the fault matrix and commands that exist."""
+"""Every promise of the documents names tests, fault-matrix rows and commands that exist."""
 
 import ast
 import re

@@ -52,7 +52,7 @@ def decided(
     hints: Mapping[str, str] | None = None,
     **body: Any,
 ) -> tuple[Decision, Plan]:
-    """What is decided of a request with these members."""
+    """Decide a request with these members."""
     spoken = DIALECTS[dialect]
     more = {"max_tokens": 100} if dialect == "anthropic-messages" else {}
     read = spoken.read(jsonio.dumps({"model": "auto", "messages": HELLO, **more, **body}))
@@ -251,7 +251,7 @@ def test_schemas_and_tools_are_no_small_work() -> None:
 
 
 def test_the_cookbook_shows_each_recipe_as_it_is() -> None:
-    """In order, with its number in the heading, a link to the file, and what stands in it."""
+    """The recipes come in order, each with its number in the heading, a link to its file, and its text."""
     page = ROOT / "docs/cookbook.md"
     text = page.read_text("utf-8")
     parts = re.split(r"^## (?=\d+\. )", text, flags=re.MULTILINE)[1:]

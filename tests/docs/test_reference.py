@@ -1,4 +1,4 @@
-"""What the tables of the documents say is what the code has: keys, options, fields, errors."""
+"""The reference tables of the documents match the code: keys, options, fields, errors."""
 
 import re
 import typing
@@ -80,11 +80,11 @@ PARTS: dict[str, type[BaseModel]] = {
     "alerts": AlertsPart,
     "key": KeyPart,
 }
-"""Parts of the schema by the head of the table that documents them."""
+"""Parts of the schema, by the head of the table that documents each."""
 
 
 def parts(of: type[Part]) -> Iterator[type[Part]]:
-    """All parts of the schema that hold keys of their own."""
+    """Yield all parts of the schema that have keys of their own."""
     for part in of.__subclasses__():
         if part.__module__ == root.__name__ and part is not root.RatesPart:
             yield part
@@ -93,7 +93,7 @@ def parts(of: type[Part]) -> Iterator[type[Part]]:
 
 
 def documented() -> dict[str, pages.Table]:
-    """The tables whose head is the name of a part."""
+    """Return the tables whose head is the name of a part."""
     found = [(pages.codes(one.head[0]), one) for one in pages.tables()]
     return {name[0]: one for name, one in found if name and one.head[1] == "default"}
 
@@ -105,7 +105,7 @@ def test_every_part_of_the_schema_has_a_table() -> None:
 
 @pytest.mark.parametrize("name", PARTS)
 def test_a_table_has_every_key_with_its_default(name: str) -> None:
-    """Each key once, none that does not exist; a default as it would be written."""
+    """Each key is there once, with its default as a file would write it; no other key is there."""
     part, rows = PARTS[name], documented()[name].rows
     fields = {field.alias or key: field for key, field in part.model_fields.items()}
     assert sorted(pages.codes(row[0])[0] for row in rows) == sorted(fields)
@@ -128,7 +128,7 @@ def test_a_table_has_every_key_with_its_default(name: str) -> None:
 
 
 def _least(field: object) -> object:
-    """Some value of a required field."""
+    """Return some value for a required field."""
     kinds: list[tuple[str, object]] = [
         ("dict[", {"": "x"}), ("list[", ["01:00-02:00"]), ("Literal[1]", 1), ("TokenCount", 1),
         ("BudgetPeriod", "day"),
@@ -145,7 +145,7 @@ def test_the_timers_are_those_of_the_tiers() -> None:
 
 
 def options(name: str) -> set[str]:
-    """The options of a command, but for help."""
+    """Return the options of a command, without help."""
     name, _, rest = name.partition(" ")
     command = cli.get_command(click.Context(cli), name)
     if rest:
@@ -162,7 +162,7 @@ def options(name: str) -> set[str]:
 
 
 def test_every_option_of_every_command_is_listed() -> None:
-    """And none that there is not; `--config` is said once for all."""
+    """No other option is listed; `--config` stands once for all commands."""
     found: dict[str, set[str]] = {}
     name = ""
     for row in pages.table("command", "command-line.md").rows:
@@ -213,14 +213,14 @@ def test_what_calls_are_grouped_by_is_listed() -> None:
 
 
 def test_every_sum_has_a_line() -> None:
-    """In the order of JSON and CSV."""
+    """The lines are in the order of JSON and CSV."""
     rows = pages.table("column", "costs.md").rows
     assert [pages.codes(row[0])[0] for row in rows] == list(export.GROUP_FIELDS)
 
 
 @pytest.mark.parametrize("head", ledger.KINDS)
 def test_every_field_of_a_row_says_where_it_is_null(head: str) -> None:
-    """In the order of the journal; those that cannot be null say never."""
+    """The fields are in the journal's order; a field that cannot be null says never."""
     kind, rows = ledger.KINDS[head], pages.table(head, "costs.md").rows
     assert [pages.codes(cells[0])[0] for cells in rows] == list(kind.__struct_fields__)
     hints = typing.get_type_hints(kind)
@@ -229,7 +229,7 @@ def test_every_field_of_a_row_says_where_it_is_null(head: str) -> None:
 
 
 def test_every_field_of_a_basis_is_told() -> None:
-    """In the order of the journal."""
+    """The fields are in the journal's order."""
     rows = pages.table("of the basis", "costs.md").rows
     assert [name for row in rows for name in pages.codes(row[0])] == list(
         DecisionRecord.__struct_fields__
@@ -244,14 +244,14 @@ def test_every_kind_of_row_is_told() -> None:
 
 
 def test_the_schema_of_the_rows_is_that_of_the_code() -> None:
-    """Every field with what the page says of it."""
+    """Every field has its description from the page."""
     assert ledger.FILE.read_bytes() == ledger.made(), "run: python -m tests.docs.ledger"
     for kind in jsonio.loads(ledger.made())["$defs"].values():
         assert {"kind"} >= {n for n, one in kind["properties"].items() if "description" not in one}
 
 
 def test_a_row_of_version_1_is_still_one() -> None:
-    """Readers of a version rely on it: fields are only added."""
+    """Readers of version 1 rely on it: later versions only add fields."""
     old = (
         b'{"kind":"final","v":1,"id":"tg-1","at":1.5,"key":"open","tenant":"default","tags":[],"dialect":'
         b'"openai-chat","asked":"auto","stream":false,"state":"settled","status":200,"problem":null,"aborted_by":null,'
@@ -274,7 +274,7 @@ def test_every_state_and_source_is_told(head: str, kind: typing.TypeAliasType) -
 
 
 def test_every_error_is_told_as_both_dialects_say_it() -> None:
-    """Status, code or type, and whether the client is to try again."""
+    """Each line has the status, the code or type, and the advice on retries."""
     rows = {pages.codes(row[0])[0]: row for row in pages.table("what", "applications.md").rows}
     assert rows.keys() == STATUS_BY_KIND.keys()
     for kind, row in rows.items():
@@ -319,7 +319,7 @@ def test_reserved_variables_are_told() -> None:
 
 @pytest.mark.parametrize("page", pages.DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    """To a file that is there, and to a heading that it has."""
+    """A link leads to an existing file, and its anchor to a heading of that file."""
     for link in pages.links(page):
         if "://" in link:
             continue
@@ -330,7 +330,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_in_the_index() -> None:
-    """And the index is reached from the README."""
+    """The README links to the index."""
     index = ROOT / "docs/README.md"
     assert "docs/README.md" in pages.links(ROOT / "README.md")
     linked = {(index.parent / link).resolve() for link in pages.links(index)}

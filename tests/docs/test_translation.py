@@ -1,4 +1,4 @@
-"""The page about translation says what the code does."""
+"""The page about translation matches the code."""
 
 from tests.docs import translation
 

@@ -1,4 +1,4 @@
-"""The tables of docs/translation.md, from the data that the gateway itself works with.
+"""Make the tables of docs/translation.md from the data that the gateway itself uses.
 
 `python -m tests.docs.translation` writes them anew.
 """
@@ -15,7 +15,7 @@ _BEGIN, _END = "<!-- tables -->\n", "<!-- end of tables -->\n"
 
 
 def page(text: str) -> str:
-    """The page with its tables as they must be."""
+    """Return the page with its tables made anew."""
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
     return f"{before}{_BEGIN}\n{_fields()}\n{_others()}\n{_members()}{_END}{after}"
@@ -41,7 +41,7 @@ def _others() -> str:
 
 
 def _members() -> str:
-    """Return a table for each dialect: the members of its list that are not read as they are."""
+    """Return a table for each dialect: the members of its list that are not read unchanged."""
     parts = ["## Members by dialect\n"]
     for name, dialect in DIALECTS.items():
         members = get_translation(dialect).request_members
@@ -68,7 +68,7 @@ _DECISIONS = {
 
 
 def _group(members: MemberList) -> dict[tuple[str, Member], str]:
-    """Return the members that are not read as they are, those of one object and decision together."""
+    """Group the members that are not read unchanged, by object and decision."""
     groups: dict[tuple[str, Member], list[str]] = {}
     for place, known in members.items():
         for key, member in known.items():

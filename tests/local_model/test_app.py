@@ -1,4 +1,4 @@
-"""The front before a stand-in engine that quotes llama.cpp's wire."""
+"""The local model's HTTP front before a stand-in engine that quotes llama.cpp's wire format."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ ASK = b'{"messages":[],"stream":%s}'
 
 @dataclass
 class Exchange:
-    """One call of the front by a client that has sent all of its body."""
+    """One call to the front by a client that has sent its whole body."""
 
     path: str
     body: bytes
@@ -67,7 +67,7 @@ class Exchange:
 
 @dataclass
 class Stand:
-    """What the stand-in has read, one item a connection, and the connections it saw closing."""
+    """The requests that the stand-in has read, one per connection, and the connections it saw closing."""
 
     front: LocalModelApp
     read: list[bytes] = field(default_factory=list)
@@ -76,9 +76,9 @@ class Stand:
 
 @asynccontextmanager
 async def engine(*replies: bytes, hold: bool = False) -> AsyncGenerator[Stand]:
-    """An engine that answers its connections in turn with these bytes and closes.
+    """Run an engine that answers its connections in turn with these bytes and closes each.
 
-    Or, with `hold`, leaves the last open until its peer closes it.
+    With `hold`, it leaves the last connection open until its peer closes it.
     """
     waiting = list(replies)
 

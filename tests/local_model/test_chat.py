@@ -1,4 +1,4 @@
-"""What is asked of the model for a chat completion, and the fold of its chunks: pure values."""
+"""The engine's request for a chat completion, and the fold of its chunks: pure values."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The real program with the real model: what it answers, and how its life ends."""
+"""The real program with the real model: its answers, its start and its end."""
 
 import http.client
 import json
@@ -93,7 +93,7 @@ THINKING: dict[str, Any] = {
 @pytest.mark.parametrize("fields", [{}, THINKING])
 @pytest.mark.parametrize("text", ["hi", "", "Prove that 2 + 2 = 4.", "Say nothing at all."])
 def test_it_answers_without_thinking(provider: Provider, text: str, fields: dict[str, Any]) -> None:
-    """Whoever asks it to think gets the same answer."""
+    """A request for reasoning gets the same answer."""
     answer = provider.chat(text, max_tokens=24, **fields)
     (choice,) = answer["choices"]
     assert choice["message"]["content"].strip()
@@ -143,7 +143,7 @@ def test_a_model_that_wants_to_end_its_turn_at_once_still_answers(provider: Prov
     answer = provider.chat("hi", **eager)
     assert answer["choices"][0]["message"]["content"].strip()
     assert answer["choices"][0]["finish_reason"] == "stop"
-    # The same, where the request's own grammar allows silence: the bias does what it says.
+    # The request's own grammar allows silence here, so the bias alone makes the answer.
     silent = provider.chat("hi", **eager, grammar="root ::= .*")
     assert silent["choices"][0]["message"]["content"] == ""
 
@@ -170,7 +170,7 @@ def test_the_other_doors_of_llama_cpp_are_open(provider: Provider) -> None:
 
 
 def test_without_a_temperature_the_likeliest_answer_is_given(provider: Provider) -> None:
-    """As with 0, at each door: what so small a model says by chance is nonsense."""
+    """Each endpoint answers as with temperature 0: so small a model says nonsense by chance."""
     question = "What is the capital of Italy? Answer in one sentence."
     asked = {"messages": [{"role": "user", "content": question}], "max_tokens": 16}
     for _ in range(3):
@@ -203,7 +203,7 @@ def test_generation_stops_when_the_client_leaves(provider: Provider, *, streams:
 def test_reading_a_long_prompt_stops_when_the_client_leaves(
     provider: Provider, *, streams: bool
 ) -> None:
-    # 2,800 tokens or so: 20 s of CPU.
+    # About 2,800 tokens: 20 s of CPU.
     words = " ".join(f"{streams}{number}" for number in range(800))
     raw = json.dumps(chat(words, stream=streams)).encode()
     connection = http.client.HTTPConnection("127.0.0.1", provider.port, timeout=60)

@@ -1,1 +1,1 @@
-"""What Prometheus and Grafana are given in deploy/, held against the real Prometheus and gateway."""
+"""The files in deploy/ for Prometheus and Grafana, tested with the real Prometheus and gateway."""

@@ -1,4 +1,4 @@
-"""The dashboard as values."""
+"""Read the Grafana dashboard as values."""
 
 import re
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ _STANDS = {
     "$__rate_interval": "1m", "$__range": "5m",
     "$lab": ".*", "$tier": ".*", "$key": ".*", "$instance": ".*",
 }  # fmt: skip
-"""What Grafana writes in place of these, where nothing is chosen."""
+"""Values that Grafana puts in place of its variables when the user selects nothing."""
 
 
 class Query(NamedTuple):
@@ -22,7 +22,7 @@ class Query(NamedTuple):
     panel: str
     legend: str
     text: str
-    """As Grafana sends it."""
+    """The expression as Grafana sends it."""
 
 
 def board() -> dict[str, Any]:
@@ -31,7 +31,7 @@ def board() -> dict[str, Any]:
 
 
 def queries() -> list[Query]:
-    """Every expression of the dashboard."""
+    """Return every expression of the dashboard."""
     return [
         Query(panel["title"], target["legendFormat"], _sent(target["expr"]))
         for panel in board()["panels"]
@@ -40,13 +40,13 @@ def queries() -> list[Query]:
 
 
 def metrics(text: str) -> set[str]:
-    """The names of the gateway's own metrics in an expression."""
+    """Return the names of the gateway's own metrics in an expression."""
     names = re.findall(r"\btiergate_\w+", text)
     return {name.removesuffix("_bucket") for name in names}
 
 
 def recorded(text: str) -> set[str]:
-    """The names of recorded figures in an expression."""
+    """Return the names of recorded figures in an expression."""
     return set(re.findall(r"\btiergate:[\w:]+", text))
 
 

@@ -1,4 +1,4 @@
-"""The loop that scripted providers run in."""
+"""The event loop of the scripted providers."""
 
 from tests.e2e.conftest import loop
 

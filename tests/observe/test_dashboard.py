@@ -1,4 +1,4 @@
-"""The dashboard is one that Grafana takes, as far as that can be told without it."""
+"""Grafana accepts the dashboard, as far as a test can tell without Grafana."""
 
 import itertools
 import re
@@ -75,7 +75,7 @@ def listed() -> set[str]:
 
 
 def test_it_asks_for_what_there_is() -> None:
-    """Metrics that are in the table of the documents, and figures that the rules record."""
+    """The dashboard uses metrics from the table of the documents, and figures that the rules record."""
     rules = YAML(typ="safe").load(board.RULES.read_text())
     recorded = {rule["record"] for group in rules["groups"] for rule in group["rules"]}
     for query in board.queries():

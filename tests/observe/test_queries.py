@@ -1,4 +1,4 @@
-"""Every expression has an answer from the real Prometheus, of a gateway that has served all kinds of calls."""
+"""The real Prometheus answers every expression, from a gateway that has served all kinds of calls."""
 
 import hashlib
 import math
@@ -25,11 +25,11 @@ KEYS = {"ann": "tg-of-ann", "bob": "tg-of-bob"}
 LATER = {
     "tiergate:upgrade_share:mean7d", "tiergate:upgrade_share:sigma7d",
 }  # fmt: skip
-"""What is of the week before: tests/observe/test_rules.py has one."""
+"""Figures that need a week of data: tests/observe/test_rules.py makes one up."""
 
 
 def settings(url: str) -> Config:
-    """Two targets of a tier, a lab of one host that fails, a model without a price, and budgets."""
+    """Configure two targets of a tier, a lab with one failing host, a model without a price, and budgets."""
     value = config(url)
     value["labs"]["acme"]["smart"].append({"model": "able-2", "provider": "spare"})
     value["models"]["able-2"] = value["models"]["able-1"]
@@ -46,7 +46,7 @@ def settings(url: str) -> Config:
 
 
 def provider(request: Request) -> Answer:
-    """Fails at its other lab, and at the first of two hosts where it is told to."""
+    """Fail at the other lab, and at the first of two hosts if the prompt says so."""
     if request.path.startswith("/other") and request.json["model"] == "else-1":
         return failing(500)
     if "fail" in request.json["messages"][-1]["content"] and request.path.startswith("/acme"):
@@ -80,7 +80,7 @@ class Scene:
         self.place = found[1]
         self.calls = 0
         self.cache = ""
-        """What the cache had to do with the last of them."""
+        """The last call's cache header."""
         rules = [board.RULES, board.ALERTS]
         self.prometheus = Prometheus(folder, self.place, rules, ADMIN)
 
@@ -102,16 +102,16 @@ class Scene:
         return reply.status_code
 
     def hits(self, text: str) -> bool:
-        """Whether an answer came from the cache, which Redis may be too slow for on a busy machine."""
+        """True if an answer came from the cache; on a busy machine Redis may be too slow for that."""
         self.ask({200}, "smart", text)
         return self.cache == "hit"
 
     def breaks(self) -> bool:
-        """Whether the other lab's only host is not asked any more."""
+        """True if the circuit breaker of the other lab's only host is open."""
         return self.ask({502, 503}, "other/smart", f"Nobody answers {self.calls}.") == 503
 
     def wave(self, name: str) -> None:
-        """A call of each kind; `until` Prometheus has seen them all."""
+        """Make a call of each kind; `until` Prometheus has seen them all."""
         for model in ("fast", "auto", "reasoning"):
             self.ask({200}, model, f"Hello {name} {model}.")
         self.ask({200}, "auto", f"Prove, step by step, that the {name} theorem of Gauss is true.")
@@ -147,9 +147,9 @@ def scene(loop: Loop, redis_url: str, tmp_path_factory: pytest.TempPathFactory) 
     "query", board.queries(), ids=lambda query: f"{query.panel}-{query.legend}"
 )
 def test_a_panel_has_data(scene: Scene, query: board.Query) -> None:
-    """Numbers, of each a name; what is of the week before has none yet.
+    """Each panel has numbers with a name each; figures of the week before have none yet.
 
-    A budget of all tenants has no tenant, and one of all keys no key.
+    A budget of all tenants has no tenant, and one of all keys has no key.
     """
     if board.recorded(query.text) & LATER:
         assert scene.prometheus.query(query.text) == []
@@ -175,7 +175,7 @@ def test_a_figure_is_of_what_was_done(scene: Scene, panel: str, legend: str, lea
 
 
 def test_what_each_variable_offers(scene: Scene) -> None:
-    """Labs, tiers, keys and gateways of what was served."""
+    """The variables offer the labs, tiers, keys and gateways of the calls."""
     found = {
         name: {labels.get(name, "") for labels, _ in scene.prometheus.query(metric)}
         for name, metric in (
@@ -198,14 +198,14 @@ def test_every_rule_is_evaluated_and_records_what_there_is(scene: Scene) -> None
 
 
 def test_alerts_are_raised_by_what_went_wrong_and_no_others(scene: Scene) -> None:
-    """Those that wait for some minutes are pending."""
+    """Alerts that wait for some minutes are pending."""
     expected = {"TiergateBudgetRefuses", "TiergateTargetOut", "TiergateUnknownPrice"}
 
     def raised() -> set[str]:
         return {labels["alertname"] for labels, _ in scene.prometheus.query("ALERTS")}
 
     until(lambda: raised() >= expected, "three alerts")
-    # Of calls there are few, and a busy machine may be too slow for Redis.
+    # There are few calls, and Redis may be too slow on a busy machine.
     assert raised() - {"TiergateErrors", "TiergateRedisAway"} == expected
     price = scene.prometheus.query('ALERTS{alertname="TiergateUnknownPrice"}')
     assert [(one["provider"], one["model"], one["alertstate"]) for one, _ in price] == [
@@ -214,7 +214,7 @@ def test_alerts_are_raised_by_what_went_wrong_and_no_others(scene: Scene) -> Non
 
 
 def test_zz_a_gateway_that_is_away_is_told(scene: Scene) -> None:
-    """The last of these tests: it ends the gateway."""
+    """Run last in this file: the test ends the gateway."""
     scene.child.signal(signal.SIGKILL)
     away = 'ALERTS{alertname="TiergateAway"}'
     until(lambda: scene.prometheus.query(away), "an alert")

@@ -1,4 +1,4 @@
-"""Rules and alerts, as promtool runs them over figures that are made up: each alert is raised, and is not."""
+"""Promtool runs rules and alerts over made-up figures: each alert fires when it should, and only then."""
 
 import shutil
 import subprocess
@@ -107,11 +107,11 @@ CASES: dict[str, tuple[list[dict[str, str]], str, list[dict[str, str]], str]] = 
         [series(f"tiergate_config_refused{{{AT}}}", "0x20")], "10m",
     ),
 }  # fmt: skip
-"""Of each alert: figures, one a minute, that raise it, and when; such that do not, and when."""
+"""For each alert: one figure a minute that makes it fire, and when; and figures that do not, and when."""
 
 
 def run(folder: Path, path: Path, tests: list[dict[str, Any]]) -> None:
-    """What promtool finds of rules over such figures."""
+    """Run promtool's tests of rules."""
     file = folder / "test.yml"
     told = {"rule_files": [str(path)], "evaluation_interval": "1m", "tests": tests}
     file.write_bytes(jsonio.dumps(told))
@@ -119,7 +119,7 @@ def run(folder: Path, path: Path, tests: list[dict[str, Any]]) -> None:
 
 
 def test_promtool_takes_the_files(tmp_path: Path) -> None:
-    """With the file of the key there, which compose writes."""
+    """The key's file is there, as compose writes it."""
     assert f"SUCCESS: {len(rules(RULES))} rules found" in promtool("check", "rules", str(RULES))
     assert f"SUCCESS: {len(rules(ALERTS))} rules found" in promtool("check", "rules", str(ALERTS))
     shutil.copytree(RULES.parent, tmp_path, dirs_exist_ok=True)
@@ -141,7 +141,7 @@ def test_they_ask_for_what_there_is() -> None:
 
 
 def alert(name: str, at: str, figures: list[dict[str, str]], *, raised: bool) -> dict[str, Any]:
-    """A test of promtool: it is raised once, with its words filled in, or not at all."""
+    """Make a promtool test: the alert fires once, with its words filled in, or not at all."""
     (rule,) = [one for one in rules(ALERTS) if one["alert"] == name]
     query = f'count(ALERTS{{alertname="{name}", alertstate="firing", severity="{rule["labels"]["severity"]}"}}) or vector(0)'  # fmt: skip
     return {
@@ -161,7 +161,7 @@ def test_each_alert_is_raised_and_is_not(tmp_path: Path) -> None:
 
 
 def test_an_alert_is_not_raised_before_its_time(tmp_path: Path) -> None:
-    """A target that is out for four minutes; a share that jumps among few calls, or is new."""
+    """Three alerts wait: a target out for four minutes, and a share that jumps in few calls or is new."""
     few = [*WEEK, series(SHARE, f"0.2x{DAY} 0.9x120"), series(MANY, f"40x{DAY + 120}")]
     new = [*WEEK, series(SHARE, f"_x{DAY - 60} 0.9x180"), series(MANY, f"200x{DAY + 120}")]
     out = [series(f"tiergate_targets_out{{{AT}}}", "0x5 1x20")]
@@ -178,7 +178,7 @@ def test_an_alert_is_not_raised_before_its_time(tmp_path: Path) -> None:
 
 
 def test_nobody_who_is_asked_is_an_alert_too(tmp_path: Path) -> None:
-    """Where Prometheus has no gateway to ask any more."""
+    """The alert also fires if Prometheus has no gateway left to scrape."""
     run(tmp_path, ALERTS, [alert("TiergateAway", "5m", [], raised=True)])
 
 
@@ -250,11 +250,11 @@ RECORDED: dict[str, tuple[list[dict[str, str]], str, str, float]] = {
         "tiergate:upgrade_share:1h", 0.0,
     ),
 }  # fmt: skip
-"""Figures, one a minute; when they are looked at; what is recorded then, and its value."""
+"""One figure a minute, the time of the check, the recorded figure, and its value."""
 
 
 def recorded(at: str, figures: list[dict[str, str]], query: str, value: float) -> dict[str, Any]:
-    """A test of promtool, to six places."""
+    """Make a promtool test of a recorded figure, to six decimal places."""
     sample = {"labels": "{}", "value": value}
     expr = f"round(sum({query}), 0.000001)"
     return {
@@ -273,11 +273,11 @@ def test_what_is_recorded_is_what_it_is_called(tmp_path: Path) -> None:
 
 
 def test_what_is_usual_strays_by_chance_or_from_hour_to_hour(tmp_path: Path) -> None:
-    """Whichever is more: a share that never changes is still one of so many calls alone."""
+    """The larger one counts: even a share that never changes varies by chance in so few calls."""
     fast = f'tiergate_decisions_total{{{AT}, tier="fast", source="classifier"}}'
     smart = f'tiergate_decisions_total{{{AT}, tier="smart", source="classifier"}}'
     steady = [series(fast, "0+4x300"), series(smart, "0+1x300")]
-    # All of two hours goes to fast, then all of two hours to smart: 0 and 1, and between.
+    # For two hours all calls go to fast, then for two hours to smart: 0 and 1, and values between.
     moved = [series(fast, "0+5x120 600x120"), series(smart, "0x120 0+5x120")]
     run(
         tmp_path,
@@ -297,6 +297,6 @@ def test_every_alert_has_a_severity_and_says_what_to_do(rule: dict[str, Any]) ->
 
 
 def test_the_documents_have_a_line_for_each_alert() -> None:
-    """With its severity."""
+    """Each line has the alert's severity."""
     told = {pages.codes(row[0])[0]: row[1] for row in pages.table("alert", "observing.md").rows}
     assert told == {rule["alert"]: rule["labels"]["severity"] for rule in rules(ALERTS)}

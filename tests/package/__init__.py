@@ -1,1 +1,1 @@
-"""What is published: built, unpacked, installed where nothing else is, and started."""
+"""Build the published files, unpack them, install them alone, and start them."""

@@ -1,4 +1,4 @@
-"""The loop of scripted providers, and what is built once."""
+"""The event loop of the scripted providers, and the files that are built once."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ __all__ = ["loop", "upstream"]
 
 
 def uv(*words: str, cwd: Path = ROOT, **environ: str) -> str:
-    """What uv prints: the one on PATH, else that of `make dev`."""
+    """Run the uv on PATH, else the one of `make dev`; return its output."""
     program = shutil.which("uv") or str(ROOT / ".tools/bin/uv")
     if not Path(program).exists():
         pytest.skip("no uv: make dev")
@@ -28,7 +28,7 @@ def uv(*words: str, cwd: Path = ROOT, **environ: str) -> str:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist, and in `wheel` and `tree` the wheels made from it and from here."""
+    """A folder with the sdist; `wheel` has the wheel made from it, `tree` the one made from the tree."""
     folder = tmp_path_factory.mktemp("dist")
     uv("build", "--quiet", "--sdist", "--out-dir", str(folder))
     (sdist,) = folder.glob("*.tar.gz")

@@ -1,4 +1,4 @@
-"""What is in the wheel and the sdist: all that the program reads, and nothing that it does not."""
+"""The wheel and the sdist contain all files that the program reads, and no others."""
 
 import email
 import re
@@ -21,14 +21,14 @@ def wheel(folder: Path) -> zipfile.ZipFile:
 
 
 def tracked(*folders: str) -> set[str]:
-    """Files of folders as the repository has them, new ones too."""
+    """Return the files of folders as the repository has them, new ones too."""
     words = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *folders]
     told = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return {name for name in told.splitlines() if (ROOT / name).is_file()}
 
 
 def inside(name: str) -> str:
-    """Where a file of the repository stands in the wheel."""
+    """Return the place of a repository's file in the wheel."""
     for here, there in (("config/", "gateway/_config/"), ("docs/", "gateway/_docs/")):
         if name.startswith(here):
             return there + name.removeprefix(here)
@@ -47,7 +47,7 @@ def test_the_wheel_has_every_file_of_the_program_and_no_other(built: Path) -> No
 
 
 def test_what_is_no_code_is_in_it() -> None:
-    """Configuration, presets, the dashboard, scripts of Redis, what the classifier has learnt, the row's schema."""
+    """The wheel has the configuration, presets, dashboard, Redis scripts, learned classifier and row schema."""
     ends = {
         "config/gateway.yaml", "config/presets/article-2025-01.yaml", "gateway/routing/learned.tiergate",
         "gateway/state/redis/meter.lua", "gateway/server/dashboard/files/index.html",
@@ -57,7 +57,7 @@ def test_what_is_no_code_is_in_it() -> None:
 
 
 def test_a_wheel_from_the_sdist_is_the_wheel_from_here(built: Path) -> None:
-    """To the byte, the list of hashes too."""
+    """The wheels are equal to the byte, and so are their lists of hashes."""
     with wheel(built / "wheel") as one, wheel(built / "tree") as other:
         assert one.namelist() == other.namelist()
         for name in one.namelist():
@@ -96,7 +96,7 @@ def test_the_metadata_says_what_it_is(built: Path) -> None:
 
 
 def test_the_version_stands_in_one_place() -> None:
-    """Whoever asks reads the metadata of what is installed."""
+    """The code reads the version from the metadata of the installed package."""
     for name in tracked("gateway"):
         if name.endswith(".py"):
             assert f'"{VERSION}"' not in (ROOT / name).read_text(), name

@@ -1,4 +1,4 @@
-"""The wheel and the sdist, each into an environment that has nothing else: they answer."""
+"""The wheel and the sdist, each installed in an empty environment, start and answer."""
 
 import os
 import re
@@ -63,7 +63,7 @@ main()
 def place(
     request: pytest.FixtureRequest, built: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """An environment with the one or the other, at the locked versions, without extras."""
+    """An environment with the wheel or the sdist, at the locked versions, without extras."""
     folder = tmp_path_factory.mktemp(request.param)
     bounds = folder / "locked.txt"
     bounds.write_text("".join(f"{one['name']}=={one['version']}\n" for one in LOCK if one["name"] != "tiergate"))  # fmt: skip
@@ -75,7 +75,7 @@ def place(
 
 
 def run(place: Path, *words: str, status: int = 0, **environ: str) -> str:
-    """What a command of the installed program prints, in an empty folder."""
+    """Run a command of the installed program in an empty folder; return its output."""
     home = place / "home"
     home.mkdir(exist_ok=True)
     kept = {"PATH": os.environ["PATH"], "HOME": str(home), "TIERGATE_DATA": str(home / "data")}
@@ -100,14 +100,14 @@ def test_nothing_of_the_extras_is_there(place: Path) -> None:
 
 
 def test_it_has_its_configuration_and_checks_it(place: Path) -> None:
-    """The shipped one, with the key of one provider."""
+    """`check` and `explain` use the shipped configuration, with the key of one provider."""
     assert run(place, "tiergate", "check", OPENAI_API_KEY="sk-none")
     told = run(place, "tiergate", "explain", "Prove that 2 is prime.", OPENAI_API_KEY="sk-none")
     assert "reasoning" in told
 
 
 def test_without_the_price_list_a_price_is_unknown_and_one_line_says_so(place: Path) -> None:
-    """The configuration that leaves its prices to the list is valid, and the shipped one needs none."""
+    """A configuration that leaves its prices to the list is valid; the shipped one needs no list."""
     said = run(place, "tiergate", "check", OPENAI_API_KEY="sk-none")
     assert "tiergate[prices]" not in said
     (file,) = (place / "env").glob("lib/python*/site-packages/gateway/_config/matrix.yaml")
@@ -121,7 +121,7 @@ def test_without_the_price_list_a_price_is_unknown_and_one_line_says_so(place: P
 def test_it_starts_and_answers(
     place: Path, upstream: Upstream, tmp_path: Path, *, mac: bool
 ) -> None:
-    """Also where nothing is that Linux alone has."""
+    """The program also starts where the features of Linux are missing."""
     file = tmp_path / "gateway.yaml"
     file.write_bytes(jsonio.dumps(config(upstream.url)))
     program = [str(place / "env/bin/tiergate")]
@@ -152,7 +152,7 @@ def test_it_starts_and_answers(
 
 
 def test_whatever_it_needs_there_is_for_macs_and_small_linuxes() -> None:
-    """A wheel for any machine, or one each for Macs of both kinds and both C libraries of Linux."""
+    """Each dependency has one wheel for any machine, or one for each Mac and each C library of Linux."""
     named = {one["name"]: one for one in LOCK}
     todo, seen = ["tiergate"], set[str]()
     while todo:

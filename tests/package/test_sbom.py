@@ -1,4 +1,4 @@
-"""The SBOM: every package that an installation may take in, at its version, with its hashes."""
+"""The SBOM lists every package that an installation may need, with its version and hashes."""
 
 import hashlib
 import json
@@ -22,8 +22,8 @@ LOCK: list[dict[str, Any]] = tomllib.loads((ROOT / "uv.lock").read_text("utf-8")
 
 @pytest.fixture(scope="module")
 def bill(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """As scripts/package writes it, in a copy of what it reads."""
-    uv("--version")  # it is there
+    """The SBOM that scripts/package writes, in a copy of the files that it reads."""
+    uv("--version")  # skips if there is no uv
     folder = tmp_path_factory.mktemp("sbom")
     (folder / "scripts").mkdir()
     for name in ("pyproject.toml", "uv.lock", "scripts/package", "scripts/vendored.py"):
@@ -37,7 +37,7 @@ def bill(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def needed() -> dict[str, dict[str, Any]]:
-    """What tiergate needs with all extras, as the lock has it."""
+    """Return the locked packages that tiergate needs with all extras."""
     named = {one["name"]: one for one in LOCK}
     todo, seen = ["tiergate"], dict[str, dict[str, Any]]()
     while todo:
@@ -52,7 +52,7 @@ def needed() -> dict[str, dict[str, Any]]:
 
 
 def locked(bill: dict[str, Any]) -> list[dict[str, Any]]:
-    """What comes from the registry."""
+    """Return the components that come from the registry."""
     return [one for one in bill["components"] if one["purl"].startswith("pkg:pypi/")]
 
 
@@ -92,7 +92,7 @@ def test_each_has_a_purl_and_the_hashes_of_the_lock(bill: dict[str, Any]) -> Non
 
 
 def test_what_the_dashboard_carries_along_is_in_it(bill: dict[str, Any]) -> None:
-    """Each file of code there, at the version that the page of the dashboard's docs names."""
+    """Each vendored code file has the version that the dashboard's documentation names."""
     carried = [one for one in bill["components"] if one not in locked(bill)]
     files = sorted((ROOT / VENDOR).glob("*.js"))
     assert [one["name"] for one in carried] == [file.stem for file in files] == ["uplot"]
@@ -116,7 +116,7 @@ def test_what_the_dashboard_carries_along_is_in_it(bill: dict[str, Any]) -> None
 def test_code_of_unknown_version_or_other_licence_is_refused(
     bill: dict[str, Any], tmp_path: Path, code: str, licence: str, told: str
 ) -> None:
-    """A file that is put there without them does not come into what is published."""
+    """The script refuses a vendored file without a known version or licence."""
     (tmp_path / "scripts").mkdir()
     shutil.copy(ROOT / "scripts/vendored.py", tmp_path / "scripts")
     (tmp_path / VENDOR).mkdir(parents=True)
@@ -130,7 +130,7 @@ def test_code_of_unknown_version_or_other_licence_is_refused(
 
 
 def test_references_lead_somewhere(bill: dict[str, Any]) -> None:
-    """No two components are one, and dependencies are of those that are there."""
+    """No two components share a reference, and dependencies name existing components."""
     refs = [one["bom-ref"] for one in (bill["metadata"]["component"], *bill["components"])]
     assert len(set(refs)) == len(refs)
     told = {one["ref"]: one.get("dependsOn", []) for one in bill["dependencies"]}

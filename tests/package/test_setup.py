@@ -1,4 +1,4 @@
-"""When scripts/setup calls uv, and with what: a uv of our own stands in, which makes what is asked."""
+"""The calls of uv by scripts/setup: a stand-in for uv records them and makes the files that they ask for."""
 
 import os
 import shutil
@@ -22,13 +22,13 @@ PROGRAMS = ("cat", "chmod", "cksum", "dirname", "mkdir", "rm", "sed", "sh")
 
 class Done(NamedTuple):
     asked: list[str]
-    """Each call of `uv sync`."""
+    """The arguments of each `uv sync`."""
     said: str
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A checkout, and beside it the programs that it needs: no compiler is one of them."""
+    """A checkout, and the programs that it needs beside it; no compiler is among them."""
     root = tmp_path / "checkout"
     for name in ("pyproject.toml", "uv.lock", "Dockerfile", "scripts/setup"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""A part of the suite, run with the oldest and the newest versions that pyproject.toml allows."""
+"""Run a part of the suite with the oldest and the newest versions that pyproject.toml allows."""

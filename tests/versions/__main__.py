@@ -1,10 +1,10 @@
-"""`make versions`: a part of the suite on the oldest and the newest Python, with both ends of the server.
+"""`make versions`: run a part of the suite on the oldest and newest Python, each with two servers.
 
     python -m tests.versions [TEST...]
 
 Each Python gets an environment of its own below .tools/versions, from uv.lock. In it the suite runs
-twice: with the oldest version of uvicorn that pyproject.toml allows, and with the newest one of the
-index. A Python that no machine here has is named, and the next older one is taken. Exit status: 0 all
+twice: with the oldest uvicorn that pyproject.toml allows, and with the newest one of the index. If
+the machine lacks a Python, the program names it and takes the next older one. Exit status: 0 all
 passed, 1 something failed.
 """
 
@@ -19,10 +19,10 @@ from tests.versions import bounds
 from tests.versions.bounds import ROOT, SERVER
 
 SUITE = ("tests/server", "tests/upstream", "tests/state", "tests/wire", "tests/e2e/test_sdk.py")
-"""What of the tests is run: what stands on the server and the event loop, and calls of real clients."""
+"""Tests that run: those of the server and the event loop, and calls of real clients."""
 RESOLUTIONS = {"oldest": "lowest-direct", "newest": "highest"}
 _MAX_FAILURES = 20
-"""Failures after which a run ends: where the server does not fit, tests wait for answers in vain."""
+"""Failures after which a run ends: with a server that does not fit, tests wait for answers in vain."""
 _ENVIRONMENTS = ROOT / ".tools/versions"
 
 
@@ -88,7 +88,7 @@ def install_server(environment: Path, requirement: str, resolution: str) -> str:
 
 
 def run_suite(environment: Path, tests: Sequence[str]) -> tuple[bool, str]:
-    """Run tests in an environment; return whether all passed, and pytest's last line."""
+    """Run tests in an environment; return True if all passed, and pytest's last line."""
     options = ["-q", "-p", "no:cacheprovider", f"--maxfail={_MAX_FAILURES}"]
     command = [str(environment / "bin/python"), "-m", "pytest", *options, *tests]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
@@ -123,7 +123,7 @@ def pyenv_folders() -> list[Path]:
 
 
 def tell(text: str) -> None:
-    """Write a line for whoever waits."""
+    """Write a progress line to stderr."""
     sys.stderr.write(f"versions: {text}\n")
 
 

@@ -1,4 +1,4 @@
-"""What pyproject.toml and uv.lock allow: versions of Python, and versions of the HTTP server."""
+"""Read the versions of Python and of the HTTP server that pyproject.toml and uv.lock allow."""
 
 import platform
 import tomllib
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 SERVER = "uvicorn"
 _PYTHON_3 = "3."
 _LAST_MINOR = 30
-"""No Python 3 is newer than that."""
+"""An upper bound: no Python 3 has a higher minor version."""
 
 
 def read_project(root: Path = ROOT) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What `make versions` runs fits pyproject.toml and uv.lock; the runs themselves are on demand."""
+"""`make versions` fits pyproject.toml and uv.lock; the runs themselves are on demand."""
 
 import platform
 import re
@@ -41,7 +41,7 @@ def test_the_locked_server_lies_within_what_is_allowed() -> None:
 
 
 def test_a_server_without_a_lower_bound_is_refused() -> None:
-    """There would be no oldest one to run with."""
+    """Without a lower bound, there is no oldest server to run with."""
     with pytest.raises(LookupError, match="uvicorn<1 has no lower bound"):
         bounds.find_server({"dependencies": ["uvicornlike>=3", "uvicorn<1"]})
     assert bounds.find_server({"dependencies": ["uvicorn>=0.51,<1"]}) == Requirement(
@@ -69,7 +69,7 @@ def test_a_wheel_is_of_a_python_and_a_machine(wheel: str, serves: bool) -> None:
 
 
 def test_a_package_without_wheels_holds_nothing_back() -> None:
-    """The project itself, and what is built from source."""
+    """The project itself is one, and packages that are built from source are others."""
     assert bounds.list_missing_wheels([{"name": "tiergate"}, *locked()], "3.13") == []
 
 
@@ -86,7 +86,7 @@ def test_the_target_runs_tests_that_exist() -> None:
 def test_the_oldest_and_the_newest_python_of_the_machine_are_taken(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One that the machine lacks is named."""
+    """The program names a Python that the machine lacks."""
     monkeypatch.setattr(bounds, "list_pythons", lambda *_: ["3.12", "3.13", "3.14", "3.15"])
     monkeypatch.setattr(bounds, "list_missing_wheels", lambda *_: ["two"])
     there = {"3.12": "/usr/bin/a", "3.13": "/usr/bin/b", "3.14": "/usr/bin/c"}

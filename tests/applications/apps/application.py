@@ -23,7 +23,7 @@ class Heard:
 
 
 class Application(ABC):
-    """One running application. `steps` is all that it does, cut where others may come between."""
+    """One running application. `steps` does all its work and yields where other applications may act."""
 
     def __init__(
         self, name: str, url: str, key: str, chance: random.Random, provider: Provider
@@ -72,17 +72,17 @@ class Application(ABC):
         self.left.append(ref[5:-1])
 
     def result(self, ref: str) -> str:
-        """Make what a tool gives: no two of them are equal."""
+        """Make a tool result; no two of them are equal."""
         self._results += 1
         number = sum(self.name.encode()) * 100 + self._results
         return f"Sunny {ref} res-{number % 100_000:05}"
 
     def check_argument(self, word: str) -> None:
-        """Check that an argument of a tool is what the provider says, to the letter."""
+        """Check that a tool's argument is the one that the provider sent, to the letter."""
         assert _ARGUMENT.fullmatch(word), f"the tool was given {word!r}"
 
     def check_results(self, text: str, results: list[str]) -> None:
-        """Check that the model has read all that tools gave: it repeats the last word of each."""
+        """Check that the model has read all tool results: it repeats the last word of each."""
         missing = [one for one in results if one.split()[-1] not in text]
         assert not missing, f"{missing} did not reach the model: {text}"
 

@@ -1,4 +1,4 @@
-"""Self-consistency with the openai SDK: the same question several times at once, and the answers are counted."""
+"""Self-consistency with the openai SDK: it asks the same question several times at once and counts answers."""
 
 import asyncio
 from collections import Counter

@@ -1,1 +1,1 @@
-"""Four scripted days of applications at the prices that ship, and what they cost."""
+"""Four scripted days of applications at the shipped prices, and their cost."""

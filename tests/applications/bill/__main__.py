@@ -1,4 +1,4 @@
-"""`make bill`: four days of applications, and what they cost; with a reason, the table is written anew."""
+"""`make bill`: play four days of applications and print their cost; with a reason, write the table anew."""
 
 import sys
 import tempfile
@@ -12,7 +12,7 @@ from tests.e2e.world import Loop
 
 
 def main() -> int:
-    """Play the days and print them; 1 where they are not as the table has them and no reason was given."""
+    """Play the days and print them; return 1 if they differ from the table and no reason was given."""
     why = " ".join(sys.argv[1:]).strip()
     loop, sums = Loop(), {}
     for quality in QUALITIES:

@@ -1,4 +1,4 @@
-"""The four applications whose days are played, each with the SDK that it would have."""
+"""The applications of the four days, each with the SDK that a real one would use."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ class Stage:
     url: str
     wait_until: Callable[[float], None]
     plan: Callable[[str, int, int], str]
-    """With a text, the length of the answer and the rounds of tools; gives the text with its reference."""
+    """Takes a text, the answer's length and the rounds of tools; returns the text with its reference."""
 
 
 def play(day: Day, stage: Stage) -> None:
@@ -72,7 +72,7 @@ def _chat(day: Day, stage: Stage) -> None:
 
 
 def _rag(day: Day, stage: Stage) -> None:
-    """A help desk: the question is embedded, then asked with what was found."""
+    """Play a help desk: it embeds the question, then asks with the passages that it found."""
     with _openai(stage) as sdk:
         for number, turns in enumerate(day.conversations):
             passages = filler(day.script["context"], f"pages for question {number}")

@@ -1,4 +1,4 @@
-"""A scripted day: what its users ask, when, and how long the answers are. `days/*.yaml` are the scripts."""
+"""A scripted day: its users' prompts, their times, and the lengths of answers (see `days/*.yaml`)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ type Json = Any
 FOLDER = Path(__file__).parent
 NAMES = ("chat", "rag", "agent", "batch")
 _TURN = 60.0
-"""Seconds from one turn to the next, where the script does not say it."""
+"""Seconds from one turn to the next, unless the script says otherwise."""
 _FIRST_MIDNIGHT = 1_795_737_600.0
 """Friday, 27 November 2026, 00:00 UTC, in seconds since the epoch."""
 _SECONDS_PER_DAY = 86_400
@@ -20,7 +20,7 @@ _SECONDS_PER_DAY = 86_400
 
 @dataclass(frozen=True)
 class Turn:
-    """One thing that a user asks."""
+    """One prompt of a user."""
 
     at: float
     """Seconds since the epoch."""

@@ -1,4 +1,4 @@
-"""Plays days against `tiergate serve` with what ships, on a clock that stands in a file."""
+"""Play days against `tiergate serve` with the shipped configuration, on a clock in a file."""
 
 import struct
 import sys
@@ -23,10 +23,10 @@ type Json = Any
 _THOUGHT = {
     "minimal": (40, 0.2), "low": (80, 0.4), "medium": (200, 1.0), "high": (800, 2.5), "xhigh": (1500, 4.0), "max": (2500, 6.0),
 }  # fmt: skip
-"""Tokens of reasoning by effort: so many, and so many for each token of the answer."""
+"""Tokens of reasoning by effort: a fixed number, and a number for each token of the answer."""
 TIERS = ("fast", "smart", "reasoning")
 QUALITIES: tuple[int | None, ...] = (None, 3, 5, 7, 9)
-"""Positions of the quality dial at which the days are played; None is without it."""
+"""Positions of the quality dial at which the days are played; None stands for no dial."""
 
 
 class ScriptedProvider(Provider):
@@ -38,7 +38,7 @@ class ScriptedProvider(Provider):
         self._turns = count(1)
 
     def begin_day(self) -> None:
-        """Number turns from 1 again: a prompt is the same to the letter whatever was played before."""
+        """Number turns from 1 again, so that prompts do not depend on what was played before."""
         self._plans.clear()
         self._turns = count(1)
 
@@ -68,7 +68,7 @@ class Clock:
         self._file.write_bytes(struct.pack("d", now))
 
     def wait_until(self, moment: float) -> None:
-        """Let time pass."""
+        """Move the clock forward."""
         assert moment >= self.now, "a script goes back in time"
         self.now = moment
         with self._file.open("r+b") as file:
@@ -90,7 +90,7 @@ class Sum:
 def play_days(loop: Loop, folder: Path, quality: int | None = None) -> dict[str, Sum]:
     """Play all days in their order against one gateway; `quality` is a position of the dial.
 
-    Each day is summed up by the provider's bill. The ledger must agree to the last digit.
+    The provider's bill gives each day's sum. The ledger must agree to the last digit.
     """
     days = [load(name) for name in NAMES]
     clock = Clock(folder / "clock", days[0].conversations[0][0].at)

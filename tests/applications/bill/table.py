@@ -1,4 +1,4 @@
-"""The checked-in bill: what each day costs, and why it last changed. `bill.yaml` is the table."""
+"""The checked-in bill, `bill.yaml`: the cost of each day, and why it last changed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tests.applications.bill.play import TIERS, Sum
 
 type Json = Any
 type Sums = Mapping[int | None, Sum]
-"""What one day comes to, by position of the quality dial; None is without it."""
+"""One day's sums, by position of the quality dial; None stands for no dial."""
 
 FILE = FOLDER / "bill.yaml"
 MOST = 0.05
@@ -28,7 +28,7 @@ _HEAD = """\
 
 @dataclass(frozen=True)
 class Bill:
-    """What the table has of a day at one position of the dial."""
+    """A day's figures in the table, at one position of the dial."""
 
     usd: Decimal
     shares: dict[str, float]
@@ -39,7 +39,7 @@ class Line:
     """One day in the table."""
 
     bills: dict[int | None, Bill]
-    """By position of the quality dial; None is without it."""
+    """By position of the quality dial; None stands for no dial."""
     why: tuple[str, ...]
 
 
@@ -86,7 +86,7 @@ def _describe(quality: int | None) -> str:
 
 
 def write(days: Mapping[str, Sums], why: str) -> None:
-    """Write the table anew. A day that is not as the table has it gets a line that says why."""
+    """Write the table anew. A day that differs from the table gets a line with the reason."""
     before = read()
     rows: Json = {}
     for name, sums in days.items():

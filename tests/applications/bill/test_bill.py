@@ -1,4 +1,4 @@
-"""Four days of applications cost what the table says; a change that moves them says why."""
+"""Four days of applications cost what the table says; a change that moves them gives a reason."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -22,7 +22,7 @@ LINE = table.Line({None: table.Bill(DAY.usd, DAY.shares)}, ("first",))
 
 @pytest.mark.parametrize("quality", QUALITIES)
 def test_the_days_cost_what_the_table_says(loop: Loop, tmp_path: Path, quality: int | None) -> None:
-    """`make bill WHY="..."` writes the table where a change is meant to move it."""
+    """`make bill WHY="..."` writes the table when a change is meant to move it."""
     days, known = play_days(loop, tmp_path, quality), table.read()
     assert all(30 <= day.calls <= 80 for day in days.values())
     moved = [f"{name} {it}" for name, day in days.items() for it in table.moved(known.get(name), {quality: day})]  # fmt: skip

@@ -1,1 +1,1 @@
-"""A provider on loopback that speaks as five real ones do. Nothing here imports the gateway."""
+"""A provider on loopback that speaks like five real ones. Nothing here imports the gateway."""

@@ -1,4 +1,4 @@
-"""Vectors of a provider: each follows from its text alone, so that a client can check whose it got."""
+"""The provider's vectors: each depends on its text alone, so that a client can check whose it got."""
 
 import base64
 import struct
@@ -21,7 +21,7 @@ def vector(text: str) -> list[float]:
 
 
 def answer(dialect: str, model: str, texts: Sequence[str], body: Json) -> Json:
-    """Write vectors as OpenAI or Google does. Google's older models tell no usage."""
+    """Write vectors as OpenAI or Google does. Google's older models report no usage."""
     vectors = [vector(text) for text in texts]
     if dialect == CHAT:
         packed = body.get("encoding_format") == "base64"

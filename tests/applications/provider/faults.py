@@ -26,7 +26,7 @@ class Fault(StrEnum):
 
 
 RETRIED = (Fault.RATE_LIMIT, Fault.SERVER_ERROR, Fault.UNAVAILABLE)
-"""Faults that an SDK alone survives, by asking once more."""
+"""Faults that an SDK survives alone, by one retry."""
 _STATUSES = {
     Fault.RATE_LIMIT: (429, "Too many requests."), Fault.SERVER_ERROR: (500, "It broke."),
     Fault.UNAVAILABLE: (503, "Try again later."), Fault.QUOTES_THE_KEY: (400, "The key {} may not use this."),
@@ -78,7 +78,7 @@ def _cut(answer: Answer) -> Answer:
 
 
 def _error_in_200(dialect: str, *, stream: bool) -> Answer:
-    """Write what aggregators and overloaded providers send with status 200."""
+    """Write an error as aggregators and overloaded providers send it, with status 200."""
     bodies: dict[str, Json] = {
         CHAT: {"id": "gen-1", "object": "chat.completion", "created": 1, "model": "m", "choices": [{
             "index": 0, "message": {"role": "assistant", "content": "Half a sen"}, "finish_reason": None,

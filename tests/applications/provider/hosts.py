@@ -1,4 +1,4 @@
-"""Which URL of which host takes which request, with which credential, for which models.
+"""Decide which URL of which host takes which request, with which credential, for which models.
 
 Sources: the API references of OpenAI, Anthropic, Google and DeepSeek, and the README of Ollama.
 """
@@ -50,7 +50,7 @@ class Host:
     """The text before the credential."""
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
-        """Return the endpoint of a path, None where this host has nothing there."""
+        """Return the endpoint of a path; None if this host has nothing there."""
         for endpoint in self.endpoints:
             if endpoint.method == method and endpoint.path.fullmatch(path):
                 return endpoint
@@ -118,13 +118,13 @@ HOSTS: Mapping[str, Host] = {
         Host("ollama", _openai("/v1") + _anthropic("/v1"), re.compile(r"[\w.:/-]+"), "authorization", "Bearer "),
     )
 }  # fmt: skip
-"""By name. Host `openai` stands below `/openai` of the provider's URL, and so on."""
+"""Hosts by name. Host `openai` stands below `/openai` of the provider's URL, and so on."""
 
 
 def misdirected(
     host: Host, endpoint: Endpoint | None, header: Callable[[str], str | None], body: Json, model: str
 ) -> str | None:  # fmt: skip
-    """Tell what is wrong with where a request arrived, None where nothing is."""
+    """Describe what is wrong with where a request arrived; None if nothing is."""
     if endpoint is None:
         return "no such URL"
     secret = CREDENTIALS[host.name.removesuffix("-chat")]
@@ -136,7 +136,7 @@ def misdirected(
 def _wrong_body(
     host: Host, endpoint: Endpoint, header: Callable[[str], str | None], body: Json, model: str
 ) -> str | None:
-    """Tell what of a body its endpoint does not take, None where it takes it."""
+    """Describe what the endpoint refuses in a body; None if it takes the body."""
     members = set(body)
     if missing := endpoint.needed - members:
         return f"a body without {sorted(missing)}"

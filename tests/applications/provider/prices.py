@@ -1,6 +1,7 @@
 """The provider's price list: shipped prices and genai-prices, read and multiplied anew.
 
-The arithmetic is not the gateway's, and neither is the reader of the files: that is the point.
+Neither the arithmetic nor the reader of the files is the gateway's: the provider's bill is
+independent.
 """
 
 import re
@@ -24,7 +25,7 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class PriceList:
-    """USD by host and model. None is unknown."""
+    """USD by host and model; None is unknown."""
 
     def __init__(self, folder: Path) -> None:
         self._models: dict[str, Json] = {}
@@ -69,7 +70,7 @@ class PriceList:
 
 
 def _in_force(price: Json, at: float) -> Json | None:
-    """Return the rates at a moment: later prices take the place of the first, hours of both."""
+    """Return the rates at a moment: later prices replace the first, and rates of an hour replace both."""
     moment = datetime.fromtimestamp(at, UTC)
     rates = {name: value for name, value in price.items() if name != "from"}
     for day, later in sorted((str(day), later) for day, later in (price.get("from") or {}).items()):

@@ -1,20 +1,20 @@
-"""The prompt cache of a provider: the longest beginning of a prompt that it has seen lately."""
+"""The provider's prompt cache: the longest prefix of a prompt that it has seen lately."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 _TTL = 300.0
-"""Seconds for which a prompt is kept after it was last read."""
+"""Seconds for which a prompt stays cached after its last read."""
 _LEAST = 1_024
-"""Tokens of the shortest beginning that is kept."""
+"""Tokens of the shortest prefix that is cached."""
 _STEP = 128
-"""Tokens in which a cache that keeps all by itself counts."""
+"""An automatic cache counts in multiples of this many tokens."""
 
 
 @dataclass(frozen=True)
 class Hit:
-    """Tokens of one prompt by the way in which the provider read them."""
+    """Tokens of one prompt, by the way in which the provider read them."""
 
     fresh: int
     read: int
@@ -29,7 +29,7 @@ class PromptCache:
         self._seen: dict[tuple[str, bytes], float] = {}
 
     def automatic(self, place: str, blocks: Sequence[bytes], *, bills_writes: bool) -> Hit:
-        """Read a prompt where the provider keeps every beginning by itself, as OpenAI and Google do."""
+        """Read a prompt at a provider that caches every prefix by itself, like OpenAI and Google."""
         sizes, hashes = _sums(blocks)
         read = self._longest(place, sizes, hashes, range(len(blocks)))
         read -= read % _STEP
@@ -39,7 +39,7 @@ class PromptCache:
         return Hit(sizes[-1] - read - write, read, write)
 
     def marked(self, place: str, blocks: Sequence[bytes], marks: Sequence[int]) -> Hit:
-        """Read a prompt of a client that marks what to keep, as at Anthropic."""
+        """Read a prompt of a client that marks what to cache, as at Anthropic."""
         sizes, hashes = _sums(blocks)
         read = self._longest(place, sizes, hashes, marks)
         last = sizes[marks[-1]] if marks else 0
@@ -50,7 +50,7 @@ class PromptCache:
     def _longest(
         self, place: str, sizes: Sequence[int], hashes: Sequence[bytes], marks: Sequence[int]
     ) -> int:
-        """Find the tokens of the longest beginning that is kept; reading it keeps it longer."""
+        """Return the tokens of the longest cached prefix; a read extends its life."""
         now = self._clock()
         for at in range(marks[-1] if marks else -1, -1, -1):
             seen = self._seen.get((place, hashes[at]))

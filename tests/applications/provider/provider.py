@@ -1,4 +1,4 @@
-"""Five providers in one server: they answer natively, refuse what is misdirected, and keep a bill of their own."""
+"""Five providers in one server: they answer natively, refuse misdirected requests, and keep a bill."""
 
 import re
 import time
@@ -37,7 +37,7 @@ from tests.e2e.upstream import Answer, Request, failing
 type Json = Any
 
 _ROUNDS = 2
-"""Times that tools are called before there is an answer."""
+"""Rounds of tool calls before there is an answer."""
 _MODEL_IN_PATH = re.compile(r"/models/([^/:]+)")
 _RESULT = re.compile(r"res-\d{5}")
 TOKEN = re.compile(r"tok-\d{5}")
@@ -46,7 +46,7 @@ TOKEN = re.compile(r"tok-\d{5}")
 
 @dataclass(frozen=True)
 class Charge:
-    """One request that arrived, and what it is billed."""
+    """One request that arrived, and its bill."""
 
     number: int
     at: float
@@ -62,35 +62,35 @@ class Charge:
     fault: Fault | None = None
     token: str = ""
     text: str = ""
-    """All that the answer says."""
+    """The whole text of the answer."""
     tokens: Tokens | None = None
-    """None where nothing is billed."""
+    """None if nothing is billed."""
     usd: Decimal | None = None
-    """None where it is not known, or nothing is billed."""
+    """None if the cost is unknown, or nothing is billed."""
 
     @property
     def told(self) -> bool:
-        """True if the answer told its usage, and got to its end as far as the provider knows."""
+        """True if the answer reported its usage and, as far as the provider knows, reached its end."""
         return self.tokens is not None and self.fault in (None, Fault.SLOW)
 
 
 @dataclass
 class _Kept:
-    """A conversation that a provider keeps: a thread of Anthropic, or responses of OpenAI."""
+    """A conversation that a provider stores: a thread of Anthropic, or responses of OpenAI."""
 
     body: Json
     items: list[Json]
 
 
 class Provider:
-    """All five. Scripts are faults by reference, each used once; what is not scripted goes well."""
+    """All five providers. Scripts are faults by reference, each used once; other requests succeed."""
 
     def __init__(self, prices: PriceList, clock: Callable[[], float] = time.time) -> None:
         self.charges: list[Charge] = []
         self.failures: list[str] = []
-        """Requests that arrived where they should not, or as nobody sends them."""
+        """Requests that arrived at a wrong place, or that no real client sends."""
         self.arrived = 0
-        """Requests, charged or refused."""
+        """Number of requests, charged or refused."""
         self._prices = prices
         self._clock = clock
         self._cache = PromptCache(clock)
@@ -104,7 +104,7 @@ class Provider:
         self._scripts[ref].extend(faults)
 
     def turn(self, request: ParsedRequest, charge: Charge) -> tuple[Turn, int]:
-        """Decide what the model says, and how many tokens of reasoning that takes."""
+        """Decide the model's answer and its tokens of reasoning."""
         thought = "It is simple." if request.thinks else ""
         reasoning = 64 if request.thinks else 0
         if request.tools and request.rounds < _ROUNDS:
@@ -121,7 +121,7 @@ class Provider:
         return Turn(text=text + "And so on, and on. " * (charge.number % 7), thought=thought), reasoning  # fmt: skip
 
     def answer(self, request: Request) -> Answer:
-        """Answer one request of the server that this stands in."""
+        """Answer one request to the server."""
         try:
             return self._answer(request)
         except Exception as error:  # noqa: BLE001 - a mistake here must not look like a cut connection
@@ -208,7 +208,7 @@ class Provider:
         return Tokens(hit.fresh, output, hit.read, hit.write, reasoning)
 
     def _whole_conversation(self, charge: Charge, body: Json) -> Json:
-        """Put before a request what this provider keeps of the conversation."""
+        """Put the stored part of the conversation before a request."""
         thread = body.get("thread") or {}
         if charge.dialect == MESSAGES and thread.get("type") == "continue":
             kept = self._kept[thread["previous_message_id"]]
@@ -219,7 +219,7 @@ class Provider:
         return body
 
     def _keep(self, charge: Charge, body: Json, turn: Turn) -> None:
-        """Keep what a later request may name: the conversation, and reasoning states."""
+        """Store what a later request may name: the conversation, and reasoning states."""
         whole = said(charge.dialect, turn, charge.number, stream=False)
         answer = orjson.loads(whole.pieces[0] or b"")
         if charge.dialect == MESSAGES and body.get("thread"):

@@ -1,4 +1,4 @@
-"""Reads requests as a provider does: turns, tools, effort, and blocks for its prompt cache."""
+"""Read requests as a provider does: turns, tools, effort, and blocks for its prompt cache."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -23,20 +23,20 @@ def latest_ref(text: str) -> str:
 
 @dataclass
 class ParsedRequest:
-    """One request for an answer, the same for all dialects."""
+    """One request for an answer, in the same form for all dialects."""
 
     blocks: list[bytes] = field(default_factory=list)
-    """All that the model reads, in order."""
+    """All blocks that the model reads, in order."""
     marks: list[int] = field(default_factory=list)
-    """Blocks that the client marks for the prompt cache."""
+    """Positions of the blocks that the client marks for the prompt cache."""
     tools: list[tuple[str, Json]] = field(default_factory=list)
     """Names and schemas of the functions on offer."""
     rounds: int = 0
-    """Times that the model has called tools since the user last spoke."""
+    """Rounds of tool calls since the user last spoke."""
     results: list[str] = field(default_factory=list)
-    """The results of these calls."""
+    """Results of these calls."""
     states: list[str] = field(default_factory=list)
-    """Reasoning states that came back."""
+    """Reasoning states that the client sent back."""
     effort: str = "none"
     """The effort that the client asks for, on the scale of OpenAI and Anthropic."""
 
@@ -45,7 +45,7 @@ class ParsedRequest:
         return self.effort != "none"
 
     def add(self, block: Json) -> None:
-        """Add a block that the model reads. A mark for the cache is no part of it."""
+        """Add a block that the model reads, without its cache mark."""
         if isinstance(block, dict) and "cache_control" in block:
             self.marks.append(len(self.blocks))
             block = {name: value for name, value in block.items() if name != "cache_control"}
@@ -129,7 +129,7 @@ def _gemini(body: Json, request: ParsedRequest) -> None:
     request.effort = "low" if config.get("thinkingBudget", 0) > 0 else level
     for tool in body.get("tools") or ():
         for one in tool.get("functionDeclarations") or ():
-            # Google's APIs take the names of members in both spellings, and its SDK uses both.
+            # Google's APIs accept the names of members in both spellings, and its SDK uses both.
             names = ("parametersJsonSchema", "parameters_json_schema", "parameters")
             schema: Json = next((one[name] for name in names if name in one), {})
             request.add(one)
@@ -142,7 +142,7 @@ def _gemini(body: Json, request: ParsedRequest) -> None:
             request.begin_turn()
         request.results += [orjson.dumps(one["response"]).decode() for one in given]
         request.rounds += any("functionCall" in part for part in parts)
-        # Google's SDK writes bytes in the alphabet of URLs, its API in the other one.
+        # Google's SDK writes bytes in the URL-safe alphabet of base64, its API in the standard one.
         request.states += [
             part["thoughtSignature"].replace("-", "+").replace("_", "/")
             for part in parts
@@ -156,7 +156,7 @@ _PARSE = {CHAT: _chat, RESPONSES: _responses, MESSAGES: _messages, GEMINI: _gemi
 
 
 def _blocks(content: Json) -> Iterator[Json]:
-    """Give content as blocks, a text as one."""
+    """Yield content as blocks; a text is one block."""
     if isinstance(content, str):
         yield {"type": "text", "text": content}
     else:
