@@ -1,14 +1,17 @@
-"""The fault matrix, played on loopback against `tiergate serve`: `make chaos`, `python -m tests.chaos --help`.
+"""Play the fault matrix on loopback against `tiergate serve`.
 
-    row, matrix   what a row is; all of them
-    stage         a provider and gateways before it, and the audit after every act
-    provider      a provider that says what a row tells it to, byte for byte
-    gateway       the process: what it has open, what it wrote down
-    client        requests of all dialects; verdict: what the client was told
-    run           plays cells; upstream/ and its siblings hold the rows
+Run it with `make chaos`; `python -m tests.chaos --help` lists the options.
 
-A row plays on the gateway of its act (`stage.gateway`, what `prepare` put into the configuration),
-or, where it is `own`, starts gateways with `stage.start(stage.config([cell]), **environ)`, as many
-as it likes. It tells what it saw as `Seen`, and `wrong` for what no column has. Every gateway that
-is started is audited when its act ends, or before, by `stage.audit`.
+row, matrix   what a row is; all rows
+stage         a provider, the gateways before it, and the audit after each act
+provider      a provider that answers as a row tells it to, byte for byte
+gateway       the gateway process: its open resources, and the rows and log it wrote
+client        requests of all dialects; verdict: how the client judges an answer
+run           plays cells; upstream/ and its siblings hold the rows
+
+A row plays on the gateway of its act: `stage.gateway`, with what `prepare` put into the
+configuration. A row that is `own` starts any number of gateways itself, with
+`stage.start(stage.config([cell]), **environ)`. A row returns its observations as `Seen`, and puts
+faults that no column has into `wrong`. The stage audits every gateway when its act ends; a row
+may do it earlier with `stage.audit`.
 """

@@ -9,7 +9,7 @@ from tests.chaos.run import chosen, play
 
 
 def main() -> int:
-    """Play what was chosen; 1 where something failed."""
+    """Play the chosen rows; return 1 if one failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument(
         "--only", action="append", default=[], help="an id (U-07) or a family; again for more"

@@ -1,4 +1,4 @@
-"""A client that writes requests of all dialects and keeps what comes back as it stood on the wire."""
+"""A client that writes requests of all dialects, and keeps the answer as it came."""
 
 import http.client
 import time
@@ -11,7 +11,7 @@ from gateway.core import jsonio
 from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES
 
 type End = Literal["clean", "cut", "late"]
-"""As HTTP ends, before that, or not within the client's patience."""
+"""Clean: as HTTP ends; cut: before that; late: not within the time that the client waits."""
 
 PATIENCE = 60.0
 """Seconds that a client waits for each read."""
@@ -20,7 +20,7 @@ PROMPT = "A canary stands in this prompt: cobalt-heron-4711."
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back. Status 0: nothing did."""
+    """The answer that a client got. Status 0: none."""
 
     status: int
     headers: Mapping[str, str]
@@ -34,7 +34,7 @@ class Reply:
 
 
 def door(dialect: str, model: str, *, stream: bool) -> str:
-    """The path of a request."""
+    """Return the path of a request."""
     if dialect != GEMINI:
         paths = {CHAT: "/v1/chat/completions", RESPONSES: "/v1/responses", MESSAGES: "/v1/messages"}
         return paths[dialect]
@@ -43,7 +43,7 @@ def door(dialect: str, model: str, *, stream: bool) -> str:
 
 
 def asked(dialect: str, model: str, *, stream: bool, prompt: str = PROMPT, **more: Any) -> bytes:
-    """The body of a request."""
+    """Return the body of a request."""
     said = [{"role": "user", "content": prompt}]
     value: dict[str, Any]
     if dialect == GEMINI:
@@ -69,7 +69,7 @@ def exchange(
     *,
     within: float = PATIENCE,
 ) -> Reply:
-    """One request on a connection of its own, read to its end."""
+    """Send one request on a connection of its own, and read its answer to the end."""
     began = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", port, within)
     status, fields, data, end = 0, {}, b"", "clean"

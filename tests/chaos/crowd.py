@@ -1,7 +1,7 @@
-"""Clients of every dialect and mode at once, before a gateway to which something is done.
+"""Clients of every dialect and mode at once, before a gateway that suffers a fault.
 
-A row of this kind is played once for all its cells: the fault comes once, and each cell tells what
-its own clients saw of it.
+A row of this kind is played once for all its cells: the fault happens once, and each cell reports
+what its own clients saw.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,19 +21,19 @@ from tests.e2e.child import until
 type Form = tuple[str, str]
 """A dialect and a mode."""
 type Go = Callable[[Stage], Mapping[Form, Seen]]
-"""What is done once, and what each form saw of it."""
+"""Does something once; returns the observations of each form."""
 
 FORMS: tuple[Form, ...] = tuple((dialect, mode) for dialect in DIALECTS for mode in MODES)
 _number = count(1)
 
 
 def fresh() -> str:
-    """A prompt that nobody has sent before."""
+    """Return a prompt that no client has sent before."""
     return f"{PROMPT} It is number {next(_number)}."
 
 
 def ask(gateway: Gateway, form: Form, prompt: str = "", **more: Any) -> Reply:
-    """One call."""
+    """Make one call."""
     dialect, mode = form
     return gateway.ask(
         dialect, f"{dialect}/smart", stream=mode == "stream", prompt=prompt or fresh(), **more
@@ -41,7 +41,7 @@ def ask(gateway: Gateway, form: Form, prompt: str = "", **more: Any) -> Reply:
 
 
 def told(form: Form, reply: Reply) -> str:
-    """What a client was told: `answer` where that is the honest provider's, whole."""
+    """Return the verdict of a client: `answer` for the honest provider's answer, whole."""
     dialect, mode = form
     if mode == "stream":
         judged = verdict.stream(dialect, reply, provider.frames(dialect))
@@ -51,7 +51,7 @@ def told(form: Form, reply: Reply) -> str:
 
 
 def cached(reply: Reply) -> str:
-    """What the cache did."""
+    """Return the cache status of a reply."""
     return reply.headers.get("x-tiergate-cache", "")
 
 
@@ -63,7 +63,7 @@ class Crowd:
     replies: dict[Form, list[Reply]] = field(default_factory=dict)
 
     def call(self, times: int = 1, **more: Any) -> list[Reply]:
-        """Calls that were never made before, of all forms at once."""
+        """Make new calls of all forms at once."""
 
         def some(form: Form) -> list[Reply]:
             return [ask(self.gateway, form, **more) for _ in range(times)]
@@ -77,7 +77,7 @@ class Crowd:
     def seen(
         self, cache: Mapping[Form, str] | str = "", more: str = "", wrong: Sequence[str] = ()
     ) -> dict[Form, Seen]:
-        """What each form has seen so far."""
+        """Return what each form has seen so far."""
         return {
             form: self._seen(form, cache if isinstance(cache, str) else cache[form], more, wrong)
             for form in FORMS
@@ -102,7 +102,7 @@ class Crowd:
 
 
 def hits(gateway: Gateway, within: float) -> dict[Form, str]:
-    """Whether answers are kept again: asked for each form until they are, or it takes too long."""
+    """Tell by form if the cache stores answers again: `hit`, or `none` if none comes in time."""
 
     def one(form: Form) -> str:
         prompt = fresh()
@@ -117,12 +117,12 @@ def hits(gateway: Gateway, within: float) -> dict[Form, str]:
 
 
 def quick(replies: Sequence[Reply]) -> float:
-    """Seconds that three quarters of the calls take at least: what each of them waits for is in it."""
+    """Return the seconds of the first quartile: a delay of every call is part of it."""
     return sorted(reply.seconds for reply in replies)[len(replies) // 4]
 
 
 def once(go: Go) -> Callable[[Stage, Cell], Seen]:
-    """A row's play that does something once, for all cells of the row."""
+    """Return a row's play that does something once, for all cells of the row."""
 
     def play(stage: Stage, cell: Cell) -> Seen:
         with stage.turn:
@@ -142,5 +142,5 @@ def once(go: Go) -> Callable[[Stage, Cell], Seen]:
 
 
 def row(id: str, fault: str, family: str, go: Go, expected: Expected, **more: Any) -> Row:
-    """A row that is played once for all its cells, on a stage of its own."""
+    """Return a row that is played once for all its cells, on a stage of its own."""
     return Row(id, fault, family, once(go), expected, own=True, together=True, **more)

@@ -1,4 +1,4 @@
-"""Rows of the matrix that are played elsewhere, or cannot be: told with their reason, never left out."""
+"""Rows that are played elsewhere, or cannot be played; each is listed with its reason."""
 
 from tests.chaos.row import Cell, Expected, Row, Seen
 from tests.chaos.stage import Stage

@@ -1,4 +1,4 @@
-"""`tiergate serve` as a process of its own, what it has open, and what it has written down."""
+"""`tiergate serve` as a process of its own: its open resources, its rows and its log."""
 
 import contextlib
 import hashlib
@@ -67,16 +67,16 @@ if "CHAOS_STILL" in os.environ:
 signal.signal(signal.SIGRTMIN + 3, tell)
 main()
 """
-"""The command itself; at a signal it says what it has in hand."""
+"""The command itself; at a signal it writes down its tasks, reservations and connections."""
 
 
 class Gateway:
-    """A running gateway. Every call that is made of it is remembered, so that it can be audited."""
+    """A running gateway that remembers every call made to it, so that an audit can check them."""
 
     def __init__(
         self, folder: Path, value: Config, *options: str, before: Sequence[str] = (), **environ: str
     ) -> None:
-        """`before` runs the program."""
+        """Start it; `before` are the words of a program that runs the command."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         file = folder / "gateway.yaml"
@@ -92,9 +92,9 @@ class Gateway:
         self.child = Child([*before, *command, *options], folder / "gateway", **given)
         self.port = until(self._listens, f"listening; {folder}/gateway.err says why", PATIENCE)
         self.replies: list[Reply] = []
-        """All that were had of calls."""
+        """The replies to all its calls."""
         self.found: set[str] = set()
-        """Calls whose clients never heard their id."""
+        """Calls whose clients never got their id."""
         self._lock = threading.Lock()
         self._data = folder / "data"
         self._reader = Journal(self._data / "ledger")
@@ -115,7 +115,7 @@ class Gateway:
         within: float = PATIENCE,
         **more: Any,
     ) -> Reply:
-        """One call; `headers` among `more` are added to its own."""
+        """Make one call; `headers` in `more` are added to its own."""
         headers = {
             "content-type": "application/json",
             "authorization": f"Bearer {CLIENT_KEY}",
@@ -129,30 +129,30 @@ class Gateway:
         return reply
 
     def get(self, path: str, within: float = PATIENCE) -> Reply:
-        """What is no call: /health, /metrics, /admin."""
+        """Get a path that is no call: /health, /metrics, /admin."""
         return exchange(self.port, path, None, {}, within=within)
 
     @property
     def data(self) -> Path:
-        """Its data folder."""
+        """Return the data folder of the gateway."""
         return self._data
 
     def looks_at(self, data: Path) -> None:
-        """Its data folder is there, as seen from here."""
+        """Set the path by which this process reads the gateway's data folder."""
         self._data, self._reader = data, Journal(data / "ledger")
 
     def forget(self, ids: Iterable[str]) -> None:
-        """Calls whose rows somebody has taken away."""
+        """Forget calls whose rows something outside the gateway has removed."""
         gone = set(ids)
         self.replies = [reply for reply in self.replies if reply.id not in gone]
 
     def metric(self, name: str) -> float:
-        """The sum of a metric."""
+        """Return the sum of a metric."""
         lines = self.get("/metrics").body.decode().splitlines()
         return sum(float(it.rpartition(" ")[2]) for it in lines if re.split("[{ ]", it)[0] == name)
 
     def stored(self) -> set[str]:
-        """The ids of the calls that its store has."""
+        """Return the ids of the calls in the ledger store."""
         found: set[str] = set()
         path = "/admin/entries?limit=1000"
         for line in self.get(path).body.splitlines():
@@ -160,13 +160,13 @@ class Gateway:
         return found
 
     def entry(self, id: str) -> FinalRow:
-        """The final row of a call, waiting for it."""
+        """Wait for the final row of a call, and return it."""
         found = until(lambda: self.rows(id)[0], f"the final row of {id}", PATIENCE)
         assert found is not None
         return found
 
     def tagged(self, tag: str) -> FinalRow:
-        """The final row of the one call with a tag, waiting for it."""
+        """Wait for the final row of the one call with a tag, and return it."""
 
         def look() -> FinalRow | None:
             rows = [row for found in list(self.all().values()) for row in found]
@@ -178,22 +178,22 @@ class Gateway:
         return entry
 
     def rows(self, id: str) -> tuple[FinalRow | None, list[IntentRow], list[AttemptRow]]:
-        """What the journal has of a call so far."""
+        """Return the rows of a call that the journal has so far."""
         with self._lock:
             return self._reader.rows(id)
 
     def all(self) -> dict[str, list[Row]]:
-        """All rows so far, by call."""
+        """Return all rows so far, by call."""
         with self._lock:
             return {id: list(rows) for id, rows in self._reader.all().items()}
 
     def log(self) -> list[dict[str, Any]]:
-        """The log so far."""
+        """Return the log so far."""
         lines = self.child.err.splitlines()
         return [jsonio.loads(line.encode()) for line in lines if line.startswith("{")]
 
     def in_hand(self) -> dict[str, int]:
-        """Its tasks, the holds of calls, and the connections to providers, in use and idle."""
+        """Return how many tasks, reservations, and busy and idle provider connections it has."""
         self.told.unlink(missing_ok=True)
         os.kill(self.child.pid, TELL)
         until(self.told.exists, "what it has in hand")
@@ -201,13 +201,13 @@ class Gateway:
         return told
 
     def terminate(self, within: float = 40.0) -> None:
-        """SIGTERM, and wait until it has gone."""
+        """Send SIGTERM, and wait until the process is gone."""
         with contextlib.suppress(ProcessLookupError):
             self.child.signal(signal.SIGTERM)
         until(self.gone, "the end of the gateway", within)
 
     def gone(self) -> bool:
-        """Whether it runs no more."""
+        """True if the process no longer runs."""
         try:
             status = Path(f"/proc/{self.child.pid}/status").read_text()
         except FileNotFoundError:
@@ -215,12 +215,12 @@ class Gateway:
         return "\nState:\tZ" in status
 
     def stop(self) -> None:
-        """Kill it, if it still runs."""
+        """Kill the process if it still runs."""
         self.child.stop()
 
 
 class Journal:
-    """The rows of a folder of segments, each read once."""
+    """The rows of a folder of journal segments, each read once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -233,7 +233,7 @@ class Journal:
             size = path.stat().st_size
             if size == seen:
                 continue
-            if size < seen:  # somebody has emptied it
+            if size < seen:  # the file was truncated
                 seen = 0
             for row, end in journal.read_rows(path, seen):
                 position = end
@@ -264,11 +264,11 @@ while True:
     print(status, time.monotonic() - began, flush=True)
     time.sleep(0.05)
 """
-"""A program of its own: what else this process does would be measured too."""
+"""A program of its own: in this process the load of the tests would be measured too."""
 
 
 class Pulse:
-    """Asks a gateway whether it lives, again and again, beside what is done to it."""
+    """Asks a gateway for /health again and again while a row is played."""
 
     def __init__(self, gateway: Gateway) -> None:
         command = [sys.executable, "-S", "-c", _PULSE, str(gateway.port)]
@@ -277,14 +277,14 @@ class Pulse:
         self._seconds: list[float] = []
 
     def stop(self) -> float:
-        """The 95th percentile of its answers, in seconds."""
+        """Return the 95th percentile of the seconds that /health took."""
         if self._child is not None:
             self._child.stop()
             for line in self._child.out.splitlines():
                 status, _, seconds = line.partition(" ")
                 if status != "200":
                     self.wrong.append(f"/health: {status or 'nothing'}")
-                with contextlib.suppress(ValueError):  # the line at which it was stopped
+                with contextlib.suppress(ValueError):  # the last line may be cut
                     self._seconds.append(float(seconds))
             self._child = None
         ordered = sorted(self._seconds)

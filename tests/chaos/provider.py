@@ -1,4 +1,4 @@
-"""A provider on loopback that says what a row tells it to, byte for byte, and sees what is asked."""
+"""A provider on loopback that answers as a row tells it to, byte for byte, and keeps requests."""
 
 import asyncio
 import contextlib
@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from tests.e2e.abroad import answer
 
 type Fault = Callable[["Wire", "Request"], Awaitable[None]]
-"""Answers one request, or does not."""
+"""Answers one request, or leaves it without an answer."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked."""
+    """One request that the provider got."""
 
     path: str
     headers: tuple[tuple[str, str], ...]
@@ -31,17 +31,17 @@ class Request:
 
 
 class Wire:
-    """The connection that a request came on."""
+    """The connection on which a request came."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
         self.closed = False
 
     async def write(self, data: bytes) -> None:
-        """Raises ConnectionError where the gateway has closed."""
+        """Write data. Raises ConnectionError if the gateway has closed."""
         try:
             self._writer.write(data)
-        except RuntimeError as error:  # uvloop's word for a connection that is closed
+        except RuntimeError as error:  # uvloop raises this if the connection is closed
             raise ConnectionResetError from error
         await self._writer.drain()
 
@@ -52,7 +52,7 @@ class Wire:
         kind: str = "application/json",
         length: int | None = None,
     ) -> None:
-        """A head; without a length the body is chunked."""
+        """Write the status line and headers; without a length the body is chunked."""
         how = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
         lines = [f"HTTP/1.1 {status} Scripted", f"content-type: {kind}", *fields, how, "", ""]
         await self.write("\r\n".join(lines).encode("latin-1"))
@@ -60,37 +60,37 @@ class Wire:
     async def whole(
         self, status: int, body: bytes, *fields: str, kind: str = "application/json"
     ) -> None:
-        """A complete answer."""
+        """Write a complete answer."""
         await self.head(status, *fields, kind=kind, length=len(body))
         await self.write(body)
 
     async def sse(self) -> None:
-        """The head of a stream."""
+        """Write the headers of a stream."""
         await self.head(kind="text/event-stream")
 
     async def chunk(self, *pieces: bytes) -> None:
-        """Pieces, each a chunk of its own, written at once."""
+        """Write pieces at once, each as a chunk."""
         await self.write(b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in pieces if one))
 
     async def end(self) -> None:
-        """The end of a chunked body."""
+        """Write the end of a chunked body."""
         await self.write(b"0\r\n\r\n")
 
     async def flushed(self) -> None:
-        """All that was written has left this process."""
+        """Wait until all written data has left this process."""
         transport = self._writer.transport
         transport.set_write_buffer_limits(0)
         await self._writer.drain()
 
     def close(self) -> None:
-        """FIN, behind all that was written."""
+        """Send FIN after all written data."""
         self.closed = True
         self._writer.close()
 
     async def reset(self) -> None:
-        """RST, once what was written is on its way."""
+        """Send RST once the written data is on its way."""
         await self.flushed()
-        await asyncio.sleep(0.05)  # it must be read before: a reset takes back what waits
+        await asyncio.sleep(0.05)  # the gateway must read first: a reset discards unread data
         self.closed = True
         one = self._writer.get_extra_info("socket")
         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -102,19 +102,19 @@ class Wire:
 
 
 def frames(dialect: str) -> tuple[bytes, ...]:
-    """The frames of a good stream."""
+    """Return the frames of a good stream."""
     return tuple(piece for piece in answer(dialect, stream=True).pieces if piece is not None)
 
 
 def body(dialect: str) -> bytes:
-    """A good whole answer."""
+    """Return a good whole answer."""
     (piece,) = answer(dialect).pieces
     assert piece is not None
     return piece
 
 
 async def honest(wire: Wire, request: Request) -> None:
-    """A good answer."""
+    """Send a good answer."""
     if request.stream:
         await wire.sse()
         await wire.chunk(*frames(request.dialect))
@@ -129,9 +129,9 @@ class Provider:
 
     faults: dict[str, deque[Fault]] = field(default_factory=dict)
     hits: Counter[str] = field(default_factory=Counter)
-    """Requests that were read, by provider."""
+    """Number of requests that were read, by provider."""
     left: dict[str, float] = field(default_factory=dict)
-    """When the gateway closed before an answer had ended, on the monotonic clock; the last time."""
+    """Monotonic time at which the gateway last closed before an answer had ended."""
     heard: dict[str, list[Request]] = field(default_factory=dict)
     port: int = 0
 
@@ -140,14 +140,14 @@ class Provider:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def play(self, name: str, *faults: Fault) -> None:
-        """What a provider does from now on: one after the other, the last one again."""
+        """Set what a provider does with its next requests, in turn; the last fault repeats."""
         self.faults[name] = deque(faults)
 
     async def start(self) -> None:
         self.port = await self.listen()
 
     async def listen(self, tls: ssl.SSLContext | None = None) -> int:
-        """One more port for all of them."""
+        """Open one more port for all providers."""
         server = await asyncio.start_server(
             self._serve, "127.0.0.1", 0, limit=1 << 24, ssl=tls, backlog=512
         )
@@ -158,7 +158,7 @@ class Provider:
     async def raw(
         self, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
     ) -> int:
-        """A port for what does not speak HTTP."""
+        """Open a port for a server that does not speak HTTP."""
 
         async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with self._kept(), contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -216,7 +216,7 @@ class Provider:
     async def _answer(
         self, name: str, request: Request, wire: Wire, reader: asyncio.StreamReader
     ) -> bytes:
-        """Answer; the first byte of the next request, or nothing where there is none."""
+        """Answer a request; return the first byte of the next one, or nothing if there is none."""
         queue = self.faults.get(name)
         fault = honest if not queue else queue.popleft() if len(queue) > 1 else queue[0]
         telling = asyncio.ensure_future(fault(wire, request))
@@ -237,7 +237,7 @@ class Provider:
 
 
 async def _read(reader: asyncio.StreamReader, first: bytes) -> tuple[str, Request] | None:
-    """A request, and the provider that it is for: the first part of its path."""
+    """Read a request, and the name of its provider: the first part of the path."""
     try:
         head = first + await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:

@@ -1,8 +1,8 @@
-"""A row of the fault matrix: what is done to a gateway, and what must be seen of it then.
+"""A row of the fault matrix: a fault of the gateway's world, and what must be seen then.
 
 Row       a fault, how it is played, and what is expected; for some dialects, modes and places
-Cell      one of those: a row in one dialect, whole or streamed, at home or abroad
-Seen      what was seen of a cell, in the words of the matrix's columns
+Cell      one case of a row: a dialect, whole or streamed, native (`home`) or translated (`abroad`)
+Seen      the observations of a cell, in the words of the matrix's columns
 Expected  what must be seen; a column that is None may be anything
 """
 
@@ -25,33 +25,33 @@ if TYPE_CHECKING:
 type Mode = Literal["whole", "stream"]
 type Where = Literal["home", "abroad"]
 type Need = Callable[[], str]
-"""Why a row cannot be played here; nothing where it can."""
+"""Returns why a row cannot be played here; empty if it can."""
 
 ABROAD: Mapping[str, str] = {
     CHAT: MESSAGES, MESSAGES: CHAT, RESPONSES: GEMINI, GEMINI: RESPONSES,
 }  # fmt: skip
-"""The dialect of the provider, by that of the client, where a row is played abroad."""
+"""The provider's dialect, by that of the client, if a row is played translated."""
 MODES: tuple[Mode, ...] = ("whole", "stream")
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What was seen of one cell."""
+    """The observations of one cell."""
 
     status: int | None = None
-    """Of HTTP, at the client."""
+    """HTTP status that the client got."""
     client: str = ""
-    """What the client was told: see verdict.py."""
+    """The verdict of the client; see verdict.py."""
     attempts: int | None = None
-    """Requests that were sent to providers for it, also those that never arrived."""
+    """Requests that the gateway sent to providers for this call, even if they never arrived."""
     ledger: str = ""
-    """State of its one final row, and what that says of the cost or of who ended it."""
+    """State of the call's one final row, with its cost or who ended it."""
     cache: str = ""
-    """What the same request got from the cache afterwards: hit or none."""
+    """Cache status of the same request afterwards: hit or none."""
     more: str = ""
-    """What only this row measures."""
+    """A figure that only this row measures."""
     wrong: tuple[str, ...] = ()
-    """What is wrong whatever was expected."""
+    """Faults whatever was expected."""
 
     def __str__(self) -> str:
         return ", ".join(_told(self))
@@ -59,7 +59,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Expected:
-    """What must be seen. A tuple means any of these."""
+    """The observations that must be made. A tuple allows any of its values."""
 
     status: int | tuple[int, ...] | None = None
     client: str | tuple[str, ...] | None = None
@@ -67,12 +67,12 @@ class Expected:
     ledger: str | tuple[str, ...] | None = None
     cache: str | tuple[str, ...] | None = None
     more: str | None = None
-    """A regular expression, for the whole of it."""
+    """A regular expression that must match all of `more`."""
     said: str = ""
-    """What is printed where a row judges by itself: its promise in words."""
+    """The promise in words, printed if a row judges by itself."""
 
     def wrong(self, seen: Seen) -> list[str]:
-        """Where they differ, by name of the column."""
+        """List the differences by name of the column."""
         found = list(seen.wrong)
         for name in ("status", "client", "attempts", "ledger", "cache"):
             want, got = getattr(self, name), getattr(seen, name)
@@ -117,36 +117,36 @@ class Row:
     """One fault."""
 
     id: str
-    """Of the matrix: U-07."""
+    """Id in the matrix: U-07."""
     fault: str
-    """Which variant of it, in a few words."""
+    """The variant of the fault, in a few words."""
     family: str
     """upstream, redis, process or client."""
     play: Callable[[Stage, Cell], Seen]
-    """Do it, and tell what was seen. It may raise: that fails the row."""
+    """Plays the row, and returns what it saw. The row fails if this raises."""
     expected: Expected | Mapping[Mode, Expected]
     prepare: Callable[[Config, Stage, Cell], None] = _unchanged
     """Adds to the configuration what a cell needs: a lab of its name, with providers of its own."""
     environ: Callable[[Stage], Mapping[str, str]] = lambda stage: {}
-    """Variables of the gateway of its act."""
+    """Environment variables of the gateway of its act."""
     before: Callable[[Stage], Sequence[str]] = lambda stage: ()
-    """Words before the command of that gateway: a program that starts it elsewhere or bounded."""
+    """Words before that gateway's command: a program that starts it elsewhere, or limits it."""
     own: bool = False
-    """It starts gateways of its own (`Stage.start`); else all cells of an id share one."""
+    """True if it starts its own gateways (`Stage.start`); else all cells of an id share one."""
     together: bool = False
-    """What is `own` is shared by all its cells, and played once: see crowd.py."""
+    """True if all cells of an `own` row share its gateways, and it is played once; see crowd.py."""
     dialects: Sequence[str] = DIALECTS
     modes: Sequence[Mode] = MODES
     places: Sequence[Where] = ("home",)
     needs: Sequence[Need] = ()
     growth: int = 20_000_000
-    """Bytes of memory that its act may leave behind."""
+    """Bytes of memory that the gateway may have more after its act."""
     ci: bool = False
-    """Played by the tests too, not only by `make chaos`."""
+    """True if the tests play it too, not only `make chaos`."""
     begin: Callable[[Stage, Cell], object] = lambda stage, cell: None
-    """Makes its provider do wrong: what `play` does first, for who asks in another way."""
+    """Makes the provider fail, as `play` does first; for cells with a client of their own."""
     unmet: str = ""
-    """Why the gateway does not do what is expected yet; then it must fail, and says so."""
+    """Why the gateway does not meet the expectation yet; then the row must fail, and says so."""
 
     def cells(self) -> Iterator[Cell]:
         for dialect in self.dialects:
@@ -156,11 +156,11 @@ class Row:
 
     @property
     def key(self) -> str:
-        """Its name among all rows."""
+        """Return the unique name of the row."""
         return f"{self.id} {self.fault}"
 
     def missing(self) -> str:
-        """Why it cannot be played here."""
+        """Return why the row cannot be played here."""
         return "; ".join(filter(None, (need() for need in self.needs)))
 
 
@@ -173,7 +173,7 @@ class Cell:
     mode: Mode
     place: Where = "home"
     by: str = ""
-    """Who asks, where that is not the harness's own client."""
+    """The client that calls, if it is not the harness's own."""
 
     @property
     def stream(self) -> bool:
@@ -181,18 +181,18 @@ class Cell:
 
     @property
     def spoken(self) -> str:
-        """The dialect of its provider."""
+        """Return the dialect of the cell's provider."""
         return self.dialect if self.place == "home" else ABROAD[self.dialect]
 
     @property
     def name(self) -> str:
-        """Its lab, its provider and the path of that: no two cells share what one can break."""
+        """Return the name of the cell's lab, provider and path, which no other cell shares."""
         words = f"{self.row.id} {self.row.fault} {self.dialect} {self.mode} {self.place} {self.by}"
         return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
     @property
     def act(self) -> str:
-        """What is played on one stage with it, where that is its row's own."""
+        """Return the name of the act: cells of one act are played on one stage."""
         return self.row.key if self.row.together else self.name
 
     @property
@@ -206,12 +206,12 @@ class Cell:
 
 
 def program(name: str) -> Need:
-    """A program that must be on the path."""
+    """Require a program on the path."""
     return lambda: "" if shutil.which(name) else f"no {name}"
 
 
 def namespaces() -> str:
-    """Root that may mount things for one process alone is needed."""
+    """Require root, and mounts for one process alone."""
     if missing := root() or program("unshare")() or program("mount")():
         return missing
     done = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False)
@@ -219,5 +219,5 @@ def namespaces() -> str:
 
 
 def root() -> str:
-    """Root is needed."""
+    """Require root."""
     return "" if os.geteuid() == 0 else "needs root"

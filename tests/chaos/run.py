@@ -1,4 +1,4 @@
-"""Plays rows, act by act: what was seen of each cell, and whether that was expected."""
+"""Play rows act by act, and compare the observations of each cell with what is expected."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,23 +13,23 @@ from tests.chaos.stage import Stage
 from tests.e2e.world import Loop
 
 _AT_ONCE = 8
-"""Cells of an act that are played side by side."""
+"""Cells of an act that are played concurrently."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One line of what a run prints."""
+    """One line of the output of a run."""
 
     what: str
     expected: str
     seen: str
     wrong: tuple[str, ...] = ()
     why: str = ""
-    """Why it was not run."""
+    """Why the cell was not run."""
     unmet: str = ""
-    """Why it is known not to be so yet."""
+    """Why the gateway is known not to do this yet."""
     raw: Seen | None = None
-    """What was seen of a cell."""
+    """The observations of the cell."""
 
     @property
     def ran(self) -> bool:
@@ -37,7 +37,7 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """What is known to be unmet passes where it fails; where it holds, the note is wrong."""
+        """True if the cell passes; a row that is marked unmet passes only if it fails."""
         return bool(self.wrong) is bool(self.unmet)
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class Result:
 def chosen(
     rows: Iterable[Row], only: Sequence[str] = (), dialects: Sequence[str] = (), *, ci: bool = False
 ) -> list[Cell]:
-    """The cells of rows: by ids or families, by dialects, those of the tests alone."""
+    """Return cells by ids or families of rows and by dialects; `ci`: only those of the tests."""
     return [
         cell
         for row in rows
@@ -68,7 +68,10 @@ def chosen(
 def play(
     cells: Sequence[Cell], folder: Path | None = None, *, strict: bool = True
 ) -> Iterator[Result]:
-    """Play cells; those of one id that are not `own` on one gateway, and look at it after them."""
+    """Play cells on stages.
+
+    Cells of one id that are not `own` share a gateway, which is audited after them.
+    """
     with tempfile.TemporaryDirectory(prefix="tiergate-chaos-") as made:
         place = folder or Path(made)
         loop = Loop()
@@ -96,7 +99,7 @@ def _act(cell: Cell) -> tuple[str, bool]:
 def act(
     folder: Path, loop: Loop, id: str, cells: Sequence[Cell], *, strict: bool
 ) -> Iterator[Result]:
-    """Play cells on one stage, and look at its gateways after them."""
+    """Play cells on one stage, and audit its gateways afterwards."""
     stage = Stage(folder, loop, strict=strict)
     try:
         if not cells[0].row.own:
@@ -116,7 +119,7 @@ def act(
 def _cell(stage: Stage, cell: Cell) -> Result:
     try:
         seen = cell.row.play(stage, cell)
-    except Exception as error:  # noqa: BLE001 - a row that cannot be played to its end has failed
+    except Exception as error:  # noqa: BLE001 - a row that raises has failed
         seen = Seen(wrong=(f"{type(error).__name__}: {error}",))
     wrong = cell.expected.wrong(seen)
     return Result(

@@ -1,4 +1,4 @@
-"""Where rows are played: a provider, gateways before it, and what must be true once they are over."""
+"""A stage for rows: a provider, gateways before it, and the audit once the rows are over."""
 
 import os
 import threading
@@ -17,10 +17,10 @@ from tests.e2e.child import until
 from tests.e2e.world import Config, Loop
 
 PROMISED = 0.1
-"""Seconds in which /health answers 19 times of 20, whatever happens beside it."""
+"""Seconds within which /health answers 19 times of 20, whatever else happens."""
 _AUTH = {CHAT: "bearer", MESSAGES: "x-api-key", GEMINI: "x-goog-api-key"}
 _SLACK = 4
-"""Descriptors and tasks that may be more than before: a feed of the store, say."""
+"""Descriptors and tasks that may be added, for example by the feed of the ledger store."""
 
 
 def lab(
@@ -31,7 +31,10 @@ def lab(
     tiers: Sequence[str] = ("smart",),
     **more: object,
 ) -> None:
-    """The lab of a cell: one target, and `spare` good ones behind it. `more` is of its provider."""
+    """Add the lab of a cell: one target, `spare` good targets after it;
+
+    `more` is for its provider.
+    """
     targets = []
     for number in range(spare + 1):
         name = cell.name if number == 0 else f"{cell.name}-spare{number}"
@@ -44,7 +47,7 @@ def lab(
 
 
 def provider(stage: "Stage", name: str, dialect: str) -> Config:
-    """A provider at the stage's."""
+    """Return a provider whose address is that of the stage's provider."""
     return {
         "base_url": f"http://127.0.0.1:{stage.provider.port}/{name}",
         "dialects": {dialect: f"/{dialect}"},
@@ -54,12 +57,12 @@ def provider(stage: "Stage", name: str, dialect: str) -> Config:
 
 
 def model() -> Config:
-    """A model of known price and size."""
+    """Return a model of known price and size."""
     return {"price": {"input": 1, "output": 4}, "context": 100_000, "max_output": 1000}
 
 
 def base(stage: "Stage") -> Config:
-    """A good provider for each dialect; a key with a budget, and a cache."""
+    """Return a configuration with a good provider for each dialect, a key, a budget and a cache."""
     value: Config = {
         "version": 1,
         "default": {"lab": CHAT, "tier": "smart"},
@@ -83,9 +86,9 @@ class _Started:
     resident: int = 0
     audited: bool = False
     spare: int = _SLACK
-    """Descriptors that it may have more than at first."""
+    """Descriptors that the gateway may have more than at first."""
     promised: float = PROMISED
-    """Seconds of /health, 19 times of 20."""
+    """Seconds within which /health answers 19 times of 20."""
 
     def measure(self) -> None:
         self.descriptors = self.gateway.child.sockets
@@ -95,18 +98,18 @@ class _Started:
 
 @dataclass
 class Stage:
-    """One act: the rows that share what they are played on."""
+    """One act: the rows that share a stage."""
 
     folder: Path
     loop: Loop
     strict: bool = True
-    """Whether promises about time are held to; not where tests share the machine with others."""
+    """True if promises about time are checked; false if the tests share the machine."""
     provider: Provider = field(default_factory=Provider)
     _started: list[_Started] = field(default_factory=list)
     at_close: list[Callable[[], object]] = field(default_factory=list)
-    """What a row has begun and must be ended after it."""
+    """Ends what a row has started, after the act."""
     said: dict[str, Any] = field(default_factory=dict)
-    """What rows saw that are played once for all their cells; under `turn`."""
+    """Observations of rows that are played once for all their cells; guarded by `turn`."""
     turn: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -115,11 +118,11 @@ class Stage:
 
     @property
     def gateway(self) -> Gateway:
-        """The one that was started first."""
+        """Return the gateway that was started first."""
         return self._started[0].gateway
 
     def config(self, cells: Iterable[Cell]) -> Config:
-        """What cells need, put together."""
+        """Return a configuration with what all cells need."""
         value = base(self)
         for cell in cells:
             cell.row.prepare(value, self, cell)
@@ -135,11 +138,12 @@ class Stage:
         promised: float = PROMISED,
         **environ: str,
     ) -> Gateway:
-        """A gateway that is audited when the act is over.
+        """Start a gateway; it is audited when the act is over.
 
-        `warm`: each dialect has been used once. `before` runs the program. `spare` are descriptors
-        that it may have more in the end, as to a server of its own, `promised`
-        the seconds of /health where the tests' own clients are busy too.
+        With `warm` each dialect is used once. `before` are the words of a program that runs the
+        command. `spare` are descriptors that the gateway may have more in the end, for example to a
+        server of its own. `promised` are the seconds for /health if the tests' own clients are busy
+        too.
         """
         folder = self.folder / f"gateway{len(self._started)}"
         gateway = Gateway(folder, value, *options, before=before, **environ)
@@ -152,7 +156,7 @@ class Stage:
         return gateway
 
     def warm(self, gateway: Gateway) -> None:
-        """Use each dialect once; what it has then is what it may have in the end."""
+        """Use each dialect once, and measure: the gateway may have as much in the end."""
         for dialect in DIALECTS:
             for stream in (False, True):
                 reply = gateway.ask(dialect, f"{dialect}/smart", stream=stream)
@@ -163,10 +167,10 @@ class Stage:
     def audit(
         self, gateway: Gateway, *, calls: bool = True, growth: int = 20_000_000
     ) -> tuple[str, list[str]]:
-        """Figures of a gateway that still runs, and what is wrong with it.
+        """Return figures of a running gateway, and a list of its faults.
 
-        `calls`: all its calls were made through it, so that each row of its ledger is known.
-        `growth`: bytes of memory that it may have more than at first.
+        With `calls` all its calls were made through it, so that each row of its ledger is known.
+        `growth` are the bytes of memory that it may have more than at first.
         """
         one = next(it for it in self._started if it.gateway is gateway)
         one.audited = True
@@ -199,14 +203,14 @@ class Stage:
         return told, wrong
 
     def ended(self, gateway: Gateway, *, calls: bool = True) -> list[str]:
-        """What is wrong with what a gateway has left behind that a row has ended."""
+        """List what is wrong with the files and rows of a gateway that a row has ended."""
         one = next(it for it in self._started if it.gateway is gateway)
         one.audited = True
         one.pulse.stop()
         return [*(_calls(gateway) if calls else []), *_bugs(gateway), *_silent(gateway, b"")]
 
     def unaudited(self) -> list[Gateway]:
-        """Gateways that run and were not looked at."""
+        """List gateways that run and were not audited."""
         return [one.gateway for one in self._started if not one.audited]
 
     def close(self) -> None:
@@ -220,7 +224,7 @@ class Stage:
 
 
 def _idle(one: _Started) -> bool:
-    """Whether it has no more than at first: no call, no hold, no connection."""
+    """True if the gateway has no more than at first: no call, no reservation, no connection."""
     hand = one.gateway.in_hand()
     few = (
         hand["tasks"] <= one.tasks + _SLACK
@@ -230,20 +234,20 @@ def _idle(one: _Started) -> bool:
 
 
 def busy() -> str:
-    """Whether others keep this machine so busy that times say nothing: a run has a core or two."""
+    """Return a note if the machine is so busy that times mean nothing: a run has a core or two."""
     load = os.getloadavg()[0]
     return f" (load {load:.0f}: not judged)" if load > 2 * (os.cpu_count() or 1) else ""
 
 
 def _calls(gateway: Gateway) -> list[str]:
-    """Exactly one final row for each call, and an intent for each attempt of it."""
+    """Exactly one final row exists for each call, and an intent for each of its attempts."""
     asked = {reply.id for reply in gateway.replies if reply.id} | gateway.found
     rows = gateway.all()
     wrong = [f"{id} has no row" for id in asked - set(rows)]
     wrong += [f"a row of {id}, which nobody asked" for id in set(rows) - asked]
     for id, found in rows.items():
         finals = [row for row in found if isinstance(row, FinalRow)]
-        # A segment begins with the rows of calls that are open, which the one before has too.
+        # A segment begins with the rows of open calls, which the one before has too.
         intents = {row.attempt for row in found if isinstance(row, IntentRow)}
         if len(finals) != 1:
             wrong.append(f"{id} has {len(finals)} final rows")
@@ -253,9 +257,9 @@ def _calls(gateway: Gateway) -> list[str]:
 
 
 def _fit(gateway: Gateway) -> list[str]:
-    """Who did nothing wrong is asked in its turn, and nobody is being asked."""
+    """No healthy provider has an open circuit breaker, and no request to a provider is running."""
     reply = gateway.get("/admin/health")
-    if reply.status != 200:  # it asks for an admin's key
+    if reply.status != 200:  # the gateway requires an admin key
         return []
     wrong = []
     for one in jsonio.loads(reply.body)["targets"]:
@@ -272,7 +276,7 @@ def _bugs(gateway: Gateway) -> list[str]:
 
 
 def _silent(gateway: Gateway, figures: bytes) -> list[str]:
-    """No key and no prompt stands in what it said and left behind."""
+    """No key and no prompt stands in the gateway's output, metrics, log or files."""
     told = {
         "metrics": figures,
         "out": gateway.child.out.encode(),

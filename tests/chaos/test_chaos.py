@@ -1,4 +1,4 @@
-"""Rows of the fault matrix, a few of each family in every dialect; `make chaos` plays all of them."""
+"""A few rows of each family of the fault matrix, in every dialect; `make chaos` plays all."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.chaos.row import Cell, Expected, Row, Seen
 from tests.chaos.run import Result, act, chosen
 from tests.e2e.world import Loop
 
-# google-genai asks for an older tenacity than the gateway's, and calls it in the older way.
+# google-genai requires an older tenacity than the gateway does, and calls it in the older way.
 pytestmark = pytest.mark.filterwarnings("ignore:The 'initial' parameter is deprecated")
 
 CELLS = chosen(ROWS, ci=True)
@@ -28,7 +28,7 @@ def loop() -> Iterator[Loop]:
 def shared(
     request: pytest.FixtureRequest, loop: Loop, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Result]:
-    """What was seen of those cells that share one gateway, which is looked at after them."""
+    """Play the cells that share one gateway, audit it, and return the results."""
     params = (getattr(item, "callspec", None) for item in request.session.items)
     asked = {it.params.get("cell") for it in params if it is not None}
     cells = [it for it in CELLS if it in asked and not it.row.own and not it.row.missing()]
@@ -38,7 +38,7 @@ def shared(
 
 @pytest.fixture(scope="module")
 def crowd(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Row], list[Result]]:
-    """What was seen of a row that is played once for all its cells."""
+    """Return a function that plays a row once for all its cells."""
     found: dict[str, list[Result]] = {}
 
     def play(row: Row) -> list[Result]:
@@ -66,7 +66,7 @@ def test_a_row(cell: Cell, request: pytest.FixtureRequest, loop: Loop, tmp_path:
 
 
 def test_nothing_remains_of_them(shared: dict[str, Result]) -> None:
-    """One final row for each call, no hold, no connection, no task more; no key, no prompt told."""
+    """Each call has one final row; no reservation, connection, task, key or prompt is left over."""
     (after,) = (it for it in shared.values() if "| afterwards |" in it.what)
     assert after.passed, after
 
@@ -79,13 +79,13 @@ def test_every_family_is_played_in_every_dialect() -> None:
 
 
 def test_names_are_unique() -> None:
-    """Two cells of one name would share what one of them breaks."""
+    """Cells have unique names: with one name, two cells would share what one of them breaks."""
     names = [cell.name for cell in chosen(ROWS)]
     assert len(names) == len(set(names))
 
 
 def test_what_differs_is_said() -> None:
-    """By the name of its column, and whatever a row found wrong by itself."""
+    """Each difference is reported by its column, beside the faults that the row found itself."""
     expected = Expected(200, ("answer", "1 + error"), (1, 2), "settled", "none", "[0-9]+ ms")
     good = Seen(200, "answer", 2, "settled", "none", "12 ms")
     assert expected.wrong(good) == []
@@ -115,7 +115,7 @@ def test_what_differs_is_said() -> None:
 def test_what_is_printed_of_a_row(
     wrong: tuple[str, ...], unmet: str, passed: bool, end: str
 ) -> None:
-    """A known gap is told, and must be one still."""
+    """A known gap is printed, and the row passes only while it still fails."""
     result = Result("U-99 | a fault", "200", "502", wrong, unmet=unmet)
     assert (result.passed, result.ran) == (passed, True)
     assert str(result).startswith("U-99 | a fault | expected 200 | seen 502 |")
@@ -129,7 +129,7 @@ def test_what_cannot_be_played_says_why() -> None:
 
 
 def test_what_is_pinned_of_sdks_is_their_own() -> None:
-    """Each fault has its line, and programs see what their SDK raises: nothing of what is below."""
+    """Each fault has its line, and programs see exceptions of their SDK, not of lower libraries."""
     pinned = sdk.read()
     asked = {sdk.key(cell) for cell in chosen(sdk.ROWS)}
     assert set(pinned) == asked
@@ -140,7 +140,10 @@ def test_what_is_pinned_of_sdks_is_their_own() -> None:
 
 
 def test_no_sdk_takes_half_an_answer_for_a_whole_one() -> None:
-    """And a call is at most one request more than its SDK makes, which is three by default."""
+    """No SDK returns half an answer, and no call sends more than one request beyond the SDK's.
+
+    An SDK makes three requests by default.
+    """
     pinned = sdk.read()
     assert len(pinned) > 400
     cut = [key for key in pinned if key[:4] in ("U-07", "U-08", "U-09", "U-10", "U-11", "U-14")]

@@ -1,11 +1,11 @@
-"""What a client was told, in a few words, and what of it is wrong whatever was expected.
+"""Judge what a client got: its kind in a few words, and mistakes that no row allows.
 
-answer          the provider's own bytes, all of them (abroad: a good answer in its dialect)
-error           no answer, an error in the client's dialect
-N + error       the first N frames of the answer, then an error in the client's dialect
-status, error   a stream that had begun without content, then an error in the client's dialect
-silence         a stream that ends as if it were whole, and is not
-cut             HTTP itself breaks off
+answer           the provider's own bytes, all of them (translated: a good answer, client dialect)
+error            no answer, an error in the client's dialect
+N + error        the first N frames of the answer, then an error in the client's dialect
+status, error    a stream that had begun without content, then an error in the client's dialect
+silence          a stream that ends as if it were whole, and is not
+cut              HTTP itself breaks off
 """
 
 import re
@@ -17,16 +17,16 @@ from tests.chaos.client import Reply
 from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES, TEXT
 
 _LONGEST = 3600
-"""Seconds: what a provider of the matrix says at most; it is passed on."""
+"""Seconds: the longest Retry-After of a provider in the matrix; the gateway passes it on."""
 _ADDRESSES = (b"127.", b"localhost", b".test")
-"""Where a provider is, is the operator's business."""
+"""Signs of a provider's address, which a client must not see: it is the operator's business."""
 _SIGNS = re.compile(rb"\A(?:: [^\n]*\n\n|event: ping\ndata: \{[^\n]*\}\n\n|\r?\n)+")
-"""Signs of life before an answer."""
+"""Keep-alive frames before an answer."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was told, the word of its error, and what is wrong with it."""
+    """The verdict on what a client got, the word of its error, and what is wrong with it."""
 
     told: str
     word: str = ""
@@ -34,7 +34,10 @@ class Verdict:
 
 
 def whole(dialect: str, reply: Reply, sent: bytes | None) -> Verdict:
-    """Of a whole answer; `sent` is the provider's own, None where that speaks another dialect."""
+    """Judge a whole answer;
+
+    `sent` is the provider's, None if the provider speaks another dialect.
+    """
     if reply.end != "clean":
         return Verdict(reply.end)
     if reply.status == 200:
@@ -63,7 +66,7 @@ def _error(dialect: str, reply: Reply) -> Verdict:
 
 
 def _word(dialect: str, value: jsonio.Json, status: int | None) -> str:
-    """The word of an error in its dialect; raises where it is none."""
+    """Return the word of an error in its dialect; raise if the value is no such error."""
     assert isinstance(value, dict)
     error = value["error"]
     assert isinstance(error, dict)
@@ -80,7 +83,7 @@ def _word(dialect: str, value: jsonio.Json, status: int | None) -> str:
 
 
 def stream(dialect: str, reply: Reply, sent: Sequence[bytes] | None) -> Verdict:
-    """Of a stream; `sent` are the provider's own frames, None where it speaks another dialect."""
+    """Judge a stream; `sent` are the provider's frames, None if it speaks another dialect."""
     if reply.status != 200:
         return Verdict(reply.end) if reply.end != "clean" else _error(dialect, reply)
     body, count = _SIGNS.sub(b"", reply.body), 0
@@ -114,7 +117,7 @@ def _home(body: bytes, word: str, count: int, *, whole: bool) -> Verdict:
 
 
 def _in_band(dialect: str, body: bytes) -> str | None:
-    """The word of the error that stands last in a stream; None where none does."""
+    """Return the word of the error at the end of a stream; None if there is none."""
     frame = body.replace(b"\r\n", b"\n").rstrip(b"\n").rpartition(b"\n\n")[2]
     lines = frame.split(b"\n")
     data = next((line[5:].strip() for line in lines if line.startswith(b"data:")), b"")
@@ -129,7 +132,7 @@ def _in_band(dialect: str, body: bytes) -> str | None:
 
 
 def _ended(dialect: str, body: bytes) -> bool:
-    """Whether it says that it is whole."""
+    """True if a stream says that it is whole."""
     marks = {
         CHAT: b"data: [DONE]", RESPONSES: b"event: response.completed",
         MESSAGES: b"event: message_stop", GEMINI: b'"finishReason":"STOP"',

@@ -1,4 +1,4 @@
-"""Agents as people run them: unmodified, asked once and then again in the same session."""
+"""Unmodified agents, as people run them: one prompt, then another in the same session."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +13,14 @@ from tests.e2e.agent import Claude
 
 type Call = tuple[str, dict[str, Any]]
 type Ask = Callable[[Path, str, str, str, bool], str]
-"""With a folder, an address, a lab, a prompt and whether it goes on; gives what the agent said."""
+"""Takes a folder, an address, a lab, a prompt, and true to continue; returns the agent's words."""
 
 NOTE = "forty-two é\n"
 KEY = "unused"
 
 
 def turns(write: Callable[[str, str], Call], shell: Callable[[str], Call]) -> tuple[Turn, ...]:
-    """A file, then two more at once, and words."""
+    """Return three turns: one file, then two more at once, then text."""
     return (
         Turn(thought="First one.", text="I write it.", calls=(write("note.txt", NOTE),)),
         Turn(
@@ -67,7 +67,7 @@ http_headers = {{ "x-tiergate-lab" = "{lab}" }}
 
 
 def codex(model: str, search: str = 'web_search = "disabled"') -> Ask:
-    """Codex, asking for a model by this name. To search the web is a tool of OpenAI's own."""
+    """Return Codex with a model of this name. Web search is a tool of OpenAI's own."""
 
     def ask(folder: Path, url: str, lab: str, prompt: str, again: bool) -> str:
         home = folder / "home/.codex"
@@ -99,11 +99,11 @@ def _script(command: str) -> Call:
 
 
 SCRIPTED = turns(lambda name, text: _script(f"printf '%s' '{text}' >{name}"), _script)
-"""For a model that Codex knows: it runs JavaScript, in a custom tool of a namespace."""
+"""For a model that Codex knows by name: it runs JavaScript, in a custom tool of a namespace."""
 
 
 def opencode(npm: str, path: str) -> Ask:
-    """opencode, with one of the AI SDK's providers."""
+    """Return opencode with one of the AI SDK's providers."""
 
     def ask(folder: Path, url: str, lab: str, prompt: str, again: bool) -> str:
         config = {
@@ -150,4 +150,4 @@ AGENTS: list[tuple[str, str, Ask, tuple[Turn, ...]]] = [
     ("opencode responses", RESPONSES, opencode("@ai-sdk/openai", "/v1"), OPENCODE),
     ("opencode messages", MESSAGES, opencode("@ai-sdk/anthropic", "/v1"), OPENCODE),
 ]
-"""What it is, the dialect that it speaks, how it is asked, and what a lab says to it."""
+"""Each agent with its dialect, the way to call it, and the turns of its lab."""

@@ -1,4 +1,4 @@
-"""A gateway in a process of its own in front of four labs that follow a script, one for all tests."""
+"""One gateway in a process of its own for all tests, in front of four labs that follow a script."""
 
 import re
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _LISTENING = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
 
 @dataclass(frozen=True)
 class Place:
-    """The gateway's address, and what stands behind it."""
+    """The gateway's address, and the labs behind it."""
 
     url: str
     lab: Lab
@@ -53,7 +53,7 @@ def running(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
 
 @pytest.fixture
 def place(running: Place) -> Iterator[Place]:
-    """The same for every test, at which no lab refused anything."""
+    """Reset the labs for each test, and fail it if a lab refused anything."""
     running.lab.begin({})
     yield running
     assert not running.lab.wrong, "\n".join(running.lab.wrong)

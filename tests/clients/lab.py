@@ -1,4 +1,4 @@
-"""Four labs of one dialect each that follow a script, and refuse what their dialect does not take."""
+"""Four labs, one for each dialect, that follow a script and refuse other dialects' requests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from tests.e2e.upstream import Answer, Request, Upstream, failing
 from tests.e2e.world import Config
 
 TAKEN_OVER = "gpt-6.1-sol"
-"""A model that Codex knows; here it is an alias, of whichever lab a request names."""
+"""A model that Codex knows; here it is an alias for the model of any lab that a request names."""
 
 type Json = Any
 type Scripts = Mapping[str, tuple[Turn, ...]]
-"""Turns by a word of the prompt; no turns: an error."""
+"""Turns by a word of the prompt; without turns the lab answers with an error."""
 
 ODD = "No cats."
 ASIDE = Turn(text="A title.")
-"""What is said to a request that has no tools where the script has calls: agents name sessions so."""
+"""The answer to a request without tools if the script has calls: agents name sessions this way."""
 SLOTS = {
     CHAT: "reasoning_content", RESPONSES: "encrypted_content", MESSAGES: "signature", GEMINI: "thoughtSignature",
 }  # fmt: skip
-"""Where a lab wants its reasoning state back."""
+"""The member in which a lab wants its reasoning state back."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Heard:
     dialect: str
     body: Json
     rounds: int
-    """Sets of calls that it holds."""
+    """Number of sets of calls in the request."""
     kept: int
-    """Of them, those that came back with the reasoning state that they were made with."""
+    """Number of those sets that came back with their reasoning state."""
     aside: bool
 
 
 class Lab:
-    """All four. What they hear is kept; `wrong` says what they refused."""
+    """All four labs. `heard` keeps their requests, and `wrong` says why they refused some."""
 
     def __init__(self, upstream: Upstream) -> None:
         self.heard: list[Heard] = []
@@ -54,14 +54,14 @@ class Lab:
             upstream.on(door, partial(self._answer, dialect))
 
     def begin(self, scripts: Scripts) -> None:
-        """Play these from now on."""
+        """Play these scripts from now on."""
         self.scripts = scripts
         self.heard, self.wrong = [], []
 
     def _answer(self, dialect: str, request: Request) -> Answer:
         try:
             return self._play(dialect, request)
-        except Exception as wrong:  # noqa: BLE001 - a mistake here must not be a cut connection
+        except Exception as wrong:  # noqa: BLE001 - a mistake here must not cut the connection
             self.wrong.append(f"{dialect}: {wrong!r}: {request.body.decode()[:3000]}")
             return failing(400, _problem(dialect, f"strict: {wrong}"))
 
@@ -85,7 +85,7 @@ class Lab:
 
 
 def _rounds(dialect: str, body: Json) -> int:
-    """How many times the model has called and was answered."""
+    """Count the sets of calls that the model made and got results for."""
     if dialect == CHAT:
         return sum("tool_calls" in it for it in body["messages"])
     if dialect == MESSAGES:
@@ -116,7 +116,7 @@ def _problem(dialect: str, message: str) -> bytes:
 
 
 def labs(value: Config) -> None:
-    """Four labs of models as they are now: they think, they use tools, they take an effort."""
+    """Add four labs of current models: they think, use tools and take an effort."""
     four(value)
     styles = {
         CHAT: "reasoning_effort", RESPONSES: "reasoning_effort", MESSAGES: "anthropic", GEMINI: "gemini-level",

@@ -1,4 +1,4 @@
-"""Programs that `make clients` installed, and how they are run: alone, hermetic, never for long."""
+"""Run programs that `make clients` installed: alone, without a network, and for a limited time."""
 
 import os
 import subprocess
@@ -14,9 +14,9 @@ PROGRAMS = Path(__file__).parent / "programs"
 NODE = ROOT / ".tools/clients/node/node_modules"
 PYTHON = ROOT / ".tools/clients/python/frameworks/bin/python"
 _APART = {"extract.py": "instructor", "llama.py": "llama_index"}
-"""Programs that have an environment of their own, and its name."""
+"""Programs that have an environment of their own, with its name."""
 PATIENCE = 90.0
-"""Seconds after which a run has failed."""
+"""Seconds after which a run counts as failed."""
 QUIET = {
     "LANG": "C.UTF-8",
     "DO_NOT_TRACK": "1",
@@ -25,23 +25,23 @@ QUIET = {
     "LANGCHAIN_TRACING_V2": "false",
     "PYDANTIC_DISABLE_PLUGINS": "__all__",
     "NO_COLOR": "1",
-    # Whatever asks for another host than this one hears at once that there is none.
+    # A program that wants another host than this one fails at once: its proxy does not exist.
     "HTTPS_PROXY": "http://127.0.0.1:9",
     "HTTP_PROXY": "http://127.0.0.1:9",
     "NO_PROXY": "127.0.0.1,localhost",
 }
-"""Nothing is asked of any other host."""
+"""Variables that keep a program from every other host."""
 
 
 class Ran:
-    """What a run gave."""
+    """The result of a run."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
 
     @property
     def lines(self) -> list[Any]:
-        """Its output, where it is JSON line by line."""
+        """Return its output, parsed as JSON line by line."""
         return [jsonio.loads(line.encode()) for line in self.out.splitlines() if line.strip()]
 
 
@@ -58,13 +58,13 @@ def run(command: list[str], folder: Path, **environ: str) -> Ran:
 
 
 def program(name: str, folder: Path, *words: str) -> Ran:
-    """Run one of the programs beside this file with these words."""
+    """Run one of the programs beside this file with these arguments."""
     if name.endswith(".py"):
         python = PYTHON.parents[2] / _APART.get(name, "frameworks") / "bin/python"
         needs(python)
         return run([str(python), str(PROGRAMS / name), *words], folder)
     needs(NODE)
-    beside = folder / "node"  # a program finds packages beside itself
+    beside = folder / "node"  # Node finds packages beside the program
     beside.mkdir(parents=True)
     (beside / "node_modules").symlink_to(NODE)
     for file in PROGRAMS.glob("*.mjs"):

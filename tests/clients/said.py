@@ -1,4 +1,4 @@
-"""One turn of a model as four labs say it: reasoning, text and calls, streamed or whole.
+"""Write one turn of a model as four labs do: reasoning, text and calls, streamed or whole.
 
 Nothing here imports the gateway.
 """
@@ -21,12 +21,12 @@ CHAT, RESPONSES, MESSAGES, GEMINI = (
 )  # fmt: skip
 _MODEL = "served-model"
 _PIECE = re.compile(r"\s*\S+\s*")
-"""One delta: a word and the space around it."""
+"""One delta: a word with the space around it."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What the model says once."""
+    """One turn of the model."""
 
     text: str = ""
     calls: tuple[tuple[str, Json], ...] = ()
@@ -41,7 +41,7 @@ class Tokens:
     fresh: int = 7
     """Prompt tokens that were neither read from a prompt cache nor written to it."""
     output: int = 3
-    """With those of reasoning."""
+    """Output tokens, those of reasoning included."""
     read: int = 0
     write: int = 0
     reasoning: int = 0
@@ -53,7 +53,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class _Answered:
-    """One answer before it has the form of a dialect."""
+    """One answer before it takes the form of a dialect."""
 
     turn: Turn
     number: int
@@ -70,7 +70,7 @@ def said(
     model: str = _MODEL,
     tokens: Tokens = Tokens(),
 ) -> Answer:
-    """The answer of a lab; no two numbers share an id."""
+    """Return the answer of a lab; ids of different numbers differ."""
     frames, whole = _SAID[dialect](_Answered(turn, number, model, tokens))
     if stream:
         return Answer(pieces=tuple(frames), headers=SSE)
@@ -79,7 +79,7 @@ def said(
 
 
 def state(dialect: str, number: int) -> str:
-    """The reasoning state that belongs to a turn with a thought, as it must come back."""
+    """Return the reasoning state of a turn with a thought, as the client must send it back."""
     signature = base64.b64encode(f"sig-{number}".encode() + b"\xff\xff\xfe\xfb").decode()
     return {CHAT: f"Thought {number}.", RESPONSES: f"gAAAA-enc-{number}=="}.get(dialect, signature)
 
@@ -140,7 +140,7 @@ def _chat(answered: _Answered) -> Told:
 
 
 def _details(tokens: Tokens, prompt: str, completion: str) -> Json:
-    """Write the counts that OpenAI tells beside the sums, by the names of one of its dialects."""
+    """Write the counts that OpenAI gives beside the sums, by the names of one of its dialects."""
     written = {"cache_write_tokens": tokens.write} if tokens.write else {}
     return {
         prompt: {"cached_tokens": tokens.read, **written},
@@ -163,7 +163,7 @@ def _messages(answered: _Answered) -> Told:
         "id": f"msg_{number}", "type": "message", "role": "assistant", "model": answered.model,
         "content": blocks, "stop_reason": end, "stop_sequence": None, "usage": usage,
     }  # fmt: skip
-    inner = messages.frames(*blocks)[1:-2]  # its blocks, without its own start and end
+    inner = messages.frames(*blocks)[1:-2]  # the frames of the blocks, without start and end
     return [
         messages.event("message_start", message={**whole, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}),
         *inner,

@@ -1,15 +1,15 @@
-"""Shapes of JSON: what a provider takes, to the last member; anything else is wrong."""
+"""Shapes of JSON: a provider takes exactly these members, and anything else is wrong."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 type Json = Any
 type Shape = Callable[[Json, str], None]
-"""Takes a value and where it stands. Raises Wrong."""
+"""Checks a value at a place. Raises Wrong."""
 
 
 class Wrong(Exception):
-    """A request that the provider would refuse."""
+    """A request that the provider refuses."""
 
 
 def need(true: object, at: str, what: str) -> None:
@@ -18,7 +18,7 @@ def need(true: object, at: str, what: str) -> None:
 
 
 def of(*kinds: type) -> Shape:
-    """A value of these types; True is no number."""
+    """Accept a value of these types; True is no number."""
 
     def check(value: Json, at: str) -> None:
         need(isinstance(value, kinds), at, f"{value!r:.80} is not {kinds}")
@@ -32,7 +32,7 @@ OBJECT = of(dict)
 
 
 def filled(value: Json, at: str) -> None:
-    """Text that is not blank."""
+    """Accept text that is not blank."""
     TEXT(value, at)
     need(value.strip(), at, "is blank")
 
@@ -55,7 +55,7 @@ def listed(shape: Shape, least: int = 0) -> Shape:
 
 
 def record(needed: Mapping[str, Shape], more: Mapping[str, Shape] | None = None) -> Shape:
-    """An object of these members and no others."""
+    """Accept an object with these members and no others."""
     more = more or {}
 
     def check(value: Json, at: str) -> None:
@@ -72,7 +72,7 @@ def record(needed: Mapping[str, Shape], more: Mapping[str, Shape] | None = None)
 
 
 def by(member: str, shapes: Mapping[str | None, Shape]) -> Shape:
-    """An object whose shape one of its members names."""
+    """Accept an object whose shape depends on one of its members."""
 
     def check(value: Json, at: str) -> None:
         OBJECT(value, at)
@@ -86,7 +86,7 @@ def by(member: str, shapes: Mapping[str | None, Shape]) -> Shape:
 
 
 def either(*shapes: Shape) -> Shape:
-    """The first shape that fits; the words of the last where none does."""
+    """Accept the first shape that fits; if none fits, raise the error of the last."""
 
     def check(value: Json, at: str) -> None:
         for shape in shapes[:-1]:

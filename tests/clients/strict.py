@@ -1,8 +1,8 @@
-"""What four labs take: a small validator of each dialect's requests, stricter than the labs are.
+"""A small validator for the requests of four labs, stricter than the labs are.
 
-Sources: the request bodies in the API references of OpenAI, Anthropic and Google, and what their
-APIs are known to refuse: calls without results, results without calls, blank text, turns out of
-order, members that they do not know.
+Sources: the request bodies in the API references of OpenAI, Anthropic and Google, and requests that
+their APIs are known to refuse: calls without results, results without calls, blank text, turns out
+of order, unknown members.
 """
 
 import re
@@ -45,13 +45,13 @@ def google_name(value: Json, at: str) -> None:
 
 
 def schema(value: Json, at: str) -> None:
-    """Parameters of a function."""
+    """Accept the parameters of a function."""
     OBJECT(value, at)
     need(value.get("type") == "object", at, "is no schema of an object")
 
 
 def arguments(value: Json, at: str) -> None:
-    """JSON of an object, as a string."""
+    """Accept the JSON of an object, as a string."""
     TEXT(value, at)
     try:
         OBJECT(jsonio.loads(value.encode()), at)
@@ -60,7 +60,7 @@ def arguments(value: Json, at: str) -> None:
 
 
 def same(calls: Iterable[str], results: Iterable[str], at: str) -> None:
-    """Each call has one result, and each result a call."""
+    """Check that each call has one result, and each result a call."""
     called, given = list(calls), list(results)
     need(len(set(called)) == len(called), at, f"calls of one id: {called}")
     need(sorted(called) == sorted(given), at, f"calls {called}, results {given}")
@@ -422,4 +422,4 @@ def _called(them: Iterable[Json]) -> list[tuple[str, str]]:
 
 
 STRICT = {CHAT: chat, RESPONSES: responses, MESSAGES: messages, GEMINI: gemini}
-"""By dialect. Each raises Wrong."""
+"""Validators by dialect. Each raises Wrong."""

@@ -1,4 +1,4 @@
-"""Agents at labs of other dialects than their own: tools are run for real, and sessions go on."""
+"""Agents at labs of other dialects than their own: tools really run, and sessions continue."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ PAIRS = [(*agent, lab) for agent in AGENTS for lab in DIALECTS if lab != agent[1
 
 
 def at(turns: tuple[Turn, ...], folder: Path) -> tuple[Turn, ...]:
-    """The turns for an agent that works in a folder."""
+    """Return the turns for an agent that works in a folder."""
     there = str(folder)
 
     def call(name: str, given: dict[str, str]) -> tuple[str, dict[str, str]]:
@@ -30,7 +30,7 @@ def at(turns: tuple[Turn, ...], folder: Path) -> tuple[Turn, ...]:
 def test_an_agent_at_another_lab(
     place: Place, tmp_path: Path, name: str, own: str, ask: Ask, turns: tuple[Turn, ...], lab: str
 ) -> None:
-    """A tool writes a file, two run at once, each result is accepted; and so is another prompt."""
+    """A tool writes a file, two run at once, each result is accepted; a second prompt works too."""
     lab_ = place.lab
     lab_.begin({"Keep a note": at(turns, tmp_path / "work")})
     assert ask(tmp_path, place.url, lab, "Keep a note.", False) == "All is done."
@@ -49,7 +49,10 @@ def test_an_agent_at_another_lab(
 
 
 def test_codex_searches_the_web_at_its_own_lab_alone(place: Place, tmp_path: Path) -> None:
-    """As it is installed it offers a tool of OpenAI's: no other lab has it, and it says so."""
+    """By default Codex offers a tool of OpenAI's own.
+
+    At another lab the gateway refuses it and says how to leave it out.
+    """
     place.lab.begin({"Keep a note": CODEX})
     config = tmp_path / "home/.codex/config.toml"
     with pytest.raises(

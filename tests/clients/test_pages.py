@@ -1,4 +1,4 @@
-"""Examples of docs/clients that need programs or packages of their own, run with them as they stand there."""
+"""Run examples of docs/clients that need programs or packages of their own, as they stand there."""
 
 import os
 import re
@@ -25,13 +25,13 @@ def place(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stag
 
 
 def blocks(kind: str, page: str = "") -> list[str]:
-    """Those that no other test runs."""
+    """Return the blocks that no other test runs."""
     found = [block for block in pages.clients(kind) if page in block.page]
     return [block.text for block in found if kind != "python" or block.reason is not None]
 
 
 def told(ran: Ran, place: Stage, text: str) -> None:
-    """It said what the provider said, and did what the example is about."""
+    """Check that it printed the provider's answer, and did the task of the example."""
     assert ran.code == 0, ran.out + ran.err
     assert ANSWER in ran.out, ran.out + ran.err
     assert place.asked()
@@ -55,7 +55,7 @@ def test_langchain(place: Stage, tmp_path: Path, text: str) -> None:
 
 
 def test_litellm_as_a_client(place: Stage, tmp_path: Path) -> None:
-    """In an environment of its own that uv makes, without a network."""
+    """LiteLLM runs in an environment of its own, which uv makes without a network."""
     (command,), (text,) = blocks("sh", "litellm"), blocks("python", "litellm")
     uv = shutil.which("uv") or str(ROOT / ".tools/bin/uv")
     needs(Path(uv))
@@ -79,12 +79,12 @@ AGENTS = {
     "codex": ("toml", ".codex/config.toml"),
     "opencode": ("json", ".config/opencode/opencode.json"),
 }
-"""Agents by their page, with the kind of their settings and where they go."""
+"""Agents by their page, with the format and the file of their settings."""
 
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_an_agent(place: Stage, tmp_path: Path, name: str) -> None:
-    """With the settings of its page in the file that the page names."""
+    """The agent runs with the settings of its page, in the file that the page names."""
     kind, file = AGENTS[name]
     (settings,), script = blocks(kind, name), blocks("sh", name)[0]
     if name == "claude-code":
@@ -111,6 +111,6 @@ def test_claude_code_by_its_settings_alone(place: Stage, tmp_path: Path) -> None
 
 
 def test_nothing_else_is_asked() -> None:
-    """Neither key nor host of a provider is given to what runs here."""
+    """Programs that run here get neither a key nor a host of a provider."""
     assert QUIET["HTTPS_PROXY"] == "http://127.0.0.1:9"
     assert KEY == "unused"

@@ -37,7 +37,10 @@ CLIENTS = [
 ]
 PAIRS = [(*client, lab) for client in CLIENTS for lab in DIALECTS if lab != client[2]]
 FORGETFUL = {("typed.py", "responses"), ("llama.py", "responses")}
-"""Pydantic AI sends reasoning back only to models that it knows by name, LlamaIndex without its state."""
+"""Clients that lose reasoning state.
+
+Pydantic AI sends reasoning back only to models that it knows by name, LlamaIndex without its state.
+"""
 HELLO = "Hello, you there. Grüezi!"
 CALLS: list[tuple[str, dict[str, Any]]] = [
     ("weather", {"city": "Zürich", "days": 2}),
@@ -61,7 +64,7 @@ SCRIPTS = {
 def test_a_client_at_another_lab(
     place: Place, tmp_path: Path, name: str, way: str, own: str, lab: str
 ) -> None:
-    """Text and a loop of tools, two of them at once, whole and streamed; and what went wrong."""
+    """Text, a loop of tools with two at once, and errors arrive, whole and streamed."""
     place.lab.begin(SCRIPTS)
     ran = program(name, tmp_path, place.url, f"{lab}/smart", way)
     assert ran.code == 0, ran.err
@@ -85,7 +88,7 @@ def test_a_client_at_another_lab(
 def test_items_that_a_client_only_names_are_told_to_every_lab(
     place: Place, tmp_path: Path, lab: str
 ) -> None:
-    """The AI SDK's default at Responses: the next turn only names the items of the one before."""
+    """By default the AI SDK on Responses only names the items of the turn before."""
     place.lab.begin(SCRIPTS)
     ran = program("ai.mjs", tmp_path, place.url, f"{lab}/smart", "stored")
     assert ran.code == 0, ran.err
@@ -111,7 +114,7 @@ OBJECTS = {
 @pytest.mark.parametrize("lab", DIALECTS)
 @pytest.mark.parametrize("way", ["tools", "json", "schema", "messages"])
 def test_an_object_of_a_class(place: Place, tmp_path: Path, way: str, lab: str) -> None:
-    """Instructor asks by a tool, by JSON mode without a schema, and by a schema; each lab can do all three."""
+    """Each lab can do what Instructor does: a tool, JSON mode without a schema, and a schema."""
     place.lab.begin(OBJECTS)
     ran = program("extract.py", tmp_path, place.url, f"{lab}/smart", way)
     assert ran.code == 0, ran.err

@@ -1,1 +1,1 @@
-"""Tests of what builds and composes the containers; none needs an engine."""
+"""Tests of the files that build and compose the containers; none needs a container engine."""

@@ -1,8 +1,8 @@
-"""Each way of deployment that is shipped, started as its own files say, in a folder of its own.
+"""Start each shipped way of deployment as its own files say, in a folder of its own.
 
-The command, its words and its variables are read from the files. What is replaced: folders of the
-image or of the machine, the port, Redis and PostgreSQL, which are not there; and the provider's
-address, which is that of a scripted one.
+The command, its words and its variables come from the files. The tests replace the folders of the
+image or the machine, the port, Redis and PostgreSQL, which do not exist here, and the provider's
+address: the provider is scripted.
 """
 
 import configparser
@@ -37,18 +37,18 @@ _FIRST = re.compile(r"tg-[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Way:
-    """How one deployment starts. `told` are variables that its operator gives, as its docs say."""
+    """The start of one deployment, with the variables that its docs ask of the operator."""
 
     words: Sequence[str]
     environ: Mapping[str, str] = field(default_factory=dict)
     keyed: bool = True
-    """Its clients need a key."""
+    """True if its clients need a key."""
     admin: bool = True
-    """Its operator has given an admin key."""
+    """True if its operator has given an admin key."""
 
 
 def ways() -> dict[str, Callable[[], Way]]:
-    """Return all of them, by name."""
+    """Return all ways of deployment, by name."""
     return {
         "make run": _process,
         "systemd": _unit,
@@ -59,7 +59,7 @@ def ways() -> dict[str, Callable[[], Way]]:
 
 
 def _process() -> Way:
-    """What the Makefile runs: a gateway of this machine, as it ships."""
+    """Read what `make run` starts: a gateway on this machine, as it ships."""
     rule = files.text("Makefile").partition("\nrun:")[2].partition("\n\n")[0]
     (command,) = re.findall(r"exec \.venv/bin/tiergate (.+)", rule)
     return Way(shlex.split(command), keyed=False, admin=False)
@@ -86,7 +86,7 @@ def _compose() -> Way:
 
 
 def _fleet() -> Way:
-    """The gateways of deploy/compose.yml: the image's own command."""
+    """Read the gateways of deploy/compose.yml, which run the image's own command."""
     text = (ROOT / "deploy" / "compose.yml").read_text()
     service = YAML(typ="safe").load(text)["services"]["gateway-1"]
     shell = {
@@ -138,12 +138,12 @@ class Deployed:
         }
         environ = {one: replaced.get(one, value) for one, value in way.environ.items() if value}
         self.given = frozenset(environ.values())
-        """Values of its variables, as its files and its operator give them."""
+        """Values of its variables, from its files and its operator."""
         environ |= {
             "TIERGATE_DATA": replaced["TIERGATE_DATA"],
             "TIERGATE_SERVER__PORT": "0",
             "TIERGATE_SERVER__LB_DELAY": "0s",
-            "TIERGATE_SERVER__MAX_LAG": "0s",  # a busy machine is no gateway under pressure
+            "TIERGATE_SERVER__MAX_LAG": "0s",  # a busy machine must not shed load
             "OPENAI_API_KEY": PROVIDER_KEY,
             "TIERGATE_PROVIDERS__OPENAI__BASE_URL": f"{provider}/v1",
             "PYTHONPATH": str(ROOT),
@@ -155,16 +155,16 @@ class Deployed:
         first = _FIRST.search(self.child.out)
         self.key = CLIENT_KEY if first is None else first[0]
         self.replies: list[Reply] = []
-        """All that it has answered."""
+        """All its answers."""
 
     def _listens(self) -> int:
-        with suppress(FileNotFoundError):  # its shell has not got that far
+        with suppress(FileNotFoundError):  # the shell has not started it yet
             match = _ON.search(self.child.out)
             return 0 if match is None or "  curl " not in self.child.out else int(match[1])
         return 0
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
-        """Send a request as it is written: a path is not tidied, and Host is what is said."""
+        """Send a request exactly as it is written: neither the path nor Host is changed."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
@@ -172,7 +172,7 @@ class Deployed:
             for header, value in {"content-length": str(len(body)), **named}.items():
                 client.putheader(header, value)
             client.endheaders()
-            with suppress(ConnectionError):  # it may be refused before it is sent
+            with suppress(ConnectionError):  # the gateway may refuse it early
                 client.send(body)
             answer = client.getresponse()
             told = {header.lower(): value for header, value in answer.getheaders()}
@@ -183,5 +183,5 @@ class Deployed:
         return reply
 
     def stop(self) -> None:
-        """End it."""
+        """End the process."""
         self.child.stop()

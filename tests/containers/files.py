@@ -1,4 +1,4 @@
-"""What the Dockerfile and the compose file say, as values."""
+"""Read the Dockerfile and the compose file as values."""
 
 import json
 import re
@@ -13,18 +13,18 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the Dockerfile: its steps in order, continued lines joined."""
+    """One stage of the Dockerfile: its steps in order, with continued lines joined."""
 
     base: str
     name: str
     steps: tuple[tuple[str, str], ...]
-    """Instruction and what follows it."""
+    """Each instruction, and the text after it."""
 
     def all(self, word: str) -> list[str]:
         return [rest for instruction, rest in self.steps if instruction == word]
 
     def one(self, word: str) -> str:
-        """What follows an instruction that stands once. Raises ValueError where it does not."""
+        """Return the text after an instruction. Raises ValueError unless it stands once."""
         (rest,) = self.all(word)
         return rest
 
@@ -38,7 +38,7 @@ def text(name: str) -> str:
 
 
 def stages() -> list[Stage]:
-    """The stages of the Dockerfile."""
+    """Return the stages of the Dockerfile."""
     lines = [line for line in text("Dockerfile").splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     found: list[Stage] = []
@@ -54,14 +54,14 @@ def stages() -> list[Stage]:
 
 
 def probe(stage: Stage) -> list[str]:
-    """The command of a stage's HEALTHCHECK, word by word."""
+    """Return the command of a stage's HEALTHCHECK, word by word."""
     words = json.loads(stage.one("HEALTHCHECK").partition("CMD ")[2])
     assert isinstance(words, list)
     return [str(word) for word in words]
 
 
 def compose() -> dict[str, Value]:
-    """The compose file."""
+    """Return the compose file."""
     return mapping(yaml.read(text("docker-compose.yml"), "docker-compose.yml").value)
 
 
@@ -70,12 +70,12 @@ def services() -> dict[str, dict[str, Value]]:
 
 
 def gateways() -> dict[str, dict[str, Value]]:
-    """The services that are built here."""
+    """Return the services that are built here."""
     return {name: service for name, service in services().items() if "build" in service}
 
 
 def environment(service: dict[str, Value]) -> dict[str, str | None]:
-    """Variables of a service; None where the shell or .env gives the value."""
+    """Return the variables of a service; None if the shell or .env gives the value."""
     found: dict[str, str | None] = {}
     for item in words(service["environment"]):
         name, given, value = item.partition("=")

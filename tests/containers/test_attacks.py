@@ -1,4 +1,4 @@
-"""Every shipped way of deployment against the same attacks, each with what must come of it."""
+"""Run the same attacks on every shipped way of deployment, each with an expected result."""
 
 import re
 import socket
@@ -16,7 +16,7 @@ from tests.e2e.world import Loop
 WAYS = tuple(deployed.ways())
 EVIL = "https://evil.example"
 THROUGH_A_PROXY = {"x_forwarded_for": "203.0.113.7"}
-"""The peer is not this machine's own browser."""
+"""A header by which the client is not this machine's own browser."""
 CHAT, MODELS = "/v1/chat/completions", "/v1/models"
 HIDDEN = (
     deployed.PROVIDER_KEY,
@@ -26,7 +26,7 @@ HIDDEN = (
     "root:x:0",
     "Traceback",
 )
-"""What no answer has a byte of."""
+"""Texts that no answer contains."""
 
 
 def chat(content: object = "Say hello.") -> bytes:
@@ -35,19 +35,19 @@ def chat(content: object = "Say hello.") -> bytes:
 
 
 def posts(gateway: Deployed, **headers: str) -> Reply:
-    """Send a call as a page can without asking first: as text."""
+    """Send a call as text, which a page of another origin can do without a preflight request."""
     return gateway.ask("POST", CHAT, chat(), content_type="text/plain", **headers)
 
 
 def allowed(gateway: Deployed, body: bytes, **headers: str) -> Reply:
-    """Send a call with a right key."""
+    """Send a call with a valid key."""
     return gateway.ask(
         "POST", CHAT, body, authorization=f"Bearer {gateway.key}", x_tiergate_cache="off", **headers
     )
 
 
 def guesses(gateway: Deployed, path: str, **headers: str) -> Reply:
-    """Send wrong keys that begin alike; return what most of them get.
+    """Send wrong keys that begin alike; return the answer that most of them get.
 
     Each worker forgives five, and one more every five seconds.
     """
@@ -59,7 +59,7 @@ def guesses(gateway: Deployed, path: str, **headers: str) -> Reply:
 
 
 def loops(gateway: Deployed, provider: Upstream) -> Reply:
-    """Send the gateway what it has sent to a provider itself: any of its workers may get it."""
+    """Send the gateway its own hop marks: any of its workers may get them."""
     marks = set()
     for _ in range(20):
         allowed(gateway, chat())
@@ -71,7 +71,7 @@ def loops(gateway: Deployed, provider: Upstream) -> Reply:
 
 
 def fetches(gateway: Deployed) -> Reply:
-    """Ask about images at this machine and at a cloud's metadata; nobody may come to fetch them."""
+    """Ask about images at this machine and at a cloud's metadata; nothing may fetch them."""
     with socket.create_server(("127.0.0.1", 0)) as trap:
         trap.setblocking(False)
         port = trap.getsockname()[1]
@@ -90,7 +90,7 @@ def signs_in(gateway: Deployed, key: str) -> Reply:
 
 
 def rides(gateway: Deployed) -> Reply:
-    """Let a page of another origin reload the configuration with the cookie of an admin."""
+    """Let a page of another origin reload the configuration with an admin's cookie."""
     signed = signs_in(gateway, ADMIN_KEY)
     cookie = signed.headers.get("set-cookie", "x=y").partition(";")[0]
     assert ("tiergate-session" in cookie) == gateway.admin
@@ -115,7 +115,7 @@ def quotes(gateway: Deployed, provider: Upstream) -> Reply:
 type Attack = Callable[[Deployed, Upstream], Reply]
 
 ATTACKS: dict[str, tuple[Attack, tuple[int, int, int, int, int]]] = {
-    # what is tried                                   make run, systemd, compose, fleet, kubernetes
+    # attack                    make run, systemd, compose, fleet, kubernetes
     "a page of another origin": (lambda g, _: posts(g, origin=EVIL), (403, 403, 401, 401, 401)),
     "a page without an origin": (lambda g, _: posts(g, origin="null"), (403, 403, 401, 401, 401)),
     "a page's name leads here": (lambda g, _: posts(g, host="evil.example"), (403, 403, 401, 401, 401)),
@@ -140,10 +140,10 @@ ATTACKS: dict[str, tuple[Attack, tuple[int, int, int, int, int]]] = {
     "a page rides on an admin's session": (lambda g, _: rides(g), (403, 403, 403, 403, 403)),
     "a provider quotes its key": (quotes, (502, 502, 502, 502, 502)),
 }  # fmt: skip
-"""Each attack, and the status that it gets of each way of deployment.
+"""Each attack, and its status for each way of deployment.
 
-Where 200 stands, it gets nothing: a page that is the same for everybody, metrics and calls of this
-machine alone, or a call that fetched nothing.
+An attack with 200 gains nothing. It gets only a page that is the same for everybody, metrics and
+calls of this machine alone, or a call that fetched nothing.
 """
 
 
@@ -191,7 +191,7 @@ def test_each_way_of_deployment_stands_each_attack(
 
 
 def test_who_may_is_served_and_probes_are_answered(gateway: Deployed) -> None:
-    """Also after all attacks: no guess locks a right key out, and no probe needs one."""
+    """Also after all attacks: no guess locks a valid key out, and no probe needs a key."""
     assert allowed(gateway, chat()).status == 200
     for path in ("/health", "/ready"):
         for host in ("10.0.0.7:8484", "tiergate"):
@@ -204,6 +204,6 @@ def test_who_may_is_served_and_probes_are_answered(gateway: Deployed) -> None:
 
 
 def test_open_keys_listen_on_this_machine_alone(gateway: Deployed) -> None:
-    """No shipped way is open beyond it."""
+    """No shipped way listens with open keys beyond this machine."""
     listening = re.findall(r" on http://([\d.]+):", gateway.child.out)
     assert (listening == ["127.0.0.1"]) != gateway.keyed

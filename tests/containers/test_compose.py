@@ -1,4 +1,4 @@
-"""The compose file: a gateway that this machine alone reaches, beside a Redis that keeps what counts."""
+"""The compose file: a gateway that only this machine reaches, and a Redis that keeps counters."""
 
 import re
 import socket
@@ -26,7 +26,7 @@ def shipped(variables: dict[str, str]) -> ConfigSource:
 
 
 def names(value: Value) -> set[str]:
-    """Variables that the strings of a configuration are made from."""
+    """Return the variables that the strings of a configuration use."""
     if isinstance(value, dict):
         return {name for item in value.values() for name in names(item)}
     if isinstance(value, list):
@@ -35,7 +35,7 @@ def names(value: Value) -> set[str]:
 
 
 def ports() -> list[tuple[str, str]]:
-    """Every published port, with its service."""
+    """Return every published port, with its service."""
     return [
         (name, port)
         for name, service in files.services().items()
@@ -57,7 +57,10 @@ def test_each_gateway_publishes_a_port_of_its_own_and_redis_none() -> None:
 
 @pytest.mark.parametrize("name", files.gateways())
 def test_a_gateway_may_listen_where_the_published_port_leads(name: str) -> None:
-    """On all addresses of the container, with a key that it makes itself and keeps in its volume."""
+    """The gateway listens on all addresses of the container.
+
+    It makes its own key and keeps it in its volume.
+    """
     given = {key: value for key, value in _given(name).items() if value is not None}
     config = shipped(given).config
     server = config.server
@@ -151,7 +154,7 @@ def test_no_provider_key_makes_the_local_model_step_aside() -> None:
 
 
 def test_redis_starts_with_these_options_and_evicts_only_what_expires(tmp_path: Path) -> None:
-    """A real server reads the very words of the compose file."""
+    """A real server reads the exact words of the compose file."""
     program = redis_program()
     if program is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
@@ -202,7 +205,7 @@ WATCHERS = ("prometheus", "grafana")
 
 
 def test_prometheus_and_grafana_are_a_profile_that_reads_what_is_shipped() -> None:
-    """Files of deploy/, and each a volume of its own for what it writes."""
+    """Both read files of deploy/, and each has a volume for its own data."""
     named = files.mapping(files.compose()["volumes"])
     for name in WATCHERS:
         service = files.services()[name]
@@ -233,7 +236,10 @@ def test_prometheus_asks_the_gateway_where_it_listens() -> None:
 def test_prometheus_has_the_key_that_the_gateway_asks_for(
     key: str, status: int, tmp_path: Path
 ) -> None:
-    """It does not start without one, and reads it from a file that nobody else may; run as written."""
+    """Prometheus does not start without a key, and reads it from a file of its own.
+
+    Nobody else may read that file. The script runs as it is written.
+    """
     service = files.services()["prometheus"]
     assert files.environment(service) == {"METRICS_KEY": "${TIERGATE_METRICS__KEY:-}"}
     assert _given("gateway")["TIERGATE_METRICS__KEY"] is None
@@ -260,7 +266,7 @@ def test_prometheus_has_the_key_that_the_gateway_asks_for(
 def test_grafana_lets_nobody_in_without_a_password_of_your_own(
     password: str, status: int, tmp_path: Path
 ) -> None:
-    """Neither by the one that it has at first nor without one; it is run as written."""
+    """Neither the initial password nor an empty one works; the script runs as it is written."""
     service = files.services()["grafana"]
     given = files.environment(service)
     assert given["GF_AUTH_ANONYMOUS_ENABLED"] == given["GF_USERS_ALLOW_SIGN_UP"] == "false"

@@ -1,4 +1,4 @@
-"""Files for fleets and service managers: they name what there is, and agree with each other."""
+"""Files for fleets and service managers name things that exist, and agree with each other."""
 
 import configparser
 import re
@@ -54,7 +54,7 @@ def test_nginx_asks_the_gateways_that_there_are(services: dict[str, Any]) -> Non
 
 
 def test_nginx_parts_from_a_gateway_before_that_parts_from_it() -> None:
-    """Kept connections and bodies are within what the gateway says; no call is sent twice."""
+    """Keep-alive time and body size fit the gateway's, and nginx sends no call twice."""
     kept = re.search(r"keepalive_timeout (\d+)s;", NGINX)
     most = re.search(r"client_max_body_size (\d+)m;", NGINX)
     assert kept
@@ -70,7 +70,7 @@ def test_nginx_parts_from_a_gateway_before_that_parts_from_it() -> None:
 def test_haproxy_looks_twice_before_a_gateway_stops_and_waits_as_long_as_it_does(
     services: dict[str, Any],
 ) -> None:
-    """No call is sent twice, and none is cut while a model thinks."""
+    """HAProxy sends no call twice, and cuts none while a model thinks."""
     named = re.findall(r"^ +server (gateway-\d) (gateway-\d):(\d+)$", HAPROXY, re.MULTILINE)
     assert [(one, host) for one, host, _ in named] == [(name, name) for name in services if name.startswith("gateway")]  # fmt: skip
     assert {int(port) for *_, port in named} == {ServerPart().port}
@@ -87,7 +87,7 @@ def test_haproxy_looks_twice_before_a_gateway_stops_and_waits_as_long_as_it_does
 
 
 def test_systemd_takes_the_unit_and_lets_it_do_little(tmp_path: Path) -> None:
-    """Whatever it offers to take away from a service that needs the network is taken."""
+    """The unit drops each privilege that a service with a network can do without."""
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("no systemd-analyze: apt-get install systemd")
@@ -106,7 +106,7 @@ def test_systemd_takes_the_unit_and_lets_it_do_little(tmp_path: Path) -> None:
 
 
 def test_the_units_files_are_its_own_users() -> None:
-    """What it may write to is what it is told to write to."""
+    """The unit lets the gateway write only to its own state directory."""
     unit = (FOLDER / "tiergate.service").read_text()
     state = re.findall(r"^StateDirectory=(.+)$", unit, re.MULTILINE)
     data = re.findall(r"^Environment=TIERGATE_DATA=(.+)$", unit, re.MULTILINE)
@@ -137,7 +137,7 @@ def test_gateways_share_what_must_be_shared_and_have_a_disk_of_their_own(
 
 
 def test_the_unit_starts_what_there_is_and_replaces_workers_to_reload() -> None:
-    unit = configparser.RawConfigParser(strict=False)  # some stand twice
+    unit = configparser.RawConfigParser(strict=False)  # some keys stand twice
     unit.optionxform = str  # type: ignore[assignment, method-assign]  # as it is written
     unit.read_string((FOLDER / "tiergate.service").read_text())
     service = unit["Service"]
@@ -147,7 +147,7 @@ def test_the_unit_starts_what_there_is_and_replaces_workers_to_reload() -> None:
     assert {"--workers"} <= options
     assert int(words[words.index("--workers") + 1]) > 1
     assert service["ExecReload"] == "/bin/kill -USR2 $MAINPID"
-    assert service["KillMode"] == "mixed"  # the supervisor is told, and passes it on
+    assert service["KillMode"] == "mixed"  # systemd signals the supervisor alone
     assert int(service["TimeoutStopSec"]) >= ServerPart().drain + 5
 
 
@@ -187,7 +187,7 @@ def test_kubernetes_looks_where_the_gateway_answers_and_waits_for_its_end() -> N
 
 
 def test_the_configuration_for_a_configmap_is_one(tmp_path: Path) -> None:
-    """With the folders of the image in place of those here, as the Dockerfile copies them."""
+    """The image's folders replace those of this machine, as the Dockerfile copies them."""
     (block,) = [one for one in pages.blocks() if one.page == "deployment.md" and one.kind == "yaml"]
     file = tmp_path / "gateway.yaml"
     file.write_text(block.text.replace("/app/config/", f"{ROOT}/config/"))
@@ -198,7 +198,7 @@ def test_the_configuration_for_a_configmap_is_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nginx", "haproxy"])
 def test_what_the_documents_say_of_a_balancer_stands_in_its_file(name: str) -> None:
-    """Each setting of the table, word by word."""
+    """Each setting of the table stands in the file, word by word."""
     text = {"nginx": NGINX, "haproxy": HAPROXY}[name]
     (found,) = [
         one for one in pages.tables() if one.page == "deployment.md" and "nginx" in one.head
@@ -220,7 +220,7 @@ def test_every_extra_is_told() -> None:
 
 
 def test_what_commands_of_the_documents_name_is_there() -> None:
-    """Files of deploy/, services and profiles of compose, what Kubernetes calls its things."""
+    """Each named file of deploy/, compose service or profile, and Kubernetes object exists."""
     text = "\n".join(one.text for one in pages.blocks() if one.page == "deployment.md")
     for path in re.findall(r"deploy/[\w.]+", text):
         assert (ROOT / path).is_file(), path

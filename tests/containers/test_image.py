@@ -1,4 +1,4 @@
-"""The Dockerfile: a small image that runs as nobody in particular and says how it is."""
+"""The Dockerfile builds a small image that runs as an unprivileged user and has a health check."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from tests.containers import files
 from tests.containers.files import ROOT, Stage
 
 BUILD, FINAL = files.stages()
-"""Two stages; a third one would have to be thought about here."""
+"""Two stages; a third one needs new tests here."""
 
 CONFIG = """\
 version: 1
@@ -42,7 +42,7 @@ def project() -> dict[str, dict[str, dict[str, object]]]:
 
 
 def syncs() -> list[list[str]]:
-    """Each `uv sync` of the Dockerfile, word by word."""
+    """Return each `uv sync` of the Dockerfile, word by word."""
     return [shlex.split(run) for run in BUILD.all("RUN") if "uv sync" in run]
 
 
@@ -67,7 +67,7 @@ def test_it_syncs_as_setup_does_but_for_editing() -> None:
 
 
 def test_uv_is_one_version_here_and_in_setup() -> None:
-    """A newer one that behaves differently changes nothing until somebody takes it."""
+    """A newer uv that behaves differently changes nothing until somebody adopts it."""
     pin = BUILD.all("ARG")[0]
     assert re.fullmatch(r"UV=\d+\.\d+\.\d+", pin)
     (made,) = [run for run in BUILD.all("RUN") if "pip install" in run]
@@ -78,7 +78,7 @@ def test_uv_is_one_version_here_and_in_setup() -> None:
 
 
 def test_it_says_what_it_stands_on() -> None:
-    """As CycloneDX, of the very extras that were installed."""
+    """The SBOM is in CycloneDX, of exactly the extras that were installed."""
     (export,) = [shlex.split(run) for run in BUILD.all("RUN") if "uv export" in run]
     assert export[export.index("--format") + 1] == "cyclonedx1.5"
     first, _ = syncs()
@@ -86,7 +86,7 @@ def test_it_says_what_it_stands_on() -> None:
 
 
 def test_only_the_named_extras_are_added() -> None:
-    """Those that a server wants, unless others are named."""
+    """By default the image has the extras for a server."""
     assert [*BUILD.all("ARG")][1:] == FINAL.all("ARG") == ['EXTRAS="postgres otel prices"']
     extras = tomllib.loads(files.text("pyproject.toml"))["project"]["optional-dependencies"]
     assert {"postgres", "otel", "prices"} <= set(extras)
@@ -176,7 +176,7 @@ def test_no_package_registry_is_named(name: str) -> None:
 
 
 def check(stage: Stage, port: int) -> int:
-    """Exit status of the HEALTHCHECK, with a proxy in the environment that leads nowhere."""
+    """Return the exit status of the HEALTHCHECK; the environment has a proxy that leads nowhere."""
     program, *rest = files.probe(stage)
     assert program == "python"
     nowhere = "http://127.0.0.1:9"
@@ -195,7 +195,7 @@ def free() -> int:
 
 @contextmanager
 def running(folder: Path, port: int) -> Iterator[None]:
-    """The gateway, serving on a port of loopback."""
+    """Run the gateway on a port of loopback."""
     config = folder / "gateway.yaml"
     config.write_text(CONFIG, encoding="utf-8")
     environ = {**os.environ, "TIERGATE_DATA": str(folder / "data"), "PYTHONUNBUFFERED": "1"}
@@ -236,7 +236,7 @@ def test_the_health_check_fails_where_the_answer_is_no() -> None:
             self.send_error(503)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Says nothing."""
+            """Log nothing."""
 
     with HTTPServer(("127.0.0.1", 0), No) as server:
         thread = threading.Thread(target=server.handle_request)

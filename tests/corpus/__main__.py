@@ -1,8 +1,8 @@
 """Law 3 over a folder of recorded exchanges, as counts and a list of failures.
 
-    python -m tests.corpus [DIR]         or TIERGATE_CORPUS; 1 where anything failed
+    python -m tests.corpus [DIR]         or TIERGATE_CORPUS; exits with 1 if anything failed
 
-A folder has `recorded/*.jsonl.gz`, or such files alone; an oracle and groups where there are some.
+A folder has `recorded/*.jsonl.gz`, or such files alone. It may have an oracle and groups.
 """
 
 import os
@@ -58,7 +58,7 @@ def _judge_answers(rows: list[Row]) -> int:
 
 
 def print_failure(failure: Failure) -> None:
-    """Print a failure at once: what comes later may crash."""
+    """Print a failure at once: a later one may crash the run."""
     print(
         f"FAILED answer {failure.file} {failure.id} to {failure.client}: {failure.text}", flush=True
     )

@@ -36,7 +36,7 @@ def judge_account(row: Row, usage: Usage | None) -> Iterator[Difference]:
 
 
 def read_modalities(row: Row) -> dict[str, int]:
-    """Read the tokens that are not text, by direction and modality: of the last usage that has some."""
+    """Read the tokens that are not text, by direction and modality, from the last such usage."""
     found: dict[str, int] = {}
     for usage in list_usages(row):
         counts: Counter[str] = Counter()

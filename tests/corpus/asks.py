@@ -1,4 +1,4 @@
-"""Recorded requests said in other dialects: nothing is missing there that is not named."""
+"""Recorded requests in other dialects: the translation has every part, or names it as a loss."""
 
 import base64
 import json
@@ -41,21 +41,21 @@ SETTINGS = (
 NOTHING: dict[str, object] = {
     "parallel_tools": True, "top_p": 1.0, "tool_choice": ToolChoice(mode="auto"), "choices": 1,
 }  # fmt: skip
-"""Values that ask for what is so without them."""
+"""Values that ask for the default."""
 
 
 @dataclass
 class Count:
-    """What became of the requests of one pair."""
+    """Results of the requests of one pair of dialects."""
 
     whole: list[str] = field(default_factory=list)
-    """All of the conversation is there, but for what a Loss names."""
+    """Ids of requests whose conversation is complete, except for what a Loss names."""
     named: list[str] = field(default_factory=list)
-    """Something of the conversation is missing, and a Loss names it."""
+    """Ids of requests whose conversation lacks a part, which a Loss names."""
     refused: list[str] = field(default_factory=list)
-    """The target is skipped, with the field that it cannot be asked."""
+    """Ids of requests for which the gateway skips the target, with the field that prevents it."""
     unread: list[str] = field(default_factory=list)
-    """No request of its own dialect."""
+    """Ids of requests that are none of their own dialect."""
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -64,7 +64,7 @@ def speech(dialect: Dialect) -> TranslationFunctions:
 
 
 def read(value: Object, dialect: Dialect, path: str = "models/m:generateContent") -> RequestBody:
-    """A body as the gateway reads it. Raises ProblemError."""
+    """Read a body as the gateway does. Raises ProblemError."""
     raw = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
     return (
         dialect.read(raw) if dialect.read_with_path is None else dialect.read_with_path(raw, path)
@@ -72,7 +72,7 @@ def read(value: Object, dialect: Dialect, path: str = "models/m:generateContent"
 
 
 def own(row: Row) -> RequestBody | None:
-    """The recorded request; None where there is none that could be read."""
+    """Return the recorded request; None if there is none that the gateway can read."""
     if row.request is None:
         return None
     value = row.request if row.dialect == GEMINI else {"model": "m", **row.request}
@@ -85,9 +85,9 @@ def own(row: Row) -> RequestBody | None:
 def client(
     row: Row, dialect: Dialect, *, least: bool = False
 ) -> tuple[RequestBody, CanonicalRequest]:
-    """What a client of a dialect would have asked, as near to the recorded request as it can be.
+    """Return the request of a client of a dialect, as near to the recorded one as possible.
 
-    `least`: a request that says nothing but hi.
+    `least`: a request that says only hi.
     """
     value, body = _LEAST[dialect.name], None if least else own(row)
     if body is not None:
@@ -110,7 +110,7 @@ def client(
 
 
 def every(rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
-    """Every recorded request in every other dialect, by its own and the other."""
+    """Translate every recorded request to every other dialect; count by its own and the other."""
     counts = dict[tuple[str, str], Count]()
     for row in rows:
         if row.request is None:
@@ -155,12 +155,12 @@ def _say(row: Row, request: CanonicalRequest, door: Dialect, count: Count) -> No
 
 
 def _named(kind: str, names: list[str]) -> bool:
-    """Whether a loss speaks of a kind of part."""
+    """True if a loss names a kind of part."""
     return any(kind in (name, name.rpartition(".")[2]) for name in names)
 
 
 def parts(request: CanonicalRequest) -> Iterable[Part]:
-    """Every part, those within results too."""
+    """List every part, also those inside tool results."""
     for turn in request.turns:
         for part in turn.parts:
             yield part
@@ -169,7 +169,7 @@ def parts(request: CanonicalRequest) -> Iterable[Part]:
 
 
 def _missing(first: CanonicalRequest, second: CanonicalRequest) -> Iterable[tuple[str, str]]:
-    """What a request says and its translation does not, by kind."""
+    """List the parts of a request that its translation lacks, by kind."""
     texts = "\n".join(_text(part) for part in parts(second))
     wanted = Counter(_text(part) for part in parts(first) if _text(part).strip())
     for text, times in wanted.items():
@@ -197,7 +197,7 @@ def _missing(first: CanonicalRequest, second: CanonicalRequest) -> Iterable[tupl
 
 
 def _unset(first: CanonicalRequest, second: CanonicalRequest) -> Iterable[tuple[str, str]]:
-    """Settings that a translation does not have, or otherwise, by the client's own names."""
+    """List the settings that a translation lacks or changes, by the client's own names."""
     for name in SETTINGS:
         value, said = getattr(first, name), getattr(second, name)
         if value not in (None, (), False, NOTHING.get(name)) and value != said:
@@ -217,7 +217,7 @@ def _media(request: CanonicalRequest) -> Iterable[tuple[str, str]]:
 
 
 def _words(data: str) -> str:
-    """A document of plain text, which may be told as text; of others what is in no text."""
+    """Decode a document of plain text, which may become text; return other data as it is."""
     try:
         return base64.b64decode(data, validate=True).decode()
     except ValueError:
@@ -225,7 +225,7 @@ def _words(data: str) -> str:
 
 
 def _calls(request: CanonicalRequest) -> list[tuple[str, str, str]]:
-    """Calls with their results, whatever their ids are: names, arguments, and what each gave."""
+    """Return the calls of a request without their ids: name, arguments and result."""
     given: dict[str, list[str]] = {}
     for part in parts(request):
         if isinstance(part, ToolResult):
@@ -242,7 +242,7 @@ def _calls(request: CanonicalRequest) -> list[tuple[str, str, str]]:
 
 
 def table(counts: dict[tuple[str, str], Count]) -> list[str]:
-    """The counts as lines, a pair each."""
+    """Return the counts as lines, one for each pair."""
     found = [f"{'request':20} {'said in':20} {'whole':>6} {'named':>6} {'refused':>8} {'unread':>7} {'failed':>7}"]  # fmt: skip
     for (own, other), it in counts.items():
         cells = f"{len(it.whole):6} {len(it.named):6} {len(it.refused):8} {len(it.unread):7} {len(it.failed):7}"  # fmt: skip

@@ -1,4 +1,4 @@
-"""The corpus, read once, and relayed once through a gateway in every way that the tests look at."""
+"""Read the corpus once, and relay it once through a gateway in every way that the tests need."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,11 @@ def exchanges(corpus: Path) -> list[Exchange]:
 def relayed(
     corpus: Path, exchanges: list[Exchange], tmp_path_factory: pytest.TempPathFactory
 ) -> list[Got]:
-    """Everything as it was recorded; streams also in awkward pieces and at once; the short ones byte by byte."""
+    """Relay each exchange as it was recorded.
+
+    Streams go a second time in awkward pieces and a third time in one piece; short ones also byte
+    by byte.
+    """
     asks = [Ask(exchange, asked=exchange.asked) for exchange in exchanges]
     streams = [exchange for exchange in exchanges if exchange.stream]
     asks += [Ask(exchange, asked=True, options=";split=awkward") for exchange in streams]
@@ -34,13 +38,13 @@ def relayed(
 
 @pytest.fixture(scope="session")
 def recordings(corpus: Path) -> list[Row]:
-    """Every recorded exchange of the four dialects."""
+    """Read every recorded exchange of the four dialects."""
     return read_rows(corpus)
 
 
 @pytest.fixture
 def say(request: pytest.FixtureRequest) -> Say:
-    """Writes a line into the report, whatever is captured."""
+    """Return a function that writes a line into the report, even if output is captured."""
     terminal = request.config.get_terminal_writer()
 
     def line(text: str) -> None:

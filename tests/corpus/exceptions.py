@@ -1,6 +1,7 @@
-"""Rules for recordings of which a client gets something else than the oracle says, each with its reason.
+"""Rules for recordings from which a client gets something else than the oracle says.
 
-A rule excuses one kind of difference, of all recordings with one property. All else is judged.
+A rule has a reason. It excuses one kind of difference, in all recordings with one property. The
+tests judge all other differences.
 """
 
 import json
@@ -32,7 +33,7 @@ def find_rule(row: Row, client: str, kind: str) -> Rule | None:
 
 
 def list_values(row: Row) -> list[Object]:
-    """List the JSON objects of an answer: of a stream one for each event. What is no JSON is left out."""
+    """List the JSON objects of an answer, in a stream one for each event; leave out other data."""
     texts = [row.body] if not row.stream else map(sse.read_data, sse.split_frames(row.body))
     values: list[Object] = []
     for text in texts:

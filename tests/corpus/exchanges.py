@@ -1,4 +1,4 @@
-"""Recorded exchanges of Chat Completions, and what the official SDK made of each."""
+"""Recorded exchanges of Chat Completions, and what the official SDK decoded from each."""
 
 import gzip
 import json
@@ -27,17 +27,17 @@ class Exchange:
     request: Object | None
     """None where only the answer was recorded."""
     oracle: Object = field(repr=False)
-    """What the SDK decoded: choices, usage, model; or the error it raised."""
+    """The oracle: choices, usage and model that the SDK decoded, or the error it raised."""
 
     @property
     def asked(self) -> bool:
-        """Whether the request asked for usage in its stream."""
+        """True if the request asked for usage in its stream."""
         options = (self.request or {}).get("stream_options")
         return isinstance(options, dict) and options.get("include_usage") is True
 
     @property
     def cut(self) -> bool:
-        """True if a choice has no reason why it ended."""
+        """True if a choice has no reason for its end."""
         return self.oracle["outcome"] == "ok" and unreasoned(self.oracle)
 
     @property
@@ -46,13 +46,13 @@ class Exchange:
 
     @property
     def told(self) -> Object | None:
-        """Usage as the SDK decoded it."""
+        """Return usage as the SDK decoded it."""
         usage: Object | None = self.oracle.get("usage")
         return usage
 
 
 def read(folder: Path) -> list[Exchange]:
-    """Every exchange of Chat Completions in a corpus."""
+    """Read every exchange of Chat Completions in a corpus."""
     oracle = {row["id"]: row for row in _rows(folder / "oracle" / "oracle.jsonl.gz")}
     found = []
     for path in sorted((folder / "recorded").glob("*__chat_completions.jsonl.gz")):
@@ -73,7 +73,7 @@ def read(folder: Path) -> list[Exchange]:
 
 
 def unreasoned(oracle: Object) -> bool:
-    """True if the SDK decoded a choice without a reason why it ended."""
+    """True if the SDK decoded a choice without a reason for its end."""
     return any(not choice["finish"] for choice in oracle["choices"])
 
 
@@ -84,16 +84,17 @@ def _rows(path: Path) -> Iterator[Object]:
 
 
 def payload(frame: bytes) -> Any:
-    """What one frame says; None for comments and for `[DONE]`."""
+    """Decode the JSON of a frame; return None for comments and for `[DONE]`."""
     lines = [line[5:].strip() for line in frame.splitlines() if line.startswith(b"data:")]
     text = b"\n".join(lines)
     return json.loads(text) if text and not text.startswith(b"[DONE]") else None
 
 
 def shown(exchange: Exchange, *, asked: bool) -> bytes:
-    """The stream that a client should get: without the separate usage chunk, unless it asked.
+    """Return the stream that a client should get.
 
-    A `[DONE]` goes too where no reason for the end came before it.
+    It has the separate usage chunk only if the client asked for it. A `[DONE]` also goes if no
+    reason for the end came before it.
     """
     if asked and not exchange.cut:
         return exchange.body
@@ -109,7 +110,7 @@ def shown(exchange: Exchange, *, asked: bool) -> bytes:
 
 
 def classes(usage: Usage | None) -> Usage | None:
-    """Usage without what stands beside its tokens."""
+    """Return usage with its token counts alone."""
     if usage is None:
         return None
     return msgspec.structs.replace(usage, tools={}, media={}, service=None, billed=None)
@@ -119,7 +120,7 @@ FIVE = ("input", "cache_read", "cache_write", "output", "reasoning")
 
 
 def five(told: Object) -> tuple[int | None, ...]:
-    """Usage as the SDK decoded it in the five classes that never overlap, in the order of FIVE."""
+    """Return usage as the SDK decoded it, in the five disjoint classes, in the order of FIVE."""
     prompt, completion = told["prompt_tokens"], told["completion_tokens"]
     inside = told.get("prompt_tokens_details") or {}
     places = [
@@ -137,7 +138,7 @@ def five(told: Object) -> tuple[int | None, ...]:
     beyond = told.get("total_tokens", 0) - prompt - completion
     if beyond > 0 and thought in (None, beyond):
         thought = beyond
-    elif "market_cost" in told:  # Vercel's, which leaves reasoning out
+    elif "market_cost" in told:  # Vercel's usage, whose output leaves reasoning out
         pass
     elif thought is not None and thought <= completion + completion // 10:
         thought = min(thought, completion)

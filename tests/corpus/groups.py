@@ -1,9 +1,9 @@
-"""The same task, recorded in several dialects: each recording in the other's shape, beside the sibling's own.
+"""Compare each translated recording with a recording of the same task in the other dialect.
 
-A shape is what objects there are, by where they stand and their `type`, with the names of their
-members; of a stream also which event follows which. An answer that was translated has no object,
-member or order of events that real answers of the dialect do not have, and every member that all
-of the sibling's objects of that kind have.
+The shape of an answer is its set of objects, by their place and their `type`, with the names of
+their members. The shape of a stream also has the order of events. A translated answer has no
+object, member or order of events that real answers of the dialect lack. It has every member that
+all of the sibling's objects of that kind have.
 """
 
 import json
@@ -28,7 +28,7 @@ FREE = frozenset(
         "tools", "tool_choice", "logprobs", "annotations", "citations", "encrypted_content",
     }
 )  # fmt: skip
-"""Members whose values are the client's or the model's own, and lists of what is told elsewhere."""
+"""Members whose values belong to the client or the model, and lists whose items stand elsewhere."""
 _ANSWER = "is there where the answer says it"
 _COUNT = "counts that other dialects do not tell: unknown is left out"
 _HOST = "of one host, or new"
@@ -91,7 +91,7 @@ UNSAID: Mapping[str, Mapping[str, str]] = {
         "usageMetadata": "stands in the last chunk alone",
     },
 }  # fmt: skip
-"""Members that all siblings have and a translated answer may lack, and why."""
+"""Members that all siblings have and a translated answer may lack, with the reason."""
 _SLOT = "where a maker's state is kept"
 _BESIDE = "calls stay open until their host ends them, and other items may come meanwhile"
 OWN: Mapping[tuple[str, str], str] = {
@@ -100,7 +100,7 @@ OWN: Mapping[tuple[str, str], str] = {
     (RESPONSES, "(response.incomplete).response.output[](message)"): "recorded ones were cut while thinking",
     (RESPONSES, "(response.incomplete).response.output[](message).content[](output_text)"): "recorded ones were cut while thinking",
 }  # fmt: skip
-"""Members and objects that no recorded answer of the dialect has, and why."""
+"""Members and objects that no recorded answer of the dialect has, with the reason."""
 STEPS: Mapping[tuple[str, str, str], str] = {
     (MESSAGES, "content_block_delta thinking_delta", "content_block_stop"): "reasoning without a state",
     (MESSAGES, "message_start", "message_delta"): "an answer without content",
@@ -116,17 +116,17 @@ STEPS: Mapping[tuple[str, str, str], str] = {
     (RESPONSES, "response.function_call_arguments.delta", "response.output_item.added reasoning"): _BESIDE,
     (RESPONSES, "response.output_item.done function_call", "response.output_text.done"): _BESIDE,
 }  # fmt: skip
-"""Events that follow no other so in any recorded stream of the dialect, and why they may."""
+"""Pairs of events in an order that no recorded stream of the dialect has, with the reason."""
 
 
 @dataclass
 class Shape:
-    """What objects there are, and in which order events came."""
+    """The objects of an answer, and the order of its events."""
 
     some: dict[str, set[str]] = field(default_factory=dict)
     """Members of any object of a kind."""
     full: dict[str, set[str]] = field(default_factory=dict)
-    """Members that say something in all objects of a kind."""
+    """Members that have a value in all objects of a kind."""
     every: dict[str, set[str]] = field(default_factory=dict)
     """Members of all objects of a kind, null or not."""
     steps: set[tuple[str, str]] = field(default_factory=set)
@@ -143,14 +143,14 @@ class Shape:
 
 @dataclass
 class Count:
-    """What became of the recordings of one pair."""
+    """Results of the recordings of one pair of dialects."""
 
     agree: int = 0
     failed: dict[str, str] = field(default_factory=dict)
 
 
 def shape(dialect: str, body: bytes, *, stream: bool) -> Shape:
-    """The shape of an answer."""
+    """Return the shape of an answer."""
     found = Shape()
     if not stream:
         value = json.loads(body)
@@ -190,7 +190,7 @@ def _take(found: Shape, path: str, value: object) -> None:
 
 
 def _name(dialect: str, value: Object) -> str:
-    """What an event is, as far as its place in a stream goes."""
+    """Return the kind of an event that matters for its place in a stream."""
     if dialect in (RESPONSES, MESSAGES):
         inner = value.get("content_block") or value.get("delta") or value.get("item")
         kind = inner.get("type", "") if isinstance(inner, dict) else ""
@@ -212,7 +212,7 @@ def _name(dialect: str, value: Object) -> str:
 
 
 def every(corpus: Path, rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
-    """Every recording of a group in the dialect of every sibling, by its own and the sibling's."""
+    """Compare recordings of a group in each sibling's dialect; count by its own and the other."""
     known: dict[tuple[str, bool], Shape] = {}
     good = {row.id: row for row in rows if row.status == 200 and not row.raised}
     shapes = {id: shape(row.dialect, row.body, stream=row.stream) for id, row in good.items()}
@@ -253,7 +253,7 @@ def _pairs(told: dict[str, list[Row]]) -> Iterator[tuple[Row, str, list[Row]]]:
 
 
 def _said(row: Row, other: str) -> bytes | None:
-    """An answer in another dialect; None where a problem comes out, or it has no end."""
+    """Translate an answer to another dialect; None if it becomes a problem or has no end."""
     body, request = asks.client(row, DIALECTS[other])
     telling = ResponseContext(
         id="01law3", created_at=7, model="m", prompt_tokens=9, state_label="law3"
@@ -285,7 +285,7 @@ def _unlike(dialect: str, said: Shape, wanted: Shape, known: Shape) -> Iterator[
 
 
 def table(counts: dict[tuple[str, str], Count]) -> list[str]:
-    """The counts as lines, a pair each."""
+    """Return the counts as lines, one for each pair."""
     found = [f"{'recorded':20} {'told in':20} {'agree':>6} {'failed':>7}"]
     for (own, other), it in counts.items():
         found.append(f"{own:20} {other:20} {it.agree:6} {len(it.failed):7}")

@@ -1,4 +1,4 @@
-"""What a client of a dialect makes of bytes: by the official SDK's types, and by the gateway's own decoder."""
+"""Decode an answer as a client does: with the official SDK's types, and with our own decoder."""
 
 import json
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ type Heard = tuple[dict[int, Meaning], Usage | None]
 
 
 def own(dialect: str, body: bytes, *, stream: bool) -> Heard:
-    """By the dialect's own decoder. Raises AssertionError where the answer failed."""
+    """Decode with the dialect's own decoder. Raises AssertionError if the answer failed."""
     speech = DIALECTS[dialect].translation
     assert speech is not None
     if not stream:
@@ -53,7 +53,7 @@ def own(dialect: str, body: bytes, *, stream: bool) -> Heard:
 
 
 def said(events: Iterable[Event]) -> Heard:
-    """What events say, by choice."""
+    """Return the meaning of events, by choice."""
     found: dict[int, Object] = {}
     usage: core.Usage | None = None
     for event in events:
@@ -96,10 +96,10 @@ def _classes(usage: core.Usage | None) -> Usage | None:
 
 
 class Clients(SdkClients):
-    """The official clients, and what they decode."""
+    """The official clients, with a reader of their objects."""
 
     def hear(self, dialect: str, body: bytes, *, stream: bool, status: int = 200) -> Heard | None:
-        """What the SDK decodes; None where it is not here. Raises what the SDK raises."""
+        """Return what the SDK decodes; None if it is not installed. Raises what the SDK raises."""
         self.set_answer(body, stream=stream, status=status)
         match dialect:
             case "openai-chat":
@@ -112,7 +112,7 @@ class Clients(SdkClients):
                 return _gemini(self.list_chunks(stream)) if KNOWS_GEMINI else None
 
     def raises(self, dialect: str, body: bytes, status: int) -> bool:
-        """Whether the SDK raises an error of its API at a refusal."""
+        """True if the SDK raises an error of its API at a refusal."""
         errors: tuple[type[Exception], ...] = (openai.APIError, anthropic.APIError)
         if GENAI is not None:
             errors = (*errors, GENAI.errors.APIError)
@@ -129,9 +129,9 @@ class Clients(SdkClients):
             with chat.stream(model="m", messages=[]) as found:
                 return found.get_final_completion()
         except (openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError):
-            pass  # how its helper tells these ends: the chunks below it have all of the answer
+            pass  # its helper reports these ends so: the chunks below have all of the answer
         except AttributeError as error:
-            if error.name != "name":  # its helper looks for the name of a function in custom tools
+            if error.name != "name":  # its helper looks for a function's name in custom tools
                 raise
         return _added(chat.create(model="m", messages=[], stream=True))
 
@@ -156,7 +156,7 @@ class Clients(SdkClients):
 
 
 def _added(chunks: Iterable[Any]) -> Any:
-    """Chunks, as the SDK's types hold them, as one completion."""
+    """Add up chunks, as the SDK's types hold them, to one completion."""
     whole: Object = {
         "id": "",
         "object": "chat.completion",
@@ -293,7 +293,7 @@ def _gemini(chunks: list[Any]) -> Heard:
 
 
 def shown(value: object) -> str:
-    """A value, short."""
+    """Return a value as short text."""
     return json.dumps(value, default=str)[:300]
 
 

@@ -1,8 +1,8 @@
-"""Law 3 over the corpus: whoever asks, and whoever answers, a client gets what the provider said.
+"""Law 3 over the corpus: whatever the dialects are, a client gets what the provider said.
 
-Every recorded answer goes to a client of each dialect, relayed at home and translated abroad,
-whole and streamed, as it was read and in awkward pieces; the official SDK and the gateway's own
-decoder read what came out, and both must find what the oracle says.
+Every recorded answer goes to a client of each dialect: native or translated, whole and streamed, in
+the recorded pieces and in awkward ones. The official SDK and the gateway's own decoder read the
+result, and both must find what the oracle says.
 """
 
 import json
@@ -43,15 +43,15 @@ ONE = (RESPONSES, MESSAGES)
 
 @dataclass
 class Count:
-    """What became of the exchanges of one pair."""
+    """Results of the exchanges of one pair of dialects."""
 
     agree: int = 0
     beyond: list[str] = field(default_factory=list)
-    """The SDK could not decode the recording; what the client gets says what is in it."""
+    """Ids of recordings that the SDK cannot decode; the client gets their content."""
     exceptions: dict[str, str] = field(default_factory=dict)
-    """By id: the reasons of the rules that excuse it."""
+    """Reasons of the rules that excuse an answer, by id."""
     failed: dict[str, str] = field(default_factory=dict)
-    """By id: what was wrong."""
+    """Mistakes of an answer, by id."""
 
     @property
     def all(self) -> int:
@@ -68,7 +68,7 @@ def awkward(data: bytes) -> list[bytes]:
 def answers(
     rows: Iterable[Row], report: Callable[[Failure], None] | None = None
 ) -> dict[tuple[str, str], Count]:
-    """What clients of each dialect get of each recorded answer, by provider's and client's.
+    """Judge each recorded answer for clients of each dialect, by provider's and client's dialect.
 
     `report` gets each failure as soon as it is found.
     """
@@ -91,7 +91,7 @@ def answers(
 def sort_differences(
     row: Row, client: str, differences: Iterable[Difference], count: Count, *, beyond: bool
 ) -> None:
-    """Count an answer: as a failure if no rule excuses one of its differences."""
+    """Count an answer: as a failure if a difference has no rule that excuses it."""
     rules = {it: exceptions.find_rule(row, client, it.kind) for it in differences}
     failed = [f"{it.kind}: {it.text}" for it, rule in rules.items() if rule is None]
     reasons = {rule.reason for rule in rules.values() if rule is not None}
@@ -106,7 +106,7 @@ def sort_differences(
 
 
 def _answer(row: Row, client: Dialect, clients: Clients, differences: list[Difference]) -> bool:
-    """Check one answer for one client; tell whether it is one that the SDK could not decode."""
+    """Check one answer for one client; return True if the SDK cannot decode the recording."""
     door = DIALECTS[row.dialect]
     home = client is door
     body, request = asks.client(row, client)
@@ -151,7 +151,7 @@ def _has_failed(row: Row) -> bool:
 
 
 def _relayed(row: Row, client: Dialect, body: RequestBody, differences: list[Difference]) -> None:
-    """At home the client's SDK gets the recorded bytes: what it decodes is the oracle itself."""
+    """Check that a native client's SDK gets the recorded bytes: it decodes the oracle itself."""
     if not row.stream:
         glance = client.summarize(row.body)
         if glance.problem is not None:
@@ -187,9 +187,9 @@ def _outputs(
     body: RequestBody,
     differences: list[Difference],
 ) -> tuple[list[bytes], list[bytes]] | None:
-    """What the client gets, streamed and whole, of the recording and of its other form.
+    """Return the client's bytes, streamed and whole, for the recording and its other form.
 
-    None if it gets a problem.
+    None if the client gets a problem.
     """
     if row.stream:
         found = []
@@ -221,7 +221,10 @@ def _outputs(
 
 
 def _list_dropped(voice: Translation | Dialect) -> Collection[str] | None:
-    """List what the client is told that it did not get; None where nothing is translated."""
+    """List the parts that the gateway names to the client as dropped;
+
+    None without a translation.
+    """
     return voice.dropped_names if isinstance(voice, Translation) else None
 
 
@@ -232,7 +235,7 @@ def _ways(
     for reader in ("own", "SDK"):
         try:
             heard = (own if reader == "own" else clients.hear)(name, out, stream=stream)
-        except Exception as error:  # noqa: BLE001 - whatever a client raises is a failure
+        except Exception as error:  # noqa: BLE001 - each exception of a client is a failure
             text = f"{reader} {form}: {type(error).__name__} {str(error)[:200]}"
             differences.append(Difference("unreadable", text))
         else:
@@ -267,14 +270,14 @@ def compare(
             text = f"{what}: {shown(got.calls)}, not {shown(want.calls)}"
             yield Difference("calls", text)
     if beyond or (usage is None and client == MESSAGES):
-        return  # whose types demand numbers: an estimate stands there
+        return  # the SDK's types require numbers: the gateway sends an estimate
     wanted, given = _counts(usage, client), _counts(told, client)
     if wanted != given:
         yield Difference("usage", f"{what}: {given}, not {wanted}")
 
 
 def _wanted(meaning: Meaning, client: str, what: str) -> Meaning:
-    """What a client of a dialect should get."""
+    """Return the meaning that a client of a dialect should get."""
     if what.endswith("whole") and meaning.whole is not None:
         meaning = replace(meaning, text=meaning.whole)
     if what.endswith("whole") and meaning.whole_reasoning is not None:
@@ -288,10 +291,10 @@ def _wanted(meaning: Meaning, client: str, what: str) -> Meaning:
 
 
 def _object(meaning: Meaning, name: str, given: str, client: str, what: str) -> str:
-    """A call's arguments in a dialect where they are an object.
+    """Return a call's arguments in a dialect where they are an object.
 
-    What is no object, as it was cut by the cap, stands in `_raw`, in a stream of Messages as it is:
-    the SDK makes what it can of that.
+    Arguments that the token limit cut are no object and stand in `_raw`. In a stream of Messages
+    they stand as they are: the SDK parses as much as it can.
     """
     if name in meaning.custom:
         return plain({"input": given})
@@ -307,7 +310,10 @@ def _object(meaning: Meaning, name: str, given: str, client: str, what: str) -> 
 
 
 def _fit(meaning: Meaning, client: str) -> Meaning:
-    """What a dialect can tell: blank lines part thoughts; some have no words for a refusal or a pause."""
+    """Reduce a meaning to what a dialect can express.
+
+    Blank lines separate thoughts, and some dialects have no words for a refusal or a pause.
+    """
     finish = meaning.finish
     if finish == "cut":
         finish = "length"
@@ -323,7 +329,7 @@ def _fit(meaning: Meaning, client: str) -> Meaning:
 
 
 def _counts(usage: Usage | None, client: str) -> Usage | None:
-    """Five classes as a dialect tells them: nothing and unknown are one to most of them."""
+    """Return the five classes as a dialect writes them: most write zero and unknown alike."""
     if usage is None:
         return None
     fresh, cached, written, out, thought = usage
@@ -333,7 +339,7 @@ def _counts(usage: Usage | None, client: str) -> Usage | None:
 
 
 def table(counts: dict[tuple[str, str], Count]) -> list[str]:
-    """The counts as lines, a pair each."""
+    """Return the counts as lines, one for each pair."""
     found = [f"{'provider':10} {'client':10} {'all':>5} {'agree':>6} {'beyond':>7} {'exception':>10} {'failed':>7}"]  # fmt: skip
     for (door, client), it in counts.items():
         cells = f"{it.all:5} {it.agree:6} {len(it.beyond):7} {len(it.exceptions):10} {len(it.failed):7}"  # fmt: skip

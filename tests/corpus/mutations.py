@@ -37,7 +37,7 @@ class Mutation(NamedTuple):
     name: str
     body: bytes
     native_ends: bool = False
-    """True if a client of the provider's dialect may get it as it is: it sees the word itself."""
+    """True if a native client may get it unchanged: that client sees the unknown word itself."""
 
 
 def list_mutations(row: Row, seed: int = 0) -> Iterator[Mutation]:
@@ -49,7 +49,7 @@ def list_mutations(row: Row, seed: int = 0) -> Iterator[Mutation]:
     unchanged = change_answer(row, lambda _: True)
     for level, change in _ADD_ERROR[row.dialect].items():
         body = change_answer(row, change)
-        if body != unchanged:  # an answer may have no such level
+        if body != unchanged:  # an answer may lack this level
             yield Mutation(f"error in {level}", body)
     if row.stream:
         yield Mutation("error event", _add_error_event(row))
@@ -99,9 +99,9 @@ def judge(row: Row, mutation: Mutation, client_name: str) -> Iterator[Difference
 def find_clean(
     rows: Iterable[Row], report: Callable[[Failure], None] | None = None, *, seed: int = 0
 ) -> tuple[int, list[Failure]]:
-    """Judge all broken forms of answers for clients of each dialect; count them, list the failures.
+    """Judge all broken forms of answers for clients of each dialect.
 
-    `report` gets each failure as soon as it is found.
+    Return their number, and the failures. `report` gets each failure as soon as it is found.
     """
     number, failures = 0, list[Failure]()
     for row in filter(can_mutate, rows):
@@ -163,7 +163,7 @@ def _dump(value: object) -> bytes:
 
 
 def _add_error_event(row: Row) -> bytes:
-    """Add an error before the frame with the first finish, as a stream of the dialect tells one."""
+    """Add an error before the first frame with a finish, as a stream of the dialect writes one."""
     event = {"type": "error", "error": ERROR} if row.dialect == MESSAGES else {"error": ERROR}
     frame = b"data: " + _dump(event) + b"\n\n"
     if row.dialect == RESPONSES:
@@ -207,7 +207,7 @@ def _remove_chat_finish(value: Object) -> bool:
 
 
 def _remove_responses_finish(value: Object) -> bool:
-    """The terminal event of a stream is its reason."""
+    """Remove the status and the terminal event of a stream, which is the reason for its end."""
     value.pop("status", None)
     return value.get("type") not in _TERMINAL
 

@@ -1,7 +1,7 @@
-"""Every recorded exchange of the four dialects, and what the official SDK decoded from it, in no dialect.
+"""Read every recorded exchange of the four dialects, and what the official SDK decoded from it.
 
-The recorded oracle leaves some things out: calls of the years before tools, custom tools, reasoning
-of whole Responses. They are read out of the recording itself, by names alone.
+The result is in no dialect. The recorded oracle leaves some things out: calls from before tools,
+custom tools, reasoning of whole Responses. The tests read them from the recording, by names alone.
 """
 
 import gzip
@@ -61,7 +61,7 @@ REASONS = {
         "error",
     ),
 }  # fmt: skip
-"""Words of the four dialects and their hosts, in small letters; `done` ends an answer well."""
+"""Finish words of the four dialects and their hosts in lower case; `done` ends an answer well."""
 
 
 @dataclass(frozen=True)
@@ -77,20 +77,20 @@ class Row:
     stream: bool
     body: bytes = field(repr=False)
     sizes: tuple[int, ...]
-    """Of the reads in which the answer came, where they were recorded."""
+    """Sizes of the reads in which the answer came, if they were recorded."""
     request: Object | None = field(repr=False)
     path: str
-    """The variable part of the path, of Gemini's."""
+    """The variable part of the path, for Gemini."""
     oracle: Object = field(repr=False)
 
     @property
     def raised(self) -> bool:
-        """Whether the SDK raised."""
+        """True if the SDK raised."""
         return bool(self.oracle["outcome"] == "error")
 
     @property
     def cut(self) -> bool:
-        """True if a choice has no reason why it ended, or the provider still works on the answer."""
+        """True if a choice has no reason for its end, or the provider still works on the answer."""
         if self.status != 200 or self.raised:
             return False
         if self.dialect == CHAT:
@@ -99,7 +99,7 @@ class Row:
 
     @property
     def pieces(self) -> list[bytes]:
-        """The answer as it was read."""
+        """Return the answer in the recorded pieces."""
         if not self.sizes:
             return [self.body]
         ends = [0, *accumulate(self.sizes)]
@@ -108,21 +108,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What one choice of an answer says."""
+    """The content of one choice of an answer."""
 
     text: str = ""
     reasoning: str = ""
     declined: str = ""
     calls: tuple[tuple[str, str], ...] = ()
-    """Names, and arguments in one form of JSON; of what is no JSON, as they are."""
+    """Names, and arguments in one form of JSON; invalid JSON stays as it is."""
     finish: str = "stop"
-    """As Finish.reason."""
+    """A value of Finish.reason."""
     custom: frozenset[str] = frozenset()
-    """Names of calls that are of custom tools."""
+    """Names of custom tools among the calls."""
     whole: str | None = None
-    """The text at the end, where the recorded pieces are fewer."""
+    """The text at the end, if the recorded pieces have less."""
     whole_reasoning: str | None = None
-    """The reasoning at the end, where the recorded pieces say it otherwise."""
+    """The reasoning at the end, if the recorded pieces have other words."""
 
 
 type Usage = tuple[int | None, ...]
@@ -133,13 +133,13 @@ class Corpus(NamedTuple):
     """Recorded exchanges of a folder."""
 
     rows: list[Row]
-    """In the order of their ids."""
+    """Exchanges in the order of their ids."""
     unreadable: dict[str, str]
-    """Why a recording cannot be read, by its file and line."""
+    """The reason why a recording cannot be read, by file and line."""
 
 
 def read(folder: Path) -> list[Row]:
-    """Every exchange of a dialect. Raises ValueError if one cannot be read."""
+    """Read every exchange of a dialect. Raises ValueError if one cannot be read."""
     corpus = read_corpus(folder)
     if corpus.unreadable:
         raise ValueError(f"recordings that cannot be read: {corpus.unreadable}")
@@ -147,7 +147,7 @@ def read(folder: Path) -> list[Row]:
 
 
 def read_corpus(folder: Path) -> Corpus:
-    """Read every exchange of a dialect. Where there is no oracle of it, the SDKs installed make one."""
+    """Read every exchange of a dialect. Without a recorded oracle, the installed SDKs make one."""
     unreadable: dict[str, str] = {}
     oracle: dict[str, Object] = {}
     path = folder / "oracle" / "oracle.jsonl.gz"
@@ -168,7 +168,7 @@ def read_corpus(folder: Path) -> Corpus:
                     row = make_row(value, ENDPOINTS[endpoint], place, oracle, clients)
                     if row.status == 200 and not row.raised:
                         meant(row), used(row)
-                except Exception as error:  # noqa: BLE001 - what no reader understands
+                except Exception as error:  # noqa: BLE001 - each error makes it unreadable
                     unreadable[place] = f"{type(error).__name__}: {error}"
                 else:
                     rows.append(row)
@@ -176,7 +176,7 @@ def read_corpus(folder: Path) -> Corpus:
 
 
 def lines(path: Path) -> Iterator[Object]:
-    """Read the rows of a file. Raises where one cannot be read."""
+    """Read the rows of a file. Raises ValueError if one cannot be read."""
     unreadable: dict[str, str] = {}
     for _, row in _read_lines(path, unreadable):
         yield row
@@ -185,7 +185,7 @@ def lines(path: Path) -> Iterator[Object]:
 
 
 def _read_lines(path: Path, unreadable: dict[str, str]) -> Iterator[tuple[str, Any]]:
-    """Read the rows of a file, each with its place; name in `unreadable` what is no JSON."""
+    """Read the rows of a file, each with its place; note in `unreadable` lines that are no JSON."""
     number = 0
     opened = gzip.open if path.suffix == ".gz" else open
     try:
@@ -206,7 +206,7 @@ def _read_lines(path: Path, unreadable: dict[str, str]) -> Iterator[tuple[str, A
 def make_row(
     row: Object, dialect: str, place: str, oracle: Mapping[str, Object], clients: SdkClients
 ) -> Row:
-    """Read one recorded exchange. Raises what its shape makes a reader raise."""
+    """Read one recorded exchange. Raises any error that its shape causes."""
     answer, request = row["response"], row.get("request") or {}
     if answer["body_kind"] not in ("sse", "json", "text", "empty"):
         raise ValueError(f"an answer of kind {answer['body_kind']}")
@@ -234,7 +234,7 @@ def make_row(
 
 
 def plain(arguments: Any) -> str:
-    """Arguments in one form: the same for the same values."""
+    """Return arguments in one form: equal values give equal text."""
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments or "{}")
@@ -244,7 +244,10 @@ def plain(arguments: Any) -> str:
 
 
 def reason(word: str | None, calls: object) -> str:
-    """Why an answer ended, by a dialect's word; without one it is cut, and an unknown word is no end."""
+    """Return why an answer ended, by a dialect's word.
+
+    Without a word the answer is cut, and an unknown word is no good end.
+    """
     if not word:
         return "cut"
     known = REASONS.get(word.lower(), "length")
@@ -252,18 +255,18 @@ def reason(word: str | None, calls: object) -> str:
 
 
 def meant(row: Row) -> dict[int, Meaning]:
-    """What the SDK decoded, by choice."""
+    """Return what the SDK decoded, by choice."""
     return _MEANT[row.dialect](row)
 
 
 def used(row: Row) -> Usage | None:
-    """Usage as the SDK decoded it, in five classes that never overlap; None where there is none."""
+    """Return usage as the SDK decoded it, in five disjoint classes; None if there is none."""
     told = row.oracle.get("usage")
     return None if told is None else _USED[row.dialect](told)
 
 
 def payloads(body: bytes) -> list[Object]:
-    """What the frames of a stream say."""
+    """Return the JSON objects of a stream's frames."""
     found = []
     for frame in sse.split_frames(body):
         data = sse.read_data(frame)
@@ -294,7 +297,7 @@ def _chat(row: Row) -> dict[int, Meaning]:
 
 
 def _spoken_words(row: Row) -> dict[int, str]:
-    """The words of speech, by choice, which clients of other dialects get as text."""
+    """Return the transcript of speech by choice; clients of other dialects get it as text."""
     if row.stream or b'"transcript"' not in row.body:
         return {}
     choices = json.loads(row.body)["choices"]
@@ -303,7 +306,7 @@ def _spoken_words(row: Row) -> dict[int, str]:
 
 
 def _old_call(row: Row) -> list[tuple[str, str]]:
-    """The one call of the years before tools."""
+    """Return the one function call of an answer from before tools."""
     if b'"function_call"' not in row.body:
         return []
     values = payloads(row.body) if row.stream else [json.loads(row.body)]
@@ -314,7 +317,7 @@ def _old_call(row: Row) -> list[tuple[str, str]]:
 
 
 def items(row: Row) -> list[Object]:
-    """The output of a Responses answer, each item as it was when it was done."""
+    """Return the output items of a Responses answer, each in its final form."""
     if not row.stream:
         found: list[Object] = json.loads(row.body).get("output") or []
         return found
@@ -387,7 +390,7 @@ def _gemini(row: Row) -> dict[int, Meaning]:
 
 
 def gemini_itself(row: Row) -> dict[int, Meaning]:
-    """What a recording of Gemini's says that its SDK could not decode: by the names in it alone."""
+    """Read a Gemini recording that the SDK cannot decode, by the names in it alone."""
     value = payloads(row.body) if row.stream else json.loads(row.body)
     chunks = value if isinstance(value, list) else [value]
     first = [it for chunk in chunks for it in (chunk.get("candidates") or ())[:1]]
@@ -409,7 +412,7 @@ def gemini_itself(row: Row) -> dict[int, Meaning]:
 def fives(
     prompt: int, cached: int | None, written: int | None, out: int, thought: int | None
 ) -> Usage:
-    """Five classes, of counts that hold one another: a part is never more than its whole."""
+    """Return five classes from counts that include each other: a part never exceeds its whole."""
     cached = None if cached is None else min(cached, prompt)
     written = None if written is None else min(written, prompt - (cached or 0))
     inside = min(thought or 0, out)

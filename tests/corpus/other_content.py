@@ -1,4 +1,4 @@
-"""Judge content that is no text, reasoning, refusal or call: a client gets it, or its loss is named."""
+"""Judge other content than text, reasoning, refusals and calls: it arrives, or a loss names it."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -17,7 +17,7 @@ _PLAIN = {
 _CHAT_MEMBERS = ("audio", "images")
 _GEMINI_PLAIN = frozenset({"text", "thought", "thoughtSignature", "functionCall", "partMetadata"})
 _MIN_DATA = 32
-"""Characters of data by which a client's bytes are searched for it."""
+"""Minimum length of data that is searched for in a client's bytes."""
 
 
 class OtherContent(NamedTuple):
@@ -32,9 +32,9 @@ class OtherContent(NamedTuple):
 def judge_other_content(
     row: Row, out: bytes, dropped: Collection[str] | None
 ) -> Iterator[Difference]:
-    """Find content that is neither in what a client gets nor among the names of what is dropped.
+    """Find content that is neither in the client's bytes nor among the names of dropped parts.
 
-    `dropped` is None where nothing is translated: then nothing is judged.
+    `dropped` is None without a translation: then nothing is judged.
     """
     if dropped is None:
         return

@@ -39,7 +39,7 @@ class ReplayProvider:
     def __init__(self) -> None:
         self.row: Row | None = None
         self.requests = 0
-        """Requests that it got."""
+        """Number of requests that it got."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request, in the pieces that were recorded."""
@@ -94,7 +94,10 @@ class HttpJudge:
         self._clients.close()
 
     def judge(self, row: Row, client: str) -> list[Difference] | None:
-        """List what a client gets otherwise than the provider said it; None if it cannot ask."""
+        """List how the client's answer differs from the provider's;
+
+        None if the client cannot ask.
+        """
         self._provider.row = row
         for least in (False, True):
             before = self._provider.requests
@@ -117,7 +120,7 @@ class HttpJudge:
         what = f"SDK {'stream' if row.stream else 'whole'}"
         try:
             heard = self._clients.hear(client, b"", stream=row.stream)
-        except Exception as error:  # noqa: BLE001 - whatever an SDK raises is a failure
+        except Exception as error:  # noqa: BLE001 - each exception of an SDK is a failure
             yield Difference("problem", f"{type(error).__name__} {str(error)[:200]}")
         else:
             if heard is not None:
@@ -178,7 +181,7 @@ def run_gateway() -> Iterator[HttpJudge]:
         async with serve(folder, make_config(upstream)) as url:
             urls.append(url)
             started.set()
-            while not stop.is_set():  # noqa: ASYNC110 - the event is of another thread
+            while not stop.is_set():  # noqa: ASYNC110 - the event belongs to another thread
                 await asyncio.sleep(0.05)
         await server.shutdown()
 
@@ -186,7 +189,7 @@ def run_gateway() -> Iterator[HttpJudge]:
         try:
             with tempfile.TemporaryDirectory() as folder:
                 asyncio.run(run(Path(folder)))
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+        except BaseException as error:  # noqa: BLE001 - the waiting thread raises it again
             errors.append(error)
             started.set()
 

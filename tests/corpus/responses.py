@@ -15,13 +15,13 @@ SEVERAL = {
     "d073dfa7803c5185": "several streams recorded as one",
     "77312109f9f55a12": "two streams recorded as one",
 }
-"""Bodies that hold more than one answer: the first is read, the SDK took the last."""
+"""Bodies with more than one answer: the gateway reads the first, the SDK took the last."""
 AWKWARD = (1, 2, 3, 5, 8, 13, 21, 34)
 """Sizes of reads, in turn."""
 
 
 def rows(corpus: Path) -> list[Row]:
-    """Every exchange in a corpus."""
+    """Read every exchange in a corpus."""
     oracle = {row["id"]: row for row in _lines(corpus / "oracle" / "oracle.jsonl.gz")}
     return [
         (row, (row["response"]["body"] or "").encode("utf-8", "surrogatepass"), oracle[row["id"]])
@@ -37,12 +37,12 @@ def _lines(path: Path) -> Iterator[Object]:
 
 
 def answers(rows: list[Row]) -> list[Row]:
-    """Those that the SDK made a response of."""
+    """Return the rows from which the SDK made a response."""
     return [row for row in rows if row[2]["outcome"] == "ok"]
 
 
 def ended(rows: list[Row]) -> list[Row]:
-    """Those that say how they ended: one that is still worked on in the background has no end."""
+    """Return the rows that say how they ended: a response still in background work has no end."""
     return [row for row in answers(rows) if row[2].get("status") not in ("queued", "in_progress")]
 
 
@@ -51,7 +51,7 @@ def streams(rows: list[Row]) -> list[Row]:
 
 
 def awkward(data: bytes) -> list[bytes]:
-    """Bytes as they may be read."""
+    """Cut bytes into pieces of awkward sizes."""
     ends = [0]
     while ends[-1] < len(data):
         ends.append(min(len(data), ends[-1] + AWKWARD[len(ends) % len(AWKWARD)]))

@@ -1,4 +1,4 @@
-"""The official SDKs of the four dialects: at bytes that a test gives them, or at a server."""
+"""The official SDKs of the four dialects, which decode bytes of a test or call a server."""
 
 import importlib
 from typing import Any
@@ -22,7 +22,7 @@ class SdkClients:
     def __init__(
         self, url: str = "http://x.test", transport: httpx2.BaseTransport | None = None
     ) -> None:
-        """Without a `transport` to the server at `url`, `set_answer` says what the clients get."""
+        """Without a `transport` to the server at `url`, `set_answer` sets what the clients get."""
         self._status, self._body, self._kind = 200, b"", ""
         transport = transport or httpx2.MockTransport(self._answer)
         http_client = httpx2.Client(transport=transport, timeout=60)

@@ -1,4 +1,4 @@
-"""Recorded providers behind a real gateway, both on loopback sockets, and clients that call it."""
+"""Run recorded providers and a real gateway on loopback sockets, and clients that call it."""
 
 import asyncio
 import contextlib
@@ -35,16 +35,16 @@ _CONFIG: Object = {
 
 @dataclass(frozen=True)
 class Ask:
-    """One call to make: of an exchange, with options of the replay."""
+    """One call to make: an exchange, with options for the replay."""
 
     exchange: Exchange
     asked: bool
-    """Whether the client wants usage in the stream."""
+    """True if the client asks for usage in the stream."""
     options: str = ""
 
     @property
     def body(self) -> bytes:
-        """The recorded request, but for the model and for what picks the recording."""
+        """Return the recorded request with another model, and a `user` that picks the recording."""
         known = self.exchange.request or {"messages": [{"role": "user", "content": "hi"}]}
         body = {**known, "model": "recorded", "stream": self.exchange.stream}
         body["user"] = f"replay:{self.exchange.id}{self.options}"
@@ -56,7 +56,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Got:
-    """What a client got, what stands in the ledger, and what the provider was sent."""
+    """A client's answer, the final row of the call, and the requests that the provider got."""
 
     ask: Ask
     status: int
@@ -71,7 +71,7 @@ class Got:
 
 @contextlib.contextmanager
 def _replay(corpus: Path, log: Path) -> Iterator[str]:
-    """The recorded providers; gives their address. Stops them at the end."""
+    """Run the recorded providers and yield their address; stop them at the end."""
     program = corpus / "replay.py"
     command = [sys.executable, str(program), str(corpus / "recorded"), "--log", str(log)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -86,7 +86,7 @@ def _replay(corpus: Path, log: Path) -> Iterator[str]:
 
 @contextlib.asynccontextmanager
 async def serve(folder: Path, config: Object) -> AsyncIterator[str]:
-    """A gateway on a loopback socket; gives its address."""
+    """Run a gateway on a loopback socket, and yield its address."""
     file = folder / "gateway.yaml"
     file.write_text(json.dumps(config))
     environ = {"TIERGATE_DATA": str(folder)}
@@ -106,7 +106,7 @@ async def serve(folder: Path, config: Object) -> AsyncIterator[str]:
 
 
 async def _at_once(seconds: float) -> None:
-    """Waits for nothing before a retry."""
+    """Do not wait before a retry."""
 
 
 async def _call(url: str, asks: list[Ask]) -> list[tuple[Ask, int, str, bytes]]:
@@ -128,7 +128,7 @@ async def _relay(folder: Path, upstream: str, asks: list[Ask]) -> list[tuple[Ask
 
 
 def relay(corpus: Path, folder: Path, asks: list[Ask]) -> list[Got]:
-    """Make calls through a gateway, and read its ledger when it has stopped."""
+    """Make calls through a gateway, stop it, and read its ledger."""
     log = folder / "sent.jsonl"
     with _replay(corpus, log) as upstream:
         answers = asyncio.run(_relay(folder, upstream, asks))

@@ -1,4 +1,4 @@
-"""Every recorded exchange of Chat Completions as events, against what the official SDK decoded; and back."""
+"""Every recorded exchange of Chat Completions becomes events that match the SDK, and goes back."""
 
 import json
 from itertools import pairwise
@@ -45,7 +45,7 @@ UNLIKE_THE_SDK = {
     "e53eb67f484d08a8": "function_call, which the oracle leaves out",
     "4e151f9fbccb101f": "function_call, which the oracle leaves out",
 }
-"""Answers that are read otherwise than by the SDK, knowingly."""
+"""Answers that the gateway reads otherwise than the SDK, on purpose."""
 SAID_OTHERWISE = {
     "c50c6732974195ec": "a picture in a tool's result follows in a message of the user's",
     "98f4b782d381a22f": "a picture in a tool's result follows in a message of the user's",
@@ -61,7 +61,7 @@ SAID_OTHERWISE = {
     "ec3ccd90093d5ae1": "a tool of the host's, which is refused abroad",
     "798994887b0abb13": "an assistant's message that says nothing, which is left out",
 }
-"""Requests that come back as other values, knowingly."""
+"""Requests that come back with other values, on purpose."""
 AN_ERROR = {
     "8382d44533840ebd", "237fcc7662e76bd0", "9935bc9acbec91c3", "73bfa5fc761b6aea", "c34f9bbb7dd05572",
     "ab0d0ab825f06a93", "5e8705c708128f64", "9fe6d3b38627e4c6", "a22dbfdc053b922f",
@@ -92,7 +92,7 @@ def encoded(events: list[Event]) -> bytes:
 
 
 def said(events: list[Event]) -> dict[int, Object]:
-    """What events say of each choice, in the shape of the oracle."""
+    """Return the content of events by choice, in the shape of the oracle."""
     found: dict[int, Object] = {}
     for event in events:
         if isinstance(event, Start | AnswerMetadata | UsageUpdate | Failed | End):
@@ -126,7 +126,7 @@ def used(events: list[Event]) -> Usage | None:
 
 
 def expected(choice: Object) -> Object:
-    """A choice as the SDK decoded it; content that is no string as the text that it means."""
+    """Return a choice as the SDK decoded it; content that is no string becomes text."""
     text, thought = choice["text"] or "", choice["reasoning"] or ""
     if isinstance(text, dict):
         text = json.dumps(text, separators=(",", ":"))
@@ -162,7 +162,7 @@ def test_events_say_what_the_sdk_decoded(exchanges: list[Exchange], say: Say) ->
 
 
 def test_an_error_with_status_200_is_one_failed(exchanges: list[Exchange]) -> None:
-    """And nothing after it: as the home stream has it."""
+    """No event follows the error, as in a native stream."""
     for exchange in exchanges:
         if exchange.id in AN_ERROR:
             events = heard(exchange)
@@ -171,7 +171,7 @@ def test_an_error_with_status_200_is_one_failed(exchanges: list[Exchange]) -> No
 
 
 def test_usage_is_that_of_the_oracle(exchanges: list[Exchange], say: Say) -> None:
-    """In the five classes; the exceptions are those of the ledger."""
+    """Usage agrees in the five classes; its exceptions are those of the ledger."""
     unlike = set()
     for exchange in ok(exchanges):
         usage = used(heard(exchange))
@@ -203,7 +203,7 @@ def test_any_split_of_a_stream_gives_the_same_events(exchanges: list[Exchange], 
 
 
 def test_a_stream_cut_before_its_finish_has_no_end(exchanges: list[Exchange], say: Say) -> None:
-    """Law 10 at every frame."""
+    """Law 10 holds at every frame."""
     cuts = 0
     for exchange in ok(exchanges):
         if not exchange.stream:
@@ -225,7 +225,7 @@ def test_a_stream_cut_before_its_finish_has_no_end(exchanges: list[Exchange], sa
 
 
 def test_whole_and_stream_of_one_answer_are_the_same_events(exchanges: list[Exchange]) -> None:
-    """Law 2: a stream told whole, a whole answer told as a stream."""
+    """Law 2: a stream that is folded, and a whole answer that is streamed, give the same events."""
     for exchange in ok(exchanges):
         events = heard(exchange)
         if exchange.stream:
@@ -243,13 +243,13 @@ def without_blanks(whole: Object) -> Object:
 
 
 def own(said: Object) -> Object:
-    """What the encoder itself wrote: log probabilities are the host's, some without a number."""
+    """Return the encoder's own members: log probabilities are the host's, some without a number."""
     choices = [{**choice, "logprobs": None} for choice in said["choices"]]
     return {**said, "choices": choices}
 
 
 def test_a_told_stream_and_a_told_answer_agree(exchanges: list[Exchange]) -> None:
-    """Law 2 of the encoder: its stream folds to what is told whole, and the SDK's types hold both."""
+    """Law 2 of the encoder: its stream folds to its whole answer; the SDK's types accept both."""
     for exchange in ok(exchanges):
         events = heard(exchange)
         whole = json.loads(TRANSLATION.encode_response(events, TELLING))
@@ -261,7 +261,7 @@ def test_a_told_stream_and_a_told_answer_agree(exchanges: list[Exchange]) -> Non
 
 
 def test_an_answer_goes_to_events_and_back(exchanges: list[Exchange], say: Say) -> None:
-    """What is told is heard again: all but the word of a finish, which is the dialect's own then."""
+    """Encoded events decode to the same events, but the finish gets the dialect's own word."""
     for exchange in ok(exchanges):
         events = heard(exchange)
         again = run(encoded(events))
@@ -283,7 +283,7 @@ def test_an_answer_goes_to_events_and_back(exchanges: list[Exchange], say: Say) 
 
 
 def bare(value: Any) -> Any:
-    """A request as plain values, without what it was read from."""
+    """Return a request as plain values, without what it was read from."""
     if isinstance(value, msgspec.Struct):
         fields = {name: bare(getattr(value, name)) for name in value.__struct_fields__}
         for name in ("source", "names", "extra_members"):
@@ -293,7 +293,7 @@ def bare(value: Any) -> Any:
 
 
 def meant(request: CanonicalRequest) -> Any:
-    """What a request means to a host, in one way of the several that there are to say it."""
+    """Return the meaning of a request to a host, in one of its several spellings."""
     value = bare(request)
     for turn in value["turns"]:
         turn["role"] = "system" if turn["role"] == "developer" else turn["role"]
@@ -313,7 +313,7 @@ def meant(request: CanonicalRequest) -> Any:
 
 
 def test_a_request_goes_to_values_and_back(exchanges: list[Exchange], say: Say) -> None:
-    """What `encode` writes, `decode` reads back: turns, tools and settings of every recorded request."""
+    """`decode` reads what `encode` writes: turns, tools and settings of every recorded request."""
     unlike: dict[str, Any] = {}
     count = 0
     for exchange in exchanges:

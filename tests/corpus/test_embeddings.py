@@ -1,4 +1,4 @@
-"""Every recorded exchange of embeddings: requests byte for byte, usage as the provider told it."""
+"""Every recorded exchange of embeddings: the same request bytes, and the provider's usage."""
 
 import gzip
 import json
@@ -20,10 +20,10 @@ type Object = dict[str, Any]
 OTHERS = frozenset(
     {
         "/api/embed", "/api/embeddings", "/v1/embed", "/v2/embed",  # Ollama's and Cohere's own
-        "/v1/organization/usage/embeddings",  # asks what was used
+        "/v1/organization/usage/embeddings",  # asks for usage figures
     }
 )  # fmt: skip
-"""Other requests than those that are served here."""
+"""Paths of requests that the gateway does not serve."""
 
 
 def _rows(corpus: Path) -> Iterator[tuple[Dialect, Object, str]]:
@@ -109,7 +109,7 @@ def test_every_answer_tells_its_usage_and_its_vectors(
 def _tells(
     heard: EmbeddingsResponse, plain: list[list[float]], data: bytes, dialect: Dialect
 ) -> None:
-    """Each dialect tells the same vectors."""
+    """Each dialect writes the same vectors."""
     telling = ResponseContext(id="c", created_at=1, model="m", request=EmbeddingsRequest(turns=()))
     events = translation.get_translation(dialect).decode_response(data)
     for name, inner in (("openai-chat", "embedding"), ("gemini", "values")):

@@ -1,4 +1,4 @@
-"""Every recorded exchange of generateContent, against what the official SDK decoded: at home and as events."""
+"""Every recorded exchange of generateContent matches the official SDK: native and as events."""
 
 import gzip
 import json
@@ -40,7 +40,7 @@ type Row = tuple[Object, bytes, Object]
 STREAM = "models/m:streamGenerateContent"
 TELLING = ResponseContext(id="call-1", created_at=1, model="m", state_label="ab12")
 NONE = encode_state("ab12", "")
-"""What is told of thoughts and calls without a signature."""
+"""The signature that the gateway writes for thoughts and calls without one."""
 NO_FRAMES = {"65e7162a6e5e20f4": "its frames have no blank lines between them, and the SDK raises"}
 TWICE = {"324363ee7cc3534f": "says STOP in the middle too: only the one at the end is a finish"}
 REFUSED = {"55cfc3e7296159ad": "a refused prompt: the SDK has no finish, here it is one"}
@@ -97,7 +97,7 @@ def run(parts: list[bytes]) -> tuple[bytes, StreamInspector]:
 
 
 def counted(told: Object) -> Usage | None:
-    """Usage as the SDK decoded it, in the five classes."""
+    """Return usage as the SDK decoded it, in the five classes."""
     name = "{}_token_count".format
     prompt, cached = told.get(name("prompt")), told.get(name("cached_content"))
     shown, thoughts = told.get(name("candidates")), told.get(name("thoughts"))
@@ -110,7 +110,7 @@ def counted(told: Object) -> Usage | None:
 
 
 def said(found: list[Event]) -> tuple[Any, ...]:
-    """Text, reasoning, calls and how many signatures."""
+    """Return text, reasoning, calls, and the number of signatures."""
     pieces: dict[tuple[int, int], list[str]] = {}
     for event in found:
         if isinstance(event, ToolDelta):
@@ -152,7 +152,7 @@ def test_events_say_what_the_sdk_decoded(rows: list[Row], say: Say) -> None:
 
 
 def test_answers_that_the_sdk_could_not_decode_are_read_all_the_same(rows: list[Row]) -> None:
-    """Lists of chunks, as they come without alt=sse, and reasons written as numbers."""
+    """The gateway reads lists of chunks, as they come without alt=sse, and reasons as numbers."""
     found = [row for row in good(rows) if row[2]["outcome"] != "ok"]
     for row in found:
         said = events(row)
@@ -162,7 +162,7 @@ def test_answers_that_the_sdk_could_not_decode_are_read_all_the_same(rows: list[
 
 
 def test_at_home_the_same_is_accounted(rows: list[Row], say: Say) -> None:
-    """Whole answers and folded streams at a glance, and streams as they pass, agree with the events."""
+    """Summaries of whole answers and folded streams, and stream inspectors, agree with events."""
     for row in good(rows):
         whole = DIALECT.fold(row[1]) if is_stream(row) else row[1]
         glance, found = DIALECT.summarize(whole), events(row)
@@ -207,7 +207,7 @@ def test_a_stream_that_stops_early_is_never_complete(rows: list[Row], say: Say) 
             head, half = b"".join(parts[:count]), parts[count][: len(parts[count]) // 2]
             for cut in (head, head + half):
                 if cut is head and count - 1 in middle:
-                    continue  # it says that it ended here, and nothing shows that it did not
+                    continue  # it says that it ended here, and nothing contradicts it
                 out, watch = run([cut])
                 assert not watch.complete, row[0]["id"]
                 assert row[1].startswith(out)
@@ -217,7 +217,7 @@ def test_a_stream_that_stops_early_is_never_complete(rows: list[Row], say: Say) 
 
 
 def test_every_answer_is_the_same_after_it_was_told_again(rows: list[Row], say: Say) -> None:
-    """Events told in this dialect, whole and streamed, are the same events to whoever reads them."""
+    """Events that this dialect writes, whole and streamed, decode to the same events."""
     for row in good(rows):
         found = events(row)
         encoder = TRANSLATION.make_encoder(TELLING)
@@ -233,7 +233,7 @@ def test_every_answer_is_the_same_after_it_was_told_again(rows: list[Row], say: 
 
 
 def test_every_answer_is_the_same_after_it_was_streamed(rows: list[Row]) -> None:
-    """Law 2 with real answers."""
+    """Law 2 holds for real answers."""
     for row in good(rows):
         if not isinstance(json.loads(row[1]) if not is_stream(row) else None, list):
             whole = DIALECT.fold(row[1]) if is_stream(row) else row[1]
@@ -241,7 +241,10 @@ def test_every_answer_is_the_same_after_it_was_streamed(rows: list[Row]) -> None
 
 
 def test_every_refusal_is_told_by_whose_fault_it_is(rows: list[Row], say: Say) -> None:
-    """One of the request in the provider's own bytes; one of credentials is ours."""
+    """A fault of the request keeps the provider's own bytes.
+
+    A fault of credentials is the gateway's.
+    """
     refused = [row for row in rows if row[0]["response"]["status"] != 200]
     for recording, body, _ in refused:
         status = recording["response"]["status"]
@@ -265,7 +268,10 @@ def requests(rows: list[Row]) -> Iterator[tuple[Object, RequestBody]]:
 
 
 def test_every_request_is_read_and_goes_on_as_it_came(rows: list[Row], say: Say) -> None:
-    """Law 1 with real requests; a few name their model in the body too, which is taken out."""
+    """Law 1 with real requests.
+
+    A few also name their model in the body, and the gateway removes it.
+    """
     count = 0
     for recording, body in requests(rows):
         written = DIALECT.write(body, target(body.prompt.model))
@@ -278,7 +284,7 @@ def test_every_request_is_read_and_goes_on_as_it_came(rows: list[Row], say: Say)
 
 
 def test_every_request_is_decoded_and_said_again(rows: list[Row], say: Say) -> None:
-    """What this dialect decodes it can encode, but for parts that are its own alone."""
+    """Gemini's dialect encodes all that it decodes, except parts that no other dialect has."""
     count = 0
     for recording, body in requests(rows):
         request = TRANSLATION.decode_request(body)

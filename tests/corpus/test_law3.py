@@ -1,4 +1,4 @@
-"""Law 3 over a part of the corpus, the same in each run; `make law3` does all of it and prints the counts."""
+"""Law 3 over a fixed part of the corpus; `make law3` judges all of it and prints the counts."""
 
 import random
 from collections import Counter
@@ -11,9 +11,9 @@ from tests.corpus.conftest import Say
 from tests.corpus.oracle import Row
 
 SOME = 160
-"""Exchanges of 1,412, beside all that a rule speaks of."""
+"""Exchanges out of 1,412, beside all to which a rule applies."""
 MOST = 0.02
-"""Of the exchanges of a pair, those that rules may excuse."""
+"""Share of the exchanges of a pair that rules may excuse."""
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,9 @@ def some(rows: list[Row]) -> list[Row]:
 def test_a_client_of_each_dialect_gets_what_the_provider_said(
     rows: list[Row], some: list[Row], say: Say
 ) -> None:
-    """Relayed and translated, whole and streamed, by the official SDK and by our own decoder.
+    """Native and translated, whole and streamed, by the official SDK and by our own decoder.
 
-    What rules excuse is rare, and each rule excuses something.
+    Rules excuse few answers, and each rule excuses at least one.
     """
     counts = law3.answers(some)
     say(
@@ -51,7 +51,7 @@ def test_a_client_of_each_dialect_gets_what_the_provider_said(
 def test_nothing_of_a_request_is_missing_in_another_dialect_unless_it_is_named(
     some: list[Row], say: Say
 ) -> None:
-    """Text, media, calls and their results, tools and settings; else a Loss, or a refusal."""
+    """Text, media, calls, results, tools and settings arrive, or there is a Loss or a refusal."""
     counts = asks.every(some)
     whole, named, refused = (
         sum(len(getattr(it, name)) for it in counts.values())
@@ -65,7 +65,7 @@ def test_nothing_of_a_request_is_missing_in_another_dialect_unless_it_is_named(
 def test_a_translated_answer_has_the_shape_of_the_sibling_s(
     corpus: Path, rows: list[Row], say: Say
 ) -> None:
-    """The same task recorded in several dialects: objects, members and the order of events."""
+    """Objects, members and the order of events match a recording of the same task."""
     counts = groups.every(corpus, rows)
     say(f"{sum(it.agree for it in counts.values())} answers beside recordings of the same task")
     assert {pair: it.failed for pair, it in counts.items() if it.failed} == {}

@@ -1,4 +1,4 @@
-"""Every recorded exchange of the Messages API, against what the official SDK decoded."""
+"""Every recorded exchange of the Messages API matches what the official SDK decoded."""
 
 import gzip
 import json
@@ -21,9 +21,9 @@ type Row = tuple[Object, bytes, Object]
 
 BODY = DIALECT.read(b'{"model":"m","max_tokens":1,"messages":[],"stream":true}')
 NO_ORACLE = {"6dbf37a837a21a48": "OpenRouter's [DONE], at which the SDK raises"}
-"""Streams that the SDK could not decode, knowingly."""
+"""Known streams that the SDK cannot decode."""
 UNLIKE_THE_SDK = {"2160b7dcec53b34b": "the input of a tool of MCP, which the SDK leaves empty"}
-"""Streams that fold to more than the SDK puts together, knowingly."""
+"""Streams that fold to more than the SDK puts together, on purpose."""
 AWKWARD = (1, 2, 3, 5, 8, 13, 21, 34)
 """Sizes of reads, in turn."""
 
@@ -62,7 +62,7 @@ def awkward(data: bytes) -> list[bytes]:
 
 
 def pruned(value: Any) -> Any:
-    """As the oracle writes it: without nulls."""
+    """Return a value without nulls, as the oracle writes it."""
     if isinstance(value, dict):
         return {name: pruned(item) for name, item in value.items() if item is not None}
     return [pruned(item) for item in value] if isinstance(value, list) else value
@@ -73,7 +73,7 @@ def shown(content: list[Object]) -> str:
 
 
 def counted(told: Object) -> tuple[int | None, ...]:
-    """Input, read, written and all output, as the SDK decoded them."""
+    """Return input, read, written and all output tokens, as the SDK decoded them."""
     names = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")  # fmt: skip
     return tuple(told.get(name) for name in names)
 
@@ -83,12 +83,12 @@ def whole_of(row: Row) -> bytes:
 
 
 def answers(rows: list[Row]) -> list[Row]:
-    """Those that the SDK made a message of."""
+    """Return the rows from which the SDK made a message."""
     return [row for row in rows if row[2]["outcome"] == "ok" and "content" in row[2]]
 
 
 def test_every_answer_says_what_the_sdk_decoded(rows: list[Row], say: Say) -> None:
-    """Law 3: content, finish, model and usage, of whole answers and of streams told whole."""
+    """Law 3: content, finish, model and usage, of whole answers and of folded streams."""
     found = answers(rows)
     for row in found:
         oracle, whole = row[2], whole_of(row)
@@ -120,7 +120,7 @@ def test_every_answer_says_what_the_sdk_decoded(rows: list[Row], say: Say) -> No
 
 
 def test_every_stream_passes_byte_for_byte_however_it_is_read(rows: list[Row], say: Say) -> None:
-    """At once, in awkward pieces and byte by byte: with the same account as its fold."""
+    """At once, in awkward pieces and byte by byte; the account is that of the folded stream."""
     for recording, body, _ in streams(rows):
         expected = body.removesuffix(b"event: data\ndata: [DONE]\n\n")
         assert (expected != body) == (recording["id"] in NO_ORACLE)
@@ -156,7 +156,7 @@ def test_a_stream_that_stops_before_message_stop_is_never_complete(
 
 
 def test_nothing_is_let_go_before_there_is_content(rows: list[Row]) -> None:
-    """What a client gets first holds a block of content, or the end of an empty message."""
+    """The first bytes for a client hold a block of content, or the end of an empty message."""
     for recording, body, _ in streams(rows):
         watch = DIALECT.inspect_stream(BODY)
         out = b""
@@ -169,14 +169,17 @@ def test_nothing_is_let_go_before_there_is_content(rows: list[Row]) -> None:
 
 
 def test_every_message_is_the_same_after_it_was_streamed(rows: list[Row]) -> None:
-    """Law 2 with real messages."""
+    """Law 2 holds for real messages."""
     for row in answers(rows):
         whole = whole_of(row)
         assert json.loads(DIALECT.fold(DIALECT.unfold(whole, True))) == json.loads(whole)
 
 
 def test_every_refusal_is_told_by_whose_fault_it_is(rows: list[Row], say: Say) -> None:
-    """One of the request in the provider's own bytes; one of credentials is ours."""
+    """A fault of the request keeps the provider's own bytes.
+
+    A fault of credentials is the gateway's.
+    """
     refused = [row for row in rows if row[0]["response"]["status"] != 200]
     for recording, body, _ in refused:
         status = recording["response"]["status"]
@@ -191,7 +194,7 @@ def test_every_refusal_is_told_by_whose_fault_it_is(rows: list[Row], say: Say) -
 
 
 def test_every_request_is_read_and_goes_on_as_it_came(rows: list[Row], say: Say) -> None:
-    """Law 1 with real requests."""
+    """Law 1 holds for real requests."""
     count = 0
     for recording, _, _ in rows:
         value = recording["request"]["body"]

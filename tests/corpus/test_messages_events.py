@@ -1,4 +1,4 @@
-"""Every recorded exchange of the Messages API as events, against what the official SDK decoded."""
+"""Every recorded exchange of the Messages API as events matches what the official SDK decoded."""
 
 import json
 from collections.abc import Iterable
@@ -60,7 +60,7 @@ def rows(corpus: Path) -> list[Row]:
 
 
 def answers(rows: list[Row]) -> list[Row]:
-    """Those that the SDK made a message of."""
+    """Return the rows from which the SDK made a message."""
     return [row for row in rows if row[2]["outcome"] == "ok"]
 
 
@@ -79,7 +79,7 @@ def events_of(row: Row) -> list[Event]:
 
 
 def said(events: list[Event]) -> Object:
-    """What events say, as the oracle writes it: text, reasoning, calls, finish and usage."""
+    """Return what the oracle has too: text, reasoning, calls, finish and usage."""
     started = {event.index: event for event in events if isinstance(event, ToolStart)}
     pieces = [event for event in events if isinstance(event, ToolDelta)]
     assert {event.index for event in events if isinstance(event, ToolEnd)} == set(started)
@@ -129,7 +129,7 @@ def told(events: list[Event]) -> Usage:
 
 
 def test_every_answer_says_what_the_sdk_decoded(rows: list[Row], say: Say) -> None:
-    """Law 3 abroad: text, reasoning and its state, calls, citations, finish, model and usage."""
+    """Law 3, translated: text, reasoning, its state, calls, citations, finish, model and usage."""
     found = answers(rows)
     for row in found:
         events, oracle = events_of(row), row[2]
@@ -156,7 +156,7 @@ def test_what_was_no_answer_failed(rows: list[Row], say: Say) -> None:
 
 
 def test_every_stream_says_the_same_however_it_is_read(rows: list[Row], say: Say) -> None:
-    """Law 2: at once, in awkward pieces, byte by byte, and with CRLF."""
+    """Law 2: in one piece, in awkward pieces, byte by byte, and with CRLF."""
     found = streams(rows)
     for recording, body, _ in found:
         expected = run([body])
@@ -169,7 +169,7 @@ def test_every_stream_says_the_same_however_it_is_read(rows: list[Row], say: Say
 
 
 def test_a_stream_that_stops_before_message_stop_never_ends(rows: list[Row], say: Say) -> None:
-    """Law 10 abroad, at every frame of every stream and in the middle of each."""
+    """Law 10, translated, at every frame of every stream and in the middle of each."""
     cuts = 0
     for recording, body, _ in streams(rows):
         frames = sse.split_frames(body)
@@ -186,7 +186,7 @@ def test_a_stream_that_stops_before_message_stop_never_ends(rows: list[Row], say
 
 
 def test_the_sdk_decodes_what_is_told_of_every_answer(rows: list[Row], say: Say) -> None:
-    """Law 3 with what a client gets: as a stream and whole, but for what no other dialect says."""
+    """Law 3 for a client's bytes, streamed and whole, except content that no other dialect has."""
     found = answers(rows)
     for row in found:
         events, oracle = events_of(row), row[2]
@@ -213,7 +213,7 @@ def read(value: Object) -> CanonicalRequest:
 
 
 def kept(request: CanonicalRequest) -> Object:
-    """What a request says, whatever turns it is said in."""
+    """Return the content of a request, in whatever turns it stands."""
     parts = [(turn.role, part) for turn in request.turns for part in turn.parts]
     return {
         "system": [part.text for role, part in parts if role == "system" and isinstance(part, Text)],
@@ -234,7 +234,7 @@ def kept(request: CanonicalRequest) -> Object:
 
 
 def test_every_request_survives_being_said_again(rows: list[Row], say: Say) -> None:
-    """Decoded, encoded, and decoded again; but for what only Anthropic's own models know."""
+    """Decode, encode and decode again; only what Anthropic's own models know may be lost."""
     count = 0
     for recording, _, _ in rows:
         value = recording["request"]["body"]

@@ -1,4 +1,4 @@
-"""Every recorded account: its classes add up to the provider's own totals, and to what it billed."""
+"""The classes of every recorded account add up to the provider's totals, and to its bill."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -34,8 +34,8 @@ UNLIKE_THE_TOTAL: Mapping[str, str] = {
 UNKNOWN_SIDE = {"24350c506937b288": "tells -9 tokens of output"}
 
 RATES: Mapping[str, str] = {
-    # USD per million tokens: input, output, cache read, cache write. They are what the recorded
-    # figures of each model imply, and agree with published lists where those name the model.
+    # USD per million tokens: input, output, cache read, cache write. The recorded figures of each
+    # model imply them, and published lists agree if they name the model.
     "avian moonshotai/kimi-k2.5": "0.45 2.2 0.225",
     "openai moonshotai/kimi-k2": "0.57 2.3",
     "openrouter anthropic/claude-3.7-sonnet": "3 15",
@@ -105,7 +105,7 @@ ELSEWHERE: Mapping[str, str] = {
     "798994887b0abb13": "0.6 2.5",
     "c6cdb572f42bfefb": "0.05 0.2",
 }
-"""Served by another host behind the same door, at another price."""
+"""Answers that another host served behind the same endpoint, at another price."""
 TOOLS: Mapping[str, str] = {
     "openrouter web_search": "0.007",
     "perplexity/sonar search_low": "0.005",
@@ -114,7 +114,7 @@ TOOLS: Mapping[str, str] = {
     "perplexity/sonar-reasoning-pro search_low": "0.006",
     "xai web_search": "0.005",
 }
-"""USD of one request, of a provider or of one of its models."""
+"""USD for one use of a tool, by provider or by model."""
 UNLIKE_THE_BILL: Mapping[str, str] = {
     "673e68e5e3dd43c8": "a fee of 0.005 for the request, of which the usage says nothing",
 }
@@ -122,7 +122,7 @@ UNLIKE_THE_BILL: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Account:
-    """What was read of one exchange."""
+    """The account of one exchange."""
 
     row: Row
     usage: Usage
@@ -138,7 +138,7 @@ def rows(corpus: Path) -> list[Row]:
 
 @pytest.fixture(scope="module")
 def accounts(rows: list[Row]) -> list[Account]:
-    """Every exchange that tells usage."""
+    """Read every exchange that has usage."""
     return [account for row in rows if (account := read(row)) is not None]
 
 
@@ -161,7 +161,7 @@ def read(row: Row) -> Account | None:
 
 
 def totals(row: Row) -> Iterator[int]:
-    """What the provider calls the total, each time that it tells one."""
+    """Return the provider's total, each time that it writes one."""
     if row.stream:
         values = oracle.payloads(row.body)
     else:
@@ -183,7 +183,7 @@ def totals(row: Row) -> Iterator[int]:
 def test_the_five_classes_add_up_to_the_provider_s_own_total(
     accounts: list[Account], say: Say
 ) -> None:
-    """Nothing is counted twice, and nothing is left out: row 5 of what users complain about."""
+    """No token counts twice, and none is left out: row 5 of the users' complaints."""
     unlike, unknown, same = set(), set(), 0
     for it in accounts:
         told = list(totals(it.row))
@@ -202,7 +202,7 @@ def test_the_five_classes_add_up_to_the_provider_s_own_total(
 
 
 def test_a_message_s_classes_are_its_own_members(accounts: list[Account], say: Say) -> None:
-    """The Messages API tells no total: input beside what was read and written, and all output."""
+    """The prompt is input, cache reads and cache writes; the Messages API has no total."""
     count = 0
     for it in accounts:
         told = it.row.oracle.get("usage") if it.row.dialect == oracle.MESSAGES else None
@@ -217,7 +217,10 @@ def test_a_message_s_classes_are_its_own_members(accounts: list[Account], say: S
 
 
 def test_a_stream_costs_what_the_same_answer_costs_whole(rows: list[Row], say: Say) -> None:
-    """Usage in a last event, in the first, in both, beside choices or not: the account is one."""
+    """The place of usage does not change the account.
+
+    It comes in the last event, the first, or both, with or without choices.
+    """
     count = 0
     for row in rows:
         account = read(row) if row.stream else None
@@ -230,7 +233,7 @@ def test_a_stream_costs_what_the_same_answer_costs_whole(rows: list[Row], say: S
 
 
 def test_what_was_told_once_is_never_lost_again(rows: list[Row], say: Say) -> None:
-    """After each frame of every stream: a class that was known stays known."""
+    """After each frame of every stream, a class that was known stays known."""
     frames = 0
     for row in rows:
         if not row.stream:
@@ -248,14 +251,14 @@ def test_what_was_told_once_is_never_lost_again(rows: list[Row], say: Say) -> No
 
 
 def known(usage: Usage | None) -> set[str]:
-    """Classes of which something is known."""
+    """Return the classes of which something is known."""
     found = usage or Usage()
     sides = {"prompt": found.prompt, "completion": found.completion, "cached": found.cache_read}
     return {name for name, number in sides.items() if number is not None}
 
 
 def price(it: Account) -> Price | None:
-    """The price at which a recorded answer was billed."""
+    """Return the price at which a recorded answer was billed."""
     model = it.served or str((it.row.request or {}).get("model"))
     told = ELSEWHERE.get(it.row.id) or RATES.get(f"{it.row.provider} {model}")
     if told is None:
@@ -271,13 +274,16 @@ def price(it: Account) -> Price | None:
     }
     rates = Rates(input=into, output=out, cache_read=read, cache_write=written)
     plain = Price(rates=rates, tools=tools, version="recorded")
-    # OpenRouter bills what its own reserved capacity has served as it bills all else.
+    # OpenRouter bills answers of its reserved capacity like all others.
     services = {"provisioned": plain} if it.row.provider == "openrouter" else {}
     return msgspec.structs.replace(plain, services=services)
 
 
 def test_what_it_costs_is_what_the_provider_billed(accounts: list[Account], say: Say) -> None:
-    """To the billionth of a dollar, where a provider tells what it billed; Perplexity rounds it."""
+    """Costs agree to the billionth of a dollar with the bill, if there is one;
+
+    Perplexity rounds it.
+    """
     same, unlike = 0, set()
     for it in accounts:
         billed = it.usage.billed
@@ -298,7 +304,7 @@ def test_what_it_costs_is_what_the_provider_billed(accounts: list[Account], say:
 
 
 def test_an_account_that_is_told_is_the_provider_s(accounts: list[Account], say: Say) -> None:
-    """Nothing of it is estimated where the answer is complete and both sides were told."""
+    """The gateway estimates nothing if the answer is complete and the provider gave both counts."""
     count = 0
     for it in accounts:
         filled, source = fill_usage(
@@ -313,7 +319,7 @@ def test_an_account_that_is_told_is_the_provider_s(accounts: list[Account], say:
 
 
 def written(meanings: Mapping[int, oracle.Meaning]) -> int:
-    """Bytes of what the official SDK decoded."""
+    """Count the bytes that the official SDK decoded."""
     texts = [
         text
         for it in meanings.values()
@@ -328,9 +334,9 @@ def written(meanings: Mapping[int, oracle.Meaning]) -> int:
 
 
 def test_what_is_heard_is_what_was_said(rows: list[Row], say: Say) -> None:
-    """Never nothing where there was something; within a tenth for nine streams of ten.
+    """The content bytes are never zero if there was content; nine streams of ten are within a tenth.
 
-    The oracle leaves out what hosted tools were given, and writes arguments with other spaces.
+    The oracle leaves out the input of hosted tools, and writes arguments with other spaces.
     """
     for dialect in DIALECTS.values():
         found = []

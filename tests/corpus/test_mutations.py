@@ -10,7 +10,7 @@ from tests.corpus.conftest import Say
 from tests.corpus.oracle import CHAT, GEMINI, MESSAGES, RESPONSES, Row
 
 SOME = 60
-"""Exchanges of those that end."""
+"""Number of exchanges, taken from those with an end."""
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def some(recordings: list[Row]) -> list[Row]:
 
 
 def test_no_client_gets_a_broken_answer_as_a_clean_one(some: list[Row], say: Say) -> None:
-    """Its finish gone or unknown, an error at each level, a stream cut anywhere."""
+    """The finish is missing or unknown, an error stands at some level, or the stream is cut."""
     number, failures = mutations.find_clean(some)
     say(f"{number} broken answers, {len(failures)} of them clean")
     assert failures == []
@@ -27,7 +27,7 @@ def test_no_client_gets_a_broken_answer_as_a_clean_one(some: list[Row], say: Say
 
 @pytest.mark.parametrize("dialect", [CHAT, RESPONSES, MESSAGES, GEMINI])
 def test_an_answer_that_is_not_broken_is_clean(some: list[Row], dialect: str) -> None:
-    """The judge finds what it looks for."""
+    """The judge recognizes a clean answer."""
     for row in (it for it in some if it.dialect == dialect):
         whole = mutations.Mutation("none", row.body)
         found = [*mutations.judge(row, whole, row.dialect)]
@@ -35,7 +35,7 @@ def test_an_answer_that_is_not_broken_is_clean(some: list[Row], dialect: str) ->
 
 
 def test_a_translated_answer_that_is_not_broken_ends_well(some: list[Row]) -> None:
-    """But for those that were cut at their limit."""
+    """Answers that were cut at their token limit are the exception."""
     rows = [row for row in some if row.dialect == GEMINI]
     whole = [mutations.Mutation("none", row.body) for row in rows]
     ends = [

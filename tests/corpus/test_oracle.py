@@ -1,4 +1,4 @@
-"""Every recorded stream told whole, against what the official SDK added up from its chunks."""
+"""Every recorded stream folds to what the official SDK added up from its chunks."""
 
 import json
 from itertools import pairwise
@@ -14,11 +14,11 @@ UNLIKE_THE_SDK = {
     "0a4588d90fc603cf": "a call whose name comes in every piece: the SDK writes it several times",
     "a2c6be78cc0e2b52": "a call with null as its id: the recorded oracle writes an empty one",
 }
-"""Streams that fold to other calls than the SDK's, knowingly."""
+"""Streams that fold to other calls than the SDK's, on purpose."""
 
 
 def said(choice: Object) -> Object:
-    """A choice of a whole answer in the shape of the oracle."""
+    """Return a choice of a whole answer in the shape of the oracle."""
     message = choice["message"]
     content = message["content"]
     if isinstance(content, list):
@@ -37,7 +37,7 @@ def said(choice: Object) -> Object:
 
 
 def decoded(choice: Object) -> Object:
-    """A choice as the SDK decoded it."""
+    """Return a choice as the SDK decoded it."""
     texts = {name: choice[name] or "" for name in ("text", "reasoning", "refusal")}
     tools = [list(call) for call in choice["tools"]]
     return {**texts, "tools": tools, "finish": choice["finish"]}
@@ -65,7 +65,7 @@ def test_every_stream_folds_to_what_the_sdk_decoded(exchanges: list[Exchange], s
 
 
 def test_the_account_of_a_stream_is_that_of_its_fold(exchanges: list[Exchange]) -> None:
-    """One accounting for both forms, and telling it as a stream again changes nothing."""
+    """Both forms have one account, and a second streaming changes nothing."""
     for exchange in streams(exchanges):
         watch = OPENAI_CHAT.inspect_stream(ask(stream=True, n=exchange.choices))
         watch.feed(exchange.body)
@@ -99,7 +99,7 @@ def test_a_stream_that_stops_before_its_finish_is_never_complete(
 
 
 def finishes(frame: bytes) -> bool:
-    """Whether a frame names a finish, or is `[DONE]`."""
+    """True if a frame has a finish, or is `[DONE]`."""
     payload = sse.read_data(frame)
     if payload.startswith(b"[DONE]"):
         return True
@@ -108,7 +108,7 @@ def finishes(frame: bytes) -> bool:
 
 
 def test_nothing_of_a_stream_is_shown_before_it_has_content(exchanges: list[Exchange]) -> None:
-    """What is held goes on with the first content, in order: no byte is lost or comes early."""
+    """Buffered frames go out in order with the first content: no byte is lost or early."""
     for exchange in streams(exchanges):
         watch = OPENAI_CHAT.inspect_stream(ask(stream=True, usage=True, n=exchange.choices))
         fed = shown = b""
@@ -116,7 +116,7 @@ def test_nothing_of_a_stream_is_shown_before_it_has_content(exchanges: list[Exch
         for frame in sse.split_frames(exchange.body):
             shown += watch.feed(frame)
             if exchange.cut and frame.startswith(b"data: [DONE]"):
-                continue  # it stays here
+                continue  # the gateway keeps it back
             fed += frame
             states.append(watch.committed)
             assert shown == (fed if watch.committed and fed.endswith(b"\n\n") else shown)

@@ -1,4 +1,4 @@
-"""A part of the corpus over HTTP; `make law3` does all of it."""
+"""A part of the corpus over HTTP; `make law3` judges all of it."""
 
 import random
 
@@ -7,7 +7,7 @@ from tests.corpus.conftest import Say
 from tests.corpus.oracle import Row
 
 SOME = 25
-"""Exchanges of those that end."""
+"""Number of exchanges, taken from those with an end."""
 
 
 def test_official_sdks_at_a_gateway_get_what_the_provider_said(

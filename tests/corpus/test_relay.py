@@ -1,4 +1,4 @@
-"""Every recorded exchange with a real provider, through a real gateway: the same bytes, and the right account."""
+"""Relay every recorded exchange through a real gateway: same bytes, and the right account."""
 
 import json
 from collections import Counter
@@ -14,7 +14,7 @@ NO_ANSWER = {
     "237fcc7662e76bd0": "200 with an error object: told as the failure that it is",
     "a22dbfdc053b922f": "200 with an error in its choice, and half a text: told as the failure that it is",
 }
-"""Whole recordings that hold no answer: the SDK returns them all the same."""
+"""Whole recordings that hold no answer, although the SDK returns them."""
 
 ENDS_BADLY = {
     "9935bc9acbec91c3": "an error and nothing else",
@@ -27,7 +27,7 @@ ENDS_BADLY = {
 """Streams that a provider ended with an error."""
 
 AFTER_CONTENT = {"9fe6d3b38627e4c6"}
-"""Of them, those that had begun: the error goes on as it came."""
+"""Streams among them that had begun: the gateway passes the error on unchanged."""
 
 MORE_CACHED_THAN_SENT = (
     "tells more cached tokens than the prompt had: a part is no more than the whole"
@@ -49,7 +49,7 @@ UNLIKE_THE_SDK = {
         MORE_CACHED_THAN_SENT,
     ),
 }  # fmt: skip
-"""Usage that the gateway reads otherwise than the SDK, knowingly."""
+"""Usage that the gateway reads otherwise than the SDK, on purpose."""
 
 
 def kinds(results: Iterable[Got]) -> Counter[str]:
@@ -72,7 +72,7 @@ def test_every_whole_answer_goes_on_byte_for_byte(relayed: list[Got], say: Say) 
 
 
 def test_every_stream_goes_on_byte_for_byte(relayed: list[Got], say: Say) -> None:
-    """But for the separate usage chunk of a client that did not ask. However it is cut, nothing is lost."""
+    """Only the separate usage chunk is left out, if the client did not ask; no cut loses a byte."""
     results = [got for got in relayed if got.exchange.stream]
     unlike = differing(results, same)
     say(f"{len(results)} streams, {len(unlike)} recordings unlike: {dict(kinds(results))}")
@@ -80,7 +80,7 @@ def test_every_stream_goes_on_byte_for_byte(relayed: list[Got], say: Say) -> Non
 
 
 def same(got: Got) -> bool:
-    """True if a stream goes on as it came; without a reason for its end, with an error after it."""
+    """True if a stream passes unchanged; without a reason for its end, with an error after it."""
     expected = shown(got.exchange, asked=got.ask.asked)
     if not got.exchange.cut:
         return (got.status, got.body) == (200, expected)
@@ -88,14 +88,14 @@ def same(got: Got) -> bool:
 
 
 def ends(body: bytes) -> str:
-    """How a stream ends: clean, with an error, or just so."""
+    """Return the kind of end of a stream: clean, error, or open."""
     frames = [frame for frame in body.replace(b"\r\n", b"\n").split(b"\n\n") if frame.strip()]
     last = payload(frames[-1])
     return "clean" if last is None else "error" if last.get("error") else "open"
 
 
 def test_what_ends_with_an_error_ends_with_an_error(relayed: list[Got], say: Say) -> None:
-    """Before content as an HTTP error; after it in the stream, and no [DONE] follows."""
+    """Before content it is an HTTP error; after content it is in the stream, without [DONE]."""
     results = [got for got in relayed if got.exchange.id in ENDS_BADLY]
     for got in results:
         assert got.entry.state in ("failed", "aborted"), got.exchange.id
@@ -116,7 +116,7 @@ def test_what_ends_with_an_error_ends_with_an_error(relayed: list[Got], say: Say
 
 
 def test_every_other_answer_is_settled(relayed: list[Got]) -> None:
-    """One entry a call; settled where usage is told, estimated where the provider tells none."""
+    """Each call has one entry: settled with the provider's usage, estimated without it."""
     for got in relayed:
         exchange, entry = got.exchange, got.entry
         if exchange.status == 200 and exchange.id not in {**ENDS_BADLY, **NO_ANSWER}:
@@ -129,7 +129,7 @@ def test_every_other_answer_is_settled(relayed: list[Got]) -> None:
 
 
 def test_usage_is_what_the_official_sdk_decoded(relayed: list[Got], say: Say) -> None:
-    """In the five classes of the ledger, whose sums are what the provider says they are."""
+    """Usage agrees in the five classes of the ledger, and their sums are the provider's."""
     equal: set[str] = set()
     unlike: dict[str, object] = {}
     for got in relayed:
@@ -139,7 +139,7 @@ def test_usage_is_what_the_official_sdk_decoded(relayed: list[Got], say: Say) ->
         found = tuple(getattr(got.entry, name) for name in FIVE)
         if exchange.told:
             assert sum(part or 0 for part in found[:3]) == exchange.told["prompt_tokens"]
-        if got.entry.usage == "estimate":  # what was told of none
+        if got.entry.usage == "estimate":  # an estimate: the provider sent no usage
             assert None not in (got.entry.input, got.entry.output)
             found = (None,) * 5
         expected = five(exchange.told) if exchange.told else (None,) * 5
@@ -154,7 +154,7 @@ def test_usage_is_what_the_official_sdk_decoded(relayed: list[Got], say: Say) ->
 
 
 def test_the_model_that_served_is_told(relayed: list[Got]) -> None:
-    """As the SDK tells it to its caller."""
+    """The ledger has the model that the SDK returns to its caller."""
     unlike = {
         got.exchange.id: (got.entry.served, got.exchange.oracle["model"])
         for got in relayed
@@ -167,7 +167,10 @@ def test_the_model_that_served_is_told(relayed: list[Got]) -> None:
 def test_every_refusal_is_told_as_the_client_s_or_as_the_gateway_s(
     relayed: list[Got], say: Say
 ) -> None:
-    """A fault of the request in the provider's own bytes; one of credentials or of the provider is ours."""
+    """A fault of the request keeps the provider's bytes; others become the gateway's own errors.
+
+    That is so for a fault of credentials and for a fault of the provider.
+    """
     results = [got for got in relayed if got.exchange.status != 200]
     own = 0
     unlike: dict[str, object] = {}
@@ -189,7 +192,7 @@ def test_every_refusal_is_told_as_the_client_s_or_as_the_gateway_s(
 
 
 def test_every_request_reaches_the_provider_as_it_was_sent(relayed: list[Got], say: Say) -> None:
-    """Law 1 with real requests: byte for byte, but that usage is asked for in streams."""
+    """Law 1 with real requests: byte for byte, but the gateway asks for usage in streams."""
     bytes_equal = 0
     for got in relayed:
         assert len(got.sent) >= got.entry.attempts
@@ -207,7 +210,7 @@ def test_every_request_reaches_the_provider_as_it_was_sent(relayed: list[Got], s
 def test_a_stream_that_is_cut_never_ends_clean(
     corpus: Path, exchanges: list[Exchange], tmp_path: Path, say: Say
 ) -> None:
-    """Law 10 with the connection lost in the middle of every recorded stream."""
+    """Law 10 holds if the connection is lost in the middle of any recorded stream."""
     asks = []
     for exchange in exchanges:
         frames = exchange.body.replace(b"\r\n", b"\n").count(b"\n\n")

@@ -1,4 +1,4 @@
-"""The id in the body of every recorded answer is the one that its provider wrote first."""
+"""The id in the body of every recorded answer is the first that its provider wrote."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _BROKEN = {"65e7162a6e5e20f4": "several chunks in one frame, which is no JSON"}
 
 
 def written(row: Row) -> str | None:
-    """The first id that stands in the answer, by names alone."""
+    """Return the first id in the answer, by names alone."""
     for value in values(row):
         for place in (value, value.get("response"), value.get("message")):
             found = named(place) if isinstance(place, dict) else None
@@ -24,7 +24,7 @@ def written(row: Row) -> str | None:
 
 
 def values(row: Row) -> Iterator[Object]:
-    """What the answer says, frame by frame."""
+    """List the JSON objects of the answer, frame by frame."""
     if not row.stream:
         value = json.loads(row.body)
         yield from value if isinstance(value, list) else [value]

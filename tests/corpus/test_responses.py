@@ -1,4 +1,4 @@
-"""Every recorded exchange of the Responses API at home, against what the official SDK decoded."""
+"""Every native exchange of the Responses API matches what the official SDK decoded."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.dialects.openai_responses.cases import target
 
 BODY = DIALECT.read(b'{"model":"m","input":"a","stream":true}')
 FIRST = (b".delta", b".done", b"call", b"completed", b"tool_search", b"mcp", b"program")
-"""What the first frames that a client gets hold at least one of."""
+"""The first frames for a client hold at least one of these."""
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +36,13 @@ def whole_of(row: Row) -> bytes:
 
 
 def agrees(usage: Usage | None, told: Object | None) -> None:
-    """Usage as the SDK decoded it, in the five classes."""
+    """Usage agrees with the SDK's in the five classes."""
     if told is None:
         assert usage is None
         return
     assert usage is not None
     inside = told.get("input_tokens_details") or {}
-    out = told["output_tokens"] if told["output_tokens"] >= 0 else None  # -9 of a host is no count
+    out = told["output_tokens"] if told["output_tokens"] >= 0 else None  # a host's -9 is no count
     assert (usage.prompt, usage.completion) == (told["input_tokens"], out)
     assert usage.cache_read == inside.get("cached_tokens")
     assert sum(usage.cache_write.values()) == (inside.get("cache_write_tokens") or 0)
@@ -51,7 +51,7 @@ def agrees(usage: Usage | None, told: Object | None) -> None:
 
 
 def test_every_answer_is_told_as_the_sdk_decoded_it(rows: list[Row], say: Say) -> None:
-    """Law 3: end, model and usage, of whole answers and of streams told whole."""
+    """Law 3: end, model and usage, of whole answers and of folded streams."""
     found = [row for row in answers(rows) if "status" in row[2]]
     for row in found:
         oracle, glance = row[2], DIALECT.summarize(whole_of(row))
@@ -66,12 +66,12 @@ def test_every_answer_is_told_as_the_sdk_decoded_it(rows: list[Row], say: Say) -
 
 
 def test_every_stream_passes_byte_for_byte_however_it_is_read(rows: list[Row], say: Say) -> None:
-    """At once, in awkward pieces and byte by byte: with the same account as its fold."""
+    """At once, in awkward pieces and byte by byte; the account is that of the folded stream."""
     for recording, body, _ in streams(rows):
         glance = DIALECT.summarize(DIALECT.fold(body))
         for parts in ([body], awkward(body), [body[at : at + 1] for at in range(len(body))]):
             if len(parts) > 100_000:
-                continue  # a picture, byte by byte
+                continue  # an image, byte by byte
             out, watch = run(parts)
             assert out == body, recording["id"]
             assert (watch.complete, watch.problem) == (True, None), recording["id"]
@@ -124,14 +124,17 @@ def test_nothing_is_let_go_before_there_is_content(rows: list[Row]) -> None:
 
 
 def test_every_answer_is_the_same_after_it_was_streamed(rows: list[Row]) -> None:
-    """Law 2 with real answers."""
+    """Law 2 holds for real answers."""
     for row in ended(rows):
         whole = whole_of(row)
         assert json.loads(DIALECT.fold(DIALECT.unfold(whole, True))) == json.loads(whole)
 
 
 def test_every_refusal_is_told_by_whose_fault_it_is(rows: list[Row], say: Say) -> None:
-    """One of the request in the provider's own bytes; one of credentials is ours."""
+    """A fault of the request keeps the provider's own bytes.
+
+    A fault of credentials is the gateway's.
+    """
     refused = [row for row in rows if row[0]["response"]["status"] != 200]
     for recording, body, _ in refused:
         status = recording["response"]["status"]
@@ -157,7 +160,7 @@ def test_an_error_in_a_stream_is_found_before_anything_is_shown(rows: list[Row])
 
 
 def test_every_request_is_read_goes_on_as_it_came_and_is_decoded(rows: list[Row], say: Say) -> None:
-    """Law 1 with real requests, and no item of them is lost abroad."""
+    """Law 1 with real requests; the translation loses none of their items."""
     count = 0
     for recording, _, _ in rows:
         value = recording["request"]["body"]

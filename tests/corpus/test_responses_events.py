@@ -1,4 +1,4 @@
-"""Every recorded answer of the Responses API as events, against what the official SDK decoded."""
+"""Every recorded answer of the Responses API as events matches what the official SDK decoded."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -18,7 +18,7 @@ UNLIKE = {
     "3f270f2f91236f15": "the recorded pieces are fewer than the text at the end",
     "b73b82f26c4be732": "the same",
 }
-"""Streams that are not the same events as their whole, knowingly."""
+"""Streams whose events differ from those of their whole answer, on purpose."""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def rows(corpus: Path) -> list[Row]:
 
 
 def told(row: Row) -> list[e.Event]:
-    """The events of an answer: of its stream, or of the whole of it."""
+    """Return the events of an answer, streamed or whole."""
     if row[0]["response"]["body_kind"] != "sse":
         return TRANSLATION.decode_response(row[1])
     decoder = TRANSLATION.make_decoder()
@@ -52,7 +52,7 @@ def calls(events: list[e.Event], *, custom: bool = True) -> list[list[str]]:
 
 
 def test_every_answer_says_what_the_sdk_decoded(rows: list[Row], say: Say) -> None:
-    """Law 3: text, calls, finish and usage; of streams also the reasoning in its pieces."""
+    """Law 3: text, calls, finish and usage; in streams also the pieces of reasoning."""
     for row in ended(rows):
         oracle, events = row[2], told(row)
         where = oracle["id"]
@@ -61,10 +61,10 @@ def test_every_answer_says_what_the_sdk_decoded(rows: list[Row], say: Say) -> No
         )
         if "delta_reasoning" in oracle:
             assert text(events, e.ReasoningDelta) == oracle["delta_reasoning"], where
-        found = calls(events, custom=False)  # the oracle lists functions
+        found = calls(events, custom=False)  # the oracle lists functions alone
         if oracle.get("tools") or not oracle.get("delta_args"):
             assert found == [list(it) for it in oracle.get("tools", [])], where
-        else:  # the SDK has no calls where the provider's last event lists no output
+        else:  # the SDK has no calls if the provider's last event lists no output
             args = oracle["delta_args"].values()
             assert "".join(it[2] for it in found) == "".join(args), where
         (finish,) = (it for it in events if isinstance(it, e.Finish))
@@ -90,7 +90,7 @@ def test_it_does_not_matter_where_a_read_ended(rows: list[Row]) -> None:
 
 
 def test_a_stream_and_its_fold_are_the_same_events(rows: list[Row], say: Say) -> None:
-    """Law 2 with real streams, but for state and ids, of which some hosts write others at the end."""
+    """Law 2 with real streams, except for state and ids, which some hosts change at the end."""
     unlike = set()
     for row in streams(rows):
         if shape(told(row)) != shape(TRANSLATION.decode_response(DIALECT.fold(row[1]))):
@@ -100,7 +100,7 @@ def test_a_stream_and_its_fold_are_the_same_events(rows: list[Row], say: Say) ->
 
 
 def shape(events: list[e.Event]) -> list[object]:
-    """Kinds and texts in their order, neighbours of a kind run together; sources at the end."""
+    """Return kinds and texts in order, with neighbours of a kind joined, and sources at the end."""
     found: list[list[object]] = []
     cited = 0
     for event in events:
@@ -118,7 +118,10 @@ def shape(events: list[e.Event]) -> list[object]:
 
 
 def test_every_answer_told_again_says_the_same(rows: list[Row], say: Say) -> None:
-    """Through the encoder and back, streamed and whole: what no other dialect has is left out."""
+    """Encoded answers, streamed and whole, decode to the same content.
+
+    Parts that no other dialect has are left out.
+    """
     for row in ended(rows):
         events: list[e.Event] = [it for it in told(row) if not isinstance(it, e.Opaque)]
         encoder = TRANSLATION.make_encoder(telling())

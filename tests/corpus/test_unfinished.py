@@ -1,4 +1,4 @@
-"""Every recorded answer without the reason for its end: no client of any dialect is told that it is whole."""
+"""No client of any dialect gets a recorded answer without its finish as a whole one."""
 
 from collections import Counter
 

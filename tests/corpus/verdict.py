@@ -1,19 +1,19 @@
-"""What a judge of answers finds."""
+"""The findings of a judge of answers."""
 
 from typing import NamedTuple
 
 
 class Difference(NamedTuple):
-    """Something that a client gets otherwise than the provider said it."""
+    """A difference between the client's answer and the provider's."""
 
     kind: str
     """A field of Meaning, `usage`, `media`, `billed`, `content`; or one of
 
-    problem     an error in place of an answer
-    clean       an answer in place of an error
-    complete    an answer counts as complete that is not, or the other way round
+    problem     the client gets an error in place of an answer
+    clean       the client gets an answer in place of an error
+    complete    an incomplete answer counts as complete, or the other way round
     bytes       a native answer has other bytes, or its pieces change what comes out
-    choices     other choices
+    choices     the choices differ
     unreadable  the client's reader raises
     crash       the gateway raises
     """
@@ -21,7 +21,7 @@ class Difference(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """An answer of which a client gets something else, for no reason that a rule gives."""
+    """An answer that differs for a client, and no rule excuses the difference."""
 
     file: str
     id: str

@@ -1,4 +1,4 @@
-"""All hostile sets against a gateway of its own: `python -m tests.hostile`, which `make hostile` runs."""
+"""`python -m tests.hostile`, which `make hostile` runs: all hostile sets against one gateway."""
 
 import sys
 import tempfile
@@ -18,13 +18,13 @@ from tests.server.gate import KEYS, Gate
 
 
 def storing(value: Config) -> None:
-    """Answers are cached."""
+    """Turn the cache on."""
     value["cache"] = {"default": "on", "ttl": "1h"}
 
 
 @contextmanager
 def serving(folder: Path, provider: Upstream, *changes: object, **environ: str) -> Iterator[Gate]:
-    """A gateway that has no bug to tell of when it is over."""
+    """Run a gateway; fail if its log has a bug at the end."""
     gate = Gate(folder, provider.url, *changes, **environ)  # type: ignore[arg-type]
     try:
         yield gate
@@ -35,7 +35,7 @@ def serving(folder: Path, provider: Upstream, *changes: object, **environ: str) 
 
 
 def crossing_at(folder: Path, provider: Upstream) -> trial.Outcomes:
-    """Two keys and clients that leave, before a Redis of their own."""
+    """Run two keys and clients that leave, with a Redis of their own."""
     program = redis_program()
     if program is None:
         yield "no server of the Redis protocol: make dev, or apt-get install redis-server"
@@ -57,7 +57,7 @@ def crossing_at(folder: Path, provider: Upstream) -> trial.Outcomes:
 
 
 def main() -> int:
-    """Print what came of each set and of all; 0 where nothing failed."""
+    """Print the results of each set and of all; return 0 if nothing failed."""
     loop, provider = Loop(), Upstream()
     loop.run(provider.start())
 

@@ -1,4 +1,4 @@
-"""Answers of providers of each dialect, whole and streamed, with most of what one may hold, made odd."""
+"""Odd answers of providers in each dialect, whole and streamed, with most members that exist."""
 
 import random
 from typing import Any
@@ -110,7 +110,7 @@ WHOLE: dict[str, Json] = {
 
 
 def _events() -> list[Json]:
-    """A stream of Messages."""
+    """Return the events of a Messages stream."""
     found: list[Json] = [
         {"type": "message_start", "message": {**_MESSAGE, "content": [], "stop_reason": None}},
         {"type": "ping"},
@@ -138,7 +138,7 @@ def _events() -> list[Json]:
 
 
 def _happenings() -> list[Json]:
-    """A stream of Responses."""
+    """Return the events of a Responses stream."""
     begun = {**_RESPONSE, "status": "in_progress", "output": [], "usage": None}
     found: list[Json] = [
         {"type": "response.created", "response": begun},
@@ -192,14 +192,14 @@ STREAMS: dict[str, list[Json]] = {
 
 
 def frame(value: Any) -> bytes:
-    """One event, named where its dialect names them."""
+    """Return one event, with its name if its dialect names events."""
     kind = value.get("type") if isinstance(value, dict) else None
     name = b"event: %b\n" % kind.encode() if isinstance(kind, str) and kind.isprintable() else b""
     return name + b"data: " + jsonio.dumps(value) + b"\n\n"
 
 
 def answer(model: str, chance: random.Random, *, streamed: bool) -> Answer:
-    """One answer with something odd about it."""
+    """Return one answer with something odd in it."""
     if not streamed:
         body = jsonio.dumps(odd.changed(WHOLE[model], chance))
         return Answer(pieces=(body,), length=len(body))

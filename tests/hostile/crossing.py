@@ -1,4 +1,4 @@
-"""Two keys on one gateway and one Redis, and clients that leave at any moment: whose answer is whose."""
+"""Two keys share a gateway and a Redis, and clients leave at any moment: no answer goes astray."""
 
 import hashlib
 import json
@@ -22,16 +22,16 @@ KEYS = ",".join(
     for name, secret in zip(("one", "two"), SECRETS, strict=True)
 )
 _POOL = 40
-"""Prompts of each key."""
+"""Number of prompts of each key."""
 
 
 def storing(value: Config) -> None:
-    """Answers are cached, for each key apart."""
+    """Turn the cache on, for each key apart."""
     value["cache"] = {"default": "on", "ttl": "1h"}
 
 
 def echo(request: Request) -> Answer:
-    """Says who asked and what."""
+    """Answer with the name of the user and the prompt."""
     return whole(f"For {request.json['user']}: {request.json['messages'][-1]['content']}")
 
 
@@ -47,7 +47,7 @@ def _right(who: int, text: str, data: bytes) -> bool:
 def crossed(gate: Gate, number: int, threads: int = 4) -> Iterator[str]:
     """SEC-CACHE 8: every second request leaves early; each answer is of its own key and prompt.
 
-    The last line is wrong where none left before its answer, or none was answered from the cache.
+    The last line is a mistake if no client left before its answer, or the cache gave no answer.
     """
     own = threading.local()
     clients: list[HTTPConnection] = []
@@ -86,7 +86,7 @@ def crossed(gate: Gate, number: int, threads: int = 4) -> Iterator[str]:
 
 
 def apart(gate: Gate) -> Iterator[str]:
-    """SEC-CACHE 1: what one key has in the cache is no hit for the other."""
+    """SEC-CACHE 1: a cached answer of one key is no hit for the other."""
     body = json.dumps(
         {"model": "able-1", "user": "key 0", "messages": [{"role": "user", "content": "Once."}]}
     ).encode()

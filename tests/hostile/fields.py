@@ -1,4 +1,4 @@
-"""A request of each dialect with one text wherever a text may stand."""
+"""Requests of each dialect, with one text in every place for text."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from tests.server.gate import CHAT, COUNT, GENERATE, MESSAGES, RESPONSES, STREAM
 
 
 def chat_fields(text: str) -> dict[str, Any]:
-    """A chat request with a text wherever one may stand."""
+    """Return a Chat Completions request with a text in every place for text."""
     call = {"id": text, "type": "function", "function": {"name": text, "arguments": text}}
     function = {
         "name": text,
@@ -31,7 +31,7 @@ def chat_fields(text: str) -> dict[str, Any]:
 
 
 def message_fields(text: str) -> dict[str, Any]:
-    """The same of Messages."""
+    """Return a Messages request with a text in every place for text."""
     source = {"type": "text", "media_type": "text/plain", "data": text}
     return {
         "model": "claude-haiku-9",
@@ -53,7 +53,7 @@ def message_fields(text: str) -> dict[str, Any]:
 
 
 def response_fields(text: str) -> dict[str, Any]:
-    """The same of Responses."""
+    """Return a Responses request with a text in every place for text."""
     parts = [
         {"type": "input_text", "text": text},
         {"type": "input_image", "image_url": text, "detail": text},
@@ -78,7 +78,7 @@ def response_fields(text: str) -> dict[str, Any]:
 
 
 def content_fields(text: str) -> dict[str, Any]:
-    """The same of Gemini."""
+    """Return a Gemini request with a text in every place for text."""
     declared = {"name": text, "description": text, "parametersJsonSchema": {"title": text}}
     return {
         "systemInstruction": {"parts": [{"text": text}]},
@@ -105,4 +105,4 @@ FIELDS: Mapping[str, Callable[[str], dict[str, Any]]] = {
     CHAT: chat_fields, MESSAGES: message_fields, COUNT: message_fields, RESPONSES: response_fields,
     GENERATE: content_fields, STREAM: content_fields, TOKENS: content_fields,
 }  # fmt: skip
-"""By the door that takes it."""
+"""Requests by their endpoint."""

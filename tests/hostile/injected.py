@@ -1,4 +1,4 @@
-"""Text that is a program to whoever reads it as one: SQL, templates, shells. The same every time."""
+"""Text that a careless reader runs as a program: SQL, templates, shells. The same every time."""
 
 import functools
 import itertools
@@ -45,7 +45,7 @@ _TEMPLATES = (
 
 @functools.cache
 def injected(number: int) -> tuple[str, ...]:
-    """So many of them, wildcards and templates first."""
+    """Return `number` texts, wildcards and templates first."""
     first = ["%" * 1000, "_" * 1000, "*" * 1000, "%_%_" * 250, *_TEMPLATES]
     made = [f"{a}{' ' * bool(a)}{b}{c}" for a, b, c in itertools.product(_BEFORE, _SQL, _AFTER)]
     random.Random(89).shuffle(made)

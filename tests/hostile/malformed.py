@@ -1,4 +1,4 @@
-"""Texts that are nearly JSON: the same every time, and each refused by another reader than ours."""
+"""Texts that are nearly JSON, the same every time; the standard library refuses each of them."""
 
 import json
 import math
@@ -22,7 +22,7 @@ _VALUES = (
     b'{"a":1 "b":2}', b'{"a"=1}', b'{"a"::1}', b"new Date()", b"/x/", b"1n", b"$1", b"{{7*7}}", b"b'a'", b'u"a"', b"", b"-",
     b'"a" "b"', b'"a"+"b"', b"9" * 5000, b"[" * 2000, b'{"a":' * 2000, b"[" * 5000 + b"]" * 5000,
 )  # fmt: skip
-"""In place of a value of a member."""
+"""Replacements for the value of a member."""
 _AROUND = (
     (b"", b","), (b"", b"}"), (b"", b"{}"), (b"", b"\0"), (b"", b"x"), (b"", b"//"), (b"[", b""), (b"(", b")"), (b"", b";"),
     (b"\xef\xbb\xbf", b""), (b"\0", b""), (b"'", b"'"), (b"callback(", b")"), (b"data: ", b""), (b")]}',\n", b""),
@@ -79,7 +79,7 @@ _CHANGES: tuple[Change, ...] = (
 
 
 def malformed(text: bytes, number: int) -> Iterator[bytes]:
-    """So many different texts, made of one that is right: none of them is JSON in UTF-8."""
+    """Yield `number` different texts, made of a valid one; none of them is JSON in UTF-8."""
     chance = random.Random(7)
     seen: set[bytes] = set()
     values = (text[:-1] + b',"x":' + value + b"}" for value in _VALUES)
@@ -91,7 +91,7 @@ def malformed(text: bytes, number: int) -> Iterator[bytes]:
     while len(seen) < number:
         changed = text
         for _ in range(chance.choice([1, 1, 1, 2, 3])):
-            with suppress(IndexError, ValueError):  # nothing is left of it to change
+            with suppress(IndexError, ValueError):  # it has become too short for this change
                 changed = chance.choice(_CHANGES)(changed, chance)
         if not is_json(changed) and changed not in seen:
             seen.add(changed)
@@ -99,7 +99,7 @@ def malformed(text: bytes, number: int) -> Iterator[bytes]:
 
 
 def is_json(data: bytes) -> bool:
-    """Whether the standard library takes it, and nothing in it is beyond RFC 8259 or UTF-8."""
+    """True if the standard library reads it, and it keeps to RFC 8259 and UTF-8."""
     try:
         value = json.loads(data.decode(), parse_constant=_refuse, parse_float=_finite)
         json.dumps(value, ensure_ascii=False).encode()

@@ -1,4 +1,7 @@
-"""JSON that is whole and means something else: any value in place of any other. The same every time."""
+"""JSON that is valid but means something else: any value in place of any other.
+
+The same every time.
+"""
 
 import random
 from collections.abc import Iterator
@@ -14,7 +17,7 @@ _VALUES: tuple[Any, ...] = (
 
 
 def places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Each container with a name or an index of something in it."""
+    """Yield each container, with the name or the index of an item in it."""
     items = (
         value.items()
         if isinstance(value, dict)
@@ -28,7 +31,7 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def changed(value: Any, chance: random.Random) -> Any:
-    """A copy with one to three things replaced, taken away, doubled or put elsewhere."""
+    """Return a copy with one to three items replaced, removed, doubled or moved."""
     copy = _copy(value)
     for _ in range(chance.choice((1, 1, 2, 3))):
         found = list(places(copy))

@@ -1,4 +1,4 @@
-"""Pairs of requests, most of them alike but for one thing, and whether they may share an answer."""
+"""Pairs of requests, most of which differ in one thing, and a check if they may share an answer."""
 
 import random
 from collections.abc import Iterator
@@ -75,7 +75,7 @@ def _keyed(made: Made, sharing: Sharing) -> str:
 
 
 def _meaning(made: Made, sharing: Sharing) -> Made:
-    """All that must be the same: by its nature, not by how a key is made."""
+    """Return the parts that must be equal, by their meaning and not by the cache key's code."""
     who, members = made["who"], made["members"]
     assert isinstance(who, Key)
     assert isinstance(members, dict)
@@ -85,7 +85,7 @@ def _meaning(made: Made, sharing: Sharing) -> Made:
 
 
 def pairs(number: int) -> Iterator[str]:
-    """SEC-CACHE 2, 3: so many pairs; what is wrong with each, if anything."""
+    """SEC-CACHE 2, 3: yield the mistake for each of `number` pairs, empty if there is none."""
     chance = random.Random(83)
     for _ in range(number):
         one = _made(chance)

@@ -1,4 +1,4 @@
-"""Names that lead out of a folder for whoever makes a path of them. The same every time."""
+"""Names that lead out of a folder if a program makes a path of them. The same every time."""
 
 import functools
 import itertools
@@ -18,7 +18,7 @@ _ENDS = (
 
 @functools.cache
 def paths(number: int) -> tuple[str, ...]:
-    """So many of them."""
+    """Return `number` names."""
     made = [step * times + end for step, end, times in itertools.product(_STEPS, _ENDS, (1, 3, 8))]
     random.Random(22).shuffle(made)
     first = [

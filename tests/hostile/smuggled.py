@@ -1,4 +1,4 @@
-"""Requests that are wrong, or can be read in two ways, and what tells those that are neither."""
+"""Requests that are wrong or ambiguous, and a check that recognizes the others."""
 
 import random
 import re
@@ -36,7 +36,7 @@ _CHUNKS = (
 
 
 def mutations(number: int) -> Iterator[tuple[bytes, bytes]]:
-    """Requests that are wrong, or can be read in two ways, each with its body: the same every time."""
+    """Yield requests that are wrong or ambiguous, each with its body: the same every time."""
     chance = random.Random(20_261_124)
     for _ in range(number):
         path, body = chance.choice(list(BODIES.items()))
@@ -71,7 +71,7 @@ def mutations(number: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 def honest(data: bytes, body: bytes) -> bool:
-    """Whether a request can be read in one way only, and is right."""
+    """True if a request is valid and can be read in one way only."""
     head, end, rest = data.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     if (

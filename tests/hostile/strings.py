@@ -21,7 +21,7 @@ _SEEDS = (
 
 @functools.cache
 def strings(number: int) -> tuple[str, ...]:
-    """Seeds, each control character, and what chance makes of them: the same every time."""
+    """Return seeds, each control character, and random mixtures of them: the same every time."""
     chance = random.Random(18)
     found = [*_SEEDS, *map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0))]
     while len(found) < number:

@@ -1,4 +1,4 @@
-"""Hostile input, set by set, against a gateway as users start it: what came of each piece."""
+"""Send hostile input, set by set, to a gateway as users start it, and report each piece."""
 
 import hashlib
 import json
@@ -36,18 +36,18 @@ from tests.server.gate import (
 )
 
 type Outcomes = Iterator[str]
-"""Nothing where a piece was treated as it should be, else what is wrong."""
+"""Empty if the gateway treated a piece of input correctly, else the mistake."""
 
 SPOKEN = (CHAT, MESSAGES, RESPONSES, GENERATE)
-"""A door of each dialect."""
+"""An endpoint of each dialect."""
 ADMIN_KEY = "of-an-admin-and-no-client"
 OF_A_CLIENT, OF_AN_ADMIN = f"Bearer {CLIENT_KEY}", f"Bearer {ADMIN_KEY}"
 WAYS = ("authorization", "x-api-key", "x-goog-api-key", "?key=")
-"""How a client may send a key."""
+"""Ways in which a client may send a key."""
 
 
 def echo(request: Request) -> Answer:
-    """An answer that is of its request alone, in the dialect it was asked in."""
+    """Return an answer that depends on its request alone, in the request's dialect."""
     said = hashlib.sha256(request.body).hexdigest()
     if request.path.endswith("/messages"):
         value: object = {
@@ -75,13 +75,13 @@ def echo(request: Request) -> Answer:
 
 
 def written(path: str, text: str, at: int) -> bytes:
-    """A request that has a text in every field, in one of several spellings of JSON."""
+    """Return a request with a text in every field, in one of several spellings of JSON."""
     value = FIELDS[path](text)
     return json.dumps(value, ensure_ascii=at % 2 == 0, indent=at % 3 or None).encode()
 
 
 def naughty(gate: Gate, provider: Upstream, path: str, every: int = 1) -> Outcomes:
-    """C-18: each text in every field at once goes on unchanged to the last byte."""
+    """C-18: each text in every field at once passes unchanged to the last byte."""
     for at, text in enumerate(strings(520)[::every]):
         body = written(path, text, at)
         told = gate.ask(path, body)
@@ -90,7 +90,7 @@ def naughty(gate: Gate, provider: Upstream, path: str, every: int = 1) -> Outcom
 
 
 def cached(gate: Gate, provider: Upstream, path: str, every: int = 1) -> Outcomes:
-    """C-18: each text has an answer of its own, and that one again when it is asked again."""
+    """C-18: each text has an answer of its own, and gets it again from the cache."""
     provider.scripts.clear()
     provider.on("/", echo)
     texts = strings(520)[::every]
@@ -111,7 +111,7 @@ def cached(gate: Gate, provider: Upstream, path: str, every: int = 1) -> Outcome
 
 
 def unreadable(gate: Gate, provider: Upstream, path: str, number: int = 300) -> Outcomes:
-    """C-07, C-08, C-10: 400 in the client's dialect, and nothing is sent on."""
+    """C-07, C-08, C-10: the client gets 400 in its dialect, and nothing is sent on."""
     provider.requests.clear()
     for body in malformed(plain(path, x_own=[1.5, None, {"a": "b"}]), number):
         yield refused(gate.ask(path, body), path, 400, "The request body is not valid JSON: ", body)
@@ -119,7 +119,7 @@ def unreadable(gate: Gate, provider: Upstream, path: str, number: int = 300) -> 
 
 
 def refused(told: Told, path: str, status: int, start: str, what: object) -> str:
-    """What is wrong with a refusal."""
+    """Return the mistake in a refusal, empty if there is none."""
     try:
         right = shaped(told, path, status).startswith(start)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
@@ -128,19 +128,19 @@ def refused(told: Told, path: str, status: int, start: str, what: object) -> str
 
 
 def smuggled(gate: Gate, number: int = 1500) -> Outcomes:
-    """SEC-SMUGGLE: refused, its connection closed, and the canary behind it not answered."""
+    """SEC-SMUGGLE: it is refused, its connection closed, and the canary behind it not answered."""
     for data, body in mutations(number):
         if honest(data, body):
             continue
         reply = gate.exchange(data + CANARY)
         if not reply:
-            continue  # too little to be a request: closed without a word
+            continue  # too little to be a request: the gateway closes silently
         first = answers(reply)[0].status
         yield "" if first in (200, 400, 431) and SHOWN not in reply else f"{data!r}: {reply!r}"
 
 
 def locked_out(gate: Gate, number: int = 560, ways: int = 4, within: float = math.inf) -> Outcomes:
-    """SEC-SQLI 1: as keys they open nothing: the same 401 for all, in `within` seconds, no row."""
+    """SEC-SQLI 1: a text as a key gets the same 401 as all, in `within` seconds, and no row."""
     before, bodies = gate.journal(), dict[str, bytes]()
     for at, text in enumerate((*injected(number), *strings(min(number, 560)))):
         key = "".join(one if " " <= one != "\x7f" else "" for one in text).strip()
@@ -162,7 +162,7 @@ def locked_out(gate: Gate, number: int = 560, ways: int = 4, within: float = mat
 
 
 def told_apart(gate: Gate, provider: Upstream, number: int = 560) -> Outcomes:
-    """SEC-SQLI 2, SEC-SSTI 3: as names, labels and headers they are text; the log stays readable."""
+    """SEC-SQLI 2, SEC-SSTI 3: in names, labels and headers it is text; the log stays readable."""
     for at, text in enumerate((*injected(number), *filter(None, strings(min(number, 560))))):
         path = SPOKEN[at % 4]
         yield refused(gate.ask(*named(path, text), authorization=OF_A_CLIENT), path, 404, "", text)
@@ -180,7 +180,7 @@ def told_apart(gate: Gate, provider: Upstream, number: int = 560) -> Outcomes:
 
 
 def asked_admins(gate: Gate, number: int = 560) -> Outcomes:
-    """SEC-SQLI 2: as parameters of /admin they match nothing, or are refused; nothing is changed."""
+    """SEC-SQLI 2: parameters of /admin match nothing or are refused; nothing is changed."""
     before = gate.ask("/admin/costs?by=key", method="GET", authorization=OF_AN_ADMIN)
     forms = (
         "costs?only=key%3A{}", "costs?only=tag%3A{}", "costs?by={}", "costs?since={}", "costs?zone={}", "costs?{}=1",
@@ -205,7 +205,7 @@ _NAMED = (
 
 
 def lost_ways(gate: Gate, number: int = 560, doors: int = 6) -> Outcomes:
-    """SEC-PATH: as names of models, answers and calls they are not found, or refused."""
+    """SEC-PATH: names of models, answers and calls are not found, or refused."""
     for at, text in enumerate(paths(number)):
         path = SPOKEN[at % 4]
         yield refused(gate.ask(*named(path, text), authorization=OF_A_CLIENT), path, 404, "", text)
@@ -220,11 +220,11 @@ def lost_ways(gate: Gate, number: int = 560, doors: int = 6) -> Outcomes:
 
 
 MODELS = {CHAT: "able-1", MESSAGES: "claude-haiku-9", RESPONSES: "reply-9", GENERATE: "gem-9"}
-"""A model at home at each door."""
+"""A native model for each endpoint."""
 
 
 def odd_requests(gate: Gate, path: str, model: str, number: int) -> Outcomes:
-    """Promise 14: any value in place of any other, at home or abroad: an answer or a refusal."""
+    """Promise 14: any value in place of another, native or translated: an answer or a refusal."""
     chance = random.Random(f"{path} {model}")
     base = FIELDS[path]("hello")
     for at in range(number):
@@ -240,11 +240,11 @@ def odd_requests(gate: Gate, path: str, model: str, number: int) -> Outcomes:
 
 
 _FAULTS = (200, 429, 502, 503, 504, 529)
-"""What a provider that answers nonsense may come to."""
+"""Statuses that a client may get if a provider answers nonsense."""
 
 
 def odd_answers(gate: Gate, provider: Upstream, path: str, model: str, number: int) -> Outcomes:
-    """Any value in place of any other in a provider's answer: an answer, or an error of the provider's."""
+    """Any value in place of another in a provider's answer: an answer or an upstream error."""
     chance = random.Random(f"{path} {model} answers")
     for at in range(number):
         streamed = at % 2 == 1
@@ -276,20 +276,20 @@ EVENTS = (
     "os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "exec", "compile", "import",
     "pickle.find_class", "marshal.loads", "ctypes.dlopen", "socket.connect", "sqlite3.connect", "sqlite3.load_extension",
 )  # fmt: skip
-"""What Python tells an auditor of: files, processes, code and connections."""
+"""Audit events of Python: files, processes, code and connections."""
 
 
 def watch(file: Path) -> str:
-    """What a gateway runs before itself, so that it writes down such events."""
+    """Return code that a gateway runs first, so that it logs these events."""
     return _WATCH.format(file=str(file), events=EVENTS)
 
 
 _MACHINE = (Path("/proc/self"), Path("/sys/fs/cgroup"))
-"""Where a gateway looks how much memory and how many files it has, four times a second."""
+"""Paths where a gateway reads its memory and its files, four times a second."""
 
 
 def stray(file: Path, since: int, *folders: Path) -> list[str]:
-    """Events that were written down from a place on, but for those of these folders."""
+    """Return events that were logged after `since`, except those in the given folders."""
     folders = (*folders, *_MACHINE)
     lines = file.read_bytes()[since:].decode().splitlines()
     return [
@@ -301,7 +301,7 @@ def stray(file: Path, since: int, *folders: Path) -> list[str]:
 
 
 def tally(sets: Mapping[str, Outcomes]) -> tuple[int, int]:
-    """Run them, one line each; how many pieces passed and failed."""
+    """Run sets, one line each; return how many pieces passed and how many failed."""
     passed = failed = 0
     for name, outcomes in sets.items():
         found = list(outcomes)

@@ -1,1 +1,1 @@
-"""Half an hour of mixed faults under a steady load, and what is left of it."""
+"""Run half an hour of mixed faults under a steady load, and check the result."""

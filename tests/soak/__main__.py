@@ -1,8 +1,8 @@
 """`python -m tests.soak MINUTES [SEED]`, which `make soak` runs: mixed faults under steady load.
 
-One gateway is never killed: its providers refuse, cut and stall, its Redis flaps, its clients leave and
-are slow; its memory must not grow. Beside it two workers of another are killed again and again. Both
-ledgers are compared with what a provider in a process of its own has billed.
+One gateway is never killed. Its providers refuse, cut and stall; its Redis flaps; its clients leave
+and are slow. Its memory must not grow. Beside it, two workers of a second gateway are killed again
+and again. The soak compares both ledgers with the bills of a provider in a process of its own.
 """
 
 import asyncio
@@ -29,19 +29,19 @@ from tests.soak.judge import Sample, judge
 from tests.soak.load import Load
 
 _CLIENTS, _RATE = 16, 25.0
-"""Clients, and their calls a second; sized for two cores that serve all of this."""
+"""Clients, and their calls a second: a load for two cores that run all processes."""
 _KILLED_CLIENTS = 3
 _EVERY = 5.0
-"""Seconds between two looks at memory."""
+"""Seconds between two samples of memory."""
 _STALLS = 0.02
 """Share of calls that a provider never answers."""
 _WARM = 0.2
-"""Share of the time after which memory is judged."""
+"""Share of the time before memory is judged."""
 
 
 @dataclass
 class Found:
-    """What came of it."""
+    """The results of a soak."""
 
     told: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Found:
 
 @contextmanager
 def _provider(folder: Path, name: str, seed: str, stalls: float) -> Iterator[tuple[str, Path]]:
-    """A provider that bills by itself: its address, and its book."""
+    """Run a provider that keeps its own bills; yield its address and its book."""
     book = folder / f"bill-{name}"
     book.touch()
     command = [sys.executable, "-m", "tests.e2e.kill_provider", str(book), seed, str(stalls)]
@@ -66,7 +66,7 @@ def _provider(folder: Path, name: str, seed: str, stalls: float) -> Iterator[tup
 def soak(
     folder: Path, seconds: float, seed: str, *, stalls: float = _STALLS, grown: bool = True
 ) -> Found:
-    """Run all of it; what was seen, and what is wrong. `grown`: it is long enough to tell growth."""
+    """Run the soak; return its figures and mistakes. `grown`: it is long enough to judge growth."""
     found, program = Found(), redis_program()
     assert program is not None, "no server of the Redis protocol: make dev"
     place = Place(program, folder)
@@ -140,7 +140,7 @@ async def _look(gateway: Gateway, samples: list[Sample], end: float) -> None:
 
 
 async def _flap(place: Place, done: Counter[str], end: float, chance: random.Random) -> None:
-    """Redis dies, stops, and forgets all; each time it is well again for a while."""
+    """Kill, stop and flush Redis in turn; each time Redis is well again for a while."""
     while time.monotonic() < end:
         await asyncio.sleep(min(chance.uniform(4, 12), max(0.0, end - time.monotonic())))
         kind = chance.choice(("killed", "stopped", "flushed"))
@@ -170,7 +170,7 @@ async def _kill(
     chance: random.Random,
     found: Found,
 ) -> None:
-    """One of two workers, both, their supervisor, or all three."""
+    """Kill one of two workers, both, their supervisor, or all three."""
     while time.monotonic() < end:
         await asyncio.sleep(min(chance.uniform(8, 25), max(0.0, end - time.monotonic())))
         kind = chance.choice(kill_trial.KINDS)
@@ -198,7 +198,7 @@ def _steady(
     asked: list[Any],
     load: Load,
 ) -> None:
-    """The gateway that was never killed: what it holds, what it grew by, what it wrote down."""
+    """Check the gateway that was never killed: what it holds, how it grew, what it wrote."""
 
     def idle() -> bool:
         hand = gateway.in_hand()
@@ -232,7 +232,7 @@ def _steady(
 def _killed(
     found: Found, workers: kill_trial.Gateway, load: kill_load.Load, asked: list[Any]
 ) -> None:
-    """The gateway whose workers were killed: every billed call is on its ledger, once."""
+    """Check the gateway whose workers were killed: its ledger has every billed call once."""
     wrong = kill_trial._last(workers)
     read = kill_audit.books(workers.ledger)
     wrong += kill_audit.audit(asked, load, read, workers.killed)
@@ -243,7 +243,10 @@ def _killed(
 
 
 def _config(provider: str, *, hasty: bool) -> dict[str, Any]:
-    """The labs of the kill trial; answers are kept, and a budget counted. `hasty`: they wait for little."""
+    """Return the configuration of the kill trial, with a cache and a budget.
+
+    `hasty`: its timeouts are short.
+    """
     value = kill_trial._config(provider)
     for one in value["providers"].values() if hasty else ():
         one["timeouts"] = {"headers": "3s", "first_content": "3s", "idle": "3s"}
@@ -257,7 +260,7 @@ def _counts(counted: Mapping[Any, int]) -> str:
 
 
 def main(minutes: float, seed: str) -> int:
-    """Soak for so long; the exit status."""
+    """Soak for some minutes; return the exit status."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tiergate-soak-") as folder:
         found = soak(Path(folder), minutes * 60, seed)

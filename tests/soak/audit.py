@@ -1,4 +1,4 @@
-"""The audit: the provider's own bill and the ledger of a gateway that was never killed."""
+"""Compare the provider's own bills with the ledger of a gateway that was never killed."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -14,18 +14,18 @@ _AGAIN = "again-"
 
 @dataclass
 class Audit:
-    """What was compared, and where it differs."""
+    """The sums that were compared, and the differences."""
 
     states: Counter[str] = field(default_factory=Counter)
     billed: Decimal = Decimal(0)
-    """USD of the answers whose calls are settled, by the provider."""
+    """USD for the answers of settled calls, by the provider's bills."""
     settled: Decimal = Decimal(0)
-    """USD of the same, by the ledger."""
+    """USD for the same answers, by the ledger."""
     wrong: list[str] = field(default_factory=list)
 
 
 def audit(bills: Iterable[Bill], read: Books, left: set[str]) -> Audit:
-    """Compare all calls. `left` are those whose clients left."""
+    """Compare all calls. `left` are the calls whose clients left."""
     found, requests = Audit(), defaultdict[str, list[Bill]](list)
     for bill in bills:
         requests[bill.marker].append(bill)
@@ -54,7 +54,7 @@ def audit(bills: Iterable[Bill], read: Books, left: set[str]) -> Audit:
 def _one(found: Audit, marker: str, bills: list[Bill], read: Books, id: str, *, left: bool) -> None:
     entry, intents = read.finals[id][0], read.intents.get(id, [])
     wrong = []
-    # A request whose client left while it was being sent may not have arrived.
+    # A request may never have arrived if its client left while it was being sent.
     if not (len(bills) <= len(intents) <= len(bills) + left and entry.attempts == len(intents)):
         wrong.append(f"{len(bills)} requests, {len(intents)} intents, {entry.attempts} attempts")
     failed = read.failed.get(id, [])
@@ -77,7 +77,7 @@ def _one(found: Audit, marker: str, bills: list[Bill], read: Books, id: str, *, 
 
 
 def _again(found: Audit, marker: str, bills: list[Bill], entries: list[FinalRow]) -> None:
-    """What many asked: as many answers were billed as were settled; who shared one had a hit."""
+    """Check calls of one prompt: no more are settled than billed, and a hit sent no request."""
     answers = [bill for bill in bills if bill.kind == "answer"]
     settled = [entry for entry in entries if entry.state == "settled"]
     if len(settled) > len(answers):

@@ -1,4 +1,4 @@
-"""What samples of a process say: whether it grows, and what it has more of in the end."""
+"""Judge samples of a process: does it grow, and what does it have more of in the end."""
 
 import statistics
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 MOST_GROWTH = 1.0
 """MB a minute."""
 _MORE = 6
-"""Descriptors and tasks that a median may differ by: those of calls that run just then."""
+"""Descriptors and tasks by which a median may differ: calls that run at that moment."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One look at a process."""
+    """One sample of a process."""
 
     at: float
     """Seconds since the beginning."""
@@ -23,7 +23,10 @@ class Sample:
 
 
 def slope(samples: Sequence[Sample]) -> float:
-    """MB a minute: the median of the slopes of all pairs, which no few samples move (Theil, Sen)."""
+    """Return MB a minute: the median slope of all pairs (Theil, Sen).
+
+    A few samples cannot move it.
+    """
     slopes = [
         (two.resident - one.resident) / (two.at - one.at)
         for number, one in enumerate(samples)
@@ -34,7 +37,7 @@ def slope(samples: Sequence[Sample]) -> float:
 
 
 def judge(samples: Sequence[Sample], warm: float) -> tuple[list[str], list[str]]:
-    """Figures, and what of them is wrong. `warm` are seconds that do not count."""
+    """Return figures, and mistakes among them. The first `warm` seconds do not count."""
     counted = [one for one in samples if one.at >= warm]
     quarter = max(1, len(counted) // 4)
     first, last = counted[:quarter], counted[-quarter:]

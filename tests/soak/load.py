@@ -1,4 +1,4 @@
-"""Steady load: clients that read, leave, are slow, or ask what was asked before."""
+"""Steady load: clients that read, leave, are slow, or repeat a prompt."""
 
 import asyncio
 import random
@@ -13,14 +13,14 @@ from gateway.core import jsonio
 PATIENCE = 30.0
 _ENDS = (b"data: [DONE]\n\n", b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
 _AGAIN = 20
-"""Prompts that are asked again and again."""
+"""Number of prompts that clients repeat."""
 _SHED = (429, 502, 503, 504, 529)
-"""What a call may be told where its providers fail or there is no room."""
+"""Statuses that a call may get if its providers fail or the gateway has no room."""
 
 
 @dataclass
 class Load:
-    """What clients saw."""
+    """The replies that clients got."""
 
     port: int
     seed: str
@@ -29,14 +29,14 @@ class Load:
     kinds: Counter[str] = field(default_factory=Counter)
     told: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
-    """Of the last whole answers."""
+    """Seconds of the last whole answers."""
     left: set[str] = field(default_factory=set)
     """Calls whose client left before the end."""
     wrong: list[str] = field(default_factory=list)
     stopped: bool = False
 
     async def run(self, clients: int) -> None:
-        """Call until stopped; each client ends the call that it is in."""
+        """Call until stopped; each client first ends its current call."""
         await asyncio.gather(*(self._client(number, clients) for number in range(clients)))
 
     async def _client(self, number: int, clients: int) -> None:
@@ -60,7 +60,7 @@ class Load:
     async def _call(self, marker: str, kind: str, chance: random.Random) -> None:
         lab, path = chance.choice((("acme", "chat/completions"), ("claude", "messages")))
         stream = chance.random() < 0.6
-        if kind == "again":  # an answer is kept by what was asked
+        if kind == "again":  # the cache finds an answer by its request
             lab, path, stream = "acme", "chat/completions", False
         data = _request(marker, lab, path, stream=stream)
         began = time.monotonic()
@@ -117,13 +117,13 @@ def _request(marker: str, lab: str, path: str, *, stream: bool) -> bytes:
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """The status and the body of an answer, whose connection is closed after it."""
+    """Return the status and the body of an answer after which the connection closes."""
     head = await reader.readuntil(b"\r\n\r\n")
     return int(head.split(b" ", 2)[1]), _unchunked(head, await reader.read(-1))
 
 
 async def _slowly(reader: asyncio.StreamReader, chance: random.Random) -> tuple[int, bytes]:
-    """The same, some bytes at a time."""
+    """Read an answer some bytes at a time; return its status and its body."""
     head, data = await reader.readuntil(b"\r\n\r\n"), b""
     while piece := await reader.read(chance.randrange(20, 400)):
         data += piece

@@ -1,4 +1,4 @@
-"""The soak in its short form, and what its judges say; `make soak` is the long one."""
+"""The soak in its short form, and its judges; `make soak` is the long form."""
 
 import random
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.soak.judge import Sample, judge, slope
 
 
 def samples(growth: float, *, files: int = 20, noise: float = 3.0) -> list[Sample]:
-    """A look each 5 s for half an hour, at what grows by so many MB a minute."""
+    """Return a sample each 5 s for half an hour; memory grows by `growth` MB a minute."""
     chance = random.Random(7)
     return [
         Sample(at, int((80 + growth * at / 60 + chance.uniform(0, noise)) * 1e6), files, 12)
@@ -43,7 +43,7 @@ def test_descriptors_and_tasks_that_stay_are_told() -> None:
 
 
 def test_a_few_seconds_of_it(tmp_path: Path) -> None:
-    """Redis flaps, workers die, clients leave: each call has one final row, billed as its provider says."""
+    """While Redis flaps, workers die and clients leave, each call has one final row, as billed."""
     if redis_program() is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
     found = soak(tmp_path, 6.0, "short", stalls=0.0, grown=False)

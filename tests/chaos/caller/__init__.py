@@ -1,4 +1,4 @@
-"""Rows of clients that leave, are slow, or send what is no request."""
+"""Rows of clients that leave, are slow, or send something that is no request."""
 
 from tests.chaos.caller import gone, hostile, slow
 

@@ -1,4 +1,4 @@
-"""C-01, C-02, C-05: clients that leave, at any moment, politely or not, or only half."""
+"""C-01, C-02, C-05: clients that leave at any moment, by a close, a reset or a half-close."""
 
 import select
 import socket
@@ -21,7 +21,7 @@ from tests.e2e.child import until
 from tests.e2e.world import Config
 
 SOON = 0.25
-"""Seconds within which the provider is let go."""
+"""Seconds within which the gateway closes the provider's connection."""
 _PATIENCE = 20.0
 _number = count(1)
 
@@ -29,7 +29,7 @@ type Leave = Callable[[socket.socket], object]
 
 
 def request(cell: Cell, model: str, tag: str, prompt: str) -> bytes:
-    """A call on the wire, whose row can be found by a tag."""
+    """Return a call as bytes, with a tag by which its row can be found."""
     path = door(cell.dialect, model, stream=cell.stream)
     body = asked(cell.dialect, model, stream=cell.stream, prompt=prompt)
     lines = (
@@ -41,7 +41,7 @@ def request(cell: Cell, model: str, tag: str, prompt: str) -> bytes:
 
 
 def tag() -> str:
-    """One that no other call has."""
+    """Return a tag that no other call has."""
     return f"caller-{next(_number)}"
 
 
@@ -50,7 +50,7 @@ async def _silent(wire: Wire, asked: Request) -> None:
 
 
 async def _half(wire: Wire, asked: Request) -> None:
-    """A part of the answer, and nothing more."""
+    """Send a part of the answer, and nothing more."""
     if asked.stream:
         frames = provider.frames(asked.dialect)
         await wire.sse()
@@ -63,7 +63,7 @@ async def _half(wire: Wire, asked: Request) -> None:
 
 
 async def _endless(wire: Wire, asked: Request) -> None:
-    """All of the answer but its end."""
+    """Send all of the answer except its end."""
     if asked.stream:
         await wire.sse()
         await wire.chunk(*provider.frames(asked.dialect)[:-1])
@@ -79,13 +79,13 @@ def _politely(connection: socket.socket) -> None:
 
 
 def _rudely(connection: socket.socket) -> None:
-    """Its kernel throws away what was not read yet."""
+    """Close with a reset: the client's kernel drops what it has not read."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
 def _half_closed(connection: socket.socket) -> None:
-    """It says that it sends nothing more, and still reads: nothing comes but the end."""
+    """Shut down the sending side and keep reading, until the gateway closes."""
     connection.shutdown(socket.SHUT_WR)
     connection.settimeout(_PATIENCE)
     while connection.recv(65536):
@@ -98,7 +98,7 @@ def dial(gateway: Gateway) -> socket.socket:
 
 
 def _read(connection: socket.socket, some: bytes) -> None:
-    """Read until something has come."""
+    """Read until `some` has come."""
     connection.settimeout(_PATIENCE)
     seen = b""
     while some not in seen:
@@ -108,7 +108,7 @@ def _read(connection: socket.socket, some: bytes) -> None:
 
 
 def leaving(id: str, name: str, does: Fault, how: Leave, **more: Any) -> Row:
-    """A client that leaves while its provider answers or is silent."""
+    """Return a row with a client that leaves while its provider answers or is silent."""
 
     def prepare(value: Config, stage: Stage, cell: Cell) -> None:
         lab(value, stage, cell)
@@ -141,14 +141,14 @@ def leaving(id: str, name: str, does: Fault, how: Leave, **more: Any) -> Row:
             more=f"let go {'late' if late else 'in time'}: {took * 1000:.0f} ms",
         )
 
-    # Of an answer that lacks its last mark alone all may be known, and it is settled then.
+    # If an answer lacks only its last mark, its usage may be known: then it is settled.
     settled = ("aborted by client", "settled") if does is _endless else "aborted by client"
     expected = Expected(None, None, 1, settled, "none", "let go in time: .*")
     return Row(id, name, "client", play, expected, prepare, **more)
 
 
 def _moments() -> Iterator[Row]:
-    """Streamed answers are C-01, whole ones C-02."""
+    """Yield rows of clients that leave: streamed answers are C-01, whole ones C-02."""
     for id, mode in (("C-01", "stream"), ("C-02", "whole")):
         for name, does in (("before an answer", _silent), ("within an answer", _half)):
             first = does is _silent

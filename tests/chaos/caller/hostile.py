@@ -1,4 +1,4 @@
-"""C-07 to C-12, C-14, C-16, C-18: what is no request, or an odd one, by the hundreds."""
+"""C-07 to C-12, C-14, C-16, C-18: hundreds of odd requests, and of bytes that are no request."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,15 +23,15 @@ _PATHS = {
 }  # fmt: skip
 _MOST_HEADERS = 100
 _SOON = 1.0
-"""Seconds for a refusal, on a busy machine."""
+"""Seconds within which a busy machine sends a refusal."""
 
 type Outcomes = Iterator[str]
 type Play = Callable[[Gate, Upstream, str], Outcomes]
-"""Nothing where a piece was treated as it should be, else what is wrong."""
+"""Empty if the gateway treated a piece of input correctly, else the mistake."""
 
 
 def hostile(id: str, name: str, play: Play, **more: Any) -> Row:
-    """Pieces of hostile input at the door of each dialect; and the gateway lives, with no bug told."""
+    """Send hostile input to the endpoint of each dialect; the gateway survives and logs no bug."""
 
     def go(stage: Stage) -> Mapping[Form, Seen]:
         upstream = Upstream()
@@ -66,7 +66,7 @@ def _caching(value: Any) -> None:
 
 
 def _no_json(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
-    """Deep, long, of another encoding, with numbers that are none: 400, and soon."""
+    """Bodies that are deep, long, wrongly encoded or have invalid numbers get 400 at once."""
     for name, body in NOT_JSON:
         since = time.monotonic()
         told = gate.ask(path, body)
@@ -80,7 +80,7 @@ def _malformed(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
 
 
 def _twice(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
-    """A member that stands twice: the last one counts, and is the only one that goes on."""
+    """If a member stands twice, the last one counts and is the only one sent on."""
     body = doors.plain(path, x_own=1)
     twice = body[:-1] + b',"x_own":2}'
     told = gate.ask(path, twice)
@@ -93,7 +93,7 @@ def _twice(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
 
 
 def _headers(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
-    """More than a hundred headers, or 16 kB of them: 431, before the body."""
+    """More than a hundred headers, or 16 kB of them, get 431 before the body is read."""
     body = doors.plain(path)
     for name, lines in (
         ("101 headers", [b"x-%d: 1" % at for at in range(_MOST_HEADERS)]),
@@ -112,7 +112,7 @@ def _headers(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
 
 
 def _no_http(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
-    """HTTP/0.9, HTTP/2, TLS, CONNECT and noise: one 400, and the connection closed."""
+    """HTTP/0.9, HTTP/2, TLS, CONNECT and noise get one 400, and the connection is closed."""
     for name, data in NO_HTTP:
         told = answers(gate.exchange(data))
         try:
@@ -128,7 +128,7 @@ def _no_http(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
 
 
 def _pipelined(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
-    """A hundred calls in one write: answered in order, each once."""
+    """A hundred calls in one write are each answered once, in order."""
     one, last = doors.plain(path), request(path, doors.plain(path), b"connection: close")
     told = answers(gate.exchange(request(path, one) * 99 + last))
     yield "" if [it.status for it in told] == [200] * 100 else f"{[it.status for it in told][:9]}"
@@ -136,12 +136,12 @@ def _pipelined(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
 
 
 def _smuggled(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
-    """At every door, whichever is asked here."""
+    """Smuggled requests are refused at every endpoint, whatever `path` is."""
     return trial.smuggled(gate, 1500)
 
 
 def _no_call(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
-    """Bodies of another dialect, and members of the wrong type: 400 that names the member."""
+    """Bodies of another dialect or with members of a wrong type get 400, which names the member."""
     for at, (name, body, _) in NO_REQUESTS:
         if at == path:
             yield trial.refused(gate.ask(path, body), path, 400, "", name)

@@ -1,4 +1,4 @@
-"""C-03, C-06, C-13, C-15: clients that read or write slowly, lie about lengths, or come in crowds."""
+"""C-03, C-06, C-13, C-15: clients that are slow, lie about lengths, or come in crowds."""
 
 import select
 import socket
@@ -23,11 +23,11 @@ from tests.hostile.trial import refused
 from tests.server.gate import answers, drain
 
 _HEAD, _BODY, _READ = 0.5, 1.0, 1.0
-"""Seconds that a client has: for its head, its body, and to read some of an answer."""
+"""Seconds in which a client must send its headers, send its body, and read some of an answer."""
 _MUCH = 200_000_000
-"""Bytes that a provider would say."""
+"""Bytes that the provider would send."""
 _TAKEN = 16_000_000
-"""Of these, what may be taken of it for clients that do not read: what sockets and buffers hold."""
+"""Bytes that the gateway may read of it for clients that do not read: sockets and buffers."""
 _EACH = 8_000_000
 """Bytes of memory for each stream."""
 _LARGE = 1_000_000
@@ -35,7 +35,7 @@ _LARGE = 1_000_000
 _PATIENCE = 20.0
 _CONNECTIONS = 200
 _SHED = (503, 529)
-"""What a call is told that is refused before it is one."""
+"""Statuses of a call that the gateway refuses at admission."""
 
 type Read = Callable[[socket.socket], object]
 
@@ -52,12 +52,12 @@ def _started(stage: Stage) -> Gateway:
 
 @dataclass
 class _Flood:
-    """A provider that says far more than anybody reads."""
+    """A provider that sends far more than any client reads."""
 
     sent: dict[str, int] = field(default_factory=dict)
 
     async def fault(self, wire: Wire, asked: Request) -> None:
-        """One answer: a stream of words, or one long text."""
+        """Send one answer: a stream of words, or one long text."""
         frames = provider.frames(asked.dialect)
         first = next(at for at, one in enumerate(frames) if TEXT[:4].encode() in one)
         await wire.sse()
@@ -82,7 +82,7 @@ def _slowly(connection: socket.socket) -> None:
 
 
 def reading(read: Read) -> Callable[[Stage], Mapping[Form, Seen]]:
-    """A client that reads an endless stream too slowly is cut off; little is held for it meanwhile."""
+    """The gateway buffers little for a client that reads an endless stream slowly, and cuts it."""
 
     def one(stage: Stage, gateway: Gateway, dialect: str, flood: _Flood) -> Seen:
         stage.provider.play(dialect, flood.fault)
@@ -118,7 +118,7 @@ type Outcomes = Iterator[str]
 def pieces(
     id: str, name: str, play: Callable[[Gateway, str], Outcomes], *, ci: bool = False
 ) -> Row:
-    """Clients that do something odd at the door of each dialect."""
+    """Return a row with clients that do something odd at the endpoint of each dialect."""
 
     def go(stage: Stage) -> Mapping[Form, Seen]:
         gateway = _started(stage)
@@ -133,7 +133,7 @@ def pieces(
         with ThreadPoolExecutor(len(DIALECTS)) as pool:
             seen = dict(zip(DIALECTS, pool.map(one, DIALECTS), strict=True))
         rows = set(gateway.all())
-        gateway.found |= rows  # clients that write what they like do not read their ids
+        gateway.found |= rows  # clients that write raw bytes do not read their call ids
         gateway.forget({it.id for it in gateway.replies if it.status in _SHED} - rows)
         return {(dialect, "whole"): it for dialect, it in seen.items()}
 
@@ -155,7 +155,7 @@ def _body(dialect: str) -> bytes:
 
 
 def _exchange(gateway: Gateway, *data: bytes, pause: float = 0.0) -> bytes:
-    """Write pieces, and read until the gateway closes."""
+    """Write pieces, and read until the gateway closes the connection."""
     with dial(gateway) as connection:
         with suppress(ConnectionError):
             for piece in data:
@@ -174,7 +174,7 @@ def _answer(data: bytes, path: str, status: int, start: str, what: str) -> str:
 
 
 def _lengths(gateway: Gateway, dialect: str) -> Outcomes:
-    """Too long, endless, longer and shorter than they say, and with an Expect."""
+    """Send bodies that are too long, endless, or not as long as announced, and one with Expect."""
     path, body = _path(dialect), _body(dialect)
     large = f"content-length: {_LARGE + 1}"
     yield _answer(_exchange(gateway, _head(path, large)), path, 413, "", "too long")
@@ -191,7 +191,7 @@ def _lengths(gateway: Gateway, dialect: str) -> Outcomes:
     began = time.monotonic()
     yield _answer(_exchange(gateway, longer), path, 408, "", "never whole")
     yield "" if time.monotonic() - began < 10 * _BODY else "a body that never comes is waited for"
-    with dial(gateway) as connection:  # shorter: what follows is no request
+    with dial(gateway) as connection:  # shorter than the body: the rest is no request
         connection.sendall(_head(path, f"content-length: {len(body) - 5}") + body)
         told = answers(drain(connection))
         right = [it.status for it in told] == [400, 400] or [it.status for it in told] == [400]
@@ -203,7 +203,7 @@ def _lengths(gateway: Gateway, dialect: str) -> Outcomes:
 
 
 def _trickling(gateway: Gateway, dialect: str) -> Outcomes:
-    """A head and a body that come a byte at a time, and connections that never say a thing."""
+    """Send headers and a body one byte at a time, and open connections that stay silent."""
     path, body = _path(dialect), _body(dialect)
     head = _head(path, f"content-length: {len(body)}")
     for name, data in (("head", [head[at : at + 1] for at in range(60)]),
@@ -223,7 +223,7 @@ _OF_A_STORM = ("answer", "error overloaded", "error overloaded_error", "error UN
 
 
 def _storm(gateway: Gateway, dialect: str) -> Outcomes:
-    """Hundreds of connections at once that say nothing: who asks is answered all the same."""
+    """While hundreds of connections are silent, the gateway still answers other clients."""
     form = (dialect, "whole")
     with ThreadPoolExecutor(4) as pool:
         held: list[socket.socket] = []
@@ -238,7 +238,7 @@ def _storm(gateway: Gateway, dialect: str) -> Outcomes:
                 one.close()
     yield from ("" if it in _OF_A_STORM else it for it in said)
     yield "" if "answer" in said else "nobody is answered in a storm"
-    for _ in range(200):  # come and go
+    for _ in range(200):  # connections that come and go
         with suppress(OSError), dial(gateway) as connection:
             connection.sendall(b"GET")
     until(

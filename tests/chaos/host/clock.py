@@ -1,4 +1,4 @@
-"""P-08: the clock of the machine jumps, forward and back, under calls."""
+"""P-08: the clock of the machine jumps forward and back while calls run."""
 
 import time
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _JUMPS = (3_600, -3_600, 86_400, -172_800, 0)
 _LIMIT = 12
 """Requests in an hour."""
 _LONGEST = 60.0
-"""Seconds that no call of these takes."""
+"""Seconds within which each of these calls ends."""
 
 
 def _library() -> str:
@@ -31,12 +31,12 @@ def _library() -> str:
 
 
 def _fakeable() -> str:
-    """Why no clock can be moved here."""
+    """Return why no clock can be moved here."""
     return "" if _library() else "no libfaketime: apt-get install libfaketime"
 
 
 class _Clock:
-    """The time of day that a gateway sees; its monotonic clock goes on."""
+    """The time of day that a gateway sees; its monotonic clock runs on."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,13 +44,13 @@ class _Clock:
         self.set(0)
 
     def set(self, seconds: int) -> None:
-        """So many seconds from the true time."""
+        """Set the clock to a number of seconds from the true time."""
         scratch = self._file.with_suffix(".new")
         scratch.write_text(f"{seconds:+d}\n")
         scratch.rename(self._file)
 
     def start(self, stage: Stage, value: Config) -> Gateway:
-        # What fakes the time makes each look at it slow, and waits of threads too.
+        # libfaketime makes each look at the clock slow, and waits of threads too.
         return stage.start(
             value, promised=5.0, LD_PRELOAD=_library(), FAKETIME_TIMESTAMP_FILE=str(self._file),
             FAKETIME_NO_CACHE="1", FAKETIME_DONT_FAKE_MONOTONIC="1", DONT_FAKE_MONOTONIC="1",
@@ -58,7 +58,7 @@ class _Clock:
 
 
 def _jumping(stage: Stage) -> Mapping[Form, Seen]:
-    """Calls that run over a jump, and those after it: none waits longer, none has a wrong length."""
+    """A clock jump makes no call wait longer, and gives no row a wrong duration."""
     clock = _Clock(stage.folder)
     gateway = clock.start(stage, base(stage))
     crowd = Crowd(gateway)
@@ -100,7 +100,11 @@ def _asked(stage: Stage, enough: int) -> bool:
 
 
 def _limited(stage: Stage, cell: Cell) -> Seen:
-    """A limit counts on: back in time nobody waits for the future, forward all is given back once."""
+    """A limit survives clock jumps.
+
+    When the clock goes back, no client waits for the future. When it goes forward, the limit is
+    free again once.
+    """
     clock = _Clock(stage.folder)
     value = base(stage)
     value["limits"] = [{"name": "some", "requests": f"{_LIMIT}/h"}]
@@ -123,7 +127,7 @@ def _limited(stage: Stage, cell: Cell) -> Seen:
     forward = passed()
     after = [reply for reply in gateway.replies if reply.status == 429]
     waits = [int(reply.headers.get("retry-after", "0")) for reply in after]
-    # Eight calls warmed it up.
+    # Eight calls were made to warm it up.
     wrong = [] if first + 8 == _LIMIT else [f"{first} passed at first"]
     wrong += [] if back + again <= 2 * _LIMIT else [f"{back} and {again} passed"]
     wrong += [] if forward <= _LIMIT else [f"{forward} passed after two hours"]

@@ -1,4 +1,4 @@
-"""P-01, P-02: a disk that is full, refuses, is slow, or whose files somebody else moves."""
+"""P-01, P-02: a disk that is full, fails or is slow, or whose files another program moves."""
 
 import asyncio
 import os
@@ -25,21 +25,21 @@ from tests.e2e.abroad import DIALECTS
 from tests.e2e.child import until
 
 _SOON = 1.0
-"""Seconds within which nothing is sent any more, and within which all is well again."""
+"""Seconds within which the gateway refuses calls, and within which it recovers."""
 _PATIENCE = 10.0
 
 type Full = Callable[[Stage, Gateway], Iterator[None]]
 
 
 class Held:
-    """Answers that stop in their middle until they are let go."""
+    """Answers that stop in the middle until the test releases them."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._go = asyncio.Event()
 
     async def fault(self, wire: Wire, asked: Request) -> None:
-        """One of them."""
+        """Answer one request."""
         if asked.stream:
             first, *rest = provider.frames(asked.dialect)
             await wire.sse()
@@ -52,7 +52,7 @@ class Held:
         await honest(wire, asked)
 
     def let_go(self) -> None:
-        """All of them."""
+        """Release all answers."""
 
         async def go() -> None:
             self._go.set()
@@ -61,7 +61,7 @@ class Held:
 
 
 def _before(stage: Stage) -> list[str]:
-    """A data folder of 2 MB in a mount namespace of its own."""
+    """Return words that give the gateway a data folder of 2 MB in its own mount namespace."""
     data = stage.folder / "gateway0" / "data"
     mount = 'mkdir -p -m 700 "$1"; mount -t tmpfs -o size=2m,mode=700 none "$1"; shift; exec "$@"'
     return ["unshare", "-m", "sh", "-c", mount, "sh", str(data)]
@@ -69,7 +69,7 @@ def _before(stage: Stage) -> list[str]:
 
 @contextmanager
 def _filled(stage: Stage, gateway: Gateway) -> Iterator[None]:
-    """All of that folder is taken."""
+    """Fill the data folder."""
     del stage
     file = gateway.data / "somebody-elses"
     with file.open("wb", buffering=0) as taken:
@@ -83,7 +83,7 @@ def _filled(stage: Stage, gateway: Gateway) -> Iterator[None]:
 
 @contextmanager
 def _limited(stage: Stage, gateway: Gateway) -> Iterator[None]:
-    """No file of the process may grow beyond what its journal has now: EFBIG, as on a full disk."""
+    """Forbid the process files larger than its journal is now: EFBIG, as on a full disk."""
     del stage
     size = max(path.stat().st_size for path in journal.list_segments(gateway.data / "ledger"))
     before = resource.prlimit(gateway.child.pid, resource.RLIMIT_FSIZE, (size, -1))
@@ -93,7 +93,7 @@ def _limited(stage: Stage, gateway: Gateway) -> Iterator[None]:
 
 @dataclass
 class _Place:
-    """How a disk becomes full."""
+    """A way to make a disk full."""
 
     before: Callable[[Stage], list[str]]
     full: Callable[[Stage, Gateway], object]
@@ -113,7 +113,7 @@ def _started(stage: Stage, place: _Place, policy: str) -> Gateway:
 
 
 def full(place: _Place, policy: str) -> Callable[[Stage], Mapping[Form, Seen]]:
-    """The disk fills up while calls run, and has room again."""
+    """Play a disk that becomes full while calls run, and has room again later."""
 
     def go(stage: Stage) -> Mapping[Form, Seen]:
         gateway = _started(stage, place, policy)
@@ -169,34 +169,35 @@ def _late(gateway: Gateway) -> list[str]:
 
 
 def _torn(gateway: Gateway) -> list[str]:
-    """Lines of the journals that are no row."""
+    """Report lines of the journal that are no row."""
     found = journal.list_segments(gateway.data / "ledger")
     count = sum(row is None for path in found for row, _ in journal.read_rows(path))
     return [f"{count} lines are torn"] if count else []
 
 
 def _away(gateway: Gateway) -> None:
-    """Somebody removes the folder."""
+    """Remove the ledger folder."""
     shutil.rmtree(gateway.data / "ledger")
 
 
 def _renamed(gateway: Gateway) -> None:
-    """A log rotation renames the journal, and its new name is none of ours."""
+    """Rename the journal as a log rotation does, to a name that the gateway does not know."""
     for path in journal.list_segments(gateway.data / "ledger"):
         path.rename(path.with_suffix(".1"))
 
 
 def _truncated(gateway: Gateway) -> None:
-    """A log rotation copies the journal, and empties it."""
+    """Copy the journal and empty it, as a log rotation does."""
     for path in journal.list_segments(gateway.data / "ledger"):
         shutil.copy(path, path.with_suffix(".1"))
         os.truncate(path, 0)
 
 
 def moved(how: Callable[[Gateway], None], *, told: bool) -> Callable[[Stage], Mapping[Form, Seen]]:
-    """What somebody does to the journal costs no call, and what comes after it is on record.
+    """A change to the journal by another program costs no call, and later rows are recorded.
 
-    `told`: the gateway notices, and goes on elsewhere; what it wrote until then is gone.
+    With `told` the gateway notices the change and goes on in another file; rows that it wrote
+    before it noticed are lost.
     """
 
     def go(stage: Stage) -> Mapping[Form, Seen]:
@@ -226,7 +227,7 @@ def moved(how: Callable[[Gateway], None], *, told: bool) -> Callable[[Stage], Ma
 
 @contextmanager
 def _injected(pid: int, what: str) -> Iterator[None]:
-    """Every sync of a process fails, or takes its time."""
+    """Make every fdatasync of a process fail, or take long."""
     command = ["strace", "-qq", "-f", "-p", str(pid), "-e", "trace=fdatasync", "-e", f"inject=fdatasync:{what}", "-o", "/dev/null"]  # fmt: skip
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as tracer:
         until(
@@ -240,7 +241,7 @@ def _injected(pid: int, what: str) -> Iterator[None]:
 
 
 def _traceable() -> str:
-    """Why no process can be traced here."""
+    """Return why no process can be traced here."""
     if why := program("strace")():
         return why
     done = subprocess.run(
@@ -252,7 +253,7 @@ def _traceable() -> str:
 
 
 def _mountable() -> str:
-    """Why no file system can be mounted here."""
+    """Return why no file system can be mounted here."""
     if why := program("unshare")() or root():
         return why
     done = subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True)
@@ -260,10 +261,10 @@ def _mountable() -> str:
 
 
 def synced(what: str) -> Callable[[Stage], Mapping[Form, Seen]]:
-    """What the disk does with a sync is felt by no call and not by the event loop."""
+    """A sync that fails or is slow delays neither calls nor the event loop."""
 
     def go(stage: Stage) -> Mapping[Form, Seen]:
-        gateway = stage.start(base(stage), promised=0.5)  # tracing makes all of it slow
+        gateway = stage.start(base(stage), promised=0.5)  # tracing makes the whole process slow
         crowd = Crowd(gateway)
         ended, lags = threading.Event(), list[float]()
 

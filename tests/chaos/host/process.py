@@ -1,4 +1,4 @@
-"""P-03 to P-07, P-15: processes that are killed, told to stop or signalled; files that are wrong or old."""
+"""P-03 to P-07, P-15: killed, stopped or signalled processes, and files that are wrong or old."""
 
 import asyncio
 import hashlib
@@ -28,14 +28,14 @@ from tests.e2e.child import until
 from tests.e2e.kill_trial import ROOT
 
 _DRAIN, _DELAY = 5.0, 0.5
-"""Seconds from SIGTERM to the end, and in which calls are still taken."""
+"""Seconds from SIGTERM to the end, and seconds in which the gateway still takes calls."""
 _EACH = 4
-"""Calls of each form that run when it is told to stop, half of which end in time."""
+"""Calls of each form that run when the gateway gets SIGTERM; half of them end in time."""
 _PATIENCE = 20.0
 
 
 async def _short(wire: Wire, request: Request) -> None:
-    """An answer that takes a second and a half."""
+    """Answer in a second and a half."""
     if request.stream:
         first, *rest = providers.frames(request.dialect)
         await wire.sse()
@@ -49,7 +49,7 @@ async def _short(wire: Wire, request: Request) -> None:
 
 
 async def _long(wire: Wire, request: Request) -> None:
-    """An answer that never ends."""
+    """Send an answer that never ends."""
     if request.stream:
         await wire.sse()
         frames = providers.frames(request.dialect)
@@ -71,7 +71,7 @@ def _draining(stage: Stage) -> Gateway:
 
 
 def _drained(stage: Stage) -> Mapping[Form, Seen]:
-    """SIGTERM while calls run: short ones end whole, long ones are told, nothing is lost."""
+    """On SIGTERM short calls end whole, long calls get an error, and no row is lost."""
     gateway = _draining(stage)
     forms = [form for form in FORMS for _ in range(_EACH)]
 
@@ -87,7 +87,7 @@ def _drained(stage: Stage) -> Mapping[Form, Seen]:
         long = [(form, pool.submit(call, form, "long")) for form in forms]
         until(lambda: sum(count for name, count in stage.provider.hits.items()
                           if name.startswith(("short", "long"))) == 2 * len(forms), "all run")  # fmt: skip
-        time.sleep(0.3)  # what is to be streamed has begun
+        time.sleep(0.3)  # the streams have begun
         gateway.child.signal(signal.SIGTERM)
         began = time.monotonic()
         wrong = (
@@ -124,7 +124,7 @@ def _closed(gateway: Gateway) -> bool:
 
 
 def _twice(stage: Stage) -> Mapping[Form, Seen]:
-    """A second SIGTERM: what runs is told at once, and the status is 0."""
+    """A second SIGTERM ends running calls with an error at once; the exit status is 0."""
     gateway = _draining(stage)
     with ThreadPoolExecutor(len(FORMS)) as pool:
         running = {
@@ -156,7 +156,7 @@ def _twice(stage: Stage) -> Mapping[Form, Seen]:
 
 
 def _signals(stage: Stage) -> Mapping[Form, Seen]:
-    """Signals that mean nothing here end nothing."""
+    """Signals that the gateway does not use do not end it."""
     gateway = stage.start(base(stage))
     crowd = Crowd(gateway)
     for one in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE, signal.SIGWINCH):
@@ -166,7 +166,7 @@ def _signals(stage: Stage) -> Mapping[Form, Seen]:
     def heeded() -> set[str]:
         return {str(row.get("name")) for row in gateway.log() if row["event"] == "signal"}
 
-    with suppress(AssertionError):  # they are told between calls: a quick machine is ahead of that
+    with suppress(AssertionError):  # the log comes between calls: a quick machine is faster
         until(lambda: len(heeded()) >= 3, "all of them told")
     lines = heeded()
     wrong = [] if lines == {"SIGHUP", "SIGUSR1", "SIGUSR2"} else [f"the log says {lines}"]
@@ -174,7 +174,7 @@ def _signals(stage: Stage) -> Mapping[Form, Seen]:
 
 
 def _killed(stage: Stage, _: Cell) -> Seen:
-    """The short form of `make kill`."""
+    """Play the short form of `make kill`."""
     folder = stage.folder / "kill"
     folder.mkdir()
     found = kill_trial.trial(folder, list(kill_trial.KINDS), "chaos")
@@ -220,7 +220,7 @@ def _command(file: Path, *words: str, **environ: str) -> subprocess.CompletedPro
 
 
 def _configurations(stage: Stage, _: Cell) -> Seen:
-    """Each is refused with its place, by `check` and at the start, and nothing is begun."""
+    """`check` and the start refuse each bad file, name its place, and start nothing."""
     wrong, count = [], 0
     for at, (name, data) in enumerate({"good": _GOOD.encode(), **BAD}.items()):
         file = stage.folder / f"bad{at}" / "gateway.yaml"
@@ -246,7 +246,7 @@ def _configurations(stage: Stage, _: Cell) -> Seen:
 
 
 def _keys(stage: Stage) -> Mapping[Form, Seen]:
-    """The one file that is read again: with each mistake the keys stay as they were, under calls."""
+    """The gateway reads the key file again; after each mistake in it the old keys stay valid."""
     secret = "second-key-never-shown"
     good = f"second: {{sha256: {hashlib.sha256(secret.encode()).hexdigest()}}}\n"
     folder = stage.folder / "gateway0"
@@ -283,7 +283,7 @@ def _told(gateway: Gateway) -> list[object]:
 
 
 def _prices(stage: Stage) -> Mapping[Form, Seen]:
-    """A start with other prices: each row has those of its own, and what they cost."""
+    """After a start with other prices each row has the price of its own version, and its cost."""
     first = stage.start(base(stage))
     crowd = Crowd(first)
     crowd.call(2)
@@ -323,7 +323,7 @@ _OLD = (
 
 
 def _aged(stage: Stage) -> Mapping[Form, Seen]:
-    """Journals of an older and of a later version, garbage among them: read, or passed over."""
+    """The gateway reads journals of older and later versions, and skips garbage in them."""
     ledger = stage.folder / "gateway0" / "data" / "ledger"
     ledger.mkdir(parents=True)
     lines = [

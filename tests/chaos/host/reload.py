@@ -1,4 +1,4 @@
-"""P-06, P-07: the configuration changes while calls run, well and badly."""
+"""P-06, P-07: the configuration changes while calls run, to a valid or an invalid one."""
 
 import os
 import signal
@@ -21,9 +21,9 @@ from tests.e2e.world import Config
 
 _PATIENCE = 20.0
 _LARGE = 60_000_000
-"""Bytes that threads keep of what an alias bomb is until it is refused; a second one takes them again."""
+"""Bytes that threads keep after the gateway refused an alias bomb; a second bomb reuses them."""
 _TIMES = 20
-"""Other configurations while calls run."""
+"""Number of configurations while calls run."""
 _UNNOTICED = Expected(200, "answer", None, "settled")
 
 
@@ -32,7 +32,7 @@ def _file(gateway: Gateway) -> Path:
 
 
 def _write(gateway: Gateway, data: bytes) -> None:
-    """Put a file in place of another, and say so."""
+    """Replace the configuration file, and send SIGHUP."""
     scratch = _file(gateway).with_suffix(".new")
     scratch.write_bytes(data)
     scratch.replace(_file(gateway))
@@ -58,11 +58,11 @@ def _gigabyte(file: Path) -> None:
 
 
 _ODD: tuple[Callable[[Path], None], ...] = (_folder, _gigabyte)
-"""What else may stand in the place of the file; nothing may too."""
+"""Other things that may stand in place of the file; it may also be missing."""
 
 
 def _broken(stage: Stage) -> Mapping[Form, Seen]:
-    """Each is told of, none is in force, and calls see nothing of it."""
+    """The gateway logs each invalid configuration and uses none; calls do not notice."""
     gateway = stage.start(base(stage))
     crowd, wrong = Crowd(gateway), list[str]()
     good, version = _file(gateway).read_bytes(), _state(gateway)["version"]
@@ -113,7 +113,7 @@ def _priced(value: Config, number: int) -> Config:
 
 
 def _prices(stage: Stage) -> Mapping[Form, Seen]:
-    """Other prices again and again while calls run: each row has one version, and its price."""
+    """Prices change again and again while calls run: each row has one version, and its price."""
     value = base(stage)
     gateway = stage.start(_priced(value, 0))
     crowd, kinds = Crowd(gateway), {_state(gateway)["version"]: 0}

@@ -1,4 +1,4 @@
-"""P-09 to P-14: too few descriptors, too little memory, idle crowds, a busy loop, no CPU, all at once."""
+"""P-09 to P-14: few descriptors, little memory, idle crowds, a busy loop, no CPU, all at once."""
 
 import os
 import socket
@@ -26,10 +26,10 @@ from tests.e2e.world import Config
 
 _FILES, _CLIENTS = 256, 300
 _IDLE = 2_000
-"""Connections that say nothing."""
+"""Connections that stay silent."""
 _MEMORY = 512_000_000
 _FLOOD = 12
-"""Bodies at a time, of `_BODY` bytes each."""
+"""Concurrent bodies, of `_BODY` bytes each."""
 _BODY = 30_000_000
 _SHED = (413, 429, 503, 529)
 _PATIENCE = 30.0
@@ -37,14 +37,14 @@ _GOOD = Expected(200, "answer", None, "settled")
 
 
 def _forgotten(gateway: Gateway) -> None:
-    """Calls that were refused before they were any have no row."""
+    """Forget calls that the gateway refused at admission: they have no row."""
     rows = set(gateway.all())
     gateway.forget({one.id for one in gateway.replies if one.status in _SHED} - rows)
 
 
 @contextmanager
 def _held(gateway: Gateway, count: int) -> Iterator[list[socket.socket]]:
-    """So many connections, or as many as it takes."""
+    """Hold `count` connections, or as many as the gateway accepts."""
     found: list[socket.socket] = []
     try:
         for _ in range(count):
@@ -57,7 +57,7 @@ def _held(gateway: Gateway, count: int) -> Iterator[list[socket.socket]]:
 
 
 def _files(stage: Stage) -> Mapping[Form, Seen]:
-    """More clients than it may have files open: it goes on, idles, and is well after them."""
+    """With more clients than descriptors the gateway runs on without a busy loop, and recovers."""
     limit = f"--nofile={_FILES}:{_FILES}"
     gateway = stage.start(base(stage), before=("prlimit", limit), promised=1.0)
     crowd = Crowd(gateway)
@@ -75,7 +75,7 @@ def _files(stage: Stage) -> Mapping[Form, Seen]:
 
 
 def _idle(stage: Stage) -> Mapping[Form, Seen]:
-    """Thousands of connections that never say a word: small, soon gone, and in nobody's way."""
+    """Thousands of silent connections need little memory, are closed soon, and disturb no call."""
     value = base(stage)
     value["server"] = {"connections": _IDLE + 100, "timeouts": {"head": "3s"}}
     gateway = stage.start(value, promised=1.0)
@@ -92,7 +92,7 @@ def _idle(stage: Stage) -> Mapping[Form, Seen]:
 
 @contextmanager
 def _group(stage: Stage) -> Iterator[Path]:
-    """A control group with little memory."""
+    """Make a control group with little memory."""
     group = Path("/sys/fs/cgroup/memory") / f"tiergate-{os.getpid()}-{stage.folder.name}"[:60]
     group.mkdir()
     stage.at_close.insert(0, lambda: _empty(group))
@@ -107,7 +107,7 @@ def _empty(group: Path) -> None:
 
 
 def _groupable() -> str:
-    """Why no control group can be made here."""
+    """Return why no control group can be made here."""
     if why := root():
         return why
     try:
@@ -132,7 +132,7 @@ def _flooded(stage: Stage, value: Config, *before: str) -> Mapping[Form, Seen]:
     with ThreadPoolExecutor(_FLOOD) as pool:
         found = list(pool.map(lambda at: _large(gateway, FORMS[at % len(FORMS)]), range(_FLOOD)))
     said = sorted({one.status for one in found})
-    # Who was refused while still sending may see a reset in place of the words.
+    # A client that is refused while it still sends may see a reset in place of the error.
     wrong = [f"told {said}"] if set(said) - {200, 0, *_SHED} else []
     wrong += ["it was killed"] if gateway.gone() else []
     until(lambda: ask(gateway, FORMS[0]).status == 200, "it is well again", _PATIENCE)
@@ -143,21 +143,21 @@ def _flooded(stage: Stage, value: Config, *before: str) -> Mapping[Form, Seen]:
 
 
 def _bounded(stage: Stage) -> Mapping[Form, Seen]:
-    """A dozen bodies of 30 MB where there are 400 MB for all: some are refused, and nobody dies."""
+    """The gateway has 400 MB for a dozen bodies of 30 MB: it refuses some, and survives."""
     value = base(stage)
     value["server"] = {"max_memory": "400MB"}
     return _flooded(stage, value)
 
 
 def _caged(stage: Stage) -> Mapping[Form, Seen]:
-    """The same, in a control group that kills what takes more."""
+    """Play the flood of bodies in a control group that kills a process that takes more memory."""
     with _group(stage) as group:
         enter = f'echo $$ > "{group}/cgroup.procs"; exec "$@"'
         return _flooded(stage, base(stage), "sh", "-c", enter, "sh")
 
 
 def _long(stage: Stage) -> Mapping[Form, Seen]:
-    """A body of a million turns is read on the loop: others wait for less than two seconds."""
+    """While the loop reads a body of a million turns, other clients wait for under two seconds."""
     gateway = stage.start(base(stage), promised=3.0)
     crowd = Crowd(gateway)
     turns = [{"role": "user", "content": "x"}] * 500_000
@@ -175,7 +175,7 @@ def _long(stage: Stage) -> Mapping[Form, Seen]:
 
 
 def _starved(stage: Stage) -> Mapping[Form, Seen]:
-    """Others take all of the CPU: it is slower, and lives."""
+    """While other processes take all of the CPU, the gateway is slower and survives."""
     gateway = stage.start(base(stage), promised=1.0)
     crowd = Crowd(gateway)
     busy = [
@@ -198,7 +198,10 @@ async def _failing(wire: Wire, request: Request) -> None:
 
 
 def _together(stage: Stage) -> Mapping[Form, Seen]:
-    """Providers fail, Redis hangs, the disk is full, all at once: no memory, no time, few lines."""
+    """Providers fail, Redis hangs and the disk is full at once.
+
+    The gateway's memory does not grow, later calls are not slower, and its log stays short.
+    """
 
     def serving(value: Config) -> None:
         value["ledger"] = {"on_disk_full": "serve"}

@@ -1,4 +1,4 @@
-"""Commands of the Redis protocol as they stand on the wire, and who answers them all alike."""
+"""Count commands of the Redis protocol, and answer all of them alike."""
 
 from contextlib import AbstractContextManager
 
@@ -7,7 +7,7 @@ from tests.e2e.place import Place
 
 
 def count(data: bytes) -> int:
-    """How many commands stand in what was read, where all of them are whole."""
+    """Return the number of commands in data that holds only whole commands."""
     found = 0
     while data.startswith(b"*"):
         words, _, data = data[1:].partition(b"\r\n")
@@ -19,7 +19,7 @@ def count(data: bytes) -> int:
 
 
 def answering(answer: bytes) -> Fault:
-    """A server that answers every command with the same."""
+    """Return a server that gives every command the same answer."""
 
     def fault(place: Place) -> AbstractContextManager[None]:
         return place.instead(lambda data: answer * count(data))

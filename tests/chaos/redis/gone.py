@@ -1,4 +1,4 @@
-"""R-01 to R-05, R-15: a Redis that is not there, dies, is slow, talks nonsense, comes and goes."""
+"""R-01 to R-05, R-15: a Redis that is missing, dies, is slow, answers nonsense, or flaps."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -23,11 +23,11 @@ from tests.e2e.place import Place
 
 _SLOW = 2.0
 _MOST_DIALS = 20
-"""Connections that a second of flapping may cost, in all: a pool that is well again is filled again."""
+"""Connections in total that a second of flapping may cost: a healthy pool is filled again."""
 
 
 def _never(stage: Stage) -> Mapping[Form, Seen]:
-    """It starts later than the gateway, which is not started again."""
+    """Redis starts later than the gateway, which is not restarted."""
     made = pair(stage, started=False)
     crowd = Crowd(made.gateway)
     first, later = crowd.call(1), crowd.call(8)
@@ -40,7 +40,7 @@ def _never(stage: Stage) -> Mapping[Form, Seen]:
 
 
 def _killed(stage: Stage) -> Mapping[Form, Seen]:
-    """Dead and back, again and again, at any moment of what clients do."""
+    """Redis dies and comes back several times, at any moment of a call."""
     made = pair(stage)
     crowd = Crowd(made.gateway)
     healthy = quick(crowd.call(2))
@@ -78,7 +78,7 @@ def _slow(mode: str, delay: float) -> Row:
 
 @contextmanager
 def _paused(place: Place) -> Iterator[None]:
-    """It takes commands, and carries them out later."""
+    """Make Redis accept commands and run them later."""
     with place.admin() as admin:
         admin.client_pause(60_000)
         yield
@@ -86,7 +86,7 @@ def _paused(place: Place) -> Iterator[None]:
 
 
 def _flapping(stage: Stage) -> Mapping[Form, Seen]:
-    """Silent and well again, five times a second: no call fails or waits long, and it is not stormed."""
+    """Redis flaps five times a second: no call fails or waits long, and Redis is not stormed."""
     made = pair(stage)
     crowd = Crowd(made.gateway)
     healthy = quick(crowd.call(4))
@@ -99,7 +99,7 @@ def _flapping(stage: Stage) -> Mapping[Form, Seen]:
                 time.sleep(0.2)
         line.mode = "through"
         dials = (line.dialled - dialled) / (time.monotonic() - began)
-        cache = hits(made.gateway, 40)  # what fails again and again is left alone for longer
+        cache = hits(made.gateway, 40)  # after repeated failures it waits longer
     replies = [one for found in crowd.replies.values() for one in found]
     wrong = [f"{dials:.1f} connections a second"] if dials > _MOST_DIALS else []
     more = waited(stage, healthy, replies, replies)

@@ -1,4 +1,4 @@
-"""A gateway and the place of its Redis, and what a loss may cost."""
+"""A gateway and its Redis, and what a loss of Redis may cost."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,24 +18,24 @@ from tests.e2e.world import Change
 from tests.state.line import Line
 
 BACK = 5.0
-"""Seconds until answers are kept again."""
+"""Seconds until the cache stores answers again."""
 _ONCE = 0.3
-"""Seconds that the first calls may wait: a deadline for each of the two that ask, and a breath."""
+"""Seconds that the first calls may wait: a deadline for each of the two clients, and slack."""
 _STALL = 0.25
 """Seconds that a busy machine may add to any one call."""
 _LATER = 0.03
-"""Seconds that the loss may add to calls after the first: to wait for it in vain costs 100 ms."""
+"""Seconds that the loss may add to later calls: a useless wait for Redis costs 100 ms."""
 _CONNECTIONS = 40
-"""To Redis: the pool of one that is asked for values, and one for counts."""
+"""Connections to Redis: one pool for values, and one for counters."""
 _NEVER = 2.0
 """Seconds that no call may wait, however busy the machine is."""
 WELL = Expected(200, "answer", None, "settled", "hit", "in time.*")
-"""Nobody notices."""
+"""Calls that do not notice the loss."""
 
 
 @dataclass
 class Pair:
-    """One of both."""
+    """A gateway and its Redis."""
 
     stage: Stage
     place: Place
@@ -43,12 +43,12 @@ class Pair:
 
 
 def program() -> str:
-    """Why there can be no Redis."""
+    """Return why there can be no Redis."""
     return "" if redis_program() else "no server of the Redis protocol: make dev"
 
 
 def place(stage: Stage) -> Place:
-    """A port where a Redis may run."""
+    """Return a port where a Redis may run."""
     found = redis_program()
     assert found is not None
     made = Place(found, stage.folder)
@@ -64,7 +64,7 @@ def pair(
     started: bool = True,
     warm: bool = True,
 ) -> Pair:
-    """A gateway whose Redis runs, or not yet; `options` are the server's."""
+    """Start a gateway and, if `started`, its Redis; `options` are those of the Redis server."""
     there = place(stage)
     if started:
         there.start(*options)
@@ -77,7 +77,7 @@ def pair(
 
 
 def waited(stage: Stage, healthy: float, first: Sequence[Reply], later: Sequence[Reply]) -> str:
-    """Whether calls waited too long, and how long."""
+    """Say if calls waited too long, and how long they waited."""
     once = max(reply.seconds for reply in first) - healthy
     after = quick(later) - healthy
     longest = max(reply.seconds for reply in (*first, *later))
@@ -91,7 +91,7 @@ def waited(stage: Stage, healthy: float, first: Sequence[Reply], later: Sequence
 def losing(
     fault: Fault, *, restart: bool = True, times: int = 8
 ) -> Callable[[Stage], Mapping[Form, Seen]]:
-    """All forms call before, while and after something is done to the Redis."""
+    """Make calls of all forms before, during and after a fault of Redis."""
 
     def go(stage: Stage) -> Mapping[Form, Seen]:
         made = pair(stage)
@@ -109,13 +109,13 @@ def losing(
 
 
 def lost(id: str, name: str, fault: Fault, *, ci: bool = False, **more: bool) -> Row:
-    """A row in which nobody notices what is done to the Redis."""
+    """Return a row in which no client notices a fault of Redis."""
     return row(id, name, "redis", losing(fault, **more), WELL, needs=(program,), ci=ci)
 
 
 @contextmanager
 def traffic(gateway: Gateway, crowd: Crowd, pause: float = 0.0) -> Iterator[None]:
-    """Calls of all forms, one after the other of each, half of them never made before."""
+    """Call in all forms, each form one call at a time; half of the calls are new."""
     ended = threading.Event()
     found: dict[Form, list[Reply]] = {form: [] for form in FORMS}
 
@@ -140,7 +140,7 @@ def traffic(gateway: Gateway, crowd: Crowd, pause: float = 0.0) -> Iterator[None
 
 @contextmanager
 def proxied(stage: Stage, where: Place) -> Iterator[Line]:
-    """A line at the place of a Redis, which itself runs elsewhere from now on."""
+    """Put a proxy at the address of a Redis, which then runs elsewhere."""
     where.kill()
     behind = place(stage)
     behind.start()

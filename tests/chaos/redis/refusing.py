@@ -1,4 +1,4 @@
-"""R-06, R-07: a Redis that is there and refuses: full, a replica, loading, busy, no rights."""
+"""R-06, R-07: a Redis that refuses commands: full, a replica, loading, busy, without rights."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ _PASSWORD = "canary-in-a-url"
 
 
 def _set(*named: tuple[str, str]) -> Fault:
-    """Settings of the server while it lasts."""
+    """Change settings of the server for a while."""
 
     @contextmanager
     def fault(place: Place) -> Iterator[None]:
@@ -36,14 +36,14 @@ def _set(*named: tuple[str, str]) -> Fault:
 
 @contextmanager
 def _stale(place: Place) -> Iterator[None]:
-    """A replica that has lost its primary and answers nothing that may be old."""
+    """Make it a replica that has lost its primary and refuses to serve stale data."""
     with _set(("replica-serve-stale-data", "no"))(place), replica(place):
         yield
 
 
 @contextmanager
 def _busy(place: Place) -> Iterator[None]:
-    """Somebody's script runs for ever."""
+    """Run a script that never ends."""
 
     def run() -> None:
         with suppress(redis.RedisError), place.admin() as admin:
@@ -69,16 +69,16 @@ def _says(admin: redis.Redis, word: str) -> bool:
 
 @contextmanager
 def _without_rights(place: Place) -> Iterator[None]:
-    """It may ping and read, and nothing else."""
+    """Allow the gateway to ping and read, and nothing else."""
     with place.admin() as admin, place.admin() as other:
-        other.ping()  # its rights are those of the moment; CONFIG and ACL stay
+        other.ping()  # a connection keeps the rights it has now; CONFIG and ACL stay
         admin.execute_command("ACL", "SETUSER", "default", "-eval", "-evalsha", "-set", "-hgetall")
         yield
         admin.execute_command("ACL", "SETUSER", "default", "+@all")
 
 
 def _wrong_password(stage: Stage) -> Mapping[Form, Seen]:
-    """The URL has another password; it is mended without a restart, and never told."""
+    """A wrong password in the URL is repaired without a restart, and the gateway never shows it."""
     form = f"redis://:{_PASSWORD}@127.0.0.1:{{port}}/0"
     made = pair(stage, "--requirepass", "another", form=form)
     crowd = Crowd(made.gateway)
@@ -105,7 +105,7 @@ def _all_at_once(faults: Sequence[Callable[[Place], object]]) -> Fault:
 
 
 def _flushed_scripts(place: Place) -> None:
-    """NOSCRIPT for what has been loaded: it is sent again."""
+    """Flush the scripts: the gateway gets NOSCRIPT and sends them again."""
     with place.admin() as admin:
         admin.script_flush()
 

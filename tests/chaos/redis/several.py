@@ -1,4 +1,4 @@
-"""R-08, R-09: Sentinel and Cluster: primaries die, change places, slots move, under calls."""
+"""R-08, R-09: Sentinel and Cluster, whose primaries die, change and move slots under calls."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from tests.e2e.place import Place
 from tests.state.several import Nodes, Sentinels
 
 _FAILOVER = 30.0
-"""Seconds in which another primary must be found."""
+"""Seconds within which the gateway must find another primary."""
 _UNNOTICED = Expected(
     200,
     "answer",
@@ -28,7 +28,7 @@ _COUNTERS = make_keys(_TENANT)[0].decode()
 
 
 def _lost(stage: Stage, url: str, lose: Callable[[], object]) -> Mapping[Form, Seen]:
-    """A gateway of the Redis at a URL, of which something is lost in the middle of calls."""
+    """Lose a part of the Redis at a URL while calls run."""
     gateway = stage.start(base(stage), spare=60, REDIS_URL=url)
     crowd = Crowd(gateway)
     healthy = quick(crowd.call(2))
@@ -43,13 +43,13 @@ def _lost(stage: Stage, url: str, lose: Callable[[], object]) -> Mapping[Form, S
 
 
 def _sentinel(stage: Stage) -> Mapping[Form, Seen]:
-    """The primary is killed; its replica takes over."""
+    """When the primary is killed, its replica takes over."""
     with Sentinels(_program(), stage.folder) as sentinels:
         return _lost(stage, sentinels.url, sentinels.primary.kill)
 
 
 def _killed(stage: Stage) -> Mapping[Form, Seen]:
-    """The primary that counts calls is killed; its replica takes over."""
+    """When the primary that counts calls is killed, its replica takes over."""
     with Nodes(_program(), stage.folder) as nodes:
         return _lost(stage, nodes.url, lambda: nodes.primary(_COUNTERS).kill())
 
@@ -90,13 +90,16 @@ def _move(source: Place, target: Place) -> None:
 
 
 def _down(stage: Stage) -> Mapping[Form, Seen]:
-    """All that have the slot of the counters are gone: CLUSTERDOWN for everything, and back."""
+    """All nodes with the slot of the counters stop:
+
+    CLUSTERDOWN for everything; then they come back.
+    """
     with Nodes(_program(), stage.folder) as nodes:
         one, other = nodes.pair(_COUNTERS)
 
         def for_a_while() -> None:
             with one.stopped(), other.stopped():
-                time.sleep(2.5)  # more than the node timeout
+                time.sleep(2.5)  # longer than the node timeout
 
         return _lost(stage, nodes.url, for_a_while)
 

@@ -1,4 +1,4 @@
-"""R-10 to R-14: too few connections, keys that vanish or are others', clients that leave."""
+"""R-10 to R-14: too few connections, keys that vanish or belong to others, clients that leave."""
 
 import time
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ from tests.e2e.upstream import Upstream
 from tests.e2e.world import Config
 
 _MANY = 64
-"""Calls at a time, of which half have a connection to Redis."""
+"""Concurrent calls, half of which get a connection to Redis."""
 _USD = "0.004"
-"""About 150 calls of 7 tokens in and 3 out, at 19 micro-USD, of which one holds a thousand."""
+"""Cost of about 150 calls of 7 tokens in and 3 out, at 19 micro-USD; one reserves a thousand."""
 _HITS = ("settled", "cache_hit, settled")
 
 
 def _crowded(stage: Stage) -> Mapping[Form, Seen]:
-    """Each answer takes 30 ms, and twice as many calls come as there are connections."""
+    """Redis takes 30 ms for each answer, and calls outnumber connections two to one."""
     made = pair(stage)
     crowd = Crowd(made.gateway)
     healthy = quick(crowd.call(4))
@@ -47,7 +47,7 @@ def _crowded(stage: Stage) -> Mapping[Form, Seen]:
 
 
 def _flushed(stage: Stage) -> Mapping[Form, Seen]:
-    """FLUSHALL again and again, under calls."""
+    """FLUSHALL runs again and again while calls run."""
     made = pair(stage)
     crowd = Crowd(made.gateway)
     healthy = quick(crowd.call(4))
@@ -61,12 +61,12 @@ def _flushed(stage: Stage) -> Mapping[Form, Seen]:
 
 
 def _budget(stage: Stage, cell: Cell) -> Seen:
-    """A budget is spent, Redis forgets it, and the ledger knows: not one call more is sent."""
+    """A spent budget stays spent when Redis forgets it: the ledger knows, and no call is sent."""
     made = pair(stage, change=_small, warm=False)
     form, sent, said = (cell.dialect, cell.mode), 0, ""
 
     def spend() -> int:
-        """Calls until none passes any more, also once those before are settled."""
+        """Call until no call passes, even after earlier calls have settled."""
         nonlocal said
         passed = refused = 0
         while refused < 5:
@@ -97,7 +97,7 @@ def _small(value: Config) -> None:
 
 
 def _strangers(stage: Stage) -> Mapping[Form, Seen]:
-    """Counters of another type and of another version stand where ours are, and another gateway."""
+    """The gateway's keys hold counters of another type or version, and another gateway runs too."""
     made = pair(stage)
     other = stage.start(base(stage), spare=40, REDIS_URL=f"redis://127.0.0.1:{made.place.port}/0")
     crowd, beside = Crowd(made.gateway), Crowd(other)
@@ -121,7 +121,7 @@ def _strangers(stage: Stage) -> Mapping[Form, Seen]:
 
 
 def _wrong_type(stage: Stage) -> Mapping[Form, Seen]:
-    """A list stands under every key of the cache."""
+    """Every key of the cache holds a list."""
     made = pair(stage)
     crowd = Crowd(made.gateway)
     healthy = quick(crowd.call(4))
@@ -141,7 +141,7 @@ def _wrong_type(stage: Stage) -> Mapping[Form, Seen]:
 
 
 def _piece(work: Any) -> Any:
-    """What the tests of a lost Redis do with a pair of their own."""
+    """Play a test of a lost Redis with a pair of its own."""
 
     def play(stage: Stage, _: Cell) -> Seen:
         upstream = Upstream()

@@ -1,7 +1,8 @@
-"""C-20: the official SDKs against what providers do wrong: which exception a program sees, how often
-its SDK asks the gateway, and how often that asks the provider. `pinned.txt` says what is expected.
+"""C-20: the official SDKs against faults of providers.
 
-`python -m tests.chaos.sdk` plays all and writes that file anew; its diff is to be read.
+A row counts which exception a program sees, how often its SDK calls the gateway, and how often
+the gateway calls the provider. `pinned.txt` lists the expectations. `python -m tests.chaos.sdk`
+plays all rows and writes that file anew; read its diff.
 """
 
 import zlib
@@ -43,13 +44,13 @@ def _key(fault: str, mode: str, client: str) -> str:
 
 
 def key(cell: Cell) -> str:
-    """What the line of a cell begins with."""
+    """Return the beginning of a cell's line."""
     fault, _, client = cell.row.fault.rpartition(", ")
     return _key(fault, cell.mode, client)
 
 
 def read() -> Mapping[str, Expected]:
-    """What is pinned, by fault, mode and client."""
+    """Read the pinned expectations, by fault, mode and client."""
     found = {}
     for line in PINNED.read_text().splitlines():
         fault, mode, client, told, calls, sent = line.split(" | ")
@@ -68,7 +69,7 @@ def _row(source: Row, client: str, pinned: Mapping[str, Expected]) -> Row:
         told = outcome(client, gateway, f"{cell.name}/smart", tag, stream=cell.stream)
 
         def over() -> list[str]:
-            """Its calls, once each of them has its final row."""
+            """Return the ids of the cell's calls, once each of them has its final row."""
             rows = {id: found for id, found in gateway.all().items() if _tagged(found, tag)}
             ended = all(any(isinstance(row, FinalRow) for row in found) for found in rows.values())
             return list(rows) if ended else []
@@ -97,7 +98,7 @@ def _tagged(rows: Iterable[Any], tag: str) -> bool:
 
 
 def rows() -> tuple[Row, ...]:
-    """One for each fault and client."""
+    """Return a row for each fault and client."""
     pinned = read() if PINNED.exists() else {}
     return tuple(
         _row(source, client, pinned)

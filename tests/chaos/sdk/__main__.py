@@ -1,4 +1,4 @@
-"""Plays C-20 and writes what was seen as what is expected: read the diff."""
+"""Play C-20, and write the observations as the expectations: read the diff."""
 
 import sys
 
@@ -7,7 +7,7 @@ from tests.chaos.sdk import PINNED, ROWS
 
 
 def main() -> int:
-    """Write the file; 1 where something could not be played, or was left behind."""
+    """Write the file; return 1 if a row could not be played, or left something behind."""
     lines, wrong = [], 0
     cells = {str(cell): cell for cell in chosen(ROWS)}
     for result in play(list(cells.values())):

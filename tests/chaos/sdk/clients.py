@@ -1,4 +1,4 @@
-"""The official SDKs, unmodified and with their own retries, as programs of five kinds use them."""
+"""The official SDKs, unmodified and with their own retries, in programs of five kinds."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -18,18 +18,18 @@ from tests.chaos.gateway import CLIENT_KEY, Gateway
 from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES
 
 _END = "you."
-"""How every good answer ends."""
+"""The end of every good answer."""
 _HELLO: Any = [{"role": "user", "content": PROMPT}]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What one program asks for."""
+    """One call that a program makes."""
 
     url: str
     model: str
     tag: str
-    """Of all its calls."""
+    """The tag of all its calls."""
     stream: bool
 
     @property
@@ -38,7 +38,7 @@ class Asked:
 
 
 type Ask = Callable[[Asked], str]
-"""The text that a program gets; it may raise whatever its SDK does."""
+"""Returns the text that a program gets; may raise any error of its SDK."""
 
 
 def _openai(asked: Asked) -> openai.OpenAI:
@@ -96,28 +96,28 @@ CLIENTS: Mapping[str, tuple[str, Ask]] = {
     "openai responses": (RESPONSES, _responses),
     "anthropic": (MESSAGES, _messages),
     "google-genai": (GEMINI, _google(None)),
-    # Its five attempts, without the seconds between them.
+    # google-genai makes its five attempts here, without seconds between them.
     "google-genai that retries": (
         GEMINI, _google(types.HttpRetryOptions(initial_delay=0.01, max_delay=0.01)),
     ),
 }  # fmt: skip
-"""Each with its dialect."""
+"""Clients by name, each with its dialect."""
 
 _AWAKE: Any = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
 
 
 def awake() -> None:
-    """The SDKs' own retries do not wait; their number is what counts."""
+    """Remove the waits from the SDKs' own retries; only the number of retries matters."""
     vars(openai._base_client)["time"] = _AWAKE
     vars(anthropic._base_client)["time"] = _AWAKE
 
 
 def outcome(name: str, gateway: Gateway, model: str, tag: str, *, stream: bool) -> str:
-    """What a program gets of one call: a text, an exception, or, wrongly, half a text."""
+    """Return what a program gets of one call: the answer, an exception or, wrongly, half a text."""
     _, ask = CLIENTS[name]
     try:
         text = ask(Asked(f"http://127.0.0.1:{gateway.port}", model, tag, stream))
-    except Exception as error:  # noqa: BLE001 - which one it is is what is asked
+    except Exception as error:  # noqa: BLE001 - the test compares the kind of error
         status = getattr(error, "status_code", getattr(error, "code", None))
         kind = f"{type(error).__module__.partition('.')[0]}.{type(error).__name__}"
         return f"{kind} {status}" if isinstance(status, int) else kind

@@ -1,4 +1,4 @@
-"""What can be wrong with a provider: rows U-01 to U-31."""
+"""Faults of providers: rows U-01 to U-31."""
 
 from tests.chaos.upstream import (
     account,

@@ -1,4 +1,4 @@
-"""U-30, U-31: a credential or a model that is no more: another is used, and it is left alone."""
+"""U-30, U-31: the gateway replaces a credential or a model that no longer exists, and avoids it."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from tests.e2e.world import Config
 _DEAD = f"{PROVIDER_KEY}-dead"
 _CALLS = 6
 _FEW = _CALLS + 3
-"""Requests: a credential may be refused three times before it is known to be dead."""
+"""Requests: a provider may refuse a credential three times before the gateway knows it is dead."""
 
 
 async def _known(wire: Wire, request: Request) -> None:
@@ -36,7 +36,10 @@ def _spared(value: Config, stage: Stage, cell: Cell) -> None:
 
 
 def _play(does: Fault, served: Callable[[FinalRow, Cell], bool]) -> Callable[[Stage, Cell], Seen]:
-    """Some calls, of which `served` tells whether who should has answered."""
+    """Return a play with some calls;
+
+    `served` is true if the right account or target has answered.
+    """
 
     def play(stage: Stage, cell: Cell) -> Seen:
         stage.provider.play(cell.name, does)

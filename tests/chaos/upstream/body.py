@@ -1,4 +1,4 @@
-"""U-17, U-20, U-21: an answer that came whole, and is none, or is more than can be taken."""
+"""U-17, U-20, U-21: a whole response that is no answer, or is larger than the gateway takes."""
 
 import gzip
 import zlib
@@ -20,7 +20,7 @@ _MB = 1 << 20
 
 
 def _instead(data: bytes | None, kind: str = "application/json") -> Fault:
-    """200 with something; None: an error of its dialect."""
+    """Answer 200 with these bytes; None: with an error of the dialect."""
 
     async def fault(wire: Wire, request: Request) -> None:
         await wire.whole(200, error(request.dialect, 503) if data is None else data, kind=kind)
@@ -29,14 +29,14 @@ def _instead(data: bytes | None, kind: str = "application/json") -> Fault:
 
 
 async def _first(wire: Wire, request: Request) -> None:
-    """An error as the first event of a stream."""
+    """Send an error as the first event of a stream."""
     await wire.sse()
     await wire.chunk(error_frame(request.dialect))
     await wire.end()
 
 
 def _kind(kind: str | None) -> Fault:
-    """A good answer that says that it is something else."""
+    """Send a good answer with another content type, or with none."""
 
     async def fault(wire: Wire, request: Request) -> None:
         data = b"".join(frames(request.dialect)) if request.stream else body(request.dialect)
@@ -50,13 +50,13 @@ def _kind(kind: str | None) -> Fault:
 
 @cache
 def _bomb(coding: str) -> bytes:
-    """200 MB of spaces, in 900 kB."""
+    """Return 200 MB of spaces, compressed to 900 kB."""
     data = b" " * (200 * _MB)
     return gzip.compress(data, 1) if coding == "gzip" else zlib.compress(data, 1)
 
 
 def _ready(coding: str) -> Part:
-    """It is made before anybody asks: that takes a while."""
+    """Make the compressed body before a client calls: that takes a while."""
 
     def part(stage: Stage, cell: Cell) -> Config:
         _bomb(coding)
@@ -66,7 +66,7 @@ def _ready(coding: str) -> Part:
 
 
 def _packed(coding: str) -> Fault:
-    """What nobody asked for: the gateway says that it takes identity alone."""
+    """Send a compressed body, although the gateway accepts identity alone."""
 
     async def fault(wire: Wire, request: Request) -> None:
         assert dict(request.headers)["accept-encoding"] == "identity"
@@ -76,13 +76,13 @@ def _packed(coding: str) -> Fault:
 
 
 async def _packed_answer(wire: Wire, request: Request) -> None:
-    """A good answer, packed."""
+    """Send a good answer, compressed."""
     data = b"".join(frames(request.dialect)) if request.stream else body(request.dialect)
     await wire.whole(200, gzip.compress(data), "content-encoding: gzip")
 
 
 async def _endless(wire: Wire, request: Request) -> None:
-    """A whole answer of 200 MB."""
+    """Send a whole answer of 200 MB."""
     await wire.head()
     for _ in range(200):
         await wire.chunk(b" " * _MB)

@@ -1,4 +1,4 @@
-"""U-29: a provider has a bad minute: it is left alone, taken back, and asked no more than before."""
+"""U-29: a provider has a bad minute: the gateway spares it, takes it back, and adds no load."""
 
 import asyncio
 import contextlib
@@ -29,16 +29,16 @@ from tests.e2e.abroad import CHAT, DIALECTS, GEMINI, MESSAGES, RESPONSES
 from tests.e2e.child import until
 
 MOST = 1.2
-"""Requests to the provider for each that the client alone would send."""
+"""Requests to the provider for each request that the client alone would send."""
 _TRIES = {GEMINI: 1}
-"""How often an SDK alone asks that is left as it is; the others three times."""
+"""Attempts of an SDK with its default settings; the other SDKs make three."""
 OPENS, HEALS = 5.0, 20.0
-"""Seconds in which a provider that fails is left alone, and one that is well again is asked."""
+"""Seconds until the circuit breaker opens, and until a healthy provider gets calls again."""
 _SHARES = {"all": 1.0, "half": 0.5, "a tenth": 0.1}
 
 
 def _failing(share: float, seed: str) -> Fault:
-    """A part of the requests fails, the same in each run by their order."""
+    """Fail a share of the requests; the order of requests decides which, the same in each run."""
     chance = random.Random(seed)
 
     async def fault(wire: Wire, request: Request) -> None:
@@ -50,10 +50,10 @@ def _failing(share: float, seed: str) -> Fault:
     return fault
 
 
-# SDKs in the loop, with their own retries and the waits between them.
+# The SDKs in the loop, with their own retries and the waits between them.
 
 type Ask = Callable[[str, str], Awaitable[Any]]
-"""With a model and a prompt."""
+"""Makes a call with a model and a prompt."""
 
 
 @asynccontextmanager
@@ -81,7 +81,7 @@ async def _asks(url: str) -> AsyncIterator[dict[str, Ask]]:
 
 
 async def _load(url: str, labs: Mapping[str, str], rate: float, seconds: float) -> Counter[str]:
-    """Calls that begin evenly, `rate` a second in each lab; how many were answered, by lab."""
+    """Start calls evenly, `rate` a second in each lab; return how many were answered, by lab."""
     good: Counter[str] = Counter()
     loop = asyncio.get_running_loop()
 
@@ -104,7 +104,7 @@ def _lab(share: str, dialect: str) -> str:
 
 
 def amplified(rate: float, seconds: float) -> Callable[[Stage], Mapping[Form, Seen]]:
-    """Programs at `rate` calls a second, before providers of which parts of the requests fail."""
+    """Return a play of programs at `rate` calls a second, before providers that fail in part."""
 
     def go(stage: Stage) -> Mapping[Form, Seen]:
         value, labs = base(stage), {}
@@ -134,12 +134,12 @@ def amplified(rate: float, seconds: float) -> Callable[[Stage], Mapping[Form, Se
 
 
 def _alone(dialect: str, share: float) -> float:
-    """Requests for each call that the SDK of a dialect would send without a gateway."""
+    """Return the requests for each call that the SDK of a dialect would send without a gateway."""
     return sum(share**failed for failed in range(_TRIES.get(dialect, 3)))
 
 
 def _added(dialect: str, factors: Mapping[str, float], good: Mapping[str, float]) -> Seen:
-    """Requests for each call, and the part of calls that was answered, where a part fails."""
+    """Report requests for each call, and the share of answered calls, by the share that fails."""
     told = [f"{it} fail {factors[it]:.2f}x {100 * good[it]:.0f} %" for it in factors]
     wrong = [
         f"{factors[it]:.2f} requests a call where {it} fail"
@@ -153,7 +153,7 @@ def _ended(gateway: Gateway) -> bool:
     return all(any(isinstance(row, FinalRow) for row in found) for found in gateway.all().values())
 
 
-# A bad quarter of a minute, and what is seen of it.
+# A provider that fails for a quarter of a minute, and what clients see of it.
 
 
 async def _slow(wire: Wire, request: Request) -> None:
@@ -162,15 +162,18 @@ async def _slow(wire: Wire, request: Request) -> None:
 
 
 type _Made = list[tuple[float, Reply]]
-"""Replies, each with when it was asked for, on the monotonic clock."""
+"""Replies, each with the monotonic time of its request."""
 type _Judge = Callable[[_Made, float, float], tuple[str, list[str]]]
-"""With when what is wrong began and ended; what to tell, and what is not as promised."""
+"""Judges replies by the times at which the fault began and ended; returns figures and mistakes."""
 
 
 def _minute(
     does: Fault, judge: _Judge, bad: float, after: float
 ) -> Callable[[Stage], Mapping[Form, Seen]]:
-    """Good for a while, then bad, then good again, at up to 10 calls a second of each dialect."""
+    """Return a play of a provider that is good, then fails, then is good again.
+
+    Clients make up to 10 calls a second in each dialect.
+    """
 
     def go(stage: Stage) -> Mapping[Form, Seen]:
         gateway = stage.start(base(stage))
@@ -210,17 +213,17 @@ def _minute(
 
 
 def _first(made: _Made, since: float, true: Callable[[Reply], bool]) -> float:
-    """Seconds after `since` until something is true of a reply."""
+    """Return the seconds from `since` to the first reply of which something is true."""
     return next((at - since for at, it in made if at >= since and true(it)), inf)
 
 
 def _shed(reply: Reply) -> bool:
-    """Whether it was refused, and nobody asked."""
+    """True if the gateway refused the call without a request to the provider."""
     return reply.status in (503, 529) and reply.headers.get("x-tiergate-attempts", "0") == "0"
 
 
 def _left(made: _Made, broke: float, healed: float) -> tuple[str, list[str]]:
-    """It is left alone within seconds, and asked again soon after it is well."""
+    """The circuit breaker opens within seconds, and a healthy provider soon gets calls again."""
     opened = _first(made, broke, _shed)
     back = _first(made, healed, lambda it: it.status == 200)
     late = {it.status for at, it in made if at > healed + back + 1}
@@ -235,7 +238,7 @@ def _left(made: _Made, broke: float, healed: float) -> tuple[str, list[str]]:
 
 
 def _served(least: float) -> _Judge:
-    """It goes on being asked, and at least that part of the calls is answered."""
+    """The provider keeps getting requests, and at least a part `least` of the calls is answered."""
 
     def judge(made: _Made, broke: float, healed: float) -> tuple[str, list[str]]:
         answered = [it.status == 200 for at, it in made if broke < at < healed]

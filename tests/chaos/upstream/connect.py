@@ -1,4 +1,4 @@
-"""U-01 to U-04: nobody is there, nobody is found, nobody can be trusted, nobody opens the door."""
+"""U-01 to U-04: connections that fail: no listener, no address, no valid certificate, no accept."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from tests.e2e.world import Config
 GONE = Expected(502, "error", (1, 2, 3), "failed upstream_unreachable free", "none")
 OTHER = Expected(200, "answer", 2, "settled", "none")
 BLIP = Expected(200, "answer", 3, "settled", "none")
-"""The preferred target was asked once more before."""
+"""The gateway has tried the preferred target once more before."""
 LATE = Expected(504, "error", (1, 2, 3), "failed upstream_timeout free", "none")
 NAMESERVER = "127.77.0.53"
 _BECOME = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
@@ -27,7 +27,7 @@ _HEADER = struct.Struct(">HHHHHH")
 
 
 def _nobody(stage: Stage, cell: Cell) -> Config:
-    """A port that is taken and not listened at."""
+    """Take a port without listening at it."""
     held = socket.socket()
     held.bind(("127.0.0.1", 0))
     stage.at_close.append(held.close)
@@ -35,12 +35,12 @@ def _nobody(stage: Stage, cell: Cell) -> Config:
 
 
 def at(cell: Cell, port: int, scheme: str = "http", host: str = "127.0.0.1") -> Config:
-    """A provider at another place than the usual."""
+    """Return the configuration of a provider at another address."""
     return {"base_url": f"{scheme}://{host}:{port}/{cell.name}"}
 
 
 def _full(stage: Stage, cell: Cell) -> Config:
-    """A listener that takes nobody: connections to it are dropped without a word."""
+    """Open a listener that accepts no connection: the kernel drops connections silently."""
     with contextlib.ExitStack() as held:
         listening = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         port = listening.getsockname()[1]
@@ -71,7 +71,7 @@ def _trusted(stage: Stage) -> Mapping[str, str]:
 
 
 def tls(name: str, *, latest: ssl.TLSVersion | None = None) -> Part:
-    """A provider behind TLS with that certificate."""
+    """Return a provider behind TLS with the named certificate."""
 
     def part(stage: Stage, cell: Cell) -> Config:
         made = _certificates(stage).server(name)
@@ -83,7 +83,7 @@ def tls(name: str, *, latest: ssl.TLSVersion | None = None) -> Part:
 
 
 def _babble(stage: Stage, cell: Cell) -> Config:
-    """Garbage in place of a handshake."""
+    """Answer with garbage in place of a handshake."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
@@ -94,7 +94,7 @@ def _babble(stage: Stage, cell: Cell) -> Config:
 
 
 def _mute(stage: Stage, cell: Cell) -> Config:
-    """A handshake that nobody answers."""
+    """Leave a handshake without an answer."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(4096):
@@ -105,15 +105,15 @@ def _mute(stage: Stage, cell: Cell) -> Config:
 
 
 def _plain(stage: Stage, cell: Cell) -> Config:
-    """HTTP where HTTPS is expected."""
+    """Speak HTTP where the gateway expects HTTPS."""
     return at(cell, stage.provider.port, "https") | timeouts(connect=0.4)(stage, cell)
 
 
-# DNS, asked by a gateway whose /etc/resolv.conf is its own.
+# DNS, for a gateway that has an /etc/resolv.conf of its own.
 
 
 class _Names(asyncio.DatagramProtocol):
-    """A resolver that answers by the first label of a name."""
+    """A resolver that chooses its answer by the first label of a name."""
 
     def __init__(self) -> None:
         self._transport: asyncio.DatagramTransport | None = None
@@ -128,7 +128,7 @@ class _Names(asyncio.DatagramProtocol):
         end = data.index(b"\0", 12) + 5
         question, kind = data[12:end], struct.unpack_from(">H", data, end - 4)[0]
         if label == "slow":
-            return  # whoever asks gives up
+            return  # the gateway gives up
         code = {"nowhere": 3, "servfail": 2}.get(label, 0)
         answer = b""
         if code == 0 and kind == 1:
@@ -143,7 +143,7 @@ class _Names(asyncio.DatagramProtocol):
 
 
 def _resolver(stage: Stage) -> Sequence[str]:
-    """Starts the resolver; words before the gateway's command, so that it is the one asked."""
+    """Start the resolver; return words before the gateway's command that make it the one in use."""
 
     async def begin() -> asyncio.DatagramTransport:
         loop = asyncio.get_running_loop()
@@ -161,7 +161,7 @@ def _resolver(stage: Stage) -> Sequence[str]:
 
 
 def _free() -> str:
-    """The port of names must be free at that address."""
+    """Return why port 53 at that address is not free."""
     with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as tried:
         try:
             tried.bind((NAMESERVER, 53))
@@ -171,7 +171,7 @@ def _free() -> str:
 
 
 def named(label: str, **seconds: float) -> Part:
-    """A provider whose host is a name."""
+    """Return a provider whose host is a name."""
 
     def part(stage: Stage, cell: Cell) -> Config:
         host = f"{label}.{cell.name[-60:].strip('-')}.test"

@@ -1,4 +1,4 @@
-"""U-08 to U-12: an answer breaks off, rudely or in good order, at every kind of place."""
+"""U-08 to U-12: an answer that breaks off, by a reset or a clean end, at every kind of place."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ def _reset(count: int) -> Fault:
 
 
 def _ends(cut: Callable[[str], bytes]) -> Fault:
-    """A stream that ends as HTTP does, with what `cut` leaves of it."""
+    """Send a stream that HTTP ends correctly, with the part that `cut` leaves of it."""
 
     async def fault(wire: Wire, request: Request) -> None:
         await wire.sse()
@@ -35,24 +35,24 @@ def _ends(cut: Callable[[str], bytes]) -> Fault:
 
 
 def _line(dialect: str) -> bytes:
-    """Half of the line after two frames of content."""
+    """Return two frames of content, and half of the next line."""
     return b"".join(begun(dialect, 2)) + long(dialect, 3)[LEAD[dialect] + 2][:30]
 
 
 def _character(dialect: str) -> bytes:
-    """One of the two bytes of a character."""
+    """Return one frame, and the next up to the first of the two bytes of a character."""
     frame = speaking(dialect, _ACCENT, stream=True)[LEAD[dialect]]
     return b"".join(begun(dialect, 1)) + frame[: frame.index(_ACCENT.encode()) + 1]
 
 
 def _newline(dialect: str) -> bytes:
-    """CR without its LF, all in CRLF."""
+    """Return frames with CRLF, and the last with a CR without its LF."""
     whole = b"".join(begun(dialect, 2)).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     return whole + long(dialect, 3)[LEAD[dialect] + 2].rstrip() + b"\r"
 
 
 async def _half(wire: Wire, request: Request) -> None:
-    """Less than was announced, and FIN."""
+    """Send less than the announced length, and FIN."""
     said = body(request.dialect)
     await wire.head(length=len(said))
     await wire.write(said[:40])
@@ -60,7 +60,7 @@ async def _half(wire: Wire, request: Request) -> None:
 
 
 async def _broken(wire: Wire, request: Request) -> None:
-    """All that was announced, which is half of a JSON text."""
+    """Send all of the announced length, which is half of a JSON text."""
     await wire.whole(200, body(request.dialect)[:40])
 
 
@@ -72,14 +72,14 @@ async def _rst(wire: Wire, request: Request) -> None:
 
 
 async def _unended(wire: Wire, request: Request) -> None:
-    """All of a good stream but the end of HTTP."""
+    """Send all of a good stream except the end of HTTP."""
     await wire.sse()
     await wire.chunk(*frames(request.dialect))
     wire.close()
 
 
 async def _dropped(wire: Wire, request: Request) -> None:
-    """FIN in place of an answer."""
+    """Send FIN in place of an answer."""
     wire.close()
 
 

@@ -1,4 +1,4 @@
-"""A row of a provider that answers one call wrongly: asks, judges, and asks the cache afterwards."""
+"""Rows of a provider that answers one call wrongly: call, judge, and check the cache afterwards."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from tests.e2e.abroad import DIALECTS
 from tests.e2e.world import Config
 
 type Part = Callable[[Stage, Cell], Config]
-"""What the configuration of a provider says beside the usual."""
+"""Returns what the configuration of a provider has beside the usual."""
 
 
 def fault(
@@ -30,12 +30,12 @@ def fault(
     within: float = 0.0,
     **more: Any,
 ) -> Row:
-    """A row whose provider does something to every request of one call, and none to the next.
+    """Return a row whose provider fails each request of one call, and no request of the next.
 
-    `does` None: nobody hears the request. `part` adds to its provider. `spare` good targets stand
-    behind it. `sent` is what a good client gets to see of the provider's bytes, by dialect and
-    whether streamed: else its usual answer. `within`: seconds that its call may take, where the
-    machine is not busy with others; else as long as it likes.
+    `does` None: no provider gets the request. `part` adds to the provider's configuration. `spare`
+    good targets stand behind it. `sent` gives the provider's bytes that a good client gets, by
+    dialect and whether streamed; by default the usual answer. `within`: seconds that the call may
+    take if the machine is not busy with others; by default any time.
     """
 
     def prepare(value: Config, stage: Stage, cell: Cell) -> None:
@@ -65,7 +65,10 @@ def one(
     again: Callable[[], object] | None = None,
     within: float = 0.0,
 ) -> Seen:
-    """One call of a cell and what was seen of it; and, after `again`, whether it was kept."""
+    """Make the call of a cell, and return what was seen.
+
+    After `again` it makes the call once more, to see if the answer was cached.
+    """
     gateway, before = stage.gateway, _hits(stage, cell)
     reply = gateway.ask(cell.dialect, f"{cell.name}/smart", stream=cell.stream)
     judged = _judged(cell, reply, sent)
@@ -90,13 +93,13 @@ def one(
 
 
 def _hits(stage: Stage, cell: Cell) -> int:
-    """Requests that its providers have read."""
+    """Return the requests that the cell's providers have read."""
     count = stage.provider.hits
     return count[cell.name] + sum(count[f"{cell.name}-spare{number}"] for number in (1, 2))
 
 
 def _told_to_retry(reply: Reply, tries: int) -> list[str]:
-    """Return what is wrong with what an error tells its client of another try."""
+    """Return what is wrong with an error's advice to retry."""
     said = reply.headers.get("x-should-retry")
     if reply.status < 400:
         return []
@@ -119,7 +122,7 @@ def _judged(cell: Cell, reply: Reply, sent: Callable[[str, bool], Any] | None) -
 
 
 def ledger(entry: FinalRow) -> str:
-    """What the final row says: its state, and of a failure why and at what cost."""
+    """Return the state of the final row; of a failure also its problem and its cost."""
     if entry.state == "aborted":
         return f"aborted by {entry.aborted_by}"
     if entry.state != "failed":
@@ -129,21 +132,22 @@ def ledger(entry: FinalRow) -> str:
 
 
 def timeouts(**seconds: float) -> Part:
-    """Shorter timers, so that nobody waits long for what must run out."""
+    """Shorten the timeouts, so that no test waits long for one to expire."""
     return lambda stage, cell: {"timeouts": {name: f"{value}s" for name, value in seconds.items()}}
 
 
 async def hang(wire: Wire, request: provider.Request) -> None:
-    """Nothing at all."""
+    """Send nothing at all."""
     await wire.forever()
 
 
 def prefix(
     id: str, name: str, does: Fault, count: int, *, by: str = "upstream", **more: Any
 ) -> list[Row]:
-    """Rows of a stream that breaks off after `count` frames of content: one a dialect.
+    """Return rows of a stream that breaks off after `count` frames of content, one for each dialect.
 
-    What is before the content differs, so that what is shown does too: exactly what was sent.
+    The number of frames before the content differs, and so does what the client gets: exactly what
+    the provider sent.
     """
     more.setdefault("sent", lambda dialect, stream: spoken.long(dialect, max(count, 3)))
     return [

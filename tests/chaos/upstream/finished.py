@@ -1,6 +1,6 @@
-"""An answer that breaks off after its beginning, for calls that ask for a complete one.
+"""An answer breaks off after its beginning, and its call asks for a complete one.
 
-Another target finishes it: one whole answer, and nothing kept of it.
+Another target finishes it: the client gets one whole answer, and the cache stores none of it.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""U-05 to U-07, U-20: it stops to say anything, or says it so slowly that it never ends."""
+"""U-05 to U-07, U-20: a provider that falls silent, or sends so slowly that it never ends."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ OTHER = Expected(200, "answer", 2, "settled", "none")
 
 
 async def _drip(wire: Wire, request: Request) -> None:
-    """A head that never ends, a line at a time."""
+    """Send headers that never end, a line at a time."""
     await wire.write(b"HTTP/1.1 200 OK\r\n")
     for number in range(1000):
         await wire.write(b"x-%d: 1\r\n" % number)
@@ -31,7 +31,7 @@ async def _middle(wire: Wire, request: Request) -> None:
 
 
 async def _begun(wire: Wire, request: Request) -> None:
-    """Signs of life and no content."""
+    """Send keep-alive comments and no content."""
     await wire.sse()
     await wire.chunk(*begun(request.dialect, 0))
     for _ in range(1000):
@@ -40,7 +40,7 @@ async def _begun(wire: Wire, request: Request) -> None:
 
 
 async def _slow(wire: Wire, request: Request) -> None:
-    """One byte at a time, for ever."""
+    """Send one byte at a time, for ever."""
     if request.stream:
         await wire.sse()
         await wire.chunk(*begun(request.dialect, 2))
@@ -52,13 +52,13 @@ async def _slow(wire: Wire, request: Request) -> None:
 
 
 async def _deaf(wire: Wire, request: Request) -> None:
-    """An answer, once its time is over: what is late must not be taken for the next call's."""
+    """Answer after the timeout: the gateway must not take this for the answer to the next call."""
     await asyncio.sleep(1.0)
     await provider.honest(wire, request)
 
 
 SOON = 1.6
-"""Seconds: what runs out after 0.4 or 0.6, and one more."""
+"""Seconds: a timeout of 0.4 or 0.6, and one more second."""
 
 ROWS: tuple[Row, ...] = (
     fault("U-05", "no head", hang, LATE, part=timeouts(headers=0.4), within=SOON, ci=True),

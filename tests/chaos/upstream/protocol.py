@@ -20,7 +20,7 @@ def _data(request: Request) -> bytes:
 
 
 def _raw(make: Callable[[bytes], bytes], *, close: bool = False) -> Fault:
-    """What `make` makes of the usual body, on the wire as it is."""
+    """Write the bytes that `make` makes of the usual body."""
 
     async def fault(wire: Wire, request: Request) -> None:
         await wire.write(make(_data(request)))
@@ -37,14 +37,14 @@ def _chunked(data: bytes) -> bytes:
 def _plain(
     *lines: bytes, first: bytes = b"HTTP/1.1 200 OK", end: bytes = b"\r\n"
 ) -> Callable[[bytes], bytes]:
-    """An answer with these lines in its head, beside its length."""
+    """Return an answer with these lines in its headers, beside its length."""
     return lambda data: (
         end.join([first, *lines, b"content-length: %d" % len(data), b"", b""]) + data
     )
 
 
 def _interim(*before: bytes) -> Fault:
-    """Interim responses before a good one."""
+    """Send interim responses before a good one."""
 
     async def fault(wire: Wire, request: Request) -> None:
         for head in before:
@@ -68,14 +68,16 @@ _SWITCH = _interim(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnect
 
 
 async def _storm(wire: Wire, request: Request) -> None:
-    """Interim responses without end."""
+    """Send interim responses without end."""
     for _ in range(100_000):
         await wire.write(b"HTTP/1.1 102 Processing\r\n\r\n" * 100)
 
 
 _TAKEN_APART = 40_000_000
-"""Bytes: a head of 10,000 lines is taken apart before it is refused, and what that took stays with
-the allocator: 13 MB, once for each way of asking."""
+"""Bytes: the gateway parses headers of 10,000 lines before it refuses them.
+
+The allocator keeps what that took: 13 MB, once for each kind of call.
+"""
 _BROKEN: dict[str, Fault] = {
     "chunked and a length": _raw(
         lambda data: b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n" + _chunked(data)
@@ -107,7 +109,10 @@ _LENIENT: dict[str, Fault] = {
 
 
 def _stale() -> Row:
-    """A kept connection that is closed as the next request comes: it is sent once more, for free."""
+    """The provider closes a kept connection as the next request comes.
+
+    The gateway sends the request once more, at no cost.
+    """
 
     def prepare(value: Config, stage: Stage, cell: Cell) -> None:
         lab(value, stage, cell)
@@ -133,7 +138,7 @@ def _stale() -> Row:
         )
 
     return Row("U-22", "a kept connection that closes under the next request", "upstream", play,
-               # Where the close came late the request may have been read: then it is not sent again.
+               # If the close came late the provider may have read it: then it is not sent again.
                Expected((200, 502), ("answer", "error"), (1, 2),
                         ("settled", "failed upstream_unreachable unknown"), ("hit", "none")), prepare=prepare)  # fmt: skip
 

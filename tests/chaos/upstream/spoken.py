@@ -1,4 +1,4 @@
-"""What a provider says, longer, odder or cut: frames and bodies by dialect."""
+"""Frames and bodies of a provider by dialect: longer, odd or cut."""
 
 from gateway.core import jsonio
 from tests.chaos.provider import body, frames
@@ -7,30 +7,30 @@ from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES
 LEAD = {CHAT: 1, RESPONSES: 4, MESSAGES: 2, GEMINI: 0}
 """Frames of a stream before its first content."""
 CONTENT = {CHAT: 3, RESPONSES: 3, MESSAGES: 3, GEMINI: 2}
-"""Frames of content in the usual stream; Gemini's last has its end too."""
+"""Frames of content in the usual stream; Gemini's last one also has the end."""
 
 
 def long(dialect: str, count: int) -> tuple[bytes, ...]:
-    """A stream with so many frames of content."""
+    """Return a stream with `count` frames of content."""
     usual, lead = frames(dialect), LEAD[dialect]
     rest = usual[lead + CONTENT[dialect] :]
     return (*usual[:lead], *(usual[lead] for _ in range(count)), *rest)
 
 
 def begun(dialect: str, count: int) -> tuple[bytes, ...]:
-    """The start of such a stream: up to that many frames of content."""
+    """Return the start of that stream, with up to `count` frames of content."""
     return long(dialect, max(count, 1))[: LEAD[dialect] + count]
 
 
 def shown(dialect: str, count: int) -> str:
-    """The verdict of a client that sees that start and then an error."""
+    """Return the verdict of a client that gets that start and then an error."""
     return f"{LEAD[dialect] + count} + error"
 
 
 def error(
     dialect: str, status: int, word: str = "overloaded_error", message: str = "Boom."
 ) -> bytes:
-    """A provider's own error."""
+    """Return a provider's own error."""
     if dialect == MESSAGES:
         return jsonio.dumps({"type": "error", "error": {"type": word, "message": message}})
     if dialect == GEMINI:
@@ -48,7 +48,7 @@ def error(
 
 
 def error_frame(dialect: str, status: int = 503) -> bytes:
-    """The same as an event of a stream."""
+    """Return a provider's own error as an event of a stream."""
     told = error(dialect, status)
     if dialect == RESPONSES:
         said = {
@@ -64,7 +64,7 @@ def error_frame(dialect: str, status: int = 503) -> bytes:
 
 
 def speaking(dialect: str, text: str, *, stream: bool) -> tuple[bytes, ...]:
-    """The usual answer with another text for its first piece, not escaped; whole: one piece."""
+    """Return the usual answer with another first text, not escaped; a whole answer is one piece."""
     said = text.encode()
     if not stream:
         return (body(dialect).replace(b"Hello you.", said),)

@@ -1,4 +1,4 @@
-"""U-13 to U-16: streams that are odd and good, and streams that are broken."""
+"""U-13 to U-16: streams that are odd but valid, and streams that are broken."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from tests.chaos.upstream.fault import fault, prefix
 from tests.chaos.upstream.spoken import LEAD, begun, long, speaking
 
 type Change = Callable[[str], Sequence[bytes]]
-"""The frames of a stream, by dialect."""
+"""Returns the frames of a stream, by dialect."""
 
 GOOD = Expected(200, "answer", 1, "settled", "hit")
 ODD_TEXT = "a\u2028b\u2029c\u0085dé😀"
@@ -18,7 +18,7 @@ _MB = 1 << 20
 
 
 def _says(change: Change, *, step: int = 0) -> Fault:
-    """A stream of these frames; `step`: in pieces of so many bytes, each a chunk of its own."""
+    """Send a stream of these frames; with `step` in chunks of so many bytes."""
 
     async def fault(wire: Wire, request: Request) -> None:
         await wire.sse()
@@ -38,7 +38,7 @@ def _each(change: Callable[[bytes], bytes]) -> Change:
 
 
 def _with(extra: bytes) -> Change:
-    """Something behind the first frame of content."""
+    """Insert bytes after the first frame of content."""
 
     def change(dialect: str) -> Sequence[bytes]:
         told = list(frames(dialect))
@@ -53,7 +53,7 @@ def _unix(frame: bytes) -> bytes:
 
 
 def _lines(frame: bytes) -> bytes:
-    """Its data in two lines, as SSE allows: a line break in JSON is white space."""
+    """Put the data on two lines, as SSE allows: a line break in JSON is white space."""
     return frame.replace(b'data: {"', b'data: {\ndata: "', 1)
 
 
@@ -74,7 +74,7 @@ _SPLIT: dict[str, Change] = {
 
 
 async def _huge(wire: Wire, request: Request) -> None:
-    """One event of 50 MB behind two frames of content."""
+    """Send one event of 50 MB after two frames of content."""
     await wire.sse()
     await wire.chunk(*begun(request.dialect, 2))
     await wire.chunk(b'data: {"x":"')
@@ -85,7 +85,7 @@ async def _huge(wire: Wire, request: Request) -> None:
 
 
 def _broken(data: bytes) -> Fault:
-    """What is no event behind two frames of content, and then the rest as if nothing were."""
+    """Send a broken event after two frames of content, and then the rest of a good stream."""
 
     async def fault(wire: Wire, request: Request) -> None:
         told = list(long(request.dialect, 3))
@@ -93,7 +93,7 @@ def _broken(data: bytes) -> Fault:
         kind = told[at].partition(b"data:")[0]
         await wire.sse()
         await wire.chunk(*told[:at])
-        await asyncio.sleep(0.05)  # read apart from what is good
+        await asyncio.sleep(0.05)  # the gateway must read the good frames apart
         await wire.chunk(kind + b"data: " + data + b"\n\n", *told[at:])
         await wire.end()
 
@@ -105,7 +105,7 @@ def _many(dialect: str) -> tuple[bytes, ...]:
 
 
 async def _flood(wire: Wire, request: Request) -> None:
-    """20,000 events, as fast as they are read."""
+    """Send 20,000 events as fast as the gateway reads them."""
     told = _many(request.dialect)
     await wire.sse()
     for at in range(0, len(told), 500):
@@ -119,7 +119,7 @@ def _sent(change: Change) -> Callable[[str, bool], Sequence[bytes]]:
 
 _NONE = Expected(502, "error", (1, 2, 3), None, "none")
 _NO_LINES = _each(lambda it: _unix(it).replace(b"\n", b"\r"))
-"""SSE allows a lone CR as the end of a line; no provider writes it, and it is not taken for one."""
+"""SSE lets a lone CR end a line; no provider writes that, and the gateway does not accept it."""
 
 ROWS: tuple[Row, ...] = (
     fault("U-13", "CR alone", _says(_NO_LINES), _NONE, modes=("stream",)),

@@ -1,4 +1,4 @@
-"""U-18, U-19, U-23, U-31: a provider that answers in good order, and with no answer."""
+"""U-18, U-19, U-23, U-31: a provider that speaks correct HTTP and sends no answer."""
 
 import time
 from email.utils import formatdate
@@ -10,12 +10,12 @@ from tests.chaos.upstream.spoken import error
 
 OTHER = Expected(200, "answer", 2, "settled", "none")
 BLIP = Expected(200, "answer", 3, "settled", "none")
-"""The preferred target was asked once more before."""
+"""The gateway has tried the preferred target once more before."""
 HTML = b"<html><head><title>Oops</title></head><body>A page for people.</body></html>"
 
 
 def says(status: int, *fields: str, html: bool = False) -> Fault:
-    """That status, with an error of its dialect or a page for people."""
+    """Answer with a status, and with an error of the dialect or a page for people."""
 
     async def fault(wire: Wire, request: Request) -> None:
         body = HTML if html else error(request.dialect, status)
@@ -36,7 +36,7 @@ def _dated(wire: Wire, request: Request) -> object:
 
 
 def _moved(status: int, where: str = "same") -> Fault:
-    """A redirect: to another path here, to another host, in circles."""
+    """Redirect to another path here, to another host, or in circles."""
 
     async def fault(wire: Wire, request: Request) -> None:
         place = {
@@ -55,7 +55,7 @@ def told(
     tries: int | tuple[int, ...] = (1, 2, 3),
     cost: str = "free",
 ) -> Expected:
-    """An error in the client's dialect, of that kind."""
+    """Return the expectation of an error of a kind, in the client's dialect."""
     return Expected(status, "error", tries, f"failed {kind} {cost}", "none")
 
 

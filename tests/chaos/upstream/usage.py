@@ -39,7 +39,7 @@ def _says(change: Callable[[str, bytes], bytes]) -> Fault:
 
 
 def _counts(low: bytes, high: bytes) -> Callable[[str, bytes], bytes]:
-    """Other counts of what came in and went out."""
+    """Replace the counts of input and output tokens."""
 
     def change(dialect: str, data: bytes) -> bytes:
         for name, value in ((_IN[dialect], low), (_OUT[dialect], high)):

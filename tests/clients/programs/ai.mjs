@@ -15,7 +15,7 @@ const models = {
   gemini: () => createGoogleGenerativeAI({ baseURL: `${url}/v1beta`, apiKey: key })(`models/${name}`),
 };
 const model = models[way]();
-// Its default is that the lab keeps each item, so that the next turn need only name it.
+// By default the lab stores each item, so that the next turn only needs to name it.
 const providerOptions = way === "responses" ? { openai: { store: false } } : {};
 const tools = {
   weather: tool({ description: "Tells it.", inputSchema: jsonSchema(SCHEMA), execute: async (given) => weather(given) }),

@@ -1,4 +1,4 @@
-// What every program is asked, and how it tells: the arguments are a URL, a model and a way.
+// The tasks of every program, and its output: the arguments are a URL, a model and a way.
 export const [url, model, way] = process.argv.slice(2);
 export const key = "unused";
 export const SYSTEM = "Be brief.";
@@ -9,7 +9,7 @@ export const SCHEMA = {
 };
 export const weather = ({ city, days = 1 }) => `${city}: ${days} days of sun`;
 
-// Runs each part and prints what came of it, an error as its status and its words.
+// Run each part and print its result; for an error print its status and its words.
 export async function tell(parts) {
   const told = {};
   for (const [name, part] of Object.entries(parts)) {

@@ -1,4 +1,4 @@
-"""What every program is asked, and how it tells: the arguments are a URL, a model and a way."""
+"""The tasks of every program, and its output: the arguments are a URL, a model and a way."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ URL, MODEL, WAY = sys.argv[1:4]
 KEY = "unused"
 SYSTEM = "Be brief."
 CALLS: list[list[object]] = []
-"""Uses of the tool in the part that runs."""
+"""Calls of the tool in the current part."""
 
 
 def weather(city: str, days: int = 1) -> str:
@@ -19,13 +19,13 @@ def weather(city: str, days: int = 1) -> str:
 
 
 def tell(**parts: Callable[[], object]) -> None:
-    """Run each part and print what came of it, an error as its status and its words."""
+    """Run each part and print its result; for an error print its status and its words."""
     told: dict[str, object] = {}
     for name, part in parts.items():
         CALLS.clear()
         try:
             told[name] = part()
-        except Exception as error:  # noqa: BLE001 - every error is told
+        except Exception as error:  # noqa: BLE001 - every error is printed
             cause: BaseException = error
             status = getattr(cause, "status_code", None)
             told[name] = {"status": status or 0, "error": f"{error} {error.__cause__ or ''}"}
@@ -35,7 +35,7 @@ def tell(**parts: Callable[[], object]) -> None:
 def parts(
     text: Callable[[str, bool], object], loop: Callable[[str, bool], str]
 ) -> dict[str, Callable[[], object]]:
-    """The parts that every program has: text and a loop of tools, whole and streamed, and errors."""
+    """Return each program's parts: text and a loop of tools, whole and streamed, and errors."""
 
     def looped(stream: bool) -> object:
         said = loop("[loop]", stream)

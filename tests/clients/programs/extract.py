@@ -1,4 +1,4 @@
-"""Instructor: an object of a class, by a tool, by a schema and by JSON mode without one."""
+"""Instructor: an object of a class, by a tool, by a schema, and by JSON mode without a schema."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Haystack: its generator of OpenAI's Chat Completions."""
+"""Haystack: its generator for OpenAI's Chat Completions."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""LlamaIndex: its model of OpenAI's Chat Completions and of Responses."""
+"""LlamaIndex: its models for OpenAI's Chat Completions and Responses."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ BOTH = {"allow_parallel_tool_calls": True}
 
 
 class Chat(OpenAI):
-    """LlamaIndex knows OpenAI's own models alone; a subclass says what another one can do."""
+    """A model with tools on Chat Completions: LlamaIndex knows only OpenAI's own models."""
 
     @property
     def metadata(self) -> Any:
@@ -21,7 +21,7 @@ class Chat(OpenAI):
 
 
 class Responses(OpenAIResponses):
-    """As above, on Responses."""
+    """A model with tools on Responses: LlamaIndex knows only OpenAI's own models."""
 
     @property
     def metadata(self) -> Any:

@@ -20,7 +20,7 @@ def model() -> Any:
         found = llm.get_model("abroad")
         found.key = KEY
         return found
-    from llm_anthropic import ClaudeMessages  # noqa: PLC0415 - this way alone
+    from llm_anthropic import ClaudeMessages  # noqa: PLC0415 - only needed this way
 
     return ClaudeMessages(MODEL, claude_model_id=MODEL, base_url=URL)
 

@@ -1,4 +1,4 @@
-"""Pydantic AI: its models of OpenAI's two APIs, of Anthropic's and of Google's."""
+"""Pydantic AI: its models for OpenAI's two APIs, for Anthropic's and for Google's."""
 
 import asyncio
 from typing import Any
