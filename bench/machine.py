@@ -80,10 +80,11 @@ class Machine(msgspec.Struct, frozen=True):
 
 def install(tool: str) -> str:
     """Return the command that installs a tool here; all known ones if no package manager is found."""
-    for manager, command in INSTALL[tool].items():
+    commands = INSTALL.get(tool, {"apt-get": f"apt-get install {tool}"})
+    for manager, command in commands.items():
         if _which(manager):
             return command
-    return " or ".join(INSTALL[tool].values())
+    return " or ".join(commands.values())
 
 
 def find(tool: str) -> str:
