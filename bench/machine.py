@@ -17,6 +17,12 @@ INSTALL: dict[str, dict[str, str]] = {
         "apk": "apk add nginx",
         "pacman": "pacman -S nginx",
     },
+    "haproxy": {
+        "apt-get": "apt-get install haproxy",
+        "dnf": "dnf install haproxy",
+        "apk": "apk add haproxy",
+        "pacman": "pacman -S haproxy",
+    },
     "redis-server": {
         "apt-get": "apt-get install redis-server",
         "dnf": "dnf install valkey",
@@ -80,11 +86,10 @@ class Machine(msgspec.Struct, frozen=True):
 
 def install(tool: str) -> str:
     """Return the command that installs a tool here; all known ones if no package manager is found."""
-    commands = INSTALL.get(tool, {"apt-get": f"apt-get install {tool}"})
-    for manager, command in commands.items():
+    for manager, command in INSTALL[tool].items():
         if _which(manager):
             return command
-    return " or ".join(commands.values())
+    return " or ".join(INSTALL[tool].values())
 
 
 def find(tool: str) -> str:
