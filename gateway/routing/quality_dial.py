@@ -217,7 +217,6 @@ def choose_tier(
     return TIERS[_choose(worth, weigh_costs(costs), quality_price)]
 
 
-@lru_cache(maxsize=256)
 def weigh_costs(costs: TierCosts) -> TierWeights:
     """Return the weight of each tier's cost, which the price of quality multiplies.
 
