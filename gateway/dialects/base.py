@@ -24,7 +24,7 @@ from gateway.core import jsonio
 from gateway.core.call import Call
 from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.errors import Problem
-from gateway.core.events import Event
+from gateway.core.events import AnswerMetadata, Citation, Event, GeneratedMedia, Opaque
 from gateway.core.jsonio import Json, Members
 from gateway.core.loss import Loss
 from gateway.core.prompt import Prompt
@@ -312,7 +312,12 @@ class ResponseContext(msgspec.Struct, frozen=True, kw_only=True):
     request: CanonicalRequest | None = None
     """The client's request, for dialects whose answers repeat it."""
     dropped_names: dict[str, None] = {}
-    """Parts that the client did not get, by the provider's names. Encoders add to it."""
+    """Parts that the client did not get, by the provider's names."""
+
+    def drop(self, event: Citation | GeneratedMedia | Opaque | AnswerMetadata) -> bytes:
+        """Name an event that the client cannot be told; return no frame."""
+        self.dropped_names[event.name] = None
+        return b""
 
 
 class Decoder(Protocol):

@@ -10,7 +10,6 @@ refuses beyond its dialect is in the catalogue. Sources: the API references of O
 Google, and the types of their official SDKs.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -26,6 +25,7 @@ from gateway.core.canonical_request import (
     ToolUse,
 )
 from gateway.core.loss import Loss
+from gateway.dialects.member_list import to_camel_case
 
 type Treatment = Literal["mapped", "approximated", "dropped", "refused"]
 
@@ -246,7 +246,7 @@ def check_request(request: CanonicalRequest, dialect_name: str) -> tuple[list[Lo
         member = "thread.create" if (name, request.extra_members[name]) == _CREATE_THREAD else name
         rule = (
             UNREADABLE_VALUE_RULES.get(member)
-            or UNREADABLE_VALUE_RULES.get(_to_camel_case(name))
+            or UNREADABLE_VALUE_RULES.get(to_camel_case(name))
             or _drop("has no such member")
         )
         if rule.treatment == "refused":
@@ -395,11 +395,3 @@ def _list_media_fields(part: Media, client_name: str) -> Iterator[tuple[str, str
 
 YOUTUBE_URL_PART = "youtu"
 """In addresses of films that Google opens itself."""
-
-
-def _to_camel_case(name: str) -> str:
-    """A name as Google writes it; dots within it stay."""
-    return _UNDERSCORE_PATTERN.sub(lambda match: match.group(1).upper(), name)
-
-
-_UNDERSCORE_PATTERN = re.compile("_([a-z])")

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from gateway.core.jsonio import Json
+from gateway.dialects.json_values import read_text
 from gateway.dialects.user_text import extract_typed
 
 MAX_MESSAGES = 40
@@ -117,8 +118,3 @@ def cut_ends(text: str) -> str:
     if len(text) <= 2 * _END_CHARS:
         return text
     return f"{text[:_END_CHARS]}\n{text[-_END_CHARS:]}"
-
-
-def read_text(value: Json) -> str:
-    """A string; empty where it is none."""
-    return value if isinstance(value, str) else ""

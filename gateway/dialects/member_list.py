@@ -16,7 +16,7 @@ type Decision = Literal["read", "carried", "approximated", "named", "refused", "
 """The treatment of a member in translation.
 
     read          a decoder reads it: it changes what the other side gets
-    carried       goes on whole, as it is, whatever is in it
+    carried       goes on as it is, with all that it holds
     approximated  a decoder tells it in another form, and the loss is named
     named         is left out, and the loss is named
     refused       the client depends on it: the target is skipped
@@ -106,7 +106,7 @@ def _search(value: Json, members: MemberList, name: str, path: str) -> Iterator[
         yield from _list_losses(word.removesuffix("."), known[WHOLE])
         return
     for key, item in value.items():
-        member = known.get(key) or known.get(_to_camel_case(key), UNKNOWN)
+        member = known.get(key) or known.get(to_camel_case(key), UNKNOWN)
         if item is None or (item in _EMPTY and member.decision != "refused"):
             continue
         inner_path = f"{path}{key}"
@@ -130,7 +130,7 @@ def _list_losses(path: str, member: Member) -> Iterator[LostMember]:
             return
 
 
-def _to_camel_case(name: str) -> str:
+def to_camel_case(name: str) -> str:
     """Return a name as Google writes it: its clients may write snake_case too."""
     return _UNDERSCORE.sub(lambda match: match.group(1).upper(), name)
 

@@ -32,8 +32,3 @@ def read_labels(value: Json) -> dict[str, str]:
     if not isinstance(value, dict):
         return {}
     return {name: label for name, label in value.items() if isinstance(label, str)}
-
-
-def read_number(value: Json) -> float | None:
-    """Read a number; None where it is none."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -54,7 +54,7 @@ _INJECTED_STARTS_BY_CHAR = {
     sign: tuple(start for start in _INJECTED_STARTS if start[0] == sign)
     for sign in {text[0] for text in _INJECTED_STARTS}
 }
-"""The same prefixes by their first character: most texts begin with another."""
+"""Prefixes by their first character: most texts begin with another."""
 _MAX_INJECTED_CHARS = 200
 """Characters."""
 _OPEN_TAG_PATTERN = re.compile(
@@ -110,7 +110,7 @@ _DOUBTFUL_STARTS_BY_CHAR = {
     sign: tuple(start for start in _DOUBTFUL_STARTS if start[0] == sign)
     for sign in {text[0] for text in _DOUBTFUL_STARTS}
 }
-"""The same prefixes by their first character."""
+"""Prefixes by their first character."""
 _TYPED_FIRST_CHARS = (
     frozenset(map(chr, range(ord("!"), ord("~")))) - _DOUBTFUL_STARTS_BY_CHAR.keys()
 )

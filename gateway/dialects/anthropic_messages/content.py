@@ -5,6 +5,7 @@ import binascii
 
 from gateway.core.canonical_request import Foreign, Media, Text
 from gateway.core.jsonio import Json
+from gateway.dialects.json_values import read_text
 
 type Object = dict[str, Json]
 
@@ -23,11 +24,6 @@ _SOURCE_MEMBERS = {
     "text": ("data", "text"),
 }
 """By source type: the member that holds the content, and the field of Media for it."""
-
-
-def read_text(value: Json) -> str:
-    """Return a string; empty for anything else."""
-    return value if isinstance(value, str) else ""
 
 
 def read_cache(block: Object) -> str | None:

@@ -6,6 +6,7 @@ from gateway.core.jsonio import Json
 from gateway.dialects import history
 from gateway.dialects.base import RequestBody
 from gateway.dialects.history import History, PastCall, PastMessage
+from gateway.dialects.json_values import read_text
 
 
 def read(body: RequestBody) -> History:
@@ -40,8 +41,8 @@ def _read_messages(messages: list[Json]) -> Iterator[PastMessage]:
         elif role == "assistant":
             calls = (
                 PastCall(
-                    history.read_text(block.get("id")),
-                    history.read_text(block.get("name")),
+                    read_text(block.get("id")),
+                    read_text(block.get("name")),
                     block.get("input"),
                 )
                 for block in history.take_parts(content)

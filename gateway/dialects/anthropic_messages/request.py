@@ -22,13 +22,13 @@ from gateway.dialects.anthropic_messages import effort, reasoning_state
 from gateway.dialects.base import RequestBody, WrittenBody
 from gateway.dialects.body_patch import BodyPatch, write_model
 from gateway.dialects.conversation_start import ConversationStart
+from gateway.dialects.json_values import as_number
 from gateway.dialects.parse import is_zero, parse, suggest_endpoint
 from gateway.dialects.reasoning_state import may_hold_label
 from gateway.dialects.request_facts import (
     RequestFacts,
     join_system,
     read_labels,
-    read_number,
 )
 from gateway.dialects.user_text import UserText
 
@@ -305,7 +305,7 @@ def read_facts(body: RequestBody) -> RequestFacts:
         system=join_system(conversation_start.list_texts(value.get("system"), "text")),
         user=metadata.get("user_id", ""),
         metadata=metadata,
-        temperature=read_number(value.get("temperature")),
+        temperature=as_number(value.get("temperature")),
     )
 
 

@@ -23,9 +23,13 @@ from gateway.core.errors import invalid_request
 from gateway.core.jsonio import Json
 from gateway.core.target import EFFORTS
 from gateway.dialects.anthropic_messages import effort, hosted_tools
-from gateway.dialects.anthropic_messages.content import read_block, read_cache, read_text
+from gateway.dialects.anthropic_messages.content import (
+    read_block,
+    read_cache,
+)
 from gateway.dialects.anthropic_messages.reasoning_state import move_tied_states, read_slot
 from gateway.dialects.base import RequestBody
+from gateway.dialects.json_values import read_text
 
 type Object = dict[str, Json]
 

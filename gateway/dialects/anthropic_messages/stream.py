@@ -78,10 +78,10 @@ def inspect_stream(
     finish_optional: bool = False,
 ) -> StreamInspector:
     """Return an inspector of one stream. `finish_optional`: it may end without a reason."""
-    return _MessagesInspector(finish_optional=finish_optional)
+    return _StreamInspector(finish_optional=finish_optional)
 
 
-class _MessagesInspector(StreamBuffer):
+class _StreamInspector(StreamBuffer):
     """The state of one stream; see StreamInspector."""
 
     __slots__ = ("_finish_optional", "_merged_usage", "_stopped")

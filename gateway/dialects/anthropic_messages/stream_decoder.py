@@ -32,6 +32,7 @@ from gateway.core.events import (
 from gateway.core.jsonio import Json
 from gateway.dialects.anthropic_messages import errors, usage
 from gateway.dialects.anthropic_messages.stream import read_stop_reason
+from gateway.dialects.json_values import read_text
 from gateway.dialects.stream_commit import DONE_PAYLOAD, MAX_FRAME_BYTES, make_broken_problem
 
 type Object = dict[str, Json]
@@ -232,7 +233,7 @@ class BlockDecoder:
         kind = kind if isinstance(kind, str) else "unknown"
         current = self._open_blocks[index] = _OpenBlock(kind, block, self._char_count)
         if kind == "text":
-            self._add_text(_read_text(block.get("text")), out)
+            self._add_text(read_text(block.get("text")), out)
             citations = block.get("citations")
             current.citations += (
                 [it for it in citations if isinstance(it, dict)]
@@ -244,9 +245,7 @@ class BlockDecoder:
         elif kind == "tool_use":
             current.offset, self._tool_count = self._tool_count, self._tool_count + 1
             out.append(
-                ToolStart(
-                    current.offset, _read_text(block.get("id")), _read_text(block.get("name"))
-                )
+                ToolStart(current.offset, read_text(block.get("id")), read_text(block.get("name")))
             )
 
     def grow(self, index: Json, delta: Object, out: list[Event]) -> None:
@@ -254,9 +253,9 @@ class BlockDecoder:
         index = _read_index(index)
         current = self._open_blocks.get(index)
         if current is None:
-            kind = _BLOCK_TYPES.get(_read_text(delta.get("type")))
+            kind = _BLOCK_TYPES.get(read_text(delta.get("type")))
             if kind is None:
-                out.append(AnswerMetadata(f"{_PREFIX}.{_read_text(delta.get('type'))}"))
+                out.append(AnswerMetadata(f"{_PREFIX}.{read_text(delta.get('type'))}"))
                 return
             self.begin(index, {"type": kind}, out)
             current = self._open_blocks[index]
@@ -279,10 +278,10 @@ class BlockDecoder:
                 _make_citation(it, current.offset, self._char_count) for it in current.citations
             ]
         elif current.kind == "thinking":
-            out.append(ReasoningEnd(state=_read_text(current.block.get("signature")) or None))
+            out.append(ReasoningEnd(state=read_text(current.block.get("signature")) or None))
         elif current.kind == "redacted_thinking":
             out.append(
-                ReasoningEnd(state=_read_text(current.block.get("data")) or None, redacted=True)
+                ReasoningEnd(state=read_text(current.block.get("data")) or None, redacted=True)
             )
         elif current.kind == "tool_use":
             if not current.json_pieces:
@@ -305,7 +304,7 @@ class BlockDecoder:
             out.append(TextDelta(text))
 
     def _add_thinking(self, current: _OpenBlock, source: Object, out: list[Event]) -> None:
-        text, signature = _read_text(source.get("thinking")), source.get("signature")
+        text, signature = read_text(source.get("thinking")), source.get("signature")
         if text:
             out.append(ReasoningDelta(text))
         if signature:
@@ -315,12 +314,12 @@ class BlockDecoder:
         citation = delta.get("citation")
         if isinstance(citation, dict):
             current.citations.append(citation)
-        elif _read_text(delta.get("type")) not in _BLOCK_TYPES and "text" not in delta:
-            out.append(AnswerMetadata(f"{_PREFIX}.text.{_read_text(delta.get('type'))}"))
-        self._add_text(_read_text(delta.get("text")), out)
+        elif read_text(delta.get("type")) not in _BLOCK_TYPES and "text" not in delta:
+            out.append(AnswerMetadata(f"{_PREFIX}.text.{read_text(delta.get('type'))}"))
+        self._add_text(read_text(delta.get("text")), out)
 
     def _add_tool_delta(self, current: _OpenBlock, delta: Object, out: list[Event]) -> None:
-        text = _read_text(delta.get("partial_json"))
+        text = read_text(delta.get("partial_json"))
         if text:
             if not current.json_pieces:
                 current.json_pieces.append("")  # marks that deltas came; their text is not kept
@@ -332,7 +331,7 @@ def _grow_block(current: _OpenBlock, delta: Object) -> None:
     for name, value in delta.items():
         held = current.block.get(name)
         if name == "partial_json":
-            current.json_pieces.append(_read_text(value))
+            current.json_pieces.append(read_text(value))
         elif name != "type" and value is not None:
             both = isinstance(held, str) and isinstance(value, str)
             current.block[name] = held + value if both else value
@@ -363,7 +362,3 @@ def _read_input(text: str) -> Json:
 def _read_index(index: Json) -> int | None:
     """Return the index of a block; None for every index that is not a number."""
     return index if isinstance(index, int) else None
-
-
-def _read_text(value: Json) -> str:
-    return value if isinstance(value, str) else ""

@@ -101,8 +101,8 @@ class Encoder:
             Declined: self._write_declined,
             Citation: self._write_citation,
             GeneratedMedia: self._write_media,
-            Opaque: self._drop,
-            AnswerMetadata: self._drop,
+            Opaque: self._context.drop,
+            AnswerMetadata: self._context.drop,
             ReasoningDelta: self._write_reasoning,
             ReasoningEnd: self._end_reasoning,
             ToolStart: self._start_tool,
@@ -185,17 +185,13 @@ class Encoder:
         citation = event.source
         kind = citation.get("type") if isinstance(citation, dict) else None
         if self._open_type != "text" or not isinstance(kind, str) or not kind.endswith("_location"):
-            return self._drop(event)
+            return self._context.drop(event)
         delta = {"type": "citations_delta", "citation": citation}
         return write_frame({"type": "content_block_delta", "index": self._index, "delta": delta})
 
     def _write_media(self, event: GeneratedMedia) -> bytes:
         """Drop a picture or a piece of speech. The words of the speech become text."""
-        return self._drop(event) + self._write_text(TextDelta(event.transcript))
-
-    def _drop(self, event: Citation | GeneratedMedia | Opaque | AnswerMetadata) -> bytes:
-        self._context.dropped_names[event.name] = None
-        return b""
+        return self._context.drop(event) + self._write_text(TextDelta(event.transcript))
 
     def _write_reasoning(self, event: ReasoningDelta) -> bytes:
         if not event.text:

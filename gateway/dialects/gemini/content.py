@@ -64,11 +64,6 @@ def list_texts(content: Json) -> list[str]:
     return [text for part in parts if isinstance(text := part.get("text"), str)]
 
 
-def as_text(value: Json) -> str | None:
-    """Return a string; None for any other value."""
-    return value if isinstance(value, str) else None
-
-
 def as_integer(value: Json) -> int | None:
     """Return a whole number, also if it is written as 8.0 or "8", as protos may be."""
     if isinstance(value, bool):
@@ -78,11 +73,6 @@ def as_integer(value: Json) -> int | None:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) else None
-
-
-def as_number(value: Json) -> float | None:
-    """Return a number; None for any other value."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 class ContentTotals:

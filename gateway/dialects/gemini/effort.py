@@ -18,11 +18,11 @@ from gateway.dialects.gemini.content import (
     CONFIG,
     Object,
     as_integer,
-    as_text,
     find_spelling,
     get_member,
     get_object,
 )
+from gateway.dialects.json_values import as_text
 
 NAME = "gemini"
 MEMBER = "thinkingConfig"

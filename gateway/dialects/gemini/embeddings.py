@@ -33,12 +33,12 @@ from gateway.dialects.gemini.content import (
     ContentTotals,
     Object,
     as_integer,
-    as_text,
     get_member,
     list_objects,
     list_texts,
     to_camel_case,
 )
+from gateway.dialects.json_values import as_text
 from gateway.dialects.parse import parse
 from gateway.dialects.stream_commit import make_broken_problem
 

@@ -8,12 +8,12 @@ from gateway.dialects.base import RequestBody
 from gateway.dialects.gemini.content import (
     CONFIG,
     Object,
-    as_text,
     get_member,
     get_object,
     list_objects,
 )
 from gateway.dialects.history import History, PastCall, PastMessage, PastResult
+from gateway.dialects.json_values import as_text
 
 _OUTPUTS = ("error", "output", "result")
 """Members of a response that hold what a function gave; Google's SDKs write these."""

@@ -17,12 +17,12 @@ from gateway.dialects.body_patch import BodyPatch
 from gateway.dialects.gemini import effort
 from gateway.dialects.gemini.content import (
     Object,
-    as_text,
     find_spelling,
     get_member,
     get_object,
     list_objects,
 )
+from gateway.dialects.json_values import as_text
 
 SIGNATURE_MEMBER = "thoughtSignature"
 

@@ -29,7 +29,6 @@ from gateway.dialects.gemini.content import (
     ContentTotals,
     Object,
     as_integer,
-    as_text,
     find_spelling,
     get_member,
     get_object,
@@ -39,12 +38,12 @@ from gateway.dialects.gemini.content import (
     to_snake_case,
 )
 from gateway.dialects.gemini.effort import GenerationConfigPatch
+from gateway.dialects.json_values import as_number, as_text
 from gateway.dialects.parse import is_zero, parse, suggest_endpoint
 from gateway.dialects.request_facts import (
     RequestFacts,
     join_system,
     read_labels,
-    read_number,
 )
 
 NAME = effort.NAME
@@ -294,7 +293,7 @@ def read_facts(body: RequestBody) -> RequestFacts:
     return RequestFacts(
         system=join_system(texts),
         metadata=read_labels(value.get("labels")),
-        temperature=read_number(get_object(value, "generationConfig").get("temperature")),
+        temperature=as_number(get_object(value, "generationConfig").get("temperature")),
     )
 
 

@@ -32,8 +32,6 @@ from gateway.dialects.gemini.content import (
     CONFIG,
     Object,
     as_integer,
-    as_number,
-    as_text,
     find_spelling,
     get_member,
     get_object,
@@ -42,6 +40,7 @@ from gateway.dialects.gemini.content import (
 )
 from gateway.dialects.gemini.reasoning_state import Signature
 from gateway.dialects.gemini.tools import join_calls, to_json_schema
+from gateway.dialects.json_values import as_number, as_text
 
 _HELD_MEMBERS = frozenset(
     {

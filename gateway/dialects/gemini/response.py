@@ -24,7 +24,6 @@ from gateway.dialects.gemini import errors, usage
 from gateway.dialects.gemini.content import (
     Object,
     as_integer,
-    as_text,
     find_block_reason,
     find_error,
     find_finish,
@@ -36,6 +35,7 @@ from gateway.dialects.gemini.content import (
 from gateway.dialects.gemini.stream_decoder import BROKEN_PIECES, ChunkReader
 from gateway.dialects.gemini.stream_encoder import Encoder
 from gateway.dialects.gemini.tools import join_calls
+from gateway.dialects.json_values import as_text
 from gateway.dialects.stream_commit import make_broken_problem, make_empty_problem
 
 

@@ -21,13 +21,13 @@ from gateway.dialects.gemini import errors, response, usage
 from gateway.dialects.gemini.content import (
     Object,
     as_integer,
-    as_text,
     find_block_reason,
     find_error,
     has_content,
     list_objects,
     parse_finish,
 )
+from gateway.dialects.json_values import as_text
 from gateway.dialects.stream_commit import StreamBuffer, make_broken_problem
 
 

@@ -38,7 +38,6 @@ from gateway.dialects.gemini import errors, usage
 from gateway.dialects.gemini.content import (
     Object,
     as_integer,
-    as_text,
     find_block_reason,
     find_error,
     get_object,
@@ -46,6 +45,7 @@ from gateway.dialects.gemini.content import (
     parse_finish,
 )
 from gateway.dialects.gemini.tools import CallJoiner
+from gateway.dialects.json_values import as_text
 from gateway.dialects.stream_commit import MAX_FRAME_BYTES, make_broken_problem
 
 _REASONS: dict[str, FinishReason] = {

@@ -50,7 +50,7 @@ class Encoder:
     """
 
     __slots__ = (
-        "_dropped_names",
+        "_context",
         "_finished",
         "_id",
         "_label",
@@ -63,7 +63,7 @@ class Encoder:
 
     def __init__(self, context: ResponseContext) -> None:
         self._id, self._model, self._label = context.id, context.model, context.state_label
-        self._dropped_names = context.dropped_names
+        self._context = context
         self._finished: dict[int, FinishReason] = {}
         self._texts: dict[int, list[str]] = {}
         self._thinking: set[int] = set()
@@ -110,9 +110,9 @@ class Encoder:
                     [{"logprobsResult": _encode_log_probs(event), "index": event.choice}]
                 )
             case Opaque() | AnswerMetadata():
-                self._dropped_names[event.name] = None
+                return self._context.drop(event)
             case Citation() if event.url is None and event.title is None:
-                self._dropped_names[event.name] = None
+                return self._context.drop(event)
             case Citation():
                 row = _encode_citation(event, self._texts.get(event.choice, ()))
                 candidate = {"citationMetadata": {"citations": [row]}, "index": event.choice}
@@ -129,7 +129,7 @@ class Encoder:
             blob = {"mimeType": media_type, "data": event.data}
             written = self._write_part({"inlineData": blob}, event.choice)
         elif event.url is not None:
-            self._dropped_names[event.name] = None
+            self._context.drop(event)
         if event.transcript:
             written += self.write(TextDelta(event.transcript, event.choice))
         return written

@@ -17,12 +17,12 @@ from gateway.dialects.gemini import reasoning_state, request, response, schema
 from gateway.dialects.gemini.content import (
     CONFIG,
     Object,
-    as_text,
     find_spelling,
     get_member,
     get_object,
 )
 from gateway.dialects.gemini.request_decoder import decode_request
+from gateway.dialects.json_values import as_text
 from gateway.dialects.parse import parse
 
 METHOD = "countTokens"

@@ -23,12 +23,12 @@ from gateway.core.jsonio import Json
 from gateway.dialects.gemini.content import (
     Object,
     as_integer,
-    as_text,
     get_member,
     list_objects,
     to_camel_case,
 )
 from gateway.dialects.gemini.reasoning_state import SIGNATURE_MEMBER
+from gateway.dialects.json_values import as_text
 
 _MAX_ITEMS = 10_000
 """Items of a list of arguments, as in ADK."""

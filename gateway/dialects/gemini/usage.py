@@ -23,10 +23,10 @@ from gateway.dialects import billing
 from gateway.dialects.gemini.content import (
     Object,
     as_integer,
-    as_text,
     get_object,
     list_objects,
 )
+from gateway.dialects.json_values import as_text
 
 type ToolUse = tuple[str, str]
 """A tool, and a key of one use of it."""

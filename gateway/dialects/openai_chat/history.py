@@ -6,6 +6,7 @@ from gateway.core.jsonio import Json
 from gateway.dialects import history
 from gateway.dialects.base import RequestBody
 from gateway.dialects.history import History, PastCall, PastMessage
+from gateway.dialects.json_values import read_text
 
 
 def read(body: RequestBody) -> History:
@@ -44,12 +45,10 @@ def _read_calls(message: dict[str, Json]) -> Iterator[PastCall]:
         inside = call.get(kind) if isinstance(kind, str) else None
         if isinstance(inside, dict):
             arguments = inside.get("arguments", inside.get("input"))
-            yield PastCall(
-                history.read_text(call.get("id")), history.read_text(inside.get("name")), arguments
-            )
+            yield PastCall(read_text(call.get("id")), read_text(inside.get("name")), arguments)
     old_call = message.get("function_call")
     if isinstance(old_call, dict):  # of the years before tools
-        name = history.read_text(old_call.get("name"))
+        name = read_text(old_call.get("name"))
         yield PastCall(name, name, old_call.get("arguments"))
 
 

@@ -15,6 +15,7 @@ from gateway.dialects import conversation_start
 from gateway.dialects.base import RequestBody, WrittenBody
 from gateway.dialects.body_patch import BodyPatch, write_model
 from gateway.dialects.conversation_start import ConversationStart
+from gateway.dialects.json_values import as_number, as_whole_number
 from gateway.dialects.openai_chat import effort
 from gateway.dialects.openai_chat.reasoning_state import (
     add_empty_reasoning,
@@ -22,7 +23,11 @@ from gateway.dialects.openai_chat.reasoning_state import (
 )
 from gateway.dialects.parse import is_zero, parse, suggest_endpoint
 from gateway.dialects.reasoning_state import may_hold_label
-from gateway.dialects.request_facts import RequestFacts, join_system, read_labels, read_number
+from gateway.dialects.request_facts import (
+    RequestFacts,
+    join_system,
+    read_labels,
+)
 from gateway.dialects.user_text import UserText
 
 SAMPLING_MEMBERS = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
@@ -154,7 +159,7 @@ def _read_rare_members(prompt: Prompt, value: dict[str, Json], members: jsonio.M
         forced_tool=_forces_tool(value.get("tool_choice")),
         json_schema=_wants_schema(value.get("response_format")),
         effort=asked_effort if isinstance(asked_effort, str) else None,
-        choices=_read_whole_number(value.get("n")) or 1,
+        choices=as_whole_number(value.get("n")) or 1,
         service=parse_service_tier(value.get("service_tier")),
         hosted_tools=_has_hosted_tools(value, tools),
         stored=value.get("store") is True,
@@ -286,13 +291,9 @@ def _wants_schema(form: Json) -> bool:
 
 def _read_cap(value: dict[str, Json]) -> int | None:
     for name in _CAP_MEMBERS:
-        if name in value and (cap := _read_whole_number(value[name])) is not None:
+        if name in value and (cap := as_whole_number(value[name])) is not None:
             return cap
     return None
-
-
-def _read_whole_number(number: Json) -> int | None:
-    return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
 def write(body: RequestBody, target: Target) -> WrittenBody:
@@ -448,7 +449,7 @@ def read_facts(body: RequestBody) -> RequestFacts:
         system=join_system(_list_system(value["messages"])),
         user=conversation_start.find_end_user(value),
         metadata=read_labels(value.get("metadata")),
-        temperature=read_number(value.get("temperature")),
+        temperature=as_number(value.get("temperature")),
     )
 
 

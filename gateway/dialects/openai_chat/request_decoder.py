@@ -31,6 +31,7 @@ from gateway.core.jsonio import Json
 from gateway.core.target import EFFORTS
 from gateway.dialects import reasoning_state
 from gateway.dialects.base import RequestBody
+from gateway.dialects.json_values import as_number, as_text, as_whole_number
 from gateway.dialects.openai_chat.content import read_cache_mark, read_parts
 from gateway.dialects.openai_chat.reasoning_state import (
     REASONING_MEMBERS,
@@ -115,26 +116,26 @@ class _FieldReader:
 
 def _read_limits(reader: _FieldReader) -> None:
     for member in ("max_completion_tokens", "max_tokens"):
-        reader.take("max_output", member, _as_whole)
+        reader.take("max_output", member, as_whole_number)
     reader.take("stop", "stop", _as_stop)
     for member in ("temperature", "top_p", "presence_penalty", "frequency_penalty"):
-        reader.take(member, member, _as_number)
+        reader.take(member, member, as_number)
     for member in ("top_k", "seed", "top_logprobs"):
-        reader.take(member, member, _as_whole)
-    reader.take("seed", "random_seed", _as_whole)  # Mistral's name
-    reader.take("choices", "n", _as_whole)
+        reader.take(member, member, as_whole_number)
+    reader.take("seed", "random_seed", as_whole_number)  # Mistral's name
+    reader.take("choices", "n", as_whole_number)
     reader.take("logprobs", "logprobs", _as_flag)
     reader.take("logit_bias", "logit_bias", _as_object)
 
 
 def _read_options(reader: _FieldReader) -> None:
-    reader.take("verbosity", "verbosity", _as_text)
+    reader.take("verbosity", "verbosity", as_text)
     if reader.value.get("service_tier") != "auto":
-        reader.take("service_tier", "service_tier", _as_text)
+        reader.take("service_tier", "service_tier", as_text)
     for member in ("safety_identifier", "user"):
-        reader.take("user", member, _as_text)
+        reader.take("user", member, as_text)
     reader.take("metadata", "metadata", _as_object)
-    reader.take("cache_key", "prompt_cache_key", _as_text)
+    reader.take("cache_key", "prompt_cache_key", as_text)
     reader.take("form", "response_format", _decode_format)
     for member, default in _DEFAULTS:
         if reader.value.get(member) == default:
@@ -160,7 +161,7 @@ def _read_reasoning(reader: _FieldReader) -> None:
     reasoning = value.get("reasoning")
     if isinstance(reasoning, dict):
         reader.set("effort", "reasoning", _as_effort(reasoning.get("effort")))
-        reader.set("budget", "reasoning", _as_whole(reasoning.get("max_tokens")))
+        reader.set("budget", "reasoning", as_whole_number(reasoning.get("max_tokens")))
         if reasoning.get("enabled") is False:
             reader.set("effort", "reasoning", "none")
         if isinstance(reasoning.get("exclude"), bool):
@@ -171,9 +172,9 @@ def _read_reasoning(reader: _FieldReader) -> None:
         if thinking.get("type") == "disabled":
             reader.set("effort", "thinking", "none")
         else:
-            reader.set("budget", "thinking", _as_whole(thinking.get("budget_tokens")))
+            reader.set("budget", "thinking", as_whole_number(thinking.get("budget_tokens")))
         reader.keep_rest("thinking", "type", "budget_tokens")
-    reader.take("budget", "thinking_budget", _as_whole)
+    reader.take("budget", "thinking_budget", as_whole_number)
     if value.get("enable_thinking") is False:
         reader.set("effort", "enable_thinking", "none")
     elif value.get("enable_thinking") is True and "budget" in reader.fields:
@@ -200,9 +201,9 @@ def _decode_tool(tool: Json) -> Tool:
         custom_format = inside.get("format")
         is_plain = not isinstance(custom_format, dict) or custom_format.get("type") == "text"
         return Tool(
-            name=_as_text(inside.get("name")) or "",
+            name=as_text(inside.get("name")) or "",
             kind="custom",
-            description=_as_text(inside.get("description")),
+            description=as_text(inside.get("description")),
             grammar=None if is_plain else custom_format,
             cache=read_cache_mark(tool),
             source=tool,
@@ -212,8 +213,8 @@ def _decode_tool(tool: Json) -> Tool:
 
 def _decode_function(inside: Object, source: Object) -> Tool:
     return Tool(
-        name=_as_text(inside.get("name")) or "",
-        description=_as_text(inside.get("description")),
+        name=as_text(inside.get("name")) or "",
+        description=as_text(inside.get("description")),
         parameters=_as_object(inside.get("parameters")),
         strict=_as_flag(inside.get("strict")),
         cache=read_cache_mark(source),
@@ -239,7 +240,7 @@ def _decode_tool_choice(choice: Json) -> ToolChoice | None:
         return None
     if kind == "allowed_tools":
         return _decode_allowed_tools(inside)
-    name = _as_text(inside.get("name"))
+    name = as_text(inside.get("name"))
     return None if name is None else ToolChoice(mode="tool", name=name)
 
 
@@ -256,7 +257,7 @@ def _read_tool_name(tool: Json) -> str | None:
     """Return the name in `{"type": kind, kind: {"name"}}`."""
     kind = tool.get("type") if isinstance(tool, dict) else None
     inside = tool.get(kind) if isinstance(kind, str) else None
-    return _as_text(inside.get("name")) if isinstance(inside, dict) else None
+    return as_text(inside.get("name")) if isinstance(inside, dict) else None
 
 
 def _decode_mode(word: Json) -> ToolChoice | None:
@@ -270,7 +271,7 @@ def _decode_mode(word: Json) -> ToolChoice | None:
 
 
 def _decode_function_call(choice: Json) -> ToolChoice | None:
-    name = _as_text(choice.get("name")) if isinstance(choice, dict) else None
+    name = as_text(choice.get("name")) if isinstance(choice, dict) else None
     return _decode_mode(choice) if name is None else ToolChoice(mode="tool", name=name)
 
 
@@ -286,8 +287,8 @@ def _decode_format(form: Json) -> OutputFormat | None:
     schema = inside.get("schema")
     return OutputFormat(
         schema={} if schema is None else schema,
-        name=_as_text(inside.get("name")),
-        description=_as_text(inside.get("description")),
+        name=as_text(inside.get("name")),
+        description=as_text(inside.get("description")),
         strict=_as_flag(inside.get("strict")),
     )
 
@@ -303,20 +304,8 @@ def _as_stop(stop: Json) -> tuple[str, ...] | None:
     return tuple(words)
 
 
-def _as_whole(number: Json) -> int | None:
-    return number if isinstance(number, int) and not isinstance(number, bool) else None
-
-
-def _as_number(number: Json) -> float | None:
-    return number if isinstance(number, int | float) and not isinstance(number, bool) else None
-
-
 def _as_flag(value: Json) -> bool | None:
     return value if isinstance(value, bool) else None
-
-
-def _as_text(value: Json) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _as_object(value: Json) -> Object | None:

@@ -134,8 +134,8 @@ class StreamEncoder:
             LogProbs: self._write_logprobs,
             Citation: self._keep_citation,
             GeneratedMedia: self._write_media,
-            Opaque: self._drop,
-            AnswerMetadata: self._drop,
+            Opaque: self._context.drop,
+            AnswerMetadata: self._context.drop,
             UsageUpdate: self._keep_usage,
             Finish: self._write_finish,
             End: self._write_end,
@@ -281,12 +281,8 @@ class StreamEncoder:
             }
             choice.citations.append({"type": "url_citation", "url_citation": citation})
         else:
-            self._context.dropped_names[event.name] = None
+            self._context.drop(event)
         return first
-
-    def _drop(self, event: Opaque | AnswerMetadata) -> bytes:
-        self._context.dropped_names[event.name] = None
-        return b""
 
     def _write_media(self, event: GeneratedMedia) -> bytes:
         if event.kind == "audio":
@@ -305,7 +301,7 @@ class StreamEncoder:
         choice, first = self._open_choice(event.choice)
         data = _decode_base64(event.data)
         if data is None:
-            self._context.dropped_names[event.name] = None
+            self._context.drop(event)
             data = b""
         data = choice.speech_rest + data
         end = len(data) - len(data) % _SPEECH_BLOCK

@@ -9,6 +9,7 @@ from gateway.core import jsonio
 from gateway.core.events import Event, Start, ToolDelta, ToolEnd, ToolStart
 from gateway.core.jsonio import Json
 from gateway.dialects import tool_ids
+from gateway.dialects.json_values import read_text
 
 type Object = dict[str, Json]
 
@@ -58,7 +59,7 @@ class ToolCallAssembler:
         custom = piece.get("type") == "custom" or "function" not in piece
         value = piece.get("custom" if custom else "function")
         function: Object = value if isinstance(value, dict) else {}
-        id, name = _read_text(piece.get("id")), _read_text(function.get("name"))
+        id, name = read_text(piece.get("id")), read_text(function.get("name"))
         call = self._find_call(piece.get("index"), id, name, out)
         call.id = call.id or id
         call.custom = call.custom or custom
@@ -120,10 +121,6 @@ def _starts_another(call: _PartialCall, key: Json, id: str, name: str) -> bool:
     if id and call.id:
         return id != call.id
     return call.is_started and (key is None or name != call.name)
-
-
-def _read_text(value: Json) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _write_json(value: Json) -> str:

@@ -18,11 +18,6 @@ def count_content_bytes(value: Json) -> int:
     return count_item_bytes(value)
 
 
-def read_string(value: Json) -> str | None:
-    """Return a member that should be a string; None for anything else."""
-    return value if isinstance(value, str) else None
-
-
 def read_object(value: Json) -> Object:
     """Return a member that should be an object; an empty one for anything else."""
     return value if isinstance(value, dict) else {}

@@ -6,6 +6,7 @@ from gateway.core.jsonio import Json
 from gateway.dialects import history
 from gateway.dialects.base import RequestBody
 from gateway.dialects.history import History, PastCall, PastMessage
+from gateway.dialects.json_values import read_text
 from gateway.dialects.openai_responses.request import is_tool_result
 
 _CALL_TYPES = ("function_call", "custom_tool_call", "local_shell_call", "shell_call")
@@ -39,9 +40,9 @@ def _read_items(items: list[Json]) -> Iterator[PastMessage]:
             arguments = next(
                 (item[name] for name in ("arguments", "input", "action") if name in item), None
             )
-            name = history.read_text(item.get("name"))
+            name = read_text(item.get("name"))
             yield history.make_answer(
-                (), [PastCall(history.read_text(item.get("call_id")), name, arguments)]
+                (), [PastCall(read_text(item.get("call_id")), name, arguments)]
             )
         elif is_tool_result(kind):
             texts = history.take_texts(item.get("output"), "input_text", "output_text", "text")

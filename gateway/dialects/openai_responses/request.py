@@ -21,6 +21,7 @@ from gateway.dialects import conversation_start
 from gateway.dialects.base import RequestBody, WrittenBody
 from gateway.dialects.body_patch import BodyPatch, write_model
 from gateway.dialects.conversation_start import ConversationStart
+from gateway.dialects.json_values import as_number
 from gateway.dialects.openai_responses import effort, reasoning_state
 from gateway.dialects.openai_responses.tools import (
     ADDITIONAL_TOOLS,
@@ -30,7 +31,11 @@ from gateway.dialects.openai_responses.tools import (
 )
 from gateway.dialects.parse import is_zero, parse, suggest_endpoint
 from gateway.dialects.reasoning_state import may_hold_label
-from gateway.dialects.request_facts import RequestFacts, join_system, read_labels, read_number
+from gateway.dialects.request_facts import (
+    RequestFacts,
+    join_system,
+    read_labels,
+)
 from gateway.dialects.user_text import UserText
 
 NAME = "openai-responses"
@@ -370,7 +375,7 @@ def read_facts(body: RequestBody) -> RequestFacts:
         system=join_system(_list_system(value)),
         user=conversation_start.find_end_user(value),
         metadata=read_labels(value.get("metadata")),
-        temperature=read_number(value.get("temperature")),
+        temperature=as_number(value.get("temperature")),
     )
 
 

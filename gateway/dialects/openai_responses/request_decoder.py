@@ -28,7 +28,12 @@ from gateway.core.canonical_request import (
 from gateway.core.jsonio import Json
 from gateway.dialects import reasoning_state
 from gateway.dialects.base import RequestBody
-from gateway.dialects.openai_responses.content import Object, list_objects, read_object, read_string
+from gateway.dialects.json_values import as_number, as_text, as_whole_number
+from gateway.dialects.openai_responses.content import (
+    Object,
+    list_objects,
+    read_object,
+)
 from gateway.dialects.openai_responses.hosted_tools import (
     is_left_out,
     read_tool_work,
@@ -100,7 +105,7 @@ def decode_request(body: RequestBody) -> CanonicalRequest:
     text, reasoning = read_object(value.get("text")), read_object(value.get("reasoning"))
     service_tier = value.get("service_tier")
     user_member = next(
-        (name for name in ("safety_identifier", "user") if read_string(value.get(name))), ""
+        (name for name in ("safety_identifier", "user") if as_text(value.get(name))), ""
     )
     parallel = value.get("parallel_tool_calls")
     tools = _read_tools(list_offered_tools(value))
@@ -111,17 +116,17 @@ def decode_request(body: RequestBody) -> CanonicalRequest:
         parallel_tools=parallel if isinstance(parallel, bool) else None,
         form=_read_format(text.get("format")),
         max_output=prompt.max_output,
-        temperature=_read_number(value.get("temperature")),
-        top_p=_read_number(value.get("top_p")),
+        temperature=as_number(value.get("temperature")),
+        top_p=as_number(value.get("top_p")),
         logprobs=prompt.logprobs,
-        top_logprobs=_read_integer(value.get("top_logprobs")),
-        verbosity=read_string(text.get("verbosity")),
+        top_logprobs=as_whole_number(value.get("top_logprobs")),
+        verbosity=as_text(text.get("verbosity")),
         effort=prompt.effort,
         thoughts_shown=bool(reasoning.get("summary") or reasoning.get("generate_summary")) or None,
-        service_tier=read_string(service_tier) if service_tier != "auto" else None,
-        user=read_string(value.get(user_member)),
+        service_tier=as_text(service_tier) if service_tier != "auto" else None,
+        user=as_text(value.get(user_member)),
         metadata=value.get("metadata") or None,
-        cache_key=read_string(value.get("prompt_cache_key")),
+        cache_key=as_text(value.get("prompt_cache_key")),
         stream=prompt.stream,
         stream_usage=True,
         names={**_CLIENT_NAMES, "user": user_member} if user_member else _CLIENT_NAMES,
@@ -183,8 +188,8 @@ def _read_given(item: Object) -> tuple[Part, ...]:
     output = _read_content(item.get("output"))
     result_parts = tuple(part for part in output if isinstance(part, Text | Media))
     result = ToolResult(
-        id=read_string(item.get("call_id")) or "",
-        name=read_string(item.get("name")),
+        id=as_text(item.get("call_id")) or "",
+        name=as_text(item.get("name")),
         parts=result_parts,
         custom=kind == "custom_tool_call_output",
         source=item,
@@ -209,9 +214,9 @@ def _add_made(parts: list[Part], item: Object) -> None:
     elif kind in ("function_call", "custom_tool_call"):
         custom = kind == "custom_tool_call"
         use = ToolUse(
-            id=read_string(item.get("call_id")) or "",
-            name=join_namespace(item.get(NAMESPACE), read_string(item.get("name")) or ""),
-            arguments=read_string(item.get("input" if custom else "arguments")) or "",
+            id=as_text(item.get("call_id")) or "",
+            name=join_namespace(item.get(NAMESPACE), as_text(item.get("name")) or ""),
+            arguments=as_text(item.get("input" if custom else "arguments")) or "",
             custom=custom,
             source=item,
         )
@@ -224,7 +229,7 @@ def _read_thought(item: Object) -> tuple[Thought, str | None]:
     """Read a thought, and the id of the tool call that its state belongs to, if any."""
     parts = list_objects(item.get("summary")) or list_objects(item.get("content"))
     texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
-    maker, state = reasoning_state.split_label(read_string(item.get("encrypted_content")) or "")
+    maker, state = reasoning_state.split_label(as_text(item.get("encrypted_content")) or "")
     slot = read_slot(state) if maker is not None else SlotContent(state)
     thought = Thought(
         text="\n\n".join(texts),
@@ -253,11 +258,11 @@ def _read_foreign(part: Object) -> Foreign:
 
 
 def _read_text(part: Object) -> Part:
-    return Text(text=read_string(part.get("text")) or "", cache=_read_cache(part), source=part)
+    return Text(text=as_text(part.get("text")) or "", cache=_read_cache(part), source=part)
 
 
 def _read_refusal(part: Object) -> Part:
-    return Refused(text=read_string(part.get("refusal")) or "", source=part)
+    return Refused(text=as_text(part.get("refusal")) or "", source=part)
 
 
 def _read_image(part: Object) -> Part:
@@ -267,7 +272,7 @@ def _read_image(part: Object) -> Part:
         type=media_type,
         data=data,
         url=url,
-        id=read_string(part.get("file_id")),
+        id=as_text(part.get("file_id")),
         detail=_read_detail(part),
         cache=_read_cache(part),
         source=part,
@@ -281,9 +286,9 @@ def _read_file(part: Object) -> Part:
         kind="file",
         type=media_type or ("application/pdf" if file_data else None),
         data=data or plain,
-        url=read_string(part.get("file_url")),
-        id=read_string(part.get("file_id")),
-        name=read_string(part.get("filename")),
+        url=as_text(part.get("file_url")),
+        id=as_text(part.get("file_id")),
+        name=as_text(part.get("filename")),
         detail=_read_detail(part),
         cache=_read_cache(part),
         source=part,
@@ -292,11 +297,11 @@ def _read_file(part: Object) -> Part:
 
 def _read_audio(part: Object) -> Part:
     audio = read_object(part.get("input_audio"))
-    audio_format = read_string(audio.get("format"))
+    audio_format = as_text(audio.get("format"))
     return Media(
         kind="audio",
         type=f"audio/{audio_format}" if audio_format else None,
-        data=read_string(audio.get("data")),
+        data=as_text(audio.get("data")),
         source=part,
     )
 
@@ -314,7 +319,7 @@ _PART_READERS: Mapping[str, Callable[[Object], Part]] = {
 
 def _split_data_url(url: Json) -> tuple[str | None, str | None, str | None]:
     """Split a data URL into type and data; return any other text as the third value."""
-    text = read_string(url)
+    text = as_text(url)
     if text is None or not text.startswith("data:"):
         return None, None, text
     head, _, data = text.removeprefix("data:").partition(",")
@@ -324,12 +329,12 @@ def _split_data_url(url: Json) -> tuple[str | None, str | None, str | None]:
 def _read_detail(part: Object) -> str | None:
     """Read the detail of an image; `auto`, which clients must write, means none."""
     detail = part.get("detail")
-    return read_string(detail) if detail != "auto" else None
+    return as_text(detail) if detail != "auto" else None
 
 
 def _read_cache(part: Object) -> str | None:
     marker = part.get("prompt_cache_breakpoint")
-    return (read_string(marker.get("ttl")) or "") if isinstance(marker, dict) else None
+    return (as_text(marker.get("ttl")) or "") if isinstance(marker, dict) else None
 
 
 def _read_tools(tools: Json) -> tuple[Tool, ...]:
@@ -342,7 +347,7 @@ def _read_tools(tools: Json) -> tuple[Tool, ...]:
 
 def _read_tool(tool: Object) -> Tool:
     kind, tool_format, strict = tool.get("type"), tool.get("format"), tool.get("strict")
-    name, description = _read_full_name(tool), read_string(tool.get("description"))
+    name, description = _read_full_name(tool), as_text(tool.get("description"))
     if kind == "custom":
         grammar = (
             tool_format
@@ -400,18 +405,10 @@ def _read_format(value: Json) -> OutputFormat | None:
     strict = members.get("strict")
     return OutputFormat(
         schema=members.get("schema"),
-        name=read_string(members.get("name")),
-        description=read_string(members.get("description")),
+        name=as_text(members.get("name")),
+        description=as_text(members.get("description")),
         strict=strict if isinstance(strict, bool) else None,
     )
-
-
-def _read_number(value: Json) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _read_integer(value: Json) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _read_extra_members(value: Object) -> Object:

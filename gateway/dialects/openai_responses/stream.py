@@ -69,10 +69,10 @@ def inspect_stream(
     finish_optional: bool = False,  # noqa: ARG001 - as in StreamInspectorFactory
 ) -> StreamInspector:
     """Watch one stream; its terminal event always tells why it ended."""
-    return _ResponsesInspector()
+    return _StreamInspector()
 
 
-class _ResponsesInspector(StreamBuffer):
+class _StreamInspector(StreamBuffer):
     """The state of one native stream; see StreamInspector."""
 
     __slots__ = ("_delta_bytes", "_ended", "_item_bytes", "_tool_uses")

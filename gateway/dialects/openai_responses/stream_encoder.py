@@ -503,8 +503,7 @@ class Encoder:
         return started + message.add_citation(event)
 
     def _drop(self, event: Citation | GeneratedMedia | Opaque | AnswerMetadata) -> bytes:
-        self._context.dropped_names[event.name] = None
-        return b""
+        return self._context.drop(event)
 
     def _on_media(self, event: GeneratedMedia) -> bytes:
         """Write a picture as the item of a hosted tool. Of speech only its words have a place."""

@@ -20,6 +20,7 @@ from gateway.core.usage import (
     sum_media_tokens,
 )
 from gateway.dialects import billing
+from gateway.dialects.json_values import read_text
 
 type ToolUseKey = tuple[str, str]
 """A tool, and an id that tells its uses apart."""
@@ -82,9 +83,9 @@ def list_tool_uses(items: Iterable[Json], first: Json = 0) -> Iterator[ToolUseKe
     for index, item in enumerate(items, first if isinstance(first, int) else 0):
         kind = item.get("type") if isinstance(item, dict) else None
         tool = _BILLED_TOOLS.get(kind) if isinstance(kind, str) else None
-        if tool is None or _read_string(item.get("status")) in _UNBILLED_STATUSES:
+        if tool is None or read_text(item.get("status")) in _UNBILLED_STATUSES:
             continue
-        if _read_string(_read_object(item.get("action")).get("type")) in _FREE_ACTIONS:
+        if read_text(_read_object(item.get("action")).get("type")) in _FREE_ACTIONS:
             continue
         use_id = item.get("container_id") or item.get("id")
         yield tool, use_id if isinstance(use_id, str) else str(index)
@@ -157,10 +158,6 @@ def _split_output(
     total = parse_count(usage.get("total_tokens"))
     outside = None if total is None or prompt is None else total - prompt - out
     return split_output(out, reasoning, outside)
-
-
-def _read_string(value: Json) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _read_object(value: Json) -> dict[str, Json]:
