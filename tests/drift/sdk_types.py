@@ -98,22 +98,3 @@ def read_type_words(sdk_type: object) -> list[str]:
     for argument in typing.get_args(sdk_type):
         words += read_type_words(argument)
     return words
-
-
-def list_objects(sdk_type: object) -> dict[str, dict[str, str]]:
-    """List all objects of a type with their members, to begin a member list with."""
-    objects: dict[str, dict[str, str]] = {}
-    pending = [*list_object_types(sdk_type)]
-    while pending:
-        object_type = pending.pop(0)
-        if object_type.__name__ in objects:
-            continue
-        fields = read_fields(object_type)
-        objects[object_type.__name__] = {
-            member: ", ".join([inner.__name__ for inner in list_object_types(hint)])
-            or ", ".join(read_type_words(hint)[:6])
-            for member, hint in fields.items()
-        }
-        for hint in fields.values():
-            pending += list_object_types(hint)
-    return objects

@@ -5,12 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from gateway.dialects.member_list import WHOLE, Member, MemberList, find_object
-
-type Object = dict[str, Any]
-
-PNG = "iVBORw0KGgo="
-PDF = "JVBERi0xLjQ="
-SCHEMA: Object = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+from tests.dialects.asks import Object
 
 
 class Place(NamedTuple):

@@ -10,10 +10,10 @@ from gateway.core.target import ModelFacts, Target
 from gateway.dialects import DIALECTS, Dialect, compatibility, translation
 from gateway.dialects.base import RequestBody
 from gateway.dialects.translation import get_translation
+from tests.dialects.asks import Object
 from tests.dialects.cases import target
 from tests.dialects.members import anthropic_messages, gemini, openai_chat, openai_responses
 from tests.dialects.members.samples import (
-    Object,
     list_members,
     list_places,
     with_member,
