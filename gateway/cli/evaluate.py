@@ -90,7 +90,7 @@ def command(
       0  this router is better than its shuffled control, or there are opinions alone
       1  labels or configuration are wrong
       2  the command itself was not understood
-      3  it is not better than its control: no saving is told
+      3  it is not better than its control: the command prints no saving
     """  # noqa: D301 - the mark keeps click from filling these lines
     all_labels = [label for file in files for label in labels.read_labels(Path(file))]
     keys = session.load_keys_by_name() if any(label.key is not None for label in all_labels) else {}
