@@ -7,9 +7,11 @@ waits longer for the interpreter. A replay ends when its client leaves.
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path as FilePath
 from typing import Any
 
 from gateway.core.call import OPEN_KEY
@@ -38,6 +40,9 @@ MAX_CALLS = 100_000
 """The maximum number of calls in a replay."""
 MAX_SECONDS = 120
 """The maximum number of seconds of a replay."""
+LOCK_SECONDS = 5.0
+"""Seconds to wait for the end of another replay: one whose client has left ends within moments."""
+_LOCK_POLL_SECONDS = 0.05
 _SLICE_SECONDS = 0.001
 """Seconds of work, and of rest after it."""
 _CONFLICT, _CLIENT_CLOSED, _TOO_LONG = 409, 499, 504
@@ -46,9 +51,12 @@ _CONFLICT, _CLIENT_CLOSED, _TOO_LONG = 409, 499, 504
 class RulesReplay:
     """The replays of a gateway. One runs at a time, over all workers."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(
+        self, gateway: Gateway, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    ) -> None:
         self._gateway = gateway
         self._worker_thread = WorkerThread(gateway)
+        self._sleep = sleep
 
     async def __call__(
         self,
@@ -69,10 +77,7 @@ class RulesReplay:
             await wait_for_disconnect()
             stop.set()
 
-        with try_lock_file(self._gateway.data / "replay.lock") as has_lock:
-            if not has_lock:
-                message = "Another replay is running: wait for its end, or cancel it."
-                raise _problem(message, _CONFLICT)
+        async with self._lock(self._gateway.data / "replay.lock"):
             watch_task = asyncio.create_task(stop_on_disconnect(), name="replay")
             try:
                 await self._worker_thread.ingest_journals()
@@ -80,6 +85,20 @@ class RulesReplay:
             finally:
                 stop.set()
                 watch_task.cancel()
+
+    @asynccontextmanager
+    async def _lock(self, file: FilePath) -> AsyncIterator[None]:
+        """Hold the lock of replays during a block. Raises ProblemError if another keeps it."""
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            with try_lock_file(file) as has_lock:
+                if has_lock:
+                    yield
+                    return
+            if time.monotonic() >= deadline:
+                message = "Another replay is running: wait for its end, or cancel it."
+                raise _problem(message, _CONFLICT)
+            await self._sleep(_LOCK_POLL_SECONDS)
 
     def _replay(
         self, rules: str, query: LedgerQuery, limit: int, stop: threading.Event

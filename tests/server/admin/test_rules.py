@@ -1,5 +1,6 @@
 """Test the rules in force, and replays of other rules on past calls, which change nothing."""
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 from gateway.core.ledger_rows import ReplayRow
 from gateway.ledger.errors import StoreError
 from gateway.ledger.file_lock import try_lock_file
+from gateway.ledger.query_params import LedgerQuery
 from gateway.server.admin import replay
 from tests.e2e.child import until
 from tests.e2e.upstream import PATIENCE, Upstream
@@ -211,13 +214,27 @@ def test_what_is_asked_wrong_is_said(asked: World) -> None:
     assert asked.client.get("/admin/replay").status_code == 405
 
 
-def test_one_replay_runs_at_a_time(asked: World) -> None:
+def test_one_replay_runs_at_a_time(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "LOCK_SECONDS", 0)
     with try_lock_file(asked.gateway.data / "replay.lock") as mine:
         assert mine
         reply = ask_replay(asked, rules=RULES)
         assert reply.status_code == 409
         assert "Another replay is running" in reply.json()["error"]["message"]
     assert ask_replay(asked, rules=RULES).json()["ok"] is True
+
+
+def test_a_replay_waits_for_the_end_of_a_cancelled_one(asked: World) -> None:
+    """A browser may send the next replay before the gateway has seen the first one's client leave."""
+    with ExitStack() as cancelled:
+        assert cancelled.enter_context(try_lock_file(asked.gateway.data / "replay.lock"))
+
+        async def end_cancelled(_: float) -> None:
+            cancelled.close()
+
+        waiting = replay.RulesReplay(asked.gateway, end_cancelled)
+        told = asked.loop.run(waiting(RULES, LedgerQuery(), 0, asyncio.Event().wait))
+    assert told["report"]["calls"] == 3
 
 
 def test_more_calls_than_it_takes_are_said(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
