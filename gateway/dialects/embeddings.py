@@ -12,7 +12,7 @@ from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Text
 from gateway.core.events import End, Event, Failed, Finish, Opaque, Start, UsageUpdate
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
-from gateway.dialects.stream_commit import make_broken_problem
+from gateway.dialects.stream_frames import make_broken_problem
 
 OPERATION = "embeddings"
 FINISH_WORD = "stop"

@@ -5,19 +5,19 @@ from abc import ABC, abstractmethod
 from gateway.core import jsonio, sse
 from gateway.core.errors import Problem
 from gateway.core.usage import Usage
-
-DONE_PAYLOAD = b"[DONE]"
-"""The end of Chat Completions streams, which some hosts send in other dialects too."""
-DEFAULT_FINISH = "stop"
-"""The reason for an end without one, at a provider that may leave it out."""
-MAX_FRAME_BYTES = 32_000_000
-"""Bytes of one frame: images in answers take some millions."""
+from gateway.dialects.stream_frames import (
+    MAX_FRAME_BYTES,
+    Frame,
+    is_complete_frame,
+    make_broken_problem,
+)
 
 
 class StreamBuffer(ABC):
     """The state of one stream; see StreamInspector.
 
-    A dialect counts what a frame says in `_count`, and reads what else it means in `_inspect`.
+    A dialect counts the content of a frame in `_count`. If the frame says more, the dialect reads
+    all of it in `_read_frame`, and takes its facts in `_inspect`.
     """
 
     __slots__ = (
@@ -59,7 +59,7 @@ class StreamBuffer(ABC):
     def end(self) -> bytes:
         """Take the end of the stream: a frame may lack its blank line; half a frame is none."""
         remainder = self._splitter.take_pending()
-        if self.problem is not None or not _is_complete_frame(remainder):
+        if self.problem is not None or not is_complete_frame(remainder):
             return b""
         return self._release(remainder)
 
@@ -71,8 +71,15 @@ class StreamBuffer(ABC):
         """
 
     @abstractmethod
-    def _inspect(self, frame: bytes, payload: bytes) -> bool:
-        """Read one frame; tell whether it stays here."""
+    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
+        """Read one frame; see FrameReader in gateway.dialects.stream_frames."""
+
+    @abstractmethod
+    def _inspect(self, frame: Frame) -> bool:
+        """Take the facts of a frame; return True if it stays here.
+
+        At an error `problem` is set before; what is returned then does not count.
+        """
 
     def _release(self, data: bytes) -> bytes:
         offset = data.find(b"data:")
@@ -101,7 +108,7 @@ class StreamBuffer(ABC):
             if (
                 payload
                 and (is_counted or self._must_inspect(payload))
-                and self._inspect(frame, payload)
+                and self._take(self._read_frame(frame, payload))
             ):
                 # It stays here; blank lines before it are of no frame, wherever a read ended.
                 frame = frame[: -len(frame.lstrip(b"\r\n"))]  # noqa: PLW2901
@@ -110,31 +117,15 @@ class StreamBuffer(ABC):
             frames.append(frame)
         return b"".join(frames)
 
+    def _take(self, frame: Frame) -> bool:
+        """Take the facts of a frame; return True if it stays here."""
+        self.problem = frame.problem
+        stays = self._inspect(frame)
+        return stays if frame.problem is None else frame.is_hidden
+
     def _must_inspect(self, payload: bytes) -> bool:
         """Count the content of a frame; True if the frame says more, or cannot be read."""
         try:
             return self._count(payload) or not self.committed
         except jsonio.JsonError:
             return True
-
-
-def make_empty_problem() -> Problem:
-    """Describe an answer that has no content, and no reason why it ended."""
-    message = "The provider sent an answer without content, which it did not end."
-    return Problem(kind="upstream_truncated", message=message, spent="maybe")
-
-
-def make_broken_problem(subject: str = "a broken frame") -> Problem:
-    """Return the problem of an answer or a frame that the gateway cannot read."""
-    return Problem(kind="upstream_error", message=f"The provider sent {subject}.", spent="maybe")
-
-
-def _is_complete_frame(remainder: bytes) -> bool:
-    """Return True if the rest of a stream is a whole frame, or blank lines."""
-    payload = sse.read_data(remainder)
-    if not payload:
-        return not remainder.strip(b"\r\n")
-    try:
-        return payload.startswith(DONE_PAYLOAD) or isinstance(jsonio.loads(payload), dict)
-    except jsonio.JsonError:
-        return False

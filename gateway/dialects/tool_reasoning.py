@@ -26,7 +26,7 @@ from gateway.dialects.base import (
     StreamInspector,
     WrittenBody,
 )
-from gateway.dialects.stream_commit import DEFAULT_FINISH
+from gateway.dialects.stream_frames import DEFAULT_FINISH
 
 _STATE_ERROR_WORDS = ("signature", "thinking", "thought", "encrypted", "reasoning")
 """Words of a provider that refuses a state."""

@@ -8,7 +8,7 @@ import msgspec
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account, Provider, Timers
 from gateway.dialects import StreamInspector
-from gateway.dialects.stream_commit import make_broken_problem
+from gateway.dialects.stream_frames import make_broken_problem
 from gateway.routing.features import estimate_tokens
 from gateway.upstream import credential_masking, prepare_request
 from gateway.upstream.client import ProviderClient, ProviderResponse

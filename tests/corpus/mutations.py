@@ -12,7 +12,7 @@ from typing import NamedTuple
 from gateway.core import sse
 from gateway.core.events import End, Failed, Finish
 from gateway.dialects import DIALECTS, Dialect, ResponseContext, Translation
-from gateway.dialects.stream_commit import make_broken_problem
+from gateway.dialects.stream_frames import make_broken_problem
 from gateway.dialects.translation import get_translation
 from tests.corpus import asks
 from tests.corpus.oracle import CHAT, GEMINI, MESSAGES, RESPONSES, Object, Row, meant

@@ -23,7 +23,7 @@ from gateway.dialects.anthropic_messages.stream import (
 from gateway.dialects.anthropic_messages.stream_decoder import BlockDecoder, make_finish, make_start
 from gateway.dialects.anthropic_messages.stream_encoder import Encoder, write_frame
 from gateway.dialects.base import ResponseContext, ResponseSummary, parse_response_id
-from gateway.dialects.stream_commit import make_broken_problem, make_empty_problem
+from gateway.dialects.stream_frames import make_broken_problem, make_empty_problem
 
 type Object = dict[str, Json]
 

@@ -24,11 +24,13 @@ from gateway.dialects.base import (
     parse_response_id,
 )
 from gateway.dialects.content_length import count_argument_bytes, count_text_bytes
-from gateway.dialects.stream_commit import (
+from gateway.dialects.stream_commit import StreamBuffer
+from gateway.dialects.stream_frames import (
     DEFAULT_FINISH,
+    DONE_FRAME,
     DONE_PAYLOAD,
-    StreamBuffer,
-    make_broken_problem,
+    Frame,
+    make_broken_frame,
 )
 
 
@@ -66,9 +68,34 @@ _CONTENT_EVENTS = frozenset(
 )
 """Events that hold content alone. Another may be an error that only its `event:` line names."""
 _EVENT_READER = jsonio.make_reader(_CountedEvent)
-_ERROR_NAME = re.compile(rb"^event:[ ]?error\r?$", re.MULTILINE)
+_EVENT_NAME = re.compile(rb"^event:[ ]?([^\r\n]*)", re.MULTILINE)
 _CONTENT_MEMBERS = {"text": "text", "thinking": "thinking"}
 """Types of blocks that may be empty, and the member that holds their content."""
+
+
+def read_frame(raw: bytes, payload: bytes) -> Frame:
+    """Read one frame of a stream of events; see FrameReader.
+
+    OpenRouter ends these streams with `[DONE]` too, at which the official SDK raises.
+    """
+    if payload.startswith(DONE_PAYLOAD):
+        return DONE_FRAME
+    try:
+        event = jsonio.loads(payload)
+    except jsonio.JsonError:
+        event = None
+    value = event if isinstance(event, dict) else {}
+    kind, details = value.get("type"), value.get("error")
+    named = _EVENT_NAME.search(raw)
+    name = named[1].decode("utf-8", "replace").strip() if named else ""
+    if name == "error" or kind == "error" or details:
+        problem = errors.read_error_answer(details, payload)
+        # SDKs know an error by its name, readers by its type.
+        return Frame(value, "error", problem, is_hidden=name != "error" or kind != "error")
+    if not isinstance(event, dict):
+        return make_broken_frame()
+    # Some hosts give the type once only, in the `event:` line.
+    return Frame(value, kind if isinstance(kind, str) else name if kind is None else "")
 
 
 def inspect_stream(
@@ -102,28 +129,14 @@ class _StreamInspector(StreamBuffer):
         self.content_bytes += size
         return has_more
 
-    def _inspect(self, frame: bytes, payload: bytes) -> bool:
-        """Read one event. True if the client must not get it: no event, or an error no SDK sees.
+    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
+        return read_frame(raw, payload)
 
-        OpenRouter ends these streams with `[DONE]` too, at which the official SDK raises.
-        """
-        if payload.startswith(DONE_PAYLOAD):
+    def _inspect(self, frame: Frame) -> bool:
+        """Take the facts of one event; True for an end that comes before a reason."""
+        if frame.is_done:
             return True
-        error = _ERROR_NAME.search(frame) is not None
-        try:
-            event = jsonio.loads(payload)
-        except jsonio.JsonError:
-            event = None
-        kind = event.get("type") if isinstance(event, dict) else None
-        if error or kind == "error" or (isinstance(event, dict) and event.get("error")):
-            details = event.get("error") if isinstance(event, dict) else None
-            self.problem = errors.read_error_answer(details, payload)
-            return (
-                not error or kind != "error"
-            )  # SDKs know an error by its name, readers by its type
-        if not isinstance(event, dict):
-            self.problem = make_broken_problem()
-            return True
+        event, kind = frame.value, frame.kind
         if kind == "message_start":
             self._read_start(event.get("message"))
         elif kind == "message_delta":
@@ -133,7 +146,7 @@ class _StreamInspector(StreamBuffer):
                 self.finish = DEFAULT_FINISH
             self._stopped = self.finish is not None
             return not self._stopped
-        elif not self.committed:
+        elif not self.committed and frame.problem is None:
             self.committed = _event_has_content(event)
         return False
 

@@ -33,7 +33,7 @@ from gateway.core.jsonio import Json
 from gateway.dialects.anthropic_messages import errors, usage
 from gateway.dialects.anthropic_messages.stream import read_stop_reason
 from gateway.dialects.json_values import read_text
-from gateway.dialects.stream_commit import DONE_PAYLOAD, MAX_FRAME_BYTES, make_broken_problem
+from gateway.dialects.stream_frames import DONE_PAYLOAD, MAX_FRAME_BYTES, make_broken_problem
 
 type Object = dict[str, Json]
 

@@ -40,7 +40,7 @@ from gateway.dialects.gemini.content import (
 )
 from gateway.dialects.json_values import as_text
 from gateway.dialects.parse import parse
-from gateway.dialects.stream_commit import make_broken_problem
+from gateway.dialects.stream_frames import make_broken_problem
 
 EMBED_ONE, EMBED_MANY = "embedContent", "batchEmbedContents"
 ESSENTIAL_MEMBERS = frozenset({"outputDimensionality", "taskType"})

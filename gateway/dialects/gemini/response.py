@@ -36,7 +36,7 @@ from gateway.dialects.gemini.stream_decoder import BROKEN_PIECES, ChunkReader
 from gateway.dialects.gemini.stream_encoder import Encoder
 from gateway.dialects.gemini.tools import join_calls
 from gateway.dialects.json_values import as_text
-from gateway.dialects.stream_commit import make_broken_problem, make_empty_problem
+from gateway.dialects.stream_frames import make_broken_problem, make_empty_problem
 
 
 def summarize(body: bytes) -> ResponseSummary:

@@ -28,7 +28,24 @@ from gateway.dialects.gemini.content import (
     parse_finish,
 )
 from gateway.dialects.json_values import as_text
-from gateway.dialects.stream_commit import StreamBuffer, make_broken_problem
+from gateway.dialects.stream_commit import StreamBuffer
+from gateway.dialects.stream_frames import Frame, make_broken_frame
+
+
+def read_frame(_raw: bytes, payload: bytes) -> Frame:
+    """Read one frame of a stream of chunks; see FrameReader."""
+    try:
+        chunk = jsonio.loads(payload)
+    except jsonio.JsonError:
+        chunk = None
+    is_list = isinstance(chunk, list) and bool(chunk)
+    first = chunk[0] if is_list else chunk
+    error = find_error(first) if isinstance(first, dict) else None
+    if error:
+        problem = errors.read_error_object(error, payload)
+        # An SDK knows an error by the first member of the object.
+        return Frame(first, problem=problem, is_hidden=is_list or next(iter(first)) != "error")
+    return Frame(chunk) if isinstance(chunk, dict) else make_broken_frame()
 
 
 def inspect(
@@ -109,20 +126,14 @@ class _StreamInspector(StreamBuffer):
         self._unread = payload
         return False
 
-    def _inspect(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
-        """Read one chunk; return True to hold it back: no chunk, or an error that no SDK sees."""
-        try:
-            chunk = jsonio.loads(payload)
-        except jsonio.JsonError:
-            chunk = None
-        first = chunk[0] if isinstance(chunk, list) and chunk else chunk
-        error = find_error(first) if isinstance(first, dict) else None
-        if error:
-            self.problem = errors.read_error_object(error, payload)
-            return first is not chunk or next(iter(chunk)) != "error"  # how an SDK knows it
-        if not isinstance(chunk, dict):
-            self.problem = make_broken_problem()
+    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
+        return read_frame(raw, payload)
+
+    def _inspect(self, frame: Frame) -> bool:
+        """Take the facts of one chunk."""
+        if frame.problem is not None:
             return True
+        chunk = frame.value
         if self.served_model is None:
             self.served_model = as_text(chunk.get("modelVersion")) or None
         if self.response_id is None:

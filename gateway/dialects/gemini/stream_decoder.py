@@ -46,7 +46,7 @@ from gateway.dialects.gemini.content import (
 )
 from gateway.dialects.gemini.tools import CallJoiner
 from gateway.dialects.json_values import as_text
-from gateway.dialects.stream_commit import MAX_FRAME_BYTES, make_broken_problem
+from gateway.dialects.stream_frames import MAX_FRAME_BYTES, make_broken_problem
 
 _REASONS: dict[str, FinishReason] = {
     "STOP": "stop",

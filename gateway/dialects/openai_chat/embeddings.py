@@ -30,7 +30,7 @@ from gateway.dialects.embeddings import EmbeddingsRequest
 from gateway.dialects.openai_chat import errors
 from gateway.dialects.openai_chat.usage import read_media
 from gateway.dialects.parse import parse
-from gateway.dialects.stream_commit import make_broken_problem
+from gateway.dialects.stream_frames import make_broken_problem
 
 ESSENTIAL_MEMBERS = frozenset({"dimensions", "output_dimension", "output_dtype", "input_type"})
 """Members that change the vectors: the gateway skips a target that refuses one."""

@@ -10,7 +10,7 @@ from gateway.core.errors import Problem, ProblemKind
 from gateway.core.jsonio import Json
 from gateway.dialects import upstream_errors
 from gateway.dialects.openai_chat.content import has_content, list_choices, read_finish_reason
-from gateway.dialects.stream_commit import make_broken_problem, make_empty_problem
+from gateway.dialects.stream_frames import make_broken_problem, make_empty_problem
 from gateway.dialects.upstream_errors import ErrorWords
 
 type Object = dict[str, Json]

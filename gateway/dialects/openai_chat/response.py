@@ -20,7 +20,7 @@ from gateway.dialects.openai_chat.errors import check_answer
 from gateway.dialects.openai_chat.stream_decoder import ChoiceDecoder, make_start, read_index
 from gateway.dialects.openai_chat.stream_encoder import StreamEncoder
 from gateway.dialects.openai_chat.usage import write_usage
-from gateway.dialects.stream_commit import make_broken_problem
+from gateway.dialects.stream_frames import make_broken_problem
 
 type Object = dict[str, Json]
 

@@ -32,17 +32,34 @@ from gateway.dialects.openai_chat import usage
 from gateway.dialects.openai_chat.content import has_content, list_choices, read_finish_reason
 from gateway.dialects.openai_chat.errors import find_problem
 from gateway.dialects.openai_chat.usage import write_usage
-from gateway.dialects.stream_commit import (
+from gateway.dialects.stream_commit import StreamBuffer
+from gateway.dialects.stream_frames import (
     DEFAULT_FINISH,
+    DONE_FRAME,
     DONE_PAYLOAD,
-    StreamBuffer,
-    make_broken_problem,
+    Frame,
+    make_broken_frame,
 )
 
 type Object = dict[str, Json]
 
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _DONE = b"[DONE]"
+
+
+def read_frame(_raw: bytes, payload: bytes) -> Frame:
+    """Read one frame of a stream of chunks; see FrameReader."""
+    if payload.startswith(DONE_PAYLOAD):
+        return DONE_FRAME
+    try:
+        chunk = jsonio.loads(payload)
+    except jsonio.JsonError:
+        chunk = None
+    if not isinstance(chunk, dict):
+        return make_broken_frame()
+    problem = find_problem(chunk, list_choices(chunk), payload)
+    # Clients know an error by the member `error` alone.
+    return Frame(chunk, problem=problem, is_hidden=not chunk.get("error"))
 
 
 def inspect_stream(
@@ -97,32 +114,27 @@ class _StreamInspector(StreamBuffer):
         self.content_bytes += size
         return has_marks or self._choices > 1
 
-    def _inspect(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - other dialects read both
-        """Read one chunk; True if the gateway keeps it back: usage it asked for, or no chunk."""
-        if payload.startswith(DONE_PAYLOAD):
+    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
+        return read_frame(raw, payload)
+
+    def _inspect(self, frame: Frame) -> bool:
+        """Take the facts of one chunk; True for usage that only the gateway asked for."""
+        if frame.is_done:
             self._done = (
                 bool(self._finished_choices) and self._finished_choices >= self._seen_choices
             )
             if not self._done and self._finish_optional and self.committed:
                 self._done, self.finish = True, self.finish or DEFAULT_FINISH
             return not self._done
-        try:
-            chunk = jsonio.loads(payload)
-        except jsonio.JsonError:
-            chunk = None
-        if not isinstance(chunk, dict):
-            self.problem = make_broken_problem()
-            return True
+        chunk = frame.value
         if self.served_model is None and isinstance(chunk.get("model"), str):
             self.served_model = chunk["model"] or None
         if self.response_id is None:
             self.response_id = parse_response_id(chunk.get("id"))
         has_usage = self._read_usage(chunk)
-        choices = list_choices(chunk)
-        self.problem = find_problem(chunk, choices, payload)
-        if self.problem is not None:
-            return not chunk.get("error")  # clients know an error by that member alone
-        for choice in choices:
+        if frame.problem is not None:
+            return True
+        for choice in list_choices(chunk):
             self._read_choice(choice)
         return self._hides_usage and has_usage and not chunk.get("choices")
 

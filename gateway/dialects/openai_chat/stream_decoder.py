@@ -50,7 +50,7 @@ from gateway.dialects.openai_chat.reasoning_state import (
     read_reasoning_text,
 )
 from gateway.dialects.openai_chat.tools import ToolCallAssembler
-from gateway.dialects.stream_commit import DONE_PAYLOAD, MAX_FRAME_BYTES, make_broken_problem
+from gateway.dialects.stream_frames import DONE_PAYLOAD, MAX_FRAME_BYTES, make_broken_problem
 
 type Object = dict[str, Json]
 

@@ -13,7 +13,7 @@ from gateway.core.jsonio import Json
 from gateway.dialects import upstream_errors
 from gateway.dialects.openai_chat import errors as chat
 from gateway.dialects.openai_responses.content import Object
-from gateway.dialects.stream_commit import make_broken_problem, make_empty_problem
+from gateway.dialects.stream_frames import make_broken_problem, make_empty_problem
 from gateway.dialects.upstream_errors import ErrorWords
 
 LAST_NUMBER = 2**31 - 1

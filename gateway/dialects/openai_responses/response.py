@@ -22,7 +22,7 @@ from gateway.dialects.openai_responses.errors import (
 )
 from gateway.dialects.openai_responses.stream_decoder import Decoder
 from gateway.dialects.openai_responses.stream_encoder import Encoder, FrameWriter
-from gateway.dialects.stream_commit import DONE_PAYLOAD, make_broken_problem
+from gateway.dialects.stream_frames import DONE_PAYLOAD, make_broken_problem
 
 
 def summarize(body: bytes) -> ResponseSummary:

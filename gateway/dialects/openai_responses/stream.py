@@ -32,7 +32,8 @@ from gateway.dialects.openai_responses.errors import (
     read_error,
     read_finish,
 )
-from gateway.dialects.stream_commit import DONE_PAYLOAD, StreamBuffer, make_broken_problem
+from gateway.dialects.stream_commit import StreamBuffer
+from gateway.dialects.stream_frames import DONE_FRAME, DONE_PAYLOAD, Frame, make_broken_frame
 
 COMPLETE_EVENTS = frozenset({"response.completed", "response.incomplete"})
 
@@ -60,6 +61,26 @@ class _EventOutline(msgspec.Struct, gc=False):
 
 
 _parse_outline = jsonio.make_reader(_EventOutline)
+
+
+def read_frame(_raw: bytes, payload: bytes) -> Frame:
+    """Read one frame of a stream of events; see FrameReader."""
+    if payload.startswith(DONE_PAYLOAD):
+        return DONE_FRAME
+    try:
+        event = jsonio.loads(payload)
+    except jsonio.JsonError:
+        event = None
+    if not isinstance(event, dict):
+        return make_broken_frame()
+    kind = event.get("type")
+    kind = kind if isinstance(kind, str) else ""
+    error = find_event_error(event)
+    if error is None:
+        return Frame(event, kind)
+    # SDKs know an error by the member `error`, or by the type of the event.
+    hidden = not event.get("error") and kind != "response.failed"
+    return Frame(event, kind, read_error(error), is_hidden=hidden)
 
 
 def inspect_stream(
@@ -112,30 +133,21 @@ class _StreamInspector(StreamBuffer):
             tool_usage = Usage(tools=billing.count_tool_uses(self._tool_uses))
             self.usage = merge_usage(self.usage, tool_usage)
 
-    def _inspect(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
-        """Read one event; True if it stays here: a broken frame, or an error that no SDK raises."""
-        if payload.startswith(DONE_PAYLOAD):
-            return False
-        try:
-            event = jsonio.loads(payload)
-        except jsonio.JsonError:
-            event = None
-        if not isinstance(event, dict):
-            self.problem = make_broken_problem()
-            return True
-        kind = event.get("type")
-        response = event.get("response")
+    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
+        return read_frame(raw, payload)
+
+    def _inspect(self, frame: Frame) -> bool:
+        """Take the facts of one event."""
+        response = frame.value.get("response")
         if isinstance(response, dict):
             self._read_response(response)
-        error = find_event_error(event)
-        if error is not None:
-            self.problem = read_error(error)
-            return not event.get("error") and kind != "response.failed"
-        if isinstance(kind, str) and kind in COMPLETE_EVENTS:
+        if frame.problem is not None:
+            return True
+        if frame.kind in COMPLETE_EVENTS:
             self._ended = self.committed = True
             self.finish = read_finish(response) if isinstance(response, dict) else None
         elif not self.committed:
-            self.committed = _has_content(event)
+            self.committed = _has_content(frame)
         return False
 
     def _read_response(self, response: dict[str, Json]) -> None:
@@ -169,10 +181,10 @@ def find_event_error(event: dict[str, Json]) -> Json:
     return error if error and not isinstance(kind, str) else None
 
 
-def _has_content(event: dict[str, Json]) -> bool:
+def _has_content(frame: Frame) -> bool:
     """True if an event before the commit point holds content: then nothing is retried."""
-    kind = event.get("type")
-    if not isinstance(kind, str) or not kind.startswith("response."):
+    event, kind = frame.value, frame.kind
+    if not kind.startswith("response."):
         return False
     if kind == "response.output_item.added":
         item = event.get("item")

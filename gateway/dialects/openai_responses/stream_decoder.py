@@ -35,7 +35,7 @@ from gateway.dialects.openai_responses import usage
 from gateway.dialects.openai_responses.content import Object, list_objects, read_object
 from gateway.dialects.openai_responses.errors import is_complete, read_error, read_finish
 from gateway.dialects.openai_responses.stream import COMPLETE_EVENTS, find_event_error
-from gateway.dialects.stream_commit import DONE_PAYLOAD, MAX_FRAME_BYTES, make_broken_problem
+from gateway.dialects.stream_frames import DONE_PAYLOAD, MAX_FRAME_BYTES, make_broken_problem
 
 _CALL_ARGUMENTS = {"function_call": "arguments", "custom_tool_call": "input"}
 """Items that call the client's tools, and the member with their arguments."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from gateway.dialects.stream_commit import MAX_FRAME_BYTES
+from gateway.dialects.stream_frames import MAX_FRAME_BYTES
 from tests.chaos.provider import Fault, Request, Wire, frames
 from tests.chaos.row import Expected, Row
 from tests.chaos.upstream.fault import fault, prefix

@@ -23,7 +23,7 @@ from gateway.core.events import (
     UsageUpdate,
 )  # fmt: skip
 from gateway.core.usage import Usage
-from gateway.dialects import stream_commit
+from gateway.dialects import stream_frames
 from gateway.dialects.anthropic_messages import TRANSLATION
 from tests.dialects.anthropic_messages.cases import (
     EMPTY,
@@ -274,7 +274,7 @@ def test_a_frame_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.dialects.anthropic_messages.stream_decoder.MAX_FRAME_BYTES", 100)
     decoder = TRANSLATION.make_decoder()
     [failed] = decoder.feed(b"data: " + b"x" * 100)
-    assert failed == Failed(stream_commit.make_broken_problem("a frame without an end"))
+    assert failed == Failed(stream_frames.make_broken_problem("a frame without an end"))
     assert (decoder.feed(WHOLE), decoder.end()) == ([], [])
 
 

@@ -31,7 +31,7 @@ from gateway.core.events import (
     UsageUpdate,
 )  # fmt: skip
 from gateway.core.usage import Usage
-from gateway.dialects import stream_commit, tool_ids
+from gateway.dialects import stream_frames, tool_ids
 from gateway.dialects.anthropic_messages import DIALECT, TRANSLATION, usage
 from gateway.dialects.base import ResponseContext
 from tests.dialects.anthropic_messages.cases import Object, ask
@@ -242,7 +242,7 @@ def test_media_and_hosted_tools_are_named() -> None:
 
 
 def test_what_the_api_does_not_tell() -> None:
-    events: list[Event] = [Start(), LogProbs([]), Opaque("web_search_call"), Failed(stream_commit.make_broken_problem()), TextDelta(""), TextDelta("x", choice=1)]  # fmt: skip
+    events: list[Event] = [Start(), LogProbs([]), Opaque("web_search_call"), Failed(stream_frames.make_broken_problem()), TextDelta(""), TextDelta("x", choice=1)]  # fmt: skip
     assert len(told(*events)) == 1
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.core import jsonio
 from gateway.core.usage import Usage
-from gateway.dialects import stream_commit
+from gateway.dialects import stream_commit, stream_frames
 from gateway.dialects.base import StreamInspector
 from gateway.dialects.gemini import DIALECT
 from tests.dialects.cases import TEXT, pieces
@@ -239,7 +239,7 @@ def test_a_list_amid_a_stream_is_a_broken_frame() -> None:
     out = watch.feed(frame(used(2)) + frame([{"usageMetadata": {"promptTokenCount": 9}}]))
     assert out == frame(used(2))
     assert watch.usage == Usage(input=2)
-    assert watch.problem == stream_commit.make_broken_problem()
+    assert watch.problem == stream_frames.make_broken_problem()
 
 
 def test_a_model_that_is_named_late_is_known() -> None:

@@ -28,7 +28,7 @@ from gateway.core.events import (
     UsageUpdate,
 )  # fmt: skip
 from gateway.core.usage import Usage
-from gateway.dialects import stream_commit
+from gateway.dialects import stream_frames
 from gateway.dialects.openai_chat import TRANSLATION
 from tests.dialects.cases import TEXT, Object, chunk, pieces, sse, told
 
@@ -488,7 +488,7 @@ def test_a_frame_without_an_end_is_broken(monkeypatch: pytest.MonkeyPatch) -> No
     """The gateway does not buffer a provider's bytes without limit."""
     monkeypatch.setattr("gateway.dialects.openai_chat.stream_decoder.MAX_FRAME_BYTES", 10)
     assert run(b"data: " + b"a" * 20) == [
-        Failed(stream_commit.make_broken_problem("a frame without an end"))
+        Failed(stream_frames.make_broken_problem("a frame without an end"))
     ]
 
 

@@ -33,7 +33,7 @@ from gateway.core.events import (
     UsageUpdate,
 )
 from gateway.core.usage import Usage
-from gateway.dialects import OPENAI_CHAT, reasoning_state, stream_commit
+from gateway.dialects import OPENAI_CHAT, reasoning_state, stream_frames
 from gateway.dialects.base import ResponseContext
 from gateway.dialects.openai_chat import TRANSLATION, usage
 from tests.dialects.cases import TEXT, Object
@@ -332,7 +332,7 @@ def test_refusals_and_log_probabilities() -> None:
 
 def test_what_the_dialect_does_not_tell_is_nothing() -> None:
     """The encoder drops hosted tools at work, and errors, which have a frame of their own."""
-    assert stream(Opaque("x"), Failed(stream_commit.make_broken_problem())) == b""
+    assert stream(Opaque("x"), Failed(stream_frames.make_broken_problem())) == b""
 
 
 def test_every_choice_begins_with_its_role() -> None:

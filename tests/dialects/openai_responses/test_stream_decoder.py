@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.core import events as e
 from gateway.core.usage import Usage
 from gateway.dialects.openai_responses import TRANSLATION
-from gateway.dialects.stream_commit import MAX_FRAME_BYTES
+from gateway.dialects.stream_frames import MAX_FRAME_BYTES
 from tests.dialects.cases import pieces
 from tests.dialects.openai_responses.cases import (
     ADDED,

@@ -1,0 +1,149 @@
+"""Frames of a provider's stream: what one is, in every dialect, and how a stream is cut into them.
+
+Each dialect has one function that reads a frame (`read_frame` in its `stream.py`). The native
+relay, translation and recorded answers take what it returns; nothing else parses a frame.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from gateway.core import jsonio, sse
+from gateway.core.errors import Problem
+from gateway.core.events import Event, Failed
+from gateway.core.jsonio import Json
+
+DONE_PAYLOAD = b"[DONE]"
+"""The end of Chat Completions streams, which some hosts send in other dialects too."""
+DEFAULT_FINISH = "stop"
+"""The reason for an end without one, at a provider that may leave it out."""
+MAX_FRAME_BYTES = 32_000_000
+"""Bytes of one frame: images in answers take some millions."""
+
+
+class Frame(msgspec.Struct, frozen=True, gc=False):
+    """A frame of a stream, read once."""
+
+    value: dict[str, Json] = {}
+    """The event or chunk; empty at `[DONE]`, and where the frame has none."""
+    kind: str = ""
+    """The type of the event, in dialects whose events have one."""
+    problem: Problem | None = None
+    """The provider's error; also set if the frame is broken."""
+    is_done: bool = False
+    """True if the frame is `[DONE]`."""
+    is_hidden: bool = False
+    """True if an official SDK would not see the error, or would fail at the frame."""
+
+
+DONE_FRAME = Frame(is_done=True)
+
+
+def make_broken_frame() -> Frame:
+    """Return the frame of a payload that the gateway cannot read."""
+    return Frame(problem=make_broken_problem(), is_hidden=True)
+
+
+type FrameReader = Callable[[bytes, bytes], Frame]
+"""Reads one frame: its bytes with the blank line, and its payload, which is not empty."""
+
+
+def iterate_frames(stream: bytes, read_frame: FrameReader) -> Iterator[Frame]:
+    """Yield the frames of a recorded stream that have a payload."""
+    for raw in sse.split_frames(stream):
+        payload = sse.read_data(raw)
+        if payload:
+            yield read_frame(raw, payload)
+
+
+class FrameDecoder(ABC):
+    """The base of all stream decoders: bytes in, whatever was read of the stream; events out.
+
+    A dialect turns one frame into events in `_decode`, and adds the last ones in `_close`.
+    """
+
+    __slots__ = ("_is_over", "_splitter")
+
+    def __init__(self) -> None:
+        self._splitter = sse.FrameSplitter()
+        self._is_over = False
+        """True if the stream has ended or failed: the decoder reads no more of it."""
+
+    @abstractmethod
+    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
+        """Read one frame; see FrameReader."""
+
+    @abstractmethod
+    def _decode(self, frame: Frame, out: list[Event]) -> None:
+        """Add the events of a frame without a problem. Set `_is_over` at the end of the answer."""
+
+    def _decode_error(self, frame: Frame, out: list[Event]) -> None:  # noqa: B027 - may do nothing
+        """Add what a frame with an error tells beside it, such as usage."""
+
+    @abstractmethod
+    def _close(self, out: list[Event], *, is_cut: bool) -> None:
+        """Add the last events, if no frame ended the answer. `is_cut`: half a frame came last."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the events in the next bytes. After a Failed no more events come."""
+        out: list[Event] = []
+        if self._is_over:
+            return out
+        data = self._splitter.feed(data)
+        for raw in sse.split_data_frames(data):
+            payload = sse.read_data(raw)
+            if payload and self._take(raw, payload, out):
+                return out
+        if self._splitter.size > MAX_FRAME_BYTES:
+            self._fail(make_broken_problem("a frame without an end"), out)
+        return out
+
+    def end(self) -> list[Event]:
+        """Return the last events. The last frame may lack its blank line; half a frame is none."""
+        out: list[Event] = []
+        rest = self._splitter.take_pending()
+        if self._is_over:
+            return out
+        is_whole = is_complete_frame(rest)
+        payload = sse.read_data(rest)
+        if not (is_whole and payload and self._take(rest, payload, out)):
+            self._close(out, is_cut=not is_whole)
+        self._is_over = True
+        return out
+
+    def _take(self, raw: bytes, payload: bytes, out: list[Event]) -> bool:
+        """Read one frame; return True if it was the last."""
+        frame = self._read_frame(raw, payload)
+        if frame.problem is not None:
+            self._decode_error(frame, out)
+            self._fail(frame.problem, out)
+        else:
+            self._decode(frame, out)
+        return self._is_over
+
+    def _fail(self, problem: Problem, out: list[Event]) -> None:
+        out.append(Failed(problem))
+        self._is_over = True
+
+
+def make_empty_problem() -> Problem:
+    """Describe an answer that has no content, and no reason why it ended."""
+    message = "The provider sent an answer without content, which it did not end."
+    return Problem(kind="upstream_truncated", message=message, spent="maybe")
+
+
+def make_broken_problem(subject: str = "a broken frame") -> Problem:
+    """Return the problem of an answer or a frame that the gateway cannot read."""
+    return Problem(kind="upstream_error", message=f"The provider sent {subject}.", spent="maybe")
+
+
+def is_complete_frame(remainder: bytes) -> bool:
+    """Return True if the rest of a stream is a whole frame, or blank lines."""
+    payload = sse.read_data(remainder)
+    if not payload:
+        return not remainder.strip(b"\r\n")
+    try:
+        return payload.startswith(DONE_PAYLOAD) or isinstance(jsonio.loads(payload), dict)
+    except jsonio.JsonError:
+        return False
