@@ -18,6 +18,7 @@ EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 _SNAPSHOT_SUFFIX = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2}|latest)\Z")
 
+type AnswerMedia = Literal["image", "audio"]
 type Sampling = Literal["always", "effort-none", "never"]
 
 
@@ -35,6 +36,8 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     files: bool | None = None
     audio: bool | None = None
     json_schema: bool | None = None
+    answer_media: tuple[AnswerMedia, ...] = ()
+    """The media that it answers with beside text."""
     sampling: Sampling = "always"
     """The calls for which the model accepts temperature, top_p and the like."""
     efforts: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ from gateway.core import jsonio
 from gateway.core.call import Call
 from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.errors import Problem
-from gateway.core.events import AnswerMetadata, Citation, Event, GeneratedMedia, Opaque
+from gateway.core.events import AnswerMetadata, Citation, Event, GeneratedMedia, MediaKind, Opaque
 from gateway.core.jsonio import Json, Members
 from gateway.core.loss import Loss
 from gateway.core.prompt import Prompt
@@ -259,6 +259,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """Only providers that are known to have the operation are asked."""
     keep_alive: bytes = b": ping\n\n"
     """A sign of life in a stream that its SDKs ignore."""
+    answer_media: frozenset[MediaKind] = frozenset()
+    """The media that its answers have a place for."""
     allows_comments: bool = True
     """True if its SDKs skip a comment after the end of a stream."""
     read_with_path: Callable[[bytes, str], RequestBody] | None = None

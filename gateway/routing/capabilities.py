@@ -71,7 +71,9 @@ def choose_dialect(target: Target, call: Features, dialect: Dialect) -> tuple[st
         target_dialect = _find_translation(name, provider, call, dialect)
         if target_dialect is None:
             continue
-        reason = _check_translation(target_dialect, target, call)
+        reason = _check_answer_media(target, dialect) or _check_translation(
+            target_dialect, target, call
+        )
         if not reason:
             return name, ""
         first_reason = first_reason or reason
@@ -121,6 +123,14 @@ def explain_unreachable(call: Features, dialect: Dialect) -> str:
 def _may_have_earlier_response(provider: Provider, prompt: Prompt) -> bool:
     """True if a provider may keep the earlier answer that a call names, or the call names none."""
     return prompt.continuation_member != PREVIOUS_RESPONSE or provider.keeps_responses
+
+
+def _check_answer_media(target: Target, dialect: Dialect) -> str:
+    """Return why a client of a dialect cannot take what a target answers with; empty if it can."""
+    lost = [kind for kind in target.facts.answer_media if kind not in dialect.answer_media]
+    if not lost or dialect.operation != "generate":
+        return ""
+    return f"answers with {' and '.join(lost)}, which {dialect.name} has no place for"
 
 
 def _check_translation(target_dialect: Dialect, target: Target, call: Features) -> str:

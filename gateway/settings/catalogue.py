@@ -418,6 +418,7 @@ def _build_facts(model_part: ModelPart) -> ModelFacts:
         files=model_part.files,
         audio=model_part.audio,
         json_schema=model_part.json_schema,
+        answer_media=tuple(model_part.answers or ()),
         sampling=model_part.sampling or "always",
         efforts=tuple(effort.accepts) if effort is not None else (),
         effort_style=styles.pop("", None),

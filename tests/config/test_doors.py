@@ -287,7 +287,9 @@ def test_an_earlier_answer_is_asked_of_providers_that_keep_answers() -> None:
         found = doors("openai-responses", asked)
         assert {name.partition("/")[0] for name, _ in found} == {"openai", "azure-openai"}
         assert {door for _, door in found} == {"openai-responses"}
-    for lab in {*LABS} - {"openai"}:
+    asked = body("openai-responses", "xai/smart", previous_response_id="resp_1")
+    assert {name.partition("/")[0] for name, _ in doors("openai-responses", asked)} == {"xai"}
+    for lab in {*LABS} - {"openai", "xai"}:
         asked = body("openai-responses", f"{lab}/smart", previous_response_id="resp_1")
         with pytest.raises(ProblemError, match="keeps no earlier answers"):
             plan("openai-responses", asked)

@@ -5,10 +5,10 @@ from tests.config import shipped
 
 
 def test_who_keeps_answers_of_the_responses_api() -> None:
-    """OpenAI and Azure keep answers; all other providers get the whole conversation."""
+    """OpenAI, Azure and xAI keep answers; all other providers get the whole conversation."""
     providers = shipped.built(shipped.ALL_SET).providers.values()
     keeping = {one.name for one in providers if one.keeps_responses}
-    assert keeping == {"openai", "azure-openai"}
+    assert keeping == {"openai", "azure-openai", "xai"}
     for one in providers:
         if one.keeps_responses:
             assert "openai-responses" in one.urls

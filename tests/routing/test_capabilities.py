@@ -14,7 +14,14 @@ from gateway.core.decision import SkippedTarget
 from gateway.core.errors import ProblemError
 from gateway.core.prompt import Prompt
 from gateway.core.target import ModelFacts, Provider, Target
-from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, OPERATIONS, TranslatableRequest
+from gateway.dialects import (
+    ANTHROPIC_MESSAGES,
+    GEMINI,
+    OPENAI_CHAT,
+    OPENAI_RESPONSES,
+    OPERATIONS,
+    TranslatableRequest,
+)
 from gateway.routing import capabilities, features, refusals
 from gateway.routing.capabilities import (
     can_reach_provider,
@@ -324,6 +331,19 @@ def test_what_cannot_be_said_anywhere_says_why() -> None:
     assert choose_dialect(blind, asks(tools=[TOOL]), OPENAI_CHAT) == ("", "takes no tools")
 
 
+def test_a_target_is_skipped_whose_pictures_or_speech_the_client_cannot_get() -> None:
+    """A native answer passes as it is."""
+    call, painter = asks(), at("openai-chat", answer_media=("image",))
+    speaker = at("openai-chat", answer_media=("image", "audio"))
+    assert choose_dialect(painter, call, OPENAI_RESPONSES) == ("openai-chat", "")
+    assert choose_dialect(painter, call, GEMINI) == ("openai-chat", "")
+    assert choose_dialect(speaker, call, OPENAI_CHAT) == ("openai-chat", "")
+    reason = "answers with image, which anthropic-messages has no place for"
+    assert choose_dialect(painter, call, ANTHROPIC_MESSAGES) == ("", reason)
+    reason = "answers with audio, which openai-responses has no place for"
+    assert choose_dialect(speaker, call, OPENAI_RESPONSES) == ("", reason)
+
+
 def test_a_provider_of_responses_counts_where_that_is_known() -> None:
     """Few hosts of Responses count tokens, so a provider must say so, native or translated."""
     count = OPERATIONS["openai-responses", "count_tokens"]
@@ -342,6 +362,8 @@ def test_a_provider_of_responses_counts_where_that_is_known() -> None:
     assert can_reach_provider(counting, call, count)
     both = at("openai-responses", "gemini")
     assert choose_dialect(both, call, count) == ("gemini", "")
+    painter = at("gemini", answer_media=("image",))  # a count answers with no image
+    assert choose_dialect(painter, call, count) == ("gemini", "")
 
 
 def test_an_earlier_answer_is_looked_for_where_answers_are_kept() -> None:

@@ -196,6 +196,7 @@ models:
     files: false
     audio: false
     json_schema: true
+    answers: [image]
     sampling: effort-none
     effort: {style: reasoning_effort, accepts: [none, high], default: high}
     chat: {efforts: [none], tools_at: []}
@@ -222,6 +223,7 @@ def test_facts_are_taken_over_from_the_model_that_one_is_like(tmp_path: Path) ->
         files=False,
         audio=False,
         json_schema=True,
+        answer_media=("image",),
         sampling="effort-none",
         efforts=("none", "high"),
         effort_style="reasoning_effort",

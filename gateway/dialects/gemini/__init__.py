@@ -41,6 +41,7 @@ DIALECT = Dialect(
     path="/v1beta/{path}",
     forwarded_headers=request.FORWARDED_HEADERS,
     essential_members=request.ESSENTIAL_MEMBERS,
+    answer_media=frozenset({"image", "audio"}),
     read=request.read,
     read_with_path=request.read,
     keep_alive=b"\n\n",  # a comment breaks its SDK

@@ -39,6 +39,7 @@ DIALECT = Dialect(
     path="/v1/chat/completions",
     forwarded_headers=request.FORWARDED_HEADERS,
     essential_members=request.ESSENTIAL_MEMBERS,
+    answer_media=frozenset({"image", "audio"}),
     read=request.read,
     write=request.write,
     summarize=response.summarize,

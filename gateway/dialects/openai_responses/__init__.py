@@ -36,6 +36,7 @@ DIALECT = Dialect(
     path="/v1/responses",
     forwarded_headers=request.FORWARDED_HEADERS,
     essential_members=request.ESSENTIAL_MEMBERS,
+    answer_media=frozenset({"image"}),
     read=request.read,
     write=request.write,
     summarize=response.summarize,

@@ -447,6 +447,8 @@ class ModelPart(Part):
     files: bool | None = None
     audio: bool | None = None
     json_schema: bool | None = None
+    answers: list[Literal["image", "audio"]] | None = None
+    """The media that it answers with beside text."""
     sampling: Literal["always", "effort-none", "never"] | None = None
     effort: EffortPart | None = None
     chat: ChatPart | None = None
