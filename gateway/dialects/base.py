@@ -294,6 +294,10 @@ class EncodedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Losses of this body beyond the rules of dialects.compatibility."""
 
 
+_MAX_DROPPED_NAMES = 100
+"""The most names of dropped parts of one answer: a provider may send a new one in each chunk."""
+
+
 class ResponseContext(msgspec.Struct, frozen=True, kw_only=True):
     """Facts that an encoder of an answer needs beside the events."""
 
@@ -318,7 +322,8 @@ class ResponseContext(msgspec.Struct, frozen=True, kw_only=True):
 
     def drop(self, event: Citation | GeneratedMedia | Opaque | AnswerMetadata) -> bytes:
         """Name an event that the client cannot be told; return no frame."""
-        self.dropped_names[event.name] = None
+        if len(self.dropped_names) < _MAX_DROPPED_NAMES:
+            self.dropped_names[event.name] = None
         return b""
 
 

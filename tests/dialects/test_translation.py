@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Text, Tool
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.events import (
+    AnswerMetadata,
     End,
     Event,
     Failed,
@@ -522,3 +523,10 @@ def test_an_end_without_content_is_none_where_the_reason_may_be_left_out() -> No
     for event in events:
         assert watch._translate([event]) == b""
     assert (watch.complete, watch.committed, watch.finish) == (False, False, None)
+
+
+def test_the_names_of_dropped_parts_of_an_answer_are_bounded() -> None:
+    context = ResponseContext(id="tg-1", created_at=0, model="m", dropped_names={})
+    for index in range(1_000):
+        assert context.drop(AnswerMetadata(f"message.x{index}")) == b""
+    assert [*context.dropped_names] == [f"message.x{index}" for index in range(100)]
