@@ -351,7 +351,7 @@ class Encoder(Protocol):
 
 
 class TranslationFunctions(msgspec.Struct, frozen=True, kw_only=True):
-    """The six functions of one dialect, and the members of its requests that it knows."""
+    """The six functions of one dialect, and the members of requests and answers that it knows."""
 
     decode_request: Callable[[RequestBody], CanonicalRequest]
     """Raises ProblemError, invalid_request with the field, for what is no request at all."""
@@ -363,5 +363,7 @@ class TranslationFunctions(msgspec.Struct, frozen=True, kw_only=True):
     make_encoder: Callable[[ResponseContext], Encoder]
     request_members: MemberList = {}
     """The member list of its requests; `request` is the whole body."""
+    answer_members: MemberList = {}
+    """The member list of its answers: `answer` is a whole one, `event` a frame of a stream."""
     tool_call_names: tuple[str, str] = ("", "")
     """The names that answers have for the call of a function, and that of a custom tool."""

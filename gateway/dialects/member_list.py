@@ -1,8 +1,8 @@
-"""Member lists: the members of its requests that a dialect knows, and a search for all others.
+"""Member lists: the members of requests and answers that a dialect knows, and a search for others.
 
 Each dialect's `schema.py` lists its objects by name, and of each object the members. Where members
 depend on a type word, there is an object for each word: `part:text`, `part:image_url`. What a list
-lacks is unknown. A native request passes with it; a translated one loses it, and the loss is named.
+lacks is unknown. Natively it passes; translation loses it, and names it.
 """
 
 import re
@@ -13,7 +13,7 @@ from gateway.core.canonical_request import LostMember
 from gateway.core.jsonio import Json
 
 type Decision = Literal["read", "carried", "approximated", "named", "refused", "ignored"]
-"""The treatment of a member in translation.
+"""The treatment of a member in translation. In answers there are read, carried, named and ignored.
 
     read          a decoder reads it: it changes what the other side gets
     carried       goes on as it is, with all that it holds
@@ -32,6 +32,8 @@ class Member(NamedTuple):
     """Why it is not read as it is: follows the name of the target's dialect."""
     inside: str = ""
     """The name of the objects that it holds, alone or in a list; empty where none is searched."""
+    path: str = ""
+    """In answers: the path of these objects, where it is not that of the member."""
 
 
 type Members = Mapping[str, Member]
@@ -43,13 +45,15 @@ WHOLE = "*"
 
 A loss has the type word of the object. If it is `read`, the decoder takes or refuses all of it.
 """
+OTHER = "*"
+"""Stands for all type words that have no object of their own: `part:*`."""
 
 READ, CARRIED = Member("read"), Member("carried")
 
 
-def read_inside(name: str) -> Member:
+def read_inside(name: str, path: str = "") -> Member:
     """Return a member that is read, and whose objects have a list of their own."""
-    return Member("read", inside=name)
+    return Member("read", inside=name, path=path)
 
 
 def name_loss(reason: str = "has no such member") -> Member:
@@ -73,6 +77,10 @@ def ignore(reason: str) -> Member:
 
 
 UNKNOWN = name_loss()
+NO_MEMBERS: MemberList = {}
+"""The list of a dialect whose translation names nothing."""
+UNKNOWN_OBJECT: Members = {WHOLE: UNKNOWN}
+"""Members of an object whose type word no list has."""
 
 
 def find_lost_members(value: Json, members: MemberList, name: str) -> Iterator[LostMember]:
@@ -90,7 +98,9 @@ def find_object(value: Mapping[str, Json], members: MemberList, name: str) -> Me
     An object without a type word has an empty one.
     """
     known = members.get(name)
-    return members.get(f"{name}:{value.get('type') or ''}") if known is None else known
+    if known is None:
+        known = members.get(f"{name}:{value.get('type') or ''}")
+    return members.get(f"{name}:{OTHER}") if known is None else known
 
 
 def _search(value: Json, members: MemberList, name: str, path: str) -> Iterator[LostMember]:
@@ -128,6 +138,41 @@ def _list_losses(path: str, member: Member) -> Iterator[LostMember]:
             yield LostMember(path, member.reason, is_essential=member.decision == "refused")
         case _:
             return
+
+
+def find_unread_members(
+    value: Json, members: MemberList, name: str, path: str = ""
+) -> Iterator[str]:
+    """Find what a client does not get of an object of an answer, at any depth.
+
+    Yield the paths of members and the type words of objects that are `named` or unknown. `path`
+    begins them. What is null or empty says nothing; neither does a known member that is false.
+    """
+    if isinstance(value, list):
+        for item in value:
+            yield from find_unread_members(item, members, name, path)
+        return
+    if not isinstance(value, dict):
+        return
+    known = find_object(value, members, name) or UNKNOWN_OBJECT
+    if WHOLE in known:
+        if known[WHOLE].decision == "named":
+            yield f"{path}{value.get('type') or ''}".removesuffix(".")
+        return
+    for key, item in value.items():
+        member = known.get(key, UNKNOWN)
+        decision, _, inside, inner_path = member
+        if inside:
+            if item:
+                inner_path = f"{inner_path or path + key}."
+                yield from find_unread_members(item, members, inside, inner_path)
+        elif (
+            decision == "named"
+            and item is not None
+            and item not in _EMPTY
+            and (item is not False or member is UNKNOWN)
+        ):
+            yield path + key
 
 
 def to_camel_case(name: str) -> str:

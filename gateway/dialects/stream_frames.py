@@ -11,8 +11,15 @@ import msgspec
 
 from gateway.core import jsonio, sse
 from gateway.core.errors import Problem
-from gateway.core.events import Event, Failed
+from gateway.core.events import AnswerMetadata, Event, Failed
 from gateway.core.jsonio import Json
+from gateway.dialects.member_list import (
+    NO_MEMBERS,
+    UNKNOWN_OBJECT,
+    WHOLE,
+    MemberList,
+    find_unread_members,
+)
 
 DONE_PAYLOAD = b"[DONE]"
 """The end of Chat Completions streams, which some hosts send in other dialects too."""
@@ -63,9 +70,13 @@ class FrameDecoder(ABC):
     A dialect turns one frame into events in `_decode`, and adds the last ones in `_close`.
     """
 
-    __slots__ = ("_is_over", "_splitter")
+    __slots__ = ("_is_over", "_members", "_splitter", "_unread_names")
 
-    def __init__(self) -> None:
+    def __init__(self, members: MemberList = NO_MEMBERS) -> None:
+        """`members`: the member list of the dialect's answers; `event` is a frame."""
+        self._members = members
+        self._unread_names: set[str] = set()
+        """What the decoder has named so far: each name once."""
         self._splitter = sse.FrameSplitter()
         self._is_over = False
         """True if the stream has ended or failed: the decoder reads no more of it."""
@@ -120,11 +131,43 @@ class FrameDecoder(ABC):
             self._fail(frame.problem, out)
         else:
             self._decode(frame, out)
+            if self._members:
+                self._name_unread_members(frame, out)
         return self._is_over
+
+    def _name_unread_members(self, frame: Frame, out: list[Event]) -> None:
+        """Name what the client does not get of a frame. An End stays the last event."""
+        names = find_unread_in_frame(frame, self._members)
+        new_names = [name for name in dict.fromkeys(names) if name not in self._unread_names]
+        if new_names:
+            self._unread_names.update(new_names)
+            last = len(out) - 1 if self._is_over else len(out)
+            out[last:last] = map(AnswerMetadata, new_names)
 
     def _fail(self, problem: Problem, out: list[Event]) -> None:
         out.append(Failed(problem))
         self._is_over = True
+
+
+def find_unread_in_frame(frame: Frame, members: MemberList) -> Iterator[str]:
+    """Find what a client does not get of a frame; see find_unread_members.
+
+    The type of an event begins the paths of its members. Of an unknown type it is the name.
+    """
+    kind = frame.kind
+    if not kind:
+        return find_unread_members(frame.value, members, "event")
+    name = f"event:{kind}"
+    known = members.get(name, UNKNOWN_OBJECT)
+    if WHOLE in known:
+        return iter((kind,) if known[WHOLE].decision == "named" else ())
+    return find_unread_members(frame.value, members, name, f"{kind}.")
+
+
+def name_unread_members(answer: Json, members: MemberList) -> list[Event]:
+    """Name what a client does not get of a whole answer, each name once."""
+    names = dict.fromkeys(find_unread_members(answer, members, "answer"))
+    return [AnswerMetadata(name) for name in names]
 
 
 def make_empty_problem() -> Problem:

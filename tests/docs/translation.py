@@ -18,7 +18,7 @@ def page(text: str) -> str:
     """Return the page with its tables made anew."""
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}\n{_fields()}\n{_others()}\n{_members()}{_END}{after}"
+    return f"{before}{_BEGIN}\n{_fields()}\n{_others()}\n{_members()}{_members_of_answers()}{_END}{after}"
 
 
 def _fields() -> str:
@@ -41,22 +41,39 @@ def _others() -> str:
 
 
 def _members() -> str:
-    """Return a table for each dialect: the members of its list that are not read unchanged."""
+    """Return a table for each dialect: the members of requests that are not read unchanged."""
     parts = ["## Members by dialect\n"]
     for name, dialect in DIALECTS.items():
         members = get_translation(dialect).request_members
-        counts = [member for known in members.values() for member in known.values()]
-        kept = sum(member.decision in ("read", "carried") for member in counts)
-        parts.append(
-            f"**{name}**: {len(counts)} members in {len(members)} objects, of which {kept} are read or carried.\n"
-        )
-        lines = ["| object | member | what translation does |", "|---|---|---|"]
-        lines += [
-            f"| `{place}` | {keys} | **{_DECISIONS[member.decision]}**: {member.reason} |"
-            for (place, member), keys in _group(members).items()
-        ]
-        parts.append("\n".join(lines) + "\n")
+        parts += [_count(name, members), _table(members)]
     return "\n".join(parts) + "\n"
+
+
+def _members_of_answers() -> str:
+    """Return a table for each dialect: the members of answers that are not read unchanged."""
+    parts = ["## Members of answers\n"]
+    for name, dialect in DIALECTS.items():
+        members = get_translation(dialect).answer_members
+        if members:
+            parts += [_count(name, members), _table(members)]
+    return "\n".join(parts) + "\n"
+
+
+def _count(name: str, members: MemberList) -> str:
+    """Return a sentence that counts the members of a list."""
+    counted = [member for known in members.values() for member in known.values()]
+    kept = sum(member.decision in ("read", "carried") for member in counted)
+    return f"**{name}**: {len(counted)} members in {len(members)} objects, of which {kept} are read or carried.\n"
+
+
+def _table(members: MemberList) -> str:
+    """Return a table of the members that are not read unchanged."""
+    lines = ["| object | member | what translation does |", "|---|---|---|"]
+    lines += [
+        f"| `{place}` | {keys} | **{_DECISIONS[member.decision]}**: {member.reason} |"
+        for (place, member), keys in _group(members).items()
+    ]
+    return "\n".join(lines) + "\n"
 
 
 _DECISIONS = {
@@ -73,7 +90,7 @@ def _group(members: MemberList) -> dict[tuple[str, Member], str]:
     for place, known in members.items():
         for key, member in known.items():
             if member.decision in _DECISIONS:
-                group = groups.setdefault((place, member._replace(inside="")), [])
+                group = groups.setdefault((place, member._replace(inside="", path="")), [])
                 group.append("all of it" if key == WHOLE else f"`{key}`")
     return {group: ", ".join(keys) for group, keys in groups.items()}
 

@@ -9,6 +9,7 @@ from importlib import metadata
 
 from anthropic.types.beta.message_create_params import MessageCreateParamsBase
 from google.genai import types
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
@@ -29,7 +30,11 @@ ROOTS: Mapping[str, Mapping[str, object]] = {
         "config": types.GenerationConfig,
     },
 }
-"""Types of an SDK by dialect, and by the name that their objects have in its member list."""
+"""Types of requests by dialect, and by the name that their objects have in its member list."""
+ANSWER_ROOTS: Mapping[str, Mapping[str, object]] = {
+    "openai-chat": {"answer": ChatCompletion, "event": ChatCompletionChunk},
+}
+"""Types of answers and of the events of streams, likewise."""
 _GEMINI_CLIENT_OPTIONS = {
     "automaticContinuation", "automaticFunctionCalling", "httpOptions", "shouldReturnHttpResponse",
 }  # fmt: skip
@@ -49,13 +54,25 @@ def list_undecided(dialect: str) -> Iterator[str]:
         yield from sorted(names - members["request"].keys() - members["config"].keys())
 
 
+def list_undecided_in_answers(dialect: str) -> Iterator[str]:
+    """List the members and type words of a dialect's answers that its member list lacks."""
+    members = get_translation(DIALECTS[dialect]).answer_members
+    for name, sdk_type in ANSWER_ROOTS[dialect].items():
+        yield from find_undecided(sdk_type, members, name)
+
+
 def main() -> int:
     """Print all that has no decision; return 1 if there is any."""
     print("SDKs:", ", ".join(f"{name} {metadata.version(name)}" for name in SDKS))
     undecided = [f"{dialect} {path}" for dialect in ROOTS for path in list_undecided(dialect)]
+    undecided += [
+        f"{dialect} {path}"
+        for dialect in ANSWER_ROOTS
+        for path in list_undecided_in_answers(dialect)
+    ]
     for line in undecided:
         print(f"UNDECIDED {line}")
-    print(f"{len(undecided)} without a decision, in the requests of {', '.join(ROOTS)}")
+    print(f"{len(undecided)} without a decision, in requests and answers of {', '.join(ROOTS)}")
     return 1 if undecided else 0
 
 

@@ -93,6 +93,7 @@ EMBEDDINGS = msgspec.structs.replace(
         decode_response=embeddings.decode_response,
         encode_response=embeddings.encode_response,
         request_members={},
+        answer_members={},
     ),
 )
 """Vectors of one content or of many, by a model that the caller names."""

@@ -30,6 +30,7 @@ TRANSLATION = TranslationFunctions(
     make_decoder=stream_decoder.StreamDecoder,
     make_encoder=stream_encoder.StreamEncoder,
     request_members=schema.REQUEST,
+    answer_members=schema.ANSWER,
     tool_call_names=("message.tool_calls", "message.tool_calls"),
 )
 """The functions that translate Chat Completions to and from other dialects."""
@@ -80,6 +81,7 @@ EMBEDDINGS = msgspec.structs.replace(
         decode_response=embeddings.decode_response,
         encode_response=embeddings.encode_response,
         request_members={},
+        answer_members={},
     ),
 )
 """Embeddings of texts, by a model that the client names."""

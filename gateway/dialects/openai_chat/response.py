@@ -17,10 +17,11 @@ from gateway.core.usage import Usage
 from gateway.dialects.base import ResponseContext, ResponseSummary, parse_response_id
 from gateway.dialects.openai_chat import usage
 from gateway.dialects.openai_chat.errors import check_answer
+from gateway.dialects.openai_chat.schema import ANSWER
 from gateway.dialects.openai_chat.stream_decoder import ChoiceDecoder, make_start, read_index
 from gateway.dialects.openai_chat.stream_encoder import StreamEncoder
 from gateway.dialects.openai_chat.usage import write_usage
-from gateway.dialects.stream_frames import make_broken_problem
+from gateway.dialects.stream_frames import make_broken_problem, name_unread_members
 
 type Object = dict[str, Json]
 
@@ -73,11 +74,12 @@ def decode_response(body: bytes) -> list[Event]:
             decoder = ChoiceDecoder(read_index(choice, at), start)
             decoder.add_piece(choice, _number_calls(choice), out)
             if at == 0:
-                decoder.add_search(value, out)
+                decoder.add_sources(value, out)
             decoder.close(out)
     counts = usage.find(value)
     if counts is not None:
         out.append(UsageUpdate(counts))
+    out += name_unread_members(value, ANSWER)
     out.append(End())
     return out
 

@@ -1,4 +1,4 @@
-"""Every member of a Chat Completions request that is known, and what translation does with it.
+"""The known members of Chat Completions requests and answers, and what translation does with them.
 
 Sources: OpenAI's API reference and the types of its SDK. Members that hosts have beside them:
 Mistral, DeepSeek, Moonshot, Z.ai, DashScope, OpenRouter, Together, Perplexity and vLLM.
@@ -6,7 +6,9 @@ Mistral, DeepSeek, Moonshot, Z.ai, DashScope, OpenRouter, Together, Perplexity a
 
 from gateway.dialects.member_list import (
     CARRIED,
+    OTHER,
     READ,
+    WHOLE,
     MemberList,
     ignore,
     name_loss,
@@ -133,4 +135,180 @@ REQUEST: MemberList = {
     "format:json_object": _TYPE,
     "format:json_schema": {**_TYPE, **_JSON_SCHEMA, "json_schema": read_inside("json_schema")},
     "json_schema": _JSON_SCHEMA,
+}  # fmt: skip
+
+_NO_PLACE = name_loss("has no place for it in an answer")
+_OTHER_LOG_PROBABILITIES = name_loss("has log probabilities in another form")
+_ECHO = ignore("needs none of the request's own words")
+_OF_PROVIDER = ignore("needs nothing of how the provider worked")
+_NO_PADDING = ignore("gets a stream of its own dialect, without padding")
+_SAFETY = ignore("is told by the finish reason what a filter withheld")
+_REPEATED = ignore("gets the same from another member")
+_IN_THEIR_ORDER = ignore("has them in their order")
+_MEDIA_TOKENS = {
+    **dict.fromkeys(("audio_tokens", "image_tokens", "video_tokens"), READ),
+    "text_tokens": ignore("counts text as what is left"),
+}
+_COMMON = {
+    **dict.fromkeys(("id", "created", "model", "service_tier"), READ),
+    "usage": read_inside("usage"),
+    "x_groq": read_inside("x_groq"),
+    "cost": read_inside("cost"),
+    "search_results": read_inside("source"),
+    "citations": CARRIED,
+    **dict.fromkeys(("images", "related_questions", "videos", "moderation"), _NO_PLACE),
+    "object": ignore("has a word of its own"),
+    **dict.fromkeys(("metadata", "stream_options", "venice_parameters"), _ECHO),
+    **dict.fromkeys(("obfuscation", "p"), _NO_PADDING),
+    "prompt_filter_results": _SAFETY,
+    **dict.fromkeys(
+        (
+            "system_fingerprint",
+            "provider",
+            "generationId",
+            "request_id",
+            "sla_metrics",
+            "time_info",
+            "timings",
+            "latency_checkpoint",
+            "usage_breakdown",
+            "copilot_usage",
+        ),
+        _OF_PROVIDER,
+    ),
+}
+_COMMON_CHOICE = {
+    "index": READ,
+    "finish_reason": READ,
+    "logprobs": read_inside("logprobs"),
+    "usage": read_inside("usage"),
+    "content_filter_results": _SAFETY,
+    **dict.fromkeys(
+        ("finish_details", "native_finish_reason", "matched_stop", "stop_reason", "text"),
+        _REPEATED,
+    ),
+    "seed": _ECHO,
+}
+_ANSWER_MESSAGE = read_inside("message", path="message")
+
+ANSWER: MemberList = {
+    "answer": {**_COMMON, "choices": read_inside("choice")},
+    "event": {**_COMMON, "choices": read_inside("piece")},
+    "choice": {**_COMMON_CHOICE, "message": _ANSWER_MESSAGE, "delta": _REPEATED},
+    "piece": {**_COMMON_CHOICE, "delta": _ANSWER_MESSAGE, "message": _REPEATED},
+    "message": {
+        "content": read_inside("part"),
+        **dict.fromkeys(("refusal", "reasoning_content", "reasoning", "reasoning_text"), READ),
+        "reasoning_details": CARRIED,
+        "tool_calls": read_inside("tool_call"),
+        "function_call": read_inside("called_function"),
+        "annotations": read_inside("annotation"),
+        "audio": read_inside("audio"),
+        "images": read_inside("image"),
+        "executed_tools": _NO_PLACE,
+        "role": ignore("knows that the assistant answers"),
+        "index": _IN_THEIR_ORDER,
+        **dict.fromkeys(("obfuscation", "padding"), _NO_PADDING),
+        **dict.fromkeys(
+            ("channel", "final_text_preview", "name", "provider_metadata", "token_id"),
+            _OF_PROVIDER,
+        ),
+    },
+    "part:text": {**_TYPE, "text": READ},
+    "part:thinking": {**_TYPE, "thinking": CARRIED, "closed": _REPEATED},
+    "part:image_url": {**_TYPE, "image_url": read_inside("link")},
+    f"part:{OTHER}": {WHOLE: READ},
+    "image": {
+        "image_url": read_inside("link"),
+        "type": ignore("has one kind of picture"),
+        "index": _IN_THEIR_ORDER,
+    },
+    "link": {"url": READ},
+    "tool_call": {
+        **_TYPE,
+        "id": READ,
+        "index": READ,
+        "function": read_inside("called_function"),
+        "custom": read_inside("called_custom"),
+        "extra_content": CARRIED,
+    },
+    "called_function": {"name": READ, "arguments": CARRIED},
+    "called_custom": {"name": READ, "input": READ},
+    "audio": {
+        **dict.fromkeys(("id", "data", "transcript"), READ),
+        "expires_at": ignore("keeps no speech"),
+    },
+    "annotation": {
+        "type": ignore("has one kind of citation"),
+        "url_citation": read_inside("url_citation"),
+    },
+    "url_citation": dict.fromkeys(("url", "title", "start_index", "end_index"), READ),
+    "logprobs": {
+        "content": CARRIED,
+        "refusal": CARRIED,
+        **dict.fromkeys(
+            ("tokens", "token_logprobs", "token_ids", "top_logprobs"), _OTHER_LOG_PROBABILITIES
+        ),
+    },
+    "source": {
+        "url": READ,
+        "title": READ,
+        **dict.fromkeys(
+            ("date", "last_updated", "snippet", "source", "place_metadata"),
+            name_loss("gets the address and the title of a source"),
+        ),
+    },
+    "usage": {
+        **dict.fromkeys(
+            (
+                "prompt_tokens", "completion_tokens", "total_tokens", "reasoning_tokens",
+                "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens",
+                "num_cached_tokens", "cache_creation_input_tokens", "image_tokens", "service_tier",
+                "num_search_queries", "num_sources_used", "citation_tokens",
+                "prompt_audio_seconds", "search_context_size", "market_cost", "is_byok",
+                "cost_in_usd_ticks",
+            ),
+            READ,
+        ),
+        **dict.fromkeys(
+            (
+                "cache_creation", "cost", "cost_details", "server_tool_use",
+                "server_tool_use_details", "server_side_tool_usage_details",
+            ),
+            CARRIED,
+        ),
+        "prompt_tokens_details": read_inside("prompt_details"),
+        "completion_tokens_details": read_inside("completion_details"),
+        "prompt_cache_miss_tokens": _REPEATED,
+        "audio_prompt_tokens": _REPEATED,
+        **dict.fromkeys(
+            (
+                "queue_time", "prompt_time", "completion_time", "total_time",
+                "avg_compl_tok_per_sec", "avg_prompt_tok_per_sec", "avg_tok_per_sec",
+                "total_completion_time_sec", "total_prompt_time_sec", "total_time_sec",
+                "draft_tokens", "draft_tokens_acceptance", "latency_checkpoint",
+                "prompt_tokens_per_second", "time_per_output_token_ms", "time_to_first_token_ms",
+                "tokens_per_second", "pydantic_ai_gateway",
+            ),
+            _OF_PROVIDER,
+        ),
+    },
+    "prompt_details": {
+        **dict.fromkeys(("cached_tokens", "cache_write_tokens"), READ),
+        "cache_write_tokens_details": CARRIED,
+        **_MEDIA_TOKENS,
+    },
+    "completion_details": {
+        "reasoning_tokens": READ,
+        **_MEDIA_TOKENS,
+        **dict.fromkeys(
+            ("accepted_prediction_tokens", "rejected_prediction_tokens"),
+            ignore("counts them among all of the output"),
+        ),
+    },
+    "x_groq": {
+        "usage": read_inside("usage"),
+        **dict.fromkeys(("id", "seed", "usage_breakdown"), _OF_PROVIDER),
+    },
+    "cost": {"usd": READ, "diem": ignore("counts in dollars")},
 }  # fmt: skip

@@ -13,15 +13,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.core import jsonio, sse
-from gateway.core.errors import Problem
+from gateway.core import jsonio
 from gateway.core.events import (
-    AnswerMetadata,
     Citation,
     Declined,
     End,
     Event,
-    Failed,
     Finish,
     FinishReason,
     GeneratedMedia,
@@ -42,39 +39,24 @@ from gateway.dialects.openai_chat.content import (
     read_thinking_text,
     split_data_url,
 )
-from gateway.dialects.openai_chat.errors import find_problem
 from gateway.dialects.openai_chat.reasoning_state import (
     REASONING_MEMBERS,
     has_sealed_state,
     join_details,
     read_reasoning_text,
 )
+from gateway.dialects.openai_chat.schema import ANSWER
+from gateway.dialects.openai_chat.stream import read_frame
 from gateway.dialects.openai_chat.tools import ToolCallAssembler
-from gateway.dialects.stream_frames import DONE_PAYLOAD, MAX_FRAME_BYTES, make_broken_problem
+from gateway.dialects.stream_frames import Frame, FrameDecoder, make_broken_problem
 
 type Object = dict[str, Json]
 
 _NO_ANSWER = "a stream without an answer"
 _PREFIX = "message"
 """Starts the names of parts that no other dialect has; a stream calls it `delta`."""
-_TOLD_MEMBERS = frozenset(
-    {
-        "role", "content", "refusal", "tool_calls", "function_call", "annotations", "audio",
-        "images", "reasoning_details", *REASONING_MEMBERS,
-    }
-)  # fmt: skip
-"""Members of a message that become events."""
-_IGNORED_MEMBERS = frozenset(
-    {
-        "channel", "final_text_preview", "index", "name", "obfuscation", "padding",
-        "provider_metadata", "token_id",
-    }
-)  # fmt: skip
-"""Members that hosts add about the message, which are nothing that a client asked for."""
 _SOURCE_LISTS = ("search_results", "citations")
 """Members beside the choices that list sources (Perplexity); the first has titles too."""
-_SEARCH_MEMBERS = (*_SOURCE_LISTS, "images", "related_questions", "videos")
-"""Members beside the choices that hold what a search found."""
 
 _FINISH_REASONS: Mapping[str, FinishReason] = {
     **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length"), "length"),
@@ -89,24 +71,20 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
 """Words of OpenAI and of other hosts: Mistral, Z.ai, Anthropic, DeepSeek, Together, vLLM."""
 
 
-class StreamDecoder:
+class StreamDecoder(FrameDecoder):
     """One stream of chunks; see Decoder in gateway.dialects.base."""
 
     __slots__ = (
         "_choices",
-        "_is_over",
         "_is_started",
-        "_search",
-        "_splitter",
+        "_sources",
         "_start",
         "_tier_word",
         "_usage",
     )
 
     def __init__(self) -> None:
-        self._splitter = sse.FrameSplitter()
-        self._is_over = False
-        """True if the stream has ended or failed: the decoder reads no more of it."""
+        super().__init__(ANSWER)
         self._start = Start()
         self._is_started = False
         """True if the decoder has made the Start event."""
@@ -114,56 +92,22 @@ class StreamDecoder:
         self._tier_word: Json = None
         """The provider's word for the service tier that served."""
         self._choices: dict[int, ChoiceDecoder] = {}
-        self._search: Object = {}
+        self._sources: Object = {}
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Take bytes of the stream. After a Failed no more events come."""
-        out: list[Event] = []
-        if self._is_over:
-            return out
-        data = self._splitter.feed(data)
-        for frame in sse.split_data_frames(data):
-            if self._read_frame(frame, out):
-                return out
-        if self._splitter.size > MAX_FRAME_BYTES:
-            self._fail(make_broken_problem("a frame without an end"), out)
-        return out
+    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
+        return read_frame(raw, payload)
 
-    def end(self) -> list[Event]:
-        """End the stream: some hosts send no `[DONE]`, or no blank line after it."""
-        out: list[Event] = []
-        rest = self._splitter.take_pending()
-        if self._is_over:
-            return out
-        is_last = _is_frame(rest) and self._read_frame(rest, out)
-        if not is_last and self._choices and all(it.is_finished for it in self._choices.values()):
-            self._close(out)
-        self._is_over = True
-        return out
-
-    def _read_frame(self, frame: bytes, out: list[Event]) -> bool:
-        """Read one frame; True if it is the last."""
-        payload = frame.strip()
-        if payload.startswith(b"data:") and b"\n" not in payload:
-            payload = payload[5:].lstrip()
+    def _decode(self, frame: Frame, out: list[Event]) -> None:
+        if not frame.is_done:
+            self._read_chunk(frame.value, list_choices(frame.value), out)
+        elif any(it.is_finished or it.has_content for it in self._choices.values()):
+            self._end_answer(out)
         else:
-            payload = sse.read_data(frame)
-        if not payload:
-            return False
-        if payload.startswith(DONE_PAYLOAD):
-            return self._end_at_done(out)
-        try:
-            chunk = jsonio.loads(payload)
-        except jsonio.JsonError:
-            chunk = None
-        if not isinstance(chunk, dict):
-            return self._fail(make_broken_problem(), out)
-        choices = list_choices(chunk)
-        problem = find_problem(chunk, choices, payload)
-        if problem is not None:
-            return self._fail(problem, out)
-        self._read_chunk(chunk, choices, out)
-        return False
+            self._fail(make_broken_problem(_NO_ANSWER), out)
+
+    def _close(self, out: list[Event], *, is_cut: bool) -> None:  # noqa: ARG002 - hosts cut the end
+        if self._choices and all(it.is_finished for it in self._choices.values()):
+            self._end_answer(out)
 
     def _read_chunk(self, chunk: Object, choices: list[Object], out: list[Event]) -> None:
         if not self._is_started:
@@ -175,9 +119,9 @@ class StreamDecoder:
                 decoder = self._choices[index] = ChoiceDecoder(index, self._start)
             decoder.add_piece(choice, choice.get("delta"), out)
         self._tier_word = chunk.get("service_tier") or self._tier_word
-        for name in _SEARCH_MEMBERS:
+        for name in _SOURCE_LISTS:
             if name in chunk:
-                self._search[name] = chunk[name] or self._search.get(name)
+                self._sources[name] = chunk[name] or self._sources.get(name)
         counts = usage.find(chunk, self._tier_word)
         if counts is not None:
             counts = msgspec.structs.replace(
@@ -200,24 +144,13 @@ class StreamDecoder:
             self._is_started = True
             out.append(self._start)
 
-    def _end_at_done(self, out: list[Event]) -> bool:
-        if any(it.is_finished or it.has_content for it in self._choices.values()):
-            return self._close(out)
-        return self._fail(make_broken_problem(_NO_ANSWER), out)
-
-    def _close(self, out: list[Event]) -> bool:
+    def _end_answer(self, out: list[Event]) -> None:
         for at, index in enumerate(sorted(self._choices)):
-            if self._search and not at:
-                self._choices[index].add_search(self._search, out)
+            if self._sources and not at:
+                self._choices[index].add_sources(self._sources, out)
             self._choices[index].close(out)
         out.append(End())
         self._is_over = True
-        return True
-
-    def _fail(self, problem: Problem, out: list[Event]) -> bool:
-        out.append(Failed(problem))
-        self._is_over = True
-        return True
 
 
 class ChoiceDecoder:
@@ -271,22 +204,14 @@ class ChoiceDecoder:
             self._finish_word = word
             self.is_finished = True
 
-    def add_search(self, holder: Object, out: list[Event]) -> None:
-        """Add what a search found, which the members of `holder` tell beside the choices.
-
-        Its sources are citations, unless the message has its own.
-        """
+    def add_sources(self, holder: Object, out: list[Event]) -> None:
+        """Add the sources that a search found, unless the message has its own."""
         lists = [name for name in _SOURCE_LISTS if _list_rows(holder.get(name))]
         if lists and not self._has_citations:
             self._end_reasoning(out)
             out += [
                 _read_source(row, lists[0], self._index) for row in _list_rows(holder[lists[0]])
             ]
-        out += [
-            AnswerMetadata(name)
-            for name in _SEARCH_MEMBERS
-            if name not in _SOURCE_LISTS and holder.get(name)
-        ]
 
     def close(self, out: list[Event]) -> None:
         """End reasoning, calls and the choice."""
@@ -382,10 +307,6 @@ class ChoiceDecoder:
             self._add_audio(audio, out)
         for image in images if isinstance(images, list) else ():
             self._add_image(image, f"{_PREFIX}.images", out)
-        if not message.keys() <= _TOLD_MEMBERS:
-            for name, value in message.items():
-                if value and name not in _TOLD_MEMBERS and name not in _IGNORED_MEMBERS:
-                    out.append(AnswerMetadata(f"{_PREFIX}.{name}"))
 
     def _add_calls(self, pieces: list[Json], out: list[Event]) -> None:
         self._end_reasoning(out)
@@ -494,14 +415,3 @@ def read_index(choice: Object, otherwise: int) -> int:
     """Return the index of a choice; `otherwise` if the host gives none."""
     index = choice.get("index")
     return index if isinstance(index, int) else otherwise
-
-
-def _is_frame(rest: bytes) -> bool:
-    """True if the rest of a stream is a whole frame."""
-    payload = sse.read_data(rest)
-    if not payload or payload.startswith(DONE_PAYLOAD):
-        return bool(payload)
-    try:
-        return isinstance(jsonio.loads(payload), dict)
-    except jsonio.JsonError:
-        return False

@@ -1,10 +1,10 @@
-"""Parts that the requests of all dialects share, and the places of their objects."""
+"""The places of objects in samples of requests and answers, and samples with other members."""
 
 import copy
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from gateway.dialects.member_list import WHOLE, Member, MemberList, find_object
+from gateway.dialects.member_list import OTHER, WHOLE, Member, MemberList, find_object
 from tests.dialects.asks import Object
 
 
@@ -21,7 +21,7 @@ class Place(NamedTuple):
         """The path as a loss names it: with dots, without indexes of lists."""
         return ".".join([step for step in self.steps if isinstance(step, str)])
 
-    def list_keys(self, request: Object) -> list[str]:
+    def list_keys(self, request: Any) -> list[str]:
         """List the members that the object has, as the member list names them."""
         return [WHOLE] if self.is_whole else [*self.find(request)]
 
@@ -30,8 +30,8 @@ class Place(NamedTuple):
         last = self.name.partition(":")[2] if key == WHOLE else key
         return f"{self.path}.{last}".strip(".")
 
-    def find(self, request: Object) -> Object:
-        """Return the object in a request."""
+    def find(self, request: Any) -> Object:
+        """Return the object in a sample."""
         value: Any = request
         for step in self.steps:
             value = value[step]
@@ -39,9 +39,12 @@ class Place(NamedTuple):
         return value  # type: ignore[return-value]  # a list only as the parent of an object
 
 
-def list_places(request: Object, members: MemberList) -> list[Place]:
-    """List every object of a request that the member list describes."""
-    return [*_search(request, members, "request", ())]
+def list_places(sample: Any, members: MemberList, name: str = "request") -> list[Place]:
+    """List every object that the member list describes, of a sample of this name.
+
+    The sample is an object, or a list of objects as the frames of a stream are.
+    """
+    return [*_search(sample, members, name, ())]
 
 
 def _search(
@@ -53,22 +56,27 @@ def _search(
     elif isinstance(value, dict):
         known = find_object(value, members, name)
         if known:
-            word = "" if name in members else f":{value.get('type') or ''}"
-            yield Place(steps, f"{name}{word}", WHOLE in known)
+            yield Place(steps, _find_list_name(value, members, name), WHOLE in known)
             for key, member in known.items():
                 if member.inside and key in value:
                     yield from _search(value[key], members, member.inside, (*steps, key))
 
 
-def with_member(request: Object, place: Place, name: str, value: object) -> Object:
-    """Return a request with one more member in a place."""
+def _find_list_name(value: Object, members: MemberList, name: str) -> str:
+    """Return the name that an object has in the member list."""
+    names = (name, f"{name}:{value.get('type') or ''}", f"{name}:{OTHER}")
+    return next(it for it in names if it in members)
+
+
+def with_member[T](request: T, place: Place, name: str, value: object) -> T:
+    """Return a sample with one more member in a place."""
     changed = copy.deepcopy(request)
     place.find(changed)[name] = value
     return changed
 
 
-def without_member(request: Object, place: Place, name: str) -> Object:
-    """Return a request without one member of a place, or with another type if it is a type word.
+def without_member[T](request: T, place: Place, name: str) -> T:
+    """Return a sample without one member of a place, or with another type if it is a type word.
 
     If one decision covers an object, the whole object is left out.
     """

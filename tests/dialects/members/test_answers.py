@@ -1,0 +1,187 @@
+"""Member lists of answers are true: what is read changes an event, and all else is named once."""
+
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from gateway.core.events import AnswerMetadata, Failed
+from gateway.dialects import DIALECTS
+from gateway.dialects.member_list import (
+    OTHER,
+    READ,
+    WHOLE,
+    MemberList,
+    find_unread_members,
+    ignore,
+    name_loss,
+    read_inside,
+)
+from gateway.dialects.stream_frames import Frame, find_unread_in_frame
+from gateway.dialects.translation import get_translation
+from tests.dialects.members import openai_chat_answers
+from tests.dialects.members.answer_samples import (
+    AnswerSample,
+    AnswerSamples,
+    list_names,
+    list_samples,
+)
+from tests.dialects.members.samples import (
+    Place,
+    list_members,
+    list_places,
+    with_member,
+    without_member,
+)
+
+SAMPLES: Mapping[str, AnswerSamples] = {
+    "openai-chat": openai_chat_answers.SAMPLES,
+}
+CANARY = "tiergate_canary"
+CASES = [
+    pytest.param(name, sample, id=f"{name} {number}")
+    for name, samples in SAMPLES.items()
+    for number, sample in enumerate(list_samples(samples))
+]
+NAMED = name_loss("has no place for it")
+TOY: MemberList = {
+    "answer": {
+        "text": READ,
+        "size": ignore("counts nothing"),
+        "gone": NAMED,
+        "parts": read_inside("part", path="content"),
+        "inner": read_inside("inner"),
+    },
+    "inner": {"deep": read_inside("inner")},
+    "part:text": {"type": READ},
+    "part:lost": {WHOLE: NAMED},
+    "part:kept": {WHOLE: READ},
+    "event:start": {"type": READ, "message": read_inside("inner")},
+    "event:ping": {WHOLE: ignore("needs none")},
+    "event:lost": {WHOLE: NAMED},
+}
+
+
+def list_toy_names(answer: object, members: MemberList = TOY) -> list[str]:
+    """List what is named of a toy's answer."""
+    return [*find_unread_members(answer, members, "answer")]
+
+
+@pytest.mark.parametrize("value", ["", None, [], {}])
+def test_what_is_empty_is_not_named(value: object) -> None:
+    assert list_toy_names({"x": value, "gone": value, "parts": value, "inner": value}) == []
+
+
+@pytest.mark.parametrize("value", ["a", False, 0, [0], {"a": None}])
+def test_what_is_unknown_is_named_by_its_path(value: object) -> None:
+    answer = {"text": "a", "size": 1, "x": value, "inner": {"deep": [{"y": value}, 7]}}
+    assert list_toy_names(answer) == ["x", "inner.deep.y"]
+    assert list_toy_names({"parts": [{"type": "text", "x": value}]}) == ["content.x"]
+
+
+def test_a_known_member_that_is_false_is_not_named() -> None:
+    assert list_toy_names({"gone": False}) == []
+    assert list_toy_names({"gone": True}) == ["gone"]
+
+
+def test_an_object_is_named_by_its_type() -> None:
+    parts = [{"type": "lost"}, {"type": "kept", "x": 1}, {"type": "new"}, {"x": 1}]
+    assert list_toy_names({"parts": parts}) == ["content.lost", "content.new", "content"]
+    others_are_read = {**TOY, f"part:{OTHER}": {WHOLE: READ}}
+    assert list_toy_names({"parts": parts}, others_are_read) == ["content.lost"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("start", ["start.x", "start.message.y"]),
+        ("ping", []),
+        ("lost", ["lost"]),
+        ("new", ["new"]),
+    ],
+)
+def test_the_type_of_an_event_begins_the_path(kind: str, names: list[str]) -> None:
+    frame = Frame({"type": kind, "x": 1, "message": {"y": 1}}, kind=kind)
+    assert [*find_unread_in_frame(frame, TOY)] == names
+
+
+def list_changes(sample: AnswerSample, place: Place, key: str) -> Iterator[AnswerSample]:
+    """Return samples without a member of a place, or with another value of it."""
+    yield sample._replace(value=without_member(sample.value, place, key))
+    if key != WHOLE:
+        value = place.find(sample.value)[key]
+        yield sample._replace(value=with_member(sample.value, place, key, change(value)))
+
+
+def change(value: object) -> object:
+    """Return another value of the same type."""
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1
+        case str():
+            return f"{value}x"
+        case _:
+            return None
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_the_samples_are_answers(name: str, sample: AnswerSample) -> None:
+    events = sample.decode(DIALECTS[name])
+    assert events
+    assert not any(isinstance(event, Failed) for event in events)
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_an_unknown_member_is_named_in_every_place(name: str, sample: AnswerSample) -> None:
+    dialect = DIALECTS[name]
+    everywhere = sample
+    for place in list_places(sample.value, get_translation(dialect).answer_members, sample.name):
+        if not place.is_whole:
+            value = with_member(sample.value, place, CANARY, "sings")
+            names = list_names(sample._replace(value=value).decode(dialect))
+            assert any(it.endswith(CANARY) for it in names), place
+            value = with_member(everywhere.value, place, CANARY, "sings")
+            everywhere = sample._replace(value=value)
+    events = everywhere.decode(dialect)
+    names = [event.name for event in events if isinstance(event, AnswerMetadata)]
+    assert len(names) == len({*names}), "each name comes once"
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_member_that_is_read_changes_an_event(name: str) -> None:
+    dialect = DIALECTS[name]
+    members = get_translation(dialect).answer_members
+    unproven = {*list_members(members, ("read", "carried"))}
+    for sample in list_samples(SAMPLES[name]):
+        before = sample.decode(dialect)
+        for place in list_places(sample.value, members, sample.name):
+            for key in place.list_keys(sample.value):
+                if (place.name, key) in unproven and any(
+                    changed.decode(dialect) != before
+                    for changed in list_changes(sample, place, key)
+                ):
+                    unproven.discard((place.name, key))
+    assert sorted(unproven) == []
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_member_that_is_left_out_is_named(name: str) -> None:
+    dialect = DIALECTS[name]
+    members = get_translation(dialect).answer_members
+    unproven = {*list_members(members, ("named",))}
+    for sample in list_samples(SAMPLES[name]):
+        before = {*list_names(sample.decode(dialect))}
+        for place in list_places(sample.value, members, sample.name):
+            for key in place.list_keys(sample.value):
+                if (place.name, key) in unproven:
+                    without = sample._replace(value=without_member(sample.value, place, key))
+                    if before - {*list_names(without.decode(dialect))}:
+                        unproven.discard((place.name, key))
+    assert sorted(unproven) == []
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_answers_have_no_other_decisions(name: str) -> None:
+    members = get_translation(DIALECTS[name]).answer_members
+    assert list_members(members, ("refused", "approximated")) == []
