@@ -140,39 +140,43 @@ def _list_losses(path: str, member: Member) -> Iterator[LostMember]:
             return
 
 
-def find_unread_members(
-    value: Json, members: MemberList, name: str, path: str = ""
-) -> Iterator[str]:
+def find_unread_members(value: Json, members: MemberList, name: str, path: str = "") -> list[str]:
     """Find what a client does not get of an object of an answer, at any depth.
 
-    Yield the paths of members and the type words of objects that are `named` or unknown. `path`
+    Return the paths of members and the type words of objects that are `named` or unknown. `path`
     begins them. What is null or empty says nothing; neither does a known member that is false.
     """
+    names: list[str] = []
+    _find_unread(value, members, name, path, names)
+    return names
+
+
+def _find_unread(value: Json, members: MemberList, name: str, path: str, names: list[str]) -> None:
+    """Add the names. It runs for each frame of a translated stream."""
     if isinstance(value, list):
         for item in value:
-            yield from find_unread_members(item, members, name, path)
+            _find_unread(item, members, name, path, names)
         return
     if not isinstance(value, dict):
         return
-    known = find_object(value, members, name) or UNKNOWN_OBJECT
+    known = members.get(name) or find_object(value, members, name) or UNKNOWN_OBJECT
     if WHOLE in known:
         if known[WHOLE].decision == "named":
-            yield f"{path}{value.get('type') or ''}".removesuffix(".")
+            names.append(f"{path}{value.get('type') or ''}".removesuffix("."))
         return
     for key, item in value.items():
         member = known.get(key, UNKNOWN)
+        if member is READ or item is None:
+            continue
         decision, _, inside, inner_path = member
         if inside:
-            if item:
-                inner_path = f"{inner_path or path + key}."
-                yield from find_unread_members(item, members, inside, inner_path)
+            if item and isinstance(item, (dict, list)):
+                inner_path = inner_path or path + key
+                _find_unread(item, members, inside, f"{inner_path}.", names)
         elif (
-            decision == "named"
-            and item is not None
-            and item not in _EMPTY
-            and (item is not False or member is UNKNOWN)
+            decision == "named" and item not in _EMPTY and (item is not False or member is UNKNOWN)
         ):
-            yield path + key
+            names.append(path + key)
 
 
 def to_camel_case(name: str) -> str:

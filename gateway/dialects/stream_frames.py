@@ -137,19 +137,17 @@ class FrameDecoder(ABC):
 
     def _name_unread_members(self, frame: Frame, out: list[Event]) -> None:
         """Name what the client does not get of a frame. An End stays the last event."""
-        names = find_unread_in_frame(frame, self._members)
-        new_names = [name for name in dict.fromkeys(names) if name not in self._unread_names]
-        if new_names:
-            self._unread_names.update(new_names)
-            last = len(out) - 1 if self._is_over else len(out)
-            out[last:last] = map(AnswerMetadata, new_names)
+        for name in find_unread_in_frame(frame, self._members):
+            if name not in self._unread_names:
+                self._unread_names.add(name)
+                out.insert(len(out) - self._is_over, AnswerMetadata(name))
 
     def _fail(self, problem: Problem, out: list[Event]) -> None:
         out.append(Failed(problem))
         self._is_over = True
 
 
-def find_unread_in_frame(frame: Frame, members: MemberList) -> Iterator[str]:
+def find_unread_in_frame(frame: Frame, members: MemberList) -> list[str]:
     """Find what a client does not get of a frame; see find_unread_members.
 
     The type of an event begins the paths of its members. Of an unknown type it is the name.
@@ -160,7 +158,7 @@ def find_unread_in_frame(frame: Frame, members: MemberList) -> Iterator[str]:
     name = f"event:{kind}"
     known = members.get(name, UNKNOWN_OBJECT)
     if WHOLE in known:
-        return iter((kind,) if known[WHOLE].decision == "named" else ())
+        return [kind] if known[WHOLE].decision == "named" else []
     return find_unread_members(frame.value, members, name, f"{kind}.")
 
 
