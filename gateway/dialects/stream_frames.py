@@ -28,6 +28,9 @@ DEFAULT_FINISH = "stop"
 MAX_FRAME_BYTES = 32_000_000
 """Bytes of one frame: images in answers take some millions."""
 
+_MAX_UNREAD_NAMES = 100
+"""Names in one stream: a provider may send a member of a new name in each chunk."""
+
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
     """A frame of a stream, read once."""
@@ -76,7 +79,7 @@ class FrameDecoder(ABC):
         """`members`: the member list of the dialect's answers; `event` is a frame."""
         self._members = members
         self._unread_names: set[str] = set()
-        """What the decoder has named so far: each name once."""
+        """What the decoder has named so far: each name once, and a bounded number of them."""
         self._splitter = sse.FrameSplitter()
         self._is_over = False
         """True if the stream has ended or failed: the decoder reads no more of it."""
@@ -138,7 +141,7 @@ class FrameDecoder(ABC):
     def _name_unread_members(self, frame: Frame, out: list[Event]) -> None:
         """Name what the client does not get of a frame. An End stays the last event."""
         for name in find_unread_in_frame(frame, self._members):
-            if name not in self._unread_names:
+            if name not in self._unread_names and len(self._unread_names) < _MAX_UNREAD_NAMES:
                 self._unread_names.add(name)
                 out.insert(len(out) - self._is_over, AnswerMetadata(name))
 

@@ -438,7 +438,7 @@ class _EventCollector:
                 self.usage = event.usage or self.usage
             case UsageUpdate():
                 self.usage = event.usage
-            case Finish():
+            case Finish() if not _is_cut(event):
                 self.finish = event.word or event.reason
             case Failed():
                 self.problem = _without_body(event.problem)

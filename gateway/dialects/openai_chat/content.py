@@ -239,6 +239,12 @@ def list_choices(value: Object) -> list[Object]:
     return [it for it in found if isinstance(it, dict)] if isinstance(found, list) else []
 
 
+def read_index(choice: Object, otherwise: int) -> int:
+    """Return the index of a choice; `otherwise` if the host gives none."""
+    index = choice.get("index")
+    return index if isinstance(index, int) else otherwise
+
+
 def read_finish_reason(choice: Object) -> str | None:
     """Read why a choice ended; None if the provider gives no reason."""
     word = choice.get("finish_reason")

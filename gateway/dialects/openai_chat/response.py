@@ -11,17 +11,24 @@ from collections.abc import Iterable
 import msgspec
 
 from gateway.core import jsonio, sse
-from gateway.core.events import End, Event, Failed, UsageUpdate
+from gateway.core.events import End, Event, Failed
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
-from gateway.dialects.base import ResponseContext, ResponseSummary, parse_response_id
+from gateway.dialects.base import ResponseContext, ResponseSummary
 from gateway.dialects.openai_chat import usage
+from gateway.dialects.openai_chat.content import read_finish_reason, read_index
 from gateway.dialects.openai_chat.errors import check_answer
 from gateway.dialects.openai_chat.schema import ANSWER
-from gateway.dialects.openai_chat.stream_decoder import ChoiceDecoder, make_start, read_index
+from gateway.dialects.openai_chat.stream import ChatStreamFacts, read_frame, write_chunk
+from gateway.dialects.openai_chat.stream_decoder import ChoiceDecoder, list_usage, make_start
 from gateway.dialects.openai_chat.stream_encoder import StreamEncoder
 from gateway.dialects.openai_chat.usage import write_usage
-from gateway.dialects.stream_frames import make_broken_problem, name_unread_members
+from gateway.dialects.stream_frames import (
+    DONE_PAYLOAD,
+    iterate_frames,
+    make_broken_problem,
+    name_unread_members,
+)
 
 type Object = dict[str, Json]
 
@@ -43,15 +50,16 @@ def summarize(body: bytes) -> ResponseSummary:
     problem, reasons = check_answer(value, body)
     if not isinstance(value, dict):
         return ResponseSummary(problem=problem)
-    served_model = value.get("model")
-    counts = usage.find(value)
+    facts = ChatStreamFacts()
+    facts.take(value)
+    counts = facts.usage
     return ResponseSummary(
         usage=counts,
         content_bytes=0
         if counts is not None and counts.has_input_and_output
         else usage.count_answer_content(body),
-        served_model=served_model if isinstance(served_model, str) else None,
-        response_id=parse_response_id(value.get("id")),
+        served_model=facts.served_model,
+        response_id=facts.response_id,
         finish=reasons[0] if reasons else None,
         complete=problem is None and all(reasons),
         problem=problem,
@@ -65,9 +73,14 @@ def decode_response(body: bytes) -> list[Event]:
     except jsonio.JsonError:
         return [Failed(make_broken_problem("an answer that is not JSON"))]
     problem, _ = check_answer(value, body)
+    facts = ChatStreamFacts()
+    if isinstance(value, dict):
+        facts.take(value)
+    start = make_start(facts)
+    usage_events = list_usage(facts, start.usage)
     if problem is not None:
-        return [Failed(problem)]
-    start = make_start(value)
+        known = [start, *usage_events] if facts.has_any else []
+        return [*known, Failed(problem)]
     out: list[Event] = [start]
     for at, choice in enumerate(value["choices"]):
         if isinstance(choice, dict):
@@ -75,13 +88,8 @@ def decode_response(body: bytes) -> list[Event]:
             decoder.add_piece(choice, _number_calls(choice), out)
             if at == 0:
                 decoder.add_sources(value, out)
-            decoder.close(out)
-    counts = usage.find(value)
-    if counts is not None:
-        out.append(UsageUpdate(counts))
-    out += name_unread_members(value, ANSWER)
-    out.append(End())
-    return out
+            decoder.close(read_finish_reason(choice), out)
+    return [*out, *usage_events, *name_unread_members(value, ANSWER), End()]
 
 
 def _number_calls(choice: Object) -> Json:
@@ -101,18 +109,17 @@ def encode_response(events: Iterable[Event], context: ResponseContext) -> bytes:
 
 
 def fold(stream: bytes) -> bytes:
-    """Make the whole answer from a stream of chunks."""
+    """Make the whole answer from a stream of chunks. Raises ValueError for a broken frame."""
     whole: Object = {}
     choices: dict[int, Object] = {}
-    for frame in sse.split_frames(stream):
-        payload = sse.read_data(frame)
-        if not payload or payload.startswith(b"[DONE]"):
-            continue
-        chunk = jsonio.loads(payload)
-        for choice in chunk.pop("choices", None) or ():
+    for frame in iterate_frames(stream, read_frame):
+        if frame.problem is not None and not frame.value:
+            raise ValueError(frame.problem.message)
+        for choice in frame.value.get("choices") or ():
             _merge_choice(choices.setdefault(choice.get("index", 0), {}), choice)
-        for name, value in chunk.items():
-            _set_member(whole, name, value)
+        for name, value in frame.value.items():
+            if name != "choices":
+                _set_member(whole, name, value)
     whole.pop("obfuscation", None)
     whole["object"] = "chat.completion"
     usage = whole.pop("usage", None)
@@ -249,9 +256,7 @@ def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: FBT001 - Dialect c
         frames += [{**head, "choices": [content_choice]}, {**head, "choices": [final_choice]}]
     if with_usage and usage is not None:
         frames.append({**head, "choices": [], "usage": usage})
-    return b"".join([sse.write_frame(jsonio.dumps(item)) for item in frames]) + sse.write_frame(
-        b"[DONE]"
-    )
+    return b"".join(map(write_chunk, frames)) + sse.write_frame(DONE_PAYLOAD)
 
 
 def fill_usage(whole: bytes, usage: Usage | None) -> bytes:

@@ -1,6 +1,6 @@
-"""Native streams: the inspector, and the usage chunk of recorded streams, added and removed.
+"""Streams: the reader of a frame, its facts, the native inspector, usage in recorded streams.
 
-Bytes pass as they came, while the gateway reads usage, errors and the end:
+Bytes pass the inspector as they came, while it reads usage, errors and the end:
 
     buffered --first content--> committed --a reason for each choice, and [DONE]--> complete
 
@@ -29,7 +29,12 @@ from gateway.dialects.base import (
     parse_response_id,
 )
 from gateway.dialects.openai_chat import usage
-from gateway.dialects.openai_chat.content import has_content, list_choices, read_finish_reason
+from gateway.dialects.openai_chat.content import (
+    has_content,
+    list_choices,
+    read_finish_reason,
+    read_index,
+)
 from gateway.dialects.openai_chat.errors import find_problem
 from gateway.dialects.openai_chat.usage import write_usage
 from gateway.dialects.stream_commit import StreamBuffer
@@ -44,7 +49,7 @@ from gateway.dialects.stream_frames import (
 type Object = dict[str, Json]
 
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
-_DONE = b"[DONE]"
+_EMPTY_FRAME = Frame()
 
 
 def read_frame(_raw: bytes, payload: bytes) -> Frame:
@@ -76,18 +81,85 @@ def inspect_stream(
     )
 
 
-class _StreamInspector(StreamBuffer):
-    """The facts of one stream so far; see StreamInspector."""
+class ChatStreamFacts:
+    """The facts that accounting needs: of a stream so far, or of a whole answer."""
 
     __slots__ = (
-        "_choices",
-        "_done",
-        "_finish_optional",
-        "_finished_choices",
-        "_hides_usage",
-        "_seen_choices",
         "_tier_word",
+        "created",
+        "finish",
+        "finish_words",
+        "response_id",
+        "served_model",
+        "usage",
     )
+
+    def __init__(self) -> None:
+        self.response_id: str | None = None
+        self.served_model: str | None = None
+        self.created: int | None = None
+        self.usage: Usage | None = None
+        self.finish: str | None = None
+        """The reason that came last."""
+        self.finish_words: dict[int, str | None] = {}
+        """Why each choice ended, by its index; None as long as it goes on."""
+        self._tier_word: Json = None
+        """The provider's word for the service tier that served."""
+
+    @property
+    def has_ended(self) -> bool:
+        """True if there is a choice, and each one has ended with a reason."""
+        return bool(self.finish_words) and None not in self.finish_words.values()
+
+    @property
+    def has_any(self) -> bool:
+        """True if the provider has told an id, a model or usage."""
+        return bool(self.response_id or self.served_model) or self.usage is not None
+
+    @property
+    def tier_usage(self) -> Usage | None:
+        """Return usage that has the service tier alone; None if the provider names no known one."""
+        tier = parse_service_tier(self._tier_word)
+        return None if tier is None else Usage(service=tier)
+
+    def take(self, value: Object) -> bool:
+        """Take the names and the usage of a chunk or a whole answer; True if it counts anything."""
+        if self.served_model is None:
+            model = value.get("model")
+            self.served_model = model if model and isinstance(model, str) else None
+        if self.response_id is None:
+            self.response_id = parse_response_id(value.get("id"))
+        if self.created is None:
+            created = value.get("created")
+            if isinstance(created, int | float) and created > 0:
+                self.created = int(created)
+        tier_word = value.get("service_tier")
+        has_new_tier = bool(tier_word) and tier_word != self._tier_word
+        if has_new_tier:
+            self._tier_word = tier_word
+        counts = usage.find(value, self._tier_word)
+        if counts is not None:
+            self.usage = msgspec.structs.replace(
+                merge_usage(self.usage, counts), service=counts.service
+            )
+        elif has_new_tier and (tier := self.tier_usage) is not None:
+            self.usage = msgspec.structs.replace(self.usage or tier, service=tier.service)
+        return counts is not None
+
+    def take_choice(self, choice: Object, index: int) -> bool:
+        """Take the end of a choice; return True if it has a reason."""
+        word = read_finish_reason(choice)
+        if word is not None:
+            self.finish = self.finish_words[index] = word
+            return True
+        self.finish_words.setdefault(index, None)
+        return False
+
+
+class _StreamInspector(StreamBuffer):
+    """The state of one stream; see StreamInspector."""
+
+    __slots__ = ("_choices", "_done", "_facts", "_finish_optional", "_hides_usage")
 
     def __init__(self, *, hide_usage: bool, choices: int, finish_optional: bool) -> None:
         super().__init__()
@@ -95,21 +167,22 @@ class _StreamInspector(StreamBuffer):
         self._choices = choices
         self._finish_optional = finish_optional
         self._done = False
-        self._seen_choices: set[int] = set()
-        self._finished_choices: set[int] = set()
-        self._tier_word: Json = None
-        """The provider's word for the service tier that served."""
+        self._facts = ChatStreamFacts()
 
     @property
     def complete(self) -> bool:
         """True if each choice has a finish reason; some hosts send no `[DONE]` after it."""
         if self.problem is not None:
             return False
-        return self._done or len(self._finished_choices) >= max(
-            self._choices, len(self._seen_choices), 1
-        )
+        facts = self._facts
+        return self._done or (facts.has_ended and len(facts.finish_words) >= self._choices)
 
     def _count(self, payload: bytes) -> bool:
+        """Count the content of a frame by the members that hold it.
+
+        Nearly all frames hold content alone. To read only these members takes a third of the time
+        of `read_frame` and the facts. A test compares the facts with those of a full read.
+        """
         size, has_marks = usage.count_chunk_content(payload)
         self.content_bytes += size
         return has_marks or self._choices > 1
@@ -119,48 +192,28 @@ class _StreamInspector(StreamBuffer):
 
     def _inspect(self, frame: Frame) -> bool:
         """Take the facts of one chunk; True for usage that only the gateway asked for."""
+        facts = self._facts
         if frame.is_done:
-            self._done = (
-                bool(self._finished_choices) and self._finished_choices >= self._seen_choices
-            )
+            self._done = facts.has_ended
             if not self._done and self._finish_optional and self.committed:
                 self._done, self.finish = True, self.finish or DEFAULT_FINISH
             return not self._done
         chunk = frame.value
-        if self.served_model is None and isinstance(chunk.get("model"), str):
-            self.served_model = chunk["model"] or None
-        if self.response_id is None:
-            self.response_id = parse_response_id(chunk.get("id"))
-        has_usage = self._read_usage(chunk)
+        has_usage = facts.take(chunk)
+        self.usage = facts.usage
+        self.served_model, self.response_id = facts.served_model, facts.response_id
         if frame.problem is not None:
             return True
         for choice in list_choices(chunk):
-            self._read_choice(choice)
+            has_ended = facts.take_choice(choice, read_index(choice, 0))
+            self.committed = self.committed or has_ended or has_content(choice.get("delta"))
+        self.finish = facts.finish
         return self._hides_usage and has_usage and not chunk.get("choices")
 
-    def _read_usage(self, chunk: dict[str, Json]) -> bool:
-        """Take the usage of a chunk; True if it counts anything."""
-        self._tier_word = chunk.get("service_tier") or self._tier_word
-        counts = usage.find(chunk, self._tier_word)
-        if counts is not None:
-            self.usage = msgspec.structs.replace(
-                merge_usage(self.usage, counts), service=counts.service
-            )
-        elif (tier := parse_service_tier(self._tier_word)) is not None:
-            self.usage = msgspec.structs.replace(self.usage or Usage(), service=tier)
-        return counts is not None
 
-    def _read_choice(self, choice: dict[str, Json]) -> None:
-        index = choice.get("index")
-        at = index if isinstance(index, int) else 0
-        self._seen_choices.add(at)
-        finish = read_finish_reason(choice)
-        if finish is not None:
-            self._finished_choices.add(at)
-            self.finish = finish
-            self.committed = True
-        elif not self.committed:
-            self.committed = has_content(choice.get("delta"))
+def write_chunk(chunk: Object) -> bytes:
+    """Write a chunk as a frame."""
+    return sse.write_frame(jsonio.dumps(chunk))
 
 
 def add_usage(stream: bytes, usage: Usage | None) -> bytes:
@@ -172,8 +225,8 @@ def add_usage(stream: bytes, usage: Usage | None) -> bytes:
     head = next((chunk for frame in reversed(frames) if (chunk := _read_chunk(frame))), None)
     if head is None:
         return stream
-    last = sse.write_frame(jsonio.dumps({**head, "choices": [], "usage": value}))
-    ends = [at for at, frame in enumerate(frames) if sse.read_data(frame) == _DONE]
+    last = write_chunk({**head, "choices": [], "usage": value})
+    ends = [at for at, frame in enumerate(frames) if _read_recorded(frame).is_done]
     before = frames[: ends[-1]] if ends else frames  # a comment may follow the end
     if before and not before[-1].endswith((b"\n\n", b"\n\r\n")):
         before[-1] += b"\n\n"  # the last frame of a stream may lack its blank line
@@ -192,15 +245,18 @@ def remove_usage(stream: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _find_usage_chunk(frame: bytes) -> Object | None:
+def _find_usage_chunk(raw: bytes) -> Object | None:
     """Return the chunk of a frame if it has usage."""
-    chunk = _read_chunk(frame) if _USAGE.search(frame) else None
+    chunk = _read_chunk(raw) if _USAGE.search(raw) else None
     return chunk if chunk is not None and isinstance(chunk.get("usage"), dict) else None
 
 
-def _read_chunk(frame: bytes) -> Object | None:
-    payload = sse.read_data(frame)
-    if payload in (b"", _DONE):
-        return None
-    chunk = jsonio.loads(payload)
-    return chunk if isinstance(chunk, dict) and isinstance(chunk.get("choices"), list) else None
+def _read_chunk(raw: bytes) -> Object | None:
+    chunk = _read_recorded(raw).value
+    return chunk if isinstance(chunk.get("choices"), list) else None
+
+
+def _read_recorded(raw: bytes) -> Frame:
+    """Read a frame of a recorded stream; one without a payload has an empty value."""
+    payload = sse.read_data(raw)
+    return read_frame(raw, payload) if payload else _EMPTY_FRAME

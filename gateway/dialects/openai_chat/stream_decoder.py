@@ -11,8 +11,6 @@ brings it back to its maker. It is the list `reasoning_details` if that holds a 
 
 from collections.abc import Mapping
 
-import msgspec
-
 from gateway.core import jsonio
 from gateway.core.events import (
     Citation,
@@ -31,11 +29,10 @@ from gateway.core.events import (
     UsageUpdate,
 )  # fmt: skip
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, merge_usage, parse_service_tier
-from gateway.dialects.openai_chat import usage
+from gateway.core.usage import Usage
 from gateway.dialects.openai_chat.content import (
     list_choices,
-    read_finish_reason,
+    read_index,
     read_thinking_text,
     split_data_url,
 )
@@ -46,13 +43,12 @@ from gateway.dialects.openai_chat.reasoning_state import (
     read_reasoning_text,
 )
 from gateway.dialects.openai_chat.schema import ANSWER
-from gateway.dialects.openai_chat.stream import read_frame
+from gateway.dialects.openai_chat.stream import ChatStreamFacts, read_frame
 from gateway.dialects.openai_chat.tools import ToolCallAssembler
-from gateway.dialects.stream_frames import Frame, FrameDecoder, make_broken_problem
+from gateway.dialects.stream_frames import Frame, FrameDecoder
 
 type Object = dict[str, Json]
 
-_NO_ANSWER = "a stream without an answer"
 _PREFIX = "message"
 """Starts the names of parts that no other dialect has; a stream calls it `delta`."""
 _SOURCE_LISTS = ("search_results", "citations")
@@ -74,23 +70,16 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
 class StreamDecoder(FrameDecoder):
     """One stream of chunks; see Decoder in gateway.dialects.base."""
 
-    __slots__ = (
-        "_choices",
-        "_is_started",
-        "_sources",
-        "_start",
-        "_tier_word",
-        "_usage",
-    )
+    __slots__ = ("_choices", "_facts", "_is_started", "_sources", "_start", "_told_usage")
 
     def __init__(self) -> None:
         super().__init__(ANSWER)
+        self._facts = ChatStreamFacts()
         self._start = Start()
         self._is_started = False
         """True if the decoder has made the Start event."""
-        self._usage: Usage | None = None
-        self._tier_word: Json = None
-        """The provider's word for the service tier that served."""
+        self._told_usage: Usage | None = None
+        """The usage that the events have told so far."""
         self._choices: dict[int, ChoiceDecoder] = {}
         self._sources: Object = {}
 
@@ -99,58 +88,61 @@ class StreamDecoder(FrameDecoder):
 
     def _decode(self, frame: Frame, out: list[Event]) -> None:
         if not frame.is_done:
-            self._read_chunk(frame.value, list_choices(frame.value), out)
-        elif any(it.is_finished or it.has_content for it in self._choices.values()):
+            self._read_chunk(frame.value, out)
+            return
+        self._is_over = True
+        if self._facts.finish is not None or any(it.has_content for it in self._choices.values()):
             self._end_answer(out)
-        else:
-            self._fail(make_broken_problem(_NO_ANSWER), out)
+
+    def _decode_error(self, frame: Frame, out: list[Event]) -> None:
+        """Tell what the provider has served and counts, which it bills beside an error too."""
+        self._facts.take(frame.value)
+        if self._facts.has_any:
+            self._begin(out)
+            self._tell_usage(out)
 
     def _close(self, out: list[Event], *, is_cut: bool) -> None:  # noqa: ARG002 - hosts cut the end
-        if self._choices and all(it.is_finished for it in self._choices.values()):
+        if self._facts.has_ended:
             self._end_answer(out)
 
-    def _read_chunk(self, chunk: Object, choices: list[Object], out: list[Event]) -> None:
+    def _read_chunk(self, chunk: Object, out: list[Event]) -> None:
+        has_usage = self._facts.take(chunk)
         if not self._is_started:
-            self._begin(chunk, out)
-        for choice in choices:
+            self._start = make_start(self._facts)
+            if chunk.get("choices") or has_usage:  # Azure's first chunk has no id or choice
+                self._begin(out)
+        for choice in list_choices(chunk):
             index = read_index(choice, 0)
+            self._facts.take_choice(choice, index)
             decoder = self._choices.get(index)
             if decoder is None:
                 decoder = self._choices[index] = ChoiceDecoder(index, self._start)
             decoder.add_piece(choice, choice.get("delta"), out)
-        self._tier_word = chunk.get("service_tier") or self._tier_word
         for name in _SOURCE_LISTS:
             if name in chunk:
                 self._sources[name] = chunk[name] or self._sources.get(name)
-        counts = usage.find(chunk, self._tier_word)
-        if counts is not None:
-            counts = msgspec.structs.replace(
-                merge_usage(self._usage, counts), service=counts.service
-            )
-            if counts != self._usage:
-                self._usage = counts
-                out.append(UsageUpdate(counts))
+        if self._is_started:
+            self._tell_usage(out)
 
-    def _begin(self, chunk: Object, out: list[Event]) -> None:
-        """Make the Start event at the first choice: Azure's first chunk has no id or choice."""
-        earlier, new = self._start, make_start(chunk)
-        self._start = Start(
-            id=earlier.id or new.id,
-            model=earlier.model or new.model,
-            created=earlier.created or new.created,
-            usage=earlier.usage or new.usage,
-        )
-        if chunk.get("choices") or usage.find(chunk) is not None:
+    def _begin(self, out: list[Event]) -> None:
+        """Make the Start event, unless it has been made."""
+        if not self._is_started:
             self._is_started = True
+            self._start = make_start(self._facts)
+            self._told_usage = self._start.usage
             out.append(self._start)
+
+    def _tell_usage(self, out: list[Event]) -> None:
+        if self._facts.usage is not self._told_usage:
+            out += list_usage(self._facts, self._told_usage)
+            self._told_usage = self._facts.usage
 
     def _end_answer(self, out: list[Event]) -> None:
         for at, index in enumerate(sorted(self._choices)):
             if self._sources and not at:
                 self._choices[index].add_sources(self._sources, out)
-            self._choices[index].close(out)
+            self._choices[index].close(self._facts.finish_words[index], out)
         out.append(End())
-        self._is_over = True
 
 
 class ChoiceDecoder:
@@ -160,12 +152,10 @@ class ChoiceDecoder:
         "_audio_id",
         "_calls",
         "_details",
-        "_finish_word",
         "_has_citations",
         "_index",
         "_open_member",
         "has_content",
-        "is_finished",
     )
 
     def __init__(self, index: int, start: Start) -> None:
@@ -174,11 +164,8 @@ class ChoiceDecoder:
         self._details: list[Object] = []
         self._open_member = ""
         """The member of the reasoning that has not ended; empty if there is none."""
-        self._finish_word: str | None = None
         self._audio_id: str | None = None
         self._has_citations = False
-        self.is_finished = False
-        """True if a piece named a finish reason."""
         self.has_content = False
         """True if a piece had content."""
 
@@ -199,10 +186,6 @@ class ChoiceDecoder:
                 tokens = logprobs.get(name)
                 if isinstance(tokens, list) and tokens:
                     out.append(LogProbs(tokens, self._index, declined=name == "refusal"))
-        word = read_finish_reason(choice)
-        if word is not None:
-            self._finish_word = word
-            self.is_finished = True
 
     def add_sources(self, holder: Object, out: list[Event]) -> None:
         """Add the sources that a search found, unless the message has its own."""
@@ -213,17 +196,17 @@ class ChoiceDecoder:
                 _read_source(row, lists[0], self._index) for row in _list_rows(holder[lists[0]])
             ]
 
-    def close(self, out: list[Event]) -> None:
-        """End reasoning, calls and the choice."""
+    def close(self, finish_word: str | None, out: list[Event]) -> None:
+        """End reasoning, calls and the choice, which ended with this word."""
         self._end_reasoning(out)
         self._calls.close(out)
-        out.append(Finish(self._find_finish_reason(), self._finish_word, choice=self._index))
+        out.append(Finish(self._find_finish_reason(finish_word), finish_word, choice=self._index))
 
-    def _find_finish_reason(self) -> FinishReason:
+    def _find_finish_reason(self, finish_word: str | None) -> FinishReason:
         """Return the finish reason. After an unknown word the answer may lack its end."""
-        if self._finish_word is None:
+        if finish_word is None:
             return "cut"
-        reason = _FINISH_REASONS.get(self._finish_word.lower(), "length")
+        reason = _FINISH_REASONS.get(finish_word.lower(), "length")
         return "tools" if reason == "stop" and self._calls else reason
 
     def _read_reasoning(self, message: Object, out: list[Event]) -> None:
@@ -399,19 +382,17 @@ def _read_source(row: Json, name: str, choice: int) -> Citation:
     )
 
 
-def make_start(value: Object) -> Start:
-    """Return the Start event of a chunk or a whole answer."""
-    id, model, created = value.get("id"), value.get("model"), value.get("created")
-    tier = parse_service_tier(value.get("service_tier"))
+def make_start(facts: ChatStreamFacts) -> Start:
+    """Return the Start event of an answer, by the facts so far."""
     return Start(
-        id=id if isinstance(id, str) and id else None,
-        model=model if isinstance(model, str) and model else None,
-        created=int(created) if isinstance(created, int | float) and created > 0 else None,
-        usage=Usage(service=tier) if tier is not None else None,
+        id=facts.response_id,
+        model=facts.served_model,
+        created=facts.created,
+        usage=facts.tier_usage,
     )
 
 
-def read_index(choice: Object, otherwise: int) -> int:
-    """Return the index of a choice; `otherwise` if the host gives none."""
-    index = choice.get("index")
-    return index if isinstance(index, int) else otherwise
+def list_usage(facts: ChatStreamFacts, told: Usage | None) -> list[Event]:
+    """List the usage so far as an event, unless the events have told it."""
+    counts = facts.usage
+    return [] if counts is None or counts == told else [UsageUpdate(counts)]

@@ -35,7 +35,9 @@ from gateway.core.usage import Usage
 from gateway.dialects import reasoning_state
 from gateway.dialects.base import ResponseContext
 from gateway.dialects.openai_chat.reasoning_state import DETAILS
+from gateway.dialects.openai_chat.stream import write_chunk
 from gateway.dialects.openai_chat.usage import find_service_tier, write_usage
+from gateway.dialects.stream_frames import DONE_PAYLOAD
 
 type Object = dict[str, Json]
 
@@ -51,7 +53,6 @@ _FINISH_WORDS: Mapping[FinishReason, str] = {
     "cut": "length",
     "error": "error",
 }
-_CHUNK_END = b',"finish_reason":null}]}\n\n'
 _SPEECH_BLOCK = 6
 """Bytes: whole samples of 16 bits, whose base64 has no padding and so can be joined."""
 _DEFAULT_IMAGE_TYPE = "image/png"
@@ -88,6 +89,7 @@ class _ChoiceState:
 
     def __init__(self, head: bytes) -> None:
         self.head = head
+        """The chunk as far as its delta."""
         self.tools: dict[int, _OpenCall] = {}
         self.citations: list[Object] = []
         self.reasoning_chars = 0
@@ -97,6 +99,14 @@ class _ChoiceState:
         self.has_speech = False
         self.speech_rest = b""
         """Bytes of speech that wait for more, so that their base64 needs no padding."""
+
+    def write_delta(self, delta: Json) -> bytes:
+        """Write a chunk with this delta."""
+        return self.write_piece(jsonio.dumps(delta))
+
+    def write_piece(self, delta: bytes, more: bytes = b',"finish_reason":null') -> bytes:
+        """Write a chunk with a delta in JSON, and `more` members of the choice."""
+        return sse.write_frame(b"%b%b%b}]}" % (self.head, delta, more))
 
 
 class StreamEncoder:
@@ -169,18 +179,17 @@ class StreamEncoder:
         if choice is not None:
             return choice, b""
         head = jsonio.dumps(self._head)[:-1]
-        head = b'data: %b,"choices":[{"index":%d,"delta":' % (head, index)
+        head = b'%b,"choices":[{"index":%d,"delta":' % (head, index)
         choice = self._choices[index] = _ChoiceState(head)
-        first = jsonio.dumps({"role": "assistant", "content": self._first_content})
-        return choice, head + first + _CHUNK_END
+        return choice, choice.write_delta({"role": "assistant", "content": self._first_content})
 
     def _write_delta(self, event: Json, delta: Object) -> bytes:
         choice, first = self._open_choice(event.choice)
-        return first + choice.head + jsonio.dumps(delta) + _CHUNK_END
+        return first + choice.write_delta(delta)
 
     def _write_text(self, event: TextDelta) -> bytes:
         choice, first = self._open_choice(event.choice)
-        return first + choice.head + b'{"content":' + jsonio.dumps(event.text) + b"}" + _CHUNK_END
+        return first + choice.write_piece(b'{"content":%b}' % jsonio.dumps(event.text))
 
     def _write_reasoning(self, event: ReasoningDelta) -> bytes:
         choice, first = self._open_choice(event.choice)
@@ -189,8 +198,7 @@ class StreamEncoder:
             choice.part = event.part
             text = f"\n\n{text}" if choice.reasoning_chars else text
         choice.reasoning_chars += len(text)
-        delta = b'{"reasoning_content":' + jsonio.dumps(text) + b"}"
-        return first + choice.head + delta + _CHUNK_END
+        return first + choice.write_piece(b'{"reasoning_content":%b}' % jsonio.dumps(text))
 
     def _write_reasoning_end(self, event: ReasoningEnd) -> bytes:
         choice, first = self._open_choice(event.choice)
@@ -209,7 +217,7 @@ class StreamEncoder:
             "index": choice.state_count,
         }
         choice.state_count += 1
-        return choice.head + jsonio.dumps({DETAILS: [{**detail, **more}]}) + _CHUNK_END
+        return choice.write_delta({DETAILS: [{**detail, **more}]})
 
     def _write_tool_start(self, event: ToolStart) -> bytes:
         choice, first = self._open_choice(event.choice)
@@ -231,11 +239,11 @@ class StreamEncoder:
         if self._uses_functions:
             if tool.index:
                 return b""  # a message can have only one function_call
-            return choice.head + jsonio.dumps({"function_call": function}) + _CHUNK_END
+            return choice.write_delta({"function_call": function})
         kind = "custom" if tool.custom else "function"
         first_members = {"id": tool.id, "type": kind} if name is not None else {}
         call = {"index": tool.index, **first_members, kind: function}
-        return choice.head + jsonio.dumps({"tool_calls": [call]}) + _CHUNK_END
+        return choice.write_delta({"tool_calls": [call]})
 
     def _write_tool_delta(self, event: ToolDelta) -> bytes:
         choice, first = self._open_choice(event.choice)
@@ -266,7 +274,7 @@ class StreamEncoder:
         logprobs: Object = {"content": None, "refusal": None}
         logprobs["refusal" if event.declined else "content"] = event.tokens
         tokens = jsonio.dumps(logprobs)
-        return first + choice.head + b'{},"logprobs":' + tokens + _CHUNK_END
+        return first + choice.write_piece(b"{}", b',"logprobs":%b,"finish_reason":null' % tokens)
 
     def _keep_citation(self, event: Citation) -> bytes:
         """Keep a citation until the finish: the SDK cannot join two lists of annotations."""
@@ -294,7 +302,7 @@ class StreamEncoder:
         if self._first_content is not None:  # SDKs join the lists of a stream by it
             image["index"] = choice.image_count
         choice.image_count += 1
-        return first + choice.head + jsonio.dumps({"images": [image]}) + _CHUNK_END
+        return first + choice.write_delta({"images": [image]})
 
     def _write_speech(self, event: GeneratedMedia) -> bytes:
         """Write a piece of speech. What is expired at once cannot be named in a later request."""
@@ -314,7 +322,7 @@ class StreamEncoder:
             choice.has_speech = True
             id = event.id or f"audio_{self._context.id}"
             piece = {"id": id, "expires_at": self._context.created_at, **piece}
-        return first + choice.head + jsonio.dumps({"audio": piece}) + _CHUNK_END
+        return first + choice.write_delta({"audio": piece})
 
     def _keep_usage(self, event: UsageUpdate) -> bytes:
         self._usage = event.usage
@@ -323,16 +331,16 @@ class StreamEncoder:
     def _write_finish(self, event: Finish) -> bytes:
         choice, out = self._open_choice(event.choice)
         if choice.citations:
-            out += choice.head + jsonio.dumps({"annotations": choice.citations}) + _CHUNK_END
+            out += choice.write_delta({"annotations": choice.citations})
             choice.citations = []
         if choice.speech_rest:
             rest = base64.b64encode(choice.speech_rest).decode()
             choice.speech_rest = b""
-            out += choice.head + jsonio.dumps({"audio": {"data": rest}}) + _CHUNK_END
+            out += choice.write_delta({"audio": {"data": rest}})
         word = _FINISH_WORDS[event.reason]
         if self._uses_functions and event.reason == "tools":
             word = "function_call"
-        return out + choice.head + b'{},"finish_reason":"' + word.encode() + b'"}]}\n\n'
+        return out + choice.write_piece(b"{}", b',"finish_reason":"%b"' % word.encode())
 
     def _write_end(self, _: End) -> bytes:
         usage = write_usage(self._usage) if self._context.stream_usage else None
@@ -340,10 +348,8 @@ class StreamEncoder:
         if usage is not None:
             word = find_service_tier(self._usage)
             more = {"service_tier": word} if word is not None else {}
-            out = sse.write_frame(
-                jsonio.dumps({**self._head, **more, "choices": [], "usage": usage})
-            )
-        return out + sse.write_frame(b"[DONE]")
+            out = write_chunk({**self._head, **more, "choices": [], "usage": usage})
+        return out + sse.write_frame(DONE_PAYLOAD)
 
 
 def _decode_base64(text: str) -> bytes | None:
