@@ -137,6 +137,21 @@ def test_every_stream_passes_byte_for_byte_however_it_is_read(rows: list[Row], s
     say(f"{len(streams(rows))} streams")
 
 
+def test_a_quick_look_finds_what_a_full_look_finds(
+    rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The inspector reads few members of most frames, and misses nothing by it."""
+
+    def see(body: bytes) -> tuple[object, ...]:
+        out, watch = run(sse.split_frames(body))
+        return out, watch.usage, watch.finish, watch.served_model, watch.response_id, watch.complete, watch.content_bytes  # fmt: skip
+
+    bodies = [body for _, body, _ in streams(rows)]
+    quick = [see(body) for body in bodies]
+    monkeypatch.setattr("gateway.dialects.anthropic_messages.stream._CONTENT_EVENTS", frozenset())
+    assert quick == [see(body) for body in bodies]
+
+
 def test_a_stream_that_stops_before_message_stop_is_never_complete(
     rows: list[Row], say: Say
 ) -> None:

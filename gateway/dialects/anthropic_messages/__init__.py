@@ -44,7 +44,7 @@ DIALECT = Dialect(
     fold=response.fold,
     unfold=response.unfold,
     write_problem=errors.write_problem,
-    write_problem_frame=errors.write_problem_frame,
+    write_problem_frame=stream_encoder.write_problem_frame,
     find_status=errors.find_status,
     explain_unfit=request.explain_unfit,
     read_problem=errors.read_problem,
@@ -52,7 +52,7 @@ DIALECT = Dialect(
     read_facts=request.read_facts,
     read_history=history.read,
     translation=TRANSLATION,
-    keep_alive=b'event: ping\ndata: {"type": "ping"}\n\n',
+    keep_alive=stream_encoder.write_frame(b"ping", b'{"type": "ping"}'),
 )
 
 COUNT_TOKENS = msgspec.structs.replace(

@@ -111,11 +111,6 @@ def write_problem(problem: Problem) -> bytes:
     return jsonio.dumps({"type": "error", "error": error})
 
 
-def write_problem_frame(problem: Problem) -> bytes:
-    """Return the error as the last frame of a stream; no `message_stop` follows it."""
-    return b"event: error\ndata: " + write_problem(problem).translate(None, b"\r\n") + b"\n\n"
-
-
 def read_problem(status: int, body: bytes, retry_after: float | None) -> Problem:
     """Return a provider's error as a problem; see upstream_errors.read_problem."""
     return upstream_errors.read_problem(_ERROR_WORDS, status, body, retry_after)

@@ -9,21 +9,23 @@ from collections.abc import Iterable
 
 import msgspec
 
-from gateway.core import jsonio, sse
+from gateway.core import jsonio
 from gateway.core.errors import Problem
-from gateway.core.events import End, Event, Failed, UsageUpdate
+from gateway.core.events import End, Event, Failed, Start, UsageUpdate
 from gateway.core.jsonio import Json
 from gateway.dialects.anthropic_messages import errors, usage
 from gateway.dialects.anthropic_messages.stream import (
     CountedBlock,
+    MessageFacts,
     count_block_bytes,
     has_content,
+    read_frame,
     read_stop_reason,
 )
 from gateway.dialects.anthropic_messages.stream_decoder import BlockDecoder, make_finish, make_start
-from gateway.dialects.anthropic_messages.stream_encoder import Encoder, write_frame
-from gateway.dialects.base import ResponseContext, ResponseSummary, parse_response_id
-from gateway.dialects.stream_frames import make_broken_problem, make_empty_problem
+from gateway.dialects.anthropic_messages.stream_encoder import Encoder, write_event
+from gateway.dialects.base import ResponseContext, ResponseSummary
+from gateway.dialects.stream_frames import iterate_frames, make_broken_problem, make_empty_problem
 
 type Object = dict[str, Json]
 
@@ -51,33 +53,37 @@ _TOTAL_COUNTS = (
 
 def summarize(body: bytes) -> ResponseSummary:
     """Return what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
-    try:
-        value = jsonio.loads(body)
-    except jsonio.JsonError:
-        return ResponseSummary(problem=make_broken_problem("an answer that is not JSON"))
-    problem = _find_problem(value, body)
-    if not isinstance(value, dict):
-        return ResponseSummary(problem=problem)
-    served, finish = value.get("model"), read_stop_reason(value)
-    used = usage.read(value.get("usage"))
+    _, facts, problem = _read_answer(body)
+    used = facts.usage
     return ResponseSummary(
         usage=used,
         content_bytes=0 if used is not None and used.has_input_and_output else _count_bytes(body),
-        served_model=served if isinstance(served, str) else None,
-        response_id=parse_response_id(value.get("id")),
-        finish=finish,
-        complete=problem is None and finish is not None,
+        served_model=facts.served_model,
+        response_id=facts.response_id,
+        finish=facts.finish,
+        complete=problem is None and facts.finish is not None,
         problem=problem,
     )
 
 
-def _find_problem(value: Json, data: bytes) -> Problem | None:
-    """Return why a value is no whole answer; None if it is one.
+def _read_answer(body: bytes) -> tuple[Object, MessageFacts, Problem | None]:
+    """Return a whole answer, its facts, and why it is none; facts may stand beside an error."""
+    facts = MessageFacts()
+    try:
+        value = jsonio.loads(body)
+    except jsonio.JsonError:
+        return {}, facts, make_broken_problem("an answer that is not JSON")
+    if not isinstance(value, dict):
+        return {}, facts, make_broken_problem("an answer that is not a JSON object")
+    facts.read_whole(value)
+    return value, facts, _find_problem(value, body)
+
+
+def _find_problem(value: Object, data: bytes) -> Problem | None:
+    """Return why an object is no whole answer; None if it is one.
 
     It may be an error, or have neither content nor a reason for its end.
     """
-    if not isinstance(value, dict):
-        return make_broken_problem("an answer that is not a JSON object")
     error, content = _find_error(value, data), value.get("content")
     if error is not None or not isinstance(content, list):
         return error or make_broken_problem("an answer without content")
@@ -107,19 +113,18 @@ def _count_bytes(body: bytes) -> int:
 
 def decode_response(body: bytes) -> list[Event]:
     """Return a whole answer as events. A 200 with an error, HTML or nothing in it is a Failed."""
-    problem = summarize(body).problem
+    value, facts, problem = _read_answer(body)
+    start = make_start(facts)
     if problem is not None:
-        return [Failed(problem)]
-    value = jsonio.loads(body)
-    out: list[Event] = [make_start(value)]
+        return [Failed(problem)] if start == Start() else [start, Failed(problem)]
+    out: list[Event] = [start]
     decoder = BlockDecoder()
     for at, block in enumerate(value["content"]):
         if isinstance(block, dict):
             decoder.begin(at, block, out)
             decoder.stop(at, out)
-    used = usage.read(value.get("usage"))
-    if used is not None:
-        out.append(UsageUpdate(used))
+    if facts.usage is not None:
+        out.append(UsageUpdate(facts.usage))
     out += [make_finish(value), End()]
     return out
 
@@ -135,23 +140,19 @@ def fold(stream: bytes) -> bytes:
     whole: Object = {}
     blocks: dict[int, Object] = {}
     inputs: dict[int, str] = {}
-    for frame in sse.split_frames(stream):
-        payload = sse.read_data(frame)
-        if not payload or payload.startswith(b"[DONE]"):
-            continue
-        event = jsonio.loads(payload)
-        kind = event.get("type")
-        if kind == "message_start":
+    for frame in iterate_frames(stream, read_frame):
+        event = frame.value
+        if frame.kind == "message_start":
             whole = event["message"]
-        elif kind == "content_block_start":
+        elif frame.kind == "content_block_start":
             blocks[event["index"]] = event["content_block"]
-        elif kind == "content_block_delta":
+        elif frame.kind == "content_block_delta":
             at, delta = event["index"], event["delta"]
             if delta.get("type") == "input_json_delta":
                 inputs[at] = inputs.get(at, "") + delta["partial_json"]
             else:
                 _grow_block(blocks[at], delta)
-        elif kind == "message_delta":
+        elif frame.kind == "message_delta":
             _apply_end(whole, event)
     for at, text in inputs.items():
         if text:
@@ -206,18 +207,18 @@ def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: ARG001, FBT001 - u
         }
         if "output_tokens" in last["usage"]:
             head["usage"]["output_tokens"] = 0  # the message has only begun
-    frames = [write_frame({"type": "message_start", "message": head})]
+    frames = [write_event({"type": "message_start", "message": head})]
     for at, block in enumerate(content):
         begun, deltas = _split_block(block)
         frames.append(
-            write_frame({"type": "content_block_start", "index": at, "content_block": begun})
+            write_event({"type": "content_block_start", "index": at, "content_block": begun})
         )
         frames += [
-            write_frame({"type": "content_block_delta", "index": at, "delta": delta})
+            write_event({"type": "content_block_delta", "index": at, "delta": delta})
             for delta in deltas
         ]
-        frames.append(write_frame({"type": "content_block_stop", "index": at}))
-    return b"".join([*frames, write_frame(last), write_frame({"type": "message_stop"})])
+        frames.append(write_event({"type": "content_block_stop", "index": at}))
+    return b"".join([*frames, write_event(last), write_event({"type": "message_stop"})])
 
 
 def _split_block(block: Object) -> tuple[Object, list[Object]]:

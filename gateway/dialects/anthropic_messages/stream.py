@@ -1,4 +1,6 @@
-"""The native stream inspector: bytes pass unchanged, and it reads usage, errors and the end.
+"""Streams of the Messages API: the reader of a frame, its facts, and the native stream inspector.
+
+Bytes pass the inspector unchanged; it reads usage, errors and the end.
 
     held --first content--> committed --stop_reason, then message_stop--> complete
 
@@ -15,6 +17,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
+from gateway.core.usage import Usage
 from gateway.dialects.anthropic_messages import errors, usage
 from gateway.dialects.base import (
     EMPTY_WRITTEN_BODY,
@@ -86,6 +89,8 @@ def read_frame(raw: bytes, payload: bytes) -> Frame:
         event = None
     value = event if isinstance(event, dict) else {}
     kind, details = value.get("type"), value.get("error")
+    if isinstance(kind, str) and kind in _CONTENT_EVENTS and not details:
+        return Frame(value, kind)
     named = _EVENT_NAME.search(raw)
     name = named[1].decode("utf-8", "replace").strip() if named else ""
     if name == "error" or kind == "error" or details:
@@ -96,6 +101,62 @@ def read_frame(raw: bytes, payload: bytes) -> Frame:
         return make_broken_frame()
     # Some hosts give the type once only, in the `event:` line.
     return Frame(value, kind if isinstance(kind, str) else name if kind is None else "")
+
+
+class MessageFacts:
+    """What an answer tells beside its content: whole, or by the events of its stream so far.
+
+    Usage in a stream is cumulative: what a later event leaves out stands.
+    """
+
+    __slots__ = ("_merged_usage", "finish", "response_id", "served_model", "usage")
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.served_model: str | None = None
+        self.response_id: str | None = None
+        self.finish: str | None = None
+        """The last `stop_reason`: SDKs keep the last too."""
+        self._merged_usage: dict[str, Json] = {}
+
+    def read_start(self, message: Json) -> None:
+        """Read the message in `message_start`."""
+        if isinstance(message, dict):
+            self._read_names(message)
+            used = message.get("usage")
+            if isinstance(used, dict):  # the provider has not counted the output yet
+                self._merged_usage = {**used, "output_tokens": None}
+                self._count_usage()
+
+    def read_end(self, event: dict[str, Json]) -> None:
+        """Read `message_delta`."""
+        self.read_usage(event)
+        self._read_finish(event.get("delta"))
+
+    def read_usage(self, event: dict[str, Json]) -> None:
+        """Read the running totals of an event, which may be an error."""
+        used = event.get("usage")
+        if isinstance(used, dict):
+            self._merged_usage = usage.merge(self._merged_usage, used)
+            self._count_usage()
+
+    def read_whole(self, message: dict[str, Json]) -> None:
+        """Read a whole message."""
+        self._read_names(message)
+        self._read_finish(message)
+        self.usage = usage.read(message.get("usage"))
+
+    def _read_names(self, message: dict[str, Json]) -> None:
+        model = message.get("model")
+        if isinstance(model, str) and model:
+            self.served_model = model
+        self.response_id = parse_response_id(message.get("id")) or self.response_id
+
+    def _read_finish(self, holder: Json) -> None:
+        self.finish = read_stop_reason(holder) or self.finish
+
+    def _count_usage(self) -> None:
+        self.usage = usage.read(self._merged_usage) or self.usage
 
 
 def inspect_stream(
@@ -111,12 +172,12 @@ def inspect_stream(
 class _StreamInspector(StreamBuffer):
     """The state of one stream; see StreamInspector."""
 
-    __slots__ = ("_finish_optional", "_merged_usage", "_stopped")
+    __slots__ = ("_facts", "_finish_optional", "_stopped")
 
     def __init__(self, *, finish_optional: bool) -> None:
         super().__init__()
         self._finish_optional = finish_optional
-        self._merged_usage: dict[str, Json] = {}
+        self._facts = MessageFacts()
         self._stopped = False
 
     @property
@@ -125,6 +186,11 @@ class _StreamInspector(StreamBuffer):
         return self._stopped and self.problem is None
 
     def _count(self, payload: bytes) -> bool:
+        """Count the content of a frame by the members that hold it.
+
+        Nearly all frames of a stream hold content alone. To read these few members takes a third
+        of the time of `read_frame`, and gives the same facts.
+        """
         size, has_more = _count_event_bytes(payload)
         self.content_bytes += size
         return has_more
@@ -137,47 +203,36 @@ class _StreamInspector(StreamBuffer):
         if frame.is_done:
             return True
         event, kind = frame.value, frame.kind
-        if kind == "message_start":
-            self._read_start(event.get("message"))
+        if frame.problem is not None:
+            self._facts.read_usage(event)
+        elif kind == "message_start":
+            self._facts.read_start(event.get("message"))
         elif kind == "message_delta":
-            self._read_end(event)
+            self._facts.read_end(event)
         elif kind == "message_stop":
             if self.finish is None and self._finish_optional and self.committed:
-                self.finish = DEFAULT_FINISH
+                self._facts.finish = self.finish = DEFAULT_FINISH
             self._stopped = self.finish is not None
             return not self._stopped
-        elif not self.committed and frame.problem is None:
-            self.committed = _event_has_content(event)
+        else:
+            self.committed = self.committed or _event_has_content(frame)
+            return False
+        self._take_facts()
         return False
 
-    def _read_start(self, message: Json) -> None:
-        if not isinstance(message, dict):
-            return
-        model, used = message.get("model"), message.get("usage")
-        self.served_model = (model or None) if isinstance(model, str) else None
-        self.response_id = parse_response_id(message.get("id"))
-        if isinstance(used, dict):  # the provider has not counted the output yet
-            self._merged_usage = {**used, "output_tokens": None}
-            self.usage = usage.read(self._merged_usage)
-
-    def _read_end(self, event: dict[str, Json]) -> None:
-        """Read the end of a message. Its usage has running totals; what it leaves out stands."""
-        used, delta = event.get("usage"), event.get("delta")
-        if isinstance(used, dict):
-            self._merged_usage = usage.merge(self._merged_usage, used)
-            self.usage = usage.read(self._merged_usage)
-        finish = read_stop_reason(delta)
-        if finish is not None:
-            self.finish = finish
-            self.committed = True
+    def _take_facts(self) -> None:
+        facts = self._facts
+        self.usage, self.finish = facts.usage, facts.finish
+        self.served_model, self.response_id = facts.served_model, facts.response_id
+        self.committed = self.committed or facts.finish is not None
 
 
-def _event_has_content(event: dict[str, Json]) -> bool:
+def _event_has_content(frame: Frame) -> bool:
     """True if an event before the commit point holds content: after it nothing is retried."""
-    if event.get("type") == "content_block_start":
-        return has_content(event.get("content_block"))
-    if event.get("type") == "content_block_delta":
-        delta = event.get("delta")
+    if frame.kind == "content_block_start":
+        return has_content(frame.value.get("content_block"))
+    if frame.kind == "content_block_delta":
+        delta = frame.value.get("delta")
         return isinstance(delta, dict) and any(v for k, v in delta.items() if k != "type")
     return False
 

@@ -1,22 +1,18 @@
 """A provider's stream as events.
 
-Usage in a stream is cumulative: what a later event leaves out stands. Only `message_stop` ends an
-answer. The decoder does not read what comes after it (hosts send `[DONE]`).
+Only `message_stop` ends an answer. The decoder does not read what comes after it (hosts send
+`[DONE]`). The reason for the end waits for it: as with SDKs, the last reason counts.
 
 Some blocks exist in no other dialect: hosted tools, compactions, fallbacks. The decoder gives each
 as one event when it ends. Citations too wait for the end of their block, and cover all its text.
 """
 
-import re
-
-from gateway.core import jsonio, sse
-from gateway.core.errors import Problem
+from gateway.core import jsonio
 from gateway.core.events import (
     AnswerMetadata,
     Citation,
     End,
     Event,
-    Failed,
     Finish,
     FinishReason,
     Opaque,
@@ -30,10 +26,9 @@ from gateway.core.events import (
     UsageUpdate,
 )
 from gateway.core.jsonio import Json
-from gateway.dialects.anthropic_messages import errors, usage
-from gateway.dialects.anthropic_messages.stream import read_stop_reason
+from gateway.dialects.anthropic_messages.stream import MessageFacts, read_frame, read_stop_reason
 from gateway.dialects.json_values import read_text
-from gateway.dialects.stream_frames import DONE_PAYLOAD, MAX_FRAME_BYTES, make_broken_problem
+from gateway.dialects.stream_frames import Frame, FrameDecoder
 
 type Object = dict[str, Json]
 
@@ -48,13 +43,6 @@ FINISH_REASONS: dict[str, FinishReason] = {
     "compaction": "pause",
 }
 """By `stop_reason`. A conversation continues after a pause or a compaction."""
-_EVENT_NAME = re.compile(rb"^event:[ ]?([^\r\n]*)", re.MULTILINE)
-_EVENT_TYPES = frozenset(
-    {
-        "message_start", "content_block_start", "content_block_stop", "message_delta",
-        "message_stop",
-    }
-)  # fmt: skip
 _PREFIX = "content"
 """Starts the name of a block that no other dialect has."""
 _IGNORED_EVENTS = frozenset({"ping", "vertex_event"})
@@ -62,78 +50,28 @@ _BLOCK_TYPES = {"text_delta": "text", "thinking_delta": "thinking", "signature_d
 """Types of deltas that show the type of their block."""
 
 
-class Decoder:
+class Decoder(FrameDecoder):
     """The state of one stream; see gateway.dialects.base.Decoder."""
 
-    __slots__ = ("_blocks", "_closed", "_finished", "_merged_usage", "_splitter")
+    __slots__ = ("_blocks", "_facts", "_last_delta")
 
     def __init__(self) -> None:
-        self._splitter = sse.FrameSplitter()
-        self._closed = self._finished = False
-        """`_closed`: the stream has ended or failed. `_finished`: it gave a reason for its end."""
-        self._merged_usage: Object = {}
+        super().__init__()
+        self._facts = MessageFacts()
         self._blocks = BlockDecoder()
+        self._last_delta: Object = {}
+        """The delta with the last reason why the message ended."""
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Return the events in the next bytes. After a Failed nothing more comes."""
-        out: list[Event] = []
-        if self._closed:
-            return out
-        data = self._splitter.feed(data)
-        for frame in sse.split_data_frames(data):
-            payload = sse.read_data(frame)
-            if payload and self._read_frame(frame, payload, out):
-                return out
-        if self._splitter.size > MAX_FRAME_BYTES:
-            self._fail(make_broken_problem("a frame without an end"), out)
-        return out
+    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
+        return read_frame(raw, payload)
 
-    def end(self) -> list[Event]:
-        """Return the last events. The last frame may lack its blank line; half a frame is none."""
-        out: list[Event] = []
-        rest = self._splitter.take_pending()
-        payload = sse.read_data(rest)
-        if payload and not self._closed and _read_object(payload) is not None:
-            self._read_frame(rest, payload, out)
-        self._closed = True
-        return out
-
-    def _read_frame(self, frame: bytes, payload: bytes, out: list[Event]) -> bool:
-        """Read one frame. True if it was the last."""
-        event = _read_object(payload)
-        kind = event.get("type") if event is not None else None
-        kind = kind if isinstance(kind, str) else None
-        if event is not None and kind == "content_block_delta":
+    def _decode(self, frame: Frame, out: list[Event]) -> None:
+        event, kind = frame.value, frame.kind
+        if kind == "content_block_delta":
             delta = event.get("delta")
             if isinstance(delta, dict):
                 self._blocks.grow(event.get("index"), delta, out)
-        elif event is None or kind not in _EVENT_TYPES or event.get("error"):
-            self._read_unusual(frame, payload, event, out)
-        else:
-            self._read_event(kind, event, out)
-        return self._closed
-
-    def _read_unusual(
-        self, frame: bytes, payload: bytes, event: Object | None, out: list[Event]
-    ) -> None:
-        """Read a frame that is not one of `_EVENT_TYPES`: report an error, ignore all else."""
-        named = _EVENT_NAME.search(frame)
-        name = named.group(1).decode("utf-8", "replace").strip() if named else ""
-        error = event.get("error") if event is not None else None
-        if name == "error" or error or (event is not None and event.get("type") == "error"):
-            self._fail(errors.read_error_answer(error, payload), out)
-        elif event is None:
-            if not payload.startswith(DONE_PAYLOAD):
-                self._fail(make_broken_problem(), out)
-        elif (
-            event.get("type") is None and name in _EVENT_TYPES
-        ):  # some hosts give the type once only
-            self._read_event(name, event, out)
-        elif isinstance(kind := event.get("type"), str) and kind not in _IGNORED_EVENTS:
-            out.append(AnswerMetadata(kind))
-
-    def _read_event(self, kind: str, event: Object, out: list[Event]) -> None:
-        if kind == "content_block_start":
+        elif kind == "content_block_start":
             block = event.get("content_block")
             if isinstance(block, dict):
                 self._blocks.begin(event.get("index"), block, out)
@@ -142,48 +80,43 @@ class Decoder:
         elif kind == "message_start":
             message = event.get("message")
             if isinstance(message, dict):
-                self._read_message_start(message, out)
+                self._facts.read_start(message)
+                out.append(make_start(self._facts))
         elif kind == "message_delta":
-            self._read_message_delta(event, out)
-        else:
+            self._decode_message_delta(event, out)
+        elif kind == "message_stop":
             self._blocks.close(out)
-            if not self._finished:
-                out.append(Finish("cut"))
-            out.append(End())
-            self._closed = True
+            out += [make_finish(self._last_delta), End()]
+            self._is_over = True
+        elif kind and kind not in _IGNORED_EVENTS:
+            out.append(AnswerMetadata(kind))
 
-    def _read_message_start(self, message: Object, out: list[Event]) -> None:
-        used = message.get("usage")
-        if isinstance(used, dict):  # the provider has not counted the output yet
-            self._merged_usage = {**used, "output_tokens": None}
-        out.append(make_start(message, self._merged_usage))
-
-    def _read_message_delta(self, event: Object, out: list[Event]) -> None:
+    def _decode_message_delta(self, event: Object, out: list[Event]) -> None:
         self._blocks.close(out)
-        used, delta = event.get("usage"), event.get("delta")
-        if isinstance(used, dict):
-            self._merged_usage = usage.merge(self._merged_usage, used)
-            total = usage.read(self._merged_usage)
-            if total is not None:
-                out.append(UsageUpdate(total))
+        self._facts.read_end(event)
+        self._add_usage(event, out)
+        delta = event.get("delta")
         if isinstance(delta, dict) and read_stop_reason(delta) is not None:
-            if not self._finished:
-                out.append(make_finish(delta))
-            self._finished = True
+            self._last_delta = delta
 
-    def _fail(self, problem: Problem, out: list[Event]) -> None:
-        out.append(Failed(problem))
-        self._closed = True
+    def _decode_error(self, frame: Frame, out: list[Event]) -> None:
+        self._facts.read_usage(frame.value)
+        self._add_usage(frame.value, out)
+        self._close(out, is_cut=True)
+
+    def _add_usage(self, event: Object, out: list[Event]) -> None:
+        if isinstance(event.get("usage"), dict) and self._facts.usage is not None:
+            out.append(UsageUpdate(self._facts.usage))
+
+    def _close(self, out: list[Event], *, is_cut: bool) -> None:  # noqa: ARG002 - no end is cut here
+        """Tell the reason of a message that lacks its end."""
+        if self._last_delta:
+            out.append(make_finish(self._last_delta))
 
 
-def make_start(message: Object, used: Json = None) -> Start:
-    """Return the event that begins an answer, with the usage known so far."""
-    id, model = message.get("id"), message.get("model")
-    return Start(
-        id=id if isinstance(id, str) else None,
-        model=(model or None) if isinstance(model, str) else None,
-        usage=usage.read(used),
-    )
+def make_start(facts: MessageFacts) -> Start:
+    """Return the event that begins an answer, with the facts known so far."""
+    return Start(id=facts.response_id, model=facts.served_model, usage=facts.usage)
 
 
 def make_finish(source: Object) -> Finish:
@@ -192,14 +125,6 @@ def make_finish(source: Object) -> Finish:
     if word is None:
         return Finish("cut")
     return Finish(FINISH_REASONS.get(word, "length"), word, stop if isinstance(stop, str) else None)
-
-
-def _read_object(payload: bytes) -> Object | None:
-    try:
-        value = jsonio.loads(payload)
-    except jsonio.JsonError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 class _OpenBlock:

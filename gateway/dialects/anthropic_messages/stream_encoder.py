@@ -7,6 +7,7 @@ content waits until it ends. So tool calls that another dialect interleaves foll
 from collections.abc import Callable
 
 from gateway.core import jsonio
+from gateway.core.errors import Problem
 from gateway.core.events import (
     AnswerMetadata,
     Citation,
@@ -29,7 +30,7 @@ from gateway.core.events import (
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
 from gateway.dialects import tool_ids
-from gateway.dialects.anthropic_messages import reasoning_state, usage
+from gateway.dialects.anthropic_messages import errors, reasoning_state, usage
 from gateway.dialects.anthropic_messages.stream_decoder import FINISH_REASONS
 from gateway.dialects.base import ResponseContext
 
@@ -50,7 +51,6 @@ _CHARS_PER_TOKEN = 4
 """Estimates output tokens if the provider sent no count: the types of the SDKs require one."""
 _STARTLESS_EVENTS = frozenset({Start, Opaque, AnswerMetadata})
 """Events that need no start of the message before them."""
-_STOP_FRAME = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 _CONTENT_EVENTS = frozenset(
     {
         TextDelta, Declined, Citation, GeneratedMedia, ReasoningDelta, ReasoningEnd, ToolStart,
@@ -146,7 +146,7 @@ class Encoder:
             "stop_sequence": None,
             "usage": {"input_tokens": context.prompt_tokens, **known, "output_tokens": 0},
         }
-        return write_frame({"type": "message_start", "message": message})
+        return write_event({"type": "message_start", "message": message})
 
     def _open_block(self, kind: str, block: Object, delta: str, member: str) -> bytes:
         """Begin a block. `delta` is the type of its deltas, `member` is where they hold text."""
@@ -154,19 +154,19 @@ class Encoder:
         self._index += 1
         self._open_type = kind
         head = f'{{"type":"content_block_delta","index":{self._index},"delta":{{"type":"{delta}"'
-        self._delta_prefix = f'event: content_block_delta\ndata: {head},"{member}":'.encode()
+        self._delta_prefix = f'{head},"{member}":'.encode()
         begun = {"type": "content_block_start", "index": self._index, "content_block": block}
-        return out + write_frame(begun)
+        return out + write_event(begun)
 
     def _write_delta(self, text: str) -> bytes:
         self._char_count += len(text)
-        return self._delta_prefix + jsonio.dumps(text) + b"}}\n\n"
+        return write_frame(b"content_block_delta", self._delta_prefix + jsonio.dumps(text) + b"}}")
 
     def _close_block(self) -> bytes:
         if not self._open_type:
             return b""
         self._open_type = ""
-        return write_frame({"type": "content_block_stop", "index": self._index})
+        return write_event({"type": "content_block_stop", "index": self._index})
 
     def _write_text(self, event: TextDelta) -> bytes:
         if not event.text:
@@ -187,7 +187,7 @@ class Encoder:
         if self._open_type != "text" or not isinstance(kind, str) or not kind.endswith("_location"):
             return self._context.drop(event)
         delta = {"type": "citations_delta", "citation": citation}
-        return write_frame({"type": "content_block_delta", "index": self._index, "delta": delta})
+        return write_event({"type": "content_block_delta", "index": self._index, "delta": delta})
 
     def _write_media(self, event: GeneratedMedia) -> bytes:
         """Drop a picture or a piece of speech. The words of the speech become text."""
@@ -229,7 +229,7 @@ class Encoder:
             if self._open_type != "thinking":
                 out = self._open_thinking()
             delta = {"type": "signature_delta", "signature": state}
-            out += write_frame(
+            out += write_event(
                 {"type": "content_block_delta", "index": self._index, "delta": delta}
             )
         return out + self._close_block() if self._open_type == "thinking" else out
@@ -311,12 +311,22 @@ class Encoder:
             delta["stop_details"] = _REFUSAL_DETAILS
         return (
             self._close_all()
-            + write_frame({"type": "message_delta", "delta": delta, "usage": used})
-            + _STOP_FRAME
+            + write_event({"type": "message_delta", "delta": delta, "usage": used})
+            + write_event({"type": "message_stop"})
         )
 
 
-def write_frame(event: Object) -> bytes:
+def write_problem_frame(problem: Problem) -> bytes:
+    """Return the error as the last frame of a stream; no `message_stop` follows it."""
+    return write_frame(b"error", errors.write_problem(problem).translate(None, b"\r\n"))
+
+
+def write_event(event: Object) -> bytes:
     """Return an event as a frame, named by its type."""
     name: str = event["type"]
-    return b"event: " + name.encode() + b"\ndata: " + jsonio.dumps(event) + b"\n\n"
+    return write_frame(name.encode(), jsonio.dumps(event))
+
+
+def write_frame(name: bytes, payload: bytes) -> bytes:
+    """Return a payload as a frame: all frames that the gateway itself writes."""
+    return b"event: " + name + b"\ndata: " + payload + b"\n\n"

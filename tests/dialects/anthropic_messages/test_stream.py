@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.usage import Usage
-from gateway.dialects.anthropic_messages import DIALECT
+from gateway.dialects import OPENAI_CHAT, ResponseContext, Translation
+from gateway.dialects.anthropic_messages import DIALECT, TRANSLATION
 from gateway.dialects.base import StreamInspector
 from tests.dialects.anthropic_messages.cases import (
     EMPTY,
@@ -13,6 +14,7 @@ from tests.dialects.anthropic_messages.cases import (
     PING,
     STOP,
     WHOLE,
+    Object,
     ask,
     begin,
     delta,
@@ -253,3 +255,74 @@ def test_a_delta_and_a_start_that_say_little() -> None:
     out, watch = run(start() + HELLO + bare + STOP)
     assert out.endswith(bare)
     assert (watch.finish, watch.complete) == (None, False)
+
+
+MODULE = "gateway.dialects.anthropic_messages.stream"
+SEARCH: Object = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
+FOUND: Object = {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"title": "t"}]}
+LATE = event("error", error={"type": "api_error"}, usage={"output_tokens": 12})
+STREAMS = (
+    WHOLE,
+    WHOLE + DONE,
+    WHOLE.replace(b"\n", b"\r\n"),
+    start() + HELLO + PING + end(None) + end("max_tokens") + end() + STOP,
+    start() + begin(type="thinking", thinking="") + delta("thinking_delta", thinking="h\u00e9")
+    + delta("signature_delta", signature="s") + done() + end() + STOP,
+    start() + begin(type="tool_use", id="t", name="f", input={})
+    + delta("input_json_delta", partial_json='{"error": "usage"}') + done() + end("tool_use") + STOP,
+    start() + begin(**SEARCH) + delta("input_json_delta", partial_json='{"q":1}') + done()
+    + begin(1, **FOUND) + done(1) + begin(2, type="compaction", content=None)
+    + delta("compaction_delta", 2, content="all") + done(2) + end() + STOP,
+    start() + HELLO + STOP + end() + STOP,
+    start() + HELLO + event("new_event", usage={"output_tokens": 1}) + start() + end() + STOP,
+    start() + HELLO + ERROR + STOP,
+    start() + HELLO + LATE,
+    start() + LATE,
+    start() + end() + LATE,
+    start() + HELLO + b"data: {broken\n\n" + STOP,
+    HELLO + HELLO.replace(b'"type": "content_block_delta", ', b"") + STOP,
+)  # fmt: skip
+"""Streams of all kinds."""
+
+
+def see(watch: StreamInspector) -> tuple[object, ...]:
+    return *facts(watch), watch.response_id, watch.content_bytes
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_a_quick_look_finds_what_a_full_look_finds(
+    stream: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the commit point the inspector reads few members of most frames."""
+    cuts = [at + 2 for at in range(len(stream)) if stream.startswith(b"\n\n", at)]
+    out, quick = run(stream, *cuts)
+    monkeypatch.setattr(f"{MODULE}._CONTENT_EVENTS", frozenset())
+    full_out, full = run(stream, *cuts)
+    assert (out, see(quick)) == (full_out, see(full))
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_a_translated_stream_has_the_same_facts(stream: bytes) -> None:
+    """What the ledger gets does not depend on the client's dialect."""
+    _, native = run(stream)
+    request = TRANSLATION.decode_request(ask())
+    context = ResponseContext(id="0", created_at=0, model="m")
+    translated = Translation(OPENAI_CHAT, DIALECT, request, context).inspect_stream(ask())
+    translated.feed(stream)
+    translated.end()
+    if STOP + end() not in stream:  # the decoder reads nothing after a message_stop
+        assert see(translated) == see(native)
+
+
+def test_the_name_of_a_frame_is_its_type_where_it_has_none() -> None:
+    bare = HELLO.replace(b'"type": "content_block_delta", ', b"")
+    assert bare != HELLO
+    watch = DIALECT.inspect_stream(ask(stream=True))
+    assert watch.feed(start() + bare) == start() + bare
+    assert (watch.committed, watch.content_bytes) == (True, 5)
+
+
+def test_a_later_start_that_names_nothing_takes_nothing_back() -> None:
+    again = event("message_start", message={"usage": {"output_tokens": 1}})
+    _, watch = run(start() + HELLO + again + end() + STOP)
+    assert (watch.served_model, watch.response_id) == ("m-1", "msg_1")

@@ -227,14 +227,14 @@ def test_an_end_that_names_no_reason_or_two() -> None:
     bare = b'{"content":[{"type":"text","text":"a"}],"stop_reason":null}'
     assert TRANSLATION.decode_response(bare)[-2:] == [Finish("cut"), End()]
     twice = run(start() + end("max_tokens") + end() + STOP)
-    assert [it for it in twice if isinstance(it, Finish)] == [Finish("length", "max_tokens")]
+    assert [it for it in twice if isinstance(it, Finish)] == [Finish("stop", "end_turn")]
     assert run(start() + event("message_delta", delta=1, usage=1) + STOP)[-2:] == [Finish("cut"), End()]  # fmt: skip
 
 
 def test_events_that_are_named_once() -> None:
     """A few hosts write the type in the event line only."""
     bare = WHOLE
-    for kind in ("message_start", "content_block_start", "content_block_stop", "message_delta", "message_stop"):  # fmt: skip
+    for kind in ("message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta", "message_stop"):  # fmt: skip
         bare = bare.replace(b'data: {"type": "' + kind.encode() + b'", ', b"data: {")
         bare = bare.replace(b'data: {"type": "' + kind.encode() + b'"}', b"data: {}")
     assert bare != WHOLE
@@ -265,13 +265,33 @@ def test_an_error_in_a_stream_is_the_last_event(frame: bytes, kind: str) -> None
     assert failed.problem.kind == kind
 
 
+@pytest.mark.parametrize("head", [b"", end(), end("max_tokens")])
+def test_usage_beside_an_error_counts(head: bytes) -> None:
+    """A reason that came before the error is told before it too."""
+    failed = {"error": {"type": "api_error"}, "usage": {"output_tokens": 12}}
+    events = run(start() + HELLO + head + event("error", **failed) + HELLO)
+    assert [type(it) for it in events[-2:]] == ([UsageUpdate, Failed] if not head else [Finish, Failed])  # fmt: skip
+    [*_, told] = [it for it in events if isinstance(it, UsageUpdate)]
+    assert told.usage == Usage(input=5, output=12)
+    whole = TRANSLATION.decode_response(json.dumps({**message(), **failed}).encode())
+    assert whole[0] == Start(id="msg_1", model="m-1", usage=Usage(output=12))
+    assert [type(it) for it in whole[1:]] == [Failed]
+
+
+def test_the_reason_waits_for_the_end() -> None:
+    """Without `message_stop` the reason is told at the end of the stream, and there is no End."""
+    decoder = TRANSLATION.make_decoder()
+    assert decoder.feed(start() + end()) == [START, TOLD]
+    assert decoder.end() == [Finish("stop", "end_turn")]
+
+
 def test_half_a_frame_at_the_end_is_no_error() -> None:
     assert run(start() + b'data: {"type": "mess') == [START]
     assert run(start() + b": comment") == [START]
 
 
 def test_a_frame_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.dialects.anthropic_messages.stream_decoder.MAX_FRAME_BYTES", 100)
+    monkeypatch.setattr("gateway.dialects.stream_frames.MAX_FRAME_BYTES", 100)
     decoder = TRANSLATION.make_decoder()
     [failed] = decoder.feed(b"data: " + b"x" * 100)
     assert failed == Failed(stream_frames.make_broken_problem("a frame without an end"))
@@ -280,7 +300,7 @@ def test_a_frame_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>", b"[]", b'{"id": "x"}', b'{"type": "error", "error": {"type": "api_error", "message": "no"}}'],
+    [b"", b"<html>", b"[]", b"{}", b'{"type": "error", "error": {"type": "api_error", "message": "no"}}'],
 )  # fmt: skip
 def test_what_is_no_answer_failed(body: bytes) -> None:
     [failed] = TRANSLATION.decode_response(body)
