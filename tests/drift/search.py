@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 
+from anthropic.types.beta import BetaMessage, BetaRawMessageStreamEvent
 from anthropic.types.beta.message_create_params import MessageCreateParamsBase
 from google.genai import types
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -33,6 +34,7 @@ ROOTS: Mapping[str, Mapping[str, object]] = {
 """Types of requests by dialect, and by the name that their objects have in its member list."""
 ANSWER_ROOTS: Mapping[str, Mapping[str, object]] = {
     "openai-chat": {"answer": ChatCompletion, "event": ChatCompletionChunk},
+    "anthropic-messages": {"answer": BetaMessage, "event": BetaRawMessageStreamEvent},
 }
 """Types of answers and of the events of streams, likewise."""
 _GEMINI_CLIENT_OPTIONS = {

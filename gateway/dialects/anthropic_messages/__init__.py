@@ -25,6 +25,7 @@ TRANSLATION = TranslationFunctions(
     make_decoder=stream_decoder.Decoder,
     make_encoder=stream_encoder.Encoder,
     request_members=schema.REQUEST,
+    answer_members=schema.ANSWER,
     tool_call_names=("content.tool_use", "content.tool_use"),
 )
 """Translates the Messages API to and from other dialects."""

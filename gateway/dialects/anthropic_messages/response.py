@@ -11,9 +11,10 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.errors import Problem
-from gateway.core.events import End, Event, Failed, Start, UsageUpdate
+from gateway.core.events import AnswerMetadata, End, Event, Failed, Start, UsageUpdate
 from gateway.core.jsonio import Json
 from gateway.dialects.anthropic_messages import errors, usage
+from gateway.dialects.anthropic_messages.schema import ANSWER
 from gateway.dialects.anthropic_messages.stream import (
     CountedBlock,
     MessageFacts,
@@ -25,6 +26,7 @@ from gateway.dialects.anthropic_messages.stream import (
 from gateway.dialects.anthropic_messages.stream_decoder import BlockDecoder, make_finish, make_start
 from gateway.dialects.anthropic_messages.stream_encoder import Encoder, write_event
 from gateway.dialects.base import ResponseContext, ResponseSummary
+from gateway.dialects.member_list import find_unread_members
 from gateway.dialects.stream_frames import iterate_frames, make_broken_problem, make_empty_problem
 
 type Object = dict[str, Json]
@@ -125,7 +127,8 @@ def decode_response(body: bytes) -> list[Event]:
             decoder.stop(at, out)
     if facts.usage is not None:
         out.append(UsageUpdate(facts.usage))
-    out += [make_finish(value), End()]
+    names = dict.fromkeys(find_unread_members(value, ANSWER, "answer", "message."))
+    out += [make_finish(value), *map(AnswerMetadata, names), End()]
     return out
 
 

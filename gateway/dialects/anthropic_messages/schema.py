@@ -1,13 +1,14 @@
-"""Every member of a Messages request that is known, and what translation does with it.
+"""The known members of Messages requests and answers, and what translation does with them.
 
 Sources: Anthropic's API reference and the beta types of its SDK, which have all members. `WHOLE`
-stands for blocks and tools of the provider's own, which `request_decoder` tells as text, drops or
-refuses as a whole.
+stands for blocks and tools of the provider's own. `request_decoder` tells them as text, drops or
+refuses them as a whole; of an answer, a client gets none of them.
 """
 
 from gateway.dialects.anthropic_messages import hosted_tools
 from gateway.dialects.member_list import (
     CARRIED,
+    OTHER,
     READ,
     WHOLE,
     MemberList,
@@ -171,4 +172,201 @@ REQUEST: MemberList = {
     "choice:any": _CHOICE,
     "choice:tool": {**_CHOICE, "name": READ},
     "choice:none": _TYPE,
+}  # fmt: skip
+
+_OF_PROVIDER = ignore("needs nothing of how the provider worked")
+_ONE_KIND = ignore("has one kind of it")
+_NO_PLACE = name_loss("has no place for it in an answer")
+_SOURCE_IS_ENOUGH = ignore("knows a source by its address")
+_COUNTED_AS_TOOL = ignore("is billed for it as for a tool")
+_TOKEN_COUNTS = {
+    **dict.fromkeys(
+        (
+            "input_tokens",
+            "output_tokens",
+            "cache_read_input_tokens",
+            "cache_creation_input_tokens",
+        ),
+        READ,
+    ),
+    "cache_creation": CARRIED,
+}
+_COUNTS_OF_OTHER_MODEL = {
+    **_TYPE,
+    **dict.fromkeys((*_TOKEN_COUNTS, "model"), _COUNTED_AS_TOOL),
+}
+_END_OF_MESSAGE = {
+    "stop_reason": READ,
+    "stop_sequence": READ,
+    "stop_details": read_inside("stop_details"),
+    "container": _NO_PLACE,
+}
+_EDITS = {
+    "context_management": read_inside("context_management", path="message.context_management"),
+    "input_transformations": read_inside(
+        "input_transformation", path="message.input_transformations"
+    ),
+}
+_MESSAGE = {
+    **_END_OF_MESSAGE,
+    **_EDITS,
+    "id": READ,
+    "model": READ,
+    "usage": read_inside("usage", path="usage"),
+    "diagnostics": read_inside("diagnostics"),
+    "type": _ONE_KIND,
+    "role": ignore("knows that the assistant answers"),
+    **dict.fromkeys(("base_resp", "provider", "request_id"), _OF_PROVIDER),
+}
+_WEB_CITATION = {
+    "type": _ONE_KIND,
+    "url": READ,
+    "title": READ,
+    "cited_text": name_loss("takes no words of a source"),
+    "encrypted_index": ignore("sends no citations back"),
+}
+_CITED_DOCUMENT = dict.fromkeys(
+    ("type", "cited_text", "document_index", "document_title", "file_id"), CARRIED
+)
+"""A citation without an address: encoders name all of it, if they have no such citations."""
+
+ANSWER: MemberList = {
+    "answer": {**_MESSAGE, "content": read_inside("block", path="content")},
+    "event:message_start": {**_TYPE, "message": read_inside("start", path="message")},
+    "start": {
+        **_MESSAGE,
+        "content": name_loss("gets content after the start alone"),
+        **dict.fromkeys(("stop_reason", "stop_sequence"), ignore("is told at the end")),
+    },
+    "event:message_delta": {
+        **_TYPE,
+        **_EDITS,
+        "delta": read_inside("end", path="message"),
+        "usage": read_inside("usage", path="usage"),
+    },
+    "end": _END_OF_MESSAGE,
+    "event:message_stop": {**_TYPE, "amazon-bedrock-invocationMetrics": _OF_PROVIDER},
+    "event:content_block_start": {
+        **_TYPE,
+        "index": READ,
+        "content_block": read_inside("block", path="content"),
+    },
+    "event:content_block_delta": {
+        **_TYPE,
+        "index": READ,
+        "delta": read_inside("delta", path="content"),
+    },
+    "event:content_block_stop": {**_TYPE, "index": READ},
+    "event:": {"type": _ONE_KIND},
+    "event:ping": {WHOLE: ignore("gets a stream that is kept alive")},
+    "event:vertex_event": {WHOLE: _OF_PROVIDER},
+    "block:text": {
+        **_TYPE,
+        "text": READ,
+        "citations": read_inside("citation", path="content.citations"),
+    },
+    "block:thinking": {**_TYPE, "thinking": READ, "signature": READ},
+    "block:redacted_thinking": {**_TYPE, "data": READ},
+    "block:tool_use": {
+        **_TYPE,
+        "id": READ,
+        "name": READ,
+        "input": CARRIED,
+        "caller": read_inside("caller"),
+        "toolset_name": _NO_TOOLSET,
+    },
+    "caller": {
+        "type": ignore("has no other callers than the model, and the id of a tool is named"),
+        "tool_id": name_loss("has no other callers than the model"),
+    },
+    **{
+        f"block:{kind}": _BY_DECODER
+        for kind in sorted(hosted_tools.TYPES - hosted_tools.SOURCE_TYPES)
+    },
+    f"block:{OTHER}": _BY_DECODER,
+    "delta:text_delta": {**_TYPE, "text": READ},
+    "delta:thinking_delta": {
+        **_TYPE,
+        "thinking": READ,
+        "estimated_tokens": ignore("gets the tokens of thinking in usage"),
+    },
+    "delta:signature_delta": {**_TYPE, "signature": READ},
+    "delta:input_json_delta": {**_TYPE, "partial_json": READ},
+    "delta:citations_delta": {
+        **_TYPE,
+        "citation": read_inside("citation", path="content.citations"),
+    },
+    "delta:compaction_delta": _BY_DECODER,
+    f"delta:{OTHER}": _BY_DECODER,
+    "citation:": _WEB_CITATION,
+    "citation:web_search_result_location": _WEB_CITATION,
+    "citation:search_result_location": {
+        "type": _ONE_KIND,
+        "source": READ,
+        "title": READ,
+        "cited_text": name_loss("takes no words of a source"),
+        **dict.fromkeys(
+            ("search_result_index", "start_block_index", "end_block_index"), _SOURCE_IS_ENOUGH
+        ),
+    },
+    "citation:char_location": {
+        **_CITED_DOCUMENT,
+        "start_char_index": CARRIED,
+        "end_char_index": CARRIED,
+    },
+    "citation:page_location": {
+        **_CITED_DOCUMENT,
+        "start_page_number": CARRIED,
+        "end_page_number": CARRIED,
+    },
+    "citation:content_block_location": {
+        **_CITED_DOCUMENT,
+        "start_block_index": CARRIED,
+        "end_block_index": CARRIED,
+    },
+    "stop_details:refusal": {
+        "type": ignore("is told by the finish reason that the model declines"),
+        **dict.fromkeys(
+            (
+                "category", "explanation", "fallback_credit_token", "fallback_has_prefill_claim",
+                "recommended_model",
+            ),
+            _NO_PLACE,
+        ),
+    },
+    "context_management": {"applied_edits": _NO_PLACE},
+    "input_transformation:thinking_dropped": {WHOLE: _NO_PLACE},
+    "input_transformation:thinking_mismatch_allowed": {WHOLE: _NO_PLACE},
+    "diagnostics": {"cache_miss_reason": _NO_PLACE},
+    "usage": {
+        **_TOKEN_COUNTS,
+        "output_tokens_details": read_inside("output_details"),
+        "iterations": read_inside("iteration"),
+        **dict.fromkeys(
+            (
+                "service_tier", "speed", "inference_geo", "is_byok", "cost_in_usd_ticks",
+                "num_search_queries", "num_sources_used", "citation_tokens",
+                "prompt_audio_seconds", "search_context_size",
+            ),
+            READ,
+        ),
+        **dict.fromkeys(
+            (
+                "server_tool_use", "server_tool_use_details", "server_side_tool_usage_details",
+                "cost", "cost_details",
+            ),
+            CARRIED,
+        ),
+        "fallback_credit": _NO_PLACE,
+        "pydantic_ai_gateway": _OF_PROVIDER,
+    },
+    "output_details": {"thinking_tokens": READ},
+    "iteration:message": {
+        **_TYPE,
+        **_TOKEN_COUNTS,
+        "model": ignore("knows the model that answers"),
+    },
+    "iteration:compaction": {**_TYPE, **_TOKEN_COUNTS},
+    "iteration:advisor_message": _COUNTS_OF_OTHER_MODEL,
+    "iteration:fallback_message": _COUNTS_OF_OTHER_MODEL,
 }  # fmt: skip

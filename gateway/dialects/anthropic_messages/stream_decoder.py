@@ -26,6 +26,7 @@ from gateway.core.events import (
     UsageUpdate,
 )
 from gateway.core.jsonio import Json
+from gateway.dialects.anthropic_messages.schema import ANSWER
 from gateway.dialects.anthropic_messages.stream import MessageFacts, read_frame, read_stop_reason
 from gateway.dialects.json_values import read_text
 from gateway.dialects.stream_frames import Frame, FrameDecoder
@@ -45,9 +46,14 @@ FINISH_REASONS: dict[str, FinishReason] = {
 """By `stop_reason`. A conversation continues after a pause or a compaction."""
 _PREFIX = "content"
 """Starts the name of a block that no other dialect has."""
-_IGNORED_EVENTS = frozenset({"ping", "vertex_event"})
 _BLOCK_TYPES = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking"}
 """Types of deltas that show the type of their block."""
+_DELTA_TYPES = {
+    "text": frozenset({"", "text_delta", "citations_delta"}),
+    "thinking": frozenset({"", "thinking_delta", "signature_delta"}),
+    "tool_use": frozenset({"", "input_json_delta"}),
+}
+"""By block type: the types of its deltas. Some hosts leave the type out."""
 
 
 class Decoder(FrameDecoder):
@@ -56,7 +62,7 @@ class Decoder(FrameDecoder):
     __slots__ = ("_blocks", "_facts", "_last_delta")
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(ANSWER)
         self._facts = MessageFacts()
         self._blocks = BlockDecoder()
         self._last_delta: Object = {}
@@ -88,8 +94,6 @@ class Decoder(FrameDecoder):
             self._blocks.close(out)
             out += [make_finish(self._last_delta), End()]
             self._is_over = True
-        elif kind and kind not in _IGNORED_EVENTS:
-            out.append(AnswerMetadata(kind))
 
     def _decode_message_delta(self, event: Object, out: list[Event]) -> None:
         self._blocks.close(out)
@@ -143,10 +147,11 @@ class _OpenBlock:
 class BlockDecoder:
     """Turns the content blocks of one answer into events, whether they come whole or in deltas."""
 
-    __slots__ = ("_char_count", "_open_blocks", "_tool_count")
+    __slots__ = ("_char_count", "_named_deltas", "_open_blocks", "_tool_count")
 
     def __init__(self) -> None:
         self._open_blocks: dict[int | None, _OpenBlock] = {}
+        self._named_deltas: set[str] = set()
         self._char_count = self._tool_count = 0
 
     def begin(self, index: Json, block: Object, out: list[Event]) -> None:
@@ -175,23 +180,33 @@ class BlockDecoder:
 
     def grow(self, index: Json, delta: Object, out: list[Event]) -> None:
         """Add a delta to its block. Text and thinking may come without a block start."""
-        index = _read_index(index)
+        index, kind = _read_index(index), read_text(delta.get("type"))
         current = self._open_blocks.get(index)
         if current is None:
-            kind = _BLOCK_TYPES.get(read_text(delta.get("type")))
-            if kind is None:
-                out.append(AnswerMetadata(f"{_PREFIX}.{read_text(delta.get('type'))}"))
+            block_type = _BLOCK_TYPES.get(kind)
+            if block_type is None:
+                self._name_delta(kind, out)
                 return
-            self.begin(index, {"type": kind}, out)
+            self.begin(index, {"type": block_type}, out)
             current = self._open_blocks[index]
+        known = _DELTA_TYPES.get(current.kind)
+        if known is None:
+            _grow_block(current, delta)
+            return
+        if kind not in known:
+            self._name_delta(f"{current.kind}.{kind}", out)
         if current.kind == "text":
             self._add_text_delta(current, delta, out)
         elif current.kind == "thinking":
             self._add_thinking(current, delta, out)
-        elif current.kind == "tool_use":
-            self._add_tool_delta(current, delta, out)
         else:
-            _grow_block(current, delta)
+            self._add_tool_delta(current, delta, out)
+
+    def _name_delta(self, kind: str, out: list[Event]) -> None:
+        """Name a delta that does not fit its block, once."""
+        if kind not in self._named_deltas:
+            self._named_deltas.add(kind)
+            out.append(AnswerMetadata(f"{_PREFIX}.{kind}"))
 
     def stop(self, index: Json, out: list[Event]) -> None:
         """End a block."""
@@ -239,8 +254,6 @@ class BlockDecoder:
         citation = delta.get("citation")
         if isinstance(citation, dict):
             current.citations.append(citation)
-        elif read_text(delta.get("type")) not in _BLOCK_TYPES and "text" not in delta:
-            out.append(AnswerMetadata(f"{_PREFIX}.text.{read_text(delta.get('type'))}"))
         self._add_text(read_text(delta.get("text")), out)
 
     def _add_tool_delta(self, current: _OpenBlock, delta: Object, out: list[Event]) -> None:

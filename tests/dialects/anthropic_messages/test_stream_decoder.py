@@ -60,9 +60,9 @@ def inner(*frames: bytes) -> list[Event]:
 
 
 def content(*blocks: Object) -> list[Event]:
-    """Return the events of the blocks of a whole message."""
+    """Return the events of the blocks of a whole message, without its start and end."""
     events = TRANSLATION.decode_response(json.dumps(message(*blocks)).encode())
-    return events[1:-2]
+    return [it for it in events[1:-1] if not isinstance(it, Finish)]
 
 
 def message(*blocks: Object, **more: Any) -> Object:
@@ -137,9 +137,10 @@ def test_citations_are_told_with_the_words_they_support() -> None:
         ),
         Citation(title="d", start=2, end=5, source=page, name="content.citations"),
     ]
-    assert inner(*frames) == [TextDelta("ab"), TextDelta("cde"), *cited]
+    quote = AnswerMetadata("content.citations.cited_text")
+    assert inner(*frames) == [TextDelta("ab"), quote, TextDelta("cde"), *cited]
     blocks: list[Object] = [{"type": "text", "text": "ab"}, {"type": "text", "text": "cde", "citations": [web, page, 1]}]  # fmt: skip
-    assert content(*blocks) == inner(*frames)
+    assert content(*blocks) == [TextDelta("ab"), TextDelta("cde"), *cited, quote]
     [_, odd] = content({"type": "text", "text": "a", "citations": [{"url": 1}]})
     assert odd == Citation(start=0, end=1, source={"url": 1}, name="content.citations")
 
@@ -193,6 +194,7 @@ def test_usage_that_is_not_told() -> None:
     assert run(bare + ended + STOP) == [
         Start(),
         TextDelta("hello"),
+        AnswerMetadata("usage.x"),
         Finish("stop", "end_turn"),
         End(),
     ]

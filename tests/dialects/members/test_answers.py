@@ -18,7 +18,7 @@ from gateway.dialects.member_list import (
 )
 from gateway.dialects.stream_frames import Frame, find_unread_in_frame
 from gateway.dialects.translation import get_translation
-from tests.dialects.members import openai_chat_answers
+from tests.dialects.members import anthropic_messages_answers, openai_chat_answers
 from tests.dialects.members.answer_samples import (
     AnswerSample,
     AnswerSamples,
@@ -35,6 +35,7 @@ from tests.dialects.members.samples import (
 
 SAMPLES: Mapping[str, AnswerSamples] = {
     "openai-chat": openai_chat_answers.SAMPLES,
+    "anthropic-messages": anthropic_messages_answers.SAMPLES,
 }
 CANARY = "tiergate_canary"
 CASES = [
