@@ -84,7 +84,7 @@ def content(*frames: bytes) -> list[Object]:
 
 
 def test_a_stream_told_whole() -> None:
-    assert json.loads(FOLD(WHOLE + b"event: data\ndata: [DONE]\n\n")) == {
+    assert json.loads(FOLD(b": ping\n\n" + WHOLE + b"event: data\ndata: [DONE]\n\n")) == {
         "id": "msg_1", "type": "message", "role": "assistant", "model": "m-1", "content": [{"type": "text", "text": "hello you"}],
         "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 5, "output_tokens": 9},
     }  # fmt: skip

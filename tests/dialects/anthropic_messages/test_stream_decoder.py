@@ -83,7 +83,7 @@ def test_what_is_beside_the_events_is_left_alone_or_named() -> None:
     odd += event("content_block_stop", index=9) + b"data: [DONE]\n\n"
     tail = b"event: data\ndata: [DONE]\n\n" + HELLO
     new = delta("new_delta", x=1)
-    assert run(start() + odd + EMPTY + PING + HELLO + new + done() + end() + STOP + tail) == [
+    assert run(start() + odd + EMPTY + PING + HELLO + new + new + done() + end() + STOP + tail) == [
         START, AnswerMetadata("new_event"), AnswerMetadata("content.new_delta"), TextDelta("hello"),
         AnswerMetadata("content.text.new_delta"), *ENDED,
     ]  # fmt: skip
@@ -173,6 +173,30 @@ def test_hosts_that_leave_out_where_a_block_begins_or_ends() -> None:
     assert inner(delta("input_json_delta", partial_json="{}")) == lost
     bare_end = run(start() + delta("thinking_delta", thinking="a") + STOP)
     assert bare_end == [START, ReasoningDelta("a"), ReasoningEnd(), Finish("cut"), End()]
+
+
+def test_a_delta_that_does_not_fit_its_block_is_named() -> None:
+    tool = begin(1, type="tool_use", id="t", name="f", input={})
+    odd = [begin(type="thinking", thinking="hm"), delta(text="a"), tool, delta("new_delta", 1, x=1)]
+    named = [it.name for it in inner(*odd) if isinstance(it, AnswerMetadata)]
+    assert named == ["content.thinking.text_delta", "content.tool_use.new_delta"]
+
+
+@pytest.mark.parametrize("value", ["a", False, 0, {"b": None}])
+def test_what_is_unknown_has_one_name_in_answers_and_in_streams(value: Any) -> None:
+    """Names in streams are those that the members have in the whole message."""
+    odd: Object = {"type": "text", "text": "a", "x": value}
+    ended = event("message_delta", delta={"stop_reason": "end_turn", "x": value}, usage={"x": value})  # fmt: skip
+    names = [[it.name for it in events if isinstance(it, AnswerMetadata)] for events in (
+        run(start(x=value) + begin(**odd) + ended + STOP),
+        TRANSLATION.decode_response(json.dumps(message(odd, x=value, usage={"x": value})).encode()),
+    )]  # fmt: skip
+    assert sorted(names[0]) == sorted(names[1]) == ["content.x", "message.x", "usage.x"]
+
+
+def test_a_frame_without_a_type_is_named_by_its_members() -> None:
+    assert run(start() + b'data: {"x": 1}\n\n' + end() + STOP)[1] == AnswerMetadata("x")
+    assert run(start() + b"data: [DONE]\n\n" + end() + STOP)[1] == TOLD
 
 
 def test_two_tools_are_counted() -> None:
