@@ -54,6 +54,8 @@ _DELTA_TYPES = {
     "tool_use": frozenset({"", "input_json_delta"}),
 }
 """By block type: the types of its deltas. Some hosts leave the type out."""
+_MAX_NAMED_DELTAS = 100
+"""Names of deltas in one answer: a provider may send a new type in each chunk."""
 
 
 class Decoder(FrameDecoder):
@@ -112,7 +114,7 @@ class Decoder(FrameDecoder):
         if isinstance(event.get("usage"), dict) and self._facts.usage is not None:
             out.append(UsageUpdate(self._facts.usage))
 
-    def _close(self, out: list[Event], *, is_cut: bool) -> None:  # noqa: ARG002 - no end is cut here
+    def _close(self, out: list[Event], *, is_cut: bool) -> None:  # noqa: ARG002 - half a frame is none
         """Tell the reason of a message that lacks its end."""
         if self._last_delta:
             out.append(make_finish(self._last_delta))
@@ -204,7 +206,7 @@ class BlockDecoder:
 
     def _name_delta(self, kind: str, out: list[Event]) -> None:
         """Name a delta that does not fit its block, once."""
-        if kind not in self._named_deltas:
+        if kind not in self._named_deltas and len(self._named_deltas) < _MAX_NAMED_DELTAS:
             self._named_deltas.add(kind)
             out.append(AnswerMetadata(f"{_PREFIX}.{kind}"))
 

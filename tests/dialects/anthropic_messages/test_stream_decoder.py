@@ -180,6 +180,8 @@ def test_a_delta_that_does_not_fit_its_block_is_named() -> None:
     odd = [begin(type="thinking", thinking="hm"), delta(text="a"), tool, delta("new_delta", 1, x=1)]
     named = [it.name for it in inner(*odd) if isinstance(it, AnswerMetadata)]
     assert named == ["content.thinking.text_delta", "content.tool_use.new_delta"]
+    many = inner(EMPTY, *[delta(f"new_delta_{n}", x=1) for n in range(200)])
+    assert sum(isinstance(it, AnswerMetadata) for it in many) == 100
 
 
 @pytest.mark.parametrize("value", ["a", False, 0, {"b": None}])
