@@ -145,7 +145,7 @@ REQUEST: MemberList = {
     "item:item_reference": _REFUSED_BY_DECODER,
     "item:compaction_trigger": {WHOLE: refuse("does not compact a conversation")},
     "item:configuration_update": {WHOLE: name_loss("has no settings between turns")},
-    "item:compaction": {WHOLE: name_loss("cannot read what another provider has compacted")},
+    "item:compaction": {WHOLE: refuse("cannot read what another provider has compacted")},
     **dict.fromkeys(
         (
             "item:web_search_call", "item:file_search_call", "item:code_interpreter_call",

@@ -124,9 +124,24 @@ def test_items_on_which_the_client_depends_refuse_every_other_dialect() -> None:
     assert [refusal.partition(":")[0] for refusal in refusals] == [
         "input.new_call", "input.item_reference", "input.new_call_output",
     ]  # fmt: skip
-    trigger = decoded(input=[{"type": "compaction_trigger"}, {"role": "user", "content": "hi"}])
-    (refusal,) = compatibility.check_request(trigger, "gemini")[1]
-    assert refusal == "input.compaction_trigger: gemini does not compact a conversation"
+
+
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [
+        ({"type": "compaction_trigger"}, "does not compact a conversation"),
+        (
+            {"type": "compaction", "id": "cmp_1", "encrypted_content": "x"},
+            "cannot read what another provider has compacted",
+        ),
+    ],
+)
+def test_a_compaction_refuses_every_other_dialect(item: Object, reason: str) -> None:
+    """The item is readable by its provider alone, and stands for all of the history before it."""
+    request = decoded(input=[item, {"role": "user", "content": "hi"}])
+    for name in ("openai-chat", "anthropic-messages", "gemini"):
+        losses, refusals = compatibility.check_request(request, name)
+        assert (losses, refusals) == ([], [f"input.{item['type']}: {name} {reason}"])
 
 
 def test_a_result_may_be_pictures_and_what_is_none_of_them_is_named() -> None:
