@@ -14,7 +14,6 @@ one by one if a provider wrote their ids.
 """
 
 import asyncio
-import re
 from collections.abc import Iterable, Mapping
 from itertools import batched
 
@@ -22,12 +21,13 @@ import msgspec
 
 from gateway.cache import key as keys
 from gateway.cache.codec import SealedStore, VersionedCodec
-from gateway.core import jsonio, sse
+from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.core.jsonio import Json
 from gateway.dialects import OPENAI_RESPONSES, RequestBody
 from gateway.dialects.openai_responses.request import PREVIOUS_RESPONSE, is_reference
+from gateway.dialects.openai_responses.stream import COMPLETE_EVENTS, list_answer_frames
 from gateway.dialects.openai_responses.stream_encoder import read_response_id
 from gateway.state import StateStore
 
@@ -159,9 +159,6 @@ _LOOKUP_BATCH_SIZE = 64
 _MAX_ANSWERS_READ = 64
 """Maximum number of answers that are searched for the items of one request. The last answer has
 nearly all items."""
-_ANSWER_EVENT = re.compile(
-    rb'"type"\s*:\s*"response\.(?:created|output_item\.done|(completed|incomplete))"'
-)
 
 
 class ResponseChain(msgspec.Struct, frozen=True, kw_only=True):
@@ -364,19 +361,15 @@ class StreamTape:
 
     def add(self, data: bytes) -> bytes | None:
         """Take whole frames on their way to a client. Return the whole answer once it has ended."""
-        if _ANSWER_EVENT.search(data) is None:
+        frames = list_answer_frames(data)
+        if not frames:
             return None
-        is_ended = False
-        for frame in sse.split_frames(data):
-            match = _ANSWER_EVENT.search(frame)
-            if match is not None:
-                self._frames.append(frame)
-                is_ended = is_ended or match[1] is not None
-        if not is_ended:
+        self._frames += [raw for raw, _ in frames]
+        if not any(frame.kind in COMPLETE_EVENTS for _, frame in frames):
             return None
         try:
             return OPENAI_RESPONSES.fold(b"".join(self._frames))
-        except (ValueError, TypeError, AttributeError, LookupError):
+        except (TypeError, LookupError):
             return None  # no answer has this shape: there is nothing to store
 
 

@@ -13,7 +13,7 @@ from gateway.dialects.openai_responses import DIALECT
 from tests.corpus import responses
 from tests.corpus.conftest import Say
 from tests.corpus.responses import SEVERAL, Object, Row, answers, awkward, ended, streams
-from tests.dialects.openai_responses.cases import target
+from tests.dialects.openai_responses.cases import list_facts, read_every_frame, target
 
 BODY = DIALECT.read(b'{"model":"m","input":"a","stream":true}')
 FIRST = (b".delta", b".done", b"call", b"completed", b"tool_search", b"mcp", b"program")
@@ -82,6 +82,12 @@ def test_every_stream_passes_byte_for_byte_however_it_is_read(rows: list[Row], s
             )
     say(f"{len(streams(rows))} streams")
     assert streams(rows)
+
+
+def test_the_quick_look_at_native_frames_misses_no_fact(rows: list[Row], say: Say) -> None:
+    for recording, body, _ in streams(rows):
+        assert list_facts(run([body])[1]) == read_every_frame(body), recording["id"]
+    say(f"{len(streams(rows))} streams")
 
 
 def test_a_stream_that_stops_before_its_end_is_never_complete(rows: list[Row], say: Say) -> None:

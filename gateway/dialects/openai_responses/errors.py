@@ -13,6 +13,7 @@ from gateway.core.jsonio import Json
 from gateway.dialects import upstream_errors
 from gateway.dialects.openai_chat import errors as chat
 from gateway.dialects.openai_responses.content import Object
+from gateway.dialects.openai_responses.stream_encoder import write_event
 from gateway.dialects.stream_frames import make_broken_problem, make_empty_problem
 from gateway.dialects.upstream_errors import ErrorWords
 
@@ -72,7 +73,7 @@ def write_problem_frame(problem: Problem) -> bytes:
         "param": members.get("param"),
         "error": members,
     }
-    return b"event: error\ndata: " + jsonio.dumps(event) + b"\n\n"
+    return write_event(b"error", jsonio.dumps(event))
 
 
 def read_error(error: Json) -> Problem:

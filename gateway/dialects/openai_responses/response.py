@@ -7,22 +7,25 @@ events of OpenAI's API reference.
 
 from collections.abc import Iterable, Iterator
 
-from gateway.core import jsonio, sse
+from gateway.core import jsonio
 from gateway.core.events import Event, Failed
 from gateway.core.jsonio import Json
-from gateway.dialects.base import ResponseContext, ResponseSummary, parse_response_id
-from gateway.dialects.openai_responses import usage
+from gateway.dialects.base import ResponseContext, ResponseSummary
 from gateway.dialects.openai_responses.content import Object, count_content_bytes
 from gateway.dialects.openai_responses.errors import (
     find_problem,
     is_complete,
     is_pending,
     is_working,
-    read_finish,
+)
+from gateway.dialects.openai_responses.stream import (
+    ITEM_DONE,
+    ResponsesStreamFacts,
+    read_frame,
 )
 from gateway.dialects.openai_responses.stream_decoder import Decoder
 from gateway.dialects.openai_responses.stream_encoder import Encoder, FrameWriter
-from gateway.dialects.stream_frames import DONE_PAYLOAD, make_broken_problem
+from gateway.dialects.stream_frames import iterate_frames, make_broken_problem
 
 
 def summarize(body: bytes) -> ResponseSummary:
@@ -35,17 +38,18 @@ def summarize(body: bytes) -> ResponseSummary:
         return ResponseSummary(problem=find_problem(value))
     pending = is_pending(value)
     problem = None if pending else find_problem(value)
-    model, final_usage = value.get("model"), usage.read_response(value)
+    facts = ResponsesStreamFacts()
+    facts.read_response(value)
     output = value.get("output")
     items = output if isinstance(output, list) else []
     return ResponseSummary(
-        usage=final_usage,
+        usage=facts.usage,
         content_bytes=0
-        if final_usage is not None and final_usage.has_input_and_output
+        if facts.usage is not None and facts.usage.has_input_and_output
         else sum(map(count_content_bytes, items)),
-        served_model=model if isinstance(model, str) else None,
-        response_id=parse_response_id(value.get("id")),
-        finish=read_finish(value),
+        served_model=facts.served_model,
+        response_id=facts.response_id,
+        finish=facts.finish,
         complete=problem is None and is_complete(value),
         is_pending=pending,
         problem=problem,
@@ -74,12 +78,9 @@ def fold(stream: bytes) -> bytes:
     """Fold a recorded stream into the whole answer with the same content."""
     response: Object = {}
     items: dict[int, Json] = {}
-    for frame in sse.split_frames(stream):
-        payload = sse.read_data(frame)
-        if not payload or payload.startswith(DONE_PAYLOAD):
-            continue
-        event = jsonio.loads(payload)
-        if event.get("type") == "response.output_item.done":
+    for frame in iterate_frames(stream, read_frame):
+        event = frame.value
+        if frame.kind == ITEM_DONE:
             items[event.get("output_index", len(items))] = event["item"]
         elif isinstance(event.get("response"), dict):
             response |= event["response"]  # hosts leave out at the end what came before

@@ -8,11 +8,11 @@ content of frames, and inspects only errors and ends. Only a terminal event is a
 `[DONE]` after it means nothing.
 """
 
-from collections.abc import Iterable
+import re
 
 import msgspec
 
-from gateway.core import jsonio
+from gateway.core import jsonio, sse
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, merge_usage, parse_service_tier
 from gateway.dialects import billing
@@ -25,7 +25,7 @@ from gateway.dialects.base import (
 )
 from gateway.dialects.content_length import count_text_bytes
 from gateway.dialects.openai_responses import usage
-from gateway.dialects.openai_responses.content import count_content_bytes
+from gateway.dialects.openai_responses.content import Object, count_content_bytes
 from gateway.dialects.openai_responses.errors import (
     find_error,
     find_item_error,
@@ -35,9 +35,14 @@ from gateway.dialects.openai_responses.errors import (
 from gateway.dialects.stream_commit import StreamBuffer
 from gateway.dialects.stream_frames import DONE_FRAME, DONE_PAYLOAD, Frame, make_broken_frame
 
+ITEM_DONE = "response.output_item.done"
 COMPLETE_EVENTS = frozenset({"response.completed", "response.incomplete"})
 
 _ENDING_EVENTS = COMPLETE_EVENTS | {"response.failed", "error"}
+_EVENTS_WITH_ERRORS = _ENDING_EVENTS | {ITEM_DONE}
+_ANSWER_EVENTS = COMPLETE_EVENTS | {"response.created", ITEM_DONE}
+"""Events with all of an answer, and with parts of it for hosts whose last event lacks some."""
+_ANSWER_EVENT = re.compile(b"|".join(re.escape(f'"{it}"').encode() for it in _ANSWER_EVENTS))
 _LIFECYCLE_EVENTS = frozenset(
     {
         "response.created", "response.queued", "response.in_progress",
@@ -47,7 +52,6 @@ _LIFECYCLE_EVENTS = frozenset(
 )  # fmt: skip
 _EMPTY_ITEMS = ("message", "reasoning")
 """Items without content when they are added; an item of a tool has a name by then."""
-_ITEM_DONE = "response.output_item.done"
 
 
 class _EventOutline(msgspec.Struct, gc=False):
@@ -75,12 +79,28 @@ def read_frame(_raw: bytes, payload: bytes) -> Frame:
         return make_broken_frame()
     kind = event.get("type")
     kind = kind if isinstance(kind, str) else ""
-    error = find_event_error(event)
+    error = _find_event_error(kind, event) if not kind or kind in _EVENTS_WITH_ERRORS else None
     if error is None:
         return Frame(event, kind)
     # SDKs know an error by the member `error`, or by the type of the event.
     hidden = not event.get("error") and kind != "response.failed"
     return Frame(event, kind, read_error(error), is_hidden=hidden)
+
+
+def list_answer_frames(data: bytes) -> list[tuple[bytes, Frame]]:
+    """List the frames that a whole answer is made of, each with what was read of it.
+
+    All other frames, most of a stream, stay unread.
+    """
+    if _ANSWER_EVENT.search(data) is None:
+        return []
+    frames = []
+    for raw in sse.split_frames(data):
+        if _ANSWER_EVENT.search(raw) is not None:
+            frame = read_frame(raw, sse.read_data(raw))
+            if frame.kind in _ANSWER_EVENTS:
+                frames.append((raw, frame))
+    return frames
 
 
 def inspect_stream(
@@ -93,17 +113,69 @@ def inspect_stream(
     return _StreamInspector()
 
 
+class ResponsesStreamFacts:
+    """The facts of an answer that accounting needs, so far: natively, and in translation."""
+
+    __slots__ = ("_tool_uses", "finish", "response_id", "served_model", "usage")
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.served_model: str | None = None
+        self.response_id: str | None = None
+        self.finish: str | None = None
+        self._tool_uses: set[usage.ToolUseKey] = set()
+
+    def read_event(self, frame: Frame) -> None:
+        """Take the facts of one event; of an item, also of one that failed."""
+        event = frame.value
+        if frame.kind == ITEM_DONE:
+            self.add_item(event.get("item"), event.get("output_index"))
+        elif isinstance(response := event.get("response"), dict):
+            self.read_response(response, is_end=frame.kind in COMPLETE_EVENTS)
+
+    def add_item(self, item: Json, output_index: Json) -> None:
+        """Take the tool uses of a finished item, as the final usage may never come."""
+        before = len(self._tool_uses)
+        self._tool_uses.update(usage.list_tool_uses([item], output_index))
+        if len(self._tool_uses) > before:
+            tool_usage = Usage(tools=billing.count_tool_uses(self._tool_uses))
+            self.usage = merge_usage(self.usage, tool_usage)
+
+    def read_response(self, response: Object, *, is_end: bool = True) -> None:
+        """Take the facts of a response, whole or so far. What it leaves out stays as it was."""
+        self.read_head(response)
+        self.read_usage(response)
+        if is_end:
+            self.finish = read_finish(response)
+
+    def read_head(self, response: Object) -> None:
+        """Take what a response tells from its start on: its model, id and service tier."""
+        model = response.get("model")
+        self.served_model = model if isinstance(model, str) and model else self.served_model
+        self.response_id = self.response_id or parse_response_id(response.get("id"))
+        service = parse_service_tier(response.get("service_tier"))
+        if service is not None:
+            self.usage = msgspec.structs.replace(self.usage or Usage(), service=service)
+
+    def read_usage(self, response: Object) -> None:
+        """Take the usage of a response, if it counts tokens."""
+        counts = usage.read_response(response, self._tool_uses)
+        if counts is not None:
+            merged = merge_usage(self.usage, counts)
+            self.usage = msgspec.structs.replace(merged, service=counts.service, tools=counts.tools)
+
+
 class _StreamInspector(StreamBuffer):
     """The state of one native stream; see StreamInspector."""
 
-    __slots__ = ("_delta_bytes", "_ended", "_item_bytes", "_tool_uses")
+    __slots__ = ("_delta_bytes", "_ended", "_facts", "_item_bytes")
 
     def __init__(self) -> None:
         super().__init__()
         self._ended = False
         self._delta_bytes = self._item_bytes = 0
         """Bytes in deltas, and in finished items: the same content if a host sends both."""
-        self._tool_uses: set[usage.ToolUseKey] = set()
+        self._facts = ResponsesStreamFacts()
 
     @property
     def complete(self) -> bool:
@@ -111,12 +183,15 @@ class _StreamInspector(StreamBuffer):
         return self._ended and self.problem is None
 
     def _count(self, payload: bytes) -> bool:
+        # Most frames are deltas. A typed reader takes 0.6 us for one, `read_frame` takes 1.6 us;
+        # all of a native chunk takes 1.0 us.
         outline = _read_outline(payload)
         says_more = bool(outline.error) or outline.type in _ENDING_EVENTS
         if outline.item is not None:
-            if outline.type == _ITEM_DONE:
+            if outline.type == ITEM_DONE:
                 self._item_bytes += count_content_bytes(outline.item)
-                self._add_tool_uses(usage.list_tool_uses([outline.item], outline.output_index))
+                self._facts.add_item(outline.item, outline.output_index)
+                self.usage = self._facts.usage
                 says_more = says_more or find_item_error(outline.item) is not None
         elif outline.delta is not None:
             self._delta_bytes += count_text_bytes(outline.delta)
@@ -125,60 +200,46 @@ class _StreamInspector(StreamBuffer):
         self.content_bytes = max(self._delta_bytes, self._item_bytes)
         return says_more
 
-    def _add_tool_uses(self, tool_uses: Iterable[usage.ToolUseKey]) -> None:
-        """Add tool uses of an item, as the final usage may never come."""
-        before = len(self._tool_uses)
-        self._tool_uses.update(tool_uses)
-        if len(self._tool_uses) > before:
-            tool_usage = Usage(tools=billing.count_tool_uses(self._tool_uses))
-            self.usage = merge_usage(self.usage, tool_usage)
-
     def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
         return read_frame(raw, payload)
 
     def _inspect(self, frame: Frame) -> bool:
         """Take the facts of one event."""
+        facts = self._facts
+        facts.read_event(frame)
+        self.usage, self.served_model = facts.usage, facts.served_model
+        self.response_id, self.finish = facts.response_id, facts.finish
         response = frame.value.get("response")
-        if isinstance(response, dict):
-            self._read_response(response)
+        output = response.get("output") if isinstance(response, dict) else None
+        if isinstance(output, list) and output:
+            self.content_bytes = max(self.content_bytes, sum(map(count_content_bytes, output)))
         if frame.problem is not None:
             return True
         if frame.kind in COMPLETE_EVENTS:
             self._ended = self.committed = True
-            self.finish = read_finish(response) if isinstance(response, dict) else None
         elif not self.committed:
             self.committed = _has_content(frame)
         return False
 
-    def _read_response(self, response: dict[str, Json]) -> None:
-        model = response.get("model")
-        self.served_model = model if isinstance(model, str) and model else self.served_model
-        self.response_id = self.response_id or parse_response_id(response.get("id"))
-        final_usage = usage.read_response(response, self._tool_uses)
-        service = parse_service_tier(response.get("service_tier"))
-        if final_usage is not None:
-            merged = merge_usage(self.usage, final_usage)
-            self.usage = msgspec.structs.replace(merged, service=service, tools=final_usage.tools)
-        elif service is not None:
-            self.usage = msgspec.structs.replace(self.usage or Usage(), service=service)
-        output = response.get("output")
-        if isinstance(output, list) and output:
-            self.content_bytes = max(self.content_bytes, sum(map(count_content_bytes, output)))
 
+def _find_event_error(kind: str, event: Object) -> Json:
+    """Find the error in an event that has no type, or one of `_EVENTS_WITH_ERRORS`.
 
-def find_event_error(event: dict[str, Json]) -> Json:
-    """Find the error in an event; None if it has none."""
-    kind, error = event.get("type"), event.get("error")
-    if kind == "response.failed":
-        response = event.get("response")
-        return (response.get("error") if isinstance(response, dict) else None) or {}
-    if kind == "error":
-        return error or {name: event[name] for name in ("code", "message") if name in event}
-    if kind == "response.output_item.done":
-        return find_item_error(event.get("item"))
-    if isinstance(kind, str) and kind in COMPLETE_EVENTS:
-        return find_error(event.get("response"))
-    return error if error and not isinstance(kind, str) else None
+    None if it has none.
+    """
+    error = event.get("error")
+    match kind:
+        case "response.failed":
+            response = event.get("response")
+            return (response.get("error") if isinstance(response, dict) else None) or {}
+        case "error":
+            return error or {name: event[name] for name in ("code", "message") if name in event}
+        case "response.output_item.done":
+            return find_item_error(event.get("item"))
+        case "":
+            return error or None
+        case _:
+            return find_error(event.get("response"))
 
 
 def _has_content(frame: Frame) -> bool:

@@ -7,14 +7,12 @@ or from the terminal event. It emits nothing twice.
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from gateway.core import jsonio, sse
 from gateway.core.events import (
     AnswerMetadata,
     Citation,
     Declined,
     End,
     Event,
-    Failed,
     Finish,
     FinishReason,
     GeneratedMedia,
@@ -30,12 +28,15 @@ from gateway.core.events import (
     UsageUpdate,
 )  # fmt: skip
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, parse_service_tier
-from gateway.dialects.openai_responses import usage
+from gateway.core.usage import Usage
 from gateway.dialects.openai_responses.content import Object, list_objects, read_object
-from gateway.dialects.openai_responses.errors import is_complete, read_error, read_finish
-from gateway.dialects.openai_responses.stream import COMPLETE_EVENTS, find_event_error
-from gateway.dialects.stream_frames import DONE_PAYLOAD, MAX_FRAME_BYTES, make_broken_problem
+from gateway.dialects.openai_responses.errors import is_complete, read_finish
+from gateway.dialects.openai_responses.stream import (
+    COMPLETE_EVENTS,
+    ResponsesStreamFacts,
+    read_frame,
+)
+from gateway.dialects.stream_frames import Frame, FrameDecoder
 
 _CALL_ARGUMENTS = {"function_call": "arguments", "custom_tool_call": "input"}
 """Items that call the client's tools, and the member with their arguments."""
@@ -43,8 +44,6 @@ _PREFIX = "output"
 """Starts the name of an item that no other dialect has."""
 _IMAGE_CALL = "image_generation_call"
 _TEXT_PARTS = frozenset({"output_text", "text", "refusal"})
-_EVENTS_WITH_ERRORS = COMPLETE_EVENTS | {"response.output_item.done"}
-"""Known events that may hold an error."""
 _REASONS: Mapping[str, FinishReason] = {
     "max_output_tokens": "length",
     "content_filter": "filter",
@@ -52,55 +51,29 @@ _REASONS: Mapping[str, FinishReason] = {
 }
 
 
-class Decoder:
+class Decoder(FrameDecoder):
     """The state of one stream; see gateway.dialects.base."""
 
     __slots__ = (
+        "_emitted_usage",
         "_events",
-        "_hosted_tool_uses",
+        "_facts",
         "_index_by_id",
-        "_is_over",
         "_items",
-        "_splitter",
         "_started",
         "_tool_count",
     )
 
     def __init__(self) -> None:
-        self._splitter = sse.FrameSplitter()
+        super().__init__()
         self._events: list[Event] = []
-        self._is_over = self._started = False
+        """The events of the frames that are read now."""
+        self._started = False
         self._items: dict[int, _ItemState] = {}
         self._index_by_id: dict[str, int] = {}
         self._tool_count = 0
-        self._hosted_tool_uses: set[usage.ToolUseKey] = set()
-
-    def feed(self, data: bytes) -> list[Event]:
-        """Take bytes that were read; return their events. After a Failed nothing more comes."""
-        if self._is_over:
-            return []
-        data = self._splitter.feed(data)
-        if self._splitter.size > MAX_FRAME_BYTES:
-            return [self._fail("a frame without an end")]
-        events: list[Event] = []
-        self._events = events
-        for frame in sse.split_data_frames(data):
-            payload = sse.read_data(frame)
-            if payload and not payload.startswith(DONE_PAYLOAD) and not self._read_payload(payload):
-                break
-        return events
-
-    def end(self) -> list[Event]:
-        """Take the end of the stream: a frame may lack its blank line; half a frame is dropped."""
-        payload, self._events = sse.read_data(self._splitter.take_pending()), []
-        if self._is_over or not payload or payload.startswith(DONE_PAYLOAD):
-            return []
-        try:
-            jsonio.loads(payload)
-        except jsonio.JsonError:
-            return []
-        self._read_payload(payload)
-        return self._events
+        self._facts = ResponsesStreamFacts()
+        self._emitted_usage: Usage | None = None
 
     def read_whole(self, response: Object) -> list[Event]:
         """Return the events of a whole answer."""
@@ -108,52 +81,57 @@ class Decoder:
         self._on_finish({"response": response})
         return self._events
 
-    def _fail(self, subject: str) -> Failed:
-        self._is_over = True
-        return Failed(make_broken_problem(subject))
+    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
+        return read_frame(raw, payload)
 
-    def _read_payload(self, payload: bytes) -> bool:
-        """Read one event; True if more may come."""
-        try:
-            event = jsonio.loads(payload)
-        except jsonio.JsonError:
-            event = None
-        if not isinstance(event, dict):
-            self._events.append(self._fail("a broken frame"))
-            return False
-        kind = event.get("type")
-        read_event = self._EVENT_READERS.get(kind) if isinstance(kind, str) else None
-        if read_event is None or kind in _EVENTS_WITH_ERRORS:
-            error = find_event_error(event)
-            if error is not None:
-                self._is_over = True
-                self._events.append(Failed(read_error(error)))
-                return False
+    def _decode(self, frame: Frame, out: list[Event]) -> None:
+        self._events = out
+        read_event = self._EVENT_READERS.get(frame.kind)
         if read_event is not None:
-            read_event(self, event)
-        elif isinstance(kind, str) and "delta" in event and not _is_of_item(event):
-            self._events.append(AnswerMetadata(kind))
-        return not self._is_over
+            read_event(self, frame.value)
+        elif frame.kind and "delta" in frame.value and not _is_of_item(frame.value):
+            out.append(AnswerMetadata(frame.kind))
+
+    def _decode_error(self, frame: Frame, out: list[Event]) -> None:
+        """Add the usage of a failed answer, which the provider bills."""
+        self._events = out
+        self._facts.read_event(frame)
+        self._emit_usage()
+
+    def _close(self, out: list[Event], *, is_cut: bool) -> None:
+        """Add nothing: only a terminal event is an end."""
+
+    def _emit_usage(self) -> None:
+        """Emit the usage so far, if it is new."""
+        if self._facts.usage is not None and self._facts.usage != self._emitted_usage:
+            self._emitted_usage = self._facts.usage
+            self._events.append(UsageUpdate(self._facts.usage))
 
     def _on_start(self, event: Object) -> None:
+        response = read_object(event.get("response"))
+        self._facts.read_response(response, is_end=False)
+        self._start(response)
+
+    def _start(self, response: Object) -> None:
+        """Emit the start; later only usage that is new."""
         if self._started:
+            self._emit_usage()
             return
         self._started = True
-        response = read_object(event.get("response"))
-        id, model, created = (response.get(name) for name in ("id", "model", "created_at"))
-        service = parse_service_tier(response.get("service_tier"))
+        facts, created = self._facts, response.get("created_at")
+        self._emitted_usage = facts.usage
         self._events.append(
             Start(
-                id=id if isinstance(id, str) else None,
-                model=model if isinstance(model, str) and model else None,
+                id=facts.response_id,
+                model=facts.served_model,
                 created=int(created) if isinstance(created, int | float) else None,
-                usage=Usage(service=service) if service is not None else None,
+                usage=facts.usage,
             )
         )
 
     def _find_item(self, event: Object) -> "_ItemState":
         if not self._started:
-            self._on_start(event)
+            self._start({})
         index = event.get("output_index")
         index = index if isinstance(index, int) else 0
         item = self._items.get(index)
@@ -232,7 +210,12 @@ class Decoder:
 
     def _on_item_done(self, event: Object) -> None:
         done = read_object(event.get("item"))
-        item = self._find_placed_item(event, done)
+        self._facts.add_item(done, event.get("output_index"))
+        self._end_item(self._find_placed_item(event, done), done)
+        self._emit_usage()
+
+    def _end_item(self, item: "_ItemState", done: Object) -> None:
+        """Emit what the stream has not told of an item that is done."""
         if item.is_done:
             return
         item.is_done = True
@@ -248,7 +231,6 @@ class Decoder:
                 self._events.append(ToolDelta(index, text))
             self._events.append(ToolEnd(index))
         else:
-            self._hosted_tool_uses.update(usage.list_tool_uses([done], event.get("output_index")))
             self._events.append(
                 _read_image(done) or Opaque(f"{_PREFIX}.{kind or 'unknown'}", source=done)
             )
@@ -284,17 +266,18 @@ class Decoder:
             self._events.append(ReasoningEnd(state=state, redacted=not item.has_content, id=id))
 
     def _on_finish(self, event: Object) -> None:
-        self._on_start(event)
         response = read_object(event.get("response"))
+        self._facts.read_head(response)
+        self._start(response)
         index_by_id = dict(self._index_by_id)
         for index, item in enumerate(list_objects(response.get("output"))):
             # Its place may be another than while it was streamed, where hosts leave items out.
             id = item.get("id")
             streamed_index = index_by_id.get(id, index) if isinstance(id, str) else index
-            self._on_item_done({"output_index": streamed_index, "item": item})
-        final_usage = usage.read_response(response, self._hosted_tool_uses)
-        if final_usage is not None:
-            self._events.append(UsageUpdate(final_usage))
+            place: Object = {"output_index": streamed_index}
+            self._end_item(self._find_placed_item(place, item), item)
+        self._facts.read_usage(response)
+        self._emit_usage()
         finish_word = read_finish(response)
         reason: FinishReason = "tools" if self._tool_count else "stop"
         if response.get("status") == "incomplete" or event.get("type") == "response.incomplete":

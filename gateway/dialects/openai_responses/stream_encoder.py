@@ -74,6 +74,15 @@ _DEFAULT_MEMBERS: Object = {
 _NUMBER_MEMBER = b',"sequence_number":'
 
 
+type _DeltaHead = tuple[bytes, bytes]
+"""The name of a delta event, and its JSON up to the text."""
+
+
+def write_event(name: bytes, payload: bytes) -> bytes:
+    """Write the frame of one event: its name, and its JSON."""
+    return b"event: %b\ndata: %b\n\n" % (name, payload)
+
+
 class FrameWriter:
     """Writes the frames of one stream, and numbers them."""
 
@@ -86,19 +95,20 @@ class FrameWriter:
         """Write one event under its name, with the next number."""
         value = {"type": event_type, "sequence_number": self._next_number, **members}
         self._next_number += 1
-        return b"event: %b\ndata: %b\n\n" % (event_type.encode(), jsonio.dumps(value))
+        return write_event(event_type.encode(), jsonio.dumps(value))
 
-    def write_delta(self, head: bytes, text: str, tail: bytes) -> bytes:
+    def write_delta(self, head: _DeltaHead, text: str, tail: bytes) -> bytes:
         """Write one delta event: `head`, then its text, then `tail` and the next number."""
         number = self._next_number
         self._next_number = number + 1
-        return b"%b%b%b%d}\n\n" % (head, jsonio.dumps(text), tail, number)
+        name, start = head
+        return write_event(name, b"%b%b%b%d}" % (start, jsonio.dumps(text), tail, number))
 
 
-def _make_delta_head(event_type: str, **members: Json) -> bytes:
-    """Write the bytes before the text of delta events; see FrameWriter.write_delta."""
+def _make_delta_head(event_type: str, **members: Json) -> _DeltaHead:
+    """Make the head of delta events; see FrameWriter.write_delta."""
     event = jsonio.dumps({"type": event_type, **members})
-    return b"event: %b\ndata: %b" % (event_type.encode(), event[:-1]) + b',"delta":'
+    return event_type.encode(), event[:-1] + b',"delta":'
 
 
 class MessageWriter:
@@ -125,7 +135,7 @@ class MessageWriter:
         self._deltas: list[str] = []
         self._annotations: list[Json] = []
         self._log_probs: list[Json] = []
-        self._head = b""
+        self._head: _DeltaHead = (b"", b"")
 
     def start(self) -> bytes:
         """Write that the item is added."""
@@ -256,7 +266,7 @@ class ReasoningWriter:
         self._summary: list[Object] = []
         self._deltas: list[str] = []
         self._part_index: int | None = None
-        self._head = b""
+        self._head: _DeltaHead = (b"", b"")
 
     def start(self) -> bytes:
         """Write that the item is added."""

@@ -6,8 +6,10 @@ from typing import Any
 from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.target import UNKNOWN_FACTS, ModelFacts, Provider, Target
 from gateway.dialects import translation
-from gateway.dialects.base import RequestBody, ResponseContext, WrittenBody
+from gateway.dialects.base import RequestBody, ResponseContext, StreamInspector, WrittenBody
 from gateway.dialects.openai_responses import DIALECT
+from gateway.dialects.openai_responses.stream import ResponsesStreamFacts, read_frame
+from gateway.dialects.stream_frames import iterate_frames
 
 type Object = dict[str, Any]
 
@@ -113,3 +115,20 @@ WHOLE = (
     + done(MESSAGE)
     + COMPLETED
 )
+
+
+def list_facts(watch: StreamInspector) -> list[object]:
+    """List what an inspector knows."""
+    kind = watch.problem.kind if watch.problem is not None else None
+    return [watch.usage, watch.served_model, watch.response_id, watch.finish, kind]
+
+
+def read_every_frame(stream: bytes) -> list[object]:
+    """List what all of every frame tells, up to the first error."""
+    facts, kind = ResponsesStreamFacts(), None
+    for frame in iterate_frames(stream, read_frame):
+        facts.read_event(frame)
+        if frame.problem is not None:
+            kind = frame.problem.kind
+            break
+    return [facts.usage, facts.served_model, facts.response_id, facts.finish, kind]

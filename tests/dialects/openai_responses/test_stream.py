@@ -5,6 +5,7 @@ import pytest
 from gateway.core.usage import Usage
 from gateway.dialects.base import StreamInspector
 from gateway.dialects.openai_responses import DIALECT
+from gateway.dialects.openai_responses.stream import list_answer_frames
 from tests.dialects.openai_responses.cases import (
     ADDED,
     CALL,
@@ -18,6 +19,8 @@ from tests.dialects.openai_responses.cases import (
     delta,
     done,
     event,
+    list_facts,
+    read_every_frame,
     response,
 )
 
@@ -135,6 +138,40 @@ def test_an_error_after_content_ends_the_stream(frame: bytes, kind: str, shown: 
     assert (frame in out) is shown
     assert not watch.complete
     assert watch.feed(COMPLETED) == b""
+
+
+SEARCH = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        WHOLE,
+        CREATED + added(CALL) + delta("function_call_arguments", "{") + done(CALL) + COMPLETED,
+        CREATED + HELLO + done(SEARCH) + done(SEARCH, 1),
+        HELLO + done(SEARCH) + event("response.completed", response=response(SEARCH)),
+        CREATED + HELLO + event("response.failed", response=response(service_tier="flex")),
+        HELLO + done({**MESSAGE, "status": "failed"}) + COMPLETED,
+        HELLO + NESTED + COMPLETED,
+        CREATED + FLAT,
+    ],
+)
+def test_the_quick_look_misses_no_fact(stream: bytes) -> None:
+    """Once content has come, the inspector reads only parts of most frames."""
+    watch = start()
+    watch.feed(stream)
+    watch.end()
+    assert list_facts(watch) == read_every_frame(stream)
+
+
+def test_the_frames_of_a_whole_answer_are_few_and_read() -> None:
+    quoted = delta("output_text", '"response.completed"') + event("new", x="response.completed")
+    assert list_answer_frames(ADDED + quoted) == []
+    found = list_answer_frames(b": hi\n\n" + WHOLE + b"data: [DONE]\n\n")
+    assert [raw for raw, _ in found] == [CREATED, done(MESSAGE), COMPLETED]
+    assert [frame.kind.removeprefix("response.") for _, frame in found] == [
+        "created", "output_item.done", "completed",
+    ]  # fmt: skip
 
 
 def test_an_error_before_content_shows_nothing() -> None:

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -291,7 +292,7 @@ def test_an_answer_that_is_incomplete_says_why(
         (event("error", error={"code": "rate_limit_exceeded"}), "upstream_rate_limited"),
         (event("error", code="server_error", message="m"), "upstream_error"),
         (event("error"), "upstream_error"),
-        (event("response.failed", response=response()), "upstream_error"),
+        (event("response.failed", response=response(usage=None)), "upstream_error"),
         (b'data: {"error":{"code":429}}\n\n', "upstream_rate_limited"),
         (b"data: <html>\n\n", "upstream_error"),
         (b"data: []\n\n", "upstream_error"),
@@ -303,6 +304,24 @@ def test_an_error_is_one_failure_and_nothing_after_it(frame: bytes, kind: str) -
     (failed,) = found[2:]
     assert isinstance(failed, e.Failed)
     assert failed.problem.kind == kind
+
+
+def test_the_usage_of_a_failed_answer_comes_before_the_failure() -> None:
+    """The provider bills an answer that fails in the middle."""
+    *found, failed = run(CREATED + HELLO + event("response.failed", response=response()))
+    assert found == [START, e.TextDelta("hello"), TOLD]
+    assert isinstance(failed, e.Failed)
+
+
+def test_usage_comes_as_soon_as_it_is_told() -> None:
+    """Some streams are cut: what they tell before that counts as in a native stream."""
+    begun = event("response.created", response=response(status="in_progress"))
+    working = event("response.in_progress", response=response(service_tier="flex"))
+    flex = msgspec.structs.replace(TOLD.usage, service="flex")
+    assert run(begun + begun + working) == [
+        e.Start("resp_1", "m-1", 5, TOLD.usage),
+        e.UsageUpdate(flex),
+    ]
 
 
 def test_a_frame_without_an_end_is_broken() -> None:
