@@ -12,6 +12,7 @@ from anthropic.types.beta.message_create_params import MessageCreateParamsBase
 from google.genai import types
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
+from openai.types.responses import Response, ResponseStreamEvent
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
 from gateway.dialects import DIALECTS
@@ -35,6 +36,7 @@ ROOTS: Mapping[str, Mapping[str, object]] = {
 ANSWER_ROOTS: Mapping[str, Mapping[str, object]] = {
     "openai-chat": {"answer": ChatCompletion, "event": ChatCompletionChunk},
     "anthropic-messages": {"answer": BetaMessage, "event": BetaRawMessageStreamEvent},
+    "openai-responses": {"answer": Response, "event": ResponseStreamEvent},
 }
 """Types of answers and of the events of streams, likewise."""
 _GEMINI_CLIENT_OPTIONS = {

@@ -27,6 +27,7 @@ TRANSLATION = TranslationFunctions(
     make_decoder=stream_decoder.Decoder,
     make_encoder=stream_encoder.Encoder,
     request_members=schema.REQUEST,
+    answer_members=schema.ANSWER,
     tool_call_names=("output.function_call", "output.custom_tool_call"),
 )
 """The functions that translate openai-responses to and from other dialects."""

@@ -1,11 +1,13 @@
-"""Every member of a Responses request that is known, and what translation does with it.
+"""The known members of Responses requests and answers, and what translation does with them.
 
 Sources: OpenAI's API reference and the types of its SDK; `input_audio` and `x_search_call` are of
-hosts that follow it. The decoder refuses hosted tools and references whole.
+hosts that follow it. In requests the decoder refuses hosted tools and references whole. In answers
+it names the items of hosted tools by their types.
 """
 
 from gateway.dialects.member_list import (
     CARRIED,
+    OTHER,
     READ,
     WHOLE,
     Member,
@@ -207,5 +209,243 @@ REQUEST: MemberList = {
             "choice:web_search_preview_2025_03_11",
         ),
         _HOSTED_CHOICE,
+    ),
+}  # fmt: skip
+
+_ECHO = ignore("needs none of the request's own words")
+_OF_PROVIDER = ignore("needs nothing of how the provider worked")
+_REPEATED = ignore("gets the same from another member")
+_IN_THEIR_ORDER = ignore("has them in their order")
+_NO_ITEM_IDS = ignore("knows an item by its place")
+_OWN_WORD = ignore("has a word of its own")
+_AS_ERROR = ignore("gets it as an error")
+_NO_PLACE = name_loss("has no place for it in an answer")
+_NO_NAMESPACES = name_loss("has no namespaces of tools")
+_MEDIA_TOKENS = {
+    **dict.fromkeys(("audio_tokens", "image_tokens", "video_tokens"), READ),
+    "text_tokens": ignore("counts text as what is left"),
+}
+_RESPONSE: Members = {
+    **dict.fromkeys(("id", "model", "created_at", "service_tier", "status"), READ),
+    "output": read_inside("item", path="output"),
+    "usage": read_inside("usage", path="usage"),
+    "tool_usage": read_inside("tool_usage", path="tool_usage"),
+    "incomplete_details": read_inside("end", path="incomplete_details"),
+    "error": _AS_ERROR,
+    "moderation": _NO_PLACE,
+    "object": _OWN_WORD,
+    "output_text": _REPEATED,
+    "content_filters": ignore("is told by the finish reason what a filter withheld"),
+    **dict.fromkeys(
+        (
+            "access_programs", "background", "conversation", "frequency_penalty", "image", "input",
+            "instructions", "max_output_tokens", "max_tool_calls", "metadata",
+            "parallel_tool_calls", "presence_penalty", "previous_response_id", "prompt",
+            "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning",
+            "safety_identifier", "store", "temperature", "text", "tool_choice", "tools",
+            "top_logprobs", "top_p", "truncation", "user",
+        ),
+        _ECHO,
+    ),
+    **dict.fromkeys(
+        (
+            "billing", "completed_at", "copilot_usage", "input_transformations",
+            "prompt_cache_diagnostics", "system_fingerprint",
+        ),
+        _OF_PROVIDER,
+    ),
+}  # fmt: skip
+_ANSWER_ITEM = {"status": ignore("takes whole items alone"), "created_by": _OF_PROVIDER}
+_ANSWER_CALL = {
+    **_ANSWER_ITEM,
+    **dict.fromkeys(("type", "id", "call_id", "name"), READ),
+    "namespace": _NO_NAMESPACES,
+    "caller": read_inside("caller"),
+    "async": name_loss("waits for the results of all calls"),
+}
+_ANSWER_PART = {"text": READ, "refusal": READ}
+_EVENT = {"type": READ, "sequence_number": ignore("numbers events in its own way")}
+_PLACED_EVENT = {**_EVENT, "output_index": READ, "item_id": _NO_ITEM_IDS}
+_RESPONSE_EVENT: Members = {
+    **_EVENT,
+    "response": read_inside("response", path="response"),
+    "copilot_usage": _OF_PROVIDER,
+}
+_ITEM_EVENT: Members = {**_PLACED_EVENT, "item": read_inside("item", path="output")}
+_DELTA: Members = {**_PLACED_EVENT, "delta": READ, "obfuscation": ignore(_NO_PADDING)}
+_PART_DELTA: Members = {**_DELTA, "content_index": _IN_THEIR_ORDER}
+_NAMED_EVENT: Members = {WHOLE: _NO_PLACE}
+_REPEATED_EVENT: Members = {WHOLE: ignore("gets the same from the item that is done")}
+_ITEM_READ: Members = {WHOLE: READ}
+"""An item that the decoder names by its type, or a part or source that it takes whole."""
+
+ANSWER: MemberList = {
+    "answer": _RESPONSE,
+    "response": _RESPONSE,
+    "end": {"reason": READ},
+    "item:message": {
+        **_ANSWER_ITEM,
+        "type": READ,
+        "id": READ,
+        "content": read_inside("part"),
+        "role": ignore("knows that the assistant answers"),
+        "phase": ignore("does not tell comments from answers"),
+    },
+    "item:reasoning": {
+        **_ANSWER_ITEM,
+        **dict.fromkeys(("type", "id", "encrypted_content"), READ),
+        "summary": read_inside("reasoning_text"),
+        "content": read_inside("reasoning_text"),
+        "format": _OF_PROVIDER,
+    },
+    "item:function_call": {**_ANSWER_CALL, "arguments": CARRIED},
+    "item:custom_tool_call": {**_ANSWER_CALL, "input": CARRIED},
+    "item:image_generation_call": {
+        **_ANSWER_ITEM,
+        **dict.fromkeys(("type", "result", "output_format"), READ),
+        "id": _NO_ITEM_IDS,
+        "revised_prompt": _NO_PLACE,
+        "error": ignore("is told of an item without a picture by its type"),
+        **dict.fromkeys(("action", "background", "quality", "size"), _ECHO),
+        "svg_usage": _OF_PROVIDER,
+    },
+    **dict.fromkeys(
+        (
+            "item:additional_tools", "item:apply_patch_call", "item:apply_patch_call_output",
+            "item:code_interpreter_call", "item:compaction", "item:computer_call",
+            "item:computer_call_output", "item:custom_tool_call_output", "item:file_search_call",
+            "item:function_call_output", "item:local_shell_call", "item:local_shell_call_output",
+            "item:mcp_approval_request", "item:mcp_approval_response", "item:mcp_call",
+            "item:mcp_list_tools", "item:program", "item:program_output", "item:shell_call",
+            "item:shell_call_output", "item:tool_search_call", "item:tool_search_output",
+            "item:web_search_call", f"item:{OTHER}",
+        ),
+        _ITEM_READ,
+    ),
+    "caller:direct": {"type": ignore("has calls of the model alone")},
+    "caller:program": {WHOLE: name_loss("has no programs that call tools")},
+    "part:output_text": {
+        "type": READ,
+        "text": READ,
+        "annotations": read_inside("annotation"),
+        "logprobs": CARRIED,
+    },
+    "part:text": {"type": READ, "text": READ},
+    "part:refusal": {"type": READ, "refusal": READ},
+    "part:": {"text": READ, "refusal": READ},
+    f"part:{OTHER}": _ITEM_READ,
+    "annotation:url_citation": dict.fromkeys(
+        ("type", "url", "title", "start_index", "end_index"), READ
+    ),
+    **dict.fromkeys(
+        (
+            "annotation:container_file_citation", "annotation:file_citation",
+            "annotation:file_path", f"annotation:{OTHER}",
+        ),
+        _ITEM_READ,
+    ),
+    "reasoning_text": {"type": _SAME_TYPE, "text": READ},
+    "usage": {
+        **dict.fromkeys(
+            (
+                "input_tokens", "output_tokens", "total_tokens", "num_search_queries",
+                "num_sources_used", "citation_tokens", "prompt_audio_seconds",
+                "search_context_size", "is_byok", "cost_in_usd_ticks",
+            ),
+            READ,
+        ),
+        **dict.fromkeys(
+            (
+                "cost", "cost_details", "server_tool_use", "server_tool_use_details",
+                "server_side_tool_usage_details",
+            ),
+            CARRIED,
+        ),
+        "input_tokens_details": read_inside("input_details"),
+        "output_tokens_details": read_inside("output_details"),
+        "num_server_side_tools_used": _REPEATED,
+        **dict.fromkeys(("context_details", "pydantic_ai_gateway"), _OF_PROVIDER),
+    },
+    "input_details": {
+        "cached_tokens": READ,
+        "cache_write_tokens": READ,
+        "cache_write_tokens_details": CARRIED,
+        **_MEDIA_TOKENS,
+    },
+    "output_details": {"reasoning_tokens": READ, **_MEDIA_TOKENS},
+    "tool_usage": {
+        "web_search": read_inside("searches"),
+        "image_gen": ignore("counts pictures and not their tokens"),
+    },
+    "searches": {"num_requests": READ},
+    "event:": {"sequence_number": _EVENT["sequence_number"]},
+    **dict.fromkeys(
+        (
+            "event:response.created", "event:response.queued", "event:response.in_progress",
+            "event:response.completed", "event:response.incomplete",
+        ),
+        _RESPONSE_EVENT,
+    ),
+    "event:response.output_item.added": _ITEM_EVENT,
+    "event:response.output_item.done": _ITEM_EVENT,
+    "event:response.output_text.delta": {**_PART_DELTA, "logprobs": CARRIED},
+    "event:response.refusal.delta": _PART_DELTA,
+    "event:response.reasoning_text.delta": {**_DELTA, "content_index": READ},
+    "event:response.reasoning_summary_text.delta": {**_DELTA, "summary_index": READ},
+    "event:response.function_call_arguments.delta": _DELTA,
+    "event:response.custom_tool_call_input.delta": _DELTA,
+    "event:response.output_text.annotation.added": {
+        **_PLACED_EVENT,
+        "annotation": read_inside("annotation", path="output.content.annotations"),
+        "content_index": _IN_THEIR_ORDER,
+        "annotation_index": _IN_THEIR_ORDER,
+    },
+    "event:response.failed": {WHOLE: _AS_ERROR},
+    "event:error": {WHOLE: _AS_ERROR},
+    "event:response.audio.delta": _NAMED_EVENT,
+    "event:response.audio.transcript.delta": _NAMED_EVENT,
+    "event:response.audio.done": {WHOLE: _REPEATED},
+    "event:response.audio.transcript.done": {WHOLE: _REPEATED},
+    "event:response.image_generation_call.partial_image": {
+        WHOLE: ignore("gets the finished picture")
+    },
+    "event:keepalive": {WHOLE: ignore("has a sign of life of its own")},
+    **dict.fromkeys(
+        (
+            "event:response.content_part.added", "event:response.content_part.done",
+            "event:response.output_text.done", "event:response.refusal.done",
+            "event:response.reasoning_part.added", "event:response.reasoning_part.done",
+            "event:response.reasoning_text.done", "event:response.reasoning_summary_part.added",
+            "event:response.reasoning_summary_part.done",
+            "event:response.reasoning_summary_text.done",
+            "event:response.function_call_arguments.done",
+            "event:response.custom_tool_call_input.done",
+            "event:response.apply_patch_call_operation_diff.delta",
+            "event:response.apply_patch_call_operation_diff.done",
+            "event:response.code_interpreter_call.completed",
+            "event:response.code_interpreter_call.in_progress",
+            "event:response.code_interpreter_call.interpreting",
+            "event:response.code_interpreter_call_code.delta",
+            "event:response.code_interpreter_call_code.done",
+            "event:response.compaction.compacting",
+            "event:response.file_search_call.completed",
+            "event:response.file_search_call.in_progress",
+            "event:response.file_search_call.searching",
+            "event:response.image_generation_call.completed",
+            "event:response.image_generation_call.generating",
+            "event:response.image_generation_call.in_progress",
+            "event:response.mcp_call.completed", "event:response.mcp_call.failed",
+            "event:response.mcp_call.in_progress", "event:response.mcp_call_arguments.delta",
+            "event:response.mcp_call_arguments.done", "event:response.mcp_list_tools.completed",
+            "event:response.mcp_list_tools.failed", "event:response.mcp_list_tools.in_progress",
+            "event:response.shell_call_command.added", "event:response.shell_call_command.delta",
+            "event:response.shell_call_command.done",
+            "event:response.shell_call_output_content.delta",
+            "event:response.shell_call_output_content.done",
+            "event:response.web_search_call.completed",
+            "event:response.web_search_call.in_progress",
+            "event:response.web_search_call.searching",
+        ),
+        _REPEATED_EVENT,
     ),
 }  # fmt: skip

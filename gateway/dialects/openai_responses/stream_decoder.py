@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from gateway.core.events import (
-    AnswerMetadata,
     Citation,
     Declined,
     End,
@@ -31,12 +30,13 @@ from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
 from gateway.dialects.openai_responses.content import Object, list_objects, read_object
 from gateway.dialects.openai_responses.errors import is_complete, read_finish
+from gateway.dialects.openai_responses.schema import ANSWER
 from gateway.dialects.openai_responses.stream import (
     COMPLETE_EVENTS,
     ResponsesStreamFacts,
     read_frame,
 )
-from gateway.dialects.stream_frames import Frame, FrameDecoder
+from gateway.dialects.stream_frames import Frame, FrameDecoder, name_unread_members
 
 _CALL_ARGUMENTS = {"function_call": "arguments", "custom_tool_call": "input"}
 """Items that call the client's tools, and the member with their arguments."""
@@ -65,7 +65,7 @@ class Decoder(FrameDecoder):
     )
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(ANSWER)
         self._events: list[Event] = []
         """The events of the frames that are read now."""
         self._started = False
@@ -79,7 +79,8 @@ class Decoder(FrameDecoder):
         """Return the events of a whole answer."""
         self._events = []
         self._on_finish({"response": response})
-        return self._events
+        end = self._events.pop()
+        return [*self._events, *name_unread_members(response, ANSWER), end]
 
     def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
         return read_frame(raw, payload)
@@ -89,8 +90,6 @@ class Decoder(FrameDecoder):
         read_event = self._EVENT_READERS.get(frame.kind)
         if read_event is not None:
             read_event(self, frame.value)
-        elif frame.kind and "delta" in frame.value and not _is_of_item(frame.value):
-            out.append(AnswerMetadata(frame.kind))
 
     def _decode_error(self, frame: Frame, out: list[Event]) -> None:
         """Add the usage of a failed answer, which the provider bills."""
@@ -338,11 +337,6 @@ def _read_image(item: Object) -> GeneratedMedia | None:
         return None
     media_type = f"image/{form}" if isinstance(form, str) and form else None
     return GeneratedMedia("image", data, f"{_PREFIX}.{_IMAGE_CALL}", media_type=media_type)
-
-
-def _is_of_item(event: Object) -> bool:
-    """True if an event is of an item, which is read once it is done."""
-    return "item_id" in event or "output_index" in event
 
 
 def _read_type(item: Object) -> str:

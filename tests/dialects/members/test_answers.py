@@ -18,7 +18,11 @@ from gateway.dialects.member_list import (
 )
 from gateway.dialects.stream_frames import Frame, find_unread_in_frame
 from gateway.dialects.translation import get_translation
-from tests.dialects.members import anthropic_messages_answers, openai_chat_answers
+from tests.dialects.members import (
+    anthropic_messages_answers,
+    openai_chat_answers,
+    openai_responses_answers,
+)
 from tests.dialects.members.answer_samples import (
     AnswerSample,
     AnswerSamples,
@@ -36,6 +40,7 @@ from tests.dialects.members.samples import (
 SAMPLES: Mapping[str, AnswerSamples] = {
     "openai-chat": openai_chat_answers.SAMPLES,
     "anthropic-messages": anthropic_messages_answers.SAMPLES,
+    "openai-responses": openai_responses_answers.SAMPLES,
 }
 CANARY = "tiergate_canary"
 CASES = [

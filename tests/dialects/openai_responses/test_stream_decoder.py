@@ -259,9 +259,18 @@ def test_a_picture_that_the_model_made() -> None:
 
 def test_events_of_no_item_are_named() -> None:
     speech = event("response.audio.delta", delta="QUJD")
-    assert run(speech) == [e.AnswerMetadata("response.audio.delta")]
+    assert run(speech + speech) == [e.AnswerMetadata("response.audio.delta")]
     code = event("response.code_interpreter_call_code.delta", delta="x", output_index=0)
-    assert run(code + event("keepalive") + event("response.new", item_id="i", delta="x")) == []
+    assert run(code + event("keepalive") + b"data: [DONE]\n\n") == []
+
+
+def test_what_is_unknown_is_named_before_the_end() -> None:
+    """Its name is the same however the answer comes, but for members of the response itself."""
+    item = {**MESSAGE, "x_new": True, "content": [{"type": "output_text", "text": "a", "y": 1}]}
+    names = [e.AnswerMetadata("output.content.y"), e.AnswerMetadata("output.x_new")]
+    assert whole(item, z=0)[-5:] == [ENDED[1], *names, e.AnswerMetadata("z"), e.End()]
+    stream = CREATED + done(item) + ended(item, z=0) + event("response.new", item_id="i")
+    assert run(stream)[2:] == [*names, *ENDED[:2], e.AnswerMetadata("response.z"), e.End()]
 
 
 @pytest.mark.parametrize(
@@ -345,11 +354,11 @@ def test_what_is_no_answer_is_a_failure(body: bytes, kind: str) -> None:
     assert failed.problem.kind == kind
 
 
-def test_events_that_nobody_knows_and_members_of_odd_types_are_passed_over() -> None:
+def test_events_that_nobody_knows_are_named_and_members_of_odd_types_are_passed_over() -> None:
     stream = event("response.new", x=1) + event("response.output_text.delta", delta=3)
     stream += event("response.refusal.delta", delta=None, output_index="x")
     stream += event("response.reasoning_text.delta") + b'data: {"type":3}\n\n'
-    assert run(stream) == [e.Start()]
+    assert run(stream) == [e.AnswerMetadata("response.new"), e.Start(), e.AnswerMetadata("3")]
     assert TRANSLATION.decode_response(b'{"output":[3],"created_at":"x"}') == [
         e.Start(),
         e.Finish("cut"),
