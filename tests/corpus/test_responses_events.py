@@ -103,16 +103,17 @@ def test_a_stream_and_its_fold_are_the_same_events(rows: list[Row], say: Say) ->
 def shape(events: list[e.Event]) -> list[object]:
     """Return kinds and texts in order, with neighbours of a kind joined.
 
-    The number of sources and the last usage come at the end.
+    The number of sources, the last usage and the names of what was left out come at the end.
     """
     found: list[list[object]] = []
     cited, known = 0, None
+    names = sorted(event.name for event in events if isinstance(event, e.AnswerMetadata))
     for event in events:
         kind = type(event)
         cited += kind is e.Citation
         if isinstance(event, e.UsageUpdate):
             known = event.usage
-        if kind in (e.Start, e.LogProbs, e.Citation, e.UsageUpdate):
+        if kind in (e.Start, e.LogProbs, e.Citation, e.UsageUpdate, e.AnswerMetadata):
             continue
         place = [kind, getattr(event, "index", None), getattr(event, "part", None)]
         piece = event.text if isinstance(event, e.TextDelta | e.Declined | e.ReasoningDelta | e.ToolDelta) else ""  # fmt: skip
@@ -120,7 +121,7 @@ def shape(events: list[e.Event]) -> list[object]:
             found[-1][3] = f"{found[-1][3]}{piece}"
         else:
             found.append([*place, piece])
-    return [*found, cited, known]
+    return [*found, cited, known, names]
 
 
 def test_every_answer_told_again_says_the_same(rows: list[Row], say: Say) -> None:

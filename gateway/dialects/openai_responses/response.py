@@ -8,7 +8,7 @@ events of OpenAI's API reference.
 from collections.abc import Iterable, Iterator
 
 from gateway.core import jsonio
-from gateway.core.events import Event, Failed
+from gateway.core.events import Event, Failed, UsageUpdate
 from gateway.core.jsonio import Json
 from gateway.dialects.base import ResponseContext, ResponseSummary
 from gateway.dialects.openai_responses.content import Object, count_content_bytes
@@ -63,7 +63,13 @@ def decode_response(data: bytes) -> list[Event]:
     except jsonio.JsonError:
         return [Failed(make_broken_problem("an answer that is not JSON"))]
     problem = find_problem(value)
-    return Decoder().read_whole(value) if problem is None else [Failed(problem)]
+    if problem is None:
+        return Decoder().read_whole(value)
+    facts = ResponsesStreamFacts()
+    if isinstance(value, dict):
+        facts.read_response(value)
+    billed: list[Event] = [UsageUpdate(facts.usage)] if facts.usage is not None else []
+    return [*billed, Failed(problem)]
 
 
 def encode_response(events: Iterable[Event], context: ResponseContext) -> bytes:

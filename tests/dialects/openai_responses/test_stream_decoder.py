@@ -320,6 +320,9 @@ def test_the_usage_of_a_failed_answer_comes_before_the_failure() -> None:
     *found, failed = run(CREATED + HELLO + event("response.failed", response=response()))
     assert found == [START, e.TextDelta("hello"), TOLD]
     assert isinstance(failed, e.Failed)
+    told, failed = whole(MESSAGE, status="failed")
+    assert told == TOLD
+    assert isinstance(failed, e.Failed)
 
 
 def test_usage_comes_as_soon_as_it_is_told() -> None:
