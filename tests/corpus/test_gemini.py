@@ -196,6 +196,21 @@ def test_every_stream_passes_byte_for_byte_however_it_is_read(rows: list[Row], s
     assert len(streams(rows)) > 70
 
 
+def test_the_quick_look_finds_what_a_full_read_of_every_chunk_does(
+    rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def facts(row: Row) -> tuple[object, ...]:
+        out, watch = run(sse.split_frames(row[1]))
+        content = watch.content_bytes, watch.response_id, watch.served_model
+        return out, watch.usage, watch.finish, watch.complete, watch.problem, *content
+
+    quick = [facts(row) for row in streams(rows)]
+    kind: Any = type(run([])[1])
+    count = kind._count
+    monkeypatch.setattr(kind, "_count", lambda self, payload: count(self, payload) or True)
+    assert [facts(row) for row in streams(rows)] == quick
+
+
 def test_a_stream_that_stops_early_is_never_complete(rows: list[Row], say: Say) -> None:
     """Law 10 at every frame before the last finish, and in the middle of each."""
     cuts = 0

@@ -66,13 +66,11 @@ def list_texts(content: Json) -> list[str]:
 
 def as_integer(value: Json) -> int | None:
     """Return a whole number, also if it is written as 8.0 or "8", as protos may be."""
-    if isinstance(value, bool):
-        return None
+    if type(value) is int:  # not isinstance: a bool is no number
+        return value
     if isinstance(value, str) and value.lstrip("-").isdecimal() and len(value) < 20:
         return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int) else None
+    return int(value) if isinstance(value, float) and value.is_integer() else None
 
 
 class ContentTotals:
@@ -134,47 +132,21 @@ _FINISH_REASONS = ("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", 
 
 def find_error(chunk: Object) -> Json:
     """Find the error of a chunk, or of one of its candidates; None if there is none."""
-    holders = [chunk, *list_objects(chunk.get("candidates"))]
-    return next((error for holder in holders if (error := holder.get("error"))), None)
-
-
-def has_ended(chunks: list[Object]) -> bool:
-    """True if each candidate has a reason why it ended, or the prompt was refused."""
-    if any(find_block_reason(chunk) is not None for chunk in chunks):
-        return True
-    last: dict[int, str | None] = {}
-    for candidate in list_candidates(chunks):
-        at, reason = (
-            as_integer(candidate.get("index")) or 0,
-            parse_finish(candidate.get("finishReason")),
-        )
-        if reason is not None or at not in last or has_content(candidate):
-            last[at] = reason  # a reason that more content follows was none
-    return all(last.values())
-
-
-def list_candidates(chunks: list[Object]) -> list[Object]:
-    """List the candidates of all chunks, in their order."""
-    return [row for chunk in chunks for row in list_objects(chunk.get("candidates"))]
+    if error := chunk.get("error"):
+        return error
+    for candidate in list_objects(chunk.get("candidates")):
+        if error := candidate.get("error"):
+            return error
+    return None
 
 
 def has_content(candidate: Object) -> bool:
-    """True if a candidate has any content."""
-    return any(map(_part_has_content, list_objects(get_object(candidate, "content").get("parts"))))
-
-
-def _part_has_content(part: Object) -> bool:
-    """True if a part has any content: an empty text, even of a thought, is none."""
-    return any(item for name, item in part.items() if name != "thought")
-
-
-def find_finish(chunk: Object) -> str | None:
-    """Return why the first candidate that ended did, or why Google refused the prompt."""
-    for candidate in list_objects(chunk.get("candidates")):
-        reason = parse_finish(candidate.get("finishReason"))
-        if reason is not None:
-            return reason
-    return find_block_reason(chunk)
+    """True if a candidate has any content: an empty text, even of a thought, is none."""
+    for part in list_objects(get_object(candidate, "content").get("parts")):
+        for name, item in part.items():
+            if item and name != "thought":
+                return True
+    return False
 
 
 def parse_finish(reason: Json) -> str | None:

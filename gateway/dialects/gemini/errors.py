@@ -6,10 +6,11 @@ google-genai, which raises on a frame that holds an `error`.
 
 from collections.abc import Mapping
 
-from gateway.core import jsonio, sse
+from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemKind
 from gateway.core.jsonio import Json
 from gateway.dialects import upstream_errors
+from gateway.dialects.gemini.stream_encoder import write_chunk
 from gateway.dialects.upstream_errors import ErrorWords
 
 _STATUSES: Mapping[ProblemKind, str] = {
@@ -110,7 +111,7 @@ def write_frame(problem: Problem) -> bytes:
     value = jsonio.loads(write(problem))
     first = value[0] if isinstance(value, list) else value
     error = first.get("error", first) if isinstance(first, dict) else first
-    return sse.write_frame(jsonio.dumps({"error": error}))
+    return write_chunk({"error": error})
 
 
 def read(status: int, body: bytes, retry_after: float | None) -> Problem:

@@ -8,215 +8,81 @@ call's arguments. Source: GenerateContentResponse of Google's API reference.
 
 from collections.abc import Iterable
 
-import msgspec
-
-from gateway.core import jsonio, sse
+from gateway.core import jsonio
 from gateway.core.errors import Problem
-from gateway.core.events import (
-    Event,
-    Failed,
-)
+from gateway.core.events import Event, Failed
 from gateway.core.jsonio import Json
-from gateway.core.usage import MAX_TOKENS, Usage, merge_usage
-from gateway.dialects.base import ResponseContext, ResponseSummary, parse_response_id
-from gateway.dialects.content_length import count_argument_bytes, count_text_bytes
-from gateway.dialects.gemini import errors, usage
-from gateway.dialects.gemini.content import (
-    Object,
-    as_integer,
-    find_block_reason,
-    find_error,
-    find_finish,
-    has_content,
-    has_ended,
-    list_candidates,
-    list_objects,
+from gateway.dialects.base import ResponseContext, ResponseSummary
+from gateway.dialects.gemini import errors
+from gateway.dialects.gemini.content import Object, as_integer, find_error, list_objects
+from gateway.dialects.gemini.stream import (
+    GeminiStreamFacts,
+    count_body_content_bytes,
+    read_frame,
 )
 from gateway.dialects.gemini.stream_decoder import BROKEN_PIECES, ChunkReader
-from gateway.dialects.gemini.stream_encoder import Encoder
+from gateway.dialects.gemini.stream_encoder import Encoder, write_chunk
 from gateway.dialects.gemini.tools import join_calls
-from gateway.dialects.json_values import as_text
-from gateway.dialects.stream_frames import make_broken_problem, make_empty_problem
+from gateway.dialects.stream_frames import (
+    iterate_frames,
+    make_broken_problem,
+    make_empty_problem,
+)
 
 
 def summarize(body: bytes) -> ResponseSummary:
     """Read what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
-    chunks, problem = _read_chunks(body)
-    counted: Usage | None = None
-    finish, served_model, id = None, None, None
-    tool_uses = {
-        one for candidate in list_candidates(chunks) for one in usage.list_tool_uses(candidate)
-    }
-    for chunk in chunks:
-        more = usage.read(chunk.get("usageMetadata"), ended=True, used=tool_uses)
-        counted = counted if more is None else merge_usage(counted, more)
-        served_model = as_text(chunk.get("modelVersion")) or served_model
-        id = id or parse_response_id(chunk.get("responseId"))
-        finish = find_finish(chunk) or finish
-    content_bytes = (
-        0
-        if counted is not None and counted.has_input_and_output
-        else count_body_content_bytes(body)
-    )
+    _, facts, problem = _read_answer(body)
+    used = facts.usage
     return ResponseSummary(
-        usage=counted,
-        served_model=served_model or None,
-        response_id=id,
-        finish=finish,
-        content_bytes=content_bytes,
-        complete=problem is None and has_ended(chunks),
+        usage=used,
+        served_model=facts.served_model,
+        response_id=facts.response_id,
+        finish=facts.finish,
+        content_bytes=(
+            0 if used is not None and used.has_input_and_output else count_body_content_bytes(body)
+        ),
+        complete=problem is None and facts.has_ended,
         problem=problem,
     )
 
 
-def _read_chunks(body: bytes) -> tuple[list[Object], Problem | None]:
+def _read_answer(body: bytes) -> tuple[list[Object], GeminiStreamFacts, Problem | None]:
     """Read a whole answer: one chunk, or the chunks of a stream that came as a list."""
+    facts = GeminiStreamFacts()
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
-        return [], make_broken_problem("an answer that is not JSON")
+        return [], facts, make_broken_problem("an answer that is not JSON")
     chunks = value if isinstance(value, list) else [value]
     if not chunks or not all(isinstance(chunk, dict) for chunk in chunks):
-        return [], make_broken_problem("an answer that is not a JSON object")
+        return [], facts, make_broken_problem("an answer that is not a JSON object")
+    is_empty, problem = True, None
     for chunk in chunks:
-        if error := find_error(chunk):
-            return chunks, errors.read_error_object(error, body)
-    if not any(
-        list_objects(it.get("candidates")) or find_block_reason(it) is not None for it in chunks
-    ):
-        return chunks, make_broken_problem("an answer without candidates")
-    if not any(map(find_finish, chunks)) and not any(map(has_content, list_candidates(chunks))):
-        return chunks, make_empty_problem()
-    return chunks, None
-
-
-class _Call(msgspec.Struct, gc=False, rename="camel"):
-    name: Json = None
-    args: Json = None
-    partial_args: Json = None
-
-
-class _Code(msgspec.Struct, gc=False):
-    code: Json = None
-
-
-class _Part(msgspec.Struct, gc=False, rename="camel"):
-    text: Json = None
-    function_call: _Call | None = None
-    executable_code: _Code | None = None
-
-
-class _Content(msgspec.Struct, gc=False):
-    parts: list[_Part] | None = None
-
-
-class _Candidate(msgspec.Struct, gc=False, rename="camel"):
-    content: _Content | None = None
-    finish_reason: Json = None
-    index: Json = None
-    error: Json = None
-    grounding_metadata: Json = None
-
-
-class _Usage(msgspec.Struct, gc=False, rename="camel"):
-    prompt_token_count: Json = None
-    candidates_token_count: Json = None
-
-
-class ContentChunk(msgspec.Struct, gc=False, rename="camel"):
-    """Members of a chunk that may be content, or that make a full read necessary."""
-
-    candidates: list[_Candidate] | None = None
-    usage_metadata: _Usage | None = None
-    prompt_feedback: Json = None
-    error: Json = None
-
-
-_READ_CHUNK = jsonio.make_reader(ContentChunk)
-_READ_CHUNKS = jsonio.make_reader(list[ContentChunk])
-
-
-def read_content_chunk(payload: bytes) -> ContentChunk:
-    """Read one chunk of a stream. Raises JsonError for anything else."""
-    chunk: ContentChunk = _READ_CHUNK(payload)
-    return chunk
-
-
-def needs_inspection(chunk: ContentChunk) -> bool:
-    """True if a chunk may have an end, an error, a use of a tool, or a second candidate."""
-    if chunk.error or chunk.prompt_feedback:
-        return True
-    for candidate in chunk.candidates or ():
-        if (
-            candidate.finish_reason
-            or candidate.index
-            or candidate.grounding_metadata
-            or candidate.error
-        ):
-            return True
-    return False
-
-
-def has_counts(usage: _Usage) -> bool:
-    """True if usage surely counts something, and so replaces earlier usage."""
-    count = usage.prompt_token_count or usage.candidates_token_count
-    return type(count) is int and 0 < count <= MAX_TOKENS
-
-
-def count_body_content_bytes(body: bytes) -> int:
-    """Count the bytes of content in a whole answer, also in a list of chunks."""
-    try:
-        return count_content_bytes(_READ_CHUNK(body))
-    except jsonio.JsonError:
-        pass
-    try:
-        return sum(map(count_content_bytes, _READ_CHUNKS(body)))
-    except jsonio.JsonError:
-        return 0
-
-
-def count_content_bytes(chunk: ContentChunk) -> int:
-    """Count the bytes of content in a chunk."""
-    size = 0
-    for candidate in chunk.candidates or ():
-        content = candidate.content
-        if content is not None:
-            for part in content.parts or ():
-                text = part.text
-                if isinstance(text, str) and text.isascii():
-                    size += len(text)
-                elif text is not None:
-                    size += count_text_bytes(text)
-                if part.function_call is not None or part.executable_code is not None:
-                    size += _count_call_bytes(part)
-    return size
-
-
-def _count_call_bytes(part: _Part) -> int:
-    size = 0
-    if part.function_call is not None:
-        call = part.function_call
-        size += (
-            count_text_bytes(call.name)
-            + count_argument_bytes(call.args)
-            + count_argument_bytes(call.partial_args)
-        )
-    if part.executable_code is not None:
-        size += count_text_bytes(part.executable_code.code)
-    return size
+        is_empty = not facts.take(chunk) and is_empty
+    if error := next(filter(None, map(find_error, chunks)), None):
+        problem = errors.read_error_object(error, body)
+    elif not facts.begun and facts.block_reason is None:
+        problem = make_broken_problem("an answer without candidates")
+    elif is_empty:
+        problem = make_empty_problem()
+    return chunks, facts, problem
 
 
 def decode_response(body: bytes) -> list[Event]:
     """Decode a whole answer, as a stream of its chunks. Never raises: no answer is a Failed."""
-    chunks, problem = _read_chunks(body)
-    if problem is not None:
-        return [Failed(problem)]
-    reader = ChunkReader()
+    chunks, _, problem = _read_answer(body)
+    reader, out = ChunkReader(), list[Event]()
     try:
-        events = [event for chunk in chunks for event in reader.take(chunk)]
+        for chunk in chunks:
+            (reader.take if problem is None else reader.take_facts)(chunk, out)
     except ValueError:
-        return [Failed(make_broken_problem(BROKEN_PIECES))]
-    return [*events, *reader.end(whole=True)]
+        problem = make_broken_problem(BROKEN_PIECES)
+    if problem is None:
+        reader.end(out)
+    else:
+        out.append(Failed(problem))
+    return out
 
 
 def encode_response(events: Iterable[Event], context: ResponseContext) -> bytes:
@@ -238,12 +104,9 @@ def fold(stream: bytes) -> bytes:
     """Return the whole answer that has the content of a recorded stream."""
     whole: Object = {}
     candidates: dict[int, Object] = {}
-    for frame in sse.split_frames(stream):
-        payload = sse.read_data(frame)
-        if not payload:
-            continue
-        chunk = jsonio.loads(payload)
-        for candidate in chunk.pop("candidates", None) or ():
+    for frame in iterate_frames(stream, read_frame):
+        chunk = frame.value
+        for candidate in list_objects(chunk.pop("candidates", None)):
             at = as_integer(candidate.get("index")) or 0
             if at in candidates:
                 _merge_candidate(candidates[at], candidate)
@@ -302,4 +165,4 @@ def _merge_lists(old: Object, new: Object, names: tuple[str, ...]) -> Object:
 
 def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: ARG001, FBT001 - always sent here
     """Return a whole answer as a stream of one chunk, as Gemini sends short answers."""
-    return sse.write_frame(jsonio.dumps(jsonio.loads(whole)))
+    return write_chunk(jsonio.loads(whole))

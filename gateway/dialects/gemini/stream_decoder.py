@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
-from gateway.core import jsonio, sse
+from gateway.core import jsonio
 from gateway.core.events import (
     AnswerMetadata,
     Citation,
@@ -33,20 +33,17 @@ from gateway.core.events import (
     UsageUpdate,
 )
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, merge_usage
-from gateway.dialects.gemini import errors, usage
+from gateway.core.usage import Usage
 from gateway.dialects.gemini.content import (
     Object,
     as_integer,
-    find_block_reason,
-    find_error,
     get_object,
     list_objects,
-    parse_finish,
 )
+from gateway.dialects.gemini.stream import GeminiStreamFacts, read_frame
 from gateway.dialects.gemini.tools import CallJoiner
 from gateway.dialects.json_values import as_text
-from gateway.dialects.stream_frames import MAX_FRAME_BYTES, make_broken_problem
+from gateway.dialects.stream_frames import Frame, FrameDecoder, make_broken_problem
 
 _REASONS: dict[str, FinishReason] = {
     "STOP": "stop",
@@ -89,160 +86,117 @@ type _Source = tuple[str | None, str | None, int | None, int | None, Json]
 _SOURCE_KINDS = ("web", "retrievedContext", "maps", "image")
 
 
-class Decoder:
+class Decoder(FrameDecoder):
     """Decodes one stream; see base.Decoder."""
 
-    __slots__ = ("_is_over", "_reader", "_splitter")
+    __slots__ = ("_reader",)
 
     def __init__(self) -> None:
+        super().__init__()
         self._reader = ChunkReader()
-        self._splitter = sse.FrameSplitter()
-        self._is_over = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Take what was read. After a Failed nothing more comes."""
-        if self._is_over:
-            return []
-        data = self._splitter.feed(data)
-        if self._splitter.size > MAX_FRAME_BYTES:
-            self._is_over = True
-            return [Failed(make_broken_problem("a frame without an end"))]
-        events: list[Event] = []
-        for frame in sse.split_data_frames(data):
-            events += self._read_frame(frame)
-            if events and type(events[-1]) is Failed:
-                self._is_over = True
-                break
-        return events
+    def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
+        return read_frame(raw, payload)
 
-    def end(self) -> list[Event]:
-        """Take the end of the stream; the last frame may lack its blank line."""
-        rest = self._splitter.take_pending()
-        if self._is_over:
-            return []
-        self._is_over = True
-        is_whole = _is_chunk(rest)
-        if not is_whole and rest.strip():
-            return []  # half a frame is none, and after it there is no end
-        events = self._read_frame(rest) if is_whole else []
-        if not events or type(events[-1]) is not Failed:
-            events += self._reader.end(whole=False)
-        return events
-
-    def _read_frame(self, frame: bytes) -> list[Event]:
-        payload = sse.read_data(frame)
-        if not payload:
-            return []
+    def _decode(self, frame: Frame, out: list[Event]) -> None:
         try:
-            chunk = jsonio.loads(payload)
-        except jsonio.JsonError:
-            chunk = None
-        if isinstance(chunk, list) and len(chunk) == 1:
-            chunk = chunk[0]
-        if not isinstance(chunk, dict):
-            return [Failed(make_broken_problem())]
-        if error := find_error(chunk):
-            return [Failed(errors.read_error_object(error, payload))]
-        try:
-            return self._reader.take(chunk)
+            self._reader.take(frame.value, out)
         except ValueError:
-            return [Failed(make_broken_problem(BROKEN_PIECES))]
+            self._fail(make_broken_problem(BROKEN_PIECES), out)
+
+    def _decode_error(self, frame: Frame, out: list[Event]) -> None:
+        self._reader.take_facts(frame.value, out)
+
+    def _close(self, out: list[Event], *, is_cut: bool) -> None:
+        if not is_cut and self._reader.facts.has_ended:
+            self._reader.end(out)
 
 
 class _Choice:
     """The state of one candidate so far."""
 
-    __slots__ = ("begun", "calls", "cited", "reason", "said", "thinking", "tools")
+    __slots__ = ("calls", "cited", "has_begun", "is_thinking", "texts", "tools")
 
     def __init__(self) -> None:
-        self.begun = False
+        self.has_begun = False
         """True if any content has come."""
-        self.thinking = False
+        self.is_thinking = False
         """True while a thought is open."""
         self.calls = CallJoiner()
         self.tools = 0
-        self.said: list[str] = []
+        self.texts: list[str] = []
         self.cited: set[bytes] = set()
-        self.reason: str | None = None
 
 
 class ChunkReader:
     """Reads chunks, one after the other, as events."""
 
-    __slots__ = ("_blocked", "_choices", "_id", "_started", "_tool_uses", "_usage")
+    __slots__ = ("_choices", "_is_started", "facts")
 
     def __init__(self) -> None:
-        self._started = False
-        self._id = ""
-        self._blocked: str | None = None
+        self.facts = GeminiStreamFacts()
+        self._is_started = False
+        """True if the reader has made the Start event."""
         self._choices: dict[int, _Choice] = {}
-        self._tool_uses: set[usage.ToolUse] = set()
-        self._usage: Usage | None = None
 
-    def take(self, chunk: Object) -> list[Event]:
-        """Take the next chunk; return its events. Raises ValueError for pieces that do not fit."""
-        events: list[Event] = []
-        counts = chunk.get("usageMetadata")
-        if not self._started:
-            self._started = True
-            events.append(self._make_start(chunk))
-        candidates = chunk.get("candidates")
-        for candidate in candidates if isinstance(candidates, list) else ():
-            if isinstance(candidate, dict):
-                self._read_candidate(candidate, events)
-                if _GROUNDING in candidate:
-                    self._tool_uses.update(usage.list_tool_uses(candidate))
-        self._blocked = find_block_reason(chunk) or self._blocked
-        more = usage.read(counts, ended=self._has_ended(), used=self._tool_uses) if counts else None
-        if more is not None:
-            self._usage = merge_usage(self._usage, more)
-            events.append(UsageUpdate(self._usage))
-        return events
+    def take(self, chunk: Object, out: list[Event]) -> None:
+        """Add the events of the next chunk. Raises ValueError for pieces that do not fit."""
+        earlier_usage = self.facts.usage
+        self.facts.take(chunk)
+        self._start(chunk, out)
+        try:
+            for candidate in list_objects(chunk.get("candidates")):
+                self._read_candidate(candidate, out)
+        finally:
+            self._tell_usage(earlier_usage, out)
 
-    def end(self, *, whole: bool) -> list[Event]:
-        """Take the end of the answer; return its events: none if a stream was cut."""
-        events: list[Event] = []
-        if not self._choices and self._blocked is not None:
-            return [Finish("filter", self._blocked), End()]
-        if not whole and not self._has_ended():
-            return []
+    def take_facts(self, chunk: Object, out: list[Event]) -> None:
+        """Add the events of all that a chunk tells beside an error."""
+        facts, earlier_usage = self.facts, self.facts.usage
+        facts.take(chunk)
+        if facts.usage is not None or facts.served_model is not None or facts.response_id:
+            self._start(chunk, out)
+        self._tell_usage(earlier_usage, out)
+
+    def end(self, out: list[Event]) -> None:
+        """Add the events of the end of the answer."""
+        facts = self.facts
+        if facts.block_reason is not None and not self._choices:
+            self._choices[0] = _Choice()
         for at, choice in self._choices.items():
-            if choice.thinking:
-                events.append(ReasoningEnd(choice=at))
-            word = choice.reason
+            if choice.is_thinking:
+                out.append(ReasoningEnd(choice=at))
+            word = facts.finish_words.get(at, facts.block_reason)
             reason: FinishReason = "cut"
-            if word is not None:
-                reason = _REASONS.get(word, "length" if choice.begun else "error")
+            if at in facts.finish_words:
+                reason = _REASONS.get(word or "", "length" if choice.has_begun else "error")
+            elif word is not None:
+                reason = "filter"
             if reason == "error":
-                return [*events, Failed(make_broken_problem(f"an answer that failed: {word}"))]
+                out.append(Failed(make_broken_problem(f"an answer that failed: {word}")))
+                return
             if choice.calls.open:
                 if reason not in ("length", "cut"):
-                    return [
-                        *events,
-                        Failed(make_broken_problem("a call of a tool without its end")),
-                    ]
+                    out.append(Failed(make_broken_problem("a call of a tool without its end")))
+                    return
                 for part in choice.calls.end():
-                    self._read_part(part, choice, at, events)
+                    self._read_part(part, choice, at, out)
             if reason == "stop" and choice.tools:
                 reason = "tools"
-            events.append(Finish(reason, word, choice=at))
-        return [*events, End()]
+            out.append(Finish(reason, word, choice=at))
+        out.append(End())
 
-    def _has_ended(self) -> bool:
-        """True if every candidate has a reason why it ended, or Google refused the prompt."""
-        if self._blocked is not None:
-            return True
-        return bool(self._choices) and all(it.reason is not None for it in self._choices.values())
+    def _start(self, chunk: Object, out: list[Event]) -> None:
+        if not self._is_started:
+            self._is_started = True
+            facts, created = self.facts, _parse_epoch(chunk.get("createTime"))
+            out.append(Start(facts.response_id, facts.served_model, created, facts.usage))
 
-    def _make_start(self, chunk: Object) -> Start:
-        self._id = as_text(chunk.get("responseId")) or ""
-        first = usage.read(chunk.get("usageMetadata"), ended=False)
-        return Start(
-            id=self._id or None,
-            model=as_text(chunk.get("modelVersion")) or None,
-            created=_parse_epoch(chunk.get("createTime")),
-            usage=first,
-        )
+    def _tell_usage(self, earlier: Usage | None, out: list[Event]) -> None:
+        """Add the usage if a chunk has changed it."""
+        usage = self.facts.usage
+        if usage is not None and usage is not earlier:
+            out.append(UsageUpdate(usage))
 
     def _read_candidate(self, candidate: Object, events: list[Event]) -> None:
         at = as_integer(candidate.get("index")) or 0
@@ -251,41 +205,36 @@ class ChunkReader:
             choice = self._choices[at] = _Choice()
         content = candidate.get("content")
         parts = content.get("parts") if isinstance(content, dict) else None
-        for part in parts if isinstance(parts, list) else ():
-            if isinstance(part, dict):
-                for whole in choice.calls.take(part):
-                    self._read_part(whole, choice, at, events)
+        for part in list_objects(parts):
+            for whole in choice.calls.take(part):
+                self._read_part(whole, choice, at, events)
         for name, decode in _MEMBER_DECODERS.items():
             value = candidate.get(name)
             if isinstance(value, dict):
                 events += decode(value, choice, at)
         if not candidate.keys() <= _TOLD_MEMBERS or _GROUNDING in candidate:
             events += _name_other_members(candidate)
-        reason = parse_finish(candidate.get("finishReason"))
-        if reason is not None:
-            choice.reason = reason
 
     def _read_part(self, part: Object, choice: _Choice, at: int, events: list[Event]) -> None:
         text, state = part.get("text"), as_text(part.get("thoughtSignature")) or None
         if not text and not state and not part.keys() - _TEXT_MEMBERS:
             return
-        choice.reason = None  # it was none, as more has come
-        choice.begun = True
+        choice.has_begun = True
         thought = part.get("thought") is True
-        if choice.thinking and not thought:
-            choice.thinking = False
+        if choice.is_thinking and not thought:
+            choice.is_thinking = False
             events.append(ReasoningEnd(choice=at))
         if isinstance(text, str) and text:
             if thought:
-                choice.thinking = True
+                choice.is_thinking = True
                 events.append(ReasoningDelta(text, choice=at))
             else:
-                choice.said.append(text)
+                choice.texts.append(text)
                 events.append(TextDelta(text, at))
         if part.keys() - _TEXT_MEMBERS:
             state = self._read_other_part(part, state, choice, at, events)
         if state is not None:
-            choice.thinking = False
+            choice.is_thinking = False
             events.append(ReasoningEnd(state, choice=at))
 
     def _read_other_part(
@@ -314,7 +263,7 @@ class ChunkReader:
 
     def _make_id(self, at: int, index: int, name: str, text: str) -> str:
         """Make an id for a call without one: the same for a stream and a whole answer."""
-        whole = "\n".join((self._id, str(at), str(index), name, text))
+        whole = "\n".join((self.facts.response_id or "", str(at), str(index), name, text))
         return "call_" + hashlib.blake2b(whole.encode(), digest_size=12).hexdigest()
 
 
@@ -341,14 +290,6 @@ def _name_other_members(candidate: Object) -> Iterator[Event]:
             yield AnswerMetadata(f"{_CANDIDATE_PREFIX}.{name}")
 
 
-def _is_chunk(rest: bytes) -> bool:
-    """True if the rest of a stream is a whole frame."""
-    try:
-        return jsonio.loads(sse.read_data(rest)) is not None
-    except jsonio.JsonError:
-        return False
-
-
 def _decode_log_probs(value: Object, _: _Choice, at: int) -> Iterator[Event]:
     chosen, tops = (
         list_objects(value.get("chosenCandidates")),
@@ -369,11 +310,11 @@ def _decode_token(row: Object) -> Object:
 
 
 def _decode_citations(value: Object, choice: _Choice, at: int) -> Iterator[Event]:
-    return _make_citations("citationMetadata", _list_citations(value, choice.said), choice, at)
+    return _make_citations("citationMetadata", _list_citations(value, choice.texts), choice, at)
 
 
 def _decode_grounding(value: Object, choice: _Choice, at: int) -> Iterator[Event]:
-    return _make_citations(_GROUNDING, _list_grounding(value, choice.said), choice, at)
+    return _make_citations(_GROUNDING, _list_grounding(value, choice.texts), choice, at)
 
 
 def _make_citations(

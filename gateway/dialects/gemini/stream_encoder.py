@@ -43,6 +43,11 @@ _REASONS: dict[FinishReason, str] = {
 _UNKNOWN_TYPE = "application/octet-stream"
 
 
+def write_chunk(chunk: Object) -> bytes:
+    """Return the frame of a chunk, or of an error."""
+    return sse.write_frame(jsonio.dumps(chunk))
+
+
 class Encoder:
     """Encodes one stream; see base.Encoder.
 
@@ -139,13 +144,13 @@ class Encoder:
         return self._write_chunk([{"content": content, "index": choice}])
 
     def _write_chunk(self, candidates: list[Object], **more: object) -> bytes:
-        chunk = {
+        chunk: Object = {
             "candidates": candidates,
             **more,
             "modelVersion": self._model,
             "responseId": self._id,
         }
-        return sse.write_frame(jsonio.dumps(chunk))
+        return write_chunk(chunk)
 
     def _write_state(self, event: ReasoningEnd) -> bytes:
         """Write a thought's state, in a part of its own with an empty text.

@@ -271,3 +271,51 @@ def test_the_first_candidate_is_seen_though_another_began() -> None:
     two = chunk(candidate(text("b")), usageMetadata=USED)
     end = chunk(candidate(finish="STOP", index=1))
     assert not run(stream(one, two, end))[1].complete
+
+
+SEARCH: Any = {"groundingMetadata": {"webSearchQueries": ["q"]}}
+CHUNKS: list[Any] = [
+    HELLO, LAST, EMPTY, BLOCKED, used(1), used(2), used(3, responseId="r2"), ERROR, chunk(candidate(text("b"))), chunk(candidate(text("é"), **SEARCH)),
+    chunk(candidate(text("b"), index=1), usageMetadata=USED), chunk(candidate(finish="MAX_TOKENS", index=1)), chunk(usageMetadata={"totalTokenCount": 7}),
+    chunk(candidate({"functionCall": {"name": "f", "args": {"a": 1}}}), usageMetadata=USED), {**ERROR, "usageMetadata": USED}, {"usageMetadata": USED}, [ERROR],
+    chunk(candidate(text("hm", thought=True), finish="STOP"), usageMetadata={**USED, "thoughtsTokenCount": 4, "serviceTier": "priority"}),
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(CHUNKS), max_size=7), st.integers(1, 2))
+def test_the_quick_look_finds_what_a_full_read_of_every_chunk_does(
+    chunks: list[Any], n: int
+) -> None:
+    data = stream(*chunks)
+    ends = [len(stream(*chunks[:at])) for at in range(1, len(chunks))]
+    out, watch = run(data, *ends, n=n)
+    kind: Any = type(watch)
+    count = kind._count
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind, "_count", lambda self, payload: count(self, payload) or True)
+        full_out, full = run(data, *ends, n=n)
+    assert (out, facts(watch)) == (full_out, facts(full))
+    assert (watch.content_bytes, watch.response_id) == (full.content_bytes, full.response_id)
+
+
+def test_usage_beside_an_error_counts() -> None:
+    """Google bills what it counted before the error, also if another target then answers."""
+    failed = {**ERROR, "usageMetadata": USED, "modelVersion": "m-1", "responseId": "r1"}
+    for data in (frame(failed), stream(HELLO, failed)):
+        _, watch = run(data)
+        assert (watch.usage, watch.complete) == (Usage(input=5, output=2), False)
+        assert (watch.served_model, watch.response_id) == ("m-1", "r1")
+    assert not run(frame({**LAST, **ERROR}))[1].committed
+
+
+def test_usage_that_nobody_asked_for_is_not_lost_at_a_use_of_a_tool() -> None:
+    watch = DIALECT.inspect_stream(ask(STREAM))
+    for one in (used(1), used(2), chunk(candidate(text("a"), **SEARCH))):
+        watch.feed(frame(one))
+    assert watch.usage == Usage(input=2, tools={"grounding": 1, "web_search": 1})
+
+
+def test_a_finish_that_more_content_follows_is_taken_back() -> None:
+    middle, more = chunk(candidate(text("a"), finish="STOP")), chunk(candidate(text("b")))
+    assert run(stream(middle))[1].finish == "STOP"
+    assert run(stream(middle, more))[1].finish is None

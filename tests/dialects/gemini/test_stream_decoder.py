@@ -27,7 +27,8 @@ from gateway.core.events import (
     UsageUpdate,
 )
 from gateway.core.usage import Usage
-from gateway.dialects.gemini import TRANSLATION, stream_decoder
+from gateway.dialects import stream_frames
+from gateway.dialects.gemini import DIALECT, TRANSLATION
 from tests.dialects.cases import pieces
 from tests.dialects.gemini.cases import (
     HELLO,
@@ -53,7 +54,8 @@ def content(*parts: Any, **more: Any) -> list[Event]:
     said = TRANSLATION.decode_response(
         whole(chunk(candidate(*parts, **{"finish": "STOP", **more})))
     )
-    assert (said[0], said[-1]) == (START, End())
+    assert (isinstance(said[0], Start), said[-1]) == (True, End())
+    assert (said[0].id, said[0].model) == ("r1", "m-1")  # type: ignore[union-attr]  # a Start
     return said[1:-1]
 
 
@@ -270,7 +272,7 @@ def test_an_error_ends_everything(data: bytes, kind: str) -> None:
 
 
 def test_a_frame_without_an_end_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_decoder, "MAX_FRAME_BYTES", 10)
+    monkeypatch.setattr(stream_frames, "MAX_FRAME_BYTES", 10)
     assert failed(heard(b"data: {" + b"a" * 20)) == "upstream_error"
 
 
@@ -310,3 +312,41 @@ def test_any_split_of_any_stream_says_the_same(rows: Any, cuts: list[int], end: 
         == heard(data)
         == TRANSLATION.decode_response(json.dumps(chunks).encode())
     )
+
+
+def test_usage_beside_an_error_counts() -> None:
+    """The account of a translated call has it as that of a native one does."""
+    counted, error = {"usageMetadata": USED}, {"error": {"code": 503}}
+    start, used = Start(id="r1", model="m-1", usage=Usage(input=5, output=2)), UsageUpdate(Usage(input=5, output=2))  # fmt: skip
+    answer = chunk(**counted, **error)
+    for said in (heard(stream(answer)), TRANSLATION.decode_response(whole(answer))):
+        assert (said[:-1], failed(said)) == ([start, used], "upstream_overloaded")
+    later = heard(stream(HELLO, {**counted, **error}))
+    assert (later[-2], failed(later)) == (used, "upstream_overloaded")
+    assert [type(it) for it in heard(stream(error))] == [Failed]
+    odd = chunk(
+        candidate({"functionCall": {"name": "f", "partialArgs": [{"jsonPath": "?["}]}}), **counted
+    )
+    for said in (heard(stream(odd)), TRANSLATION.decode_response(whole(odd))):
+        assert (said[:-1], failed(said)) == ([start, used], "upstream_error")
+
+
+def test_tools_count_without_tokens() -> None:
+    search: Any = {"groundingMetadata": {"webSearchQueries": ["q"]}}
+    found = content(text("a"), **search)
+    usage = Usage(tools={"grounding": 1, "web_search": 1})
+    assert [it.usage for it in found if isinstance(it, UsageUpdate)] == [usage]
+    assert DIALECT.summarize(whole(chunk(candidate(text("a"), **search)))).usage == usage
+
+
+def test_a_prompt_that_is_refused_amid_an_answer_filters_it() -> None:
+    refusal = {"promptFeedback": {"blockReason": "SAFETY"}}
+    assert heard(stream(HELLO, refusal))[-2:] == [Finish("filter", "SAFETY"), End()]
+    ended = heard(stream(HELLO, LAST, refusal))
+    assert ended[-2:] == [Finish("stop", "STOP"), End()]
+
+
+def test_one_object_may_stand_for_a_list() -> None:
+    alone = {"candidates": {"content": {"parts": text("a")}, "finishReason": "STOP"}}
+    assert heard(stream(alone)) == [Start(), TextDelta("a"), Finish("stop", "STOP"), End()]
+    assert json.loads(DIALECT.fold(stream(alone)))["candidates"] == [alone["candidates"]]
