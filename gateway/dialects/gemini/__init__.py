@@ -32,6 +32,7 @@ TRANSLATION = TranslationFunctions(
     make_decoder=stream_decoder.Decoder,
     make_encoder=stream_encoder.Encoder,
     request_members=schema.REQUEST,
+    answer_members=schema.ANSWER,
     tool_call_names=("candidates.content.functionCall", "candidates.content.functionCall"),
 )
 """Translation of Gemini to and from other dialects."""

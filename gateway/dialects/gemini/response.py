@@ -15,18 +15,20 @@ from gateway.core.jsonio import Json
 from gateway.dialects.base import ResponseContext, ResponseSummary
 from gateway.dialects.gemini import errors
 from gateway.dialects.gemini.content import Object, as_integer, find_error, list_objects
+from gateway.dialects.gemini.schema import ANSWER
 from gateway.dialects.gemini.stream import (
     GeminiStreamFacts,
     count_body_content_bytes,
     read_frame,
 )
-from gateway.dialects.gemini.stream_decoder import BROKEN_PIECES, ChunkReader
+from gateway.dialects.gemini.stream_decoder import BROKEN_PIECES, CITATION_LISTS, ChunkReader
 from gateway.dialects.gemini.stream_encoder import Encoder, write_chunk
 from gateway.dialects.gemini.tools import join_calls
 from gateway.dialects.stream_frames import (
     iterate_frames,
     make_broken_problem,
     make_empty_problem,
+    name_unread_members,
 )
 
 
@@ -79,6 +81,7 @@ def decode_response(body: bytes) -> list[Event]:
     except ValueError:
         problem = make_broken_problem(BROKEN_PIECES)
     if problem is None:
+        out += name_unread_members(chunks, ANSWER)
         reader.end(out)
     else:
         out.append(Failed(problem))
@@ -94,7 +97,7 @@ def encode_response(events: Iterable[Event], context: ResponseContext) -> bytes:
 _GROWING_MEMBERS = ({"text"}, {"text", "thought"})
 """Members of parts whose text grows."""
 _GROWING_LISTS = {
-    "citationMetadata": ("citations",),
+    "citationMetadata": CITATION_LISTS,
     "logprobsResult": ("chosenCandidates", "topCandidates"),
 }
 """Members of candidates whose lists go on from chunk to chunk."""
@@ -156,7 +159,7 @@ def _merge_lists(old: Object, new: Object, names: tuple[str, ...]) -> Object:
     joined = {**old, **new}
     for name in names:
         before, after = old.get(name) or [], new.get(name) or []
-        if name == "citations":
+        if name in CITATION_LISTS:
             after = [row for row in after if row not in before]
         if before or after:
             joined[name] = [*before, *after]

@@ -1,4 +1,4 @@
-"""Every member of a generateContent request that is known, and what translation does with it.
+"""The known members of requests and answers, and what translation does with them.
 
 Names stand in camelCase; clients may write snake_case too. A hosted tool, and the work of one in
 the history, is refused or left out as a whole: the list does not look into it.
@@ -151,3 +151,155 @@ COUNT_REQUEST: MemberList = {
     "request": {**REQUEST["request"], "generateContentRequest": read_inside("request")},
 }
 """Members of a countTokens request, which may hold a whole request."""
+
+_NO_PLACE = name_loss("has no place for it in an answer")
+_SOURCE_HAS_LESS = name_loss("gets the address and the title of a source")
+_OF_PROVIDER = ignore("needs nothing of how the provider worked")
+_SAFETY = ignore("is told by the finish reason what a filter withheld")
+_OPAQUE_PARTS = (
+    "executableCode", "codeExecutionResult", "toolCall", "toolResponse", "fileData",
+    "functionResponse", "audioTranscription",
+)  # fmt: skip
+"""Parts that become Opaque events: no other dialect has them."""
+_ANSWER = {
+    **dict.fromkeys(("modelVersion", "responseId", "createTime"), READ),
+    "candidates": read_inside("candidate"),
+    "promptFeedback": read_inside("feedback"),
+    "usageMetadata": read_inside("usage"),
+    "modelStatus": _OF_PROVIDER,
+}
+
+ANSWER: MemberList = {
+    "answer": _ANSWER,
+    "event": _ANSWER,
+    "candidate": {
+        "index": READ,
+        "finishReason": READ,
+        "content": read_inside("content"),
+        "citationMetadata": read_inside("citations"),
+        "groundingMetadata": read_inside("grounding"),
+        "logprobsResult": read_inside("logprobs"),
+        "urlContextMetadata": _NO_PLACE,
+        "continuationToken": _NO_PLACE,
+        "finishMessage": ignore("is told by the finish reason why it ended"),
+        "safetyRatings": _SAFETY,
+        "avgLogprobs": ignore("gets the log probability of each token"),
+        "tokenCount": ignore("gets it with the usage"),
+    },
+    "content": {
+        "parts": read_inside("part", path="candidates.content"),
+        "role": ignore("knows that the model answers"),
+    },
+    "part": {
+        **dict.fromkeys(("text", "thought", "thoughtSignature", *_OPAQUE_PARTS), READ),
+        "functionCall": read_inside("call"),
+        "inlineData": read_inside("data"),
+        **dict.fromkeys(
+            (
+                "mediaResolution", "mediaProcessing", "videoMetadata", "audioMetadata",
+                "documentMetadata", "spreadsheetMetadata", "partMetadata", "speechMetadata",
+            ),
+            _NO_PLACE,
+        ),
+    },
+    "call": {
+        **dict.fromkeys(("id", "name", "willContinue"), READ),
+        "args": CARRIED,
+        "partialArgs": read_inside("argument"),
+    },
+    "argument": REQUEST["argument"],
+    "data": {"data": READ, "mimeType": READ, "displayName": _NO_PLACE},
+    "citations": dict.fromkeys(("citations", "citationSources"), read_inside("citation")),
+    "citation": {
+        **dict.fromkeys(("uri", "title", "startIndex", "endIndex"), READ),
+        **dict.fromkeys(("license", "publicationDate"), _SOURCE_HAS_LESS),
+    },
+    "grounding": {
+        "groundingChunks": read_inside("grounding_chunk"),
+        "groundingSupports": read_inside("support"),
+        **dict.fromkeys(
+            (
+                "webSearchQueries", "imageSearchQueries", "retrievalQueries", "searchEntryPoint",
+                "retrievalMetadata", "googleMapsWidgetContextToken", "sourceFlaggingUris",
+            ),
+            _NO_PLACE,
+        ),
+    },
+    "grounding_chunk": {
+        "web": read_inside("web"),
+        "image": read_inside("image"),
+        "maps": read_inside("map"),
+        "retrievedContext": read_inside("document"),
+    },
+    "web": {"uri": READ, "title": READ, "domain": _SOURCE_HAS_LESS},
+    "image": {
+        "sourceUri": READ,
+        "title": READ,
+        "imageUri": _SOURCE_HAS_LESS,
+        "domain": _SOURCE_HAS_LESS,
+    },
+    "map": {
+        "uri": READ,
+        "title": READ,
+        **dict.fromkeys(("placeId", "placeAnswerSources", "route", "text"), _SOURCE_HAS_LESS),
+    },
+    "document": {
+        "uri": READ,
+        "title": READ,
+        **dict.fromkeys(
+            (
+                "documentName", "ragChunk", "text", "customMetadata", "fileSearchStore",
+                "pageNumber", "mediaId",
+            ),
+            _SOURCE_HAS_LESS,
+        ),
+    },
+    "support": {
+        "segment": read_inside("segment"),
+        "groundingChunkIndices": READ,
+        "confidenceScores": _SOURCE_HAS_LESS,
+        "renderedParts": ignore("gets the place in the text"),
+    },
+    "segment": {
+        "startIndex": READ,
+        "endIndex": READ,
+        "partIndex": ignore("gets the place in the whole text"),
+        "text": ignore("gets the place of this text"),
+    },
+    "logprobs": {
+        "chosenCandidates": read_inside("token"),
+        "topCandidates": read_inside("top_tokens"),
+        "logProbabilitySum": ignore("gets the log probability of each token"),
+    },
+    "top_tokens": {"candidates": read_inside("token")},
+    "token": {
+        "token": READ,
+        "logProbability": READ,
+        "tokenId": ignore("gets the text of each token"),
+    },
+    "feedback": {
+        "blockReason": READ,
+        "blockReasonMessage": ignore("is told by the finish reason why it ended"),
+        "safetyRatings": _SAFETY,
+    },
+    "usage": {
+        **dict.fromkeys(
+            (
+                "promptTokenCount", "cachedContentTokenCount", "candidatesTokenCount",
+                "thoughtsTokenCount", "toolUsePromptTokenCount", "totalTokenCount", "serviceTier",
+                "trafficType",
+            ),
+            READ,
+        ),
+        **dict.fromkeys(
+            (
+                "promptTokensDetails", "promptTokenDetails", "candidatesTokensDetails",
+                "toolUsePromptTokensDetails",
+            ),
+            read_inside("modality"),
+        ),
+        "cacheTokensDetails": ignore("counts them in the details of the prompt"),
+    },
+    "modality": {"modality": READ, "tokenCount": READ},
+}  # fmt: skip
+"""Members of a whole answer, and of a chunk: each chunk of a stream is an answer."""

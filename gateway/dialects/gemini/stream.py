@@ -199,7 +199,7 @@ class _StreamInspector(StreamBuffer):
     usage stays unread until somebody asks. A test compares it with a full read of every chunk.
     """
 
-    __slots__ = ("_defers_usage", "_facts", "_inspects_all", "_is_cut", "_unread")
+    __slots__ = ("_can_defer", "_defers_output", "_facts", "_inspects_all", "_is_cut", "_unread")
 
     def __init__(self, *, choices: int) -> None:
         self._facts = GeminiStreamFacts(choices)
@@ -208,8 +208,10 @@ class _StreamInspector(StreamBuffer):
         super().__init__()
         self._inspects_all = choices > 1
         """True if any chunk may begin or end a candidate, or take back its end."""
-        self._defers_usage = False
+        self._can_defer = False
         """True if a chunk with usage and content has no facts beside its usage."""
+        self._defers_output = False
+        """True if usage that is not read yet counts the output."""
         self._is_cut = False
 
     @property
@@ -239,9 +241,17 @@ class _StreamInspector(StreamBuffer):
         self.content_bytes += _count_content_bytes(chunk)
         if _needs_inspection(chunk) or self._inspects_all:
             return True
-        if chunk.usage_metadata is None:
+        used = chunk.usage_metadata
+        if used is None:
             return False
-        if not self._defers_usage or not _has_counts(chunk.usage_metadata):
+        # Counts are running totals: the last ones replace those that are not read yet, unless they
+        # tell less.
+        prompt, output = used.prompt_token_count, used.candidates_token_count
+        if not self._can_defer or type(prompt) is not int or not 0 < prompt <= MAX_TOKENS:
+            return True
+        if type(output) is int and 0 < output <= MAX_TOKENS:
+            self._defers_output = True
+        elif self._defers_output:
             return True
         self._unread = payload
         return False
@@ -258,13 +268,13 @@ class _StreamInspector(StreamBuffer):
         self.finish = facts.finish
         self.response_id, self.served_model = facts.response_id, facts.served_model
         self._inspects_all = facts.choices > 1 or bool(facts.finish_words)
-        self._defers_usage = (
+        self._can_defer = (
             facts.served_model is not None and 0 in facts.begun and facts.block_reason is None
         )
         return False
 
     def _read_deferred_usage(self) -> None:
-        payload, self._unread = self._unread, b""
+        payload, self._unread, self._defers_output = self._unread, b"", False
         if payload:
             self._facts.take_usage(read_frame(b"", payload).value)
 
@@ -282,12 +292,6 @@ def _needs_inspection(chunk: _ContentChunk) -> bool:
         ):
             return True
     return False
-
-
-def _has_counts(usage: _Usage) -> bool:
-    """True if usage surely counts something, and so replaces earlier usage."""
-    count = usage.prompt_token_count or usage.candidates_token_count
-    return type(count) is int and 0 < count <= MAX_TOKENS
 
 
 def _count_content_bytes(chunk: _ContentChunk) -> int:

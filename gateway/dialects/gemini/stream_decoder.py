@@ -12,7 +12,6 @@ from datetime import datetime
 
 from gateway.core import jsonio
 from gateway.core.events import (
-    AnswerMetadata,
     Citation,
     End,
     Event,
@@ -40,6 +39,7 @@ from gateway.dialects.gemini.content import (
     get_object,
     list_objects,
 )
+from gateway.dialects.gemini.schema import ANSWER
 from gateway.dialects.gemini.stream import GeminiStreamFacts, read_frame
 from gateway.dialects.gemini.tools import CallJoiner
 from gateway.dialects.json_values import as_text
@@ -66,18 +66,16 @@ _REASONS: dict[str, FinishReason] = {
     ),
 }  # fmt: skip
 BROKEN_PIECES = "pieces of arguments that do not fit together"
-_TEXT_MEMBERS = frozenset({"text", "thought", "thoughtSignature"})
+_BESIDE_CONTENT = frozenset(
+    {"text", "thought", "thoughtSignature"}
+    | {name for name, member in ANSWER["part"].items() if member.decision == "named"}
+)
+"""Members of a part that are text, or stand beside content."""
 _PART_PREFIX, _CANDIDATE_PREFIX = "candidates.content", "candidates"
 _GROUNDING, _MEDIA = "groundingMetadata", "inlineData"
+CITATION_LISTS = ("citations", "citationSources")
+"""Lists of citationMetadata: the first is Vertex AI's, the second the Gemini API's."""
 _MEDIA_KINDS: tuple[MediaKind, ...] = ("image", "audio")
-_TOLD_MEMBERS = frozenset(
-    {"content", "index", "finishReason", "citationMetadata", "logprobsResult", _GROUNDING}
-)
-"""Members of a candidate that become events."""
-_IGNORED_MEMBERS = frozenset({"avgLogprobs", "finishMessage", "safetyRatings", "tokenCount"})
-"""Members of a candidate about the answer, which are nothing that a client asked for."""
-_GROUNDING_SOURCES = frozenset({"groundingChunks", "groundingSupports"})
-"""Members of groundingMetadata that become citations."""
 
 
 type _Source = tuple[str | None, str | None, int | None, int | None, Json]
@@ -92,7 +90,7 @@ class Decoder(FrameDecoder):
     __slots__ = ("_reader",)
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(ANSWER)
         self._reader = ChunkReader()
 
     def _read_frame(self, raw: bytes, payload: bytes, /) -> Frame:
@@ -212,12 +210,11 @@ class ChunkReader:
             value = candidate.get(name)
             if isinstance(value, dict):
                 events += decode(value, choice, at)
-        if not candidate.keys() <= _TOLD_MEMBERS or _GROUNDING in candidate:
-            events += _name_other_members(candidate)
 
     def _read_part(self, part: Object, choice: _Choice, at: int, events: list[Event]) -> None:
         text, state = part.get("text"), as_text(part.get("thoughtSignature")) or None
-        if not text and not state and not part.keys() - _TEXT_MEMBERS:
+        has_others = not part.keys() <= _BESIDE_CONTENT
+        if not text and not state and not has_others:
             return
         choice.has_begun = True
         thought = part.get("thought") is True
@@ -231,34 +228,40 @@ class ChunkReader:
             else:
                 choice.texts.append(text)
                 events.append(TextDelta(text, at))
-        if part.keys() - _TEXT_MEMBERS:
-            state = self._read_other_part(part, state, choice, at, events)
+        if has_others:
+            for name in part:
+                if name not in _BESIDE_CONTENT:
+                    state = self._read_other_member(part, name, state, choice, at, events)
         if state is not None:
             choice.is_thinking = False
             events.append(ReasoningEnd(state, choice=at))
 
-    def _read_other_part(
-        self, part: Object, state: str | None, choice: _Choice, at: int, events: list[Event]
+    def _read_other_member(
+        self,
+        part: Object,
+        name: str,
+        state: str | None,
+        choice: _Choice,
+        at: int,
+        events: list[Event],
     ) -> str | None:
-        """Read a part that is more than text; return the state unless a call took it."""
-        call = part.get("functionCall")
-        name = call.get("name") if isinstance(call, dict) else None
-        if isinstance(call, dict) and isinstance(name, str) and name:
+        """Read content of a part that is not text; return the state unless a call took it."""
+        value = part[name]
+        function = value.get("name") if name == "functionCall" and isinstance(value, dict) else None
+        if isinstance(function, str) and function:
             index, choice.tools = choice.tools, choice.tools + 1
-            args = call.get("args")
+            args = value.get("args")
             text = jsonio.dumps(args if isinstance(args, dict) else {}).decode()
-            id = as_text(call.get("id")) or self._make_id(at, index, name, text)
-            events += [ToolStart(index, id, name, choice=at), ToolDelta(index, text, at)]
+            id = as_text(value.get("id")) or self._make_id(at, index, function, text)
+            events += [ToolStart(index, id, function, choice=at), ToolDelta(index, text, at)]
             events.append(ToolEnd(index, state, at))
             return None
-        name = next(name for name in part if name not in _TEXT_MEMBERS)
-        media = None if part.get("thought") is True else _read_media(part, at)
+        is_draft = name != _MEDIA or part.get("thought") is True
+        media = None if is_draft else _read_media(part, at)
         if media is not None:
             events.append(media)
-        elif part.get(name) is not None:
-            # Its bytes are those of the part, unless text has been counted.
-            source = None if part.get("text") else part
-            events.append(Opaque(f"{_PART_PREFIX}.{name}", source, at))
+        elif value is not None:
+            events.append(Opaque(f"{_PART_PREFIX}.{name}", {name: value}, at))
         return state
 
     def _make_id(self, at: int, index: int, name: str, text: str) -> str:
@@ -278,16 +281,6 @@ def _read_media(part: Object, at: int) -> GeneratedMedia | None:
             name = f"{_PART_PREFIX}.{_MEDIA}"
             return GeneratedMedia(kind, data, name, media_type=media_type, choice=at)
     return None
-
-
-def _name_other_members(candidate: Object) -> Iterator[Event]:
-    """Name the members of a candidate, and of its search, that become no event of their own."""
-    for name, value in candidate.items():
-        if name == _GROUNDING and isinstance(value, dict):
-            for inner in sorted(value.keys() - _GROUNDING_SOURCES):
-                yield AnswerMetadata(f"{_CANDIDATE_PREFIX}.{name}.{inner}")
-        elif value and name not in _TOLD_MEMBERS and name not in _IGNORED_MEMBERS:
-            yield AnswerMetadata(f"{_CANDIDATE_PREFIX}.{name}")
 
 
 def _decode_log_probs(value: Object, _: _Choice, at: int) -> Iterator[Event]:
@@ -347,9 +340,10 @@ def _parse_epoch(value: Json) -> int | None:
 
 def _list_citations(value: Object, texts: Sequence[str]) -> Iterator[_Source]:
     """List the sources that the model recited from."""
-    for row in list_objects(value.get("citations")):
-        start, end = _read_span(row, texts)
-        yield as_text(row.get("uri")), as_text(row.get("title")), start, end, row
+    for name in CITATION_LISTS:
+        for row in list_objects(value.get(name)):
+            start, end = _read_span(row, texts)
+            yield as_text(row.get("uri")), as_text(row.get("title")), start, end, row
 
 
 def _list_grounding(value: Object, texts: Sequence[str]) -> Iterator[_Source]:
@@ -373,7 +367,8 @@ def _read_source(chunk: Json) -> tuple[str | None, str | None]:
     for kind in _SOURCE_KINDS:
         source = get_object(chunk, kind)
         if source:
-            return as_text(source.get("uri")), as_text(source.get("title"))
+            address = source.get("sourceUri" if kind == "image" else "uri")
+            return as_text(address), as_text(source.get("title"))
     return None, None
 
 

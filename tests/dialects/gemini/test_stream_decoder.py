@@ -103,9 +103,9 @@ def test_a_call_without_an_id_gets_the_same_one_whole_or_streamed() -> None:
 def test_what_nobody_else_has_is_opaque() -> None:
     data = {"inlineData": {"mimeType": "image/png", "data": "aa"}, "thoughtSignature": "s"}
     nameless: Any = {"functionCall": {"args": {}}}
-    assert content(data, nameless, text("w", videoMetadata={}), finish="MAX_TOKENS") == [
+    assert content(data, nameless, text("w", videoMetadata={"fps": 1}), finish="MAX_TOKENS") == [
         GeneratedMedia("image", "aa", "candidates.content.inlineData", media_type="image/png"), ReasoningEnd("s"),
-        Opaque("candidates.content.functionCall", nameless), TextDelta("w"), Opaque("candidates.content.videoMetadata"),
+        Opaque("candidates.content.functionCall", nameless), TextDelta("w"), AnswerMetadata("candidates.content.videoMetadata"),
         Finish("length", "MAX_TOKENS"),
     ]  # fmt: skip
 
@@ -116,7 +116,7 @@ def test_media_that_are_no_answer_are_opaque() -> None:
         part = {"inlineData": blob}
         assert content(part)[0] == Opaque("candidates.content.inlineData", part)
     draft: Any = {"inlineData": {"mimeType": "image/png", "data": "aa"}, "thought": True}
-    assert content(draft)[0] == Opaque("candidates.content.inlineData", draft)
+    assert isinstance(content(draft)[0], Opaque)
     speech = {"inlineData": {"mimeType": "audio/L16;rate=24000", "data": "AAAA"}}
     assert content(speech)[0] == GeneratedMedia(
         "audio", "AAAA", "candidates.content.inlineData", media_type="audio/L16;rate=24000"
@@ -125,14 +125,19 @@ def test_media_that_are_no_answer_are_opaque() -> None:
 
 
 def test_what_is_told_beside_the_content_is_named() -> None:
-    grounding = {"groundingChunks": [], "webSearchQueries": ["q"], "searchEntryPoint": {}}
+    grounding = {
+        "groundingChunks": [],
+        "webSearchQueries": ["q"],
+        "searchEntryPoint": {"renderedContent": "a"},
+    }
     metadata: Any = {"urlMetadata": [{}]}
-    others: Any = {"urlContextMetadata": metadata, "safetyRatings": [{}], "avgLogprobs": -1, "new": 0}  # fmt: skip
+    others: Any = {"urlContextMetadata": metadata, "safetyRatings": [{}], "avgLogprobs": -1, "new": 0, "old": None}  # fmt: skip
     found = content(text("a"), groundingMetadata=grounding, **others)
     assert [it.name for it in found if isinstance(it, AnswerMetadata)] == [
-        "candidates.groundingMetadata.searchEntryPoint",
         "candidates.groundingMetadata.webSearchQueries",
+        "candidates.groundingMetadata.searchEntryPoint",
         "candidates.urlContextMetadata",
+        "candidates.new",
     ]
     odd: Any = {"groundingMetadata": 3}
     assert content(text("a"), **odd) == [TextDelta("a"), Finish("stop", "STOP")]
@@ -160,6 +165,36 @@ def test_sources_are_told_once_with_places_in_characters() -> None:
     assert cited == [
         Citation("u", "t", 1, 3, rows[0], name="candidates.citationMetadata"),
         Citation("v", source=rows[1], name="candidates.citationMetadata"),
+    ]
+
+
+def test_sources_have_another_name_at_the_gemini_api() -> None:
+    """Google's SDK reads `citationSources` there, and `citations` at Vertex AI."""
+    row: Any = {"uri": "u", "endIndex": 2}
+    one, two = ({"citationSources": [row]}, {"citationSources": [row, {"uri": "v"}]})
+    data = stream(chunk(candidate(text("éa"), citationMetadata=one)), chunk(candidate(finish="STOP", citationMetadata=two)))  # fmt: skip
+    cited = [it.url for it in heard(data) if isinstance(it, Citation)]
+    assert cited == ["u", "v"]
+    folded = json.loads(DIALECT.fold(data))["candidates"][0]
+    assert folded["citationMetadata"] == two
+
+
+def test_a_picture_that_a_search_found_is_told_by_its_page() -> None:
+    image = {"image": {"sourceUri": "u", "imageUri": "u.png", "title": "t"}}
+    grounding: Any = {"groundingMetadata": {"groundingChunks": [image]}}
+    found = content(text("a"), **grounding)
+    assert found[1] == Citation("u", "t", source=image, name=NAME)
+    assert AnswerMetadata(f"{NAME}.groundingChunks.image.imageUri") in found
+
+
+def test_all_content_of_a_part_is_told() -> None:
+    code, result = {"executableCode": {"code": "1"}}, {"codeExecutionResult": {"output": "1"}}
+    new: Any = {"new": {"a": 1}}
+    assert content({**code, **result, **new})[:-1] == [
+        Opaque("candidates.content.executableCode", code),
+        Opaque("candidates.content.codeExecutionResult", result),
+        Opaque("candidates.content.new", new),
+        AnswerMetadata("candidates.content.new"),
     ]
 
 
@@ -229,7 +264,7 @@ def test_a_finish_in_the_middle_is_none() -> None:
     assert not any(isinstance(it, Finish) for it in heard(stream(middle, HELLO)))
 
 
-@pytest.mark.parametrize("data", [frame(chunk(7, candidate(7), {"content": {"parts": 7}})), frame(chunk(usageMetadata={"x": 1}))])  # type: ignore[arg-type] # odd  # fmt: skip
+@pytest.mark.parametrize("data", [frame(chunk(7, candidate(7), {"content": {"parts": 7}})), frame(chunk(usageMetadata={"x": None}))])  # type: ignore[arg-type] # odd  # fmt: skip
 def test_odd_chunks_say_nothing(data: bytes) -> None:
     assert heard(data) == [START]
 

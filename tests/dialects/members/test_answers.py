@@ -20,6 +20,7 @@ from gateway.dialects.stream_frames import Frame, find_unread_in_frame
 from gateway.dialects.translation import get_translation
 from tests.dialects.members import (
     anthropic_messages_answers,
+    gemini_answers,
     openai_chat_answers,
     openai_responses_answers,
 )
@@ -41,6 +42,7 @@ SAMPLES: Mapping[str, AnswerSamples] = {
     "openai-chat": openai_chat_answers.SAMPLES,
     "anthropic-messages": anthropic_messages_answers.SAMPLES,
     "openai-responses": openai_responses_answers.SAMPLES,
+    "gemini": gemini_answers.SAMPLES,
 }
 CANARY = "tiergate_canary"
 CASES = [
