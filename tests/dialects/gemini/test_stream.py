@@ -315,6 +315,14 @@ def test_usage_that_nobody_asked_for_is_not_lost_at_a_use_of_a_tool() -> None:
     assert watch.usage == Usage(input=2, tools={"grounding": 1, "web_search": 1})
 
 
+def test_usage_that_tells_less_takes_nothing_back() -> None:
+    watch = DIALECT.inspect_stream(ask(STREAM))
+    counted = chunk(candidate(text("a")), usageMetadata=USED)
+    for one in (used(1), counted, used(5), used(6)):
+        watch.feed(frame(one))
+    assert watch.usage == Usage(input=6, output=2)
+
+
 def test_a_finish_that_more_content_follows_is_taken_back() -> None:
     middle, more = chunk(candidate(text("a"), finish="STOP")), chunk(candidate(text("b")))
     assert run(stream(middle))[1].finish == "STOP"
