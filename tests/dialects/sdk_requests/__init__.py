@@ -1,0 +1,1 @@
+"""Requests made from the official SDKs' types: nothing that they can say is lost in silence."""

@@ -1,0 +1,71 @@
+"""What becomes of a member in translation: the outcome of a made request."""
+
+import json
+from typing import Literal, NamedTuple
+
+from gateway.core.errors import ProblemError
+from gateway.core.target import ModelFacts
+from gateway.dialects import Dialect, compatibility, translation
+from gateway.dialects.base import RequestBody
+from tests.dialects.asks import Object
+from tests.dialects.cases import target
+from tests.dialects.sdk_requests.requests import MadeRequest
+
+type Outcome = Literal["carried", "named", "refused", "ignored", "default", "silent"]
+"""The outcome of a member at one target.
+
+    carried   the target gets another request with it than without it
+    named     a loss names it
+    refused   the target is skipped, or the gateway refuses the request
+    ignored   the member list gives a reason why no target needs it
+    silent    it is lost, and nothing says so: a bug
+"""
+TARGET_FACTS = ModelFacts(efforts=("low", "medium", "high"))
+
+
+class Translated(NamedTuple):
+    """A request as a target of another dialect gets it."""
+
+    body: bytes = b""
+    losses: frozenset[str] = frozenset()
+    refusals: frozenset[str] = frozenset()
+
+
+def read(client: Dialect, request: Object) -> RequestBody:
+    """Read a request as a client sends it."""
+    raw = json.dumps(request).encode()
+    if client.read_with_path is not None:
+        return client.read_with_path(raw, "models/auto:generateContent")
+    return client.read(raw)
+
+
+def translate(client: Dialect, request: Object, dialect: Dialect) -> Translated:
+    """Translate a request to another dialect."""
+    try:
+        canonical = translation.decode_request(client, read(client, request))
+        _, refusals = compatibility.check_request(canonical, dialect.name)
+        if refusals:
+            return Translated(refusals=frozenset(refusals))
+        written = translation.write_request(
+            canonical, dialect, target(dialect.name, facts=TARGET_FACTS)
+        )
+    except ProblemError as error:
+        return Translated(refusals=frozenset({error.problem.message}))
+    return Translated(written.body, frozenset(loss.field for loss in written.losses))
+
+
+def find_outcome(client: Dialect, made: MadeRequest, dialect: Dialect) -> Outcome:
+    """Return what becomes of the member of a made request at a target."""
+    with_it = translate(client, made.request, dialect)
+    without = translate(client, made.without, dialect)
+    if with_it.refusals:
+        return "refused"
+    if with_it.losses - without.losses or any(
+        made.path.startswith(f"{name}.") for name in with_it.losses
+    ):
+        return "named"
+    if with_it != without:
+        return "carried"
+    if made.member is not None and made.member.decision == "ignored":
+        return "ignored"
+    return "silent"
