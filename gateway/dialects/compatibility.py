@@ -75,6 +75,10 @@ FIELD_RULES: Mapping[str, Mapping[str, FieldRule]] = {
     "later_system": _by_dialect(
         messages=_approximate(_LATER_SYSTEM_REASON), gemini=_approximate(_LATER_SYSTEM_REASON)
     ),
+    "system_media": _by_dialect(
+        messages=_refuse("takes a system prompt of text alone"),
+        gemini=_refuse("takes a system prompt of text alone"),
+    ),
     "turn_name": _by_dialect(
         responses=_drop("turns have no names"),
         messages=_drop("turns have no names"),
@@ -328,6 +332,8 @@ def _list_turn_fields(request: CanonicalRequest) -> Iterator[tuple[str, str]]:
     for turn in request.turns:
         if turn.role in ("system", "developer"):
             yield ("later_system" if has_begun else "system"), client_name
+            if not has_begun and any(isinstance(part, Media) for part in turn.parts):
+                yield "system_media", client_name
         else:
             has_begun = True
         if turn.name is not None:

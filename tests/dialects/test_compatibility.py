@@ -396,6 +396,18 @@ def test_media_by_address() -> None:
     )
 
 
+def test_a_picture_in_a_system_prompt_skips_targets_that_take_text_alone() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    system, user = {"role": "system", "content": [picture]}, {"role": "user", "content": "hi"}
+    first = decoded("openai-chat", {"model": "m", "messages": [system, user]})
+    for name in ("anthropic-messages", "gemini"):
+        refusal = f"messages: {name} takes a system prompt of text alone"
+        assert compatibility.check_request(first, name) == ([], [refusal])
+    assert compatibility.check_request(first, "openai-responses") == ([], [])
+    later = decoded("openai-chat", {"model": "m", "messages": [user, system, user]})
+    assert compatibility.check_request(later, "gemini")[1] == []
+
+
 def test_a_breakpoint_of_the_prompt_cache_is_said_to_messages_alone() -> None:
     part = {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}
     request = media(part)

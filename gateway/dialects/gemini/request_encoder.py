@@ -198,15 +198,24 @@ class _ContentsEncoder:
     def add_turn(self, turn: CanonicalTurn) -> None:
         """Take the next turn."""
         if turn.role in ("system", "developer"):
-            texts = [part.text for part in turn.parts if isinstance(part, Text) and part.text]
             if self._contents:
-                wrapped = [{"text": f"<system>\n{text}\n</system>"} for text in texts]
-                self._add("user", wrapped)
+                members = [it for part in turn.parts for it in self._encode_later_part(part)]
+                self._add("user", members)
             else:
-                self._system += [{"text": text} for text in texts]
+                self._system += [
+                    {"text": part.text}
+                    for part in turn.parts
+                    if isinstance(part, Text) and part.text
+                ]
             return
         role = "model" if turn.role == "assistant" else "user"
         self._add(role, [member for part in turn.parts for member in self._encode_part(part)])
+
+    def _encode_later_part(self, part: Part) -> list[Object]:
+        """Encode a part of a system turn that the user says: a text is marked as the system's."""
+        if isinstance(part, Text) and part.text:
+            return [{"text": f"<system>\n{part.text}\n</system>"}]
+        return self._encode_part(part)
 
     def finish(self) -> Object:
         """Return the members; a system prompt with nothing after it becomes the user's turn."""

@@ -225,9 +225,11 @@ class InputWriter:
             self._write_turn(turn)
 
     def _take_instructions(self, turns: list[CanonicalTurn]) -> None:
-        """Move the system turns before all others into the instructions."""
+        """Move the system turns before all others into the instructions, which are text."""
         texts = []
         while turns and turns[0].role in ("system", "developer"):
+            if any(isinstance(part, Media) for part in turns[0].parts):
+                break
             texts += [part.text for part in turns.pop(0).parts if isinstance(part, Text)]
         self.instructions = "\n\n".join(text for text in texts if text)
 

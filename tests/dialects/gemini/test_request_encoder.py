@@ -144,6 +144,15 @@ def test_what_the_system_says_first_stands_apart_and_later_within() -> None:
     ]
 
 
+def test_a_picture_in_a_later_system_turn_is_not_wrapped() -> None:
+    picture = Media(kind="image", type="image/png", data="aa")
+    found = contents(user(), CanonicalTurn(role="system", parts=(picture, Text(text="c"))))
+    assert found[0]["parts"][1:] == [
+        {"inlineData": {"mimeType": "image/png", "data": "aa"}},
+        {"text": "<system>\nc\n</system>"},
+    ]
+
+
 def test_a_system_prompt_alone_is_what_the_user_says() -> None:
     found = encoded(system("a"))
     assert found.value == {"contents": [{"role": "user", "parts": [{"text": "a"}]}]}

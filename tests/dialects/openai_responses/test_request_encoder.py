@@ -77,6 +77,18 @@ def test_system_turns_that_lead_are_instructions_and_later_ones_stay() -> None:
     ]
 
 
+def test_a_system_turn_with_a_picture_is_an_item_because_instructions_are_text() -> None:
+    picture = Media(kind="image", url="https://a.test/b")
+    value = said(
+        user(Text(text="one"), role="system"),
+        user(picture, role="system"),
+        user(Text(text="hi")),
+    )
+    assert value["instructions"] == "one"
+    content = [{"type": "input_image", "image_url": "https://a.test/b"}]
+    assert value["input"][0] == {"role": "system", "content": content}
+
+
 def test_what_the_model_made_is_items_in_their_order() -> None:
     found = items(
         made(

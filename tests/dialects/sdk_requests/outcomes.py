@@ -9,18 +9,31 @@ from gateway.dialects import Dialect, compatibility, translation
 from gateway.dialects.base import RequestBody
 from tests.dialects.asks import Object
 from tests.dialects.cases import target
+from tests.dialects.sdk_requests.defaults import DEFAULTS
 from tests.dialects.sdk_requests.requests import MadeRequest
 
-type Outcome = Literal["carried", "named", "refused", "ignored", "default", "silent"]
-"""The outcome of a member at one target.
+type Outcome = Literal["carried", "named", "refused", "ignored", "default", "lost"]
+"""What becomes of a member at one target.
 
     carried   the target gets another request with it than without it
-    named     a loss names it
+    named     a loss names it, or the part that it is in
     refused   the target is skipped, or the gateway refuses the request
     ignored   the member list gives a reason why no target needs it
-    silent    it is lost, and nothing says so: a bug
+    default   its value asks for what the target does anyway
+    lost      the target does not get it, and nothing says so: a bug
 """
-TARGET_FACTS = ModelFacts(efforts=("low", "medium", "high"))
+_TARGET_FACTS = ModelFacts(
+    efforts=("low", "medium", "high"),
+    effort_styles={
+        "openai-chat": "reasoning_effort",
+        "openai-responses": "reasoning",
+        "anthropic-messages": "anthropic-mixed",
+        "gemini": "gemini-level+budget",
+    },
+    default_effort="medium",
+)
+_PARTS = ("image", "file", "reasoning", "tool_result", "thinking", "redacted_thinking")
+"""Ends of names of losses that stand for a part of a message: a target gets none, or its text."""
 
 
 class Translated(NamedTuple):
@@ -32,8 +45,9 @@ class Translated(NamedTuple):
 
 
 def read(client: Dialect, request: Object) -> RequestBody:
-    """Read a request as a client sends it."""
-    raw = json.dumps(request).encode()
+    """Read a request as a client sends it, with spaces inside of its members."""
+    members = [f"{json.dumps(name)}:{json.dumps(item)}" for name, item in request.items()]
+    raw = f"{{{','.join(members)}}}".encode()
     if client.read_with_path is not None:
         return client.read_with_path(raw, "models/auto:generateContent")
     return client.read(raw)
@@ -47,7 +61,7 @@ def translate(client: Dialect, request: Object, dialect: Dialect) -> Translated:
         if refusals:
             return Translated(refusals=frozenset(refusals))
         written = translation.write_request(
-            canonical, dialect, target(dialect.name, facts=TARGET_FACTS)
+            canonical, dialect, target(dialect.name, facts=_TARGET_FACTS)
         )
     except ProblemError as error:
         return Translated(refusals=frozenset({error.problem.message}))
@@ -60,12 +74,14 @@ def find_outcome(client: Dialect, made: MadeRequest, dialect: Dialect) -> Outcom
     without = translate(client, made.without, dialect)
     if with_it.refusals:
         return "refused"
-    if with_it.losses - without.losses or any(
-        made.path.startswith(f"{name}.") for name in with_it.losses
-    ):
+    if with_it.losses - without.losses:
         return "named"
     if with_it != without:
         return "carried"
-    if made.member is not None and made.member.decision == "ignored":
+    if any(loss.rpartition(".")[2] in _PARTS for loss in with_it.losses):
+        return "named"
+    if made.decision == "ignored":
         return "ignored"
-    return "silent"
+    if made.decision == "named" and made.value == "False":
+        return "default"
+    return "default" if made.name in DEFAULTS[client.name] else "lost"

@@ -1,5 +1,6 @@
 """Requests made from an SDK's types: one for each member, with each value that its type allows."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -7,7 +8,7 @@ import pydantic
 from google.genai import types
 
 from gateway.dialects import DIALECTS
-from gateway.dialects.member_list import WHOLE, Member, MemberList, find_object
+from gateway.dialects.member_list import WHOLE, Decision, Member, MemberList, find_object
 from gateway.dialects.translation import get_translation
 from tests.dialects.asks import PDF, PNG, SCHEMA, URL, Object
 from tests.dialects.sdk_requests.values import Value, list_values
@@ -45,6 +46,7 @@ _NOT_IN_BODY = frozenset({"model", "betas", "openai-beta"})
 _PNG_DATA: Object = {"mimeType": "image/png", "data": PNG}
 _NEEDED: Mapping[tuple[str, str], Object] = {
     ("openai-chat", "message"): {"content": "hi"},
+    ("anthropic-messages", "message"): {"content": "hi"},
     ("openai-chat", "link"): {"url": f"data:image/png;base64,{PNG}"},
     ("openai-chat", "file"): {
         "file_data": f"data:application/pdf;base64,{PDF}",
@@ -107,8 +109,8 @@ class MadeRequest(NamedTuple):
     """The value, in short."""
     request: Object
     without: Object
-    member: Member | None
-    """What the member list says of the member, or of the object around it."""
+    decision: Decision | None
+    """The decision on the member, or on all of the object around it; None if there is none."""
 
     @property
     def name(self) -> str:
@@ -121,7 +123,8 @@ def make_requests(dialect: str) -> Iterator[MadeRequest]:
     members = get_translation(DIALECTS[dialect]).request_members
     root: Any = _make_gemini_root(members) if dialect == "gemini" else ROOTS[dialect]["request"]
     place = _Place(root, "request", _BASES[dialect], lambda made: made)
-    yield from _Maker(dialect, members).visit(place)
+    made = _Maker(dialect, members).visit(place)
+    yield from {(one.path, json.dumps(one.request)): one for one in made}.values()
 
 
 def _make_gemini_root(members: MemberList) -> type:
@@ -187,9 +190,9 @@ class _Maker:
                 if value.object_type is None:
                     yield from self._make(place, base, field, value, value.json, member)
                     continue
-                for json in self._complete(value, member):
-                    yield from self._make(place, base, field, value, json, member)
-                    yield from self._enter(place, base, field, value, json, member)
+                for item in self._complete(value, member):
+                    yield from self._make(place, base, field, value, item, member)
+                    yield from self._enter(place, base, field, value, item, member)
 
     def _complete(self, value: Value, member: Member | None) -> Iterator[Object]:
         """List the forms of an object: with what it needs, and in each role that it may have."""
@@ -197,10 +200,10 @@ class _Maker:
         name = "" if member is None else member.inside
         fields = read_fields(value.object_type)
         needed = _NEEDED.get((self._dialect, name), {})
-        json = {**value.json, **{key: it for key, it in needed.items() if key in fields}}
-        yield json
+        item = {**value.json, **{key: it for key, it in needed.items() if key in fields}}
+        yield item
         if (self._dialect, name) == ("gemini", "content"):
-            yield {**json, "role": "model"}
+            yield {**item, "role": "model"}
 
     def _make(
         self,
@@ -208,22 +211,22 @@ class _Maker:
         base: Object,
         field: str,
         value: Value,
-        json: Any,
+        item: Any,
         member: Member | None,
     ) -> Iterator[MadeRequest]:
         """Make a request with one value of a member."""
-        kind = json.get("type", "") if value.object_type else ""
-        if base.get(field) == json or json == {} or _ROLES.get(kind, place.role) != place.role:
+        kind = item.get("type", "") if value.object_type else ""
+        if base.get(field) == item or item == {} or _ROLES.get(kind, place.role) != place.role:
             return
         without = {key: it for key, it in base.items() if key != field}
         if _is_item(place, base, field, value):
             without = base
         yield MadeRequest(
             place.path + field,
-            kind or (value.object_type.__name__ if value.object_type else str(json)),
-            place.embed(_put(place, base, field, value, json)),
+            kind or (value.object_type.__name__ if value.object_type else str(item)),
+            place.embed(_put(place, base, field, value, item)),
             place.embed(without),
-            member,
+            self._find_decision(value, item, member),
         )
 
     def _enter(
@@ -232,25 +235,25 @@ class _Maker:
         base: Object,
         field: str,
         value: Value,
-        json: Object,
+        item: Object,
         member: Member | None,
     ) -> Iterator[MadeRequest]:
         """Make requests with what an object in a member may hold."""
         assert value.object_type is not None
         name = "" if member is None else member.inside
-        kind, role = json.get("type", ""), json.get("role", place.role)
+        kind, role = item.get("type", ""), item.get("role", place.role)
         if field in _SYSTEM_MEMBERS:
             role = "system"
         visit = (value.object_type, name, kind, role)
         is_allowed = _ROLES.get(kind, role) == role
-        if not is_allowed or visit in self._visited or not self._looks_inside(member, json):
+        if not is_allowed or visit in self._visited or not self._looks_inside(member, item):
             return
         self._visited.add(visit)
         yield from self.visit(
             _Place(
                 value.object_type,
                 name,
-                json,
+                item,
                 lambda inner: place.embed(_put(place, base, field, value, inner)),
                 f"{place.path}{field}.",
                 member,
@@ -258,10 +261,20 @@ class _Maker:
             )
         )
 
-    def _looks_inside(self, member: Member | None, json: Object) -> bool:
+    def _find_decision(self, value: Value, item: Any, member: Member | None) -> Decision | None:
+        """Return the decision on a value: that on all of an object, if there is one."""
+        if member is None:
+            return None
+        known = find_object(item, self._members, member.inside) if value.object_type else None
+        decisions = {
+            inner.decision for key, inner in (known or {}).items() if key in item or key == WHOLE
+        }
+        return decisions.pop() if len(decisions) == 1 else member.decision
+
+    def _looks_inside(self, member: Member | None, item: Object) -> bool:
         """True if the members of an object may have a decision each."""
         if member is not None and member.inside:
-            return WHOLE not in (find_object(json, self._members, member.inside) or {})
+            return WHOLE not in (find_object(item, self._members, member.inside) or {})
         return member is None or member.decision == "read"
 
 
@@ -276,11 +289,11 @@ def _leave_room(base: Object, field: str) -> Object:
     return made
 
 
-def _put(place: _Place, base: Object, field: str, value: Value, json: Any) -> Object:
+def _put(place: _Place, base: Object, field: str, value: Value, item: Any) -> Object:
     """Return an object with a value in a member; in a list of a whole request, the second item."""
     if _is_item(place, base, field, value):
-        return {**base, field: [*base[field][:1], json, *base[field][1:]]}
-    return {**base, field: value.wrap(json)}
+        return {**base, field: [*base[field][:1], item, *base[field][1:]]}
+    return {**base, field: value.wrap(item)}
 
 
 def _is_item(place: _Place, base: Object, field: str, value: Value) -> bool:

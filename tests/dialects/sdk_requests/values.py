@@ -67,7 +67,7 @@ def list_values(sdk_type: object, name: str) -> Iterator[Value]:
     elif typing.get_origin(sdk_type) in _LISTS:
         for item in list_values(typing.get_args(sdk_type)[0], name):
             yield item._replace(list_depth=item.list_depth + 1)
-    elif isinstance(sdk_type, type) and is_object_type(sdk_type):
+    elif isinstance(sdk_type, type) and _is_object_type(sdk_type):
         for word in read_type_words(read_fields(sdk_type).get("type")) or [""]:
             yield Value(make_object(sdk_type, word), sdk_type)
     elif sdk_type is not types.NoneType:
@@ -83,11 +83,9 @@ def _is_wrapper(sdk_type: object) -> bool:
     return typing.get_origin(sdk_type) in wrappers
 
 
-def is_object_type(sdk_type: type) -> bool:
+def _is_object_type(sdk_type: type) -> bool:
     """True if a type is of objects with known members."""
-    if typing_extensions.is_typeddict(sdk_type):
-        return True
-    return isinstance(sdk_type, type) and issubclass(sdk_type, pydantic.BaseModel)
+    return typing_extensions.is_typeddict(sdk_type) or issubclass(sdk_type, pydantic.BaseModel)
 
 
 def _list_plain_values(sdk_type: object, name: str) -> list[Any]:
@@ -115,12 +113,15 @@ def make_object(object_type: type, word: str) -> Object:
     for name, hint in read_fields(object_type).items():
         if name == "type" and word:
             made[name] = word
-        elif is_required(hint):
+        elif _is_required(object_type, name, hint):
             value = next(list_values(hint, name))
             made[name] = value.wrap(value.json)
     return made
 
 
-def is_required(hint: object) -> bool:
-    """True if an object must have a member with this type."""
-    return typing.get_origin(hint) in (typing.Required, typing_extensions.Required)
+def _is_required(object_type: type, name: str, hint: object) -> bool:
+    """True if an object must have a member."""
+    if typing_extensions.is_typeddict(object_type):
+        return typing.get_origin(hint) in (typing.Required, typing_extensions.Required)
+    fields = typing.cast("type[pydantic.BaseModel]", object_type).model_fields
+    return name in fields and fields[name].is_required()

@@ -1,0 +1,66 @@
+"""A native provider gets what an SDK sends; a translated one gets it, or its loss has a name."""
+
+from collections import Counter
+from functools import cache
+from itertools import permutations
+
+import pytest
+
+from gateway.dialects import DIALECTS
+from gateway.dialects.translation import decode_request
+from tests.dialects.cases import target
+from tests.dialects.sdk_requests.defaults import DEFAULTS
+from tests.dialects.sdk_requests.outcomes import find_outcome, read
+from tests.dialects.sdk_requests.requests import MadeRequest, make_requests
+
+FLOORS = {"openai-chat": 140, "openai-responses": 340, "anthropic-messages": 240, "gemini": 130}
+"""The fewest requests that each SDK gives: fewer means that the walk of its types has ended early."""
+
+
+@cache
+def list_requests(dialect: str) -> list[MadeRequest]:
+    """List the made requests of a dialect."""
+    return [*make_requests(dialect)]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_each_sdk_gives_many_requests_and_always_the_same(dialect: str) -> None:
+    made = list_requests(dialect)
+    print(f"{dialect}: {len(made)} requests")
+    assert len(made) >= FLOORS[dialect]
+    assert made == [*make_requests(dialect)]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_native_provider_gets_the_bytes_of_each_request(dialect: str) -> None:
+    client = DIALECTS[dialect]
+    changed = []
+    for made in list_requests(dialect):
+        body = read(client, made.request)
+        written = client.write(body, target("other"))
+        if written.body != body.raw.replace(b'"model":"auto"', b'"model":"other"', 1):
+            changed.append((made.name, written.body))
+    assert changed == []
+
+
+@pytest.mark.parametrize(("dialect", "name"), [*permutations(DIALECTS, 2)])
+def test_a_translated_request_loses_nothing_in_silence(dialect: str, name: str) -> None:
+    outcomes = [
+        (made.name, find_outcome(DIALECTS[dialect], made, DIALECTS[name]))
+        for made in list_requests(dialect)
+    ]
+    print(f"{dialect} to {name}: {dict(Counter(outcome for _, outcome in outcomes))}")
+    assert [made for made, outcome in outcomes if outcome == "lost"] == []
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_each_request_is_one_that_the_decoder_reads(dialect: str) -> None:
+    """A request that the gateway refuses as malformed says nothing of its member."""
+    client = DIALECTS[dialect]
+    for made in list_requests(dialect):
+        decode_request(client, read(client, made.request))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_each_default_is_of_a_request(dialect: str) -> None:
+    assert DEFAULTS[dialect].keys() <= {made.name for made in list_requests(dialect)}
