@@ -30,6 +30,7 @@ from gateway.core.loss import Loss
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import Usage
+from gateway.dialects.beta_headers import NO_BETA_HEADER, BetaHeader
 from gateway.dialects.conversation_start import EMPTY_START, ConversationStart
 from gateway.dialects.history import History
 from gateway.dialects.member_list import MemberList
@@ -365,5 +366,7 @@ class TranslationFunctions(msgspec.Struct, frozen=True, kw_only=True):
     """The member list of its requests; `request` is the whole body."""
     answer_members: MemberList = {}
     """The member list of its answers: `answer` is a whole one, `event` a frame of a stream."""
+    beta_header: BetaHeader = NO_BETA_HEADER
+    """The header in which its clients ask for betas."""
     tool_call_names: tuple[str, str] = ("", "")
     """The names that answers have for the call of a function, and that of a custom tool."""

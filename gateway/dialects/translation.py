@@ -51,6 +51,7 @@ from gateway.dialects.base import (
     TranslationFunctions,
     WrittenBody,
 )
+from gateway.dialects.beta_headers import find_lost_betas
 from gateway.dialects.conversation_start import ConversationStart
 from gateway.dialects.history import History
 from gateway.dialects.member_list import find_lost_members
@@ -72,22 +73,30 @@ def can_translate(client: Dialect, target_dialect: Dialect) -> bool:
 class TranslatableRequest:
     """A client's request as targets of other dialects would be asked it; made when first needed."""
 
-    __slots__ = ("_body", "_client", "_fetched_kinds", "_request")
+    __slots__ = ("_body", "_client", "_fetched_kinds", "_headers", "_request")
 
     def __init__(
-        self, client: Dialect, body: RequestBody, fetched_kinds: frozenset[str] = frozenset()
+        self,
+        client: Dialect,
+        body: RequestBody,
+        fetched_kinds: frozenset[str] = frozenset(),
+        headers: Mapping[str, str] = {},
     ) -> None:
-        """`fetched_kinds`: kinds of media that the gateway fetches for targets that open no URL."""
+        """`fetched_kinds`: kinds of media that the gateway fetches for targets that open no URL.
+
+        `headers`: the client's headers that mean something to its dialect's providers.
+        """
         self._client = client
         self._body = body
         self._fetched_kinds = fetched_kinds
+        self._headers = headers
         self._request: CanonicalRequest | None = None
 
     @property
     def request(self) -> CanonicalRequest:
         """The request in no dialect. Raises ProblemError where it cannot be read as one."""
         if self._request is None:
-            self._request = decode_request(self._client, self._body)
+            self._request = decode_request(self._client, self._body, self._headers)
         return self._request
 
     def can_translate_to(self, target_dialect: Dialect) -> bool:
@@ -138,7 +147,7 @@ class TranslatableRequest:
 
     def fill_media(self, fetched: Mapping[str, media_urls.FetchedMedia]) -> "TranslatableRequest":
         """Return the request with fetched media in place of their URLs."""
-        copy = TranslatableRequest(self._client, self._body, self._fetched_kinds)
+        copy = TranslatableRequest(self._client, self._body, self._fetched_kinds, self._headers)
         copy._request = media_urls.fill_request(self.request, fetched)
         return copy
 
@@ -462,8 +471,10 @@ def get_translation(dialect: Dialect) -> TranslationFunctions:
     return dialect.translation
 
 
-def decode_request(client: Dialect, body: RequestBody) -> CanonicalRequest:
-    """Read a client's body as a request in no dialect, and what is lost of it in any other.
+def decode_request(
+    client: Dialect, body: RequestBody, headers: Mapping[str, str] = {}
+) -> CanonicalRequest:
+    """Read a client's request as one in no dialect, and what is lost of it in any other.
 
     Raises ProblemError where it is no request at all.
     """
@@ -472,7 +483,11 @@ def decode_request(client: Dialect, body: RequestBody) -> CanonicalRequest:
     members = functions.request_members
     if not members:
         return request
-    lost_members = (*request.lost_members, *find_lost_members(body.value, members, "request"))
+    lost_members = (
+        *request.lost_members,
+        *find_lost_members(body.value, members, "request"),
+        *find_lost_betas(headers, functions.beta_header),
+    )
     return msgspec.structs.replace(request, lost_members=lost_members)
 
 

@@ -126,7 +126,9 @@ class Engine:
         client_body = await self._run_in_thread(read) if _is_large(call) else read()
         chain = await self.memory.read(call, dialect, client_body)
         body, prompt = chain.body, chain.body.prompt
-        translatable = TranslatableRequest(dialect, chain.translatable_body, router.fetched_media)
+        translatable = TranslatableRequest(
+            dialect, chain.translatable_body, router.fetched_media, call.headers
+        )
         account.record_prompt(prompt, features.estimate_tokens(prompt))
         call_features = Features(
             prompt, call.dialect, call.key, call.options, translatable, call.hints
@@ -330,7 +332,10 @@ class Engine:
         dialect = OPERATIONS[call.dialect, call.operation]
         body = dialect.read_call(call) if chain is None else chain.body
         translatable = TranslatableRequest(
-            dialect, body if chain is None else chain.translatable_body, self.router.fetched_media
+            dialect,
+            body if chain is None else chain.translatable_body,
+            self.router.fetched_media,
+            call.headers,
         )
         call_features = features.read(
             body.prompt, call.dialect, call.key, call.options, translatable, call.hints

@@ -26,6 +26,8 @@ _HOP_HEADER = HOP_HEADER.encode()
 _RETRY_COUNT_HEADER = b"x-stainless-retry-count"
 _CACHE_CONTROL_HEADER = b"cache-control"
 _TRACE_HEADER = b"traceparent"
+_BETA_HEADERS = frozenset({b"anthropic-beta", b"openai-beta"})
+"""Headers with a list of words: a client may spread it over several lines."""
 _HINT_HEADERS = frozenset(
     {
         _RETRY_COUNT_HEADER,
@@ -175,7 +177,10 @@ class RequestHeaders:
         if meaning == "forwarded":
             if not value.isascii():
                 raise _refuse("invalid_request", f"The header {name.decode()} is not ASCII.")
-            self.forwarded[name.decode()] = value.decode()
+            key, text = name.decode(), value.decode()
+            if name in _BETA_HEADERS and key in self.forwarded:
+                text = f"{self.forwarded[key]},{text}"
+            self.forwarded[key] = text
             if name == _TRACE_HEADER:
                 self.trace = value.decode()
         elif meaning == "hint":

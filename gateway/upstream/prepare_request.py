@@ -28,6 +28,7 @@ from gateway.dialects.tool_reasoning import (
     ReasoningNote,
     ReasoningRecorder,
 )
+from gateway.dialects.translation import get_translation
 from gateway.routing.features import estimate_tokens
 from gateway.upstream.media_fetch import MediaFetcher
 from gateway.upstream.retry import Candidate
@@ -234,7 +235,10 @@ def _write_body(request: UpstreamRequest, candidate: Candidate, adapter: Adapter
 def _choose_adapter(
     request: UpstreamRequest, candidate: Candidate, recorder: ReasoningRecorder | None
 ) -> tuple[Dialect, Adapter, dict[str, str]]:
-    """Return the dialect of an attempt, its adapter, and the headers to send."""
+    """Return the dialect of an attempt, its adapter, and the headers to send.
+
+    A translated call sends no beta header: the gateway could not read an answer with a beta.
+    """
     is_finish_optional = candidate.target.provider.finish == "optional"
     if candidate.dialect_name == request.dialect.name:
         adapter: Adapter = (
@@ -253,10 +257,11 @@ def _choose_adapter(
         prompt_tokens=estimate_tokens(request.body.prompt),
         state_label=hash_maker(target, target_dialect.name),
     )
+    beta_header = get_translation(request.dialect).beta_header.name
     forwarded_headers = {
         name: text
         for name, text in call.headers.items()
-        if name.encode() in target_dialect.forwarded_headers
+        if name.encode() in target_dialect.forwarded_headers and name != beta_header
     }
     canonical = request.translatable.request
     canonical = (

@@ -1,4 +1,4 @@
-"""Print the members that this Python's SDKs have and a member list has no decision on.
+"""Print the members and betas that this Python's SDKs have and no list has a decision on.
 
 python -m tests.drift.search         1 where there is anything
 """
@@ -11,19 +11,25 @@ from anthropic.types.beta import BetaMessage, BetaRawMessageStreamEvent
 from anthropic.types.beta.message_create_params import MessageCreateParamsBase
 from google.genai import types
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from anthropic.types import AnthropicBetaParam
+from anthropic.types.beta.message_create_params import MessageCreateParamsBase
+from google.genai import types
+from openai.types.beta.response_create_params import (
+    ResponseCreateParamsBase as BetaResponseCreateParamsBase,
+)
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 from openai.types.responses import Response, ResponseStreamEvent
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
 from gateway.dialects import DIALECTS
 from gateway.dialects.translation import get_translation
-from tests.drift.sdk_types import find_undecided, read_fields
+from tests.drift.sdk_types import find_undecided, read_fields, read_type_words
 
 SDKS = ("openai", "anthropic", "google-genai")
 """The official SDKs, by their names on the package index."""
 ROOTS: Mapping[str, Mapping[str, object]] = {
     "openai-chat": {"request": CompletionCreateParamsBase},
-    "openai-responses": {"request": ResponseCreateParamsBase},
+    "openai-responses": {"request": ResponseCreateParamsBase | BetaResponseCreateParamsBase},
     "anthropic-messages": {"request": MessageCreateParamsBase},
     "gemini": {
         "content": types.Content,
@@ -40,6 +46,12 @@ ANSWER_ROOTS: Mapping[str, Mapping[str, object]] = {
     "gemini": {"answer": types.GenerateContentResponse},
 }
 """Types of answers and of the events of streams, likewise."""
+"""Types of an SDK by dialect, and by the name that their objects have in its member list."""
+BETAS: Mapping[str, object] = {
+    "openai-responses": read_fields(BetaResponseCreateParamsBase)["openai-beta"],
+    "anthropic-messages": AnthropicBetaParam,
+}
+"""The types of the words of a beta header, by dialect."""
 _GEMINI_CLIENT_OPTIONS = {
     "automaticContinuation", "automaticFunctionCalling", "httpOptions", "shouldReturnHttpResponse",
 }  # fmt: skip
@@ -53,10 +65,16 @@ _GEMINI_WIRE_NAMES = {"generationOutputConfig": "outputConfig"}
 
 
 def list_undecided(dialect: str) -> Iterator[str]:
-    """List the members and type words of a dialect's SDK that its member list lacks."""
-    members = get_translation(DIALECTS[dialect]).request_members
+    """List the members, type words and betas of a dialect's SDK that have no decision."""
+    functions = get_translation(DIALECTS[dialect])
+    members, beta_header = functions.request_members, functions.beta_header
     for name, sdk_type in ROOTS[dialect].items():
-        yield from find_undecided(sdk_type, members, name)
+        for path in find_undecided(sdk_type, members, name):
+            if path != f"request.{beta_header.name}":  # which the SDK sends as a header
+                yield path
+    for word in read_type_words(BETAS.get(dialect)):
+        if word not in beta_header.words:
+            yield f"{beta_header.name} {word}"
     if dialect == "gemini":  # its SDK has a request's members and the settings in one object
         settings = read_fields(types.GenerateContentConfig).keys() - _GEMINI_CLIENT_OPTIONS
         names = {_GEMINI_WIRE_NAMES.get(setting, setting) for setting in settings}

@@ -26,6 +26,7 @@ TRANSLATION = TranslationFunctions(
     make_encoder=stream_encoder.Encoder,
     request_members=schema.REQUEST,
     answer_members=schema.ANSWER,
+    beta_header=schema.BETA_HEADER,
     tool_call_names=("content.tool_use", "content.tool_use"),
 )
 """Translates the Messages API to and from other dialects."""

@@ -6,6 +6,7 @@ refuses them as a whole; of an answer, a client gets none of them.
 """
 
 from gateway.dialects.anthropic_messages import hosted_tools
+from gateway.dialects.beta_headers import BetaHeader
 from gateway.dialects.member_list import (
     CARRIED,
     OTHER,
@@ -370,3 +371,65 @@ ANSWER: MemberList = {
     "iteration:advisor_message": _COUNTS_OF_OTHER_MODEL,
     "iteration:fallback_message": _COUNTS_OF_OTHER_MODEL,
 }  # fmt: skip
+_HAS_MEMBERS = ignore("gets or loses each member of this beta by a decision of its own")
+_IS_USUAL = ignore("does so without a beta")
+_OTHER_ENDPOINT = ignore("needs no beta of another endpoint")
+
+BETA_HEADER = BetaHeader(
+    "anthropic-beta",
+    {
+        **dict.fromkeys(
+            (
+                "advanced-tool-use-2025-11-20", "advisor-tool-2026-03-01",
+                "cache-diagnosis-2026-04-07", "code-execution-2025-05-22", "compact-2026-01-12",
+                "compact-2026-09-04", "computer-use-2024-10-22", "computer-use-2025-01-24",
+                "computer-use-2025-11-24", "context-management-2025-06-27", "effort-2025-11-24",
+                "extended-cache-ttl-2025-04-11", "fallback-credit-2026-06-01",
+                "fallback-credit-2026-07-01", "fast-mode-2026-02-01", "files-api-2025-04-14",
+                "inline-tools-2026-09-15", "mcp-client-2025-04-04", "mcp-client-2025-11-20",
+                "mcp-client-2026-09-15", "mcp-servers-2025-12-04", "message-threads-2026-08-12",
+                "mid-conversation-output-config-2026-07-01",
+                "mid-conversation-system-clear-at-2026-08-21",
+                "mid-conversation-tool-changes-2026-07-01", "output-128k-2025-02-19",
+                "output-300k-2026-03-24", "pdfs-2024-09-25", "prompt-caching-2024-07-31",
+                "prompt-caching-scope-2026-01-05", "search-results-2025-06-09",
+                "server-side-fallback-2026-06-01", "server-side-fallback-2026-07-01",
+                "skills-2025-10-02", "structured-outputs-2025-11-13",
+                "structured-outputs-2025-12-15", "task-budgets-2026-03-13",
+                "thinking-binding-controls-2026-08-01", "thinking-display-updates-2026-08-18",
+                "tool-examples-2025-10-29", "tool-search-tool-2025-10-19",
+                "user-profiles-2026-03-24", "user-profiles-2026-08-18",
+                "user-profiles-2026-09-04", "user-profiles-billing-2026-10-01",
+                "web-search-2025-03-05",
+            ),
+            _HAS_MEMBERS,
+        ),
+        **dict.fromkeys(
+            (
+                "claude-code-20250219", "context-1m-2025-08-07",
+                "fine-grained-tool-streaming-2025-05-14", "interleaved-thinking-2025-05-14",
+                "oauth-2025-04-20", "token-efficient-tools-2025-02-19",
+                "token-efficient-tools-2026-03-28",
+            ),
+            _IS_USUAL,
+        ),
+        **dict.fromkeys(
+            (
+                "admin-user-sign-out-2026-10-08", "agent-memory-2026-07-22",
+                "analytics-usage-cost-2026-08-24", "ce-claude-code-managed-settings-2026-10-06",
+                "ce-plugins-2026-09-01", "ce-user-management-2026-07-13", "dreaming-2026-04-21",
+                "efs-2026-10-01", "experimental-claude-tag-2026-10-21",
+                "google-managed-data-controls-2026-09-01", "managed-agents-2026-04-01",
+                "mcp-tunnels-2026-06-22", "message-batches-2024-09-24",
+                "spend-limit-reads-2026-09-26", "telemetry-destinations-2026-08-11",
+                "token-counting-2024-11-01", "webhooks-2026-10-07",
+            ),
+            _OTHER_ENDPOINT,
+        ),
+        "dev-full-thinking-2025-05-14": name_loss("does not show all of its reasoning"),
+        "model-context-window-exceeded-2025-08-26": name_loss("ends at its limit in its way"),
+        "redact-thinking-2026-02-12": name_loss("cannot hide the text of its reasoning"),
+        "thinking-token-count-2026-05-13": name_loss("counts no reasoning as it comes"),
+    },
+)  # fmt: skip
+"""Betas that Anthropic's SDK and Claude Code ask for, and what translation does with them."""

@@ -31,6 +31,7 @@ TRANSLATION = TranslationFunctions(
     make_encoder=stream_encoder.StreamEncoder,
     request_members=schema.REQUEST,
     answer_members=schema.ANSWER,
+    beta_header=schema.BETA_HEADER,
     tool_call_names=("message.tool_calls", "message.tool_calls"),
 )
 """The functions that translate Chat Completions to and from other dialects."""

@@ -4,6 +4,7 @@ Sources: OpenAI's API reference and the types of its SDK. Members that hosts hav
 Mistral, DeepSeek, Moonshot, Z.ai, DashScope, OpenRouter, Together, Perplexity and vLLM.
 """
 
+from gateway.dialects.beta_headers import BetaHeader
 from gateway.dialects.member_list import (
     CARRIED,
     OTHER,
@@ -312,3 +313,5 @@ ANSWER: MemberList = {
     },
     "cost": {"usd": READ, "diem": ignore("counts in dollars")},
 }  # fmt: skip
+BETA_HEADER = BetaHeader("openai-beta", {})
+"""OpenAI's SDK has no beta of Chat Completions: translation names every word as a loss."""

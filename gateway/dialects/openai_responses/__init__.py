@@ -28,6 +28,7 @@ TRANSLATION = TranslationFunctions(
     make_encoder=stream_encoder.Encoder,
     request_members=schema.REQUEST,
     answer_members=schema.ANSWER,
+    beta_header=schema.BETA_HEADER,
     tool_call_names=("output.function_call", "output.custom_tool_call"),
 )
 """The functions that translate openai-responses to and from other dialects."""

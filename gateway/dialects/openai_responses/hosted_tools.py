@@ -47,6 +47,9 @@ _TEXT_MEMBERS: Mapping[str, _TextMembers] = {
         "output": _ALL,
         "error": {"message": _ALL, "content": {"text": _ALL}},
     },
+    "agent_message": {"author": _ALL, "recipient": _ALL, "content": {"text": _ALL}},
+    "multi_agent_call": {"action": _ALL, "arguments": _ALL},
+    "multi_agent_call_output": {"action": _ALL, "output": {"text": _ALL}},
 }
 _LEFT_OUT = frozenset(
     name.removeprefix("item:")

@@ -5,6 +5,7 @@ hosts that follow it. In requests the decoder refuses hosted tools and reference
 it names the items of hosted tools by their types.
 """
 
+from gateway.dialects.beta_headers import BetaHeader
 from gateway.dialects.member_list import (
     CARRIED,
     OTHER,
@@ -27,6 +28,7 @@ _TYPE = {"type": READ}
 _CACHE = {"prompt_cache_breakpoint": read_inside("cache")}
 _ITEM = {
     "id": ignore("has no ids of items"),
+    "agent": name_loss("has one agent"),
     "status": ignore("takes whole items alone"),
 }
 _UNTYPED_MESSAGE = {
@@ -89,6 +91,7 @@ REQUEST: MemberList = {
         "text": read_inside("text"),
         "reasoning": read_inside("reasoning"),
         "stream_options": Member("ignored", _NO_PADDING, inside="stream_options"),
+        "multi_agent": read_inside("multi_agent"),
         "previous_response_id": refuse("does not know this earlier answer"),
         "conversation": refuse("does not know this conversation"),
         "background": refuse("does not answer in the background"),
@@ -104,6 +107,10 @@ REQUEST: MemberList = {
     },
     "stream_options": {
         "include_obfuscation": ignore(_NO_PADDING),
+    },
+    "multi_agent": {
+        "enabled": name_loss("has no agents that its provider runs"),
+        "max_concurrent_subagents": ignore("has no such agents, and `enabled` is named"),
     },
     "text": {"format": read_inside("format"), "verbosity": READ},
     "format:text": _TYPE,
@@ -154,6 +161,7 @@ REQUEST: MemberList = {
             "item:program", "item:program_output", "item:local_shell_call",
             "item:local_shell_call_output", "item:shell_call", "item:shell_call_output",
             "item:apply_patch_call", "item:apply_patch_call_output", "item:mcp_call",
+            "item:agent_message", "item:multi_agent_call", "item:multi_agent_call_output",
         ),
         _AS_TEXT,
     ),
@@ -449,3 +457,20 @@ ANSWER: MemberList = {
         _REPEATED_EVENT,
     ),
 }  # fmt: skip
+BETA_HEADER = BetaHeader(
+    "openai-beta",
+    {
+        "responses_multi_agent=v1": ignore(
+            "gets or loses each member of this beta by a decision of its own"
+        ),
+        **dict.fromkeys(
+            ("responses=experimental", "responses_websockets=2026-02-06"),
+            ignore("does so without a beta"),
+        ),
+        **dict.fromkeys(
+            ("agents=v1", "assistants=v2", "chatkit_beta=v1", "realtime=v1"),
+            ignore("needs no beta of another endpoint"),
+        ),
+    },
+)
+"""Betas that OpenAI's SDK and Codex ask for, and what translation does with them."""

@@ -12,6 +12,7 @@ _IMAGE = f"data:image/png;base64,{PNG}"
 _DOCUMENT = f"data:application/pdf;base64,{PDF}"
 _PROGRAM: Object = {"type": "program", "caller_id": "prog_1"}
 _USER: Object = {"role": "user", "content": "hi"}
+_AGENT: Object = {"agent_name": "/root/finder"}
 _STATE = reasoning_state.write_label(
     reasoning_state.hash_maker(target("anthropic-messages"), "anthropic-messages"), "c2ln"
 )
@@ -29,11 +30,12 @@ _CUSTOM: Object = {
 _CALL: Object = {
     "type": "function_call", "id": "fc_1", "status": "completed", "call_id": "call_1",
     "name": "find", "namespace": "web", "arguments": '{"a": "b"}', "caller": _PROGRAM,
-    "async": True,
+    "async": True, "agent": _AGENT,
 }  # fmt: skip
 _RESULT: Object = {
     "type": "function_call_output", "id": "fco_1", "status": "completed", "call_id": "call_1",
     "name": "find", "namespace": "web", "output": [_TEXT], "caller": _PROGRAM,
+    "agent": _AGENT,
 }  # fmt: skip
 _CUSTOM_CALL: Object = {
     "type": "custom_tool_call", "call_id": "call_2", "name": "run", "namespace": "web",
@@ -64,7 +66,10 @@ def _list_words(name: str) -> list[str]:
 
 REQUESTS: tuple[Object, ...] = (
     ask(
-        {"role": "developer", "content": [_TEXT], "id": "msg_0", "status": "completed"},
+        {
+            "role": "developer", "content": [_TEXT], "id": "msg_0", "status": "completed",
+            "agent": _AGENT,
+        },
         user(
             _TEXT,
             {
@@ -78,11 +83,11 @@ REQUESTS: tuple[Object, ...] = (
         ),
         {
             "type": "reasoning", "id": "rs_1", "status": "completed", "encrypted_content": _STATE,
-            "summary": [{"type": "summary_text", "text": "so"}],
+            "summary": [{"type": "summary_text", "text": "so"}], "agent": _AGENT,
         },
         {
             "type": "message", "role": "assistant", "id": "msg_1", "status": "completed",
-            "phase": "commentary",
+            "phase": "commentary", "agent": _AGENT,
             "content": [
                 {
                     "type": "output_text", "text": "well", "logprobs": [{"token": "well"}],
@@ -95,15 +100,18 @@ REQUESTS: tuple[Object, ...] = (
         _CALL,
         {
             **_CUSTOM_CALL, "id": "ctc_1", "status": "completed", "caller": _PROGRAM,
-            "async": True,
+            "async": True, "agent": _AGENT,
         },
         _RESULT,
-        {**_CUSTOM_RESULT, "id": "cto_1", "status": "completed", "caller": _PROGRAM},
+        {
+            **_CUSTOM_RESULT, "id": "cto_1", "status": "completed", "caller": _PROGRAM,
+            "agent": _AGENT,
+        },
         {"role": "assistant", "content": "done", "phase": "final_answer"},
         user({"type": "text", "text": "go on", "prompt_cache_breakpoint": _CACHE}),
         {
             "type": "additional_tools", "id": "at_1", "status": "completed", "role": "developer",
-            "tools": [{**_FUNCTION, "name": "seek"}],
+            "tools": [{**_FUNCTION, "name": "seek"}], "agent": _AGENT,
         },
         tools=[
             _FUNCTION,
@@ -140,6 +148,7 @@ REQUESTS: tuple[Object, ...] = (
         prompt_cache_retention="24h",
         store=True,
     ),
+    ask(multi_agent={"enabled": True, "max_concurrent_subagents": 2}),
     ask(previous_response_id="resp_1"),
     ask(conversation="conv_1"),
     ask(background=True),

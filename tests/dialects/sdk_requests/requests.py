@@ -12,7 +12,7 @@ from gateway.dialects.member_list import WHOLE, Decision, Member, MemberList, fi
 from gateway.dialects.translation import get_translation
 from tests.dialects.asks import PDF, PNG, SCHEMA, URL, Object
 from tests.dialects.sdk_requests.values import Value, list_values
-from tests.drift.sdk_types import read_fields
+from tests.drift.sdk_types import list_object_types, read_fields
 from tests.drift.search import ROOTS
 
 _CHAT_USER: Object = {"role": "user", "content": "hi"}
@@ -121,10 +121,12 @@ class MadeRequest(NamedTuple):
 def make_requests(dialect: str) -> Iterator[MadeRequest]:
     """Make a request for each value of each member that a dialect's SDK can send."""
     members = get_translation(DIALECTS[dialect]).request_members
-    root: Any = _make_gemini_root(members) if dialect == "gemini" else ROOTS[dialect]["request"]
-    place = _Place(root, "request", _BASES[dialect], lambda made: made)
-    made = _Maker(dialect, members).visit(place)
-    yield from {(one.path, json.dumps(one.request)): one for one in made}.values()
+    root = _make_gemini_root(members) if dialect == "gemini" else ROOTS[dialect]["request"]
+    maker, made = _Maker(dialect, members), dict[tuple[str, str], MadeRequest]()
+    for object_type in list_object_types(root):
+        place = _Place(object_type, "request", _BASES[dialect], lambda it: it)
+        made |= {(one.path, json.dumps(one.request)): one for one in maker.visit(place)}
+    yield from made.values()
 
 
 def _make_gemini_root(members: MemberList) -> type:
