@@ -10,7 +10,7 @@ from typing import NamedTuple
 from gateway.core.canonical_request import LostMember
 from gateway.dialects.member_list import Members, name_loss
 
-_UNKNOWN_WORD = name_loss("gets no beta that the gateway does not know")
+UNKNOWN_WORD = name_loss("gets no beta that the gateway does not know")
 
 
 class BetaHeader(NamedTuple):
@@ -29,7 +29,7 @@ def find_lost_betas(headers: Mapping[str, str], header: BetaHeader) -> Iterator[
     """Yield the loss of a beta header, once, if a word asks for what no other dialect gets."""
     for word in headers.get(header.name, "").split(","):
         if word.strip():
-            decision = header.words.get(word.strip(), _UNKNOWN_WORD)
+            decision = header.words.get(word.strip(), UNKNOWN_WORD)
             if decision.decision == "named":
                 yield LostMember(header.name, decision.reason)
                 return

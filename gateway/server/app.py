@@ -316,13 +316,14 @@ def _add_call_routes(app: App, gateway: Gateway, admission: Admission) -> None:
     async def route(
         request: Request, dialect: str = OPENAI_CHAT.name, path: str = "models/auto:generateContent"
     ) -> Response:
-        headers = request_headers.RequestHeaders(request.headers.raw)
+        call_dialect = DIALECTS.get(dialect)
+        forwarded = frozenset() if call_dialect is None else call_dialect.forwarded_headers
+        headers = request_headers.RequestHeaders(request.headers.raw, forwarded)
         caller = request_headers.identify(gateway.keys, headers)
-        if dialect not in DIALECTS:
+        if call_dialect is None:
             message = f"There is no dialect {dialect!r}: it is {', '.join(DIALECTS)}."
             raise ProblemError(Problem(kind="invalid_request", message=message, param="dialect"))
         data = await admission.read_body(request.receive, headers.length)
-        call_dialect = DIALECTS[dialect]
         call_path = path if call_dialect.read_with_path is not None else ""
         call = request_headers.build_call(
             call_dialect, headers, caller, data, request_headers.new_id(), path=call_path

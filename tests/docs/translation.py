@@ -6,6 +6,7 @@
 from pathlib import Path
 
 from gateway.dialects import DIALECTS
+from gateway.dialects.beta_headers import UNKNOWN_WORD
 from gateway.dialects.compatibility import FIELD_RULES, UNREADABLE_VALUE_RULES, FieldRule
 from gateway.dialects.member_list import WHOLE, Member, MemberList
 from gateway.dialects.translation import get_translation
@@ -18,7 +19,7 @@ def page(text: str) -> str:
     """Return the page with its tables made anew."""
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}\n{_fields()}\n{_others()}\n{_members()}{_members_of_answers()}{_END}{after}"
+    return f"{before}{_BEGIN}\n{_fields()}\n{_others()}\n{_members()}{_members_of_answers()}{_betas()}{_END}{after}"
 
 
 def _fields() -> str:
@@ -74,6 +75,27 @@ def _table(members: MemberList) -> str:
         for (place, member), keys in _group(members).items()
     ]
     return "\n".join(lines) + "\n"
+
+
+def _betas() -> str:
+    """Return a table of the words of all beta headers, grouped by decision."""
+    lines = [
+        "## Words of beta headers\n", "| dialect | header | words | what translation does |", "|---|---|---|---|"
+    ]  # fmt: skip
+    for name, dialect in DIALECTS.items():
+        header = get_translation(dialect).beta_header
+        groups: dict[Member, list[str]] = {}
+        for word, member in header.words.items():
+            groups.setdefault(member, []).append(f"`{word}`")
+        lines += [
+            f"| {name} | `{header.name}` | {', '.join(words)} | **{_DECISIONS[member.decision]}**: {member.reason} |"
+            for member, words in groups.items()
+        ]
+        if header.name:
+            lines.append(
+                f"| {name} | `{header.name}` | any other | **dropped**: {UNKNOWN_WORD.reason} |"
+            )
+    return "\n".join(lines) + "\n\n"
 
 
 _DECISIONS = {

@@ -7,21 +7,20 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 
-from anthropic.types.beta import BetaMessage, BetaRawMessageStreamEvent
-from anthropic.types.beta.message_create_params import MessageCreateParamsBase
-from google.genai import types
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from anthropic.types import AnthropicBetaParam
+from anthropic.types.beta import BetaMessage, BetaRawMessageStreamEvent
 from anthropic.types.beta.message_create_params import MessageCreateParamsBase
 from google.genai import types
 from openai.types.beta.response_create_params import (
     ResponseCreateParamsBase as BetaResponseCreateParamsBase,
 )
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 from openai.types.responses import Response, ResponseStreamEvent
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
 from gateway.dialects import DIALECTS
+from gateway.dialects.beta_headers import BetaHeader
 from gateway.dialects.translation import get_translation
 from tests.drift.sdk_types import find_undecided, read_fields, read_type_words
 
@@ -46,7 +45,6 @@ ANSWER_ROOTS: Mapping[str, Mapping[str, object]] = {
     "gemini": {"answer": types.GenerateContentResponse},
 }
 """Types of answers and of the events of streams, likewise."""
-"""Types of an SDK by dialect, and by the name that their objects have in its member list."""
 BETAS: Mapping[str, object] = {
     "openai-responses": read_fields(BetaResponseCreateParamsBase)["openai-beta"],
     "anthropic-messages": AnthropicBetaParam,
@@ -72,9 +70,7 @@ def list_undecided(dialect: str) -> Iterator[str]:
         for path in find_undecided(sdk_type, members, name):
             if path != f"request.{beta_header.name}":  # which the SDK sends as a header
                 yield path
-    for word in read_type_words(BETAS.get(dialect)):
-        if word not in beta_header.words:
-            yield f"{beta_header.name} {word}"
+    yield from list_undecided_betas(BETAS.get(dialect), beta_header)
     if dialect == "gemini":  # its SDK has a request's members and the settings in one object
         settings = read_fields(types.GenerateContentConfig).keys() - _GEMINI_CLIENT_OPTIONS
         names = {_GEMINI_WIRE_NAMES.get(setting, setting) for setting in settings}
@@ -88,6 +84,13 @@ def list_undecided_in_answers(dialect: str) -> Iterator[str]:
         for path in find_undecided(sdk_type, members, name):
             if dialect != "gemini" or path not in _GEMINI_SDK_MEMBERS:
                 yield path
+
+
+def list_undecided_betas(sdk_type: object, header: BetaHeader) -> Iterator[str]:
+    """List the words of an SDK's type that a beta header has no decision on."""
+    for word in read_type_words(sdk_type):
+        if word not in header.words:
+            yield f"{header.name} {word}"
 
 
 def main() -> int:

@@ -2,11 +2,16 @@
 
 import pytest
 
+from gateway.dialects import DIALECTS
+from gateway.dialects.beta_headers import BetaHeader
+from gateway.dialects.translation import get_translation
 from tests.drift.sdk_types import find_undecided
 from tests.drift.search import (
     ANSWER_ROOTS,
+    BETAS,
     ROOTS,
     list_undecided,
+    list_undecided_betas,
     list_undecided_in_answers,
 )
 
@@ -24,3 +29,14 @@ def test_every_member_of_an_answer_that_an_sdk_knows_has_a_decision(dialect: str
 def test_a_member_without_a_decision_is_found() -> None:
     found = find_undecided(ROOTS["openai-chat"]["request"], {"request": {}}, "request")
     assert "request.messages" in [*found]
+
+
+def test_a_beta_without_a_decision_is_found() -> None:
+    header = BetaHeader("anthropic-beta", {})
+    found = [*list_undecided_betas(BETAS["anthropic-messages"], header)]
+    assert "anthropic-beta message-threads-2026-08-12" in found
+
+
+@pytest.mark.parametrize("dialect", BETAS)
+def test_each_dialect_whose_sdk_has_betas_has_a_beta_header(dialect: str) -> None:
+    assert get_translation(DIALECTS[dialect]).beta_header.words

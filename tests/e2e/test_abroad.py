@@ -135,6 +135,41 @@ def test_what_is_lost_abroad_is_named(world: World, upstream: Upstream, client: 
     assert [entry.dropped for entry in world.entries()] == [(lost[client],), ()]
 
 
+@pytest.mark.parametrize(
+    ("client", "lab", "header", "lost"),
+    [
+        (MESSAGES, CHAT, ("anthropic-beta", "dev-full-thinking-2025-05-14"), True),
+        (MESSAGES, CHAT, ("anthropic-beta", "claude-code-20250219"), False),
+        (RESPONSES, CHAT, ("openai-beta", "tomorrow=v1"), True),
+        (CHAT, RESPONSES, ("openai-beta", "tomorrow=v1"), True),
+    ],
+)
+def test_a_beta_header_stays_with_the_clients_own_dialect(
+    world: World, upstream: Upstream, client: str, lab: str, header: tuple[str, str], lost: bool
+) -> None:
+    name, word = header
+    bodies: dict[str, tuple[str, dict[str, Any]]] = {
+        CHAT: ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi."}]}),
+        RESPONSES: ("/v1/responses", {"input": "Hi."}),
+        MESSAGES: (
+            "/v1/messages",
+            {"max_tokens": 9, "messages": [{"role": "user", "content": "Hi."}]},
+        ),
+    }
+    path, body = bodies[client]
+    for served in (lab, client):
+        upstream.on(DOORS[served], answer(served))
+        asked = {"model": f"{served}/smart", **body}
+        reply = world.client.post(path, json=asked, headers={name: word})
+        dropped = name if lost and served == lab else None
+        assert (reply.status_code, reply.headers.get("x-tiergate-dropped")) == (200, dropped)
+        query = {"dialect": client, "path": path}
+        planned = world.client.post("/v1/route", json=asked, params=query, headers={name: word})
+        losses = planned.json()["plan"][0]["losses"]
+        assert [loss["field"] for loss in losses] == ([] if dropped is None else [dropped])
+    assert [request.header(name) for request in upstream.requests] == [None, word]
+
+
 def test_what_cannot_be_said_abroad_is_refused(world: World, upstream: Upstream) -> None:
     """No feature is dropped silently: the client learns which one, and no provider is called."""
     asked = {

@@ -33,3 +33,10 @@ def test_what_goes_on_is_as_it_was() -> None:
         "x-claude-code-session-id"
         in RequestHeaders(SENT, DIALECTS["anthropic-messages"].forwarded_headers).forwarded
     )
+
+
+def test_a_beta_header_in_several_lines_is_one_list() -> None:
+    sent = [(b"anthropic-beta", b"one"), (b"anthropic-version", b"v"), (b"anthropic-beta", b"two")]
+    dialect = DIALECTS["anthropic-messages"]
+    forwarded = RequestHeaders(sent, dialect.forwarded_headers, dialect.default_headers).forwarded
+    assert forwarded == {"anthropic-version": "v", "anthropic-beta": "one,two"}
