@@ -1,6 +1,7 @@
 """What becomes of a member in translation: the outcome of a made request."""
 
 import json
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from gateway.core.errors import ProblemError
@@ -73,9 +74,10 @@ def find_outcome(client: Dialect, made: MadeRequest, dialect: Dialect) -> Outcom
     with_it = translate(client, made.request, dialect)
     without = translate(client, made.without, dialect)
     if with_it.refusals:
-        return "refused"
+        new = with_it.refusals - without.refusals
+        return "refused" if not new or _is_named(made.path, new) else "lost"
     if with_it.losses - without.losses:
-        return "named"
+        return "named" if _is_named(made.path, with_it.losses - without.losses) else "lost"
     if with_it != without:
         return "carried"
     if any(loss.rpartition(".")[2] in _PARTS for loss in with_it.losses):
@@ -85,3 +87,22 @@ def find_outcome(client: Dialect, made: MadeRequest, dialect: Dialect) -> Outcom
     if made.decision == "named" and made.value == "False":
         return "default"
     return "default" if made.name in DEFAULTS[client.name] else "lost"
+
+
+def _is_named(path: str, names: Iterable[str]) -> bool:
+    """True if a loss or refusal names a member, or another of the same member of the request."""
+    tops = {name.partition(":")[0].partition(".")[0] for name in names}
+    return bool(tops & {path.partition(".")[0], *_find_common_names(path)})
+
+
+def _find_common_names(path: str) -> Iterator[str]:
+    """Yield the names that losses of a member may have whatever its path is."""
+    words = path.split(".")
+    if {"cache_control", "prompt_cache_breakpoint"} & {*words}:
+        yield "cache_control"
+    if "tools" in words or path == "input":  # an item of the input may offer tools
+        yield "tools"
+    if words[0] == "systemInstruction":
+        yield "contents"
+    if words[0] == "top_logprobs":
+        yield "include"

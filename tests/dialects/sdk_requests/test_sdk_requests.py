@@ -8,13 +8,15 @@ import pytest
 
 from gateway.dialects import DIALECTS
 from gateway.dialects.translation import decode_request
+from tests.dialects.asks import Object
 from tests.dialects.cases import target
 from tests.dialects.sdk_requests.defaults import DEFAULTS
 from tests.dialects.sdk_requests.outcomes import find_outcome, read
 from tests.dialects.sdk_requests.requests import MadeRequest, make_requests
 
-FLOORS = {"openai-chat": 140, "openai-responses": 340, "anthropic-messages": 240, "gemini": 130}
+FLOORS = {"openai-chat": 140, "openai-responses": 350, "anthropic-messages": 240, "gemini": 130}
 """The fewest requests that each SDK gives: fewer means that the walk of its types has ended early."""
+_PLAIN: Object = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
 
 
 @cache
@@ -59,6 +61,16 @@ def test_each_request_is_one_that_the_decoder_reads(dialect: str) -> None:
     client = DIALECTS[dialect]
     for made in list_requests(dialect):
         decode_request(client, read(client, made.request))
+
+
+def test_a_lost_member_is_found() -> None:
+    member = MadeRequest("seed", "7", _PLAIN, _PLAIN, "read")
+    client, target_dialect = DIALECTS["openai-chat"], DIALECTS["anthropic-messages"]
+    assert find_outcome(client, member, target_dialect) == "lost"
+    misnamed = member._replace(path="user", request={**_PLAIN, "seed": 7})
+    assert find_outcome(client, misnamed, target_dialect) == "lost"
+    refused = member._replace(request={**_PLAIN, "logprobs": True})
+    assert find_outcome(client, refused, target_dialect) == "lost"
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
