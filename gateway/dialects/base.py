@@ -259,7 +259,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     needs_known_support: bool = False
     """Only providers that are known to have the operation are asked."""
     keep_alive: bytes = b": ping\n\n"
-    """A sign of life in a stream that its SDKs ignore."""
+    """A keep-alive in a stream, which its SDKs ignore."""
     answer_media: frozenset[MediaKind] = frozenset()
     """The media that its answers have a place for."""
     allows_comments: bool = True

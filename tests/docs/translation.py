@@ -51,13 +51,26 @@ def _members() -> str:
 
 
 def _members_of_answers() -> str:
-    """Return a table for each dialect: the members of answers that are not read unchanged."""
-    parts = ["## Members of answers\n"]
+    """Return a table of the members of answers that are not read unchanged, by what is done."""
+    lines = ["## Members of answers\n"]
+    lines += [
+        _count(name, get_translation(dialect).answer_members) for name, dialect in DIALECTS.items()
+    ]
+    lines += ["| dialect | member, or object as a whole | what translation does |", "|---|---|---|"]
     for name, dialect in DIALECTS.items():
-        members = get_translation(dialect).answer_members
-        if members:
-            parts += [_count(name, members), _table(members)]
-    return "\n".join(parts) + "\n"
+        names: dict[Member, dict[str, None]] = {}
+        for place, known in get_translation(dialect).answer_members.items():
+            for key, member in known.items():
+                if member.decision in _DECISIONS:
+                    group = names.setdefault(member._replace(inside="", path=""), {})
+                    group[f"`{place.removeprefix('event:') if key == WHOLE else key}`"] = None
+        lines += [
+            f"| {name} | {', '.join(group)} | **{_DECISIONS[member.decision]}**: {member.reason} |"
+            for member, group in sorted(
+                names.items(), key=lambda item: item[0].decision, reverse=True
+            )
+        ]
+    return "\n".join(lines) + "\n\n"
 
 
 def _count(name: str, members: MemberList) -> str:

@@ -417,7 +417,7 @@ ANSWER: MemberList = {
     "event:response.image_generation_call.partial_image": {
         WHOLE: ignore("gets the finished picture")
     },
-    "event:keepalive": {WHOLE: ignore("has a sign of life of its own")},
+    "event:keepalive": {WHOLE: ignore("keeps streams alive in its own way")},
     **dict.fromkeys(
         (
             "event:response.content_part.added", "event:response.content_part.done",
