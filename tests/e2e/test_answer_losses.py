@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from google import genai
+from google.genai import types
 
 from gateway.core import jsonio
 from tests.e2e.abroad import CHAT, DOORS, GEMINI, MESSAGES, RESPONSES, Json, four
@@ -194,3 +196,24 @@ def test_an_answer_from_the_cache_names_what_it_lost(make: Make, upstream: Upstr
     assert [reply.headers["x-tiergate-cache"] for reply in replies] == ["miss", "hit"]
     assert [reply.headers["x-tiergate-dropped"] for reply in replies] == [", ".join(NAMES)] * 2
     assert [entry.dropped for entry in world.entries()] == [NAMES, NAMES]
+
+
+def test_googles_sdk_reads_the_sources_of_a_translated_answer(
+    world: World, upstream: Upstream
+) -> None:
+    source = {"type": "url_citation", "url_citation": {"url": "https://a.example", "title": "A", "start_index": 0, "end_index": 2}}  # fmt: skip
+    message = {"role": "assistant", "content": "hi", "annotations": [source]}
+    value = {
+        "id": "c", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+    }  # fmt: skip
+    body = jsonio.dumps(value)
+    upstream.on(DOORS[CHAT], Answer(pieces=(body,), length=len(body), bill=COUNTS))
+    sdk = genai.Client(api_key="k", http_options=types.HttpOptions(base_url=world.url))
+    reply = sdk.models.generate_content(model=f"{CHAT}/smart", contents="hi")
+    assert reply.candidates is not None
+    metadata = reply.candidates[0].citation_metadata
+    assert metadata is not None
+    assert [(one.uri, one.title) for one in metadata.citations or ()] == [
+        ("https://a.example", "A")
+    ]

@@ -120,7 +120,7 @@ class Encoder:
                 return self._context.drop(event)
             case Citation():
                 row = _encode_citation(event, self._texts.get(event.choice, ()))
-                candidate = {"citationMetadata": {"citations": [row]}, "index": event.choice}
+                candidate = {"citationMetadata": {"citationSources": [row]}, "index": event.choice}
                 return self._write_chunk([candidate])
             case End():
                 return self._write_end()

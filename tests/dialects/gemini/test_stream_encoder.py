@@ -147,11 +147,12 @@ def test_several_choices_end_in_one_chunk() -> None:
 
 
 def test_sources_have_places_in_bytes() -> None:
+    """`citationSources` is the name of the Gemini API, which Google's SDKs read."""
     said = frames([TextDelta("éab"), Citation("u", "t", 1, 3), Citation(title="x"), Citation("u")])
     assert said[1]["candidates"][0]["citationMetadata"] == {
-        "citations": [{"startIndex": 2, "endIndex": 4, "uri": "u", "title": "t"}]
+        "citationSources": [{"startIndex": 2, "endIndex": 4, "uri": "u", "title": "t"}]
     }
-    assert said[2]["candidates"][0]["citationMetadata"]["citations"] == [{"title": "x"}]
+    assert said[2]["candidates"][0]["citationMetadata"]["citationSources"] == [{"title": "x"}]
 
 
 def test_log_probabilities() -> None:
