@@ -307,6 +307,12 @@ def test_what_is_said_once_stands_and_nothing_replaces_it() -> None:
     assert found["service_tier"] is None
 
 
+def test_a_broken_frame_folds_to_nothing() -> None:
+    """The answer cache then has a miss: half an answer is none."""
+    with pytest.raises(ValueError, match="broken frame"):
+        fold(chunk({"content": "a"}), b"data: {broken\n\n")
+
+
 def test_an_answer_without_choices_is_a_stream_of_its_end() -> None:
     stream = unfold({**HEAD, "choices": [], "usage": {"prompt_tokens": 1}}, usage=False)
     assert stream == b"data: [DONE]\n\n"

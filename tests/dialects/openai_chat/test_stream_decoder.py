@@ -307,6 +307,13 @@ def test_other_members_are_named() -> None:
     assert whole(message) == [expected[0], expected[2], expected[1]]
 
 
+def test_the_names_of_unread_members_are_bounded() -> None:
+    """A provider may send a member of a new name in each chunk."""
+    found = stream(*[{f"x{number}": 1} for number in range(200)])
+    names = [event.name for event in found if isinstance(event, AnswerMetadata)]
+    assert names == [f"message.x{number}" for number in range(100)]
+
+
 def test_what_a_search_found_is_cited_or_named() -> None:
     """Perplexity sends sources by URL, or with titles, beside the choices. The rest is named."""
     choice = {"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}
