@@ -51,7 +51,7 @@ bench: dev ## what the gateway costs beside nginx and other gateways (PEERS=all 
 bench-peers: dev ## other gateways for the bench, into the user's folder of caches (0.8 GB; node for one of them)
 	@.venv/bin/python -m bench.shelf
 
-bench-report: dev ## make bench with all peers, and its results into bench/results and docs/performance.md
+bench-report: dev ## make bench with all peers, and its results into bench/results and the documents
 	@.venv/bin/python -m bench --peers $(or $(PEERS),all) --report
 
 bench-samples: dev ## where the CPU of a call goes, plain and with everything on, sampled under load

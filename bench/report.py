@@ -11,6 +11,7 @@ from bench.measure import Results
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results"
 PAGE = ROOT / "docs" / "performance.md"
+DESIGN_PAGE = ROOT / "docs" / "design" / "speed.md"
 PICTURE = ROOT / "docs" / "performance.svg"
 _TABLES = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
@@ -31,14 +32,22 @@ def newest(folder: Path = RESULTS) -> Path:
 
 
 def publish(
-    results: Results, folder: Path = RESULTS, page: Path = PAGE, drawn: Path = PICTURE
+    results: Results,
+    folder: Path = RESULTS,
+    page: Path = PAGE,
+    design_page: Path = DESIGN_PAGE,
+    drawn: Path = PICTURE,
 ) -> None:
     """Write the results under their day, and their tables and picture into the documents."""
     write(results, folder / f"{results.at[:10]}.json")
-    page.write_text(filled(page.read_text("utf-8"), results), "utf-8")
+    for file, tables in (
+        (page, table.render_figures(results)),
+        (design_page, table.render_comparisons(results)),
+    ):
+        file.write_text(fill(file.read_text("utf-8"), tables), "utf-8")
     drawn.write_text(picture.draw(results), "utf-8")
 
 
-def filled(page: str, results: Results) -> str:
-    """Return the page with the tables of these results in place of its own."""
-    return _TABLES.sub(lambda _: f"\n{table.render(results)}\n\n", page, count=1)
+def fill(page: str, tables: str) -> str:
+    """Return the page with these tables in place of its own."""
+    return _TABLES.sub(lambda _: f"\n{tables}\n\n", page, count=1)

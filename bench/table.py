@@ -10,15 +10,41 @@ BUSY = 0.1
 
 
 def render(results: Results) -> str:
-    """Format the results as Markdown tables, with the machine above and notes below."""
-    parts = [_above(results)]
-    parts += [f"{topic}:\n\n{_topic(results, keys)}" for topic, keys in TOPICS.items()]
-    for peer in results.peers:
-        others = [other for other in results.peers if not other.startswith(OWN)]
-        if peer.startswith(OWN) and others:
-            parts.append(f"{peer}, by the same figure of:\n\n{_compared(results, peer, others)}")
+    """Format all results as Markdown tables, with the machine above and notes below."""
+    return _join([_above(results), *_topics(results), *_comparisons(results), *_notes(results)])
+
+
+def render_figures(results: Results) -> str:
+    """Format the figures of each peer, with the machine above and notes below."""
+    return _join([_above(results), *_topics(results), *_notes(results)])
+
+
+def render_comparisons(results: Results) -> str:
+    """Format the ratios to other peers, and the targets."""
+    return _join([f"The run of {results.at} UTC.", *_comparisons(results)])
+
+
+def _join(parts: list[str]) -> str:
+    return "\n\n".join(parts)
+
+
+def _topics(results: Results) -> list[str]:
+    return [f"{topic}:\n\n{_topic(results, keys)}" for topic, keys in TOPICS.items()]
+
+
+def _comparisons(results: Results) -> list[str]:
+    others = [other for other in results.peers if not other.startswith(OWN)]
+    parts = [
+        f"{peer}, by the same figure of:\n\n{_compared(results, peer, others)}"
+        for peer in results.peers
+        if peer.startswith(OWN) and others
+    ]
     aims = "\n".join(_align(target.lines(results)))
-    return "\n\n".join([*parts, f"Targets:\n\n{aims}", "\n".join(_below(results))])
+    return [*parts, f"Targets:\n\n{aims}"]
+
+
+def _notes(results: Results) -> list[str]:
+    return ["\n".join(_below(results))]
 
 
 def _topic(results: Results, keys: tuple[str, ...]) -> str:

@@ -4,7 +4,7 @@ A write to a socket wakes the process at the other end, and that costs more than
 writes of an iteration follow each other, a process that was woken for the first is still awake for
 the others. A loop that is not busy waits for few writes, so that none is late. The batch writes the
 rows of the iteration first, all at once. If it cannot write the rows of requests, it sends no
-request. docs/performance.md has the whole story ("The write batch of an iteration").
+request. docs/design/speed.md has the whole story ("The write batch of an iteration").
 """
 
 import asyncio

@@ -369,25 +369,32 @@ def test_a_picture_has_no_place_for_what_is_not_known() -> None:
     assert [len(panel.findall("{*}circle")) for panel in parts(found)] == [0, 0, 0, 2]
 
 
-def test_results_are_published_under_their_day_and_on_the_page(tmp_path: Path) -> None:
+def test_results_are_published_under_their_day_and_on_the_pages(tmp_path: Path) -> None:
     found = results({"direct": {}, "nginx": {}, "tiergate": {}})
-    page = tmp_path / "page.md"
-    page.write_text("before\n<!-- measured -->\nold\n<!-- end -->\nafter\n", "utf-8")
-    report.publish(found, tmp_path, page, tmp_path / "page.svg")
+    page, design_page = tmp_path / "page.md", tmp_path / "design.md"
+    for file in (page, design_page):
+        file.write_text("before\n<!-- measured -->\nold\n<!-- end -->\nafter\n", "utf-8")
+    report.publish(found, tmp_path, page, design_page, tmp_path / "page.svg")
     assert report.newest(tmp_path) == tmp_path / "2026-11-26.json"
     assert report.read(tmp_path / "2026-11-26.json") == found
-    text = page.read_text("utf-8")
-    assert text == report.filled(text, found)
+    text, design_text = page.read_text("utf-8"), design_page.read_text("utf-8")
+    assert text == report.fill(text, table.render_figures(found))
     assert text.startswith("before\n<!-- measured -->\n\n2026-11-26T18:00+00:00 UTC, processor")
-    assert text.endswith("\n\n<!-- end -->\nafter\n")
+    assert "by the same figure" not in text
+    assert design_text == report.fill(design_text, table.render_comparisons(found))
+    assert "tiergate, by the same figure of" in design_text
+    assert "Targets:" in design_text
+    for one in (text, design_text):
+        assert one.endswith("\n\n<!-- end -->\nafter\n")
     assert (tmp_path / "page.svg").read_text("utf-8") == picture.draw(found)
 
 
 def test_the_documents_show_the_newest_results() -> None:
     """The tables and the picture equal the output of `make bench-report` on the data."""
     found = report.read(report.newest())
-    text = report.PAGE.read_text("utf-8")
-    assert text == report.filled(text, found)
+    text, design_text = (file.read_text("utf-8") for file in (report.PAGE, report.DESIGN_PAGE))
+    assert text == report.fill(text, table.render_figures(found))
+    assert design_text == report.fill(design_text, table.render_comparisons(found))
     assert report.PICTURE.read_text("utf-8") == picture.draw(found)
     assert found.machine.processor
     assert {"tiergate", "tiergate-full", "tiergate-cache"} <= set(found.peers)

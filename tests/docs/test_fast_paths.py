@@ -1,9 +1,9 @@
-"""Each fast path on the performance page exists, and so does its differential test."""
+"""Each fast path on the page about speed exists, and so does its differential test."""
 
 from tests.docs import pages
 from tests.docs.pages import ROOT
 
-ROWS = pages.table("fast path", "performance.md").rows
+ROWS = pages.table("fast path", "design/speed.md").rows
 
 
 def test_each_fast_path_and_its_test_are_there() -> None:
