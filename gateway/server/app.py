@@ -93,11 +93,8 @@ class App(FastAPI):
             path.encode(): endpoint for path, endpoint in self._endpoints.items()
         }
         self._gemini_endpoints = {
-            "generateContent": endpoints[GEMINI.name, "generate"],
-            "streamGenerateContent": endpoints[GEMINI.name, "generate"],
-            "countTokens": endpoints[GEMINI.name, "count_tokens"],
-            "embedContent": endpoints[GEMINI.name, "embeddings"],
-            "batchEmbedContents": endpoints[GEMINI.name, "embeddings"],
+            method: endpoints[GEMINI.name, operation]
+            for method, operation in paths.GEMINI_OPERATIONS.items()
         }
         metrics_guard = metrics.MetricsGuard(gateway)
         is_open = gateway.built_config.source.config.metrics.open
@@ -276,7 +273,7 @@ def _add_model_routes(app: App, gateway: Gateway) -> None:
         )
 
     @app.get("/v1beta/models", include_in_schema=False)
-    @app.get("/v1/models", summary="Names a request may ask for, virtual ones first")
+    @app.get("/v1/models", summary="List the models that the caller may ask for")
     def list_models(request: Request) -> Response:
         if _is_google_client(request):
             return _render_json(
@@ -287,7 +284,7 @@ def _add_model_routes(app: App, gateway: Gateway) -> None:
         )
 
     @app.get("/v1beta/models/{name:path}", include_in_schema=False)
-    @app.get("/v1/models/{name:path}", summary="One name")
+    @app.get("/v1/models/{name:path}", summary="Describe one model")
     def one_model(request: Request, name: str) -> Response:
         if _is_google_client(request):
             model = models.build_gemini_model(
@@ -311,7 +308,7 @@ def _get_catalogue(gateway: Gateway) -> Catalogue:
 
 def _add_call_routes(app: App, gateway: Gateway, admission: Admission) -> None:
     @app.post(
-        "/v1/route", summary="The decision and plan for a request, without calling a provider"
+        "/v1/route", summary="Explain the decision for a request, without a call to a provider"
     )
     async def route(
         request: Request, dialect: str = OPENAI_CHAT.name, path: str = "models/auto:generateContent"
@@ -335,7 +332,7 @@ def _add_call_routes(app: App, gateway: Gateway, admission: Admission) -> None:
             redact_explanation(explanation, gateway.built_config.built_catalogue.catalogue, caller)
         )
 
-    @app.get("/v1/responses/{name}", summary="An answer that the gateway has kept")
+    @app.get("/v1/responses/{name}", summary="Get a stored response")
     async def response(request: Request, name: str) -> Response:
         caller = request_headers.identify(
             gateway.keys, request_headers.RequestHeaders(request.headers.raw)
@@ -343,7 +340,7 @@ def _add_call_routes(app: App, gateway: Gateway, admission: Admission) -> None:
         body = await gateway.engine.memory.find(caller, name)
         return Response(body, media_type="application/json")
 
-    @app.delete("/v1/responses/{name}", summary="Keep an answer no longer")
+    @app.delete("/v1/responses/{name}", summary="Delete a stored response")
     async def delete(request: Request, name: str) -> Response:
         caller = request_headers.identify(
             gateway.keys, request_headers.RequestHeaders(request.headers.raw)

@@ -43,7 +43,7 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
     """Add the endpoint to an app."""
     lookup_slots = asyncio.Semaphore(_MAX_LOOKUPS)
 
-    @app.post("/v1/feedback", summary="Say what an answer was worth")
+    @app.post("/v1/feedback", summary="Rate an answer")
     async def feedback(request: Request) -> Response:
         headers = request_headers.RequestHeaders(request.headers.raw)
         caller = request_headers.identify(gateway.keys, headers)

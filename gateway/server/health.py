@@ -30,14 +30,14 @@ def add_routes(
     @app.head("/", include_in_schema=False)
     @app.head("/api/hello", include_in_schema=False)
     @app.head("/health", include_in_schema=False)
-    @app.get("/health", summary="Whether the process answers")
+    @app.get("/health", summary="Check that the process answers")
     async def alive(request: Request) -> Response:
         return Response(await render_status(request, "ok"), media_type="application/json")
 
     @app.head("/ready", include_in_schema=False)
     @app.get(
         "/ready",
-        summary="Whether calls can be served",
+        summary="Check that the gateway can serve calls",
         responses={_UNAVAILABLE: {"description": "Why every call would be refused"}},
     )
     async def ready(request: Request) -> Response:

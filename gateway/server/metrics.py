@@ -81,7 +81,9 @@ def add_routes(
     guards = [Depends(guard)] if guard.needs_key else []
     extra: dict[str, Any] = {} if guards else {"security": []}
 
-    @app.get("/metrics", summary="Figures for Prometheus", dependencies=guards, openapi_extra=extra)
+    @app.get(
+        "/metrics", summary="Get metrics for Prometheus", dependencies=guards, openapi_extra=extra
+    )
     def figures(request: Request) -> Response:
         is_openmetrics = _OPENMETRICS_TYPE in request.headers.get("accept", "")
         data, content_type = metrics.render(openmetrics=is_openmetrics)

@@ -15,6 +15,7 @@ from gateway.dialects import (
     OPERATIONS,
     Dialect,
 )
+from gateway.server.paths import GEMINI_OPERATIONS
 
 type Json = dict[str, Any]
 
@@ -89,9 +90,9 @@ _GEMINI_BODY_SCHEMAS: Mapping[str, Json] = {
     "batchEmbedContents": _BATCH_EMBED_SCHEMA,
 }
 _SUMMARIES = {
-    "generate": "An answer, whole or streamed",
-    "count_tokens": "How many tokens a request has",
-    "embeddings": "Vectors of texts",
+    "generate": "Generate an answer",
+    "count_tokens": "Count the tokens of a request",
+    "embeddings": "Embed texts",
 }
 _SECURITY_SCHEMES: Json = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -225,13 +226,8 @@ def _describe_endpoint(dialect: Dialect) -> Json:
 
 
 def _describe_gemini_method(method: str, body: Json) -> Json:
-    operations = {
-        "countTokens": "count_tokens",
-        "embedContent": "embeddings",
-        "batchEmbedContents": "embeddings",
-    }
     description = _build_operation(
-        GEMINI, operations.get(method, "generate"), body, is_streaming=method.startswith("stream")
+        GEMINI, GEMINI_OPERATIONS[method], body, is_streaming=method.startswith("stream")
     )
     model = {"name": "model", "in": "path", "required": True, "schema": _MODEL_SCHEMA}
     alt = {"name": "alt", "in": "query", "required": True, "schema": {"const": "sse"}}

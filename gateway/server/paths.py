@@ -16,14 +16,14 @@ from gateway.dialects import ANTHROPIC_MESSAGES, GEMINI, OPENAI_CHAT, OPENAI_RES
 
 GEMINI_PREFIXES = ("/v1beta/models/", "/v1/models/")
 """Prefixes of the paths of Gemini calls; the model follows."""
-GEMINI_METHODS = (
-    "generateContent",
-    "streamGenerateContent",
-    "countTokens",
-    "embedContent",
-    "batchEmbedContents",
-)
-"""Methods of a model in Gemini paths."""
+GEMINI_OPERATIONS = {
+    "generateContent": "generate",
+    "streamGenerateContent": "generate",
+    "countTokens": "count_tokens",
+    "embedContent": "embeddings",
+    "batchEmbedContents": "embeddings",
+}
+"""Operations by the method of a model in Gemini paths."""
 ALIASES = (
     ("/v1/v1beta/", "/v1beta/"),
     ("/v1beta/v1beta/", "/v1beta/"),
@@ -90,7 +90,9 @@ def suggest_path(path: str, endpoints: Iterable[str]) -> str:
     """Return a hint that names the endpoint nearest to a path; empty if none is near."""
     name, colon, method = path.rpartition(":")
     if colon and find_dialect(path) is GEMINI:
-        matches = difflib.get_close_matches(method, GEMINI_METHODS, n=1, cutoff=_MIN_LIKENESS)
+        matches = difflib.get_close_matches(
+            method, list(GEMINI_OPERATIONS), n=1, cutoff=_MIN_LIKENESS
+        )
         model = name.rpartition("/models/")[2]
         return f"Did you mean /v1beta/models/{model}:{matches[0]}? " if matches else ""
     matches = difflib.get_close_matches(path, list(endpoints), n=1, cutoff=_MIN_LIKENESS)

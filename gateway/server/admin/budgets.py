@@ -24,7 +24,7 @@ def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread)
     def read_all_spending(statuses: Sequence[BudgetStatus]) -> list[dict[str | None, Decimal]]:
         return [_read_spending(gateway, status) for status in statuses]
 
-    @router.get("/budgets", summary="How budgets stand")
+    @router.get("/budgets", summary="Get the state of budgets")
     async def all_budgets(request: Request) -> Response:
         check_parameters(request)
         config = gateway.built_config.source.config

@@ -24,24 +24,24 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
     reloader = gateway.reloader
 
-    @router.get("/config", summary="The configuration in force and how it came about")
+    @router.get("/config", summary="Get the configuration in force and its history")
     def config() -> Response:
         state = {**reloader.state(), "ending": gateway.retiring_count}
         return Response(jsonio.dumps(state), media_type=_JSON)
 
-    @router.post("/reload", summary="Read the configuration again, and put it in force")
+    @router.post("/reload", summary="Reload the configuration")
     async def again(request: Request, dry_run: Switch = "false") -> Response:
         is_dry_run = _parse_dry_run(request, dry_run)
         return _render_result(gateway, await reloader.read(dry=is_dry_run), is_dry_run=is_dry_run)
 
-    @router.post("/rollback", summary="Go back to the configuration that was in force before")
+    @router.post("/rollback", summary="Restore the previous configuration")
     async def back(request: Request, dry_run: Switch = "false") -> Response:
         is_dry_run = _parse_dry_run(request, dry_run)
         return _render_result(
             gateway, await reloader.roll_back(dry=is_dry_run), is_dry_run=is_dry_run
         )
 
-    @router.get("/shadow", summary="What the candidate would have decided, in this worker")
+    @router.get("/shadow", summary="Get the report on the candidate, of this worker")
     def shadow() -> Response:
         if not gateway.shadow.is_enabled:
             message = "No candidate decides beside this configuration: routing.shadow names none."

@@ -41,7 +41,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
     worker_thread = WorkerThread(gateway)
 
-    @router.get("/costs", summary="What calls cost, added up")
+    @router.get("/costs", summary="Sum the cost of calls")
     async def costs(
         request: Request,
         by: Texts = ["tier"],  # noqa: B006 - FastAPI's way to declare
@@ -61,7 +61,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
             return Response(export.format_groups_csv(query.by, groups), media_type=_CSV)
         return Response(jsonio.dumps(export.build_sums(query, groups, total)), media_type=_JSON)
 
-    @router.get("/entries", summary="Calls, one row each, in the order in which they ended")
+    @router.get("/entries", summary="List calls, one row each, in the order in which they ended")
     async def entries(  # noqa: PLR0913 - one for each parameter
         request: Request,
         *,
@@ -107,7 +107,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
             page.stream_body(), media_type=_CONTENT_TYPES[format], headers=headers
         )
 
-    @router.get("/entries/{name}", summary="One call, and its attempts that gave no answer")
+    @router.get("/entries/{name}", summary="Get one call and its failed attempts")
     async def entry(name: str) -> Response:
         row, attempts = await worker_thread(partial(_read_call, gateway, name))
         if row is None:

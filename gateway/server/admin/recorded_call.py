@@ -41,7 +41,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
             raise ProblemError(Problem(kind="not_found", message=message))
         return stored_row
 
-    @router.get("/{name}/decision", summary="What was decided for a call, and why")
+    @router.get("/{name}/decision", summary="Explain the decision of a call")
     async def decision(name: str) -> Response:
         stored_row = await get_row(name)
         explanation = await worker_thread(
@@ -49,7 +49,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         )
         return Response(jsonio.dumps(explanation), media_type=_JSON)
 
-    @router.get("/{name}/text", summary="What was said in a call, where texts are kept")
+    @router.get("/{name}/text", summary="Get the text of a call, if the gateway keeps texts")
     async def text(name: str) -> Response:
         stored_row = await get_row(name)
         transcript = await worker_thread(

@@ -57,7 +57,7 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
     worker_thread, rules_replay = WorkerThread(gateway), RulesReplay(gateway)
 
-    @router.get("/rules", summary="The rules in force, which calls they matched, what is in vain")
+    @router.get("/rules", summary="List the rules in force, their matches, and unreachable rules")
     async def rules(request: Request, since: str = "", until: str = "") -> Response:
         for name in request.query_params:
             if name not in ("since", "until"):
@@ -69,7 +69,7 @@ def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
         answer |= {"since": query.since, "until": query.until, "total": _render_sums(matches.total)}
         return Response(jsonio.dumps(answer), media_type=_JSON)
 
-    @router.post("/replay", summary="What other rules would have done with past calls")
+    @router.post("/replay", summary="Replay past calls with other rules")
     async def replay(request: Request) -> Response:
         headers = request_headers.RequestHeaders(request.headers.raw)
         replay_request = _parse_request(await admission.read_body(request.receive, headers.length))

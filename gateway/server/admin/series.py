@@ -67,12 +67,12 @@ def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread)
         )
         return _build_series_query(query, every, now)
 
-    @router.get("/series", summary="What calls cost, over time")
+    @router.get("/series", summary="Sum the cost of calls over time")
     async def costs(series_query: Annotated[SeriesQuery, Depends(read_series_query)]) -> Response:
         await worker_thread.ingest_journals()
         return _render_json(await worker_thread(partial(_read_costs, gateway, series_query)))
 
-    @router.get("/latency", summary="How long answered calls took, over time")
+    @router.get("/latency", summary="Get the latency of answered calls over time")
     async def times(series_query: Annotated[SeriesQuery, Depends(read_series_query)]) -> Response:
         await worker_thread.ingest_journals()
         return _render_json(await worker_thread(partial(_read_latency, gateway, series_query)))

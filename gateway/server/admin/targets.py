@@ -16,7 +16,9 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
     """Add the route to an app."""
     router = APIRouter(prefix="/admin", dependencies=[Depends(AdminAuth.from_gateway(gateway))])
 
-    @router.get("/health", summary="How targets, accounts and retries stand, in this worker")
+    @router.get(
+        "/health", summary="Get the health of targets, accounts and retries, in this worker"
+    )
     def health() -> Response:
         now, upstream = time.time(), gateway.upstream
         status = build_view(

@@ -115,7 +115,7 @@ def _add_end_all_route(app: FastAPI, guard: AdminAuth) -> None:
 
     @app.delete(
         "/admin/sessions",
-        summary="Sign everybody out of the dashboard",
+        summary="End all sessions of the dashboard",
         dependencies=[Depends(guard)],
     )
     async def end_all() -> Response:
