@@ -306,7 +306,7 @@ def test_every_style_of_effort_is_listed() -> None:
 
 def test_every_event_of_the_log_is_listed() -> None:
     sources = "\n".join(file.read_text("utf-8") for file in ROOT.glob("gateway/**/*.py"))
-    rows = pages.table("event", "operating.md").rows
+    rows = pages.table("event", "observing.md").rows
     found = set(re.findall(r'\b_?log(?:_seldom)?\(\s*"(\w+)"', sources))
     assert {pages.codes(row[0])[0] for row in rows} == found
 

@@ -135,7 +135,7 @@ def test_promtool_finds_nothing_to_say(world: World) -> None:
 
 
 def _queries() -> list[str]:
-    return [pages.codes(row[1])[0] for row in pages.table("question", "operating.md").rows]
+    return [pages.codes(row[1])[0] for row in pages.table("question", "observing.md").rows]
 
 
 def test_the_queries_of_the_documents_are_understood(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_the_queries_of_the_documents_are_understood(tmp_path: Path) -> None:
     told = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert told.returncode == 0, told.stdout + told.stderr
     assert f"SUCCESS: {len(_queries())} rules found" in told.stdout
-    listed = {pages.codes(row[0])[0] for row in pages.table("metric", "operating.md").rows}
+    listed = {pages.codes(row[0])[0] for row in pages.table("metric", "observing.md").rows}
     for query in _queries():
         names = {
             word.removesuffix("_bucket")
@@ -163,7 +163,7 @@ def test_the_queries_of_the_documents_are_understood(tmp_path: Path) -> None:
 
 def test_every_metric_is_listed(world: World) -> None:
     """The table also lists metrics that only some gateways have."""
-    rows = {pages.codes(row[0])[0]: row for row in pages.table("metric", "operating.md").rows}
+    rows = {pages.codes(row[0])[0]: row for row in pages.table("metric", "observing.md").rows}
     text = world.client.get("/metrics").text
     told = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     some = {

@@ -71,7 +71,7 @@ def test_every_variable_is_used_and_none_is_missing() -> None:
 
 
 def listed() -> set[str]:
-    return {pages.codes(row[0])[0] for row in pages.table("metric", "operating.md").rows}
+    return {pages.codes(row[0])[0] for row in pages.table("metric", "observing.md").rows}
 
 
 def test_it_asks_for_what_there_is() -> None:
