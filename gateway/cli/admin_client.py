@@ -6,7 +6,6 @@ import click
 
 from gateway.cli.session import CommandSession
 from gateway.core import jsonio
-from gateway.upstream.client import read_url
 
 _LOOPBACK_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read in a configuration
 _HTTP_OK = 200
@@ -24,6 +23,8 @@ def fetch_json(session: CommandSession, url: str) -> Any:
 
     Raises click.ClickException for another status than 200, and for any other body.
     """
+    from gateway.upstream.client import read_url  # noqa: PLC0415 - slow to import
+
     response = read_url(url, session.environ.get("TIERGATE_ADMIN_KEY", "").strip())
     if response is None:
         return None

@@ -19,22 +19,19 @@ from gateway.core.call import OPEN_KEY
 from gateway.core.target import TIERS, Target
 from gateway.dialects import DIALECTS
 from gateway.ledger import sqlite_damage
-from gateway.ledger.sqlite import URL_SCHEME
 from gateway.limits.unbounded_targets import find_unbounded_targets
 from gateway.routing.lint import unreachable_rules
 from gateway.runtime.build import (
     build_config,
     find_cautions,
-    find_data_folder,
     find_refusals,
-    resolve_store_url,
 )
 from gateway.settings import changed_defaults, price_check
+from gateway.settings.data_folder import SQLITE_SCHEME, find_data_folder, resolve_store_url
 from gateway.settings.diff import ConfigChange, list_changes, list_switched_labs
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.loader import load
 from gateway.settings.unreachable import find_unreachable
-from gateway.state.redis.diagnostics import advise
 
 _TIER_PATTERN = re.compile(rf"^(labs\..+)\.({'|'.join(TIERS)})\b")
 _POSTGRES_SCHEMES = ("postgresql://", "postgres://")
@@ -183,6 +180,8 @@ def _check_redis(session: CommandSession) -> list[Mistake]:
     url, config = session.environ.get("REDIS_URL"), session.source.config
     if not url:
         return []
+    from gateway.state.redis.diagnostics import advise  # noqa: PLC0415 - slow to import
+
     has_near_cache = config.cache.near is not None
     has_counters, verify = bool(config.limits or config.budgets), config.redis.verify
     return advise(url, has_counters=has_counters, near=has_near_cache, verify=verify)
@@ -229,11 +228,11 @@ def _check_ledger_paths(session: CommandSession) -> list[Mistake]:
                 source.make_mistake(setting, "PostgreSQL needs the extra `postgres`.", hint)
             )
         return mistakes
-    file = Path(resolve_store_url(url, data_root).removeprefix(URL_SCHEME))
-    if not url.startswith(URL_SCHEME) or url == URL_SCHEME:
+    file = Path(resolve_store_url(url, data_root).removeprefix(SQLITE_SCHEME))
+    if not url.startswith(SQLITE_SCHEME) or url == SQLITE_SCHEME:
         scheme = url.partition(":")[0]  # only the scheme, as the rest may have a password
         message = f"{scheme!r} is no store that can be used."
-        hint = f"Write it as {URL_SCHEME}ledger.db or postgresql://user:password@host/database."
+        hint = f"Write it as {SQLITE_SCHEME}ledger.db or postgresql://user:password@host/database."
         mistakes.append(source.make_mistake(setting, message, hint))
     elif file.is_dir():
         mistakes.append(source.make_mistake(setting, f"{file} is a folder.", "Name a file."))

@@ -14,8 +14,8 @@ from gateway.cli.terminal import TableColumn, format_count, format_usd, print_ta
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow
 from gateway.core.price import Price, Rates
+from gateway.core.printable_text import make_printable
 from gateway.ledger import export, transcripts
-from gateway.ledger.export import make_printable
 from gateway.ledger.query_params import is_storable, load_time_zone
 from gateway.ledger.store import StoredRow
 

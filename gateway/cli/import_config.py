@@ -13,6 +13,7 @@ import click
 
 from gateway.cli.session import CommandSession, pass_session
 from gateway.core import jsonio
+from gateway.core.printable_text import make_printable
 from gateway.importers import writer
 from gateway.importers.draft import ConfigDraft, ImportNote
 from gateway.importers.providers import ShippedProviders
@@ -79,7 +80,7 @@ def command(
             click.echo(_format_note(file, note), err=True)
         name = IMPORTERS[kind][0]
         raise click.ClickException(f"{file} has no model that could be imported as {name}'s.")
-    text = writer.format_config(draft, f"{IMPORTERS[kind][0]}'s {_make_printable(file.name)}")
+    text = writer.format_config(draft, f"{IMPORTERS[kind][0]}'s {make_printable(file.name)}")
     mistakes = _check_config_text(text, draft, session.environ)
     written_files: list[str] = []
     if output is not None and not _select_errors(mistakes):
@@ -192,11 +193,7 @@ def _format_note(file: Path, note: ImportNote) -> str:
     location = f"{file}:{note.line}" if note.line is not None else str(file)
     fate = click.style(f"{note.fate:<7}", fg=_FATE_COLORS[note.fate])
     path = f"{note.path}: " if note.path else ""
-    return f"{location}: {fate} {path}{_make_printable(note.text)}"
-
-
-def _make_printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return f"{location}: {fate} {path}{make_printable(note.text)}"
 
 
 def _print_next_steps(output: Path, draft: ConfigDraft, environ: Mapping[str, str]) -> None:

@@ -4,16 +4,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
 from gateway.ledger.errors import LedgerQueryError, StoreError
 from gateway.ledger.query_params import LedgerQuery, parse_query
-from gateway.ledger.sqlite import URL_SCHEME
 from gateway.ledger.store import LedgerStore, open_store
-from gateway.runtime.build import BuiltConfig, adopt_own_traffic, has_own_reference
-from gateway.runtime.own_traffic import read_own_traffic
+from gateway.settings.data_folder import SQLITE_SCHEME
+
+if TYPE_CHECKING:  # slow to import, and not every command needs it
+    from gateway.runtime.build import BuiltConfig
 
 
 class LedgerPlace(Protocol):
@@ -57,9 +58,12 @@ def open_ledger(location: LedgerPlace) -> Iterator[LedgerStore | None]:
         raise click.ClickException(f"the ledger cannot be read: {error}") from error
 
 
-def adopt_ledger_traffic(built_config: BuiltConfig, store: LedgerStore | None) -> None:
+def adopt_ledger_traffic(built_config: "BuiltConfig", store: LedgerStore | None) -> None:
     """Let the quality dial use the calls of the ledger, as a running gateway does."""
     if store is not None:
+        from gateway.runtime.build import adopt_own_traffic, has_own_reference  # noqa: PLC0415
+        from gateway.runtime.own_traffic import read_own_traffic  # noqa: PLC0415
+
         own_traffic = read_own_traffic(store, is_reference_own=has_own_reference(built_config))
         adopt_own_traffic(built_config, own_traffic)
 
@@ -82,5 +86,5 @@ def parse_query_options(
 
 
 def _is_missing(url: str) -> bool:
-    path = url.removeprefix(URL_SCHEME)
+    path = url.removeprefix(SQLITE_SCHEME)
     return path != url and not Path(path).exists()

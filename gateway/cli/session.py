@@ -5,24 +5,21 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from gateway.core.call import Key
-from gateway.limits import keys
-from gateway.runtime.build import (
-    BuiltConfig,
-    adopt_classifiers,
-    build_config,
-    find_data_folder,
-    resolve_store_url,
-)
-from gateway.runtime.tenant_classifiers import TenantClassifiers
 from gateway.settings import environment
+from gateway.settings.data_folder import find_data_folder, resolve_store_url
 from gateway.settings.environment import find_config_file
 from gateway.settings.file_snapshot import FileSnapshot
 from gateway.settings.loader import CandidateRules, ConfigSource, load
+
+if TYPE_CHECKING:  # slow to import, and not every command needs them
+    from gateway.limits.keys import KeyTable
+    from gateway.runtime.build import BuiltConfig
 
 
 class LedgerLocation(msgspec.Struct, frozen=True):
@@ -63,16 +60,21 @@ class CommandSession:
         )
 
     @functools.cached_property
-    def built_config(self) -> BuiltConfig:
+    def built_config(self) -> "BuiltConfig":
         """The configuration, checked and built. Raises ConfigError."""
+        from gateway.runtime.build import adopt_classifiers, build_config  # noqa: PLC0415
+        from gateway.runtime.tenant_classifiers import TenantClassifiers  # noqa: PLC0415
+
         built = build_config(self.source, datetime.now(UTC))
         classifiers = TenantClassifiers(find_data_folder(self.environ))
         classifiers.refresh()
         adopt_classifiers(built, classifiers)
         return built
 
-    def load_key_table(self) -> keys.KeyTable:
+    def load_key_table(self) -> "KeyTable":
         """Read the keys of clients as a gateway does. Raises ConfigError."""
+        from gateway.limits import keys  # noqa: PLC0415
+
         folder, environment_keys = self.source.file.parent, self.environ.get("TIERGATE_KEYS", "")
         return keys.load(self.source.config.keys, folder, environment_keys)
 
@@ -80,11 +82,13 @@ class CommandSession:
         """Return the keys of clients by name. Raises ConfigError."""
         return {key.name: key for key in self.load_key_table().list_keys()}
 
-    def rebuild(self, snapshot: FileSnapshot) -> BuiltConfig:
+    def rebuild(self, snapshot: FileSnapshot) -> "BuiltConfig":
         """Read, check and build the configuration as it is written now. Raises ConfigError.
 
         `snapshot` records each file that is read. The `.env` is read again too.
         """
+        from gateway.runtime.build import build_config  # noqa: PLC0415
+
         environ = _read_environ(snapshot)
         return build_config(
             load(find_config_file(self.config_path, environ), environ, snapshot), datetime.now(UTC)

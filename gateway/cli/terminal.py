@@ -17,7 +17,7 @@ from typing import TextIO
 import click
 import msgspec
 
-from gateway.ledger.export import make_printable
+from gateway.core.printable_text import make_printable
 
 
 def read_color_choice(environ: Mapping[str, str] = os.environ) -> bool | None:

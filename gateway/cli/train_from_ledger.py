@@ -21,8 +21,8 @@ from gateway.ledger import transcripts
 from gateway.ledger.query_params import LedgerQuery
 from gateway.routing.classifier.exemplars import ExemplarClassifier
 from gateway.routing.classifier.learned import LearnedClassifier
-from gateway.runtime.build import find_data_folder
 from gateway.runtime.tenant_classifiers import TenantModelError, TenantModelFolder
+from gateway.settings.data_folder import find_data_folder
 
 EXIT_NOT_BETTER = 3
 _PAGE_ROWS = 500

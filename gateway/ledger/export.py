@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow
+from gateway.core.printable_text import make_printable
 from gateway.ledger.query import QueryGroup
 from gateway.ledger.query_params import LedgerQuery
 from gateway.ledger.store import StoredRow
@@ -19,13 +20,6 @@ from gateway.ledger.store import StoredRow
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Characters that begin a formula in a spreadsheet, also in the wide forms that some accept. A text
 that begins with one gets an apostrophe in front."""
-
-
-def make_printable(text: str) -> str:
-    """Replace unprintable characters, so that a text cannot control a terminal."""
-    return "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
-    )
 
 
 def escape_cell(value: object) -> object:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import chain, compress, count
 from pathlib import Path
 from threading import Lock
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, cast
 
 import msgspec
 
@@ -38,8 +38,7 @@ from gateway.ledger.sqlite_columns import (
 )
 from gateway.ledger.sqlite_damage import GarbledValueError, Identity
 from gateway.ledger.store import Rebuild
-
-URL_SCHEME: Final = "sqlite:///"
+from gateway.settings.data_folder import SQLITE_SCHEME
 
 # After a checkpoint the WAL keeps up to 8 MB: twice what usually gathers.
 _WAL_SIZE_LIMIT = "PRAGMA journal_size_limit = 8388608"
@@ -99,9 +98,9 @@ class SqliteStore(SqlStore):
     ) -> None:
         """Open a store. `on_rebuild` gets each Rebuild of its file, see `open_store`."""
         super().__init__(clock, sleep)
-        path = url.removeprefix(URL_SCHEME)
+        path = url.removeprefix(SQLITE_SCHEME)
         if path in {url, "", ":memory:"}:
-            raise StoreError(f"the ledger's store is written {URL_SCHEME}PATH")
+            raise StoreError(f"the ledger's store is written {SQLITE_SCHEME}PATH")
         self.path = Path(path)
         self._on_rebuild = on_rebuild
         self._kept_connection: tuple[sqlite3.Connection, Identity | None] | None = None

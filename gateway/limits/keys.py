@@ -5,7 +5,6 @@ TIERGATE_KEYS adds more keys as `name=<sha256>`, separated by commas. The gatewa
 a change takes effect within about a second, and a file with a mistake changes nothing.
 """
 
-import asyncio
 import hashlib
 import hmac
 import math
@@ -241,12 +240,14 @@ class KeyTable:
             text = f"{mistake.text} The keys stay as they were."
             self._log("keys", file=mistake.file, line=mistake.line, text=text)
 
-    async def watch(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    async def watch(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Check the file once a second, until cancelled; read it in a thread.
 
         An expired key leaves the table at such a check, but it is invalid from the moment it
         expires.
         """
+        import asyncio  # noqa: PLC0415 - slow to import, and commands never watch
+
         while True:
             await sleep(CHECK_SECONDS)
             if self._clock() >= self._next_expiry:

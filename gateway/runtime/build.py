@@ -1,7 +1,6 @@
 """Check a configuration and build all that decisions need; nothing of it runs yet."""
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -33,13 +32,13 @@ from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.root import MediaPart, RoutingPart
 from gateway.settings.schema.server import WILDCARD
-from gateway.upstream import media_fetch
 
 SHIPPED_MODEL = Path(model_file.__file__).parents[1] / "learned.tiergate"
 """The classifier artefact that ships with the package."""
 _LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 _MIN_KEY_LENGTH = 16
 """The length from which the gateway does not warn of a key that an operator chose."""
+_TYPE_PREFIX_BY_KIND = {"image": "image/", "file": "application/", "audio": "audio/"}
 _KEY_HINT = "Take 32 random bytes: `openssl rand -hex 32`."
 
 EFFORT_STYLES = {
@@ -223,7 +222,14 @@ def _load_learned(data: bytes) -> LearnedClassifier:
 
 
 def _list_fetched_kinds(media: MediaPart) -> frozenset[str]:
-    return media_fetch.find_kinds(media.types) if media.fetch == "on" else frozenset()
+    """Return the kinds of parts that the gateway fetches: those that may have a configured type."""
+    if media.fetch != "on":
+        return frozenset()
+    return frozenset(
+        kind
+        for kind, prefix in _TYPE_PREFIX_BY_KIND.items()
+        if any(media_type.startswith(prefix) for media_type in media.types)
+    )
 
 
 def _check_time_zone(source: ConfigSource) -> list[Mistake]:
@@ -242,11 +248,6 @@ def _check_redactions(source: ConfigSource) -> Iterator[Mistake]:
             compile_redactor(pattern)
         except ValueError as error:
             yield source.make_mistake(("ledger", "redact", index), f"{error}.")
-
-
-def find_data_folder(environ: Mapping[str, str]) -> Path:
-    """Return the folder in which the gateway writes its data."""
-    return Path(environ.get("TIERGATE_DATA") or "data")
 
 
 def find_refusals(built_config: BuiltConfig, keys: KeyTable, host: str) -> list[Mistake]:
@@ -314,11 +315,3 @@ def _check_foreign_responses(built_config: BuiltConfig, keys: KeyTable) -> Itera
         message = "lets each key go on from the answers of all keys that a provider keeps."
         hint = "Leave it out, unless whoever knows the id of an answer may read the answer."
         yield source.make_mistake(path, message, hint, warn=True)
-
-
-def resolve_store_url(url: str, data: Path) -> str:
-    """Return the URL of the store; a relative SQLite path is taken from the data folder."""
-    path = url.removeprefix("sqlite:///")
-    if path != url and not os.path.isabs(path):  # noqa: PTH117 - a string, not a path yet
-        return f"sqlite:///{data / path}"
-    return url

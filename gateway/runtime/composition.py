@@ -44,9 +44,7 @@ from gateway.runtime.build import (
     BuiltConfig,
     adopt_classifiers,
     build_config,
-    find_data_folder,
     find_refusals,
-    resolve_store_url,
 )
 from gateway.runtime.own_traffic import OwnTrafficReader
 from gateway.runtime.reloader import ConfigWatcher, Reloader
@@ -54,6 +52,7 @@ from gateway.runtime.revision import Revision, is_same_provider
 from gateway.runtime.shadow import Shadow
 from gateway.runtime.tenant_classifiers import TenantClassifiers
 from gateway.settings import baseline
+from gateway.settings.data_folder import find_data_folder, resolve_store_url
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import ConfigSource, load
 from gateway.settings.schema.root import CachePart, MediaPart, ResponsesPart
@@ -223,7 +222,7 @@ class Gateway:
         self.ledger_runtime.start()
         await self.limit_runtime.settle_crashed(self._recoveries)
         self._tasks = [
-            asyncio.create_task(self.keys.watch(), name="keys"),
+            asyncio.create_task(self.keys.watch(asyncio.sleep), name="keys"),
             asyncio.create_task(self.reloader.watch(), name="configuration"),
             asyncio.create_task(self.shadow.watch(), name="candidate"),
             asyncio.create_task(self.shadow.decide_queued(), name="shadow"),

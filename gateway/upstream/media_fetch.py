@@ -12,7 +12,7 @@ import base64
 import ipaddress
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Self
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -85,7 +85,6 @@ _TYPE_PREFIXES_BY_KIND = {
     "audio": ("audio/",),
 }
 """Prefixes of the types that a part of a kind may have."""
-_TYPE_PREFIX_BY_KIND = {"image": "image/", "file": "application/", "audio": "audio/"}
 
 
 class MediaBounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -327,16 +326,6 @@ class _ByteBudget:
     def spend(self, size: int) -> None:
         self.check(size)
         self._remaining_bytes -= size
-
-
-def find_kinds(types: Iterable[str]) -> frozenset[str]:
-    """Return the kinds of parts that may have any of these types."""
-    return frozenset(
-        kind
-        for kind, prefix in _TYPE_PREFIX_BY_KIND.items()
-        for type in types
-        if type.startswith(prefix)
-    )
 
 
 def is_public(address: Address) -> bool:

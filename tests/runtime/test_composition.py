@@ -17,8 +17,9 @@ from gateway.core.ledger_rows import FinalRow, IntentRow
 from gateway.ledger.journal import Journal
 from gateway.ledger.recovery import Recovered
 from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand
-from gateway.runtime.build import BuiltConfig, build_config, find_data_folder, resolve_store_url
+from gateway.runtime.build import BuiltConfig, build_config
 from gateway.runtime.composition import Gateway
+from gateway.settings.data_folder import find_data_folder, resolve_store_url
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import load
 from gateway.state.memory import MemoryStore

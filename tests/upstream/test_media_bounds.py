@@ -11,11 +11,10 @@ from gateway.core.errors import ProblemError
 from gateway.dialects import FetchedMedia
 from gateway.upstream import media_fetch
 from gateway.upstream.client import PublicWebClient
-from gateway.upstream.media_fetch import MediaRefused, find_kinds
+from gateway.upstream.media_fetch import MediaRefused
 from tests.upstream.media import (
     PDF,
     PNG,
-    TYPES,
     Host,
     Names,
     fetch,
@@ -217,12 +216,6 @@ async def test_any_other_status_is_no_file(status: int) -> None:
     async with served(ok(b"" if status in (204, 304) else PNG, status=status)) as (_, port):
         said = await refused(fetch(port), f"http://pics.example:{port}/")
     assert f"answered with status {status}" in said
-
-
-def test_kinds_follow_from_types() -> None:
-    assert find_kinds(TYPES) == {"image", "file"}
-    assert find_kinds(["audio/wav"]) == {"audio"}
-    assert find_kinds(["image/png"]) == {"image"}
 
 
 def test_a_place_says_what_it_is() -> None:

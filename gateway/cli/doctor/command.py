@@ -80,7 +80,9 @@ def command(
     if sample is not None:
         results += targets.check_sample(session, sample)
     if ask:
-        results += targets.ask_targets(session, most)
+        from gateway.cli.doctor.ask import ask_targets  # noqa: PLC0415 - slow to import
+
+        results += ask_targets(session, most)
     counts: Counter[str] = Counter(finding.level for finding in results)
     has_failed = bool(counts["error"] or (strict and counts["warning"]))
     if as_json:

@@ -21,12 +21,10 @@ from gateway.ledger.errors import (
     StoreError,
     StoreRebuildingError,  # fmt: skip
 )
-from gateway.ledger.sqlite import URL_SCHEME
 from gateway.ledger.store import open_store
 from gateway.limits.startup_check import find_unshared_limits
-from gateway.runtime.build import find_data_folder, resolve_store_url
+from gateway.settings.data_folder import SQLITE_SCHEME, find_data_folder, resolve_store_url
 from gateway.settings.errors import Mistake
-from gateway.state.redis.diagnostics import examine
 from gateway.state.redis.url import parse_url
 from gateway.telemetry import process
 
@@ -90,6 +88,8 @@ def _check_redis(
             "ok", "redis", "REDIS_URL is not set: this process keeps all for itself"
         )
         return
+    from gateway.state.redis.diagnostics import examine  # noqa: PLC0415 - slow to import
+
     verify = session.source.config.redis.verify
     diagnosis = examine(
         url, has_counters=_has_counters(session), deadline=2.0, wall=wall_clock, verify=verify
@@ -175,7 +175,7 @@ def _check_data_folder(session: CommandSession) -> Iterator[DoctorFinding]:
 def _check_store(session: CommandSession) -> Iterator[DoctorFinding]:
     data_root, setting = find_data_folder(session.environ), session.source.config.ledger.store
     url = resolve_store_url(setting, data_root)
-    file = Path(url.removeprefix(URL_SCHEME)) if url.startswith(URL_SCHEME) else None
+    file = Path(url.removeprefix(SQLITE_SCHEME)) if url.startswith(SQLITE_SCHEME) else None
     if file is not None:
         yield from _report_damaged_files(file)
     if file is not None and not file.exists():

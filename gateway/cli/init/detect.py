@@ -11,7 +11,6 @@ from dotenv import dotenv_values
 from gateway.core import jsonio
 from gateway.settings import yaml
 from gateway.settings.environment import list_variables
-from gateway.upstream.client import read_url
 
 _REDIS_PORT = 6379
 _TIMEOUT_SECONDS = 0.3
@@ -143,11 +142,17 @@ def find_redis(port: int = _REDIS_PORT) -> str | None:
     return f"redis://127.0.0.1:{port}" if answer.startswith((b"+PONG", b"-NOAUTH")) else None
 
 
+def _fetch_url(url: str) -> tuple[int, bytes] | None:
+    from gateway.upstream.client import read_url  # noqa: PLC0415 - slow to import
+
+    return read_url(url, "", _TIMEOUT_SECONDS)
+
+
 def find_model_servers(
     ollama_url: str = "", get_url: ReadUrl | None = None
 ) -> list[LocalModelServer]:
     """Find the servers of models on this machine. `ollama_url` is OLLAMA_BASE_URL."""
-    fetch = get_url or (lambda url: read_url(url, "", _TIMEOUT_SECONDS))
+    fetch = get_url or _fetch_url
     endpoints = [(kind, f"http://127.0.0.1:{port}/v1") for kind, port in _SERVER_PORTS]
     if ollama_url:
         endpoints = [("Ollama", ollama_url.rstrip("/")), *endpoints[1:]]

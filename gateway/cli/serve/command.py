@@ -35,14 +35,13 @@ from gateway.limits.startup_check import find_unshared_limits
 from gateway.runtime.build import (
     BuiltConfig,
     find_cautions,
-    find_data_folder,
     find_refusals,
-    resolve_store_url,
 )
 from gateway.runtime.composition import VERSION, Gateway
 from gateway.runtime.reloader import ConfigWatcher
 from gateway.server.app import App
 from gateway.server.http1.protocol import ClientConnection
+from gateway.settings.data_folder import find_data_folder, resolve_store_url
 from gateway.settings.errors import ConfigError
 from gateway.settings.file_snapshot import FileSnapshot, is_rereadable
 from gateway.telemetry import process
