@@ -23,7 +23,7 @@ def fetch_json(session: CommandSession, url: str) -> Any:
 
     Raises click.ClickException for another status than 200, and for any other body.
     """
-    from gateway.upstream.client import read_url  # noqa: PLC0415 - slow to import
+    from gateway.upstream.read_url import read_url  # noqa: PLC0415 - slow to import
 
     response = read_url(url, session.environ.get("TIERGATE_ADMIN_KEY", "").strip())
     if response is None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Context, Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -25,9 +26,11 @@ from gateway.ledger.journal import Journal
 from gateway.ledger.query_params import LedgerQuery
 from gateway.ledger.reprice import price_again, read_usage
 from gateway.ledger.store import LedgerStore, StoredRow
-from gateway.runtime.build import BuiltConfig
 from gateway.settings import catalogue, list_prices, pricing
 from gateway.settings.baseline import build_baseline
+
+if TYPE_CHECKING:  # slow to import, and other commands of `costs` do not need it
+    from gateway.runtime.build import BuiltConfig
 
 _DAY_SECONDS = 86_400
 
@@ -41,7 +44,7 @@ class PriceList:
     """
 
     def __init__(
-        self, built_config: BuiltConfig, find_list_price: FindListPrice = list_prices.find_price
+        self, built_config: "BuiltConfig", find_list_price: FindListPrice = list_prices.find_price
     ) -> None:
         self._built_config = built_config
         self._find_list_price = find_list_price

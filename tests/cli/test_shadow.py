@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from gateway.cli import admin_client
 from gateway.core import jsonio
 from tests.cli.run import GOOD, ON, config, run
 
@@ -45,7 +44,7 @@ class Gateway:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.asked: list[tuple[str, str]] = []
         self.answer: tuple[int, bytes] | None = (200, jsonio.dumps(TOLD))
-        patch.setattr(admin_client, "read_url", self.read)
+        patch.setattr("gateway.upstream.read_url.read_url", self.read)
 
     def read(self, url: str, secret: str) -> tuple[int, bytes] | None:
         self.asked.append((url, secret))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.upstream.client import read_url
+from gateway.upstream.read_url import read_url
 from tests.e2e.child import until
 from tests.e2e.ending import Service, seen
 from tests.e2e.reload_trial import Trial

@@ -143,7 +143,7 @@ def find_redis(port: int = _REDIS_PORT) -> str | None:
 
 
 def _fetch_url(url: str) -> tuple[int, bytes] | None:
-    from gateway.upstream.client import read_url  # noqa: PLC0415 - slow to import
+    from gateway.upstream.read_url import read_url  # noqa: PLC0415 - slow to import
 
     return read_url(url, "", _TIMEOUT_SECONDS)
 

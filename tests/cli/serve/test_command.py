@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.cli.serve import command
+from gateway.cli.serve import start
 from gateway.core import jsonio
 from tests.cli.run import GOOD, ON, config, run
 
@@ -64,7 +64,7 @@ def test_c_04_the_kernel_asks_whether_clients_are_there() -> None:
 
     The kernel closes a connection after 90 s without an acknowledgement, or 120 s of silence.
     """
-    with command._open_sockets("127.0.0.1", 0, 60.0) as (listening,):
+    with start._open_sockets("127.0.0.1", 0, 60.0) as (listening,):
         listening.listen()
         with socket.create_connection(listening.getsockname()), listening.accept()[0] as one:
             assert one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
