@@ -1,7 +1,9 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev run test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay twin clean
+.PHONY: help install dev run quick test check fmt screenshots clients newest law3 drift bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier rerouting metamorphic sound versions lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay twin clean
 .DEFAULT_GOAL := help
+# Some containers set it. Each of the processes that tests start would then compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf 'make %-17s %s\n' "$$name" "$$text"; done
@@ -15,6 +17,9 @@ dev: ## .venv with the local model and all tools for tests and checks
 run: ## the gateway with a small local model beside the providers (TIERGATE_NO_LOCAL=1: without)
 	@scripts/setup $(if $(filter-out 0,$(TIERGATE_NO_LOCAL)),,local)
 	@exec .venv/bin/tiergate serve
+
+quick: dev ## format, lint, types, imports, and the tests of what only computes: a minute
+	@scripts/quick
 
 test: dev ## the tests that compute, and applications against a gateway: a few minutes (`make check` runs all)
 	@.venv/bin/pytest

@@ -28,14 +28,17 @@ settings.register_profile(
     derandomize="CI" in os.environ,
     suppress_health_check=[HealthCheck.too_slow],
 )
+settings.register_profile("quick", settings.get_profile("tiergate"), max_examples=20)
 settings.load_profile("tiergate")
 
 _OUTSIDE = re.compile(
     r".*_(API_KEY|AUTH_TOKEN|BASE_URL|ENDPOINT)|TIERGATE_.*|REDIS_URL|AWS_.*|HF_TOKEN"
-    r"|GOOGLE_(APPLICATION_CREDENTIALS|CLOUD_.*)|(HTTP|HTTPS|ALL|NO)_PROXY",
+    r"|GOOGLE_(APPLICATION_CREDENTIALS|CLOUD_.*)|(HTTP|HTTPS|ALL|NO)_PROXY|PYTHONDONTWRITEBYTECODE",
     re.IGNORECASE,
 )
-"""Variables that would let the outside into a test: credentials, addresses, proxies, settings."""
+"""Variables that would let the outside into a test: credentials, addresses, proxies, settings.
+
+PYTHONDONTWRITEBYTECODE would let each process under test compile all its modules anew."""
 
 _CORPUS = os.environ.get("TIERGATE_CORPUS", "")
 _ROUTING = os.environ.get("TIERGATE_ROUTING", "")
