@@ -36,7 +36,7 @@ fmt: dev ## the code in its one format
 screenshots: dev ## pictures of the dashboard for the documents, of a real gateway in a real browser (needs chromium)
 	@.venv/bin/python -m tests.dashboard
 
-clients: dev ## the tests with real clients, SDKs and agents, which this installs (1.4 GB; needs npm)
+clients: dev ## the tests with real clients, SDKs and agents, which this installs (4 GB; needs npm)
 	@scripts/clients all
 	@.venv/bin/pytest tests/e2e/test_claude_code.py tests/clients
 

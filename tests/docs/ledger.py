@@ -1,4 +1,4 @@
-"""Make the schema of the rows, docs/row.schema.json, from the code and the tables of docs/costs.md.
+"""Make the schema of the rows, docs/row.schema.json, from the code and the tables of docs/ledger.md.
 
 `python -m tests.docs.ledger` writes it anew.
 """
@@ -25,7 +25,7 @@ from tests.docs import pages
 from tests.docs.pages import ROOT
 
 FILE = ROOT / "docs" / "row.schema.json"
-PAGE = "costs.md"
+PAGE = "ledger.md"
 PARTS = ("decision_record", "decision_context", "conversation", "turn_evidence")
 """Modules of core whose values are parts of a row; the code describes their fields."""
 KINDS: dict[str, Any] = {

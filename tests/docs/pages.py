@@ -61,6 +61,18 @@ def clients(kind: str) -> list[Block]:
     return [block for block in blocks() if block.kind == kind and block.page.startswith("clients/")]
 
 
+def sections(page: Path) -> dict[str, list[Block]]:
+    """Return the blocks of a page by the heading of the second level above them."""
+    parts = page.read_text("utf-8").split("\n## ")[1:]
+    return {
+        part.partition("\n")[0]: [
+            Block(told(page), found["kind"], found["text"], found["reason"])
+            for found in _BLOCK.finditer(part)
+        ]
+        for part in parts
+    }
+
+
 def tables() -> list[Table]:
     """Return all tables of all documents."""
     return [

@@ -1,8 +1,8 @@
 """Run the examples of clients: the labs that ship, a provider on loopback, a gateway in its own
 process.
 
-The provider speaks the dialects of OpenAI, Anthropic and Google. It calls a tool named `weather`
-once, otherwise says `ANSWER`, and refuses what these labs would refuse.
+The provider speaks the dialects of OpenAI, Anthropic and Google. It calls a tool named `weather` or
+`Weather` once, otherwise says `ANSWER`, and refuses what these labs would refuse.
 """
 
 import re
@@ -106,7 +106,7 @@ def _turn(dialect: str, body: Json, text: str) -> Turn:
     plain = text.replace('": "', '":"')
     if not any(mark in plain for mark in results):
         for name, schema in _tools(dialect, body):
-            if name == "weather":
+            if name.lower() == "weather":
                 return Turn(thought="A tool knows.", calls=((name, _given(schema)),))
     return Turn(text=ANSWER)
 

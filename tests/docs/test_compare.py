@@ -1,6 +1,14 @@
-"""The page about other gateways claims only the speeds that the benchmark measured beside them."""
+"""The page about other gateways names a source for each claim, and only the speeds that were measured."""
+
+import re
+
+import pytest
 
 from tests.docs import pages
+
+TEXT = (pages.ROOT / "docs/compare.md").read_text("utf-8")
+SOURCE = re.compile(r"\[[^]]+\](?:\(https://[^)\s]+\)|\[([\w-]+)\])")
+"""A link to a source: with its address, or by a name that the page defines."""
 
 CLAIMED = {
     "litellm": ("less", "less"),
@@ -25,7 +33,23 @@ def test_who_takes_more_cpu_for_a_request() -> None:
 
 def test_the_versions_are_those_that_were_measured() -> None:
     page = pages.ROOT / "docs/performance.md"
-    text, said = page.read_text("utf-8"), (page.parent / "compare.md").read_text("utf-8")
+    text = page.read_text("utf-8")
     for name, title in (("litellm", "LiteLLM"), ("portkey", "Portkey"), ("ferrogw", "ferrogw")):
         version = text.split(f"{name} ", 1)[1].split(",")[0]
-        assert f"**{title}** {version}" in said
+        assert f"**{title}** {version}" in TEXT
+
+
+@pytest.mark.parametrize("row", pages.table("", "compare.md").rows, ids=lambda row: row[0])
+def test_each_cell_about_another_project_has_a_source(row: list[str]) -> None:
+    for cell in row[2:]:
+        assert cell == "?" or SOURCE.fullmatch(cell), cell
+
+
+@pytest.mark.parametrize("row", pages.table("project", "compare.md").rows, ids=lambda row: row[0])
+def test_the_state_of_each_project_has_a_source(row: list[str]) -> None:
+    assert SOURCE.search(row[1])
+
+
+def test_each_source_is_defined_once_and_used() -> None:
+    defined = re.findall(r"^\[([\w-]+)\]: https://\S+$", TEXT, re.MULTILINE)
+    assert sorted(defined) == sorted({name for name in SOURCE.findall(TEXT) if name})

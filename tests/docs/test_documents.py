@@ -56,7 +56,7 @@ RUN = {
 UNRUN = {
     "js": "needs packages of npm: tests/clients runs each (`make clients`)",
     "toml": "Codex reads it: tests/clients starts Codex with it; test_clients reads it",
-    "json": "Claude Code and opencode read it: tests/clients starts them with it; test_clients reads it",
+    "json": "Claude Code, opencode and Gemini CLI read it: tests/clients starts them with it; test_clients reads it",
 }
 """Kinds of blocks that do not run here, with the reason."""
 REASONS = {

@@ -221,7 +221,7 @@ def test_every_sum_has_a_line() -> None:
 @pytest.mark.parametrize("head", ledger.KINDS)
 def test_every_field_of_a_row_says_where_it_is_null(head: str) -> None:
     """The fields are in the journal's order; a field that cannot be null says never."""
-    kind, rows = ledger.KINDS[head], pages.table(head, "costs.md").rows
+    kind, rows = ledger.KINDS[head], pages.table(head, "ledger.md").rows
     assert [pages.codes(cells[0])[0] for cells in rows] == list(kind.__struct_fields__)
     hints = typing.get_type_hints(kind)
     nullable = {name for name, hint in hints.items() if type(None) in typing.get_args(hint)}
@@ -230,7 +230,7 @@ def test_every_field_of_a_row_says_where_it_is_null(head: str) -> None:
 
 def test_every_field_of_a_basis_is_told() -> None:
     """The fields are in the journal's order."""
-    rows = pages.table("of the basis", "costs.md").rows
+    rows = pages.table("of the basis", "ledger.md").rows
     assert [name for row in rows for name in pages.codes(row[0])] == list(
         DecisionRecord.__struct_fields__
     )
@@ -238,7 +238,7 @@ def test_every_field_of_a_basis_is_told() -> None:
 
 def test_every_kind_of_row_is_told() -> None:
     kinds = [one.__struct_config__.tag for one in typing.get_args(Row.__value__)]
-    rows = pages.table("kind", "costs.md").rows
+    rows = pages.table("kind", "ledger.md").rows
     assert [pages.codes(cells[0])[0] for cells in rows] == kinds
     assert set(ledger.KINDS.values()) == set(typing.get_args(Row.__value__))
 
@@ -267,9 +267,12 @@ def test_a_row_of_version_1_is_still_one() -> None:
     assert set(jsonio.loads(old)) <= {"kind", *FinalRow.__struct_fields__}
 
 
-@pytest.mark.parametrize(("head", "kind"), [("state", CallState), ("`usage`", UsageSource)])
-def test_every_state_and_source_is_told(head: str, kind: typing.TypeAliasType) -> None:
-    rows = pages.table(head, "costs.md").rows
+@pytest.mark.parametrize(
+    ("head", "page", "kind"),
+    [("state", "ledger.md", CallState), ("`usage`", "costs.md", UsageSource)],
+)
+def test_every_state_and_source_is_told(head: str, page: str, kind: typing.TypeAliasType) -> None:
+    rows = pages.table(head, page).rows
     assert [pages.codes(cells[0])[0] for cells in rows] == list(typing.get_args(kind.__value__))
 
 

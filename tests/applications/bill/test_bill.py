@@ -39,7 +39,7 @@ def test_no_day_costs_less_at_a_higher_position_of_the_dial(name: str) -> None:
 
 def test_the_page_has_the_bills_of_the_table() -> None:
     bills = {name: line.bills for name, line in table.read().items()}
-    assert pages.table("what a day costs, USD", "routing.md").rows == [
+    assert pages.table("what a day costs, USD", "automatic.md").rows == [
         [f"`{name}`", *(f"{bills[name][quality].usd:.2f}" for quality in QUALITIES)]
         for name in NAMES
     ]
