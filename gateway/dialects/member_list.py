@@ -77,8 +77,6 @@ def ignore(reason: str) -> Member:
 
 
 UNKNOWN = name_loss()
-NO_MEMBERS: MemberList = {}
-"""The list of a dialect whose translation names nothing."""
 UNKNOWN_OBJECT: Members = {WHOLE: UNKNOWN}
 """Members of an object whose type word no list has."""
 

@@ -14,7 +14,6 @@ from gateway.core.errors import Problem
 from gateway.core.events import AnswerMetadata, Event, Failed
 from gateway.core.jsonio import Json
 from gateway.dialects.member_list import (
-    NO_MEMBERS,
     UNKNOWN_OBJECT,
     WHOLE,
     MemberList,
@@ -75,7 +74,7 @@ class FrameDecoder(ABC):
 
     __slots__ = ("_is_over", "_members", "_splitter", "_unread_names")
 
-    def __init__(self, members: MemberList = NO_MEMBERS) -> None:
+    def __init__(self, members: MemberList) -> None:
         """`members`: the member list of the dialect's answers; `event` is a frame."""
         self._members = members
         self._unread_names: set[str] = set()
@@ -92,7 +91,8 @@ class FrameDecoder(ABC):
     def _decode(self, frame: Frame, out: list[Event]) -> None:
         """Add the events of a frame without a problem. Set `_is_over` at the end of the answer."""
 
-    def _decode_error(self, frame: Frame, out: list[Event]) -> None:  # noqa: B027 - may do nothing
+    @abstractmethod
+    def _decode_error(self, frame: Frame, out: list[Event]) -> None:
         """Add what a frame with an error tells beside it, such as usage."""
 
     @abstractmethod
@@ -134,8 +134,7 @@ class FrameDecoder(ABC):
             self._fail(frame.problem, out)
         else:
             self._decode(frame, out)
-            if self._members:
-                self._name_unread_members(frame, out)
+            self._name_unread_members(frame, out)
         return self._is_over
 
     def _name_unread_members(self, frame: Frame, out: list[Event]) -> None:
