@@ -184,6 +184,6 @@ def _wait(port: int, folder: Path, log: Path) -> None:
                     return
         except OSError:
             pass
-        time.sleep(0.02)
+        time.sleep(0.02)  # a real server starts
     message = f"{log.parent.name} did not start:\n{log.read_text()[-2000:]}"
     raise RuntimeError(message)

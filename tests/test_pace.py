@@ -1,6 +1,8 @@
 """A stall of the machine is no failure, and a fault of the program is one."""
 
+import ast
 import gc
+from pathlib import Path
 
 import pytest
 
@@ -32,3 +34,28 @@ def test_what_is_no_time_is_held_once() -> None:
 def test_no_cycles_are_searched_in_a_trial() -> None:
     assert not tried(gc.isenabled)
     assert gc.isenabled()
+
+
+TESTS = Path(__file__).parent
+
+
+def sleeps(text: str) -> list[int]:
+    """Return the lines of a program that call time.sleep and do not say why."""
+    lines = text.splitlines()
+    calls = [
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "time.sleep"
+    ]
+    return [call.lineno for call in calls if "  # " not in lines[call.lineno - 1]]
+
+
+def test_a_test_that_sleeps_says_why() -> None:
+    """A sleep makes each run longer, and breaks on a busy machine: only real processes need one."""
+    silent = {
+        str(file.relative_to(TESTS)): lines
+        for file in TESTS.rglob("*.py")
+        if "time.sleep(" in (text := file.read_text("utf-8")) and (lines := sleeps(text))
+    }
+    assert silent == {}
+    assert sleeps("import time\ntime.sleep(1)\ntime.sleep(2)  # a server starts\n") == [2]

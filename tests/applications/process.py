@@ -88,7 +88,7 @@ class Gateway:
                 self._rows[row["id"]] = row
                 self._cursor = row["cursor"]
             if len(self._rows) < calls:
-                time.sleep(0.1)
+                time.sleep(0.1)  # a pause between two questions to a real gateway
             return len(self._rows) >= calls
 
         until(enough, f"{calls} calls are in the ledger, which has {len(self._rows)}")

@@ -107,7 +107,7 @@ class Gateway:
         while time.monotonic() < end and Path(f"/proc/{pid}/cmdline").exists():
             if not Path(f"/proc/{pid}/cmdline").read_bytes():  # ended, and not yet reaped
                 break
-            time.sleep(0.01)
+            time.sleep(0.01)  # a pause between two looks at a real process
         else:
             return False
         self.close()

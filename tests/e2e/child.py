@@ -79,5 +79,5 @@ def until[T](tell: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
     deadline = time.monotonic() + seconds
     while not (told := tell()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.005)
+        time.sleep(0.005)  # a pause between two looks at a real process
     return told

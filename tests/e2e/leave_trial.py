@@ -13,6 +13,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from gateway.core import jsonio
 from gateway.core.call import Call
 from gateway.core.ledger_rows import FinalRow, IntentRow
 from gateway.pipeline.response import Response
+from tests.e2e.child import until
 from tests.e2e.upstream import (
     DROPPED,
     HTML,
@@ -202,7 +204,7 @@ def _run(world: World, upstream: Paced, client: Client) -> tuple[str, float]:
         if client.moment == "asked":
             _until(lambda: _asked(upstream, client))
         elif client.moment == "later":
-            time.sleep(client.pause)
+            time.sleep(client.pause)  # the client leaves later
         elif client.moment in ("reading", "end"):
             _read(connection, client)
         if client.rude:
@@ -246,11 +248,8 @@ def _whole(seen: bytes) -> bool:
 
 
 def _until(true: Callable[[], bool]) -> bool:
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if true():
-            return True
-        time.sleep(0.002)
+    with suppress(AssertionError):
+        return until(true, "it holds")
     return False
 
 

@@ -134,7 +134,7 @@ def test_gateways_are_restarted_one_after_the_other_and_no_call_fails(site: Site
             if over.is_set():
                 return
             statuses.append(site.ask(f"{name} {number}"))
-            time.sleep(0.01)
+            time.sleep(0.01)  # a pause between two calls of a client
 
     clients = [threading.Thread(target=load, args=(name,)) for name in range(4)]
     for client in clients:

@@ -11,7 +11,8 @@ import pytest
 from gateway.core import jsonio
 from gateway.server import keepalive
 from tests.e2e.abroad import ASKS, CHAT, DIALECTS, DOORS, MESSAGES, TEXT, answer, four
-from tests.e2e.test_flights import hear, until
+from tests.e2e.child import until
+from tests.e2e.test_flights import hear
 from tests.e2e.upstream import PATIENCE, SSE, Answer, Upstream, failing
 from tests.e2e.world import Make, World
 
@@ -42,7 +43,7 @@ def late(world: World, signs: list[bytes], times: int) -> threading.Thread:
     def run() -> None:
         for _ in range(times):
             least = len(signs) + 2
-            until(lambda: len(signs) >= least)  # noqa: B023 - called before the next round
+            until(lambda: len(signs) >= least, "signs of life")  # noqa: B023 - called before the next round
             world.release()
 
     thread = threading.Thread(target=run)
@@ -125,7 +126,7 @@ def test_who_asks_for_no_stream_hears_nothing_before_the_answer(
         upstream.arrived()
         with socket.create_connection(("127.0.0.1", world.port)) as other:
             other.sendall(chat(world))  # keep-alives of another call show that time has passed
-            until(lambda: len(signs) > 3)
+            until(lambda: len(signs) > 3, "signs of life")
             assert not asked.done()
             world.release()
             world.release()

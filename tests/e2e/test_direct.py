@@ -7,7 +7,8 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.upstream.relay import DirectRelay
-from tests.e2e.test_flights import hear, until
+from tests.e2e.child import until
+from tests.e2e.test_flights import hear
 from tests.e2e.upstream import DONE, ROLE, SSE, Answer, Upstream, chunk, frames
 from tests.e2e.world import World, chat
 
@@ -114,7 +115,7 @@ def test_a_client_that_leaves_behind_them(
             hear(connection, one)
             world.release()
     assert upstream.requests[0].left.wait(20)
-    until(lambda: len(world.rows()) > 1)
+    until(lambda: len(world.rows()) > 1, "the row of the call")
     entry = world.entry()
     assert (entry.state, entry.aborted_by) == ("aborted", "client")
 
@@ -125,7 +126,7 @@ def test_a_client_that_does_not_read(world: World, upstream: Upstream, taken: li
     sent = frames([f"{at} {text}" for at in range(300)])
     upstream.on("/acme", Answer(pieces=sent, headers=SSE))
     with ask(world) as connection:
-        time.sleep(0.5)
+        time.sleep(0.5)  # what a gateway would read too much has time to come
         assert sum(map(len, taken)) < sum(map(len, sent)) / 2
         heard = bytearray()
         while not heard.endswith(b"\r\n0\r\n\r\n"):

@@ -1,12 +1,12 @@
 """One call, one final row: for every ending, whole and streamed, read back from the disk."""
 
-import time
 from dataclasses import dataclass
 from decimal import Decimal
 
 import pytest
 
 from gateway.core.ledger_rows import AttemptRow, CallState, FinalRow, UsageSource
+from tests.e2e.child import until
 from tests.e2e.upstream import (
     DONE,
     DROPPED,
@@ -277,7 +277,4 @@ def test_nothing_is_left_behind(world: World, upstream: Upstream) -> None:
     entries = world.entries()
     assert len(entries) == 12
     assert {(entry.state, entry.aborted_by) for entry in entries} == {("aborted", "client")}
-    deadline = time.monotonic() + PATIENCE
-    while upstream.open and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert upstream.open == 0
+    until(lambda: upstream.open == 0, "no connection to the provider is open")

@@ -1,8 +1,6 @@
 """Equal calls at the same time are one upstream call; the first pays, and may leave."""
 
 import socket
-import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
@@ -15,6 +13,7 @@ from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow
 from gateway.pipeline.coalescer import UpstreamSubscriber
 from gateway.upstream.upstream_request import UpstreamResponse
+from tests.e2e.child import until
 from tests.e2e.test_cache import caching
 from tests.e2e.upstream import (
     PATIENCE,
@@ -46,16 +45,9 @@ def cached(make: Make) -> World:
     return make(caching())
 
 
-def until(holds: Callable[[], bool]) -> None:
-    limit = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < limit, "it never came to be"
-        time.sleep(0.001)
-
-
 def aboard(world: World, count: int) -> None:
     """Wait until that many calls are on flights."""
-    until(lambda: len(subscribers(world.gateway.engine)) == count)
+    until(lambda: len(subscribers(world.gateway.engine)) == count, "all share an answer")
 
 
 def gone(world: World) -> None:
@@ -153,7 +145,10 @@ def test_the_first_leaves_and_the_call_goes_on_for_the_others(
                 hear(first, sign)
             others = ask(pool, cached, body, 2)
             abort(first)
-        until(lambda: any(seat.has_left for seat in seats(cached)) or len(seats(cached)) == 2)
+        until(
+            lambda: any(seat.has_left for seat in seats(cached)) or len(seats(cached)) == 2,
+            "one has left",
+        )
         cached.release()
         replies = [other.result(PATIENCE) for other in others]
     expected = UNTOLD if streamed else answer.pieces[0]
@@ -193,7 +188,7 @@ def test_the_last_that_leaves_ends_it(
                 for client in clients:
                     hear(client, HEL)
             abort(clients[order[0]])
-            until(lambda: one_left(cached))
+            until(lambda: one_left(cached), "one has left")
             assert not request.left.is_set()
             since = abort(clients[order[1]])
             assert left_after(request, since) < SOON
@@ -245,7 +240,7 @@ def test_a_whole_answer_is_made_of_a_stream_but_a_stream_of_its_own_form_alone(
         upstream.arrived()
         (one,) = ask(pool, cached, chat())
         (other,) = ask(pool, cached, asked)
-        until(lambda: len(upstream.requests) == 2)
+        until(lambda: len(upstream.requests) == 2, "a second request")
         cached.release()
         cached.release()
         assert first.result(PATIENCE).content == UNTOLD
@@ -356,7 +351,7 @@ def test_calls_that_share_no_answer_share_no_upstream_call(make: Make, upstream:
     upstream.on("/acme", held(whole("one")), held(whole("two")))
     with ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(world.ask, chat()) for _ in range(2)]
-        until(lambda: len(upstream.requests) == 2)
+        until(lambda: len(upstream.requests) == 2, "a second request")
         for _ in range(2):
             world.release()
         replies = [future.result(PATIENCE) for future in asked]

@@ -153,7 +153,7 @@ def test_p_10_a_flood_of_large_bodies(serve: Serve, upstream: Upstream) -> None:
         one.start()
     while any(one.is_alive() for one in threads):
         assert service.get("/health") == 200
-        time.sleep(0.02)
+        time.sleep(0.02)  # a pause between two looks at a real gateway
     assert told[200] >= 1
     assert told[503] >= 1
     assert told[200] + told[503] + told[0] == 24

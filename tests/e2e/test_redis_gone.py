@@ -131,7 +131,7 @@ def still(pair: Pair) -> None:
     with pair.place.admin() as admin:
         stored, before = admin.dbsize(), None
         while stored != before:
-            time.sleep(0.03)
+            time.sleep(0.03)  # a real Redis: puts are on their way
             stored, before = admin.dbsize(), stored
 
 

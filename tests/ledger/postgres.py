@@ -82,7 +82,7 @@ class Server:
             except psycopg.OperationalError:
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(0.02)
+                time.sleep(0.02)  # a real server starts
 
     def stop(self) -> None:
         if self.shell:

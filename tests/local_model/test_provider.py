@@ -269,7 +269,7 @@ def stays_true_for_less_than(seconds: float, claim: Any) -> bool:
     while claim():
         if time.monotonic() > end:
             return False
-        time.sleep(0.02)
+        time.sleep(0.02)  # a pause between two looks at a real process
     return True
 
 

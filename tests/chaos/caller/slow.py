@@ -78,7 +78,7 @@ def _slowly(connection: socket.socket) -> None:
     end = time.monotonic() + _PATIENCE
     with suppress(OSError):
         while time.monotonic() < end and connection.recv(1):
-            time.sleep(0.02)
+            time.sleep(0.02)  # the client is slow
 
 
 def reading(read: Read) -> Callable[[Stage], Mapping[Form, Seen]]:

@@ -72,7 +72,7 @@ def _jumping(stage: Stage) -> Mapping[Form, Seen]:
             running = {form: pool.submit(ask, gateway, form) for form in FORMS}
             until(partial(_asked, stage, enough), "all run")
             clock.set(jump)
-            time.sleep(0.2)
+            time.sleep(0.2)  # calls run on with the other time
             held.let_go()
             for form, one in running.items():
                 crowd.replies.setdefault(form, []).append(one.result())

@@ -280,7 +280,7 @@ def synced(what: str) -> Callable[[Stage], Mapping[Form, Seen]]:
             thread.start()
             for _ in range(5):
                 crowd.call(2)
-                time.sleep(0.2)
+                time.sleep(0.2)  # load under the fault
             ended.set()
             thread.join()
         usual = sorted(lags)[len(lags) * 95 // 100]

@@ -139,10 +139,10 @@ def _twice(stage: Stage) -> Mapping[Form, Seen]:
         }
         names = [f"long-{dialect}" for dialect in DIALECTS]
         until(lambda: sum(map(stage.provider.hits.__getitem__, names)) == len(FORMS), "all run")
-        time.sleep(0.3)
+        time.sleep(0.3)  # the streams have begun
         began = time.monotonic()
         gateway.child.signal(signal.SIGTERM)
-        time.sleep(0.2)
+        time.sleep(0.2)  # the signal has arrived
         gateway.child.signal(signal.SIGTERM)
         until(gateway.gone, "its end", _PATIENCE)
         took = time.monotonic() - began

@@ -64,7 +64,7 @@ def _files(stage: Stage) -> Mapping[Form, Seen]:
     wrong = []
     with _held(gateway, _CLIENTS):
         before, began = cpu_seconds(gateway.child.pid), time.monotonic()
-        time.sleep(1.0)
+        time.sleep(1.0)  # CPU is measured over a second
         share = (cpu_seconds(gateway.child.pid) - before) / (time.monotonic() - began)
         wrong += [f"{share:.0%} of a CPU for nothing"] if share > 0.5 else []
         wrong += [f"{gateway.child.sockets} files"] if gateway.child.sockets > _FILES else []
@@ -166,7 +166,7 @@ def _long(stage: Stage) -> Mapping[Form, Seen]:
         seconds = []
         while not running.done():
             seconds.append(gateway.get("/health").seconds)
-            time.sleep(0.01)
+            time.sleep(0.01)  # a pause between two looks
     slow = max(seconds)
     late = slow > (2.0 if stage.strict else 20.0)
     crowd.call(1)

@@ -46,9 +46,9 @@ def _killed(stage: Stage) -> Mapping[Form, Seen]:
     healthy = quick(crowd.call(2))
     with traffic(made.gateway, crowd):
         for _ in range(3):
-            time.sleep(0.5)
+            time.sleep(0.5)  # load before the fault
             made.place.kill()
-            time.sleep(0.5)
+            time.sleep(0.5)  # the fault lasts
             made.place.start()
     replies = [one for found in crowd.replies.values() for one in found]
     cache = hits(made.gateway, BACK)
@@ -96,7 +96,7 @@ def _flapping(stage: Stage) -> Mapping[Form, Seen]:
         with traffic(made.gateway, crowd, 0.01):
             for at in range(20):
                 line.mode = "through" if at % 2 else "silent"
-                time.sleep(0.2)
+                time.sleep(0.2)  # a state of the line lasts
         line.mode = "through"
         dials = (line.dialled - dialled) / (time.monotonic() - began)
         cache = hits(made.gateway, 40)  # after repeated failures it waits longer

@@ -33,7 +33,7 @@ def _lost(stage: Stage, url: str, lose: Callable[[], object]) -> Mapping[Form, S
     crowd = Crowd(gateway)
     healthy = quick(crowd.call(2))
     with traffic(gateway, crowd, 0.02):
-        time.sleep(0.3)
+        time.sleep(0.3)  # load before the fault
         began = time.monotonic()
         lose()
         cache = hits(gateway, _FAILOVER)
@@ -62,7 +62,7 @@ def _moved(stage: Stage) -> Mapping[Form, Seen]:
             source = nodes.primary(_COUNTERS)
             target = next(one for one in nodes.places[:3] if one is not source)
             _move(source, target)
-            time.sleep(0.3)
+            time.sleep(0.3)  # the slots stay there for a while
             _move(target, source)
 
         return _lost(stage, nodes.url, there_and_back)

@@ -76,7 +76,7 @@ def _budget(stage: Stage, cell: Cell) -> Seen:
                 passed, refused = passed + 1, 0
             else:
                 said, refused = told(form, reply), refused + 1
-                time.sleep(0.05)
+                time.sleep(0.05)  # the gateway tries Redis again after a pause
         return passed
 
     with made.place.admin() as admin:

@@ -193,11 +193,11 @@ def _minute(
 
         with ThreadPoolExecutor(len(DIALECTS)) as pool:
             clients = {dialect: pool.submit(client, dialect) for dialect in DIALECTS}
-            time.sleep(3)
+            time.sleep(3)  # the fault begins under load
             broke = play(does)
-            time.sleep(bad)
+            time.sleep(bad)  # the fault lasts
             healed = play(honest)
-            time.sleep(after)
+            time.sleep(after)  # the load goes on after it
             over.set()
         seen = {}
         for dialect in DIALECTS:
