@@ -12,7 +12,7 @@ from gateway.core.ledger_rows import AttemptRow
 from gateway.pipeline.response import Response
 from tests.e2e.upstream import WORDS, chunk, frames
 from tests.e2e.world import Config, chat, spared
-from tests.pipeline.test_engine import Chunks, Stage, drain
+from tests.pipeline.test_engine import Chunks, EngineFixture, drain
 
 LO = chunk({"content": WORDS[1]})
 TEXT = "".join(WORDS)
@@ -30,8 +30,8 @@ def priced(value: Config) -> None:
     value["models"]["able-2"] = value["models"]["able-1"]
 
 
-def made(folder: Path, *, cached: bool = False) -> Stage:
-    return Stage(folder, cached=cached, change=priced)
+def made(folder: Path, *, cached: bool = False) -> EngineFixture:
+    return EngineFixture(folder, cached=cached, change=priced)
 
 
 def streamed(*pieces: bytes | Exception) -> httpx.Response:
@@ -44,7 +44,9 @@ def other(*words: str, finish: str = "stop") -> httpx.Response:
     return streamed(said.replace(b'"up-1"', b'"up-2"').replace(b'"served-1"', b'"served-2"'))
 
 
-async def ask(stage: Stage, how: CompleteMode | None, id: str = "tg-1", **more: Any) -> Response:
+async def ask(
+    stage: EngineFixture, how: CompleteMode | None, id: str = "tg-1", **more: Any
+) -> Response:
     asked: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, **more}
     call = Call(
         id=id, dialect="openai-chat", operation="generate", body=jsonio.dumps(chat(**asked)),
@@ -67,11 +69,11 @@ def text(said: bytes) -> str:
     return found
 
 
-def lost(stage: Stage) -> list[AttemptRow]:
+def lost(stage: EngineFixture) -> list[AttemptRow]:
     return [row for row in stage.rows if isinstance(row, AttemptRow)]
 
 
-def asked(stage: Stage) -> list[str]:
+def asked(stage: EngineFixture) -> list[str]:
     """Return the models that were asked, in order."""
     return [jsonio.loads(request.content)["model"] for request in stage.requests]
 

@@ -17,13 +17,13 @@ from gateway.pipeline.response import Response
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 from tests.e2e.upstream import ROLE, frames, whole
 from tests.e2e.world import Body, chat
-from tests.pipeline.test_engine import HEL, Chunks, Stage, drain, ok
+from tests.pipeline.test_engine import HEL, Chunks, EngineFixture, drain, ok
 
 COST = Decimal("0.000019")
 """USD of the 7 input and 3 output tokens that the provider reports."""
 
 
-async def ask(stage: Stage, id: str, body: Body) -> Response:
+async def ask(stage: EngineFixture, id: str, body: Body) -> Response:
     call = Call(
         id=id, dialect="openai-chat", operation="generate", body=jsonio.dumps(body),
         received_at=1e9, started_at=stage.now,
@@ -31,7 +31,7 @@ async def ask(stage: Stage, id: str, body: Body) -> Response:
     return await stage.engine.serve(call)
 
 
-def entries(stage: Stage) -> dict[str, FinalRow]:
+def entries(stage: EngineFixture) -> dict[str, FinalRow]:
     rows = [row for row in stage.rows if isinstance(row, FinalRow)]
     found = {row.id: row for row in rows}
     assert len(found) == len(rows)
@@ -51,7 +51,7 @@ async def end(*replies: Response) -> None:
 
 async def test_a_first_that_leaves_a_flight_which_is_over_has_its_row(tmp_path: Path) -> None:
     """One subscriber has read it all and another has not: the provider is done, and nobody closes later."""
-    stage = Stage(tmp_path, cached=True)
+    stage = EngineFixture(tmp_path, cached=True)
     stage.answers = [httpx.Response(200, stream=Chunks(*frames()))]
     first, second, third = [await ask(stage, id, chat(stream=True)) for id in "abc"]
     for reply in (first, second, third):
@@ -67,7 +67,7 @@ async def test_a_first_that_leaves_a_flight_which_is_over_has_its_row(tmp_path: 
 @pytest.mark.parametrize("left", [False, True])
 async def test_a_first_that_is_too_slow_pays_for_what_goes_on(tmp_path: Path, left: bool) -> None:
     """The first caller gets an error early or leaves with the flight; it pays for the rest as well."""
-    stage = Stage(tmp_path, cached=True)
+    stage = EngineFixture(tmp_path, cached=True)
     stage.engine._coalescer._flights = Flights(400)
     stage.answers = [httpx.Response(200, stream=Chunks(ROLE, *[HEL] * 20, *frames()[2:]))]
     first, second = [await ask(stage, id, chat(stream=True)) for id in "ab"]
@@ -90,7 +90,7 @@ async def test_a_first_that_is_too_slow_pays_for_what_goes_on(tmp_path: Path, le
 
 
 async def test_a_bug_for_the_first_is_not_the_end_of_the_flight(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, cached=True)
+    stage = EngineFixture(tmp_path, cached=True)
     stage.answers = [httpx.Response(200, stream=Chunks(*frames()))]
 
     class Forgetful(ConversationMemory):
@@ -115,7 +115,7 @@ async def test_a_client_that_leaves_as_its_row_goes_to_the_disk(
     tmp_path: Path, cached: bool
 ) -> None:
     """The row is written as cancelled, and nothing else is."""
-    stage = Stage(tmp_path, cached=cached)
+    stage = EngineFixture(tmp_path, cached=cached)
     stage.answers = [ok()]
     waits, never = asyncio.Event(), asyncio.Event()
 
@@ -140,7 +140,7 @@ async def test_a_client_that_leaves_as_its_row_goes_to_the_disk(
 async def test_an_answer_from_the_cache_waits_for_the_disk_too(
     tmp_path: Path, streamed: bool
 ) -> None:
-    stage = Stage(tmp_path, cached=True)
+    stage = EngineFixture(tmp_path, cached=True)
     stage.answers = [ok(*frames()) if streamed else ok()]
     reply = await ask(stage, "a", chat(stream=streamed))
     if streamed:
@@ -164,7 +164,7 @@ async def test_what_a_whole_answer_used_is_known_once_it_is_read(
     tmp_path: Path, error: BaseException
 ) -> None:
     """The usage is known even if the answer cannot be stored, or its client leaves meanwhile."""
-    stage = Stage(tmp_path)
+    stage = EngineFixture(tmp_path)
 
     class Full(ConversationMemory):
         def can_save(self, request: UpstreamRequest, response: UpstreamResponse) -> bool:

@@ -28,15 +28,17 @@ from tests.breaking import (
     text,
 )
 from tests.e2e.upstream import DONE, ROLE, chunk, frames, usage, whole
-from tests.pipeline.test_engine import HEL, Stage, drain, head
+from tests.pipeline.test_engine import HEL, EngineFixture, drain, head
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
+def stage(tmp_path: Path) -> EngineFixture:
     return made(tmp_path)
 
 
-async def test_nothing_is_asked_again_for_a_call_that_does_not_ask_for_it(stage: Stage) -> None:
+async def test_nothing_is_asked_again_for_a_call_that_does_not_ask_for_it(
+    stage: EngineFixture,
+) -> None:
     for how in (None, "off"):
         stage.answers = [streamed(ROLE, HEL, CUT)]
         stage.rows.clear()
@@ -46,7 +48,7 @@ async def test_nothing_is_asked_again_for_a_call_that_does_not_ask_for_it(stage:
     assert asked(stage) == ["able-1", "able-1"]
 
 
-async def test_a_held_answer_is_of_whom_its_head_names(stage: Stage) -> None:
+async def test_a_held_answer_is_of_whom_its_head_names(stage: EngineFixture) -> None:
     """The answer has nothing of the first target; the row names both, and its usage is the second's."""
     stage.answers = [streamed(ROLE, HEL, CUT), other()]
     reply = await ask(stage, "hold")
@@ -72,7 +74,7 @@ async def test_a_held_answer_is_of_whom_its_head_names(stage: Stage) -> None:
 
 @pytest.mark.parametrize("ends", [CUT, None], ids=["cut", "ended"])
 async def test_wherever_it_breaks_off_each_word_is_told_once(
-    stage: Stage, ends: Exception | None
+    stage: EngineFixture, ends: Exception | None
 ) -> None:
     """The stream may break off before the first word, between two frames, or before the end of the answer."""
     first = frames()
@@ -87,7 +89,7 @@ async def test_wherever_it_breaks_off_each_word_is_told_once(
         assert len(lost(stage)) == stage.entry.attempts - 1
 
 
-async def test_what_was_held_goes_out_in_pieces(stage: Stage) -> None:
+async def test_what_was_held_goes_out_in_pieces(stage: EngineFixture) -> None:
     """The pieces are whole frames: a slow client takes them one by one, and a subscriber lags by one."""
     long = [chunk({"content": f"{at:05} "}) for at in range(2000)]
     stage.answers = [streamed(ROLE, long[0], CUT), streamed(ROLE, *long, *frames()[4:])]
@@ -100,7 +102,9 @@ async def test_what_was_held_goes_out_in_pieces(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("left", [1, 2])
-async def test_who_leaves_before_the_last_piece_has_not_got_it_all(stage: Stage, left: int) -> None:
+async def test_who_leaves_before_the_last_piece_has_not_got_it_all(
+    stage: EngineFixture, left: int
+) -> None:
     """The gateway has the whole answer by then; the row has the whole cost in either case."""
     long = [chunk({"content": f"{at:05} "}) for at in range(2000)]
     stage.answers = [streamed(ROLE, long[0], CUT), streamed(ROLE, *long, *frames()[4:])]
@@ -119,7 +123,7 @@ async def test_who_leaves_before_the_last_piece_has_not_got_it_all(stage: Stage,
     assert row.cost == COST + one.cost
 
 
-async def test_the_one_that_broke_off_is_asked_once_more_at_last(stage: Stage) -> None:
+async def test_the_one_that_broke_off_is_asked_once_more_at_last(stage: EngineFixture) -> None:
     """The other target breaks off too; then the first one sends the whole answer."""
     stage.answers = [streamed(ROLE, HEL, CUT), streamed(ROLE, HEL, LO), other()]
     assert text(await drain(await ask(stage, "hold"))) == TEXT
@@ -128,7 +132,7 @@ async def test_the_one_that_broke_off_is_asked_once_more_at_last(stage: Stage) -
     assert (stage.entry.state, stage.entry.provider, stage.entry.attempts) == ("settled", "acme", 3)
 
 
-async def test_a_bad_minute_is_not_made_worse(stage: Stage) -> None:
+async def test_a_bad_minute_is_not_made_worse(stage: EngineFixture) -> None:
     """If the lab has no retry left, a healthy target of another provider is asked, and then no other."""
     stage.answers = [streamed(ROLE, HEL), streamed(ROLE, HEL)]
     stage.engine._upstream.retry_budgets["acme"] = allowance = RetryBudget()
@@ -139,7 +143,7 @@ async def test_a_bad_minute_is_not_made_worse(stage: Stage) -> None:
     assert (allowance.granted_count, allowance.denied_count) == (0, 1)
 
 
-async def test_four_that_break_off_are_enough(stage: Stage) -> None:
+async def test_four_that_break_off_are_enough(stage: EngineFixture) -> None:
     """The client gets an error with a status of its own, and the ledger not one row too many."""
     stage.answers = [streamed(ROLE, HEL) for _ in range(4)]
     reply = await ask(stage, "hold")
@@ -153,7 +157,7 @@ async def test_four_that_break_off_are_enough(stage: Stage) -> None:
     assert len(lost(stage)) == 4
 
 
-async def test_who_cannot_be_asked_any_more_ends_it(stage: Stage) -> None:
+async def test_who_cannot_be_asked_any_more_ends_it(stage: EngineFixture) -> None:
     """All targets that are left fail before any content: the client gets their error."""
     stage.answers = [streamed(ROLE, HEL), httpx.ConnectError("x"), httpx.Response(400, content=b"{}")]  # fmt: skip
     reply = await ask(stage, "hold")
@@ -165,7 +169,7 @@ async def test_who_cannot_be_asked_any_more_ends_it(stage: Stage) -> None:
 
 @pytest.mark.parametrize(("kind", "told"), [("overloaded", "upstream_truncated"), ("budget", "budget")])  # fmt: skip
 async def test_why_nobody_is_asked_is_told_where_it_is_the_callers(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, kind: ProblemKind, told: str
+    stage: EngineFixture, monkeypatch: pytest.MonkeyPatch, kind: ProblemKind, told: str
 ) -> None:
     """If all others are left alone, the client gets the break's error, and does not retry it."""
     upstream = stage.engine._upstream
@@ -191,14 +195,14 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
-async def test_what_is_an_answer_is_not_asked_for_again(stage: Stage, kind: str) -> None:
+async def test_what_is_an_answer_is_not_asked_for_again(stage: EngineFixture, kind: str) -> None:
     stage.answers = [streamed(*ANSWERS[kind])]
     assert await drain(await ask(stage, "hold")) == b"".join(ANSWERS[kind])
     assert len(stage.requests) == 1
     assert stage.entry.state in ("settled", "estimated")
 
 
-async def test_what_is_wrong_with_the_request_is_told_at_once(stage: Stage) -> None:
+async def test_what_is_wrong_with_the_request_is_told_at_once(stage: EngineFixture) -> None:
     """A late error of the caller is no break: its row has the usage, and no other target is asked."""
     wrong = b'data: {"error":{"message":"Too long.","type":"invalid_request_error","code":"context_length_exceeded"}}\n\n'
     stage.answers = [streamed(ROLE, HEL, wrong)]
@@ -210,7 +214,9 @@ async def test_what_is_wrong_with_the_request_is_told_at_once(stage: Stage) -> N
     assert (stage.entry.problem, stage.entry.cost) == ("upstream_context", LOST)
 
 
-async def test_what_is_too_large_is_not_kept(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_too_large_is_not_kept(
+    stage: EngineFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The answer of another target may be shorter."""
     monkeypatch.setattr(continuation, "_MAX_BUFFERED_BYTES", 900)
     stage.answers = [streamed(ROLE, *[HEL] * 9, CUT), streamed(ROLE, chunk({"content": "a"}), chunk({}, "stop"), DONE)]  # fmt: skip
@@ -219,7 +225,7 @@ async def test_what_is_too_large_is_not_kept(stage: Stage, monkeypatch: pytest.M
     assert (lost(stage)[0].problem, stage.entry.state) == ("upstream_error", "estimated")
 
 
-async def test_a_whole_answer_that_breaks_off_is_asked_for_elsewhere(stage: Stage) -> None:
+async def test_a_whole_answer_that_breaks_off_is_asked_for_elsewhere(stage: EngineFixture) -> None:
     """Any call gets another target here: its client has seen nothing of the answer."""
     stage.answers = [streamed(b'{"id":', CUT), httpx.Response(200, content=whole().pieces[0])]
     reply = await ask(stage, "hold", stream=False, stream_options=None)
@@ -231,7 +237,7 @@ async def test_a_whole_answer_that_breaks_off_is_asked_for_of_the_same_at_last(
     tmp_path: Path,
 ) -> None:
     """Only a call that asks for a complete answer goes to its one target again."""
-    stage = Stage(tmp_path, change=lambda _: None)
+    stage = EngineFixture(tmp_path, change=lambda _: None)
     said = httpx.Response(200, content=whole().pieces[0])
     for how in (None, "hold"):
         stage.rows.clear()
@@ -248,7 +254,9 @@ def unreasoned() -> httpx.Response:
     return httpx.Response(200, content=body.replace(b'"finish_reason":"stop"', b'"x":1'))
 
 
-async def test_a_whole_answer_without_a_reason_for_its_end_has_broken_off(stage: Stage) -> None:
+async def test_a_whole_answer_without_a_reason_for_its_end_has_broken_off(
+    stage: EngineFixture,
+) -> None:
     """The gateway retries only for a call that asks for a complete answer; the row keeps its usage."""
     for how in (None, "hold"):
         stage.rows.clear()
@@ -269,7 +277,7 @@ async def test_a_whole_answer_without_a_reason_for_its_end_has_broken_off(stage:
             assert [(it.problem, it.cost) for it in lost(stage)] == [("upstream_truncated", COST)]
 
 
-async def test_answers_without_a_reason_count_as_broken_off(stage: Stage) -> None:
+async def test_answers_without_a_reason_count_as_broken_off(stage: EngineFixture) -> None:
     """The circuit breaker counts them like streams that break off."""
     for _ in range(8):
         stage.answers = [unreasoned()]
@@ -282,7 +290,7 @@ async def test_a_stream_that_breaks_off_unseen_is_asked_for_twice_of_one_target(
 ) -> None:
     """A call that wants to be complete gets no more attempts than any other call."""
     for how in (None, "hold"):
-        stage = Stage(tmp_path, change=lambda _: None)
+        stage = EngineFixture(tmp_path, change=lambda _: None)
         stage.answers = [streamed(ROLE, CUT), streamed(ROLE, CUT)]
         reply = await ask(stage, how)
         assert (reply.status, stage.entry.attempts) == (502, 2)
@@ -297,14 +305,14 @@ async def test_a_stream_that_breaks_off_unseen_is_asked_for_twice_of_one_target(
     ],
 )  # fmt: skip
 async def test_what_is_no_break_is_not_asked_for_again_and_nobody_more_than_twice(
-    stage: Stage, answers: list[httpx.Response], status: int, attempts: int
+    stage: EngineFixture, answers: list[httpx.Response], status: int, attempts: int
 ) -> None:
     stage.answers = [*answers]
     reply = await ask(stage, "hold", stream=False, stream_options=None)
     assert (reply.status, stage.entry.attempts) == (status, attempts)
 
 
-async def test_usage_that_was_told_before_the_break_is_counted(stage: Stage) -> None:
+async def test_usage_that_was_told_before_the_break_is_counted(stage: EngineFixture) -> None:
     """The row has the reported usage, not an estimate."""
     told = b"data: " + jsonio.dumps({"id": "up-1", "choices": [], "usage": usage(7, 2)}) + b"\n\n"
     stage.answers = [streamed(ROLE, HEL, told, CUT), other()]

@@ -24,11 +24,11 @@ from tests.breaking import (
 )
 from tests.e2e.upstream import ROLE, frames, whole
 from tests.e2e.world import subscribers
-from tests.pipeline.test_engine import HEL, Chunks, Stage, drain
+from tests.pipeline.test_engine import HEL, Chunks, EngineFixture, drain
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
+def stage(tmp_path: Path) -> EngineFixture:
     return made(tmp_path)
 
 
@@ -58,7 +58,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("second", [False, True])
-async def test_a_client_that_leaves_while_it_is_held(stage: Stage, second: bool) -> None:
+async def test_a_client_that_leaves_while_it_is_held(stage: EngineFixture, second: bool) -> None:
     """The call has one entry, with the usage of the open attempt so far, and no stream stays open."""
     body = Waits(ROLE, HEL)
     stage.answers = [streamed(ROLE, HEL, CUT)] if second else []

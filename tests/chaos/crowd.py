@@ -14,13 +14,13 @@ from tests.chaos import provider, verdict
 from tests.chaos.client import PROMPT, Reply
 from tests.chaos.gateway import Gateway
 from tests.chaos.row import MODES, Cell, Expected, Row, Seen
-from tests.chaos.stage import Stage
+from tests.chaos.stage import ChaosStage
 from tests.e2e.abroad import DIALECTS
 from tests.e2e.child import until
 
 type Form = tuple[str, str]
 """A dialect and a mode."""
-type Go = Callable[[Stage], Mapping[Form, Seen]]
+type Go = Callable[[ChaosStage], Mapping[Form, Seen]]
 """Does something once; returns the observations of each form."""
 
 FORMS: tuple[Form, ...] = tuple((dialect, mode) for dialect in DIALECTS for mode in MODES)
@@ -121,10 +121,10 @@ def quick(replies: Sequence[Reply]) -> float:
     return sorted(reply.seconds for reply in replies)[len(replies) // 4]
 
 
-def once(go: Go) -> Callable[[Stage, Cell], Seen]:
+def once(go: Go) -> Callable[[ChaosStage, Cell], Seen]:
     """Return a row's play that does something once, for all cells of the row."""
 
-    def play(stage: Stage, cell: Cell) -> Seen:
+    def play(stage: ChaosStage, cell: Cell) -> Seen:
         with stage.turn:
             if cell.row.key not in stage.said:
                 try:

@@ -20,7 +20,7 @@ from tests.e2e.abroad import CHAT, DIALECTS, GEMINI, MESSAGES, RESPONSES
 from tests.e2e.world import Config
 
 if TYPE_CHECKING:
-    from tests.chaos.stage import Stage
+    from tests.chaos.stage import ChaosStage
 
 type Mode = Literal["whole", "stream"]
 type Where = Literal["home", "abroad"]
@@ -108,7 +108,7 @@ def _range(count: int | tuple[int, ...]) -> str:
     return f"{min(count)}-{max(count)}" if isinstance(count, tuple) else str(count)
 
 
-def _unchanged(value: Config, stage: Stage, cell: Cell) -> None:
+def _unchanged(value: Config, stage: ChaosStage, cell: Cell) -> None:
     pass
 
 
@@ -122,17 +122,17 @@ class Row:
     """The variant of the fault, in a few words."""
     family: str
     """upstream, redis, process or client."""
-    play: Callable[[Stage, Cell], Seen]
+    play: Callable[[ChaosStage, Cell], Seen]
     """Plays the row, and returns what it saw. The row fails if this raises."""
     expected: Expected | Mapping[Mode, Expected]
-    prepare: Callable[[Config, Stage, Cell], None] = _unchanged
+    prepare: Callable[[Config, ChaosStage, Cell], None] = _unchanged
     """Adds to the configuration what a cell needs: a lab of its name, with providers of its own."""
-    environ: Callable[[Stage], Mapping[str, str]] = lambda stage: {}
+    environ: Callable[[ChaosStage], Mapping[str, str]] = lambda stage: {}
     """Environment variables of the gateway of its act."""
-    before: Callable[[Stage], Sequence[str]] = lambda stage: ()
+    before: Callable[[ChaosStage], Sequence[str]] = lambda stage: ()
     """Words before that gateway's command: a program that starts it elsewhere, or limits it."""
     own: bool = False
-    """True if it starts its own gateways (`Stage.start`); else all cells of an id share one."""
+    """True if it starts its own gateways (`ChaosStage.start`); else all cells of an id share one."""
     together: bool = False
     """True if all cells of an `own` row share its gateways, and it is played once; see crowd.py."""
     dialects: Sequence[str] = DIALECTS
@@ -143,7 +143,7 @@ class Row:
     """Bytes of memory that the gateway may have more after its act."""
     ci: bool = False
     """True if the tests play it too, not only `make chaos`."""
-    begin: Callable[[Stage, Cell], object] = lambda stage, cell: None
+    begin: Callable[[ChaosStage, Cell], object] = lambda stage, cell: None
     """Makes the provider fail, as `play` does first; for cells with a client of their own."""
     unmet: str = ""
     """Why the gateway does not meet the expectation yet; then the row must fail, and says so."""

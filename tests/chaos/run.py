@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.row import Cell, Row, Seen
-from tests.chaos.stage import Stage
+from tests.chaos.stage import ChaosStage
 from tests.e2e.world import Loop
 
 _AT_ONCE = 8
@@ -100,7 +100,7 @@ def act(
     folder: Path, loop: Loop, id: str, cells: Sequence[Cell], *, strict: bool
 ) -> Iterator[Result]:
     """Play cells on one stage, and audit its gateways afterwards."""
-    stage = Stage(folder, loop, strict=strict)
+    stage = ChaosStage(folder, loop, strict=strict)
     try:
         if not cells[0].row.own:
             environ: Any = {k: v for cell in cells for k, v in cell.row.environ(stage).items()}
@@ -116,7 +116,7 @@ def act(
         stage.close()
 
 
-def _cell(stage: Stage, cell: Cell) -> Result:
+def _cell(stage: ChaosStage, cell: Cell) -> Result:
     try:
         seen = cell.row.play(stage, cell)
     except Exception as error:  # noqa: BLE001 - a row that raises has failed

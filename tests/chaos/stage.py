@@ -25,7 +25,7 @@ _SLACK = 4
 
 def lab(
     value: Config,
-    stage: "Stage",
+    stage: "ChaosStage",
     cell: Cell,
     spare: int = 0,
     tiers: Sequence[str] = ("smart",),
@@ -46,7 +46,7 @@ def lab(
     value["labs"][cell.name] = dict.fromkeys(tiers, targets)
 
 
-def provider(stage: "Stage", name: str, dialect: str) -> Config:
+def provider(stage: "ChaosStage", name: str, dialect: str) -> Config:
     """Return a provider whose address is that of the stage's provider."""
     return {
         "base_url": f"http://127.0.0.1:{stage.provider.port}/{name}",
@@ -61,7 +61,7 @@ def model() -> Config:
     return {"price": {"input": 1, "output": 4}, "context": 100_000, "max_output": 1000}
 
 
-def base(stage: "Stage") -> Config:
+def base(stage: "ChaosStage") -> Config:
     """Return a configuration with a good provider for each dialect, a key, a budget and a cache."""
     value: Config = {
         "version": 1,
@@ -97,7 +97,7 @@ class _Started:
 
 
 @dataclass
-class Stage:
+class ChaosStage:
     """One act: the rows that share a stage."""
 
     folder: Path

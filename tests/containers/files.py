@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
-class Stage:
+class DockerfileStage:
     """One stage of the Dockerfile: its steps in order, with continued lines joined."""
 
     base: str
@@ -37,23 +37,23 @@ def text(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def stages() -> list[Stage]:
+def stages() -> list[DockerfileStage]:
     """Return the stages of the Dockerfile."""
     lines = [line for line in text("Dockerfile").splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
-    found: list[Stage] = []
+    found: list[DockerfileStage] = []
     for line in joined.splitlines():
         word, _, rest = line.partition(" ")
         if word == "FROM":
             base, _, name = rest.partition(" AS ")
-            found.append(Stage(base, name, ()))
+            found.append(DockerfileStage(base, name, ()))
         elif word and found:
             last = found[-1]
-            found[-1] = Stage(last.base, last.name, (*last.steps, (word, rest)))
+            found[-1] = DockerfileStage(last.base, last.name, (*last.steps, (word, rest)))
     return found
 
 
-def probe(stage: Stage) -> list[str]:
+def probe(stage: DockerfileStage) -> list[str]:
     """Return the command of a stage's HEALTHCHECK, word by word."""
     words = json.loads(stage.one("HEALTHCHECK").partition("CMD ")[2])
     assert isinstance(words, list)

@@ -21,7 +21,7 @@ from packaging.version import Version
 from gateway.settings.environment import find_config_file
 from gateway.settings.loader import load
 from tests.containers import files
-from tests.containers.files import ROOT, Stage
+from tests.containers.files import ROOT, DockerfileStage
 
 BUILD, FINAL = files.stages()
 """Two stages; a third one needs new tests here."""
@@ -175,7 +175,7 @@ def test_no_package_registry_is_named(name: str) -> None:
     assert not re.search(r"pypi|pythonhosted|deb\.debian|ghcr|quay\.io|index-url", files.text(name))
 
 
-def check(stage: Stage, port: int) -> int:
+def check(stage: DockerfileStage, port: int) -> int:
     """Return the exit status of the HEALTHCHECK; the environment has a proxy that leads nowhere."""
     program, *rest = files.probe(stage)
     assert program == "python"

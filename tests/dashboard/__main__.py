@@ -8,8 +8,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser
 
+from tests.dashboard.dashboard_gateway import DashboardGateway
 from tests.dashboard.sight import PHONE, Scheme, Sight, chromium
-from tests.dashboard.stage import Stage
 
 FOLDER = Path(__file__).parents[2] / "docs" / "dashboard"
 LARGEST = 150_000
@@ -32,7 +32,7 @@ def main() -> int:
     """Take all pictures; return 1 if one is too large."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="tiergate-screenshots-") as folder:
-        stage = Stage(Path(folder) / "gateway")
+        stage = DashboardGateway(Path(folder) / "gateway")
         try:
             with chromium() as browser:
                 sizes = [_take(browser, stage, *shot) for shot in _SHOTS]
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _take(
-    browser: Browser, stage: Stage, name: str, page: str, query: str, scheme: Scheme, size: tuple[int, int]
+    browser: Browser, stage: DashboardGateway, name: str, page: str, query: str, scheme: Scheme, size: tuple[int, int]
 ) -> int:  # fmt: skip
     sight = Sight(browser, stage.url, scheme=scheme, size=size, refused=True)
     sight.enter()

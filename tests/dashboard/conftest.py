@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.dashboard.dashboard_gateway import DashboardGateway
 from tests.dashboard.sight import CHROMIUM, PATIENCE, Sight, chromium
-from tests.dashboard.stage import Stage
 
 
 @pytest.fixture(scope="package")
@@ -25,15 +25,15 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DashboardGateway]:
     """A gateway with a month of rows."""
-    made = Stage(tmp_path_factory.mktemp("dashboard") / "gateway")
+    made = DashboardGateway(tmp_path_factory.mktemp("dashboard") / "gateway")
     yield made
     made.stop()
 
 
 @pytest.fixture
-def sight(browser: Browser, stage: Stage) -> Iterator[Sight]:
+def sight(browser: Browser, stage: DashboardGateway) -> Iterator[Sight]:
     """A browser window on that gateway; closing it fails the test if anything in the page went wrong."""
     made = Sight(browser, stage.url)
     yield made

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Route, sync_playwright
 
-from tests.dashboard.stage import ADMIN
+from tests.dashboard.dashboard_gateway import ADMIN
 
 CHROMIUM = shutil.which("chromium")
 PAGES = ("overview", "calls", "latency", "targets", "budgets", "playground", "rules")

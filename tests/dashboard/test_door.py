@@ -2,11 +2,13 @@
 
 from playwright.sync_api import Browser, Locator, expect
 
+from tests.dashboard.dashboard_gateway import ADMIN, DashboardGateway
 from tests.dashboard.sight import Sight
-from tests.dashboard.stage import ADMIN, Stage
 
 
-def test_a_wrong_key_is_told_and_the_right_one_opens(browser: Browser, stage: Stage) -> None:
+def test_a_wrong_key_is_told_and_the_right_one_opens(
+    browser: Browser, stage: DashboardGateway
+) -> None:
     """Afterwards the key is in no page, address, store or cookie."""
     sight = Sight(browser, stage.url, refused=True)
     page = sight.page
@@ -41,7 +43,7 @@ def test_signing_out_ends_it_here(sight: Sight) -> None:
     expect(sight.page.get_by_label("Admin key")).to_be_visible()
 
 
-def test_a_session_that_has_ended_is_told(browser: Browser, stage: Stage) -> None:
+def test_a_session_that_has_ended_is_told(browser: Browser, stage: DashboardGateway) -> None:
     """The page says so when it refreshes itself, and when the user goes to another page."""
     sight = Sight(browser, stage.url, refused=True)
     sight.enter()

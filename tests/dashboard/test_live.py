@@ -10,7 +10,16 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, StorageState, ViewportSize, expect
 
-from tests.dashboard.scene import ADMIN, BAD, CHEAPER, KEY, RULES, Scene, answer, slow
+from tests.dashboard.live_dashboard import (
+    ADMIN,
+    BAD,
+    CHEAPER,
+    KEY,
+    RULES,
+    LiveDashboard,
+    answer,
+    slow,
+)
 from tests.e2e.child import until
 from tests.e2e.upstream import PATIENCE
 
@@ -22,8 +31,8 @@ type Scheme = Literal["dark", "light"]
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    made = Scene(tmp_path_factory.mktemp("scene") / "gateway")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDashboard]:
+    made = LiveDashboard(tmp_path_factory.mktemp("scene") / "gateway")
     made.some()
     yield made
     made.stop()
@@ -52,7 +61,7 @@ def looks() -> Looks:
 
 
 @pytest.fixture(scope="module")
-def entered(browser: Browser, scene: Scene) -> StorageState:
+def entered(browser: Browser, scene: LiveDashboard) -> StorageState:
     """The browser state of a user who has signed in."""
     context = browser.new_context()
     made = context.new_page()
@@ -68,7 +77,7 @@ def entered(browser: Browser, scene: Scene) -> StorageState:
 @pytest.fixture
 def page(
     browser: Browser,
-    scene: Scene,
+    scene: LiveDashboard,
     entered: StorageState,
     looks: Looks,
     request: pytest.FixtureRequest,
@@ -99,7 +108,7 @@ def said(page: Page) -> str:
     return str(page.inner_text("main"))
 
 
-def test_the_list_follows_and_can_be_paused(page: Page, looks: Looks, scene: Scene) -> None:
+def test_the_list_follows_and_can_be_paused(page: Page, looks: Looks, scene: LiveDashboard) -> None:
     page.clock.install()
     at(page, "#/calls")
     page.wait_for_selector("tr.call")
@@ -124,7 +133,7 @@ def test_the_list_follows_and_can_be_paused(page: Page, looks: Looks, scene: Sce
 
 
 def test_where_calls_come_too_fast_to_read_the_list_goes_on_with_the_newest(
-    page: Page, scene: Scene
+    page: Page, scene: LiveDashboard
 ) -> None:
     """The ledger counts every call; the list leaves some out."""
     page.clock.install()
@@ -142,7 +151,7 @@ def test_where_calls_come_too_fast_to_read_the_list_goes_on_with_the_newest(
     assert page.evaluate("window.here") is True
 
 
-def test_a_gateway_that_is_away_is_asked_again(page: Page, scene: Scene) -> None:
+def test_a_gateway_that_is_away_is_asked_again(page: Page, scene: LiveDashboard) -> None:
     page.clock.install()
     at(page, "#/calls")
     page.wait_for_selector("tr.call")
@@ -155,7 +164,7 @@ def test_a_gateway_that_is_away_is_asked_again(page: Page, scene: Scene) -> None
     page.wait_for_selector(".filters .tag >> text=live")
 
 
-def test_calls_are_chosen_and_the_address_says_so(page: Page, scene: Scene) -> None:
+def test_calls_are_chosen_and_the_address_says_so(page: Page, scene: LiveDashboard) -> None:
     at(page, "#/calls?tag=draft")
     page.wait_for_selector("tr.call")
     assert page.locator("tr.call").count() == 1
@@ -175,7 +184,7 @@ def test_calls_are_chosen_and_the_address_says_so(page: Page, scene: Scene) -> N
     page.wait_for_selector("text=No such calls")
 
 
-def test_a_call_shows_the_trace_that_explain_prints(page: Page, scene: Scene) -> None:
+def test_a_call_shows_the_trace_that_explain_prints(page: Page, scene: LiveDashboard) -> None:
     """The keyboard alone opens it: arrows, Enter, Escape; the call's address opens it again."""
     id = scene.call("Prove it again.")
     at(page, "#/calls")
@@ -208,7 +217,7 @@ def test_a_call_shows_the_trace_that_explain_prints(page: Page, scene: Scene) ->
     assert "no row of this call" in page.inner_text(".detail")
 
 
-def test_attempts_that_failed_are_told(page: Page, scene: Scene) -> None:
+def test_attempts_that_failed_are_told(page: Page, scene: LiveDashboard) -> None:
     rows = scene.admin("/admin/entries?format=json&only=status:200")["entries"]
     (row,) = [one for one in rows if one["attempts"] > 1]
     at(page, f"#/calls/{row['id']}")
@@ -220,7 +229,7 @@ def test_attempts_that_failed_are_told(page: Page, scene: Scene) -> None:
     )
 
 
-def test_the_playground_decides_on_every_lab_and_streams(page: Page, scene: Scene) -> None:
+def test_the_playground_decides_on_every_lab_and_streams(page: Page, scene: LiveDashboard) -> None:
     """The page shows the first words before the last come, and the cost that the ledger has."""
     scene.upstream.on("/acme", slow)
     at(page, "#/playground")
@@ -254,7 +263,7 @@ def test_the_playground_decides_on_every_lab_and_streams(page: Page, scene: Scen
 
 
 def test_an_answer_can_be_stopped_and_errors_are_shown_as_they_are(
-    page: Page, scene: Scene
+    page: Page, scene: LiveDashboard
 ) -> None:
     scene.upstream.on("/acme", slow)
     at(page, "#/playground")
@@ -279,7 +288,7 @@ def test_an_answer_can_be_stopped_and_errors_are_shown_as_they_are(
 
 def test_on_ones_own_machine_no_key_is_needed(browser: Browser, tmp_path: Path) -> None:
     """The user does not sign in, and calls are made as `open`."""
-    scene, looks = Scene(tmp_path / "gateway", alone=True), Looks()
+    scene, looks = LiveDashboard(tmp_path / "gateway", alone=True), Looks()
     context = browser.new_context()
     page = context.new_page()
     looks.at(page)
@@ -302,7 +311,7 @@ def test_on_ones_own_machine_no_key_is_needed(browser: Browser, tmp_path: Path) 
     scene.stop()
 
 
-def test_rules_tell_what_they_decided_and_what_is_in_vain(page: Page, scene: Scene) -> None:
+def test_rules_tell_what_they_decided_and_what_is_in_vain(page: Page, scene: LiveDashboard) -> None:
     at(page, "#/rules")
     page.wait_for_selector(".findings")
     told = scene.admin("/admin/rules?since=7d")
@@ -317,7 +326,9 @@ def test_rules_tell_what_they_decided_and_what_is_in_vain(page: Page, scene: Sce
     assert page.input_value(".yaml") == RULES
 
 
-def test_an_edited_rule_is_replayed_as_the_command_replays_it(page: Page, scene: Scene) -> None:
+def test_an_edited_rule_is_replayed_as_the_command_replays_it(
+    page: Page, scene: LiveDashboard
+) -> None:
     at(page, "#/rules")
     expect(page.locator(".yaml")).to_have_value(RULES)
     page.fill(".yaml", CHEAPER)
@@ -342,7 +353,7 @@ def test_an_edited_rule_is_replayed_as_the_command_replays_it(page: Page, scene:
     assert scene.admin("/admin/rules")["yaml"] == RULES, "nothing took effect"
 
 
-def test_mistakes_have_lines_and_a_text_can_be_taken_away(page: Page, scene: Scene) -> None:
+def test_mistakes_have_lines_and_a_text_can_be_taken_away(page: Page, scene: LiveDashboard) -> None:
     at(page, "#/rules")
     expect(page.locator(".yaml")).to_have_value(RULES)
     page.fill(".yaml", RULES.replace("\n    tier: fast", "\n    tier: faster"))
@@ -361,7 +372,7 @@ def test_mistakes_have_lines_and_a_text_can_be_taken_away(page: Page, scene: Sce
     assert page.input_value(".yaml") == RULES
 
 
-def test_a_replay_can_be_cancelled(page: Page, scene: Scene) -> None:
+def test_a_replay_can_be_cancelled(page: Page, scene: LiveDashboard) -> None:
     """The child process ends, so that the next replay may begin."""
     at(page, "#/rules")
     expect(page.locator(".yaml")).to_have_value(RULES)
@@ -378,7 +389,7 @@ def test_a_replay_can_be_cancelled(page: Page, scene: Scene) -> None:
     until(lambda: guard.inner_text().split("\t")[:3] == figures, "figures of the rules")
 
 
-def test_names_are_text_on_every_page(page: Page, scene: Scene) -> None:
+def test_names_are_text_on_every_page(page: Page, scene: LiveDashboard) -> None:
     """The names of rules, tags, keys and models are text, also if a provider invents them.
 
     The fixture of the page looks for markup.
@@ -407,7 +418,7 @@ def test_names_are_text_on_every_page(page: Page, scene: Scene) -> None:
     indirect=True,
     ids=["dark", "light", "phone"],
 )
-def test_axe_finds_nothing(page: Page, scene: Scene) -> None:
+def test_axe_finds_nothing(page: Page, scene: LiveDashboard) -> None:
     id = scene.admin("/admin/entries?format=json&limit=1")["entries"][0]["id"]
     for place, there in (
         ("#/calls", "tr.call"), (f"#/calls/{id}", ".detail .pairs"), ("#/playground", ".turn textarea"), ("#/rules", ".findings"),

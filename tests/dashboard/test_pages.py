@@ -8,8 +8,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
+from tests.dashboard.dashboard_gateway import ADMIN, APPS, PROMPT, SECRET, DashboardGateway, secret
 from tests.dashboard.sight import PAGES, PHONE, WIDE, Scheme, Sight
-from tests.dashboard.stage import ADMIN, APPS, PROMPT, SECRET, Stage, secret
 
 CANARIES = (ADMIN, SECRET, PROMPT, "canary 4711", *map(secret, APPS))
 _NEVER = re.compile(r"\b(NaN|undefined|null|Infinity)\b|\[object")
@@ -19,7 +19,7 @@ _RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "b
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_shows_what_there_is_and_no_secret(
-    browser: Browser, stage: Stage, name: str
+    browser: Browser, stage: DashboardGateway, name: str
 ) -> None:
     """The page has no error, breaks no policy, and sends no request to another host; `Sight` checks
     that.
@@ -40,7 +40,7 @@ def test_a_page_shows_what_there_is_and_no_secret(
 
 @pytest.mark.parametrize(("size", "scheme"), [(WIDE, "dark"), (WIDE, "light"), (PHONE, "dark")])
 def test_pages_are_for_everybody(
-    browser: Browser, stage: Stage, size: tuple[int, int], scheme: Scheme
+    browser: Browser, stage: DashboardGateway, size: tuple[int, int], scheme: Scheme
 ) -> None:
     """The pages pass axe's rules of WCAG 2.2 AA and good practice, and do not overflow sideways."""
     sight, axe, wrong = Sight(browser, stage.url, size=size, scheme=scheme, refused=True), Axe(), {}
@@ -132,7 +132,7 @@ def test_budgets_and_targets_tell_how_they_stand(sight: Sight) -> None:
 
 def test_without_a_call_pages_say_what_to_do(browser: Browser, folder: Path) -> None:
     """Without an admin key, the gateway lets this machine in without a key."""
-    stage = Stage(folder, rows=False, admin="")
+    stage = DashboardGateway(folder, rows=False, admin="")
     sight = Sight(browser, stage.url)
     for name, hint in (
         ("overview", "Point an application at this gateway"),

@@ -7,8 +7,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
+from tests.dashboard.dashboard_gateway import DashboardGateway, secret
 from tests.dashboard.sight import PHONE, WIDE, Scheme, Sight
-from tests.dashboard.stage import Stage, secret
 from tests.dashboard.test_pages import _RULES, _told
 from tests.server.gate import Gate
 
@@ -46,7 +46,7 @@ def test_a_prompt_is_decided(browser: Browser, unlocked: Gate) -> None:
     sight.close()
 
 
-def test_a_key_is_asked_for_and_kept_nowhere(browser: Browser, stage: Stage) -> None:
+def test_a_key_is_asked_for_and_kept_nowhere(browser: Browser, stage: DashboardGateway) -> None:
     """The page reports a wrong key; the right one is in no address, store or cookie, and goes with the page."""
     sight = Sight(browser, stage.url, refused=True)
     page = sight.page
@@ -98,7 +98,9 @@ def test_it_works_without_javascript(browser: Browser, unlocked: Gate) -> None:
     context.close()
 
 
-def test_a_page_of_a_listed_origin_calls(browser: Browser, stage: Stage, tmp_path: Path) -> None:
+def test_a_page_of_a_listed_origin_calls(
+    browser: Browser, stage: DashboardGateway, tmp_path: Path
+) -> None:
     """With `server.cors` a browser lets the listed origin read answers and errors; else it does not."""
 
     def listed(value: dict[str, object]) -> None:

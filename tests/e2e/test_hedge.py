@@ -10,7 +10,7 @@ from gateway.core.ledger_rows import AttemptRow, IntentRow, Row
 from gateway.upstream.retry_budget import RetryBudget
 from tests.e2e.upstream import SSE, Answer, Upstream, failing, stream, whole
 from tests.e2e.world import Config, Make, World, abort, chat, left_after
-from tests.pipeline.test_engine import Stage, head, ok
+from tests.pipeline.test_engine import EngineFixture, head, ok
 
 SILENT = Answer(status=0, end="stall")
 HEAD = Answer(pieces=(stream().pieces[0],), headers=SSE, end="stall")
@@ -73,7 +73,7 @@ def test_the_first_answers_all_the_same(make: Make, upstream: Upstream) -> None:
     assert entry.output == 3
 
 
-class Race(Stage):
+class Race(EngineFixture):
     """An engine whose first target answers only after the second has failed."""
 
     def __init__(self, folder: Path) -> None:

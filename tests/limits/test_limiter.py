@@ -18,12 +18,12 @@ from gateway.limits.cost_bounds import bound_prompt_tokens, compute_max_cost, to
 from gateway.limits.counters import AdmissionRequest, Admitted, MissingCounter, Owner, Refusal
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 from gateway.state.errors import StoreUnavailable
-from tests.limits.stage import (
+from tests.limits.observed_limiter import (
     HELD,
     PRICE,
     PROMPT,
+    ObservedLimiter,
     Shaky,
-    Stage,
     budget,
     decision,
     entry,
@@ -84,7 +84,7 @@ def test_a_call_costs_what_its_dearest_target_does(
 
 
 async def test_a_call_holds_the_most_and_is_charged_what_it_cost() -> None:
-    stage = Stage(budget())
+    stage = ObservedLimiter(budget())
     assert await stage.ask() == (decision(), plan())
     assert await stage.used() == HELD
     await stage.end()
@@ -92,7 +92,7 @@ async def test_a_call_holds_the_most_and_is_charged_what_it_cost() -> None:
 
 
 async def test_a_call_that_nothing_bounds_is_not_counted() -> None:
-    stage = Stage()
+    stage = ObservedLimiter()
     assert await stage.ask() == (decision(), plan())
     await stage.end()
     assert stage.meter.asked == 0
@@ -102,16 +102,16 @@ def test_no_call_passes_where_a_budget_bounds_each_and_is_closed() -> None:
     """Only limits on every key and every tier refuse all calls; others let some calls pass."""
     own = KeyBudget(usd=Decimal(1), every="day")
     bound, free = Key(name="bound", budgets=(own,)), Key(name="free")
-    assert Stage(budget(), closed=True).gate.refuses_all([bound, free])
-    assert not Stage(budget()).gate.refuses_all([bound, free])
-    assert Stage(closed=True).gate.refuses_all([bound])
-    assert not Stage(closed=True).gate.refuses_all([bound, free])
-    assert not Stage(budget(tier="fast"), closed=True).gate.refuses_all([free])
-    assert not Stage(limit(requests="9/m"), closed=True).gate.refuses_all([free])
+    assert ObservedLimiter(budget(), closed=True).gate.refuses_all([bound, free])
+    assert not ObservedLimiter(budget()).gate.refuses_all([bound, free])
+    assert ObservedLimiter(closed=True).gate.refuses_all([bound])
+    assert not ObservedLimiter(closed=True).gate.refuses_all([bound, free])
+    assert not ObservedLimiter(budget(tier="fast"), closed=True).gate.refuses_all([free])
+    assert not ObservedLimiter(limit(requests="9/m"), closed=True).gate.refuses_all([free])
 
 
 async def test_a_key_has_budgets_of_its_own() -> None:
-    stage = Stage()
+    stage = ObservedLimiter()
     key = Key(name="k", budgets=(KeyBudget(usd=Decimal("0.002"), every="day"),))
     await stage.ask(key=key)
     await stage.end(cost=None)
@@ -129,7 +129,7 @@ async def test_a_key_has_budgets_of_its_own() -> None:
     ],
 )
 async def test_what_nobody_knows_stays_charged(more: dict[str, Any], held: int) -> None:
-    stage = Stage(budget())
+    stage = ObservedLimiter(budget())
     await stage.ask()
     await stage.end(**more)
     assert await stage.used() == held
@@ -137,7 +137,7 @@ async def test_what_nobody_knows_stays_charged(more: dict[str, Any], held: int) 
 
 async def test_tokens_become_what_was_used() -> None:
     """A running call reserves the most it may use: 125 tokens of prompt, 100 of answer."""
-    stage = Stage(limit(tokens="300/h"))
+    stage = ObservedLimiter(limit(tokens="300/h"))
     await stage.ask()
     problem = await stage.refused("c2")
     assert (problem.kind, problem.retry_after is None) == ("rate_limited", False)
@@ -149,13 +149,13 @@ async def test_tokens_become_what_was_used() -> None:
     ("operation", "held"), [("count_tokens", 0), ("embeddings", 1_500), ("generate", HELD)]
 )
 async def test_operations_cost_what_they_do(operation: str, held: int) -> None:
-    stage = Stage(budget())
+    stage = ObservedLimiter(budget())
     await stage.ask(operation=operation)
     assert await stage.used() == held
 
 
 async def test_vectors_without_a_price_have_no_bound() -> None:
-    stage = Stage(budget())
+    stage = ObservedLimiter(budget())
     problem = await stage.refused(operation="embeddings", targets=[target(price=None)])
     assert (problem.kind, problem.param) == ("budget_unbounded", None)
     assert "No model that can serve this call has a known price" in problem.message
@@ -167,7 +167,7 @@ LONG = target("long", facts=ModelFacts(context=1_000))
 
 
 async def test_the_window_bounds_an_answer_that_nothing_else_bounds() -> None:
-    stage = Stage(budget())
+    stage = ObservedLimiter(budget())
     await stage.ask(prompt=UNSAID, targets=[LONG])
     assert await stage.used() == 1_500 + 4 * 1_000
 
@@ -175,7 +175,7 @@ async def test_the_window_bounds_an_answer_that_nothing_else_bounds() -> None:
 @pytest.mark.parametrize("more", [{}, {"reserve": "expected"}])
 async def test_a_target_without_a_bound_is_passed_over(more: dict[str, Any]) -> None:
     """The next target of the plan serves the call, and the gateway logs this once."""
-    stage = Stage(budget("1", **more))
+    stage = ObservedLimiter(budget("1", **more))
     free = target("free", price=None)
     for name in ("c1", "c2"):
         decided, found = await stage.ask(name, prompt=UNSAID, targets=[free, LONG])
@@ -191,7 +191,7 @@ async def test_a_target_without_a_bound_is_passed_over(more: dict[str, Any]) -> 
 
 
 async def test_the_labs_of_the_targets_that_are_left_stay_beside_them() -> None:
-    stage = Stage(budget("1"))
+    stage = ObservedLimiter(budget("1"))
     whole = Plan(
         targets=(target("free", price=None), target("a"), target("b")),
         dialects=("gemini", "openai-chat", "openai-responses"),
@@ -213,7 +213,7 @@ async def test_the_labs_of_the_targets_that_are_left_stay_beside_them() -> None:
 )
 async def test_a_call_that_nothing_bounds_is_told_what_to_send(dialect: str, word: str) -> None:
     """The message names the client dialect's own member, and no budget is reported as used up."""
-    stage = Stage(budget())
+    stage = ObservedLimiter(budget())
     problem = await stage.refused(prompt=UNSAID, dialect=dialect)
     assert (problem.kind, problem.http_status, problem.param) == ("budget_unbounded", 400, word)
     assert problem.should_retry is False
@@ -224,7 +224,7 @@ async def test_a_call_that_nothing_bounds_is_told_what_to_send(dialect: str, wor
 
 
 async def test_a_call_that_nothing_bounds_goes_to_a_cheaper_tier_that_is_bounded() -> None:
-    stage = Stage(budget("1", tier="smart", then="fast"))
+    stage = ObservedLimiter(budget("1", tier="smart", then="fast"))
     for number, late in enumerate((False, True, False)):  # the third time, the counter exists
         if number == 2:
             await stage.ask("priced")
@@ -237,7 +237,7 @@ async def test_a_call_that_nothing_bounds_goes_to_a_cheaper_tier_that_is_bounded
 
 
 async def test_a_call_that_is_larger_than_the_budget_does_not_use_it_up() -> None:
-    stage = Stage(budget("0.001"))
+    stage = ObservedLimiter(budget("0.001"))
     problem = await stage.refused()
     assert problem.kind == "budget"
     assert problem.message == (
@@ -248,24 +248,24 @@ async def test_a_call_that_is_larger_than_the_budget_does_not_use_it_up() -> Non
 
 
 async def test_a_budget_that_only_warns_needs_no_bound() -> None:
-    stage = Stage(budget("0.001", hard=False))
+    stage = ObservedLimiter(budget("0.001", hard=False))
     assert await stage.ask(prompt=UNSAID) == (decision(), plan())
 
 
 async def test_a_rate_is_told_before_a_bound_that_lacks() -> None:
-    stage = Stage(limit(concurrency=0), budget())
+    stage = ObservedLimiter(limit(concurrency=0), budget())
     assert (await stage.refused(prompt=UNSAID)).kind == "rate_limited"
 
 
 async def test_responses_take_no_cap_below_16_so_that_much_is_reserved() -> None:
-    stage = Stage(budget())
+    stage = ObservedLimiter(budget())
     await stage.ask(prompt=msgspec.structs.replace(PROMPT, max_output=1))
     assert await stage.used() == 1_500 + 4 * 16
 
 
 async def test_usual_budgets_hold_what_is_usual() -> None:
     """The limiter reserves 1,000 tokens, and later a bound that nearly all answers keep."""
-    stage = Stage(budget("1", reserve="expected"))
+    stage = ObservedLimiter(budget("1", reserve="expected"))
     await stage.ask()
     assert await stage.used() == 125 + 4_000
     for n in range(200):
@@ -277,17 +277,17 @@ async def test_usual_budgets_hold_what_is_usual() -> None:
 
 
 async def test_what_does_not_fit_goes_to_a_cheaper_tier() -> None:
-    stage = Stage(budget("0", tier="smart", then="fast"))
+    stage = ObservedLimiter(budget("0", tier="smart", then="fast"))
     found, planned = await stage.ask()
     assert (found.tier, planned.targets[0].model) == ("fast", "cheap")
 
 
 async def test_one_that_cannot_go_lower_is_refused() -> None:
     """The call is refused if its key may not use the lower tier, or if a rule raises it again."""
-    stage = Stage(budget("0", tier="smart", then="fast"))
+    stage = ObservedLimiter(budget("0", tier="smart", then="fast"))
     problem = await stage.refused(again=lambda _: (decision("smart"), plan()))
     assert (problem.kind, "'b' is spent for 2001-09-09" in problem.message) == ("budget", True)
-    assert (await Stage(budget("0", every="total")).refused()).message == (
+    assert (await ObservedLimiter(budget("0", every="total")).refused()).message == (
         "The budget 'b' is spent: what is left is less than this call may cost, $0.0019."
     )
 
@@ -300,18 +300,18 @@ async def test_one_that_cannot_go_lower_is_refused() -> None:
     ],
 )
 async def test_a_limit_says_what_it_is(part: LimitPart, text: str) -> None:
-    problem = await Stage(part).refused()
+    problem = await ObservedLimiter(part).refused()
     assert (problem.kind, text in problem.message) == ("rate_limited", True)
     assert problem.retry_after is not None
 
 
 async def test_a_share_says_so() -> None:
     part = BudgetPart.model_validate({"name": "s", "share": 0, "tier": "smart", "every": "day"})
-    assert "no more of this tier" in (await Stage(part).refused()).message
+    assert "no more of this tier" in (await ObservedLimiter(part).refused()).message
 
 
 async def test_it_is_told_once_that_a_budget_is_nearly_or_all_used() -> None:
-    stage = Stage(budget("0.005", soft="0.5"))
+    stage = ObservedLimiter(budget("0.005", soft="0.5"))
     await stage.ask("c1")
     await stage.ask("c2")
     await stage.refused("c3")
@@ -327,7 +327,7 @@ async def test_it_is_told_once_that_a_budget_is_nearly_or_all_used() -> None:
 
 async def test_a_budget_that_running_calls_reserve_is_busy_and_not_used_up() -> None:
     """The client may retry after a second; the gateway alerts nobody."""
-    stage = Stage(budget("0.002"))
+    stage = ObservedLimiter(budget("0.002"))
     await stage.ask()
     problem = await stage.refused("c2")
     assert (problem.kind, problem.http_status, problem.retry_after) == ("budget_busy", 429, 1.0)
@@ -341,27 +341,27 @@ async def test_a_budget_that_running_calls_reserve_is_busy_and_not_used_up() -> 
 
 async def test_a_call_does_not_meet_the_reservation_of_one_that_has_ended() -> None:
     """A client may send its next call before the loop has run background work."""
-    stage = Stage(budget("0.002"))
+    stage = ObservedLimiter(budget("0.002"))
     await stage.ask()
     stage.gate.settle(entry())
     await stage.ask("c2")
 
 
 async def test_a_busy_budget_sends_a_call_to_a_cheaper_tier_and_tells_nobody() -> None:
-    stage = Stage(budget("0.002", tier="smart", then="fast"))
+    stage = ObservedLimiter(budget("0.002", tier="smart", then="fast"))
     await stage.ask()
     found, _ = await stage.ask("c2")
     assert (found.tier, stage.log, stage.alerts) == ("fast", [], [])
 
 
 async def test_a_lost_counter_is_given_what_was_spent() -> None:
-    stage = Stage(budget(), spent=9_000)
+    stage = ObservedLimiter(budget(), spent=9_000)
     assert (await stage.refused()).kind == "budget"
     assert await stage.used() == 9_000
 
 
 async def test_a_further_attempt_takes_room_of_its_own() -> None:
-    stage = Stage(budget("0.005"), limit(requests="1/h"))
+    stage = ObservedLimiter(budget("0.005"), limit(requests="1/h"))
     reservation = await stage.gate.reserve(stage.want(), decision(), plan(), lower)
     await reservation.extend(target())
     assert await stage.used() == 2 * HELD
@@ -372,7 +372,7 @@ async def test_a_further_attempt_takes_room_of_its_own() -> None:
 
 
 async def test_without_a_budget_a_further_attempt_is_free() -> None:
-    stage = Stage(limit(requests="1/h"))
+    stage = ObservedLimiter(limit(requests="1/h"))
     await stage.ask()
     await stage.gate.extend(stage.want(), decision(), target())
     assert stage.meter.asked == 1
@@ -380,7 +380,7 @@ async def test_without_a_budget_a_further_attempt_is_free() -> None:
 
 async def test_while_nobody_counts_for_all_each_process_has_its_part() -> None:
     """SEC-BUDGET 6: a process gets its part of the budget left, and reports its spending later."""
-    stage = Stage(budget("0.01"), shares=2, spent=2_000)
+    stage = ObservedLimiter(budget("0.01"), shares=2, spent=2_000)
     await stage.ask("c0")
     await stage.end("c0")
     stage.meter.lost = True
@@ -399,7 +399,7 @@ async def test_while_nobody_counts_for_all_each_process_has_its_part() -> None:
 
 
 async def test_what_was_spent_meanwhile_is_not_lost_with_a_second_loss() -> None:
-    stage = Stage(budget("0.01"))
+    stage = ObservedLimiter(budget("0.01"))
     await stage.ask("c0")
     await stage.end("c0")
     stage.meter.lost = True
@@ -418,7 +418,7 @@ async def test_what_was_spent_meanwhile_is_not_lost_with_a_second_loss() -> None
 
 async def test_a_counter_that_was_lost_too_is_made_from_the_ledger() -> None:
     """The ledger already has what was spent meanwhile."""
-    stage = Stage(budget("0.01"))
+    stage = ObservedLimiter(budget("0.01"))
     stage.meter.lost = True
     await stage.ask("c1")
     await stage.end("c1")
@@ -430,7 +430,7 @@ async def test_a_counter_that_was_lost_too_is_made_from_the_ledger() -> None:
 
 async def test_one_that_leaves_while_it_is_counted_holds_nothing_for_long() -> None:
     """The counter store may have reserved all the same, so the limiter settles the call."""
-    stage = Stage(budget())
+    stage = ObservedLimiter(budget())
 
     class Slow(Shaky):
         async def admit(
@@ -454,7 +454,7 @@ async def test_one_that_leaves_while_it_is_counted_holds_nothing_for_long() -> N
 
 
 async def test_a_further_attempt_is_not_made_where_nobody_counts() -> None:
-    stage = Stage(budget())
+    stage = ObservedLimiter(budget())
     await stage.ask()
     stage.meter.lost = True
     with pytest.raises(ProblemError, match="cannot be counted"):
@@ -465,7 +465,7 @@ async def test_a_further_attempt_is_not_made_where_nobody_counts() -> None:
 
 
 async def test_what_ended_while_it_was_lost_is_settled_after_it() -> None:
-    stage = Stage(budget(), closed=True)
+    stage = ObservedLimiter(budget(), closed=True)
     await stage.ask("c1")
     stage.meter.lost = True
     await stage.end("c1")
@@ -477,7 +477,7 @@ async def test_what_ended_while_it_was_lost_is_settled_after_it() -> None:
 
 
 async def test_one_that_outlives_a_loss_is_counted_for_all() -> None:
-    stage = Stage(budget())
+    stage = ObservedLimiter(budget())
     await stage.ask("c0")
     stage.meter.lost = True
     await stage.ask("c1")
@@ -489,7 +489,7 @@ async def test_one_that_outlives_a_loss_is_counted_for_all() -> None:
 
 
 async def test_counters_are_swept_again_and_again() -> None:
-    stage = Stage(budget())
+    stage = ObservedLimiter(budget())
     await stage.ask()
     swept: list[Owner] = []
 
@@ -510,18 +510,18 @@ async def test_counters_are_swept_again_and_again() -> None:
 
 async def test_closed_means_closed() -> None:
     """SEC-BUDGET 6: budgets fail closed; limits that are no budget are counted in this process."""
-    stage = Stage(budget(), limit(requests="5/m"), closed=True)
+    stage = ObservedLimiter(budget(), limit(requests="5/m"), closed=True)
     stage.meter.lost = True
     problem = await stage.refused()
     assert (problem.kind, problem.retry_after) == ("overloaded", 5.0)
     assert [row["text"] for row in stage.log] == ["refused"]
-    stage = Stage(limit(requests="5/m"), closed=True)
+    stage = ObservedLimiter(limit(requests="5/m"), closed=True)
     stage.meter.lost = True
     await stage.ask()
 
 
 async def test_one_that_is_lost_at_the_end_leaves_what_was_held() -> None:
-    stage = Stage(budget())
+    stage = ObservedLimiter(budget())
     await stage.ask()
     stage.meter.lost = True
     await stage.end()
@@ -529,13 +529,13 @@ async def test_one_that_is_lost_at_the_end_leaves_what_was_held() -> None:
 
 
 async def test_a_limit_of_nothing_stays_nothing_in_parts() -> None:
-    stage = Stage(limit(requests="0/m"), shares=4)
+    stage = ObservedLimiter(limit(requests="0/m"), shares=4)
     stage.meter.lost = True
     assert (await stage.refused()).kind == "rate_limited"
 
 
 async def test_a_counter_that_never_is_there_is_as_good_as_lost() -> None:
-    stage = Stage(budget(), closed=True)
+    stage = ObservedLimiter(budget(), closed=True)
 
     async def never(ask: AdmissionRequest, _: float) -> MissingCounter:
         return MissingCounter(ask.demands[0])

@@ -18,17 +18,27 @@ from gateway.limits.counters import (
 from gateway.limits.memory import MemoryCounters
 from gateway.limits.rules import LimitRules
 from gateway.state.errors import StoreUnavailable
-from tests.limits.stage import HELD, Stage, budget, decision, entry, limit, target
+from tests.limits.observed_limiter import (
+    HELD,
+    ObservedLimiter,
+    budget,
+    decision,
+    entry,
+    limit,
+    target,
+)
 
 ACME, OTHER = Key(name="a", tenant="acme"), Key(name="o", tenant="other")
 
 
-async def used(stage: Stage, owner: Owner, meter: MemoryCounters | None = None) -> list[int]:
+async def used(
+    stage: ObservedLimiter, owner: Owner, meter: MemoryCounters | None = None
+) -> list[int]:
     return list((await (meter or stage.meter).read_counters(owner)).values())
 
 
 async def test_a_budget_is_of_all_tenants_unless_it_says_so() -> None:
-    stage = Stage(budget("0.005"))
+    stage = ObservedLimiter(budget("0.005"))
     await stage.ask("c1", key=ACME)
     await stage.ask("c2", key=OTHER)
     problem = await stage.refused("c3", key=Key(name="k", tenant="third"))
@@ -39,7 +49,7 @@ async def test_a_budget_is_of_all_tenants_unless_it_says_so() -> None:
 
 
 async def test_a_budget_per_tenant_is_each_tenant_s() -> None:
-    stage = Stage(budget("0.002", per="tenant"))
+    stage = ObservedLimiter(budget("0.002", per="tenant"))
     await stage.ask("c1", key=ACME)
     await stage.ask("c2", key=OTHER)
     assert (await stage.refused("c3", key=ACME)).kind == "budget_busy"
@@ -47,7 +57,7 @@ async def test_a_budget_per_tenant_is_each_tenant_s() -> None:
 
 
 async def test_a_call_that_its_tenant_refuses_leaves_all_the_room_to_others() -> None:
-    stage = Stage(budget("0.002"), limit(per="tenant", concurrency=1))
+    stage = ObservedLimiter(budget("0.002"), limit(per="tenant", concurrency=1))
     await stage.ask("c1", key=ACME)
     await stage.end("c1")
     await stage.gate.wait_settled()
@@ -59,7 +69,7 @@ async def test_a_call_that_its_tenant_refuses_leaves_all_the_room_to_others() ->
 
 
 async def test_both_are_settled_with_what_the_call_has_cost() -> None:
-    stage = Stage(budget("1"), budget("1", name="own", per="tenant"))
+    stage = ObservedLimiter(budget("1"), budget("1", name="own", per="tenant"))
     await stage.ask("c1", key=ACME)
     await stage.gate.extend(stage.want("c1", key=ACME), decision(), target())
     assert await used(stage, None) == await used(stage, "acme") == [2 * HELD]
@@ -68,7 +78,7 @@ async def test_both_are_settled_with_what_the_call_has_cost() -> None:
 
 
 async def test_calls_of_the_dead_are_settled_with_both() -> None:
-    stage = Stage(budget("1"), budget("1", name="own", per="tenant"))
+    stage = ObservedLimiter(budget("1"), budget("1", name="own", per="tenant"))
     await stage.ask("c1", key=ACME)
     stage.gate._reservations.clear()  # as in another process
     await stage.gate.settle_dead("acme", [("c1", 10, 7)])
@@ -77,7 +87,7 @@ async def test_calls_of_the_dead_are_settled_with_both() -> None:
 
 async def test_a_lost_counter_of_all_tenants_is_asked_of_all_tenants() -> None:
     """The tenant's own counter is rebuilt from its own rows. The gateway asks once for each."""
-    stage = Stage(budget("1"), budget("1", name="own", per="tenant"))
+    stage = ObservedLimiter(budget("1"), budget("1", name="own", per="tenant"))
     asked: list[tuple[Owner, str]] = []
 
     async def seed(owner: Owner, need: CounterDemand) -> int:
@@ -95,7 +105,7 @@ async def test_a_lost_counter_of_all_tenants_is_asked_of_all_tenants() -> None:
 
 async def test_what_is_spent_while_nobody_counts_is_owed_to_each_owner() -> None:
     """The gateway adds up two tenants' debts to one budget, and pays each of them once."""
-    stage = Stage(budget("1"), budget("1", name="own", per="tenant"))
+    stage = ObservedLimiter(budget("1"), budget("1", name="own", per="tenant"))
     for key in (ACME, OTHER):
         await stage.ask(f"warm-{key.name}", key=key)
         await stage.end(f"warm-{key.name}")
@@ -114,7 +124,7 @@ async def test_what_is_spent_while_nobody_counts_is_owed_to_each_owner() -> None
 
 async def test_while_nobody_counts_for_all_each_process_has_its_part_of_what_all_have() -> None:
     """Each of two processes has half of the budget for all tenants together."""
-    stage = Stage(budget("0.008"), shares=2)
+    stage = ObservedLimiter(budget("0.008"), shares=2)
     stage.meter.lost = True
     await stage.ask("c1", key=ACME)
     await stage.ask("c2", key=OTHER)
@@ -124,11 +134,11 @@ async def test_while_nobody_counts_for_all_each_process_has_its_part_of_what_all
 
 async def test_the_operator_is_told_whose_budget_it_is() -> None:
     """The gateway logs once for a budget of all tenants, and once per tenant for the others."""
-    stage = Stage(budget("0", name="all"), budget("0", name="own", per="tenant"))
+    stage = ObservedLimiter(budget("0", name="all"), budget("0", name="own", per="tenant"))
     for key in (ACME, OTHER):
         await stage.refused(f"c-{key.name}", key=key)
     assert [(row["name"], row["scope"]) for row in stage.log] == [("all", "all tenants")]
-    stage = Stage(budget("0", name="own", per="tenant"))
+    stage = ObservedLimiter(budget("0", name="own", per="tenant"))
     for key in (ACME, OTHER):
         await stage.refused(f"c-{key.name}", key=key)
     assert [row["scope"] for row in stage.log] == ["tenant acme", "tenant other"]
@@ -136,7 +146,7 @@ async def test_the_operator_is_told_whose_budget_it_is() -> None:
 
 async def test_a_loss_between_the_two_holds_nothing_for_long() -> None:
     """The shared reservation passes and the tenant's counters are lost: the call settles later."""
-    stage = Stage(budget("1"), limit(per="tenant", concurrency=9), closed=True)
+    stage = ObservedLimiter(budget("1"), limit(per="tenant", concurrency=9), closed=True)
     await stage.ask("warm", key=OTHER)
     await stage.end("warm", cost=None)
 
@@ -164,7 +174,7 @@ async def test_a_loss_between_the_two_holds_nothing_for_long() -> None:
 
 
 async def test_one_that_leaves_between_the_two_is_settled_with_both() -> None:
-    stage = Stage(budget("1"), budget("1", name="own", per="tenant"))
+    stage = ObservedLimiter(budget("1"), budget("1", name="own", per="tenant"))
     await stage.ask("warm", key=ACME)
     await stage.end("warm")
     admit = stage.meter.admit
@@ -189,7 +199,7 @@ async def test_one_that_leaves_between_the_two_is_settled_with_both() -> None:
 
 
 async def test_a_further_attempt_that_has_no_room_is_told_as_such() -> None:
-    stage = Stage(budget("1"), budget("0.002", name="own", per="tenant"))
+    stage = ObservedLimiter(budget("1"), budget("0.002", name="own", per="tenant"))
     await stage.ask("c1", key=ACME)
     with pytest.raises(ProblemError, match="'own' is spent"):
         await stage.gate.extend(stage.want("c1", key=ACME), decision(), target())
@@ -197,7 +207,7 @@ async def test_a_further_attempt_that_has_no_room_is_told_as_such() -> None:
 
 
 async def test_what_the_ledger_has_of_a_counter_is_told() -> None:
-    stage = Stage(budget("1"), spent=12)
+    stage = ObservedLimiter(budget("1"), spent=12)
     (need,) = stage.gate._limits.make_demands(
         key="a", tags=(), tier="smart", now=1e9, tokens=1, micro_usd=1
     )
@@ -206,7 +216,7 @@ async def test_what_the_ledger_has_of_a_counter_is_told() -> None:
 
 async def test_other_limits_count_on_from_what_was_counted() -> None:
     """A budget that was used up and is raised is reported anew."""
-    stage = Stage(budget("0.002"))
+    stage = ObservedLimiter(budget("0.002"))
     await stage.ask("c1", key=ACME)
     await stage.end("c1", cost=None)
     for closed, usd in ((False, "0.002"), (True, "0.003")):

@@ -26,10 +26,10 @@ from gateway.limits.counters import (
 )
 from gateway.limits.memory import MemoryCounters
 from gateway.limits.rules import LimitRules
-from tests.limits.stage import (
+from tests.limits.observed_limiter import (
     HELD,
     PROMPT,
-    Stage,
+    ObservedLimiter,
     budget,
     decision,
     entry,
@@ -42,7 +42,7 @@ from tests.limits.stage import (
 
 async def test_a_clock_that_jumps_opens_no_new_budget_within_its_window() -> None:
     """SEC-BUDGET 7: clocks jump an hour ahead, then an hour back; today's spending stays spent."""
-    stage = Stage(budget("0.002"))
+    stage = ObservedLimiter(budget("0.002"))
     stage.now = 1_795_000_000.0
     await stage.ask()
     await stage.end(cost=None)
@@ -55,7 +55,7 @@ async def test_a_clock_that_jumps_opens_no_new_budget_within_its_window() -> Non
 
 async def test_a_second_loss_is_counted_from_what_the_ledger_has_then() -> None:
     """SEC-BUDGET 6: this process's count from the first loss is old and would leave too much."""
-    stage = Stage(budget("0.01"))
+    stage = ObservedLimiter(budget("0.01"))
     stage.gate._make_local_store = MemoryCounters
     stage.meter.lost = True
     await stage.ask("c1")
@@ -70,7 +70,7 @@ async def test_a_second_loss_is_counted_from_what_the_ledger_has_then() -> None:
 
 async def test_a_debt_that_grows_while_it_is_paid_is_paid_whole_and_once() -> None:
     """Several calls that outlive the outage end at the same time."""
-    stage = Stage(budget("1"))
+    stage = ObservedLimiter(budget("1"))
     await stage.ask("c0")
     stage.meter.lost = True
     for name in ("c1", "c2", "c3"):
@@ -94,7 +94,7 @@ async def test_a_debt_that_grows_while_it_is_paid_is_paid_whole_and_once() -> No
 
 
 async def test_a_counter_that_is_not_there_is_asked_for_once_by_all_who_wait() -> None:
-    stage = Stage(budget())
+    stage = ObservedLimiter(budget())
     asked: list[str] = []
 
     async def seed(_: Owner, need: CounterDemand) -> int:
@@ -108,7 +108,7 @@ async def test_a_counter_that_is_not_there_is_asked_for_once_by_all_who_wait() -
 
 
 async def test_who_leaves_while_the_ledger_is_asked_stops_nobody_else() -> None:
-    stage = Stage(budget())
+    stage = ObservedLimiter(budget())
     go = asyncio.Event()
 
     async def seed(_: Owner, __: CounterDemand) -> int:
@@ -127,7 +127,7 @@ async def test_who_leaves_while_the_ledger_is_asked_stops_nobody_else() -> None:
 
 async def test_a_ledger_that_cannot_be_read_lets_nothing_pass() -> None:
     """Unknown spending is not taken for zero."""
-    stage = Stage(budget())
+    stage = ObservedLimiter(budget())
     stage.gate._ledger_spends._read_spent = broken
     assert (await stage.refused()).kind == "overloaded"
     assert [row["text"] for row in stage.log] == ["the ledger cannot be read"]
@@ -139,7 +139,7 @@ async def broken(_: Owner, __: CounterDemand) -> int:
 
 async def test_it_goes_from_tier_to_tier_in_two_asks() -> None:
     """The gateway also reports each budget on the way that is used up."""
-    stage = Stage(
+    stage = ObservedLimiter(
         budget("0", name="deep", tier="reasoning", then="smart"),
         budget("0", name="mid", tier="smart", then="fast"),
     )
@@ -156,7 +156,7 @@ async def test_it_goes_from_tier_to_tier_in_two_asks() -> None:
 
 
 async def test_late_calls_ask_for_all_tiers_at_once() -> None:
-    stage = Stage(limit(requests="9/m"), budget("0", tier="smart", then="fast"))
+    stage = ObservedLimiter(limit(requests="9/m"), budget("0", tier="smart", then="fast"))
     await stage.ask("warm")
     before = stage.meter.asked
     reservation = await stage.gate.reserve(
@@ -171,20 +171,22 @@ async def test_a_tier_that_nothing_serves_is_no_way_out() -> None:
     def nothing(_: Tier) -> tuple[Decision, Plan]:
         raise ProblemError(Problem(kind="no_target", message="none"))
 
-    stage = Stage(budget("0", tier="smart", then="fast"))
+    stage = ObservedLimiter(budget("0", tier="smart", then="fast"))
     assert (await stage.refused(again=nothing)).kind == "budget"
 
 
 async def test_what_does_not_fit_below_either_is_refused_there() -> None:
     """Both budgets are reported; the client hears of the last one."""
-    stage = Stage(budget("0", name="mid", tier="smart", then="fast"), budget("0", name="all"))
+    stage = ObservedLimiter(
+        budget("0", name="mid", tier="smart", then="fast"), budget("0", name="all")
+    )
     for name in ("c1", "c2"):
         assert "'all' is spent" in (await stage.refused(name)).message
     assert sorted(stage.alerts) == ["all", "mid"]
 
 
 async def test_what_is_owed_waits_for_a_ledger_that_can_be_read() -> None:
-    stage = Stage(budget("1"))
+    stage = ObservedLimiter(budget("1"))
     stage.meter.lost = True
     await stage.ask("c1")
     await stage.end("c1")
@@ -201,7 +203,7 @@ async def test_what_is_owed_waits_for_a_ledger_that_can_be_read() -> None:
 
 async def test_what_was_told_of_is_forgotten_in_the_end() -> None:
     """Without a bound, reported budgets and windows would fill the memory."""
-    stage = Stage()
+    stage = ObservedLimiter()
     stage.gate._reported_budgets = {("t", f"{at}") for at in range(10_001)}
 
     async def once(_: float) -> None:
@@ -213,13 +215,13 @@ async def test_what_was_told_of_is_forgotten_in_the_end() -> None:
 
 
 async def test_a_call_of_a_key_that_nothing_counts_passes_unasked() -> None:
-    stage = Stage(limit(requests="1/m", key="other"))
+    stage = ObservedLimiter(limit(requests="1/m", key="other"))
     assert await stage.ask() == (decision(), plan())
     assert stage.meter.asked == 0
 
 
 async def test_calls_that_end_at_once_are_settled_together() -> None:
-    stage = Stage(budget("1"), limit(concurrency=2))
+    stage = ObservedLimiter(budget("1"), limit(concurrency=2))
     for name in ("c1", "c2"):
         await stage.ask(name)
     ended: list[int] = []
@@ -242,14 +244,14 @@ async def test_calls_that_end_at_once_are_settled_together() -> None:
 
 
 async def test_what_nobody_has_counted_in_tokens_stays_as_it_was_held() -> None:
-    stage = Stage(limit(tokens="300/h"))
+    stage = ObservedLimiter(limit(tokens="300/h"))
     await stage.ask()
     await stage.end(input=None)
     assert (await stage.refused("c2")).kind == "rate_limited"
 
 
 async def test_a_further_attempt_after_a_counter_was_lost_is_counted_from_the_ledger() -> None:
-    stage = Stage(budget("1"), limit(requests="9/m"), spent=40)
+    stage = ObservedLimiter(budget("1"), limit(requests="9/m"), spent=40)
     await stage.ask()
     await MemoryCounters.close(stage.meter)
     await stage.gate.extend(stage.want(), decision(), target())
@@ -258,7 +260,9 @@ async def test_a_further_attempt_after_a_counter_was_lost_is_counted_from_the_le
 
 async def test_counters_of_alternatives_that_were_lost_since_are_asked_for_too() -> None:
     """The limiter asks again each time that some counters are missing."""
-    stage = Stage(budget("0", tier="smart", then="fast"), budget("1", name="all", per="tier"))
+    stage = ObservedLimiter(
+        budget("0", tier="smart", then="fast"), budget("1", name="all", per="tier")
+    )
     await stage.ask("c1")
     stage.meter._counters_by_owner[None].spent = {
         field: spent
@@ -270,7 +274,7 @@ async def test_counters_of_alternatives_that_were_lost_since_are_asked_for_too()
 
 
 async def test_a_loss_in_which_nothing_was_spent_leaves_nothing_to_pay() -> None:
-    stage = Stage(limit(requests="9/m"))
+    stage = ObservedLimiter(limit(requests="9/m"))
     stage.gate._report_loss(is_lost=True)
     await stage.ask()
     assert not stage.gate._unsettled.has_any
@@ -281,7 +285,7 @@ async def test_a_loss_in_which_nothing_was_spent_leaves_nothing_to_pay() -> None
 
 async def test_what_is_owed_is_money_of_so_many_calls() -> None:
     """If Redis never comes back, the gateway forgets which calls ended, but not what they spent."""
-    debts = Stage(budget()).gate._unsettled
+    debts = ObservedLimiter(budget()).gate._unsettled
     for number in range(10_001):
         debts.add_unsettled("default", (f"c{number}", 0, 0))
     assert len(debts._unsettled) == 10_000
@@ -291,7 +295,7 @@ async def test_what_is_owed_is_money_of_so_many_calls() -> None:
 
 
 async def test_a_loop_that_ends_gives_up_what_it_asked_the_ledger() -> None:
-    stage = Stage(budget())
+    stage = ObservedLimiter(budget())
     stage.gate._ledger_spends._read_spent = forever
     waiting = asyncio.create_task(stage.ask())
     await asyncio.sleep(0)
@@ -320,7 +324,7 @@ def test_what_is_kept_of_kinds_of_calls_and_of_prices_is_bounded() -> None:
 
 
 async def test_calls_of_the_dead_are_settled_and_owed_where_nobody_counts() -> None:
-    stage = Stage(budget("1"), limit(concurrency=2))
+    stage = ObservedLimiter(budget("1"), limit(concurrency=2))
     for name in ("c1", "c2", "c3"):
         stage.gate._reservations.clear()  # as in another process
         if name == "c3":
@@ -341,7 +345,7 @@ async def test_calls_of_the_dead_are_settled_and_owed_where_nobody_counts() -> N
 
 
 async def test_a_further_attempt_of_a_call_that_is_counted_here_finds_nobody_again() -> None:
-    stage = Stage(budget("1"))
+    stage = ObservedLimiter(budget("1"))
     stage.meter.lost = True
     await stage.ask()
     spare = stage.gate._local_store
@@ -352,7 +356,7 @@ async def test_a_further_attempt_of_a_call_that_is_counted_here_finds_nobody_aga
 
 async def test_what_is_spent_while_the_ledger_is_asked_is_owed_on() -> None:
     """The ledger's answer holds for the moment of the question."""
-    stage = Stage(budget("1"))
+    stage = ObservedLimiter(budget("1"))
     stage.meter.lost = True
     for name in ("c1", "c2"):
         await stage.ask(name)

@@ -60,7 +60,7 @@ def provider(request: Request) -> Answer:
 FULL = "count(tiergate_budget_used_ratio) > 1 and count(tiergate:budget:projected_ratio) > 1"
 
 
-class Scene:
+class ObservedGateway:
     """A gateway in a process of its own, and Prometheus with the rules and alerts of deploy/."""
 
     def __init__(self, folder: Path, upstream: str, redis: str) -> None:
@@ -129,13 +129,15 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(loop: Loop, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(
+    loop: Loop, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ObservedGateway]:
     upstream = Upstream()
     loop.run(upstream.start())
     upstream.on("/", provider)
     with ExitStack() as stack:
         stack.callback(lambda: loop.run(upstream.stop()))
-        made = Scene(tmp_path_factory.mktemp("scene"), upstream.url, redis_url)
+        made = ObservedGateway(tmp_path_factory.mktemp("scene"), upstream.url, redis_url)
         stack.callback(made.stop)
         until(made.breaks, "a breaker that is open")
         made.wave("first")
@@ -147,7 +149,7 @@ def scene(loop: Loop, redis_url: str, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.mark.parametrize(
     "query", board.queries(), ids=lambda query: f"{query.panel}-{query.legend}"
 )
-def test_a_panel_has_data(scene: Scene, query: board.Query) -> None:
+def test_a_panel_has_data(scene: ObservedGateway, query: board.Query) -> None:
     """Each panel has numbers with a name each; figures of the week before have none yet.
 
     A budget of all tenants has no tenant, and one of all keys has no key.
@@ -169,13 +171,15 @@ def test_a_panel_has_data(scene: Scene, query: board.Query) -> None:
         ("Sent above fast", "above fast", 0.1), ("Left in budgets", "{{budget}} {{tenant}} {{key}}", 0.001),
     ],
 )  # fmt: skip
-def test_a_figure_is_of_what_was_done(scene: Scene, panel: str, legend: str, least: float) -> None:
+def test_a_figure_is_of_what_was_done(
+    scene: ObservedGateway, panel: str, legend: str, least: float
+) -> None:
     (query,) = [one for one in board.queries() if (one.panel, one.legend) == (panel, legend)]
     values = [value for _, value in scene.prometheus.query(query.text)]
     assert max(values) >= least
 
 
-def test_what_each_variable_offers(scene: Scene) -> None:
+def test_what_each_variable_offers(scene: ObservedGateway) -> None:
     """The variables offer the labs, tiers, keys and gateways of the calls."""
     found = {
         name: {labels.get(name, "") for labels, _ in scene.prometheus.query(metric)}
@@ -190,7 +194,7 @@ def test_what_each_variable_offers(scene: Scene) -> None:
     assert found["instance"] == {scene.place}
 
 
-def test_every_rule_is_evaluated_and_records_what_there_is(scene: Scene) -> None:
+def test_every_rule_is_evaluated_and_records_what_there_is(scene: ObservedGateway) -> None:
     found = scene.prometheus.rules()
     assert {(rule["health"], rule.get("lastError", "")) for rule in found} == {("ok", "")}
     recorded = {rule["name"] for rule in found if rule["type"] == "recording"}
@@ -198,7 +202,7 @@ def test_every_rule_is_evaluated_and_records_what_there_is(scene: Scene) -> None
         until(lambda name=name: scene.prometheus.query(name), name)  # type: ignore[misc]
 
 
-def test_alerts_are_raised_by_what_went_wrong_and_no_others(scene: Scene) -> None:
+def test_alerts_are_raised_by_what_went_wrong_and_no_others(scene: ObservedGateway) -> None:
     """Alerts that wait for some minutes are pending."""
     expected = {"TiergateBudgetRefuses", "TiergateTargetOut", "TiergateUnknownPrice"}
 
@@ -214,7 +218,7 @@ def test_alerts_are_raised_by_what_went_wrong_and_no_others(scene: Scene) -> Non
     ]
 
 
-def test_zz_a_gateway_that_is_away_is_told(scene: Scene) -> None:
+def test_zz_a_gateway_that_is_away_is_told(scene: ObservedGateway) -> None:
     """Run last in this file: the test ends the gateway."""
     scene.child.signal(signal.SIGKILL)
     away = 'ALERTS{alertname="TiergateAway"}'

@@ -70,7 +70,7 @@ def entry(**more: Any) -> FinalRow:
     return FinalRow(**told | more)
 
 
-class Stage:
+class ContextFixture:
     """A context loader with sessions; `sits` saves the session that the conversation has before."""
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ class Stage:
 async def test_who_has_a_seat_is_asked_only_where_it_matters(
     features: Features, asks: bool
 ) -> None:
-    stage, router = Stage(), msgspec.structs.replace(known(), catalogue=world.CATALOGUE)
+    stage, router = ContextFixture(), msgspec.structs.replace(known(), catalogue=world.CATALOGUE)
     await stage.sits()
     evidence = await stage.gather.load(router, call(), features)
     assert stage.seats.asked == asks
@@ -125,7 +125,7 @@ async def test_who_has_a_seat_is_asked_only_where_it_matters(
 
 
 async def test_no_seat_is_no_evidence() -> None:
-    assert await Stage().gather.load(known(), call(), seen()) == DecisionContext(at=NOW)
+    assert await ContextFixture().gather.load(known(), call(), seen()) == DecisionContext(at=NOW)
 
 
 @pytest.mark.parametrize("gather", [ContextLoader(), ContextLoader(Seats(), ttl=0)])
@@ -138,7 +138,7 @@ async def test_without_seats_nothing_is_kept(gather: ContextLoader) -> None:
 
 
 async def test_the_first_seat_of_a_conversation() -> None:
-    seat = await Stage().serve(seen(user_turns=1, first="f"), entry())
+    seat = await ContextFixture().serve(seen(user_turns=1, first="f"), entry())
     assert seat == Session(
         lab="openai", tier="smart", target="openai/luna", account="main", turns=1, first="f",
         calls=1, output=15, at=NOW,
@@ -146,7 +146,7 @@ async def test_the_first_seat_of_a_conversation() -> None:
 
 
 async def test_a_seat_adds_up_what_was_answered() -> None:
-    stage = Stage()
+    stage = ContextFixture()
     await stage.sits(msgspec.structs.replace(SEAT, output=100, at=NOW))
     seat = await stage.serve(seen(), entry(state="aborted"))
     assert seat is not None
@@ -155,7 +155,7 @@ async def test_a_seat_adds_up_what_was_answered() -> None:
 
 async def test_a_seat_counts_turns_that_need_less_than_its_tier() -> None:
     """Steps of a tool loop do not count; the session saved when a stream starts has the count too."""
-    stage = Stage()
+    stage = ContextFixture()
     stage.gather = ContextLoader(stage.seats, ttl=60)
     top = msgspec.structs.replace(
         SEAT, tier="reasoning", target="openai/astra", tokens=9_000, turns_below=1
@@ -184,7 +184,7 @@ async def test_a_seat_counts_turns_that_need_less_than_its_tier() -> None:
     [entry(state="failed"), entry(state="refused", provider=None), entry(provider=None), entry(id="d")],
 )  # fmt: skip
 async def test_what_has_no_answer_leaves_no_seat(told: FinalRow) -> None:
-    stage = Stage()
+    stage = ContextFixture()
     router, features = known(), seen()
     evidence = await stage.gather.load(router, call(), features)
     decision, plan = decide(router, features, OPENAI_CHAT, evidence)
@@ -205,11 +205,11 @@ async def test_what_has_no_answer_leaves_no_seat(told: FinalRow) -> None:
 async def test_what_is_no_call_of_a_conversation_leaves_none(
     features: Features, more: dict[str, Any]
 ) -> None:
-    assert await Stage().serve(features, entry(), **more) is None
+    assert await ContextFixture().serve(features, entry(), **more) is None
 
 
 async def test_what_is_of_no_tier_leaves_none() -> None:
-    stage, router = Stage(), known()
+    stage, router = ContextFixture(), known()
     decision, plan = decide(router, seen(), OPENAI_CHAT)
     stage.gather.note_decision(
         call(),
@@ -224,7 +224,7 @@ async def test_what_is_of_no_tier_leaves_none() -> None:
 
 async def test_what_is_named_moves_a_conversation_that_has_begun() -> None:
     """A model called by its bare name gets none of the settings that its tier would add."""
-    stage = Stage()
+    stage = ContextFixture()
     await stage.sits()
     seat = await stage.serve(seen("luna"), entry())
     assert seat is not None
@@ -233,7 +233,7 @@ async def test_what_is_named_moves_a_conversation_that_has_begun() -> None:
 
 async def test_a_hit_is_a_seat_where_there_was_none() -> None:
     hit = entry(state="cache_hit", cache="hit")
-    stage = Stage()
+    stage = ContextFixture()
     seat = await stage.serve(seen(), hit)
     assert seat is not None
     assert (seat.target, seat.tokens, seat.output) == ("openai/luna", 0, 0)
@@ -256,13 +256,13 @@ async def test_a_hit_is_a_seat_where_there_was_none() -> None:
 async def test_what_is_in_the_prompt_cache_and_for_how_long(
     more: dict[str, Any], tokens: int, keeps: float
 ) -> None:
-    seat = await Stage().serve(seen(), entry(**more), known(priced=True))
+    seat = await ContextFixture().serve(seen(), entry(**more), known(priced=True))
     assert seat is not None
     assert (seat.tokens, seat.keeps) == (tokens, keeps)
 
 
 async def test_a_lifetime_is_told_when_it_is_written_and_holds_for_its_target() -> None:
-    stage = Stage()
+    stage = ContextFixture()
     await stage.sits(msgspec.structs.replace(SEAT, keeps=3_600.0))
     seat = await stage.serve(seen(), entry())
     assert seat is not None
@@ -275,7 +275,7 @@ async def test_a_lifetime_is_told_when_it_is_written_and_holds_for_its_target() 
 
 async def test_a_conversation_remembers_its_arm_for_its_tool_loops() -> None:
     """The arm is saved at the end of a call, and when a stream starts."""
-    stage = Stage()
+    stage = ContextFixture()
     labs = known().catalogue
     router = world.router(choices=[{"when": {"traffic": 1}, "tier": "fast"}], known=labs)
     seat = await stage.serve(seen(), entry(), router)
@@ -294,7 +294,7 @@ async def test_a_conversation_remembers_its_arm_for_its_tool_loops() -> None:
 
 async def test_a_stream_has_a_seat_before_it_ends() -> None:
     """The gateway saves a new session when the stream starts, and its figures when the stream ends."""
-    stage, router, features = Stage(), known(), seen(user_turns=1, first="f")
+    stage, router, features = ContextFixture(), known(), seen(user_turns=1, first="f")
     target, account = router.catalogue.labs["openai"].tiers["smart"][0], Account("main", "s")
 
     async def begin() -> Session | None:
@@ -374,7 +374,7 @@ async def test_only_a_conversation_that_may_sit_is_asked_for(
     turns: int, model: str, turn: dict[str, Any]
 ) -> None:
     """Other calls wait for nothing, and the gateway asks no store."""
-    stage = Stage()
+    stage = ContextFixture()
     features = seen(model, user_turns=turns, **turn)
     loading = stage.gather.load(known(), call(), features)
     with pytest.raises(StopIteration) as done:

@@ -54,7 +54,7 @@ class Chunks(httpx.AsyncByteStream):
         self.closed += 1
 
 
-class Stage:
+class EngineFixture:
     """An engine whose clock, ledger and provider belong to the test."""
 
     def __init__(
@@ -153,11 +153,11 @@ async def drain(reply: Response) -> bytes:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    return Stage(tmp_path)
+def stage(tmp_path: Path) -> EngineFixture:
+    return EngineFixture(tmp_path)
 
 
-async def test_the_rows_of_one_call(stage: Stage) -> None:
+async def test_the_rows_of_one_call(stage: EngineFixture) -> None:
     """An intent row precedes the request, and a final row follows; both use the given clocks."""
     stage.answers = [ok()]
     assert (await stage.ask(chat())).body == whole().pieces[0]
@@ -169,7 +169,7 @@ async def test_the_rows_of_one_call(stage: Stage) -> None:
     assert entry.config == intent.config == stage.router.catalogue.version
 
 
-async def test_an_intent_for_each_attempt(stage: Stage) -> None:
+async def test_an_intent_for_each_attempt(stage: EngineFixture) -> None:
     stage.answers = [httpx.ConnectError("x"), httpx.ConnectError("x"), ok()]
     await stage.ask(chat())
     providers = [row.provider for row in stage.rows if isinstance(row, IntentRow)]
@@ -177,7 +177,7 @@ async def test_an_intent_for_each_attempt(stage: Stage) -> None:
     assert (stage.entry.provider, stage.entry.attempts) == ("spare", 3)
 
 
-async def test_a_bug_is_an_answer_too(stage: Stage) -> None:
+async def test_a_bug_is_an_answer_too(stage: EngineFixture) -> None:
     """The client gets a 500 in its dialect; the log names the place; neither quotes the prompt."""
     stage.answers = [KeyError("my secret prompt")]
     reply = await stage.ask(chat())
@@ -193,7 +193,7 @@ async def test_a_bug_is_an_answer_too(stage: Stage) -> None:
     assert "my secret" not in f"{fields}{reply.body!r}"
 
 
-async def test_a_bug_in_a_stream_is_told_in_it(stage: Stage) -> None:
+async def test_a_bug_in_a_stream_is_told_in_it(stage: EngineFixture) -> None:
     body = Chunks(ROLE, HEL, KeyError("my secret prompt"))
     stage.answers = [httpx.Response(200, stream=body)]
     said = await drain(await stage.ask(chat(stream=True)))
@@ -207,7 +207,7 @@ async def test_a_bug_in_a_stream_is_told_in_it(stage: Stage) -> None:
     assert body.closed
 
 
-async def test_nothing_is_sent_that_cannot_be_written_down(stage: Stage) -> None:
+async def test_nothing_is_sent_that_cannot_be_written_down(stage: EngineFixture) -> None:
     """The client may retry: the gateway has tried nothing."""
     stage.full = IntentRow
     reply = await stage.ask(chat())
@@ -219,7 +219,7 @@ async def test_nothing_is_sent_that_cannot_be_written_down(stage: Stage) -> None
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_an_answer_whose_entry_is_lost_is_given(stage: Stage, streamed: bool) -> None:
+async def test_an_answer_whose_entry_is_lost_is_given(stage: EngineFixture, streamed: bool) -> None:
     stage.full = FinalRow
     stage.answers = [ok(*frames()) if streamed else ok()]
     reply = await stage.ask(chat(stream=streamed))
@@ -227,7 +227,7 @@ async def test_an_answer_whose_entry_is_lost_is_given(stage: Stage, streamed: bo
     assert [event for event, _ in stage.log] == ["ledger"]
 
 
-async def test_a_stream_that_is_closed_early(stage: Stage) -> None:
+async def test_a_stream_that_is_closed_early(stage: EngineFixture) -> None:
     """Closing the stream counts as the client leaving; the provider's connection closes with it."""
     body = Chunks(ROLE, HEL, HEL)
     stage.answers = [httpx.Response(200, stream=body)]
@@ -241,7 +241,7 @@ async def test_a_stream_that_is_closed_early(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_cancelled_while_it_waits(stage: Stage, streamed: bool) -> None:
+async def test_cancelled_while_it_waits(stage: EngineFixture, streamed: bool) -> None:
     arrived, never = asyncio.Event(), asyncio.Event()
 
     async def wait(_: httpx.Request) -> httpx.Response:
@@ -262,7 +262,7 @@ async def test_cancelled_while_it_waits(stage: Stage, streamed: bool) -> None:
     )
 
 
-async def test_a_failed_answer_is_closed(stage: Stage) -> None:
+async def test_a_failed_answer_is_closed(stage: EngineFixture) -> None:
     """The gateway closes the failed answer, however much of it was read, before it asks another
     target.
     """
@@ -273,14 +273,14 @@ async def test_a_failed_answer_is_closed(stage: Stage) -> None:
     assert [body.closed for body in bodies] == [1, 1, 1, 1]
 
 
-async def test_a_whole_answer_is_closed(stage: Stage) -> None:
+async def test_a_whole_answer_is_closed(stage: EngineFixture) -> None:
     body = Chunks(whole().pieces[0] or b"")
     stage.answers = [httpx.Response(200, stream=body)]
     await stage.ask(chat())
     assert body.closed == 1
 
 
-async def test_the_providers_id_is_passed_on(stage: Stage) -> None:
+async def test_the_providers_id_is_passed_on(stage: EngineFixture) -> None:
     stage.answers = [
         httpx.Response(200, content=whole().pieces[0] or b"", headers={"x-request-id": "req\x7f1"})
     ]
@@ -291,7 +291,7 @@ async def test_the_providers_id_is_passed_on(stage: Stage) -> None:
     assert stage.entry.response_id == "up-1"
 
 
-async def test_a_row_has_the_id_of_a_streamed_answer(stage: Stage) -> None:
+async def test_a_row_has_the_id_of_a_streamed_answer(stage: EngineFixture) -> None:
     """The row has the id even if the client leaves mid-stream; providers' own exports have it too."""
     stage.answers = [httpx.Response(200, stream=Chunks(ROLE, HEL, HEL), headers=STREAMED)]
     reply = await stage.ask(chat(stream=True))
@@ -303,7 +303,7 @@ async def test_a_row_has_the_id_of_a_streamed_answer(stage: Stage) -> None:
 
 async def test_an_answer_of_the_cache_has_no_id_of_a_provider(tmp_path: Path) -> None:
     """Only the row of the call that a provider billed can be matched with its bill."""
-    stage = Stage(tmp_path, cached=True)
+    stage = EngineFixture(tmp_path, cached=True)
     stage.answers = [ok()]
     await stage.ask(chat())
     await stage.ask(chat())
@@ -312,7 +312,7 @@ async def test_an_answer_of_the_cache_has_no_id_of_a_provider(tmp_path: Path) ->
 
 
 async def test_a_recording_of_another_kind_is_a_miss(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, cached=True)
+    stage = EngineFixture(tmp_path, cached=True)
     stage.answers = [ok(), ok()]
     await stage.ask(chat())
     await stage.engine.drain()
@@ -323,7 +323,7 @@ async def test_a_recording_of_another_kind_is_a_miss(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("most", "told"), [(10_000, "hit"), (100, "miss")])
 async def test_a_long_stream_is_relayed_and_not_kept(tmp_path: Path, most: int, told: str) -> None:
-    stage = Stage(tmp_path, cached=True)
+    stage = EngineFixture(tmp_path, cached=True)
     stage.engine._coalescer._flights = Flights(most)
     stage.answers = [httpx.Response(200, stream=Chunks(*frames())) for _ in range(2)]
     said = await drain(await stage.ask(chat(stream=True)))
@@ -334,7 +334,7 @@ async def test_a_long_stream_is_relayed_and_not_kept(tmp_path: Path, most: int, 
 
 
 async def test_what_is_cached_expires(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, cached=True)
+    stage = EngineFixture(tmp_path, cached=True)
     stage.answers = [ok(), ok()]
     for seconds, told in ((0, "miss"), (30, "hit"), (60, "miss")):
         stage.now += seconds
@@ -344,7 +344,7 @@ async def test_what_is_cached_expires(tmp_path: Path) -> None:
 
 async def test_losses_are_refused_where_the_configuration_says_so(tmp_path: Path) -> None:
     """A call may override the configuration."""
-    stage = Stage(tmp_path, on_loss="refuse")
+    stage = EngineFixture(tmp_path, on_loss="refuse")
     body = chat(model="reasoning", temperature=0.5)
     reply = await stage.ask(body)
     assert (reply.status, jsonio.loads(reply.body)["error"]["param"]) == (400, "temperature")
@@ -356,7 +356,7 @@ async def test_losses_are_refused_where_the_configuration_says_so(tmp_path: Path
     )
 
 
-async def test_a_call_that_took_too_long_is_not_begun_again(stage: Stage) -> None:
+async def test_a_call_that_took_too_long_is_not_begun_again(stage: EngineFixture) -> None:
     """The tier's total time counts from the start of the call, over all attempts and waits."""
     stage.answers = [httpx.Response(503)]
     begin = asyncio.get_running_loop().time
@@ -376,7 +376,7 @@ async def test_a_call_that_took_too_long_is_not_begun_again(stage: Stage) -> Non
     assert len(stage.requests) == 1
 
 
-async def test_settling_waits_for_what_has_just_ended(stage: Stage) -> None:
+async def test_settling_waits_for_what_has_just_ended(stage: EngineFixture) -> None:
     """A task may be done but not yet forgotten: drain() must let the event loop run."""
 
     async def nothing() -> None: ...

@@ -62,7 +62,7 @@ def test_a_long_text_is_cut() -> None:
     assert (said[0], said[-1]) == ("a", "b")
 
 
-class Stage:
+class JudgeMemoryFixture:
     def __init__(self) -> None:
         self.now = 0.0
         self.log: list[object] = []
@@ -78,7 +78,7 @@ class Stage:
 
 
 def test_verdicts_are_remembered_for_a_while() -> None:
-    stage = Stage()
+    stage = JudgeMemoryFixture()
     stage.verdicts.save(b"a", "fast")
     assert (stage.verdicts.find(b"a"), stage.verdicts.find(b"b")) == ("fast", None)
     stage.now = 3_599.0
@@ -89,7 +89,7 @@ def test_verdicts_are_remembered_for_a_while() -> None:
 
 def test_the_oldest_are_forgotten_first() -> None:
     """A verdict that was looked up counts as recent."""
-    stage = Stage()
+    stage = JudgeMemoryFixture()
     for at in range(4096):
         stage.verdicts.save(b"%d" % at, "smart")
     assert stage.verdicts.find(b"0") == "smart"
@@ -99,7 +99,7 @@ def test_the_oldest_are_forgotten_first() -> None:
 
 def test_a_judge_that_fails_is_left_alone() -> None:
     """The judge pauses for 30 s after three failures in a row; then one call tests if it is back."""
-    stage = Stage()
+    stage = JudgeMemoryFixture()
     verdicts = stage.verdicts
     for _ in range(2):
         verdicts.start_call()

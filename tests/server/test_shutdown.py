@@ -25,7 +25,7 @@ CALL = Call(
 
 
 @dataclass
-class Stage:
+class ScriptedShutdown:
     """A server whose calls end at set times, and whose clock advances as it sleeps."""
 
     delay: float = 3.0
@@ -79,20 +79,20 @@ class Stage:
 @pytest.mark.parametrize(
     ("stage", "seen", "over"),
     [
-        (Stage(), [("stop", 3.0)], 3.3),
-        (Stage(delay=0.0), [("stop", 0.0)], 0.0),
-        (Stage(free=10.0), [("stop", 3.0)], 10.0),
-        (Stage(free=99.0), [("stop", 3.0), ("end", 23.0)], 23.5),
-        (Stage(free=99.0, stubborn=True), [("stop", 3.0), ("end", 23.0)], 25.0),
-        (Stage(delay=99.0, free=999.0), [("stop", 23.0), ("end", 23.0)], 23.5),
-        (Stage(delay=0.0, within=2.0, free=99.0), [("stop", 0.0), ("end", 1.5)], 2.0),
-        (Stage(free=99.0, hurry=1.0), [("stop", 1.0), ("end", 1.0)], 1.5),
-        (Stage(free=99.0, hurry=7.0), [("stop", 3.0), ("end", 7.0)], 7.5),
-        (Stage(free=99.0, hurry=7.0, stubborn=True), [("stop", 3.0), ("end", 7.0)], 9.0),
+        (ScriptedShutdown(), [("stop", 3.0)], 3.3),
+        (ScriptedShutdown(delay=0.0), [("stop", 0.0)], 0.0),
+        (ScriptedShutdown(free=10.0), [("stop", 3.0)], 10.0),
+        (ScriptedShutdown(free=99.0), [("stop", 3.0), ("end", 23.0)], 23.5),
+        (ScriptedShutdown(free=99.0, stubborn=True), [("stop", 3.0), ("end", 23.0)], 25.0),
+        (ScriptedShutdown(delay=99.0, free=999.0), [("stop", 23.0), ("end", 23.0)], 23.5),
+        (ScriptedShutdown(delay=0.0, within=2.0, free=99.0), [("stop", 0.0), ("end", 1.5)], 2.0),
+        (ScriptedShutdown(free=99.0, hurry=1.0), [("stop", 1.0), ("end", 1.0)], 1.5),
+        (ScriptedShutdown(free=99.0, hurry=7.0), [("stop", 3.0), ("end", 7.0)], 7.5),
+        (ScriptedShutdown(free=99.0, hurry=7.0, stubborn=True), [("stop", 3.0), ("end", 7.0)], 9.0),
     ],
 )
 async def test_each_step_has_its_time(
-    stage: Stage, seen: list[tuple[str, float]], over: float
+    stage: ScriptedShutdown, seen: list[tuple[str, float]], over: float
 ) -> None:
     """The gateway takes connections during the delay, then gives late clients a moment to ask.
     Calls run until 2 s before the end; a second signal ends them now. If all calls have ended, it

@@ -6,12 +6,12 @@ import pytest
 import redis.asyncio as client
 
 from tests.state.line import Line
-from tests.state.world import World
+from tests.state.store_fixture import StoreFixture
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> StoreFixture:
+    return StoreFixture()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.state.redis.store import _LARGE_BYTES, RedisStore
 from tests.state.scripted import Answer, Scripted
-from tests.state.world import World, in_time, quiet
+from tests.state.store_fixture import StoreFixture, in_time, quiet
 
 FORMS = [
     "redis://:hunter2@127.0.0.1:{}/1",
@@ -49,13 +49,13 @@ async def slow() -> AsyncIterator[Slow]:
     await made.server.down()
 
 
-def opened(world: World, url: str, connect: float) -> RedisStore:
+def opened(world: StoreFixture, url: str, connect: float) -> RedisStore:
     return RedisStore(url, note=world.note, clock=lambda: world.now, connect_timeout=connect)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=["single", "sentinel", "cluster"])
 async def test_a_connection_that_opens_slowly_delays_no_call_and_is_no_loss(
-    slow: Slow, world: World, form: str
+    slow: Slow, world: StoreFixture, form: str
 ) -> None:
     """A call waits for its own deadline at most; later calls use the connection."""
     store = opened(world, form.format(slow.server.port), 60.0)
@@ -70,7 +70,7 @@ async def test_a_connection_that_opens_slowly_delays_no_call_and_is_no_loss(
 
 @pytest.mark.parametrize("form", FORMS, ids=["single", "sentinel", "cluster"])
 async def test_the_connection_for_long_values_opens_beside_calls_too(
-    slow: Slow, world: World, form: str
+    slow: Slow, world: StoreFixture, form: str
 ) -> None:
     """If it does not open in time for its first value, it is kept for the next."""
     slow.let.set()
@@ -92,7 +92,9 @@ async def test_the_connection_for_long_values_opens_beside_calls_too(
     await store.close()
 
 
-async def test_one_that_never_opens_is_told_after_its_own_time(slow: Slow, world: World) -> None:
+async def test_one_that_never_opens_is_told_after_its_own_time(
+    slow: Slow, world: StoreFixture
+) -> None:
     store = opened(world, FORMS[0].format(slow.server.port), 0.2)
     assert await in_time(store.get("never"))
     assert not await quiet(store)
@@ -100,7 +102,7 @@ async def test_one_that_never_opens_is_told_after_its_own_time(slow: Slow, world
     await store.close()
 
 
-async def test_what_a_server_sends_a_call_on_to_gets_no_password(world: World) -> None:
+async def test_what_a_server_sends_a_call_on_to_gets_no_password(world: StoreFixture) -> None:
     """A single server may not choose where the gateway connects; it is no node of a Cluster."""
     stranger = Scripted(said(b"+OK\r\n"))
     await stranger.up()
@@ -122,7 +124,7 @@ async def test_what_a_server_sends_a_call_on_to_gets_no_password(world: World) -
     await stranger.down()
 
 
-async def test_nodes_of_a_cluster_send_calls_to_one_another(world: World) -> None:
+async def test_nodes_of_a_cluster_send_calls_to_one_another(world: StoreFixture) -> None:
     """Commands whose answer no caller waits for are redirected too."""
     other = Scripted(said(b"+OK\r\n"))
     await other.up()

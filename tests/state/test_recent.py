@@ -7,10 +7,12 @@ from gateway.limits.tier_share import RedisTurnPool
 from gateway.routing.tier_share import CELL_COUNT, COUNTER_COUNT, MIN_TURNS, REASONING_INDEX
 from gateway.state.errors import StoreUnavailable
 from tests.state.line import Line
-from tests.state.world import World
+from tests.state.store_fixture import StoreFixture
 
 
-async def test_redis_counts_for_all(redis_url: str, world: World, admin: client.Redis) -> None:
+async def test_redis_counts_for_all(
+    redis_url: str, world: StoreFixture, admin: client.Redis
+) -> None:
     """Each name has one hash, which expires; after `TURNS` turns the earlier ones are dropped."""
     store = world.patient(redis_url)
     pool = RedisTurnPool(store)
@@ -38,7 +40,7 @@ async def test_redis_counts_for_all(redis_url: str, world: World, admin: client.
     await store.close()
 
 
-async def test_losing_redis_is_a_loss(line: Line, world: World) -> None:
+async def test_losing_redis_is_a_loss(line: Line, world: StoreFixture) -> None:
     store = world.store(line.url)
     await line.cut()
     with pytest.raises(StoreUnavailable):
@@ -47,7 +49,7 @@ async def test_losing_redis_is_a_loss(line: Line, world: World) -> None:
 
 
 async def test_a_key_of_somebody_else_is_a_loss(
-    redis_url: str, world: World, admin: client.Redis
+    redis_url: str, world: StoreFixture, admin: client.Redis
 ) -> None:
     store = world.patient(redis_url)
     pool = RedisTurnPool(store)

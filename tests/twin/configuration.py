@@ -50,7 +50,7 @@ _PROVIDER_NAME = re.compile(r"  ([\w-]+):")
 
 
 @dataclass(frozen=True)
-class StageConfiguration:
+class TwinConfiguration:
     """A configuration, and how its gateways start."""
 
     name: str
@@ -236,7 +236,7 @@ def _keys() -> Json:
     }
 
 
-def keyed(faults: int) -> StageConfiguration:
+def keyed(faults: int) -> TwinConfiguration:
     """Configure keys, tenants, budgets, Redis, the shipped labs, and a number of faults."""
     value = {**_common("alpha"), **_labs(), **_RULES, "aliases": _ALIASES}
     _add_fault_labs(range(faults), value)
@@ -253,19 +253,19 @@ def keyed(faults: int) -> StageConfiguration:
         {"name": "each key", "per": "key", "requests": "80000/d", "tokens": "900M/d"},
     ]
     value["alerts"] = {"webhook": f"${{{PROVIDER}}}/hook/${{TWIN_SIDE}}"}
-    return StageConfiguration("keyed", value, _keys(), shipped=True)
+    return TwinConfiguration("keyed", value, _keys(), shipped=True)
 
 
-def opened() -> StageConfiguration:
+def opened() -> TwinConfiguration:
     """Configure open access without Redis, and other settings of routing, cache and ledger."""
     common = _common("every", conversation="sticky", complete="hold", classifier="prior")
     value = {**common, **_labs(), **_RULES}
     value["cache"] = {"default": "on", "sampled": True, "scope": "all"}
     value["ledger"] = {"baseline": "every/reasoning", "content": "on"}
-    return StageConfiguration("opened", value, redis=False)
+    return TwinConfiguration("opened", value, redis=False)
 
 
-def recorded() -> StageConfiguration:
+def recorded() -> TwinConfiguration:
     """Configure a strict and a lenient provider for each dialect, without lists of models.
 
     Each exchange names a model of its own. No lab lists it, so it has no circuit breaker.
@@ -281,4 +281,4 @@ def recorded() -> StageConfiguration:
     models = {"usual": _MODELS["able-1"]}
     value = {**_common("chat"), "providers": providers, "labs": labs, "models": models}
     value["cache"] = {"default": "off"}
-    return StageConfiguration("recorded", value)
+    return TwinConfiguration("recorded", value)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.e2e.child import Child, until
-from tests.twin.configuration import PROVIDER, StageConfiguration, credentials
+from tests.twin.configuration import PROVIDER, TwinConfiguration, credentials
 from tests.twin.trees import Tree
 
 _LISTENING = re.compile(r"on http://127\.0\.0\.1:(\d+)")
@@ -27,7 +27,7 @@ class Deployment:
     side: str
     """`base` or `tree`."""
     tree: Tree
-    configuration: StageConfiguration
+    configuration: TwinConfiguration
     config: Path
     """The configuration file."""
     folder: Path

@@ -16,7 +16,7 @@ from tests.twin.exchanges.exchange import Exchange, Observation, unique
 from tests.twin.gateway_process import Deployment, GatewayProcess
 from tests.twin.masks import Masks
 from tests.twin.provider import Provider
-from tests.twin.stages import Stage
+from tests.twin.stages import TwinStage
 from tests.twin.traffic import play
 from tests.twin.trees import Tree
 
@@ -58,7 +58,7 @@ class Run:
     """Variables of the second gateway alone: a difference that a test plants."""
     result: Result = field(default_factory=Result)
 
-    async def play(self, stage: Stage) -> None:
+    async def play(self, stage: TwinStage) -> None:
         """Play one stage. Raises RuntimeError if a gateway does not start."""
         folder, provider = self.folder / stage.name, Provider()
         config = stage.configuration.write(folder / "config", self.trees[0].folder / "config")
@@ -78,7 +78,7 @@ class Run:
             await provider.stop()
 
     async def _play(
-        self, stage: Stage, deployments: Sequence[Deployment], provider: Provider
+        self, stage: TwinStage, deployments: Sequence[Deployment], provider: Provider
     ) -> None:
         masks = [Masks() for _ in deployments]  # their run begins before the gateways start
         started = await asyncio.gather(

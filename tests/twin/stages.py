@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 
 from tests.twin import configuration
-from tests.twin.configuration import StageConfiguration
+from tests.twin.configuration import TwinConfiguration
 from tests.twin.exchanges import (
     contention,
     conversations,
@@ -20,10 +20,10 @@ from tests.twin.exchanges.exchange import Exchange, unique
 
 
 @dataclass(frozen=True)
-class Stage:
+class TwinStage:
     """A configuration and its exchanges."""
 
-    configuration: StageConfiguration
+    configuration: TwinConfiguration
     exchanges: Callable[[Sequence[str]], Iterable[Exchange]]
     """Makes the exchanges, given the names of models that the base's gateway lists."""
     commands: bool = False
@@ -35,21 +35,21 @@ class Stage:
         return self.configuration.name
 
 
-def stages(corpus: Path | None) -> list[Stage]:
+def stages(corpus: Path | None) -> list[TwinStage]:
     """List the stages of a whole run. Without a corpus there is no stage of recorded answers."""
     listed = [
-        Stage(configuration.keyed(faults.COUNT), _keyed, commands=True),
-        Stage(configuration.opened(), lambda _: _opened()),
+        TwinStage(configuration.keyed(faults.COUNT), _keyed, commands=True),
+        TwinStage(configuration.opened(), lambda _: _opened()),
     ]
     if corpus is not None:
-        stage = Stage(configuration.recorded(), lambda _: recordings.exchanges(corpus))
+        stage = TwinStage(configuration.recorded(), lambda _: recordings.exchanges(corpus))
         listed.append(stage)
     return listed
 
 
-def short() -> Stage:
+def short() -> TwinStage:
     """Return the short form for the test suite: a sample of each kind of exchange."""
-    return Stage(configuration.keyed(0), lambda _: _short())
+    return TwinStage(configuration.keyed(0), lambda _: _short())
 
 
 def _keyed(models: Sequence[str]) -> Iterator[Exchange]:

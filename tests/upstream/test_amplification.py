@@ -15,7 +15,7 @@ import pytest
 from gateway.pipeline.response import Response
 from gateway.upstream.client import ConnectionPools
 from tests.e2e.world import chat, spared
-from tests.pipeline.test_engine import Stage, head, ok
+from tests.pipeline.test_engine import EngineFixture, head, ok
 
 RATE, SECONDS = 50, 60
 _RETRIES = 2
@@ -27,7 +27,7 @@ class Loop:
     """Calls that begin evenly, each made by an SDK that retries like the official ones."""
 
     def __init__(self, folder: Path, share: float, *, spare: bool, seed: int = 1) -> None:
-        self.stage = Stage(folder, change=spared if spare else lambda _: None)
+        self.stage = EngineFixture(folder, change=spared if spare else lambda _: None)
         self.rng = random.Random(seed)
         self.share = share
         self.hosts: list[str] = []

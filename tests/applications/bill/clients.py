@@ -22,7 +22,7 @@ _TOOLS = ("read_file", "list_files", "search", "edit_file", "run_command", "writ
 
 
 @dataclass(frozen=True)
-class Stage:
+class DayContext:
     """The gateway's URL, a clock that the client moves, and a provider that it scripts."""
 
     url: str
@@ -31,7 +31,7 @@ class Stage:
     """Takes a text, the answer's length and the rounds of tools; returns the text with its reference."""
 
 
-def play(day: Day, stage: Stage) -> None:
+def play(day: Day, stage: DayContext) -> None:
     """Play a day from its first turn to its last."""
     _PLAY[day.client](day, stage)
 
@@ -43,7 +43,7 @@ def filler(tokens: int, about: str = "page") -> str:
 
 
 @contextmanager
-def _openai(stage: Stage) -> Iterator[openai.OpenAI]:
+def _openai(stage: DayContext) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{stage.url}/v1", api_key="unused", max_retries=0) as sdk:
         yield sdk
 
@@ -57,7 +57,7 @@ def _ask(sdk: openai.OpenAI, messages: list[Json], **more: Json) -> str:
     return text
 
 
-def _chat(day: Day, stage: Stage) -> None:
+def _chat(day: Day, stage: DayContext) -> None:
     """A chat window: a conversation grows, and gets a title after its first answer."""
     with _openai(stage) as sdk:
         for turns in day.conversations:
@@ -71,7 +71,7 @@ def _chat(day: Day, stage: Stage) -> None:
                     _ask(sdk, [{"role": "user", "content": title}])
 
 
-def _rag(day: Day, stage: Stage) -> None:
+def _rag(day: Day, stage: DayContext) -> None:
     """Play a help desk: it embeds the question, then asks with the passages that it found."""
     with _openai(stage) as sdk:
         for number, turns in enumerate(day.conversations):
@@ -86,7 +86,7 @@ def _rag(day: Day, stage: Stage) -> None:
                 messages.append({"role": "assistant", "content": _ask(sdk, messages)})
 
 
-def _batch(day: Day, stage: Stage) -> None:
+def _batch(day: Day, stage: DayContext) -> None:
     """A nightly job: each row is a prompt alone, at one temperature."""
     with _openai(stage) as sdk:
         for (turn,) in day.conversations:
@@ -98,7 +98,7 @@ def _batch(day: Day, stage: Stage) -> None:
             assert answer.choices[0].message.content
 
 
-def _agent(day: Day, stage: Stage) -> None:
+def _agent(day: Day, stage: DayContext) -> None:
     """A coding agent: a loop of tools, and marks for the prompt cache as Claude Code sets them."""
     mark = {"cache_control": {"type": "ephemeral"}}
     system: Json = [{"type": "text", "text": filler(day.script["instructions"], "wall"), **mark}]

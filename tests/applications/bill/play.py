@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tests.applications.bill.clients import Stage, filler, play
+from tests.applications.bill.clients import DayContext, filler, play
 from tests.applications.bill.day import NAMES, load
 from tests.applications.process import CONFIG, running
 from tests.applications.provider.prices import PriceList
@@ -101,7 +101,7 @@ def play_days(loop: Loop, folder: Path, quality: int | None = None) -> dict[str,
     with running(
         loop, folder, provider=provider, command=command, TIERGATE_ROUTING__QUALITY=position
     ) as gateway:
-        stage = Stage(gateway.address, clock.wait_until, provider.plan)
+        stage = DayContext(gateway.address, clock.wait_until, provider.plan)
         charges_before, ids_before = 0, frozenset[str]()
         for day in days:
             provider.begin_day()

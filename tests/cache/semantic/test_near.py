@@ -12,7 +12,15 @@ from gateway.cache.key import Sharing
 from gateway.cache.semantic.vector_index import LocalVectorIndex
 from gateway.core.call import Key
 from gateway.core.target import Provider, Target
-from tests.cache.semantic.world import ONE, OTHER, TARGET, Fixed, World, asking, read
+from tests.cache.semantic.semantic_cache_fixture import (
+    ONE,
+    OTHER,
+    TARGET,
+    Fixed,
+    SemanticCacheFixture,
+    asking,
+    read,
+)
 
 ANNA, BORIS = Key(name="anna", tenant="a"), Key(name="boris", tenant="a")
 CLARA = Key(name="anna", tenant="b")
@@ -20,7 +28,7 @@ CLARA = Key(name="anna", tenant="b")
 
 async def test_the_same_in_other_words_is_found() -> None:
     """A near question leads to the key of the stored answer; any other question leads nowhere."""
-    world = World()
+    world = SemanticCacheFixture()
     assert await world.found(asking(OTHER)) is None
     place = await world.kept(asking(ONE))
     assert await world.found(asking(OTHER)) == place
@@ -33,7 +41,7 @@ async def test_the_same_in_other_words_is_found() -> None:
 )
 async def test_scopes_are_those_of_the_cache(sharing: Sharing, keys: list[Key]) -> None:
     """A key sees another key's answers only if the configuration shares them."""
-    world = World(sharing=sharing)
+    world = SemanticCacheFixture(sharing=sharing)
     await world.kept(asking(ONE, key=ANNA))
     assert await world.found(asking(OTHER, key=ANNA))
     for key in (BORIS, CLARA):
@@ -60,7 +68,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("more", OTHERS.values(), ids=OTHERS)
 async def test_all_else_must_be_equal(more: dict[str, Any]) -> None:
     """The test holds in both directions; if the rest is equal, the answer is found."""
-    world = World()
+    world = SemanticCacheFixture()
     place = await world.kept(asking(ONE))
     assert await world.found(asking(OTHER, **more)) is None
     other = await world.kept(asking(ONE, **more))
@@ -80,13 +88,13 @@ async def test_all_else_must_be_equal(more: dict[str, Any]) -> None:
 )
 async def test_targets_share_nothing(other: Target) -> None:
     """A shared answer never crosses models or tiers either."""
-    world = World()
+    world = SemanticCacheFixture()
     await world.kept(asking(ONE))
     assert await world.found(asking(OTHER), other) is None
 
 
 async def test_equal_turns_before_may_be_shared() -> None:
-    world = World()
+    world = SemanticCacheFixture()
     before = [SYSTEM, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
     place = await world.kept(asking(ONE, before=before))
     assert await world.found(asking(OTHER, before=before)) == place
@@ -107,7 +115,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}
     ids=["tools", "an image", "logprobs", "opted out"],
 )
 async def test_these_are_not_compared(more: dict[str, Any]) -> None:
-    world = World()
+    world = SemanticCacheFixture()
     call = asking(ONE, **more)
     assert world.near.make_question(call, read(call), TARGET) is None
 
@@ -115,20 +123,20 @@ async def test_these_are_not_compared(more: dict[str, Any]) -> None:
 async def test_a_large_request_is_not_compared() -> None:
     """The last question may be short, but the gateway would have to read all before it."""
     call = asking(ONE, before=[{"role": "user", "content": "x" * 100_000}])
-    assert World().near.make_question(call, read(call), TARGET) is None
+    assert SemanticCacheFixture().near.make_question(call, read(call), TARGET) is None
 
 
 async def test_an_operation_without_an_answer_is_not_compared() -> None:
     call = msgspec.structs.replace(
         asking(ONE), operation="embeddings", body=b'{"model":"m","input":"x"}'
     )
-    assert World().near.make_question(call, read(call), TARGET) is None
+    assert SemanticCacheFixture().near.make_question(call, read(call), TARGET) is None
 
 
 @given(st.text(), st.text())
 def test_nothing_that_is_typed_crosses_keys(one: str, other: str) -> None:
     """The groups of two keys differ for any texts, equal ones included."""
-    world = World()
+    world = SemanticCacheFixture()
     asked = [
         world.near.make_question(call, read(call), TARGET)
         for call in (asking(one, key=ANNA), asking(one, key=CLARA), asking(other, key=BORIS))
@@ -138,7 +146,7 @@ def test_nothing_that_is_typed_crosses_keys(one: str, other: str) -> None:
 
 
 async def test_who_lacks_the_secret_names_no_group() -> None:
-    world, other = World(), World(secret=b"o" * 32)
+    world, other = SemanticCacheFixture(), SemanticCacheFixture(secret=b"o" * 32)
     call = asking(ONE)
     one, two = (each.near.make_question(call, read(call), TARGET) for each in (world, other))
     assert one is not None
@@ -149,7 +157,7 @@ async def test_who_lacks_the_secret_names_no_group() -> None:
 
 async def test_a_place_cannot_be_moved_to_another_group() -> None:
     """Anyone who writes to the store can put a name there, but it is sealed for its own group."""
-    world = World()
+    world = SemanticCacheFixture()
     await world.kept(asking(ONE, key=ANNA))
     call = asking(OTHER, key=BORIS)
     mine = asking(OTHER, key=ANNA)
@@ -171,7 +179,7 @@ async def test_what_is_not_near_enough_is_not_served() -> None:
         ([0.0, 0.0], False),
         (None, False),
     ):
-        world = World(embedder=Fixed([1.0, 0.0], vector), threshold=0.85)
+        world = SemanticCacheFixture(embedder=Fixed([1.0, 0.0], vector), threshold=0.85)
         place = await world.kept(asking(ONE))
         assert await world.found(asking(OTHER)) == (place if found else None)
 
@@ -179,13 +187,13 @@ async def test_what_is_not_near_enough_is_not_served() -> None:
 async def test_no_vector_is_made_where_nothing_is_near() -> None:
     """A question of a form that nobody asked before costs nothing."""
     embedder = Fixed([1.0])
-    world = World(embedder=embedder)
+    world = SemanticCacheFixture(embedder=embedder)
     assert await world.found(asking(ONE)) is None
     assert embedder.within == []
 
 
 async def test_without_a_vector_nothing_is_kept() -> None:
-    world = World(embedder=Fixed(None, [1.0]))
+    world = SemanticCacheFixture(embedder=Fixed(None, [1.0]))
     await world.kept(asking(ONE))
     assert await world.found(asking(OTHER)) is None
 
@@ -209,14 +217,14 @@ class Stuck(LocalVectorIndex):
 @pytest.mark.parametrize("which", ["any", "nearest"])
 async def test_nobody_waits_for_what_does_not_answer(which: str) -> None:
     """The look-up waits for the configured time at most, then it is a miss."""
-    world = World(places=Stuck(which), timeout=0.001)
+    world = SemanticCacheFixture(places=Stuck(which), timeout=0.001)
     await world.kept(asking(ONE))
     assert await world.found(asking(OTHER)) is None
 
 
 async def test_the_embedder_has_what_is_left_of_the_time() -> None:
     embedder = Fixed([1.0])
-    world = World(embedder=embedder, timeout=10.0)
+    world = SemanticCacheFixture(embedder=embedder, timeout=10.0)
     await world.kept(asking(ONE))
     await world.found(asking(OTHER))
     assert 0.0 < embedder.within[1] <= 10.0
@@ -224,7 +232,7 @@ async def test_the_embedder_has_what_is_left_of_the_time() -> None:
 
 async def test_a_bad_answer_is_not_given_again() -> None:
     """The question's group shares nothing until its answers expire; other questions go on."""
-    world = World()
+    world = SemanticCacheFixture()
     other = await world.kept(asking("What is rain?"))
     call = asking(OTHER, id="call-9")
     await world.kept(asking(ONE))
@@ -246,7 +254,7 @@ async def test_a_bad_answer_is_not_given_again() -> None:
 
 
 async def test_an_answer_that_is_gone_is_forgotten() -> None:
-    world = World()
+    world = SemanticCacheFixture()
     await world.kept(asking(ONE))
     call = asking(OTHER)
     asked = world.near.make_question(call, read(call), TARGET)

@@ -14,7 +14,7 @@ from tests.chaos.crowd import fresh
 from tests.chaos.gateway import CLIENT_KEY, Gateway
 from tests.chaos.provider import Fault, Request, Wire, honest
 from tests.chaos.row import Cell, Expected, Row, Seen
-from tests.chaos.stage import Stage, lab
+from tests.chaos.stage import ChaosStage, lab
 from tests.chaos.upstream.fault import ledger
 from tests.e2e.abroad import TEXT
 from tests.e2e.child import until
@@ -110,10 +110,10 @@ def _read(connection: socket.socket, some: bytes) -> None:
 def leaving(id: str, name: str, does: Fault, how: Leave, **more: Any) -> Row:
     """Return a row with a client that leaves while its provider answers or is silent."""
 
-    def prepare(value: Config, stage: Stage, cell: Cell) -> None:
+    def prepare(value: Config, stage: ChaosStage, cell: Cell) -> None:
         lab(value, stage, cell)
 
-    def play(stage: Stage, cell: Cell) -> Seen:
+    def play(stage: ChaosStage, cell: Cell) -> Seen:
         gateway, mark, prompt = stage.gateway, tag(), fresh()
         stage.provider.play(cell.name, does)
         connection = dial(gateway)

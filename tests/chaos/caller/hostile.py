@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.chaos.crowd import Form, row
 from tests.chaos.row import Expected, Row, Seen
-from tests.chaos.stage import Stage
+from tests.chaos.stage import ChaosStage
 from tests.e2e.abroad import CHAT, DIALECTS, GEMINI, MESSAGES, RESPONSES
 from tests.e2e.upstream import Upstream
 from tests.hostile import trial
@@ -33,7 +33,7 @@ type Play = Callable[[Gate, Upstream, str], Outcomes]
 def hostile(id: str, name: str, play: Play, **more: Any) -> Row:
     """Send hostile input to the endpoint of each dialect; the gateway survives and logs no bug."""
 
-    def go(stage: Stage) -> Mapping[Form, Seen]:
+    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
         upstream = Upstream()
         stage.loop.run(upstream.start())
         stage.at_close.append(lambda: stage.loop.run(upstream.stop()))

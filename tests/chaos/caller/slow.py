@@ -15,7 +15,7 @@ from tests.chaos.crowd import Form, ask, fresh, row, told
 from tests.chaos.gateway import CLIENT_KEY, Gateway
 from tests.chaos.provider import Request, Wire
 from tests.chaos.row import Cell, Expected, Row, Seen
-from tests.chaos.stage import Stage, base
+from tests.chaos.stage import ChaosStage, base
 from tests.chaos.upstream.fault import ledger
 from tests.e2e.abroad import DIALECTS, TEXT
 from tests.e2e.child import until
@@ -40,7 +40,7 @@ _SHED = (503, 529)
 type Read = Callable[[socket.socket], object]
 
 
-def _started(stage: Stage) -> Gateway:
+def _started(stage: ChaosStage) -> Gateway:
     value = base(stage)
     value["server"] = {
         "max_body": _LARGE,
@@ -81,10 +81,10 @@ def _slowly(connection: socket.socket) -> None:
             time.sleep(0.02)  # the client is slow
 
 
-def reading(read: Read) -> Callable[[Stage], Mapping[Form, Seen]]:
+def reading(read: Read) -> Callable[[ChaosStage], Mapping[Form, Seen]]:
     """The gateway buffers little for a client that reads an endless stream slowly, and cuts it."""
 
-    def one(stage: Stage, gateway: Gateway, dialect: str, flood: _Flood) -> Seen:
+    def one(stage: ChaosStage, gateway: Gateway, dialect: str, flood: _Flood) -> Seen:
         stage.provider.play(dialect, flood.fault)
         cell = Cell(ROWS[0], dialect, "stream")
         mark = tag()
@@ -103,7 +103,7 @@ def reading(read: Read) -> Callable[[Stage], Mapping[Form, Seen]]:
         more = f"cut off {'late' if late else 'in time'}: {took:.1f} s, {sent / 1e6:.1f} MB taken"
         return Seen(ledger=ledger(entry), more=more, wrong=tuple(wrong))
 
-    def go(stage: Stage) -> Mapping[Form, Seen]:
+    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
         gateway, flood = _started(stage), _Flood()
         with ThreadPoolExecutor(len(DIALECTS)) as pool:
             seen = pool.map(lambda dialect: one(stage, gateway, dialect, flood), DIALECTS)
@@ -120,7 +120,7 @@ def pieces(
 ) -> Row:
     """Return a row with clients that do something odd at the endpoint of each dialect."""
 
-    def go(stage: Stage) -> Mapping[Form, Seen]:
+    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
         gateway = _started(stage)
 
         def one(dialect: str) -> Seen:

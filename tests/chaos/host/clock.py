@@ -12,7 +12,7 @@ from tests.chaos.gateway import Gateway
 from tests.chaos.host.disk import Held
 from tests.chaos.provider import honest
 from tests.chaos.row import Cell, Expected, Row, Seen
-from tests.chaos.stage import Stage, base
+from tests.chaos.stage import ChaosStage, base
 from tests.e2e.abroad import CHAT, DIALECTS
 from tests.e2e.child import until
 from tests.e2e.world import Config
@@ -49,7 +49,7 @@ class _Clock:
         scratch.write_text(f"{seconds:+d}\n")
         scratch.rename(self._file)
 
-    def start(self, stage: Stage, value: Config) -> Gateway:
+    def start(self, stage: ChaosStage, value: Config) -> Gateway:
         # libfaketime makes each look at the clock slow, and waits of threads too.
         return stage.start(
             value, promised=5.0, LD_PRELOAD=_library(), FAKETIME_TIMESTAMP_FILE=str(self._file),
@@ -57,7 +57,7 @@ class _Clock:
         )  # fmt: skip
 
 
-def _jumping(stage: Stage) -> Mapping[Form, Seen]:
+def _jumping(stage: ChaosStage) -> Mapping[Form, Seen]:
     """A clock jump makes no call wait longer, and gives no row a wrong duration."""
     clock = _Clock(stage.folder)
     gateway = clock.start(stage, base(stage))
@@ -91,15 +91,15 @@ def _jumping(stage: Stage) -> Mapping[Form, Seen]:
     return crowd.seen(wrong=wrong)
 
 
-def _hits(stage: Stage) -> int:
+def _hits(stage: ChaosStage) -> int:
     return sum(stage.provider.hits[dialect] for dialect in DIALECTS)
 
 
-def _asked(stage: Stage, enough: int) -> bool:
+def _asked(stage: ChaosStage, enough: int) -> bool:
     return _hits(stage) >= enough
 
 
-def _limited(stage: Stage, cell: Cell) -> Seen:
+def _limited(stage: ChaosStage, cell: Cell) -> Seen:
     """A limit survives clock jumps.
 
     When the clock goes back, no client waits for the future. When it goes forward, the limit is

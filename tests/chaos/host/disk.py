@@ -20,7 +20,7 @@ from tests.chaos.crowd import FORMS, Crowd, Form, ask, cached, fresh, row, told
 from tests.chaos.gateway import Gateway
 from tests.chaos.provider import Request, Wire, honest
 from tests.chaos.row import Expected, Row, Seen, program, root
-from tests.chaos.stage import Stage, base
+from tests.chaos.stage import ChaosStage, base
 from tests.e2e.abroad import DIALECTS
 from tests.e2e.child import until
 
@@ -28,13 +28,13 @@ _SOON = 1.0
 """Seconds within which the gateway refuses calls, and within which it recovers."""
 _PATIENCE = 10.0
 
-type Full = Callable[[Stage, Gateway], Iterator[None]]
+type Full = Callable[[ChaosStage, Gateway], Iterator[None]]
 
 
 class Held:
     """Answers that stop in the middle until the test releases them."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: ChaosStage) -> None:
         self._stage = stage
         self._go = asyncio.Event()
 
@@ -60,7 +60,7 @@ class Held:
         self._stage.loop.run(go())
 
 
-def _before(stage: Stage) -> list[str]:
+def _before(stage: ChaosStage) -> list[str]:
     """Return words that give the gateway a data folder of 2 MB in its own mount namespace."""
     data = stage.folder / "gateway0" / "data"
     mount = 'mkdir -p -m 700 "$1"; mount -t tmpfs -o size=2m,mode=700 none "$1"; shift; exec "$@"'
@@ -68,7 +68,7 @@ def _before(stage: Stage) -> list[str]:
 
 
 @contextmanager
-def _filled(stage: Stage, gateway: Gateway) -> Iterator[None]:
+def _filled(stage: ChaosStage, gateway: Gateway) -> Iterator[None]:
     """Fill the data folder."""
     del stage
     file = gateway.data / "somebody-elses"
@@ -82,7 +82,7 @@ def _filled(stage: Stage, gateway: Gateway) -> Iterator[None]:
 
 
 @contextmanager
-def _limited(stage: Stage, gateway: Gateway) -> Iterator[None]:
+def _limited(stage: ChaosStage, gateway: Gateway) -> Iterator[None]:
     """Forbid the process files larger than its journal is now: EFBIG, as on a full disk."""
     del stage
     size = max(path.stat().st_size for path in journal.list_segments(gateway.data / "ledger"))
@@ -95,14 +95,14 @@ def _limited(stage: Stage, gateway: Gateway) -> Iterator[None]:
 class _Place:
     """A way to make a disk full."""
 
-    before: Callable[[Stage], list[str]]
-    full: Callable[[Stage, Gateway], object]
+    before: Callable[[ChaosStage], list[str]]
+    full: Callable[[ChaosStage, Gateway], object]
 
 
 _TMPFS, _LIMIT = _Place(_before, _filled), _Place(lambda _: [], _limited)
 
 
-def _started(stage: Stage, place: _Place, policy: str) -> Gateway:
+def _started(stage: ChaosStage, place: _Place, policy: str) -> Gateway:
     value = base(stage)
     value["ledger"] = {"on_disk_full": policy}
     gateway = stage.start(value, warm=False, before=place.before(stage))
@@ -112,10 +112,10 @@ def _started(stage: Stage, place: _Place, policy: str) -> Gateway:
     return gateway
 
 
-def full(place: _Place, policy: str) -> Callable[[Stage], Mapping[Form, Seen]]:
+def full(place: _Place, policy: str) -> Callable[[ChaosStage], Mapping[Form, Seen]]:
     """Play a disk that becomes full while calls run, and has room again later."""
 
-    def go(stage: Stage) -> Mapping[Form, Seen]:
+    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
         gateway = _started(stage, place, policy)
         crowd, held = Crowd(gateway), Held(stage)
         known = {form: fresh() for form in FORMS}
@@ -193,14 +193,16 @@ def _truncated(gateway: Gateway) -> None:
         os.truncate(path, 0)
 
 
-def moved(how: Callable[[Gateway], None], *, told: bool) -> Callable[[Stage], Mapping[Form, Seen]]:
+def moved(
+    how: Callable[[Gateway], None], *, told: bool
+) -> Callable[[ChaosStage], Mapping[Form, Seen]]:
     """A change to the journal by another program costs no call, and later rows are recorded.
 
     With `told` the gateway notices the change and goes on in another file; rows that it wrote
     before it noticed are lost.
     """
 
-    def go(stage: Stage) -> Mapping[Form, Seen]:
+    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
         gateway = stage.start(base(stage))
         crowd, before = Crowd(gateway), Crowd(gateway)
         before.call(3)
@@ -260,10 +262,10 @@ def _mountable() -> str:
     return "" if done.returncode == 0 else "no mount namespace may be made here"
 
 
-def synced(what: str) -> Callable[[Stage], Mapping[Form, Seen]]:
+def synced(what: str) -> Callable[[ChaosStage], Mapping[Form, Seen]]:
     """A sync that fails or is slow delays neither calls nor the event loop."""
 
-    def go(stage: Stage) -> Mapping[Form, Seen]:
+    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
         gateway = stage.start(base(stage), promised=0.5)  # tracing makes the whole process slow
         crowd = Crowd(gateway)
         ended, lags = threading.Event(), list[float]()

@@ -21,7 +21,7 @@ from tests.chaos.crowd import FORMS, Crowd, Form, ask, fresh, row, told
 from tests.chaos.gateway import Gateway
 from tests.chaos.provider import Request, Wire, honest
 from tests.chaos.row import Cell, Expected, Row, Seen
-from tests.chaos.stage import Stage, base, model, provider
+from tests.chaos.stage import ChaosStage, base, model, provider
 from tests.e2e import kill_trial
 from tests.e2e.abroad import CHAT, DIALECTS
 from tests.e2e.child import until
@@ -57,7 +57,7 @@ async def _long(wire: Wire, request: Request) -> None:
     await wire.forever()
 
 
-def _draining(stage: Stage) -> Gateway:
+def _draining(stage: ChaosStage) -> Gateway:
     value = base(stage)
     value["server"] = {"drain": f"{_DRAIN}s"}
     for dialect in DIALECTS:
@@ -70,7 +70,7 @@ def _draining(stage: Stage) -> Gateway:
     return stage.start(value, TIERGATE_SERVER__LB_DELAY=f"{_DELAY}s")
 
 
-def _drained(stage: Stage) -> Mapping[Form, Seen]:
+def _drained(stage: ChaosStage) -> Mapping[Form, Seen]:
     """On SIGTERM short calls end whole, long calls get an error, and no row is lost."""
     gateway = _draining(stage)
     forms = [form for form in FORMS for _ in range(_EACH)]
@@ -123,7 +123,7 @@ def _closed(gateway: Gateway) -> bool:
     return False
 
 
-def _twice(stage: Stage) -> Mapping[Form, Seen]:
+def _twice(stage: ChaosStage) -> Mapping[Form, Seen]:
     """A second SIGTERM ends running calls with an error at once; the exit status is 0."""
     gateway = _draining(stage)
     with ThreadPoolExecutor(len(FORMS)) as pool:
@@ -155,7 +155,7 @@ def _twice(stage: Stage) -> Mapping[Form, Seen]:
             for form, one in said.items()}  # fmt: skip
 
 
-def _signals(stage: Stage) -> Mapping[Form, Seen]:
+def _signals(stage: ChaosStage) -> Mapping[Form, Seen]:
     """Signals that the gateway does not use do not end it."""
     gateway = stage.start(base(stage))
     crowd = Crowd(gateway)
@@ -173,7 +173,7 @@ def _signals(stage: Stage) -> Mapping[Form, Seen]:
     return crowd.seen(wrong=wrong)
 
 
-def _killed(stage: Stage, _: Cell) -> Seen:
+def _killed(stage: ChaosStage, _: Cell) -> Seen:
     """Play the short form of `make kill`."""
     folder = stage.folder / "kill"
     folder.mkdir()
@@ -219,7 +219,7 @@ def _command(file: Path, *words: str, **environ: str) -> subprocess.CompletedPro
     )  # fmt: skip
 
 
-def _configurations(stage: Stage, _: Cell) -> Seen:
+def _configurations(stage: ChaosStage, _: Cell) -> Seen:
     """`check` and the start refuse each bad file, name its place, and start nothing."""
     wrong, count = [], 0
     for at, (name, data) in enumerate({"good": _GOOD.encode(), **BAD}.items()):
@@ -245,7 +245,7 @@ def _configurations(stage: Stage, _: Cell) -> Seen:
     return Seen(more=f"{count} refused", wrong=tuple(wrong))
 
 
-def _keys(stage: Stage) -> Mapping[Form, Seen]:
+def _keys(stage: ChaosStage) -> Mapping[Form, Seen]:
     """The gateway reads the key file again; after each mistake in it the old keys stay valid."""
     secret = "second-key-never-shown"
     good = f"second: {{sha256: {hashlib.sha256(secret.encode()).hexdigest()}}}\n"
@@ -282,7 +282,7 @@ def _told(gateway: Gateway) -> list[object]:
     return [row for row in gateway.log() if row["event"] == "keys"]
 
 
-def _prices(stage: Stage) -> Mapping[Form, Seen]:
+def _prices(stage: ChaosStage) -> Mapping[Form, Seen]:
     """After a start with other prices each row has the price of its own version, and its cost."""
     first = stage.start(base(stage))
     crowd = Crowd(first)
@@ -322,7 +322,7 @@ _OLD = (
 )  # fmt: skip
 
 
-def _aged(stage: Stage) -> Mapping[Form, Seen]:
+def _aged(stage: ChaosStage) -> Mapping[Form, Seen]:
     """The gateway reads journals of older and later versions, and skips garbage in them."""
     ledger = stage.folder / "gateway0" / "data" / "ledger"
     ledger.mkdir(parents=True)

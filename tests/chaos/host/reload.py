@@ -15,7 +15,7 @@ from tests.chaos.crowd import Crowd, Form, row
 from tests.chaos.gateway import Gateway
 from tests.chaos.host.process import BAD
 from tests.chaos.row import Expected, Row, Seen
-from tests.chaos.stage import Stage, base
+from tests.chaos.stage import ChaosStage, base
 from tests.e2e.child import until
 from tests.e2e.world import Config
 
@@ -61,7 +61,7 @@ _ODD: tuple[Callable[[Path], None], ...] = (_folder, _gigabyte)
 """Other things that may stand in place of the file; it may also be missing."""
 
 
-def _broken(stage: Stage) -> Mapping[Form, Seen]:
+def _broken(stage: ChaosStage) -> Mapping[Form, Seen]:
     """The gateway logs each invalid configuration and uses none; calls do not notice."""
     gateway = stage.start(base(stage))
     crowd, wrong = Crowd(gateway), list[str]()
@@ -112,7 +112,7 @@ def _priced(value: Config, number: int) -> Config:
     return value
 
 
-def _prices(stage: Stage) -> Mapping[Form, Seen]:
+def _prices(stage: ChaosStage) -> Mapping[Form, Seen]:
     """Prices change again and again while calls run: each row has one version, and its price."""
     value = base(stage)
     gateway = stage.start(_priced(value, 0))

@@ -19,7 +19,7 @@ from tests.chaos.provider import Request, Wire
 from tests.chaos.redis.pair import pair
 from tests.chaos.redis.pair import program as redis
 from tests.chaos.row import Expected, Row, Seen, program, root
-from tests.chaos.stage import Stage, base
+from tests.chaos.stage import ChaosStage, base
 from tests.cpu import cpu_seconds
 from tests.e2e.child import until
 from tests.e2e.world import Config
@@ -56,7 +56,7 @@ def _held(gateway: Gateway, count: int) -> Iterator[list[socket.socket]]:
             one.close()
 
 
-def _files(stage: Stage) -> Mapping[Form, Seen]:
+def _files(stage: ChaosStage) -> Mapping[Form, Seen]:
     """With more clients than descriptors the gateway runs on without a busy loop, and recovers."""
     limit = f"--nofile={_FILES}:{_FILES}"
     gateway = stage.start(base(stage), before=("prlimit", limit), promised=1.0)
@@ -74,7 +74,7 @@ def _files(stage: Stage) -> Mapping[Form, Seen]:
     return crowd.seen(wrong=wrong)
 
 
-def _idle(stage: Stage) -> Mapping[Form, Seen]:
+def _idle(stage: ChaosStage) -> Mapping[Form, Seen]:
     """Thousands of silent connections need little memory, are closed soon, and disturb no call."""
     value = base(stage)
     value["server"] = {"connections": _IDLE + 100, "timeouts": {"head": "3s"}}
@@ -91,7 +91,7 @@ def _idle(stage: Stage) -> Mapping[Form, Seen]:
 
 
 @contextmanager
-def _group(stage: Stage) -> Iterator[Path]:
+def _group(stage: ChaosStage) -> Iterator[Path]:
     """Make a control group with little memory."""
     group = Path("/sys/fs/cgroup/memory") / f"tiergate-{os.getpid()}-{stage.folder.name}"[:60]
     group.mkdir()
@@ -123,7 +123,7 @@ def _large(gateway: Gateway, form: Form) -> Reply:
     return ask(gateway, form, fresh() + "x" * _BODY)
 
 
-def _flooded(stage: Stage, value: Config, *before: str) -> Mapping[Form, Seen]:
+def _flooded(stage: ChaosStage, value: Config, *before: str) -> Mapping[Form, Seen]:
     value["server"] = {"max_body": 32_000_000, **value.get("server", {})}
     for one in value["models"].values():
         one["context"] = 100_000_000
@@ -142,21 +142,21 @@ def _flooded(stage: Stage, value: Config, *before: str) -> Mapping[Form, Seen]:
     return crowd.seen(more=f"{served} of {_FLOOD} served", wrong=wrong)
 
 
-def _bounded(stage: Stage) -> Mapping[Form, Seen]:
+def _bounded(stage: ChaosStage) -> Mapping[Form, Seen]:
     """The gateway has 400 MB for a dozen bodies of 30 MB: it refuses some, and survives."""
     value = base(stage)
     value["server"] = {"max_memory": "400MB"}
     return _flooded(stage, value)
 
 
-def _caged(stage: Stage) -> Mapping[Form, Seen]:
+def _caged(stage: ChaosStage) -> Mapping[Form, Seen]:
     """Play the flood of bodies in a control group that kills a process that takes more memory."""
     with _group(stage) as group:
         enter = f'echo $$ > "{group}/cgroup.procs"; exec "$@"'
         return _flooded(stage, base(stage), "sh", "-c", enter, "sh")
 
 
-def _long(stage: Stage) -> Mapping[Form, Seen]:
+def _long(stage: ChaosStage) -> Mapping[Form, Seen]:
     """While the loop reads a body of a million turns, other clients wait for under two seconds."""
     gateway = stage.start(base(stage), promised=3.0)
     crowd = Crowd(gateway)
@@ -174,7 +174,7 @@ def _long(stage: Stage) -> Mapping[Form, Seen]:
     return crowd.seen(more=f"{'late' if late else 'in time'}: {slow * 1000:.0f} ms at most")
 
 
-def _starved(stage: Stage) -> Mapping[Form, Seen]:
+def _starved(stage: ChaosStage) -> Mapping[Form, Seen]:
     """While other processes take all of the CPU, the gateway is slower and survives."""
     gateway = stage.start(base(stage), promised=1.0)
     crowd = Crowd(gateway)
@@ -197,7 +197,7 @@ async def _failing(wire: Wire, request: Request) -> None:
     await wire.whole(500, b'{"error":{"message":"No.","type":"server_error"}}' + b" " * 10_000)
 
 
-def _together(stage: Stage) -> Mapping[Form, Seen]:
+def _together(stage: ChaosStage) -> Mapping[Form, Seen]:
     """Providers fail, Redis hangs and the disk is full at once.
 
     The gateway's memory does not grow, later calls are not slower, and its log stays short.

@@ -17,7 +17,7 @@ from tests.chaos.redis.pair import (
     waited,
 )
 from tests.chaos.row import Expected, Row, Seen
-from tests.chaos.stage import Stage
+from tests.chaos.stage import ChaosStage
 from tests.e2e.loss import FAULTS
 from tests.e2e.place import Place
 
@@ -26,7 +26,7 @@ _MOST_DIALS = 20
 """Connections in total that a second of flapping may cost: a healthy pool is filled again."""
 
 
-def _never(stage: Stage) -> Mapping[Form, Seen]:
+def _never(stage: ChaosStage) -> Mapping[Form, Seen]:
     """Redis starts later than the gateway, which is not restarted."""
     made = pair(stage, started=False)
     crowd = Crowd(made.gateway)
@@ -39,7 +39,7 @@ def _never(stage: Stage) -> Mapping[Form, Seen]:
     return crowd.seen(cache, waited(stage, healthy, first, later), wrong)
 
 
-def _killed(stage: Stage) -> Mapping[Form, Seen]:
+def _killed(stage: ChaosStage) -> Mapping[Form, Seen]:
     """Redis dies and comes back several times, at any moment of a call."""
     made = pair(stage)
     crowd = Crowd(made.gateway)
@@ -59,7 +59,7 @@ def _killed(stage: Stage) -> Mapping[Form, Seen]:
 
 
 def _slow(mode: str, delay: float) -> Row:
-    def go(stage: Stage) -> Mapping[Form, Seen]:
+    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
         made = pair(stage)
         crowd = Crowd(made.gateway)
         healthy = quick(crowd.call(4))
@@ -85,7 +85,7 @@ def _paused(place: Place) -> Iterator[None]:
         admin.client_unpause()
 
 
-def _flapping(stage: Stage) -> Mapping[Form, Seen]:
+def _flapping(stage: ChaosStage) -> Mapping[Form, Seen]:
     """Redis flaps five times a second: no call fails or waits long, and Redis is not stormed."""
     made = pair(stage)
     crowd = Crowd(made.gateway)

@@ -10,7 +10,7 @@ from tests.chaos.client import Reply
 from tests.chaos.crowd import FORMS, Crowd, Form, ask, hits, quick, row
 from tests.chaos.gateway import Gateway
 from tests.chaos.row import Expected, Row, Seen
-from tests.chaos.stage import Stage, base
+from tests.chaos.stage import ChaosStage, base
 from tests.conftest import redis_program
 from tests.e2e.loss import Fault
 from tests.e2e.place import Place
@@ -37,7 +37,7 @@ WELL = Expected(200, "answer", None, "settled", "hit", "in time.*")
 class Pair:
     """A gateway and its Redis."""
 
-    stage: Stage
+    stage: ChaosStage
     place: Place
     gateway: Gateway
 
@@ -47,7 +47,7 @@ def program() -> str:
     return "" if redis_program() else "no server of the Redis protocol: make dev"
 
 
-def place(stage: Stage) -> Place:
+def place(stage: ChaosStage) -> Place:
     """Return a port where a Redis may run."""
     found = redis_program()
     assert found is not None
@@ -57,7 +57,7 @@ def place(stage: Stage) -> Place:
 
 
 def pair(
-    stage: Stage,
+    stage: ChaosStage,
     *options: str,
     change: Change | None = None,
     form: str = "redis://127.0.0.1:{port}/0",
@@ -76,7 +76,9 @@ def pair(
     return Pair(stage, there, gateway)
 
 
-def waited(stage: Stage, healthy: float, first: Sequence[Reply], later: Sequence[Reply]) -> str:
+def waited(
+    stage: ChaosStage, healthy: float, first: Sequence[Reply], later: Sequence[Reply]
+) -> str:
     """Say if calls waited too long, and how long they waited."""
     once = max(reply.seconds for reply in first) - healthy
     after = quick(later) - healthy
@@ -90,10 +92,10 @@ def waited(stage: Stage, healthy: float, first: Sequence[Reply], later: Sequence
 
 def losing(
     fault: Fault, *, restart: bool = True, times: int = 8
-) -> Callable[[Stage], Mapping[Form, Seen]]:
+) -> Callable[[ChaosStage], Mapping[Form, Seen]]:
     """Make calls of all forms before, during and after a fault of Redis."""
 
-    def go(stage: Stage) -> Mapping[Form, Seen]:
+    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
         made = pair(stage)
         crowd = Crowd(made.gateway)
         healthy = quick(crowd.call(4))
@@ -139,7 +141,7 @@ def traffic(gateway: Gateway, crowd: Crowd, pause: float = 0.0) -> Iterator[None
 
 
 @contextmanager
-def proxied(stage: Stage, where: Place) -> Iterator[Line]:
+def proxied(stage: ChaosStage, where: Place) -> Iterator[Line]:
     """Put a proxy at the address of a Redis, which then runs elsewhere."""
     where.kill()
     behind = place(stage)

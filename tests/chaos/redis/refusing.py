@@ -10,7 +10,7 @@ from tests.chaos.crowd import Crowd, Form, hits, quick, row
 from tests.chaos.redis.commands import answering
 from tests.chaos.redis.pair import BACK, WELL, lost, pair, program, waited
 from tests.chaos.row import Row, Seen
-from tests.chaos.stage import Stage
+from tests.chaos.stage import ChaosStage
 from tests.e2e.child import until
 from tests.e2e.loss import FAULTS, Fault, full, replica
 from tests.e2e.place import Place
@@ -77,7 +77,7 @@ def _without_rights(place: Place) -> Iterator[None]:
         admin.execute_command("ACL", "SETUSER", "default", "+@all")
 
 
-def _wrong_password(stage: Stage) -> Mapping[Form, Seen]:
+def _wrong_password(stage: ChaosStage) -> Mapping[Form, Seen]:
     """A wrong password in the URL is repaired without a restart, and the gateway never shows it."""
     form = f"redis://:{_PASSWORD}@127.0.0.1:{{port}}/0"
     made = pair(stage, "--requirepass", "another", form=form)

@@ -7,7 +7,7 @@ from gateway.state.redis.scripts import make_keys
 from tests.chaos.crowd import Crowd, Form, hits, quick, row
 from tests.chaos.redis.pair import program, traffic, waited
 from tests.chaos.row import Expected, Row, Seen
-from tests.chaos.stage import Stage, base
+from tests.chaos.stage import ChaosStage, base
 from tests.conftest import redis_program
 from tests.e2e.child import until
 from tests.e2e.place import Place
@@ -27,7 +27,7 @@ _TENANT = "default"
 _COUNTERS = make_keys(_TENANT)[0].decode()
 
 
-def _lost(stage: Stage, url: str, lose: Callable[[], object]) -> Mapping[Form, Seen]:
+def _lost(stage: ChaosStage, url: str, lose: Callable[[], object]) -> Mapping[Form, Seen]:
     """Lose a part of the Redis at a URL while calls run."""
     gateway = stage.start(base(stage), spare=60, REDIS_URL=url)
     crowd = Crowd(gateway)
@@ -42,19 +42,19 @@ def _lost(stage: Stage, url: str, lose: Callable[[], object]) -> Mapping[Form, S
     return crowd.seen(cache, told)
 
 
-def _sentinel(stage: Stage) -> Mapping[Form, Seen]:
+def _sentinel(stage: ChaosStage) -> Mapping[Form, Seen]:
     """When the primary is killed, its replica takes over."""
     with Sentinels(_program(), stage.folder) as sentinels:
         return _lost(stage, sentinels.url, sentinels.primary.kill)
 
 
-def _killed(stage: Stage) -> Mapping[Form, Seen]:
+def _killed(stage: ChaosStage) -> Mapping[Form, Seen]:
     """When the primary that counts calls is killed, its replica takes over."""
     with Nodes(_program(), stage.folder) as nodes:
         return _lost(stage, nodes.url, lambda: nodes.primary(_COUNTERS).kill())
 
 
-def _moved(stage: Stage) -> Mapping[Form, Seen]:
+def _moved(stage: ChaosStage) -> Mapping[Form, Seen]:
     """The slot of all counters moves to another node and back, key by key: ASK, then MOVED."""
     with Nodes(_program(), stage.folder) as nodes:
 
@@ -89,7 +89,7 @@ def _move(source: Place, target: Place) -> None:
             one.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
 
 
-def _down(stage: Stage) -> Mapping[Form, Seen]:
+def _down(stage: ChaosStage) -> Mapping[Form, Seen]:
     """All nodes with the slot of the counters stop:
 
     CLUSTERDOWN for everything; then they come back.

@@ -10,7 +10,7 @@ from gateway.state.redis.scripts import make_keys
 from tests.chaos.crowd import FORMS, Crowd, Form, ask, cached, fresh, hits, quick, row, told
 from tests.chaos.redis.pair import BACK, WELL, pair, program, proxied, traffic, waited
 from tests.chaos.row import Cell, Expected, Row, Seen
-from tests.chaos.stage import Stage, base
+from tests.chaos.stage import ChaosStage, base
 from tests.conftest import redis_program
 from tests.e2e import test_redis_gone as pieces
 from tests.e2e.abroad import CHAT
@@ -25,7 +25,7 @@ _USD = "0.004"
 _HITS = ("settled", "cache_hit, settled")
 
 
-def _crowded(stage: Stage) -> Mapping[Form, Seen]:
+def _crowded(stage: ChaosStage) -> Mapping[Form, Seen]:
     """Redis takes 30 ms for each answer, and calls outnumber connections two to one."""
     made = pair(stage)
     crowd = Crowd(made.gateway)
@@ -46,7 +46,7 @@ def _crowded(stage: Stage) -> Mapping[Form, Seen]:
     return crowd.seen(cache, f"in time: +{slowest * 1000:.0f} ms for {_MANY} at a time")
 
 
-def _flushed(stage: Stage) -> Mapping[Form, Seen]:
+def _flushed(stage: ChaosStage) -> Mapping[Form, Seen]:
     """FLUSHALL runs again and again while calls run."""
     made = pair(stage)
     crowd = Crowd(made.gateway)
@@ -60,7 +60,7 @@ def _flushed(stage: Stage) -> Mapping[Form, Seen]:
     return crowd.seen(hits(made.gateway, BACK), waited(stage, healthy, first, later))
 
 
-def _budget(stage: Stage, cell: Cell) -> Seen:
+def _budget(stage: ChaosStage, cell: Cell) -> Seen:
     """A spent budget stays spent when Redis forgets it: the ledger knows, and no call is sent."""
     made = pair(stage, change=_small, warm=False)
     form, sent, said = (cell.dialect, cell.mode), 0, ""
@@ -96,7 +96,7 @@ def _small(value: Config) -> None:
     value["budgets"] = [{"name": "all", "usd": _USD, "every": "total"}]
 
 
-def _strangers(stage: Stage) -> Mapping[Form, Seen]:
+def _strangers(stage: ChaosStage) -> Mapping[Form, Seen]:
     """The gateway's keys hold counters of another type or version, and another gateway runs too."""
     made = pair(stage)
     other = stage.start(base(stage), spare=40, REDIS_URL=f"redis://127.0.0.1:{made.place.port}/0")
@@ -120,7 +120,7 @@ def _strangers(stage: Stage) -> Mapping[Form, Seen]:
     return seen
 
 
-def _wrong_type(stage: Stage) -> Mapping[Form, Seen]:
+def _wrong_type(stage: ChaosStage) -> Mapping[Form, Seen]:
     """Every key of the cache holds a list."""
     made = pair(stage)
     crowd = Crowd(made.gateway)
@@ -143,7 +143,7 @@ def _wrong_type(stage: Stage) -> Mapping[Form, Seen]:
 def _piece(work: Any) -> Any:
     """Play a test of a lost Redis with a pair of its own."""
 
-    def play(stage: Stage, _: Cell) -> Seen:
+    def play(stage: ChaosStage, _: Cell) -> Seen:
         upstream = Upstream()
         stage.loop.run(upstream.start())
         upstream.on("/", echo)

@@ -13,7 +13,7 @@ from typing import Any
 from gateway.core.ledger_rows import FinalRow, IntentRow
 from tests.chaos.row import Cell, Expected, Mode, Row, Seen
 from tests.chaos.sdk.clients import CLIENTS, awake, outcome
-from tests.chaos.stage import Stage
+from tests.chaos.stage import ChaosStage
 from tests.chaos.upstream import ROWS as UPSTREAM
 from tests.e2e.child import until
 
@@ -62,7 +62,7 @@ def read() -> Mapping[str, Expected]:
 def _row(source: Row, client: str, pinned: Mapping[str, Expected]) -> Row:
     fault, dialect = f"{source.id} {source.fault}", CLIENTS[client][0]
 
-    def play(stage: Stage, cell: Cell) -> Seen:
+    def play(stage: ChaosStage, cell: Cell) -> Seen:
         awake()
         gateway, tag = stage.gateway, f"c20-{zlib.crc32(cell.name.encode()):08x}"
         source.begin(stage, cell)
@@ -89,7 +89,7 @@ def _row(source: Row, client: str, pinned: Mapping[str, Expected]) -> Row:
     )  # fmt: skip
 
 
-def _environ(source: Row) -> Callable[[Stage], Mapping[str, str]]:
+def _environ(source: Row) -> Callable[[ChaosStage], Mapping[str, str]]:
     return lambda stage: {**source.environ(stage), "CHAOS_STILL": "1"}
 
 

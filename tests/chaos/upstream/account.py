@@ -7,7 +7,7 @@ from tests.chaos.client import PROMPT
 from tests.chaos.gateway import PROVIDER_KEY
 from tests.chaos.provider import Fault, Request, Wire, honest
 from tests.chaos.row import Cell, Expected, Row, Seen
-from tests.chaos.stage import Stage, lab
+from tests.chaos.stage import ChaosStage, lab
 from tests.chaos.upstream.fault import ledger
 from tests.chaos.upstream.status import says
 from tests.e2e.world import Config
@@ -27,21 +27,23 @@ async def _gone(wire: Wire, request: Request) -> None:
     await says(404)(wire, request)
 
 
-def _accounts(value: Config, stage: Stage, cell: Cell) -> None:
+def _accounts(value: Config, stage: ChaosStage, cell: Cell) -> None:
     lab(value, stage, cell, accounts={"dead": _DEAD, "main": PROVIDER_KEY})
 
 
-def _spared(value: Config, stage: Stage, cell: Cell) -> None:
+def _spared(value: Config, stage: ChaosStage, cell: Cell) -> None:
     lab(value, stage, cell, spare=1)
 
 
-def _play(does: Fault, served: Callable[[FinalRow, Cell], bool]) -> Callable[[Stage, Cell], Seen]:
+def _play(
+    does: Fault, served: Callable[[FinalRow, Cell], bool]
+) -> Callable[[ChaosStage, Cell], Seen]:
     """Return a play with some calls;
 
     `served` is true if the right account or target has answered.
     """
 
-    def play(stage: Stage, cell: Cell) -> Seen:
+    def play(stage: ChaosStage, cell: Cell) -> Seen:
         stage.provider.play(cell.name, does)
         gateway, entries, wrong = stage.gateway, [], []
         for number in range(_CALLS):

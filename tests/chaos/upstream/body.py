@@ -7,7 +7,7 @@ from functools import cache
 from gateway.core import jsonio
 from tests.chaos.provider import Fault, Request, Wire, body, frames
 from tests.chaos.row import Cell, Expected, Row
-from tests.chaos.stage import Stage
+from tests.chaos.stage import ChaosStage
 from tests.chaos.upstream.fault import Part, fault
 from tests.chaos.upstream.spoken import error, error_frame
 from tests.chaos.upstream.status import HTML
@@ -58,7 +58,7 @@ def _bomb(coding: str) -> bytes:
 def _ready(coding: str) -> Part:
     """Make the compressed body before a client calls: that takes a while."""
 
-    def part(stage: Stage, cell: Cell) -> Config:
+    def part(stage: ChaosStage, cell: Cell) -> Config:
         _bomb(coding)
         return {}
 

@@ -23,7 +23,7 @@ from tests.chaos.crowd import Form, fresh, row
 from tests.chaos.gateway import CLIENT_KEY, Gateway
 from tests.chaos.provider import Fault, Request, Wire, honest
 from tests.chaos.row import Expected, Row, Seen
-from tests.chaos.stage import Stage, base, model, provider
+from tests.chaos.stage import ChaosStage, base, model, provider
 from tests.chaos.upstream.status import says
 from tests.e2e.abroad import CHAT, DIALECTS, GEMINI, MESSAGES, RESPONSES
 from tests.e2e.child import until
@@ -103,10 +103,10 @@ def _lab(share: str, dialect: str) -> str:
     return f"{share.replace(' ', '-')}-{dialect}"
 
 
-def amplified(rate: float, seconds: float) -> Callable[[Stage], Mapping[Form, Seen]]:
+def amplified(rate: float, seconds: float) -> Callable[[ChaosStage], Mapping[Form, Seen]]:
     """Return a play of programs at `rate` calls a second, before providers that fail in part."""
 
-    def go(stage: Stage) -> Mapping[Form, Seen]:
+    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
         value, labs = base(stage), {}
         for share, part in _SHARES.items():
             for dialect in DIALECTS:
@@ -169,13 +169,13 @@ type _Judge = Callable[[_Made, float, float], tuple[str, list[str]]]
 
 def _minute(
     does: Fault, judge: _Judge, bad: float, after: float
-) -> Callable[[Stage], Mapping[Form, Seen]]:
+) -> Callable[[ChaosStage], Mapping[Form, Seen]]:
     """Return a play of a provider that is good, then fails, then is good again.
 
     Clients make up to 10 calls a second in each dialect.
     """
 
-    def go(stage: Stage) -> Mapping[Form, Seen]:
+    def go(stage: ChaosStage) -> Mapping[Form, Seen]:
         gateway = stage.start(base(stage))
         before, over = Counter(stage.provider.hits), threading.Event()
 

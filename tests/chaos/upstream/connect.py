@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.chaos.provider import honest
 from tests.chaos.row import Cell, Expected, Row, namespaces, program
-from tests.chaos.stage import Stage
+from tests.chaos.stage import ChaosStage
 from tests.chaos.upstream.fault import Part, fault, timeouts
 from tests.contract.conftest import Certificates
 from tests.e2e.world import Config
@@ -26,7 +26,7 @@ _BECOME = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
 _HEADER = struct.Struct(">HHHHHH")
 
 
-def _nobody(stage: Stage, cell: Cell) -> Config:
+def _nobody(stage: ChaosStage, cell: Cell) -> Config:
     """Take a port without listening at it."""
     held = socket.socket()
     held.bind(("127.0.0.1", 0))
@@ -39,7 +39,7 @@ def at(cell: Cell, port: int, scheme: str = "http", host: str = "127.0.0.1") -> 
     return {"base_url": f"{scheme}://{host}:{port}/{cell.name}"}
 
 
-def _full(stage: Stage, cell: Cell) -> Config:
+def _full(stage: ChaosStage, cell: Cell) -> Config:
     """Open a listener that accepts no connection: the kernel drops connections silently."""
     with contextlib.ExitStack() as held:
         listening = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
@@ -56,7 +56,7 @@ def _full(stage: Stage, cell: Cell) -> Config:
 # TLS.
 
 
-def _certificates(stage: Stage) -> Certificates:
+def _certificates(stage: ChaosStage) -> Certificates:
     folder = stage.folder / "certificates"
     if not hasattr(stage, "certificates"):
         folder.mkdir()
@@ -65,7 +65,7 @@ def _certificates(stage: Stage) -> Certificates:
     return made
 
 
-def _trusted(stage: Stage) -> Mapping[str, str]:
+def _trusted(stage: ChaosStage) -> Mapping[str, str]:
     _certificates(stage)
     return {"SSL_CERT_FILE": str(stage.folder / "certificates" / "ca.pem")}
 
@@ -73,7 +73,7 @@ def _trusted(stage: Stage) -> Mapping[str, str]:
 def tls(name: str, *, latest: ssl.TLSVersion | None = None) -> Part:
     """Return a provider behind TLS with the named certificate."""
 
-    def part(stage: Stage, cell: Cell) -> Config:
+    def part(stage: ChaosStage, cell: Cell) -> Config:
         made = _certificates(stage).server(name)
         if latest is not None:
             made.maximum_version = latest
@@ -82,7 +82,7 @@ def tls(name: str, *, latest: ssl.TLSVersion | None = None) -> Part:
     return part
 
 
-def _babble(stage: Stage, cell: Cell) -> Config:
+def _babble(stage: ChaosStage, cell: Cell) -> Config:
     """Answer with garbage in place of a handshake."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -93,7 +93,7 @@ def _babble(stage: Stage, cell: Cell) -> Config:
     return at(cell, stage.loop.run(stage.provider.raw(serve)), "https")
 
 
-def _mute(stage: Stage, cell: Cell) -> Config:
+def _mute(stage: ChaosStage, cell: Cell) -> Config:
     """Leave a handshake without an answer."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -104,7 +104,7 @@ def _mute(stage: Stage, cell: Cell) -> Config:
     return at(cell, port, "https") | timeouts(connect=0.4)(stage, cell)
 
 
-def _plain(stage: Stage, cell: Cell) -> Config:
+def _plain(stage: ChaosStage, cell: Cell) -> Config:
     """Speak HTTP where the gateway expects HTTPS."""
     return at(cell, stage.provider.port, "https") | timeouts(connect=0.4)(stage, cell)
 
@@ -142,7 +142,7 @@ class _Names(asyncio.DatagramProtocol):
         self._transport.sendto(said, addr)
 
 
-def _resolver(stage: Stage) -> Sequence[str]:
+def _resolver(stage: ChaosStage) -> Sequence[str]:
     """Start the resolver; return words before the gateway's command that make it the one in use."""
 
     async def begin() -> asyncio.DatagramTransport:
@@ -173,7 +173,7 @@ def _free() -> str:
 def named(label: str, **seconds: float) -> Part:
     """Return a provider whose host is a name."""
 
-    def part(stage: Stage, cell: Cell) -> Config:
+    def part(stage: ChaosStage, cell: Cell) -> Config:
         host = f"{label}.{cell.name[-60:].strip('-')}.test"
         return at(cell, stage.provider.port, host=host) | timeouts(**seconds)(stage, cell)
 

@@ -8,12 +8,12 @@ from tests.chaos import provider, verdict
 from tests.chaos.client import Reply
 from tests.chaos.provider import Fault, Wire, honest
 from tests.chaos.row import Cell, Expected, Mode, Row, Seen
-from tests.chaos.stage import Stage, busy, lab
+from tests.chaos.stage import ChaosStage, busy, lab
 from tests.chaos.upstream import spoken
 from tests.e2e.abroad import DIALECTS
 from tests.e2e.world import Config
 
-type Part = Callable[[Stage, Cell], Config]
+type Part = Callable[[ChaosStage, Cell], Config]
 """Returns what the configuration of a provider has beside the usual."""
 
 
@@ -38,14 +38,14 @@ def fault(
     take if the machine is not busy with others; by default any time.
     """
 
-    def prepare(value: Config, stage: Stage, cell: Cell) -> None:
+    def prepare(value: Config, stage: ChaosStage, cell: Cell) -> None:
         lab(value, stage, cell, spare, **(part(stage, cell) if part else {}))
 
-    def begin(stage: Stage, cell: Cell) -> None:
+    def begin(stage: ChaosStage, cell: Cell) -> None:
         if does is not None:
             stage.provider.play(cell.name, does)
 
-    def play(stage: Stage, cell: Cell) -> Seen:
+    def play(stage: ChaosStage, cell: Cell) -> Seen:
         begin(stage, cell)
         return one(
             stage,
@@ -59,7 +59,7 @@ def fault(
 
 
 def one(
-    stage: Stage,
+    stage: ChaosStage,
     cell: Cell,
     sent: Callable[[str, bool], Any] | None = None,
     again: Callable[[], object] | None = None,
@@ -92,7 +92,7 @@ def one(
     return Seen(reply.status, judged.told, len(intents), ledger(entry), cache, wrong=tuple(wrong))
 
 
-def _hits(stage: Stage, cell: Cell) -> int:
+def _hits(stage: ChaosStage, cell: Cell) -> int:
     """Return the requests that the cell's providers have read."""
     count = stage.provider.hits
     return count[cell.name] + sum(count[f"{cell.name}-spare{number}"] for number in (1, 2))

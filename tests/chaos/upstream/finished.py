@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.chaos.provider import Fault, Request, Wire, honest
 from tests.chaos.row import Cell, Expected, Row, Seen
-from tests.chaos.stage import Stage, lab
+from tests.chaos.stage import ChaosStage, lab
 from tests.chaos.upstream.fault import one
 from tests.chaos.upstream.spoken import begun, error_frame
 from tests.e2e.world import Config
@@ -48,15 +48,15 @@ async def _refuses(wire: Wire, request: Request) -> None:
 
 
 def _row(id: str, name: str, does: Fault, **more: Any) -> Row:
-    def prepare(value: Config, stage: Stage, cell: Cell) -> None:
+    def prepare(value: Config, stage: ChaosStage, cell: Cell) -> None:
         lab(value, stage, cell, 1, timeouts={"idle": "0.5s"})
         guard = {"name": cell.name, "when": {"asked": f"{cell.name}/smart"}, "complete": "hold"}
         value.setdefault("guards", []).append(guard)
 
-    def begin(stage: Stage, cell: Cell) -> None:
+    def begin(stage: ChaosStage, cell: Cell) -> None:
         stage.provider.play(cell.name, does)
 
-    def play(stage: Stage, cell: Cell) -> Seen:
+    def play(stage: ChaosStage, cell: Cell) -> Seen:
         begin(stage, cell)
         again = lambda: stage.provider.play(cell.name, honest)  # noqa: E731
         return one(stage, cell, again=again)

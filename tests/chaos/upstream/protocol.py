@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from tests.chaos.provider import Fault, Request, Wire, body, frames, honest
 from tests.chaos.row import Cell, Expected, Row, Seen
-from tests.chaos.stage import Stage, lab
+from tests.chaos.stage import ChaosStage, lab
 from tests.chaos.upstream.fault import fault, one
 from tests.e2e.world import Config
 
@@ -114,10 +114,10 @@ def _stale() -> Row:
     The gateway sends the request once more, at no cost.
     """
 
-    def prepare(value: Config, stage: Stage, cell: Cell) -> None:
+    def prepare(value: Config, stage: ChaosStage, cell: Cell) -> None:
         lab(value, stage, cell)
 
-    def play(stage: Stage, cell: Cell) -> Seen:
+    def play(stage: ChaosStage, cell: Cell) -> Seen:
         first = stage.gateway.ask(
             cell.dialect, f"{cell.name}/smart", stream=cell.stream, prompt="Hello, first."
         )

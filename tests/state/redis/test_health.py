@@ -10,8 +10,8 @@ import redis.asyncio as client
 from gateway.state.redis.health import _CALM_SECONDS, _MAX_FAILURES
 from gateway.state.redis.store import _MAX_BYTES, RedisStore
 from tests.state.line import Line
+from tests.state.store_fixture import StoreFixture, quiet
 from tests.state.test_memory import at_once
-from tests.state.world import World, quiet
 
 
 async def fail(store: RedisStore, line: Line) -> None:
@@ -23,7 +23,7 @@ async def fail(store: RedisStore, line: Line) -> None:
 
 
 async def test_one_that_fails_again_and_again_is_left_alone_for_longer_and_longer(
-    line: Line, world: World
+    line: Line, world: StoreFixture
 ) -> None:
     """The probes succeed, but each return to the server would cost the next call a deadline."""
     store = world.store(line.url)
@@ -49,7 +49,9 @@ async def test_one_that_fails_again_and_again_is_left_alone_for_longer_and_longe
     await store.close()
 
 
-async def test_it_is_probed_by_what_failed(line: Line, world: World, admin: client.Redis) -> None:
+async def test_it_is_probed_by_what_failed(
+    line: Line, world: StoreFixture, admin: client.Redis
+) -> None:
     """A proxy answers pings itself and routes by key, so the probe repeats the failed command."""
     store = world.store(line.url)
     await store.put("probe", b"value", 60)
@@ -63,7 +65,7 @@ async def test_it_is_probed_by_what_failed(line: Line, world: World, admin: clie
     await store.close()
 
 
-async def test_protected_mode_is_a_loss(line: Line, world: World) -> None:
+async def test_protected_mode_is_a_loss(line: Line, world: StoreFixture) -> None:
     """Otherwise the gateway would connect for each call, and the server would refuse each."""
     store = world.store(line.url)
     line.mode, line.nonsense = "nonsense", b"-DENIED Redis is running in protected mode\r\n"
@@ -75,7 +77,7 @@ async def test_protected_mode_is_a_loss(line: Line, world: World) -> None:
 
 @pytest.mark.parametrize(("length", "found"), [(_MAX_BYTES, True), (_MAX_BYTES + 1, False)])
 async def test_a_value_that_is_longer_than_any_is_neither_put_nor_fetched(
-    redis_url: str, admin: client.Redis, world: World, length: int, found: bool
+    redis_url: str, admin: client.Redis, world: StoreFixture, length: int, found: bool
 ) -> None:
     """A foreign value of 50 MB would use up the deadline of each call."""
     store = world.patient(redis_url)
@@ -108,7 +110,7 @@ class Names:
 
 
 async def test_a_name_server_that_is_silent_is_asked_once(
-    line: Line, world: World, monkeypatch: pytest.MonkeyPatch
+    line: Line, world: StoreFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each lookup takes one of the few threads that also look up providers' names."""
     names = Names(monkeypatch)
@@ -133,7 +135,7 @@ async def test_a_name_server_that_is_silent_is_asked_once(
 
 
 async def test_closing_does_not_wait_for_a_name(
-    line: Line, world: World, monkeypatch: pytest.MonkeyPatch
+    line: Line, world: StoreFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = Names(monkeypatch)
     store = world.store(line.url.replace("127.0.0.1", "redis.example"))
@@ -143,7 +145,7 @@ async def test_closing_does_not_wait_for_a_name(
 
 
 async def test_a_name_that_nobody_knows_is_told(
-    line: Line, world: World, monkeypatch: pytest.MonkeyPatch
+    line: Line, world: StoreFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = Names(monkeypatch)
     names.unknown = True

@@ -10,14 +10,14 @@ from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.scripts import Script, ScriptRunner, make_key, make_tag
 from tests.state.line import Line, Mode
 from tests.state.redis.test_store import FAULTS
-from tests.state.world import World, in_time
+from tests.state.store_fixture import StoreFixture, in_time
 
 SETTLE = Script("settle")
 NOTHING = b"\x91\x93\xa1x\xff\xff"
 """A call that reserves nothing."""
 
 
-def counters(world: World, url: str, deadline: float = 0.1) -> ScriptRunner:
+def counters(world: StoreFixture, url: str, deadline: float = 0.1) -> ScriptRunner:
     return ScriptRunner(url, note=world.note, clock=lambda: world.now, deadline=deadline)
 
 
@@ -37,7 +37,7 @@ async def quiet(made: ScriptRunner) -> bool:
 @pytest.mark.parametrize(("mode", "nonsense", "why"), FAULTS)
 @pytest.mark.parametrize("warm", [False, True], ids=["from the start", "later"])
 async def test_losing_it_costs_one_deadline(
-    line: Line, world: World, mode: Mode | None, nonsense: bytes, why: str, warm: bool
+    line: Line, world: StoreFixture, mode: Mode | None, nonsense: bytes, why: str, warm: bool
 ) -> None:
     """One call waits for its deadline, the next wait for nothing, and the store recovers."""
     slow = why in {"ValueError", "no answer in time"}
@@ -70,7 +70,7 @@ async def test_losing_it_costs_one_deadline(
     await made.close()
 
 
-async def test_a_moment_of_silence_is_no_loss(line: Line, world: World) -> None:
+async def test_a_moment_of_silence_is_no_loss(line: Line, world: StoreFixture) -> None:
     made = counters(world, line.url)
     assert not await away(made)
     line.mode = "silent"
@@ -82,7 +82,9 @@ async def test_a_moment_of_silence_is_no_loss(line: Line, world: World) -> None:
     await made.close()
 
 
-async def test_many_calls_share_one_connection_and_one_loss(line: Line, world: World) -> None:
+async def test_many_calls_share_one_connection_and_one_loss(
+    line: Line, world: StoreFixture
+) -> None:
     patient = counters(world, line.url, 10.0)
     assert set(await asyncio.gather(*(away(patient) for _ in range(200)))) == {False}
     assert line.dialled == 1
@@ -98,7 +100,7 @@ async def test_many_calls_share_one_connection_and_one_loss(line: Line, world: W
         await line.idle.wait()
 
 
-async def test_over_a_unix_socket(redis_url: str, tmp_path: Path, world: World) -> None:
+async def test_over_a_unix_socket(redis_url: str, tmp_path: Path, world: StoreFixture) -> None:
     line = Line(redis_url, path=str(tmp_path / "socket"))
     await line.up()
     made = counters(world, line.url)
@@ -110,14 +112,14 @@ async def test_over_a_unix_socket(redis_url: str, tmp_path: Path, world: World) 
     await made.close()
 
 
-async def test_a_name_is_looked_up(line: Line, world: World) -> None:
+async def test_a_name_is_looked_up(line: Line, world: StoreFixture) -> None:
     made = counters(world, line.url.replace("127.0.0.1", "localhost"))
     assert not await away(made)
     await made.close()
 
 
 async def test_credentials_and_the_database_are_used(
-    redis_url: str, admin: client.Redis, world: World
+    redis_url: str, admin: client.Redis, world: StoreFixture
 ) -> None:
     await admin.config_set("requirepass", "hunter2")
     try:
@@ -144,7 +146,7 @@ async def test_credentials_and_the_database_are_used(
 
 
 async def test_one_that_refuses_is_told_of_once_a_minute_and_asked_on(
-    redis_url: str, admin: client.Redis, world: World
+    redis_url: str, admin: client.Redis, world: StoreFixture
 ) -> None:
     made = counters(world, redis_url, 10.0)
     await admin.set(make_key(make_tag("acme"), b"holds"), "of another type")
@@ -161,7 +163,7 @@ async def test_one_that_refuses_is_told_of_once_a_minute_and_asked_on(
 
 
 async def test_a_primary_that_became_a_replica_is_a_loss(
-    redis_url: str, admin: client.Redis, world: World
+    redis_url: str, admin: client.Redis, world: StoreFixture
 ) -> None:
     made = counters(world, redis_url, 10.0)
     await admin.replicaof("127.0.0.1", "1")
@@ -175,7 +177,7 @@ async def test_a_primary_that_became_a_replica_is_a_loss(
     await made.close()
 
 
-async def test_a_closed_one_is_lost(redis_url: str, world: World) -> None:
+async def test_a_closed_one_is_lost(redis_url: str, world: StoreFixture) -> None:
     made = counters(world, redis_url)
     assert not await away(made)
     await made.close()

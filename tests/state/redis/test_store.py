@@ -8,12 +8,12 @@ import redis.asyncio as client
 
 from gateway.state.redis.store import _LARGE_BYTES
 from tests.state.line import Line, Mode
+from tests.state.store_fixture import StoreFixture, in_time, quiet
 from tests.state.test_memory import at_once
-from tests.state.world import World, in_time, quiet
 
 
 async def test_values_carry_the_prefix_and_their_time(
-    redis_url: str, admin: client.Redis, world: World
+    redis_url: str, admin: client.Redis, world: StoreFixture
 ) -> None:
     store = world.patient(redis_url)
     await store.put("prefix", b"value", 60)
@@ -22,7 +22,7 @@ async def test_values_carry_the_prefix_and_their_time(
     await store.close()
 
 
-async def test_two_processes_share_it(redis_url: str, world: World) -> None:
+async def test_two_processes_share_it(redis_url: str, world: StoreFixture) -> None:
     one, other = world.patient(redis_url), world.patient(redis_url)
     await one.put("shared", b"value", 60)
     assert await other.get("shared") == b"value"
@@ -30,7 +30,7 @@ async def test_two_processes_share_it(redis_url: str, world: World) -> None:
     await other.close()
 
 
-async def test_over_a_unix_socket(redis_url: str, tmp_path: Path, world: World) -> None:
+async def test_over_a_unix_socket(redis_url: str, tmp_path: Path, world: StoreFixture) -> None:
     line = Line(redis_url, path=str(tmp_path / "socket"))
     await line.up()
     store = world.store(line.url)
@@ -58,7 +58,7 @@ FAULTS: list[tuple[Mode | None, bytes, str]] = [
 @pytest.mark.parametrize(("mode", "nonsense", "why"), FAULTS)
 @pytest.mark.parametrize("warm", [False, True], ids=["from the start", "later"])
 async def test_losing_it_costs_no_request(
-    line: Line, world: World, mode: Mode | None, nonsense: bytes, why: str, warm: bool
+    line: Line, world: StoreFixture, mode: Mode | None, nonsense: bytes, why: str, warm: bool
 ) -> None:
     """One call waits for its deadline, the next wait for nothing, and the store recovers."""
     store = world.store(line.url)
@@ -101,7 +101,7 @@ async def test_losing_it_costs_no_request(
 
 @pytest.mark.parametrize(("mode", "nonsense", "why"), FAULTS)
 async def test_what_nobody_waits_for_finds_out_that_it_is_lost(
-    line: Line, world: World, mode: Mode | None, nonsense: bytes, why: str
+    line: Line, world: StoreFixture, mode: Mode | None, nonsense: bytes, why: str
 ) -> None:
     store = world.store(line.url)
     await store.put("posted", b"value", 60)
@@ -129,7 +129,9 @@ async def test_what_nobody_waits_for_finds_out_that_it_is_lost(
     await store.close()
 
 
-async def test_what_nobody_waits_for_is_refused_once_in_the_log(line: Line, world: World) -> None:
+async def test_what_nobody_waits_for_is_refused_once_in_the_log(
+    line: Line, world: StoreFixture
+) -> None:
     store = world.store(line.url)
     await store.put("posted", b"value", 60)
     line.mode, line.nonsense = "nonsense", b"-OOM too much\r\n"
@@ -142,7 +144,7 @@ async def test_what_nobody_waits_for_is_refused_once_in_the_log(line: Line, worl
     await store.close()
 
 
-async def test_a_moment_of_silence_is_no_loss(line: Line, world: World) -> None:
+async def test_a_moment_of_silence_is_no_loss(line: Line, world: StoreFixture) -> None:
     """A stall of the network or of this process costs the calls in flight, and is not reported."""
     store = world.store(line.url)
     await store.put("moment", b"value", 60)
@@ -157,7 +159,9 @@ async def test_a_moment_of_silence_is_no_loss(line: Line, world: World) -> None:
     await store.close()
 
 
-async def test_calls_that_wait_leave_at_once_when_it_is_lost(line: Line, world: World) -> None:
+async def test_calls_that_wait_leave_at_once_when_it_is_lost(
+    line: Line, world: StoreFixture
+) -> None:
     store = world.store(line.url)
     line.mode = "silent"
     calls = [asyncio.create_task(store.get("wait")) for _ in range(100)]
@@ -171,7 +175,7 @@ async def test_calls_that_wait_leave_at_once_when_it_is_lost(line: Line, world: 
     await store.close()
 
 
-async def test_many_calls_in_flight_tell_of_one_loss(line: Line, world: World) -> None:
+async def test_many_calls_in_flight_tell_of_one_loss(line: Line, world: StoreFixture) -> None:
     store = world.store(line.url)
     await asyncio.gather(*(store.get("many") for _ in range(50)))
     line.mode = "silent"
@@ -182,7 +186,7 @@ async def test_many_calls_in_flight_tell_of_one_loss(line: Line, world: World) -
     await store.close()
 
 
-async def test_all_calls_share_one_connection(line: Line, world: World) -> None:
+async def test_all_calls_share_one_connection(line: Line, world: StoreFixture) -> None:
     store = world.patient(line.url)
     keys = [f"few:{number}" for number in range(100)]
     await asyncio.gather(*(store.put(key, key.encode(), 60) for key in keys))
@@ -192,7 +196,9 @@ async def test_all_calls_share_one_connection(line: Line, world: World) -> None:
     await store.close()
 
 
-async def test_what_is_large_goes_over_a_connection_of_its_own(line: Line, world: World) -> None:
+async def test_what_is_large_goes_over_a_connection_of_its_own(
+    line: Line, world: StoreFixture
+) -> None:
     """No call waits behind a large value; its connection opens when one is first needed."""
     store = world.patient(line.url)
     small, large = b"x" * (_LARGE_BYTES - 1), b"y" * _LARGE_BYTES
@@ -208,7 +214,9 @@ async def test_what_is_large_goes_over_a_connection_of_its_own(line: Line, world
     await store.close()
 
 
-async def test_no_connection_from_before_a_loss_is_used_after_it(line: Line, world: World) -> None:
+async def test_no_connection_from_before_a_loss_is_used_after_it(
+    line: Line, world: StoreFixture
+) -> None:
     """If an address died silently, each old connection would cost a deadline of its own."""
     store = world.store(line.url)
     await asyncio.gather(*(store.get("old") for _ in range(20)))
@@ -228,7 +236,7 @@ async def test_no_connection_from_before_a_loss_is_used_after_it(line: Line, wor
     await store.close()
 
 
-async def test_one_ping_at_a_time(line: Line, world: World) -> None:
+async def test_one_ping_at_a_time(line: Line, world: StoreFixture) -> None:
     store = world.store(line.url)
     line.mode = "silent"
     await store.get("ping")
@@ -245,7 +253,7 @@ async def test_one_ping_at_a_time(line: Line, world: World) -> None:
 
 @pytest.mark.parametrize(("length", "alive"), [(1000, False), (1_000_000, True)])
 async def test_a_long_value_that_is_slow_says_nothing_of_the_server(
-    line: Line, world: World, length: int, alive: bool
+    line: Line, world: StoreFixture, length: int, alive: bool
 ) -> None:
     store = world.store(line.url)
     line.mode = "silent"
@@ -254,7 +262,9 @@ async def test_a_long_value_that_is_slow_says_nothing_of_the_server(
     await store.close()
 
 
-async def test_closing_while_it_is_gone_leaves_nothing_behind(line: Line, world: World) -> None:
+async def test_closing_while_it_is_gone_leaves_nothing_behind(
+    line: Line, world: StoreFixture
+) -> None:
     store = world.store(line.url)
     line.mode = "silent"
     await store.get("close")
@@ -272,7 +282,7 @@ async def test_closing_while_it_is_gone_leaves_nothing_behind(line: Line, world:
 
 
 async def test_a_value_of_another_type_is_a_miss_and_can_be_replaced(
-    redis_url: str, admin: client.Redis, world: World
+    redis_url: str, admin: client.Redis, world: StoreFixture
 ) -> None:
     store = world.patient(redis_url)
     await admin.lpush("tiergate:type", "x")
@@ -284,7 +294,7 @@ async def test_a_value_of_another_type_is_a_miss_and_can_be_replaced(
 
 
 async def test_a_full_server_is_read_and_told_of_once_a_minute(
-    redis_url: str, admin: client.Redis, world: World
+    redis_url: str, admin: client.Redis, world: StoreFixture
 ) -> None:
     store = world.patient(redis_url)
     await store.put("full", b"before", 60)
@@ -307,7 +317,7 @@ async def test_a_full_server_is_read_and_told_of_once_a_minute(
 
 
 async def test_a_primary_that_became_a_replica_is_read_on_and_found_anew(
-    line: Line, admin: client.Redis, world: World
+    line: Line, admin: client.Redis, world: StoreFixture
 ) -> None:
     store = world.patient(line.url)
     await store.put("replica", b"before", 60)
@@ -326,7 +336,7 @@ async def test_a_primary_that_became_a_replica_is_read_on_and_found_anew(
 
 
 async def test_credentials_are_used_and_never_told(
-    redis_url: str, admin: client.Redis, world: World
+    redis_url: str, admin: client.Redis, world: StoreFixture
 ) -> None:
     await admin.config_set("requirepass", "hunter2")
     try:
@@ -359,7 +369,7 @@ async def test_credentials_are_used_and_never_told(
         "redis://user:hunter2@host?no_such_option=1",
     ],
 )
-def test_a_wrong_url_is_refused_without_quoting_it(world: World, url: str) -> None:
+def test_a_wrong_url_is_refused_without_quoting_it(world: StoreFixture, url: str) -> None:
     with pytest.raises(ValueError, match=r"^REDIS_URL ") as refused:
         world.store(url)
     assert "hun" not in str(refused.value)
@@ -367,11 +377,11 @@ def test_a_wrong_url_is_refused_without_quoting_it(world: World, url: str) -> No
 
 
 @pytest.mark.parametrize("url", ["rediss://host", "unix:///a"])
-def test_all_schemes_are_taken(world: World, url: str) -> None:
+def test_all_schemes_are_taken(world: StoreFixture, url: str) -> None:
     assert world.store(url).alive
 
 
-async def test_the_url_cannot_lift_the_bounds(line: Line, world: World) -> None:
+async def test_the_url_cannot_lift_the_bounds(line: Line, world: StoreFixture) -> None:
     """The URL may carry the options of other clients; they change nothing."""
     options = "socket_timeout=60&socket_connect_timeout=60&timeout=60&max_connections=9999"
     more = "&retry_on_timeout=yes&health_check_interval=1&decode_responses=yes&protocol=3"

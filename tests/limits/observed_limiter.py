@@ -85,7 +85,7 @@ class Shaky(MemoryCounters):
         return await super().settle(tenant, id, tokens, micro)
 
 
-class Stage:
+class ObservedLimiter:
     """A limiter, and everything that it logs and alerts."""
 
     def __init__(

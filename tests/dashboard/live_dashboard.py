@@ -112,7 +112,7 @@ def config(url: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class Scene:
+class LiveDashboard:
     """The gateway, its provider, and a client."""
 
     def __init__(self, folder: Path, *, alone: bool = False) -> None:

@@ -11,7 +11,7 @@ _GRACE = 20
 """Iterations of the event loop that a call may take to end after its own timer."""
 
 
-class World:
+class StoreFixture:
     """A clock that stands still, and the messages about Redis."""
 
     def __init__(self) -> None:

@@ -125,7 +125,7 @@ def config(url: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class Stage:
+class DashboardGateway:
     """A gateway with data for every page."""
 
     def __init__(self, folder: Path, *, rows: bool = True, admin: str = ADMIN) -> None:

@@ -17,7 +17,7 @@ TARGET = Target(provider=Provider(name="openai", urls={}), model="gpt-6-luna")
 ONE, OTHER = "How do I reset my password?", "What's the way to reset my password?"
 
 
-class World:
+class SemanticCacheFixture:
     def __init__(
         self,
         *,
