@@ -26,6 +26,7 @@ from gateway.state.memory import MemoryStore
 from gateway.state.redis.store import RedisStore
 from gateway.telemetry.log import ignore_event
 from tests.e2e.world import Change, config
+from tests.settings import world
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 KEY = {"TIERGATE_KEYS": f"one={hashlib.sha256(b's').hexdigest()}"}
@@ -277,3 +278,19 @@ def test_where_it_writes() -> None:
     data = Path("/data")
     assert resolve_store_url("sqlite:///ledger.db", data) == "sqlite:////data/ledger.db"
     assert resolve_store_url("sqlite:////else/ledger.db", data) == "sqlite:////else/ledger.db"
+
+
+@pytest.mark.parametrize(
+    ("media", "kinds"),
+    [
+        ("{fetch: on}", {"image", "file"}),
+        ("{fetch: on, types: audio/wav}", {"audio"}),
+        ("{fetch: on, types: [image/png]}", {"image"}),
+        ("{fetch: off, types: [image/png]}", set()),
+    ],
+)
+def test_kinds_of_fetched_media_follow_from_types(
+    tmp_path: Path, media: str, kinds: set[str]
+) -> None:
+    text = f"{world.BASE}media: {media}\n"
+    assert world.whole(tmp_path, text).router.fetched_media == kinds
