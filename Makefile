@@ -43,7 +43,7 @@ clients: dev ## the tests with real clients, SDKs and agents, which this install
 newest: ## the newest versions of all clients that tests run, and those tests (needs npm)
 	@scripts/newest
 	@$(MAKE) dev
-	@.venv/bin/pytest tests/applications tests/e2e/test_sdk.py tests/e2e/test_abroad.py tests/docs/test_clients.py
+	@.venv/bin/pytest tests/applications tests/e2e/test_openai_sdk.py tests/e2e/test_translated_calls.py tests/docs/test_clients.py
 	@$(MAKE) clients
 
 law3: dev ## what clients of each dialect get of every recorded answer in CORPUS (or TIERGATE_CORPUS), and a list of failures

@@ -15,7 +15,7 @@ from typing import Any
 
 from gateway.core import jsonio
 from gateway.dialects import DIALECTS
-from tests.e2e.abroad import CHAT, MESSAGES, RESPONSES
+from tests.e2e.four_labs import CHAT, MESSAGES, RESPONSES
 from tests.e2e.upstream import SSE, Answer, Request
 
 type Json = dict[str, Any]

@@ -22,7 +22,7 @@ from tests.agents.wire import (
     Thread,
     side,
 )  # fmt: skip
-from tests.e2e.abroad import CHAT, MESSAGES, RESPONSES
+from tests.e2e.four_labs import CHAT, MESSAGES, RESPONSES
 from tests.e2e.upstream import PATIENCE
 
 type Json = dict[str, Any]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.agents.story import words
-from tests.e2e.abroad import CHAT, MESSAGES, RESPONSES
+from tests.e2e.four_labs import CHAT, MESSAGES, RESPONSES
 
 type Json = dict[str, Any]
 

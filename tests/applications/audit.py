@@ -16,7 +16,7 @@ from tests.applications.provider.faults import Fault
 from tests.applications.provider.hosts import SECRETS
 from tests.applications.provider.provider import TOKEN, Charge
 from tests.applications.provider.requests import latest_ref
-from tests.e2e.tap import Exchange
+from tests.e2e.recording_proxy import Exchange
 
 _MODEL_IN_PATH = re.compile(r"/models/([^/:?]+(?:/[^/:?]+)*):")
 _OWNERS = {

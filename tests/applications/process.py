@@ -18,7 +18,7 @@ from tests.applications.provider.hosts import CREDENTIALS
 from tests.applications.provider.prices import PriceList
 from tests.applications.provider.provider import Provider
 from tests.e2e.child import Child, until
-from tests.e2e.tap import Exchange, Tap
+from tests.e2e.recording_proxy import Exchange, Tap
 from tests.e2e.upstream import PATIENCE, Upstream
 from tests.e2e.world import Loop
 

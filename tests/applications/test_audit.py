@@ -12,7 +12,7 @@ from tests.applications.process import Row
 from tests.applications.provider.faults import Fault
 from tests.applications.provider.provider import Charge
 from tests.clients.said import Tokens
-from tests.e2e.tap import Exchange
+from tests.e2e.recording_proxy import Exchange
 from tests.e2e.upstream import Request
 
 REQUEST = Request(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from gateway.core import jsonio
-from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES
+from tests.e2e.four_labs import CHAT, GEMINI, MESSAGES, RESPONSES
 
 type End = Literal["clean", "cut", "late"]
 """Clean: as HTTP ends; cut: before that; late: not within the time that the client waits."""

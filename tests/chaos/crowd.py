@@ -15,8 +15,8 @@ from tests.chaos.client import PROMPT, Reply
 from tests.chaos.gateway import Gateway
 from tests.chaos.row import MODES, Cell, Expected, Row, Seen
 from tests.chaos.stage import ChaosStage
-from tests.e2e.abroad import DIALECTS
 from tests.e2e.child import until
+from tests.e2e.four_labs import DIALECTS
 
 type Form = tuple[str, str]
 """A dialect and a mode."""

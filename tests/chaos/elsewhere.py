@@ -2,7 +2,7 @@
 
 from tests.chaos.row import Cell, Expected, Row, Seen
 from tests.chaos.stage import ChaosStage
-from tests.e2e.abroad import CHAT
+from tests.e2e.four_labs import CHAT
 
 
 def _play(_: ChaosStage, cell: Cell) -> Seen:

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
-from tests.e2e.abroad import answer
+from tests.e2e.four_labs import answer
 
 type Fault = Callable[["Wire", "Request"], Awaitable[None]]
 """Answers one request, or leaves it without an answer."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from tests.e2e.abroad import CHAT, DIALECTS, GEMINI, MESSAGES, RESPONSES
+from tests.e2e.four_labs import CHAT, DIALECTS, GEMINI, MESSAGES, RESPONSES
 from tests.e2e.world import Config
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from gateway.core.ledger_rows import FinalRow, IntentRow
 from tests.chaos.gateway import CANARIES, PROVIDER_KEY, Gateway, Pulse
 from tests.chaos.provider import Provider
 from tests.chaos.row import Cell
-from tests.e2e.abroad import CHAT, DIALECTS, GEMINI, MESSAGES
 from tests.e2e.child import until
+from tests.e2e.four_labs import CHAT, DIALECTS, GEMINI, MESSAGES
 from tests.e2e.world import Config, Loop
 
 PROMISED = 0.1

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from gateway.core import jsonio
 from tests.chaos.client import Reply
-from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES, TEXT
+from tests.e2e.four_labs import CHAT, GEMINI, MESSAGES, RESPONSES, TEXT
 
 _LONGEST = 3600
 """Seconds: the longest Retry-After of a provider in the matrix; the gateway passes it on."""

@@ -8,8 +8,8 @@ from gateway.core import jsonio
 from tests.clients.lab import TAKEN_OVER
 from tests.clients.program import NODE, needs, run
 from tests.clients.said import Turn
-from tests.e2e.abroad import CHAT, MESSAGES, RESPONSES
-from tests.e2e.agent import Claude
+from tests.e2e.claude_code import Claude
+from tests.e2e.four_labs import CHAT, MESSAGES, RESPONSES
 
 type Call = tuple[str, dict[str, Any]]
 type Ask = Callable[[Path, str, str, str, bool], str]

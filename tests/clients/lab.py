@@ -10,7 +10,7 @@ from gateway.core import jsonio
 from tests.clients.said import Turn, said, state
 from tests.clients.shape import Wrong
 from tests.clients.strict import STRICT
-from tests.e2e.abroad import CHAT, DIALECTS, DOORS, GEMINI, MESSAGES, RESPONSES, four
+from tests.e2e.four_labs import CHAT, DIALECTS, DOORS, GEMINI, MESSAGES, RESPONSES, four
 from tests.e2e.upstream import Answer, Request, Upstream, failing
 from tests.e2e.world import Config
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from tests.e2e import messages
+from tests.e2e import claude_answers
 from tests.e2e.upstream import SSE, Answer
 
 type Json = dict[str, Any]
@@ -150,9 +150,11 @@ def _details(tokens: Tokens, prompt: str, completion: str) -> Json:
 
 def _messages(answered: _Answered) -> Told:
     turn, number, tokens = answered.turn, answered.number, answered.tokens
-    blocks = [messages.thinking(turn.thought, state(MESSAGES, number))] if turn.thought else []
-    blocks += [messages.text(turn.text)] if turn.text else []
-    blocks += [messages.tool(f"toolu_{number}x{at}", name, **given) for at, (name, given) in enumerate(turn.calls)]  # fmt: skip
+    blocks = (
+        [claude_answers.thinking(turn.thought, state(MESSAGES, number))] if turn.thought else []
+    )
+    blocks += [claude_answers.text(turn.text)] if turn.text else []
+    blocks += [claude_answers.tool(f"toolu_{number}x{at}", name, **given) for at, (name, given) in enumerate(turn.calls)]  # fmt: skip
     usage: Json = {
         "input_tokens": tokens.fresh, "cache_read_input_tokens": tokens.read, "cache_creation_input_tokens": tokens.write,
         "cache_creation": {"ephemeral_5m_input_tokens": tokens.write, "ephemeral_1h_input_tokens": 0},
@@ -163,12 +165,12 @@ def _messages(answered: _Answered) -> Told:
         "id": f"msg_{number}", "type": "message", "role": "assistant", "model": answered.model,
         "content": blocks, "stop_reason": end, "stop_sequence": None, "usage": usage,
     }  # fmt: skip
-    inner = messages.frames(*blocks)[1:-2]  # the frames of the blocks, without start and end
+    inner = claude_answers.frames(*blocks)[1:-2]  # the frames of the blocks, without start and end
     return [
-        messages.event("message_start", message={**whole, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}),
+        claude_answers.event("message_start", message={**whole, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}),
         *inner,
-        messages.event("message_delta", delta={"stop_reason": end, "stop_sequence": None}, usage=usage),
-        messages.event("message_stop"),
+        claude_answers.event("message_delta", delta={"stop_reason": end, "stop_sequence": None}, usage=usage),
+        claude_answers.event("message_stop"),
     ], whole  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from tests.clients.shape import (
     record,
     word,
 )  # fmt: skip
-from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES
+from tests.e2e.four_labs import CHAT, GEMINI, MESSAGES, RESPONSES
 
 EFFORTS = word("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -9,7 +9,7 @@ from gateway.core import jsonio
 from tests.clients.agents import AGENTS, CODEX, NOTE, Ask, codex
 from tests.clients.conftest import Place
 from tests.clients.said import Turn
-from tests.e2e.abroad import CHAT, DIALECTS, GEMINI
+from tests.e2e.four_labs import CHAT, DIALECTS, GEMINI
 
 PAIRS = [(*agent, lab) for agent in AGENTS for lab in DIALECTS if lab != agent[1]]
 

@@ -13,8 +13,8 @@ from tests.clients.agents import KEY
 from tests.clients.program import NODE, PYTHON, QUIET, ROOT, Ran, needs, run
 from tests.docs import pages
 from tests.docs.stage import ANSWER, Stage, stage
-from tests.e2e.agent import QUIET as SILENT
-from tests.e2e.agent import program as claude
+from tests.e2e.claude_code import QUIET as SILENT
+from tests.e2e.claude_code import program as claude
 from tests.e2e.world import Loop
 
 

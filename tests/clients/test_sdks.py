@@ -9,7 +9,7 @@ from tests.clients.conftest import Place
 from tests.clients.lab import ODD
 from tests.clients.program import program
 from tests.clients.said import Turn
-from tests.e2e.abroad import CHAT, COUNTS, DIALECTS, GEMINI, MESSAGES, RESPONSES
+from tests.e2e.four_labs import CHAT, COUNTS, DIALECTS, GEMINI, MESSAGES, RESPONSES
 
 CLIENTS = [
     ("openai.mjs", "chat", CHAT),

@@ -10,7 +10,7 @@ import pytest
 from tests.clients.program import NODE, PYTHON, ROOT, needs, run
 from tests.docs import pages
 from tests.docs.stage import ANSWER, Stage, stage
-from tests.e2e.agent import QUIET as SILENT
+from tests.e2e.claude_code import QUIET as SILENT
 from tests.e2e.world import Loop
 
 FRAMEWORKS = pages.sections(ROOT / "docs/clients/frameworks.md")

@@ -19,8 +19,8 @@ from tests.clients.said import Turn, said
 from tests.clients.shape import Wrong
 from tests.clients.strict import STRICT
 from tests.docs.pages import ROOT
-from tests.e2e.abroad import CHAT, COUNTS, GEMINI, MESSAGES, RESPONSES
 from tests.e2e.child import Child, until
+from tests.e2e.four_labs import CHAT, COUNTS, GEMINI, MESSAGES, RESPONSES
 from tests.e2e.upstream import Answer, Request, Upstream, failing
 from tests.e2e.world import Loop
 

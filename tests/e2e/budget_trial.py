@@ -28,7 +28,7 @@ from tests.e2e.budget_audit import RATES, Found, Told, audit, table
 from tests.e2e.budget_provider import MOST, read
 from tests.e2e.child import Child, until
 from tests.e2e.kill_audit import books
-from tests.e2e.place import Place
+from tests.e2e.redis_port import Place
 from tests.e2e.upstream import PATIENCE
 
 ROOT = Path(__file__).parents[2]

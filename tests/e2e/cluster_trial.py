@@ -19,7 +19,7 @@ from gateway.limits.redis import RedisCounters
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.scripts import make_key, make_tag
 from tests.conftest import redis_program
-from tests.e2e.place import Place
+from tests.e2e.redis_port import Place
 from tests.state.several import Nodes
 
 WORKERS = 32

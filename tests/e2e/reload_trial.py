@@ -21,7 +21,7 @@ from typing import Any
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow
-from tests.e2e.ending import Service
+from tests.e2e.service import Service
 from tests.e2e.upstream import DONE, Upstream, answering
 from tests.e2e.world import Config, Loop, chat, config
 

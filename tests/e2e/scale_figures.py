@@ -26,7 +26,7 @@ from tests.conftest import redis_program
 from tests.e2e.budget_audit import RATES
 from tests.e2e.child import Child, until
 from tests.e2e.kill_trial import ROOT, Gateway
-from tests.e2e.place import Place
+from tests.e2e.redis_port import Place
 from tests.ledger import postgres
 
 _CLIENTS = 16

@@ -25,7 +25,7 @@ from tests.e2e.budget_audit import RATES
 from tests.e2e.budget_provider import Asked, Ended, read
 from tests.e2e.kill_audit import books
 from tests.e2e.kill_trial import Gateway
-from tests.e2e.scale_place import BUDGET, KEYS, PLACES, RATE, Fleet, fleet, missing
+from tests.e2e.scale_fleet import BUDGET, KEYS, PLACES, RATE, Fleet, fleet, missing
 
 GATEWAYS = 3
 CLIENTS = 24

@@ -26,7 +26,7 @@ from gateway.runtime.build import build_config
 from gateway.settings.loader import load
 from tests.conftest import redis_program
 from tests.e2e.budget_trial import Gateway
-from tests.e2e.place import Place
+from tests.e2e.redis_port import Place
 from tests.e2e.upstream import PATIENCE
 
 MOST = {"reasoning": 0.10, "smart": 0.40}

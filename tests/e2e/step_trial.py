@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.core import jsonio
-from tests.e2e.ending import Service
+from tests.e2e.service import Service
 from tests.e2e.upstream import Upstream, whole
 from tests.e2e.world import chat
 

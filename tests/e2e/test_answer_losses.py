@@ -8,7 +8,7 @@ from google import genai
 from google.genai import types
 
 from gateway.core import jsonio
-from tests.e2e.abroad import CHAT, DOORS, GEMINI, MESSAGES, RESPONSES, Json, four
+from tests.e2e.four_labs import CHAT, DOORS, GEMINI, MESSAGES, RESPONSES, Json, four
 from tests.e2e.upstream import SSE, Answer, Upstream
 from tests.e2e.world import Config, Make, World
 
@@ -50,7 +50,7 @@ def messages(stream: bool = False) -> tuple[str, Json]:
     return "/v1/messages", {"model": f"{GEMINI}/smart", "max_tokens": 9, "messages": said, "stream": stream}  # fmt: skip
 
 
-def test_a_chat_client_gets_a_picture_of_gemini(world: World, upstream: Upstream) -> None:
+def test_a_chat_client_gets_a_picture_from_gemini(world: World, upstream: Upstream) -> None:
     """Once it was lost: 200, no content, `stop`, and no word of the loss."""
     upstream.on(DOORS[GEMINI], answer(gemini({"inlineData": PICTURE}), stream=False))
     path, body = chat()
@@ -74,7 +74,7 @@ def test_a_chat_client_gets_a_picture_in_a_stream(world: World, upstream: Upstre
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_a_client_of_responses_gets_a_picture_as_an_item(
+def test_a_responses_client_gets_a_picture_as_an_output_item(
     world: World, upstream: Upstream, stream: bool
 ) -> None:
     upstream.on(DOORS[GEMINI], answer(gemini({"inlineData": PICTURE}), stream=stream))
@@ -85,7 +85,7 @@ def test_a_client_of_responses_gets_a_picture_as_an_item(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_a_gemini_client_gets_a_picture_of_a_host_of_chat(
+def test_a_gemini_client_gets_a_picture_from_a_chat_provider(
     world: World, upstream: Upstream, stream: bool
 ) -> None:
     image = {"type": "image_url", "image_url": {"url": DATA_URL}}
@@ -99,7 +99,9 @@ def test_a_gemini_client_gets_a_picture_of_a_host_of_chat(
     assert jsonio.dumps({"inlineData": PICTURE}) in reply.content
 
 
-def test_a_gemini_client_gets_a_picture_of_responses(world: World, upstream: Upstream) -> None:
+def test_a_gemini_client_gets_a_picture_from_a_responses_provider(
+    world: World, upstream: Upstream
+) -> None:
     item = {"type": "image_generation_call", "id": "ig", "status": "completed", "result": "iVBORw0K", "output_format": "png"}  # fmt: skip
     value = {
         "id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": [item],
@@ -126,7 +128,7 @@ NAMES = (
 
 
 @pytest.mark.parametrize("ask", [chat, responses, messages])
-def test_a_whole_answer_names_what_it_loses(
+def test_a_whole_answer_names_its_losses_in_a_header(
     world: World, upstream: Upstream, ask: Callable[[], tuple[str, Json]]
 ) -> None:
     """The header and the row name the losses of the answer beside those of the request."""
@@ -140,7 +142,7 @@ def test_a_whole_answer_names_what_it_loses(
 
 
 @pytest.mark.parametrize("ask", [chat, responses, messages])
-def test_a_stream_names_what_it_loses_in_a_comment_at_its_end(
+def test_a_stream_names_its_losses_in_a_comment_at_its_end(
     world: World, upstream: Upstream, ask: Callable[[bool], tuple[str, Json]]
 ) -> None:
     upstream.on(DOORS[GEMINI], answer(CODE, stream=True))
@@ -152,7 +154,7 @@ def test_a_stream_names_what_it_loses_in_a_comment_at_its_end(
     assert (entry.state, entry.dropped) == ("settled", NAMES)
 
 
-def test_a_stream_of_gemini_has_no_comment_and_the_row_has_the_names(
+def test_a_gemini_stream_has_no_comment_and_its_row_names_the_losses(
     world: World, upstream: Upstream
 ) -> None:
     """Google's SDK breaks at comments."""
@@ -175,7 +177,7 @@ def test_a_stream_of_gemini_has_no_comment_and_the_row_has_the_names(
     assert world.entry().dropped == ("content.server_tool_use",)
 
 
-def test_a_native_answer_is_untouched(world: World, upstream: Upstream) -> None:
+def test_a_native_answer_is_unchanged_and_has_no_losses(world: World, upstream: Upstream) -> None:
     upstream.on(DOORS[GEMINI], answer(CODE, stream=False))
     path = f"/v1beta/models/{GEMINI}/smart:generateContent"
     reply = world.client.post(path, json={"contents": [{"parts": [{"text": "Count."}]}]})
@@ -184,7 +186,7 @@ def test_a_native_answer_is_untouched(world: World, upstream: Upstream) -> None:
     assert world.entry().dropped == ()
 
 
-def test_an_answer_from_the_cache_names_what_it_lost(make: Make, upstream: Upstream) -> None:
+def test_a_cached_answer_names_its_losses(make: Make, upstream: Upstream) -> None:
     def cached(value: Config) -> None:
         four(value)
         value["cache"] = {"default": "on", "ttl": "1h"}

@@ -11,7 +11,7 @@ from tests.e2e.budget_trial import Bounds, trial
 
 
 @pytest.mark.skipif(redis_program() is None, reason="no server of the Redis protocol")
-def test_what_providers_bill_stays_within_a_budget(tmp_path: Path) -> None:
+def test_providers_bill_no_more_than_the_budget(tmp_path: Path) -> None:
     """Clients leave, answers fail and a gateway is killed, and no budget is overspent.
 
     Redis counts no less than the provider bills, for all and for each key. The gateway refuses

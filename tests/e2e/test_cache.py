@@ -31,7 +31,9 @@ def ask(world: World, body: Body | bytes | None = None, **headers: str) -> str:
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
-def test_the_second_is_a_hit(cached: World, upstream: Upstream, streamed: bool) -> None:
+def test_the_second_equal_call_is_a_cache_hit(
+    cached: World, upstream: Upstream, streamed: bool
+) -> None:
     body = chat(stream=streamed)
     first, second = cached.ask(body), cached.ask(body)
     assert first.headers["x-tiergate-cache"] == "miss"
@@ -43,7 +45,7 @@ def test_the_second_is_a_hit(cached: World, upstream: Upstream, streamed: bool) 
     assert len(upstream.requests) == 1
 
 
-def test_members_in_another_order_are_the_same_request(cached: World) -> None:
+def test_members_in_another_order_make_an_equal_request(cached: World) -> None:
     """Any other byte in a value makes another request."""
     assert ask(cached, b'{"model":"smart","messages":[{"role":"user","content":"hi"}]}') == "miss"
     assert (
@@ -55,7 +57,7 @@ def test_members_in_another_order_are_the_same_request(cached: World) -> None:
 @pytest.mark.parametrize(
     ("word", "told", "after"), [("off", "off", "miss"), ("refresh", "miss", "hit")]
 )
-def test_a_client_may_say_off_or_refresh(
+def test_a_client_may_send_off_or_refresh(
     cached: World, upstream: Upstream, word: str, told: str, after: str
 ) -> None:
     """`off` bypasses the cache. `refresh` calls the provider and caches the new answer."""
@@ -66,7 +68,7 @@ def test_a_client_may_say_off_or_refresh(
     assert len(upstream.requests) == 3 if word == "off" else 2
 
 
-def test_refresh_replaces(cached: World, upstream: Upstream) -> None:
+def test_refresh_replaces_the_cached_answer(cached: World, upstream: Upstream) -> None:
     upstream.on("/acme", whole("old"), whole("new"))
     ask(cached)
     ask(cached, x_tiergate_cache="refresh")
@@ -87,7 +89,9 @@ KEPT_NOT: list[tuple[str, Script, Body]] = [
 
 
 @pytest.mark.parametrize(("script", "more"), [row[1:] for row in KEPT_NOT], ids=[row[0] for row in KEPT_NOT])  # fmt: skip
-def test_what_is_not_kept(cached: World, upstream: Upstream, script: Answer, more: Body) -> None:
+def test_the_cache_stores_no_bad_or_unrepeatable_answer(
+    cached: World, upstream: Upstream, script: Answer, more: Body
+) -> None:
     """SEC-CACHE 5."""
     upstream.on("/acme", script)
     for _ in range(2):
@@ -95,7 +99,7 @@ def test_what_is_not_kept(cached: World, upstream: Upstream, script: Answer, mor
     assert len(upstream.requests) == 2
 
 
-def test_what_another_target_answered_is_not_kept(make: Make, upstream: Upstream) -> None:
+def test_the_cache_stores_no_answer_of_a_fallback_target(make: Make, upstream: Upstream) -> None:
     world = make(caching(), spared)
     upstream.on("/acme", failing(503))
     assert [ask(world), ask(world)] == ["miss", "miss"]
@@ -126,7 +130,7 @@ def keyed(folder: Path) -> Change:
     ],
 )
 @pytest.mark.parametrize("shared", [False, True], ids=["memory", "redis"])
-def test_who_shares(
+def test_the_cache_scope_decides_which_keys_share_an_answer(
     request: pytest.FixtureRequest, make: Make, tmp_path: Path, scope: str, told: list[str], shared: bool
 ) -> None:  # fmt: skip
     """SEC-CACHE 1: answers are shared by key, by tenant or by all, in memory and in Redis."""
@@ -140,7 +144,9 @@ def test_who_shares(
     assert calm(world, tell) == told
 
 
-def test_two_gateways_share_one_redis(make: Make, redis_url: str, upstream: Upstream) -> None:
+def test_two_gateways_share_answers_through_one_redis(
+    make: Make, redis_url: str, upstream: Upstream
+) -> None:
     """One gateway records a stream, and the other answers whole from it without the provider."""
     both = {"REDIS_URL": redis_url, "TIERGATE_SECRET": "the same"}
     one, two = make(caching(), **both), make(caching(), **both)
@@ -166,7 +172,7 @@ def shipped(make: Make) -> World:
     return make(lambda value: value.update(cache={}))
 
 
-def test_equal_calls_at_the_providers_own_temperature_are_asked_anew(
+def test_equal_calls_at_the_providers_own_temperature_get_new_answers(
     shipped: World, upstream: Upstream
 ) -> None:
     """Clients send one request many times to regenerate, to vote among answers, or to make data."""
@@ -195,7 +201,7 @@ DIALECTS: dict[str, tuple[str, Body, Body]] = {
 
 
 @pytest.mark.parametrize(("path", "body", "zero"), DIALECTS.values(), ids=DIALECTS)
-def test_temperature_zero_is_cached_in_every_dialect(
+def test_calls_at_temperature_zero_are_cached_in_every_dialect(
     shipped: World, upstream: Upstream, path: str, body: Body, zero: Body
 ) -> None:
     def told(body: Body) -> str:
@@ -221,7 +227,7 @@ def test_a_client_turns_the_cache_on_for_a_call(shipped: World, upstream: Upstre
     assert len(upstream.requests) == 3
 
 
-def test_a_client_that_wants_it_refreshed_has_it_kept(shipped: World) -> None:
+def test_only_the_header_refresh_stores_the_new_answer(shipped: World) -> None:
     """`refresh` caches the new answer; `cache-control: no-cache` only forbids a cached one."""
     for headers, after in (
         ({"cache_control": "no-cache"}, "miss"),
@@ -234,13 +240,15 @@ def test_a_client_that_wants_it_refreshed_has_it_kept(shipped: World) -> None:
 
 
 @pytest.mark.parametrize("word", ["maybe", "no-cache", "ON"])
-def test_another_word_is_refused(shipped: World, word: str) -> None:
+def test_the_gateway_refuses_an_unknown_value_of_the_cache_header(
+    shipped: World, word: str
+) -> None:
     reply = shipped.ask(chat(), x_tiergate_cache=word)
     assert reply.status_code == 400
     assert "x-tiergate-cache is on, off, refresh or exact." in reply.text
 
 
-def test_a_guard_turns_the_cache_on_and_another_keeps_a_call_out(make: Make) -> None:
+def test_one_guard_turns_the_cache_on_and_another_turns_it_off(make: Make) -> None:
     def change(value: Config) -> None:
         value["cache"] = {"default": "off"}
         value["guards"] = [
@@ -256,7 +264,7 @@ def test_a_guard_turns_the_cache_on_and_another_keeps_a_call_out(make: Make) -> 
     assert [ask(world, chat("hello", temperature=0)) for _ in range(2)] == ["off", "off"]
 
 
-def test_a_key_has_a_default_of_its_own(make: Make, tmp_path: Path) -> None:
+def test_a_client_key_has_its_own_cache_default(make: Make, tmp_path: Path) -> None:
     def change(value: Config) -> None:
         keyed(tmp_path)(value)
         table = jsonio.loads((tmp_path / "keys.yaml").read_bytes())
@@ -275,7 +283,7 @@ def test_a_key_has_a_default_of_its_own(make: Make, tmp_path: Path) -> None:
             assert found == told, key
 
 
-def test_a_redis_that_is_gone_costs_no_call(make: Make) -> None:
+def test_a_missing_redis_fails_no_call(make: Make) -> None:
     world = make(caching(), REDIS_URL="redis://127.0.0.1:1/0")
     assert [ask(world), ask(world)] == ["miss", "miss"]
     assert {entry.state for entry in world.entries()} == {"settled"}

@@ -18,9 +18,19 @@ from gateway.ledger.journal import decode_row
 from gateway.local_model.model import MissingPackage, find_weights
 from tests.docs import pages
 from tests.docs.stage import ANSWER, stage
-from tests.e2e.agent import PATIENCE, QUIET, Claude, program
-from tests.e2e.messages import Block, error, event, frames, reply, stream, text, thinking, tool
-from tests.e2e.tap import Exchange, Tap
+from tests.e2e.claude_answers import (
+    Block,
+    error,
+    event,
+    frames,
+    reply,
+    stream,
+    text,
+    thinking,
+    tool,
+)
+from tests.e2e.claude_code import PATIENCE, QUIET, Claude, program
+from tests.e2e.recording_proxy import Exchange, Tap
 from tests.e2e.upstream import SSE, Answer, Request, Upstream, failing
 from tests.e2e.world import Config, Loop, Make, World
 
@@ -145,7 +155,7 @@ def settled(world: World, calls: int) -> list[FinalRow]:
         ("opus", "claude-opus-9"),
     ],
 )
-def test_an_answer(
+def test_claude_code_gets_an_answer_and_only_the_model_changes(
     claude: Claude, tap: Tap, world: World, upstream: Upstream, asked: str, model: str, form: str
 ) -> None:
     """A tier, a name, and an alias that Claude Code itself knows: only the model changes."""
@@ -167,7 +177,9 @@ def _hello() -> tuple[Block, ...]:
     return thinking("A greeting.", "c2lnbg+/=="), text("Hello, you there.")
 
 
-def test_headers(claude: Claude, tap: Tap, upstream: Upstream) -> None:
+def test_the_provider_gets_the_headers_of_claude_code_without_the_client_key(
+    claude: Claude, tap: Tap, upstream: Upstream
+) -> None:
     """Betas, version and session go on; the person's key does not."""
     upstream.on("/claude", reply(text("Hello.")))
     claude.ask(HELLO, ANTHROPIC_MODEL="smart")
@@ -192,7 +204,9 @@ def script(claude: Claude) -> list[Any]:
     ]  # fmt: skip
 
 
-def test_a_loop_of_tools(claude: Claude, tap: Tap, world: World, upstream: Upstream) -> None:
+def test_claude_code_runs_a_tool_loop(
+    claude: Claude, tap: Tap, world: World, upstream: Upstream
+) -> None:
     """Tools run for real; thinking comes back with its signature; the model stays the same."""
     upstream.on("/claude", *script(claude))
     allowed = ("--allowedTools", "Write,Read,Bash")
@@ -215,7 +229,7 @@ def _results(message: dict[str, Any]) -> list[Block]:
     return [block for block in content if block["type"] == "tool_result"]
 
 
-def test_an_older_model_is_asked_in_its_own_way(
+def test_claude_code_runs_a_tool_loop_on_an_older_model(
     claude: Claude, tap: Tap, world: World, upstream: Upstream
 ) -> None:
     """An effort becomes a budget; if the model cannot think, no member asks to clear thoughts."""
@@ -238,7 +252,9 @@ def _without(body: dict[str, Any], names: set[str]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name not in names}
 
 
-def test_an_agent_within(claude: Claude, tap: Tap, world: World, upstream: Upstream) -> None:
+def test_claude_code_runs_a_subagent(
+    claude: Claude, tap: Tap, world: World, upstream: Upstream
+) -> None:
     """A subagent has its own id, also at the provider; hints for gateways are accepted."""
 
     def answer(request: Request) -> Answer:
@@ -266,7 +282,9 @@ def test_an_agent_within(claude: Claude, tap: Tap, world: World, upstream: Upstr
     settled(world, 3)
 
 
-def test_counting(claude: Claude, tap: Tap, world: World, upstream: Upstream) -> None:
+def test_claude_code_counts_the_tokens_of_its_context(
+    claude: Claude, tap: Tap, world: World, upstream: Upstream
+) -> None:
     """`/context` counts the parts of a prompt, which costs nothing."""
     upstream.on("/claude/v1/messages/count_tokens", Answer(pieces=(b'{"input_tokens":1234}',), length=21))  # fmt: skip
     said = claude.ask("/context", ANTHROPIC_MODEL="claude-auto")
@@ -280,7 +298,9 @@ def test_counting(claude: Claude, tap: Tap, world: World, upstream: Upstream) ->
     assert {(entry.state, entry.cost) for entry in entries} == {("settled", Decimal(0))}
 
 
-def test_it_discovers_models(claude: Claude, tap: Tap, upstream: Upstream) -> None:
+def test_claude_code_discovers_the_models_of_the_gateway(
+    claude: Claude, tap: Tap, upstream: Upstream
+) -> None:
     """With its own traffic on, it checks that the gateway is there and which models it serves."""
     upstream.on("/claude", reply(text("Hello.")))
     discover = {"CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": ""}  # fmt: skip
@@ -321,7 +341,9 @@ def recorded(corpus: Path) -> list[tuple[bytes, str]]:
     return found
 
 
-def test_recordings(claude: Claude, tap: Tap, upstream: Upstream, corpus: Path) -> None:
+def test_claude_code_reads_recorded_streams_byte_for_byte(
+    claude: Claude, tap: Tap, upstream: Upstream, corpus: Path
+) -> None:
     """Recorded streams of the real service pass byte for byte, and Claude Code reads their text."""
     streams = recorded(corpus)
     assert len(streams) > 10
@@ -347,7 +369,7 @@ LONG = "prompt is too long: 210000 tokens > 200000 maximum"
     ],
     ids=["529", "429", "500", "401", "too long"],
 )  # fmt: skip
-def test_errors(
+def test_claude_code_shows_a_providers_error_and_retries_it(
     claude: Claude, tap: Tap, world: World, upstream: Upstream,
     script: Answer, told: tuple[int, str], says: str, times: tuple[int, int],
 ) -> None:  # fmt: skip
@@ -376,7 +398,7 @@ def test_errors(
         (404, "not_found_error", "model: claude-gone", "There's an issue with the selected model"),
     ],
 )
-def test_a_rejection_reaches_it_word_for_word(
+def test_claude_code_gets_a_rejection_byte_for_byte(
     claude: Claude, tap: Tap, world: World, upstream: Upstream,
     status: int, kind: str, message: str, says: str,
 ) -> None:  # fmt: skip
@@ -392,7 +414,7 @@ def test_a_rejection_reaches_it_word_for_word(
     assert {(entry.state, entry.attempts) for entry in entries} == {("failed", 1)}
 
 
-def test_a_moment_of_overload_is_not_seen(
+def test_claude_code_does_not_see_a_short_overload(
     claude: Claude, tap: Tap, world: World, upstream: Upstream
 ) -> None:
     upstream.on("/claude", failing(529), reply(*_hello()))
@@ -401,7 +423,9 @@ def test_a_moment_of_overload_is_not_seen(
     assert [entry.attempts for entry in settled(world, 1)] == [2]
 
 
-def test_a_key_that_is_not_known(claude: Claude, tap: Tap, upstream: Upstream) -> None:
+def test_claude_code_reports_an_unknown_client_key(
+    claude: Claude, tap: Tap, upstream: Upstream
+) -> None:
     said = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart", ANTHROPIC_AUTH_TOKEN="wrong")
     assert said.code == 1
     assert str(said.result["result"]).startswith("Failed to authenticate. API Error: 401 This key")
@@ -424,7 +448,7 @@ SPOKEN = frames(text("Hello, you there."))[:5]
     ],
     ids=["cut while thinking", "cut", "ended early", "overloaded"],
 )
-def test_a_stream_that_breaks_is_asked_for_again(
+def test_claude_code_retries_a_stream_that_breaks_off(
     claude: Claude, tap: Tap, world: World, upstream: Upstream, script: Answer, problem: str
 ) -> None:
     """Claude Code sees an error, not an end, and then retries; each call has its row."""
@@ -455,7 +479,9 @@ def model() -> None:
 @pytest.mark.usefixtures("model")
 @pytest.mark.parametrize("change", [local], ids=["local"])
 @pytest.mark.parametrize("asked", ["claude-auto", "smart", "claude-sonnet-9"])
-def test_a_real_model(claude: Claude, tap: Tap, world: World, asked: str) -> None:
+def test_claude_code_gets_a_sentence_from_the_local_model(
+    claude: Claude, tap: Tap, world: World, asked: str
+) -> None:
     """Without provider and key, the small local model says a sentence of its own."""
     small = ("--system-prompt", "Answer briefly.", "--tools", "", "--disable-slash-commands")
     sentence = {"temperature": 0, "stop_sequences": [".", "\n"]}
@@ -480,7 +506,7 @@ def lines(data: Path) -> list[bytes]:
     return [line for file in data.glob("ledger/*.jsonl") for line in file.read_bytes().splitlines()]
 
 
-def test_the_page_about_it(loop: Loop, tmp_path: Path) -> None:
+def test_the_documented_set_up_of_claude_code_works(loop: Loop, tmp_path: Path) -> None:
     """The page's variables and header lead to an answer of shipped labs, and a tagged row."""
     script = next(it.text for it in pages.clients("sh") if "claude-code" in it.page)
     with stage(loop, tmp_path, strict=False) as place:

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.core.ledger_rows import FinalRow
 from gateway.evaluation.replay.replay import LedgerReplay
-from tests.e2e.test_judge import asked, judged, says
-from tests.e2e.test_seats import EASY, HARD, TOOL, anything, in_loop, routed, say, talk
+from tests.e2e.test_llm_judge import asked, judged, says
+from tests.e2e.test_sessions import EASY, HARD, TOOL, anything, in_loop, routed, say, talk
 from tests.e2e.upstream import Answer, Request, Upstream, whole
 from tests.e2e.world import Config, Make, World
 from tests.evaluation.replay.traffic import logged
@@ -41,7 +41,7 @@ def route(world: World, *turns: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("answers")
-def test_the_first_message_does_not_decide_the_conversation(make: Make) -> None:
+def test_each_turn_of_a_conversation_is_decided_anew(make: Make) -> None:
     """Rules run at each turn; a raised tier is lowered again if nothing is cached."""
     world = make(proofs)
     assert routed(say(world, EASY)) == ("classifier", "fast", "swift-1")
@@ -51,7 +51,7 @@ def test_the_first_message_does_not_decide_the_conversation(make: Make) -> None:
 
 
 @pytest.mark.usefixtures("answers")
-def test_a_conversation_without_a_name_is_decided_anew_too(make: Make) -> None:
+def test_a_conversation_without_an_id_header_is_decided_anew_too(make: Make) -> None:
     """The gateway recognizes it by its beginning."""
     world, tools = make(proofs), [TOOL]
     assert routed(world.ask(talk(EASY, tools=tools))) == ("classifier", "fast", "swift-1")
@@ -60,7 +60,7 @@ def test_a_conversation_without_a_name_is_decided_anew_too(make: Make) -> None:
 
 
 @pytest.mark.usefixtures("answers")
-def test_the_classifier_alone_raises_it_step_by_step(make: Make) -> None:
+def test_the_classifier_raises_a_conversation_tier_by_tier(make: Make) -> None:
     world = make()
     assert routed(say(world, EASY)) == ("classifier", "fast", "swift-1")
     assert routed(say(world, EASY, HARD)) == ("classifier", "smart", "able-1")
@@ -68,7 +68,9 @@ def test_the_classifier_alone_raises_it_step_by_step(make: Make) -> None:
     assert routed(say(world, EASY, HARD, HARD, HARD)) == ("seat", "reasoning", "deep-1")
 
 
-def test_what_is_cached_keeps_it_until_lowering_pays(make: Make, upstream: Upstream) -> None:
+def test_a_prompt_cache_keeps_the_tier_until_lowering_it_pays(
+    make: Make, upstream: Upstream
+) -> None:
     """The route endpoint shows the sum; the row has the decision's evidence, and replays the same.
 
     The cheaper tier has no prompt cache: it would read all tokens anew, for more than it saves.
@@ -103,7 +105,7 @@ def test_what_is_cached_keeps_it_until_lowering_pays(make: Make, upstream: Upstr
     assert (walk.totals.total.changed, walk.totals.total.undecided) == (0, 0)
 
 
-def test_side_calls_and_sub_agents_are_apart(make: Make, upstream: Upstream) -> None:
+def test_side_calls_and_subagents_are_decided_apart(make: Make, upstream: Upstream) -> None:
     """The gateway decides them apart; they raise no tier, and no rise applies to them."""
     upstream.on("/acme", cached(tokens=9_000))
     world = make(proofs)
@@ -123,7 +125,7 @@ def test_side_calls_and_sub_agents_are_apart(make: Make, upstream: Upstream) -> 
     assert ask(EASY, EASY, PROVE, PROVE) == ("rule", "reasoning", "deep-1")
 
 
-def test_a_judge_is_asked_at_each_turn(make: Make, upstream: Upstream) -> None:
+def test_the_gateway_calls_the_judge_at_each_turn(make: Make, upstream: Upstream) -> None:
     """The judge runs even if the classifier would leave the conversation where it is."""
     world = make(judged())
     upstream.on("/other", says("fast"), says("smart"))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES, answer
+from tests.e2e.four_labs import CHAT, GEMINI, MESSAGES, RESPONSES, answer
 from tests.e2e.test_embeddings import gemini_answer, openai_answer
 from tests.e2e.upstream import Answer, Request, Script
 from tests.e2e.world import Config, Make, World
@@ -134,7 +134,7 @@ def world(make: Make) -> World:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_operations_in_any_order_arrive_where_they_belong(world: World, seed: int) -> None:
+def test_requests_in_any_order_arrive_at_their_own_urls(world: World, seed: int) -> None:
     """All operations of two providers, each of them several times, in a random order."""
     orders = [(provider, name) for provider in PROVIDERS for name in OPERATIONS] * 4
     random.Random(seed).shuffle(orders)

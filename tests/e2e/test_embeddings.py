@@ -87,7 +87,7 @@ def google(world: World) -> genai.Client:
     return genai.Client(api_key="k", http_options=types.HttpOptions(base_url=world.url))
 
 
-def test_the_openai_sdk_gets_its_base64_from_an_openai_provider(world: World) -> None:
+def test_the_openai_sdk_gets_base64_vectors_from_an_openai_provider(world: World) -> None:
     with sdk(world) as client:
         found = client.embeddings.create(model="vec-1", input=["one", "two"])
     assert [it.embedding for it in found.data] == VECTORS
@@ -102,7 +102,7 @@ def test_the_openai_sdk_gets_its_base64_from_an_openai_provider(world: World) ->
     assert entry.cost == Decimal("0.00000014")
 
 
-def test_bytes_pass_both_ways_but_for_the_model(world: World) -> None:
+def test_native_embeddings_pass_unchanged_except_for_the_model(world: World) -> None:
     body = b'{ "input" : ["a", "\\u00e9"],\n"model":"auto", "x_own": 1.50, "user":"u" }'
     reply = world.client.post("/v1/embeddings", content=body)
     request = world.upstream.arrived()
@@ -118,7 +118,7 @@ def test_bytes_pass_both_ways_but_for_the_model(world: World) -> None:
     assert world.upstream.arrived().body == same
 
 
-def test_the_same_model_of_another_host_takes_over(world: World) -> None:
+def test_the_same_model_at_another_provider_takes_over(world: World) -> None:
     world.upstream.on("/acme", failing(503))
     with sdk(world) as client:
         found = client.embeddings.create(model="vec-1", input="one")
@@ -130,14 +130,14 @@ def test_the_same_model_of_another_host_takes_over(world: World) -> None:
     assert world.entry().attempts == 3
 
 
-def test_another_model_never_takes_over(world: World) -> None:
+def test_another_embedding_model_never_takes_over(world: World) -> None:
     world.upstream.on("/acme", failing(503))
     with sdk(world) as client, pytest.raises(openai.InternalServerError):
         client.embeddings.create(model="vec-2", input="one")
     assert {it.json["model"] for it in world.upstream.requests} == {"vec-2"}
 
 
-def test_the_openai_sdk_is_served_by_gemini(world: World) -> None:
+def test_gemini_embeds_for_the_openai_sdk(world: World) -> None:
     with sdk(world) as client:
         found = client.embeddings.create(
             model="google/gem-vec", input=["one", "two"], dimensions=3, user="u"
@@ -163,14 +163,14 @@ def test_the_openai_sdk_is_served_by_gemini(world: World) -> None:
     assert (first.dropped, first.input, first.output) == (("user",), 7, 0)
 
 
-def test_tokens_are_refused_where_only_gemini_could_embed_them(world: World) -> None:
+def test_the_gateway_refuses_token_input_for_a_gemini_model(world: World) -> None:
     with sdk(world) as client, pytest.raises(openai.BadRequestError, match="part of this kind"):
         client.embeddings.create(model="gem-vec", input=[1, 2, 3])
     assert world.upstream.requests == []
     assert world.entry().state == "refused"
 
 
-def test_the_google_sdk_is_served_at_home_and_abroad(world: World) -> None:
+def test_native_and_translated_providers_embed_for_the_google_sdk(world: World) -> None:
     client = google(world)
     config = types.EmbedContentConfig(output_dimensionality=3, task_type="RETRIEVAL_QUERY")
     home = client.models.embed_content(model="gem-vec", contents=["one", "two"], config=config)
@@ -193,7 +193,9 @@ def test_the_google_sdk_is_served_at_home_and_abroad(world: World) -> None:
 
 @pytest.mark.parametrize("lab", ["acme", "google"])
 @pytest.mark.parametrize("model", ["gem-vec", "vec-1"])
-def test_the_google_sdk_may_send_a_lab_with_every_call(world: World, lab: str, model: str) -> None:
+def test_the_model_of_a_google_call_overrides_its_lab_header(
+    world: World, lab: str, model: str
+) -> None:
     """A client sets the lab for generation; for embeddings the model's name decides."""
     options = types.HttpOptions(base_url=world.url, headers={"x-tiergate-lab": lab})
     with genai.Client(api_key="k", http_options=options) as client:
@@ -204,7 +206,7 @@ def test_the_google_sdk_may_send_a_lab_with_every_call(world: World, lab: str, m
     assert (entry.model, entry.lab) == (model, {"gem-vec": "google", "vec-1": "acme"}[model])
 
 
-def test_one_content_is_asked_at_home_byte_for_byte_and_answered_abroad(world: World) -> None:
+def test_one_content_is_embedded_natively_byte_for_byte_and_translated(world: World) -> None:
     body = b'{ "content": {"parts":[{"text": "one"}]}, "taskType":"SEMANTIC_SIMILARITY" }'
     home = world.client.post("/v1/models/gem-vec:embedContent", content=body)
     assert world.upstream.arrived().body == body
@@ -216,7 +218,7 @@ def test_one_content_is_asked_at_home_byte_for_byte_and_answered_abroad(world: W
     }
 
 
-def test_equal_requests_are_answered_from_the_cache(make: Make) -> None:
+def test_equal_embedding_requests_are_answered_from_the_cache(make: Make) -> None:
     world = started(make, cached)
     with sdk(world) as client:
         first = client.embeddings.create(model="vec-1", input=["one", "two"])
@@ -230,7 +232,7 @@ def test_equal_requests_are_answered_from_the_cache(make: Make) -> None:
     assert [it.cache for it in entries] == ["miss", "hit", "miss"]
 
 
-def test_vectors_of_another_form_or_length_are_not_the_same(make: Make) -> None:
+def test_vectors_of_another_encoding_or_length_are_cached_apart(make: Make) -> None:
     """The encoding and the number of dimensions are part of the request."""
     world = started(make, cached)
     bodies: list[dict[str, object]] = [
@@ -253,7 +255,7 @@ def test_vectors_of_another_form_or_length_are_not_the_same(make: Make) -> None:
     assert len(world.upstream.requests) == len(bodies) + 1
 
 
-def test_a_cache_of_nothing_keeps_no_vectors_unless_they_are_asked_for(make: Make) -> None:
+def test_a_cache_that_is_off_stores_vectors_only_on_request(make: Make) -> None:
     def off(value: Config) -> None:
         two(value)
         value["cache"] = {"default": "off"}
@@ -272,7 +274,7 @@ def test_a_cache_of_nothing_keeps_no_vectors_unless_they_are_asked_for(make: Mak
     assert [ask(**on), ask(**on)] == ["miss", "hit"]
 
 
-def test_a_name_that_is_not_served_is_told_with_those_that_are(world: World) -> None:
+def test_an_error_for_an_unknown_model_lists_the_embedding_models(world: World) -> None:
     with sdk(world) as client:
         with pytest.raises(openai.NotFoundError) as error:
             client.embeddings.create(model="vec-3", input="one")
@@ -288,7 +290,7 @@ def test_a_name_that_is_not_served_is_told_with_those_that_are(world: World) -> 
     assert listed["vec-2"] == "acme"
 
 
-def test_googles_list_says_which_models_embed(world: World) -> None:
+def test_googles_model_list_marks_embedding_models(world: World) -> None:
     found = world.client.get("/v1beta/models/gem-vec").json()
     assert found["supportedGenerationMethods"] == ["embedContent", "batchEmbedContents"]
     assert "generateContent" in world.client.get("/v1beta/models/fast").json()[
@@ -296,7 +298,7 @@ def test_googles_list_says_which_models_embed(world: World) -> None:
     ]  # fmt: skip
 
 
-def test_a_provider_s_error_goes_to_each_client_in_its_dialect(world: World) -> None:
+def test_each_client_gets_a_providers_error_in_its_dialect(world: World) -> None:
     told = b'{"error":{"message":"Too long.","type":"invalid_request_error","code":null}}'
     world.upstream.on("/acme", failing(400, told))
     world.upstream.on("/spare", failing(400, told))
@@ -308,7 +310,7 @@ def test_a_provider_s_error_goes_to_each_client_in_its_dialect(world: World) -> 
     client.close()
 
 
-def test_a_200_without_vectors_is_no_answer(world: World) -> None:
+def test_a_200_without_vectors_is_a_failure(world: World) -> None:
     world.upstream.on("/acme", answer(b'{"object":"list"}'))
     world.upstream.on("/spare", answer(b'{"error":{"message":"busy","code":503}}'))
     reply = world.client.post("/v1/embeddings", content=b'{"model":"vec-1","input":"a"}')
@@ -316,13 +318,13 @@ def test_a_200_without_vectors_is_no_answer(world: World) -> None:
     assert world.entry().state == "failed"
 
 
-def test_a_target_that_refuses_the_size_is_not_asked_for_it(world: World) -> None:
+def test_the_gateway_refuses_dimensions_that_the_target_refuses(world: World) -> None:
     with sdk(world) as client, pytest.raises(openai.BadRequestError, match="refuses dimensions"):
         client.embeddings.create(model="vec-2", input="one", dimensions=2)
     assert world.upstream.requests == []
 
 
-def test_vectors_of_pictures_have_no_cost(world: World) -> None:
+def test_the_cost_of_picture_embeddings_is_unknown(world: World) -> None:
     """Gemini reports one count; a host of OpenAI's shape gets pictures in a form of its own."""
     picture = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}
     body = {"content": {"parts": [{"text": "one"}, picture]}}

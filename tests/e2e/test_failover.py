@@ -140,14 +140,16 @@ def text_of(data: bytes, *, streamed: bool) -> str:
 ROWS = {row[0]: row[1:] for row in pages.table("fault", "failure.md").rows}
 
 
-def test_the_table_has_each_fault() -> None:
+def test_the_documented_table_has_each_fault() -> None:
     assert len(FAULTS) == 16
     assert list(ROWS) == list(FAULTS)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_who_answers(make: Make, upstream: Upstream, fault: str, mode: str) -> None:
+def test_each_fault_ends_as_the_documented_table_says(
+    make: Make, upstream: Upstream, fault: str, mode: str
+) -> None:
     """An answer is clean if no text is missing or repeated, and it has no error."""
     one, said = FAULTS[fault], ROWS[fault][list(MODES).index(mode)]
     if one.whole is None:
@@ -158,7 +160,7 @@ def test_who_answers(make: Make, upstream: Upstream, fault: str, mode: str) -> N
     assert said == (whole_said if whole_said == streamed else f"{whole_said}; {streamed}")
 
 
-def test_the_sums_under_the_table() -> None:
+def test_the_sums_under_the_documented_table_are_right() -> None:
     """The page counts the faults that every client survives."""
     clean = [sum("error" not in row[at] for row in ROWS.values()) for at in range(2)]
     page = (pages.ROOT / "docs/failure.md").read_text("utf-8")

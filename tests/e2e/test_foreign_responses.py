@@ -7,8 +7,8 @@ import openai
 import pytest
 
 from gateway.core import jsonio
-from tests.e2e.abroad import CHAT, DOORS, RESPONSES, answer, four
-from tests.e2e.test_responses_state import FIRST, SECOND, ask, sdk, stored
+from tests.e2e.four_labs import CHAT, DOORS, RESPONSES, answer, four
+from tests.e2e.test_stored_responses import FIRST, SECOND, ask, sdk, stored
 from tests.e2e.upstream import Answer, Upstream, failing
 from tests.e2e.world import Change, Config, Make, World
 
@@ -54,7 +54,7 @@ def credentials(upstream: Upstream) -> list[str]:
     ],
 )
 @pytest.mark.parametrize("ttl", ["24h", "0s"])
-def test_the_setting_says_who_is_asked_and_keys_say_what_is_unset(
+def test_the_foreign_setting_decides_whether_an_unknown_id_reaches_the_provider(
     make: Make, upstream: Upstream, setting: str | None, keyed: bool, passes: bool, ttl: str
 ) -> None:
     world = make(foreign(setting, ttl=ttl), **({"TIERGATE_KEYS": KEYS} if keyed else {}))
@@ -88,7 +88,7 @@ def test_the_next_turn_goes_to_the_account_that_answered(
 
 
 @pytest.mark.parametrize("status", [400, 404])
-def test_what_no_account_has_is_told_in_the_providers_words(
+def test_the_client_gets_the_providers_error_for_an_id_that_no_account_has(
     make: Make, upstream: Upstream, status: int
 ) -> None:
     """The target stays in use, however often a client asks for it."""
@@ -104,7 +104,7 @@ def test_what_no_account_has_is_told_in_the_providers_words(
     ask(world, RESPONSES, FIRST)
 
 
-def test_an_account_that_fails_may_have_it(make: Make, upstream: Upstream) -> None:
+def test_a_failing_account_may_still_have_the_answer(make: Make, upstream: Upstream) -> None:
     """A second account that lacks the answer does not prove that the conversation is gone."""
     world = make(foreign())
     upstream.on(DOORS[RESPONSES], failing(503), missing())
@@ -113,7 +113,7 @@ def test_an_account_that_fails_may_have_it(make: Make, upstream: Upstream) -> No
     assert credentials(upstream) == ["key-1", "key-2"]
 
 
-def test_a_lab_that_keeps_answers_is_asked_where_no_lab_is_named(
+def test_a_call_without_a_lab_goes_to_a_lab_that_keeps_answers(
     make: Make, upstream: Upstream
 ) -> None:
     world = make(foreign())
@@ -126,7 +126,9 @@ def test_a_lab_that_keeps_answers_is_asked_where_no_lab_is_named(
     assert f"{CHAT} keeps no earlier answers" in trace
 
 
-def test_where_no_target_keeps_answers_nobody_is_asked(make: Make, upstream: Upstream) -> None:
+def test_the_gateway_calls_no_provider_where_no_target_keeps_answers(
+    make: Make, upstream: Upstream
+) -> None:
     """The named lab speaks another dialect, or speaks Responses and keeps nothing."""
     with pytest.raises(openai.NotFoundError, match="keeps no earlier answers") as caught:
         ask(make(foreign()), CHAT, SECOND, previous_response_id=FOREIGN)
@@ -136,7 +138,7 @@ def test_where_no_target_keeps_answers_nobody_is_asked(make: Make, upstream: Ups
     assert not upstream.requests
 
 
-def test_a_deleted_answer_is_gone_though_its_provider_has_it(
+def test_a_deleted_answer_is_gone_although_its_provider_has_it(
     make: Make, upstream: Upstream
 ) -> None:
     world = make(foreign("pass"))
@@ -150,7 +152,7 @@ def test_a_deleted_answer_is_gone_though_its_provider_has_it(
 
 
 @pytest.mark.parametrize("setting", [None, "pass"])
-def test_pass_opens_the_answers_of_other_keys(
+def test_pass_gives_a_client_key_the_answers_of_other_keys(
     make: Make, upstream: Upstream, setting: str | None
 ) -> None:
     """The provider knows only one client, the gateway, as docs/security.md says."""
@@ -165,7 +167,9 @@ def test_pass_opens_the_answers_of_other_keys(
     assert len(upstream.requests) == (2 if setting == "pass" else 1)
 
 
-def test_the_log_names_the_setting_once_and_no_error_does(make: Make, upstream: Upstream) -> None:
+def test_the_log_names_the_setting_once_and_no_error_names_it(
+    make: Make, upstream: Upstream
+) -> None:
     world = make(foreign("refuse"))
     upstream.on(DOORS[RESPONSES], answer(RESPONSES))
     for _ in range(3):
@@ -177,7 +181,7 @@ def test_the_log_names_the_setting_once_and_no_error_does(make: Make, upstream: 
     assert FOREIGN not in str(line["text"])
 
 
-def test_without_a_store_items_are_refused_too(make: Make, upstream: Upstream) -> None:
+def test_the_gateway_refuses_unknown_items_without_a_store(make: Make, upstream: Upstream) -> None:
     world = make(foreign("refuse", ttl="0s"))
     upstream.on(DOORS[RESPONSES], answer(RESPONSES))
     with pytest.raises(openai.BadRequestError, match="Item with id 'msg_theirs' not found"):
@@ -187,7 +191,7 @@ def test_without_a_store_items_are_refused_too(make: Make, upstream: Upstream) -
 
 
 @pytest.mark.parametrize("setting", ["pass", "refuse"])
-def test_only_stored_answers_are_retrieved_and_deleted(
+def test_a_client_retrieves_and_deletes_only_stored_answers(
     make: Make, upstream: Upstream, setting: str
 ) -> None:
     world: World = make(foreign(setting))
@@ -199,7 +203,7 @@ def test_only_stored_answers_are_retrieved_and_deleted(
     assert not upstream.requests
 
 
-def test_a_row_keeps_that_a_call_went_on_from_an_earlier_answer(
+def test_the_row_records_that_a_call_continues_an_earlier_answer(
     make: Make, upstream: Upstream
 ) -> None:
     """Replay decides among the same targets by it."""

@@ -33,7 +33,7 @@ def attempts(world: World) -> list[tuple[int, str, str]]:
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
-def test_the_second_answers_where_the_first_does_not(
+def test_the_hedge_answers_when_the_first_target_is_silent(
     make: Make, upstream: Upstream, streamed: bool
 ) -> None:
     world = make(hedged)
@@ -55,7 +55,7 @@ def test_the_second_answers_where_the_first_does_not(
     assert [row.provider for row in world.rows() if isinstance(row, IntentRow)] == ["acme", "spare"]
 
 
-def test_the_first_answers_all_the_same(make: Make, upstream: Upstream) -> None:
+def test_the_first_target_can_answer_after_the_hedge_starts(make: Make, upstream: Upstream) -> None:
     """The row of the second has its own number, account and time."""
     world = make(hedged)
 
@@ -94,7 +94,7 @@ class Race(EngineFixture):
             self.failed.set()
 
 
-async def test_one_that_fails_leaves_it_to_the_other(tmp_path: Path) -> None:
+async def test_the_first_target_answers_after_the_hedge_fails(tmp_path: Path) -> None:
     stage = Race(tmp_path)
     reply = await stage.ask(chat())
     assert head(reply)["x-tiergate-provider"] == "acme"
@@ -105,7 +105,7 @@ async def test_one_that_fails_leaves_it_to_the_other(tmp_path: Path) -> None:
     assert stage.entry.wasted == 0
 
 
-def test_both_may_fail(make: Make, upstream: Upstream) -> None:
+def test_both_targets_may_fail(make: Make, upstream: Upstream) -> None:
     """Both rows are written, and the next attempt counts both."""
     world = make(hedged)
     upstream.on("/acme", failing(500))
@@ -120,7 +120,7 @@ def test_both_may_fail(make: Make, upstream: Upstream) -> None:
     assert world.entry().attempts == len(upstream.requests) == 2
 
 
-def test_a_client_that_leaves_ends_both(make: Make, upstream: Upstream) -> None:
+def test_a_client_that_leaves_ends_both_requests(make: Make, upstream: Upstream) -> None:
     world = make(hedged)
     upstream.on("/", SILENT)
     with world.leaving(chat(max_tokens=100)) as connection:
@@ -134,7 +134,7 @@ def test_a_client_that_leaves_ends_both(make: Make, upstream: Upstream) -> None:
     assert entry.cost is None
 
 
-def test_nobody_else_is_asked_where_the_plan_has_none_or_the_tier_is_another(
+def test_no_hedge_starts_without_a_second_target_or_in_another_tier(
     make: Make, upstream: Upstream
 ) -> None:
     world = make(hedged)
@@ -146,7 +146,9 @@ def test_nobody_else_is_asked_where_the_plan_has_none_or_the_tier_is_another(
     assert world.gateway.upstream.provider_state.hedge_count == 0
 
 
-def test_how_long_it_waits_may_be_what_is_usual(make: Make, upstream: Upstream) -> None:
+def test_the_delay_of_a_hedge_can_be_the_usual_time_of_the_target(
+    make: Make, upstream: Upstream
+) -> None:
     """The usual time applies once twenty answers are known; before that there is no hedge."""
 
     def usual(value: Config) -> None:
@@ -165,7 +167,9 @@ def test_how_long_it_waits_may_be_what_is_usual(make: Make, upstream: Upstream) 
     assert world.waits == [0.25]
 
 
-def test_it_takes_of_the_retries_and_of_budgets(make: Make, upstream: Upstream) -> None:
+def test_a_hedge_needs_room_in_the_budget_and_a_retry_of_the_lab(
+    make: Make, upstream: Upstream
+) -> None:
     """A hedge that does not fit a budget is not sent, and the first goes on alone."""
 
     def bounded(value: Config) -> None:

@@ -62,7 +62,7 @@ def error(reply: httpx.Response) -> dict[str, Any]:
     return found
 
 
-def test_a_limit_says_when(make: Make, upstream: Upstream) -> None:
+def test_a_refusal_by_a_limit_says_when_to_retry(make: Make, upstream: Upstream) -> None:
     """SDKs may come back at that time: nothing was sent."""
     world = make(limited({"name": "all", "requests": "2/m"}))
     upstream.on("/acme", whole(), whole())
@@ -76,7 +76,7 @@ def test_a_limit_says_when(make: Make, upstream: Upstream) -> None:
     assert [row.state for row in world.entries()] == ["settled", "settled", "refused"]
 
 
-def test_as_many_calls_at_once_as_may_be(make: Make, upstream: Upstream) -> None:
+def test_a_concurrency_limit_refuses_one_call_more(make: Make, upstream: Upstream) -> None:
     world = make(limited({"name": "few", "concurrency": 1}))
     upstream.on("/acme", stream(ROLE, HEL, end="stall"), whole())
     with world.leaving(chat(stream=True)) as first:
@@ -87,7 +87,7 @@ def test_as_many_calls_at_once_as_may_be(make: Make, upstream: Upstream) -> None
     assert world.ask(chat()).status_code == 200
 
 
-def test_a_budget_for_three_calls_is_never_passed(make: Make, upstream: Upstream) -> None:
+def test_a_budget_for_three_calls_is_never_exceeded(make: Make, upstream: Upstream) -> None:
     """SEC-BUDGET 1, 2: of fifty first calls at once, three are sent."""
     body = chat(max_tokens=100)
     # A call may cost 1,053 micro-USD for its prompt's bytes and their frame, and 400 for its
@@ -105,7 +105,7 @@ def test_a_budget_for_three_calls_is_never_passed(make: Make, upstream: Upstream
     assert COST * len(passed) <= 4500
 
 
-def test_what_was_held_is_given_back(make: Make, upstream: Upstream) -> None:
+def test_the_gateway_releases_what_a_call_did_not_spend(make: Make, upstream: Upstream) -> None:
     """SEC-BUDGET 3: answers release all but their cost, and unbilled errors release everything."""
     world = make(budgeted({"name": "b", "usd": 1, "every": "month"}))
     scripts: list[Script] = [whole(), failing(400), failing(401), stream()]
@@ -115,7 +115,7 @@ def test_what_was_held_is_given_back(make: Make, upstream: Upstream) -> None:
     assert used(world)["usd|b|all"] == 2 * COST
 
 
-def test_what_nobody_has_counted_stays_charged(make: Make, upstream: Upstream) -> None:
+def test_an_estimated_cost_leaves_its_reservation_charged(make: Make, upstream: Upstream) -> None:
     """A stream was cut, or its client left: the estimate may be less than the bill."""
     world = make(budgeted({"name": "b", "usd": 1, "every": "month"}))
     upstream.on("/acme", stream(ROLE, HEL, end="cut"), stream(ROLE, HEL, end="stall"))
@@ -130,7 +130,7 @@ def test_what_nobody_has_counted_stays_charged(make: Make, upstream: Upstream) -
     assert all(row.estimate for row in world.entries())
 
 
-def test_what_may_have_been_billed_stays_charged(make: Make, upstream: Upstream) -> None:
+def test_an_unknown_cost_leaves_its_reservation_charged(make: Make, upstream: Upstream) -> None:
     """The bill is unknown: the call counts as the most that it can have cost."""
 
     def change(value: Config) -> None:
@@ -145,7 +145,9 @@ def test_what_may_have_been_billed_stays_charged(make: Make, upstream: Upstream)
     assert row().cost is None
 
 
-def test_a_further_attempt_needs_room_of_its_own(make: Make, upstream: Upstream) -> None:
+def test_each_further_attempt_needs_its_own_room_in_the_budget(
+    make: Make, upstream: Upstream
+) -> None:
     """The first attempt may have been billed; without room the next target is not called."""
 
     def change(value: Config) -> None:
@@ -161,7 +163,7 @@ def test_a_further_attempt_needs_room_of_its_own(make: Make, upstream: Upstream)
     assert [request.path.split("/")[1] for request in upstream.requests] == ["acme"]
 
 
-def test_a_budget_sends_calls_to_a_cheaper_tier(make: Make, upstream: Upstream) -> None:
+def test_a_spent_budget_sends_calls_to_a_cheaper_tier(make: Make, upstream: Upstream) -> None:
     """The budget names the tier; the trace and the row tell of it."""
     budget = {"name": "deep", "tier": ["reasoning"], "usd": 0, "every": "day", "then": "fast"}
     world = make(budgeted(budget))
@@ -172,7 +174,7 @@ def test_a_budget_sends_calls_to_a_cheaper_tier(make: Make, upstream: Upstream) 
     assert world.entry().tier == "fast"
 
 
-def test_a_share_of_a_tier_is_not_passed(make: Make, upstream: Upstream) -> None:
+def test_the_share_of_a_tier_is_not_exceeded(make: Make, upstream: Upstream) -> None:
     share = {"name": "few", "tier": ["reasoning"], "share": 0.25, "every": "day", "then": "smart"}
     world = make(budgeted(share))
     upstream.on("/acme", *[whole()] * 8)
@@ -214,7 +216,7 @@ def test_a_soft_limit_warns_once(make: Make, upstream: Upstream) -> None:
     assert [(one["event"], one["name"], one["limit_usd"]) for one in told] == [("budget", "b", 1.0)]
 
 
-def test_a_call_that_a_bound_on_shares_moves_is_told(make: Make, upstream: Upstream) -> None:
+def test_a_call_that_a_bound_on_shares_moves_is_reported(make: Make, upstream: Upstream) -> None:
     """The trace, the log, the webhook and the metrics tell it, once for many calls of a key."""
 
     def change(value: Config) -> None:
@@ -255,7 +257,7 @@ def test_a_call_that_a_bound_on_shares_moves_is_told(make: Make, upstream: Upstr
         ("/v1beta/models/smart:generateContent", {"contents": [{"parts": [{"text": "Hi"}]}]}, 429, "RESOURCE_EXHAUSTED"),
     ],
 )  # fmt: skip
-def test_each_dialect_says_so_in_its_own_words(
+def test_each_dialect_has_its_error_for_a_spent_budget(
     make: Make, path: str, body: Config, status: int, word: str
 ) -> None:
     world = make(budgeted({"name": "none", "usd": 0, "every": "total"}))
@@ -265,7 +267,7 @@ def test_each_dialect_says_so_in_its_own_words(
     assert reply.headers["x-should-retry"] == "false"
 
 
-def test_counting_tokens_and_the_cache_cost_no_budget(make: Make, upstream: Upstream) -> None:
+def test_token_counts_and_cache_hits_use_no_budget(make: Make, upstream: Upstream) -> None:
     def change(value: Config) -> None:
         value["budgets"] = [{"name": "b", "usd": 1, "every": "day"}]
         value["cache"] = {"default": "on", "ttl": "1h"}
@@ -280,7 +282,7 @@ def test_counting_tokens_and_the_cache_cost_no_budget(make: Make, upstream: Upst
     assert used(world) == {"usd|b|all": COST}
 
 
-def test_a_new_gateway_knows_what_was_spent(make: Make, upstream: Upstream) -> None:
+def test_a_restarted_gateway_counts_earlier_spending(make: Make, upstream: Upstream) -> None:
     """A counter in memory is lost with its process; the ledger is not."""
     budget = {"name": "b", "usd": 1, "every": "month"}
     data: dict[str, str] = {}
@@ -294,7 +296,7 @@ def test_a_new_gateway_knows_what_was_spent(make: Make, upstream: Upstream) -> N
     assert used(second) == {"usd|b|all": 2 * COST}
 
 
-def test_what_another_process_feeds_is_known_too(
+def test_a_new_counter_includes_rows_that_another_process_feeds(
     make: Make, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A new counter begins with all rows there are: it waits until they are fed."""

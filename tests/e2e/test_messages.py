@@ -85,7 +85,7 @@ def streamed(sdk: anthropic.Anthropic, model: str = "claude-sonnet-9") -> str:
         return "".join(stream.text_stream)
 
 
-def test_a_whole_answer_and_its_cost(
+def test_the_anthropic_sdk_gets_a_whole_answer_and_its_cost(
     world: World, sdk: anthropic.Anthropic, upstream: Upstream
 ) -> None:
     """The gateway calls the named model, replaces the credential, and accounts for the answer."""
@@ -109,7 +109,7 @@ def test_a_whole_answer_and_its_cost(
     )  # fmt: skip
 
 
-def test_bytes_go_both_ways_as_they_came(world: World, upstream: Upstream) -> None:
+def test_native_bytes_pass_unchanged_both_ways(world: World, upstream: Upstream) -> None:
     """Law 1: bytes pass unchanged where nothing must change.
 
     The answer has a number that a re-encode would change.
@@ -124,14 +124,16 @@ def test_bytes_go_both_ways_as_they_came(world: World, upstream: Upstream) -> No
 
 
 @pytest.mark.parametrize("query", ["beta=true&x=1", "key=secret", "beta=false"])
-def test_other_queries_stay_here(world: World, upstream: Upstream, query: str) -> None:
+def test_only_the_beta_query_reaches_the_provider(
+    world: World, upstream: Upstream, query: str
+) -> None:
     upstream.on("/claude", whole())
     body = b'{"model":"claude-haiku-9","max_tokens":9,"messages":[]}'
     assert world.client.post(f"/v1/messages?{query}", content=body).status_code == 200
     assert upstream.requests[-1].path == "/claude/v1/messages"
 
 
-def test_a_stream_is_the_providers_own(
+def test_a_native_stream_passes_unchanged(
     world: World, sdk: anthropic.Anthropic, upstream: Upstream
 ) -> None:
     upstream.on("/claude", Answer(pieces=tuple(frames()), headers=SSE))
@@ -142,7 +144,7 @@ def test_a_stream_is_the_providers_own(
 
 
 @pytest.mark.parametrize("kept", range(4, 8))
-def test_a_stream_that_is_cut_is_never_whole(
+def test_the_anthropic_sdk_raises_when_a_stream_is_cut(
     sdk: anthropic.Anthropic, upstream: Upstream, kept: int
 ) -> None:
     """Law 10: the gateway ends a cut stream with an error.
@@ -157,7 +159,7 @@ def test_a_stream_that_is_cut_is_never_whole(
 @pytest.mark.parametrize(
     ("asked", "tier"), [("claude-auto", None), ("auto", None), ("fast", "fast")]
 )
-def test_names_lead_to_the_default_lab_whatever_it_speaks(
+def test_tier_names_lead_to_a_default_lab_of_another_dialect(
     sdk: anthropic.Anthropic, asked: str, tier: str | None
 ) -> None:
     """The default lab speaks only Chat Completions."""
@@ -177,7 +179,7 @@ def test_names_lead_to_the_default_lab_whatever_it_speaks(
         ("claude-fable-1", "reasoning"),
     ],
 )
-def test_a_family_means_a_tier_of_the_lab_of_claude_or_of_the_default_one(
+def test_a_claude_family_means_a_tier_of_the_claude_lab_or_the_default_lab(
     make: Make, asked: str, tier: str, served: bool
 ) -> None:
     """No other maker's model answers where a lab lists Claude.
@@ -194,7 +196,7 @@ def test_a_family_means_a_tier_of_the_lab_of_claude_or_of_the_default_one(
     assert reply.json()["content"][0]["type"] == "text"
 
 
-def test_a_count_that_no_target_can_be_asked_for_is_an_estimate(
+def test_the_gateway_estimates_a_count_that_no_target_can_make(
     world: World, upstream: Upstream
 ) -> None:
     """The gateway marks the count as an estimate, charges nothing, and asks no provider."""
@@ -214,7 +216,7 @@ def test_a_count_that_no_target_can_be_asked_for_is_an_estimate(
     )
 
 
-def test_tokens_are_counted_and_cost_nothing(
+def test_a_token_count_costs_nothing(
     world: World, sdk: anthropic.Anthropic, upstream: Upstream
 ) -> None:
     upstream.on("/claude", Answer(pieces=(b'{"input_tokens": 12}',), length=20))
@@ -225,7 +227,7 @@ def test_tokens_are_counted_and_cost_nothing(
     assert (entry.state, str(entry.cost)) == ("settled", "0")
 
 
-def test_a_count_is_one_number_also_where_a_stream_is_asked_for(
+def test_a_token_count_is_one_number_even_if_the_client_requests_a_stream(
     world: World, upstream: Upstream
 ) -> None:
     upstream.on("/claude", Answer(pieces=(b'{"input_tokens": 12}',), length=20))
@@ -234,7 +236,7 @@ def test_a_count_is_one_number_also_where_a_stream_is_asked_for(
     assert (reply.status_code, reply.content) == (200, b'{"input_tokens": 12}')
 
 
-def test_errors_are_in_its_shape(
+def test_errors_have_the_shape_of_anthropics_api(
     world: World, sdk: anthropic.Anthropic, upstream: Upstream
 ) -> None:
     own = b'{"type":"error","error":{"type":"invalid_request_error","message":"Own  words."}}'

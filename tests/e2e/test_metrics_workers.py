@@ -24,7 +24,7 @@ class Counter:
     """Two workers behind one port."""
 
     def __init__(self, folder: Path) -> None:
-        command = [sys.executable, "-m", "tests.e2e.counter"]
+        command = [sys.executable, "-m", "tests.e2e.counting_workers"]
         self.child = Child(command, folder / "counter", PYTHONPATH=ROOT, PYTHONUNBUFFERED="1")
         port = until(lambda: self.child.out.partition("\n")[0], f"a port: {self.child.err}")
         self.url = f"http://127.0.0.1:{port}"
@@ -66,7 +66,7 @@ def counter(tmp_path: Path) -> Iterator[Counter]:
     made.child.stop()
 
 
-def test_sums_are_those_of_all_and_outlive_a_kill(counter: Counter) -> None:
+def test_each_worker_reports_the_sums_of_all_workers_even_after_a_kill(counter: Counter) -> None:
     """Sums include the calls that the killed worker has counted, up to the last answer."""
     first, second = until(lambda: counter.pids if len(counter.pids) == 2 else [], "two workers")
     calls = 0

@@ -16,7 +16,7 @@ import pytest
 
 from gateway.core import jsonio
 from tests.e2e.child import until
-from tests.e2e.ending import Service, rest, seen
+from tests.e2e.service import Service, rest, seen
 from tests.e2e.upstream import PATIENCE, ROLE, SILENT, Upstream, chunk, stream, whole
 from tests.e2e.world import chat
 
@@ -68,7 +68,9 @@ def gathered(connections: list[socket.socket], enough: int) -> list[bytes]:
 
 
 @pytest.mark.skipif(_PRLIMIT is None, reason="prlimit of util-linux sets the limit")
-def test_p_09_more_clients_than_files(serve: Serve, upstream: Upstream) -> None:
+def test_p_09_the_gateway_refuses_more_clients_than_it_has_files_for(
+    serve: Serve, upstream: Upstream
+) -> None:
     """P-09: the gateway serves as many of 300 clients as it has files for, and refuses the others.
 
     It tells them so, stays alive, does not spin, and serves again when the clients have gone.
@@ -106,7 +108,7 @@ def test_p_09_more_clients_than_files(serve: Serve, upstream: Upstream) -> None:
 
 
 @pytest.mark.skipif(_PRLIMIT is None, reason="prlimit of util-linux sets the limit")
-def test_p_09_it_survives_where_no_file_is_left(serve: Serve, upstream: Upstream) -> None:
+def test_p_09_the_gateway_survives_when_no_file_is_left(serve: Serve, upstream: Upstream) -> None:
     """P-09: a gateway that may have more connections than files neither spins nor ends."""
     service = serve(str(_PRLIMIT), "--nofile=64:64", connections=1000)
     with ExitStack() as stack:
@@ -127,7 +129,9 @@ def _alive(service: Service) -> bool:
     return False
 
 
-def test_p_10_a_flood_of_large_bodies(serve: Serve, upstream: Upstream) -> None:
+def test_p_10_the_gateway_survives_a_flood_of_large_bodies(
+    serve: Serve, upstream: Upstream
+) -> None:
     """P-10: the gateway admits as many bodies as it has memory for, and refuses the others.
 
     It tells refused clients to come again, and never uses more memory than its limit.
@@ -162,7 +166,7 @@ def test_p_10_a_flood_of_large_bodies(serve: Serve, upstream: Upstream) -> None:
     assert service.get("/health") == 200
 
 
-def test_p_10_a_body_that_could_never_fit(serve: Serve) -> None:
+def test_p_10_a_body_larger_than_memory_is_refused_for_good(serve: Serve) -> None:
     """P-10: the gateway does not ask the client to come again."""
     service = serve(max_memory="150MB")
     with service.dial() as connection:
@@ -186,7 +190,9 @@ def slowly(service: Service, body: dict[str, Any]) -> socket.socket:
     return connection
 
 
-def test_c_03_a_client_that_reads_nothing_is_let_go(serve: Serve, upstream: Upstream) -> None:
+def test_c_03_the_gateway_drops_a_client_that_reads_nothing(
+    serve: Serve, upstream: Upstream
+) -> None:
     """C-03: the gateway pays for no more, its row says why, and memory stays bounded."""
     service = serve(timeouts={"read": 0.3})
     words = [chunk({"content": "word " * 2000})] * 800
@@ -204,7 +210,7 @@ def test_c_03_a_client_that_reads_nothing_is_let_go(serve: Serve, upstream: Upst
     assert service.ended() == 0
 
 
-def test_c_03_a_whole_answer_that_nobody_reads_keeps_no_connection(
+def test_c_03_a_whole_answer_that_no_client_reads_keeps_no_connection(
     serve: Serve, upstream: Upstream
 ) -> None:
     """C-03: the gateway pays for the answer, and its row says so; the connection closes in time."""
@@ -219,7 +225,9 @@ def test_c_03_a_whole_answer_that_nobody_reads_keeps_no_connection(
     assert (row.state, row.aborted_by) == ("settled", None)
 
 
-def test_c_15_more_connections_than_there_may_be(serve: Serve, upstream: Upstream) -> None:
+def test_c_15_the_gateway_refuses_more_connections_than_configured(
+    serve: Serve, upstream: Upstream
+) -> None:
     """C-15: while every connection has a request, the gateway refuses one more, in its dialect.
 
     It still answers health checks. A connection without a request makes room.
@@ -243,7 +251,9 @@ def test_c_15_more_connections_than_there_may_be(serve: Serve, upstream: Upstrea
         assert idle[0].recv(1) == b""
 
 
-def test_shed_before_the_body_is_read(serve: Serve, upstream: Upstream) -> None:
+def test_an_overloaded_gateway_refuses_a_call_before_it_reads_the_body(
+    serve: Serve, upstream: Upstream
+) -> None:
     """The headers are enough: the gateway waits for no body that it will refuse."""
     service = serve(in_flight=1)
     upstream.on("/acme", SILENT)
@@ -259,7 +269,7 @@ def test_shed_before_the_body_is_read(serve: Serve, upstream: Upstream) -> None:
     assert int(after.split()[1]) in range(1, 6)
 
 
-def test_who_is_refused_while_sending_can_read_why(serve: Serve) -> None:
+def test_a_client_that_is_refused_while_it_sends_can_read_the_error(serve: Serve) -> None:
     """The gateway does not reset the connection while the client still sends."""
     service = serve(max_body="2KB")
     with service.dial() as connection:

@@ -22,9 +22,9 @@ import pytest
 
 from tests.conftest import redis_program
 from tests.e2e.child import until
-from tests.e2e.loss import FAULTS, Fault, full, replica
-from tests.e2e.place import Place
-from tests.e2e.served import CANARY, Served, Told, echo
+from tests.e2e.redis_faults import FAULTS, Fault, full, replica
+from tests.e2e.redis_gateway import CANARY, Served, Told, echo
+from tests.e2e.redis_port import Place
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import SECRET, Loop
 from tests.pace import tried, within
@@ -108,7 +108,7 @@ def few_waited(seconds: list[float]) -> bool:
     return sum(each >= _DEADLINE for each in seconds) < len(seconds) / 2
 
 
-def test_a_redis_that_was_never_there_costs_nothing_and_is_found(paired: Paired) -> None:
+def test_the_gateway_starts_without_redis_and_finds_it_later(paired: Paired) -> None:
     with paired("plain") as pair:
         gateway = pair.gateway
         lost = gateway.misses(40 * _TIMES)
@@ -136,7 +136,7 @@ def still(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_losing_it_costs_one_deadline_and_it_comes_back(pair: Pair, name: str) -> None:
+def test_losing_redis_costs_one_deadline_and_it_comes_back(pair: Pair, name: str) -> None:
     """The log has one line for the loss and one for the return, and nothing grows meanwhile."""
     fault, why = FAULTS[name]
     gateway, place = pair.gateway, pair.place
@@ -194,12 +194,12 @@ def commands(data: bytes) -> list[list[bytes]]:
         b"-ERR no\r\n",
     ],
 )
-def test_replies_of_the_wrong_type_are_misses(pair: Pair, answer: bytes) -> None:
+def test_redis_replies_of_the_wrong_type_are_cache_misses(pair: Pair, answer: bytes) -> None:
     with pair.place.instead(lambda data: answer * len(commands(data))):
         pair.gateway.misses(5)
 
 
-def test_an_answer_to_another_command_is_a_miss(pair: Pair) -> None:
+def test_a_redis_reply_to_another_command_is_a_cache_miss(pair: Pair) -> None:
     """Replies have crossed on a connection: each is the value that anybody put last."""
     last = [b""]
 
@@ -221,7 +221,7 @@ def test_an_answer_to_another_command_is_a_miss(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("fault", [full, replica])
-def test_one_that_takes_nothing_more_is_read_on(pair: Pair, fault: Fault) -> None:
+def test_the_gateway_still_reads_a_redis_that_refuses_writes(pair: Pair, fault: Fault) -> None:
     gateway, place = pair.gateway, pair.place
     place.start_again()
     known = gateway.known()
@@ -238,7 +238,7 @@ def test_one_that_takes_nothing_more_is_read_on(pair: Pair, fault: Fault) -> Non
     assert few_waited(seconds)
 
 
-def test_a_wrong_password_costs_as_little_and_may_be_mended(paired: Paired) -> None:
+def test_an_operator_can_correct_a_wrong_redis_password_without_a_restart(paired: Paired) -> None:
     """The operator mends it without a restart, and no log line shows the password."""
     with paired("secret") as pair:
         gateway, place = pair.gateway, pair.place
@@ -253,7 +253,7 @@ def test_a_wrong_password_costs_as_little_and_may_be_mended(paired: Paired) -> N
     assert few_waited(seconds)
 
 
-def test_tls_at_a_port_without_it_is_a_loss(paired: Paired) -> None:
+def test_tls_to_a_plain_redis_port_counts_as_a_loss(paired: Paired) -> None:
     with paired("tls") as lost:
         lost.place.start()
         seconds = lost.gateway.misses(40 * _TIMES)
@@ -263,7 +263,7 @@ def test_tls_at_a_port_without_it_is_a_loss(paired: Paired) -> None:
     assert few_waited(seconds)
 
 
-def test_no_answer_fails_or_is_wrong_while_it_dies_and_returns_under_traffic(pair: Pair) -> None:
+def test_no_answer_fails_or_is_wrong_while_redis_dies_and_returns_under_load(pair: Pair) -> None:
     """The test kills and stops Redis at any moment while four clients ask."""
     gateway, place = pair.gateway, pair.place
 
@@ -298,7 +298,7 @@ def test_no_answer_fails_or_is_wrong_while_it_dies_and_returns_under_traffic(pai
         trial()
 
 
-def test_clients_that_leave_leave_no_answer_to_others(pair: Pair) -> None:
+def test_clients_that_leave_pass_no_answer_to_others(pair: Pair) -> None:
     """SEC-CACHE 8: No answer crosses from one key to another, whenever a command was cancelled."""
     gateway = pair.gateway
     pair.place.start_again()
@@ -343,7 +343,7 @@ def replaced(gateway: Served, text: str, admin: Any, name: str, poison: bytes) -
     return bool(admin.getrange(name, 0, 999) != poison[:1000])
 
 
-def test_what_others_write_under_a_key_is_a_miss(pair: Pair, tmp_path: Path) -> None:
+def test_a_foreign_value_in_redis_is_a_cache_miss(pair: Pair, tmp_path: Path) -> None:
     """SEC-CACHE 4: the gateway replaces any foreign value with the right answer.
 
     The values are garbage, cut, sealed for another key, a pickle, or too long.

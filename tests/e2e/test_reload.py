@@ -86,7 +86,7 @@ def _read(connection: socket.socket, until: bytes) -> bytes:
     return found
 
 
-def test_p_07_what_runs_ends_by_its_own_and_what_begins_goes_by_the_new(
+def test_p_07_a_running_call_keeps_its_configuration_and_a_new_call_gets_the_new(
     changing: Callable[..., Changing], upstream: Upstream
 ) -> None:
     """P-07: the model, the price and the version on the row are all of one configuration."""
@@ -110,7 +110,7 @@ def test_p_07_what_runs_ends_by_its_own_and_what_begins_goes_by_the_new(
     assert upstream.requests[0].connection != upstream.requests[1].connection
 
 
-def test_connections_are_kept_where_the_provider_stays(
+def test_a_reload_keeps_connections_to_unchanged_providers(
     changing: Callable[..., Changing], upstream: Upstream
 ) -> None:
     one = changing()
@@ -122,7 +122,7 @@ def test_connections_are_kept_where_the_provider_stays(
     assert [request.json["model"] for request in upstream.requests] == ["able-1", "able-9"]
 
 
-def test_another_credential_is_used_from_the_next_call_on(
+def test_the_next_call_after_a_reload_uses_the_new_credential(
     changing: Callable[..., Changing], upstream: Upstream
 ) -> None:
     def rotate(value: Config) -> None:
@@ -138,7 +138,7 @@ def test_another_credential_is_used_from_the_next_call_on(
     assert sent[0] != sent[1]
 
 
-def test_what_is_known_of_a_provider_stays_unless_it_is_another(
+def test_a_reload_keeps_provider_health_unless_the_address_changes(
     changing: Callable[..., Changing], upstream: Upstream
 ) -> None:
     """An unhealthy target stays out when rules change; one with a new address is in again."""
@@ -166,7 +166,9 @@ def test_what_is_known_of_a_provider_stays_unless_it_is_another(
     assert ("spare", "main", "able-2") in health.target_breakers
 
 
-def test_spans_tell_the_address_that_a_provider_has_now(changing: Callable[..., Changing]) -> None:
+def test_spans_after_a_reload_have_the_providers_new_address(
+    changing: Callable[..., Changing],
+) -> None:
     one = changing(partial(set_, "traces", {"endpoint": "http://127.0.0.1:9"}))
     traces = one.gateway.ledger_runtime.traces
     assert traces is not None
@@ -179,7 +181,7 @@ def test_spans_tell_the_address_that_a_provider_has_now(changing: Callable[..., 
     assert traces.addresses["acme"].host == "moved.invalid"
 
 
-def test_settings_of_calls_hold_from_the_next_call_on(
+def test_the_next_call_after_a_reload_has_the_new_settings(
     changing: Callable[..., Changing], upstream: Upstream
 ) -> None:
     """The settings are the cache, limits (whose counters go on), the log and the build's metric."""
@@ -200,7 +202,7 @@ def test_settings_of_calls_hold_from_the_next_call_on(
     assert len(one.world.log) == 2
 
 
-def test_names_that_are_listed_are_those_of_the_new(changing: Callable[..., Changing]) -> None:
+def test_the_model_list_after_a_reload_has_the_new_names(changing: Callable[..., Changing]) -> None:
     one = changing()
     one.swap(other_model)
     names = {model["id"] for model in one.world.client.get("/v1/models").json()["data"]}
@@ -226,7 +228,7 @@ def engine(word: str) -> Change:
     return change
 
 
-def test_a_local_engine_goes_on_unless_its_command_is_another(
+def test_a_reload_restarts_a_local_engine_only_for_a_new_command(
     changing: Callable[..., Changing],
 ) -> None:
     one = changing(engine("a"))
@@ -249,7 +251,7 @@ def test_a_local_engine_goes_on_unless_its_command_is_another(
     ]
 
 
-def test_a_budget_that_is_new_or_gone_is_counted_from_the_ledger(
+def test_counts_of_a_removed_budget_stay_readable_after_a_reload(
     changing: Callable[..., Changing], upstream: Upstream
 ) -> None:
     """The counts of a removed budget stay readable: an earlier call may still need them."""

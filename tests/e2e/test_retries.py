@@ -13,7 +13,7 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
-from tests.e2e.abroad import CHAT, DOORS, GEMINI, MESSAGES, answer, four
+from tests.e2e.four_labs import CHAT, DOORS, GEMINI, MESSAGES, answer, four
 from tests.e2e.upstream import Answer, Request, Upstream, failing
 from tests.e2e.world import Config, Make
 
@@ -137,7 +137,7 @@ _NAMES = [f"{name}, {status}{' later' if headers else ''}" for name, status, hea
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("workers", [1, 8], ids=["one by one", "eight at a time"])
 @pytest.mark.parametrize(("name", "status", "headers"), FAULTS, ids=_NAMES)
-def test_an_sdk_gets_every_answer_that_it_gets_alone(
+def test_an_sdk_gets_every_answer_that_it_gets_without_the_gateway(
     make: Make,
     upstream: Upstream,
     name: str,
@@ -158,7 +158,7 @@ def test_an_sdk_gets_every_answer_that_it_gets_alone(
     assert len(upstream.requests) == 1 + CALLS + times * CALLS // 2
 
 
-def test_an_sdk_alone_gets_as_many(upstream: Upstream) -> None:
+def test_an_sdk_without_the_gateway_gets_every_answer(upstream: Upstream) -> None:
     """The SDK alone is what the test above compares with."""
     upstream.on("/v1", Blips(CHAT, 429, 2, retry_after="1"))
     with openai_at(upstream.url) as ask:
@@ -166,9 +166,7 @@ def test_an_sdk_alone_gets_as_many(upstream: Upstream) -> None:
     assert len(upstream.requests) == 2 * CALLS
 
 
-def test_one_that_never_retries_is_spared_what_the_lab_has_retries_for(
-    make: Make, upstream: Upstream
-) -> None:
+def test_the_gateway_retries_for_an_sdk_that_never_does(make: Make, upstream: Upstream) -> None:
     """By default Google's SDK does not retry: alone it loses every second call."""
     world = make(four)
     upstream.on(DOORS[GEMINI], Blips(GEMINI, 429, 1, retry_after="1"))
@@ -187,7 +185,7 @@ def test_one_that_never_retries_is_spared_what_the_lab_has_retries_for(
         ("anthropic", failing(403), anthropic.InternalServerError),
     ],
 )
-def test_what_a_retry_cannot_help_is_not_retried(
+def test_no_retry_follows_an_error_that_a_retry_cannot_cure(
     make: Make, upstream: Upstream, name: str, fails: Answer, error: type[Exception]
 ) -> None:
     sdk, lab = SDKS[name]
@@ -198,7 +196,7 @@ def test_what_a_retry_cannot_help_is_not_retried(
     assert len(upstream.requests) == 1
 
 
-def test_a_budget_that_is_used_up_is_not_retried(make: Make, upstream: Upstream) -> None:
+def test_an_sdk_does_not_retry_a_spent_budget(make: Make, upstream: Upstream) -> None:
     def poor(value: Config) -> None:
         four(value)
         value["budgets"] = [{"name": "none", "usd": 0, "every": "day"}]

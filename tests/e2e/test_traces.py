@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.child import until
-from tests.e2e.served import CANARY
+from tests.e2e.redis_gateway import CANARY
 from tests.e2e.upstream import Answer, Request, frames, stream, whole
 from tests.e2e.world import SECRET, Config, Make, chat
 from tests.telemetry.tap import Tap, told
@@ -36,7 +36,7 @@ def _provider(request: Request) -> Answer:
     return stream(*frames()) if request.json.get("stream") else whole()
 
 
-def test_a_call_is_a_span_below_its_callers(make: Make, tap: Tap) -> None:
+def test_a_call_is_a_child_span_of_its_caller(make: Make, tap: Tap) -> None:
     """Below it is one span for each request: to the provider that failed and to the next one."""
 
     def traced(value: Config) -> None:
@@ -78,7 +78,7 @@ def _in_order(call: dict[str, Any], *attempts: dict[str, Any]) -> None:
     assert ends[-1] <= int(call["endTimeUnixNano"]) + 1_000_000
 
 
-def test_a_receiver_that_is_not_there_costs_no_call(make: Make) -> None:
+def test_a_missing_trace_receiver_fails_no_call(make: Make) -> None:
     """The log reports the loss once."""
 
     def traced(value: Config) -> None:
@@ -95,7 +95,7 @@ def test_a_receiver_that_is_not_there_costs_no_call(make: Make) -> None:
     assert traces.sender.dropped == 20
 
 
-def test_a_count_of_tokens_is_a_call_of_its_own_name(make: Make, tap: Tap) -> None:
+def test_the_span_of_a_token_count_has_its_own_name(make: Make, tap: Tap) -> None:
     """No row says what such a call asks for."""
     world = make(lambda value: value.update(traces={"endpoint": tap.url}))
     world.client.post("/v1/messages/count_tokens", json={"model": "nobody", "messages": []})

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import redis_program
-from tests.e2e.place import Place
+from tests.e2e.redis_port import Place
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Config, Loop
 from tests.hostile import crossing, trial

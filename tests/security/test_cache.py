@@ -11,7 +11,7 @@ from gateway.core.target import Provider, Target
 from gateway.state.memory import MemoryStore
 from tests.cache.test_response_cache import MADE, exact, key
 from tests.conftest import redis_program
-from tests.e2e.place import Place
+from tests.e2e.redis_port import Place
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Loop
 from tests.hostile import crossing

@@ -17,7 +17,7 @@ from gateway.server.readiness import Readiness, Unready
 from gateway.server.shutdown import GracefulShutdown
 from tests.conftest import redis_program
 from tests.e2e.child import until
-from tests.e2e.place import Place
+from tests.e2e.redis_port import Place
 from tests.e2e.upstream import Upstream, whole
 from tests.e2e.world import Change, Config, Make, World, chat
 from tests.server.test_pressed import press

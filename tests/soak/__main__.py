@@ -23,7 +23,7 @@ from tests.conftest import redis_program
 from tests.e2e import kill_audit, kill_load, kill_trial
 from tests.e2e.child import until
 from tests.e2e.kill_provider import bills
-from tests.e2e.place import Place
+from tests.e2e.redis_port import Place
 from tests.soak.audit import audit
 from tests.soak.judge import Sample, judge
 from tests.soak.load import Load

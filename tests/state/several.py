@@ -8,7 +8,7 @@ from typing import Self
 import redis
 
 from tests.e2e.child import Child, until
-from tests.e2e.place import Place, _free
+from tests.e2e.redis_port import Place, _free
 
 SLOTS = 16384
 _AT_ONCE = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")

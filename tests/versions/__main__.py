@@ -18,7 +18,13 @@ from pathlib import Path
 from tests.versions import bounds
 from tests.versions.bounds import ROOT, SERVER
 
-SUITE = ("tests/server", "tests/upstream", "tests/state", "tests/wire", "tests/e2e/test_sdk.py")
+SUITE = (
+    "tests/server",
+    "tests/upstream",
+    "tests/state",
+    "tests/wire",
+    "tests/e2e/test_openai_sdk.py",
+)
 """Tests that run: those of the server and the event loop, and calls of real clients."""
 RESOLUTIONS = {"oldest": "lowest-direct", "newest": "highest"}
 _MAX_FAILURES = 20

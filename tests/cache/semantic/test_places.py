@@ -19,7 +19,7 @@ from gateway.cache.semantic.vector_index import (
 from gateway.state.redis.replies import RedisError
 from gateway.state.redis.store import RedisStore
 from tests.conftest import redis_program
-from tests.e2e.place import Place
+from tests.e2e.redis_port import Place
 
 _RUN = count()
 EAST, NORTH, BETWEEN = [1.0, 0.0], [0.0, 1.0], [0.8, 0.6]

@@ -16,8 +16,8 @@ from tests.chaos.provider import Fault, Request, Wire, honest
 from tests.chaos.row import Cell, Expected, Row, Seen
 from tests.chaos.stage import ChaosStage, lab
 from tests.chaos.upstream.fault import ledger
-from tests.e2e.abroad import TEXT
 from tests.e2e.child import until
+from tests.e2e.four_labs import TEXT
 from tests.e2e.world import Config
 
 SOON = 0.25

@@ -7,7 +7,7 @@ from typing import Any
 from tests.chaos.crowd import Form, row
 from tests.chaos.row import Expected, Row, Seen
 from tests.chaos.stage import ChaosStage
-from tests.e2e.abroad import CHAT, DIALECTS, GEMINI, MESSAGES, RESPONSES
+from tests.e2e.four_labs import CHAT, DIALECTS, GEMINI, MESSAGES, RESPONSES
 from tests.e2e.upstream import Upstream
 from tests.hostile import trial
 from tests.hostile.__main__ import serving

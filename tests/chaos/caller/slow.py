@@ -17,8 +17,8 @@ from tests.chaos.provider import Request, Wire
 from tests.chaos.row import Cell, Expected, Row, Seen
 from tests.chaos.stage import ChaosStage, base
 from tests.chaos.upstream.fault import ledger
-from tests.e2e.abroad import DIALECTS, TEXT
 from tests.e2e.child import until
+from tests.e2e.four_labs import DIALECTS, TEXT
 from tests.hostile.trial import refused
 from tests.server.gate import answers, drain
 

@@ -13,8 +13,8 @@ from tests.chaos.host.disk import Held
 from tests.chaos.provider import honest
 from tests.chaos.row import Cell, Expected, Row, Seen
 from tests.chaos.stage import ChaosStage, base
-from tests.e2e.abroad import CHAT, DIALECTS
 from tests.e2e.child import until
+from tests.e2e.four_labs import CHAT, DIALECTS
 from tests.e2e.world import Config
 
 _JUMPS = (3_600, -3_600, 86_400, -172_800, 0)

@@ -21,8 +21,8 @@ from tests.chaos.gateway import Gateway
 from tests.chaos.provider import Request, Wire, honest
 from tests.chaos.row import Expected, Row, Seen, program, root
 from tests.chaos.stage import ChaosStage, base
-from tests.e2e.abroad import DIALECTS
 from tests.e2e.child import until
+from tests.e2e.four_labs import DIALECTS
 
 _SOON = 1.0
 """Seconds within which the gateway refuses calls, and within which it recovers."""

@@ -23,8 +23,8 @@ from tests.chaos.provider import Request, Wire, honest
 from tests.chaos.row import Cell, Expected, Row, Seen
 from tests.chaos.stage import ChaosStage, base, model, provider
 from tests.e2e import kill_trial
-from tests.e2e.abroad import CHAT, DIALECTS
 from tests.e2e.child import until
+from tests.e2e.four_labs import CHAT, DIALECTS
 from tests.e2e.kill_trial import ROOT
 
 _DRAIN, _DELAY = 5.0, 0.5

@@ -2,8 +2,8 @@
 
 from contextlib import AbstractContextManager
 
-from tests.e2e.loss import Fault
-from tests.e2e.place import Place
+from tests.e2e.redis_faults import Fault
+from tests.e2e.redis_port import Place
 
 
 def count(data: bytes) -> int:

@@ -18,8 +18,8 @@ from tests.chaos.redis.pair import (
 )
 from tests.chaos.row import Expected, Row, Seen
 from tests.chaos.stage import ChaosStage
-from tests.e2e.loss import FAULTS
-from tests.e2e.place import Place
+from tests.e2e.redis_faults import FAULTS
+from tests.e2e.redis_port import Place
 
 _SLOW = 2.0
 _MOST_DIALS = 20

@@ -12,8 +12,8 @@ from tests.chaos.gateway import Gateway
 from tests.chaos.row import Expected, Row, Seen
 from tests.chaos.stage import ChaosStage, base
 from tests.conftest import redis_program
-from tests.e2e.loss import Fault
-from tests.e2e.place import Place
+from tests.e2e.redis_faults import Fault
+from tests.e2e.redis_port import Place
 from tests.e2e.world import Change
 from tests.state.line import Line
 

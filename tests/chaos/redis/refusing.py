@@ -12,8 +12,8 @@ from tests.chaos.redis.pair import BACK, WELL, lost, pair, program, waited
 from tests.chaos.row import Row, Seen
 from tests.chaos.stage import ChaosStage
 from tests.e2e.child import until
-from tests.e2e.loss import FAULTS, Fault, full, replica
-from tests.e2e.place import Place
+from tests.e2e.redis_faults import FAULTS, Fault, full, replica
+from tests.e2e.redis_port import Place
 
 _PASSWORD = "canary-in-a-url"
 

@@ -10,7 +10,7 @@ from tests.chaos.row import Expected, Row, Seen
 from tests.chaos.stage import ChaosStage, base
 from tests.conftest import redis_program
 from tests.e2e.child import until
-from tests.e2e.place import Place
+from tests.e2e.redis_port import Place
 from tests.state.several import Nodes, Sentinels
 
 _FAILOVER = 30.0

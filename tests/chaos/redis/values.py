@@ -13,8 +13,8 @@ from tests.chaos.row import Cell, Expected, Row, Seen
 from tests.chaos.stage import ChaosStage, base
 from tests.conftest import redis_program
 from tests.e2e import test_redis_gone as pieces
-from tests.e2e.abroad import CHAT
-from tests.e2e.served import echo
+from tests.e2e.four_labs import CHAT
+from tests.e2e.redis_gateway import echo
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Config
 
@@ -161,7 +161,7 @@ def _piece(work: Any) -> Any:
 
 
 def _leaving(made: pieces.Pair, _: Any) -> None:
-    pieces.test_clients_that_leave_leave_no_answer_to_others(made)
+    pieces.test_clients_that_leave_pass_no_answer_to_others(made)
 
 
 _OWN = Expected(client="answer", more="no answer is another's")
@@ -178,6 +178,6 @@ ROWS: tuple[Row, ...] = (
     row("R-13", "other types and versions under our keys", "redis", _strangers, WELL, needs=(program,)),
     row("R-14", "a list under every key", "redis", _wrong_type, WELL, needs=(program,)),
     Row("R-14", "garbage, cut, a pickle, 50 MB under a key", "redis",
-        _piece(pieces.test_what_others_write_under_a_key_is_a_miss), _OWN,
+        _piece(pieces.test_a_foreign_value_in_redis_is_a_cache_miss), _OWN,
         own=True, dialects=(CHAT,), modes=("whole",), needs=(program,)),
 )  # fmt: skip

@@ -15,7 +15,7 @@ from google.genai import types
 
 from tests.chaos.client import PROMPT
 from tests.chaos.gateway import CLIENT_KEY, Gateway
-from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES
+from tests.e2e.four_labs import CHAT, GEMINI, MESSAGES, RESPONSES
 
 _END = "you."
 """The end of every good answer."""

@@ -25,8 +25,8 @@ from tests.chaos.provider import Fault, Request, Wire, honest
 from tests.chaos.row import Expected, Row, Seen
 from tests.chaos.stage import ChaosStage, base, model, provider
 from tests.chaos.upstream.status import says
-from tests.e2e.abroad import CHAT, DIALECTS, GEMINI, MESSAGES, RESPONSES
 from tests.e2e.child import until
+from tests.e2e.four_labs import CHAT, DIALECTS, GEMINI, MESSAGES, RESPONSES
 
 MOST = 1.2
 """Requests to the provider for each request that the client alone would send."""

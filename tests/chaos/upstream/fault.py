@@ -10,7 +10,7 @@ from tests.chaos.provider import Fault, Wire, honest
 from tests.chaos.row import Cell, Expected, Mode, Row, Seen
 from tests.chaos.stage import ChaosStage, busy, lab
 from tests.chaos.upstream import spoken
-from tests.e2e.abroad import DIALECTS
+from tests.e2e.four_labs import DIALECTS
 from tests.e2e.world import Config
 
 type Part = Callable[[ChaosStage, Cell], Config]

@@ -2,7 +2,7 @@
 
 from gateway.core import jsonio
 from tests.chaos.provider import body, frames
-from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES
+from tests.e2e.four_labs import CHAT, GEMINI, MESSAGES, RESPONSES
 
 LEAD = {CHAT: 1, RESPONSES: 4, MESSAGES: 2, GEMINI: 0}
 """Frames of a stream before its first content."""

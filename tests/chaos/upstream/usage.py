@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tests.chaos.provider import Fault, Request, Wire, body, frames
 from tests.chaos.row import Expected, Row
 from tests.chaos.upstream.fault import fault
-from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES
+from tests.e2e.four_labs import CHAT, GEMINI, MESSAGES, RESPONSES
 
 _IN = {
     CHAT: b"prompt_tokens",

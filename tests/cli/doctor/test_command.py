@@ -20,7 +20,7 @@ from gateway.ledger.sqlite import SqliteStore
 from gateway.state.redis import diagnostics
 from tests.cli.run import GOOD, ON, config, run
 from tests.conftest import redis_program
-from tests.e2e.place import Place
+from tests.e2e.redis_port import Place
 from tests.e2e.upstream import Upstream, answering, failing
 from tests.e2e.world import Loop
 

@@ -11,7 +11,7 @@ from gateway.settings.errors import Mistake
 from gateway.state.redis.diagnostics import _check_role, _check_vector_sets, advise, examine
 from gateway.state.redis.url import parse_url
 from tests.conftest import redis_program
-from tests.e2e.place import Place, _free
+from tests.e2e.redis_port import Place, _free
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from gateway.state.redis.servers import RedisServers, _TlsConnection
 from gateway.state.redis.url import make_ssl_context, parse_url
 from tests.conftest import redis_program
 from tests.contract.conftest import Certificates
-from tests.e2e.place import Place
+from tests.e2e.redis_port import Place
 from tests.state.scripted import Scripted
 from tests.state.several import Nodes, Sentinels
 

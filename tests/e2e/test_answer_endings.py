@@ -1,0 +1,425 @@
+"""Answers that did not end well, and their effect on client, row, cache and next target."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import httpx
+import pytest
+
+from gateway.core import jsonio, sse
+from tests.e2e.four_labs import (
+    CHAT,
+    DIALECTS,
+    DOORS,
+    GEMINI,
+    MESSAGES,
+    RESPONSES,
+    TEXT,
+    answer,
+    four,
+)
+from tests.e2e.upstream import SSE, Answer, Upstream
+from tests.e2e.world import Config, Make, World
+
+type Json = dict[str, Any]
+type Outcome = Literal["complete", "incomplete", "failed"]
+"""The gateway's verdict on an answer; after `failed` it tries another target."""
+
+SHOWN = TEXT[:4]
+"""The text of a stream before an error comes in it."""
+ERROR: Json = {"code": 502, "message": "Provider disconnected", "type": "server_error"}
+WORD = "a_word_of_next_year"
+FINISH = {
+    CHAT: "finish_reason", RESPONSES: "status", MESSAGES: "stop_reason", GEMINI: "finishReason",
+}  # fmt: skip
+"""The member that says why an answer ended."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way in which an answer of a dialect may end badly."""
+
+    name: str
+    change: Callable[[Json], None]
+    """Makes the case from the provider's good answer."""
+    outcome: Outcome
+
+
+def set_finish(dialect: str, value: Any = ...) -> Callable[[Json], None]:
+    """Change the member that says why an answer ended; without a value, remove it."""
+
+    def change(whole: Json) -> None:
+        inside, name = whole, FINISH[dialect]
+        if dialect in (CHAT, GEMINI):
+            inside = whole["choices" if dialect == CHAT else "candidates"][0]
+        if value is ...:
+            del inside[name]
+        else:
+            inside[name] = value
+
+    return change
+
+
+def empty(dialect: str) -> Callable[[Json], None]:
+    """Leave no content, and no reason for the end."""
+
+    def change(whole: Json) -> None:
+        set_finish(dialect, None)(whole)
+        if dialect == CHAT:
+            whole["choices"][0]["message"]["content"] = ""
+        elif dialect == RESPONSES:
+            whole["output"] = []
+        elif dialect == MESSAGES:
+            whole["content"] = []
+        else:
+            whole["candidates"][0]["content"]["parts"] = []
+
+    return change
+
+
+def top_error(whole: Json) -> None:
+    whole["error"] = ERROR
+
+
+def choice_error(whole: Json) -> None:
+    whole["choices"][0] |= {"error": ERROR, "finish_reason": None}
+
+
+def item_error(whole: Json) -> None:
+    whole["output"][0] |= {"error": ERROR, "status": "failed"}
+
+
+def candidate_error(whole: Json) -> None:
+    whole["candidates"][0]["error"] = ERROR
+
+
+def failed_status(whole: Json) -> None:
+    whole |= {"status": "failed", "error": ERROR}
+
+
+def tool_error(whole: Json) -> None:
+    """Add a failed tool of the provider, which is an outcome that the model has seen."""
+    call = {"type": "mcp_call", "id": "mcp_1", "name": "n", "arguments": "{}", "server_label": "s"}
+    whole["output"].insert(0, {**call, "status": "failed", "error": ERROR, "output": None})
+
+
+def cases(dialect: str) -> list[Case]:
+    unknown: Outcome = "incomplete" if dialect == RESPONSES else "complete"
+    found = [
+        Case("finish missing", set_finish(dialect), "incomplete"),
+        Case("finish null", set_finish(dialect, None), "incomplete"),
+        Case("finish unknown", set_finish(dialect, WORD), unknown),
+        Case("empty", empty(dialect), "failed"),
+        Case("error at the top", top_error, "failed"),
+    ]
+    if dialect == CHAT:
+        found.append(Case("error in a choice", choice_error, "failed"))
+        found.append(Case("error as a finish", set_finish(CHAT, "error"), "failed"))
+    if dialect == RESPONSES:
+        found.append(Case("error in an item", item_error, "failed"))
+        found.append(Case("status failed", failed_status, "failed"))
+        found.append(Case("in progress", set_finish(RESPONSES, "in_progress"), "incomplete"))
+        found.append(Case("error of a hosted tool", tool_error, "complete"))
+    if dialect == GEMINI:
+        found.append(Case("error in a candidate", candidate_error, "failed"))
+    return found
+
+
+def good(dialect: str) -> Json:
+    """Return the whole answer of a provider that ends well."""
+    (body,) = answer(dialect).pieces
+    assert body is not None
+    value: Json = jsonio.loads(body)
+    return value
+
+
+def whole(value: Json) -> Answer:
+    body = jsonio.dumps(value)
+    return Answer(pieces=(body,), length=len(body), bill=(7, 3))
+
+
+# Streams: the frames of the good one, changed by a case.
+
+
+def streamed(dialect: str, case: Case) -> Answer:
+    """Return the stream of the changed answer; an error comes in place of the end."""
+    frames = [piece for piece in answer(dialect, stream=True).pieces if piece is not None]
+    return Answer(pieces=tuple(STREAMS[dialect](frames, case)), headers=SSE, bill=(7, 3))
+
+
+def chunk(**more: Any) -> bytes:
+    head = {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "served-chat"}
+    return sse.write_frame(jsonio.dumps({**head, **more}))
+
+
+def chat_frames(frames: list[bytes], case: Case) -> list[bytes]:
+    *said, last, usage, done = frames
+    tail = [usage, done]
+    if case.name == "empty":
+        return [said[0], *tail]
+    if case.name == "error at the top":
+        return [*said[:2], chunk(error=ERROR, choices=[]), *tail]
+    value = jsonio.loads(sse.read_data(last))
+    case.change(value)
+    return [*said, sse.write_frame(jsonio.dumps(value)), *tail]
+
+
+def event(value: Json) -> bytes:
+    return f"event: {value['type']}\ndata: ".encode() + jsonio.dumps(value) + b"\n\n"
+
+
+def response_frames(frames: list[bytes], case: Case) -> list[bytes]:
+    """Change the frames; the terminal event is the finish."""
+    *said, done, last = frames
+    value = jsonio.loads(sse.read_data(last))
+    case.change(value["response"])
+    if case.name in ("finish missing", "finish null", "in progress"):
+        return [*said, done]
+    if case.name == "empty":
+        return said[:2]
+    if case.name == "finish unknown":
+        return [*said, done, event({**value, "type": f"response.{WORD}"})]
+    if case.name == "error at the top":
+        return [*said, event({"type": "error", "error": ERROR})]
+    if case.name == "status failed":
+        return [*said, event({**value, "type": "response.failed"})]
+    if case.name == "error of a hosted tool":
+        item = {"output_index": 1, "item": value["response"]["output"][0]}
+        return [*said, event({"type": "response.output_item.done", **item}), done, event(value)]
+    return [*said, event(value)]
+
+
+def message_frames(frames: list[bytes], case: Case) -> list[bytes]:
+    start, *said, last, stop = frames
+    if case.name == "empty":
+        return [start, stop]
+    if case.name == "error at the top":
+        return [start, *said, event({"type": "error", "error": ERROR})]
+    value = jsonio.loads(sse.read_data(last))
+    case.change(value["delta"])
+    return [start, *said, event(value), stop]
+
+
+def gemini_frames(frames: list[bytes], case: Case) -> list[bytes]:
+    *said, last = frames
+    value = jsonio.loads(sse.read_data(last))
+    if case.name == "empty":
+        value = jsonio.loads(sse.read_data(said[0]))
+        said = []
+    if case.name == "error at the top":
+        value = {}
+    case.change(value)
+    return [*said, sse.write_frame(jsonio.dumps(value))]
+
+
+STREAMS: dict[str, Callable[[list[bytes], Case], list[bytes]]] = {
+    CHAT: chat_frames, RESPONSES: response_frames, MESSAGES: message_frames, GEMINI: gemini_frames,
+}  # fmt: skip
+
+
+# Clients.
+
+
+def ask(world: World, client: str, model: str, text: str, *, stream: bool) -> httpx.Response:
+    said = [{"role": "user", "content": text}]
+    if client == GEMINI:
+        operation = "streamGenerateContent" if stream else "generateContent"
+        contents = [{"role": "user", "parts": [{"text": text}]}]
+        path = f"/v1beta/models/{model}:{operation}"
+        return world.client.post(path, json={"contents": contents}, params={"alt": "sse"})
+    bodies: dict[str, tuple[str, Json]] = {
+        CHAT: ("/v1/chat/completions", {"messages": said}),
+        RESPONSES: ("/v1/responses", {"input": text, "store": False}),
+        MESSAGES: ("/v1/messages", {"messages": said, "max_tokens": 99}),
+    }
+    path, body = bodies[client]
+    return world.client.post(path, json={**body, "model": model, "stream": stream})
+
+
+def heard(client: str, reply: httpx.Response, *, stream: bool) -> Outcome:
+    """Read the outcome from the bytes of an answer alone."""
+    if not stream:
+        value = reply.json()
+        if reply.status_code != 200 or value.get("error"):
+            return "failed"
+        inside = (value.get("choices") or value.get("candidates") or [value])[0]
+        word = inside.get(FINISH[client])
+        if client == RESPONSES:
+            return "complete" if word == "completed" else "incomplete"
+        return "incomplete" if word in (None, "length", "max_tokens", "MAX_TOKENS") else "complete"
+    frames = [sse.read_data(frame) for frame in sse.split_frames(reply.content)]
+    values = [jsonio.loads(it) for it in frames if it and it != b"[DONE]"]
+    if reply.status_code != 200:
+        return "failed"
+    ends = {
+        CHAT: b"[DONE]" in frames,
+        RESPONSES: any(str(it.get("type")) in ("response.completed", "response.incomplete") for it in values),
+        MESSAGES: any(it.get("type") == "message_stop" for it in values),
+        GEMINI: any(c.get("finishReason") for it in values for c in it.get("candidates", ())),
+    }[client]  # fmt: skip
+    broke = any(it.get("error") or (it.get("response") or {}).get("error") for it in values)
+    assert ends != broke, reply.text
+    return "incomplete" if broke else "complete"
+
+
+def is_told_cut(case: Case, client: str, lab: str, *, stream: bool) -> bool:
+    """True if a client of another dialect gets "length" for a word that the gateway does not know.
+
+    A stream with that reason ends as it should.
+    """
+    return case.name == "finish unknown" and client != lab and not stream
+
+
+def spare(value: Config) -> None:
+    """Give each lab a second target at another host, and cache answers."""
+    four(value)
+    value["cache"] = {"default": "on", "ttl": "1h"}
+    for name in DIALECTS:
+        first = value["providers"][name]
+        door = {"dialects": {name: f"/spare{DOORS[name]}"}}
+        value["providers"][f"{name}-spare"] = {**first, **door}
+        value["labs"][name]["smart"].append({"model": f"m-{name}", "provider": f"{name}-spare"})
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("lab", DIALECTS)
+@pytest.mark.parametrize("client", DIALECTS)
+def test_an_answer_is_complete_only_if_its_provider_says_so(
+    make: Make, upstream: Upstream, client: str, lab: str, stream: bool
+) -> None:
+    """A failed answer goes to another target; an incomplete one is reported, and is not cached."""
+    world = make(spare)
+    expected: list[tuple[str, str, str, str | None, int]] = []
+    for case in cases(lab):
+        value = good(lab)
+        case.change(value)
+        bad = streamed(lab, case) if stream else whole(value)
+        upstream.renew()
+        upstream.on(DOORS[lab], bad)
+        upstream.on(f"/spare{DOORS[lab]}", answer(lab, stream=stream))
+        outcome = case.outcome
+        late = stream and outcome == "failed" and case.name != "empty"
+        if late:  # content is sent before the error comes: no other target can take over
+            outcome = "incomplete"
+        replies = [ask(world, client, f"{lab}/smart", case.name, stream=stream) for _ in "ab"]
+        told = "complete" if outcome == "failed" else outcome
+        for reply in replies:
+            wanted = "incomplete" if is_told_cut(case, client, lab, stream=stream) else told
+            assert heard(client, reply, stream=stream) == wanted, (case.name, reply.text)
+        again = replies[1].headers["x-tiergate-cache"]
+        assert (again == "hit") == (told == "complete" and case.name == "error of a hosted tool"), case.name  # fmt: skip
+        asked = [request.path for request in upstream.requests]
+        tried = [len([it for it in asked if it.startswith(at)]) for at in (DOORS[lab], "/spare")]
+        most = 1 if again == "hit" else 2
+        assert tried == [most, most if outcome == "failed" else 0], case.name
+        world.gateway.engine._upstream.health.forget([lab, f"{lab}-spare"])
+        if outcome == "failed":
+            expected += [(case.name, "settled", lab, None, 2)] * 2
+        elif outcome == "incomplete":
+            kind = "upstream_error" if late else "upstream_truncated"
+            expected += [(case.name, "aborted", lab, kind, 1)] * 2
+        else:
+            expected.append((case.name, "settled", lab, None, 1))
+            last = ("cache_hit", 0) if again == "hit" else ("settled", 1)
+            expected.append((case.name, last[0], lab, None, last[1]))
+    rows = world.entries()
+    names = [name for name, *_ in expected]
+    found = [
+        (name, row.state, row.lab, row.problem, row.attempts)
+        for name, row in zip(names, rows, strict=True)
+    ]
+    assert found == expected
+    assert {row.status for row in rows} == {200}
+    assert all((row.aborted_by == "upstream") == (row.state == "aborted") for row in rows)
+
+
+def lenient(value: Config) -> None:
+    """Let each provider leave out why its answers ended."""
+    spare(value)
+    for provider in value["providers"].values():
+        provider["finish"] = "optional"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("lab", [CHAT, MESSAGES])
+@pytest.mark.parametrize("client", [CHAT, MESSAGES])
+def test_a_provider_with_optional_finish_may_leave_it_out(
+    make: Make, upstream: Upstream, client: str, lab: str, stream: bool
+) -> None:
+    """With `finish: optional` such an answer is whole and cached; an error or nothing is not."""
+    world = make(lenient)
+    states: list[str] = []
+    for case in cases(lab):
+        value = good(lab)
+        case.change(value)
+        upstream.renew()
+        upstream.on(DOORS[lab], streamed(lab, case) if stream else whole(value))
+        upstream.on(f"/spare{DOORS[lab]}", answer(lab, stream=stream))
+        late = stream and case.name.startswith("error")
+        replies = [ask(world, client, f"{lab}/smart", case.name, stream=stream) for _ in "ab"]
+        hit = case.name in ("finish missing", "finish null")
+        for reply in replies:
+            told = "incomplete" if late else "complete"
+            if is_told_cut(case, client, lab, stream=stream):
+                told = "incomplete"
+            as_it_came = hit and client == lab and not stream
+            assert as_it_came or heard(client, reply, stream=stream) == told, (
+                case.name,
+                reply.text,
+            )
+        assert (replies[1].headers["x-tiergate-cache"] == "hit") == hit, case.name
+        if hit:
+            states += ["settled", "cache_hit"]
+        else:
+            states += ["aborted" if late else "settled"] * 2
+        world.gateway.engine._upstream.health.forget([lab, f"{lab}-spare"])
+    assert [row.state for row in world.entries()] == states
+
+
+@pytest.mark.parametrize("client", DIALECTS)
+def test_an_answer_with_tool_calls_but_no_finish_ends_with_tool_use(
+    make: Make, upstream: Upstream, client: str
+) -> None:
+    """The client must use the tools that the model called."""
+    world = make(lenient)
+    value = jsonio.loads(answer(CHAT, tools=True).pieces[0] or b"")
+    set_finish(CHAT)(value)
+    upstream.on(DOORS[CHAT], whole(value))
+    reply = ask(world, client, f"{CHAT}/smart", "Hi.", stream=False)
+    word = {MESSAGES: "tool_use", GEMINI: "STOP", RESPONSES: "completed"}.get(client)
+    assert word is None or word in reply.text
+    assert world.entry().state == "settled"
+
+
+@pytest.mark.parametrize("status", ["queued", "in_progress"])
+def test_a_background_answer_is_passed_on(make: Make, upstream: Upstream, status: str) -> None:
+    """The cost is unknown, and no other target is called."""
+    world = make(spare)
+    value = {**good(RESPONSES), "status": status, "background": True, "output": [], "usage": None}
+    upstream.on(DOORS[RESPONSES], whole(value))
+    body = {
+        "model": f"{RESPONSES}/smart",
+        "input": "Hi.",
+        "background": True,
+        "max_output_tokens": 9,
+    }
+    for _ in "ab":
+        reply = world.client.post("/v1/responses", json=body)
+        assert (reply.status_code, reply.json()) == (200, value)
+    rows = world.entries()
+    assert {(row.state, row.problem, row.attempts, row.cache) for row in rows} == {
+        ("estimated", None, 1, "off")
+    }
+    assert {(row.cost, row.output) for row in rows} == {(None, None)}
+    assert all(row.reserved for row in rows)
+
+
+def test_a_background_answer_that_failed_is_a_failure(make: Make, upstream: Upstream) -> None:
+    world = make(spare)
+    value = {**good(RESPONSES), "status": "queued", "background": True, "error": ERROR}
+    upstream.on(DOORS[RESPONSES], whole(value))
+    upstream.on(f"/spare{DOORS[RESPONSES]}", answer(RESPONSES))
+    body = {"model": f"{RESPONSES}/smart", "input": "Hi.", "background": True}
+    assert world.client.post("/v1/responses", json=body).json()["status"] == "completed"
+    assert (world.entry().state, world.entry().attempts) == ("settled", 2)

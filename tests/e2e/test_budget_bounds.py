@@ -1,0 +1,123 @@
+"""A hard budget and models with unknown prices or sizes: what bounds a call, and what is sent."""
+
+from typing import Any
+
+import pytest
+
+from tests.e2e.test_limits import error, used
+from tests.e2e.upstream import Upstream, whole
+from tests.e2e.world import Config, Make, chat
+
+BUDGET = {"name": "b", "usd": 1, "every": "day"}
+HI: list[Any] = [{"role": "user", "content": "Hi"}]
+
+
+def test_a_hard_budget_refuses_a_model_without_a_price(make: Make, upstream: Upstream) -> None:
+    """The model would never use a budget up, and a cap on its answer would not help."""
+
+    def change(value: Config) -> None:
+        value["budgets"] = [BUDGET]
+        del value["models"]["able-1"]["price"]
+
+    world = make(change)
+    reply = world.ask(chat(max_tokens=10))
+    assert (reply.status_code, error(reply)["code"]) == (400, "budget_unbounded")
+    assert "has a known price" in error(reply)["message"]
+    assert reply.headers["x-should-retry"] == "false"
+    assert not upstream.requests
+    assert world.entry().problem == "budget_unbounded"
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_next_target_serves_where_the_cost_of_the_first_is_unbounded(
+    make: Make, upstream: Upstream, *, cached: bool
+) -> None:
+    """The row keeps the decided target; the target that serves is the bounded one."""
+
+    def change(value: Config) -> None:
+        value["budgets"] = [BUDGET]
+        value["labs"]["acme"]["smart"].append({"model": "able-2", "provider": "spare"})
+        value["models"]["able-2"] = {**value["models"]["able-1"], "max_output": 100}
+        value["cache"] = {"ttl": "1h" if cached else "0s"}
+
+    world = make(change)
+    upstream.on("/spare", whole())
+    reply = world.ask(chat(temperature=0) if cached else chat())
+    assert (reply.status_code, reply.headers["x-tiergate-model"]) == (200, "able-2")
+    assert [request.path.split("/")[1] for request in upstream.requests] == ["spare"]
+    assert used(world) == {"usd|b|all": 19}
+    row = world.entry()
+    assert (row.model, row.attempts, row.basis and row.basis.target) == ("able-2", 1, "acme/able-1")
+
+
+@pytest.mark.parametrize(("usd", "status"), [("0.005022", 429), ("0.005023", 200)])
+def test_the_context_window_bounds_an_answer_and_is_not_sent_as_a_cap(
+    make: Make, upstream: Upstream, usd: str, status: int
+) -> None:
+    """Neither client nor catalogue says how long an answer may be, as at xAI.
+
+    The gateway reserves $0.001023 for the prompt, and $0.004 for 1,000 tokens, the whole window.
+    """
+
+    def change(value: Config) -> None:
+        value["budgets"] = [{**BUDGET, "usd": usd}]
+        value["models"]["able-1"]["context"] = 1_000
+
+    world = make(change)
+    upstream.on("/acme", whole())
+    reply = world.ask(chat())
+    assert reply.status_code == status
+    if status == 200:
+        assert "max_tokens" not in upstream.requests[0].json
+    else:
+        assert "may cost $0.005023" in error(reply)["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"model": "smart", "messages": HI}),
+        ("/v1/responses", {"model": "smart", "input": "Hi"}),
+        ("/v1beta/models/smart:generateContent", {"contents": [{"parts": [{"text": "Hi"}]}]}),
+    ],
+)
+def test_unknown_output_is_reserved_and_sent_as_the_cap(
+    make: Make, upstream: Upstream, path: str, body: Config
+) -> None:
+    """The provider cannot bill more than was reserved, in any dialect of the client."""
+
+    def change(value: Config) -> None:
+        value["budgets"] = [BUDGET]
+        value["unknown_output"] = 300
+
+    world = make(change)
+    upstream.on("/acme", whole())
+    assert world.client.post(path, json=body).status_code == 200
+    assert upstream.requests[0].json["max_tokens"] == 300
+    assert used(world) == {"usd|b|all": 19}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "word"),
+    [
+        ("/v1/chat/completions", {"model": "smart", "messages": HI}, "Send max_tokens."),
+        ("/v1/responses", {"model": "smart", "input": "Hi"}, "Send max_output_tokens."),
+        (
+            "/v1beta/models/smart:generateContent",
+            {"contents": [{"parts": [{"text": "Hi"}]}]},
+            "Send maxOutputTokens.",
+        ),
+    ],
+)
+def test_an_unbounded_call_gets_an_error_that_names_the_member_to_send(
+    make: Make, upstream: Upstream, path: str, body: Config, word: str
+) -> None:
+    def change(value: Config) -> None:
+        value["budgets"] = [BUDGET]
+
+    world = make(change)
+    reply = world.client.post(path, json=body)
+    assert reply.status_code == 400
+    assert word in reply.text
+    assert reply.headers["x-should-retry"] == "false"
+    assert not upstream.requests

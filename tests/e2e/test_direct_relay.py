@@ -1,0 +1,144 @@
+"""Chunks that bypass the waiting task: client bytes and row are the same as without it."""
+
+import socket
+import time
+
+import pytest
+
+from gateway.core import jsonio
+from gateway.upstream.relay import DirectRelay
+from tests.e2e.child import until
+from tests.e2e.test_coalescing import hear
+from tests.e2e.upstream import DONE, ROLE, SSE, Answer, Upstream, chunk, frames
+from tests.e2e.world import World, chat
+
+BODY = chat(model="smart", stream=True)
+ERROR = b'data: {"error": {"message":"It broke.", "code": null}}\n\n'
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Record the chunks that were relayed directly."""
+    found: list[bytes] = []
+    take = DirectRelay.accept
+
+    def told(self: DirectRelay, data: bytes, chunk: bytes | None) -> bool:
+        went = take(self, data, chunk)
+        if went:
+            found.append(data)
+        return went
+
+    monkeypatch.setattr(DirectRelay, "accept", told)
+    return found
+
+
+def ask(world: World, path: bytes = b"/v1/chat/completions") -> socket.socket:
+    data = jsonio.dumps(BODY)
+    connection = socket.create_connection(("127.0.0.1", world.port), timeout=20)
+    head = b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % (path, len(data))
+    connection.sendall(head + data)
+    return connection
+
+
+def written(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def one_by_one(*pieces: bytes) -> Answer:
+    held = [piece for one in pieces for piece in (one, None)]
+    return Answer(pieces=tuple(held), headers=SSE)
+
+
+def test_each_directly_relayed_chunk_is_unchanged_and_counted(
+    world: World, upstream: Upstream, taken: list[bytes]
+) -> None:
+    """Chunk by chunk, the bytes and the usage are those of the general path."""
+    words = [f" word{at} \u00e4" for at in range(6)]
+    role, first, *rest = frames(words, counts=(9, 12))
+    counted = rest.pop(-2)  # the client did not ask for it
+    upstream.on("/acme", one_by_one(role, first, *rest[:-1], counted, rest[-1]))
+    with ask(world) as connection:
+        world.release()
+        heard = hear(connection, first + b"\r\n")
+        for one in rest[:-1]:
+            world.release()
+            heard += hear(connection, written(one))
+        world.release()
+        world.release()
+        heard += hear(connection, written(rest[-1]))
+        world.release()
+        heard += hear(connection, b"0\r\n\r\n") if not heard.endswith(b"\r\n0\r\n\r\n") else b""
+    _, _, body = heard.partition(b"\r\n\r\n")
+    assert body == written(role + first) + b"".join(map(written, rest)) + b"0\r\n\r\n"
+    assert taken[: len(words) - 1] == rest[: len(words) - 1]
+    entry = world.entry()
+    assert (entry.state, entry.input, entry.output) == ("settled", 9, 12)
+
+
+def test_an_error_after_directly_relayed_chunks_ends_the_stream(
+    world: World, upstream: Upstream, taken: list[bytes]
+) -> None:
+    texts = [chunk({"content": f" word{at}"}) for at in range(4)]
+    upstream.on("/acme", one_by_one(ROLE, *texts, ERROR, DONE))
+    with ask(world) as connection:
+        for _ in range(len(texts) + 3):
+            world.release()
+        heard = hear(connection, b"0\r\n\r\n")
+    assert heard.endswith(ERROR + b"\r\n0\r\n\r\n")
+    assert heard.count(b"error") == 1
+    assert world.entry().state == "aborted"
+    assert world.entry().aborted_by == "upstream"
+
+
+def test_a_cut_after_directly_relayed_chunks_ends_in_an_error(
+    world: World, upstream: Upstream, taken: list[bytes]
+) -> None:
+    texts = [chunk({"content": f" word{at}"}) for at in range(4)]
+    held = [piece for one in (ROLE, *texts) for piece in (one, None)]
+    upstream.on("/acme", Answer(pieces=tuple(held), headers=SSE, end="cut"))
+    with ask(world) as connection:
+        for one in texts:
+            world.release()
+            hear(connection, one)
+        world.release()
+        heard = hear(connection, b"0\r\n\r\n")
+    assert b"upstream_truncated" in heard
+    assert taken
+    assert world.entry().aborted_by == "upstream"
+
+
+def test_a_client_that_leaves_a_direct_relay_ends_the_providers_call(
+    world: World, upstream: Upstream, taken: list[bytes]
+) -> None:
+    """The gateway closes the provider's connection, and records the usage so far."""
+    texts = [chunk({"content": f" word{at}"}) for at in range(3)]
+    upstream.on("/acme", one_by_one(ROLE, *texts, chunk({"content": "never"})))
+    with ask(world) as connection:
+        world.release()
+        for one in texts:
+            hear(connection, one)
+            world.release()
+    assert upstream.requests[0].left.wait(20)
+    until(lambda: len(world.rows()) > 1, "the row of the call")
+    entry = world.entry()
+    assert (entry.state, entry.aborted_by) == ("aborted", "client")
+
+
+def test_a_client_that_does_not_read_slows_the_provider_down(
+    world: World, upstream: Upstream, taken: list[bytes]
+) -> None:
+    """The rest waits at the provider; the client still gets all of it, in order."""
+    text = "x" * 60_000
+    sent = frames([f"{at} {text}" for at in range(300)])
+    upstream.on("/acme", Answer(pieces=sent, headers=SSE))
+    with ask(world) as connection:
+        time.sleep(0.5)  # what a gateway would read too much has time to come
+        assert sum(map(len, taken)) < sum(map(len, sent)) / 2
+        heard = bytearray()
+        while not heard.endswith(b"\r\n0\r\n\r\n"):
+            heard += connection.recv(1_000_000)
+    places = [heard.find(b'"content":"%d x' % at) for at in range(300)]
+    assert places == sorted(places)
+    assert places[0] > 0
+    assert heard.count(text.encode()) == 300
+    assert world.entry().state == "settled"

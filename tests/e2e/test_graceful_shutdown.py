@@ -1,0 +1,336 @@
+"""A gateway that stops loses no running call, and tells every client (promise 17)."""
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.ledger.journal import CLOSED_LINE
+from tests.e2e.child import until
+from tests.e2e.service import Service, rest, seen
+from tests.e2e.upstream import DONE, ROLE, SILENT, Upstream, chunk, stream, whole
+from tests.e2e.world import Loop, chat
+
+type Serve = Callable[..., Service]
+
+HEL, LO = (chunk({"content": word}) for word in ("Hel", "lo"))
+
+
+@pytest.fixture
+def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
+    """Make services: `serve(**server section of the configuration)`."""
+    made: list[Service] = []
+
+    def serve(**server: Any) -> Service:
+        made.append(Service(tmp_path / f"{len(made)}", upstream, server))
+        return made[-1]
+
+    yield serve
+    for one in made:
+        one.kill()
+
+
+def closed(service: Service) -> bool:
+    """True if it takes no more connections."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", service.port), 1):
+        return False
+    return True
+
+
+def ended(service: Service) -> list[str]:
+    """Return how its calls ended, by their rows; check that the journal is closed."""
+    (segment,) = (service.folder / "data" / "ledger").glob("*.jsonl")
+    assert segment.read_bytes().endswith(CLOSED_LINE)
+    rows = service.entries()
+    return sorted(f"{row.state} {row.status} {row.aborted_by} {row.problem}" for row in rows)
+
+
+def test_p_04_streams_end_whole_in_time_or_with_an_error(
+    serve: Serve, upstream: Upstream, loop: Loop
+) -> None:
+    """P-04: one stream ends byte for byte; others and a whole answer end with a dialect error."""
+    service = serve(drain=600)
+    upstream.on("/acme", stream(ROLE, HEL, None, LO, chunk({}, "stop"), DONE))
+    with ExitStack() as stack:
+        short = stack.enter_context(service.asking(chat(stream=True)))
+        begun = seen(short, b"Hel")
+        upstream.on("/acme", stream(ROLE, HEL, end="stall"))
+        long = stack.enter_context(service.asking(chat(stream=True)))
+        half = seen(long, b"Hel")
+        upstream.on("/acme", SILENT)
+        quiet = stack.enter_context(service.asking(chat()))
+        early = stack.enter_context(service.asking(chat(stream=True)))
+        for _ in range(4):
+            upstream.arrived()
+        kept = [stack.enter_context(service.dial()) for _ in range(2)]
+        for one in kept:
+            one.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            seen(one, b'"ok"')
+        service.tell(signal.SIGTERM)
+        until(lambda: closed(service), "it takes no more")
+        kept[0].sendall(b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        kept[1].sendall(
+            b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n"
+        )
+        for one, told in zip(kept, (b'"status":"draining"', b"overloaded_error"), strict=True):
+            answer = rest(one)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"\r\nconnection: close\r\n" in answer
+            assert told in answer
+        loop.run(upstream.release())
+        begun += rest(short)
+        assert begun.endswith(DONE + b"\r\n0\r\n\r\n")
+        service.tell(signal.SIGTERM)
+        half += rest(long)
+        for answer in (rest(quiet), rest(early)):
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b'"code":"draining"' in answer
+            assert b"\r\nretry-after: 1\r\n" in answer
+            assert b"x-should-retry" not in answer
+        assert service.ended() == 0
+    assert b'"code":"draining"' in half
+    assert half.endswith(b"\n\n\r\n0\r\n\r\n")
+    assert DONE not in half
+    assert ended(service) == [
+        "aborted 200 drain draining",
+        "aborted 503 drain draining",
+        "aborted 503 drain draining",
+        "estimated 200 None None",
+    ]
+    assert [row["ended"] for row in service.rows("drain")[1:]] == [3]
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/v1/messages", b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error"'),
+        ("/v1/responses", b'"code":"draining"'),
+        ("/v1beta/models/smart:streamGenerateContent?alt=sse", b'"status":"UNAVAILABLE"'),
+    ],
+)
+def test_p_04_each_dialect_has_its_error_for_a_shutdown(
+    serve: Serve, upstream: Upstream, path: str, told: bytes
+) -> None:
+    """P-04: the error follows the content, and the stream ends as HTTP ends."""
+    bodies: dict[str, dict[str, Any]] = {
+        "/v1/messages": chat(stream=True, max_tokens=9),
+        "/v1/responses": {"model": "smart", "input": "Hello.", "stream": True},
+    }
+    gemini = {"contents": [{"role": "user", "parts": [{"text": "Hello."}]}]}
+    service = serve(drain=1)
+    upstream.on("/acme", stream(ROLE, HEL, end="stall"))
+    with service.asking(bodies.get(path, gemini), path) as connection:
+        answer = seen(connection, b"Hel")
+        service.tell(signal.SIGTERM)
+        answer += rest(connection)
+        assert service.ended() == 0
+    assert told in answer[answer.index(b"Hel") :]
+    assert answer.endswith(b"\r\n0\r\n\r\n")
+    assert ended(service) == ["aborted 200 drain draining"]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+def test_p_04_all_clients_that_share_an_answer_get_the_error(
+    tmp_path: Path, upstream: Upstream, streamed: bool
+) -> None:
+    """P-04: the call that reads for the others ends too, and once; each has its row."""
+    cache = {"default": "on", "ttl": "1h"}
+    service = Service(tmp_path / "shared", upstream, {"drain": 600}, cache=cache)
+    upstream.on("/acme", stream(ROLE, HEL, end="stall") if streamed else SILENT)
+    try:
+        with ExitStack() as stack:
+            clients = [stack.enter_context(service.asking(chat(stream=streamed))) for _ in range(4)]
+            answers = [seen(one, b"Hel") if streamed else b"" for one in clients]
+            upstream.arrived()
+            kept = stack.enter_context(service.dial())
+            for _ in range(20):  # by then all earlier calls share the answer
+                kept.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                seen(kept, b'"ok"')
+            for _ in range(2):
+                service.tell(signal.SIGTERM)
+                until(lambda: closed(service), "it takes no more")
+            for one, before in zip(clients, answers, strict=True):
+                answer = before + rest(one)
+                assert b'"code":"draining"' in answer
+                assert answer.endswith(b"\r\n0\r\n\r\n" if streamed else b"}}")
+            assert service.ended() == 0
+        assert len(upstream.requests) == 1
+        assert ended(service) == [f"aborted {200 if streamed else 503} drain draining"] * 4
+    finally:
+        service.kill()
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_p_05_a_second_signal_stops_the_gateway_at_once_and_in_good_order(
+    serve: Serve, upstream: Upstream, second: signal.Signals
+) -> None:
+    """P-05: no client waits for the minutes of a drain, and each still gets its error."""
+    service = serve(drain=600, lb_delay=300)
+    upstream.on("/acme", stream(ROLE, HEL, end="stall"))
+    with service.asking(chat(stream=True)) as connection:
+        answer = seen(connection, b"Hel")
+        service.tell(signal.SIGINT)
+        until(lambda: service.get("/ready") == 503, "it says that it stops")
+        assert service.get("/health") == 200  # and still takes connections
+        service.tell(second)
+        answer += rest(connection)
+        assert service.ended() == 0
+    assert answer.endswith(b"\n\n\r\n0\r\n\r\n")
+    assert ended(service) == ["aborted 200 drain draining"]
+
+
+def test_p_04_calls_are_served_until_the_load_balancer_sees_the_shutdown(
+    serve: Serve, upstream: Upstream
+) -> None:
+    """P-04: for `lb_delay` it is not ready, but refuses no call; connections are used once more."""
+    service = serve(lb_delay=300, drain=600)
+    upstream.on("/acme", whole())
+    with service.dial() as kept:
+        kept.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        seen(kept, b'"ok"')
+        service.tell(signal.SIGTERM)
+        until(lambda: service.get("/ready") == 503, "it says that it stops")
+        with service.asking() as connection:
+            answer = rest(connection)
+        kept.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert b"\r\nconnection: close\r\n" in rest(kept)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nconnection: close\r\n" in answer
+    service.tell(signal.SIGTERM)
+    assert service.ended() == 0
+    assert ended(service) == ["settled 200 None None"]
+
+
+@pytest.mark.parametrize(
+    ("hangs", "status"),
+    [("upstream.client.ConnectionPools.close", 0), ("pipeline.engine.Engine.drain", 1)],
+)
+def test_p_05_the_gateway_ends_in_time_although_a_task_hangs(
+    tmp_path: Path, upstream: Upstream, hangs: str, status: int
+) -> None:
+    """P-05: it ends 3 s after its time, whatever hangs; the status tells if rows may be missing."""
+    room, name, work = hangs.rsplit(".", 2)
+    first = (
+        f"import asyncio\nfrom gateway.{room} import {name}\n"
+        f"async def for_ever(*_): await asyncio.Event().wait()\n{name}.{work} = for_ever"
+    )
+    service = Service(tmp_path / "hangs", upstream, {"drain": 1}, first=first)
+    try:
+        service.tell(signal.SIGTERM)
+        assert service.ended() == status
+    finally:
+        service.kill()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("what", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_p_05_a_gateway_in_a_terminal_stops_without_delay(
+    tmp_path: Path, upstream: Upstream, what: signal.Signals, workers: int
+) -> None:
+    """P-05: in a terminal no load balancer needs the delay; a hangup of it stops it too."""
+    ours, theirs = os.openpty()
+    server = {"lb_delay": 300, "drain": 600, "workers": workers}
+    service = Service(tmp_path / "person", upstream, server, stdin=theirs)
+    os.close(theirs)
+    try:
+        until(lambda: _alive(service), "it serves")
+        service.tell(what)
+        assert service.ended() == 0
+    finally:
+        service.kill()
+        os.close(ours)
+
+
+def _alive(service: Service) -> bool:
+    with suppress(OSError, IndexError):
+        return service.get("/health") == 200
+    return False
+
+
+@pytest.mark.parametrize("what", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE])
+def test_p_05_other_signals_do_not_stop_the_gateway(serve: Serve, what: signal.Signals) -> None:
+    """P-05: the log names them, except for SIGPIPE, which is ignored."""
+    service = serve()
+    service.tell(what)
+    if what != signal.SIGPIPE:
+        until(lambda: service.rows("signal"), "it tells of the signal")
+        assert [row["name"] for row in service.rows("signal")] == [what.name]
+    assert service.get("/ready") == 200
+    service.tell(signal.SIGTERM)
+    assert service.ended() == 0
+
+
+def test_p_05_workers_end_their_streams_and_a_killed_worker_is_replaced(
+    serve: Serve, upstream: Upstream
+) -> None:
+    """P-05: a killed worker is replaced, and others serve; both streams of two end as they must."""
+    service = serve(workers=2, drain=2)
+    upstream.on("/acme", stream(ROLE, HEL, end="stall"))
+    pids = [row["pid"] for row in until(lambda: started(service, 2), "two workers")]
+    until(lambda: all(map(heeds, pids)), "both serve: one that does not yet just ends")
+    service.tell(signal.SIGHUP)
+    until(lambda: service.rows("signal"), "it tells of the signal")
+    with ExitStack() as stack:
+        streams = [stack.enter_context(service.asking(chat(stream=True))) for _ in range(4)]
+        answers = [seen(one, b"Hel") for one in streams]
+        service.tell(signal.SIGTERM)
+        for one, answer in zip(streams, answers, strict=True):
+            assert (answer + rest(one)).endswith(b"\n\n\r\n0\r\n\r\n")
+        assert service.ended() == 0
+    rows = service.entries()
+    assert [(row.state, row.aborted_by) for row in rows] == [("aborted", "drain")] * 4
+    over = [row for row in service.rows("worker") if row.get("text") == "ended"]
+    assert sorted((row["pid"], row["status"]) for row in over) == sorted((pid, 0) for pid in pids)
+
+
+def test_p_05_a_worker_that_hangs_is_replaced(serve: Serve) -> None:
+    """P-05: a hung worker is logged, killed even if it cannot say where it hangs, and replaced."""
+    service = serve(workers=2, hang=2)
+    pid = until(lambda: started(service, 2), "two workers")[0]["pid"]
+
+    def works() -> bool:
+        os.kill(pid, signal.SIGUSR1)  # a running loop logs it; before that it is ignored
+        return bool(service.rows("signal"))
+
+    until(works, "it works")
+    os.kill(pid, signal.SIGSTOP)
+
+    def told() -> list[str]:
+        return [row["text"] for row in service.rows("worker") if row["pid"] == pid]
+
+    until(lambda: told() == ["started", "hangs", "ended"], "it hangs, and is killed")
+    until(lambda: started(service, 3), "a third")
+    assert service.get("/health") == 200
+
+
+def heeds(pid: int) -> bool:
+    """True if a process handles SIGTERM itself by now (proc_pid_status(5), SigCgt)."""
+    caught = re.search(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) & 1 << signal.SIGTERM - 1)
+
+
+def started(service: Service, count: int) -> list[dict[str, Any]]:
+    found = [row for row in service.rows("worker") if row.get("text") == "started"]
+    return found if len(found) >= count else []
+
+
+def test_sec_leak_5_a_crash_names_code_lines_and_no_prompt_or_key(
+    serve: Serve, upstream: Upstream
+) -> None:
+    """SEC-LEAK 5: SIGABRT names files, lines and functions; no stream has a prompt or a key."""
+    service = serve()
+    upstream.on("/acme", stream(ROLE, HEL, end="stall"))
+    with service.asking(chat("canary-in-a-prompt", stream=True)) as connection:
+        seen(connection, b"Hel")
+        service.tell(signal.SIGABRT)
+        assert service.ended() == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in service.err
+    assert "gateway/cli/serve/command.py" in service.err
+    for canary in ("canary-in-a-prompt", "never-shown"):
+        assert canary not in service.err + (service.folder / "out").read_text()

@@ -1,0 +1,83 @@
+"""Large bodies: read outside the event loop, one at a time, and answered as any."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.upstream import Upstream, whole
+from tests.e2e.world import Config, Make, chat
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Record the threads that did the work."""
+    seen: list[str] = []
+    real = asyncio.to_thread
+
+    async def to_thread[T](work: Callable[..., T], *told: object) -> T:
+        def noted() -> T:
+            seen.append(threading.current_thread().name)
+            return work(*told)
+
+        return await real(noted)
+
+    monkeypatch.setattr("gateway.pipeline.engine.asyncio.to_thread", to_thread)
+    return seen
+
+
+@pytest.mark.parametrize(("size", "apart"), [(1_100_000, 2), (900_000, 0)])
+def test_p_12_a_large_body_is_read_in_a_thread(
+    make: Make, upstream: Upstream, threads: list[str], size: int, apart: int
+) -> None:
+    """P-12: a thread reads the body and computes its cache key; twice, for a hit."""
+
+    def cached(value: Config) -> None:
+        value["cache"] = {"default": "on", "ttl": "1h"}
+
+    world = make(cached)
+    upstream.on("/acme", whole())
+    body = chat("x" * size)
+    assert world.ask(body).headers["x-tiergate-cache"] == "miss"
+    assert len(threads) == apart
+    assert "loop" not in threads  # the thread of the event loop
+    world.loop.run(world.gateway.engine.drain())
+    assert world.ask(body).headers["x-tiergate-cache"] == "hit"
+    assert upstream.requests[0].json["messages"][0]["content"] == "x" * size
+
+
+def test_p_12_a_large_malformed_body_is_refused_like_a_small_one(
+    make: Make, threads: list[str]
+) -> None:
+    """P-12: an error in the thread is the same as outside it."""
+    world = make()
+    reply = world.ask(b'{"model":"smart","messages":[' + b"1000000000," * 110_000)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_json")
+    assert len(threads) == 1
+    assert world.entry().problem == "invalid_json"
+
+
+def test_p_12_large_bodies_are_read_one_at_a_time(make: Make, upstream: Upstream) -> None:
+    """P-12: many large bodies at once leave the other threads free."""
+    world = make()
+    started: list[int] = []
+    begun, go = threading.Event(), threading.Event()
+
+    def work() -> None:
+        started.append(1)
+        begun.set()
+        go.wait()
+
+    async def many() -> int:
+        engine = world.gateway.engine
+        tasks = [asyncio.create_task(engine._run_in_thread(work)) for _ in range(3)]
+        await asyncio.to_thread(begun.wait)
+        await asyncio.to_thread(int)  # a thread is free for other work
+        count = len(started)
+        go.set()
+        await asyncio.gather(*tasks)
+        return count
+
+    assert world.loop.run(many()) == 1
+    assert len(started) == 3

@@ -1,0 +1,481 @@
+"""Near answers over real sockets: what the cache serves, its names and costs, and who gets it."""
+
+import re
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from gateway.core import jsonio
+from gateway.state.memory import MemoryStore
+from tests.conftest import redis_program
+from tests.e2e.child import Child, until
+from tests.e2e.four_labs import CHAT, DIALECTS, DOORS, GEMINI, MESSAGES, RESPONSES, answer, four
+from tests.e2e.redis_port import Place
+from tests.e2e.test_cache import keyed
+from tests.e2e.upstream import PATIENCE, SILENT, Answer, Request, Upstream, failing, whole
+from tests.e2e.world import Body, Change, Config, Make, World, chat, config
+
+ONE, OTHER, THIRD = (
+    "How do I reset my password?",
+    "What's the way to reset my password?",
+    "Please tell me how to reset my password.",
+)
+FAR = "How do I reset my phone?"
+
+
+MODEL = {"timeout": "10s", "embed": "vec-1"}
+
+
+def near(**more: Any) -> Change:
+    """Configure near answers with the embedding model of a lab; the model has a price."""
+
+    def change(value: Config) -> None:
+        host = {**value["providers"].get("acme", next(iter(value["providers"].values())))}
+        host["base_url"] = f"{host['base_url'].removesuffix('/acme')}/vectors"
+        host["dialects"] = {CHAT: "/chat/completions"}
+        value["providers"]["vectors"] = {**host, "auth": "none", "accounts": {}}
+        value["labs"]["vectors"] = {"embeddings": [{"model": "vec-1"}]}
+        value["models"]["vec-1"] = {"price": {"input": 0.02, "output": 0, "as_of": "2026-11-24"}}
+        value["cache"] = {"default": "on", "ttl": "1h", "near": MODEL, **more}
+
+    return change
+
+
+def vector(*numbers: float) -> Answer:
+    data = [{"object": "embedding", "index": 0, "embedding": list(numbers)}]
+    used = {"prompt_tokens": 7, "total_tokens": 7}
+    body = jsonio.dumps({"object": "list", "data": data, "model": "vec-1", "usage": used})
+    return Answer(pieces=(body,), length=len(body), bill=(7, 0))
+
+
+def embedding(request: Request) -> Answer:
+    """Return the vector of a text: those of ONE and of any other text have a cosine of 0.9."""
+    return vector(1.0, 0.0) if request.json["input"] == ONE else vector(0.9, 0.19**0.5)
+
+
+@pytest.fixture
+def upstream(upstream: Upstream) -> Upstream:
+    upstream.on("/vectors", embedding)
+    return upstream
+
+
+@pytest.fixture
+def world(make: Make) -> World:
+    return make(near())
+
+
+def ask(world: World, body: Body | str, **headers: str) -> str:
+    """Ask, wait until the answer is stored, and return what the reply says of the cache."""
+    reply = world.ask(chat(body) if isinstance(body, str) else body, **headers)
+    assert reply.status_code == 200, reply.text
+    world.loop.run(world.gateway.engine.drain())
+    return str(reply.headers["x-tiergate-cache"])
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("told", [False, True], ids=["whole", "stream"])
+def test_a_near_answer_equals_the_stored_answer_byte_for_byte(
+    world: World, upstream: Upstream, kept: bool, told: bool
+) -> None:
+    """A near answer equals the answer to an equal request, byte for byte, whole or streamed.
+
+    Its headers say `near`, and how near it is.
+    """
+    first = world.ask(chat(ONE, stream=kept))
+    world.loop.run(world.gateway.engine.drain())
+    equal = world.ask(chat(ONE, stream=told))
+    other = world.ask(chat(OTHER, stream=told))
+    assert (first.headers["x-tiergate-cache"], equal.headers["x-tiergate-cache"]) == ("miss", "hit")
+    assert other.headers["x-tiergate-cache"] == "near"
+    assert other.headers["x-tiergate-near"] == "0.900"
+    assert "x-tiergate-near" not in equal.headers
+    assert other.content == equal.content
+    assert other.headers["content-type"] == equal.headers["content-type"]
+    assert other.headers.get("x-tiergate-cost") == (None if told else "0")
+    assert asked(upstream) == ["acme", "vectors", "vectors"]
+
+
+def test_the_row_of_a_near_answer_has_no_cost_and_shows_the_saving(make: Make) -> None:
+    """The row equals the row of an equal request; metrics count near answers apart."""
+
+    def compared(value: Config) -> None:
+        near()(value)
+        value["ledger"] = {**value.get("ledger", {}), "baseline": "reasoning"}
+
+    world = make(compared)
+    for text in (ONE, ONE, OTHER):
+        ask(world, text)
+    figures = world.client.get("/metrics").text
+    assert 'cache="near",state="cache_hit"' in figures
+    _, equal, found = [row for row in world.entries() if not row.tags]
+    assert (found.cache, found.state, found.cost, found.attempts) == ("hit", "cache_hit", Decimal(0), 0)  # fmt: skip
+    assert found.near == pytest.approx(0.9, abs=0.001)
+    assert equal.near is None
+    assert found.baseline == equal.baseline
+    assert found.baseline
+    assert (found.usage, found.input, found.output) == (equal.usage, equal.input, equal.output)
+
+
+def test_near_answers_are_off_by_default(make: Make, upstream: Upstream) -> None:
+    world = make()
+    assert [ask(world, text) for text in (ONE, OTHER)] == ["off", "off"]
+    plain = make(lambda value: value.update(cache={"default": "on", "ttl": "1h"}))
+    assert [ask(plain, text) for text in (ONE, OTHER)] == ["miss", "miss"]
+    assert len(upstream.requests) == 4
+
+
+def test_a_different_question_gets_no_near_answer(world: World) -> None:
+    assert [ask(world, text) for text in (ONE, FAR, OTHER)] == ["miss", "miss", "near"]
+
+
+def test_calls_of_other_tiers_prompts_caps_or_tools_share_no_near_answer(world: World) -> None:
+    """Calls also share nothing across system prompts, output caps or tools."""
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    ask(world, chat(ONE, model="smart"))
+    system = {"role": "system", "content": "Be brief."}
+    for body in (
+        chat(OTHER, model="fast"),
+        chat(OTHER, model="smart", max_tokens=10),
+        chat(OTHER, model="smart", tools=[tool]),
+        {"model": "smart", "messages": [system, {"role": "user", "content": OTHER}]},
+    ):
+        assert ask(world, body) == "miss"
+    assert ask(world, chat(THIRD, model="smart")) == "near"
+
+
+@pytest.mark.parametrize("redis_too", [False, True], ids=["memory", "redis"])
+@pytest.mark.parametrize(
+    ("scope", "told"),
+    [
+        ("key", ["miss"] * 3),
+        ("tenant", ["miss", "near", "miss"]),
+        ("all", ["miss", "near", "near"]),
+    ],
+)
+def test_the_cache_scope_decides_which_keys_share_a_near_answer(
+    make: Make,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    scope: str,
+    told: list[str],
+    redis_too: bool,
+) -> None:
+    """Keys a and b are of one tenant, c is of another; only a wider scope shares answers."""
+    url: dict[str, str] = {}
+    if redis_too:
+        url = {"REDIS_URL": f"redis://127.0.0.1:{request.getfixturevalue('place').port}/0"}
+    world = make(
+        near(scope=scope),
+        keyed(tmp_path),
+        **url,
+    )
+    texts = {"a": ONE, "b": OTHER, "c": THIRD}
+    found = [ask(world, text, authorization=f"Bearer {key}") for key, text in texts.items()]
+    assert found == told
+    assert ask(world, OTHER, authorization="Bearer a") == "near"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_dialect_has_near_answers(make: Make, upstream: Upstream, dialect: str) -> None:
+    """Native and translated, a near answer equals the answer to an equal request."""
+    for name, door in DOORS.items():
+        upstream.on(door, partial(answering, name))
+    world = make(four, near())
+    for lab in (dialect, CHAT if dialect != CHAT else MESSAGES):
+        first = spoken(world, dialect, lab, ONE)
+        equal, other = (spoken(world, dialect, lab, text) for text in (ONE, OTHER))
+        assert [one.headers["x-tiergate-cache"] for one in (first, equal, other)] == [
+            "miss",
+            "hit",
+            "near",
+        ]
+        assert other.content == equal.content == first.content
+        assert spoken(world, dialect, lab, FAR).headers["x-tiergate-cache"] == "miss"
+
+
+def answering(dialect: str, request: Request) -> Answer:
+    return answer(dialect, stream=bool(request.json.get("stream")))
+
+
+def spoken(world: World, dialect: str, lab: str, text: str) -> httpx.Response:
+    """Call in a dialect, and return the reply once the answer is stored."""
+    turn = {"role": "user", "content": text}
+    ways: dict[str, tuple[str, Body]] = {
+        CHAT: ("/v1/chat/completions", {"messages": [turn]}),
+        MESSAGES: ("/v1/messages", {"messages": [turn], "max_tokens": 9}),
+        RESPONSES: ("/v1/responses", {"input": text, "store": False}),
+        GEMINI: ("/v1beta/models/smart:generateContent", {"contents": [{"role": "user", "parts": [{"text": text}]}]}),
+    }  # fmt: skip
+    path, body = ways[dialect]
+    model = {} if dialect == GEMINI else {"model": "smart"}
+    reply = world.client.post(path, json={**model, **body}, headers={"x-tiergate-lab": lab})
+    assert reply.status_code == 200, reply.text
+    world.loop.run(world.gateway.engine.drain())
+    return reply
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({"x_tiergate_cache": "off"}, "off"),
+        ({"x_tiergate_cache": "exact"}, "miss"),
+        ({"x_tiergate_cache": "refresh"}, "miss"),
+        ({"cache_control": "no-store"}, "off"),
+        ({"cache_control": "max-age=0, No-Cache"}, "miss"),
+        ({"cache_control": "no-store", "x_tiergate_cache": "exact"}, "miss"),
+        ({"cache_control": "max-age=60"}, "near"),
+    ],
+)
+def test_a_client_can_refuse_near_answers_by_header(
+    world: World, headers: dict[str, str], told: str
+) -> None:
+    ask(world, ONE)
+    assert ask(world, OTHER, **headers) == told
+
+
+def test_only_calls_that_the_cache_serves_get_near_answers(make: Make) -> None:
+    """By default the cache serves calls at temperature 0, or where the client asks for it."""
+    world = make(near(default="deterministic"))
+    assert [ask(world, one) for one in (ONE, OTHER)] == ["off", "off"]
+    assert [ask(world, one, x_tiergate_cache="on") for one in (ONE, OTHER)] == ["miss", "near"]
+    said = [world.ask(chat(ONE, temperature=0))]
+    world.loop.run(world.gateway.engine.drain())
+    said.append(world.ask(chat(OTHER, temperature=0)))
+    assert [reply.headers["x-tiergate-cache"] for reply in said] == ["miss", "near"]
+
+
+def test_an_answer_that_is_not_cached_is_no_near_answer(world: World, upstream: Upstream) -> None:
+    """The cache stores no cut answer, no error, and no answer to a sampled request."""
+    upstream.on("/acme", whole(finish="length"), failing(400), whole(), whole("new"))
+    ask(world, ONE)
+    world.ask(chat(THIRD))
+    ask(world, chat(ONE, temperature=0.7))
+    assert ask(world, OTHER) == "miss"
+
+
+def test_a_near_answer_with_bad_feedback_is_not_served_again(world: World) -> None:
+    """After bad feedback neither its question nor one near it gets the answer again.
+
+    The equal request keeps its own answer.
+    """
+    ask(world, ONE)
+    reply = world.ask(chat(OTHER))
+    assert reply.headers["x-tiergate-cache"] == "near"
+    world.loop.run(world.gateway.engine.drain())
+    said = {"id": reply.headers["x-request-id"], "score": 0.2}
+    assert world.client.post("/v1/feedback", json=said).status_code == 200
+    assert [ask(world, text) for text in (THIRD, ONE, OTHER)] == ["miss", "hit", "miss"]
+
+
+@pytest.mark.parametrize("said", [{"verdict": "good"}, {"score": 0.5}, {"tier": "fast"}])
+def test_other_feedback_changes_nothing(world: World, said: Body) -> None:
+    ask(world, ONE)
+    reply = world.ask(chat(OTHER))
+    world.loop.run(world.gateway.engine.drain())
+    id = reply.headers["x-request-id"]
+    assert world.client.post("/v1/feedback", json={"id": id, **said}).status_code == 200
+    assert ask(world, THIRD) == "near"
+
+
+def test_a_call_whose_near_answer_was_dropped_calls_the_provider(world: World) -> None:
+    """The cache has dropped the answer, while the index still holds its place."""
+    ask(world, ONE)
+    state = world.gateway._state_store
+    assert isinstance(state, MemoryStore)
+    state._items.clear()
+    assert [ask(world, text) for text in (OTHER, THIRD)] == ["miss", "near"]
+
+
+# The embedding model.
+
+
+def asked(upstream: Upstream) -> list[str]:
+    return [request.path.split("/")[1] for request in upstream.requests]
+
+
+def test_calls_of_the_embedding_model_have_rows_and_costs(world: World, upstream: Upstream) -> None:
+    """Calls of the embedding model are rows with costs.
+
+    The gateway looks for near answers only after the first question of a form.
+    """
+    upstream.on("/vectors", vector(1.0, 0.0), vector(0.9, 0.1), vector(0.0, 1.0), vector(0.0, 1.0))
+    assert [ask(world, text) for text in (ONE, OTHER, THIRD)] == ["miss", "near", "miss"]
+    assert asked(upstream) == ["acme", "vectors", "vectors", "vectors", "acme", "vectors"]
+    assert upstream.requests[1].json["input"] == ONE
+    rows = world.entries()
+    made = [row for row in rows if row.tags == ("near",)]
+    assert [row.id.rpartition(".")[2] for row in made] == ["near"] * 4
+    assert all(row.cost == Decimal("0.00000014") for row in made)
+    (found,) = [row for row in rows if row.near is not None]
+    assert found.near == pytest.approx(0.994, abs=0.001)
+    assert f"{found.id}.near" in {row.id for row in made}
+
+
+@pytest.mark.parametrize("script", [failing(500), whole("x"), vector()], ids=["500", "chat", "none"])  # fmt: skip
+def test_a_failure_of_the_embedding_model_is_a_cache_miss(
+    world: World, upstream: Upstream, script: Answer
+) -> None:
+    """After three failures in a row the gateway leaves the model alone."""
+    upstream.on("/vectors", vector(1.0), script)
+    assert [ask(world, text) for text in (ONE, OTHER, THIRD)] == ["miss"] * 3
+    before = len(upstream.requests)
+    assert ask(world, "How can I reset my password?") == "miss"
+    assert len(upstream.requests) == before + 1
+    assert "tiergate_near_failed_total" in world.client.get("/metrics").text
+    assert [line["event"] for line in world.log].count("near") == 1
+
+
+def test_a_refusal_by_the_embedding_model_is_a_cache_miss(world: World, upstream: Upstream) -> None:
+    """A refusal of one call's vector says nothing about the model: other calls go on to ask it."""
+    upstream.on("/vectors", vector(1.0), *[failing(400)] * 6, vector(1.0))
+    assert [ask(world, text) for text in (ONE, OTHER, THIRD)] == ["miss"] * 3
+    assert ask(world, "How can I reset my password?") == "miss"
+    assert ask(world, "How should I reset my password?") == "near"
+    assert "near" not in [line["event"] for line in world.log]
+
+
+def test_the_gateway_does_not_wait_for_a_silent_embedding_model(
+    make: Make, upstream: Upstream
+) -> None:
+    world = make(near(near={**MODEL, "timeout": "50ms"}))
+    upstream.on("/vectors", vector(1.0), SILENT, vector(1.0))
+    assert [ask(world, text) for text in (ONE, OTHER)] == ["miss", "miss"]
+    assert [row.state for row in world.entries() if row.tags].count("settled") == 2
+
+
+# Several gateways that share one Redis.
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    program = redis_program()
+    if program is None:
+        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
+    found = Place(program, tmp_path)
+    found.start()
+    yield found
+    found.kill()
+
+
+def has_vectors(place: Place) -> bool:
+    """True if the server is a Redis 8: Valkey has no vector sets."""
+    with redis.Redis(port=place.port) as admin:
+        try:
+            admin.execute_command("VCARD", "nothing")
+        except redis.ResponseError:
+            return False
+        return True
+
+
+def test_gateways_share_near_answers_through_one_redis(make: Make, place: Place) -> None:
+    """Feedback on a bad answer counts for all gateways of one Redis.
+
+    Where Redis has no vector sets, each gateway has its own near answers. Without Redis there are
+    none.
+    """
+    url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
+    one, two = make(near(), **url), make(near(), **url)
+    assert ask(one, ONE) == "miss"
+    shares_vectors = has_vectors(place)
+    assert ask(two, OTHER) == ("near" if shares_vectors else "miss")
+    assert ask(one, THIRD) == "near"
+    reply = one.ask(chat("How can I reset my password?"))
+    one.loop.run(one.gateway.engine.drain())
+    said = {"id": reply.headers["x-request-id"], "verdict": "bad"}
+    assert one.client.post("/v1/feedback", json=said).status_code == 200
+    assert ask(one, "Show me how to reset my password") == "miss"
+    # Without vector sets the other gateway has its own answer, which nobody has called bad.
+    assert ask(two, "How to reset my password") == ("miss" if shares_vectors else "near")
+    with redis.Redis(port=place.port) as admin:
+        names = b" ".join(admin.keys())
+        values = [admin.dump(name) for name in admin.scan_iter()]
+    assert b"password" not in names
+    assert not any(b"password" in value for value in values if value)
+    place.kill()
+    assert ask(one, "Explain what rain is") == "miss"
+
+
+def test_a_gateway_with_another_secret_finds_no_near_answers_in_one_redis(
+    make: Make, place: Place
+) -> None:
+    """A gateway also ignores entries that others write: each place is sealed for its group."""
+    url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
+    one, two = make(near(), **url), make(near(), **{**url, "TIERGATE_SECRET": "another"})
+    assert ask(one, ONE) == "miss"
+    assert ask(two, OTHER) == "miss"
+    if has_vectors(place):
+        with redis.Redis(port=place.port) as admin:
+            groups = admin.keys("tiergate:near:*")
+            names = [admin.execute_command("VRANDMEMBER", group, 1)[0] for group in groups]
+            for group, name in zip(groups, reversed(names), strict=True):
+                for written in (name, b"\xff"):
+                    admin.execute_command(
+                        "VADD", group, "VALUES", 2, 0.9, 0.19**0.5, written, "NOQUANT"
+                    )
+    assert ask(one, OTHER) == "near"
+    assert ask(two, THIRD) == "near"
+
+
+class Process:
+    """A `tiergate serve` in its own process, on a Redis that others share."""
+
+    def __init__(self, folder: Path, upstream: str, port: int) -> None:
+        value = config(upstream)
+        near()(value)
+        folder.mkdir()
+        (folder / "gateway.yaml").write_bytes(jsonio.dumps(value))
+        self._child = Child(
+            [sys.executable, "-m", "gateway", "--config", str(folder / "gateway.yaml"), "serve", "--port", "0"],
+            folder / "gateway",
+            PYTHONPATH=str(Path(__file__).parents[2]), PYTHONUNBUFFERED="1", TIERGATE_DATA=str(folder / "data"),
+            REDIS_URL=f"redis://127.0.0.1:{port}/0", TIERGATE_SECRET="one of both",
+        )  # fmt: skip
+
+    def ask(self, text: str, answer: str) -> str:
+        """Ask, check the answer, and return what the reply says of the cache."""
+        listening = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
+        found = until(lambda: listening.search(self._child.out), f"listening: {self._child.err}")
+        assert found is not None
+        url = f"{found[1]}/v1/chat/completions"
+        reply = httpx.post(url, json=chat(text), timeout=PATIENCE, trust_env=False)
+        assert reply.json()["choices"][0]["message"]["content"] == answer
+        return str(reply.headers["x-tiergate-cache"])
+
+    def stop(self) -> None:
+        self._child.stop()
+
+
+def test_gateway_processes_share_near_answers_through_one_redis(
+    tmp_path: Path, upstream: Upstream, place: Place
+) -> None:
+    """Each of two gateways serves what the other has stored, but not for another question.
+
+    The test starts both as users do.
+    """
+    upstream.on("/acme", whole("by the first"), whole("by the second"))
+    processes = [Process(tmp_path / name, upstream.url, place.port) for name in ("one", "two")]
+    one, two = processes
+    try:
+        assert one.ask(ONE, "by the first") == "miss"
+        if has_vectors(place):
+            until(lambda: placed(place), "the first question in Redis")
+            assert two.ask(OTHER, "by the first") == "near"
+            assert one.ask(THIRD, "by the first") == "near"
+        assert two.ask(FAR, "by the second") == "miss"
+    finally:
+        for process in processes:
+            process.stop()
+
+
+def placed(place: Place) -> bool:
+    with redis.Redis(port=place.port) as admin:
+        return any(
+            admin.execute_command("VCARD", name) for name in admin.scan_iter("tiergate:near:*")
+        )

@@ -1,0 +1,444 @@
+"""After a failure: which target the gateway asks next, when, and what the client gets."""
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.core import jsonio
+from gateway.upstream import attempt
+from tests.e2e.upstream import (
+    DROPPED,
+    HTML,
+    ROLE,
+    SILENT,
+    Answer,
+    Upstream,
+    chunk,
+    failing,
+    frames,
+    stream,
+    whole,
+)
+from tests.e2e.world import SECRET, Change, Config, Make, World, chat, spared
+
+
+def body(code: str, message: str = "No.") -> bytes:
+    return jsonio.dumps({"error": {"message": message, "type": "made_up", "code": code}})
+
+
+def soon(value: Config) -> None:
+    value["providers"]["acme"]["timeouts"] = {"headers": 0.15, "first_content": 0.15}
+
+
+def windows(small: int | None, large: int | None) -> Change:
+    """Set the context windows of the two smart targets."""
+
+    def change(value: Config) -> None:
+        for model, window in (("able-1", small), ("able-2", large)):
+            value["models"].setdefault(model, {})["context"] = window
+
+    return change
+
+
+NEXT: list[tuple[str, Answer]] = [
+    ("401", failing(401)),
+    ("402", failing(402)),
+    ("403", failing(403)),
+    ("404", failing(404)),
+    ("429", failing(429)),
+    ("quota", failing(429, body("insufficient_quota"))),
+    ("500", failing(500)),
+    ("503", failing(503)),
+    ("529", failing(529)),
+    ("closed", DROPPED),
+    ("silent", SILENT),
+    ("HTML", HTML),
+    ("no content", stream(ROLE)),
+    ("cut before content", stream(ROLE, end="cut")),
+    ("no content in time", stream(ROLE, end="stall")),
+    ("error before content", stream(b'data: {"error":{"message":"no"}}\n\n')),
+]
+
+
+BLIPS = ("500", "503", "529", "closed")
+"""After these failures the gateway asks the preferred target once more."""
+
+
+@pytest.mark.parametrize(("name", "script"), NEXT, ids=[row[0] for row in NEXT])
+def test_another_target_takes_over_before_the_client_sees_content(
+    make: Make, upstream: Upstream, name: str, script: Answer
+) -> None:
+    """Before the first content, the client sees nothing of it but the number of attempts."""
+    times = 2 if name in BLIPS else 1
+    world = make(spared, soon)
+    upstream.on("/acme", script)
+    upstream.on("/spare", stream())
+    reply = world.ask(chat(stream=True))
+    assert reply.status_code == 200
+    assert reply.content.count(ROLE) == 1
+    assert reply.content.endswith(b"data: [DONE]\n\n")
+    assert reply.headers["x-tiergate-attempts"] == f"{times + 1}"
+    assert (reply.headers["x-tiergate-provider"], reply.headers["x-tiergate-model"]) == ("spare", "able-2")  # fmt: skip
+    assert [request.path for request in upstream.requests] == [
+        *["/acme/chat/completions"] * times,
+        "/spare/chat/completions",
+    ]
+    assert world.waits == [1.0, 0.0][-times:]
+    assert not upstream.requests[-1].header("authorization")
+    entry = world.entry()
+    assert (entry.state, entry.provider, entry.attempts) == ("settled", "spare", times + 1)
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+def test_the_gateway_does_not_retry_a_faulty_request(
+    make: Make, upstream: Upstream, status: int
+) -> None:
+    """The client gets the provider's own words, byte for byte.
+
+    The gateway asks no other target: it would refuse the request again.
+    """
+    world = make(spared)
+    refusal = failing(status, b'{"error": {"message": "No \\u00e4.", "type":"x", "n": 1.50}}')
+    upstream.on("/acme", refusal)
+    reply = world.ask(chat())
+    assert (reply.status_code, reply.content) == (status, refusal.pieces[0])
+    assert reply.headers["x-should-retry"] == "false"
+    assert len(upstream.requests) == 1
+
+
+def test_a_refusal_without_json_becomes_an_error_of_the_dialect(
+    world: World, upstream: Upstream
+) -> None:
+    upstream.on("/acme", failing(400, b"<html>no</html>"))
+    error = world.ask(chat()).json()["error"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", "upstream_rejected")
+
+
+TOO_LONG = failing(400, body("context_length_exceeded", "maximum context length is 8 tokens"))
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "paths"),
+    [
+        (100_000, 200_000, ["acme", "spare"]),
+        (200_000, 100_000, ["acme"]),
+        (200_000, None, ["acme", "spare"]),
+        (None, None, ["acme", "spare"]),
+    ],
+)
+def test_a_prompt_that_is_too_long_goes_to_a_larger_or_unknown_window(
+    make: Make, upstream: Upstream, small: int | None, large: int | None, paths: list[str]
+) -> None:
+    world = make(spared, windows(small, large))
+    upstream.on("/acme", TOO_LONG)
+    reply = world.ask(chat())
+    assert [request.path.split("/")[1] for request in upstream.requests] == paths
+    assert reply.status_code == (200 if len(paths) > 1 else 400)
+    if len(paths) == 1:
+        assert reply.json()["error"]["code"] == "context_length_exceeded"
+
+
+def accounts(value: Config) -> None:
+    value["providers"]["acme"]["accounts"] = {"main": SECRET, "second": "sk-second"}
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500])
+def test_another_account_takes_over(make: Make, upstream: Upstream, status: int) -> None:
+    world = make(accounts)
+    upstream.on("/acme", failing(status), whole())
+    assert world.ask(chat()).status_code == 200
+    assert [request.header("authorization") for request in upstream.requests] == [
+        f"Bearer {SECRET}",
+        "Bearer sk-second",
+    ]
+    assert world.entry().account == "second"
+
+
+def test_an_unknown_model_is_not_retried_with_another_account(
+    make: Make, upstream: Upstream
+) -> None:
+    world = make(accounts, spared)
+    upstream.on("/acme", failing(404, body("model_not_found")))
+    assert world.ask(chat()).headers["x-tiergate-provider"] == "spare"
+    assert len(upstream.requests) == 2
+
+
+def test_the_gateway_does_not_retry_a_request_that_may_be_billed(
+    make: Make, upstream: Upstream
+) -> None:
+    """The gateway retries neither there nor with another account of the same host."""
+    world = make(accounts)
+    upstream.on("/acme", DROPPED)
+    assert world.ask(chat()).status_code == 502
+    assert len(upstream.requests) == 1
+    entry = world.entry()
+    assert (entry.cost, entry.problem) == (None, "upstream_unreachable")
+
+
+def test_a_single_target_gets_at_most_three_requests(world: World, upstream: Upstream) -> None:
+    """Waits double up to 8 s, each with full jitter (1.0 here)."""
+    upstream.on("/acme", failing(503))
+    reply = world.ask(chat())
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "overloaded")
+    assert reply.headers["x-tiergate-attempts"] == "3"
+    assert len(upstream.requests) == 3
+    assert world.waits == [1.0, 2.0]
+
+
+def test_a_long_plan_gets_at_most_four_attempts(make: Make, upstream: Upstream) -> None:
+    def many(value: Config) -> None:
+        targets = value["labs"]["acme"]["smart"]
+        targets += [{"model": f"able-{at}", "provider": "spare"} for at in range(2, 9)]
+
+    world = make(many)
+    upstream.on("/", failing(503))
+    assert world.ask(chat()).status_code == 503
+    assert len(upstream.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("told", "waits", "seconds"),
+    [
+        ({"retry_after": "3"}, [4.0], 3),
+        ({"retry_after_ms": "1500"}, [2.25], 2),
+        ({"retry_after": "0"}, [1.0], 1),
+        ({"retry_after": "21"}, [], 21),
+        ({"retry_after": "3600"}, [], 3600),
+        ({"retry_after": "soon"}, [1.0], None),
+        ({"retry_after": "-1"}, [1.0], None),
+        ({"retry_after": "nan"}, [1.0], None),
+        ({"retry_after": "1e400"}, [1.0], None),
+        ({"retry_after": "inf"}, [1.0], None),
+    ],
+)
+def test_the_gateway_waits_a_short_retry_after_and_passes_on_a_long_one(
+    world: World, upstream: Upstream, told: dict[str, str], waits: list[float], seconds: int | None
+) -> None:
+    """The gateway waits up to 20 s.
+
+    For a longer time it tells the client what the provider said, and the client may retry. Jitter
+    makes a wait up to half longer, a second at most; here it always does.
+    """
+    upstream.on("/acme", failing(429, None, **told))
+    reply = world.ask(chat())
+    assert reply.status_code == 429
+    assert world.waits == waits
+    said = reply.headers.get("retry-after")
+    # A part of a second may have passed since the provider answered.
+    assert said is None if seconds is None else int(said or 0) in (seconds, max(1, seconds - 1))
+    assert "x-should-retry" not in reply.headers
+    assert reply.json()["error"] | {"message": ""} == {
+        "message": "", "type": "rate_limit_error", "param": None, "code": "upstream_rate_limited",
+    }  # fmt: skip
+
+
+def test_a_call_is_answered_after_its_provider_recovers(world: World, upstream: Upstream) -> None:
+    asks = world.gateway.engine._upstream
+    asks._wall = asks._attempt_runner._wall = lambda: 1_795_000_000.0 + sum(world.waits)
+    upstream.on("/acme", failing(429, retry_after="2"), failing(503), whole())
+    assert world.ask(chat()).headers["x-tiergate-attempts"] == "3"
+    assert world.waits == [3.0, 2.0]
+
+
+def test_the_gateway_retries_nothing_after_the_first_content(
+    make: Make, upstream: Upstream
+) -> None:
+    """The gateway asks no other target and repeats no text: the stream ends with an error."""
+    world = make(spared)
+    upstream.on("/acme", stream(ROLE, chunk({"content": "Hel"}), end="cut"))
+    reply = world.ask(chat(stream=True))
+    assert len(upstream.requests) == 1
+    *_, last = reply.content.removesuffix(b"\n\n").split(b"\n\n")
+    error = jsonio.loads(last.removeprefix(b"data: "))["error"]
+    assert (error["type"], error["code"]) == ("server_error", "upstream_truncated")
+    assert b"[DONE]" not in reply.content
+
+
+def test_the_client_never_sees_a_key_that_a_provider_quotes(
+    world: World, upstream: Upstream
+) -> None:
+    """The gateway masks the key in errors of every status, in a 200, in logs and in files.
+
+    It does so before and after the first content.
+    """
+    quoted = body("invalid_api_key", f"Incorrect API key provided: {SECRET}.")
+    frame = b"data: " + quoted + b"\n\n"
+    scripts = [failing(status, quoted) for status in (200, 400, 401, 404, 422, 429, 500)]
+    scripts += [stream(frame), stream(ROLE, chunk({"content": "Hel"}), frame, frame)]
+    for script in scripts:
+        for streamed in (False, True):
+            world.gateway.engine._upstream.health.target_breakers.clear()
+            upstream.on("/acme", script)
+            reply = world.ask(chat(stream=streamed))
+            assert b'"error"' in reply.content
+            assert SECRET.encode() not in reply.content
+            assert SECRET not in str(reply.headers)
+    assert len(world.entries()) == 2 * len(scripts)
+    assert SECRET not in str(world.log)
+    for path in (world.folder / "data").rglob("*"):
+        assert path.is_dir() or SECRET.encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+def test_the_gateway_never_masks_the_content_of_an_answer(
+    world: World, upstream: Upstream, streamed: bool
+) -> None:
+    """The content is the model's own; the gateway masks only a header that quotes the key."""
+    said = f"You are {SECRET}."
+    answer = stream(*frames([said]), bill=(7, 3)) if streamed else whole(said)
+    upstream.on("/acme", replace(answer, headers=(*answer.headers, ("x-request-id", SECRET))))
+    reply = world.ask(chat(stream=streamed))
+    assert said.encode() in reply.content
+    assert reply.headers["x-upstream-request-id"] == "***"
+    assert world.entry().upstream_id == "***"
+
+
+@pytest.mark.parametrize("key", ["none", "g", "ollama"])
+def test_the_gateway_does_not_mask_a_short_key(make: Make, upstream: Upstream, key: str) -> None:
+    """A short key may be a word of the answer, or of an error that says what to do."""
+
+    def short(value: Config) -> None:
+        value["providers"]["acme"]["accounts"] = {"main": key}
+
+    world = make(short)
+    told = whole("ollama: none is running, so say ollama pull.")
+    failed = body("not_found", "none: try ollama pull")
+    upstream.on("/acme", told, failing(404, failed))
+    assert world.ask(chat()).content == told.pieces[0]
+    assert world.ask(chat()).content == failed
+
+
+def test_the_gateway_masks_a_key_that_is_quoted_with_escapes(
+    make: Make, upstream: Upstream
+) -> None:
+    """The gateway masks it in errors before content, in a 200, and in a stream, also translated."""
+    key = "sk/acme+0123456789-never-shown"
+
+    def slashed(value: Config) -> None:
+        value["providers"]["acme"]["accounts"] = {"main": key}
+
+    world = make(slashed)
+    spelled = key.replace("/", "\\/").replace("+", "\\u002B")
+    quoted = (
+        b'{"error":{"message":"Bad key %b.","type":"invalid_request_error"}}' % spelled.encode()
+    )
+    frame = b"data: " + quoted + b"\n\n"
+    scripts = [failing(400, quoted), failing(200, quoted), stream(frame)]
+    scripts.append(stream(ROLE, chunk({"content": "Hel"}), frame))
+    asked = {"model": "smart", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi."}]}
+    for script in scripts:
+        upstream.on("/acme", script)
+        for path in ("/v1/chat/completions", "/v1/messages"):
+            reply = world.client.post(path, json={**asked, "stream": script in scripts[2:]})
+            assert b"***" in reply.content or b"sent an error" in reply.content
+            assert b"0123456789-never-shown" not in reply.content
+
+
+def test_a_connection_that_closed_while_idle_costs_no_call(
+    world: World, upstream: Upstream
+) -> None:
+    """The provider reads the next call once; an attempt that the close crossed costs nothing."""
+    upstream.on("/acme", replace(whole(), end="cut"))
+    attempts = [int(world.ask(chat()).headers["x-tiergate-attempts"]) for _ in range(3)]
+    assert set(attempts) <= {1, 2}
+    assert len(upstream.requests) == upstream.connections == 3
+    assert [row.attempts for row in world.entries()] == attempts
+    assert {row.wasted for row in world.entries()} == {0}
+
+
+def test_an_answer_beyond_the_size_limit_is_an_error(
+    world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "_MAX_RESPONSE_BYTES", 1000)
+    monkeypatch.setattr(attempt, "_MAX_ERROR_BYTES", 100)
+    upstream.on("/acme", whole("x" * 1000), failing(400, b"x" * 101))
+    for _ in range(2):
+        reply = world.ask(chat())
+        assert (reply.status_code, reply.json()["error"]["code"]) == (502, "upstream_error")
+        assert "larger than" in reply.json()["error"]["message"]
+
+
+FLOODS = {
+    "blank lines": b"\n\n" * 600_000,
+    "comments": b": still here\n\n" * 90_000,
+    "empty events": b"event: ping\ndata:\n\n" * 70_000,
+    "empty chunks": b'data: {"choices":[]}\n\n' * 60_000,
+    "a line without an end": b": " + b"x" * 1_200_000,
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_the_next_target_takes_over_from_a_flood_before_content(
+    make: Make, upstream: Upstream, path: str, flood: bytes
+) -> None:
+    """Native and translated, the gateway asks the next target and counts the provider as failed."""
+    world = make(spared)
+    upstream.on("/acme", stream(flood, *frames()))
+    upstream.on("/spare", stream())
+    asked = {"model": "smart", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi."}]}
+    reply = world.client.post(path, json={**asked, "stream": True})
+    assert b"Hel" in reply.content
+    assert len(reply.content) < 10_000
+    assert reply.headers["x-tiergate-provider"] == "spare"
+    assert not world.gateway.engine._upstream.health.is_healthy(("acme", "main", "able-1"))
+    assert (world.entry().state, world.entry().attempts) == ("settled", 2)
+
+
+def test_frames_that_repeat_a_large_request_are_no_flood(make: Make, upstream: Upstream) -> None:
+    """The lifecycle events of a Responses answer repeat instructions and tools."""
+
+    def speaks(value: Config) -> None:
+        value["providers"]["acme"]["dialects"] = {"openai-responses": "/responses"}
+
+    world = make(speaks)
+    long = "x" * 600_000
+    begun = {"id": "resp_1", "object": "response", "model": "m", "output": [], "instructions": long}
+    done = {**begun, "status": "completed", "output": [{"type": "message", "content": []}]}
+    text = {"type": "response.output_text.delta", "output_index": 0, "delta": "Hi"}
+    events = [
+        {"type": "response.created", "response": {**begun, "status": "in_progress"}},
+        {"type": "response.in_progress", "response": {**begun, "status": "in_progress"}},
+        text, {"type": "response.completed", "response": done},
+    ]  # fmt: skip
+    told = b"".join(b"data: " + jsonio.dumps(event) + b"\n\n" for event in events)
+    upstream.on("/acme", stream(told))
+    asked = {"model": "smart", "input": "Hi.", "instructions": long, "stream": True}
+    reply = world.client.post("/v1/responses", json=asked)
+    assert reply.content == told
+    assert world.entry().attempts == 1
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+def test_the_gateways_own_credential_is_not_the_clients_fault(
+    world: World, upstream: Upstream, status: int
+) -> None:
+    upstream.on("/acme", failing(status))
+    reply = world.ask(chat())
+    assert reply.status_code == 502
+    assert (reply.json()["error"]["type"], reply.json()["error"]["code"]) == ("api_error", "upstream_auth")  # fmt: skip
+    assert reply.headers["x-should-retry"] == "false"
+    assert world.waits == []
+
+
+def test_the_gateway_follows_no_redirect(world: World, upstream: Upstream) -> None:
+    """A redirect would carry the key to wherever it points."""
+    upstream.on("/acme", failing(307, b"", location=f"{upstream.url}/elsewhere"))
+    assert world.ask(chat()).status_code == 502
+    assert {request.path for request in upstream.requests} == {"/acme/chat/completions"}
+
+
+def test_the_next_target_takes_over_from_an_unreachable_provider(
+    make: Make, upstream: Upstream
+) -> None:
+    def gone(value: Config) -> None:
+        value["providers"]["acme"]["base_url"] = "http://127.0.0.1:1"
+
+    world = make(gone, spared)
+    assert world.ask(chat()).headers["x-tiergate-provider"] == "spare"
+    alone = make(gone)
+    reply = alone.ask(chat())
+    assert (reply.status_code, reply.json()["error"]["code"]) == (502, "upstream_error")
+    assert len(alone.waits) == 2
+    assert alone.entry().cost == 0
+    assert len(upstream.requests) == 1

@@ -1,0 +1,254 @@
+"""Providers' own limits: the gateway asks an empty account last, and a parked one not at all."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from gateway.core import jsonio
+from tests.e2e.four_labs import DOORS, RESPONSES, answer
+from tests.e2e.test_messages import HELLO, claude
+from tests.e2e.test_messages import whole as message
+from tests.e2e.test_stored_responses import FIRST, ID, SECOND, ask, stored
+from tests.e2e.upstream import Answer, Request, Script, Upstream, failing, stream, whole
+from tests.e2e.world import PROMPT, SECRET, Config, Make, World, chat, spared
+
+type Told = Mapping[str, str]
+
+EMPTY = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "30s"}
+
+
+class Clock:
+    """The time of day as the gateway sees it."""
+
+    def __init__(self, world: World) -> None:
+        self.now = 1_795_500_000.0
+        upstream = world.gateway.engine._upstream
+        upstream._wall = upstream._attempt_runner._wall = lambda: self.now
+
+
+def accounts(value: Config) -> None:
+    value["providers"]["acme"]["accounts"] = {"main": SECRET, "second": "sk-second"}
+
+
+def saying(script: Answer, told: Told) -> Answer:
+    return replace(script, headers=(*script.headers, *told.items()))
+
+
+def by_account(main: Script, second: Script) -> Script:
+    """Answer the main account with one script, and the second with another."""
+
+    def script(request: Request) -> Answer:
+        found = main if request.header("authorization") == f"Bearer {SECRET}" else second
+        return found if isinstance(found, Answer) else found(request)
+
+    return script
+
+
+def asked(upstream: Upstream) -> list[str]:
+    """Return the accounts that the gateway asked; "spare" is another host."""
+    names = {f"Bearer {SECRET}": "main", "Bearer sk-second": "second", None: "spare"}
+    return [names[request.header("authorization")] for request in upstream.requests]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+def test_an_account_without_quota_is_used_again_after_the_reset(
+    make: Make, upstream: Upstream, streamed: bool
+) -> None:
+    world = make(accounts)
+    clock = Clock(world)
+    said = stream() if streamed else whole()
+    upstream.on("/acme", by_account(saying(said, EMPTY), said))
+    for seconds in (0.0, 10.0, 19.0, 1.0):
+        clock.now += seconds
+        reply = world.ask(chat(stream=streamed))
+        assert (reply.status_code, reply.headers["x-tiergate-attempts"]) == (200, "1")
+        assert not [name for name in reply.headers if "ratelimit" in name]
+    assert asked(upstream) == ["main", "second", "second", "main"]
+
+
+def test_another_target_serves_when_the_first_has_no_quota(make: Make, upstream: Upstream) -> None:
+    world = make(spared)
+    Clock(world)
+    upstream.on("/acme", saying(whole(), EMPTY))
+    upstream.on("/spare", whole())
+    replies = [world.ask(chat()) for _ in range(2)]
+    assert [reply.headers["x-tiergate-provider"] for reply in replies] == ["acme", "spare"]
+
+
+def test_the_first_account_is_used_when_none_has_quota(make: Make, upstream: Upstream) -> None:
+    world = make(accounts)
+    Clock(world)
+    upstream.on("/acme", saying(whole(), EMPTY))
+    assert [world.ask(chat()).status_code for _ in range(4)] == [200] * 4
+    assert asked(upstream) == ["main", "second", "main", "main"]
+
+
+def test_a_long_prompt_goes_to_the_account_with_enough_quota(
+    make: Make, upstream: Upstream
+) -> None:
+    """The gateway counts what a prompt reads and, at OpenAI, what the answer may write."""
+    world = make(accounts)
+    Clock(world)
+    few = {"x-ratelimit-remaining-tokens": "1000", "x-ratelimit-reset-tokens": "30s"}
+    upstream.on("/acme", by_account(saying(whole(), few), whole()))
+    for body in (chat(), chat(), chat("word " * 5000), chat(max_tokens=2000), chat(max_tokens=100)):
+        world.ask(body)
+    assert asked(upstream) == ["main", "main", "second", "second", "main"]
+
+
+def test_requests_since_the_last_report_count_against_the_quota(
+    make: Make, upstream: Upstream
+) -> None:
+    """Two requests were left when the provider last said so."""
+    world = make(accounts)
+    Clock(world)
+    told = [saying(whole(), {**EMPTY, "x-ratelimit-remaining-requests": "2"})]
+    upstream.on("/acme", by_account(lambda _: told.pop() if told else whole(), whole()))
+    for _ in range(4):
+        world.ask(chat())
+    assert asked(upstream) == ["main", "main", "main", "second"]
+
+
+@pytest.mark.parametrize("told", [{"retry-after": "30"}, {"retry-after-ms": "30000"}, EMPTY])
+def test_a_refusal_parks_the_account_for_the_next_call(
+    make: Make, upstream: Upstream, told: Told
+) -> None:
+    """Every way to say when parks the account; the other one then serves at the first attempt."""
+    world = make(accounts)
+    clock = Clock(world)
+    upstream.on("/acme", by_account(saying(failing(429), told), whole()))
+    replies = [world.ask(chat()) for _ in range(2)]
+    assert [reply.headers["x-tiergate-attempts"] for reply in replies] == ["2", "1"]
+    clock.now += 30
+    assert world.ask(chat()).headers["x-tiergate-attempts"] == "2"
+    assert asked(upstream) == ["main", "second", "second", "main", "second"]
+
+
+def test_the_gateway_calls_no_provider_while_all_are_parked_for_long(
+    make: Make, upstream: Upstream
+) -> None:
+    """The gateway tells the client, in its own words, when the first account is back."""
+    world = make(spared)
+    clock = Clock(world)
+    upstream.on("/acme", failing(429, retry_after="50"))
+    upstream.on("/spare", failing(429, retry_after="40"))
+    assert world.ask(chat()).json()["error"]["code"] == "upstream_rate_limited"
+    clock.now += 10
+    reply = world.ask(chat())
+    assert (reply.status_code, reply.headers["retry-after"]) == (429, "30")
+    assert reply.json()["error"]["code"] == "rate_limit_exceeded"
+    assert "x-should-retry" not in reply.headers
+    assert reply.headers["x-tiergate-attempts"] == "0"
+    assert len(upstream.requests) == 2
+    assert [entry.state for entry in world.entries()] == ["failed", "refused"]
+
+
+def test_the_gateway_waits_for_an_account_that_is_back_soon(make: Make, upstream: Upstream) -> None:
+    """The gateway waits a moment longer, so that not all calls come back at once."""
+    world = make()
+    clock = Clock(world)
+    upstream.on("/acme", failing(429, retry_after="25"), whole())
+    world.ask(chat())
+    clock.now += 10
+    assert world.ask(chat()).status_code == 200
+    assert world.waits == [16.0]
+    assert len(upstream.requests) == 2
+
+
+def test_a_call_waits_no_longer_than_its_total_timeout(make: Make, upstream: Upstream) -> None:
+    def short(value: Config) -> None:
+        value["providers"]["acme"]["timeouts"] = {"total": 5}
+
+    world = make(short)
+    clock = Clock(world)
+    upstream.on("/acme", failing(429, retry_after="25"))
+    world.ask(chat())
+    clock.now += 10
+    reply = world.ask(chat())
+    assert (reply.status_code, reply.headers["retry-after"]) == (429, "15")
+    assert world.waits == []
+
+
+def test_a_503_parks_the_account_only_with_a_retry_after(make: Make, upstream: Upstream) -> None:
+    world = make(accounts)
+    Clock(world)
+    upstream.on("/acme", by_account(failing(503), whole()))
+    for _ in range(2):
+        world.ask(chat())
+    upstream.on("/acme", by_account(failing(503, retry_after="9"), whole()))
+    for _ in range(2):
+        world.ask(chat())
+    assert asked(upstream) == ["main", "second", "main", "second", "main", "second", "second"]
+
+
+def test_the_gateway_reads_googles_retry_delay_from_the_body(
+    make: Make, upstream: Upstream
+) -> None:
+    """Google's endpoint for Chat Completions says it in the body too."""
+    detail = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "30s"}
+    body = jsonio.dumps([{"error": {"code": 429, "message": "No.", "details": [detail]}}])
+    world = make(accounts)
+    clock = Clock(world)
+    upstream.on("/acme", by_account(failing(429, body), whole()))
+    for seconds in (0.0, 29.0, 1.0):
+        clock.now += seconds
+        world.ask(chat())
+    assert asked(upstream) == ["main", "second", "second", "main", "second"]
+
+
+def test_an_account_over_its_limit_is_used_last(make: Make, upstream: Upstream) -> None:
+    world = make(accounts)
+    Clock(world)
+    upstream.on("/acme", by_account(saying(whole(), {"x-ratelimit-over-limit": "yes"}), whole()))
+    for _ in range(2):
+        world.ask(chat())
+    assert asked(upstream) == ["main", "second"]
+
+
+def test_malformed_quota_headers_are_ignored(make: Make, upstream: Upstream) -> None:
+    junk = {
+        "x-ratelimit-remaining-requests": "none",
+        "x-ratelimit-remaining-tokens": "-1",
+        "x-ratelimit-reset-requests": "9" * 400,
+        "anthropic-ratelimit-requests-remaining": "\u00b2",
+    }
+    world = make(accounts)
+    upstream.on("/acme", saying(whole(), junk))
+    for _ in range(2):
+        assert world.ask(chat()).status_code == 200
+    assert asked(upstream) == ["main", "main"]
+    assert world.gateway.engine._upstream.quota.list_states(0.0) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "key"), [(EMPTY, "key-1"), (None, "key-2")], ids=["shortage", "parked"]
+)
+def test_a_conversation_leaves_the_account_with_its_answer_only_if_parked(
+    make: Make, upstream: Upstream, told: Told | None, key: str
+) -> None:
+    """A shortage does not move a conversation from the account that has its earlier answer."""
+    world = make(stored)
+    clock = Clock(world)
+    first = answer(RESPONSES)
+    upstream.on(DOORS[RESPONSES], saying(first, told or {}), answer(RESPONSES))
+    ask(world, RESPONSES, FIRST)
+    if told is None:
+        [one] = world.gateway.built_config.built_catalogue.catalogue.labs[RESPONSES].tiers["smart"]
+        book = world.gateway.engine._upstream.quota
+        book.record_refusal((one.provider.name, "main", one.model), 30.0, clock.now)
+    ask(world, RESPONSES, SECOND, previous_response_id=ID)
+    assert upstream.requests[1].header("authorization") == f"Bearer {key}"
+    assert PROMPT not in repr(world.gateway.engine._upstream.quota.list_states(0.0))
+
+
+def test_a_refused_token_count_does_not_park_the_model(make: Make, upstream: Upstream) -> None:
+    """A refused count does not park the model."""
+    world = make(claude)
+    upstream.on("/claude/v1/messages/count_tokens", failing(429, retry_after="50"))
+    upstream.on("/claude/v1/messages", message())
+    body = {"model": "claude/smart", "messages": HELLO, "max_tokens": 9}
+    for path, status in (("/count_tokens", 429), ("", 200), ("/count_tokens", 429)):
+        reply = world.client.post(f"/v1/messages{path}", json=body)
+        assert reply.status_code == status, reply.text
+    assert len(upstream.requests) == 2

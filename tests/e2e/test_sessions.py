@@ -1,0 +1,339 @@
+"""A conversation stays with the target that answers it, from call to call.
+
+Gateways of one Redis share their sessions. Most tests use `sticky`, which stays longest;
+tests/e2e/test_conversations.py has the default strategy.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core.ledger_rows import FinalRow
+from tests.conftest import redis_program
+from tests.e2e.redis_port import Place
+from tests.e2e.upstream import Answer, Request, Upstream, failing, stream, whole
+from tests.e2e.upstream import frames as told
+from tests.e2e.world import Body, Config, Make, World
+
+EASY, HARD = "Hi!", "Prove rigorously that there are infinitely many primes, and derive a bound."
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+USED = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def talk(*turns: str, **more: Any) -> Body:
+    """Return a conversation in which every turn but the last was answered."""
+    messages = [{"role": "user", "content": turns[0]}]
+    for turn in turns[1:]:
+        messages += [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": turn}]
+    return {"model": "auto", "messages": messages, "max_tokens": 9, **more}
+
+
+def in_loop(body: Body) -> Body:
+    """Return the conversation after the model has used a tool."""
+    said = {"role": "assistant", "content": None, "tool_calls": [USED]}
+    result = {"role": "tool", "tool_call_id": "t1", "content": "rain"}
+    return {**body, "tools": [TOOL], "messages": [*body["messages"], said, result]}
+
+
+def routed(reply: Any) -> tuple[str, str, str]:
+    """Return the source of the decision, the tier and the model."""
+    assert reply.status_code == 200, reply.text
+    source = reply.headers["x-tiergate-decision"].partition(";")[0]
+    return source, reply.headers["x-tiergate-tier"], reply.headers["x-tiergate-model"]
+
+
+def by(strategy: str) -> Callable[[Config], None]:
+    def change(value: Config) -> None:
+        value["routing"]["conversation"] = strategy
+
+    return change
+
+
+def anything(_: Request) -> Answer:
+    return whole()
+
+
+@pytest.fixture
+def answers(upstream: Upstream) -> Upstream:
+    for path in ("/acme", "/spare", "/other"):
+        upstream.on(path, anything)
+    return upstream
+
+
+def say(world: World, *turns: str, name: str = "one", loop: bool = False, **more: Any) -> Any:
+    body = talk(*turns, **more)
+    return world.ask(in_loop(body) if loop else body, x_tiergate_conversation=name)
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_sticky_conversation_stays_with_its_first_target(make: Make) -> None:
+    """The conversation stays for harder and easier turns, in a loop and outside; others do not."""
+    world = make(by("sticky"))
+    assert routed(say(world, EASY)) == ("classifier", "fast", "swift-1")
+    assert routed(say(world, EASY, HARD)) == ("seat", "fast", "swift-1")
+    assert routed(say(world, EASY, HARD, loop=True)) == ("seat", "fast", "swift-1")
+    assert routed(say(world, EASY, HARD, name="two")) == ("classifier", "reasoning", "deep-1")
+    assert routed(say(world, EASY, HARD, EASY, name="two")) == ("seat", "reasoning", "deep-1")
+    assert routed(say(world, EASY, HARD, EASY)) == ("seat", "fast", "swift-1")
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_tool_loop_is_decided_once(make: Make) -> None:
+    """The loop stays whole even where the gateway decides each user turn anew."""
+    world = make(by("turn"))
+    assert routed(say(world, HARD)) == ("classifier", "reasoning", "deep-1")
+    assert routed(say(world, HARD, loop=True)) == ("seat", "reasoning", "deep-1")
+    assert routed(say(world, HARD, EASY)) == ("classifier", "fast", "swift-1")
+    assert routed(say(world, HARD, EASY, loop=True)) == ("seat", "fast", "swift-1")
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_named_model_moves_the_conversation(make: Make) -> None:
+    world = make(by("sticky"))
+    assert routed(say(world, EASY)) == ("classifier", "fast", "swift-1")
+    assert routed(say(world, EASY, EASY, model="smart")) == ("pin", "smart", "able-1")
+    assert routed(say(world, EASY, EASY, EASY)) == ("seat", "smart", "able-1")
+
+
+def test_the_row_has_the_cost_of_a_switch(make: Make, upstream: Upstream) -> None:
+    """The row has the cost in USD, exactly, and says which calls are one conversation."""
+    upstream.on("/acme", whole(counts=(9_000, 3)), whole(), whole())
+    world = make(by("turn"))
+    say(world, EASY)
+    say(world, EASY, HARD)
+    say(world, EASY, name="two")
+    one, two, other = world.entries()
+    assert (one.switch_cost, other.switch_cost) == (None, None)
+    assert two.switch_cost == 9_000 * (Decimal(5) - Decimal("0.5")) / 1_000_000
+    assert one.conversation == two.conversation != other.conversation
+    assert two.basis is not None
+    assert two.basis.evidence is not None
+    assert two.basis.evidence.seat is not None
+    assert (two.basis.evidence.seat.tokens, two.basis.evidence.seat.tier) == (9_000, "fast")
+
+
+def test_a_streamed_call_has_a_session_too(make: Make, upstream: Upstream) -> None:
+    upstream.on("/acme", stream(*told()), whole())
+    world = make(by("sticky"))
+    say(world, EASY, stream=True)
+    assert routed(say(world, EASY, HARD)) == ("seat", "fast", "swift-1")
+
+
+def test_a_conversation_stays_with_the_target_that_took_over(
+    make: Make, upstream: Upstream
+) -> None:
+    """The new target has its prompt cache and its reasoning, with the target's own account."""
+
+    def change(value: Config) -> None:
+        value["labs"]["acme"]["fast"].append({"model": "swift-2", "provider": "other"})
+
+    upstream.on("/acme", failing(500), failing(500))
+    upstream.on("/other", whole(), whole())
+    world = make(change)
+    assert routed(say(world, EASY))[2] == "swift-2"
+    upstream.on("/acme", whole())
+    assert routed(say(world, EASY, EASY)) == ("seat", "fast", "swift-2")
+    row = world.entries()[-1]
+    assert (row.source, row.provider, row.attempts) == ("seat", "other", 1)
+
+
+def test_a_conversation_stays_with_its_account(make: Make, upstream: Upstream) -> None:
+    def change(value: Config) -> None:
+        value["providers"]["acme"]["accounts"] = {"main": "one-secret", "second": "two-secret"}
+
+    upstream.on("/acme", failing(429), whole(), whole())
+    world = make(change)
+    for turns in ((EASY,), (EASY, EASY)):
+        say(world, *turns)
+    assert [row.account for row in world.entries()] == ["second", "second"]
+
+
+def test_a_conversation_with_a_named_model_stays_with_its_account(
+    make: Make, upstream: Upstream
+) -> None:
+    """The account stays from the first call on, in a tool loop and after it.
+
+    Another target has its own account.
+    """
+
+    def change(value: Config) -> None:
+        value["providers"]["acme"]["accounts"] = {"main": "one-secret", "second": "two-secret"}
+
+    upstream.on("/acme", failing(429), *[whole()] * 4)
+    world = make(change)
+    for model, turns, loop in (
+        ("smart", (EASY,), False),
+        ("smart", (EASY,), True),
+        ("able-1", (EASY, EASY), False),
+        ("fast", (EASY, EASY), False),
+    ):
+        say(world, *turns, model=model, loop=loop)
+    assert [row.account for row in world.entries()] == ["second", "second", "second", "main"]
+
+
+def test_a_failed_call_has_no_session(make: Make, upstream: Upstream) -> None:
+    upstream.on("/acme", failing(400), whole())
+    world = make()
+    say(world, EASY)
+    assert routed(say(world, EASY, HARD))[0] == "classifier"
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_conversation_that_begins_with_a_cache_hit_has_a_session(make: Make) -> None:
+    """A conversation that begins with a hit has a session; a later hit changes none."""
+
+    def change(value: Config) -> None:
+        by("sticky")(value)
+        value["cache"] = {"default": "on", "ttl": "1h"}
+
+    world = make(change)
+    say(world, EASY, name="first")
+    hit = say(world, EASY, name="second")
+    assert hit.headers["x-tiergate-cache"] == "hit"
+    assert routed(say(world, EASY, HARD, name="second")) == ("seat", "fast", "swift-1")
+    again = say(world, EASY, HARD, name="first")
+    assert (again.headers["x-tiergate-cache"], routed(again)[0]) == ("hit", "seat")
+
+
+@pytest.mark.usefixtures("answers")
+def test_the_route_endpoint_decides_by_the_session_and_moves_nothing(make: Make) -> None:
+    """The endpoint asks no provider, and moves no conversation."""
+    world = make(by("ratchet-up"))
+    say(world, EASY)
+    headers = {"x-tiergate-conversation": "one"}
+    up = world.client.post("/v1/route", json=talk(EASY, HARD), headers=headers).json()
+    assert (up["source"], up["tier"]) == ("classifier", "reasoning")
+    assert up["switch"]["moved"]
+    assert Decimal(up["switch"]["cost"]) == 0  # no cache holds a prompt of seven tokens
+    stays = world.client.post("/v1/route", json=talk(EASY, EASY), headers=headers).json()
+    assert (stays["source"], stays["tier"], stays["switch"]) == ("seat", "fast", None)
+    assert routed(say(world, EASY, HARD)) == ("classifier", "reasoning", "deep-1")
+
+
+@pytest.mark.usefixtures("answers")
+def test_the_operator_can_turn_sessions_off(make: Make) -> None:
+    def change(value: Config) -> None:
+        value["routing"]["seats"] = {"ttl": "0s"}
+
+    world = make(change)
+    say(world, EASY)
+    assert routed(say(world, EASY, HARD))[0] == "classifier"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    program = redis_program()
+    if program is None:
+        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
+    found = Place(program, tmp_path)
+    found.start()
+    yield found
+    found.kill()
+
+
+@pytest.mark.usefixtures("answers")
+def test_gateways_share_sessions_through_one_redis(make: Make, place: Place) -> None:
+    """Without Redis the gateways go on, and decide each conversation anew."""
+    url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
+    one, two = make(by("sticky"), **url), make(by("sticky"), **url)
+    say(one, EASY)
+    one.loop.run(one.gateway.engine.drain())
+    assert routed(say(two, EASY, HARD)) == ("seat", "fast", "swift-1")
+    assert routed(say(two, EASY, HARD, model="smart")) == ("pin", "smart", "able-1")
+    two.loop.run(two.gateway.engine.drain())
+    assert routed(say(one, EASY, HARD, EASY, loop=True)) == ("seat", "smart", "able-1")
+    place.kill()
+    assert routed(say(one, EASY, HARD, HARD)) == ("classifier", "reasoning", "deep-1")
+
+
+def test_of_two_concurrent_calls_the_last_to_end_sets_the_session(
+    make: Make, upstream: Upstream
+) -> None:
+    slow, quick = whole(), whole()
+    held = Answer(pieces=(None, *slow.pieces), length=slow.length, bill=slow.bill)
+    upstream.on("/acme", held, quick, whole())
+    world = make()
+    first = threading.Thread(target=say, args=(world, EASY))
+    first.start()
+    upstream.arrived()
+    assert routed(say(world, EASY, model="smart"))[1] == "smart"
+    world.release()
+    first.join()
+    assert routed(say(world, EASY, EASY)) == ("seat", "fast", "swift-1")
+    rows = [row for row in world.rows() if isinstance(row, FinalRow)]
+    assert len(rows) == 3
+
+
+def _chat(turns: tuple[str, ...], *, loop: bool) -> tuple[str, Body]:
+    body = talk(*turns)
+    return "/v1/chat/completions", in_loop(body) if loop else {**body, "tools": [TOOL]}
+
+
+def _responses(turns: tuple[str, ...], *, loop: bool) -> tuple[str, Body]:
+    items: list[Body] = [{"role": "user", "content": turns[0]}]
+    for turn in turns[1:]:
+        items += [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": turn}]
+    if loop:
+        called = {"type": "function_call", "call_id": "t1", "name": "f", "arguments": "{}"}
+        items += [called, {"type": "function_call_output", "call_id": "t1", "output": "rain"}]
+    tool = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+    return "/v1/responses", {"model": "auto", "input": items, "tools": [tool], "store": False}
+
+
+def _messages(turns: tuple[str, ...], *, loop: bool) -> tuple[str, Body]:
+    said: list[Body] = [{"role": "user", "content": turns[0]}]
+    for turn in turns[1:]:
+        said += [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": turn}]
+    if loop:
+        used = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
+        result = {"type": "tool_result", "tool_use_id": "t1", "content": "rain"}
+        said += [{"role": "assistant", "content": [used]}, {"role": "user", "content": [result]}]
+    tool = {"name": "f", "input_schema": {"type": "object"}}
+    body = {"model": "claude-auto", "max_tokens": 9, "messages": said, "tools": [tool]}
+    return "/v1/messages", body
+
+
+def _gemini(turns: tuple[str, ...], *, loop: bool) -> tuple[str, Body]:
+    said: list[Body] = [{"role": "user", "parts": [{"text": turns[0]}]}]
+    for turn in turns[1:]:
+        said += [
+            {"role": "model", "parts": [{"text": "Yes."}]},
+            {"role": "user", "parts": [{"text": turn}]},
+        ]
+    if loop:
+        used = {"functionCall": {"name": "f", "args": {}}}
+        result = {"functionResponse": {"name": "f", "response": {"said": "rain"}}}
+        said += [{"role": "model", "parts": [used]}, {"role": "user", "parts": [result]}]
+    tool = {"functionDeclarations": [{"name": "f", "parameters": {"type": "object"}}]}
+    return "/v1beta/models/auto:generateContent", {"contents": said, "tools": [tool]}
+
+
+@pytest.mark.usefixtures("answers")
+@pytest.mark.parametrize("write", [_chat, _responses, _messages, _gemini])
+def test_a_conversation_of_each_dialect_can_move_between_gateways(
+    make: Make, place: Place, write: Any
+) -> None:
+    """The gateways know the conversation by its beginning, without a header.
+
+    Each call goes to the other gateway.
+    """
+    url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
+    both = [make(by("sticky"), **url), make(by("sticky"), **url)]
+
+    def ask(*turns: str, loop: bool = False) -> tuple[str, str, str]:
+        both.reverse()
+        path, body = write(turns, loop=loop)
+        found = routed(both[0].client.post(path, json=body))
+        both[0].loop.run(both[0].gateway.engine.drain())
+        return found
+
+    assert ask(EASY) == ("classifier", "fast", "swift-1")
+    assert ask(EASY, loop=True) == ("seat", "fast", "swift-1")
+    assert ask(EASY, HARD) == ("seat", "fast", "swift-1")
+    assert ask(EASY, HARD, loop=True) == ("seat", "fast", "swift-1")
+    assert ask(HARD) == ("classifier", "reasoning", "deep-1")
+    assert ask(HARD, EASY) == ("seat", "reasoning", "deep-1")

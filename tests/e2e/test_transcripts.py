@@ -1,0 +1,79 @@
+"""Kept text: no prompt or answer is on disk unless it is switched on; secrets never are."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from gateway.core import jsonio
+from gateway.ledger.transcripts import find
+from tests.e2e.upstream import Upstream, frames, stream, whole
+from tests.e2e.world import Config, Make, World, chat
+
+CANARY = "canary-4711-of-the-prompt"
+SECRET = "sk-proj-0123456789abcdefCANARY"
+MAIL = "ann@example.org"
+SAID = f"{CANARY} {SECRET} {MAIL}"
+WORDS = ("The answer is cana", "ry-0815, for ann@exam", "ple.org.")
+
+
+def on(value: Config) -> None:
+    value["ledger"] = {"content": "on", "redact": [r"\b0815\b"]}
+
+
+def hits(world: World, words: Iterable[str]) -> dict[str, list[str]]:
+    """Return the files of the data folder that contain each word."""
+    world.close()
+    files = [path for path in (world.folder / "data").rglob("*") if path.is_file()]
+    assert files
+    return {
+        word: [path.name for path in files if word.encode() in path.read_bytes()] for word in words
+    }
+
+
+def test_by_default_no_prompt_or_answer_is_on_disk(world: World, upstream: Upstream) -> None:
+    upstream.on("/acme", stream(*frames(WORDS), bill=(7, 3)), whole("".join(WORDS)))
+    for streamed in (True, False):
+        assert world.ask(chat(SAID, stream=streamed)).status_code == 200
+    words = (CANARY, SECRET, MAIL, "0815")
+    assert hits(world, words) == {word: [] for word in words}
+    assert not (world.folder / "data" / "content").exists()
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+def test_transcripts_hold_no_secrets(make: Make, upstream: Upstream, streamed: bool) -> None:
+    world = make(on)
+    upstream.on("/acme", stream(*frames(WORDS), bill=(7, 3)) if streamed else whole("".join(WORDS)))
+    reply = world.ask(chat(SAID, stream=streamed))
+    assert reply.status_code == 200
+    id = world.entry().id
+    found = hits(world, (CANARY, SECRET, MAIL, "0815", "ann@exam"))
+    (name,) = {name for names in found.values() for name in names}
+    assert found == {CANARY: [name], SECRET: [], MAIL: [], "0815": [], "ann@exam": []}
+    folder = world.folder / "data" / "content"
+    assert [path.name for path in folder.iterdir()] == [name]
+    text = find(folder, id)
+    assert text is not None
+    asked = jsonio.loads(text.prompt.encode())
+    assert asked["messages"][0]["content"] == f"{CANARY} [key] [e-mail]"
+    assert (asked["model"], text.cut) == ("smart", False)
+    assert answer(text.answer, streamed=streamed).startswith("The answer is canary-[")
+    assert answer(text.answer, streamed=streamed).endswith(", for [e-mail].")
+
+
+def answer(text: str, *, streamed: bool) -> str:
+    if not streamed:
+        said: str = jsonio.loads(text.encode())["choices"][0]["message"]["content"]
+        return said
+    lines = [line[6:] for line in text.splitlines() if line.startswith("data: {")]
+    told = [jsonio.loads(line.encode())["choices"] for line in lines]
+    return "".join(one[0]["delta"].get("content", "") for one in told if one)
+
+
+def test_only_the_owner_can_read_the_transcripts(make: Make, upstream: Upstream) -> None:
+    upstream.on("/acme", whole())
+    world = make(on)
+    world.ask(chat())
+    world.close()
+    folder = world.folder / "data" / "content"
+    modes: set[int] = {path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert (folder.stat().st_mode & 0o777, modes) == (0o700, {0o600})
