@@ -106,7 +106,7 @@ def tool_error(whole: Json) -> None:
 
 def cases(dialect: str) -> list[Case]:
     unknown: Outcome = "incomplete" if dialect == RESPONSES else "complete"
-    found = [
+    cases_of_dialect = [
         Case("finish missing", set_finish(dialect), "incomplete"),
         Case("finish null", set_finish(dialect, None), "incomplete"),
         Case("finish unknown", set_finish(dialect, WORD), unknown),
@@ -114,16 +114,18 @@ def cases(dialect: str) -> list[Case]:
         Case("error at the top", top_error, "failed"),
     ]
     if dialect == CHAT:
-        found.append(Case("error in a choice", choice_error, "failed"))
-        found.append(Case("error as a finish", set_finish(CHAT, "error"), "failed"))
+        cases_of_dialect.append(Case("error in a choice", choice_error, "failed"))
+        cases_of_dialect.append(Case("error as a finish", set_finish(CHAT, "error"), "failed"))
     if dialect == RESPONSES:
-        found.append(Case("error in an item", item_error, "failed"))
-        found.append(Case("status failed", failed_status, "failed"))
-        found.append(Case("in progress", set_finish(RESPONSES, "in_progress"), "incomplete"))
-        found.append(Case("error of a hosted tool", tool_error, "complete"))
+        cases_of_dialect.append(Case("error in an item", item_error, "failed"))
+        cases_of_dialect.append(Case("status failed", failed_status, "failed"))
+        cases_of_dialect.append(
+            Case("in progress", set_finish(RESPONSES, "in_progress"), "incomplete")
+        )
+        cases_of_dialect.append(Case("error of a hosted tool", tool_error, "complete"))
     if dialect == GEMINI:
-        found.append(Case("error in a candidate", candidate_error, "failed"))
-    return found
+        cases_of_dialect.append(Case("error in a candidate", candidate_error, "failed"))
+    return cases_of_dialect
 
 
 def good(dialect: str) -> Json:
@@ -154,15 +156,15 @@ def chunk(**more: Any) -> bytes:
 
 
 def chat_frames(frames: list[bytes], case: Case) -> list[bytes]:
-    *said, last, usage, done = frames
+    *content, last, usage, done = frames
     tail = [usage, done]
     if case.name == "empty":
-        return [said[0], *tail]
+        return [content[0], *tail]
     if case.name == "error at the top":
-        return [*said[:2], chunk(error=ERROR, choices=[]), *tail]
+        return [*content[:2], chunk(error=ERROR, choices=[]), *tail]
     value = jsonio.loads(sse.read_data(last))
     case.change(value)
-    return [*said, sse.write_frame(jsonio.dumps(value)), *tail]
+    return [*content, sse.write_frame(jsonio.dumps(value)), *tail]
 
 
 def event(value: Json) -> bytes:
@@ -171,46 +173,46 @@ def event(value: Json) -> bytes:
 
 def response_frames(frames: list[bytes], case: Case) -> list[bytes]:
     """Change the frames; the terminal event is the finish."""
-    *said, done, last = frames
+    *content, done, last = frames
     value = jsonio.loads(sse.read_data(last))
     case.change(value["response"])
     if case.name in ("finish missing", "finish null", "in progress"):
-        return [*said, done]
+        return [*content, done]
     if case.name == "empty":
-        return said[:2]
+        return content[:2]
     if case.name == "finish unknown":
-        return [*said, done, event({**value, "type": f"response.{WORD}"})]
+        return [*content, done, event({**value, "type": f"response.{WORD}"})]
     if case.name == "error at the top":
-        return [*said, event({"type": "error", "error": ERROR})]
+        return [*content, event({"type": "error", "error": ERROR})]
     if case.name == "status failed":
-        return [*said, event({**value, "type": "response.failed"})]
+        return [*content, event({**value, "type": "response.failed"})]
     if case.name == "error of a hosted tool":
         item = {"output_index": 1, "item": value["response"]["output"][0]}
-        return [*said, event({"type": "response.output_item.done", **item}), done, event(value)]
-    return [*said, event(value)]
+        return [*content, event({"type": "response.output_item.done", **item}), done, event(value)]
+    return [*content, event(value)]
 
 
 def message_frames(frames: list[bytes], case: Case) -> list[bytes]:
-    start, *said, last, stop = frames
+    start, *content, last, stop = frames
     if case.name == "empty":
         return [start, stop]
     if case.name == "error at the top":
-        return [start, *said, event({"type": "error", "error": ERROR})]
+        return [start, *content, event({"type": "error", "error": ERROR})]
     value = jsonio.loads(sse.read_data(last))
     case.change(value["delta"])
-    return [start, *said, event(value), stop]
+    return [start, *content, event(value), stop]
 
 
 def gemini_frames(frames: list[bytes], case: Case) -> list[bytes]:
-    *said, last = frames
+    *content, last = frames
     value = jsonio.loads(sse.read_data(last))
     if case.name == "empty":
-        value = jsonio.loads(sse.read_data(said[0]))
-        said = []
+        value = jsonio.loads(sse.read_data(content[0]))
+        content = []
     if case.name == "error at the top":
         value = {}
     case.change(value)
-    return [*said, sse.write_frame(jsonio.dumps(value))]
+    return [*content, sse.write_frame(jsonio.dumps(value))]
 
 
 STREAMS: dict[str, Callable[[list[bytes], Case], list[bytes]]] = {
@@ -222,22 +224,22 @@ STREAMS: dict[str, Callable[[list[bytes], Case], list[bytes]]] = {
 
 
 def ask(world: World, client: str, model: str, text: str, *, stream: bool) -> httpx.Response:
-    said = [{"role": "user", "content": text}]
+    messages = [{"role": "user", "content": text}]
     if client == GEMINI:
         operation = "streamGenerateContent" if stream else "generateContent"
         contents = [{"role": "user", "parts": [{"text": text}]}]
         path = f"/v1beta/models/{model}:{operation}"
         return world.client.post(path, json={"contents": contents}, params={"alt": "sse"})
     bodies: dict[str, tuple[str, Json]] = {
-        CHAT: ("/v1/chat/completions", {"messages": said}),
+        CHAT: ("/v1/chat/completions", {"messages": messages}),
         RESPONSES: ("/v1/responses", {"input": text, "store": False}),
-        MESSAGES: ("/v1/messages", {"messages": said, "max_tokens": 99}),
+        MESSAGES: ("/v1/messages", {"messages": messages, "max_tokens": 99}),
     }
     path, body = bodies[client]
     return world.client.post(path, json={**body, "model": model, "stream": stream})
 
 
-def heard(client: str, reply: httpx.Response, *, stream: bool) -> Outcome:
+def read_outcome(client: str, reply: httpx.Response, *, stream: bool) -> Outcome:
     """Read the outcome from the bytes of an answer alone."""
     if not stream:
         value = reply.json()
@@ -249,21 +251,21 @@ def heard(client: str, reply: httpx.Response, *, stream: bool) -> Outcome:
             return "complete" if word == "completed" else "incomplete"
         return "incomplete" if word in (None, "length", "max_tokens", "MAX_TOKENS") else "complete"
     frames = [sse.read_data(frame) for frame in sse.split_frames(reply.content)]
-    values = [jsonio.loads(it) for it in frames if it and it != b"[DONE]"]
+    values = [jsonio.loads(item) for item in frames if item and item != b"[DONE]"]
     if reply.status_code != 200:
         return "failed"
     ends = {
         CHAT: b"[DONE]" in frames,
-        RESPONSES: any(str(it.get("type")) in ("response.completed", "response.incomplete") for it in values),
-        MESSAGES: any(it.get("type") == "message_stop" for it in values),
-        GEMINI: any(c.get("finishReason") for it in values for c in it.get("candidates", ())),
+        RESPONSES: any(str(item.get("type")) in ("response.completed", "response.incomplete") for item in values),
+        MESSAGES: any(item.get("type") == "message_stop" for item in values),
+        GEMINI: any(c.get("finishReason") for item in values for c in item.get("candidates", ())),
     }[client]  # fmt: skip
-    broke = any(it.get("error") or (it.get("response") or {}).get("error") for it in values)
+    broke = any(item.get("error") or (item.get("response") or {}).get("error") for item in values)
     assert ends != broke, reply.text
     return "incomplete" if broke else "complete"
 
 
-def is_told_cut(case: Case, client: str, lab: str, *, stream: bool) -> bool:
+def ends_with_length(case: Case, client: str, lab: str, *, stream: bool) -> bool:
     """True if a client of another dialect gets "length" for a word that the gateway does not know.
 
     A stream with that reason ends as it should.
@@ -303,14 +305,23 @@ def test_an_answer_is_complete_only_if_its_provider_says_so(
         if late:  # content is sent before the error comes: no other target can take over
             outcome = "incomplete"
         replies = [ask(world, client, f"{lab}/smart", case.name, stream=stream) for _ in "ab"]
-        told = "complete" if outcome == "failed" else outcome
+        final_outcome = "complete" if outcome == "failed" else outcome
         for reply in replies:
-            wanted = "incomplete" if is_told_cut(case, client, lab, stream=stream) else told
-            assert heard(client, reply, stream=stream) == wanted, (case.name, reply.text)
+            client_outcome = (
+                "incomplete"
+                if ends_with_length(case, client, lab, stream=stream)
+                else final_outcome
+            )
+            assert read_outcome(client, reply, stream=stream) == client_outcome, (
+                case.name,
+                reply.text,
+            )
         again = replies[1].headers["x-tiergate-cache"]
-        assert (again == "hit") == (told == "complete" and case.name == "error of a hosted tool"), case.name  # fmt: skip
-        asked = [request.path for request in upstream.requests]
-        tried = [len([it for it in asked if it.startswith(at)]) for at in (DOORS[lab], "/spare")]
+        assert (again == "hit") == (final_outcome == "complete" and case.name == "error of a hosted tool"), case.name  # fmt: skip
+        paths = [request.path for request in upstream.requests]
+        tried = [
+            len([path for path in paths if path.startswith(at)]) for at in (DOORS[lab], "/spare")
+        ]
         most = 1 if again == "hit" else 2
         assert tried == [most, most if outcome == "failed" else 0], case.name
         world.gateway.engine._upstream.health.forget([lab, f"{lab}-spare"])
@@ -325,11 +336,11 @@ def test_an_answer_is_complete_only_if_its_provider_says_so(
             expected.append((case.name, last[0], lab, None, last[1]))
     rows = world.entries()
     names = [name for name, *_ in expected]
-    found = [
+    actual = [
         (name, row.state, row.lab, row.problem, row.attempts)
         for name, row in zip(names, rows, strict=True)
     ]
-    assert found == expected
+    assert actual == expected
     assert {row.status for row in rows} == {200}
     assert all((row.aborted_by == "upstream") == (row.state == "aborted") for row in rows)
 
@@ -360,11 +371,11 @@ def test_a_provider_with_optional_finish_may_leave_it_out(
         replies = [ask(world, client, f"{lab}/smart", case.name, stream=stream) for _ in "ab"]
         hit = case.name in ("finish missing", "finish null")
         for reply in replies:
-            told = "incomplete" if late else "complete"
-            if is_told_cut(case, client, lab, stream=stream):
-                told = "incomplete"
-            as_it_came = hit and client == lab and not stream
-            assert as_it_came or heard(client, reply, stream=stream) == told, (
+            client_outcome = "incomplete" if late else "complete"
+            if ends_with_length(case, client, lab, stream=stream):
+                client_outcome = "incomplete"
+            unchanged = hit and client == lab and not stream
+            assert unchanged or read_outcome(client, reply, stream=stream) == client_outcome, (
                 case.name,
                 reply.text,
             )

@@ -37,8 +37,12 @@ def answer(value: Json, *, stream: bool) -> Answer:
 
 
 def chat(stream: bool = False) -> tuple[str, Json]:
-    said = [{"role": "user", "content": "Draw a cat."}]
-    return "/v1/chat/completions", {"model": f"{GEMINI}/smart", "messages": said, "stream": stream}
+    messages = [{"role": "user", "content": "Draw a cat."}]
+    return "/v1/chat/completions", {
+        "model": f"{GEMINI}/smart",
+        "messages": messages,
+        "stream": stream,
+    }
 
 
 def responses(stream: bool = False) -> tuple[str, Json]:
@@ -46,8 +50,8 @@ def responses(stream: bool = False) -> tuple[str, Json]:
 
 
 def messages(stream: bool = False) -> tuple[str, Json]:
-    said = [{"role": "user", "content": "Draw a cat."}]
-    return "/v1/messages", {"model": f"{GEMINI}/smart", "max_tokens": 9, "messages": said, "stream": stream}  # fmt: skip
+    turns = [{"role": "user", "content": "Draw a cat."}]
+    return "/v1/messages", {"model": f"{GEMINI}/smart", "max_tokens": 9, "messages": turns, "stream": stream}  # fmt: skip
 
 
 def test_a_chat_client_gets_a_picture_from_gemini(world: World, upstream: Upstream) -> None:
@@ -94,8 +98,8 @@ def test_a_gemini_client_gets_a_picture_from_a_chat_provider(
     choice = {"index": 0, member: {"role": "assistant", "images": [image]}, "finish_reason": "stop"}
     upstream.on(DOORS[CHAT], answer({**head, "choices": [choice]}, stream=stream))
     method = "streamGenerateContent?alt=sse" if stream else "generateContent"
-    asked = {"contents": [{"parts": [{"text": "Draw a cat."}]}]}
-    reply = world.client.post(f"/v1beta/models/{CHAT}/smart:{method}", json=asked)
+    body = {"contents": [{"parts": [{"text": "Draw a cat."}]}]}
+    reply = world.client.post(f"/v1beta/models/{CHAT}/smart:{method}", json=body)
     assert jsonio.dumps({"inlineData": PICTURE}) in reply.content
 
 
@@ -108,8 +112,8 @@ def test_a_gemini_client_gets_a_picture_from_a_responses_provider(
         "usage": {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10},
     }  # fmt: skip
     upstream.on(DOORS[RESPONSES], answer(value, stream=False))
-    asked = {"contents": [{"parts": [{"text": "Draw a cat."}]}]}
-    reply = world.client.post(f"/v1beta/models/{RESPONSES}/smart:generateContent", json=asked)
+    body = {"contents": [{"parts": [{"text": "Draw a cat."}]}]}
+    reply = world.client.post(f"/v1beta/models/{RESPONSES}/smart:generateContent", json=body)
     assert reply.json()["candidates"][0]["content"]["parts"][0] == {"inlineData": PICTURE}
 
 
@@ -127,13 +131,13 @@ NAMES = (
 )
 
 
-@pytest.mark.parametrize("ask", [chat, responses, messages])
+@pytest.mark.parametrize("make_request", [chat, responses, messages])
 def test_a_whole_answer_names_its_losses_in_a_header(
-    world: World, upstream: Upstream, ask: Callable[[], tuple[str, Json]]
+    world: World, upstream: Upstream, make_request: Callable[[], tuple[str, Json]]
 ) -> None:
     """The header and the row name the losses of the answer beside those of the request."""
     upstream.on(DOORS[GEMINI], answer(CODE, stream=False))
-    path, body = ask()
+    path, body = make_request()
     reply = world.client.post(path, json={**body, "metadata": {"x": "y"}})
     dropped = reply.headers["x-tiergate-dropped"].split(", ")
     assert dropped[-3:] == [*NAMES]
@@ -141,12 +145,12 @@ def test_a_whole_answer_names_its_losses_in_a_header(
     assert world.entry().dropped == ("metadata", *NAMES)
 
 
-@pytest.mark.parametrize("ask", [chat, responses, messages])
+@pytest.mark.parametrize("make_request", [chat, responses, messages])
 def test_a_stream_names_its_losses_in_a_comment_at_its_end(
-    world: World, upstream: Upstream, ask: Callable[[bool], tuple[str, Json]]
+    world: World, upstream: Upstream, make_request: Callable[[bool], tuple[str, Json]]
 ) -> None:
     upstream.on(DOORS[GEMINI], answer(CODE, stream=True))
-    path, body = ask(True)
+    path, body = make_request(True)
     reply = world.client.post(path, json=body)
     assert "x-tiergate-dropped" not in reply.headers
     assert reply.content.endswith(b"\n\n: tiergate dropped: %b\n\n" % ", ".join(NAMES).encode())
@@ -170,9 +174,9 @@ def test_a_gemini_stream_has_no_comment_and_its_row_names_the_losses(
     ]  # fmt: skip
     data = b"".join(b"data: %b\n\n" % jsonio.dumps(frame) for frame in frames)
     upstream.on(DOORS[MESSAGES], Answer(pieces=(data,), headers=SSE, bill=COUNTS))
-    asked = {"contents": [{"parts": [{"text": "Search."}]}]}
+    body = {"contents": [{"parts": [{"text": "Search."}]}]}
     path = f"/v1beta/models/{MESSAGES}/smart:streamGenerateContent?alt=sse"
-    reply = world.client.post(path, json=asked)
+    reply = world.client.post(path, json=body)
     assert b"tiergate" not in reply.content
     assert world.entry().dropped == ("content.server_tool_use",)
 
@@ -216,6 +220,6 @@ def test_googles_sdk_reads_the_sources_of_a_translated_answer(
     assert reply.candidates is not None
     metadata = reply.candidates[0].citation_metadata
     assert metadata is not None
-    assert [(one.uri, one.title) for one in metadata.citations or ()] == [
+    assert [(citation.uri, citation.title) for citation in metadata.citations or ()] == [
         ("https://a.example", "A")
     ]

@@ -125,14 +125,16 @@ def _billed(bill: dict[str, Any], *, streamed: bool) -> Answer:
         )
         return Answer(pieces=(body,), length=len(body))
     last = {"id": "up-1", "object": "chat.completion.chunk", "created": 1, "model": "served-1"}
-    said = jsonio.dumps({**last, "choices": [], "usage": None})
-    told = said.replace(b'"usage":null', b'"usage":' + _usage(bill))
-    return stream(*frames(counts=None, done=False), b"data: " + told + b"\n\n", b"data: [DONE]\n\n")
+    usage_frame = jsonio.dumps({**last, "choices": [], "usage": None})
+    billed_frame = usage_frame.replace(b'"usage":null', b'"usage":' + _usage(bill))
+    return stream(
+        *frames(counts=None, done=False), b"data: " + billed_frame + b"\n\n", b"data: [DONE]\n\n"
+    )
 
 
 def _huge(value: dict[str, Any]) -> bytes:
-    told = b'"usage":{"prompt_tokens":%d,"completion_tokens":3}' % 10**30
-    return jsonio.dumps({**value, "usage": None}).replace(b'"usage":null', told)
+    huge_usage = b'"usage":{"prompt_tokens":%d,"completion_tokens":3}' % 10**30
+    return jsonio.dumps({**value, "usage": None}).replace(b'"usage":null', huge_usage)
 
 
 def _usage(bill: dict[str, Any]) -> bytes:
@@ -170,24 +172,24 @@ class Attack:
         self.ends: Iterator[str] = itertools.cycle(["whole", "drop", "refuse", "cut"])
 
     def _serve(self, request: Request) -> Answer:
-        asked = request.json
+        body = request.json
         prices = {"swift-1": (0.1, 0.4), "able-1": (1, 4), "deep-1": (5, 20)}
-        low, high = prices[asked["model"]]
-        each = min(1000, asked.get("max_tokens") or asked.get("max_completion_tokens") or 1000)
-        output = each * (asked.get("n") or 1)
+        low, high = prices[body["model"]]
+        each = min(1000, body.get("max_tokens") or body.get("max_completion_tokens") or 1000)
+        output = each * (body.get("n") or 1)
         prompt = len(request.body)
-        end, kept = next(self.ends), request.connection in self._seen
+        end, reused = next(self.ends), request.connection in self._seen
         self._seen.add(request.connection)
         if end == "refuse":
             return failing(503)
-        if end == "drop" and kept:
+        if end == "drop" and reused:
             return DROPPED  # a kept connection that is closed at once: nobody bills that
         self.billed += round(prompt * low + output * high)
         if end == "drop":
             return DROPPED
         if end == "cut":
             return stream(ROLE, chunk({"content": "half"}), end="cut")
-        if asked.get("stream"):
+        if body.get("stream"):
             return stream(*frames(["x"] * 3, counts=(prompt, output)))
         return whole(counts=(prompt, output))
 
@@ -215,26 +217,26 @@ def test_an_attacker_with_one_key_never_exceeds_its_budget(make: Make, upstream:
     for turn in range(_TIMES):
         body = attacks(turn)
         if turn % 3 == 2:
-            sent = len(upstream.requests)
+            request_count = len(upstream.requests)
             with attack.world.leaving({**body, "stream": True}) as client:
                 client.recv(1024)
                 abort(client)
-            refused += len(upstream.requests) == sent
+            refused += len(upstream.requests) == request_count
             continue
         refused += attack.world.ask(body).status_code == 429
     counted = used(attack.world)["usd|purse|all"]
     assert attack.billed <= counted <= 200_000
     assert refused > _TIMES / 2
-    attack.world.loop.run(_told(attack.world))
+    attack.world.loop.run(wait_for_alerts(attack.world))
     rows = attack.world.entries()
-    known = sum((row.cost for row in rows if row.cost is not None), Decimal(0))
+    known_cost = sum((row.cost for row in rows if row.cost is not None), Decimal(0))
     held = sum((row.reserved for row in rows if row.reserved is not None), Decimal(0))
-    assert 0 < known + held <= Decimal("0.2")
-    assert {one["event"] for one in alerted} == {"budget"}
-    assert {one["name"] for one in alerted} == {"purse"}
+    assert 0 < known_cost + held <= Decimal("0.2")
+    assert {alert["event"] for alert in alerted} == {"budget"}
+    assert {alert["name"] for alert in alerted} == {"purse"}
 
 
-async def _told(world: World) -> None:
+async def wait_for_alerts(world: World) -> None:
     while world.gateway.limit_runtime._alert_tasks:
         for task in list(world.gateway.limit_runtime._alert_tasks):
             await task

@@ -18,13 +18,13 @@ def test_providers_bill_no_more_than_the_budget(tmp_path: Path) -> None:
     calls that do not fit, and does not send them. Only killed calls stay reserved, and their places
     are free once they have expired. `make budgets` is the long form.
     """
-    found = trial(tmp_path, Bounds("0.03"), "1", clients=150, calls=3, kills=1)
-    assert found.wrong == []
-    assert found.kills == 1
-    assert 0 < sum(map(cost, found.asked), Decimal(0)) <= found.budget * MICRO
-    codes = [told.code for told in found.told.values()]
+    result = trial(tmp_path, Bounds("0.03"), "1", clients=150, calls=3, kills=1)
+    assert result.wrong == []
+    assert result.kills == 1
+    assert 0 < sum(map(cost, result.asked), Decimal(0)) <= result.budget * MICRO
+    codes = [reply.code for reply in result.told.values()]
     assert codes.count("budget_busy") > 10
-    assert any(told.status == 200 for told in found.told.values())
-    assert any(told.left for told in found.told.values())
-    states = {row.state for rows in found.books.finals.values() for row in rows}
+    assert any(reply.status == 200 for reply in result.told.values())
+    assert any(reply.left for reply in result.told.values())
+    states = {row.state for rows in result.books.finals.values() for row in rows}
     assert {"settled", "refused", "aborted"} <= states

@@ -25,9 +25,11 @@ WAITS = Answer(pieces=(None, *whole().pieces), length=whole().length)
 
 
 @contextmanager
-def sleeping(monkeypatch: pytest.MonkeyPatch, what: Callable[[float], object]) -> Iterator[None]:
+def sleeping(
+    monkeypatch: pytest.MonkeyPatch, replacement: Callable[[float], object]
+) -> Iterator[None]:
     """Do something in place of each wait of an SDK."""
-    clock = SimpleNamespace(**{**vars(time), "sleep": what})
+    clock = SimpleNamespace(**{**vars(time), "sleep": replacement})
     with monkeypatch.context() as patch:
         for module in (openai._base_client, anthropic._base_client):
             patch.setattr(module, "time", clock)
@@ -35,7 +37,7 @@ def sleeping(monkeypatch: pytest.MonkeyPatch, what: Callable[[float], object]) -
 
 
 @contextmanager
-def while_one_runs(
+def running_call(
     world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[list[float]]:
     """Let a running call reserve the budget until an SDK waits; yield the seconds of waits."""
@@ -55,7 +57,7 @@ def while_one_runs(
             yield waits
 
 
-def asked(world: World) -> openai.types.chat.ChatCompletion:
+def get_completion(world: World) -> openai.types.chat.ChatCompletion:
     with openai.OpenAI(base_url=f"{world.url}/v1", api_key="any") as sdk:
         return sdk.chat.completions.create(
             model="smart", messages=[{"role": "user", "content": "Hi"}], max_tokens=100
@@ -66,8 +68,8 @@ def test_the_openai_sdk_retries_a_busy_budget_and_gets_its_answer(
     make: Make, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make(budgeted(TIGHT))
-    with while_one_runs(world, upstream, monkeypatch) as waits:
-        assert asked(world).choices[0].message.content == "Hello you."
+    with running_call(world, upstream, monkeypatch) as waits:
+        assert get_completion(world).choices[0].message.content == "Hello you."
     assert waits == [1.0]
     assert used(world) == {"usd|tight|all": 38}
     assert sorted(row.problem or "" for row in world.entries()) == ["", "", "budget_busy"]
@@ -84,7 +86,7 @@ def test_the_openai_sdk_does_not_retry_a_spent_budget(
         sleeping(monkeypatch, waits.append),
         pytest.raises(openai.RateLimitError, match="'tight' is spent") as caught,
     ):
-        asked(world)
+        get_completion(world)
     assert (caught.value.code, waits) == ("insufficient_quota", [])
     assert len(world.entries()) == 2
 
@@ -98,7 +100,7 @@ def test_the_anthropic_sdk_retries_a_busy_budget_and_gets_its_answer(
 
     world = make(change)
     with (
-        while_one_runs(world, upstream, monkeypatch) as waits,
+        running_call(world, upstream, monkeypatch) as waits,
         anthropic.Anthropic(base_url=world.url, api_key="any") as sdk,
     ):
         answer = sdk.messages.create(model="acme/smart", max_tokens=5, messages=HELLO)

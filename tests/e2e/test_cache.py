@@ -55,15 +55,15 @@ def test_members_in_another_order_make_an_equal_request(cached: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "told", "after"), [("off", "off", "miss"), ("refresh", "miss", "hit")]
+    ("word", "before", "after"), [("off", "off", "miss"), ("refresh", "miss", "hit")]
 )
 def test_a_client_may_send_off_or_refresh(
-    cached: World, upstream: Upstream, word: str, told: str, after: str
+    cached: World, upstream: Upstream, word: str, before: str, after: str
 ) -> None:
     """`off` bypasses the cache. `refresh` calls the provider and caches the new answer."""
-    assert ask(cached, x_tiergate_cache=word) == told
+    assert ask(cached, x_tiergate_cache=word) == before
     assert ask(cached) == after
-    assert ask(cached, x_tiergate_cache=word) == told
+    assert ask(cached, x_tiergate_cache=word) == before
     assert ask(cached) == "hit"
     assert len(upstream.requests) == 3 if word == "off" else 2
 
@@ -75,7 +75,7 @@ def test_refresh_replaces_the_cached_answer(cached: World, upstream: Upstream) -
     assert cached.ask(chat()).json()["choices"][0]["message"]["content"] == "new"
 
 
-KEPT_NOT: list[tuple[str, Script, Body]] = [
+NOT_CACHED: list[tuple[str, Script, Body]] = [
     ("cut", stream(*frames()[:3]), {"stream": True}),
     ("an error", failing(400), {}),
     ("200 with an error", failing(200), {}),
@@ -88,7 +88,7 @@ KEPT_NOT: list[tuple[str, Script, Body]] = [
 ]
 
 
-@pytest.mark.parametrize(("script", "more"), [row[1:] for row in KEPT_NOT], ids=[row[0] for row in KEPT_NOT])  # fmt: skip
+@pytest.mark.parametrize(("script", "more"), [row[1:] for row in NOT_CACHED], ids=[row[0] for row in NOT_CACHED])  # fmt: skip
 def test_the_cache_stores_no_bad_or_unrepeatable_answer(
     cached: World, upstream: Upstream, script: Answer, more: Body
 ) -> None:
@@ -122,7 +122,7 @@ def keyed(folder: Path) -> Change:
 
 
 @pytest.mark.parametrize(
-    ("scope", "told"),
+    ("scope", "expected"),
     [
         ("key", ["miss", "miss", "miss", "hit"]),
         ("tenant", ["miss", "hit", "miss", "hit"]),
@@ -131,17 +131,17 @@ def keyed(folder: Path) -> Change:
 )
 @pytest.mark.parametrize("shared", [False, True], ids=["memory", "redis"])
 def test_the_cache_scope_decides_which_keys_share_an_answer(
-    request: pytest.FixtureRequest, make: Make, tmp_path: Path, scope: str, told: list[str], shared: bool
+    request: pytest.FixtureRequest, make: Make, tmp_path: Path, scope: str, expected: list[str], shared: bool
 ) -> None:  # fmt: skip
     """SEC-CACHE 1: answers are shared by key, by tenant or by all, in memory and in Redis."""
     url = {"REDIS_URL": request.getfixturevalue("redis_url")} if shared else {}
     world = make(caching(scope), keyed(tmp_path), **url)
 
-    def tell(at: int) -> list[str]:
+    def cache_headers(at: int) -> list[str]:
         body = chat(f"Say {at}.")
         return [ask(world, body, authorization=f"Bearer {key}") for key in ("a", "b", "c", "a")]
 
-    assert calm(world, tell) == told
+    assert calm(world, cache_headers) == expected
 
 
 def test_two_gateways_share_answers_through_one_redis(
@@ -149,21 +149,21 @@ def test_two_gateways_share_answers_through_one_redis(
 ) -> None:
     """One gateway records a stream, and the other answers whole from it without the provider."""
     both = {"REDIS_URL": redis_url, "TIERGATE_SECRET": "the same"}
-    one, two = make(caching(), **both), make(caching(), **both)
+    first, second = make(caching(), **both), make(caching(), **both)
     other = make(caching(), REDIS_URL=redis_url, TIERGATE_SECRET="another")
 
-    def tell(at: int) -> list[object]:
+    def cache_headers(at: int) -> list[object]:
         before = len(upstream.requests)
-        said = [
-            ask(one, chat(f"Say {at}.", stream=True)),
-            ask(two, chat(f"Say {at}.")),
+        headers = [
+            ask(first, chat(f"Say {at}.", stream=True)),
+            ask(second, chat(f"Say {at}.")),
             ask(other, chat(f"Say {at}.")),
         ]
-        return [*said, len(upstream.requests) - before]
+        return [*headers, len(upstream.requests) - before]
 
-    for world in (two, other):
+    for world in (second, other):
         calm(world, lambda at, world=world: [ask(world, chat(f"Hello {at}."))])  # type: ignore[misc]
-    assert calm(one, tell) == ["miss", "hit", "miss", 2]
+    assert calm(first, cache_headers) == ["miss", "hit", "miss", 2]
 
 
 @pytest.fixture
@@ -178,8 +178,8 @@ def test_equal_calls_at_the_providers_own_temperature_get_new_answers(
     """Clients send one request many times to regenerate, to vote among answers, or to make data."""
     upstream.on("/acme", whole("one"), whole("two"), whole("three"))
     replies = [shipped.ask(chat()) for _ in range(3)]
-    said = [reply.json()["choices"][0]["message"]["content"] for reply in replies]
-    assert said == ["one", "two", "three"]
+    contents = [reply.json()["choices"][0]["message"]["content"] for reply in replies]
+    assert contents == ["one", "two", "three"]
     assert [reply.headers["x-tiergate-cache"] for reply in replies] == ["off"] * 3
     assert [row.cache for row in shipped.entries()] == ["off"] * 3
 
@@ -204,14 +204,14 @@ DIALECTS: dict[str, tuple[str, Body, Body]] = {
 def test_calls_at_temperature_zero_are_cached_in_every_dialect(
     shipped: World, upstream: Upstream, path: str, body: Body, zero: Body
 ) -> None:
-    def told(body: Body) -> str:
+    def cache_header(body: Body) -> str:
         reply = shipped.client.post(path, json=body)
         assert reply.status_code == 200, reply.text
         shipped.loop.run(shipped.gateway.engine.drain())
         return str(reply.headers["x-tiergate-cache"])
 
-    assert [told(body), told(body)] == ["off", "off"]
-    assert [told({**body, **zero}), told({**body, **zero})] == ["miss", "hit"]
+    assert [cache_header(body), cache_header(body)] == ["off", "off"]
+    assert [cache_header({**body, **zero}), cache_header({**body, **zero})] == ["miss", "hit"]
     assert len(upstream.requests) == 3
 
 
@@ -278,9 +278,9 @@ def test_a_client_key_has_its_own_cache_default(make: Make, tmp_path: Path) -> N
         ("b", ["off", "off"], ["off", "off"]),
         ("c", ["off", "off"], ["miss", "hit"]),
     ):
-        for body, told in ((chat(), plain), (chat(temperature=0), zero)):
-            found = [ask(world, body, authorization=f"Bearer {key}") for _ in range(2)]
-            assert found == told, key
+        for body, expected in ((chat(), plain), (chat(temperature=0), zero)):
+            headers = [ask(world, body, authorization=f"Bearer {key}") for _ in range(2)]
+            assert headers == expected, key
 
 
 def test_a_missing_redis_fails_no_call(make: Make) -> None:
@@ -290,12 +290,12 @@ def test_a_missing_redis_fails_no_call(make: Make) -> None:
     assert [row["event"] for row in world.log] == ["redis"]
 
 
-def calm[T](world: World, tell: Callable[[int], T]) -> T:
+def calm[T](world: World, attempt: Callable[[int], T]) -> T:
     """Retry until Redis kept its deadline of 100 ms, which a busy machine may miss."""
     for at in range(10):
         before = len(world.log)
-        told = tell(at)
+        result = attempt(at)
         alive = world.gateway._state_store.alive
         if alive and len(world.log) == before:
-            return told
+            return result
     raise AssertionError(world.log)

@@ -115,26 +115,26 @@ def claude(tap: Tap, tmp_path: Path) -> Claude:
     return Claude(tmp_path / "claude", tap.url, KEY)
 
 
-def served(tap: Tap, upstream: Upstream) -> list[Exchange]:
+def check_exchanges(tap: Tap, upstream: Upstream) -> list[Exchange]:
     """Return all exchanges of Claude Code; upstream calls differ from them only in the model.
 
     If the tier's settings must change more, the test checks that itself.
     """
-    asked = tap.exchanges()
-    assert {(it.request.method, it.request.path, it.status) for it in asked} == {
-        ("POST", "/v1/messages?beta=true", 200)
-    }
-    assert len(asked) == len(upstream.requests)
-    for mine, theirs in zip(asked, upstream.requests, strict=True):
+    exchanges = tap.exchanges()
+    assert {
+        (exchange.request.method, exchange.request.path, exchange.status) for exchange in exchanges
+    } == {("POST", "/v1/messages?beta=true", 200)}
+    assert len(exchanges) == len(upstream.requests)
+    for mine, theirs in zip(exchanges, upstream.requests, strict=True):
         names = (mine.request.json["model"], theirs.json["model"])
         was, now = (f'{{"model":"{name}",'.encode() for name in names)
         assert mine.request.body.startswith(was)
         assert theirs.body == now + mine.request.body[len(was) :]
         assert theirs.path == "/claude/v1/messages?beta=true"
-    return asked
+    return exchanges
 
 
-def settled(world: World, calls: int) -> list[FinalRow]:
+def settled_rows(world: World, calls: int) -> list[FinalRow]:
     """Return the final rows, one a call, with usage to the last token."""
     entries = world.entries()
     assert len(entries) == calls
@@ -147,7 +147,7 @@ def settled(world: World, calls: int) -> list[FinalRow]:
 
 @pytest.mark.parametrize("form", ["text", "json", "stream-json"])
 @pytest.mark.parametrize(
-    ("asked", "model"),
+    ("requested_model", "model"),
     [
         ("claude-auto", "claude-haiku-9"),
         ("claude-opus-9", "claude-opus-9"),
@@ -156,20 +156,26 @@ def settled(world: World, calls: int) -> list[FinalRow]:
     ],
 )
 def test_claude_code_gets_an_answer_and_only_the_model_changes(
-    claude: Claude, tap: Tap, world: World, upstream: Upstream, asked: str, model: str, form: str
+    claude: Claude,
+    tap: Tap,
+    world: World,
+    upstream: Upstream,
+    requested_model: str,
+    model: str,
+    form: str,
 ) -> None:
     """A tier, a name, and an alias that Claude Code itself knows: only the model changes."""
     upstream.on("/claude", reply(thinking("A greeting.", "c2lnbg+/=="), text("Hello, you there.")))
     verbose = ("--verbose",) if form == "stream-json" else ()
-    said = claude.ask(HELLO, "--output-format", form, *verbose, ANTHROPIC_MODEL=asked)
-    assert said.code == 0, said.err
+    run = claude.ask(HELLO, "--output-format", form, *verbose, ANTHROPIC_MODEL=requested_model)
+    assert run.code == 0, run.err
     if form == "text":
-        assert said.out == "Hello, you there.\n"
+        assert run.out == "Hello, you there.\n"
     else:
-        assert (said.result["result"], said.result["is_error"]) == ("Hello, you there.", False)
-    (exchange,) = served(tap, upstream)
+        assert (run.result["result"], run.result["is_error"]) == ("Hello, you there.", False)
+    (exchange,) = check_exchanges(tap, upstream)
     assert exchange.body == b"".join(frames(*_hello()))
-    (entry,) = settled(world, 1)
+    (entry,) = settled_rows(world, 1)
     assert entry.model == model
 
 
@@ -210,18 +216,18 @@ def test_claude_code_runs_a_tool_loop(
     """Tools run for real; thinking comes back with its signature; the model stays the same."""
     upstream.on("/claude", *script(claude))
     allowed = ("--allowedTools", "Write,Read,Bash")
-    said = claude.ask("Keep a note.", *JSON, *allowed, ANTHROPIC_MODEL="claude-auto")
-    assert (said.result["result"], said.result["num_turns"]) == ("All is done.", 4)
+    run = claude.ask("Keep a note.", *JSON, *allowed, ANTHROPIC_MODEL="claude-auto")
+    assert (run.result["result"], run.result["num_turns"]) == ("All is done.", 4)
     assert (claude.work / "note.txt").read_text() == "forty-two é\n"
     assert (claude.work / "size.txt").read_text() == "13\n"
-    served(tap, upstream)
+    check_exchanges(tap, upstream)
     last = upstream.requests[-1].body
     assert b'"signature":"YQ+/=="' in last
     assert b'"signature":"Yg=="' in last
     results = [block for message in jsonio.loads(last)["messages"] for block in _results(message)]
     assert [block["tool_use_id"] for block in results] == ["toolu_1", "toolu_2", "toolu_3"]
     assert "13" in str(results[2]["content"])
-    assert len({entry.model for entry in settled(world, 4)}) == 1
+    assert len({entry.model for entry in settled_rows(world, 4)}) == 1
 
 
 def _results(message: dict[str, Any]) -> list[Block]:
@@ -235,8 +241,8 @@ def test_claude_code_runs_a_tool_loop_on_an_older_model(
     """An effort becomes a budget; if the model cannot think, no member asks to clear thoughts."""
     upstream.on("/claude", *script(claude))
     allowed = ("--allowedTools", "Write,Read,Bash")
-    said = claude.ask("Keep a note.", *JSON, *allowed, ANTHROPIC_MODEL="older/smart")
-    assert said.result["result"] == "All is done."
+    run = claude.ask("Keep a note.", *JSON, *allowed, ANTHROPIC_MODEL="older/smart")
+    assert run.result["result"] == "All is done."
     bodies = [request.json for request in upstream.requests]
     budget = {"type": "enabled", "budget_tokens": 16_384, "display": "omitted"}
     assert [body.get("thinking") for body in bodies] == [budget, budget, budget, None]
@@ -245,7 +251,7 @@ def test_claude_code_runs_a_tool_loop_on_an_older_model(
     for mine, theirs in zip(tap.exchanges(), bodies, strict=True):
         assert _without(mine.request.json, changed) == _without(theirs, changed)
         assert "output_config" not in theirs
-    assert {entry.model for entry in settled(world, 4)} == {"claude-old-9"}
+    assert {entry.model for entry in settled_rows(world, 4)} == {"claude-old-9"}
 
 
 def _without(body: dict[str, Any], names: set[str]) -> dict[str, Any]:
@@ -259,27 +265,27 @@ def test_claude_code_runs_a_subagent(
 
     def answer(request: Request) -> Answer:
         if request.header("x-claude-code-agent-id"):
-            made = reply(text("The agent says hi."))
+            script = reply(text("The agent says hi."))
         elif any(map(_results, request.json["messages"])):
-            made = reply(text("All is done."))
+            script = reply(text("All is done."))
         else:
-            asked = {"prompt": "Say hi.", "subagent_type": "general-purpose"}
-            call = tool("toolu_1", "Agent", description="Say hi", run_in_background=False, **asked)
-            made = reply(call)
-        assert callable(made)
-        return made(request)
+            task = {"prompt": "Say hi.", "subagent_type": "general-purpose"}
+            call = tool("toolu_1", "Agent", description="Say hi", run_in_background=False, **task)
+            script = reply(call)
+        assert callable(script)
+        return script(request)
 
     upstream.on("/claude", answer)
     hints = {"CLAUDE_CODE_GATEWAY_HINT_HEADERS": "1", "ANTHROPIC_MODEL": "claude-auto"}
-    said = claude.ask("Use an agent.", *JSON, "--allowedTools", "Agent", **hints)
-    assert said.result["result"] == "All is done."
-    asked = served(tap, upstream)
-    agents = [it.request.header("x-claude-code-agent-id") for it in asked]
+    run = claude.ask("Use an agent.", *JSON, "--allowedTools", "Agent", **hints)
+    assert run.result["result"] == "All is done."
+    exchanges = check_exchanges(tap, upstream)
+    agents = [item.request.header("x-claude-code-agent-id") for item in exchanges]
     assert [agent is not None for agent in agents] == [False, True, False]
-    assert [it.header("x-claude-code-agent-id") for it in upstream.requests] == agents
-    kinds = [it.request.header("x-claude-code-request-class") for it in asked]
+    assert [item.header("x-claude-code-agent-id") for item in upstream.requests] == agents
+    kinds = [item.request.header("x-claude-code-request-class") for item in exchanges]
     assert kinds == ["main", "subagent", "main"]
-    settled(world, 3)
+    settled_rows(world, 3)
 
 
 def test_claude_code_counts_the_tokens_of_its_context(
@@ -287,14 +293,14 @@ def test_claude_code_counts_the_tokens_of_its_context(
 ) -> None:
     """`/context` counts the parts of a prompt, which costs nothing."""
     upstream.on("/claude/v1/messages/count_tokens", Answer(pieces=(b'{"input_tokens":1234}',), length=21))  # fmt: skip
-    said = claude.ask("/context", ANTHROPIC_MODEL="claude-auto")
-    assert "1.2k" in said.out
-    asked = tap.exchanges()
-    assert {(it.request.path, it.status) for it in asked} == {
+    run = claude.ask("/context", ANTHROPIC_MODEL="claude-auto")
+    assert "1.2k" in run.out
+    exchanges = tap.exchanges()
+    assert {(exchange.request.path, exchange.status) for exchange in exchanges} == {
         ("/v1/messages/count_tokens?beta=true", 200)
     }
     entries = world.entries()
-    assert len(entries) == len(asked) > 1
+    assert len(entries) == len(exchanges) > 1
     assert {(entry.state, entry.cost) for entry in entries} == {("settled", Decimal(0))}
 
 
@@ -305,53 +311,60 @@ def test_claude_code_discovers_the_models_of_the_gateway(
     upstream.on("/claude", reply(text("Hello.")))
     discover = {"CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": ""}  # fmt: skip
     claude.ask(HELLO, ANTHROPIC_MODEL="claude-auto", **discover)
-    assert {(it.request.method, it.request.path, it.status) for it in tap.exchanges()} == {
+    assert {
+        (exchange.request.method, exchange.request.path, exchange.status)
+        for exchange in tap.exchanges()
+    } == {
         ("HEAD", "/api/hello", 200),
         ("GET", "/v1/models?limit=1000", 200),
         ("POST", "/v1/messages?beta=true", 200),
     }
-    kept = jsonio.loads((claude.home / ".claude/cache/gateway-models.json").read_bytes())
-    names = [model["id"] for model in kept["models"]]
+    cached_models = jsonio.loads((claude.home / ".claude/cache/gateway-models.json").read_bytes())
+    names = [model["id"] for model in cached_models["models"]]
     assert names[0] == "claude-auto"
     assert {"claude-haiku-9", "claude-sonnet-9", "claude-opus-9", "claude-old-9"} <= set(names)
 
 
-def recorded(corpus: Path) -> list[tuple[bytes, str]]:
+def recorded_streams(corpus: Path) -> list[tuple[bytes, str]]:
     """Return real streams that end a turn, and the text that Anthropic's SDK reads in each.
 
     Claude Code shows the text of the last block only, and no tools that run at the provider, also
     without a gateway. So streams with several texts or with such tools are left out.
     """
     with gzip.open(corpus / "oracle" / "oracle.jsonl.gz") as lines:
-        decoded = {it["id"]: it for it in map(jsonio.loads, lines)}
-    found = []
+        decoded = {decoded_line["id"]: decoded_line for decoded_line in map(jsonio.loads, lines)}
+    streams = []
     with gzip.open(corpus / "recorded" / "anthropic__messages.jsonl.gz") as lines:
         for row in map(jsonio.loads, lines):
-            answer, told = row["response"], decoded.get(row["id"], {})
-            kinds = {block["type"] for block in told.get("content") or []}
+            answer, decoded_row = row["response"], decoded.get(row["id"], {})
+            kinds = {block["type"] for block in decoded_row.get("content") or []}
             texts = [
-                block["text"] for block in told.get("content") or [] if block["type"] == "text"
+                block["text"]
+                for block in decoded_row.get("content") or []
+                if block["type"] == "text"
             ]
             if (
                 answer["body_kind"] == "sse" and answer["status"] == 200 and row["fidelity"] == "raw"
-                and told.get("finish") == "end_turn" and len(texts) == 1 and texts[0].strip()
+                and decoded_row.get("finish") == "end_turn" and len(texts) == 1 and texts[0].strip()
                 and kinds <= {"text", "thinking", "redacted_thinking"}
             ):  # fmt: skip
-                found.append((answer["body"].encode(), texts[0]))
-    return found
+                streams.append((answer["body"].encode(), texts[0]))
+    return streams
 
 
 def test_claude_code_reads_recorded_streams_byte_for_byte(
     claude: Claude, tap: Tap, upstream: Upstream, corpus: Path
 ) -> None:
     """Recorded streams of the real service pass byte for byte, and Claude Code reads their text."""
-    streams = recorded(corpus)
+    streams = recorded_streams(corpus)
     assert len(streams) > 10
-    for body, said in streams:
+    for body, text_of_stream in streams:
         upstream.on("/claude", Answer(pieces=(body,), headers=SSE))
-        got = claude.ask(HELLO, *JSON, "--no-session-persistence", ANTHROPIC_MODEL="claude-auto")
-        assert str(got.result["result"]).strip() == said.strip()
-    assert [it.body for it in served(tap, upstream)] == [body for body, _ in streams]
+        run = claude.ask(HELLO, *JSON, "--no-session-persistence", ANTHROPIC_MODEL="claude-auto")
+        assert str(run.result["result"]).strip() == text_of_stream.strip()
+    assert [exchange.body for exchange in check_exchanges(tap, upstream)] == [
+        body for body, _ in streams
+    ]
 
 
 ODD = "messages.1: something is odd"
@@ -359,7 +372,7 @@ LONG = "prompt is too long: 210000 tokens > 200000 maximum"
 
 
 @pytest.mark.parametrize(
-    ("script", "told", "says", "times"),
+    ("script", "expected", "says", "times"),
     [
         (failing(529), (529, "overloaded_error"), "overloaded", (2, 4)),
         (failing(429), (429, "rate_limit_error"), "limiting", (2, 4)),
@@ -371,23 +384,23 @@ LONG = "prompt is too long: 210000 tokens > 200000 maximum"
 )  # fmt: skip
 def test_claude_code_shows_a_providers_error_and_retries_it(
     claude: Claude, tap: Tap, world: World, upstream: Upstream,
-    script: Answer, told: tuple[int, str], says: str, times: tuple[int, int],
+    script: Answer, expected: tuple[int, str], says: str, times: tuple[int, int],
 ) -> None:  # fmt: skip
     """Claude Code learns what went wrong, and retries as at the provider itself: here once.
 
     `times` are its calls, and the requests that the provider gets.
     """
-    asked, requests = times
+    calls, requests = times
     upstream.on("/claude", script)
-    said = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart", CLAUDE_CODE_MAX_RETRIES="1")
-    result = said.result
-    assert (said.code, result["is_error"]) == (1, True)
-    assert (result["api_error_status"], result["api_error_type"]) == told
+    run = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart", CLAUDE_CODE_MAX_RETRIES="1")
+    result = run.result
+    assert (run.code, result["is_error"]) == (1, True)
+    assert (result["api_error_status"], result["api_error_type"]) == expected
     assert says in str(result["result"])
-    assert [it.status for it in tap.exchanges()] == [told[0]] * asked
+    assert [exchange.status for exchange in tap.exchanges()] == [expected[0]] * calls
     assert len(upstream.requests) == requests
     rows = world.entries()
-    assert [(row.state, row.status) for row in rows] == [("failed", told[0])] * asked
+    assert [(row.state, row.status) for row in rows] == [("failed", expected[0])] * calls
     assert sum(row.attempts for row in rows) == requests
 
 
@@ -405,12 +418,12 @@ def test_claude_code_gets_a_rejection_byte_for_byte(
     """Claude Code recovers by the wording: it sends other forms of its request, one call each."""
     own = error(kind, message)
     upstream.on("/claude", failing(status, own))
-    said = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart")
-    assert str(said.result["result"]).startswith(says)
-    asked = tap.exchanges()
-    assert {(it.status, it.body) for it in asked} == {(status, own)}
+    run = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart")
+    assert str(run.result["result"]).startswith(says)
+    exchanges = tap.exchanges()
+    assert {(exchange.status, exchange.body) for exchange in exchanges} == {(status, own)}
     entries = world.entries()
-    assert len(entries) == len(asked) == len(upstream.requests)
+    assert len(entries) == len(exchanges) == len(upstream.requests)
     assert {(entry.state, entry.attempts) for entry in entries} == {("failed", 1)}
 
 
@@ -419,17 +432,17 @@ def test_claude_code_does_not_see_a_short_overload(
 ) -> None:
     upstream.on("/claude", failing(529), reply(*_hello()))
     assert claude.ask(HELLO, ANTHROPIC_MODEL="smart").out == "Hello, you there.\n"
-    assert [it.status for it in tap.exchanges()] == [200]
-    assert [entry.attempts for entry in settled(world, 1)] == [2]
+    assert [exchange.status for exchange in tap.exchanges()] == [200]
+    assert [entry.attempts for entry in settled_rows(world, 1)] == [2]
 
 
 def test_claude_code_reports_an_unknown_client_key(
     claude: Claude, tap: Tap, upstream: Upstream
 ) -> None:
-    said = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart", ANTHROPIC_AUTH_TOKEN="wrong")
-    assert said.code == 1
-    assert str(said.result["result"]).startswith("Failed to authenticate. API Error: 401 This key")
-    assert {it.status for it in tap.exchanges()} == {401}
+    run = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart", ANTHROPIC_AUTH_TOKEN="wrong")
+    assert run.code == 1
+    assert str(run.result["result"]).startswith("Failed to authenticate. API Error: 401 This key")
+    assert {exchange.status for exchange in tap.exchanges()} == {401}
     assert not upstream.requests
 
 
@@ -453,10 +466,10 @@ def test_claude_code_retries_a_stream_that_breaks_off(
 ) -> None:
     """Claude Code sees an error, not an end, and then retries; each call has its row."""
     upstream.on("/claude", script, reply(*_hello()))
-    said = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart")
-    assert (said.code, said.result["is_error"]) == (0, False)
-    assert str(said.result["result"]).endswith("Hello, you there.")
-    first, second = served(tap, upstream)
+    run = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart")
+    assert (run.code, run.result["is_error"]) == (0, False)
+    assert str(run.result["result"]).endswith("Hello, you there.")
+    first, second = check_exchanges(tap, upstream)
     assert b"event: error\n" in first.body
     assert b"message_stop" not in first.body
     assert b"event: error\n" not in second.body
@@ -478,21 +491,21 @@ def model() -> None:
 
 @pytest.mark.usefixtures("model")
 @pytest.mark.parametrize("change", [local], ids=["local"])
-@pytest.mark.parametrize("asked", ["claude-auto", "smart", "claude-sonnet-9"])
+@pytest.mark.parametrize("requested_model", ["claude-auto", "smart", "claude-sonnet-9"])
 def test_claude_code_gets_a_sentence_from_the_local_model(
-    claude: Claude, tap: Tap, world: World, asked: str
+    claude: Claude, tap: Tap, world: World, requested_model: str
 ) -> None:
     """Without provider and key, the small local model says a sentence of its own."""
     small = ("--system-prompt", "Answer briefly.", "--tools", "", "--disable-slash-commands")
     sentence = {"temperature": 0, "stop_sequences": [".", "\n"]}
     caps = {
-        "ANTHROPIC_MODEL": asked,
+        "ANTHROPIC_MODEL": requested_model,
         "CLAUDE_CODE_EXTRA_BODY": jsonio.dumps(sentence).decode(),
         "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "200",
     }
-    said = claude.ask("What is the capital of France?", *JSON, *small, "--max-turns", "1", **caps)
-    assert (said.code, said.result["is_error"]) == (0, False), said.out
-    assert re.search(r"[a-z]{3}", str(said.result["result"]))
+    run = claude.ask("What is the capital of France?", *JSON, *small, "--max-turns", "1", **caps)
+    assert (run.code, run.result["is_error"]) == (0, False), run.out
+    assert re.search(r"[a-z]{3}", str(run.result["result"]))
     (exchange,) = tap.exchanges()
     assert (exchange.status, exchange.headers["x-tiergate-lab"]) == (200, "local")
     entry = world.entry()
@@ -508,7 +521,7 @@ def lines(data: Path) -> list[bytes]:
 
 def test_the_documented_set_up_of_claude_code_works(loop: Loop, tmp_path: Path) -> None:
     """The page's variables and header lead to an answer of shipped labs, and a tagged row."""
-    script = next(it.text for it in pages.clients("sh") if "claude-code" in it.page)
+    script = next(snippet.text for snippet in pages.clients("sh") if "claude-code" in snippet.page)
     with stage(loop, tmp_path, strict=False) as place:
         environ = {"HOME": str(tmp_path), "PATH": f"{Path(program()).parent}:{os.environ['PATH']}"}
         ran = subprocess.run(

@@ -16,7 +16,7 @@ async def test_a_failover_loses_only_the_unreplicated_reservations(tmp_path: Pat
     if program is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
     with Nodes(program, tmp_path) as nodes:
-        found = await trial(nodes, "acme", 3_000, random.Random(1), cut=True)
-    assert found.counted <= 3_000
-    assert found.passed <= 3_000 + found.window
-    assert found.lost
+        result = await trial(nodes, "acme", 3_000, random.Random(1), cut=True)
+    assert result.counted <= 3_000
+    assert result.passed <= 3_000 + result.window
+    assert result.lost

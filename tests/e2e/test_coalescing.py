@@ -45,14 +45,14 @@ def cached(make: Make) -> World:
     return make(caching())
 
 
-def aboard(world: World, count: int) -> None:
+def wait_for_subscribers(world: World, count: int) -> None:
     """Wait until that many calls are on flights."""
     until(lambda: len(subscribers(world.gateway.engine)) == count, "all share an answer")
 
 
-def gone(world: World) -> None:
+def check_all_calls_ended(world: World) -> None:
     """Check that no flight is left."""
-    aboard(world, 0)
+    wait_for_subscribers(world, 0)
     world.loop.run(world.gateway.engine.drain())
     assert not world.gateway.engine._coalescer._flights._by_key
 
@@ -63,11 +63,11 @@ def ask(
     """Call, and wait until all calls are on a flight."""
     before = len(subscribers(world.gateway.engine))
     futures = [pool.submit(world.ask, body) for _ in range(count)]
-    aboard(world, before + count)
+    wait_for_subscribers(world, before + count)
     return futures
 
 
-def held(answer: Answer) -> Answer:
+def held_back(answer: Answer) -> Answer:
     """Send the head at once, and the body at the release."""
     return replace(answer, pieces=(None, *answer.pieces))
 
@@ -78,14 +78,14 @@ def by_cache(entries: list[FinalRow]) -> tuple[FinalRow, list[FinalRow]]:
     return first, [entry for entry in entries if entry.cache == "hit"]
 
 
-def hear(connection: socket.socket, what: bytes) -> bytes:
+def read_until(connection: socket.socket, expected: bytes) -> bytes:
     """Read until given bytes have come."""
-    heard = b""
-    while what not in heard:
+    data_so_far = b""
+    while expected not in data_so_far:
         data = connection.recv(65536)
-        assert data, heard
-        heard += data
-    return heard
+        assert data, data_so_far
+        data_so_far += data
+    return data_so_far
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
@@ -93,19 +93,19 @@ def test_a_hundred_equal_calls_are_one_upstream_call(
     cached: World, upstream: Upstream, streamed: bool
 ) -> None:
     """All get the same bytes; one pays the provider's bill, and the others are hits."""
-    upstream.on("/acme", held(stream() if streamed else whole()))
+    upstream.on("/acme", held_back(stream() if streamed else whole()))
     with ThreadPoolExecutor(100) as pool:
-        asked = ask(pool, cached, chat(stream=streamed), 100)
+        calls = ask(pool, cached, chat(stream=streamed), 100)
         cached.release()
-        replies = [future.result(PATIENCE) for future in asked]
+        replies = [future.result(PATIENCE) for future in calls]
     assert {reply.status_code for reply in replies} == {200}
     assert {reply.content for reply in replies} == {
         UNTOLD if streamed else b"".join(piece or b"" for piece in whole().pieces)
     }
-    told = [reply.headers["x-tiergate-cache"] for reply in replies]
-    assert (told.count("miss"), told.count("hit")) == (1, 99)
+    cache_headers = [reply.headers["x-tiergate-cache"] for reply in replies]
+    assert (cache_headers.count("miss"), cache_headers.count("hit")) == (1, 99)
     assert {reply.headers["x-tiergate-model"] for reply in replies} == {"able-1"}
-    gone(cached)
+    check_all_calls_ended(cached)
     assert len(upstream.requests) == 1
     first, rest = by_cache(cached.entries())
     assert (first.state, first.attempts, first.cost) == ("settled", 1, COST)
@@ -120,11 +120,11 @@ def test_a_late_client_gets_the_stream_from_its_beginning_and_then_live(
 ) -> None:
     upstream.on("/acme", stream(*FRAMES[:2], None, *FRAMES[2:], bill=(7, 3)))
     with cached.leaving(STREAMED) as first, cached.leaving(STREAMED) as second:
-        hear(first, HEL)
-        hear(second, HEL)
+        read_until(first, HEL)
+        read_until(second, HEL)
         cached.release()
-        hear(first, b"[DONE]")
-        hear(second, b"[DONE]")
+        read_until(first, b"[DONE]")
+        read_until(second, b"[DONE]")
     assert len(upstream.requests) == 1
 
 
@@ -140,9 +140,9 @@ def test_the_call_continues_for_others_when_the_first_client_leaves(
     upstream.on("/acme", replace(answer, pieces=(*answer.pieces[:cut], None, *answer.pieces[cut:])))
     with ThreadPoolExecutor(2) as pool:
         with cached.leaving(body) as first:
-            aboard(cached, 1)
+            wait_for_subscribers(cached, 1)
             if begun and streamed:
-                hear(first, sign)
+                read_until(first, sign)
             others = ask(pool, cached, body, 2)
             abort(first)
         until(
@@ -153,7 +153,7 @@ def test_the_call_continues_for_others_when_the_first_client_leaves(
         replies = [other.result(PATIENCE) for other in others]
     expected = UNTOLD if streamed else answer.pieces[0]
     assert [reply.content for reply in replies] == [expected, expected]
-    gone(cached)
+    check_all_calls_ended(cached)
     assert len(upstream.requests) == 1
     assert not upstream.requests[0].left.is_set()
     paying, rest = by_cache(cached.entries())
@@ -180,28 +180,28 @@ def test_the_call_ends_when_its_last_client_leaves(
         upstream.on("/acme", Answer(status=0 if not begun else 200, end="stall", length=99))
     with cached.leaving(body) as first:
         request = upstream.arrived()
-        aboard(cached, 1)
+        wait_for_subscribers(cached, 1)
         with cached.leaving(body) as second:
-            aboard(cached, 2)
+            wait_for_subscribers(cached, 2)
             clients = (first, second)
             if begun and streamed:
                 for client in clients:
-                    hear(client, HEL)
+                    read_until(client, HEL)
             abort(clients[order[0]])
-            until(lambda: one_left(cached), "one has left")
+            until(lambda: has_one_subscriber(cached), "one has left")
             assert not request.left.is_set()
             since = abort(clients[order[1]])
             assert left_after(request, since) < SOON
-    gone(cached)
+    check_all_calls_ended(cached)
     assert len(upstream.requests) == 1
     paying, (hit,) = by_cache(cached.entries())
     for entry in (paying, hit):
         assert (entry.state, entry.status, entry.aborted_by) == ("aborted", 499, "client")
-    heard = Decimal("0.00001") if begun and streamed else None  # "Hel", and the prompt
-    assert (paying.cost, hit.cost) == (heard, Decimal(0))
+    estimated_cost = Decimal("0.00001") if begun and streamed else None  # "Hel", and the prompt
+    assert (paying.cost, hit.cost) == (estimated_cost, Decimal(0))
 
 
-def one_left(world: World) -> bool:
+def has_one_subscriber(world: World) -> bool:
     """True if one of two clients has left, even while its call still serves the other."""
     (flight,) = {seat.flight for seat in subscribers(world.gateway.engine)}
     return len(flight.subscribers) == 1
@@ -220,14 +220,14 @@ def test_a_first_client_that_does_not_read_delays_no_other(
         data = jsonio.dumps(STREAMED)
         slow.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n")
         slow.sendall(b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(data), data))
-        aboard(cached, 1)
+        wait_for_subscribers(cached, 1)
         assert cached.ask(STREAMED).content == b"".join(pieces)
         rest = b""
         while part := slow.recv(1_000_000):
             rest += part
     assert rest.count(b"x" * 100_000) == 40
     assert len(upstream.requests) == 1
-    gone(cached)
+    check_all_calls_ended(cached)
     first, (hit,) = by_cache(cached.entries())
     assert (first.state, hit.state) == ("estimated", "cache_hit")
 
@@ -235,26 +235,26 @@ def test_a_first_client_that_does_not_read_delays_no_other(
 def test_a_whole_answer_can_share_a_stream_but_streams_share_only_equal_forms(
     cached: World, upstream: Upstream
 ) -> None:
-    upstream.on("/acme", held(stream()), held(whole()))
-    asked = STREAMED | {"stream_options": {"include_usage": True}}
+    upstream.on("/acme", held_back(stream()), held_back(whole()))
+    calls = STREAMED | {"stream_options": {"include_usage": True}}
     with ThreadPoolExecutor(4) as pool:
         (first,) = ask(pool, cached, STREAMED)
         upstream.arrived()
-        (one,) = ask(pool, cached, chat())
-        (other,) = ask(pool, cached, asked)
+        (whole_call,) = ask(pool, cached, chat())
+        (other,) = ask(pool, cached, calls)
         until(lambda: len(upstream.requests) == 2, "a second request")
         cached.release()
         cached.release()
         assert first.result(PATIENCE).content == UNTOLD
-        value = one.result(PATIENCE).json()
+        value = whole_call.result(PATIENCE).json()
         other.result(PATIENCE)
     assert value["choices"][0]["message"]["content"] == "".join(WORDS)
     assert value["usage"]["total_tokens"] == 10
-    assert one.result().headers["x-tiergate-cost"] == "0"
+    assert whole_call.result().headers["x-tiergate-cost"] == "0"
 
 
 FAILING: list[tuple[str, Script, int, str]] = [
-    ("refused", held(failing(400)), 400, "upstream_rejected"),
+    ("refused", held_back(failing(400)), 400, "upstream_rejected"),
     ("gone", Answer(pieces=(None,), end="cut", length=9), 502, "upstream_truncated"),
 ]
 
@@ -271,13 +271,13 @@ def test_all_clients_that_share_a_call_get_its_failure(
     """The first call alone pays for it."""
     upstream.on("/acme", script)
     with ThreadPoolExecutor(5) as pool:
-        asked = ask(pool, cached, chat(stream=streamed), 5)
+        calls = ask(pool, cached, chat(stream=streamed), 5)
         for _ in range(9):
             cached.release()
-        replies = [future.result(PATIENCE) for future in asked]
+        replies = [future.result(PATIENCE) for future in calls]
     assert {reply.status_code for reply in replies} == {status}
     assert len({reply.content for reply in replies}) == 1
-    gone(cached)
+    check_all_calls_ended(cached)
     first, rest = by_cache(cached.entries())
     assert (first.state, first.problem) == ("failed", problem)
     assert {(e.state, e.problem, e.attempts, e.cost) for e in rest} == {
@@ -302,7 +302,7 @@ def test_all_clients_that_share_an_answer_get_an_error_when_it_breaks_off(
             reply = other.result(PATIENCE)
             assert b'"upstream_truncated"' in reply.content
             assert reply.status_code == (200 if streamed else 502)
-    gone(cached)
+    check_all_calls_ended(cached)
     assert cached.ask(STREAMED).headers["x-tiergate-cache"] == "miss"
 
 
@@ -311,13 +311,13 @@ def test_an_answer_of_a_fallback_target_is_shared_but_not_cached(
 ) -> None:
     world = make(caching(), spared)
     upstream.on("/acme", failing(500))
-    upstream.on("/spare", held(whole()))
+    upstream.on("/spare", held_back(whole()))
     with ThreadPoolExecutor(2) as pool:
-        asked = ask(pool, world, chat(), 2)
+        calls = ask(pool, world, chat(), 2)
         world.release()
-        replies = [future.result(PATIENCE) for future in asked]
+        replies = [future.result(PATIENCE) for future in calls]
     assert [reply.headers["x-tiergate-model"] for reply in replies] == ["able-2"] * 2
-    gone(world)
+    check_all_calls_ended(world)
     before = len(upstream.requests)
     world.release()
     assert world.ask(chat()).headers["x-tiergate-cache"] == "miss"
@@ -338,7 +338,7 @@ ALONE: list[tuple[str, Body, dict[str, str]]] = [
 def test_calls_that_differ_or_bypass_the_cache_are_not_coalesced(
     cached: World, upstream: Upstream, body: Body, headers: dict[str, str]
 ) -> None:
-    upstream.on("/acme", held(whole()), whole())
+    upstream.on("/acme", held_back(whole()), whole())
     with ThreadPoolExecutor(1) as pool:
         (first,) = ask(pool, cached, chat())
         upstream.arrived()
@@ -346,24 +346,24 @@ def test_calls_that_differ_or_bypass_the_cache_are_not_coalesced(
         cached.release()
         first.result(PATIENCE)
     assert len(upstream.requests) == 2
-    gone(cached)
+    check_all_calls_ended(cached)
 
 
 def test_calls_that_are_not_cached_are_not_coalesced(make: Make, upstream: Upstream) -> None:
     """With the shipped cache, equal calls at the provider's own temperature are separate calls."""
     world = make(lambda value: value.update(cache={}))
-    upstream.on("/acme", held(whole("one")), held(whole("two")))
+    upstream.on("/acme", held_back(whole("one")), held_back(whole("two")))
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(world.ask, chat()) for _ in range(2)]
+        calls = [pool.submit(world.ask, chat()) for _ in range(2)]
         until(lambda: len(upstream.requests) == 2, "a second request")
         for _ in range(2):
             world.release()
-        replies = [future.result(PATIENCE) for future in asked]
-    said = {reply.json()["choices"][0]["message"]["content"] for reply in replies}
-    assert said == {"one", "two"}
+        replies = [future.result(PATIENCE) for future in calls]
+    contents = {reply.json()["choices"][0]["message"]["content"] for reply in replies}
+    assert contents == {"one", "two"}
     assert {reply.headers["x-tiergate-cache"] for reply in replies} == {"off"}
     zero = chat(temperature=0)
-    upstream.on("/acme", held(whole("zero")))
+    upstream.on("/acme", held_back(whole("zero")))
     with ThreadPoolExecutor(2) as pool:
         both = ask(pool, world, zero, 2)
         world.release()
@@ -376,11 +376,11 @@ def test_a_directly_relayed_stream_is_cached_and_can_be_joined(
 ) -> None:
     """A lone stream goes from socket to socket; a call that joins gets it from the start."""
     passed: list[bytes] = []
-    keep = Subscriber.note_passed_chunk
+    note_passed_chunk = Subscriber.note_passed_chunk
 
     def counted(seat: Subscriber[UpstreamResponse], data: bytes) -> None:
         passed.append(data)
-        keep(seat, data)
+        note_passed_chunk(seat, data)
 
     monkeypatch.setattr(Subscriber, "note_passed_chunk", counted)
     words = [f"word{at} " for at in range(6)]
@@ -391,17 +391,17 @@ def test_a_directly_relayed_stream_is_cached_and_can_be_joined(
     with cached.leaving(body) as first:
         for word in words[:4]:
             cached.release()
-            hear(first, word.encode())
+            read_until(first, word.encode())
         alone = len(passed)
         with cached.leaving(body) as second:
-            hear(second, words[3].encode())
+            read_until(second, words[3].encode())
             for _ in slow:
                 cached.release()
-            hear(second, b"[DONE]")
-        hear(first, b"[DONE]")
+            read_until(second, b"[DONE]")
+        read_until(first, b"[DONE]")
     assert alone > 1
     assert len(passed) == alone
-    gone(cached)
+    check_all_calls_ended(cached)
     hit = cached.ask(body)
     assert (hit.headers["x-tiergate-cache"], hit.content) == ("hit", b"".join(pieces))
     assert len(upstream.requests) == 1

@@ -89,8 +89,8 @@ BREAKS: dict[str, Break] = {
 }
 
 
-def _with(said: Answer, frame: bytes) -> Answer:
-    return replace(said, pieces=(*said.pieces, frame), end="clean")
+def _with(broken_answer: Answer, frame: bytes) -> Answer:
+    return replace(broken_answer, pieces=(*broken_answer.pieces, frame), end="clean")
 
 
 def audit(world: World) -> None:
@@ -124,7 +124,8 @@ def test_another_target_finishes_an_answer_that_breaks_off(
 
 @pytest.mark.parametrize("tools", [False, True], ids=["text", "tools"])
 @pytest.mark.parametrize(
-    ("client", "second"), [(one, other) for one in DIALECTS for other in DIALECTS if one != other]
+    ("client", "second"),
+    [(first, other) for first in DIALECTS for other in DIALECTS if first != other],
 )
 def test_a_target_of_another_dialect_finishes_an_answer(
     make: Make, upstream: Upstream, client: str, second: str, tools: bool
@@ -191,28 +192,31 @@ def test_a_header_a_key_or_a_guard_turns_complete_answers_on_or_off(
         value["guards"] = [{"name": "never here", "when": {"tag": "cheap"}, "complete": False}]
 
     world = make(change, files={"keys.yaml": keys})
-    asked = {"model": "smart", "messages": [{"role": "user", "content": "Hi."}], "stream": True}
+    body = {"model": "smart", "messages": [{"role": "user", "content": "Hi."}], "stream": True}
 
-    def ask(key: str, **headers: str) -> tuple[int, str]:
+    def count_requests_and_route(key: str, **headers: str) -> tuple[int, str]:
         """Return the number of requests sent, and the answer of the route endpoint."""
         upstream.on("/first", begun(CHAT))
         upstream.on("/second", answer(CHAT, stream=True))
         before = len(upstream.requests)
         headers = {"authorization": f"Bearer {key}", **headers}
-        world.client.post("/v1/chat/completions", json=asked, headers=headers)
-        route = world.client.post("/v1/route", json=asked, headers=headers).json()
+        world.client.post("/v1/chat/completions", json=body, headers=headers)
+        route = world.client.post("/v1/route", json=body, headers=headers).json()
         steps = [step for step in route["trace"] if step["step"] == "complete"]
         whose = f" by {steps[0]['why']}" if steps else ""
         return len(upstream.requests) - before, route["complete"] + whose
 
-    assert ask("plain") == (1, "off")
-    assert ask("plain", **{"x-tiergate-complete": "on"}) == (2, "hold by x-tiergate-complete")
-    refused = world.client.post("/v1/chat/completions", json=asked, headers={"authorization": "Bearer plain", "x-tiergate-complete": "live"})  # fmt: skip
+    assert count_requests_and_route("plain") == (1, "off")
+    assert count_requests_and_route("plain", **{"x-tiergate-complete": "on"}) == (
+        2,
+        "hold by x-tiergate-complete",
+    )
+    refused = world.client.post("/v1/chat/completions", json=body, headers={"authorization": "Bearer plain", "x-tiergate-complete": "live"})  # fmt: skip
     assert refused.status_code == 400
     assert "`live` is no longer served: send hold" in refused.json()["error"]["message"]
-    assert ask("held") == (2, "hold by key held")
-    assert ask("held", **{"x-tiergate-complete": "off"}) == (1, "off")
-    assert ask("held", **{"x-tiergate-tags": "cheap"}) == (1, "off")
+    assert count_requests_and_route("held") == (2, "hold by key held")
+    assert count_requests_and_route("held", **{"x-tiergate-complete": "off"}) == (1, "off")
+    assert count_requests_and_route("held", **{"x-tiergate-tags": "cheap"}) == (1, "off")
     assert [row.attempts for row in world.entries()] == [1, 2, 2, 1, 1]
 
 
@@ -223,11 +227,11 @@ def test_the_gateway_reserves_the_budget_again_for_each_attempt(
     world = make(pair(CHAT, CHAT), tight)
     upstream.on("/first", begun(CHAT))
     upstream.on("/second", answer(CHAT, stream=True))
-    asked = {
+    body = {
         "model": "smart", "stream": True, "max_tokens": 100,
         "messages": [{"role": "user", "content": "Hi."}],
     }  # fmt: skip
-    reply = world.client.post("/v1/chat/completions", json=asked)
+    reply = world.client.post("/v1/chat/completions", json=body)
     assert reply.status_code == 429
     assert "insufficient_quota" in reply.text
     assert len(upstream.requests) == 1

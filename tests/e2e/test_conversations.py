@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core.ledger_rows import FinalRow
 from gateway.evaluation.replay.replay import LedgerReplay
-from tests.e2e.test_llm_judge import asked, judged, says
+from tests.e2e.test_llm_judge import called_providers, judged, says
 from tests.e2e.test_sessions import EASY, HARD, TOOL, anything, in_loop, routed, say, talk
 from tests.e2e.upstream import Answer, Request, Upstream, whole
 from tests.e2e.world import Config, Make, World
@@ -34,10 +34,10 @@ def answers(upstream: Upstream) -> Upstream:
 
 def route(world: World, *turns: str) -> dict[str, Any]:
     headers = {"x-tiergate-conversation": "one"}
-    found: dict[str, Any] = world.client.post(
+    reply: dict[str, Any] = world.client.post(
         "/v1/route", json=talk(*turns), headers=headers
     ).json()
-    return found
+    return reply
 
 
 @pytest.mark.usefixtures("answers")
@@ -87,10 +87,10 @@ def test_a_prompt_cache_keeps_the_tier_until_lowering_it_pays(
     assert routed(say(world, *turns))[1] == "reasoning"
     for below in range(1, 9):
         turns.append(EASY)
-        told = route(world, *turns)
+        route_reply = route(world, *turns)
         assert routed(say(world, *turns)) == ("seat", "reasoning", "deep-1")
-        assert (told["source"], told["tier"]) == ("seat", "reasoning")
-        switch = told["switch"]
+        assert (route_reply["source"], route_reply["tier"]) == ("seat", "reasoning")
+        switch = route_reply["switch"]
         assert (switch["moved"], switch["tokens"], switch["calls"]) == (False, 9_000, below)
         saved = Decimal(switch["saving"]) * below
         assert Decimal(switch["margin"]) == saved - Decimal(switch["cost"]) < 0
@@ -132,7 +132,7 @@ def test_the_gateway_calls_the_judge_at_each_turn(make: Make, upstream: Upstream
     upstream.on("/acme", anything)
     assert routed(say(world, EASY))[1] == "fast"
     assert routed(say(world, EASY, "Hello again"))[1] == "smart"
-    assert asked(upstream) == ["other", "acme", "other", "acme"]
+    assert called_providers(upstream) == ["other", "acme", "other", "acme"]
 
 
 def failing(*turns: str, times: int) -> dict[str, Any]:
@@ -153,8 +153,10 @@ def test_evidence_raises_a_conversation_and_the_row_replays_the_same(make: Make)
     """Evidence raises it by one tier a call, in the tool loop too; the route endpoint says why."""
     world = make()
     assert routed(say(world, EASY)) == ("classifier", "fast", "swift-1")
-    for times, told in ((1, ("seat", "fast", "swift-1")), (2, ("seat", "smart", "able-1"))):
-        assert routed(world.ask(failing(EASY, times=times), x_tiergate_conversation="one")) == told
+    for times, expected in ((1, ("seat", "fast", "swift-1")), (2, ("seat", "smart", "able-1"))):
+        assert (
+            routed(world.ask(failing(EASY, times=times), x_tiergate_conversation="one")) == expected
+        )
     assert routed(say(world, EASY, "Thanks, and now?")) == ("seat", "smart", "able-1")
     steps = [line["step"] for line in route(world, EASY, "a", "That's wrong.")["trace"]]
     assert "evidence" in steps

@@ -25,7 +25,7 @@ def ledger(**parts: object) -> Change:
     return change
 
 
-def said(world: World, **headers: str) -> bytes:
+def stream_bytes(world: World, **headers: str) -> bytes:
     return world.ask(chat(stream=True), **headers).content
 
 
@@ -40,22 +40,22 @@ def test_a_stream_ends_with_its_cost_if_the_client_requests_it(
 
     world = make(change)
     upstream.on("/acme", stream(), stream())
-    plain = said(world)
+    plain = stream_bytes(world)
     assert plain.endswith(DONE)
     world.loop.run(world.gateway.engine.drain())
-    told = said(world, x_tiergate_stream_cost="on")
+    streamed = stream_bytes(world, x_tiergate_stream_cost="on")
     row = world.entries()[-1]
     assert row.cost == (Decimal(0) if cached else Decimal("0.000019"))
-    assert told == plain + f": x-tiergate-cost: {row.cost:f}\n\n".encode()
+    assert streamed == plain + f": x-tiergate-cost: {row.cost:f}\n\n".encode()
 
 
 def test_an_estimated_cost_is_marked_as_estimated(make: Make, upstream: Upstream) -> None:
     world = make(lambda _: None)
     upstream.on("/acme", stream(*frames(counts=None)), whole(counts=None))
-    told = said(world, x_tiergate_stream_cost="on")
+    streamed = stream_bytes(world, x_tiergate_stream_cost="on")
     head = world.ask(chat()).headers
     row, _ = world.entries()
-    assert told.endswith(f": x-tiergate-cost: {row.cost:f} (estimated)\n\n".encode())
+    assert streamed.endswith(f": x-tiergate-cost: {row.cost:f} (estimated)\n\n".encode())
     assert (head["x-tiergate-cost"], head["x-tiergate-estimated"]) == ("0.000018", "cost")
 
 
@@ -67,7 +67,9 @@ def test_the_cost_of_a_model_without_a_price_is_unknown(make: Make, upstream: Up
 
     world = make(change)
     upstream.on("/acme", stream(), whole())
-    assert said(world, x_tiergate_stream_cost="on").endswith(b": x-tiergate-cost: unknown\n\n")
+    assert stream_bytes(world, x_tiergate_stream_cost="on").endswith(
+        b": x-tiergate-cost: unknown\n\n"
+    )
     assert "x-tiergate-cost" not in world.ask(chat()).headers
     assert {row.cost for row in world.entries()} == {None}
     assert [row for row in world.log if row["event"] == "unpriced"] == [
@@ -79,9 +81,9 @@ def test_a_broken_stream_ends_with_its_cost_after_the_error(
     world: World, upstream: Upstream
 ) -> None:
     upstream.on("/acme", stream(ROLE, HEL, end="cut"))
-    told = said(world, x_tiergate_stream_cost="on")
-    assert b'"code":"upstream_truncated"' in told
-    assert told.endswith(b" (estimated)\n\n")
+    streamed = stream_bytes(world, x_tiergate_stream_cost="on")
+    assert b'"code":"upstream_truncated"' in streamed
+    assert streamed.endswith(b" (estimated)\n\n")
     assert world.entry().state == "aborted"
 
 
@@ -120,10 +122,10 @@ def test_a_failed_attempt_has_a_row_and_the_final_row_has_the_sum(
     used = b'data: {"choices":[],"usage":{"prompt_tokens":50,"completion_tokens":0}}\n\n'
     upstream.on("/acme", stream(ROLE, used))
     upstream.on("/spare", stream())
-    assert said(world).endswith(DONE)
+    assert stream_bytes(world).endswith(DONE)
     row = world.entry()
-    (failed,) = [one for one in world.rows() if isinstance(one, AttemptRow)]
-    first, second = [one for one in world.rows() if isinstance(one, IntentRow)]
+    (failed,) = [item for item in world.rows() if isinstance(item, AttemptRow)]
+    first, second = [item for item in world.rows() if isinstance(item, IntentRow)]
     assert (first.attempt, failed.attempt, second.attempt, row.attempts) == (1, 1, 2, 2)
     assert (failed.problem, failed.input, failed.cost) == (
         "upstream_truncated", 50, Decimal("0.00005")
@@ -173,11 +175,11 @@ def watch(world: World, look: Callable[[object], None]) -> None:
     client = world.gateway.revision.client
     send = client.send
 
-    async def sent(*args: object, **named: object) -> object:
+    async def spy(*args: object, **named: object) -> object:
         look(args)
         return await send(*args, **named)  # type: ignore[arg-type]  # as they came
 
-    client.send = sent  # type: ignore[method-assign,assignment]  # a spy
+    client.send = spy  # type: ignore[method-assign,assignment]  # a spy
 
 
 def test_the_gateway_stores_redacted_transcripts_where_configured(
@@ -191,16 +193,16 @@ def test_the_gateway_stores_redacted_transcripts_where_configured(
     texts = world.gateway.ledger_runtime._transcript_writer
     assert texts is not None
     texts.flush()
-    found = [
+    texts_by_row = [
         transcripts.find(world.gateway.ledger_runtime.content_folder, row.id)
         for row in world.entries()
     ]
-    answers = [text.answer for text in found if text is not None]
+    answers = [text.answer for text in texts_by_row if text is not None]
     assert len(answers) == 2
     assert "[struck out]." in answers[0]
     assert '"content":"[struck out]."' in answers[1]  # though the text came in three pieces
     assert "Hel" not in answers[1]
-    for text in found:
+    for text in texts_by_row:
         assert text is not None
         assert jsonio.loads(text.prompt.encode())["model"] == "smart"
         assert "ann@example.com" not in text.prompt

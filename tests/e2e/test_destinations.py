@@ -14,7 +14,7 @@ from tests.e2e.world import Config, Make, World
 
 PROVIDERS = ("one", "two")
 TEXT = "How are you?"
-SAID = [{"role": "user", "content": TEXT}]
+TURNS = [{"role": "user", "content": TEXT}]
 CONTENTS = [{"role": "user", "parts": [{"text": TEXT}]}]
 
 
@@ -38,8 +38,8 @@ def number(member: str) -> Answer:
     return Answer(pieces=(body,), length=len(body))
 
 
-CHATS = {"messages": SAID, "max_tokens": 9}
-ASKED = {"input": TEXT, "store": False}
+CHATS = {"messages": TURNS, "max_tokens": 9}
+INPUT = {"input": TEXT, "store": False}
 GOOGLE = "/v1beta/models/{}"
 OPERATIONS = {
     "chat": Operation("/v1/chat/completions", CHATS, "/chat/completions", answer(CHAT)),
@@ -49,14 +49,14 @@ OPERATIONS = {
         "/chat/completions",
         answer(CHAT, stream=True),
     ),
-    "responses": Operation("/v1/responses", ASKED, "/responses", answer(RESPONSES)),
+    "responses": Operation("/v1/responses", INPUT, "/responses", answer(RESPONSES)),
     "messages": Operation("/v1/messages", CHATS, "/messages", answer(MESSAGES)),
     "messages beta": Operation(
         "/v1/messages?beta=true", CHATS, "/messages?beta=true", answer(MESSAGES)
     ),
     "messages count": Operation(
         "/v1/messages/count_tokens",
-        {"messages": SAID},
+        {"messages": TURNS},
         "/messages/count_tokens",
         number("input_tokens"),
     ),
@@ -118,12 +118,12 @@ def place(provider: str, operation: Operation) -> str:
 def script(request: Request) -> Answer:
     """Answer as the provider with this very path does, and no other."""
     answers = {
-        (place(name, one), one.body.get("stream")): one.answer
+        (place(name, operation), operation.body.get("stream")): operation.answer
         for name in PROVIDERS
-        for one in OPERATIONS.values()
+        for operation in OPERATIONS.values()
     }
-    said = answers[request.path, request.json.get("stream")]
-    return said if isinstance(said, Answer) else said(request)
+    script_for_path = answers[request.path, request.json.get("stream")]
+    return script_for_path if isinstance(script_for_path, Answer) else script_for_path(request)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from gateway.core import jsonio
 from gateway.upstream.relay import DirectRelay
 from tests.e2e.child import until
-from tests.e2e.test_coalescing import hear
+from tests.e2e.test_coalescing import read_until
 from tests.e2e.upstream import DONE, ROLE, SSE, Answer, Upstream, chunk, frames
 from tests.e2e.world import World, chat
 
@@ -19,17 +19,17 @@ ERROR = b'data: {"error": {"message":"It broke.", "code": null}}\n\n'
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Record the chunks that were relayed directly."""
-    found: list[bytes] = []
-    take = DirectRelay.accept
+    chunks: list[bytes] = []
+    accept = DirectRelay.accept
 
-    def told(self: DirectRelay, data: bytes, chunk: bytes | None) -> bool:
-        went = take(self, data, chunk)
-        if went:
-            found.append(data)
-        return went
+    def spy(self: DirectRelay, data: bytes, chunk: bytes | None) -> bool:
+        accepted = accept(self, data, chunk)
+        if accepted:
+            chunks.append(data)
+        return accepted
 
-    monkeypatch.setattr(DirectRelay, "accept", told)
-    return found
+    monkeypatch.setattr(DirectRelay, "accept", spy)
+    return chunks
 
 
 def ask(world: World, path: bytes = b"/v1/chat/completions") -> socket.socket:
@@ -44,8 +44,8 @@ def written(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def one_by_one(*pieces: bytes) -> Answer:
-    held = [piece for one in pieces for piece in (one, None)]
+def answer_piece_by_piece(*pieces: bytes) -> Answer:
+    held = [piece for data in pieces for piece in (data, None)]
     return Answer(pieces=tuple(held), headers=SSE)
 
 
@@ -56,19 +56,21 @@ def test_each_directly_relayed_chunk_is_unchanged_and_counted(
     words = [f" word{at} \u00e4" for at in range(6)]
     role, first, *rest = frames(words, counts=(9, 12))
     counted = rest.pop(-2)  # the client did not ask for it
-    upstream.on("/acme", one_by_one(role, first, *rest[:-1], counted, rest[-1]))
+    upstream.on("/acme", answer_piece_by_piece(role, first, *rest[:-1], counted, rest[-1]))
     with ask(world) as connection:
         world.release()
-        heard = hear(connection, first + b"\r\n")
-        for one in rest[:-1]:
+        received = read_until(connection, first + b"\r\n")
+        for frame in rest[:-1]:
             world.release()
-            heard += hear(connection, written(one))
+            received += read_until(connection, written(frame))
         world.release()
         world.release()
-        heard += hear(connection, written(rest[-1]))
+        received += read_until(connection, written(rest[-1]))
         world.release()
-        heard += hear(connection, b"0\r\n\r\n") if not heard.endswith(b"\r\n0\r\n\r\n") else b""
-    _, _, body = heard.partition(b"\r\n\r\n")
+        received += (
+            read_until(connection, b"0\r\n\r\n") if not received.endswith(b"\r\n0\r\n\r\n") else b""
+        )
+    _, _, body = received.partition(b"\r\n\r\n")
     assert body == written(role + first) + b"".join(map(written, rest)) + b"0\r\n\r\n"
     assert taken[: len(words) - 1] == rest[: len(words) - 1]
     entry = world.entry()
@@ -79,13 +81,13 @@ def test_an_error_after_directly_relayed_chunks_ends_the_stream(
     world: World, upstream: Upstream, taken: list[bytes]
 ) -> None:
     texts = [chunk({"content": f" word{at}"}) for at in range(4)]
-    upstream.on("/acme", one_by_one(ROLE, *texts, ERROR, DONE))
+    upstream.on("/acme", answer_piece_by_piece(ROLE, *texts, ERROR, DONE))
     with ask(world) as connection:
         for _ in range(len(texts) + 3):
             world.release()
-        heard = hear(connection, b"0\r\n\r\n")
-    assert heard.endswith(ERROR + b"\r\n0\r\n\r\n")
-    assert heard.count(b"error") == 1
+        received = read_until(connection, b"0\r\n\r\n")
+    assert received.endswith(ERROR + b"\r\n0\r\n\r\n")
+    assert received.count(b"error") == 1
     assert world.entry().state == "aborted"
     assert world.entry().aborted_by == "upstream"
 
@@ -94,15 +96,15 @@ def test_a_cut_after_directly_relayed_chunks_ends_in_an_error(
     world: World, upstream: Upstream, taken: list[bytes]
 ) -> None:
     texts = [chunk({"content": f" word{at}"}) for at in range(4)]
-    held = [piece for one in (ROLE, *texts) for piece in (one, None)]
+    held = [piece for text in (ROLE, *texts) for piece in (text, None)]
     upstream.on("/acme", Answer(pieces=tuple(held), headers=SSE, end="cut"))
     with ask(world) as connection:
-        for one in texts:
+        for text in texts:
             world.release()
-            hear(connection, one)
+            read_until(connection, text)
         world.release()
-        heard = hear(connection, b"0\r\n\r\n")
-    assert b"upstream_truncated" in heard
+        received = read_until(connection, b"0\r\n\r\n")
+    assert b"upstream_truncated" in received
     assert taken
     assert world.entry().aborted_by == "upstream"
 
@@ -112,11 +114,11 @@ def test_a_client_that_leaves_a_direct_relay_ends_the_providers_call(
 ) -> None:
     """The gateway closes the provider's connection, and records the usage so far."""
     texts = [chunk({"content": f" word{at}"}) for at in range(3)]
-    upstream.on("/acme", one_by_one(ROLE, *texts, chunk({"content": "never"})))
+    upstream.on("/acme", answer_piece_by_piece(ROLE, *texts, chunk({"content": "never"})))
     with ask(world) as connection:
         world.release()
-        for one in texts:
-            hear(connection, one)
+        for text in texts:
+            read_until(connection, text)
             world.release()
     assert upstream.requests[0].left.wait(20)
     until(lambda: len(world.rows()) > 1, "the row of the call")
@@ -129,16 +131,16 @@ def test_a_client_that_does_not_read_slows_the_provider_down(
 ) -> None:
     """The rest waits at the provider; the client still gets all of it, in order."""
     text = "x" * 60_000
-    sent = frames([f"{at} {text}" for at in range(300)])
-    upstream.on("/acme", Answer(pieces=sent, headers=SSE))
+    stream_frames = frames([f"{at} {text}" for at in range(300)])
+    upstream.on("/acme", Answer(pieces=stream_frames, headers=SSE))
     with ask(world) as connection:
         time.sleep(0.5)  # what a gateway would read too much has time to come
-        assert sum(map(len, taken)) < sum(map(len, sent)) / 2
-        heard = bytearray()
-        while not heard.endswith(b"\r\n0\r\n\r\n"):
-            heard += connection.recv(1_000_000)
-    places = [heard.find(b'"content":"%d x' % at) for at in range(300)]
+        assert sum(map(len, taken)) < sum(map(len, stream_frames)) / 2
+        received = bytearray()
+        while not received.endswith(b"\r\n0\r\n\r\n"):
+            received += connection.recv(1_000_000)
+    places = [received.find(b'"content":"%d x' % at) for at in range(300)]
     assert places == sorted(places)
     assert places[0] > 0
-    assert heard.count(text.encode()) == 300
+    assert received.count(text.encode()) == 300
     assert world.entry().state == "settled"

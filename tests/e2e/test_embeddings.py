@@ -49,20 +49,20 @@ def answer(body: bytes, tokens: int = 7) -> Answer:
 
 def openai_answer(request: Request) -> Answer:
     """Return a vector for each input, packed if the request asks so, in a spacing of its own."""
-    asked = request.json
-    made = PACKED if asked.get("encoding_format") == "base64" else VECTORS
-    many = len(asked["input"]) if isinstance(asked["input"], list) else 1
-    data = [{"object": "embedding", "index": at, "embedding": made[at]} for at in range(many)]
+    body = request.json
+    vectors = PACKED if body.get("encoding_format") == "base64" else VECTORS
+    many = len(body["input"]) if isinstance(body["input"], list) else 1
+    data = [{"object": "embedding", "index": at, "embedding": vectors[at]} for at in range(many)]
     usage = {"prompt_tokens": 7, "total_tokens": 7}
     value = {"object": "list", "data": data, "model": "served-vec", "usage": usage}
     return answer(jsonio.dumps(value).replace(b'"data":', b'"data" :  '))
 
 
 def gemini_answer(request: Request) -> Answer:
-    made = [{"values": it} for it in VECTORS]
-    value: dict[str, Any] = {"embeddings": made[: len(request.json.get("requests", []))]}
+    vectors = [{"values": vector} for vector in VECTORS]
+    value: dict[str, Any] = {"embeddings": vectors[: len(request.json.get("requests", []))]}
     if request.path.endswith(":embedContent"):
-        value = {"embedding": made[0]}
+        value = {"embedding": vectors[0]}
     return answer(jsonio.dumps({**value, "usageMetadata": {"promptTokenCount": 7}}))
 
 
@@ -89,9 +89,9 @@ def google(world: World) -> genai.Client:
 
 def test_the_openai_sdk_gets_base64_vectors_from_an_openai_provider(world: World) -> None:
     with sdk(world) as client:
-        found = client.embeddings.create(model="vec-1", input=["one", "two"])
-    assert [it.embedding for it in found.data] == VECTORS
-    assert found.usage.prompt_tokens == 7
+        reply = client.embeddings.create(model="vec-1", input=["one", "two"])
+    assert [item.embedding for item in reply.data] == VECTORS
+    assert reply.usage.prompt_tokens == 7
     request = world.upstream.arrived()
     assert request.path == "/acme/embeddings"
     assert request.json["encoding_format"] == "base64"
@@ -121,10 +121,10 @@ def test_native_embeddings_pass_unchanged_except_for_the_model(world: World) -> 
 def test_the_same_model_at_another_provider_takes_over(world: World) -> None:
     world.upstream.on("/acme", failing(503))
     with sdk(world) as client:
-        found = client.embeddings.create(model="vec-1", input="one")
-    assert found.data[0].embedding == VECTORS[0]
+        reply = client.embeddings.create(model="vec-1", input="one")
+    assert reply.data[0].embedding == VECTORS[0]
     requests = [world.upstream.arrived() for _ in range(3)]
-    paths = [it.path for it in requests]
+    paths = [request.path for request in requests]
     assert paths == ["/acme/embeddings", "/acme/embeddings", "/spare/embeddings"]
     assert requests[2].json["model"] == "makers/vec-1"
     assert world.entry().attempts == 3
@@ -134,27 +134,29 @@ def test_another_embedding_model_never_takes_over(world: World) -> None:
     world.upstream.on("/acme", failing(503))
     with sdk(world) as client, pytest.raises(openai.InternalServerError):
         client.embeddings.create(model="vec-2", input="one")
-    assert {it.json["model"] for it in world.upstream.requests} == {"vec-2"}
+    assert {request.json["model"] for request in world.upstream.requests} == {"vec-2"}
 
 
 def test_gemini_embeds_for_the_openai_sdk(world: World) -> None:
     with sdk(world) as client:
-        found = client.embeddings.create(
+        batch_reply = client.embeddings.create(
             model="google/gem-vec", input=["one", "two"], dimensions=3, user="u"
         )
-        one = client.embeddings.create(model="gem-vec", input="one", encoding_format="float")
-    assert [it.embedding for it in found.data] == VECTORS
-    assert found.usage.total_tokens == 7
-    assert found.model == "gem-vec"
-    assert one.data[0].embedding == VECTORS[0]
+        single_reply = client.embeddings.create(
+            model="gem-vec", input="one", encoding_format="float"
+        )
+    assert [item.embedding for item in batch_reply.data] == VECTORS
+    assert batch_reply.usage.total_tokens == 7
+    assert batch_reply.model == "gem-vec"
+    assert single_reply.data[0].embedding == VECTORS[0]
     many, single = (world.upstream.arrived() for _ in range(2))
     assert many.path == "/google/v1beta/models/gem-vec:batchEmbedContents"
     assert many.header("x-goog-api-key") == "google-secret"
-    ask = {"model": "models/gem-vec", "outputDimensionality": 3}
+    common = {"model": "models/gem-vec", "outputDimensionality": 3}
     assert many.json == {
         "requests": [
-            {**ask, "content": {"parts": [{"text": "one"}]}},
-            {**ask, "content": {"parts": [{"text": "two"}]}},
+            {**common, "content": {"parts": [{"text": "one"}]}},
+            {**common, "content": {"parts": [{"text": "two"}]}},
         ]
     }
     assert single.path == "/google/v1beta/models/gem-vec:embedContent"
@@ -176,16 +178,16 @@ def test_native_and_translated_providers_embed_for_the_google_sdk(world: World) 
     home = client.models.embed_content(model="gem-vec", contents=["one", "two"], config=config)
     away = client.models.embed_content(model="vec-1", contents=["one", "two"], config=config)
     client.close()
-    for found in (home, away):
-        assert found.embeddings is not None
-        assert [it.values for it in found.embeddings] == VECTORS
+    for reply in (home, away):
+        assert reply.embeddings is not None
+        assert [vector.values for vector in reply.embeddings] == VECTORS
     at_home, abroad = (world.upstream.arrived() for _ in range(2))
     assert at_home.json["requests"][1]["taskType"] == "RETRIEVAL_QUERY"
     assert at_home.json["requests"][1]["model"] == "models/gem-vec"
     assert abroad.path == "/acme/embeddings"
     assert abroad.json == {"model": "vec-1", "input": ["one", "two"], "dimensions": 3}
     entries = world.entries()
-    assert [(it.dialect, it.model, it.dropped) for it in entries] == [
+    assert [(vector.dialect, vector.model, vector.dropped) for vector in entries] == [
         ("gemini", "gem-vec", ()),
         ("gemini", "vec-1", ("taskType",)),
     ]
@@ -199,9 +201,9 @@ def test_the_model_of_a_google_call_overrides_its_lab_header(
     """A client sets the lab for generation; for embeddings the model's name decides."""
     options = types.HttpOptions(base_url=world.url, headers={"x-tiergate-lab": lab})
     with genai.Client(api_key="k", http_options=options) as client:
-        found = client.models.embed_content(model=model, contents=["one", "two"])
-    assert found.embeddings is not None
-    assert [it.values for it in found.embeddings] == VECTORS
+        reply = client.models.embed_content(model=model, contents=["one", "two"])
+    assert reply.embeddings is not None
+    assert [vector.values for vector in reply.embeddings] == VECTORS
     entry = world.entry()
     assert (entry.model, entry.lab) == (model, {"gem-vec": "google", "vec-1": "acme"}[model])
 
@@ -227,9 +229,9 @@ def test_equal_embedding_requests_are_answered_from_the_cache(make: Make) -> Non
     assert first.data == again.data == other.data
     assert len(world.upstream.requests) == 2
     entries = world.entries()
-    assert [it.state for it in entries] == ["settled", "cache_hit", "settled"]
+    assert [row.state for row in entries] == ["settled", "cache_hit", "settled"]
     assert entries[1].cost == 0
-    assert [it.cache for it in entries] == ["miss", "hit", "miss"]
+    assert [row.cache for row in entries] == ["miss", "hit", "miss"]
 
 
 def test_vectors_of_another_encoding_or_length_are_cached_apart(make: Make) -> None:
@@ -242,16 +244,16 @@ def test_vectors_of_another_encoding_or_length_are_cached_apart(make: Make) -> N
             {"input": ["one", "two "]}, {"input": "one"}, {"input": [[1, 2]]},
         )
     ]  # fmt: skip
-    for told in ("miss", "hit"):
+    for expected in ("miss", "hit"):
         for body in bodies:
             reply = world.client.post("/v1/embeddings", json=body)
             world.loop.run(world.gateway.engine.drain())
-            assert reply.headers["x-tiergate-cache"] == told, body
+            assert reply.headers["x-tiergate-cache"] == expected, body
     content = {"content": {"parts": [{"text": "one"}]}}
-    for told in ("miss", "hit"):
+    for expected in ("miss", "hit"):
         reply = world.client.post("/v1beta/models/gem-vec:embedContent", json=content)
         world.loop.run(world.gateway.engine.drain())
-        assert reply.headers["x-tiergate-cache"] == told
+        assert reply.headers["x-tiergate-cache"] == expected
     assert len(world.upstream.requests) == len(bodies) + 1
 
 
@@ -282,28 +284,28 @@ def test_an_error_for_an_unknown_model_lists_the_embedding_models(world: World) 
             client.chat.completions.create(
                 model="vec-1", messages=[{"role": "user", "content": "hi"}]
             )
-        listed = {it.id: it.owned_by for it in client.models.list()}
-    said = str(error.value)
-    assert "Did you mean 'vec-2'?" in said
-    assert "vec-1, makers/vec-1, vec-2, gem-vec" in said
+        listed = {model.id: model.owned_by for model in client.models.list()}
+    message = str(error.value)
+    assert "Did you mean 'vec-2'?" in message
+    assert "vec-1, makers/vec-1, vec-2, gem-vec" in message
     assert listed["gem-vec"] == "google"
     assert listed["vec-2"] == "acme"
 
 
 def test_googles_model_list_marks_embedding_models(world: World) -> None:
-    found = world.client.get("/v1beta/models/gem-vec").json()
-    assert found["supportedGenerationMethods"] == ["embedContent", "batchEmbedContents"]
+    model = world.client.get("/v1beta/models/gem-vec").json()
+    assert model["supportedGenerationMethods"] == ["embedContent", "batchEmbedContents"]
     assert "generateContent" in world.client.get("/v1beta/models/fast").json()[
         "supportedGenerationMethods"
     ]  # fmt: skip
 
 
 def test_each_client_gets_a_providers_error_in_its_dialect(world: World) -> None:
-    told = b'{"error":{"message":"Too long.","type":"invalid_request_error","code":null}}'
-    world.upstream.on("/acme", failing(400, told))
-    world.upstream.on("/spare", failing(400, told))
+    provider_error = b'{"error":{"message":"Too long.","type":"invalid_request_error","code":null}}'
+    world.upstream.on("/acme", failing(400, provider_error))
+    world.upstream.on("/spare", failing(400, provider_error))
     reply = world.client.post("/v1/embeddings", content=b'{"model":"vec-2","input":"a"}')
-    assert (reply.status_code, reply.content) == (400, told)
+    assert (reply.status_code, reply.content) == (400, provider_error)
     client = google(world)
     with pytest.raises(errors.ClientError, match="Too long"):
         client.models.embed_content(model="vec-2", contents="one")

@@ -96,8 +96,8 @@ def written_by_init() -> Config:
         wish, detect.load_shipped_labs(find_shipped_config().parent / "labs"), {}
     )
     value: Any = yaml.read(text, "gateway.yaml").value
-    found: Config = value["routing"]
-    return found
+    routing: Config = value["routing"]
+    return routing
 
 
 def as_init(value: Config) -> None:
@@ -128,12 +128,12 @@ def outcome(make: Make, upstream: Upstream, fault: Fault, mode: Change, *, strea
 def text_of(data: bytes, *, streamed: bool) -> str:
     if not streamed:
         return str(jsonio.loads(data)["choices"][0]["message"]["content"])
-    found: list[Any] = [
+    chunks: list[Any] = [
         jsonio.loads(sse.read_data(frame)) for frame in sse.split_frames(data.removesuffix(DONE))
     ]
     assert b'"error"' not in data
     return "".join(
-        choice["delta"].get("content") or "" for one in found for choice in one["choices"]
+        choice["delta"].get("content") or "" for piece in chunks for choice in piece["choices"]
     )
 
 
@@ -151,13 +151,15 @@ def test_each_fault_ends_as_the_documented_table_says(
     make: Make, upstream: Upstream, fault: str, mode: str
 ) -> None:
     """An answer is clean if no text is missing or repeated, and it has no error."""
-    one, said = FAULTS[fault], ROWS[fault][list(MODES).index(mode)]
-    if one.whole is None:
-        whole_said = said
+    case, expected = FAULTS[fault], ROWS[fault][list(MODES).index(mode)]
+    if case.whole is None:
+        whole_outcome = expected
     else:
-        whole_said = outcome(make, upstream, one, MODES[mode], streamed=False)
-    streamed = outcome(make, upstream, one, MODES[mode], streamed=True)
-    assert said == (whole_said if whole_said == streamed else f"{whole_said}; {streamed}")
+        whole_outcome = outcome(make, upstream, case, MODES[mode], streamed=False)
+    streamed = outcome(make, upstream, case, MODES[mode], streamed=True)
+    assert expected == (
+        whole_outcome if whole_outcome == streamed else f"{whole_outcome}; {streamed}"
+    )
 
 
 def test_the_sums_under_the_documented_table_are_right() -> None:

@@ -241,9 +241,9 @@ def test_a_call_is_settled_if_its_client_leaves_after_the_end_marker(
     upstream.on("/acme", stream(*frames(), None, bill=(7, 3)))
     with world.leaving(chat(stream=True)) as connection:
         request = upstream.arrived()
-        seen = b""
-        while DONE not in seen:
-            seen += connection.recv(65536)
+        received = b""
+        while DONE not in received:
+            received += connection.recv(65536)
         left_after(request, abort(connection))
     entry = world.entry()
     assert (entry.state, entry.status, entry.aborted_by) == ("settled", 200, None)

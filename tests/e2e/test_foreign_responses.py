@@ -39,7 +39,10 @@ def missing(status: int = 400) -> Answer:
 
 
 def credentials(upstream: Upstream) -> list[str]:
-    return [(it.header("authorization") or "").removeprefix("Bearer ") for it in upstream.requests]
+    return [
+        (request.header("authorization") or "").removeprefix("Bearer ")
+        for request in upstream.requests
+    ]
 
 
 @pytest.mark.parametrize(
@@ -61,8 +64,8 @@ def test_the_foreign_setting_decides_whether_an_unknown_id_reaches_the_provider(
     upstream.on(DOORS[RESPONSES], answer(RESPONSES))
     if passes:
         ask(world, RESPONSES, SECOND, key="one", previous_response_id=FOREIGN)
-        sent = upstream.requests[0].json
-        assert (sent["previous_response_id"], sent["input"]) == (FOREIGN, SECOND)
+        body = upstream.requests[0].json
+        assert (body["previous_response_id"], body["input"]) == (FOREIGN, SECOND)
         assert world.entry().state == "settled"
         return
     with pytest.raises(openai.NotFoundError, match="Send the whole conversation") as caught:
@@ -82,7 +85,7 @@ def test_the_next_turn_goes_to_the_account_that_answered(
     first = ask(world, RESPONSES, FIRST, stream=stream, previous_response_id=FOREIGN)
     ask(world, RESPONSES, SECOND, stream=stream, previous_response_id=first.id)
     assert credentials(upstream) == ["key-1", "key-2", "key-2"]
-    assert [it.json["previous_response_id"] for it in upstream.requests] == [
+    assert [request.json["previous_response_id"] for request in upstream.requests] == [
         FOREIGN, FOREIGN, first.id,
     ]  # fmt: skip
 

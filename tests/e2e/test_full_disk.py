@@ -51,7 +51,7 @@ def ledger(**settings: str) -> Change:
     return change
 
 
-def counted(world: World) -> tuple[Counter[str], int]:
+def count_rows(world: World) -> tuple[Counter[str], int]:
     """Count final rows by state, and intents."""
     rows = world.rows()
     finals = [row for row in rows if isinstance(row, FinalRow)]
@@ -72,7 +72,7 @@ def test_serve_answers_calls_on_a_full_disk_and_writes_their_rows_later(
     assert [row["event"] for row in world.log].count("ledger") == 1
     disk.full = False
     assert world.ask(chat(stream=streamed)).status_code == 200
-    assert counted(world) == ({"settled": 4}, 4)
+    assert count_rows(world) == ({"settled": 4}, 4)
     assert len(upstream.requests) == 4
 
 
@@ -89,7 +89,7 @@ def test_refuse_calls_no_provider_on_a_full_disk(
     assert len(upstream.requests) == 1
     disk.full = False
     assert world.ask(chat(stream=streamed)).status_code == 200
-    states, intents = counted(world)
+    states, intents = count_rows(world)
     assert (states, intents) == ({"settled": 2, "refused": 1}, 2)
 
 
@@ -103,12 +103,12 @@ def test_a_running_call_is_answered_and_recorded_when_the_disk_fills(
         upstream.arrived()
         disk.full = True
         world.release()
-        seen = b""
-        while not seen.endswith(b"0\r\n\r\n"):
-            seen += connection.recv(65536)
-    assert b"[DONE]" in seen
+        received = b""
+        while not received.endswith(b"0\r\n\r\n"):
+            received += connection.recv(65536)
+    assert b"[DONE]" in received
     disk.full = False
-    assert counted(world) == ({"settled": 1}, 1)
+    assert count_rows(world) == ({"settled": 1}, 1)
 
 
 def test_durability_each_calls_a_provider_only_after_the_row_is_on_disk(
@@ -124,7 +124,7 @@ def test_durability_each_calls_a_provider_only_after_the_row_is_on_disk(
     assert len(upstream.requests) == 2
     disk.broken = False
     assert world.ask(chat()).status_code == 200
-    states, _ = counted(world)
+    states, _ = count_rows(world)
     assert (states["settled"], sum(states.values())) == (3, 4)
 
 
@@ -135,7 +135,7 @@ def test_durability_each_with_serve_answers_calls_when_the_disk_fails(
     disk.broken = True
     assert world.ask(chat()).status_code == 200
     disk.broken = False
-    assert counted(world) == ({"settled": 1}, 1)
+    assert count_rows(world) == ({"settled": 1}, 1)
     assert len(upstream.requests) == 1
 
 
@@ -150,5 +150,5 @@ def test_the_gateway_makes_a_removed_journal_folder_anew(
     with pytest.raises(JournalError):
         world.gateway.ledger_runtime.journal.sync()
     assert world.ask(chat()).status_code == 200
-    assert counted(world) == ({"settled": 1}, 1)
+    assert count_rows(world) == ({"settled": 1}, 1)
     assert len(upstream.requests) == 2

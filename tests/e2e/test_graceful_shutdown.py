@@ -25,15 +25,15 @@ HEL, LO = (chunk({"content": word}) for word in ("Hel", "lo"))
 @pytest.fixture
 def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
     """Make services: `serve(**server section of the configuration)`."""
-    made: list[Service] = []
+    services: list[Service] = []
 
     def serve(**server: Any) -> Service:
-        made.append(Service(tmp_path / f"{len(made)}", upstream, server))
-        return made[-1]
+        services.append(Service(tmp_path / f"{len(services)}", upstream, server))
+        return services[-1]
 
     yield serve
-    for one in made:
-        one.kill()
+    for service in services:
+        service.kill()
 
 
 def closed(service: Service) -> bool:
@@ -68,21 +68,23 @@ def test_p_04_streams_end_whole_in_time_or_with_an_error(
         early = stack.enter_context(service.asking(chat(stream=True)))
         for _ in range(4):
             upstream.arrived()
-        kept = [stack.enter_context(service.dial()) for _ in range(2)]
-        for one in kept:
-            one.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            seen(one, b'"ok"')
+        kept_connections = [stack.enter_context(service.dial()) for _ in range(2)]
+        for connection in kept_connections:
+            connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            seen(connection, b'"ok"')
         service.tell(signal.SIGTERM)
         until(lambda: closed(service), "it takes no more")
-        kept[0].sendall(b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        kept[1].sendall(
+        kept_connections[0].sendall(b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        kept_connections[1].sendall(
             b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n"
         )
-        for one, told in zip(kept, (b'"status":"draining"', b"overloaded_error"), strict=True):
-            answer = rest(one)
+        for connection, expected in zip(
+            kept_connections, (b'"status":"draining"', b"overloaded_error"), strict=True
+        ):
+            answer = rest(connection)
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b"\r\nconnection: close\r\n" in answer
-            assert told in answer
+            assert expected in answer
         loop.run(upstream.release())
         begun += rest(short)
         assert begun.endswith(DONE + b"\r\n0\r\n\r\n")
@@ -107,7 +109,7 @@ def test_p_04_streams_end_whole_in_time_or_with_an_error(
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "expected"),
     [
         ("/v1/messages", b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error"'),
         ("/v1/responses", b'"code":"draining"'),
@@ -115,7 +117,7 @@ def test_p_04_streams_end_whole_in_time_or_with_an_error(
     ],
 )
 def test_p_04_each_dialect_has_its_error_for_a_shutdown(
-    serve: Serve, upstream: Upstream, path: str, told: bytes
+    serve: Serve, upstream: Upstream, path: str, expected: bytes
 ) -> None:
     """P-04: the error follows the content, and the stream ends as HTTP ends."""
     bodies: dict[str, dict[str, Any]] = {
@@ -130,7 +132,7 @@ def test_p_04_each_dialect_has_its_error_for_a_shutdown(
         service.tell(signal.SIGTERM)
         answer += rest(connection)
         assert service.ended() == 0
-    assert told in answer[answer.index(b"Hel") :]
+    assert expected in answer[answer.index(b"Hel") :]
     assert answer.endswith(b"\r\n0\r\n\r\n")
     assert ended(service) == ["aborted 200 drain draining"]
 
@@ -146,17 +148,17 @@ def test_p_04_all_clients_that_share_an_answer_get_the_error(
     try:
         with ExitStack() as stack:
             clients = [stack.enter_context(service.asking(chat(stream=streamed))) for _ in range(4)]
-            answers = [seen(one, b"Hel") if streamed else b"" for one in clients]
+            answers = [seen(client, b"Hel") if streamed else b"" for client in clients]
             upstream.arrived()
-            kept = stack.enter_context(service.dial())
+            kept_connection = stack.enter_context(service.dial())
             for _ in range(20):  # by then all earlier calls share the answer
-                kept.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
-                seen(kept, b'"ok"')
+                kept_connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                seen(kept_connection, b'"ok"')
             for _ in range(2):
                 service.tell(signal.SIGTERM)
                 until(lambda: closed(service), "it takes no more")
-            for one, before in zip(clients, answers, strict=True):
-                answer = before + rest(one)
+            for client, before in zip(clients, answers, strict=True):
+                answer = before + rest(client)
                 assert b'"code":"draining"' in answer
                 assert answer.endswith(b"\r\n0\r\n\r\n" if streamed else b"}}")
             assert service.ended() == 0
@@ -191,15 +193,15 @@ def test_p_04_calls_are_served_until_the_load_balancer_sees_the_shutdown(
     """P-04: for `lb_delay` it is not ready, but refuses no call; connections are used once more."""
     service = serve(lb_delay=300, drain=600)
     upstream.on("/acme", whole())
-    with service.dial() as kept:
-        kept.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        seen(kept, b'"ok"')
+    with service.dial() as kept_connection:
+        kept_connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        seen(kept_connection, b'"ok"')
         service.tell(signal.SIGTERM)
         until(lambda: service.get("/ready") == 503, "it says that it stops")
         with service.asking() as connection:
             answer = rest(connection)
-        kept.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        assert b"\r\nconnection: close\r\n" in rest(kept)
+        kept_connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert b"\r\nconnection: close\r\n" in rest(kept_connection)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"\r\nconnection: close\r\n" in answer
     service.tell(signal.SIGTERM)
@@ -229,9 +231,9 @@ def test_p_05_the_gateway_ends_in_time_although_a_task_hangs(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("what", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_p_05_a_gateway_in_a_terminal_stops_without_delay(
-    tmp_path: Path, upstream: Upstream, what: signal.Signals, workers: int
+    tmp_path: Path, upstream: Upstream, stop_signal: signal.Signals, workers: int
 ) -> None:
     """P-05: in a terminal no load balancer needs the delay; a hangup of it stops it too."""
     ours, theirs = os.openpty()
@@ -240,7 +242,7 @@ def test_p_05_a_gateway_in_a_terminal_stops_without_delay(
     os.close(theirs)
     try:
         until(lambda: _alive(service), "it serves")
-        service.tell(what)
+        service.tell(stop_signal)
         assert service.ended() == 0
     finally:
         service.kill()
@@ -253,14 +255,18 @@ def _alive(service: Service) -> bool:
     return False
 
 
-@pytest.mark.parametrize("what", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE])
-def test_p_05_other_signals_do_not_stop_the_gateway(serve: Serve, what: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    "other_signal", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE]
+)
+def test_p_05_other_signals_do_not_stop_the_gateway(
+    serve: Serve, other_signal: signal.Signals
+) -> None:
     """P-05: the log names them, except for SIGPIPE, which is ignored."""
     service = serve()
-    service.tell(what)
-    if what != signal.SIGPIPE:
+    service.tell(other_signal)
+    if other_signal != signal.SIGPIPE:
         until(lambda: service.rows("signal"), "it tells of the signal")
-        assert [row["name"] for row in service.rows("signal")] == [what.name]
+        assert [row["name"] for row in service.rows("signal")] == [other_signal.name]
     assert service.get("/ready") == 200
     service.tell(signal.SIGTERM)
     assert service.ended() == 0
@@ -273,15 +279,15 @@ def test_p_05_workers_end_their_streams_and_a_killed_worker_is_replaced(
     service = serve(workers=2, drain=2)
     upstream.on("/acme", stream(ROLE, HEL, end="stall"))
     pids = [row["pid"] for row in until(lambda: started(service, 2), "two workers")]
-    until(lambda: all(map(heeds, pids)), "both serve: one that does not yet just ends")
+    until(lambda: all(map(handles_sigterm, pids)), "both serve: one that does not yet just ends")
     service.tell(signal.SIGHUP)
     until(lambda: service.rows("signal"), "it tells of the signal")
     with ExitStack() as stack:
         streams = [stack.enter_context(service.asking(chat(stream=True))) for _ in range(4)]
-        answers = [seen(one, b"Hel") for one in streams]
+        answers = [seen(connection, b"Hel") for connection in streams]
         service.tell(signal.SIGTERM)
-        for one, answer in zip(streams, answers, strict=True):
-            assert (answer + rest(one)).endswith(b"\n\n\r\n0\r\n\r\n")
+        for connection, answer in zip(streams, answers, strict=True):
+            assert (answer + rest(connection)).endswith(b"\n\n\r\n0\r\n\r\n")
         assert service.ended() == 0
     rows = service.entries()
     assert [(row.state, row.aborted_by) for row in rows] == [("aborted", "drain")] * 4
@@ -301,23 +307,23 @@ def test_p_05_a_worker_that_hangs_is_replaced(serve: Serve) -> None:
     until(works, "it works")
     os.kill(pid, signal.SIGSTOP)
 
-    def told() -> list[str]:
+    def worker_texts() -> list[str]:
         return [row["text"] for row in service.rows("worker") if row["pid"] == pid]
 
-    until(lambda: told() == ["started", "hangs", "ended"], "it hangs, and is killed")
+    until(lambda: worker_texts() == ["started", "hangs", "ended"], "it hangs, and is killed")
     until(lambda: started(service, 3), "a third")
     assert service.get("/health") == 200
 
 
-def heeds(pid: int) -> bool:
+def handles_sigterm(pid: int) -> bool:
     """True if a process handles SIGTERM itself by now (proc_pid_status(5), SigCgt)."""
     caught = re.search(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return caught is not None and bool(int(caught[1], 16) & 1 << signal.SIGTERM - 1)
 
 
 def started(service: Service, count: int) -> list[dict[str, Any]]:
-    found = [row for row in service.rows("worker") if row.get("text") == "started"]
-    return found if len(found) >= count else []
+    rows = [row for row in service.rows("worker") if row.get("text") == "started"]
+    return rows if len(rows) >= count else []
 
 
 def test_sec_leak_5_a_crash_names_code_lines_and_no_prompt_or_key(

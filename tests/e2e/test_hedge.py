@@ -112,8 +112,8 @@ def test_both_targets_may_fail(make: Make, upstream: Upstream) -> None:
     upstream.on("/spare", failing(400))
     reply = world.ask(chat())
     assert reply.status_code == 400
-    told = attempts(world)
-    assert sorted((provider, problem) for _, provider, problem in told) == [
+    attempt_rows = attempts(world)
+    assert sorted((provider, problem) for _, provider, problem in attempt_rows) == [
         ("acme", "upstream_error"),
         ("spare", "upstream_rejected"),
     ]

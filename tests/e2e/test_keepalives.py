@@ -12,7 +12,7 @@ from gateway.core import jsonio
 from gateway.server import keepalive
 from tests.e2e.child import until
 from tests.e2e.four_labs import ASKS, CHAT, DIALECTS, DOORS, MESSAGES, TEXT, answer, four
-from tests.e2e.test_coalescing import hear
+from tests.e2e.test_coalescing import read_until
 from tests.e2e.upstream import PATIENCE, SSE, Answer, Upstream, failing
 from tests.e2e.world import Make, World
 
@@ -20,16 +20,16 @@ from tests.e2e.world import Make, World
 @pytest.fixture
 def signs(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Record one item for each keep-alive that was sent."""
-    found: list[bytes] = []
-    say = keepalive.Keepalive._send_keepalive
+    sent: list[bytes] = []
+    send = keepalive.Keepalive._send_keepalive
 
     async def counted(self: keepalive.Keepalive) -> None:
-        await say(self)
-        found.append(b"")
+        await send(self)
+        sent.append(b"")
 
     monkeypatch.setattr(keepalive.Keepalive, "_send_keepalive", counted)
     monkeypatch.setattr(keepalive, "INTERVAL_SECONDS", 0.02)
-    return found
+    return sent
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ def test_a_reply_that_begins_with_a_keepalive_names_no_target(
     upstream.on(DOORS[CHAT], replace(answer(CHAT, stream=True), pieces=(None,), end="stall"))
     with socket.create_connection(("127.0.0.1", world.port)) as client:
         client.sendall(chat(world))
-        heard = hear(client, b": ping\n\n")
-    head = heard.partition(b"\r\n\r\n")[0].lower()
+        received = read_until(client, b": ping\n\n")
+    head = received.partition(b"\r\n\r\n")[0].lower()
     assert head.startswith(b"http/1.1 200 ok\r\n")
     assert b"x-request-id: tg-" in head
     assert b"text/event-stream" in head
@@ -124,12 +124,12 @@ def test_a_call_without_streaming_gets_no_keepalives(
     upstream.on(DOORS[CHAT], replace(whole, pieces=(None, *whole.pieces)))
     body = {"model": f"{CHAT}/smart", "messages": [{"role": "user", "content": "Hi."}]}
     with ThreadPoolExecutor(2) as pool:
-        asked = pool.submit(world.client.post, "/v1/chat/completions", json=body)
+        call = pool.submit(world.client.post, "/v1/chat/completions", json=body)
         upstream.arrived()
         with socket.create_connection(("127.0.0.1", world.port)) as other:
             other.sendall(chat(world))  # keep-alives of another call show that time has passed
             until(lambda: len(signs) > 3, "signs of life")
-            assert not asked.done()
+            assert not call.done()
             world.release()
             world.release()
-            assert asked.result(PATIENCE).status_code == 400
+            assert call.result(PATIENCE).status_code == 400

@@ -13,14 +13,14 @@ def test_the_ledger_has_the_providers_bill_after_kill_9(tmp_path: Path) -> None:
     belong to calls that a kill cut. No living call is closed, and `tiergate costs` agrees with the
     journals.
     """
-    found = trial(tmp_path, ["one", "supervisor", "all"], seed="1")
-    assert found.wrong == []
-    assert found.kills == {"one": 1, "supervisor": 1, "all": 1}
-    assert found.states.keys() - {"failed"} == {"settled", "unknown_crash"}
-    assert found.states["settled"] >= len(found.load.whole) > 100
-    assert found.states["unknown_crash"] <= len(found.load.broken)
-    assert {bill.kind for bill in found.asked} == {"answer", "refused", "cut"}
-    assert {row.cost is None for rows in found.books.failed.values() for row in rows} == {
+    result = trial(tmp_path, ["one", "supervisor", "all"], seed="1")
+    assert result.wrong == []
+    assert result.kills == {"one": 1, "supervisor": 1, "all": 1}
+    assert result.states.keys() - {"failed"} == {"settled", "unknown_crash"}
+    assert result.states["settled"] >= len(result.load.whole) > 100
+    assert result.states["unknown_crash"] <= len(result.load.broken)
+    assert {bill.kind for bill in result.asked} == {"answer", "refused", "cut"}
+    assert {row.cost is None for rows in result.books.failed.values() for row in rows} == {
         True,
         False,
     }

@@ -13,18 +13,18 @@ from tests.e2e.world import Config, Make, chat
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Record the threads that did the work."""
-    seen: list[str] = []
+    names: list[str] = []
     real = asyncio.to_thread
 
-    async def to_thread[T](work: Callable[..., T], *told: object) -> T:
+    async def to_thread[T](work: Callable[..., T], *args: object) -> T:
         def noted() -> T:
-            seen.append(threading.current_thread().name)
-            return work(*told)
+            names.append(threading.current_thread().name)
+            return work(*args)
 
         return await real(noted)
 
     monkeypatch.setattr("gateway.pipeline.engine.asyncio.to_thread", to_thread)
-    return seen
+    return names
 
 
 @pytest.mark.parametrize(("size", "apart"), [(1_100_000, 2), (900_000, 0)])

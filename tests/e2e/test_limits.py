@@ -53,25 +53,25 @@ def budgeted(*budgets: Config, **more: Any) -> Change:
 
 def used(world: World) -> dict[str, int]:
     world.loop.run(world.gateway.limiter.wait_settled())
-    found: dict[str, int] = world.loop.run(world.gateway._counter_store.read_counters(None))
-    return {field.rpartition("|")[0]: value for field, value in found.items()}
+    counters: dict[str, int] = world.loop.run(world.gateway._counter_store.read_counters(None))
+    return {field.rpartition("|")[0]: value for field, value in counters.items()}
 
 
 def error(reply: httpx.Response) -> dict[str, Any]:
-    found: dict[str, Any] = reply.json()["error"]
-    return found
+    value: dict[str, Any] = reply.json()["error"]
+    return value
 
 
 def test_a_refusal_by_a_limit_says_when_to_retry(make: Make, upstream: Upstream) -> None:
     """SDKs may come back at that time: nothing was sent."""
     world = make(limited({"name": "all", "requests": "2/m"}))
     upstream.on("/acme", whole(), whole())
-    said = [world.ask(chat()) for _ in range(3)]
-    assert [reply.status_code for reply in said] == [200, 200, 429]
-    assert error(said[2])["code"] == "rate_limit_exceeded"
-    assert "'all'" in error(said[2])["message"]
-    assert 1 <= int(said[2].headers["retry-after"]) <= 31
-    assert "x-should-retry" not in said[2].headers
+    replies = [world.ask(chat()) for _ in range(3)]
+    assert [reply.status_code for reply in replies] == [200, 200, 429]
+    assert error(replies[2])["code"] == "rate_limit_exceeded"
+    assert "'all'" in error(replies[2])["message"]
+    assert 1 <= int(replies[2].headers["retry-after"]) <= 31
+    assert "x-should-retry" not in replies[2].headers
     assert len(upstream.requests) == 2
     assert [row.state for row in world.entries()] == ["settled", "settled", "refused"]
 
@@ -95,10 +95,10 @@ def test_a_budget_for_three_calls_is_never_exceeded(make: Make, upstream: Upstre
     world = make(budgeted({"name": "tight", "usd": 0.0045, "every": "day"}))
     upstream.on("/acme", *[whole()] * 50)
     with ThreadPoolExecutor(50) as pool:
-        said = list(pool.map(lambda _: world.ask(body), range(50)))
-    passed = [reply for reply in said if reply.status_code == 200]
+        replies = list(pool.map(lambda _: world.ask(body), range(50)))
+    passed = [reply for reply in replies if reply.status_code == 200]
     assert len(upstream.requests) == len(passed) >= 1
-    refused = next(reply for reply in said if reply.status_code == 429)
+    refused = next(reply for reply in replies if reply.status_code == 429)
     assert error(refused)["code"] == "budget_busy"
     assert refused.headers["retry-after"] == "1"
     assert used(world) == {"usd|tight|all": COST * len(passed)}
@@ -188,15 +188,15 @@ def test_the_share_of_a_tier_is_not_exceeded(make: Make, upstream: Upstream) -> 
 
 def test_a_soft_limit_warns_once(make: Make, upstream: Upstream) -> None:
     """The warning goes to the log and to the webhook."""
-    told: list[dict[str, Any]] = []
-    came = threading.Event()
+    notices: list[dict[str, Any]] = []
+    alert_came = threading.Event()
 
     class Hook(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            told.append(jsonio.loads(self.rfile.read(int(self.headers["content-length"]))))
+            notices.append(jsonio.loads(self.rfile.read(int(self.headers["content-length"]))))
             self.send_response(204)
             self.end_headers()
-            came.set()
+            alert_came.set()
 
         def log_message(self, *_: object) -> None: ...
 
@@ -209,11 +209,13 @@ def test_a_soft_limit_warns_once(make: Make, upstream: Upstream) -> None:
         upstream.on("/acme", *[whole()] * 4)
         for _ in range(4):
             assert world.ask(chat(max_tokens=10)).status_code == 200
-        assert came.wait(5)
+        assert alert_came.wait(5)
         server.shutdown()
         thread.join()
     assert [row["name"] for row in world.log if row["event"] == "budget"] == ["b"]
-    assert [(one["event"], one["name"], one["limit_usd"]) for one in told] == [("budget", "b", 1.0)]
+    assert [(alert["event"], alert["name"], alert["limit_usd"]) for alert in notices] == [
+        ("budget", "b", 1.0)
+    ]
 
 
 def test_a_call_that_a_bound_on_shares_moves_is_reported(make: Make, upstream: Upstream) -> None:
@@ -227,22 +229,22 @@ def test_a_call_that_a_bound_on_shares_moves_is_reported(make: Make, upstream: U
     upstream.on("/alert", *[Answer(status=204, length=0)] * 2)
     world = make(change)
     traffic = world.gateway._turn_counter
-    made = Thresholds(0.53, 0.63, "key-1", ShareCut(reasoning=0.0, smart=2.0), (0.1, 1.0))
+    thresholds = Thresholds(0.53, 0.63, "key-1", ShareCut(reasoning=0.0, smart=2.0), (0.1, 1.0))
     traffic.find_thresholds(OPEN_KEY)
-    traffic._key_scopes[OPEN_KEY.tenant, OPEN_KEY.name].thresholds = made
+    traffic._key_scopes[OPEN_KEY.tenant, OPEN_KEY.name].thresholds = thresholds
     hard = "Prove rigorously that there are infinitely many primes, and derive a bound."
     body = {"model": "auto", "messages": [{"role": "user", "content": hard}]}
     replies = [world.ask(body) for _ in range(2)]
     assert [reply.headers["x-tiergate-tier"] for reply in replies] == ["smart"] * 2
     paths = [upstream.arrived() for _ in range(3)]
-    (told,) = [request.json for request in paths if request.path == "/alert"]
+    (alert,) = [request.json for request in paths if request.path == "/alert"]
     id = replies[0].headers["x-request-id"]
     row = {"tenant": "default", "key": "open", "call": id, "wanted": "reasoning", "tier": "smart", "turns": 1}  # fmt: skip
-    assert told == {"event": "share", **row}
-    (logged,) = [one for one in world.log if one["event"] == "share"]
+    assert alert == {"event": "share", **row}
+    (logged,) = [line for line in world.log if line["event"] == "share"]
     assert {name: logged[name] for name in row} == row
     decision = world.client.get(f"/admin/entries/{id}/decision").json()
-    (step,) = [one for one in decision["trace"] if one["step"] == "share"]
+    (step,) = [line for line in decision["trace"] if line["step"] == "share"]
     assert step["effect"] == "smart"
     assert "max_share" in step["why"]
     assert "tiergate_turns_lowered_total 2" in world.client.get("/metrics").text

@@ -47,8 +47,8 @@ class Site:
         return Service(self.folder / f"gateway{self.number}", self.upstream, server, port=port)
 
     def stop(self) -> None:
-        for one in self.gateways:
-            one.kill()
+        for gateway in self.gateways:
+            gateway.kill()
 
     def ask(self, text: str) -> int:
         """Return the status of a call on a new connection."""
@@ -68,16 +68,16 @@ def site(
     with ExitStack() as stack:
         loop.run(upstream.start())
         stack.callback(lambda: loop.run(upstream.stop()))
-        made, port = Site(upstream, folder, DELAY), free()
+        new_site, port = Site(upstream, folder, DELAY), free()
         for _ in range(2):
-            made.gateways.append(made.start(0))
-        stack.callback(made.stop)
-        ports = [one.port for one in made.gateways]
+            new_site.gateways.append(new_site.start(0))
+        stack.callback(new_site.stop)
+        ports = [gateway.port for gateway in new_site.gateways]
         child = load_balancer.start(name, folder / "balancer", port, ports)
         stack.callback(child.stop)
-        made.url = f"http://127.0.0.1:{port}"
-        until(lambda: _answers(made), f"an answer: {child.err}")
-        yield made
+        new_site.url = f"http://127.0.0.1:{port}"
+        until(lambda: _answers(new_site), f"an answer: {child.err}")
+        yield new_site
 
 
 def _answers(site: Site) -> bool:
@@ -99,14 +99,14 @@ def test_a_load_balancer_passes_each_chunk_at_once_and_each_disconnect(
     with httpx.Client(trust_env=False) as client:
         with client.stream("POST", url, **options) as reply:  # type: ignore[arg-type]
             assert reply.headers["content-type"].startswith("text/event-stream")
-            heard, raw = b"", reply.iter_raw()
+            received, raw = b"", reply.iter_raw()
             for piece in pieces:
-                while piece not in heard:
-                    heard += next(raw)
-                assert DONE not in heard, "the provider has not said it"
+                while piece not in received:
+                    received += next(raw)
+                assert DONE not in received, "the provider has not said it"
                 loop.run(upstream.release())
-            heard += b"".join(raw)
-            assert heard.endswith(DONE)
+            received += b"".join(raw)
+            assert received.endswith(DONE)
         with client.stream("POST", url, **options) as reply:  # type: ignore[arg-type]
             for data in reply.iter_raw():
                 if b"Hel" in data:
@@ -141,11 +141,11 @@ def test_no_call_fails_while_gateways_restart_one_after_the_other(site: Site) ->
         client.start()
     try:
         for at, old in enumerate(site.gateways):
-            served = len(statuses)
+            count = len(statuses)
             old.tell(signal.SIGTERM)
             assert old.ended() == 0
             site.gateways[at] = site.start(old.port)
-            until(lambda: len(statuses) > served + 20, "calls go on")  # noqa: B023 - asked here
+            until(lambda: len(statuses) > count + 20, "calls go on")  # noqa: B023 - asked here
             until(site.gateways[at].entries, "the new one is asked")
     finally:
         over.set()

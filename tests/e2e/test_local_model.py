@@ -59,9 +59,9 @@ class Program:
             self.lines.append(line.rstrip())
             if line.startswith("  curl "):
                 break
-        found = re.search(r"on (http://\S+)", self.lines[0] if self.lines else "")
-        assert found, (data / "stderr").read_text()
-        self.url = found[1]
+        match = re.search(r"on (http://\S+)", self.lines[0] if self.lines else "")
+        assert match, (data / "stderr").read_text()
+        self.url = match[1]
 
     def engine(self) -> int:
         """Return the pid of the process that runs the model."""
@@ -105,12 +105,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 
 
 def test_the_start_up_lines_say_what_the_gateway_serves(program: Program) -> None:
-    said = "\n".join(program.lines)
+    lines = "\n".join(program.lines)
     assert re.search(
-        r"^  on  \* local +fast smollm2-135m, smart smollm2-135m, reasoning", said, re.MULTILINE
+        r"^  on  \* local +fast smollm2-135m, smart smollm2-135m, reasoning", lines, re.MULTILINE
     )
-    assert re.search(r"^  off   openai +set OPENAI_API_KEY", said, re.MULTILINE)
-    assert "none needed (keys: open)" in said
+    assert re.search(r"^  off   openai +set OPENAI_API_KEY", lines, re.MULTILINE)
+    assert "none needed (keys: open)" in lines
 
 
 def test_the_model_list_has_the_local_model(program: Program) -> None:
@@ -123,7 +123,7 @@ def test_the_model_list_has_the_local_model(program: Program) -> None:
     ]  # fmt: skip
 
 
-ASKED = [
+REQUESTS = [
     ("fast", "fast", HELLO, 12),
     ("local/smart", "smart", HELLO, 12),
     ("reasoning", "reasoning", HELLO, 48),
@@ -133,19 +133,21 @@ ASKED = [
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize(("asked", "tier", "messages", "cap"), ASKED, ids=[row[0] for row in ASKED])
+@pytest.mark.parametrize(
+    ("requested_model", "tier", "messages", "cap"), REQUESTS, ids=[row[0] for row in REQUESTS]
+)
 def test_the_local_model_answers_in_every_tier(
-    program: Program, asked: str, tier: str, messages: list[Any], cap: int, streamed: bool
+    program: Program, requested_model: str, tier: str, messages: list[Any], cap: int, streamed: bool
 ) -> None:
     with program.sdk() as sdk:
         create = sdk.chat.completions.with_raw_response.create
         more: Any = {"max_tokens": cap, "extra_headers": FRESH}
         if streamed:
-            raw: Any = create(model=asked, messages=messages, stream=True, **more)
+            raw: Any = create(model=requested_model, messages=messages, stream=True, **more)
             deltas = [piece.choices[0].delta for piece in raw.parse() if piece.choices]
             content = "".join(delta.content or "" for delta in deltas)
         else:
-            raw = create(model=asked, messages=messages, **more)
+            raw = create(model=requested_model, messages=messages, **more)
             content = raw.parse().choices[0].message.content
     assert content.strip()
     head = raw.headers
@@ -157,13 +159,13 @@ def test_the_local_model_answers_in_every_tier(
 
 def test_the_first_request_of_the_readme_is_answered_well(program: Program) -> None:
     """The start-up lines show the README's request word for word."""
-    found = re.search(r"-d '(\{.+\})'", README.read_text())
-    assert found
-    question = json.loads(found[1])["messages"][0]["content"]
+    match = re.search(r"-d '(\{.+\})'", README.read_text())
+    assert match
+    question = json.loads(match[1])["messages"][0]["content"]
     assert question in program.lines[-1]
     for _ in range(2):
         reply = httpx.post(
-            f"{program.url}/v1/chat/completions", content=found[1], headers=FRESH, timeout=PATIENCE
+            f"{program.url}/v1/chat/completions", content=match[1], headers=FRESH, timeout=PATIENCE
         )
         assert "Rome" in reply.json()["choices"][0]["message"]["content"]
         assert reply.headers["x-tiergate-model"] == "smollm2-135m"
@@ -172,10 +174,10 @@ def test_the_first_request_of_the_readme_is_answered_well(program: Program) -> N
 def test_the_second_equal_call_is_a_cache_hit(program: Program) -> None:
     """The cached whole answer serves a stream; nothing is computed for it."""
     with program.sdk() as sdk:
-        ask = sdk.chat.completions.with_raw_response.create
+        create = sdk.chat.completions.with_raw_response.create
         body: Any = {"model": "fast", "messages": ITALY}
-        answer = ask(**body, extra_headers=CACHED).parse().choices[0]
-        again = ask(**body, extra_headers=CACHED, stream=True)
+        answer = create(**body, extra_headers=CACHED).parse().choices[0]
+        again = create(**body, extra_headers=CACHED, stream=True)
         pieces = [piece.choices[0].delta.content or "" for piece in again.parse() if piece.choices]
     assert answer.finish_reason == "stop"
     assert "".join(pieces) == answer.message.content

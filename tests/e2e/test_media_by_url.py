@@ -35,7 +35,7 @@ def picture(body: bytes = PNG, type: str = "image/png") -> Answer:
     return Answer(pieces=(body,), length=len(body), headers=(("content-type", type),))
 
 
-async def here(host: str, port: int) -> list[str]:
+async def resolve_host(host: str, port: int) -> list[str]:
     assert port
     if host != HOST:
         raise OSError("no such host")
@@ -43,7 +43,7 @@ async def here(host: str, port: int) -> list[str]:
 
 
 OPEN = AddressGuard(
-    resolve=here, is_public=lambda address: address == ipaddress.ip_address("127.0.0.1")
+    resolve=resolve_host, is_public=lambda address: address == ipaddress.ip_address("127.0.0.1")
 )
 
 
@@ -89,15 +89,15 @@ def test_a_chat_clients_picture_reaches_gemini_as_data(
     upstream.on(DOORS[GEMINI], answer(GEMINI, stream=stream))
     reply = world.ask(asks(at(web), stream=stream))
     assert reply.status_code == 200, reply.text
-    (asked,) = upstream.requests
-    assert asked.json["contents"][0]["parts"] == [
+    (request,) = upstream.requests
+    assert request.json["contents"][0]["parts"] == [
         {"text": "What is this?"},
         {"inlineData": {"mimeType": "image/png", "data": DATA}},
     ]
     (fetched,) = web.requests
     assert (fetched.method, fetched.path) == ("GET", "/p.png")
-    sent = {name for name, _ in fetched.headers}
-    assert sent == {b"host", b"accept", b"accept-encoding", b"user-agent"}
+    header_names = {name for name, _ in fetched.headers}
+    assert header_names == {b"host", b"accept", b"accept-encoding", b"user-agent"}
     entry = world.entry()
     assert (entry.state, entry.attempts, entry.dropped) == ("settled", 1, ())
 
@@ -139,12 +139,12 @@ def test_with_fetching_a_provider_that_takes_only_data_gets_data(
     body = asks(at(web), f"{lab}/smart", x_unknown=1)
     raw = jsonio.dumps(body).replace(b'"x_unknown":1', b'"x_unknown": 1.0')
     assert world.ask(raw).status_code == 200
-    (asked,) = upstream.requests
-    part = asked.json["messages"][0]["content"][1]
+    (request,) = upstream.requests
+    part = request.json["messages"][0]["content"][1]
     if where == "home":
         url = f"data:image/png;base64,{DATA}"
         assert part == {"type": "image_url", "image_url": {"url": url}}
-        assert b'"x_unknown":1.0' in asked.body
+        assert b'"x_unknown":1.0' in request.body
     else:
         source = {"type": "base64", "media_type": "image/png", "data": DATA}
         assert part == {"type": "image", "source": source}
@@ -183,13 +183,19 @@ FAILS: list[tuple[str, Callable[[Upstream], str], Answer]] = [
 ]
 
 
-@pytest.mark.parametrize(("url", "said"), [row[1:] for row in FAILS], ids=[row[0] for row in FAILS])
+@pytest.mark.parametrize(
+    ("url", "answer_of_host"), [row[1:] for row in FAILS], ids=[row[0] for row in FAILS]
+)
 def test_a_picture_that_cannot_be_fetched_is_a_400_that_names_the_part(
-    make: Make, upstream: Upstream, web: Upstream, url: Callable[[Upstream], str], said: Answer
+    make: Make,
+    upstream: Upstream,
+    web: Upstream,
+    url: Callable[[Upstream], str],
+    answer_of_host: Answer,
 ) -> None:
     """The gateway asks and charges no target, and its message does not describe the network."""
     world = make(on(web), guard=OPEN)
-    web.on("/", said)
+    web.on("/", answer_of_host)
     for stream in (False, True):
         reply = world.ask(asks(url(web), stream=stream))
         error = reply.json()["error"]
@@ -200,7 +206,7 @@ def test_a_picture_that_cannot_be_fetched_is_a_400_that_names_the_part(
         assert reply.headers["x-should-retry"] == "false"
     assert upstream.connections == 0
     entries = world.entries()
-    assert {(it.state, it.problem, it.attempts, it.cost) for it in entries} == {
+    assert {(item.state, item.problem, item.attempts, item.cost) for item in entries} == {
         ("refused", "invalid_request", 0, Decimal(0))
     }
 

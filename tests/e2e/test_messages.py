@@ -143,35 +143,37 @@ def test_a_native_stream_passes_unchanged(
     assert {entry.state for entry in world.entries()} == {"settled"}
 
 
-@pytest.mark.parametrize("kept", range(4, 8))
+@pytest.mark.parametrize("frame_count", range(4, 8))
 def test_the_anthropic_sdk_raises_when_a_stream_is_cut(
-    sdk: anthropic.Anthropic, upstream: Upstream, kept: int
+    sdk: anthropic.Anthropic, upstream: Upstream, frame_count: int
 ) -> None:
     """Law 10: the gateway ends a cut stream with an error.
 
     Without the error, the SDK takes a stream that lacks its last event for a whole one.
     """
-    upstream.on("/claude", Answer(pieces=tuple(frames()[:kept]), headers=SSE))
+    upstream.on("/claude", Answer(pieces=tuple(frames()[:frame_count]), headers=SSE))
     with pytest.raises(anthropic.APIStatusError):
         streamed(sdk)
 
 
 @pytest.mark.parametrize(
-    ("asked", "tier"), [("claude-auto", None), ("auto", None), ("fast", "fast")]
+    ("requested_model", "tier"), [("claude-auto", None), ("auto", None), ("fast", "fast")]
 )
 def test_tier_names_lead_to_a_default_lab_of_another_dialect(
-    sdk: anthropic.Anthropic, asked: str, tier: str | None
+    sdk: anthropic.Anthropic, requested_model: str, tier: str | None
 ) -> None:
     """The default lab speaks only Chat Completions."""
-    reply = sdk.messages.with_raw_response.create(model=asked, max_tokens=50, messages=HELLO)
+    reply = sdk.messages.with_raw_response.create(
+        model=requested_model, max_tokens=50, messages=HELLO
+    )
     assert reply.headers["x-tiergate-lab"] == "acme"
     assert tier in (None, reply.headers["x-tiergate-tier"])
     assert reply.parse().content[0].type == "text"
 
 
-@pytest.mark.parametrize("served", [True, False])
+@pytest.mark.parametrize("has_claude_lab", [True, False])
 @pytest.mark.parametrize(
-    ("asked", "tier"),
+    ("requested_model", "tier"),
     [
         ("claude-haiku-1", "fast"),
         ("claude-sonnet-1", "smart"),
@@ -180,19 +182,19 @@ def test_tier_names_lead_to_a_default_lab_of_another_dialect(
     ],
 )
 def test_a_claude_family_means_a_tier_of_the_claude_lab_or_the_default_lab(
-    make: Make, asked: str, tier: str, served: bool
+    make: Make, requested_model: str, tier: str, has_claude_lab: bool
 ) -> None:
     """No other maker's model answers where a lab lists Claude.
 
     Here no provider owns these names.
     """
-    world = make(claude) if served else make()
+    world = make(claude) if has_claude_lab else make()
     world.upstream.on("/claude", whole())
-    body = {"model": asked, "max_tokens": 50, "messages": HELLO}
+    body = {"model": requested_model, "max_tokens": 50, "messages": HELLO}
     reply = world.client.post("/v1/messages", json=body)
-    assert reply.headers["x-tiergate-lab"] == ("claude" if served else "acme")
+    assert reply.headers["x-tiergate-lab"] == ("claude" if has_claude_lab else "acme")
     assert reply.headers["x-tiergate-tier"] == tier
-    assert reply.headers["x-tiergate-family"] == asked.removesuffix("-1")
+    assert reply.headers["x-tiergate-family"] == requested_model.removesuffix("-1")
     assert reply.json()["content"][0]["type"] == "text"
 
 

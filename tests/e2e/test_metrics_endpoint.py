@@ -29,7 +29,7 @@ ADMIN = "an-admin-key"
 STRICT = {"accept": "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3"}
 
 
-class Served:
+class TwoWorkerGateway:
     """A running `tiergate serve --workers 2`."""
 
     def __init__(self, folder: Path, value: Config) -> None:
@@ -41,9 +41,9 @@ class Served:
             PYTHONPATH=ROOT, PYTHONUNBUFFERED="1", TIERGATE_DATA=str(folder / "data"),
         )  # fmt: skip
         pattern = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
-        found = until(lambda: pattern.search(self.child.out), f"listening: {self.child.err}")
-        assert found is not None
-        self.url = found[1]
+        match = until(lambda: pattern.search(self.child.out), f"listening: {self.child.err}")
+        assert match is not None
+        self.url = match[1]
 
     @property
     def pids(self) -> list[int]:
@@ -65,31 +65,31 @@ class Served:
         """Return the number of calls that any one worker reports."""
         text = httpx.get(f"{self.url}/metrics", timeout=20, trust_env=False).text
         return sum(
-            float(one)
-            for one in re.findall(r"^tiergate_calls_total\{.*\} (.*)", text, re.MULTILINE)
+            float(value)
+            for value in re.findall(r"^tiergate_calls_total\{.*\} (.*)", text, re.MULTILINE)
         )
 
 
 @pytest.fixture
-def served(upstream: Upstream, tmp_path: Path) -> Iterator[Served]:
+def served(upstream: Upstream, tmp_path: Path) -> Iterator[TwoWorkerGateway]:
     upstream.on("/", echo)
-    made = Served(tmp_path, config(upstream.url))
-    yield made
-    made.child.stop()
+    gateway = TwoWorkerGateway(tmp_path, config(upstream.url))
+    yield gateway
+    gateway.child.stop()
 
 
-def test_each_worker_reports_all_calls_even_after_a_kill(served: Served) -> None:
+def test_each_worker_reports_all_calls_even_after_a_kill(served: TwoWorkerGateway) -> None:
     """Each worker reports the calls of all workers, up to the last call that was answered."""
-    asked = 0
+    calls = 0
     for deaths in range(3):
         for _ in range(10):
-            served.ask(f"Hello {asked}.")
-            asked += 1
+            served.ask(f"Hello {calls}.")
+            calls += 1
         for _ in range(6):
-            assert served.calls() == asked
+            assert served.calls() == calls
         os.kill(served.pids[-1], signal.SIGKILL)
         until(partial(served.started, 3 + deaths), "a successor")
-    assert served.calls() == asked == 30
+    assert served.calls() == calls == 30
 
 
 def test_the_metrics_endpoint_needs_no_key(make: Make) -> None:
@@ -154,8 +154,8 @@ def test_metrics_show_how_full_each_budget_is(make: Make, *, named: bool) -> Non
     world.loop.run(seed())
     headers = {"authorization": f"Bearer {ADMIN}"}
     text = world.client.get("/metrics", headers=headers).text
-    found = dict(re.findall(r"^(tiergate_budget_\w+\{.*\}) (.*)$", text, re.MULTILINE))
-    ratios = {name: value for name, value in found.items() if "used_ratio" in name}
+    figures = dict(re.findall(r"^(tiergate_budget_\w+\{.*\}) (.*)$", text, re.MULTILINE))
+    ratios = {name: value for name, value in figures.items() if "used_ratio" in name}
     if named:
         assert ratios == {
             'tiergate_budget_used_ratio{budget="each",key="ann"}': "0.25",
@@ -163,8 +163,8 @@ def test_metrics_show_how_full_each_budget_is(make: Make, *, named: bool) -> Non
         }
     else:
         assert ratios == {'tiergate_budget_used_ratio{budget="each"}': "0.75"}
-        assert found['tiergate_budget_limit_usd{budget="each"}'] == "0.001"
-        assert float(found['tiergate_budget_end_timestamp_seconds{budget="each"}']) > time.time()
+        assert figures['tiergate_budget_limit_usd{budget="each"}'] == "0.001"
+        assert float(figures['tiergate_budget_end_timestamp_seconds{budget="each"}']) > time.time()
 
     async def lose() -> None:
         with pytest.MonkeyPatch.context() as patch:
@@ -204,8 +204,8 @@ def test_metrics_of_budgets_name_tenants_where_configured(make: Make) -> None:
     world.loop.run(seed())
     assert world.client.get("/metrics").status_code == 401
     text = world.client.get("/metrics", headers={"authorization": f"Bearer {ADMIN}"}).text
-    found = dict(re.findall(r"^tiergate_budget_used_ratio(\{.*\}) (.*)$", text, re.MULTILINE))
-    assert found == {
+    ratios = dict(re.findall(r"^tiergate_budget_used_ratio(\{.*\}) (.*)$", text, re.MULTILINE))
+    assert ratios == {
         '{budget="all",tenant=""}': "0.9",
         '{budget="own",tenant="default"}': "0.25",
         '{budget="own",tenant="acme"}': "0.5",

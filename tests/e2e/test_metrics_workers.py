@@ -41,29 +41,29 @@ class Counter:
         rows = [jsonio.loads(line.encode()) for line in self.child.err.splitlines()]
         return [row["pid"] for row in rows if row.get("text") == "started"]
 
-    def more(self, known: int) -> bool:
+    def more(self, count: int) -> bool:
         """True if more than `known` workers have started."""
-        return len(self.pids) > known
+        return len(self.pids) > count
 
     def scraped(self, pid: int) -> tuple[float, float, float]:
         """Return the calls, USD and living workers that this worker reports."""
 
-        def told() -> str:
-            who, text = self.ask("/metrics")
-            return text if who == pid else ""
+        def text_of_worker() -> str:
+            worker, text = self.ask("/metrics")
+            return text if worker == pid else ""
 
-        text = until(told, f"an answer of {pid}")
-        found = [pattern.findall(text) for pattern in (_CALLS, _COST, _WORKERS)]
-        assert [len(one) for one in found] == [1, 1, 1], text
-        calls, cost, workers = (float(one[0]) for one in found)
+        text = until(text_of_worker, f"an answer of {pid}")
+        values = [pattern.findall(text) for pattern in (_CALLS, _COST, _WORKERS)]
+        assert [len(numbers) for numbers in values] == [1, 1, 1], text
+        calls, cost, workers = (float(numbers[0]) for numbers in values)
         return calls, cost, workers
 
 
 @pytest.fixture
 def counter(tmp_path: Path) -> Iterator[Counter]:
-    made = Counter(tmp_path)
-    yield made
-    made.child.stop()
+    workers = Counter(tmp_path)
+    yield workers
+    workers.child.stop()
 
 
 def test_each_worker_reports_the_sums_of_all_workers_even_after_a_kill(counter: Counter) -> None:
@@ -78,27 +78,27 @@ def test_each_worker_reports_the_sums_of_all_workers_even_after_a_kill(counter: 
 
     def both(*pids: int) -> None:
         """Call until each of these workers has taken a call."""
-        seen: set[int] = set()
+        callers: set[int] = set()
 
         def more() -> bool:
-            seen.add(call())
-            return seen >= set(pids)
+            callers.add(call())
+            return callers >= set(pids)
 
         until(more, f"calls taken by {pids}")
 
-    def tell(*pids: int) -> None:
+    def check(*pids: int) -> None:
         for pid in pids:
-            told, cost, workers = counter.scraped(pid)
-            assert told == calls
+            reported, cost, workers = counter.scraped(pid)
+            assert reported == calls
             assert cost == pytest.approx(calls * 0.0012)
             assert workers == 2
 
     both(first, second)
-    tell(first, second)
+    check(first, second)
     for victim, other in ((first, second), (second, None)):
-        known = len(counter.pids)
+        worker_count = len(counter.pids)
         os.kill(victim, signal.SIGKILL)
-        until(partial(counter.more, known), "a successor")
-        left = other or counter.pids[-2]
-        both(left, counter.pids[-1])
-        tell(left, counter.pids[-1])
+        until(partial(counter.more, worker_count), "a successor")
+        survivor = other or counter.pids[-2]
+        both(survivor, counter.pids[-1])
+        check(survivor, counter.pids[-1])

@@ -52,22 +52,24 @@ CHANGES: list[tuple[str, bytes, dict[str, bytes]]] = [
 def test_the_gateway_changes_only_the_members_that_it_must(
     world: World, upstream: Upstream, body: bytes, changes: dict[str, bytes]
 ) -> None:
-    sent = body % (MESSAGES, ODD)
-    assert world.ask(sent).status_code == 200
-    want = {
-        name: bytes(memoryview(raw)) for name, raw in jsonio.read_members(sent).items()
+    request_body = body % (MESSAGES, ODD)
+    assert world.ask(request_body).status_code == 200
+    expected = {
+        name: bytes(memoryview(raw)) for name, raw in jsonio.read_members(request_body).items()
     } | changes
-    got = jsonio.read_members(upstream.requests[0].body)
-    assert {name: bytes(memoryview(raw)) for name, raw in got.items()} == want
-    assert list(got)[: len(jsonio.read_members(sent))] == list(jsonio.read_members(sent))
+    arrived_members = jsonio.read_members(upstream.requests[0].body)
+    assert {name: bytes(memoryview(raw)) for name, raw in arrived_members.items()} == expected
+    assert list(arrived_members)[: len(jsonio.read_members(request_body))] == list(
+        jsonio.read_members(request_body)
+    )
 
 
 def test_the_last_of_two_equal_members_is_read_and_sent(world: World, upstream: Upstream) -> None:
     """The last one counts, so that gateway and provider cannot read two different requests."""
     body = b'{"model":"deep-1","messages":[],"user":"a","model":"able-1","user":"b"}'
     assert world.ask(body).headers["x-tiergate-model"] == "able-1"
-    sent = upstream.requests[0].body
-    assert sent.count(b'"model"') == sent.count(b'"user"') == 1
+    body_at_provider = upstream.requests[0].body
+    assert body_at_provider.count(b'"model"') == body_at_provider.count(b'"user"') == 1
     assert upstream.requests[0].json == {"model": "able-1", "messages": [], "user": "b"}
 
 
@@ -105,10 +107,10 @@ def test_a_last_frame_without_its_end_is_passed_on(world: World, upstream: Upstr
 def test_a_client_that_requests_no_usage_gets_no_usage_chunk(
     world: World, upstream: Upstream
 ) -> None:
-    told = frames()
-    upstream.on("/acme", stream(*told))
+    stream_frames = frames()
+    upstream.on("/acme", stream(*stream_frames))
     reply = world.ask(b'{"model":"smart","messages":[],"stream":true}')
-    assert reply.content == b"".join(told[:-2]) + DONE
+    assert reply.content == b"".join(stream_frames[:-2]) + DONE
 
 
 def test_a_client_gets_the_usage_chunk_that_a_provider_always_sends(
@@ -120,12 +122,12 @@ def test_a_client_gets_the_usage_chunk_that_a_provider_always_sends(
         value["cache"] = {"default": "on", "ttl": "1h"}
         value["providers"]["acme"]["stream_usage"] = "always"
 
-    world, told = make(unasked), frames()
-    upstream.on("/acme", stream(*told))
+    world, stream_frames = make(unasked), frames()
+    upstream.on("/acme", stream(*stream_frames))
     for cache in ("miss", "hit"):
         reply = world.ask(b'{"model":"smart","messages":[],"stream":true}')
         assert reply.headers["x-tiergate-cache"] == cache
-        assert reply.content == b"".join(told)
+        assert reply.content == b"".join(stream_frames)
     assert "stream_options" not in upstream.requests[0].json
 
 

@@ -22,12 +22,12 @@ from tests.e2e.test_cache import keyed
 from tests.e2e.upstream import PATIENCE, SILENT, Answer, Request, Upstream, failing, whole
 from tests.e2e.world import Body, Change, Config, Make, World, chat, config
 
-ONE, OTHER, THIRD = (
+QUESTION, NEAR_QUESTION, THIRD_QUESTION = (
     "How do I reset my password?",
     "What's the way to reset my password?",
     "Please tell me how to reset my password.",
 )
-FAR = "How do I reset my phone?"
+FAR_QUESTION = "How do I reset my phone?"
 
 
 MODEL = {"timeout": "10s", "embed": "vec-1"}
@@ -57,7 +57,7 @@ def vector(*numbers: float) -> Answer:
 
 def embedding(request: Request) -> Answer:
     """Return the vector of a text: those of ONE and of any other text have a cosine of 0.9."""
-    return vector(1.0, 0.0) if request.json["input"] == ONE else vector(0.9, 0.19**0.5)
+    return vector(1.0, 0.0) if request.json["input"] == QUESTION else vector(0.9, 0.19**0.5)
 
 
 @pytest.fixture
@@ -79,27 +79,27 @@ def ask(world: World, body: Body | str, **headers: str) -> str:
     return str(reply.headers["x-tiergate-cache"])
 
 
-@pytest.mark.parametrize("kept", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize("told", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("first_streamed", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 def test_a_near_answer_equals_the_stored_answer_byte_for_byte(
-    world: World, upstream: Upstream, kept: bool, told: bool
+    world: World, upstream: Upstream, first_streamed: bool, streamed: bool
 ) -> None:
     """A near answer equals the answer to an equal request, byte for byte, whole or streamed.
 
     Its headers say `near`, and how near it is.
     """
-    first = world.ask(chat(ONE, stream=kept))
+    first = world.ask(chat(QUESTION, stream=first_streamed))
     world.loop.run(world.gateway.engine.drain())
-    equal = world.ask(chat(ONE, stream=told))
-    other = world.ask(chat(OTHER, stream=told))
+    equal = world.ask(chat(QUESTION, stream=streamed))
+    other = world.ask(chat(NEAR_QUESTION, stream=streamed))
     assert (first.headers["x-tiergate-cache"], equal.headers["x-tiergate-cache"]) == ("miss", "hit")
     assert other.headers["x-tiergate-cache"] == "near"
     assert other.headers["x-tiergate-near"] == "0.900"
     assert "x-tiergate-near" not in equal.headers
     assert other.content == equal.content
     assert other.headers["content-type"] == equal.headers["content-type"]
-    assert other.headers.get("x-tiergate-cost") == (None if told else "0")
-    assert asked(upstream) == ["acme", "vectors", "vectors"]
+    assert other.headers.get("x-tiergate-cost") == (None if streamed else "0")
+    assert called_providers(upstream) == ["acme", "vectors", "vectors"]
 
 
 def test_the_row_of_a_near_answer_has_no_cost_and_shows_the_saving(make: Make) -> None:
@@ -110,49 +110,57 @@ def test_the_row_of_a_near_answer_has_no_cost_and_shows_the_saving(make: Make) -
         value["ledger"] = {**value.get("ledger", {}), "baseline": "reasoning"}
 
     world = make(compared)
-    for text in (ONE, ONE, OTHER):
+    for text in (QUESTION, QUESTION, NEAR_QUESTION):
         ask(world, text)
     figures = world.client.get("/metrics").text
     assert 'cache="near",state="cache_hit"' in figures
-    _, equal, found = [row for row in world.entries() if not row.tags]
-    assert (found.cache, found.state, found.cost, found.attempts) == ("hit", "cache_hit", Decimal(0), 0)  # fmt: skip
-    assert found.near == pytest.approx(0.9, abs=0.001)
+    _, equal, near_row = [row for row in world.entries() if not row.tags]
+    assert (near_row.cache, near_row.state, near_row.cost, near_row.attempts) == ("hit", "cache_hit", Decimal(0), 0)  # fmt: skip
+    assert near_row.near == pytest.approx(0.9, abs=0.001)
     assert equal.near is None
-    assert found.baseline == equal.baseline
-    assert found.baseline
-    assert (found.usage, found.input, found.output) == (equal.usage, equal.input, equal.output)
+    assert near_row.baseline == equal.baseline
+    assert near_row.baseline
+    assert (near_row.usage, near_row.input, near_row.output) == (
+        equal.usage,
+        equal.input,
+        equal.output,
+    )
 
 
 def test_near_answers_are_off_by_default(make: Make, upstream: Upstream) -> None:
     world = make()
-    assert [ask(world, text) for text in (ONE, OTHER)] == ["off", "off"]
+    assert [ask(world, text) for text in (QUESTION, NEAR_QUESTION)] == ["off", "off"]
     plain = make(lambda value: value.update(cache={"default": "on", "ttl": "1h"}))
-    assert [ask(plain, text) for text in (ONE, OTHER)] == ["miss", "miss"]
+    assert [ask(plain, text) for text in (QUESTION, NEAR_QUESTION)] == ["miss", "miss"]
     assert len(upstream.requests) == 4
 
 
 def test_a_different_question_gets_no_near_answer(world: World) -> None:
-    assert [ask(world, text) for text in (ONE, FAR, OTHER)] == ["miss", "miss", "near"]
+    assert [ask(world, text) for text in (QUESTION, FAR_QUESTION, NEAR_QUESTION)] == [
+        "miss",
+        "miss",
+        "near",
+    ]
 
 
 def test_calls_of_other_tiers_prompts_caps_or_tools_share_no_near_answer(world: World) -> None:
     """Calls also share nothing across system prompts, output caps or tools."""
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
-    ask(world, chat(ONE, model="smart"))
+    ask(world, chat(QUESTION, model="smart"))
     system = {"role": "system", "content": "Be brief."}
     for body in (
-        chat(OTHER, model="fast"),
-        chat(OTHER, model="smart", max_tokens=10),
-        chat(OTHER, model="smart", tools=[tool]),
-        {"model": "smart", "messages": [system, {"role": "user", "content": OTHER}]},
+        chat(NEAR_QUESTION, model="fast"),
+        chat(NEAR_QUESTION, model="smart", max_tokens=10),
+        chat(NEAR_QUESTION, model="smart", tools=[tool]),
+        {"model": "smart", "messages": [system, {"role": "user", "content": NEAR_QUESTION}]},
     ):
         assert ask(world, body) == "miss"
-    assert ask(world, chat(THIRD, model="smart")) == "near"
+    assert ask(world, chat(THIRD_QUESTION, model="smart")) == "near"
 
 
 @pytest.mark.parametrize("redis_too", [False, True], ids=["memory", "redis"])
 @pytest.mark.parametrize(
-    ("scope", "told"),
+    ("scope", "expected"),
     [
         ("key", ["miss"] * 3),
         ("tenant", ["miss", "near", "miss"]),
@@ -164,7 +172,7 @@ def test_the_cache_scope_decides_which_keys_share_a_near_answer(
     request: pytest.FixtureRequest,
     tmp_path: Path,
     scope: str,
-    told: list[str],
+    expected: list[str],
     redis_too: bool,
 ) -> None:
     """Keys a and b are of one tenant, c is of another; only a wider scope shares answers."""
@@ -176,10 +184,10 @@ def test_the_cache_scope_decides_which_keys_share_a_near_answer(
         keyed(tmp_path),
         **url,
     )
-    texts = {"a": ONE, "b": OTHER, "c": THIRD}
-    found = [ask(world, text, authorization=f"Bearer {key}") for key, text in texts.items()]
-    assert found == told
-    assert ask(world, OTHER, authorization="Bearer a") == "near"
+    texts = {"a": QUESTION, "b": NEAR_QUESTION, "c": THIRD_QUESTION}
+    cache_headers = [ask(world, text, authorization=f"Bearer {key}") for key, text in texts.items()]
+    assert cache_headers == expected
+    assert ask(world, NEAR_QUESTION, authorization="Bearer a") == "near"
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -189,22 +197,26 @@ def test_every_dialect_has_near_answers(make: Make, upstream: Upstream, dialect:
         upstream.on(door, partial(answering, name))
     world = make(four, near())
     for lab in (dialect, CHAT if dialect != CHAT else MESSAGES):
-        first = spoken(world, dialect, lab, ONE)
-        equal, other = (spoken(world, dialect, lab, text) for text in (ONE, OTHER))
-        assert [one.headers["x-tiergate-cache"] for one in (first, equal, other)] == [
+        first = ask_in_dialect(world, dialect, lab, QUESTION)
+        equal, other = (
+            ask_in_dialect(world, dialect, lab, text) for text in (QUESTION, NEAR_QUESTION)
+        )
+        assert [reply.headers["x-tiergate-cache"] for reply in (first, equal, other)] == [
             "miss",
             "hit",
             "near",
         ]
         assert other.content == equal.content == first.content
-        assert spoken(world, dialect, lab, FAR).headers["x-tiergate-cache"] == "miss"
+        assert (
+            ask_in_dialect(world, dialect, lab, FAR_QUESTION).headers["x-tiergate-cache"] == "miss"
+        )
 
 
 def answering(dialect: str, request: Request) -> Answer:
     return answer(dialect, stream=bool(request.json.get("stream")))
 
 
-def spoken(world: World, dialect: str, lab: str, text: str) -> httpx.Response:
+def ask_in_dialect(world: World, dialect: str, lab: str, text: str) -> httpx.Response:
     """Call in a dialect, and return the reply once the answer is stored."""
     turn = {"role": "user", "content": text}
     ways: dict[str, tuple[str, Body]] = {
@@ -222,7 +234,7 @@ def spoken(world: World, dialect: str, lab: str, text: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize(
-    ("headers", "told"),
+    ("headers", "expected"),
     [
         ({"x_tiergate_cache": "off"}, "off"),
         ({"x_tiergate_cache": "exact"}, "miss"),
@@ -234,30 +246,33 @@ def spoken(world: World, dialect: str, lab: str, text: str) -> httpx.Response:
     ],
 )
 def test_a_client_can_refuse_near_answers_by_header(
-    world: World, headers: dict[str, str], told: str
+    world: World, headers: dict[str, str], expected: str
 ) -> None:
-    ask(world, ONE)
-    assert ask(world, OTHER, **headers) == told
+    ask(world, QUESTION)
+    assert ask(world, NEAR_QUESTION, **headers) == expected
 
 
 def test_only_calls_that_the_cache_serves_get_near_answers(make: Make) -> None:
     """By default the cache serves calls at temperature 0, or where the client asks for it."""
     world = make(near(default="deterministic"))
-    assert [ask(world, one) for one in (ONE, OTHER)] == ["off", "off"]
-    assert [ask(world, one, x_tiergate_cache="on") for one in (ONE, OTHER)] == ["miss", "near"]
-    said = [world.ask(chat(ONE, temperature=0))]
+    assert [ask(world, text) for text in (QUESTION, NEAR_QUESTION)] == ["off", "off"]
+    assert [ask(world, text, x_tiergate_cache="on") for text in (QUESTION, NEAR_QUESTION)] == [
+        "miss",
+        "near",
+    ]
+    replies = [world.ask(chat(QUESTION, temperature=0))]
     world.loop.run(world.gateway.engine.drain())
-    said.append(world.ask(chat(OTHER, temperature=0)))
-    assert [reply.headers["x-tiergate-cache"] for reply in said] == ["miss", "near"]
+    replies.append(world.ask(chat(NEAR_QUESTION, temperature=0)))
+    assert [reply.headers["x-tiergate-cache"] for reply in replies] == ["miss", "near"]
 
 
 def test_an_answer_that_is_not_cached_is_no_near_answer(world: World, upstream: Upstream) -> None:
     """The cache stores no cut answer, no error, and no answer to a sampled request."""
     upstream.on("/acme", whole(finish="length"), failing(400), whole(), whole("new"))
-    ask(world, ONE)
-    world.ask(chat(THIRD))
-    ask(world, chat(ONE, temperature=0.7))
-    assert ask(world, OTHER) == "miss"
+    ask(world, QUESTION)
+    world.ask(chat(THIRD_QUESTION))
+    ask(world, chat(QUESTION, temperature=0.7))
+    assert ask(world, NEAR_QUESTION) == "miss"
 
 
 def test_a_near_answer_with_bad_feedback_is_not_served_again(world: World) -> None:
@@ -265,38 +280,42 @@ def test_a_near_answer_with_bad_feedback_is_not_served_again(world: World) -> No
 
     The equal request keeps its own answer.
     """
-    ask(world, ONE)
-    reply = world.ask(chat(OTHER))
+    ask(world, QUESTION)
+    reply = world.ask(chat(NEAR_QUESTION))
     assert reply.headers["x-tiergate-cache"] == "near"
     world.loop.run(world.gateway.engine.drain())
-    said = {"id": reply.headers["x-request-id"], "score": 0.2}
-    assert world.client.post("/v1/feedback", json=said).status_code == 200
-    assert [ask(world, text) for text in (THIRD, ONE, OTHER)] == ["miss", "hit", "miss"]
+    feedback = {"id": reply.headers["x-request-id"], "score": 0.2}
+    assert world.client.post("/v1/feedback", json=feedback).status_code == 200
+    assert [ask(world, text) for text in (THIRD_QUESTION, QUESTION, NEAR_QUESTION)] == [
+        "miss",
+        "hit",
+        "miss",
+    ]
 
 
-@pytest.mark.parametrize("said", [{"verdict": "good"}, {"score": 0.5}, {"tier": "fast"}])
-def test_other_feedback_changes_nothing(world: World, said: Body) -> None:
-    ask(world, ONE)
-    reply = world.ask(chat(OTHER))
+@pytest.mark.parametrize("feedback", [{"verdict": "good"}, {"score": 0.5}, {"tier": "fast"}])
+def test_other_feedback_changes_nothing(world: World, feedback: Body) -> None:
+    ask(world, QUESTION)
+    reply = world.ask(chat(NEAR_QUESTION))
     world.loop.run(world.gateway.engine.drain())
     id = reply.headers["x-request-id"]
-    assert world.client.post("/v1/feedback", json={"id": id, **said}).status_code == 200
-    assert ask(world, THIRD) == "near"
+    assert world.client.post("/v1/feedback", json={"id": id, **feedback}).status_code == 200
+    assert ask(world, THIRD_QUESTION) == "near"
 
 
 def test_a_call_whose_near_answer_was_dropped_calls_the_provider(world: World) -> None:
     """The cache has dropped the answer, while the index still holds its place."""
-    ask(world, ONE)
+    ask(world, QUESTION)
     state = world.gateway._state_store
     assert isinstance(state, MemoryStore)
     state._items.clear()
-    assert [ask(world, text) for text in (OTHER, THIRD)] == ["miss", "near"]
+    assert [ask(world, text) for text in (NEAR_QUESTION, THIRD_QUESTION)] == ["miss", "near"]
 
 
 # The embedding model.
 
 
-def asked(upstream: Upstream) -> list[str]:
+def called_providers(upstream: Upstream) -> list[str]:
     return [request.path.split("/")[1] for request in upstream.requests]
 
 
@@ -306,16 +325,27 @@ def test_calls_of_the_embedding_model_have_rows_and_costs(world: World, upstream
     The gateway looks for near answers only after the first question of a form.
     """
     upstream.on("/vectors", vector(1.0, 0.0), vector(0.9, 0.1), vector(0.0, 1.0), vector(0.0, 1.0))
-    assert [ask(world, text) for text in (ONE, OTHER, THIRD)] == ["miss", "near", "miss"]
-    assert asked(upstream) == ["acme", "vectors", "vectors", "vectors", "acme", "vectors"]
-    assert upstream.requests[1].json["input"] == ONE
+    assert [ask(world, text) for text in (QUESTION, NEAR_QUESTION, THIRD_QUESTION)] == [
+        "miss",
+        "near",
+        "miss",
+    ]
+    assert called_providers(upstream) == [
+        "acme",
+        "vectors",
+        "vectors",
+        "vectors",
+        "acme",
+        "vectors",
+    ]
+    assert upstream.requests[1].json["input"] == QUESTION
     rows = world.entries()
-    made = [row for row in rows if row.tags == ("near",)]
-    assert [row.id.rpartition(".")[2] for row in made] == ["near"] * 4
-    assert all(row.cost == Decimal("0.00000014") for row in made)
-    (found,) = [row for row in rows if row.near is not None]
-    assert found.near == pytest.approx(0.994, abs=0.001)
-    assert f"{found.id}.near" in {row.id for row in made}
+    vector_rows = [row for row in rows if row.tags == ("near",)]
+    assert [row.id.rpartition(".")[2] for row in vector_rows] == ["near"] * 4
+    assert all(row.cost == Decimal("0.00000014") for row in vector_rows)
+    (near_row,) = [row for row in rows if row.near is not None]
+    assert near_row.near == pytest.approx(0.994, abs=0.001)
+    assert f"{near_row.id}.near" in {row.id for row in vector_rows}
 
 
 @pytest.mark.parametrize("script", [failing(500), whole("x"), vector()], ids=["500", "chat", "none"])  # fmt: skip
@@ -324,7 +354,7 @@ def test_a_failure_of_the_embedding_model_is_a_cache_miss(
 ) -> None:
     """After three failures in a row the gateway leaves the model alone."""
     upstream.on("/vectors", vector(1.0), script)
-    assert [ask(world, text) for text in (ONE, OTHER, THIRD)] == ["miss"] * 3
+    assert [ask(world, text) for text in (QUESTION, NEAR_QUESTION, THIRD_QUESTION)] == ["miss"] * 3
     before = len(upstream.requests)
     assert ask(world, "How can I reset my password?") == "miss"
     assert len(upstream.requests) == before + 1
@@ -335,7 +365,7 @@ def test_a_failure_of_the_embedding_model_is_a_cache_miss(
 def test_a_refusal_by_the_embedding_model_is_a_cache_miss(world: World, upstream: Upstream) -> None:
     """A refusal of one call's vector says nothing about the model: other calls go on to ask it."""
     upstream.on("/vectors", vector(1.0), *[failing(400)] * 6, vector(1.0))
-    assert [ask(world, text) for text in (ONE, OTHER, THIRD)] == ["miss"] * 3
+    assert [ask(world, text) for text in (QUESTION, NEAR_QUESTION, THIRD_QUESTION)] == ["miss"] * 3
     assert ask(world, "How can I reset my password?") == "miss"
     assert ask(world, "How should I reset my password?") == "near"
     assert "near" not in [line["event"] for line in world.log]
@@ -346,7 +376,7 @@ def test_the_gateway_does_not_wait_for_a_silent_embedding_model(
 ) -> None:
     world = make(near(near={**MODEL, "timeout": "50ms"}))
     upstream.on("/vectors", vector(1.0), SILENT, vector(1.0))
-    assert [ask(world, text) for text in (ONE, OTHER)] == ["miss", "miss"]
+    assert [ask(world, text) for text in (QUESTION, NEAR_QUESTION)] == ["miss", "miss"]
     assert [row.state for row in world.entries() if row.tags].count("settled") == 2
 
 
@@ -358,10 +388,10 @@ def place(tmp_path: Path) -> Iterator[Place]:
     program = redis_program()
     if program is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
-    found = Place(program, tmp_path)
-    found.start()
-    yield found
-    found.kill()
+    server = Place(program, tmp_path)
+    server.start()
+    yield server
+    server.kill()
 
 
 def has_vectors(place: Place) -> bool:
@@ -381,25 +411,25 @@ def test_gateways_share_near_answers_through_one_redis(make: Make, place: Place)
     none.
     """
     url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
-    one, two = make(near(), **url), make(near(), **url)
-    assert ask(one, ONE) == "miss"
+    first, second = make(near(), **url), make(near(), **url)
+    assert ask(first, QUESTION) == "miss"
     shares_vectors = has_vectors(place)
-    assert ask(two, OTHER) == ("near" if shares_vectors else "miss")
-    assert ask(one, THIRD) == "near"
-    reply = one.ask(chat("How can I reset my password?"))
-    one.loop.run(one.gateway.engine.drain())
-    said = {"id": reply.headers["x-request-id"], "verdict": "bad"}
-    assert one.client.post("/v1/feedback", json=said).status_code == 200
-    assert ask(one, "Show me how to reset my password") == "miss"
+    assert ask(second, NEAR_QUESTION) == ("near" if shares_vectors else "miss")
+    assert ask(first, THIRD_QUESTION) == "near"
+    reply = first.ask(chat("How can I reset my password?"))
+    first.loop.run(first.gateway.engine.drain())
+    feedback = {"id": reply.headers["x-request-id"], "verdict": "bad"}
+    assert first.client.post("/v1/feedback", json=feedback).status_code == 200
+    assert ask(first, "Show me how to reset my password") == "miss"
     # Without vector sets the other gateway has its own answer, which nobody has called bad.
-    assert ask(two, "How to reset my password") == ("miss" if shares_vectors else "near")
+    assert ask(second, "How to reset my password") == ("miss" if shares_vectors else "near")
     with redis.Redis(port=place.port) as admin:
         names = b" ".join(admin.keys())
         values = [admin.dump(name) for name in admin.scan_iter()]
     assert b"password" not in names
     assert not any(b"password" in value for value in values if value)
     place.kill()
-    assert ask(one, "Explain what rain is") == "miss"
+    assert ask(first, "Explain what rain is") == "miss"
 
 
 def test_a_gateway_with_another_secret_finds_no_near_answers_in_one_redis(
@@ -407,9 +437,9 @@ def test_a_gateway_with_another_secret_finds_no_near_answers_in_one_redis(
 ) -> None:
     """A gateway also ignores entries that others write: each place is sealed for its group."""
     url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
-    one, two = make(near(), **url), make(near(), **{**url, "TIERGATE_SECRET": "another"})
-    assert ask(one, ONE) == "miss"
-    assert ask(two, OTHER) == "miss"
+    first, second = make(near(), **url), make(near(), **{**url, "TIERGATE_SECRET": "another"})
+    assert ask(first, QUESTION) == "miss"
+    assert ask(second, NEAR_QUESTION) == "miss"
     if has_vectors(place):
         with redis.Redis(port=place.port) as admin:
             groups = admin.keys("tiergate:near:*")
@@ -419,8 +449,8 @@ def test_a_gateway_with_another_secret_finds_no_near_answers_in_one_redis(
                     admin.execute_command(
                         "VADD", group, "VALUES", 2, 0.9, 0.19**0.5, written, "NOQUANT"
                     )
-    assert ask(one, OTHER) == "near"
-    assert ask(two, THIRD) == "near"
+    assert ask(first, NEAR_QUESTION) == "near"
+    assert ask(second, THIRD_QUESTION) == "near"
 
 
 class Process:
@@ -441,9 +471,9 @@ class Process:
     def ask(self, text: str, answer: str) -> str:
         """Ask, check the answer, and return what the reply says of the cache."""
         listening = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
-        found = until(lambda: listening.search(self._child.out), f"listening: {self._child.err}")
-        assert found is not None
-        url = f"{found[1]}/v1/chat/completions"
+        match = until(lambda: listening.search(self._child.out), f"listening: {self._child.err}")
+        assert match is not None
+        url = f"{match[1]}/v1/chat/completions"
         reply = httpx.post(url, json=chat(text), timeout=PATIENCE, trust_env=False)
         assert reply.json()["choices"][0]["message"]["content"] == answer
         return str(reply.headers["x-tiergate-cache"])
@@ -461,14 +491,14 @@ def test_gateway_processes_share_near_answers_through_one_redis(
     """
     upstream.on("/acme", whole("by the first"), whole("by the second"))
     processes = [Process(tmp_path / name, upstream.url, place.port) for name in ("one", "two")]
-    one, two = processes
+    first, second = processes
     try:
-        assert one.ask(ONE, "by the first") == "miss"
+        assert first.ask(QUESTION, "by the first") == "miss"
         if has_vectors(place):
             until(lambda: placed(place), "the first question in Redis")
-            assert two.ask(OTHER, "by the first") == "near"
-            assert one.ask(THIRD, "by the first") == "near"
-        assert two.ask(FAR, "by the second") == "miss"
+            assert second.ask(NEAR_QUESTION, "by the first") == "near"
+            assert first.ask(THIRD_QUESTION, "by the first") == "near"
+        assert second.ask(FAR_QUESTION, "by the second") == "miss"
     finally:
         for process in processes:
             process.stop()

@@ -197,7 +197,7 @@ def test_a_long_plan_gets_at_most_four_attempts(make: Make, upstream: Upstream) 
 
 
 @pytest.mark.parametrize(
-    ("told", "waits", "seconds"),
+    ("headers", "waits", "seconds"),
     [
         ({"retry_after": "3"}, [4.0], 3),
         ({"retry_after_ms": "1500"}, [2.25], 2),
@@ -212,20 +212,28 @@ def test_a_long_plan_gets_at_most_four_attempts(make: Make, upstream: Upstream) 
     ],
 )
 def test_the_gateway_waits_a_short_retry_after_and_passes_on_a_long_one(
-    world: World, upstream: Upstream, told: dict[str, str], waits: list[float], seconds: int | None
+    world: World,
+    upstream: Upstream,
+    headers: dict[str, str],
+    waits: list[float],
+    seconds: int | None,
 ) -> None:
     """The gateway waits up to 20 s.
 
     For a longer time it tells the client what the provider said, and the client may retry. Jitter
     makes a wait up to half longer, a second at most; here it always does.
     """
-    upstream.on("/acme", failing(429, None, **told))
+    upstream.on("/acme", failing(429, None, **headers))
     reply = world.ask(chat())
     assert reply.status_code == 429
     assert world.waits == waits
-    said = reply.headers.get("retry-after")
+    retry_after = reply.headers.get("retry-after")
     # A part of a second may have passed since the provider answered.
-    assert said is None if seconds is None else int(said or 0) in (seconds, max(1, seconds - 1))
+    assert (
+        retry_after is None
+        if seconds is None
+        else int(retry_after or 0) in (seconds, max(1, seconds - 1))
+    )
     assert "x-should-retry" not in reply.headers
     assert reply.json()["error"] | {"message": ""} == {
         "message": "", "type": "rate_limit_error", "param": None, "code": "upstream_rate_limited",
@@ -284,11 +292,11 @@ def test_the_gateway_never_masks_the_content_of_an_answer(
     world: World, upstream: Upstream, streamed: bool
 ) -> None:
     """The content is the model's own; the gateway masks only a header that quotes the key."""
-    said = f"You are {SECRET}."
-    answer = stream(*frames([said]), bill=(7, 3)) if streamed else whole(said)
+    text = f"You are {SECRET}."
+    answer = stream(*frames([text]), bill=(7, 3)) if streamed else whole(text)
     upstream.on("/acme", replace(answer, headers=(*answer.headers, ("x-request-id", SECRET))))
     reply = world.ask(chat(stream=streamed))
-    assert said.encode() in reply.content
+    assert text.encode() in reply.content
     assert reply.headers["x-upstream-request-id"] == "***"
     assert world.entry().upstream_id == "***"
 
@@ -301,10 +309,10 @@ def test_the_gateway_does_not_mask_a_short_key(make: Make, upstream: Upstream, k
         value["providers"]["acme"]["accounts"] = {"main": key}
 
     world = make(short)
-    told = whole("ollama: none is running, so say ollama pull.")
+    good = whole("ollama: none is running, so say ollama pull.")
     failed = body("not_found", "none: try ollama pull")
-    upstream.on("/acme", told, failing(404, failed))
-    assert world.ask(chat()).content == told.pieces[0]
+    upstream.on("/acme", good, failing(404, failed))
+    assert world.ask(chat()).content == good.pieces[0]
     assert world.ask(chat()).content == failed
 
 
@@ -325,11 +333,15 @@ def test_the_gateway_masks_a_key_that_is_quoted_with_escapes(
     frame = b"data: " + quoted + b"\n\n"
     scripts = [failing(400, quoted), failing(200, quoted), stream(frame)]
     scripts.append(stream(ROLE, chunk({"content": "Hel"}), frame))
-    asked = {"model": "smart", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi."}]}
+    request_body = {
+        "model": "smart",
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": "Hi."}],
+    }
     for script in scripts:
         upstream.on("/acme", script)
         for path in ("/v1/chat/completions", "/v1/messages"):
-            reply = world.client.post(path, json={**asked, "stream": script in scripts[2:]})
+            reply = world.client.post(path, json={**request_body, "stream": script in scripts[2:]})
             assert b"***" in reply.content or b"sent an error" in reply.content
             assert b"0123456789-never-shown" not in reply.content
 
@@ -376,8 +388,12 @@ def test_the_next_target_takes_over_from_a_flood_before_content(
     world = make(spared)
     upstream.on("/acme", stream(flood, *frames()))
     upstream.on("/spare", stream())
-    asked = {"model": "smart", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi."}]}
-    reply = world.client.post(path, json={**asked, "stream": True})
+    request_body = {
+        "model": "smart",
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": "Hi."}],
+    }
+    reply = world.client.post(path, json={**request_body, "stream": True})
     assert b"Hel" in reply.content
     assert len(reply.content) < 10_000
     assert reply.headers["x-tiergate-provider"] == "spare"
@@ -401,11 +417,11 @@ def test_frames_that_repeat_a_large_request_are_no_flood(make: Make, upstream: U
         {"type": "response.in_progress", "response": {**begun, "status": "in_progress"}},
         text, {"type": "response.completed", "response": done},
     ]  # fmt: skip
-    told = b"".join(b"data: " + jsonio.dumps(event) + b"\n\n" for event in events)
-    upstream.on("/acme", stream(told))
-    asked = {"model": "smart", "input": "Hi.", "instructions": long, "stream": True}
-    reply = world.client.post("/v1/responses", json=asked)
-    assert reply.content == told
+    data = b"".join(b"data: " + jsonio.dumps(event) + b"\n\n" for event in events)
+    upstream.on("/acme", stream(data))
+    request_body = {"model": "smart", "input": "Hi.", "instructions": long, "stream": True}
+    reply = world.client.post("/v1/responses", json=request_body)
+    assert reply.content == data
     assert world.entry().attempts == 1
 
 

@@ -122,7 +122,7 @@ def test_the_openai_sdk_raises_for_an_incomplete_answer(
 
 
 @pytest.mark.parametrize(
-    ("asked", "tier", "model"),
+    ("requested_model", "tier", "model"),
     [
         ("auto", "reasoning", "deep-1"),
         ("gpt-4o", "reasoning", "deep-1"),
@@ -137,25 +137,30 @@ def test_the_openai_sdk_raises_for_an_incomplete_answer(
 )
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 def test_every_model_name_leads_to_its_target(
-    sdk: openai.OpenAI, upstream: Upstream, streamed: bool, asked: str, tier: str, model: str
+    sdk: openai.OpenAI,
+    upstream: Upstream,
+    streamed: bool,
+    requested_model: str,
+    tier: str,
+    model: str,
 ) -> None:
     proof: list[Any] = [{"role": "user", "content": "Prove that there are infinitely many primes."}]
     create = sdk.chat.completions.with_raw_response.create
     if streamed:
-        raw: Any = create(model=asked, messages=proof, stream=True)
+        raw: Any = create(model=requested_model, messages=proof, stream=True)
         text = "".join(
             piece.choices[0].delta.content or "" for piece in raw.parse() if piece.choices
         )
     else:
-        raw = create(model=asked, messages=proof)
+        raw = create(model=requested_model, messages=proof)
         text = raw.parse().choices[0].message.content
     assert text == "word0 word1 word2 word3 word4 word5 word6 "
     head = raw.headers
-    lab = "other" if asked.startswith("other") else "acme"
+    lab = "other" if requested_model.startswith("other") else "acme"
     assert head["x-request-id"] == head["request-id"] == raw.request_id
     source, _, decision = head["x-tiergate-decision"].partition("; ")
     assert decision == head["x-request-id"]
-    assert source == ("classifier" if asked in ("auto", "acme/auto", "gpt-4o") else "pin")
+    assert source == ("classifier" if requested_model in ("auto", "acme/auto", "gpt-4o") else "pin")
     assert head["x-tiergate-lab"] == head["x-tiergate-provider"] == lab
     assert (head["x-tiergate-tier"], head["x-tiergate-model"]) == (tier, model)
     assert (head["x-tiergate-cache"], head["x-tiergate-attempts"]) == ("off", "1")
@@ -175,8 +180,8 @@ def test_the_gateway_drops_and_names_what_a_model_does_not_take(
     sdk: openai.OpenAI, upstream: Upstream
 ) -> None:
     create = sdk.chat.completions.with_raw_response.create
-    told = create(model="reasoning", messages=HELLO, temperature=0.5, top_p=0.9).headers
-    assert told["x-tiergate-dropped"] == "temperature, top_p"
+    headers = create(model="reasoning", messages=HELLO, temperature=0.5, top_p=0.9).headers
+    assert headers["x-tiergate-dropped"] == "temperature, top_p"
     assert set(upstream.requests[0].json) == {"model", "messages", "reasoning_effort"}
 
 
@@ -194,11 +199,11 @@ def test_a_stream_has_usage_only_if_the_client_requests_it(
     sdk: openai.OpenAI, upstream: Upstream
 ) -> None:
     create = sdk.chat.completions.create
-    told = list(create(model="smart", messages=HELLO, stream=True, stream_options={"include_usage": True}))  # fmt: skip
+    with_usage = list(create(model="smart", messages=HELLO, stream=True, stream_options={"include_usage": True}))  # fmt: skip
     plain = list(create(model="smart", messages=HELLO, stream=True))
-    assert told[-1].usage is not None
-    assert told[-1].usage.total_tokens == 10
-    assert not told[-1].choices
+    assert with_usage[-1].usage is not None
+    assert with_usage[-1].usage.total_tokens == 10
+    assert not with_usage[-1].choices
     assert all(piece.usage is None and piece.choices for piece in plain)
     assert all(request.json["stream_options"] == {"include_usage": True} for request in upstream.requests)  # fmt: skip
 
@@ -218,11 +223,11 @@ def test_the_openai_sdk_gets_tool_calls_in_pieces(sdk: openai.OpenAI, upstream: 
     ))  # fmt: skip
     tool: Any = {"type": "function", "function": {"name": "sum", "parameters": {"type": "object"}}}
     with sdk.chat.completions.stream(model="smart", messages=HELLO, tools=[tool]) as chunks:
-        said = chunks.get_final_completion().choices[0]
-    assert said.finish_reason == "tool_calls"
-    assert said.message.tool_calls is not None
-    assert said.message.tool_calls[0].id == "call_1"
-    assert said.message.tool_calls[0].function.arguments == '{"a": 1}'
+        choice = chunks.get_final_completion().choices[0]
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.tool_calls is not None
+    assert choice.message.tool_calls[0].id == "call_1"
+    assert choice.message.tool_calls[0].function.arguments == '{"a": 1}'
 
 
 def test_the_openai_sdk_lists_and_retrieves_models(sdk: openai.OpenAI) -> None:
@@ -284,32 +289,32 @@ def test_one_cached_answer_serves_whole_and_streamed_calls(
     """A program reads the same answer, whichever way it was recorded and is served."""
     change: Change = sampled
     world = make(change)
-    told = []
+    replies = []
     with openai.OpenAI(base_url=f"{world.url}/v1", api_key="any") as client:
         for streamed in (first, not first, first):
             if streamed:
                 with client.chat.completions.stream(
                     model="smart", messages=HELLO, stream_options={"include_usage": True}
                 ) as chunks:
-                    said = chunks.get_final_completion().model_dump()
+                    reply = chunks.get_final_completion().model_dump()
             else:
-                said = client.chat.completions.create(model="smart", messages=HELLO).model_dump()
+                reply = client.chat.completions.create(model="smart", messages=HELLO).model_dump()
             world.loop.run(world.gateway.engine.drain())
-            told.append(_plain(said))
-    assert told[0] == told[1] == told[2]
-    assert told[0]["usage"]["total_tokens"] == 10
+            replies.append(without_sdk_members(reply))
+    assert replies[0] == replies[1] == replies[2]
+    assert replies[0]["usage"]["total_tokens"] == 10
     assert len(upstream.requests) == 1
     assert [entry.cache for entry in world.entries()] == ["miss", "hit", "hit"]
 
 
-def _plain(said: dict[str, Any]) -> dict[str, Any]:
+def without_sdk_members(reply: dict[str, Any]) -> dict[str, Any]:
     """Remove what the SDK's own accumulation of a stream adds."""
-    message = said["choices"][0]["message"]
+    message = reply["choices"][0]["message"]
     message.pop("parsed", None)
     empty = [name for name, value in message.items() if value is None]
     for name in empty:
         del message[name]
-    return {name: value for name, value in said.items() if value is not None}
+    return {name: value for name, value in reply.items() if value is not None}
 
 
 def test_the_gateway_reads_a_stream_with_a_wrong_content_type(
@@ -335,5 +340,5 @@ def test_lines_are_not_cut_at_unicode_separators(sdk: openai.OpenAI, upstream: U
         model="smart", messages=HELLO, stream=True
     )
     data = b"".join(reply.http_response.iter_bytes())
-    said = [jsonio.loads(line[6:]) for line in data.split(b"\r\n") if line.startswith(b"data: {")]
-    assert "".join(item["choices"][0]["delta"].get("content", "") for item in said) == text
+    chunks = [jsonio.loads(line[6:]) for line in data.split(b"\r\n") if line.startswith(b"data: {")]
+    assert "".join(item["choices"][0]["delta"].get("content", "") for item in chunks) == text

@@ -11,8 +11,8 @@ def test_calls_succeed_while_the_store_is_away_and_it_gets_every_row_later(tmp_p
     Every row is in the store once. The sums equal those of the journals, and agree with the bill of
     an independent provider. `make outage` is the long form, which watches memory too.
     """
-    found = trial(tmp_path, 3.0, seed="1")
-    assert found.wrong == []
-    assert found.away >= 50
-    assert found.failures > 0
-    assert all(size > 0 for size in found.memory)
+    result = trial(tmp_path, 3.0, seed="1")
+    assert result.wrong == []
+    assert result.away >= 50
+    assert result.failures > 0
+    assert all(size > 0 for size in result.memory)

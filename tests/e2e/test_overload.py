@@ -29,15 +29,15 @@ _PRLIMIT = shutil.which("prlimit")
 @pytest.fixture
 def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
     """Return a function that starts a gateway: `serve(*words that run it, **server settings)`."""
-    made: list[Service] = []
+    services: list[Service] = []
 
     def serve(*before: str, **server: Any) -> Service:
-        made.append(Service(tmp_path / f"{len(made)}", upstream, server, before))
-        return made[-1]
+        services.append(Service(tmp_path / f"{len(services)}", upstream, server, before))
+        return services[-1]
 
     yield serve
-    for one in made:
-        one.kill()
+    for service in services:
+        service.kill()
 
 
 def status(answer: bytes) -> int:
@@ -45,9 +45,9 @@ def status(answer: bytes) -> int:
     return int(answer.split()[1]) if answer else 0
 
 
-def gathered(connections: list[socket.socket], enough: int) -> list[bytes]:
+def receive_from_all(connections: list[socket.socket], enough: int) -> list[bytes]:
     """Return what many connections receive until the other side has closed `enough` of them."""
-    found: dict[socket.socket, bytes] = dict.fromkeys(connections, b"")
+    data_by_connection: dict[socket.socket, bytes] = dict.fromkeys(connections, b"")
     closed = 0
     deadline = time.monotonic() + PATIENCE
     with selectors.DefaultSelector() as selector:
@@ -56,15 +56,15 @@ def gathered(connections: list[socket.socket], enough: int) -> list[bytes]:
         while closed < enough:
             assert time.monotonic() < deadline, (closed, enough)
             for key, _ in selector.select(1.0):
-                one: socket.socket = key.data
+                connection: socket.socket = key.data
                 piece = b""
                 with suppress(ConnectionError):
-                    piece = one.recv(65536)
-                found[one] += piece
+                    piece = connection.recv(65536)
+                data_by_connection[connection] += piece
                 if not piece:
                     closed += 1
-                    selector.unregister(one)
-    return list(found.values())
+                    selector.unregister(connection)
+    return list(data_by_connection.values())
 
 
 @pytest.mark.skipif(_PRLIMIT is None, reason="prlimit of util-linux sets the limit")
@@ -84,18 +84,18 @@ def test_p_09_the_gateway_refuses_more_clients_than_it_has_files_for(
         for one in clients:
             with suppress(ConnectionError):
                 one.sendall(head.encode() + data)
-        answers = gathered(clients, 300 - 83)
-        told = Counter(status(answer) for answer in answers)
-        assert told[503] + told[0] == 300
-        assert told[503] >= 41  # as many as wait at a time; some of the others see a reset first
+        answers = receive_from_all(clients, 300 - 83)
+        counts = Counter(status(answer) for answer in answers)
+        assert counts[503] + counts[0] == 300
+        assert counts[503] >= 41  # as many as wait at a time; some of the others see a reset first
         assert all(b"\r\nretry-after: " in one for one in answers if one)
-        served = {upstream.arrived() for _ in range(83)}
+        requests = {upstream.arrived() for _ in range(83)}
         assert service.get("/health") == 200
         assert service.files < 256
         since, used = time.monotonic(), service.used()
         until(lambda: time.monotonic() - since > 0.5, "half a second")
         assert service.used() - used < (time.monotonic() - since) / 2
-    for request in served:
+    for request in requests:
         assert request.left.wait(PATIENCE)
     upstream.on("/acme", whole())
 
@@ -113,9 +113,9 @@ def test_p_09_the_gateway_survives_when_no_file_is_left(serve: Serve, upstream: 
     service = serve(str(_PRLIMIT), "--nofile=64:64", connections=1000)
     with ExitStack() as stack:
         clients = [stack.enter_context(service.dial()) for _ in range(100)]
-        for one in clients:
+        for client in clients:
             with suppress(ConnectionError):
-                one.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                client.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
         until(lambda: service.files >= 60, "its files are used up")
         since, used = time.monotonic(), service.used()
         until(lambda: time.monotonic() - since > 0.5, "half a second")
@@ -140,7 +140,7 @@ def test_p_10_the_gateway_survives_a_flood_of_large_bodies(
     upstream.on("/acme", whole())
     body = jsonio.dumps(chat("x" * 20 * MB))
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
-    told: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
 
     def flood() -> None:
         for _ in range(3):
@@ -150,18 +150,18 @@ def test_p_10_the_gateway_survives_a_flood_of_large_bodies(
                 answer = b""
                 with suppress(ConnectionError):
                     answer = connection.recv(65536)
-                told[status(answer)] += 1
+                counts[status(answer)] += 1
 
     threads = [threading.Thread(target=flood) for _ in range(8)]
-    for one in threads:
-        one.start()
-    while any(one.is_alive() for one in threads):
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
         assert service.get("/health") == 200
         time.sleep(0.02)  # a pause between two looks at a real gateway
-    assert told[200] >= 1
-    assert told[503] >= 1
-    assert told[200] + told[503] + told[0] == 24
-    print(service.figure("VmHWM") / 1e6, told)
+    assert counts[200] >= 1
+    assert counts[503] >= 1
+    assert counts[200] + counts[503] + counts[0] == 24
+    print(service.figure("VmHWM") / 1e6, counts)
     assert service.figure("VmHWM") < 300 * MB
     assert service.get("/health") == 200
 
@@ -178,7 +178,7 @@ def test_p_10_a_body_larger_than_memory_is_refused_for_good(serve: Serve) -> Non
     assert b"more memory than the gateway has" in answer
 
 
-def slowly(service: Service, body: dict[str, Any]) -> socket.socket:
+def connect_slow_client(service: Service, body: dict[str, Any]) -> socket.socket:
     """Connect a client that sends a request and reads next to nothing."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -198,7 +198,7 @@ def test_c_03_the_gateway_drops_a_client_that_reads_nothing(
     words = [chunk({"content": "word " * 2000})] * 800
     upstream.on("/acme", stream(ROLE, *words, end="stall"))
     before = service.figure("VmRSS")
-    with slowly(service, chat(stream=True)) as connection:
+    with connect_slow_client(service, chat(stream=True)) as connection:
         request = upstream.arrived()
         assert connection.recv(10).startswith(b"HTTP/1.1 2")
         assert request.left.wait(PATIENCE)
@@ -217,7 +217,7 @@ def test_c_03_a_whole_answer_that_no_client_reads_keeps_no_connection(
     service = serve(timeouts={"read": 0.3})
     upstream.on("/acme", whole("word " * 2 * MB))
     files = service.files
-    with slowly(service, chat()) as connection:
+    with connect_slow_client(service, chat()) as connection:
         assert connection.recv(10).startswith(b"HTTP/1.1 2")
         until(service.entries, "its row")
         until(lambda: service.files <= files + 1, "its connection is gone")  # one more is upstream

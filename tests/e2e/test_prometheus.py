@@ -37,9 +37,9 @@ def _spare(value: Config) -> None:
 
 @pytest.fixture
 def prometheus(world: World, tmp_path: Path) -> Iterator[Prometheus]:
-    made = Prometheus(tmp_path, f"127.0.0.1:{world.port}")
-    yield made
-    made.stop()
+    server = Prometheus(tmp_path, f"127.0.0.1:{world.port}")
+    yield server
+    server.stop()
 
 
 def _provider(request: Request) -> Answer:
@@ -73,16 +73,16 @@ def test_prometheus_adds_up_to_the_figures_of_the_ledger(
     first = "histogram_quantile(0.95, sum by (le) (tiergate_first_content_seconds_bucket))"
     quantile = prometheus.one(first)
     spent = {
-        found["model"]: value
-        for found, value in prometheus.query("sum by (model) (tiergate_cost_usd_total) > 0")
+        labels["model"]: value
+        for labels, value in prometheus.query("sum by (model) (tiergate_cost_usd_total) > 0")
     }
     attempts = {
-        (found["provider"], found.get("problem", "")): value
-        for found, value in prometheus.query("tiergate_attempts_total > 0")
+        (labels["provider"], labels.get("problem", "")): value
+        for labels, value in prometheus.query("tiergate_attempts_total > 0")
     }
     states = {
-        found["state"]: value
-        for found, value in prometheus.query("sum by (state) (tiergate_calls_total)")
+        labels["state"]: value
+        for labels, value in prometheus.query("sum by (state) (tiergate_calls_total)")
     }
     words = 'sum(tiergate_tokens_total{class="output"})'
     output = prometheus.one(words)
@@ -105,11 +105,11 @@ def test_prometheus_adds_up_to_the_figures_of_the_ledger(
 
 
 def _spent(entries: list[FinalRow]) -> dict[str, float]:
-    found: dict[str, Decimal] = {}
+    sums: dict[str, Decimal] = {}
     for entry in entries:
         if entry.model is not None and entry.cost:
-            found[entry.model] = found.get(entry.model, Decimal(0)) + entry.cost
-    return {model: float(cost) for model, cost in found.items()}
+            sums[entry.model] = sums.get(entry.model, Decimal(0)) + entry.cost
+    return {model: float(cost) for model, cost in sums.items()}
 
 
 def test_metrics_hold_no_prompt_and_no_key(world: World) -> None:
@@ -126,14 +126,14 @@ def test_promtool_accepts_the_metrics(world: World) -> None:
     world.upstream.on("/", _provider)
     world.ask(chat("fail"))
     text = world.client.get("/metrics").content
-    told = subprocess.run(
+    run = subprocess.run(
         [program("promtool"), "check", "metrics"],
         check=False,
         input=text,
         capture_output=True,
         timeout=60,
     )
-    assert (told.returncode, told.stdout, told.stderr) == (0, b"", b"")
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
 
 
 def _queries() -> list[str]:
@@ -149,9 +149,9 @@ def test_promtool_accepts_the_documented_queries(tmp_path: Path) -> None:
     )
     file.write_text(_RULES + rules)
     command = [program("promtool"), "check", "rules", str(file)]
-    told = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert f"SUCCESS: {len(_queries())} rules found" in told.stdout
+    run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert f"SUCCESS: {len(_queries())} rules found" in run.stdout
     listed = {pages.codes(row[0])[0] for row in pages.table("metric", "observing.md").rows}
     for query in _queries():
         names = {
@@ -167,8 +167,8 @@ def test_the_documents_list_every_metric(world: World) -> None:
     """The table also lists metrics that only some gateways have."""
     rows = {pages.codes(row[0])[0]: row for row in pages.table("metric", "observing.md").rows}
     text = world.client.get("/metrics").text
-    told = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    exposed = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     some = {
         "tiergate_redis_up", "tiergate_traces_dropped_total",
     }  # fmt: skip
-    assert rows.keys() == told | some
+    assert rows.keys() == exposed | some

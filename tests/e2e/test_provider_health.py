@@ -17,7 +17,7 @@ class Clock:
         world.gateway.upstream.health.clock = lambda: self.now
 
 
-def asked(upstream: Upstream) -> list[str]:
+def called_providers(upstream: Upstream) -> list[str]:
     return [request.path.split("/")[1] for request in upstream.requests]
 
 
@@ -25,18 +25,18 @@ def health(world: World) -> dict[str, Any]:
     reply = world.client.get("/admin/health")
     assert reply.status_code == 200, reply.text
     assert SECRET not in reply.text
-    found: dict[str, Any] = reply.json()
-    return found
+    value: dict[str, Any] = reply.json()
+    return value
 
 
 def target(world: World, provider: str = "acme", account: str = "main") -> dict[str, Any]:
-    (found,) = [
-        one
-        for one in health(world)["targets"]
-        if (one["provider"], one["account"]) == (provider, account)
-        and one["model"] in ("able-1", "able-2")
+    (row,) = [
+        item
+        for item in health(world)["targets"]
+        if (item["provider"], item["account"]) == (provider, account)
+        and item["model"] in ("able-1", "able-2")
     ]
-    return dict(found)
+    return dict(row)
 
 
 def events(world: World) -> list[tuple[object, object, object]]:
@@ -55,11 +55,11 @@ def test_a_failing_target_leaves_the_rotation_and_returns(make: Make, upstream: 
     for _ in range(7):
         assert world.ask(chat()).status_code == 200
     twice = ["acme", "acme", "spare"]
-    assert asked(upstream) == [*twice, *twice, "acme", "spare", *["spare"] * 4]
-    told = target(world)
-    assert (told["state"], told["cause"], told["error"]) == ("open", "failing", "upstream_error")
-    assert (told["answered"], told["failed"], told["in_flight"]) == (0, 5, 0)
-    assert 1 < told["until"] - told["since"] < 3
+    assert called_providers(upstream) == [*twice, *twice, "acme", "spare", *["spare"] * 4]
+    state = target(world)
+    assert (state["state"], state["cause"], state["error"]) == ("open", "failing", "upstream_error")
+    assert (state["answered"], state["failed"], state["in_flight"]) == (0, 5, 0)
+    assert 1 < state["until"] - state["since"] < 3
     assert target(world, "spare")["state"] == "closed"
     upstream.on("/acme", whole())
     clock.now += 7
@@ -79,16 +79,16 @@ def test_the_plan_names_the_targets_that_are_out_and_why(make: Make, upstream: U
     upstream.on("/spare", whole())
     for _ in range(5):
         world.ask(chat())
-    told = world.client.post("/v1/route", json=chat()).json()
-    assert [one["target"] for one in told["plan"]] == ["spare/able-2"]
-    (skipped,) = told["skipped"]
+    route = world.client.post("/v1/route", json=chat()).json()
+    assert [step["target"] for step in route["plan"]] == ["spare/able-2"]
+    (skipped,) = route["skipped"]
     assert (skipped["target"], skipped["tier"]) == ("acme/able-1", "smart")
     assert skipped["reason"] == "is out (failing; upstream_error) for 2 s"
     upstream.on("/spare", failing(500))
     for _ in range(5):
         world.ask(chat())
-    told = world.client.post("/v1/route", json=chat()).json()
-    assert len(told["plan"]) == 2
+    route = world.client.post("/v1/route", json=chat()).json()
+    assert len(route["plan"]) == 2
 
 
 def test_the_configured_fallback_lab_takes_over(make: Make, upstream: Upstream) -> None:
@@ -115,12 +115,12 @@ def test_the_client_gets_a_time_to_retry_when_every_target_is_out(
     upstream.on("/acme", failing(500))
     for _ in range(2):
         assert "x-should-retry" not in world.ask(chat()).headers
-    sent = len(upstream.requests)
+    request_count = len(upstream.requests)
     reply = world.ask(chat())
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "overloaded")
     assert 1 <= int(reply.headers["retry-after"]) <= 7
     assert "x-should-retry" not in reply.headers
-    assert len(upstream.requests) == sent == 5
+    assert len(upstream.requests) == request_count == 5
     entry = world.entries()[-1]
     assert (entry.state, entry.attempts, entry.problem) == ("refused", 0, "overloaded")
     assert entry.cost == 0
@@ -136,7 +136,7 @@ def test_a_target_stays_out_when_its_probe_fails(make: Make, upstream: Upstream)
     clock.now += 7
     for _ in range(3):
         assert world.ask(chat()).headers["x-tiergate-provider"] == "spare"
-    assert asked(upstream).count("acme") == 6
+    assert called_providers(upstream).count("acme") == 6
     assert target(world)["until"] - target(world)["error_at"] > 2.5
 
 
@@ -151,14 +151,18 @@ def test_the_gateway_stops_using_a_refused_credential(
         assert world.ask(chat()).status_code == 200
     used = [request.header("authorization") for request in upstream.requests]
     assert used == [f"Bearer {SECRET}", *["Bearer sk-second"] * 3]
-    (told,) = health(world)["accounts"]
-    assert (told["account"], told["state"], told["cause"]) == ("main", "open", "credential")
+    (account,) = health(world)["accounts"]
+    assert (account["account"], account["state"], account["cause"]) == (
+        "main",
+        "open",
+        "credential",
+    )
     assert events(world) == [("acme", None, "credential")]
     clock.now += 61
     world.ask(chat())
     assert upstream.requests[-1].header("authorization") == f"Bearer {SECRET}"
-    (told,) = health(world)["accounts"]
-    assert told["state"] == "closed"
+    (account,) = health(world)["accounts"]
+    assert account["state"] == "closed"
 
 
 def test_the_gateway_keeps_using_its_only_credential(world: World, upstream: Upstream) -> None:
@@ -176,7 +180,7 @@ def test_the_gateway_stops_calling_a_model_that_is_gone(make: Make, upstream: Up
     upstream.on("/spare", whole())
     for _ in range(3):
         assert world.ask(chat()).headers["x-tiergate-provider"] == "spare"
-    assert asked(upstream) == ["acme", "spare", "spare", "spare"]
+    assert called_providers(upstream) == ["acme", "spare", "spare", "spare"]
     assert events(world) == [("acme", "able-1", "model")]
 
 
@@ -187,9 +191,9 @@ def test_streams_that_break_off_count_against_their_target(make: Make, upstream:
     cut = stream(*stream().pieces[:2], end="cut")
     upstream.on("/acme", cut)
     upstream.on("/spare", stream())
-    said = [world.ask(chat(stream=True)).headers["x-tiergate-provider"] for _ in range(12)]
-    assert said[0] == "acme"
-    assert said[-1] == "spare"
+    providers = [world.ask(chat(stream=True)).headers["x-tiergate-provider"] for _ in range(12)]
+    assert providers[0] == "acme"
+    assert providers[-1] == "spare"
     assert target(world)["cause"] == "shaky"
 
 
@@ -199,7 +203,7 @@ def test_a_client_retry_is_tried_once_at_each_target(make: Make, upstream: Upstr
     upstream.on("/spare", failing(503))
     reply = world.ask(chat(), x_stainless_retry_count="1")
     assert (reply.status_code, reply.headers.get("x-should-retry")) == (503, None)
-    assert asked(upstream) == ["acme", "spare"]
+    assert called_providers(upstream) == ["acme", "spare"]
     assert world.waits == [0.0]
 
 
@@ -240,5 +244,5 @@ def test_admins_see_targets_limits_and_retries(make: Make, upstream: Upstream) -
     assert target(world, "spare")["limits"]["levels"] == [
         {"name": "requests", "left": 7, "limit": 9}
     ]
-    told = health(world)["retries"]
-    assert told == [{"lab": "acme", "calls": 1, "retries": 1, "denied": 0, "left": 9.0}]
+    retries = health(world)["retries"]
+    assert retries == [{"lab": "acme", "calls": 1, "retries": 1, "denied": 0, "left": 9.0}]

@@ -31,21 +31,21 @@ def accounts(value: Config) -> None:
     value["providers"]["acme"]["accounts"] = {"main": SECRET, "second": "sk-second"}
 
 
-def saying(script: Answer, told: Told) -> Answer:
-    return replace(script, headers=(*script.headers, *told.items()))
+def with_headers(script: Answer, headers: Told) -> Answer:
+    return replace(script, headers=(*script.headers, *headers.items()))
 
 
 def by_account(main: Script, second: Script) -> Script:
     """Answer the main account with one script, and the second with another."""
 
     def script(request: Request) -> Answer:
-        found = main if request.header("authorization") == f"Bearer {SECRET}" else second
-        return found if isinstance(found, Answer) else found(request)
+        chosen = main if request.header("authorization") == f"Bearer {SECRET}" else second
+        return chosen if isinstance(chosen, Answer) else chosen(request)
 
     return script
 
 
-def asked(upstream: Upstream) -> list[str]:
+def called_accounts(upstream: Upstream) -> list[str]:
     """Return the accounts that the gateway asked; "spare" is another host."""
     names = {f"Bearer {SECRET}": "main", "Bearer sk-second": "second", None: "spare"}
     return [names[request.header("authorization")] for request in upstream.requests]
@@ -57,20 +57,20 @@ def test_an_account_without_quota_is_used_again_after_the_reset(
 ) -> None:
     world = make(accounts)
     clock = Clock(world)
-    said = stream() if streamed else whole()
-    upstream.on("/acme", by_account(saying(said, EMPTY), said))
+    good = stream() if streamed else whole()
+    upstream.on("/acme", by_account(with_headers(good, EMPTY), good))
     for seconds in (0.0, 10.0, 19.0, 1.0):
         clock.now += seconds
         reply = world.ask(chat(stream=streamed))
         assert (reply.status_code, reply.headers["x-tiergate-attempts"]) == (200, "1")
         assert not [name for name in reply.headers if "ratelimit" in name]
-    assert asked(upstream) == ["main", "second", "second", "main"]
+    assert called_accounts(upstream) == ["main", "second", "second", "main"]
 
 
 def test_another_target_serves_when_the_first_has_no_quota(make: Make, upstream: Upstream) -> None:
     world = make(spared)
     Clock(world)
-    upstream.on("/acme", saying(whole(), EMPTY))
+    upstream.on("/acme", with_headers(whole(), EMPTY))
     upstream.on("/spare", whole())
     replies = [world.ask(chat()) for _ in range(2)]
     assert [reply.headers["x-tiergate-provider"] for reply in replies] == ["acme", "spare"]
@@ -79,9 +79,9 @@ def test_another_target_serves_when_the_first_has_no_quota(make: Make, upstream:
 def test_the_first_account_is_used_when_none_has_quota(make: Make, upstream: Upstream) -> None:
     world = make(accounts)
     Clock(world)
-    upstream.on("/acme", saying(whole(), EMPTY))
+    upstream.on("/acme", with_headers(whole(), EMPTY))
     assert [world.ask(chat()).status_code for _ in range(4)] == [200] * 4
-    assert asked(upstream) == ["main", "second", "main", "main"]
+    assert called_accounts(upstream) == ["main", "second", "main", "main"]
 
 
 def test_a_long_prompt_goes_to_the_account_with_enough_quota(
@@ -91,10 +91,10 @@ def test_a_long_prompt_goes_to_the_account_with_enough_quota(
     world = make(accounts)
     Clock(world)
     few = {"x-ratelimit-remaining-tokens": "1000", "x-ratelimit-reset-tokens": "30s"}
-    upstream.on("/acme", by_account(saying(whole(), few), whole()))
+    upstream.on("/acme", by_account(with_headers(whole(), few), whole()))
     for body in (chat(), chat(), chat("word " * 5000), chat(max_tokens=2000), chat(max_tokens=100)):
         world.ask(body)
-    assert asked(upstream) == ["main", "main", "second", "second", "main"]
+    assert called_accounts(upstream) == ["main", "main", "second", "second", "main"]
 
 
 def test_requests_since_the_last_report_count_against_the_quota(
@@ -103,26 +103,28 @@ def test_requests_since_the_last_report_count_against_the_quota(
     """Two requests were left when the provider last said so."""
     world = make(accounts)
     Clock(world)
-    told = [saying(whole(), {**EMPTY, "x-ratelimit-remaining-requests": "2"})]
-    upstream.on("/acme", by_account(lambda _: told.pop() if told else whole(), whole()))
+    first_answers = [with_headers(whole(), {**EMPTY, "x-ratelimit-remaining-requests": "2"})]
+    upstream.on(
+        "/acme", by_account(lambda _: first_answers.pop() if first_answers else whole(), whole())
+    )
     for _ in range(4):
         world.ask(chat())
-    assert asked(upstream) == ["main", "main", "main", "second"]
+    assert called_accounts(upstream) == ["main", "main", "main", "second"]
 
 
-@pytest.mark.parametrize("told", [{"retry-after": "30"}, {"retry-after-ms": "30000"}, EMPTY])
+@pytest.mark.parametrize("headers", [{"retry-after": "30"}, {"retry-after-ms": "30000"}, EMPTY])
 def test_a_refusal_parks_the_account_for_the_next_call(
-    make: Make, upstream: Upstream, told: Told
+    make: Make, upstream: Upstream, headers: Told
 ) -> None:
     """Every way to say when parks the account; the other one then serves at the first attempt."""
     world = make(accounts)
     clock = Clock(world)
-    upstream.on("/acme", by_account(saying(failing(429), told), whole()))
+    upstream.on("/acme", by_account(with_headers(failing(429), headers), whole()))
     replies = [world.ask(chat()) for _ in range(2)]
     assert [reply.headers["x-tiergate-attempts"] for reply in replies] == ["2", "1"]
     clock.now += 30
     assert world.ask(chat()).headers["x-tiergate-attempts"] == "2"
-    assert asked(upstream) == ["main", "second", "second", "main", "second"]
+    assert called_accounts(upstream) == ["main", "second", "second", "main", "second"]
 
 
 def test_the_gateway_calls_no_provider_while_all_are_parked_for_long(
@@ -179,7 +181,15 @@ def test_a_503_parks_the_account_only_with_a_retry_after(make: Make, upstream: U
     upstream.on("/acme", by_account(failing(503, retry_after="9"), whole()))
     for _ in range(2):
         world.ask(chat())
-    assert asked(upstream) == ["main", "second", "main", "second", "main", "second", "second"]
+    assert called_accounts(upstream) == [
+        "main",
+        "second",
+        "main",
+        "second",
+        "main",
+        "second",
+        "second",
+    ]
 
 
 def test_the_gateway_reads_googles_retry_delay_from_the_body(
@@ -194,16 +204,18 @@ def test_the_gateway_reads_googles_retry_delay_from_the_body(
     for seconds in (0.0, 29.0, 1.0):
         clock.now += seconds
         world.ask(chat())
-    assert asked(upstream) == ["main", "second", "second", "main", "second"]
+    assert called_accounts(upstream) == ["main", "second", "second", "main", "second"]
 
 
 def test_an_account_over_its_limit_is_used_last(make: Make, upstream: Upstream) -> None:
     world = make(accounts)
     Clock(world)
-    upstream.on("/acme", by_account(saying(whole(), {"x-ratelimit-over-limit": "yes"}), whole()))
+    upstream.on(
+        "/acme", by_account(with_headers(whole(), {"x-ratelimit-over-limit": "yes"}), whole())
+    )
     for _ in range(2):
         world.ask(chat())
-    assert asked(upstream) == ["main", "second"]
+    assert called_accounts(upstream) == ["main", "second"]
 
 
 def test_malformed_quota_headers_are_ignored(make: Make, upstream: Upstream) -> None:
@@ -214,29 +226,31 @@ def test_malformed_quota_headers_are_ignored(make: Make, upstream: Upstream) -> 
         "anthropic-ratelimit-requests-remaining": "\u00b2",
     }
     world = make(accounts)
-    upstream.on("/acme", saying(whole(), junk))
+    upstream.on("/acme", with_headers(whole(), junk))
     for _ in range(2):
         assert world.ask(chat()).status_code == 200
-    assert asked(upstream) == ["main", "main"]
+    assert called_accounts(upstream) == ["main", "main"]
     assert world.gateway.engine._upstream.quota.list_states(0.0) == []
 
 
 @pytest.mark.parametrize(
-    ("told", "key"), [(EMPTY, "key-1"), (None, "key-2")], ids=["shortage", "parked"]
+    ("headers", "key"), [(EMPTY, "key-1"), (None, "key-2")], ids=["shortage", "parked"]
 )
 def test_a_conversation_leaves_the_account_with_its_answer_only_if_parked(
-    make: Make, upstream: Upstream, told: Told | None, key: str
+    make: Make, upstream: Upstream, headers: Told | None, key: str
 ) -> None:
     """A shortage does not move a conversation from the account that has its earlier answer."""
     world = make(stored)
     clock = Clock(world)
     first = answer(RESPONSES)
-    upstream.on(DOORS[RESPONSES], saying(first, told or {}), answer(RESPONSES))
+    upstream.on(DOORS[RESPONSES], with_headers(first, headers or {}), answer(RESPONSES))
     ask(world, RESPONSES, FIRST)
-    if told is None:
-        [one] = world.gateway.built_config.built_catalogue.catalogue.labs[RESPONSES].tiers["smart"]
+    if headers is None:
+        [target] = world.gateway.built_config.built_catalogue.catalogue.labs[RESPONSES].tiers[
+            "smart"
+        ]
         book = world.gateway.engine._upstream.quota
-        book.record_refusal((one.provider.name, "main", one.model), 30.0, clock.now)
+        book.record_refusal((target.provider.name, "main", target.model), 30.0, clock.now)
     ask(world, RESPONSES, SECOND, previous_response_id=ID)
     assert upstream.requests[1].header("authorization") == f"Bearer {key}"
     assert PROMPT not in repr(world.gateway.engine._upstream.quota.list_states(0.0))

@@ -42,19 +42,19 @@ _SILENT = "no answer in time"
 
 @pytest.fixture(scope="module")
 def program() -> str:
-    found = redis_program()
-    if found is None:
+    path = redis_program()
+    if path is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
-    return found
+    return path
 
 
 @pytest.fixture(scope="module")
 def provider(loop: Loop) -> Iterator[Upstream]:
-    made = Upstream()
-    loop.run(made.start())
-    made.on("/", echo)
-    yield made
-    loop.run(made.stop())
+    upstream = Upstream()
+    loop.run(upstream.start())
+    upstream.on("/", echo)
+    yield upstream
+    loop.run(upstream.stop())
 
 
 class Pair:
@@ -87,11 +87,11 @@ def paired(program: str, provider: Upstream, tmp_path_factory: pytest.TempPathFa
 
     @contextmanager
     def make(name: str) -> Iterator[Pair]:
-        made = Pair(program, tmp_path_factory.mktemp(name), provider.url, _FORMS[name])
+        new_pair = Pair(program, tmp_path_factory.mktemp(name), provider.url, _FORMS[name])
         try:
-            yield made
+            yield new_pair
         finally:
-            made.stop()
+            new_pair.stop()
 
     return make
 
@@ -99,11 +99,11 @@ def paired(program: str, provider: Upstream, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="module")
 def pair(paired: Paired) -> Iterator[Pair]:
     """A gateway whose Redis needs no password."""
-    with paired("plain") as made:
-        yield made
+    with paired("plain") as new_pair:
+        yield new_pair
 
 
-def few_waited(seconds: list[float]) -> bool:
+def is_mostly_fast(seconds: list[float]) -> bool:
     """True if fewer than half of the requests took as long as the deadline of Redis."""
     return sum(each >= _DEADLINE for each in seconds) < len(seconds) / 2
 
@@ -119,10 +119,10 @@ def test_the_gateway_starts_without_redis_and_finds_it_later(paired: Paired) -> 
             f"redis is gone: no connection ({place})",
             f"redis is back ({place})",
         ]
-    assert few_waited(lost)
+    assert is_mostly_fast(lost)
 
 
-def still(pair: Pair) -> None:
+def wait_for_puts(pair: Pair) -> None:
     """Return once the gateway puts nothing any more: else a put may learn of a loss first.
 
     A hit is no proof: before an answer is stored, equal requests share it.
@@ -144,8 +144,8 @@ def test_losing_redis_costs_one_deadline_and_it_comes_back(pair: Pair, name: str
     def trial() -> None:
         place.start_again()
         gateway.known()
-        still(pair)
-        said = len(gateway.notes())
+        wait_for_puts(pair)
+        line_count = len(gateway.notes())
         with fault(place):
             first, *later = gateway.misses(50 * _TIMES)
             sockets, resident = gateway.child.sockets, gateway.child.resident
@@ -153,15 +153,15 @@ def test_losing_redis_costs_one_deadline_and_it_comes_back(pair: Pair, name: str
             assert gateway.child.sockets <= sockets + 2
             assert gateway.child.resident <= resident + _GROWTH
             until(
-                lambda: gateway.notes()[said:], "told"
+                lambda: gateway.notes()[line_count:], "told"
             )  # a quick machine asks all in one deadline
         place.start_again()
         gateway.known(_BACK)
         where = f"(127.0.0.1:{place.port})"
-        lost, back = gateway.notes()[said:]
-        assert lost.startswith("redis is gone: " + why)
-        assert (lost.endswith(where), back) == (True, f"redis is back {where}")
-        assert few_waited(later)
+        lost_line, back = gateway.notes()[line_count:]
+        assert lost_line.startswith("redis is gone: " + why)
+        assert (lost_line.endswith(where), back) == (True, f"redis is back {where}")
+        assert is_mostly_fast(later)
         if why == _SILENT:
             within(_DEADLINE / 2, first, "no other has learnt of it, so the first waited")
 
@@ -170,7 +170,7 @@ def test_losing_redis_costs_one_deadline_and_it_comes_back(pair: Pair, name: str
 
 def commands(data: bytes) -> list[list[bytes]]:
     """Split whole commands of the Redis protocol into words."""
-    found: list[list[bytes]] = []
+    words_by_command: list[list[bytes]] = []
     while data:
         count, data = data.split(b"\r\n", 1)
         words: list[bytes] = []
@@ -178,8 +178,8 @@ def commands(data: bytes) -> list[list[bytes]]:
             length, data = data.split(b"\r\n", 1)
             words.append(data[: int(length[1:])])
             data = data[int(length[1:]) + 2 :]
-        found.append(words)
-    return found
+        words_by_command.append(words)
+    return words_by_command
 
 
 @pytest.mark.parametrize(
@@ -203,10 +203,10 @@ def test_a_redis_reply_to_another_command_is_a_cache_miss(pair: Pair) -> None:
     """Replies have crossed on a connection: each is the value that anybody put last."""
     last = [b""]
 
-    def say(data: bytes) -> bytes:
-        return b"".join(map(one, commands(data)))
+    def answer_all(data: bytes) -> bytes:
+        return b"".join(map(answer_one, commands(data)))
 
-    def one(words: list[bytes]) -> bytes:
+    def answer_one(words: list[bytes]) -> bytes:
         name, _, *values = words
         if name == b"SET":
             last[0] = values[0]
@@ -214,7 +214,7 @@ def test_a_redis_reply_to_another_command_is_a_cache_miss(pair: Pair) -> None:
         return b"$%d\r\n%b\r\n" % (len(last[0]), last[0])
 
     gateway = pair.gateway
-    with pair.place.instead(say):
+    with pair.place.instead(answer_all):
         for text in [gateway.known(_BACK), gateway.known()] * 10:
             assert gateway.ask(text).cache == "miss"
             until(lambda text=text: gateway.ask(text).cache == "hit", "it was the last")  # type: ignore[misc]
@@ -224,18 +224,18 @@ def test_a_redis_reply_to_another_command_is_a_cache_miss(pair: Pair) -> None:
 def test_the_gateway_still_reads_a_redis_that_refuses_writes(pair: Pair, fault: Fault) -> None:
     gateway, place = pair.gateway, pair.place
     place.start_again()
-    known = gateway.known()
-    still(pair)
-    said = len(gateway.notes())
+    cached_prompt = gateway.known()
+    wait_for_puts(pair)
+    line_count = len(gateway.notes())
     with fault(place):
         seconds = gateway.misses(50 * _TIMES)
-        assert gateway.ask(known).cache == "hit"
+        assert gateway.ask(cached_prompt).cache == "hit"
         sockets = gateway.child.sockets
         seconds += gateway.misses(50 * _TIMES)
         assert gateway.child.sockets <= sockets + 2
     gateway.known(_BACK)
-    assert len(gateway.notes()) <= said + 1
-    assert few_waited(seconds)
+    assert len(gateway.notes()) <= line_count + 1
+    assert is_mostly_fast(seconds)
 
 
 def test_an_operator_can_correct_a_wrong_redis_password_without_a_restart(paired: Paired) -> None:
@@ -250,7 +250,7 @@ def test_an_operator_can_correct_a_wrong_redis_password_without_a_restart(paired
         lost, back = gateway.notes()
         assert "it does not accept the credentials" in lost
         assert back == f"redis is back (127.0.0.1:{place.port})"
-    assert few_waited(seconds)
+    assert is_mostly_fast(seconds)
 
 
 def test_tls_to_a_plain_redis_port_counts_as_a_loss(paired: Paired) -> None:
@@ -260,7 +260,7 @@ def test_tls_to_a_plain_redis_port_counts_as_a_loss(paired: Paired) -> None:
         until(lost.gateway.notes, "a word of the loss")
         seconds += lost.gateway.misses(40 * _TIMES)
         assert len(lost.gateway.notes()) == 1
-    assert few_waited(seconds)
+    assert is_mostly_fast(seconds)
 
 
 def test_no_answer_fails_or_is_wrong_while_redis_dies_and_returns_under_load(pair: Pair) -> None:
@@ -268,10 +268,10 @@ def test_no_answer_fails_or_is_wrong_while_redis_dies_and_returns_under_load(pai
     gateway, place = pair.gateway, pair.place
 
     def traffic(number: int, texts: list[str], ended: threading.Event) -> list[Told]:
-        chance, told = random.Random(number), []
+        chance, replies = random.Random(number), []
         while not ended.is_set():
-            told.append(gateway.ask(chance.choice([*texts, gateway.fresh()])))
-        return told
+            replies.append(gateway.ask(chance.choice([*texts, gateway.fresh()])))
+        return replies
 
     def trial() -> None:
         place.start_again()
@@ -290,9 +290,9 @@ def test_no_answer_fails_or_is_wrong_while_redis_dies_and_returns_under_load(pai
                 gateway.known(_BACK)
             finally:
                 ended.set()
-            told = [each for one in running for each in one.result()]
-        assert {each.cache for each in told} == {"hit", "miss"}
-        assert few_waited([each.seconds for each in told])
+            replies = [each for future in running for each in future.result()]
+        assert {each.cache for each in replies} == {"hit", "miss"}
+        assert is_mostly_fast([each.seconds for each in replies])
 
     for _ in range(_TIMES):
         trial()
@@ -302,24 +302,24 @@ def test_clients_that_leave_pass_no_answer_to_others(pair: Pair) -> None:
     """SEC-CACHE 8: No answer crosses from one key to another, whenever a command was cancelled."""
     gateway = pair.gateway
     pair.place.start_again()
-    one, two = gateway.known(), gateway.known()
+    first, second = gateway.known(), gateway.known()
 
     def leaving(number: int) -> int:
         chance = random.Random(number)
-        texts = (chance.choice([one, two, gateway.fresh()]) for _ in range(200 * _TIMES))
+        texts = (chance.choice([first, second, gateway.fresh()]) for _ in range(200 * _TIMES))
         return sum(gateway.leave(text, chance.uniform(0, 0.004)) for text in texts)
 
     hits = 0
     with ThreadPoolExecutor(4) as threads:
         running = [threads.submit(leaving, number) for number in range(4)]
-        asked = 0
+        count = 0
         while not all(each.done() for each in running):
-            hits += sum(gateway.ask(text).cache == "hit" for text in (one, two))
+            hits += sum(gateway.ask(text).cache == "hit" for text in (first, second))
             gateway.ask(gateway.fresh())
-            asked += 2
-        left = sum(each.result() for each in running)
-    assert left > 100
-    assert hits > asked / 2
+            count += 2
+        left_count = sum(each.result() for each in running)
+    assert left_count > 100
+    assert hits > count / 2
     gateway.known(_BACK)
 
 

@@ -33,9 +33,9 @@ def trips(loop: Loop, tmp_path: Path) -> Iterator[Trips]:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
     place = Place(program, tmp_path)
     place.start()
-    made = Trips(loop, place.port)
-    yield made
-    made.close()
+    counter = Trips(loop, place.port)
+    yield counter
+    counter.close()
     place.kill()
 
 
@@ -61,10 +61,10 @@ class Counted:
         """Send the scripts to Redis: a server that has just started knows none."""
         meter: Any = self.world.gateway._counter_store
         place = CounterDemand(kind="concurrency", name="w", field="warm", limit=1)
-        ask = AdmissionRequest(
+        request = AdmissionRequest(
             id="warm", tenant="default", demands=(place,), expires_at=time.time() + 60
         )
-        assert await meter.admit(ask, time.time()) == Admitted()
+        assert await meter.admit(request, time.time()) == Admitted()
         assert await meter.settle("default", "warm", None, None)
 
     def call(self, body: Body, answer: Answer, path: str = "/v1/chat/completions") -> list[int]:
@@ -184,11 +184,11 @@ def test_a_call_in_a_tool_loop_waits_for_redis_once(
         {"role": "assistant", "content": None, "tool_calls": [used]},
         {"role": "tool", "tool_call_id": "t1", "content": "rain"},
     ]
-    asked = {"model": "smart", "messages": messages, "tools": tools, "max_tokens": 9}
+    body = {"model": "smart", "messages": messages, "tools": tools, "max_tokens": 9}
     world = Counted(make, upstream, trips)
     world.call(chat("warm", max_tokens=9), whole())
     trips.commands.clear()
-    assert world.call(asked, whole()) == [1, 1]
+    assert world.call(body, whole()) == [1, 1]
     assert trips.commands.count(b"GETRANGE") == 2
 
 
@@ -202,8 +202,8 @@ def test_a_call_that_may_have_a_session_waits_for_redis_once_more(
     world = Counted(make, upstream, trips)
     first = chat("Hi!", model="auto", max_tokens=9)
     assert world.call(first, whole())[-1] == 1
-    said = [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": "And now?"}]
-    more = {**first, "messages": [*first["messages"], *said]}
+    turns = [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": "And now?"}]
+    more = {**first, "messages": [*first["messages"], *turns]}
     assert world.call(more, whole()) == [2, 1]
     assert world.reply.headers["x-tiergate-decision"].startswith("seat;")
     assert world.call({**more, "model": "smart"}, whole()) == [1, 1]
@@ -219,8 +219,8 @@ def test_the_account_of_a_conversation_is_read_together_with_the_rest(
     world = Counted(make, upstream, trips, providers=providers)
     first = chat("Hi!", max_tokens=9)
     world.call(first, whole())
-    said = [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": "And now?"}]
-    more = {**first, "messages": [*first["messages"], *said]}
+    turns = [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": "And now?"}]
+    more = {**first, "messages": [*first["messages"], *turns]}
     trips.commands.clear()
     assert world.call(more, whole()) == [1, 1]
     assert trips.commands.count(b"GETRANGE") == 2

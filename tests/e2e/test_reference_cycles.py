@@ -21,38 +21,38 @@ _CALLS = 2
 
 
 @contextmanager
-def searched() -> Iterator[list[object]]:
+def search_cycles() -> Iterator[list[object]]:
     """Collect the gateway's own objects that only a cycle search frees."""
-    found: list[object] = []
+    objects: list[object] = []
     gc.collect()
     gc.disable()
     try:
-        yield found
+        yield objects
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
-        found += sorted(filter(None, map(_ours, gc.garbage)))
+        objects += sorted(filter(None, map(_ours, gc.garbage)))
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
 
 
-def _ours(found: object) -> str:
+def _ours(value: object) -> str:
     """Return its name if it is the gateway's own: one of its values, or a frame of its code."""
     for name in ("f_code", "cr_code", "ag_code", "gi_code", "__code__"):
-        code = getattr(found, name, None)
+        code = getattr(value, name, None)
         if isinstance(code, CodeType):
             return code.co_qualname if "/gateway/" in code.co_filename else ""
-    kind = type(found)
+    kind = type(value)
     return kind.__qualname__ if kind.__module__.startswith("gateway.") else ""
 
 
-def quiet(world: World) -> Callable[[], bool]:
+def has_no_calls(world: World) -> Callable[[], bool]:
     """Return a check that a gateway has no calls and no connections left."""
     return lambda: not (world._server.server_state.connections or world._server.server_state.tasks)
 
 
-def calls(world: World, count: int = _CALLS, *, streamed: bool) -> None:
+def make_calls(world: World, count: int = _CALLS, *, streamed: bool) -> None:
     """Make some calls on new connections; some of their bodies come after their heads."""
     data = b'{"model":"smart","messages":[{"role":"user","content":"Hi"}],"max_tokens":100'
     data += b',"stream":true}' if streamed else b"}"
@@ -68,22 +68,22 @@ def calls(world: World, count: int = _CALLS, *, streamed: bool) -> None:
                 connection.sendall(head + data)
             while connection.recv(65_536):
                 pass
-    until(quiet(world), "all calls are over")
+    until(has_no_calls(world), "all calls are over")
 
 
 @pytest.mark.parametrize(
-    "case", [one for one in CASES if one.timer is None], ids=lambda case: case.id
+    "case", [item for item in CASES if item.timer is None], ids=lambda case: case.id
 )
 def test_a_call_leaves_no_reference_cycle(make: Make, upstream: Upstream, case: Case) -> None:
     """An answer may be whole or streamed, fail at every target, or be cut."""
     world = make(spared)
     upstream.on("/", case.script)
-    calls(world, 1, streamed=case.streamed)  # exclude one-time allocations
-    asked = len(upstream.requests)
-    with searched() as found:
-        calls(world, streamed=case.streamed)
-    assert not found, found
-    assert len(upstream.requests) >= asked + _CALLS
+    make_calls(world, 1, streamed=case.streamed)  # exclude one-time allocations
+    request_count = len(upstream.requests)
+    with search_cycles() as leftovers:
+        make_calls(world, streamed=case.streamed)
+    assert not leftovers, leftovers
+    assert len(upstream.requests) >= request_count + _CALLS
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "no-host.invalid"])
@@ -94,10 +94,10 @@ def test_a_call_to_an_unreachable_provider_leaves_no_reference_cycle(make: Make,
         value["providers"]["acme"]["base_url"] = f"http://{host}"
 
     world = make(gone)
-    calls(world, 1, streamed=False)
-    with searched() as found:
-        calls(world, streamed=False)
-    assert not found, found
+    make_calls(world, 1, streamed=False)
+    with search_cycles() as leftovers:
+        make_calls(world, streamed=False)
+    assert not leftovers, leftovers
 
 
 @pytest.mark.parametrize("behind", [b"", b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"])
@@ -105,8 +105,8 @@ def test_a_client_that_leaves_leaves_no_reference_cycle(
     world: World, upstream: Upstream, behind: bytes
 ) -> None:
     """The client leaves in the middle of its answer, with or without another request behind it."""
-    told = frames()
-    upstream.on("/", stream(*told[:2], None, *told[2:]))
+    stream_frames = frames()
+    upstream.on("/", stream(*stream_frames[:2], None, *stream_frames[2:]))
 
     def leave() -> None:
         for _ in range(_CALLS):
@@ -114,12 +114,12 @@ def test_a_client_that_leaves_leaves_no_reference_cycle(
                 connection.sendall(behind)
                 assert connection.recv(65_536)
             world.release()  # with a request behind, only a write notices it
-        until(quiet(world), "all have left")
+        until(has_no_calls(world), "all have left")
 
     leave()
-    with searched() as found:
+    with search_cycles() as leftovers:
         leave()
-    assert not found, found
+    assert not leftovers, leftovers
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_hedged_call_leaves_no_reference_cycle(
     world = make(hedged)
     upstream.on("/acme", first)
     upstream.on("/spare", second)
-    calls(world, 1, streamed=False)
-    with searched() as found:
-        calls(world, streamed=False)
-    assert not found, found
+    make_calls(world, 1, streamed=False)
+    with search_cycles() as leftovers:
+        make_calls(world, streamed=False)
+    assert not leftovers, leftovers

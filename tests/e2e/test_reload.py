@@ -39,10 +39,10 @@ class Changing:
 
     def swap(self, change: Change) -> None:
         change(self.value)
-        made = built(self.world.folder, self.value)
+        new_config = built(self.world.folder, self.value)
 
         async def swap() -> None:
-            self.gateway.swap(made)
+            self.gateway.swap(new_config)
 
         self.world.loop.run(swap())
         upstream = self.gateway.upstream
@@ -59,15 +59,15 @@ class Changing:
 
 @pytest.fixture
 def changing(loop: Loop, tmp_path: Path, upstream: Upstream) -> Iterator[Callable[..., Changing]]:
-    made: list[Changing] = []
+    all_running: list[Changing] = []
 
     def make(*changes: Change) -> Changing:
-        made.append(Changing(loop, tmp_path / f"{len(made)}", upstream, *changes))
-        return made[-1]
+        all_running.append(Changing(loop, tmp_path / f"{len(all_running)}", upstream, *changes))
+        return all_running[-1]
 
     yield make
-    for one in made:
-        one.world.close()
+    for item in all_running:
+        item.world.close()
 
 
 def set_(name: str, part: Any, value: Config) -> None:
@@ -80,30 +80,30 @@ def other_model(value: Config) -> None:
 
 
 def _read(connection: socket.socket, until: bytes) -> bytes:
-    found = b""
-    while until not in found:
-        found += connection.recv(65536)
-    return found
+    data = b""
+    while until not in data:
+        data += connection.recv(65536)
+    return data
 
 
 def test_p_07_a_running_call_keeps_its_configuration_and_a_new_call_gets_the_new(
     changing: Callable[..., Changing], upstream: Upstream
 ) -> None:
     """P-07: the model, the price and the version on the row are all of one configuration."""
-    one = changing()
-    first = one.gateway.revision.version
+    running = changing()
+    first = running.gateway.revision.version
     upstream.on("/acme", stream(ROLE, HEL, None, LO, chunk({}, "stop"), DONE), whole())
-    with one.world.leaving(chat(stream=True)) as connection:
+    with running.world.leaving(chat(stream=True)) as connection:
         _read(connection, b"Hel")
-        one.swap(other_model)
-        assert one.gateway.retiring_count == 1
-        assert one.world.ask(chat()).status_code == 200
-        one.world.release()
+        running.swap(other_model)
+        assert running.gateway.retiring_count == 1
+        assert running.world.ask(chat()).status_code == 200
+        running.world.release()
         _read(connection, DONE)
-    one.settled()
-    assert one.gateway.retiring_count == 0
-    second = one.gateway.revision.version
-    rows = {row.config: row for row in one.world.entries()}
+    running.settled()
+    assert running.gateway.retiring_count == 0
+    second = running.gateway.revision.version
+    rows = {row.config: row for row in running.world.entries()}
     assert set(rows) == {first, second}
     assert (rows[first].model, rows[second].model) == ("able-1", "able-9")
     assert rows[second].price != rows[first].price
@@ -113,11 +113,11 @@ def test_p_07_a_running_call_keeps_its_configuration_and_a_new_call_gets_the_new
 def test_a_reload_keeps_connections_to_unchanged_providers(
     changing: Callable[..., Changing], upstream: Upstream
 ) -> None:
-    one = changing()
+    running = changing()
     upstream.on("/acme", whole())
-    one.world.ask(chat())
-    one.swap(other_model)
-    one.world.ask(chat())
+    running.world.ask(chat())
+    running.swap(other_model)
+    running.world.ask(chat())
     assert [request.connection for request in upstream.requests] == [1, 1]
     assert [request.json["model"] for request in upstream.requests] == ["able-1", "able-9"]
 
@@ -128,14 +128,14 @@ def test_the_next_call_after_a_reload_uses_the_new_credential(
     def rotate(value: Config) -> None:
         value["providers"]["acme"]["accounts"]["main"] = "sk-next-never-shown"
 
-    one = changing()
+    running = changing()
     upstream.on("/acme", whole())
-    one.world.ask(chat())
-    one.swap(rotate)
-    one.world.ask(chat())
-    sent = [request.header("authorization") for request in upstream.requests]
-    assert sent[1] == "Bearer sk-next-never-shown"
-    assert sent[0] != sent[1]
+    running.world.ask(chat())
+    running.swap(rotate)
+    running.world.ask(chat())
+    authorizations = [request.header("authorization") for request in upstream.requests]
+    assert authorizations[1] == "Bearer sk-next-never-shown"
+    assert authorizations[0] != authorizations[1]
 
 
 def test_a_reload_keeps_provider_health_unless_the_address_changes(
@@ -146,22 +146,22 @@ def test_a_reload_keeps_provider_health_unless_the_address_changes(
     def refuse(_: Any) -> Answer:
         return Answer(status=500, pieces=(b"{}",), length=2)
 
-    one = changing(spared)
+    running = changing(spared)
     upstream.on("/acme", refuse)
     upstream.on("/spare", whole())
     for _ in range(8):
-        assert one.world.ask(chat()).status_code == 200
+        assert running.world.ask(chat()).status_code == 200
     place = ("acme", "main", "able-1")
-    health = one.gateway._provider_state.health
+    health = running.gateway._provider_state.health
     assert health.get_skip_reason(place)
-    one.swap(lambda value: value.update(aliases={"x": "auto"}))
+    running.swap(lambda value: value.update(aliases={"x": "auto"}))
     assert health.get_skip_reason(place)
-    assert one.gateway.upstream.health is health
+    assert running.gateway.upstream.health is health
 
     def move(value: Config) -> None:
         value["providers"]["acme"]["base_url"] += "/next"
 
-    one.swap(move)
+    running.swap(move)
     assert place not in health.target_breakers
     assert ("spare", "main", "able-2") in health.target_breakers
 
@@ -169,15 +169,15 @@ def test_a_reload_keeps_provider_health_unless_the_address_changes(
 def test_spans_after_a_reload_have_the_providers_new_address(
     changing: Callable[..., Changing],
 ) -> None:
-    one = changing(partial(set_, "traces", {"endpoint": "http://127.0.0.1:9"}))
-    traces = one.gateway.ledger_runtime.traces
+    running = changing(partial(set_, "traces", {"endpoint": "http://127.0.0.1:9"}))
+    traces = running.gateway.ledger_runtime.traces
     assert traces is not None
     assert traces.addresses["acme"].host == "127.0.0.1"
 
     def moved(value: Config) -> None:
         value["providers"]["acme"]["base_url"] = "https://moved.invalid/acme"
 
-    one.swap(moved)
+    running.swap(moved)
     assert traces.addresses["acme"].host == "moved.invalid"
 
 
@@ -185,33 +185,40 @@ def test_the_next_call_after_a_reload_has_the_new_settings(
     changing: Callable[..., Changing], upstream: Upstream
 ) -> None:
     """The settings are the cache, limits (whose counters go on), the log and the build's metric."""
-    one = changing()
+    running = changing()
     upstream.on("/acme", whole())
-    one.swap(lambda value: value.update(cache={"default": "on", "ttl": "1h"}, log={"calls": "all"}))
-    assert [one.world.ask(chat()).headers["x-tiergate-cache"] for _ in range(2)] == ["miss", "hit"]
-    assert [row["event"] for row in one.world.log] == ["call", "call"]
-    figures, _ = one.gateway.ledger_runtime.metrics.render()
-    assert f'config="{one.gateway.revision.version}"'.encode() in figures
+    running.swap(
+        lambda value: value.update(cache={"default": "on", "ttl": "1h"}, log={"calls": "all"})
+    )
+    assert [running.world.ask(chat()).headers["x-tiergate-cache"] for _ in range(2)] == [
+        "miss",
+        "hit",
+    ]
+    assert [row["event"] for row in running.world.log] == ["call", "call"]
+    figures, _ = running.gateway.ledger_runtime.metrics.render()
+    assert f'config="{running.gateway.revision.version}"'.encode() in figures
     limit = {"name": "few", "requests": "3/h"}
-    one.swap(lambda value: value.update(cache={"ttl": "0s"}, log={"calls": "off"}, limits=[limit]))
-    assert [one.world.ask(chat()).status_code for _ in range(2)] == [200, 200]
-    one.swap(lambda value: value.update(aliases={"x": "auto"}))
-    assert [one.world.ask(chat()).status_code for _ in range(2)] == [200, 429]
-    one.swap(lambda value: value.update(limits=[]))
-    assert one.world.ask(chat()).status_code == 200
-    assert len(one.world.log) == 2
+    running.swap(
+        lambda value: value.update(cache={"ttl": "0s"}, log={"calls": "off"}, limits=[limit])
+    )
+    assert [running.world.ask(chat()).status_code for _ in range(2)] == [200, 200]
+    running.swap(lambda value: value.update(aliases={"x": "auto"}))
+    assert [running.world.ask(chat()).status_code for _ in range(2)] == [200, 429]
+    running.swap(lambda value: value.update(limits=[]))
+    assert running.world.ask(chat()).status_code == 200
+    assert len(running.world.log) == 2
 
 
 def test_the_model_list_after_a_reload_has_the_new_names(changing: Callable[..., Changing]) -> None:
-    one = changing()
-    one.swap(other_model)
-    names = {model["id"] for model in one.world.client.get("/v1/models").json()["data"]}
+    running = changing()
+    running.swap(other_model)
+    names = {model["id"] for model in running.world.client.get("/v1/models").json()["data"]}
     assert "able-9" in names
     assert "able-1" not in names
     for path in ("/health", "/ready"):
-        assert one.world.client.get(path).json()["config"] == one.gateway.revision.version
-    told = one.world.client.get("/admin/health").json()["targets"]
-    assert "able-9" in {target["model"] for target in told}
+        assert running.world.client.get(path).json()["config"] == running.gateway.revision.version
+    targets = running.world.client.get("/admin/health").json()["targets"]
+    assert "able-9" in {target["model"] for target in targets}
 
 
 def engine(word: str) -> Change:
@@ -231,20 +238,20 @@ def engine(word: str) -> Change:
 def test_a_reload_restarts_a_local_engine_only_for_a_new_command(
     changing: Callable[..., Changing],
 ) -> None:
-    one = changing(engine("a"))
-    first = one.gateway.revision.local_engines["local"]
-    assert one.world.loop.run(first.wait_until_ready()) == "http://127.0.0.1:1/a"
-    one.swap(other_model)
-    assert one.gateway.revision.local_engines["local"] is first
-    one.swap(engine("b"))
-    second = one.gateway.revision.local_engines["local"]
-    assert one.world.loop.run(second.wait_until_ready()) == "http://127.0.0.1:1/b"
-    one.settled()
+    running = changing(engine("a"))
+    first = running.gateway.revision.local_engines["local"]
+    assert running.world.loop.run(first.wait_until_ready()) == "http://127.0.0.1:1/a"
+    running.swap(other_model)
+    assert running.gateway.revision.local_engines["local"] is first
+    running.swap(engine("b"))
+    second = running.gateway.revision.local_engines["local"]
+    assert running.world.loop.run(second.wait_until_ready()) == "http://127.0.0.1:1/b"
+    running.settled()
     assert first._process is not None
     assert first._process.returncode is not None
     assert second._process is not None
     assert second._process.returncode is None
-    texts = [row["text"] for row in one.world.log if row["event"] == "engine"]
+    texts = [row["text"] for row in running.world.log if row["event"] == "engine"]
     assert texts[:2] == [
         "local: ready on http://127.0.0.1:1/a",
         "local: started, as its command is new",
@@ -256,16 +263,16 @@ def test_counts_of_a_removed_budget_stay_readable_after_a_reload(
 ) -> None:
     """The counts of a removed budget stay readable: an earlier call may still need them."""
     budget = {"name": "b", "usd": 100, "every": "total"}
-    one = changing(lambda value: value.update(budgets=[budget]))
+    running = changing(lambda value: value.update(budgets=[budget]))
     upstream.on("/acme", whole())
-    assert one.world.ask(chat(max_tokens=9)).status_code == 200
-    (need,) = one.gateway.limiter._limits.make_demands(
+    assert running.world.ask(chat(max_tokens=9)).status_code == 200
+    (need,) = running.gateway.limiter._limits.make_demands(
         key="open", tags=(), tier="smart", now=1e9, tokens=1, micro_usd=1
     )
-    one.swap(lambda value: value.update(budgets=[]))
-    assert one.gateway.limit_runtime._find_scope(None, need).filters == {}
+    running.swap(lambda value: value.update(budgets=[]))
+    assert running.gateway.limit_runtime._find_scope(None, need).filters == {}
     for number in range(9):
         limits = [{"name": f"l{number}", "requests": "9/s"}]
-        one.swap(partial(set_, "limits", limits))
+        running.swap(partial(set_, "limits", limits))
     with pytest.raises(ValueError, match="nothing is counted by"):
-        one.gateway.limit_runtime._find_scope("default", need)
+        running.gateway.limit_runtime._find_scope("default", need)

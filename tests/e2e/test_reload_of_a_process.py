@@ -18,15 +18,15 @@ from tests.e2e.service import Service, seen
 from tests.e2e.upstream import PATIENCE, Upstream, whole
 from tests.e2e.world import Config, chat
 
-type Serve = Callable[..., Served]
+type Serve = Callable[..., ReloadableService]
 
 
-class Served(Service):
+class ReloadableService(Service):
     """A gateway whose configuration the test can read and write."""
 
     def value(self) -> Config:
-        found: Config = jsonio.loads(self.file.read_bytes())
-        return found
+        config: Config = jsonio.loads(self.file.read_bytes())
+        return config
 
     @property
     def file(self) -> Path:
@@ -43,15 +43,15 @@ class Served(Service):
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         client.request(method, path, headers={"connection": "close"})
         answer = client.getresponse()
-        found = answer.status, jsonio.loads(answer.read())
+        reply = answer.status, jsonio.loads(answer.read())
         client.close()
-        return found
+        return reply
 
     def state(self) -> dict[str, Any]:
-        status, found = self.ask("GET", "/admin/config")
-        assert status == 200, found
-        told: dict[str, Any] = found
-        return told
+        status, reply = self.ask("GET", "/admin/config")
+        assert status == 200, reply
+        state: dict[str, Any] = reply
+        return state
 
     def taken(self, version: str, times: int = 2) -> Callable[[], bool]:
         """Return a check: true if workers have put this version in force at least `times` times."""
@@ -60,15 +60,15 @@ class Served(Service):
 
 @pytest.fixture
 def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
-    made: list[Served] = []
+    services: list[ReloadableService] = []
 
-    def serve(**server: Any) -> Served:
-        made.append(Served(tmp_path / f"{len(made)}", upstream, server))
-        return made[-1]
+    def serve(**server: Any) -> ReloadableService:
+        services.append(ReloadableService(tmp_path / f"{len(services)}", upstream, server))
+        return services[-1]
 
     yield serve
-    for one in made:
-        one.kill()
+    for service in services:
+        service.kill()
 
 
 def other(value: Config) -> Config:
@@ -84,7 +84,9 @@ def test_the_gateway_reloads_a_changed_file_by_itself(serve: Serve, upstream: Up
     upstream.on("/acme", whole())
     first, good = service.state()["version"], service.file.read_bytes()
     service.write(other(service.value()))
-    second = until(lambda: (found := service.state()["version"]) != first and found, "it is read")
+    second = until(
+        lambda: (version := service.state()["version"]) != first and version, "it is read"
+    )
     with service.asking(chat()):
         assert upstream.arrived().json["model"] == "able-9"
     service.write(b"version: 1\nserverr: {}\n")
@@ -115,9 +117,9 @@ def test_the_gateway_reloads_when_kubernetes_swaps_the_folder_of_a_link(
     """Kubernetes updates a ConfigMap like this: `..data` leads elsewhere, no file is written."""
     service = serve()
     first, value = service.state()["version"], service.value()
-    for name, one in (("..1", value), ("..2", other(service.value()))):
+    for name, content in (("..1", value), ("..2", other(service.value()))):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "gateway.yaml").write_bytes(jsonio.dumps(one))
+        (tmp_path / name / "gateway.yaml").write_bytes(jsonio.dumps(content))
     (tmp_path / "..data").symlink_to("..1")
     link = service.file.with_suffix(".link")
     link.symlink_to(tmp_path / "..data" / "gateway.yaml")
@@ -133,25 +135,25 @@ def test_an_admin_reads_tries_and_rolls_back_a_configuration(serve: Serve) -> No
     service = serve()
     first, value = service.state()["version"], service.value()
     assert service.ask("POST", "/admin/reload")[1]["result"] == "same"
-    status, told = service.ask("POST", "/admin/rollback")
-    assert (status, told["error"]["message"]) == (
+    status, reply = service.ask("POST", "/admin/rollback")
+    assert (status, reply["error"]["message"]) == (
         409,
         f"Nothing has changed, {first} is in force: there is no earlier configuration to go back to.",
     )
     service.write(b"version: 1\nlabs: [\n")
-    status, told = service.ask("POST", "/admin/reload?dry_run=true")
+    status, reply = service.ask("POST", "/admin/reload?dry_run=true")
     assert status == 409
-    assert "gateway.yaml:3: error: not valid YAML" in told["error"]["message"]
+    assert "gateway.yaml:3: error: not valid YAML" in reply["error"]["message"]
     assert not service.state()["failures"]
     service.write(other(value))
-    _, told = service.ask("POST", "/admin/reload?dry_run=true")
-    assert (told["result"], told["version"]) == ("would be taken", first)
-    assert told["changes"][0] == {
+    _, reply = service.ask("POST", "/admin/reload?dry_run=true")
+    assert (reply["result"], reply["version"]) == ("would be taken", first)
+    assert reply["changes"][0] == {
         "path": "labs.acme.smart[0].model", "before": "able-1", "after": "able-9", "waits": False,
     }  # fmt: skip
-    _, told = service.ask("POST", "/admin/reload?dry_run=false")
-    second = told["version"]
-    assert (told["result"], told["found"]) == ("taken", second)
+    _, reply = service.ask("POST", "/admin/reload?dry_run=false")
+    second = reply["version"]
+    assert (reply["result"], reply["found"]) == ("taken", second)
     assert service.ask("POST", "/admin/rollback?dry_run=true")[1]["found"] == first
     assert service.state()["version"] == second
     assert service.ask("POST", "/admin/rollback")[1]["version"] == first
@@ -200,16 +202,19 @@ def test_a_shadow_configuration_decides_beside_the_current_one(
     upstream.on("/acme", whole())
     with service.asking(chat()) as connection:
         seen(connection, b"you.")
-    told = until(
-        lambda: (found := service.ask("GET", "/admin/shadow")[1]["report"])["calls"] and found,
+    report = until(
+        lambda: (
+            (found_report := service.ask("GET", "/admin/shadow")[1]["report"])["calls"]
+            and found_report
+        ),
         "it decides",
     )
-    (changed,) = told["list"]
+    (changed,) = report["list"]
     assert changed["before"]["target"] == "acme/able-1"
     assert changed["after"]["target"] == "acme/able-9"
-    asked = read_url(f"http://127.0.0.1:{service.port}/admin/shadow", "")
-    assert asked is not None
-    assert asked[0] == 200
+    reply = read_url(f"http://127.0.0.1:{service.port}/admin/shadow", "")
+    assert reply is not None
+    assert reply[0] == 200
     assert read_url("http://127.0.0.1:1/", "secret") is None
 
 
@@ -217,11 +222,11 @@ def test_p_06_p_07_ten_reloads_a_second_under_load_fail_no_call(tmp_path: Path) 
     """The short form of `make reload`: each row is of one configuration, and nothing stays open."""
     trial = Trial(tmp_path)
     try:
-        seen = asyncio.run(trial.run(30))
+        result = asyncio.run(trial.run(30))
     finally:
         trial.close()
-    assert seen.wrong() == []
-    assert (seen.reloads, seen.refused) == (27, 3)
-    assert seen.streams > 10
-    assert len({row.config for row in seen.rows}) > 2
-    assert max(seen.files) <= min(seen.files) + 8
+    assert result.wrong() == []
+    assert (result.reloads, result.refused) == (27, 3)
+    assert result.streams > 10
+    assert len({row.config for row in result.rows}) > 2
+    assert max(result.files) <= min(result.files) + 8

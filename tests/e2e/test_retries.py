@@ -33,9 +33,9 @@ class Blips:
         self.seen: Counter[int] = Counter()
 
     def __call__(self, request: Request) -> Answer:
-        found = _CALL.search(request.body)
-        assert found is not None
-        call = int(found[1])
+        match = _CALL.search(request.body)
+        assert match is not None
+        call = int(match[1])
         self.seen[call] += 1
         streamed = b'"stream":true' in request.body.replace(b" ", b"")
         good = answer(self.lab, stream=streamed)
@@ -103,10 +103,10 @@ SDKS: dict[str, tuple[Sdk, str]] = {
 }
 
 
-def answered(ask: Ask, workers: int) -> int:
+def count_answers(ask: Ask, workers: int) -> int:
     """Return the number of calls that get an answer."""
 
-    def one(number: int) -> bool:
+    def is_answered(number: int) -> bool:
         try:
             ask(f"Call {number}.")
         except (openai.APIError, anthropic.APIError, errors.APIError):
@@ -114,7 +114,7 @@ def answered(ask: Ask, workers: int) -> int:
         return True
 
     with ThreadPoolExecutor(workers) as pool:
-        return sum(pool.map(one, range(CALLS)))
+        return sum(pool.map(is_answered, range(CALLS)))
 
 
 FAULTS: list[tuple[str, int, dict[str, str]]] = [
@@ -154,7 +154,7 @@ def test_an_sdk_gets_every_answer_that_it_gets_without_the_gateway(
     world.gateway.upstream.health.clock = lambda: 1000.0
     with sdk(world.url) as ask:
         ask("Call 1000.")
-        assert answered(ask, workers) == CALLS
+        assert count_answers(ask, workers) == CALLS
     assert len(upstream.requests) == 1 + CALLS + times * CALLS // 2
 
 
@@ -162,7 +162,7 @@ def test_an_sdk_without_the_gateway_gets_every_answer(upstream: Upstream) -> Non
     """The SDK alone is what the test above compares with."""
     upstream.on("/v1", Blips(CHAT, 429, 2, retry_after="1"))
     with openai_at(upstream.url) as ask:
-        assert answered(ask, 8) == CALLS
+        assert count_answers(ask, 8) == CALLS
     assert len(upstream.requests) == 2 * CALLS
 
 
@@ -171,7 +171,7 @@ def test_the_gateway_retries_for_an_sdk_that_never_does(make: Make, upstream: Up
     world = make(four)
     upstream.on(DOORS[GEMINI], Blips(GEMINI, 429, 1, retry_after="1"))
     with google_at(world.url) as ask:
-        good = answered(ask, 1)
+        good = count_answers(ask, 1)
     assert good >= CALLS // 2 + _FREE
     assert len(upstream.requests) == CALLS + good - CALLS // 2
 

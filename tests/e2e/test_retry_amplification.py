@@ -78,9 +78,9 @@ def test_either_the_gateway_or_the_sdk_waits_for_a_rate_limit(
     asks._wall = asks._attempt_runner._wall = lambda: 1_795_000_000.0 + sum(slept)
     upstream.on("/acme", failing(429, None, retry_after="60"), whole())
     with openai.OpenAI(base_url=f"{world.url}/v1", api_key="any") as sdk:
-        said = sdk.chat.completions.create(
+        reply = sdk.chat.completions.create(
             model="smart", messages=[{"role": "user", "content": "Hi"}]
         )
-    assert said.choices[0].message.content
+    assert reply.choices[0].message.content
     assert slept == [60.0]
     assert (len(upstream.requests), world.waits) == (2, [])

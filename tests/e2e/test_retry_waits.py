@@ -44,8 +44,8 @@ class Sleeps:
 
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4) as found:
-        yield found
+    with ThreadPoolExecutor(4) as executor:
+        yield executor
 
 
 def gauge(world: World) -> float:
@@ -93,7 +93,7 @@ def test_at_most_a_quarter_of_all_calls_may_wait(
     assert "x-should-retry" not in refused.headers
     assert gauge(world) == 2.0
     sleeps.end()
-    assert [one.result(PATIENCE).status_code for one in waiting] == [200, 200]
+    assert [call.result(PATIENCE).status_code for call in waiting] == [200, 200]
 
 
 def test_another_target_takes_over_at_once_when_too_many_calls_wait(

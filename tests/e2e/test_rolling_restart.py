@@ -27,15 +27,15 @@ HEL, LO = (chunk({"content": word}) for word in ("Hel", "lo"))
 
 @pytest.fixture
 def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
-    made: list[Service] = []
+    services: list[Service] = []
 
     def serve(**server: Any) -> Service:
-        made.append(Service(tmp_path / "gateway", upstream, server))
-        return made[-1]
+        services.append(Service(tmp_path / "gateway", upstream, server))
+        return services[-1]
 
     yield serve
-    for one in made:
-        one.kill()
+    for service in services:
+        service.kill()
 
 
 def test_a_rolling_restart_under_load_fails_no_call_and_loses_no_row(tmp_path: Path) -> None:
@@ -44,10 +44,10 @@ def test_a_rolling_restart_under_load_fails_no_call_and_loses_no_row(tmp_path: P
     New workers replace all old ones, which end well. The ledger, the store and the provider's bill
     agree. The long form is `make roll`.
     """
-    found = trial(tmp_path, 1, seed="1")
-    assert found.wrong == []
-    assert found.workers == 4
-    assert len(found.load.whole) > 32
+    result = trial(tmp_path, 1, seed="1")
+    assert result.wrong == []
+    assert result.workers == 4
+    assert len(result.load.whole) > 32
 
 
 def test_a_rolling_restart_ends_running_streams_and_applies_new_settings(
@@ -59,39 +59,46 @@ def test_a_rolling_restart_ends_running_streams_and_applies_new_settings(
     replaces no worker.
     """
     service = serve(workers=2, drain=600)
-    pids = until(lambda: of(service, "started", 2), "two workers", _LONG)
+    pids = until(lambda: worker_pids(service, "started", 2), "two workers", _LONG)
     file = service.folder / "gateway.yaml"
     value = jsonio.loads(file.read_bytes())
     file.write_bytes(b"version: 1\nserverr: {}\n")
     service.tell(signal.SIGUSR2)
-    told = until(lambda: text(service, "refused"), "it is refused", _LONG)
-    assert told[0]["status"] == 1
+    refusals = until(lambda: restart_rows(service, "refused"), "it is refused", _LONG)
+    assert refusals[0]["status"] == 1
     assert "serverr: no such key" in service.err
-    assert not of(service, "ended", 1)
+    assert not worker_pids(service, "ended", 1)
     value["server"].update(workers=1, hang="29s")
     file.write_bytes(jsonio.dumps(value))
     upstream.on("/acme", stream(ROLE, HEL, None, LO, chunk({}, "stop"), DONE))
-    with service.asking(chat(stream=True)) as connection, service.dial() as kept:
+    with service.asking(chat(stream=True)) as connection, service.dial() as idle:
         begun = seen(connection, b"Hel")
-        kept.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        seen(kept, b'"ok"')
+        idle.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        seen(idle, b'"ok"')
         service.tell(signal.SIGUSR2)
-        until(lambda: of(service, "started", 3), "one that follows", _LONG)
-        until(lambda: text(service, "begun"), "it is told of", _LONG)
+        until(lambda: worker_pids(service, "started", 3), "one that follows", _LONG)
+        until(lambda: restart_rows(service, "begun"), "it is told of", _LONG)
         until(lambda: service.rows("drain"), "one leaves", _LONG)
         assert service.get("/ready") == 200
         loop.run(upstream.release())
         begun += seen(connection, b"0\r\n\r\n")
         # Either may be of the worker that leaves first: its connections end after one more answer.
-        left = [connection, kept]
+        open_connections = [connection, idle]
         until(
-            lambda: [one for one in tuple(left) if not parted(one, left)] == [],
+            lambda: (
+                [
+                    item
+                    for item in tuple(open_connections)
+                    if not closes_after_reply(item, open_connections)
+                ]
+                == []
+            ),
             "they are to connect again",
         )
-        until(lambda: text(service, "done"), "it is done", _LONG)
+        until(lambda: restart_rows(service, "done"), "it is done", _LONG)
     assert begun.endswith(DONE + b"\r\n0\r\n\r\n")
-    assert sorted(of(service, "ended", 2)) == sorted(pids)
-    assert len(of(service, "started", 3)) == 3
+    assert sorted(worker_pids(service, "ended", 2)) == sorted(pids)
+    assert len(worker_pids(service, "started", 3)) == 3
     os.kill(service.process.pid, 0)
     assert service.get("/ready") == 200
     with service.dial() as connection:  # figures of workers that have ended
@@ -103,23 +110,23 @@ def test_a_rolling_restart_ends_running_streams_and_applies_new_settings(
     assert [row.state for row in service.entries()] == ["estimated"]
 
 
-def parted(connection: socket.socket, left: list[socket.socket]) -> bool:
+def closes_after_reply(connection: socket.socket, open_connections: list[socket.socket]) -> bool:
     """Ask once more; return True if the answer was the last on its connection."""
     connection.sendall(b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n")
-    found = seen(connection, b'"ok"')
-    assert found.startswith(b"HTTP/1.1 200 ")
-    last = b"connection: close" in found
+    reply = seen(connection, b'"ok"')
+    assert reply.startswith(b"HTTP/1.1 200 ")
+    last = b"connection: close" in reply
     if last:
         rest(connection)
-        left.remove(connection)
+        open_connections.remove(connection)
     return last
 
 
-def text(service: Service, word: str) -> list[dict[str, Any]]:
+def restart_rows(service: Service, word: str) -> list[dict[str, Any]]:
     return [row for row in service.rows("restart") if row["text"].startswith(word)]
 
 
-def of(service: Service, what: str, count: int) -> list[int]:
+def worker_pids(service: Service, event: str, count: int) -> list[int]:
     """Return the ids of workers that have done something, once there are `count` of them."""
-    found = [row["pid"] for row in service.rows("worker") if row.get("text") == what]
-    return found if len(found) >= count else []
+    pids = [row["pid"] for row in service.rows("worker") if row.get("text") == event]
+    return pids if len(pids) >= count else []

@@ -57,15 +57,15 @@ BEARER = f"Bearer {CLIENT_KEY}"
 ADMIN_KEY = "admin-key-0123456789-never-shown"
 COLLECTOR_KEY = "collector-key-0123456789-never-shown"
 PATHS = [CHAT, MESSAGES, COUNT, RESPONSES, GENERATE]
-SAID: list[dict[str, Any]] = [{"role": "user", "content": f"Hello {PROMPT}."}]
+TURNS: list[dict[str, Any]] = [{"role": "user", "content": f"Hello {PROMPT}."}]
 
 
 @pytest.fixture(scope="module")
 def upstream(loop: Loop) -> Iterator[Upstream]:
-    made = Upstream()
-    loop.run(made.start())
-    yield made
-    loop.run(made.stop())
+    provider = Upstream()
+    loop.run(provider.start())
+    yield provider
+    loop.run(provider.stop())
 
 
 @pytest.fixture(scope="module")
@@ -74,18 +74,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     program = redis_program()
     if program is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
-    made = Place(program, tmp_path_factory.mktemp("redis"))
-    made.start("--slowlog-log-slower-than", "0", "--slowlog-max-len", "10000")
-    yield made
-    made.kill()
+    server = Place(program, tmp_path_factory.mktemp("redis"))
+    server.start("--slowlog-log-slower-than", "0", "--slowlog-max-len", "10000")
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="module")
 def tap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tap]:
     """Run a receiver of traces."""
-    made = Tap(tmp_path_factory.mktemp("tap"))
-    yield made
-    made.child.stop()
+    receiver = Tap(tmp_path_factory.mktemp("tap"))
+    yield receiver
+    receiver.child.stop()
 
 
 @pytest.fixture(scope="module")
@@ -101,20 +101,20 @@ def gate(
         value["traces"] = {"endpoint": tap.url, "headers": {"x-collector-key": COLLECTOR_KEY}}
         value["metrics"] = {"keys": True}
 
-    made = Gate(
+    gateway = Gate(
         tmp_path_factory.mktemp("leak") / "gateway", upstream.url, telling, TIERGATE_KEYS=KEYS,
         TIERGATE_ADMIN_KEY=ADMIN_KEY, REDIS_URL=f"redis://127.0.0.1:{place.port}/0",
     )  # fmt: skip
-    yield made
-    made.stop()
+    yield gateway
+    gateway.stop()
 
 
 def ask(gate: Gate, path: str, *, streamed: bool = False, cache: str = "refresh") -> Told:
-    said: dict[str, dict[str, Any]] = {
-        RESPONSES: {"input": SAID},
+    members: dict[str, dict[str, Any]] = {
+        RESPONSES: {"input": TURNS},
         GENERATE: {"contents": [{"role": "user", "parts": [{"text": f"Hello {PROMPT}."}]}]},
     }
-    body = plain(path, **said.get(path, {"messages": SAID}))
+    body = plain(path, **members.get(path, {"messages": TURNS}))
     if streamed and path == GENERATE:
         path = STREAM
     elif streamed:
@@ -135,9 +135,9 @@ def quoting(path: str) -> list[Script]:
         "error": {"message": f"Incorrect API key provided: {key}.", "type": "x", "code": key},
     }
     body = json.dumps(error).encode()
-    said = b"data: " + body + b"\n\n"
+    event_frame = b"data: " + body + b"\n\n"
     first = ROLE + chunk({"content": "Hi"}) if path == CHAT else b"".join(claude_frames()[:4])
-    cut = len(said) // 2
+    cut = len(event_frame) // 2
     errors: list[Script] = [
         failing(status, body)
         for status in (400, 401, 402, 403, 404, 409, 413, 422, 429, 500, 503, 529)
@@ -147,11 +147,11 @@ def quoting(path: str) -> list[Script]:
         failing(400, f"<html>{key}</html>".encode()),
         failing(400, json.dumps([error]).encode()),
         replace(failing(200, body)),
-        Answer(pieces=(said,), headers=SSE),
-        Answer(pieces=(first, said), headers=SSE),
-        Answer(pieces=(first, said[:cut], said[cut:]), headers=SSE),
-        Answer(pieces=(first, *(bytes([one]) for one in said)), headers=SSE),
-        Answer(pieces=(first, b"event: error\n" + said), headers=SSE),
+        Answer(pieces=(event_frame,), headers=SSE),
+        Answer(pieces=(first, event_frame), headers=SSE),
+        Answer(pieces=(first, event_frame[:cut], event_frame[cut:]), headers=SSE),
+        Answer(pieces=(first, *(bytes([byte]) for byte in event_frame)), headers=SSE),
+        Answer(pieces=(first, b"event: error\n" + event_frame), headers=SSE),
         replace(
             failing(400, body), headers=(("x-request-id", f"req {key}"), ("www-authenticate", key))
         ),
@@ -175,10 +175,10 @@ def test_sec_leak_2_the_client_never_sees_a_key_that_a_providers_error_quotes(
     """SEC-LEAK 2: the key is masked in whole errors and streams, however the network cuts them."""
     for at, script in enumerate(quoting(path)):
         upstream.on("/", script)
-        told = ask(gate, path, streamed=streamed and path != COUNT)
-        assert key_of(path) not in told.body.decode(), (at, told.body)
-        assert key_of(path) not in str(told.headers), (at, told.headers)
-        assert told.status != 401, at
+        reply = ask(gate, path, streamed=streamed and path != COUNT)
+        assert key_of(path) not in reply.body.decode(), (at, reply.body)
+        assert key_of(path) not in str(reply.headers), (at, reply.headers)
+        assert reply.status != 401, at
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -188,9 +188,9 @@ def test_sec_leak_2_a_refused_gateway_credential_is_not_the_clients_error(
 ) -> None:
     """SEC-LEAK 2: the client gets 502 and must not retry: its own key is right."""
     upstream.on("/", failing(status))
-    told = ask(gate, path)
-    assert (told.status, told.headers["x-should-retry"]) == (502, "false")
-    assert "credential" in told.json["error"]["message"]
+    reply = ask(gate, path)
+    assert (reply.status, reply.headers["x-should-retry"]) == (502, "false")
+    assert "credential" in reply.json["error"]["message"]
 
 
 def test_sec_leak_1_no_fault_shows_a_key_or_a_prompt(
@@ -202,21 +202,21 @@ def test_sec_leak_1_no_fault_shows_a_key_or_a_prompt(
         for script in (*FAULTS, *quoting(path)):
             for streamed in (False, True)[: 1 if path == COUNT else 2]:
                 upstream.on("/", script)
-                told = ask(gate, path, streamed=streamed)
-                errors.append(told.body + str(told.headers).encode())
+                reply = ask(gate, path, streamed=streamed)
+                errors.append(reply.body + str(reply.headers).encode())
         for body in (
             b'{"model":"%b","messages":[]}' % PROMPT.encode() * 2,
-            json.dumps({"messages": SAID}).encode(),
+            json.dumps({"messages": TURNS}).encode(),
             json.dumps({"model": "auto", "max_tokens": 9, "messages": [PROMPT]}).encode(),
             json.dumps(
-                {"model": "auto", "max_tokens": 9, "messages": SAID, "stream": PROMPT}
+                {"model": "auto", "max_tokens": 9, "messages": TURNS, "stream": PROMPT}
             ).encode(),
             f'{{"model":"auto","messages":"{PROMPT}'.encode(),
             PROMPT.encode(),
         ):
-            told = gate.ask(path, body, authorization=BEARER)
-            assert 400 <= told.status < 500
-            errors.append(told.body)
+            reply = gate.ask(path, body, authorization=BEARER)
+            assert 400 <= reply.status < 500
+            errors.append(reply.body)
         errors.append(gate.ask(path, b"{}", authorization=f"Bearer x{CLIENT_KEY}").body)
         errors.append(gate.ask(f"{path}x", b"{}", x_api_key=CLIENT_KEY).body)
     calls = _cached(gate, upstream)
@@ -226,7 +226,7 @@ def test_sec_leak_1_no_fault_shows_a_key_or_a_prompt(
         for path in (*OPEN, "/admin/costs?by=key", "/admin/entries?limit=1000", "/v1/models")
     ]
     with place.admin() as redis:
-        kept = _dump(redis)
+        redis_values = _dump(redis)
         shown = [each["command"] for each in redis.slowlog_get(10_000)]
     spans = tap.spans(calls)  # at least those: spans of the faults come too
     places = {
@@ -236,12 +236,12 @@ def test_sec_leak_1_no_fault_shows_a_key_or_a_prompt(
         "doors": b"".join(doors),
         "files": gate.files(),
         "store": _store(gate.folder / "data" / "ledger.db"),
-        "redis": b"\n".join(kept + shown),
+        "redis": b"\n".join(redis_values + shown),
         "traces": tap.child.out.encode() + tap.child.err.encode(),
         "command": Path(f"/proc/{gate.child.pid}/cmdline").read_bytes(),
     }
     assert gate.journal().count(b'"kind":"final"') > 200
-    assert len(kept) >= 4
+    assert len(redis_values) >= 4
     assert spans
     assert len(shown) > 10
     for name, data in places.items():
@@ -282,20 +282,20 @@ def _hit(gate: Gate, path: str) -> bool:
 
 def _dump(redis: Any) -> list[bytes]:
     """Return all names and values of a Redis, unpacked, which a dump file would not have."""
-    found = []
+    lines = []
     for name in redis.scan_iter():
         kind = redis.type(name)
         value = redis.get(name) if kind == b"string" else redis.hgetall(name)
-        found.append(name + b" " + (value if isinstance(value, bytes) else repr(value).encode()))
-    return found
+        lines.append(name + b" " + (value if isinstance(value, bytes) else repr(value).encode()))
+    return lines
 
 
 def test_sec_leak_6_open_endpoints_show_no_key_tenant_or_configuration(gate: Gate) -> None:
     """SEC-LEAK 6: without a key, no endpoint shows a key, a tenant or the configuration."""
     for path in OPEN:
-        told = gate.ask(path, method="GET")
-        assert told.status in (200, 401, 404), path
-        text = told.body.decode()
+        reply = gate.ask(path, method="GET")
+        assert reply.status in (200, 401, 404), path
+        text = reply.body.decode()
         for canary in (*SECRETS, PROMPT, "alice", "default-tenant", "acme", str(gate.folder)):
             assert canary not in text, (path, canary)
 
@@ -309,10 +309,10 @@ def test_sec_leak_3_geminis_key_is_in_no_url(gate: Gate, upstream: Upstream) -> 
         body = plain(path)
         assert gate.ask(path, body, authorization=BEARER, x_tiergate_cache="off").status == 200
     assert len(upstream.requests) == 3
-    for one in upstream.requests:
-        assert GOOGLE_KEY not in one.path
-        assert "key=" not in one.path
-        assert one.header("x-goog-api-key") == GOOGLE_KEY
+    for request in upstream.requests:
+        assert GOOGLE_KEY not in request.path
+        assert "key=" not in request.path
+        assert request.header("x-goog-api-key") == GOOGLE_KEY
 
 
 def _store(path: Path) -> bytes:
@@ -320,6 +320,6 @@ def _store(path: Path) -> bytes:
     if not path.exists():
         return b""
     connection = sqlite3.connect(path)
-    found = "\n".join(connection.iterdump())
+    text = "\n".join(connection.iterdump())
     connection.close()
-    return found.encode()
+    return text.encode()

@@ -34,9 +34,9 @@ def talk(*turns: str, **more: Any) -> Body:
 
 def in_loop(body: Body) -> Body:
     """Return the conversation after the model has used a tool."""
-    said = {"role": "assistant", "content": None, "tool_calls": [USED]}
+    tool_call = {"role": "assistant", "content": None, "tool_calls": [USED]}
     result = {"role": "tool", "tool_call_id": "t1", "content": "rain"}
-    return {**body, "tools": [TOOL], "messages": [*body["messages"], said, result]}
+    return {**body, "tools": [TOOL], "messages": [*body["messages"], tool_call, result]}
 
 
 def routed(reply: Any) -> tuple[str, str, str]:
@@ -106,14 +106,14 @@ def test_the_row_has_the_cost_of_a_switch(make: Make, upstream: Upstream) -> Non
     say(world, EASY)
     say(world, EASY, HARD)
     say(world, EASY, name="two")
-    one, two, other = world.entries()
-    assert (one.switch_cost, other.switch_cost) == (None, None)
-    assert two.switch_cost == 9_000 * (Decimal(5) - Decimal("0.5")) / 1_000_000
-    assert one.conversation == two.conversation != other.conversation
-    assert two.basis is not None
-    assert two.basis.evidence is not None
-    assert two.basis.evidence.seat is not None
-    assert (two.basis.evidence.seat.tokens, two.basis.evidence.seat.tier) == (9_000, "fast")
+    first, second, other = world.entries()
+    assert (first.switch_cost, other.switch_cost) == (None, None)
+    assert second.switch_cost == 9_000 * (Decimal(5) - Decimal("0.5")) / 1_000_000
+    assert first.conversation == second.conversation != other.conversation
+    assert second.basis is not None
+    assert second.basis.evidence is not None
+    assert second.basis.evidence.seat is not None
+    assert (second.basis.evidence.seat.tokens, second.basis.evidence.seat.tier) == (9_000, "fast")
 
 
 def test_a_streamed_call_has_a_session_too(make: Make, upstream: Upstream) -> None:
@@ -229,25 +229,25 @@ def place(tmp_path: Path) -> Iterator[Place]:
     program = redis_program()
     if program is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
-    found = Place(program, tmp_path)
-    found.start()
-    yield found
-    found.kill()
+    server = Place(program, tmp_path)
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.mark.usefixtures("answers")
 def test_gateways_share_sessions_through_one_redis(make: Make, place: Place) -> None:
     """Without Redis the gateways go on, and decide each conversation anew."""
     url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
-    one, two = make(by("sticky"), **url), make(by("sticky"), **url)
-    say(one, EASY)
-    one.loop.run(one.gateway.engine.drain())
-    assert routed(say(two, EASY, HARD)) == ("seat", "fast", "swift-1")
-    assert routed(say(two, EASY, HARD, model="smart")) == ("pin", "smart", "able-1")
-    two.loop.run(two.gateway.engine.drain())
-    assert routed(say(one, EASY, HARD, EASY, loop=True)) == ("seat", "smart", "able-1")
+    first, second = make(by("sticky"), **url), make(by("sticky"), **url)
+    say(first, EASY)
+    first.loop.run(first.gateway.engine.drain())
+    assert routed(say(second, EASY, HARD)) == ("seat", "fast", "swift-1")
+    assert routed(say(second, EASY, HARD, model="smart")) == ("pin", "smart", "able-1")
+    second.loop.run(second.gateway.engine.drain())
+    assert routed(say(first, EASY, HARD, EASY, loop=True)) == ("seat", "smart", "able-1")
     place.kill()
-    assert routed(say(one, EASY, HARD, HARD)) == ("classifier", "reasoning", "deep-1")
+    assert routed(say(first, EASY, HARD, HARD)) == ("classifier", "reasoning", "deep-1")
 
 
 def test_of_two_concurrent_calls_the_last_to_end_sets_the_session(
@@ -285,31 +285,34 @@ def _responses(turns: tuple[str, ...], *, loop: bool) -> tuple[str, Body]:
 
 
 def _messages(turns: tuple[str, ...], *, loop: bool) -> tuple[str, Body]:
-    said: list[Body] = [{"role": "user", "content": turns[0]}]
+    messages: list[Body] = [{"role": "user", "content": turns[0]}]
     for turn in turns[1:]:
-        said += [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": turn}]
+        messages += [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": turn}]
     if loop:
         used = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
         result = {"type": "tool_result", "tool_use_id": "t1", "content": "rain"}
-        said += [{"role": "assistant", "content": [used]}, {"role": "user", "content": [result]}]
+        messages += [
+            {"role": "assistant", "content": [used]},
+            {"role": "user", "content": [result]},
+        ]
     tool = {"name": "f", "input_schema": {"type": "object"}}
-    body = {"model": "claude-auto", "max_tokens": 9, "messages": said, "tools": [tool]}
+    body = {"model": "claude-auto", "max_tokens": 9, "messages": messages, "tools": [tool]}
     return "/v1/messages", body
 
 
 def _gemini(turns: tuple[str, ...], *, loop: bool) -> tuple[str, Body]:
-    said: list[Body] = [{"role": "user", "parts": [{"text": turns[0]}]}]
+    contents: list[Body] = [{"role": "user", "parts": [{"text": turns[0]}]}]
     for turn in turns[1:]:
-        said += [
+        contents += [
             {"role": "model", "parts": [{"text": "Yes."}]},
             {"role": "user", "parts": [{"text": turn}]},
         ]
     if loop:
         used = {"functionCall": {"name": "f", "args": {}}}
         result = {"functionResponse": {"name": "f", "response": {"said": "rain"}}}
-        said += [{"role": "model", "parts": [used]}, {"role": "user", "parts": [result]}]
+        contents += [{"role": "model", "parts": [used]}, {"role": "user", "parts": [result]}]
     tool = {"functionDeclarations": [{"name": "f", "parameters": {"type": "object"}}]}
-    return "/v1beta/models/auto:generateContent", {"contents": said, "tools": [tool]}
+    return "/v1beta/models/auto:generateContent", {"contents": contents, "tools": [tool]}
 
 
 @pytest.mark.usefixtures("answers")
@@ -327,9 +330,9 @@ def test_a_conversation_of_each_dialect_can_move_between_gateways(
     def ask(*turns: str, loop: bool = False) -> tuple[str, str, str]:
         both.reverse()
         path, body = write(turns, loop=loop)
-        found = routed(both[0].client.post(path, json=body))
+        decision = routed(both[0].client.post(path, json=body))
         both[0].loop.run(both[0].gateway.engine.drain())
-        return found
+        return decision
 
     assert ask(EASY) == ("classifier", "fast", "swift-1")
     assert ask(EASY, loop=True) == ("seat", "fast", "swift-1")

@@ -12,5 +12,5 @@ def test_the_gateway_serves_a_part_of_a_sudden_crowd_and_refuses_the_rest(tmp_pa
     It refuses them before it tries anything, and answers health checks meanwhile. Afterwards it
     refuses nobody.
     """
-    found = asyncio.run(trial(tmp_path, 0.7))
-    assert found.wrong == []
+    result = asyncio.run(trial(tmp_path, 0.7))
+    assert result.wrong == []

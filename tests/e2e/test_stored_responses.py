@@ -51,23 +51,23 @@ def sdk(world: World, key: str = "k") -> Iterator[openai.OpenAI]:
 
 def ask(world: World, lab: str, text: Any, *, stream: bool = False, key: str = "k", **more: Any) -> Any:  # fmt: skip
     """Ask for one answer, and return it."""
-    asked: dict[str, Any] = {"model": f"{lab}/smart", "input": text, **more}
+    body: dict[str, Any] = {"model": f"{lab}/smart", "input": text, **more}
     with sdk(world, key) as client:
         if stream:
-            with client.responses.stream(**asked) as events:
+            with client.responses.stream(**body) as events:
                 return events.get_final_response()
-        return client.responses.create(**asked)
+        return client.responses.create(**body)
 
 
-def said(request: Request, lab: str) -> list[tuple[str, str]]:
+def conversation_of(request: Request, lab: str) -> list[tuple[str, str]]:
     """Return the roles and texts of a request to a provider."""
     body = request.json
     if lab == RESPONSES:
-        turns = [(it["role"], it["content"]) for it in body["input"]]
+        turns = [(turn["role"], turn["content"]) for turn in body["input"]]
     elif lab in (CHAT, MESSAGES):
-        turns = [(it["role"], it["content"]) for it in body["messages"]]
+        turns = [(turn["role"], turn["content"]) for turn in body["messages"]]
     else:
-        turns = [(it.get("role", "user"), it["parts"]) for it in body["contents"]]
+        turns = [(turn.get("role", "user"), turn["parts"]) for turn in body["contents"]]
     return [(role.replace("model", "assistant"), text(content)) for role, content in turns]
 
 
@@ -88,16 +88,18 @@ def test_a_second_turn_continues_the_first(
     first = ask(world, lab, FIRST, stream=stream)
     ask(world, lab, SECOND, stream=stream, previous_response_id=first.id)
     request = upstream.requests[1]
-    assert said(request, lab) == WHOLE
+    assert conversation_of(request, lab) == WHOLE
     assert "previous_response_id" not in request.json
     assert [entry.state for entry in world.entries()] == ["settled", "settled"]
 
 
 def renamed(id: str, *, stream: bool = False) -> Answer:
     """Return an answer of the Responses lab under another id."""
-    found = answer(RESPONSES, stream=stream)
-    pieces = tuple((it or b"").replace(b'"resp_1"', f'"{id}"'.encode()) for it in found.pieces)
-    return Answer(pieces=pieces, headers=found.headers)
+    original = answer(RESPONSES, stream=stream)
+    pieces = tuple(
+        (piece or b"").replace(b'"resp_1"', f'"{id}"'.encode()) for piece in original.pieces
+    )
+    return Answer(pieces=pieces, headers=original.headers)
 
 
 def test_a_chain_of_three_may_change_labs(world: World, upstream: Upstream) -> None:
@@ -107,7 +109,7 @@ def test_a_chain_of_three_may_change_labs(world: World, upstream: Upstream) -> N
     first = ask(world, MESSAGES, FIRST)
     second = ask(world, CHAT, SECOND, previous_response_id=first.id)
     ask(world, RESPONSES, "And yours?", previous_response_id=second.id)
-    assert said(upstream.requests[2], RESPONSES) == [
+    assert conversation_of(upstream.requests[2], RESPONSES) == [
         *WHOLE, ("assistant", TEXT), ("user", "And yours?"),
     ]  # fmt: skip
 
@@ -122,9 +124,9 @@ def test_a_provider_that_keeps_answers_gets_the_previous_response_id(
     first = ask(world, RESPONSES, FIRST, stream=stream)
     assert first.id == ID
     ask(world, RESPONSES, SECOND, stream=stream, previous_response_id=ID)
-    sent = upstream.requests[2]
-    assert (sent.json["previous_response_id"], sent.json["input"]) == (ID, SECOND)
-    assert [it.header("authorization") for it in upstream.requests] == [
+    last_request = upstream.requests[2]
+    assert (last_request.json["previous_response_id"], last_request.json["input"]) == (ID, SECOND)
+    assert [request.header("authorization") for request in upstream.requests] == [
         "Bearer key-1", "Bearer key-2", "Bearer key-2",
     ]  # fmt: skip
 
@@ -141,7 +143,7 @@ def test_another_account_gets_the_whole_conversation_when_the_keeper_fails(
     last = upstream.requests[2]
     assert last.header("authorization") == "Bearer key-2"
     assert "previous_response_id" not in last.json
-    assert said(last, RESPONSES) == WHOLE
+    assert conversation_of(last, RESPONSES) == WHOLE
     assert "msg_1" not in last.body.decode()
 
 
@@ -159,9 +161,9 @@ def test_a_provider_that_lost_the_answer_gets_the_whole_conversation(
     upstream.on(DOORS[RESPONSES], answer(RESPONSES), gone, renamed("resp_2"))
     ask(world, RESPONSES, FIRST)
     assert ask(world, RESPONSES, SECOND, previous_response_id=ID).id == "resp_2"
-    asked, last = upstream.requests[1:]
-    assert asked.json["previous_response_id"] == ID
-    assert said(last, RESPONSES) == WHOLE
+    first_try, last = upstream.requests[1:]
+    assert first_try.json["previous_response_id"] == ID
+    assert conversation_of(last, RESPONSES) == WHOLE
     assert last.header("authorization") == "Bearer key-1"
 
 
@@ -236,7 +238,7 @@ def test_a_client_retrieves_and_deletes_an_answer(world: World, upstream: Upstre
     with pytest.raises(openai.NotFoundError):
         ask(world, CHAT, SECOND, previous_response_id=first.id)
     ask(world, CHAT, "And yours?", previous_response_id=second.id)
-    assert said(upstream.requests[-1], CHAT)[:3] == WHOLE
+    assert conversation_of(upstream.requests[-1], CHAT)[:3] == WHOLE
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["memory", "redis"])
@@ -257,7 +259,7 @@ def test_no_client_key_continues_the_answer_of_another(
         with pytest.raises(openai.NotFoundError):
             client.responses.delete(first.id)
     ask(world, CHAT, SECOND, key="one", previous_response_id=first.id)
-    assert said(upstream.requests[1], CHAT) == WHOLE
+    assert conversation_of(upstream.requests[1], CHAT) == WHOLE
     assert world.client.get(f"/v1/responses/{first.id}").status_code == 401
 
 
@@ -267,9 +269,9 @@ def test_another_gateway_continues_a_conversation_through_redis(
     shared = {"REDIS_URL": redis_url, "TIERGATE_SECRET": "one for all"}
     first, second = make(four, **shared), make(four, **shared)
     upstream.on(DOORS[MESSAGES], answer(MESSAGES))
-    found = ask(first, MESSAGES, FIRST)
-    ask(second, MESSAGES, SECOND, previous_response_id=found.id)
-    assert said(upstream.requests[1], MESSAGES) == WHOLE
+    first_answer = ask(first, MESSAGES, FIRST)
+    ask(second, MESSAGES, SECOND, previous_response_id=first_answer.id)
+    assert conversation_of(upstream.requests[1], MESSAGES) == WHOLE
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -322,8 +324,8 @@ def test_reasoning_in_a_conversation_returns_only_to_its_maker(
     body = {"model": f"{MESSAGES}/smart", "input": result, "tools": FUNCTION, "previous_response_id": first.id}  # fmt: skip
     reply = world.client.post("/v1/responses", json=body)
     assert reply.status_code == 200, reply.text
-    sent = [reasoning(it, MESSAGES) for it in upstream.requests[1:]]
-    assert sent == [BACK[MESSAGES], NONE[MESSAGES]]
+    reasoning_by_request = [reasoning(request, MESSAGES) for request in upstream.requests[1:]]
+    assert reasoning_by_request == [BACK[MESSAGES], NONE[MESSAGES]]
     assert reply.headers["x-tiergate-dropped"] == "input.reasoning"
 
 
@@ -352,10 +354,10 @@ def test_a_cached_answer_is_stored_for_the_next_turn(
     upstream.on(DOORS[CHAT], answer(CHAT, stream=stream))
     ask(world, CHAT, FIRST, stream=stream, key="one")
     world.loop.run(world.gateway.engine.drain())
-    found = ask(world, CHAT, FIRST, stream=stream, key="two")
+    cached_answer = ask(world, CHAT, FIRST, stream=stream, key="two")
     assert len(upstream.requests) == 1
-    ask(world, CHAT, SECOND, stream=stream, key="two", previous_response_id=found.id)
-    assert said(upstream.requests[1], CHAT) == WHOLE
+    ask(world, CHAT, SECOND, stream=stream, key="two", previous_response_id=cached_answer.id)
+    assert conversation_of(upstream.requests[1], CHAT) == WHOLE
 
 
 def test_the_route_endpoint_decides_on_the_whole_conversation(
@@ -369,7 +371,7 @@ def test_the_route_endpoint_decides_on_the_whole_conversation(
     assert jsonio.loads(reply.content)["plan"][0]["dialect"] == CHAT
 
 
-def named(id: str) -> list[dict[str, str]]:
+def turns_with_item_reference(id: str) -> list[dict[str, str]]:
     """Return a second turn that only names the item of the first."""
     return [{"role": "user", "content": FIRST}, {"type": "item_reference", "id": id}, {"role": "user", "content": SECOND}]  # fmt: skip
 
@@ -384,8 +386,8 @@ def test_a_second_turn_may_name_items_of_the_first(
         upstream.on(DOORS[each], answer(each, stream=stream))
     first = ask(world, lab, FIRST, stream=stream)
     for each in (lab, CHAT):
-        ask(world, each, named(first.output[-1].id), stream=stream)
-        assert said(upstream.requests[-1], each) == WHOLE
+        ask(world, each, turns_with_item_reference(first.output[-1].id), stream=stream)
+        assert conversation_of(upstream.requests[-1], each) == WHOLE
         assert "item_reference" not in upstream.requests[-1].body.decode()
 
 
@@ -399,11 +401,11 @@ def test_a_provider_that_keeps_items_gets_their_ids(make: Make, upstream: Upstre
     gone = failing(404, jsonio.dumps({"error": error}))
     upstream.on(DOORS[RESPONSES], failing(429), answer(RESPONSES), gone, renamed("resp_2"))
     first = ask(world, RESPONSES, FIRST)
-    assert ask(world, RESPONSES, named(first.output[-1].id)).id == "resp_2"
-    asked, last = upstream.requests[2:]
-    assert asked.json["input"] == named("msg_1")
-    assert said(last, RESPONSES) == WHOLE
-    assert {it.header("authorization") for it in (asked, last)} == {"Bearer key-2"}
+    assert ask(world, RESPONSES, turns_with_item_reference(first.output[-1].id)).id == "resp_2"
+    first_try, last = upstream.requests[2:]
+    assert first_try.json["input"] == turns_with_item_reference("msg_1")
+    assert conversation_of(last, RESPONSES) == WHOLE
+    assert {request.header("authorization") for request in (first_try, last)} == {"Bearer key-2"}
 
 
 @pytest.mark.parametrize("lab", [CHAT, RESPONSES])
@@ -416,9 +418,9 @@ def test_no_client_key_can_name_an_item_of_another(
     upstream.on(DOORS[lab], answer(lab))
     id = ask(world, lab, FIRST, key="one").output[-1].id
     with pytest.raises(openai.BadRequestError, match=f"Item with id '{id}' not found"):
-        ask(world, lab, named(id), key="two")
+        ask(world, lab, turns_with_item_reference(id), key="two")
     assert len(upstream.requests) == 1
-    ask(world, lab, named(id), key="one")
+    ask(world, lab, turns_with_item_reference(id), key="one")
 
 
 def test_without_a_store_named_items_go_to_a_provider_that_keeps_them(
@@ -430,8 +432,8 @@ def test_without_a_store_named_items_go_to_a_provider_that_keeps_them(
 
     world = make(off)
     upstream.on(DOORS[RESPONSES], answer(RESPONSES))
-    ask(world, RESPONSES, named("msg_theirs"))
-    assert upstream.requests[0].json["input"] == named("msg_theirs")
-    for given in (named("msg_theirs"), [{"id": "msg_theirs"}]):
+    ask(world, RESPONSES, turns_with_item_reference("msg_theirs"))
+    assert upstream.requests[0].json["input"] == turns_with_item_reference("msg_theirs")
+    for turns in (turns_with_item_reference("msg_theirs"), [{"id": "msg_theirs"}]):
         with pytest.raises(openai.BadRequestError, match=r"input\.item_reference"):
-            ask(world, CHAT, given)
+            ask(world, CHAT, turns)

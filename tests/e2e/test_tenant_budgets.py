@@ -39,8 +39,8 @@ def ask(world: World, tenant: str, **more: Any) -> Any:
 
 def used(world: World, owner: str | None) -> dict[str, int]:
     world.loop.run(world.gateway.limiter.wait_settled())
-    found: dict[str, int] = world.loop.run(world.gateway._counter_store.read_counters(owner))
-    return {field.rpartition("|")[0]: value for field, value in found.items()}
+    counters: dict[str, int] = world.loop.run(world.gateway._counter_store.read_counters(owner))
+    return {field.rpartition("|")[0]: value for field, value in counters.items()}
 
 
 @pytest.mark.parametrize(("per", "passed"), [({}, 5), ({"per": "all"}, 5), ({"per": "tenant"}, 15)])
@@ -51,13 +51,13 @@ def test_three_tenants_spend_only_what_the_budget_allows(
     budget = {"name": "b", "usd": "0.001170", "every": "day", **per}
     world = tenants(make, budgeted(budget))
     upstream.on("/acme", whole())
-    said = [ask(world, tenant) for _ in range(6) for tenant in TENANTS]
-    assert sum(reply.status_code == 200 for reply in said) == passed == len(upstream.requests)
-    refused = next(reply for reply in said if reply.status_code != 200)
+    replies = [ask(world, tenant) for _ in range(6) for tenant in TENANTS]
+    assert sum(reply.status_code == 200 for reply in replies) == passed == len(upstream.requests)
+    refused = next(reply for reply in replies if reply.status_code != 200)
     assert error(refused)["code"] == "insufficient_quota"
     assert "'b' is spent" in error(refused)["message"]
     spent = [used(world, owner) for owner in (None, *TENANTS)]
-    assert sum(one.get("usd|b|all", 0) for one in spent) == passed * COST
+    assert sum(counters.get("usd|b|all", 0) for counters in spent) == passed * COST
     assert sum(map(bool, spent)) == (3 if per.get("per") == "tenant" else 1)
 
 

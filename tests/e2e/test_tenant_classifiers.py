@@ -11,8 +11,8 @@ from tests.cli.run import run
 from tests.e2e.world import Make, World, chat
 from tests.evaluation.training.test_from_traffic import EASY, HARD, said
 
-ASKED = " ".join((*HARD, "word1", "word2", "word3"))
-EASIER = " ".join((*EASY, "word1", "word2", "word3"))
+HARD_TEXT = " ".join((*HARD, "word1", "word2", "word3"))
+EASY_TEXT = " ".join((*EASY, "word1", "word2", "word3"))
 
 
 def digest(secret: str) -> str:
@@ -38,18 +38,18 @@ def ask(world: World, key: str, path: str, body: object) -> Any:
     return reply
 
 
-def sure(world: World, key: str, text: str) -> dict[str, Any]:
+def get_route(world: World, key: str, text: str) -> dict[str, Any]:
     """Return what the gateway would decide for a text."""
-    told: dict[str, Any] = ask(world, key, "/v1/route", chat(text, model="auto")).json()
-    return told
+    route: dict[str, Any] = ask(world, key, "/v1/route", chat(text, model="auto")).json()
+    return route
 
 
-def trained(world: World, *words: str) -> Any:
+def train(world: World, *words: str) -> Any:
     environ = {"TIERGATE_DATA": str(world.folder / "data")}
     return run("--config", world.folder / "gateway.yaml", "train", *words, environ=environ)
 
 
-def look(world: World) -> None:
+def load_new_classifiers(world: World) -> None:
     """Look for new classifiers once, as a running gateway does every few seconds."""
     ends = iter((None, InterruptedError()))
 
@@ -70,57 +70,57 @@ def test_feedback_of_a_tenant_trains_its_own_classifier_and_no_other(
     """
     monkeypatch.setattr(from_traffic, "CONTROLS", 1)
     world = make(learned, files={"keys.yaml": FILE})
-    before = {key: _fast(sure(world, key, ASKED)) for key in ("ann", "bob")}
+    before = {key: _fast(get_route(world, key, HARD_TEXT)) for key in ("ann", "bob")}
     assert before["ann"] == before["bob"]
     for text, lesson in said(80).items():
         answer = ask(world, "ann", "/v1/chat/completions", chat(text, model="auto"))
         tier = "fast" if lesson.fast else "smart"
         id = answer.headers["x-request-id"]
         ask(world, "ann", "/v1/feedback", {"id": id, "tier": tier})
-    none = trained(world, "--from-ledger", "--tenant", "other")
+    none = train(world, "--from-ledger", "--tenant", "other")
     assert (none.exit_code, "0 labels with their texts; 50 are needed" in none.output) == (3, True)
-    dry = trained(world, "--from-ledger", "--tenant", "acme", "--dry-run", "--json")
+    dry = train(world, "--from-ledger", "--tenant", "acme", "--dry-run", "--json")
     assert dry.exit_code == 0, dry.output
-    told = jsonio.loads(dry.stdout.encode())
-    assert (told["tenant"], told["taken"], told["refused"]) == ("acme", False, "")
-    assert told["origins"] == {"told": 80}
-    assert told["gain"]["low"] > 0
-    look(world)
+    report = jsonio.loads(dry.stdout.encode())
+    assert (report["tenant"], report["taken"], report["refused"]) == ("acme", False, "")
+    assert report["origins"] == {"told": 80}
+    assert report["gain"]["low"] > 0
+    load_new_classifiers(world)
     assert world.gateway.engine.router.tenant_classifiers == {}
 
-    done = trained(world, "--from-ledger", "--tenant", "acme")
+    done = train(world, "--from-ledger", "--tenant", "acme")
     assert done.exit_code == 0, done.output
     assert "is in force for the tenant acme" in done.output
-    look(world)
-    hard, easy = sure(world, "ann", ASKED), sure(world, "ann", EASIER)
+    load_new_classifiers(world)
+    hard, easy = get_route(world, "ann", HARD_TEXT), get_route(world, "ann", EASY_TEXT)
     assert _fast(hard) < _fast(easy)
     assert _fast(hard) != before["ann"]
-    assert _fast(sure(world, "bob", ASKED)) == before["bob"]
+    assert _fast(get_route(world, "bob", HARD_TEXT)) == before["bob"]
     artefacts = [*(world.folder / "data" / "classifiers").rglob("*.tiergate")]
     assert len(artefacts) == 1
-    kept = artefacts[0].read_bytes()
-    assert not any(word.encode() in kept for word in (*HARD, *EASY))
+    artefact = artefacts[0].read_bytes()
+    assert not any(word.encode() in artefact for word in (*HARD, *EASY))
 
     assert (
-        trained(world, "--from-ledger", "--tenant", "acme").exit_code == 3
+        train(world, "--from-ledger", "--tenant", "acme").exit_code == 3
     )  # nothing has come since
-    back = trained(world, "--rollback", "--tenant", "acme")
+    back = train(world, "--rollback", "--tenant", "acme")
     assert "goes by the one that serves everybody again" in back.output
-    look(world)
-    assert _fast(sure(world, "ann", ASKED)) == before["ann"]
-    again = trained(world, "--rollback", "--tenant", "acme")
+    load_new_classifiers(world)
+    assert _fast(get_route(world, "ann", HARD_TEXT)) == before["ann"]
+    again = train(world, "--rollback", "--tenant", "acme")
     assert (again.exit_code, "serves everybody already" in again.output) == (1, True)
 
 
-def _fast(told: dict[str, Any]) -> float:
+def _fast(route: dict[str, Any]) -> float:
     """The probability that fast suffices, as the trace tells it."""
-    why = next(step["why"] for step in told["trace"] if step["step"] == "classifier")
+    why = next(step["why"] for step in route["trace"] if step["step"] == "classifier")
     return float(f"0{why.removeprefix('fast ').partition(',')[0]}")
 
 
 def test_the_heuristic_classifier_cannot_be_trained(make: Make) -> None:
     world = make()
-    result = trained(world, "--from-ledger")
+    result = train(world, "--from-ledger")
     assert (result.exit_code, "Only a learned classifier" in result.output) == (1, True)
 
 
@@ -132,4 +132,4 @@ def test_the_heuristic_classifier_cannot_be_trained(make: Make) -> None:
     ],
 )  # fmt: skip
 def test_train_refuses_contradictory_options(make: Make, words: tuple[str, ...]) -> None:
-    assert trained(make(), *words).exit_code == 2
+    assert train(make(), *words).exit_code == 2

@@ -18,7 +18,7 @@ PATHS = {
     GEMINI: f"/gemini/models/m-{GEMINI}:countTokens",
     RESPONSES: "/responses/input_tokens",
 }
-TOLD = {
+COUNT_REPLIES = {
     MESSAGES: {"input_tokens": 12},
     GEMINI: {"totalTokens": 12},
     RESPONSES: {"object": "response.input_tokens", "input_tokens": 12},
@@ -37,18 +37,20 @@ def ask(world: World, client: str, lab: str) -> int | None:
     """Count tokens through the official SDK."""
     if client == MESSAGES:
         sdk = anthropic.Anthropic(base_url=world.url, api_key="k", max_retries=0)
-        said: Any = [{"role": "user", "content": "How many?"}]
-        return sdk.messages.count_tokens(model=f"{lab}/smart", messages=said).input_tokens
+        messages: Any = [{"role": "user", "content": "How many?"}]
+        return sdk.messages.count_tokens(model=f"{lab}/smart", messages=messages).input_tokens
     if client == RESPONSES:
-        with openai.OpenAI(base_url=f"{world.url}/v1", api_key="k", max_retries=0) as made:
-            count = made.responses.input_tokens.count
+        with openai.OpenAI(
+            base_url=f"{world.url}/v1", api_key="k", max_retries=0
+        ) as client_of_openai:
+            count = client_of_openai.responses.input_tokens.count
             return count(model=f"{lab}/smart", input="How many?").input_tokens
     google = genai.Client(api_key="k", http_options={"base_url": world.url})
     return google.models.count_tokens(model=f"{lab}/smart", contents="How many?").total_tokens
 
 
 def answer(lab: str) -> Answer:
-    body = jsonio.dumps(TOLD[lab])
+    body = jsonio.dumps(COUNT_REPLIES[lab])
     return Answer(pieces=(body,), length=len(body))
 
 
@@ -116,7 +118,7 @@ def test_a_native_responses_count_passes_unchanged(world: World, upstream: Upstr
     upstream.on(DOORS[RESPONSES], answer(RESPONSES))
     body = {"model": f"m-{RESPONSES}", "input": "How many?", "truncation": "auto", "novel": [1.5]}
     reply = world.client.post(INPUT, json=body)
-    assert (reply.status_code, reply.json()) == (200, TOLD[RESPONSES])
+    assert (reply.status_code, reply.json()) == (200, COUNT_REPLIES[RESPONSES])
     assert "x-tiergate-estimated" not in reply.headers
     (request,) = upstream.requests
     assert (request.path, request.json) == (PATHS[RESPONSES], body)
@@ -149,7 +151,7 @@ def test_a_responses_count_is_never_streamed(world: World, upstream: Upstream) -
     """A count is one number, even if the client sends all the members of its next call."""
     upstream.on(DOORS[RESPONSES], answer(RESPONSES))
     body = {"model": f"{RESPONSES}/smart", "input": "How many?", "stream": True}
-    assert world.client.post(INPUT, json=body).json() == TOLD[RESPONSES]
+    assert world.client.post(INPUT, json=body).json() == COUNT_REPLIES[RESPONSES]
     assert "stream" not in upstream.requests[-1].json
 
 
@@ -164,10 +166,10 @@ def test_a_responses_count_includes_the_earlier_conversation(
     for lab in PATHS:
         upstream.on(DOORS[lab], answer(lab))
         reply = world.client.post(INPUT, json={**body, "model": f"{lab}/smart"})
-        assert reply.json() == TOLD[RESPONSES], lab
-        asked = jsonio.dumps(upstream.requests[-1].json).decode()
-        assert "b" * 4_000 in asked
-        assert "previous_response_id" not in asked
+        assert reply.json() == COUNT_REPLIES[RESPONSES], lab
+        body_at_provider = jsonio.dumps(upstream.requests[-1].json).decode()
+        assert "b" * 4_000 in body_at_provider
+        assert "previous_response_id" not in body_at_provider
     reply = world.client.post(INPUT, json={**body, "model": f"{CHAT}/smart"})
     assert reply.json()["input_tokens"] > 1_000
     gone = world.client.post(INPUT, json={**body, "previous_response_id": "resp_none"})

@@ -20,9 +20,9 @@ NOBODY = 9
 
 @pytest.fixture
 def tap(tmp_path: Path) -> Iterator[Tap]:
-    made = Tap(tmp_path)
-    yield made
-    made.child.stop()
+    receiver = Tap(tmp_path)
+    yield receiver
+    receiver.child.stop()
 
 
 def _spare(value: Config) -> None:
@@ -48,9 +48,9 @@ def test_a_call_is_a_child_span_of_its_caller(make: Make, tap: Tap) -> None:
     assert reply.status_code == 200
     entry = world.entry()
     call, *attempts = tap.spans(1 + entry.attempts)
-    assert {one["traceId"] for one in (call, *attempts)} == {TRACE}
+    assert {span["traceId"] for span in (call, *attempts)} == {TRACE}
     assert call["parentSpanId"] == SPAN
-    assert {one["parentSpanId"] for one in attempts} == {call["spanId"]}
+    assert {span["parentSpanId"] for span in attempts} == {call["spanId"]}
     assert told(call)["tiergate.call.id"] == entry.id
     assert told(call)["tiergate.cost_usd"] == pytest.approx(float(entry.cost or 0))
     lost, answer = told(attempts[0]), told(attempts[-1])
@@ -70,8 +70,8 @@ def test_a_call_is_a_child_span_of_its_caller(make: Make, tap: Tap) -> None:
 def _in_order(call: dict[str, Any], *attempts: dict[str, Any]) -> None:
     """Check that the attempts come one after the other, within the call."""
     ends = [int(call["startTimeUnixNano"])]
-    for one in attempts:
-        begin, end = int(one["startTimeUnixNano"]), int(one["endTimeUnixNano"])
+    for attempt in attempts:
+        begin, end = int(attempt["startTimeUnixNano"]), int(attempt["endTimeUnixNano"])
         assert ends[-1] <= begin + 1_000_000, "a millisecond: the clocks of rows are two"
         assert begin <= end
         ends.append(end)
@@ -88,8 +88,8 @@ def test_a_missing_trace_receiver_fails_no_call(make: Make) -> None:
     for number in range(20):
         assert world.ask(chat(f"Hello {number}.")).status_code == 200
     assert len(world.entries()) == 20
-    told = until(lambda: list(world.log), "a line of the log")
-    assert told == [{"event": "traces", "text": "not sent: the receiver took no spans"}]
+    lines = until(lambda: list(world.log), "a line of the log")
+    assert lines == [{"event": "traces", "text": "not sent: the receiver took no spans"}]
     traces = world.gateway.ledger_runtime.traces
     assert traces is not None
     assert traces.sender.dropped == 20

@@ -12,7 +12,7 @@ from tests.e2e.world import Config, Make, World, chat
 CANARY = "canary-4711-of-the-prompt"
 SECRET = "sk-proj-0123456789abcdefCANARY"
 MAIL = "ann@example.org"
-SAID = f"{CANARY} {SECRET} {MAIL}"
+TEXT = f"{CANARY} {SECRET} {MAIL}"
 WORDS = ("The answer is cana", "ry-0815, for ann@exam", "ple.org.")
 
 
@@ -33,7 +33,7 @@ def hits(world: World, words: Iterable[str]) -> dict[str, list[str]]:
 def test_by_default_no_prompt_or_answer_is_on_disk(world: World, upstream: Upstream) -> None:
     upstream.on("/acme", stream(*frames(WORDS), bill=(7, 3)), whole("".join(WORDS)))
     for streamed in (True, False):
-        assert world.ask(chat(SAID, stream=streamed)).status_code == 200
+        assert world.ask(chat(TEXT, stream=streamed)).status_code == 200
     words = (CANARY, SECRET, MAIL, "0815")
     assert hits(world, words) == {word: [] for word in words}
     assert not (world.folder / "data" / "content").exists()
@@ -43,30 +43,32 @@ def test_by_default_no_prompt_or_answer_is_on_disk(world: World, upstream: Upstr
 def test_transcripts_hold_no_secrets(make: Make, upstream: Upstream, streamed: bool) -> None:
     world = make(on)
     upstream.on("/acme", stream(*frames(WORDS), bill=(7, 3)) if streamed else whole("".join(WORDS)))
-    reply = world.ask(chat(SAID, stream=streamed))
+    reply = world.ask(chat(TEXT, stream=streamed))
     assert reply.status_code == 200
     id = world.entry().id
-    found = hits(world, (CANARY, SECRET, MAIL, "0815", "ann@exam"))
-    (name,) = {name for names in found.values() for name in names}
-    assert found == {CANARY: [name], SECRET: [], MAIL: [], "0815": [], "ann@exam": []}
+    files_by_word = hits(world, (CANARY, SECRET, MAIL, "0815", "ann@exam"))
+    (name,) = {name for names in files_by_word.values() for name in names}
+    assert files_by_word == {CANARY: [name], SECRET: [], MAIL: [], "0815": [], "ann@exam": []}
     folder = world.folder / "data" / "content"
     assert [path.name for path in folder.iterdir()] == [name]
     text = find(folder, id)
     assert text is not None
-    asked = jsonio.loads(text.prompt.encode())
-    assert asked["messages"][0]["content"] == f"{CANARY} [key] [e-mail]"
-    assert (asked["model"], text.cut) == ("smart", False)
+    request = jsonio.loads(text.prompt.encode())
+    assert request["messages"][0]["content"] == f"{CANARY} [key] [e-mail]"
+    assert (request["model"], text.cut) == ("smart", False)
     assert answer(text.answer, streamed=streamed).startswith("The answer is canary-[")
     assert answer(text.answer, streamed=streamed).endswith(", for [e-mail].")
 
 
 def answer(text: str, *, streamed: bool) -> str:
     if not streamed:
-        said: str = jsonio.loads(text.encode())["choices"][0]["message"]["content"]
-        return said
+        content: str = jsonio.loads(text.encode())["choices"][0]["message"]["content"]
+        return content
     lines = [line[6:] for line in text.splitlines() if line.startswith("data: {")]
-    told = [jsonio.loads(line.encode())["choices"] for line in lines]
-    return "".join(one[0]["delta"].get("content", "") for one in told if one)
+    choices_by_chunk = [jsonio.loads(line.encode())["choices"] for line in lines]
+    return "".join(
+        choices[0]["delta"].get("content", "") for choices in choices_by_chunk if choices
+    )
 
 
 def test_only_the_owner_can_read_the_transcripts(make: Make, upstream: Upstream) -> None:

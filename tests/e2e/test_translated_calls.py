@@ -51,19 +51,19 @@ def test_every_dialect_of_client_is_served_by_every_dialect_of_lab(
 ) -> None:
     """The text, tool call, finish and usage are the same for every pair of dialects."""
     upstream.on(DOORS[lab], answer(lab, tools=tools, stream=stream))
-    heard = ASKS[client](world, f"{lab}/smart", tools, stream)
+    parsed = ASKS[client](world, f"{lab}/smart", tools, stream)
     expected = (
         Heard(calls=(("weather", canonical(ARGUMENTS)),), finish="tools", counts=COUNTS)
         if tools
         else Heard(text=TEXT, counts=COUNTS)
     )
-    assert heard == expected
+    assert parsed == expected
     (request,) = upstream.requests
     assert request.path.startswith(DOORS[lab])
-    said = jsonio.dumps(request.json).decode()
-    assert QUESTION in said
-    assert SYSTEM in said
-    assert ('"weather"' in said) == tools
+    body_at_provider = jsonio.dumps(request.json).decode()
+    assert QUESTION in body_at_provider
+    assert SYSTEM in body_at_provider
+    assert ('"weather"' in body_at_provider) == tools
     secrets = [value for _, value in request.headers if b"secret-of-" in value]
     assert len(secrets) == 1
     assert secrets[0].endswith(f"secret-of-{lab}".encode())
@@ -121,17 +121,17 @@ def test_the_gateway_names_each_loss_of_a_translated_request(
     lab = {CHAT: MESSAGES, RESPONSES: MESSAGES, MESSAGES: CHAT, GEMINI: CHAT}[client]
     path, body = bodies[client]
     model = f"{lab}/smart"
-    asked = {**body} if client == GEMINI else {"model": model, **body}
+    request_body = {**body} if client == GEMINI else {"model": model, **body}
     upstream.on(DOORS[lab], answer(lab))
     path = path.format(model)
-    reply = world.client.post(path, json=asked)
+    reply = world.client.post(path, json=request_body)
     assert reply.status_code == 200
     assert reply.headers["x-tiergate-dropped"] == lost[client]
     query = {"dialect": client, "path": path.removeprefix("/v1beta/")}
-    planned = world.client.post("/v1/route", json=asked, params=query).json()["plan"]
+    planned = world.client.post("/v1/route", json=request_body, params=query).json()["plan"]
     assert [loss["field"] for loss in planned[0]["losses"]] == [lost[client]]
     assert planned[0]["dialect"] == lab
-    refused = world.client.post(path, json=asked, headers={"x-tiergate-on-loss": "refuse"})
+    refused = world.client.post(path, json=request_body, headers={"x-tiergate-on-loss": "refuse"})
     assert refused.status_code == 400
     assert lost[client] in refused.text
     assert [entry.dropped for entry in world.entries()] == [(lost[client],), ()]
@@ -159,14 +159,16 @@ def test_a_beta_header_goes_only_to_providers_of_the_clients_dialect(
         ),
     }
     path, body = bodies[client]
-    for served in (lab, client):
-        upstream.on(DOORS[served], answer(served))
-        asked = {"model": f"{served}/smart", **body}
-        reply = world.client.post(path, json=asked, headers={name: word})
-        dropped = name if lost and served == lab else None
+    for provider in (lab, client):
+        upstream.on(DOORS[provider], answer(provider))
+        request_body = {"model": f"{provider}/smart", **body}
+        reply = world.client.post(path, json=request_body, headers={name: word})
+        dropped = name if lost and provider == lab else None
         assert (reply.status_code, reply.headers.get("x-tiergate-dropped")) == (200, dropped)
         query = {"dialect": client, "path": path}
-        planned = world.client.post("/v1/route", json=asked, params=query, headers={name: word})
+        planned = world.client.post(
+            "/v1/route", json=request_body, params=query, headers={name: word}
+        )
         losses = planned.json()["plan"][0]["losses"]
         assert [loss["field"] for loss in losses] == ([] if dropped is None else [dropped])
     assert [request.header(name) for request in upstream.requests] == [None, word]
@@ -176,11 +178,11 @@ def test_the_gateway_refuses_a_request_that_it_cannot_translate(
     world: World, upstream: Upstream
 ) -> None:
     """No feature is dropped silently: the client learns which one, and no provider is called."""
-    asked = {
+    body = {
         "model": f"{MESSAGES}/smart", "messages": [{"role": "user", "content": "Hi."}],
         "logprobs": True,
     }  # fmt: skip
-    reply = world.client.post("/v1/chat/completions", json=asked)
+    reply = world.client.post("/v1/chat/completions", json=body)
     assert reply.status_code == 400
     assert "logprobs" in reply.json()["error"]["message"]
     assert not upstream.requests
@@ -191,25 +193,25 @@ def test_the_prompt_asks_for_json_where_a_provider_has_no_json_mode(
     world: World, upstream: Upstream, client: str
 ) -> None:
     """Anthropic gets it as words, a named loss; instructor, LangChain and the AI SDK ask for it."""
-    said = [{"role": "user", "content": "A city, as JSON."}]
+    turns = [{"role": "user", "content": "A city, as JSON."}]
     parts = [{"role": "user", "parts": [{"text": "A city, as JSON."}]}]
     path, body, field = {
-        CHAT: ("/v1/chat/completions", {"messages": said, "response_format": {"type": "json_object"}}, "response_format"),
-        RESPONSES: ("/v1/responses", {"input": said, "text": {"format": {"type": "json_object"}}}, "text.format"),
+        CHAT: ("/v1/chat/completions", {"messages": turns, "response_format": {"type": "json_object"}}, "response_format"),
+        RESPONSES: ("/v1/responses", {"input": turns, "text": {"format": {"type": "json_object"}}}, "text.format"),
         GEMINI: (
             f"/v1beta/models/{MESSAGES}/smart:generateContent",
             {"contents": parts, "generationConfig": {"responseMimeType": "application/json"}},
             "generationConfig.responseMimeType",
         ),
     }[client]  # fmt: skip
-    asked = body if client == GEMINI else {**body, "model": f"{MESSAGES}/smart"}
+    request_body = body if client == GEMINI else {**body, "model": f"{MESSAGES}/smart"}
     upstream.on(DOORS[MESSAGES], answer(MESSAGES))
-    reply = world.client.post(path, json=asked)
+    reply = world.client.post(path, json=request_body)
     assert (reply.status_code, reply.headers["x-tiergate-dropped"]) == (200, field)
-    sent = upstream.requests[0].json
-    assert "output_config" not in sent
-    assert "one JSON object" in sent["system"][-1]["text"]
-    strict = world.client.post(path, json=asked, headers={"x-tiergate-on-loss": "refuse"})
+    body_at_provider = upstream.requests[0].json
+    assert "output_config" not in body_at_provider
+    assert "one JSON object" in body_at_provider["system"][-1]["text"]
+    strict = world.client.post(path, json=request_body, headers={"x-tiergate-on-loss": "refuse"})
     assert strict.status_code == 400
     assert field in strict.text
     assert [row.state for row in world.entries()] == ["settled", "refused"]
@@ -227,19 +229,19 @@ def test_anthropics_tool_runner_is_served_where_no_provider_keeps_threads(
 
     world = make(strange)
     upstream.on(DOORS[lab], answer(lab))
-    asked = {"model": f"{lab}/smart", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi."}]}  # fmt: skip
-    begun = world.client.post("/v1/messages?beta=true", json={**asked, "thread": {"type": "create"}})  # fmt: skip
+    body = {"model": f"{lab}/smart", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi."}]}  # fmt: skip
+    begun = world.client.post("/v1/messages?beta=true", json={**body, "thread": {"type": "create"}})  # fmt: skip
     assert begun.status_code == 200
     assert begun.headers["x-tiergate-dropped"] == "thread"
     assert "thread" not in upstream.requests[0].json
     thread = {"type": "continue", "previous_message_id": begun.json()["id"]}
-    told = world.client.post("/v1/messages?beta=true", json={**asked, "thread": thread})
-    error = told.json()["error"]
-    assert (told.status_code, error["type"]) == (404, "not_found_error")
+    reply = world.client.post("/v1/messages?beta=true", json={**body, "thread": thread})
+    error = reply.json()["error"]
+    assert (reply.status_code, error["type"]) == (404, "not_found_error")
     assert error["details"] == {"error_code": "thread_not_found"}
     assert "Send the whole conversation" in error["message"]
     assert len(upstream.requests) == 1
-    refused = {**asked, "thread": {"type": "create"}}
+    refused = {**body, "thread": {"type": "create"}}
     strict = world.client.post("/v1/messages", json=refused, headers={"x-tiergate-on-loss": "refuse"})  # fmt: skip
     assert strict.status_code == 400
     assert [row.state for row in world.entries()] == ["settled", "refused", "refused"]
@@ -253,15 +255,15 @@ def test_a_thread_continues_where_its_provider_keeps_threads(
     Its error goes to the client: no other target is called, and no circuit breaker opens.
     """
     thread = {"type": "continue", "previous_message_id": "msg_1"}
-    asked = {"model": f"{MESSAGES}/smart", "max_tokens": 9, "messages": [], "thread": thread}
+    body = {"model": f"{MESSAGES}/smart", "max_tokens": 9, "messages": [], "thread": thread}
     details = {"error_code": "thread_not_found"}
     gone = {"type": "error", "error": {"type": "not_found_error", "message": "m", "details": details}}  # fmt: skip
     upstream.on(DOORS[MESSAGES], answer(MESSAGES), failing(404, jsonio.dumps(gone)))
-    assert world.client.post("/v1/messages", json=asked).status_code == 200
+    assert world.client.post("/v1/messages", json=body).status_code == 200
     assert upstream.requests[0].json["thread"] == thread
     for _ in range(4):
-        told = world.client.post("/v1/messages", json=asked)
-        assert (told.status_code, told.json()) == (404, gone)
+        reply = world.client.post("/v1/messages", json=body)
+        assert (reply.status_code, reply.json()) == (404, gone)
     assert world.gateway.engine._upstream.health.all_closed
     assert len(upstream.requests) == 5
 

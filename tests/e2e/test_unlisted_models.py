@@ -15,7 +15,7 @@ from tests.e2e.world import Config, Make, World, chat
 
 OPUS = "claude-opus-4-8"
 DATED = "claude-haiku-9-20250929"
-SAID: Any = [{"role": "user", "content": "How are you?"}]
+TURNS: Any = [{"role": "user", "content": "How are you?"}]
 PATHS = {CHAT: "/oak/chat", RESPONSES: "/oak/responses", MESSAGES: "/clay/messages"}
 
 
@@ -81,7 +81,7 @@ def test_the_anthropic_sdk_reaches_anthropic_under_any_claude_name(
 ) -> None:
     """The default lab never gets the call, whatever its tier for that family would be."""
     client = anthropic.Anthropic(base_url=world.url, api_key="k", max_retries=0)
-    reply = client.messages.with_raw_response.create(model=model, messages=SAID, max_tokens=9)
+    reply = client.messages.with_raw_response.create(model=model, messages=TURNS, max_tokens=9)
     assert sent(world) == (PATHS[MESSAGES], model.removeprefix("clay/"))
     assert reply.headers["x-tiergate-lab"] == reply.headers["x-tiergate-provider"] == "clay"
     assert reply.headers["x-tiergate-model"] == model.removeprefix("clay/")
@@ -91,8 +91,8 @@ def test_the_anthropic_sdk_reaches_anthropic_under_any_claude_name(
 @pytest.mark.parametrize("model", ["gpt-4o", "gpt-4o-2024-08-06", "old"])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
 def test_an_unlisted_model_name_arrives_unchanged(world: World, model: str, path: str) -> None:
-    asked = {"messages": SAID} if "chat" in path else {"input": "Hi.", "store": False}
-    reply = world.client.post(path, json={"model": model, **asked})
+    members = {"messages": TURNS} if "chat" in path else {"input": "Hi.", "store": False}
+    reply = world.client.post(path, json={"model": model, **members})
     assert reply.status_code == 200
     assert sent(world)[1] == {"old": "gpt-4o"}.get(model, model)
     assert "x-tiergate-tier" not in reply.headers
@@ -100,7 +100,7 @@ def test_an_unlisted_model_name_arrives_unchanged(world: World, model: str, path
 
 def test_an_unlisted_model_has_its_list_price_and_no_tier(world: World) -> None:
     with openai.OpenAI(base_url=f"{world.url}/v1", api_key="k", max_retries=0) as client:
-        client.chat.completions.create(model="gpt-4o", messages=SAID)
+        client.chat.completions.create(model="gpt-4o", messages=TURNS)
     entry = world.entry()
     assert (entry.lab, entry.tier, entry.source, entry.model) == ("oak", None, "pin", "gpt-4o")
     assert (entry.state, str(entry.cost)) == ("settled", "0.0000475")
@@ -146,9 +146,11 @@ def test_streams_counts_and_embeddings_of_unlisted_models_reach_their_maker(worl
     world.upstream.on(PATHS[CHAT], answer(CHAT, stream=True))
     assert "data: [DONE]" in world.ask(chat(model="gpt-4o", stream=True)).text
     assert sent(world) == (PATHS[CHAT], "gpt-4o")
-    told = jsonio.dumps({"input_tokens": 12})
-    world.upstream.on(PATHS[MESSAGES], Answer(pieces=(told,), length=len(told)))
-    counted = world.client.post("/v1/messages/count_tokens", json={"model": OPUS, "messages": SAID})
+    count = jsonio.dumps({"input_tokens": 12})
+    world.upstream.on(PATHS[MESSAGES], Answer(pieces=(count,), length=len(count)))
+    counted = world.client.post(
+        "/v1/messages/count_tokens", json={"model": OPUS, "messages": TURNS}
+    )
     assert counted.json() == {"input_tokens": 12}
     assert sent(world) == (f"{PATHS[MESSAGES]}/count_tokens", OPUS)
     reply = world.client.post("/v1/embeddings", json={"model": "text-old", "input": "a"})
@@ -168,7 +170,7 @@ def test_the_client_gets_the_makers_error_unchanged(world: World) -> None:
 
 def test_the_model_family_chooses_the_tier_where_its_provider_is_off(make: Make) -> None:
     world = started(make(away))
-    route = world.client.post("/v1/route", json={"model": OPUS, "messages": SAID}).json()
+    route = world.client.post("/v1/route", json={"model": OPUS, "messages": TURNS}).json()
     assert (route["lab"], route["tier"], route["model"]) == ("acme", "reasoning", "deep-1")
     assert f"{OPUS!r}: no provider of it is on" in route["trace"][0]["why"]
     reply = world.ask(chat(model=OPUS))
@@ -206,7 +208,7 @@ def test_model_lists_and_routes_agree(world: World) -> None:
     assert world.client.get("/v1/models/llama-9").status_code == 404
     google = world.client.get("/v1beta/models/gpt-4o")
     assert google.json()["name"] == "models/gpt-4o"
-    route = world.client.post("/v1/route", json={"model": OPUS, "messages": SAID}).json()
+    route = world.client.post("/v1/route", json={"model": OPUS, "messages": TURNS}).json()
     assert (route["lab"], route["tier"], route["model"]) == ("clay", None, OPUS)
     assert [row["target"] for row in route["plan"]] == [f"clay/{OPUS}"]
     assert "no lab lists it: a name of clay's own" in route["trace"][0]["why"]
@@ -230,10 +232,10 @@ def test_a_model_name_cannot_change_the_providers_path(make: Make) -> None:
         value["providers"]["clay"]["dialects"] = {GEMINI: "/clay/v1beta"}
 
     world = make(google)
-    seen: list[Request] = world.upstream.requests
+    requests: list[Request] = world.upstream.requests
     for name in ("claude-/../../files", "claude-%2e%2e/files", "claude-x?key=1", "claude-x#y"):
         assert world.ask(chat(model=name)).status_code in (400, 404), name
-    assert seen == []
+    assert requests == []
     world.upstream.on("/clay/v1beta", answer(GEMINI))
     assert world.ask(chat(model="claude-x:y")).status_code == 200
-    assert seen[0].path == "/clay/v1beta/models/claude-x%3Ay:generateContent"
+    assert requests[0].path == "/clay/v1beta/models/claude-x%3Ay:generateContent"
