@@ -8,7 +8,7 @@ class StateStore(Protocol):
 
     On any failure `get` returns None and `put` does nothing; neither raises. Keys are printable
     ASCII. An empty value counts as no value. Every implementation passes
-    tests/contract/test_store.py.
+    tests/contract/test_state_store.py.
     """
 
     @property

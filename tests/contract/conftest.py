@@ -55,14 +55,14 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def make(kind: str) -> AsyncIterator[Make]:
     """Return a function that makes transports; close them after the test."""
-    made: list[httpx.AsyncBaseTransport] = []
+    transports: list[httpx.AsyncBaseTransport] = []
 
     def make(**options: Any) -> httpx.AsyncBaseTransport:
-        made.append(_MAKERS[kind](**options))
-        return made[-1]
+        transports.append(_MAKERS[kind](**options))
+        return transports[-1]
 
     yield make
-    for transport in made:
+    for transport in transports:
         await transport.aclose()
     await asyncio.sleep(0)
 
@@ -78,18 +78,18 @@ class Certificates:
         self._folder = folder
         for authority in ("ca", "other"):
             self._make(authority, "TRUE", "keyUsage = critical, keyCertSign, cRLSign")
-        here = "subjectAltName = DNS:localhost, IP:127.0.0.1"
-        self._make("good", "FALSE", here, "ca")
+        local_names = "subjectAltName = DNS:localhost, IP:127.0.0.1"
+        self._make("good", "FALSE", local_names, "ca")
         self._make("elsewhere", "FALSE", "subjectAltName = DNS:other.example", "ca")
-        self._make("unknown", "FALSE", here, "other")
-        self._make("expired", "FALSE", here, "ca", _PAST)
+        self._make("unknown", "FALSE", local_names, "other")
+        self._make("expired", "FALSE", local_names, "ca", _PAST)
 
     def server(self, name: str, *protocols: str) -> ssl.SSLContext:
-        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        made.load_cert_chain(self._folder / f"{name}.pem", self._folder / f"{name}.key")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         if protocols:
-            made.set_alpn_protocols(list(protocols))
-        return made
+            context.set_alpn_protocols(list(protocols))
+        return context
 
     def client(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self._folder / "ca.pem")

@@ -25,7 +25,7 @@ class Request:
     def all(self, name: bytes) -> list[bytes]:
         """Return all values of a header."""
         pairs = [field.split(b": ", 1) for field in self.fields]
-        return [value for found, value in pairs if found.lower() == name]
+        return [value for key, value in pairs if key.lower() == name]
 
 
 class Peer:

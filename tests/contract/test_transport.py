@@ -49,7 +49,7 @@ ACCEPTED = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-async def test_a_broken_answer_is_an_error(make: Make, kind: str, name: str) -> None:
+async def test_a_malformed_answer_is_an_error(make: Make, kind: str, name: str) -> None:
     async with Server(once(BROKEN[name])) as server:
         transport = make()
         if reason := ACCEPTED.get((kind, name)):
@@ -60,7 +60,7 @@ async def test_a_broken_answer_is_an_error(make: Make, kind: str, name: str) -> 
                 await whole(transport, ask(server.url))
 
 
-async def test_endless_headers_are_cut(make: Make) -> None:
+async def test_the_transport_stops_reading_endless_headers(make: Make) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(_HEAD)
@@ -72,7 +72,7 @@ async def test_endless_headers_are_cut(make: Make) -> None:
             await whole(make(), ask(server.url))
 
 
-async def test_endless_trailers_are_cut(make: Make) -> None:
+async def test_the_transport_stops_reading_endless_trailers(make: Make) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(CHUNKED + b"2\r\nok\r\n0\r\n")
@@ -106,7 +106,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("name", WHOLE)
-async def test_an_answer_is_given_as_it_is(make: Make, name: str) -> None:
+async def test_the_transport_returns_an_answer_unchanged(make: Make, name: str) -> None:
     answer, status, body = WHOLE[name]
     async with Server(once(answer)) as server:
         response, data = await whole(make(), ask(server.url, "POST", content=b"x"))
@@ -124,7 +124,7 @@ async def test_a_length_among_the_trailers_changes_nothing(make: Make, kind: str
             assert (await whole(make(), ask(server.url)))[1] == b"ok"
 
 
-async def test_no_body_follows_the_answer_to_head(make: Make) -> None:
+async def test_an_answer_to_head_has_no_body(make: Make) -> None:
     async with Server(always(_HEAD + b"content-length: 2\r\n\r\n")) as server:
         transport = make()
         for _ in range(2):
@@ -133,7 +133,7 @@ async def test_no_body_follows_the_answer_to_head(make: Make) -> None:
             assert response.headers["content-length"] == "2"
 
 
-async def test_headers_keep_order_and_doubles(make: Make) -> None:
+async def test_headers_keep_their_order_and_repetitions(make: Make) -> None:
     answer = (
         _HEAD
         + b"X-MiXed: One\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nx-lat: caf\xe9\r\ncontent-length: 0\r\n\r\n"
@@ -147,7 +147,7 @@ async def test_headers_keep_order_and_doubles(make: Make) -> None:
     assert names == [b"x-mixed", b"set-cookie", b"set-cookie", b"x-lat", b"content-length"]
 
 
-async def test_the_request_is_sent_as_it_was_given(make: Make) -> None:
+async def test_the_transport_sends_a_request_unchanged(make: Make) -> None:
     async with Server(always(OK)) as server:
         request = ask(
             f"{server.url}/a%20b?c=%2F", "POST", headers=[("X-Case", "One")], content=b"{}"
@@ -165,7 +165,9 @@ async def test_the_request_is_sent_as_it_was_given(make: Make) -> None:
     [("x-a", "a\r\nx-evil: 1"), ("x-a", "a\nx-evil: 1"), ("x-a", "a\rb"), ("x-a", "a\0b"),
      ("x-a\r\nx-evil", "1"), ("x-a: b\r\nx", "1"), ("x a", "1"), ("", "1")],
 )  # fmt: skip
-async def test_no_header_makes_another(make: Make, name: str, value: str) -> None:
+async def test_a_header_value_cannot_inject_another_header(
+    make: Make, name: str, value: str
+) -> None:
     async with Server(always(OK)) as server:
         with pytest.raises(httpx.LocalProtocolError):
             await whole(make(), ask(server.url, headers=[(name, value)]))
@@ -178,7 +180,9 @@ def _wrong(kind: str) -> tuple[type[Exception], ...]:
 
 
 @pytest.mark.parametrize("length", ["1", "3", "x", "+2"])
-async def test_a_body_has_the_length_that_is_said(make: Make, kind: str, length: str) -> None:
+async def test_a_body_of_another_length_than_its_header_is_an_error(
+    make: Make, kind: str, length: str
+) -> None:
     async with Server(always(OK)) as server:
         with pytest.raises(_wrong(kind)):
             await whole(
@@ -186,7 +190,7 @@ async def test_a_body_has_the_length_that_is_said(make: Make, kind: str, length:
             )
 
 
-async def test_an_upload_in_pieces(make: Make) -> None:
+async def test_the_transport_sends_an_upload_in_pieces(make: Make) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for piece in (b"abc", b"", b"def", b"x" * 300_000):
             yield piece
@@ -194,15 +198,17 @@ async def test_an_upload_in_pieces(make: Make) -> None:
     async with Server(always(OK)) as server:
         transport = make()
         await whole(transport, ask(server.url, "POST", content=pieces()))
-        told = [("content-length", "300006")]
-        await whole(transport, ask(server.url, "POST", headers=told, content=pieces()))
+        length_header = [("content-length", "300006")]
+        await whole(transport, ask(server.url, "POST", headers=length_header, content=pieces()))
         assert [request.body for request in server.requests] == [b"abcdef" + b"x" * 300_000] * 2
         assert server.requests[0].all(b"transfer-encoding") == [b"chunked"]
         assert server.requests[1].all(b"transfer-encoding") == []
 
 
 @pytest.mark.parametrize("length", ["5", "7"])
-async def test_an_upload_has_the_length_that_is_said(make: Make, kind: str, length: str) -> None:
+async def test_an_upload_of_another_length_than_its_header_is_an_error(
+    make: Make, kind: str, length: str
+) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield b"abc"
         yield b"def"
@@ -225,13 +231,13 @@ async def test_an_upload_that_fails_closes_the_connection(make: Make) -> None:
         await server.empty.wait()
 
 
-async def test_8_mb_arrive(make: Make) -> None:
+async def test_a_request_of_8_mb_arrives_whole(make: Make) -> None:
     async with Server(always(OK)) as server:
         await whole(make(), ask(server.url, "POST", content=b"x" * 8_000_000))
         assert len(server.requests[0].body) == 8_000_000
 
 
-async def test_a_refusal_arrives_while_8_mb_are_sent(make: Make) -> None:
+async def test_an_early_refusal_arrives_during_an_upload_of_8_mb(make: Make) -> None:
     async def script(peer: Peer) -> None:
         await peer.reader.readuntil(b"\r\n\r\n")
         await peer.send(b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig")
@@ -246,7 +252,7 @@ async def test_a_refusal_arrives_while_8_mb_are_sent(make: Make) -> None:
         assert server.opened == 2, "a connection with half a request on it is not used again"
 
 
-async def test_a_lone_chunk_is_given_at_once(make: Make) -> None:
+async def test_the_transport_delivers_each_chunk_at_once(make: Make) -> None:
     """The server sends the next chunk only after the client has read the last."""
     read = asyncio.Event()
 
@@ -261,21 +267,21 @@ async def test_a_lone_chunk_is_given_at_once(make: Make) -> None:
 
     async with Server(script) as server, asyncio.timeout(5):
         stream, body = await opened(make(), ask(server.url))
-        found = []
+        chunks = []
         async for data in stream:
-            found.append(data)
+            chunks.append(data)
             read.set()
         await body.aclose()
-    assert found == [b"data: %d\n\n" % number for number in range(5)]
+    assert chunks == [b"data: %d\n\n" % number for number in range(5)]
 
 
 def _resident() -> int:
-    found = re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text("ascii"))
-    assert found is not None
-    return int(found[1]) * 1024
+    match = re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text("ascii"))
+    assert match is not None
+    return int(match[1]) * 1024
 
 
-async def test_a_slow_reader_stops_the_server(make: Make) -> None:
+async def test_a_slow_reader_slows_the_server_down(make: Make) -> None:
     sent = 0
     stuck = asyncio.Event()
 
@@ -296,12 +302,12 @@ async def test_a_slow_reader_stops_the_server(make: Make) -> None:
 
     async with Server(script) as server, asyncio.timeout(8):
         stream, body = await opened(make(), ask(server.url))
-        first = len(await anext(stream))
+        received = len(await anext(stream))
         before = _resident()
         await stuck.wait()
         assert sent < 20_000_000, "what the kernel holds"
         assert _resident() - before < 20_000_000
-        wanted = sent + 10_000_000
-        while first < wanted:
-            first += len(await anext(stream))
+        goal = sent + 10_000_000
+        while received < goal:
+            received += len(await anext(stream))
         await body.aclose()

@@ -26,7 +26,9 @@ async def _until_empty(server: Server, seconds: float = 0.25) -> None:
     "first", [OK, _EMPTY, CHUNKED + b"2\r\nok\r\n0\r\n\r\n"], ids=["200", "204", "chunks"]
 )
 @pytest.mark.parametrize("later", [False, True], ids=["same segment", "later"])
-async def test_what_nobody_asked_for_answers_nobody(make: Make, first: bytes, later: bool) -> None:
+async def test_an_unrequested_answer_reaches_no_request(
+    make: Make, first: bytes, later: bool
+) -> None:
     """Only the defaults are safe.
 
     With max_idle, httpcore passes the bytes on, so stock() keeps none.
@@ -62,7 +64,7 @@ async def test_a_connection_is_used_again(make: Make) -> None:
         assert server.opened == 1
 
 
-async def test_connection_close_is_obeyed(make: Make) -> None:
+async def test_the_transport_obeys_connection_close(make: Make) -> None:
     answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"
     async with Server(always(answer)) as server:
         transport = make(max_idle=10)
@@ -71,7 +73,7 @@ async def test_connection_close_is_obeyed(make: Make) -> None:
         assert server.opened == 3
 
 
-async def test_a_kept_connection_that_was_closed_is_not_used(make: Make) -> None:
+async def test_the_transport_does_not_use_a_closed_idle_connection(make: Make) -> None:
     async with Server(once(OK)) as server:
         transport = make(max_idle=10)
         for _ in range(6):
@@ -80,7 +82,9 @@ async def test_a_kept_connection_that_was_closed_is_not_used(make: Make) -> None
         assert len(server.requests) == 6
 
 
-async def test_a_post_that_was_read_is_not_sent_again(make: Make, kind: str) -> None:
+async def test_the_transport_does_not_repeat_a_post_that_the_server_read(
+    make: Make, kind: str
+) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(OK)
@@ -95,15 +99,17 @@ async def test_a_post_that_was_read_is_not_sent_again(make: Make, kind: str) -> 
         assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("said", [b"HTTP/1.1 2", b"HTTP/1.1 100 Continue\r\n\r\n"])
-async def test_a_connection_that_began_to_answer_is_not_stale(make: Make, said: bytes) -> None:
+@pytest.mark.parametrize("partial_answer", [b"HTTP/1.1 2", b"HTTP/1.1 100 Continue\r\n\r\n"])
+async def test_a_connection_that_began_to_answer_does_not_count_as_stale(
+    make: Make, partial_answer: bytes
+) -> None:
     """A server that answers has read the request: such an error must never look safe to repeat."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(OK)
         await peer.request()
-        await peer.send(said)
+        await peer.send(partial_answer)
 
     async with Server(script) as server:
         transport = make(max_idle=10)
@@ -127,21 +133,21 @@ async def test_a_race_with_a_closing_server_loses_no_post(make: Make) -> None:
 
 
 @pytest.mark.parametrize("started", [False, True], ids=["waiting", "in mid-stream"])
-async def test_who_leaves_closes_the_connection(make: Make, started: bool) -> None:
-    asked = asyncio.Event()
+async def test_a_cancelled_request_closes_its_connection(make: Make, started: bool) -> None:
+    request_arrived = asyncio.Event()
 
     async def script(peer: Peer) -> None:
         await peer.request()
         if started:
             await peer.send(CHUNKED)
             await peer.chunk(b"one")
-        asked.set()
+        request_arrived.set()
         await peer.left()
 
     async with Server(script) as server:
         transport = make()
         task = asyncio.create_task(whole(transport, ask(server.url)))
-        await asked.wait()
+        await request_arrived.wait()
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -149,7 +155,7 @@ async def test_who_leaves_closes_the_connection(make: Make, started: bool) -> No
         await _until_empty(server)
 
 
-async def test_an_answer_that_is_closed_early_closes_the_connection(make: Make) -> None:
+async def test_closing_an_answer_early_closes_the_connection(make: Make) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(CHUNKED)
@@ -163,7 +169,7 @@ async def test_an_answer_that_is_closed_early_closes_the_connection(make: Make) 
         await _until_empty(server)
 
 
-async def test_no_more_connections_than_the_limit(make: Make) -> None:
+async def test_the_transport_opens_no_more_connections_than_the_limit(make: Make) -> None:
     async with Server(always(OK)) as server:
         transport = make(limit=2, max_idle=2)
         answers = await asyncio.gather(*[whole(transport, ask(server.url)) for _ in range(40)])
@@ -171,7 +177,7 @@ async def test_no_more_connections_than_the_limit(make: Make) -> None:
         assert server.peak == 2
 
 
-async def test_a_full_pool_is_a_pool_timeout(make: Make) -> None:
+async def test_a_full_pool_raises_a_pool_timeout(make: Make) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.left()
@@ -186,22 +192,22 @@ async def test_a_full_pool_is_a_pool_timeout(make: Make) -> None:
         await asyncio.gather(first, return_exceptions=True)
 
 
-async def test_the_limit_is_one_origin_s(make: Make, kind: str) -> None:
+async def test_each_origin_has_its_own_connection_limit(make: Make, kind: str) -> None:
     """The limit of httpx spans all hosts, so each provider needs its own stock()."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.left()
 
-    async with Server(script) as full, Server(always(OK)) as other:
+    async with Server(script) as full, Server(always(OK)) as other_stream:
         transport = make(limit=1)
         first = asyncio.create_task(whole(transport, ask(full.url)))
         await until(lambda: bool(full.requests))
         if kind == "stock":
             with pytest.raises(httpx.PoolTimeout):
-                await whole(transport, ask(other.url, pool=0.05))
+                await whole(transport, ask(other_stream.url, pool=0.05))
         else:
-            assert (await whole(transport, ask(other.url, pool=5.0)))[1] == b"ok"
+            assert (await whole(transport, ask(other_stream.url, pool=5.0)))[1] == b"ok"
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
 
@@ -218,7 +224,7 @@ async def test_idle_connections_expire(make: Make, kind: str) -> None:
             await _until_empty(server, 1.0)
 
 
-async def test_no_more_idle_connections_than_wanted(make: Make) -> None:
+async def test_the_transport_keeps_no_more_idle_connections_than_max_idle(make: Make) -> None:
     meet = asyncio.Barrier(4)
 
     async def script(peer: Peer) -> None:
@@ -237,7 +243,7 @@ def _open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-async def test_500_aborted_streams_leave_nothing(make: Make) -> None:
+async def test_500_aborted_streams_leave_no_open_file(make: Make) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(CHUNKED)
@@ -268,7 +274,7 @@ async def test_500_aborted_streams_leave_nothing(make: Make) -> None:
             ] == [(0, 0, 0)]
 
 
-async def test_no_answer_goes_to_another(make: Make) -> None:
+async def test_each_request_gets_its_own_answer(make: Make) -> None:
     """The server echoes requests of all sizes over few connections.
 
     A third of the calls are cancelled.
@@ -285,7 +291,7 @@ async def test_no_answer_goes_to_another(make: Make) -> None:
     done = {"whole": 0, "cancelled": 0}
     room = asyncio.Semaphore(40)
 
-    async def one(number: int) -> None:
+    async def echo(number: int) -> None:
         mark = b"%08d" % number
         sent = mark + b"z" * seeded.choice((10, 2_000, 100_000)) + mark
         leave, after = seeded.random() < 0.35, seeded.random() * 0.01
@@ -304,7 +310,7 @@ async def test_no_answer_goes_to_another(make: Make) -> None:
 
     async with Server(script) as server:
         transport = make(limit=15, max_idle=15)
-        await asyncio.gather(*[one(number) for number in range(600)])
+        await asyncio.gather(*[echo(number) for number in range(600)])
         assert done["whole"] + done["cancelled"] == 600
         assert done["cancelled"] > 20
         if isinstance(transport, Http1Transport):
@@ -315,7 +321,7 @@ async def test_no_answer_goes_to_another(make: Make) -> None:
         await _until_empty(server, 2.0)
 
 
-async def test_what_is_in_use_finishes_when_the_transport_is_closed(make: Make, kind: str) -> None:
+async def test_streams_in_use_finish_after_the_transport_is_closed(make: Make, kind: str) -> None:
     """Only httpcore closes connections in use, and raises an error in their reader."""
     closed = asyncio.Event()
 
@@ -343,15 +349,15 @@ async def test_what_is_in_use_finishes_when_the_transport_is_closed(make: Make, 
         await _until_empty(server)
 
 
-async def test_a_closed_answer_gives_nothing_of_another(make: Make) -> None:
+async def test_a_closed_answer_delivers_no_bytes_of_another(make: Make) -> None:
     """The connection may serve another request by then."""
     async with Server(always(OK)) as server:
         transport = make(max_idle=10)
         stream, body = await opened(transport, ask(server.url))
         assert await anext(stream) == b"ok"
         await body.aclose()
-        other, rest = await opened(transport, ask(server.url))
+        other_stream, other_body = await opened(transport, ask(server.url))
         with contextlib.suppress(httpx.ReadError, StopAsyncIteration):
             assert not await anext(stream)
-        assert await anext(other) == b"ok"
-        await rest.aclose()
+        assert await anext(other_stream) == b"ok"
+        await other_body.aclose()

@@ -30,21 +30,23 @@ def nowhere() -> Iterator[str]:
             client.close()
 
 
-async def test_no_connection(make: Make, nowhere: str) -> None:
+async def test_a_server_that_accepts_no_connection_is_a_connect_timeout(
+    make: Make, nowhere: str
+) -> None:
     with pytest.raises(httpx.ConnectTimeout):
         await whole(make(), ask(nowhere, connect=_SHORT))
 
 
-async def test_nobody_listens(make: Make) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+async def test_a_closed_port_is_a_connect_error(make: Make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
     with pytest.raises(httpx.ConnectError) as caught:
         await whole(make(), ask(f"http://127.0.0.1:{port}"))
     assert "127.0.0.1" not in str(caught.value), "where a provider is, is no client's business"
 
 
 @pytest.mark.parametrize("host", ["a" * 64 + ".example", "x" * 300])
-async def test_a_name_that_no_host_can_have(make: Make, kind: str, host: str) -> None:
+async def test_an_impossible_host_name_is_a_connect_error(make: Make, kind: str, host: str) -> None:
     """The name never reaches a resolver; the stock transport lets Python's own error through."""
     wrong = (httpx.ConnectError, UnicodeError) if kind == "stock" else httpx.ConnectError
     with pytest.raises(wrong):
@@ -52,12 +54,13 @@ async def test_a_name_that_no_host_can_have(make: Make, kind: str, host: str) ->
 
 
 @pytest.mark.parametrize(
-    "said", [b"", b"HTTP/1.1 200 OK\r\n", CHUNKED, CHUNKED + b"3\r\none\r\n", CHUNKED + b"3\r\non"]
+    "partial_answer",
+    [b"", b"HTTP/1.1 200 OK\r\n", CHUNKED, CHUNKED + b"3\r\none\r\n", CHUNKED + b"3\r\non"],
 )
-async def test_silence_is_a_read_timeout(make: Make, said: bytes) -> None:
+async def test_a_silent_server_is_a_read_timeout(make: Make, partial_answer: bytes) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
-        await peer.send(said)
+        await peer.send(partial_answer)
         await peer.left()
 
     async with Server(script) as server:
@@ -67,7 +70,7 @@ async def test_silence_is_a_read_timeout(make: Make, said: bytes) -> None:
             await server.empty.wait()
 
 
-async def test_the_limit_of_the_second_request_stands(make: Make) -> None:
+async def test_each_request_on_a_connection_has_its_own_time_limit(make: Make) -> None:
     """The first request on the connection had a longer limit."""
 
     async def script(peer: Peer) -> None:
@@ -98,7 +101,7 @@ async def test_a_long_stream_outlives_a_short_limit(make: Make) -> None:
         assert (await whole(make(), ask(server.url, read=0.2)))[1] == b"x" * 20
 
 
-async def test_a_reader_may_take_its_time(make: Make) -> None:
+async def test_a_slow_reader_causes_no_read_timeout(make: Make) -> None:
     """The transport limits the silence of the provider, not of the reader."""
 
     async def script(peer: Peer) -> None:
@@ -133,9 +136,9 @@ async def test_a_server_that_does_not_read_is_a_write_timeout(make: Make) -> Non
 async def test_a_slow_upload_outlives_a_short_limit(make: Make) -> None:
     async def script(peer: Peer) -> None:
         await peer.reader.readuntil(b"\r\n\r\n")
-        left = 12_000_000
-        while left > 0:
-            left -= len(await peer.reader.read(1_000_000))
+        remaining = 12_000_000
+        while remaining > 0:
+            remaining -= len(await peer.reader.read(1_000_000))
             await asyncio.sleep(0.01)
         await peer.send(OK)
 

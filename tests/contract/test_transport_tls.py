@@ -17,7 +17,9 @@ from tests.contract.server import OK, Peer, Script, Server, always
 _AUTH = b"Basic " + base64.b64encode(b"us:p@ss")
 
 
-async def test_an_authority_of_one_s_own(make: Make, certificates: Certificates) -> None:
+async def test_the_transport_trusts_a_given_authority(
+    make: Make, certificates: Certificates
+) -> None:
     async with Server(always(OK), tls=certificates.server("good")) as server:
         transport = make(tls=certificates.client(), max_idle=10)
         for _ in range(3):
@@ -26,7 +28,7 @@ async def test_an_authority_of_one_s_own(make: Make, certificates: Certificates)
 
 
 @pytest.mark.parametrize("name", ["elsewhere", "unknown"])
-async def test_a_certificate_that_is_not_to_be_trusted(
+async def test_an_untrusted_certificate_is_a_connect_error(
     make: Make, certificates: Certificates, name: str
 ) -> None:
     async with Server(always(OK), tls=certificates.server(name)) as server:
@@ -35,7 +37,7 @@ async def test_a_certificate_that_is_not_to_be_trusted(
         assert server.requests == []
 
 
-async def test_the_authority_is_not_trusted_by_default(
+async def test_a_private_authority_is_not_trusted_by_default(
     make: Make, certificates: Certificates
 ) -> None:
     async with Server(always(OK), tls=certificates.server("good")) as server:
@@ -43,7 +45,9 @@ async def test_the_authority_is_not_trusted_by_default(
             await whole(make(), ask(server.url))
 
 
-async def test_a_name_for_tls_that_is_not_the_host(make: Make, certificates: Certificates) -> None:
+async def test_a_request_may_name_another_host_for_tls(
+    make: Make, certificates: Certificates
+) -> None:
     async with Server(always(OK), tls=certificates.server("elsewhere")) as server:
         transport = make(tls=certificates.client())
         request = ask(server.url)
@@ -53,7 +57,7 @@ async def test_a_name_for_tls_that_is_not_the_host(make: Make, certificates: Cer
             await whole(transport, ask(server.url))
 
 
-async def test_who_leaves_in_the_handshake_closes_the_connection(make: Make) -> None:
+async def test_a_timeout_during_the_handshake_closes_the_connection(make: Make) -> None:
     async def silent(peer: Peer) -> None:
         await peer.left()
 
@@ -65,7 +69,7 @@ async def test_who_leaves_in_the_handshake_closes_the_connection(make: Make) -> 
             await server.empty.wait()
 
 
-async def test_a_server_without_tls(make: Make) -> None:
+async def test_a_server_without_tls_is_a_connect_error(make: Make) -> None:
     async def plain(peer: Peer) -> None:
         await peer.reader.read(1)
         await peer.send(OK)
@@ -75,12 +79,14 @@ async def test_a_server_without_tls(make: Make) -> None:
             await whole(make(), ask(f"https://localhost:{server.port}"))
 
 
-def _proxy(seen: list[bytes], *, refusal: bytes | None = None, target: str = "127.0.0.1") -> Script:
+def _proxy(
+    heads: list[bytes], *, refusal: bytes | None = None, target: str = "127.0.0.1"
+) -> Script:
     """Make a proxy that tunnels for CONNECT and otherwise answers itself."""
 
     async def script(peer: Peer) -> None:
         head = await peer.reader.readuntil(b"\r\n\r\n")
-        seen.append(head)
+        heads.append(head)
         if not head.startswith(b"CONNECT"):
             await peer.send(OK)
             return
@@ -112,12 +118,14 @@ def _through(proxy: Server, user: str = "us:p%40ss@") -> str:
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["http proxy", "https proxy"])
-async def test_a_tunnel(make: Make, certificates: Certificates, encrypted: bool) -> None:
-    seen: list[bytes] = []
+async def test_the_transport_tunnels_https_through_a_proxy(
+    make: Make, certificates: Certificates, encrypted: bool
+) -> None:
+    heads: list[bytes] = []
     tls = certificates.server("good") if encrypted else None
     async with (
         Server(always(OK), tls=certificates.server("good")) as server,
-        Server(_proxy(seen), tls=tls) as proxy,
+        Server(_proxy(heads), tls=tls) as proxy,
     ):
         transport = make(
             tls=certificates.client(),
@@ -128,37 +136,37 @@ async def test_a_tunnel(make: Make, certificates: Certificates, encrypted: bool)
         for _ in range(2):
             assert (await whole(transport, ask(server.url)))[1] == b"ok"
         await transport.aclose()
-    (head,) = seen
+    (head,) = heads
     assert head.startswith(b"CONNECT localhost:%d HTTP/1.1\r\n" % server.port)
     assert _AUTH in head
     assert _AUTH not in server.requests[0].head
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["http proxy", "https proxy"])
-async def test_the_whole_address_for_a_proxy(
+async def test_the_transport_sends_the_whole_url_to_a_proxy_for_plain_http(
     make: Make, certificates: Certificates, encrypted: bool
 ) -> None:
-    seen: list[bytes] = []
+    heads: list[bytes] = []
     tls = certificates.server("good") if encrypted else None
-    async with Server(_proxy(seen), tls=tls) as proxy:
+    async with Server(_proxy(heads), tls=tls) as proxy:
         options = {"proxy_tls": certificates.client()} if encrypted else {}
         transport = make(proxy=_through(proxy), **options)
         assert (await whole(transport, ask("http://provider.invalid:81/x?y")))[1] == b"ok"
-    (head,) = seen
+    (head,) = heads
     assert head.startswith(b"GET http://provider.invalid:81/x?y HTTP/1.1\r\n")
     assert _AUTH in head
 
 
-async def test_ipv6_in_a_tunnel(make: Make, kind: str) -> None:
+async def test_a_tunnel_to_an_ipv6_address_names_it_in_brackets(make: Make, kind: str) -> None:
     """Only httpcore forgets the brackets. No proxy understands it: the call ends in ProxyError."""
-    seen: list[bytes] = []
+    heads: list[bytes] = []
     refusal = b"HTTP/1.1 403 Forbidden\r\n\r\n"
-    async with Server(_proxy(seen, refusal=refusal)) as proxy:
+    async with Server(_proxy(heads, refusal=refusal)) as proxy:
         with pytest.raises(httpx.ProxyError):
             await whole(make(proxy=_through(proxy, "")), ask("https://[2001:db8::1]/"))
     place = b"[2001:db8::1]:443" if kind == "http1" else b"2001:db8::1:443"
-    assert seen[0].startswith(b"CONNECT %b HTTP/1.1\r\n" % place)
-    assert b"authorization" not in seen[0].lower()
+    assert heads[0].startswith(b"CONNECT %b HTTP/1.1\r\n" % place)
+    assert b"authorization" not in heads[0].lower()
 
 
 @pytest.mark.parametrize(
@@ -168,7 +176,7 @@ async def test_ipv6_in_a_tunnel(make: Make, kind: str) -> None:
      b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"],
     ids=["407", "nothing", "not HTTP", "half", "endless", "more than was asked"],
 )  # fmt: skip
-async def test_a_proxy_that_gives_no_tunnel(
+async def test_a_proxy_that_refuses_the_tunnel_is_a_retryable_error(
     make: Make, certificates: Certificates, answer: bytes
 ) -> None:
     """The provider got no request, so the error is one that the gateway may retry."""
@@ -180,7 +188,7 @@ async def test_a_proxy_that_gives_no_tunnel(
             await proxy.empty.wait()
 
 
-async def test_a_provider_that_is_not_trusted_behind_a_proxy(
+async def test_an_untrusted_certificate_behind_a_proxy_is_a_connect_error(
     make: Make, certificates: Certificates
 ) -> None:
     async with (
@@ -200,7 +208,7 @@ async def test_a_proxy_of_another_kind_is_refused(make: Make, kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", ["stock"])
-async def test_socks(make: Make) -> None:
+async def test_the_stock_transport_uses_a_socks_proxy(make: Make) -> None:
     if not importlib.util.find_spec("socksio"):
         pytest.skip("no socksio: pip install socksio")
 
@@ -220,7 +228,7 @@ async def test_socks(make: Make) -> None:
 
 
 @pytest.mark.parametrize("kind", ["stock"])
-async def test_http2(make: Make, certificates: Certificates) -> None:
+async def test_the_stock_transport_uses_http2(make: Make, certificates: Certificates) -> None:
     for name in ("config", "connection", "events"):
         pytest.importorskip(f"h2.{name}", reason="no h2: pip install h2")
     h2 = importlib.import_module("h2")

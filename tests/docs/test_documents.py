@@ -52,7 +52,7 @@ RUN = {
     "yaml keys",
     "yaml recipe",
 }
-"""Kinds of blocks, each with a test below; tests/contract/ledger/test_sql.py runs those of one store."""
+"""Kinds of blocks, each with a test below; tests/contract/ledger/test_sql_page.py runs those of one store."""
 UNRUN = {
     "js": "needs packages of npm: tests/clients runs each (`make clients`)",
     "toml": "Codex reads it: tests/clients starts Codex with it; test_clients reads it",

@@ -52,9 +52,9 @@ def decision(tier: Tier | None = "smart") -> Decision:
 
 
 def entry(id: str = "c1", **more: Any) -> FinalRow:
-    told = {"state": "settled", "tier": "smart", "attempts": 1, "input": 7, "output": 3}
-    told |= {"cost": Decimal("0.000019"), "wasted": Decimal(0)}
-    return FinalRow(id=id, at=1e9, key="k", dialect="openai-chat", config="c", **{**told, **more})
+    values = {"state": "settled", "tier": "smart", "attempts": 1, "input": 7, "output": 3}
+    values |= {"cost": Decimal("0.000019"), "wasted": Decimal(0)}
+    return FinalRow(id=id, at=1e9, key="k", dialect="openai-chat", config="c", **{**values, **more})
 
 
 class Shaky(MemoryCounters):
@@ -128,8 +128,8 @@ class ObservedLimiter:
         again: Callable[[Tier], tuple[Decision, Plan]] | None = None,
         **more: Any,
     ) -> tuple[Decision, Plan]:
-        want = self.want(id, **more)
-        reservation = await self.gate.reserve(want, decision(tier), plan(*targets), again or lower)
+        bound = self.want(id, **more)
+        reservation = await self.gate.reserve(bound, decision(tier), plan(*targets), again or lower)
         return reservation.decision, reservation.plan
 
     def want(self, id: str = "c1", *, prompt: Prompt = PROMPT, **more: Any) -> UsageBound:
@@ -143,11 +143,11 @@ class ObservedLimiter:
 
     async def used(self, meter: MemoryCounters | None = None) -> int | None:
         counters = meter or self.meter
-        found = [
+        values = [
             *(await counters.read_counters(None)).values(),
             *(await counters.read_counters("default")).values(),
         ]
-        return found[0] if found else None
+        return values[0] if values else None
 
     async def refused(self, id: str = "c1", **more: Any) -> Problem:
         with pytest.raises(ProblemError) as caught:

@@ -19,57 +19,57 @@ def part(**values: object) -> BudgetPart:
     return BudgetPart.model_validate({"name": "b", "every": "day", **values})
 
 
-def one(**values: object) -> BudgetStatus:
-    (found,) = iter_budgets([part(**values)], [], ["default"], ZONE, NOW)
-    return found
+def budget_status(**values: object) -> BudgetStatus:
+    (status,) = iter_budgets([part(**values)], [], ["default"], ZONE, NOW)
+    return status
 
 
-def test_budgets_are_of_each_tenant_and_of_keys_alone() -> None:
+def test_each_tenant_and_each_key_has_its_own_budgets() -> None:
     own = KeyBudget(usd=Decimal(3), every="hour", tier=("smart",))
     ann = Key(name="ann", tenant="acme", budgets=(own, own))
-    found = list(iter_budgets([part(usd=1, per="tenant")], [ann, ann], ["b", "a", "a"], ZONE, NOW))
-    assert [(b.name, b.owner, b.key) for b in found] == [("b", "a", ""), ("b", "b", ""), ("key ann", "acme", "ann"), ("key ann 2", "acme", "ann")]  # fmt: skip
-    assert found[2].filters == {"tenant": ["acme"], "key": ["ann"], "tier": ["smart"]}
-    assert (found[2].apart, found[2].kind, found[2].limit) == (None, "usd", Decimal(3))
-    assert found[2].matches(None)
+    status = list(iter_budgets([part(usd=1, per="tenant")], [ann, ann], ["b", "a", "a"], ZONE, NOW))
+    assert [(b.name, b.owner, b.key) for b in status] == [("b", "a", ""), ("b", "b", ""), ("key ann", "acme", "ann"), ("key ann 2", "acme", "ann")]  # fmt: skip
+    assert status[2].filters == {"tenant": ["acme"], "key": ["ann"], "tier": ["smart"]}
+    assert (status[2].apart, status[2].kind, status[2].limit) == (None, "usd", Decimal(3))
+    assert status[2].matches(None)
     used = {"usd|key ann|own=ann|2026-10-26T08+01:00": 1_500_000}
-    (standing,) = compute_budget_uses(found[2], used, {})
+    (standing,) = compute_budget_uses(status[2], used, {})
     assert (standing.used_amount, standing.from_counters) == (Decimal("1.5"), True)
 
 
 def test_a_counter_counts_and_where_there_is_none_the_ledger_does() -> None:
-    budget = one(usd=2)
+    budget = budget_status(usd=2)
     assert [(s.used_amount, s.from_counters) for s in compute_budget_uses(budget, {f"usd|b|all|{DAY}": 250_000}, {})] == [(Decimal("0.25"), True)]  # fmt: skip
     for used in ({}, None, {"usd|b|all|2026-10-25": 9, "usd|other|all|2026-10-26": 9, "calls|b|all|2026-10-26": 9}):  # fmt: skip
-        (found,) = compute_budget_uses(budget, used, {None: Decimal("0.1")})
-        assert (found.used_amount, found.from_counters) == (Decimal("0.1"), False)
-    (found,) = compute_budget_uses(budget, None, {})
-    assert found.used_amount == 0
+        (status,) = compute_budget_uses(budget, used, {None: Decimal("0.1")})
+        assert (status.used_amount, status.from_counters) == (Decimal("0.1"), False)
+    (status,) = compute_budget_uses(budget, None, {})
+    assert status.used_amount == 0
 
 
 def test_what_is_counted_apart_stands_apart() -> None:
-    budget = one(usd=2, per="tag", tag=["a|b", "c"])
+    budget = budget_status(usd=2, per="tag", tag=["a|b", "c"])
     used = {f"usd|b|tag=a%7Cb|{DAY}": 1_000_000}
     spent = {"a|b": Decimal(9), "c": Decimal(1), "other": Decimal(7), None: Decimal(7)}
-    found = compute_budget_uses(budget, used, spent)
-    assert [(s.subject, s.used_amount, s.from_counters) for s in found] == [("a|b", Decimal(1), True), ("c", Decimal(1), False)]  # fmt: skip
+    status = compute_budget_uses(budget, used, spent)
+    assert [(s.subject, s.used_amount, s.from_counters) for s in status] == [("a|b", Decimal(1), True), ("c", Decimal(1), False)]  # fmt: skip
     assert budget.filters == {"tag": ["a|b", "c"]}
-    own = one(usd=2, per=["tenant", "tag"], tag="c")
+    own = budget_status(usd=2, per=["tenant", "tag"], tag="c")
     assert own.filters == {"tenant": ["default"], "tag": ["c"]}
-    assert compute_budget_uses(one(usd=2, per="key"), {}, {}) == []
+    assert compute_budget_uses(budget_status(usd=2, per="key"), {}, {}) == []
 
 
 def test_a_share_is_of_all_calls_of_the_same() -> None:
-    budget = one(share="0.1", tier=["reasoning"], per="key")
+    budget = budget_status(share="0.1", tier=["reasoning"], per="key")
     used = {f"share|b|key=ann|{DAY}": 1, f"calls|b|key=ann|{DAY}": 3, f"share|b|key=bob|{DAY}": 1}
-    found = compute_budget_uses(budget, used, {})
-    assert [(s.subject, s.used_amount) for s in found] == [
+    status = compute_budget_uses(budget, used, {})
+    assert [(s.subject, s.used_amount) for s in status] == [
         ("ann", Decimal("0.3333")),
         ("bob", Decimal(0)),
     ]
-    assert found[0].compute_rate(NOW) is None
-    assert found[0].predict_exhaustion(NOW) is None
-    (whole,) = compute_budget_uses(one(share="0.1", tier=["reasoning"]), None, {})
+    assert status[0].compute_rate(NOW) is None
+    assert status[0].predict_exhaustion(NOW) is None
+    (whole,) = compute_budget_uses(budget_status(share="0.1", tier=["reasoning"]), None, {})
     assert (whole.used_amount, whole.from_counters) == (Decimal(0), False)
 
 
@@ -87,9 +87,11 @@ def test_a_budget_lasts_as_long_as_its_rate_says(
     used: int, rate: Decimal, hours: float | None
 ) -> None:
     """At this moment, 8 h 33 min of the day have passed."""
-    (found,) = compute_budget_uses(one(usd=10), {f"usd|b|all|{DAY}": used * 1_000_000}, {})
-    assert found.compute_rate(NOW) == pytest.approx(rate, abs=Decimal("0.001"))
-    at = found.predict_exhaustion(NOW)
+    (status,) = compute_budget_uses(
+        budget_status(usd=10), {f"usd|b|all|{DAY}": used * 1_000_000}, {}
+    )
+    assert status.compute_rate(NOW) == pytest.approx(rate, abs=Decimal("0.001"))
+    at = status.predict_exhaustion(NOW)
     assert (at is None) == (hours is None)
     if at is not None and hours is not None:
         assert (at - NOW) / 3_600 == pytest.approx(hours, abs=0.01)
@@ -98,10 +100,10 @@ def test_a_budget_lasts_as_long_as_its_rate_says(
 def test_a_window_that_has_just_begun_or_never_ends_has_no_end_that_is_known() -> None:
     (fresh,) = iter_budgets([part(usd=10)], [], ["default"], ZONE, NOW)
     start = fresh.window.start or 0.0
-    (found,) = compute_budget_uses(fresh, {f"usd|b|all|{DAY}": 1}, {})
-    assert found.compute_rate(start + 59) is None
-    assert found.compute_rate(start + 60) is not None
-    (ever,) = compute_budget_uses(one(usd=10, every="total"), {"usd|b|all|total": 1}, {})
+    (status,) = compute_budget_uses(fresh, {f"usd|b|all|{DAY}": 1}, {})
+    assert status.compute_rate(start + 59) is None
+    assert status.compute_rate(start + 60) is not None
+    (ever,) = compute_budget_uses(budget_status(usd=10, every="total"), {"usd|b|all|total": 1}, {})
     assert (ever.compute_rate(NOW), ever.predict_exhaustion(NOW)) == (None, None)
 
 
@@ -110,8 +112,11 @@ def test_a_budget_says_whose_calls_it_counts() -> None:
         [], [Key(name="ann", budgets=(KeyBudget(usd=Decimal(1), every="day"),))], [], ZONE, NOW
     )
     assert own.describe_scope(None) == "key ann"
-    assert one(usd=2).describe_scope(None) == "all tenants"
-    assert one(usd=2, per="tenant").describe_scope(None) == "tenant default"
-    assert one(usd=2, per="tag").describe_scope("web") == "tag web of all tenants"
-    assert one(usd=2, per=["tenant", "tag"]).describe_scope("web") == "tag web of tenant default"
-    assert one(usd=2, per="key").describe_scope("ann") == "key ann"
+    assert budget_status(usd=2).describe_scope(None) == "all tenants"
+    assert budget_status(usd=2, per="tenant").describe_scope(None) == "tenant default"
+    assert budget_status(usd=2, per="tag").describe_scope("web") == "tag web of all tenants"
+    assert (
+        budget_status(usd=2, per=["tenant", "tag"]).describe_scope("web")
+        == "tag web of tenant default"
+    )
+    assert budget_status(usd=2, per="key").describe_scope("ann") == "key ann"

@@ -38,13 +38,13 @@ last:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    made = tmp_path / "keys.yaml"
-    made.write_text(HAND)
-    return made
+    path = tmp_path / "keys.yaml"
+    path.write_text(HAND)
+    return path
 
 
 def names(folder: Path) -> list[str]:
-    return [one.name for one in folder.iterdir()]
+    return [entry.name for entry in folder.iterdir()]
 
 
 def ring(file: Path, now: float = NOW) -> KeyFile:
@@ -58,13 +58,13 @@ def opens(file: Path, secret: str, now: float = NOW) -> bool:
     return False
 
 
-def lines(file: Path) -> tuple[list[str], list[str]]:
+def changed_lines(file: Path) -> tuple[list[str], list[str]]:
     """Return the lines that were removed from the file, and the added ones."""
     old, new = HAND.splitlines(), file.read_text().splitlines()
     return [line for line in old if line not in new], [line for line in new if line not in old]
 
 
-def test_a_secret_is_256_bits_at_random_and_only_its_hash_is_kept(file: Path) -> None:
+def test_a_new_secret_has_256_random_bits_and_the_file_keeps_only_its_hash(file: Path) -> None:
     secret = KeyFile(file, clock=lambda: NOW, random_bytes=lambda size: bytes(range(size))).add(
         "new", {}
     )
@@ -78,16 +78,16 @@ def test_a_secret_is_256_bits_at_random_and_only_its_hash_is_kept(file: Path) ->
     assert {len(one) for one in others} == {67}
 
 
-def test_a_key_that_is_added_stands_at_the_end_and_nothing_else_changes(file: Path) -> None:
+def test_adding_a_key_appends_it_and_changes_no_other_line(file: Path) -> None:
     ring(file).add("new", {"lab": "acme", "tags": ["a", "b"], "expires": "2027-01-31"})
-    gone, come = lines(file)
-    assert gone == []
-    assert come[0] == "new:"
-    assert come[2:] == ["  lab: acme", "  tags: [a, b]", "  expires: '2027-01-31'"]
+    removed, added = changed_lines(file)
+    assert removed == []
+    assert added[0] == "new:"
+    assert added[2:] == ["  lab: acme", "  tags: [a, b]", "  expires: '2027-01-31'"]
     assert list(ring(file).read()) == ["shop", "batch", "last", "new"]
 
 
-def test_the_first_key_makes_the_file_which_is_its_owners_alone(tmp_path: Path) -> None:
+def test_the_first_key_creates_a_file_that_only_its_owner_can_read(tmp_path: Path) -> None:
     file = tmp_path / "keys.yaml"
     assert ring(file).read() == {}
     secret = ring(file).add("me", {})
@@ -96,7 +96,7 @@ def test_the_first_key_makes_the_file_which_is_its_owners_alone(tmp_path: Path) 
     assert names(tmp_path) == ["keys.yaml"]
 
 
-def test_a_file_keeps_its_owner_and_what_it_allows(file: Path) -> None:
+def test_an_edit_keeps_the_owner_and_the_permissions_of_the_file(file: Path) -> None:
     """The user who runs the gateway can still read the file; a link stays a link."""
     file.chmod(0o640)
     if os.getuid() == 0:
@@ -115,13 +115,13 @@ def test_a_file_keeps_its_owner_and_what_it_allows(file: Path) -> None:
     assert after.st_ino != inode, "replaced as a whole, not written over"
 
 
-def test_a_revoked_key_opens_nothing_and_its_name_goes_to_nobody_else(file: Path) -> None:
+def test_the_gateway_refuses_a_revoked_key_and_its_name_is_never_used_again(file: Path) -> None:
     assert opens(file, "test")
     assert ring(file).revoke("shop")
     assert not opens(file, "test")
     assert opens(file, "test2")
-    gone, come = lines(file)
-    assert (gone, come) == ([], ["  revoked: '2026-11-24T12:00:00Z'"])
+    removed, added = changed_lines(file)
+    assert (removed, added) == ([], ["  revoked: '2026-11-24T12:00:00Z'"])
     assert not ring(file, NOW + 60).revoke("shop")
     assert "12:00:00Z" in file.read_text(), "the first time counts"
     with pytest.raises(KeyFileError, match="It was revoked; its name stays with it"):
@@ -130,7 +130,7 @@ def test_a_revoked_key_opens_nothing_and_its_name_goes_to_nobody_else(file: Path
         ring(file).rotate("shop", 60)
 
 
-def test_comments_stay_with_what_they_are_about(file: Path) -> None:
+def test_comments_stay_with_their_keys(file: Path) -> None:
     """A comment after the last line of a key belongs to the next key."""
     ring(file).revoke("shop")
     ring(file).rotate("last", 60)
@@ -141,34 +141,50 @@ def test_comments_stay_with_what_they_are_about(file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["shop", "batch", "last"])
-def test_the_secret_before_opens_for_as_long_as_is_said(file: Path, name: str) -> None:
+def test_after_a_rotation_the_old_secret_works_for_the_given_time(file: Path, name: str) -> None:
     old = {"shop": "test", "batch": "test2", "last": "test3"}[name]
     new = ring(file).rotate(name, 3600)
     for now, old_opens in ((NOW, True), (NOW + 3599, True), (NOW + 3600, False)):
         assert (opens(file, old, now), opens(file, new, now)) == (old_opens, True)
-    gone, _ = lines(file)
-    assert all("sha256" in line for line in gone)
+    removed, _ = changed_lines(file)
+    assert all("sha256" in line for line in removed)
 
 
 def test_a_key_can_be_rotated_again_before_the_first_secret_ends(file: Path) -> None:
     """The edit also removes secrets that have expired."""
     second = ring(file).rotate("last", 3600)
     third = ring(file, NOW + 60).rotate("last", 60)
-    assert [opens(file, one, NOW + 61) for one in ("test3", second, third)] == [True, True, True]
-    assert [opens(file, one, NOW + 121) for one in ("test3", second, third)] == [True, False, True]
+    assert [opens(file, secret, NOW + 61) for secret in ("test3", second, third)] == [
+        True,
+        True,
+        True,
+    ]
+    assert [opens(file, secret, NOW + 121) for secret in ("test3", second, third)] == [
+        True,
+        False,
+        True,
+    ]
     fourth = ring(file, NOW + 7200).rotate("last", 60)
     assert len(ring(file).read()["last"].earlier) == 1
-    assert [opens(file, one, NOW + 7201) for one in (second, third, fourth)] == [False, True, True]
+    assert [opens(file, secret, NOW + 7201) for secret in (second, third, fourth)] == [
+        False,
+        True,
+        True,
+    ]
 
 
-def test_a_secret_that_got_out_ends_at_once_with_all_before_it(file: Path) -> None:
+def test_a_rotation_without_overlap_ends_all_earlier_secrets_at_once(file: Path) -> None:
     second = ring(file).rotate("shop", 3600)
     third = ring(file).rotate("shop", 0)
-    assert [opens(file, one) for one in ("test", second, third)] == [False, False, True]
+    assert [opens(file, secret) for secret in ("test", second, third)] == [
+        False,
+        False,
+        True,
+    ]
     assert "earlier" not in file.read_text()
 
 
-def test_a_key_that_has_expired_is_not_rotated(file: Path) -> None:
+def test_an_expired_key_cannot_be_rotated(file: Path) -> None:
     ring(file).add("old", {"expires": "2026-11-23"})
     with pytest.raises(KeyFileError, match=r"expired on 2026-11-23\. Change its `expires` in"):
         ring(file).rotate("old", 60)
@@ -184,7 +200,9 @@ ACTS: dict[str, Callable[[KeyFile], object]] = {
 
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
-def test_what_is_refused_changes_nothing(file: Path, act: Callable[[KeyFile], object]) -> None:
+def test_a_refused_edit_leaves_the_file_as_it_is(
+    file: Path, act: Callable[[KeyFile], object]
+) -> None:
     before = file.stat()
     with pytest.raises((KeyFileError, ConfigError)) as caught:
         act(ring(file))
@@ -194,7 +212,7 @@ def test_what_is_refused_changes_nothing(file: Path, act: Callable[[KeyFile], ob
     assert names(file.parent) == ["keys.yaml"]
 
 
-def test_what_is_refused_makes_no_file(tmp_path: Path) -> None:
+def test_a_refused_edit_creates_no_file(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="no key 'me'"):
         ring(tmp_path / "keys.yaml").revoke("me")
     assert names(tmp_path) == []
@@ -210,7 +228,7 @@ BY_HAND = [
 
 
 @pytest.mark.parametrize(("text", "words"), BY_HAND)
-def test_a_file_that_cannot_be_changed_with_certainty_is_left_alone(
+def test_an_edit_leaves_a_file_alone_that_it_cannot_change_safely(
     file: Path, text: str, words: str
 ) -> None:
     """A file with a mistake is left alone too: its author must mend it."""
@@ -221,13 +239,13 @@ def test_a_file_that_cannot_be_changed_with_certainty_is_left_alone(
     assert file.read_text() == text
 
 
-def test_a_file_that_is_no_text(file: Path) -> None:
+def test_an_edit_refuses_a_file_that_is_not_utf_8(file: Path) -> None:
     file.write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="is not UTF-8"):
         ring(file).revoke("shop")
 
 
-def test_a_comment_that_would_be_lost_is_not(file: Path) -> None:
+def test_an_edit_that_would_lose_a_comment_is_refused(file: Path) -> None:
     """The edit is refused if it would replace lines around the comment: a person must decide."""
     earlier = f"  earlier:\n  # leaked\n  - sha256: {'a' * 64}\n    until: 2026-01-31\n    # once\n"
     text = HAND.replace("  budgets", f"{earlier}  budgets")
@@ -237,9 +255,7 @@ def test_a_comment_that_would_be_lost_is_not(file: Path) -> None:
     assert file.read_text() == text
 
 
-def test_a_file_is_whole_or_as_it_was_when_the_disk_is_full(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_file_unchanged(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -255,30 +271,30 @@ def _add(path: str, worker: int) -> None:
         KeyFile(Path(path), clock=lambda: NOW).add(f"w{worker}-{n}", {})
 
 
-def test_several_that_edit_at_once_lose_nothing(tmp_path: Path) -> None:
+def test_concurrent_edits_lose_no_key(tmp_path: Path) -> None:
     """All processes race to create the file with the first key."""
     file = tmp_path / "keys.yaml"
     fork = multiprocessing.get_context("spawn")
     started = [fork.Process(target=_add, args=(str(file), n)) for n in range(3)]
-    for one in started:
-        one.start()
-    for one in started:
-        one.join(60)
-    assert [one.exitcode for one in started] == [0, 0, 0]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(60)
+    assert [process.exitcode for process in started] == [0, 0, 0]
     assert sorted(ring(file).read()) == sorted(f"w{w}-{n}" for w in range(3) for n in range(10))
     assert names(tmp_path) == ["keys.yaml"]
 
 
-@pytest.mark.parametrize("gone", [False, True])
-def test_a_file_that_is_replaced_while_it_is_waited_for_is_opened_again(
-    file: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+@pytest.mark.parametrize("deleted", [False, True])
+def test_an_edit_reopens_a_file_that_was_replaced_while_it_waited_for_the_lock(
+    file: Path, monkeypatch: pytest.MonkeyPatch, deleted: bool
 ) -> None:
     """The lock of a file that was replaced guards nothing."""
     real = fcntl.flock
 
     def late(descriptor: int, how: int) -> None:
         monkeypatch.setattr(fcntl, "flock", real)
-        if gone:
+        if deleted:
             file.unlink()
         else:
             ring(file).add("theirs", {})
@@ -286,10 +302,10 @@ def test_a_file_that_is_replaced_while_it_is_waited_for_is_opened_again(
 
     monkeypatch.setattr(fcntl, "flock", late)
     ring(file).add("ours", {})
-    assert list(ring(file).read())[-2:] == (["ours"] if gone else ["theirs", "ours"])
+    assert list(ring(file).read())[-2:] == (["ours"] if deleted else ["theirs", "ours"])
 
 
-def test_a_first_key_is_made_where_there_is_none(tmp_path: Path) -> None:
+def test_the_gateway_creates_a_first_key_only_if_there_is_none(tmp_path: Path) -> None:
     """The gateway makes one first key, even after a revocation or if two processes race."""
     file = tmp_path / "keys.yaml"
     secret = ring(file).create_first("first")
@@ -301,9 +317,9 @@ def test_a_first_key_is_made_where_there_is_none(tmp_path: Path) -> None:
     assert not opens(file, secret)
 
 
-def test_a_first_key_is_made_by_whoever_is_first(file: Path) -> None:
+def test_of_two_processes_only_one_creates_the_first_key(file: Path) -> None:
     """A file that another process fills between the two steps keeps its content."""
-    one = ring(file)
-    one.read = dict  # type: ignore[method-assign]  # as if the file were empty still
-    assert one.create_first("shop") is None
+    key_file = ring(file)
+    key_file.read = dict  # type: ignore[method-assign]  # as if the file were empty still
+    assert key_file.create_first("shop") is None
     assert file.read_text() == HAND

@@ -29,7 +29,7 @@ def refused(guesses: WrongKeyCounter, secret: str) -> float:
     return 0.0
 
 
-def test_a_refusal_says_nothing_of_the_key(clock: Clock) -> None:
+def test_a_refusal_does_not_quote_the_key(clock: Clock) -> None:
     guesses = WrongKeyCounter(clock)
     for _ in range(5):
         guesses.count("tg-12345")
@@ -40,7 +40,7 @@ def test_a_refusal_says_nothing_of_the_key(clock: Clock) -> None:
     assert "12345" not in problem.message
 
 
-def test_keys_that_begin_alike_are_few_and_come_back_slowly(clock: Clock) -> None:
+def test_a_client_gets_few_guesses_for_keys_with_the_same_first_characters(clock: Clock) -> None:
     guesses = WrongKeyCounter(clock)
     assert [refused(guesses, f"tg-12345{at}") for at in range(5)] == [0.0] * 5
     assert refused(guesses, "tg-12345x") == pytest.approx(5.0)
@@ -53,33 +53,33 @@ def test_keys_that_begin_alike_are_few_and_come_back_slowly(clock: Clock) -> Non
     assert [refused(guesses, "tg-12345") for _ in range(5)] == [0.0] * 5
 
 
-def test_keys_that_begin_differently_have_tries_of_their_own(clock: Clock) -> None:
+def test_keys_with_other_first_characters_have_their_own_guesses(clock: Clock) -> None:
     guesses = WrongKeyCounter(clock)
     while not refused(guesses, "aaaaaaaa"):
         pass
     others = [f"{at}-other-key" for at in range(3)]
-    assert [refused(guesses, one) for one in others if _apart(one, "aaaaaaaa")] == [0.0] * len(
-        [one for one in others if _apart(one, "aaaaaaaa")]
+    assert [refused(guesses, key) for key in others if _apart(key, "aaaaaaaa")] == [0.0] * len(
+        [key for key in others if _apart(key, "aaaaaaaa")]
     )
 
 
-def _apart(one: str, other: str) -> bool:
+def _apart(key: str, other_key: str) -> bool:
     """True if two keys have separate counters: by chance they may share one."""
-    return (hash(one[:8]) - hash(other[:8])) % 1_024 != 0
+    return (hash(key[:8]) - hash(other_key[:8])) % 1_024 != 0
 
 
-def test_all_together_are_few_however_they_begin(clock: Clock) -> None:
+def test_the_gateway_also_limits_wrong_keys_in_total(clock: Clock) -> None:
     guesses = WrongKeyCounter(clock)
-    told = [refused(guesses, f"{at:08d}") for at in range(2_000)]
-    counted = [wait for wait in told if not wait]
+    waits = [refused(guesses, f"{at:08d}") for at in range(2_000)]
+    counted = [wait for wait in waits if not wait]
     assert 40 <= len(counted) <= 50
-    assert all(told[100:])
+    assert all(waits[100:])
     clock.now += 1.0
-    told = [refused(guesses, f"{at:08d}") for at in range(2_000, 4_000)]
-    assert len([wait for wait in told if not wait]) == 5
+    waits = [refused(guesses, f"{at:08d}") for at in range(2_000, 4_000)]
+    assert len([wait for wait in waits if not wait]) == 5
 
 
-def test_its_memory_does_not_grow(clock: Clock) -> None:
+def test_the_memory_of_the_counter_does_not_grow(clock: Clock) -> None:
     guesses = WrongKeyCounter(clock)
     before = sys.getsizeof(guesses._slots)
     for at in range(50_000):

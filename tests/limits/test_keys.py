@@ -26,7 +26,7 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def test_open_lets_everybody_in() -> None:
+def test_open_keys_let_every_client_in() -> None:
     keys = load("open", NO_FOLDER, "")
     assert keys.is_open
     assert len(keys) == 0
@@ -34,7 +34,7 @@ def test_open_lets_everybody_in() -> None:
         assert keys.find(secret) is OPEN_KEY
 
 
-def test_keys_of_the_environment_close_it() -> None:
+def test_keys_in_the_environment_close_an_open_gateway() -> None:
     """`keys: open` with a key in the environment is not open any more."""
     keys = load("open", NO_FOLDER, f" one={digest('s1')} , two={digest('s2').upper()},")
     assert not keys.is_open
@@ -45,7 +45,7 @@ def test_keys_of_the_environment_close_it() -> None:
 @pytest.mark.parametrize(
     "secret", [None, "", "s", "s11", "s1 ", "S1", digest("s1"), "\udc80", "ä" * 9999]
 )
-def test_a_key_that_is_not_known(secret: str | None) -> None:
+def test_the_gateway_refuses_an_unknown_key(secret: str | None) -> None:
     keys = load("open", NO_FOLDER, f"one={digest('s1')}")
     with pytest.raises(ProblemError) as caught:
         keys.find(secret)
@@ -55,14 +55,14 @@ def test_a_key_that_is_not_known(secret: str | None) -> None:
     assert ("is required" in problem.message) == (not secret)
 
 
-def test_a_secret_beyond_ascii(tmp_path: Path) -> None:
+def test_a_secret_may_have_characters_outside_ascii(tmp_path: Path) -> None:
     """A header carries the secret as bytes, which are read as Latin-1."""
     keys = load("open", tmp_path, f"one={digest('caf\xe9')}")
     (secret,) = RequestHeaders([(b"x-api-key", b"caf\xe9")]).secrets
     assert keys.find(secret).name == "one"
 
 
-def test_a_file(tmp_path: Path) -> None:
+def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "keys.yaml").write_text(
         f"app: {{sha256: {digest('s1')}, tenant: t, lab: acme, tags: shop, allowed_tags: [a, b],"
         f" labs: acme, tiers: [fast], complete: true}}\n"
@@ -80,7 +80,7 @@ def test_a_file(tmp_path: Path) -> None:
     assert not keys.is_open
 
 
-def test_an_empty_file_lets_nobody_in(tmp_path: Path) -> None:
+def test_an_empty_key_file_lets_no_client_in(tmp_path: Path) -> None:
     """A key file that exists but is empty is not `open`."""
     (tmp_path / "keys.yaml").write_text("")
     keys = load("keys.yaml", tmp_path, "")
@@ -104,7 +104,7 @@ MISTAKES: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("text", "words"), MISTAKES)
-def test_mistakes_in_a_file(tmp_path: Path, text: str, words: str) -> None:
+def test_a_mistake_in_the_key_file_is_reported(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "keys.yaml").write_text(text)
     with pytest.raises(ConfigError) as caught:
         load("keys.yaml", tmp_path, "")
@@ -114,12 +114,12 @@ def test_mistakes_in_a_file(tmp_path: Path, text: str, words: str) -> None:
 @pytest.mark.parametrize(
     "extra", ["one", "one=", f"={GOOD}", f"one={GOOD}x", f"one={GOOD},two={GOOD}"]
 )
-def test_mistakes_in_the_environment(extra: str) -> None:
+def test_a_mistake_in_the_environment_is_reported(extra: str) -> None:
     with pytest.raises(ConfigError, match="TIERGATE_KEYS"):
         load("open", NO_FOLDER, extra)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_key_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: no such file"):
         load("keys.yaml", tmp_path, "")
 
@@ -142,13 +142,15 @@ HEADERS: list[tuple[list[tuple[bytes, bytes]], *tuple[str, ...]]] = [
 
 
 @pytest.mark.parametrize("case", HEADERS)
-def test_where_a_secret_stands(case: tuple[list[tuple[bytes, bytes]], *tuple[str, ...]]) -> None:
+def test_the_gateway_reads_secrets_from_each_header(
+    case: tuple[list[tuple[bytes, bytes]], *tuple[str, ...]],
+) -> None:
     """All different secrets are returned: the gateway must not guess which one counts."""
     headers, *secrets = case
     assert list(RequestHeaders(headers).secrets) == secrets
 
 
-def test_no_secret_is_kept() -> None:
+def test_the_key_table_keeps_no_secret() -> None:
     keys = load("open", NO_FOLDER, f"one={digest('my secret')}")
     keys.find("my secret")
     assert isinstance(keys, KeyTable)
@@ -165,11 +167,11 @@ def write(folder: Path, text: str) -> Path:
 
 
 def opens(keys: KeyTable, *secrets: str) -> list[str]:
-    found = []
+    names = []
     for secret in secrets:
         with suppress(ProblemError):
-            found.append(keys.find(secret).name)
-    return found
+            names.append(keys.find(secret).name)
+    return names
 
 
 SCOPED = f"""\
@@ -208,7 +210,7 @@ def test_scopes_limits_and_budgets_are_plain_values(tmp_path: Path) -> None:
     assert not load("keys.yaml", tmp_path, "").has_admin
 
 
-def test_a_key_has_a_position_of_the_quality_dial_and_a_bound_on_it(tmp_path: Path) -> None:
+def test_a_key_sets_its_quality_and_a_maximum_of_it(tmp_path: Path) -> None:
     write(tmp_path, f"k: {{sha256: {digest('s')}, quality: {{keep: 0.9}}, max_quality: 10}}\n")
     key = load("keys.yaml", tmp_path, "").find("s")
     assert (key.quality, key.max_quality) == (0.9, 1.0)
@@ -235,7 +237,7 @@ WRONG: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("text", "words"), WRONG)
-def test_a_setting_that_means_nothing_is_told_with_its_line(
+def test_an_invalid_setting_of_a_key_is_reported_with_its_line(
     tmp_path: Path, text: str, words: str
 ) -> None:
     write(tmp_path, f"k:\n  sha256: {digest('s')}\n  {text}\n")
@@ -244,7 +246,7 @@ def test_a_setting_that_means_nothing_is_told_with_its_line(
     assert words in str(caught.value)
 
 
-def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+def test_a_key_file_that_is_not_utf_8_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "keys.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="is not UTF-8"):
         load("keys.yaml", tmp_path, "")
@@ -260,11 +262,11 @@ MOMENTS = [
 
 
 @pytest.mark.parametrize(("text", "until"), MOMENTS)
-def test_until_when(text: str, until: str) -> None:
+def test_an_expiry_is_a_date_or_a_moment(text: str, until: str) -> None:
     assert parse_time(text) == datetime.fromisoformat(until).timestamp()
 
 
-def test_a_key_opens_until_it_expires_and_not_from_then_on(tmp_path: Path) -> None:
+def test_a_key_works_until_it_expires(tmp_path: Path) -> None:
     """An earlier secret expires with its key at the latest, even if the file says a later date."""
     write(
         tmp_path,
@@ -307,7 +309,7 @@ def refusing(folder: Path) -> KeyTable:
     return load("keys.yaml", folder, "", clock=lambda: NOW)
 
 
-def test_what_opens_nothing_is_refused_in_the_same_words(tmp_path: Path) -> None:
+def test_the_gateway_refuses_all_wrong_keys_with_the_same_message(tmp_path: Path) -> None:
     """A refusal does not reveal that a key was valid once."""
     keys = refusing(tmp_path)
     assert opens(keys, "live") == ["live"]
@@ -321,7 +323,7 @@ def test_what_opens_nothing_is_refused_in_the_same_words(tmp_path: Path) -> None
     assert len(keys) == 2, "revoked ones are not counted"
 
 
-def test_what_opens_nothing_goes_the_same_way_step_by_step(tmp_path: Path) -> None:
+def test_all_wrong_keys_run_the_same_lines_of_code(tmp_path: Path) -> None:
     """SEC-TIMING: the same lines run in the same order, so no branch takes a different time.
 
     `make timing` measures it.
@@ -333,7 +335,7 @@ def test_what_opens_nothing_goes_the_same_way_step_by_step(tmp_path: Path) -> No
     assert trace(keys, "live") != ways["unknown"], "the trace sees what differs"
 
 
-def test_a_head_that_comes_again_opens_only_what_still_opens(tmp_path: Path) -> None:
+def test_repeated_headers_are_refused_once_their_key_expires_or_is_revoked(tmp_path: Path) -> None:
     """For headers that come again, the gateway keeps the secret's hash, never the key it opened."""
     now = [NOW]
     write(tmp_path, f"one: {{sha256: {digest('one')}, expires: '2027-06-01T00:00:00Z'}}\n")
@@ -351,7 +353,7 @@ def test_a_head_that_comes_again_opens_only_what_still_opens(tmp_path: Path) -> 
         identify(keys, head)
 
 
-async def test_what_has_expired_leaves_the_table_that_is_looked_into(tmp_path: Path) -> None:
+async def test_an_expired_key_leaves_the_lookup_table(tmp_path: Path) -> None:
     """SEC-TIMING: within a second, an expired secret is looked up like one that never was a key."""
     now = [NOW - 2 * 86_400]
     refusing(tmp_path)
@@ -376,12 +378,12 @@ async def test_what_has_expired_leaves_the_table_that_is_looked_into(tmp_path: P
 
 def trace(keys: KeyTable, secret: str) -> tuple[int, ...]:
     """Return the lines of find() and find_by_hash() that run for a secret."""
-    lines: list[int] = []
+    line_numbers: list[int] = []
     followed = (KeyTable.find.__code__, KeyTable.find_by_hash.__code__)
 
     def step(frame: FrameType, event: str, _: object) -> Any:
         if frame.f_code in followed and event == "line":
-            lines.append(frame.f_lineno)
+            line_numbers.append(frame.f_lineno)
         return step
 
     before = sys.gettrace()
@@ -390,7 +392,7 @@ def trace(keys: KeyTable, secret: str) -> tuple[int, ...]:
         opens(keys, secret)
     finally:
         sys.settrace(before)
-    return tuple(lines)
+    return tuple(line_numbers)
 
 
 class Watched:
@@ -398,12 +400,12 @@ class Watched:
 
     def __init__(self, folder: Path, text: str, extra: str = "") -> None:
         self.folder = folder
-        self.told: list[dict[str, object]] = []
+        self.log: list[dict[str, object]] = []
         write(folder, text)
         self.keys = load("keys.yaml", folder, extra, log=self._note)
 
     def _note(self, event: str, **fields: object) -> None:
-        self.told.append({"event": event, **fields})
+        self.log.append({"event": event, **fields})
 
     def change(self, text: str) -> None:
         write(self.folder, text)
@@ -413,26 +415,26 @@ class Watched:
 ONE, TWO = f"one: {{sha256: {digest('s1')}}}\n", f"two: {{sha256: {digest('s2')}}}\n"
 
 
-def test_a_change_of_the_file_holds_at_the_next_look(tmp_path: Path) -> None:
-    seen = Watched(tmp_path, ONE, f"more={digest('s3')}")
-    seen.change(TWO)
-    assert opens(seen.keys, "s1", "s2", "s3") == ["two", "more"]
-    assert seen.told == [
+def test_a_change_of_the_file_takes_effect_at_the_next_check(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, ONE, f"more={digest('s3')}")
+    watched.change(TWO)
+    assert opens(watched.keys, "s1", "s2", "s3") == ["two", "more"]
+    assert watched.log == [
         {"event": "keys", "file": str(tmp_path / "keys.yaml"), "text": "read again: 2 keys"}
     ]
-    seen.keys.refresh()
-    assert len(seen.told) == 1, "an unchanged file is not read"
+    watched.keys.refresh()
+    assert len(watched.log) == 1, "an unchanged file is not read"
 
 
-def test_a_file_that_is_written_in_place_is_read_too(tmp_path: Path) -> None:
+def test_a_file_that_is_changed_in_place_is_read_too(tmp_path: Path) -> None:
     """Most editors do so; the new content may have the same size and the same time."""
-    seen = Watched(tmp_path, ONE)
+    watched = Watched(tmp_path, ONE)
     file = tmp_path / "keys.yaml"
     before = file.stat()
     file.write_text(ONE.replace("one", "own"))
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    seen.keys.refresh()
-    assert opens(seen.keys, "s1") == ["own"]
+    watched.keys.refresh()
+    assert opens(watched.keys, "s1") == ["own"]
 
 
 BROKEN = [
@@ -445,41 +447,41 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("text", "line", "words"), BROKEN)
-def test_a_file_with_a_mistake_changes_nothing_and_is_told_of_once(
+def test_a_file_with_a_mistake_changes_no_key_and_is_logged_once(
     tmp_path: Path, text: str, line: int | None, words: str
 ) -> None:
-    seen = Watched(tmp_path, ONE, f"more={digest('s3')}")
-    seen.change(text)
+    watched = Watched(tmp_path, ONE, f"more={digest('s3')}")
+    watched.change(text)
     for _ in range(3):
-        seen.keys.refresh()
-    assert opens(seen.keys, "s1", "s2", "s3") == ["one", "more"]
-    (row,) = seen.told
+        watched.keys.refresh()
+    assert opens(watched.keys, "s1", "s2", "s3") == ["one", "more"]
+    (row,) = watched.log
     assert (row["event"], row["file"]) == ("keys", str(tmp_path / "keys.yaml"))
     assert line is None or row["line"] == line
     assert words in str(row["text"])
     assert str(row["text"]).endswith("The keys stay as they were.")
     assert digest("s1") not in str(row)
-    seen.change(TWO)
-    assert opens(seen.keys, "s1", "s2") == ["two"]
+    watched.change(TWO)
+    assert opens(watched.keys, "s1", "s2") == ["two"]
 
 
-def test_a_file_that_goes_and_comes_back(tmp_path: Path) -> None:
-    seen = Watched(tmp_path, ONE)
+def test_a_missing_file_changes_no_key_until_it_is_back(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, ONE)
     (tmp_path / "keys.yaml").unlink()
-    seen.keys.refresh()
-    seen.keys.refresh()
-    assert opens(seen.keys, "s1") == ["one"]
-    (row,) = seen.told
+    watched.keys.refresh()
+    watched.keys.refresh()
+    assert opens(watched.keys, "s1") == ["one"]
+    (row,) = watched.log
     assert "cannot be read: no such file" in str(row["text"])
-    seen.change(TWO)
-    assert opens(seen.keys, "s1", "s2") == ["two"]
+    watched.change(TWO)
+    assert opens(watched.keys, "s1", "s2") == ["two"]
 
 
-def test_a_file_that_changes_while_it_is_read_is_left_to_the_next_look(
+def test_a_file_that_changes_during_the_read_is_read_at_the_next_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gateway never takes half a file, even if that half has no mistake."""
-    seen = Watched(tmp_path, ONE)
+    watched = Watched(tmp_path, ONE)
     read = Path.read_text
 
     def half(self: Path, encoding: str) -> str:
@@ -489,14 +491,14 @@ def test_a_file_that_changes_while_it_is_read_is_left_to_the_next_look(
 
     write(tmp_path, "")
     monkeypatch.setattr(Path, "read_text", half)
-    seen.keys.refresh()
-    assert (opens(seen.keys, "s1", "s2"), seen.told) == (["one"], [])
-    seen.keys.refresh()
-    assert opens(seen.keys, "s1", "s2") == ["one", "two"]
+    watched.keys.refresh()
+    assert (opens(watched.keys, "s1", "s2"), watched.log) == (["one"], [])
+    watched.keys.refresh()
+    assert opens(watched.keys, "s1", "s2") == ["one", "two"]
 
 
-async def test_it_is_looked_at_once_a_second(tmp_path: Path) -> None:
-    seen, waits = Watched(tmp_path, ONE), list[float]()
+async def test_the_gateway_checks_the_key_file_every_second(tmp_path: Path) -> None:
+    watched, waits = Watched(tmp_path, ONE), list[float]()
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
@@ -506,13 +508,13 @@ async def test_it_is_looked_at_once_a_second(tmp_path: Path) -> None:
             raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await seen.keys.watch(sleep)
+        await watched.keys.watch(sleep)
     assert waits == [1.0] * 4
-    assert opens(seen.keys, "s1", "s2") == ["two"]
-    assert len(seen.told) == 1
+    assert opens(watched.keys, "s1", "s2") == ["two"]
+    assert len(watched.log) == 1
 
 
-async def test_without_a_file_there_is_nothing_to_look_at() -> None:
+async def test_without_a_key_file_there_is_nothing_to_check() -> None:
     keys = load("open", NO_FOLDER, "")
     keys.refresh()
 

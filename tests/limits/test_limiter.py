@@ -45,7 +45,7 @@ from tests.limits.observed_limiter import (
         (Prompt(model="m", chars=500, audio=1), b"x" * 9_000, 10_500),
     ],
 )
-def test_a_prompt_has_no_more_tokens_than_bytes(prompt: Prompt, body: bytes, most: int) -> None:
+def test_the_bound_on_a_prompts_tokens_is_its_bytes(prompt: Prompt, body: bytes, most: int) -> None:
     assert bound_prompt_tokens(prompt, body) == most
 
 
@@ -64,7 +64,7 @@ STEPPED = Price(
 
 
 @pytest.mark.parametrize(
-    ("targets", "asked", "most"),
+    ("targets", "prompt", "most"),
     [
         ((target(),), PROMPT, 400 + 1_500),
         ((target(), target(max_output=50)), PROMPT, 400 + 1_500),
@@ -77,13 +77,13 @@ STEPPED = Price(
         ((target(facts=ModelFacts(context=500)),), msgspec.structs.replace(PROMPT, max_output=None), 2_000 + 1_500),
     ],
 )  # fmt: skip
-def test_a_call_costs_what_its_dearest_target_does(
-    targets: Sequence[Target], asked: Prompt, most: int | None
+def test_the_maximum_cost_of_a_call_is_that_of_its_dearest_target(
+    targets: Sequence[Target], prompt: Prompt, most: int | None
 ) -> None:
-    assert compute_max_cost(targets, 1_500, asked, 1e9) == most
+    assert compute_max_cost(targets, 1_500, prompt, 1e9) == most
 
 
-async def test_a_call_holds_the_most_and_is_charged_what_it_cost() -> None:
+async def test_a_call_reserves_its_maximum_cost_and_is_charged_its_real_cost() -> None:
     stage = ObservedLimiter(budget())
     assert await stage.ask() == (decision(), plan())
     assert await stage.used() == HELD
@@ -91,14 +91,14 @@ async def test_a_call_holds_the_most_and_is_charged_what_it_cost() -> None:
     assert await stage.used() == 19
 
 
-async def test_a_call_that_nothing_bounds_is_not_counted() -> None:
+async def test_a_call_without_limits_is_not_counted() -> None:
     stage = ObservedLimiter()
     assert await stage.ask() == (decision(), plan())
     await stage.end()
     assert stage.meter.asked == 0
 
 
-def test_no_call_passes_where_a_budget_bounds_each_and_is_closed() -> None:
+def test_the_limiter_refuses_all_calls_only_if_a_closed_budget_covers_each() -> None:
     """Only limits on every key and every tier refuse all calls; others let some calls pass."""
     own = KeyBudget(usd=Decimal(1), every="day")
     bound, free = Key(name="bound", budgets=(own,)), Key(name="free")
@@ -110,7 +110,7 @@ def test_no_call_passes_where_a_budget_bounds_each_and_is_closed() -> None:
     assert not ObservedLimiter(limit(requests="9/m"), closed=True).gate.refuses_all([free])
 
 
-async def test_a_key_has_budgets_of_its_own() -> None:
+async def test_a_key_has_its_own_budgets() -> None:
     stage = ObservedLimiter()
     key = Key(name="k", budgets=(KeyBudget(usd=Decimal("0.002"), every="day"),))
     await stage.ask(key=key)
@@ -119,7 +119,7 @@ async def test_a_key_has_budgets_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "held"),
+    ("more", "reserved"),
     [
         ({"cost": None}, HELD),
         ({"wasted": None}, HELD),
@@ -128,14 +128,16 @@ async def test_a_key_has_budgets_of_its_own() -> None:
         ({"state": "refused", "attempts": 0, "cost": Decimal(0), "tier": None}, 0),
     ],
 )
-async def test_what_nobody_knows_stays_charged(more: dict[str, Any], held: int) -> None:
+async def test_a_call_of_unknown_cost_stays_charged_with_its_reservation(
+    more: dict[str, Any], reserved: int
+) -> None:
     stage = ObservedLimiter(budget())
     await stage.ask()
     await stage.end(**more)
-    assert await stage.used() == held
+    assert await stage.used() == reserved
 
 
-async def test_tokens_become_what_was_used() -> None:
+async def test_the_end_of_a_call_corrects_its_tokens_to_the_real_usage() -> None:
     """A running call reserves the most it may use: 125 tokens of prompt, 100 of answer."""
     stage = ObservedLimiter(limit(tokens="300/h"))
     await stage.ask()
@@ -146,15 +148,15 @@ async def test_tokens_become_what_was_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "held"), [("count_tokens", 0), ("embeddings", 1_500), ("generate", HELD)]
+    ("operation", "reserved"), [("count_tokens", 0), ("embeddings", 1_500), ("generate", HELD)]
 )
-async def test_operations_cost_what_they_do(operation: str, held: int) -> None:
+async def test_each_operation_reserves_its_own_maximum_cost(operation: str, reserved: int) -> None:
     stage = ObservedLimiter(budget())
     await stage.ask(operation=operation)
-    assert await stage.used() == held
+    assert await stage.used() == reserved
 
 
-async def test_vectors_without_a_price_have_no_bound() -> None:
+async def test_an_embedding_without_a_price_has_no_bound() -> None:
     stage = ObservedLimiter(budget())
     problem = await stage.refused(operation="embeddings", targets=[target(price=None)])
     assert (problem.kind, problem.param) == ("budget_unbounded", None)
@@ -166,14 +168,14 @@ UNSAID = msgspec.structs.replace(PROMPT, max_output=None)
 LONG = target("long", facts=ModelFacts(context=1_000))
 
 
-async def test_the_window_bounds_an_answer_that_nothing_else_bounds() -> None:
+async def test_the_context_window_bounds_an_answer_without_another_bound() -> None:
     stage = ObservedLimiter(budget())
     await stage.ask(prompt=UNSAID, targets=[LONG])
     assert await stage.used() == 1_500 + 4 * 1_000
 
 
 @pytest.mark.parametrize("more", [{}, {"reserve": "expected"}])
-async def test_a_target_without_a_bound_is_passed_over(more: dict[str, Any]) -> None:
+async def test_the_gateway_skips_a_target_without_a_bound(more: dict[str, Any]) -> None:
     """The next target of the plan serves the call, and the gateway logs this once."""
     stage = ObservedLimiter(budget("1", **more))
     free = target("free", price=None)
@@ -190,7 +192,7 @@ async def test_a_target_without_a_bound_is_passed_over(more: dict[str, Any]) -> 
     assert texts == ["p/free is passed over: its cost has no bound"]
 
 
-async def test_the_labs_of_the_targets_that_are_left_stay_beside_them() -> None:
+async def test_the_remaining_targets_keep_their_labs_and_dialects() -> None:
     stage = ObservedLimiter(budget("1"))
     whole = Plan(
         targets=(target("free", price=None), target("a"), target("b")),
@@ -211,7 +213,9 @@ async def test_the_labs_of_the_targets_that_are_left_stay_beside_them() -> None:
         ("gemini", "maxOutputTokens"),
     ],
 )
-async def test_a_call_that_nothing_bounds_is_told_what_to_send(dialect: str, word: str) -> None:
+async def test_the_refusal_of_a_call_without_a_bound_names_the_member_to_send(
+    dialect: str, word: str
+) -> None:
     """The message names the client dialect's own member, and no budget is reported as used up."""
     stage = ObservedLimiter(budget())
     problem = await stage.refused(prompt=UNSAID, dialect=dialect)
@@ -223,7 +227,7 @@ async def test_a_call_that_nothing_bounds_is_told_what_to_send(dialect: str, wor
     assert not stage.alerts
 
 
-async def test_a_call_that_nothing_bounds_goes_to_a_cheaper_tier_that_is_bounded() -> None:
+async def test_a_call_without_a_bound_goes_to_a_cheaper_tier_with_a_bound() -> None:
     stage = ObservedLimiter(budget("1", tier="smart", then="fast"))
     for number, late in enumerate((False, True, False)):  # the third time, the counter exists
         if number == 2:
@@ -236,7 +240,7 @@ async def test_a_call_that_nothing_bounds_goes_to_a_cheaper_tier_that_is_bounded
     assert [row["text"] for row in stage.log] == []
 
 
-async def test_a_call_that_is_larger_than_the_budget_does_not_use_it_up() -> None:
+async def test_a_call_larger_than_the_whole_budget_does_not_use_it_up() -> None:
     stage = ObservedLimiter(budget("0.001"))
     problem = await stage.refused()
     assert problem.kind == "budget"
@@ -252,18 +256,18 @@ async def test_a_budget_that_only_warns_needs_no_bound() -> None:
     assert await stage.ask(prompt=UNSAID) == (decision(), plan())
 
 
-async def test_a_rate_is_told_before_a_bound_that_lacks() -> None:
+async def test_a_refusal_names_a_rate_before_a_missing_bound() -> None:
     stage = ObservedLimiter(limit(concurrency=0), budget())
     assert (await stage.refused(prompt=UNSAID)).kind == "rate_limited"
 
 
-async def test_responses_take_no_cap_below_16_so_that_much_is_reserved() -> None:
+async def test_the_limiter_reserves_at_least_16_output_tokens() -> None:
     stage = ObservedLimiter(budget())
     await stage.ask(prompt=msgspec.structs.replace(PROMPT, max_output=1))
     assert await stage.used() == 1_500 + 4 * 16
 
 
-async def test_usual_budgets_hold_what_is_usual() -> None:
+async def test_a_budget_with_reserve_expected_reserves_the_usual_cost() -> None:
     """The limiter reserves 1,000 tokens, and later a bound that nearly all answers keep."""
     stage = ObservedLimiter(budget("1", reserve="expected"))
     await stage.ask()
@@ -276,13 +280,13 @@ async def test_usual_budgets_hold_what_is_usual() -> None:
     await stage.ask("c3", operation="count_tokens")
 
 
-async def test_what_does_not_fit_goes_to_a_cheaper_tier() -> None:
+async def test_a_call_that_does_not_fit_goes_to_a_cheaper_tier() -> None:
     stage = ObservedLimiter(budget("0", tier="smart", then="fast"))
     found, planned = await stage.ask()
     assert (found.tier, planned.targets[0].model) == ("fast", "cheap")
 
 
-async def test_one_that_cannot_go_lower_is_refused() -> None:
+async def test_a_call_that_cannot_go_to_a_cheaper_tier_is_refused() -> None:
     """The call is refused if its key may not use the lower tier, or if a rule raises it again."""
     stage = ObservedLimiter(budget("0", tier="smart", then="fast"))
     problem = await stage.refused(again=lambda _: (decision("smart"), plan()))
@@ -299,18 +303,18 @@ async def test_one_that_cannot_go_lower_is_refused() -> None:
         (limit(concurrency=0), "0 calls at a time"),
     ],
 )
-async def test_a_limit_says_what_it_is(part: LimitPart, text: str) -> None:
+async def test_a_refusal_names_the_limit_and_its_amount(part: LimitPart, text: str) -> None:
     problem = await ObservedLimiter(part).refused()
     assert (problem.kind, text in problem.message) == ("rate_limited", True)
     assert problem.retry_after is not None
 
 
-async def test_a_share_says_so() -> None:
+async def test_a_refusal_by_a_share_names_the_tier() -> None:
     part = BudgetPart.model_validate({"name": "s", "share": 0, "tier": "smart", "every": "day"})
     assert "no more of this tier" in (await ObservedLimiter(part).refused()).message
 
 
-async def test_it_is_told_once_that_a_budget_is_nearly_or_all_used() -> None:
+async def test_the_gateway_reports_once_that_a_budget_is_nearly_or_fully_used() -> None:
     stage = ObservedLimiter(budget("0.005", soft="0.5"))
     await stage.ask("c1")
     await stage.ask("c2")
@@ -325,7 +329,7 @@ async def test_it_is_told_once_that_a_budget_is_nearly_or_all_used() -> None:
     assert stage.alerts == ["b", "b"]
 
 
-async def test_a_budget_that_running_calls_reserve_is_busy_and_not_used_up() -> None:
+async def test_a_budget_reserved_by_running_calls_is_busy_and_not_used_up() -> None:
     """The client may retry after a second; the gateway alerts nobody."""
     stage = ObservedLimiter(budget("0.002"))
     await stage.ask()
@@ -339,7 +343,7 @@ async def test_a_budget_that_running_calls_reserve_is_busy_and_not_used_up() -> 
     await stage.ask("c2")
 
 
-async def test_a_call_does_not_meet_the_reservation_of_one_that_has_ended() -> None:
+async def test_an_ended_calls_reservation_does_not_block_the_next_call() -> None:
     """A client may send its next call before the loop has run background work."""
     stage = ObservedLimiter(budget("0.002"))
     await stage.ask()
@@ -347,20 +351,20 @@ async def test_a_call_does_not_meet_the_reservation_of_one_that_has_ended() -> N
     await stage.ask("c2")
 
 
-async def test_a_busy_budget_sends_a_call_to_a_cheaper_tier_and_tells_nobody() -> None:
+async def test_a_busy_budget_sends_a_call_to_a_cheaper_tier_without_an_alert() -> None:
     stage = ObservedLimiter(budget("0.002", tier="smart", then="fast"))
     await stage.ask()
     found, _ = await stage.ask("c2")
     assert (found.tier, stage.log, stage.alerts) == ("fast", [], [])
 
 
-async def test_a_lost_counter_is_given_what_was_spent() -> None:
+async def test_a_missing_counter_starts_with_what_was_spent() -> None:
     stage = ObservedLimiter(budget(), spent=9_000)
     assert (await stage.refused()).kind == "budget"
     assert await stage.used() == 9_000
 
 
-async def test_a_further_attempt_takes_room_of_its_own() -> None:
+async def test_a_further_attempt_reserves_its_own_cost() -> None:
     stage = ObservedLimiter(budget("0.005"), limit(requests="1/h"))
     reservation = await stage.gate.reserve(stage.want(), decision(), plan(), lower)
     await reservation.extend(target())
@@ -378,7 +382,7 @@ async def test_without_a_budget_a_further_attempt_is_free() -> None:
     assert stage.meter.asked == 1
 
 
-async def test_while_nobody_counts_for_all_each_process_has_its_part() -> None:
+async def test_without_the_store_each_process_has_its_part_of_the_budget() -> None:
     """SEC-BUDGET 6: a process gets its part of the budget left, and reports its spending later."""
     stage = ObservedLimiter(budget("0.01"), shares=2, spent=2_000)
     await stage.ask("c0")
@@ -398,7 +402,7 @@ async def test_while_nobody_counts_for_all_each_process_has_its_part() -> None:
     assert texts == ["counted in this process alone", "counted for all again"]
 
 
-async def test_what_was_spent_meanwhile_is_not_lost_with_a_second_loss() -> None:
+async def test_a_second_outage_does_not_lose_the_spending_of_the_first() -> None:
     stage = ObservedLimiter(budget("0.01"))
     await stage.ask("c0")
     await stage.end("c0")
@@ -416,7 +420,7 @@ async def test_what_was_spent_meanwhile_is_not_lost_with_a_second_loss() -> None
     assert await stage.used() == 19 + 19 + 2 * HELD
 
 
-async def test_a_counter_that_was_lost_too_is_made_from_the_ledger() -> None:
+async def test_the_limiter_rebuilds_a_counter_that_was_lost_too_from_the_ledger() -> None:
     """The ledger already has what was spent meanwhile."""
     stage = ObservedLimiter(budget("0.01"))
     stage.meter.lost = True
@@ -428,7 +432,7 @@ async def test_a_counter_that_was_lost_too_is_made_from_the_ledger() -> None:
     assert await stage.used() == 19
 
 
-async def test_one_that_leaves_while_it_is_counted_holds_nothing_for_long() -> None:
+async def test_a_client_that_leaves_during_admission_reserves_nothing_for_long() -> None:
     """The counter store may have reserved all the same, so the limiter settles the call."""
     stage = ObservedLimiter(budget())
 
@@ -453,7 +457,7 @@ async def test_one_that_leaves_while_it_is_counted_holds_nothing_for_long() -> N
     assert await stage.used() == 0
 
 
-async def test_a_further_attempt_is_not_made_where_nobody_counts() -> None:
+async def test_without_the_store_the_limiter_refuses_a_further_attempt() -> None:
     stage = ObservedLimiter(budget())
     await stage.ask()
     stage.meter.lost = True
@@ -464,7 +468,7 @@ async def test_a_further_attempt_is_not_made_where_nobody_counts() -> None:
     assert await stage.used() == 19
 
 
-async def test_what_ended_while_it_was_lost_is_settled_after_it() -> None:
+async def test_calls_that_end_during_an_outage_are_settled_after_it() -> None:
     stage = ObservedLimiter(budget(), closed=True)
     await stage.ask("c1")
     stage.meter.lost = True
@@ -476,7 +480,7 @@ async def test_what_ended_while_it_was_lost_is_settled_after_it() -> None:
     assert await stage.used() == 19 + HELD
 
 
-async def test_one_that_outlives_a_loss_is_counted_for_all() -> None:
+async def test_a_call_that_outlives_an_outage_is_counted_in_the_store() -> None:
     stage = ObservedLimiter(budget())
     await stage.ask("c0")
     stage.meter.lost = True
@@ -488,7 +492,7 @@ async def test_one_that_outlives_a_loss_is_counted_for_all() -> None:
     assert await stage.used() == 2 * HELD + 19
 
 
-async def test_counters_are_swept_again_and_again() -> None:
+async def test_the_limiter_sweeps_all_counters_periodically() -> None:
     stage = ObservedLimiter(budget())
     await stage.ask()
     swept: list[Owner] = []
@@ -508,7 +512,7 @@ async def test_counters_are_swept_again_and_again() -> None:
     assert swept == [None, None, "default"]
 
 
-async def test_closed_means_closed() -> None:
+async def test_closed_budgets_refuse_calls_while_the_store_is_unavailable() -> None:
     """SEC-BUDGET 6: budgets fail closed; limits that are no budget are counted in this process."""
     stage = ObservedLimiter(budget(), limit(requests="5/m"), closed=True)
     stage.meter.lost = True
@@ -520,7 +524,7 @@ async def test_closed_means_closed() -> None:
     await stage.ask()
 
 
-async def test_one_that_is_lost_at_the_end_leaves_what_was_held() -> None:
+async def test_a_call_that_ends_during_an_outage_keeps_its_reservation() -> None:
     stage = ObservedLimiter(budget())
     await stage.ask()
     stage.meter.lost = True
@@ -528,13 +532,13 @@ async def test_one_that_is_lost_at_the_end_leaves_what_was_held() -> None:
     assert await stage.used() == HELD
 
 
-async def test_a_limit_of_nothing_stays_nothing_in_parts() -> None:
+async def test_a_limit_of_zero_stays_zero_in_each_process() -> None:
     stage = ObservedLimiter(limit(requests="0/m"), shares=4)
     stage.meter.lost = True
     assert (await stage.refused()).kind == "rate_limited"
 
 
-async def test_a_counter_that_never_is_there_is_as_good_as_lost() -> None:
+async def test_a_counter_that_stays_missing_counts_as_an_outage() -> None:
     stage = ObservedLimiter(budget(), closed=True)
 
     async def never(ask: AdmissionRequest, _: float) -> MissingCounter:

@@ -53,13 +53,13 @@ class Machine:
     ("used", "level"),
     [(0.79, 0), (0.80, SHED_SHARES), (0.85, SHED_REASONING), (0.92, SHED_ALL), (2.0, SHED_ALL)],
 )
-def test_memory(used: float, level: int) -> None:
+def test_memory_in_use_raises_the_level(used: float, level: int) -> None:
     """Both the memory limit of the process and that of its control group count."""
     assert Machine().look(memory=int(used * GB)) == level
     assert Machine().look(group=MemoryReach(int(used * GB), GB)) == level
 
 
-def test_of_much_memory_the_last_of_it_counts() -> None:
+def test_on_a_large_machine_only_the_last_free_memory_counts() -> None:
     """24 GB with 23 in use leave the gateway all that it needs; 50 MB left do not."""
     assert Machine().look(group=MemoryReach(23 * GB, 24 * GB)) == 0
     assert Machine().look(group=MemoryReach(23_950 * MB, 24 * GB)) == SHED_ALL
@@ -70,14 +70,14 @@ def test_of_much_memory_the_last_of_it_counts() -> None:
 @pytest.mark.parametrize(
     ("files", "level"), [(699, 0), (700, SHED_SHARES), (800, SHED_REASONING), (900, SHED_ALL)]
 )
-def test_open_files(files: int, level: int) -> None:
+def test_open_files_raise_the_level(files: int, level: int) -> None:
     assert Machine().look(files=files) == level
 
 
 @pytest.mark.parametrize(
     ("late", "level"), [(0.24, 0), (0.25, SHED_SHARES), (0.5, SHED_REASONING), (1.0, SHED_ALL)]
 )
-def test_a_loop_that_is_late_for_a_whole_second(late: float, level: int) -> None:
+def test_an_event_loop_that_is_late_for_a_second_raises_the_level(late: float, level: int) -> None:
     """A single pause, however long, does not count."""
     machine = Machine()
     assert machine.look(late=9.0, times=3) == 0
@@ -85,13 +85,13 @@ def test_a_loop_that_is_late_for_a_whole_second(late: float, level: int) -> None
     assert machine.look(late=late, times=4) == level
 
 
-def test_the_worst_of_all_counts_and_is_told_once() -> None:
+def test_the_highest_level_counts_and_is_logged_once() -> None:
     machine = Machine()
     assert machine.look(memory=810 * MB, files=860, times=3) == SHED_REASONING
     assert machine.log == [{"event": "pressure", "level": 2, "what": "files", "used": 0.86}]
 
 
-def test_it_ends_a_second_after_it_is_better_and_not_at_the_edge() -> None:
+def test_load_shedding_ends_a_second_after_the_load_is_clearly_lower() -> None:
     machine = Machine()
     assert machine.look(files=900) == SHED_ALL
     assert machine.look(files=880, times=9) == SHED_ALL  # too close to the edge
@@ -101,7 +101,7 @@ def test_it_ends_a_second_after_it_is_better_and_not_at_the_edge() -> None:
     assert machine.log[-1]["what"] is None
 
 
-def test_memory_is_given_back_now_and_then_while_it_is_short() -> None:
+def test_the_gateway_trims_memory_from_time_to_time_while_it_is_short() -> None:
     machine = Machine()
     machine.look()
     assert machine.leaned == 0
@@ -111,7 +111,7 @@ def test_memory_is_given_back_now_and_then_while_it_is_short() -> None:
     assert machine.leaned == 2
 
 
-def test_what_cannot_be_measured_presses_nobody() -> None:
+def test_values_that_cannot_be_measured_shed_no_load() -> None:
     pressure = LoadShedder(LoadSample, max_memory=GB, max_files=1000)
     pressure.take_sample(1.0, 99.0)
     assert (pressure.level, pressure.count_free_bytes()) == (0, float("inf"))
@@ -126,7 +126,7 @@ def refused(
     return caught.value.problem.kind, caught.value.problem.retry_after
 
 
-def test_bodies_are_let_in_while_there_is_memory_for_five_times_of_them() -> None:
+def test_the_gateway_reads_bodies_while_five_times_their_size_is_free() -> None:
     """920 of 1,000 MB may be used, and 100 are: four bodies fit, and a fifth once one has ended."""
     machine = Machine()
     holds = [MemoryReservation(machine.pressure) for _ in range(4)]
@@ -139,7 +139,7 @@ def test_bodies_are_let_in_while_there_is_memory_for_five_times_of_them() -> Non
     assert machine.pressure.shed_count == 1
 
 
-def test_what_was_promised_and_is_in_use_counts_once() -> None:
+def test_reserved_memory_that_is_in_use_counts_once() -> None:
     """Bodies have reserved 800 MB and use 500 of them: 300 MB more are to come."""
     machine = Machine()
     hold = MemoryReservation(machine.pressure)
@@ -153,19 +153,19 @@ def test_what_was_promised_and_is_in_use_counts_once() -> None:
     assert machine.pressure.count_free_bytes() == pytest.approx(620 * MB)
 
 
-def test_the_group_has_less_left_than_the_process() -> None:
+def test_the_control_groups_free_memory_counts_if_it_is_less() -> None:
     machine = Machine(group=MemoryReach(400 * MB, 600 * MB))
     assert machine.pressure.count_free_bytes() == pytest.approx(152 * MB)
     assert refused(machine.pressure, 40 * MB)[0] == "overloaded"
 
 
-def test_memory_that_cannot_be_read_is_counted_by_what_is_promised() -> None:
+def test_reservations_count_if_the_memory_cannot_be_read() -> None:
     machine = Machine(memory=None, group=MemoryReach(0, GB))
     MemoryReservation(machine.pressure).reserve_body(100 * MB)
     assert machine.pressure.count_free_bytes() == pytest.approx(420 * MB)
 
 
-def test_one_that_could_never_fit_is_too_large_and_a_small_one_is_not_asked() -> None:
+def test_a_body_that_can_never_fit_is_too_large_and_a_small_one_needs_no_reservation() -> None:
     machine = Machine()
     assert refused(machine.pressure, 200 * MB) == ("request_too_large", None)
     machine.look(memory=GB)
@@ -173,7 +173,7 @@ def test_one_that_could_never_fit_is_too_large_and_a_small_one_is_not_asked() ->
     assert machine.pressure.reserved_bytes == 0
 
 
-def test_a_body_that_grows_is_asked_for_as_it_comes() -> None:
+def test_a_body_of_unknown_size_reserves_memory_as_it_arrives() -> None:
     machine = Machine()
     hold = MemoryReservation(machine.pressure)
     for size in (10 * MB, 50 * MB, 160 * MB):
@@ -184,7 +184,7 @@ def test_a_body_that_grows_is_asked_for_as_it_comes() -> None:
     assert machine.pressure.reserved_bytes == 0
 
 
-def test_many_small_values_need_more_than_their_size() -> None:
+def test_json_with_many_small_values_reserves_more_than_its_size() -> None:
     """100 of 920 MB are used, and 4 million quotes reserve 100 MB.
 
     Many more values do not fit.
@@ -201,7 +201,7 @@ def test_many_small_values_need_more_than_their_size() -> None:
     assert machine.pressure.reserved_bytes == 0
 
 
-def test_clients_do_not_come_back_all_at_once() -> None:
+def test_clients_get_different_retry_times() -> None:
     machine = Machine()
     waits = set()
     for machine.chances in (0.0, 0.2, 0.5, 0.99):
@@ -210,18 +210,18 @@ def test_clients_do_not_come_back_all_at_once() -> None:
 
 
 @pytest.mark.parametrize("level", [SHED_SHARES, SHED_REASONING, SHED_ALL])
-def test_who_is_refused(level: int) -> None:
+def test_each_level_refuses_its_calls(level: int) -> None:
     machine = Machine()
     machine.look(files={SHED_SHARES: 700, SHED_REASONING: 800, SHED_ALL: 900}[level])
-    for asked in (SHED_SHARES, SHED_REASONING, SHED_ALL):
-        if level >= asked:
+    for call_level in (SHED_SHARES, SHED_REASONING, SHED_ALL):
+        if level >= call_level:
             with pytest.raises(ProblemError, match="at its limits"):
-                machine.pressure.check(asked)
+                machine.pressure.check(call_level)
         else:
-            machine.pressure.check(asked)
+            machine.pressure.check(call_level)
 
 
-async def test_samples_are_taken_again_and_again_and_know_how_late_they_are() -> None:
+async def test_the_load_shedder_samples_periodically_and_measures_the_loops_lag() -> None:
     machine, now = Machine(), 0.0
     slept: list[float] = []
 
@@ -239,6 +239,6 @@ async def test_samples_are_taken_again_and_again_and_know_how_late_they_are() ->
     assert machine.pressure.level == SHED_REASONING
 
 
-def test_any_body_fits_where_nobody_says_how_much_memory_there_is() -> None:
+def test_any_body_fits_if_the_system_does_not_report_its_memory() -> None:
     """If a system does not report its memory, `max_body` alone bounds a body."""
     assert LoadShedder(lambda: LoadSample(None, None, 10)).fits(10**18)

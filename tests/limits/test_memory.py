@@ -20,7 +20,7 @@ from gateway.limits.counters import (
     Refusal,
 )
 from gateway.limits.memory import MemoryCounters
-from tests.limits.model import Model
+from tests.limits.counter_model import Model
 
 NOW = 1_795_000_000
 REQUESTS = CounterDemand(
@@ -44,10 +44,10 @@ spans = st.one_of(st.integers(0, 20_000), st.sampled_from([-120_000, -500, -1, 6
 used = st.one_of(st.none(), amounts)
 
 
-def at_once[T](asked: Coroutine[Any, Any, T]) -> T:
+def at_once[T](coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine that never waits and return its result; a wait fails."""
     try:
-        asked.send(None)
+        coroutine.send(None)
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]  # typeshed has it as Any
     raise AssertionError("it waits")
@@ -109,18 +109,18 @@ class Story(RuleBasedStateMachine):
         expires = self.now + Fraction(life, 1000)
         ask = AdmissionRequest(id=id, tenant="t", demands=needs, expires_at=float(expires))
         ask_of = self.meter.extend if more else self.meter.admit
-        taken = id in self.model.holds and not more
-        told = at_once(ask_of(ask, float(self.now)))
-        wanted = self.model.admit(ask, expires, self.now, more=more)
-        if isinstance(told, Refusal):
-            assert isinstance(wanted, Refusal | MissingCounter)
-            assert not self.model.fits(told.demand, self.now)
-            assert self.model.busy(id, told.demand) is told.busy
-            if not told.busy:
-                self._wait_is_right(self.meter, ask, told, more=more)
+        is_repeated = id in self.model.holds and not more
+        answer = at_once(ask_of(ask, float(self.now)))
+        expected = self.model.admit(ask, expires, self.now, more=more)
+        if isinstance(answer, Refusal):
+            assert isinstance(expected, Refusal | MissingCounter)
+            assert not self.model.fits(answer.demand, self.now)
+            assert self.model.busy(id, answer.demand) is answer.busy
+            if not answer.busy:
+                self._wait_is_right(self.meter, ask, answer, more=more)
             return
-        assert told == wanted
-        if isinstance(told, Admitted) and not taken:
+        assert answer == expected
+        if isinstance(answer, Admitted) and not is_repeated:
             self.passed += [self.ms for need in needs if need.kind == "requests" and need.amount]
             money = sum(need.amount for need in needs if need.name == "m")
             self.reserved[id] = self.reserved.get(id, 0) + money
@@ -133,19 +133,19 @@ class Story(RuleBasedStateMachine):
             return  # a float is no longer exact to 0.1 ms
         then = float(self.now) + over.retry_after
         for moment, passes in ((then, True), (then - 0.0001, False)):
-            other = copy.deepcopy(meter)
-            told = at_once((other.extend if more else other.admit)(ask, moment))
+            store = copy.deepcopy(meter)
+            answer = at_once((store.extend if more else store.admit)(ask, moment))
             ending = any(self.now <= hold.expires <= then for hold in self.model.holds.values())
             if passes or (over.retry_after > 0.0001 and not ending):
-                assert isinstance(told, Admitted) is passes
+                assert isinstance(answer, Admitted) is passes
 
     @precondition(lambda self: self.ids)
     @rule(data=st.data(), tokens=used, micro=used)
     def end(self, data: st.DataObject, tokens: int | None, micro: int | None) -> None:
         id = data.draw(st.sampled_from(self.ids[-9:]))
-        held = self.model.settle(id, tokens, micro)
-        assert at_once(self.meter.settle("t", id, tokens, micro)) is held
-        if held and id in self.reserved and micro is not None:
+        is_reserved = self.model.settle(id, tokens, micro)
+        assert at_once(self.meter.settle("t", id, tokens, micro)) is is_reserved
+        if is_reserved and id in self.reserved and micro is not None:
             self.actual[id] = micro
 
     @invariant()
@@ -161,15 +161,15 @@ class Story(RuleBasedStateMachine):
 
     @invariant()
     def no_more_run_than_may(self) -> None:
-        assert self.model.held("concurrency", PLACES.field) <= PLACES.limit
+        assert self.model.reserved_amount("concurrency", PLACES.field) <= PLACES.limit
 
     @invariant()
     def no_more_pass_than_a_rate_allows(self) -> None:
         """In any span of time, no more pass than the limit plus what came back in that span."""
         if self.back:
             return
-        for first, start in enumerate(self.passed):
-            for count, end in enumerate(self.passed[first:], 1):
+        for index, start in enumerate(self.passed):
+            for count, end in enumerate(self.passed[index:], 1):
                 assert count <= REQUESTS.limit + Fraction(end - start, 60_000) * REQUESTS.limit
 
     def teardown(self) -> None:
@@ -181,7 +181,7 @@ class Story(RuleBasedStateMachine):
         book = self.meter._counters_by_owner["t"]
         assert not book.running
         assert not book.reserved
-        assert all((one.reserved, one.holder_count) == (0, 0) for one in book.rates.values())
+        assert all((rate.reserved, rate.holder_count) == (0, 0) for rate in book.rates.values())
         assert book.spent == self.model.spent
 
 
@@ -193,7 +193,7 @@ Story.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestStory = Story.TestCase
 
 
-def one(number: int, *needs: CounterDemand, expires: float = NOW + 600) -> AdmissionRequest:
+def admission(number: int, *needs: CounterDemand, expires: float = NOW + 600) -> AdmissionRequest:
     return AdmissionRequest(id=f"tg-{number}", tenant="t", demands=needs, expires_at=expires)
 
 
@@ -202,24 +202,24 @@ def of(need: CounterDemand, subject: object) -> CounterDemand:
     return CounterDemand(**{**need_fields(need), "field": field, "needs_seed": False})
 
 
-def test_what_has_come_back_is_forgotten() -> None:
+def test_the_store_removes_counters_of_idle_keys() -> None:
     """If keys are seen once each, the counters of idle keys are removed as other keys come."""
     meter = MemoryCounters()
     tracemalloc.start()
     for number in range(10_000):
-        at_once(meter.admit(one(number, of(REQUESTS, number), of(PLACES, number)), NOW))
+        at_once(meter.admit(admission(number, of(REQUESTS, number), of(PLACES, number)), NOW))
         at_once(meter.settle("t", f"tg-{number}", None, None))
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert meter.count_counters("t") == 10_000
     assert size < 400 * 10_000
     for number in range(10_000, 20_000):
-        at_once(meter.admit(one(number, of(REQUESTS, number)), NOW + 3600 + number))
+        at_once(meter.admit(admission(number, of(REQUESTS, number)), NOW + 3600 + number))
         at_once(meter.settle("t", f"tg-{number}", None, None))
     assert meter.count_counters("t") < 100
 
 
-def test_windows_that_ended_are_forgotten_and_total_is_not() -> None:
+def test_the_store_removes_counters_of_ended_windows_but_not_totals() -> None:
     """Counters are removed two days after their window. A warning is forgotten with its window."""
     meter = MemoryCounters()
     total, hour = MONEY.field, "usd|h|all|{}"
@@ -228,37 +228,37 @@ def test_windows_that_ended_are_forgotten_and_total_is_not() -> None:
         field = hour.format(f"2026-11-{number // 24 + 1:02}T{number % 24:02}+00:00")
         need = CounterDemand(kind="usd", name="h", field=field, limit=10, soft=1)
         now = 1_793_491_200 + number * 3600
-        assert at_once(meter.admit(one(number, need), now)) == Admitted((need,))
+        assert at_once(meter.admit(admission(number, need), now)) == Admitted((need,))
         assert at_once(meter.settle("t", f"tg-{number}", 0, 1))
-    found = at_once(meter.read_counters("t"))
-    assert total in found
-    assert 49 <= len(found) <= 100
-    assert len(meter._counters_by_owner["t"].warned_limits) == len(found) - 1
+    counters = at_once(meter.read_counters("t"))
+    assert total in counters
+    assert 49 <= len(counters) <= 100
+    assert len(meter._counters_by_owner["t"].warned_limits) == len(counters) - 1
 
 
-def test_what_was_settled_leaves_nothing_behind() -> None:
+def test_settled_calls_leave_nothing_in_the_store() -> None:
     meter = MemoryCounters()
     for number in range(10_000):
-        at_once(meter.admit(one(number, PLACES, LOOSE), NOW))
+        at_once(meter.admit(admission(number, PLACES, LOOSE), NOW))
         at_once(meter.settle("t", f"tg-{number}", 0, 0))
     assert (len(meter._reservations), len(meter._counters_by_owner["t"].running)) == (0, 0)
     assert len(meter._expiry_heap) < 100
     assert meter.count_counters("t") == 1
 
 
-def test_a_hold_that_nobody_settles_is_forgotten_after_an_hour() -> None:
+def test_the_store_forgets_an_unsettled_reservation_after_an_hour() -> None:
     """The reservation stays charged."""
     meter = MemoryCounters()
     money = CounterDemand(kind="usd", name="l", field=LOOSE.field, limit=10, amount=4)
-    at_once(meter.admit(one(1, money, expires=NOW + 10), NOW))
-    at_once(meter.admit(one(2, PLACES), NOW + 10 + 3599))
+    at_once(meter.admit(admission(1, money, expires=NOW + 10), NOW))
+    at_once(meter.admit(admission(2, PLACES), NOW + 10 + 3599))
     assert at_once(copy.deepcopy(meter).settle("t", "tg-1", None, 0))
-    at_once(meter.admit(one(3, PLACES), NOW + 10 + 3600))
+    at_once(meter.admit(admission(3, PLACES), NOW + 10 + 3600))
     assert not at_once(meter.settle("t", "tg-1", None, 0))
     assert at_once(meter.read_counters("t")) == {LOOSE.field: 4}
 
 
-def test_what_keeps_a_call_out_for_longest_is_told() -> None:
+def test_a_refusal_names_the_limit_with_the_longest_wait() -> None:
     """The refusal names the longest wait: after a shorter one, another limit would still refuse."""
     meter = MemoryCounters()
     slow = CounterDemand(
@@ -268,18 +268,20 @@ def test_what_keeps_a_call_out_for_longest_is_told() -> None:
         kind="requests", name="fast", field="requests|fast|all|60s", limit=2, period=60.0
     )
     for number in range(2):
-        at_once(meter.admit(one(number, fast, slow), NOW))
+        at_once(meter.admit(admission(number, fast, slow), NOW))
     for needs in itertools.permutations((fast, slow)):
-        told = at_once(meter.admit(one(9, *needs), NOW))
-        assert isinstance(told, Refusal)
-        assert told.demand == slow
-        assert told.retry_after == pytest.approx(1800, abs=0.01)
+        answer = at_once(meter.admit(admission(9, *needs), NOW))
+        assert isinstance(answer, Refusal)
+        assert answer.demand == slow
+        assert answer.retry_after == pytest.approx(1800, abs=0.01)
     broke = CounterDemand(kind="usd", name="m", field="usd|m|all|total", limit=0)
-    assert at_once(meter.admit(one(9, fast, broke, slow), NOW)) == Refusal(broke, None)
+    assert at_once(meter.admit(admission(9, fast, broke, slow), NOW)) == Refusal(broke, None)
 
 
-@pytest.mark.parametrize(("limit", "period", "left"), [(20, 60.0, 10), (10, 30.0, 0), (0, 60.0, 0)])
-def test_a_limit_that_is_changed_holds_at_once(limit: int, period: float, left: int) -> None:
+@pytest.mark.parametrize(
+    ("limit", "period", "remaining"), [(20, 60.0, 10), (10, 30.0, 0), (0, 60.0, 0)]
+)
+def test_a_changed_limit_takes_effect_at_once(limit: int, period: float, remaining: int) -> None:
     """All ten requests that were used stay used."""
     meter = MemoryCounters()
     was = CounterDemand(
@@ -289,50 +291,50 @@ def test_a_limit_that_is_changed_holds_at_once(limit: int, period: float, left: 
         kind="requests", name="r", field="requests|r|all|60s", limit=limit, period=period
     )
     for number in range(10):
-        assert at_once(meter.admit(one(number, was), NOW)) == Admitted()
-    passed = [at_once(meter.admit(one(20 + n, now), NOW)) == Admitted() for n in range(30)]
-    assert sum(passed) == left
+        assert at_once(meter.admit(admission(number, was), NOW)) == Admitted()
+    passed = [at_once(meter.admit(admission(20 + n, now), NOW)) == Admitted() for n in range(30)]
+    assert sum(passed) == remaining
 
 
-def test_a_clock_that_was_far_ahead_keeps_nobody_out() -> None:
+def test_a_clock_that_was_far_ahead_refuses_no_later_calls() -> None:
     """The clock was an hour ahead and is right again: one call a second passes, and no more."""
     meter = MemoryCounters()
-    asked = CounterDemand(
+    demand = CounterDemand(
         kind="requests", name="r", field="requests|r|all|60s", limit=60, period=60.0
     )
     for number in range(60):
-        assert at_once(meter.admit(one(number, asked), NOW + 3600)) == Admitted()
-    told = at_once(meter.admit(one(99, asked), NOW))
-    assert isinstance(told, Refusal)
-    assert told.retry_after == pytest.approx(1, abs=0.001)
-    assert at_once(meter.admit(one(99, asked), NOW + 1.001)) == Admitted()
+        assert at_once(meter.admit(admission(number, demand), NOW + 3600)) == Admitted()
+    answer = at_once(meter.admit(admission(99, demand), NOW))
+    assert isinstance(answer, Refusal)
+    assert answer.retry_after == pytest.approx(1, abs=0.001)
+    assert at_once(meter.admit(admission(99, demand), NOW + 1.001)) == Admitted()
 
 
-def test_nobody_is_known_where_nobody_came() -> None:
+def test_an_unknown_owner_has_no_counters() -> None:
     assert not at_once(MemoryCounters().settle("nobody", "tg-1", 1, 1))
     assert at_once(MemoryCounters().read_counters("nobody")) == {}
 
 
-def test_a_clock_that_is_a_little_behind_waits_for_the_other() -> None:
+def test_a_clock_that_is_a_little_behind_makes_calls_wait_longer() -> None:
     """The clock is 0.5 s behind the last call: the wait is 0.5 s longer."""
     meter = MemoryCounters()
-    asked = CounterDemand(
+    demand = CounterDemand(
         kind="requests", name="r", field="requests|r|all|60s", limit=60, period=60.0
     )
     for number in range(60):
-        at_once(meter.admit(one(number, asked), NOW + 0.5))
-    told = at_once(meter.admit(one(99, asked), NOW))
-    assert isinstance(told, Refusal)
-    assert told.retry_after == pytest.approx(1.5, abs=0.001)
-    assert isinstance(at_once(meter.admit(one(99, asked), NOW + 1.49)), Refusal)
-    assert at_once(meter.admit(one(99, asked), NOW + 1.5 + 0.001)) == Admitted()
+        at_once(meter.admit(admission(number, demand), NOW + 0.5))
+    answer = at_once(meter.admit(admission(99, demand), NOW))
+    assert isinstance(answer, Refusal)
+    assert answer.retry_after == pytest.approx(1.5, abs=0.001)
+    assert isinstance(at_once(meter.admit(admission(99, demand), NOW + 1.49)), Refusal)
+    assert at_once(meter.admit(admission(99, demand), NOW + 1.5 + 0.001)) == Admitted()
 
 
-def test_who_takes_nothing_leaves_nothing_behind() -> None:
+def test_a_call_that_reserves_nothing_leaves_nothing_in_the_store() -> None:
     meter = MemoryCounters()
     nothing = (CounterDemand(**{**need_fields(need), "amount": 0}) for need in (PLACES, TOKENS))
-    assert at_once(meter.admit(one(1, *nothing, expires=NOW + 1), NOW)) == Admitted()
-    assert at_once(meter.admit(one(2, REQUESTS), NOW + 1)) == Admitted()
+    assert at_once(meter.admit(admission(1, *nothing, expires=NOW + 1), NOW)) == Admitted()
+    assert at_once(meter.admit(admission(2, REQUESTS), NOW + 1)) == Admitted()
     assert at_once(meter.settle("t", "tg-1", 0, 0))
     assert meter._counters_by_owner["t"].running == {}
     assert TOKENS.field not in meter._counters_by_owner["t"].rates

@@ -26,7 +26,7 @@ WIDE = msgspec.structs.replace(NEED, field="usd|wide|total", all_tenants=True)
 PAIR = AdmissionRequest(id="c1", tenant="default", demands=(WIDE, NEED), expires_at=60.0)
 
 
-def test_what_a_script_tells() -> None:
+def test_the_store_reads_the_answers_of_its_scripts() -> None:
     assert _parse_reply(ASK, _encode((0, 0, 0, 1))) == Admitted((NEED,))
     assert _parse_reply(ASK, _encode((0, 1, 1, 0, 1))) == Admitted((), 1, (NEED,))
     assert _parse_reply(ASK, _encode((0, 2, 1, 0, 1))) == Admitted()
@@ -42,7 +42,7 @@ def test_what_a_script_tells() -> None:
     [5, None, [1], b"", b"x", b"half of it", b"\xc1", _encode("no"), _encode(()), _encode((1,)), _encode((1, 0, 0, 9, 1, 0))],
     ids=repr,
 )  # fmt: skip
-def test_another_answer_is_a_loss(reply: object) -> None:
+def test_an_unknown_answer_counts_as_an_unavailable_store(reply: object) -> None:
     """The answer may come from a proxy or another program: nothing is counted."""
     with pytest.raises(StoreUnavailable):
         _parse_reply(ASK, reply)  # type: ignore[arg-type]  # what may come
@@ -73,32 +73,32 @@ class Answers(ScriptRunner):
         return self.replies.pop(0)
 
 
-async def test_who_is_away_counts_nothing() -> None:
+async def test_every_operation_raises_while_redis_is_unavailable() -> None:
     meter = RedisCounters(Answers())
-    for asked in (meter.admit(ASK, 1.0), meter.extend(ASK, 1.0), meter.settle("t", "c1", 1, 1),
+    for request in (meter.admit(ASK, 1.0), meter.extend(ASK, 1.0), meter.settle("t", "c1", 1, 1),
                   meter.admit_single(DemandTemplate((NEED,)), (), "c1", "t", 60.0, 1.0), meter.admit(PAIR, 1.0),
                   meter.admit_single(DemandTemplate((WIDE, NEED)), (), "c1", "t", 60.0, 1.0),
                   meter.settle_all("t", [("c1", 1, 1)]), meter.seed("t", "f", 1), meter.read_counters("t")):  # fmt: skip
         with pytest.raises(StoreUnavailable):
-            await asked
+            await request
 
 
-async def test_a_sweep_goes_on_where_it_was_until_the_end() -> None:
+async def test_a_sweep_continues_from_its_cursor_to_the_end() -> None:
     counters = Answers([], b"17", b"0")
     await RedisCounters(counters).sweep("t", 1.0)
     assert counters.replies == []
 
 
-async def test_many_that_end_at_once_are_settled_in_parts() -> None:
+async def test_the_store_settles_many_ended_calls_in_batches() -> None:
     """A long script would hold up all other clients of Redis."""
     counters, ends = Answers(*[1] * 16), [(f"c{at}", 1, 1) for at in range(1_000)]
     meter = RedisCounters(counters)
-    for scopes, left in (((True,), 12), ((False,), 8), (ALL_SCOPES, 0)):
+    for scopes, remaining in (((True,), 12), ((False,), 8), (ALL_SCOPES, 0)):
         await meter.settle_all("t", ends, scopes)
-        assert len(counters.replies) == left
+        assert len(counters.replies) == remaining
 
 
-async def test_what_is_more_than_any_limit_is_told_as_such() -> None:
+async def test_the_store_sends_a_huge_amount_as_more_than_any_limit() -> None:
     """The bound holds for the tiers below too: a script has no larger number."""
     huge = msgspec.structs.replace(NEED, amount=10**30)
     ask = msgspec.structs.replace(ASK, fallbacks=(("fast", (huge,)),))
@@ -106,7 +106,7 @@ async def test_what_is_more_than_any_limit_is_told_as_such() -> None:
 
 
 @pytest.mark.parametrize(
-    ("replies", "told"),
+    ("replies", "released"),
     [
         ((0, 0), []),
         ((0, _encode((1, 0, 0, 1, -1, 0))), [None]),
@@ -115,8 +115,8 @@ async def test_what_is_more_than_any_limit_is_told_as_such() -> None:
     ],
     ids=repr,
 )
-async def test_who_has_taken_gives_it_back_where_the_other_refuses(
-    replies: tuple[Reply, ...], told: list[str | None]
+async def test_the_store_releases_one_owners_reservation_if_the_other_owner_refuses(
+    replies: tuple[Reply, ...], released: list[str | None]
 ) -> None:
     for number in range(2):
         counters = Answers(*replies)
@@ -127,12 +127,12 @@ async def test_who_has_taken_gives_it_back_where_the_other_refuses(
             )
         else:
             answer = await meter.admit(PAIR, 1.0)
-        assert isinstance(answer, Refusal) is (replies[-1] != 0 or bool(told))
-        assert (counters.released, counters.replies) == (told, [])
+        assert isinstance(answer, Refusal) is (replies[-1] != 0 or bool(released))
+        assert (counters.released, counters.replies) == (released, [])
 
 
 @pytest.mark.parametrize("replies", [(0,), (0, b"x"), (b"x", 0)], ids=repr)
-async def test_one_of_two_that_is_away_is_a_loss(replies: tuple[Reply, ...]) -> None:
+async def test_a_call_fails_if_one_of_two_owners_is_unavailable(replies: tuple[Reply, ...]) -> None:
     """The other owner's reservation expires and stays charged: no limit has refused the call."""
     counters = Answers(*replies)
     with pytest.raises(StoreUnavailable):

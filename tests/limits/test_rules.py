@@ -28,7 +28,7 @@ def limits(*parts: dict[str, Any]) -> LimitRules:
 
 
 def needs(
-    made: LimitRules,
+    rules: LimitRules,
     *,
     key: str = "ann",
     tags: tuple[str, ...] = (),
@@ -38,7 +38,7 @@ def needs(
     expected: int | None = None,
     own: Key | None = None,
 ) -> tuple[CounterDemand, ...]:
-    return made.make_demands(
+    return rules.make_demands(
         key=key,
         tags=tags,
         tier=tier,
@@ -50,13 +50,13 @@ def needs(
     )
 
 
-def fields(made: LimitRules, **call: Any) -> list[str]:
-    return [need.field for need in needs(made, **call)]
+def fields(rules: LimitRules, **call: Any) -> list[str]:
+    return [need.field for need in needs(rules, **call)]
 
 
-def test_a_limit_of_three_kinds_is_three_needs() -> None:
-    made = limits({"requests": "60/m", "tokens": "200k/h", "concurrency": 8, "per": "key"})
-    assert needs(made) == (
+def test_a_limit_of_three_kinds_makes_three_demands() -> None:
+    rules = limits({"requests": "60/m", "tokens": "200k/h", "concurrency": 8, "per": "key"})
+    assert needs(rules) == (
         CounterDemand(kind="requests", name="x", field="requests|x|key=ann|60s", limit=60, period=60.0),
         CounterDemand(
             kind="tokens", name="x", field="tokens|x|key=ann|3600s", limit=200_000, amount=900,
@@ -66,9 +66,9 @@ def test_a_limit_of_three_kinds_is_three_needs() -> None:
     )  # fmt: skip
 
 
-def test_a_budget_is_in_micro_dollars_of_its_window() -> None:
-    made = limits({"usd": Decimal("20.000001"), "every": "day", "soft": 0.8})
-    assert needs(made) == (
+def test_a_budget_counts_micro_dollars_in_its_window() -> None:
+    rules = limits({"usd": Decimal("20.000001"), "every": "day", "soft": 0.8})
+    assert needs(rules) == (
         CounterDemand(
             kind="usd", name="x", field="usd|x|all|2026-11-24", limit=20_000_001, amount=70,
             needs_seed=True, soft=16_000_001, all_tenants=True,
@@ -85,15 +85,15 @@ def test_a_budget_is_in_micro_dollars_of_its_window() -> None:
         ("total", "total"),
     ],
 )
-def test_windows_are_those_of_the_time_zone(every: str, name: str) -> None:
+def test_windows_follow_the_configured_time_zone(every: str, name: str) -> None:
     assert fields(limits({"usd": 1, "every": every})) == [f"usd|x|all|{name}"]
 
 
-def test_a_new_window_is_a_new_counter_at_midnight_exactly() -> None:
-    made = limits({"usd": 1, "every": "day"})
+def test_a_new_counter_begins_exactly_at_midnight() -> None:
+    rules = limits({"usd": 1, "every": "day"})
     midnight = datetime(2026, 11, 25, tzinfo=BERLIN).timestamp()
-    found = [fields(made, now=now) for now in (midnight - 0.001, midnight, midnight - 0.001)]
-    assert found == [["usd|x|all|2026-11-24"], ["usd|x|all|2026-11-25"], ["usd|x|all|2026-11-24"]]
+    result = [fields(rules, now=now) for now in (midnight - 0.001, midnight, midnight - 0.001)]
+    assert result == [["usd|x|all|2026-11-24"], ["usd|x|all|2026-11-25"], ["usd|x|all|2026-11-24"]]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_new_window_is_a_new_counter_at_midnight_exactly() -> None:
         ({"key": "ann", "tag": "b", "tier": "fast"}, False),
     ],
 )
-def test_a_call_is_counted_where_all_that_is_written_is_so(
+def test_a_limit_counts_a_call_that_matches_all_its_filters(
     part: dict[str, Any], counted: bool
 ) -> None:
     for kind in ({"requests": "1/m"}, {"usd": 1, "every": "day"}):
@@ -128,35 +128,37 @@ def test_a_call_is_counted_where_all_that_is_written_is_so(
         ({"per": "key", "tag": "a"}, ["key=ann"]),
     ],
 )
-def test_who_is_counted_apart(part: dict[str, Any], subjects: list[str]) -> None:
+def test_per_gives_each_key_tier_or_tag_its_own_counter(
+    part: dict[str, Any], subjects: list[str]
+) -> None:
     """A tag that a call names twice counts once."""
-    found = fields(limits({**part, "concurrency": 1}), tags=("a", "b", "a"))
-    assert found == [f"concurrency|x|{subject}" for subject in subjects]
+    result = fields(limits({**part, "concurrency": 1}), tags=("a", "b", "a"))
+    assert result == [f"concurrency|x|{subject}" for subject in subjects]
 
 
-def test_an_embedding_is_of_no_tier() -> None:
-    made = limits(
+def test_a_limit_on_tiers_does_not_count_embeddings() -> None:
+    rules = limits(
         {"concurrency": 1, "per": "tier"}, {"name": "y", "concurrency": 1, "tier": "fast"}
     )
-    assert needs(made, tier=None) == ()
+    assert needs(rules, tier=None) == ()
     assert fields(limits({"concurrency": 1}), tier=None) == ["concurrency|x|all"]
 
 
-def test_names_cannot_be_taken_for_others() -> None:
+def test_names_are_escaped_so_that_no_two_share_a_counter() -> None:
     """Clients that choose their tags cannot forge a name either."""
-    made = limits({"name": "a|b", "per": "tag", "usd": 1, "every": "total"})
-    need, other = needs(made, tags=("c|total", "c%7Ctotal"))
+    rules = limits({"name": "a|b", "per": "tag", "usd": 1, "every": "total"})
+    need, other = needs(rules, tags=("c|total", "c%7Ctotal"))
     assert need.field == "usd|a%7Cb|tag=c%7Ctotal|total"
     assert other.field == "usd|a%7Cb|tag=c%257Ctotal|total"
-    assert made.find_scope(None, need).filters["tag"] == ["c|total"]
-    assert made.find_scope(None, other).filters["tag"] == ["c%7Ctotal"]
+    assert rules.find_scope(None, need).filters["tag"] == ["c|total"]
+    assert rules.find_scope(None, other).filters["tag"] == ["c%7Ctotal"]
 
 
-def test_a_share_counts_every_call_and_takes_of_its_tiers_alone() -> None:
+def test_a_share_counts_every_call_but_limits_only_its_tiers() -> None:
     share = {"share": 0.1, "tier": "reasoning", "every": "day", "soft": 0.5, "then": "smart"}
-    made = limits({**share, "per": "tenant"})
+    rules = limits({**share, "per": "tenant"})
     field, whole = "share|x|all|2026-11-24", "calls|x|all|2026-11-24"
-    (of_it,), (other,), (none,) = (needs(made, tier=tier) for tier in ("reasoning", "fast", None))
+    (of_it,), (other,), (none,) = (needs(rules, tier=tier) for tier in ("reasoning", "fast", None))
     assert of_it == CounterDemand(
         kind="share", name="x", field=field, total_field=whole, limit=100, soft=50, then="smart"
     )
@@ -166,12 +168,12 @@ def test_a_share_counts_every_call_and_takes_of_its_tiers_alone() -> None:
     assert other == none == same
 
 
-def test_what_only_warns_lets_all_in() -> None:
+def test_a_budget_that_only_warns_admits_every_call() -> None:
     """The budget warns at its amount if `soft` says nothing else."""
     (money,) = needs(limits({"usd": 20, "every": "day", "hard": False}))
     assert (money.limit, money.soft) == (MAX_COUNT, 20_000_000)
-    made = limits({"share": 0.1, "tier": "smart", "every": "day", "hard": False, "soft": 0.5})
-    (share,) = needs(made)
+    rules = limits({"share": 0.1, "tier": "smart", "every": "day", "hard": False, "soft": 0.5})
+    (share,) = needs(rules)
     assert (share.limit, share.soft) == (1000, 50)
     assert needs(limits({"usd": 20, "every": "day"}))[0].soft is None
 
@@ -188,7 +190,7 @@ def test_what_only_warns_lets_all_in() -> None:
         ({"hard": False}, None, None, 0),
     ],
 )
-def test_a_call_is_held_at_what_it_may_cost(
+def test_a_call_reserves_the_most_that_it_may_cost(
     part: dict[str, Any], micro: int | None, expected: int | None, amount: int
 ) -> None:
     """An unknown cost fits no hard budget."""
@@ -196,9 +198,9 @@ def test_a_call_is_held_at_what_it_may_cost(
     assert need.amount == amount
 
 
-def test_a_call_only_ever_goes_to_a_cheaper_tier() -> None:
-    made = limits({"usd": 1, "every": "day", "tier": ["smart", "reasoning"], "then": "fast"})
-    assert [needs(made, tier=tier)[0].then for tier in ("smart", "reasoning")] == ["fast", "fast"]
+def test_then_is_the_cheaper_tier_that_the_budget_names() -> None:
+    rules = limits({"usd": 1, "every": "day", "tier": ["smart", "reasoning"], "then": "fast"})
+    assert [needs(rules, tier=tier)[0].then for tier in ("smart", "reasoning")] == ["fast", "fast"]
 
 
 ANN = Key(
@@ -214,24 +216,24 @@ ANN = Key(
 )
 
 
-def test_a_budget_of_a_key_counts_the_tiers_that_it_names() -> None:
+def test_a_keys_budget_counts_only_the_tiers_that_it_names() -> None:
     """A lost counter is rebuilt from calls of these tiers alone."""
     budget = KeyBudget(usd=Decimal(5), every="month", tier=("reasoning", "smart"), then="fast")
     key = Key(name="bob", budgets=(budget,))
-    made = limits()
-    assert [bool(needs(made, key="bob", own=key, tier=tier)) for tier in TIERS] == [
+    rules = limits()
+    assert [bool(needs(rules, key="bob", own=key, tier=tier)) for tier in TIERS] == [
         False, True, True,
     ]  # fmt: skip
-    (need,) = needs(made, key="bob", own=key, tier="smart")
-    scope = made.find_scope("default", need)
+    (need,) = needs(rules, key="bob", own=key, tier="smart")
+    scope = rules.find_scope("default", need)
     assert scope.filters == {"tenant": ["default"], "key": ["bob"], "tier": ["reasoning", "smart"]}
 
 
-def test_a_key_has_limits_and_budgets_of_its_own() -> None:
+def test_a_key_has_its_own_limits_and_budgets() -> None:
     """A key's own limits follow those of the configuration, also if a name is used twice."""
-    made = limits({"name": "key ann", "per": "key", "concurrency": 9})
-    found = needs(made, own=ANN, expected=3)
-    assert [(need.field, need.limit, need.amount) for need in found] == [
+    rules = limits({"name": "key ann", "per": "key", "concurrency": 9})
+    result = needs(rules, own=ANN, expected=3)
+    assert [(need.field, need.limit, need.amount) for need in result] == [
         ("concurrency|key ann|key=ann", 9, 1),
         ("requests|key ann|own=ann|60s", 60, 1),
         ("tokens|key ann|own=ann|1s", 1000, 900),
@@ -240,16 +242,16 @@ def test_a_key_has_limits_and_budgets_of_its_own() -> None:
         ("usd|key ann|own=ann|2026-11", 5_000_000, 70),
         ("usd|key ann 2|own=ann|2026-11-24", MAX_COUNT, 3),
     ]
-    assert [need.then for need in found[-2:]] == ["fast", None]
-    assert needs(made, own=ANN, tier="fast")[-2].then is None
-    assert len({need.field for need in found}) == len(found)
-    assert needs(made, key="bob", own=Key(name="bob")) == needs(made, key="bob")
+    assert [need.then for need in result[-2:]] == ["fast", None]
+    assert needs(rules, own=ANN, tier="fast")[-2].then is None
+    assert len({need.field for need in result}) == len(result)
+    assert needs(rules, key="bob", own=Key(name="bob")) == needs(rules, key="bob")
 
 
-def test_a_key_that_was_changed_is_read_again() -> None:
-    made, more = limits(), Key(name="ann", limits=(KeyLimit(concurrency=7),))
-    assert needs(made, own=ANN)[2].limit == 2
-    assert [need.limit for need in needs(made, own=more)] == [7]
+def test_the_limits_of_a_changed_key_take_effect() -> None:
+    rules, more = limits(), Key(name="ann", limits=(KeyLimit(concurrency=7),))
+    assert needs(rules, own=ANN)[2].limit == 2
+    assert [need.limit for need in needs(rules, own=more)] == [7]
 
 
 DAY = (
@@ -271,34 +273,36 @@ DAY = (
         ({"per": "tier", "key": "ann"}, {"key": ["ann"], "tier": ["smart"]}),
     ],
 )
-def test_what_a_lost_counter_had_counted(part: dict[str, Any], only: dict[str, list[str]]) -> None:
+def test_a_lost_counters_scope_has_its_filters_and_window(
+    part: dict[str, Any], only: dict[str, list[str]]
+) -> None:
     """The ledger query has the counter's filters, subject, tenant and window.
 
     A counter of all tenants is rebuilt from the calls of every tenant.
     """
-    made = limits({"usd": 1, "every": "day", **part})
-    need = needs(made, tags=("a",))[0]
+    rules = limits({"usd": 1, "every": "day", **part})
+    need = needs(rules, tags=("a",))[0]
     owner = need.owner("acme")
-    found = made.find_scope(owner, need)
-    assert found.filters == {**({} if owner is None else {"tenant": ["acme"]}), **only}
-    assert (found.since, found.until) == DAY
+    result = rules.find_scope(owner, need)
+    assert result.filters == {**({} if owner is None else {"tenant": ["acme"]}), **only}
+    assert (result.since, result.until) == DAY
 
 
-def test_what_a_lost_counter_of_a_key_alone_had_counted() -> None:
-    made = limits()
-    month, day = needs(made, own=ANN)[-2:]
-    assert made.find_scope("acme", day).filters == {"tenant": ["acme"], "key": ["ann"]}
-    assert (made.find_scope("acme", day).since, made.find_scope("acme", day).until) == DAY
-    assert made.find_scope("acme", month).since == datetime(2026, 11, 1, tzinfo=BERLIN).timestamp()
+def test_the_scope_of_a_lost_counter_of_one_key_is_that_key() -> None:
+    rules = limits()
+    month, day = needs(rules, own=ANN)[-2:]
+    assert rules.find_scope("acme", day).filters == {"tenant": ["acme"], "key": ["ann"]}
+    assert (rules.find_scope("acme", day).since, rules.find_scope("acme", day).until) == DAY
+    assert rules.find_scope("acme", month).since == datetime(2026, 11, 1, tzinfo=BERLIN).timestamp()
 
 
 def test_a_total_has_no_beginning_and_no_end() -> None:
-    made = limits({"usd": 1, "every": "total"})
-    (need,) = needs(made)
-    assert (made.find_scope(None, need).since, made.find_scope(None, need).until) == (None, None)
+    rules = limits({"usd": 1, "every": "total"})
+    (need,) = needs(rules)
+    assert (rules.find_scope(None, need).since, rules.find_scope(None, need).until) == (None, None)
 
 
-def test_a_counter_of_other_limits_is_refused() -> None:
+def test_an_unknown_counter_has_no_scope() -> None:
     need = needs(limits({"usd": 1, "every": "day"}))[0]
     with pytest.raises(ValueError, match=r"no usd is counted by 'usd\|x\|all\|2026-11-24'"):
         limits().find_scope(None, need)
@@ -307,15 +311,15 @@ def test_a_counter_of_other_limits_is_refused() -> None:
         limits({"usd": 1, "every": "day"}).find_scope("acme", tenant)
 
 
-def test_how_full_budgets_are() -> None:
+def test_budget_levels_count_the_current_windows_of_budgets_in_usd() -> None:
     """Levels include only current windows of budgets in USD that still exist."""
-    made = limits(
+    rules = limits(
         {"name": "team", "usd": 4, "every": "day", "soft": 0.5, "hard": False, "per": "tenant"},
         {"name": "every", "usd": 4, "every": "day"},
         {"name": "each|one", "usd": 0, "every": "total", "per": "key"},
         {"name": "most", "share": 0.5, "tier": "reasoning", "every": "day"},
     )
-    needs(made, own=ANN)
+    needs(rules, own=ANN)
     used = {
         "usd|team|all|2026-11-24": 1_000_000,
         "usd|team|all|2026-11-23": 3_000_000,
@@ -330,21 +334,21 @@ def test_how_full_budgets_are() -> None:
         "usd|team|all|2026-11-24|more": 1,
         "written by another program": 1,
     }
-    found = list(made.iter_levels("acme", used, NOW))
+    result = list(rules.iter_levels("acme", used, NOW))
     month = datetime(2026, 12, 1, tzinfo=BERLIN).timestamp()
-    assert found == [
+    assert result == [
         BudgetLevel("team", "", "acme", 4_000_000, 1_000_000, DAY[1]),
         BudgetLevel("each|one", "b|b", "acme", 0, 5, None),
         BudgetLevel("", "ann", "acme", 5_000_000, 2_500_000, month),
     ]
-    assert [level.used_ratio for level in found] == [0.25, 1.0, 0.5]
-    found = list(made.iter_levels(None, used, NOW))
-    assert found == [BudgetLevel("every", "", "", 4_000_000, 3_000_000, DAY[1])]
+    assert [level.used_ratio for level in result] == [0.25, 1.0, 0.5]
+    result = list(rules.iter_levels(None, used, NOW))
+    assert result == [BudgetLevel("every", "", "", 4_000_000, 3_000_000, DAY[1])]
 
 
-def test_counters_of_all_tenants_are_known_by_their_fields() -> None:
+def test_counters_of_all_tenants_are_recognised_by_their_fields() -> None:
     """Only current windows of budgets in USD count, whatever else is in the store."""
-    made = limits(
+    rules = limits(
         {"name": "a", "usd": 4, "every": "day"},
         {"name": "b", "usd": 4, "every": "day", "per": "tenant"},
         {"name": "c", "usd": 4, "every": "day", "per": "tag"},
@@ -355,13 +359,13 @@ def test_counters_of_all_tenants_are_known_by_their_fields() -> None:
         "usd|c|tag=x|2026-11-24", "share|d|all|2026-11-24", "usd|gone|all|2026-11-24",
         "usd|key ann|own=ann|2026-11", "usd|a|2026-11-24", "written by another program",
     ]  # fmt: skip
-    found = list(made.iter_shared_demands(fields, NOW))
-    assert [need.field for need in found] == [fields[0], fields[3]]
-    assert all(need.all_tenants for need in found)
+    result = list(rules.iter_shared_demands(fields, NOW))
+    assert [need.field for need in result] == [fields[0], fields[3]]
+    assert all(need.all_tenants for need in result)
 
 
 @pytest.mark.parametrize(
-    ("part", "said"),
+    ("part", "description"),
     [
         ({}, "all tenants"),
         ({"per": "tenant"}, "tenant acme"),
@@ -371,18 +375,20 @@ def test_counters_of_all_tenants_are_known_by_their_fields() -> None:
         ({"per": "tier"}, "tier smart of all tenants"),
     ],
 )
-def test_whose_calls_a_counter_has_is_said_in_words(part: dict[str, Any], said: str) -> None:
+def test_a_counters_description_names_whose_calls_it_counts(
+    part: dict[str, Any], description: str
+) -> None:
     (need,) = needs(limits({"usd": 1, "every": "day", **part}), tags=("a|b",))
-    assert describe_counter(need.owner("acme"), need) == said
+    assert describe_counter(need.owner("acme"), need) == description
 
 
-def test_the_counter_of_a_key_alone_is_said_to_be_its_own() -> None:
+def test_the_description_of_a_keys_own_counter_names_the_key() -> None:
     need = needs(limits(), own=ANN)[-1]
     assert describe_counter(need.owner("acme"), need) == "key ann"
 
 
-def test_a_limit_that_is_no_budget_is_never_full() -> None:
+def test_a_limit_that_is_not_a_budget_has_no_level() -> None:
     """No other value in the store under its name makes it full."""
-    made = limits({"requests": "60/m"})
-    needs(made, own=msgspec.structs.replace(ANN, budgets=()))
-    assert list(made.iter_levels("acme", {"usd|key ann|own=ann|60s": 1}, NOW)) == []
+    rules = limits({"requests": "60/m"})
+    needs(rules, own=msgspec.structs.replace(ANN, budgets=()))
+    assert list(rules.iter_levels("acme", {"usd|key ann|own=ann|60s": 1}, NOW)) == []

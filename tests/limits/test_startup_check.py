@@ -22,7 +22,7 @@ def source(folder: Path, text: str) -> ConfigSource:
 
 
 @pytest.mark.parametrize(
-    ("text", "key", "told"),
+    ("text", "key", "expected"),
     [
         (LIMITS, PLAIN, "limits: 4 workers would each count limits by themselves."),
         (BUDGETS, PLAIN, "budgets: 4 workers would each count budgets by themselves."),
@@ -38,15 +38,17 @@ def source(folder: Path, text: str) -> ConfigSource:
         ),
     ],
 )
-def test_what_is_counted_apart_is_named(tmp_path: Path, text: str, key: Key, told: str) -> None:
-    made = source(tmp_path, text)
-    (mistake,) = find_unshared_limits(made, [PLAIN, key], 4, {})
-    assert f"{mistake.path}: {mistake.message}" == told
+def test_several_workers_without_redis_are_an_error_that_names_the_limits(
+    tmp_path: Path, text: str, key: Key, expected: str
+) -> None:
+    config = source(tmp_path, text)
+    (mistake,) = find_unshared_limits(config, [PLAIN, key], 4, {})
+    assert f"{mistake.path}: {mistake.message}" == expected
     assert mistake.level == "error"
     assert mistake.hint == "Set REDIS_URL, or serve with --workers 1."
-    assert find_unshared_limits(made, [PLAIN, key], 1, {}) == []
-    assert find_unshared_limits(made, [PLAIN, key], 4, {"REDIS_URL": "redis://h"}) == []
+    assert find_unshared_limits(config, [PLAIN, key], 1, {}) == []
+    assert find_unshared_limits(config, [PLAIN, key], 4, {"REDIS_URL": "redis://h"}) == []
 
 
-def test_where_nothing_is_counted_workers_need_no_redis(tmp_path: Path) -> None:
+def test_several_workers_need_no_redis_without_limits(tmp_path: Path) -> None:
     assert find_unshared_limits(source(tmp_path, ""), [PLAIN], 4, {}) == []

@@ -62,121 +62,126 @@ class Process:
         return tier
 
     async def many(self, key: Key, scores: Sequence[Score], every: int = 200) -> Counter[Tier]:
-        found = Counter[Tier]()
+        result = Counter[Tier]()
         for at, score in enumerate(scores):
             if at % every == 0:
                 await self.traffic.refresh()
-            found[self.turn(key, score)] += 1
+            result[self.turn(key, score)] += 1
         await self.traffic.refresh()
-        return found
+        return result
 
 
-async def test_a_key_has_its_own_thresholds_after_so_many_turns() -> None:
+async def test_a_key_gets_its_own_thresholds_after_min_turns() -> None:
     """Until then it has those of its tenant's turns, and before that none."""
-    one = Process()
-    assert (one.traffic.find_thresholds(ANN), one.traffic.find_thresholds(OTHER)) == (None, None)
-    await one.many(ANN, [HARD] * (MIN_TURNS - 1))
-    assert one.traffic.find_thresholds(ANN) is None
-    await one.many(BOB, [EASY])
-    tenant = one.traffic.find_thresholds(ANN)
+    process = Process()
+    assert (process.traffic.find_thresholds(ANN), process.traffic.find_thresholds(OTHER)) == (
+        None,
+        None,
+    )
+    await process.many(ANN, [HARD] * (MIN_TURNS - 1))
+    assert process.traffic.find_thresholds(ANN) is None
+    await process.many(BOB, [EASY])
+    tenant = process.traffic.find_thresholds(ANN)
     assert tenant is not None
     assert tenant.id.startswith("tenant-")
-    assert one.traffic.find_thresholds(BOB) == tenant
-    await one.many(ANN, [HARD])
-    own = one.traffic.find_thresholds(ANN)
+    assert process.traffic.find_thresholds(BOB) == tenant
+    await process.many(ANN, [HARD])
+    own = process.traffic.find_thresholds(ANN)
     assert own is not None
     assert (own.id.startswith("key-"), own.fast, own.smart) == (True, OWN.fast, OWN.smart)
-    assert one.traffic.find_thresholds(BOB) != own
-    assert one.traffic.find_thresholds(OTHER) is None
+    assert process.traffic.find_thresholds(BOB) != own
+    assert process.traffic.find_thresholds(OTHER) is None
 
 
 async def test_one_key_does_not_move_the_thresholds_of_another() -> None:
     """Nor does one tenant move the thresholds of another."""
-    one = Process()
-    await one.many(ANN, [HARD, PLAIN, EASY, EASY] * 1_000)
-    before = one.traffic.find_thresholds(ANN)
-    await one.many(EVE, [HARD] * 20_000, every=2_000)
-    await one.many(Key(name="eve", tenant="other"), [EASY] * 20_000, every=2_000)
-    assert one.traffic.find_thresholds(ANN) == before
+    process = Process()
+    await process.many(ANN, [HARD, PLAIN, EASY, EASY] * 1_000)
+    before = process.traffic.find_thresholds(ANN)
+    await process.many(EVE, [HARD] * 20_000, every=2_000)
+    await process.many(Key(name="eve", tenant="other"), [EASY] * 20_000, every=2_000)
+    assert process.traffic.find_thresholds(ANN) == before
 
 
-async def test_what_is_no_classified_turn_is_not_counted() -> None:
+async def test_only_classified_turns_are_counted() -> None:
     """Pins, rules and defaults do not count; a turn that keeps its tier is not lowered."""
-    one = Process()
+    process = Process()
     for tier in TIERS:
-        one.traffic.count_turn(call(ANN), Decision(lab="a", tier=tier, source="pin"))
-    one.traffic.count_turn(call(ANN), Decision(lab="a", tier="fast", source="default", score=EASY))
-    held = Decision(lab="a", tier="fast", source="seat", classified_tier="fast", score=EASY)
-    one.traffic.count_turn(call(ANN), held)
-    one.traffic.count_turn(call(ANN, "count_tokens"), decided(HARD, "reasoning"))
-    assert sum(one.traffic.turns_by_tier.values()) == 0
-    one.traffic.count_turn(call(ANN), decided(HARD, "reasoning"))
-    one.traffic.count_turn(call(ANN), decided(HARD, "smart"))
-    assert one.traffic.turns_by_tier == {"fast": 0, "smart": 1, "reasoning": 1}
-    assert one.traffic.lowered_count == 1
-    told = {count.name: count.read() for count in one.traffic.build_metrics()}
-    assert told == {"turns_fast": 0, "turns_smart": 1, "turns_reasoning": 1, "turns_lowered": 1}
+        process.traffic.count_turn(call(ANN), Decision(lab="a", tier=tier, source="pin"))
+    process.traffic.count_turn(
+        call(ANN), Decision(lab="a", tier="fast", source="default", score=EASY)
+    )
+    unchanged = Decision(lab="a", tier="fast", source="seat", classified_tier="fast", score=EASY)
+    process.traffic.count_turn(call(ANN), unchanged)
+    process.traffic.count_turn(call(ANN, "count_tokens"), decided(HARD, "reasoning"))
+    assert sum(process.traffic.turns_by_tier.values()) == 0
+    process.traffic.count_turn(call(ANN), decided(HARD, "reasoning"))
+    process.traffic.count_turn(call(ANN), decided(HARD, "smart"))
+    assert process.traffic.turns_by_tier == {"fast": 0, "smart": 1, "reasoning": 1}
+    assert process.traffic.lowered_count == 1
+    alerts = {count.name: count.read() for count in process.traffic.build_metrics()}
+    assert alerts == {"turns_fast": 0, "turns_smart": 1, "turns_reasoning": 1, "turns_lowered": 1}
 
 
-async def test_a_key_whose_turns_are_lowered_is_told_once_an_hour() -> None:
+async def test_the_gateway_alerts_once_an_hour_that_it_lowers_a_keys_turns() -> None:
     """The alert names the last call, and how many turns were lowered since the alert before."""
-    told: list[LoweredTurns] = []
-    traffic = TurnCounter(alert=told.append)
+    alerts: list[LoweredTurns] = []
+    traffic = TurnCounter(alert=alerts.append)
     traffic.adopt(MOST, OWN)
 
     def note(at: float, key: Key = ANN, tier: Tier = "smart") -> None:
-        one = msgspec.structs.replace(call(key), id=f"c{at:g}", received_at=at)
-        traffic.count_turn(one, decided(HARD, tier))
+        process = msgspec.structs.replace(call(key), id=f"c{at:g}", received_at=at)
+        traffic.count_turn(process, decided(HARD, tier))
 
     note(100, tier="reasoning")
-    assert told == []
+    assert alerts == []
     for at in (101.0, 102.0, 3_700.0, 3_701.0):
         note(at)
     note(102, OTHER)
-    first = LoweredTurns(tenant="default", key="ann", call="c101", wanted="reasoning", tier="smart", turns=1)  # fmt: skip
-    second = msgspec.structs.replace(first, call="c3701", turns=3)
-    other = msgspec.structs.replace(first, tenant="other", call="c102")
-    assert told == [first, second, other]
+    first_alert = LoweredTurns(tenant="default", key="ann", call="c101", wanted="reasoning", tier="smart", turns=1)  # fmt: skip
+    second_alert = msgspec.structs.replace(first_alert, call="c3701", turns=3)
+    other = msgspec.structs.replace(first_alert, tenant="other", call="c102")
+    assert alerts == [first_alert, second_alert, other]
     assert traffic.lowered_count == 5
 
 
-async def test_a_rise_that_a_bound_refuses_is_told_too() -> None:
+async def test_the_gateway_also_alerts_when_a_bound_refuses_a_higher_tier() -> None:
     """The bound keeps the conversation on its tier, and the operator hears of it.
 
     If the conversation is on a higher tier anyway, the bound has moved nothing. Neither case counts
     as a turn that the classifier decided.
     """
-    told: list[LoweredTurns] = []
-    traffic = TurnCounter(alert=told.append)
+    alerts: list[LoweredTurns] = []
+    traffic = TurnCounter(alert=alerts.append)
     traffic.adopt(MOST, OWN)
     stays = msgspec.structs.replace(decided(HARD, "smart"), source="seat")
     traffic.count_turn(call(ANN), msgspec.structs.replace(stays, tier="reasoning"))
-    assert (told, traffic.lowered_count) == ([], 0)
+    assert (alerts, traffic.lowered_count) == ([], 0)
     traffic.count_turn(call(ANN), stays)
-    assert [(one.wanted, one.tier) for one in told] == [("reasoning", "smart")]
+    assert [(process.wanted, process.tier) for process in alerts] == [("reasoning", "smart")]
     assert (traffic.lowered_count, sum(traffic.turns_by_tier.values())) == (1, 0)
 
 
-async def test_another_configuration_holds_from_now_on() -> None:
+async def test_a_new_configuration_takes_effect_at_once() -> None:
     """New bounds apply to earlier turns; another classifier starts anew.
 
     Without bounds or a classifier's thresholds there are none.
     """
-    one = Process()
-    await one.many(ANN, [HARD] * MIN_TURNS)
-    kept = one.traffic.find_thresholds(ANN)
-    one.traffic.adopt(ShareBounds(reasoning=0.5), OWN)
-    await one.traffic.refresh()
-    other = one.traffic.find_thresholds(ANN)
+    process = Process()
+    await process.many(ANN, [HARD] * MIN_TURNS)
+    before = process.traffic.find_thresholds(ANN)
+    process.traffic.adopt(ShareBounds(reasoning=0.5), OWN)
+    await process.traffic.refresh()
+    other = process.traffic.find_thresholds(ANN)
     assert other is not None
-    assert kept is not None
-    assert other.id != kept.id
-    one.traffic.adopt(MOST, Thresholds(0.5, 0.6, "own-2"))
-    assert one.traffic.find_thresholds(ANN) is None
+    assert before is not None
+    assert other.id != before.id
+    process.traffic.adopt(MOST, Thresholds(0.5, 0.6, "own-2"))
+    assert process.traffic.find_thresholds(ANN) is None
     for most, own in ((None, OWN), (MOST, None)):
-        one.traffic.adopt(most, own)
-        await one.many(ANN, [HARD] * MIN_TURNS)
-        assert one.traffic.find_thresholds(ANN) is None
+        process.traffic.adopt(most, own)
+        await process.many(ANN, [HARD] * MIN_TURNS)
+        assert process.traffic.find_thresholds(ANN) is None
 
 
 def even(chance: random.Random) -> Score:
@@ -204,80 +209,82 @@ def hard(chance: random.Random) -> Score:
     return Score(0.01 * chance.random(), 0.02 + 0.1 * chance.random())
 
 
-async def shares(one: Process, key: Key, draw: Draw, seed: int, turns: int) -> dict[Tier, float]:
+async def shares(
+    process: Process, key: Key, draw: Draw, seed: int, turns: int
+) -> dict[Tier, float]:
     chance = random.Random(seed)
-    found = await one.many(key, [draw(chance) for _ in range(turns)])
-    return {tier: found[tier] / turns for tier in TIERS}
+    result = await process.many(key, [draw(chance) for _ in range(turns)])
+    return {tier: result[tier] / turns for tier in TIERS}
 
 
 async def test_each_key_keeps_within_two_points_of_its_bounds() -> None:
     """The test uses new turns, and scores that are even, few, bimodal or low."""
-    one = Process()
-    wanted = {"even": (even, 0.10, 0.40), "judged": (judged, 0.10, 0.40), "bimodal": (bimodal, 0.10, 0.40), "easy": (easy, 0.05, 0.15)}  # fmt: skip
-    for name, (draw, reasoning, smart) in wanted.items():
+    process = Process()
+    cases = {"even": (even, 0.10, 0.40), "judged": (judged, 0.10, 0.40), "bimodal": (bimodal, 0.10, 0.40), "easy": (easy, 0.05, 0.15)}  # fmt: skip
+    for name, (draw, reasoning, smart) in cases.items():
         key = Key(name=name)
-        await shares(one, key, draw, 1, MIN_TURNS)
-        found = await shares(one, key, draw, 2, 5_000)
-        assert found["reasoning"] == pytest.approx(reasoning, abs=0.02), name
-        assert found["smart"] == pytest.approx(smart, abs=0.02), name
+        await shares(process, key, draw, 1, MIN_TURNS)
+        result = await shares(process, key, draw, 2, 5_000)
+        assert result["reasoning"] == pytest.approx(reasoning, abs=0.02), name
+        assert result["smart"] == pytest.approx(smart, abs=0.02), name
 
 
-async def test_after_a_shift_the_bounds_are_met_again() -> None:
+async def test_after_the_traffic_changes_each_key_meets_its_bounds_again() -> None:
     """Traffic turns from easy to hard and back: two renewals of the counts are enough."""
-    one = Process()
-    await shares(one, ANN, easy, 1, 5_000)
-    await shares(one, ANN, hard, 2, 2 * MIN_TURNS)
-    found = await shares(one, ANN, hard, 3, 4_000)
-    assert found["reasoning"] == pytest.approx(0.10, abs=0.02)
-    assert found["smart"] == pytest.approx(0.40, abs=0.02)
-    await shares(one, ANN, easy, 4, 2 * MIN_TURNS)
-    assert (await shares(one, ANN, easy, 5, 4_000))["smart"] == pytest.approx(0.15, abs=0.02)
+    process = Process()
+    await shares(process, ANN, easy, 1, 5_000)
+    await shares(process, ANN, hard, 2, 2 * MIN_TURNS)
+    result = await shares(process, ANN, hard, 3, 4_000)
+    assert result["reasoning"] == pytest.approx(0.10, abs=0.02)
+    assert result["smart"] == pytest.approx(0.40, abs=0.02)
+    await shares(process, ANN, easy, 4, 2 * MIN_TURNS)
+    assert (await shares(process, ANN, easy, 5, 4_000))["smart"] == pytest.approx(0.15, abs=0.02)
 
 
-async def test_a_new_key_is_looked_at_at_once() -> None:
+async def test_a_new_key_is_read_from_the_pool_at_once() -> None:
     """The gateway asks other processes for a new key at once, and otherwise every few seconds."""
-    one, asked = Process(), list[float]()
+    process, sleeps = Process(), list[float]()
     waiting = asyncio.Event()
 
     async def sleep(seconds: float) -> None:
-        asked.append(seconds)
+        sleeps.append(seconds)
         waiting.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(one.traffic.refresh_periodically(sleep))
+    task = asyncio.create_task(process.traffic.refresh_periodically(sleep))
     await waiting.wait()
     waiting.clear()
-    one.traffic.find_thresholds(ANN)
+    process.traffic.find_thresholds(ANN)
     await waiting.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert asked == [REFRESH_SECONDS, REFRESH_SECONDS]
+    assert sleeps == [REFRESH_SECONDS, REFRESH_SECONDS]
 
 
 class Hashes:
     """A turn pool in memory that tests can make unavailable."""
 
     def __init__(self) -> None:
-        self.kept: dict[tuple[str, str], RecentTurns] = {}
+        self.turns: dict[tuple[str, str], RecentTurns] = {}
         self.lost = False
-        self.asked = 0
+        self.request_count = 0
 
     async def add(self, tenant: str, name: str, counts: Sequence[int]) -> RecentTurns:
-        self.asked += 1
+        self.request_count += 1
         if self.lost:
             raise StoreUnavailable
-        found = self.kept.setdefault((tenant, name), RecentTurns())
-        found.add(counts)
-        return RecentTurns(list(found.previous), list(found.current))
+        result = self.turns.setdefault((tenant, name), RecentTurns())
+        result.add(counts)
+        return RecentTurns(list(result.previous), list(result.current))
 
 
-async def test_processes_count_together() -> None:
+async def test_processes_share_their_counts() -> None:
     """Two processes count half of the turns each; a third has thresholds before its first turn."""
     pool = Hashes()
-    one, two, three = Process(pool), Process(pool), Process(pool)
+    process, two, three = Process(pool), Process(pool), Process(pool)
     chance = random.Random(3)
-    await one.many(ANN, [even(chance) for _ in range(MIN_TURNS // 2)])
-    assert one.traffic.find_thresholds(ANN) is None
+    await process.many(ANN, [even(chance) for _ in range(MIN_TURNS // 2)])
+    assert process.traffic.find_thresholds(ANN) is None
     await two.many(ANN, [even(chance) for _ in range(MIN_TURNS // 2)])
     assert two.traffic.find_thresholds(ANN) is not None
     assert three.traffic.find_thresholds(ANN) is None
@@ -288,56 +295,56 @@ async def test_processes_count_together() -> None:
 async def test_losing_the_pool_loses_no_turn() -> None:
     """The process goes on alone, asks the pool once per refresh, and reports its counts later."""
     pool = Hashes()
-    one = Process(pool)
-    await one.many(ANN, [EASY] * MIN_TURNS)
-    await one.many(BOB, [EASY])
-    kept, pool.lost, pool.asked = one.traffic.find_thresholds(ANN), True, 0
+    process = Process(pool)
+    await process.many(ANN, [EASY] * MIN_TURNS)
+    await process.many(BOB, [EASY])
+    before, pool.lost, pool.request_count = process.traffic.find_thresholds(ANN), True, 0
     for key in (ANN, BOB):
-        one.turn(key, HARD)
-    await one.traffic.refresh()
-    assert pool.asked == 1
-    await one.many(ANN, [HARD] * MIN_TURNS)
-    alone = one.traffic.find_thresholds(ANN)
+        process.turn(key, HARD)
+    await process.traffic.refresh()
+    assert pool.request_count == 1
+    await process.many(ANN, [HARD] * MIN_TURNS)
+    alone = process.traffic.find_thresholds(ANN)
     assert alone is not None
-    assert alone != kept
+    assert alone != before
     pool.lost = False
-    await one.many(ANN, [HARD])
+    await process.many(ANN, [HARD])
     assert (
-        pool.kept["default", "key|own-1|0.5|0.6|ann"].counts[find_cell(HARD, OWN)] == MIN_TURNS + 2
+        pool.turns["default", "key|own-1|0.5|0.6|ann"].counts[find_cell(HARD, OWN)] == MIN_TURNS + 2
     )
-    assert pool.kept["default", "key|own-1|0.5|0.6|bob"].turn_count == 2
+    assert pool.turns["default", "key|own-1|0.5|0.6|bob"].turn_count == 2
 
 
-async def test_a_turn_that_comes_while_others_are_told_is_told_next() -> None:
-    one = Process()
+async def test_a_turn_that_comes_during_a_refresh_is_sent_with_the_next() -> None:
+    process = Process()
 
     class Late(Hashes):
         async def add(self, tenant: str, name: str, counts: Sequence[int]) -> RecentTurns:
-            if not self.asked:
-                one.turn(ANN, HARD)
+            if not self.request_count:
+                process.turn(ANN, HARD)
             return await super().add(tenant, name, counts)
 
     pool = Late()
-    one.traffic = TurnCounter(pool)
-    one.traffic.adopt(MOST, OWN)
-    one.turn(ANN, HARD)
+    process.traffic = TurnCounter(pool)
+    process.traffic.adopt(MOST, OWN)
+    process.turn(ANN, HARD)
     for _ in range(2):
-        await one.traffic.refresh()
-    assert sorted(one.turn_count for one in pool.kept.values()) == [2, 2]
+        await process.traffic.refresh()
+    assert sorted(process.turn_count for process in pool.turns.values()) == [2, 2]
 
 
-async def test_a_pool_that_has_forgotten_takes_no_thresholds_away() -> None:
+async def test_a_pool_that_lost_its_counts_removes_no_thresholds() -> None:
     pool = Hashes()
-    one = Process(pool)
-    await one.many(ANN, [HARD] * MIN_TURNS)
-    kept = one.traffic.find_thresholds(ANN)
-    pool.kept.clear()
-    await one.many(ANN, [EASY] * 10)
-    assert one.traffic.find_thresholds(ANN) == kept
-    assert kept is not None
-    assert kept.cut is not None
-    found = (kept.cut.reasoning, kept.cut.smart)
-    assert found == pytest.approx((0.332, 0.335), abs=0.01)
+    process = Process(pool)
+    await process.many(ANN, [HARD] * MIN_TURNS)
+    before = process.traffic.find_thresholds(ANN)
+    pool.turns.clear()
+    await process.many(ANN, [EASY] * 10)
+    assert process.traffic.find_thresholds(ANN) == before
+    assert before is not None
+    assert before.cut is not None
+    result = (before.cut.reasoning, before.cut.smart)
+    assert result == pytest.approx((0.332, 0.335), abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -345,6 +352,6 @@ async def test_a_pool_that_has_forgotten_takes_no_thresholds_away() -> None:
     [5, None, b"x", [b"1"], [b"1", 2], [1, b"2"], [b"x", b"1"], [b"1", b"x"], [b"999", b"1"], [b"-1", b"1"], [b"1", b"-1"], [b"before", b"\xc1"], [b"before", b"\x91\x01"]],
     ids=repr,
 )  # fmt: skip
-def test_an_answer_of_nobody_is_a_loss(reply: Reply) -> None:
+def test_an_unknown_reply_counts_as_an_unavailable_pool(reply: Reply) -> None:
     with pytest.raises(StoreUnavailable):
         _parse_turns(reply)

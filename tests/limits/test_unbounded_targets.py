@@ -19,15 +19,15 @@ NO_PRICE = "labs.acme.smart[0].model: large has no price"
 NO_VECTORS = "labs.acme.embeddings[0].model: vector has no price"
 
 
-def found(folder: Path, more: str, *keys: Key) -> list[str]:
+def warnings(folder: Path, more: str, *keys: Key) -> list[str]:
     whole = world.whole(folder, TEXT + more)
-    told = find_unbounded_targets(whole.source, whole.built_catalogue.catalogue, keys, NOW)
-    assert {one.level for one in told} <= {"warning"}
-    return [f"{one.path}: {one.message}" for one in told]
+    mistakes = find_unbounded_targets(whole.source, whole.built_catalogue.catalogue, keys, NOW)
+    assert {mistake.level for mistake in mistakes} <= {"warning"}
+    return [f"{mistake.path}: {mistake.message}" for mistake in mistakes]
 
 
 @pytest.mark.parametrize(
-    ("budget", "wanted"),
+    ("budget", "expected"),
     [
         ("usd: 1, every: day", [NO_BOUND, NO_PRICE, NO_VECTORS]),
         ("usd: 1, every: day, tier: [fast]", [NO_BOUND]),
@@ -36,27 +36,27 @@ def found(folder: Path, more: str, *keys: Key) -> list[str]:
         ("share: 0.5, every: day, tier: [reasoning]", []),
     ],
 )
-def test_what_a_hard_budget_of_the_configuration_passes_over(
-    tmp_path: Path, budget: str, wanted: list[str]
+def test_check_names_the_targets_that_a_hard_budget_skips(
+    tmp_path: Path, budget: str, expected: list[str]
 ) -> None:
-    told = found(tmp_path, f"budgets: [{{name: b, {budget}}}]\n")
-    assert [one.startswith(start) for one, start in zip(told, wanted, strict=True)] == [True] * len(
-        wanted
-    )
+    messages = warnings(tmp_path, f"budgets: [{{name: b, {budget}}}]\n")
+    assert [
+        message.startswith(start) for message, start in zip(messages, expected, strict=True)
+    ] == [True] * len(expected)
 
 
-def test_a_hard_budget_of_a_key_counts_too(tmp_path: Path) -> None:
+def test_check_also_names_targets_that_a_keys_hard_budget_skips(tmp_path: Path) -> None:
     own = KeyBudget(usd=Decimal(1), every="day", tier=("smart",))
-    assert len(found(tmp_path, "", Key(name="k", budgets=(own,)))) == 1
-    assert found(tmp_path, "", Key(name="k")) == []
+    assert len(warnings(tmp_path, "", Key(name="k", budgets=(own,)))) == 1
+    assert warnings(tmp_path, "", Key(name="k")) == []
 
 
-def test_unknown_output_bounds_what_nothing_else_does(tmp_path: Path) -> None:
+def test_unknown_output_bounds_targets_without_another_bound(tmp_path: Path) -> None:
     budget = "budgets: [{name: b, usd: 1, every: day, tier: [fast]}]\nunknown_output: 100\n"
-    assert found(tmp_path, budget) == []
+    assert warnings(tmp_path, budget) == []
 
 
-def test_a_provider_that_is_off_is_left_out(tmp_path: Path) -> None:
+def test_check_ignores_a_provider_that_is_off(tmp_path: Path) -> None:
     text = f"{TEXT}budgets: [{{name: b, usd: 1, every: day}}]\n"
     whole = world.whole(tmp_path, text, {})
     assert find_unbounded_targets(whole.source, whole.built_catalogue.catalogue, (), NOW) == []

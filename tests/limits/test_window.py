@@ -25,12 +25,12 @@ moments = st.integers(1_577_836_800, 2_208_988_800)
 def changes(zone: tzinfo, year: int) -> Iterator[int]:
     """Yield the moments of a year at which clocks move."""
     start = int(datetime(year, 1, 1, tzinfo=UTC).timestamp())
-    for second in range(start, start + 366 * 86_400, 900):
+    for moment in range(start, start + 366 * 86_400, 900):
         before, after = (
-            datetime.fromtimestamp(at, zone).utcoffset() for at in (second - 900, second)
+            datetime.fromtimestamp(at, zone).utcoffset() for at in (moment - 900, moment)
         )
         if before != after:
-            yield second
+            yield moment
 
 
 near = st.sampled_from(
@@ -44,9 +44,9 @@ near = st.sampled_from(
 """A zone, and a moment within 90 minutes of a clock change."""
 
 
-def shown(every: WindowKind, second: int, zone: tzinfo) -> object:
+def shown(every: WindowKind, moment: int, zone: tzinfo) -> object:
     """Return the window that a wall clock shows: the plain model."""
-    local = datetime.fromtimestamp(second, zone)
+    local = datetime.fromtimestamp(moment, zone)
     if every == "hour":
         return (local.replace(minute=0, second=0, tzinfo=None), local.utcoffset())
     return local.date() if every == "day" else (local.year, local.month)
@@ -54,36 +54,36 @@ def shown(every: WindowKind, second: int, zone: tzinfo) -> object:
 
 @pytest.mark.parametrize("every", ["hour", "day", "month"])
 @given(zoned=st.one_of(near, st.tuples(zones, moments)), offset=st.integers(0, 5_000))
-def test_all_seconds_of_a_window_are_told_alike_by_the_clock_on_the_wall(
+def test_all_seconds_of_a_window_show_the_same_hour_or_day_on_a_wall_clock(
     every: WindowKind, zoned: tuple[ZoneInfo, int], offset: int
 ) -> None:
     """Seconds before and after it differ. The test takes the edges and some seconds between."""
-    zone, second = zoned
-    found = window.find_window(every, second, zone)
-    assert found.start is not None
-    assert found.end is not None
-    first, last = int(found.start), int(found.end) - 1
-    assert first == found.start <= second <= last
-    told = shown(every, second, zone)
+    zone, moment = zoned
+    span = window.find_window(every, moment, zone)
+    assert span.start is not None
+    assert span.end is not None
+    first, last = int(span.start), int(span.end) - 1
+    assert first == span.start <= moment <= last
+    expected = shown(every, moment, zone)
     inside = {*range(first, min(first + 60, last)), *range(first, last, 5_003 + offset), last}
-    assert {shown(every, one, zone) for one in inside} == {told}
-    assert shown(every, first - 1, zone) != told
-    assert shown(every, last + 1, zone) != told
-    assert {window.find_window(every, one, zone) for one in inside} == {found}
-    assert window.find_window(every, last + 0.999, zone) == found
-    assert window.find_window(every, found.end, zone).start == found.end
-    assert window.find_window(every, first - 0.001, zone).end == found.start
+    assert {shown(every, inner, zone) for inner in inside} == {expected}
+    assert shown(every, first - 1, zone) != expected
+    assert shown(every, last + 1, zone) != expected
+    assert {window.find_window(every, inner, zone) for inner in inside} == {span}
+    assert window.find_window(every, last + 0.999, zone) == span
+    assert window.find_window(every, span.end, zone).start == span.end
+    assert window.find_window(every, first - 0.001, zone).end == span.start
 
 
 @pytest.mark.parametrize("every", ["hour", "day", "month", "total"])
 @given(zoned=st.one_of(near, st.tuples(zones, moments)))
-def test_a_name_is_of_one_window(every: WindowKind, zoned: tuple[ZoneInfo, int]) -> None:
-    zone, second = zoned
-    found = window.find_window(every, second, zone)
-    assert window.parse_window(found.name, zone) == found
-    assert found.contains(second)
-    assert not window.has_ended(found.name, found.end or 2e12)
-    assert window.has_ended(found.name, (found.end or 0) + 4 * 86_400) is (every != "total")
+def test_each_window_has_its_own_name(every: WindowKind, zoned: tuple[ZoneInfo, int]) -> None:
+    zone, moment = zoned
+    span = window.find_window(every, moment, zone)
+    assert window.parse_window(span.name, zone) == span
+    assert span.contains(moment)
+    assert not window.has_ended(span.name, span.end or 2e12)
+    assert window.has_ended(span.name, (span.end or 0) + 4 * 86_400) is (every != "total")
 
 
 @pytest.mark.parametrize(
@@ -91,19 +91,19 @@ def test_a_name_is_of_one_window(every: WindowKind, zoned: tuple[ZoneInfo, int])
 )
 def test_days_have_23_24_and_25_hours(day: str, hours: int) -> None:
     noon = datetime.fromisoformat(f"{day}T12:00").replace(tzinfo=BERLIN).timestamp()
-    found = window.find_window("day", noon, BERLIN)
-    assert found.start is not None
-    assert found.end is not None
-    assert (found.name, found.end - found.start) == (day, hours * 3_600)
+    span = window.find_window("day", noon, BERLIN)
+    assert span.start is not None
+    assert span.end is not None
+    assert (span.name, span.end - span.start) == (day, hours * 3_600)
 
 
 def test_an_hour_that_happens_twice_is_two_windows() -> None:
     """SEC-BUDGET 7: in Berlin, on 25 October 2026, clocks go back from 3:00 to 2:00."""
     start = datetime(2026, 10, 25, tzinfo=UTC).timestamp()
-    found = [window.find_window("hour", start + 3_600 * hour, BERLIN) for hour in range(3)]
+    span = [window.find_window("hour", start + 3_600 * hour, BERLIN) for hour in range(3)]
     names = ["2026-10-25T02+02:00", "2026-10-25T02+01:00", "2026-10-25T03+01:00"]
     starts = [start, start + 3_600, start + 7_200]
-    assert found == [Window(name, at, at + 3_600) for name, at in zip(names, starts, strict=True)]
+    assert span == [Window(name, at, at + 3_600) for name, at in zip(names, starts, strict=True)]
 
 
 def test_clocks_that_move_by_half_an_hour_cut_an_hour_short() -> None:
@@ -135,17 +135,17 @@ def test_midnight_is_exact(moment: str, day: str, month: str, zone: tzinfo) -> N
     ) == (day, month)
 
 
-def test_a_day_is_not_taken_up_again_where_clocks_fall_back_over_midnight() -> None:
+def test_a_new_day_continues_if_clocks_go_back_over_midnight() -> None:
     """In St. John's, clocks went from 0:01 back to 23:01 of the day before: the new day goes on."""
     zone = ZoneInfo("America/St_Johns")
     moved = datetime(2010, 11, 7, 2, 31, tzinfo=UTC).timestamp()
     assert f"{datetime.fromtimestamp(moved, zone):%d %H:%M}" == "06 23:01"
-    names = [window.find_window("day", moved + second, zone).name for second in (-61, -1, 0, 3_540)]
+    names = [window.find_window("day", moved + moment, zone).name for moment in (-61, -1, 0, 3_540)]
     assert names == ["2010-11-06", "2010-11-07", "2010-11-07", "2010-11-07"]
 
 
 @pytest.mark.parametrize("name", ["", "x", "2026-13", "2026-02-30", "2026-11-24T25+01:00", "60s"])
-def test_what_names_no_window_is_refused_and_has_never_ended(name: str) -> None:
+def test_an_invalid_window_name_is_refused_and_has_not_ended(name: str) -> None:
     with pytest.raises(ValueError):
         window.parse_window(name, UTC)
     assert not window.has_ended(name, 1e12)
@@ -156,7 +156,7 @@ def test_an_hour_of_another_zone_is_refused() -> None:
         window.parse_window("2026-11-24T13+05:00", BERLIN)
 
 
-def test_what_never_ends_has_every_moment() -> None:
+def test_the_total_window_contains_every_moment() -> None:
     assert window.TOTAL.contains(0)
     assert not Window("2026", 10.0, 20.0).contains(9.9)
     assert not Window("2026", 10.0, 20.0).contains(20.0)

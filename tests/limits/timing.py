@@ -33,10 +33,12 @@ SURE = 0.01
 TIMES = 3
 
 
-def welch(one: list[int], other: list[int]) -> float:
+def welch(sample: list[int], other_sample: list[int]) -> float:
     """Return the probability that two samples of one distribution differ so much in their means."""
-    spread = statistics.variance(one) / len(one) + statistics.variance(other) / len(other)
-    distance = abs(statistics.fmean(one) - statistics.fmean(other))
+    spread = statistics.variance(sample) / len(sample) + statistics.variance(other_sample) / len(
+        other_sample
+    )
+    distance = abs(statistics.fmean(sample) - statistics.fmean(other_sample))
     return math.erfc(distance / math.sqrt(2 * spread)) if spread else float(distance == 0)
 
 
@@ -52,10 +54,10 @@ def secret(name: str) -> str:
 def wrong(kind: str, number: int) -> str:
     """Make a secret that opens nothing; all kinds are made in the same way."""
     what, _, shared = kind.partition(" ")
-    other = {"shares": "live 0", "alike": "nobody"}.get(what, f"{kind} {number}")
+    live = {"shares": "live 0", "alike": "nobody"}.get(what, f"{kind} {number}")
     at = int(shared or 8)
-    made = secret(other)[:at] + secret(f"{kind} {number}")[at:]
-    return made.upper() if what == "malformed" else made.lower()
+    text = secret(live)[:at] + secret(f"{kind} {number}")[at:]
+    return text.upper() if what == "malformed" else text.lower()
 
 
 KINDS = (
@@ -67,12 +69,12 @@ KINDS = (
 
 def table(number: int) -> dict[bytes, KnownSecret]:
     """Make a table with so many keys of each kind: valid, expired and revoked."""
-    found: dict[bytes, KnownSecret] = {}
+    secrets: dict[bytes, KnownSecret] = {}
     for kind, until in (("live", math.inf), ("expired", 1.0), ("revoked", -math.inf)):
         for at in range(number):
             digest = hashlib.sha256(secret(f"{kind} {at}").encode()).digest()
-            found[digest] = KnownSecret(digest, Key(name=f"{kind} {at}"), until)
-    return found
+            secrets[digest] = KnownSecret(digest, Key(name=f"{kind} {at}"), until)
+    return secrets
 
 
 type LookUp = Callable[[str], object]
@@ -97,10 +99,10 @@ def measure(find: LookUp, lookups: int, chance: random.Random) -> dict[str, list
     """
     order = [(kind, number) for kind in KINDS for number in range(lookups)]
     chance.shuffle(order)
-    asked = [(kind, wrong(kind, number)) for kind, number in order]
+    attempts = [(kind, wrong(kind, number)) for kind, number in order]
     times: dict[str, list[int]] = {kind: [] for kind in KINDS}
     clock = time.perf_counter_ns
-    for kind, text in asked:
+    for kind, text in attempts:
         begun = clock()
         with suppress(ProblemError):
             find(text)
@@ -125,7 +127,7 @@ def judge(name: str, find: LookUp, lookups: int, chance: random.Random) -> int:
     measure(find, 2_000, chance)  # warm up
     suspected = [kind for kind in KINDS if kind not in BASES]
     for turn in range(TIMES):
-        times = {kind: trimmed(one) for kind, one in measure(find, lookups, chance).items()}
+        times = {kind: trimmed(sample) for kind, sample in measure(find, lookups, chance).items()}
         for base in BASES:
             print(f"{base:10}  median {statistics.median(times[base]):7.0f} ns")
         chances = {kind: welch(times[base_of(kind)], times[kind]) for kind in suspected}

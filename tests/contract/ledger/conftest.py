@@ -20,8 +20,8 @@ _RUN = count(1)
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     """Start a real PostgreSQL server, once for the whole run."""
-    with server() as made:
-        yield made
+    with server() as running_server:
+        yield running_server
 
 
 def schema(postgres: Server) -> str:

@@ -80,17 +80,17 @@ def test_a_group_adds_up_what_its_calls_used(store: SqlStore, folder: Path) -> N
     ]
 
 
-def test_what_no_call_of_a_group_knows_is_unknown(store: SqlStore, folder: Path) -> None:
+def test_a_value_that_no_call_of_a_group_has_is_unknown(store: SqlStore, folder: Path) -> None:
     rows = [
         entry("a", tier="fast", cost=None, input=None, output=None),
         entry("b", tier="smart", state="cache_hit", cost=None),
         entry("c", tier="reasoning", state="refused", cost=None, input=None, output=None),
     ]
-    found = {group.names[0]: group for group in fed(store, folder, rows).sum_costs(["tier"])}
-    assert (found["fast"].cost, found["fast"].unknown, found["fast"].input) == (None, 1, None)
-    assert (found["smart"].cost, found["smart"].unknown) == (Decimal(0), 0)
-    assert (found["smart"].input, found["smart"].output) == (None, None)
-    assert (found["reasoning"].cost, found["reasoning"].unknown) == (None, 0)
+    sums = {group.names[0]: group for group in fed(store, folder, rows).sum_costs(["tier"])}
+    assert (sums["fast"].cost, sums["fast"].unknown, sums["fast"].input) == (None, 1, None)
+    assert (sums["smart"].cost, sums["smart"].unknown) == (Decimal(0), 0)
+    assert (sums["smart"].input, sums["smart"].output) == (None, None)
+    assert (sums["reasoning"].cost, sums["reasoning"].unknown) == (None, 0)
 
 
 def test_an_empty_ledger_has_one_empty_sum_and_no_groups(store: SqlStore, folder: Path) -> None:
@@ -100,7 +100,7 @@ def test_an_empty_ledger_has_one_empty_sum_and_no_groups(store: SqlStore, folder
     assert store.sum_costs(["tier"]) == []
 
 
-def test_sums_are_exact_where_floats_and_28_digits_are_not(store: SqlStore, folder: Path) -> None:
+def test_sums_are_exact_beyond_floats_and_28_digits(store: SqlStore, folder: Path) -> None:
     small = [entry(str(number), cost=Decimal("0.000000000001")) for number in range(10)]
     tenth = [entry(f"t{number}", cost=Decimal("0.1")) for number in range(3)]
     large = entry("large", cost=Decimal("99999999999999999999.0"))
@@ -120,22 +120,26 @@ def test_sums_of_many_calls_are_exact(store: SqlStore, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("calls", [999, 1000, 1001, 2000])
-def test_no_number_of_calls_is_lost(store: SqlStore, folder: Path, calls: int) -> None:
+def test_sums_count_every_call_around_the_batch_size(
+    store: SqlStore, folder: Path, calls: int
+) -> None:
     """The store sums calls in batches; a group may end exactly where a batch does."""
     rows = [entry(f"c{at}", cost=Decimal("0.001")) for at in range(calls)]
     (total,) = fed(store, folder, rows).sum_costs()
     assert (total.calls, total.cost) == (calls, Decimal(calls) / 1000)
 
 
-def test_groups_by_several_names_and_what_has_no_name(store: SqlStore, folder: Path) -> None:
+def test_sums_group_by_several_names_and_calls_without_a_name(
+    store: SqlStore, folder: Path
+) -> None:
     rows = [
         entry("a", lab="openai", model="x", cost=Decimal(1)),
         entry("b", lab="openai", model="y", cost=Decimal(3)),
         entry("c", lab=None, model=None, state="refused", cost=None, input=None, output=None),
         entry("d", lab="google", model="x", cost=Decimal(1)),
     ]
-    found = fed(store, folder, rows).sum_costs(("lab", "model"))
-    assert [(group.names, group.cost) for group in found] == [
+    sums = fed(store, folder, rows).sum_costs(("lab", "model"))
+    assert [(group.names, group.cost) for group in sums] == [
         (("openai", "y"), Decimal(3)),
         (("google", "x"), Decimal(1)),
         (("openai", "x"), Decimal(1)),
@@ -143,28 +147,30 @@ def test_groups_by_several_names_and_what_has_no_name(store: SqlStore, folder: P
     ]
 
 
-def test_tenants_are_groups_too(store: SqlStore, folder: Path) -> None:
+def test_sums_group_and_filter_by_tenant(store: SqlStore, folder: Path) -> None:
     rows = [
         entry("a", tenant="acme", key="x", cost=Decimal(1)),
         entry("b", tenant="acme", key="y", cost=Decimal(2)),
         entry("c", tenant="other", key="x", cost=Decimal(4)),
     ]
-    made = fed(store, folder, rows)
-    sums = [(group.names, group.cost) for group in made.sum_costs(("tenant",))]
+    filled = fed(store, folder, rows)
+    sums = [(group.names, group.cost) for group in filled.sum_costs(("tenant",))]
     assert sums == [(("other",), Decimal(4)), (("acme",), Decimal(3))]
-    found = made.sum_costs(("tenant", "key"), only={"tenant": ["acme"]})
-    assert [group.names for group in found] == [("acme", "y"), ("acme", "x")]
+    groups = filled.sum_costs(("tenant", "key"), only={"tenant": ["acme"]})
+    assert [group.names for group in groups] == [("acme", "y"), ("acme", "x")]
 
 
-def test_by_tag_a_call_counts_once_for_each_of_its_tags(store: SqlStore, folder: Path) -> None:
+def test_a_sum_by_tag_counts_a_call_once_for_each_of_its_tags(
+    store: SqlStore, folder: Path
+) -> None:
     rows = [
         entry("a", tags=("x", "y", "x"), cost=Decimal(1)),
         entry("b", tags=("x",), cost=Decimal(2)),
         entry("c", cost=Decimal(4)),
     ]
     fed(store, folder, rows)
-    found = {group.names: (group.calls, group.cost) for group in store.sum_costs(("tag",))}
-    assert found == {
+    sums = {group.names: (group.calls, group.cost) for group in store.sum_costs(("tag",))}
+    assert sums == {
         ("x",): (2, Decimal(3)),
         ("y",): (1, Decimal(1)),
         (None,): (1, Decimal(4)),
@@ -188,7 +194,7 @@ def test_by_tag_a_call_counts_once_for_each_of_its_tags(store: SqlStore, folder:
         ("model", "'; DROP TABLE entries; --", 0),
     ],
 )
-def test_only_keeps_calls_with_a_name(
+def test_only_filters_calls_by_each_name(
     store: SqlStore, folder: Path, name: str, value: str, ids: int
 ) -> None:
     rows = [entry("a"), entry("b", tier="smart", key="bob"), entry("c", tier="smart", lab="google")]
@@ -203,7 +209,7 @@ def test_since_is_included_and_until_is_not(store: SqlStore, folder: Path) -> No
     assert store.sum_costs(until=7.0)[0].calls == 7
 
 
-def test_what_it_cannot_group_by(store: SqlStore, folder: Path) -> None:
+def test_an_unknown_group_name_is_an_error(store: SqlStore, folder: Path) -> None:
     fed(store, folder, [])
     with pytest.raises(ValueError, match="colour: it is one of tier, lab,"):
         store.sum_costs(("tier", "colour"))
@@ -213,7 +219,7 @@ def test_what_it_cannot_group_by(store: SqlStore, folder: Path) -> None:
         store.sum_costs(["id"])
 
 
-def test_a_later_price_takes_the_place_of_the_first_in_sums(store: SqlStore, folder: Path) -> None:
+def test_sums_use_the_latest_price_of_a_call(store: SqlStore, folder: Path) -> None:
     rows: list[Row] = [
         entry("a", cost=None, reserved=Decimal(9)),
         entry("b", cost=Decimal(1), baseline=Decimal(2), estimate=Decimal(1)),
@@ -237,8 +243,8 @@ def test_days_in_berlin_have_23_24_and_25_hours(store: SqlStore, folder: Path) -
         *range(int(at("2026-10-24T00:00Z")), int(at("2026-10-27T00:00Z")), 3600),
     ]
     fed(store, folder, [entry(str(hour), at=hour + 1799.9) for hour in hours])
-    found = {group.names[0]: group.calls for group in store.sum_costs(("day",), zone=BERLIN)}
-    assert found == {
+    sums = {group.names[0]: group.calls for group in store.sum_costs(("day",), zone=BERLIN)}
+    assert sums == {
         "2026-03-28": 23,  # from 01:00 on
         "2026-03-29": 23,
         "2026-03-30": 24,
@@ -248,10 +254,10 @@ def test_days_in_berlin_have_23_24_and_25_hours(store: SqlStore, folder: Path) -
         "2026-10-26": 24,
         "2026-10-27": 1,
     }
-    assert list(found) == sorted(map(str, found))
+    assert list(sums) == sorted(map(str, sums))
 
 
-def test_only_a_day_is_that_of_the_zone(store: SqlStore, folder: Path) -> None:
+def test_a_day_filter_means_the_day_in_the_zone(store: SqlStore, folder: Path) -> None:
     rows = [entry(str(n), at=at("2026-10-24T22:00Z") + 1800 * n) for n in range(-1, 51)]
     only = {"day": ["2026-10-25"]}
     (total,) = fed(store, folder, rows).sum_costs(zone=BERLIN, only=only)
@@ -275,8 +281,8 @@ def test_midnight_is_exact_in_every_zone(
     store: SqlStore, folder: Path, zone: str, last: str, first: str
 ) -> None:
     fed(store, folder, [entry("last", at=at(last)), entry("first", at=at(first))])
-    found = store.sum_costs(("day",), zone=ZoneInfo(zone))
-    assert [group.names[0] for group in found] == ["2026-10-25", "2026-10-26"]
+    sums = store.sum_costs(("day",), zone=ZoneInfo(zone))
+    assert [group.names[0] for group in sums] == ["2026-10-25", "2026-10-26"]
 
 
 NAMES = st.sampled_from([None, "a", "b", "c"])
@@ -344,7 +350,7 @@ def plain(row: FinalRow, price: RepriceRow | None) -> dict[str, Decimal | int | 
     if hit and cost is None:
         cost = Decimal(0)
     recorded = hit or row.cache == "hit"
-    told = {name: None if recorded else getattr(row, name) for name in TOKENS}
+    values = {name: None if recorded else getattr(row, name) for name in TOKENS}
     some = any(getattr(row, name) for name in TOKENS)
     answered = row.state in {"settled", "estimated", "aborted"}
     unknown = cost is None and (
@@ -352,7 +358,7 @@ def plain(row: FinalRow, price: RepriceRow | None) -> dict[str, Decimal | int | 
     )
     if row.wasted is None and row.state not in {"cache_hit", "refused"}:
         unknown = unknown or row.attempts > answered
-    return told | {
+    return values | {
         "calls": 1,
         "cached": int(hit),
         "failed": int(failed or row.state == "unknown_crash"),
@@ -368,7 +374,7 @@ def plain(row: FinalRow, price: RepriceRow | None) -> dict[str, Decimal | int | 
 
 def names(row: FinalRow, by: Iterable[str], zone: ZoneInfo) -> list[tuple[str | None, ...]]:
     """Return the groups that a call belongs to."""
-    found: list[tuple[str | None, ...]] = [()]
+    groups: list[tuple[str | None, ...]] = [()]
     for name in by:
         values: list[str | None]
         if name == "day":
@@ -379,8 +385,8 @@ def names(row: FinalRow, by: Iterable[str], zone: ZoneInfo) -> list[tuple[str | 
             values = [*row.guards] or [None]
         else:
             values = [getattr(row, name)]
-        found = [(*one, value) for one in found for value in values]
-    return found
+        groups = [(*group, value) for group in groups for value in values]
+    return groups
 
 
 FOLDERS = count()
@@ -410,7 +416,7 @@ TURNS = st.sampled_from(  # changes of clocks, each in its zone
     more=st.sampled_from([[], ["tier"]]),
 )
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_days_where_clocks_change_add_up_too(
+def test_days_with_a_clock_change_add_up(
     store: SqlStore,
     tmp_path: Path,
     turn: tuple[ZoneInfo, float],
@@ -435,17 +441,17 @@ def test_the_days_where_clocks_change_add_up_too(
     shown: dict[str, list[FinalRow]] = defaultdict(list)
     for row in rows:
         shown[datetime.fromtimestamp(row.at, zone).date().isoformat()].append(row)
-    found = fed(store, folder, rows).sum_costs(["day", *more], zone=zone)
-    assert {one.names[0]: (one.calls, one.cost) for one in found} == {
-        day: (len(ones), _sum(one.cost for one in ones)) for day, ones in shown.items()
+    sums = fed(store, folder, rows).sum_costs(["day", *more], zone=zone)
+    assert {group.names[0]: (group.calls, group.cost) for group in sums} == {
+        day: (len(ones), _sum(group.cost for group in ones)) for day, ones in shown.items()
     }
     (total,) = store.sum_costs(zone=zone)
-    assert (total.calls, total.cost) == (len(rows), _sum(one.cost for one in rows))
+    assert (total.calls, total.cost) == (len(rows), _sum(group.cost for group in rows))
 
 
 def _sum(costs: Iterable[Decimal | None]) -> Decimal | None:
-    known = [one for one in costs if one is not None]
-    return sum(known, Decimal(0)) if known else None
+    costs_in_usd = [cost for cost in costs if cost is not None]
+    return sum(costs_in_usd, Decimal(0)) if costs_in_usd else None
 
 
 @given(

@@ -18,7 +18,7 @@ def ids(store: SqlStore, **options: object) -> list[str]:
     return [row.id for row in store.read_entries(**options)]  # type: ignore[arg-type]  # any of them
 
 
-def test_rows_come_in_pages_in_the_order_in_which_they_came_in(
+def test_a_follower_reads_rows_in_pages_in_the_order_of_their_arrival(
     store: SqlStore, folder: Path
 ) -> None:
     fed(store, folder, [entry(str(number), at=100.0 - number) for number in range(5)])
@@ -34,7 +34,7 @@ def test_rows_come_in_pages_in_the_order_in_which_they_came_in(
     assert ids(store, after_cursor=last.cursor) == ["late"]
 
 
-def test_a_row_that_changes_comes_again(store: SqlStore, folder: Path) -> None:
+def test_a_follower_reads_a_changed_row_again(store: SqlStore, folder: Path) -> None:
     crashed = [entry(id, state="unknown_crash", cost=None) for id in ("b", "d")]
     fed(store, folder, [entry("a", cost=None), *crashed, entry("c")])
     *_, last = store.read_entries()
@@ -50,7 +50,7 @@ def test_a_row_that_changes_comes_again(store: SqlStore, folder: Path) -> None:
     assert sorted(ids(store)) == ["a", "b", "c", "d"]
 
 
-def test_the_newest_calls_come_first_in_pages_and_a_follower_goes_on_from_them(
+def test_read_newest_pages_from_the_newest_call_and_gives_a_cursor_to_follow(
     store: SqlStore, folder: Path
 ) -> None:
     """Calls stay in the order in which they were received, even those fed late or twice."""
@@ -70,7 +70,9 @@ def test_the_newest_calls_come_first_in_pages_and_a_follower_goes_on_from_them(
         store.read_newest(only={"colour": ["red"]})
 
 
-def test_of_an_empty_store_there_is_nothing_newest(store: SqlStore, folder: Path) -> None:
+def test_read_newest_of_an_empty_store_gives_a_cursor_to_follow(
+    store: SqlStore, folder: Path
+) -> None:
     """A follower that begins with an empty store then misses nothing."""
     none = store.read_newest()
     assert none.rows == []
@@ -78,7 +80,7 @@ def test_of_an_empty_store_there_is_nothing_newest(store: SqlStore, folder: Path
     assert ids(store, after_cursor=none.cursor) == ["call-1"]
 
 
-def test_rows_are_chosen_by_status_and_conversation(store: SqlStore, folder: Path) -> None:
+def test_only_filters_rows_by_status_and_conversation(store: SqlStore, folder: Path) -> None:
     rows = [
         entry("a", status=200, conversation="x"),
         entry("b", status=429, conversation="x"),
@@ -93,13 +95,13 @@ def test_rows_are_chosen_by_status_and_conversation(store: SqlStore, folder: Pat
     ]
 
 
-def test_how_near_a_question_was_is_kept(store: SqlStore, folder: Path) -> None:
+def test_the_store_keeps_the_similarity_of_a_near_question(store: SqlStore, folder: Path) -> None:
     rows = [entry("a", state="cache_hit", cache="hit", near=0.75), entry("b")]
     fed(store, folder, rows)
     assert [(row.id, row.near) for row in store.read_entries()] == [("a", 0.75), ("b", None)]
 
 
-def test_the_arm_of_a_call_is_kept_and_grouped_by(store: SqlStore, folder: Path) -> None:
+def test_the_store_keeps_the_arm_of_a_call_and_groups_by_it(store: SqlStore, folder: Path) -> None:
     rows = [
         entry("a", arm="canary:in"),
         entry("b", arm="canary:out"),
@@ -118,7 +120,9 @@ def test_the_arm_of_a_call_is_kept_and_grouped_by(store: SqlStore, folder: Path)
     assert ids(store, only={"arm": ["canary:out"]}) == ["b"]
 
 
-def test_the_guards_of_a_call_are_kept_and_grouped_by(store: SqlStore, folder: Path) -> None:
+def test_the_store_keeps_the_guards_of_a_call_and_groups_by_them(
+    store: SqlStore, folder: Path
+) -> None:
     """A call counts once for each guard, and once for each pair of guard and tag."""
     rows = [
         entry("a", guards=("cheap", "no images"), tags=("x", "y")),
@@ -137,7 +141,7 @@ def test_the_guards_of_a_call_are_kept_and_grouped_by(store: SqlStore, folder: P
     assert ids(store, only={"guard": ["no images", "none"]}) == ["a"]
 
 
-def test_rows_are_chosen_as_sums_are(store: SqlStore, folder: Path) -> None:
+def test_the_same_filters_select_rows_and_sums(store: SqlStore, folder: Path) -> None:
     rows = [
         entry("a", at=1.0, tags=("x", "y")),
         entry("b", at=2.0, tier="smart", tags=("y",)),
@@ -158,7 +162,7 @@ def test_rows_are_chosen_as_sums_are(store: SqlStore, folder: Path) -> None:
         store.read_entries(only={"colour": ["red"]})
 
 
-def test_an_answer_from_the_cache_has_the_tokens_of_its_recording(
+def test_a_row_from_the_cache_has_the_tokens_of_the_recorded_answer(
     store: SqlStore, folder: Path
 ) -> None:
     """Sums leave these tokens out, because nobody billed them."""
@@ -169,21 +173,19 @@ def test_an_answer_from_the_cache_has_the_tokens_of_its_recording(
 
 
 @pytest.mark.parametrize("cursor", ["", "1", "x.1", "{}.", "{}.-1", "{}.1.5", "{}.²", "1.{}"])
-def test_a_cursor_of_another_store_is_no_cursor(make: Make, folder: Path, cursor: str) -> None:
+def test_a_cursor_of_another_store_is_refused(make: Make, folder: Path, cursor: str) -> None:
     """Row numbers of another store mean other rows, so a follower would miss some."""
-    store, other = make(), make()
+    store, other_store = make(), make()
     fed(store, folder, [entry()])
     (row,) = store.read_entries()
     mark = row.cursor.partition(".")[0]
     with pytest.raises(ValueError, match="no cursor of this store: begin without one"):
         store.read_entries(after_cursor=cursor.format(mark))
     with pytest.raises(ValueError, match="no cursor"):
-        other.read_entries(after_cursor=row.cursor)
+        other_store.read_entries(after_cursor=row.cursor)
 
 
-def test_numbers_of_rows_that_are_forgotten_are_not_given_again(
-    store: SqlStore, folder: Path
-) -> None:
+def test_row_numbers_of_pruned_rows_are_not_used_again(store: SqlStore, folder: Path) -> None:
     fed(store, folder, [entry("a"), entry("b")])
     *_, last = store.read_entries()
     assert store.prune(1e10) == 2
@@ -191,7 +193,9 @@ def test_numbers_of_rows_that_are_forgotten_are_not_given_again(
     assert ids(store, after_cursor=last.cursor) == ["c"]
 
 
-def test_attempts_of_a_call_come_in_their_order(store: SqlStore, folder: Path) -> None:
+def test_read_attempts_returns_the_attempts_of_a_call_in_order(
+    store: SqlStore, folder: Path
+) -> None:
     second = attempt(attempt=2, account="b", duration=0.5, input=3, output=4, reserved=Decimal(1))
     first = attempt(cost=Decimal("0.01"), estimate=Decimal("0.01"))
     fed(store, folder, [second, attempt("other"), first, entry()])
@@ -202,7 +206,7 @@ def test_attempts_of_a_call_come_in_their_order(store: SqlStore, folder: Path) -
     assert store.read_attempts("nobody") == []
 
 
-def test_what_has_no_price_is_found_and_once_it_has_one_is_not(
+def test_read_unpriced_returns_a_row_until_it_has_a_price(
     store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.ledger.sql_store._PAGE_ROWS", 2)
@@ -218,12 +222,12 @@ def test_what_has_no_price_is_found_and_once_it_has_one_is_not(
         entry("failed-unknown", state="failed", cost=None, input=None, output=None),
     ]
     fed(store, folder, rows)
-    found = []
+    results = []
     for number, row in enumerate(store.read_unpriced(only={"model": ["gpt-5-nano"]})):
-        found.append(row.id)
+        results.append(row.id)
         # A price that arrives during reading neither hides nor repeats a row.
         fed(store, folder, [reprice(row.id, cost=None)], f"price-{number}")
-    assert found == [*(f"none-{number}" for number in range(5)), "no-baseline", "hit", "failed"]
+    assert results == [*(f"none-{number}" for number in range(5)), "no-baseline", "hit", "failed"]
     again = [row.id for row in store.read_unpriced()]
     fed(store, folder, [reprice(id, at=2e9, **priced) for id in again], "last")
     assert list(store.read_unpriced()) == []
@@ -240,7 +244,7 @@ def columns(store: SqlStore, view: str) -> list[str]:
         return [column[0] for column in base.execute(f"SELECT * FROM {view}").description]  # noqa: S608 - of this test
 
 
-def test_the_views_have_the_same_columns_everywhere(store: SqlStore) -> None:
+def test_the_views_have_the_same_columns_in_every_store(store: SqlStore) -> None:
     """Dashboards of operators depend on these columns."""
     assert set(columns(store, "costs")) == COSTS
     assert set(columns(store, "attempts")) == {
@@ -254,12 +258,12 @@ def test_the_views_have_the_same_columns_everywhere(store: SqlStore) -> None:
     ]
 
 
-def test_of_what_is_said_of_a_call_the_last_stands(store: SqlStore, folder: Path) -> None:
+def test_the_last_feedback_on_a_call_counts(store: SqlStore, folder: Path) -> None:
     """The last feedback counts in any order, also if fed twice or before its call.
 
     A view shows only its own tenant's feedback.
     """
-    last, other = (
+    last, other_store = (
         feedback("a", at=2.0, verdict=None, tier="smart", score=0.25),
         feedback("b", tenant="other"),
     )
@@ -268,12 +272,12 @@ def test_of_what_is_said_of_a_call_the_last_stands(store: SqlStore, folder: Path
         feedback("a", at=1.0, verdict="good"),
         entry("a", rule="mine", source="rule", confidence=0.5),
         entry("b"),
-        other,
+        other_store,
         feedback("gone"),
     ]
     fed(store, folder, rows)
     fed(store, folder, [last], "again")
-    assert store.read_feedback(["a", "b", "c"]) == {"a": last, "b": other}
+    assert store.read_feedback(["a", "b", "c"]) == {"a": last, "b": other_store}
     assert store.read_feedback([]) == {}
     sql = "SELECT id, verdict, tier, score, given, source, rule, confidence FROM feedback"
     assert ask(store, sql) == [("a", None, "smart", 0.25, "fast", "rule", "mine", 0.5)]
@@ -283,7 +287,7 @@ def test_of_what_is_said_of_a_call_the_last_stands(store: SqlStore, folder: Path
     }
 
 
-def test_costs_says_what_is_unknown_and_what_was_saved(store: SqlStore, folder: Path) -> None:
+def test_the_costs_view_shows_unknown_costs_and_savings(store: SqlStore, folder: Path) -> None:
     rows = [
         entry("a", cost=Decimal("0.5"), wasted=Decimal(0), baseline=Decimal("1.25")),
         entry("b", state="cache_hit", cost=None, baseline=Decimal(2)),
@@ -298,8 +302,8 @@ def test_costs_says_what_is_unknown_and_what_was_saved(store: SqlStore, folder: 
     ]
     fed(store, folder, rows)
     sql = "SELECT id, cost_usd, unknown, saved, reserved FROM costs ORDER BY id"
-    found = [(*row[:4], row[4] and float(str(row[4]))) for row in ask(store, sql)]
-    assert found == [
+    results = [(*row[:4], row[4] and float(str(row[4]))) for row in ask(store, sql)]
+    assert results == [
         ("a", 0.5, False, 0.75, None),
         ("b", 0.0, False, 2.0, None),
         ("c", None, True, None, 3.0),
@@ -311,12 +315,12 @@ def test_costs_says_what_is_unknown_and_what_was_saved(store: SqlStore, folder: 
         ("i", 0.5, False, None, None),  # no baseline
         ("j", 0.0, False, None, None),
     ]
-    found = ask(store, "SELECT DISTINCT day, time FROM costs")
-    assert [str(value)[:19] for value in found[0]] == ["2026-10-26", "2026-10-26 07:33:20"]
+    results = ask(store, "SELECT DISTINCT day, time FROM costs")
+    assert [str(value)[:19] for value in results[0]] == ["2026-10-26", "2026-10-26 07:33:20"]
     assert ask(store, "SELECT count(*) FROM costs WHERE unknown") == [(4,)]
 
 
-def test_days_adds_up_what_costs_has(store: SqlStore, folder: Path) -> None:
+def test_the_days_view_adds_up_the_costs_view(store: SqlStore, folder: Path) -> None:
     rows: list[Row] = [
         entry("a", cost=Decimal("0.5"), wasted=Decimal("0.25"), baseline=Decimal(1)),
         entry("b", state="cache_hit", cost=None, baseline=Decimal(2)),
@@ -339,7 +343,7 @@ def test_days_adds_up_what_costs_has(store: SqlStore, folder: Path) -> None:
     assert ask(store, sql) == [("a", 1, "upstream_error", 0)]
 
 
-def test_rows_come_in_order_of_time_for_who_decides_again(
+def test_replay_reads_rows_in_order_of_time(
     store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows come in order of time, then of id, with their latest price, however they were fed."""
@@ -353,11 +357,11 @@ def test_rows_come_in_order_of_time_for_who_decides_again(
     ]
     fed(store, folder, rows)
     fed(store, folder, [reprice("b", cost=Decimal("0.25"))], "later")
-    found = list(store.read_replay_rows())
-    assert [row.id for row in found] == ["b", "c", "a", "d"]
-    assert (found[0].basis, found[0].cost, found[0].tags) == (basis, Decimal("0.25"), ("x",))
-    assert (found[0].cache_write_by, found[1].tools) == ({"5m": 1}, {"web_search": 1})
-    assert (found[1].basis, found[1].cost) == (None, entry().cost)
+    results = list(store.read_replay_rows())
+    assert [row.id for row in results] == ["b", "c", "a", "d"]
+    assert (results[0].basis, results[0].cost, results[0].tags) == (basis, Decimal("0.25"), ("x",))
+    assert (results[0].cache_write_by, results[1].tools) == ({"5m": 1}, {"web_search": 1})
+    assert (results[1].basis, results[1].cost) == (None, entry().cost)
     assert store.count() == 4
     assert [row.id for row in store.read_replay_rows(since=2.0, until=3.0)] == ["a"]
     assert [row.id for row in store.read_replay_rows(only={"key": ["bob"], "tag": ["x"]})] == ["b"]
@@ -366,7 +370,7 @@ def test_rows_come_in_order_of_time_for_who_decides_again(
         next(store.read_replay_rows(only={"nonsense": ["x"]}))
 
 
-def test_the_tokens_of_the_newest_answers_are_added_up_by_lab_and_tier(
+def test_output_tokens_of_the_newest_answers_are_summed_by_lab_and_tier(
     store: SqlStore, folder: Path
 ) -> None:
     """Reasoning tokens count. Answers without a provider, or with unknown tokens, do not."""

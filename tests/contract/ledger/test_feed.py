@@ -34,7 +34,7 @@ BASIS = DecisionRecord(
 )
 
 
-def test_an_entry_comes_back_whole_and_its_money_to_the_last_digit(
+def test_the_store_returns_every_field_of_a_row_and_exact_money(
     store: SqlStore, folder: Path
 ) -> None:
     row = entry(
@@ -74,14 +74,14 @@ def test_an_entry_comes_back_whole_and_its_money_to_the_last_digit(
     )
     say(folder, [intent(), row, CLOSED_LINE])
     assert store.feed(folder) == 1
-    (kept,) = store.read_entries()
-    assert {name: getattr(kept, name) for name in row.__struct_fields__} == {
+    (stored,) = store.read_entries()
+    assert {name: getattr(stored, name) for name in row.__struct_fields__} == {
         name: getattr(row, name) for name in row.__struct_fields__
     }
-    assert str(kept.cost) == "12345678901234.123456789012"
-    assert str(kept.billed) == "12345678901234.1234567890"
-    assert isinstance(kept, StoredRow)
-    assert kept.repriced is None
+    assert str(stored.cost) == "12345678901234.123456789012"
+    assert str(stored.billed) == "12345678901234.1234567890"
+    assert isinstance(stored, StoredRow)
+    assert stored.repriced is None
 
 
 def test_each_field_of_a_row_has_a_column() -> None:
@@ -92,7 +92,7 @@ def test_each_field_of_a_row_has_a_column() -> None:
     assert set(FEEDBACK_COLUMNS) == set(FeedbackRow.__struct_fields__)
 
 
-def test_rows_of_version_1_go_on_feeding(store: SqlStore, folder: Path) -> None:
+def test_the_store_still_feeds_rows_of_version_1(store: SqlStore, folder: Path) -> None:
     """An older gateway wrote this line before attempts and baselines were rows."""
     line = (
         b'{"kind":"final","v":1,"id":"0198","at":1793000000.5,"key":"open","tenant":"default",'
@@ -147,7 +147,7 @@ def test_no_text_or_number_of_a_client_stops_the_feed(store: SqlStore, folder: P
     assert store.sum_costs(["tag", "day"])
 
 
-def test_to_feed_again_changes_nothing(store: SqlStore, folder: Path) -> None:
+def test_feeding_the_same_rows_again_changes_nothing(store: SqlStore, folder: Path) -> None:
     rows: list[Row] = [entry("a"), attempt("a"), reprice("a"), entry("b")]
     size = say(folder, rows)
     assert store.feed(folder) == 4
@@ -167,7 +167,7 @@ def test_to_feed_again_changes_nothing(store: SqlStore, folder: Path) -> None:
     }
 
 
-def test_a_segment_is_read_on_from_where_its_last_whole_line_ended(
+def test_the_feed_continues_after_the_last_whole_line_of_a_segment(
     store: SqlStore, folder: Path
 ) -> None:
     line = encode_row(entry("b"))
@@ -181,7 +181,7 @@ def test_a_segment_is_read_on_from_where_its_last_whole_line_ended(
     assert store.state().skipped == 2
 
 
-def test_a_file_that_is_shorter_than_what_was_read_is_read_anew(
+def test_the_feed_reads_a_segment_that_became_shorter_from_its_start(
     store: SqlStore, folder: Path
 ) -> None:
     say(folder, [entry("a"), entry("b")])
@@ -193,7 +193,7 @@ def test_a_file_that_is_shorter_than_what_was_read_is_read_anew(
     assert store.sum_costs()[0].calls == 3
 
 
-def test_a_segment_that_goes_while_it_is_looked_for_is_no_error(
+def test_a_segment_that_disappears_during_the_feed_is_no_error(
     store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner removes an empty segment when it stops, and retention removes an old one."""
@@ -201,16 +201,14 @@ def test_a_segment_that_goes_while_it_is_looked_for_is_no_error(
     say(folder, [entry("b")], "b")
     store.feed(folder)
     say(folder, [entry("c")], "b")
-    found = [folder / name for name in ("a.jsonl", "b.jsonl", "never.jsonl")]
-    found[0].unlink()
-    monkeypatch.setattr("gateway.ledger.sql_store.list_segments", lambda _: found)
+    segments = [folder / name for name in ("a.jsonl", "b.jsonl", "never.jsonl")]
+    segments[0].unlink()
+    monkeypatch.setattr("gateway.ledger.sql_store.list_segments", lambda _: segments)
     assert store.feed(folder) == 1
     assert [row.id for row in store.read_entries()] == ["a", "b", "c"]
 
 
-def test_a_segment_that_is_gone_is_forgotten_and_its_rows_stay(
-    store: SqlStore, folder: Path
-) -> None:
+def test_the_rows_of_a_removed_segment_stay_in_the_store(store: SqlStore, folder: Path) -> None:
     say(folder, [entry("a")])
     size = say(folder, [entry("b")], "b")
     store.feed(folder)
@@ -238,14 +236,16 @@ def test_rows_of_a_call_may_come_in_any_order(store: SqlStore, folder: Path) -> 
         say(folder, [row(order.split("-")[step], order) for order in orders], f"{step}")
         store.feed(folder)
     assert sorted(row.id for row in store.read_entries()) == sorted(orders)
-    for kept in store.read_entries():
-        assert (kept.state, kept.key, kept.input) == ("settled", "bob", 12), kept.id
-        assert (kept.cost, kept.baseline, kept.price) == (Decimal(3), Decimal(4), "p2"), kept.id
-        assert kept.repriced == reprice().at
-        assert store.read_attempts(kept.id) == [attempt(kept.id)]
+    for stored in store.read_entries():
+        assert (stored.state, stored.key, stored.input) == ("settled", "bob", 12), stored.id
+        assert (stored.cost, stored.baseline, stored.price) == (Decimal(3), Decimal(4), "p2"), (
+            stored.id
+        )
+        assert stored.repriced == reprice().at
+        assert store.read_attempts(stored.id) == [attempt(stored.id)]
 
 
-def test_of_several_prices_the_latest_stands(store: SqlStore, folder: Path) -> None:
+def test_the_latest_of_several_prices_counts(store: SqlStore, folder: Path) -> None:
     orders = ["123", "132", "213", "231", "312", "321"]
     say(folder, [entry(order) for order in orders], "entry")
     for step in range(3):
@@ -264,19 +264,19 @@ def test_one_process_feeds_from_a_folder_at_a_time(store: SqlStore, folder: Path
     assert store.feed(folder) == 1
 
 
-def test_a_call_is_found_once_another_process_has_fed(store: SqlStore, folder: Path) -> None:
+def test_find_call_waits_until_another_process_has_fed_it(store: SqlStore, folder: Path) -> None:
     """The store may lack the call until then. If it is missing afterwards, it does not exist."""
     say(folder, [entry("a")])
     with feeding(folder) as other:
         store._sleep = other.sleep
-        found = store.find_call(folder, "a")
-        assert found is not None
-        assert (found.id, len(other.waited)) == ("a", WAITS)
+        stored = store.find_call(folder, "a")
+        assert stored is not None
+        assert (stored.id, len(other.waited)) == ("a", WAITS)
     assert store.find_call(folder, "b") is None
     assert len(other.waited) == WAITS
 
 
-def test_a_call_that_is_there_is_not_waited_for(store: SqlStore, folder: Path) -> None:
+def test_find_call_does_not_wait_for_a_stored_call(store: SqlStore, folder: Path) -> None:
     say(folder, [entry("a")])
     store.feed(folder)
     with feeding(folder) as other:
@@ -285,7 +285,9 @@ def test_a_call_that_is_there_is_not_waited_for(store: SqlStore, folder: Path) -
     assert other.waited == []
 
 
-def test_another_process_is_waited_for_a_few_seconds_at_most(store: SqlStore, folder: Path) -> None:
+def test_find_call_waits_for_another_process_a_few_seconds_at_most(
+    store: SqlStore, folder: Path
+) -> None:
     waited: list[float] = []
     store._sleep = waited.append
     say(folder, [entry("a")])
@@ -294,7 +296,7 @@ def test_another_process_is_waited_for_a_few_seconds_at_most(store: SqlStore, fo
     assert 1 <= sum(waited) <= 5
 
 
-def test_who_catches_up_waits_until_another_process_has_fed(store: SqlStore, folder: Path) -> None:
+def test_catch_up_waits_until_another_process_has_fed(store: SqlStore, folder: Path) -> None:
     """The store has all rows of the journals, whichever process feeds.
 
     It waits a few seconds at most.
@@ -340,7 +342,7 @@ def test_two_folders_may_have_segments_of_the_same_name(store: SqlStore, tmp_pat
     assert (one / "id").stat().st_mode & 0o777 == 0o600
 
 
-def test_what_was_fed_is_known_without_asking(make: Make, folder: Path) -> None:
+def test_the_state_of_the_feed_needs_no_query(make: Make, folder: Path) -> None:
     store = make()
     store._clock = iter([10.0, 20.0, 30.0]).__next__
     assert store.state() == IngestState(rows=0, skipped=0, fed_until=None)
@@ -354,7 +356,7 @@ def test_what_was_fed_is_known_without_asking(make: Make, folder: Path) -> None:
     assert store.state() == IngestState(rows=3, skipped=1, fed_until=30.0)
 
 
-def test_a_feed_that_fails_has_stored_whole_batches_with_their_offset(
+def test_a_failed_feed_has_stored_whole_batches_with_their_offset(
     store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.ledger.ingest._BATCH_LINES", 2)
@@ -387,7 +389,7 @@ def test_a_reader_cannot_write(store: SqlStore, folder: Path) -> None:
     assert store.sum_costs()[0].calls == 1
 
 
-def test_calls_before_a_moment_are_forgotten_with_all_their_rows(
+def test_prune_removes_old_calls_with_all_their_rows(
     store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.ledger.sql_store._PRUNE_BATCH_CALLS", 3)

@@ -28,8 +28,8 @@ def url(postgres: Server) -> str:
 @pytest.fixture
 def frail() -> Iterator[Server]:
     """Start a server that a test may stop."""
-    with server() as made:
-        yield made
+    with server() as running_server:
+        yield running_server
 
 
 def test_a_url_of_postgresql_opens_its_store(url: str, folder: Path) -> None:
@@ -39,7 +39,9 @@ def test_a_url_of_postgresql_opens_its_store(url: str, folder: Path) -> None:
         assert fed(store, folder, [entry(scheme)], scheme).sum_costs()[0].calls
 
 
-def test_a_store_that_is_down_is_fed_later_from_where_it_was(frail: Server, folder: Path) -> None:
+def test_a_store_that_was_down_is_fed_later_from_its_last_offset(
+    frail: Server, folder: Path
+) -> None:
     """Rows wait in the journal, never in memory."""
     store = PostgresStore(frail.url())
     journal = Journal(folder)
@@ -70,7 +72,7 @@ def test_a_store_that_is_down_is_fed_later_from_where_it_was(frail: Server, fold
     assert store.state().rows == 25_001
 
 
-def test_a_connection_that_breaks_within_a_feed_costs_no_row(
+def test_a_connection_that_breaks_during_a_feed_loses_no_row(
     url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.ledger.ingest._BATCH_LINES", 10)
@@ -80,8 +82,8 @@ def test_a_connection_that_breaks_within_a_feed_costs_no_row(
 
     def cut(base: psycopg.Connection, batch: object) -> int:
         if next(calls) == 4:
-            with psycopg.connect(url) as other:
-                other.execute("SELECT pg_terminate_backend(%s)", [base.info.backend_pid])
+            with psycopg.connect(url) as connection:
+                connection.execute("SELECT pg_terminate_backend(%s)", [base.info.backend_pid])
         return put(base, batch)  # type: ignore[arg-type]  # it is the same method
 
     monkeypatch.setattr(store, "put", cut)
@@ -92,7 +94,7 @@ def test_a_connection_that_breaks_within_a_feed_costs_no_row(
     assert [row.id for row in store.read_entries()] == [str(number) for number in range(100)]
 
 
-def test_two_machines_feed_one_store_and_a_follower_misses_nothing(
+def test_a_follower_reads_every_row_while_three_machines_feed_the_store(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row numbers follow the order in which rows become visible, in any order of commits."""
@@ -104,14 +106,14 @@ def test_two_machines_feed_one_store_and_a_follower_misses_nothing(
         # All machines have this call: each has recovered it.
         say(place, [entry("shared", key=str(number)), reprice(f"{number}-7")], "b")
     over = threading.Event()
-    seen: list[StoredRow] = []
+    rows: list[StoredRow] = []
 
     def follow() -> None:
         store, after = PostgresStore(url), None
         while True:
             last = over.is_set()
             page = store.read_entries(after_cursor=after, limit=50)
-            seen.extend(page)
+            rows.extend(page)
             after = page[-1].cursor if page else after
             if last and not page:
                 return
@@ -120,25 +122,25 @@ def test_two_machines_feed_one_store_and_a_follower_misses_nothing(
         follower = pool.submit(follow)
         stores = [PostgresStore(url) for _ in folders]
         try:
-            changed = sum(pool.map(lambda one, place: one.feed(place) or 0, stores, folders))
+            changed = sum(pool.map(lambda feeder, place: feeder.feed(place) or 0, stores, folders))
         finally:
             over.set()
         follower.result(timeout=60)
     assert changed == 3 * 300 + 1 + 3
-    wanted = {f"{number}-{call}" for number in range(3) for call in range(300)} | {"shared"}
-    assert {row.id for row in seen} == wanted
-    cursors = [int(row.cursor.partition(".")[2]) for row in seen]
+    expected = {f"{number}-{call}" for number in range(3) for call in range(300)} | {"shared"}
+    assert {row.id for row in rows} == expected
+    cursors = [int(row.cursor.partition(".")[2]) for row in rows]
     assert cursors == sorted(set(cursors))
-    assert {row.id for row in seen if row.repriced} == {"0-7", "1-7", "2-7"}
+    assert {row.id for row in rows if row.repriced} == {"0-7", "1-7", "2-7"}
 
 
-def test_many_processes_may_make_the_tables_at_once(url: str) -> None:
+def test_many_processes_may_create_the_tables_at_once(url: str) -> None:
     with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(lambda _: PostgresStore(url).sum_costs()[0].calls, range(6)))
-    assert found == [0] * 6
+        counts = list(pool.map(lambda _: PostgresStore(url).sum_costs()[0].calls, range(6)))
+    assert counts == [0] * 6
 
 
-def test_a_store_of_a_newer_version_is_left_alone(url: str) -> None:
+def test_a_store_of_a_newer_version_is_an_error(url: str) -> None:
     store = PostgresStore(url)
     store.sum_costs()
     with psycopg.connect(url) as base:
@@ -147,7 +149,7 @@ def test_a_store_of_a_newer_version_is_left_alone(url: str) -> None:
         PostgresStore(url).sum_costs()
 
 
-def test_an_older_store_is_brought_up_to_date(
+def test_an_older_store_is_migrated(
     url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fed(PostgresStore(url), folder, [entry()])
@@ -163,7 +165,7 @@ SECRET = "s3cr3t"
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "words"),
     [
         (f"postgresql://me:{SECRET}@127.0.0.1:1/db", "connection"),
         (f"postgresql://me:{SECRET}@no.such.host.invalid/db", "no.such.host.invalid"),
@@ -175,9 +177,9 @@ SECRET = "s3cr3t"
         (f"postgresql://me:{SECRET}%40x@127.0.0.1:1/{SECRET}%40x", "connection"),
     ],
 )
-def test_no_error_shows_the_password(url: str, told: str) -> None:
+def test_no_error_shows_the_password(url: str, words: str) -> None:
     with pytest.raises(StoreError) as failed:
         open_store(url).sum_costs()
-    assert told in str(failed.value)
+    assert words in str(failed.value)
     assert SECRET not in str(failed.value)
     assert SECRET not in "".join(traceback.format_exception(failed.value))

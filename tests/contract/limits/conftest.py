@@ -22,10 +22,10 @@ _RUN = count()
 @pytest.fixture(scope="session")
 def several_program() -> str:
     """Find the program of a server that speaks the Redis protocol."""
-    found = redis_program()
-    if found is None:
+    program = redis_program()
+    if program is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
-    return found
+    return program
 
 
 @pytest.fixture(scope="session")
@@ -33,15 +33,15 @@ def sentinels(
     several_program: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Sentinels]:
     """Start three sentinels, a primary and its replica."""
-    with Sentinels(several_program, tmp_path_factory.mktemp("sentinels")) as made:
-        yield made
+    with Sentinels(several_program, tmp_path_factory.mktemp("sentinels")) as servers:
+        yield servers
 
 
 @pytest.fixture(scope="session")
 def nodes(several_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     """Start a Cluster."""
-    with Nodes(several_program, tmp_path_factory.mktemp("nodes")) as made:
-        yield made
+    with Nodes(several_program, tmp_path_factory.mktemp("nodes")) as servers:
+        yield servers
 
 
 @pytest.fixture(params=KINDS)
@@ -57,19 +57,19 @@ def shared_url(request: pytest.FixtureRequest) -> str:
 async def make(shared_url: str) -> AsyncIterator[Make]:
     """Return a function that makes counter stores on one server, as processes would."""
     notes: list[str] = []
-    made: list[RedisCounters] = []
+    stores: list[RedisCounters] = []
 
     def make() -> RedisCounters:
-        made.append(
+        stores.append(
             RedisCounters.from_url(
                 shared_url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller"
             )
         )
-        return made[-1]
+        return stores[-1]
 
     yield make
-    for one in made:
-        await one.close()
+    for store in stores:
+        await store.close()
     assert notes == []
 
 
@@ -77,13 +77,13 @@ async def make(shared_url: str) -> AsyncIterator[Make]:
 async def meter(request: pytest.FixtureRequest) -> AsyncIterator[CounterStore]:
     """Make a CounterStore of each kind."""
     if request.param == "memory":
-        made: CounterStore = MemoryCounters()
-        yield made
-        await made.close()
+        memory: CounterStore = MemoryCounters()
+        yield memory
+        await memory.close()
         return
     names = {"redis": "redis_url", "sentinel": "sentinels", "cluster": "nodes"}
-    found = request.getfixturevalue(names[request.param])
-    url = found if isinstance(found, str) else found.url
+    server = request.getfixturevalue(names[request.param])
+    url = server if isinstance(server, str) else server.url
     notes: list[str] = []
     shared = RedisCounters.from_url(
         url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller"

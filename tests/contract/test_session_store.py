@@ -40,20 +40,20 @@ def name() -> str:
     return f"contract {next(_RUN)} \udc80 ü\n"
 
 
-async def test_what_was_never_kept_is_none(seats: SessionStore, name: str) -> None:
+async def test_an_unknown_conversation_has_no_session(seats: SessionStore, name: str) -> None:
     assert await seats.find(ONE, name) is None
 
 
-async def test_a_seat_comes_back_as_it_was(seats: SessionStore, name: str) -> None:
+async def test_the_store_returns_a_session_unchanged(seats: SessionStore, name: str) -> None:
     seats.save(ONE, name, SEAT, 60)
     assert await seats.find(ONE, name) == SEAT
 
 
-async def test_the_last_one_stands(seats: SessionStore, name: str) -> None:
-    other = Session(lab="acme", tier="fast", target="acme/swift-1")
+async def test_the_last_saved_session_counts(seats: SessionStore, name: str) -> None:
+    other_session = Session(lab="acme", tier="fast", target="acme/swift-1")
     seats.save(ONE, name, SEAT, 60)
-    seats.save(ONE, name, other, 60)
-    assert await seats.find(ONE, name) == other
+    seats.save(ONE, name, other_session, 60)
+    assert await seats.find(ONE, name) == other_session
 
 
 async def test_a_key_has_its_own_conversations(seats: SessionStore, name: str) -> None:
@@ -62,6 +62,6 @@ async def test_a_key_has_its_own_conversations(seats: SessionStore, name: str) -
     assert await seats.find(Key(name="one", tenant="other"), name) is None
 
 
-async def test_it_is_not_kept_for_ever(seats: SessionStore, name: str) -> None:
+async def test_a_session_expires(seats: SessionStore, name: str) -> None:
     seats.save(ONE, name, SEAT, 0)
     assert await seats.find(ONE, name) is None

@@ -21,7 +21,7 @@ from gateway.limits.counters import (
     Refusal,
 )
 from tests.contract.limits.conftest import Make
-from tests.contract.limits.test_meter import NOW, need
+from tests.contract.limits.test_counter_store import NOW, need
 
 KINDS: tuple[Kind, ...] = ("requests", "tokens", "concurrency", "usd", "share")
 
@@ -61,25 +61,25 @@ def wide(kind: Kind = "usd", limit: int = 3, amount: int = 1, **more: object) ->
     return msgspec.structs.replace(need(kind, limit, amount, **fields), all_tenants=True)
 
 
-async def used(meter: CounterStore, one: CounterDemand) -> int | None:
+async def used(meter: CounterStore, demand: CounterDemand) -> int | None:
     """Read a money or share counter of all tenants."""
-    return (await meter.read_counters(None)).get(one.field)
+    return (await meter.read_counters(None)).get(demand.field)
 
 
-async def test_all_tenants_share_what_is_for_all(fresh: CounterStore, tenant: str) -> None:
+async def test_tenants_share_the_counters_of_all_tenants(fresh: CounterStore, tenant: str) -> None:
     """Each of three tenants sends fifty calls at once. Three pass, and all three are counted."""
     asks = [
         ask(f"{number}-{at}", f"{tenant}-{number}", wide(limit=3), need("concurrency", limit=50))
         for number in range(3)
         for at in range(50)
     ]
-    told = await asyncio.gather(*(fresh.admit(one, NOW) for one in asks))
-    assert sum(isinstance(one, Admitted) for one in told) == 3
+    answers = await asyncio.gather(*(fresh.admit(request, NOW) for request in asks))
+    assert sum(isinstance(request, Admitted) for request in answers) == 3
     assert await used(fresh, wide()) == 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_what_all_tenants_gave_is_given_back_where_the_tenant_has_no_room(
+async def test_a_call_that_its_tenant_refuses_releases_the_shared_reservation(
     fresh: CounterStore, tenant: str, kind: Kind
 ) -> None:
     """In each way to ask, a hundred refused calls leave all of the room."""
@@ -87,32 +87,32 @@ async def test_what_all_tenants_gave_is_given_back_where_the_tenant_has_no_room(
     shared, none = wide(kind, limit=limit), need("concurrency", limit=0)
     form = DemandTemplate((shared, none))
     for number in range(50):
-        told = await fresh.admit(ask(f"a{number}", tenant, shared, none), NOW)
-        assert told == Refusal(none, None)
+        answer = await fresh.admit(ask(f"a{number}", tenant, shared, none), NOW)
+        assert answer == Refusal(none, None)
         assert await fresh.admit_single(form, (), of(f"t{number}"), tenant, 600.0, NOW) == Refusal(
             none, None
         )
     assert await used(fresh, shared) in (None, 0)
     for number in range(2):
-        one = ask(f"b{number}", tenant, shared, need("concurrency", limit=9))
-        assert await fresh.admit(one, NOW) == Admitted()
+        request = ask(f"b{number}", tenant, shared, need("concurrency", limit=9))
+        assert await fresh.admit(request, NOW) == Admitted()
     if kind != "share":
         assert isinstance(await fresh.admit(ask("c", tenant, shared), NOW), Refusal)
 
 
-async def test_all_tenants_are_asked_first(fresh: CounterStore, tenant: str) -> None:
+async def test_the_shared_counters_are_checked_first(fresh: CounterStore, tenant: str) -> None:
     """The tenant's counters stay untouched, and a longer wait there is not reported."""
     shared, own = wide(limit=0), need("usd", limit=1)
     assert await fresh.admit(ask("a", tenant, shared, own), NOW) == Refusal(shared, None)
     assert (await fresh.read_counters(tenant)).get(own.field, 0) == 0
     shared, own = wide("requests", 1), need("requests", 1, period=3600.0)
     assert await fresh.admit(ask("b", tenant, shared, own), NOW) == Admitted()
-    told = await fresh.admit(ask("c", tenant, shared, own), NOW)
-    assert isinstance(told, Refusal)
-    assert told.demand == shared
+    answer = await fresh.admit(ask("c", tenant, shared, own), NOW)
+    assert isinstance(answer, Refusal)
+    assert answer.demand == shared
 
 
-async def test_a_call_is_settled_with_all_tenants_and_with_its_own(
+async def test_a_settlement_counts_in_the_shared_and_in_the_tenants_counters(
     fresh: CounterStore, tenant: str
 ) -> None:
     """One settlement counts in both; a template says how much each demand takes."""
@@ -127,9 +127,9 @@ async def test_a_call_is_settled_with_all_tenants_and_with_its_own(
         40,
         {need("usd").field: 50},
     )
-    told = await fresh.admit_single(form, (61, 1, 1, 1), of("b"), tenant, 600.0, NOW)
-    assert isinstance(told, Refusal)
-    assert (told.demand, told.busy) == (wide(limit=100, amount=61), True)
+    answer = await fresh.admit_single(form, (61, 1, 1, 1), of("b"), tenant, 600.0, NOW)
+    assert isinstance(answer, Refusal)
+    assert (answer.demand, answer.busy) == (wide(limit=100, amount=61), True)
     assert await fresh.settle(tenant, of("a"), 10, 7)
     assert not await fresh.settle(tenant, of("a"), 10, 9)
     assert (await used(fresh, wide()), await fresh.read_counters(tenant)) == (
@@ -146,19 +146,19 @@ async def test_a_call_is_settled_with_all_tenants_and_with_its_own(
     )
 
 
-async def test_the_same_call_takes_nothing_twice_of_either(
+async def test_a_repeated_call_reserves_nothing_twice_in_either_scope(
     fresh: CounterStore, tenant: str
 ) -> None:
     """The second answer equals the first, with the warnings of both scopes."""
     shared = wide(limit=9, amount=4, soft=4)
     own = need("usd", limit=9, amount=4, soft=4)
-    one = ask("a", tenant, shared, own)
+    request = ask("a", tenant, shared, own)
     for _ in range(2):
-        assert await fresh.admit(one, NOW) == Admitted((shared, own))
+        assert await fresh.admit(request, NOW) == Admitted((shared, own))
     assert (await used(fresh, shared), await fresh.read_counters(tenant)) == (4, {own.field: 4})
 
 
-async def test_a_soft_limit_is_told_by_the_call_that_passes(
+async def test_only_a_call_that_passes_carries_the_warning_of_a_soft_limit(
     fresh: CounterStore, tenant: str
 ) -> None:
     """A call that was given back carries no warning, because no client or operator would see it."""
@@ -168,7 +168,9 @@ async def test_a_soft_limit_is_told_by_the_call_that_passes(
     assert await fresh.admit(ask("c", tenant, shared), NOW) == Admitted()
 
 
-async def test_a_further_attempt_is_given_back_alone(fresh: CounterStore, tenant: str) -> None:
+async def test_a_refused_further_attempt_keeps_the_earlier_reservation(
+    fresh: CounterStore, tenant: str
+) -> None:
     """The earlier reservation of the call and its concurrency slot stay."""
     shared, own, place = wide(limit=100, amount=30), need("usd", 50, 30), wide("concurrency", 1)
     assert await fresh.admit(ask("a", tenant, shared, place, own), NOW) == Admitted()
@@ -189,7 +191,7 @@ async def test_a_further_attempt_is_given_back_alone(fresh: CounterStore, tenant
     assert await fresh.admit(ask("c", tenant, small), NOW) == Admitted()
 
 
-async def test_a_further_attempt_of_all_tenants_keeps_what_the_tenant_gave(
+async def test_a_further_attempt_in_the_shared_scope_keeps_the_tenants_slot(
     fresh: CounterStore, tenant: str
 ) -> None:
     """The tenant's concurrency slot of the call lasts as long as the further attempt."""
@@ -200,7 +202,7 @@ async def test_a_further_attempt_of_all_tenants_keeps_what_the_tenant_gave(
     assert await fresh.admit(ask("b", tenant, place), NOW + 90) == Admitted()
 
 
-async def test_a_reservation_of_a_process_that_died_between_the_two_stays_charged(
+async def test_a_process_that_dies_between_two_reservations_leaves_the_first_charged(
     fresh: CounterStore, tenant: str
 ) -> None:
     """The process reserved from all tenants only.
@@ -208,8 +210,8 @@ async def test_a_reservation_of_a_process_that_died_between_the_two_stays_charge
     Its expired reservation is spent, and can be corrected.
     """
     shared = wide(limit=100, amount=60)
-    one = ask("dead", tenant, shared, expires=NOW + 10)
-    assert await fresh.admit(one, NOW) == Admitted()
+    request = ask("dead", tenant, shared, expires=NOW + 10)
+    assert await fresh.admit(request, NOW) == Admitted()
     late = ask("b", f"{tenant}-other", shared, need("usd", 100))
     assert await fresh.admit(late, NOW) == Refusal(shared, BUSY_RETRY_SECONDS, busy=True)
     assert await fresh.admit(late, NOW + 11) == Refusal(shared, None)
@@ -217,62 +219,64 @@ async def test_a_reservation_of_a_process_that_died_between_the_two_stays_charge
     assert await fresh.admit(late, NOW + 11) == Admitted()
 
 
-async def test_a_call_goes_to_a_tier_in_which_both_have_room(
+async def test_a_call_goes_to_a_tier_that_fits_in_both_scopes(
     fresh: CounterStore, tenant: str
 ) -> None:
     """The tenant refuses reasoning, all tenants refuse smart, and fast has room in both."""
 
-    def then(one: CounterDemand, tier: Tier | None) -> CounterDemand:
-        return msgspec.structs.replace(one, then=tier)
+    def then(demand: CounterDemand, tier: Tier | None) -> CounterDemand:
+        return msgspec.structs.replace(demand, then=tier)
 
     deep = (then(wide(limit=9), "fast"), then(need("usd", limit=0), "smart"))
     mid = (then(wide(limit=0, field="usd|m|all|total"), "fast"), need("usd", limit=9))
     low = (wide(limit=9), need("usd", limit=9, field="usd|low|all|2026-11-24"))
-    one = ask("a", tenant, *deep)
-    one = msgspec.structs.replace(one, fallbacks=(("smart", mid), ("fast", low)))
-    assert await fresh.admit(one, NOW) == Admitted((), 2, (deep[1], mid[0]))
+    request = ask("a", tenant, *deep)
+    request = msgspec.structs.replace(request, fallbacks=(("smart", mid), ("fast", low)))
+    assert await fresh.admit(request, NOW) == Admitted((), 2, (deep[1], mid[0]))
     assert await used(fresh, wide()) == 1
     assert (await fresh.read_counters(tenant))[low[1].field] == 1
     assert (await fresh.read_counters(tenant)).get(mid[1].field, 0) == 0
     assert await fresh.settle(tenant, of("a"), None, 0)
     assert await used(fresh, wide()) == 0
-    dead = msgspec.structs.replace(one, id=of("b"), fallbacks=(("smart", mid),))
+    dead = msgspec.structs.replace(request, id=of("b"), fallbacks=(("smart", mid),))
     assert await fresh.admit(dead, NOW) == Refusal(mid[0], None, 1, (deep[1],))
     busy = (then(wide(limit=2, amount=2), "smart"), need("usd"))
     await fresh.admit(ask("c", tenant, wide(limit=2)), NOW)
-    last = msgspec.structs.replace(one, id=of("d"), demands=busy, fallbacks=(("smart", low),))
+    last = msgspec.structs.replace(request, id=of("d"), demands=busy, fallbacks=(("smart", low),))
     assert await fresh.admit(last, NOW) == Admitted((), 1, ())
 
 
-async def test_counters_of_either_that_are_not_there_are_asked_for(
+async def test_one_answer_names_the_missing_counters_of_both_scopes(
     fresh: CounterStore, tenant: str
 ) -> None:
     """One answer names missing counters of both scopes; each seed counts for its owner."""
     shared, own = wide(limit=100, needs_seed=True), need("usd", 100, needs_seed=True)
     plain = need("usd", 100, field="usd|p|all|2026-11-24")
-    one = ask("a", tenant, shared, own, plain)
-    assert await fresh.admit(one, NOW) == MissingCounter(shared, (own,))
+    request = ask("a", tenant, shared, own, plain)
+    assert await fresh.admit(request, NOW) == MissingCounter(shared, (own,))
     await fresh.seed(None, shared.field, 50)
-    assert await fresh.admit(one, NOW) == MissingCounter(own)
+    assert await fresh.admit(request, NOW) == MissingCounter(own)
     assert await used(fresh, shared) == 50
     seeds = ((None, shared.field, 9), (tenant, own.field, 7))
-    assert await fresh.admit(msgspec.structs.replace(one, seeds=seeds), NOW) == Admitted()
+    assert await fresh.admit(msgspec.structs.replace(request, seeds=seeds), NOW) == Admitted()
     assert await used(fresh, shared) == 51
     assert await fresh.read_counters(tenant) == {own.field: 8, plain.field: 1}
 
 
-async def test_more_than_any_limit_is_refused_by_either(fresh: CounterStore, tenant: str) -> None:
+async def test_either_scope_refuses_more_than_any_limit(fresh: CounterStore, tenant: str) -> None:
     huge = 10**30
     form = DemandTemplate((wide(limit=9), need("usd", 9)), (0, 1))
     for amounts in ((huge, 1), (1, huge)):
-        told = await fresh.admit_single(form, amounts, of("a"), tenant, 600.0, NOW)
-        assert isinstance(told, Refusal)
-        one = ask("a", tenant, *form.fill(amounts))
-        assert isinstance(await fresh.admit(one, NOW), Refusal)
+        answer = await fresh.admit_single(form, amounts, of("a"), tenant, 600.0, NOW)
+        assert isinstance(answer, Refusal)
+        request = ask("a", tenant, *form.fill(amounts))
+        assert isinstance(await fresh.admit(request, NOW), Refusal)
     assert await used(fresh, wide()) in (None, 0)
 
 
-async def test_what_ended_is_swept_of_all_tenants_too(fresh: CounterStore, tenant: str) -> None:
+async def test_a_sweep_removes_ended_windows_of_the_shared_counters(
+    fresh: CounterStore, tenant: str
+) -> None:
     old = wide(field="usd|old|all|2026-01-01")
     assert await fresh.admit(ask("a", tenant, old), NOW) == Admitted()
     await fresh.settle(tenant, of("a"), None, 1)
@@ -284,31 +288,31 @@ async def test_what_ended_is_swept_of_all_tenants_too(fresh: CounterStore, tenan
     assert await used(fresh, old) is None
 
 
-def test_an_ask_says_its_ways() -> None:
+def test_an_admission_request_lists_its_options() -> None:
     """The request also says which option follows one that a demand has refused."""
     low = (need(),)
-    one = AdmissionRequest(
+    request = AdmissionRequest(
         id="a", tenant="t", demands=(wide(),), expires_at=1.0, fallbacks=(("smart", ()), ("fast", low))
     )  # fmt: skip
-    assert one.options == ((wide(),), (), low)
-    assert one.next_choice(0, need(then="fast")) == 2
-    assert one.next_choice(2, need(then="fast")) is None
-    assert one.next_choice(0, need()) is None
+    assert request.options == ((wide(),), (), low)
+    assert request.next_choice(0, need(then="fast")) == 2
+    assert request.next_choice(2, need(then="fast")) is None
+    assert request.next_choice(0, need()) is None
 
 
-async def test_what_was_settled_meanwhile_is_not_given_back_once_more(
+async def test_a_reservation_that_another_process_settled_is_not_released_again(
     make: Make, tenant: str
 ) -> None:
     """In Redis, another process may recover the calls of one that only seemed dead."""
     _RUN.append(len(_RUN))
-    meter, other = make(), make()
+    meter, other_process = make(), make()
     admitted = meter._admit_for_owner
     shared, none = wide(limit=100, amount=60), need("concurrency", limit=0)
 
     async def late(request: AdmissionRequest, owner: Owner, now: float, extends: int) -> Answer:
         answer = await admitted(request, owner, now, extends)
         if owner is None:
-            assert await other.settle(tenant, of("a"), 0, 10)
+            assert await other_process.settle(tenant, of("a"), 0, 10)
         return answer
 
     meter._admit_for_owner = late  # type: ignore[method-assign]  # before it gives back

@@ -9,10 +9,10 @@ from gateway.limits.counters import (
     DemandTemplate,
     Refusal,
 )
-from tests.contract.limits.test_meter import NOW, ask, need
+from tests.contract.limits.test_counter_store import NOW, ask, need
 
 
-async def test_reserved_money_is_busy_and_spent_money_is_not(
+async def test_a_refusal_is_busy_for_reserved_money_and_not_for_spent_money(
     meter: CounterStore, tenant: str
 ) -> None:
     """A call reserves 60 of 100.
@@ -32,14 +32,14 @@ async def test_a_busy_budget_has_room_once_its_calls_end(meter: CounterStore, te
     money = need("usd", limit=100, amount=60)
     form = DemandTemplate((money,))
     assert await meter.admit_single(form, (), "a", tenant, 600.0, NOW) == Admitted()
-    told = await meter.admit_single(form, (), "b", tenant, 600.0, NOW)
-    assert isinstance(told, Refusal)
-    assert told.busy
+    answer = await meter.admit_single(form, (), "b", tenant, 600.0, NOW)
+    assert isinstance(answer, Refusal)
+    assert answer.busy
     assert await meter.settle(tenant, "a", None, 10)
     assert await meter.admit_single(form, (), "b", tenant, 600.0, NOW) == Admitted()
 
 
-async def test_a_call_that_is_too_dear_for_what_is_left_is_not_busy(
+async def test_a_call_larger_than_the_unspent_budget_gets_no_busy_refusal(
     meter: CounterStore, tenant: str
 ) -> None:
     """Even if all running calls end at no cost, 101 does not fit into 100."""
@@ -48,7 +48,9 @@ async def test_a_call_that_is_too_dear_for_what_is_left_is_not_busy(
     assert await meter.admit(ask("b", tenant, large), NOW) == Refusal(large, None)
 
 
-async def test_what_is_counted_without_a_usage_is_spent(meter: CounterStore, tenant: str) -> None:
+async def test_a_call_that_ends_without_usage_has_spent_its_reservation(
+    meter: CounterStore, tenant: str
+) -> None:
     """The cost of the call is unknown, so its reservation stays charged."""
     money = need("usd", limit=100, amount=60)
     await meter.admit(ask("a", tenant, money), NOW)
@@ -56,7 +58,7 @@ async def test_what_is_counted_without_a_usage_is_spent(meter: CounterStore, ten
     assert await meter.admit(ask("b", tenant, money), NOW) == Refusal(money, None)
 
 
-async def test_a_reservation_that_expired_is_spent(meter: CounterStore, tenant: str) -> None:
+async def test_an_expired_reservation_is_spent(meter: CounterStore, tenant: str) -> None:
     """The amount stays charged; a late settlement corrects it and reserves nothing."""
     money = need("usd", limit=100, amount=60)
     await meter.admit(ask("a", tenant, money, expires=NOW + 10), NOW)
@@ -69,7 +71,7 @@ async def test_a_reservation_that_expired_is_spent(meter: CounterStore, tenant: 
     assert await meter.read_counters(tenant) == {money.field: 90}
 
 
-async def test_a_call_that_goes_on_after_it_expired_reserves_all_of_it_again(
+async def test_an_expired_call_that_continues_reserves_its_whole_amount_again(
     meter: CounterStore, tenant: str
 ) -> None:
     money = need("usd", limit=100, amount=30)
@@ -83,7 +85,7 @@ async def test_a_call_that_goes_on_after_it_expired_reserves_all_of_it_again(
     assert await meter.admit(ask("b", tenant, large), NOW + 11) == Refusal(large, None)
 
 
-async def test_what_a_call_has_reserved_itself_does_not_come_back(
+async def test_a_calls_own_reservation_does_not_make_its_refusal_busy(
     meter: CounterStore, tenant: str
 ) -> None:
     """The first attempt may be billed: only reservations of other calls make a further one wait."""
@@ -98,7 +100,7 @@ async def test_what_a_call_has_reserved_itself_does_not_come_back(
 
 
 @pytest.mark.parametrize("first", ["busy", "spent"])
-async def test_a_spent_budget_is_told_before_a_busy_one(
+async def test_a_refusal_names_a_spent_budget_before_a_busy_one(
     meter: CounterStore, tenant: str, first: str
 ) -> None:
     busy = need("usd", limit=100, amount=60)
@@ -108,17 +110,17 @@ async def test_a_spent_budget_is_told_before_a_busy_one(
     assert await meter.admit(ask("b", tenant, *needs), NOW) == Refusal(spent, None)
 
 
-async def test_the_longest_wait_is_told_of_a_rate_and_a_busy_budget(
+async def test_a_refusal_names_the_longer_wait_of_a_rate_and_a_busy_budget(
     meter: CounterStore, tenant: str
 ) -> None:
     busy, slow = need("usd", limit=100, amount=60), need("requests", limit=1)
     await meter.admit(ask("a", tenant, busy, slow), NOW)
-    told = await meter.admit(ask("b", tenant, busy, slow), NOW)
-    assert isinstance(told, Refusal)
-    assert (told.demand, told.busy) == (slow, False)
+    answer = await meter.admit(ask("b", tenant, busy, slow), NOW)
+    assert isinstance(answer, Refusal)
+    assert (answer.demand, answer.busy) == (slow, False)
 
 
-async def test_only_spent_budgets_are_told_on_the_way_to_a_cheaper_tier(
+async def test_on_the_way_to_a_cheaper_tier_only_spent_budgets_are_reported(
     meter: CounterStore, tenant: str
 ) -> None:
     """Only a spent budget warns the operator; one that calls reserve for a while does not."""
@@ -126,9 +128,9 @@ async def test_only_spent_budgets_are_told_on_the_way_to_a_cheaper_tier(
     lower = need("usd", limit=100, amount=60, field="usd|y|all|2026-11-24", then="fast")
     await meter.admit(ask("a", tenant, money), NOW)
     await meter.seed(tenant, lower.field, 90)
-    asked = ask("b", tenant, money)
-    asked = type(asked)(
-        id="b", tenant=tenant, demands=(money,), expires_at=asked.expires_at,
+    admission = ask("b", tenant, money)
+    admission = type(admission)(
+        id="b", tenant=tenant, demands=(money,), expires_at=admission.expires_at,
         fallbacks=(("smart", (lower,)), ("fast", ())),
     )  # fmt: skip
-    assert await meter.admit(asked, NOW) == Admitted((), 2, (lower,))
+    assert await meter.admit(admission, NOW) == Admitted((), 2, (lower,))

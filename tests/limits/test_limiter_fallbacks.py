@@ -40,7 +40,7 @@ from tests.limits.observed_limiter import (
 )
 
 
-async def test_a_clock_that_jumps_opens_no_new_budget_within_its_window() -> None:
+async def test_a_clock_that_jumps_within_a_window_renews_no_budget() -> None:
     """SEC-BUDGET 7: clocks jump an hour ahead, then an hour back; today's spending stays spent."""
     stage = ObservedLimiter(budget("0.002"))
     stage.now = 1_795_000_000.0
@@ -53,7 +53,7 @@ async def test_a_clock_that_jumps_opens_no_new_budget_within_its_window() -> Non
     await stage.ask("tomorrow")
 
 
-async def test_a_second_loss_is_counted_from_what_the_ledger_has_then() -> None:
+async def test_in_a_second_outage_the_process_counts_from_the_ledgers_current_sum() -> None:
     """SEC-BUDGET 6: this process's count from the first loss is old and would leave too much."""
     stage = ObservedLimiter(budget("0.01"))
     stage.gate._make_local_store = MemoryCounters
@@ -68,7 +68,7 @@ async def test_a_second_loss_is_counted_from_what_the_ledger_has_then() -> None:
     assert (await stage.refused("c3")).kind == "budget"
 
 
-async def test_a_debt_that_grows_while_it_is_paid_is_paid_whole_and_once() -> None:
+async def test_spending_that_grows_during_its_repayment_is_repaid_once() -> None:
     """Several calls that outlive the outage end at the same time."""
     stage = ObservedLimiter(budget("1"))
     await stage.ask("c0")
@@ -81,33 +81,33 @@ async def test_a_debt_that_grows_while_it_is_paid_is_paid_whole_and_once() -> No
     admit, late = stage.meter.admit, [entry("c2"), entry("c3")]
 
     async def slow(ask: AdmissionRequest, now: float) -> Admitted | Refusal | MissingCounter:
-        found = await admit(ask, now)
+        answer = await admit(ask, now)
         if late:
             stage.gate.settle(late.pop())
             for _ in range(9):
                 await asyncio.sleep(0)
-        return found
+        return answer
 
     stage.meter.admit = slow  # type: ignore[method-assign]  # others end meanwhile
     await stage.end("c1")
     assert await stage.used() == HELD + 4 * 19
 
 
-async def test_a_counter_that_is_not_there_is_asked_for_once_by_all_who_wait() -> None:
+async def test_concurrent_calls_read_a_missing_counter_from_the_ledger_once() -> None:
     stage = ObservedLimiter(budget())
-    asked: list[str] = []
+    reads: list[str] = []
 
     async def seed(_: Owner, need: CounterDemand) -> int:
-        asked.append(need.field)
+        reads.append(need.field)
         await asyncio.sleep(0)
         return 0
 
     stage.gate._ledger_spends._read_spent = seed
     await asyncio.gather(*(stage.ask(f"c{n}") for n in range(5)))
-    assert len(asked) == 1
+    assert len(reads) == 1
 
 
-async def test_who_leaves_while_the_ledger_is_asked_stops_nobody_else() -> None:
+async def test_a_client_that_leaves_during_a_ledger_read_stops_no_other_call() -> None:
     stage = ObservedLimiter(budget())
     go = asyncio.Event()
 
@@ -116,16 +116,16 @@ async def test_who_leaves_while_the_ledger_is_asked_stops_nobody_else() -> None:
         return 0
 
     stage.gate._ledger_spends._read_spent = seed
-    first, second = (asyncio.create_task(stage.ask(name)) for name in ("c1", "c2"))
+    first_call, second_call = (asyncio.create_task(stage.ask(name)) for name in ("c1", "c2"))
     await asyncio.sleep(0)
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
+    first_call.cancel()
+    await asyncio.gather(first_call, return_exceptions=True)
     go.set()
-    await second
+    await second_call
     assert await stage.used() == HELD
 
 
-async def test_a_ledger_that_cannot_be_read_lets_nothing_pass() -> None:
+async def test_the_limiter_refuses_calls_if_it_cannot_read_the_ledger() -> None:
     """Unknown spending is not taken for zero."""
     stage = ObservedLimiter(budget())
     stage.gate._ledger_spends._read_spent = broken
@@ -137,7 +137,7 @@ async def broken(_: Owner, __: CounterDemand) -> int:
     raise OSError("gone")
 
 
-async def test_it_goes_from_tier_to_tier_in_two_asks() -> None:
+async def test_a_call_goes_down_several_tiers_with_two_store_requests() -> None:
     """The gateway also reports each budget on the way that is used up."""
     stage = ObservedLimiter(
         budget("0", name="deep", tier="reasoning", then="smart"),
@@ -155,7 +155,7 @@ async def test_it_goes_from_tier_to_tier_in_two_asks() -> None:
     assert [row["name"] for row in stage.log if row["text"] == "used up"] == ["deep", "mid"]
 
 
-async def test_late_calls_ask_for_all_tiers_at_once() -> None:
+async def test_a_call_asked_all_at_once_checks_every_tier_in_one_store_request() -> None:
     stage = ObservedLimiter(limit(requests="9/m"), budget("0", tier="smart", then="fast"))
     await stage.ask("warm")
     before = stage.meter.asked
@@ -165,7 +165,7 @@ async def test_late_calls_ask_for_all_tiers_at_once() -> None:
     assert (reservation.decision.tier, stage.meter.asked - before) == ("fast", 1)
 
 
-async def test_a_tier_that_nothing_serves_is_no_way_out() -> None:
+async def test_a_cheaper_tier_without_a_target_is_no_alternative() -> None:
     """The refusal names the budget, not the missing target."""
 
     def nothing(_: Tier) -> tuple[Decision, Plan]:
@@ -175,7 +175,7 @@ async def test_a_tier_that_nothing_serves_is_no_way_out() -> None:
     assert (await stage.refused(again=nothing)).kind == "budget"
 
 
-async def test_what_does_not_fit_below_either_is_refused_there() -> None:
+async def test_a_call_that_fits_no_cheaper_tier_is_refused() -> None:
     """Both budgets are reported; the client hears of the last one."""
     stage = ObservedLimiter(
         budget("0", name="mid", tier="smart", then="fast"), budget("0", name="all")
@@ -185,7 +185,7 @@ async def test_what_does_not_fit_below_either_is_refused_there() -> None:
     assert sorted(stage.alerts) == ["all", "mid"]
 
 
-async def test_what_is_owed_waits_for_a_ledger_that_can_be_read() -> None:
+async def test_repayment_waits_until_the_ledger_can_be_read() -> None:
     stage = ObservedLimiter(budget("1"))
     stage.meter.lost = True
     await stage.ask("c1")
@@ -201,7 +201,7 @@ async def test_what_is_owed_waits_for_a_ledger_that_can_be_read() -> None:
     assert not stage.gate._unsettled.has_any
 
 
-async def test_what_was_told_of_is_forgotten_in_the_end() -> None:
+async def test_the_limiter_forgets_reported_budgets_in_the_end() -> None:
     """Without a bound, reported budgets and windows would fill the memory."""
     stage = ObservedLimiter()
     stage.gate._reported_budgets = {("t", f"{at}") for at in range(10_001)}
@@ -214,13 +214,13 @@ async def test_what_was_told_of_is_forgotten_in_the_end() -> None:
     assert stage.gate._reported_budgets == set()
 
 
-async def test_a_call_of_a_key_that_nothing_counts_passes_unasked() -> None:
+async def test_a_call_of_a_key_without_limits_makes_no_store_request() -> None:
     stage = ObservedLimiter(limit(requests="1/m", key="other"))
     assert await stage.ask() == (decision(), plan())
     assert stage.meter.asked == 0
 
 
-async def test_calls_that_end_at_once_are_settled_together() -> None:
+async def test_calls_that_end_at_the_same_time_are_settled_together() -> None:
     stage = ObservedLimiter(budget("1"), limit(concurrency=2))
     for name in ("c1", "c2"):
         await stage.ask(name)
@@ -243,14 +243,14 @@ async def test_calls_that_end_at_once_are_settled_together() -> None:
         await stage.ask(name)
 
 
-async def test_what_nobody_has_counted_in_tokens_stays_as_it_was_held() -> None:
+async def test_a_call_of_unknown_tokens_stays_charged_with_its_reservation() -> None:
     stage = ObservedLimiter(limit(tokens="300/h"))
     await stage.ask()
     await stage.end(input=None)
     assert (await stage.refused("c2")).kind == "rate_limited"
 
 
-async def test_a_further_attempt_after_a_counter_was_lost_is_counted_from_the_ledger() -> None:
+async def test_a_further_attempt_rebuilds_a_lost_counter_from_the_ledger() -> None:
     stage = ObservedLimiter(budget("1"), limit(requests="9/m"), spent=40)
     await stage.ask()
     await MemoryCounters.close(stage.meter)
@@ -258,7 +258,7 @@ async def test_a_further_attempt_after_a_counter_was_lost_is_counted_from_the_le
     assert await stage.used() == 40 + HELD
 
 
-async def test_counters_of_alternatives_that_were_lost_since_are_asked_for_too() -> None:
+async def test_lost_counters_of_cheaper_tiers_are_read_from_the_ledger_too() -> None:
     """The limiter asks again each time that some counters are missing."""
     stage = ObservedLimiter(
         budget("0", tier="smart", then="fast"), budget("1", name="all", per="tier")
@@ -269,11 +269,11 @@ async def test_counters_of_alternatives_that_were_lost_since_are_asked_for_too()
         for field, spent in stage.meter._counters_by_owner[None].spent.items()
         if "fast" not in field
     }
-    found, _ = await stage.ask("c2")
-    assert found.tier == "fast"
+    decided, _ = await stage.ask("c2")
+    assert decided.tier == "fast"
 
 
-async def test_a_loss_in_which_nothing_was_spent_leaves_nothing_to_pay() -> None:
+async def test_an_outage_without_spending_leaves_nothing_to_repay() -> None:
     stage = ObservedLimiter(limit(requests="9/m"))
     stage.gate._report_loss(is_lost=True)
     await stage.ask()
@@ -283,7 +283,7 @@ async def test_a_loss_in_which_nothing_was_spent_leaves_nothing_to_pay() -> None
     ]  # fmt: skip
 
 
-async def test_what_is_owed_is_money_of_so_many_calls() -> None:
+async def test_the_record_of_unsettled_calls_is_bounded() -> None:
     """If Redis never comes back, the gateway forgets which calls ended, but not what they spent."""
     debts = ObservedLimiter(budget()).gate._unsettled
     for number in range(10_001):
@@ -294,7 +294,7 @@ async def test_what_is_owed_is_money_of_so_many_calls() -> None:
     assert not debts._debts
 
 
-async def test_a_loop_that_ends_gives_up_what_it_asked_the_ledger() -> None:
+async def test_a_cancelled_ledger_read_leaves_no_task_behind() -> None:
     stage = ObservedLimiter(budget())
     stage.gate._ledger_spends._read_spent = forever
     waiting = asyncio.create_task(stage.ask())
@@ -311,19 +311,21 @@ async def forever(_: Owner, __: CounterDemand) -> int:
     return 0
 
 
-def test_what_is_kept_of_kinds_of_calls_and_of_prices_is_bounded() -> None:
+def test_the_limiters_caches_of_demands_and_prices_are_bounded() -> None:
     """Clients choose tags freely, and each configuration brings new prices."""
-    made = LimitRules([limit(requests="9/m")], [], UTC)
+    rules = LimitRules([limit(requests="9/m")], [], UTC)
     for number in range(5_000):
-        made.make_demands(key="k", tags=(f"{number}",), tier="fast", now=1e9, tokens=1, micro_usd=1)
-    assert len(made._prepared) <= 4_096
+        rules.make_demands(
+            key="k", tags=(f"{number}",), tier="fast", now=1e9, tokens=1, micro_usd=1
+        )
+    assert len(rules._prepared) <= 4_096
     for number in range(5_000):
         price = Price(rates=Rates(input=Decimal(number), output=Decimal(1)), version="v")
         assert compute_max_cost((target(price=price),), 10, PROMPT, 1e9) == 10 * number + 100
     assert len(cost_bounds._SLOPES) <= 4_096
 
 
-async def test_calls_of_the_dead_are_settled_and_owed_where_nobody_counts() -> None:
+async def test_calls_of_a_dead_process_are_settled_or_repaid_after_an_outage() -> None:
     stage = ObservedLimiter(budget("1"), limit(concurrency=2))
     for name in ("c1", "c2", "c3"):
         stage.gate._reservations.clear()  # as in another process
@@ -344,7 +346,7 @@ async def test_calls_of_the_dead_are_settled_and_owed_where_nobody_counts() -> N
     await stage.ask("c5")
 
 
-async def test_a_further_attempt_of_a_call_that_is_counted_here_finds_nobody_again() -> None:
+async def test_a_further_attempt_during_an_outage_is_counted_in_the_process_too() -> None:
     stage = ObservedLimiter(budget("1"))
     stage.meter.lost = True
     await stage.ask()
@@ -354,7 +356,7 @@ async def test_a_further_attempt_of_a_call_that_is_counted_here_finds_nobody_aga
     assert stage.gate._local_store is spare
 
 
-async def test_what_is_spent_while_the_ledger_is_asked_is_owed_on() -> None:
+async def test_spending_during_a_ledger_read_is_repaid_later() -> None:
     """The ledger's answer holds for the moment of the question."""
     stage = ObservedLimiter(budget("1"))
     stage.meter.lost = True

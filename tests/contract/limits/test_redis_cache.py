@@ -8,7 +8,9 @@ from gateway.state.redis.store import RedisStore
 from tests.state.several import Sentinels
 
 
-async def test_values_come_back(shared_url: str, tenant: str) -> None:
+async def test_the_cache_returns_stored_values_on_each_kind_of_server(
+    shared_url: str, tenant: str
+) -> None:
     notes: list[str] = []
     store = RedisStore(shared_url, note=notes.append, clock=time.monotonic)
     keys = [f"{tenant}{number}" for number in range(50)]
@@ -21,7 +23,7 @@ async def test_values_come_back(shared_url: str, tenant: str) -> None:
     await store.close()
 
 
-async def test_it_follows_a_failover(several_program: str, tmp_path: Path) -> None:
+async def test_the_cache_follows_a_failover(several_program: str, tmp_path: Path) -> None:
     """A failover loses only requests in flight; the operator reconfigures nothing."""
     notes: list[str] = []
     with Sentinels(several_program, tmp_path) as sentinels:

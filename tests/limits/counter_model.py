@@ -13,7 +13,7 @@ from gateway.limits.counters import (
 type Answer = Admitted | Refusal | MissingCounter
 
 
-class Hold:
+class ModelReservation:
     def __init__(self, needs: list[CounterDemand], expires: Fraction, answer: Admitted) -> None:
         self.needs, self.expires, self.answer, self.late = needs, expires, answer, False
 
@@ -27,9 +27,9 @@ class Model:
         self.at: dict[str, Fraction] = {}
         self.spent: dict[str, int] = {}
         self.told: set[str] = set()
-        self.holds: dict[str, Hold] = {}
+        self.holds: dict[str, ModelReservation] = {}
 
-    def held(self, kind: str, field: str) -> int:
+    def reserved_amount(self, kind: str, field: str) -> int:
         return sum(
             need.amount
             for hold in self.holds.values()
@@ -40,17 +40,19 @@ class Model:
     def drain(self, need: CounterDemand, now: Fraction) -> Fraction:
         """Return how much of a rate is used now."""
         at = self.at.get(need.field, now)
-        gone = max(Fraction(0), now - at) * need.limit / Fraction(need.period)
-        self.level[need.field] = max(Fraction(0), self.level.get(need.field, Fraction(0)) - gone)
+        returned = max(Fraction(0), now - at) * need.limit / Fraction(need.period)
+        self.level[need.field] = max(
+            Fraction(0), self.level.get(need.field, Fraction(0)) - returned
+        )
         self.at[need.field] = now if at - now > 60 else max(at, now)
         return self.level[need.field]
 
     def fits(self, need: CounterDemand, now: Fraction) -> bool:
         if need.kind in ("requests", "tokens"):
-            used = self.drain(need, now) + self.held("tokens", need.field)
+            used = self.drain(need, now) + self.reserved_amount("tokens", need.field)
             return used + need.amount <= need.limit
         if need.kind == "concurrency":
-            return self.held("concurrency", need.field) + need.amount <= need.limit
+            return self.reserved_amount("concurrency", need.field) + need.amount <= need.limit
         if need.kind == "usd":
             return self.spent.get(need.field, 0) + need.amount <= need.limit
         part = Fraction(
@@ -61,10 +63,12 @@ class Model:
     def busy(self, id: str, need: CounterDemand) -> bool:
         """True if a budget would have room if the other running calls cost nothing."""
         running = sum(
-            held.amount
-            for other, hold in self.holds.items()
-            for held in hold.needs
-            if not hold.late and other != id and (held.kind, held.field) == ("usd", need.field)
+            demand.amount
+            for other_id, hold in self.holds.items()
+            for demand in hold.needs
+            if not hold.late
+            and other_id != id
+            and (demand.kind, demand.field) == ("usd", need.field)
         )
         spent = self.spent.get(need.field, 0) - running
         return need.kind == "usd" and spent + need.amount <= need.limit
@@ -97,7 +101,7 @@ class Model:
             return MissingCounter(unseeded[0])
         if over:
             return Refusal(over[0])
-        told: list[CounterDemand] = []
+        warned: list[CounterDemand] = []
         for need in ask.demands:
             if need.kind == "requests":
                 self.level[need.field] += need.amount
@@ -111,10 +115,10 @@ class Model:
                 due = need.soft is not None and count >= need.soft and need.amount > 0
                 if due and need.field not in self.told:
                     self.told.add(need.field)
-                    told.append(need)
-        answer = Admitted(tuple(told))
+                    warned.append(need)
+        answer = Admitted(tuple(warned))
         if hold is None:
-            self.holds[ask.id] = Hold(list(ask.demands), expires, answer)
+            self.holds[ask.id] = ModelReservation(list(ask.demands), expires, answer)
         else:
             hold.needs, hold.expires, hold.late = [*hold.needs, *ask.demands], expires, False
         return answer
@@ -124,9 +128,9 @@ class Model:
         if hold is None:
             return False
         for field in {need.field for need in hold.needs if need.kind == "tokens"}:
-            held = sum(need.amount for need in hold.needs if need.field == field)
-            self.level[field] += held if tokens is None else tokens
+            reserved = sum(need.amount for need in hold.needs if need.field == field)
+            self.level[field] += reserved if tokens is None else tokens
         for field in {need.field for need in hold.needs if need.kind == "usd"}:
-            held = sum(need.amount for need in hold.needs if need.field == field)
-            self.spent[field] += 0 if micro is None else micro - held
+            reserved = sum(need.amount for need in hold.needs if need.field == field)
+            self.spent[field] += 0 if micro is None else micro - reserved
         return True

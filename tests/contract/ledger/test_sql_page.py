@@ -31,7 +31,7 @@ FALL = datetime(2026, 10, 24, 21, 30, tzinfo=UTC)
 
 def rows() -> list[Row]:
     """Make about 300 calls of all kinds, in two months, by arithmetic."""
-    found: list[Row] = []
+    made_rows: list[Row] = []
     for at in range(300):
         moment = (FALL + timedelta(hours=2.5 * at)).timestamp()
         tier = ("fast", "smart", "reasoning")[at % 3]
@@ -50,11 +50,11 @@ def rows() -> list[Row]:
             more |= {"state": "failed", "usage": None, "cost": Decimal("0.001"), "baseline": None, "first_content": None, "input": None, "output": None}  # fmt: skip
         elif at % 19 == 7:
             more |= {"attempts": 2, "wasted": Decimal("0.002"), "provider": "spare"}
-            found.append(attempt(id, provider="openai", model=f"{tier}-1", at=moment))
+            made_rows.append(attempt(id, provider="openai", model=f"{tier}-1", at=moment))
         elif at % 23 == 8:
             more |= {"state": "unknown_crash", "cost": None, "wasted": None, "estimate": None, "usage": None, "first_content": None}  # fmt: skip
-        found.append(entry(id, **more))
-    return found
+        made_rows.append(entry(id, **more))
+    return made_rows
 
 
 ROWS = rows()
@@ -64,12 +64,12 @@ CALLS = [row for row in ROWS if isinstance(row, FinalRow)]
 @cache
 def queries() -> dict[str, dict[str, str]]:
     """Read the page's queries by heading, then by kind: `sql`, `sql sqlite`, `sql postgres`."""
-    found: dict[str, dict[str, str]] = {}
+    by_heading: dict[str, dict[str, str]] = {}
     for part in (ROOT / "docs/sql.md").read_text("utf-8").split("\n## ")[1:]:
         heading = part.partition("\n")[0]
         blocks = re.findall(r"^```(sql[\w ]*)\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
-        found[heading] = dict(blocks)
-    return found
+        by_heading[heading] = dict(blocks)
+    return by_heading
 
 
 @pytest.fixture
@@ -84,9 +84,9 @@ def full(store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 def answer(store: SqlStore, heading: str) -> list[tuple[Any, ...]]:
     """Run a query of the page at the moment NOW, and return its rows with money as numbers."""
-    said = queries()[heading]
+    blocks = queries()[heading]
     kind = "sqlite" if isinstance(store, SqliteStore) else "postgres"
-    text = said.get(f"sql {kind}") or said["sql"]
+    text = blocks.get(f"sql {kind}") or blocks["sql"]
     text = text.replace("'now'", f"'{NOW:%Y-%m-%d %H:%M:%S}'").replace("now()", f"timestamptz '{NOW}'")  # fmt: skip
     return [tuple(_plain(value) for value in row) for row in ask(store, text)]
 
@@ -101,19 +101,19 @@ def number(value: Decimal | None) -> float | None:
     return None if value is None else float(value)
 
 
-def near(found: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> None:
+def near(actual: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> None:
     """Assert that both have the same rows, in any order, with numbers to nine places."""
-    assert len(found) == len(expected) > 0
+    assert len(actual) == len(expected) > 0
     key = repr
-    for one, other in zip(sorted(_round(found), key=key), sorted(_round(expected), key=key), strict=True):  # fmt: skip
-        assert one == other
+    for actual_row, expected_row in zip(sorted(_round(actual), key=key), sorted(_round(expected), key=key), strict=True):  # fmt: skip
+        assert actual_row == expected_row
 
 
-def _round(found: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return [tuple(round(float(v), 9) if isinstance(v, int | float) else v for v in row) for row in found]  # fmt: skip
+def _round(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [tuple(round(float(v), 9) if isinstance(v, int | float) else v for v in row) for row in rows]  # fmt: skip
 
 
-def test_every_heading_is_tried() -> None:
+def test_every_heading_of_the_page_has_a_test() -> None:
     assert list(queries()) == [
         "Connecting", "Each tier by day, in a time zone", "Savings", "Who spends most", "What the cache saves",
         "How long people wait", "Who served in place of another", "Whose price is missing",
@@ -121,52 +121,67 @@ def test_every_heading_is_tried() -> None:
     ]  # fmt: skip
 
 
-def test_each_tier_by_day(full: SqlStore) -> None:
+def test_the_query_of_tiers_by_day_returns_the_sums_in_the_time_zone(full: SqlStore) -> None:
     """Days are Berlin's, also the day of 25 hours, as in `tiergate costs --by day,tier --zone`."""
-    found = answer(full, "Each tier by day, in a time zone")
+    results = answer(full, "Each tier by day, in a time zone")
     expected = full.sum_costs(("day", "tier"), zone=BERLIN)
-    near(found, [(*one.names, one.calls, number(one.cost), one.unknown) for one in expected])
+    near(
+        results,
+        [(*group.names, group.calls, number(group.cost), group.unknown) for group in expected],
+    )
     assert full.sum_costs(("day", "tier")) != expected, "the zone matters"
 
 
-def test_savings(full: SqlStore) -> None:
+def test_the_query_of_savings_returns_the_stores_savings(full: SqlStore) -> None:
     expected = [
-        (*one.names, number(one.baseline), number(one.saved), 100 * float(one.saved / one.baseline))
-        for one in full.sum_costs(("lab", "tier"))
-        if one.baseline and one.saved is not None
+        (
+            *group.names,
+            number(group.baseline),
+            number(group.saved),
+            100 * float(group.saved / group.baseline),
+        )
+        for group in full.sum_costs(("lab", "tier"))
+        if group.baseline and group.saved is not None
     ]
     near(answer(full, "Savings"), expected)
 
 
-def test_who_spends_most(full: SqlStore) -> None:
+def test_the_query_of_spenders_returns_the_cost_of_each_key(full: SqlStore) -> None:
     (total,) = full.sum_costs()
     assert total.cost
     near(
         answer(full, "Who spends most"),
         [
-            (*one.names, one.calls, number(one.cost), 100 * float(one.cost / total.cost), one.unknown)
-            for one in full.sum_costs(("key",))
-            if one.cost is not None
+            (*group.names, group.calls, number(group.cost), 100 * float(group.cost / total.cost), group.unknown)
+            for group in full.sum_costs(("key",))
+            if group.cost is not None
         ],
     )  # fmt: skip
 
 
-def test_what_the_cache_saves(full: SqlStore) -> None:
-    hits = {one.names: one.saved for one in full.sum_costs(("key",), only={"state": ["cache_hit"]})}
+def test_the_query_of_the_cache_returns_the_savings_of_each_key(full: SqlStore) -> None:
+    hits = {
+        group.names: group.saved
+        for group in full.sum_costs(("key",), only={"state": ["cache_hit"]})
+    }
     near(
         answer(full, "What the cache saves"),
         [
-            (*one.names, one.calls, one.cached, number(hits[one.names]))
-            for one in full.sum_costs(("key",))
+            (*group.names, group.calls, group.cached, number(hits[group.names]))
+            for group in full.sum_costs(("key",))
         ],
     )
 
 
-def test_how_long_people_wait(full: SqlStore) -> None:
+def test_the_query_of_waits_returns_the_95th_percentile_of_each_tier(full: SqlStore) -> None:
     times: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for one in CALLS:
-        if one.state == "settled" and one.first_content is not None and one.duration is not None:
-            times[str(one.tier)].append((one.first_content, one.duration))
+    for group in CALLS:
+        if (
+            group.state == "settled"
+            and group.first_content is not None
+            and group.duration is not None
+        ):
+            times[str(group.tier)].append((group.first_content, group.duration))
     expected = []
     for tier, some in times.items():
         place = math.ceil(0.95 * len(some)) - 1
@@ -175,30 +190,30 @@ def test_how_long_people_wait(full: SqlStore) -> None:
     near(answer(full, "How long people wait"), expected)
 
 
-def test_who_served_in_place_of_another(full: SqlStore) -> None:
+def test_the_query_of_failovers_counts_the_calls_that_another_target_served(full: SqlStore) -> None:
     failed = {row.id: row for row in ROWS if isinstance(row, AttemptRow)}
     counted: dict[tuple[Any, ...], list[float]] = defaultdict(list)
-    for one in CALLS:
-        if (tried := failed.get(one.id)) is not None and one.wasted is not None:
-            place = (tried.provider, tried.model, tried.problem, one.provider, one.model)
-            counted[place].append(float(one.wasted))
+    for group in CALLS:
+        if (tried := failed.get(group.id)) is not None and group.wasted is not None:
+            place = (tried.provider, tried.model, tried.problem, group.provider, group.model)
+            counted[place].append(float(group.wasted))
     near(
         answer(full, "Who served in place of another"),
         [(*place, len(wasted), sum(wasted)) for place, wasted in counted.items()],
     )
 
 
-def test_whose_price_is_missing(full: SqlStore) -> None:
+def test_the_query_of_missing_prices_counts_the_calls_without_a_price(full: SqlStore) -> None:
     """Calls whose cost was lost in a crash are left out."""
-    found = answer(full, "Whose price is missing")
-    lost = [one for one in CALLS if one.cost is None and one.wasted is not None]
-    assert sum(row[3] for row in found) == len(lost) > 0
+    results = answer(full, "Whose price is missing")
+    lost = [group for group in CALLS if group.cost is None and group.wasted is not None]
+    assert sum(row[3] for row in results) == len(lost) > 0
     (total,) = full.sum_costs()
-    crashed = sum(one.state == "unknown_crash" for one in CALLS)
+    crashed = sum(group.state == "unknown_crash" for group in CALLS)
     assert total.unknown == len(lost) + crashed > len(lost)
 
 
-def test_what_the_month_comes_to(full: SqlStore) -> None:
+def test_the_query_of_the_month_predicts_its_cost(full: SqlStore) -> None:
     ((spent, month),) = answer(full, "What the month comes to")
     now = NOW.timestamp()
     start = datetime(2026, 11, 1, tzinfo=BERLIN).timestamp()
@@ -211,19 +226,19 @@ def test_what_the_month_comes_to(full: SqlStore) -> None:
     assert month == pytest.approx(float(so_far.cost) + float(week.cost) / 7 / 86_400 * (end - now))
 
 
-def test_what_goes_above_fast(full: SqlStore) -> None:
+def test_the_query_of_higher_tiers_returns_the_share_above_fast(full: SqlStore) -> None:
     decided: dict[tuple[str, str], list[bool]] = defaultdict(list)
-    for one in CALLS:
-        if one.source in ("rule", "classifier"):
-            day = f"{datetime.fromtimestamp(one.at, UTC):%Y-%m-%d}"
-            decided[day, one.key].append(one.tier != "fast")
+    for group in CALLS:
+        if group.source in ("rule", "classifier"):
+            day = f"{datetime.fromtimestamp(group.at, UTC):%Y-%m-%d}"
+            decided[day, group.key].append(group.tier != "fast")
     near(
         answer(full, "What goes above fast"),
         [(*at, len(some), 100 * sum(some) / len(some)) for at, some in decided.items()],
     )
 
 
-def test_a_reader_reads_the_views_and_nothing_else(postgres: Server, folder: Path) -> None:
+def test_a_reader_role_reads_the_views_and_nothing_else(postgres: Server, folder: Path) -> None:
     from gateway.ledger.postgres import PostgresStore  # noqa: PLC0415 - needs its driver
 
     url = schema(postgres)

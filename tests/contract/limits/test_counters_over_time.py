@@ -19,10 +19,10 @@ def ask(tenant: str, id: str, *needs: CounterDemand, expires: float = NOW + 10) 
 async def passed(meter: CounterStore, tenant: str, number: int, now: float) -> int:
     """Return how many of `number` requests pass at a moment."""
     asks = [ask(tenant, f"{now}-{at}", RATE, expires=now + 1) for at in range(number)]
-    return sum([isinstance(await meter.admit(one, now), Admitted) for one in asks])
+    return sum([isinstance(await meter.admit(request, now), Admitted) for request in asks])
 
 
-async def test_a_hold_that_ended_days_ago_is_forgotten_and_stays_charged(
+async def test_a_reservation_that_ended_days_ago_is_forgotten_and_stays_charged(
     meter: CounterStore, tenant: str
 ) -> None:
     """No settlement can correct such an old reservation."""
@@ -33,26 +33,28 @@ async def test_a_hold_that_ended_days_ago_is_forgotten_and_stays_charged(
     assert await meter.read_counters(tenant) == {MONEY.field: 60}
 
 
-async def test_a_clock_that_is_set_back_far_is_right(meter: CounterStore, tenant: str) -> None:
+async def test_a_clock_that_is_set_back_far_blocks_no_requests(
+    meter: CounterStore, tenant: str
+) -> None:
     """Otherwise no request would pass until the clock is back where it was."""
     assert await passed(meter, tenant, 70, NOW) == 60
     assert await passed(meter, tenant, 1, NOW - 3_600) == 0
     assert await passed(meter, tenant, 9, NOW - 3_599) == 1
 
 
-async def test_rates_that_gave_all_back_are_let_go(make: Make, tenant: str) -> None:
+async def test_a_sweep_removes_rates_that_have_refilled(make: Make, tenant: str) -> None:
     meter = make()
     assert await passed(meter, tenant, 3, NOW) == 3
-    kept: list[int] = []
+    sizes: list[int] = []
     for now in (NOW + 1, NOW + 61):
         await meter.sweep(tenant, now)
-        found = await meter._scripts.run_command(tenant, b"HLEN", b"rate")
-        assert isinstance(found, int)
-        kept.append(found)
-    assert kept == [1, 0]
+        size = await meter._scripts.run_command(tenant, b"HLEN", b"rate")
+        assert isinstance(size, int)
+        sizes.append(size)
+    assert sizes == [1, 0]
 
 
-async def test_time_is_the_servers_own(shared_url: str, tenant: str) -> None:
+async def test_rates_use_the_clock_of_the_redis_server(shared_url: str, tenant: str) -> None:
     """Machines whose clocks are years apart share one token bucket."""
     notes: list[str] = []
     meter = RedisCounters.from_url(
@@ -60,10 +62,10 @@ async def test_time_is_the_servers_own(shared_url: str, tenant: str) -> None:
     )
     once = CounterDemand(kind="requests", name="o", field="once|86400s", limit=1, period=_DAY)
     assert await meter.admit(ask(tenant, "a", once, expires=60.0), 0.0) == Admitted()
-    told = await meter.admit(ask(tenant, "b", once, expires=4e9 + 60), 4e9)
-    assert isinstance(told, Refusal)
-    assert told.retry_after is not None
-    assert 0 < told.retry_after <= _DAY
+    answer = await meter.admit(ask(tenant, "b", once, expires=4e9 + 60), 4e9)
+    assert isinstance(answer, Refusal)
+    assert answer.retry_after is not None
+    assert 0 < answer.retry_after <= _DAY
     await meter.sweep(tenant, 4e9)
     assert isinstance(await meter.admit(ask(tenant, "c", once, expires=60.0), 0.0), Refusal)
     await meter.close()

@@ -43,29 +43,35 @@ async def admitted(
 ) -> int:
     """Return how many of `number` simultaneous calls pass."""
     asks = [ask(f"one-{next(_IDS)}", tenant, *needs) for _ in range(number)]
-    answers = await asyncio.gather(*(meter.admit(one, now) for one in asks))
+    answers = await asyncio.gather(*(meter.admit(request, now) for request in asks))
     return sum(isinstance(answer, Admitted) for answer in answers)
 
 
 @pytest.mark.parametrize("kind", ["requests", "concurrency", "usd"])
-async def test_of_fifty_at_once_as_many_pass_as_fit(
+async def test_of_fifty_concurrent_calls_exactly_as_many_pass_as_the_limit(
     meter: CounterStore, tenant: str, kind: Kind
 ) -> None:
     """SEC-BUDGET 1, 2: the limit holds for a tenant that is new to the store."""
     assert await admitted(meter, tenant, 50, need(kind, limit=3)) == 3
 
 
-async def test_tokens_are_held_before_they_are_used(meter: CounterStore, tenant: str) -> None:
+async def test_a_call_reserves_its_tokens_before_it_uses_them(
+    meter: CounterStore, tenant: str
+) -> None:
     assert await admitted(meter, tenant, 50, need("tokens", limit=1000, amount=300)) == 3
 
 
 @pytest.mark.parametrize("kind", ["requests", "tokens", "concurrency", "usd", "share"])
-async def test_zero_refuses(meter: CounterStore, tenant: str, kind: Kind) -> None:
-    asked = need(kind, limit=0)
-    assert await meter.admit(ask("a", tenant, asked), NOW) == Refusal(asked, None)
+async def test_a_limit_of_zero_refuses_every_call(
+    meter: CounterStore, tenant: str, kind: Kind
+) -> None:
+    demand = need(kind, limit=0)
+    assert await meter.admit(ask("a", tenant, demand), NOW) == Refusal(demand, None)
 
 
-async def test_all_needs_are_taken_or_none(meter: CounterStore, tenant: str) -> None:
+async def test_the_store_reserves_all_demands_of_a_call_or_none(
+    meter: CounterStore, tenant: str
+) -> None:
     """The last demand does not fit; the other counters stay as they were."""
     others = (
         need("requests"),
@@ -82,59 +88,63 @@ async def test_all_needs_are_taken_or_none(meter: CounterStore, tenant: str) -> 
     assert await admitted(meter, tenant, 10, *others) == 3
 
 
-async def test_asking_again_takes_nothing_twice(meter: CounterStore, tenant: str) -> None:
+async def test_a_repeated_admission_gets_the_same_answer_and_reserves_nothing_twice(
+    meter: CounterStore, tenant: str
+) -> None:
     """The second answer equals the first, warnings included."""
-    asked = need("usd", limit=10, amount=4, soft=4)
-    first = await meter.admit(ask("a", tenant, asked), NOW)
-    assert first == Admitted((asked,))
-    assert await meter.admit(ask("a", tenant, asked), NOW) == first
-    assert await meter.read_counters(tenant) == {asked.field: 4}
+    demand = need("usd", limit=10, amount=4, soft=4)
+    first = await meter.admit(ask("a", tenant, demand), NOW)
+    assert first == Admitted((demand,))
+    assert await meter.admit(ask("a", tenant, demand), NOW) == first
+    assert await meter.read_counters(tenant) == {demand.field: 4}
 
 
-async def test_tenants_are_apart(meter: CounterStore, tenant: str) -> None:
+async def test_each_tenant_has_its_own_counters(meter: CounterStore, tenant: str) -> None:
     assert await admitted(meter, tenant, 9, need("requests")) == 3
     assert await admitted(meter, f"{tenant}-other", 9, need("requests")) == 3
 
 
-async def test_a_call_that_needs_nothing_passes(meter: CounterStore, tenant: str) -> None:
+async def test_a_call_without_demands_passes(meter: CounterStore, tenant: str) -> None:
     assert await meter.admit_single(DemandTemplate(()), (), "n", tenant, 60.0, NOW) == Admitted()
     assert await meter.admit(ask("a", tenant), NOW) == Admitted()
     assert await meter.extend(ask("a", tenant), NOW) == Admitted()
     assert await meter.read_counters(tenant) == {}
 
 
-async def test_requests_come_back_a_little_at_a_time(meter: CounterStore, tenant: str) -> None:
+async def test_a_rate_refills_continuously(meter: CounterStore, tenant: str) -> None:
     """60 a minute: a burst of 60, then one a second, and never more than 60 saved up."""
-    asked = need("requests", limit=60)
-    assert await admitted(meter, tenant, 70, asked) == 60
-    assert await admitted(meter, tenant, 9, asked, now=NOW + 0.9) == 0
-    assert await admitted(meter, tenant, 9, asked, now=NOW + 1) == 1
-    assert await admitted(meter, tenant, 9, asked, now=NOW + 4) == 3
-    assert await admitted(meter, tenant, 99, asked, now=NOW + 1000) == 60
+    demand = need("requests", limit=60)
+    assert await admitted(meter, tenant, 70, demand) == 60
+    assert await admitted(meter, tenant, 9, demand, now=NOW + 0.9) == 0
+    assert await admitted(meter, tenant, 9, demand, now=NOW + 1) == 1
+    assert await admitted(meter, tenant, 9, demand, now=NOW + 4) == 3
+    assert await admitted(meter, tenant, 99, demand, now=NOW + 1000) == 60
 
 
 @pytest.mark.parametrize(("limit", "amount"), [(60, 1), (7, 1), (1000, 999), (200_000, 33_333)])
-async def test_after_retry_after_the_same_ask_passes_and_not_before(
+async def test_a_refused_call_passes_after_retry_after_and_not_before(
     meter: CounterStore, tenant: str, limit: int, amount: int
 ) -> None:
-    asked = need("requests", limit=limit, amount=amount)
-    await admitted(meter, tenant, limit // amount, asked)
-    over = await meter.admit(ask("late", tenant, asked), NOW)
+    demand = need("requests", limit=limit, amount=amount)
+    await admitted(meter, tenant, limit // amount, demand)
+    over = await meter.admit(ask("late", tenant, demand), NOW)
     assert isinstance(over, Refusal)
     assert over.retry_after is not None
-    before = await meter.admit(ask("late", tenant, asked), NOW + over.retry_after - 0.005)
+    before = await meter.admit(ask("late", tenant, demand), NOW + over.retry_after - 0.005)
     assert isinstance(before, Refusal)
     assert before.retry_after is not None
     assert 0 < before.retry_after < 0.01
-    assert await meter.admit(ask("late", tenant, asked), NOW + over.retry_after) == Admitted()
+    assert await meter.admit(ask("late", tenant, demand), NOW + over.retry_after) == Admitted()
 
 
-async def test_what_never_fits_has_no_retry_after(meter: CounterStore, tenant: str) -> None:
-    asked = need("tokens", limit=1000, amount=1001)
-    assert await meter.admit(ask("a", tenant, asked), NOW) == Refusal(asked, None)
+async def test_a_call_that_never_fits_gets_no_retry_after(meter: CounterStore, tenant: str) -> None:
+    demand = need("tokens", limit=1000, amount=1001)
+    assert await meter.admit(ask("a", tenant, demand), NOW) == Refusal(demand, None)
 
 
-async def test_tokens_become_what_was_used(meter: CounterStore, tenant: str) -> None:
+async def test_a_settlement_corrects_the_tokens_to_the_real_usage(
+    meter: CounterStore, tenant: str
+) -> None:
     """A call reserves 900 of 1000 tokens and uses 100, so 900 are left."""
     assert await admitted(meter, tenant, 1, need("tokens", 1000, 900)) == 1
     await meter.admit(ask("a", tenant, need("tokens", 1000, 100)), NOW)
@@ -145,7 +155,7 @@ async def test_tokens_become_what_was_used(meter: CounterStore, tenant: str) -> 
     assert await admitted(meter, tenant, 1, need("tokens", 1000, 50)) == 1
 
 
-async def test_more_tokens_than_were_held_are_owed(meter: CounterStore, tenant: str) -> None:
+async def test_tokens_beyond_the_reservation_are_charged(meter: CounterStore, tenant: str) -> None:
     await meter.admit(ask("a", tenant, need("tokens", 600, 100)), NOW)
     assert await meter.settle(tenant, "a", 1200, None)
     over = await meter.admit(ask("b", tenant, need("tokens", 600, 600)), NOW)
@@ -153,7 +163,7 @@ async def test_more_tokens_than_were_held_are_owed(meter: CounterStore, tenant: 
     assert over.retry_after == pytest.approx(120, abs=0.01)
 
 
-async def test_tokens_without_usage_stay_as_they_were_held(
+async def test_a_call_without_usage_stays_charged_with_its_reserved_tokens(
     meter: CounterStore, tenant: str
 ) -> None:
     await meter.admit(ask("a", tenant, need("tokens", 600, 400)), NOW)
@@ -163,7 +173,7 @@ async def test_tokens_without_usage_stay_as_they_were_held(
     assert over.retry_after == pytest.approx(40, abs=0.01)
 
 
-async def test_what_others_used_meanwhile_is_not_given_back(
+async def test_a_settlement_returns_no_tokens_that_other_calls_used(
     meter: CounterStore, tenant: str
 ) -> None:
     """One call reserves all tokens and uses none while another uses half, so half is left."""
@@ -175,7 +185,7 @@ async def test_what_others_used_meanwhile_is_not_given_back(
     assert await admitted(meter, tenant, 1, need("tokens", 600, 301), now=later) == 0
 
 
-async def test_a_limit_of_tokens_is_of_what_is_used_whatever_is_held(
+async def test_a_token_limit_counts_used_tokens_and_not_reserved_ones(
     meter: CounterStore, tenant: str
 ) -> None:
     """Six calls at a time each reserve a sixth of the limit, run 10 s and use a hundredth of it.
@@ -187,60 +197,66 @@ async def test_a_limit_of_tokens_is_of_what_is_used_whatever_is_held(
         now = NOW + number * 10 / 6
         if len(running) == 6:
             assert await meter.settle(tenant, running.pop(0), 10, None)
-        one = ask(f"{number}", tenant, need("tokens", 1000, 166))
-        passed = isinstance(await meter.admit(one, now), Admitted)
+        request = ask(f"{number}", tenant, need("tokens", 1000, 166))
+        passed = isinstance(await meter.admit(request, now), Admitted)
         refused += not passed
-        running += [one.id] if passed else []
+        running += [request.id] if passed else []
     assert refused == 0
 
 
-async def test_a_place_is_given_back_once(meter: CounterStore, tenant: str) -> None:
-    asked = need("concurrency", limit=1)
-    assert await meter.admit(ask("a", tenant, asked), NOW) == Admitted()
-    over = await meter.admit(ask("b", tenant, asked), NOW)
-    assert over in (Refusal(asked, None), Refusal(asked, 1.0))
+async def test_a_concurrency_slot_is_released_once(meter: CounterStore, tenant: str) -> None:
+    demand = need("concurrency", limit=1)
+    assert await meter.admit(ask("a", tenant, demand), NOW) == Admitted()
+    over = await meter.admit(ask("b", tenant, demand), NOW)
+    assert over in (Refusal(demand, None), Refusal(demand, 1.0))
     assert await meter.settle(tenant, "a", None, None)
     assert not await meter.settle(tenant, "a", None, None)
-    assert await admitted(meter, tenant, 9, asked) == 1
+    assert await admitted(meter, tenant, 9, demand) == 1
 
 
-async def test_money_becomes_what_was_spent(meter: CounterStore, tenant: str) -> None:
-    asked = need("usd", limit=100, amount=60)
-    await meter.admit(ask("a", tenant, asked), NOW)
-    assert await meter.admit(ask("b", tenant, asked), NOW) == Refusal(
-        asked, BUSY_RETRY_SECONDS, busy=True
-    )
-    assert await meter.settle(tenant, "a", None, 40)
-    assert await meter.admit(ask("b", tenant, asked), NOW) == Admitted()
-    assert await meter.read_counters(tenant) == {asked.field: 100}
-
-
-async def test_money_of_unknown_cost_stays_held_and_more_than_held_is_charged(
+async def test_a_settlement_corrects_the_money_to_the_real_cost(
     meter: CounterStore, tenant: str
 ) -> None:
-    asked = need("usd", limit=100, amount=10)
-    await meter.admit(ask("a", tenant, asked), NOW)
-    await meter.admit(ask("b", tenant, asked), NOW)
+    demand = need("usd", limit=100, amount=60)
+    await meter.admit(ask("a", tenant, demand), NOW)
+    assert await meter.admit(ask("b", tenant, demand), NOW) == Refusal(
+        demand, BUSY_RETRY_SECONDS, busy=True
+    )
+    assert await meter.settle(tenant, "a", None, 40)
+    assert await meter.admit(ask("b", tenant, demand), NOW) == Admitted()
+    assert await meter.read_counters(tenant) == {demand.field: 100}
+
+
+async def test_an_unknown_cost_keeps_the_reservation_and_a_higher_cost_is_charged(
+    meter: CounterStore, tenant: str
+) -> None:
+    demand = need("usd", limit=100, amount=10)
+    await meter.admit(ask("a", tenant, demand), NOW)
+    await meter.admit(ask("b", tenant, demand), NOW)
     assert await meter.settle(tenant, "a", None, None)
     assert await meter.settle(tenant, "b", None, 95)
-    assert await meter.read_counters(tenant) == {asked.field: 105}
+    assert await meter.read_counters(tenant) == {demand.field: 105}
 
 
-async def test_nothing_is_ever_credited(meter: CounterStore, tenant: str) -> None:
-    asked = need("usd", limit=100, amount=10)
-    await meter.admit(ask("a", tenant, asked, need("tokens", 100, 10)), NOW)
+async def test_a_negative_cost_credits_nothing(meter: CounterStore, tenant: str) -> None:
+    demand = need("usd", limit=100, amount=10)
+    await meter.admit(ask("a", tenant, demand, need("tokens", 100, 10)), NOW)
     assert await meter.settle(tenant, "a", -(10**6), -(10**6))
-    assert await meter.read_counters(tenant) == {asked.field: 0}
+    assert await meter.read_counters(tenant) == {demand.field: 0}
 
 
-async def test_who_holds_nothing_is_not_settled(meter: CounterStore, tenant: str) -> None:
+async def test_a_call_without_a_reservation_is_not_settled(
+    meter: CounterStore, tenant: str
+) -> None:
     assert not await meter.settle(tenant, "never", 1, 1)
-    asked = need("usd", limit=0)
-    await meter.admit(ask("refused", tenant, asked), NOW)
+    demand = need("usd", limit=0)
+    await meter.admit(ask("refused", tenant, demand), NOW)
     assert not await meter.settle(tenant, "refused", 1, 1)
 
 
-async def test_a_thousand_times_over_nothing_stays_held(meter: CounterStore, tenant: str) -> None:
+async def test_after_a_thousand_calls_nothing_stays_reserved(
+    meter: CounterStore, tenant: str
+) -> None:
     """SEC-BUDGET 3: nothing stays reserved, however calls end and interleave."""
     chance = random.Random(6)
     needs = (need("tokens", 10**6, 1000), need("concurrency", 8), need("usd", 10**9, 10**6))
@@ -251,9 +267,9 @@ async def test_a_thousand_times_over_nothing_stays_held(meter: CounterStore, ten
             cost = chance.choice([0, 1, 10**6, None])
             spent += 10**6 if cost is None else cost
             assert await meter.settle(tenant, running.pop(chance.randrange(8)), 0, cost)
-        one = ask(f"{number}", tenant, *needs)
-        assert await meter.admit(one, NOW) == Admitted()
-        running.append(one.id)
+        request = ask(f"{number}", tenant, *needs)
+        assert await meter.admit(request, NOW) == Admitted()
+        running.append(request.id)
         if number % 100 == 99:
             for id in running:
                 assert await meter.settle(tenant, id, 0, 0)
@@ -266,7 +282,7 @@ async def test_a_thousand_times_over_nothing_stays_held(meter: CounterStore, ten
     assert await admitted(meter, tenant, 20, needs[1]) == 8
 
 
-async def test_a_hold_that_expires_is_charged_and_its_place_is_free(
+async def test_an_expired_reservation_is_charged_and_its_concurrency_slot_is_free(
     meter: CounterStore, tenant: str
 ) -> None:
     place, money = need("concurrency", limit=1), need("usd", limit=100, amount=60)
@@ -277,7 +293,7 @@ async def test_a_hold_that_expires_is_charged_and_its_place_is_free(
     assert await meter.read_counters(tenant) == {money.field: 60}
 
 
-async def test_a_late_settlement_corrects_once(meter: CounterStore, tenant: str) -> None:
+async def test_a_late_settlement_corrects_the_charge_once(meter: CounterStore, tenant: str) -> None:
     """A second settlement frees no concurrency slot again."""
     place, money = need("concurrency", limit=2), need("usd", limit=100, amount=60)
     await meter.admit(ask("late", tenant, place, money, expires=NOW + 10), NOW)
@@ -288,7 +304,9 @@ async def test_a_late_settlement_corrects_once(meter: CounterStore, tenant: str)
     assert await admitted(meter, tenant, 9, place, now=NOW + 20) == 1
 
 
-async def test_a_further_attempt_is_added_to_what_is_held(meter: CounterStore, tenant: str) -> None:
+async def test_a_further_attempt_adds_to_the_calls_reservation(
+    meter: CounterStore, tenant: str
+) -> None:
     money = need("usd", limit=100, amount=40)
     await meter.admit(ask("a", tenant, money, need("concurrency", 1)), NOW)
     assert await meter.extend(ask("a", tenant, money), NOW) == Admitted()
@@ -299,7 +317,7 @@ async def test_a_further_attempt_is_added_to_what_is_held(meter: CounterStore, t
     assert await admitted(meter, tenant, 5, need("concurrency", 1)) == 1
 
 
-async def test_tokens_of_a_further_attempt_are_held_too(meter: CounterStore, tenant: str) -> None:
+async def test_a_further_attempt_reserves_tokens_too(meter: CounterStore, tenant: str) -> None:
     """Two attempts reserve 400 of 1000 each; in the end the call used 500."""
     tokens = need("tokens", limit=1000, amount=400)
     await meter.admit(ask("a", tenant, tokens), NOW)
@@ -310,7 +328,7 @@ async def test_tokens_of_a_further_attempt_are_held_too(meter: CounterStore, ten
     assert await admitted(meter, tenant, 1, need("tokens", 1000, 500)) == 1
 
 
-async def test_a_call_that_goes_on_expires_later(meter: CounterStore, tenant: str) -> None:
+async def test_an_extension_makes_the_call_expire_later(meter: CounterStore, tenant: str) -> None:
     place = need("concurrency", limit=1)
     await meter.admit(ask("a", tenant, place, expires=NOW + 10), NOW)
     more = ask("a", tenant, need("usd", 10), expires=NOW + 30)
@@ -319,19 +337,23 @@ async def test_a_call_that_goes_on_expires_later(meter: CounterStore, tenant: st
     assert await meter.admit(ask("b", tenant, place), NOW + 30) == Admitted()
 
 
-async def test_money_that_is_not_there_must_be_told_first(meter: CounterStore, tenant: str) -> None:
+async def test_a_missing_budget_counter_must_be_seeded_first(
+    meter: CounterStore, tenant: str
+) -> None:
     """A seeded amount counts; a second seed changes nothing."""
     money = need("usd", limit=100, amount=40, needs_seed=True)
-    asked = ask("a", tenant, need("requests"), money)
-    assert await meter.admit(asked, NOW) == MissingCounter(money)
+    request = ask("a", tenant, need("requests"), money)
+    assert await meter.admit(request, NOW) == MissingCounter(money)
     await meter.seed(tenant, money.field, 61)
     await meter.seed(tenant, money.field, 0)
-    assert await meter.admit(asked, NOW) == Refusal(money, None)
+    assert await meter.admit(request, NOW) == Refusal(money, None)
     assert await meter.read_counters(tenant) == {money.field: 61}
     assert await admitted(meter, tenant, 9, need("requests")) == 3
 
 
-async def test_a_soft_limit_is_told_of_once(meter: CounterStore, tenant: str) -> None:
+async def test_exactly_one_call_gets_the_warning_of_a_soft_limit(
+    meter: CounterStore, tenant: str
+) -> None:
     """Exactly one call gets the warning, at exactly the soft limit. Returned money repeats none."""
     money = need("usd", limit=100, amount=10, soft=80)
     answers = [await meter.admit(ask(f"{n}", tenant, money), NOW) for n in range(10)]
@@ -342,13 +364,17 @@ async def test_a_soft_limit_is_told_of_once(meter: CounterStore, tenant: str) ->
     assert again == [Admitted()] * 3
 
 
-async def test_a_soft_limit_is_told_of_in_each_window(meter: CounterStore, tenant: str) -> None:
+async def test_each_window_has_its_own_warning_of_a_soft_limit(
+    meter: CounterStore, tenant: str
+) -> None:
     for day in ("2026-11-24", "2026-11-25"):
         money = need("usd", limit=10, amount=9, soft=8, field=f"usd|x|all|{day}")
         assert await meter.admit(ask(day, tenant, money), NOW) == Admitted((money,))
 
 
-async def test_a_tenth_of_calls_may_be_of_a_tier(meter: CounterStore, tenant: str) -> None:
+async def test_a_share_of_a_tenth_admits_every_tenth_call_to_the_tier(
+    meter: CounterStore, tenant: str
+) -> None:
     """Only the tenth call may use the tier; calls to other tiers count and always pass."""
     reasoning, other = need("share", limit=100), need("share", limit=100, amount=0)
     assert await meter.admit(ask("early", tenant, reasoning), NOW) == Refusal(reasoning, None)
@@ -359,7 +385,7 @@ async def test_a_tenth_of_calls_may_be_of_a_tier(meter: CounterStore, tenant: st
     assert await meter.read_counters(tenant) == {reasoning.field: 2, reasoning.total_field: 20}
 
 
-async def test_a_share_that_is_passed_refuses_no_call_of_other_tiers(
+async def test_a_used_up_share_refuses_no_call_to_other_tiers(
     meter: CounterStore, tenant: str
 ) -> None:
     """An operator may have lowered the share since."""
@@ -367,7 +393,9 @@ async def test_a_share_that_is_passed_refuses_no_call_of_other_tiers(
     assert await admitted(meter, tenant, 9, need("share", limit=100, amount=0)) == 9
 
 
-async def test_the_soft_limit_of_a_share_is_a_share(meter: CounterStore, tenant: str) -> None:
+async def test_the_soft_limit_of_a_share_warns_at_a_share_of_calls(
+    meter: CounterStore, tenant: str
+) -> None:
     """The tier may have half of the calls and warns at 40%: here at its fourth call of ten."""
     reasoning, other = (
         need("share", limit=500, soft=400),
@@ -379,37 +407,45 @@ async def test_the_soft_limit_of_a_share_is_a_share(meter: CounterStore, tenant:
 
 
 @pytest.mark.parametrize("amount", [BIG, 2**63, 10**30])
-async def test_huge_amounts_fit_nowhere(meter: CounterStore, tenant: str, amount: int) -> None:
+async def test_every_limit_refuses_a_huge_amount(
+    meter: CounterStore, tenant: str, amount: int
+) -> None:
     for kind in ("tokens", "usd", "concurrency"):
-        asked = need(kind, limit=10**12, amount=amount)
-        assert isinstance(await meter.admit(ask("a", tenant, asked), NOW), Refusal)
+        demand = need(kind, limit=10**12, amount=amount)
+        assert isinstance(await meter.admit(ask("a", tenant, demand), NOW), Refusal)
         form = DemandTemplate((need(kind, limit=10**12),), (0,))
-        told = await meter.admit_single(form, (amount,), "a", tenant, 600.0, NOW)
-        assert isinstance(told, Refusal)
-        assert (told.demand.kind, told.retry_after) == (kind, None)
+        answer = await meter.admit_single(form, (amount,), "a", tenant, 600.0, NOW)
+        assert isinstance(answer, Refusal)
+        assert (answer.demand.kind, answer.retry_after) == (kind, None)
     assert await meter.read_counters(tenant) == {}
 
 
-async def test_huge_usage_leaves_no_room_and_no_error(meter: CounterStore, tenant: str) -> None:
-    asked = (need("usd", 100, 1), need("tokens", 100, 1))
-    await meter.admit(ask("a", tenant, *asked), NOW)
+async def test_a_huge_usage_uses_the_limit_up_without_an_error(
+    meter: CounterStore, tenant: str
+) -> None:
+    demands = (need("usd", 100, 1), need("tokens", 100, 1))
+    await meter.admit(ask("a", tenant, *demands), NOW)
     assert await meter.settle(tenant, "a", 10**30, 10**30)
-    for one in asked:
-        assert isinstance(await meter.admit(ask("b", tenant, one), NOW + 60), Refusal)
+    for demand in demands:
+        assert isinstance(await meter.admit(ask("b", tenant, demand), NOW + 60), Refusal)
 
 
-async def test_a_clock_that_goes_back_gives_nothing_twice(meter: CounterStore, tenant: str) -> None:
+async def test_a_clock_that_goes_back_refills_nothing_twice(
+    meter: CounterStore, tenant: str
+) -> None:
     """Two machines, half a second apart, take turns and still get one request a second."""
-    asked = need("requests", limit=60)
-    assert await admitted(meter, tenant, 60, asked) == 60
+    demand = need("requests", limit=60)
+    assert await admitted(meter, tenant, 60, demand) == 60
     passed = 0
     for turn in range(100):
         now = NOW + turn / 10 - 0.5 * (turn % 2)
-        passed += await admitted(meter, tenant, 1, asked, now=now)
+        passed += await admitted(meter, tenant, 1, demand, now=now)
     assert passed == 9
 
 
-async def test_what_is_held_in_a_closed_meter_is_nobodys(meter: CounterStore, tenant: str) -> None:
+async def test_a_store_may_be_closed_twice_with_a_reservation_open(
+    meter: CounterStore, tenant: str
+) -> None:
     await meter.admit(ask("a", tenant, need("concurrency", 1)), NOW)
     await meter.close()
     await meter.close()

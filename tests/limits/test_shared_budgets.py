@@ -37,7 +37,7 @@ async def used(
     return list((await (meter or stage.meter).read_counters(owner)).values())
 
 
-async def test_a_budget_is_of_all_tenants_unless_it_says_so() -> None:
+async def test_all_tenants_share_a_budget_unless_it_is_per_tenant() -> None:
     stage = ObservedLimiter(budget("0.005"))
     await stage.ask("c1", key=ACME)
     await stage.ask("c2", key=OTHER)
@@ -48,7 +48,7 @@ async def test_a_budget_is_of_all_tenants_unless_it_says_so() -> None:
         assert name not in problem.message
 
 
-async def test_a_budget_per_tenant_is_each_tenant_s() -> None:
+async def test_each_tenant_has_its_own_budget_if_it_is_per_tenant() -> None:
     stage = ObservedLimiter(budget("0.002", per="tenant"))
     await stage.ask("c1", key=ACME)
     await stage.ask("c2", key=OTHER)
@@ -56,7 +56,7 @@ async def test_a_budget_per_tenant_is_each_tenant_s() -> None:
     assert await used(stage, "acme") == await used(stage, "other") == [HELD]
 
 
-async def test_a_call_that_its_tenant_refuses_leaves_all_the_room_to_others() -> None:
+async def test_a_call_that_a_tenants_limit_refuses_reserves_no_shared_budget() -> None:
     stage = ObservedLimiter(budget("0.002"), limit(per="tenant", concurrency=1))
     await stage.ask("c1", key=ACME)
     await stage.end("c1")
@@ -68,7 +68,7 @@ async def test_a_call_that_its_tenant_refuses_leaves_all_the_room_to_others() ->
     assert await used(stage, None) == [19 + HELD]
 
 
-async def test_both_are_settled_with_what_the_call_has_cost() -> None:
+async def test_the_end_of_a_call_settles_the_shared_budget_and_the_tenants_own() -> None:
     stage = ObservedLimiter(budget("1"), budget("1", name="own", per="tenant"))
     await stage.ask("c1", key=ACME)
     await stage.gate.extend(stage.want("c1", key=ACME), decision(), target())
@@ -77,7 +77,7 @@ async def test_both_are_settled_with_what_the_call_has_cost() -> None:
     assert await used(stage, None) == await used(stage, "acme") == [19]
 
 
-async def test_calls_of_the_dead_are_settled_with_both() -> None:
+async def test_calls_of_a_dead_process_are_settled_in_both_budgets() -> None:
     stage = ObservedLimiter(budget("1"), budget("1", name="own", per="tenant"))
     await stage.ask("c1", key=ACME)
     stage.gate._reservations.clear()  # as in another process
@@ -85,25 +85,25 @@ async def test_calls_of_the_dead_are_settled_with_both() -> None:
     assert await used(stage, None) == await used(stage, "acme") == [7]
 
 
-async def test_a_lost_counter_of_all_tenants_is_asked_of_all_tenants() -> None:
+async def test_a_lost_shared_counter_is_rebuilt_from_the_rows_of_all_tenants() -> None:
     """The tenant's own counter is rebuilt from its own rows. The gateway asks once for each."""
     stage = ObservedLimiter(budget("1"), budget("1", name="own", per="tenant"))
-    asked: list[tuple[Owner, str]] = []
+    reads: list[tuple[Owner, str]] = []
 
     async def seed(owner: Owner, need: CounterDemand) -> int:
-        asked.append((owner, need.name))
+        reads.append((owner, need.name))
         return 40 if owner is None else 7
 
     stage.gate._ledger_spends._read_spent = seed
     await stage.ask("c1", key=ACME)
-    assert asked == [(None, "b"), ("acme", "own")]
+    assert reads == [(None, "b"), ("acme", "own")]
     assert (await used(stage, None), await used(stage, "acme")) == ([40 + HELD], [7 + HELD])
     await stage.ask("c2", key=OTHER)
-    assert asked[2:] == [("other", "own")]
+    assert reads[2:] == [("other", "own")]
     assert await used(stage, "other") == [7 + HELD]
 
 
-async def test_what_is_spent_while_nobody_counts_is_owed_to_each_owner() -> None:
+async def test_spending_during_an_outage_is_added_to_each_owners_counter() -> None:
     """The gateway adds up two tenants' debts to one budget, and pays each of them once."""
     stage = ObservedLimiter(budget("1"), budget("1", name="own", per="tenant"))
     for key in (ACME, OTHER):
@@ -122,7 +122,7 @@ async def test_what_is_spent_while_nobody_counts_is_owed_to_each_owner() -> None
     assert await used(stage, "other") == [2 * 19]
 
 
-async def test_while_nobody_counts_for_all_each_process_has_its_part_of_what_all_have() -> None:
+async def test_without_the_store_each_process_has_its_part_of_the_shared_budget() -> None:
     """Each of two processes has half of the budget for all tenants together."""
     stage = ObservedLimiter(budget("0.008"), shares=2)
     stage.meter.lost = True
@@ -132,7 +132,7 @@ async def test_while_nobody_counts_for_all_each_process_has_its_part_of_what_all
     assert await used(stage, None, stage.spare) == [2 * HELD]
 
 
-async def test_the_operator_is_told_whose_budget_it_is() -> None:
+async def test_the_log_says_whose_budget_is_used_up() -> None:
     """The gateway logs once for a budget of all tenants, and once per tenant for the others."""
     stage = ObservedLimiter(budget("0", name="all"), budget("0", name="own", per="tenant"))
     for key in (ACME, OTHER):
@@ -144,7 +144,7 @@ async def test_the_operator_is_told_whose_budget_it_is() -> None:
     assert [row["scope"] for row in stage.log] == ["tenant acme", "tenant other"]
 
 
-async def test_a_loss_between_the_two_holds_nothing_for_long() -> None:
+async def test_an_outage_between_two_reservations_reserves_nothing_for_long() -> None:
     """The shared reservation passes and the tenant's counters are lost: the call settles later."""
     stage = ObservedLimiter(budget("1"), limit(per="tenant", concurrency=9), closed=True)
     await stage.ask("warm", key=OTHER)
@@ -154,9 +154,11 @@ async def test_a_loss_between_the_two_holds_nothing_for_long() -> None:
         async def admit(
             self, ask: AdmissionRequest, now: float
         ) -> Admitted | Refusal | MissingCounter:
-            first = tuple([need for need in ask.demands if need.all_tenants])
+            shared_demands = tuple([need for need in ask.demands if need.all_tenants])
             await super().admit(
-                AdmissionRequest(id=ask.id, tenant=ask.tenant, demands=first, expires_at=now + 9),
+                AdmissionRequest(
+                    id=ask.id, tenant=ask.tenant, demands=shared_demands, expires_at=now + 9
+                ),
                 now,
             )
             raise StoreUnavailable
@@ -173,16 +175,16 @@ async def test_a_loss_between_the_two_holds_nothing_for_long() -> None:
     assert await used(stage, None) == [2 * HELD]
 
 
-async def test_one_that_leaves_between_the_two_is_settled_with_both() -> None:
+async def test_a_client_that_leaves_between_two_reservations_is_settled_in_both() -> None:
     stage = ObservedLimiter(budget("1"), budget("1", name="own", per="tenant"))
     await stage.ask("warm", key=ACME)
     await stage.end("warm")
     admit = stage.meter.admit
 
     async def slow(ask: AdmissionRequest, now: float) -> Admitted | Refusal | MissingCounter:
-        found = await admit(ask, now)
+        answer = await admit(ask, now)
         await asyncio.Event().wait()
-        return found
+        return answer
 
     stage.meter.admit = slow  # type: ignore[method-assign]  # it takes, and never says so
     task = asyncio.create_task(stage.ask("c1", key=ACME))
@@ -198,7 +200,7 @@ async def test_one_that_leaves_between_the_two_is_settled_with_both() -> None:
     assert await used(stage, None) == await used(stage, "acme") == [19]
 
 
-async def test_a_further_attempt_that_has_no_room_is_told_as_such() -> None:
+async def test_a_further_attempt_over_the_tenants_budget_is_refused() -> None:
     stage = ObservedLimiter(budget("1"), budget("0.002", name="own", per="tenant"))
     await stage.ask("c1", key=ACME)
     with pytest.raises(ProblemError, match="'own' is spent"):
@@ -206,7 +208,7 @@ async def test_a_further_attempt_that_has_no_room_is_told_as_such() -> None:
     assert await used(stage, None) == await used(stage, "acme") == [HELD]
 
 
-async def test_what_the_ledger_has_of_a_counter_is_told() -> None:
+async def test_read_spent_returns_the_ledgers_sum_for_a_counter() -> None:
     stage = ObservedLimiter(budget("1"), spent=12)
     (need,) = stage.gate._limits.make_demands(
         key="a", tags=(), tier="smart", now=1e9, tokens=1, micro_usd=1
@@ -214,7 +216,7 @@ async def test_what_the_ledger_has_of_a_counter_is_told() -> None:
     assert await stage.gate.read_spent(None, need) == 12
 
 
-async def test_other_limits_count_on_from_what_was_counted() -> None:
+async def test_new_limits_continue_from_the_counted_amounts() -> None:
     """A budget that was used up and is raised is reported anew."""
     stage = ObservedLimiter(budget("0.002"))
     await stage.ask("c1", key=ACME)

@@ -10,7 +10,9 @@ from gateway.state.errors import StoreUnavailable
 from tests.state.several import Sentinels
 
 
-async def test_calls_are_counted_by_the_new_primary(several_program: str, tmp_path: Path) -> None:
+async def test_the_new_primary_counts_calls_after_a_failover(
+    several_program: str, tmp_path: Path
+) -> None:
     """Replicated counters survive; the operator reconfigures nothing."""
     notes: list[str] = []
     need = CounterDemand(kind="usd", name="b", field="usd|total", limit=1000, amount=10)
@@ -18,12 +20,12 @@ async def test_calls_are_counted_by_the_new_primary(several_program: str, tmp_pa
     async def passed(id: str) -> bool:
         now = time.time()
         try:
-            told = await meter.admit(
+            answer = await meter.admit(
                 AdmissionRequest(id=id, tenant="acme", demands=(need,), expires_at=now + 60), now
             )
         except StoreUnavailable:
             return False
-        return isinstance(told, Admitted)
+        return isinstance(answer, Admitted)
 
     with Sentinels(several_program, tmp_path) as sentinels:
         meter = RedisCounters.from_url(

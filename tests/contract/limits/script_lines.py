@@ -27,14 +27,14 @@ class Counting(scripts.Script):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        told: list[str] = []
+        counted_lines: list[str] = []
         for number, line in enumerate(self.source.decode().split("\n"), 1):
             count = ""
             if _STATEMENT.match(line):
                 _lines.setdefault(name, {})[number] = line.strip()
                 count = f"redis.call('HINCRBY', 'lines:{name}', '{number}', 1) "
-            told.append(count + line)
-        self.source = "\n".join(told).encode()
+            counted_lines.append(count + line)
+        self.source = "\n".join(counted_lines).encode()
         self.sha = hashlib.sha1(self.source).hexdigest().encode()  # noqa: S324 - the protocol's name
 
 

@@ -53,17 +53,17 @@ def usd(amount: int, limit: int = 300, field: str = "usd|2030-03") -> CounterDem
 
 
 @pytest.mark.parametrize("kind", ["usd", "requests", "concurrency"])
-async def test_a_budget_for_three_lets_three_of_fifty_pass(
+async def test_a_limit_of_three_admits_three_of_fifty_concurrent_calls(
     meter: CounterStore, tenant: str, kind: Kind
 ) -> None:
     need = CounterDemand(kind=kind, name="b", field=f"{kind}|2030-03", limit=3, period=3600.0)
-    told = await asyncio.gather(
+    answers = await asyncio.gather(
         *(meter.admit(ask(tenant, f"call{at}", need), NOW) for at in range(50))
     )
-    assert Counter(type(one) for one in told) == {Admitted: 3, Refusal: 47}
+    assert Counter(type(answer) for answer in answers) == {Admitted: 3, Refusal: 47}
 
 
-def test_two_processes_that_ask_at_once_share_one_budget(shared_url: str, tenant: str) -> None:
+def test_two_concurrent_processes_share_one_budget(shared_url: str, tenant: str) -> None:
     """SEC-BUDGET 1, 2: two processes share money for three of 50 calls, on a key new to both."""
     command = [sys.executable, "-c", PROGRAM, shared_url, tenant]
     processes = [
@@ -76,25 +76,29 @@ def test_two_processes_that_ask_at_once_share_one_budget(shared_url: str, tenant
         for process in processes:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-        told = [process.communicate("go\n", timeout=60)[0] for process in processes]
+        answers = [process.communicate("go\n", timeout=60)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
             process.wait()
-    assert sum(int(one) for one in told) == 3
+    assert sum(int(answer) for answer in answers) == 3
 
 
-async def test_a_call_takes_all_or_nothing(meter: CounterStore, tenant: str) -> None:
+async def test_a_call_reserves_from_all_counters_or_from_none(
+    meter: CounterStore, tenant: str
+) -> None:
     """If the last counter refuses a call, the earlier ones give back what they reserved."""
     running = CounterDemand(kind="concurrency", name="c", field="running", limit=1)
     for at in range(3):
-        told = await meter.admit(ask(tenant, f"over{at}", running, usd(301)), NOW)
-        assert told == Refusal(usd(301))
+        answers = await meter.admit(ask(tenant, f"over{at}", running, usd(301)), NOW)
+        assert answers == Refusal(usd(301))
     assert await meter.admit(ask(tenant, "fits", running, usd(300)), NOW) == Admitted()
     assert await meter.read_counters(tenant) == {"usd|2030-03": 300}
 
 
-async def test_who_asks_again_takes_nothing_twice(meter: CounterStore, tenant: str) -> None:
+async def test_a_repeated_admission_reserves_nothing_twice(
+    meter: CounterStore, tenant: str
+) -> None:
     """The first answer may have been lost. Only the same call gets its warning again."""
     soft = CounterDemand(kind="usd", name="b", field="usd|2030-03", limit=300, amount=100, soft=100)
     first = ask(tenant, "first", soft)
@@ -107,7 +111,7 @@ async def test_who_asks_again_takes_nothing_twice(meter: CounterStore, tenant: s
     assert await meter.read_counters(tenant) == {"usd|2030-03": 130}
 
 
-async def test_a_hold_that_nobody_settles_stays_spent_and_can_be_corrected(
+async def test_an_unsettled_reservation_stays_charged_and_can_be_corrected(
     meter: CounterStore, tenant: str
 ) -> None:
     """SEC-BUDGET 3: an expired reservation is charged, and its concurrency slot is free."""
@@ -121,13 +125,15 @@ async def test_a_hold_that_nobody_settles_stays_spent_and_can_be_corrected(
     assert await meter.admit(ask(tenant, "third", running), NOW + 10.2) == Refusal(running)
 
 
-async def test_unknown_cost_leaves_what_was_held(meter: CounterStore, tenant: str) -> None:
+async def test_a_call_of_unknown_cost_stays_charged_with_its_reservation(
+    meter: CounterStore, tenant: str
+) -> None:
     await meter.admit(ask(tenant, "call", usd(200)), NOW)
     assert await meter.settle(tenant, "call", None, None)
     assert await meter.read_counters(tenant) == {"usd|2030-03": 200}
 
 
-async def test_a_further_attempt_holds_more_and_is_settled_with_the_call(
+async def test_a_further_attempt_reserves_more_and_is_settled_with_the_call(
     meter: CounterStore, tenant: str
 ) -> None:
     first = ask(tenant, "call", usd(200))
@@ -139,7 +145,7 @@ async def test_a_further_attempt_holds_more_and_is_settled_with_the_call(
     assert await meter.read_counters(tenant) == {"usd|2030-03": 120}
 
 
-async def test_a_counter_that_is_lost_is_asked_for_and_given_once(
+async def test_a_missing_counter_is_reported_and_seeded_once(
     meter: CounterStore, tenant: str
 ) -> None:
     need = CounterDemand(
@@ -152,29 +158,27 @@ async def test_a_counter_that_is_lost_is_asked_for_and_given_once(
     assert await meter.read_counters(tenant) == {"usd|2030-03": 250}
 
 
-async def test_tenants_do_not_meet(meter: CounterStore, tenant: str) -> None:
-    for one in (tenant, f"{tenant}}}:x", f"{{{tenant}", ""):
-        await meter.admit(ask(one, "call", usd(300)), NOW)
-        assert await meter.read_counters(one) == {"usd|2030-03": 300}
-        assert await meter.settle(one, "call", None, 1)
+async def test_tenants_share_no_counter(meter: CounterStore, tenant: str) -> None:
+    for answer in (tenant, f"{tenant}}}:x", f"{{{tenant}", ""):
+        await meter.admit(ask(answer, "call", usd(300)), NOW)
+        assert await meter.read_counters(answer) == {"usd|2030-03": 300}
+        assert await meter.settle(answer, "call", None, 1)
 
 
 @pytest.mark.parametrize("amount", [10**15, 2**53, 2**63, 10**30])
-async def test_large_amounts_are_whole_and_never_wrap(
+async def test_large_amounts_are_exact_and_never_overflow(
     meter: CounterStore, tenant: str, amount: int
 ) -> None:
     fits = amount <= 2**53
-    told = await meter.admit(ask(tenant, "call", usd(amount, 2**53)), NOW)
-    assert isinstance(told, Admitted) is fits
+    answers = await meter.admit(ask(tenant, "call", usd(amount, 2**53)), NOW)
+    assert isinstance(answers, Admitted) is fits
     if fits:
         assert await meter.read_counters(tenant) == {"usd|2030-03": amount}
         assert await meter.settle(tenant, "call", None, amount - 1)
         assert await meter.read_counters(tenant) == {"usd|2030-03": amount - 1}
 
 
-async def test_a_window_that_was_swept_is_not_begun_again_by_a_late_call(
-    make: Make, tenant: str
-) -> None:
+async def test_a_late_settlement_does_not_restart_a_swept_window(make: Make, tenant: str) -> None:
     meter = make()
     await meter.admit(ask(tenant, "old", usd(100, field="usd|2030-03-01")), NOW)
     await meter.admit(ask(tenant, "new", usd(100, field="usd|2030-03")), NOW)
@@ -186,7 +190,9 @@ async def test_a_window_that_was_swept_is_not_begun_again_by_a_late_call(
     assert await meter.read_counters(tenant) == {"usd|2030-03": 100}
 
 
-async def test_scripts_that_a_server_has_forgotten_are_sent_again(make: Make, tenant: str) -> None:
+async def test_the_store_sends_its_scripts_again_if_the_server_lost_them(
+    make: Make, tenant: str
+) -> None:
     """A restarted server, or a new primary, has no scripts."""
     meter = make()
     await meter.admit(ask(tenant, "first", usd(100)), NOW)

@@ -18,14 +18,14 @@ _RUN = count()
 @pytest.fixture(params=["memory", "redis"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[StateStore]:
     notes: list[str] = []
-    made: StateStore
+    state_store: StateStore
     if request.param == "memory":
-        made = MemoryStore(64_000_000, clock=time.monotonic)
+        state_store = MemoryStore(64_000_000, clock=time.monotonic)
     else:
         url = request.getfixturevalue("redis_url")
-        made = RedisStore(url, note=notes.append, clock=time.monotonic, deadline=10.0)
-    yield made
-    await made.close()
+        state_store = RedisStore(url, note=notes.append, clock=time.monotonic, deadline=10.0)
+    yield state_store
+    await state_store.close()
     assert notes == []
 
 
@@ -35,7 +35,7 @@ def name() -> str:
     return f"contract:{next(_RUN)}"
 
 
-async def test_what_was_never_put_is_none(store: StateStore, name: str) -> None:
+async def test_an_unknown_key_has_no_value(store: StateStore, name: str) -> None:
     assert await store.get(name) is None
     assert store.alive
 
@@ -45,7 +45,9 @@ async def test_what_was_never_put_is_none(store: StateStore, name: str) -> None:
     [b"text", bytes(range(256)), b"$-1\r\n+OK\r\n", b"\xff" * 1_000_000],
     ids=["text", "every byte", "protocol", "long"],
 )
-async def test_bytes_come_back_as_they_were(store: StateStore, name: str, value: bytes) -> None:
+async def test_the_store_returns_bytes_unchanged(
+    store: StateStore, name: str, value: bytes
+) -> None:
     await store.put(name, value, 60)
     assert await store.get(name) == value
 
@@ -57,7 +59,7 @@ async def test_an_empty_value_is_none(store: StateStore, name: str) -> None:
     assert store.alive
 
 
-async def test_the_last_value_stands(store: StateStore, name: str) -> None:
+async def test_the_last_value_counts(store: StateStore, name: str) -> None:
     await store.put(name, b"first", 60)
     await store.put(name, b"second", 60)
     assert await store.get(name) == b"second"
@@ -71,14 +73,16 @@ async def test_a_value_expires(store: StateStore, name: str) -> None:
 
 
 @pytest.mark.parametrize("ttl", [0, -1])
-async def test_no_time_to_live_changes_nothing(store: StateStore, name: str, ttl: float) -> None:
+async def test_a_put_without_time_to_live_changes_nothing(
+    store: StateStore, name: str, ttl: float
+) -> None:
     await store.put(name, b"before", 60)
     await store.put(name, b"after", ttl)
     assert await store.get(name) == b"before"
 
 
 @pytest.mark.parametrize("value", [b"value", b"x" * 100_000], ids=["short", "long"])
-async def test_what_is_posted_is_found(store: StateStore, name: str, value: bytes) -> None:
+async def test_put_nowait_stores_a_value(store: StateStore, name: str, value: bytes) -> None:
     """The caller does not wait, even for the first request to a store."""
     await store.drain()
     store.put_nowait(name, value, 60)
@@ -91,16 +95,14 @@ async def test_what_is_posted_is_found(store: StateStore, name: str, value: byte
     assert [await store.get(name), await store.get(f"{name}:more")] == [b"second", b"third"]
 
 
-async def test_many_at_once_each_get_their_own(store: StateStore, name: str) -> None:
+async def test_concurrent_reads_each_get_their_own_value(store: StateStore, name: str) -> None:
     keys = [f"{name}:{number}" for number in range(200)]
     await asyncio.gather(*(store.put(key, key.encode(), 60) for key in keys))
-    found = await asyncio.gather(*(store.get(key) for key in keys))
-    assert found == [key.encode() for key in keys]
+    values = await asyncio.gather(*(store.get(key) for key in keys))
+    assert values == [key.encode() for key in keys]
 
 
-async def test_a_call_that_was_cancelled_leaves_no_answer_to_the_next(
-    store: StateStore, name: str
-) -> None:
+async def test_a_cancelled_read_leaves_no_reply_to_the_next(store: StateStore, name: str) -> None:
     """SEC-CACHE 8: clients leave at any moment; another client must not get their answer."""
     chance = random.Random(5)
     keys = [f"{name}:{number}" for number in range(20)]
@@ -108,18 +110,18 @@ async def test_a_call_that_was_cancelled_leaves_no_answer_to_the_next(
         await store.put(key, key.encode(), 60)
     cancelled = 0
     for _ in range(300):
-        left = asyncio.ensure_future(store.get(chance.choice(keys)))
+        cancelled_read = asyncio.ensure_future(store.get(chance.choice(keys)))
         for _ in range(chance.randrange(8)):
             await asyncio.sleep(0)
-        left.cancel()
-        cancelled += (await asyncio.gather(left, return_exceptions=True))[0] is not None
+        cancelled_read.cancel()
+        cancelled += (await asyncio.gather(cancelled_read, return_exceptions=True))[0] is not None
         key = chance.choice(keys)
         assert await store.get(key) == key.encode()
     assert cancelled
     assert store.alive
 
 
-async def test_a_closed_store_is_lost(store: StateStore, name: str) -> None:
+async def test_a_closed_store_stores_and_returns_nothing(store: StateStore, name: str) -> None:
     await store.put(name, b"value", 60)
     await store.close()
     store.put_nowait(name, b"other", 60)

@@ -36,11 +36,11 @@ async def shared(redis_url: str) -> AsyncIterator[RedisCounters]:
     notes: list[str] = []
     with redis.Redis.from_url(redis_url) as admin:  # other tests use counters of all tenants too
         admin.delete(*make_keys(None))
-    made = RedisCounters.from_url(
+    store = RedisCounters.from_url(
         redis_url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller"
     )
-    yield made
-    await made.close()
+    yield store
+    await store.close()
     assert notes == []
 
 
@@ -78,8 +78,10 @@ def drawn(chance: random.Random, share: float) -> tuple[CounterDemand, ...]:
     kinds = chance.sample(_KINDS, chance.randint(0, 4))
     needs = [need(chance, kind, chance.randint(0, 1)) for kind in kinds]
     share = chance.choice([0.0, share, share, 1.0]) if 0 < share < 1 else share
-    mixed = [msgspec.structs.replace(one, all_tenants=chance.random() < share) for one in needs]
-    return tuple(sorted(mixed, key=lambda one: not one.all_tenants))
+    mixed = [
+        msgspec.structs.replace(demand, all_tenants=chance.random() < share) for demand in needs
+    ]
+    return tuple(sorted(mixed, key=lambda demand: not demand.all_tenants))
 
 
 def formed(
@@ -88,7 +90,7 @@ def formed(
     """Split demands into a template, some of whose amounts vary, and those amounts."""
     varies = tuple(sorted(chance.sample(range(len(needs)), chance.randint(0, len(needs)))))
     amounts = tuple([needs[at].amount for at in varies])
-    form = DemandTemplate(tuple([msgspec.structs.replace(one, amount=7) if at in varies else one for at, one in enumerate(needs)]), varies)  # fmt: skip
+    form = DemandTemplate(tuple([msgspec.structs.replace(demand, amount=7) if at in varies else demand for at, demand in enumerate(needs)]), varies)  # fmt: skip
     assert form.fill(amounts) == needs
     return form, amounts
 
@@ -103,11 +105,16 @@ async def probe(meter: CounterStore, tenant: str, now: float) -> None:
 async def used(meter: CounterStore, tenant: str) -> list[dict[str, int]]:
     """Read the counters above zero: one that was given back may exist at zero."""
     counters = [await meter.read_counters(owner) for owner in (None, tenant)]
-    return [{field: spent for field, spent in one.items() if spent} for one in counters]
+    return [
+        {field: spent for field, spent in owner_counters.items() if spent}
+        for owner_counters in counters
+    ]
 
 
 @pytest.mark.parametrize("seed", range(20, 60))
-async def test_the_same_story_has_the_same_answers(shared: RedisCounters, seed: int) -> None:
+async def test_memory_and_redis_give_the_same_answers_to_random_calls(
+    shared: RedisCounters, seed: int
+) -> None:
     """The stores agree for one owner, for the other, and for both.
 
     In Redis a call expires reservations of its own owners alone. So where there are both, each step
@@ -117,8 +124,8 @@ async def test_the_same_story_has_the_same_answers(shared: RedisCounters, seed: 
     chance, share = random.Random(seed), (0.0, 0.5, 0.5, 1.0)[seed % 4]
     both = share == 0.5
     memory, tenant = MemoryCounters(), f"same:{next(_RUN)}:{{{seed}"
-    asked: dict[str, AdmissionRequest] = {}
-    held: dict[str, Scopes] = {}
+    requests: dict[str, AdmissionRequest] = {}
+    held_scopes: dict[str, Scopes] = {}
     choices = set[int]()
     now, ids = 1_900_000_000.0, [f"call{at}" for at in range(30)]
     for _ in range(300):
@@ -127,8 +134,8 @@ async def test_the_same_story_has_the_same_answers(shared: RedisCounters, seed: 
             await probe(meter, tenant, now)
         id = chance.choice(ids)
         if chance.random() < 0.4:
-            asked.pop(id, None)
-            held.pop(id, None)
+            requests.pop(id, None)
+            held_scopes.pop(id, None)
             tokens = chance.choice([None, 0, 1, 900, -1])
             micro = chance.choice([None, 0, 10, 10**6, -5])
             settled = await memory.settle(tenant, id, tokens, micro)
@@ -144,32 +151,34 @@ async def test_the_same_story_has_the_same_answers(shared: RedisCounters, seed: 
             others = tuple((tier, drawn(chance, share)) for tier in tiers)
             ask = AdmissionRequest(
                 id=id, tenant=tenant, demands=needs, expires_at=now + life, fallbacks=others, seeds=seeds,
-                held_scopes=held.get(id, ()),
+                held_scopes=held_scopes.get(id, ()),
             )  # fmt: skip
             if not adds:
-                ask = asked.get(id, ask)  # a repeated call asks for the same
+                ask = requests.get(id, ask)  # a repeated call asks for the same
                 if (
-                    id in asked
-                    and len(collect_scopes([one for way in ask.options for one in way])) > 1
+                    id in requests
+                    and len(collect_scopes([item for way in ask.options for item in way])) > 1
                 ):
                     continue  # a repeated call does not learn which option it had
             if adds or ask.fallbacks or ask.seeds or chance.random() < 0.3:
-                told = await (memory.extend if adds else memory.admit)(ask, now)
-                assert await (shared.extend if adds else shared.admit)(ask, now) == told
+                answer = await (memory.extend if adds else memory.admit)(ask, now)
+                assert await (shared.extend if adds else shared.admit)(ask, now) == answer
             else:
                 form, amounts = formed(chance, ask.demands)
                 call = (form, amounts, ask.id, tenant, ask.expires_at - now, now)
-                told = await memory.admit_single(*call)
-                assert await shared.admit_single(*call) == told
-            if isinstance(told, Admitted) and (needs and ask.options[told.choice]):
-                asked.setdefault(id, ask)
-                mine = collect_scopes(ask.options[told.choice])
-                held[id] = tuple([one for one in ALL_SCOPES if one in {*mine, *held.get(id, ())}])
-            if isinstance(told, MissingCounter):
+                answer = await memory.admit_single(*call)
+                assert await shared.admit_single(*call) == answer
+            if isinstance(answer, Admitted) and (needs and ask.options[answer.choice]):
+                requests.setdefault(id, ask)
+                mine = collect_scopes(ask.options[answer.choice])
+                held_scopes[id] = tuple(
+                    [item for item in ALL_SCOPES if item in {*mine, *held_scopes.get(id, ())}]
+                )
+            if isinstance(answer, MissingCounter):
                 spent = chance.choice([0, 17])
                 for meter in (memory, shared):
-                    for one in (told.demand, *told.other_demands):
-                        await meter.seed(one.owner(tenant), one.field, spent)
-            choices.add(told.choice if isinstance(told, Admitted | Refusal) else -1)
+                    for item in (answer.demand, *answer.other_demands):
+                        await meter.seed(item.owner(tenant), item.field, spent)
+            choices.add(answer.choice if isinstance(answer, Admitted | Refusal) else -1)
         assert await used(shared, tenant) == await used(memory, tenant)
     assert {0, 1} <= choices
