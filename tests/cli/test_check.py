@@ -14,7 +14,7 @@ from tests.cli.run import GOOD, ON, config, program, run
 from tests.config import shipped
 
 
-def test_a_sound_configuration_is_told_in_a_few_lines(tmp_path: Path) -> None:
+def test_check_describes_a_valid_configuration_in_a_few_lines(tmp_path: Path) -> None:
     result = run("--config", config(tmp_path), "check")
     assert (result.exit_code, result.stderr) == (0, "")
     heading, *notes, lab, last = result.stdout.splitlines()
@@ -25,12 +25,12 @@ def test_a_sound_configuration_is_told_in_a_few_lines(tmp_path: Path) -> None:
     assert len(last.rpartition(" ")[2]) == 12
 
 
-def test_a_sound_configuration_as_json(tmp_path: Path) -> None:
+def test_check_describes_a_valid_configuration_as_json(tmp_path: Path) -> None:
     result = run("--config", config(tmp_path), "check", "--json")
     assert result.exit_code == 0
-    told = json.loads(result.stdout)
-    notes = told.pop("changed_defaults")
-    assert told == {"ok": True, "errors": 0, "warnings": 0, "findings": []}
+    report = json.loads(result.stdout)
+    notes = report.pop("changed_defaults")
+    assert report == {"ok": True, "errors": 0, "warnings": 0, "findings": []}
     assert notes[0] == {
         "path": "cache.default",
         "file": str(config(tmp_path)),
@@ -43,7 +43,7 @@ def test_a_sound_configuration_as_json(tmp_path: Path) -> None:
 WARNED = GOOD.replace("  huge: {tools: false, ", "  huge: {retires: 2020-01-01, ")
 
 
-def test_warnings_are_told_and_are_no_failure(tmp_path: Path) -> None:
+def test_check_prints_warnings_and_exits_with_0(tmp_path: Path) -> None:
     file = config(tmp_path, WARNED)
     result = run("--config", file, "check")
     assert result.exit_code == 0
@@ -53,9 +53,9 @@ def test_warnings_are_told_and_are_no_failure(tmp_path: Path) -> None:
         "and no target of this tier stays. Put another in its place."
     )
     assert last.startswith("ok: 1 warning, 1 of 1 labs on, ")
-    told = json.loads(run("--config", file, "check", "--json").stdout)
-    assert (told["ok"], told["errors"], told["warnings"]) == (True, 0, 1)
-    assert [item["level"] for item in told["findings"]] == ["warning"]
+    report = json.loads(run("--config", file, "check", "--json").stdout)
+    assert (report["ok"], report["errors"], report["warnings"]) == (True, 0, 1)
+    assert [item["level"] for item in report["findings"]] == ["warning"]
 
 
 def test_a_hard_budget_warns_of_models_without_a_bound(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_hard_budget_warns_of_models_without_a_bound(tmp_path: Path) -> None:
     assert lines[-1].startswith("ok: 3 warnings, 1 of 1 labs on, ")
 
 
-def test_warnings_are_a_failure_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_check_strict_fails_on_warnings(tmp_path: Path) -> None:
     file = config(tmp_path, WARNED)
     result = run("--config", file, "check", "--strict")
     assert result.exit_code == 1
@@ -103,14 +103,14 @@ def test_only_a_terminal_sees_colors(
     assert ("\x1b" in result.stdout) == shown
 
 
-def test_what_cannot_be_served_is_told(tmp_path: Path) -> None:
+def test_check_warns_of_a_tier_without_a_target(tmp_path: Path) -> None:
     file = config(tmp_path, GOOD.replace("reasoning: [{model: huge}]", ""))
     lines = run("--config", file, "check").stdout.splitlines()
     assert lines[0].startswith(f"{file}:9: warning: labs.acme: has no `reasoning` target. ")
     assert "on  acme: fast 1, smart 1, reasoning 0" in lines
 
 
-def test_targets_of_a_lab_are_those_that_are_on(tmp_path: Path) -> None:
+def test_check_counts_only_the_targets_whose_provider_is_on(tmp_path: Path) -> None:
     text = GOOD.replace(
         "fast: [{model: small}]", "fast: [{model: small}, {provider: b, model: small}]"
     )
@@ -130,7 +130,7 @@ def test_targets_of_a_lab_are_those_that_are_on(tmp_path: Path) -> None:
 OPEN = "server: {host: 0.0.0.0}\n"
 
 
-def test_a_gateway_open_to_everybody_is_an_error(tmp_path: Path) -> None:
+def test_open_keys_on_a_public_address_are_an_error(tmp_path: Path) -> None:
     file = config(tmp_path, GOOD + OPEN)
     result = run("--config", file, "check")
     assert result.exit_code == 1
@@ -138,8 +138,8 @@ def test_a_gateway_open_to_everybody_is_an_error(tmp_path: Path) -> None:
         f"{file}:21: error: server.host: `keys: open` would let everybody who reaches 0.0.0.0 "
         "spend money. Configure keys, or set server.open to true where something else guards it."
     )
-    meant = config(tmp_path, GOOD + OPEN.replace("}", ", open: true}"))
-    assert run("--config", meant, "check").exit_code == 0
+    declared_open = config(tmp_path, GOOD + OPEN.replace("}", ", open: true}"))
+    assert run("--config", declared_open, "check").exit_code == 0
     digest = hashlib.sha256(b"x").hexdigest()
     result = run(
         "--config", config(tmp_path, GOOD + OPEN), "check",
@@ -159,12 +159,14 @@ def test_a_store_whose_driver_is_missing_is_an_error(
     assert "canary" not in result.output
 
 
-def test_a_ledger_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+def test_a_ledger_that_cannot_be_written_is_an_error_and_check_creates_nothing(
+    tmp_path: Path,
+) -> None:
     """The check creates nothing to find that out."""
     (tmp_path / "taken").write_text("")
     data = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
     elsewhere = "Give another place, or move all of them with TIERGATE_DATA."
-    for written, told in (
+    for ledger, problem in (
         ("store: 'postgresql://u:canary@db/x'", ""),
         ("store: 'mysql://u:canary@db/x'",
          ("ledger.store: 'mysql' is no store that can be used. "
@@ -179,16 +181,16 @@ def test_a_ledger_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         (f"journal: {tmp_path}/taken/deep/er",
          f"ledger.journal: {tmp_path}/taken is a file, and a folder is needed. {elsewhere}"),
     ):  # fmt: skip
-        file = config(tmp_path, GOOD + f"ledger: {{{written}}}\n")
+        file = config(tmp_path, GOOD + f"ledger: {{{ledger}}}\n")
         result = run("--config", file, "check", environ=data)
-        assert result.exit_code == (1 if told else 0)
-        if told:
-            assert result.stdout.splitlines()[0] == f"{file}:21: error: {told}"
+        assert result.exit_code == (1 if problem else 0)
+        if problem:
+            assert result.stdout.splitlines()[0] == f"{file}:21: error: {problem}"
         assert "canary" not in result.output
     assert not (tmp_path / "data").exists()
 
 
-def test_a_store_that_was_set_aside_is_a_warning(tmp_path: Path) -> None:
+def test_a_damaged_store_that_was_set_aside_is_a_warning(tmp_path: Path) -> None:
     aside = tmp_path / "data" / "ledger.db.damaged-20261017T080000Z"
     aside.parent.mkdir()
     aside.touch()
@@ -202,7 +204,7 @@ def test_a_store_that_was_set_aside_is_a_warning(tmp_path: Path) -> None:
     assert run("--config", file, "check", "--strict", environ=data).exit_code == 1
 
 
-def test_a_folder_without_leave_to_write_is_an_error(
+def test_a_folder_without_permission_to_write_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != tmp_path)
@@ -217,7 +219,7 @@ def test_a_folder_without_leave_to_write_is_an_error(
     ]
 
 
-def test_errors_of_one_part_hide_none_of_another(tmp_path: Path) -> None:
+def test_check_reports_errors_of_several_parts_together(tmp_path: Path) -> None:
     (tmp_path / "k.yaml").write_text("alice: {sha256: abc}")
     text = GOOD.replace("lab: acme}", "lab: amce}") + "keys: k.yaml\nledger: {store: x}\n"
     lines = run("--config", config(tmp_path, text), "check").stdout.splitlines()
@@ -225,7 +227,7 @@ def test_errors_of_one_part_hide_none_of_another(tmp_path: Path) -> None:
     assert lines[-1] == "3 errors: the gateway would not start."
 
 
-def test_every_error_is_told_and_the_status_is_1(tmp_path: Path) -> None:
+def test_check_prints_every_error_and_exits_with_1(tmp_path: Path) -> None:
     file = config(
         tmp_path, GOOD.replace("lab: acme}", "lab: amce}").replace("tag: draft", "tga: draft")
     )
@@ -244,9 +246,9 @@ def test_every_error_is_told_and_the_status_is_1(tmp_path: Path) -> None:
         f"{file}:18: error: guards[0].when.matches (rule 'drafts are cheap'): '(' is not a regular expression: missing ): (.",
         "2 errors: the gateway would not start.",
     ]
-    told = json.loads(run("--config", file, "check", "--json").stdout)
-    assert told["ok"] is False
-    assert told["findings"][0] == {
+    report = json.loads(run("--config", file, "check", "--json").stdout)
+    assert report["ok"] is False
+    assert report["findings"][0] == {
         "level": "error",
         "file": str(file),
         "line": 2,
@@ -270,22 +272,22 @@ def test_a_configuration_with_no_lab_on_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "problem"),
     [
         (None, "k.yaml: error: cannot be read: no such file or directory"),
         ("alice: {sha256: abc}", "a key is a name and the SHA-256 of its secret, 64 hex digits."),
         (f"alice: {{sha256: {hashlib.sha256(b'x').hexdigest()}}}", ""),
     ],
 )
-def test_keys_are_checked_too(tmp_path: Path, keys: str | None, told: str) -> None:
+def test_check_reads_the_key_file_too(tmp_path: Path, keys: str | None, problem: str) -> None:
     if keys is not None:
         (tmp_path / "k.yaml").write_text(keys)
     result = run("--config", config(tmp_path, GOOD + "keys: k.yaml\n"), "check")
-    assert result.exit_code == (1 if told else 0)
-    assert told in result.stdout
+    assert result.exit_code == (1 if problem else 0)
+    assert problem in result.stdout
 
 
-def test_rules_are_held_against_the_keys_that_there_are(tmp_path: Path) -> None:
+def test_check_compares_the_keys_in_rules_with_the_keys_that_exist(tmp_path: Path) -> None:
     guard = "guards:\n- {name: k, when: {key: alise}, max_tier: smart}\n"
     text = GOOD.replace("guards:\n", guard)
     digest = hashlib.sha256(b"secret").hexdigest()
@@ -308,7 +310,7 @@ def test_the_shipped_configuration_without_keys_has_the_local_model_on() -> None
     assert re.match(r"ok: (1 warning, )?1 of \d+ labs on, 2 guards, 4 choices, version ", lines[-1])
 
 
-def test_the_shipped_configuration_with_a_key_has_its_lab_on() -> None:
+def test_the_shipped_configuration_turns_a_lab_on_when_its_key_is_set() -> None:
     result = run("--config", shipped.MAIN, "check", environ={"OPENAI_API_KEY": "sk-canary"})
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
@@ -318,13 +320,13 @@ def test_the_shipped_configuration_with_a_key_has_its_lab_on() -> None:
 
 
 @pytest.mark.parametrize("file", [shipped.MAIN, shipped.MATRIX], ids=lambda file: file.name)
-def test_the_shipped_configurations_are_sound_with_every_key(file: Path) -> None:
+def test_the_shipped_configurations_are_valid_with_every_key(file: Path) -> None:
     result = run("--config", file, "check", "--json", environ=shipped.ALL_SET)
-    told = json.loads(result.stdout)
-    assert (result.exit_code, told["ok"]) == (0, True)
+    report = json.loads(result.stdout)
+    assert (result.exit_code, report["ok"]) == (0, True)
 
 
-def test_the_program_ends_with_the_same_status(tmp_path: Path) -> None:
+def test_the_program_exits_with_the_status_of_check(tmp_path: Path) -> None:
     config(tmp_path)
     good = program("check", "--config", "c.yaml", environ=ON, folder=tmp_path)
     assert (good.returncode, good.stderr) == (0, "")
@@ -333,7 +335,7 @@ def test_the_program_ends_with_the_same_status(tmp_path: Path) -> None:
     assert bad.stdout.startswith("c.yaml:8: error: labs: no lab is on")
 
 
-def test_what_is_another_is_told_part_by_part(tmp_path: Path) -> None:
+def test_check_against_another_file_lists_the_differences(tmp_path: Path) -> None:
     """The report reads like that of a reload, and shows no credentials."""
     other = tmp_path / "running.yaml"
     other.write_text(GOOD + "server: {port: 9}\n")
@@ -343,8 +345,8 @@ def test_what_is_another_is_told_part_by_part(tmp_path: Path) -> None:
     lines = result.stdout.splitlines()
     assert "server.port: 9 -> 8484 (waits for a new start)" in lines
     assert "labs.acme.smart[0].model: large -> small" in lines
-    told = json.loads(run("--config", file, "check", "--json", "--against", other).stdout)
-    assert told["changes"][0] == {
+    report = json.loads(run("--config", file, "check", "--json", "--against", other).stdout)
+    assert report["changes"][0] == {
         "path": "server.port", "before": "9", "after": "8484", "waits": True,
     }  # fmt: skip
     same = run("--config", file, "check", "--against", file)
@@ -356,7 +358,7 @@ def test_what_is_another_is_told_part_by_part(tmp_path: Path) -> None:
     assert "running.yaml:1: error: version" in broken.stderr
 
 
-def test_what_lists_that_share_a_line_have_wrong_is_told_once(tmp_path: Path) -> None:
+def test_a_yaml_list_that_tiers_share_gets_one_warning(tmp_path: Path) -> None:
     shared = GOOD.replace(
         "    fast: [{model: small}]\n    smart: [{model: large}]\n    reasoning: [{model: huge}]\n",
         "    fast: &all [{model: unknown}]\n    smart: *all\n    reasoning: *all\n",
@@ -368,7 +370,9 @@ def test_what_lists_that_share_a_line_have_wrong_is_told_once(tmp_path: Path) ->
     assert result.stdout.count("the price of acme/unknown is unknown") == 3
 
 
-def test_a_redis_whose_certificate_nobody_checks(tmp_path: Path) -> None:
+def test_only_a_setting_turns_off_the_certificate_check_of_redis_with_a_warning(
+    tmp_path: Path,
+) -> None:
     """A URL cannot turn the certificate check off; a setting can, with a warning."""
     environ = {**ON, "REDIS_URL": "rediss://:hunter2@127.0.0.1:1/0?ssl_cert_reqs=none"}
     result = run("--config", config(tmp_path), "check", environ=environ)

@@ -11,16 +11,16 @@ import pytest
 from tests.cli.run import program, run
 
 
-def test_an_unknown_shell_is_told_which_there_are() -> None:
+def test_an_unknown_shell_gets_the_list_of_shells() -> None:
     assert run("completion", "fish").exit_code == 0
     assert "'bash', 'zsh', 'fish'" in run("completion", "csh").stderr
 
 
-def shell(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
+def require_shell(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
         pytest.skip(f"no {name}: apt-get install {name}")
-    return found
+    return path
 
 
 def environ(folder: Path) -> dict[str, str]:
@@ -33,8 +33,8 @@ def environ(folder: Path) -> dict[str, str]:
     }
 
 
-def asked(words: list[str], folder: Path, script: str) -> str:
-    done = subprocess.run(
+def run_script(words: list[str], folder: Path, script: str) -> str:
+    process = subprocess.run(
         [*words, script],
         capture_output=True,
         text=True,
@@ -43,8 +43,8 @@ def asked(words: list[str], folder: Path, script: str) -> str:
         env=environ(folder),
         check=False,
     )
-    assert done.stderr == ""
-    return done.stdout
+    assert process.stderr == ""
+    return process.stdout
 
 
 BASH = """
@@ -58,7 +58,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         ("tiergate che", ["check"]),
         ("tiergate check --st", ["--strict"]),
@@ -68,14 +68,19 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         ("tiergate nonsense --x ch", ["check"]),
     ],
 )
-def test_bash_offers_them(tmp_path: Path, words: str, told: list[str]) -> None:
+def test_bash_completes_commands_and_options(
+    tmp_path: Path, words: str, expected: list[str]
+) -> None:
     """The test asks bash for words as a press of the Tab key does."""
-    bash = shell("bash")
-    assert asked([bash, "--norc", "-c"], tmp_path, BASH.format(words=words)).splitlines() == told
+    bash = require_shell("bash")
+    assert (
+        run_script([bash, "--norc", "-c"], tmp_path, BASH.format(words=words)).splitlines()
+        == expected
+    )
 
 
-def test_fish_offers_them(tmp_path: Path) -> None:
-    fish = shell("fish")
+def test_fish_completes_commands_and_options(tmp_path: Path) -> None:
+    fish = require_shell("fish")
     script = "tiergate completion fish | source\n" + "\n".join(
         f'complete -C "{line}"'
         for line in (
@@ -84,8 +89,8 @@ def test_fish_offers_them(tmp_path: Path) -> None:
             "tiergate check --stri",
         )
     )
-    found = asked([fish, "--no-config", "-c"], tmp_path, script)
-    assert [line.partition("\t")[0] for line in found.splitlines()] == [
+    output = run_script([fish, "--no-config", "-c"], tmp_path, script)
+    assert [line.partition("\t")[0] for line in output.splitlines()] == [
         "check",
         "revoke",
         "--strict",
@@ -113,14 +118,14 @@ zpty -d z
         ("tiergate keys rev", "revoke "),
     ],
 )
-def test_zsh_writes_them(tmp_path: Path, line: str, told: str) -> None:
+def test_zsh_completes_commands_and_options(tmp_path: Path, line: str, told: str) -> None:
     """The test presses the Tab key in a terminal of its own."""
-    zsh = shell("zsh")
-    assert asked([zsh, "-f", "-c"], tmp_path, ZSH.format(line=line, told=told)) == "done\n"
+    zsh = require_shell("zsh")
+    assert run_script([zsh, "-f", "-c"], tmp_path, ZSH.format(line=line, told=told)) == "done\n"
 
 
-def test_the_program_answers_shells_itself(tmp_path: Path) -> None:
-    done = program(
+def test_the_program_answers_completion_requests_of_shells(tmp_path: Path) -> None:
+    process = program(
         environ={
             "_TIERGATE_COMPLETE": "bash_complete",
             "COMP_WORDS": "tiergate che",
@@ -128,4 +133,4 @@ def test_the_program_answers_shells_itself(tmp_path: Path) -> None:
         },
         folder=tmp_path,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "plain,check\n", "")
+    assert (process.returncode, process.stdout, process.stderr) == (0, "plain,check\n", "")

@@ -36,10 +36,10 @@ MONEY = ("cost", "wasted", "estimate", "baseline", "saved", "reserved")
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> LedgerLocation:
-    return books(tmp_path)
+    return ledger_at(tmp_path)
 
 
-def books(folder: Path, zone: str = "UTC") -> LedgerLocation:
+def ledger_at(folder: Path, zone: str = "UTC") -> LedgerLocation:
     return LedgerLocation(
         f"sqlite:///{folder}/ledger.db", folder / "journal", folder / "content", zone
     )
@@ -64,7 +64,7 @@ ROWS = (
 )
 
 
-def test_sums_wait_for_a_gateway_that_feeds(
+def test_costs_waits_for_a_gateway_that_feeds_the_store(
     ledger: LedgerLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sums include every row that was written before the command started."""
@@ -73,11 +73,11 @@ def test_sums_wait_for_a_gateway_that_feeds(
     assert defaults is not None
     with feeding(ledger.journal_folder) as other:
         monkeypatch.setitem(defaults, "sleep", other.sleep)
-        told = json.loads(run(ledger, "--json").output)
-    assert (told["total"]["calls"], len(other.waited)) == (len(ROWS), WAITS)
+        report = json.loads(run(ledger, "--json").output)
+    assert (report["total"]["calls"], len(other.waited)) == (len(ROWS), WAITS)
 
 
-def test_a_table_by_tier_shows_what_is_unknown_as_unknown(ledger: LedgerLocation) -> None:
+def test_a_table_by_tier_shows_unknown_costs_as_unknown(ledger: LedgerLocation) -> None:
     write(ledger, *ROWS)
     result = run(ledger)
     assert result.exit_code == 0
@@ -134,12 +134,12 @@ def test_savings_are_in_dollars_and_percent_of_the_baseline(ledger: LedgerLocati
     assert (total["saved"], total["baseline"], total["reserved"]) == ("0.95", "2.0", "0.1201")
 
 
-def test_where_every_cost_is_known_nothing_is_said_of_the_unknown(ledger: LedgerLocation) -> None:
+def test_without_unknown_costs_the_table_does_not_mention_them(ledger: LedgerLocation) -> None:
     write(ledger, *ROWS[:3])
     assert "known" not in run(ledger).output
 
 
-def test_fresh_calls_show_without_anything_else_running(ledger: LedgerLocation) -> None:
+def test_costs_feeds_new_calls_without_a_running_gateway(ledger: LedgerLocation) -> None:
     write(ledger, ROWS[0])
     assert json.loads(run(ledger, "--json").output)["total"]["calls"] == 1
     write(ledger, ROWS[1])
@@ -149,10 +149,10 @@ def test_fresh_calls_show_without_anything_else_running(ledger: LedgerLocation) 
 def test_json_has_exact_decimals_and_null_for_unknown(ledger: LedgerLocation) -> None:
     write(ledger, *ROWS, entry("e", tier="fast", cost=Decimal("1E-12")))
     result = run(ledger, "--json", "--zone", "Europe/Berlin", "--since", "2026-10-01")
-    found = json.loads(result.output)
-    assert list(found) == ["since", "until", "zone", "by", "groups", "total"]
-    assert found["since"] == datetime(2026, 10, 1, tzinfo=BERLIN).timestamp()
-    assert (found["until"], found["zone"], found["by"]) == (None, "Europe/Berlin", ["tier"])
+    report = json.loads(result.output)
+    assert list(report) == ["since", "until", "zone", "by", "groups", "total"]
+    assert report["since"] == datetime(2026, 10, 1, tzinfo=BERLIN).timestamp()
+    assert (report["until"], report["zone"], report["by"]) == (None, "Europe/Berlin", ["tier"])
     plain = {
         "cached": 0,
         "failed": 0,
@@ -161,25 +161,25 @@ def test_json_has_exact_decimals_and_null_for_unknown(ledger: LedgerLocation) ->
         "cache_write": None,
         **dict.fromkeys(MONEY),
     }
-    assert found["groups"] == [
+    assert report["groups"] == [
         {"tier": "reasoning", **plain, "calls": 1, "input": 1000, "output": 2000, "reasoning": 9, "cost": "1.50", "unknown": 0},
         {"tier": "fast", **plain, "calls": 3, "cached": 1, "input": 24, "output": 60, "reasoning": None, "cost": "0.000012600001", "unknown": 0},
         {"tier": "smart", **plain, "calls": 1, "input": 5, "output": 6, "reasoning": None, "unknown": 1},
     ]  # fmt: skip
-    assert found["total"] == {
+    assert report["total"] == {
         **plain, "calls": 5, "cached": 1, "input": 1029, "output": 2066, "reasoning": 9, "cost": "1.500012600001", "unknown": 1,
     }  # fmt: skip
 
 
-def test_json_on_a_terminal_is_steered_by_no_name(ledger: LedgerLocation) -> None:
+def test_json_on_a_terminal_escapes_control_characters_in_names(ledger: LedgerLocation) -> None:
     """Clients choose tags: U+009B begins a control sequence, U+202E reverses a line."""
     write(ledger, entry("a", tags=("\x9b2Jx", "\u202ey")))
-    told = run(ledger, "--json", "--by", "tag").output
-    assert {group["tag"] for group in json.loads(told)["groups"]} == {"\x9b2Jx", "\u202ey"}
-    assert told.replace("\n", "").isprintable()
+    output = run(ledger, "--json", "--by", "tag").output
+    assert {group["tag"] for group in json.loads(output)["groups"]} == {"\x9b2Jx", "\u202ey"}
+    assert output.replace("\n", "").isprintable()
 
 
-def test_csv_has_exact_decimals_and_nothing_for_unknown(ledger: LedgerLocation) -> None:
+def test_csv_has_exact_decimals_and_an_empty_cell_for_unknown(ledger: LedgerLocation) -> None:
     write(ledger, *ROWS, entry("e", tier="fast", key='a,"b', cost=Decimal("1E-12")))
     result = run(ledger, "--csv", "--by", "tier,key")
     assert result.output.splitlines()[0] == (
@@ -196,7 +196,7 @@ def test_csv_has_exact_decimals_and_nothing_for_unknown(ledger: LedgerLocation) 
     assert result.output.splitlines()[-1] == "smart,bob,1,0,0,5,,,6,,,,,,,,1,0"
 
 
-def test_days_are_those_of_the_configured_zone_or_of_the_one_asked_for(
+def test_days_follow_the_configured_zone_or_the_option(
     ledger: LedgerLocation,
 ) -> None:
     late = datetime(2026, 10, 31, 23, 30, tzinfo=UTC).timestamp()
@@ -206,15 +206,15 @@ def test_days_are_those_of_the_configured_zone_or_of_the_one_asked_for(
         ("Europe/Berlin", [], "2026-11-01"),
         ("Europe/Berlin", ["--zone", "UTC"], "2026-10-31"),
     ):
-        here = books(ledger.journal_folder.parent, zone)
-        found = json.loads(run(here, "--json", "--by", "day", *words).output)
-        assert [group["day"] for group in found["groups"]] == [day]
+        zoned = ledger_at(ledger.journal_folder.parent, zone)
+        report = json.loads(run(zoned, "--json", "--by", "day", *words).output)
+        assert [group["day"] for group in report["groups"]] == [day]
 
 
-def test_only_and_a_period_choose_calls(ledger: LedgerLocation) -> None:
+def test_only_since_and_until_select_calls(ledger: LedgerLocation) -> None:
     write(ledger, *ROWS)
-    found = json.loads(run(ledger, "--json", "--only", "key=bob", "--only", "key=eve").output)
-    assert (found["total"]["calls"], found["groups"][0]["tier"]) == (1, "smart")
+    report = json.loads(run(ledger, "--json", "--only", "key=bob", "--only", "key=eve").output)
+    assert (report["total"]["calls"], report["groups"][0]["tier"]) == (1, "smart")
     for words in (["--until", "2026-10-25"], ["--since", "2026-10-27"], ["--only", "tier=none"]):
         result = run(ledger, *words)
         assert (result.exit_code, result.output) == (0, "No such calls.\n")
@@ -223,12 +223,12 @@ def test_only_and_a_period_choose_calls(ledger: LedgerLocation) -> None:
     assert long_ago.exit_code == 0
 
 
-def test_an_empty_ledger_says_so_and_is_not_made(ledger: LedgerLocation) -> None:
+def test_an_empty_ledger_says_so_and_costs_creates_nothing(ledger: LedgerLocation) -> None:
     result = run(ledger)
     assert (result.exit_code, result.output) == (0, "No calls in the ledger.\n")
     assert list(ledger.journal_folder.parent.iterdir()) == []
-    found = json.loads(run(ledger, "--json").output)
-    assert (found["groups"], found["total"]["calls"], found["total"]["cost"]) == ([], 0, None)
+    report = json.loads(run(ledger, "--json").output)
+    assert (report["groups"], report["total"]["calls"], report["total"]["cost"]) == ([], 0, None)
     ledger.journal_folder.mkdir()
     assert run(ledger).output == "No calls in the ledger.\n"
 
@@ -264,7 +264,7 @@ def test_a_ledger_that_cannot_be_read_is_one_clear_line(ledger: LedgerLocation) 
         (["--until", "2026-13-01"], "'2026-13-01' is no time"),
     ],
 )
-def test_what_was_written_wrong_is_said(
+def test_a_wrong_option_is_refused_with_a_message(
     ledger: LedgerLocation, words: list[str], message: str
 ) -> None:
     result = run(ledger, *words)
@@ -272,7 +272,7 @@ def test_what_was_written_wrong_is_said(
     assert message in result.output
 
 
-def test_numbers_and_amounts() -> None:
+def test_counts_and_amounts_are_formatted_for_people() -> None:
     assert (format_count(None), format_count(0), format_count(1_234_567)) == ("-", "0", "1,234,567")
     assert (format_usd(None), format_usd(Decimal(0)), format_usd(Decimal("1234.5"))) == (
         "-",
@@ -291,18 +291,20 @@ def test_numbers_and_amounts() -> None:
     ("value", "text"),
     [("12.301", "12.31"), ("1234", "1,234.00"), ("0.0101", "0.011"), ("0.99999", "1.00"), ("0.00000123", "0.0000013")],
 )  # fmt: skip
-def test_a_bound_is_never_rounded_down(value: str, text: str) -> None:
+def test_an_upper_bound_is_never_rounded_down(value: str, text: str) -> None:
     assert format_upper_bound(Decimal(value)) == text
 
 
-def test_cells_are_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_cell_shows_markup_and_control_characters_as_text(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     print_table([TableColumn("[red]a[/]")], [["[bold]b"], ["\x1b[31mc\n"]])
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert [lines[0], *lines[2:]] == ["[red]a[/]", "[bold]b", "\ufffd[31mc\ufffd"]
 
 
 @pytest.mark.parametrize(("no_color", "colour"), [("", True), ("1", False)])
-def test_in_a_terminal_no_color_is_respected(no_color: str, colour: bool) -> None:
+def test_a_real_terminal_honours_no_color(no_color: str, colour: bool) -> None:
     """The test uses a real terminal, 60 columns wide, in which no number is cut."""
     program = (
         "from gateway.cli.terminal import TableColumn, print_table\n"

@@ -61,10 +61,10 @@ def call(id: str, **changes: object) -> FinalRow:
 
 
 def write(folder: Path, *rows: Row) -> None:
-    one = Journal(folder / "data" / "ledger")
+    segments = Journal(folder / "data" / "ledger")
     for row in rows:
-        one.write(row)
-    one.close()
+        segments.write(row)
+    segments.close()
 
 
 def tiergate(folder: Path, *words: str, text: str = PRICED) -> Result:
@@ -72,21 +72,21 @@ def tiergate(folder: Path, *words: str, text: str = PRICED) -> Result:
     return run("--config", config(folder, text), "costs", *words, environ=environ)
 
 
-def costs(folder: Path) -> dict[str, object]:
+def read_costs(folder: Path) -> dict[str, object]:
     store = open_store(f"sqlite:///{folder}/data/ledger.db")
     return {row.id: row.cost for row in store.read_entries()}
 
 
-def repriced(folder: Path) -> list[RepriceRow]:
-    found = [
+def read_reprice_rows(folder: Path) -> list[RepriceRow]:
+    rows = [
         row
         for path in journal.list_segments(folder / "data" / "ledger")
         for row, _ in journal.read_rows(path)
     ]
-    return [row for row in found if isinstance(row, RepriceRow)]
+    return [row for row in rows if isinstance(row, RepriceRow)]
 
 
-def test_what_had_no_price_gets_the_one_of_its_day(tmp_path: Path) -> None:
+def test_calls_without_a_price_get_the_price_of_their_day(tmp_path: Path) -> None:
     """The command prices calls of a provider that is off by now, too.
 
     It leaves known costs and uncounted tokens as they are. A call to a model without a price still
@@ -108,7 +108,7 @@ def test_what_had_no_price_gets_the_one_of_its_day(tmp_path: Path) -> None:
         "  1: acme/unheard-of has no price: write one under `models`",
     ]
     three, thirty, six = Decimal(3), Decimal(30), Decimal(6)
-    assert costs(tmp_path) == {
+    assert read_costs(tmp_path) == {
         "a": three,
         "b": thirty,
         "c": six,
@@ -116,7 +116,7 @@ def test_what_had_no_price_gets_the_one_of_its_day(tmp_path: Path) -> None:
         "e": None,
         "f": None,
     }
-    versions = {row.id: row.price for row in repriced(tmp_path)}
+    versions = {row.id: row.price for row in read_reprice_rows(tmp_path)}
     assert versions == {
         "a": "config 2026-01-01",
         "b": "config 2026-01-01 from 2026-11-01",
@@ -125,10 +125,10 @@ def test_what_had_no_price_gets_the_one_of_its_day(tmp_path: Path) -> None:
     }
     again = tiergate(tmp_path, "reprice")
     assert again.output.splitlines()[0].startswith("None of 2 calls has another price now.")
-    assert len(repriced(tmp_path)) == 4
+    assert len(read_reprice_rows(tmp_path)) == 4
 
 
-def test_any_store_can_be_made_again_from_the_journals(tmp_path: Path) -> None:
+def test_a_store_fed_from_the_journals_has_the_new_prices(tmp_path: Path) -> None:
     write(tmp_path, call("a"))
     tiergate(tmp_path, "reprice")
     other = open_store(f"sqlite:///{tmp_path}/other.db")
@@ -144,10 +144,10 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     result = tiergate(tmp_path, "reprice", "--dry-run")
     assert result.output.startswith("1 of 1 calls would be priced again, from $0 to $3;")
     assert sorted(path.name for path in (tmp_path / "data" / "ledger").glob("*.jsonl")) == before
-    assert costs(tmp_path) == {"a": None}
+    assert read_costs(tmp_path) == {"a": None}
 
 
-def test_all_of_a_period_after_a_wrong_price(tmp_path: Path) -> None:
+def test_reprice_all_corrects_a_period_after_a_wrong_price(tmp_path: Path) -> None:
     """The rows fill more than one page, and each row is repriced once."""
     count = costs_reprice._PAGE_ROWS + 1
     write(
@@ -159,11 +159,11 @@ def test_all_of_a_period_after_a_wrong_price(tmp_path: Path) -> None:
     assert result.output == (
         f"{count:,} of {count:,} calls priced again, from ${count:,} to ${3 * count:,}; 0 of them had no cost before.\n"
     )
-    assert len(repriced(tmp_path)) == count
-    assert costs(tmp_path)["n"] == Decimal(1)
+    assert len(read_reprice_rows(tmp_path)) == count
+    assert read_costs(tmp_path)["n"] == Decimal(1)
 
 
-def test_what_a_gateway_feeds_meanwhile_is_not_taken_twice(tmp_path: Path) -> None:
+def test_rows_that_a_gateway_feeds_meanwhile_are_repriced_once(tmp_path: Path) -> None:
     """The gateway runs meanwhile, and its store shows each new price as soon as it is written."""
     write(tmp_path, *(call(f"r{n}", cost=Decimal(1)) for n in range(3)))
     store = open_store(f"sqlite:///{tmp_path}/data/ledger.db")
@@ -178,7 +178,7 @@ def test_what_a_gateway_feeds_meanwhile_is_not_taken_twice(tmp_path: Path) -> No
     assert seen == ["r0", "r1", "r2"]
 
 
-def test_attempts_before_the_answer_are_part_of_the_new_cost(tmp_path: Path) -> None:
+def test_failed_attempts_are_part_of_the_new_cost(tmp_path: Path) -> None:
     """Attempts count even if the call's row lacks them, since the cost of one is unknown."""
     write(
         tmp_path,
@@ -190,9 +190,9 @@ def test_attempts_before_the_answer_are_part_of_the_new_cost(tmp_path: Path) -> 
         call("c", state="failed", cost=Decimal(2), wasted=Decimal(2), input=None, output=None),
     )
     assert "3 of 3 calls priced again, from $2 to $8.5" in tiergate(tmp_path, "reprice").output
-    found = {row.id: (row.cost, row.estimate, row.baseline) for row in repriced(tmp_path)}
+    by_id = {row.id: (row.cost, row.estimate, row.baseline) for row in read_reprice_rows(tmp_path)}
     three = Decimal(300)
-    assert found == {
+    assert by_id == {
         "a": (Decimal("3.5"), Decimal("0.25"), three),
         "b": (Decimal(3), Decimal(0), three),
         "c": (Decimal(2), None, Decimal(0)),
@@ -201,31 +201,31 @@ def test_attempts_before_the_answer_are_part_of_the_new_cost(tmp_path: Path) -> 
     assert (total["cost"], total["saved"], total["unknown"]) == ("8.5", "591.5", 1)
 
 
-def test_a_baseline_that_is_declared_later(tmp_path: Path) -> None:
+def test_a_baseline_that_is_declared_later_applies_to_earlier_calls(tmp_path: Path) -> None:
     """The baseline of a call that its client pinned is the call's own target."""
     write(tmp_path, call("a", cost=Decimal(3)), call("b", cost=Decimal(3), source="pin"))
     assert "2 of 2 calls priced again" in tiergate(tmp_path, "reprice").output
-    told = json.loads(tiergate(tmp_path, "--json", "--by", "source").output)
-    found = {group["source"]: (group["baseline"], group["saved"]) for group in told["groups"]}
-    assert found == {"rule": ("300", "297"), "pin": ("3", "0")}
+    report = json.loads(tiergate(tmp_path, "--json", "--by", "source").output)
+    by_source = {group["source"]: (group["baseline"], group["saved"]) for group in report["groups"]}
+    assert by_source == {"rule": ("300", "297"), "pin": ("3", "0")}
 
 
-def test_a_cost_that_is_known_stays_unless_all_is_asked_for(tmp_path: Path) -> None:
+def test_a_known_cost_stays_unless_the_operator_asks_for_all(tmp_path: Path) -> None:
     """A cost stays even if the row lacks a baseline and its price has changed since."""
     write(tmp_path, call("a", cost=Decimal(1), price="old"))
     assert "from $1 to $1" in tiergate(tmp_path, "reprice").output
-    (row,) = repriced(tmp_path)
+    (row,) = read_reprice_rows(tmp_path)
     assert (row.cost, row.price, row.baseline) == (Decimal(1), "old", Decimal(300))
     assert "from $1 to $3" in tiergate(tmp_path, "reprice", "--all").output
 
 
-def test_without_a_ledger_nothing_is_made(tmp_path: Path) -> None:
+def test_without_a_ledger_reprice_creates_nothing(tmp_path: Path) -> None:
     result = tiergate(tmp_path, "reprice")
     assert (result.exit_code, result.output) == (0, "There is nothing to price again.\n")
     assert not (tmp_path / "data").exists()
 
 
-def test_what_stays_unknown_says_why(tmp_path: Path) -> None:
+def test_reprice_says_why_a_cost_stays_unknown(tmp_path: Path) -> None:
     many = [call(f"m{n}", model=f"model-{n}") for n in range(costs_reprice._MAX_REASON_LINES + 2)]
     write(
         tmp_path, *many,
@@ -237,11 +237,11 @@ def test_what_stays_unknown_says_why(tmp_path: Path) -> None:
     assert lines[-1] == "  and 4 reasons more"
     assert len(lines) == costs_reprice._MAX_REASON_LINES + 3
     write(tmp_path, call("c", state="unknown_crash"), call("f", state="failed", wasted=None))
-    told = tiergate(tmp_path, "reprice", "--all").output
-    assert "\n26 are still unknown:\n" in told
+    output = tiergate(tmp_path, "reprice", "--all").output
+    assert "\n26 are still unknown:\n" in output
 
 
-def test_without_the_price_list_it_says_that_there_is_one(
+def test_without_the_price_list_the_message_names_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, call("a", model="model-1"))
@@ -280,36 +280,36 @@ def test_a_journal_that_cannot_be_written_is_one_clear_line(
         (None, call("a"), None),
     ],
 )  # fmt: skip
-def test_what_a_call_is_compared_with(
+def test_the_baseline_price_of_a_call_follows_the_declared_baseline(
     tmp_path: Path, declared: str | None, entry_: FinalRow, expected: int | None
 ) -> None:
     line = f"ledger: {{baseline: {declared}}}" if declared else ""
     text = PRICED.replace("ledger: {baseline: reasoning}", line)
-    made = build_config(load(config(tmp_path, text), ON), datetime.now(UTC))
-    found = PriceList(made, lambda *_: None).find_baseline_price(entry_)
-    assert (None if found is None else found.rates.input) == expected
+    built = build_config(load(config(tmp_path, text), ON), datetime.now(UTC))
+    price = PriceList(built, lambda *_: None).find_baseline_price(entry_)
+    assert (None if price is None else price.rates.input) == expected
 
 
-def test_list_prices_are_asked_for_by_the_day_of_the_call(tmp_path: Path) -> None:
+def test_list_prices_are_looked_up_by_the_day_of_the_call(tmp_path: Path) -> None:
     """The lookup uses the provider's name for the model in the list, once per model and day."""
-    asked: list[tuple[str, str, str]] = []
+    lookups: list[tuple[str, str, str]] = []
 
-    def listed(provider: str, model: str, now: datetime) -> Price:
-        asked.append((provider, model, now.date().isoformat()))
+    def look_up(provider: str, model: str, now: datetime) -> Price:
+        lookups.append((provider, model, now.date().isoformat()))
         return Price(rates=Rates(), version="list")
 
-    made = build_config(load(config(tmp_path, PRICED), ON), datetime.now(UTC))
-    prices = PriceList(made, listed)
+    built = build_config(load(config(tmp_path, PRICED), ON), datetime.now(UTC))
+    prices = PriceList(built, look_up)
     for row in (
         call("a", model="m"),
         call("b", model="m"),
         call("c", model="m", at=NOVEMBER),
         call("d", provider="gone", model="m"),
     ):
-        found = prices.find_price(row)
-        assert found is not None
-        assert found.version == "list"
-    assert asked == [
+        price = prices.find_price(row)
+        assert price is not None
+        assert price.version == "list"
+    assert lookups == [
         ("openai", "m", "2026-10-26"),
         ("openai", "m", "2026-11-06"),
         ("gone", "m", "2026-10-26"),
@@ -317,14 +317,14 @@ def test_list_prices_are_asked_for_by_the_day_of_the_call(tmp_path: Path) -> Non
     assert prices.find_price(call("e", provider=None)) is None
 
 
-def test_progress_is_shown_on_a_terminal_that_waits(
+def test_a_terminal_shows_progress_when_reading_takes_long(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without a terminal no progress is shown."""
     rows = [object(), object(), object(), object()]
-    for terminal, said in ((False, ""), (True, "\r1 calls\r3 calls\r\x1b[K")):
+    for is_terminal, expected in ((False, ""), (True, "\r1 calls\r3 calls\r\x1b[K")):
         times = iter((0.0, 0.9, 1.0, 1.4, 1.5))
-        monkeypatch.setattr("sys.stderr.isatty", lambda value=terminal: value)
+        monkeypatch.setattr("sys.stderr.isatty", lambda value=is_terminal: value)
         shown = costs_reprice._with_progress(rows, lambda: next(times))  # type: ignore[arg-type]  # noqa: B023 - they only pass
         assert list(shown) == rows
-        assert capsys.readouterr().err == said
+        assert capsys.readouterr().err == expected

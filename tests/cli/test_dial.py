@@ -10,7 +10,7 @@ from tests.cli.test_golden import GOLDEN
 from tests.cli.test_replay import ID, lines, served, tiergate
 
 
-def test_each_position_has_a_row_and_the_configuration_one(tmp_path: Path) -> None:
+def test_dial_has_a_row_for_each_position_and_one_for_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "golden.yaml").write_text(GOLDEN)
     file = config(tmp_path, GOOD + "routing: {classifier: prior, quality: 4}\n")
     result = run("--config", file, "dial")
@@ -30,7 +30,7 @@ def test_each_position_has_a_row_and_the_configuration_one(tmp_path: Path) -> No
     assert reference == "The reference set is the one that ships."
 
 
-def test_programs_get_points_of_calls_by_the_keys_of_the_configuration(tmp_path: Path) -> None:
+def test_json_has_a_point_for_each_position_under_the_limits_of_a_key(tmp_path: Path) -> None:
     golden = tmp_path / "own.yaml"
     golden.write_text("prompts:\n- {prompt: hi, tier: fast, key: ann}\n")
     digest = hashlib.sha256(b"secret").hexdigest()
@@ -43,7 +43,7 @@ def test_programs_get_points_of_calls_by_the_keys_of_the_configuration(tmp_path:
     assert all(point["tiers"] == {"fast": 1, "smart": 0, "reasoning": 0} for point in points)
 
 
-def test_prices_that_are_not_known_are_told_so(tmp_path: Path) -> None:
+def test_dial_shows_unknown_prices_as_unknown(tmp_path: Path) -> None:
     golden = tmp_path / "own.yaml"
     golden.write_text("prompts:\n- {prompt: hi, tier: fast}\n")
     text = GOOD.replace(
@@ -53,15 +53,15 @@ def test_prices_that_are_not_known_are_told_so(tmp_path: Path) -> None:
     assert "unknown" in result.stdout
 
 
-def test_own_calls_stand_beside_what_each_position_would_give(tmp_path: Path) -> None:
+def test_dial_shows_recorded_calls_beside_each_position(tmp_path: Path) -> None:
     rows = [
         served(tmp_path, ID, "hi"),
         served(tmp_path, "tg-2", "Plan a trip of five days to Rome for two."),
         served(tmp_path, "tg-3", "Prove it."),
     ]
     write(tmp_path, *rows)
-    _, decided, *told = lines(tiergate(tmp_path, "dial", "--since", "2026-10-01"))
-    positions = [line for line in told if line.split()[0].isdigit()]
+    _, decided, *rows_shown = lines(tiergate(tmp_path, "dial", "--since", "2026-10-01"))
+    positions = [line for line in rows_shown if line.split()[0].isdigit()]
     assert decided.startswith("decided ")
     assert decided.endswith("2 calls")  # a rule decided the third
     assert positions[0].startswith("0 100% 0% 0%")
@@ -81,33 +81,33 @@ def serve_many(folder: Path) -> None:
     write(folder, *rows)
 
 
-def test_own_calls_tell_how_long_answers_are_and_are_the_reference_set(tmp_path: Path) -> None:
+def test_recorded_calls_give_answer_lengths_and_the_reference_set(tmp_path: Path) -> None:
     serve_many(tmp_path)
-    told = lines(tiergate(tmp_path, "dial", "--since", "2026-10-01", text=OWN))
-    assert told[1].startswith("decided 100% 0% 0%")
-    assert told[1].endswith("0.24 60 calls")  # 120 tokens at 2 USD a million
-    assert told[2].startswith("as set 0% 0% 100% 1.000 3.72")
-    assert told[-2:] == [
+    output = lines(tiergate(tmp_path, "dial", "--since", "2026-10-01", text=OWN))
+    assert output[1].startswith("decided 100% 0% 0%")
+    assert output[1].endswith("0.24 60 calls")  # 120 tokens at 2 USD a million
+    assert output[2].startswith("as set 0% 0% 100% 1.000 3.72")
+    assert output[-2:] == [
         "Answers of acme have 120, 180, 620 tokens; own calls tell fast.",
         "The reference set is own calls.",
     ]
     (tmp_path / "golden.yaml").write_text(GOLDEN)
-    told = lines(tiergate(tmp_path, "dial", str(tmp_path / "golden.yaml"), text=OWN))
-    assert told[-1] == "The reference set is own calls."
+    output = lines(tiergate(tmp_path, "dial", str(tmp_path / "golden.yaml"), text=OWN))
+    assert output[-1] == "The reference set is own calls."
 
 
-def test_a_text_is_explained_by_what_own_calls_tell(tmp_path: Path) -> None:
+def test_explain_uses_answer_lengths_of_recorded_calls(tmp_path: Path) -> None:
     serve_many(tmp_path)
-    told = tiergate(tmp_path, "explain", "hi", text=OWN.replace("quality: 10", "quality: 5"))
-    assert "answers of 120, 180, 620 tokens; the reference set is own calls" in told.stdout
+    result = tiergate(tmp_path, "explain", "hi", text=OWN.replace("quality: 10", "quality: 5"))
+    assert "answers of 120, 180, 620 tokens; the reference set is own calls" in result.stdout
 
 
-def test_a_ledger_without_such_calls_says_so(tmp_path: Path) -> None:
+def test_without_suitable_calls_in_the_ledger_dial_says_so(tmp_path: Path) -> None:
     (line,) = lines(tiergate(tmp_path, "dial", "--since", "7d"))
     assert line == "No calls in the ledger that a classifier decided at a lab with known prices."
 
 
-def test_a_file_and_own_calls_are_two_questions(tmp_path: Path) -> None:
+def test_dial_refuses_a_file_together_with_a_period(tmp_path: Path) -> None:
     result = tiergate(tmp_path, "dial", "golden.yaml", "--since", "7d")
     assert result.exit_code == 2
     assert "not both" in result.output

@@ -13,7 +13,7 @@ TOOLS = [{"type": "function", "function": {"name": "f"}}]
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def config_file(tmp_path: Path) -> Path:
     return config(tmp_path)
 
 
@@ -21,8 +21,8 @@ def body(text: str, **more: object) -> str:
     return json.dumps({"model": "auto", "messages": [{"role": "user", "content": text}], **more})
 
 
-def test_a_text_is_explained_for_people(file: Path) -> None:
-    result = run("--config", file, "explain", "Prove it.")
+def test_explain_shows_the_decision_and_its_steps_for_people(config_file: Path) -> None:
+    result = run("--config", config_file, "explain", "Prove it.")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         "acme/reasoning by rule 'proofs'",
@@ -36,15 +36,17 @@ def test_a_text_is_explained_for_people(file: Path) -> None:
     ]
 
 
-def test_a_classified_text_says_how_sure_it_is(file: Path) -> None:
-    result = run("--config", file, "explain", "hi")
+def test_a_classified_text_shows_its_confidence(config_file: Path) -> None:
+    result = run("--config", config_file, "explain", "hi")
     assert result.stdout.startswith("acme/fast by classifier, confidence high\n")
 
 
-def test_what_is_skipped_and_moved_is_said(file: Path, tmp_path: Path) -> None:
+def test_explain_shows_skipped_targets_and_the_tier_that_replaces_them(
+    config_file: Path, tmp_path: Path
+) -> None:
     request = tmp_path / "request.json"
     request.write_text(body("Prove it.", tools=TOOLS))
-    result = run("--config", file, "explain", request)
+    result = run("--config", config_file, "explain", request)
     lines = result.stdout.splitlines()
     assert lines[0] == "acme/smart by rule 'proofs'"
     assert any(
@@ -53,12 +55,12 @@ def test_what_is_skipped_and_moved_is_said(file: Path, tmp_path: Path) -> None:
     assert lines[-2:] == ["1. acme/large", "-  acme/huge is skipped: takes no tools"]
 
 
-def test_a_request_is_read_from_standard_input(file: Path) -> None:
-    result = run("--config", file, "explain", "-", "--json", stdin=body("Prove it."))
-    told = json.loads(result.stdout)
-    assert (told["tier"], told["source"], told["rule"]) == ("reasoning", "rule", "proofs")
-    assert [item["target"] for item in told["plan"]] == ["acme/huge"]
-    assert told["plan"][0]["price"] == {"input": "5", "output": "6", "version": "config"}
+def test_explain_reads_a_request_from_standard_input(config_file: Path) -> None:
+    result = run("--config", config_file, "explain", "-", "--json", stdin=body("Prove it."))
+    report = json.loads(result.stdout)
+    assert (report["tier"], report["source"], report["rule"]) == ("reasoning", "rule", "proofs")
+    assert [item["target"] for item in report["plan"]] == ["acme/huge"]
+    assert report["plan"][0]["price"] == {"input": "5", "output": "6", "version": "config"}
 
 
 @pytest.mark.parametrize(
@@ -74,10 +76,10 @@ def test_a_request_is_read_from_standard_input(file: Path) -> None:
         (("--tag", "other", "--tag", "draft", "--model", "reasoning"), "fast"),
     ],
 )
-def test_options_are_the_request_s_headers_and_model(
-    file: Path, words: tuple[str, ...], tier: str
+def test_options_stand_for_the_headers_and_the_model_of_a_request(
+    config_file: Path, words: tuple[str, ...], tier: str
 ) -> None:
-    result = run("--config", file, "explain", "Prove it.", "--json", *words)
+    result = run("--config", config_file, "explain", "Prove it.", "--json", *words)
     assert json.loads(result.stdout)["tier"] == tier
 
 
@@ -101,7 +103,7 @@ routing: {classifier: prior}
         (("--client", "codex", "--dialect", "anthropic-messages"), "fast"),
     ],
 )
-def test_options_are_whose_call_it_is_and_when_it_comes(
+def test_options_set_the_key_the_client_and_the_time_of_a_call(
     tmp_path: Path, words: tuple[str, ...], tier: str
 ) -> None:
     result = run(
@@ -110,15 +112,15 @@ def test_options_are_whose_call_it_is_and_when_it_comes(
     assert json.loads(result.stdout)["tier"] == tier
 
 
-def test_a_file_is_read_in_its_dialect(file: Path, tmp_path: Path) -> None:
+def test_a_file_is_read_in_its_dialect(config_file: Path, tmp_path: Path) -> None:
     request = tmp_path / "request.json"
     request.write_text('{"contents": [{"role": "user", "parts": [{"text": "Prove it."}]}]}')
-    result = run("--config", file, "explain", request, "--dialect", "gemini")
+    result = run("--config", config_file, "explain", request, "--dialect", "gemini")
     assert result.stdout.splitlines()[-1] == "1. acme/huge through openai-chat"
-    assert run("--config", file, "explain", request).exit_code == 1
+    assert run("--config", config_file, "explain", request).exit_code == 1
 
 
-def test_a_time_or_a_key_that_is_none_is_misused(tmp_path: Path) -> None:
+def test_an_unknown_key_or_a_wrong_time_is_misuse(tmp_path: Path) -> None:
     file = config(tmp_path, GOOD + "keys: keys.yaml\n")
     (tmp_path / "keys.yaml").write_text(
         f"alice: {{sha256: {hashlib.sha256(b'k').hexdigest()}, tiers: [fast]}}\n"
@@ -141,7 +143,7 @@ routing: {{classifier: prior}}
 """
 
 
-def test_what_was_seen_and_what_nearly_matched_is_told(tmp_path: Path) -> None:
+def test_explain_shows_text_signals_and_the_rules_that_nearly_matched(tmp_path: Path) -> None:
     file = config(tmp_path, GOOD + NEAR.lstrip())
     result = run("--config", file, "explain", "Hello, what is 2 = x?")
     lines = [re.sub("  +", " | ", line) for line in result.stdout.splitlines()]
@@ -161,9 +163,9 @@ def test_what_was_seen_and_what_nearly_matched_is_told(tmp_path: Path) -> None:
         f'choice long | matches: "{LONG[:50]}... | no such text',
         "",
     ]
-    told = json.loads(run("--config", file, "explain", "hello", "--json").stdout)
-    assert told["signals"] == {"chars": 5, "words": 1, "simple_words": 1, "greeting": True}
-    assert told["near_misses"] == [
+    report = json.loads(run("--config", file, "explain", "hello", "--json").stdout)
+    assert report["signals"] == {"chars": 5, "words": 1, "simple_words": 1, "greeting": True}
+    assert report["near_misses"] == [
         {
             "kind": "choice",
             "rule": "long",
@@ -189,43 +191,43 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("words", "message"), REFUSALS)
-def test_a_refusal_is_told_with_its_reason_and_status_1(
-    file: Path, words: tuple[str, ...], message: str
+def test_explain_prints_the_reason_of_a_refusal_and_exits_with_1(
+    config_file: Path, words: tuple[str, ...], message: str
 ) -> None:
-    result = run("--config", file, "explain", *words, stdin='{"model": "auto"}')
+    result = run("--config", config_file, "explain", *words, stdin='{"model": "auto"}')
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == f"refused: {message}\n"
-    result = run("--config", file, "explain", *words, "--json", stdin='{"model": "auto"}')
+    result = run("--config", config_file, "explain", *words, "--json", stdin='{"model": "auto"}')
     assert result.exit_code == 1
     assert json.loads(result.stdout)["error"]["message"] == message
 
 
-def test_a_body_that_is_no_json_is_refused_and_a_file_that_is_not_there_named(
-    file: Path, tmp_path: Path
+def test_explain_refuses_invalid_json_and_names_a_missing_file(
+    config_file: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "bad.json").write_bytes(b"{\xff")
-    result = run("--config", file, "explain", tmp_path / "bad.json")
+    result = run("--config", config_file, "explain", tmp_path / "bad.json")
     assert result.exit_code == 1
     assert result.stderr.startswith("refused: The request body is not valid JSON: ")
-    result = run("--config", file, "explain", tmp_path / "none.json")
+    result = run("--config", config_file, "explain", tmp_path / "none.json")
     assert result.exit_code == 1
     assert (
         result.stderr == f"Error: {tmp_path}/none.json cannot be read: no such file or directory.\n"
     )
 
 
-def test_a_text_that_ends_like_a_file_is_a_text(file: Path) -> None:
-    result = run("--config", file, "explain", "Prove what is in package.json")
+def test_a_text_that_ends_like_a_file_name_is_a_text(config_file: Path) -> None:
+    result = run("--config", config_file, "explain", "Prove what is in package.json")
     assert result.stdout.startswith("acme/reasoning")
 
 
-def test_without_a_prompt_it_is_misused(file: Path) -> None:
-    result = run("--config", file, "explain")
+def test_without_a_prompt_explain_is_misused(config_file: Path) -> None:
+    result = run("--config", config_file, "explain")
     assert result.exit_code == 2
     assert "Missing argument 'PROMPT'" in result.stderr
 
 
-def test_a_program_s_argument_that_is_no_utf_8_is_a_text_too(tmp_path: Path) -> None:
+def test_an_argument_that_is_not_utf_8_is_a_text_too(tmp_path: Path) -> None:
     config(tmp_path)
     word = b"prove \xff".decode("utf-8", "surrogateescape")
     result = program("--config", "c.yaml", "explain", word, folder=tmp_path)
@@ -233,6 +235,6 @@ def test_a_program_s_argument_that_is_no_utf_8_is_a_text_too(tmp_path: Path) -> 
     assert result.stdout.startswith("acme/reasoning")
 
 
-def test_nothing_is_written_anywhere(file: Path, tmp_path: Path) -> None:
-    program("--config", file, "explain", "hi", folder=tmp_path)
+def test_explain_writes_no_file(config_file: Path, tmp_path: Path) -> None:
+    program("--config", config_file, "explain", "hi", folder=tmp_path)
     assert [item.name for item in tmp_path.iterdir()] == ["c.yaml"]

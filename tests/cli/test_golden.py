@@ -18,17 +18,17 @@ prompts:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def config_file(tmp_path: Path) -> Path:
     (tmp_path / "golden.yaml").write_text(GOLDEN)
     return config(tmp_path, GOOD + "routing: {classifier: prior}\n")
 
 
-def test_all_that_pass_are_counted(file: Path) -> None:
-    result = run("--config", file, "test")
+def test_prompts_that_pass_are_counted(config_file: Path) -> None:
+    result = run("--config", config_file, "test")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "2 passed, 0 failed\n", "")
 
 
-def test_what_fails_is_told_with_what_decided_it(file: Path, tmp_path: Path) -> None:
+def test_a_failure_shows_what_decided_the_prompt(config_file: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     long = "word " * 30
     other.write_text(
@@ -37,7 +37,7 @@ def test_what_fails_is_told_with_what_decided_it(file: Path, tmp_path: Path) -> 
         f"- {{prompt: '{long}prove', tier: fast}}\n"
         "- {prompt: hi, model: nothing/fast, tier: fast}\n"
     )
-    result = run("--config", file, "test", other)
+    result = run("--config", config_file, "test", other)
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [
         "- hi",
@@ -59,8 +59,8 @@ def test_what_fails_is_told_with_what_decided_it(file: Path, tmp_path: Path) -> 
     ]
 
 
-def test_verdicts_as_json(file: Path, tmp_path: Path) -> None:
-    result = run("--config", file, "test", "--json")
+def test_verdicts_as_json(config_file: Path, tmp_path: Path) -> None:
+    result = run("--config", config_file, "test", "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)[1] == {
         "prompt": "Prove it.",
@@ -81,16 +81,16 @@ def test_verdicts_as_json(file: Path, tmp_path: Path) -> None:
         "passed": True,
     }
     (tmp_path / "golden.yaml").write_text("prompts: [{prompt: hi, tier: smart}]")
-    result = run("--config", file, "test", "--json")
+    result = run("--config", config_file, "test", "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)[0]["passed"] is False
 
 
-def test_the_guard_that_had_the_last_word_is_told(file: Path, tmp_path: Path) -> None:
+def test_a_failure_shows_the_guard_that_changed_the_tier(config_file: Path, tmp_path: Path) -> None:
     (tmp_path / "golden.yaml").write_text(
         "prompts:\n- {prompt: Prove it., tags: [draft], tier: reasoning, why: it is a proof}\n"
     )
-    result = run("--config", file, "test")
+    result = run("--config", config_file, "test")
     assert result.stdout.splitlines() == [
         "- Prove it.",
         "    expected reasoning (it is a proof)",
@@ -101,7 +101,7 @@ def test_the_guard_that_had_the_last_word_is_told(file: Path, tmp_path: Path) ->
     ]
 
 
-def test_keys_are_those_of_the_configuration(tmp_path: Path) -> None:
+def test_golden_prompts_use_the_keys_of_the_configuration(tmp_path: Path) -> None:
     """A key that the configuration lacks is known by its name alone."""
     file = config(tmp_path, GOOD + "keys: keys.yaml\n")
     digest = hashlib.sha256(b"k").hexdigest()
@@ -113,14 +113,14 @@ def test_keys_are_those_of_the_configuration(tmp_path: Path) -> None:
     assert run("--config", file, "test").stdout == "2 passed, 0 failed\n"
 
 
-def test_a_conversation_is_told_turn_by_turn(file: Path, tmp_path: Path) -> None:
+def test_a_conversation_is_reported_turn_by_turn(config_file: Path, tmp_path: Path) -> None:
     """The report is for people, as JSON and for CI."""
     (tmp_path / "golden.yaml").write_text(
         "prompts:\n- why: a greeting decides nothing\n  turns:\n  - {prompt: hi, tier: smart}\n"
         "  - {prompt: Prove it., tier: reasoning, loop: 1}\n  - {prompt: hi, lab: other}\n"
     )
     report = tmp_path / "report.xml"
-    result = run("--config", file, "test", "--junit", report)
+    result = run("--config", config_file, "test", "--junit", report)
     assert result.stdout.splitlines() == [
         "- turn 1: hi",
         "    expected smart (a greeting decides nothing)",
@@ -131,8 +131,8 @@ def test_a_conversation_is_told_turn_by_turn(file: Path, tmp_path: Path) -> None
         "2 passed, 2 failed",
     ]
     assert 'name="turn 2, tool loop 1: Prove it."' in report.read_text("utf-8")
-    found = json.loads(run("--config", file, "test", "--json").stdout)
-    assert [(one["turn"], one["tier"], one["source"]) for one in found] == [
+    report_rows = json.loads(run("--config", config_file, "test", "--json").stdout)
+    assert [(row["turn"], row["tier"], row["source"]) for row in report_rows] == [
         ("turn 1", "fast", "classifier"),
         ("turn 2", "reasoning", "rule"),
         ("turn 2, tool loop 1", "reasoning", "seat"),
@@ -140,13 +140,13 @@ def test_a_conversation_is_told_turn_by_turn(file: Path, tmp_path: Path) -> None
     ]
 
 
-def test_verdicts_for_ci(file: Path, tmp_path: Path) -> None:
+def test_verdicts_for_ci_are_valid_junit_xml(config_file: Path, tmp_path: Path) -> None:
     """The verdicts are valid JUnit XML, whatever text a prompt has."""
     (tmp_path / "golden.yaml").write_text(
         'prompts:\n- {prompt: hi, tier: fast}\n- {prompt: "Prove <it>\\x01 & \\"me\\".", tier: fast}\n'
     )
     report = tmp_path / "report.xml"
-    result = run("--config", file, "test", "--junit", report)
+    result = run("--config", config_file, "test", "--junit", report)
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, "1 passed, 1 failed")
     (suite,) = ET.fromstring(report.read_text("utf-8"))  # noqa: S314 - we wrote it
     assert suite.attrib == {"name": "golden prompts", "tests": "2", "failures": "1"}
@@ -158,13 +158,13 @@ def test_verdicts_for_ci(file: Path, tmp_path: Path) -> None:
     (failure,) = bad
     assert failure.attrib == {"message": "expected fast; got reasoning (rule: proofs)"}
     assert failure.text == "expected fast\ngot      reasoning (rule: proofs)"
-    result = run("--config", file, "test", "--junit", tmp_path / "none" / "report.xml")
+    result = run("--config", config_file, "test", "--junit", tmp_path / "none" / "report.xml")
     assert result.exit_code == 1
     assert "cannot be written: no such file or directory" in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "problem"),
     [
         (None, "golden.yaml: error: cannot be read: no such file or directory.\n"),
         (b"\xff", "golden.yaml: error: is not UTF-8.\n"),
@@ -182,29 +182,29 @@ def test_verdicts_for_ci(file: Path, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_file_that_cannot_be_used_is_told_with_its_line(
-    file: Path, tmp_path: Path, content: bytes | None, told: str
+def test_a_golden_file_that_cannot_be_used_is_reported_with_its_line(
+    config_file: Path, tmp_path: Path, content: bytes | None, problem: str
 ) -> None:
     golden = tmp_path / "golden.yaml"
     golden.unlink()
     if content is not None:
         golden.write_bytes(content)
-    result = run("--config", file, "test")
+    result = run("--config", config_file, "test")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"{tmp_path}/{told}"
+    assert result.stderr == f"{tmp_path}/{problem}"
 
 
 @pytest.mark.parametrize(
     "environ", [{}, {"OPENAI_API_KEY": "k"}, {"ANTHROPIC_API_KEY": "k"}, shipped.ALL_SET]
 )
-def test_the_shipped_prompts_pass_whatever_keys_there_are(environ: dict[str, str]) -> None:
+def test_the_shipped_prompts_pass_with_any_set_of_provider_keys(environ: dict[str, str]) -> None:
     result = run("--config", shipped.MAIN, "test", environ=environ)
     assert result.exit_code == 0, result.stdout
     assert result.stdout.endswith(" passed, 0 failed\n")
 
 
-def test_the_program_fails_a_pipeline(file: Path, tmp_path: Path) -> None:
+def test_a_failed_prompt_fails_a_pipeline(config_file: Path, tmp_path: Path) -> None:
     (tmp_path / "golden.yaml").write_text("prompts: [{prompt: hi, tier: smart}]")
-    result = program("--config", file, "test")
+    result = program("--config", config_file, "test")
     assert (result.returncode, result.stderr) == (1, "")
     assert result.stdout.endswith("0 passed, 1 failed\n")

@@ -53,7 +53,7 @@ def _run(program: str, *arguments: str, folder: Path) -> subprocess.CompletedPro
     )
 
 
-def test_serving_imports_what_it_needs_where_it_needs_it() -> None:
+def test_serve_imports_optional_libraries_only_when_it_needs_them() -> None:
     """A gateway without patterns, list prices or Redis imports none of their libraries.
 
     It imports no optional packages either.
@@ -61,8 +61,8 @@ def test_serving_imports_what_it_needs_where_it_needs_it() -> None:
     FastAPI builds its OpenAPI models only when a document is requested. No other models are
     deferred in this way.
     """
-    told = _run(_SERVING, folder=Path(__file__).parents[2])
-    assert told.stdout.splitlines() == ["[]", "[]", "False True {}"]
+    process = _run(_SERVING, folder=Path(__file__).parents[2])
+    assert process.stdout.splitlines() == ["[]", "[]", "False True {}"]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_command_imports_only_what_it_needs(
     folder.mkdir()
     (folder / "gateway.yaml").write_text(f"{BASE}keys: keys.yaml\n")
     (folder / "keys.yaml").write_text("")
-    told = _run(_COMMAND, *command.split(), folder=tmp_path).stderr
-    modules = told.partition("exit ")[2].splitlines()
-    assert "click" in modules, told
+    errors = _run(_COMMAND, *command.split(), folder=tmp_path).stderr
+    modules = errors.partition("exit ")[2].splitlines()
+    assert "click" in modules, errors
     assert sorted(heavy.intersection(modules)) == []

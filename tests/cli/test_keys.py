@@ -20,20 +20,20 @@ FILE = GOOD.replace(
 )
 
 
-def keys(folder: Path, *words: str, **environ: str) -> Result:
+def run_keys(folder: Path, *words: str, **environ: str) -> Result:
     return run("--config", config(folder, FILE), "keys", *words, environ={**ON, **environ})
 
 
-def listed(folder: Path, **environ: str) -> list[dict[str, Any]]:
-    result = keys(folder, "list", "--json", **environ)
+def list_keys(folder: Path, **environ: str) -> list[dict[str, Any]]:
+    result = run_keys(folder, "list", "--json", **environ)
     assert result.exit_code == 0, result.output
-    found: list[dict[str, Any]] = json.loads(result.stdout)
-    return found
+    rows: list[dict[str, Any]] = json.loads(result.stdout)
+    return rows
 
 
-def test_the_secret_alone_is_on_standard_output(tmp_path: Path) -> None:
+def test_keys_add_prints_the_secret_alone_on_standard_output(tmp_path: Path) -> None:
     """A script takes the secret from there; no file contains it."""
-    result = keys(tmp_path, "add", "me")
+    result = run_keys(tmp_path, "add", "me")
     assert result.exit_code == 0
     (secret,) = result.stdout.split()
     assert (secret[:3], len(secret)) == ("tg-", 67)
@@ -47,22 +47,22 @@ def test_the_secret_alone_is_on_standard_output(tmp_path: Path) -> None:
     assert load("keys.yaml", tmp_path, "").find(secret) == Key(name="me")
 
 
-def test_every_option_becomes_a_setting(tmp_path: Path) -> None:
-    result = keys(
+def test_every_option_becomes_a_setting_of_the_key(tmp_path: Path) -> None:
+    result = run_keys(
         tmp_path, "add", "all", "--lab", "acme", "--labs", "acme", "--tiers", "fast,smart", "--models", "claude-*",
         "--models", "small, large", "--regions", "eu", "--tags", "web,eu", "--allowed-tags", "night", "--tenant", "t", "--complete", "hold",
         "--expires", "2999-01-31", "--admin", "--requests", "60/m", "--tokens", "200k/m", "--concurrency", "8",
         "--budget", "5/month", "--budget", "0.25/day",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    found = load("keys.yaml", tmp_path, "", clock=lambda: 0.0).find(result.stdout.strip())
-    assert found == Key(
+    key = load("keys.yaml", tmp_path, "", clock=lambda: 0.0).find(result.stdout.strip())
+    assert key == Key(
         name="all", lab="acme", labs=("acme",), tiers=("fast", "smart"), models=("claude-*", "small", "large"),
         regions=("eu",), tags=("web", "eu"), allowed_tags=("night",), tenant="t", complete="hold", admin=True,
         limits=(KeyLimit(requests=(60, 60.0), tokens=(200_000, 60.0), concurrency=8),),
         budgets=(KeyBudget(usd=5, every="month"), KeyBudget(usd=0.25, every="day")),  # type: ignore[arg-type]  # equal to the decimals
     )  # fmt: skip
-    (row,) = listed(tmp_path)
+    (row,) = list_keys(tmp_path)
     assert "sha256" not in row
     assert (row["name"], row["state"], row["source"], row["expires"]) == (
         "all",
@@ -71,11 +71,11 @@ def test_every_option_becomes_a_setting(tmp_path: Path) -> None:
         "2999-01-31",
     )
     assert row["limits"] == [{"requests": "60/m", "tokens": "200000/m", "concurrency": 8}]
-    assert [(one["usd"], one["every"]) for one in row["budgets"]] == [
+    assert [(budget["usd"], budget["every"]) for budget in row["budgets"]] == [
         ("5", "month"),
         ("0.25", "day"),
     ]
-    told = keys(tmp_path, "list").stdout
+    output = run_keys(tmp_path, "list").stdout
     for words in (
         "all",
         "live",
@@ -85,15 +85,15 @@ def test_every_option_becomes_a_setting(tmp_path: Path) -> None:
         "requests 60/m",
         "$0.25/day",
     ):
-        assert words in told
+        assert words in output
 
 
-def test_a_time_from_now_is_written_as_a_moment(
+def test_a_relative_expiry_is_written_as_a_point_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.cli.keys.time.time", lambda: parse_time("2026-11-24T12:00:00Z"))
-    keys(tmp_path, "add", "me", "--expires", "90d")
-    assert listed(tmp_path)[0]["expires"] == "2027-02-22T12:00:00Z"
+    run_keys(tmp_path, "add", "me", "--expires", "90d")
+    assert list_keys(tmp_path)[0]["expires"] == "2027-02-22T12:00:00Z"
 
 
 MISUSED: list[tuple[list[str], str]] = [
@@ -116,17 +116,17 @@ MISUSED: list[tuple[list[str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("words", "told"), MISUSED)
-def test_what_is_not_understood_ends_with_2_and_changes_nothing(
-    tmp_path: Path, words: list[str], told: str
+@pytest.mark.parametrize(("words", "problem"), MISUSED)
+def test_wrong_arguments_exit_with_2_and_change_nothing(
+    tmp_path: Path, words: list[str], problem: str
 ) -> None:
-    result = keys(tmp_path, *words)
+    result = run_keys(tmp_path, *words)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert told in " ".join(result.stderr.split())
+    assert problem in " ".join(result.stderr.split())
     assert not (tmp_path / "keys.yaml").exists()
 
 
-def test_without_a_region_of_a_provider_none_can_be_given(tmp_path: Path) -> None:
+def test_regions_can_be_given_only_if_a_provider_has_one(tmp_path: Path) -> None:
     text = FILE.replace("    region: eu\n", "")
     result = run("--config", config(tmp_path, text), "keys", "add", "me", "--regions", "eu")
     assert result.exit_code == 2
@@ -134,7 +134,9 @@ def test_without_a_region_of_a_provider_none_can_be_given(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("words", [["add", "me"], ["revoke", "me"], ["rotate", "me"], ["list"]])
-def test_while_keys_are_open_it_says_what_to_write(tmp_path: Path, words: list[str]) -> None:
+def test_while_keys_are_open_the_command_says_what_to_configure(
+    tmp_path: Path, words: list[str]
+) -> None:
     result = run("--config", config(tmp_path), "keys", *words)
     assert (result.exit_code, result.stdout) == (1, "")
     hint = f"Write `keys: keys.yaml` into {tmp_path}/c.yaml: the file will lie beside it."
@@ -142,82 +144,82 @@ def test_while_keys_are_open_it_says_what_to_write(tmp_path: Path, words: list[s
     assert not (tmp_path / "keys.yaml").exists()
 
 
-def test_what_cannot_be_done_ends_with_1(tmp_path: Path) -> None:
-    keys(tmp_path, "add", "me")
-    for words, told in (
+def test_a_change_that_is_impossible_exits_with_1(tmp_path: Path) -> None:
+    run_keys(tmp_path, "add", "me")
+    for words, problem in (
         (["add", "me"], "There is a key 'me'"),
         (["revoke", "mee"], "no key 'mee' in"),
         (["rotate", "you"], "Known: me."),
     ):
-        result = keys(tmp_path, *words)
+        result = run_keys(tmp_path, *words)
         assert (result.exit_code, result.stdout) == (1, "")
-        assert told in result.stderr
+        assert problem in result.stderr
     (tmp_path / "keys.yaml").write_text("me: {sha256: x\n")
     for words in (["add", "new"], ["list"], ["revoke", "me"]):
-        result = keys(tmp_path, *words)
+        result = run_keys(tmp_path, *words)
         assert (result.exit_code, result.stdout) == (1, "")
         assert "keys.yaml:" in result.stderr
 
 
-def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_key_file_that_cannot_be_written_is_one_line_of_error(tmp_path: Path) -> None:
     text = FILE.replace("keys: keys.yaml", "keys: nowhere/keys.yaml")
     result = run("--config", config(tmp_path, text), "keys", "add", "me")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "nowhere/keys.yaml cannot be changed: no such file or directory." in result.stderr
 
 
-def test_a_key_is_rotated_and_revoked(tmp_path: Path) -> None:
-    first = keys(tmp_path, "add", "me").stdout.strip()
-    result = keys(tmp_path, "rotate", "me", "--keep", "1h")
+def test_keys_rotate_and_revoke_change_which_secrets_work(tmp_path: Path) -> None:
+    first = run_keys(tmp_path, "add", "me").stdout.strip()
+    result = run_keys(tmp_path, "rotate", "me", "--keep", "1h")
     second = result.stdout.strip()
     assert result.stderr.startswith("Rotated 'me'. The one before opens 1h more.")
-    known = load("keys.yaml", tmp_path, "")
-    assert known.find(first) == known.find(second) == Key(name="me")
-    assert len(listed(tmp_path)[0]["earlier"]) == 1
-    result = keys(tmp_path, "rotate", "me", "--keep", "0s")
+    key_set = load("keys.yaml", tmp_path, "")
+    assert key_set.find(first) == key_set.find(second) == Key(name="me")
+    assert len(list_keys(tmp_path)[0]["earlier"]) == 1
+    result = run_keys(tmp_path, "rotate", "me", "--keep", "0s")
     assert result.stderr.startswith("Rotated 'me'. Those before open nothing more.")
-    assert listed(tmp_path)[0]["earlier"] == []
-    result = keys(tmp_path, "revoke", "me")
+    assert list_keys(tmp_path)[0]["earlier"] == []
+    result = run_keys(tmp_path, "revoke", "me")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "Revoked 'me'.\n")
-    assert keys(tmp_path, "revoke", "me").stderr == "'me' was revoked before.\n"
-    assert listed(tmp_path)[0]["state"] == "revoked"
+    assert run_keys(tmp_path, "revoke", "me").stderr == "'me' was revoked before.\n"
+    assert list_keys(tmp_path)[0]["state"] == "revoked"
 
 
-def test_states_are_listed(tmp_path: Path) -> None:
-    keys(tmp_path, "add", "old", "--expires", "2026-01-01")
-    assert [row["state"] for row in listed(tmp_path)] == ["expired"]
+def test_an_expired_key_is_listed_as_expired(tmp_path: Path) -> None:
+    run_keys(tmp_path, "add", "old", "--expires", "2026-01-01")
+    assert [row["state"] for row in list_keys(tmp_path)] == ["expired"]
 
 
 def test_keys_of_the_environment_are_listed_too(tmp_path: Path) -> None:
-    given = f"one={'a' * 64}, two={'b' * 64}"
-    keys(tmp_path, "add", "me")
-    rows = listed(tmp_path, TIERGATE_KEYS=given)
+    variable = f"one={'a' * 64}, two={'b' * 64}"
+    run_keys(tmp_path, "add", "me")
+    rows = list_keys(tmp_path, TIERGATE_KEYS=variable)
     assert [(row["name"], row["source"]) for row in rows] == [
         ("me", "file"), ("one", "TIERGATE_KEYS"), ("two", "TIERGATE_KEYS"),
     ]  # fmt: skip
     result = run(
-        "--config", config(tmp_path), "keys", "list", environ={**ON, "TIERGATE_KEYS": given}
+        "--config", config(tmp_path), "keys", "list", environ={**ON, "TIERGATE_KEYS": variable}
     )
     assert result.exit_code == 0
     assert "of TIERGATE_KEYS" in result.stdout
     assert "a" * 64 not in result.stdout
 
 
-def test_the_program_does_the_same(tmp_path: Path) -> None:
+def test_the_program_adds_a_key(tmp_path: Path) -> None:
     """The test runs the program behind a pipe, as a script does."""
-    done = program("--config", config(tmp_path, FILE), "keys", "add", "me")
-    assert (done.returncode, len(done.stdout)) == (0, 68), done.stderr
+    process = program("--config", config(tmp_path, FILE), "keys", "add", "me")
+    assert (process.returncode, len(process.stdout)) == (0, 68), process.stderr
 
 
-def test_every_option_is_in_the_document() -> None:
+def test_the_documentation_lists_every_option_of_keys() -> None:
     """The document names no option that does not exist."""
-    found: dict[str, set[str]] = {}
+    documented: dict[str, set[str]] = {}
     name = ""
     for row in pages.table("command of keys", "keys.md").rows:
         name = pages.codes(row[0])[0].split()[2] if row[0] else name
-        found.setdefault(name, set()).update(pages.codes(row[1]))
-    for name, one in command.commands.items():
-        options = [option for option in one.params if isinstance(option, click.Option)]
-        known = {text for option in options for text in option.opts}
-        assert found.pop(name) == known - {"--config"}, name
-    assert found == {}
+        documented.setdefault(name, set()).update(pages.codes(row[1]))
+    for name, subcommand in command.commands.items():
+        options = [option for option in subcommand.params if isinstance(option, click.Option)]
+        names = {text for option in options for text in option.opts}
+        assert documented.pop(name) == names - {"--config"}, name
+    assert documented == {}

@@ -37,8 +37,8 @@ COMMANDS = (
 def test_help_names_every_command() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    listed = result.stdout.partition("\nStart:\n")[2].splitlines()
-    rows = [line for line in listed if line.startswith("  ")]
+    command_lines = result.stdout.partition("\nStart:\n")[2].splitlines()
+    rows = [line for line in command_lines if line.startswith("  ")]
     assert sorted(line.split()[0] for line in rows) == sorted(COMMANDS)
     assert all(line.endswith(".") and len(line) <= 80 for line in rows)
 
@@ -66,7 +66,7 @@ def test_the_version_is_the_installed_one() -> None:
     assert run("--version").stdout == f"tiergate, version {metadata.version('tiergate')}\n"
 
 
-def test_without_a_command_help_is_shown_and_the_status_says_misused() -> None:
+def test_without_a_command_the_program_shows_help_and_exits_with_2() -> None:
     result = run()
     assert result.exit_code == 2
     assert "\nStart:\n" in result.output
@@ -83,15 +83,15 @@ def test_without_a_command_help_is_shown_and_the_status_says_misused() -> None:
         ),
     ],
 )
-def test_an_unknown_command_is_told_with_the_nearest(word: str, hint: str) -> None:
+def test_an_unknown_command_gets_the_nearest_as_a_hint(word: str, hint: str) -> None:
     result = run(word)
     assert result.exit_code == 2
-    told = f"Error: No such command {word!r}. {hint}".rstrip()
-    assert result.stderr == f"{told} See `tiergate --help`.\n"
+    error = f"Error: No such command {word!r}. {hint}".rstrip()
+    assert result.stderr == f"{error} See `tiergate --help`.\n"
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("check", "--jsn"), "No such option '--jsn'. Did you mean '--json'? See `tiergate check --help`."),
         (("--bogus",), "No such option '--bogus'. See `tiergate --help`."),
@@ -102,9 +102,11 @@ def test_an_unknown_command_is_told_with_the_nearest(word: str, hint: str) -> No
         (("completion", "tcsh"), "Invalid value for '{bash|zsh|fish}': 'tcsh' is not one of 'bash', 'zsh', 'fish'. See `tiergate completion --help`."),
     ],
 )  # fmt: skip
-def test_misuse_is_one_line_that_says_what_was_meant(words: tuple[str, ...], told: str) -> None:
+def test_misuse_is_one_line_that_suggests_the_right_word(
+    words: tuple[str, ...], message: str
+) -> None:
     result = run(*words)
-    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"Error: {told}\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"Error: {message}\n")
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -114,8 +116,8 @@ def commands() -> Iterator[tuple[str, click.Command]]:
         command = cli.get_command(context, name)
         assert command is not None
         yield name, command
-        for more, one in getattr(command, "commands", {}).items():
-            yield f"{name} {more}", one
+        for more, subcommand in getattr(command, "commands", {}).items():
+            yield f"{name} {more}", subcommand
 
 
 EXAMPLES = [
@@ -133,7 +135,7 @@ def test_every_command_has_examples() -> None:
 
 
 @pytest.mark.parametrize("line", sorted({line for _, line in EXAMPLES}))
-def test_examples_are_understood(
+def test_every_example_in_help_parses(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each example has words that its command accepts, if the files that it names exist."""
@@ -148,25 +150,27 @@ def test_examples_are_understood(
     command: click.Command = cli
     context = click.Context(cli, info_name="tiergate", obj=CommandSession())
     while isinstance(command, click.Group) and words and words[0] in command.list_commands(context):
-        found = command.get_command(context, words.pop(0))
-        assert found is not None
-        command = found
+        subcommand = command.get_command(context, words.pop(0))
+        assert subcommand is not None
+        command = subcommand
     assert command is not cli
     command.make_context(command.name, words, parent=context)
 
 
-def test_help_starts_at_once() -> None:
+def test_help_imports_no_heavy_library() -> None:
     """The help imports none of the commands' libraries, which would take half a second."""
     code = "import sys; from gateway.cli import cli; cli.main(['--help'], standalone_mode=False); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    known = set(done.stdout.splitlines()[-1].split())
-    assert known.isdisjoint(
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    modules = set(process.stdout.splitlines()[-1].split())
+    assert modules.isdisjoint(
         {"pydantic", "httpx", "fastapi", "ruamel.yaml", "gateway.cli.session", "uvicorn"}
     )
 
 
 @pytest.mark.parametrize(
-    ("said", "colored"),
+    ("environ", "colored"),
     [
         ({}, None),
         ({"NO_COLOR": "1"}, False),
@@ -182,10 +186,10 @@ def test_help_starts_at_once() -> None:
         ({"TERM": "dumb", "FORCE_COLOR": "1"}, True),
     ],
 )
-def test_colours_go_by_the_words_of_the_environment(
-    said: dict[str, str], colored: bool | None
+def test_the_environment_turns_colours_on_and_off(
+    environ: dict[str, str], colored: bool | None
 ) -> None:
-    assert terminal.read_color_choice(said) is colored
+    assert terminal.read_color_choice(environ) is colored
 
 
 @pytest.mark.parametrize(
@@ -196,41 +200,43 @@ def test_colours_go_by_the_words_of_the_environment(
         ("chekc",),
     ],
 )
-def test_a_pipe_has_colours_only_where_they_are_asked_for(
+def test_a_pipe_has_colours_only_if_the_environment_forces_them(
     tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     """Without colours the text is the same."""
-    place = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
+    environ = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
     file = config(tmp_path)
-    plain = program("--config", file, *words, environ=place)
-    forced = program("--config", file, *words, environ={**place, "FORCE_COLOR": "1"})
-    bare = program("--config", file, *words, environ={**place, "FORCE_COLOR": "1", "NO_COLOR": "1"})
+    plain = program("--config", file, *words, environ=environ)
+    forced = program("--config", file, *words, environ={**environ, "FORCE_COLOR": "1"})
+    bare = program(
+        "--config", file, *words, environ={**environ, "FORCE_COLOR": "1", "NO_COLOR": "1"}
+    )
     assert "\x1b" not in plain.stdout + plain.stderr + bare.stdout + bare.stderr
     assert "\x1b[" in forced.stdout + forced.stderr
     strip = click.unstyle(forced.stdout + forced.stderr)
     assert re.sub(r"\d+\.\d", "", strip) == re.sub(r"\d+\.\d", "", plain.stdout + plain.stderr)
 
 
-def test_a_file_that_cannot_be_written_is_told_in_a_line(tmp_path: Path) -> None:
-    place = {**ON, "TIERGATE_DATA": str(tmp_path)}
+def test_a_file_that_cannot_be_written_is_one_line_of_error(tmp_path: Path) -> None:
+    environ = {**ON, "TIERGATE_DATA": str(tmp_path)}
     result = run(
         "--config",
         config(tmp_path),
         "replay",
         "--picture",
         tmp_path / "no" / "p.svg",
-        environ=place,
+        environ=environ,
     )
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == f"Error: {tmp_path}/no/p.svg: no such file or directory.\n"
 
 
-def test_ctrl_c_ends_with_the_status_of_a_signal(
+def test_ctrl_c_exits_with_the_status_of_a_signal(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def interrupted(*_: object, **__: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gateway.cli.check._collect_findings", interrupted)
+    monkeypatch.setattr("gateway.cli.check._collect_findings", interrupt)
     result = run("--config", config(tmp_path), "check")
     assert (result.exit_code, result.stderr) == (130, "\nInterrupted.\n")

@@ -38,7 +38,7 @@ TOLD: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Gateway:
+class FakeGateway:
     """A fake gateway that records its requests."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
@@ -52,11 +52,11 @@ class Gateway:
 
 
 @pytest.fixture
-def gateway(monkeypatch: pytest.MonkeyPatch) -> Gateway:
-    return Gateway(monkeypatch)
+def gateway(monkeypatch: pytest.MonkeyPatch) -> FakeGateway:
+    return FakeGateway(monkeypatch)
 
 
-def test_what_differs_is_told_in_a_few_lines(gateway: Gateway, tmp_path: Path) -> None:
+def test_shadow_shows_the_differences_in_a_few_lines(gateway: FakeGateway, tmp_path: Path) -> None:
     result = run("--config", config(tmp_path), "shadow", environ={**ON, "TIERGATE_ADMIN_KEY": "a"})
     assert result.exit_code == 0
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
@@ -86,12 +86,14 @@ def test_what_differs_is_told_in_a_few_lines(gateway: Gateway, tmp_path: Path) -
     assert gateway.asked == [("http://127.0.0.1:8484/admin/shadow", "a")]
 
 
-def test_where_little_is_known_little_is_told(gateway: Gateway, tmp_path: Path) -> None:
-    told = {
+def test_without_a_valid_candidate_the_report_is_short(
+    gateway: FakeGateway, tmp_path: Path
+) -> None:
+    reply = {
         **TOLD, "candidate": None, "mistakes": ["next.yaml:1: error: x."], "skipped": 0,
         "failed": 0, "report": None,
     }  # fmt: skip
-    gateway.answer = (200, jsonio.dumps(told))
+    gateway.answer = (200, jsonio.dumps(reply))
     result = run("--config", config(tmp_path), "shadow", "--url", "http://h:1/")
     assert result.stdout.splitlines()[:3] == [
         "candidate  next.yaml, not in use",
@@ -102,7 +104,7 @@ def test_where_little_is_known_little_is_told(gateway: Gateway, tmp_path: Path) 
     assert gateway.asked == [("http://h:1/admin/shadow", "")]
 
 
-def test_programs_get_the_same_values(gateway: Gateway, tmp_path: Path) -> None:
+def test_json_is_the_report_of_the_gateway(gateway: FakeGateway, tmp_path: Path) -> None:
     result = run("--config", config(tmp_path), "shadow", "--json")
     assert jsonio.loads(result.stdout_bytes) == TOLD
 
@@ -110,8 +112,8 @@ def test_programs_get_the_same_values(gateway: Gateway, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("host", "url"), [("0.0.0.0", "http://127.0.0.1:9"), ("::", "http://[::1]:9"), ("::1", "http://[::1]:9")]
 )  # fmt: skip
-def test_it_asks_where_the_configuration_says(
-    gateway: Gateway, tmp_path: Path, host: str, url: str
+def test_shadow_connects_to_the_address_of_the_configuration(
+    gateway: FakeGateway, tmp_path: Path, host: str, url: str
 ) -> None:
     file = config(tmp_path, f'{GOOD}server: {{host: "{host}", port: 9, open: true}}\n')
     assert run("--config", file, "shadow").exit_code == 0
@@ -119,7 +121,7 @@ def test_it_asks_where_the_configuration_says(
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "problem"),
     [
         (None, "no gateway answers at http://127.0.0.1:8484. Name another with --url."),
         ((404, b'{"error": {"message": "No candidate."}}'), "No candidate."),
@@ -127,15 +129,15 @@ def test_it_asks_where_the_configuration_says(
         ((500, b"{}"), "http://127.0.0.1:8484 is no gateway: it answers 500."),
     ],
 )
-def test_why_there_is_no_report(
-    gateway: Gateway, tmp_path: Path, answer: tuple[int, bytes] | None, told: str
+def test_shadow_says_why_there_is_no_report(
+    gateway: FakeGateway, tmp_path: Path, answer: tuple[int, bytes] | None, problem: str
 ) -> None:
     gateway.answer = answer
     result = run("--config", config(tmp_path), "shadow")
-    assert (result.exit_code, result.stderr) == (1, f"Error: {told}\n")
+    assert (result.exit_code, result.stderr) == (1, f"Error: {problem}\n")
 
 
-def test_a_candidate_with_a_mistake_is_a_warning_of_check(tmp_path: Path) -> None:
+def test_check_warns_of_a_mistake_in_the_candidate(tmp_path: Path) -> None:
     """The check still succeeds."""
     (tmp_path / "next.yaml").write_text("version: 1\nlabss: {}\n")
     file = config(tmp_path, f"{GOOD}routing: {{shadow: next.yaml}}\n")

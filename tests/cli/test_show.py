@@ -19,7 +19,7 @@ def show(folder: Path, *rows: FinalRow | AttemptRow, id: str = "a") -> list[str]
     return [" ".join(line.split()) for line in result.output.splitlines()]
 
 
-def test_the_row_field_by_field(tmp_path: Path) -> None:
+def test_costs_show_prints_a_row_field_by_field(tmp_path: Path) -> None:
     """Empty fields are left out; numbers and times are formatted for people."""
     row = call(
         "a", at=NOVEMBER, cost=Decimal("0.00000001"), tags=("eu", "x\x1b[2J"), stream=True, dropped=("top_k",),
@@ -38,7 +38,7 @@ def test_the_row_field_by_field(tmp_path: Path) -> None:
     ]
 
 
-def test_the_price_it_had_and_the_one_it_would_have(tmp_path: Path) -> None:
+def test_costs_show_prints_the_old_price_and_the_price_of_now(tmp_path: Path) -> None:
     lines = show(
         tmp_path,
         call("a", cost=Decimal(3), price="config 2026-01-01"),
@@ -50,15 +50,15 @@ def test_the_price_it_had_and_the_one_it_would_have(tmp_path: Path) -> None:
     )
 
 
-def test_its_attempts(tmp_path: Path) -> None:
-    lost = [
+def test_costs_show_prints_the_attempts_of_a_call(tmp_path: Path) -> None:
+    attempts = [
         AttemptRow(id="a", attempt=1, at=1.5, provider="acme", account="main", model="huge", status=500, problem="upstream_error",
                 duration=0.25, cost=Decimal(0)),
         AttemptRow(id="a", attempt=2, at=1.5, provider="acme", model="small", problem="upstream_timeout", reserved=Decimal("0.5")),
     ]  # fmt: skip
     lines = show(
         tmp_path,
-        *lost,
+        *attempts,
         call("a", attempts=3, cost=Decimal(3), wasted=None, reserved=Decimal("0.5")),
     )
     assert lines[-4:] == [
@@ -87,20 +87,20 @@ def test_its_attempts(tmp_path: Path) -> None:
         (call("a", state="failed"), "an attempt failed after the provider may have begun, and told no usage"),
     ],
 )  # fmt: skip
-def test_why_its_cost_is_unknown(tmp_path: Path, row: FinalRow, why: str) -> None:
+def test_costs_show_says_why_a_cost_is_unknown(tmp_path: Path, row: FinalRow, why: str) -> None:
     lines = show(tmp_path, row)
     assert f"Unknown: {why}." in lines
 
 
-def test_the_text_that_is_kept(tmp_path: Path) -> None:
+def test_costs_show_prints_the_recorded_text_without_control_characters(tmp_path: Path) -> None:
     """The text cannot control the terminal."""
     folder = tmp_path / "data" / "content"
     folder.mkdir(parents=True)
     text = Transcript(id="a", at=1.5, prompt='{"model":"auto"}\nand\x1b[2J', answer="Hello.")
     (folder / "20261106T21-1-a.jsonl").write_bytes(jsonio.dumps(text) + b"\n")
     lines = show(tmp_path, call("a", cost=Decimal(3)))
-    at = lines.index("The client sent:")
-    assert lines[at:] == [
+    start = lines.index("The client sent:")
+    assert lines[start:] == [
         "The client sent:",
         '{"model":"auto"}',
         "and\ufffd[2J",
@@ -110,19 +110,19 @@ def test_the_text_that_is_kept(tmp_path: Path) -> None:
     ]
 
 
-def test_json_is_what_the_endpoint_has(tmp_path: Path) -> None:
+def test_json_has_the_fields_of_the_ledger_endpoint(tmp_path: Path) -> None:
     write(tmp_path, call("a", cost=Decimal("1E-9")))
-    told = json.loads(tiergate(tmp_path, "show", "a", "--json").output)
-    assert (told["kind"], told["id"], told["cost"], told["tries"]) == (
+    report = json.loads(tiergate(tmp_path, "show", "a", "--json").output)
+    assert (report["kind"], report["id"], report["cost"], report["tries"]) == (
         "final",
         "a",
         "0.000000001",
         [],
     )
-    assert told["repriced"] is None
+    assert report["repriced"] is None
 
 
-def test_a_call_that_is_not_there(tmp_path: Path) -> None:
+def test_costs_show_reports_a_call_that_the_ledger_does_not_have(tmp_path: Path) -> None:
     for _ in range(2):
         result = tiergate(tmp_path, "show", "a")
         assert result.exit_code == 1
@@ -131,7 +131,7 @@ def test_a_call_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("id", ["\udcff", "a\0"])
-def test_what_can_be_no_calls_name_is_not_there(tmp_path: Path, id: str) -> None:
+def test_costs_show_accepts_an_id_that_is_not_valid_text(tmp_path: Path, id: str) -> None:
     """Bytes that are not UTF-8 reach the program from a command line as lone surrogates."""
     write(tmp_path, call("a"))
     result = tiergate(tmp_path, "show", id)

@@ -26,7 +26,7 @@ COMMANDS = sorted(
 
 
 @pytest.fixture
-def does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+def run_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Return a function that runs a command in an empty folder, with a configuration.
 
     The machine runs nothing else.
@@ -107,15 +107,15 @@ STATUSES: list[tuple[str, int, list[str], str]] = [
 @pytest.mark.parametrize(
     ("status", "words", "text"),
     [
-        pytest.param(*one[1:], id=f"{one[1]} {' '.join(one[2])} {at}")
-        for at, one in enumerate(STATUSES)
+        pytest.param(*case[1:], id=f"{case[1]} {' '.join(case[2])} {index}")
+        for index, case in enumerate(STATUSES)
     ],
 )
-def test_each_command_ends_as_it_is_told(
-    does: Callable[..., Result], status: int, words: list[str], text: str
+def test_each_command_exits_with_the_documented_status(
+    run_command: Callable[..., Result], status: int, words: list[str], text: str
 ) -> None:
     """An error is a few lines on standard error, and never a traceback."""
-    result = does(*words, text=text)
+    result = run_command(*words, text=text)
     assert (result.exit_code, type(result.exception)) in ((status, SystemExit), (0, type(None))), (
         result.output
     )
@@ -124,17 +124,17 @@ def test_each_command_ends_as_it_is_told(
         assert "Traceback" not in result.output
 
 
-def test_every_command_is_tried() -> None:
-    tried = {name for name, _, _, _ in STATUSES}
-    assert {name.split()[0] for name in tried} == set(
+def test_every_command_has_a_case_for_its_exit_status() -> None:
+    covered = {name for name, _, _, _ in STATUSES}
+    assert {name.split()[0] for name in covered} == set(
         cli.sections and [n for part in cli.sections.values() for n in part]
     )
-    told = pages.table("exit status", "command-line.md").rows
-    assert {row[0] for row in told} == {"`0`", "`1`", "`2`", "`3`", "`130`"}
-    assert {name for row in told for name in pages.codes(row[1])} <= {*tried}
+    rows = pages.table("exit status", "command-line.md").rows
+    assert {row[0] for row in rows} == {"`0`", "`1`", "`2`", "`3`", "`130`"}
+    assert {name for row in rows for name in pages.codes(row[1])} <= {*covered}
 
 
-def keys(name: str) -> set[str]:
+def read_documented_keys(name: str) -> set[str]:
     """Return the top-level JSON keys of a command from the table; parentheses hold inner keys."""
     row = next(
         row
@@ -166,29 +166,29 @@ JSON: list[tuple[str, list[str], str]] = [
 ]
 
 
-def test_json_has_the_keys_that_are_told(does: Callable[..., Result]) -> None:
+def test_json_has_the_documented_keys(run_command: Callable[..., Result]) -> None:
     """Standard output has nothing but the JSON."""
     for name, words, text in JSON:
-        result = does(*words, text=text)
+        result = run_command(*words, text=text)
         assert result.exit_code == 0, (name, result.output)
-        told: Any = json.loads(result.stdout)
-        told = told[0] if isinstance(told, list) else told
-        assert set(told) == keys(name), name
+        report: Any = json.loads(result.stdout)
+        report = report[0] if isinstance(report, list) else report
+        assert set(report) == read_documented_keys(name), name
 
 
-def test_whatever_tells_something_can_tell_it_as_json() -> None:
+def test_every_command_that_reports_has_a_json_option() -> None:
     """The exceptions are commands that serve or print a script."""
     context = click.Context(cli, info_name="tiergate")
-    every = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
-    inner = {
-        f"{name} {more}": one
-        for name, group in every.items()
-        for more, one in getattr(group, "commands", {}).items()
+    commands = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    subcommands = {
+        f"{name} {more}": command
+        for name, group in commands.items()
+        for more, command in getattr(group, "commands", {}).items()
     }
-    able = {
+    with_json = {
         name
-        for name, one in (every | inner).items()
-        if one is not None and any("--json" in option.opts for option in one.params)
+        for name, command in (commands | subcommands).items()
+        if command is not None and any("--json" in option.opts for option in command.params)
     }
-    assert set(every) - able == {"serve", "keys", "completion"}
-    assert able == set(COMMANDS)
+    assert set(commands) - with_json == {"serve", "keys", "completion"}
+    assert with_json == set(COMMANDS)

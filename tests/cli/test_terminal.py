@@ -11,13 +11,15 @@ COLUMNS = [
 ROWS = [["m-1", "1", "2", "3", "4", "0.5"]]
 
 
-def terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+def set_width(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", str(width))
 
 
-def drawn(capsys: pytest.CaptureFixture[str], columns: list[TableColumn] = COLUMNS) -> list[str]:
+def print_lines(
+    capsys: pytest.CaptureFixture[str], columns: list[TableColumn] = COLUMNS
+) -> list[str]:
     print_table(
         columns,
         ROWS,
@@ -28,7 +30,7 @@ def drawn(capsys: pytest.CaptureFixture[str], columns: list[TableColumn] = COLUM
 
 
 @pytest.mark.parametrize(
-    ("width", "heads", "gone"),
+    ("width", "heads", "dropped"),
     [
         (46, "model calls tokens cached failed USD", ""),
         (45, "model calls tokens cached USD", "failed"),
@@ -37,33 +39,35 @@ def drawn(capsys: pytest.CaptureFixture[str], columns: list[TableColumn] = COLUM
         (5, "model calls USD", "tokens, cached, failed"),
     ],
 )
-def test_columns_go_by_their_rank_and_are_named(
+def test_a_narrow_terminal_drops_columns_by_rank_and_names_them(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     width: int,
     heads: str,
-    gone: str,
+    dropped: str,
 ) -> None:
     """Columns of the highest rank go first, the last of them first; rank 0 always stays."""
-    terminal(monkeypatch, width)
-    lines = drawn(capsys)
+    set_width(monkeypatch, width)
+    lines = print_lines(capsys)
     assert lines[0] == heads
     assert len(lines[2].split()) == len(lines[4].split()) == len(heads.split())
-    told = " ".join(lines[5:])
-    assert told == "One two three four five." + (f" Too narrow for: {gone}." if gone else "")
+    notes = " ".join(lines[5:])
+    assert notes == "One two three four five." + (f" Too narrow for: {dropped}." if dropped else "")
 
 
-def test_without_ranks_nothing_goes(
+def test_columns_without_a_rank_always_stay(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    terminal(monkeypatch, 9)
+    set_width(monkeypatch, 9)
     assert (
-        drawn(capsys, [TableColumn(one.name, numeric=True) for one in COLUMNS])[0].split()[-1]
+        print_lines(capsys, [TableColumn(column.name, numeric=True) for column in COLUMNS])[
+            0
+        ].split()[-1]
         == "USD"
     )
 
 
-def test_a_last_cell_of_text_is_folded(
+def test_long_text_in_the_last_column_wraps(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Text that does not fit goes on in the next line; the cells before it are not repeated."""
@@ -71,19 +75,19 @@ def test_a_last_cell_of_text_is_folded(
         (80, ["field value", "a one two three four five six seven"]),
         (32, ["field value", "a one two three four five", "six seven"]),
     ):
-        terminal(monkeypatch, width)
+        set_width(monkeypatch, width)
         print_table(
             [TableColumn("field"), TableColumn("value")],
             [["a", "one two three four five six seven"]],
         )
-        found = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-        assert [found[0], *found[2:]] == lines
+        output = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+        assert [output[0], *output[2:]] == lines
 
 
-def test_a_pipe_loses_nothing(
+def test_a_pipe_gets_every_column(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "5")
-    lines = drawn(capsys)
+    lines = print_lines(capsys)
     assert lines[0] == "model calls tokens cached failed USD"
     assert lines[-1] == "One two three four five."

@@ -3,7 +3,7 @@
 import httpx
 
 from tests.docs import http_reference, pages
-from tests.server.test_ssrf import inventory
+from tests.server.test_ssrf import list_served_routes
 
 _PREFIX = "/v1beta/models/auto:"
 
@@ -17,7 +17,7 @@ async def test_the_matrix_has_the_routes_of_model_calls_and_no_other() -> None:
     rows = pages.table("model call", "http.md").rows
     listed = {pages.codes(row[0])[0].replace("{model}", "auto") for row in rows}
     with http_reference.make_app() as app:
-        posts = {path for method, path in inventory(app) if method == "POST"}
+        posts = {path for method, path in list_served_routes(app) if method == "POST"}
     own = {"/v1/route", "/v1/feedback", *(path for path in posts if path.startswith("/admin/"))}
     own |= {path for path in posts if path.startswith(("/v1/models/", "/dashboard"))}
     assert listed == {f"POST {path}" for path in posts - own}

@@ -47,8 +47,8 @@ from tests.server.gate import (
     STREAM,
     TOKENS,
     Gate,
-    Told,
-    plain,
+    Reply,
+    valid_body,
 )
 from tests.telemetry.tap import Tap
 
@@ -109,12 +109,12 @@ def gate(
     gateway.stop()
 
 
-def ask(gate: Gate, path: str, *, streamed: bool = False, cache: str = "refresh") -> Told:
+def ask(gate: Gate, path: str, *, streamed: bool = False, cache: str = "refresh") -> Reply:
     members: dict[str, dict[str, Any]] = {
         RESPONSES: {"input": TURNS},
         GENERATE: {"contents": [{"role": "user", "parts": [{"text": f"Hello {PROMPT}."}]}]},
     }
-    body = plain(path, **members.get(path, {"messages": TURNS}))
+    body = valid_body(path, **members.get(path, {"messages": TURNS}))
     if streamed and path == GENERATE:
         path = STREAM
     elif streamed:
@@ -306,7 +306,7 @@ def test_sec_leak_3_geminis_key_is_in_no_url(gate: Gate, upstream: Upstream) -> 
     upstream.on("/google", google)
     upstream.requests.clear()
     for path in (GENERATE, STREAM, TOKENS):
-        body = plain(path)
+        body = valid_body(path)
         assert gate.ask(path, body, authorization=BEARER, x_tiergate_cache="off").status == 200
     assert len(upstream.requests) == 3
     for request in upstream.requests:

@@ -27,12 +27,12 @@ from tests.server.gate import (
     MESSAGES,
     RESPONSES,
     Gate,
-    Told,
+    Reply,
     answers,
+    check_refusal,
     family,
-    named,
-    plain,
-    shaped,
+    request_model,
+    valid_body,
 )
 
 type Outcomes = Iterator[str]
@@ -94,7 +94,7 @@ def cached(gate: Gate, provider: Upstream, path: str, every: int = 1) -> Outcome
     provider.scripts.clear()
     provider.on("/", echo)
     texts = strings(520)[::every]
-    first: list[Told] = []
+    first: list[Reply] = []
     for at, text in enumerate(texts):
         told = gate.ask(path, written(path, text, at))
         right = told.status == 200 and told.headers["x-tiergate-cache"] == "miss"
@@ -113,15 +113,15 @@ def cached(gate: Gate, provider: Upstream, path: str, every: int = 1) -> Outcome
 def unreadable(gate: Gate, provider: Upstream, path: str, number: int = 300) -> Outcomes:
     """C-07, C-08, C-10: the client gets 400 in its dialect, and nothing is sent on."""
     provider.requests.clear()
-    for body in malformed(plain(path, x_own=[1.5, None, {"a": "b"}]), number):
+    for body in malformed(valid_body(path, x_own=[1.5, None, {"a": "b"}]), number):
         yield refused(gate.ask(path, body), path, 400, "The request body is not valid JSON: ", body)
     yield "" if not provider.requests else f"{provider.requests[0].body!r} was sent on"
 
 
-def refused(told: Told, path: str, status: int, start: str, what: object) -> str:
+def refused(told: Reply, path: str, status: int, start: str, what: object) -> str:
     """Return the mistake in a refusal, empty if there is none."""
     try:
-        right = shaped(told, path, status).startswith(start)
+        right = check_refusal(told, path, status).startswith(start)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         return f"{what!r}: {told}: {error}"
     return "" if right else f"{what!r}: {told}"
@@ -165,9 +165,11 @@ def told_apart(gate: Gate, provider: Upstream, number: int = 560) -> Outcomes:
     """SEC-SQLI 2, SEC-SSTI 3: in names, labels and headers it is text; the log stays readable."""
     for at, text in enumerate((*injected(number), *filter(None, strings(min(number, 560))))):
         path = SPOKEN[at % 4]
-        yield refused(gate.ask(*named(path, text), authorization=OF_A_CLIENT), path, 404, "", text)
+        yield refused(
+            gate.ask(*request_model(path, text), authorization=OF_A_CLIENT), path, 404, "", text
+        )
         body = {CHAT: "metadata", RESPONSES: "metadata", GENERATE: "labels"}.get(path, "x_own")
-        sent = plain(path, **{body: {"a": text, text: "b"}, "user": text})
+        sent = valid_body(path, **{body: {"a": text, text: "b"}, "user": text})
         header = "".join(one for one in text if " " <= one < "\x7f").strip()
         told = gate.ask(
             path, sent, authorization=OF_A_CLIENT, idempotency_key=header, user_agent=header
@@ -208,7 +210,9 @@ def lost_ways(gate: Gate, number: int = 560, doors: int = 6) -> Outcomes:
     """SEC-PATH: names of models, answers and calls are not found, or refused."""
     for at, text in enumerate(paths(number)):
         path = SPOKEN[at % 4]
-        yield refused(gate.ask(*named(path, text), authorization=OF_A_CLIENT), path, 404, "", text)
+        yield refused(
+            gate.ask(*request_model(path, text), authorization=OF_A_CLIENT), path, 404, "", text
+        )
         name = quote(text, safe="/%" if at % 2 else "")
         for turn in range(at, at + doors):
             method, door = _NAMED[turn % len(_NAMED)]
@@ -251,7 +255,9 @@ def odd_answers(gate: Gate, provider: Upstream, path: str, model: str, number: i
         told = answer(model, chance, streamed=streamed)
         provider.scripts.clear()
         provider.on("/", told)
-        body = plain(path, **({} if path == GENERATE else {"model": model, "stream": streamed}))
+        body = valid_body(
+            path, **({} if path == GENERATE else {"model": model, "stream": streamed})
+        )
         door = path.replace("gem-9", model)
         if streamed:
             door = door.replace(":generateContent", ":streamGenerateContent?alt=sse")

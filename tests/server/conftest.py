@@ -11,7 +11,7 @@ from tests.e2e.upstream import SSE, Answer, Request, Upstream
 from tests.e2e.world import Config, Loop
 from tests.server.gate import KEYS, Gate
 
-__all__ = ["gate", "hasty", "locked", "loop", "make", "provider", "upstream", "world"]
+__all__ = ["gate", "gate_with_keys", "loop", "make", "provider", "strict_gate", "upstream", "world"]
 
 
 def claude(request: Request) -> Answer:
@@ -67,41 +67,41 @@ def google(request: Request) -> Answer:
 
 @pytest.fixture(scope="session")
 def _provider(loop: Loop) -> Iterator[Upstream]:
-    made = Upstream()
-    loop.run(made.start())
-    yield made
-    loop.run(made.stop())
+    upstream = Upstream()
+    loop.run(upstream.start())
+    yield upstream
+    loop.run(upstream.stop())
 
 
 @pytest.fixture(scope="session")
 def _gate(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
-    made = Gate(tmp_path_factory.mktemp("gate") / "gateway", _provider.url)
-    yield made
-    made.stop()
+    gateway = Gate(tmp_path_factory.mktemp("gate") / "gateway", _provider.url)
+    yield gateway
+    gateway.stop()
 
 
 @pytest.fixture(scope="session")
-def locked(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+def gate_with_keys(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
     """A gateway that requires keys, also for admins."""
-    folder = tmp_path_factory.mktemp("locked") / "gateway"
-    made = Gate(
+    folder = tmp_path_factory.mktemp("gate_with_keys") / "gateway"
+    gateway = Gate(
         folder, _provider.url, TIERGATE_KEYS=KEYS, TIERGATE_ADMIN_KEY="of-an-admin-and-no-client"
     )
-    yield made
-    made.stop()
+    yield gateway
+    gateway.stop()
 
 
 @pytest.fixture(scope="session")
-def hasty(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+def strict_gate(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
     """A gateway with short timeouts and a body limit of 2 kB."""
 
-    def small(value: Config) -> None:
+    def limit_body(value: Config) -> None:
         value["server"] = {"max_body": "2KB"}
 
-    folder = tmp_path_factory.mktemp("hasty") / "gateway"
-    made = Gate(folder, _provider.url, small, within=(0.15, 0.15))
-    yield made
-    made.stop()
+    folder = tmp_path_factory.mktemp("strict_gate") / "gateway"
+    gateway = Gate(folder, _provider.url, limit_body, within=(0.15, 0.15))
+    yield gateway
+    gateway.stop()
 
 
 @pytest.fixture

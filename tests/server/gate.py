@@ -24,7 +24,7 @@ STREAM = "/v1beta/models/gem-9:streamGenerateContent?alt=sse"
 TOKENS = "/v1beta/models/gem-9:countTokens"
 GOOGLE = (GENERATE, STREAM, TOKENS)
 """Paths that contain the model's name."""
-DOORS = (CHAT, MESSAGES, COUNT, RESPONSES, INPUT, *GOOGLE)
+ENDPOINTS = (CHAT, MESSAGES, COUNT, RESPONSES, INPUT, *GOOGLE)
 CHAT_KEY = "sk-acme-0123456789-never-shown"
 CLAUDE_KEY = "sk-ant-0123456789-never-shown"
 OPENAI_KEY = "sk-proj-0123456789-never-shown"
@@ -65,14 +65,14 @@ _MODELS = {
 }
 
 
-def more(value: dict[str, Any]) -> None:
+def add_labs(value: dict[str, Any]) -> None:
     """Add a lab for each of the other dialects beside those of Chat Completions."""
     base = value["providers"]["acme"]["base_url"]
     price = {"input": 1, "cache_read": 0.1, "output": 4}
-    for name, dialect, door, auth, key in _SPOKEN:
+    for name, dialect, path, auth, key in _SPOKEN:
         value["providers"][name] = {
             "base_url": base.replace("acme", name),
-            "dialects": {dialect: door},
+            "dialects": {dialect: path},
             "auth": auth,
             "accounts": {"main": key},
         }
@@ -84,7 +84,7 @@ def more(value: dict[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
-class Told:
+class Reply:
     """One answer as it was on the wire."""
 
     status: int
@@ -114,7 +114,7 @@ class Gate:
         that runs the program. `first`: Python code that runs before the program's own.
         """
         value = config(upstream)
-        for change in (more, *changes):
+        for change in (add_labs, *changes):
             change(value)
         head, body = within
         server = value.setdefault("server", {})
@@ -151,18 +151,18 @@ class Gate:
                     connection.sendall(piece)
             return drain(connection)
 
-    def ask(self, path: str, body: bytes = b"", method: str = "POST", **headers: str) -> Told:
+    def ask(self, path: str, body: bytes = b"", method: str = "POST", **headers: str) -> Reply:
         """Send one request; reuse the connection where possible."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent_headers = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
-            self._client.request(method, path, body, named)
+            self._client.request(method, path, body, sent_headers)
             reply = self._client.getresponse()
         except ConnectionError:  # the connection was idle too long
             self._client.close()
-            self._client.request(method, path, body, named)
+            self._client.request(method, path, body, sent_headers)
             reply = self._client.getresponse()
         data = reply.read()
-        return Told(reply.status, {k.lower(): v for k, v in reply.getheaders()}, data)
+        return Reply(reply.status, {k.lower(): v for k, v in reply.getheaders()}, data)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the log so far; each line is one event."""
@@ -170,13 +170,13 @@ class Gate:
 
     def journal(self) -> bytes:
         """Return the rows of its ledger."""
-        found = sorted((self.folder / "data" / "ledger").glob("*.jsonl"))
-        return b"".join(path.read_bytes() for path in found)
+        files = sorted((self.folder / "data" / "ledger").glob("*.jsonl"))
+        return b"".join(path.read_bytes() for path in files)
 
     def files(self) -> bytes:
         """Return all that it has written to disk: journals, the store and their side files."""
-        found = sorted(path for path in (self.folder / "data").rglob("*") if path.is_file())
-        return b"".join(path.read_bytes() for path in found)
+        paths = sorted(path for path in (self.folder / "data").rglob("*") if path.is_file())
+        return b"".join(path.read_bytes() for path in paths)
 
     def stop(self) -> None:
         self._client.close()
@@ -185,18 +185,18 @@ class Gate:
 
 def drain(connection: socket.socket) -> bytes:
     """Read until the other side closes or resets the connection."""
-    seen = b""
+    received = b""
     try:
         while piece := connection.recv(65536):
-            seen += piece
+            received += piece
     except ConnectionResetError:
         pass
-    return seen
+    return received
 
 
-def answers(data: bytes) -> list[Told]:
+def answers(data: bytes) -> list[Reply]:
     """Parse the complete answers that follow each other in the bytes."""
-    found = []
+    replies = []
     while data:
         head = _END.search(data)
         assert head is not None, data
@@ -210,8 +210,8 @@ def answers(data: bytes) -> list[Told]:
             assert length is not None, data[: head.end()]
             end = head.end() + int(length[1])
             body, data = data[head.end() : end], data[end:]
-        found.append(Told(int(lines[0].split()[1]), headers, body))
-    return found
+        replies.append(Reply(int(lines[0].split()[1]), headers, body))
+    return replies
 
 
 def _chunks(data: bytes) -> tuple[bytes, bytes]:
@@ -272,49 +272,49 @@ _GOOGLE = {
 }  # fmt: skip
 
 
-def plain(path: str, **more: Any) -> bytes:
+def valid_body(path: str, **more: Any) -> bytes:
     """Build a request that the endpoint at a path accepts."""
     return _PLAIN[family(path)](**more)
 
 
-def named(path: str, model: str) -> tuple[str, bytes]:
+def request_model(path: str, model: str) -> tuple[str, bytes]:
     """Return a path and a body that ask for a model; one of the two names it."""
     if path in GOOGLE:
         return path.replace("gem-9", quote(model, safe="")), contents()
-    return path, plain(path, model=model)
+    return path, valid_body(path, model=model)
 
 
-def field(told: Told) -> str | None:
+def refused_member(reply: Reply) -> str | None:
     """Return the member that a refusal names for programs; Messages has no place for it."""
-    error = told.json["error"]
+    error = reply.json["error"]
     if "details" in error:
         (detail,) = error["details"]
         assert detail["@type"] == "type.googleapis.com/google.rpc.BadRequest"
         (broken,) = detail["fieldViolations"]
         assert broken["description"] == error["message"]
         return str(broken["field"])
-    found = error.get("param")
-    return None if found is None else str(found)
+    param = error.get("param")
+    return None if param is None else str(param)
 
 
-def shaped(told: Told, path: str, status: int) -> str:
+def check_refusal(reply: Reply, path: str, status: int) -> str:
     """Check a refusal in the dialect of its path; return its message."""
-    assert told.status == status, (told.status, told.body[:300])
-    assert told.headers["content-type"] == "application/json"
-    assert told.headers["x-request-id"].startswith("tg-")
-    assert told.headers["request-id"] == told.headers["x-request-id"]
-    error, dialect = told.json["error"], family(path)
+    assert reply.status == status, (reply.status, reply.body[:300])
+    assert reply.headers["content-type"] == "application/json"
+    assert reply.headers["x-request-id"].startswith("tg-")
+    assert reply.headers["request-id"] == reply.headers["x-request-id"]
+    error, dialect = reply.json["error"], family(path)
     if dialect == MESSAGES:
-        assert list(told.json) == ["type", "error"]
-        assert told.json["type"] == "error"
+        assert list(reply.json) == ["type", "error"]
+        assert reply.json["type"] == "error"
         assert list(error) == ["type", "message"]
     elif dialect == GENERATE:
-        assert list(told.json) == ["error"]
+        assert list(reply.json) == ["error"]
         assert list(error)[:3] == ["code", "message", "status"]
         assert set(error) <= {"code", "message", "status", "details"}
         assert (error["code"], error["status"]) == (status, _GOOGLE[status])
     else:
-        assert list(told.json) == ["error"]
+        assert list(reply.json) == ["error"]
         assert list(error) == ["message", "type", "param", "code"]
-    assert len(told.body) < 1000
+    assert len(reply.body) < 1000
     return str(error["message"])

@@ -44,15 +44,15 @@ and calls, a lab's models, dates and lists of names must exist.
 _COUNTS = re.compile(r"(\d+) generated(?:, (\d+) passed|, (\d+) found)?")
 
 
-def named(document: dict[str, Any]) -> dict[str, Any]:
+def prepare_document(document: dict[str, Any]) -> dict[str, Any]:
     """Replace text for models by names that are served; keep one kind of key."""
     document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"bearer": []}]
     for path, methods in document["paths"].items():
         for operation in methods.values():
-            for one in operation.get("parameters", []):
-                if one["name"] == "model":
-                    one["schema"] = {"enum": ["gem-9"]}
+            for parameter in operation.get("parameters", []):
+                if parameter["name"] == "model":
+                    parameter["schema"] = {"enum": ["gem-9"]}
             body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
             if path in NAMES:
                 body["schema"]["properties"]["model"] = {"enum": [NAMES[path]]}
@@ -62,7 +62,7 @@ def named(document: dict[str, Any]) -> dict[str, Any]:
 def run(gate: Gate, folder: Path, examples: int, key: str, *more: str) -> tuple[int, str]:
     """Run schemathesis; return the number of requests, and its findings or an empty text."""
     file, settings = folder / "openapi.json", folder / "schemathesis.toml"
-    file.write_bytes(jsonio.dumps(named(gate.ask("/openapi.json", method="GET").json)))
+    file.write_bytes(jsonio.dumps(prepare_document(gate.ask("/openapi.json", method="GET").json)))
     settings.write_text(
         "\n".join(
             f'[[operations]]\ninclude-name = "{name}"\nchecks.positive_data_acceptance.enabled = false'
@@ -75,11 +75,13 @@ def run(gate: Gate, folder: Path, examples: int, key: str, *more: str) -> tuple[
         "--url", f"http://127.0.0.1:{gate.port}", "-H", f"Authorization: Bearer {key}", "--max-examples", str(examples),
         "--generation-deterministic", "--suppress-health-check", "all", "--phases", "coverage,fuzzing", "--no-color", *more,
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
-    said = _COUNTS.search(done.stdout)
-    if said is None:
-        return 0, done.stdout + done.stderr
-    return int(said[1]), "" if done.returncode == 0 else done.stdout[done.stdout.find("FAILURES") :]
+    process = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    counts = _COUNTS.search(process.stdout)
+    if counts is None:
+        return 0, process.stdout + process.stderr
+    return int(counts[1]), "" if process.returncode == 0 else process.stdout[
+        process.stdout.find("FAILURES") :
+    ]
 
 
 def clients(gate: Gate, folder: Path, examples: int) -> tuple[int, str]:
@@ -98,25 +100,25 @@ def main(examples: int) -> int:
     loop.run(provider.start())
     for prefix, script in (("/claude", claude), ("/reply", replies), ("/google", google)):
         provider.on(prefix, script)
-    wrong = ""
+    all_findings = ""
     with tempfile.TemporaryDirectory(prefix="tiergate-openapi-") as name:
         gate = Gate(
             Path(name) / "gateway", provider.url, TIERGATE_KEYS=KEYS, TIERGATE_ADMIN_KEY=ADMIN_KEY
         )
         try:
             for kind in (clients, admins):
-                count, found = kind(gate, Path(name), examples)
+                count, findings = kind(gate, Path(name), examples)
                 print(
-                    f"{kind.__name__}: {count} requests{', and this:' if found else ', nothing wrong'}\n{found}"
+                    f"{kind.__name__}: {count} requests{', and this:' if findings else ', nothing wrong'}\n{findings}"
                 )
-                wrong += found
+                all_findings += findings
             bugs = [row for row in gate.rows() if row["event"] in ("bug", "library")]
             print(f"{len(bugs)} bugs in the log")
         finally:
             gate.stop()
             loop.run(provider.stop())
             loop.close()
-    return 1 if wrong or bugs else 0
+    return 1 if all_findings or bugs else 0
 
 
 if __name__ == "__main__":

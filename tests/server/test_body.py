@@ -12,22 +12,26 @@ from gateway.server.request_headers import ClientGone, Message, Receive
 from gateway.settings.schema.server import ServerPart, WaitPart
 
 
-def hold(memory: int = 10**9) -> MemoryReservation:
-    return MemoryReservation(LoadShedder(lambda: LoadSample(memory=10**8), max_memory=memory))
+def memory_reservation(max_memory: int = 10**9) -> MemoryReservation:
+    return MemoryReservation(LoadShedder(lambda: LoadSample(memory=10**8), max_memory=max_memory))
 
 
-def giving(*pieces: bytes, end: bool = True) -> Receive:
+def client_sending(*pieces: bytes, end: bool = True) -> Receive:
     """Return a client that sends pieces, and then nothing more unless it has ended."""
 
-    async def all_of_it() -> AsyncIterator[Message]:
-        for at, piece in enumerate(pieces, 1):
-            yield {"type": "http.request", "body": piece, "more_body": not end or at < len(pieces)}
+    async def send_pieces() -> AsyncIterator[Message]:
+        for number, piece in enumerate(pieces, 1):
+            yield {
+                "type": "http.request",
+                "body": piece,
+                "more_body": not end or number < len(pieces),
+            }
         await asyncio.Event().wait()
 
-    return all_of_it().__anext__
+    return send_pieces().__anext__
 
 
-class Clock:
+class FakeLoopClock:
     """A loop whose timers fire when the test says."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +43,7 @@ class Clock:
         monkeypatch.setattr(loop, "call_later", self._at)
         monkeypatch.setattr(loop, "call_at", self._at)
 
-    def _at(self, due: float, ring: object) -> "Clock":
+    def _at(self, due: float, ring: object) -> "FakeLoopClock":
         self.due.append(due)
         self.ring = ring
         return self
@@ -53,38 +57,40 @@ class Clock:
         self.ring()
 
 
-async def read(server: ServerPart, receive: Receive, length: int | None = None) -> bytes:
-    return await BodyReader(server).read(receive, length, hold())
+async def read_body(server: ServerPart, receive: Receive, length: int | None = None) -> bytes:
+    return await BodyReader(server).read(receive, length, memory_reservation())
 
 
 @pytest.mark.parametrize("pieces", [[b"{}"], [b"a", b"b"], [b"", b"a", b""], [b""]])
-async def test_it_is_put_together(pieces: Iterable[bytes]) -> None:
-    assert await read(ServerPart(), giving(*pieces)) == b"".join(pieces)
+async def test_a_body_is_put_together_from_its_pieces(pieces: Iterable[bytes]) -> None:
+    assert await read_body(ServerPart(), client_sending(*pieces)) == b"".join(pieces)
 
 
-async def test_a_client_that_leaves() -> None:
+async def test_a_client_that_leaves_while_sending_ends_the_request() -> None:
     async def receive() -> Message:
         return {"type": "http.disconnect"}
 
     with pytest.raises(ClientGone):
-        await read(ServerPart(), receive)
+        await read_body(ServerPart(), receive)
 
 
 @pytest.mark.parametrize(("length", "pieces"), [(101, [b""]), (None, [b"x" * 60] * 2), (None, [b"x" * 101])])  # fmt: skip
-async def test_too_large(length: int | None, pieces: Iterable[bytes]) -> None:
+async def test_a_body_above_the_limit_is_refused(
+    length: int | None, pieces: Iterable[bytes]
+) -> None:
     with pytest.raises(ProblemError, match="larger than 100 bytes") as caught:
-        await read(ServerPart(max_body=100), giving(*pieces), length)
+        await read_body(ServerPart(max_body=100), client_sending(*pieces), length)
     assert caught.value.problem.kind == "request_too_large"
-    assert await read(ServerPart(max_body=100), giving(b"x" * 100)) == b"x" * 100
+    assert await read_body(ServerPart(max_body=100), client_sending(b"x" * 100)) == b"x" * 100
 
 
-async def test_one_that_stops_and_one_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_needs_a_minimum_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body has 30 s, and 1 s more for each 10 kB: with 50 kB at 30 s it has until 35 s, no
     longer.
     """
-    clock = Clock(monkeypatch)
+    clock = FakeLoopClock(monkeypatch)
     server = ServerPart(timeouts=WaitPart(body=30.0, body_rate=10_000))
-    task = asyncio.create_task(read(server, giving(b"x" * 50_000, end=False)))
+    task = asyncio.create_task(read_body(server, client_sending(b"x" * 50_000, end=False)))
     await asyncio.sleep(0)
     assert clock.due == [30.0]
     clock.strike(30.0)
@@ -95,20 +101,23 @@ async def test_one_that_stops_and_one_that_goes_on(monkeypatch: pytest.MonkeyPat
     assert caught.value.problem.kind == "request_timeout"
 
 
-async def test_a_stop_from_outside_is_passed_on() -> None:
-    task = asyncio.create_task(read(ServerPart(), giving(b"x", end=False)))
+async def test_a_cancelled_request_stops_reading_its_body() -> None:
+    task = asyncio.create_task(read_body(ServerPart(), client_sending(b"x", end=False)))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def test_memory_is_asked_for_by_what_was_announced_or_as_it_comes() -> None:
+async def test_a_body_reserves_memory_by_its_announced_length_or_as_it_arrives() -> None:
     """100 of 150 MB are used: five times 7 MB fit, and 10 MB do not."""
-    intake = BodyReader(ServerPart())
+    reader = BodyReader(ServerPart())
     with pytest.raises(ProblemError, match="more memory than the gateway has"):
-        await intake.read(giving(b"x"), 10_000_000, hold(150_000_000))
+        await reader.read(client_sending(b"x"), 10_000_000, memory_reservation(150_000_000))
     piece = b"x" * 1_000_000
     with pytest.raises(ProblemError, match="more memory than the gateway has"):
-        await intake.read(giving(*[piece] * 10), None, hold(150_000_000))
-    assert await intake.read(giving(*[piece] * 7), None, hold(150_000_000)) == piece * 7
+        await reader.read(client_sending(*[piece] * 10), None, memory_reservation(150_000_000))
+    assert (
+        await reader.read(client_sending(*[piece] * 7), None, memory_reservation(150_000_000))
+        == piece * 7
+    )

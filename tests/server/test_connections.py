@@ -10,14 +10,14 @@ from gateway.server.connections import ConnectionLimit, compute_limit
 
 
 @dataclass(eq=False)
-class One:
-    dropped: list["One"] = field(default_factory=list)
+class FakeConnection:
+    dropped: list["FakeConnection"] = field(default_factory=list)
 
     def drop(self) -> None:
         self.dropped.append(self)
 
 
-class Now:
+class FakeClock:
     def __init__(self) -> None:
         self.time = 0.0
 
@@ -29,53 +29,53 @@ class Now:
     ("files", "connections"),
     [(None, 10_000), (65_536, 10_000), (20_000, 7980), (1024, 390), (256, 83), (10, 8)],
 )
-def test_how_many_go_with_so_many_files(files: int | None, connections: int) -> None:
+def test_the_file_limit_sets_the_connection_limit(files: int | None, connections: int) -> None:
     assert compute_limit(files) == connections
 
 
-def test_one_too_many_takes_the_place_of_the_one_that_was_idle_longest() -> None:
-    now, one, two, three = Now(), One(), One(), One()
-    lines = ConnectionLimit(2, now)
-    assert (lines.add(one), lines.add(two)) == (True, True)
-    lines.mark_busy(one)
-    now.time = 5.0
-    lines.mark_idle(one)  # it has been idle for less time than the other
-    now.time = 5.9
-    assert lines.add(three)
-    assert (one.dropped, two.dropped) == ([], [two])
-    lines.remove(two)
-    assert lines.served_count == 2
+def test_a_new_connection_replaces_the_one_that_was_idle_longest() -> None:
+    clock, first, second, third = FakeClock(), FakeConnection(), FakeConnection(), FakeConnection()
+    limit = ConnectionLimit(2, clock)
+    assert (limit.add(first), limit.add(second)) == (True, True)
+    limit.mark_busy(first)
+    clock.time = 5.0
+    limit.mark_idle(first)  # it has been idle for less time than the other
+    clock.time = 5.9
+    assert limit.add(third)
+    assert (first.dropped, second.dropped) == ([], [second])
+    limit.remove(second)
+    assert limit.served_count == 2
 
 
-def test_where_all_are_busy_or_new_the_next_is_refused() -> None:
-    now, one, two = Now(), One(), One()
-    lines = ConnectionLimit(2, now)
-    lines.add(one)
-    lines.mark_busy(one)
-    lines.add(two)
-    now.time = 0.5
-    assert not lines.add(One())
-    lines.mark_busy(two)
-    now.time = 9.0
-    third = One()
-    assert not lines.add(third)
-    lines.mark_idle(third)  # its refusal does not make it a served connection
-    lines.remove(two)
-    assert lines.add(One())
-    assert (one.dropped, two.dropped, third.dropped) == ([], [], [])
+def test_with_all_connections_busy_or_new_the_next_is_refused() -> None:
+    clock, first, second = FakeClock(), FakeConnection(), FakeConnection()
+    limit = ConnectionLimit(2, clock)
+    limit.add(first)
+    limit.mark_busy(first)
+    limit.add(second)
+    clock.time = 0.5
+    assert not limit.add(FakeConnection())
+    limit.mark_busy(second)
+    clock.time = 9.0
+    third = FakeConnection()
+    assert not limit.add(third)
+    limit.mark_idle(third)  # its refusal does not make it a served connection
+    limit.remove(second)
+    assert limit.add(FakeConnection())
+    assert (first.dropped, second.dropped, third.dropped) == ([], [], [])
 
 
-def test_of_those_that_are_refused_the_first_go_when_they_are_too_many() -> None:
+def test_of_too_many_refused_connections_the_oldest_are_dropped() -> None:
     """However many wait, health probes still get a connection and an answer."""
-    lines, here = ConnectionLimit(8, Now()), [One() for _ in range(8)]
-    for one in here:
-        lines.add(one)
-    storm = [One() for _ in range(20)]
-    assert not any(lines.add(one) for one in storm)
-    assert [bool(one.dropped) for one in storm] == [True] * 16 + [False] * 4
-    for one in storm:
-        lines.remove(one)
-    assert (lines.served_count, lines._refused_connections, lines._dropped_connections) == (
+    limit, served = ConnectionLimit(8, FakeClock()), [FakeConnection() for _ in range(8)]
+    for connection in served:
+        limit.add(connection)
+    refused = [FakeConnection() for _ in range(20)]
+    assert not any(limit.add(connection) for connection in refused)
+    assert [bool(connection.dropped) for connection in refused] == [True] * 16 + [False] * 4
+    for connection in refused:
+        limit.remove(connection)
+    assert (limit.served_count, limit._refused_connections, limit._dropped_connections) == (
         8,
         {},
         set(),
@@ -90,29 +90,29 @@ MOVES = st.lists(
 
 
 @given(MOVES)
-def test_whatever_comes_and_goes_it_adds_up(moves: list[tuple[str, int]]) -> None:
-    now, here, gone = Now(), list[One](), set[One]()
-    lines = ConnectionLimit(5, now)
-    for what, at in moves:
-        if what == "wait":
-            now.time += at / 10
-        elif what == "come":
-            here.append(One())
-            lines.add(here[-1])
-        elif here:
-            one = here[at % len(here)]
-            if one in gone:
+def test_the_connection_limit_counts_correctly_in_any_order(moves: list[tuple[str, int]]) -> None:
+    clock, connections, removed = FakeClock(), list[FakeConnection](), set[FakeConnection]()
+    limit = ConnectionLimit(5, clock)
+    for action, number in moves:
+        if action == "wait":
+            clock.time += number / 10
+        elif action == "come":
+            connections.append(FakeConnection())
+            limit.add(connections[-1])
+        elif connections:
+            connection = connections[number % len(connections)]
+            if connection in removed:
                 continue
-            getattr(lines, what)(one)
-            if what == "remove":
-                gone.add(one)
-        assert lines.served_count <= 5
-        assert len(lines._refused_connections) <= 4
-    for one in set(here) - gone:
-        lines.remove(one)
+            getattr(limit, action)(connection)
+            if action == "remove":
+                removed.add(connection)
+        assert limit.served_count <= 5
+        assert len(limit._refused_connections) <= 4
+    for connection in set(connections) - removed:
+        limit.remove(connection)
     assert (
-        lines.served_count,
-        lines._idle_since,
-        lines._refused_connections,
-        lines._dropped_connections,
+        limit.served_count,
+        limit._idle_since,
+        limit._refused_connections,
+        limit._dropped_connections,
     ) == (0, {}, {}, set())

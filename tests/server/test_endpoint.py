@@ -28,7 +28,7 @@ CALL = Call(
 )
 
 
-class Engine:
+class FakeEngine:
     """Serves one call, and cancels it at once when asked."""
 
     def __init__(self, reply: Coroutine[None, None, Response]) -> None:
@@ -52,18 +52,18 @@ async def serve_one(
     """Serve as another server would, which reports a client's leaving only when asked. `rows`
     writes the rows that wait.
     """
-    revision = SimpleNamespace(enter=lambda: Engine(reply), leave=lambda: None)
-    nothing: Any = None
+    revision = SimpleNamespace(enter=lambda: FakeEngine(reply), leave=lambda: None)
+    unused: Any = None
     gateway: Any = SimpleNamespace(revision=revision, write_batch=WriteBatch(rows))
-    door = Endpoint(gateway, OPENAI_CHAT, nothing, nothing)
-    await door._serve(CALL, InFlightRequest(), receive, send, None)
+    endpoint = Endpoint(gateway, OPENAI_CHAT, unused, unused)
+    await endpoint._serve(CALL, InFlightRequest(), receive, send, None)
 
 
-def still(send: Send) -> Keepalive:
+def make_keepalive(send: Send) -> Keepalive:
     return Keepalive(OPENAI_CHAT, "tg-1", send)
 
 
-class Stream:
+class RecordedStream:
     """A stream that knows if it was closed."""
 
     def __init__(self, *pieces: bytes) -> None:
@@ -81,7 +81,7 @@ class Stream:
         return Response(status=200, headers=[(b"a", b"b")], stream=self.run())
 
 
-async def test_a_row_that_waits_is_written_before_an_answer_that_does_not() -> None:
+async def test_the_gateway_writes_waiting_rows_before_a_complete_response() -> None:
     order: list[str] = []
 
     async def reply() -> Response:
@@ -101,7 +101,7 @@ async def test_a_row_that_waits_is_written_before_an_answer_that_does_not() -> N
     assert order == ["row", "http.response.start", "http.response.body"]
 
 
-async def test_a_whole_reply_is_one_message() -> None:
+async def test_a_complete_response_is_one_message() -> None:
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -114,46 +114,46 @@ async def test_a_whole_reply_is_one_message() -> None:
     ]  # fmt: skip
 
 
-async def test_a_stream_is_one_message_for_each_item() -> None:
+async def test_a_stream_is_one_message_for_each_piece() -> None:
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    stream = Stream(b"1", b"2")
-    await _write_answer(stream.reply(), send, still(send))
+    stream = RecordedStream(b"1", b"2")
+    await _write_answer(stream.reply(), send, make_keepalive(send))
     assert [message.get("body") for message in sent] == [None, b"1", b"2", b""]
     assert [message.get("more_body") for message in sent] == [None, True, True, None]
     assert stream.closed
 
 
-@pytest.mark.parametrize("at", [0, 1, 2, 3])
-async def test_a_client_that_cannot_be_written_to(at: int) -> None:
+@pytest.mark.parametrize("writes", [0, 1, 2, 3])
+async def test_a_failed_write_closes_the_stream(writes: int) -> None:
     """Even sending the head may fail, or wait for a reader that never comes."""
     count = 0
 
     async def send(_: Message) -> None:
         nonlocal count
         count += 1
-        if count > at:
+        if count > writes:
             raise OSError
 
-    stream = Stream(b"1", b"2")
+    stream = RecordedStream(b"1", b"2")
     with pytest.raises(OSError):
-        await _write_answer(stream.reply(), send, still(send))
+        await _write_answer(stream.reply(), send, make_keepalive(send))
     assert stream.closed
 
 
-@pytest.mark.parametrize("at", [0, 1])
-async def test_a_client_that_leaves_while_it_is_written_to(at: int) -> None:
+@pytest.mark.parametrize("writes", [0, 1])
+async def test_a_client_that_leaves_during_a_write_ends_the_call(writes: int) -> None:
     """The client disconnects while a write waits: the gateway stops the call and closes the stream."""
-    waiting, stream = asyncio.Event(), Stream(b"1", b"2")
+    waiting, stream = asyncio.Event(), RecordedStream(b"1", b"2")
     count = 0
 
     async def send(_: Message) -> None:
         nonlocal count
         count += 1
-        if count > at:
+        if count > writes:
             waiting.set()
             await asyncio.Event().wait()
 
@@ -168,21 +168,21 @@ async def test_a_client_that_leaves_while_it_is_written_to(at: int) -> None:
     assert stream.closed
 
 
-async def test_a_client_that_leaves_when_all_is_written_is_no_matter() -> None:
+async def test_a_client_that_leaves_after_the_last_message_does_not_cancel() -> None:
     """The disconnect comes while the last message is on its way: the response is complete."""
     sent: list[Message] = []
-    gone = asyncio.Event()
+    client_left = asyncio.Event()
 
     async def send(message: Message) -> None:
         sent.append(message)
         if len(sent) == 2:
-            gone.set()
+            client_left.set()
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             sent.append({"type": "written"})
 
     async def receive() -> Message:
-        await gone.wait()
+        await client_left.wait()
         return {"type": "http.disconnect"}
 
     async def serve() -> Response:
@@ -196,7 +196,7 @@ async def test_a_client_that_leaves_when_all_is_written_is_no_matter() -> None:
     ]
 
 
-async def test_a_stop_from_outside_is_passed_on() -> None:
+async def test_a_cancelled_server_task_cancels_the_call() -> None:
     """A server that shuts down cancels too; the client has not left."""
 
     async def serve() -> Response:

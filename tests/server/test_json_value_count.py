@@ -15,17 +15,17 @@ from tests.e2e.upstream import Upstream
 from tests.server.gate import (
     CHAT,
     CLIENT_KEY,
-    DOORS,
+    ENDPOINTS,
     KEYS,
     Gate,
     answers,
     chat,
+    check_refusal,
     family,
-    plain,
     request,
-    shaped,
+    valid_body,
 )
-from tests.server.test_body import giving, hold
+from tests.server.test_body import client_sending, memory_reservation
 
 MOST = 200_000
 SIGNS = ',:{}[]"\\\n\t é☃'
@@ -37,41 +37,41 @@ values = st.recursive(
 )
 
 
-def size(value: Any) -> int:
+def count_values(value: Any) -> int:
     """Count the values in a value, itself included; an empty object or list counts twice."""
     if not isinstance(value, dict | list):
         return 1
     parts = value.values() if isinstance(value, dict) else value
-    return 1 + (sum(map(size, parts)) if value else 1)
+    return 1 + (sum(map(count_values, parts)) if value else 1)
 
 
-def count(body: bytes, at: int, most: int) -> int:
+def count(body: bytes, piece_size: int, limit: int) -> int:
     """Count the values of a body that arrives in pieces of `at` bytes."""
-    counter = ValueCount(most)
-    for begin in range(0, len(body), at):
-        counter.add(body[begin : begin + at])
+    counter = ValueCount(limit)
+    for begin in range(0, len(body), piece_size):
+        counter.add(body[begin : begin + piece_size])
     counter.check()
     return counter.count
 
 
 @given(value=values, at=st.integers(1, 9))
-def test_every_value_is_counted_once_however_it_comes(value: Any, at: int) -> None:
+def test_the_count_does_not_depend_on_how_a_body_is_cut(value: Any, piece_size: int) -> None:
     """However the body is cut, characters in texts, and escapes or halves of them, do not count."""
     body = jsonio.dumps(value) + b" "
-    assert count(b" " * 1_000 + body, at, 1_000) == size(value)
+    assert count(b" " * 1_000 + body, piece_size, 1_000) == count_values(value)
 
 
-@pytest.mark.parametrize("at", [1, 2, 3, 64])
+@pytest.mark.parametrize("piece_size", [1, 2, 3, 64])
 @pytest.mark.parametrize("slashes", range(1, 8))
-def test_backslashes_at_the_end_of_a_piece(at: int, slashes: int) -> None:
+def test_backslashes_at_the_end_of_a_piece_are_counted_right(piece_size: int, slashes: int) -> None:
     """A quote after an odd number of backslashes belongs to the text, after an even number it ends
     it.
     """
     text = b'"' + b"\\" * slashes + b'"'
     body = b"[" + (text + b',,,"' if slashes % 2 else text) + b"," + b"1]" + b" " * 40
     counter = ValueCount(8)
-    for begin in range(0, len(body), at):
-        counter.add(body[begin : begin + at])
+    for begin in range(0, len(body), piece_size):
+        counter.add(body[begin : begin + piece_size])
     assert counter.count == 3
 
 
@@ -82,60 +82,62 @@ def test_backslashes_at_the_end_of_a_piece(at: int, slashes: int) -> None:
         b'["",' + b'"",' * 101,
     ],
 )  # fmt: skip
-def test_more_are_refused(body: bytes) -> None:
+def test_a_body_with_too_many_values_is_refused_before_it_is_parsed(body: bytes) -> None:
     """A body that is no JSON is refused too: the gateway does not parse it to find out."""
-    with pytest.raises(ProblemError, match="more than 100 JSON values") as found:
+    with pytest.raises(ProblemError, match="more than 100 JSON values") as caught:
         count(body + b" " * 101, 7, 100)
-    assert found.value.problem.kind == "request_too_large"
+    assert caught.value.problem.kind == "request_too_large"
 
 
-def test_as_many_as_may_be(gate: Gate, provider: Upstream) -> None:
+def test_200_000_values_pass_and_one_more_does_not(gate: Gate, provider: Upstream) -> None:
     """Exactly 200,000 values pass, one more does not."""
     body = chat()
-    given = size(jsonio.loads(body))
-    fill = MOST - given - 1
+    own_values = count_values(jsonio.loads(body))
+    fill = MOST - own_values - 1
     whole = body[:-1] + b',"x":[' + b",".join([b"1"] * fill) + b"]}"
     assert len(whole) > MOST
     assert gate.ask(CHAT, whole).status == 200
     assert provider.requests[-1].body == whole
-    told = gate.ask(CHAT, whole.replace(b"[1,", b"[1,1,"))
-    message = shaped(told, CHAT, 413)
+    reply = gate.ask(CHAT, whole.replace(b"[1,", b"[1,1,"))
+    message = check_refusal(reply, CHAT, 413)
     assert message == (
         "The request body has more than 200,000 JSON values (server.max_values)."
         " Send less in one request."
     )
-    assert told.headers["connection"] == "close"
+    assert reply.headers["connection"] == "close"
 
 
-@pytest.mark.parametrize("path", DOORS)
-def test_more_are_refused_at_every_door(gate: Gate, path: str) -> None:
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_too_many_values_are_refused_at_every_endpoint(gate: Gate, path: str) -> None:
     """The refusal is in the dialect, with or without a length; the client can read it undisturbed."""
-    body = plain(path)[:-1] + b',"x":[' + b"[]," * 150_000 + b"1]}"
-    assert "200,000 JSON values" in shaped(gate.ask(path, body), path, 413)
+    body = valid_body(path)[:-1] + b',"x":[' + b"[]," * 150_000 + b"1]}"
+    assert "200,000 JSON values" in check_refusal(gate.ask(path, body), path, 413)
     head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n".encode()
     chunked = head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
-    (told,) = answers(gate.exchange(chunked))
-    shaped(told, family(path), 413)
+    (reply,) = answers(gate.exchange(chunked))
+    check_refusal(reply, family(path), 413)
 
 
-async def test_nothing_is_kept_of_a_body_that_is_refused() -> None:
+async def test_a_refused_body_is_read_to_its_end_and_not_stored() -> None:
     """The gateway reads the rest, so that the client has sent all before its answer comes."""
-    held = hold()
+    memory = memory_reservation()
     pieces = [b"[" * 60_000] * 100
     with pytest.raises(ProblemError, match="JSON values"):
-        await BodyReader(ServerPart()).read(giving(*pieces), None, held)
-    assert held._bytes < 5 * 400_000
+        await BodyReader(ServerPart()).read(client_sending(*pieces), None, memory)
+    assert memory._bytes < 5 * 400_000
     with pytest.raises(ProblemError, match="larger than 1,000,000 bytes"):
-        await BodyReader(ServerPart(max_body=1_000_000)).read(giving(*pieces), None, hold())
+        await BodyReader(ServerPart(max_body=1_000_000)).read(
+            client_sending(*pieces), None, memory_reservation()
+        )
 
 
 @pytest.mark.parametrize("path", ["/v1/route", "/v1/feedback", "/admin/replay", "/v1/embeddings"])
-def test_more_are_refused_where_no_provider_is_asked(gate: Gate, path: str) -> None:
+def test_too_many_values_are_refused_at_endpoints_without_a_provider(gate: Gate, path: str) -> None:
     body = b'{"x":[' + b"1," * 450_000 + b"1]}"
-    assert "JSON values" in shaped(gate.ask(path, body), path, 413)
+    assert "JSON values" in check_refusal(gate.ask(path, body), path, 413)
 
 
-def test_a_text_may_hold_any_sign(gate: Gate, provider: Upstream) -> None:
+def test_a_text_may_contain_any_character(gate: Gate, provider: Upstream) -> None:
     """5 MB of commas, brackets, quotes and backslashes are one value."""
     text = ',:{["}]\\' * 625_000
     body = chat(messages=[{"role": "user", "content": text}])
@@ -143,35 +145,37 @@ def test_a_text_may_hold_any_sign(gate: Gate, provider: Upstream) -> None:
     assert provider.requests[-1].body == body
 
 
-def test_embeddings_of_token_ids(gate: Gate) -> None:
+def test_embeddings_may_have_400_000_values(gate: Gate) -> None:
     """300,000 ids in 2,048 lists, the most that OpenAI takes, reach the embeddings endpoint."""
     ids = b",".join([b"[" + b",".join([b"100257"] * 146) + b"]"] * 2_048)
-    told = gate.ask("/v1/embeddings", b'{"model":"not-there","input":[' + ids + b"]}")
-    assert "not-there" in shaped(told, "/v1/embeddings", 404)
+    reply = gate.ask("/v1/embeddings", b'{"model":"not-there","input":[' + ids + b"]}")
+    assert "not-there" in check_refusal(reply, "/v1/embeddings", 404)
     more = b'{"model":"not-there","input":[' + b"1," * 400_000 + b"1]}"
-    assert "400,000 JSON values" in shaped(gate.ask("/v1/embeddings", more), CHAT, 413)
+    assert "400,000 JSON values" in check_refusal(gate.ask("/v1/embeddings", more), CHAT, 413)
 
 
-def test_a_body_that_comes_with_its_head(gate: Gate) -> None:
+def test_the_limit_holds_for_a_request_in_one_piece(gate: Gate) -> None:
     """The limit holds for a request in one piece too, whose body nothing waits for."""
     data = request(CHAT, chat()[:-1] + b',"x":' + b"[" * 230_000 + b"]" * 9 + b"}")
-    (told,) = answers(gate.exchange(data))
-    assert "200,000 JSON values" in shaped(told, CHAT, 413)
+    (reply,) = answers(gate.exchange(data))
+    assert "200,000 JSON values" in check_refusal(reply, CHAT, 413)
 
 
-def test_the_number_is_the_operators(provider: Upstream, tmp_path_factory: Any) -> None:
+def test_the_operator_sets_the_limit_and_the_key_is_checked_first(
+    provider: Upstream, tmp_path_factory: Any
+) -> None:
     """Each gateway has its own limit; the gateway checks the key first."""
 
-    def few(value: Any) -> None:
+    def set_limit(value: Any) -> None:
         value["server"] = {"max_values": 10}
 
     folder = tmp_path_factory.mktemp("few") / "gateway"
-    made = Gate(folder, provider.url, few, TIERGATE_KEYS=KEYS)
+    gateway = Gate(folder, provider.url, set_limit, TIERGATE_KEYS=KEYS)
     try:
         body = chat(x=list(range(99)))
-        assert made.ask(CHAT, body).status == 401
-        told = made.ask(CHAT, body, authorization=f"Bearer {CLIENT_KEY}")
-        assert "more than 10 JSON values" in shaped(told, CHAT, 413)
-        assert made.ask(CHAT, chat(), authorization=f"Bearer {CLIENT_KEY}").status == 200
+        assert gateway.ask(CHAT, body).status == 401
+        reply = gateway.ask(CHAT, body, authorization=f"Bearer {CLIENT_KEY}")
+        assert "more than 10 JSON values" in check_refusal(reply, CHAT, 413)
+        assert gateway.ask(CHAT, chat(), authorization=f"Bearer {CLIENT_KEY}").status == 200
     finally:
-        made.stop()
+        gateway.stop()

@@ -34,7 +34,9 @@ def make_writer() -> ResponseWriter:
     return connect(FakeApp(), FakeTransport())._make_writer(keep_alive=True)
 
 
-async def test_a_piece_that_its_relay_writes_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bytes_that_the_relay_writes_delay_the_next_keep_alive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     sent: list[Message] = []
 
     async def send(message: Message) -> None:

@@ -14,7 +14,7 @@ ADMIN, READER = "admin-key-0123456789-never-shown", "reader-key-0123456789-never
 EVERYWHERE = "0.0.0.0"
 
 
-def listening(host: str, **metrics: object) -> Change:
+def listen_on(host: str, **metrics: object) -> Change:
     """Let a gateway listen at an address, with settings for its metrics."""
 
     def change(value: Config) -> None:
@@ -24,7 +24,7 @@ def listening(host: str, **metrics: object) -> Change:
     return change
 
 
-def keyed(value: Config) -> None:
+def use_key_file(value: Config) -> None:
     value["keys"] = "keys.yaml"
 
 
@@ -41,10 +41,10 @@ def ask(world: World, key: str = "", path: str = "/metrics") -> httpx.Response:
         ("::1", {"TIERGATE_KEYS": KEYS}, 401), ("127.0.0.1", {}, 200),
     ],
 )  # fmt: skip
-def test_metrics_need_a_key_where_keys_exist(
+def test_metrics_need_a_key_if_keys_exist(
     make: Make, host: str, environ: dict[str, str], status: int
 ) -> None:
-    world = make(listening(host), **environ)
+    world = make(listen_on(host), **environ)
     assert ask(world).status_code == status
     schema = world.client.get("/openapi.json").json()["paths"]["/metrics"]["get"]
     assert ("security" in schema) is (status == 200)
@@ -54,15 +54,15 @@ def test_metrics_need_a_key_where_keys_exist(
 def closed(make: Make) -> World:
     """A gateway that others can reach, with a key for each kind of reader."""
     made: World = make(
-        keyed,
-        listening(EVERYWHERE, key=READER),
+        use_key_file,
+        listen_on(EVERYWHERE, key=READER),
         files={"keys.yaml": FILE},
         TIERGATE_ADMIN_KEY=ADMIN,
     )
     return made
 
 
-def test_metrics_are_for_admins_and_for_their_own_key(closed: World) -> None:
+def test_metrics_accept_admin_keys_and_the_metrics_key_alone(closed: World) -> None:
     """The metrics key opens nothing else, and a client's key opens no metrics."""
     for key in (ADMIN, "boss", READER):
         assert "tiergate_calls_in_flight" in ask(closed, key).text, key
@@ -75,36 +75,40 @@ def test_metrics_are_for_admins_and_for_their_own_key(closed: World) -> None:
     assert closed.client.get("/metrics", headers=both).status_code == 401
 
 
-def test_without_any_reader_the_refusal_says_what_to_set(make: Make) -> None:
+def test_without_a_metrics_key_the_refusal_says_what_to_set(make: Make) -> None:
     """A program on the same machine needs a key too: a proxy beside the gateway is such a program."""
-    world = make(listening(EVERYWHERE), TIERGATE_KEYS=KEYS)
+    world = make(listen_on(EVERYWHERE), TIERGATE_KEYS=KEYS)
     for key in ("", CLIENT_KEY):
         reply = ask(world, key)
         assert reply.status_code == 401
         assert "metrics.key" in reply.json()["error"]["message"]
 
 
-def test_metrics_are_open_where_the_operator_says_so(make: Make) -> None:
+def test_the_operator_can_open_metrics_that_name_no_keys_or_tenants(make: Make) -> None:
     """`metrics.open: true` opens them as before, but metrics that name keys or tenants still need a
     key.
     """
-    world = make(listening(EVERYWHERE, open=True), TIERGATE_KEYS=KEYS)
+    world = make(listen_on(EVERYWHERE, open=True), TIERGATE_KEYS=KEYS)
     assert ask(world).status_code == 200
-    world = make(listening(EVERYWHERE, open=True))
+    world = make(listen_on(EVERYWHERE, open=True))
     assert world.client.get("/metrics", headers={"host": "gateway"}).status_code == 200
     for name in ("keys", "tenants"):
-        world = make(listening(EVERYWHERE, open=True, **{name: True}), TIERGATE_ADMIN_KEY=ADMIN)
+        world = make(listen_on(EVERYWHERE, open=True, **{name: True}), TIERGATE_ADMIN_KEY=ADMIN)
         assert [ask(world, key).status_code for key in ("", ADMIN)] == [401, 200]
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready"])
-def test_probes_tell_strangers_a_word_and_readers_the_details(closed: World, path: str) -> None:
+def test_probes_give_strangers_a_word_and_readers_the_details(closed: World, path: str) -> None:
     closed.app.readiness._fresh_until = 0.0
     for key in ("", "free", "wrong"):
         reply = ask(closed, key, path)
         assert (reply.status_code, reply.json()) == (200, {"status": "ok"})
-    told = ask(closed, READER, path).json()
-    assert told == {"status": "ok", "version": VERSION, "config": closed.gateway.revision.version}
+    details = ask(closed, READER, path).json()
+    assert details == {
+        "status": "ok",
+        "version": VERSION,
+        "config": closed.gateway.revision.version,
+    }
 
 
 def test_a_stranger_does_not_learn_why_the_gateway_is_not_ready(closed: World) -> None:
@@ -114,16 +118,20 @@ def test_a_stranger_does_not_learn_why_the_gateway_is_not_ready(closed: World) -
     assert (reply.status_code, reply.json()) == (503, {"status": "draining"})
     assert ask(closed, ADMIN, "/ready").json()["reason"] == "The gateway is stopping."
     program = {"accept": "application/json"}
-    told = closed.client.get("/", headers=program).json()
-    assert (told["status"], told.get("reason"), told.get("version")) == ("draining", None, None)
+    details = closed.client.get("/", headers=program).json()
+    assert (details["status"], details.get("reason"), details.get("version")) == (
+        "draining",
+        None,
+        None,
+    )
     page = closed.client.get("/").text
     assert "Not ready<" in page
     assert VERSION not in page
-    told = closed.client.get("/", headers={**program, "x-api-key": "free"}).json()
-    assert told["reason"] == "The gateway is stopping."
+    details = closed.client.get("/", headers={**program, "x-api-key": "free"}).json()
+    assert details["reason"] == "The gateway is stopping."
 
 
-def test_the_key_of_metrics_is_in_no_list_of_changes(closed: World) -> None:
+def test_the_metrics_key_is_in_no_list_of_changes(closed: World) -> None:
     file = closed.folder / "gateway.yaml"
     before = load(file, {})
     file.write_text(file.read_text().replace(READER, "another-key-never-shown"))

@@ -11,7 +11,16 @@ from gateway.settings.errors import ConfigError
 from gateway.settings.loader import load
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Change, Config, Make, World, chat
-from tests.server.gate import CLIENT_KEY, DOORS, KEYS, Gate, answers, family, plain, request
+from tests.server.gate import (
+    CLIENT_KEY,
+    ENDPOINTS,
+    KEYS,
+    Gate,
+    answers,
+    family,
+    request,
+    valid_body,
+)
 
 REBOUND = ["evil.example", "evil.example:8484", "127.0.0.1.evil.example", "localhost.evil.example", "192.168.1.5"]  # fmt: skip
 HERE = [
@@ -27,7 +36,7 @@ OTHERS = [
 PAGE = {"origin": "https://evil.example", "content-type": "text/plain"}
 
 
-def opened(**server: object) -> Change:
+def open_gateway(**server: object) -> Change:
     """Let a gateway listen anywhere though its keys are open, as operators do in containers."""
 
     def change(value: Config) -> None:
@@ -37,29 +46,29 @@ def opened(**server: object) -> Change:
 
 
 @pytest.mark.parametrize("host", REBOUND)
-@pytest.mark.parametrize("path", DOORS)
-def test_a_name_that_leads_here_is_no_name_of_this_gateway(
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_a_host_name_that_the_gateway_does_not_know_is_refused(
     gate: Gate, provider: Upstream, path: str, host: str
 ) -> None:
     """DNS rebinding: the page's own name resolves to this machine, and its browser sends that name."""
-    asked = len(provider.requests)
-    data = request(path, plain(path), b"connection: close")
-    (told,) = answers(gate.exchange(data.replace(b"localhost", host.encode())))
-    assert told.status == 403
-    assert b"server.hosts" in told.body
-    assert family(path) in path or b"error" in told.body
-    assert len(provider.requests) == asked
+    requests_before = len(provider.requests)
+    data = request(path, valid_body(path), b"connection: close")
+    (reply,) = answers(gate.exchange(data.replace(b"localhost", host.encode())))
+    assert reply.status == 403
+    assert b"server.hosts" in reply.body
+    assert family(path) in path or b"error" in reply.body
+    assert len(provider.requests) == requests_before
 
 
 @pytest.mark.parametrize(("method", "path"), OTHERS)
 @pytest.mark.parametrize("listening", ["127.0.0.1", "0.0.0.0"])
-def test_every_endpoint_refuses_strange_names_and_pages(
+def test_every_endpoint_refuses_unknown_host_names_and_pages(
     make: Make, method: str, path: str, listening: str
 ) -> None:
     """The operator's `server.open` lets in no strange name or page, on loopback or on every
     address.
     """
-    world = make(opened(host=listening))
+    world = make(open_gateway(host=listening))
     for headers in ({"host": "evil.example"}, PAGE, {"origin": "null"}):
         reply = world.client.request(method, path, headers=headers)
         assert reply.status_code == 403, (headers, reply.text)
@@ -67,7 +76,7 @@ def test_every_endpoint_refuses_strange_names_and_pages(
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready"])
-def test_probes_are_answered_by_every_name(world: World, path: str) -> None:
+def test_probes_answer_every_host_name(world: World, path: str) -> None:
     """Balancers and kubelets ask by an address, by a name of their own, or by none."""
     for headers in ({"host": "10.0.0.7:8484"}, {"host": "evil.example"}, PAGE):
         assert world.client.get(path, headers=headers).status_code == 200
@@ -78,9 +87,9 @@ def test_names_of_this_machine_are_known(world: World, host: str) -> None:
     assert world.ask(chat(), host=host).status_code == 200
 
 
-def test_the_names_of_an_operator_are_known_and_their_pages_may_call(make: Make) -> None:
+def test_the_operator_can_list_more_host_names_and_their_pages_may_call(make: Make) -> None:
     """A page of the gateway itself, like the start page, calls by the name that it was loaded from."""
-    world = make(opened(hosts=["gateway.internal", "192.168.1.5"]))
+    world = make(open_gateway(hosts=["gateway.internal", "192.168.1.5"]))
     for host in ("gateway.internal", "Gateway.Internal:8484", "192.168.1.5:8484"):
         assert world.ask(chat(), host=host).status_code == 200
         assert world.ask(chat(), host=host, origin=f"http://{host}").status_code == 200
@@ -90,14 +99,14 @@ def test_the_names_of_an_operator_are_known_and_their_pages_may_call(make: Make)
     assert reply.status_code == 403
 
 
-def test_every_name_is_known_where_the_operator_says_so(make: Make) -> None:
+def test_the_operator_can_allow_every_host_name_and_page(make: Make) -> None:
     """With `hosts: "*"` and `cors: "*"` the gateway checks nothing, like `server.open` before."""
-    world = make(opened(hosts="*", cors="*"))
+    world = make(open_gateway(hosts="*", cors="*"))
     assert world.ask(chat(), host="evil.example").status_code == 200
     assert world.ask(chat(), origin="https://evil.example").status_code == 200
 
 
-def test_keys_stand_in_the_place_of_names(make: Make) -> None:
+def test_with_keys_the_gateway_checks_no_host_names(make: Make) -> None:
     """If the gateway requires a key, a page from elsewhere has none, whatever host it names."""
     world = make(TIERGATE_KEYS=KEYS)
     for headers in ({"host": "evil.example"}, {"origin": "https://evil.example"}):
@@ -105,21 +114,21 @@ def test_keys_stand_in_the_place_of_names(make: Make) -> None:
         assert world.ask(chat(), **headers).status_code == 401
 
 
-def test_requests_of_a_connection_are_each_looked_at(gate: Gate) -> None:
+def test_each_request_of_a_connection_is_checked(gate: Gate) -> None:
     """The gateway recognizes a repeated head by its bytes; one more byte makes another head."""
-    body = plain(DOORS[0])
+    body = valid_body(ENDPOINTS[0])
     good, bad = (
         b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-length: %d\r\n\r\n%b"
-        % (DOORS[0].encode(), host, len(body), body)
+        % (ENDPOINTS[0].encode(), host, len(body), body)
         for host in (b"localhost", b"localhosts")
     )
     with gate.dial() as connection:
         for data, status in ((good, 200), (good, 200), (bad, 403), (good, 200), (bad, 403)):
             connection.sendall(data)
-            seen = b""
-            while not seen.endswith(b"}"):
-                seen += connection.recv(65536)
-            assert seen.startswith(b"HTTP/1.1 %d " % status)
+            received = b""
+            while not received.endswith(b"}"):
+                received += connection.recv(65536)
+            assert received.startswith(b"HTTP/1.1 %d " % status)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +140,9 @@ def test_requests_of_a_connection_are_each_looked_at(gate: Gate) -> None:
         ("0.0.0.0", "[v1.a]", False), ("0.0.0.0", "192.168.1.5@evil", False), ("127.0.0.1", "[::ffff:127.0.0.1]", True),
     ],
 )  # fmt: skip
-def test_the_address_that_it_listens_on_is_known(listening: str, host: str, known: bool) -> None:
+def test_the_address_that_the_gateway_listens_on_is_known(
+    listening: str, host: str, known: bool
+) -> None:
     """If it listens on all addresses it knows every address: no page has an address for a name."""
     access = OpenAccess(listening, [], CorsPolicy([]))
     assert access.knows_host([(b"host", host.encode())]) is known
@@ -139,34 +150,37 @@ def test_the_address_that_it_listens_on_is_known(listening: str, host: str, know
 
 
 @pytest.mark.parametrize("hosts", ['["*", a]', "[http://a]", "[a:80]", '["a b"]', '[""]', "[a/b]"])
-def test_what_is_no_name_is_told(tmp_path: Path, hosts: str) -> None:
+def test_a_wrong_host_name_is_a_configuration_error(tmp_path: Path, hosts: str) -> None:
     file = tmp_path / "gateway.yaml"
     file.write_text(f"version: 1\nserver: {{hosts: {hosts}}}\n")
     with pytest.raises(ConfigError, match=r"server\.hosts"):
         load(file, {})
 
 
-def test_every_name_and_open_keys_are_warned_of(make: Make) -> None:
-    world, keyed = make(opened(hosts="*")), make(opened(hosts="*"), TIERGATE_KEYS=KEYS)
+def test_the_gateway_warns_of_open_keys_for_every_host_name(make: Make) -> None:
+    world, with_keys = (
+        make(open_gateway(hosts="*")),
+        make(open_gateway(hosts="*"), TIERGATE_KEYS=KEYS),
+    )
     (warning,) = find_cautions(world.gateway.built_config, world.gateway.keys, {})
     assert "by a name of its own" in warning.message
-    assert find_cautions(keyed.gateway.built_config, keyed.gateway.keys, {}) == []
+    assert find_cautions(with_keys.gateway.built_config, with_keys.gateway.keys, {}) == []
 
 
-def test_passing_unknown_answers_is_warned_of_where_keys_share_an_account(make: Make) -> None:
-    def passing(value: Config) -> None:
+def test_the_gateway_warns_of_foreign_responses_if_keys_share_an_account(make: Make) -> None:
+    def pass_foreign(value: Config) -> None:
         value["responses"] = {"foreign": "pass"}
 
-    def keeping(value: Config) -> None:
+    def keep_responses(value: Config) -> None:
         value["providers"]["acme"]["keeps_responses"] = True
 
     cases = [
-        (make(passing), "does nothing"),
-        (make(passing, keeping), ""),
-        (make(passing, keeping, TIERGATE_KEYS=KEYS), "the answers of all keys"),
-        (make(keeping, TIERGATE_KEYS=KEYS), ""),
+        (make(pass_foreign), "does nothing"),
+        (make(pass_foreign, keep_responses), ""),
+        (make(pass_foreign, keep_responses, TIERGATE_KEYS=KEYS), "the answers of all keys"),
+        (make(keep_responses, TIERGATE_KEYS=KEYS), ""),
     ]
     for world, words in cases:
-        found = find_cautions(world.gateway.built_config, world.gateway.keys, {})
-        assert [one.path for one in found] == ["responses.foreign"] * bool(words)
-        assert all(words in one.message for one in found)
+        cautions = find_cautions(world.gateway.built_config, world.gateway.keys, {})
+        assert [caution.path for caution in cautions] == ["responses.foreign"] * bool(words)
+        assert all(words in caution.message for caution in cautions)

@@ -13,7 +13,7 @@ from gateway.dialects import ANTHROPIC_MESSAGES, GEMINI, OPENAI_CHAT, OPENAI_RES
 from gateway.server.paths import ALIASES, fill_model, find_dialect, resolve, suggest_path
 from tests.docs.pages import ROOT
 from tests.e2e.upstream import Upstream
-from tests.server.gate import CHAT, CLIENT_KEY, RESPONSES, Gate, chat, plain, shaped
+from tests.server.gate import CHAT, CLIENT_KEY, RESPONSES, Gate, chat, check_refusal, valid_body
 
 MODELS = "/v1/models"
 COUNT = "/v1/messages/count_tokens"
@@ -57,20 +57,20 @@ STAY = [
 
 
 @pytest.mark.parametrize("path", MEANT)
-def test_an_alias_means_one_endpoint(path: str) -> None:
+def test_an_alias_leads_to_the_endpoint_that_its_client_means(path: str) -> None:
     """Each alias leads to the endpoint that its client means, and has that endpoint's dialect."""
-    meant = resolve(path)
-    assert meant == (MEANT[path], "")
-    assert resolve(meant.path) == meant
-    assert find_dialect(path) is find_dialect(meant.path)
+    resolved = resolve(path)
+    assert resolved == (MEANT[path], "")
+    assert resolve(resolved.path) == resolved
+    assert find_dialect(path) is find_dialect(resolved.path)
 
 
-def test_every_alias_is_tried() -> None:
+def test_every_alias_has_a_path_in_these_tests() -> None:
     """Each row of the alias table has a path above that no earlier row takes."""
-    for prefix, leads in ALIASES:
+    for prefix, target in ALIASES:
         assert any(
-            path.startswith(prefix) and meant == leads + path[len(prefix) :]
-            for path, meant in MEANT.items()
+            path.startswith(prefix) and endpoint == target + path[len(prefix) :]
+            for path, endpoint in MEANT.items()
         ), prefix
 
 
@@ -78,23 +78,23 @@ def test_every_alias_is_documented() -> None:
     """The table of docs/applications.md lists each alias with its target."""
     text = (ROOT / "docs/applications.md").read_text()
     rows = [line.split("|")[1:3] for line in text.splitlines() if line.startswith("| `/")]
-    for prefix, leads in ALIASES:
+    for prefix, target in ALIASES:
         if prefix == "/":
             assert rows[0][0].count("`/") == 5
         else:
             (row,) = [row for row in rows if f"`{prefix}...`" in row[0]]
-            assert row[1].strip() == f"`{leads}...`"
+            assert row[1].strip() == f"`{target}...`"
 
 
 @pytest.mark.parametrize("path", [*STAY, *set(MEANT.values())])
-def test_all_other_paths_stay_as_they_are(path: str) -> None:
+def test_other_paths_are_not_aliases(path: str) -> None:
     """An alias reaches client endpoints only, and an endpoint is no alias."""
     assert resolve(path) == (path, "")
 
 
 @pytest.mark.parametrize("prefix", ["/openai/deployments", "/deployments"])
 @pytest.mark.parametrize("model", ["able-1", "acme/fast", "a b", "deployments"])
-def test_a_deployment_is_a_model(prefix: str, model: str) -> None:
+def test_a_deployment_in_the_path_is_the_model(prefix: str, model: str) -> None:
     """Azure's older paths name the model, also one with a slash."""
     for rest in ("chat/completions", "embeddings", "responses"):
         assert resolve(f"{prefix}/{model}/{rest}") == (f"/v1/{rest}", model)
@@ -113,7 +113,7 @@ def test_a_deployment_is_a_model(prefix: str, model: str) -> None:
         (b"{", b"{"),
     ],
 )
-def test_a_deployment_fills_the_model(body: bytes, filled: bytes) -> None:
+def test_a_deployment_fills_in_a_missing_model(body: bytes, filled: bytes) -> None:
     """If the body names a model, that one counts; all other bytes stay."""
     assert fill_model(body, "m") == filled
 
@@ -127,7 +127,7 @@ def test_a_deployment_fills_the_model(body: bytes, filled: bytes) -> None:
         ("/v1/models/a:generate", GEMINI),
     ],
 )  # fmt: skip
-def test_a_wrong_path_has_a_dialect(path: str, dialect: Dialect) -> None:
+def test_a_wrong_path_is_answered_in_the_nearest_dialect(path: str, dialect: Dialect) -> None:
     assert find_dialect(path) is dialect
 
 
@@ -141,27 +141,27 @@ def test_a_wrong_path_has_a_dialect(path: str, dialect: Dialect) -> None:
         ("/zzz", ""), ("/v1/message/count_tokens", COUNT), ("/Health", "/health"),
     ],
 )  # fmt: skip
-def test_a_hint_names_the_nearest_path(gate: Gate, path: str, near: str) -> None:
+def test_a_404_suggests_the_nearest_path(gate: Gate, path: str, near: str) -> None:
     """The gateway answers a wrong path with 404, and names the nearest right one."""
-    message = shaped(gate.ask(path, chat()), path, 404)
+    message = check_refusal(gate.ask(path, chat()), path, 404)
     assert message.startswith(f"There is nothing at {path}. ")
     assert (f"Did you mean {near}? " in message) if near else ("Did you mean" not in message)
 
 
-def test_no_hint_without_endpoints() -> None:
+def test_without_endpoints_there_is_no_suggestion() -> None:
     assert suggest_path("/v1/chat", ()) == ""
 
 
 @pytest.mark.parametrize("path", MEANT)
-def test_aliases_are_served(gate: Gate, path: str) -> None:
+def test_the_gateway_answers_an_alias_like_its_endpoint(gate: Gate, path: str) -> None:
     """The gateway answers an alias as it answers the endpoint itself."""
-    meant = MEANT[path]
-    if ("/models" in meant and ":" not in meant) or "resp_1" in meant:
-        own, alias = (gate.ask(one, method="GET") for one in (meant, path))
-        assert alias.status == own.status
-        assert set(alias.json) == set(own.json)
+    endpoint = MEANT[path]
+    if ("/models" in endpoint and ":" not in endpoint) or "resp_1" in endpoint:
+        direct, alias = (gate.ask(url, method="GET") for url in (endpoint, path))
+        assert alias.status == direct.status
+        assert set(alias.json) == set(direct.json)
         return
-    body = b'{"model":"none","input":"a"}' if "embed" in path else plain(meant)
+    body = b'{"model":"none","input":"a"}' if "embed" in path else valid_body(endpoint)
     answer = gate.ask(path, body)
     assert answer.status == (404 if "embed" in path else 200), answer.body
     assert gate.ask(path, b"{").status == 400
@@ -169,20 +169,22 @@ def test_aliases_are_served(gate: Gate, path: str) -> None:
     assert (refusal.status, refusal.headers["allow"]) == (405, "POST")
 
 
-def test_an_alias_asks_for_the_same_key(locked: Gate) -> None:
+def test_an_alias_needs_the_same_key_as_its_endpoint(gate_with_keys: Gate) -> None:
     """An alias needs the same key as its endpoint."""
     for path in ("/chat/completions", "/openai/deployments/able-1/chat/completions", "/messages"):
-        assert locked.ask(path, chat()).status == 401
-    answer = locked.ask("/openai/deployments/able-1/chat/completions", chat(), api_key=CLIENT_KEY)
+        assert gate_with_keys.ask(path, chat()).status == 401
+    answer = gate_with_keys.ask(
+        "/openai/deployments/able-1/chat/completions", chat(), api_key=CLIENT_KEY
+    )
     assert answer.status == 200
 
 
-def test_a_web_page_has_no_alias_either(gate: Gate) -> None:
+def test_an_alias_refuses_web_pages_from_elsewhere_too(gate: Gate) -> None:
     """While keys are open, the gateway answers no page from elsewhere, under any name of an
     endpoint.
     """
     answer = gate.ask("/chat/completions", chat(), origin="https://evil.test")
-    assert "no web page from elsewhere" in shaped(answer, CHAT, 403)
+    assert "no web page from elsewhere" in check_refusal(answer, CHAT, 403)
 
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello."}]
@@ -190,14 +192,14 @@ BASES = ["", "/v1", "/openai/v1", "/v1beta/openai"]
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_openai_by_every_base_url(gate: Gate, base: str) -> None:
+def test_the_openai_sdk_works_with_every_base_url(gate: Gate, base: str) -> None:
     """The openai SDK works with and without /v1, and with the bases of Azure and Google."""
     with openai.OpenAI(base_url=f"http://127.0.0.1:{gate.port}{base}", api_key="any") as client:
         whole = client.chat.completions.create(model="able-1", messages=HELLO)
         assert whole.choices[0].message.content == "word0 "
         chunks = client.chat.completions.create(model="able-1", messages=HELLO, stream=True)
-        said = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
-        assert "".join(said) == "word0 "
+        texts = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
+        assert "".join(texts) == "word0 "
         assert client.responses.create(model="reply-9", input="Hello.").output_text == "Hello you."
         assert client.models.list().data[0].id == "auto"
         assert client.models.retrieve("able-1").id == "able-1"
@@ -206,13 +208,13 @@ def test_openai_by_every_base_url(gate: Gate, base: str) -> None:
 
 
 @pytest.mark.parametrize("base", ["", "/v1"])
-def test_anthropic_by_every_base_url(gate: Gate, base: str) -> None:
+def test_the_anthropic_sdk_works_with_every_base_url(gate: Gate, base: str) -> None:
     """The anthropic SDK works with and without /v1."""
     with anthropic.Anthropic(
         base_url=f"http://127.0.0.1:{gate.port}{base}", api_key="any"
     ) as client:
-        made = client.messages.create(model="claude-haiku-9", max_tokens=9, messages=HELLO)
-        assert made.type == "message"
+        message = client.messages.create(model="claude-haiku-9", max_tokens=9, messages=HELLO)
+        assert message.type == "message"
         count = client.messages.count_tokens(model="claude-haiku-9", messages=HELLO)
         assert count.input_tokens == 12
         assert client.models.list().data[0].id == "auto"
@@ -225,18 +227,22 @@ def test_anthropic_by_every_base_url(gate: Gate, base: str) -> None:
         ("/v1beta", "v1beta"),
     ],
 )  # fmt: skip
-def test_genai_by_every_base_url(gate: Gate, base: str, version: str) -> None:
+def test_the_google_sdk_works_with_every_base_url_and_version(
+    gate: Gate, base: str, version: str
+) -> None:
     """The google-genai SDK works with and without a version in its base URL."""
-    at = types.HttpOptions(base_url=f"http://127.0.0.1:{gate.port}{base}", api_version=version)
-    with genai.Client(api_key="any", http_options=at) as client:
-        made = client.models.generate_content(model="gem-9", contents="Hello.")
-        assert made.text == "Hello you."
+    options = types.HttpOptions(base_url=f"http://127.0.0.1:{gate.port}{base}", api_version=version)
+    with genai.Client(api_key="any", http_options=options) as client:
+        reply = client.models.generate_content(model="gem-9", contents="Hello.")
+        assert reply.text == "Hello you."
         assert client.models.count_tokens(model="gem-9", contents="Hello.").total_tokens == 12
         assert next(iter(client.models.list())).name == "models/auto"
 
 
 @pytest.mark.parametrize("deployment", [None, "able-1"])
-def test_azure(gate: Gate, deployment: str | None) -> None:
+def test_the_azure_sdk_works_with_and_without_a_deployment(
+    gate: Gate, deployment: str | None
+) -> None:
     """AzureOpenAI works by its endpoint, with a deployment of its own or the model of each call."""
     with openai.AzureOpenAI(
         azure_endpoint=f"http://127.0.0.1:{gate.port}", api_key="any", api_version="2025-04-01-preview",
@@ -252,7 +258,9 @@ def test_azure(gate: Gate, deployment: str | None) -> None:
             client.embeddings.create(model="not-a-model", input="Hello.")
 
 
-def test_azure_names_the_model_in_its_path(gate: Gate, provider: Upstream) -> None:
+def test_the_model_of_the_body_replaces_the_deployment_of_the_path(
+    gate: Gate, provider: Upstream
+) -> None:
     """A body without a model asks for the deployment's; a body that names a model asks for that
     one.
     """
@@ -264,5 +272,5 @@ def test_azure_names_the_model_in_its_path(gate: Gate, provider: Upstream) -> No
     assert "api-version" not in provider.requests[-1].path
     answer = gate.ask(path, chat(model="swift-1"), api_key="any")
     assert answer.headers["x-tiergate-model"] == "swift-1"
-    tier = "/openai/deployments/reasoning/chat/completions"
-    assert gate.ask(tier, body).headers["x-tiergate-model"] == "deep-1"
+    tier_path = "/openai/deployments/reasoning/chat/completions"
+    assert gate.ask(tier_path, body).headers["x-tiergate-model"] == "deep-1"

@@ -52,7 +52,7 @@ BODIES: list[tuple[str, bytes, int, str, str | None]] = [
 ]  # fmt: skip
 
 
-def refused(reply: httpx.Response, status: int, code: str, param: str | None = None) -> str:
+def check_refusal(reply: httpx.Response, status: int, code: str, param: str | None = None) -> str:
     """Check a refusal in the dialect with all its headers; return its message."""
     error = reply.json()["error"]
     assert (reply.status_code, error["code"], error["param"]) == (status, code, param), reply.text
@@ -66,33 +66,33 @@ def refused(reply: httpx.Response, status: int, code: str, param: str | None = N
 
 
 @pytest.mark.parametrize(("body", "status", "code", "param"), [row[1:] for row in BODIES], ids=[row[0] for row in BODIES])  # fmt: skip
-def test_bodies(world: World, upstream: Upstream, body: bytes, status: int, code: str, param: str | None) -> None:  # fmt: skip
-    def trial() -> httpx.Response:
-        since = time.monotonic()
-        told = world.ask(body)
-        within(time.monotonic() - since, 2)
-        return told
+def test_wrong_bodies_are_refused_at_once_and_cost_nothing(world: World, upstream: Upstream, body: bytes, status: int, code: str, param: str | None) -> None:  # fmt: skip
+    def send() -> httpx.Response:
+        start = time.monotonic()
+        answer = world.ask(body)
+        within(time.monotonic() - start, 2)
+        return answer
 
-    reply = tried(trial)
-    refused(reply, status, code, param)
+    reply = tried(send)
+    check_refusal(reply, status, code, param)
     assert reply.json()["error"]["type"] == "invalid_request_error"
     assert reply.headers["x-should-retry"] == "false"
     assert not upstream.requests
     assert world.entry().cost == 0
 
 
-def test_the_nearest_name_is_told(world: World) -> None:
-    for asked, meant in (
+def test_the_refusal_of_an_unknown_model_suggests_the_nearest(world: World) -> None:
+    for name, suggestion in (
         ("swfit-1", "swift-1"),
         ("reasonning", "reasoning"),
         ("acme/fats", "acme/fast"),
     ):
-        assert f"Did you mean {meant!r}?" in refused(
-            world.ask(chat(model=asked)), 404, "model_not_found", "model"
+        assert f"Did you mean {suggestion!r}?" in check_refusal(
+            world.ask(chat(model=name)), 404, "model_not_found", "model"
         )
 
 
-def test_a_prompt_is_never_quoted(world: World) -> None:
+def test_a_refusal_never_quotes_the_prompt(world: World) -> None:
     """SEC-LEAK 4: neither the reply nor the log quotes it, whatever its error is."""
     for body in (b'{"model":"auto","messages":["my secret"', b'{"messages":[],"my secret":1}'):
         assert b"my secret" not in world.ask(body).content
@@ -115,22 +115,22 @@ HEADERS: list[tuple[str, dict[str, str], int, str]] = [
 
 
 @pytest.mark.parametrize(("headers", "status", "code"), [row[1:] for row in HEADERS], ids=[row[0] for row in HEADERS])  # fmt: skip
-def test_headers(world: World, upstream: Upstream, headers: dict[str, str], status: int, code: str) -> None:  # fmt: skip
+def test_wrong_headers_are_refused_before_the_body_is_read(world: World, upstream: Upstream, headers: dict[str, str], status: int, code: str) -> None:  # fmt: skip
     """The gateway refuses before it reads the body: it makes no call, and closes the connection."""
     reply = world.ask(chat(), **headers)
-    refused(reply, status, code)
+    check_refusal(reply, status, code)
     assert reply.headers["connection"] == "close"
     assert reply.headers["x-should-retry"] == "false"
     assert not upstream.requests
     assert world.rows() == []
 
 
-def test_a_tier_that_is_none(world: World) -> None:
+def test_an_unknown_tier_in_a_header_is_refused(world: World) -> None:
     reply = world.ask(chat(model="auto"), x_tiergate_tier="clever")
-    refused(reply, 400, REQUEST, "x-tiergate-tier")
+    check_refusal(reply, 400, REQUEST, "x-tiergate-tier")
 
 
-def test_headers_that_are_not_ascii(world: World) -> None:
+def test_headers_that_are_not_ascii_cause_no_fault(world: World) -> None:
     """Bytes that no header should hold cause no fault of the gateway."""
     data = b'{"model":"smart",' + HI + b"}"
     for name in (
@@ -149,7 +149,7 @@ def test_headers_that_are_not_ascii(world: World) -> None:
 
 
 @pytest.mark.parametrize("sent", ["größe,東京".encode(), "größe".encode("latin-1")])
-def test_tags_are_what_was_written(world: World, sent: bytes) -> None:
+def test_tags_may_be_utf_8_or_latin_1(world: World, sent: bytes) -> None:
     """Tags are UTF-8, as curl sends them from a terminal, or Latin-1, as a browser's fetch does."""
     data = b'{"model":"smart",' + HI + b"}"
     head = [
@@ -165,49 +165,49 @@ def exchange(world: World, data: bytes) -> bytes:
     """Send bytes and read until the gateway closes."""
     with socket.create_connection(("127.0.0.1", world.port), PATIENCE) as connection:
         connection.sendall(data)
-        seen = b""
+        received = b""
         while piece := connection.recv(65536):
-            seen += piece
-        return seen
+            received += piece
+        return received
 
 
 def status(reply: bytes) -> int:
     return int(reply.split(b" ", 2)[1])
 
 
-def small(value: Config) -> None:
+def limit_body(value: Config) -> None:
     value["server"] = {"max_body": "1KB"}
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/route"])
-def test_too_large(make: Make, upstream: Upstream, path: str) -> None:
+def test_a_body_above_the_limit_is_refused(make: Make, upstream: Upstream, path: str) -> None:
     """The gateway refuses by the announced length before it reads, else as soon as it is exceeded."""
-    world = make(small)
+    world = make(limit_body)
     for content in (b"x" * 5_000_000, iter([b"x" * 600] * 3), b"x" * 1001):
-        message = refused(world.client.post(path, content=content), 413, "request_too_large")
+        message = check_refusal(world.client.post(path, content=content), 413, "request_too_large")
         assert "1,000" in message
     assert not upstream.requests
     assert world.rows() == []
 
 
-def test_the_largest_that_fits(make: Make) -> None:
-    world = make(small)
+def test_a_body_of_exactly_the_limit_is_accepted(make: Make) -> None:
+    world = make(limit_body)
     body = b'{"model":"smart","messages":[{"role":"user","content":"%b"}]}'
     assert world.ask(body % (b"x" * (1000 - len(body) + 2))).status_code == 200
 
 
-def test_nothing_is_asked_for_that_will_be_refused(make: Make) -> None:
+def test_the_gateway_does_not_invite_a_body_that_is_too_large(make: Make) -> None:
     """`Expect: 100-continue`: the gateway refuses a body that is too large without inviting it."""
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5000\r\nexpect: 100-continue\r\n\r\n"
-    assert status(exchange(make(small), head)) == 413
+    assert status(exchange(make(limit_body), head)) == 413
 
 
-def test_a_body_that_does_not_come(make: Make) -> None:
-    def hasty(value: Config) -> None:
+def test_a_body_that_does_not_arrive_in_time_is_refused(make: Make) -> None:
+    def shorten_timeout(value: Config) -> None:
         value["server"] = {"timeouts": {"body": 0.05}}
 
     reply = exchange(
-        make(hasty),
+        make(shorten_timeout),
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{",
     )
     assert status(reply) == 408
@@ -215,7 +215,7 @@ def test_a_body_that_does_not_come(make: Make) -> None:
     assert b"\r\nconnection: close\r\n" in reply
 
 
-def test_a_client_that_leaves_in_its_body(world: World) -> None:
+def test_a_client_that_leaves_while_sending_its_body_makes_no_call(world: World) -> None:
     """The client has made no call; the gateway writes no row and leaves nothing behind."""
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{"
     with closing(socket.create_connection(("127.0.0.1", world.port), PATIENCE)) as connection:
@@ -236,7 +236,9 @@ SMUGGLED = [
 
 
 @pytest.mark.parametrize("rest", SMUGGLED)
-def test_requests_of_two_meanings(world: World, upstream: Upstream, rest: bytes) -> None:
+def test_ambiguous_requests_are_refused_and_hide_no_second_request(
+    world: World, upstream: Upstream, rest: bytes
+) -> None:
     """The parser refuses them, and the gateway closes: no second request hides in one."""
     hidden = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
     reply = exchange(
@@ -248,27 +250,29 @@ def test_requests_of_two_meanings(world: World, upstream: Upstream, rest: bytes)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
-def test_methods(world: World, method: str) -> None:
+def test_a_wrong_method_is_refused_with_the_allowed_ones(world: World, method: str) -> None:
     for path, allowed in (("/v1/chat/completions", "POST"), ("/v1/route", "POST")):
         reply = world.client.request(method, path)
         assert (reply.status_code, reply.headers["allow"]) == (405, allowed)
         if method != "HEAD":
-            assert f"It takes {allowed}." in refused(reply, 405, "method_not_allowed")
+            assert f"It takes {allowed}." in check_refusal(reply, 405, "method_not_allowed")
 
 
-def test_methods_of_other_doors(world: World) -> None:
+def test_endpoints_without_a_body_allow_only_get(world: World) -> None:
     for path in ("/v1/models", "/v1/models/auto", "/health", "/ready"):
         reply = world.client.post(path)
-        refused(reply, 405, "method_not_allowed")
+        check_refusal(reply, 405, "method_not_allowed")
         assert "GET" in reply.headers["allow"]
 
 
-def test_paths(world: World) -> None:
+def test_unknown_paths_are_refused_with_a_list_of_endpoints(world: World) -> None:
     assert world.client.post("/").headers["allow"] == "GET, HEAD"
     for path in ("/v1", "/v1/completions", "/v1/chat/completions/x", "/%00"):
-        assert "POST /v1/chat/completions" in refused(world.client.get(path), 404, "not_found")
+        assert "POST /v1/chat/completions" in check_refusal(
+            world.client.get(path), 404, "not_found"
+        )
         assert world.client.post(path).status_code == 404
-    assert "<" not in refused(world.client.get("/" + "<script>" * 200), 404, "not_found")[:20]
+    assert "<" not in check_refusal(world.client.get("/" + "<script>" * 200), 404, "not_found")[:20]
 
 
 KEYS = ",".join(f"{name}={hashlib.sha256(name.encode()).hexdigest()}" for name in ("one", "two"))
@@ -277,7 +281,9 @@ KEYS = ",".join(f"{name}={hashlib.sha256(name.encode()).hexdigest()}" for name i
 @pytest.mark.parametrize(
     "path", ["/v1/chat/completions", "/v1/route", "/v1/models", "/v1/models/auto"]
 )
-def test_keys(make: Make, upstream: Upstream, path: str) -> None:
+def test_a_request_needs_a_valid_key_in_a_known_header(
+    make: Make, upstream: Upstream, path: str
+) -> None:
     world = make(TIERGATE_KEYS=KEYS)
 
     def send(**headers: str) -> httpx.Response:
@@ -293,7 +299,7 @@ def test_keys(make: Make, upstream: Upstream, path: str) -> None:
     ):
         before = len(upstream.requests)
         reply = send(**headers)
-        refused(reply, 401, "invalid_api_key")
+        check_refusal(reply, 401, "invalid_api_key")
         assert reply.headers["x-should-retry"] == "false"
         assert len(upstream.requests) == before
     for name, value in (
@@ -308,24 +314,26 @@ def test_health_needs_no_key(make: Make) -> None:
     assert world.client.get("/health").status_code == 200
 
 
-def test_the_key_stands_on_the_entry(make: Make) -> None:
+def test_the_ledger_row_has_the_name_of_the_key(make: Make) -> None:
     world = make(TIERGATE_KEYS=KEYS)
     world.ask(chat(), authorization="Bearer two")
     assert world.entry().key == "two"
 
 
-def test_more_calls_than_it_may_serve(make: Make, upstream: Upstream) -> None:
+def test_a_call_above_the_limit_of_calls_in_flight_is_refused(
+    make: Make, upstream: Upstream
+) -> None:
     """The gateway refuses before it tries anything: the client may and should retry."""
 
-    def one(value: Config) -> None:
+    def limit_to_one(value: Config) -> None:
         value["server"] = {"in_flight": 1}
 
-    world = make(one)
+    world = make(limit_to_one)
     upstream.on("/acme", SILENT)
     with world.leaving(chat()) as connection:
         request = upstream.arrived()
         reply = world.ask(chat())
-        refused(reply, 503, "overloaded")
+        check_refusal(reply, 503, "overloaded")
         assert reply.json()["error"]["type"] == "server_error"
         assert 1 <= int(reply.headers["retry-after"]) <= 5
         assert "x-should-retry" not in reply.headers
@@ -337,19 +345,19 @@ def test_more_calls_than_it_may_serve(make: Make, upstream: Upstream) -> None:
     assert 200 in statuses
 
 
-def test_a_key_with_a_scope(make: Make, upstream: Upstream) -> None:
+def test_a_key_is_refused_models_outside_its_scope(make: Make, upstream: Upstream) -> None:
     digest = hashlib.sha256(b"one").hexdigest()
     table = {"one": {"sha256": digest, "labs": ["acme"], "tiers": ["fast", "smart"]}}
 
-    def scoped(value: Config) -> None:
+    def use_key_file(value: Config) -> None:
         value["keys"] = "keys.yaml"
 
-    world = make(scoped, files={"keys.yaml": table})
+    world = make(use_key_file, files={"keys.yaml": table})
     headers = {"authorization": "Bearer one"}
     assert world.ask(chat(), **headers).status_code == 200
     for model in ("reasoning", "acme/reasoning", "deep-1", "other/smart", "else-1"):
         reply = world.ask(chat(model=model), **headers)
-        refused(reply, 403, "model_not_allowed", "model")
+        check_refusal(reply, 403, "model_not_allowed", "model")
         assert reply.json()["error"]["type"] == "permission_error"
         assert reply.headers["x-should-retry"] == "false"
     names = [item["id"] for item in world.client.get("/v1/models", headers=headers).json()["data"]]

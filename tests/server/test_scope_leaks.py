@@ -55,7 +55,7 @@ LONG = "word " * 40_000
 """Longer than the context windows of the allowed models."""
 
 
-def vaulted(value: dict[str, Any]) -> None:
+def add_hidden_lab(value: dict[str, Any]) -> None:
     """Add a lab that the keys may not use: the default, every lab's fallback, and for some requests
     the only one.
     """
@@ -83,9 +83,9 @@ def vaulted(value: dict[str, Any]) -> None:
             "fallback": ["vault"],
         },
     }
-    small = {"price": price, "context": 8_000, "max_output": 1_000, "tools": False}
+    small_model = {"price": price, "context": 8_000, "max_output": 1_000, "tools": False}
     value["models"] = {name: {"price": price} for name in HIDDEN["model"]}
-    value["models"] |= {"swift-1": small, "able-1": small, "vector-1": {"price": price}}
+    value["models"] |= {"swift-1": small_model, "able-1": small_model, "vector-1": {"price": price}}
     value["default"] = {"lab": "vault", "tier": "smart"}
     value["aliases"] |= {"treasure": "vault/smart", "jewel": "onyx-1"}
     value["keys"] = "keys.yaml"
@@ -95,35 +95,35 @@ def vaulted(value: dict[str, Any]) -> None:
 @pytest.fixture
 def world(make: Make) -> World:
     file = {name: {"sha256": digest(name), **more} for name, more in KEYS.items()}
-    made: World = make(vaulted, files={"keys.yaml": file})
-    return made
+    running: World = make(add_hidden_lab, files={"keys.yaml": file})
+    return running
 
 
-def bodies(chance: random.Random, model: str) -> dict[str, Any]:
+def make_body(rng: random.Random, model: str) -> dict[str, Any]:
     """Return a body with members for each dialect, and now and then something odd."""
-    text = chance.choice(["Say hello.", "Prove that 2 is prime, step by step.", LONG])
-    content: Any = [{"type": "text", "text": text}, *IMAGE] if chance.random() < 0.2 else text
+    text = rng.choice(["Say hello.", "Prove that 2 is prime, step by step.", LONG])
+    content: Any = [{"type": "text", "text": text}, *IMAGE] if rng.random() < 0.2 else text
     return {
         "model": model, "max_tokens": 16, "messages": [{"role": "user", "content": content}],
-        "input": chance.choice([text, ["a", "b"]]), "contents": [{"role": "user", "parts": [{"text": text}]}],
+        "input": rng.choice([text, ["a", "b"]]), "contents": [{"role": "user", "parts": [{"text": text}]}],
         "content": {"parts": [{"text": "a"}]}, "requests": [], "id": "tg-1", "rating": "good", "key": "wrong",
-        **chance.choice(ODD),
+        **rng.choice(ODD),
     }  # fmt: skip
 
 
-def asked(world: World, chance: random.Random) -> Iterator[tuple[str, str, bytes]]:
+def list_requests(world: World, rng: random.Random) -> Iterator[tuple[str, str, bytes]]:
     """Yield each operation of the gateway's own document, with a body."""
     document = world.client.get("/openapi.json", headers={"x-api-key": "lab"}).json()
     for path, operations in document["paths"].items():
         for method in operations:
-            model = chance.choice(NAMES)
-            place = path
+            model = rng.choice(NAMES)
+            url = path
             for word in ("{model}", "{name}", "{model_id}", "{name:path}", "{model:path}"):
-                place = place.replace(word, model.replace("/", chance.choice(["/", "%2F"])) or "x")
-            place = place.replace("{id}", "tg-1").replace("{response_id}", "resp_1")
-            body = bodies(chance, model)
-            sent = jsonio.dumps(body) if method != "get" else b""
-            yield method.upper(), place, sent
+                url = url.replace(word, model.replace("/", rng.choice(["/", "%2F"])) or "x")
+            url = url.replace("{id}", "tg-1").replace("{response_id}", "resp_1")
+            body = make_body(rng, model)
+            content = jsonio.dumps(body) if method != "get" else b""
+            yield method.upper(), url, content
     for path in (
         "/",
         "/nowhere",
@@ -133,32 +133,32 @@ def asked(world: World, chance: random.Random) -> Iterator[tuple[str, str, bytes
         "/v1/models/vaul",
         "/healthy",
     ):
-        yield chance.choice(["GET", "POST"]), path, b"{}"
+        yield rng.choice(["GET", "POST"]), path, b"{}"
 
 
-def leaks(reply: httpx.Response, sent: str, key: str) -> list[str]:
+def find_leaks(reply: httpx.Response, sent: str, key: str) -> list[str]:
     """Return the hidden names that an answer contains although the client did not send them."""
-    told = reply.text + repr(reply.headers.raw)
+    answer = reply.text + repr(reply.headers.raw)
     names = {name for names in HIDDEN.values() for name in names} - OPEN_TO.get(key, set())
-    return [name for name in names if name in told and name not in sent]
+    return [name for name in names if name in answer and name not in sent]
 
 
 @pytest.mark.parametrize("key", SCOPED)
 @pytest.mark.parametrize("seed", range(3))
-def test_no_byte_names_what_a_key_may_not_use(
+def test_no_answer_names_anything_that_the_key_may_not_use(
     world: World, upstream: Upstream, key: str, seed: int
 ) -> None:
-    chance = random.Random(f"{key} {seed}")
+    rng = random.Random(f"{key} {seed}")
     statuses: dict[int, int] = {}
     for round_ in range(6):
         upstream.on("/", whole() if round_ % 3 else Answer(pieces=(b"{}",), status=500, length=2))
-        for method, path, body in asked(world, chance):
-            headers = {"x-api-key": key, **chance.choice(STEERS)}
-            if chance.random() < 0.3:
+        for method, path, body in list_requests(world, rng):
+            headers = {"x-api-key": key, **rng.choice(STEERS)}
+            if rng.random() < 0.3:
                 headers["anthropic-version"] = "2023-06-01"
             reply = world.client.request(method, path, content=body, headers=headers)
             sent = f"{path} {body.decode()} {headers}"
-            assert not leaks(reply, sent, key), (
+            assert not find_leaks(reply, sent, key), (
                 method,
                 path,
                 headers,
@@ -169,10 +169,10 @@ def test_no_byte_names_what_a_key_may_not_use(
     assert {200, 400, 401, 403, 404} <= statuses.keys(), statuses
 
 
-def test_a_key_without_a_scope_is_told_of_it_all(world: World) -> None:
+def test_a_key_without_a_scope_sees_every_hidden_name(world: World) -> None:
     """Without a scope every hidden name can appear, so the test above looks for real leaks."""
     headers = {"x-api-key": "carol"}
-    told = world.client.get("/v1/models", headers=headers).text
-    assert all(name in told for name in (*HIDDEN["lab"], *HIDDEN["model"], *HIDDEN["alias"]))
+    answer = world.client.get("/v1/models", headers=headers).text
+    assert all(name in answer for name in (*HIDDEN["lab"], *HIDDEN["model"], *HIDDEN["alias"]))
     body = {"model": "onyx-3", "messages": [{"role": "user", "content": "Hi."}]}
     assert "onyx" in world.client.post("/v1/route", json=body, headers=headers).text

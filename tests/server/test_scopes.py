@@ -18,7 +18,7 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def scoped(value: dict[str, Any]) -> None:
+def use_scoped_keys(value: dict[str, Any]) -> None:
     """Set two regions, and a file of keys."""
     value["providers"]["acme"]["region"] = "eu"
     value["providers"]["other"]["region"] = "us"
@@ -41,8 +41,8 @@ FILE = {name: {"sha256": digest(name), **more} for name, more in KEYS.items()}
 
 @pytest.fixture
 def scopes(make: Make) -> World:
-    made: World = make(scoped, files={"keys.yaml": FILE})
-    return made
+    running: World = make(use_scoped_keys, files={"keys.yaml": FILE})
+    return running
 
 
 def ask(world: World, key: str, model: str, path: str = "/v1/chat/completions") -> Any:
@@ -57,13 +57,13 @@ SERVED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("key", "model", "served"), SERVED)
-def test_a_key_reaches_what_it_holds(
-    scopes: World, upstream: Upstream, key: str, model: str, served: str
+@pytest.mark.parametrize(("key", "model", "expected"), SERVED)
+def test_a_key_gets_the_models_in_its_scope(
+    scopes: World, upstream: Upstream, key: str, model: str, expected: str
 ) -> None:
     reply = ask(scopes, key, model)
     assert reply.status_code == 200, reply.text
-    assert upstream.requests[-1].json["model"] == served
+    assert upstream.requests[-1].json["model"] == expected
 
 
 FORBIDDEN = [
@@ -73,7 +73,7 @@ FORBIDDEN = [
 
 
 @pytest.mark.parametrize(("key", "model"), FORBIDDEN)
-def test_a_key_is_refused_what_it_does_not_hold(
+def test_a_key_is_refused_models_outside_its_scope(
     scopes: World, upstream: Upstream, key: str, model: str
 ) -> None:
     """SEC-AUTH 3: every endpoint answers 403, `/v1/route` too, and the gateway asks no provider."""
@@ -94,7 +94,7 @@ def test_a_key_is_refused_what_it_does_not_hold(
     assert not upstream.requests
 
 
-def test_lists_hold_what_a_key_may_ask_for(scopes: World) -> None:
+def test_model_lists_have_only_the_models_of_the_key(scopes: World) -> None:
     def names(key: str) -> set[str]:
         reply = scopes.client.get("/v1/models", headers={"authorization": f"Bearer {key}"})
         return {item["id"] for item in reply.json()["data"]}
@@ -117,7 +117,7 @@ def test_lists_hold_what_a_key_may_ask_for(scopes: World) -> None:
     assert reply.status_code == 404
 
 
-def test_what_opens_nothing_is_refused_alike_to_the_byte(scopes: World) -> None:
+def test_unknown_expired_and_revoked_keys_get_the_same_answer_to_the_byte(scopes: World) -> None:
     """Expired, revoked, unknown and malformed keys get the same status, body and length."""
     replies = set()
     for secret in ("late", "gone", "nobody", "tg-" + "0" * 64, "é", "x" * 8000, "Basic YTpi"):
@@ -126,10 +126,12 @@ def test_what_opens_nothing_is_refused_alike_to_the_byte(scopes: World) -> None:
             reply = scopes.client.request(
                 "POST" if "chat" in path else "GET", path, content=body_of(), headers=headers
             )
-            told = {**reply.headers}
+            headers_seen = {**reply.headers}
             for name in ("x-request-id", "request-id", "connection"):
-                told[name] = str(len(told.get(name, "")) if name != "connection" else "")
-            replies.add((reply.status_code, reply.content, tuple(sorted(told.items()))))
+                headers_seen[name] = str(
+                    len(headers_seen.get(name, "")) if name != "connection" else ""
+                )
+            replies.add((reply.status_code, reply.content, tuple(sorted(headers_seen.items()))))
     assert len(replies) == 1, replies
     assert next(iter(replies))[0] == 401
 
@@ -137,17 +139,17 @@ def test_what_opens_nothing_is_refused_alike_to_the_byte(scopes: World) -> None:
 @pytest.mark.parametrize(
     "path", ["/admin/costs", "/admin/entries", "/admin/entries/tg-1", "/metrics"]
 )
-def test_an_admins_key_opens_what_others_do_not(make: Make, path: str) -> None:
+def test_only_an_admins_key_opens_the_admin_endpoints(make: Make, path: str) -> None:
     """SEC-AUTH 3: an admin's key works beside TIERGATE_ADMIN_KEY and without it; then loopback
     alone is not enough.
     """
 
-    def told(value: dict[str, Any]) -> None:
-        scoped(value)
+    def name_keys_in_metrics(value: dict[str, Any]) -> None:
+        use_scoped_keys(value)
         value["metrics"] = {"keys": True}
 
     for environ in ({}, {"TIERGATE_ADMIN_KEY": ADMIN}):
-        world = make(told, files={"keys.yaml": FILE}, **environ)
+        world = make(name_keys_in_metrics, files={"keys.yaml": FILE}, **environ)
         for key in ("free", "late", "gone", "nobody", ""):
             reply = world.client.get(path, headers={"x-api-key": key})
             assert (reply.status_code, key in reply.text and bool(key)) == (401, False), key
@@ -156,23 +158,25 @@ def test_an_admins_key_opens_what_others_do_not(make: Make, path: str) -> None:
             assert world.client.get(path, headers={"x-api-key": key}).status_code in (200, 404)
 
 
-def test_the_admin_key_may_be_an_admins_own(make: Make) -> None:
+def test_the_admin_key_in_the_environment_must_not_be_a_client_key_without_rights(
+    make: Make,
+) -> None:
     """A TIERGATE_ADMIN_KEY that is also the key of a client without admin rights opens nothing."""
-    world = make(scoped, files={"keys.yaml": FILE}, TIERGATE_ADMIN_KEY="boss")
+    world = make(use_scoped_keys, files={"keys.yaml": FILE}, TIERGATE_ADMIN_KEY="boss")
     assert world.client.get("/admin/costs", headers={"x-api-key": "boss"}).status_code == 200
-    world = make(scoped, files={"keys.yaml": FILE}, TIERGATE_ADMIN_KEY="free")
+    world = make(use_scoped_keys, files={"keys.yaml": FILE}, TIERGATE_ADMIN_KEY="free")
     for key in ("boss", "free"):
         assert world.client.get("/admin/costs", headers={"x-api-key": key}).status_code == 403
 
 
-def test_an_admins_key_that_expired_still_keeps_the_door_shut(make: Make) -> None:
-    late = {"boss": {**FILE["boss"], "expires": "2026-01-01"}}
-    world = make(scoped, files={"keys.yaml": late})
+def test_an_expired_admin_key_still_closes_the_admin_endpoints(make: Make) -> None:
+    expired = {"boss": {**FILE["boss"], "expires": "2026-01-01"}}
+    world = make(use_scoped_keys, files={"keys.yaml": expired})
     assert world.client.get("/admin/costs").status_code == 401
     assert world.client.get("/admin/costs", headers={"x-api-key": "boss"}).status_code == 401
 
 
-def test_methods_that_headers_name_open_nothing(scopes: World) -> None:
+def test_a_method_override_header_opens_no_endpoint(scopes: World) -> None:
     """SEC-AUTH 3: no header that overrides the method opens an endpoint."""
     for name in ("x-http-method-override", "x-http-method", "x-method-override"):
         headers = {"x-api-key": "free", name: "GET"}
@@ -180,7 +184,7 @@ def test_methods_that_headers_name_open_nothing(scopes: World) -> None:
         assert scopes.client.get("/admin/costs", headers=headers).status_code == 401
 
 
-def test_a_change_of_the_file_holds_for_calls_and_lists(scopes: World) -> None:
+def test_a_changed_key_file_takes_effect_and_one_with_a_mistake_does_not(scopes: World) -> None:
     """A change with a mistake takes no effect."""
     file: Path = scopes.folder / "keys.yaml"
     file.write_text(f"new: {{sha256: {digest('new')}}}\n")

@@ -77,7 +77,7 @@ class ScriptedShutdown:
 
 
 @pytest.mark.parametrize(
-    ("stage", "seen", "over"),
+    ("stage", "seen", "end"),
     [
         (ScriptedShutdown(), [("stop", 3.0)], 3.3),
         (ScriptedShutdown(delay=0.0), [("stop", 0.0)], 0.0),
@@ -91,20 +91,20 @@ class ScriptedShutdown:
         (ScriptedShutdown(free=99.0, hurry=7.0, stubborn=True), [("stop", 3.0), ("end", 7.0)], 9.0),
     ],
 )
-async def test_each_step_has_its_time(
-    stage: ScriptedShutdown, seen: list[tuple[str, float]], over: float
+async def test_each_step_of_a_shutdown_has_its_time(
+    stage: ScriptedShutdown, seen: list[tuple[str, float]], end: float
 ) -> None:
     """The gateway takes connections during the delay, then gives late clients a moment to ask.
     Calls run until 2 s before the end; a second signal ends them now. If all calls have ended, it
     waits no longer.
     """
-    ended = await stage.run()
+    ended_calls = await stage.run()
     assert stage.seen == seen
-    assert stage.now == pytest.approx(over, abs=0.1)
-    assert ended == sum(what == "end" for what, _ in seen)
+    assert stage.now == pytest.approx(end, abs=0.1)
+    assert ended_calls == sum(event == "end" for event, _ in seen)
 
 
-async def test_waits_end_once_nobody_is_let_in_any_more() -> None:
+async def test_waits_for_keys_end_once_the_gateway_takes_no_more_calls() -> None:
     """The gateway keeps such waits until then: while it takes calls, they may wait for providers
     too.
     """
@@ -122,11 +122,11 @@ async def test_waits_end_once_nobody_is_let_in_any_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("until", "within", "over", "left"),
+    ("until", "within", "end", "remaining"),
     [(0.0, 25.0, 0.0, 25.0), (7.0, 25.0, 7.0, 18.0), (99.0, 25.0, 23.0, 2.0), (9.0, 2.0, 1.5, 0.5)],
 )
-async def test_where_others_serve_those_who_are_connected_are_waited_for(
-    until: float, within: float, over: float, left: float
+async def test_a_worker_waits_for_its_clients_while_other_workers_serve(
+    until: float, within: float, end: float, remaining: float
 ) -> None:
     """The wait leaves time to end the remaining calls, whose clients get an error."""
     drain, now = GracefulShutdown(), 0.0
@@ -138,39 +138,39 @@ async def test_where_others_serve_those_who_are_connected_are_waited_for(
         now += seconds
 
     assert not drain.closes_connections
-    found = await let_clients_leave(
+    result = await let_clients_leave(
         drain, lambda: now < until, timeout_seconds=within, clock=lambda: now, sleep=sleep
     )
-    assert now == pytest.approx(over, abs=0.06)
-    assert found == pytest.approx(left, abs=0.06)
+    assert now == pytest.approx(end, abs=0.06)
+    assert result == pytest.approx(remaining, abs=0.06)
 
 
-async def visiting(visit: list[InFlightRequest]) -> str:
-    visit.append(InFlightRequest())
+async def hold_request(holder: list[InFlightRequest]) -> str:
+    holder.append(InFlightRequest())
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:
-        if not visit[0].undo_cancellation():
+        if not holder[0].undo_cancellation():
             raise
-    return visit[0].ended_by
+    return holder[0].ended_by
 
 
-async def test_a_visit_ends_once_and_for_the_first_who_ends_it() -> None:
-    visit: list[InFlightRequest] = []
-    task = asyncio.create_task(visiting(visit))
+async def test_only_the_first_reason_ends_a_request() -> None:
+    holder: list[InFlightRequest] = []
+    task = asyncio.create_task(hold_request(holder))
     await asyncio.sleep(0)
-    visit[0].end("drain")
-    visit[0].end("client")
+    holder[0].end("drain")
+    holder[0].end("client")
     assert await task == "drain"
 
 
-async def test_a_visit_whose_answer_is_written_is_let_be() -> None:
-    visit: list[InFlightRequest] = []
-    task = asyncio.create_task(visiting(visit))
+async def test_a_request_whose_answer_is_written_is_not_ended() -> None:
+    holder: list[InFlightRequest] = []
+    task = asyncio.create_task(hold_request(holder))
     await asyncio.sleep(0)
-    visit[0].is_complete = True
-    visit[0].end("client")
-    assert visit[0].ended_by == ""
+    holder[0].is_complete = True
+    holder[0].end("client")
+    assert holder[0].ended_by == ""
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -23,7 +23,7 @@ from tests.server.gate import (
     CLAUDE_KEY,
     CLIENT_KEY,
     COUNT,
-    DOORS,
+    ENDPOINTS,
     GENERATE,
     GOOGLE,
     GOOGLE_KEY,
@@ -33,10 +33,10 @@ from tests.server.gate import (
     RESPONSES,
     Gate,
     answers,
-    named,
-    plain,
+    check_refusal,
     request,
-    shaped,
+    request_model,
+    valid_body,
 )
 
 MEMBERS = (
@@ -53,7 +53,7 @@ HEADERS = (
 )  # fmt: skip
 
 
-class Evil:
+class ForbiddenHost:
     """A host that the gateway must never connect to."""
 
     def __init__(self) -> None:
@@ -99,137 +99,147 @@ class Evil:
 
 
 @pytest.fixture
-def evil() -> Iterator[Evil]:
-    made = Evil()
-    yield made
-    made.stop()
-    assert made.came == 0
+def forbidden_host() -> Iterator[ForbiddenHost]:
+    host = ForbiddenHost()
+    yield host
+    host.stop()
+    assert host.came == 0
 
 
-def nested(path: str, value: str) -> dict[str, Any]:
+def nest(path: str, value: str) -> dict[str, Any]:
     first, _, rest = path.partition(".")
-    inner = nested(rest, value) if rest else value
+    inner = nest(rest, value) if rest else value
     return {first: [inner] if first == "model_list" else inner}
 
 
-@pytest.mark.parametrize("path", DOORS)
-def test_sec_ssrf_1_3_members_of_a_body(
-    gate: Gate, provider: Upstream, evil: Evil, path: str
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_sec_ssrf_1_3_members_of_a_body_choose_no_host(
+    gate: Gate, provider: Upstream, forbidden_host: ForbiddenHost, path: str
 ) -> None:
     """SEC-SSRF 1, 3: at the top and 1 to 5 levels deep they pass like any other member, and choose
     nothing.
     """
-    for at, member in enumerate(f"{place}{name}" for place in PLACES for name in MEMBERS):
-        body = plain(path, **nested(member, evil.forms[at % len(evil.forms)]))
+    for number, member in enumerate(f"{place}{name}" for place in PLACES for name in MEMBERS):
+        body = valid_body(
+            path, **nest(member, forbidden_host.forms[number % len(forbidden_host.forms)])
+        )
         assert gate.ask(path, body).status == 200
         assert provider.requests[-1].body == body
 
 
-@pytest.mark.parametrize("path", DOORS)
-def test_sec_ssrf_2_3_headers_and_the_request_line(
-    gate: Gate, provider: Upstream, evil: Evil, path: str
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_sec_ssrf_2_3_headers_and_the_request_line_choose_no_host(
+    gate: Gate, provider: Upstream, forbidden_host: ForbiddenHost, path: str
 ) -> None:
     """SEC-SSRF 2, 3: the gateway neither reads nor forwards any of them."""
-    for at, name in enumerate(HEADERS):
-        form = evil.forms[at % len(evil.forms)]
+    for number, name in enumerate(HEADERS):
+        form = forbidden_host.forms[number % len(forbidden_host.forms)]
         line = f"{name}: {form}".encode()
-        (told,) = answers(gate.exchange(request(path, plain(path), line, b"connection: close")))
-        assert told.status == 200
+        (reply,) = answers(
+            gate.exchange(request(path, valid_body(path), line, b"connection: close"))
+        )
+        assert reply.status == 200
         assert form.encode() not in b"".join(value for _, value in provider.requests[-1].headers)
     for target in (
-        f"http://127.0.0.1:{evil.port}{path}",
-        f"{path}{'&' if '?' in path else '?'}base_url={evil.forms[0]}",
+        f"http://127.0.0.1:{forbidden_host.port}{path}",
+        f"{path}{'&' if '?' in path else '?'}base_url={forbidden_host.forms[0]}",
     ):
-        data = request(target, plain(path), b"connection: close")
-        host = data.replace(b"host: localhost", b"host: 127.0.0.1:%d" % evil.port)
+        data = request(target, valid_body(path), b"connection: close")
+        host = data.replace(b"host: localhost", b"host: 127.0.0.1:%d" % forbidden_host.port)
         assert answers(gate.exchange(host))[0].status == 200
-    assert not [one for one in provider.requests if b"base_url" in one.path.encode()]
+    assert not [
+        upstream_request
+        for upstream_request in provider.requests
+        if b"base_url" in upstream_request.path.encode()
+    ]
 
 
-@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("path", ENDPOINTS)
 @pytest.mark.parametrize(
     "model",
     ["http://127.0.0.1:{port}/v1", "acme/http://127.0.0.1:{port}", "//127.0.0.1:{port}/smart"],
 )
-def test_sec_ssrf_3_names_of_models(
-    gate: Gate, provider: Upstream, evil: Evil, path: str, model: str
+def test_sec_ssrf_3_an_address_is_no_model(
+    gate: Gate, provider: Upstream, forbidden_host: ForbiddenHost, path: str, model: str
 ) -> None:
     """SEC-SSRF 3: an address is no model."""
-    shaped(gate.ask(*named(path, model.format(port=evil.port))), path, 404)
+    check_refusal(gate.ask(*request_model(path, model.format(port=forbidden_host.port))), path, 404)
     assert not provider.requests
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("path", ENDPOINTS)
 def test_sec_ssrf_4_redirects_are_not_followed(
-    gate: Gate, provider: Upstream, evil: Evil, path: str, status: int
+    gate: Gate, provider: Upstream, forbidden_host: ForbiddenHost, path: str, status: int
 ) -> None:
     """SEC-SSRF 4: the client gets 502, and the credential goes to no other host."""
-    to = (("location", evil.forms[0]), ("content-type", "text/html"))
+    to = (("location", forbidden_host.forms[0]), ("content-type", "text/html"))
     provider.on("/", Answer(pieces=(b"moved",), status=status, headers=to, length=5))
     for lab in ("/claude", "/reply", "/google"):
         provider.on(lab, *provider.scripts["/"])
-    told = gate.ask(path, plain(path))
-    shaped(told, path, 502)
-    assert "location" not in told.headers
-    assert str(evil.port) not in told.body.decode()
+    reply = gate.ask(path, valid_body(path))
+    check_refusal(reply, path, 502)
+    assert "location" not in reply.headers
+    assert str(forbidden_host.port) not in reply.body.decode()
 
 
 _TURNS = {CHAT: "messages", MESSAGES: "messages", COUNT: "messages", RESPONSES: "input"}
 
 
-@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("path", ENDPOINTS)
 def test_sec_ssrf_5_addresses_in_messages_are_not_fetched(
-    gate: Gate, provider: Upstream, evil: Evil, path: str
+    gate: Gate, provider: Upstream, forbidden_host: ForbiddenHost, path: str
 ) -> None:
     """SEC-SSRF 5: images and files go on as addresses."""
-    at = evil.forms[0]
+    address = forbidden_host.forms[0]
     parts: list[dict[str, Any]] = [
-        {"fileData": {"mimeType": "image/png", "fileUri": at}},
-        {"type": "input_image", "image_url": at},
-        {"type": "input_file", "file_url": at},
-        {"type": "image_url", "image_url": {"url": at}},
-        {"type": "file", "file": {"file_id": at}},
-        {"type": "image", "source": {"type": "url", "url": at}},
-        {"type": "document", "source": {"type": "url", "url": at}},
-        {"type": "text", "text": at},
+        {"fileData": {"mimeType": "image/png", "fileUri": address}},
+        {"type": "input_image", "image_url": address},
+        {"type": "input_file", "file_url": address},
+        {"type": "image_url", "image_url": {"url": address}},
+        {"type": "file", "file": {"file_id": address}},
+        {"type": "image", "source": {"type": "url", "url": address}},
+        {"type": "document", "source": {"type": "url", "url": address}},
+        {"type": "text", "text": address},
     ]
     turn = [{"role": "user", "parts" if path in GOOGLE else "content": parts}]
-    body = plain(path, **{_TURNS.get(path, "contents"): turn})
+    body = valid_body(path, **{_TURNS.get(path, "contents"): turn})
     assert gate.ask(path, body).status == 200
     assert provider.requests[-1].body == body
 
 
-def test_sec_ssrf_credentials_go_to_their_provider_alone(gate: Gate, provider: Upstream) -> None:
+def test_sec_ssrf_1_credentials_go_to_their_provider_alone(gate: Gate, provider: Upstream) -> None:
     """SEC-SSRF 1: each goes in its own header, to its own endpoint."""
     for path in (CHAT, MESSAGES, RESPONSES, GENERATE):
-        assert gate.ask(path, plain(path), authorization="Bearer x", x_api_key="x").status == 200
-    asked = dict(
+        assert (
+            gate.ask(path, valid_body(path), authorization="Bearer x", x_api_key="x").status == 200
+        )
+    requests_by_key = dict(
         zip((CHAT_KEY, CLAUDE_KEY, OPENAI_KEY, GOOGLE_KEY), provider.requests, strict=True)
     )
-    headers = dict.fromkeys(asked, b"authorization")
+    headers = dict.fromkeys(requests_by_key, b"authorization")
     headers |= {CLAUDE_KEY: b"x-api-key", GOOGLE_KEY: b"x-goog-api-key"}
 
-    def carries(one: Request, key: str) -> list[bytes]:
-        return [name for name, value in one.headers if key.encode() in value]
+    def find_headers(upstream_request: Request, key: str) -> list[bytes]:
+        return [name for name, value in upstream_request.headers if key.encode() in value]
 
-    for own, one in asked.items():
-        for key in asked:
-            assert carries(one, key) == ([headers[key]] if key == own else [])
+    for own_key, upstream_request in requests_by_key.items():
+        for key in requests_by_key:
+            assert find_headers(upstream_request, key) == ([headers[key]] if key == own_key else [])
 
 
-def test_sec_ssrf_6_a_proxy_that_is_not_for_it(
-    provider: Upstream, evil: Evil, tmp_path: Path
+def test_sec_ssrf_6_the_gateway_uses_no_proxy_of_the_environment(
+    provider: Upstream, forbidden_host: ForbiddenHost, tmp_path: Path
 ) -> None:
     """SEC-SSRF 6: the gateway takes no proxy from the environment, and only reads a certificate."""
-    at = f"http://127.0.0.1:{evil.port}"
+    proxy_url = f"http://127.0.0.1:{forbidden_host.port}"
     gate = Gate(
         tmp_path / "gateway", provider.url, SSL_CERT_FILE="/none",
-        HTTP_PROXY=at, HTTPS_PROXY=at, ALL_PROXY=at, http_proxy=at, https_proxy=at, all_proxy=at,
+        HTTP_PROXY=proxy_url, HTTPS_PROXY=proxy_url, ALL_PROXY=proxy_url, http_proxy=proxy_url, https_proxy=proxy_url, all_proxy=proxy_url,
     )  # fmt: skip
     try:
-        for path in DOORS:
-            assert gate.ask(path, plain(path), proxy=at).status == 200
+        for path in ENDPOINTS:
+            assert gate.ask(path, valid_body(path), proxy=proxy_url).status == 200
     finally:
         gate.stop()
 
@@ -241,60 +251,62 @@ OPEN = {
 """Paths that answer without a key, and reveal nothing private."""
 
 
-def leaves(routes: Iterable[BaseRoute]) -> Iterator[Route]:
+def list_routes(routes: Iterable[BaseRoute]) -> Iterator[Route]:
     """Yield routes, also those of included routers; nothing else may stand there."""
     for route in routes:
         if isinstance(route, _IncludedRouter):
             assert not route.include_context.prefix
-            yield from leaves(route.original_router.routes)
+            yield from list_routes(route.original_router.routes)
         else:
             assert isinstance(route, Route)  # no mounts and no websockets
             yield route
 
 
-def inventory(app: App) -> set[tuple[str, str]]:
+def list_served_routes(app: App) -> set[tuple[str, str]]:
     """Return each method and path that the gateway serves."""
-    found = {("POST", path) for path in app._endpoints}
-    found |= {
+    routes = {("POST", path) for path in app._endpoints}
+    routes |= {
         ("POST", f"{door}auto:{name}") for door in DOORS_OF_GEMINI for name in app._gemini_endpoints
     }
-    for route in leaves(app.routes):
+    for route in list_routes(app.routes):
         path = re.sub(r"\{\w+(:path)?\}", "auto", route.path)
-        found |= {(method, path) for method in route.methods or ()}
-    return found
+        routes |= {(method, path) for method in route.methods or ()}
+    return routes
 
 
-def _asked(path: str) -> str:
+def _with_sse(path: str) -> str:
     return f"{path}?alt=sse" if ":stream" in path else path
 
 
-def test_sec_ssrf_7_every_route_asks_for_a_key_and_bounds_its_body(
-    make: Make, locked: Gate, provider: Upstream
+def test_sec_ssrf_7_every_route_needs_a_key_and_bounds_its_body(
+    make: Make, gate_with_keys: Gate, provider: Upstream
 ) -> None:
     """SEC-SSRF 7: except routes that reveal nothing; the test finds routes that are added later,
     too.
     """
-    found = inventory(App(make(TIERGATE_KEYS=KEYS).gateway))
-    assert found >= OPEN | {
-        ("POST", path.partition("?")[0].replace("gem-9", "auto")) for path in DOORS
+    routes = list_served_routes(App(make(TIERGATE_KEYS=KEYS).gateway))
+    assert routes >= OPEN | {
+        ("POST", path.partition("?")[0].replace("gem-9", "auto")) for path in ENDPOINTS
     }
-    assert {("POST", "/v1/embeddings"), ("POST", "/v1/route"), ("GET", "/v1/models")} <= found
-    assert {path for _, path in found if path.startswith("/admin")}
-    for method, path in sorted(found):
-        told = locked.ask(_asked(path), b"{}", method)
+    assert {("POST", "/v1/embeddings"), ("POST", "/v1/route"), ("GET", "/v1/models")} <= routes
+    assert {path for _, path in routes if path.startswith("/admin")}
+    for method, path in sorted(routes):
+        reply = gate_with_keys.ask(_with_sse(path), b"{}", method)
         if path.startswith("/dashboard"):  # pages for browsers, and their sign-in
-            assert told.status in (200, 400, 404), (method, path)
+            assert reply.status in (200, 400, 404), (method, path)
         else:
-            assert told.status == (200 if (method, path) in OPEN else 401), (method, path)
+            assert reply.status == (200 if (method, path) in OPEN else 401), (method, path)
 
-    def long(path: str) -> int:
-        head = f"POST {_asked(path)} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {CLIENT_KEY}\r\n"
-        (told,) = answers(locked.exchange(f"{head}content-length: 100000000\r\n\r\n".encode()))
-        return told.status
+    def send_long_body(path: str) -> int:
+        head = f"POST {_with_sse(path)} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {CLIENT_KEY}\r\n"
+        (reply,) = answers(
+            gate_with_keys.exchange(f"{head}content-length: 100000000\r\n\r\n".encode())
+        )
+        return reply.status
 
-    posted = sorted(path for method, path in found if method == "POST")
-    with ThreadPoolExecutor(len(posted)) as beside:  # each connection lingers a moment
-        refused = dict(zip(posted, beside.map(long, posted), strict=True))
+    posted = sorted(path for method, path in routes if method == "POST")
+    with ThreadPoolExecutor(len(posted)) as pool:  # each connection lingers a moment
+        refused = dict(zip(posted, pool.map(send_long_body, posted), strict=True))
     # At admin-only paths the gateway checks the key before it reads anything.
     assert refused == {path: 401 if path.startswith("/admin") else 413 for path in posted}
     assert not provider.requests

@@ -13,10 +13,10 @@ from tests.hostile import trial
 from tests.hostile.__main__ import serving
 from tests.server import gate as doors
 from tests.server.conftest import claude, google, replies
-from tests.server.gate import Gate, answers, request, shaped
-from tests.server.http1.test_protocol import NO_REQUESTS as NO_HTTP
-from tests.server.test_input import NOT_JSON
-from tests.server.test_input import ROWS as NO_REQUESTS
+from tests.server.gate import Gate, answers, check_refusal, request
+from tests.server.http1.test_protocol import INVALID_REQUESTS as NO_HTTP
+from tests.server.test_wrong_bodies import NOT_JSON
+from tests.server.test_wrong_bodies import ROWS as NO_REQUESTS
 
 _PATHS = {
     CHAT: doors.CHAT, MESSAGES: doors.MESSAGES, RESPONSES: doors.RESPONSES, GEMINI: doors.GENERATE,
@@ -81,7 +81,7 @@ def _malformed(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
 
 def _twice(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
     """If a member stands twice, the last one counts and is the only one sent on."""
-    body = doors.plain(path, x_own=1)
+    body = doors.valid_body(path, x_own=1)
     twice = body[:-1] + b',"x_own":2}'
     told = gate.ask(path, twice)
     sent = upstream.requests[-1].body if upstream.requests else b""
@@ -94,7 +94,7 @@ def _twice(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
 
 def _headers(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
     """More than a hundred headers, or 16 kB of them, get 431 before the body is read."""
-    body = doors.plain(path)
+    body = doors.valid_body(path)
     for name, lines in (
         ("101 headers", [b"x-%d: 1" % at for at in range(_MOST_HEADERS)]),
         ("1,000 headers", [b"x-%d: 1" % at for at in range(1000)]),
@@ -117,7 +117,7 @@ def _no_http(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
         told = answers(gate.exchange(data))
         try:
             at = doors.MESSAGES if b"/v1/messages" in data else doors.CHAT
-            shaped(told[0], at, 400)
+            check_refusal(told[0], at, 400)
         except (AssertionError, IndexError) as error:
             yield f"{name}: {error}"
         else:
@@ -129,7 +129,7 @@ def _no_http(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
 
 def _pipelined(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
     """A hundred calls in one write are each answered once, in order."""
-    one, last = doors.plain(path), request(path, doors.plain(path), b"connection: close")
+    one, last = doors.valid_body(path), request(path, doors.valid_body(path), b"connection: close")
     told = answers(gate.exchange(request(path, one) * 99 + last))
     yield "" if [it.status for it in told] == [200] * 100 else f"{[it.status for it in told][:9]}"
     yield "" if len({it.headers["x-request-id"] for it in told}) == 100 else "an id came twice"
@@ -145,7 +145,7 @@ def _no_call(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
     for at, (name, body, _) in NO_REQUESTS:
         if at == path:
             yield trial.refused(gate.ask(path, body), path, 400, "", name)
-    others = [doors.plain(other) for other in _PATHS.values() if other != path]
+    others = [doors.valid_body(other) for other in _PATHS.values() if other != path]
     for body in others:
         told = gate.ask(path, body)
         yield "" if told.status < 500 else f"{body!r}: {told.status}"

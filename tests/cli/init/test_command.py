@@ -30,7 +30,7 @@ LABS = sorted(detect.load_shipped_labs(find_shipped_config().parent / "labs"))
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return an empty folder on a machine that runs nothing else."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(detect, "find_model_servers", lambda _: [])
@@ -42,133 +42,144 @@ def init(*words: str, **environ: str) -> Result:
     return run("init", *words, environ=environ)
 
 
-def written(folder: Path, **environ: str) -> Any:
+def build_written_config(folder: Path, **environ: str) -> Any:
     """Return the configuration as the gateway builds it."""
     return build_config(load(folder / "config/gateway.yaml", environ), datetime.now(UTC))
 
 
-def test_it_takes_the_labs_whose_credentials_are_there(here: Path) -> None:
-    (here / ".env").write_text(f"ANTHROPIC_API_KEY={SECRET}\nMISTRAL_API_KEY=\n", "utf-8")
+def test_init_takes_the_labs_whose_credentials_are_set(empty_folder: Path) -> None:
+    (empty_folder / ".env").write_text(f"ANTHROPIC_API_KEY={SECRET}\nMISTRAL_API_KEY=\n", "utf-8")
     result = init("--yes", OPENAI_API_KEY=SECRET)
     assert result.exit_code == 0
-    text = (here / "config/gateway.yaml").read_text("utf-8")
+    text = (empty_folder / "config/gateway.yaml").read_text("utf-8")
     assert "default: {lab: openai, tier: smart}" in text
     assert "needs OPENAI_API_KEY, found in the environment" in text
     assert "needs ANTHROPIC_API_KEY, found in .env" in text
     assert "mistral" not in text
-    assert not (here / ".env.example").exists()
-    made = written(here, OPENAI_API_KEY=SECRET, ANTHROPIC_API_KEY=SECRET)
-    assert {n for n, lab in made.built_catalogue.catalogue.labs.items() if lab.enabled} == {
+    assert not (empty_folder / ".env.example").exists()
+    built = build_written_config(empty_folder, OPENAI_API_KEY=SECRET, ANTHROPIC_API_KEY=SECRET)
+    assert {n for n, lab in built.built_catalogue.catalogue.labs.items() if lab.enabled} == {
         "openai",
         "anthropic",
     }
     everything = result.output + "".join(
-        f.read_text("utf-8") for f in here.glob("config/**/*.yaml")
+        f.read_text("utf-8") for f in empty_folder.glob("config/**/*.yaml")
     )
     assert SECRET not in everything
 
 
-def test_it_has_answers_that_break_off_finished(here: Path) -> None:
+def test_the_new_configuration_completes_broken_answers(empty_folder: Path) -> None:
     """The file itself says what that costs."""
     assert init("--yes", OPENAI_API_KEY=SECRET).exit_code == 0
-    assert written(here, OPENAI_API_KEY=SECRET).source.config.routing.complete == "hold"
-    text = (here / "config/gateway.yaml").read_text("utf-8")
+    assert (
+        build_written_config(empty_folder, OPENAI_API_KEY=SECRET).source.config.routing.complete
+        == "hold"
+    )
+    text = (empty_folder / "config/gateway.yaml").read_text("utf-8")
     assert "streams wait until all is there" in text
 
 
 @pytest.mark.parametrize("words", [("--yes",), ("--yes", "--keys", "file")])
-def test_no_default_that_it_leaves_open_has_changed(here: Path, words: tuple[str, ...]) -> None:
+def test_a_new_configuration_gets_no_note_on_changed_defaults(
+    empty_folder: Path, words: tuple[str, ...]
+) -> None:
     """`tiergate check` has no note on changed defaults for a new configuration."""
     assert init(*words, OPENAI_API_KEY=SECRET).exit_code == 0
-    source = load(here / "config/gateway.yaml", {"OPENAI_API_KEY": SECRET})
+    source = load(empty_folder / "config/gateway.yaml", {"OPENAI_API_KEY": SECRET})
     assert [*changed_defaults.find_notes(source)] == []
 
 
-def test_what_it_writes_is_read_in_a_minute(here: Path) -> None:
+def test_the_new_configuration_is_short_and_mostly_comments(empty_folder: Path) -> None:
     """Most of its lines are comments, and no line is long."""
     assert init("--yes", OPENAI_API_KEY=SECRET).exit_code == 0
-    lines = (here / "config/gateway.yaml").read_text("utf-8").splitlines()
+    lines = (empty_folder / "config/gateway.yaml").read_text("utf-8").splitlines()
     assert len(lines) < 60
     assert max(map(len, lines)) <= 96
     assert sum(line.startswith("#") for line in lines) > 15
 
 
 @pytest.mark.parametrize("lab", LABS)
-def test_every_lab_can_be_chosen(here: Path, lab: str) -> None:
+def test_the_operator_can_choose_every_lab(empty_folder: Path, lab: str) -> None:
     """The lab's hosts and facts come with it; without a credential the small model answers."""
     assert init("--lab", lab, "--yes").exit_code == 0
     result = run("check", environ={})
     assert (result.exit_code, result.stderr) == (0, "")
     assert f" {lab}: " in result.stdout
-    assert written(here).router.catalogue.default_lab == "local"
+    assert build_written_config(empty_folder).router.catalogue.default_lab == "local"
 
 
-def test_the_first_lab_is_the_default_and_credentials_that_lack_have_a_line(here: Path) -> None:
+def test_the_first_lab_is_the_default_and_each_missing_credential_has_a_line(
+    empty_folder: Path,
+) -> None:
     result = init("--lab", "google", "--lab", "openai", "--redis", "redis://r.invalid:1/2", "--yes")
     assert result.stdout.endswith(
         "Next:\n  cp .env.example .env   then write your credentials into .env\n  tiergate serve\n"
     )
-    said = (here / ".env.example").read_text("utf-8").splitlines()
-    assert [line for line in said if not line.startswith("#")] == [
+    example_lines = (empty_folder / ".env.example").read_text("utf-8").splitlines()
+    assert [line for line in example_lines if not line.startswith("#")] == [
         "GEMINI_API_KEY=", "OPENAI_API_KEY=", "REDIS_URL=redis://r.invalid:1/2",
     ]  # fmt: skip
-    assert "redis" not in (here / "config/gateway.yaml").read_text("utf-8")
-    assert "default: {lab: google," in (here / "config/gateway.yaml").read_text("utf-8")
+    assert "redis" not in (empty_folder / "config/gateway.yaml").read_text("utf-8")
+    assert "default: {lab: google," in (empty_folder / "config/gateway.yaml").read_text("utf-8")
 
 
-def test_a_file_of_keys_gets_its_first_key_whose_secret_is_shown_once(here: Path) -> None:
+def test_a_new_key_file_has_a_first_key_whose_secret_is_shown_once(empty_folder: Path) -> None:
     result = init("--lab", "openai", "--keys", "file", "--key", "ann", "--yes", OPENAI_API_KEY="k")
     (secret,) = re.findall(r"tg-[0-9a-f]{64}", result.stdout)
-    known = keys.load("keys.yaml", here / "config", "")
-    assert known.find(secret).name == "ann"
-    assert secret not in "".join(f.read_text("utf-8") for f in here.glob("config/**/*.yaml"))
+    key_set = keys.load("keys.yaml", empty_folder / "config", "")
+    assert key_set.find(secret).name == "ann"
+    assert secret not in "".join(
+        f.read_text("utf-8") for f in empty_folder.glob("config/**/*.yaml")
+    )
     again = init(
         "--lab", "openai", "--keys", "file", "--key", "bob", "--force", "--yes", OPENAI_API_KEY="k"
     )
     assert again.exit_code == 0
-    assert {one.name for one in keys.load("keys.yaml", here / "config", "").list_keys()} == {
+    assert {
+        key.name for key in keys.load("keys.yaml", empty_folder / "config", "").list_keys()
+    } == {
         "ann",
         "bob",
     }
     assert init("--keys", "file", "--key", "bob", "--force", "--yes").exit_code == 1
 
 
-def test_keys_of_the_environment_are_a_line_of_it(here: Path) -> None:
+def test_keys_of_the_environment_are_a_line_of_the_example_file(empty_folder: Path) -> None:
     result = init("--lab", "openai", "--keys", "env", "--json", OPENAI_API_KEY="k")
-    told = json.loads(result.stdout)
-    assert told["key"]["name"] == "me"
+    reply = json.loads(result.stdout)
+    assert reply["key"]["name"] == "me"
     (line,) = (
         line
-        for line in (here / ".env.example").read_text("utf-8").splitlines()
+        for line in (empty_folder / ".env.example").read_text("utf-8").splitlines()
         if "TIERGATE_KEYS" in line
     )
-    known = keys.load("open", here / "config", line.partition("=")[2])
-    assert known.find(told["key"]["secret"]).name == "me"
-    assert told["credentials"] == ["OPENAI_API_KEY"]
-    assert told["next"] == ["cp .env.example .env", "tiergate serve"]
-    assert all(Path(file).exists() for file in told["files"])
+    key_set = keys.load("open", empty_folder / "config", line.partition("=")[2])
+    assert key_set.find(reply["key"]["secret"]).name == "me"
+    assert reply["credentials"] == ["OPENAI_API_KEY"]
+    assert reply["next"] == ["cp .env.example .env", "tiergate serve"]
+    assert all(Path(file).exists() for file in reply["files"])
 
 
-def test_nothing_is_overwritten_without_force(here: Path) -> None:
+def test_init_overwrites_nothing_without_force(empty_folder: Path) -> None:
     assert init("--lab", "openai", "--yes").exit_code == 0
-    mine = here / "config/gateway.yaml"
-    mine.write_text("# mine\n", "utf-8")
+    edited = empty_folder / "config/gateway.yaml"
+    edited.write_text("# mine\n", "utf-8")
     result = init("--lab", "openai", "--yes")
     assert result.exit_code == 1
     assert result.stderr == (
         "Error: config/gateway.yaml and 6 more are there already: --force overwrites, --output writes elsewhere.\n"
     )
-    assert mine.read_text("utf-8") == "# mine\n"
+    assert edited.read_text("utf-8") == "# mine\n"
     assert init("--lab", "openai", "--yes", "--output", "other").exit_code == 1  # .env.example
-    (here / ".env.example").unlink()
+    (empty_folder / ".env.example").unlink()
     other = init("--lab", "openai", "--yes", "--output", "other")
     assert "  tiergate --config other/gateway.yaml serve\n" in other.stdout
     assert init("--lab", "openai", "--yes", "--force").exit_code == 0
-    assert mine.read_text("utf-8") != "# mine\n"
+    assert edited.read_text("utf-8") != "# mine\n"
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "problem"),
     [
         (["--lab", "opnai"], "there is no lab 'opnai'. Did you mean 'openai'?"),
         (["--lab", "here"], "there is no lab 'here'."),
@@ -176,20 +187,22 @@ def test_nothing_is_overwritten_without_force(here: Path) -> None:
         (["--keys", "open", "--key", "ann"], "--key needs --keys file or --keys env."),
     ],
 )
-def test_what_cannot_be_is_misuse(here: Path, words: list[str], told: str) -> None:
+def test_init_refuses_options_that_cannot_work(
+    empty_folder: Path, words: list[str], problem: str
+) -> None:
     result = init(*words, "--yes")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert told in result.stderr
-    assert not (here / "config").exists()
+    assert problem in result.stderr
+    assert not (empty_folder / "config").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_told(here: Path) -> None:
-    (here / "config").write_text("a file", "utf-8")
+def test_a_folder_that_init_cannot_create_is_one_line_of_error(empty_folder: Path) -> None:
+    (empty_folder / "config").write_text("a file", "utf-8")
     result = init("--yes")
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
 
 
-def test_servers_of_models_are_asked_what_they_serve() -> None:
+def test_init_finds_local_model_servers_and_their_chat_models() -> None:
     """A server of another kind, or one without a chat model, is not listed."""
     answers = {
         "http://box:1/v1/models": (
@@ -200,12 +213,12 @@ def test_servers_of_models_are_asked_what_they_serve() -> None:
         "http://127.0.0.1:8000/v1/models": (200, b"<html>"),
         "http://127.0.0.1:1234/v1/models": (200, b'{"data": 3}'),
     }
-    found = detect.find_model_servers("http://box:1/v1/", answers.get)
-    assert found == [detect.LocalModelServer("Ollama", "http://box:1/v1", ("a", "c"))]
+    servers = detect.find_model_servers("http://box:1/v1/", answers.get)
+    assert servers == [detect.LocalModelServer("Ollama", "http://box:1/v1", ("a", "c"))]
     assert detect.find_model_servers(get_url=lambda _: None) == []
 
 
-def test_a_redis_is_one_that_answers_as_one(redis_url: str) -> None:
+def test_init_finds_a_redis_that_answers(redis_url: str) -> None:
     port = int(redis_url.rpartition(":")[2].partition("/")[0])
     assert detect.find_redis(port) == f"redis://127.0.0.1:{port}"
     assert detect.find_redis(1) is None
@@ -223,7 +236,7 @@ def upstream() -> Iterator[Upstream]:
     loop.close()
 
 
-def test_in_a_terminal_it_asks_and_what_it_writes_serves(
+def test_init_asks_in_a_terminal_and_the_gateway_serves_what_it_writes(
     tmp_path: Path, upstream: Upstream
 ) -> None:
     """A newcomer's first minute: answers, check, serve, a request with the key from the screen."""
@@ -266,13 +279,13 @@ def test_in_a_terminal_it_asks_and_what_it_writes_serves(
     ]
     child = Child(command, tmp_path / "gateway", PYTHONUNBUFFERED="1", **data)
     try:
-        found = until(lambda: re.search(r"on (http://127\.0\.0\.1:\d+)", child.out), f"{child.err}")
-        assert found is not None
+        match = until(lambda: re.search(r"on (http://127\.0\.0\.1:\d+)", child.out), f"{child.err}")
+        assert match is not None
         body = {"model": "here/fast", "messages": [{"role": "user", "content": "one two three"}]}
         headers = {"authorization": f"Bearer {secret}"}
-        answer = httpx.post(f"{found[1]}/v1/chat/completions", json=body, headers=headers)
+        answer = httpx.post(f"{match[1]}/v1/chat/completions", json=body, headers=headers)
         assert answer.json()["choices"][0]["message"]["content"] == "word0 word1 word2 "
-        assert httpx.post(f"{found[1]}/v1/chat/completions", json=body).status_code == 401
+        assert httpx.post(f"{match[1]}/v1/chat/completions", json=body).status_code == 401
     finally:
         child.stop()
     assert upstream.requests[-1].json["model"] == "tiny"

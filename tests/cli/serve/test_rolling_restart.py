@@ -21,7 +21,7 @@ from gateway.core import jsonio
 _LEAVES = "import signal, sys; signal.sigwait([signal.SIGUSR2])"
 
 
-class Said:
+class LogRecorder:
     """A log."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Said:
         self.rows.append((event, fields.get("text")))
 
 
-def elder(program: str = _LEAVES) -> int:
+def start_old_worker(program: str = _LEAVES) -> int:
     """Start a child that waits for its signal to leave; a signal that comes early is not lost."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
     try:
@@ -40,50 +40,52 @@ def elder(program: str = _LEAVES) -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR2])
 
 
-def gone(elders: InheritedWorkers, ready: int, count: int) -> None:
+def advance_until_left(old_workers: InheritedWorkers, ready: int, count: int) -> None:
     """Advance until only so many workers are left."""
-    while len(elders.pids) > count:
-        elders.advance(ready)
+    while len(old_workers.pids) > count:
+        old_workers.advance(ready)
 
 
-def test_one_more_worker_than_before_at_a_time_and_none_leaves_for_one_that_is_not_ready() -> None:
-    said = Said()
-    elders = InheritedWorkers([elder(), elder()], 2, 20.0, said)
-    assert elders.has_room(0)
-    assert not elders.has_room(1)
-    elders.advance(0)
-    first, second = elders.pids
+def test_a_rolling_restart_runs_one_extra_worker_and_waits_for_new_ones_to_be_ready() -> None:
+    log = LogRecorder()
+    old_workers = InheritedWorkers([start_old_worker(), start_old_worker()], 2, 20.0, log)
+    assert old_workers.has_room(0)
+    assert not old_workers.has_room(1)
+    old_workers.advance(0)
+    first, second = old_workers.pids
     assert os.waitpid(first, os.WNOHANG) == (0, 0)  # it has no signal yet
-    gone(elders, 1, 1)
-    assert elders.pids == [second]
-    assert elders.has_room(1)
-    elders.advance(1)
+    advance_until_left(old_workers, 1, 1)
+    assert old_workers.pids == [second]
+    assert old_workers.has_room(1)
+    old_workers.advance(1)
     assert os.waitpid(second, os.WNOHANG) == (0, 0)
-    gone(elders, 2, 0)
-    assert said.rows[0] == ("restart", "begun")
-    assert said.rows[-1] == ("restart", "done")
-    assert elders.has_room(99)
+    advance_until_left(old_workers, 2, 0)
+    assert log.rows[0] == ("restart", "begun")
+    assert log.rows[-1] == ("restart", "done")
+    assert old_workers.has_room(99)
 
 
-def test_fewer_or_more_workers_than_before() -> None:
+def test_the_number_of_workers_may_change_in_a_restart() -> None:
     """One worker replaces two: the second old one leaves once the new one serves.
 
     Two replace one: the old one leaves once both serve.
     """
-    elders = InheritedWorkers([elder(), elder()], 1, 20.0, Said())
-    gone(elders, 1, 0)
-    elders = InheritedWorkers([elder()], 2, 20.0, Said())
-    assert elders.has_room(1)
-    assert not elders.has_room(2)
-    gone(elders, 1, 0)
+    old_workers = InheritedWorkers([start_old_worker(), start_old_worker()], 1, 20.0, LogRecorder())
+    advance_until_left(old_workers, 1, 0)
+    old_workers = InheritedWorkers([start_old_worker()], 2, 20.0, LogRecorder())
+    assert old_workers.has_room(1)
+    assert not old_workers.has_room(2)
+    advance_until_left(old_workers, 1, 0)
 
 
-def test_one_that_does_not_leave_is_killed() -> None:
-    elders = InheritedWorkers([elder("import time; time.sleep(60)")], 1, -5.0, Said())
-    gone(elders, 1, 0)
+def test_a_worker_that_does_not_leave_in_time_is_killed() -> None:
+    old_workers = InheritedWorkers(
+        [start_old_worker("import time; time.sleep(60)")], 1, -5.0, LogRecorder()
+    )
+    advance_until_left(old_workers, 1, 0)
 
 
-class Following:
+class FakeNextSupervisor:
     """A stand-in for the program that a supervisor would become."""
 
     def __init__(self, status: int | None) -> None:
@@ -99,72 +101,72 @@ class Following:
         self.became.append(list(workers))
         raise OSError("no such program")
 
-    def roll(self, said: Said) -> RollingRestart:
-        return RollingRestart(said, NextSupervisor(self.rehearse, self.become))
+    def roll(self, log: LogRecorder) -> RollingRestart:
+        return RollingRestart(log, NextSupervisor(self.rehearse, self.become))
 
 
-def turn(one: RollingRestart, *told: int, ending: bool = False) -> None:
-    one.advance(told, [7, 8], 2, is_ending=ending)
+def advance(restart: RollingRestart, *signals: int, ending: bool = False) -> None:
+    restart.advance(signals, [7, 8], 2, is_ending=ending)
 
 
-def test_it_becomes_the_next_one_where_that_could_start_and_else_stays() -> None:
-    said, following = Said(), Following(0)
-    one = following.roll(said)
-    assert one.can_restart
-    turn(one, signal.SIGHUP)
-    turn(one, signal.SIGUSR2)
-    turn(one, signal.SIGUSR2)
-    following.process.wait()
-    turn(one)
-    assert following.became == [[7, 8]]
-    assert [text for _, text in said.rows] == ["asked for", "one is going on", "refused"]
-    said, following = Said(), Following(1)
-    one.close()
-    one = following.roll(said)
-    turn(one, signal.SIGUSR2)
-    following.process.wait()
-    turn(one)
-    assert following.became == []
-    assert [text for _, text in said.rows] == [
+def test_the_supervisor_restarts_only_if_its_successor_could_start() -> None:
+    log, successor = LogRecorder(), FakeNextSupervisor(0)
+    restart = successor.roll(log)
+    assert restart.can_restart
+    advance(restart, signal.SIGHUP)
+    advance(restart, signal.SIGUSR2)
+    advance(restart, signal.SIGUSR2)
+    successor.process.wait()
+    advance(restart)
+    assert successor.became == [[7, 8]]
+    assert [text for _, text in log.rows] == ["asked for", "one is going on", "refused"]
+    log, successor = LogRecorder(), FakeNextSupervisor(1)
+    restart.close()
+    restart = successor.roll(log)
+    advance(restart, signal.SIGUSR2)
+    successor.process.wait()
+    advance(restart)
+    assert successor.became == []
+    assert [text for _, text in log.rows] == [
         "asked for",
         "refused: as it is now it would not start, and says why above",
     ]
-    turn(one, signal.SIGUSR2, ending=True)
-    assert len(said.rows) == 2
-    one.close()
+    advance(restart, signal.SIGUSR2, ending=True)
+    assert len(log.rows) == 2
+    restart.close()
 
 
-def test_what_takes_too_long_to_find_out_and_what_ends_meanwhile(
+def test_a_successor_that_checks_too_long_or_cannot_run_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    said, following = Said(), Following(None)
-    one = following.roll(said)
-    turn(one, signal.SIGUSR2)
-    one.stop(signal.SIGTERM)
-    assert following.process.returncode == -signal.SIGKILL
+    log, successor = LogRecorder(), FakeNextSupervisor(None)
+    restart = successor.roll(log)
+    advance(restart, signal.SIGUSR2)
+    restart.stop(signal.SIGTERM)
+    assert successor.process.returncode == -signal.SIGKILL
     monkeypatch.setattr(rolling_restart, "_MAX_CHECK_SECONDS", -1.0)
-    turn(one, signal.SIGUSR2)
-    turn(one)
-    following.process.wait()
-    turn(one)
-    assert said.rows[-1][1] == "refused: as it is now it would not start, and says why above"
-    following.command = ["/no/such/program"]
-    turn(one, signal.SIGUSR2)
-    assert said.rows[-1] == ("restart", "refused")
-    one.close()
+    advance(restart, signal.SIGUSR2)
+    advance(restart)
+    successor.process.wait()
+    advance(restart)
+    assert log.rows[-1][1] == "refused: as it is now it would not start, and says why above"
+    successor.command = ["/no/such/program"]
+    advance(restart, signal.SIGUSR2)
+    assert log.rows[-1] == ("restart", "refused")
+    restart.close()
 
 
-def test_without_a_next_one_nothing_is_asked() -> None:
-    one = RollingRestart(Said())
-    assert not one.can_restart
-    turn(one, signal.SIGUSR2)
-    one.close()
+def test_without_a_successor_a_restart_signal_does_nothing() -> None:
+    restart = RollingRestart(LogRecorder())
+    assert not restart.can_restart
+    advance(restart, signal.SIGUSR2)
+    restart.close()
 
 
-def test_what_is_left_is_told_once_and_not_to_children() -> None:
-    leaves = SupervisorHandover("1", (3, 4), (5, 6), 7, (8, 9), 25.0)
-    environ = {rolling_restart.HANDOVER_VARIABLE: jsonio.dumps(leaves).decode(), "A": "1"}
-    assert rolling_restart.read_handover(environ) == leaves
+def test_the_handover_is_read_once_and_children_do_not_inherit_it() -> None:
+    handover = SupervisorHandover("1", (3, 4), (5, 6), 7, (8, 9), 25.0)
+    environ = {rolling_restart.HANDOVER_VARIABLE: jsonio.dumps(handover).decode(), "A": "1"}
+    assert rolling_restart.read_handover(environ) == handover
     assert environ == {"A": "1"}
     assert rolling_restart.read_handover(environ) is None
     assert (

@@ -15,7 +15,7 @@ from gateway.settings.schema.server import ServerPart as Settings
 class Echo(asyncio.Protocol):
     """A protocol that sends back what it receives."""
 
-    def __init__(self, **_told: object) -> None:
+    def __init__(self, **_options: object) -> None:
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -27,22 +27,22 @@ class Echo(asyncio.Protocol):
         self.transport.close()
 
 
-async def test_who_is_connected_is_let_in_before_it_closes() -> None:
+async def test_a_closing_server_answers_clients_that_wait_to_be_accepted() -> None:
     """The server answers two clients that wait to be accepted, and refuses a third."""
     config = uvicorn.Config(cast("Any", None), http=cast("Any", Echo))
     server = WorkerServer(config, cast("Any", None), Settings(), cast("Any", print))
     server.lifespan = cast("Any", SimpleNamespace(state={}))
     config.http_protocol_class = cast("Any", Echo)
     listening = socket.create_server(("127.0.0.1", 0))
-    at = listening.getsockname()
-    with socket.create_connection(at) as one, socket.create_connection(at) as other:
+    address = listening.getsockname()
+    with socket.create_connection(address) as first, socket.create_connection(address) as second:
         server._accept_waiting([listening])
         assert listening.fileno() < 0
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(at)
-        for number, client in enumerate((one, other)):
+            socket.create_connection(address)
+        for number, client in enumerate((first, second)):
             client.settimeout(0)
-            loop, said = asyncio.get_running_loop(), b"%d" % number
-            await loop.sock_sendall(client, said)
-            for heard in (said, b""):
-                assert await asyncio.wait_for(loop.sock_recv(client, 10), 10) == heard
+            loop, sent = asyncio.get_running_loop(), b"%d" % number
+            await loop.sock_sendall(client, sent)
+            for expected in (sent, b""):
+                assert await asyncio.wait_for(loop.sock_recv(client, 10), 10) == expected

@@ -41,12 +41,12 @@ def supervisor(work: str, hang: float = 0) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def lines(process: subprocess.Popen[str], count: int) -> list[str]:
+def read_lines(process: subprocess.Popen[str], count: int) -> list[str]:
     assert process.stdout is not None
     return [process.stdout.readline().rstrip() for _ in range(count)]
 
 
-def test_what_is_not_shared_without_redis() -> None:
+def test_serve_says_that_workers_share_no_cache_without_redis() -> None:
     assert (
         describe_unshared({})
         == describe_unshared({"REDIS_URL": ""})
@@ -55,24 +55,24 @@ def test_what_is_not_shared_without_redis() -> None:
     assert describe_unshared({"REDIS_URL": "redis://x"}) == ""
 
 
-def test_a_worker_that_cannot_live_is_tried_again_after_pauses_and_told_why() -> None:
+def test_a_worker_that_keeps_dying_restarts_after_pauses_and_its_error_is_logged() -> None:
     """Six lines are three lives, with pauses of 0.5 and 1 s.
 
     Without pauses 2,000 a second would come.
     """
     with supervisor("os.write(1, b'%.1f\\n' % time.monotonic()); raise ValueError('x')") as process:
-        told = lines(process, 12)
+        output = read_lines(process, 12)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-    assert sum(line == "worker ended 1 None" for line in told) == 3
-    assert sum(line.startswith("worker None None ValueError at <string>:") for line in told) == 3
-    times = [float(line) for line in told if line[0].isdigit()]
+    assert sum(line == "worker ended 1 None" for line in output) == 3
+    assert sum(line.startswith("worker None None ValueError at <string>:") for line in output) == 3
+    times = [float(line) for line in output if line[0].isdigit()]
     assert times[1] - times[0] >= 0.4
     assert times[2] - times[1] >= 0.9
 
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGALRM])
-def test_no_worker_outlives_its_supervisor_however_that_ends(kill: signal.Signals) -> None:
+def test_no_worker_outlives_its_supervisor(kill: signal.Signals) -> None:
     """The worker gets SIGTERM, so that it can stop in good order."""
     work = (
         "signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'told\\n'), os._exit(0))); "
@@ -80,14 +80,16 @@ def test_no_worker_outlives_its_supervisor_however_that_ends(kill: signal.Signal
         "[signal.pause() for _ in iter(int, 1)]"
     )
     with supervisor(work) as process:
-        assert sorted(lines(process, 2)) == ["at work", "worker started None None"]
+        assert sorted(read_lines(process, 2)) == ["at work", "worker started None None"]
         process.send_signal(kill)
         assert process.wait(20) == -kill
-        assert lines(process, 2) == ["told", ""]  # and nothing holds its output open any more
+        assert read_lines(process, 2) == ["told", ""]  # and nothing holds its output open any more
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
-def test_a_worker_that_does_not_stop_is_told_again(second: signal.Signals) -> None:
+def test_a_second_signal_is_passed_on_to_a_worker_that_does_not_stop(
+    second: signal.Signals,
+) -> None:
     """A second Ctrl-C or SIGTERM repeats the order; other signals do not stop a worker."""
     work = (
         "told = []; "
@@ -96,43 +98,43 @@ def test_a_worker_that_does_not_stop_is_told_again(second: signal.Signals) -> No
         "[signal.pause() for _ in iter(int, 1)]"
     )
     with supervisor(work) as process:
-        assert sorted(lines(process, 2)) == ["at work", "worker started None None"]
+        assert sorted(read_lines(process, 2)) == ["at work", "worker started None None"]
         for other in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             process.send_signal(other)
             again = other == signal.SIGHUP
             what = "the configuration is read again" if again else "it changes nothing"
-            assert lines(process, 1) == [f"signal {what} None None"]
+            assert read_lines(process, 1) == [f"signal {what} None None"]
         process.send_signal(signal.SIGINT)
-        assert lines(process, 1) == ["told"]
+        assert read_lines(process, 1) == ["told"]
         process.send_signal(second)
-        assert lines(process, 2) == ["told", "worker ended 3 None"]
+        assert read_lines(process, 2) == ["told", "worker ended 3 None"]
         assert process.wait(20) == 0
 
 
-def test_a_worker_that_hangs_is_made_to_say_where_and_replaced() -> None:
+def test_a_hanging_worker_is_aborted_and_replaced() -> None:
     """A worker without a heartbeat is replaced; one that is still starting gets its time."""
     work = "os.write(1, b'at work\\n'); beat(); [time.sleep(1) for _ in iter(int, 1)]"
     with supervisor(work, hang=0.2) as process:
-        assert sorted(lines(process, 2)) == ["at work", "worker started None None"]
-        assert lines(process, 2) == ["worker hangs None None", "worker ended -6 None"]
-        assert sorted(lines(process, 2)) == ["at work", "worker started None None"]
+        assert sorted(read_lines(process, 2)) == ["at work", "worker started None None"]
+        assert read_lines(process, 2) == ["worker hangs None None", "worker ended -6 None"]
+        assert sorted(read_lines(process, 2)) == ["at work", "worker started None None"]
         process.send_signal(signal.SIGTERM)
 
 
-def test_one_that_does_not_even_die_is_killed() -> None:
+def test_a_hanging_worker_that_ignores_abort_is_killed() -> None:
     work = (
         "signal.signal(signal.SIGABRT, signal.SIG_IGN); os.write(1, b'at work\\n'); beat(); "
         "[time.sleep(1) for _ in iter(int, 1)]"
     )
     with supervisor(work, hang=0.2) as process:
-        assert sorted(lines(process, 2)) == ["at work", "worker started None None"]
-        assert lines(process, 2) == ["worker hangs None None", "worker ended -9 None"]
+        assert sorted(read_lines(process, 2)) == ["at work", "worker started None None"]
+        assert read_lines(process, 2) == ["worker hangs None None", "worker ended -9 None"]
 
 
-def test_one_that_works_and_one_that_has_not_begun_do_not_hang() -> None:
+def test_a_busy_worker_and_one_that_starts_slowly_do_not_count_as_hanging() -> None:
     """Ten heartbeats come in time; a worker without a first heartbeat is not counted as hanging."""
     work = "[(beat(), time.sleep(0.1)) for _ in range(12)]; os.write(1, b'done\\n')"
     with supervisor(work, hang=5) as process:
-        assert sorted(lines(process, 2)) == ["done", "worker started None None"]
+        assert sorted(read_lines(process, 2)) == ["done", "worker started None None"]
     with supervisor("time.sleep(1.5); os.write(1, b'done\\n')", hang=0.1) as process:
-        assert sorted(lines(process, 2)) == ["done", "worker started None None"]
+        assert sorted(read_lines(process, 2)) == ["done", "worker started None None"]

@@ -8,15 +8,15 @@ import pytest
 
 from gateway.server.http1.client_transport import ClientTransport
 from gateway.upstream.write_batch import WriteBatch
-from tests.server.test_slow import Line
+from tests.server.test_slow_clients import SlowTransport
 
 
-class Waits:
+class BatchedConnection:
     """A client's connection whose answers wait behind a row."""
 
     def __init__(self) -> None:
-        line: Any = Line()
-        self.line: Line = line
+        line: Any = SlowTransport()
+        self.line: SlowTransport = line
         self.rows = 0
         box = WriteBatch(self._row)
         box.count_calls = lambda: 2
@@ -28,53 +28,53 @@ class Waits:
         return True
 
 
-async def test_it_leaves_at_the_end_of_the_turn() -> None:
-    one = Waits()
-    one.transport.write_in_batch(b"whole")
-    one.transport.write_in_batch(b" and another")
-    assert one.line.written == b""
-    assert one.transport.count_unsent() == len(b"whole and another")
+async def test_batched_writes_leave_together_at_the_end_of_the_iteration() -> None:
+    connection = BatchedConnection()
+    connection.transport.write_in_batch(b"whole")
+    connection.transport.write_in_batch(b" and another")
+    assert connection.line.written == b""
+    assert connection.transport.count_unsent() == len(b"whole and another")
     await asyncio.sleep(0)
-    assert (one.line.written, one.rows, one.transport.count_unsent()) == (
+    assert (connection.line.written, connection.rows, connection.transport.count_unsent()) == (
         b"whole and another",
         1,
         0,
     )
 
 
-async def test_what_is_written_behind_it_comes_behind_it() -> None:
-    one = Waits()
-    one.transport.write_in_batch(b"whole")
-    one.transport.write(b" and more")
-    assert (one.line.written, one.rows) == (b"whole and more", 1)
+async def test_a_direct_write_comes_behind_a_batched_one() -> None:
+    connection = BatchedConnection()
+    connection.transport.write_in_batch(b"whole")
+    connection.transport.write(b" and more")
+    assert (connection.line.written, connection.rows) == (b"whole and more", 1)
 
 
-@pytest.mark.parametrize("owes", [False, True])
-async def test_it_leaves_before_the_connection_closes(owes: bool) -> None:
-    one = Waits()
-    one.transport.write_in_batch(b"whole")
-    one.transport.close(lingers=owes)
-    assert (one.line.written, one.rows) == (b"whole", 1)
-    assert one.line.ended if owes else one.line.closed
+@pytest.mark.parametrize("lingers", [False, True])
+async def test_a_batched_answer_leaves_before_the_connection_closes(lingers: bool) -> None:
+    connection = BatchedConnection()
+    connection.transport.write_in_batch(b"whole")
+    connection.transport.close(lingers=lingers)
+    assert (connection.line.written, connection.rows) == (b"whole", 1)
+    assert connection.line.ended if lingers else connection.line.closed
 
 
-async def test_it_leaves_before_the_connection_is_dropped() -> None:
-    one = Waits()
-    one.transport.write_in_batch(b"whole")
-    one.transport.abort()
-    assert (one.line.written, one.line.aborted) == (b"whole", True)
+async def test_a_batched_answer_leaves_before_the_connection_is_aborted() -> None:
+    connection = BatchedConnection()
+    connection.transport.write_in_batch(b"whole")
+    connection.transport.abort()
+    assert (connection.line.written, connection.line.aborted) == (b"whole", True)
 
 
-async def test_one_whose_client_has_left_is_not_sent() -> None:
-    one = Waits()
-    one.transport.write_in_batch(b"whole")
-    one.line.closed = True
+async def test_a_batched_answer_is_not_sent_to_a_client_that_has_left() -> None:
+    connection = BatchedConnection()
+    connection.transport.write_in_batch(b"whole")
+    connection.line.closed = True
     await asyncio.sleep(0)
-    assert (one.line.written, one.rows) == (b"", 1)
+    assert (connection.line.written, connection.rows) == (b"", 1)
 
 
 async def test_writers_wait_while_the_client_does_not_read() -> None:
-    transport = Waits().transport
+    transport = BatchedConnection().transport
     await transport.drain()  # does not wait
     transport.pause_writing()
     assert transport.is_write_paused

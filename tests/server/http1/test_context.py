@@ -109,7 +109,7 @@ async def ask(client: socket.socket, data: bytes, count: int = 1) -> None:
 
 
 @pytest.mark.parametrize("waits", [False, True])
-async def test_a_call_sees_nothing_of_the_one_before(*, waits: bool) -> None:
+async def test_a_call_does_not_see_the_context_of_the_one_before(*, waits: bool) -> None:
     """Whole requests, pipelined ones, and large bodies that pause reading see nothing of each
     other.
     """
@@ -128,7 +128,7 @@ async def test_a_call_sees_nothing_of_the_one_before(*, waits: bool) -> None:
     assert seen["data_received"] == seen["idle timer"] == seen["connection_lost"] == {"nobody"}
 
 
-async def test_a_timer_that_an_answer_starts_sees_nothing_of_it() -> None:
+async def test_a_timer_that_a_call_starts_does_not_see_its_context() -> None:
     """The timer for the rest of an unread body starts inside the call."""
     endpoint = CallerEndpoint()
     seen: dict[str, set[str]] = {}

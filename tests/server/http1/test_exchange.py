@@ -14,7 +14,7 @@ from tests.e2e.child import until
 from tests.e2e.upstream import SILENT, Upstream, frames, stream, whole
 from tests.e2e.world import Config, Make, abort
 from tests.e2e.world import chat as chat_body
-from tests.server.gate import CHAT, MESSAGES, Gate, Told, answers, chat, drain, plain, request
+from tests.server.gate import CHAT, MESSAGES, Gate, Reply, answers, chat, drain, request, valid_body
 from tests.server.http1.fakes import FakeApp, FakeTransport, connect
 
 CLOSE = b"connection: close"
@@ -22,15 +22,15 @@ CALL = request(CHAT, chat(), CLOSE)
 HEAD = CALL.index(b"\r\n\r\n") + 4
 
 
-def spoken(told: Told) -> tuple[Any, ...]:
+def drop_ids(reply: Reply) -> tuple[Any, ...]:
     """Return the parts of an answer that are the same for every call."""
-    own = ("x-request-id", "request-id", "x-tiergate-decision")
-    headers = {name: value for name, value in told.headers.items() if name not in own}
-    return told.status, headers, told.body
+    per_call = ("x-request-id", "request-id", "x-tiergate-decision")
+    headers = {name: value for name, value in reply.headers.items() if name not in per_call}
+    return reply.status, headers, reply.body
 
 
 @pytest.mark.parametrize("cut", [1, 20, HEAD - 2, HEAD, HEAD + 1, len(CALL) - 1])
-def test_it_says_the_same_however_it_comes(gate: Gate, cut: int) -> None:
+def test_the_answer_does_not_depend_on_how_a_request_is_cut(gate: Gate, cut: int) -> None:
     """The answer does not depend on cuts in the request; the gateway reads the first part
     separately.
     """
@@ -39,45 +39,51 @@ def test_it_says_the_same_however_it_comes(gate: Gate, cut: int) -> None:
         connection.sendall(CALL[:cut])
         gate.ask("/health", method="GET")  # by now the gateway has read what was written before
         connection.sendall(CALL[cut:])
-        (told,) = answers(drain(connection))
-    assert spoken(told) == spoken(whole)
-    assert told.status == 200
+        (reply,) = answers(drain(connection))
+    assert drop_ids(reply) == drop_ids(whole)
+    assert reply.status == 200
 
 
-def test_one_connection_takes_both_by_turns(gate: Gate) -> None:
+def test_whole_cut_and_refused_requests_share_one_connection(gate: Gate) -> None:
     """Whole, cut, refused, or for another endpoint: each request has its own answer, in order."""
-    call, wrong = request(CHAT, chat()), request(CHAT, b"{")
+    call, invalid = request(CHAT, chat()), request(CHAT, b"{")
     with gate.dial() as connection:
-        for piece in (call + wrong + call[:-5], call[-5:], request(MESSAGES, plain(MESSAGES))):
+        for piece in (
+            call + invalid + call[:-5],
+            call[-5:],
+            request(MESSAGES, valid_body(MESSAGES)),
+        ):
             connection.sendall(piece)
             gate.ask("/health", method="GET")
         connection.sendall(CALL)
-        told = answers(drain(connection))
-    assert [one.status for one in told] == [200, 400, 200, 200, 200]
+        replies = answers(drain(connection))
+    assert [reply.status for reply in replies] == [200, 400, 200, 200, 200]
 
 
-def test_what_follows_it_and_is_none_waits_for_its_answer(gate: Gate) -> None:
-    (told,) = answers(gate.exchange(request(CHAT, chat()) + b"rubbish\r\n\r\n"))
-    assert (told.status, told.headers["connection"]) == (200, "close")
+def test_invalid_bytes_behind_a_request_do_not_change_its_answer(gate: Gate) -> None:
+    (reply,) = answers(gate.exchange(request(CHAT, chat()) + b"rubbish\r\n\r\n"))
+    assert (reply.status, reply.headers["connection"]) == (200, "close")
 
 
 @pytest.mark.parametrize("origin", [b"https://elsewhere.example", b"null"])
-def test_a_web_page_from_elsewhere_is_refused_whole_too(gate: Gate, origin: bytes) -> None:
+def test_a_web_page_from_elsewhere_is_refused_in_a_whole_request_too(
+    gate: Gate, origin: bytes
+) -> None:
     (told,) = answers(gate.exchange(request(CHAT, chat(), b"origin: " + origin, CLOSE)))
     assert told.status == 403
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
-def test_a_transport_of_another_maker_runs_in_it(
+def test_the_stock_transport_can_serve_a_call_of_the_fast_path(
     make: Make, upstream: Upstream, *, is_stream: bool
 ) -> None:
     """The stock transport checks the task that it runs in: anyio's time limits do so."""
 
-    def stock(value: Config) -> None:
+    def use_stock_transport(value: Config) -> None:
         value["providers"]["acme"]["transport"] = "stock"
         value["providers"]["acme"]["timeouts"] = {"headers": 0.3}
 
-    world = make(stock)
+    world = make(use_stock_transport)
     upstream.on("/", stream(*frames()) if is_stream else whole())
     assert world.ask(chat_body(stream=is_stream)).status_code == 200
     upstream.on("/", SILENT)
@@ -137,21 +143,21 @@ async def test_nothing_is_written_to_a_client_that_has_left() -> None:
     client = EndpointClient(REPLY)
     client.send()
     exchange = client.endpoint.exchanges[0]
-    left = EndpointExchange(
+    disconnected = EndpointExchange(
         exchange.connection,
         client.connection._make_writer(keep_alive=True),
         exchange.endpoint,
         (),
         b"",
     )
-    left.disconnect()
-    assert left.write_reply(REPLY)
-    await left.send({"type": "http.response.start", "status": 200, "headers": []})
+    disconnected.disconnect()
+    assert disconnected.write_reply(REPLY)
+    await disconnected.send({"type": "http.response.start", "status": 200, "headers": []})
     assert len(client.transport.written) == 1
 
 
 @pytest.mark.parametrize("value", [b"b\r\nc: d", b"b\n", b"\r", b"\0"])
-async def test_sec_hdr_a_header_that_would_be_two_is_not_written_at_once(value: bytes) -> None:
+async def test_sec_hdr_a_header_with_a_line_break_becomes_a_500(value: bytes) -> None:
     client = EndpointClient(Response(status=200, headers=[(b"a", value)], body=b"{}"))
     written = client.send()
     assert client.endpoint.results == [False]
@@ -165,7 +171,7 @@ async def test_an_answer_waits_for_a_client_that_does_not_read() -> None:
     assert client.endpoint.results == [False]
 
 
-async def test_an_answer_before_an_end_says_so_and_is_no_piece() -> None:
+async def test_the_last_answer_of_a_connection_announces_the_close() -> None:
     client = EndpointClient(REPLY)
     client.send(b"connection: close")
     assert client.endpoint.results == [False]
@@ -206,7 +212,7 @@ BODY: Message = {"type": "http.response.body", "body": b"some"}
 GET = b"GET /a%20b?c=d HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-async def test_an_application_is_told_what_asgi_says() -> None:
+async def test_an_application_gets_the_scope_that_asgi_defines() -> None:
     client = AsgiClient(START, BODY)
     written = await client.send(GET)
     assert written.endswith(b"transfer-encoding: chunked\r\n\r\n4\r\nsome\r\n0\r\n\r\n")
@@ -221,7 +227,7 @@ async def test_an_application_is_told_what_asgi_says() -> None:
     assert not client.transport.is_closed
 
 
-async def test_an_application_takes_a_body_as_it_comes() -> None:
+async def test_an_application_receives_a_body_piece_by_piece() -> None:
     client = AsgiClient(START, BODY)
     client.receives = 2
     data = request("/elsewhere", b"x" * 70_000)
@@ -233,7 +239,7 @@ async def test_an_application_takes_a_body_as_it_comes() -> None:
     assert client.transport.is_reading
 
 
-async def test_a_large_body_is_read_as_fast_as_it_is_taken() -> None:
+async def test_a_large_body_is_read_as_fast_as_the_application_takes_it() -> None:
     client = AsgiClient(START, BODY)
     client.receives = 2
     await client.send(request("/elsewhere", b"x" * 200_000)[:100])
@@ -244,7 +250,7 @@ async def test_a_large_body_is_read_as_fast_as_it_is_taken() -> None:
     assert [len(message["body"]) for message in client.received][1:] == [70_000]
 
 
-async def test_an_application_is_told_that_its_client_has_left() -> None:
+async def test_an_application_learns_that_its_client_has_left() -> None:
     client = AsgiClient(START, BODY)
     client.receives = 2
     await client.send(request("/elsewhere", b"{}")[:-1])
@@ -258,7 +264,7 @@ async def test_an_application_is_told_that_its_client_has_left() -> None:
 @pytest.mark.parametrize(
     ("messages", "error"), [((), None), ((), ValueError("bug")), ((BODY,), None)]
 )
-async def test_an_application_that_does_not_answer_is_answered_for(
+async def test_an_application_that_does_not_answer_becomes_a_500(
     messages: tuple[Message, ...], error: Exception | None
 ) -> None:
     client = AsgiClient(*messages, error=error)
@@ -269,7 +275,9 @@ async def test_an_application_that_does_not_answer_is_answered_for(
 
 
 @pytest.mark.parametrize("error", [None, ValueError("bug")])
-async def test_an_answer_that_is_not_completed_is_cut(error: Exception | None) -> None:
+async def test_an_incomplete_answer_is_cut_and_the_connection_closes(
+    error: Exception | None,
+) -> None:
     """The client sees that the last chunk is missing; a head without a body is sent too."""
     for messages in ((START,), (START, {**BODY, "more_body": True}), (START, START)):
         client = AsgiClient(*messages, error=error)
@@ -279,14 +287,16 @@ async def test_an_answer_that_is_not_completed_is_cut(error: Exception | None) -
         assert client.transport.is_closed
 
 
-async def test_nothing_may_follow_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_application_can_send_nothing_after_its_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     client = AsgiClient(START, BODY, BODY)
     written = await client.send(GET)
     assert written.count(b"some") == 1
     assert "Unexpected ASGI message 'http.response.body'." in caplog.text
 
 
-async def test_head_has_the_head_of_get() -> None:
+async def test_head_gets_the_headers_of_get() -> None:
     client = AsgiClient({**START, "headers": [(b"content-length", b"4")]}, BODY)
     written = await client.send(GET.replace(b"GET", b"HEAD"))
     assert written == b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
@@ -296,14 +306,14 @@ async def test_head_has_the_head_of_get() -> None:
     "data",
     [GET.replace(b"1.1", b"1.0"), GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")],
 )
-async def test_a_connection_ends_where_its_client_says_so(data: bytes) -> None:
+async def test_the_client_can_end_the_connection(data: bytes) -> None:
     client = AsgiClient({**START, "headers": [(b"content-length", b"4")]}, BODY)
     written = await client.send(data)
     assert written.endswith(b"connection: close\r\n\r\nsome")
     assert client.transport.is_closed
 
 
-async def test_a_server_that_stops_lets_an_answer_end() -> None:
+async def test_a_stopping_server_lets_answers_end() -> None:
     idle, busy = AsgiClient(START, BODY), AsgiClient(START, BODY)
     await idle.send(GET)
     idle.connection.shutdown()
@@ -316,7 +326,7 @@ async def test_a_server_that_stops_lets_an_answer_end() -> None:
     assert busy.transport.is_closed
 
 
-async def test_requests_behind_one_another_are_answered_in_order() -> None:
+async def test_pipelined_requests_are_answered_in_order() -> None:
     """While the gateway answers one request it reads nothing more; then it reads on."""
     client = AsgiClient(START, BODY)
     client.connection.data_received(GET + GET)
@@ -328,7 +338,7 @@ async def test_requests_behind_one_another_are_answered_in_order() -> None:
     assert client.connection._server_state.total_requests == 2
 
 
-class Clock:
+class FakeLoop:
     """A loop whose time the test sets."""
 
     def __init__(self) -> None:
@@ -344,18 +354,18 @@ class Clock:
 
 
 @pytest.mark.parametrize(
-    ("until", "closed", "again"), [(5.0, True, []), (12.0, False, [12.0]), (math.inf, False, [])]
+    ("until", "closed", "due"), [(5.0, True, []), (12.0, False, [12.0]), (math.inf, False, [])]
 )
-async def test_one_timer_watches_over_all_rests_of_a_connection(
-    until: float, closed: bool, again: list[float]
+async def test_the_idle_timer_closes_waits_on_or_does_nothing(
+    until: float, closed: bool, due: list[float]
 ) -> None:
     """By the time of the last answer the timer closes, waits on, or leaves a connection in use
     alone.
     """
-    transport, clock = FakeTransport(), Clock()
+    transport, clock = FakeTransport(), FakeLoop()
     clock.now = 10.0
     connection: Any = connect(FakeApp(), transport)
     connection._loop, connection._idle_deadline = clock, until
     ClientConnection._check_idle(connection)
-    assert (transport.is_closed, clock.due) == (closed, again)
-    assert (connection._idle_timer is None) == (not again)
+    assert (transport.is_closed, clock.due) == (closed, due)
+    assert (connection._idle_timer is None) == (not due)

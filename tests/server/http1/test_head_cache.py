@@ -26,7 +26,7 @@ from tests.server.http1.fakes import FakeApp, FakeTransport, connect
 type Line = tuple[bytes, bytes]
 
 
-class Door:
+class RecordingEndpoint:
     """Records what comes in, and answers nothing."""
 
     def __init__(self) -> None:
@@ -49,13 +49,13 @@ class Door:
                 self.came.append(error.problem)
                 exchange.connection.cut_answer()
                 return
-        head, parsed = exchange.request_headers, isinstance(exchange.headers, list)
+        headers, parsed = exchange.request_headers, isinstance(exchange.headers, list)
         self.again += not parsed
-        length = head.length if parsed else len(exchange.data)
+        length = headers.length if parsed else len(exchange.data)
         self.came.append(
             (
-                exchange.data, exchange.writer.keep_alive, length, head.forwarded, head.hints, head.options,
-                head.secrets, head.trace, head.retry_count, head.client_timeout,
+                exchange.data, exchange.writer.keep_alive, length, headers.forwarded, headers.hints, headers.options,
+                headers.secrets, headers.trace, headers.retry_count, headers.client_timeout,
             )
         )  # fmt: skip
 
@@ -64,7 +64,7 @@ class Client:
     """One connection."""
 
     def __init__(self) -> None:
-        self.door, self.transport = Door(), FakeTransport()
+        self.door, self.transport = RecordingEndpoint(), FakeTransport()
         self.passed: list[int] = []
         """Number of calls so far, noted each time a call ended in the iteration in which it came."""
         self.app = FakeApp(self.door, None, lambda: self.passed.append(len(self.door.came)))
@@ -77,27 +77,27 @@ class Client:
 
     def state(self) -> tuple[object, ...]:
         """Return the state of the connection: requests understood, and bytes still awaited."""
-        wire, parser, last = self.wire, self.wire._parser, self.wire._get_last_exchange()
-        status = [one.split(b"\r\n")[0] for one in self.transport.written]
+        connection, parser, last = self.wire, self.wire._parser, self.wire._get_last_exchange()
+        status = [answer.split(b"\r\n")[0] for answer in self.transport.written]
         more = None if last is None else (last.more_body, last.writer.is_complete)
         slow = bytes(last._body) if isinstance(last, AsgiExchange) else b""
         return (
             self.door.came, status, self.transport.is_closed, parser.is_between_requests, parser.is_in_head, more, slow,
-            wire._head_timer is None,
+            connection._head_timer is None,
         )  # fmt: skip
 
 
-def understood(first: bytes, *data: bytes) -> tuple[Client, Client]:
+def feed_both(first: bytes, *data: bytes) -> tuple[Client, Client]:
     """Make two connections that receive the same bytes; only one knows the first request's head."""
     both = Client(), Client()
-    for line in both:
-        line.take(first)
-        line.door.came.clear()
+    for client in both:
+        client.take(first)
+        client.door.came.clear()
     both[1].wire._repeated_head = None
     both[1].wire._new_head_count = 99
     for piece in data:
-        for line in both:
-            line.take(piece)
+        for client in both:
+            client.take(piece)
     return both
 
 
@@ -122,13 +122,13 @@ LENGTH = st.sampled_from([b"Content-Length", b"content-length", b"CONTENT-LENGTH
 
 def head(lines: list[Line], at: int, name: bytes, number: bytes) -> bytes:
     """Build a head that has its Content-Length among other headers."""
-    where = at % (len(lines) + 1)
-    rows = [*lines[:where], (name, number), *lines[where:]]
-    told = b"".join(b"%b: %b\r\n" % row for row in rows)
-    return b"POST " + CHAT.encode() + b" HTTP/1.1\r\nhost: localhost\r\n" + told + b"\r\n"
+    index = at % (len(lines) + 1)
+    rows = [*lines[:index], (name, number), *lines[index:]]
+    header_lines = b"".join(b"%b: %b\r\n" % row for row in rows)
+    return b"POST " + CHAT.encode() + b" HTTP/1.1\r\nhost: localhost\r\n" + header_lines + b"\r\n"
 
 
-async def test_a_connection_has_no_table_beside_its_places() -> None:
+async def test_the_objects_of_a_connection_have_no_dict() -> None:
     """The parts of a connection have none either."""
     client = Client()
     client.take(request(CHAT, b"{}"))
@@ -144,31 +144,29 @@ async def test_a_connection_has_no_table_beside_its_places() -> None:
         assert not hasattr(value, "__dict__")
 
 
-async def test_whoever_sends_is_told_of_calls_that_are_over_in_the_turn_in_which_they_came() -> (
-    None
-):
-    line, waited = Client(), asyncio.Event()
+async def test_the_connection_reports_calls_that_end_in_the_iteration_in_which_they_came() -> None:
+    client, may_answer = Client(), asyncio.Event()
     for count in (1, 2):
-        line.take(request(CHAT, b"{}"))
-        assert line.passed == [*range(1, count + 1)]
-    line.door.open = waited
-    line.take(request(CHAT, b"{}"))
+        client.take(request(CHAT, b"{}"))
+        assert client.passed == [*range(1, count + 1)]
+    client.door.open = may_answer
+    client.take(request(CHAT, b"{}"))
     await asyncio.sleep(0)
-    waited.set()
-    await asyncio.gather(*line.wire._server_state.tasks)
-    assert (len(line.door.came), line.passed) == (3, [1, 2])
+    may_answer.set()
+    await asyncio.gather(*client.wire._server_state.tasks)
+    assert (len(client.door.came), client.passed) == (3, [1, 2])
 
 
-async def test_a_head_that_came_before_is_not_parsed_again() -> None:
+async def test_a_repeated_head_is_not_parsed_again() -> None:
     """The gateway recognizes the head before a body of another length too, and reads it the same
     way.
     """
     bodies = [b"{}", b'{"a":1}', b"x" * 1234, b""]
     first, *rest = (request(CHAT, body, b"x-api-key: one") for body in bodies)
-    with_it, without = understood(first, *rest)
-    assert (with_it.door.again, without.door.again) == (3, 0)
-    assert len(with_it.door.came) == len(rest)
-    assert with_it.state() == without.state()
+    with_memory, without_memory = feed_both(first, *rest)
+    assert (with_memory.door.again, without_memory.door.again) == (3, 0)
+    assert len(with_memory.door.came) == len(rest)
+    assert with_memory.state() == without_memory.state()
 
 
 @given(
@@ -176,12 +174,12 @@ async def test_a_head_that_came_before_is_not_parsed_again() -> None:
 )
 @example(lines=[], at=0, name=b"content-length", bodies=[b"", b"x"])
 @example(lines=[(b"x-odd", b"2")], at=0, name=b"content-length", bodies=[b"12", b"123"])
-async def test_whatever_a_head_says_it_says_it_again(
+async def test_a_repeated_head_is_read_like_the_first_time(
     lines: list[Line], at: int, name: bytes, bodies: list[bytes]
 ) -> None:
     first, *rest = (head(lines, at, name, b"%d" % len(body)) + body for body in bodies)
-    with_it, without = understood(first, *rest)
-    assert with_it.state() == without.state()
+    with_memory, without_memory = feed_both(first, *rest)
+    assert with_memory.state() == without_memory.state()
 
 
 @given(
@@ -191,8 +189,8 @@ async def test_whatever_a_head_says_it_says_it_again(
     cut=st.integers(0, 400),
     there=LINES,
 )  # fmt: skip
-async def test_what_is_said_in_another_way_goes_to_the_parser(
-    body: bytes, number: bytes, more: bytes, cut: int, there: list[Line]
+async def test_odd_lengths_and_bodies_are_read_like_a_new_head(
+    body: bytes, number: bytes, more: bytes, cut: int, other_lines: list[Line]
 ) -> None:
     """Try other numbers, bytes behind the body, a missing body, and lines that the first head
     lacked.
@@ -202,83 +200,85 @@ async def test_what_is_said_in_another_way_goes_to_the_parser(
     for rest in (
         head([], 0, b"content-length", odd) + body,
         head([], 0, b"content-length", b"%d" % len(body)) + body + more,
-        head(there, 0, b"content-length", odd) + body,
+        head(other_lines, 0, b"content-length", odd) + body,
     ):
-        with_it, without = understood(first, rest[:cut], rest[cut:])
-        assert with_it.state() == without.state()
+        with_memory, without_memory = feed_both(first, rest[:cut], rest[cut:])
+        assert with_memory.state() == without_memory.state()
 
 
 @given(
     flips=st.lists(st.tuples(st.integers(0, 120), st.binary(max_size=2)), min_size=1, max_size=3)
 )
-async def test_a_head_that_differs_in_a_byte_is_another(flips: list[tuple[int, bytes]]) -> None:
+async def test_a_head_that_differs_in_a_byte_is_a_new_head(flips: list[tuple[int, bytes]]) -> None:
     first = head([(b"x-api-key", b"one"), (b"x-odd", b"5")], 1, b"content-length", b"5") + b"12345"
     data = first
     for at, put in flips:
         data = data[:at] + put + data[at + 1 :]
-    with_it, without = understood(first, data)
-    assert with_it.state() == without.state()
+    with_memory, without_memory = feed_both(first, data)
+    assert with_memory.state() == without_memory.state()
 
 
-async def test_sec_smuggle_c_12_what_hides_a_second_request_is_no_other_here() -> None:
+async def test_sec_smuggle_c_12_ambiguous_requests_read_the_same_behind_a_repeated_head() -> None:
     """SEC-SMUGGLE, C-12: the gateway reads 500 ambiguous requests the same with and without a known
     head.
     """
     honest = head([], 0, b"content-length", b"2") + b"{}"
     for data, _ in mutations(500):
-        for first, then in ((honest, data + CANARY), (data, data + CANARY)):
-            with_it, without = understood(first, then)
-            assert with_it.state() == without.state(), data
+        for first, following in ((honest, data + CANARY), (data, data + CANARY)):
+            with_memory, without_memory = feed_both(first, following)
+            assert with_memory.state() == without_memory.state(), data
 
 
 @pytest.mark.parametrize("pieces", [(1,), (30,), (-1,), (-3, -1)])
-async def test_one_that_comes_in_pieces_is_waited_for(pieces: tuple[int, ...]) -> None:
+async def test_a_repeated_head_that_arrives_in_pieces_is_read_the_same(
+    pieces: tuple[int, ...],
+) -> None:
     data = request(CHAT, b"{} {}")
     first = request(CHAT, b"{}")
     ends = [0, *(end % len(data) for end in pieces), len(data)]
-    with_it, without = understood(first, *(data[a:b] for a, b in pairwise(ends)), first)
-    assert with_it.state() == without.state()
+    with_memory, without_memory = feed_both(first, *(data[a:b] for a, b in pairwise(ends)), first)
+    assert with_memory.state() == without_memory.state()
 
 
-async def test_two_at_once_are_no_one() -> None:
-    one = request(CHAT, b"{}")
-    with_it, without = understood(one, one + one)
-    assert with_it.state() == without.state()
+async def test_two_requests_in_one_piece_are_read_the_same() -> None:
+    data = request(CHAT, b"{}")
+    with_memory, without_memory = feed_both(data, data + data)
+    assert with_memory.state() == without_memory.state()
 
 
-async def test_a_gateway_that_stops_says_so_under_a_known_head_too() -> None:
-    one = request(CHAT, b"{}")
-    line, _ = understood(one)
-    line.drain.closes_connections = True
-    line.take(one)
-    assert [came[1] for came in line.door.came] == [False]  # type: ignore[index]
-    assert line.door.again == 1
+async def test_a_stopping_gateway_closes_behind_a_repeated_head_too() -> None:
+    data = request(CHAT, b"{}")
+    client, _ = feed_both(data)
+    client.drain.closes_connections = True
+    client.take(data)
+    assert [came[1] for came in client.door.came] == [False]  # type: ignore[index]
+    assert client.door.again == 1
 
 
-async def test_heads_that_never_come_again_are_soon_kept_no_more() -> None:
-    line = Client()
-    for at in range(20):
-        line.take(request(CHAT, b"{}", b"x-request-id: %d" % at))
-    last = line.wire._repeated_head
-    line.take(request(CHAT, b"{}", b"x-request-id: new"))
-    assert line.wire._repeated_head is last is not None
-    line.take(request(CHAT, b"{}", b"x-request-id: 7"))
-    assert (len(line.door.came), line.door.again) == (22, 1)
+async def test_heads_that_never_repeat_are_soon_not_remembered() -> None:
+    client = Client()
+    for number in range(20):
+        client.take(request(CHAT, b"{}", b"x-request-id: %d" % number))
+    last = client.wire._repeated_head
+    client.take(request(CHAT, b"{}", b"x-request-id: new"))
+    assert client.wire._repeated_head is last is not None
+    client.take(request(CHAT, b"{}", b"x-request-id: 7"))
+    assert (len(client.door.came), client.door.again) == (22, 1)
 
 
-async def test_a_long_head_is_not_kept() -> None:
-    one = request(CHAT, b"{}", b"x-odd: " + b"a" * head_cache.MAX_HEAD_BYTES)
-    line, _ = understood(one, one)
-    assert line.wire._repeated_head is None
-    assert len(line.door.came) == 1
+async def test_a_long_head_is_not_remembered() -> None:
+    data = request(CHAT, b"{}", b"x-odd: " + b"a" * head_cache.MAX_HEAD_BYTES)
+    client, _ = feed_both(data, data)
+    assert client.wire._repeated_head is None
+    assert len(client.door.came) == 1
 
 
-def test_a_number_that_stands_elsewhere_too_is_not_taken_for_its_length() -> None:
+def test_only_the_content_length_header_sets_the_length_of_a_repeated_head() -> None:
     data = head([(b"x-content-length", b"2"), (b"x-odd", b"content-length: 2")], 2, b"Content-Length", b"2") + b"{}"  # fmt: skip
     exchange: Any = SimpleNamespace(
         data=b"{}", request_headers=SimpleNamespace(length=2), endpoint=None
     )
-    found = RepeatedHead.from_request(data, exchange)
-    assert found is not None
-    assert found.match_body(data.replace(b"h: 2\r\n\r\n{}", b"h: 3\r\n\r\n{ }")) == b"{ }"
-    assert found.match_body(data.replace(b"x-content-length: 2", b"x-content-length: 3")) is None
+    repeated = RepeatedHead.from_request(data, exchange)
+    assert repeated is not None
+    assert repeated.match_body(data.replace(b"h: 2\r\n\r\n{}", b"h: 3\r\n\r\n{ }")) == b"{ }"
+    assert repeated.match_body(data.replace(b"x-content-length: 2", b"x-content-length: 3")) is None

@@ -13,7 +13,7 @@ from tests.server.http1.fakes import FakeTransport
 LENGTH = (b"Content-Length", b"4")
 
 
-class Answer:
+class RecordedAnswer:
     """One answer, and the bytes written for it."""
 
     def __init__(self, **options: Any) -> None:
@@ -27,8 +27,8 @@ class Answer:
         return self.transport.data
 
 
-async def test_a_body_of_unknown_length_comes_in_chunks() -> None:
-    answer = Answer()
+async def test_a_body_of_unknown_length_is_chunked() -> None:
+    answer = RecordedAnswer()
     answer.writer.start(200, [(b"A", b"b")])
     assert answer.written == b""
     answer.writer.write_body(b"some", more_body=True)
@@ -41,16 +41,16 @@ async def test_a_body_of_unknown_length_comes_in_chunks() -> None:
     assert answer.writer.is_complete
 
 
-async def test_a_body_of_known_length_comes_as_it_is() -> None:
-    answer = Answer()
+async def test_a_body_of_known_length_is_not_chunked() -> None:
+    answer = RecordedAnswer()
     answer.writer.start(200, [LENGTH])
     answer.writer.write_body(b"so", more_body=True)
     answer.writer.write_body(b"me", more_body=False)
     assert answer.written == b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nsome"
 
 
-async def test_an_application_may_ask_for_chunks() -> None:
-    answer = Answer()
+async def test_an_application_may_request_chunks() -> None:
+    answer = RecordedAnswer()
     answer.writer.start(200, [(b"transfer-encoding", b"chunked")])
     answer.writer.write_body(b"some", more_body=False)
     assert answer.written.count(b"chunked") == 1
@@ -58,8 +58,8 @@ async def test_an_application_may_ask_for_chunks() -> None:
 
 
 @pytest.mark.parametrize("status", [204, 304])
-async def test_some_answers_have_no_body(status: int) -> None:
-    answer = Answer()
+async def test_answers_with_204_and_304_have_no_body(status: int) -> None:
+    answer = RecordedAnswer()
     answer.writer.start(status, [])
     answer.writer.write_body(b"some", more_body=False)
     assert answer.written.startswith(b"HTTP/1.1 %d " % status)
@@ -69,8 +69,8 @@ async def test_some_answers_have_no_body(status: int) -> None:
 
 
 @pytest.mark.parametrize("headers", [[], [LENGTH]])
-async def test_an_answer_to_head_is_a_head(headers: list[tuple[bytes, bytes]]) -> None:
-    answer = Answer(answers_head=True)
+async def test_an_answer_to_head_has_no_body(headers: list[tuple[bytes, bytes]]) -> None:
+    answer = RecordedAnswer(answers_head=True)
     answer.writer.start(200, headers)
     answer.writer.write_body(b"some", more_body=False)
     lines = b"content-length: 4\r\n" if headers else b""
@@ -78,25 +78,25 @@ async def test_an_answer_to_head_is_a_head(headers: list[tuple[bytes, bytes]]) -
     assert answer.writer.is_complete
 
 
-async def test_a_status_without_words_of_its_own() -> None:
-    answer = Answer()
+async def test_a_status_without_a_standard_phrase_has_none() -> None:
+    answer = RecordedAnswer()
     answer.writer.start(529, [LENGTH])
     answer.writer.flush_head()
     assert answer.written.startswith(b"HTTP/1.1 529 \r\n")
 
 
-async def test_the_end_of_the_connection_is_said_once() -> None:
-    asked, closing = Answer(), Answer(keep_alive=False)
-    asked.writer.start(200, [LENGTH, (b"Connection", b"x, Close")])
-    closing.writer.start(200, [LENGTH])
-    for answer in (asked, closing):
+async def test_connection_close_is_written_once() -> None:
+    closed_by_header, closed_by_gateway = RecordedAnswer(), RecordedAnswer(keep_alive=False)
+    closed_by_header.writer.start(200, [LENGTH, (b"Connection", b"x, Close")])
+    closed_by_gateway.writer.start(200, [LENGTH])
+    for answer in (closed_by_header, closed_by_gateway):
         answer.writer.flush_head()
         assert not answer.writer.keep_alive
         assert answer.written.lower().count(b"connection: ") == 1
 
 
-async def test_headers_of_the_server_come_first() -> None:
-    answer = Answer(default_headers=[(b"date", b"today")])
+async def test_default_headers_come_first() -> None:
+    answer = RecordedAnswer(default_headers=[(b"date", b"today")])
     answer.writer.start(200, [LENGTH])
     answer.writer.flush_head()
     assert answer.written == b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 4\r\n\r\n"
@@ -106,19 +106,19 @@ async def test_headers_of_the_server_come_first() -> None:
     "header",
     [(b"a", b"b\r\nc: d"), (b"a", b"b\n"), (b"a", b"\0"), (b"a b", b"c"), (b"a:", b"c")],
 )
-async def test_sec_hdr_a_header_that_would_be_two_is_not_written(
+async def test_sec_hdr_a_header_with_a_line_break_is_not_written(
     header: tuple[bytes, bytes],
 ) -> None:
-    answer = Answer()
+    answer = RecordedAnswer()
     with pytest.raises(RuntimeError, match="header"):
         answer.writer.start(200, [header])
     answer.writer.flush_head()
     assert answer.written == b""
 
 
-async def test_a_body_is_as_long_as_its_head_says() -> None:
+async def test_a_body_that_differs_from_its_length_is_an_error() -> None:
     for body, problem in ((b"some more", "longer"), (b"so", "shorter")):
-        answer = Answer()
+        answer = RecordedAnswer()
         answer.writer.start(200, [LENGTH])
         with pytest.raises(RuntimeError, match=problem):
             answer.writer.write_body(body, more_body=False)
@@ -126,22 +126,22 @@ async def test_a_body_is_as_long_as_its_head_says() -> None:
         assert b"more" not in answer.written
 
 
-async def test_a_whole_answer_leaves_as_it_is() -> None:
-    answer = Answer()
+async def test_a_whole_answer_is_written_unchanged() -> None:
+    answer = RecordedAnswer()
     answer.writer.write_whole(b"head and body")
     assert answer.written == b"head and body"
     assert (answer.writer.is_started, answer.writer.is_complete) == (True, True)
 
 
-async def test_a_body_is_invited_before_the_answer() -> None:
-    answer = Answer()
+async def test_100_continue_comes_before_the_answer() -> None:
+    answer = RecordedAnswer()
     answer.writer.write_continue()
     assert answer.written == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert not answer.writer.is_started
 
 
-async def test_pieces_of_a_stream_go_on_as_they_came() -> None:
-    answer = Answer()
+async def test_pieces_of_a_relayed_stream_become_chunks() -> None:
+    answer = RecordedAnswer()
     assert not answer.writer.write(b"early", None)
     answer.writer.start(200, [])
     assert not answer.writer.write(b"before the first", None)
@@ -160,15 +160,15 @@ async def test_pieces_of_a_stream_go_on_as_they_came() -> None:
 
 
 async def test_no_piece_is_written_to_a_client_that_has_left() -> None:
-    answer = Answer()
+    answer = RecordedAnswer()
     answer.writer.start(200, [])
     answer.writer.write_body(b"1", more_body=True)
     answer.transport.close()
     assert not answer.writer.write(b"2", None)
 
 
-async def test_a_body_of_known_length_takes_no_pieces() -> None:
-    answer = Answer()
+async def test_a_body_of_known_length_takes_no_relayed_pieces() -> None:
+    answer = RecordedAnswer()
     answer.writer.start(200, [LENGTH])
     answer.writer.write_body(b"so", more_body=True)
     assert not answer.writer.write(b"me", None)

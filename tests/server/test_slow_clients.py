@@ -10,7 +10,7 @@ from gateway.server.http1.protocol import ClientConnection
 from tests.server.http1.fakes import FakeApp, connect
 
 
-class Line:
+class SlowTransport:
     """A transport that holds unsent bytes, and records how it was ended."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Line:
         self.closed = True
 
 
-class Alarm:
+class FakeTimer:
     def __init__(self, seconds: float, ring: Callable[[], object]) -> None:
         self.seconds, self.ring, self.off = seconds, ring, False
 
@@ -56,60 +56,60 @@ class Alarm:
 
 
 @pytest.fixture
-async def alarms(monkeypatch: pytest.MonkeyPatch) -> list[Alarm]:
+async def timers(monkeypatch: pytest.MonkeyPatch) -> list[FakeTimer]:
     """Replace the loop's timers; return the ones that were set."""
-    found: list[Alarm] = []
+    set_timers: list[FakeTimer] = []
 
-    def call_later(seconds: float, ring: Callable[[], object], *_: object) -> Alarm:
-        found.append(Alarm(seconds, ring))
-        return found[-1]
+    def call_later(seconds: float, ring: Callable[[], object], *_: object) -> FakeTimer:
+        set_timers.append(FakeTimer(seconds, ring))
+        return set_timers[-1]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "call_later", call_later)
-    return found
+    return set_timers
 
 
-def connected(line: Line) -> ClientConnection:
+def connect_to(line: SlowTransport) -> ClientConnection:
     return connect(FakeApp(), line)
 
 
-async def test_one_that_takes_too_little_is_let_go(alarms: list[Alarm]) -> None:
+async def test_a_client_that_reads_too_little_is_disconnected(timers: list[FakeTimer]) -> None:
     """Each 16 kB taken within a minute gives the client one more minute."""
-    line = Line()
-    wire = connected(line)
+    line = SlowTransport()
+    connection = connect_to(line)
     line.left = 100_000
-    wire.pause_writing()
-    for left in (80_000, 60_000):
-        line.left = left
-        assert alarms[-1].seconds == 60.0
-        alarms[-1].ring()
+    connection.pause_writing()
+    for unsent in (80_000, 60_000):
+        line.left = unsent
+        assert timers[-1].seconds == 60.0
+        timers[-1].ring()
         assert not line.aborted
     line.left = 43_617
-    alarms[-1].ring()
-    assert (line.aborted, wire.transport.is_slow) == (True, True)
+    timers[-1].ring()
+    assert (line.aborted, connection.transport.is_slow) == (True, True)
 
 
-async def test_one_that_takes_what_is_written_is_not(alarms: list[Alarm]) -> None:
-    line = Line()
-    wire = connected(line)
+async def test_a_client_that_reads_everything_stays_connected(timers: list[FakeTimer]) -> None:
+    line = SlowTransport()
+    connection = connect_to(line)
     line.left = 100_000
-    wire.pause_writing()
-    wire.pause_writing()
-    wire.resume_writing()
-    assert [alarm.off for alarm in alarms if alarm.seconds == 60.0] == [True]
-    wire.resume_writing()
-    wire.connection_lost(None)
-    assert not wire.transport.is_slow
+    connection.pause_writing()
+    connection.pause_writing()
+    connection.resume_writing()
+    assert [timer.off for timer in timers if timer.seconds == 60.0] == [True]
+    connection.resume_writing()
+    connection.connection_lost(None)
+    assert not connection.transport.is_slow
 
 
-async def test_what_the_kernel_holds_is_not_taken_either(alarms: list[Alarm]) -> None:
+async def test_bytes_in_the_kernel_do_not_count_as_read(timers: list[FakeTimer]) -> None:
     """The kernel may hold megabytes: they move first, and the bytes behind them do not."""
     ours, theirs = socket.socketpair()
     with ours, theirs, socket.create_server(("127.0.0.1", 0)) as server:
         far = socket.create_connection(server.getsockname())
         near, _ = server.accept()
         with far, near:
-            line = Line()
-            wire = connected(line)
+            line = SlowTransport()
+            connection = connect_to(line)
             line.sock, line.left = near, 100_000
             near.setblocking(False)
             sent = 0
@@ -118,42 +118,44 @@ async def test_what_the_kernel_holds_is_not_taken_either(alarms: list[Alarm]) ->
                     sent += near.send(b"x" * 65536)
                 except BlockingIOError:
                     break
-            wire.pause_writing()
-            held = wire.transport._unsent_bytes
-            assert 100_000 < held <= 100_000 + sent
-            taken = 0
-            while taken < sent:
-                taken += len(far.recv(65536))
-            alarms[-1].ring()
+            connection.pause_writing()
+            unsent = connection.transport._unsent_bytes
+            assert 100_000 < unsent <= 100_000 + sent
+            received = 0
+            while received < sent:
+                received += len(far.recv(65536))
+            timers[-1].ring()
             assert not line.aborted
-            alarms[-1].ring()
+            timers[-1].ring()
             assert line.aborted
 
 
-async def test_what_is_left_of_a_closed_connection_has_its_time(alarms: list[Alarm]) -> None:
-    line = Line()
-    wire = connected(line)
+async def test_the_rest_of_a_closed_connection_has_a_time_limit(timers: list[FakeTimer]) -> None:
+    line = SlowTransport()
+    connection = connect_to(line)
     line.left = 5
-    wire.transport.close(lingers=False)
+    connection.transport.close(lingers=False)
     assert (line.closed, line.aborted) == (True, False)
-    assert alarms[-1].seconds == 60.0
-    alarms[-1].ring()
+    assert timers[-1].seconds == 60.0
+    timers[-1].ring()
     assert line.aborted
 
 
-async def test_one_that_was_refused_may_stop_sending_first(alarms: list[Alarm]) -> None:
+async def test_a_refused_client_may_finish_sending_before_the_connection_closes(
+    timers: list[FakeTimer],
+) -> None:
     """The client sees the end of its answer at once. For one second or 256 kB the gateway discards
     what it still sends.
     """
-    line = Line()
-    wire = connected(line)
-    wire.data_received(b"rubbish\r\n\r\n")
+    line = SlowTransport()
+    connection = connect_to(line)
+    connection.data_received(b"rubbish\r\n\r\n")
     assert line.written.startswith(b"HTTP/1.1 400 ")
     assert line.ended
-    seen = [line.closed]
+    closed_after = [line.closed]
     for piece in (b"x" * 262_144, b"x"):
-        wire.data_received(piece)
-        seen.append(line.closed)
-    assert seen == [False, False, True]
-    assert alarms[-1].seconds == 1.0
+        connection.data_received(piece)
+        closed_after.append(line.closed)
+    assert closed_after == [False, False, True]
+    assert timers[-1].seconds == 1.0
     assert line.written.count(b"HTTP/1.1 400 ") == 1

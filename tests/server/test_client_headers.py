@@ -9,33 +9,33 @@ SENT = [
 ]  # fmt: skip
 
 
-def test_known_names_alone_and_cut() -> None:
-    head = RequestHeaders(SENT)
-    assert head.hints == {
+def test_hints_are_the_known_headers_cut_to_200_characters() -> None:
+    headers = RequestHeaders(SENT)
+    assert headers.hints == {
         "user-agent": "claude-cli/2.1.331", "x-claude-code-session-id": "s" * 200, "thread-id": "té",
     }  # fmt: skip
     assert RequestHeaders(SENT[3:]).hints == {}
 
 
-def test_what_goes_on_is_as_it_was() -> None:
+def test_the_gateway_forwards_the_headers_of_a_dialect_unchanged() -> None:
     """The gateway forwards a header of the dialect whole, and keeps all other headers."""
     for dialect in DIALECTS.values():
         forwarded = RequestHeaders(
             SENT, dialect.forwarded_headers, dialect.default_headers
         ).forwarded
-        own = {
+        listed = {
             name.decode(): value.decode()
             for name, value in SENT
             if name in dialect.forwarded_headers
         }
-        assert forwarded == {**dialect.default_headers, **own}
+        assert forwarded == {**dialect.default_headers, **listed}
     assert (
         "x-claude-code-session-id"
         in RequestHeaders(SENT, DIALECTS["anthropic-messages"].forwarded_headers).forwarded
     )
 
 
-def test_a_beta_header_in_several_lines_is_one_list() -> None:
+def test_a_beta_header_in_several_lines_becomes_one_list() -> None:
     sent = [(b"anthropic-beta", b"one"), (b"anthropic-version", b"v"), (b"anthropic-beta", b"two")]
     dialect = DIALECTS["anthropic-messages"]
     forwarded = RequestHeaders(sent, dialect.forwarded_headers, dialect.default_headers).forwarded

@@ -12,7 +12,7 @@ from tests.pace import tried, within
 from tests.server.gate import (
     CHAT,
     COUNT,
-    DOORS,
+    ENDPOINTS,
     GENERATE,
     GOOGLE,
     INPUT,
@@ -21,15 +21,15 @@ from tests.server.gate import (
     STREAM,
     TOKENS,
     Gate,
-    Told,
+    Reply,
     chat,
+    check_refusal,
     contents,
     family,
-    field,
     messages,
-    named,
-    plain,
-    shaped,
+    refused_member,
+    request_model,
+    valid_body,
 )
 
 SOON = 1.0
@@ -73,20 +73,20 @@ NOT_JSON: list[tuple[str, bytes]] = [
 ]
 
 
-@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("path", ENDPOINTS)
 @pytest.mark.parametrize("body", [row[1] for row in NOT_JSON], ids=[row[0] for row in NOT_JSON])
-def test_c_07_c_08_c_10_what_is_no_json(
+def test_c_07_c_08_c_10_invalid_json_is_refused_with_its_position(
     gate: Gate, provider: Upstream, path: str, body: bytes
 ) -> None:
     """C-07, C-08, C-10: 400 with the place of the error, never a fault, and no request leaves."""
 
-    def trial() -> str:
-        since = time.monotonic()
-        told = gate.ask(path, body)
-        within(time.monotonic() - since, SOON)
-        return shaped(told, path, 400)
+    def refuse() -> str:
+        start = time.monotonic()
+        reply = gate.ask(path, body)
+        within(time.monotonic() - start, SOON)
+        return check_refusal(reply, path, 400)
 
-    message = tried(trial)
+    message = tried(refuse)
     assert message.startswith("The request body is not valid JSON: ")
     assert re.search(r"byte \d+", message) or "nested" in message or "depth" in message.lower()
     assert not provider.requests
@@ -136,65 +136,73 @@ NO_CONTENTS: list[Row] = [
 
 
 def _rows() -> Iterator[tuple[str, Row]]:
-    for path in DOORS:
+    for path in ENDPOINTS:
         yield from ((path, row) for row in NOT_AN_OBJECT)
-        own = {GENERATE: NO_CONTENTS, RESPONSES: NO_INPUT}.get(family(path), NO_MESSAGES)
-        wrong = NO_MODEL
+        cases = {GENERATE: NO_CONTENTS, RESPONSES: NO_INPUT}.get(family(path), NO_MESSAGES)
+        model_cases = NO_MODEL
         if path == INPUT:  # here all members are optional, and there are no streams
-            own = [row for row in own if row[0] not in ("no input", "null for input")]
-            wrong = [row for row in wrong if row[0] != "no model" and row[2] == "model"]
-        yield from ((path, row) for row in own)
+            cases = [row for row in cases if row[0] not in ("no input", "null for input")]
+            model_cases = [row for row in model_cases if row[0] != "no model" and row[2] == "model"]
+        yield from ((path, row) for row in cases)
         if path not in GOOGLE:
-            said = b'"input":"hi"' if family(path) == RESPONSES else HI
-            yield from ((path, (name, body % said, field)) for name, body, field in wrong)
+            content = b'"input":"hi"' if family(path) == RESPONSES else HI
+            yield from ((path, (name, body % content, field)) for name, body, field in model_cases)
 
 
 ROWS = list(_rows())
 
 
 @pytest.mark.parametrize(("path", "row"), ROWS, ids=[f"{path} {row[0]}" for path, row in ROWS])
-def test_c_16_what_is_no_request(gate: Gate, provider: Upstream, path: str, row: Row) -> None:
+def test_c_16_a_wrong_request_gets_an_error_that_names_the_member(
+    gate: Gate, provider: Upstream, path: str, row: Row
+) -> None:
     """C-16: the refusal names the wrong member, for people and for programs."""
-    told = gate.ask(path, row[1])
-    message = shaped(told, path, 400)
+    reply = gate.ask(path, row[1])
+    message = check_refusal(reply, path, 400)
     assert (f'"{row[2]}"' if row[2] else "must be a JSON object") in message
     if family(path) != MESSAGES:
-        assert field(told) == row[2]
+        assert refused_member(reply) == row[2]
     assert not provider.requests
 
 
-@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("path", ENDPOINTS)
 @pytest.mark.parametrize(
     "name", ["gpt-9", "acne/fast", "x" * 1_000_000, "../../etc/passwd", "\0", "{{7*7}}"]
 )
-def test_models_that_are_none(gate: Gate, provider: Upstream, path: str, name: str) -> None:
+def test_unknown_models_get_a_short_404_in_the_dialect(
+    gate: Gate, provider: Upstream, path: str, name: str
+) -> None:
     """404 in the dialect, short whatever the name is; the message quotes the name literally."""
     name = name[:10_000] if path in GOOGLE else name  # a head has its own limit
-    told = gate.ask(*named(path, name))
-    message = shaped(told, path, 404)
+    reply = gate.ask(*request_model(path, name))
+    message = check_refusal(reply, path, 404)
     assert len(name) > 100 or repr(name)[1:-1] in message
     if family(path) != MESSAGES:
-        assert field(told) == "model"
+        assert refused_member(reply) == "model"
     assert not provider.requests
 
 
 @pytest.mark.parametrize("path", GOOGLE)
-def test_c_16_a_path_of_gemini_without_a_model(gate: Gate, path: str) -> None:
+def test_c_16_a_gemini_path_without_a_model_gets_an_error_with_the_right_form(
+    gate: Gate, path: str
+) -> None:
     """C-16: the refusal shows where the model belongs."""
-    told = gate.ask(path.replace("gem-9", ""), contents())
-    assert "models/<name>:generateContent" in shaped(told, path, 400)
-    assert field(told) == "model"
+    reply = gate.ask(path.replace("gem-9", ""), contents())
+    assert "models/<name>:generateContent" in check_refusal(reply, path, 400)
+    assert refused_member(reply) == "model"
 
 
-def test_c_16_methods_of_a_model_that_are_none(gate: Gate, provider: Upstream) -> None:
+def test_c_16_unknown_gemini_methods_get_an_error_with_the_right_method(
+    gate: Gate, provider: Upstream
+) -> None:
     """C-16: the refusal names the right method; the gateway refuses a stream that is not SSE."""
     for method in ("generate", "", "predict", "GENERATECONTENT", "generateContent/"):
-        told = gate.ask(f"/v1beta/models/gem-9:{method}", contents())
-        assert "{model}:generateContent" in shaped(told, GENERATE, 404)
+        reply = gate.ask(f"/v1beta/models/gem-9:{method}", contents())
+        assert "{model}:generateContent" in check_refusal(reply, GENERATE, 404)
     for name in ("gem-9", "messages", "x/responses"):
         for query in ("", "?alt=json", "?alt="):
             path = STREAM.partition("?")[0].replace("gem-9", name) + query
-            assert "?alt=sse" in shaped(gate.ask(path, contents()), STREAM, 400)
+            assert "?alt=sse" in check_refusal(gate.ask(path, contents()), STREAM, 400)
     assert not provider.requests
 
 
@@ -208,8 +216,8 @@ LARGE = [
 
 def turns(path: str, number: int) -> str:
     """Return a member that holds this many turns."""
-    name, said = TURNS[family(path)]
-    return f'"{name}":[' + ",".join([f'{{"role":"user",{said}}}'] * number) + "]"
+    name, content = TURNS[family(path)]
+    return f'"{name}":[' + ",".join([f'{{"role":"user",{content}}}'] * number) + "]"
 
 
 TURNS = {
@@ -223,48 +231,54 @@ MODELS = {CHAT: "able-1", MESSAGES: "claude-haiku-9", RESPONSES: "reply-9"}
 
 @pytest.mark.parametrize("path", list(TURNS))
 @pytest.mark.parametrize("more", [row[1] for row in LARGE], ids=[row[0] for row in LARGE])
-def test_c_07_many_of_a_thing_pass(gate: Gate, provider: Upstream, path: str, more: str) -> None:
+def test_c_07_the_gateway_forwards_many_turns_members_and_lists(
+    gate: Gate, provider: Upstream, path: str, more: str
+) -> None:
     """C-07: body size, JSON depth and the number of values are the only limits."""
     members = [more, turns(path, 1)] if more else [turns(path, 49_000)]
     if path in MODELS:
         members += [f'"model":"{MODELS[path]}"', '"max_tokens":9']
     body = f"{{{','.join(members)}}}".encode()
-    told = gate.ask(path, body)
-    assert told.status == 200, told.body[:300]
+    reply = gate.ask(path, body)
+    assert reply.status == 200, reply.body[:300]
     assert provider.requests[-1].body == body
 
 
-@pytest.mark.parametrize("path", DOORS)
-def test_c_07_thousands_of_turns_are_read(gate: Gate, provider: Upstream, path: str) -> None:
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_c_07_the_gateway_reads_thousands_of_turns(
+    gate: Gate, provider: Upstream, path: str
+) -> None:
     """C-07: the gateway reads all turns, then refuses the model's name behind them."""
     turn = b'{"role":"user"}'
     name = TURNS[family(path)][0].encode()
     body = b'{"max_tokens":9,"%b":[%b],"model":"gpt-9"}' % (name, b",".join([turn] * 90_000))
-    since = time.monotonic()
-    assert "'gpt-9'" in shaped(gate.ask(path.replace("gem-9", "gpt-9"), body), path, 404)
-    assert time.monotonic() - since < 20 * SOON
+    start = time.monotonic()
+    assert "'gpt-9'" in check_refusal(gate.ask(path.replace("gem-9", "gpt-9"), body), path, 404)
+    assert time.monotonic() - start < 20 * SOON
     assert not provider.requests
 
 
-@pytest.mark.parametrize("path", DOORS)
-def test_c_09_a_member_that_is_named_twice(gate: Gate, provider: Upstream, path: str) -> None:
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_c_09_of_a_member_named_twice_the_last_one_counts(
+    gate: Gate, provider: Upstream, path: str
+) -> None:
     """C-09: at the top level the last one counts and is the only one sent; deeper, bytes pass."""
     dialect = family(path)
-    name, said = TURNS[dialect]
-    inside = f'[{{"role":"user",{said},"role":"user"}}]'.encode()
+    name, content = TURNS[dialect]
+    turns_sent = f'[{{"role":"user",{content},"role":"user"}}]'.encode()
     first, last = TWICE.get(dialect, ("", ""))
-    twice = b'"%b":[null],"%b\\u0073":%b' % (name.encode(), name[:-1].encode(), inside)
+    members = b'"%b":[null],"%b\\u0073":%b' % (name.encode(), name[:-1].encode(), turns_sent)
     if dialect == RESPONSES:
-        twice = b'"input":[null],"inpu\\u0074":' + inside
+        members = b'"input":[null],"inpu\\u0074":' + turns_sent
     if last:
-        twice += f',"model":"{first}","mod\\u0065l":"{last}","max_tokens":9'.encode()
-    told = gate.ask(path, b"{%b}" % twice)
-    assert told.status == 200, told.body
-    assert told.headers["x-tiergate-model"] == last or not last
+        members += f',"model":"{first}","mod\\u0065l":"{last}","max_tokens":9'.encode()
+    reply = gate.ask(path, b"{%b}" % members)
+    assert reply.status == 200, reply.body
+    assert reply.headers["x-tiergate-model"] == last or not last
     sent = provider.requests[-1].body
     assert sent.count(f'"{name}"'.encode()) == 1
     assert sent.count(b'"model"') == bool(last)
-    assert bytes(memoryview(jsonio.read_members(sent)[name])) == inside
+    assert bytes(memoryview(jsonio.read_members(sent)[name])) == turns_sent
     assert provider.requests[-1].json.get("model", "") == last
 
 
@@ -284,14 +298,14 @@ TWICE = {
         (("maxOutputTokens", "max_output_tokens"), True),
     ],
 )
-def test_c_09_a_member_of_gemini_in_both_its_spellings(
+def test_c_09_a_gemini_member_in_both_spellings_is_refused(
     gate: Gate, provider: Upstream, path: str, names: tuple[str, str], inner: bool
 ) -> None:
     """C-09: the gateway refuses both spellings, since providers may read either."""
-    twice: dict[str, object] = {names[0]: {}, names[1]: {}}
-    told = gate.ask(path, contents(**({"generationConfig": twice} if inner else twice)))
-    assert f'also as "{names[1]}"' in shaped(told, path, 400)
-    assert field(told) == ("generationConfig." if inner else "") + names[0]
+    members: dict[str, object] = {names[0]: {}, names[1]: {}}
+    reply = gate.ask(path, contents(**({"generationConfig": members} if inner else members)))
+    assert f'also as "{names[1]}"' in check_refusal(reply, path, 400)
+    assert refused_member(reply) == ("generationConfig." if inner else "") + names[0]
     assert not provider.requests
 
 
@@ -302,34 +316,40 @@ TOOL = {"name": "f", "description": "d", "input_schema": {"type": "object"}}
     ("more", "word"),
     [({"system": "Be brief."}, "system"), ({"system": []}, "system"), ({"tools": [TOOL]}, "tools")],
 )
-def test_c_16_a_messages_request_at_the_door_of_chat(
+def test_c_16_a_messages_request_at_the_chat_endpoint_is_refused_with_a_hint(
     gate: Gate, provider: Upstream, more: dict[str, object], word: str
 ) -> None:
     """C-16: the refusal names the right endpoint; otherwise the system prompt would be lost
     silently.
     """
-    told = gate.ask(CHAT, chat(max_tokens=9, **more))
-    assert "send it to POST /v1/messages" in shaped(told, CHAT, 400)
-    assert told.json["error"]["param"] == word
+    reply = gate.ask(CHAT, chat(max_tokens=9, **more))
+    assert "send it to POST /v1/messages" in check_refusal(reply, CHAT, 400)
+    assert reply.json["error"]["param"] == word
     assert not provider.requests
 
 
 @pytest.mark.parametrize("name", ["input", "prompt"])
-def test_c_16_requests_of_its_sisters_at_the_door_of_chat(gate: Gate, name: str) -> None:
+def test_c_16_a_responses_or_completions_request_at_the_chat_endpoint_is_refused(
+    gate: Gate, name: str
+) -> None:
     """C-16: the refusal says what to write instead."""
     body = jsonio.dumps({"model": "auto", name: "Hello."})
-    assert f'takes no "{name}": write it as messages' in shaped(gate.ask(CHAT, body), CHAT, 400)
+    assert f'takes no "{name}": write it as messages' in check_refusal(
+        gate.ask(CHAT, body), CHAT, 400
+    )
 
 
-def test_c_16_a_chat_request_at_the_door_of_messages(gate: Gate, provider: Upstream) -> None:
+def test_c_16_a_chat_request_at_the_messages_endpoint_is_refused_with_a_hint(
+    gate: Gate, provider: Upstream
+) -> None:
     """C-16: the refusal is in the endpoint's dialect, and names a member that this dialect
     requires.
     """
-    message = shaped(gate.ask(MESSAGES, chat()), MESSAGES, 400)
+    message = check_refusal(gate.ask(MESSAGES, chat()), MESSAGES, 400)
     assert message.startswith('"max_tokens" is required')
     assert "goes to POST /v1/chat/completions" in message
     tools = [{"type": "function", "function": {"name": "f"}}]
-    message = shaped(gate.ask(MESSAGES, chat(max_tokens=9, tools=tools)), MESSAGES, 400)
+    message = check_refusal(gate.ask(MESSAGES, chat(max_tokens=9, tools=tools)), MESSAGES, 400)
     assert "goes to POST /v1/chat/completions" in message
     assert not provider.requests
 
@@ -340,28 +360,34 @@ NUMBERS = (
 )  # fmt: skip
 
 
-def fair(told: Told) -> bool:
-    return told.status in (200, 400) and not told.headers.get("x-tiergate-cost", "").startswith("-")
+def is_served_or_refused(reply: Reply) -> bool:
+    return reply.status in (200, 400) and not reply.headers.get("x-tiergate-cost", "").startswith(
+        "-"
+    )
 
 
 @pytest.mark.parametrize("path", [CHAT, MESSAGES, RESPONSES])
 @pytest.mark.parametrize("stream", [False, True])
-def test_wrong_numbers_are_never_a_fault(gate: Gate, path: str, stream: bool) -> None:
+def test_odd_numbers_are_served_or_refused_and_never_a_fault(
+    gate: Gate, path: str, stream: bool
+) -> None:
     """No number in a request causes a 5xx or a negative cost: the status is 200 or 400."""
     names = ["max_tokens", "max_completion_tokens", "n", "temperature", "top_p", "seed"]
     if path == RESPONSES:
         names = ["max_output_tokens", "top_logprobs", "temperature", "max_tool_calls", "reasoning", "include"]  # fmt: skip
     for number in NUMBERS:
         for name in names:
-            told = gate.ask(
-                path, plain(path, stream=stream)[:-1] + f',"{name}":{number}}}'.encode()
+            reply = gate.ask(
+                path, valid_body(path, stream=stream)[:-1] + f',"{name}":{number}}}'.encode()
             )
-            assert fair(told), (name, number, told.body)
+            assert is_served_or_refused(reply), (name, number, reply.body)
 
 
 @pytest.mark.parametrize("path", GOOGLE)
 @pytest.mark.parametrize("model", ["gem-9", "able-1"])
-def test_wrong_numbers_of_gemini_are_never_a_fault(gate: Gate, path: str, model: str) -> None:
+def test_odd_numbers_of_gemini_are_served_or_refused_and_never_a_fault(
+    gate: Gate, path: str, model: str
+) -> None:
     """Numbers deeper in the body cause no fault either, native and translated."""
     inner = (
         "maxOutputTokens", "candidateCount", "temperature", "topK", "seed", "logprobs", "thinkingConfig",
@@ -371,13 +397,13 @@ def test_wrong_numbers_of_gemini_are_never_a_fault(gate: Gate, path: str, model:
     for number in NUMBERS:
         for name in inner:
             body = contents()[:-1] + f',"generationConfig":{{"{name}":{number}'.encode()
-            told = gate.ask(path, body + b"}" * (2 + name.count("{")))
-            assert fair(told), (name, number, told.body)
+            reply = gate.ask(path, body + b"}" * (2 + name.count("{")))
+            assert is_served_or_refused(reply), (name, number, reply.body)
 
 
 @pytest.mark.parametrize("value", ["1", '"x"', "null", "true", "[]", "{}", "[1]", '[{"x":[]}]'])
 @pytest.mark.parametrize("path", [RESPONSES, GENERATE, TOKENS])
-def test_members_of_another_type_are_never_a_fault(gate: Gate, path: str, value: str) -> None:
+def test_members_of_a_wrong_type_are_never_a_fault(gate: Gate, path: str, value: str) -> None:
     """Native: the provider may refuse them. Translated: the gateway refuses or drops them."""
     members = {
         RESPONSES: (
@@ -400,13 +426,14 @@ def test_members_of_another_type_are_never_a_fault(gate: Gate, path: str, value:
     for model in ("reply-9" if path == RESPONSES else "gem-9", "able-1", "claude-haiku-9"):
         for member in members:
             more = f'"{member.replace("%", value)}'
-            told = gate.ask(
-                path.replace("gem-9", model), plain(path, model=model)[:-1] + f",{more}}}".encode()
+            reply = gate.ask(
+                path.replace("gem-9", model),
+                valid_body(path, model=model)[:-1] + f",{more}}}".encode(),
             )
-            assert told.status in (200, 400), (model, more, told.body)
+            assert reply.status in (200, 400), (model, more, reply.body)
 
 
-def test_count_tokens_needs_no_cap(gate: Gate) -> None:
+def test_count_tokens_needs_no_max_tokens(gate: Gate) -> None:
     body = jsonio.dumps({"model": "claude-haiku-9", "messages": []})
     assert gate.ask(COUNT, body).json == {"input_tokens": 12}
     assert gate.ask(COUNT, messages()).status == 200

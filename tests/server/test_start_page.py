@@ -10,15 +10,15 @@ from gateway.limits.load_shedding import SHED_REASONING
 from gateway.runtime.composition import VERSION
 from gateway.server.dashboard.routes import SAFE_HEADERS
 from tests.e2e.world import Make, World
-from tests.server.gate import CLIENT_KEY, Gate, Told, answers, request
-from tests.server.test_pressed import press
-from tests.server.test_share import keys
+from tests.server.gate import CLIENT_KEY, Gate, Reply, answers, request
+from tests.server.test_fair_concurrency import environment_keys
+from tests.server.test_load_shedding import set_pressure
 
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 JSON = {"accept": "application/json"}
 
 
-def test_a_page_for_browsers(world: World) -> None:
+def test_a_browser_gets_a_page_that_loads_nothing_from_elsewhere(world: World) -> None:
     """The page is one file that loads nothing, is not cached, and runs only its own script."""
     reply = world.client.get("/", headers=HTML)
     assert reply.status_code == 200
@@ -37,7 +37,7 @@ def test_a_page_for_browsers(world: World) -> None:
     assert f"<code>{world.url}/v1</code>" in page
 
 
-def test_its_policy_allows_its_own_text_alone(world: World) -> None:
+def test_the_policy_of_the_page_allows_only_its_own_script_and_style(world: World) -> None:
     """The page has the dashboard's headers; the policy allows script and style by their hashes."""
     reply = world.client.get("/", headers=HTML)
     policy = reply.headers["content-security-policy"]
@@ -53,12 +53,14 @@ def test_its_policy_allows_its_own_text_alone(world: World) -> None:
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", "text/html", "text/html, application/json"])
-def test_the_page_is_for_who_does_not_want_json_alone(world: World, accept: str | None) -> None:
+def test_clients_that_do_not_ask_for_json_alone_get_the_page(
+    world: World, accept: str | None
+) -> None:
     headers = {} if accept is None else {"accept": accept}
     assert world.client.get("/", headers=headers).text.startswith("<!doctype html>")
 
 
-def test_json_for_programs(world: World) -> None:
+def test_programs_get_json(world: World) -> None:
     reply = world.client.get("/", headers=JSON)
     assert reply.headers["content-type"] == "application/json"
     assert reply.json() == {
@@ -73,7 +75,7 @@ def test_json_for_programs(world: World) -> None:
     }  # fmt: skip
 
 
-def test_head_goes_on(world: World) -> None:
+def test_the_start_page_answers_head_and_no_post(world: World) -> None:
     """Claude Code checks so if a gateway is there."""
     for headers in (HTML, JSON, {}):
         reply = world.client.head("/", headers=headers)
@@ -82,57 +84,60 @@ def test_head_goes_on(world: World) -> None:
     assert (reply.status_code, reply.headers["allow"]) == (405, "GET, HEAD")
 
 
-def test_it_says_why_no_call_is_served(world: World) -> None:
-    press(world, SHED_REASONING)
+def test_the_start_page_says_why_the_gateway_is_not_ready(world: World) -> None:
+    set_pressure(world, SHED_REASONING)
     assert "Ready" in world.client.get("/").text
     world.app.admission.shutdown.has_begun = True
     assert (
         '<p class="state bad">Not ready: The gateway is stopping.</p>' in world.client.get("/").text
     )
-    told = world.client.get("/", headers=JSON).json()
-    assert (told["status"], told["reason"]) == ("draining", "The gateway is stopping.")
+    state = world.client.get("/", headers=JSON).json()
+    assert (state["status"], state["reason"]) == ("draining", "The gateway is stopping.")
 
 
-def test_a_stranger_sees_no_labs_where_keys_exist(make: Make) -> None:
+def test_without_a_key_the_start_page_shows_no_labs(make: Make) -> None:
     """A key's owner sees the labs that it may use; a wrong key shows what a stranger sees."""
-    world = make(TIERGATE_KEYS=keys("ann"))
+    world = make(TIERGATE_KEYS=environment_keys("ann"))
     for headers in ({}, {"authorization": "Bearer bob"}):
         page = world.client.get("/", headers=headers).text
         assert "acme" not in page
         assert "other" not in page.replace("another", "")
         assert 'id="key" type="password"' in page
         assert "labs" not in world.client.get("/", headers={**JSON, **headers}).json()
-    known = {"authorization": "Bearer ann"}
-    assert world.client.get("/", headers={**JSON, **known}).json()["labs"] == ["acme", "other"]
-    assert "<li>acme</li>" in world.client.get("/", headers=known).text
+    right_key = {"authorization": "Bearer ann"}
+    assert world.client.get("/", headers={**JSON, **right_key}).json()["labs"] == ["acme", "other"]
+    assert "<li>acme</li>" in world.client.get("/", headers=right_key).text
 
 
-def page_at(gate: Gate, host: bytes, *lines: bytes) -> Told:
+def page_at(gate: Gate, host: bytes, *lines: bytes) -> Reply:
     """Return the page for a reader who names a host."""
     data = request("/", b"", b"connection: close", *lines, method="GET")
-    (told,) = answers(gate.exchange(data.replace(b"host: localhost", b"host: " + host)))
-    return told
+    (reply,) = answers(gate.exchange(data.replace(b"host: localhost", b"host: " + host)))
+    return reply
 
 
-def test_its_addresses_are_those_of_its_reader(locked: Gate) -> None:
+def test_the_page_shows_addresses_with_the_host_of_its_reader(gate_with_keys: Gate) -> None:
     """The page uses the host that the reader asked for, and https if a proxy reports TLS."""
-    assert b"<code>http://gw.example:8484/v1</code>" in page_at(locked, b"gw.example:8484").body
-    told = page_at(locked, b"gw.example", b"x-forwarded-proto: https")
-    assert b"<code>https://gw.example/v1</code>" in told.body
-    old = b"GET / HTTP/1.0\r\n\r\n"
-    assert b"<code>http://127.0.0.1:" in locked.exchange(old)
+    assert (
+        b"<code>http://gw.example:8484/v1</code>"
+        in page_at(gate_with_keys, b"gw.example:8484").body
+    )
+    reply = page_at(gate_with_keys, b"gw.example", b"x-forwarded-proto: https")
+    assert b"<code>https://gw.example/v1</code>" in reply.body
+    old_request = b"GET / HTTP/1.0\r\n\r\n"
+    assert b"<code>http://127.0.0.1:" in gate_with_keys.exchange(old_request)
 
 
-def test_a_host_is_text_on_the_page(locked: Gate) -> None:
+def test_the_page_escapes_the_host(gate_with_keys: Gate) -> None:
     """The gateway refuses or escapes markup in a host."""
-    assert page_at(locked, b"<b>").status == 400
-    told = page_at(locked, b"a'&b")
-    assert b"<code>http://a&#x27;&amp;b</code>" in told.body
+    assert page_at(gate_with_keys, b"<b>").status == 400
+    reply = page_at(gate_with_keys, b"a'&b")
+    assert b"<code>http://a&#x27;&amp;b</code>" in reply.body
 
 
-def test_it_is_open_and_says_nothing_of_a_key(locked: Gate) -> None:
-    told = locked.ask("/", b"", "GET", accept="text/html")
-    assert told.status == 200
-    assert CLIENT_KEY.encode() not in told.body
+def test_the_page_needs_no_key_and_shows_no_key_or_model(gate_with_keys: Gate) -> None:
+    reply = gate_with_keys.ask("/", b"", "GET", accept="text/html")
+    assert reply.status == 200
+    assert CLIENT_KEY.encode() not in reply.body
     for lab in (b"acme", b"claude-haiku", b"reply-9", b"gem-9"):
-        assert lab not in told.body
+        assert lab not in reply.body

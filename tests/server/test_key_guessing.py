@@ -9,7 +9,7 @@ from gateway.limits.key_guessing import WrongKeyCounter
 from gateway.runtime.build import find_cautions
 from tests.e2e.world import Make, World, chat
 from tests.server.gate import contents, messages, response
-from tests.server.test_scopes import FILE, scoped
+from tests.server.test_scopes import FILE, use_scoped_keys
 
 ADMIN = "admin-key-0123456789-never-shown"
 HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
@@ -25,13 +25,13 @@ ADMINS = [("GET", "/admin/costs"), ("POST", "/admin/reload"), ("GET", "/metrics"
 def keyed(make: Make) -> World:
     """A gateway that others can reach, with keys of every kind."""
 
-    def change(value: dict[str, object]) -> None:
-        scoped(value)
+    def set_scopes(value: dict[str, object]) -> None:
+        use_scoped_keys(value)
         value["server"] = {"host": "0.0.0.0"}
 
-    made: World = make(change, files={"keys.yaml": FILE}, TIERGATE_ADMIN_KEY=ADMIN)
-    made.gateway.keys.wrong_key_counter = WrongKeyCounter(lambda: 0.0)
-    return made
+    running: World = make(set_scopes, files={"keys.yaml": FILE}, TIERGATE_ADMIN_KEY=ADMIN)
+    running.gateway.keys.wrong_key_counter = WrongKeyCounter(lambda: 0.0)
+    return running
 
 
 def guess(world: World, method: str, path: str, secret: str, header: str) -> httpx.Response:
@@ -55,15 +55,15 @@ def test_guesses_are_slowed_down(keyed: World, method: str, path: str, alike: bo
     """The gateway counts guesses by the key's first characters and in total; addresses do not
     matter.
     """
-    told = []
-    for at in range(80):
-        secret = f"wrong-key-{at}" if alike else chance.token_hex(32)
-        told.append(guess(keyed, method, path, secret, HEADERS[at % 4]).status_code)
-    counted = 5 if alike else 50
+    statuses = []
+    for number in range(80):
+        secret = f"wrong-key-{number}" if alike else chance.token_hex(32)
+        statuses.append(guess(keyed, method, path, secret, HEADERS[number % 4]).status_code)
+    max_answered = 5 if alike else 50
     wrong = 200 if path == "/" else 401  # the start page shows strangers less
-    assert told[:5] == [wrong] * 5
-    assert told[60:] == [429] * 20
-    assert told.count(wrong) <= counted
+    assert statuses[:5] == [wrong] * 5
+    assert statuses[60:] == [429] * 20
+    assert statuses.count(wrong) <= max_answered
     right = "boss" if (method, path) in ADMINS and path != "/dashboard/session" else "free"
     right = ADMIN if path == "/dashboard/session" else right
     for header in HEADERS:
@@ -71,21 +71,21 @@ def test_guesses_are_slowed_down(keyed: World, method: str, path: str, alike: bo
 
 
 @pytest.mark.parametrize("beginning", [31, 8, 4])
-def test_nobody_locks_out_a_key_by_guesses_that_begin_as_it_does(
+def test_guesses_with_the_same_beginning_do_not_lock_out_a_key(
     keyed: World, beginning: int
 ) -> None:
-    for at in range(60):
-        guess(keyed, "GET", "/admin/costs", f"{ADMIN[:beginning]}-{at}", "x-api-key")
+    for number in range(60):
+        guess(keyed, "GET", "/admin/costs", f"{ADMIN[:beginning]}-{number}", "x-api-key")
     assert guess(keyed, "GET", "/admin/costs", ADMIN[:beginning], "x-api-key").status_code == 429
     assert guess(keyed, "GET", "/admin/costs", ADMIN, "x-api-key").status_code == 200
     assert guess(keyed, "POST", "/dashboard/session", ADMIN, "").status_code == 200
 
 
-def test_a_guess_in_the_url_counts_too(keyed: World) -> None:
+def test_a_key_guess_in_the_url_counts_too(keyed: World) -> None:
     """Google's clients may put a key there."""
     path = "/v1beta/models/auto:generateContent?key=wrong-key"
-    told = [keyed.client.post(path, content=contents()).status_code for _ in range(8)]
-    assert told == [401] * 5 + [429] * 3
+    statuses = [keyed.client.post(path, content=contents()).status_code for _ in range(8)]
+    assert statuses == [401] * 5 + [429] * 3
     path = path.replace("wrong-key", "free")
     assert keyed.client.post(path, content=contents()).status_code not in (401, 429)
 
@@ -96,7 +96,7 @@ def test_a_request_without_a_key_is_no_guess(keyed: World) -> None:
     assert guess(keyed, "GET", "/v1/models", "wrong-key", "x-api-key").status_code == 401
 
 
-def test_guesses_are_seen(keyed: World) -> None:
+def test_metrics_count_wrong_keys(keyed: World) -> None:
     """Metrics count wrong keys of calls and of admin requests alike."""
     for path in ("/v1/chat/completions", "/admin/costs", "/v1/models"):
         guess(keyed, "POST" if "chat" in path else "GET", path, "wrong-key", "x-api-key")
@@ -104,21 +104,28 @@ def test_guesses_are_seen(keyed: World) -> None:
     assert 'tiergate_refused_total{kind="invalid_api_key"} 3' in text
 
 
-def test_tries_come_back(keyed: World) -> None:
+def test_a_client_may_try_again_after_some_seconds(keyed: World) -> None:
     now = [0.0]
     keyed.gateway.keys.wrong_key_counter = WrongKeyCounter(lambda: now[0])
-    ask = [guess(keyed, "GET", "/v1/models", "wrong-key", "api-key").status_code for _ in range(6)]
-    assert ask == [401] * 5 + [429]
+    statuses = [
+        guess(keyed, "GET", "/v1/models", "wrong-key", "api-key").status_code for _ in range(6)
+    ]
+    assert statuses == [401] * 5 + [429]
     now[0] += 5.0
     assert guess(keyed, "GET", "/v1/models", "wrong-key", "api-key").status_code == 401
 
 
 @pytest.mark.parametrize(("key", "warned"), [("hunter2", True), ("x" * 15, True), ("x" * 16, False), ("", False), (" ", False)])  # fmt: skip
-def test_keys_that_can_be_guessed_are_warned_of(make: Make, key: str, warned: bool) -> None:
+def test_the_gateway_warns_of_keys_that_are_easy_to_guess(
+    make: Make, key: str, warned: bool
+) -> None:
     """No limit protects a short key: tries come back over time."""
     world = make(lambda value: value.update(metrics={"key": key.strip()}))
-    found = find_cautions(
+    cautions = find_cautions(
         world.gateway.built_config, world.gateway.keys, {"TIERGATE_ADMIN_KEY": key}
     )
-    assert [one.path or one.file for one in found] == ["TIERGATE_ADMIN_KEY", "metrics.key"] * warned
-    assert not [one for one in found if key in str(one).replace("characters", "")]
+    assert [caution.path or caution.file for caution in cautions] == [
+        "TIERGATE_ADMIN_KEY",
+        "metrics.key",
+    ] * warned
+    assert not [caution for caution in cautions if key in str(caution).replace("characters", "")]

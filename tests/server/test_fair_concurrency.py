@@ -23,7 +23,7 @@ def enter(shares: FairConcurrency, key: Key, times: int = 1) -> None:
         shares.enter(key)
 
 
-def refused(shares: FairConcurrency, key: Key) -> tuple[str, float | None] | None:
+def find_refusal(shares: FairConcurrency, key: Key) -> tuple[str, float | None] | None:
     try:
         shares.check(key)
     except ProblemError as error:
@@ -34,98 +34,100 @@ def refused(shares: FairConcurrency, key: Key) -> tuple[str, float | None] | Non
 BUSY, FULL = ("rate_limited", 1.0), ("overloaded", 1.0)
 
 
-def test_one_key_alone_has_all_places() -> None:
+def test_a_single_key_may_use_all_places() -> None:
     shares = FairConcurrency(8, CALM)
     enter(shares, ANN, 8)
-    assert refused(shares, ANN) == FULL
+    assert find_refusal(shares, ANN) == FULL
 
 
-def test_one_with_more_than_its_share_waits_while_others_get_in() -> None:
+def test_a_key_above_its_share_waits_while_others_get_in() -> None:
     """More than six of eight places are taken, so each of two keys may have four."""
     shares = FairConcurrency(8, CALM)
     enter(shares, BOB)
     enter(shares, ANN, 6)
-    assert refused(shares, ANN) == BUSY
-    assert refused(shares, BOB) is None
-    assert refused(shares, CAT) is None
+    assert find_refusal(shares, ANN) == BUSY
+    assert find_refusal(shares, BOB) is None
+    assert find_refusal(shares, CAT) is None
     enter(shares, CAT)
-    assert refused(shares, BOB) == FULL
+    assert find_refusal(shares, BOB) == FULL
 
 
-def test_who_has_a_whole_share_gets_no_more() -> None:
+def test_a_key_with_a_full_share_gets_no_more() -> None:
     shares = FairConcurrency(8, CALM)
     enter(shares, ANN, 4)
     enter(shares, BOB, 3)
-    assert (refused(shares, ANN), refused(shares, BOB)) == (BUSY, None)
+    assert (find_refusal(shares, ANN), find_refusal(shares, BOB)) == (BUSY, None)
 
 
-def test_up_to_three_quarters_nobody_is_asked_for_a_share() -> None:
+def test_shares_count_only_above_three_quarters_of_the_places() -> None:
     shares = FairConcurrency(8, CALM)
     enter(shares, BOB)
     enter(shares, ANN, 5)
-    assert refused(shares, ANN) is None
+    assert find_refusal(shares, ANN) is None
     enter(shares, ANN)
-    assert refused(shares, ANN) == BUSY
+    assert find_refusal(shares, ANN) == BUSY
     shares.leave(ANN)
-    assert refused(shares, ANN) is None
+    assert find_refusal(shares, ANN) is None
 
 
-def test_a_key_is_of_its_tenant() -> None:
+def test_equal_key_names_of_two_tenants_are_two_keys() -> None:
     shares = FairConcurrency(8, CALM)
     enter(shares, BOB)
     enter(shares, ANN, 6)
-    assert refused(shares, Key(name="ann", tenant="other")) is None
+    assert find_refusal(shares, Key(name="ann", tenant="other")) is None
 
 
-def test_a_key_that_has_none_left_counts_no_more() -> None:
+def test_a_key_without_calls_no_longer_counts() -> None:
     shares = FairConcurrency(8, CALM)
     enter(shares, BOB)
     enter(shares, ANN, 6)
     shares.leave(BOB)
     enter(shares, ANN, 2)
-    assert refused(shares, ANN) == FULL
+    assert find_refusal(shares, ANN) == FULL
 
 
 MOVES = st.lists(st.tuples(st.sampled_from([ANN, BOB, CAT]), st.booleans()), max_size=60)
 
 
 @given(most=st.integers(1, 12), moves=MOVES)
-def test_whatever_comes_and_goes_it_adds_up(most: int, moves: list[tuple[Key, bool]]) -> None:
+def test_places_are_shared_correctly_in_any_order_of_calls(
+    limit: int, moves: list[tuple[Key, bool]]
+) -> None:
     """Calls never exceed the limit; a key below its share is refused only if no place is left."""
-    shares, running = FairConcurrency(most, CALM), dict.fromkeys(["ann", "bob", "cat"], 0)
-    for key, comes in moves:
-        if comes:
-            why = refused(shares, key)
+    shares, running = FairConcurrency(limit, CALM), dict.fromkeys(["ann", "bob", "cat"], 0)
+    for key, starts in moves:
+        if starts:
+            refusal = find_refusal(shares, key)
             active = sum(1 for name, count in running.items() if count or name == key.name)
-            if why == BUSY:
-                assert running[key.name] >= most / active
-            assert (why == FULL) == (sum(running.values()) == most)
-            if why is None:
+            if refusal == BUSY:
+                assert running[key.name] >= limit / active
+            assert (refusal == FULL) == (sum(running.values()) == limit)
+            if refusal is None:
                 shares.enter(key)
                 running[key.name] += 1
         elif running[key.name]:
             shares.leave(key)
             running[key.name] -= 1
-        assert shares.call_count == sum(running.values()) <= most
+        assert shares.call_count == sum(running.values()) <= limit
     for name, count in running.items():
         for _ in range(count):
             shares.leave(Key(name=name))
     assert (shares.call_count, shares._calls_by_key) == (0, {})
 
 
-def keys(*names: str) -> str:
+def environment_keys(*names: str) -> str:
     return ",".join(f"{name}={hashlib.sha256(name.encode()).hexdigest()}" for name in names)
 
 
-def test_a_key_that_would_take_all_is_told_to_wait_and_another_is_served(
+def test_a_key_that_would_take_all_places_gets_429_and_another_is_served(
     make: Make, upstream: Upstream
 ) -> None:
     """Bob has one of eight places and ann six: ann may not take the eighth."""
 
-    def few(value: Config) -> None:
+    def limit_calls(value: Config) -> None:
         value["server"] = {"in_flight": 8}
 
-    world = make(few, TIERGATE_KEYS=keys("ann", "bob", "cat"))
+    world = make(limit_calls, TIERGATE_KEYS=environment_keys("ann", "bob", "cat"))
     upstream.on("/acme", *[SILENT] * 7, whole())
     with ExitStack() as stack:
         for name in ("bob", *["ann"] * 6):

@@ -10,7 +10,7 @@ from tests.e2e.world import World, chat
 PROOF = [{"role": "user", "content": "Prove that there are infinitely many primes."}]
 
 
-def test_models_virtual_names_first(world: World) -> None:
+def test_the_model_list_begins_with_virtual_names(world: World) -> None:
     listing = world.client.get("/v1/models").json()
     assert listing["object"] == "list"
     names = [item["id"] for item in listing["data"]]
@@ -28,7 +28,7 @@ def test_models_virtual_names_first(world: World) -> None:
         assert isinstance(item["created"], int)
 
 
-def test_models_as_google_lists_them(world: World) -> None:
+def test_the_model_list_in_googles_format(world: World) -> None:
     """Google's list is at its own path, and at the common path if Google's SDK asks."""
     listing = world.client.get("/v1beta/models").json()
     assert listing["models"][0] == {
@@ -43,52 +43,54 @@ def test_models_as_google_lists_them(world: World) -> None:
     assert (reply.status_code, reply.json()["error"]["status"]) == (404, "NOT_FOUND")
 
 
-def test_one_model_by_a_name_with_a_slash(world: World) -> None:
+def test_a_model_name_may_contain_a_slash(world: World) -> None:
     assert world.client.get("/v1/models/acme/fast").json()["id"] == "acme/fast"
     assert world.client.get("/v1/models/acme%2Ffast").json()["id"] == "acme/fast"
     reply = world.client.get("/v1/models/gpt-9")
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
 
 
-def test_route_says_what_would_be_done(world: World, upstream: Upstream) -> None:
+def test_route_shows_the_decision_and_calls_no_provider(world: World, upstream: Upstream) -> None:
     """Route gives the decision, the plan and the reason; it asks no provider and writes no row."""
     reply = world.client.post("/v1/route", json=chat(model="auto", messages=PROOF))
-    told = reply.json()
-    assert (told["lab"], told["tier"], told["model"]) == ("acme", "reasoning", "deep-1")
-    assert told["source"] == "classifier"
-    assert 0 < told["confidence"] <= 1
-    assert told["plan"] == [
+    decision = reply.json()
+    assert (decision["lab"], decision["tier"], decision["model"]) == ("acme", "reasoning", "deep-1")
+    assert decision["source"] == "classifier"
+    assert 0 < decision["confidence"] <= 1
+    assert decision["plan"] == [
         {
             "lab": "acme", "target": "acme/deep-1", "provider": "acme", "model": "deep-1", "effort": "high",
             "dialect": "openai-chat", "losses": [],
             "price": {"input": "5", "output": "20", "version": "config 2026-11-24"},
         }
     ]  # fmt: skip
-    assert [step["step"] for step in told["trace"]][:1] == ["pin"]
+    assert [step["step"] for step in decision["trace"]][:1] == ["pin"]
     assert "infinitely many primes" not in reply.text
     assert not upstream.requests
     assert world.rows() == []
 
 
-def test_route_and_call_decide_alike(world: World, upstream: Upstream) -> None:
+def test_route_and_a_call_decide_alike(world: World, upstream: Upstream) -> None:
     for model in ("auto", "fast", "acme/reasoning", "able-1", "gpt-4o", "other/smart"):
         body = chat(model=model, messages=PROOF)
-        told = world.client.post("/v1/route", json=body).json()
-        head = world.ask(body).headers
-        assert (told["lab"], told["tier"], told["model"]) == (
-            head["x-tiergate-lab"],
-            head["x-tiergate-tier"],
-            head["x-tiergate-model"],
+        decision = world.client.post("/v1/route", json=body).json()
+        headers = world.ask(body).headers
+        assert (decision["lab"], decision["tier"], decision["model"]) == (
+            headers["x-tiergate-lab"],
+            headers["x-tiergate-tier"],
+            headers["x-tiergate-model"],
         )
-        assert head["x-tiergate-decision"].startswith(told["source"])
-        assert upstream.requests[-1].json["model"] == told["model"]
+        assert headers["x-tiergate-decision"].startswith(decision["source"])
+        assert upstream.requests[-1].json["model"] == decision["model"]
 
 
-def test_route_takes_the_same_headers(world: World) -> None:
+def test_route_reads_the_headers_of_a_call_and_refuses_what_a_call_refuses(world: World) -> None:
     """Route refuses a request that a call would be refused for."""
     post = world.client.post
-    told = post("/v1/route", json=chat(model="auto"), headers={"x-tiergate-tier": "fast"}).json()
-    assert (told["tier"], told["source"]) == ("fast", "pin")
+    decision = post(
+        "/v1/route", json=chat(model="auto"), headers={"x-tiergate-tier": "fast"}
+    ).json()
+    assert (decision["tier"], decision["source"]) == ("fast", "pin")
     assert post("/v1/route", content=b"{").json()["error"]["code"] == "invalid_json"
     assert post("/v1/route", json=chat(model="gpt-9")).json()["error"]["code"] == "model_not_found"
     assert post("/v1/route?dialect=morse", json=chat()).json()["error"]["param"] == "dialect"
@@ -96,9 +98,9 @@ def test_route_takes_the_same_headers(world: World) -> None:
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready"])
-def test_health(world: World, path: str) -> None:
-    told = world.client.get(path).json()
-    assert told == {
+def test_health_shows_the_version_and_the_configuration(world: World, path: str) -> None:
+    health = world.client.get(path).json()
+    assert health == {
         "status": "ok",
         "version": VERSION,
         "config": world.gateway.engine.router.catalogue.version,
@@ -106,11 +108,11 @@ def test_health(world: World, path: str) -> None:
     assert world.client.head(path).status_code == 200
 
 
-def test_probes_of_clients(world: World) -> None:
+def test_the_start_page_answers_head_requests(world: World) -> None:
     assert world.client.head("/").status_code == 200
 
 
-def test_the_document(world: World) -> None:
+def test_the_openapi_document_lists_the_endpoints(world: World) -> None:
     """OpenAPI lists the endpoints, and no page loads scripts from elsewhere."""
     document = jsonio.loads(world.client.get("/openapi.json").content)
     assert document["info"]["title"] == "tiergate"
@@ -118,33 +120,33 @@ def test_the_document(world: World) -> None:
     assert world.client.get("/docs").status_code == 404
 
 
-def test_ids_differ_and_sort_by_time(world: World) -> None:
+def test_request_ids_differ_and_sort_by_time(world: World) -> None:
     ids = [world.ask(chat()).headers["x-request-id"] for _ in range(5)]
     assert len(set(ids)) == 5
     assert [item[:14] for item in ids] == sorted(item[:14] for item in ids)
 
 
-def test_a_connection_is_used_again(world: World) -> None:
+def test_a_connection_is_used_again_after_errors(world: World) -> None:
     """A connection survives even an error, if the whole request had been read."""
     for body in (chat(), b"{", chat(stream=True), chat(model="gpt-9"), chat()):
         assert "connection" not in world.ask(body).headers
 
 
-def test_a_bug_is_told_in_the_dialect_too(
+def test_a_bug_is_answered_in_the_dialect_without_the_text_of_the_error(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """SEC-LEAK 4: the answer omits the error's text, which may quote a prompt."""
 
-    def broken(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise KeyError("my secret")
 
-    monkeypatch.setattr(world.gateway.engine, "explain", broken)
+    monkeypatch.setattr(world.gateway.engine, "explain", fail)
     reply = world.client.post("/v1/route", json=chat())
     assert (reply.status_code, reply.json()["error"]["code"]) == (500, "internal")
     assert reply.headers["x-should-retry"] == "false"
     assert "my secret" not in reply.text
     (row,) = world.log
-    assert str(row["error"]).startswith("KeyError at test_doors.py:")
+    assert str(row["error"]).startswith("KeyError at test_other_endpoints.py:")
     caplog.clear()
 
 
@@ -156,7 +158,7 @@ PAGES = [
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1beta/models/auto:generateContent"])
 @pytest.mark.parametrize("origin", PAGES)
-def test_open_keys_are_no_web_pages_to_spend(
+def test_a_web_page_from_elsewhere_cannot_call_while_keys_are_open(
     world: World, upstream: Upstream, origin: str, path: str
 ) -> None:
     """A page can send text without a preflight, and its name may resolve to this machine (DNS
