@@ -46,8 +46,8 @@ ANTHROPIC = provider("anthropic", why="set ANTHROPIC_API_KEY")
 HOST = provider("host", why="set HOST_API_KEY")
 
 
-def target(where: Provider, model: str, effort: str | None = None, **facts: Any) -> Target:
-    return Target(provider=where, model=model, effort=effort, facts=ModelFacts(**facts))
+def target(provider: Provider, model: str, effort: str | None = None, **facts: Any) -> Target:
+    return Target(provider=provider, model=model, effort=effort, facts=ModelFacts(**facts))
 
 
 LUNA = target(OPENAI, "luna", "none", context=1_000, vision=True)
@@ -134,13 +134,13 @@ def call(
     return features.read(Prompt(model=model, user=text, **facts), dialect, key, steer)
 
 
-def decided(known: Router, seen: Features) -> tuple[Decision, Plan]:
-    return decide(known, seen, OPENAI_CHAT)
+def decided(router: Router, call: Features) -> tuple[Decision, Plan]:
+    return decide(router, call, OPENAI_CHAT)
 
 
-def refused(known: Router, seen: Features) -> Problem:
+def refusal(router: Router, call: Features) -> Problem:
     try:
-        decision, _ = decided(known, seen)
+        decision, _ = decided(router, call)
     except ProblemError as error:
         return error.problem
     message = f"served by {decision.lab}/{decision.tier}"
