@@ -16,7 +16,6 @@ from gateway.core.price import Price, PriceStep, Rates
 from gateway.core.target import TIERS, Target, Tier
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import explain
-from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
 from tests.routing import world
@@ -60,22 +59,7 @@ CATALOGUE = world.catalogue(
 )
 
 
-class ConstantClassifier:
-    """A classifier with a fixed score."""
-
-    name = version = "says"
-    thresholds = Thresholds(fast=0.5, smart=0.5, id="says")
-
-    def __init__(self, score: Score) -> None:
-        self._score = score
-
-    def score(self, text: str, signals: TextSignals) -> Score:
-        return self._score
-
-    def explain(self, signals: TextSignals, score: Score) -> str:
-        return "said"
-
-
+HALF = Thresholds(fast=0.5, smart=0.5, id="half")
 FAST, SMART, REASONING = Score(0.9, 0.95), Score(0.2, 0.8), Score(0.1, 0.2)
 DOUBT = Score(0.4, 0.49)
 """The score says reasoning, but only just."""
@@ -113,7 +97,7 @@ def make_router(strategy: Strategy = "sticky", score: Score = SMART, **more: Any
     return Router(
         catalogue=CATALOGUE,
         rules=rule_set,
-        classifier=ConstantClassifier(score),
+        classifier=world.FixedScoreClassifier(score.fast, score.smart, HALF),
         conversation=strategy,
         **more,
     )

@@ -17,8 +17,6 @@ from gateway.core.quality import DIAL_SHARES, find_share
 from gateway.core.target import TIERS, Lab, Target
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import quality_dial
-from gateway.routing.classifier.heuristic import THRESHOLDS
-from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.quality_dial import OwnTokens, OwnTraffic, ReferenceSet, TierCosts, Worth
 from gateway.routing.router import Router, decide
 from tests.routing import world
@@ -30,22 +28,6 @@ _COSTS = st.tuples(*[st.floats(1e-5, 1.0) | st.none()] * 3).filter(
 _SCORES = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(
     lambda pair: Score(fast=min(pair), smart=max(pair))
 )
-
-
-class FixedClassifier:
-    """A classifier with a fixed score."""
-
-    name = version = "fixed"
-    thresholds = THRESHOLDS
-
-    def __init__(self, fast: float, smart: float) -> None:
-        self._score = Score(fast=fast, smart=smart)
-
-    def score(self, text: str, signals: TextSignals) -> Score:
-        return self._score
-
-    def explain(self, signals: TextSignals, score: Score) -> str:
-        return "fixed"
 
 
 def price(usd: str) -> Price:
@@ -71,7 +53,9 @@ def make_router(
     score: tuple[float, float] = (0.5, 0.9),
     guards: tuple[world.Json, ...] = (),
 ) -> Router:
-    return world.router(guards, classifier=FixedClassifier(*score), known=world.catalogue([lab]))
+    return world.router(
+        guards, classifier=world.FixedScoreClassifier(*score), known=world.catalogue([lab])
+    )
 
 
 def choose(

@@ -19,23 +19,6 @@ A: Json = {"keywords": "a"}
 B: Json = {"keywords": "b"}
 
 
-class FixedScoreClassifier:
-    """A classifier with a fixed score."""
-
-    name = "fixed"
-    version = "fixed-1"
-    thresholds = THRESHOLDS
-
-    def __init__(self, fast: float, smart: float) -> None:
-        self._score = Score(fast, smart)
-
-    def score(self, text: str, signals: TextSignals) -> Score:
-        return self._score
-
-    def explain(self, signals: TextSignals, score: Score) -> str:
-        return "it always says so"
-
-
 CHOICES: list[tuple[list[Json], str, str, str, str, str | None, list[str]]] = [
     # choices, requested model -> lab, tier, source, rule, first lines of the trace
     ([{"tier": "fast"}], "auto", "openai", "fast", "rule", "choice 0",
@@ -156,7 +139,7 @@ def test_the_classifier_decides_if_nothing_else_has(
     fast: float, smart: float, tier: str, confidence: float
 ) -> None:
     router = world.router(
-        choices=[{"when": B, "tier": "fast"}], classifier=FixedScoreClassifier(fast, smart)
+        choices=[{"when": B, "tier": "fast"}], classifier=world.FixedScoreClassifier(fast, smart)
     )
     decision, _ = world.decided(router, world.call("a"))
     assert (decision.tier, decision.source, decision.confidence) == (tier, "classifier", confidence)
@@ -340,7 +323,7 @@ def test_a_call_that_is_never_translated_goes_to_a_lab_of_its_dialect() -> None:
 
 def test_thresholds_and_the_ceiling_of_a_budget_bound_the_decision() -> None:
     """Thresholds of the key's own traffic only lower the tier, and a budget's tier bounds it."""
-    router = world.router(classifier=FixedScoreClassifier(0.45, 0.55))
+    router = world.router(classifier=world.FixedScoreClassifier(0.45, 0.55))
 
     def tier(evidence: DecisionContext) -> str | None:
         return decide(router, world.call("a"), OPENAI_CHAT, evidence)[0].tier
@@ -349,5 +332,5 @@ def test_thresholds_and_the_ceiling_of_a_budget_bound_the_decision() -> None:
     assert tier(DecisionContext(thresholds=Thresholds(0.46, 0.5, "k-1"))) == "smart"
     assert tier(DecisionContext(thresholds=Thresholds(0.45, 0.5, "k-2"))) == "fast"
     assert tier(DecisionContext(thresholds=Thresholds(0.46, 0.5, "k-3"), ceiling="fast")) == "fast"
-    router = world.router(classifier=FixedScoreClassifier(0.9, 0.95))
+    router = world.router(classifier=world.FixedScoreClassifier(0.9, 0.95))
     assert tier(DecisionContext(thresholds=Thresholds(0.91, 0.96, "k-4"))) == "fast"

@@ -26,7 +26,6 @@ from gateway.routing.tier_share import (
     find_cell,
 )
 from tests.routing import world
-from tests.routing.test_router import FixedScoreClassifier
 
 OWN = Thresholds(0.5, 0.6, "own")
 type Draw = Callable[[random.Random], tuple[float, float]]
@@ -225,7 +224,7 @@ def test_the_shares_of_later_turns_are_within_two_points(draw: Draw) -> None:
 
 def test_the_trace_says_that_a_share_was_full() -> None:
     """The trace has both tiers and the snapshot; the decision keeps its score and thresholds."""
-    router = world.router(classifier=FixedScoreClassifier(0.1, 0.2))
+    router = world.router(classifier=world.FixedScoreClassifier(0.1, 0.2))
     used = Thresholds(0.53, 0.63, "key-1", ShareCut(reasoning=0.0, smart=2.0))
     decision, plan = decide(router, world.call("a"), OPENAI_CHAT, DecisionContext(thresholds=used))
     cuts = {"reasoning": 0.0, "smart": 2.0}
@@ -245,7 +244,7 @@ def test_the_trace_says_that_a_share_was_full() -> None:
 
 def test_the_score_of_a_judge_replaces_that_of_the_classifier() -> None:
     """The judge's score decides in place of the classifier's; the trace says if there is none."""
-    router = world.router(classifier=FixedScoreClassifier(0.9, 0.95))
+    router = world.router(classifier=world.FixedScoreClassifier(0.9, 0.95))
     judged = DecisionContext(judged=Score(0.0, 0.0))
     decision, _ = decide(router, world.call("a"), OPENAI_CHAT, judged)
     assert (decision.tier, decision.source) == ("reasoning", "classifier")

@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.core.call import NO_OPTIONS, OPEN_KEY, Key, RequestOptions
 from gateway.core.decision import Decision, Plan
+from gateway.core.decision_context import Score, Thresholds
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.prompt import Prompt
 from gateway.core.target import (
@@ -21,7 +22,8 @@ from gateway.core.target import (
 )
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import features
-from gateway.routing.classifier.heuristic import Classifier
+from gateway.routing.classifier.heuristic import THRESHOLDS, Classifier
+from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.compile import RuleSet, compile_rules
@@ -103,6 +105,23 @@ CATALOGUE = catalogue(
     older="openai/reasoning",
     oldest="terra",
 )
+
+
+class FixedScoreClassifier:
+    """A classifier with a fixed score."""
+
+    name = "fixed"
+    version = "fixed-1"
+
+    def __init__(self, fast: float, smart: float, thresholds: Thresholds = THRESHOLDS) -> None:
+        self._score = Score(fast, smart)
+        self.thresholds = thresholds
+
+    def score(self, text: str, signals: TextSignals) -> Score:
+        return self._score
+
+    def explain(self, signals: TextSignals, score: Score) -> str:
+        return "it always says so"
 
 
 def rules(guards: Iterable[Json] = (), choices: Iterable[Json] = ()) -> RuleSet:

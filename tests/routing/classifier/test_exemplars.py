@@ -17,7 +17,6 @@ from gateway.routing.classifier.exemplars import (
 )
 from gateway.routing.classifier.text_signals import TextScan
 from tests.routing import world
-from tests.routing.test_router import FixedScoreClassifier
 
 EXEMPLARS = [
     Exemplar("tickets", "Draft a short reply to this ticket of a customer", "fast"),
@@ -25,7 +24,7 @@ EXEMPLARS = [
     Exemplar("contracts", "Review this contract for clauses that a court could void", "reasoning"),
     Exemplar("plans", "Write a plan for the next quarter of the sales team", "smart"),
 ]
-BASE = FixedScoreClassifier(0.9, 0.95)
+BASE = world.FixedScoreClassifier(0.9, 0.95)
 
 
 def score_and_explain(text: str, near: float = DEFAULT_NEARNESS) -> tuple[Score, str]:
@@ -75,7 +74,7 @@ def test_the_score_gives_the_tier_of_the_exemplar_at_any_thresholds(
     own: Thresholds, tier: str, text: str
 ) -> None:
     """The score gives the exemplar's tier at any thresholds; a nearer prompt has a surer score."""
-    base = FixedScoreClassifier(0.5, 0.5)
+    base = world.FixedScoreClassifier(0.5, 0.5)
     base.thresholds = own
     exemplars = [next(Exemplar("x", "one two three four", item) for item in TIERS if item == tier)]
     score = ExemplarClassifier(exemplars, base).score(text, TextScan(text).signals())
@@ -164,7 +163,9 @@ def test_the_search_is_quick_enough_for_every_call() -> None:
 
 def test_exemplars_keep_working_with_another_base_classifier() -> None:
     """A tenant whose classifier was trained on its own calls keeps the owner's exemplars."""
-    classifier = ExemplarClassifier(EXEMPLARS, BASE, 0.9).with_base(FixedScoreClassifier(0.1, 0.2))
+    classifier = ExemplarClassifier(EXEMPLARS, BASE, 0.9).with_base(
+        world.FixedScoreClassifier(0.1, 0.2)
+    )
     near, far = EXEMPLARS[0].prompt, "Prove that there are infinitely many primes"
     assert classifier.score(near, TextScan(near).signals()).exemplar == "tickets"
     assert classifier.score(far, TextScan(far).signals()) == Score(0.1, 0.2)
