@@ -16,7 +16,6 @@ from gateway.core.price import Price, PriceStep, Rates
 from gateway.core.target import TIERS, Target, Tier
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import explain
-from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
 from tests.routing import world
@@ -28,7 +27,7 @@ NOW = 1_000_000.0
 
 
 def priced(
-    where: Any, model: str, read: str, write: str, output: str, *, above: int = 0, **facts: Any
+    provider: Any, model: str, read: str, write: str, output: str, *, above: int = 0, **facts: Any
 ) -> Target:
     rates = Rates(input=Decimal(write), cache_read=Decimal(read), output=Decimal(output))
     ten = Rates(
@@ -38,7 +37,7 @@ def priced(
     )
     steps = (PriceStep(above, ten),) if above else ()
     price = Price(rates=rates, steps=steps, version="v")
-    return msgspec.structs.replace(world.target(where, model, **facts), price=price)
+    return msgspec.structs.replace(world.target(provider, model, **facts), price=price)
 
 
 SWIFT = priced(OPENAI, "swift", "0.01", "0.1", "0.4", above=100_000)
@@ -60,37 +59,22 @@ CATALOGUE = world.catalogue(
 )
 
 
-class Says:
-    """A classifier with a fixed score."""
-
-    name = version = "says"
-    thresholds = Thresholds(fast=0.5, smart=0.5, id="says")
-
-    def __init__(self, score: Score) -> None:
-        self._score = score
-
-    def score(self, text: str, signals: TextSignals) -> Score:
-        return self._score
-
-    def explain(self, signals: TextSignals, score: Score) -> str:
-        return "said"
-
-
+HALF = Thresholds(fast=0.5, smart=0.5, id="half")
 FAST, SMART, REASONING = Score(0.9, 0.95), Score(0.2, 0.8), Score(0.1, 0.2)
 DOUBT = Score(0.4, 0.49)
 """The score says reasoning, but only just."""
 
 
-def seat(tier: Tier = "smart", target: Target = ABLE, **more: Any) -> Session:
-    told: Json = {
+def make_session(tier: Tier = "smart", target: Target = ABLE, **more: Any) -> Session:
+    fields: Json = {
         "lab": "openai",
         "account": "second",
         "tokens": 20_000,
         "turns": 2,
         "at": NOW - 60,
     }
-    told |= {"calls": 4, "output": 4_000, "first": "f"}
-    return Session(tier=tier, target=target.name, **told | more)
+    fields |= {"calls": 4, "output": 4_000, "first": "f"}
+    return Session(tier=tier, target=target.name, **fields | more)
 
 
 def call(
@@ -102,24 +86,28 @@ def call(
 ) -> Features:
     """Return the third user turn of a conversation."""
     facts = {"user_turns": 3, **more}
-    seen = world.call(text, key=key, **facts)
+    features = world.call(text, key=key, **facts)
     loop, named = bool(facts.get("tool_loop")), facts["user_turns"] == 1
-    seen.turn = turn or ConversationTurn(conversation="c", first="f", loop=loop, explicit=named)
-    return seen
+    features.turn = turn or ConversationTurn(conversation="c", first="f", loop=loop, explicit=named)
+    return features
 
 
-def router(strategy: Strategy = "sticky", score: Score = SMART, **more: Any) -> Router:
-    found = rules(more.pop("guards", ()), more.pop("choices", ()))
+def make_router(strategy: Strategy = "sticky", score: Score = SMART, **more: Any) -> Router:
+    rule_set = rules(more.pop("guards", ()), more.pop("choices", ()))
     return Router(
-        catalogue=CATALOGUE, rules=found, classifier=Says(score), conversation=strategy, **more
+        catalogue=CATALOGUE,
+        rules=rule_set,
+        classifier=world.FixedScoreClassifier(score.fast, score.smart, HALF),
+        conversation=strategy,
+        **more,
     )
 
 
-def told(known: Router, seen: Features, **evidence: Any) -> tuple[Decision, Plan]:
-    return decide(known, seen, OPENAI_CHAT, DecisionContext(at=NOW, **evidence))
+def decide_turn(router: Router, features: Features, **evidence: Any) -> tuple[Decision, Plan]:
+    return decide(router, features, OPENAI_CHAT, DecisionContext(at=NOW, **evidence))
 
 
-def place(decision: Decision, plan: Plan) -> str:
+def summarize(decision: Decision, plan: Plan) -> str:
     return f"{decision.source} {decision.tier} {plan.targets[0].model}"
 
 
@@ -153,30 +141,32 @@ SITUATIONS: dict[str, tuple[Json, Score, tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("situation", SITUATIONS)
 @pytest.mark.parametrize("at", range(5), ids=STRATEGIES)
-def test_each_strategy_in_each_situation(situation: str, at: int) -> None:
+def test_each_strategy_decides_each_situation_as_the_table_says(situation: str, at: int) -> None:
     changes, score, expected = SITUATIONS[situation]
     changes = dict(changes)
     sure = changes.pop("sure", 0.5)
     prompt = {k: changes.pop(k) for k in ("tool_loop", "user_turns", "images") if k in changes}
     evidence = {k: changes.pop(k) for k in ("unseated",) if k in changes}
-    known = router(STRATEGIES[at], score, upgrade_threshold=sure)
-    decision, plan = told(known, call(**prompt), seat=seat(**changes), **evidence)
-    assert place(decision, plan) == expected[at], lines(decision)
+    router = make_router(STRATEGIES[at], score, upgrade_threshold=sure)
+    decision, plan = decide_turn(router, call(**prompt), seat=make_session(**changes), **evidence)
+    assert summarize(decision, plan) == expected[at], lines(decision)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_without_a_seat_nothing_is_otherwise(strategy: Strategy) -> None:
-    seen = call()
+def test_without_a_session_all_strategies_decide_alike(strategy: Strategy) -> None:
+    request = call()
     for score in (FAST, SMART, REASONING):
-        one, _ = decide(router(strategy, score), seen, OPENAI_CHAT, EMPTY_CONTEXT)
-        two, _ = decide(router("sticky", score), world.call("and now?", user_turns=3), OPENAI_CHAT)
-        assert world.timeless(one) == world.timeless(two)
-        assert (one.switch, one.account) == (None, None)
+        decision, _ = decide(make_router(strategy, score), request, OPENAI_CHAT, EMPTY_CONTEXT)
+        sticky, _ = decide(
+            make_router("sticky", score), world.call("and now?", user_turns=3), OPENAI_CHAT
+        )
+        assert world.timeless(decision) == world.timeless(sticky)
+        assert (decision.switch, decision.account) == (None, None)
 
 
-def test_what_stays_asks_neither_rules_nor_classifier() -> None:
-    known = router(choices=[{"when": {}, "tier": "fast", "complete": "hold"}])
-    decision, plan = told(known, call(), seat=seat())
+def test_a_call_that_stays_on_its_target_runs_neither_rules_nor_classifier() -> None:
+    router = make_router(choices=[{"when": {}, "tier": "fast", "complete": "hold"}])
+    decision, plan = decide_turn(router, call(), seat=make_session())
     assert lines(decision) == [
         "-pin: lab openai ('auto' leaves the tier open)",
         "seat: openai/smart openai/able (it stays where it is)",
@@ -190,16 +180,16 @@ def test_what_stays_asks_neither_rules_nor_classifier() -> None:
 
 def test_a_target_that_took_over_stays_first() -> None:
     """The target may be of another lab; the budget stays with the lab of the decision."""
-    _, plan = told(router(), call(), seat=seat(target=SPARE))
+    _, plan = decide_turn(make_router(), call(), seat=make_session(target=SPARE))
     assert names(plan) == ["gemini/spare", "openai/able", "gemini/lent"]
-    decision, plan = told(router(), call(), seat=seat(target=LENT))
+    decision, plan = decide_turn(make_router(), call(), seat=make_session(target=LENT))
     assert names(plan) == ["gemini/lent", "openai/able", "gemini/spare"]
     assert plan.labs == ("lender", "openai", "openai")
     assert (decision.lab, decision.account) == ("openai", "second")
 
 
-def test_a_model_that_was_named_is_called_as_it_was() -> None:
-    decision, plan = told(router(), call(), seat=seat(model="able"))
+def test_a_model_that_the_session_names_is_called_again() -> None:
+    decision, plan = decide_turn(make_router(), call(), seat=make_session(model="able"))
     assert (decision.model, names(plan)) == ("able", ["openai/able"])
 
 
@@ -212,124 +202,134 @@ def test_a_model_that_was_named_is_called_as_it_was() -> None:
         ({"target": OFF}, "host/off is off"),
     ],
 )
-def test_what_is_there_no_more_is_decided_anew(changes: Json, why: str) -> None:
-    decision, plan = told(router(score=FAST), call(), seat=seat(**changes))
-    assert place(decision, plan) == DOWN
+def test_a_session_whose_target_is_gone_or_off_is_decided_anew(changes: Json, why: str) -> None:
+    decision, plan = decide_turn(make_router(score=FAST), call(), seat=make_session(**changes))
+    assert summarize(decision, plan) == DOWN
     assert f"({why})" in " ".join(lines(decision))
 
 
-def test_of_two_that_begin_in_the_same_words_the_shorter_is_no_compaction() -> None:
+def test_a_shorter_call_with_the_same_first_words_is_no_compaction() -> None:
     """Both share a session.
 
     A compaction of a conversation known by its start is a new conversation.
     """
-    seen = call(user_turns=1, turn=ConversationTurn(conversation="c", first="f"))
-    decision, plan = told(router(score=FAST), seen, seat=seat(turns=8))
-    assert place(decision, plan) == STAYS
+    request = call(user_turns=1, turn=ConversationTurn(conversation="c", first="f"))
+    decision, plan = decide_turn(make_router(score=FAST), request, seat=make_session(turns=8))
+    assert summarize(decision, plan) == STAYS
 
 
-def test_guards_and_scope_bound_a_seat() -> None:
+def test_guards_and_key_scopes_bound_a_session() -> None:
     """Bounds hold in a tool loop too, where the call moves no further than it must."""
     guards = [{"max_tier": "smart"}]
-    top = seat("reasoning", DEEP)
-    decision, plan = told(router(score=FAST, guards=guards), call(), seat=top)
-    assert place(decision, plan) == DOWN
-    decision, plan = told(router(score=FAST, guards=guards), call(**LOOP), seat=top)
-    assert place(decision, plan) == STAYS
+    top = make_session("reasoning", DEEP)
+    decision, plan = decide_turn(make_router(score=FAST, guards=guards), call(), seat=top)
+    assert summarize(decision, plan) == DOWN
+    decision, plan = decide_turn(make_router(score=FAST, guards=guards), call(**LOOP), seat=top)
+    assert summarize(decision, plan) == STAYS
     scoped = Key(name="k", tiers=("fast", "smart"))
-    decision, plan = told(router(score=FAST), call(key=scoped), seat=top)
-    assert place(decision, plan) == DOWN
-    denied = router(score=FAST, guards=[{"deny": ["openai"]}])
-    for seen in (call(), call(**LOOP)):
-        decision, plan = told(denied, seen, seat=seat())
-        assert place(decision, plan) == "classifier smart lent"
-    decision, plan = told(
-        router(score=FAST), call(key=Key(name="k", labs=("google",))), seat=seat()
+    decision, plan = decide_turn(make_router(score=FAST), call(key=scoped), seat=top)
+    assert summarize(decision, plan) == DOWN
+    denied = make_router(score=FAST, guards=[{"deny": ["openai"]}])
+    for request in (call(), call(**LOOP)):
+        decision, plan = decide_turn(denied, request, seat=make_session())
+        assert summarize(decision, plan) == "classifier smart lent"
+    decision, plan = decide_turn(
+        make_router(score=FAST), call(key=Key(name="k", labs=("google",))), seat=make_session()
     )
-    assert place(decision, plan) == "classifier fast far"
+    assert summarize(decision, plan) == "classifier fast far"
 
 
-def test_a_budget_bounds_a_seat() -> None:
-    decision, plan = told(router(), call(), seat=seat("reasoning", DEEP), ceiling="smart")
-    assert place(decision, plan) == "classifier smart able"
-    decision, plan = told(router(), call(**LOOP), seat=seat("reasoning", DEEP), ceiling="fast")
-    assert place(decision, plan) == "seat fast swift"
+def test_a_budget_bounds_a_session() -> None:
+    decision, plan = decide_turn(
+        make_router(), call(), seat=make_session("reasoning", DEEP), ceiling="smart"
+    )
+    assert summarize(decision, plan) == "classifier smart able"
+    decision, plan = decide_turn(
+        make_router(), call(**LOOP), seat=make_session("reasoning", DEEP), ceiling="fast"
+    )
+    assert summarize(decision, plan) == "seat fast swift"
 
 
-def test_the_caller_stands_before_the_seat() -> None:
-    """A lab or tier that the client names moves the conversation, even inside a tool loop."""
+def test_a_lab_or_tier_that_the_client_names_overrides_the_session() -> None:
+    """It does so inside a tool loop, too."""
     for prompt in ({}, LOOP):
-        seen = call(**prompt)
-        seen.prompt = msgspec.structs.replace(seen.prompt, model="reasoning")
-        decision, plan = told(router(), seen, seat=seat())
-        assert place(decision, plan) == "pin reasoning deep"
+        request = call(**prompt)
+        request.prompt = msgspec.structs.replace(request.prompt, model="reasoning")
+        decision, plan = decide_turn(make_router(), request, seat=make_session())
+        assert summarize(decision, plan) == "pin reasoning deep"
         assert decision.switch is not None
         assert (decision.switch.has_moved, decision.switch.destination) == (True, "openai/deep")
-        seen.prompt = msgspec.structs.replace(seen.prompt, model="google/auto")
-        decision, plan = told(router(), seen, seat=seat())
-        assert place(decision, plan) == "classifier smart far"
+        request.prompt = msgspec.structs.replace(request.prompt, model="google/auto")
+        decision, plan = decide_turn(make_router(), request, seat=make_session())
+        assert summarize(decision, plan) == "classifier smart far"
 
 
-def test_who_names_the_tier_of_the_seat_keeps_its_target() -> None:
-    seen = call()
-    seen.options = RequestOptions(tier="smart")
-    decision, plan = told(router(), seen, seat=seat(target=SPARE))
-    assert place(decision, plan) == "pin smart spare"
+def test_a_client_that_names_the_tier_of_the_session_keeps_its_target() -> None:
+    request = call()
+    request.options = RequestOptions(tier="smart")
+    decision, plan = decide_turn(make_router(), request, seat=make_session(target=SPARE))
+    assert summarize(decision, plan) == "pin smart spare"
     assert (decision.account, decision.switch) == ("second", None)
 
 
-def test_a_side_call_has_no_seat() -> None:
-    seen = call(turn=ConversationTurn(conversation="c", kind="side"))
-    decision, plan = told(router(score=FAST), seen, seat=seat())
-    assert place(decision, plan) == DOWN
+def test_a_side_call_has_no_session() -> None:
+    request = call(turn=ConversationTurn(conversation="c", kind="side"))
+    decision, plan = decide_turn(make_router(score=FAST), request, seat=make_session())
+    assert summarize(decision, plan) == DOWN
     assert decision.switch is None
 
 
-def test_a_side_call_within_a_conversation_is_served_by_its_seat() -> None:
+def test_a_side_call_that_continues_a_conversation_goes_to_its_target() -> None:
     """The side call repeats the prompt of the conversation, which the provider has cached."""
-    seen = call(turn=ConversationTurn(conversation="c", kind="side", loop=True))
-    decision, plan = told(router(score=FAST), seen, seat=seat())
-    assert place(decision, plan) == STAYS
+    request = call(turn=ConversationTurn(conversation="c", kind="side", loop=True))
+    decision, plan = decide_turn(make_router(score=FAST), request, seat=make_session())
+    assert summarize(decision, plan) == STAYS
 
 
-def test_a_key_has_a_strategy_of_its_own() -> None:
-    decision, plan = told(
-        router("sticky", FAST), call(key=Key(name="k", conversation="turn")), seat=seat()
+def test_a_client_key_can_set_its_own_strategy() -> None:
+    decision, plan = decide_turn(
+        make_router("sticky", FAST),
+        call(key=Key(name="k", conversation="turn")),
+        seat=make_session(),
     )
-    assert place(decision, plan) == DOWN
+    assert summarize(decision, plan) == DOWN
 
 
-def test_a_guard_goes_before_a_key() -> None:
+def test_the_strategy_of_a_guard_overrides_that_of_the_client_key() -> None:
     """The first guard with a `conversation` setting wins, and the trace shows it."""
     guards = [{"no_cache": True}, {"conversation": "turn"}, {"conversation": "pin"}]
     key = Key(name="k", conversation="sticky")
-    decision, plan = told(router("pin", FAST, guards=guards), call(key=key), seat=seat())
-    assert place(decision, plan) == DOWN
+    decision, plan = decide_turn(
+        make_router("pin", FAST, guards=guards), call(key=key), seat=make_session()
+    )
+    assert summarize(decision, plan) == DOWN
     assert "guard: conversation turn (guard 1)" in lines(decision)
 
 
 @pytest.mark.parametrize("strategy", ["ratchet-up", "cost-aware"])
-def test_a_rule_is_sure(strategy: Strategy) -> None:
+def test_a_rule_decides_a_user_turn_under_ratchet_up_and_cost_aware(strategy: Strategy) -> None:
     """A rule decides at a user turn that the strategy weighs; elsewhere the session comes first."""
     choices = [{"when": {"keywords": ["prove"]}, "tier": "reasoning"}]
-    known = router(strategy, SMART, choices=choices)
-    decision, plan = told(known, call("Prove it."), seat=seat())
-    assert place(decision, plan) == "rule reasoning deep"
-    decision, plan = told(router("sticky", choices=choices), call("Prove it."), seat=seat())
-    assert place(decision, plan) == STAYS
+    router = make_router(strategy, SMART, choices=choices)
+    decision, plan = decide_turn(router, call("Prove it."), seat=make_session())
+    assert summarize(decision, plan) == "rule reasoning deep"
+    decision, plan = decide_turn(
+        make_router("sticky", choices=choices), call("Prove it."), seat=make_session()
+    )
+    assert summarize(decision, plan) == STAYS
 
 
-def test_nothing_is_sure_without_a_classifier() -> None:
-    known = msgspec.structs.replace(router("ratchet-up"), classifier=None)
-    decision, plan = told(known, call(), seat=seat("fast", SWIFT))
-    assert place(decision, plan) == "seat fast swift"
+def test_ratchet_up_stays_without_a_classifier() -> None:
+    router = msgspec.structs.replace(make_router("ratchet-up"), classifier=None)
+    decision, plan = decide_turn(router, call(), seat=make_session("fast", SWIFT))
+    assert summarize(decision, plan) == "seat fast swift"
     assert decision.switch is not None
     assert not decision.switch.has_moved
 
 
-def test_the_trace_tells_what_leaving_costs() -> None:
+def test_the_trace_shows_what_leaving_costs() -> None:
     """Writing 20,000 tokens to deep's cache instead of reading them costs 20k * 4.75."""
-    decision, _ = told(router("ratchet-up", REASONING), call(), seat=seat())
+    decision, _ = decide_turn(make_router("ratchet-up", REASONING), call(), seat=make_session())
     assert [line for line in lines(decision) if "seat" in line] == [
         "-seat: leaves openai/able (smart does not suffice: 0.80, from 0.50 on it goes up)",
         "seat: openai/reasoning openai/deep (20000 cached tokens are lost: 0.095 USD)",
@@ -355,46 +355,50 @@ def test_the_trace_tells_what_leaving_costs() -> None:
         ({}, "20000 cached tokens are lost, at a price that is not known"),
     ],
 )
-def test_what_is_lost_is_nothing_or_unknown(changes: Json, line: str) -> None:
-    seen = call()
-    seen.options = RequestOptions(lab="google")
-    decision, _ = told(router("turn"), seen, seat=seat(**changes))
+def test_the_trace_shows_that_no_tokens_are_lost_or_at_an_unknown_price(
+    changes: Json, line: str
+) -> None:
+    request = call()
+    request.options = RequestOptions(lab="google")
+    decision, _ = decide_turn(make_router("turn"), request, seat=make_session(**changes))
     assert line in lines(decision)[-1]
     switch = decision.switch
     assert switch is not None
     assert switch.cost == (None if switch.tokens else 0)
 
 
-def test_another_tier_of_the_same_target_loses_nothing() -> None:
-    known = msgspec.structs.replace(
-        router("turn", REASONING),
+def test_a_move_to_another_tier_of_the_same_target_loses_no_cached_tokens() -> None:
+    router = msgspec.structs.replace(
+        make_router("turn", REASONING),
         catalogue=world.catalogue((lab("openai", [ABLE], [ABLE], [ABLE]),)),
     )
-    decision, _ = told(known, call(), seat=seat())
+    decision, _ = decide_turn(router, call(), seat=make_session())
     assert decision.switch is not None
     assert decision.switch.tokens == 0
     assert decision.switch.cost == 0
 
 
-def test_a_cheaper_tier_must_pay_for_the_cache_it_leaves() -> None:
+def test_a_move_to_a_cheaper_tier_must_pay_for_the_cache_it_leaves() -> None:
     """Past the cheap model's long-context step, the lower price takes longer to pay for itself."""
-    short, _ = told(router("cost-aware", FAST), call(), seat=seat())
+    short, _ = decide_turn(make_router("cost-aware", FAST), call(), seat=make_session())
     assert short.tier == "fast"
     assert short.switch is not None
     assert (short.switch.has_moved, short.switch.cost) == (True, Decimal("0.0018"))
     assert short.switch.calls == 4
-    long, _ = told(router("cost-aware", FAST), call(), seat=seat(tokens=150_000))
+    long, _ = decide_turn(
+        make_router("cost-aware", FAST), call(), seat=make_session(tokens=150_000)
+    )
     assert (long.tier, long.source) == ("smart", "seat")
     assert long.switch is not None
     assert (long.switch.has_moved, long.switch.cost) == (False, Decimal("0.135"))
     assert "0.135 USD to read 150000 cached tokens anew" in " ".join(lines(long))
 
 
-def test_what_saves_nothing_or_an_unknown_sum_is_no_reason() -> None:
+def test_cost_aware_stays_if_a_move_saves_nothing_or_an_unknown_amount() -> None:
     dear = msgspec.structs.replace(
-        router("cost-aware", FAST), catalogue=world.catalogue((lab("openai", [DEEP], [ABLE]),))
+        make_router("cost-aware", FAST), catalogue=world.catalogue((lab("openai", [DEEP], [ABLE]),))
     )
-    decision, _ = told(dear, call(), seat=seat())
+    decision, _ = decide_turn(dear, call(), seat=make_session())
     assert (decision.tier, decision.source) == ("smart", "seat")
     assert decision.switch is not None
     assert decision.switch.saving is not None
@@ -402,30 +406,32 @@ def test_what_saves_nothing_or_an_unknown_sum_is_no_reason() -> None:
     unknown = msgspec.structs.replace(
         dear, catalogue=world.catalogue((lab("openai", [LENT], [ABLE]),))
     )
-    decision, _ = told(unknown, call(), seat=seat())
+    decision, _ = decide_turn(unknown, call(), seat=make_session())
     assert (decision.tier, decision.source) == ("smart", "seat")
     assert "a price is missing" in " ".join(lines(decision))
 
 
-def test_what_was_never_answered_is_weighed_too() -> None:
-    decision, _ = told(router("cost-aware", FAST), call(), seat=seat(calls=0, output=0))
+def test_a_session_without_an_answer_counts_as_one_call() -> None:
+    decision, _ = decide_turn(
+        make_router("cost-aware", FAST), call(), seat=make_session(calls=0, output=0)
+    )
     assert decision.switch is not None
     assert decision.switch.calls == 1
 
 
-def test_a_target_that_is_off_is_no_place_to_go() -> None:
-    known = msgspec.structs.replace(
-        router("cost-aware", FAST),
+def test_cost_aware_skips_a_target_that_is_off() -> None:
+    router = msgspec.structs.replace(
+        make_router("cost-aware", FAST),
         catalogue=world.catalogue((lab("openai", [OFF, SWIFT], [ABLE]),)),
     )
-    decision, plan = told(known, call(), seat=seat())
-    assert place(decision, plan) == DOWN
+    decision, plan = decide_turn(router, call(), seat=make_session())
+    assert summarize(decision, plan) == DOWN
     assert decision.switch is not None
     assert decision.switch.saving is not None
 
 
-def test_it_is_told_as_exact_text() -> None:
-    decision, plan = told(router("ratchet-up", REASONING), call(), seat=seat())
+def test_the_explanation_gives_the_costs_of_a_move_as_exact_text() -> None:
+    decision, plan = decide_turn(make_router("ratchet-up", REASONING), call(), seat=make_session())
     shown = explain.describe(decision, plan, [()] * len(plan.targets), NOW)["switch"]
     assert shown == {
         "moved": True, "lab": "openai", "tier": "smart", "target": "openai/able", "to": "openai/deep",
@@ -433,11 +439,12 @@ def test_it_is_told_as_exact_text() -> None:
     }  # fmt: skip
 
 
-def test_a_tier_with_no_target_is_no_place_to_go() -> None:
-    known = msgspec.structs.replace(
-        router("ratchet-up", REASONING), catalogue=world.catalogue((lab("openai", [], [ABLE]),))
+def test_a_rise_to_a_tier_without_targets_stays_on_the_target() -> None:
+    router = msgspec.structs.replace(
+        make_router("ratchet-up", REASONING),
+        catalogue=world.catalogue((lab("openai", [], [ABLE]),)),
     )
-    decision, plan = told(known, call(), seat=seat())
+    decision, plan = decide_turn(router, call(), seat=make_session())
     assert plan.targets == (ABLE,)
     assert decision.switch is not None
     assert decision.switch.destination == "openai/able"
@@ -445,7 +452,7 @@ def test_a_tier_with_no_target_is_no_place_to_go() -> None:
 
 SCORES = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(lambda two: Score(min(two), max(two)))
 SEATS = st.builds(
-    lambda at, tokens, ago, turns, calls, output: seat(
+    lambda at, tokens, ago, turns, calls, output: make_session(
         TIERS[at], (SWIFT, ABLE, DEEP)[at],
         tokens=tokens, at=NOW - ago, turns=turns, calls=calls, output=output,
     ),
@@ -456,31 +463,31 @@ SEATS = st.builds(
 
 @given(st.sampled_from(STRATEGIES), SCORES, SEATS)
 def test_inside_a_tool_loop_the_target_never_changes(
-    strategy: Strategy, score: Score, sits: Session
+    strategy: Strategy, score: Score, session: Session
 ) -> None:
-    decision, plan = told(router(strategy, score), call(**LOOP), seat=sits)
-    assert (decision.tier, plan.targets[0].name) == (sits.tier, sits.target)
+    decision, plan = decide_turn(make_router(strategy, score), call(**LOOP), seat=session)
+    assert (decision.tier, plan.targets[0].name) == (session.tier, session.target)
     assert (decision.source, decision.switch) == ("seat", None)
 
 
 @given(SCORES, SEATS)
-def test_a_ratchet_never_goes_down(score: Score, sits: Session) -> None:
+def test_ratchet_up_never_lowers_the_tier(score: Score, session: Session) -> None:
     for more in ({}, {"unseated": "is out"}):
-        decision, _ = told(router("ratchet-up", score), call(), seat=sits, **more)
+        decision, _ = decide_turn(make_router("ratchet-up", score), call(), seat=session, **more)
         assert decision.tier is not None
-        assert TIERS.index(decision.tier) >= TIERS.index(sits.tier)
+        assert TIERS.index(decision.tier) >= TIERS.index(session.tier)
 
 
 @given(SCORES, SEATS)
-def test_nothing_goes_down_that_does_not_pay(score: Score, sits: Session) -> None:
+def test_cost_aware_lowers_the_tier_only_if_that_pays(score: Score, session: Session) -> None:
     """With a warm cache, X < S * the calls to come, in exact USD."""
-    sits = msgspec.structs.replace(sits, at=NOW - 10, turns=0)
-    decision, _ = told(router("cost-aware", score), call(), seat=sits)
+    session = msgspec.structs.replace(session, at=NOW - 10, turns=0)
+    decision, _ = decide_turn(make_router("cost-aware", score), call(), seat=session)
     switch = decision.switch
-    if decision.tier is None or TIERS.index(decision.tier) >= TIERS.index(sits.tier):
+    if decision.tier is None or TIERS.index(decision.tier) >= TIERS.index(session.tier):
         return
     assert switch is not None
     assert switch.cost is not None
     assert switch.saving is not None
-    assert switch.calls == max(1, sits.calls)
+    assert switch.calls == max(1, session.calls)
     assert switch.cost < switch.saving * switch.calls

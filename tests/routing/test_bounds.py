@@ -19,10 +19,13 @@ CATALOGUE = world.catalogue(world.CATALOGUE.labs.values(), **ALIASES)
 
 def guards(dice: Dice) -> list[GuardPart]:
     """Return up to six guards, one of which may have several effects."""
-    made = [dice.guard() for _ in range(dice.one([2, 4, 6]))]
-    made += [{**dice.guard(), "no_cache": True, "complete": dice.one(["hold", "off"])}]
-    made += [{**dice.guard(), "quality": dice.one([0, 5, {"keep": 0.97}])}]
-    return [GuardPart.model_validate({"name": f"g{at}", **one}) for at, one in enumerate(made)]
+    definitions = [dice.guard() for _ in range(dice.pick([2, 4, 6]))]
+    definitions += [{**dice.guard(), "no_cache": True, "complete": dice.pick(["hold", "off"])}]
+    definitions += [{**dice.guard(), "quality": dice.pick([0, 5, {"keep": 0.97}])}]
+    return [
+        GuardPart.model_validate({"name": f"g{at}", **definition})
+        for at, definition in enumerate(definitions)
+    ]
 
 
 def meaning(bounds: GuardBounds) -> tuple[object, ...]:
@@ -42,11 +45,11 @@ def test_any_order_of_guards_gives_the_same_bounds(seed: int) -> None:
     first: list[tuple[object, ...]] = []
     for _ in range(4):
         rules = compile_rules(written, [])
-        found = [
+        bounds = [
             meaning(evaluate_guards(rules, rules.make_context(call, at))) for call, at in calls
         ]
-        first = first or found
-        assert found == first
+        first = first or bounds
+        assert bounds == first
         order.shuffle(written)
 
 
@@ -64,12 +67,12 @@ PINS = [
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_all_guards_together_bound_what_is_asked_for(seed: int) -> None:
+def test_all_matching_guards_together_bound_the_requested_model(seed: int) -> None:
     dice = Dice(1_000 + seed)
     router = Router(catalogue=CATALOGUE, rules=compile_rules(guards(dice), []), classifier=None)
     for _ in range(12):
         call, at = dice.call(), dice.at()
-        call.prompt = world.call(model=dice.one(PINS)).prompt
+        call.prompt = world.call(model=dice.pick(PINS)).prompt
         view = router.rules.make_context(call, at)
         bounds = evaluate_guards(router.rules, view)
         hits = [guard.definition for guard in router.rules.guards if guard.test(view)]

@@ -91,24 +91,26 @@ def reason(target: Target, **call: Any) -> str:
 
 
 @pytest.mark.parametrize(("facts", "call", "expected"), CASES)
-def test_a_target_is_removed_for_a_reason(facts: Json, call: Json, expected: str) -> None:
+def test_a_target_that_lacks_a_capability_is_removed_with_a_reason(
+    facts: Json, call: Json, expected: str
+) -> None:
     assert reason(world.target(world.OPENAI, "m", **facts), **call) == expected
 
 
-def test_the_tier_s_effort_counts_where_the_client_set_none() -> None:
+def test_the_effort_of_the_tier_applies_if_the_client_sets_none() -> None:
     facts: Json = {"chat_tool_efforts": ("none",), "default_effort": "high"}
     assert reason(world.target(world.OPENAI, "m", "none", **facts), **TOOLS) == ""
     assert reason(world.target(world.OPENAI, "m", "low", **facts), **TOOLS) != ""
     assert reason(world.target(world.OPENAI, "m", "none", **facts), **TOOLS, effort="low") != ""
 
 
-def test_a_provider_is_asked_too() -> None:
+def test_the_limits_of_a_provider_remove_its_targets_too() -> None:
     host = msgspec.structs.replace(world.OPENAI, refused_members=frozenset({"n"}))
     assert reason(world.target(host, "m"), members=frozenset({"n"})) == "refuses n"
-    other = msgspec.structs.replace(
+    other_host = msgspec.structs.replace(
         world.OPENAI, urls={"gemini": "https://x", "other": "https://y"}
     )
-    assert reason(world.target(other, "m")) == "needs gemini or other"
+    assert reason(world.target(other_host, "m")) == "needs gemini or other"
     assert reason(world.OPUS) == capabilities.OFF_REASON
     assert (
         capabilities.make_skipped_target(world.OPUS, "fast", capabilities.OFF_REASON).detail
@@ -116,7 +118,7 @@ def test_a_provider_is_asked_too() -> None:
     )
 
 
-def test_an_unpinned_call_moves_to_the_nearest_tier_with_a_fitting_target_and_says_so() -> None:
+def test_an_unpinned_call_moves_to_the_nearest_tier_that_can_serve_it() -> None:
     decision, plan = world.decided(
         world.router(choices=[{"tier": "reasoning"}]), world.call(**TOOLS)
     )
@@ -146,7 +148,7 @@ def test_an_unpinned_call_moves_to_the_nearest_tier_with_a_fitting_target_and_sa
         ("reasoning", {**TOOLS, "images": 1}, "fast", "openai/luna"),
     ],
 )
-def test_the_nearest_tier_is_looked_for_upwards_first(
+def test_the_gateway_looks_for_the_nearest_tier_upwards_first(
     tier: str, call: Json, moved: str, model: str
 ) -> None:
     decision, plan = world.decided(world.router(choices=[{"tier": tier}]), world.call(**call))
@@ -177,13 +179,13 @@ def test_the_nearest_tier_is_looked_for_upwards_first(
     ],
 )
 def test_a_pinned_call_is_refused_with_every_reason(model: str, message: str) -> None:
-    problem = world.refused(world.router(), world.call(model=model, chars=4_004, **TOOLS))
+    problem = world.refusal(world.router(), world.call(model=model, chars=4_004, **TOOLS))
     assert (problem.kind, problem.http_status, problem.message) == ("no_target", 400, message)
 
 
 def test_an_unpinned_call_that_nothing_can_serve_is_refused_with_every_reason() -> None:
-    seen = world.call(model="openai/auto", images=1, chars=4_004, **TOOLS)
-    problem = world.refused(world.router(), seen)
+    call = world.call(model="openai/auto", images=1, chars=4_004, **TOOLS)
+    problem = world.refusal(world.router(), call)
     assert problem.message == (
         "No target of lab openai can serve this request: needs openai-responses (openai/sol, "
         "openai/astra); takes no images (openai/terra); about 1,001 tokens do not fit its window of "
@@ -192,7 +194,7 @@ def test_an_unpinned_call_that_nothing_can_serve_is_refused_with_every_reason() 
     assert problem.detail == "host/luna is off: set HOST_API_KEY"
 
 
-def test_of_many_reasons_the_first_are_told() -> None:
+def test_an_error_gives_the_first_three_reasons_and_counts_the_rest() -> None:
     skipped = [SkippedTarget(f"host/{at}", "fast", f"reason {at}") for at in range(5)]
     message = refusals.no_target("lab openai", skipped).problem.message
     assert message == (
@@ -201,11 +203,11 @@ def test_of_many_reasons_the_first_are_told() -> None:
     )
 
 
-def test_an_empty_tier_says_that_it_has_no_target() -> None:
-    known = world.router(known=world.catalogue([world.lab("openai", fast=[world.LUNA])]))
-    problem = world.refused(known, world.call(model="reasoning"))
+def test_the_error_for_an_empty_tier_says_that_it_has_no_target() -> None:
+    router = world.router(known=world.catalogue([world.lab("openai", fast=[world.LUNA])]))
+    problem = world.refusal(router, world.call(model="reasoning"))
     assert problem.message == "No target of openai/reasoning can serve this request: it has none."
-    decision, _ = world.decided(known, world.call())
+    decision, _ = world.decided(router, world.call())
     assert decision.tier == "fast"
 
 
@@ -223,7 +225,7 @@ def openai() -> Router:
     )
 
 
-def read(**members: Any) -> features.Features:
+def read_call(**members: Any) -> features.Features:
     body: Json = {"model": "auto", "messages": [{"role": "user", "content": "hi"}], **members}
     prompt: Prompt = OPENAI_CHAT.read(msgspec.json.encode(body)).prompt
     return features.read(prompt, OPENAI_CHAT.name, OPEN_KEY, NO_OPTIONS)
@@ -233,11 +235,11 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 
 
 @pytest.mark.parametrize("model", ["reasoning", "gpt-6.2-astra", "gpt-6.2-sol", "gpt-6.1-sol"])
-def test_openai_takes_no_tools_on_chat_where_a_model_always_reasons(
+def test_a_chat_call_with_tools_is_refused_for_openai_models_that_always_reason(
     openai: Router, model: str
 ) -> None:
     with pytest.raises(ProblemError, match="needs openai-responses") as caught:
-        decide(openai, read(model=model, tools=[TOOL]), OPENAI_CHAT)
+        decide(openai, read_call(model=model, tools=[TOOL]), OPENAI_CHAT)
     assert caught.value.problem.kind == "no_target"
 
 
@@ -249,34 +251,34 @@ def test_openai_takes_no_tools_on_chat_where_a_model_always_reasons(
         ("auto", ["openai/gpt-6-sol"]),
     ],
 )
-def test_openai_takes_tools_on_chat_where_a_model_can_be_told_not_to_think(
+def test_a_chat_call_with_tools_goes_to_openai_models_that_can_skip_reasoning(
     openai: Router, model: str, served: list[str]
 ) -> None:
-    _, plan = decide(openai, read(model=model, tools=[TOOL]), OPENAI_CHAT)
+    _, plan = decide(openai, read_call(model=model, tools=[TOOL]), OPENAI_CHAT)
     assert world.names(plan) == served
     reasons = {item.reason for item in plan.skipped if item.reason != capabilities.OFF_REASON}
     assert reasons <= {"needs openai-responses"}
 
 
-def test_a_proof_with_tools_is_moved_to_where_tools_are_taken(openai: Router) -> None:
-    seen = read(tools=[TOOL], messages=[{"role": "user", "content": "Prove it."}])
-    decision, plan = decide(openai, seen, OPENAI_CHAT)
+def test_a_proof_with_tools_moves_to_a_tier_that_takes_tools(openai: Router) -> None:
+    call = read_call(tools=[TOOL], messages=[{"role": "user", "content": "Prove it."}])
+    decision, plan = decide(openai, call, OPENAI_CHAT)
     assert (decision.tier, decision.rule) == ("smart", "proofs are reasoned")
     assert world.names(plan) == ["openai/gpt-6-sol"]
     assert "constraint: smart (no target of reasoning can serve this call)" in world.lines(decision)
 
 
-def test_a_client_that_asks_for_effort_needs_responses_with_tools(openai: Router) -> None:
-    seen = read(model="gpt-6-luna", tools=[TOOL], reasoning_effort="high")
+def test_a_chat_call_with_tools_and_high_effort_needs_responses(openai: Router) -> None:
+    call = read_call(model="gpt-6-luna", tools=[TOOL], reasoning_effort="high")
     with pytest.raises(ProblemError, match="needs openai-responses"):
-        decide(openai, seen, OPENAI_CHAT)
+        decide(openai, call, OPENAI_CHAT)
     _, plan = decide(
-        openai, read(model="gpt-6-luna", tools=[TOOL], reasoning_effort="none"), OPENAI_CHAT
+        openai, read_call(model="gpt-6-luna", tools=[TOOL], reasoning_effort="none"), OPENAI_CHAT
     )
     assert world.names(plan) == ["openai/gpt-6-luna"]
 
 
-def asks(**more: Any) -> features.Features:
+def chat_call(**more: Any) -> features.Features:
     """Return a Chat Completions call that may be translated."""
     value = {"model": "auto", "messages": [{"role": "user", "content": "a"}], **more}
     body = OPENAI_CHAT.read(jsonio.dumps(value))
@@ -285,24 +287,30 @@ def asks(**more: Any) -> features.Features:
     )
 
 
-def at(*doors: str, **facts: Any) -> Target:
-    provider = Provider(name="p", urls=dict.fromkeys(doors, "https://p.example"))
+def target_with(*dialects: str, **facts: Any) -> Target:
+    provider = Provider(name="p", urls=dict.fromkeys(dialects, "https://p.example"))
     return Target(provider=provider, model="m", facts=ModelFacts(**facts))
 
 
-def test_the_clients_own_dialect_comes_first_then_the_others_in_order() -> None:
-    call = asks()
-    assert choose_dialect(at("gemini", "openai-chat"), call, OPENAI_CHAT) == ("openai-chat", "")
-    assert choose_dialect(at("gemini", "anthropic-messages"), call, OPENAI_CHAT) == ("gemini", "")
-    assert can_reach_provider(at("gemini").provider, call, OPENAI_CHAT)
-    assert not can_reach_provider(at("cohere").provider, call, OPENAI_CHAT)
+def test_the_native_dialect_comes_first_then_the_others_in_order() -> None:
+    call = chat_call()
+    assert choose_dialect(target_with("gemini", "openai-chat"), call, OPENAI_CHAT) == (
+        "openai-chat",
+        "",
+    )
+    assert choose_dialect(target_with("gemini", "anthropic-messages"), call, OPENAI_CHAT) == (
+        "gemini",
+        "",
+    )
+    assert can_reach_provider(target_with("gemini").provider, call, OPENAI_CHAT)
+    assert not can_reach_provider(target_with("cohere").provider, call, OPENAI_CHAT)
 
 
-def test_where_it_cannot_be_said_at_home_another_door_takes_it() -> None:
+def test_a_call_that_the_native_endpoint_cannot_take_is_translated() -> None:
     """OpenAI takes tools beside reasoning, and effort max, on Responses alone."""
-    both = ("openai-chat", "openai-responses")
-    tools = asks(tools=[TOOL])
-    assert choose_dialect(at(*both, chat_tool_efforts=()), tools, OPENAI_CHAT) == (
+    dialects = ("openai-chat", "openai-responses")
+    tools = chat_call(tools=[TOOL])
+    assert choose_dialect(target_with(*dialects, chat_tool_efforts=()), tools, OPENAI_CHAT) == (
         "openai-responses",
         "",
     )
@@ -311,30 +319,38 @@ def test_where_it_cannot_be_said_at_home_another_door_takes_it() -> None:
         "chat_efforts": ("low",),
         "effort_style": "reasoning_effort",
     }
-    most = asks(reasoning_effort="max")
-    assert choose_dialect(at(*both, **efforts), most, OPENAI_CHAT) == ("openai-responses", "")
-    assert choose_dialect(at("openai-chat", **efforts), most, OPENAI_CHAT) == ("openai-chat", "")
+    most = chat_call(reasoning_effort="max")
+    assert choose_dialect(target_with(*dialects, **efforts), most, OPENAI_CHAT) == (
+        "openai-responses",
+        "",
+    )
+    assert choose_dialect(target_with("openai-chat", **efforts), most, OPENAI_CHAT) == (
+        "openai-chat",
+        "",
+    )
     assert (
-        choose_dialect(at(*both, **efforts), asks(reasoning_effort="low"), OPENAI_CHAT)[0]
+        choose_dialect(
+            target_with(*dialects, **efforts), chat_call(reasoning_effort="low"), OPENAI_CHAT
+        )[0]
         == "openai-chat"
     )
 
 
-def test_what_cannot_be_said_anywhere_says_why() -> None:
+def test_a_call_that_no_dialect_can_express_gets_a_reason() -> None:
     """The reason of the native dialect comes first, if there is one."""
-    likely = asks(logprobs=True)
-    name, why = choose_dialect(at("anthropic-messages"), likely, OPENAI_CHAT)
+    likely = chat_call(logprobs=True)
+    name, why = choose_dialect(target_with("anthropic-messages"), likely, OPENAI_CHAT)
     assert (name, "logprobs" in why) == ("", True)
-    both = at("openai-chat", "anthropic-messages", sampling="never")
-    assert choose_dialect(both, likely, OPENAI_CHAT) == ("", "gives no logprobs while it reasons")
-    blind = at("anthropic-messages", tools=False)
-    assert choose_dialect(blind, asks(tools=[TOOL]), OPENAI_CHAT) == ("", "takes no tools")
+    target = target_with("openai-chat", "anthropic-messages", sampling="never")
+    assert choose_dialect(target, likely, OPENAI_CHAT) == ("", "gives no logprobs while it reasons")
+    blind = target_with("anthropic-messages", tools=False)
+    assert choose_dialect(blind, chat_call(tools=[TOOL]), OPENAI_CHAT) == ("", "takes no tools")
 
 
-def test_a_target_is_skipped_whose_pictures_or_speech_the_client_cannot_get() -> None:
+def test_a_target_is_skipped_if_the_client_cannot_get_its_images_or_audio() -> None:
     """A native answer passes as it is."""
-    call, painter = asks(), at("openai-chat", answer_media=("image",))
-    speaker = at("openai-chat", answer_media=("image", "audio"))
+    call, painter = chat_call(), target_with("openai-chat", answer_media=("image",))
+    speaker = target_with("openai-chat", answer_media=("image", "audio"))
     assert choose_dialect(painter, call, OPENAI_RESPONSES) == ("openai-chat", "")
     assert choose_dialect(painter, call, GEMINI) == ("openai-chat", "")
     assert choose_dialect(speaker, call, OPENAI_CHAT) == ("openai-chat", "")
@@ -344,14 +360,14 @@ def test_a_target_is_skipped_whose_pictures_or_speech_the_client_cannot_get() ->
     assert choose_dialect(speaker, call, OPENAI_RESPONSES) == ("", reason)
 
 
-def test_a_provider_of_responses_counts_where_that_is_known() -> None:
+def test_a_responses_provider_counts_tokens_only_if_the_operator_says_so() -> None:
     """Few hosts of Responses count tokens, so a provider must say so, native or translated."""
     count = OPERATIONS["openai-responses", "count_tokens"]
     body = count.read(b'{"input":"a"}')
     call = features.read(
         body.prompt, count.name, OPEN_KEY, NO_OPTIONS, TranslatableRequest(count, body)
     )
-    plain = at("openai-responses")
+    plain = target_with("openai-responses")
     assert choose_dialect(plain, call, count) == ("", "is not known to count tokens")
     assert not can_reach_provider(plain.provider, call, count)
     counting = msgspec.structs.replace(plain.provider, counts_tokens=True)
@@ -360,13 +376,13 @@ def test_a_provider_of_responses_counts_where_that_is_known() -> None:
         "",
     )
     assert can_reach_provider(counting, call, count)
-    both = at("openai-responses", "gemini")
-    assert choose_dialect(both, call, count) == ("gemini", "")
-    painter = at("gemini", answer_media=("image",))  # a count answers with no image
+    translating = target_with("openai-responses", "gemini")
+    assert choose_dialect(translating, call, count) == ("gemini", "")
+    painter = target_with("gemini", answer_media=("image",))  # a count answers with no image
     assert choose_dialect(painter, call, count) == ("gemini", "")
 
 
-def test_an_earlier_answer_is_looked_for_where_answers_are_kept() -> None:
+def test_a_call_that_names_an_earlier_answer_needs_a_provider_that_keeps_answers() -> None:
     """A call that names an earlier answer goes nowhere else, in no dialect; all other calls may."""
     value = {"model": "auto", "input": "a", "previous_response_id": "resp_1"}
     body = OPENAI_RESPONSES.read(jsonio.dumps(value))
@@ -377,7 +393,7 @@ def test_an_earlier_answer_is_looked_for_where_answers_are_kept() -> None:
         NO_OPTIONS,
         TranslatableRequest(OPENAI_RESPONSES, body),
     )
-    plain = at("openai-responses", "gemini")
+    plain = target_with("openai-responses", "gemini")
     assert choose_dialect(plain, call, OPENAI_RESPONSES) == ("", "keeps no earlier answers")
     assert not can_reach_provider(plain.provider, call, OPENAI_RESPONSES)
     keeping = msgspec.structs.replace(plain.provider, keeps_responses=True)
@@ -385,7 +401,7 @@ def test_an_earlier_answer_is_looked_for_where_answers_are_kept() -> None:
     assert choose_dialect(target, call, OPENAI_RESPONSES) == (OPENAI_RESPONSES.name, "")
     assert can_reach_provider(keeping, call, OPENAI_RESPONSES)
     assert explain_unreachable(call, OPENAI_RESPONSES) == "keeps no earlier answers"
-    assert explain_unreachable(asks(), OPENAI_CHAT) == "does not speak openai-chat"
+    assert explain_unreachable(chat_call(), OPENAI_CHAT) == "does not speak openai-chat"
 
 
 def test_a_refusal_tells_the_client_what_to_do_and_the_operator_what_to_set() -> None:
@@ -397,27 +413,27 @@ def test_a_refusal_tells_the_client_what_to_do_and_the_operator_what_to_set() ->
     assert "`keeps_responses: true`" in problem.operator_message
 
 
-def test_without_the_request_a_call_is_served_at_home_alone() -> None:
+def test_a_call_without_its_request_body_is_never_translated() -> None:
     call = world.call("a")
-    assert choose_dialect(at("gemini"), call, OPENAI_CHAT) == ("", "needs gemini")
-    assert not can_reach_provider(at("gemini").provider, call, OPENAI_CHAT)
+    assert choose_dialect(target_with("gemini"), call, OPENAI_CHAT) == ("", "needs gemini")
+    assert not can_reach_provider(target_with("gemini").provider, call, OPENAI_CHAT)
 
 
-def test_what_a_provider_cannot_be_given_by_url_is_found_out_once() -> None:
+def test_the_gateway_checks_media_urls_once_for_all_targets_of_a_provider() -> None:
     """One check serves all targets of a provider, since the media are the same."""
     closed = Provider(
         name="host", urls={"openai-chat": "https://host.example"}, accounts=(), media="data"
     )
-    seen, asked = world.call("a", images=1), 0
+    original, checks = world.call("a", images=1), 0
 
-    class Once(type(seen)):  # type: ignore[misc]  # the class of a value
+    class CountingFeatures(type(original)):  # type: ignore[misc]  # the class of a value
         def find_media_problem(self, target: Target) -> str:
-            nonlocal asked
-            asked += 1
+            nonlocal checks
+            checks += 1
             return f"{target.provider.name} takes no URL"
 
-    call = Once(seen.prompt, seen.dialect, seen.key, seen.options)
+    call = CountingFeatures(original.prompt, original.dialect, original.key, original.options)
     for model in ("one", "two"):
         target = Target(provider=closed, model=model, facts=ModelFacts())
         assert choose_dialect(target, call, OPENAI_CHAT) == ("", "host takes no URL")
-    assert asked == 1
+    assert checks == 1

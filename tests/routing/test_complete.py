@@ -27,26 +27,26 @@ ROWS: list[tuple[list[Json], CompleteMode | None, CompleteMode | None, CompleteM
 
 @pytest.mark.parametrize("model", ["auto", "sol"])
 @pytest.mark.parametrize("row", ROWS)
-def test_the_nearest_word_holds(
+def test_the_most_specific_complete_setting_applies(
     row: tuple[
         list[Json], CompleteMode | None, CompleteMode | None, CompleteMode, CompleteMode, str
     ],
     model: str,
 ) -> None:
     """A guard comes before the caller, the caller before its key, and all before the default."""
-    guards, header, key, default, holds, whose = row
-    known = msgspec.structs.replace(world.router(guards), complete=default)
-    seen = world.call(
+    guards, header, key, default, expected, source = row
+    router = msgspec.structs.replace(world.router(guards), complete=default)
+    call = world.call(
         "a", model,
         key=msgspec.structs.replace(OPEN_KEY, complete=key), steer=RequestOptions(complete=header),
     )  # fmt: skip
-    decision, _ = world.decided(known, seen)
-    assert decision.complete == holds
-    said = [(step.effect, step.reason) for step in decision.trace if step.step == "complete"]
-    assert said == ([] if holds == "off" else [(holds, whose)])
+    decision, _ = world.decided(router, call)
+    assert decision.complete == expected
+    steps = [(step.effect, step.reason) for step in decision.trace if step.step == "complete"]
+    assert steps == ([] if expected == "off" else [(expected, source)])
 
 
-def test_a_choice_says_it_for_what_it_decides() -> None:
+def test_the_complete_setting_of_a_choice_applies_to_the_calls_it_decides() -> None:
     """The choice comes before the key and after the caller.
 
     It does not apply to calls that name a tier, or that another choice decides.
@@ -56,17 +56,17 @@ def test_a_choice_says_it_for_what_it_decides() -> None:
         {"when": {"keywords": "hello"}, "lab": "openai", "complete": "off"},
         {"tier": "fast"},
     ]
-    known, key = world.router((), choices), msgspec.structs.replace(OPEN_KEY, complete="hold")
-    other = msgspec.structs.replace(OPEN_KEY, complete="off")
+    router, key = world.router((), choices), msgspec.structs.replace(OPEN_KEY, complete="hold")
+    off_key = msgspec.structs.replace(OPEN_KEY, complete="off")
 
-    def holds(text: str, model: str = "auto", **more: Any) -> tuple[str, list[str]]:
-        decision, _ = world.decided(known, world.call(text, model, **more))
-        whose = [step.reason for step in decision.trace if step.step == "complete"]
-        return decision.complete, whose
+    def decide(text: str, model: str = "auto", **more: Any) -> tuple[str, list[str]]:
+        decision, _ = world.decided(router, world.call(text, model, **more))
+        reasons = [step.reason for step in decision.trace if step.step == "complete"]
+        return decision.complete, reasons
 
-    assert holds("prove it", key=other) == ("hold", ["choice 0"])
-    assert holds("prove it", steer=RequestOptions(complete="off")) == ("off", [])
-    assert holds("hello", key=key) == ("off", [])
-    assert holds("a song") == ("off", [])
-    assert holds("a song", key=key) == ("hold", ["key open"])
-    assert holds("prove it", "fast") == ("off", [])
+    assert decide("prove it", key=off_key) == ("hold", ["choice 0"])
+    assert decide("prove it", steer=RequestOptions(complete="off")) == ("off", [])
+    assert decide("hello", key=key) == ("off", [])
+    assert decide("a song") == ("off", [])
+    assert decide("a song", key=key) == ("hold", ["key open"])
+    assert decide("prove it", "fast") == ("off", [])

@@ -37,7 +37,7 @@ THREAD = "01a218df-7670-7c81-ad57-730ccabcfd79"
 ANN, BOB = Key(name="ann"), Key(name="bob")
 
 
-def turn(
+def read_turn(
     dialect: str,
     body: bytes,
     *headers: str,
@@ -45,17 +45,17 @@ def turn(
     steer: RequestOptions = NO_OPTIONS,
 ) -> ConversationTurn:
     """Return the turn of a request with these headers, each `name: value`."""
-    sent = [tuple(part.encode() for part in line.split(": ", 1)) for line in headers]
+    pairs = [tuple(part.encode() for part in line.split(": ", 1)) for line in headers]
     wire = DIALECTS[dialect]
-    head = RequestHeaders([(it[0], it[1]) for it in sent], wire.forwarded_headers)
-    read = wire.read(body)
-    seen = features.read(
-        read.prompt, dialect, key, steer, TranslatableRequest(wire, read), head.hints
+    head = RequestHeaders([(item[0], item[1]) for item in pairs], wire.forwarded_headers)
+    parsed = wire.read(body)
+    call = features.read(
+        parsed.prompt, dialect, key, steer, TranslatableRequest(wire, parsed), head.hints
     )
-    named = seen.has_named_conversation
-    assert seen.turn is seen.turn
-    assert named is seen.has_named_conversation is seen.turn.explicit
-    return seen.turn
+    named = call.has_named_conversation
+    assert call.turn is call.turn
+    assert named is call.has_named_conversation is call.turn.explicit
+    return call.turn
 
 
 CLAUDE = ("user-agent: claude-cli/2.1.331 (external, sdk-cli)", "x-app: cli", f"x-claude-code-session-id: {SESSION}")  # fmt: skip
@@ -194,14 +194,14 @@ WATCHED = [
 
 
 @pytest.mark.parametrize(
-    ("dialect", "headers", "body", "why", "loop"), [it[1:] for it in WATCHED], ids=[it[0] for it in WATCHED]
+    ("dialect", "headers", "body", "why", "loop"), [item[1:] for item in WATCHED], ids=[item[0] for item in WATCHED]
 )  # fmt: skip
-def test_clients_as_they_are(
+def test_the_gateway_recognises_each_kind_of_client_call(
     dialect: str, headers: tuple[str, ...], body: bytes, why: str, loop: bool
 ) -> None:
-    """The gateway recognises each kind of call of a client, and if its user speaks in it."""
-    found = turn(dialect, body, *headers)
-    assert (found.description, found.loop, found.is_user_turn) == (why, loop, not loop)
+    """It also recognises if the user of the client speaks in the call."""
+    turn = read_turn(dialect, body, *headers)
+    assert (turn.description, turn.loop, turn.is_user_turn) == (why, loop, not loop)
 
 
 GROWING = [
@@ -219,76 +219,86 @@ USERS = {
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["named", "derived"])
-@pytest.mark.parametrize(("dialect", "headers", "bodies"), GROWING, ids=[it[0] for it in GROWING])
+@pytest.mark.parametrize(
+    ("dialect", "headers", "bodies"), GROWING, ids=[item[0] for item in GROWING]
+)
 def test_a_conversation_keeps_its_key_as_it_grows(
     dialect: str, headers: tuple[str, ...], bodies: tuple[bytes, ...], named: bool
 ) -> None:
     """The key is the same in all requests; user turns are only texts that the user typed."""
-    sent = headers if named else ()
+    sent_headers = headers if named else ()
     bodies = (
         bodies if named else tuple(body.replace(SESSION.encode(), b"of-all") for body in bodies)
     )
-    turns = [turn(dialect, body, *sent, key=ANN) for body in bodies]
-    assert len({it.conversation for it in turns}) == 1
-    assert len({it.first for it in turns}) == 1
+    turns = [read_turn(dialect, body, *sent_headers, key=ANN) for body in bodies]
+    assert len({item.conversation for item in turns}) == 1
+    assert len({item.first for item in turns}) == 1
     assert turns[0].explicit is (named and dialect != GEMINI)
     for body in bodies:
         prompt = DIALECTS[dialect].read(body).prompt
-        said = next(
+        expected = next(
             (words for whole, words in USERS.items() if whole.endswith(body[-60:])), "Say hi there"
         )
-        assert (prompt.user, prompt.user_turns) == (said, 1 if said == "Say hi there" else 2)
+        assert (prompt.user, prompt.user_turns) == (
+            expected,
+            1 if expected == "Say hi there" else 2,
+        )
 
 
-def test_conversations_of_different_keys_are_different() -> None:
+def test_conversations_of_different_client_keys_are_different() -> None:
     """A client may choose the name of a conversation, but not its scope."""
     tenant = Key(name="ann", tenant="other")
     for body, headers in ((OPEN_FIRST, OPENCODE), (OPEN_FIRST, ())):
-        turns = [turn(CHAT, body, *headers, key=key) for key in (ANN, BOB, tenant)]
-        assert len({it.conversation for it in turns}) == 3
-        assert len({it.first for it in turns}) == 3
+        turns = [read_turn(CHAT, body, *headers, key=key) for key in (ANN, BOB, tenant)]
+        assert len({item.conversation for item in turns}) == 3
+        assert len({item.first for item in turns}) == 3
     # Moving a character between the key's name and the id does not give the same hash.
-    one, two = (turn(CHAT, OPEN_FIRST, f"x-session-id: {id}", key=Key(name=name)) for name, id in (("a", "bc"), ("ab", "c")))  # fmt: skip
-    assert one.conversation != two.conversation
+    first, second = (read_turn(CHAT, OPEN_FIRST, f"x-session-id: {id}", key=Key(name=name)) for name, id in (("a", "bc"), ("ab", "c")))  # fmt: skip
+    assert first.conversation != second.conversation
 
 
-def test_no_words_of_a_client_are_in_a_turn() -> None:
-    found = turn(
+def test_a_turn_contains_no_text_of_the_client() -> None:
+    turn = read_turn(
         CHAT,
         OPEN_FIRST,
         "x-session-id: ann@example.org",
         steer=RequestOptions(conversation="Ann's"),
     )
-    assert "ann" not in repr(found).lower().replace("x-tiergate-conversation", "")
-    assert found.by == "x-tiergate-conversation"
-    assert len(found.conversation) == 32
-    assert len(found.first) == 16
+    assert "ann" not in repr(turn).lower().replace("x-tiergate-conversation", "")
+    assert turn.by == "x-tiergate-conversation"
+    assert len(turn.conversation) == 32
+    assert len(turn.first) == 16
 
 
 @pytest.mark.parametrize(
-    ("one", "two", "same"),
+    ("first", "second", "is_same"),
     [
         (CLAUDE_FIRST, CLAUDE_AGENT, False), (CLAUDE_FIRST, CLAUDE_COMPACTION, True), (CLAUDE_FIRST, CLAUDE_TITLE, True),
     ],
 )  # fmt: skip
-def test_agents_have_conversations_of_their_own(one: bytes, two: bytes, same: bool) -> None:
+def test_sub_agents_have_conversations_of_their_own(
+    first: bytes, second: bytes, is_same: bool
+) -> None:
     """An agent is known by its id or its first words; a side call belongs to its conversation."""
     assert (
-        turn(MESSAGES, one, *CLAUDE).conversation == turn(MESSAGES, two, *CLAUDE).conversation
-    ) is same
-    ids = [turn(MESSAGES, CLAUDE_AGENT, *CLAUDE, f"x-claude-code-agent-id: {id}") for id in "ab"]
+        read_turn(MESSAGES, first, *CLAUDE).conversation
+        == read_turn(MESSAGES, second, *CLAUDE).conversation
+    ) is is_same
+    ids = [
+        read_turn(MESSAGES, CLAUDE_AGENT, *CLAUDE, f"x-claude-code-agent-id: {id}") for id in "ab"
+    ]
     assert ids[0].conversation != ids[1].conversation
 
 
-def test_how_it_begins_tells_conversations_apart() -> None:
+def test_the_gateway_tells_conversations_apart_by_how_they_begin() -> None:
     """Instructions, tools, first words and the user count; a client's billing line does not."""
-    first = turn(CHAT, OPEN_FIRST)
+    first = read_turn(CHAT, OPEN_FIRST)
     for was, now in ((b"You are opencode", b"You are x"), (b'"bash"', b'"sh"'), (b"Say hi", b"Say ho"), (b'"model"', b'"user":"u","model"')):  # fmt: skip
-        assert turn(CHAT, OPEN_FIRST.replace(was, now)).conversation != first.conversation
+        assert read_turn(CHAT, OPEN_FIRST.replace(was, now)).conversation != first.conversation
     older = CLAUDE_FIRST.replace(b"cc_version=2.1.331.115", b"cc_version=2.1.332.9")
-    assert turn(MESSAGES, older).conversation == turn(MESSAGES, CLAUDE_FIRST).conversation
-    assert turn(CHAT, b'{"model":"m","messages":[]}').conversation == ""
-    assert turn(CHAT, b'{"model":"m","messages":[]}').description == "main"
+    assert read_turn(MESSAGES, older).conversation == read_turn(MESSAGES, CLAUDE_FIRST).conversation
+    assert read_turn(CHAT, b'{"model":"m","messages":[]}').conversation == ""
+    assert read_turn(CHAT, b'{"model":"m","messages":[]}').description == "main"
 
 
 @pytest.mark.parametrize(
@@ -304,32 +314,36 @@ def test_how_it_begins_tells_conversations_apart() -> None:
         ({"messages": [{"role": "user", "content": "### Task:\nSomething new"}]}, "side"),
     ],
 )  # fmt: skip
-def test_titles_and_probes_of_any_application(body: dict[str, Any], kind: str) -> None:
-    assert turn(CHAT, json.dumps({"model": "auto", **body}).encode()).kind == kind
+def test_title_and_probe_calls_of_any_client_are_side_calls(
+    body: dict[str, Any], kind: str
+) -> None:
+    assert read_turn(CHAT, json.dumps({"model": "auto", **body}).encode()).kind == kind
 
 
-def test_a_call_that_is_no_body_is_told_by_its_headers() -> None:
+def test_a_call_without_a_body_is_identified_by_its_headers() -> None:
     """A call may have a prompt alone, without a body."""
-    seen = features.read(
+    call = features.read(
         Prompt(model="m", user="hi"), CHAT, OPEN_KEY, RequestOptions(conversation="c")
     )
-    assert (seen.turn.explicit, seen.turn.first, seen.turn.kind) == (True, "", "main")
-    seen.turn = ConversationTurn(kind="side")
-    assert seen.turn.kind == "side"
+    assert (call.turn.explicit, call.turn.first, call.turn.kind) == (True, "", "main")
+    call.turn = ConversationTurn(kind="side")
+    assert call.turn.kind == "side"
     assert features.read(Prompt(model="m"), CHAT, OPEN_KEY, NO_OPTIONS).turn == ConversationTurn()
 
 
-def test_clients_say_who_they_are() -> None:
+def test_the_user_agent_names_the_client() -> None:
     for agent, name in (("Cline/3.40", "cline"), ("RooCode/3.2", "roo-code"), ("curl/8", ""), ("", "")):  # fmt: skip
-        assert turn(CHAT, OPEN_LOOP.replace(b"You are opencode", b"x"), f"user-agent: {agent}").client == name  # fmt: skip
-    assert turn(CHAT, OPEN_FIRST, "user-agent: node", "x-title: Kilo Code").client == "kilo-code"
+        assert read_turn(CHAT, OPEN_LOOP.replace(b"You are opencode", b"x"), f"user-agent: {agent}").client == name  # fmt: skip
+    assert (
+        read_turn(CHAT, OPEN_FIRST, "user-agent: node", "x-title: Kilo Code").client == "kilo-code"
+    )
 
 
-def test_no_mark_hides_another() -> None:
+def test_no_marker_text_hides_another() -> None:
     """Each mark is found by its own words, and is too long for a person to type by chance."""
     for marks in (SYSTEM_MARKS, USER_MARKS):
         for at, mark in enumerate(marks):
-            assert not any(mark.prefix.startswith(it.prefix) for it in marks[:at]), mark
+            assert not any(mark.prefix.startswith(item.prefix) for item in marks[:at]), mark
             assert len(mark.prefix) >= 10, mark
 
 
@@ -343,7 +357,7 @@ TEXT = st.text(max_size=30) | st.sampled_from(
     st.dictionaries(st.sampled_from(["user-agent", "x-session-id", "x-openai-subagent", "x-claude-code-request-class"]), TEXT),
     TEXT,
 )  # fmt: skip
-def test_a_longer_conversation_has_the_key_of_the_shorter(
+def test_every_turn_of_a_conversation_has_the_same_key(
     texts: list[str], hints: dict[str, str], system: str
 ) -> None:
     """For any texts and headers, turn n+1 has the key of turn n, unless a mark sets it apart."""
@@ -353,21 +367,21 @@ def test_a_longer_conversation_has_the_key_of_the_shorter(
         messages: list[dict[str, str]] = [{"role": "system", "content": system}]
         for text in texts[:count]:
             messages += [{"role": "user", "content": text}, {"role": "assistant", "content": "ok"}]
-        read = wire.read(json.dumps({"model": "m", "messages": messages[:-1]}).encode())
+        body = wire.read(json.dumps({"model": "m", "messages": messages[:-1]}).encode())
         return features.read(
-            read.prompt, CHAT, ANN, NO_OPTIONS, TranslatableRequest(wire, read), hints
+            body.prompt, CHAT, ANN, NO_OPTIONS, TranslatableRequest(wire, body), hints
         ).turn
 
     turns = [at(count) for count in range(1, len(texts) + 1)]
-    agents = [it for it in turns if it.kind == "agent"]
-    others = [it for it in turns if it.kind != "agent"]
-    spoke = [it for it in turns if it.first == turns[-1].first]
+    agents = [item for item in turns if item.kind == "agent"]
+    others = [item for item in turns if item.kind != "agent"]
+    spoke = [item for item in turns if item.first == turns[-1].first]
     for group in (agents, others):
-        assert len({it.conversation for it in group if it in spoke}) <= 1
+        assert len({item.conversation for item in group if item in spoke}) <= 1
 
 
 @pytest.mark.parametrize("parts", [(), ("ab", ""), ("ab", "é", "1:"), ("\ud800",)])
-def test_a_name_is_a_hash_of_the_bytes_of_its_parts(parts: tuple[str, ...]) -> None:
+def test_a_conversation_key_is_a_hash_of_the_bytes_of_its_parts(parts: tuple[str, ...]) -> None:
     """The hash stays the same across versions, so conversations keep their names."""
     pieces = [part.encode("utf-8", "replace") for part in parts]
     whole = b"".join(str(len(piece)).encode() + b":" + piece for piece in pieces)
@@ -378,38 +392,42 @@ def test_a_name_is_a_hash_of_the_bytes_of_its_parts(parts: tuple[str, ...]) -> N
         assert _hash_text(parts[2], _start_owner_hash(*parts[:2])) == _hash_texts(parts)
 
 
-_SAID = st.text(max_size=6)
+_WORDS = st.text(max_size=6)
 
 
 @given(
-    _SAID, _SAID, st.lists(_SAID, max_size=2),
-    st.lists(_SAID | st.just("x-anthropic-billing-header: a"), max_size=3), st.lists(_SAID, min_size=1, max_size=3),
+    _WORDS, _WORDS, st.lists(_WORDS, max_size=2),
+    st.lists(_WORDS | st.just("x-anthropic-billing-header: a"), max_size=3), st.lists(_WORDS, min_size=1, max_size=3),
 )  # fmt: skip
-def test_how_a_conversation_begins_is_hashed_whole_whatever_was_hashed_before(
+def test_the_start_of_a_conversation_is_hashed_whole_whatever_is_cached(
     key: str, user: str, tools: list[str], system: list[str], firsts: list[str]
 ) -> None:
     """Conversations that differ in their first words alone share one hash of the rest."""
-    meant = [text for text in system if not text.startswith("x-anthropic-billing-header")]
-    for said in (*firsts, *firsts):
-        opening = ConversationStart(system=tuple(system), first_text=said, user=user)
-        found = read(Prompt(model="m", tools=tuple(tools)), opening, Key(name=key), NO_OPTIONS, {})
+    instructions = [text for text in system if not text.startswith("x-anthropic-billing-header")]
+    for first_text in (*firsts, *firsts):
+        opening = ConversationStart(system=tuple(system), first_text=first_text, user=user)
+        turn = read(Prompt(model="m", tools=tuple(tools)), opening, Key(name=key), NO_OPTIONS, {})
         scope = ("default", key)
-        first = _hash_texts((*scope, said)) if said else ""
-        whole = _hash_texts((*scope, "begun", user, *tools, "", *meant, first))
-        assert found.conversation == (whole if said or meant else "")
-        assert found.first == first[:16]
+        first = _hash_texts((*scope, first_text)) if first_text else ""
+        whole = _hash_texts((*scope, "begun", user, *tools, "", *instructions, first))
+        assert turn.conversation == (whole if first_text or instructions else "")
+        assert turn.first == first[:16]
 
 
-def test_long_instructions_are_hashed_and_not_kept() -> None:
+def test_long_instructions_are_hashed_but_not_cached() -> None:
     """A client that sends megabytes of instructions cannot fill the memory."""
     long = "x" * 40_000
-    for system, kept in ((("short", "y"), 1), ((long,), 0), (("z" * 20_000, "z" * 20_000), 0)):
+    for system, expected_lookups in (
+        (("short", "y"), 1),
+        ((long,), 0),
+        (("z" * 20_000, "z" * 20_000), 0),
+    ):
         before = _start_application_hash.cache_info(), _read_system.cache_info()
         opening = ConversationStart(system=system, first_text="Hello.", user="")
-        found = read(Prompt(model="m"), opening, Key(name="kept"), NO_OPTIONS, {})
+        turn = read(Prompt(model="m"), opening, Key(name="kept"), NO_OPTIONS, {})
         scope = ("default", "kept")
         first = _hash_texts((*scope, "Hello."))
-        assert found.conversation == _hash_texts((*scope, "begun", "", "", *system, first))
+        assert turn.conversation == _hash_texts((*scope, "begun", "", "", *system, first))
         after = _start_application_hash.cache_info(), _read_system.cache_info()
         for was, now in zip(before, after, strict=True):
-            assert now.hits + now.misses == was.hits + was.misses + kept
+            assert now.hits + now.misses == was.hits + was.misses + expected_lookups

@@ -27,21 +27,21 @@ TAGGED = Key(name="tagged", tags=("t",))
 SEAT = Session(lab="openai", tier="fast", target="openai/luna")
 
 
-def plain(found: tuple[Decision, Plan]) -> tuple[Any, ...]:
+def plain(decided: tuple[Decision, Plan]) -> tuple[Any, ...]:
     """Return a decision and its plan without the times of the trace."""
-    decision, plan = found
-    steps = [(one.step, one.matched, one.effect, one.reason) for one in decision.trace]
+    decision, plan = decided
+    steps = [(line.step, line.matched, line.effect, line.reason) for line in decision.trace]
     fields = {n: getattr(decision, n) for n in Decision.__struct_fields__ if n != "trace"}
     return fields, steps, plan
 
 
 def outcome(
-    known: DecisionCache | Router, seen: Features, dialect: Dialect, evidence: DecisionContext
+    decider: DecisionCache | Router, call: Features, dialect: Dialect, evidence: DecisionContext
 ) -> Any:
     try:
-        if isinstance(known, DecisionCache):
-            return plain(known.decide(seen, dialect, evidence))
-        return plain(decide(known, seen, dialect, evidence))
+        if isinstance(decider, DecisionCache):
+            return plain(decider.decide(call, dialect, evidence))
+        return plain(decide(decider, call, dialect, evidence))
     except ProblemError as error:
         return error.problem
 
@@ -66,61 +66,61 @@ CALLS: list[dict[str, Any]] = [
 @pytest.mark.parametrize(
     "evidence", [EMPTY_CONTEXT, DecisionContext(at=1.0, seat=SEAT), DecisionContext(ceiling="fast")]
 )
-def test_what_is_kept_is_what_would_be_decided(evidence: DecisionContext) -> None:
+def test_a_cached_decision_equals_a_fresh_one(evidence: DecisionContext) -> None:
     """Each call runs twice among all others, and never gets another call's decision."""
     router = world.router()
-    known = DecisionCache(router)
+    cache = DecisionCache(router)
     for _ in range(2):
         for more in CALLS:
             for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, OPERATIONS["openai-chat", "embeddings"]):
-                fresh, kept = world.call(**more), world.call(**more)
-                assert outcome(known, kept, dialect, evidence) == outcome(
+                fresh, cached = world.call(**more), world.call(**more)
+                assert outcome(cache, cached, dialect, evidence) == outcome(
                     router, fresh, dialect, evidence
                 )
 
 
 def test_a_named_model_is_decided_once() -> None:
-    known = DecisionCache(world.router())
-    first = known.decide(world.call(model="luna"), OPENAI_CHAT, EMPTY_CONTEXT)
-    again = known.decide(
+    cache = DecisionCache(world.router())
+    first = cache.decide(world.call(model="luna"), OPENAI_CHAT, EMPTY_CONTEXT)
+    second = cache.decide(
         world.call("other words", model="luna"), OPENAI_CHAT, DecisionContext(at=7.0)
     )
-    assert again[0] is first[0]
-    assert again[1] is first[1]
+    assert second[0] is first[0]
+    assert second[1] is first[1]
 
 
-def test_what_leaves_the_tier_open_is_decided_each_time() -> None:
-    known = DecisionCache(world.router())
-    first = known.decide(world.call(), OPENAI_CHAT, EMPTY_CONTEXT)
-    assert known.decide(world.call(), OPENAI_CHAT, EMPTY_CONTEXT)[0] is not first[0]
+def test_a_call_with_an_open_tier_is_decided_each_time() -> None:
+    cache = DecisionCache(world.router())
+    first = cache.decide(world.call(), OPENAI_CHAT, EMPTY_CONTEXT)
+    assert cache.decide(world.call(), OPENAI_CHAT, EMPTY_CONTEXT)[0] is not first[0]
 
 
-def test_guards_are_asked_each_time() -> None:
+def test_guards_are_evaluated_each_time() -> None:
     """A guard may read the clock, the text or tags."""
     router = world.router(guards=[{"when": {"user_tokens": {"min": 2}}, "refuse": "too long"}])
-    known = DecisionCache(router)
-    known.decide(world.call("hi", model="luna"), OPENAI_CHAT, EMPTY_CONTEXT)
+    cache = DecisionCache(router)
+    cache.decide(world.call("hi", model="luna"), OPENAI_CHAT, EMPTY_CONTEXT)
     with pytest.raises(ProblemError):
-        known.decide(world.call("hi " * 20, model="luna"), OPENAI_CHAT, EMPTY_CONTEXT)
+        cache.decide(world.call("hi " * 20, model="luna"), OPENAI_CHAT, EMPTY_CONTEXT)
 
 
-def test_a_key_that_was_changed_is_another() -> None:
+def test_a_changed_client_key_gets_no_cached_decision() -> None:
     """The changed key has the same name and another scope."""
-    known = DecisionCache(world.router())
-    known.decide(world.call(model="luna", key=Key(name="k")), OPENAI_CHAT, EMPTY_CONTEXT)
+    cache = DecisionCache(world.router())
+    cache.decide(world.call(model="luna", key=Key(name="k")), OPENAI_CHAT, EMPTY_CONTEXT)
     with pytest.raises(ProblemError):
-        known.decide(
+        cache.decide(
             world.call(model="luna", key=Key(name="k", models=("sol",))), OPENAI_CHAT, EMPTY_CONTEXT
         )
 
 
-def test_names_of_members_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_member_names_cannot_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "_MAX_ENTRIES", 4)
-    known = DecisionCache(world.router())
+    cache = DecisionCache(world.router())
     for number in range(40):
-        seen = world.call(model="luna", members=frozenset({f"x{number}"}))
-        known.decide(seen, OPENAI_CHAT, EMPTY_CONTEXT)
-        assert len(known._plan_keys) <= 4
+        call = world.call(model="luna", members=frozenset({f"x{number}"}))
+        cache.decide(call, OPENAI_CHAT, EMPTY_CONTEXT)
+        assert len(cache._plan_keys) <= 4
 
 
 RULES: dict[str, Any] = {
@@ -160,7 +160,7 @@ EVIDENCE = (
 
 @pytest.mark.parametrize("strategy", ["sticky", "cost-aware"])
 @pytest.mark.parametrize("lends", [False, True])
-def test_what_is_planned_once_is_what_would_be_planned(strategy: Strategy, *, lends: bool) -> None:
+def test_a_cached_plan_equals_a_fresh_one(strategy: Strategy, *, lends: bool) -> None:
     """Calls with an open tier run with rules, sessions and budgets, each among all others."""
     labs = {**world.CATALOGUE.labs}
     if lends:
@@ -173,67 +173,67 @@ def test_what_is_planned_once_is_what_would_be_planned(strategy: Strategy, *, le
         ),
         conversation=strategy,
     )
-    known = DecisionCache(router)
+    cache = DecisionCache(router)
     for _ in range(2):
-        for asked, evidence in product(OPEN_CALLS, EVIDENCE):
-            fresh, kept = world.call(**asked), world.call(**asked)
-            assert outcome(known, kept, OPENAI_CHAT, evidence) == outcome(
+        for facts, evidence in product(OPEN_CALLS, EVIDENCE):
+            fresh, cached = world.call(**facts), world.call(**facts)
+            assert outcome(cache, cached, OPENAI_CHAT, evidence) == outcome(
                 router, fresh, OPENAI_CHAT, evidence
             )
-            assert kept.translation_checks == fresh.translation_checks
+            assert cached.translation_checks == fresh.translation_checks
 
 
-def test_a_plan_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_with_an_open_tier_share_one_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several calls share one plan, though the gateway decides each call on its own."""
-    made: list[str] = []
+    planned_models: list[str] = []
     plan = plans.plan
 
-    def counted(catalogue: Catalogue, wanted: PlanRequest, *told: Any) -> PlannedCall:
-        made.append(wanted[1])
-        return plan(catalogue, wanted, *told)
+    def counted(catalogue: Catalogue, request: PlanRequest, *arguments: Any) -> PlannedCall:
+        planned_models.append(request[1])
+        return plan(catalogue, request, *arguments)
 
     monkeypatch.setattr(plans, "plan", counted)
-    known = DecisionCache(world.router(**RULES, classifier=HeuristicClassifier()))
+    cache = DecisionCache(world.router(**RULES, classifier=HeuristicClassifier()))
     for text in ("hi", "hello", "good morning", "cheap", "cheap too"):
-        known.decide(world.call(text), OPENAI_CHAT, EMPTY_CONTEXT)
-    assert len(made) == 1
-    known.decide(world.call("lite"), OPENAI_CHAT, EMPTY_CONTEXT)
-    known.decide(world.call("hi " * 80), OPENAI_CHAT, EMPTY_CONTEXT)
-    known.decide(world.call("hi " * 80), OPENAI_CHAT, EMPTY_CONTEXT)
-    assert len(made) == 4, "what guards bound is planned each time"
+        cache.decide(world.call(text), OPENAI_CHAT, EMPTY_CONTEXT)
+    assert len(planned_models) == 1
+    cache.decide(world.call("lite"), OPENAI_CHAT, EMPTY_CONTEXT)
+    cache.decide(world.call("hi " * 80), OPENAI_CHAT, EMPTY_CONTEXT)
+    cache.decide(world.call("hi " * 80), OPENAI_CHAT, EMPTY_CONTEXT)
+    assert len(planned_models) == 4, "what guards bound is planned each time"
 
 
-def test_the_lines_of_a_plan_are_as_of_each_call() -> None:
+def test_the_trace_of_a_cached_plan_has_the_times_of_its_call() -> None:
     """The trace of each call lists the skipped targets again, with the time of that call."""
     clock = iter(range(100))
     router = msgspec.structs.replace(world.router(), clock=lambda: float(next(clock)))
-    known = DecisionCache(router)
-    one, other = (
-        known.decide(world.call(tools=("a",)), OPENAI_CHAT, EMPTY_CONTEXT)[0].trace
+    cache = DecisionCache(router)
+    first, second = (
+        cache.decide(world.call(tools=("a",)), OPENAI_CHAT, EMPTY_CONTEXT)[0].trace
         for _ in range(2)
     )
-    assert [line.step for line in one] == [line.step for line in other]
-    assert one[-1].step == "plan"
-    assert "openai/sol needs" in one[-1].reason
-    assert [line.ms for line in one] == [line.ms for line in other] == [1000.0] * len(one)
+    assert [line.step for line in first] == [line.step for line in second]
+    assert first[-1].step == "plan"
+    assert "openai/sol needs" in first[-1].reason
+    assert [line.ms for line in first] == [line.ms for line in second] == [1000.0] * len(first)
 
 
-def test_a_plan_that_tried_another_dialect_is_made_each_time() -> None:
+def test_a_plan_that_tried_another_dialect_is_not_cached() -> None:
     """The result of a translation check depends on the whole call."""
-    known = DecisionCache(world.router())
+    cache = DecisionCache(world.router())
     for reason in ("", "it cannot be said"):
-        seen = world.call()
-        seen.translation_checks["x"] = reason
-        known.decide(seen, OPENAI_CHAT, EMPTY_CONTEXT)
-        (alike,) = known._plan_keys.values()
-        assert not alike._plans
+        call = world.call()
+        call.translation_checks["x"] = reason
+        cache.decide(call, OPENAI_CHAT, EMPTY_CONTEXT)
+        (entry,) = cache._plan_keys.values()
+        assert not entry._plans
 
 
-def test_a_name_that_tried_another_dialect_is_decided_each_time() -> None:
-    known = DecisionCache(world.router())
+def test_a_decision_that_tried_another_dialect_is_not_cached() -> None:
+    cache = DecisionCache(world.router())
     for _ in range(2):
-        seen = world.call(model="luna")
-        seen.translation_checks["x"] = ""
-        known.decide(seen, OPENAI_CHAT, EMPTY_CONTEXT)
-        (alike,) = known._plan_keys.values()
-        assert alike.decision_and_plan is None
+        call = world.call(model="luna")
+        call.translation_checks["x"] = ""
+        cache.decide(call, OPENAI_CHAT, EMPTY_CONTEXT)
+        (entry,) = cache._plan_keys.values()
+        assert entry.decision_and_plan is None

@@ -31,10 +31,10 @@ from tests.routing.test_affinity_verdict import (
     REASONING,
     SMART,
     SWIFT,
-    place,
-    router,
-    seat,
-    told,
+    decide_turn,
+    make_router,
+    make_session,
+    summarize,
 )
 from tests.routing.test_turn_evidence import FAILS, WORKS, ask, say, step
 from tests.routing.world import lines
@@ -55,14 +55,14 @@ def call(
     raw = jsonio.dumps({"model": model, "messages": messages})
     body = OPENAI_CHAT.read(raw)
     request = TranslatableRequest(OPENAI_CHAT, body)
-    seen = features.read(body.prompt, OPENAI_CHAT.name, key, NO_OPTIONS, request)
+    call_features = features.read(body.prompt, OPENAI_CHAT.name, key, NO_OPTIONS, request)
     loop = body.prompt.tool_loop
-    seen.turn = turn or ConversationTurn(conversation="c", first="f", loop=loop)
-    return seen
+    call_features.turn = turn or ConversationTurn(conversation="c", first="f", loop=loop)
+    return call_features
 
 
-def sits(tier: Tier, **more: Any) -> Session:
-    return seat(tier, TARGETS[tier], **more)
+def session_at(tier: Tier, **more: Any) -> Session:
+    return make_session(tier, TARGETS[tier], **more)
 
 
 def evidence_lines(decision: Decision) -> list[str]:
@@ -72,10 +72,10 @@ def evidence_lines(decision: Decision) -> list[str]:
 @pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("tokens", [0, 300_000])
 @pytest.mark.parametrize("score", [FAST, SMART])
-def test_a_user_turn_goes_up_by_one_tier(tier: Tier, tokens: int, score: Score) -> None:
+def test_evidence_raises_a_user_turn_by_one_tier(tier: Tier, tokens: int, score: Score) -> None:
     """The rise comes for any score of the classifier, and however much is cached."""
-    known = router("cost-aware", score)
-    decision, plan = told(known, call(*AGAIN), seat=sits(tier, tokens=tokens))
+    router = make_router("cost-aware", score)
+    decision, plan = decide_turn(router, call(*AGAIN), seat=session_at(tier, tokens=tokens))
     raised: Tier = {"fast": "smart", "smart": "reasoning"}.get(tier, "reasoning")  # type: ignore[assignment]
     assert (decision.tier, plan.targets[0]) == (raised, TARGETS[raised])
     assert decision.turns_below == 0
@@ -88,25 +88,33 @@ def test_a_user_turn_goes_up_by_one_tier(tier: Tier, tokens: int, score: Score) 
 
 
 @pytest.mark.parametrize(("tier", "raised"), [("fast", "smart"), ("smart", "reasoning")])
-def test_a_failing_tool_call_leaves_the_tool_loop(tier: Tier, raised: Tier) -> None:
-    decision, plan = told(router("cost-aware", FAST), call(*FAILING), seat=sits(tier))
-    assert place(decision, plan) == f"seat {raised} {TARGETS[raised].model}"
+def test_a_tool_call_that_fails_again_raises_the_tier_inside_a_tool_loop(
+    tier: Tier, raised: Tier
+) -> None:
+    decision, plan = decide_turn(
+        make_router("cost-aware", FAST), call(*FAILING), seat=session_at(tier)
+    )
+    assert summarize(decision, plan) == f"seat {raised} {TARGETS[raised].model}"
     assert evidence_lines(decision) == [f"evidence: {raised} ({FAILED_TWICE})"]
     assert (decision.score, decision.confidence, decision.classified_tier) == (None, None, None)
     assert decision.switch is not None
     assert (decision.switch.has_moved, decision.switch.tier) == (True, tier)
 
 
-def test_a_tool_loop_stays_otherwise() -> None:
+def test_a_tool_loop_without_repeated_failures_stays() -> None:
     for messages in (
         (START, *step(FAILS)),
         (START, *step(FAILS), *step(FAILS), *step(WORKS)),
     ):
-        decision, plan = told(router("cost-aware", FAST), call(*messages), seat=sits("smart"))
-        assert place(decision, plan) == "seat smart able"
+        decision, plan = decide_turn(
+            make_router("cost-aware", FAST), call(*messages), seat=session_at("smart")
+        )
+        assert summarize(decision, plan) == "seat smart able"
         assert not evidence_lines(decision)
-    decision, plan = told(router("cost-aware", FAST), call(*FAILING), seat=sits("reasoning"))
-    assert place(decision, plan) == "seat reasoning deep"
+    decision, plan = decide_turn(
+        make_router("cost-aware", FAST), call(*FAILING), seat=session_at("reasoning")
+    )
+    assert summarize(decision, plan) == "seat reasoning deep"
     assert evidence_lines(decision)[0].startswith("-evidence")
 
 
@@ -120,73 +128,77 @@ WITHOUT_SESSION = [
 
 
 @pytest.mark.parametrize(("score", "messages", "expected"), WITHOUT_SESSION)
-def test_without_a_session_it_raises_what_is_decided(
+def test_without_a_session_evidence_raises_the_fresh_decision(
     score: Score, messages: tuple[Json, ...], expected: str
 ) -> None:
-    decision, plan = told(router("cost-aware", score), call(*messages))
-    assert place(decision, plan) == expected
+    decision, plan = decide_turn(make_router("cost-aware", score), call(*messages))
+    assert summarize(decision, plan) == expected
 
 
-def test_the_confidence_is_that_in_the_raised_tier() -> None:
-    decision, _ = told(router("cost-aware", FAST), call(*AGAIN))
+def test_the_confidence_is_that_of_the_raised_tier() -> None:
+    decision, _ = decide_turn(make_router("cost-aware", FAST), call(*AGAIN))
     assert (decision.confidence, decision.classified_tier) == (0.95, "fast")
 
 
-def test_without_a_classifier_the_default_is_raised() -> None:
-    known = msgspec.structs.replace(router("cost-aware", FAST), classifier=None)
-    assert place(*told(known, call(*AGAIN))) == "default reasoning deep"
+def test_without_a_classifier_evidence_raises_the_default_tier() -> None:
+    router = msgspec.structs.replace(make_router("cost-aware", FAST), classifier=None)
+    assert summarize(*decide_turn(router, call(*AGAIN))) == "default reasoning deep"
 
 
 FIX: Json = {"name": "fixes", "when": {}, "tier": "fast"}
 
 
-@pytest.mark.parametrize("session", [None, sits("fast"), sits("smart")])
-def test_a_rule_that_names_a_tier_holds(session: Session | None) -> None:
-    known = router("cost-aware", SMART, choices=[FIX])
-    decision, plan = told(known, call(*AGAIN), seat=session)
-    assert place(decision, plan) == "rule fast swift"
+@pytest.mark.parametrize("session", [None, session_at("fast"), session_at("smart")])
+def test_a_rule_that_names_a_tier_overrides_evidence(session: Session | None) -> None:
+    router = make_router("cost-aware", SMART, choices=[FIX])
+    decision, plan = decide_turn(router, call(*AGAIN), seat=session)
+    assert summarize(decision, plan) == "rule fast swift"
     assert evidence_lines(decision) == [f"-evidence:  ({SAYS_SO}, but a rule names the tier)"]
     assert decision.rise is None
 
 
 @pytest.mark.parametrize("rule", [FIX, {"name": "model", "when": {}, "model": "swift"}])
-def test_so_it_does_inside_a_tool_loop(rule: Json) -> None:
-    known = router("cost-aware", SMART, choices=[rule])
-    decision, plan = told(known, call(*FAILING), seat=sits("fast"))
-    assert place(decision, plan) == "seat fast swift"
+def test_a_rule_that_names_a_tier_overrides_evidence_inside_a_tool_loop(rule: Json) -> None:
+    router = make_router("cost-aware", SMART, choices=[rule])
+    decision, plan = decide_turn(router, call(*FAILING), seat=session_at("fast"))
+    assert summarize(decision, plan) == "seat fast swift"
     assert evidence_lines(decision) == [f"-evidence:  ({FAILED_TWICE}, but a rule names the tier)"]
-    decision, plan = told(router("cost-aware", SMART), call(*FAILING), seat=sits("fast", model="swift"))  # fmt: skip
-    assert place(decision, plan) == "seat fast swift"
+    decision, plan = decide_turn(make_router("cost-aware", SMART), call(*FAILING), seat=session_at("fast", model="swift"))  # fmt: skip
+    assert summarize(decision, plan) == "seat fast swift"
 
 
 def test_a_rule_that_names_a_lab_leaves_the_tier_to_evidence() -> None:
-    known = router("cost-aware", FAST, choices=[{"name": "lab", "when": {}, "lab": "openai"}])
-    assert told(known, call(*AGAIN), seat=sits("fast"))[0].tier == "smart"
-    assert told(known, call(*FAILING), seat=sits("fast"))[0].tier == "smart"
+    router = make_router("cost-aware", FAST, choices=[{"name": "lab", "when": {}, "lab": "openai"}])
+    assert decide_turn(router, call(*AGAIN), seat=session_at("fast"))[0].tier == "smart"
+    assert decide_turn(router, call(*FAILING), seat=session_at("fast"))[0].tier == "smart"
 
 
 @pytest.mark.parametrize("messages", [AGAIN, FAILING])
-@pytest.mark.parametrize("session", [None, sits("smart")])
+@pytest.mark.parametrize("session", [None, session_at("smart")])
 def test_guards_and_keys_bound_a_rise(messages: tuple[Json, ...], session: Session | None) -> None:
-    known = router("cost-aware", SMART, guards=[{"max_tier": "smart"}])
-    assert told(known, call(*messages), seat=session)[0].tier == "smart"
+    router = make_router("cost-aware", SMART, guards=[{"max_tier": "smart"}])
+    assert decide_turn(router, call(*messages), seat=session)[0].tier == "smart"
     key = Key(name="k", tiers=("fast", "smart"))
-    assert told(router("cost-aware", SMART), call(*messages, key=key), seat=session)[0].tier == "smart"  # fmt: skip
-    assert told(router("cost-aware", SMART), call(*messages), seat=session, ceiling="smart")[0].tier == "smart"  # fmt: skip
+    assert decide_turn(make_router("cost-aware", SMART), call(*messages, key=key), seat=session)[0].tier == "smart"  # fmt: skip
+    assert decide_turn(make_router("cost-aware", SMART), call(*messages), seat=session, ceiling="smart")[0].tier == "smart"  # fmt: skip
 
 
-def test_it_never_goes_up_by_two_tiers() -> None:
+def test_evidence_never_raises_by_two_tiers() -> None:
     """A key that lacks the tier between stays where it is."""
     key = Key(name="k", tiers=("fast", "reasoning"))
-    decision, plan = told(router("cost-aware", FAST), call(*AGAIN, key=key), seat=sits("fast"))
-    assert place(decision, plan) == "seat fast swift"
-    decision, _ = told(router("cost-aware", REASONING), call(*AGAIN), seat=sits("fast"))
+    decision, plan = decide_turn(
+        make_router("cost-aware", FAST), call(*AGAIN, key=key), seat=session_at("fast")
+    )
+    assert summarize(decision, plan) == "seat fast swift"
+    decision, _ = decide_turn(
+        make_router("cost-aware", REASONING), call(*AGAIN), seat=session_at("fast")
+    )
     assert decision.tier == "smart"
 
 
-def test_what_the_caller_names_holds() -> None:
-    decision, plan = told(router("cost-aware", SMART), call(*AGAIN, model="fast"), seat=sits("fast"))  # fmt: skip
-    assert place(decision, plan) == "pin fast swift"
+def test_a_tier_that_the_client_names_overrides_evidence() -> None:
+    decision, plan = decide_turn(make_router("cost-aware", SMART), call(*AGAIN, model="fast"), seat=session_at("fast"))  # fmt: skip
+    assert summarize(decision, plan) == "pin fast swift"
     assert not evidence_lines(decision)
 
 
@@ -200,79 +212,95 @@ STRATEGIES: list[tuple[Strategy, str, str]] = [
 
 
 @pytest.mark.parametrize(("strategy", "at_turn", "in_loop"), STRATEGIES)
-def test_strategies(strategy: Strategy, at_turn: str, in_loop: str) -> None:
-    known = router(strategy, FAST)
-    assert place(*told(known, call(*AGAIN), seat=sits("smart"))) == at_turn
-    assert place(*told(known, call(*FAILING), seat=sits("smart"))) == in_loop
+def test_each_strategy_follows_or_ignores_evidence(
+    strategy: Strategy, at_turn: str, in_loop: str
+) -> None:
+    router = make_router(strategy, FAST)
+    assert summarize(*decide_turn(router, call(*AGAIN), seat=session_at("smart"))) == at_turn
+    assert summarize(*decide_turn(router, call(*FAILING), seat=session_at("smart"))) == in_loop
 
 
-def test_off_reads_no_evidence() -> None:
-    known = msgspec.structs.replace(router("cost-aware", SMART), evidence=False)
+def test_with_evidence_off_the_gateway_reads_no_history() -> None:
+    router = msgspec.structs.replace(make_router("cost-aware", SMART), evidence=False)
     for messages, tier in ((AGAIN, "smart"), (FAILING, "smart")):
-        seen = call(*messages)
-        decision, _ = told(known, seen, seat=sits("smart"))
-        assert (decision.tier, seen.is_history_read) == (tier, False)
+        request = call(*messages)
+        decision, _ = decide_turn(router, request, seat=session_at("smart"))
+        assert (decision.tier, request.is_history_read) == (tier, False)
 
 
-def test_side_calls_do_not_rise() -> None:
+def test_evidence_does_not_raise_side_calls() -> None:
     side = ConversationTurn(conversation="c", first="f", kind="side", task="title")
-    assert told(router("cost-aware", FAST), call(*AGAIN, turn=side))[0].tier == "fast"
+    assert decide_turn(make_router("cost-aware", FAST), call(*AGAIN, turn=side))[0].tier == "fast"
     compaction = msgspec.structs.replace(side, loop=True)
-    decision, plan = told(router("cost-aware", FAST), call(*FAILING, turn=compaction), seat=sits("smart"))  # fmt: skip
-    assert place(decision, plan) == "seat smart able"
+    decision, plan = decide_turn(make_router("cost-aware", FAST), call(*FAILING, turn=compaction), seat=session_at("smart"))  # fmt: skip
+    assert summarize(decision, plan) == "seat smart able"
 
 
-def test_a_call_that_is_sent_again_does_not_rise_again() -> None:
-    known = router("cost-aware", FAST)
+def test_a_call_that_the_client_repeats_does_not_rise_again() -> None:
+    router = make_router("cost-aware", FAST)
     for messages in (AGAIN, FAILING):
-        seen = call(*messages)
-        decision, _ = told(known, seen, seat=sits("fast"))
-        again, _ = told(known, call(*messages), seat=sits("smart", rise=decision.rise))
-        assert (decision.tier, again.tier) == ("smart", "smart")
-        assert again.rise == decision.rise
+        request = call(*messages)
+        decision, _ = decide_turn(router, request, seat=session_at("fast"))
+        replayed, _ = decide_turn(
+            router, call(*messages), seat=session_at("smart", rise=decision.rise)
+        )
+        assert (decision.tier, replayed.tier) == ("smart", "smart")
+        assert replayed.rise == decision.rise
 
 
-def test_a_rise_holds_for_eight_user_turns() -> None:
+def test_a_rise_lasts_eight_user_turns() -> None:
     """No saving ends it earlier; after that the gateway decides the turn like any other."""
-    known = router("cost-aware", FAST)
-    decision, _ = told(known, call(*AGAIN), seat=sits("fast", tokens=0))
+    router = make_router("cost-aware", FAST)
+    decision, _ = decide_turn(router, call(*AGAIN), seat=session_at("fast", tokens=0))
     tiers = [decision.tier]
     for turn in range(MAX_TURNS_BELOW + 2):
-        session = sits(decision.tier or "fast", tokens=0, rise=decision.rise, turns_below=decision.turns_below)  # fmt: skip
-        decision, _ = told(known, call(*PLAIN, say("a" * turn), ask("Thanks.")), seat=session)
+        session = session_at(decision.tier or "fast", tokens=0, rise=decision.rise, turns_below=decision.turns_below)  # fmt: skip
+        decision, _ = decide_turn(
+            router, call(*PLAIN, say("a" * turn), ask("Thanks.")), seat=session
+        )
         tiers.append(decision.tier)
     assert tiers == ["smart", *["smart"] * MAX_TURNS_BELOW, "fast", "fast"]
     assert decision.rise is None
 
 
-def test_new_evidence_begins_the_eight_turns_anew() -> None:
+def test_new_evidence_restarts_the_eight_turns() -> None:
     old = EvidenceRise(chars=1, turns=7)
-    decision, _ = told(router("cost-aware", FAST), call(*AGAIN), seat=sits("reasoning", rise=old))
+    decision, _ = decide_turn(
+        make_router("cost-aware", FAST), call(*AGAIN), seat=session_at("reasoning", rise=old)
+    )
     assert (decision.tier, decision.rise) == ("reasoning", EvidenceRise(chars=call(*AGAIN).prompt.chars))  # fmt: skip
 
 
-def test_a_rise_goes_on_inside_a_tool_loop() -> None:
+def test_a_rise_continues_inside_a_tool_loop() -> None:
     old = EvidenceRise(chars=1, turns=3)
-    seen = call(START, *step(WORKS))
-    assert told(router("cost-aware", FAST), seen, seat=sits("smart", rise=old))[0].rise == old
+    request = call(START, *step(WORKS))
+    assert (
+        decide_turn(make_router("cost-aware", FAST), request, seat=session_at("smart", rise=old))[
+            0
+        ].rise
+        == old
+    )
 
 
-def test_a_rise_ends_where_the_conversation_leaves_it() -> None:
+def test_a_rise_ends_after_an_idle_time_or_a_rule_for_a_lower_tier() -> None:
     old = EvidenceRise(chars=1)
     idle = {"at": NOW - 10_000}
     lower = [{"when": {}, "tier": "fast"}]
-    known = router("cost-aware", SMART)
-    assert told(known, call(*PLAIN), seat=sits("reasoning", rise=old, **idle))[0].rise is None
-    known = router("cost-aware", SMART, choices=lower)
-    assert told(known, call(*PLAIN), seat=sits("reasoning", rise=old))[0].rise is None
+    router = make_router("cost-aware", SMART)
+    assert (
+        decide_turn(router, call(*PLAIN), seat=session_at("reasoning", rise=old, **idle))[0].rise
+        is None
+    )
+    router = make_router("cost-aware", SMART, choices=lower)
+    assert decide_turn(router, call(*PLAIN), seat=session_at("reasoning", rise=old))[0].rise is None
 
 
-def test_a_seat_that_is_left_counts_no_more() -> None:
+def test_after_an_idle_time_evidence_raises_the_fresh_decision() -> None:
     """After an idle time, as without a session, evidence raises the new decision."""
     for strategy, tier in (("cost-aware", "smart"), ("ratchet-up", "reasoning")):
-        known = router(strategy, FAST)  # type: ignore[arg-type]
-        session = sits("reasoning", at=NOW - 10_000)
-        assert told(known, call(*AGAIN), seat=session)[0].tier == tier
+        router = make_router(strategy, FAST)  # type: ignore[arg-type]
+        session = session_at("reasoning", at=NOW - 10_000)
+        assert decide_turn(router, call(*AGAIN), seat=session)[0].tier == tier
 
 
 EVIDENT: Json = {"when": {"evidence": ["asked_again", "refusal"]}, "tier": "reasoning"}
@@ -281,10 +309,16 @@ EVIDENT: Json = {"when": {"evidence": ["asked_again", "refusal"]}, "tier": "reas
 @pytest.mark.parametrize(
     ("messages", "expected"), [(AGAIN, "rule reasoning deep"), (PLAIN, "classifier fast swift")]
 )
-def test_rules_ask_for_evidence(messages: tuple[Json, ...], expected: str) -> None:
-    assert place(*told(router("cost-aware", FAST, choices=[EVIDENT]), call(*messages))) == expected
+def test_a_rule_can_match_evidence(messages: tuple[Json, ...], expected: str) -> None:
+    assert (
+        summarize(*decide_turn(make_router("cost-aware", FAST, choices=[EVIDENT]), call(*messages)))
+        == expected
+    )
     cel = {"when": {"cel": '"asked_again" in call.evidence'}, "tier": "reasoning"}
-    assert place(*told(router("cost-aware", FAST, choices=[cel]), call(*messages))) == expected
+    assert (
+        summarize(*decide_turn(make_router("cost-aware", FAST, choices=[cel]), call(*messages)))
+        == expected
+    )
 
 
 def record(recorder: DecisionRecorder, plan: Plan, decision: Decision) -> FinalRow:
@@ -292,25 +326,27 @@ def record(recorder: DecisionRecorder, plan: Plan, decision: Decision) -> FinalR
     basis = recorder()
     assert basis is not None
     row = msgspec.structs.replace(entry(), asked="auto", at=NOW, dialect=OPENAI_CHAT.name, basis=basis)  # fmt: skip
-    read = journal.decode_row(jsonio.dumps(row))
-    assert isinstance(read, FinalRow)
-    return read
+    stored = journal.decode_row(jsonio.dumps(row))
+    assert isinstance(stored, FinalRow)
+    return stored
 
 
 @pytest.mark.parametrize("messages", [AGAIN, FAILING, PLAIN])
-@pytest.mark.parametrize("session", [None, sits("fast"), sits("smart")])
-def test_a_row_decides_the_same_again(messages: tuple[Json, ...], session: Session | None) -> None:
-    known = router("cost-aware", FAST, choices=[{**EVIDENT, "lab": "openai", "tier": None}])
+@pytest.mark.parametrize("session", [None, session_at("fast"), session_at("smart")])
+def test_a_replayed_row_gives_the_same_rise(
+    messages: tuple[Json, ...], session: Session | None
+) -> None:
+    router = make_router("cost-aware", FAST, choices=[{**EVIDENT, "lab": "openai", "tier": None}])
     context = DecisionContext(at=NOW, seat=session)
-    recorder = DecisionRecorder(known, call(*messages), OPENAI_CHAT, context)
+    recorder = DecisionRecorder(router, call(*messages), OPENAI_CHAT, context)
     decision, plan = recorder.decide()
-    again, plan_again = decide_again(known, record(recorder, plan, decision))
-    assert world.timeless(again) == world.timeless(decision)
+    replayed, plan_again = decide_again(router, record(recorder, plan, decision))
+    assert world.timeless(replayed) == world.timeless(decision)
     assert plan_again == plan
 
 
-def test_a_row_says_what_its_history_showed() -> None:
-    recorder = DecisionRecorder(router("cost-aware", FAST), call(*AGAIN), OPENAI_CHAT, DecisionContext(at=NOW))  # fmt: skip
+def test_a_row_records_its_evidence_without_text() -> None:
+    recorder = DecisionRecorder(make_router("cost-aware", FAST), call(*AGAIN), OPENAI_CHAT, DecisionContext(at=NOW))  # fmt: skip
     recorder.decide()
     basis = recorder()
     assert basis is not None
@@ -318,13 +354,13 @@ def test_a_row_says_what_its_history_showed() -> None:
     assert "fails" not in jsonio.dumps(basis).decode()
 
 
-def test_a_row_that_nobody_looked_at_knows_no_evidence() -> None:
+def test_a_row_whose_history_was_not_read_has_no_evidence() -> None:
     """A rule that asks for evidence cannot be decided again from such a row.
 
     A call without a history is the exception: it has no evidence.
     """
     for messages, has_history in ((AGAIN, True), ((START,), False)):
-        recorder = DecisionRecorder(router(), call(*messages, model="fast"), OPENAI_CHAT, DecisionContext(at=NOW))  # fmt: skip
+        recorder = DecisionRecorder(make_router(), call(*messages, model="fast"), OPENAI_CHAT, DecisionContext(at=NOW))  # fmt: skip
         decision, plan = recorder.decide()
         row = record(recorder, plan, decision)
         assert row.basis is not None
@@ -343,27 +379,29 @@ STUCK: Json = {"name": "stuck", "when": {"evidence": "repeated_failure"}, "tier"
 
 @pytest.mark.parametrize("evidence", [True, False])
 @pytest.mark.parametrize("condition", [STUCK["when"], {"all": [{"not": {"cel": "size(call.evidence) == 0"}}]}])  # fmt: skip
-def test_a_rule_that_asks_for_evidence_is_followed_in_a_tool_loop(
+def test_a_rule_that_matches_evidence_applies_inside_a_tool_loop(
     evidence: bool, condition: Json
 ) -> None:
     """The rule rises by as many tiers as it says, even if evidence alone raises nothing."""
-    known = router("cost-aware", FAST, choices=[{**STUCK, "when": condition}])
-    known = msgspec.structs.replace(known, evidence=evidence)
-    decision, plan = told(known, call(*FAILING), seat=sits("fast", turns_below=2))
-    assert place(decision, plan) == "rule reasoning deep"
+    router = make_router("cost-aware", FAST, choices=[{**STUCK, "when": condition}])
+    router = msgspec.structs.replace(router, evidence=evidence)
+    decision, plan = decide_turn(router, call(*FAILING), seat=session_at("fast", turns_below=2))
+    assert summarize(decision, plan) == "rule reasoning deep"
     assert (decision.rule, decision.turns_below, decision.rise) == ("stuck", 0, None)
-    decision, plan = told(known, call(START, *step(WORKS)), seat=sits("fast"))
-    assert place(decision, plan) == "seat fast swift"
+    decision, plan = decide_turn(router, call(START, *step(WORKS)), seat=session_at("fast"))
+    assert summarize(decision, plan) == "seat fast swift"
 
 
-def test_a_rule_whose_model_is_off_leaves_the_loop_to_evidence() -> None:
-    known = router("cost-aware", FAST, choices=[{"when": {}, "model": "off"}])
-    decision, plan = told(known, call(*FAILING), seat=sits("fast"))
-    assert place(decision, plan) == "seat smart able"
+def test_a_rule_whose_model_is_off_leaves_the_tier_to_evidence() -> None:
+    router = make_router("cost-aware", FAST, choices=[{"when": {}, "model": "off"}])
+    decision, plan = decide_turn(router, call(*FAILING), seat=session_at("fast"))
+    assert summarize(decision, plan) == "seat smart able"
 
 
-def test_rules_that_ask_for_evidence_do_not_raise_by_themselves() -> None:
-    known = router("cost-aware", FAST, guards=[{"when": {"evidence": "refusal"}, "tag": "sad"}])
-    known = msgspec.structs.replace(known, evidence=False)
-    assert told(known, call(*FAILING), seat=sits("fast"))[0].tier == "fast"
-    assert told(known, call(*AGAIN), seat=sits("fast"))[0].tier == "fast"
+def test_with_evidence_off_a_guard_that_matches_evidence_raises_nothing() -> None:
+    router = make_router(
+        "cost-aware", FAST, guards=[{"when": {"evidence": "refusal"}, "tag": "sad"}]
+    )
+    router = msgspec.structs.replace(router, evidence=False)
+    assert decide_turn(router, call(*FAILING), seat=session_at("fast"))[0].tier == "fast"
+    assert decide_turn(router, call(*AGAIN), seat=session_at("fast"))[0].tier == "fast"

@@ -12,12 +12,14 @@ from gateway.routing import explain, features
 from tests.routing import world
 
 
-def test_all_that_was_decided_is_in_it() -> None:
+def test_the_explanation_contains_the_whole_decision() -> None:
     price = Price(rates=Rates(input=Decimal("0.10"), output=None), version="config 2026-11-24")
     luna = msgspec.structs.replace(world.LUNA, price=price)
-    known = world.catalogue([world.lab("openai", [luna, world.SPARE], [world.SOL])])
+    catalogue = world.catalogue([world.lab("openai", [luna, world.SPARE], [world.SOL])])
     clockless = msgspec.structs.replace(
-        world.router([{"when": {"tag": "t"}, "no_cache": True}], [{"tier": "fast"}], known=known),
+        world.router(
+            [{"when": {"tag": "t"}, "no_cache": True}], [{"tier": "fast"}], known=catalogue
+        ),
         clock=lambda: 0.0,
     )
     decision, plan = world.decided(
@@ -68,21 +70,21 @@ def test_all_that_was_decided_is_in_it() -> None:
     }
 
 
-def test_no_secret_and_nothing_of_the_prompt_is_in_it() -> None:
-    known = world.router(choices=[{"when": {"keywords": "canary"}, "tier": "fast"}])
-    decision, plan = world.decided(known, world.call("a canary sings"))
-    told = jsonio.dumps(explain.describe(decision, plan, [()], 1e9))
-    assert b"secret" not in told
-    assert b"sings" not in told
-    assert jsonio.loads(told)["plan"][0]["price"] is None
+def test_the_explanation_contains_no_secret_and_no_prompt_text() -> None:
+    router = world.router(choices=[{"when": {"keywords": "canary"}, "tier": "fast"}])
+    decision, plan = world.decided(router, world.call("a canary sings"))
+    text = jsonio.dumps(explain.describe(decision, plan, [()], 1e9))
+    assert b"secret" not in text
+    assert b"sings" not in text
+    assert jsonio.loads(text)["plan"][0]["price"] is None
 
 
 def test_token_counts_are_a_quarter_of_the_bytes_rounded_up() -> None:
-    seen = world.call("12345", chars=9)
-    assert (seen.user_tokens, seen.prompt_tokens) == (2, 3)
+    call = world.call("12345", chars=9)
+    assert (call.user_tokens, call.prompt_tokens) == (2, 3)
     assert (world.call("").user_tokens, world.call("").prompt_tokens) == (0, 0)
     assert world.call("\ud800").user_tokens == 1
-    assert isinstance(seen, features.Features)
+    assert isinstance(call, features.Features)
 
 
 def test_a_request_that_loses_nothing_is_not_refused() -> None:

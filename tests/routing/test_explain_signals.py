@@ -7,7 +7,7 @@ from gateway.routing.classifier.text_signals import TextSignals
 from tests.routing import world
 
 
-def test_what_was_read_is_told_in_words() -> None:
+def test_signals_that_were_read_are_listed_in_words() -> None:
     call = world.call("Prove that x = 2.")
     assert explain_signals.list_signals(call) == []
     assert call.signals.proof_words
@@ -17,16 +17,16 @@ def test_what_was_read_is_told_in_words() -> None:
     assert "code" not in explain_signals.describe_signals(call)
 
 
-def test_the_language_is_told_where_somebody_asked_for_it() -> None:
+def test_the_language_is_listed_once_it_was_read() -> None:
     call = world.call("Was ist das und wie geht es dir?")
     assert call.language == "de"
     assert explain_signals.describe_signals(call) == {"language": "de"}
 
 
-def test_every_signal_has_its_words() -> None:
+def test_every_signal_has_a_description() -> None:
     call = world.call("hello")
     assert call.signals.greeting
     values = dict.fromkeys(TextSignals.__struct_fields__, 1)
-    every = msgspec.convert(values, TextSignals, strict=False)
-    call._signals = every
-    assert explain_signals.describe_signals(call) == msgspec.structs.asdict(every)
+    all_signals = msgspec.convert(values, TextSignals, strict=False)
+    call._signals = all_signals
+    assert explain_signals.describe_signals(call) == msgspec.structs.asdict(all_signals)

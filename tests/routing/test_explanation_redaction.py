@@ -9,7 +9,7 @@ from gateway.routing import explain
 from gateway.routing.explanation_redaction import find_hidden_names, redact_explanation
 from tests.routing import test_route_embeddings, world
 
-KNOWN = world.catalogue(
+CATALOGUE = world.catalogue(
     (
         world.lab("google", [world.LITE], [world.HYDROGEN], [world.ARGON]),
         world.lab("openai", [world.LUNA], [world.SOL, world.TERRA], [world.ASTRA]),
@@ -33,14 +33,16 @@ GOOGLE = {"google", "gemini", "gemini/lite", "gemini/hydrogen", "gemini/argon", 
         (Key(name="k", regions=("mars",)), {*GOOGLE, "openai", "luna", "openai/luna", "sol", "openai/sol", "terra", "openai/terra", "astra", "openai/astra"}),
     ],
 )  # fmt: skip
-def test_what_is_hidden_of_a_key(key: Key, names: set[str]) -> None:
-    assert find_hidden_names(KNOWN, key) == names
+def test_names_outside_the_scope_of_a_key_are_hidden(key: Key, names: set[str]) -> None:
+    assert find_hidden_names(CATALOGUE, key) == names
 
 
-def test_an_embedding_model_is_hidden_as_others_are() -> None:
-    assert "own" in find_hidden_names(test_route_embeddings.KNOWN, Key(name="k", labs=("openai",)))
+def test_an_embedding_model_outside_the_scope_of_a_key_is_hidden() -> None:
+    assert "own" in find_hidden_names(
+        test_route_embeddings.CATALOGUE, Key(name="k", labs=("openai",))
+    )
     assert "own" not in find_hidden_names(
-        test_route_embeddings.KNOWN, Key(name="k", labs=("other",))
+        test_route_embeddings.CATALOGUE, Key(name="k", labs=("other",))
     )
 
 
@@ -48,19 +50,19 @@ def test_hidden_names_are_masked_and_nothing_else() -> None:
     """Only whole names are masked: `lite` is not in `elite`, nor `sol` in `sol-2`."""
     key = Key(name="k", models=("luna", "terra"))
     decision, plan = world.decided(
-        world.router(known=KNOWN), world.call("x", model="openai/smart", key=key)
+        world.router(known=CATALOGUE), world.call("x", model="openai/smart", key=key)
     )
-    told = explain.describe(decision, plan, [None], 0.0)
-    shown = redact_explanation(told, KNOWN, key)
-    assert "openai/sol" in str(told["skipped"])
+    explanation = explain.describe(decision, plan, [None], 0.0)
+    shown = redact_explanation(explanation, CATALOGUE, key)
+    assert "openai/sol" in str(explanation["skipped"])
     assert shown["skipped"] == [
         {"target": "(hidden)", "tier": "smart", "reason": "is no model of this key"}
     ]
     assert "sol" not in str(shown["trace"])
-    assert shown["plan"] == told["plan"]
-    assert redact_explanation(told, KNOWN, Key(name="k")) == told
-    told["trace"] = ["an elite, sol-2, sol: lite, and gemini/argon.", 1, None]
-    assert redact_explanation(told, KNOWN, key)["trace"] == [
+    assert shown["plan"] == explanation["plan"]
+    assert redact_explanation(explanation, CATALOGUE, Key(name="k")) == explanation
+    explanation["trace"] = ["an elite, sol-2, sol: lite, and gemini/argon.", 1, None]
+    assert redact_explanation(explanation, CATALOGUE, key)["trace"] == [
         "an elite, sol-2, (hidden): (hidden), and (hidden).",
         1,
         None,
@@ -77,26 +79,28 @@ def test_hidden_names_are_masked_and_nothing_else() -> None:
         ("argo", Key(name="k", labs=("openai",)), "The model 'argo' is not served here. Ask for auto, fast, smart, reasoning, lab/tier or a model that GET /v1/models lists."),
     ],
 )  # fmt: skip
-def test_errors_repeat_what_the_client_wrote(model: str, key: Key, message: str) -> None:
-    with pytest.raises(ProblemError) as told:
-        world.decided(world.router(known=KNOWN), world.call("x", model=model, key=key))
-    assert told.value.problem.message == message
+def test_errors_name_only_what_the_client_wrote(model: str, key: Key, message: str) -> None:
+    with pytest.raises(ProblemError) as caught:
+        world.decided(world.router(known=CATALOGUE), world.call("x", model=model, key=key))
+    assert caught.value.problem.message == message
 
 
-def test_an_alias_is_told_by_its_own_name_on_a_lab_that_does_not_serve_it() -> None:
+def test_the_error_of_a_lab_that_does_not_serve_an_alias_names_the_alias() -> None:
     call = world.call("x", model="jewel", steer=RequestOptions(lab="openai"))
     with pytest.raises(ProblemError, match="does not serve the model 'jewel'"):
-        world.decided(world.router(known=KNOWN), call)
+        world.decided(world.router(known=CATALOGUE), call)
 
 
-def test_no_lab_takes_over_whose_models_a_key_may_not_use() -> None:
+def test_no_lab_takes_over_if_the_key_may_not_use_its_models() -> None:
     """The error is that of the requested lab, and names no other lab."""
-    lent = msgspec.structs.replace(KNOWN.labs["openai"], fallback=("google",))
-    known = msgspec.structs.replace(
-        KNOWN, labs={**KNOWN.labs, "openai": lent}, default_lab="openai"
+    lab = msgspec.structs.replace(CATALOGUE.labs["openai"], fallback=("google",))
+    catalogue = msgspec.structs.replace(
+        CATALOGUE, labs={**CATALOGUE.labs, "openai": lab}, default_lab="openai"
     )
     key = Key(name="k", models=("terra",))
-    with pytest.raises(ProblemError) as told:
-        world.decided(world.router(known=known), world.call("x", model="smart", key=key, images=1))
-    assert told.value.problem.kind == "no_target"
-    assert not [name for name in GOOGLE if name in told.value.problem.message]
+    with pytest.raises(ProblemError) as caught:
+        world.decided(
+            world.router(known=catalogue), world.call("x", model="smart", key=key, images=1)
+        )
+    assert caught.value.problem.kind == "no_target"
+    assert not [name for name in GOOGLE if name in caught.value.problem.message]

@@ -32,7 +32,7 @@ Most are first turns that it takes for a tier harder or easier, and their conseq
 """
 
 
-def read(name: str) -> list[GoldenPrompt]:
+def read_file(name: str) -> list[GoldenPrompt]:
     path = Path(__file__).parent / "golden" / f"{name}.yaml"
     return golden.read_prompts(yaml.read(path.read_text("utf-8"), str(path)))
 
@@ -51,38 +51,42 @@ def label(result: GoldenResult) -> str:
     return f"{result.golden.why.partition(':')[0]}, {result.turn}"
 
 
-def test_there_are_enough_of_each_kind() -> None:
-    conversations = [one for name in FILES for one in read(name)]
-    assert len(conversations) == len({one.why for one in conversations}) >= 24
-    assert all(one.turns for one in conversations)
-    assert all(len(read(name)) >= 6 for name in FILES)
+def test_each_file_has_enough_golden_conversations() -> None:
+    conversations = [conversation for name in FILES for conversation in read_file(name)]
+    assert len(conversations) == len({conversation.why for conversation in conversations}) >= 24
+    assert all(conversation.turns for conversation in conversations)
+    assert all(len(read_file(name)) >= 6 for name in FILES)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_turns_get_their_tier_but_for_those_that_are_known(name: str, router: Router) -> None:
-    results = golden.decide_prompts(router, read(name))
-    kind = read(name)[0].why.partition("-")[0]
-    disagreements = {label(one): one.tier for one in results if not one.passed}
+def test_all_turns_get_their_tier_except_the_listed_disagreements(
+    name: str, router: Router
+) -> None:
+    results = golden.decide_prompts(router, read_file(name))
+    kind = read_file(name)[0].why.partition("-")[0]
+    disagreements = {label(result): result.tier for result in results if not result.passed}
     assert disagreements == {
         turn: why for turn, why in DISAGREEMENTS.items() if turn.startswith(kind)
     }
 
 
 def test_most_turns_get_their_tier(router: Router) -> None:
-    results = [one for name in FILES for one in golden.decide_prompts(router, read(name))]
-    assert (len(results), sum(one.passed for one in results)) == (135, 126)
+    results = [
+        result for name in FILES for result in golden.decide_prompts(router, read_file(name))
+    ]
+    assert (len(results), sum(result.passed for result in results)) == (135, 126)
 
 
-def test_side_calls_do_not_rise(router: Router) -> None:
+def test_evidence_raises_no_golden_side_call(router: Router) -> None:
     """No side call of a conversation has a line of evidence."""
-    results = [one for name in FILES for one in golden.decide_prompts(router, read(name))]
+    results = [item for name in FILES for item in golden.decide_prompts(router, read_file(name))]
     sides = {
-        (one.why, turn.prompt)
+        (item.why, turn.prompt)
         for name in FILES
-        for one in read(name)
-        for turn in one.turns
+        for item in read_file(name)
+        for turn in item.turns
         if turn.side
     }
-    raised = [one for one in results if any(line.startswith("evidence") for line in one.changes)]
+    raised = [item for item in results if any(line.startswith("evidence") for line in item.changes)]
     assert len(raised) > 20
-    assert not [one for one in raised if (one.golden.why, one.golden.prompt) in sides]
+    assert not [item for item in raised if (item.golden.why, item.golden.prompt) in sides]

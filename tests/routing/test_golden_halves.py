@@ -13,18 +13,18 @@ from gateway.settings import yaml
 _LANGUAGES = {"ar", "de", "en", "es", "fr", "ja", "pt", "ru", "zh"}
 
 
-def read(name: str) -> list[GoldenPrompt]:
+def read_half(name: str) -> list[GoldenPrompt]:
     path = Path(__file__).parent / "golden" / f"{name}.yaml"
     return golden.read_prompts(yaml.read(path.read_text("utf-8"), str(path)))
 
 
 @pytest.mark.parametrize("name", ["open", "sealed"])
 def test_a_half_has_twenty_prompts_of_each_tier_in_nine_languages(name: str) -> None:
-    prompts = read(name)
+    prompts = read_half(name)
     assert Counter(prompt.tier for prompt in prompts) == dict.fromkeys(TIERS, 20)
     assert {prompt.why[:2] for prompt in prompts} == _LANGUAGES
 
 
 def test_the_halves_have_no_prompt_in_common() -> None:
-    prompts = [prompt.prompt for name in ("open", "sealed") for prompt in read(name)]
+    prompts = [prompt.prompt for name in ("open", "sealed") for prompt in read_half(name)]
     assert len(set(prompts)) == len(prompts) == 120

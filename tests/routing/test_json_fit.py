@@ -43,7 +43,7 @@ PERSON = {
         ('{"name": "Ada", "sex": "f"}', False),
     ],
 )
-def test_a_text_fits_or_does_not(text: str, fits: bool) -> None:
+def test_a_text_fits_the_schema_or_not(text: str, fits: bool) -> None:
     assert json_fit.fits(text, PERSON) is fits
 
 
@@ -68,17 +68,17 @@ def test_a_text_fits_or_does_not(text: str, fits: bool) -> None:
         ("a", {"type": "STRING"}),
     ],
 )
-def test_what_is_not_known_fits(value: Any, schema: Any) -> None:
+def test_an_answer_fits_a_schema_that_the_gateway_cannot_check(value: Any, schema: Any) -> None:
     assert json_fit.fits(jsonio.dumps(value).decode(), schema)
 
 
-def test_a_schema_that_names_itself_ends() -> None:
+def test_the_check_of_a_recursive_schema_ends() -> None:
     assert json_fit.fits("1", {"$ref": "#"})
     tree = {"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]}
     assert not json_fit.fits('{"next": {"next": {}}}', tree)
 
 
-def test_a_long_answer_is_checked_as_far_as_a_bound() -> None:
+def test_a_long_answer_is_checked_up_to_a_bound() -> None:
     numbers = [1] * 50_000
     schema = {"items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}}
     assert json_fit.fits(jsonio.dumps([*numbers, None]).decode(), schema)

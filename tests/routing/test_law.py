@@ -39,7 +39,7 @@ ENVIRON = {**shipped.ALL_SET, "TIERGATE_ALIASES": "{gpt-4o: auto, gpt-4o-mini: g
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 
 
-DOORS = {
+DIALECTS_BY_PATH_END = {
     "/chat/completions": "openai-chat",
     "/responses": "openai-responses",
     "/messages": "anthropic-messages",
@@ -52,17 +52,19 @@ DOORS = {
 def answer(request: httpx.Request) -> httpx.Response:
     """Answer with one word as a provider does, in the request's dialect, whole or as a stream."""
     path = request.url.path
-    dialect = DIALECTS[next(name for end, name in DOORS.items() if path.endswith(end))]
-    asked = jsonio.loads(request.content)
+    dialect = DIALECTS[
+        next(name for end, name in DIALECTS_BY_PATH_END.items() if path.endswith(end))
+    ]
+    body = jsonio.loads(request.content)
     message = {"role": "assistant", "content": "Yes."}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    made = {"id": "c", "created": 1, "model": asked.get("model", "m"), "usage": USAGE}
-    chat = jsonio.dumps({**made, "object": "chat.completion", "choices": [choice]})
+    fields = {"id": "c", "created": 1, "model": body.get("model", "m"), "usage": USAGE}
+    chat = jsonio.dumps({**fields, "object": "chat.completion", "choices": [choice]})
     events = translation.get_translation(OPENAI_CHAT).decode_response(chat)
     whole = translation.get_translation(dialect).encode_response(
-        events, ResponseContext(id="c", created_at=1, model=made["model"])
+        events, ResponseContext(id="c", created_at=1, model=fields["model"])
     )
-    if not asked.get("stream") and not path.endswith(":streamGenerateContent"):
+    if not body.get("stream") and not path.endswith(":streamGenerateContent"):
         return httpx.Response(200, content=whole)
     return httpx.Response(
         200,
@@ -71,7 +73,7 @@ def answer(request: httpx.Request) -> httpx.Response:
     )
 
 
-class Doors:
+class Interfaces:
     """One configuration behind every interface."""
 
     def __init__(self, folder: Path) -> None:
@@ -102,31 +104,36 @@ class Doors:
             received_at=time.time(), started_at=0,
         )  # fmt: skip
         try:
-            found = self.runner.run(self.gateway.engine.explain(call))
-            return timeless(explain.describe(*found, call.received_at))
+            explained = self.runner.run(self.gateway.engine.explain(call))
+            return without_times(explain.describe(*explained, call.received_at))
         except ProblemError as error:
-            told: Json = jsonio.loads(OPENAI_CHAT.write_problem(error.problem))
-            return told
+            problem: Json = jsonio.loads(OPENAI_CHAT.write_problem(error.problem))
+            return problem
 
     def post(self, path: str, body: bytes, steer: RequestOptions) -> httpx.Response:
-        said = {"lab": steer.lab, "tier": steer.tier, "tags": ", ".join(steer.tags), "cache": "off"}
-        headers = {f"x-tiergate-{name}": value for name, value in said.items() if value}
+        options = {
+            "lab": steer.lab,
+            "tier": steer.tier,
+            "tags": ", ".join(steer.tags),
+            "cache": "off",
+        }
+        headers = {f"x-tiergate-{name}": value for name, value in options.items() if value}
         return self.runner.run(self.client.post(path, content=body, headers=headers))
 
     def row(self, entry: FinalRow) -> Json:
         """Decide again for a row, as it comes out of the journal."""
-        kept = journal.decode_row(journal.encode_row(entry))
-        assert isinstance(kept, FinalRow)
+        row = journal.decode_row(journal.encode_row(entry))
+        assert isinstance(row, FinalRow)
         walk = LedgerReplay(self.gateway.engine.router)
-        walk.replay_row(logged(kept))
+        walk.replay_row(logged(row))
         assert (walk.totals.total.changed, walk.totals.total.undecided) == (0, 0)
         try:
-            decision, plan = decide_again(self.gateway.engine.router, kept)
+            decision, plan = decide_again(self.gateway.engine.router, row)
         except ProblemError as error:
-            told: Json = jsonio.loads(OPENAI_CHAT.write_problem(error.problem))
-            return told
+            problem: Json = jsonio.loads(OPENAI_CHAT.write_problem(error.problem))
+            return problem
         lost: list[tuple[Loss, ...]] = [()] * len(plan.targets)
-        return timeless(unlossy(explain.describe(decision, plan, lost, entry.at)))
+        return without_times(without_losses(explain.describe(decision, plan, lost, entry.at)))
 
     def command(self, body: bytes, steer: RequestOptions) -> Json:
         words = ["-", "--json"]
@@ -134,34 +141,39 @@ class Doors:
         words += ["--tier", steer.tier] if steer.tier else []
         words += [word for tag in steer.tags for word in ("--tag", tag)]
         result = CliRunner().invoke(command, words, input=body, obj=self.session)
-        told: Json = jsonio.loads(result.stdout_bytes)
-        assert result.exit_code == (1 if "error" in told else 0)
-        return timeless(shared(told))
+        output: Json = jsonio.loads(result.stdout_bytes)
+        assert result.exit_code == (1 if "error" in output else 0)
+        return without_times(without_command_fields(output))
 
 
-def timeless(told: Json) -> Json:
-    for step in told.get("trace", []):
+def without_times(explanation: Json) -> Json:
+    for step in explanation.get("trace", []):
         assert step.pop("ms") >= 0
-    return told
+    return explanation
 
 
-def shared(told: Json) -> Json:
+def without_command_fields(explanation: Json) -> Json:
     """Remove the fields that only the command prints: callers need not know the rules."""
-    return {name: told[name] for name in told if name not in ("signals", "near_misses")}
+    return {
+        name: explanation[name] for name in explanation if name not in ("signals", "near_misses")
+    }
 
 
-def unlossy(told: Json) -> Json:
+def without_losses(explanation: Json) -> Json:
     """Remove what each target would lose in translation: a row does not record it."""
-    if "plan" in told:
-        told = {**told, "plan": [{**one, "losses": None} for one in told["plan"]]}
-    return told
+    if "plan" in explanation:
+        explanation = {
+            **explanation,
+            "plan": [{**target, "losses": None} for target in explanation["plan"]],
+        }
+    return explanation
 
 
 @pytest.fixture(scope="module")
-def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
-    made = Doors(tmp_path_factory.mktemp("data"))
-    yield made
-    made.close()
+def interfaces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interfaces]:
+    opened = Interfaces(tmp_path_factory.mktemp("data"))
+    yield opened
+    opened.close()
 
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -226,53 +238,55 @@ def body_of(parts: Json) -> bytes:
 @example(parts={"model": "claude-opus-4-8", "text": "hi"}, steer=RequestOptions())
 @example(parts={"model": "claude-haiku-4-5-20251001", "text": "hi"}, steer=RequestOptions())
 @example(parts={"model": "claude-opus-4-8", "text": "hi"}, steer=RequestOptions(lab="openai"))
-def test_every_door_tells_the_same_decision(
-    doors: Doors, parts: Json, steer: RequestOptions
+def test_every_interface_gives_the_same_decision(
+    interfaces: Interfaces, parts: Json, steer: RequestOptions
 ) -> None:
     body = body_of(parts)
-    told = doors.engine(body, steer)
-    assert doors.engine(body, steer) == told
-    route = doors.post("/v1/route", body, steer)
-    assert timeless(route.json()) == told
-    assert doors.command(body, steer) == told
+    expected = interfaces.engine(body, steer)
+    assert interfaces.engine(body, steer) == expected
+    route = interfaces.post("/v1/route", body, steer)
+    assert without_times(route.json()) == expected
+    assert interfaces.command(body, steer) == expected
 
-    before = len(doors.rows)
-    served = doors.post("/v1/chat/completions", body, steer)
-    entry = doors.rows[-1]
+    row_count = len(interfaces.rows)
+    served = interfaces.post("/v1/chat/completions", body, steer)
+    entry = interfaces.rows[-1]
     assert isinstance(entry, FinalRow)
-    assert entry.config == doors.gateway.built_config.built_catalogue.catalogue.version
+    assert entry.config == interfaces.gateway.built_config.built_catalogue.catalogue.version
     assert (entry.asked, entry.status) == (parts["model"], served.status_code)
-    assert doors.row(entry) == unlossy(told)
-    if "error" in told:
-        assert len(doors.rows) == before + 1
+    assert interfaces.row(entry) == without_losses(expected)
+    if "error" in expected:
+        assert len(interfaces.rows) == row_count + 1
         assert served.status_code == route.status_code >= 400
-        assert served.json() == told
+        assert served.json() == expected
         assert (entry.state, entry.lab, entry.attempts) == ("refused", None, 0)
         return
     assert served.status_code == 200, served.text
     assert (entry.state, entry.attempts) == ("settled", 1)
     names = ("lab", "tier", "source", "rule", "confidence")
-    assert {name: getattr(entry, name) for name in names} == {name: told[name] for name in names}
-    assert sorted(entry.tags) == told["tags"]
-    first = told["plan"][0]
+    assert {name: getattr(entry, name) for name in names} == {
+        name: expected[name] for name in names
+    }
+    assert sorted(entry.tags) == expected["tags"]
+    first = expected["plan"][0]
     assert (entry.provider, entry.model) == (first["provider"], first["model"])
     assert entry.price == (first["price"] and first["price"]["version"])
-    heads = {
+    headers = {
         name: served.headers.get(f"x-tiergate-{name}")
         for name in ("lab", "tier", "model", "provider")
     }
-    assert heads == {
-        "lab": told["lab"],
-        "tier": told["tier"],
+    assert headers == {
+        "lab": expected["lab"],
+        "tier": expected["tier"],
         "model": first["model"],
         "provider": first["provider"],
     }
-    assert served.headers["x-tiergate-decision"] == f"{told['source']}; {entry.id}"
+    assert served.headers["x-tiergate-decision"] == f"{expected['source']}; {entry.id}"
 
 
-def test_the_command_reads_a_text_as_the_request_that_says_it(doors: Doors) -> None:
+def test_the_command_reads_a_text_as_a_request_with_that_text(interfaces: Interfaces) -> None:
     body = body_of({"model": "auto", "text": "Prove it."})
-    result = CliRunner().invoke(command, ["Prove it.", "--json"], obj=doors.session)
-    assert timeless(shared(jsonio.loads(result.stdout_bytes))) == doors.engine(
-        body, RequestOptions()
-    )
+    result = CliRunner().invoke(command, ["Prove it.", "--json"], obj=interfaces.session)
+    assert without_times(
+        without_command_fields(jsonio.loads(result.stdout_bytes))
+    ) == interfaces.engine(body, RequestOptions())

@@ -50,7 +50,7 @@ PINNED: list[tuple[str, RequestOptions, Key, str, str, str, str | None]] = [
 
 
 @pytest.mark.parametrize(("model", "steer", "key", "lab", "tier", "source", "pinned"), PINNED)
-def test_a_name_means_what_the_table_says(
+def test_each_model_name_gives_the_lab_tier_and_model_of_the_table(
     model: str,
     steer: RequestOptions,
     key: Key,
@@ -67,7 +67,7 @@ def test_a_name_means_what_the_table_says(
 
 
 @pytest.mark.parametrize(("model", "steer", "key", "lab", "tier", "source", "pinned"), PINNED)
-def test_at_a_glance_it_is_the_same(
+def test_the_quick_check_for_an_open_tier_agrees_with_the_decision(
     model: str,
     steer: RequestOptions,
     key: Key,
@@ -76,11 +76,11 @@ def test_at_a_glance_it_is_the_same(
     source: str,
     pinned: str | None,
 ) -> None:
-    seen = world.call(model=model, key=key, steer=steer)
-    assert pins.leaves_tier_open(seen, world.CATALOGUE) == (source != "pin")
+    call = world.call(model=model, key=key, steer=steer)
+    assert pins.leaves_tier_open(call, world.CATALOGUE) == (source != "pin")
 
 
-def test_a_pinned_model_is_called_without_what_its_tier_would_add() -> None:
+def test_a_pinned_model_is_called_without_the_effort_of_its_tier() -> None:
     _, plan = world.decided(world.router(), world.call(model="sol"))
     assert [(item.model, item.effort) for item in plan.targets] == [("sol", None)]
     _, plan = world.decided(world.router(), world.call(model="smart"))
@@ -141,10 +141,10 @@ REFUSED: list[tuple[str, RequestOptions, Key, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("model", "steer", "key", "kind", "param", "message"), REFUSED)
-def test_a_wrong_name_is_answered_with_what_to_do(
+def test_the_error_for_a_wrong_model_name_says_what_to_do(
     model: str, steer: RequestOptions, key: Key, kind: str, param: str, message: str
 ) -> None:
-    problem = world.refused(world.router(), world.call(model=model, key=key, steer=steer))
+    problem = world.refusal(world.router(), world.call(model=model, key=key, steer=steer))
     assert (problem.kind, problem.param, problem.message) == (kind, param, message)
 
 
@@ -158,11 +158,11 @@ DETAILED: list[tuple[str, RequestOptions, str]] = [
 
 
 @pytest.mark.parametrize(("model", "steer", "detail"), DETAILED)
-def test_what_the_operator_must_do_is_told_apart(
+def test_hints_for_the_operator_are_not_in_the_message_to_the_client(
     model: str, steer: RequestOptions, detail: str
 ) -> None:
     """A client cannot act on it, and need not know the operator's settings."""
-    problem = world.refused(world.router(), world.call(model=model, steer=steer))
+    problem = world.refusal(world.router(), world.call(model=model, steer=steer))
     assert problem.detail == detail
     assert "API_KEY" not in problem.message
     assert problem.operator_message == problem.message + (f" ({detail})" if detail else "")
@@ -180,33 +180,33 @@ SUGGESTED: list[tuple[Key, str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("key", "asked", "told", "untold"), SUGGESTED)
-def test_a_key_is_told_of_no_name_that_it_may_not_use(
-    key: Key, asked: str, told: str, untold: str
+@pytest.mark.parametrize(("key", "model", "present", "absent"), SUGGESTED)
+def test_errors_suggest_only_names_that_the_key_may_use(
+    key: Key, model: str, present: str, absent: str
 ) -> None:
-    message = world.refused(world.router(), world.call(model=asked, key=key)).message
-    assert told.lower() in message.lower()
-    assert untold not in message
+    message = world.refusal(world.router(), world.call(model=model, key=key)).message
+    assert present.lower() in message.lower()
+    assert absent not in message
 
 
-def test_a_key_is_told_of_no_lab_that_it_may_not_use() -> None:
+def test_errors_list_only_labs_that_the_key_may_use() -> None:
     key = Key(name="k", labs=("google",))
     call = world.call(key=key, steer=RequestOptions(lab="mistral"))
-    message = world.refused(world.router(), call).message
+    message = world.refusal(world.router(), call).message
     assert message == "There is no lab 'mistral'. Labs that are on: google."
     none = world.call(key=Key(name="k", labs=()), steer=RequestOptions(lab="mistral"))
-    assert world.refused(world.router(), none).message == "There is no lab 'mistral'."
+    assert world.refusal(world.router(), none).message == "There is no lab 'mistral'."
 
 
-def test_where_no_lab_is_on_nothing_is_listed() -> None:
-    known = world.catalogue([world.lab("anthropic", reasoning=[world.OPUS])], default="")
-    problem = world.refused(world.router(known=known), world.call())
+def test_with_all_labs_off_the_error_lists_none() -> None:
+    catalogue = world.catalogue([world.lab("anthropic", reasoning=[world.OPUS])], default="")
+    problem = world.refusal(world.router(known=catalogue), world.call())
     assert problem.message == "No lab is on. `tiergate check` says why."
 
 
-def test_a_lab_and_its_model_come_before_a_host_s_name_of_the_same_letters() -> None:
+def test_the_own_model_of_a_lab_comes_before_a_host_model_of_the_same_name() -> None:
     """OpenRouter has a model named "google/argon": the gateway calls the lab's own model."""
     routed = world.target(world.OPENAI, "google/argon")
-    known = world.catalogue([world.lab("google", reasoning=[world.ARGON, routed])])
-    _, plan = world.decided(world.router(known=known), world.call("a", model="google/argon"))
+    catalogue = world.catalogue([world.lab("google", reasoning=[world.ARGON, routed])])
+    _, plan = world.decided(world.router(known=catalogue), world.call("a", model="google/argon"))
     assert world.names(plan) == ["gemini/argon"]

@@ -63,7 +63,7 @@ HELD: Json = {"stream": False}
         ({"time": {"hours": "00:00-06:00"}}, 'time: {hours: ["00:00-06:00"]}', "Sat 12:30"),
     ],
 )  # fmt: skip
-def test_the_one_condition_that_did_not_hold_is_told(
+def test_a_near_miss_names_the_one_condition_that_failed(
     when: Json, condition: str, value: str
 ) -> None:
     assert find({**HELD, **when}) == [NearMiss("choice", "c0", condition, value)]
@@ -73,11 +73,11 @@ def test_the_one_condition_that_did_not_hold_is_told(
     ]
 
 
-def test_two_conditions_that_fail_are_not_near() -> None:
+def test_a_rule_with_two_failed_conditions_is_no_near_miss() -> None:
     assert find({**HELD, "maths": {"min": 0.5}, "tag": "x"}) == []
 
 
-def test_of_alternatives_the_nearest_counts() -> None:
+def test_among_alternatives_the_nearest_one_counts() -> None:
     far, near = {"maths": {"min": 0.5}, "key": "bob"}, {"keywords": "prove", "tag": "x"}
     assert find({"any": [far, near, {"key": "bob"}]}) == [
         NearMiss("choice", "c0", "tag: [x]", "s, t")
@@ -95,36 +95,38 @@ def test_of_alternatives_the_nearest_counts() -> None:
         ({"key": "bob"}, False),
     ],
 )
-def test_a_rule_of_one_condition_is_near_where_its_number_is(when: Json, *, is_near: bool) -> None:
+def test_a_rule_of_one_condition_is_a_near_miss_if_its_number_is_close(
+    when: Json, *, is_near: bool
+) -> None:
     assert bool(find(when)) is is_near
 
 
-def test_choices_behind_the_one_that_decided_are_not_looked_at() -> None:
+def test_choices_after_the_deciding_one_are_no_near_misses() -> None:
     near = {**HELD, "tag": "x"}
     assert [miss.rule for miss in find(near, {"keywords": "prove"}, near)] == ["c0"]
     assert [miss.rule for miss in find(near, near)] == ["c0", "c1"]
 
 
-def test_no_choice_is_looked_at_where_the_call_names_its_tier() -> None:
+def test_a_call_that_names_its_tier_has_no_near_misses_among_choices() -> None:
     near = {**HELD, "tag": "x"}
     assert [
         miss.kind for miss in find(near, call=world.call("a", model="fast"), guards=(near,))
     ] == ["guard"]
 
 
-def test_they_are_told_as_json() -> None:
+def test_near_misses_are_described_as_json() -> None:
     assert describe_near_misses([NearMiss("choice", "c", "tag: [x]", "none")]) == [
         {"kind": "choice", "rule": "c", "condition": "tag: [x]", "value": "none"}
     ]
 
 
-def test_a_turn_without_text_has_no_score_to_miss_by() -> None:
+def test_a_near_miss_of_a_turn_without_text_shows_no_score() -> None:
     when = {"need": {"min": 0.1}, **HELD}
     (miss,) = find(when, call=world.call("", images=1))
     assert (miss.condition, miss.value) == ("need: {min: 0.1}", "no score")
 
 
-def test_what_a_request_asks_for_is_told_where_a_rule_asks_for_more() -> None:
+def test_a_near_miss_shows_the_value_in_the_request() -> None:
     call = world.call("Prove that x = 2.", max_output=4)
     (miss,) = find({"max_tokens": {"min": 9}, **HELD}, call=call)
     assert (miss.condition, miss.value) == ("max_tokens: {min: 9}", "4")

@@ -17,8 +17,6 @@ from gateway.core.quality import DIAL_SHARES, find_share
 from gateway.core.target import TIERS, Lab, Target
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import quality_dial
-from gateway.routing.classifier.heuristic import THRESHOLDS
-from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.quality_dial import OwnTokens, OwnTraffic, ReferenceSet, TierCosts, Worth
 from gateway.routing.router import Router, decide
 from tests.routing import world
@@ -30,22 +28,6 @@ _COSTS = st.tuples(*[st.floats(1e-5, 1.0) | st.none()] * 3).filter(
 _SCORES = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(
     lambda pair: Score(fast=min(pair), smart=max(pair))
 )
-
-
-class FixedClassifier:
-    """A classifier with a fixed score."""
-
-    name = version = "fixed"
-    thresholds = THRESHOLDS
-
-    def __init__(self, fast: float, smart: float) -> None:
-        self._score = Score(fast=fast, smart=smart)
-
-    def score(self, text: str, signals: TextSignals) -> Score:
-        return self._score
-
-    def explain(self, signals: TextSignals, score: Score) -> str:
-        return "fixed"
 
 
 def price(usd: str) -> Price:
@@ -71,7 +53,9 @@ def make_router(
     score: tuple[float, float] = (0.5, 0.9),
     guards: tuple[world.Json, ...] = (),
 ) -> Router:
-    return world.router(guards, classifier=FixedClassifier(*score), known=world.catalogue([lab]))
+    return world.router(
+        guards, classifier=world.FixedScoreClassifier(*score), known=world.catalogue([lab])
+    )
 
 
 def choose(
@@ -79,12 +63,12 @@ def choose(
     *,
     options: float | None = None,
     key: float | None = None,
-    most: float | None = None,
+    maximum: float | None = None,
 ) -> tuple[str | None, str]:
     """Return the tier of a call, and who set the quality that it keeps."""
     call = world.call(
         "a",
-        key=msgspec.structs.replace(OPEN_KEY, quality=key, max_quality=most),
+        key=msgspec.structs.replace(OPEN_KEY, quality=key, max_quality=maximum),
         steer=RequestOptions(quality=options),
     )
     decision, _ = world.decided(router, call)
@@ -96,13 +80,13 @@ def choose(
 
 
 @pytest.mark.parametrize("score", [(0.0, 0.0), (0.5, 0.9), (1.0, 1.0)])
-def test_the_ends_of_the_dial_ask_no_score(score: tuple[float, float]) -> None:
+def test_the_ends_of_the_dial_ignore_the_score(score: tuple[float, float]) -> None:
     worth = quality_dial.estimate_worth(Score(fast=score[0], smart=score[1]))
     assert quality_dial.choose_tier(worth, COSTS, find_share(0)) == "fast"
     assert quality_dial.choose_tier(worth, COSTS, find_share(10)) == "reasoning"
 
 
-def test_the_ends_are_those_of_the_tiers_that_the_lab_has() -> None:
+def test_the_ends_of_the_dial_are_the_lowest_and_highest_tier_of_the_lab() -> None:
     worth = Worth(0.2, 0.4, 0.6)
     assert quality_dial.choose_tier(worth, (None, 0.1, 0.2), find_share(0)) == "smart"
     assert quality_dial.choose_tier(worth, (0.1, 0.2, None), find_share(10)) == "smart"
@@ -128,9 +112,9 @@ def test_a_higher_dial_never_gives_a_cheaper_or_a_worse_tier(
 def test_the_price_of_quality_keeps_the_share_on_the_reference_set(
     costs: TierCosts, share: float
 ) -> None:
-    known = [tier for tier, cost in enumerate(costs) if cost is not None]
+    available = [tier for tier, cost in enumerate(costs) if cost is not None]
     worths = quality_dial.load_shipped_reference().worths
-    highest = fmean(max(worth[tier] for tier in known) for worth in worths)
+    highest = fmean(max(worth[tier] for tier in available) for worth in worths)
     quality = fmean(
         worth[TIERS.index(quality_dial.choose_tier(worth, costs, share))] for worth in worths
     )
@@ -150,7 +134,7 @@ def test_an_answer_costs_its_expected_tokens_at_the_price_of_the_first_target() 
     assert quality_dial.find_costs(PRICED_LAB, 0.0) == pytest.approx((0.0002, 0.006, 0.08))
 
 
-def test_a_tier_that_the_lab_does_not_have_has_no_cost() -> None:
+def test_a_tier_that_the_lab_lacks_has_no_cost() -> None:
     lab = world.lab("a", [priced(world.LUNA, "1")], [], [priced(world.ASTRA, "2")])
     assert quality_dial.find_costs(lab, 0.0) == (0.0004, None, 0.004)
 
@@ -167,7 +151,7 @@ def test_a_tier_that_the_lab_does_not_have_has_no_cost() -> None:
     ],
     ids=["no price", "all free", "one tier", "no rate"],
 )
-def test_costs_that_tell_nothing_apart_are_none(lab: Lab) -> None:
+def test_without_prices_that_differ_there_are_no_costs(lab: Lab) -> None:
     assert quality_dial.find_costs(lab, 0.0) is None
 
 
@@ -178,7 +162,7 @@ def test_without_a_dial_the_thresholds_decide() -> None:
     assert choose(make_router(score=(0.6, 0.9))) == ("fast", "")
 
 
-def test_the_nearest_word_holds() -> None:
+def test_the_most_specific_quality_setting_applies() -> None:
     router = msgspec.structs.replace(make_router(), quality=find_share(0))
     assert choose(router) == ("fast", "routing.quality")
     lab = msgspec.structs.replace(PRICED_LAB, quality=find_share(10))
@@ -193,19 +177,19 @@ def test_the_nearest_word_holds() -> None:
     assert choose(guarded, options=find_share(10)) == ("fast", "guard 0")
 
 
-def test_a_caller_gets_no_more_than_its_key_may_ask_for() -> None:
+def test_a_client_gets_no_more_quality_than_its_key_allows() -> None:
     router = make_router()
-    assert choose(router, options=find_share(10), most=find_share(0)) == (
+    assert choose(router, options=find_share(10), maximum=find_share(0)) == (
         "fast",
         "max_quality of key open",
     )
-    assert choose(router, options=find_share(0), most=find_share(5)) == (
+    assert choose(router, options=find_share(0), maximum=find_share(5)) == (
         "fast",
         "x-tiergate-quality",
     )
 
 
-def test_a_lab_without_prices_leaves_the_default_tier_and_says_so() -> None:
+def test_without_prices_the_default_tier_decides_and_the_trace_says_so() -> None:
     router = make_router(world.lab("openai", [world.LUNA], [world.SOL], [world.ASTRA]))
     decision, _ = world.decided(
         router, world.call("a", steer=RequestOptions(quality=find_share(2)))
@@ -227,13 +211,13 @@ def test_the_trace_says_what_each_tier_is_worth_and_costs() -> None:
     )
 
 
-def test_a_tier_that_the_lab_does_not_have_is_not_told() -> None:
+def test_the_trace_omits_a_tier_that_the_lab_lacks() -> None:
     quality = quality_dial.CallQuality(0.9, "x", (0.1, None, 0.2), DialTerms("x", (1, 2, 3), 1.0))
     assert "smart" not in quality_dial.explain(Worth(0.3, 0.6, 0.9), quality)
 
 
 @pytest.mark.parametrize("position", [1, 5, 9])
-def test_a_named_tier_is_no_matter_of_the_dial(position: int) -> None:
+def test_the_dial_does_not_apply_to_a_named_tier(position: int) -> None:
     router = msgspec.structs.replace(make_router(), quality=find_share(position))
     decision, _ = world.decided(router, world.call("a", "reasoning"))
     assert decision.tier == "reasoning"
@@ -248,7 +232,7 @@ def own_traffic(**tokens: float) -> OwnTraffic:
     return OwnTraffic({"openai": quality_dial.expect_tokens(means)})
 
 
-def test_own_answers_count_by_tier_to_two_digits() -> None:
+def test_own_answer_lengths_are_rounded_to_two_digits() -> None:
     traffic = own_traffic(fast=151, smart=604, reasoning=2_960)
     assert traffic.find_tokens("openai") == (150, 600, 3_000)
     assert traffic.find_tokens("google") == quality_dial.USUAL_TOKENS
@@ -256,7 +240,7 @@ def test_own_answers_count_by_tier_to_two_digits() -> None:
     assert costs == pytest.approx((0.000075, 0.006, 0.12))
 
 
-def test_a_tier_with_few_answers_is_as_much_longer_as_it_usually_is() -> None:
+def test_a_tier_with_few_own_answers_has_the_usual_ratio_of_lengths() -> None:
     """Own reasoning with short answers does not look cheaper than fast."""
     tokens = own_traffic(reasoning=100).tokens["openai"]
     assert (tokens.tokens, tokens.own_tiers) == ((20, 30, 100), ("reasoning",))
@@ -264,7 +248,7 @@ def test_a_tier_with_few_answers_is_as_much_longer_as_it_usually_is() -> None:
     assert own_traffic(fast=0.001).find_tokens("openai") == (1, 1, 1)
 
 
-def test_one_model_at_three_efforts_costs_what_its_answers_have() -> None:
+def test_one_model_at_three_efforts_costs_by_its_answer_lengths() -> None:
     targets = [
         msgspec.structs.replace(priced(world.SOL, "10"), effort=effort)
         for effort in ("low", "medium", "high")
@@ -280,7 +264,7 @@ def decide_with(router: Router, dial: DialTerms | None = None) -> Decision:
     return decision
 
 
-def test_a_decision_has_what_the_dial_went_by_and_is_decided_again_by_it() -> None:
+def test_a_decision_records_the_terms_of_the_dial_and_a_replay_uses_them() -> None:
     """Reasoning costs little if its answers are short; a replay uses the lengths in the row."""
     router = make_router(score=(0.4, 0.8))
     before = decide_with(router)
@@ -289,12 +273,12 @@ def test_a_decision_has_what_the_dial_went_by_and_is_decided_again_by_it() -> No
     assert (before.tier, after.tier) == ("smart", "reasoning")
     assert after.dial_terms is not None
     assert after.dial_terms.tokens == (400, 600, 1)
-    again = decide_with(router, before.dial_terms)
-    assert (again.tier, again.dial_terms) == (before.tier, before.dial_terms)
+    replayed = decide_with(router, before.dial_terms)
+    assert (replayed.tier, replayed.dial_terms) == (before.tier, before.dial_terms)
     assert "answers of 400, 600, 1 tokens" in str([*after.trace])
 
 
-def test_terms_of_another_lab_or_without_a_price_are_no_terms_of_this_one() -> None:
+def test_the_dial_ignores_recorded_terms_of_another_lab_or_without_a_price() -> None:
     router = make_router()
     price = quality_dial.find_quality_price(COSTS, find_share(6))
     own = DialTerms("openai", quality_dial.USUAL_TOKENS, price)
@@ -319,5 +303,5 @@ def test_own_calls_as_the_reference_set_move_the_price_of_quality() -> None:
     assert "the reference set is own calls" in str([*decision.trace])
 
 
-def test_without_a_dial_no_terms_are_kept() -> None:
+def test_without_a_dial_a_decision_records_no_terms() -> None:
     assert world.decided(make_router(), world.call("a"))[0].dial_terms is None

@@ -70,8 +70,8 @@ LEAVES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 )
 WHENS = st.one_of(
     LEAVES,
-    LEAVES.map(lambda one: {"not": one}),
-    st.lists(LEAVES, min_size=1, max_size=3).map(lambda some: {"any": some}),
+    LEAVES.map(lambda name: {"not": name}),
+    st.lists(LEAVES, min_size=1, max_size=3).map(lambda conditions: {"any": conditions}),
 )
 TRAFFIC = st.sampled_from([{}, {}, {"traffic": 0.5}])
 GUARDS = st.fixed_dictionaries(
@@ -93,7 +93,7 @@ CHOICES = st.fixed_dictionaries(
 )
 
 
-class Reader:
+class TextReadingClassifier:
     """A classifier that reads the text itself."""
 
     name = version = "reader-1"
@@ -112,7 +112,7 @@ ROUTERS = st.builds(
     world.router,
     guards=st.lists(GUARDS, max_size=3),
     choices=st.lists(CHOICES, max_size=3),
-    classifier=st.sampled_from([None, HeuristicClassifier(), Reader()]),
+    classifier=st.sampled_from([None, HeuristicClassifier(), TextReadingClassifier()]),
 )
 KEYS = st.builds(
     Key,
@@ -168,8 +168,12 @@ EVIDENCE = st.builds(
 type Decided = tuple[Decision, Plan] | Problem
 
 
-def kept(
-    case: DecisionRecorder, steer: RequestOptions, key: Key, prompt: Json, evidence: DecisionContext
+def stored_row(
+    recorder: DecisionRecorder,
+    steer: RequestOptions,
+    key: Key,
+    prompt: Json,
+    evidence: DecisionContext,
 ) -> FinalRow:
     """Return the row of a case, as it comes out of the journal."""
     row = entry(
@@ -177,12 +181,12 @@ def kept(
         at=evidence.at,
         asked=prompt["model"],
         stream=prompt.get("stream", False),
-        basis=case(),
+        basis=recorder(),
     )
-    read = journal.decode_row(journal.encode_row(row))
-    assert isinstance(read, FinalRow)
-    assert read.basis == row.basis is not None
-    return read
+    decoded = journal.decode_row(journal.encode_row(row))
+    assert isinstance(decoded, FinalRow)
+    assert decoded.basis == row.basis is not None
+    return decoded
 
 
 def outcome(decided: tuple[Decision, Plan]) -> Decided:
@@ -191,28 +195,28 @@ def outcome(decided: tuple[Decision, Plan]) -> Decided:
 
 @settings(max_examples=300)
 @given(router=ROUTERS, prompt=PROMPTS, key=KEYS, steer=STEERS, evidence=EVIDENCE)
-def test_a_row_is_decided_as_its_call_was(
+def test_a_replayed_row_gives_the_decision_of_its_call(
     router: Router, prompt: Json, key: Key, steer: RequestOptions, evidence: DecisionContext
 ) -> None:
     """The trace is the same too. A row may lack only the names of too many tools, and says so."""
-    case = DecisionRecorder(
+    recorder = DecisionRecorder(
         router, world.call(key=key, steer=steer, **prompt), OPENAI_CHAT, evidence
     )
-    was: Decided
+    recorded: Decided
     try:
-        was = outcome(case.decide())
+        recorded = outcome(recorder.decide())
     except ProblemError as error:
-        was = error.problem
-    row = kept(case, steer, key, prompt, evidence)
-    now: Decided
+        recorded = error.problem
+    row = stored_row(recorder, steer, key, prompt, evidence)
+    replayed: Decided
     lacking = ""
     try:
-        now = outcome(decide_again(router, row))
+        replayed = outcome(decide_again(router, row))
     except ProblemError as error:
-        now = error.problem
+        replayed = error.problem
     except MissingFeatureError as error:
-        lacking, now = str(error), was
-    assert now == was
+        lacking, replayed = str(error), recorded
+    assert replayed == recorded
     assert lacking in ("", "the names of all tools")
     assert (
         not lacking
@@ -221,43 +225,43 @@ def test_a_row_is_decided_as_its_call_was(
     )
 
 
-def basis(router: Router, text: str, **more: Any) -> DecisionRecord:
-    case = DecisionRecorder(router, world.call(text, **more), OPENAI_CHAT, DecisionContext())
-    case.decide()
-    found = case()
-    assert found is not None
-    return found
+def record_decision(router: Router, text: str, **more: Any) -> DecisionRecord:
+    recorder = DecisionRecorder(router, world.call(text, **more), OPENAI_CHAT, DecisionContext())
+    recorder.decide()
+    record = recorder()
+    assert record is not None
+    return record
 
 
-def test_the_text_is_not_on_the_row() -> None:
-    told = journal.encode_row(
+def test_the_row_does_not_contain_the_text() -> None:
+    text = journal.encode_row(
         entry(
-            basis=basis(
+            basis=record_decision(
                 world.router(), "Where is the canary?", steer=RequestOptions(conversation="canary")
             )
         )
     )
-    assert b"canary" not in told
+    assert b"canary" not in text
 
 
-def test_a_row_with_some_names_of_tools_says_that_it_lacks_the_others() -> None:
+def test_a_row_with_some_tool_names_says_that_others_are_missing() -> None:
     """A reader of the names gets an error at their end, and never just a part of them."""
-    kept = basis(world.router(), "hi", tools=tuple(f"tool-{n}" for n in range(90)))
-    names = RecordedFeatures(entry(basis=kept), kept).prompt.tools
+    record = record_decision(world.router(), "hi", tools=tuple(f"tool-{n}" for n in range(90)))
+    names = RecordedFeatures(entry(basis=record), record).prompt.tools
     assert names
     with pytest.raises(MissingFeatureError, match="the names of all tools"):
         list(names)
 
 
-def test_names_of_tools_are_bounded() -> None:
-    found = basis(world.router(), "hi", tools=tuple(f"tool-{n}" for n in range(90)))
-    assert (len(found.tools), found.more_tools) == (MAX_TOOL_NAMES, 90 - MAX_TOOL_NAMES)
-    found = basis(world.router(), "hi", tools=("a" * MAX_TOOL_NAME_CHARS, "b", "b"))
-    assert (found.tools, found.more_tools) == (("a" * MAX_TOOL_NAME_CHARS,), 1)
+def test_a_row_keeps_a_bounded_number_of_tool_names() -> None:
+    record = record_decision(world.router(), "hi", tools=tuple(f"tool-{n}" for n in range(90)))
+    assert (len(record.tools), record.more_tools) == (MAX_TOOL_NAMES, 90 - MAX_TOOL_NAMES)
+    record = record_decision(world.router(), "hi", tools=("a" * MAX_TOOL_NAME_CHARS, "b", "b"))
+    assert (record.tools, record.more_tools) == (("a" * MAX_TOOL_NAME_CHARS,), 1)
 
 
-def test_a_call_that_names_its_model_has_its_text_left_alone() -> None:
-    pinned = basis(
+def test_the_recorder_does_not_read_the_text_of_a_call_that_names_its_model() -> None:
+    pinned = record_decision(
         world.router(choices=[{"when": {"keywords": ["hi"]}, "tier": "fast"}]), "hi", model="sol"
     )
     assert (pinned.signals, pinned.patterns, pinned.target) == (None, None, "openai/sol")
@@ -269,7 +273,7 @@ WORDS = [
 ]
 
 
-WISHES: Json = {
+PROMPT_OPTIONS: Json = {
     "tool_loop": True, "tools": ("f",), "forced_tool": True, "hosted_tools": True, "images": 1,
     "files": 1, "audio": 1, "json_schema": True, "effort": "", "max_output": 9, "choices": 2,
     "service": "priority", "stored": True, "sampled": True, "logprobs": True,
@@ -277,23 +281,25 @@ WISHES: Json = {
 """Members of a prompt other than its text that a row keeps by the same name."""
 
 
-@pytest.mark.parametrize("name", WISHES)
-def test_each_wish_of_a_prompt_is_on_the_row(name: str) -> None:
+@pytest.mark.parametrize("name", PROMPT_OPTIONS)
+def test_the_row_keeps_each_option_of_a_prompt(name: str) -> None:
     assert {*DecisionRecord.__struct_fields__} & {*Prompt.__struct_fields__} == {
-        *WISHES,
+        *PROMPT_OPTIONS,
         "chars",
         "continuation_member",
         "members",
     }
-    found = basis(world.router(), "hi", model="fast", **{name: WISHES[name]})
-    kept = {one: getattr(found, one) for one in WISHES}
-    none = {one: getattr(DecisionRecord(), one) for one in WISHES}
-    assert kept == none | {name: WISHES[name]}
+    record = record_decision(world.router(), "hi", model="fast", **{name: PROMPT_OPTIONS[name]})
+    options = {name: getattr(record, name) for name in PROMPT_OPTIONS}
+    none = {name: getattr(DecisionRecord(), name) for name in PROMPT_OPTIONS}
+    assert options == none | {name: PROMPT_OPTIONS[name]}
 
 
-def test_a_call_that_goes_on_from_an_earlier_answer_is_decided_again_as_one() -> None:
+def test_a_replayed_call_still_continues_its_earlier_answer() -> None:
     """If its provider no longer keeps answers, no target may serve the call."""
-    old = basis(world.router(), "hi", model="fast", stored=True, continuation_member="thread")
+    old = record_decision(
+        world.router(), "hi", model="fast", stored=True, continuation_member="thread"
+    )
     assert old.continuation_member == "thread"
     moved = msgspec.structs.replace(old, continuation_member="previous_response_id")
     assert decide_again(world.router(), entry(asked="fast", basis=old))
@@ -307,29 +313,29 @@ def undecided(router: Router, **row: Any) -> str:
     return str(caught.value)
 
 
-def test_a_pattern_is_known_by_what_it_is_whatever_rule_it_is_of() -> None:
-    old = basis(world.router(choices=WORDS), "hi there")
-    other = world.router(
+def test_a_replay_finds_a_pattern_by_its_text_in_any_rule() -> None:
+    old = record_decision(world.router(choices=WORDS), "hi there")
+    other_router = world.router(
         choices=[
             {"when": {"matches": "x"}, "tier": "reasoning"},
             {"when": {"not": {"keywords": ["hi"]}}, "tier": "smart"},
             {"when": {"keywords": ["hi"]}, "tier": "reasoning"},
         ]
     )
-    decision, _ = decide_again(other, entry(asked="auto", basis=old))
+    decision, _ = decide_again(other_router, entry(asked="auto", basis=old))
     assert (decision.tier, decision.rule) == ("reasoning", "choice 2")
 
 
-def test_what_is_not_kept_is_never_guessed() -> None:
-    old = basis(world.router(choices=WORDS, classifier=HeuristicClassifier()), "hi there")
+def test_a_replay_never_guesses_what_a_row_lacks() -> None:
+    old = record_decision(world.router(choices=WORDS, classifier=HeuristicClassifier()), "hi there")
     new = world.router(choices=[*WORDS[1:], {"when": {"matches": "new"}, "tier": "fast"}])
     assert undecided(new, basis=old) == "the text of the last user turn, for a new pattern"
     assert undecided(new) == "what it was decided on"
     assert (
-        undecided(world.router(classifier=Reader()), basis=old)
+        undecided(world.router(classifier=TextReadingClassifier()), basis=old)
         == "the text of the last user turn, for the classifier reader-1"
     )
-    pinned = basis(world.router(), "hi", model="sol")
+    pinned = record_decision(world.router(), "hi", model="sol")
     assert (
         undecided(world.router(classifier=HeuristicClassifier()), basis=pinned)
         == "the text of the last user turn"
@@ -337,27 +343,29 @@ def test_what_is_not_kept_is_never_guessed() -> None:
     assert undecided(world.router(), basis=old, dialect="telex") == "a call of telex, generate"
 
 
-def test_a_row_that_asked_for_live_is_decided_as_one_that_asked_for_hold() -> None:
+def test_a_row_with_complete_live_is_replayed_as_hold() -> None:
     """An earlier version wrote such rows, and the gateway still reads them."""
     router = world.router()
-    kept = msgspec.structs.replace(basis(router, "hi"), said=RecordedOptions(complete="live"))
-    row = journal.decode_row(journal.encode_row(entry(asked="auto", basis=kept)))
+    record = msgspec.structs.replace(
+        record_decision(router, "hi"), said=RecordedOptions(complete="live")
+    )
+    row = journal.decode_row(journal.encode_row(entry(asked="auto", basis=record)))
     assert isinstance(row, FinalRow)
     assert decide_again(router, row)[0].complete == "hold"
 
 
-def test_a_classifier_that_reads_the_text_is_believed_what_it_said() -> None:
-    router = world.router(classifier=Reader())
-    case = DecisionRecorder(router, world.call("a word"), OPENAI_CHAT, DecisionContext())
-    was, _ = case.decide()
-    found = case()
-    assert found is not None
-    assert (found.classifier, found.score) == ("reader-1", Score(6 / 7, 1))
-    now, _ = decide_again(router, entry(asked="auto", basis=found))
+def test_a_replay_uses_the_recorded_score_of_a_classifier_that_reads_text() -> None:
+    router = world.router(classifier=TextReadingClassifier())
+    recorder = DecisionRecorder(router, world.call("a word"), OPENAI_CHAT, DecisionContext())
+    was, _ = recorder.decide()
+    record = recorder()
+    assert record is not None
+    assert (record.classifier, record.score) == ("reader-1", Score(6 / 7, 1))
+    now, _ = decide_again(router, entry(asked="auto", basis=record))
     assert world.timeless(now) == world.timeless(was)
 
 
-def test_a_rule_that_reads_the_text_is_known_by_its_hash() -> None:
+def test_a_replay_finds_a_rule_that_reads_text_by_its_hash() -> None:
     """The rule may have any position.
 
     The recorder also evaluates rules that the call did not reach.
@@ -368,49 +376,59 @@ def test_a_rule_that_reads_the_text_is_known_by_its_hash() -> None:
         "when": {"any": [{"cel": "call.text.size() > 5"}, {"images": True}]},
         "tier": "reasoning",
     }
-    other = {"when": {"not": {"cel": "call.text == 'x'"}}, "tier": "smart"}
-    old = basis(world.router(choices=[first, reads]), "hi there")
+    other_router = {"when": {"not": {"cel": "call.text == 'x'"}}, "tier": "smart"}
+    old = record_decision(world.router(choices=[first, reads]), "hi there")
     assert len(old.outcomes) == 1
     decision, _ = decide_again(world.router(choices=[reads]), entry(asked="auto", basis=old))
     assert (decision.tier, decision.rule) == ("reasoning", "choice 0")
-    assert undecided(world.router(choices=[other]), basis=old) == "the text of the last user turn"
-    was = basis(world.router(choices=[reads]), "hi there")
+    assert (
+        undecided(world.router(choices=[other_router]), basis=old)
+        == "the text of the last user turn"
+    )
+    was = record_decision(world.router(choices=[reads]), "hi there")
     assert was.outcomes == old.outcomes
 
 
-def test_a_score_that_failed_fails_again_also_where_a_rule_had_decided() -> None:
+def test_a_failed_score_fails_again_even_if_a_rule_decided_the_call() -> None:
     rule = {"when": {"matches": "^def"}, "tier": "reasoning"}
-    old = basis(world.router(choices=[rule], classifier=Reader()), "def f(): pass")
+    old = record_decision(
+        world.router(choices=[rule], classifier=TextReadingClassifier()), "def f(): pass"
+    )
     assert (old.classifier, old.score, old.failed) == ("reader-1", None, "KeyError")
-    decision, _ = decide_again(world.router(classifier=Reader()), entry(asked="auto", basis=old))
+    decision, _ = decide_again(
+        world.router(classifier=TextReadingClassifier()), entry(asked="auto", basis=old)
+    )
     assert decision.source == "default"
     assert "it failed: KeyError" in [step.reason for step in decision.trace]
 
 
-def test_a_row_is_written_whatever_its_basis_is() -> None:
-    class Broken(HeuristicClassifier):
+def test_a_recorder_whose_classifier_fails_gives_no_record() -> None:
+    class FailingClassifier(HeuristicClassifier):
         reads = "text"
 
         @property
         def version(self) -> str:  # type: ignore[override]
             raise RuntimeError
 
-    case = DecisionRecorder(
-        world.router(classifier=Broken()), world.call("hi"), OPENAI_CHAT, DecisionContext()
+    recorder = DecisionRecorder(
+        world.router(classifier=FailingClassifier()),
+        world.call("hi"),
+        OPENAI_CHAT,
+        DecisionContext(),
     )
-    case.decide()
-    assert case() is None
+    recorder.decide()
+    assert recorder() is None
 
 
-def test_what_stood_at_urls_is_not_known() -> None:
+def test_a_replay_cannot_tell_what_stood_at_urls() -> None:
     row = entry(asked="auto", basis=DecisionRecord(images=1, user_tokens=1, signals={}))
-    seen = RecordedFeatures(row, row.basis or DecisionRecord())
+    features = RecordedFeatures(row, row.basis or DecisionRecord())
     with pytest.raises(MissingFeatureError, match="can be given what stood at URLs"):
-        seen.find_media_problem(world.LUNA)
+        features.find_media_problem(world.LUNA)
 
 
-def test_tools_whose_names_are_all_too_long_are_tools() -> None:
-    old = basis(world.router(), "hi", tools=("x" * 2_000,))
+def test_a_row_whose_tool_names_are_all_too_long_still_has_tools() -> None:
+    old = record_decision(world.router(), "hi", tools=("x" * 2_000,))
     assert (old.tools, old.more_tools) == ((), 1)
     decision, _ = decide_again(
         world.router(choices=[{"when": {"tools": True}, "tier": "fast"}]),

@@ -18,8 +18,8 @@ from tests.routing.world import call, catalogue, lab, names, router, target
 
 
 def provider(name: str, why: str = "") -> Provider:
-    made = world.provider(name, why)
-    return msgspec.structs.replace(made, urls={"openai-chat": f"https://{name}.example/embeddings"})
+    base = world.provider(name, why)
+    return msgspec.structs.replace(base, urls={"openai-chat": f"https://{name}.example/embeddings"})
 
 
 OPENAI, HOST, OTHER = provider("openai"), provider("host"), provider("other")
@@ -35,7 +35,7 @@ def embedding(name: str, *targets: Target) -> Lab:
     return Lab(name=name, tiers={}, embeddings=targets)
 
 
-KNOWN = catalogue(
+CATALOGUE = catalogue(
     (
         embedding("openai", SMALL, HOSTED, LARGE),
         embedding("other", target(OTHER, "small"), target(OTHER, "own")),
@@ -44,10 +44,10 @@ KNOWN = catalogue(
     ),
     old="large",
 )
-ROUTER = router(known=KNOWN)
+ROUTER = router(known=CATALOGUE)
 
 
-class Never:
+class UnusedClassifier:
     """A classifier that must not run."""
 
     name = version = "never"
@@ -60,18 +60,20 @@ class Never:
         raise AssertionError("asked")
 
 
-def decided(seen: Features, known: Router = ROUTER) -> tuple[Decision, Plan]:
-    return decide(known, seen, EMBEDDINGS)
+def decide_embedding(
+    features: Features, embedding_router: Router = ROUTER
+) -> tuple[Decision, Plan]:
+    return decide(embedding_router, features, EMBEDDINGS)
 
 
-def refused(seen: Features, known: Router = ROUTER) -> Problem:
+def refusal(features: Features, embedding_router: Router = ROUTER) -> Problem:
     with pytest.raises(ProblemError) as error:
-        decided(seen, known)
+        decide_embedding(features, embedding_router)
     return error.value.problem
 
 
 @pytest.mark.parametrize(
-    ("model", "lab_name", "found", "source"),
+    ("model", "lab_name", "targets", "source"),
     [
         ("small", "openai", ["openai/small", "host/openai/small"], "pin"),
         ("openai/small", "openai", ["openai/small", "host/openai/small"], "pin"),
@@ -84,32 +86,36 @@ def refused(seen: Features, known: Router = ROUTER) -> Problem:
     ],
 )
 def test_a_name_leads_to_all_targets_of_its_model_in_order(
-    model: str, lab_name: str, found: list[str], source: str
+    model: str, lab_name: str, targets: list[str], source: str
 ) -> None:
-    decision, plan = decided(call("text", model))
+    decision, plan = decide_embedding(call("text", model))
     assert (decision.lab, decision.tier, decision.source) == (lab_name, None, source)
-    assert names(plan) == found
+    assert names(plan) == targets
     assert decision.trace[-1].step == "embed"
     assert decision.rule is None
 
 
-def test_neither_choices_nor_the_classifier_are_asked() -> None:
-    known = router(choices=[{"tier": "reasoning"}], classifier=Never(), known=KNOWN)
-    decision, _ = decided(call("prove it", "auto", steer=RequestOptions(tier="fast")), known)
+def test_neither_choices_nor_the_classifier_run_for_embeddings() -> None:
+    embedding_router = router(
+        choices=[{"tier": "reasoning"}], classifier=UnusedClassifier(), known=CATALOGUE
+    )
+    decision, _ = decide_embedding(
+        call("prove it", "auto", steer=RequestOptions(tier="fast")), embedding_router
+    )
     assert [(step.step, step.effect) for step in decision.trace] == [
         ("embed", "ignored"),
         ("embed", "openai, model small"),
     ]
 
 
-def test_a_key_or_a_header_names_the_lab() -> None:
-    assert decided(call("x", "small", key=Key(name="k", lab="other")))[0].lab == "other"
-    assert decided(call("x", "small", steer=RequestOptions(lab="other")))[0].lab == "other"
+def test_a_key_or_a_header_can_name_the_lab() -> None:
+    assert decide_embedding(call("x", "small", key=Key(name="k", lab="other")))[0].lab == "other"
+    assert decide_embedding(call("x", "small", steer=RequestOptions(lab="other")))[0].lab == "other"
 
 
 def test_a_header_that_names_a_lab_without_the_model_is_ignored() -> None:
     """A client may send the header with every call, and an embedding model is never replaced."""
-    decision, plan = decided(call("x", "large", steer=RequestOptions(lab="other")))
+    decision, plan = decide_embedding(call("x", "large", steer=RequestOptions(lab="other")))
     assert (decision.lab, names(plan)) == ("openai", ["openai/large"])
     assert [(step.matched, step.effect, step.reason) for step in decision.trace] == [
         (False, "ignored", "x-tiergate-lab: other does not have this embedding model"),
@@ -117,25 +123,27 @@ def test_a_header_that_names_a_lab_without_the_model_is_ignored() -> None:
     ]
 
 
-def test_a_key_bounds_the_labs() -> None:
-    assert decided(call("x", "small", key=Key(name="k", labs=("other",))))[0].lab == "other"
+def test_a_key_bounds_the_labs_of_embeddings() -> None:
+    assert (
+        decide_embedding(call("x", "small", key=Key(name="k", labs=("other",))))[0].lab == "other"
+    )
 
 
-def test_guards_and_scopes_bound_it() -> None:
-    denied = refused(call("x", "other/own", key=Key(name="k", labs=("openai",))))
+def test_guards_and_key_scopes_bound_embeddings() -> None:
+    denied = refusal(call("x", "other/own", key=Key(name="k", labs=("openai",))))
     assert (denied.kind, denied.param) == ("not_allowed", "model")
     guards: list[Any] = [{"when": {"keywords": ["secret"]}, "refuse": "Not that."}]
-    known = router(guards=guards, known=KNOWN)
-    assert refused(call("a secret", "small"), known).message == "Not that."
+    embedding_router = router(guards=guards, known=CATALOGUE)
+    assert refusal(call("a secret", "small"), embedding_router).message == "Not that."
     guards = [{"deny": ["openai"], "no_cache": True, "tag": "t"}]
-    decision, plan = decided(call("x", "small"), router(guards=guards, known=KNOWN))
+    decision, plan = decide_embedding(call("x", "small"), router(guards=guards, known=CATALOGUE))
     assert (decision.lab, decision.no_cache, decision.tags) == ("other", True, ("t",))
     assert decision.guards == ("guard 0",)
     assert names(plan) == ["other/small"]
 
 
 @pytest.mark.parametrize(
-    ("model", "steer", "said"),
+    ("model", "steer", "message"),
     [
         ("smal", RequestOptions(),
          ("'smal' is no embedding model that is served here. Did you mean 'small'? "
@@ -145,37 +153,37 @@ def test_guards_and_scopes_bound_it() -> None:
         ("x" * 200, RequestOptions(), f"'{'x' * 100}...' is no embedding model"),
     ],
 )  # fmt: skip
-def test_an_unknown_name_is_told_with_those_that_exist(
-    model: str, steer: RequestOptions, said: str
+def test_the_error_for_an_unknown_embedding_model_lists_those_that_exist(
+    model: str, steer: RequestOptions, message: str
 ) -> None:
-    problem = refused(call("x", model, steer=steer))
+    problem = refusal(call("x", model, steer=steer))
     assert problem.kind == "model_not_found"
-    assert problem.message.startswith(said)
+    assert problem.message.startswith(message)
 
 
-def test_where_no_lab_has_any_it_says_what_to_do() -> None:
-    known = router(known=catalogue((embedding("openai"),)))
-    problem = refused(call("x"), known)
+def test_without_embedding_models_the_error_says_what_to_do() -> None:
+    embedding_router = router(known=catalogue((embedding("openai"),)))
+    problem = refusal(call("x"), embedding_router)
     assert problem.message == "The lab 'openai' has no embedding model."
     assert problem.detail == "give a lab `embeddings`"
 
 
 def test_targets_that_cannot_serve_are_skipped_with_the_reason() -> None:
-    seen = call("x", "small", members=frozenset({"dimensions"}))
-    decision, plan = decided(seen)
+    request = call("x", "small", members=frozenset({"dimensions"}))
+    decision, plan = decide_embedding(request)
     assert names(plan) == ["host/openai/small"]
-    assert [(it.target, it.tier, it.reason) for it in plan.skipped] == [
+    assert [(skipped.target, skipped.tier, skipped.reason) for skipped in plan.skipped] == [
         ("openai/small", None, "refuses dimensions")
     ]
     assert decision.trace[-1].effect == "1 of 2 targets"
-    problem = refused(call("x", "lost"))
+    problem = refusal(call("x", "lost"))
     assert problem.kind == "no_target"
     assert problem.message.endswith("can serve this request: its providers are off.")
     assert problem.detail == "gone/lost is off: set GONE_KEY"
 
 
-def test_a_question_to_an_embedding_model_is_sent_to_its_door() -> None:
-    problem = world.refused(ROUTER_ON, call("x", "large"))
+def test_the_error_for_a_chat_call_to_an_embedding_model_names_the_endpoint() -> None:
+    problem = world.refusal(ROUTER_ON, call("x", "large"))
     assert problem.message == "The model 'large' makes embeddings: ask for them at POST /v1/embeddings."  # fmt: skip
 
 

@@ -19,23 +19,6 @@ A: Json = {"keywords": "a"}
 B: Json = {"keywords": "b"}
 
 
-class Fixed:
-    """A classifier with a fixed score."""
-
-    name = "fixed"
-    version = "fixed-1"
-    thresholds = THRESHOLDS
-
-    def __init__(self, fast: float, smart: float) -> None:
-        self._score = Score(fast, smart)
-
-    def score(self, text: str, signals: TextSignals) -> Score:
-        return self._score
-
-    def explain(self, signals: TextSignals, score: Score) -> str:
-        return "it always says so"
-
-
 CHOICES: list[tuple[list[Json], str, str, str, str, str | None, list[str]]] = [
     # choices, requested model -> lab, tier, source, rule, first lines of the trace
     ([{"tier": "fast"}], "auto", "openai", "fast", "rule", "choice 0",
@@ -106,35 +89,37 @@ MODELS: list[tuple[Json, str, str, str, str | None, list[str], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("choice", "asked", "lab", "tier", "model", "plan", "line"), MODELS)
+@pytest.mark.parametrize(("choice", "requested", "lab", "tier", "model", "plan", "line"), MODELS)
 def test_a_choice_can_name_a_model(
-    choice: Json, asked: str, lab: str, tier: str, model: str | None, plan: list[str], line: str
+    choice: Json, requested: str, lab: str, tier: str, model: str | None, plan: list[str], line: str
 ) -> None:
-    decision, planned = world.decided(world.router(choices=[choice]), world.call("a", model=asked))
+    decision, planned = world.decided(
+        world.router(choices=[choice]), world.call("a", model=requested)
+    )
     assert (decision.lab, decision.tier, decision.model) == (lab, tier, model)
     assert world.names(planned) == plan
     assert line in world.lines(decision)
 
 
-def test_where_the_model_of_a_choice_cannot_serve_its_tier_does_then_the_nearest() -> None:
-    known = world.router(choices=[{"model": "sol"}])
-    decision, plan = world.decided(known, world.call("a", tools=("f",)))
+def test_if_the_model_of_a_choice_cannot_serve_its_tier_does() -> None:
+    router = world.router(choices=[{"model": "sol"}])
+    decision, plan = world.decided(router, world.call("a", tools=("f",)))
     assert (decision.tier, decision.model, world.names(plan)) == ("smart", None, ["openai/terra"])
     assert world.lines(decision)[-2:] == [
         "constraint: smart (no target of sol can serve this call)",
         "plan: 1 of 2 targets (openai/sol needs openai-responses)",
     ]
-    known = world.router(choices=[{"model": "astra"}])
-    decision, plan = world.decided(known, world.call("a", tools=("f",)))
+    router = world.router(choices=[{"model": "astra"}])
+    decision, plan = world.decided(router, world.call("a", tools=("f",)))
     assert (decision.tier, decision.model, world.names(plan)) == ("smart", None, ["openai/terra"])
 
 
-def test_a_guard_that_moves_the_tier_or_the_lab_lets_the_model_go() -> None:
-    known = world.router([{"max_tier": "fast"}], [{"model": "astra"}])
-    decision, plan = world.decided(known, world.call("a"))
+def test_a_guard_that_moves_the_tier_or_lab_drops_the_model_of_a_choice() -> None:
+    router = world.router([{"max_tier": "fast"}], [{"model": "astra"}])
+    decision, plan = world.decided(router, world.call("a"))
     assert (decision.tier, decision.model, world.names(plan)) == ("fast", None, ["openai/luna"])
-    known = world.router([{"deny": "google"}], [{"model": "argon"}])
-    decision, plan = world.decided(known, world.call("a"))
+    router = world.router([{"deny": "google"}], [{"model": "argon"}])
+    decision, plan = world.decided(router, world.call("a"))
     assert (decision.lab, decision.tier, decision.model) == ("openai", "reasoning", None)
     assert world.names(plan) == ["openai/astra", "openai/sol"]
 
@@ -150,41 +135,43 @@ def test_a_guard_that_moves_the_tier_or_the_lab_lets_the_model_go() -> None:
         (0.00, 0.00, "reasoning", 1.0),
     ],
 )
-def test_the_classifier_decides_where_nobody_else_has(
+def test_the_classifier_decides_if_nothing_else_has(
     fast: float, smart: float, tier: str, confidence: float
 ) -> None:
-    known = world.router(choices=[{"when": B, "tier": "fast"}], classifier=Fixed(fast, smart))
-    decision, _ = world.decided(known, world.call("a"))
+    router = world.router(
+        choices=[{"when": B, "tier": "fast"}], classifier=world.FixedScoreClassifier(fast, smart)
+    )
+    decision, _ = world.decided(router, world.call("a"))
     assert (decision.tier, decision.source, decision.confidence) == (tier, "classifier", confidence)
     assert [step.step for step in decision.trace[:3]] == ["pin", "rule", "classifier"]
 
 
 @pytest.mark.parametrize("text", ["", "hi", "Prove that there are infinitely many primes."])
-def test_without_a_classifier_the_default_tier_is_taken(text: str) -> None:
+def test_without_a_classifier_the_default_tier_decides(text: str) -> None:
     decision, _ = world.decided(world.router(), world.call(text))
     assert (decision.tier, decision.source, decision.confidence) == ("smart", "default", None)
 
 
-class Broken:
+class BrokenClassifier:
     """A classifier that raises, or returns an invalid score."""
 
     name = version = "broken"
     thresholds = THRESHOLDS
 
-    def __init__(self, told: Score | Exception) -> None:
-        self._told = told
+    def __init__(self, result: Score | Exception) -> None:
+        self._result = result
 
     def score(self, text: str, signals: TextSignals) -> Score:
-        if isinstance(self._told, Exception):
-            raise self._told
-        return self._told
+        if isinstance(self._result, Exception):
+            raise self._result
+        return self._result
 
     def explain(self, signals: TextSignals, score: Score) -> str:
         raise AssertionError
 
 
 @pytest.mark.parametrize(
-    ("told", "why"),
+    ("result", "why"),
     [
         (ValueError("Say hello"), "it failed: ValueError"),
         (RecursionError(), "it failed: RecursionError"),
@@ -193,16 +180,18 @@ class Broken:
         (Score(-1, 2), "its score is none"),
     ],
 )
-def test_sec_router_5_a_classifier_that_fails_costs_no_call(
-    told: Score | Exception, why: str
+def test_sec_router_5_a_failing_classifier_fails_no_call(
+    result: Score | Exception, why: str
 ) -> None:
     """SEC-ROUTER 5: the call gets the default tier; the trace says why and quotes nothing."""
-    decision, _ = world.decided(world.router(classifier=Broken(told)), world.call("Say hello"))
+    decision, _ = world.decided(
+        world.router(classifier=BrokenClassifier(result)), world.call("Say hello")
+    )
     assert (decision.tier, decision.source, decision.confidence) == ("smart", "default", None)
     assert f"-classifier:  ({why})" in world.lines(decision)
 
 
-def test_a_call_without_text_has_nothing_to_classify() -> None:
+def test_a_call_without_text_is_not_classified() -> None:
     decision, _ = world.decided(
         world.router(classifier=HeuristicClassifier()), world.call("", images=1)
     )
@@ -220,34 +209,34 @@ SCOPES: list[tuple[tuple[str, ...], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("tiers", "chosen", "given"), SCOPES)
-def test_a_key_s_tiers_bound_what_is_chosen_for_it(
-    tiers: tuple[str, ...], chosen: str, given: str
+@pytest.mark.parametrize(("tiers", "chosen", "expected"), SCOPES)
+def test_the_tiers_of_a_key_bound_the_chosen_tier(
+    tiers: tuple[str, ...], chosen: str, expected: str
 ) -> None:
     key = Key(name="k", tiers=tiers)
-    known = world.router(choices=[{"tier": chosen}])
-    decision, _ = world.decided(known, world.call("a", key=key))
-    assert decision.tier == given
-    said = f"constraint: {given} (this key may not use {chosen})" in world.lines(decision)
-    assert said == (chosen != given)
+    router = world.router(choices=[{"tier": chosen}])
+    decision, _ = world.decided(router, world.call("a", key=key))
+    assert decision.tier == expected
+    is_listed = f"constraint: {expected} (this key may not use {chosen})" in world.lines(decision)
+    assert is_listed == (chosen != expected)
 
 
-def test_a_key_is_refused_a_tier_that_it_asks_for_and_does_not_have() -> None:
+def test_a_call_that_names_a_tier_outside_the_scope_of_its_key_is_refused() -> None:
     key = Key(name="k", tiers=("fast",))
-    problem = world.refused(world.router(), world.call("a", model="reasoning", key=key))
+    problem = world.refusal(world.router(), world.call("a", model="reasoning", key=key))
     assert (problem.kind, problem.message) == (
         "not_allowed",
         "This key may not use the tier 'reasoning'.",
     )
-    problem = world.refused(world.router(), world.call("a", model="astra", key=key))
+    problem = world.refusal(world.router(), world.call("a", model="astra", key=key))
     assert problem.kind == "not_allowed"
     decision, _ = world.decided(world.router(), world.call("a", model="fast", key=key))
     assert decision.tier == "fast"
 
 
-def test_a_key_without_a_tier_in_bounds_is_refused() -> None:
+def test_a_key_without_a_tier_that_the_guards_allow_is_refused() -> None:
     key = Key(name="k", tiers=("reasoning",))
-    problem = world.refused(world.router([{"max_tier": "fast"}]), world.call("a", key=key))
+    problem = world.refusal(world.router([{"max_tier": "fast"}]), world.call("a", key=key))
     assert (problem.kind, problem.message) == (
         "not_allowed",
         "This key may not use the tier 'fast'.",
@@ -263,14 +252,16 @@ def test_a_key_without_a_tier_in_bounds_is_refused() -> None:
         (("openai",), "openai/fast", "openai"),
     ],
 )
-def test_a_key_s_labs_bound_where_it_goes(labs: tuple[str, ...], model: str, lab: str) -> None:
+def test_the_labs_of_a_key_bound_the_chosen_lab(
+    labs: tuple[str, ...], model: str, lab: str
+) -> None:
     key = Key(name="k", labs=labs)
     decision, _ = world.decided(world.router(), world.call("a", model=model, key=key))
     assert decision.lab == lab
 
 
 @pytest.mark.parametrize(
-    ("labs", "model", "steer", "what"),
+    ("labs", "model", "steer", "subject"),
     [
         (("google",), "openai/auto", RequestOptions(), "the lab 'openai'"),
         (("google",), "luna", RequestOptions(), "the model 'luna'"),
@@ -279,19 +270,19 @@ def test_a_key_s_labs_bound_where_it_goes(labs: tuple[str, ...], model: str, lab
         (("anthropic",), "auto", RequestOptions(), "any lab"),
     ],
 )
-def test_a_key_is_refused_a_lab_that_it_does_not_have(
-    labs: tuple[str, ...], model: str, steer: RequestOptions, what: str
+def test_a_call_that_names_a_lab_outside_the_scope_of_its_key_is_refused(
+    labs: tuple[str, ...], model: str, steer: RequestOptions, subject: str
 ) -> None:
     """The error names only what the caller named, and no other lab."""
     key = Key(name="k", labs=labs)
-    problem = world.refused(world.router(), world.call("a", model=model, key=key, steer=steer))
+    problem = world.refusal(world.router(), world.call("a", model=model, key=key, steer=steer))
     assert (problem.kind, problem.message) == (
         "not_allowed",
-        f"This key may not use {what} for this call.",
+        f"This key may not use {subject} for this call.",
     )
 
 
-def test_targets_keep_the_order_they_are_written_in_and_what_is_off_is_skipped() -> None:
+def test_a_plan_keeps_the_configured_order_and_skips_targets_that_are_off() -> None:
     _, plan = world.decided(world.router(), world.call(model="smart"))
     assert plan.targets == (world.SOL, world.TERRA)
     assert plan.skipped == ()
@@ -302,18 +293,18 @@ def test_targets_keep_the_order_they_are_written_in_and_what_is_off_is_skipped()
     ]
 
 
-def test_time_is_told_and_changes_nothing() -> None:
+def test_the_trace_shows_times_that_change_no_decision() -> None:
     ticks = count()
-    known = msgspec.structs.replace(
+    router = msgspec.structs.replace(
         world.router(choices=[{"when": B, "tier": "fast"}]), clock=lambda: next(ticks) * 0.001
     )
-    decision, _ = world.decided(known, world.call("a"))
+    decision, _ = world.decided(router, world.call("a"))
     assert [step.ms for step in decision.trace] == [1.0, 1.0, 1.0]
-    other, _ = world.decided(world.router(choices=[{"when": B, "tier": "fast"}]), world.call("a"))
-    assert world.timeless(decision) == world.timeless(other)
+    untimed, _ = world.decided(world.router(choices=[{"when": B, "tier": "fast"}]), world.call("a"))
+    assert world.timeless(decision) == world.timeless(untimed)
 
 
-def test_what_is_not_translated_goes_to_a_lab_that_speaks_it() -> None:
+def test_a_call_that_is_never_translated_goes_to_a_lab_of_its_dialect() -> None:
     """Counting tokens is one such call.
 
     If no lab speaks the dialect, the default lab gives the reason.
@@ -322,24 +313,24 @@ def test_what_is_not_translated_goes_to_a_lab_that_speaks_it() -> None:
     spoken = world.lab("claude", smart=[world.target(claude, "opus")])
     plain = world.lab("openai", smart=[world.TERRA])
     call = world.call("a", model="smart", dialect=ANTHROPIC_MESSAGES.name)
-    known = world.router(known=world.catalogue([plain, spoken]))
-    decision, plan = decide(known, call, ANTHROPIC_MESSAGES)
+    router = world.router(known=world.catalogue([plain, spoken]))
+    decision, plan = decide(router, call, ANTHROPIC_MESSAGES)
     assert (decision.lab, plan.dialects) == ("claude", ("anthropic-messages",))
     assert "openai does not speak anthropic-messages" in [step.reason for step in decision.trace]
     with pytest.raises(ProblemError, match="needs openai-chat"):
         decide(world.router(known=world.catalogue([plain])), call, ANTHROPIC_MESSAGES)
 
 
-def test_evidence_bounds_what_is_decided() -> None:
+def test_thresholds_and_the_ceiling_of_a_budget_bound_the_decision() -> None:
     """Thresholds of the key's own traffic only lower the tier, and a budget's tier bounds it."""
-    known = world.router(classifier=Fixed(0.45, 0.55))
+    router = world.router(classifier=world.FixedScoreClassifier(0.45, 0.55))
 
     def tier(evidence: DecisionContext) -> str | None:
-        return decide(known, world.call("a"), OPENAI_CHAT, evidence)[0].tier
+        return decide(router, world.call("a"), OPENAI_CHAT, evidence)[0].tier
 
     assert tier(DecisionContext()) == "reasoning"
     assert tier(DecisionContext(thresholds=Thresholds(0.46, 0.5, "k-1"))) == "smart"
     assert tier(DecisionContext(thresholds=Thresholds(0.45, 0.5, "k-2"))) == "fast"
     assert tier(DecisionContext(thresholds=Thresholds(0.46, 0.5, "k-3"), ceiling="fast")) == "fast"
-    known = world.router(classifier=Fixed(0.9, 0.95))
+    router = world.router(classifier=world.FixedScoreClassifier(0.9, 0.95))
     assert tier(DecisionContext(thresholds=Thresholds(0.91, 0.96, "k-4"))) == "fast"

@@ -15,7 +15,7 @@ from tests.routing import world
 EU = msgspec.structs.replace(world.provider("eu-host"), region="eu")
 LUNA_EU = world.target(EU, "maker/luna")
 HYDROGEN_EU = world.target(EU, "hydrogen")
-KNOWN = world.catalogue(
+CATALOGUE = world.catalogue(
     (
         world.lab("google", [world.LITE], [HYDROGEN_EU, world.HYDROGEN], [world.ARGON]),
         world.lab("openai", [world.LUNA, LUNA_EU], [world.SOL], [world.ASTRA, world.SPARE]),
@@ -55,13 +55,13 @@ BARRED: list[tuple[Key, Target, str]] = [
 
 
 @pytest.mark.parametrize(("holder", "target", "why"), BARRED)
-def test_what_a_key_may_use(holder: Key, target: Target, why: str) -> None:
+def test_a_key_may_use_targets_by_model_and_region(holder: Key, target: Target, why: str) -> None:
     assert capabilities.find_key_restriction(holder, target) == why
 
 
-def test_what_a_key_does_not_hold_is_skipped_with_the_reason() -> None:
+def test_targets_outside_the_scope_of_a_key_are_skipped_with_the_reason() -> None:
     call = world.call("a", model="openai/fast", key=key(regions=["eu"]))
-    decision, plan = world.decided(world.router(known=KNOWN), call)
+    decision, plan = world.decided(world.router(known=CATALOGUE), call)
     assert world.names(plan) == ["eu-host/maker/luna"]
     assert [(item.target, item.reason) for item in plan.skipped] == [
         ("openai/luna", "is in no region of this key")
@@ -79,10 +79,12 @@ def test_what_a_key_does_not_hold_is_skipped_with_the_reason() -> None:
         (key(regions=["eu"]), "smart", "google", "smart"),
     ],
 )
-def test_a_call_that_names_no_lab_goes_where_its_key_may(
+def test_a_call_that_names_no_lab_goes_to_one_that_its_key_may_use(
     holder: Key, model: str, lab: str, tier: str
 ) -> None:
-    decision, _ = world.decided(world.router(known=KNOWN), world.call("a", model=model, key=holder))
+    decision, _ = world.decided(
+        world.router(known=CATALOGUE), world.call("a", model=model, key=holder)
+    )
     assert (decision.lab, decision.tier) == (lab, tier)
     moved = "constraint: lab google (openai may not be used)" in world.lines(decision)
     assert moved == (lab == "google")
@@ -115,40 +117,42 @@ def test_a_call_that_names_no_lab_goes_where_its_key_may(
         (key("sol"), "fast", RequestOptions(), "may not use any lab for this call"),
     ],
 )
-def test_a_key_is_refused_what_it_asks_for_and_does_not_hold(
+def test_a_call_for_a_model_outside_the_scope_of_its_key_is_refused(
     holder: Key, model: str, steer: RequestOptions, message: str
 ) -> None:
-    problem = world.refused(
-        world.router(known=KNOWN), world.call("a", model=model, key=holder, steer=steer)
+    problem = world.refusal(
+        world.router(known=CATALOGUE), world.call("a", model=model, key=holder, steer=steer)
     )
     assert (problem.kind, problem.http_status) == ("not_allowed", 403)
     assert message in problem.message
 
 
-def test_what_is_off_too_is_not_said_to_lie_in_the_key() -> None:
+def test_the_error_does_not_blame_the_key_for_a_target_that_is_off() -> None:
     """If a target that the key may use is off, the error gives that as the reason."""
     call = world.call("a", model="openai/reasoning", key=key("luna"))
-    problem = world.refused(world.router(known=KNOWN), call)
+    problem = world.refusal(world.router(known=CATALOGUE), call)
     assert problem.kind == "no_target"
     assert problem.message.endswith("can serve this request: its providers are off.")
     assert problem.detail == "host/luna is off: set HOST_API_KEY"
 
 
-def vectors() -> Catalogue:
-    made = world.target(world.OPENAI, "embed-3")
-    there = msgspec.structs.replace(made, provider=EU)
-    labs = dict(KNOWN.labs)
-    labs["openai"] = msgspec.structs.replace(labs["openai"], embeddings=(made,))
-    labs["google"] = msgspec.structs.replace(labs["google"], embeddings=(there,))
-    return msgspec.structs.replace(KNOWN, labs=labs)
+def catalogue_with_embeddings() -> Catalogue:
+    target = world.target(world.OPENAI, "embed-3")
+    eu_target = msgspec.structs.replace(target, provider=EU)
+    labs = dict(CATALOGUE.labs)
+    labs["openai"] = msgspec.structs.replace(labs["openai"], embeddings=(target,))
+    labs["google"] = msgspec.structs.replace(labs["google"], embeddings=(eu_target,))
+    return msgspec.structs.replace(CATALOGUE, labs=labs)
 
 
-def test_embeddings_are_held_to_the_same_scopes() -> None:
-    dialect = next(one for one in OPERATIONS.values() if one.operation == OPERATION)
+def test_key_scopes_apply_to_embeddings_too() -> None:
+    dialect = next(
+        operation for operation in OPERATIONS.values() if operation.operation == OPERATION
+    )
 
     def ask(holder: Key) -> tuple[str, list[str]]:
         call = world.call("a", model="embed-3", key=holder)
-        decision, plan = embed(vectors(), world.rules(), call, dialect)
+        decision, plan = embed(catalogue_with_embeddings(), world.rules(), call, dialect)
         return decision.lab, world.names(plan)
 
     assert ask(key()) == ("openai", ["openai/embed-3"])
@@ -180,18 +184,22 @@ LISTED: list[tuple[Key, list[str]]] = [
 
 
 @pytest.mark.parametrize(("holder", "names"), LISTED)
-def test_lists_of_models_hold_what_a_key_may_ask_for(holder: Key, names: list[str]) -> None:
-    assert sorted(visible_models.list_names(KNOWN, holder)) == sorted(names)
+def test_the_model_list_contains_what_a_key_may_request(holder: Key, names: list[str]) -> None:
+    assert sorted(visible_models.list_names(CATALOGUE, holder)) == sorted(names)
 
 
 @pytest.mark.parametrize(("holder", "names"), LISTED[:4])
-def test_what_is_listed_is_served(holder: Key, names: list[str]) -> None:
-    known = world.router(known=KNOWN)
+def test_every_listed_model_is_served(holder: Key, names: list[str]) -> None:
+    router = world.router(known=CATALOGUE)
     for name in names:
-        world.decided(known, world.call("a", model=name, key=holder))
+        world.decided(router, world.call("a", model=name, key=holder))
 
 
-def test_lists_hold_the_embedding_models_of_a_key() -> None:
-    assert visible_models.list_embedding_models(vectors(), key()) == {"embed-3": "google"}
-    assert visible_models.list_embedding_models(vectors(), key("openai/*")) == {"embed-3": "openai"}
-    assert visible_models.list_embedding_models(vectors(), key("luna")) == {}
+def test_the_model_list_contains_the_embedding_models_of_a_key() -> None:
+    assert visible_models.list_embedding_models(catalogue_with_embeddings(), key()) == {
+        "embed-3": "google"
+    }
+    assert visible_models.list_embedding_models(catalogue_with_embeddings(), key("openai/*")) == {
+        "embed-3": "openai"
+    }
+    assert visible_models.list_embedding_models(catalogue_with_embeddings(), key("luna")) == {}

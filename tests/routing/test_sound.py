@@ -54,45 +54,47 @@ class Dice:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
 
-    def some(self, of: Sequence[Any], most: int = 2) -> list[Any]:
+    def sample(self, of: Sequence[Any], most: int = 2) -> list[Any]:
         return self._random.sample(of, self._random.randint(1, most))
 
-    def one(self, of: Sequence[Any]) -> Any:
+    def pick(self, of: Sequence[Any]) -> Any:
         return self._random.choice(of)
 
     def range(self, numbers: Sequence[float]) -> dict[str, float]:
         low, high = sorted(self._random.choices(numbers, k=2))
-        made: dict[str, float] = self.one([{"min": low}, {"max": high}, {"min": low, "max": high}])
-        return made
+        bounds: dict[str, float] = self.pick(
+            [{"min": low}, {"max": high}, {"min": low, "max": high}]
+        )
+        return bounds
 
     def leaf(self) -> Rule:
-        made: dict[str, Any] = {
-            "keywords": self.some(WORDS),
-            "matches": self.one(["^a", "b$", "a|", "a"]),
+        conditions: dict[str, Any] = {
+            "keywords": self.sample(WORDS),
+            "matches": self.pick(["^a", "b$", "a|", "a"]),
             "user_tokens": self.range([0, 1, 1.5, 2, 3]),
             "turns": self.range([0, 1, 2, 3]),
             "code": self.range([0, 0.2, 0.5, 1]),
             "maths": self.range([0, 0.5]),
-            "tools": self.one([True, False, {"min": 2}]),
-            "tool_names": self.some(TOOLS),
-            "tool_loop": self.one([True, False]),
-            "images": self.one([True, False, {"max": 1}]),
-            "stream": self.one([True, False]),
+            "tools": self.pick([True, False, {"min": 2}]),
+            "tool_names": self.sample(TOOLS),
+            "tool_loop": self.pick([True, False]),
+            "images": self.pick([True, False, {"max": 1}]),
+            "stream": self.pick([True, False]),
             "need": self.range([0, 0.3, 0.5, 1]),
             "confidence": self.range([0.5, 0.7]),
-            "language": self.some(["en", "zh", "unknown"]),
-            "kind": self.some(["main", "side", "agent"]),
-            "client": self.some([*CLIENTS, "c*", "*e", "*"]),
-            "dialect": self.some(SPOKEN),
-            "asked": self.some(GLOBS),
-            "key": self.some(GLOBS),
-            "tag": self.some(TAGS),
-            "time": {"days": self.some(["mon", "tue", "mon-sat"]), "hours": self.some(["00:00-12:00", "06:00-24:00"]), "zone": self.one(["UTC", "Asia/Tokyo"])},
-            "cel": self.one(["call.turns > 1", "call.images / call.files > 1"]),
+            "language": self.sample(["en", "zh", "unknown"]),
+            "kind": self.sample(["main", "side", "agent"]),
+            "client": self.sample([*CLIENTS, "c*", "*e", "*"]),
+            "dialect": self.sample(SPOKEN),
+            "asked": self.sample(GLOBS),
+            "key": self.sample(GLOBS),
+            "tag": self.sample(TAGS),
+            "time": {"days": self.sample(["mon", "tue", "mon-sat"]), "hours": self.sample(["00:00-12:00", "06:00-24:00"]), "zone": self.pick(["UTC", "Asia/Tokyo"])},
+            "cel": self.pick(["call.turns > 1", "call.images / call.files > 1"]),
         }  # fmt: skip
         # A few kinds come often, so that they interact.
-        names = self._random.choices([*made], [4, 1, 4, 2, 2, 1, 2, 2, 1, 1, 1, 2, 1, 1, 1, 1, 1, 2, 2, 4, 1, 1], k=2)  # fmt: skip
-        return {name: made[name] for name in names[: self._random.choice([1, 1, 2])]}
+        names = self._random.choices([*conditions], [4, 1, 4, 2, 2, 1, 2, 2, 1, 1, 1, 2, 1, 1, 1, 1, 1, 2, 2, 4, 1, 1], k=2)  # fmt: skip
+        return {name: conditions[name] for name in names[: self._random.choice([1, 1, 2])]}
 
     def when(self, depth: int = 2) -> Rule:
         kind = self._random.random()
@@ -107,51 +109,51 @@ class Dice:
 
     def traffic(self) -> Rule:
         """Return a traffic condition for few rules: the analysis reports no rule after one."""
-        made: Rule = self.one([{"traffic": self.one([0, 0.5, 1])}, *[{}] * 5])
-        return made
+        condition: Rule = self.pick([{"traffic": self.pick([0, 0.5, 1])}, *[{}] * 5])
+        return condition
 
     def guard(self) -> Rule:
         effect: list[Rule] = [
-            {"min_tier": self.one(TIERS)},
-            {"max_tier": self.one(TIERS)},
+            {"min_tier": self.pick(TIERS)},
+            {"max_tier": self.pick(TIERS)},
             {"deny": ["google"]},
             {"allow": ["openai"]},
             {"refuse": "No."},
-            {"tag": self.some(TAGS)},
-            {"tag": self.some(TAGS)},
+            {"tag": self.sample(TAGS)},
+            {"tag": self.sample(TAGS)},
         ]
-        when = self.one([self.when(), self.when(), {}])
-        return {"when": {**when, **self.traffic()}, **self.one(effect)}
+        when = self.pick([self.when(), self.when(), {}])
+        return {"when": {**when, **self.traffic()}, **self.pick(effect)}
 
     def choice(self) -> Rule:
         effect = [
-            {"tier": self.one(TIERS)},
+            {"tier": self.pick(TIERS)},
             {"lab": "google"},
-            {"model": self.one(["sol", "lite"])},
+            {"model": self.pick(["sol", "lite"])},
         ]
-        return {"when": {**self.when(), **self.traffic()}, **self.one(effect)}
+        return {"when": {**self.when(), **self.traffic()}, **self.pick(effect)}
 
     def call(self) -> Features:
-        words = " ".join(self.some([*WORDS, "c", "def f(): return 1", "the"], 4))
-        seen = world.call(
-            self.one([words, "", words + "!"]),
-            model=self.one([*NAMES, "x", ""]),
-            key=self.one(KEYS),
-            steer=RequestOptions(tags=tuple(self.some([*TAGS, "v"], 3))),
-            dialect=self.one(SPOKEN),
-            user_turns=self.one([0, 1, 2, 3, 4]),
-            tools=self.one([(), ("read",), ("write", "rest"), ("write",)]),
-            tool_loop=self.one([True, False]),
-            images=self.one([0, 1, 2]),
-            files=self.one([0, 1]),
-            stream=self.one([True, False]),
+        words = " ".join(self.sample([*WORDS, "c", "def f(): return 1", "the"], 4))
+        features = world.call(
+            self.pick([words, "", words + "!"]),
+            model=self.pick([*NAMES, "x", ""]),
+            key=self.pick(KEYS),
+            steer=RequestOptions(tags=tuple(self.sample([*TAGS, "v"], 3))),
+            dialect=self.pick(SPOKEN),
+            user_turns=self.pick([0, 1, 2, 3, 4]),
+            tools=self.pick([(), ("read",), ("write", "rest"), ("write",)]),
+            tool_loop=self.pick([True, False]),
+            images=self.pick([0, 1, 2]),
+            files=self.pick([0, 1]),
+            stream=self.pick([True, False]),
         )
-        seen.turn = ConversationTurn(
-            kind=self.one(["main", "side", "agent"]),
-            client=self.one(["", *CLIENTS]),
-            conversation=self.one(["", "c1", "c2"]),
+        features.turn = ConversationTurn(
+            kind=self.pick(["main", "side", "agent"]),
+            client=self.pick(["", *CLIENTS]),
+            conversation=self.pick(["", "c1", "c2"]),
         )
-        return seen
+        return features
 
     def at(self) -> DecisionContext:
         return DecisionContext(at=1_793_000_000 + 3600.0 * self._random.randint(0, 200))
@@ -161,8 +163,8 @@ class Trial:
     """A random configuration, and the findings about it."""
 
     def __init__(self, dice: Dice, *, keyed: bool) -> None:
-        guards = [dice.guard() for _ in range(dice.one([0, 1, 3]))]
-        choices = [dice.choice() for _ in range(dice.one([1, 3, 6]))]
+        guards = [dice.guard() for _ in range(dice.pick([0, 1, 3]))]
+        choices = [dice.choice() for _ in range(dice.pick([1, 3, 6]))]
         source = test_unreachable_rules.source(guards, choices, aliases=ALIASES)
         self.config = source.config
         self.router = Router(
@@ -171,26 +173,26 @@ class Trial:
             classifier=HeuristicClassifier(),
         )
         self.errors = unreachable_rules.list_errors(source, DIALECTS)
-        self.found = [
+        self.findings = [
             *self.errors,
             *unreachable_rules.list_warnings(source, DIALECTS, KEYS if keyed else None),
         ]
 
-    def broken(self, item: Mistake, call: Features, at: DecisionContext) -> bool:
+    def is_refuted(self, item: Mistake, call: Features, at: DecisionContext) -> bool:
         """True if a call shows that a finding is wrong."""
         rules = self.router.rules
         view = rules.make_context(call, at, self.router.classifier)
         bounds = evaluate_guards(rules, view)
-        rule, _, rest = item.path.partition(".")
+        rule, _, field = item.path.partition(".")
         kind, _, number = rule.removesuffix("]").partition("[")
-        made = (rules.guards if kind == "guards" else rules.choices)[int(number)]
+        compiled = (rules.guards if kind == "guards" else rules.choices)[int(number)]
         if "the others decide alone" in item.message:
-            whole = made.test(view) or "what else" not in item.message
+            whole = compiled.test(view) or "what else" not in item.message
             return whole and _holds(self.config, item.path, view)
         if "never matches" in item.message:
-            return made.test(view)
+            return compiled.test(view)
         first = next((choice for choice in rules.choices if choice.test(view)), None)
-        if first is None or first is not made:
+        if first is None or first is not compiled:
             return False
         if bounds.refuse is not None or "is never reached" in item.message:
             return "is never reached" in item.message
@@ -200,7 +202,7 @@ class Trial:
             decision, _ = decide(self.router, call, OPENAI_CHAT, at)
         except ProblemError:
             return False
-        return decision.rule == first.name and getattr(decision, rest) == getattr(first, rest)
+        return decision.rule == first.name and getattr(decision, field) == getattr(first, field)
 
 
 def _holds(config: Config, path: str, view: RuleContext) -> bool:
@@ -217,19 +219,19 @@ def _holds(config: Config, path: str, view: RuleContext) -> bool:
 def attempt(seed: int, calls: int) -> Counter[str]:
     """Try random rules and calls, and count the findings by kind. Raises AssertionError."""
     dice = Dice(seed)
-    keyed = dice.one([True, False])
+    keyed = dice.pick([True, False])
     trial = Trial(dice, keyed=keyed)
-    for _ in range(calls if trial.found else 0):
+    for _ in range(calls if trial.findings else 0):
         call, at = dice.call(), dice.at()
-        for item in trial.found:
-            assert not trial.broken(item, call, at), (seed, str(item))
+        for item in trial.findings:
+            assert not trial.is_refuted(item, call, at), (seed, str(item))
     return Counter(
         re.split(r"[:0-9']| reasoning| fast| smart| google| sol| lite", item.message)[0]
-        for item in trial.found
+        for item in trial.findings
     )
 
 
-def test_what_is_said_never_to_happen_does_not_happen() -> None:
+def test_what_the_analysis_rules_out_never_happens() -> None:
     kinds: Counter[str] = Counter()
     for seed in range(250):
         kinds += attempt(seed, calls=60)
@@ -237,20 +239,20 @@ def test_what_is_said_never_to_happen_does_not_happen() -> None:
         "never matches, with the keys", "never holds", "is never reached", "no call gets",
         "no call goes to", "decides nothing", "cannot hold together with",
     ):  # fmt: skip
-        assert any(found.startswith(kind) for found in kinds), kind
+        assert any(message.startswith(kind) for message in kinds), kind
 
 
-def test_what_is_never_reached_in_many_calls_is_mostly_known_to_be() -> None:
+def test_the_analysis_finds_every_simple_rule_that_is_never_reached() -> None:
     """An analysis without findings would be sound, so this test demands all simple cases."""
     missed = 0
     for seed in range(200):
         dice = Dice(10_000 + seed)
         leaf = dice.leaf()
-        made = test_unreachable_rules.source([], [{"when": leaf, "tier": "fast"}, {"when": {**dice.leaf(), **leaf}, "tier": "smart"}], aliases=ALIASES)  # fmt: skip
+        source = test_unreachable_rules.source([], [{"when": leaf, "tier": "fast"}, {"when": {**dice.leaf(), **leaf}, "tier": "smart"}], aliases=ALIASES)  # fmt: skip
         messages = [
             item.message
-            for item in unreachable_rules.list_warnings(made, DIALECTS)
-            + unreachable_rules.list_errors(made, DIALECTS)
+            for item in unreachable_rules.list_warnings(source, DIALECTS)
+            + unreachable_rules.list_errors(source, DIALECTS)
         ]
         missed += not any("never" in message for message in messages)
     assert missed == 0

@@ -26,7 +26,6 @@ from gateway.routing.tier_share import (
     find_cell,
 )
 from tests.routing import world
-from tests.routing.test_router import Fixed
 
 OWN = Thresholds(0.5, 0.6, "own")
 type Draw = Callable[[random.Random], tuple[float, float]]
@@ -34,13 +33,13 @@ type Draw = Callable[[random.Random], tuple[float, float]]
 
 def counts(**of: int) -> list[int]:
     """Return turns by cell: `at_3=5` is five turns in cell 3."""
-    found = [0] * CELL_COUNT
-    for name, many in of.items():
-        found[int(name.removeprefix("at_"))] = many
-    return found
+    cells = [0] * CELL_COUNT
+    for name, count in of.items():
+        cells[int(name.removeprefix("at_"))] = count
+    return cells
 
 
-def test_turns_stand_in_the_order_of_their_need() -> None:
+def test_turns_are_ordered_by_how_much_they_need() -> None:
     assert find_cell(Score(0.5, 0.55), OWN) == FAST_CELL
     assert find_cell(Score(0.0, 0.0), OWN) == 0
     assert find_cell(Score(0.4, 0.599999), OWN) == CELLS_PER_TIER - 1
@@ -49,7 +48,7 @@ def test_turns_stand_in_the_order_of_their_need() -> None:
     assert find_cell(Score(0.4999999, 0.9), OWN) == FAST_CELL - 1
 
 
-def test_what_is_within_its_share_is_not_cut() -> None:
+def test_a_tier_within_its_share_is_not_cut() -> None:
     assert (
         compute_cut(counts(at_3=10, at_200=40, at_256=50), ShareBounds(reasoning=0.1, smart=0.4))
         == NO_CUT
@@ -58,7 +57,7 @@ def test_what_is_within_its_share_is_not_cut() -> None:
     assert compute_cut(counts(), ShareBounds(reasoning=0.0, smart=0.0)) == NO_CUT
 
 
-def test_a_tier_ends_where_its_share_is_full() -> None:
+def test_a_tier_is_cut_where_its_share_is_full() -> None:
     """The cut is between cells, or within a cell that is too large."""
     most = ShareBounds(reasoning=0.1)
     assert compute_cut(counts(at_3=10, at_5=10, at_256=80), most).reasoning == pytest.approx(
@@ -70,32 +69,28 @@ def test_a_tier_ends_where_its_share_is_full() -> None:
     assert compute_cut(counts(at_3=40, at_256=60), ShareBounds(reasoning=0.0)).reasoning == 0.0
 
 
-def test_what_reasoning_has_too_much_of_is_smart_and_counts_as_smart() -> None:
-    found = compute_cut(
-        counts(at_0=30, at_200=30, at_256=40), ShareBounds(reasoning=0.1, smart=0.4)
-    )
-    assert found.reasoning == pytest.approx((1 / 3) / CELLS_PER_TIER)
-    assert found.smart == pytest.approx(
+def test_turns_beyond_the_share_of_reasoning_go_to_smart_and_count_there() -> None:
+    cut = compute_cut(counts(at_0=30, at_200=30, at_256=40), ShareBounds(reasoning=0.1, smart=0.4))
+    assert cut.reasoning == pytest.approx((1 / 3) / CELLS_PER_TIER)
+    assert cut.smart == pytest.approx(
         (200 + 20 / 30) / CELLS_PER_TIER
     )  # 20 of reasoning's turns, 20 of its own
-    found = compute_cut(
-        counts(at_0=50, at_200=30, at_256=20), ShareBounds(reasoning=0.1, smart=0.2)
-    )
-    assert found.smart == pytest.approx(
+    cut = compute_cut(counts(at_0=50, at_200=30, at_256=20), ShareBounds(reasoning=0.1, smart=0.2))
+    assert cut.smart == pytest.approx(
         0.6 / CELLS_PER_TIER
     )  # all turns that go to smart were reasoning's
 
 
-def test_smart_that_is_cut_leaves_reasoning_alone() -> None:
-    found = compute_cut(
+def test_a_cut_of_smart_leaves_reasoning_alone() -> None:
+    cut = compute_cut(
         counts(at_100=10, at_200=80, at_256=10), ShareBounds(reasoning=0.1, smart=0.2)
     )
-    assert found.reasoning == 1.0
-    assert found.smart == pytest.approx(200.25 / CELLS_PER_TIER)
-    assert choose_tier(Score(0.0, 0.59), OWN, found, 1.0) == "reasoning"
+    assert cut.reasoning == 1.0
+    assert cut.smart == pytest.approx(200.25 / CELLS_PER_TIER)
+    assert choose_tier(Score(0.0, 0.59), OWN, cut, 1.0) == "reasoning"
 
 
-def test_what_a_tier_had_too_much_of_is_made_up_for() -> None:
+def test_a_tier_that_exceeded_its_share_gets_fewer_turns_afterwards() -> None:
     """The correction is quick: at most two points down and one up; a bound of 0 stays 0."""
     most = ShareBounds(reasoning=0.10, smart=0.40)
 
@@ -114,16 +109,16 @@ def test_what_a_tier_had_too_much_of_is_made_up_for() -> None:
     assert bounded(1_000, 0, 900, ShareBounds()) == NO_CUT
 
 
-def test_a_cell_is_parted_by_the_moment() -> None:
+def test_the_time_of_a_call_decides_its_side_of_a_split_cell() -> None:
     """A moment always gives the same side; over many moments the sides are as even as chance."""
     half = ShareCut(reasoning=0.5 / CELLS_PER_TIER, smart=2.0)
-    found = Counter(choose_tier(Score(0, 0), OWN, half, 1.7e9 + turn) for turn in range(10_000))
-    assert found == Counter(
+    tiers = Counter(choose_tier(Score(0, 0), OWN, half, 1.7e9 + turn) for turn in range(10_000))
+    assert tiers == Counter(
         choose_tier(Score(0, 0), OWN, half, 1.7e9 + turn) for turn in range(10_000)
     )
-    assert found["reasoning"] == pytest.approx(5_000, abs=200)
+    assert tiers["reasoning"] == pytest.approx(5_000, abs=200)
     drawn = sorted(draw_fraction(1.7e9 + turn / 64) for turn in range(1_000))
-    assert all(abs(one - at / 1_000) < 0.05 for at, one in enumerate(drawn))
+    assert all(abs(fraction - at / 1_000) < 0.05 for at, fraction in enumerate(drawn))
     assert (drawn[0] >= 0, drawn[-1] < 1) == (True, True)
 
 
@@ -133,23 +128,25 @@ def test_a_cell_is_parted_by_the_moment() -> None:
     reasoning=st.floats(0, 1),
     smart=st.floats(0, 1),
 )
-def test_the_shares_of_what_was_counted_are_met(
+def test_the_cut_meets_the_shares_of_the_counted_turns(
     cells: dict[int, int], reasoning: float, smart: float
 ) -> None:
     """Each tier gets exactly its bound of the counted turns, or all that it had."""
-    found = [cells.get(at, 0) for at in range(CELL_COUNT)]
-    end = compute_cut(found, ShareBounds(reasoning=reasoning, smart=smart))
+    turn_counts = [cells.get(at, 0) for at in range(CELL_COUNT)]
+    end = compute_cut(turn_counts, ShareBounds(reasoning=reasoning, smart=smart))
 
     def mass(start: float, stop: float) -> float:
         parts = (max(0.0, min(stop, at + 1.0) - max(start, at)) for at in range(CELL_COUNT))
-        return sum(many * part for many, part in zip(found, parts, strict=True))
+        return sum(count * part for count, part in zip(turn_counts, parts, strict=True))
 
-    total, first = sum(found), end.reasoning * CELLS_PER_TIER
+    total, first = sum(turn_counts), end.reasoning * CELLS_PER_TIER
     reasoned = mass(0.0, first)
-    assert reasoned == pytest.approx(min(sum(found[:CELLS_PER_TIER]), reasoning * total), abs=1e-6)
-    wanted = sum(found[:FAST_CELL]) - reasoned
+    assert reasoned == pytest.approx(
+        min(sum(turn_counts[:CELLS_PER_TIER]), reasoning * total), abs=1e-6
+    )
+    smart_turns = sum(turn_counts[:FAST_CELL]) - reasoned
     smarter = mass(first, min(end.smart * CELLS_PER_TIER, FAST_CELL))
-    assert smarter == pytest.approx(min(wanted, smart * total), abs=1e-6)
+    assert smarter == pytest.approx(min(smart_turns, smart * total), abs=1e-6)
 
 
 @given(
@@ -158,7 +155,7 @@ def test_the_shares_of_what_was_counted_are_met(
     end=st.tuples(st.floats(0, 2), st.floats(0, 3)),
     at=st.floats(0, 4e9),
 )
-def test_no_turn_goes_higher_than_its_own_thresholds_send_it(
+def test_no_share_raises_a_turn_above_the_tier_of_its_own_thresholds(
     fast: float, more: float, end: tuple[float, float], at: float
 ) -> None:
     score = Score(fast, min(1.0, fast + more))
@@ -177,7 +174,7 @@ def ties(chance: random.Random) -> tuple[float, float]:
     )[0]
 
 
-def one(chance: random.Random) -> tuple[float, float]:
+def same_score(chance: random.Random) -> tuple[float, float]:
     """Return the same score for every turn."""
     return chance.choice([(0.2, 0.3)])
 
@@ -201,7 +198,7 @@ def easy(chance: random.Random) -> tuple[float, float]:
     return (0.9, 0.95) if chance.random() < 0.8 else (0.3, 0.9)
 
 
-@pytest.mark.parametrize("draw", [even, ties, one, bimodal, narrow, easy])
+@pytest.mark.parametrize("draw", [even, ties, same_score, bimodal, narrow, easy])
 def test_the_shares_of_later_turns_are_within_two_points(draw: Draw) -> None:
     """The cut comes from 2,000 turns and applies to 4,000 others, none of them seen before."""
     chance, most = random.Random(7), ShareBounds(reasoning=0.10, smart=0.40)
@@ -210,26 +207,26 @@ def test_the_shares_of_later_turns_are_within_two_points(draw: Draw) -> None:
         fast, smart = draw(chance)
         return Score(fast, max(fast, smart))
 
-    found = [0] * CELL_COUNT
+    cells = [0] * CELL_COUNT
     for _ in range(2_000):
-        found[find_cell(turn(), OWN)] += 1
-    end, tiers, free = compute_cut(found, most), Counter[Tier](), Counter[Tier]()
+        cells[find_cell(turn(), OWN)] += 1
+    end, tiers, free = compute_cut(cells, most), Counter[Tier](), Counter[Tier]()
     for second in range(4_000):
         score = turn()
         tiers[choose_tier(score, OWN, end, 1.7e9 + second * 0.7)] += 1
         free[heuristic.choose_tier(score, OWN)] += 1
     shares = {tier: tiers[tier] / 4_000 for tier in TIERS}
-    wanted = {tier: free[tier] / 4_000 for tier in TIERS}
-    assert shares["reasoning"] == pytest.approx(min(0.10, wanted["reasoning"]), abs=0.02)
-    smart = wanted["smart"] + wanted["reasoning"] - shares["reasoning"]
+    unbounded = {tier: free[tier] / 4_000 for tier in TIERS}
+    assert shares["reasoning"] == pytest.approx(min(0.10, unbounded["reasoning"]), abs=0.02)
+    smart = unbounded["smart"] + unbounded["reasoning"] - shares["reasoning"]
     assert shares["smart"] == pytest.approx(min(0.40, smart), abs=0.02)
 
 
-def test_a_decision_says_where_a_share_was_full() -> None:
+def test_the_trace_says_that_a_share_was_full() -> None:
     """The trace has both tiers and the snapshot; the decision keeps its score and thresholds."""
-    known = world.router(classifier=Fixed(0.1, 0.2))
+    router = world.router(classifier=world.FixedScoreClassifier(0.1, 0.2))
     used = Thresholds(0.53, 0.63, "key-1", ShareCut(reasoning=0.0, smart=2.0))
-    decision, plan = decide(known, world.call("a"), OPENAI_CHAT, DecisionContext(thresholds=used))
+    decision, plan = decide(router, world.call("a"), OPENAI_CHAT, DecisionContext(thresholds=used))
     cuts = {"reasoning": 0.0, "smart": 2.0}
     assert explain.describe(decision, plan, [()] * len(plan.targets), 0.0)["thresholds"] == {
         "id": "key-1", "fast": 0.53, "smart": 0.63, "cut": cuts,
@@ -239,19 +236,19 @@ def test_a_decision_says_where_a_share_was_full() -> None:
         "classifier: reasoning (it always says so)",
         "share: smart (by max_share reasoning has its share of turns that need it more (key-1))",
     ]
-    open_, plan = decide(known, world.call("a"), OPENAI_CHAT)
-    told = explain.describe(open_, plan, [()] * len(plan.targets), 0.0)["thresholds"]
-    assert told == {"id": "prior-1", "fast": 0.53, "smart": 0.63, "cut": None}
+    open_, plan = decide(router, world.call("a"), OPENAI_CHAT)
+    thresholds = explain.describe(open_, plan, [()] * len(plan.targets), 0.0)["thresholds"]
+    assert thresholds == {"id": "prior-1", "fast": 0.53, "smart": 0.63, "cut": None}
     assert (open_.tier, open_.confidence) == ("reasoning", 0.8)
 
 
-def test_a_judge_stands_before_the_classifier() -> None:
+def test_the_score_of_a_judge_replaces_that_of_the_classifier() -> None:
     """The judge's score decides in place of the classifier's; the trace says if there is none."""
-    known = world.router(classifier=Fixed(0.9, 0.95))
+    router = world.router(classifier=world.FixedScoreClassifier(0.9, 0.95))
     judged = DecisionContext(judged=Score(0.0, 0.0))
-    decision, _ = decide(known, world.call("a"), OPENAI_CHAT, judged)
+    decision, _ = decide(router, world.call("a"), OPENAI_CHAT, judged)
     assert (decision.tier, decision.source) == ("reasoning", "classifier")
     assert world.lines(decision)[-1] == "classifier: reasoning (judged by a model)"
-    decision, _ = decide(known, world.call("a"), OPENAI_CHAT, DecisionContext(unjudged="too late"))
+    decision, _ = decide(router, world.call("a"), OPENAI_CHAT, DecisionContext(unjudged="too late"))
     assert decision.tier == "fast"
     assert "-judge: degraded (too late)" in world.lines(decision)

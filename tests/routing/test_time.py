@@ -14,9 +14,11 @@ from tests.routing.world import Json
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
-def holds(time: Json, at: datetime) -> bool:
-    made = world.rules(choices=[{"when": {"time": time}, "tier": "fast"}])
-    return made.choices[0].test(made.make_context(world.call(), DecisionContext(at=at.timestamp())))
+def matches(time: Json, at: datetime) -> bool:
+    rules = world.rules(choices=[{"when": {"time": time}, "tier": "fast"}])
+    return rules.choices[0].test(
+        rules.make_context(world.call(), DecisionContext(at=at.timestamp()))
+    )
 
 
 OFFICE: Json = {"hours": "08:00-18:00", "days": ["mon-fri"], "zone": "Europe/Berlin"}
@@ -40,17 +42,17 @@ OFFICE: Json = {"hours": "08:00-18:00", "days": ["mon-fri"], "zone": "Europe/Ber
         (datetime(2026, 12, 1, 7, 0, tzinfo=UTC), True),
     ],
 )
-def test_office_hours_are_those_of_the_wall(at: datetime, expected: bool) -> None:
-    assert holds(OFFICE, at) is expected
+def test_office_hours_follow_local_time_and_summer_time(at: datetime, expected: bool) -> None:
+    assert matches(OFFICE, at) is expected
 
 
-def test_an_hour_that_the_clock_skips_never_is_and_one_that_it_repeats_is_twice() -> None:
+def test_a_skipped_hour_never_matches_and_a_repeated_hour_matches_twice() -> None:
     early: Json = {"hours": "02:00-03:00", "days": "sun", "zone": "Europe/Berlin"}
 
     def minutes(day: datetime) -> int:
         start = int(day.timestamp())
         return sum(
-            holds(early, datetime.fromtimestamp(start + 60 * m, UTC)) for m in range(0, 360, 5)
+            matches(early, datetime.fromtimestamp(start + 60 * m, UTC)) for m in range(0, 360, 5)
         )
 
     assert minutes(datetime(2026, 3, 29, tzinfo=BERLIN)) == 0
@@ -73,16 +75,16 @@ def test_an_hour_that_the_clock_skips_never_is_and_one_that_it_repeats_is_twice(
         ({"days": "thu", "hours": "20:30-20:31", "zone": "Asia/Kolkata"}, 15, True),
     ],
 )
-def test_days_and_hours_are_read_as_they_are_written(time: Json, hour: int, expected: bool) -> None:
-    assert holds(time, datetime(2026, 11, 26, hour, tzinfo=UTC)) is expected
+def test_days_and_hours_match_as_they_are_written(time: Json, hour: int, expected: bool) -> None:
+    assert matches(time, datetime(2026, 11, 26, hour, tzinfo=UTC)) is expected
 
 
-def test_a_decision_takes_the_time_from_its_evidence_alone() -> None:
-    known = world.router(
+def test_a_decision_takes_the_time_only_from_its_context() -> None:
+    router = world.router(
         [{"when": {"time": {"hours": "00:00-06:00"}}, "max_tier": "fast"}],
         [{"when": {"time": {"hours": "12:00-13:00"}}, "tier": "reasoning"}],
     )
     for hour, tier in ((3, "fast"), (12, "reasoning"), (15, "smart")):
         at = datetime(2026, 11, 26, hour, tzinfo=UTC).timestamp()
-        decision, _ = decide(known, world.call(), OPENAI_CHAT, DecisionContext(at=at))
+        decision, _ = decide(router, world.call(), OPENAI_CHAT, DecisionContext(at=at))
         assert decision.tier == tier

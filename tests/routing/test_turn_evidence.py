@@ -43,13 +43,13 @@ def step(*results: str, name: str = "run", arguments: str = '{"a": 1}') -> list[
     return [{"role": "assistant", "content": None, "tool_calls": calls}, *gave]
 
 
-def shows(*messages: Json, **more: Any) -> list[str]:
+def list_evidence(*messages: Json, **more: Any) -> list[str]:
     """Return the evidence of a conversation, in the words of the trace."""
     raw = jsonio.dumps({"model": "auto", "messages": messages, **more})
-    return read("openai-chat", raw)
+    return list_body_evidence("openai-chat", raw)
 
 
-def read(name: str, raw: bytes) -> list[str]:
+def list_body_evidence(name: str, raw: bytes) -> list[str]:
     dialect = DIALECTS[name]
     body = read_body(dialect, raw, "auto")
     call = features.read(
@@ -81,27 +81,29 @@ FAILS, WORKS = "Error: no such file", "done"
         ([*step(FAILS), ask("Try again, please."), *step(FAILS)], []),
     ],
 )
-def test_a_call_that_fails_again_is_evidence(loop: list[Json], expected: list[str]) -> None:
-    assert shows(START, *loop) == expected
+def test_a_tool_call_that_fails_again_is_evidence(loop: list[Json], expected: list[str]) -> None:
+    assert list_evidence(START, *loop) == expected
 
 
-def test_a_user_who_interrupts_a_failing_loop_changes_nothing() -> None:
-    assert shows(START, *step(FAILS), *step(FAILS), ask("Well?")) == [REPEATED.format(2)]
-    assert shows(START, *step(FAILS), ask("Well?")) == []
-    assert shows(START, *step(FAILS), ask("That's wrong.")) == [COMPLAINS]
+def test_a_user_who_interrupts_a_failing_loop_does_not_hide_the_failures() -> None:
+    assert list_evidence(START, *step(FAILS), *step(FAILS), ask("Well?")) == [REPEATED.format(2)]
+    assert list_evidence(START, *step(FAILS), ask("Well?")) == []
+    assert list_evidence(START, *step(FAILS), ask("That's wrong.")) == [COMPLAINS]
 
 
-def test_a_reminder_of_an_agent_is_no_word_of_a_user() -> None:
+def test_a_reminder_that_the_client_adds_is_no_user_message() -> None:
     reminder = ask("<system-reminder>Mind your list.</system-reminder>")
-    assert shows(START, *step(FAILS), reminder, *step(FAILS), reminder) == [REPEATED.format(2)]
+    assert list_evidence(START, *step(FAILS), reminder, *step(FAILS), reminder) == [
+        REPEATED.format(2)
+    ]
     refusal = say("I'm sorry, but I can't help with that.")
-    assert shows(START, say("Yes."), ask("Go on."), refusal, reminder) == []
+    assert list_evidence(START, say("Yes."), ask("Go on."), refusal, reminder) == []
 
 
-def test_long_arguments_are_told_apart_by_their_ends() -> None:
-    first, other = f"{'a' * 9_000}b", f"{'a' * 9_000}c"
-    assert shows(START, *step(FAILS, arguments=first), *step(FAILS, arguments=first))
-    assert not shows(START, *step(FAILS, arguments=first), *step(FAILS, arguments=other))
+def test_long_arguments_are_compared_up_to_their_ends() -> None:
+    first, second = f"{'a' * 9_000}b", f"{'a' * 9_000}c"
+    assert list_evidence(START, *step(FAILS, arguments=first), *step(FAILS, arguments=first))
+    assert not list_evidence(START, *step(FAILS, arguments=first), *step(FAILS, arguments=second))
 
 
 @pytest.mark.parametrize(
@@ -127,18 +129,18 @@ def test_long_arguments_are_told_apart_by_their_ends() -> None:
         ("", False),
     ],
 )
-def test_a_result_is_a_failure_by_how_it_reads(result: str, fails: bool) -> None:
-    assert bool(shows(START, *step(result), *step(result))) is fails
+def test_a_tool_result_counts_as_a_failure_by_its_text(result: str, fails: bool) -> None:
+    assert bool(list_evidence(START, *step(result), *step(result))) is fails
 
 
-def test_what_the_client_says_of_a_result_comes_first() -> None:
+def test_the_error_flag_of_the_client_comes_before_the_text() -> None:
     """A page about an error is a successful result if the client says so."""
 
     def shown(is_error: bool) -> list[str]:
         result = {"type": "tool_result", "tool_use_id": "t", "content": FAILS, "is_error": is_error}
         use = {"type": "tool_use", "id": "t", "name": "read", "input": {"path": "a"}}
         loop = [{"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
-        return read(
+        return list_body_evidence(
             "anthropic-messages", jsonio.dumps({**MESSAGES, "messages": [START, *loop, *loop]})
         )
 
@@ -146,7 +148,7 @@ def test_what_the_client_says_of_a_result_comes_first() -> None:
     assert shown(is_error=False) == []
 
 
-def test_every_dialect_shows_a_call_that_fails_again() -> None:
+def test_every_dialect_shows_a_tool_call_that_fails_again() -> None:
     chat = {**CHAT, "messages": [*CHAT["messages"][1:4], *CHAT["messages"][2:4]]}
     messages = {**MESSAGES, "messages": [*MESSAGES["messages"][:3], *MESSAGES["messages"][1:3]]}
     responses = {**RESPONSES, "input": [*RESPONSES["input"][:4], *RESPONSES["input"][2:4]]}
@@ -156,14 +158,14 @@ def test_every_dialect_shows_a_call_that_fails_again() -> None:
         (chat, messages, responses, gemini),
         strict=True,
     ):
-        assert read(name, jsonio.dumps(body)) == [REPEATED.format(2)], name
+        assert list_body_evidence(name, jsonio.dumps(body)) == [REPEATED.format(2)], name
 
 
 QUESTION = "How do I sort a list of words by their length?"
 
 
 @pytest.mark.parametrize(
-    ("earlier", "last", "again"),
+    ("earlier", "last", "is_repeat"),
     [
         (QUESTION, QUESTION, True),
         (QUESTION, "how do i sort a list of words by their length", True),
@@ -179,11 +181,11 @@ QUESTION = "How do I sort a list of words by their length?"
         ("a " * 5_000, "a " * 5_001, False),
     ],
 )
-def test_a_question_that_comes_again_is_evidence(earlier: str, last: str, again: bool) -> None:
+def test_a_repeated_question_is_evidence(earlier: str, last: str, is_repeat: bool) -> None:
     """A question repeats word for word, or nearly so; another number or name makes it a new one."""
-    expected = [REPEATS] if again else []
-    assert shows(ask(earlier), say("Like this."), ask(last)) == expected
-    assert shows(ask(earlier), say("So."), ask("Hm."), say("Well."), ask(last)) == expected
+    expected = [REPEATS] if is_repeat else []
+    assert list_evidence(ask(earlier), say("Like this."), ask(last)) == expected
+    assert list_evidence(ask(earlier), say("So."), ask("Hm."), say("Well."), ask(last)) == expected
 
 
 COMPLAINTS = [
@@ -202,18 +204,18 @@ NO_COMPLAINTS = [
 
 
 @pytest.mark.parametrize("text", COMPLAINTS)
-def test_a_user_who_says_that_it_was_no_good_is_evidence(text: str) -> None:
-    assert shows(START, say("Try this."), ask(text)) == [COMPLAINS]
-    assert shows(ask(text)) == []
+def test_a_complaint_of_the_user_is_evidence(text: str) -> None:
+    assert list_evidence(START, say("Try this."), ask(text)) == [COMPLAINS]
+    assert list_evidence(ask(text)) == []
 
 
 @pytest.mark.parametrize("text", NO_COMPLAINTS)
-def test_other_words_of_a_user_are_none(text: str) -> None:
-    assert shows(START, say("Try this."), ask(text)) == []
+def test_other_messages_of_the_user_are_no_evidence(text: str) -> None:
+    assert list_evidence(START, say("Try this."), ask(text)) == []
 
 
-def test_a_complaint_is_looked_for_where_a_text_begins() -> None:
-    assert shows(START, say("Try this."), ask(f"{'Read on. ' * 50} That's wrong.")) == []
+def test_a_complaint_counts_only_at_the_start_of_a_text() -> None:
+    assert list_evidence(START, say("Try this."), ask(f"{'Read on. ' * 50} That's wrong.")) == []
 
 
 REFUSALS = [
@@ -232,17 +234,17 @@ ANSWERS = [
 
 @pytest.mark.parametrize("text", REFUSALS)
 def test_a_refusal_is_evidence(text: str) -> None:
-    assert shows(START, say(text), ask("Please.")) == [DECLINED]
+    assert list_evidence(START, say(text), ask("Please.")) == [DECLINED]
 
 
 @pytest.mark.parametrize("text", ANSWERS)
 def test_an_answer_is_no_refusal(text: str) -> None:
-    assert shows(START, say(text), ask("Please.")) == []
+    assert list_evidence(START, say(text), ask("Please.")) == []
 
 
-def test_a_refusal_by_the_word_of_the_provider_is_evidence() -> None:
+def test_a_refusal_that_the_provider_marks_is_evidence() -> None:
     refusal = {"role": "assistant", "content": None, "refusal": "Nope."}
-    assert shows(START, refusal, ask("Please.")) == [DECLINED]
+    assert list_evidence(START, refusal, ask("Please.")) == [DECLINED]
 
 
 FORM: Json = {"response_format": CHAT["response_format"]}
@@ -264,50 +266,50 @@ MODE: Json = {"response_format": {"type": "json_object"}}
         (f'{{"name": "{"a" * 20_000}"', "And who else?", MODE, []),
     ],
 )
-def test_an_answer_that_is_not_the_json_is_evidence(
+def test_an_answer_that_is_not_the_requested_json_is_evidence(
     answer: str, last: str, form: Json, expected: list[str]
 ) -> None:
     """Plain words may answer a request that asked for no JSON.
 
     An empty or a long answer is no evidence either.
     """
-    assert shows(START, say(answer), ask(last), **form) == expected
+    assert list_evidence(START, say(answer), ask(last), **form) == expected
 
 
-def test_plain_words_among_answers_in_json_are_evidence() -> None:
+def test_a_plain_answer_after_json_answers_is_evidence() -> None:
     talk = [START, say('{"name": "Ada"}'), ask("And?"), say("That is all."), ask("Who else?")]
-    assert shows(*talk, **MODE) == [NO_JSON]
-    assert shows(START, *step(WORKS), ask("Who else?"), **MODE) == []
+    assert list_evidence(*talk, **MODE) == [NO_JSON]
+    assert list_evidence(START, *step(WORKS), ask("Who else?"), **MODE) == []
 
 
-def test_parts_of_one_answer_are_put_together() -> None:
+def test_the_parts_of_one_answer_are_joined() -> None:
     parts = ['{"name": ', '"Ada"}']
     contents = [
         {"role": "user", "parts": [{"text": "Who is it?"}]},
         *({"role": "model", "parts": [{"text": part}]} for part in parts),
         {"role": "user", "parts": [{"text": "Who else?"}]},
     ]
-    assert read("gemini", jsonio.dumps({**GEMINI, "contents": contents})) == []
+    assert list_body_evidence("gemini", jsonio.dumps({**GEMINI, "contents": contents})) == []
     contents.pop(2)
-    assert read("gemini", jsonio.dumps({**GEMINI, "contents": contents})) == [NO_JSON]
+    assert list_body_evidence("gemini", jsonio.dumps({**GEMINI, "contents": contents})) == [NO_JSON]
 
 
-def test_all_that_speaks_against_an_answer_is_told() -> None:
+def test_all_evidence_against_an_answer_is_listed() -> None:
     refusal = say("I'm sorry, but I can't help with that.")
-    assert shows(START, refusal, ask("That's wrong. Give me JSON!"), **MODE) == [
+    assert list_evidence(START, refusal, ask("That's wrong. Give me JSON!"), **MODE) == [
         COMPLAINS,
         DECLINED,
         NO_JSON,
     ]
 
 
-def test_side_calls_show_nothing() -> None:
+def test_side_calls_show_no_evidence() -> None:
     title = "Generate a concise title for this conversation: that's wrong, still fails"
-    assert shows(START, say("I'm sorry, but I can't help with that."), ask(title)) == []
+    assert list_evidence(START, say("I'm sorry, but I can't help with that."), ask(title)) == []
 
 
-def test_nothing_was_answered_before() -> None:
-    assert shows(START, ask("That's wrong.")) == []
+def test_a_first_turn_shows_no_evidence() -> None:
+    assert list_evidence(START, ask("That's wrong.")) == []
     assert not features.read(OPENAI_CHAT.read(b'{"model": "auto", "messages": []}').prompt, "openai-chat", OPEN_KEY, NO_OPTIONS).evidence  # fmt: skip
 
 
@@ -326,7 +328,7 @@ HUGE = 300_000
     ],
     ids=["texts", "arguments", "calls", "json", "phrases", "parts"],
 )
-def test_no_history_takes_long(messages: list[Json]) -> None:
+def test_the_gateway_reads_the_evidence_of_any_history_quickly(messages: list[Json]) -> None:
     """No history blocks the event loop for more than milliseconds (beside reading the body)."""
     raw = jsonio.dumps({"model": "auto", "messages": messages, **FORM})
     body = read_body(OPENAI_CHAT, raw, "auto")
@@ -339,12 +341,12 @@ def test_no_history_takes_long(messages: list[Json]) -> None:
     assert time.perf_counter() - began < 0.2
 
 
-def test_deep_values_are_compared_or_left() -> None:
+def test_deeply_nested_values_cause_no_error() -> None:
     """Arguments and a schema as deep as a body allows cause no error."""
     deep = f"{'[' * 1_000}{']' * 1_000}"
     calls = step(FAILS, arguments=deep)
     calls[0]["tool_calls"][0]["function"]["arguments"] = jsonio.loads(deep.encode())
-    assert shows(START, *calls, *calls) == [REPEATED.format(2)]
+    assert list_evidence(START, *calls, *calls) == [REPEATED.format(2)]
     schema = {"enum": [jsonio.loads(deep.encode())]}
     form = {"type": "json_schema", "json_schema": {"schema": schema}}
-    assert shows(START, say(deep), ask("And who else?"), response_format=form) == []
+    assert list_evidence(START, say(deep), ask("And who else?"), response_format=form) == []

@@ -34,17 +34,17 @@ VECTOR = target(OPENAI, "text-embedding-3")
 
 
 def maker(provider: Provider, lab_name: str, *names: str, embeds: bool = False) -> NameOwner:
-    made = Targets(lambda name: Target(provider=provider, model=name))
+    targets = Targets(lambda name: Target(provider=provider, model=name))
     return NameOwner(
         provider=provider,
         lab=lab_name,
         names=names,
-        targets=made,
-        embeddings=made if embeds else None,
+        targets=targets,
+        embeddings=targets if embeds else None,
     )
 
 
-def known(*claude: Target, provider: Provider = CLAUDE) -> Catalogue:
+def make_catalogue(*claude: Target, provider: Provider = CLAUDE) -> Catalogue:
     """Return labs openai and anthropic; the targets are anthropic's, the first one fast."""
     openai = lab("openai", [LUNA], [SOL], [OSS])
     catalogue = world.catalogue(
@@ -64,14 +64,14 @@ def known(*claude: Target, provider: Provider = CLAUDE) -> Catalogue:
     )
 
 
-BOTH = known(HAIKU, OPUS)
-ALONE = known(provider=CLAUDE_OFF)
+BOTH = make_catalogue(HAIKU, OPUS)
+ALONE = make_catalogue(provider=CLAUDE_OFF)
 """No provider of Claude is on."""
-HOSTED = known(ON_HOST, ON_HOST, provider=CLAUDE_OFF)
+HOSTED = make_catalogue(ON_HOST, ON_HOST, provider=CLAUDE_OFF)
 """A host serves Claude; its maker is off."""
 
 
-UNSAID = msgspec.structs.replace(BOTH, name_owners=())
+WITHOUT_OWNERS = msgspec.structs.replace(BOTH, name_owners=())
 """Both are on; the configuration is older than the setting of name owners."""
 ROUTED = world.catalogue(
     [
@@ -83,14 +83,14 @@ ROUTED = msgspec.structs.replace(ROUTED, families=FAMILIES)
 """A host of many makers serves Claude under the host's own name."""
 
 
-def router(catalogue: Catalogue = BOTH, guards: Sequence[Mapping[str, Any]] = ()) -> Any:
+def make_router(catalogue: Catalogue = BOTH, guards: Sequence[Mapping[str, Any]] = ()) -> Any:
     return world.router(guards=guards, known=catalogue)
 
 
-def refused(
+def refusal(
     model: str, catalogue: Catalogue = BOTH, guards: Sequence[Mapping[str, Any]] = (), **more: Any
 ) -> Problem:
-    return world.refused(router(catalogue, guards), world.call(model=model, **more))
+    return world.refusal(make_router(catalogue, guards), world.call(model=model, **more))
 
 
 PASSED: list[tuple[str, str, Tier | None, str]] = [
@@ -109,15 +109,15 @@ PASSED: list[tuple[str, str, Tier | None, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "lab_name", "tier", "name"), PASSED)
+@pytest.mark.parametrize(("model", "lab_name", "tier", "name"), PASSED)
 @pytest.mark.parametrize(
     "key", [OPEN_KEY, Key(name="k", lab="openai"), Key(name="k", lab="anthropic")]
 )
-def test_a_name_goes_to_its_maker_as_it_is(
-    asked: str, lab_name: str, tier: Tier | None, name: str, key: Key
+def test_an_unlisted_model_name_goes_to_its_owner_unchanged(
+    model: str, lab_name: str, tier: Tier | None, name: str, key: Key
 ) -> None:
     """The key's lab does not matter, and the gateway adds nothing of a tier."""
-    decision, plan = world.decided(router(), world.call(model=asked, key=key))
+    decision, plan = world.decided(make_router(), world.call(model=model, key=key))
     assert (decision.lab, decision.tier, decision.source) == (lab_name, tier, "pin")
     assert world.names(plan) == [name]
     assert decision.model == plan.targets[0].model
@@ -125,20 +125,20 @@ def test_a_name_goes_to_its_maker_as_it_is(
     assert plan.dialects == ("openai-chat",)
 
 
-def test_the_trace_says_whose_name_it_is() -> None:
-    decision, _ = world.decided(router(), world.call(model="gpt-4o"))
+def test_the_trace_names_the_owner_of_an_unlisted_model() -> None:
+    decision, _ = world.decided(make_router(), world.call(model="gpt-4o"))
     assert world.lines(decision) == [
         "pin: openai, model gpt-4o (no lab lists it: a name of openai's own)"
     ]
-    decision, _ = world.decided(router(), world.call(model="claude-haiku-5-20260901"))
+    decision, _ = world.decided(make_router(), world.call(model="claude-haiku-5-20260901"))
     assert world.lines(decision)[0].startswith("pin: anthropic/fast, model claude-haiku-5-2026")
 
 
-def test_what_a_lab_lists_is_not_passed() -> None:
+def test_a_model_that_a_lab_lists_is_routed_as_listed() -> None:
     """A listed model has a tier and further targets; an embedding model has its endpoint."""
-    decision, plan = world.decided(router(), world.call(model="gpt-oss-1"))
+    decision, plan = world.decided(make_router(), world.call(model="gpt-oss-1"))
     assert (decision.tier, world.names(plan)) == ("reasoning", ["openai/gpt-oss-1"])
-    assert "POST /v1/embeddings" in refused("text-embedding-3").message
+    assert "POST /v1/embeddings" in refusal("text-embedding-3").message
     assert (
         unlisted_models.make_target_factory(world.call(model="gpt-6-luna"), "generate", BOTH)
         is None
@@ -152,25 +152,25 @@ NOBODY = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("asked", NOBODY)
-def test_what_is_nobodys_or_could_be_another_url_is_not_found(asked: str) -> None:
-    assert unlisted_models.find(asked, BOTH) is None
-    assert refused(asked).kind == "model_not_found"
+@pytest.mark.parametrize("model", NOBODY)
+def test_a_name_without_an_owner_or_with_url_characters_is_not_found(model: str) -> None:
+    assert unlisted_models.find(model, BOTH) is None
+    assert refusal(model).kind == "model_not_found"
 
 
-def test_a_lab_that_the_caller_names_is_not_exchanged() -> None:
-    problem = refused("claude-opus-4-8", steer=RequestOptions(lab="openai"))
+def test_a_lab_that_the_client_names_is_not_replaced() -> None:
+    problem = refusal("claude-opus-4-8", steer=RequestOptions(lab="openai"))
     assert problem.kind == "model_not_found"
     assert "'openai' does not serve the model 'claude-opus-4-8'" in problem.message
     decision, _ = world.decided(
-        router(), world.call(model="claude-opus-4-8", steer=RequestOptions(lab="anthropic"))
+        make_router(), world.call(model="claude-opus-4-8", steer=RequestOptions(lab="anthropic"))
     )
     assert decision.lab == "anthropic"
 
 
-def test_a_tier_that_the_caller_names_is_of_the_makers_lab() -> None:
+def test_a_tier_that_the_client_names_is_that_of_the_lab_of_the_owner() -> None:
     call = world.call(model="claude-opus-4-8", steer=RequestOptions(tier="fast"))
-    decision, plan = world.decided(router(), call)
+    decision, plan = world.decided(make_router(), call)
     assert (decision.lab, decision.tier, decision.model) == ("anthropic", "fast", None)
     assert world.names(plan) == ["anthropic/claude-haiku-5"]
 
@@ -190,15 +190,17 @@ ALLOWED: list[tuple[Key, str, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("key", "asked", "may"), ALLOWED)
-def test_a_key_reaches_it_only_where_its_scope_lets_it(key: Key, asked: str, may: bool) -> None:
+@pytest.mark.parametrize(("key", "model", "may"), ALLOWED)
+def test_a_key_reaches_an_unlisted_model_only_within_its_scope(
+    key: Key, model: str, may: bool
+) -> None:
     """The cost of a model without a tier is unknown, so a key limited to tiers must name it."""
     if may:
-        assert world.decided(router(), world.call(model=asked, key=key))
+        assert world.decided(make_router(), world.call(model=model, key=key))
         return
-    problem = refused(asked, key=key)
+    problem = refusal(model, key=key)
     assert (problem.kind, problem.param) == ("not_allowed", "model")
-    assert problem.message == f"This key may not use the model {asked!r} for this call."
+    assert problem.message == f"This key may not use the model {model!r} for this call."
 
 
 GUARDED: list[tuple[Mapping[str, Any], str, bool]] = [
@@ -213,41 +215,43 @@ GUARDED: list[tuple[Mapping[str, Any], str, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("guard", "asked", "may"), GUARDED)
-def test_guards_bound_it_and_never_exchange_it(
-    guard: Mapping[str, Any], asked: str, may: bool
+@pytest.mark.parametrize(("guard", "model", "may"), GUARDED)
+def test_guards_may_refuse_an_unlisted_model_but_never_replace_it(
+    guard: Mapping[str, Any], model: str, may: bool
 ) -> None:
     if may:
-        _, plan = world.decided(router(guards=[guard]), world.call(model=asked))
-        assert [one.model for one in plan.targets] == [asked]
+        _, plan = world.decided(make_router(guards=[guard]), world.call(model=model))
+        assert [planned.model for planned in plan.targets] == [model]
     else:
-        assert refused(asked, guards=[guard]).kind == "not_allowed"
+        assert refusal(model, guards=[guard]).kind == "not_allowed"
 
 
-def test_a_budget_that_leaves_a_tier_leaves_nothing_of_no_tier() -> None:
+def test_a_budget_that_allows_one_tier_refuses_a_model_without_a_tier() -> None:
     with pytest.raises(ProblemError, match="may not use"):
-        decide(router(), world.call(model="gpt-4o"), OPENAI_CHAT, DecisionContext(ceiling="fast"))
+        decide(
+            make_router(), world.call(model="gpt-4o"), OPENAI_CHAT, DecisionContext(ceiling="fast")
+        )
 
 
-def test_what_its_provider_cannot_be_asked_is_refused() -> None:
+def test_a_call_that_the_provider_of_the_owner_cannot_serve_is_refused() -> None:
     silent = msgspec.structs.replace(CLAUDE, urls={"gemini": "https://x.example"})
-    problem = refused("claude-opus-4-8", known(HAIKU, OPUS, provider=silent))
+    problem = refusal("claude-opus-4-8", make_catalogue(HAIKU, OPUS, provider=silent))
     assert problem.kind == "no_target"
     assert "needs gemini" in problem.message
 
 
-def test_an_earlier_answer_that_its_provider_does_not_keep_is_not_found() -> None:
+def test_an_earlier_answer_that_the_provider_does_not_keep_is_not_found() -> None:
     call = world.call(model="gpt-4o", continuation_member="previous_response_id")
-    problem = world.refused(router(), call)
+    problem = world.refusal(make_router(), call)
     assert (problem.kind, problem.param) == ("not_found", "previous_response_id")
 
 
-def test_rules_and_completion_hold_for_it() -> None:
+def test_guards_and_complete_apply_to_an_unlisted_model() -> None:
     guard = {"no_cache": True, "tag": "t", "complete": "hold"}
-    decision, _ = world.decided(router(guards=[guard]), world.call(model="gpt-4o"))
+    decision, _ = world.decided(make_router(guards=[guard]), world.call(model="gpt-4o"))
     assert (decision.no_cache, decision.tags, decision.complete) == (True, ("t",), "hold")
     assert [step.step for step in decision.trace] == ["pin", "guard", "complete"]
-    decision, _ = world.decided(router(guards=[{"cache": "on"}]), world.call(model="gpt-4o"))
+    decision, _ = world.decided(make_router(guards=[{"cache": "on"}]), world.call(model="gpt-4o"))
     assert decision.cache
 
 
@@ -260,37 +264,37 @@ FAMILY: list[tuple[Catalogue, str, Key, str, Tier]] = [
     (HOSTED, "claude-opus-4-8", OPEN_KEY, "anthropic", "reasoning"),
     (HOSTED, "claude-haiku-4-5", OPEN_KEY, "anthropic", "fast"),
     # no name owners are set, but a lab lists a model of that family
-    (UNSAID, "claude-opus-4-8", OPEN_KEY, "anthropic", "reasoning"),
-    (UNSAID, "claude-haiku-4-5", Key(name="k", lab="openai"), "anthropic", "fast"),
+    (WITHOUT_OWNERS, "claude-opus-4-8", OPEN_KEY, "anthropic", "reasoning"),
+    (WITHOUT_OWNERS, "claude-haiku-4-5", Key(name="k", lab="openai"), "anthropic", "fast"),
     # a name behind a host's path shows no maker
     (ROUTED, "claude-opus-4-8", OPEN_KEY, "openai", "reasoning"),
 ]
 
 
-@pytest.mark.parametrize(("catalogue", "asked", "key", "lab_name", "tier"), FAMILY)
-def test_a_family_chooses_the_tier_where_its_provider_is_off(
-    catalogue: Catalogue, asked: str, key: Key, lab_name: str, tier: Tier
+@pytest.mark.parametrize(("catalogue", "model", "key", "lab_name", "tier"), FAMILY)
+def test_a_model_family_chooses_the_tier_if_its_provider_is_off(
+    catalogue: Catalogue, model: str, key: Key, lab_name: str, tier: Tier
 ) -> None:
-    decision, _ = world.decided(router(catalogue), world.call(model=asked, key=key))
+    decision, _ = world.decided(make_router(catalogue), world.call(model=model, key=key))
     assert (decision.lab, decision.tier, decision.source) == (lab_name, tier, "pin")
-    assert (decision.model, decision.family) == (None, "-".join(asked.split("-")[:2]))
+    assert (decision.model, decision.family) == (None, "-".join(model.split("-")[:2]))
     assert world.lines(decision)[0] == (
-        f"pin: {lab_name}/{tier} ({asked!r}: no provider of it is on, so its family "
+        f"pin: {lab_name}/{tier} ({model!r}: no provider of it is on, so its family "
         f"{decision.family} chooses the tier)"
     )
 
 
-def test_a_family_never_leaves_the_lab_of_a_host_of_its_maker() -> None:
+def test_a_model_family_never_leaves_the_lab_of_a_host_that_serves_it() -> None:
     key = Key(name="k", labs=("openai",))
-    assert refused("claude-opus-4-8", HOSTED, key=key).kind == "not_allowed"
-    problem = refused("claude-opus-4-8", HOSTED, steer=RequestOptions(lab="openai"))
+    assert refusal("claude-opus-4-8", HOSTED, key=key).kind == "not_allowed"
+    problem = refusal("claude-opus-4-8", HOSTED, steer=RequestOptions(lab="openai"))
     assert "'openai' does not serve the model" in problem.message
 
 
-def test_without_families_a_name_that_nobody_serves_is_refused() -> None:
+def test_without_families_a_name_that_no_provider_serves_is_refused() -> None:
     bare = msgspec.structs.replace(ALONE, families={})
-    assert refused("claude-opus-4-8", bare).kind == "model_not_found"
-    assert refused("claude-sonnet-9", ALONE).kind == "model_not_found"
+    assert refusal("claude-opus-4-8", bare).kind == "model_not_found"
+    assert refusal("claude-sonnet-9", ALONE).kind == "model_not_found"
 
 
 @pytest.mark.parametrize(
@@ -306,50 +310,50 @@ def test_without_families_a_name_that_nobody_serves_is_refused() -> None:
         (Key(name="k", tiers=("fast",)), "gpt-4o", ""),
     ],
 )
-def test_who_has_a_name_that_a_key_may_ask_for(key: Key, name: str, owner: str) -> None:
+def test_a_key_sees_the_owner_of_a_name_that_it_may_use(key: Key, name: str, owner: str) -> None:
     assert visible_models.find_owner(BOTH, key, name) == owner
 
 
-def test_an_alias_of_one_is_listed_where_the_key_may_use_it() -> None:
+def test_an_alias_of_an_unlisted_model_is_listed_for_keys_that_may_use_it() -> None:
     assert "mine" in visible_models.list_names(BOTH, OPEN_KEY)
     assert "mine" not in visible_models.list_names(BOTH, Key(name="k", labs=("anthropic",)))
 
 
-def test_calls_that_name_it_again_are_decided_the_same() -> None:
-    named = DecisionCache(router())
+def test_repeated_calls_for_an_unlisted_model_are_decided_the_same() -> None:
+    cache = DecisionCache(make_router())
     for model in ("gpt-4o", "claude-haiku-5-20260901", "gpt-4o", "claude-haiku-5-20260901"):
         call = world.call(model=model)
-        found = named.decide(call, OPENAI_CHAT, DecisionContext())
-        again = world.decided(router(), call)
-        assert world.timeless(found[0]) == world.timeless(again[0])
-        assert found[1] == again[1]
+        cached = cache.decide(call, OPENAI_CHAT, DecisionContext())
+        fresh = world.decided(make_router(), call)
+        assert world.timeless(cached[0]) == world.timeless(fresh[0])
+        assert cached[1] == fresh[1]
 
 
-def test_at_a_glance_it_leaves_no_tier_open() -> None:
+def test_an_unlisted_model_leaves_no_tier_open() -> None:
     assert not pins.leaves_tier_open(world.call(model="gpt-4o"), BOTH)
     assert not pins.read(world.call(model="gpt-4o"), BOTH).is_tier_open
 
 
-def test_its_target_is_made_once_and_away_from_calls() -> None:
-    made: list[str] = []
+def test_the_target_of_an_unlisted_model_is_built_once_and_bounded_in_number() -> None:
+    built: list[str] = []
 
     def make(name: str) -> Target:
-        made.append(name)
+        built.append(name)
         return Target(provider=OPENAI, model=name)
 
-    one = msgspec.structs.replace(BOTH.name_owners[0], targets=Targets(make, max_entries=2))
-    catalogue = msgspec.structs.replace(BOTH, name_owners=(one,))
+    owner = msgspec.structs.replace(BOTH.name_owners[0], targets=Targets(make, max_entries=2))
+    catalogue = msgspec.structs.replace(BOTH, name_owners=(owner,))
     call = world.call(model="mine")
     first = unlisted_models.make_target_factory(call, "generate", catalogue)
     assert first is not None
-    assert made == []
+    assert built == []
     first()
     assert unlisted_models.make_target_factory(call, "generate", catalogue) is None
     for name in ("gpt-4o", "gpt-4o", "gpt-4", "gpt-4"):
-        world.decided(router(catalogue), world.call(model=name))
-    assert made == ["gpt-4o", "gpt-4"]
-    world.decided(router(catalogue), world.call(model="gpt-5"))
-    assert "gpt-4o" not in one.targets, "what clients name is kept in bounded memory"
+        world.decided(make_router(catalogue), world.call(model=name))
+    assert built == ["gpt-4o", "gpt-4"]
+    world.decided(make_router(catalogue), world.call(model="gpt-5"))
+    assert "gpt-4o" not in owner.targets, "what clients name is kept in bounded memory"
     for name in ("auto", "smart", "openai/fast", "claude-auto", "llama-9"):
         assert (
             unlisted_models.make_target_factory(world.call(model=name), "generate", catalogue)
@@ -360,7 +364,7 @@ def test_its_target_is_made_once_and_away_from_calls() -> None:
 def embed(
     model: str, key: Key = OPEN_KEY, steer: RequestOptions = NO_OPTIONS
 ) -> tuple[str, list[str], list[str]]:
-    decision, plan = decide(router(), _vectors(model, key, steer), EMBEDDINGS)
+    decision, plan = decide(make_router(), _vectors(model, key, steer), EMBEDDINGS)
     assert decision.tier is None
     return decision.lab, world.names(plan), [step.effect for step in decision.trace]
 
@@ -369,10 +373,10 @@ def _vectors(model: str, key: Key = OPEN_KEY, steer: RequestOptions = NO_OPTIONS
     return world.call("text", model=model, key=key, steer=steer)
 
 
-def test_embedding_models_are_passed_too() -> None:
-    found = ["openai/text-embedding-ada-002"]
-    assert embed("text-embedding-ada-002") == ("openai", found, ["openai, model text-embedding-ada-002"])  # fmt: skip
-    assert embed("openai/text-embedding-ada-002")[:2] == ("openai", found)
+def test_unlisted_embedding_models_go_to_their_owner_too() -> None:
+    targets = ["openai/text-embedding-ada-002"]
+    assert embed("text-embedding-ada-002") == ("openai", targets, ["openai, model text-embedding-ada-002"])  # fmt: skip
+    assert embed("openai/text-embedding-ada-002")[:2] == ("openai", targets)
     assert embed("text-embedding-ada-002", steer=RequestOptions(lab="anthropic"))[2][0] == "ignored"
     call = _vectors("text-embedding-ada-003")
     assert unlisted_models.make_target_factory(call, "embeddings", BOTH) is not None
@@ -389,7 +393,7 @@ def test_embedding_models_are_passed_too() -> None:
         ("text-embedding-ada-002", Key(name="k", models=("gpt-*",)), "not_allowed"),
     ],
 )
-def test_what_makes_no_vectors_or_is_out_of_scope_is_refused(
+def test_a_name_that_makes_no_embeddings_or_is_out_of_scope_is_refused(
     model: str, key: Key, kind: str
 ) -> None:
     with pytest.raises(ProblemError) as error:

@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.core.call import NO_OPTIONS, OPEN_KEY, Key, RequestOptions
 from gateway.core.decision import Decision, Plan
+from gateway.core.decision_context import Score, Thresholds
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.prompt import Prompt
 from gateway.core.target import (
@@ -21,7 +22,8 @@ from gateway.core.target import (
 )
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import features
-from gateway.routing.classifier.heuristic import Classifier
+from gateway.routing.classifier.heuristic import THRESHOLDS, Classifier
+from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.compile import RuleSet, compile_rules
@@ -46,8 +48,8 @@ ANTHROPIC = provider("anthropic", why="set ANTHROPIC_API_KEY")
 HOST = provider("host", why="set HOST_API_KEY")
 
 
-def target(where: Provider, model: str, effort: str | None = None, **facts: Any) -> Target:
-    return Target(provider=where, model=model, effort=effort, facts=ModelFacts(**facts))
+def target(provider: Provider, model: str, effort: str | None = None, **facts: Any) -> Target:
+    return Target(provider=provider, model=model, effort=effort, facts=ModelFacts(**facts))
 
 
 LUNA = target(OPENAI, "luna", "none", context=1_000, vision=True)
@@ -105,6 +107,23 @@ CATALOGUE = catalogue(
 )
 
 
+class FixedScoreClassifier:
+    """A classifier with a fixed score."""
+
+    name = "fixed"
+    version = "fixed-1"
+
+    def __init__(self, fast: float, smart: float, thresholds: Thresholds = THRESHOLDS) -> None:
+        self._score = Score(fast, smart)
+        self.thresholds = thresholds
+
+    def score(self, text: str, signals: TextSignals) -> Score:
+        return self._score
+
+    def explain(self, signals: TextSignals, score: Score) -> str:
+        return "it always says so"
+
+
 def rules(guards: Iterable[Json] = (), choices: Iterable[Json] = ()) -> RuleSet:
     """Return rules as YAML would write them, with a name for each rule that has none."""
     return compile_rules(
@@ -134,13 +153,13 @@ def call(
     return features.read(Prompt(model=model, user=text, **facts), dialect, key, steer)
 
 
-def decided(known: Router, seen: Features) -> tuple[Decision, Plan]:
-    return decide(known, seen, OPENAI_CHAT)
+def decided(router: Router, call: Features) -> tuple[Decision, Plan]:
+    return decide(router, call, OPENAI_CHAT)
 
 
-def refused(known: Router, seen: Features) -> Problem:
+def refusal(router: Router, call: Features) -> Problem:
     try:
-        decision, _ = decided(known, seen)
+        decision, _ = decided(router, call)
     except ProblemError as error:
         return error.problem
     message = f"served by {decision.lab}/{decision.tier}"

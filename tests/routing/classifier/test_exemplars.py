@@ -17,22 +17,21 @@ from gateway.routing.classifier.exemplars import (
 )
 from gateway.routing.classifier.text_signals import TextScan
 from tests.routing import world
-from tests.routing.test_router import Fixed
 
-TAUGHT = [
+EXEMPLARS = [
     Exemplar("tickets", "Draft a short reply to this ticket of a customer", "fast"),
     Exemplar("2", "Translate the following release notes into German", "fast"),
     Exemplar("contracts", "Review this contract for clauses that a court could void", "reasoning"),
     Exemplar("plans", "Write a plan for the next quarter of the sales team", "smart"),
 ]
-BASE = Fixed(0.9, 0.95)
+BASE = world.FixedScoreClassifier(0.9, 0.95)
 
 
-def said(text: str, near: float = DEFAULT_NEARNESS) -> tuple[Score, str]:
-    made = ExemplarClassifier(TAUGHT, BASE, near)
+def score_and_explain(text: str, near: float = DEFAULT_NEARNESS) -> tuple[Score, str]:
+    classifier = ExemplarClassifier(EXEMPLARS, BASE, near)
     signals = TextScan(text).signals()
-    score = made.score(text, signals)
-    return score, made.explain(signals, score)
+    score = classifier.score(text, signals)
+    return score, classifier.explain(signals, score)
 
 
 @pytest.mark.parametrize(
@@ -47,23 +46,23 @@ def said(text: str, near: float = DEFAULT_NEARNESS) -> tuple[Score, str]:
         ("Reply", "it always says so"),
     ],
 )  # fmt: skip
-def test_what_is_near_gets_its_tier(text: str, why: str) -> None:
+def test_a_prompt_near_an_exemplar_gets_its_tier(text: str, why: str) -> None:
     """Letter case and punctuation do not matter.
 
     The trace names the exemplar and never quotes it.
     """
-    score, told = said(text)
-    assert told == why
+    score, explanation = score_and_explain(text)
+    assert explanation == why
     if score.exemplar:
-        named = {one.name: one.tier for one in TAUGHT}
-        assert heuristic.choose_tier(score, BASE.thresholds) == named[score.exemplar]
+        tiers = {item.name: item.tier for item in EXEMPLARS}
+        assert heuristic.choose_tier(score, BASE.thresholds) == tiers[score.exemplar]
     else:
         assert score == Score(0.9, 0.95)
 
 
-def test_how_near_is_near_enough_is_the_owners_to_say() -> None:
+def test_the_operator_sets_how_near_a_prompt_must_be() -> None:
     assert (
-        said("Translate the following release notes into French", near=0.9)[1]
+        score_and_explain("Translate the following release notes into French", near=0.9)[1]
         == "it always says so"
     )
 
@@ -71,64 +70,64 @@ def test_how_near_is_near_enough_is_the_owners_to_say() -> None:
 @pytest.mark.parametrize("own", [Thresholds(0.53, 0.63, "a"), Thresholds(0.6, 0.4, "b"), Thresholds(0.1, 0.1, "c")], ids=str)  # fmt: skip
 @pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("text", ["one two three four", "one two three four five"])
-def test_its_score_is_of_its_tier_whatever_the_thresholds(
+def test_the_score_gives_the_tier_of_the_exemplar_at_any_thresholds(
     own: Thresholds, tier: str, text: str
 ) -> None:
     """The score gives the exemplar's tier at any thresholds; a nearer prompt has a surer score."""
-    base = Fixed(0.5, 0.5)
+    base = world.FixedScoreClassifier(0.5, 0.5)
     base.thresholds = own
-    taught = [next(Exemplar("x", "one two three four", one) for one in TIERS if one == tier)]
-    score = ExemplarClassifier(taught, base).score(text, TextScan(text).signals())
+    exemplars = [next(Exemplar("x", "one two three four", item) for item in TIERS if item == tier)]
+    score = ExemplarClassifier(exemplars, base).score(text, TextScan(text).signals())
     assert score.exemplar == "x"
     assert heuristic.choose_tier(score, own) == tier
     assert 0 <= score.fast <= score.smart <= 1
     assert (score.near == 1.0) == (text == "one two three four")
 
 
-def test_a_decision_tells_of_it() -> None:
-    known = world.router(classifier=ExemplarClassifier(TAUGHT, BASE))
-    decision, _ = world.decided(known, world.call(TAUGHT[2].prompt))
+def test_the_trace_names_the_exemplar() -> None:
+    router = world.router(classifier=ExemplarClassifier(EXEMPLARS, BASE))
+    decision, _ = world.decided(router, world.call(EXEMPLARS[2].prompt))
     assert (decision.tier, decision.confidence) == ("reasoning", 1.0)
     assert world.lines(decision)[-1] == "classifier: reasoning (near exemplar contracts (1.00))"
 
 
-def test_its_version_is_that_of_what_was_taught() -> None:
+def test_the_version_depends_on_the_exemplars_and_the_base_classifier() -> None:
     """The version also covers the classifier behind it, whose thresholds the exemplars use."""
-    one = ExemplarClassifier(TAUGHT, BASE)
-    assert one.version == ExemplarClassifier(list(TAUGHT), BASE).version
+    classifier = ExemplarClassifier(EXEMPLARS, BASE)
+    assert classifier.version == ExemplarClassifier(list(EXEMPLARS), BASE).version
     assert (
         len(
             {
-                one.version,
-                ExemplarClassifier(TAUGHT[1:], BASE).version,
-                ExemplarClassifier(TAUGHT, BASE, 0.7).version,
+                classifier.version,
+                ExemplarClassifier(EXEMPLARS[1:], BASE).version,
+                ExemplarClassifier(EXEMPLARS, BASE, 0.7).version,
             }
         )
         == 3
     )
-    assert one.version.startswith("fixed-1+")
-    assert (one.name, one.thresholds) == ("exemplars, fixed", BASE.thresholds)
+    assert classifier.version.startswith("fixed-1+")
+    assert (classifier.name, classifier.thresholds) == ("exemplars, fixed", BASE.thresholds)
 
 
-def test_what_most_exemplars_have_says_nothing() -> None:
+def test_words_that_most_exemplars_share_do_not_count() -> None:
     """A word that most of many exemplars share is no sign of nearness; an equal text still is."""
-    many = [f"please kindly sort list {number}" for number in range(600)]
-    index = ExemplarIndex([*many, "please kindly"])
+    texts = [f"please kindly sort list {number}" for number in range(600)]
+    index = ExemplarIndex([*texts, "please kindly"])
     assert index.find_nearest("please kindly") == (600, 1.0)
     assert index.find_nearest("please sort")[1] == 0.0
     at, near = index.find_nearest("please kindly sort list 77 now")
     assert (at, near > 0.5) == (77, True)
 
 
-def test_scripts_without_spaces_are_read_sign_by_sign() -> None:
+def test_scripts_without_spaces_are_compared_character_by_character() -> None:
     index = ExemplarIndex(["把这份合同翻译成英文", "写一首关于秋天的诗"])
     at, near = index.find_nearest("把这份报告翻译成英文")
     assert (at, near > 0.5) == (0, True)
 
 
-def test_contradictions_are_found() -> None:
+def test_exemplars_that_contradict_each_other_are_listed() -> None:
     """Two exemplars clash if their words are the same, or nearly so, and their tiers differ."""
-    taught = [
+    exemplars = [
         Exemplar("1", "Draft a short reply", "fast"),
         Exemplar("2", "draft a short reply!", "smart"),
         Exemplar("3", "Draft a short reply", "fast"),
@@ -136,12 +135,12 @@ def test_contradictions_are_found() -> None:
         Exemplar("5", " ".join(f"word{at}" for at in range(61)), "smart"),
         Exemplar("6", "Something else", "smart"),
     ]
-    found = list(find_clashes(taught))
-    assert [pair[:2] for pair in found] == [(0, 1), (1, 2), (3, 4)]
-    assert [pair[2] == 1.0 for pair in found] == [True, True, False]
+    clashes = list(find_clashes(exemplars))
+    assert [pair[:2] for pair in clashes] == [(0, 1), (1, 2), (3, 4)]
+    assert [pair[2] == 1.0 for pair in clashes] == [True, True, False]
 
 
-def test_it_is_quick_enough_for_every_call() -> None:
+def test_the_search_is_quick_enough_for_every_call() -> None:
     """A search costs less than 100 fixed pieces of work: some tenths of a millisecond.
 
     The index has 500 exemplars, and the prompt has 400 characters.
@@ -162,11 +161,13 @@ def test_it_is_quick_enough_for_every_call() -> None:
     assert least(lambda: index.find_nearest(text)) < 100 * least(unit)
 
 
-def test_the_same_exemplars_stand_before_another_classifier() -> None:
+def test_exemplars_keep_working_with_another_base_classifier() -> None:
     """A tenant whose classifier was trained on its own calls keeps the owner's exemplars."""
-    over = ExemplarClassifier(TAUGHT, BASE, 0.9).with_base(Fixed(0.1, 0.2))
-    near, far = TAUGHT[0].prompt, "Prove that there are infinitely many primes"
-    assert over.score(near, TextScan(near).signals()).exemplar == "tickets"
-    assert over.score(far, TextScan(far).signals()) == Score(0.1, 0.2)
+    classifier = ExemplarClassifier(EXEMPLARS, BASE, 0.9).with_base(
+        world.FixedScoreClassifier(0.1, 0.2)
+    )
+    near, far = EXEMPLARS[0].prompt, "Prove that there are infinitely many primes"
+    assert classifier.score(near, TextScan(near).signals()).exemplar == "tickets"
+    assert classifier.score(far, TextScan(far).signals()) == Score(0.1, 0.2)
     french = "Translate the following release notes into French"
-    assert over.score(french, TextScan(french).signals()) == Score(0.1, 0.2)
+    assert classifier.score(french, TextScan(french).signals()) == Score(0.1, 0.2)

@@ -129,7 +129,7 @@ def score(text: str) -> Score:
     return classifier.score(text, read_signals(text))
 
 
-def scored(signals: TextSignals) -> Score:
+def score_signals(signals: TextSignals) -> Score:
     """Return the score of signals, even of signals that no text can have."""
     return HeuristicClassifier().score("", signals)
 
@@ -152,7 +152,7 @@ SIGNALS = st.builds(
 
 
 @pytest.mark.parametrize(("expected", "text"), PROMPTS, ids=[text[:40] for _, text in PROMPTS])
-def test_prompts_land_on_their_tier(expected: Tier, text: str) -> None:
+def test_prompts_get_their_tier(expected: Tier, text: str) -> None:
     """Prompts in eight languages get their tier under the default thresholds."""
     assert choose_tier(score(text)) == expected, explain(read_signals(text), score(text))
 
@@ -160,13 +160,13 @@ def test_prompts_land_on_their_tier(expected: Tier, text: str) -> None:
 @given(SIGNALS)
 def test_scores_are_probabilities_in_order(signals: TextSignals) -> None:
     """For any signals, 0 < fast <= smart <= 1."""
-    result = scored(signals)
+    result = score_signals(signals)
     assert 0 < result.fast <= result.smart <= 1
 
 
 @given(SIGNALS)
 @example(TextSignals())
-def test_it_is_the_sum_of_all_terms(signals: TextSignals) -> None:
+def test_the_score_is_the_sum_of_all_terms(signals: TextSignals) -> None:
     """A term is 0 without its signal, so it is computed only where the signal is present."""
     fast, fails = FAST_LOGIT, FAILS_LOGIT
     for term in TERMS:
@@ -174,12 +174,11 @@ def test_it_is_the_sum_of_all_terms(signals: TextSignals) -> None:
         assert getattr(signals, term.signal) or not value
         fast, fails = fast + term.fast_weight * value, fails + term.fails_weight * value
     suffices, smart_fails = 1 / (1 + exp(-fast)), 1 / (1 + exp(-fails))
-    assert scored(signals) == Score(suffices, 1 - (1 - suffices) * smart_fails)
+    assert score_signals(signals) == Score(suffices, 1 - (1 - suffices) * smart_fails)
 
 
 @pytest.mark.parametrize("text", ["hi", "Thanks a lot!", "Привет, как дела?", "你好"])
-def test_small_talk_is_nearly_certain(text: str) -> None:
-    """A greeting is almost certain to suit the fast tier."""
+def test_small_talk_is_almost_certainly_fast(text: str) -> None:
     assert score(text).fast >= 0.93
 
 
@@ -188,25 +187,27 @@ HARDER = ["words", "code", "maths", "proof_words", "reasoning_words", "build_wor
 
 @pytest.mark.parametrize("name", HARDER)
 @given(signals=SIGNALS, share=st.floats(0, 1))
-def test_what_is_hard_raises_no_score(name: str, signals: TextSignals, share: float) -> None:
+def test_a_sign_of_difficulty_never_raises_a_score(
+    name: str, signals: TextSignals, share: float
+) -> None:
     """More of a sign of difficulty lowers both scores, or leaves them unchanged."""
     now = getattr(signals, name)
     more = (
         True if name == "trace" else now + (share * (1 - now) if name in {"code", "maths"} else 3)
     )
     fields = {field: getattr(signals, field) for field in signals.__struct_fields__}
-    before, after = scored(signals), scored(TextSignals(**fields | {name: more}))
+    before, after = score_signals(signals), score_signals(TextSignals(**fields | {name: more}))
     assert after.fast <= before.fast
     assert after.smart <= before.smart + 1e-12
 
 
 @pytest.mark.parametrize("name", ["simple_words", "lookup", "greeting"])
 @given(signals=SIGNALS)
-def test_what_is_simple_lowers_no_score(name: str, signals: TextSignals) -> None:
+def test_a_sign_of_simplicity_never_lowers_a_score(name: str, signals: TextSignals) -> None:
     """More of a sign of simplicity raises both scores, or leaves them unchanged."""
     more = signals.simple_words + 1 if name == "simple_words" else True
     fields = {field: getattr(signals, field) for field in signals.__struct_fields__}
-    before, after = scored(signals), scored(TextSignals(**fields | {name: more}))
+    before, after = score_signals(signals), score_signals(TextSignals(**fields | {name: more}))
     assert after.fast >= before.fast
     assert after.smart >= before.smart - 1e-12
 
@@ -224,17 +225,17 @@ def test_what_is_simple_lowers_no_score(name: str, signals: TextSignals) -> None
         st.sampled_from([text for expected, text in PROMPTS if expected != "reasoning"]),
     )
 )
-def test_a_request_for_a_proof_never_makes_it_easier(request_: str, text: str) -> None:
+def test_a_request_for_a_proof_never_makes_a_prompt_easier(request_: str, text: str) -> None:
     """A request for a proof lowers the score before or after any text that asks for none."""
     plain = score(text).fast
     assert score(f"{text}\n{request_}").fast < plain
     assert score(f"{request_}\n{text}").fast < plain
 
 
-def test_a_wall_of_keywords_moves_no_further_than_a_few() -> None:
+def test_many_keywords_move_the_score_no_further_than_a_few() -> None:
     """Each kind of word has a cap: an adversarial prefix counts as two proofs, not as twenty."""
-    few = scored(TextSignals(words=40, proof_words=2, reasoning_words=3))
-    assert scored(TextSignals(words=40, proof_words=90, reasoning_words=90)) == few
+    few = score_signals(TextSignals(words=40, proof_words=2, reasoning_words=3))
+    assert score_signals(TextSignals(words=40, proof_words=90, reasoning_words=90)) == few
 
 
 @pytest.mark.parametrize(
@@ -248,12 +249,14 @@ def test_a_wall_of_keywords_moves_no_further_than_a_few() -> None:
         (1.0, 1.0, "fast"),
     ],
 )
-def test_the_tier_at_its_thresholds(fast: float, smart: float, expected: Tier) -> None:
-    """A score on a threshold gets the cheaper tier; the fast threshold is tested first."""
+def test_a_score_on_a_threshold_gets_the_cheaper_tier(
+    fast: float, smart: float, expected: Tier
+) -> None:
+    """The classifier compares the score with the fast threshold first."""
     assert choose_tier(Score(fast, smart), Thresholds(0.6, 0.8, "t")) == expected
 
 
-def test_a_score_that_is_sure_of_nothing_goes_to_smart() -> None:
+def test_an_unsure_score_goes_to_smart() -> None:
     """The score is just short of fast, and shows no sign that smart would fail."""
     assert choose_tier(Score(THRESHOLDS.fast - 0.01, 0.85)) == "smart"
 
@@ -280,6 +283,6 @@ def test_every_term_has_its_own_name() -> None:
     assert len({term.name for term in TERMS}) == len(TERMS)
 
 
-def test_it_stands_on_the_decision_under_one_version() -> None:
+def test_the_heuristic_has_a_fixed_name_and_version() -> None:
     """Replay reads from the version which numbers decided."""
     assert (HeuristicClassifier.name, HeuristicClassifier.version) == ("prior", "prior-1")

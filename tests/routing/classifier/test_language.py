@@ -90,7 +90,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize(("language", "text"), TEXTS)
-def test_a_language_is_told_from_a_sentence(language: str, text: str) -> None:
+def test_a_sentence_shows_its_language(language: str, text: str) -> None:
     assert detect_language(text) == language
     assert detect_language(text.upper()) == language or language in {
         "de",
@@ -99,11 +99,11 @@ def test_a_language_is_told_from_a_sentence(language: str, text: str) -> None:
     assert detect_language(f"\n- {text}\n") == language
 
 
-def test_every_language_that_can_be_written_is_told() -> None:
+def test_every_language_of_the_configuration_is_detected() -> None:
     assert {language for language, _ in TEXTS} == set(LANGUAGES)
 
 
-def test_a_request_at_an_end_of_pasted_text_is_seen() -> None:
+def test_a_request_before_or_after_pasted_text_shows_the_language() -> None:
     """The detector skips the middle of a long text, so the length costs nothing."""
     pasted = "0123456789 " * 100_000
     assert detect_language(f"Fasse bitte den Text zusammen und nenne die Quellen: {pasted}") == "de"
@@ -111,16 +111,16 @@ def test_a_request_at_an_end_of_pasted_text_is_seen() -> None:
     assert detect_language(f"{pasted} wie und warum {pasted}") == "unknown"
 
 
-def test_a_name_of_another_language_changes_nothing() -> None:
+def test_a_few_words_of_another_language_change_nothing() -> None:
     assert detect_language("Explain to me what Schadenfreude and der Zeitgeist are") == "en"
     assert detect_language("Что такое machine learning и как это работает") == "ru"
     assert detect_language("Explain the word 你好 to me, and how it is used") == "en"
 
 
-def summed(text: str) -> str:
+def detect_by_points(text: str) -> str:
     """Detect the language of ASCII as defined: the points of each word, then those of endings."""
     ends = text if len(text) <= 360 else f"{text[:240]} {text[-120:]}"
-    words = "".join(one if one.isalpha() else " " for one in ends.lower()).split()
+    words = "".join(character if character.isalpha() else " " for character in ends.lower()).split()
     points = sum(room._POINTS_BY_WORD.get(word, 0) for word in words)
     return (
         room._choose_best(points) or room._choose_best(room._sum_ending_points(words)) or "unknown"
@@ -140,29 +140,31 @@ WORDS = [word for word in room._POINTS_BY_WORD if word.isascii()]
 @example(["the", "und", "der"], [" "], 0)
 @example(["the", "a"], [""], 700)
 @example(["if", "der"], ["\n"], 300)
-def test_a_language_is_told_by_signs_as_by_points(
+def test_word_signs_and_points_give_the_same_language(
     words: list[str], between: list[str], wide: int
 ) -> None:
     """Signs from the shared scan give the same language as points, wherever a long text is cut."""
     text = "".join(part for pair in zip(words, cycle(between), strict=False) for part in pair)
     text = "".join(islice(cycle(text or " "), wide)) + text
-    seen = TextScan(text)
-    assert detect_language(text) == seen.language == summed(text)
-    if seen.excerpt != text:  # lines that look like code are folded: their words are not read
+    scan = TextScan(text)
+    assert detect_language(text) == scan.language == detect_by_points(text)
+    if scan.excerpt != text:  # lines that look like code are folded: their words are not read
         return
-    signs = bytes(room.WORD_SIGNS.get(one, 0) for one in seen.tokens if one.isalpha())
+    signs = bytes(
+        room.WORD_SIGNS.get(character, 0) for character in scan.tokens if character.isalpha()
+    )
     assert (
         detect_from_signs(text.lower().encode(), signs) or detect_language(text)
     ) == detect_language(text)
 
 
-@pytest.mark.parametrize("more", range(24))
-def test_a_long_text_may_be_cut_anywhere(more: int) -> None:
+@pytest.mark.parametrize("cut", range(24))
+def test_a_long_text_may_be_cut_anywhere(cut: int) -> None:
     """The cut may be within a word, at its end, or between two words."""
     text = "the station, und der Bahnhof: " * 20 + "station " * 3
-    text = text[more : len(text) - more]
-    assert TextScan(text).language == detect_language(text) == summed(text)
+    text = text[cut : len(text) - cut]
+    assert TextScan(text).language == detect_language(text) == detect_by_points(text)
 
 
-def test_signs_are_bytes() -> None:
+def test_word_signs_fit_into_a_byte() -> None:
     assert 0 < min(room.WORD_SIGNS.values()) <= max(room.WORD_SIGNS.values()) < room.NO_SIGN

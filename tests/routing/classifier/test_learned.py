@@ -24,7 +24,7 @@ def learned() -> LearnedClassifier:
     return LearnedClassifier(lesson.learnt_with_placed().model)
 
 
-OWNED = LearnedClassifier(refit.refit(lesson.learnt().model, lesson.rows()[:160]))
+WITH_OWN_LABELS = LearnedClassifier(refit.refit(lesson.learnt().model, lesson.rows()[:160]))
 SOME_WORDS = st.lists(
     st.sampled_from(
         [*lesson.HARD, *lesson.EASY, *lesson.PLAIN, "12", "?", "é", "证", "x" * 40, "\n", "'s"]
@@ -32,7 +32,7 @@ SOME_WORDS = st.lists(
 )
 
 
-def test_it_is_a_classifier_that_reads_the_text(learned: LearnedClassifier) -> None:
+def test_the_learned_classifier_reads_the_text(learned: LearnedClassifier) -> None:
     """A classifier that reads the text has its scores kept in rows."""
     classifier: heuristic.Classifier = learned
     assert classifier.name == "learned"
@@ -55,12 +55,12 @@ def test_any_text_has_a_score(learned: LearnedClassifier, text: str) -> None:
     assert learned.score(text, read_signals(text)) == score
 
 
-def test_what_is_beyond_the_cut_is_not_read(learned: LearnedClassifier) -> None:
+def test_the_middle_of_a_long_text_is_not_read(learned: LearnedClassifier) -> None:
     """The middle of a long text counts by its length alone."""
-    one = "start " * 400 + "tensor " * 2000 + "end " * 400
-    two = "start " * 400 + "garden " * 2000 + "end " * 400
-    assert len(one) == len(two)
-    assert learned.score(one, read_signals(one)) == learned.score(two, read_signals(two))
+    first = "start " * 400 + "tensor " * 2000 + "end " * 400
+    second = "start " * 400 + "garden " * 2000 + "end " * 400
+    assert len(first) == len(second)
+    assert learned.score(first, read_signals(first)) == learned.score(second, read_signals(second))
 
 
 @given(st.lists(st.sampled_from(lesson.HARD + lesson.EASY + lesson.PLAIN), min_size=1))
@@ -73,7 +73,7 @@ def test_the_explanation_never_quotes_the_prompt(
     assert not any(word in explanation for word in words)
 
 
-def test_the_explanation_has_the_words_of_the_formula_and_the_parts(
+def test_the_explanation_shows_the_formula_and_the_effect_of_the_words(
     learned: LearnedClassifier,
 ) -> None:
     text = " ".join(lesson.HARD)
@@ -83,7 +83,7 @@ def test_the_explanation_has_the_words_of_the_formula_and_the_parts(
     assert "its words say harder (+" in explanation
 
 
-def test_an_explanation_of_a_score_that_is_not_its_own_is_that_of_the_formula(
+def test_a_score_of_another_classifier_gets_the_explanation_of_the_formula(
     learned: LearnedClassifier,
 ) -> None:
     signals = read_signals("hi")
@@ -91,7 +91,9 @@ def test_an_explanation_of_a_score_that_is_not_its_own_is_that_of_the_formula(
     assert learned.explain(signals, score) == heuristic.explain(signals, score)
 
 
-def test_hard_words_need_more_and_a_proof_needs_reasoning(learned: LearnedClassifier) -> None:
+def test_hard_words_lower_the_score_and_a_proof_lowers_it_further(
+    learned: LearnedClassifier,
+) -> None:
     easy, hard = " ".join(lesson.EASY), " ".join(lesson.HARD)
     proof = f"prove that {hard}"
     scores = [learned.score(text, read_signals(text)) for text in (easy, hard, proof)]
@@ -107,22 +109,22 @@ def test_a_logit_of_any_size_is_a_probability() -> None:
 
 
 @given(words=SOME_WORDS, own=st.booleans())
-def test_a_text_has_the_score_of_its_features(
+def test_a_text_has_the_same_score_as_its_features(
     learned: LearnedClassifier, words: list[str], own: bool
 ) -> None:
-    """The score is the same from the text or from its features, with an owner's labels too."""
-    classifier, text = OWNED if own else learned, " ".join(words)
+    """So it has with labels of the operator."""
+    classifier, text = WITH_OWN_LABELS if own else learned, " ".join(words)
     signals = read_signals(text)
     features = text_features.read_features(TextScan(text), signals)
     assert classifier.score(text, signals) == classifier.score_features(features, signals)
 
 
 @given(words=SOME_WORDS, own=st.booleans())
-def test_logits_are_the_sums_that_the_artefact_says(
+def test_logits_are_the_sums_that_the_model_file_defines(
     learned: LearnedClassifier, words: list[str], own: bool
 ) -> None:
     """The test computes each logit term by term, from the tables in the file."""
-    classifier, text = OWNED if own else learned, " ".join(words)
+    classifier, text = WITH_OWN_LABELS if own else learned, " ".join(words)
     model, signals = classifier.model, read_signals(text)
     features = text_features.read_features(TextScan(text), signals)
     places, numbers = features
@@ -152,7 +154,7 @@ def test_logits_are_the_sums_that_the_artefact_says(
     )
 
 
-def test_numbers_that_are_usual_move_nothing(learned: LearnedClassifier) -> None:
+def test_average_numbers_do_not_move_the_score(learned: LearnedClassifier) -> None:
     model = learned.model
     features, signals = TextFeatures(set(), model.means), read_signals("hi")
     for head in (model.fast_fails, model.smart_fails):
@@ -160,7 +162,7 @@ def test_numbers_that_are_usual_move_nothing(learned: LearnedClassifier) -> None
     assert learned.compute_logits(features, signals).number_effect == pytest.approx(0, abs=1e-4)
 
 
-def test_unknown_words_leave_a_text_to_its_numbers_and_the_formula(
+def test_unknown_words_have_no_effect(
     learned: LearnedClassifier,
 ) -> None:
     signals = read_signals("hi")

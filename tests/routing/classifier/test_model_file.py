@@ -16,25 +16,25 @@ WIDTH = len(NUMBER_NAMES)
 HEAD = FailureHead(step=1.0, weights=(0.0,) * WIDTH)
 
 
-def good() -> ClassifierModel:
+def sound_model() -> ClassifierModel:
     return lesson.learnt().model
 
 
-def changed(**fields: object) -> bytes:
+def write_changed(**fields: object) -> bytes:
     """Return a file with other numbers and a correct hash."""
-    return files.write(files.seal(msgspec.structs.replace(good(), **fields)))
+    return files.write(files.seal(msgspec.structs.replace(sound_model(), **fields)))
 
 
-def test_what_is_written_is_read() -> None:
-    written = files.write(good())
-    assert files.read(written) == good()
+def test_a_model_file_reads_back_as_it_was_written() -> None:
+    written = files.write(sound_model())
+    assert files.read(written) == sound_model()
     assert files.write(files.read(written)) == written
 
 
 def test_the_card_may_change_without_the_numbers() -> None:
-    carded = msgspec.structs.replace(good(), card={"note": "a card"})
+    carded = msgspec.structs.replace(sound_model(), card={"note": "a card"})
     assert files.read(files.write(carded)).card == {"note": "a card"}
-    assert files.hash_model(carded) == good().hash
+    assert files.hash_model(carded) == sound_model().hash
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_the_card_may_change_without_the_numbers() -> None:
         (b'{"a": ' + b"[" * 9999 + b"\n", "head cannot be read"),
     ],
 )
-def test_what_is_no_artefact_is_refused(data: bytes, message: str) -> None:
+def test_a_file_that_is_no_model_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(ModelFileError, match=message):
         files.read(data)
 
@@ -71,32 +71,32 @@ def test_sizes_and_numbers_that_do_not_fit_are_refused(
     fields: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ModelFileError, match=message):
-        files.read(changed(**fields))
+        files.read(write_changed(**fields))
 
 
-def test_an_artefact_with_labels_of_its_owner_is_read() -> None:
+def test_a_model_with_labels_of_the_operator_is_read() -> None:
     own = {"own_labels": 5, "own_fails": HEAD, "own_table": bytes(PLACES)}
-    assert files.read(changed(**own)).own_fails == HEAD
+    assert files.read(write_changed(**own)).own_fails == HEAD
 
 
 @given(at=st.integers(0, 80_000), value=st.integers(0, 255), drop=st.booleans())
-def test_a_file_with_one_other_byte_is_refused(at: int, value: int, drop: bool) -> None:
+def test_a_file_with_one_changed_byte_is_refused(at: int, value: int, drop: bool) -> None:
     """Only the card may change, because the hash does not cover it."""
-    written = files.write(good())
+    written = files.write(sound_model())
     at %= len(written)
-    other = written[:at] + (b"" if drop else bytes((value,))) + written[at + 1 :]
-    if other == written:
+    changed = written[:at] + (b"" if drop else bytes((value,))) + written[at + 1 :]
+    if changed == written:
         return
     try:
-        read = files.read(other)
+        model = files.read(changed)
     except ModelFileError:
         return
-    assert files.hash_model(read) == read.hash  # JSON that says the same
+    assert files.hash_model(model) == model.hash  # JSON that says the same
 
 
-def test_a_number_that_is_none_is_refused() -> None:
+def test_a_model_file_that_lacks_a_number_is_refused() -> None:
     """JSON has no NaN, so the gateway cannot read a head that lacks a number."""
-    head, _, blob = files.write(good()).partition(b"\n")
+    head, _, blob = files.write(sound_model()).partition(b"\n")
     value = jsonio.loads(head)
     value["base_share"] = None
     with pytest.raises(ModelFileError, match="head cannot be read"):

@@ -13,7 +13,7 @@ from gateway.routing.classifier.text_signals import TextScan
 from gateway.routing.classifier.tokenizer import tokenize
 
 
-def read(text: str) -> text_features.TextFeatures:
+def read_text(text: str) -> text_features.TextFeatures:
     """Return the features of a text."""
     scan = TextScan(text)
     return text_features.read_features(scan, scan.signals())
@@ -21,12 +21,12 @@ def read(text: str) -> text_features.TextFeatures:
 
 def name_numbers(text: str) -> dict[str, float]:
     """Return the numbers of a text by their names."""
-    return dict(zip(NUMBER_NAMES, read(text).numbers, strict=True))
+    return dict(zip(NUMBER_NAMES, read_text(text).numbers, strict=True))
 
 
 @given(st.text(max_size=300))
 def test_every_text_has_a_finite_number_for_each_name(text: str) -> None:
-    places, numbers = read(text)
+    places, numbers = read_text(text)
     assert len(numbers) == len(NUMBER_NAMES)
     assert all(0 <= number < 1e6 for number in numbers)
     assert all(0 <= place < PLACES for place in places)
@@ -46,13 +46,13 @@ def test_every_text_has_a_finite_number_for_each_name(text: str) -> None:
         ("Why? Why? Why? Why? Why?", "questions", 4.0),
     ],
 )
-def test_what_the_numbers_are(text: str, name: str, value: float) -> None:
+def test_a_text_has_the_expected_numbers(text: str, name: str, value: float) -> None:
     assert name_numbers(text)[name] == pytest.approx(value)
 
 
-def test_places_are_of_each_word_and_of_each_pair_of_neighbours() -> None:
-    one, two = crc_hqx(b"one", 0), crc_hqx(b"two", 0)
-    assert read("One two").places == {one, two, crc_hqx(b"two", one)}
+def test_each_word_and_each_pair_of_neighbours_has_a_place() -> None:
+    first, second = crc_hqx(b"one", 0), crc_hqx(b"two", 0)
+    assert read_text("One two").places == {first, second, crc_hqx(b"two", first)}
 
 
 def test_tokens_are_words_numbers_and_marks() -> None:

@@ -34,38 +34,46 @@ WORDS = [
 OPTIONS = "\nA. prove it\nB. derive 12\nC. x = 3\nD. def f():"
 
 
-def test_nothing_is_seen_in_an_empty_text() -> None:
+def test_an_empty_text_has_no_signals() -> None:
     """An empty text has no words, and nothing is divided by its length."""
     assert read_signals("") == TextSignals()
 
 
 @given(st.text(max_size=400))
-def test_shares_are_shares_and_counts_are_counts(text: str) -> None:
+def test_all_signals_of_any_text_are_within_bounds(text: str) -> None:
     """Any Unicode text will do: every script, control characters, no surrogates."""
-    seen = read_signals(text)
-    assert seen.chars == len(text)
-    assert all(0 <= share <= 1 for share in (seen.code, seen.maths, seen.digits))
-    counts = (seen.words, seen.options, seen.questions, seen.numbers, seen.proof_words)
-    assert min(*counts, seen.reasoning_words, seen.build_words, seen.simple_words) >= 0
+    signals = read_signals(text)
+    assert signals.chars == len(text)
+    assert all(0 <= share <= 1 for share in (signals.code, signals.maths, signals.digits))
+    counts = (
+        signals.words,
+        signals.options,
+        signals.questions,
+        signals.numbers,
+        signals.proof_words,
+    )
+    assert min(*counts, signals.reasoning_words, signals.build_words, signals.simple_words) >= 0
 
 
 @given(st.text(max_size=200), st.sampled_from(["code", "maths", "trace"]))
 @example("Prove that x^2 = 4.", "maths")
 @example("def f(): return 1 == 1", "code")
 @example("Traceback (most recent call last)", "trace")
-def test_one_thing_alone_is_what_it_is_among_all(text: str, name: str) -> None:
+def test_a_signal_has_the_same_value_alone_and_among_all(text: str, name: str) -> None:
     """A property has the same value when it is read first, last or twice."""
     scan = TextScan(text)
     first = getattr(scan, name)
-    seen = scan.signals()
-    assert first == getattr(scan, name) == getattr(seen, name) == getattr(read_signals(text), name)
+    signals = scan.signals()
+    assert (
+        first == getattr(scan, name) == getattr(signals, name) == getattr(read_signals(text), name)
+    )
 
 
 @pytest.mark.parametrize(
     "token",
     [*sorted(phrases.PROGRAM_MARKS), *text_signals.TOKENS_WITH_MARK, text_signals.FENCE_MARK],
 )
-def test_no_token_of_code_is_overlooked(token: str) -> None:
+def test_every_code_token_counts(token: str) -> None:
     """The quick check before the search misses no token: each counts, even alone in prose."""
     assert read_signals(f"so {token} it").code > 0
 
@@ -74,7 +82,7 @@ def test_no_token_of_code_is_overlooked(token: str) -> None:
     "mark",
     [*sorted(phrases.TRACE_MARKS), *text_signals.TRACES_WITH_LINE],
 )
-def test_no_mark_of_a_trace_is_overlooked(mark: str) -> None:
+def test_every_stack_trace_marker_counts(mark: str) -> None:
     assert read_signals(f"so {mark} it").trace
 
 
@@ -93,7 +101,7 @@ def test_words_are_counted_with_and_without_spaces(text: str, words: int) -> Non
     assert read_signals(text).words == words
 
 
-def test_answer_options_are_counted_and_not_read() -> None:
+def test_answer_options_are_counted_but_not_read() -> None:
     """A question with answer options has the same signals: the form of an exam decides nothing."""
     question = "Which of these holds for a right triangle?"
     alone, exam = read_signals(question), read_signals(question + OPTIONS)
@@ -107,11 +115,11 @@ def test_answer_options_are_counted_and_not_read() -> None:
 @pytest.mark.parametrize(
     "text", ["Notes\nA. Smith prove\nB. Jones came", "Do:\na) prove x\nb) prove y\nc) prove z"]
 )
-def test_a_list_of_other_lines_is_read(text: str) -> None:
+def test_a_list_that_is_no_set_of_answer_options_is_read(text: str) -> None:
     """Initials on two lines and the lettered parts of a task are not answer options."""
-    seen = read_signals(text)
-    assert seen.options == 0
-    assert seen.proof_words > 0
+    signals = read_signals(text)
+    assert signals.options == 0
+    assert signals.proof_words > 0
 
 
 @pytest.mark.parametrize(
@@ -132,7 +140,7 @@ def test_code_is_recognised(text: str, least: float) -> None:
 @pytest.mark.parametrize(
     "text", ["Write a Python function that calls an API and an SQL database.", "用代码写一个函数"]
 )
-def test_words_of_programming_alone_are_half_of_code(text: str) -> None:
+def test_programming_words_alone_count_half_as_code(text: str) -> None:
     """A request for code contains no code yet."""
     assert 0 < read_signals(text).code <= 0.5
 
@@ -191,18 +199,17 @@ def test_prose_dates_paths_and_code_are_no_maths(text: str) -> None:
         ("翻译这句话", "simple_words"),
     ],
 )
-def test_keywords_of_several_languages(text: str, field: str) -> None:
-    """Each kind of word is found in every language that lists it."""
+def test_keywords_of_each_language_are_found(text: str, field: str) -> None:
     assert getattr(read_signals(text), field) >= 1
 
 
 def test_keywords_are_whole_words() -> None:
     """The words improve and planet contain prove and plan, and are no keywords."""
-    seen = read_signals("An improved planet, a history")
-    assert (seen.proof_words, seen.reasoning_words, seen.simple_words) == (0, 0, 0)
+    signals = read_signals("An improved planet, a history")
+    assert (signals.proof_words, signals.reasoning_words, signals.simple_words) == (0, 0, 0)
 
 
-def test_requests_are_read_at_the_ends_of_a_long_text() -> None:
+def test_requests_are_found_at_the_ends_of_a_long_text() -> None:
     """A plan in the middle of a story is no request; one in the last line may be."""
     story = "He walked " * 12 + "with a plan to compare and translate things " + "and slept " * 12
     assert read_signals(story).reasoning_words == read_signals(story).simple_words == 0
@@ -229,7 +236,6 @@ def test_requests_are_read_at_the_ends_of_a_long_text() -> None:
     ],
 )
 def test_small_talk_is_a_greeting(text: str) -> None:
-    """The text holds nothing but small talk."""
     assert read_signals(text).greeting
 
 
@@ -245,7 +251,7 @@ def test_small_talk_is_a_greeting(text: str) -> None:
         "",
     ],
 )
-def test_a_greeting_with_something_else_is_none(text: str) -> None:
+def test_a_greeting_with_a_request_is_no_greeting(text: str) -> None:
     """The text after the greeting is the prompt."""
     assert not read_signals(text).greeting
 
@@ -283,22 +289,20 @@ def test_a_long_or_open_question_is_no_lookup(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["How many are 3 x 4?", "Combien font 3 x 4 ?", "一共有多少 3"])
-def test_counting_is_asked_for(text: str) -> None:
-    """The words "how many" and "how much" ask for counting."""
-    seen = read_signals(text)
-    assert seen.counting
-    assert seen.numbers >= 1
+def test_questions_for_a_count_are_recognised(text: str) -> None:
+    signals = read_signals(text)
+    assert signals.counting
+    assert signals.numbers >= 1
 
 
-def test_numbers_digits_and_questions() -> None:
+def test_numbers_digits_and_questions_are_counted() -> None:
     """A decimal is one number, and both question marks count."""
-    seen = read_signals("3.14 or 2,000? 是？")
-    assert (seen.numbers, seen.questions) == (2, 2)
-    assert seen.digits == pytest.approx(7 / 17)
+    signals = read_signals("3.14 or 2,000? 是？")
+    assert (signals.numbers, signals.questions) == (2, 2)
+    assert signals.digits == pytest.approx(7 / 17)
 
 
 def test_a_short_text_is_read_whole() -> None:
-    """A text up to the limit is not cut."""
     text = "x" * MAX_CHARS
     assert read_excerpt(text).text is text
 
@@ -307,35 +311,35 @@ def test_a_short_text_is_read_whole() -> None:
 def test_a_long_text_keeps_its_two_ends(length: int) -> None:
     """The middle is dropped, and the excerpt has exactly the limit's length."""
     text = "Summarise: " + "x" * (length - 22) + " prove that"
-    seen = read_excerpt(text).text
-    assert len(seen) == MAX_CHARS
-    assert seen.startswith("Summarise: ")
-    assert seen.endswith(" prove that")
+    excerpt = read_excerpt(text).text
+    assert len(excerpt) == MAX_CHARS
+    assert excerpt.startswith("Summarise: ")
+    assert excerpt.endswith(" prove that")
     assert read_signals(text).proof_words == 1
     assert read_signals(text).chars == length
 
 
-class Counted(str):
+class CountingText(str):
     """A text that counts the characters sliced from it."""
 
-    __slots__ = ("taken",)
+    __slots__ = ("characters_read",)
 
-    taken: int
+    characters_read: int
 
     def __getitem__(self, key: object) -> str:
         """Slice as any text does, and add the length to the count."""
         part = super().__getitem__(key)  # type: ignore[index]
-        self.taken = getattr(self, "taken", 0) + len(part)
+        self.characters_read = getattr(self, "characters_read", 0) + len(part)
         return part
 
 
-def test_of_a_huge_text_only_the_limit_is_touched() -> None:
+def test_only_the_limit_of_a_huge_text_is_read() -> None:
     """Time does not grow with the unread middle: of 3,000,000 characters, 2,999 are read."""
-    text = Counted("a b = 1. " * 333_334)
-    seen = read_signals(text)
-    assert seen.chars > 2_999_999
-    assert text.taken == MAX_CHARS - 1
-    assert seen.words <= MAX_CHARS / 2
+    text = CountingText("a b = 1. " * 333_334)
+    signals = read_signals(text)
+    assert signals.chars > 2_999_999
+    assert text.characters_read == MAX_CHARS - 1
+    assert signals.words <= MAX_CHARS / 2
 
 
 def test_a_word_has_one_kind() -> None:
@@ -345,7 +349,7 @@ def test_a_word_has_one_kind() -> None:
         assert len(kinds) == len(set(kinds))
 
 
-asked = st.text() | st.lists(
+MIXED_TEXTS = st.text() | st.lists(
     st.sampled_from([
         *WORDS, *phrases.ALL_PHRASES, *["", " ", " ", " ", "\n"] * 9, "\nA. ", "\nB. ", "\nC. ", "Don't", "x^2", "é",
         "K", "证", "12", "3.14", "2,000", "5, 6.", "1..2", ".5", "7.", "4k", "b2b", "THE", "les", "und", "\t",
@@ -355,35 +359,33 @@ asked = st.text() | st.lists(
 """Texts with words of the lists, phrases, numbers, options and letters of other scripts."""
 
 
-@given(asked)
-def test_what_is_found_together_is_what_is_found_apart(text: str) -> None:
-    """On plain text one pass finds all tokens and kinds of words."""
-    seen, low = TextScan(text), text_signals.split_options(read_excerpt(text).text)[1].lower()
-    assert seen.tokens == tokenizer.tokenize(read_excerpt(text).text)
+@given(MIXED_TEXTS)
+def test_one_pass_finds_all_tokens_and_word_kinds(text: str) -> None:
+    scan, low = TextScan(text), text_signals.split_options(read_excerpt(text).text)[1].lower()
+    assert scan.tokens == tokenizer.tokenize(read_excerpt(text).text)
     names = text_signals._WORD_PATTERN.findall(low)
-    assert list(seen._word_kinds) == [word_lists.WORD_KINDS.get(name, 0) for name in names]
+    assert list(scan._word_kinds) == [word_lists.WORD_KINDS.get(name, 0) for name in names]
 
 
-@given(asked)
-def test_what_is_counted_by_bytes_is_what_stands_in_the_text(text: str) -> None:
-    """Counting by bytes gives the words, numbers, digits and phrases that stand in the text."""
-    seen, low = TextScan(text), text_signals.split_options(read_excerpt(text).text)[1].lower()
-    found = seen.signals()
-    together = sum(map(len, text_signals._UNSPACED_RUN.findall(low)))
-    assert found.words == len(low.split()) + together // 2
-    assert found.numbers == len(re.findall("[0-9]+", re.sub("[.,]", "", low)))
-    assert found.digits * max(len(low), 1) == pytest.approx(len(re.findall("[0-9]", low)))
-    assert found.questions == low.count("?") + low.count("？")
-    assert seen._phrase_hits == {one for one in phrases.ALL_PHRASES if one in low}
-    assert seen.language == detect_language(text)
+@given(MIXED_TEXTS)
+def test_counts_by_bytes_equal_counts_in_the_text(text: str) -> None:
+    scan, low = TextScan(text), text_signals.split_options(read_excerpt(text).text)[1].lower()
+    signals = scan.signals()
+    unspaced = sum(map(len, text_signals._UNSPACED_RUN.findall(low)))
+    assert signals.words == len(low.split()) + unspaced // 2
+    assert signals.numbers == len(re.findall("[0-9]+", re.sub("[.,]", "", low)))
+    assert signals.digits * max(len(low), 1) == pytest.approx(len(re.findall("[0-9]", low)))
+    assert signals.questions == low.count("?") + low.count("？")
+    assert scan._phrase_hits == {phrase for phrase in phrases.ALL_PHRASES if phrase in low}
+    assert scan.language == detect_language(text)
 
 
-def test_a_text_is_looked_at_once_as_long_as_somebody_has_what_was_found() -> None:
+def test_a_scan_of_a_text_is_shared_while_it_is_in_use() -> None:
     text = "one text"
-    seen = scan_text(text)
-    assert scan_text(text) is seen
-    other = scan_text("another text")
-    assert other is not seen
-    assert other.text == "another text"
-    del other
-    assert scan_text(text) is not seen
+    scan = scan_text(text)
+    assert scan_text(text) is scan
+    other_scan = scan_text("another text")
+    assert other_scan is not scan
+    assert other_scan.text == "another text"
+    del other_scan
+    assert scan_text(text) is not scan

@@ -13,26 +13,36 @@ from gateway.routing.classifier.word_lists import PROOF
     | st.lists(st.sampled_from(["prove", "a1", "12", "3d", ".", "b2b", " ", " "])).map("".join)
 )
 @example("one two three four five six seven eight nine ten 4k and 12x2")
-def test_tokens_are_the_same_however_they_are_found(text: str) -> None:
+def test_both_ways_to_split_a_text_give_the_same_tokens(text: str) -> None:
     """Splitting at spaces and marks finds all tokens; only letters next to digits need a search."""
     low = text.encode()
-    found, known = vocabulary.read_tokens(low, low.translate(None, tokenizer.PLAIN_BYTES))
-    assert found == tokenizer.tokenize(text)
-    assert known == vocabulary.find_token_facts(found)
+    tokens, facts = vocabulary.read_tokens(low, low.translate(None, tokenizer.PLAIN_BYTES))
+    assert tokens == tokenizer.tokenize(text)
+    assert facts == vocabulary.find_token_facts(tokens)
 
 
-def test_tokens_of_late_are_known_and_forgotten() -> None:
-    """Recent tokens are cached and evicted; tokens of the word lists are never evicted."""
-    some = [b"prove", b"integral", b"velocity", b"unheard", b"x" * 40, b"12", b"9" * 40, b"!", b"."]
+def test_recent_tokens_are_cached_and_evicted() -> None:
+    """Tokens of the word lists are never evicted."""
+    tokens = [
+        b"prove",
+        b"integral",
+        b"velocity",
+        b"unheard",
+        b"x" * 40,
+        b"12",
+        b"9" * 40,
+        b"!",
+        b".",
+    ]
     expected, number, point = (
-        vocabulary.find_token_facts(some),
+        vocabulary.find_token_facts(tokens),
         vocabulary.NUMBER,
         vocabulary._POINT,
     )
     assert vocabulary.get_facts(expected)[3:] == bytes((0, 0, number, number, 255, point))
     for at in range(5000):
         vocabulary.find_token_facts([b"9%d" % at, b"no%s" % f"{at}".translate(LETTERED).encode()])
-    assert vocabulary.find_token_facts(some) == expected
+    assert vocabulary.find_token_facts(tokens) == expected
     assert len(vocabulary._TOKEN_FACTS) < len(vocabulary._TOKEN_FACTS._word_list_facts) + 5000
     assert vocabulary.get_kinds(expected)[0] == PROOF
     assert len(vocabulary.get_kinds(expected)) == 5
@@ -41,7 +51,7 @@ def test_tokens_of_late_are_known_and_forgotten() -> None:
 LETTERED = str.maketrans("0123456789", "abcdefghij")
 
 
-def test_a_long_number_pushes_nothing_out() -> None:
+def test_a_long_number_evicts_nothing_from_the_cache() -> None:
     """No two prompts share a long number, so the cache does not keep it."""
     before = len(vocabulary._TOKEN_FACTS)
     vocabulary.find_token_facts([b"8231%d" % at for at in range(9000)])
@@ -49,29 +59,30 @@ def test_a_long_number_pushes_nothing_out() -> None:
 
 
 @pytest.mark.parametrize(("mixed", "of"), [(0, 0), (0, 30), (1, 30), (3, 30), (4, 30), (30, 30)])
-def test_pieces_are_parted_one_by_one_or_all_at_once(mixed: int, of: int) -> None:
+def test_few_or_many_mixed_words_are_split_alike(mixed: int, of: int) -> None:
     low = b" ".join(
         [b"a1b" if at % (of // mixed) == 0 else b"ab" for at in range(of)]
         if mixed
         else [b"ab"] * of
     )
     assert low.count(b"1") >= mixed
-    found, known = vocabulary.read_tokens(low, b"")
-    assert found == tokenizer.TOKEN.findall(low)
-    assert known == vocabulary.find_token_facts(found)
+    tokens, facts = vocabulary.read_tokens(low, b"")
+    assert tokens == tokenizer.TOKEN.findall(low)
+    assert facts == vocabulary.find_token_facts(tokens)
 
 
-def test_each_list_has_its_column() -> None:
+def test_each_kind_of_token_fact_has_its_own_column() -> None:
     words = [b"prove", b"show", b"der", b"12", b"and"]
-    known = vocabulary.find_token_facts(words)
-    assert vocabulary.get_phrase_starts(known) == {phrases.find_phrase_start("show")}
-    assert vocabulary.get_language_signs(known) == bytes(
-        language.WORD_SIGNS.get(one, 0) for one in words[:3] + words[4:]
+    facts = vocabulary.find_token_facts(words)
+    assert vocabulary.get_phrase_starts(facts) == {phrases.find_phrase_start("show")}
+    assert vocabulary.get_language_signs(facts) == bytes(
+        language.WORD_SIGNS.get(word, 0) for word in words[:3] + words[4:]
     )
 
 
 @pytest.mark.parametrize(
-    ("text", "many"), [("1 2 a", 2), ("3.14", None), ("5, 6", None), ("a 5, b .", 1), ("a, 5 b", 1)]
+    ("text", "count"),
+    [("1 2 a", 2), ("3.14", None), ("5, 6", None), ("a 5, b .", 1), ("a, 5 b", 1)],
 )
-def test_numbers_are_counted_where_none_may_have_a_point(text: str, many: int | None) -> None:
-    assert vocabulary.count_numbers(vocabulary.find_token_facts(tokenizer.tokenize(text))) == many
+def test_numbers_are_counted_if_none_can_have_a_decimal_point(text: str, count: int | None) -> None:
+    assert vocabulary.count_numbers(vocabulary.find_token_facts(tokenizer.tokenize(text))) == count

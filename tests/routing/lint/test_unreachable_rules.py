@@ -37,8 +37,10 @@ def source(guards: Sequence[Json], choices: Sequence[Json], **more: Any) -> Conf
     return ConfigSource(Path("c.yaml"), {}, {}, config, "v")
 
 
-def told(found: Sequence[Mistake]) -> list[str]:
-    return [f"{item.path}: {item.message}{' ' if item.hint else ''}{item.hint}" for item in found]
+def describe(mistakes: Sequence[Mistake]) -> list[str]:
+    return [
+        f"{item.path}: {item.message}{' ' if item.hint else ''}{item.hint}" for item in mistakes
+    ]
 
 
 CONTRADICTIONS: list[tuple[Json, list[str]]] = [
@@ -146,22 +148,20 @@ CONTRADICTIONS: list[tuple[Json, list[str]]] = [
 
 
 @pytest.mark.parametrize(("when", "expected"), CONTRADICTIONS)
-def test_conditions_that_contradict_each_other_are_an_error(
-    when: Json, expected: list[str]
-) -> None:
-    for kind, made in (
+def test_conditions_that_contradict_each_other_are_errors(when: Json, expected: list[str]) -> None:
+    for kind, config in (
         ("guards", source([{"when": {}, "tag": "t"}, {"when": when, "max_tier": "fast"}], [])),
         (
             "choices",
             source([], [{"when": {"tag": "t"}, "tier": "fast"}, {"when": when, "lab": "openai"}]),
         ),
     ):
-        found = unreachable_rules.list_errors(made, DIALECTS)
-        where = f"{kind}[1].when"
-        assert told(found) == [
-            f"{where}{line}" if line.startswith(":") else f"{where}.{line}" for line in expected
+        errors = unreachable_rules.list_errors(config, DIALECTS)
+        prefix = f"{kind}[1].when"
+        assert describe(errors) == [
+            f"{prefix}{line}" if line.startswith(":") else f"{prefix}.{line}" for line in expected
         ]
-        assert {item.level for item in found} == {"error"}
+        assert {item.level for item in errors} == {"error"}
 
 
 POSSIBLE: list[Json] = [
@@ -208,12 +208,12 @@ POSSIBLE: list[Json] = [
 
 
 @pytest.mark.parametrize("when", POSSIBLE)
-def test_what_may_hold_is_left_alone(when: Json) -> None:
+def test_conditions_that_may_hold_get_no_finding(when: Json) -> None:
     more = {"aliases": {"gpt-5-mini": "auto"}}
-    made = source([{"when": when, "no_cache": True}], [{"when": when, "tier": "fast"}], **more)
-    assert unreachable_rules.list_errors(made, DIALECTS) == []
+    config = source([{"when": when, "no_cache": True}], [{"when": when, "tier": "fast"}], **more)
+    assert unreachable_rules.list_errors(config, DIALECTS) == []
     if when.get("turns") is None:
-        assert unreachable_rules.list_warnings(made, DIALECTS) == []
+        assert unreachable_rules.list_warnings(config, DIALECTS) == []
 
 
 SHORT: Json = {"user_tokens": {"max": 30}}
@@ -272,28 +272,28 @@ UNREACHED: list[tuple[list[Json], dict[int, str]]] = [
 def test_a_choice_that_is_never_reached_is_a_warning(
     whens: list[Json], expected: dict[int, str]
 ) -> None:
-    made = source([], [{"when": when, "tier": "fast"} for when in whens])
-    assert unreachable_rules.list_errors(made, DIALECTS) == []
-    assert told(unreachable_rules.list_warnings(made, DIALECTS)) == [
+    config = source([], [{"when": when, "tier": "fast"} for when in whens])
+    assert unreachable_rules.list_errors(config, DIALECTS) == []
+    assert describe(unreachable_rules.list_warnings(config, DIALECTS)) == [
         f"choices[{at}]: is never reached: {first} matches first." for at, first in expected.items()
     ]
 
 
-@pytest.mark.parametrize(("pairs", "known"), [(4, True), (5, False)])
-def test_with_very_many_alternatives_less_is_found(pairs: int, known: bool) -> None:
-    some = [{"any": [{"tag": f"a{at}"}, {"tag": f"b{at}"}]} for at in range(pairs)]
+@pytest.mark.parametrize(("pairs", "is_found"), [(4, True), (5, False)])
+def test_with_very_many_alternatives_the_analysis_gives_up(pairs: int, is_found: bool) -> None:
+    alternatives = [{"any": [{"tag": f"a{at}"}, {"tag": f"b{at}"}]} for at in range(pairs)]
     streams = {"any": [{"stream": True, "tag": "c"}, {"stream": True, "images": True}]}
-    rule = {"when": {"all": [*some, streams, {"stream": False}]}, "tier": "fast"}
-    assert bool(unreachable_rules.list_errors(source([], [rule]), DIALECTS)) is known
+    rule = {"when": {"all": [*alternatives, streams, {"stream": False}]}, "tier": "fast"}
+    assert bool(unreachable_rules.list_errors(source([], [rule]), DIALECTS)) is is_found
 
 
-def test_of_names_with_a_star_one_takes_in_another() -> None:
+def test_a_pattern_that_covers_a_later_one_makes_it_unreachable() -> None:
     aliases = dict.fromkeys(("gpt-4o", "gpt-5-mini"), "auto")
     choices = [
         {"when": {"asked": name}, "tier": "fast"} for name in ("gpt-*", ["gpt-4o", "gpt-5*"])
     ]
-    found = unreachable_rules.list_warnings(source([], choices, aliases=aliases), DIALECTS)
-    assert told(found) == ["choices[1]: is never reached: 'c0' matches first."]
+    warnings = unreachable_rules.list_warnings(source([], choices, aliases=aliases), DIALECTS)
+    assert describe(warnings) == ["choices[1]: is never reached: 'c0' matches first."]
 
 
 BRANCHES: list[tuple[Json, list[str]]] = [
@@ -315,8 +315,8 @@ BRANCHES: list[tuple[Json, list[str]]] = [
 
 @pytest.mark.parametrize(("when", "expected"), BRANCHES)
 def test_a_part_that_never_holds_is_a_warning(when: Json, expected: list[str]) -> None:
-    made = source([{"when": when, "no_cache": True}], [])
-    assert told(unreachable_rules.list_warnings(made, DIALECTS)) == [
+    config = source([{"when": when, "no_cache": True}], [])
+    assert describe(unreachable_rules.list_warnings(config, DIALECTS)) == [
         f"guards[0].when.{line}" for line in expected
     ]
 
@@ -389,11 +389,11 @@ OVERRULED: list[tuple[list[Json], Json, list[str]]] = [
 
 
 @pytest.mark.parametrize(("guards", "choice", "expected"), OVERRULED)
-def test_a_choice_of_which_guards_leave_nothing_is_a_warning(
+def test_a_choice_that_guards_always_overrule_is_a_warning(
     guards: list[Json], choice: Json, expected: list[str]
 ) -> None:
-    found = told(unreachable_rules.list_warnings(source(guards, [choice]), DIALECTS))
-    assert [line for line in found if not line.startswith("guards")] == [
+    lines = describe(unreachable_rules.list_warnings(source(guards, [choice]), DIALECTS))
+    assert [line for line in lines if not line.startswith("guards")] == [
         f"choices[0]{line}" for line in expected
     ]
 
@@ -409,10 +409,10 @@ CROSSED: list[tuple[list[Json], list[str]]] = [
 
 
 @pytest.mark.parametrize(("guards", "expected"), CROSSED)
-def test_guards_of_which_one_undoes_the_other_are_a_warning(
+def test_guards_that_contradict_each_other_are_a_warning(
     guards: list[Json], expected: list[str]
 ) -> None:
-    assert told(unreachable_rules.list_warnings(source(guards, []), DIALECTS)) == expected
+    assert describe(unreachable_rules.list_warnings(source(guards, []), DIALECTS)) == expected
 
 
 ALICE = Key(name="alice", tags=("code",), allowed_tags=("draft",))
@@ -446,25 +446,25 @@ NAMES: list[tuple[Json, list[Key] | None, list[str]]] = [
 
 
 @pytest.mark.parametrize(("when", "keys", "expected"), NAMES)
-def test_a_name_that_nobody_has_is_a_warning(
+def test_an_unknown_name_in_a_condition_is_a_warning(
     when: Json, keys: list[Key] | None, expected: list[str]
 ) -> None:
     more = {"aliases": {"old": "auto"}}
     setting: Json = {"when": {"images": True}, "tag": "set"}
-    for kind, made in (
+    for kind, config in (
         ("guards[1]", source([setting, {"when": when, "no_cache": True}], [], **more)),
         ("choices[0]", source([setting], [{"when": when, "tier": "fast"}], **more)),
     ):
-        found = unreachable_rules.list_warnings(made, DIALECTS, keys)
-        assert told(found) == [
+        warnings = unreachable_rules.list_warnings(config, DIALECTS, keys)
+        assert describe(warnings) == [
             f"{kind}.when{line}" if line.startswith(":") else f"{kind}.when.{line}"
             for line in expected
         ]
-        assert {item.level for item in found} <= {"warning"}
+        assert {item.level for item in warnings} <= {"warning"}
 
 
 @pytest.mark.parametrize(
-    ("asked", "known"),
+    ("name", "is_known"),
     [
         ("gpt-4o", True),
         ("openai/gpt-4o", True),
@@ -479,18 +479,18 @@ def test_a_name_that_nobody_has_is_a_warning(
         ("claude-opus*", True),
     ],
 )
-def test_a_name_that_no_lab_lists_may_be_somebodys(asked: str, known: bool) -> None:
+def test_an_unlisted_model_name_with_an_owner_is_no_warning(name: str, is_known: bool) -> None:
     openai = {"dialects": {"openai-chat": "https://x"}, "names": ["gpt-*", "!gpt-oss*", "o[1-9]*"]}
-    rule = {"when": {"asked": asked}, "tier": "fast"}
-    made = source([], [rule], providers={"openai": openai})
-    assert (unreachable_rules.list_warnings(made, DIALECTS) == []) == known
+    rule = {"when": {"asked": name}, "tier": "fast"}
+    config = source([], [rule], providers={"openai": openai})
+    assert (unreachable_rules.list_warnings(config, DIALECTS) == []) == is_known
 
 
-def test_a_tag_that_is_read_as_it_is_not_set_is_a_warning() -> None:
+def test_a_tag_that_is_set_but_never_read_is_a_warning() -> None:
     setting: Json = {"when": {"images": True}, "tag": ["picture", "seen"]}
     reading: Json = {"when": {"tag": "pictures"}, "tier": "fast"}
-    found = unreachable_rules.list_warnings(source([setting], [reading]), DIALECTS)
-    assert told(found) == [
+    warnings = unreachable_rules.list_warnings(source([setting], [reading]), DIALECTS)
+    assert describe(warnings) == [
         "guards[0].tag: sets 'picture', which no rule reads. Did you mean 'pictures'?"
     ]
     # A tag that only the ledger reads needs no warning; nor does one that a limit or a key uses.
@@ -504,7 +504,7 @@ def test_a_tag_that_is_read_as_it_is_not_set_is_a_warning() -> None:
     assert unreachable_rules.list_warnings(source([setting], [reading]), DIALECTS, [key]) == []
 
 
-def test_file_and_line_are_told_and_an_error_keeps_the_gateway_from_starting(
+def test_findings_have_file_and_line_and_an_error_prevents_the_start(
     tmp_path: Path,
 ) -> None:
     text = f"""{written.BASE}guards:
@@ -514,8 +514,8 @@ choices:
 - {{name: all, tier: fast}}
 - {{name: late, lab: acme}}
 """
-    made = build_config(written.loaded(tmp_path, text), written.NOW)
-    assert [str(item).removeprefix(f"{tmp_path}/") for item in made.warnings] == [
+    config = build_config(written.loaded(tmp_path, text), written.NOW)
+    assert [str(item).removeprefix(f"{tmp_path}/") for item in config.warnings] == [
         "c.yaml:18: warning: guards[1].min_tier (rule 'b'): smart is above fast, all that 'a' allows: where both match, fast holds.",
         "c.yaml:21: warning: choices[1] (rule 'late'): is never reached: 'all' matches first.",
     ]
@@ -527,10 +527,10 @@ choices:
     ]
 
 
-def test_the_rules_that_are_shipped_are_all_of_use() -> None:
-    made = load(Path(__file__).parents[3] / "config" / "gateway.yaml", {})
+def test_the_shipped_rules_get_no_finding() -> None:
+    config = load(Path(__file__).parents[3] / "config" / "gateway.yaml", {})
     assert (
-        unreachable_rules.list_errors(made, DIALECTS)
-        == unreachable_rules.list_warnings(made, DIALECTS, [OPEN_KEY])
+        unreachable_rules.list_errors(config, DIALECTS)
+        == unreachable_rules.list_warnings(config, DIALECTS, [OPEN_KEY])
         == []
     )

@@ -23,18 +23,18 @@ AT = datetime(2026, 11, 26, 23, 30, tzinfo=UTC).timestamp()
 KEY = Key(name="alice", tenant="acme", tags=("code",))
 
 
-def holds(expression: str) -> bool:
-    made = world.rules(choices=[{"when": {"cel": expression}, "tier": "fast"}])
-    seen = world.call(
+def matches(expression: str) -> bool:
+    rules = world.rules(choices=[{"when": {"cel": expression}, "tier": "fast"}])
+    call = world.call(
         "Prove that the integral of x^2 is what it is.", key=KEY, steer=RequestOptions(tags=("draft",)),
         chars=4_000, user_turns=3, tools=("read", "write"), images=2, files=1, json_schema=True,
     )  # fmt: skip
-    seen.turn = ConversationTurn(kind="side", task="title", client="codex")
-    view = made.make_context(seen, DecisionContext(at=AT), HeuristicClassifier())
-    evaluate_guards(made, view)
-    found = made.choices[0].test(view)
+    call.turn = ConversationTurn(kind="side", task="title", client="codex")
+    view = rules.make_context(call, DecisionContext(at=AT), HeuristicClassifier())
+    evaluate_guards(rules, view)
+    matched = rules.choices[0].test(view)
     assert not view.failed_rules
-    return found
+    return matched
 
 
 READ: list[tuple[str, bool]] = [
@@ -69,12 +69,14 @@ READ: list[tuple[str, bool]] = [
 
 @pytest.mark.parametrize(("expression", "expected"), READ)
 def test_an_expression_reads_the_call(expression: str, expected: bool) -> None:
-    assert holds(expression) is expected
+    assert matches(expression) is expected
 
 
-def test_every_field_is_read_by_some_test_above() -> None:
-    read = {name for expression, _ in READ for name in cel.FIELDS if f"call.{name}" in expression}
-    assert read == cel.FIELDS
+def test_the_expressions_above_read_every_field() -> None:
+    fields_read = {
+        name for expression, _ in READ for name in cel.FIELDS if f"call.{name}" in expression
+    }
+    assert fields_read == cel.FIELDS
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_every_field_is_read_by_some_test_above() -> None:
         ("true &&\n  foo(1)", "undeclared reference to 'foo', at 2:6", ""),
     ],
 )
-def test_what_is_no_condition_is_named_with_its_place(
+def test_an_expression_that_is_no_condition_is_reported_with_its_place(
     expression: str, message: str, hint: str
 ) -> None:
     with pytest.raises(RuleError) as caught:
@@ -110,22 +112,22 @@ def test_what_is_no_condition_is_named_with_its_place(
     assert (str(caught.value), caught.value.hint) == (message, hint)
 
 
-def test_a_syntax_error_is_named_too() -> None:
+def test_a_syntax_error_is_reported_with_its_place() -> None:
     with pytest.raises(RuleError, match=r"^Syntax error: .*, at 1:"):
         world.rules(choices=[{"when": {"cel": "call.user_tokens >"}, "tier": "fast"}])
 
 
-def test_an_error_without_a_place_is_still_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Env:
+def test_a_compile_error_without_a_place_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    class FailingEnvironment:
         def compile(self, _: str) -> None:
             raise RuntimeError("out of memory")
 
-    monkeypatch.setattr("cel_expr_python.cel.NewEnv", lambda **_: Env())
+    monkeypatch.setattr("cel_expr_python.cel.NewEnv", lambda **_: FailingEnvironment())
     with pytest.raises(RuleError, match=r"^is no expression$"):
         world.rules(choices=[{"when": {"cel": "true"}, "tier": "fast"}])
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     wrong: list[Json] = [
         {"when": {"cel": "1"}, "tier": "fast"},
         {"when": {"matches": "("}, "tier": "fast"},
@@ -147,11 +149,13 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         ),
     ],
 )
-def test_one_that_fails_does_not_hold_and_the_trace_says_so(expression: str, why: str) -> None:
+def test_an_expression_that_fails_does_not_match_and_the_trace_says_so(
+    expression: str, why: str
+) -> None:
     when: Json = {"cel": expression}
-    known = world.router([{"when": when, "max_tier": "fast"}], [{"when": when, "tier": "fast"}])
-    seen = world.call("a secret text", tools=tuple(f"t{n}" for n in range(200)))
-    decision, _ = world.decided(known, seen)
+    router = world.router([{"when": when, "max_tier": "fast"}], [{"when": when, "tier": "fast"}])
+    call = world.call("a secret text", tools=tuple(f"t{n}" for n in range(200)))
+    decision, _ = world.decided(router, call)
     assert decision.tier == "smart"
     lines = world.lines(decision)
     assert f"-rule:  (guard 0: its expression failed, {why})" in lines
@@ -159,40 +163,40 @@ def test_one_that_fails_does_not_hold_and_the_trace_says_so(expression: str, why
     assert not any("secret" in line for line in lines)
 
 
-def test_a_value_that_breaks_the_engine_breaks_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_failure_fails_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         cel._FIELD_READERS, "turns", (cel._FIELD_READERS["turns"][0], lambda _: object())
     )
-    known = world.router(choices=[{"when": {"cel": "call.turns > 1"}, "tier": "fast"}])
-    decision, _ = world.decided(known, world.call())
+    router = world.router(choices=[{"when": {"cel": "call.turns > 1"}, "tier": "fast"}])
+    decision, _ = world.decided(router, world.call())
     assert "-rule:  (choice 0: its expression failed, so it does not hold)" in world.lines(decision)
 
 
-def test_the_worst_that_is_allowed_ends_soon() -> None:
+def test_the_worst_allowed_expression_ends_soon() -> None:
     """The gateway ends a loop after 10,000 steps and cuts a long text.
 
     So neither a tool list nor a prompt costs more.
     """
-    made = world.rules(
+    rules = world.rules(
         choices=[{"when": {"cel": "call.tools.all(a, call.tools.all(b, !(call.text.contains(a + b))))"}, "tier": "fast"}]
     )  # fmt: skip
-    view = made.make_context(
+    view = rules.make_context(
         world.call("x" * 5_000_000, tools=tuple(f"t{n}" for n in range(3_000)))
     )
     began = time.process_time()
-    assert not made.choices[0].test(view)
+    assert not rules.choices[0].test(view)
     assert time.process_time() - began < 2
     assert view.failed_rules == {"choice 0": "its expression failed, it takes too many steps"}
 
 
 def test_both_ends_of_a_long_text_are_read() -> None:
-    made = world.rules(
+    rules = world.rules(
         choices=[{"when": {"cel": 'call.text.startsWith("ab") && call.text.endsWith("yz")'}, "tier": "fast"}]
     )  # fmt: skip
-    assert made.choices[0].test(made.make_context(world.call("ab" + "-" * 10_000 + "yz")))
+    assert rules.choices[0].test(rules.make_context(world.call("ab" + "-" * 10_000 + "yz")))
 
 
-def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def find(name: str) -> object:
         return None if name == "cel_expr_python" else util.find_spec(name)
 
@@ -208,23 +212,23 @@ def recorded(tokens: int, language: str | None = None) -> RecordedFeatures:
     return RecordedFeatures(entry(asked="auto", basis=basis), basis)
 
 
-def test_of_a_row_the_text_is_not_guessed() -> None:
+def test_a_replay_reports_a_text_that_the_row_does_not_keep() -> None:
     """A condition that needs the text reports it as missing, and does not count as failed."""
-    made = world.rules(
+    rules = world.rules(
         choices=[
             {"when": {"cel": 'call.text == ""'}, "tier": "fast"},
             {"when": {"language": "de"}, "tier": "fast"},
             {"when": {"tools": {"min": 4, "max": 4}}, "tier": "fast"},
         ]
     )
-    expression, german, four = made.choices
+    expression, german, four = rules.choices
     for choice in (expression, german):
-        view = made.make_context(recorded(5))
+        view = rules.make_context(recorded(5))
         with pytest.raises(MissingFeatureError, match="the text of the last user turn"):
             choice.test(view)
         assert not view.failed_rules
-    assert expression.test(made.make_context(recorded(0)))
-    assert not german.test(made.make_context(recorded(0)))
-    assert german.test(made.make_context(recorded(5, "de")))
-    assert not german.test(made.make_context(recorded(5, "unknown")))
-    assert four.test(made.make_context(recorded(5)))
+    assert expression.test(rules.make_context(recorded(0)))
+    assert not german.test(rules.make_context(recorded(0)))
+    assert german.test(rules.make_context(recorded(5, "de")))
+    assert not german.test(rules.make_context(recorded(5, "unknown")))
+    assert four.test(rules.make_context(recorded(5)))

@@ -20,12 +20,12 @@ from tests.routing import world
 from tests.routing.world import Json
 
 
-def holds(when: Json, *args: Any, **facts: Any) -> bool:
+def matches(when: Json, *args: Any, **facts: Any) -> bool:
     """True if a condition holds for a call."""
-    made = world.rules(choices=[{"when": when, "tier": "fast"}])
-    view = made.make_context(world.call(*args, **facts))
-    evaluate_guards(made, view)
-    return made.choices[0].test(view)
+    rules = world.rules(choices=[{"when": when, "tier": "fast"}])
+    view = rules.make_context(world.call(*args, **facts))
+    evaluate_guards(rules, view)
+    return rules.choices[0].test(view)
 
 
 WORDS: list[tuple[str | list[str], str, bool]] = [
@@ -74,9 +74,9 @@ WORDS: list[tuple[str | list[str], str, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("words", "text", "found"), WORDS)
-def test_keywords_are_whole_words(words: str | list[str], text: str, found: bool) -> None:
-    assert holds({"keywords": words}, text) is found
+@pytest.mark.parametrize(("words", "text", "expected"), WORDS)
+def test_keywords_are_whole_words(words: str | list[str], text: str, expected: bool) -> None:
+    assert matches({"keywords": words}, text) is expected
 
 
 @given(
@@ -84,8 +84,8 @@ def test_keywords_are_whole_words(words: str | list[str], text: str, found: bool
     before=st.sampled_from(["", "a ", "- ", "\n", "(", "。"]),
     after=st.sampled_from(["", " a", ".", "\n", ")", "。"]),
 )
-def test_any_word_is_found_between_edges(word: str, before: str, after: str) -> None:
-    assert holds({"keywords": [word]}, f"{before}{word}{after}")
+def test_any_keyword_is_found_between_word_edges(word: str, before: str, after: str) -> None:
+    assert matches({"keywords": [word]}, f"{before}{word}{after}")
 
 
 PATTERNS: list[tuple[str, str, bool]] = [
@@ -104,24 +104,26 @@ PATTERNS: list[tuple[str, str, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("pattern", "text", "found"), PATTERNS)
-def test_a_pattern_is_searched_in_any_case(pattern: str, text: str, found: bool) -> None:
-    assert holds({"matches": pattern}, text) is found
+@pytest.mark.parametrize(("pattern", "text", "expected"), PATTERNS)
+def test_a_pattern_ignores_case_unless_it_says_otherwise(
+    pattern: str, text: str, expected: bool
+) -> None:
+    assert matches({"matches": pattern}, text) is expected
 
 
 @pytest.mark.parametrize("pattern", [r"(a+)+$", r"(a|aa)+$", r"(.*a){20}$", r"^(\w+\s?)*$"])
-def test_evil_patterns_take_time_linear_in_the_text(pattern: str) -> None:
+def test_costly_patterns_take_time_linear_in_the_text(pattern: str) -> None:
     """A backtracking engine needs 2^30 steps for thirty of these letters."""
-    made = world.rules(choices=[{"when": {"matches": pattern}, "tier": "fast"}])
-    view = made.make_context(world.call("a" * 200_000 + "!"))
+    rules = world.rules(choices=[{"when": {"matches": pattern}, "tier": "fast"}])
+    view = rules.make_context(world.call("a" * 200_000 + "!"))
     began = time.process_time()
-    assert not made.choices[0].test(view)
+    assert not rules.choices[0].test(view)
     assert time.process_time() - began < 2
 
 
-def test_a_secret_that_is_split_over_lines_is_no_problem_for_the_shipped_guard_s_pattern() -> None:
+def test_the_pattern_of_the_shipped_guard_finds_a_key_over_several_lines() -> None:
     pattern = r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    assert holds({"matches": pattern}, "x\n-----BEGIN RSA PRIVATE KEY-----\nMII")
+    assert matches({"matches": pattern}, "x\n-----BEGIN RSA PRIVATE KEY-----\nMII")
 
 
 RANGES: list[tuple[str, Json, Json, bool]] = [
@@ -146,8 +148,10 @@ RANGES: list[tuple[str, Json, Json, bool]] = [
 
 
 @pytest.mark.parametrize(("name", "limits", "facts", "expected"), RANGES)
-def test_a_range_holds_both_its_ends(name: str, limits: Json, facts: Json, expected: bool) -> None:
-    assert holds({name: limits}, **facts) is expected
+def test_a_range_includes_both_its_ends(
+    name: str, limits: Json, facts: Json, expected: bool
+) -> None:
+    assert matches({name: limits}, **facts) is expected
 
 
 FLAGS: list[tuple[Json, Json, bool]] = [
@@ -213,8 +217,8 @@ FLAGS: list[tuple[Json, Json, bool]] = [
 
 
 @pytest.mark.parametrize(("when", "facts", "expected"), FLAGS)
-def test_a_flag_and_a_name_hold_as_written(when: Json, facts: Json, expected: bool) -> None:
-    assert holds(when, **facts) is expected
+def test_flags_and_names_match_as_written(when: Json, facts: Json, expected: bool) -> None:
+    assert matches(when, **facts) is expected
 
 
 YES: Json = {"keywords": "yes"}
@@ -241,8 +245,8 @@ GROUPS: list[tuple[Json, bool]] = [
 
 
 @pytest.mark.parametrize(("when", "expected"), GROUPS)
-def test_all_that_is_written_must_hold(when: Json, expected: bool) -> None:
-    assert holds(when, "yes") is expected
+def test_every_condition_of_a_rule_must_hold(when: Json, expected: bool) -> None:
+    assert matches(when, "yes") is expected
 
 
 @pytest.mark.parametrize(
@@ -266,7 +270,7 @@ def test_all_that_is_written_must_hold(when: Json, expected: bool) -> None:
         ),
     ],
 )
-def test_a_pattern_that_is_none_is_named_with_its_place(
+def test_an_invalid_pattern_is_reported_with_its_place(
     path: tuple[str | int, ...], when: Json, message: str
 ) -> None:
     for kind in ("guards", "choices"):
@@ -278,7 +282,7 @@ def test_a_pattern_that_is_none_is_named_with_its_place(
         assert str(caught.value) == message
 
 
-def test_an_error_without_words_is_still_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pattern_error_without_a_message_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise re2.error
 
@@ -287,26 +291,26 @@ def test_an_error_without_words_is_still_one(monkeypatch: pytest.MonkeyPatch) ->
         world.rules(choices=[{"when": {"matches": "a"}, "tier": "fast"}])
 
 
-def many(count: int, most: int) -> list[Json]:
+def large_patterns(count: int, most: int) -> list[Json]:
     return [
         {"when": {"matches": f"word{n}x.{{0,{most}}}end{n}x"}, "tier": "fast"} for n in range(count)
     ]
 
 
-def test_fifty_large_patterns_are_taken_and_each_is_found() -> None:
-    made = world.rules(choices=many(50, 400))
+def test_fifty_large_patterns_are_accepted_and_each_is_found() -> None:
+    rules = world.rules(choices=large_patterns(50, 400))
     for number in (0, 17, 49):
-        view = made.make_context(world.call(f"so word{number}x and end{number}x."))
-        assert [at for at, item in enumerate(made.choices) if item.test(view)] == [number]
+        view = rules.make_context(world.call(f"so word{number}x and end{number}x."))
+        assert [at for at, item in enumerate(rules.choices) if item.test(view)] == [number]
 
 
 def test_patterns_that_are_too_large_together_are_refused() -> None:
     with pytest.raises(RuleError, match="too large together") as caught:
-        world.rules(choices=many(50, 1000) + many(200, 1000))
+        world.rules(choices=large_patterns(50, 1000) + large_patterns(200, 1000))
     assert caught.value.path == ()
 
 
-class _Counting:
+class CountingPatterns:
     """A stand-in for the pattern set that counts searches."""
 
     def __init__(self) -> None:
@@ -317,7 +321,7 @@ class _Counting:
         return [1]
 
 
-def counted(counting: _Counting) -> Patterns:
+def counted(counting: CountingPatterns) -> Patterns:
     return Patterns(counting.Match, (), "")
 
 
@@ -325,67 +329,67 @@ def counted(counting: _Counting) -> Patterns:
     digests=st.lists(st.sampled_from(["aaaaaa", "bbbbbb", "cccccc", "dddddd"]), max_size=6),
     data=st.data(),
 )
-def test_a_row_has_the_digests_of_the_patterns_of_its_text_in_their_order(
+def test_a_row_has_the_sorted_digests_of_the_patterns_that_its_text_matches(
     digests: list[str], data: st.DataObject
 ) -> None:
     """Each digest appears once, whatever kind of collection has the hits, and on repeated calls."""
-    made = Patterns(lambda _: None, tuple(digests), "")
+    patterns = Patterns(lambda _: None, tuple(digests), "")
     every = st.sets(st.sampled_from(range(len(digests)))) if digests else st.just(set[int]())
     hits = data.draw(every)
     expected = "".join(sorted({digests[at] for at in hits}))
-    for told in (frozenset(hits), list(hits), frozenset(hits)):
-        assert made.format_hits(told) == expected
+    for collection in (frozenset(hits), list(hits), frozenset(hits)):
+        assert patterns.format_hits(collection) == expected
 
 
-def test_a_text_is_searched_once_for_all_rules_and_only_when_a_rule_asks() -> None:
+def test_a_text_is_searched_once_for_all_rules_and_only_if_needed() -> None:
     parts = [
         ChoicePart(name=f"r{n}", when=WhenPart(keywords=[f"word{n}"]), tier="fast")
         for n in range(50)
     ]
-    made = compile_rules([], parts)
-    counting = _Counting()
+    rules = compile_rules([], parts)
+    counting = CountingPatterns()
     view = RuleContext(world.call("word7"), counted(counting))
     assert counting.searches == 0
-    assert [item.name for item in made.choices if item.test(view)] == ["r1"]
+    assert [item.name for item in rules.choices if item.test(view)] == ["r1"]
     assert counting.searches == 1
 
 
-def test_cheap_conditions_are_asked_before_patterns() -> None:
+def test_cheap_conditions_are_evaluated_before_patterns() -> None:
     when = WhenPart(keywords=["a"], tools=True)
-    made = compile_rules([], [ChoicePart(name="r", when=when, tier="fast")])
-    counting = _Counting()
-    assert not made.choices[0].test(RuleContext(world.call("a"), counted(counting)))
+    rules = compile_rules([], [ChoicePart(name="r", when=when, tier="fast")])
+    counting = CountingPatterns()
+    assert not rules.choices[0].test(RuleContext(world.call("a"), counted(counting)))
     assert counting.searches == 0
 
 
 def test_fifty_rules_cost_a_decision_little() -> None:
     """The bound of two milliseconds of processor time is fifty times the measured value."""
     choices = [{"when": {"keywords": [f"word{n}", f"other{n}"]}, "tier": "fast"} for n in range(50)]
-    known = world.router(choices=choices)
+    router = world.router(choices=choices)
     calls = [world.call("nothing of it is here " * 20) for _ in range(51)]
-    world.decided(known, calls.pop())
+    world.decided(router, calls.pop())
     began = time.process_time()
-    for seen in calls:
-        world.decided(known, seen)
+    for call in calls:
+        world.decided(router, call)
     assert (time.process_time() - began) / 50 < 0.002
 
 
-def test_a_kind_of_turn_and_a_client_are_what_the_wire_said() -> None:
-    made = world.rules(
+def test_a_condition_can_match_the_kind_of_turn_and_the_client() -> None:
+    rules = world.rules(
         choices=[{"when": {"kind": "side", "client": "claude-*", "task": "title"}, "tier": "fast"}]
     )
-    seen = world.call()
-    seen.turn = ConversationTurn(kind="side", task="title", client="claude-code")
-    assert made.choices[0].test(made.make_context(seen))
-    seen.turn = ConversationTurn(kind="main", client="claude-code")
-    assert not made.choices[0].test(made.make_context(seen))
+    call = world.call()
+    call.turn = ConversationTurn(kind="side", task="title", client="claude-code")
+    assert rules.choices[0].test(rules.make_context(call))
+    call.turn = ConversationTurn(kind="main", client="claude-code")
+    assert not rules.choices[0].test(rules.make_context(call))
 
 
-def test_a_name_of_many_stars_takes_time_linear_in_what_is_asked() -> None:
-    made = world.rules(choices=[{"when": {"asked": "*a" * 20 + "*b"}, "tier": "fast"}])
-    view = made.make_context(world.call(model="a" * 100_000))
+def test_a_name_with_many_stars_takes_time_linear_in_the_model_name() -> None:
+    rules = world.rules(choices=[{"when": {"asked": "*a" * 20 + "*b"}, "tier": "fast"}])
+    view = rules.make_context(world.call(model="a" * 100_000))
     began = time.process_time()
-    assert not made.choices[0].test(view)
+    assert not rules.choices[0].test(view)
     assert time.process_time() - began < 2
 
 

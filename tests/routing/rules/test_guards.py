@@ -29,7 +29,7 @@ SUPPORT = RequestOptions(tags=("support",))
         ("auto", {"min_tier": "fast", "max_tier": "fast"}, "fast", None),
     ],
 )
-def test_a_bound_moves_what_was_pinned(
+def test_a_guard_moves_a_pinned_tier_or_model(
     model: str, guard: Json, tier: str, pinned: str | None
 ) -> None:
     decision, plan = world.decided(world.router([guard]), world.call(model=model))
@@ -70,11 +70,11 @@ def test_the_guards_of_a_call_that_is_refused_can_be_listed() -> None:
 
 
 def test_a_guard_that_does_not_match_bounds_nothing() -> None:
-    known = world.router([{"when": {"tag": "support"}, "max_tier": "fast"}])
-    decision, _ = world.decided(known, world.call(model="reasoning"))
+    router = world.router([{"when": {"tag": "support"}, "max_tier": "fast"}])
+    decision, _ = world.decided(router, world.call(model="reasoning"))
     assert decision.tier == "reasoning"
     assert world.lines(decision) == ["pin: openai/reasoning (model 'reasoning')"]
-    decision, _ = world.decided(known, world.call(model="reasoning", steer=SUPPORT))
+    decision, _ = world.decided(router, world.call(model="reasoning", steer=SUPPORT))
     assert decision.tier == "fast"
     assert world.lines(decision) == [
         "pin: openai/reasoning (model 'reasoning')",
@@ -85,15 +85,16 @@ def test_a_guard_that_does_not_match_bounds_nothing() -> None:
     assert decision.tags == ("support",)
 
 
-def test_of_bounds_that_contradict_each_other_the_cheaper_holds() -> None:
-    known = world.router([{"min_tier": "reasoning"}, {"max_tier": "fast"}])
-    decision, _ = world.decided(known, world.call(model="smart"))
-    assert decision.tier == "fast"
-
-
-def test_the_narrowest_of_several_bounds_holds() -> None:
-    known = world.router([{"max_tier": "smart"}, {"max_tier": "fast"}, {"min_tier": "fast"}])
-    decision, _ = world.decided(known, world.call(model="reasoning"))
+@pytest.mark.parametrize(
+    ("guards", "model"),
+    [
+        ([{"min_tier": "reasoning"}, {"max_tier": "fast"}], "smart"),
+        ([{"max_tier": "smart"}, {"max_tier": "fast"}, {"min_tier": "fast"}], "reasoning"),
+    ],
+    ids=["contradicting bounds", "several bounds"],
+)
+def test_the_narrowest_and_cheapest_bound_applies(guards: list[Json], model: str) -> None:
+    decision, _ = world.decided(world.router(guards), world.call(model=model))
     assert decision.tier == "fast"
 
 
@@ -110,7 +111,7 @@ def test_the_narrowest_of_several_bounds_holds() -> None:
         ([{"deny": ["anthropic"]}], "auto", "openai"),
     ],
 )
-def test_a_lab_that_may_not_be_used_is_exchanged_where_nobody_named_it(
+def test_a_denied_lab_that_the_client_did_not_name_is_replaced(
     guards: list[Json], model: str, lab: str
 ) -> None:
     decision, _ = world.decided(world.router(guards), world.call(model=model))
@@ -120,7 +121,7 @@ def test_a_lab_that_may_not_be_used_is_exchanged_where_nobody_named_it(
 
 
 @pytest.mark.parametrize(
-    ("guards", "model", "what"),
+    ("guards", "model", "subject"),
     [
         ([{"deny": ["openai"]}], "openai/auto", "the lab 'openai'"),
         ([{"deny": ["openai"]}], "luna", "the model 'luna'"),
@@ -130,18 +131,18 @@ def test_a_lab_that_may_not_be_used_is_exchanged_where_nobody_named_it(
         ([{"allow": ["google"]}, {"allow": ["openai"]}], "auto", "any lab"),
     ],
 )
-def test_a_lab_that_was_named_or_has_no_other_is_refused(
-    guards: list[Json], model: str, what: str
+def test_a_denied_lab_that_the_client_named_or_that_has_no_other_is_refused(
+    guards: list[Json], model: str, subject: str
 ) -> None:
-    problem = world.refused(world.router(guards), world.call(model=model))
+    problem = world.refusal(world.router(guards), world.call(model=model))
     assert problem.kind == "not_allowed"
-    assert problem.message == f"This key may not use {what} for this call."
+    assert problem.message == f"This key may not use {subject} for this call."
 
 
-def test_a_guard_refuses_in_its_own_words() -> None:
-    known = world.router([{"when": {"keywords": "bomb"}, "refuse": "Not with us."}])
-    assert world.decided(known, world.call("a bombastic song"))
-    problem = world.refused(known, world.call("a bomb", model="luna"))
+def test_a_guard_refuses_with_its_own_message() -> None:
+    router = world.router([{"when": {"keywords": "bomb"}, "refuse": "Not with us."}])
+    assert world.decided(router, world.call("a bombastic song"))
+    problem = world.refusal(router, world.call("a bomb", model="luna"))
     assert (problem.kind, problem.message, problem.http_status) == (
         "not_allowed",
         "Not with us.",
@@ -149,16 +150,16 @@ def test_a_guard_refuses_in_its_own_words() -> None:
     )
 
 
-def test_no_cache_stands_on_the_decision() -> None:
-    known = world.router([{"when": {"keywords": "secret"}, "no_cache": True}])
-    decision, _ = world.decided(known, world.call("a secret"))
+def test_the_decision_records_no_cache() -> None:
+    router = world.router([{"when": {"keywords": "secret"}, "no_cache": True}])
+    decision, _ = world.decided(router, world.call("a secret"))
     assert decision.no_cache
     assert "guard: no cache (guard 0)" in world.lines(decision)
-    decision, _ = world.decided(known, world.call("a song"))
+    decision, _ = world.decided(router, world.call("a song"))
     assert not decision.no_cache
 
 
-def test_every_effect_is_said() -> None:
+def test_the_trace_shows_every_effect_of_a_guard() -> None:
     guard = {
         "min_tier": "fast", "max_tier": "smart", "allow": ["openai", "google"], "deny": ["google"],
         "tag": ["a", "b"], "no_cache": True, "complete": "hold",
@@ -169,7 +170,7 @@ def test_every_effect_is_said() -> None:
         " complete hold, no cache"
         " (guard 0)"
     ) in world.lines(decision)
-    problem = world.refused(world.router([{**guard, "refuse": "No."}]), world.call())
+    problem = world.refusal(world.router([{**guard, "refuse": "No."}]), world.call())
     assert problem.message == "No."
 
 
@@ -181,21 +182,21 @@ CHAIN: list[Json] = [
 
 
 @pytest.mark.parametrize("order", list(permutations(CHAIN)))
-def test_a_tag_that_a_guard_sets_is_seen_by_the_others_in_any_order(order: list[Json]) -> None:
-    known = world.router(order)
-    decision, _ = world.decided(known, world.call("the invoice", model="reasoning"))
+def test_other_guards_see_the_tag_of_a_guard_in_any_order(order: list[Json]) -> None:
+    router = world.router(order)
+    decision, _ = world.decided(router, world.call("the invoice", model="reasoning"))
     assert decision.tier == "fast"
     assert decision.tags == ("careful", "money")
-    decision, _ = world.decided(known, world.call("the voice", model="reasoning"))
+    decision, _ = world.decided(router, world.call("the voice", model="reasoning"))
     assert (decision.tier, decision.tags) == ("reasoning", ())
 
 
-def test_a_tag_that_a_guard_sets_is_seen_by_choices() -> None:
+def test_choices_see_the_tag_of_a_guard() -> None:
     choices = [{"when": {"tag": "money"}, "tier": "reasoning"}]
-    known = world.router(CHAIN[:1], choices)
-    decision, _ = world.decided(known, world.call("the invoice"))
+    router = world.router(CHAIN[:1], choices)
+    decision, _ = world.decided(router, world.call("the invoice"))
     assert (decision.tier, decision.source, decision.rule) == ("reasoning", "rule", "choice 0")
-    decision, _ = world.decided(known, world.call("the voice"))
+    decision, _ = world.decided(router, world.call("the voice"))
     assert decision.source == "default"
 
 
@@ -210,17 +211,17 @@ def test_a_tag_that_a_guard_sets_is_seen_by_choices() -> None:
     ],
 )
 def test_a_key_limits_the_tags_that_its_client_sends(key: Key, tags: tuple[str, ...]) -> None:
-    seen = world.call(key=key, steer=RequestOptions(tags=("a", "b")))
-    for known in (world.router(), world.router([{"when": {"tag": "x"}, "no_cache": True}])):
-        decision, _ = world.decided(known, seen)
+    call = world.call(key=key, steer=RequestOptions(tags=("a", "b")))
+    for router in (world.router(), world.router([{"when": {"tag": "x"}, "no_cache": True}])):
+        decision, _ = world.decided(router, call)
         assert decision.tags == tags
-    known = world.router([{"when": {"tag": "a"}, "max_tier": "fast"}])
-    decision, _ = world.decided(known, seen)
+    router = world.router([{"when": {"tag": "a"}, "max_tier": "fast"}])
+    decision, _ = world.decided(router, call)
     assert (decision.tier == "fast") == ("a" in tags)
 
 
-def test_guards_say_what_the_cache_may_do() -> None:
-    known = world.router(
+def test_guards_turn_the_cache_on_and_off() -> None:
+    router = world.router(
         [
             {"when": {"keywords": "weather"}, "no_cache": True},
             {"when": {"keywords": "today"}, "cache": "on"},
@@ -232,6 +233,6 @@ def test_guards_say_what_the_cache_may_do() -> None:
         ("today", False, True, ["guard: cache on (guard 1)"]),
         ("the weather today", True, True, ["guard: no cache (guard 0)", "guard: cache on (guard 1)"]),
     ):  # fmt: skip
-        decision, _ = world.decided(known, world.call(text, model="fast"))
+        decision, _ = world.decided(router, world.call(text, model="fast"))
         assert (decision.no_cache, decision.cache) == (no_cache, cache)
         assert [line for line in world.lines(decision) if line.startswith("guard")] == lines

@@ -35,9 +35,9 @@ BARE: Json = {"model": "auto", "messages": [{"role": "user", "content": "Review 
 
 
 def call_of(body: Json) -> Features:
-    read = OPENAI_CHAT.read(jsonio.dumps(body))
-    request = TranslatableRequest(OPENAI_CHAT, read)
-    return features.read(read.prompt, OPENAI_CHAT.name, OPEN_KEY, NO_OPTIONS, request)
+    parsed = OPENAI_CHAT.read(jsonio.dumps(body))
+    request = TranslatableRequest(OPENAI_CHAT, parsed)
+    return features.read(parsed.prompt, OPENAI_CHAT.name, OPEN_KEY, NO_OPTIONS, request)
 
 
 def matches(when: Json, body: Json) -> bool:
@@ -93,7 +93,7 @@ def test_a_condition_reads_the_request(when: Json, expected: bool) -> None:
         {"cel": 'call.max_tokens > 0 || call.temperature >= 0.0 || call.effort != ""'},
     ],
 )
-def test_what_a_request_lacks_matches_nothing(when: Json) -> None:
+def test_a_condition_on_a_missing_value_does_not_match(when: Json) -> None:
     assert not matches(when, BARE)
     assert (
         not world.rules(choices=[{"when": when, "tier": "fast"}])
@@ -105,24 +105,22 @@ def test_what_a_request_lacks_matches_nothing(when: Json) -> None:
 @pytest.mark.parametrize(
     ("when", "expected"), [item for item in CONDITIONS if "keywords" not in item[0]]
 )
-def test_a_row_keeps_whether_such_a_rule_held_and_nothing_of_what_it_read(
-    when: Json, expected: bool
-) -> None:
+def test_a_row_keeps_if_such_a_rule_matched_but_not_the_values(when: Json, expected: bool) -> None:
     router = world.router(choices=[{"when": when, "tier": "fast"}])
     recorder = DecisionRecorder(router, call_of(BODY), OPENAI_CHAT, EMPTY_CONTEXT)
     decision, _ = recorder.decide()
     record = recorder()
-    again, _ = decide_again(router, entry(asked="auto", basis=record))
-    assert (again.rule, again.tier) == (decision.rule, decision.tier)
-    assert (again.rule == "choice 0") is expected
-    kept = jsonio.dumps(record)
-    assert not any(word in kept for word in (b"ann", b"legal", b"contracts", b"0.7"))
+    replayed, _ = decide_again(router, entry(asked="auto", basis=record))
+    assert (replayed.rule, replayed.tier) == (decision.rule, decision.tier)
+    assert (replayed.rule == "choice 0") is expected
+    stored = jsonio.dumps(record)
+    assert not any(word in stored for word in (b"ann", b"legal", b"contracts", b"0.7"))
 
 
 @pytest.mark.parametrize(
     "when", [{"user": "bob"}, {"system_keywords": "poem"}, {"temperature": {"min": 1}}]
 )
-def test_another_rule_than_the_row_knows_cannot_be_replayed(when: Json) -> None:
+def test_a_rule_that_the_row_does_not_know_cannot_be_replayed(when: Json) -> None:
     router = world.router(choices=[{"when": {"user": "ann*"}, "tier": "fast"}])
     recorder = DecisionRecorder(router, call_of(BODY), OPENAI_CHAT, EMPTY_CONTEXT)
     recorder.decide()
@@ -133,7 +131,7 @@ def test_another_rule_than_the_row_knows_cannot_be_replayed(when: Json) -> None:
         decide_again(world.router(choices=[{"when": when, "tier": "smart"}]), row)
 
 
-def test_a_pattern_that_is_none_is_told_where_it_stands() -> None:
+def test_an_invalid_pattern_of_the_request_is_reported() -> None:
     for name in ("matches", "system_matches"):
         when = WhenPart.model_validate({"any": [{name: "("}]})
         with pytest.raises(ValueError, match="is not a regular expression"):

@@ -8,7 +8,7 @@ from tests.routing import world
 from tests.routing.world import Json
 
 
-def of(when: Json) -> str:
+def hash_of(when: Json) -> str:
     return hash_condition(WhenPart.model_validate(when))
 
 
@@ -35,9 +35,9 @@ SAME: list[tuple[Json, Json]] = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), SAME)
-def test_the_same_meaning_has_the_same_hash(one: Json, other: Json) -> None:
-    assert of(one) == of(other)
+@pytest.mark.parametrize(("first", "second"), SAME)
+def test_the_same_meaning_has_the_same_hash(first: Json, second: Json) -> None:
+    assert hash_of(first) == hash_of(second)
 
 
 OTHER: list[Json] = [
@@ -73,19 +73,19 @@ OTHER: list[Json] = [
 
 
 def test_another_meaning_has_another_hash() -> None:
-    found = [of(when) for when in OTHER]
-    assert len(set(found)) == len(found)
-    assert {len(one) for one in found} == {16}
+    hashes = [hash_of(when) for when in OTHER]
+    assert len(set(hashes)) == len(hashes)
+    assert {len(digest) for digest in hashes} == {16}
 
 
-def test_it_is_the_same_in_every_process_and_release() -> None:
-    assert of({**A, **B}) == "be2cef39900efa41"
+def test_the_hash_is_the_same_in_every_process_and_release() -> None:
+    assert hash_of({**A, **B}) == "be2cef39900efa41"
 
 
-def test_a_rule_has_the_hash_of_its_conditions_whatever_its_name_and_effect() -> None:
-    made = world.rules(
+def test_a_rule_has_the_hash_of_its_conditions_alone() -> None:
+    rules = world.rules(
         [{"when": A, "max_tier": "fast"}, {"when": A, "tag": "proof"}],
         [{"when": A, "tier": "smart"}, {"when": B, "tier": "smart"}],
     )
-    assert [guard.hash for guard in made.guards] == [of(A), of(A)]
-    assert [choice.hash for choice in made.choices] == [of(A), of(B)]
+    assert [guard.hash for guard in rules.guards] == [hash_of(A), hash_of(A)]
+    assert [choice.hash for choice in rules.choices] == [hash_of(A), hash_of(B)]

@@ -22,7 +22,7 @@ from tests.routing.world import Json
 TEXT = "Why does this deadlock?"
 
 
-class Counting:
+class CountingClassifier:
     """A classifier that reads the text itself and counts its runs."""
 
     name = version = "counting-1"
@@ -44,7 +44,7 @@ class Counting:
 
 def decision_of(
     when: Json,
-    classifier: Counting | None,
+    classifier: CountingClassifier | None,
     call: Features | None = None,
     context: DecisionContext = EMPTY_CONTEXT,
 ) -> Decision:
@@ -67,8 +67,8 @@ def decision_of(
         ({"cel": "call.need > 0.7"}, False),
     ],
 )
-def test_the_score_is_a_condition_and_is_made_once(when: Json, expected: bool) -> None:
-    classifier = Counting()
+def test_a_condition_can_read_the_score_which_is_computed_once(when: Json, expected: bool) -> None:
+    classifier = CountingClassifier()
     decision = decision_of(when, classifier)
     assert (decision.source == "rule") is expected
     assert classifier.calls == 1
@@ -79,19 +79,19 @@ def test_the_score_is_a_condition_and_is_made_once(when: Json, expected: bool) -
     ("fast", "smart", "tier", "confidence"),
     [(0.8, 0.9, "fast", 0.8), (0.3, 0.9, "smart", 0.9), (0.1, 0.3, "reasoning", 0.7)],
 )
-def test_confidence_is_that_of_the_decision(
+def test_the_confidence_condition_reads_that_of_the_decision(
     fast: float, smart: float, tier: Tier, confidence: float
 ) -> None:
     exact = {"confidence": {"min": confidence, "max": confidence}}
-    classifier = Counting(fast, smart)
+    classifier = CountingClassifier(fast, smart)
     assert decision_of(exact, classifier).source == "rule"
     decision = decision_of({"not": exact}, classifier)
     assert (decision.tier, decision.confidence) == (tier, confidence)
 
 
-def test_confidence_is_of_the_tier_that_bounds_on_shares_leave() -> None:
+def test_the_confidence_condition_uses_the_thresholds_of_the_context() -> None:
     context = DecisionContext(thresholds=Thresholds(fast=0.2, smart=0.6, id="bounded"))
-    classifier = Counting()
+    classifier = CountingClassifier()
     assert decision_of({"confidence": {"max": 0.32}}, classifier, context=context).source == "rule"
     decision = decision_of({"confidence": {"min": 0.4}}, classifier, context=context)
     assert (decision.tier, decision.confidence) == ("fast", 0.32)
@@ -105,14 +105,14 @@ def test_confidence_is_of_the_tier_that_bounds_on_shares_leave() -> None:
         ({"user_tokens": {"min": 100}, "need": {"min": 0.1}}, "luna"),
     ],
 )
-def test_nothing_is_scored_that_no_rule_asks_for(when: Json, model: str) -> None:
-    classifier = Counting()
+def test_no_score_is_computed_that_no_rule_needs(when: Json, model: str) -> None:
+    classifier = CountingClassifier()
     decision_of(when, classifier, world.call(TEXT, model=model))
     assert classifier.calls == 0
 
 
 def test_a_guard_scores_a_call_that_names_its_model() -> None:
-    classifier = Counting()
+    classifier = CountingClassifier()
     router = world.router(
         [{"when": {"need": {"min": 0.5}}, "refuse": "No."}], classifier=classifier
     )
@@ -128,42 +128,42 @@ def test_a_guard_scores_a_call_that_names_its_model() -> None:
     ("classifier", "text", "why"),
     [
         (None, TEXT, "there is no classifier"),
-        (Counting(), "", "the turn has no text"),
-        (Counting(), "fail", "it failed: KeyError"),
-        (Counting(0.9, 0.1), TEXT, "its score is none"),
+        (CountingClassifier(), "", "the turn has no text"),
+        (CountingClassifier(), "fail", "it failed: KeyError"),
+        (CountingClassifier(0.9, 0.1), TEXT, "its score is none"),
     ],
 )  # fmt: skip
-def test_without_a_score_it_does_not_match_and_the_trace_says_so(
-    when: Json, classifier: Counting | None, text: str, why: str
+def test_without_a_score_the_rule_does_not_match_and_the_trace_says_so(
+    when: Json, classifier: CountingClassifier | None, text: str, why: str
 ) -> None:
     decision = decision_of(when, classifier, world.call(text))
     assert decision.source != "rule"
     assert f"-rule:  (choice 0: the classifier has no score, {why})" in world.lines(decision)
 
 
-def test_a_judge_does_not_change_what_rules_see() -> None:
+def test_rules_see_the_score_of_the_classifier_and_not_of_the_judge() -> None:
     context = DecisionContext(judged=Score(fast=1, smart=1))
-    classifier = Counting()
+    classifier = CountingClassifier()
     assert decision_of({"need": {"min": 0.5}}, classifier, context=context).source == "rule"
     judged = decision_of({"need": {"max": 0.5}}, classifier, context=context)
     assert (judged.source, judged.tier, judged.confidence) == ("classifier", "fast", None)
 
 
 @pytest.mark.parametrize("model", ["auto", "luna"])
-def test_a_row_decides_again_by_the_score_that_it_keeps(model: str) -> None:
+def test_a_replay_uses_the_score_in_the_row(model: str) -> None:
     rules: dict[str, Any] = {
         "guards": [{"when": {"need": {"min": 0.5}}, "tag": "hard"}],
         "choices": [{"when": {"confidence": {"min": 0.5}}, "tier": "reasoning"}],
     }
-    classifier = Counting()
+    classifier = CountingClassifier()
     router = world.router(**rules, classifier=classifier)
     recorder = DecisionRecorder(router, world.call(TEXT, model=model), OPENAI_CHAT, EMPTY_CONTEXT)
     decision, _ = recorder.decide()
     row = entry(asked=model, basis=recorder())
-    again, _ = decide_again(router, row)
-    assert world.timeless(again) == world.timeless(decision)
-    assert (again.tags, classifier.calls) == (("hard",), 1)
-    other = Counting()
-    other.version = "counting-2"
+    replayed, _ = decide_again(router, row)
+    assert world.timeless(replayed) == world.timeless(decision)
+    assert (replayed.tags, classifier.calls) == (("hard",), 1)
+    other_classifier = CountingClassifier()
+    other_classifier.version = "counting-2"
     with pytest.raises(MissingFeatureError):
-        decide_again(world.router(**rules, classifier=other), row)
+        decide_again(world.router(**rules, classifier=other_classifier), row)

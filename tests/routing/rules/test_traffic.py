@@ -21,7 +21,7 @@ from gateway.routing.router import Router, decide
 from gateway.routing.rules.traffic import format_arms, place_call
 from tests.ledger.rows import entry
 from tests.routing import world
-from tests.routing.test_route_embeddings import KNOWN
+from tests.routing.test_route_embeddings import CATALOGUE
 from tests.routing.test_unlisted_models import BOTH
 from tests.routing.world import Json
 
@@ -32,7 +32,9 @@ def call_of(conversation: str, text: str = "hi", **more: Any) -> Features:
     return call
 
 
-def routed(router: Router, call: Features, context: DecisionContext = EMPTY_CONTEXT) -> Decision:
+def decide_call(
+    router: Router, call: Features, context: DecisionContext = EMPTY_CONTEXT
+) -> Decision:
     return decide(router, call, OPENAI_CHAT, context)[0]
 
 
@@ -42,10 +44,12 @@ OUT = next(str(n) for n in range(200) if place_call("canary", call_of(str(n))) >
 
 
 @pytest.mark.parametrize("part", [0.0, 0.05, 0.5, 1.0])
-def test_it_is_true_for_that_part_of_conversations(part: float) -> None:
+def test_a_traffic_condition_matches_its_share_of_conversations(part: float) -> None:
     router = world.router(choices=[{"when": {"traffic": part}, "tier": "reasoning"}])
-    taken = sum(routed(router, call_of(str(number))).tier == "reasoning" for number in range(4_000))
-    assert abs(taken / 4_000 - part) < 0.015
+    count = sum(
+        decide_call(router, call_of(str(number))).tier == "reasoning" for number in range(4_000)
+    )
+    assert abs(count / 4_000 - part) < 0.015
 
 
 def test_a_larger_share_keeps_the_conversations_of_a_smaller_one() -> None:
@@ -55,22 +59,22 @@ def test_a_larger_share_keeps_the_conversations_of_a_smaller_one() -> None:
 
 
 def test_two_rules_take_conversations_independently_of_each_other() -> None:
-    both = [
+    in_both = [
         number
         for number in range(4_000)
         if place_call("a", call_of(str(number))) < 0.5 and place_call("b", call_of(str(number))) < 0.5
     ]  # fmt: skip
-    assert abs(len(both) / 4_000 - 0.25) < 0.03
+    assert abs(len(in_both) / 4_000 - 0.25) < 0.03
 
 
-def test_all_calls_of_a_conversation_are_on_one_side_whatever_they_say() -> None:
+def test_all_calls_of_a_conversation_are_on_one_side() -> None:
     router = world.router(choices=[CANARY])
     for conversation, arm in ((IN, "canary:in"), (OUT, "canary:out")):
         calls = [call_of(conversation, text) for text in ("hi", "Prove that 2 is prime.", "")]
-        assert {routed(router, call).arm for call in calls} == {arm}
+        assert {decide_call(router, call).arm for call in calls} == {arm}
 
 
-def test_calls_without_a_conversation_are_on_the_side_of_their_key() -> None:
+def test_calls_without_a_conversation_have_the_side_of_their_client_key() -> None:
     keys = [Key(name=f"key {number}") for number in range(400)]
     places = [
         place_call("canary", call_of("", text, key=key)) for key in keys for text in ("a", "b")
@@ -81,7 +85,7 @@ def test_calls_without_a_conversation_are_on_the_side_of_their_key() -> None:
     assert place_call("canary", call_of("", key=other_tenant)) != places[0]
 
 
-def test_it_is_the_same_in_every_process_and_release() -> None:
+def test_a_conversation_has_its_side_in_every_process_and_release() -> None:
     assert place_call("canary", call_of("c-1")) == 0.1209586358707403
     program = "from tests.routing.rules.test_traffic import *; print(place_call('canary', call_of('c-1')))"
     for seed in ("1", "2"):
@@ -94,45 +98,46 @@ def test_it_is_the_same_in_every_process_and_release() -> None:
 
 def test_the_trace_and_the_decision_have_the_arm() -> None:
     router = world.router(choices=[CANARY])
-    decision = routed(router, call_of(IN))
+    decision = decide_call(router, call_of(IN))
     assert (decision.arm, decision.rule) == ("canary:in", "canary")
     assert "arm: in (canary)" in world.lines(decision)
-    decision = routed(router, call_of(OUT))
+    decision = decide_call(router, call_of(OUT))
     assert (decision.arm, decision.rule) == ("canary:out", None)
     assert "-arm: out (canary)" in world.lines(decision)
 
 
 @pytest.mark.parametrize(
-    "other", [{"tag": "beta"}, {"any": [{"turns": {"min": 9}}]}, {"not": {"turns": {"min": 1}}}]
+    "conditions",
+    [{"tag": "beta"}, {"any": [{"turns": {"min": 9}}]}, {"not": {"turns": {"min": 1}}}],
 )
-def test_the_arm_is_of_calls_that_the_other_conditions_let_through(other: Json) -> None:
+def test_only_calls_that_meet_the_other_conditions_have_an_arm(conditions: Json) -> None:
     """Both arms then have calls of one kind, so their results can be compared."""
-    router = world.router(choices=[{**CANARY, "when": {"traffic": 0.05, **other}}])
-    assert {routed(router, call_of(conversation)).arm for conversation in (IN, OUT)} == {None}
+    router = world.router(choices=[{**CANARY, "when": {"traffic": 0.05, **conditions}}])
+    assert {decide_call(router, call_of(conversation)).arm for conversation in (IN, OUT)} == {None}
 
 
-def test_it_is_not_asked_where_the_caller_names_a_tier() -> None:
-    assert routed(world.router(choices=[CANARY]), call_of(IN, model="smart")).arm is None
+def test_a_call_that_names_a_tier_has_no_arm() -> None:
+    assert decide_call(world.router(choices=[CANARY]), call_of(IN, model="smart")).arm is None
 
 
-def test_guards_have_parts_of_the_traffic_too_and_arms_are_told_together() -> None:
+def test_guards_can_have_a_share_of_traffic_and_arms_are_listed_together() -> None:
     router = world.router(
         [{"name": "cap", "when": {"traffic": 1}, "max_tier": "smart"}],
         [{**CANARY, "when": {"traffic": 0.05}}],
     )
-    decision = routed(router, call_of(OUT))
+    decision = decide_call(router, call_of(OUT))
     assert decision.arm == "cap:in, canary:out"
-    assert routed(router, call_of(OUT, model="luna")).arm == "cap:in"
+    assert decide_call(router, call_of(OUT, model="luna")).arm == "cap:in"
 
 
-def test_a_guard_that_a_tag_takes_out_has_no_arm() -> None:
+def test_a_guard_that_a_tag_excludes_has_no_arm() -> None:
     guards: list[Json] = [
         {"name": "split", "when": {"traffic": 1, "not": {"tag": "long"}}, "no_cache": True},
         {"when": {"prompt_tokens": {"min": 10}}, "tag": "long"},
     ]
     router = world.router(guards)
-    assert routed(router, call_of(IN, chars=10)).arm == "split:in"
-    assert routed(router, call_of(IN, chars=4_000)).arm is None
+    assert decide_call(router, call_of(IN, chars=10)).arm == "split:in"
+    assert decide_call(router, call_of(IN, chars=4_000)).arm is None
 
 
 SEAT = Session(lab="openai", tier="smart", target="openai/sol", arm="canary:in")
@@ -144,55 +149,55 @@ def test_a_tool_loop_keeps_the_arm_of_its_conversation(tool_loop: bool, arm: str
     call = call_of(OUT, tool_loop=tool_loop)
     call.turn = msgspec.structs.replace(call.turn, loop=tool_loop)
     router = world.router(choices=[CANARY])
-    assert routed(router, call, DecisionContext(seat=SEAT)).arm == arm
+    assert decide_call(router, call, DecisionContext(seat=SEAT)).arm == arm
 
 
-def test_a_seat_without_an_arm_leaves_that_of_guards() -> None:
+def test_a_session_without_an_arm_leaves_the_arm_of_guards() -> None:
     call = call_of(OUT, tool_loop=True)
     call.turn = msgspec.structs.replace(call.turn, loop=True)
     router = world.router([{"name": "cap", "when": {"traffic": 1}, "max_tier": "smart"}])
     seat = msgspec.structs.replace(SEAT, arm=None)
-    assert routed(router, call, DecisionContext(seat=seat)).arm == "cap:in"
+    assert decide_call(router, call, DecisionContext(seat=seat)).arm == "cap:in"
 
 
 def test_a_model_that_no_lab_lists_has_the_arm_of_guards() -> None:
     router = world.router([{"name": "cap", "when": {"traffic": 1}, "no_cache": True}], known=BOTH)
-    assert routed(router, call_of(IN, model="gpt-4o")).arm == "cap:in"
+    assert decide_call(router, call_of(IN, model="gpt-4o")).arm == "cap:in"
 
 
 def test_embeddings_have_the_arm_of_guards() -> None:
     router = world.router(
-        [{"name": "canary", "when": {"traffic": 1}, "no_cache": True}], known=KNOWN
+        [{"name": "canary", "when": {"traffic": 1}, "no_cache": True}], known=CATALOGUE
     )
     decision, _ = decide(router, call_of(IN, model="large"), EMBEDDINGS)
     assert decision.arm == "canary:in"
 
 
 @pytest.mark.parametrize("conversation", [IN, OUT, ""])
-def test_a_row_replays_alike(conversation: str) -> None:
+def test_a_replayed_row_has_the_same_arm(conversation: str) -> None:
     router = world.router(choices=[CANARY])
     recorder = DecisionRecorder(router, call_of(conversation), OPENAI_CHAT, EMPTY_CONTEXT)
     decision, _ = recorder.decide()
-    again, _ = decide_again(router, entry(asked="auto", key="open", basis=recorder()))
-    assert again.arm == decision.arm is not None
+    replayed, _ = decide_again(router, entry(asked="auto", key="open", basis=recorder()))
+    assert replayed.arm == decision.arm is not None
 
 
 def test_rules_that_read_the_same_text_have_arms_of_their_own() -> None:
     """An outcome is cached by the conditions alone, but an arm depends on the rule's name."""
     when = {"cel": 'call.text.startsWith("h")', "traffic": 0.05}
-    other = {"name": "other", "when": {**when, "traffic": 0.0}, "tier": "fast"}
-    router = world.router(choices=[other, {**CANARY, "when": when}])
+    other_rule = {"name": "other", "when": {**when, "traffic": 0.0}, "tier": "fast"}
+    router = world.router(choices=[other_rule, {**CANARY, "when": when}])
     recorder = DecisionRecorder(router, call_of(IN), OPENAI_CHAT, EMPTY_CONTEXT)
     decision, _ = recorder.decide()
     assert (decision.rule, decision.arm) == ("canary", "other:out, canary:in")
-    again, _ = decide_again(router, entry(asked="auto", key="open", basis=recorder()))
-    assert again.arm == decision.arm
+    replayed, _ = decide_again(router, entry(asked="auto", key="open", basis=recorder()))
+    assert replayed.arm == decision.arm
 
 
-def test_a_call_that_no_rule_shares_has_no_arm() -> None:
+def test_a_call_without_a_traffic_condition_has_no_arm() -> None:
     assert format_arms({}) is None
     assert (
-        routed(
+        decide_call(
             world.router(choices=[{"when": {"turns": {"min": 1}}, "tier": "fast"}]), call_of(IN)
         ).arm
         is None

@@ -19,25 +19,25 @@ FORMS = (
     '{"level":"info","msg":"opened","ms":3}',
     '{"@timestamp":"2026-11-26T17:16:23Z","message":"opened"}',
 )
-ASKED = "What is the capital of Peru?"
+QUESTION = "What is the capital of Peru?"
 
 
 @pytest.mark.parametrize("line", FORMS)
-def test_lines_of_logs_are_known_by_how_they_begin(line: str) -> None:
-    text = f"{ASKED}\n\n{line}\n{line}\n{line}"
-    assert text_signals.fold_log_lines(text) == f"{ASKED}\n\n."
+def test_log_lines_are_recognised_by_how_they_begin(line: str) -> None:
+    text = f"{QUESTION}\n\n{line}\n{line}\n{line}"
+    assert text_signals.fold_log_lines(text) == f"{QUESTION}\n\n."
     assert text_signals.read_signals(text).words == 7
 
 
 @pytest.mark.parametrize(("lines", "words"), [(3, 1), (15, 1), (16, 2), (40, 3)])
-def test_lines_together_are_a_few_words(lines: int, words: int) -> None:
-    text = "\n".join([ASKED, *[FORMS[0]] * lines])
+def test_a_block_of_log_lines_counts_as_a_few_words(lines: int, words: int) -> None:
+    text = "\n".join([QUESTION, *[FORMS[0]] * lines])
     assert text_signals.read_signals(text).words == 6 + words
 
 
-def test_a_fence_about_a_log_is_no_code() -> None:
-    text = f"{ASKED}\n```text\n" + f"{FORMS[1]}\n" * 8 + "```\nThanks"
-    assert text_signals.fold_log_lines(text) == f"{ASKED}\n.\n\nThanks"
+def test_a_fenced_log_is_no_code() -> None:
+    text = f"{QUESTION}\n```text\n" + f"{FORMS[1]}\n" * 8 + "```\nThanks"
+    assert text_signals.fold_log_lines(text) == f"{QUESTION}\n.\n\nThanks"
     assert text_signals.read_signals(text).code == 0
     mixed = "```\nx = 1;\ny = 2;\nz = 3;\n" + f"{FORMS[1]}\n" * 8 + "```"
     assert text_signals.fold_log_lines(mixed) == "```\nx = 1;\ny = 2;\nz = 3;\n.\n```"
@@ -55,7 +55,7 @@ def test_a_fence_about_a_log_is_no_code() -> None:
         "INFO error: no such user",
     ],
 )
-def test_lines_that_say_what_went_wrong_stay(wrong: str) -> None:
+def test_log_lines_that_report_an_error_stay(wrong: str) -> None:
     """The question is likely to be about these lines."""
     text = "\n".join(["Why?", *[FORMS[0]] * 4, wrong, *[FORMS[0]] * 4])
     assert text_signals.fold_log_lines(text) == f"Why?\n.\n{wrong}\n."
@@ -73,12 +73,12 @@ def test_lines_that_say_what_went_wrong_stay(wrong: str) -> None:
         "INFORM me of:\n- this\n- that\n- the other",
     ],
 )
-def test_other_text_is_left_as_it_is(text: str) -> None:
+def test_text_without_a_log_stays_unchanged(text: str) -> None:
     """One or two lines that look like a log also stay: they may be the subject of the question."""
     assert text_signals.fold_log_lines(text) is text
 
 
-def test_it_is_linear() -> None:
+def test_folding_a_log_takes_linear_time() -> None:
     """Folding takes linear time, even if the whole text looks like starts of log lines."""
     text = "2026-11-26 17:16" + "\n[2026-11-2" * 300 + "\n" + "1." * 2000
     assert text_signals.fold_log_lines(text) is text
