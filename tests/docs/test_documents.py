@@ -54,6 +54,7 @@ RUN = {
 }
 """Kinds of blocks, each with a test below; tests/contract/ledger/test_sql_page.py runs those of one store."""
 UNRUN = {
+    "diff": "tests/docs/test_first_change.py applies each in a copy of the tree",
     "js": "needs packages of npm: tests/clients runs each (`make clients`)",
     "toml": "Codex reads it: tests/clients starts Codex with it; test_clients reads it",
     "json": "Claude Code, opencode and Gemini CLI read it: tests/clients starts them with it; test_clients reads it",
@@ -72,6 +73,7 @@ REASONS = {
     "names folders of the image; tests/containers reads it with those of this one",
     "needs a program of its own; make clients runs it",
     "needs a package of its own; make clients runs it",
+    "tests/docs/test_first_change.py runs it in a copy of the tree",
 }
 """Reasons that a block may give for not running."""
 
