@@ -261,11 +261,7 @@ def _let_go(upstream: Paced, leaving: dict[str, float], result: LeaveTrialResult
     """Return the seconds from each client's leaving until its unfinished provider saw it."""
     took = []
     for request in upstream.requests:
-        if not _until(
-            lambda upstream_request=request: (
-                upstream_request.left.is_set() or id(upstream_request) in upstream.ended
-            )
-        ):  # type: ignore[misc]  # each its own
+        if not _until(lambda r=request: r.left.is_set() or id(r) in upstream.ended):  # type: ignore[misc]  # each its own
             result.wrong.append(f"{_marker(request)}: its provider is still answering")
         elif request.left.is_set():
             took.append(request.left_at - leaving[_marker(request)])
