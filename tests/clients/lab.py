@@ -10,7 +10,7 @@ from gateway.core import jsonio
 from tests.clients.said import Turn, said, state
 from tests.clients.shape import Wrong
 from tests.clients.strict import STRICT
-from tests.e2e.four_labs import CHAT, DIALECTS, DOORS, GEMINI, MESSAGES, RESPONSES, four
+from tests.e2e.four_labs import CHAT, DIALECTS, ENDPOINTS, GEMINI, MESSAGES, RESPONSES, four
 from tests.e2e.upstream import Answer, Request, Upstream, failing
 from tests.e2e.world import Config
 
@@ -50,7 +50,7 @@ class Lab:
         self.heard: list[Heard] = []
         self.wrong: list[str] = []
         self.scripts: Scripts = {}
-        for dialect, door in DOORS.items():
+        for dialect, door in ENDPOINTS.items():
             upstream.on(door, partial(self._answer, dialect))
 
     def begin(self, scripts: Scripts) -> None:

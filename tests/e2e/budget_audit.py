@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from gateway.core.ledger_rows import FinalRow
-from tests.e2e.budget_provider import Asked, Ended
+from tests.e2e.budget_provider import BilledRequest, Ended
 from tests.e2e.kill_audit import Books
 
 MICRO = 1_000_000
@@ -18,7 +18,7 @@ _MARGIN = 0.5
 
 
 @dataclass
-class Told:
+class ClientOutcome:
     """The outcome of a call as its client saw it."""
 
     key: str
@@ -32,17 +32,17 @@ class Told:
 
 
 @dataclass
-class Found:
+class BudgetTrialResult:
     """The records and counts of one round."""
 
     budget: Decimal
     """The budget over all keys, in USD."""
-    told: dict[str, Told] = field(default_factory=dict)
+    outcomes: dict[str, ClientOutcome] = field(default_factory=dict)
     """Outcomes by marker."""
     kills: int = 0
     peak: int = 0
     """The most calls that clients had open at once."""
-    asked: list[Asked] = field(default_factory=list)
+    bills: list[BilledRequest] = field(default_factory=list)
     ended: dict[str, Ended] = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)
     """Micro-USD by counter name."""
@@ -62,38 +62,42 @@ class Found:
 _REFUSALS = ("insufficient_quota", "budget_busy", "rate_limit_exceeded")
 
 
-def cost(bill: Asked) -> Decimal:
+def cost(bill: BilledRequest) -> Decimal:
     """Return the micro-USD of a request, tokens times rates, without any of the gateway's code."""
-    told = {"input": bill.input, "cache_read": bill.cached, "output": bill.output}
-    return sum((RATES[name] * tokens for name, tokens in told.items()), _NOTHING)
+    tokens_by_kind = {"input": bill.input, "cache_read": bill.cached, "output": bill.output}
+    return sum((RATES[name] * tokens for name, tokens in tokens_by_kind.items()), _NOTHING)
 
 
-def audit(found: Found, limits: Mapping[str, Decimal], places: int) -> list[str]:
+def audit(result: BudgetTrialResult, limits: Mapping[str, Decimal], places: int) -> list[str]:
     """Return every disagreement, one a line. `limits` maps the subject of a counter to its USD."""
-    asked: dict[str, list[Asked]] = defaultdict(list)
-    for bill in found.asked:
-        asked[bill.marker].append(bill)
-    wrong = [line for subject, usd in limits.items() for line in _kept(found, subject, usd)]
-    for marker, told in found.told.items():
-        if told.status == 429 and told.code not in _REFUSALS:
-            wrong.append(f"{marker}: refused with {told.code}")
-        if told.status == 429 and len(asked[marker]) != told.attempts:
-            sent = len(asked[marker])
-            wrong.append(f"{marker}: refused after {told.attempts} attempts, and {sent} were sent")
-    for rows in found.books.finals.values():
-        bills = asked[rows[0].tags[0]] if rows[0].tags else []
-        wrong += _agrees(found, rows[0], sum(map(cost, bills), _NOTHING))
-    if (most := peak(found)) > places:
+    bills_by_marker: dict[str, list[BilledRequest]] = defaultdict(list)
+    for bill in result.bills:
+        bills_by_marker[bill.marker].append(bill)
+    wrong = [
+        line for subject, usd in limits.items() for line in _check_budget(result, subject, usd)
+    ]
+    for marker, outcome in result.outcomes.items():
+        if outcome.status == 429 and outcome.code not in _REFUSALS:
+            wrong.append(f"{marker}: refused with {outcome.code}")
+        if outcome.status == 429 and len(bills_by_marker[marker]) != outcome.attempts:
+            count = len(bills_by_marker[marker])
+            wrong.append(
+                f"{marker}: refused after {outcome.attempts} attempts, and {count} were sent"
+            )
+    for rows in result.books.finals.values():
+        bills = bills_by_marker[rows[0].tags[0]] if rows[0].tags else []
+        wrong += _agrees(result, rows[0], sum(map(cost, bills), _NOTHING))
+    if (most := peak(result)) > places:
         wrong.append(f"{most} calls at a time, of {places}")
     return wrong
 
 
-def _kept(found: Found, subject: str, usd: Decimal) -> Iterator[str]:
+def _check_budget(result: BudgetTrialResult, subject: str, usd: Decimal) -> Iterator[str]:
     """Yield disagreements about a budget: the bills and the counter must both stay within it."""
     limit, key = usd * MICRO, subject.partition("=")[2]
-    mine = [one for one in found.asked if not key or found.told[one.marker].key == key]
+    mine = [bill_ for bill_ in result.bills if not key or result.outcomes[bill_.marker].key == key]
     bill = sum(map(cost, mine), _NOTHING)
-    used = sum(micro for name, micro in found.used.items() if name.split("|")[2] == subject)
+    used = sum(micro for name, micro in result.used.items() if name.split("|")[2] == subject)
     if bill > limit:
         yield f"{subject}: {bill} micro-USD were billed of {limit}"
     if used < bill:
@@ -102,27 +106,27 @@ def _kept(found: Found, subject: str, usd: Decimal) -> Iterator[str]:
         yield f"{subject}: {used} micro-USD are counted of {limit}"
 
 
-def _agrees(found: Found, row: FinalRow, bill: Decimal) -> Iterator[str]:
+def _agrees(result: BudgetTrialResult, row: FinalRow, bill: Decimal) -> Iterator[str]:
     """Compare a call's ledger row with its bill; a row without a cost costs its reservation."""
     if row.cost is None or row.wasted is None:
         return
-    known = row.cost * MICRO
+    recorded = row.cost * MICRO
     if row.estimate:
-        found.short += max(_NOTHING, bill - known)
-    elif bill != known:
-        yield f"{row.id}: {bill} micro-USD were billed, and {known} are in the ledger"
+        result.short += max(_NOTHING, bill - recorded)
+    elif bill != recorded:
+        yield f"{row.id}: {bill} micro-USD were billed, and {recorded} are in the ledger"
 
 
-def peak(found: Found) -> int:
+def peak(result: BudgetTrialResult) -> int:
     """Return the most requests at a time.
 
     The provider notices late that the gateway left, so such a request counts as ended earlier.
     """
     moves: list[tuple[float, int]] = []
-    for one in found.asked:
-        end = found.ended.get(one.id)
-        until = end.at - (_MARGIN if end.left else 0) if end is not None else one.at
-        moves += [(one.at, 1), (max(one.at, until), -1)]
+    for bill in result.bills:
+        end = result.ended.get(bill.id)
+        until = end.at - (_MARGIN if end.left else 0) if end is not None else bill.at
+        moves += [(bill.at, 1), (max(bill.at, until), -1)]
     most = now = 0
     for _, by in sorted(moves):
         now += by
@@ -130,24 +134,24 @@ def peak(found: Found) -> int:
     return most
 
 
-def table(found: Found) -> list[tuple[str, str]]:
+def table(result: BudgetTrialResult) -> list[tuple[str, str]]:
     """Return the counts of each side."""
-    told = Counter((one.status, one.code) for one in found.told.values())
-    rows = [row for rows in found.books.finals.values() for row in rows]
-    fates = Counter(one.fate for one in found.asked)
-    billed = sum(map(cost, found.asked), _NOTHING)
-    used = next((used for name, used in found.used.items() if name.startswith("usd|all|")), 0)
+    outcomes = Counter((item.status, item.code) for item in result.outcomes.values())
+    rows = [row for rows in result.books.finals.values() for row in rows]
+    fates = Counter(item.fate for item in result.bills)
+    billed = sum(map(cost, result.bills), _NOTHING)
+    used = next((used for name, used in result.used.items() if name.startswith("usd|all|")), 0)
     return [
-        ("budget", f"{int(found.budget * MICRO):,} micro-USD"),
+        ("budget", f"{int(result.budget * MICRO):,} micro-USD"),
         ("billed by the provider", f"{billed:,}"),
         ("counted in Redis", f"{used:,}"),
-        ("billed beyond what was estimated", f"{found.short:,}"),
-        ("calls that clients had open at a time", f"{found.peak:,}"),
-        *((f"clients: {status} {code}", f"{count:,}") for (status, code), count in sorted(told.items())),
+        ("billed beyond what was estimated", f"{result.short:,}"),
+        ("calls that clients had open at a time", f"{result.peak:,}"),
+        *((f"clients: {status} {code}", f"{count:,}") for (status, code), count in sorted(outcomes.items())),
         *((f"provider: {fate}", f"{count:,}") for fate, count in sorted(fates.items())),
         *((f"ledger: {state}", f"{count:,}") for state, count in sorted(Counter(row.state for row in rows).items())),
-        ("gateways killed", f"{found.kills}"),
-        ("holds of killed calls, charged", f"{found.holds}"),
-        ("calls at a time at the provider", f"{peak(found)}"),
-        ("Redis lost", f"{found.lost}"),
+        ("gateways killed", f"{result.kills}"),
+        ("holds of killed calls, charged", f"{result.holds}"),
+        ("calls at a time at the provider", f"{peak(result)}"),
+        ("Redis lost", f"{result.lost}"),
     ]  # fmt: skip

@@ -34,7 +34,7 @@ cut within it; a stream that ends with an error; nothing at all until the timeou
 """
 
 
-class Asked(Bill, frozen=True):
+class BilledRequest(Bill, frozen=True):
     """A request, its bill, and its fate."""
 
     fate: Fate = "answer"
@@ -51,9 +51,9 @@ class Ended(msgspec.Struct, frozen=True):
     """True if the gateway closed the connection before the end."""
 
 
-def read(book: Path) -> tuple[list[Asked], dict[str, Ended]]:
+def read(book: Path) -> tuple[list[BilledRequest], dict[str, Ended]]:
     """Return every request in order, and the ends that are known, by the provider's own id."""
-    asked: list[Asked] = []
+    bills: list[BilledRequest] = []
     ended: dict[str, Ended] = {}
     for line in book.read_bytes().splitlines():
         row = jsonio.loads(line)
@@ -61,27 +61,29 @@ def read(book: Path) -> tuple[list[Asked], dict[str, Ended]]:
             end = msgspec.convert(row, Ended)
             ended[end.id] = end
         else:
-            asked.append(msgspec.convert(row, Asked))
-    return asked, ended
+            bills.append(msgspec.convert(row, BilledRequest))
+    return bills, ended
 
 
 def drawn(
-    asked: dict[str, Any], number: int, seed: str, fates: dict[Fate, int]
-) -> tuple[Asked, random.Random]:
+    body: dict[str, Any], number: int, seed: str, fates: dict[Fate, int]
+) -> tuple[BilledRequest, random.Random]:
     """Draw the bill of a request from the seed, and return the random generator for its pace."""
-    text = asked["messages"][0]["content"]
+    text = body["messages"][0]["content"]
     marker = text.split()[0]
     chance = random.Random(f"{seed} {marker} {number}")
     (fate,) = chance.choices(list(fates), list(fates.values()))
     prompt = chance.randint(1, len(text.encode()) + 200)
     cached = chance.randint(0, prompt // 2)
-    each = min(MOST, asked.get("max_tokens") or MOST)
-    output = chance.randint(1, each) * (asked.get("n") or 1)
+    each = min(MOST, body.get("max_tokens") or MOST)
+    output = chance.randint(1, each) * (body.get("n") or 1)
     tokens = (0, 0, 0) if fate == "refused" else (prompt - cached, cached, output)
     kind: Literal["answer", "refused", "cut"] = "answer"
     if fate in ("refused", "empty"):
         kind = "refused" if fate == "refused" else "cut"
-    bill = Asked(marker, number, f"up-{marker}-{number}", kind, *tokens, fate, time.monotonic())
+    bill = BilledRequest(
+        marker, number, f"up-{marker}-{number}", kind, *tokens, fate, time.monotonic()
+    )
     return bill, chance
 
 
@@ -89,7 +91,9 @@ class Cut(Exception):
     """The answer breaks off here."""
 
 
-async def answer(bill: Asked, chance: random.Random, *, streamed: bool) -> AsyncIterator[bytes]:
+async def answer(
+    bill: BilledRequest, chance: random.Random, *, streamed: bool
+) -> AsyncIterator[bytes]:
     """Yield the bytes of one answer, at their pace. Raises Cut."""
     path, fate = "/chat/completions", bill.fate
     if fate == "silent":
@@ -101,9 +105,9 @@ async def answer(bill: Asked, chance: random.Random, *, streamed: bool) -> Async
     if not streamed:
         data = whole(path, bill)
         if fate == "mute":
-            told = jsonio.loads(data)
-            del told["usage"]
-            data = jsonio.dumps(told)
+            body = jsonio.loads(data)
+            del body["usage"]
+            data = jsonio.dumps(body)
         yield _head(200, data)
         await asyncio.sleep(chance.uniform(0, 0.1))
         if fate in ("empty", "cut", "broken"):
@@ -141,7 +145,9 @@ async def serve(book: int, seed: str, fates: dict[Fate, int]) -> None:  # noqa: 
     def note(row: msgspec.Struct) -> None:
         os.write(book, jsonio.dumps(row) + b"\n")
 
-    async def write(bill: Asked, chance: random.Random, writer: Any, *, streamed: bool) -> None:
+    async def write(
+        bill: BilledRequest, chance: random.Random, writer: Any, *, streamed: bool
+    ) -> None:
         """Record the end of an answer before its last bytes leave: after them its place is free."""
         held = b""
         try:
@@ -159,22 +165,24 @@ async def serve(book: int, seed: str, fates: dict[Fate, int]) -> None:  # noqa: 
         await writer.drain()
 
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        bill: Asked | None = None
+        bill: BilledRequest | None = None
         waiting: asyncio.Task[bytes] | None = None
         try:
             while True:
                 start = b"" if waiting is None else await waiting
                 head = start + await reader.readuntil(b"\r\n\r\n")
                 lines = head.decode("latin-1").lower().split("\r\n")
-                length = next(int(one[15:]) for one in lines if one.startswith("content-length:"))
-                asked = jsonio.loads(await reader.readexactly(length))
-                marker = asked["messages"][0]["content"].split()[0]
+                length = next(
+                    int(line[15:]) for line in lines if line.startswith("content-length:")
+                )
+                body = jsonio.loads(await reader.readexactly(length))
+                marker = body["messages"][0]["content"].split()[0]
                 numbers[marker] += 1
-                bill, chance = drawn(asked, numbers[marker], seed, fates)
+                bill, chance = drawn(body, numbers[marker], seed, fates)
                 note(bill)
                 waiting = asyncio.create_task(reader.readexactly(1))
                 work = asyncio.create_task(
-                    write(bill, chance, writer, streamed=bool(asked.get("stream")))
+                    write(bill, chance, writer, streamed=bool(body.get("stream")))
                 )
                 # Watch the connection too: the provider sees a close even while it is silent.
                 await asyncio.wait((work, waiting), return_when=asyncio.FIRST_COMPLETED)

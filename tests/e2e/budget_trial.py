@@ -24,7 +24,7 @@ from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand, O
 from gateway.limits.redis import RedisCounters
 from gateway.state.redis.scripts import KEY_NAMES, make_keys
 from tests.conftest import redis_program
-from tests.e2e.budget_audit import RATES, Found, Told, audit, table
+from tests.e2e.budget_audit import RATES, BudgetTrialResult, ClientOutcome, audit, table
 from tests.e2e.budget_provider import MOST, read
 from tests.e2e.child import Child, until
 from tests.e2e.kill_audit import books
@@ -132,9 +132,9 @@ class Load:
     """Clients that each make a few calls one after another; some close their connection early."""
 
     def __init__(
-        self, gateways: list[Gateway], found: Found, seed: str, *, streamed: float
+        self, gateways: list[Gateway], result: BudgetTrialResult, seed: str, *, streamed: float
     ) -> None:
-        self._gateways, self._found, self._seed = gateways, found, seed
+        self._gateways, self._result, self._seed = gateways, result, seed
         self._streamed = streamed
         """The fraction of calls that stream."""
         self._open = 0
@@ -146,34 +146,34 @@ class Load:
         chance = random.Random(f"{self._seed} {number}")
         for at in range(calls):
             marker = f"k{number}-{at}"
-            told = Told(chance.choice(list(_KEYS)), chance.randrange(GATEWAYS))
-            self._found.told[marker] = told
+            outcome = ClientOutcome(chance.choice(list(_KEYS)), chance.randrange(GATEWAYS))
+            self._result.outcomes[marker] = outcome
             with suppress(OSError, asyncio.IncompleteReadError):  # the gateway was killed
-                await asyncio.wait_for(self._call(marker, told, chance), PATIENCE)
+                await asyncio.wait_for(self._call(marker, outcome, chance), PATIENCE)
             await asyncio.sleep(chance.uniform(0, 0.3))
 
-    async def _call(self, marker: str, told: Told, chance: random.Random) -> None:
-        data = _request(marker, told.key, chance, self._streamed)
+    async def _call(self, marker: str, outcome: ClientOutcome, chance: random.Random) -> None:
+        data = _request(marker, outcome.key, chance, self._streamed)
         leaves, rude = chance.random() < 0.3, chance.random() < 0.5
         patience = chance.choice((0.0, chance.uniform(0, 0.03), chance.uniform(0, 0.5)))
-        port = self._gateways[told.gateway].port
+        port = self._gateways[outcome.gateway].port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         self._open += 1
-        self._found.peak = max(self._found.peak, self._open)
+        self._result.peak = max(self._result.peak, self._open)
         try:
             writer.write(data)
             if not leaves:
-                await _answer(reader, told)
+                await _answer(reader, outcome)
                 return
-            told.left = True
+            outcome.left = True
             try:
-                await asyncio.wait_for(_answer(reader, told), patience)
+                await asyncio.wait_for(_answer(reader, outcome), patience)
             except TimeoutError:
                 return
-            told.left = False
+            outcome.left = False
         finally:
             self._open -= 1
-            if told.left and rude:
+            if outcome.left and rude:
                 writer.transport.abort()
             writer.close()
 
@@ -198,22 +198,22 @@ def _request(marker: str, key: str, chance: random.Random, streamed: float) -> b
     return head.encode() + data
 
 
-async def _answer(reader: asyncio.StreamReader, told: Told) -> None:
+async def _answer(reader: asyncio.StreamReader, outcome: ClientOutcome) -> None:
     """Read an answer to its end."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
     fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
-    told.id = fields.get("x-request-id", "")
-    told.attempts = int(fields.get("x-tiergate-attempts", "0"))
+    outcome.id = fields.get("x-request-id", "")
+    outcome.attempts = int(fields.get("x-tiergate-attempts", "0"))
     status = int(head.split(" ", 2)[1])
     if "content-length" in fields:
         data = await reader.readexactly(int(fields["content-length"]))
         if status != 200:
             error = jsonio.loads(data)["error"]
-            told.code = str(error.get("code") or error.get("type"))
+            outcome.code = str(error.get("code") or error.get("type"))
     else:
         while not (await reader.readuntil(b"\n")).startswith(b"0\r"):
             pass
-    told.status = status
+    outcome.status = status
 
 
 def trial(
@@ -227,9 +227,9 @@ def trial(
     calls: int,
     kills: int,
     fates: tuple[str, ...] = (),
-) -> Found:
+) -> BudgetTrialResult:
     """Run one round against a budget, and compare all its records."""
-    found = Found(Decimal(bounds.all))
+    result = BudgetTrialResult(Decimal(bounds.all))
     program = redis_program()
     assert program is not None, "no server of the Redis protocol"
     place = Place(program, folder)
@@ -245,32 +245,32 @@ def trial(
         for at in range(GATEWAYS):
             name = folder / f"gateway{at}"
             gateways.append(Gateway(name, config, f"redis://127.0.0.1:{place.port}/0"))
-        for one in gateways:
-            one.start()
-        load = Load(gateways, found, seed, streamed=streamed)
-        asyncio.run(_run(load, gateways, found, seed, clients, calls, kills))
+        for gateway in gateways:
+            gateway.start()
+        load = Load(gateways, result, seed, streamed=streamed)
+        asyncio.run(_run(load, gateways, result, seed, clients, calls, kills))
         # Running calls end by themselves: their client has left, or their provider is silent.
-        found.wrong += [] if all(one.stop() for one in gateways) else ["it did not stop"]
-        found.asked, found.ended = read(book)
+        result.wrong += [] if all(gateway.stop() for gateway in gateways) else ["it did not stop"]
+        result.bills, result.ended = read(book)
         with place.admin() as admin:
-            _counted(admin, gateways, found)
-        asyncio.run(_expired(f"redis://127.0.0.1:{place.port}/0", place, found))
-        limits = {"all": found.budget, "own=ann": Decimal(bounds.own)}
+            _counted(admin, gateways, result)
+        asyncio.run(_expired(f"redis://127.0.0.1:{place.port}/0", place, result))
+        limits = {"all": result.budget, "own=ann": Decimal(bounds.own)}
         limits.update({f"key={name}": Decimal(bounds.each) for name in _KEYS})
-        found.wrong += audit(found, limits, bounds.places)
-        _logged(gateways, found)
+        result.wrong += audit(result, limits, bounds.places)
+        _logged(gateways, result)
     finally:
-        for one in gateways:
-            one.close()
+        for gateway in gateways:
+            gateway.close()
         provider.stop()
         place.kill()
-    return found
+    return result
 
 
 async def _run(
     calling: Load,
     gateways: list[Gateway],
-    found: Found,
+    result: BudgetTrialResult,
     seed: str,
     clients: int,
     calls: int,
@@ -283,51 +283,51 @@ async def _run(
         if load.done():
             break
         await asyncio.to_thread(chance.choice(gateways).kill)
-        found.kills += 1
+        result.kills += 1
     await load
 
 
-def _counted(admin: redis.Redis, gateways: list[Gateway], found: Found) -> None:
+def _counted(admin: redis.Redis, gateways: list[Gateway], result: BudgetTrialResult) -> None:
     """Read the counters of Redis after all gateways stopped, and match reservations to calls."""
     held: set[bytes] = set()
     for owner in OWNERS:
         names = {name.decode(): key for name, key in zip(KEY_NAMES, make_keys(owner), strict=True)}
         spent: Any = admin.hgetall(names["spent"])
-        found.used |= {name.decode(): int(value) for name, value in spent.items()}
+        result.used |= {name.decode(): int(value) for name, value in spent.items()}
         mine: Any = admin.hkeys(names["holds"])
         held |= set(mine)
         running: Any = admin.hgetall(names["running"])
         if not mine and running:
-            found.wrong.append(f"nothing is held of {owner}, and {running} is running")
+            result.wrong.append(f"nothing is held of {owner}, and {running} is running")
         if owner is None:
             places = [int(count) for name, count in running.items() if b"usd|" not in name]
-            found.places, found.holds = sum(places), len(mine)
-    found.wrong += [f"{name} is {value}" for name, value in found.used.items() if value < 0]
-    if found.places != found.holds:
-        found.wrong.append(f"{found.holds} holds keep {found.places} places")
+            result.places, result.holds = sum(places), len(mine)
+    result.wrong += [f"{name} is {value}" for name, value in result.used.items() if value < 0]
+    if result.places != result.holds:
+        result.wrong.append(f"{result.holds} holds keep {result.places} places")
     finals: dict[str, FinalRow] = {}
-    for one in gateways:
-        more = books(one.ledger)
-        found.books.intents.update(more.intents)
-        found.books.failed.update(more.failed)
-        found.books.finals.update(more.finals)
-    for id, rows in found.books.finals.items():
+    for gateway in gateways:
+        more = books(gateway.ledger)
+        result.books.intents.update(more.intents)
+        result.books.failed.update(more.failed)
+        result.books.finals.update(more.finals)
+    for id, rows in result.books.finals.items():
         finals[id] = rows[0]
         if len(rows) > 1:
-            found.wrong.append(f"{id}: {len(rows)} final rows")
+            result.wrong.append(f"{id}: {len(rows)} final rows")
     for id in map(bytes.decode, held):
         # A call whose gateway was killed before its first request has no row at all.
         if id in finals and finals[id].state != "unknown_crash":
             row = finals[id]
-            found.wrong.append(f"{id}: {row.state} {row.status} {row.problem}, and still held")
-        elif not found.kills:
-            found.wrong.append(f"{id}: held, and nothing was killed")
+            result.wrong.append(f"{id}: {row.state} {row.status} {row.problem}, and still held")
+        elif not result.kills:
+            result.wrong.append(f"{id}: held, and nothing was killed")
 
 
-async def _expired(url: str, place: Place, found: Found) -> None:
+async def _expired(url: str, place: Place, result: BudgetTrialResult) -> None:
     """Check that expired reservations free their places and stay charged."""
     meter = RedisCounters.from_url(
-        url, note=found.wrong.append, clock=time.monotonic, deadline=20.0, time="caller"
+        url, note=result.wrong.append, clock=time.monotonic, deadline=20.0, time="caller"
     )
     now, used = time.time() + _LATER, dict[str, int]()
     try:
@@ -337,31 +337,31 @@ async def _expired(url: str, place: Place, found: Found) -> None:
                 all_tenants=owner is None,
             )  # fmt: skip
             tenant = owner or ""
-            for at in range(found.holds // 64 + 1):
-                ask = AdmissionRequest(
+            for at in range(result.holds // 64 + 1):
+                request = AdmissionRequest(
                     id=f"later {at}", tenant=tenant, demands=(need,), expires_at=now + 1
                 )
-                if not isinstance(await meter.admit(ask, now), Admitted):
-                    found.wrong.append("a place is not free")
-                await meter.settle(tenant, ask.id, None, None)
+                if not isinstance(await meter.admit(request, now), Admitted):
+                    result.wrong.append("a place is not free")
+                await meter.settle(tenant, request.id, None, None)
             used |= await meter.read_counters(owner)
-        if used != found.used:
-            found.wrong.append("what was held is not charged once it has expired")
+        if used != result.used:
+            result.wrong.append("what was held is not charged once it has expired")
     finally:
         await meter.close()
     with place.admin() as admin:
         for owner in OWNERS:
-            if left := admin.hgetall(make_keys(owner)[2]):
-                found.wrong.append(f"running for ever: {left}")
+            if leftover := admin.hgetall(make_keys(owner)[2]):
+                result.wrong.append(f"running for ever: {leftover}")
 
 
-def _logged(gateways: list[Gateway], found: Found) -> None:
-    rows = [row for one in gateways for row in one.log()]
-    known = ("budget", "call", "health", "limits", "pressure", "redis")
-    told = [row for row in rows if row["event"] not in known]
-    found.wrong += [f"the log has {row}" for row in told]
+def _logged(gateways: list[Gateway], result: BudgetTrialResult) -> None:
+    rows = [row for gateway in gateways for row in gateway.log()]
+    expected = ("budget", "call", "health", "limits", "pressure", "redis")
+    unexpected = [row for row in rows if row["event"] not in expected]
+    result.wrong += [f"the log has {row}" for row in unexpected]
     away = ("refused", "counted in this process alone")
-    found.lost = sum(row["event"] == "limits" and row["text"] in away for row in rows)
+    result.lost = sum(row["event"] == "limits" and row["text"] in away for row in rows)
 
 
 def _written(folder: Path, provider: str, bounds: Bounds, loss: str) -> Path:
@@ -408,13 +408,13 @@ def main(rounds: int, seed: str) -> int:
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="tiergate-budget-") as folder:
             bounds = ROUNDS[at % len(ROUNDS)]
-            found = trial(
+            result = trial(
                 Path(folder), bounds, f"{seed} {at}", streamed=1.0, clients=500, calls=3, kills=2
             )
         print(f"round {at + 1}, seed {seed}: {time.monotonic() - began:.0f} s")
-        print("\n".join(f"  {what:<40}{count}" for what, count in table(found)))
-        print("\n".join([f"  {len(found.wrong)} disagreements", *found.wrong[:40]]), flush=True)
-        wrong += len(found.wrong)
+        print("\n".join(f"  {name:<40}{count}" for name, count in table(result)))
+        print("\n".join([f"  {len(result.wrong)} disagreements", *result.wrong[:40]]), flush=True)
+        wrong += len(result.wrong)
     return 1 if wrong else 0
 
 

@@ -24,13 +24,15 @@ class Child:
     """A running program that writes into `stem`.out and `stem`.err."""
 
     def __init__(self, command: Sequence[str], stem: Path, **environ: str) -> None:
-        keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        inherited = {
+            name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ
+        }
         self._stem = stem
         for end in (".out", ".err"):
             stem.with_suffix(end).touch()
         self._shell = subprocess.Popen(
             ["/bin/sh", "-c", _KEEP, str(stem), *command],
-            env={**keep, **environ}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**inherited, **environ}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             start_new_session=True, text=True,
         )  # fmt: skip
         assert self._shell.stdout is not None
@@ -74,10 +76,10 @@ class Child:
         return self._shell.wait()
 
 
-def until[T](tell: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
+def until[T](check: Callable[[], T], expected: str, seconds: float = PATIENCE) -> T:
     """Return what `tell` returns once it is true; fail if that takes too long."""
     deadline = time.monotonic() + seconds
-    while not (told := tell()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+    while not (result := check()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {expected}"
         time.sleep(0.005)  # a pause between two looks at a real process
-    return told
+    return result

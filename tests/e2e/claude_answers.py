@@ -23,16 +23,16 @@ _PIECE = 7
 """Characters of one delta."""
 
 
-def text(said: str) -> Block:
-    return {"type": "text", "text": said}
+def text(content: str) -> Block:
+    return {"type": "text", "text": content}
 
 
 def thinking(thought: str, signature: str) -> Block:
     return {"type": "thinking", "thinking": thought, "signature": signature}
 
 
-def tool(call: str, name: str, **given: Any) -> Block:
-    return {"type": "tool_use", "id": call, "name": name, "input": given}
+def tool(call: str, name: str, **arguments: Any) -> Block:
+    return {"type": "tool_use", "id": call, "name": name, "input": arguments}
 
 
 def event(kind: str, **more: Any) -> bytes:
@@ -77,8 +77,8 @@ def reply(*blocks: Block) -> Script:
 
 def error(kind: str, message: str) -> bytes:
     """Return the body of an error."""
-    said = {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"}
-    return orjson.dumps(said)
+    value = {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"}
+    return orjson.dumps(value)
 
 
 def _message(blocks: Sequence[Block]) -> dict[str, Any]:
@@ -96,25 +96,27 @@ def _message(blocks: Sequence[Block]) -> dict[str, Any]:
 
 
 def _stop(blocks: Iterable[Block]) -> str:
-    return "tool_use" if any(it["type"] == "tool_use" for it in blocks) else "end_turn"
+    return "tool_use" if any(block["type"] == "tool_use" for block in blocks) else "end_turn"
 
 
 def _empty(block: Block) -> Block:
     """Return a block as it begins."""
-    kept = ("type", "id", "name")
-    return {key: value if key in kept else type(value)() for key, value in block.items()}
+    unchanged = ("type", "id", "name")
+    return {key: value if key in unchanged else type(value)() for key, value in block.items()}
 
 
 def _deltas(block: Block) -> list[dict[str, str]]:
     if block["type"] == "tool_use":
-        given = orjson.dumps(block["input"]).decode()
-        return [{"type": "input_json_delta", "partial_json": part} for part in ("", *_cut(given))]
+        arguments = orjson.dumps(block["input"]).decode()
+        return [
+            {"type": "input_json_delta", "partial_json": part} for part in ("", *_cut(arguments))
+        ]
     kind = block["type"]
-    told = [{"type": f"{kind}_delta", kind: part} for part in _cut(block[kind])]
+    deltas = [{"type": f"{kind}_delta", kind: part} for part in _cut(block[kind])]
     if kind == "thinking":
-        told.append({"type": "signature_delta", "signature": block["signature"]})
-    return told
+        deltas.append({"type": "signature_delta", "signature": block["signature"]})
+    return deltas
 
 
-def _cut(said: str) -> list[str]:
-    return [said[at : at + _PIECE] for at in range(0, len(said), _PIECE)]
+def _cut(value: str) -> list[str]:
+    return [value[at : at + _PIECE] for at in range(0, len(value), _PIECE)]

@@ -25,7 +25,7 @@ QUIET = {
 
 
 @dataclass(frozen=True)
-class Said:
+class ClaudeRun:
     """The exit status and the output of one run."""
 
     code: int
@@ -60,21 +60,21 @@ class Claude:
             **environ,
         }
 
-    def ask(self, prompt: str, *flags: str, **environ: str) -> Said:
+    def ask(self, prompt: str, *flags: str, **environ: str) -> ClaudeRun:
         """Run `claude -p` once; a variable that is empty is removed from the environment."""
-        given = {name: value for name, value in (self._environ | environ).items() if value}
+        variables = {name: value for name, value in (self._environ | environ).items() if value}
         ran = subprocess.run(
             [self._program, "-p", prompt, *flags],
-            cwd=self.work, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            cwd=self.work, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=PATIENCE, check=False,
         )  # fmt: skip
-        return Said(ran.returncode, ran.stdout, ran.stderr)
+        return ClaudeRun(ran.returncode, ran.stdout, ran.stderr)
 
 
 def program() -> str:
     """Return the path of the program, or skip the test if it is not installed."""
-    found = shutil.which(_NAMED or _INSTALLED)
-    if found is None:
+    path = shutil.which(_NAMED or _INSTALLED)
+    if path is None:
         named = f"TIERGATE_CLAUDE is {_NAMED}" if _NAMED else "Claude Code is not installed"
         pytest.skip(f"{named}: `make clients` installs it (needs npm)")
-    return found
+    return path

@@ -30,7 +30,7 @@ _LIFE = 3600
 
 
 @dataclass
-class Found:
+class ClusterTrialResult:
     """The counts of one round."""
 
     passed: int
@@ -48,7 +48,7 @@ class Found:
 
 async def trial(
     nodes: Nodes, tenant: str, limit: int, chance: random.Random, *, cut: bool
-) -> Found:
+) -> ClusterTrialResult:
     """Spend a budget of `limit` calls while the primary that counts them dies.
 
     `cut` disconnects the primary from its replica for a moment before that.
@@ -60,7 +60,7 @@ async def trial(
     need = CounterDemand(
         kind="usd", name="trial", field="usd|total", limit=limit * HOLD, amount=HOLD
     )
-    found = Found(0, 0, 0, 0, 0.0, 0)
+    result = ClusterTrialResult(0, 0, 0, 0, 0.0, 0)
     times: list[float] = []
     admitted: set[bytes] = set()
     spent, holds = (make_key(make_tag(tenant), name).decode() for name in (b"spent", b"holds"))
@@ -73,19 +73,21 @@ async def trial(
             at += 1
             now = time.time()
             call = f"{number}-{at}"
-            ask = AdmissionRequest(id=call, tenant=tenant, demands=(need,), expires_at=now + _LIFE)
+            request = AdmissionRequest(
+                id=call, tenant=tenant, demands=(need,), expires_at=now + _LIFE
+            )
             try:
-                told = await meters[number % 3].admit(ask, now)
+                decision = await meters[number % 3].admit(request, now)
             except StoreUnavailable:
-                found.lost += 1
+                result.lost += 1
                 times.append(time.monotonic())
                 await asyncio.sleep(0.02)
                 continue
-            if isinstance(told, Admitted):
-                found.passed += 1
+            if isinstance(decision, Admitted):
+                result.passed += 1
                 admitted.add(call.encode())
-            elif isinstance(told, Refusal):
-                found.over += 1
+            elif isinstance(decision, Refusal):
+                result.over += 1
                 if times:
                     ended.set()
             await asyncio.sleep(0.002)
@@ -93,7 +95,7 @@ async def trial(
     workers = [asyncio.create_task(work(number)) for number in range(WORKERS)]
     part = limit * chance.uniform(0.2, 0.5)
     async with asyncio.timeout(60):
-        while found.passed < part:  # noqa: ASYNC110 - others count it
+        while result.passed < part:  # noqa: ASYNC110 - others count it
             await asyncio.sleep(0.001)
     times.clear()
     await _kill(primary, replica, cut=cut)
@@ -101,13 +103,13 @@ async def trial(
         await asyncio.gather(*workers)
     # Each counted call has a reservation. An admitted call without one was in the window.
     with replica.admin() as admin:
-        found.window = len(admitted.difference(admin.hkeys(holds)))
+        result.window = len(admitted.difference(admin.hkeys(holds)))
     used = await meters[0].read_counters(tenant)
-    found.counted = used["usd|total"] // HOLD
-    found.away = times[-1] - times[0] if times else 0.0
+    result.counted = used["usd|total"] // HOLD
+    result.away = times[-1] - times[0] if times else 0.0
     for meter in meters:
         await meter.close()
-    return found
+    return result
 
 
 async def _kill(primary: Place, replica: Place, *, cut: bool) -> None:
@@ -132,14 +134,14 @@ def main(rounds: int, seed: int) -> int:
             tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
             Nodes(program, Path(folder)) as nodes,
         ):
-            found = asyncio.run(trial(nodes, f"trial{number}", limit, chance, cut=number % 2 == 1))
-        holds = found.passed <= limit + found.window and found.counted <= limit
+            result = asyncio.run(trial(nodes, f"trial{number}", limit, chance, cut=number % 2 == 1))
+        holds = result.passed <= limit + result.window and result.counted <= limit
         wrong += not holds
         print(
-            f"round {number}: budget {limit} calls, admitted {found.passed}, counted "
-            f"{found.counted}, refused {found.over}, answers lost {found.lost}, away "
-            f"{found.away:.1f} s, unreplicated holds {found.window} "
-            f"({found.window * HOLD} micro-USD): {'holds' if holds else 'OVERSPENT'}",
+            f"round {number}: budget {limit} calls, admitted {result.passed}, counted "
+            f"{result.counted}, refused {result.over}, answers lost {result.lost}, away "
+            f"{result.away:.1f} s, unreplicated holds {result.window} "
+            f"({result.window * HOLD} micro-USD): {'holds' if holds else 'OVERSPENT'}",
             flush=True,
         )
     return 1 if wrong else 0

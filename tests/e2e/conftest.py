@@ -76,8 +76,8 @@ def make(loop: Loop, upstream: Upstream, tmp_path: Path) -> Iterator[Make]:
         return worlds[-1]
 
     yield make
-    for made in worlds:
-        made.close()
+    for world in worlds:
+        world.close()
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ type Json = dict[str, Any]
 CHAT, RESPONSES, MESSAGES, GEMINI = (
     "openai-chat", "openai-responses", "anthropic-messages", "gemini",
 )  # fmt: skip
-DOORS = {CHAT: "/chat", RESPONSES: "/responses", MESSAGES: "/messages", GEMINI: "/gemini"}
-DIALECTS = tuple(DOORS)
+ENDPOINTS = {CHAT: "/chat", RESPONSES: "/responses", MESSAGES: "/messages", GEMINI: "/gemini"}
+DIALECTS = tuple(ENDPOINTS)
 TEXT = "Hello you."
 THOUGHT = "They greet."
 ARGUMENTS = {"city": "Zürich", "days": 2}
@@ -41,19 +41,19 @@ def four(value: Config) -> None:
     value["providers"] = {
         name: {
             "base_url": base,
-            "dialects": {name: door},
+            "dialects": {name: endpoint},
             "auth": auth[name],
             "accounts": {"main": f"secret-of-{name}"},
         }
-        for name, door in DOORS.items()
+        for name, endpoint in ENDPOINTS.items()
     }
-    value["labs"] = {name: {"smart": [{"model": f"m-{name}"}]} for name in DOORS}
-    value["models"] = {f"m-{name}": {"price": {"input": 1, "output": 4}} for name in DOORS}
+    value["labs"] = {name: {"smart": [{"model": f"m-{name}"}]} for name in ENDPOINTS}
+    value["models"] = {f"m-{name}": {"price": {"input": 1, "output": 4}} for name in ENDPOINTS}
     value["default"] = {"lab": CHAT, "tier": "smart"}
 
 
 @dataclass(frozen=True)
-class Heard:
+class ParsedAnswer:
     """The answer as an SDK parsed it."""
 
     text: str = ""
@@ -85,8 +85,8 @@ def answer(dialect: str, *, tools: bool = False, stream: bool = False, cut: int 
 def _chat(tools: bool) -> Json:
     call = {"name": "weather", "arguments": jsonio.dumps(ARGUMENTS).decode()}
     calls = [{"id": "call_1", "type": "function", "function": call}]
-    said: Json = {"content": None, "tool_calls": calls} if tools else {"content": TEXT}
-    message = {"role": "assistant", **said}
+    content: Json = {"content": None, "tool_calls": calls} if tools else {"content": TEXT}
+    message = {"role": "assistant", **content}
     return {
         "id": "c-1", "object": "chat.completion", "created": 1, "model": "served-chat",
         "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls" if tools else "stop"}],
@@ -99,16 +99,18 @@ def _chat_stream(whole: Json, tools: bool) -> list[bytes]:
     deltas: list[Json] = [{"role": "assistant", "content": ""}]
     if tools:
         (call,) = whole["choices"][0]["message"]["tool_calls"]
-        said = call["function"]["arguments"]
+        arguments = call["function"]["arguments"]
         first = {**call, "index": 0, "function": {"name": "weather", "arguments": ""}}
         deltas += [{"tool_calls": [first]}]
         deltas += [
-            {"tool_calls": [{"index": 0, "function": {"arguments": part}}]} for part in _split(said)
+            {"tool_calls": [{"index": 0, "function": {"arguments": part}}]}
+            for part in _split(arguments)
         ]
     else:
         deltas += [{"content": part} for part in _split(TEXT)]
     chunks = [
-        {**head, "choices": [{"index": 0, "delta": it, "finish_reason": None}]} for it in deltas
+        {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+        for delta in deltas
     ]
     finish = whole["choices"][0]["finish_reason"]
     chunks.append({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
@@ -137,12 +139,12 @@ def _event(kind: str, **more: Any) -> bytes:
 def _messages_stream(whole: Json, tools: bool) -> list[bytes]:
     block = whole["content"][0]
     empty = {**block, "input": {}} if tools else {**block, "text": ""}
-    said = jsonio.dumps(ARGUMENTS).decode() if tools else TEXT
+    content = jsonio.dumps(ARGUMENTS).decode() if tools else TEXT
     kind, name = ("input_json_delta", "partial_json") if tools else ("text_delta", "text")
     return [
         _event("message_start", message={**whole, "content": [], "stop_reason": None}),
         _event("content_block_start", index=0, content_block=empty),
-        *(_event("content_block_delta", index=0, delta={"type": kind, name: part}) for part in _split(said)),
+        *(_event("content_block_delta", index=0, delta={"type": kind, name: part}) for part in _split(content)),
         _event("content_block_stop", index=0),
         _event("message_delta", delta={"stop_reason": whole["stop_reason"], "stop_sequence": None}, usage=whole["usage"]),
         _event("message_stop"),
@@ -169,7 +171,7 @@ def _responses(tools: bool) -> Json:
 def _responses_stream(whole: Json, tools: bool) -> list[bytes]:
     item = whole["output"][0]
     begun = {**whole, "status": "in_progress", "output": [], "usage": None}
-    said = item["arguments"] if tools else TEXT
+    content = item["arguments"] if tools else TEXT
     where = {"item_id": item["id"], "output_index": 0}
     events: list[Json] = [
         {"type": "response.created", "response": begun},
@@ -179,8 +181,8 @@ def _responses_stream(whole: Json, tools: bool) -> list[bytes]:
         start = {**item, "arguments": "", "status": "in_progress"}
         events += [
             {"type": "response.output_item.added", "output_index": 0, "item": start},
-            *({"type": "response.function_call_arguments.delta", **where, "delta": part} for part in _split(said)),
-            {"type": "response.function_call_arguments.done", **where, "name": "weather", "arguments": said},
+            *({"type": "response.function_call_arguments.delta", **where, "delta": part} for part in _split(content)),
+            {"type": "response.function_call_arguments.done", **where, "name": "weather", "arguments": content},
         ]  # fmt: skip
     else:
         start = {**item, "content": [], "status": "in_progress"}
@@ -189,8 +191,8 @@ def _responses_stream(whole: Json, tools: bool) -> list[bytes]:
         events += [
             {"type": "response.output_item.added", "output_index": 0, "item": start},
             {"type": "response.content_part.added", **at, "part": empty},
-            *({"type": "response.output_text.delta", **at, "delta": part, "logprobs": []} for part in _split(said)),
-            {"type": "response.output_text.done", **at, "text": said, "logprobs": []},
+            *({"type": "response.output_text.delta", **at, "delta": part, "logprobs": []} for part in _split(content)),
+            {"type": "response.output_text.done", **at, "text": content, "logprobs": []},
             {"type": "response.content_part.done", **at, "part": item["content"][0]},
         ]  # fmt: skip
     events += [
@@ -215,7 +217,7 @@ def _gemini(tools: bool) -> Json:
 
 
 def _gemini_stream(whole: Json, tools: bool) -> list[bytes]:
-    parts = whole["candidates"][0]["content"]["parts"] if tools else [{"text": it} for it in _split(TEXT)]  # fmt: skip
+    parts = whole["candidates"][0]["content"]["parts"] if tools else [{"text": text} for text in _split(TEXT)]  # fmt: skip
     frames = []
     for at, part in enumerate(parts):
         candidate = {"content": {"role": "model", "parts": [part]}, "index": 0}
@@ -236,7 +238,7 @@ _STREAMS: dict[str, Callable[[Json, bool], list[bytes]]] = {
 # Requests of the clients.
 
 
-type Ask = Callable[[World, str, bool, bool], Heard]
+type Ask = Callable[[World, str, bool, bool], ParsedAnswer]
 """Takes a world, a model, True to offer a tool, and True to stream."""
 
 QUESTION = "What is the weather in Zürich?"
@@ -249,7 +251,7 @@ def _openai(world: World) -> Iterator[openai.OpenAI]:
         yield sdk
 
 
-def ask_chat(world: World, model: str, tools: bool, stream: bool) -> Heard:
+def ask_chat(world: World, model: str, tools: bool, stream: bool) -> ParsedAnswer:
     function = {"name": "weather", "description": "Tells it.", "parameters": SCHEMA}
     offered: Json = {"tools": [{"type": "function", "function": function}]} if tools else {}
     messages: list[Any] = [
@@ -259,20 +261,20 @@ def ask_chat(world: World, model: str, tools: bool, stream: bool) -> Heard:
     with _openai(world) as sdk:
         if not stream:
             whole = sdk.chat.completions.create(model=model, messages=messages, **offered)
-            return _heard_chat(
+            return _parse_chat(
                 whole.choices[0].message, whole.choices[0].finish_reason, whole.usage
             )
         options: Json = {"stream_options": {"include_usage": True}}
         with sdk.chat.completions.stream(
             model=model, messages=messages, **options, **offered
-        ) as it:
-            final = it.get_final_completion()
-        return _heard_chat(final.choices[0].message, final.choices[0].finish_reason, final.usage)
+        ) as events:
+            final = events.get_final_completion()
+        return _parse_chat(final.choices[0].message, final.choices[0].finish_reason, final.usage)
 
 
-def _heard_chat(message: Any, finish: str, usage: Any) -> Heard:
-    calls = tuple((it.function.name, canonical(it.function.arguments)) for it in message.tool_calls or ())  # fmt: skip
-    return Heard(
+def _parse_chat(message: Any, finish: str, usage: Any) -> ParsedAnswer:
+    calls = tuple((call.function.name, canonical(call.function.arguments)) for call in message.tool_calls or ())  # fmt: skip
+    return ParsedAnswer(
         text=message.content or "",
         calls=calls,
         finish="tools" if finish == "tool_calls" else finish,
@@ -280,53 +282,55 @@ def _heard_chat(message: Any, finish: str, usage: Any) -> Heard:
     )
 
 
-def ask_responses(world: World, model: str, tools: bool, stream: bool) -> Heard:
+def ask_responses(world: World, model: str, tools: bool, stream: bool) -> ParsedAnswer:
     function = {"type": "function", "name": "weather", "parameters": SCHEMA, "strict": False}
     offered: Json = {"tools": [function]} if tools else {}
-    asked: Json = {"model": model, "instructions": SYSTEM, "input": QUESTION, **offered}
-    found: Any
+    body: Json = {"model": model, "instructions": SYSTEM, "input": QUESTION, **offered}
+    reply: Any
     with _openai(world) as sdk:
         if stream:
-            with sdk.responses.stream(**asked) as events:
-                found = events.get_final_response()
+            with sdk.responses.stream(**body) as events:
+                reply = events.get_final_response()
         else:
-            found = sdk.responses.create(**asked)
-    calls = tuple((it.name, canonical(it.arguments)) for it in found.output if it.type == "function_call")  # fmt: skip
-    assert found.status == "completed"
-    assert found.usage is not None
-    return Heard(
-        text=found.output_text,
+            reply = sdk.responses.create(**body)
+    calls = tuple((item.name, canonical(item.arguments)) for item in reply.output if item.type == "function_call")  # fmt: skip
+    assert reply.status == "completed"
+    assert reply.usage is not None
+    return ParsedAnswer(
+        text=reply.output_text,
         calls=calls,
         finish="tools" if calls else "stop",
-        counts=(found.usage.input_tokens, found.usage.output_tokens),
+        counts=(reply.usage.input_tokens, reply.usage.output_tokens),
     )
 
 
-def ask_messages(world: World, model: str, tools: bool, stream: bool) -> Heard:
+def ask_messages(world: World, model: str, tools: bool, stream: bool) -> ParsedAnswer:
     tool = {"name": "weather", "description": "Tells it.", "input_schema": SCHEMA}
-    asked: Json = {
+    body: Json = {
         "model": model, "max_tokens": 500, "system": SYSTEM,
         "messages": [{"role": "user", "content": QUESTION}], **({"tools": [tool]} if tools else {}),
     }  # fmt: skip
     with anthropic.Anthropic(base_url=world.url, api_key="k", max_retries=0) as sdk:
-        found: Any
+        reply: Any
         if stream:
-            with sdk.messages.stream(**asked) as events:
-                found = events.get_final_message()
+            with sdk.messages.stream(**body) as events:
+                reply = events.get_final_message()
         else:
-            found = sdk.messages.create(**asked)
+            reply = sdk.messages.create(**body)
     words = {"end_turn": "stop", "tool_use": "tools", "max_tokens": "length"}
-    return Heard(
-        text="".join(it.text for it in found.content if it.type == "text"),
+    return ParsedAnswer(
+        text="".join(block.text for block in reply.content if block.type == "text"),
         calls=tuple(
-            (it.name, canonical(it.input)) for it in found.content if it.type == "tool_use"
+            (block.name, canonical(block.input))
+            for block in reply.content
+            if block.type == "tool_use"
         ),
-        finish=words[str(found.stop_reason)],
-        counts=(found.usage.input_tokens, found.usage.output_tokens),
+        finish=words[str(reply.stop_reason)],
+        counts=(reply.usage.input_tokens, reply.usage.output_tokens),
     )
 
 
-def ask_gemini(world: World, model: str, tools: bool, stream: bool) -> Heard:
+def ask_gemini(world: World, model: str, tools: bool, stream: bool) -> ParsedAnswer:
     declared = types.FunctionDeclaration(name="weather", parameters_json_schema=SCHEMA)
     config = types.GenerateContentConfig(
         system_instruction=SYSTEM,
@@ -335,27 +339,32 @@ def ask_gemini(world: World, model: str, tools: bool, stream: bool) -> Heard:
     )
     sdk = genai.Client(api_key="k", http_options=types.HttpOptions(base_url=world.url))
     if stream:
-        found = list(
+        chunks = list(
             sdk.models.generate_content_stream(model=model, contents=QUESTION, config=config)
         )
     else:
-        found = [sdk.models.generate_content(model=model, contents=QUESTION, config=config)]
+        chunks = [sdk.models.generate_content(model=model, contents=QUESTION, config=config)]
     sdk.close()
     parts = [
         part
-        for one in found
-        for candidate in one.candidates or ()
+        for chunk in chunks
+        for candidate in chunk.candidates or ()
         if candidate.content is not None
         for part in candidate.content.parts or ()
     ]
     calls = tuple(
-        (str(it.name), canonical(it.args)) for part in parts if (it := part.function_call)
+        (str(item.name), canonical(item.args)) for part in parts if (item := part.function_call)
     )
-    ended = [it.finish_reason for one in found for it in one.candidates or () if it.finish_reason]
-    assert [str(it.name) for it in ended] == ["STOP"]
-    usage = found[-1].usage_metadata
+    ended = [
+        item.finish_reason
+        for chunk in chunks
+        for item in chunk.candidates or ()
+        if item.finish_reason
+    ]
+    assert [str(item.name) for item in ended] == ["STOP"]
+    usage = chunks[-1].usage_metadata
     assert usage is not None
-    return Heard(
+    return ParsedAnswer(
         text="".join(part.text or "" for part in parts if not part.thought),
         calls=calls,
         finish="tools" if calls else "stop",

@@ -47,13 +47,13 @@ def books(folder: Path) -> Books:
     return read
 
 
-def audit(asked: Iterable[Bill], load: Load, read: Books, killed: set[int]) -> list[str]:
+def audit(bills: Iterable[Bill], load: Load, read: Books, killed: set[int]) -> list[str]:
     """Return every disagreement, one a line; none if the ledger equals the provider's bills."""
     wrong = list(load.wrong)
     calls: dict[str, set[str]] = defaultdict(set)
     for id, tries in read.intents.items():
-        if [one.attempt for one in tries] != [*range(1, len(tries) + 1)]:
-            wrong.append(f"{id}: intents {[one.attempt for one in tries]}")
+        if [intent.attempt for intent in tries] != [*range(1, len(tries) + 1)]:
+            wrong.append(f"{id}: intents {[intent.attempt for intent in tries]}")
         if len(read.finals.get(id, ())) != 1:
             wrong.append(f"{id}: {len(read.finals.get(id, ()))} final rows")
         calls[tries[0].tags[0]].add(id)
@@ -64,7 +64,7 @@ def audit(asked: Iterable[Bill], load: Load, read: Books, killed: set[int]) -> l
     ]
     wrong += [f"{marker}: {len(ids)} calls" for marker, ids in calls.items() if len(ids) > 1]
     requests: dict[str, list[Bill]] = defaultdict(list)
-    for bill in asked:
+    for bill in bills:
         requests[bill.marker].append(bill)
     for marker in requests.keys() - calls.keys():
         wrong.append(f"{marker}: asked of the provider, and not in the ledger")
@@ -82,11 +82,11 @@ def _agrees(
     """Compare the rows of a call with the provider's own record of its requests."""
     wrong = []
     # If its process was killed just before sending, the last request may not have been sent.
-    sent, crashed = len(requests), entry.state == "unknown_crash"
-    if not (sent <= len(intents) <= sent + crashed and entry.attempts == len(intents)):
-        wrong.append(f"{sent} requests, {len(intents)} intents, {entry.attempts} attempts")
+    count, crashed = len(requests), entry.state == "unknown_crash"
+    if not (count <= len(intents) <= count + crashed and entry.attempts == len(intents)):
+        wrong.append(f"{count} requests, {len(intents)} intents, {entry.attempts} attempts")
     for row in failed:
-        wrong += _failed(requests[row.attempt - 1] if row.attempt <= sent else None, row)
+        wrong += _failed(requests[row.attempt - 1] if row.attempt <= count else None, row)
     wasted = (
         None if any(row.cost is None for row in failed) else sum(row.cost or 0 for row in failed)
     )
@@ -95,14 +95,14 @@ def _agrees(
     if crashed:
         wrong += [] if entry.cost is None else ["a cost that nobody knows"]
     elif entry.state == "failed":  # a provider that fails too often gets no more requests
-        wrong += ["failed, and answered"] if any(one.kind == "answer" for one in requests) else []
+        wrong += ["failed, and answered"] if any(line.kind == "answer" for line in requests) else []
     elif entry.state != "settled":
         wrong.append(entry.state)
     elif requests and requests[-1].kind == "answer":
         wrong += _settled(requests[-1], failed, entry)
     else:
         wrong.append("settled, and not billed")
-    return [f"{entry.tags[0]} {entry.id}: {one}" for one in wrong]
+    return [f"{entry.tags[0]} {entry.id}: {line}" for line in wrong]
 
 
 def _failed(bill: Bill | None, row: AttemptRow) -> list[str]:
@@ -121,14 +121,14 @@ def _failed(bill: Bill | None, row: AttemptRow) -> list[str]:
 def _settled(bill: Bill, failed: list[AttemptRow], entry: FinalRow) -> list[str]:
     tokens = (bill.input, bill.cached, bill.output)
     cost = _cost(tokens) + sum(row.cost or 0 for row in failed)
-    told = (bill.id, tokens, cost, [*range(1, bill.number)])
-    found = (
+    expected = (bill.id, tokens, cost, [*range(1, bill.number)])
+    actual = (
         entry.upstream_id,
         (entry.input, entry.cache_read or 0, entry.output),
         entry.cost,
         [row.attempt for row in failed],
     )
-    return [] if found == told else [f"billed {told}, on the ledger {found}"]
+    return [] if actual == expected else [f"billed {expected}, on the ledger {actual}"]
 
 
 def _cost(tokens: tuple[int, int, int]) -> Decimal:
@@ -153,14 +153,14 @@ def _closed(
 
 def store(read: Books, command: list[str], environ: Mapping[str, str]) -> list[str]:
     """Return the figures in which `tiergate costs` differs from the journals."""
-    said = subprocess.run(
+    run = subprocess.run(
         [sys.executable, "-m", "gateway", *command, "costs", "--by", "lab,model", "--json"],
         env=environ, capture_output=True, check=True, timeout=60,
     ).stdout  # fmt: skip
-    total = jsonio.loads(said)["total"]
-    rows = [one for finals in read.finals.values() for one in finals]
+    total = jsonio.loads(run)["total"]
+    rows = [final for finals in read.finals.values() for final in finals]
     states = Counter(row.state for row in rows)
-    told = {
+    names = {
         "calls": len(rows),
         "failed": sum(states[state] for state in ("unknown_crash", "failed", "refused")),
         "unknown": sum(row.cost is None or row.wasted is None for row in rows),
@@ -169,5 +169,5 @@ def store(read: Books, command: list[str], environ: Mapping[str, str]) -> list[s
         "output": sum(row.output or 0 for row in rows),
         "cost": sum((row.cost or Decimal(0) for row in rows), Decimal(0)),
     }
-    found = {name: total[name] for name in told} | {"cost": Decimal(total["cost"])}
-    return [] if found == told else [f"the store says {found}, the journals {told}"]
+    totals = {name: total[name] for name in names} | {"cost": Decimal(total["cost"])}
+    return [] if totals == names else [f"the store says {totals}, the journals {names}"]

@@ -79,22 +79,22 @@ def messages(bill: Bill, output: int | None = None) -> dict[str, Any]:
 
 def whole(path: str, bill: Bill) -> bytes:
     if path.endswith("/chat/completions"):
-        said = {
+        value = {
             "index": 0,
             "finish_reason": "stop",
             "message": {"role": "assistant", "content": "Hi."},
         }
-        told: dict[str, Any] = {
+        usage: dict[str, Any] = {
             "id": "c-1",
             "object": "chat.completion",
             "created": 1,
             "model": "m",
-            "choices": [said],
+            "choices": [value],
             "usage": chat(bill),
         }
     else:
         text = {"type": "text", "text": "Hi."}
-        told = {
+        usage = {
             "id": "m-1",
             "type": "message",
             "role": "assistant",
@@ -104,7 +104,7 @@ def whole(path: str, bill: Bill) -> bytes:
             "stop_sequence": None,
             "usage": messages(bill),
         }
-    return jsonio.dumps(told)
+    return jsonio.dumps(usage)
 
 
 def frames(path: str, bill: Bill) -> list[bytes]:
@@ -155,15 +155,15 @@ async def answer(
     path: str, body: bytes, number: int, book: int, seed: str, stalls: float = 0.0
 ) -> AsyncIterator[bytes]:
     """Yield the bytes of one answer, at their pace; bill it before the first. Raises Cut."""
-    asked = jsonio.loads(body)
-    bill, chance = drawn(asked["messages"][0]["content"], number, seed, stalls)
+    request = jsonio.loads(body)
+    bill, chance = drawn(request["messages"][0]["content"], number, seed, stalls)
     await asyncio.sleep(chance.uniform(0, 0.05))
     os.write(book, jsonio.dumps(bill) + b"\n")
     if bill.kind == "refused":
         yield _head(500, bill, REFUSED)
         yield REFUSED
         return
-    if not asked.get("stream"):
+    if not request.get("stream"):
         data = whole(path, bill)
         if bill.kind == "stalled":
             await asyncio.Event().wait()
@@ -199,12 +199,12 @@ def _head(status: int, bill: Bill, data: bytes | None) -> bytes:
 
 
 async def _tell(
-    said: AsyncIterator[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    pieces: AsyncIterator[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     """Write an answer until the gateway closes."""
 
     async def write() -> None:
-        async for data in said:
+        async for data in pieces:
             writer.write(data)
             await writer.drain()
 
@@ -231,12 +231,16 @@ async def serve(book: int, seed: str, stalls: float) -> None:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 line, *lines = head.decode("latin-1").split("\r\n")
-                length = next(int(one[15:]) for one in lines if one.startswith("content-length:"))
+                length = next(
+                    int(header_line[15:])
+                    for header_line in lines
+                    if header_line.startswith("content-length:")
+                )
                 body = await reader.readexactly(length)
                 marker = jsonio.loads(body)["messages"][0]["content"]
                 numbers[marker] += 1
-                said = answer(line.split()[1], body, numbers[marker], book, seed, stalls)
-                await _tell(said, reader, writer)
+                reply = answer(line.split()[1], body, numbers[marker], book, seed, stalls)
+                await _tell(reply, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, Cut):
             pass  # the gateway was killed, or closed a connection it did not need
         finally:

@@ -32,11 +32,11 @@ KINDS = ("one", "both", "supervisor", "all")
 
 
 @dataclass
-class Found:
+class KillTrialResult:
     """The records of a trial."""
 
     load: Load
-    asked: list[Bill]
+    bills: list[Bill]
     """Every request that came to the provider."""
     books: Books
     kills: Counter[str]
@@ -59,8 +59,10 @@ class Gateway:
         """Workers that were killed."""
         self.config = folder / "gateway.yaml"
         self.config.write_bytes(jsonio.dumps({**_config(provider), **parts}))
-        keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        self.environ = {**keep, "PYTHONPATH": str(ROOT), "TIERGATE_DATA": str(folder / "data")}
+        inherited = {
+            name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ
+        }
+        self.environ = {**inherited, "PYTHONPATH": str(ROOT), "TIERGATE_DATA": str(folder / "data")}
         self.environ["TIERGATE_SERVER__LB_DELAY"] = "0"
         self.command = ["--config", str(self.config)]
         self._log = (folder / "log").open("ab")
@@ -88,8 +90,8 @@ class Gateway:
             )  # fmt: skip
             assert self._process.stdout is not None
             for line in self._process.stdout:
-                if found := re.search(r" on http://127\.0\.0\.1:(\d+) ", line):
-                    self.port = int(found[1])
+                if match := re.search(r" on http://127\.0\.0\.1:(\d+) ", line):
+                    self.port = int(match[1])
                 if line.startswith("  curl "):
                     return f"http://127.0.0.1:{self.port}"
             self._process.wait()
@@ -156,10 +158,10 @@ class Gateway:
     def ended(self, pid: int) -> bool:
         """True if a worker shut down in good order: its journal is closed, or it has none."""
         data = [path.read_bytes() for path in self.segments(pid)]
-        return all(one.endswith(journal.CLOSED_LINE) for one in data)
+        return all(journal_data.endswith(journal.CLOSED_LINE) for journal_data in data)
 
 
-def trial(folder: Path, kinds: list[str], seed: str, clients: int = 16) -> Found:
+def trial(folder: Path, kinds: list[str], seed: str, clients: int = 16) -> KillTrialResult:
     """Kill a gateway under load, once for each of `kinds`, and compare all its records."""
     book = folder / "bill"
     with subprocess.Popen(
@@ -173,13 +175,13 @@ def trial(folder: Path, kinds: list[str], seed: str, clients: int = 16) -> Found
             kills = asyncio.run(_kills(gateway, load, kinds, random.Random(seed), clients))
             wrong = _last(gateway)
             read = books(gateway.ledger)
-            asked = bills(book)
-            wrong += audit(asked, load, read, gateway.killed)
+            bills_by_provider = bills(book)
+            wrong += audit(bills_by_provider, load, read, gateway.killed)
             wrong += store(read, gateway.command, gateway.environ)
         finally:
             gateway.close()
             provider.kill()
-    return Found(load, asked, read, kills, wrong)
+    return KillTrialResult(load, bills_by_provider, read, kills, wrong)
 
 
 async def _kills(
@@ -235,17 +237,17 @@ def _more(load: Load, count: int) -> bool:
     return len(load.whole) > count
 
 
-async def _until(true: Callable[[], bool], what: str) -> None:
+async def _until(true: Callable[[], bool], name: str) -> None:
     end = time.monotonic() + PATIENCE
     while not true():
         if time.monotonic() > end:
-            raise TimeoutError(f"{what}: not within {PATIENCE:g} s")
+            raise TimeoutError(f"{name}: not within {PATIENCE:g} s")
         await asyncio.sleep(0.02)
 
 
 def _config(provider: str) -> dict[str, Any]:
-    def at(door: dict[str, str], path: str = "") -> dict[str, Any]:
-        return {"base_url": f"{provider}{path}", "dialects": door, "auth": "none"}
+    def at(dialects: dict[str, str], path: str = "") -> dict[str, Any]:
+        return {"base_url": f"{provider}{path}", "dialects": dialects, "auth": "none"}
 
     def lab(name: str) -> dict[str, Any]:
         targets = [{"model": "m"}, {"model": "m", "provider": f"{name}-spare"}]
@@ -266,28 +268,31 @@ def _config(provider: str) -> dict[str, Any]:
     }
 
 
-def table(found: Found) -> list[tuple[str, int]]:
+def table(result: KillTrialResult) -> list[tuple[str, int]]:
     """Return the counts of each side."""
-    kinds = Counter(one.kind for one in found.asked)
-    intents = sum(map(len, found.books.intents.values()))
-    failed = [row for rows in found.books.failed.values() for row in rows]
-    finals = [row for rows in found.books.finals.values() for row in rows]
+    kinds = Counter(bill.kind for bill in result.bills)
+    intents = sum(map(len, result.books.intents.values()))
+    failed = [row for rows in result.books.failed.values() for row in rows]
+    finals = [row for rows in result.books.finals.values() for row in rows]
     return [
-        *((f"killed: {kind}", count) for kind, count in sorted(found.kills.items())),
-        ("clients: answers that came whole", len(found.load.whole)),
-        ("clients: calls that were cut, or found nobody", len(found.load.broken)),
+        *((f"killed: {kind}", count) for kind, count in sorted(result.kills.items())),
+        ("clients: answers that came whole", len(result.load.whole)),
+        ("clients: calls that were cut, or found nobody", len(result.load.broken)),
         ("provider: answers billed", kinds["answer"]),
         ("provider: answers cut and billed", kinds["cut"]),
         ("provider: requests refused, not billed", kinds["refused"]),
         ("ledger: intents", intents),
         ("ledger: attempts that failed", len(failed)),
         ("ledger: final rows", len(finals)),
-        *((f"ledger: final rows, {state}", count) for state, count in sorted(found.states.items())),
+        *(
+            (f"ledger: final rows, {state}", count)
+            for state, count in sorted(result.states.items())
+        ),
         (
             "ledger: final rows of unknown cost",
             sum(row.cost is None or row.wasted is None for row in finals),
         ),
-        ("ledger: calls with more than one final row", len(finals) - len(found.books.finals)),
+        ("ledger: calls with more than one final row", len(finals) - len(result.books.finals)),
     ]
 
 
@@ -296,11 +301,11 @@ def main(kills: int, seed: str) -> int:
     kinds = [KINDS[at % len(KINDS)] for at in range(kills)]
     with tempfile.TemporaryDirectory(prefix="tiergate-kill-") as folder:
         began = time.monotonic()
-        found = trial(Path(folder), kinds, seed)
+        result = trial(Path(folder), kinds, seed)
     print(f"seed {seed}: {kills} kills in {time.monotonic() - began:.0f} s")
-    print("\n".join(f"{what:<44}{count:>8,}" for what, count in table(found)))
-    print("\n".join([f"{len(found.wrong)} disagreements", *found.wrong]))
-    return 1 if found.wrong else 0
+    print("\n".join(f"{name:<44}{count:>8,}" for name, count in table(result)))
+    print("\n".join([f"{len(result.wrong)} disagreements", *result.wrong]))
+    return 1 if result.wrong else 0
 
 
 if __name__ == "__main__":

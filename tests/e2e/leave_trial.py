@@ -76,14 +76,14 @@ class Paced(Upstream):
 
     def _drawn(self, request: Request) -> Answer:
         streamed = bool(request.json.get("stream"))
-        said = stream(*frames(_WORDS)) if streamed else whole()
+        good = stream(*frames(_WORDS)) if streamed else whole()
         half = stream(ROLE, chunk({"content": "Hi"}), end="stall") if streamed else _HALF
-        answers = [said] * 6 + [SILENT, half]
+        answers = [good] * 6 + [SILENT, half]
         if request.path.startswith("/acme"):  # another host takes over
             cut = stream(ROLE, end="cut") if streamed else HTML
             answers += [failing(500), cut, DROPPED]
         answer = self._chance.choice(answers)
-        pieces = [piece for one in answer.pieces for piece in (None, one)]
+        pieces = [piece for data in answer.pieces for piece in (None, data)]
         return replace(answer, pieces=(*pieces, None))
 
     async def _answer(
@@ -120,7 +120,7 @@ class Client:
 
 
 @dataclass
-class Found:
+class LeaveTrialResult:
     """The records of a trial."""
 
     clients: list[Client]
@@ -148,26 +148,28 @@ def drawn(count: int, seed: str) -> list[Client]:
     ]
 
 
-def trial(folder: Path, count: int, seed: str) -> Found:
+def trial(folder: Path, count: int, seed: str) -> LeaveTrialResult:
     """Let clients call and leave, and compare all their records."""
     loop, upstream = Loop(), Paced(seed)
-    found = Found(drawn(count, seed), {})
+    result = LeaveTrialResult(drawn(count, seed), {})
     try:
         loop.run(upstream.start())
         world = World(loop, folder, upstream, _spared(config(upstream.url)), {})
         try:
-            _watched(world, found)
+            _watched(world, result)
             with ThreadPoolExecutor(_CLIENTS) as pool:
-                leaving = list(pool.map(lambda one: _run(world, upstream, one), found.clients))
-            found.left = _let_go(upstream, dict(leaving), found)
+                leaving = list(
+                    pool.map(lambda client: _run(world, upstream, client), result.clients)
+                )
+            result.left = _let_go(upstream, dict(leaving), result)
             rows = world.rows()  # the gateway is stopped
         finally:
             world.close()
-        _audit(found, world, rows)
+        _audit(result, world, rows)
     finally:
         loop.run(upstream.stop())
         loop.close()
-    return found
+    return result
 
 
 def _spared(value: Config) -> Config:
@@ -175,13 +177,13 @@ def _spared(value: Config) -> Config:
     return value
 
 
-def _watched(world: World, found: Found) -> None:
+def _watched(world: World, result: LeaveTrialResult) -> None:
     """Record each call that reaches the engine: the gateway read its key and body."""
     engine = world.gateway.engine
     serve = engine.serve
 
     def noted(call: Call, *rest: Any) -> Coroutine[Any, Any, Response]:
-        found.served[call.id] = call.options.tags[0]
+        result.served[call.id] = call.options.tags[0]
         return serve(call, *rest)
 
     engine.serve = noted  # type: ignore[method-assign,assignment]  # records the calls that go in
@@ -202,7 +204,7 @@ def _run(world: World, upstream: Paced, client: Client) -> tuple[str, float]:
     with socket.create_connection(("127.0.0.1", world.port), PATIENCE) as connection:
         connection.sendall(data)
         if client.moment == "asked":
-            _until(lambda: _asked(upstream, client))
+            _until(lambda: _has_arrived(upstream, client))
         elif client.moment == "later":
             time.sleep(client.pause)  # the client leaves later
         elif client.moment in ("reading", "end"):
@@ -213,31 +215,33 @@ def _run(world: World, upstream: Paced, client: Client) -> tuple[str, float]:
     return client.marker, since
 
 
-def _asked(upstream: Paced, client: Client) -> bool:
-    return any(_marker(one) == client.marker for one in list(upstream.requests))
+def _has_arrived(upstream: Paced, client: Client) -> bool:
+    return any(_marker(request) == client.marker for request in list(upstream.requests))
 
 
 def _marker(request: Request) -> str:
-    said: str = request.json["messages"][0]["content"]
-    return said
+    content: str = request.json["messages"][0]["content"]
+    return content
 
 
 def _read(connection: socket.socket, client: Client) -> None:
     """Read a share of an answer, or all of it; stop waiting for one that never ends."""
     connection.settimeout(0.5)
-    seen = b""
+    received = b""
     try:
-        while not _whole(seen) and (client.moment == "end" or len(seen) < client.share * 1500):
+        while not _whole(received) and (
+            client.moment == "end" or len(received) < client.share * 1500
+        ):
             data = connection.recv(200)
             if not data:
                 return
-            seen += data
+            received += data
     except TimeoutError:
         return
 
 
-def _whole(seen: bytes) -> bool:
-    head, _, body = seen.partition(b"\r\n\r\n")
+def _whole(received: bytes) -> bool:
+    head, _, body = received.partition(b"\r\n\r\n")
     if b"transfer-encoding: chunked" in head:
         return body.endswith(b"0\r\n\r\n")
     length = next(
@@ -253,61 +257,61 @@ def _until(true: Callable[[], bool]) -> bool:
     return False
 
 
-def _let_go(upstream: Paced, leaving: dict[str, float], found: Found) -> list[float]:
+def _let_go(upstream: Paced, leaving: dict[str, float], result: LeaveTrialResult) -> list[float]:
     """Return the seconds from each client's leaving until its unfinished provider saw it."""
     took = []
     for request in upstream.requests:
-        if not _until(lambda one=request: one.left.is_set() or id(one) in upstream.ended):  # type: ignore[misc]  # each its own
-            found.wrong.append(f"{_marker(request)}: its provider is still answering")
+        if not _until(lambda r=request: r.left.is_set() or id(r) in upstream.ended):  # type: ignore[misc]  # each its own
+            result.wrong.append(f"{_marker(request)}: its provider is still answering")
         elif request.left.is_set():
             took.append(request.left_at - leaving[_marker(request)])
     return took
 
 
-def _audit(found: Found, world: World, rows: Sequence[object]) -> None:
-    wrong, intents = found.wrong, Counter[str]()
+def _audit(result: LeaveTrialResult, world: World, rows: Sequence[object]) -> None:
+    wrong, intents = result.wrong, Counter[str]()
     for row in rows:
         if isinstance(row, FinalRow):
-            found.entries[row.id].append(row)
+            result.entries[row.id].append(row)
         elif isinstance(row, IntentRow):
             intents[row.id] += 1
-    for id in found.served.keys() | found.entries.keys() | intents.keys():
-        marker, entries = found.served.get(id), found.entries.get(id, [])
+    for id in result.served.keys() | result.entries.keys() | intents.keys():
+        marker, entries = result.served.get(id), result.entries.get(id, [])
         if marker is None or len(entries) != 1:
             wrong.append(f"{marker} {id}: {len(entries)} final rows")
         elif entries[0].attempts != intents[id]:
             wrong.append(f"{marker}: {entries[0].attempts} attempts, {intents[id]} intents")
-    asked = Counter(map(_marker, world.upstream.requests))
-    by_marker = {marker: id for id, marker in found.served.items()}
-    if len(by_marker) < len(found.served):
+    counts = Counter(map(_marker, world.upstream.requests))
+    by_marker = {marker: id for id, marker in result.served.items()}
+    if len(by_marker) < len(result.served):
         wrong.append("a client was served twice")
-    for client in found.clients:
+    for client in result.clients:
         id = by_marker.get(client.marker, "")
         if (client.moment in UNREAD) == bool(id) and client.moment != "sent":
             wrong.append(f"{client}: {'served' if id else 'not served'}")
-        if asked[client.marker] > intents[id]:
-            wrong.append(f"{client}: asked {asked[client.marker]} times, {intents[id]} intents")
+        if counts[client.marker] > intents[id]:
+            wrong.append(f"{client}: asked {counts[client.marker]} times, {intents[id]} intents")
     wrong += [f"the log has {row}" for row in world.log if row["event"] == "bug"]
 
 
-def table(found: Found) -> list[tuple[str, str]]:
+def table(result: LeaveTrialResult) -> list[tuple[str, str]]:
     """Return the counts of the trial."""
-    moments = Counter(one.moment for one in found.clients)
-    served = set(found.served.values())
-    entries = [one for many in found.entries.values() for one in many]
-    states = Counter((one.state, one.status) for one in entries)
-    left = sorted(found.left) or [0.0]
+    moments = Counter(item.moment for item in result.clients)
+    served_ids = set(result.served.values())
+    entries = [item for many in result.entries.values() for item in many]
+    states = Counter((item.state, item.status) for item in entries)
+    seconds = sorted(result.left) or [0.0]
     calls = {
-        name: sum(one.marker in served for one in found.clients if one.moment == name)
+        name: sum(item.marker in served_ids for item in result.clients if item.moment == name)
         for name in moments
     }
     return [
         *((f"left: {name}", f"{count:,}, of whom {calls[name]:,} had asked") for name, count in moments.items()),
-        ("calls", f"{len(found.served):,}"),
+        ("calls", f"{len(result.served):,}"),
         ("final rows", f"{len(entries):,}"),
         *((f"final rows, {state} {status}", f"{count:,}") for (state, status), count in sorted(states.items(), key=str)),
-        ("providers let go before they had ended", f"{len(found.left):,}"),
-        ("within", f"{left[len(left) // 2] * 1e3:.1f} ms (median), {left[-1] * 1e3:.1f} ms (longest)"),
+        ("providers let go before they had ended", f"{len(result.left):,}"),
+        ("within", f"{seconds[len(seconds) // 2] * 1e3:.1f} ms (median), {seconds[-1] * 1e3:.1f} ms (longest)"),
     ]  # fmt: skip
 
 
@@ -315,11 +319,11 @@ def main(count: int, seed: str) -> int:
     """Let the given number of clients leave, and return the exit status."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tiergate-leave-") as folder:
-        found = trial(Path(folder), count, seed)
+        result = trial(Path(folder), count, seed)
     print(f"seed {seed}: {count} clients in {time.monotonic() - began:.0f} s")
-    print("\n".join(f"{what:<44}{count}" for what, count in table(found)))
-    print("\n".join([f"{len(found.wrong)} disagreements", *found.wrong]))
-    return 1 if found.wrong else 0
+    print("\n".join(f"{name:<44}{count}" for name, count in table(result)))
+    print("\n".join([f"{len(result.wrong)} disagreements", *result.wrong]))
+    return 1 if result.wrong else 0
 
 
 if __name__ == "__main__":

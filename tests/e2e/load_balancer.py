@@ -46,7 +46,9 @@ def start(name: str, folder: Path, port: int, gateways: Sequence[int]) -> Child:
 
 
 def _nginx(folder: Path, port: int, gateways: Sequence[int]) -> list[str]:
-    servers = "".join(f"server 127.0.0.1:{one} max_fails=1 fail_timeout=2s;\n" for one in gateways)
+    servers = "".join(
+        f"server 127.0.0.1:{gateway} max_fails=1 fail_timeout=2s;\n" for gateway in gateways
+    )
     text = (ROOT / "deploy/nginx.conf").read_text()
     text, many = re.subn(r"(?:\s*server gateway-\d:8484 [^\n]*\n)+", f"\n{servers}", text)
     assert many == 1
@@ -57,7 +59,7 @@ def _nginx(folder: Path, port: int, gateways: Sequence[int]) -> list[str]:
 
 
 def _haproxy(folder: Path, port: int, gateways: Sequence[int]) -> list[str]:
-    servers = "".join(f"    server here-{one} 127.0.0.1:{one}\n" for one in gateways)
+    servers = "".join(f"    server here-{gateway} 127.0.0.1:{gateway}\n" for gateway in gateways)
     text = (ROOT / "deploy/haproxy.cfg").read_text()
     text, many = re.subn(r"(?: +server gateway-\d gateway-\d:8484\n)+", servers, text)
     assert many == 1

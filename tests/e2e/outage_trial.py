@@ -29,7 +29,7 @@ _FAILED = '"work":"feed"'
 
 
 @dataclass
-class Found:
+class OutageTrialResult:
     """The records of a trial."""
 
     books: Books
@@ -52,7 +52,7 @@ class Found:
         return max(self.memory[warm:], default=0) - max(self.memory[:warm], default=0)
 
 
-def trial(folder: Path, seconds: float, seed: str) -> Found:
+def trial(folder: Path, seconds: float, seed: str) -> OutageTrialResult:
     """Serve calls for some seconds while the store is away, then compare all records."""
     book = folder / "bill"
     with (
@@ -69,19 +69,21 @@ def trial(folder: Path, seconds: float, seed: str) -> Found:
         gateway = Gateway(folder, address, **parts)
         try:
             load = Load(gateway.start(), seed)
-            found = asyncio.run(_outage(gateway, postgres, load, seconds))
-            found.wrong += [] if gateway.stop() == 0 else ["it did not stop in good order"]
-            found.books = books(gateway.ledger)
-            found.wrong += audit(bills(book), load, found.books, set())
-            found.wrong += store(found.books, gateway.command, gateway.environ)
-            found.failures = gateway.log().count(_FAILED)
+            result = asyncio.run(_outage(gateway, postgres, load, seconds))
+            result.wrong += [] if gateway.stop() == 0 else ["it did not stop in good order"]
+            result.books = books(gateway.ledger)
+            result.wrong += audit(bills(book), load, result.books, set())
+            result.wrong += store(result.books, gateway.command, gateway.environ)
+            result.failures = gateway.log().count(_FAILED)
         finally:
             gateway.close()
             provider.kill()
-    return found
+    return result
 
 
-async def _outage(gateway: Gateway, postgres: Server, load: Load, seconds: float) -> Found:
+async def _outage(
+    gateway: Gateway, postgres: Server, load: Load, seconds: float
+) -> OutageTrialResult:
     clients = asyncio.create_task(load.run(_CLIENTS))
     try:
         await _until(lambda: len(load.whole) >= _CLIENTS and _rows(postgres) > 0, "it is fed")
@@ -100,7 +102,7 @@ async def _outage(gateway: Gateway, postgres: Server, load: Load, seconds: float
     began, calls = time.monotonic(), len(books(gateway.ledger).finals)
     await _until(lambda: _rows(postgres) == calls, f"all {calls} rows are in the store")
     took = time.monotonic() - began
-    return Found(Books(), away, memory, 0, took, list(load.wrong))
+    return OutageTrialResult(Books(), away, memory, 0, took, list(load.wrong))
 
 
 def _rows(postgres: Server) -> int:
@@ -113,32 +115,32 @@ def _resident(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) * 1024
 
 
-async def _until(true: Callable[[], bool], what: str) -> None:
+async def _until(true: Callable[[], bool], name: str) -> None:
     end = time.monotonic() + 4 * PATIENCE
     while not true():
         if time.monotonic() > end:
-            raise TimeoutError(f"not within {4 * PATIENCE:g} s: {what}")
+            raise TimeoutError(f"not within {4 * PATIENCE:g} s: {name}")
         await asyncio.sleep(0.1)
 
 
 def main(seconds: float, seed: str) -> int:
     """Take the store away for some seconds, and return the exit status."""
     with tempfile.TemporaryDirectory(prefix="tiergate-outage-") as folder:
-        found = trial(Path(folder), seconds, seed)
-    states = Counter(row.state for rows in found.books.finals.values() for row in rows)
-    megabytes = [f"{size / 1e6:.1f}" for size in found.memory[:: max(1, len(found.memory) // 10)]]
-    told = [
-        ("answered while the store was away", f"{found.away:,}"),
+        result = trial(Path(folder), seconds, seed)
+    states = Counter(row.state for rows in result.books.finals.values() for row in rows)
+    megabytes = [f"{size / 1e6:.1f}" for size in result.memory[:: max(1, len(result.memory) // 10)]]
+    table_rows = [
+        ("answered while the store was away", f"{result.away:,}"),
         *((f"final rows, {state}", f"{count:,}") for state, count in states.items()),
-        ("feeds that failed", f"{found.failures:,}"),
+        ("feeds that failed", f"{result.failures:,}"),
         ("MB of all workers meanwhile", " ".join(megabytes)),
-        ("growth, MB", f"{found.growth / 1e6:.1f} (at most {GROWTH / 1e6:g})"),
-        ("seconds until the store had all", f"{found.seconds:.1f}"),
+        ("growth, MB", f"{result.growth / 1e6:.1f} (at most {GROWTH / 1e6:g})"),
+        ("seconds until the store had all", f"{result.seconds:.1f}"),
     ]
     print(f"seed {seed}: the store away for {seconds:g} s")
-    print("\n".join(f"{what:<44}{value}" for what, value in told))
-    print("\n".join([f"{len(found.wrong)} disagreements", *found.wrong]))
-    return 1 if found.wrong or found.growth > GROWTH else 0
+    print("\n".join(f"{name:<44}{value}" for name, value in table_rows))
+    print("\n".join([f"{len(result.wrong)} disagreements", *result.wrong]))
+    return 1 if result.wrong or result.growth > GROWTH else 0
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from tests.e2e.child import Child
 
 
 def program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
+    path = shutil.which(name)
+    if path is None:
         pytest.skip(f"no {name}: apt-get install prometheus")
-    return found
+    return path
 
 
 class Prometheus:
@@ -40,7 +40,7 @@ class Prometheus:
             job["authorization"] = {"credentials": secret}
         config = {
             "global": {**often, "evaluation_interval": "200ms"},
-            "rule_files": [str(one) for one in rules],
+            "rule_files": [str(rule) for rule in rules],
             "scrape_configs": [job],
         }
         file.write_bytes(jsonio.dumps(config))
@@ -62,8 +62,8 @@ class Prometheus:
         except httpx.TransportError:
             return []
         assert reply.status_code in (200, 503), reply.text
-        found = reply.json()["data"]["result"] if reply.status_code == 200 else []
-        return [(one["metric"], float(one["value"][1])) for one in found]
+        series = reply.json()["data"]["result"] if reply.status_code == 200 else []
+        return [(row["metric"], float(row["value"][1])) for row in series]
 
     def rules(self) -> list[dict[str, Any]]:
         """Return all rules, as last evaluated."""
@@ -72,9 +72,9 @@ class Prometheus:
 
     def one(self, text: str) -> float:
         """Return the one value of a query, or NaN if it has none."""
-        found = self.query(text)
-        assert len(found) < 2, found
-        return found[0][1] if found else math.nan
+        series = self.query(text)
+        assert len(series) < 2, series
+        return series[0][1] if series else math.nan
 
     def stop(self) -> None:
         self._client.close()

@@ -60,7 +60,7 @@ def _event(kind: str, **more: Any) -> bytes:
 
 
 def _messages_stream() -> list[bytes]:
-    frames = [it or b"" for it in answer(MESSAGES, tools=True, stream=True).pieces]
+    frames = [piece or b"" for piece in answer(MESSAGES, tools=True, stream=True).pieces]
     moved = [frame.replace(b'"index":0', b'"index":1') for frame in frames[1:]]
     block = {"type": "thinking", "thinking": "", "signature": ""}
     thought = {"type": "thinking_delta", "thinking": THOUGHT}
@@ -75,15 +75,15 @@ def _messages_stream() -> list[bytes]:
 
 
 def _chat_stream() -> list[bytes]:
-    frames = [it or b"" for it in answer(CHAT, tools=True, stream=True).pieces]
-    said = frames[0].replace(b'"content":""', b'"reasoning_content":' + jsonio.dumps(THOUGHT))
-    return [said, *frames[1:]]
+    frames = [piece or b"" for piece in answer(CHAT, tools=True, stream=True).pieces]
+    first = frames[0].replace(b'"content":""', b'"reasoning_content":' + jsonio.dumps(THOUGHT))
+    return [first, *frames[1:]]
 
 
 STREAMS = {MESSAGES: _messages_stream, CHAT: _chat_stream}
 
 
-def thinks(lab: str, *, stream: bool = False) -> Answer:
+def thinking_answer(lab: str, *, stream: bool = False) -> Answer:
     """Build an answer with a thought and then a tool call."""
     if stream:
         return Answer(pieces=tuple(STREAMS[lab]()), headers=SSE)
@@ -95,15 +95,19 @@ def reasoning(request: Request, lab: str) -> Any:
     """Return the reasoning that a provider gets back with the tool call."""
     body = request.json
     if lab == MESSAGES:
-        (turn,) = [it for it in body["messages"] if it["role"] == "assistant"]
-        return [(it["type"], it.get("thinking"), it.get("signature")) for it in turn["content"]]
+        (turn,) = [item for item in body["messages"] if item["role"] == "assistant"]
+        return [
+            (item["type"], item.get("thinking"), item.get("signature")) for item in turn["content"]
+        ]
     if lab == RESPONSES:
-        items = [it for it in body["input"] if it.get("type") in ("reasoning", "function_call")]
-        return [(it["type"], it.get("encrypted_content")) for it in items]
+        items = [
+            item for item in body["input"] if item.get("type") in ("reasoning", "function_call")
+        ]
+        return [(item["type"], item.get("encrypted_content")) for item in items]
     if lab == GEMINI:
-        (turn,) = [it for it in body["contents"] if it["role"] == "model"]
-        return [("functionCall" in it, it.get("thoughtSignature")) for it in turn["parts"]]
-    (turn,) = [it for it in body["messages"] if it["role"] == "assistant"]
+        (turn,) = [item for item in body["contents"] if item["role"] == "model"]
+        return [("functionCall" in item, item.get("thoughtSignature")) for item in turn["parts"]]
+    (turn,) = [item for item in body["messages"] if item["role"] == "assistant"]
     return turn.get("reasoning_content")
 
 

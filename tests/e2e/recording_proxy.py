@@ -29,7 +29,7 @@ class Exchange:
 class _Line:
     """One connection."""
 
-    asked: bytearray = field(default_factory=bytearray)
+    requested: bytearray = field(default_factory=bytearray)
     answered: bytearray = field(default_factory=bytearray)
     closed: bool = False
     read: list[Exchange] | None = None
@@ -53,9 +53,9 @@ class Tap:
         """Parse the exchanges of a connection; of a closed one, only once."""
         if line.read is not None:
             return line.read
-        closed, found = line.closed, _exchanges(line)
-        line.read = found if closed else None
-        return found
+        closed, exchanges = line.closed, _exchanges(line)
+        line.read = exchanges if closed else None
+        return exchanges
 
     def answered(self) -> list[bytes]:
         """Return all bytes that clients received, by connection."""
@@ -81,10 +81,10 @@ class Tap:
         self._tasks.add(task)
         line = _Line()
         self._lines.append(line)
-        there = writer
+        onward = writer
         try:
-            answers, there = await asyncio.open_connection("127.0.0.1", self._port)
-            ways = (_pass(reader, there, line.asked), _pass(answers, writer, line.answered))
+            answers, onward = await asyncio.open_connection("127.0.0.1", self._port)
+            ways = (_pass(reader, onward, line.requested), _pass(answers, writer, line.answered))
             running = [asyncio.ensure_future(way) for way in ways]
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for way in running:
@@ -93,15 +93,15 @@ class Tap:
         finally:
             line.closed = True
             self._tasks.discard(task)
-            there.close()
+            onward.close()
             writer.close()
 
 
-async def _pass(source: asyncio.StreamReader, to: asyncio.StreamWriter, kept: bytearray) -> None:
+async def _pass(source: asyncio.StreamReader, to: asyncio.StreamWriter, record: bytearray) -> None:
     """Pass bytes on until one side has ended."""
     try:
         while data := await source.read(65_536):
-            kept += data
+            record += data
             to.write(data)
             await to.drain()
     except ConnectionError:
@@ -109,12 +109,14 @@ async def _pass(source: asyncio.StreamReader, to: asyncio.StreamWriter, kept: by
 
 
 def _exchanges(line: _Line) -> list[Exchange]:
-    requests, answers = bytes(line.asked), _Kept(bytes(line.answered))
-    found = []
+    requests, answers = bytes(line.requested), _AnswerBytes(bytes(line.answered))
+    exchanges = []
     while requests:
         head, _, requests = requests.partition(b"\r\n\r\n")
         first, *lines = head.split(b"\r\n")
-        named = [(name, value.strip()) for name, _, value in (it.partition(b":") for it in lines)]
+        named = [
+            (name, value.strip()) for name, _, value in (line_.partition(b":") for line_ in lines)
+        ]
         length = next((int(v) for name, v in named if name.lower() == b"content-length"), 0)
         request = Request(first, named, requests[:length])
         requests = requests[length:]
@@ -122,7 +124,7 @@ def _exchanges(line: _Line) -> list[Exchange]:
         try:
             answer.begin()
         except (HTTPException, ConnectionError):  # the client left before an answer came
-            found.append(Exchange(request, 0, {}, b"", whole=False))
+            exchanges.append(Exchange(request, 0, {}, b"", whole=False))
             continue
         headers = {name.lower(): value for name, value in answer.getheaders()}
         whole = True
@@ -130,14 +132,14 @@ def _exchanges(line: _Line) -> list[Exchange]:
             body = answer.read()
         except IncompleteRead as cut:
             body, whole = cut.partial, False
-        found.append(Exchange(request, answer.status, headers, body, whole))
-    return found
+        exchanges.append(Exchange(request, answer.status, headers, body, whole))
+    return exchanges
 
 
-class _Kept(io.BytesIO):
+class _AnswerBytes(io.BytesIO):
     """The answers of one connection, one after the other, as http.client reads them."""
 
-    def makefile(self, *_: Any) -> "_Kept":
+    def makefile(self, *_: Any) -> "_AnswerBytes":
         return self
 
     def close(self) -> None:

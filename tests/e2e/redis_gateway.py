@@ -25,30 +25,30 @@ _ROOT = str(Path(__file__).parents[2])
 
 
 @dataclass(frozen=True)
-class Told:
+class TimedReply:
     """The cache header and the duration of one answer."""
 
     cache: str
     seconds: float
 
 
-def said(text: str) -> Answer:
+def answer_to(text: str) -> Answer:
     """Return the provider's answer to a prompt: no two prompts have the same one."""
     return whole(f"You said: {text}")
 
 
 def echo(request: Request) -> Answer:
-    return said(request.json["messages"][-1]["content"])
+    return answer_to(request.json["messages"][-1]["content"])
 
 
 def expected(text: str) -> bytes:
     """Return the bytes of the answer to a prompt."""
-    piece = said(text).pieces[0]
+    piece = answer_to(text).pieces[0]
     assert piece is not None
     return piece
 
 
-class Served:
+class RedisGateway:
     """`tiergate serve` with a REDIS_URL."""
 
     def __init__(self, folder: Path, upstream: str, redis_url: str) -> None:
@@ -76,7 +76,7 @@ class Served:
         assert match is not None
         return int(match[1])
 
-    def ask(self, text: str) -> Told:
+    def ask(self, text: str) -> TimedReply:
         """Call on this thread's connection, and check the answer to the last byte."""
         client: http.client.HTTPConnection | None = getattr(self._own, "client", None)
         if client is None:
@@ -90,7 +90,7 @@ class Served:
         data = reply.read()
         seconds = time.perf_counter() - started
         assert (reply.status, data) == (200, expected(text)), (reply.status, data[:300])
-        return Told(reply.headers["x-tiergate-cache"], seconds)
+        return TimedReply(reply.headers["x-tiergate-cache"], seconds)
 
     def leave(self, text: str, seconds: float) -> bool:
         """Send a request, and leave after a time. True if that was before the answer."""
@@ -109,9 +109,9 @@ class Served:
 
     def misses(self, number: int) -> list[float]:
         """Return the seconds of some requests that were never made before."""
-        told = [self.ask(self.fresh()) for _ in range(number)]
-        assert {each.cache for each in told} == {"miss"}
-        return [each.seconds for each in told]
+        replies = [self.ask(self.fresh()) for _ in range(number)]
+        assert {each.cache for each in replies} == {"miss"}
+        return [each.seconds for each in replies]
 
     def known(self, seconds: float = PATIENCE) -> str:
         """Return a prompt whose answer is in the cache, within `seconds` of Redis being there."""

@@ -63,10 +63,10 @@ class Place:
         return redis.Redis(port=self.port, password=password, socket_timeout=20)
 
     @contextmanager
-    def instead(self, say: Say, greeting: bytes = b"") -> Iterator[None]:
+    def instead(self, answer: Say, greeting: bytes = b"") -> Iterator[None]:
         """Run another program here. With a greeting, it sends that to each client and closes."""
         self.kill()
-        with Other(self.port, say, greeting):
+        with Other(self.port, answer, greeting):
             yield
 
     @contextmanager
@@ -92,8 +92,8 @@ class Place:
 class Other:
     """A program that listens on a port and is no Redis."""
 
-    def __init__(self, port: int, say: Say, greeting: bytes) -> None:
-        self._tell, self._greeting = say, greeting
+    def __init__(self, port: int, answer: Say, greeting: bytes) -> None:
+        self._tell, self._greeting = answer, greeting
         self._listening = socket.create_server(("127.0.0.1", port), backlog=512)
         self._wake, self._end = socket.socketpair()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -106,24 +106,24 @@ class Other:
         self._thread.join()
 
     def _run(self) -> None:
-        with selectors.DefaultSelector() as seen, ExitStack() as held:
-            for given in (self._listening, self._end):
-                held.enter_context(given)
-                seen.register(given, selectors.EVENT_READ, given)
+        with selectors.DefaultSelector() as selector, ExitStack() as held:
+            for listening in (self._listening, self._end):
+                held.enter_context(listening)
+                selector.register(listening, selectors.EVENT_READ, listening)
             while True:
-                for ready, _ in seen.select():
+                for ready, _ in selector.select():
                     end: socket.socket = ready.data
                     if end is self._end:
                         return
                     if end is self._listening:
-                        came = held.enter_context(end.accept()[0])
+                        client = held.enter_context(end.accept()[0])
                         if self._greeting:
-                            came.sendall(self._greeting)
-                            came.close()
+                            client.sendall(self._greeting)
+                            client.close()
                         else:
-                            seen.register(came, selectors.EVENT_READ, came)
+                            selector.register(client, selectors.EVENT_READ, client)
                     elif not self._say(end):
-                        seen.unregister(end)
+                        selector.unregister(end)
                         end.close()
 
     def _say(self, end: socket.socket) -> bool:

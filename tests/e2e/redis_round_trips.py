@@ -47,19 +47,21 @@ class Trips:
         task.add_done_callback(self._tasks.discard)
         parser = hiredis.Reader()
         while data := await reader.read(1 << 20):
-            asked = _whole(parser, data)
-            if asked and self._owed == 0:
+            commands = _whole(parser, data)
+            if commands and self._owed == 0:
                 self.count += 1
-            self._owed += len(asked)
-            self.commands += [bytes(one[0]) for one in asked if isinstance(one, list)]
+            self._owed += len(commands)
+            self.commands += [
+                bytes(command[0]) for command in commands if isinstance(command, list)
+            ]
             onward.write(data)
         onward.close()
 
     async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         parser = hiredis.Reader()
         while data := await reader.read(1 << 20):
-            told = _whole(parser, data)
-            self._owed -= len(told)
+            replies = _whole(parser, data)
+            self._owed -= len(replies)
             writer.write(data)
         writer.close()
 
@@ -67,7 +69,7 @@ class Trips:
 def _whole(reader: hiredis.Reader, data: bytes) -> list[object]:
     """Return the complete messages from earlier bytes and these."""
     reader.feed(data)
-    found: list[object] = []
-    while (one := reader.gets()) is not False:
-        found.append(one)
-    return found
+    messages: list[object] = []
+    while (message := reader.gets()) is not False:
+        messages.append(message)
+    return messages

@@ -42,7 +42,7 @@ _BROKEN = (
 
 
 @dataclass
-class Seen:
+class ReloadTrialResult:
     """The records of a trial."""
 
     calls: int = 0
@@ -69,20 +69,20 @@ class Seen:
 
     def wrong(self) -> list[str]:
         """Return every broken promise, one a line."""
-        found = list(dict.fromkeys(self.failures))[:10]
+        problems = list(dict.fromkeys(self.failures))[:10]
         for row in self.rows:
             kind = self.versions.get(row.config)
             if kind is None:
-                found.append(f"{row.id} has the version {row.config} that never was in force")
+                problems.append(f"{row.id} has the version {row.config} that never was in force")
             elif row.model != f"able-{kind}":
-                found.append(f"{row.id} of kind {kind} was served by {row.model}")
+                problems.append(f"{row.id} of kind {kind} was served by {row.model}")
             elif row.cost != _cost(row, kind):
-                found.append(f"{row.id} of kind {kind} cost {row.cost}")
+                problems.append(f"{row.id} of kind {kind} cost {row.cost}")
         if len(self.rows) != self.calls:
-            found.append(f"{self.calls} calls have {len(self.rows)} rows")
+            problems.append(f"{self.calls} calls have {len(self.rows)} rows")
         if self.state["ending"] or self.state["version"] not in self.versions:
-            found.append(f"at the end: {self.state}")
-        return found[:20]
+            problems.append(f"at the end: {self.state}")
+        return problems[:20]
 
 
 def kind(value: Config, number: int) -> Config:
@@ -115,7 +115,7 @@ class Trial:
         self.loop, self.upstream = Loop(), Upstream()
         self.loop.run(self.upstream.start())
         self.upstream.on("/", answering)
-        self.seen = Seen()
+        self.seen = ReloadTrialResult()
         self._over = False
         self._chance = random.Random(7)
         self.folder = folder / "gateway"
@@ -132,28 +132,28 @@ class Trial:
         self.loop.run(self.upstream.stop())
         self.loop.close()
 
-    async def run(self, reloads: int) -> Seen:
+    async def run(self, reloads: int) -> ReloadTrialResult:
         """Change the configuration the given number of times under load, and return the records."""
-        seen, service = self.seen, self.service
-        seen.versions[(await self._ask("GET", "/admin/config"))["version"]] = 0
+        result, service = self.seen, self.service
+        result.versions[(await self._ask("GET", "/admin/config"))["version"]] = 0
         clients = [asyncio.create_task(self._client(number)) for number in range(_CLIENTS)]
         for number in range(1, reloads + 1):
             due = time.monotonic() + PERIOD
             await self._change(number)
             if number % max(1, reloads // 10) == 0:
-                seen.memory.append(service.figure("VmRSS"))
-                seen.files.append(service.files)
+                result.memory.append(service.figure("VmRSS"))
+                result.files.append(service.files)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
         self._over = True
         await asyncio.gather(*clients)
-        seen.state = await self._ask("GET", "/admin/config")
-        service.tell(signal.SIGTERM)
+        result.state = await self._ask("GET", "/admin/config")
+        service.send_signal(signal.SIGTERM)
         if (status := await asyncio.to_thread(service.ended)) != 0:
-            seen.failures.append(f"it ended with {status}")
-        seen.rows = service.entries()
+            result.failures.append(f"it ended with {status}")
+        result.rows = service.entries()
         if bugs := service.rows("bug"):
-            seen.failures.append(f"{bugs[0]}")
-        return seen
+            result.failures.append(f"{bugs[0]}")
+        return result
 
     async def _change(self, number: int) -> None:
         """Write another configuration, and reload it; every tenth one is broken or half."""
@@ -168,17 +168,17 @@ class Trial:
         scratch.write_bytes(data)
         scratch.replace(self.file)
         began = time.monotonic()
-        told = await self._ask("POST", "/admin/reload")
+        reply = await self._ask("POST", "/admin/reload")
         self.seen.held.append(time.monotonic() - began)
         if broken:
             self.seen.refused += 1
-            if "error" not in told:
-                self.seen.failures.append(f"a broken one is taken: {data[:60]!r} {told}")
-        elif told.get("result") != "taken":
-            self.seen.failures.append(f"not taken: {told}")
+            if "error" not in reply:
+                self.seen.failures.append(f"a broken one is taken: {data[:60]!r} {reply}")
+        elif reply.get("result") != "taken":
+            self.seen.failures.append(f"not taken: {reply}")
         else:
             self.seen.reloads += 1
-            self.seen.versions[told["version"]] = which
+            self.seen.versions[reply["version"]] = which
 
     async def _ask(self, method: str, path: str) -> dict[str, Any]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.service.port)
@@ -187,8 +187,8 @@ class Trial:
         )
         data = await asyncio.wait_for(reader.read(), _PATIENCE)
         writer.close()
-        found: dict[str, Any] = jsonio.loads(data.partition(b"\r\n\r\n")[2])
-        return found
+        reply: dict[str, Any] = jsonio.loads(data.partition(b"\r\n\r\n")[2])
+        return reply
 
     async def _client(self, number: int) -> None:
         """Call again and again on one connection, whole and streamed by turns."""
@@ -234,27 +234,27 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reloads", type=int, default=300)
-    told = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="reload-") as folder:
         trial = Trial(Path(folder))
         try:
-            seen = asyncio.run(trial.run(told.reloads))
+            result = asyncio.run(trial.run(options.reloads))
         finally:
             trial.close()
-    wrong, tell = seen.wrong(), sys.stdout.write
-    tell(
-        f"{seen.calls} calls ({seen.streams} streamed), {seen.reloads} reloads, {seen.refused} broken\n"
+    wrong, write = result.wrong(), sys.stdout.write
+    write(
+        f"{result.calls} calls ({result.streams} streamed), {result.reloads} reloads, {result.refused} broken\n"
     )
-    tell(
-        f"a call took {seen.at(0.5) * 1e3:.1f} ms, p99 {seen.at(0.99) * 1e3:.1f}, most {seen.at(1) * 1e3:.1f}\n"
+    write(
+        f"a call took {result.at(0.5) * 1e3:.1f} ms, p99 {result.at(0.99) * 1e3:.1f}, most {result.at(1) * 1e3:.1f}\n"
     )
-    held = sorted(seen.held)
-    tell(f"a reload took {held[len(held) // 2] * 1e3:.0f} ms, most {held[-1] * 1e3:.0f}\n")
-    tell(
-        f"the loop was held {seen.state['slowest_swap'] * 1e3:.1f} ms at most to put one in force\n"
+    held = sorted(result.held)
+    write(f"a reload took {held[len(held) // 2] * 1e3:.0f} ms, most {held[-1] * 1e3:.0f}\n")
+    write(
+        f"the loop was held {result.state['slowest_swap'] * 1e3:.1f} ms at most to put one in force\n"
     )
-    tell(f"memory {[one // 1_000_000 for one in seen.memory]} MB, files {seen.files}\n")
-    tell("".join(f"WRONG: {one}\n" for one in wrong) or "nothing is wrong\n")
+    write(f"memory {[item // 1_000_000 for item in result.memory]} MB, files {result.files}\n")
+    write("".join(f"WRONG: {item}\n" for item in wrong) or "nothing is wrong\n")
     sys.exit(1 if wrong else 0)
 
 

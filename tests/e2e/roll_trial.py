@@ -26,7 +26,7 @@ _DONE = '"event":"restart","text":"done"'
 
 
 @dataclass
-class Found:
+class RollTrialResult:
     """The records of a trial."""
 
     load: Load
@@ -39,7 +39,7 @@ class Found:
     """Disagreements, one a line."""
 
 
-def trial(folder: Path, restarts: int, seed: str) -> Found:
+def trial(folder: Path, restarts: int, seed: str) -> RollTrialResult:
     """Replace the workers of a gateway under load that often, and compare all its records."""
     book = folder / "bill"
     with subprocess.Popen(
@@ -50,29 +50,29 @@ def trial(folder: Path, restarts: int, seed: str) -> Found:
         gateway = Gateway(folder, provider.stdout.readline().strip())
         try:
             load = Load(gateway.start(), seed)
-            found = Found(load, Books())
-            asyncio.run(_restarts(gateway, found, restarts))
-            found.wrong += [] if gateway.stop() == 0 else ["it did not stop in good order"]
-            found.books = books(gateway.ledger)
-            found.wrong += audit(bills(book), load, found.books, set())
-            found.wrong += store(found.books, gateway.command, gateway.environ)
+            result = RollTrialResult(load, Books())
+            asyncio.run(_restarts(gateway, result, restarts))
+            result.wrong += [] if gateway.stop() == 0 else ["it did not stop in good order"]
+            result.books = books(gateway.ledger)
+            result.wrong += audit(bills(book), load, result.books, set())
+            result.wrong += store(result.books, gateway.command, gateway.environ)
         finally:
             gateway.close()
             provider.kill()
-    found.wrong += [f"{marker}: lost its connection, or was refused" for marker in load.gone]
+    result.wrong += [f"{marker}: lost its connection, or was refused" for marker in load.gone]
     log = gateway.log().splitlines()
-    found.wrong += [line for line in log if "Traceback" in line or '"bug"' in line]
-    found.wrong += [
+    result.wrong += [line for line in log if "Traceback" in line or '"bug"' in line]
+    result.wrong += [
         line
         for line in log
         if '"ended"' in line and '"worker"' in line and '"status":0' not in line
     ]
-    found.workers = sum('"worker"' in line and '"started"' in line for line in log)
-    return found
+    result.workers = sum('"worker"' in line and '"started"' in line for line in log)
+    return result
 
 
-async def _restarts(gateway: Gateway, found: Found, restarts: int) -> None:
-    load = found.load
+async def _restarts(gateway: Gateway, result: RollTrialResult, restarts: int) -> None:
+    load = result.load
     clients = asyncio.create_task(load.run(_CLIENTS))
     try:
         for number in range(1, restarts + 1):
@@ -80,10 +80,10 @@ async def _restarts(gateway: Gateway, found: Found, restarts: int) -> None:
             before, began = set(gateway.workers()), time.monotonic()
             os.kill(gateway.supervisor, signal.SIGUSR2)
             await _until(partial(_done, gateway, number), "workers are replaced")
-            found.took.append(time.monotonic() - began)
+            result.took.append(time.monotonic() - began)
             after = set(gateway.workers())
             if before & after or len(after) != WORKERS:
-                found.wrong.append(f"restart {number}: from {before} to {after}")
+                result.wrong.append(f"restart {number}: from {before} to {after}")
         await _until(_more(load), "the last ones serve")
     finally:
         load.stopped = True
@@ -99,30 +99,30 @@ def _done(gateway: Gateway, times: int) -> bool:
     return gateway.log().count(_DONE) == times
 
 
-async def _until(true: Callable[[], bool], what: str) -> None:
+async def _until(true: Callable[[], bool], name: str) -> None:
     end = time.monotonic() + 4 * PATIENCE
     while not true():
         if time.monotonic() > end:
-            raise TimeoutError(f"{what}: not within {4 * PATIENCE:g} s")
+            raise TimeoutError(f"{name}: not within {4 * PATIENCE:g} s")
         await asyncio.sleep(0.05)
 
 
 def main(restarts: int, seed: str) -> int:
     """Restart the given number of times, and return the exit status."""
     with tempfile.TemporaryDirectory(prefix="tiergate-roll-") as folder:
-        found = trial(Path(folder), restarts, seed)
-    states = Counter(row.state for rows in found.books.finals.values() for row in rows)
-    told = [
-        ("workers that served", f"{found.workers}"),
-        ("seconds of a restart, most", f"{max(found.took):.1f}"),
-        ("answers that came whole", f"{len(found.load.whole):,}"),
-        ("calls that lost their connection", f"{len(found.load.gone):,}"),
+        result = trial(Path(folder), restarts, seed)
+    states = Counter(row.state for rows in result.books.finals.values() for row in rows)
+    table_rows = [
+        ("workers that served", f"{result.workers}"),
+        ("seconds of a restart, most", f"{max(result.took):.1f}"),
+        ("answers that came whole", f"{len(result.load.whole):,}"),
+        ("calls that lost their connection", f"{len(result.load.gone):,}"),
         *((f"final rows, {state}", f"{count:,}") for state, count in sorted(states.items())),
     ]
     print(f"seed {seed}: {restarts} restarts under load")
-    print("\n".join(f"{what:<44}{value}" for what, value in told))
-    print("\n".join([f"{len(found.wrong)} disagreements", *found.wrong]))
-    return 1 if found.wrong else 0
+    print("\n".join(f"{name:<44}{value}" for name, value in table_rows))
+    print("\n".join([f"{len(result.wrong)} disagreements", *result.wrong]))
+    return 1 if result.wrong else 0
 
 
 if __name__ == "__main__":

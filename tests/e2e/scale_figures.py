@@ -55,8 +55,8 @@ def figures(folder: Path, calls: int) -> list[tuple[str, str]]:
             before = admin.info("all")
             asyncio.run(_calls(url, 1, calls))
             after = admin.info("all")
-            kept = admin.dbsize()
-        found = [
+            key_count = admin.dbsize()
+        table_rows = [
             (name, f"{(after[field] - before[field]) / calls:.2f}")
             for name, field in (
                 ("commands of Redis a call, those of scripts among them", "total_commands_processed"),
@@ -66,23 +66,25 @@ def figures(folder: Path, calls: int) -> list[tuple[str, str]]:
             )
         ]  # fmt: skip
         cpu = sum(after[name] - before[name] for name in ("used_cpu_sys", "used_cpu_user"))
-        found.append(("microseconds of CPU of Redis a call", f"{cpu / calls * 1e6:.0f}"))
+        table_rows.append(("microseconds of CPU of Redis a call", f"{cpu / calls * 1e6:.0f}"))
         for name in ("evalsha", "get", "set", "getex"):
-            one, other = after.get(f"cmdstat_{name}", {}), before.get(f"cmdstat_{name}", {})
-            times = one.get("calls", 0) - other.get("calls", 0)
-            used = one.get("usec", 0) - other.get("usec", 0)
-            found.append((f"  of it {name}", f"{times / calls:.2f} times, {used / calls:.0f} us"))
-        found.append(("keys of Redis after it", f"{kept}"))
+            last, other = after.get(f"cmdstat_{name}", {}), before.get(f"cmdstat_{name}", {})
+            times = last.get("calls", 0) - other.get("calls", 0)
+            used = last.get("usec", 0) - other.get("usec", 0)
+            table_rows.append(
+                (f"  of it {name}", f"{times / calls:.2f} times, {used / calls:.0f} us")
+            )
+        table_rows.append(("keys of Redis after it", f"{key_count}"))
         workers = gateway.workers()
-        found.append(("MB of a worker", f"{max(map(_resident, workers)) / 1e6:.0f}"))
+        table_rows.append(("MB of a worker", f"{max(map(_resident, workers)) / 1e6:.0f}"))
         idle = [len(os.listdir(f"/proc/{pid}/fd")) for pid in workers]  # noqa: PTH208
-        found.append(("files that an idle worker has open", f"{max(idle)}"))
+        table_rows.append(("files that an idle worker has open", f"{max(idle)}"))
         status = gateway.stop()
-        found.append(("exit status", f"{status}"))
+        table_rows.append(("exit status", f"{status}"))
     rows = [line for path in journal.list_segments(gateway.ledger) for line in path.read_bytes().splitlines(keepends=True)]  # fmt: skip
     size = sum(map(len, rows))
-    found.append(("bytes of the journal a call", f"{size / (calls + 2 * _CLIENTS):.0f}"))
-    return found + _fed(folder / "more", rows)
+    table_rows.append(("bytes of the journal a call", f"{size / (calls + 2 * _CLIENTS):.0f}"))
+    return table_rows + _fed(folder / "more", rows)
 
 
 def _fed(folder: Path, lines: list[bytes]) -> list[tuple[str, str]]:
@@ -90,11 +92,11 @@ def _fed(folder: Path, lines: list[bytes]) -> list[tuple[str, str]]:
     finals = [
         line for line in lines if b'"tg-' in line and not line.startswith(b'{"kind":"intent"')
     ]
-    found = []
+    rows = []
     for feeders in (1, 2):
         folders = [folder / f"{feeders}-{number}" for number in range(feeders)]
-        for number, one in enumerate(folders):
-            _written(one, number, finals)
+        for number, ledger in enumerate(folders):
+            _written(ledger, number, finals)
         with postgres.server() as server, ProcessPoolExecutor(feeders) as pool:
             open_store(server.url()).feed(folder / "none")  # its tables
             began = time.monotonic()
@@ -102,21 +104,21 @@ def _fed(folder: Path, lines: list[bytes]) -> list[tuple[str, str]]:
             took, count = time.monotonic() - began, server.count("entries")
             server.ask("VACUUM entries")
             with psycopg.connect(server.url()) as base:
-                told = base.execute("SELECT pg_total_relation_size('entries')").fetchone()
-        found += [
+                size = base.execute("SELECT pg_total_relation_size('entries')").fetchone()
+        rows += [
             (f"rows that PostgreSQL took a second, {feeders} feeders, fsync off", f"{count / took:.0f}"),
             ("microseconds of CPU of the feeders a row", f"{sum(used) / max(1, count) * 1e6:.0f}"),
-            ("bytes of a row in PostgreSQL, with indices", f"{int(told[0] if told else 0) / max(1, count):.0f}"),
+            ("bytes of a row in PostgreSQL, with indices", f"{int(size[0] if size else 0) / max(1, count):.0f}"),
         ]  # fmt: skip
-    return found
+    return rows
 
 
 def _written(folder: Path, number: int, finals: list[bytes]) -> None:
     """Write a journal of many calls."""
     folder.mkdir(parents=True)
     rows = (jsonio.loads(finals[at % len(finals)]) for at in range(_ROWS))
-    made = [jsonio.dumps({**row, "id": f"tg-{number}{at:022x}"}) for at, row in enumerate(rows)]
-    (folder / "20261126-1-abc.jsonl").write_bytes(b"\n".join(made) + b"\n")
+    lines = [jsonio.dumps({**row, "id": f"tg-{number}{at:022x}"}) for at, row in enumerate(rows)]
+    (folder / "20261126-1-abc.jsonl").write_bytes(b"\n".join(lines) + b"\n")
 
 
 def _feed(url: str, folder: Path) -> float:
@@ -129,18 +131,18 @@ def _feed(url: str, folder: Path) -> float:
 async def _calls(url: str, run: int, calls: int) -> None:
     numbers = iter(range(calls))
 
-    async def one() -> None:
+    async def call() -> None:
         async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
             for number in numbers:
-                said = {"role": "user", "content": f"{run}-{number} {_PROMPT}"}
-                body = {"model": "auto", "max_tokens": 40, "messages": [said]}
+                message = {"role": "user", "content": f"{run}-{number} {_PROMPT}"}
+                body = {"model": "auto", "max_tokens": 40, "messages": [message]}
                 key = f"tg-{hashlib.sha256(b'%d' % (number % 10)).hexdigest()}"
                 answer = await client.post(
                     "/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"}
                 )
                 assert answer.status_code == 200, answer.text
 
-    await asyncio.gather(*(one() for _ in range(_CLIENTS)))
+    await asyncio.gather(*(call() for _ in range(_CLIENTS)))
 
 
 def _resident(pid: int) -> int:
@@ -154,11 +156,11 @@ def _parts(folder: Path, provider: str) -> dict[str, Any]:
         secret = f"tg-{hashlib.sha256(b'%d' % number).hexdigest()}"
         keys[f"key{number}"] = {"sha256": hashlib.sha256(secret.encode()).hexdigest()}
     (folder / "keys.yaml").write_bytes(jsonio.dumps(keys))
-    door = {"openai-chat": "/chat/completions"}
+    dialects = {"openai-chat": "/chat/completions"}
     price = {name: str(rate) for name, rate in RATES.items()}
     return {
         "keys": str(folder / "keys.yaml"),
-        "providers": {"acme": {"base_url": provider, "dialects": door, "auth": "none"}},
+        "providers": {"acme": {"base_url": provider, "dialects": dialects, "auth": "none"}},
         "labs": {"acme": {tier: [{"model": "m"}] for tier in TIERS}},
         "models": {"m": {"price": price, "max_output": 120}},
         "limits": [

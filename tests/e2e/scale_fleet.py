@@ -45,9 +45,9 @@ class Fleet:
 
 def missing() -> list[str]:
     """Return the programs that this machine lacks for a fleet."""
-    found = [] if _program() else ["nginx"]
-    found += [] if redis_program() else ["redis-server"]
-    return found + ([] if postgres.programs() else ["postgresql"])
+    names = [] if _program() else ["nginx"]
+    names += [] if redis_program() else ["redis-server"]
+    return names + ([] if postgres.programs() else ["postgresql"])
 
 
 @contextmanager
@@ -64,22 +64,24 @@ def fleet(folder: Path, gateways: int, seed: str) -> Iterator[Fleet]:
         nodes = stack.enter_context(Nodes(program, folder / "redis"))
         store = stack.enter_context(postgres.server())
         address = until(lambda: provider.out.strip(), "its address")  # noqa: PLW0108 - read anew
-        secret, parts, made = secrets.token_hex(32), _parts(folder, address, store.url()), []
+        secret, parts, started = secrets.token_hex(32), _parts(folder, address, store.url()), []
         for number in range(gateways):
-            home = folder / f"gateway{number}"
-            home.mkdir()
-            one = Gateway(home, address, **parts)
-            one.environ |= {"REDIS_URL": nodes.url, "TIERGATE_SECRET": secret}
-            stack.callback(one.close)
-            one.start()
-            made.append(one)
-        yield Fleet(nodes, store, made, _nginx(stack, folder, made), book)
+            data_folder = folder / f"gateway{number}"
+            data_folder.mkdir()
+            gateway = Gateway(data_folder, address, **parts)
+            gateway.environ |= {"REDIS_URL": nodes.url, "TIERGATE_SECRET": secret}
+            stack.callback(gateway.close)
+            gateway.start()
+            started.append(gateway)
+        yield Fleet(nodes, store, started, _nginx(stack, folder, started), book)
 
 
 def _nginx(stack: ExitStack, folder: Path, gateways: list[Gateway]) -> str:
     """Start nginx before the gateways, with the shipped file except for the addresses."""
     port = _free()
-    child = load_balancer.start("nginx", folder / "nginx", port, [one.port for one in gateways])
+    child = load_balancer.start(
+        "nginx", folder / "nginx", port, [gateway.port for gateway in gateways]
+    )
     stack.callback(child.stop)
     return f"http://127.0.0.1:{port}"
 
@@ -111,13 +113,15 @@ def _parts(folder: Path, provider: str, store: str) -> dict[str, Any]:
         for name, key in KEYS.items()
     }
     (folder / "keys.yaml").write_bytes(jsonio.dumps(keys))
-    door = {"openai-chat": "/chat/completions"}
+    dialects = {"openai-chat": "/chat/completions"}
     return {
         "keys": str(folder / "keys.yaml"),
         "cache": {"default": "on"},
-        "providers": {"acme": {"base_url": provider, "dialects": door, "auth": "none"}},
+        "providers": {"acme": {"base_url": provider, "dialects": dialects, "auth": "none"}},
         "labs": {"acme": {name: tier(model) for name, model in names.items()}},
-        "models": {one: {"price": price, "max_output": MOST} for one in names.values()},
+        "models": {
+            model_name: {"price": price, "max_output": MOST} for model_name in names.values()
+        },
         # A Redis that is too slow for a moment does not permit overspending.
         "on_redis_loss": "closed",
         "ledger": {"store": store},

@@ -22,7 +22,7 @@ import httpx
 import psycopg
 
 from tests.e2e.budget_audit import RATES
-from tests.e2e.budget_provider import Asked, Ended, read
+from tests.e2e.budget_provider import BilledRequest, Ended, read
 from tests.e2e.kill_audit import books
 from tests.e2e.kill_trial import Gateway
 from tests.e2e.scale_fleet import BUDGET, KEYS, PLACES, RATE, Fleet, fleet, missing
@@ -39,7 +39,7 @@ _REFUSED = {"ann": (402, 403, 429), "bob": (429,), "cat": (429,), "dan": ()}
 
 
 @dataclass
-class Told:
+class ScaleOutcome:
     """The outcome of one call as its client saw it."""
 
     key: str
@@ -51,10 +51,10 @@ class Told:
 
 
 @dataclass
-class Found:
+class ScaleTrialResult:
     """The records of a trial."""
 
-    told: dict[str, Told] = field(default_factory=dict)
+    outcomes: dict[str, ScaleOutcome] = field(default_factory=dict)
     """Outcomes by the marker of each call."""
     killed: tuple[float, float] = (0.0, 0.0)
     """The start and end of killing a gateway."""
@@ -69,7 +69,7 @@ class Found:
     """
     peak: int = 0
     """Calls of `cat` at the provider at one time."""
-    seats: int = 0
+    sessions: int = 0
     """Conversations that kept their model when they went on at another gateway."""
     hits: int = 0
     """Answers that one gateway served from the cache of another."""
@@ -81,75 +81,77 @@ class Found:
     """Disagreements, one a line."""
 
     @property
-    def hurt(self) -> list[Told]:
+    def hurt(self) -> list[ScaleOutcome]:
         """Calls that failed although their keys may make them."""
         return [
-            one
-            for one in self.told.values()
-            if not one.whole
-            and one.status not in _REFUSED[one.key]
+            outcome
+            for outcome in self.outcomes.values()
+            if not outcome.whole
+            and outcome.status not in _REFUSED[outcome.key]
             # While Redis cannot count, the gateway refuses calls that a budget bounds.
-            and not (self.lost and one.key == "ann" and one.status == 503)
+            and not (self.lost and outcome.key == "ann" and outcome.status == 503)
         ]
 
 
-def trial(folder: Path, seconds: float, seed: str) -> Found:
+def trial(folder: Path, seconds: float, seed: str) -> ScaleTrialResult:
     """Load the fleet for at least some seconds, and compare all its records."""
-    found = Found()
+    result = ScaleTrialResult()
     with fleet(folder, GATEWAYS, seed) as place:
-        asyncio.run(_run(place, found, seconds, seed))
-        found.wrong += [] if all(one.stop() == 0 for one in place.gateways) else ["it did not stop"]
-        asked, ended = read(place.book)
-        found.lost = sum(
-            line.count(b'"event":"limits","text":"refused"')
-            for one in place.gateways
-            for line in (one.folder / "log").read_bytes().splitlines()
+        asyncio.run(_run(place, result, seconds, seed))
+        result.wrong += (
+            [] if all(gateway.stop() == 0 for gateway in place.gateways) else ["it did not stop"]
         )
-        _limits(found, asked, ended)
-        _ledger(place, found, asked)
-        for one in place.gateways:
-            lines = (one.folder / "log").read_text().splitlines()
-            found.wrong += [line for line in lines if "Traceback" in line or '"bug"' in line]
-    return found
+        bills, ended = read(place.book)
+        result.lost = sum(
+            line.count(b'"event":"limits","text":"refused"')
+            for gateway in place.gateways
+            for line in (gateway.folder / "log").read_bytes().splitlines()
+        )
+        _limits(result, bills, ended)
+        _ledger(place, result, bills)
+        for gateway in place.gateways:
+            lines = (gateway.folder / "log").read_text().splitlines()
+            result.wrong += [line for line in lines if "Traceback" in line or '"bug"' in line]
+    return result
 
 
-async def _run(place: Fleet, found: Found, seconds: float, seed: str) -> None:
+async def _run(place: Fleet, result: ScaleTrialResult, seconds: float, seed: str) -> None:
     over = asyncio.Event()
     load = [
-        asyncio.create_task(_client(place.url, found, number, seed, over))
+        asyncio.create_task(_client(place.url, result, number, seed, over))
         for number in range(CLIENTS)
     ]
     try:
         await asyncio.sleep(seconds / 3)
-        await asyncio.to_thread(_kill, place.gateways[0], found)
+        await asyncio.to_thread(_kill, place.gateways[0], result)
         await asyncio.sleep(seconds / 3)
-        await _roll(place.gateways[1], found)
+        await _roll(place.gateways[1], result)
         await asyncio.sleep(seconds / 3)
     finally:
         over.set()
         await asyncio.gather(*load)
-    await _shared(place, found)
+    await _shared(place, result)
 
 
-def _kill(one: Gateway, found: Found) -> None:
+def _kill(gateway: Gateway, result: ScaleTrialResult) -> None:
     """Send SIGKILL to all processes of a gateway, and start it again."""
     began = time.monotonic()
-    workers = one.workers()
-    os.kill(one.supervisor, signal.SIGSTOP)  # so that it replaces none
-    one.kill(*workers)
-    one.kill_supervisor()
-    found.killed = began, time.monotonic()
-    one.start()
+    workers = gateway.workers()
+    os.kill(gateway.supervisor, signal.SIGSTOP)  # so that it replaces none
+    gateway.kill(*workers)
+    gateway.kill_supervisor()
+    result.killed = began, time.monotonic()
+    gateway.start()
 
 
-async def _roll(one: Gateway, found: Found) -> None:
+async def _roll(gateway: Gateway, result: ScaleTrialResult) -> None:
     began = time.monotonic()
-    os.kill(one.supervisor, signal.SIGUSR2)
-    while '"event":"restart","text":"done"' not in one.log():
+    os.kill(gateway.supervisor, signal.SIGUSR2)
+    while '"event":"restart","text":"done"' not in gateway.log():
         if time.monotonic() - began > _PATIENCE:
             raise TimeoutError("workers are not replaced")
         await asyncio.sleep(0.1)
-    found.rolled = time.monotonic() - began
+    result.rolled = time.monotonic() - began
 
 
 def _at(url: str) -> httpx.AsyncClient:
@@ -161,25 +163,27 @@ def _at(url: str) -> httpx.AsyncClient:
     )
 
 
-async def _client(url: str, found: Found, number: int, seed: str, over: asyncio.Event) -> None:
+async def _client(
+    url: str, result: ScaleTrialResult, number: int, seed: str, over: asyncio.Event
+) -> None:
     chance = random.Random(f"{seed} {number}")
     names, count = list(KEYS), 0
     async with _at(url) as client:
         while not over.is_set():
             count += 1
             marker, key = f"m{number}-{count}", names[number % len(names)]
-            found.told[marker] = told = Told(key, time.monotonic())
+            result.outcomes[marker] = outcome = ScaleOutcome(key, time.monotonic())
             stream = chance.random() < 0.5
             try:
                 answer = await _ask(client, key, marker, f"{marker} say hello", stream=stream)
             except httpx.TransportError:
                 pass
             else:
-                told.status = answer.status_code
+                outcome.status = answer.status_code
                 end = b"data: [DONE]\n\n" if stream else b"}"
-                told.whole = told.status == 200 and answer.content.endswith(end)
-            told.ended = time.monotonic()
-            if not told.whole:
+                outcome.whole = outcome.status == 200 and answer.content.endswith(end)
+            outcome.ended = time.monotonic()
+            if not outcome.whole:
                 await asyncio.sleep(0.05)
 
 
@@ -198,118 +202,126 @@ async def _ask(
     return await client.post("/v1/chat/completions", json=body, headers=ways)
 
 
-async def _shared(place: Fleet, found: Found) -> None:
+async def _shared(place: Fleet, result: ScaleTrialResult) -> None:
     """Check that conversations go on and cached answers are found at every gateway."""
-    for at, one in enumerate(place.gateways):
+    for at, gateway in enumerate(place.gateways):
         other = place.gateways[(at + 1) % len(place.gateways)]
         async with (
-            _at(f"http://127.0.0.1:{one.port}") as first,
+            _at(f"http://127.0.0.1:{gateway.port}") as first,
             _at(f"http://127.0.0.1:{other.port}") as second,
         ):
             # The gateway writes after the answer, and Redis may take 100 ms: a call may miss.
             names = [f"{at}x{number}" for number in range(_TRIES)]
-            seats = [await _seat(first, second, name) for name in names]
-            if ["large", "large", "small"] not in seats:
-                found.wrong.append(f"conversations went to {seats}")
-            found.seats += seats.count(["large", "large", "small"])
+            sessions = [await _session_models(first, second, name) for name in names]
+            if ["large", "large", "small"] not in sessions:
+                result.wrong.append(f"conversations went to {sessions}")
+            result.sessions += sessions.count(["large", "large", "small"])
             hits = [await _hit(first, second, name) for name in names]
             if ["miss", "hit"] not in hits:
-                found.wrong.append(f"the cache said {hits}")
-            found.hits += hits.count(["miss", "hit"])
+                result.wrong.append(f"the cache said {hits}")
+            result.hits += hits.count(["miss", "hit"])
 
 
 async def _hit(first: httpx.AsyncClient, second: httpx.AsyncClient, name: str) -> list[str]:
     """Return what the cache says of a prompt at one gateway, then at the other."""
-    said = []
+    replies = []
     for number, client in enumerate((first, second), 1):
-        kept = await _ask(client, "dan", f"hit{name}-{number}", f"hit{name} again and again")
-        said.append(kept.headers["x-tiergate-cache"])
-    return said
+        cached = await _ask(client, "dan", f"hit{name}-{number}", f"hit{name} again and again")
+        replies.append(cached.headers["x-tiergate-cache"])
+    return replies
 
 
-async def _seat(first: httpx.AsyncClient, second: httpx.AsyncClient, name: str) -> list[str]:
+async def _session_models(
+    first: httpx.AsyncClient, second: httpx.AsyncClient, name: str
+) -> list[str]:
     """Return the models that serve a hard question, thanks for its answer, and thanks alone."""
     hard = f"seat{name} {_HARD}"
     begun = await _ask(first, "dan", f"seat{name}-1", hard, model="auto")
-    said = begun.json()["choices"][0]["message"]["content"]
-    after = await _ask(second, "dan", f"seat{name}-2", hard, said, "Thanks!", model="auto")
+    content = begun.json()["choices"][0]["message"]["content"]
+    after = await _ask(second, "dan", f"seat{name}-2", hard, content, "Thanks!", model="auto")
     alone = await _ask(second, "dan", f"alone{name}-1", f"alone{name} Thanks!", model="auto")
-    return [one.headers["x-tiergate-model"] for one in (begun, after, alone)]
+    return [reply.headers["x-tiergate-model"] for reply in (begun, after, alone)]
 
 
-def _limits(found: Found, asked: list[Asked], ended: dict[str, Ended]) -> None:
+def _limits(result: ScaleTrialResult, bills: list[BilledRequest], ended: dict[str, Ended]) -> None:
     """Check by the provider's record that no key passed its limit or budget."""
-    of = {bill.id: found.told[bill.marker].key for bill in asked if bill.marker in found.told}
-    found.spent = sum((_cost(bill) for bill in asked if of.get(bill.id) == "ann"), Decimal(0))
-    if found.spent > Decimal(BUDGET):
-        found.wrong.append(f"ann was billed {found.spent} of {BUDGET}")
-    times = [bill.at for bill in asked if of.get(bill.id) == "bob"]
+    of = {
+        bill.id: result.outcomes[bill.marker].key
+        for bill in bills
+        if bill.marker in result.outcomes
+    }
+    result.spent = sum((_cost(bill) for bill in bills if of.get(bill.id) == "ann"), Decimal(0))
+    if result.spent > Decimal(BUDGET):
+        result.wrong.append(f"ann was billed {result.spent} of {BUDGET}")
+    times = [bill.at for bill in bills if of.get(bill.id) == "bob"]
     most = RATE + (max(times) - min(times)) * RATE / 60 + 1
-    if len(times) > most and not found.lost:
-        found.wrong.append(f"bob made {len(times)} calls, and may make {most:.0f}")
-    moves = [(bill.at, bill.id) for bill in asked if of.get(bill.id) == "cat"]
+    if len(times) > most and not result.lost:
+        result.wrong.append(f"bob made {len(times)} calls, and may make {most:.0f}")
+    moves = [(bill.at, bill.id) for bill in bills if of.get(bill.id) == "cat"]
     moves += [(end.at, id) for id, end in ended.items() if of.get(id) == "cat"]
     running: set[str] = set()
     peak: set[str] = set()
     for _, id in sorted(moves):
         running ^= {id}
         peak = max(peak, {*running}, key=len)
-    found.peak = len(peak)
-    if found.peak > PLACES and not found.lost:
+    result.peak = len(peak)
+    if result.peak > PLACES and not result.lost:
         # A busy provider notices a client's leaving late: it may not have run at all.
-        left = sum(ended[id].left for id in peak if id in ended)
-        found.wrong.append(
-            f"cat ran {found.peak} calls, and may run {PLACES}; the gateway left {left} of them"
+        left_count = sum(ended[id].left for id in peak if id in ended)
+        result.wrong.append(
+            f"cat ran {result.peak} calls, and may run {PLACES}; the gateway left {left_count} of them"
         )
-    if not all(any(of.get(bill.id) == key for bill in asked) for key in KEYS):
-        found.wrong.append("a key made no call")
-    found.wrong += [
-        f"{one.key} got {one.status} {one.began - found.killed[0]:.2f} s after the kill"
-        for one in found.hurt
-        if not (one.began <= found.killed[1] and one.ended >= found.killed[0])
+    if not all(any(of.get(bill.id) == key for bill in bills) for key in KEYS):
+        result.wrong.append("a key made no call")
+    result.wrong += [
+        f"{outcome.key} got {outcome.status} {outcome.began - result.killed[0]:.2f} s after the kill"
+        for outcome in result.hurt
+        if not (outcome.began <= result.killed[1] and outcome.ended >= result.killed[0])
     ]
 
 
-def _ledger(place: Fleet, found: Found, asked: list[Asked]) -> None:
+def _ledger(place: Fleet, result: ScaleTrialResult, requests: list[BilledRequest]) -> None:
     """Check that PostgreSQL has the rows of the journals, and that both equal the bills."""
-    finals = [id for one in place.gateways for id, rows in books(one.ledger).finals.items() for _ in rows]  # fmt: skip
+    finals = [id for item in place.gateways for id, rows in books(item.ledger).finals.items() for _ in rows]  # fmt: skip
     columns = "id, state, cache, tags[1], input, cache_read, output, cost, wasted"
     with psycopg.connect(place.store.url()) as base:
         rows = base.execute(f"SELECT {columns} FROM entries".encode()).fetchall()  # noqa: S608
-    found.rows = len(rows)
+    result.rows = len(rows)
     if sorted(finals) != sorted(row[0] for row in rows):
-        found.wrong.append(f"{len(finals)} final rows in the journals, {len(rows)} in the store")
-    billed: dict[str, list[Asked]] = defaultdict(list)
-    for bill in asked:
+        result.wrong.append(f"{len(finals)} final rows in the journals, {len(rows)} in the store")
+    billed: dict[str, list[BilledRequest]] = defaultdict(list)
+    for bill in requests:
         billed[_tag(bill)].append(bill)
-        found.billed += _cost(bill)
+        result.billed += _cost(bill)
     for id, state, cache, tag, *tokens, cost, wasted in rows:
-        found.states["hit" if cache == "hit" else state] += 1
+        result.states["hit" if cache == "hit" else state] += 1
         bills = billed.pop(tag, [])
         if state == "unknown_crash":
-            told = found.told[tag]
-            if told.whole or cost is not None:
-                found.wrong.append(f"{tag} {id} is closed as crashed, and its client has it")
+            outcome = result.outcomes[tag]
+            if outcome.whole or cost is not None:
+                result.wrong.append(f"{tag} {id} is closed as crashed, and its client has it")
             continue
-        told_by = [sum(getattr(bill, name) for bill in bills) for name in ("input", "cached", "output")]  # fmt: skip
-        if bills and ([one or 0 for one in tokens] != told_by or cost != sum(map(_cost, bills)) or wasted):  # fmt: skip
-            found.wrong.append(f"{tag} {id} {state}: {tokens} {cost}, billed {told_by}")
+        reported = [sum(getattr(bill, name) for bill in bills) for name in ("input", "cached", "output")]  # fmt: skip
+        if bills and ([item or 0 for item in tokens] != reported or cost != sum(map(_cost, bills)) or wasted):  # fmt: skip
+            result.wrong.append(f"{tag} {id} {state}: {tokens} {cost}, billed {reported}")
         if not bills and cost:
-            found.wrong.append(f"{tag} {id} {state} costs {cost}, and was not billed")
+            result.wrong.append(f"{tag} {id} {state} costs {cost}, and was not billed")
     if lost := list(billed):
-        found.wrong.append(f"billed, and not in the ledger: {lost[:5]}")
+        result.wrong.append(f"billed, and not in the ledger: {lost[:5]}")
     tags = Counter(row[3] for row in rows)
-    found.wrong += [f"{tag} has {count} rows" for tag, count in tags.items() if count > 1]
+    result.wrong += [f"{tag} has {count} rows" for tag, count in tags.items() if count > 1]
 
 
-def _tag(bill: Asked) -> str:
+def _tag(bill: BilledRequest) -> str:
     """Return the tag of the billed call."""
     return bill.marker if bill.marker.startswith("m") else f"{bill.marker}-{bill.number}"
 
 
-def _cost(bill: Asked) -> Decimal:
-    told = {"input": bill.input, "cache_read": bill.cached, "output": bill.output}
-    return sum((RATES[name] * count for name, count in told.items()), Decimal(0)) / _MILLION
+def _cost(bill: BilledRequest) -> Decimal:
+    tokens_by_kind = {"input": bill.input, "cache_read": bill.cached, "output": bill.output}
+    return (
+        sum((RATES[name] * count for name, count in tokens_by_kind.items()), Decimal(0)) / _MILLION
+    )
 
 
 def main(seconds: float, seed: str) -> int:
@@ -318,28 +330,28 @@ def main(seconds: float, seed: str) -> int:
         print(f"missing: {', '.join(absent)}. apt-get install {' '.join(absent)}")
         return 2
     with tempfile.TemporaryDirectory(prefix="tiergate-scale-") as folder:
-        found = trial(Path(folder), seconds, seed)
-    calls = len(found.told)
-    span = max(one.ended for one in found.told.values()) - min(one.began for one in found.told.values())  # fmt: skip
-    told = [
+        result = trial(Path(folder), seconds, seed)
+    calls = len(result.outcomes)
+    span = max(outcome.ended for outcome in result.outcomes.values()) - min(outcome.began for outcome in result.outcomes.values())  # fmt: skip
+    rows = [
         ("calls through nginx", f"{calls:,} in {span:.0f} s"),
-        ("answered whole", f"{sum(one.whole for one in found.told.values()):,}"),
-        ("refused by limits and budgets", f"{sum(one.status in _REFUSED[one.key] for one in found.told.values()):,}"),
-        ("lost with the gateway that was killed", f"{len(found.hurt)}"),
-        ("seconds to replace the workers of another", f"{found.rolled:.1f}"),
-        ("times that Redis was too late", f"{found.lost}"),
-        ("ann was billed", f"{found.spent} of {BUDGET}"),
-        ("cat ran at a time, at most", f"{found.peak} of {PLACES}"),
-        ("conversations that went on at another", f"{found.seats} of {GATEWAYS * _TRIES}"),
-        ("answers that another one had kept", f"{found.hits} of {GATEWAYS * _TRIES}"),
-        ("rows in PostgreSQL", f"{found.rows:,}"),
-        *((f"rows, {state}", f"{count:,}") for state, count in sorted(found.states.items())),
-        ("billed, USD", f"{found.billed}"),
+        ("answered whole", f"{sum(outcome.whole for outcome in result.outcomes.values()):,}"),
+        ("refused by limits and budgets", f"{sum(outcome.status in _REFUSED[outcome.key] for outcome in result.outcomes.values()):,}"),
+        ("lost with the gateway that was killed", f"{len(result.hurt)}"),
+        ("seconds to replace the workers of another", f"{result.rolled:.1f}"),
+        ("times that Redis was too late", f"{result.lost}"),
+        ("ann was billed", f"{result.spent} of {BUDGET}"),
+        ("cat ran at a time, at most", f"{result.peak} of {PLACES}"),
+        ("conversations that went on at another", f"{result.sessions} of {GATEWAYS * _TRIES}"),
+        ("answers that another one had kept", f"{result.hits} of {GATEWAYS * _TRIES}"),
+        ("rows in PostgreSQL", f"{result.rows:,}"),
+        *((f"rows, {state}", f"{count:,}") for state, count in sorted(result.states.items())),
+        ("billed, USD", f"{result.billed}"),
     ]  # fmt: skip
     print(f"seed {seed}: {GATEWAYS} gateways of 2 workers, {CLIENTS} clients")
-    print("\n".join(f"{what:<44}{value}" for what, value in told))
-    print("\n".join([f"{len(found.wrong)} disagreements", *found.wrong[:40]]))
-    return 1 if found.wrong else 0
+    print("\n".join(f"{name:<44}{value}" for name, value in rows))
+    print("\n".join([f"{len(result.wrong)} disagreements", *result.wrong[:40]]))
+    return 1 if result.wrong else 0
 
 
 if __name__ == "__main__":

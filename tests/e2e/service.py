@@ -50,13 +50,15 @@ class Service:
         self.folder = folder
         file = folder / "gateway.yaml"
         file.write_bytes(jsonio.dumps(value))
-        keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        inherited = {
+            name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ
+        }
         self._out, self._err = folder / "out", folder / "err"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
                 [*before, sys.executable, "-c", f"{first}\n{_SERVE}", "--config", str(file), "serve", "--port", str(port)],
                 env={
-                    **keep, "PYTHONPATH": _ROOT, "PYTHONUNBUFFERED": "1",
+                    **inherited, "PYTHONPATH": _ROOT, "PYTHONUNBUFFERED": "1",
                     "TIERGATE_DATA": str(folder / "data"),
                 },
                 stdin=stdin, stdout=out, stderr=err,
@@ -69,12 +71,12 @@ class Service:
 
     def rows(self, event: str) -> list[dict[str, Any]]:
         """Return the log rows of one event."""
-        found = [line for line in self.err.splitlines() if line.startswith("{")]
-        rows = [jsonio.loads(line.encode()) for line in found]
+        lines = [line for line in self.err.splitlines() if line.startswith("{")]
+        rows = [jsonio.loads(line.encode()) for line in lines]
         return [row for row in rows if row["event"] == event]
 
-    def tell(self, what: signal.Signals) -> None:
-        self.process.send_signal(what)
+    def send_signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
 
     def ended(self) -> int:
         """Wait for the end, and return the exit status."""
@@ -84,7 +86,7 @@ class Service:
         return socket.create_connection(("127.0.0.1", self.port), PATIENCE)
 
     @contextmanager
-    def asking(
+    def open_call(
         self, body: dict[str, Any] | None = None, path: str = "/v1/chat/completions"
     ) -> Iterator[socket.socket]:
         """Send a request as a client, and yield its connection."""
@@ -120,10 +122,8 @@ class Service:
     def journal(self) -> list[Row]:
         """Return every row of its ledger."""
         folder = self.folder / "data" / "ledger"
-        found = [
-            row for path in journal.list_segments(folder) for row, _ in journal.read_rows(path)
-        ]
-        return [row for row in found if row is not None]
+        rows = [row for path in journal.list_segments(folder) for row, _ in journal.read_rows(path)]
+        return [row for row in rows if row is not None]
 
     def entries(self) -> list[FinalRow]:
         return [row for row in self.journal() if isinstance(row, FinalRow)]
@@ -135,17 +135,17 @@ class Service:
 
 def rest(connection: socket.socket) -> bytes:
     """Return everything until the other side closes."""
-    seen = b""
+    received = b""
     while piece := connection.recv(65536):
-        seen += piece
-    return seen
+        received += piece
+    return received
 
 
-def seen(connection: socket.socket, until: bytes) -> bytes:
+def read_until(connection: socket.socket, until: bytes) -> bytes:
     """Read until some bytes came, and return everything read so far."""
-    found = b""
-    while until not in found:
+    received = b""
+    while until not in received:
         piece = connection.recv(65536)
-        assert piece, found
-        found += piece
-    return found
+        assert piece, received
+        received += piece
+    return received

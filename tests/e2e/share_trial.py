@@ -52,7 +52,7 @@ _CLIENTS = 8
 """Concurrent calls to each gateway."""
 
 
-class Found(NamedTuple):
+class ShareTrialResult(NamedTuple):
     """The tiers that the turns of one key went to."""
 
     key: str
@@ -65,16 +65,18 @@ class Found(NamedTuple):
 
     def wrong(self) -> Iterator[str]:
         """Yield shares over two points from their bound, or from all turns that were below it."""
-        free, got = self.free, self.shares
+        free, actual = self.free, self.shares
         reasoning = min(free["reasoning"], MOST["reasoning"])
-        smart = min(free["smart"] + free["reasoning"] - got["reasoning"], MOST["smart"])
+        smart = min(free["smart"] + free["reasoning"] - actual["reasoning"], MOST["smart"])
         wants: dict[Tier, float] = {"reasoning": reasoning, "smart": smart}
-        for tier, wanted in wants.items():
-            if abs(got[tier] - wanted) > CLOSE:
-                yield f"{self.key}: {tier} has {got[tier]:.3f} in place of {wanted:.3f}"
+        for tier, expected in wants.items():
+            if abs(actual[tier] - expected) > CLOSE:
+                yield f"{self.key}: {tier} has {actual[tier]:.3f} in place of {expected:.3f}"
 
     def __str__(self) -> str:
-        shares = ", ".join(f"{one} {self.shares[one]:.3f} of {self.free[one]:.3f}" for one in TIERS)
+        shares = ", ".join(
+            f"{tier} {self.shares[tier]:.3f} of {self.free[tier]:.3f}" for tier in TIERS
+        )
         return f"{self.key:6} {self.turns} turns: {shares}; {self.ids} thresholds"
 
 
@@ -93,15 +95,15 @@ def text(key: str, chance: random.Random) -> str:
 
 def free(config: Path, texts: Sequence[str]) -> dict[Tier, float]:
     """Return the shares of the tiers without any bounds."""
-    classifier, found = (
+    classifier, features = (
         build_config(load(config, {}), datetime.now(UTC)).router.classifier,
         Counter[str](),
     )
     assert classifier is not None
-    for one in texts:
-        score = classifier.score(one, TextScan(one).signals())
-        found[heuristic.choose_tier(score, classifier.thresholds)] += 1
-    return {tier: found[tier] / len(texts) for tier in TIERS}
+    for text in texts:
+        score = classifier.score(text, TextScan(text).signals())
+        features[heuristic.choose_tier(score, classifier.thresholds)] += 1
+    return {tier: features[tier] / len(texts) for tier in TIERS}
 
 
 class Client:
@@ -113,18 +115,18 @@ class Client:
 
     async def tiers(self, key: str, texts: Sequence[str]) -> Counter[str]:
         """Send all texts, spread over the gateways, and count the tiers that they went to."""
-        waiting, found = list(reversed(texts)), Counter[str]()
+        waiting, counts = list(reversed(texts)), Counter[str]()
 
-        async def one(port: int) -> None:
+        async def call(port: int) -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             while waiting:
                 writer.write(_request("/v1/chat/completions", key, waiting.pop()))
                 head, _ = await asyncio.wait_for(_answer(reader), PATIENCE)
-                found[head["x-tiergate-tier"]] += 1
+                counts[head["x-tiergate-tier"]] += 1
             writer.close()
 
-        await asyncio.gather(*(one(port) for port in self._ports for _ in range(_CLIENTS)))
-        return found
+        await asyncio.gather(*(call(port) for port in self._ports for _ in range(_CLIENTS)))
+        return counts
 
     async def ready(self, key: str) -> None:
         """Wait until every gateway has thresholds for the key."""
@@ -187,7 +189,7 @@ async def _provider() -> Any:
 
 async def trial(
     folder: Path, keys: Sequence[str], turns: int, seed: str, *, pool: int, lost: str = ""
-) -> list[Found]:
+) -> list[ShareTrialResult]:
     """Send `turns` of each key after it has thresholds.
 
     They use each of `pool` texts equally often; with 0, every text is new. Redis is killed in the
@@ -195,34 +197,38 @@ async def trial(
     """
     program = redis_program()
     assert program is not None, "no server of the Redis protocol"
-    place, gateways, found = Place(program, folder), list[Gateway](), list[Found]()
+    place, gateways, results = Place(program, folder), list[Gateway](), list[ShareTrialResult]()
     async with _provider() as url:
         try:
             await asyncio.to_thread(place.start)
             config = _written(folder, url)
             for at in range(2):
-                one = Gateway(folder / f"gateway{at}", config, f"redis://127.0.0.1:{place.port}/0")
-                gateways.append(one)
-                await asyncio.to_thread(one.start)
-            client = Client([one.port for one in gateways])
+                gateway = Gateway(
+                    folder / f"gateway{at}", config, f"redis://127.0.0.1:{place.port}/0"
+                )
+                gateways.append(gateway)
+                await asyncio.to_thread(gateway.start)
+            client = Client([gateway.port for gateway in gateways])
             for key in keys:
                 before, after = _texts(key, seed, turns, pool)
                 await client.tiers(key, before)
                 await client.ready(key)
-                went = await client.tiers(key, after[: turns // 2])
+                counts = await client.tiers(key, after[: turns // 2])
                 if key == lost:
                     place.kill()
-                went += await client.tiers(key, after[turns // 2 :])
+                counts += await client.tiers(key, after[turns // 2 :])
                 await client.ready(key)
-                shares = {tier: went[tier] / len(after) for tier in TIERS}
-                found.append(
-                    Found(key, len(after), free(config, after), shares, len(client.ids[key]))
+                shares = {tier: counts[tier] / len(after) for tier in TIERS}
+                results.append(
+                    ShareTrialResult(
+                        key, len(after), free(config, after), shares, len(client.ids[key])
+                    )
                 )
         finally:
-            for one in gateways:
-                one.close()
+            for gateway in gateways:
+                gateway.close()
             place.kill()
-    return found
+    return results
 
 
 def _texts(key: str, seed: str, turns: int, pool: int) -> tuple[list[str], list[str]]:
@@ -231,8 +237,8 @@ def _texts(key: str, seed: str, turns: int, pool: int) -> tuple[list[str], list[
     if not pool:
         texts = [text(key, chance) for _ in range(MIN_TURNS + turns)]
         return texts[:MIN_TURNS], texts[MIN_TURNS:]
-    known = [text(key, chance) for _ in range(pool)]
-    before, after = known * (MIN_TURNS // pool), known * (turns // pool)
+    earlier_texts = [text(key, chance) for _ in range(pool)]
+    before, after = earlier_texts * (MIN_TURNS // pool), earlier_texts * (turns // pool)
     chance.shuffle(before)
     chance.shuffle(after)
     return before, after
@@ -266,9 +272,9 @@ def _written(folder: Path, provider: str) -> Path:
 def main(turns: int, seed: str) -> int:
     """Run the long form and print it."""
     with tempfile.TemporaryDirectory() as folder:
-        found = asyncio.run(trial(Path(folder), list(KEYS), turns, seed, pool=0))
-    wrong = [line for one in found for line in one.wrong()]
-    print("\n".join([*map(str, found), *wrong]))
+        results = asyncio.run(trial(Path(folder), list(KEYS), turns, seed, pool=0))
+    wrong = [line for result in results for line in result.wrong()]
+    print("\n".join([*map(str, results), *wrong]))
     return len(wrong)
 
 

@@ -50,7 +50,7 @@ class Phase:
         """Whole answers a second."""
         return len(self.served) / self.took
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Describe the phase in one line."""
         return (
             f"{self.clients:>4} clients: {self.rate:6.0f} answers/s, p50 {at(self.served, 0.5):4.0f} ms, "
@@ -61,8 +61,8 @@ class Phase:
 
 def at(seconds: list[float], part: float) -> float:
     """Return a quantile in milliseconds; 0 without figures."""
-    found = sorted(seconds)
-    return found[min(len(found) - 1, int(len(found) * part))] * 1000 if found else 0.0
+    ordered = sorted(seconds)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))] * 1000 if ordered else 0.0
 
 
 class Provider(Upstream):
@@ -147,14 +147,14 @@ async def run(phase: Phase, port: int) -> Phase:
 
 
 @dataclass
-class Found:
+class StepTrialResult:
     """The phases, and every broken promise."""
 
     phases: list[Phase]
     wrong: list[str]
 
 
-async def trial(folder: Path, seconds: float) -> Found:
+async def trial(folder: Path, seconds: float) -> StepTrialResult:
     """Run the three phases, each for the given seconds."""
     provider = Provider()
     await provider.start()
@@ -166,10 +166,12 @@ async def trial(folder: Path, seconds: float) -> Found:
         phases = [
             await run(Phase(clients, seconds), service.port) for clients in (PLACES, crowd, PLACES)
         ]
-        wrong = [f"{what} ({count}x)" for phase in phases for what, count in phase.wrong.items()]
-        served = sum(len(phase.served) for phase in phases)
-        if provider.count != served:
-            wrong.append(f"the provider had {provider.count} calls, {served} were served")
+        wrong = [
+            f"{problem} ({count}x)" for phase in phases for problem, count in phase.wrong.items()
+        ]
+        served_count = sum(len(phase.served) for phase in phases)
+        if provider.count != served_count:
+            wrong.append(f"the provider had {provider.count} calls, {served_count} were served")
         if provider.most > PLACES:
             wrong.append(f"{provider.most} calls ran at a time")
         if phases[0].refused or phases[2].refused:
@@ -178,33 +180,33 @@ async def trial(folder: Path, seconds: float) -> Found:
             wrong.append("the crowd was not refused in part and served in part")
         if not all(phase.alive for phase in phases):
             wrong.append("nobody looked whether it is alive")
-        return Found(phases, wrong)
+        return StepTrialResult(phases, wrong)
     finally:
         await asyncio.to_thread(service.kill)
         await provider.stop()
 
 
-def slow(found: Found) -> list[str]:
+def slow(result: StepTrialResult) -> list[str]:
     """Return the promised ratios that do not hold."""
-    before, crowd, after = found.phases
+    before, crowd, after = result.phases
     bounds = [
         ("p99 of what is accepted in the crowd, of that before", at(crowd.served, 0.99) / at(before.served, 0.99), 2.0),
         ("answers in the crowd, missing of those before", 1 - crowd.rate / before.rate, 0.1),
         ("answers after the crowd, missing of those before", 1 - after.rate / before.rate, 0.1),
         ("p99 of refusals in ms", at(crowd.refused, 0.99), 50.0),
-        ("p95 of signs of life in ms", at(crowd.alive, 0.95), 100.0),
+        ("p95 of keep-alives in ms", at(crowd.alive, 0.95), 100.0),
     ]  # fmt: skip
-    return [f"{what}: {value:.2f}, at most {most}" for what, value, most in bounds if value > most]
+    return [f"{name}: {value:.2f}, at most {most}" for name, value, most in bounds if value > most]
 
 
 def main() -> None:
     """Print the phases; the exit status is 0 if all holds."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     with tempfile.TemporaryDirectory() as folder:
-        found = asyncio.run(trial(Path(folder), seconds))
-    for phase in found.phases:
-        print(phase.told())
-    wrong = [*found.wrong, *slow(found)]
+        result = asyncio.run(trial(Path(folder), seconds))
+    for phase in result.phases:
+        print(phase.summary())
+    wrong = [*result.wrong, *slow(result)]
     for line in wrong:
         print("WRONG", line)
     sys.exit(bool(wrong))

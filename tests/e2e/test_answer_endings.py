@@ -11,7 +11,7 @@ from gateway.core import jsonio, sse
 from tests.e2e.four_labs import (
     CHAT,
     DIALECTS,
-    DOORS,
+    ENDPOINTS,
     GEMINI,
     MESSAGES,
     RESPONSES,
@@ -273,14 +273,14 @@ def ends_with_length(case: Case, client: str, lab: str, *, stream: bool) -> bool
     return case.name == "finish unknown" and client != lab and not stream
 
 
-def spare(value: Config) -> None:
+def with_spare_targets(value: Config) -> None:
     """Give each lab a second target at another host, and cache answers."""
     four(value)
     value["cache"] = {"default": "on", "ttl": "1h"}
     for name in DIALECTS:
         first = value["providers"][name]
-        door = {"dialects": {name: f"/spare{DOORS[name]}"}}
-        value["providers"][f"{name}-spare"] = {**first, **door}
+        endpoint = {"dialects": {name: f"/spare{ENDPOINTS[name]}"}}
+        value["providers"][f"{name}-spare"] = {**first, **endpoint}
         value["labs"][name]["smart"].append({"model": f"m-{name}", "provider": f"{name}-spare"})
 
 
@@ -291,15 +291,15 @@ def test_an_answer_is_complete_only_if_its_provider_says_so(
     make: Make, upstream: Upstream, client: str, lab: str, stream: bool
 ) -> None:
     """A failed answer goes to another target; an incomplete one is reported, and is not cached."""
-    world = make(spare)
+    world = make(with_spare_targets)
     expected: list[tuple[str, str, str, str | None, int]] = []
     for case in cases(lab):
         value = good(lab)
         case.change(value)
         bad = streamed(lab, case) if stream else whole(value)
         upstream.renew()
-        upstream.on(DOORS[lab], bad)
-        upstream.on(f"/spare{DOORS[lab]}", answer(lab, stream=stream))
+        upstream.on(ENDPOINTS[lab], bad)
+        upstream.on(f"/spare{ENDPOINTS[lab]}", answer(lab, stream=stream))
         outcome = case.outcome
         late = stream and outcome == "failed" and case.name != "empty"
         if late:  # content is sent before the error comes: no other target can take over
@@ -320,7 +320,8 @@ def test_an_answer_is_complete_only_if_its_provider_says_so(
         assert (again == "hit") == (final_outcome == "complete" and case.name == "error of a hosted tool"), case.name  # fmt: skip
         paths = [request.path for request in upstream.requests]
         tried = [
-            len([path for path in paths if path.startswith(at)]) for at in (DOORS[lab], "/spare")
+            len([path for path in paths if path.startswith(at)])
+            for at in (ENDPOINTS[lab], "/spare")
         ]
         most = 1 if again == "hit" else 2
         assert tried == [most, most if outcome == "failed" else 0], case.name
@@ -345,9 +346,9 @@ def test_an_answer_is_complete_only_if_its_provider_says_so(
     assert all((row.aborted_by == "upstream") == (row.state == "aborted") for row in rows)
 
 
-def lenient(value: Config) -> None:
+def optional_finish(value: Config) -> None:
     """Let each provider leave out why its answers ended."""
-    spare(value)
+    with_spare_targets(value)
     for provider in value["providers"].values():
         provider["finish"] = "optional"
 
@@ -359,14 +360,14 @@ def test_a_provider_with_optional_finish_may_leave_it_out(
     make: Make, upstream: Upstream, client: str, lab: str, stream: bool
 ) -> None:
     """With `finish: optional` such an answer is whole and cached; an error or nothing is not."""
-    world = make(lenient)
+    world = make(optional_finish)
     states: list[str] = []
     for case in cases(lab):
         value = good(lab)
         case.change(value)
         upstream.renew()
-        upstream.on(DOORS[lab], streamed(lab, case) if stream else whole(value))
-        upstream.on(f"/spare{DOORS[lab]}", answer(lab, stream=stream))
+        upstream.on(ENDPOINTS[lab], streamed(lab, case) if stream else whole(value))
+        upstream.on(f"/spare{ENDPOINTS[lab]}", answer(lab, stream=stream))
         late = stream and case.name.startswith("error")
         replies = [ask(world, client, f"{lab}/smart", case.name, stream=stream) for _ in "ab"]
         hit = case.name in ("finish missing", "finish null")
@@ -393,10 +394,10 @@ def test_an_answer_with_tool_calls_but_no_finish_ends_with_tool_use(
     make: Make, upstream: Upstream, client: str
 ) -> None:
     """The client must use the tools that the model called."""
-    world = make(lenient)
+    world = make(optional_finish)
     value = jsonio.loads(answer(CHAT, tools=True).pieces[0] or b"")
     set_finish(CHAT)(value)
-    upstream.on(DOORS[CHAT], whole(value))
+    upstream.on(ENDPOINTS[CHAT], whole(value))
     reply = ask(world, client, f"{CHAT}/smart", "Hi.", stream=False)
     word = {MESSAGES: "tool_use", GEMINI: "STOP", RESPONSES: "completed"}.get(client)
     assert word is None or word in reply.text
@@ -406,9 +407,9 @@ def test_an_answer_with_tool_calls_but_no_finish_ends_with_tool_use(
 @pytest.mark.parametrize("status", ["queued", "in_progress"])
 def test_a_background_answer_is_passed_on(make: Make, upstream: Upstream, status: str) -> None:
     """The cost is unknown, and no other target is called."""
-    world = make(spare)
+    world = make(with_spare_targets)
     value = {**good(RESPONSES), "status": status, "background": True, "output": [], "usage": None}
-    upstream.on(DOORS[RESPONSES], whole(value))
+    upstream.on(ENDPOINTS[RESPONSES], whole(value))
     body = {
         "model": f"{RESPONSES}/smart",
         "input": "Hi.",
@@ -427,10 +428,10 @@ def test_a_background_answer_is_passed_on(make: Make, upstream: Upstream, status
 
 
 def test_a_background_answer_that_failed_is_a_failure(make: Make, upstream: Upstream) -> None:
-    world = make(spare)
+    world = make(with_spare_targets)
     value = {**good(RESPONSES), "status": "queued", "background": True, "error": ERROR}
-    upstream.on(DOORS[RESPONSES], whole(value))
-    upstream.on(f"/spare{DOORS[RESPONSES]}", answer(RESPONSES))
+    upstream.on(ENDPOINTS[RESPONSES], whole(value))
+    upstream.on(f"/spare{ENDPOINTS[RESPONSES]}", answer(RESPONSES))
     body = {"model": f"{RESPONSES}/smart", "input": "Hi.", "background": True}
     assert world.client.post("/v1/responses", json=body).json()["status"] == "completed"
     assert (world.entry().state, world.entry().attempts) == ("settled", 2)

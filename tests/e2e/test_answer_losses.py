@@ -8,7 +8,7 @@ from google import genai
 from google.genai import types
 
 from gateway.core import jsonio
-from tests.e2e.four_labs import CHAT, DOORS, GEMINI, MESSAGES, RESPONSES, Json, four
+from tests.e2e.four_labs import CHAT, ENDPOINTS, GEMINI, MESSAGES, RESPONSES, Json, four
 from tests.e2e.upstream import SSE, Answer, Upstream
 from tests.e2e.world import Config, Make, World
 
@@ -56,7 +56,7 @@ def messages(stream: bool = False) -> tuple[str, Json]:
 
 def test_a_chat_client_gets_a_picture_from_gemini(world: World, upstream: Upstream) -> None:
     """Once it was lost: 200, no content, `stop`, and no word of the loss."""
-    upstream.on(DOORS[GEMINI], answer(gemini({"inlineData": PICTURE}), stream=False))
+    upstream.on(ENDPOINTS[GEMINI], answer(gemini({"inlineData": PICTURE}), stream=False))
     path, body = chat()
     reply = world.client.post(path, json=body)
     [choice] = reply.json()["choices"]
@@ -69,7 +69,7 @@ def test_a_chat_client_gets_a_picture_from_gemini(world: World, upstream: Upstre
 
 
 def test_a_chat_client_gets_a_picture_in_a_stream(world: World, upstream: Upstream) -> None:
-    upstream.on(DOORS[GEMINI], answer(gemini({"inlineData": PICTURE}), stream=True))
+    upstream.on(ENDPOINTS[GEMINI], answer(gemini({"inlineData": PICTURE}), stream=True))
     path, body = chat(stream=True)
     reply = world.client.post(path, json=body)
     image = b'{"images":[{"type":"image_url","image_url":{"url":"%b"},"index":0}]}' % DATA_URL.encode()  # fmt: skip
@@ -81,7 +81,7 @@ def test_a_chat_client_gets_a_picture_in_a_stream(world: World, upstream: Upstre
 def test_a_responses_client_gets_a_picture_as_an_output_item(
     world: World, upstream: Upstream, stream: bool
 ) -> None:
-    upstream.on(DOORS[GEMINI], answer(gemini({"inlineData": PICTURE}), stream=stream))
+    upstream.on(ENDPOINTS[GEMINI], answer(gemini({"inlineData": PICTURE}), stream=stream))
     path, body = responses(stream)
     reply = world.client.post(path, json=body)
     assert b'"type":"image_generation_call","status":"completed","result":"iVBORw0K"' in reply.content  # fmt: skip
@@ -96,7 +96,7 @@ def test_a_gemini_client_gets_a_picture_from_a_chat_provider(
     head = {"id": "c", "created": 1, "model": "m", "usage": {"prompt_tokens": 7, "completion_tokens": 3}}  # fmt: skip
     member = "delta" if stream else "message"
     choice = {"index": 0, member: {"role": "assistant", "images": [image]}, "finish_reason": "stop"}
-    upstream.on(DOORS[CHAT], answer({**head, "choices": [choice]}, stream=stream))
+    upstream.on(ENDPOINTS[CHAT], answer({**head, "choices": [choice]}, stream=stream))
     method = "streamGenerateContent?alt=sse" if stream else "generateContent"
     body = {"contents": [{"parts": [{"text": "Draw a cat."}]}]}
     reply = world.client.post(f"/v1beta/models/{CHAT}/smart:{method}", json=body)
@@ -111,7 +111,7 @@ def test_a_gemini_client_gets_a_picture_from_a_responses_provider(
         "id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": [item],
         "usage": {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10},
     }  # fmt: skip
-    upstream.on(DOORS[RESPONSES], answer(value, stream=False))
+    upstream.on(ENDPOINTS[RESPONSES], answer(value, stream=False))
     body = {"contents": [{"parts": [{"text": "Draw a cat."}]}]}
     reply = world.client.post(f"/v1beta/models/{RESPONSES}/smart:generateContent", json=body)
     assert reply.json()["candidates"][0]["content"]["parts"][0] == {"inlineData": PICTURE}
@@ -136,7 +136,7 @@ def test_a_whole_answer_names_its_losses_in_a_header(
     world: World, upstream: Upstream, make_request: Callable[[], tuple[str, Json]]
 ) -> None:
     """The header and the row name the losses of the answer beside those of the request."""
-    upstream.on(DOORS[GEMINI], answer(CODE, stream=False))
+    upstream.on(ENDPOINTS[GEMINI], answer(CODE, stream=False))
     path, body = make_request()
     reply = world.client.post(path, json={**body, "metadata": {"x": "y"}})
     dropped = reply.headers["x-tiergate-dropped"].split(", ")
@@ -149,7 +149,7 @@ def test_a_whole_answer_names_its_losses_in_a_header(
 def test_a_stream_names_its_losses_in_a_comment_at_its_end(
     world: World, upstream: Upstream, make_request: Callable[[bool], tuple[str, Json]]
 ) -> None:
-    upstream.on(DOORS[GEMINI], answer(CODE, stream=True))
+    upstream.on(ENDPOINTS[GEMINI], answer(CODE, stream=True))
     path, body = make_request(True)
     reply = world.client.post(path, json=body)
     assert "x-tiergate-dropped" not in reply.headers
@@ -173,7 +173,7 @@ def test_a_gemini_stream_has_no_comment_and_its_row_names_the_losses(
         {"type": "message_stop"},
     ]  # fmt: skip
     data = b"".join(b"data: %b\n\n" % jsonio.dumps(frame) for frame in frames)
-    upstream.on(DOORS[MESSAGES], Answer(pieces=(data,), headers=SSE, bill=COUNTS))
+    upstream.on(ENDPOINTS[MESSAGES], Answer(pieces=(data,), headers=SSE, bill=COUNTS))
     body = {"contents": [{"parts": [{"text": "Search."}]}]}
     path = f"/v1beta/models/{MESSAGES}/smart:streamGenerateContent?alt=sse"
     reply = world.client.post(path, json=body)
@@ -182,7 +182,7 @@ def test_a_gemini_stream_has_no_comment_and_its_row_names_the_losses(
 
 
 def test_a_native_answer_is_unchanged_and_has_no_losses(world: World, upstream: Upstream) -> None:
-    upstream.on(DOORS[GEMINI], answer(CODE, stream=False))
+    upstream.on(ENDPOINTS[GEMINI], answer(CODE, stream=False))
     path = f"/v1beta/models/{GEMINI}/smart:generateContent"
     reply = world.client.post(path, json={"contents": [{"parts": [{"text": "Count."}]}]})
     assert reply.content == jsonio.dumps(CODE)
@@ -196,7 +196,7 @@ def test_a_cached_answer_names_its_losses(make: Make, upstream: Upstream) -> Non
         value["cache"] = {"default": "on", "ttl": "1h"}
 
     world = make(cached)
-    upstream.on(DOORS[GEMINI], answer(CODE, stream=False))
+    upstream.on(ENDPOINTS[GEMINI], answer(CODE, stream=False))
     path, body = chat()
     replies = [world.client.post(path, json=body) for _ in range(2)]
     assert [reply.headers["x-tiergate-cache"] for reply in replies] == ["miss", "hit"]
@@ -214,7 +214,7 @@ def test_googles_sdk_reads_the_sources_of_a_translated_answer(
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
     }  # fmt: skip
     body = jsonio.dumps(value)
-    upstream.on(DOORS[CHAT], Answer(pieces=(body,), length=len(body), bill=COUNTS))
+    upstream.on(ENDPOINTS[CHAT], Answer(pieces=(body,), length=len(body), bill=COUNTS))
     sdk = genai.Client(api_key="k", http_options=types.HttpOptions(base_url=world.url))
     reply = sdk.models.generate_content(model=f"{CHAT}/smart", contents="hi")
     assert reply.candidates is not None

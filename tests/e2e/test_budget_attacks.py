@@ -194,7 +194,7 @@ class Attack:
         return whole(counts=(prompt, output))
 
 
-def attacks(turn: int) -> Body:
+def make_attack(turn: int) -> Body:
     """Return the most expensive request that there can be, of each shape in turn."""
     text = f"{turn} " + "prove every lemma of this decoy step by step. " * (20 * (turn % 5))
     shapes: list[Body] = [
@@ -215,7 +215,7 @@ def test_an_attacker_with_one_key_never_exceeds_its_budget(make: Make, upstream:
     attack = Attack(make, upstream, alerted)
     refused = 0
     for turn in range(_TIMES):
-        body = attacks(turn)
+        body = make_attack(turn)
         if turn % 3 == 2:
             request_count = len(upstream.requests)
             with attack.world.leaving({**body, "stream": True}) as client:

@@ -21,10 +21,10 @@ def test_providers_bill_no_more_than_the_budget(tmp_path: Path) -> None:
     result = trial(tmp_path, Bounds("0.03"), "1", clients=150, calls=3, kills=1)
     assert result.wrong == []
     assert result.kills == 1
-    assert 0 < sum(map(cost, result.asked), Decimal(0)) <= result.budget * MICRO
-    codes = [reply.code for reply in result.told.values()]
+    assert 0 < sum(map(cost, result.bills), Decimal(0)) <= result.budget * MICRO
+    codes = [outcome.code for outcome in result.outcomes.values()]
     assert codes.count("budget_busy") > 10
-    assert any(reply.status == 200 for reply in result.told.values())
-    assert any(reply.left for reply in result.told.values())
+    assert any(outcome.status == 200 for outcome in result.outcomes.values())
+    assert any(outcome.left for outcome in result.outcomes.values())
     states = {row.state for rows in result.books.finals.values() for row in rows}
     assert {"settled", "refused", "aborted"} <= states

@@ -51,7 +51,7 @@ def wait_for_subscribers(world: World, count: int) -> None:
 
 
 def check_all_calls_ended(world: World) -> None:
-    """Check that no flight is left."""
+    """Check that no coalesced call is left."""
     wait_for_subscribers(world, 0)
     world.loop.run(world.gateway.engine.drain())
     assert not world.gateway.engine._coalescer._flights._by_key
@@ -60,7 +60,7 @@ def check_all_calls_ended(world: World) -> None:
 def ask(
     pool: ThreadPoolExecutor, world: World, body: Body, count: int = 1
 ) -> list[Future[httpx.Response]]:
-    """Call, and wait until all calls are on a flight."""
+    """Call, and wait until all calls share an upstream call."""
     before = len(subscribers(world.gateway.engine))
     futures = [pool.submit(world.ask, body) for _ in range(count)]
     wait_for_subscribers(world, before + count)
@@ -146,7 +146,10 @@ def test_the_call_continues_for_others_when_the_first_client_leaves(
             others = ask(pool, cached, body, 2)
             abort(first)
         until(
-            lambda: any(seat.has_left for seat in seats(cached)) or len(seats(cached)) == 2,
+            lambda: (
+                any(subscriber.has_left for subscriber in list_subscribers(cached))
+                or len(list_subscribers(cached)) == 2
+            ),
             "one has left",
         )
         cached.release()
@@ -162,7 +165,7 @@ def test_the_call_continues_for_others_when_the_first_client_leaves(
     assert [(entry.state, entry.cost) for entry in rest] == [("cache_hit", Decimal(0))] * 2
 
 
-def seats(world: World) -> list[UpstreamSubscriber]:
+def list_subscribers(world: World) -> list[UpstreamSubscriber]:
     return subscribers(world.gateway.engine)
 
 
@@ -203,7 +206,7 @@ def test_the_call_ends_when_its_last_client_leaves(
 
 def has_one_subscriber(world: World) -> bool:
     """True if one of two clients has left, even while its call still serves the other."""
-    (flight,) = {seat.flight for seat in subscribers(world.gateway.engine)}
+    (flight,) = {subscriber.flight for subscriber in subscribers(world.gateway.engine)}
     return len(flight.subscribers) == 1
 
 
@@ -378,9 +381,9 @@ def test_a_directly_relayed_stream_is_cached_and_can_be_joined(
     passed: list[bytes] = []
     note_passed_chunk = Subscriber.note_passed_chunk
 
-    def counted(seat: Subscriber[UpstreamResponse], data: bytes) -> None:
+    def counted(subscriber: Subscriber[UpstreamResponse], data: bytes) -> None:
         passed.append(data)
-        note_passed_chunk(seat, data)
+        note_passed_chunk(subscriber, data)
 
     monkeypatch.setattr(Subscriber, "note_passed_chunk", counted)
     words = [f"word{at} " for at in range(6)]

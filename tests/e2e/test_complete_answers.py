@@ -18,17 +18,17 @@ from tests.e2e.four_labs import (
     MESSAGES,
     RESPONSES,
     TEXT,
-    Heard,
+    ParsedAnswer,
     answer,
     canonical,
 )  # fmt: skip
 from tests.e2e.test_hedge import SILENT, hedged
-from tests.e2e.test_keepalives import late, signs
+from tests.e2e.test_keepalives import keepalives, release_after_keepalives
 from tests.e2e.test_translated_calls import ERRORS
 from tests.e2e.upstream import SSE, Answer, Upstream
 from tests.e2e.world import Change, Config, Make, World, chat
 
-__all__ = ["signs"]
+__all__ = ["keepalives"]
 
 REFUSED = {
     CHAT: b'data: {"error":{"message":"Too much.","type":"server_error","code":"overloaded"}}\n\n',
@@ -68,7 +68,7 @@ def pair(client: str, second: str, how: str | None = "hold") -> Change:
     return change
 
 
-def begun(client: str, *, tools: bool = False) -> Answer:
+def broken_off(client: str, *, tools: bool = False) -> Answer:
     """Cut an answer after the second piece of its text or of its arguments."""
     pieces = answer(client, tools=tools, stream=True).pieces
     if client == GEMINI:
@@ -81,11 +81,11 @@ def begun(client: str, *, tools: bool = False) -> Answer:
 type Break = Callable[[str], Answer]
 
 BREAKS: dict[str, Break] = {
-    "cut": begun,
-    "ended": lambda client: replace(begun(client), end="clean"),
-    "stalled": lambda client: replace(begun(client), end="stall"),
-    "broken": lambda client: _with(begun(client), BROKEN.get(client, b'data: {"broken\n\n')),
-    "refused": lambda client: _with(begun(client), REFUSED[client]),
+    "cut": broken_off,
+    "ended": lambda client: replace(broken_off(client), end="clean"),
+    "stalled": lambda client: replace(broken_off(client), end="stall"),
+    "broken": lambda client: _with(broken_off(client), BROKEN.get(client, b'data: {"broken\n\n')),
+    "refused": lambda client: _with(broken_off(client), REFUSED[client]),
 }
 
 
@@ -93,7 +93,7 @@ def _with(broken_answer: Answer, frame: bytes) -> Answer:
     return replace(broken_answer, pieces=(*broken_answer.pieces, frame), end="clean")
 
 
-def audit(world: World) -> None:
+def check_rows(world: World) -> None:
     """Check the final row, with the answer's own usage, and the row of the broken attempt."""
     rows = world.rows()
     (entry,) = [row for row in rows if isinstance(row, FinalRow)]
@@ -117,9 +117,9 @@ def test_another_target_finishes_an_answer_that_breaks_off(
     world = make(pair(client, client))
     upstream.on("/first", BREAKS[broke](client))
     upstream.on("/second", answer(client, stream=True))
-    assert ASKS[client](world, "smart", False, True) == Heard(text=TEXT, counts=COUNTS)
+    assert ASKS[client](world, "smart", False, True) == ParsedAnswer(text=TEXT, counts=COUNTS)
     assert [request.path.split("/")[1][:6] for request in upstream.requests] == ["first", "second"]
-    audit(world)
+    check_rows(world)
 
 
 @pytest.mark.parametrize("tools", [False, True], ids=["text", "tools"])
@@ -132,15 +132,15 @@ def test_a_target_of_another_dialect_finishes_an_answer(
 ) -> None:
     """The second target finishes text, and tool arguments that broke off in the middle."""
     world = make(pair(client, second))
-    upstream.on("/first", begun(client, tools=tools and client != GEMINI))
+    upstream.on("/first", broken_off(client, tools=tools and client != GEMINI))
     upstream.on("/second", answer(second, tools=tools, stream=True))
     expected = (
-        Heard(calls=(("weather", canonical(ARGUMENTS)),), finish="tools", counts=COUNTS)
+        ParsedAnswer(calls=(("weather", canonical(ARGUMENTS)),), finish="tools", counts=COUNTS)
         if tools
-        else Heard(text=TEXT, counts=COUNTS)
+        else ParsedAnswer(text=TEXT, counts=COUNTS)
     )
     assert ASKS[client](world, "smart", tools, True) == expected
-    audit(world)
+    check_rows(world)
 
 
 @pytest.mark.parametrize("client", DIALECTS)
@@ -150,7 +150,7 @@ def test_the_sdk_raises_where_no_target_finishes_the_answer(
     """In `hold` mode an error has its own status: nothing was sent before."""
     world = make(pair(client, client))
     for path in ("/first", "/second"):
-        upstream.on(path, begun(client))
+        upstream.on(path, broken_off(client))
     with pytest.raises(ERRORS):
         ASKS[client](world, "smart", False, True)
     entry = world.entry()
@@ -160,21 +160,21 @@ def test_the_sdk_raises_where_no_target_finishes_the_answer(
 
 @pytest.mark.parametrize("client", DIALECTS)
 def test_the_client_gets_keepalives_until_the_answer_is_complete(
-    make: Make, upstream: Upstream, signs: list[bytes], client: str
+    make: Make, upstream: Upstream, keepalives: list[bytes], client: str
 ) -> None:
     """Keep-alives go out before the break and in the next attempt; the SDK ignores them."""
-    world = make(pair(client, client), patient)
-    first, second = begun(client), answer(client, stream=True)
+    world = make(pair(client, client), without_timeouts)
+    first, second = broken_off(client), answer(client, stream=True)
     upstream.on("/first", replace(first, pieces=(*first.pieces, None)))
     upstream.on("/second", replace(second, pieces=(None, *second.pieces[:1], None, *second.pieces[1:])))  # fmt: skip
-    thread = late(world, signs, 3)
+    thread = release_after_keepalives(world, keepalives, 3)
     assert ASKS[client](world, "smart", False, True).text == TEXT
     thread.join()
-    assert len(signs) >= 6
+    assert len(keepalives) >= 6
     assert world.entry().state == "settled"
 
 
-def patient(value: Config) -> None:
+def without_timeouts(value: Config) -> None:
     for provider in value["providers"].values():
         del provider["timeouts"]
 
@@ -196,7 +196,7 @@ def test_a_header_a_key_or_a_guard_turns_complete_answers_on_or_off(
 
     def count_requests_and_route(key: str, **headers: str) -> tuple[int, str]:
         """Return the number of requests sent, and the answer of the route endpoint."""
-        upstream.on("/first", begun(CHAT))
+        upstream.on("/first", broken_off(CHAT))
         upstream.on("/second", answer(CHAT, stream=True))
         before = len(upstream.requests)
         headers = {"authorization": f"Bearer {key}", **headers}
@@ -224,8 +224,8 @@ def test_the_gateway_reserves_the_budget_again_for_each_attempt(
     make: Make, upstream: Upstream
 ) -> None:
     """The first attempt may have cost all that it reserved: the rest does not cover another."""
-    world = make(pair(CHAT, CHAT), tight)
-    upstream.on("/first", begun(CHAT))
+    world = make(pair(CHAT, CHAT), budget_for_one_attempt)
+    upstream.on("/first", broken_off(CHAT))
     upstream.on("/second", answer(CHAT, stream=True))
     body = {
         "model": "smart", "stream": True, "max_tokens": 100,
@@ -245,7 +245,7 @@ def test_the_gateway_reserves_the_budget_again_for_each_attempt(
     assert held == 1403
 
 
-def tight(value: Config) -> None:
+def budget_for_one_attempt(value: Config) -> None:
     """Set a budget for one attempt of at most 100 tokens, 1403 millionths; not for two."""
     value["budgets"] = [{"name": "b", "usd": 0.002, "every": "month"}]
 
@@ -257,7 +257,7 @@ def test_the_first_target_finishes_the_answer_of_a_hedge_that_breaks_off(
     world = make(hedged, lambda value: value["routing"].update(complete="hold"))
     first = answer(CHAT, stream=True)
     upstream.on("/acme", SILENT, first)
-    upstream.on("/spare", begun(CHAT))
+    upstream.on("/spare", broken_off(CHAT))
     reply = world.ask(chat(stream=True, max_tokens=100, stream_options={"include_usage": True}))
     assert reply.status_code == 200
     assert reply.text.count("Hell") == 1

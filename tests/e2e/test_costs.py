@@ -206,9 +206,3 @@ def test_the_gateway_stores_redacted_transcripts_where_configured(
         assert text is not None
         assert jsonio.loads(text.prompt.encode())["model"] == "smart"
         assert "ann@example.com" not in text.prompt
-
-
-def test_by_default_the_gateway_stores_no_transcripts(world: World, upstream: Upstream) -> None:
-    upstream.on("/acme", whole())
-    world.ask(chat())
-    assert not world.gateway.ledger_runtime.content_folder.exists()

@@ -20,7 +20,7 @@ MONTH = {"name": "b", "usd": 1, "every": "month"}
 ALWAYS = {"name": "all", "usd": 1, "every": "total"}
 
 
-def broken(world: World) -> Path:
+def damage_store(world: World) -> Path:
     """Damage the store's file, and return its path."""
     path = world.folder / "data" / "ledger.db"
     path.write_bytes(b"no database" * 1000)
@@ -38,7 +38,7 @@ def test_a_gateway_with_a_damaged_store_starts_with_its_earlier_budgets(
     upstream.on("/acme", whole(), whole())
     first.ask(chat(max_tokens=10))
     first.close()
-    broken(first)
+    damage_store(first)
     second = make(budgeted(MONTH, ALWAYS), TIERGATE_DATA=str(first.folder / "data"))
     assert second.ask(chat(max_tokens=10)).status_code == 200
     assert used(second) == {"usd|b|all": 2 * COST, "usd|all|all": 2 * COST}
@@ -62,7 +62,7 @@ def test_while_the_store_is_rebuilt_budgeted_calls_and_queries_are_refused(
     journal = Journal(first.folder / "data" / "ledger")
     journal.write(entry("before", at=time.time(), cost=Decimal("0.5")))
     journal.close()
-    broken(first)
+    damage_store(first)
     upstream.on("/acme", whole())
     with ExitStack() as lock:
         lock.enter_context(try_lock_file(journal.folder / "feed.lock"))
@@ -88,7 +88,7 @@ def test_a_budget_with_missing_rows_refuses_calls(make: Make, upstream: Upstream
     note = first.folder / "data" / "ledger" / "removed-until"
     note.write_text("5000.0\n")
     note.chmod(0o600)
-    broken(first)
+    damage_store(first)
     data = str(first.folder / "data")
     upstream.on("/acme", whole(), whole())
     world = make(budgeted(ALWAYS), TIERGATE_DATA=data)
@@ -105,7 +105,7 @@ def test_a_running_gateway_rebuilds_a_damaged_store(make: Make, upstream: Upstre
     upstream.on("/acme", whole(), whole())
     assert world.ask(chat()).status_code == 200
     world.loop.run(world.gateway.ledger_runtime.catch_up())
-    broken(world)
+    damage_store(world)
     assert world.ask(chat("again")).status_code == 200
     until(lambda: world.client.get("/admin/costs").status_code == 200, "costs")
     assert world.client.get("/admin/costs").json()["total"]["calls"] == 2

@@ -92,12 +92,12 @@ OPERATIONS = {
 def both(value: Config) -> None:
     """Configure two providers that speak every dialect, count tokens and make vectors."""
     base = value["providers"]["acme"]["base_url"].removesuffix("/acme")
-    doors = {CHAT: "/chat/completions", RESPONSES: "/responses", MESSAGES: "/messages"}
+    endpoints = {CHAT: "/chat/completions", RESPONSES: "/responses", MESSAGES: "/messages"}
     value["aliases"] = {}
     value["providers"] = {
         name: {
             "base_url": f"{base}/{name}",
-            "dialects": {**doors, GEMINI: "/v1beta"},
+            "dialects": {**endpoints, GEMINI: "/v1beta"},
             "accounts": {"main": f"secret-of-{name}"},
         }
         for name in PROVIDERS

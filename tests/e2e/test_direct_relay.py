@@ -17,7 +17,7 @@ ERROR = b'data: {"error": {"message":"It broke.", "code": null}}\n\n'
 
 
 @pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+def relayed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Record the chunks that were relayed directly."""
     chunks: list[bytes] = []
     accept = DirectRelay.accept
@@ -32,7 +32,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return chunks
 
 
-def ask(world: World, path: bytes = b"/v1/chat/completions") -> socket.socket:
+def open_stream(world: World, path: bytes = b"/v1/chat/completions") -> socket.socket:
     data = jsonio.dumps(BODY)
     connection = socket.create_connection(("127.0.0.1", world.port), timeout=20)
     head = b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % (path, len(data))
@@ -40,7 +40,7 @@ def ask(world: World, path: bytes = b"/v1/chat/completions") -> socket.socket:
     return connection
 
 
-def written(data: bytes) -> bytes:
+def write_chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
@@ -50,39 +50,39 @@ def answer_piece_by_piece(*pieces: bytes) -> Answer:
 
 
 def test_each_directly_relayed_chunk_is_unchanged_and_counted(
-    world: World, upstream: Upstream, taken: list[bytes]
+    world: World, upstream: Upstream, relayed: list[bytes]
 ) -> None:
     """Chunk by chunk, the bytes and the usage are those of the general path."""
     words = [f" word{at} \u00e4" for at in range(6)]
     role, first, *rest = frames(words, counts=(9, 12))
     counted = rest.pop(-2)  # the client did not ask for it
     upstream.on("/acme", answer_piece_by_piece(role, first, *rest[:-1], counted, rest[-1]))
-    with ask(world) as connection:
+    with open_stream(world) as connection:
         world.release()
         received = read_until(connection, first + b"\r\n")
         for frame in rest[:-1]:
             world.release()
-            received += read_until(connection, written(frame))
+            received += read_until(connection, write_chunk(frame))
         world.release()
         world.release()
-        received += read_until(connection, written(rest[-1]))
+        received += read_until(connection, write_chunk(rest[-1]))
         world.release()
         received += (
             read_until(connection, b"0\r\n\r\n") if not received.endswith(b"\r\n0\r\n\r\n") else b""
         )
     _, _, body = received.partition(b"\r\n\r\n")
-    assert body == written(role + first) + b"".join(map(written, rest)) + b"0\r\n\r\n"
-    assert taken[: len(words) - 1] == rest[: len(words) - 1]
+    assert body == write_chunk(role + first) + b"".join(map(write_chunk, rest)) + b"0\r\n\r\n"
+    assert relayed[: len(words) - 1] == rest[: len(words) - 1]
     entry = world.entry()
     assert (entry.state, entry.input, entry.output) == ("settled", 9, 12)
 
 
 def test_an_error_after_directly_relayed_chunks_ends_the_stream(
-    world: World, upstream: Upstream, taken: list[bytes]
+    world: World, upstream: Upstream, relayed: list[bytes]
 ) -> None:
     texts = [chunk({"content": f" word{at}"}) for at in range(4)]
     upstream.on("/acme", answer_piece_by_piece(ROLE, *texts, ERROR, DONE))
-    with ask(world) as connection:
+    with open_stream(world) as connection:
         for _ in range(len(texts) + 3):
             world.release()
         received = read_until(connection, b"0\r\n\r\n")
@@ -93,29 +93,29 @@ def test_an_error_after_directly_relayed_chunks_ends_the_stream(
 
 
 def test_a_cut_after_directly_relayed_chunks_ends_in_an_error(
-    world: World, upstream: Upstream, taken: list[bytes]
+    world: World, upstream: Upstream, relayed: list[bytes]
 ) -> None:
     texts = [chunk({"content": f" word{at}"}) for at in range(4)]
     held = [piece for text in (ROLE, *texts) for piece in (text, None)]
     upstream.on("/acme", Answer(pieces=tuple(held), headers=SSE, end="cut"))
-    with ask(world) as connection:
+    with open_stream(world) as connection:
         for text in texts:
             world.release()
             read_until(connection, text)
         world.release()
         received = read_until(connection, b"0\r\n\r\n")
     assert b"upstream_truncated" in received
-    assert taken
+    assert relayed
     assert world.entry().aborted_by == "upstream"
 
 
 def test_a_client_that_leaves_a_direct_relay_ends_the_providers_call(
-    world: World, upstream: Upstream, taken: list[bytes]
+    world: World, upstream: Upstream, relayed: list[bytes]
 ) -> None:
     """The gateway closes the provider's connection, and records the usage so far."""
     texts = [chunk({"content": f" word{at}"}) for at in range(3)]
     upstream.on("/acme", answer_piece_by_piece(ROLE, *texts, chunk({"content": "never"})))
-    with ask(world) as connection:
+    with open_stream(world) as connection:
         world.release()
         for text in texts:
             read_until(connection, text)
@@ -127,15 +127,15 @@ def test_a_client_that_leaves_a_direct_relay_ends_the_providers_call(
 
 
 def test_a_client_that_does_not_read_slows_the_provider_down(
-    world: World, upstream: Upstream, taken: list[bytes]
+    world: World, upstream: Upstream, relayed: list[bytes]
 ) -> None:
     """The rest waits at the provider; the client still gets all of it, in order."""
     text = "x" * 60_000
     stream_frames = frames([f"{at} {text}" for at in range(300)])
     upstream.on("/acme", Answer(pieces=stream_frames, headers=SSE))
-    with ask(world) as connection:
+    with open_stream(world) as connection:
         time.sleep(0.5)  # what a gateway would read too much has time to come
-        assert sum(map(len, taken)) < sum(map(len, stream_frames)) / 2
+        assert sum(map(len, relayed)) < sum(map(len, stream_frames)) / 2
         received = bytearray()
         while not received.endswith(b"\r\n0\r\n\r\n"):
             received += connection.recv(1_000_000)

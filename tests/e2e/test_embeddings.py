@@ -16,10 +16,10 @@ from tests.e2e.world import Change, Config, Make, World
 
 VECTORS = [[0.5, -0.25, 1.0], [0.0, 2.0, -1.5]]
 """Exact in float32."""
-PACKED = [base64.b64encode(struct.pack("<3f", *it)).decode() for it in VECTORS]
+PACKED = [base64.b64encode(struct.pack("<3f", *vector)).decode() for vector in VECTORS]
 
 
-def two(value: Config) -> None:
+def two_labs(value: Config) -> None:
     """Configure lab acme in OpenAI's shape, with a spare host of the same model, and lab google."""
     base = value["providers"]["acme"]["base_url"].removesuffix("/acme")
     value["providers"]["google"] = {
@@ -39,7 +39,7 @@ def two(value: Config) -> None:
 
 
 def cached(value: Config) -> None:
-    two(value)
+    two_labs(value)
     value["cache"] = {"default": "embeddings"}
 
 
@@ -68,7 +68,7 @@ def gemini_answer(request: Request) -> Answer:
 
 @pytest.fixture
 def world(make: Make) -> World:
-    return started(make, two)
+    return started(make, two_labs)
 
 
 def started(make: Make, change: Change) -> World:
@@ -175,17 +175,17 @@ def test_the_gateway_refuses_token_input_for_a_gemini_model(world: World) -> Non
 def test_native_and_translated_providers_embed_for_the_google_sdk(world: World) -> None:
     client = google(world)
     config = types.EmbedContentConfig(output_dimensionality=3, task_type="RETRIEVAL_QUERY")
-    home = client.models.embed_content(model="gem-vec", contents=["one", "two"], config=config)
-    away = client.models.embed_content(model="vec-1", contents=["one", "two"], config=config)
+    native = client.models.embed_content(model="gem-vec", contents=["one", "two"], config=config)
+    translated = client.models.embed_content(model="vec-1", contents=["one", "two"], config=config)
     client.close()
-    for reply in (home, away):
+    for reply in (native, translated):
         assert reply.embeddings is not None
         assert [vector.values for vector in reply.embeddings] == VECTORS
-    at_home, abroad = (world.upstream.arrived() for _ in range(2))
-    assert at_home.json["requests"][1]["taskType"] == "RETRIEVAL_QUERY"
-    assert at_home.json["requests"][1]["model"] == "models/gem-vec"
-    assert abroad.path == "/acme/embeddings"
-    assert abroad.json == {"model": "vec-1", "input": ["one", "two"], "dimensions": 3}
+    native_request, translated_request = (world.upstream.arrived() for _ in range(2))
+    assert native_request.json["requests"][1]["taskType"] == "RETRIEVAL_QUERY"
+    assert native_request.json["requests"][1]["model"] == "models/gem-vec"
+    assert translated_request.path == "/acme/embeddings"
+    assert translated_request.json == {"model": "vec-1", "input": ["one", "two"], "dimensions": 3}
     entries = world.entries()
     assert [(vector.dialect, vector.model, vector.dropped) for vector in entries] == [
         ("gemini", "gem-vec", ()),
@@ -210,11 +210,11 @@ def test_the_model_of_a_google_call_overrides_its_lab_header(
 
 def test_one_content_is_embedded_natively_byte_for_byte_and_translated(world: World) -> None:
     body = b'{ "content": {"parts":[{"text": "one"}]}, "taskType":"SEMANTIC_SIMILARITY" }'
-    home = world.client.post("/v1/models/gem-vec:embedContent", content=body)
+    native = world.client.post("/v1/models/gem-vec:embedContent", content=body)
     assert world.upstream.arrived().body == body
-    assert jsonio.loads(home.content)["embedding"]["values"] == VECTORS[0]
-    away = world.client.post("/v1beta/models/vec-1:embedContent", content=body)
-    assert jsonio.loads(away.content) == {
+    assert jsonio.loads(native.content)["embedding"]["values"] == VECTORS[0]
+    translated = world.client.post("/v1beta/models/vec-1:embedContent", content=body)
+    assert jsonio.loads(translated.content) == {
         "embedding": {"values": VECTORS[0]},
         "usageMetadata": {"promptTokenCount": 7},
     }
@@ -259,7 +259,7 @@ def test_vectors_of_another_encoding_or_length_are_cached_apart(make: Make) -> N
 
 def test_a_cache_that_is_off_stores_vectors_only_on_request(make: Make) -> None:
     def off(value: Config) -> None:
-        two(value)
+        two_labs(value)
         value["cache"] = {"default": "off"}
 
     world = started(make, off)

@@ -37,11 +37,11 @@ ERROR = b'data: {"error":{"message":"It broke.","type":"server_error","code":"oo
 STALLED = Answer(pieces=(b'{"choices":[',), length=99, end="stall")
 
 
-def soon(value: Config) -> None:
+def short_timeouts(value: Config) -> None:
     value["providers"]["acme"]["timeouts"] = {"headers": 0.2, "first_content": 0.2, "idle": 0.2}
 
 
-def gone(value: Config) -> None:
+def unreachable(value: Config) -> None:
     value["providers"]["acme"]["base_url"] = "http://127.0.0.1:1"
 
 
@@ -69,13 +69,13 @@ FAULTS: dict[str, Fault] = {
     "502": Fault(failing(502)),
     "503 with a `retry-after` of 30 s": Fault(failing(503, retry_after="30")),
     "529": Fault(failing(529)),
-    "the connection is refused": Fault(whole(), change=gone),
+    "the connection is refused": Fault(whole(), change=unreachable),
     "the connection breaks before the head": Fault(DROPPED),
     "the connection breaks after the head": Fault(
         cut(Answer(length=99)), cut(Answer(headers=SSE))
     ),
-    "no head in time": Fault(SILENT, change=soon),
-    "no content in time": Fault(STALLED, stream(ROLE, end="stall"), change=soon),
+    "no head in time": Fault(SILENT, change=short_timeouts),
+    "no content in time": Fault(STALLED, stream(ROLE, end="stall"), change=short_timeouts),
     "the answer is cut in its middle": Fault(
         cut(replace(STALLED, length=200)), stream(ROLE, HEL, end="cut")
     ),

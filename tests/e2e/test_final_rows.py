@@ -111,7 +111,7 @@ CASES = [
 ]  # fmt: skip
 
 
-def timed(timer: str | None) -> Change:
+def with_timer(timer: str | None) -> Change:
     """Configure a provider whose one timer strikes soon."""
 
     def change(value: Config) -> None:
@@ -126,7 +126,7 @@ def test_an_answered_or_failed_call_has_its_final_row(
     make: Make, upstream: Upstream, case: Case
 ) -> None:
     """The final row and the rows of failed attempts are right, and so is the money in both."""
-    world = make(timed(case.timer))
+    world = make(with_timer(case.timer))
     upstream.on("/acme", case.script)
     reply = world.ask(chat(stream=case.streamed, max_tokens=100), x_tiergate_tags="a, b")
     entry = world.entry()

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from gateway.core import jsonio
-from tests.e2e.four_labs import CHAT, DOORS, RESPONSES, answer, four
+from tests.e2e.four_labs import CHAT, ENDPOINTS, RESPONSES, answer, four
 from tests.e2e.test_stored_responses import FIRST, SECOND, ask, sdk, stored
 from tests.e2e.upstream import Answer, Upstream, failing
 from tests.e2e.world import Change, Config, Make, World
@@ -61,7 +61,7 @@ def test_the_foreign_setting_decides_whether_an_unknown_id_reaches_the_provider(
     make: Make, upstream: Upstream, setting: str | None, keyed: bool, passes: bool, ttl: str
 ) -> None:
     world = make(foreign(setting, ttl=ttl), **({"TIERGATE_KEYS": KEYS} if keyed else {}))
-    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    upstream.on(ENDPOINTS[RESPONSES], answer(RESPONSES))
     if passes:
         ask(world, RESPONSES, SECOND, key="one", previous_response_id=FOREIGN)
         body = upstream.requests[0].json
@@ -81,7 +81,7 @@ def test_the_next_turn_goes_to_the_account_that_answered(
 ) -> None:
     """The first account does not know the id, the second does: it gets the next call too."""
     world = make(foreign())
-    upstream.on(DOORS[RESPONSES], missing(), answer(RESPONSES, stream=stream))
+    upstream.on(ENDPOINTS[RESPONSES], missing(), answer(RESPONSES, stream=stream))
     first = ask(world, RESPONSES, FIRST, stream=stream, previous_response_id=FOREIGN)
     ask(world, RESPONSES, SECOND, stream=stream, previous_response_id=first.id)
     assert credentials(upstream) == ["key-1", "key-2", "key-2"]
@@ -96,7 +96,7 @@ def test_the_client_gets_the_providers_error_for_an_id_that_no_account_has(
 ) -> None:
     """The target stays in use, however often a client asks for it."""
     world = make(foreign())
-    upstream.on(DOORS[RESPONSES], *[missing(status)] * 20, answer(RESPONSES))
+    upstream.on(ENDPOINTS[RESPONSES], *[missing(status)] * 20, answer(RESPONSES))
     for _ in range(10):
         with pytest.raises(openai.APIStatusError, match=FOREIGN) as caught:
             ask(world, RESPONSES, SECOND, previous_response_id=FOREIGN)
@@ -110,7 +110,7 @@ def test_the_client_gets_the_providers_error_for_an_id_that_no_account_has(
 def test_a_failing_account_may_still_have_the_answer(make: Make, upstream: Upstream) -> None:
     """A second account that lacks the answer does not prove that the conversation is gone."""
     world = make(foreign())
-    upstream.on(DOORS[RESPONSES], failing(503), missing())
+    upstream.on(ENDPOINTS[RESPONSES], failing(503), missing())
     with pytest.raises(openai.InternalServerError):
         ask(world, RESPONSES, SECOND, previous_response_id=FOREIGN)
     assert credentials(upstream) == ["key-1", "key-2"]
@@ -120,7 +120,7 @@ def test_a_call_without_a_lab_goes_to_a_lab_that_keeps_answers(
     make: Make, upstream: Upstream
 ) -> None:
     world = make(foreign())
-    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    upstream.on(ENDPOINTS[RESPONSES], answer(RESPONSES))
     with sdk(world) as client:
         client.responses.create(model="smart", input=SECOND, previous_response_id=FOREIGN)
     assert upstream.requests[0].json["previous_response_id"] == FOREIGN
@@ -145,7 +145,7 @@ def test_a_deleted_answer_is_gone_although_its_provider_has_it(
     make: Make, upstream: Upstream
 ) -> None:
     world = make(foreign("pass"))
-    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    upstream.on(ENDPOINTS[RESPONSES], answer(RESPONSES))
     first = ask(world, RESPONSES, FIRST)
     with sdk(world) as client:
         client.responses.delete(first.id)
@@ -160,7 +160,7 @@ def test_pass_gives_a_client_key_the_answers_of_other_keys(
 ) -> None:
     """The provider knows only one client, the gateway, as docs/security.md says."""
     world = make(foreign(setting), TIERGATE_KEYS=KEYS)
-    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    upstream.on(ENDPOINTS[RESPONSES], answer(RESPONSES))
     first = ask(world, RESPONSES, FIRST, key="one")
     if setting == "pass":
         ask(world, RESPONSES, SECOND, key="two", previous_response_id=first.id)
@@ -174,7 +174,7 @@ def test_the_log_names_the_setting_once_and_no_error_names_it(
     make: Make, upstream: Upstream
 ) -> None:
     world = make(foreign("refuse"))
-    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    upstream.on(ENDPOINTS[RESPONSES], answer(RESPONSES))
     for _ in range(3):
         with pytest.raises(openai.NotFoundError) as caught:
             ask(world, RESPONSES, SECOND, previous_response_id=FOREIGN)
@@ -186,7 +186,7 @@ def test_the_log_names_the_setting_once_and_no_error_names_it(
 
 def test_the_gateway_refuses_unknown_items_without_a_store(make: Make, upstream: Upstream) -> None:
     world = make(foreign("refuse", ttl="0s"))
-    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    upstream.on(ENDPOINTS[RESPONSES], answer(RESPONSES))
     with pytest.raises(openai.BadRequestError, match="Item with id 'msg_theirs' not found"):
         ask(world, RESPONSES, [{"type": "item_reference", "id": "msg_theirs"}])
     ask(world, RESPONSES, FIRST)
@@ -211,7 +211,7 @@ def test_the_row_records_that_a_call_continues_an_earlier_answer(
 ) -> None:
     """Replay decides among the same targets by it."""
     world = make(foreign())
-    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    upstream.on(ENDPOINTS[RESPONSES], answer(RESPONSES))
     ask(world, RESPONSES, SECOND, previous_response_id=FOREIGN)
     entry = world.entry()
     assert entry.basis is not None

@@ -44,7 +44,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     disk.full = disk.broken = False
 
 
-def ledger(**settings: str) -> Change:
+def ledger_settings(**settings: str) -> Change:
     def change(value: Config) -> None:
         value["ledger"] = settings
 
@@ -63,7 +63,7 @@ def count_rows(world: World) -> tuple[Counter[str], int]:
 def test_serve_answers_calls_on_a_full_disk_and_writes_their_rows_later(
     make: Make, upstream: Upstream, disk: Disk, streamed: bool
 ) -> None:
-    world = make(ledger(on_disk_full="serve"))
+    world = make(ledger_settings(on_disk_full="serve"))
     disk.full = True
     for _ in range(3):
         assert world.ask(chat(stream=streamed)).status_code == 200
@@ -80,7 +80,7 @@ def test_serve_answers_calls_on_a_full_disk_and_writes_their_rows_later(
 def test_refuse_calls_no_provider_on_a_full_disk(
     make: Make, upstream: Upstream, disk: Disk, streamed: bool
 ) -> None:
-    world = make(ledger(on_disk_full="refuse"))
+    world = make(ledger_settings(on_disk_full="refuse"))
     assert world.ask(chat(stream=streamed)).status_code == 200
     disk.full = True
     reply = world.ask(chat(stream=streamed))
@@ -96,7 +96,7 @@ def test_refuse_calls_no_provider_on_a_full_disk(
 def test_a_running_call_is_answered_and_recorded_when_the_disk_fills(
     make: Make, upstream: Upstream, disk: Disk
 ) -> None:
-    world = make(ledger(on_disk_full="refuse"))
+    world = make(ledger_settings(on_disk_full="refuse"))
     first, *rest = frames()
     upstream.on("/acme", stream(first, None, *rest, bill=(7, 3)))
     with world.leaving(chat(stream=True)) as connection:
@@ -114,7 +114,7 @@ def test_a_running_call_is_answered_and_recorded_when_the_disk_fills(
 def test_durability_each_calls_a_provider_only_after_the_row_is_on_disk(
     make: Make, upstream: Upstream, disk: Disk
 ) -> None:
-    world = make(ledger(durability="each"))
+    world = make(ledger_settings(durability="each"))
     for streamed in (False, True):
         assert world.ask(chat(stream=streamed)).status_code == 200
         written = world.gateway.ledger_runtime.journal
@@ -131,7 +131,7 @@ def test_durability_each_calls_a_provider_only_after_the_row_is_on_disk(
 def test_durability_each_with_serve_answers_calls_when_the_disk_fails(
     make: Make, upstream: Upstream, disk: Disk
 ) -> None:
-    world = make(ledger(durability="each", on_disk_full="serve"))
+    world = make(ledger_settings(durability="each", on_disk_full="serve"))
     disk.broken = True
     assert world.ask(chat()).status_code == 200
     disk.broken = False

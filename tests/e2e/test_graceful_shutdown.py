@@ -13,7 +13,7 @@ import pytest
 
 from gateway.ledger.journal import CLOSED_LINE
 from tests.e2e.child import until
-from tests.e2e.service import Service, rest, seen
+from tests.e2e.service import Service, read_until, rest
 from tests.e2e.upstream import DONE, ROLE, SILENT, Upstream, chunk, stream, whole
 from tests.e2e.world import Loop, chat
 
@@ -36,14 +36,14 @@ def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
         service.kill()
 
 
-def closed(service: Service) -> bool:
+def is_closed(service: Service) -> bool:
     """True if it takes no more connections."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", service.port), 1):
         return False
     return True
 
 
-def ended(service: Service) -> list[str]:
+def call_ends(service: Service) -> list[str]:
     """Return how its calls ended, by their rows; check that the journal is closed."""
     (segment,) = (service.folder / "data" / "ledger").glob("*.jsonl")
     assert segment.read_bytes().endswith(CLOSED_LINE)
@@ -58,22 +58,22 @@ def test_p_04_streams_end_whole_in_time_or_with_an_error(
     service = serve(drain=600)
     upstream.on("/acme", stream(ROLE, HEL, None, LO, chunk({}, "stop"), DONE))
     with ExitStack() as stack:
-        short = stack.enter_context(service.asking(chat(stream=True)))
-        begun = seen(short, b"Hel")
+        short = stack.enter_context(service.open_call(chat(stream=True)))
+        begun = read_until(short, b"Hel")
         upstream.on("/acme", stream(ROLE, HEL, end="stall"))
-        long = stack.enter_context(service.asking(chat(stream=True)))
-        half = seen(long, b"Hel")
+        long = stack.enter_context(service.open_call(chat(stream=True)))
+        half = read_until(long, b"Hel")
         upstream.on("/acme", SILENT)
-        quiet = stack.enter_context(service.asking(chat()))
-        early = stack.enter_context(service.asking(chat(stream=True)))
+        quiet = stack.enter_context(service.open_call(chat()))
+        early = stack.enter_context(service.open_call(chat(stream=True)))
         for _ in range(4):
             upstream.arrived()
         kept_connections = [stack.enter_context(service.dial()) for _ in range(2)]
         for connection in kept_connections:
             connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            seen(connection, b'"ok"')
-        service.tell(signal.SIGTERM)
-        until(lambda: closed(service), "it takes no more")
+            read_until(connection, b'"ok"')
+        service.send_signal(signal.SIGTERM)
+        until(lambda: is_closed(service), "it takes no more")
         kept_connections[0].sendall(b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n")
         kept_connections[1].sendall(
             b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n"
@@ -88,7 +88,7 @@ def test_p_04_streams_end_whole_in_time_or_with_an_error(
         loop.run(upstream.release())
         begun += rest(short)
         assert begun.endswith(DONE + b"\r\n0\r\n\r\n")
-        service.tell(signal.SIGTERM)
+        service.send_signal(signal.SIGTERM)
         half += rest(long)
         for answer in (rest(quiet), rest(early)):
             assert answer.startswith(b"HTTP/1.1 503 ")
@@ -99,7 +99,7 @@ def test_p_04_streams_end_whole_in_time_or_with_an_error(
     assert b'"code":"draining"' in half
     assert half.endswith(b"\n\n\r\n0\r\n\r\n")
     assert DONE not in half
-    assert ended(service) == [
+    assert call_ends(service) == [
         "aborted 200 drain draining",
         "aborted 503 drain draining",
         "aborted 503 drain draining",
@@ -127,14 +127,14 @@ def test_p_04_each_dialect_has_its_error_for_a_shutdown(
     gemini = {"contents": [{"role": "user", "parts": [{"text": "Hello."}]}]}
     service = serve(drain=1)
     upstream.on("/acme", stream(ROLE, HEL, end="stall"))
-    with service.asking(bodies.get(path, gemini), path) as connection:
-        answer = seen(connection, b"Hel")
-        service.tell(signal.SIGTERM)
+    with service.open_call(bodies.get(path, gemini), path) as connection:
+        answer = read_until(connection, b"Hel")
+        service.send_signal(signal.SIGTERM)
         answer += rest(connection)
         assert service.ended() == 0
     assert expected in answer[answer.index(b"Hel") :]
     assert answer.endswith(b"\r\n0\r\n\r\n")
-    assert ended(service) == ["aborted 200 drain draining"]
+    assert call_ends(service) == ["aborted 200 drain draining"]
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
@@ -147,23 +147,25 @@ def test_p_04_all_clients_that_share_an_answer_get_the_error(
     upstream.on("/acme", stream(ROLE, HEL, end="stall") if streamed else SILENT)
     try:
         with ExitStack() as stack:
-            clients = [stack.enter_context(service.asking(chat(stream=streamed))) for _ in range(4)]
-            answers = [seen(client, b"Hel") if streamed else b"" for client in clients]
+            clients = [
+                stack.enter_context(service.open_call(chat(stream=streamed))) for _ in range(4)
+            ]
+            answers = [read_until(client, b"Hel") if streamed else b"" for client in clients]
             upstream.arrived()
             kept_connection = stack.enter_context(service.dial())
             for _ in range(20):  # by then all earlier calls share the answer
                 kept_connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
-                seen(kept_connection, b'"ok"')
+                read_until(kept_connection, b'"ok"')
             for _ in range(2):
-                service.tell(signal.SIGTERM)
-                until(lambda: closed(service), "it takes no more")
+                service.send_signal(signal.SIGTERM)
+                until(lambda: is_closed(service), "it takes no more")
             for client, before in zip(clients, answers, strict=True):
                 answer = before + rest(client)
                 assert b'"code":"draining"' in answer
                 assert answer.endswith(b"\r\n0\r\n\r\n" if streamed else b"}}")
             assert service.ended() == 0
         assert len(upstream.requests) == 1
-        assert ended(service) == [f"aborted {200 if streamed else 503} drain draining"] * 4
+        assert call_ends(service) == [f"aborted {200 if streamed else 503} drain draining"] * 4
     finally:
         service.kill()
 
@@ -175,16 +177,16 @@ def test_p_05_a_second_signal_stops_the_gateway_at_once_and_in_good_order(
     """P-05: no client waits for the minutes of a drain, and each still gets its error."""
     service = serve(drain=600, lb_delay=300)
     upstream.on("/acme", stream(ROLE, HEL, end="stall"))
-    with service.asking(chat(stream=True)) as connection:
-        answer = seen(connection, b"Hel")
-        service.tell(signal.SIGINT)
+    with service.open_call(chat(stream=True)) as connection:
+        answer = read_until(connection, b"Hel")
+        service.send_signal(signal.SIGINT)
         until(lambda: service.get("/ready") == 503, "it says that it stops")
         assert service.get("/health") == 200  # and still takes connections
-        service.tell(second)
+        service.send_signal(second)
         answer += rest(connection)
         assert service.ended() == 0
     assert answer.endswith(b"\n\n\r\n0\r\n\r\n")
-    assert ended(service) == ["aborted 200 drain draining"]
+    assert call_ends(service) == ["aborted 200 drain draining"]
 
 
 def test_p_04_calls_are_served_until_the_load_balancer_sees_the_shutdown(
@@ -195,18 +197,18 @@ def test_p_04_calls_are_served_until_the_load_balancer_sees_the_shutdown(
     upstream.on("/acme", whole())
     with service.dial() as kept_connection:
         kept_connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        seen(kept_connection, b'"ok"')
-        service.tell(signal.SIGTERM)
+        read_until(kept_connection, b'"ok"')
+        service.send_signal(signal.SIGTERM)
         until(lambda: service.get("/ready") == 503, "it says that it stops")
-        with service.asking() as connection:
+        with service.open_call() as connection:
             answer = rest(connection)
         kept_connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
         assert b"\r\nconnection: close\r\n" in rest(kept_connection)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"\r\nconnection: close\r\n" in answer
-    service.tell(signal.SIGTERM)
+    service.send_signal(signal.SIGTERM)
     assert service.ended() == 0
-    assert ended(service) == ["settled 200 None None"]
+    assert call_ends(service) == ["settled 200 None None"]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,7 @@ def test_p_05_the_gateway_ends_in_time_although_a_task_hangs(
     )
     service = Service(tmp_path / "hangs", upstream, {"drain": 1}, first=first)
     try:
-        service.tell(signal.SIGTERM)
+        service.send_signal(signal.SIGTERM)
         assert service.ended() == status
     finally:
         service.kill()
@@ -242,7 +244,7 @@ def test_p_05_a_gateway_in_a_terminal_stops_without_delay(
     os.close(theirs)
     try:
         until(lambda: _alive(service), "it serves")
-        service.tell(stop_signal)
+        service.send_signal(stop_signal)
         assert service.ended() == 0
     finally:
         service.kill()
@@ -263,12 +265,12 @@ def test_p_05_other_signals_do_not_stop_the_gateway(
 ) -> None:
     """P-05: the log names them, except for SIGPIPE, which is ignored."""
     service = serve()
-    service.tell(other_signal)
+    service.send_signal(other_signal)
     if other_signal != signal.SIGPIPE:
         until(lambda: service.rows("signal"), "it tells of the signal")
         assert [row["name"] for row in service.rows("signal")] == [other_signal.name]
     assert service.get("/ready") == 200
-    service.tell(signal.SIGTERM)
+    service.send_signal(signal.SIGTERM)
     assert service.ended() == 0
 
 
@@ -278,14 +280,14 @@ def test_p_05_workers_end_their_streams_and_a_killed_worker_is_replaced(
     """P-05: a killed worker is replaced, and others serve; both streams of two end as they must."""
     service = serve(workers=2, drain=2)
     upstream.on("/acme", stream(ROLE, HEL, end="stall"))
-    pids = [row["pid"] for row in until(lambda: started(service, 2), "two workers")]
+    pids = [row["pid"] for row in until(lambda: started_workers(service, 2), "two workers")]
     until(lambda: all(map(handles_sigterm, pids)), "both serve: one that does not yet just ends")
-    service.tell(signal.SIGHUP)
+    service.send_signal(signal.SIGHUP)
     until(lambda: service.rows("signal"), "it tells of the signal")
     with ExitStack() as stack:
-        streams = [stack.enter_context(service.asking(chat(stream=True))) for _ in range(4)]
-        answers = [seen(connection, b"Hel") for connection in streams]
-        service.tell(signal.SIGTERM)
+        streams = [stack.enter_context(service.open_call(chat(stream=True))) for _ in range(4)]
+        answers = [read_until(connection, b"Hel") for connection in streams]
+        service.send_signal(signal.SIGTERM)
         for connection, answer in zip(streams, answers, strict=True):
             assert (answer + rest(connection)).endswith(b"\n\n\r\n0\r\n\r\n")
         assert service.ended() == 0
@@ -298,7 +300,7 @@ def test_p_05_workers_end_their_streams_and_a_killed_worker_is_replaced(
 def test_p_05_a_worker_that_hangs_is_replaced(serve: Serve) -> None:
     """P-05: a hung worker is logged, killed even if it cannot say where it hangs, and replaced."""
     service = serve(workers=2, hang=2)
-    pid = until(lambda: started(service, 2), "two workers")[0]["pid"]
+    pid = until(lambda: started_workers(service, 2), "two workers")[0]["pid"]
 
     def works() -> bool:
         os.kill(pid, signal.SIGUSR1)  # a running loop logs it; before that it is ignored
@@ -311,7 +313,7 @@ def test_p_05_a_worker_that_hangs_is_replaced(serve: Serve) -> None:
         return [row["text"] for row in service.rows("worker") if row["pid"] == pid]
 
     until(lambda: worker_texts() == ["started", "hangs", "ended"], "it hangs, and is killed")
-    until(lambda: started(service, 3), "a third")
+    until(lambda: started_workers(service, 3), "a third")
     assert service.get("/health") == 200
 
 
@@ -321,7 +323,7 @@ def handles_sigterm(pid: int) -> bool:
     return caught is not None and bool(int(caught[1], 16) & 1 << signal.SIGTERM - 1)
 
 
-def started(service: Service, count: int) -> list[dict[str, Any]]:
+def started_workers(service: Service, count: int) -> list[dict[str, Any]]:
     rows = [row for row in service.rows("worker") if row.get("text") == "started"]
     return rows if len(rows) >= count else []
 
@@ -332,9 +334,9 @@ def test_sec_leak_5_a_crash_names_code_lines_and_no_prompt_or_key(
     """SEC-LEAK 5: SIGABRT names files, lines and functions; no stream has a prompt or a key."""
     service = serve()
     upstream.on("/acme", stream(ROLE, HEL, end="stall"))
-    with service.asking(chat("canary-in-a-prompt", stream=True)) as connection:
-        seen(connection, b"Hel")
-        service.tell(signal.SIGABRT)
+    with service.open_call(chat("canary-in-a-prompt", stream=True)) as connection:
+        read_until(connection, b"Hel")
+        service.send_signal(signal.SIGABRT)
         assert service.ended() == -signal.SIGABRT
     assert "Fatal Python error: Aborted" in service.err
     assert "gateway/cli/serve/command.py" in service.err

@@ -19,7 +19,7 @@ def test_the_ledger_has_the_providers_bill_after_kill_9(tmp_path: Path) -> None:
     assert result.states.keys() - {"failed"} == {"settled", "unknown_crash"}
     assert result.states["settled"] >= len(result.load.whole) > 100
     assert result.states["unknown_crash"] <= len(result.load.broken)
-    assert {bill.kind for bill in result.asked} == {"answer", "refused", "cut"}
+    assert {bill.kind for bill in result.bills} == {"answer", "refused", "cut"}
     assert {row.cost is None for rows in result.books.failed.values() for row in rows} == {
         True,
         False,

@@ -142,7 +142,7 @@ def test_no_call_fails_while_gateways_restart_one_after_the_other(site: Site) ->
     try:
         for at, old in enumerate(site.gateways):
             count = len(statuses)
-            old.tell(signal.SIGTERM)
+            old.send_signal(signal.SIGTERM)
             assert old.ended() == 0
             site.gateways[at] = site.start(old.port)
             until(lambda: len(statuses) > count + 20, "calls go on")  # noqa: B023 - asked here

@@ -86,7 +86,7 @@ class Program:
 
 
 @contextmanager
-def ending(pid: int) -> Iterator[None]:
+def wait_for_end(pid: int) -> Iterator[None]:
     """Wait at the end until a process that is no child of this one has ended."""
     descriptor = os.pidfd_open(pid)
     try:
@@ -203,7 +203,7 @@ def test_usage_comes_from_the_local_model(program: Program) -> None:
 def test_the_gateway_starts_a_killed_engine_again(program: Program) -> None:
     """A call that comes meanwhile waits for it and is served."""
     before = program.engine()
-    with ending(before):
+    with wait_for_end(before):
         os.kill(before, signal.SIGKILL)
     with program.sdk() as sdk:
         answer = sdk.chat.completions.create(
@@ -220,13 +220,13 @@ def test_a_killed_gateway_leaves_no_engine_and_no_open_call(program: Program) ->
             model="reasoning", messages=PROOF, max_tokens=380, stream=True
         )
         next(iter(chunks))
-        with ending(program.engine()):
+        with wait_for_end(program.engine()):
             program.end(signal.SIGKILL)
     before = program.entries()
     assert len(before) > 10
     assert {(entry.state, entry.cost) for entry in before} <= {("settled", 0), ("cache_hit", 0)}
     again = Program(program.data)
-    with ending(again.engine()):
+    with wait_for_end(again.engine()):
         again.end(signal.SIGTERM)
     assert "  after a crash: 1 open calls were closed" in again.lines
     (crashed,) = [entry for entry in program.entries() if entry.state == "unknown_crash"]

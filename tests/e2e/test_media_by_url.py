@@ -13,7 +13,7 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.upstream.media_fetch import AddressGuard
-from tests.e2e.four_labs import CHAT, DOORS, GEMINI, MESSAGES, answer, four
+from tests.e2e.four_labs import CHAT, ENDPOINTS, GEMINI, MESSAGES, answer, four
 from tests.e2e.upstream import Answer, Upstream, failing
 from tests.e2e.world import Change, Config, Loop, Make, World
 
@@ -51,7 +51,7 @@ def port(web: Upstream) -> int:
     return int(web.url.rpartition(":")[2])
 
 
-def on(web: Upstream) -> Change:
+def fetching(web: Upstream) -> Change:
     def change(value: Config) -> None:
         four(value)
         value["media"] = {"fetch": "on", "allow": [f"{HOST}:{port(web)}"], "timeout": "5s"}
@@ -59,7 +59,7 @@ def on(web: Upstream) -> Change:
     return change
 
 
-def alone(name: str) -> Change:
+def data_only(name: str) -> Change:
     """Make a provider take media only as data, not by URL."""
 
     def change(value: Config) -> None:
@@ -68,13 +68,13 @@ def alone(name: str) -> Change:
     return change
 
 
-def asks(url: str, model: str = "gemini/smart", **more: Any) -> dict[str, Any]:
+def make_body(url: str, model: str = "gemini/smart", **more: Any) -> dict[str, Any]:
     image = {"type": "image_url", "image_url": {"url": url}}
     content = [{"type": "text", "text": "What is this?"}, image]
     return {"model": model, "messages": [{"role": "user", "content": content}], **more}
 
 
-def at(web: Upstream, path: str = "/p.png") -> str:
+def picture_url(web: Upstream, path: str = "/p.png") -> str:
     return f"http://{HOST}:{port(web)}{path}"
 
 
@@ -85,9 +85,9 @@ DATA = base64.b64encode(PNG).decode()
 def test_a_chat_clients_picture_reaches_gemini_as_data(
     make: Make, upstream: Upstream, web: Upstream, stream: bool
 ) -> None:
-    world = make(on(web), guard=OPEN)
-    upstream.on(DOORS[GEMINI], answer(GEMINI, stream=stream))
-    reply = world.ask(asks(at(web), stream=stream))
+    world = make(fetching(web), guard=OPEN)
+    upstream.on(ENDPOINTS[GEMINI], answer(GEMINI, stream=stream))
+    reply = world.ask(make_body(picture_url(web), stream=stream))
     assert reply.status_code == 200, reply.text
     (request,) = upstream.requests
     assert request.json["contents"][0]["parts"] == [
@@ -107,41 +107,41 @@ def test_without_fetching_the_gateway_skips_a_target_that_takes_only_data(
 ) -> None:
     """Fetching is off by default: the gateway skips the target and names the reason."""
     world = make(four, guard=OPEN)
-    reply = world.ask(asks(at(web)))
+    reply = world.ask(make_body(picture_url(web)))
     error = reply.json()["error"]
     assert (reply.status_code, error["code"]) == (400, "no_target")
     assert "messages.image: gemini takes images as data, not by URL" in error["message"]
-    upstream.on(DOORS[MESSAGES], answer(MESSAGES))
-    assert world.ask(asks(at(web), f"{MESSAGES}/smart")).status_code == 200
+    upstream.on(ENDPOINTS[MESSAGES], answer(MESSAGES))
+    assert world.ask(make_body(picture_url(web), f"{MESSAGES}/smart")).status_code == 200
     source = upstream.requests[-1].json["messages"][0]["content"][1]["source"]
-    assert source == {"type": "url", "url": at(web)}
+    assert source == {"type": "url", "url": picture_url(web)}
     assert web.connections == 0
 
 
 def test_with_fetching_a_target_that_opens_urls_still_gets_the_url(
     make: Make, upstream: Upstream, web: Upstream
 ) -> None:
-    world = make(on(web), guard=OPEN)
-    upstream.on(DOORS[CHAT], answer(CHAT))
-    body = asks(at(web), f"{CHAT}/smart")
+    world = make(fetching(web), guard=OPEN)
+    upstream.on(ENDPOINTS[CHAT], answer(CHAT))
+    body = make_body(picture_url(web), f"{CHAT}/smart")
     assert world.ask(body).status_code == 200
     assert upstream.requests[-1].json["messages"] == body["messages"]
     assert web.connections == 0
 
 
-@pytest.mark.parametrize(("lab", "where"), [(CHAT, "home"), (MESSAGES, "abroad")])
+@pytest.mark.parametrize(("lab", "where"), [(CHAT, "native"), (MESSAGES, "translated")])
 def test_with_fetching_a_provider_that_takes_only_data_gets_data(
     make: Make, upstream: Upstream, web: Upstream, lab: str, where: str
 ) -> None:
     """In a native request only the part that holds the picture changes."""
-    world = make(on(web), alone(lab), guard=OPEN)
-    upstream.on(DOORS[lab], answer(lab))
-    body = asks(at(web), f"{lab}/smart", x_unknown=1)
+    world = make(fetching(web), data_only(lab), guard=OPEN)
+    upstream.on(ENDPOINTS[lab], answer(lab))
+    body = make_body(picture_url(web), f"{lab}/smart", x_unknown=1)
     raw = jsonio.dumps(body).replace(b'"x_unknown":1', b'"x_unknown": 1.0')
     assert world.ask(raw).status_code == 200
     (request,) = upstream.requests
     part = request.json["messages"][0]["content"][1]
-    if where == "home":
+    if where == "native":
         url = f"data:image/png;base64,{DATA}"
         assert part == {"type": "image_url", "image_url": {"url": url}}
         assert b'"x_unknown":1.0' in request.body
@@ -154,8 +154,8 @@ def test_with_fetching_a_provider_that_takes_only_data_gets_data(
 def test_without_fetching_a_provider_that_takes_only_data_is_skipped(
     make: Make, upstream: Upstream, web: Upstream
 ) -> None:
-    world = make(four, alone(CHAT), guard=OPEN)
-    reply = world.ask(asks(at(web), f"{CHAT}/smart"))
+    world = make(four, data_only(CHAT), guard=OPEN)
+    reply = world.ask(make_body(picture_url(web), f"{CHAT}/smart"))
     assert reply.status_code == 400
     assert "openai-chat takes images as data alone" in reply.json()["error"]["message"]
     assert (upstream.connections, web.connections) == (0, 0)
@@ -164,9 +164,9 @@ def test_without_fetching_a_provider_that_takes_only_data_is_skipped(
 def test_a_picture_is_fetched_once_for_all_attempts(
     make: Make, upstream: Upstream, web: Upstream
 ) -> None:
-    world = make(on(web), guard=OPEN)
-    upstream.on(DOORS[GEMINI], failing(503), answer(GEMINI))
-    body = asks(at(web))
+    world = make(fetching(web), guard=OPEN)
+    upstream.on(ENDPOINTS[GEMINI], failing(503), answer(GEMINI))
+    body = make_body(picture_url(web))
     body["messages"][0]["content"] += body["messages"][0]["content"][1:]
     assert world.ask(body).status_code == 200
     assert len(upstream.requests) == 2
@@ -175,8 +175,8 @@ def test_a_picture_is_fetched_once_for_all_attempts(
 
 
 FAILS: list[tuple[str, Callable[[Upstream], str], Answer]] = [
-    ("not there", at, failing(404)),
-    ("no picture", at, picture(b"<html>" + b"x" * 50, "text/html")),
+    ("not there", picture_url, failing(404)),
+    ("no picture", picture_url, picture(b"<html>" + b"x" * 50, "text/html")),
     ("an address", lambda web: f"http://127.0.0.1:{port(web)}/", picture()),
     ("elsewhere", lambda web: f"http://other.example:{port(web)}/", picture()),
     ("inside", lambda _: "http://169.254.169.254/latest/meta-data/", picture()),
@@ -194,10 +194,10 @@ def test_a_picture_that_cannot_be_fetched_is_a_400_that_names_the_part(
     answer_of_host: Answer,
 ) -> None:
     """The gateway asks and charges no target, and its message does not describe the network."""
-    world = make(on(web), guard=OPEN)
+    world = make(fetching(web), guard=OPEN)
     web.on("/", answer_of_host)
     for stream in (False, True):
-        reply = world.ask(asks(url(web), stream=stream))
+        reply = world.ask(make_body(url(web), stream=stream))
         error = reply.json()["error"]
         assert (reply.status_code, error["code"], error["param"]) == (
             400, "invalid_request", "messages.image",
@@ -213,8 +213,8 @@ def test_a_picture_that_cannot_be_fetched_is_a_400_that_names_the_part(
 
 def test_the_route_endpoint_fetches_nothing(make: Make, upstream: Upstream, web: Upstream) -> None:
     """POST /v1/route decides as the call does, without a request to anyone."""
-    world = make(on(web), guard=OPEN)
-    reply = world.client.post("/v1/route", json=asks(at(web)))
+    world = make(fetching(web), guard=OPEN)
+    reply = world.client.post("/v1/route", json=make_body(picture_url(web)))
     (row,) = reply.json()["plan"]
     assert (row["dialect"], row["losses"]) == (GEMINI, [])
     assert (upstream.connections, web.connections) == (0, 0)
@@ -228,9 +228,9 @@ def test_no_configuration_lets_the_gateway_fetch_from_private_addresses(
     def local(value: Config) -> None:
         value["media"]["allow"] = [f"127.0.0.1:{port(web)}", f"localhost:{port(web)}"]
 
-    world: World = make(on(web), local)
+    world: World = make(fetching(web), local)
     for host in ("127.0.0.1", "localhost"):
-        reply = world.ask(asks(f"http://{host}:{port(web)}/"))
+        reply = world.ask(make_body(f"http://{host}:{port(web)}/"))
         assert reply.status_code == 400
         assert "not on the public internet" in reply.json()["error"]["message"]
     assert (upstream.connections, web.connections) == (0, 0)

@@ -71,25 +71,25 @@ class TwoWorkerGateway:
 
 
 @pytest.fixture
-def served(upstream: Upstream, tmp_path: Path) -> Iterator[TwoWorkerGateway]:
+def two_workers(upstream: Upstream, tmp_path: Path) -> Iterator[TwoWorkerGateway]:
     upstream.on("/", echo)
     gateway = TwoWorkerGateway(tmp_path, config(upstream.url))
     yield gateway
     gateway.child.stop()
 
 
-def test_each_worker_reports_all_calls_even_after_a_kill(served: TwoWorkerGateway) -> None:
+def test_each_worker_reports_all_calls_even_after_a_kill(two_workers: TwoWorkerGateway) -> None:
     """Each worker reports the calls of all workers, up to the last call that was answered."""
     calls = 0
     for deaths in range(3):
         for _ in range(10):
-            served.ask(f"Hello {calls}.")
+            two_workers.ask(f"Hello {calls}.")
             calls += 1
         for _ in range(6):
-            assert served.calls() == calls
-        os.kill(served.pids[-1], signal.SIGKILL)
-        until(partial(served.started, 3 + deaths), "a successor")
-    assert served.calls() == calls == 30
+            assert two_workers.calls() == calls
+        os.kill(two_workers.pids[-1], signal.SIGKILL)
+        until(partial(two_workers.started, 3 + deaths), "a successor")
+    assert two_workers.calls() == calls == 30
 
 
 def test_the_metrics_endpoint_needs_no_key(make: Make) -> None:

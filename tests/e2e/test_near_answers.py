@@ -16,7 +16,7 @@ from gateway.core import jsonio
 from gateway.state.memory import MemoryStore
 from tests.conftest import redis_program
 from tests.e2e.child import Child, until
-from tests.e2e.four_labs import CHAT, DIALECTS, DOORS, GEMINI, MESSAGES, RESPONSES, answer, four
+from tests.e2e.four_labs import CHAT, DIALECTS, ENDPOINTS, GEMINI, MESSAGES, RESPONSES, answer, four
 from tests.e2e.redis_port import Place
 from tests.e2e.test_cache import keyed
 from tests.e2e.upstream import PATIENCE, SILENT, Answer, Request, Upstream, failing, whole
@@ -193,8 +193,8 @@ def test_the_cache_scope_decides_which_keys_share_a_near_answer(
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_every_dialect_has_near_answers(make: Make, upstream: Upstream, dialect: str) -> None:
     """Native and translated, a near answer equals the answer to an equal request."""
-    for name, door in DOORS.items():
-        upstream.on(door, partial(answering, name))
+    for name, endpoint in ENDPOINTS.items():
+        upstream.on(endpoint, partial(answering, name))
     world = make(four, near())
     for lab in (dialect, CHAT if dialect != CHAT else MESSAGES):
         first = ask_in_dialect(world, dialect, lab, QUESTION)

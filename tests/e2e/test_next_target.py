@@ -26,7 +26,7 @@ def body(code: str, message: str = "No.") -> bytes:
     return jsonio.dumps({"error": {"message": message, "type": "made_up", "code": code}})
 
 
-def soon(value: Config) -> None:
+def short_timeouts(value: Config) -> None:
     value["providers"]["acme"]["timeouts"] = {"headers": 0.15, "first_content": 0.15}
 
 
@@ -70,7 +70,7 @@ def test_another_target_takes_over_before_the_client_sees_content(
 ) -> None:
     """Before the first content, the client sees nothing of it but the number of attempts."""
     times = 2 if name in BLIPS else 1
-    world = make(spared, soon)
+    world = make(spared, short_timeouts)
     upstream.on("/acme", script)
     upstream.on("/spare", stream())
     reply = world.ask(chat(stream=True))

@@ -25,7 +25,7 @@ from tests.e2e.upstream import (
 )
 from tests.e2e.world import SECRET, Change, Config, Make, World
 
-HELLO: list[Any] = [{"role": "user", "content": "Say hello to me please."}]
+HELLO: list[Any] = [{"role": "user", "content": "GetText hello to me please."}]
 HEL = chunk({"content": WORDS[0]})
 ERROR = b'data: {"error":{"message":"It broke.","type":"server_error","code":"oops"}}\n\n'
 
@@ -36,10 +36,10 @@ def sdk(world: World) -> Iterator[openai.OpenAI]:
         yield client
 
 
-type Say = Callable[[World, bool], str]
+type GetText = Callable[[World, bool], str]
 
 
-def say(world: World, streamed: bool) -> str:
+def get_text(world: World, streamed: bool) -> str:
     """Return the text that a program gets."""
     with openai.OpenAI(base_url=f"{world.url}/v1", api_key="any") as client:
         create = client.chat.completions.create
@@ -49,7 +49,7 @@ def say(world: World, streamed: bool) -> str:
         return "".join(piece.choices[0].delta.content or "" for piece in chunks if piece.choices)
 
 
-def say_async(world: World, streamed: bool) -> str:
+def get_text_async(world: World, streamed: bool) -> str:
     """Return the text that an async program gets."""
 
     async def run() -> str:
@@ -66,16 +66,16 @@ def say_async(world: World, streamed: bool) -> str:
     return asyncio.run(run())
 
 
-both = pytest.mark.parametrize("say", [say, say_async], ids=["sync", "async"])
+both = pytest.mark.parametrize("get_text", [get_text, get_text_async], ids=["sync", "async"])
 
 
 @both
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 def test_the_openai_sdk_gets_an_answer(
-    world: World, upstream: Upstream, say: Say, streamed: bool
+    world: World, upstream: Upstream, get_text: GetText, streamed: bool
 ) -> None:
     upstream.on("/acme", stream() if streamed else whole())
-    assert say(world, streamed) == "Hello you."
+    assert get_text(world, streamed) == "Hello you."
 
 
 BROKEN: list[tuple[str, Script, bool]] = [
@@ -104,7 +104,7 @@ BROKEN: list[tuple[str, Script, bool]] = [
 @both
 @pytest.mark.parametrize(("script", "streamed"), [row[1:] for row in BROKEN], ids=[row[0] for row in BROKEN])  # fmt: skip
 def test_the_openai_sdk_raises_for_an_incomplete_answer(
-    world: World, upstream: Upstream, say: Say, script: Script, streamed: bool
+    world: World, upstream: Upstream, get_text: GetText, script: Script, streamed: bool
 ) -> None:
     """A truncated answer never ends cleanly; the gateway and the SDK ask for it once.
 
@@ -113,7 +113,7 @@ def test_the_openai_sdk_raises_for_an_incomplete_answer(
     """
     upstream.on("/acme", script)
     with pytest.raises(openai.APIError):
-        say(world, streamed)
+        get_text(world, streamed)
     cut = not streamed and isinstance(script, Answer) and script.end == "cut"
     assert len(upstream.requests) == (3 if cut else 2 if script == stream(ROLE) else 1)
     entries = world.entries()

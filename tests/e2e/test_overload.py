@@ -16,7 +16,7 @@ import pytest
 
 from gateway.core import jsonio
 from tests.e2e.child import until
-from tests.e2e.service import Service, rest, seen
+from tests.e2e.service import Service, read_until, rest
 from tests.e2e.upstream import PATIENCE, ROLE, SILENT, Upstream, chunk, stream, whole
 from tests.e2e.world import chat
 
@@ -81,14 +81,14 @@ def test_p_09_the_gateway_refuses_more_clients_than_it_has_files_for(
         data = jsonio.dumps(chat(stream=True))
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(data)}\r\n\r\n"
         clients = [stack.enter_context(service.dial()) for _ in range(300)]
-        for one in clients:
+        for client in clients:
             with suppress(ConnectionError):
-                one.sendall(head.encode() + data)
+                client.sendall(head.encode() + data)
         answers = receive_from_all(clients, 300 - 83)
         counts = Counter(status(answer) for answer in answers)
         assert counts[503] + counts[0] == 300
         assert counts[503] >= 41  # as many as wait at a time; some of the others see a reset first
-        assert all(b"\r\nretry-after: " in one for one in answers if one)
+        assert all(b"\r\nretry-after: " in client for client in answers if client)
         requests = {upstream.arrived() for _ in range(83)}
         assert service.get("/health") == 200
         assert service.files < 256
@@ -100,8 +100,8 @@ def test_p_09_the_gateway_refuses_more_clients_than_it_has_files_for(
     upstream.on("/acme", whole())
 
     def answered() -> bool:
-        with service.asking() as connection:
-            return status(seen(connection, b"\r\n\r\n")) == 200
+        with service.open_call() as connection:
+            return status(read_until(connection, b"\r\n\r\n")) == 200
 
     until(answered, "it serves again")
     assert service.rows("bug") + service.rows("library") == []
@@ -206,7 +206,7 @@ def test_c_03_the_gateway_drops_a_client_that_reads_nothing(
     until(service.entries, "its row")
     (row,) = service.entries()
     assert (row.state, row.status, row.aborted_by) == ("aborted", 499, "client_slow")
-    service.tell(signal.SIGTERM)
+    service.send_signal(signal.SIGTERM)
     assert service.ended() == 0
 
 
@@ -235,10 +235,10 @@ def test_c_15_the_gateway_refuses_more_connections_than_configured(
     service = serve(connections=4)
     upstream.on("/acme", SILENT)
     with ExitStack() as stack:
-        busy = [stack.enter_context(service.asking()) for _ in range(4)]
+        busy = [stack.enter_context(service.open_call()) for _ in range(4)]
         for _ in busy:
             upstream.arrived()
-        with service.asking({}, "/v1/messages") as connection:
+        with service.open_call({}, "/v1/messages") as connection:
             answer = rest(connection)
         assert answer.startswith(b"HTTP/1.1 529 ")
         assert b"as many connections as there may be" in answer
@@ -257,7 +257,7 @@ def test_an_overloaded_gateway_refuses_a_call_before_it_reads_the_body(
     """The headers are enough: the gateway waits for no body that it will refuse."""
     service = serve(in_flight=1)
     upstream.on("/acme", SILENT)
-    with service.asking(), service.dial() as second:
+    with service.open_call(), service.dial() as second:
         upstream.arrived()
         second.sendall(
             b"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n{"

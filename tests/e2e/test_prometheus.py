@@ -89,7 +89,7 @@ def test_prometheus_adds_up_to_the_figures_of_the_ledger(
 
     entries = world.entries()
     assert len(entries) == 14
-    assert spent == pytest.approx(_spent(entries))
+    assert spent == pytest.approx(sum_costs_by_model(entries))
     assert sum(spent.values()) > 0
     assert attempts == {
         ("acme", ""): 12, ("acme", "upstream_error"): attempts["acme", "upstream_error"],
@@ -104,7 +104,7 @@ def test_prometheus_adds_up_to_the_figures_of_the_ledger(
     assert below <= quantile <= above
 
 
-def _spent(entries: list[FinalRow]) -> dict[str, float]:
+def sum_costs_by_model(entries: list[FinalRow]) -> dict[str, float]:
     sums: dict[str, Decimal] = {}
     for entry in entries:
         if entry.model is not None and entry.cost:

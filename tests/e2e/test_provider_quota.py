@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 
 from gateway.core import jsonio
-from tests.e2e.four_labs import DOORS, RESPONSES, answer
+from tests.e2e.four_labs import ENDPOINTS, RESPONSES, answer
 from tests.e2e.test_messages import HELLO, claude
 from tests.e2e.test_messages import whole as message
 from tests.e2e.test_stored_responses import FIRST, ID, SECOND, ask, stored
 from tests.e2e.upstream import Answer, Request, Script, Upstream, failing, stream, whole
 from tests.e2e.world import PROMPT, SECRET, Config, Make, World, chat, spared
 
-type Told = Mapping[str, str]
+type Headers = Mapping[str, str]
 
 EMPTY = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "30s"}
 
@@ -31,7 +31,7 @@ def accounts(value: Config) -> None:
     value["providers"]["acme"]["accounts"] = {"main": SECRET, "second": "sk-second"}
 
 
-def with_headers(script: Answer, headers: Told) -> Answer:
+def with_headers(script: Answer, headers: Headers) -> Answer:
     return replace(script, headers=(*script.headers, *headers.items()))
 
 
@@ -114,7 +114,7 @@ def test_requests_since_the_last_report_count_against_the_quota(
 
 @pytest.mark.parametrize("headers", [{"retry-after": "30"}, {"retry-after-ms": "30000"}, EMPTY])
 def test_a_refusal_parks_the_account_for_the_next_call(
-    make: Make, upstream: Upstream, headers: Told
+    make: Make, upstream: Upstream, headers: Headers
 ) -> None:
     """Every way to say when parks the account; the other one then serves at the first attempt."""
     world = make(accounts)
@@ -237,13 +237,13 @@ def test_malformed_quota_headers_are_ignored(make: Make, upstream: Upstream) -> 
     ("headers", "key"), [(EMPTY, "key-1"), (None, "key-2")], ids=["shortage", "parked"]
 )
 def test_a_conversation_leaves_the_account_with_its_answer_only_if_parked(
-    make: Make, upstream: Upstream, headers: Told | None, key: str
+    make: Make, upstream: Upstream, headers: Headers | None, key: str
 ) -> None:
     """A shortage does not move a conversation from the account that has its earlier answer."""
     world = make(stored)
     clock = Clock(world)
     first = answer(RESPONSES)
-    upstream.on(DOORS[RESPONSES], with_headers(first, headers or {}), answer(RESPONSES))
+    upstream.on(ENDPOINTS[RESPONSES], with_headers(first, headers or {}), answer(RESPONSES))
     ask(world, RESPONSES, FIRST)
     if headers is None:
         [target] = world.gateway.built_config.built_catalogue.catalogue.labs[RESPONSES].tiers[

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from gateway.core import jsonio
-from tests.e2e.four_labs import CHAT, DOORS, GEMINI, MESSAGES, QUESTION, answer
+from tests.e2e.four_labs import CHAT, ENDPOINTS, GEMINI, MESSAGES, QUESTION, answer
 from tests.e2e.reasoning_labs import (
     BACK,
     LABS,
@@ -19,7 +19,7 @@ from tests.e2e.reasoning_labs import (
     Json,
     reasoning,
     thinking,
-    thinks,
+    thinking_answer,
 )
 from tests.e2e.upstream import Upstream, failing
 from tests.e2e.world import Config, Make, World
@@ -62,7 +62,7 @@ def test_the_gateway_returns_reasoning_to_the_lab_that_wrote_it(
     world: World, upstream: Upstream, lab: str
 ) -> None:
     """The gateway puts the reasoning back before the call, though the client has dropped it."""
-    upstream.on(DOORS[lab], thinks(lab), answer(lab))
+    upstream.on(ENDPOINTS[lab], thinking_answer(lab), answer(lab))
     reply = continue_tool_loop(world, lab, start_tool_loop(world, lab))
     assert reply.status_code == 200, reply.text
     assert reasoning(upstream.requests[1], lab) == BACK[lab]
@@ -74,7 +74,7 @@ def test_the_gateway_returns_reasoning_of_a_stream_too(
     world: World, upstream: Upstream, lab: str
 ) -> None:
     """The gateway stores the note before the client has the end of the stream."""
-    upstream.on(DOORS[lab], thinks(lab, stream=True), answer(lab))
+    upstream.on(ENDPOINTS[lab], thinking_answer(lab, stream=True), answer(lab))
     reply = continue_tool_loop(world, lab, start_tool_loop(world, lab, stream=True))
     assert reply.status_code == 200, reply.text
     assert reasoning(upstream.requests[1], lab) == BACK[lab]
@@ -84,7 +84,7 @@ def test_the_gateway_rewrites_only_the_message_that_lacks_its_reasoning(
     world: World, upstream: Upstream
 ) -> None:
     """In a native request all other bytes are the client's own."""
-    upstream.on(DOORS[CHAT], thinks(CHAT), answer(CHAT))
+    upstream.on(ENDPOINTS[CHAT], thinking_answer(CHAT), answer(CHAT))
     messages = start_tool_loop(world, CHAT)
     tail = b'{"role": "tool",  "tool_call_id": "call_1", "content": "1.50"}'
     head, turn = map(jsonio.dumps, messages[:2])
@@ -101,7 +101,7 @@ def test_the_gateway_rewrites_only_the_message_that_lacks_its_reasoning(
 @pytest.mark.parametrize("lab", LABS)
 def test_a_lost_reasoning_note_fails_no_request(world: World, upstream: Upstream, lab: str) -> None:
     """A host that requires reasoning gets an empty one."""
-    upstream.on(DOORS[lab], thinks(lab), answer(lab))
+    upstream.on(ENDPOINTS[lab], thinking_answer(lab), answer(lab))
     messages = start_tool_loop(world, lab)
     world.loop.run(world.gateway._state_store.close())
     assert continue_tool_loop(world, lab, messages).status_code == 200
@@ -114,7 +114,7 @@ def test_no_client_key_gets_the_reasoning_of_another(
 ) -> None:
     keys = ",".join(f"{name}={sha256(name.encode()).hexdigest()}" for name in ("one", "two"))
     world = make(thinking, TIERGATE_KEYS=keys)
-    upstream.on(DOORS[lab], thinks(lab), answer(lab))
+    upstream.on(ENDPOINTS[lab], thinking_answer(lab), answer(lab))
     messages = start_tool_loop(world, lab, key="one")
     assert continue_tool_loop(world, lab, messages, authorization="Bearer two").status_code == 200
     assert reasoning(upstream.requests[1], lab) == NONE[lab]
@@ -127,7 +127,7 @@ def test_an_equal_tool_call_in_another_conversation_gets_no_reasoning(
     world: World, upstream: Upstream, lab: str
 ) -> None:
     """Hosts may count the ids of calls anew in each conversation."""
-    upstream.on(DOORS[lab], thinks(lab), answer(lab))
+    upstream.on(ENDPOINTS[lab], thinking_answer(lab), answer(lab))
     messages = start_tool_loop(world, lab)
     other = [{"role": "user", "content": "Of somebody else."}, *messages[1:]]
     assert continue_tool_loop(world, lab, other).status_code == 200
@@ -139,8 +139,8 @@ def test_another_model_does_not_get_the_reasoning(
     world: World, upstream: Upstream, lab: str
 ) -> None:
     """The gateway leaves the reasoning out, and names the loss."""
-    upstream.on(DOORS[MESSAGES], thinks(MESSAGES))
-    upstream.on(DOORS[lab], answer(lab))
+    upstream.on(ENDPOINTS[MESSAGES], thinking_answer(MESSAGES))
+    upstream.on(ENDPOINTS[lab], answer(lab))
     reply = continue_tool_loop(world, lab, start_tool_loop(world, MESSAGES))
     assert reply.status_code == 200, reply.text
     assert reasoning(upstream.requests[1], lab) == NONE[lab]
@@ -157,7 +157,7 @@ def test_the_gateway_retries_without_reasoning_that_the_provider_refuses(
     no = failing(
         400, jsonio.dumps({"error": {"type": "invalid_request_error", "message": message}})
     )
-    upstream.on(DOORS[lab], thinks(lab), no, answer(lab))
+    upstream.on(ENDPOINTS[lab], thinking_answer(lab), no, answer(lab))
     reply = continue_tool_loop(world, lab, start_tool_loop(world, lab))
     assert reply.status_code == 200, reply.text
     assert [reasoning(request, lab) for request in upstream.requests[1:]] == [BACK[lab], NONE[lab]]
@@ -167,7 +167,7 @@ def test_the_gateway_retries_without_reasoning_that_the_provider_refuses(
 
 def test_the_client_gets_other_refusals_without_a_retry(world: World, upstream: Upstream) -> None:
     """The gateway tries nothing again, whatever reasoning it has put back."""
-    upstream.on(DOORS[MESSAGES], thinks(MESSAGES), failing(400), answer(MESSAGES))
+    upstream.on(ENDPOINTS[MESSAGES], thinking_answer(MESSAGES), failing(400), answer(MESSAGES))
     assert continue_tool_loop(world, MESSAGES, start_tool_loop(world, MESSAGES)).status_code == 400
     assert len(upstream.requests) == 2
 
@@ -181,7 +181,7 @@ def test_a_tool_loop_keeps_its_account_and_its_target(make: Make, upstream: Upst
 
     world = make(two)
     limited = failing(429)
-    upstream.on(DOORS[MESSAGES], limited, thinks(MESSAGES), answer(MESSAGES))
+    upstream.on(ENDPOINTS[MESSAGES], limited, thinking_answer(MESSAGES), answer(MESSAGES))
     assert continue_tool_loop(world, MESSAGES, start_tool_loop(world, MESSAGES)).status_code == 200
     used = [request.header("x-api-key") for request in upstream.requests]
     assert used == ["key-1", "key-2", "key-2"]
@@ -197,7 +197,7 @@ def test_the_gateway_reads_notes_only_in_a_tool_loop(world: World, upstream: Ups
         return await real(key)
 
     world.gateway._state_store.get = get  # type: ignore[method-assign]  # a spy
-    upstream.on(DOORS[MESSAGES], thinks(MESSAGES), answer(MESSAGES))
+    upstream.on(ENDPOINTS[MESSAGES], thinking_answer(MESSAGES), answer(MESSAGES))
     messages = start_tool_loop(world, MESSAGES)
     assert keys == []
     continue_tool_loop(world, MESSAGES, [*messages, {"role": "user", "content": "Thanks."}])
@@ -212,7 +212,7 @@ def test_gateways_share_reasoning_notes_through_redis(
     """A second process goes on with the loop; the notes in Redis are sealed and show no id."""
     shared = {"REDIS_URL": redis_url, "TIERGATE_SECRET": "one for all"}
     first, second = make(thinking, **shared), make(thinking, **shared)
-    upstream.on(DOORS[MESSAGES], thinks(MESSAGES), answer(MESSAGES))
+    upstream.on(ENDPOINTS[MESSAGES], thinking_answer(MESSAGES), answer(MESSAGES))
     assert continue_tool_loop(second, MESSAGES, start_tool_loop(first, MESSAGES)).status_code == 200
     assert reasoning(upstream.requests[1], MESSAGES) == BACK[MESSAGES]
 

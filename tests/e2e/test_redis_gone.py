@@ -23,7 +23,7 @@ import pytest
 from tests.conftest import redis_program
 from tests.e2e.child import until
 from tests.e2e.redis_faults import FAULTS, Fault, full, replica
-from tests.e2e.redis_gateway import CANARY, Served, Told, echo
+from tests.e2e.redis_gateway import CANARY, RedisGateway, TimedReply, echo
 from tests.e2e.redis_port import Place
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import SECRET, Loop
@@ -62,7 +62,7 @@ class Pair:
 
     def __init__(self, program: str, folder: Path, upstream: str, form: str) -> None:
         self.place = Place(program, folder)
-        self.gateway = Served(folder / "gateway", upstream, form.format(port=self.place.port))
+        self.gateway = RedisGateway(folder / "gateway", upstream, form.format(port=self.place.port))
 
     def stop(self) -> None:
         self.gateway.stop()
@@ -267,7 +267,7 @@ def test_no_answer_fails_or_is_wrong_while_redis_dies_and_returns_under_load(pai
     """The test kills and stops Redis at any moment while four clients ask."""
     gateway, place = pair.gateway, pair.place
 
-    def traffic(number: int, texts: list[str], ended: threading.Event) -> list[Told]:
+    def traffic(number: int, texts: list[str], ended: threading.Event) -> list[TimedReply]:
         chance, replies = random.Random(number), []
         while not ended.is_set():
             replies.append(gateway.ask(chance.choice([*texts, gateway.fresh()])))
@@ -323,7 +323,7 @@ def test_clients_that_leave_pass_no_answer_to_others(pair: Pair) -> None:
     gateway.known(_BACK)
 
 
-class Touch:
+class FileTouchingPickle:
     """A pickle that creates a file when somebody reads it."""
 
     def __init__(self, path: Path) -> None:
@@ -333,7 +333,7 @@ class Touch:
         return Path.touch, (self._path,)
 
 
-def replaced(gateway: Served, text: str, admin: Any, name: str, poison: bytes) -> bool:
+def is_replaced(gateway: RedisGateway, text: str, admin: Any, name: str, poison: bytes) -> bool:
     """True if another value stands under the name, by its first thousand bytes.
 
     A hit is no proof: until the answer is stored, equal requests share it. Each check asks again,
@@ -364,14 +364,14 @@ def test_a_foreign_value_in_redis_is_a_cache_miss(pair: Pair, tmp_path: Path) ->
             "longer": value + b" ",
             "one bit": value[:-2] + bytes([value[-2] ^ 1]) + value[-1:],
             "another's": admin.get(other),
-            "a pickle": pickle.dumps(Touch(tmp_path / "read")),
-            "sealed pickle": value[:16] + pickle.dumps(Touch(tmp_path / "read")),
+            "a pickle": pickle.dumps(FileTouchingPickle(tmp_path / "read")),
+            "sealed pickle": value[:16] + pickle.dumps(FileTouchingPickle(tmp_path / "read")),
             "long": b"x" * 50_000_000,
         }
         for poison in poisons.values():
             admin.set(name, poison)
             assert gateway.ask(text).cache == "miss"
-            until(partial(replaced, gateway, text, admin, name, poison), "it is stored")
+            until(partial(is_replaced, gateway, text, admin, name, poison), "it is stored")
             until(lambda: gateway.ask(text).cache == "hit", "a hit again")
         admin.delete(name)
         admin.lpush(name, "a list")

@@ -13,7 +13,7 @@ from tests.conftest import redis_program
 from tests.e2e.redis_port import Place
 from tests.e2e.redis_round_trips import Trips
 from tests.e2e.upstream import Answer, Request, Upstream, stream, whole
-from tests.e2e.upstream import frames as told
+from tests.e2e.upstream import frames as stream_frames
 from tests.e2e.world import Body, Config, Loop, Make, World, chat
 
 LIMITS = [{"name": "all", "requests": "100/m", "tokens": "1M/m", "concurrency": 9, "per": "tenant"}]
@@ -97,12 +97,21 @@ def test_a_call_waits_for_redis_once_before_its_first_byte(
     assert world.call(chat("one", max_tokens=9), whole()) == [2]  # a hit, and its end
     assert world.reply.headers["x-tiergate-cache"] == "hit"
     streamed = chat("two", max_tokens=9, stream=True)
-    assert world.call(streamed, stream(*told())) == [1, 1]
+    assert world.call(streamed, stream(*stream_frames())) == [1, 1]
     assert trips.connections == 1
 
 
-@pytest.mark.parametrize("more", [{"cache": {"ttl": "0s"}}, {"limits": [], "budgets": []}])
-def test_a_call_without_cache_or_limits_waits_for_redis_once(
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"cache": {"ttl": "0s"}},
+        {"limits": [], "budgets": []},
+        {"limits": [], "budgets": [SHARED]},
+        {"limits": [{"name": "all", "concurrency": 9}], "budgets": [SHARED]},
+    ],
+    ids=["no cache", "no counters", "a shared budget", "shared counters"],
+)
+def test_a_call_without_cache_or_tenant_counters_waits_for_redis_once(
     make: Make, upstream: Upstream, trips: Trips, more: Config
 ) -> None:
     world = Counted(make, upstream, trips, **more)
@@ -137,15 +146,6 @@ def test_a_call_that_moves_to_a_cheaper_tier_waits_for_its_cache_too(
     plain = Counted(make, upstream, trips, budgets=[DEAR], cache={"ttl": "0s"})
     assert plain.call(chat("third", max_tokens=9), whole()) == [2, 1]
     assert plain.reply.headers["x-tiergate-tier"] == "fast"
-
-
-@pytest.mark.parametrize("limits", [[], [{"name": "all", "concurrency": 9}]])
-def test_a_call_with_only_shared_counters_waits_for_redis_once(
-    make: Make, upstream: Upstream, trips: Trips, limits: list[Config]
-) -> None:
-    world = Counted(make, upstream, trips, limits=limits, budgets=[SHARED])
-    world.call(chat("warm", max_tokens=9), whole())
-    assert world.call(chat("one", max_tokens=9), whole()) == [1, 1]
 
 
 def test_shared_and_tenant_counters_are_read_at_once(

@@ -14,7 +14,7 @@ from gateway.core import jsonio
 from gateway.upstream.read_url import read_url
 from tests.e2e.child import until
 from tests.e2e.reload_trial import Trial
-from tests.e2e.service import Service, seen
+from tests.e2e.service import Service, read_until
 from tests.e2e.upstream import PATIENCE, Upstream, whole
 from tests.e2e.world import Config, chat
 
@@ -87,7 +87,7 @@ def test_the_gateway_reloads_a_changed_file_by_itself(serve: Serve, upstream: Up
     second = until(
         lambda: (version := service.state()["version"]) != first and version, "it is read"
     )
-    with service.asking(chat()):
+    with service.open_call(chat()):
         assert upstream.arrived().json["model"] == "able-9"
     service.write(b"version: 1\nserverr: {}\n")
     until(lambda: service.state()["last_error"], "it tells of the mistake")
@@ -98,7 +98,7 @@ def test_the_gateway_reloads_a_changed_file_by_itself(serve: Serve, upstream: Up
     assert [row.get("version") for row in lines] == [second, None, first]
     assert lines[1]["line"] == 2
     assert lines[1]["error"].startswith("serverr: no such key. Did you mean 'server'?")
-    service.tell(signal.SIGTERM)
+    service.send_signal(signal.SIGTERM)
     assert service.ended() == 0
 
 
@@ -106,7 +106,7 @@ def test_sighup_reloads_the_configuration_at_once(serve: Serve) -> None:
     service = serve()
     first = service.state()["version"]
     service.write(other(service.value()))
-    service.tell(signal.SIGHUP)
+    service.send_signal(signal.SIGHUP)
     until(lambda: service.state()["version"] != first, "it is read")
     assert service.rows("signal")[0]["text"] == "the configuration is read again"
 
@@ -167,7 +167,7 @@ def test_all_workers_have_one_version_even_those_that_start_later(serve: Serve) 
     service = serve(workers=2)
     first, value = service.state()["version"], other(service.value())
     service.write(value)
-    service.tell(signal.SIGHUP)
+    service.send_signal(signal.SIGHUP)
     until(lambda: len(service.rows("config")) == 2, "both have read it")
     (second,) = {row["version"] for row in service.rows("config")}
     service.write(b"labs: [\n")
@@ -182,7 +182,7 @@ def test_all_workers_have_one_version_even_those_that_start_later(serve: Serve) 
     service.write(value)
     assert service.ask("POST", "/admin/reload")[1]["result"] == "taken"
     until(service.taken(second, 4), "both have read it again")
-    service.tell(signal.SIGTERM)
+    service.send_signal(signal.SIGTERM)
     assert service.ended() == 0
 
 
@@ -200,13 +200,10 @@ def test_a_shadow_configuration_decides_beside_the_current_one(
     candidate.write_bytes(jsonio.dumps(other(value)))
     until(lambda: service.ask("GET", "/admin/shadow")[1]["candidate"], "it is read again")
     upstream.on("/acme", whole())
-    with service.asking(chat()) as connection:
-        seen(connection, b"you.")
+    with service.open_call(chat()) as connection:
+        read_until(connection, b"you.")
     report = until(
-        lambda: (
-            (found_report := service.ask("GET", "/admin/shadow")[1]["report"])["calls"]
-            and found_report
-        ),
+        lambda: (item := service.ask("GET", "/admin/shadow")[1]["report"])["calls"] and item,
         "it decides",
     )
     (changed,) = report["list"]

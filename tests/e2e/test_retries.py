@@ -13,9 +13,9 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
-from tests.e2e.four_labs import CHAT, DOORS, GEMINI, MESSAGES, answer, four
+from tests.e2e.four_labs import CHAT, ENDPOINTS, GEMINI, MESSAGES, answer, four
 from tests.e2e.upstream import Answer, Request, Upstream, failing
-from tests.e2e.world import Config, Make
+from tests.e2e.world import Make
 
 CALLS = 40
 _FREE = 10
@@ -149,7 +149,7 @@ def test_an_sdk_gets_every_answer_that_it_gets_without_the_gateway(
     """The lab has one target and its defaults, and the provider gets no more requests."""
     sdk, lab = SDKS[name]
     world = make(four)
-    upstream.on(DOORS[lab], Blips(lab, status, times, **headers))
+    upstream.on(ENDPOINTS[lab], Blips(lab, status, times, **headers))
     # The breaker's clock stands still: however busy the machine is, the provider was just well.
     world.gateway.upstream.health.clock = lambda: 1000.0
     with sdk(world.url) as ask:
@@ -169,7 +169,7 @@ def test_an_sdk_without_the_gateway_gets_every_answer(upstream: Upstream) -> Non
 def test_the_gateway_retries_for_an_sdk_that_never_does(make: Make, upstream: Upstream) -> None:
     """By default Google's SDK does not retry: alone it loses every second call."""
     world = make(four)
-    upstream.on(DOORS[GEMINI], Blips(GEMINI, 429, 1, retry_after="1"))
+    upstream.on(ENDPOINTS[GEMINI], Blips(GEMINI, 429, 1, retry_after="1"))
     with google_at(world.url) as ask:
         good = count_answers(ask, 1)
     assert good >= CALLS // 2 + _FREE
@@ -190,19 +190,7 @@ def test_no_retry_follows_an_error_that_a_retry_cannot_cure(
 ) -> None:
     sdk, lab = SDKS[name]
     world = make(four)
-    upstream.on(DOORS[lab], fails)
+    upstream.on(ENDPOINTS[lab], fails)
     with sdk(world.url) as ask, pytest.raises(error):
         ask("Call 1.")
     assert len(upstream.requests) == 1
-
-
-def test_an_sdk_does_not_retry_a_spent_budget(make: Make, upstream: Upstream) -> None:
-    def poor(value: Config) -> None:
-        four(value)
-        value["budgets"] = [{"name": "none", "usd": 0, "every": "day"}]
-
-    world = make(poor)
-    with openai_at(world.url) as ask, pytest.raises(openai.RateLimitError) as caught:
-        ask("Call 1.")
-    assert caught.value.response.headers["x-should-retry"] == "false"
-    assert not upstream.requests

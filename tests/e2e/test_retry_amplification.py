@@ -15,7 +15,7 @@ from tests.e2e.upstream import Answer, Upstream, failing, whole
 from tests.e2e.world import Make, World
 
 
-def bad(upstream: Upstream, share: float) -> None:
+def fail_share(upstream: Upstream, share: float) -> None:
     """Make a provider that fails for this share of its requests."""
     rng = random.Random(7)
 
@@ -25,7 +25,7 @@ def bad(upstream: Upstream, share: float) -> None:
     upstream.on("/acme", script)
 
 
-def steady(world: World) -> None:
+def advance_breaker_clock(world: World) -> None:
     """Let the clock of the circuit breakers go on by 20 ms with each reading."""
     now = [1000.0]
 
@@ -41,8 +41,8 @@ def test_the_provider_gets_at_most_a_fifth_more_requests_than_from_the_sdk_alone
     world: World, upstream: Upstream, calls: int, share: float
 ) -> None:
     """About as many calls succeed as by the SDK alone, or more: an SDK tries three times."""
-    steady(world)
-    bad(upstream, share)
+    advance_breaker_clock(world)
+    fail_share(upstream, share)
     good = 0
     with openai.OpenAI(base_url=f"{world.url}/v1", api_key="any") as sdk:
         for _ in range(calls):
@@ -61,7 +61,7 @@ def test_anthropics_sdk_does_not_retry_a_call_that_the_gateway_gave_up(
     make: Make, upstream: Upstream
 ) -> None:
     world = make(claude)
-    steady(world)
+    advance_breaker_clock(world)
     upstream.on("/claude", failing(529))
     with anthropic.Anthropic(base_url=world.url, api_key="any") as sdk:
         for _ in range(20):

@@ -13,7 +13,7 @@ import pytest
 from gateway.core import jsonio
 from tests.e2e.child import until
 from tests.e2e.roll_trial import trial
-from tests.e2e.service import Service, rest, seen
+from tests.e2e.service import Service, read_until, rest
 from tests.e2e.upstream import DONE, ROLE, Upstream, chunk, stream
 from tests.e2e.world import Loop, chat
 
@@ -63,7 +63,7 @@ def test_a_rolling_restart_ends_running_streams_and_applies_new_settings(
     file = service.folder / "gateway.yaml"
     value = jsonio.loads(file.read_bytes())
     file.write_bytes(b"version: 1\nserverr: {}\n")
-    service.tell(signal.SIGUSR2)
+    service.send_signal(signal.SIGUSR2)
     refusals = until(lambda: restart_rows(service, "refused"), "it is refused", _LONG)
     assert refusals[0]["status"] == 1
     assert "serverr: no such key" in service.err
@@ -71,17 +71,17 @@ def test_a_rolling_restart_ends_running_streams_and_applies_new_settings(
     value["server"].update(workers=1, hang="29s")
     file.write_bytes(jsonio.dumps(value))
     upstream.on("/acme", stream(ROLE, HEL, None, LO, chunk({}, "stop"), DONE))
-    with service.asking(chat(stream=True)) as connection, service.dial() as idle:
-        begun = seen(connection, b"Hel")
+    with service.open_call(chat(stream=True)) as connection, service.dial() as idle:
+        begun = read_until(connection, b"Hel")
         idle.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        seen(idle, b'"ok"')
-        service.tell(signal.SIGUSR2)
+        read_until(idle, b'"ok"')
+        service.send_signal(signal.SIGUSR2)
         until(lambda: worker_pids(service, "started", 3), "one that follows", _LONG)
         until(lambda: restart_rows(service, "begun"), "it is told of", _LONG)
         until(lambda: service.rows("drain"), "one leaves", _LONG)
         assert service.get("/ready") == 200
         loop.run(upstream.release())
-        begun += seen(connection, b"0\r\n\r\n")
+        begun += read_until(connection, b"0\r\n\r\n")
         # Either may be of the worker that leaves first: its connections end after one more answer.
         open_connections = [connection, idle]
         until(
@@ -105,7 +105,7 @@ def test_a_rolling_restart_ends_running_streams_and_applies_new_settings(
         connection.sendall(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         figures = rest(connection)
     assert re.findall(rb"\ntiergate_calls_total{[^}]+} (.+)\n", figures) == [b"1.0"]
-    service.tell(signal.SIGTERM)
+    service.send_signal(signal.SIGTERM)
     assert service.ended() == 0
     assert [row.state for row in service.entries()] == ["estimated"]
 
@@ -113,7 +113,7 @@ def test_a_rolling_restart_ends_running_streams_and_applies_new_settings(
 def closes_after_reply(connection: socket.socket, open_connections: list[socket.socket]) -> bool:
     """Ask once more; return True if the answer was the last on its connection."""
     connection.sendall(b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n")
-    reply = seen(connection, b'"ok"')
+    reply = read_until(connection, b'"ok"')
     assert reply.startswith(b"HTTP/1.1 200 ")
     last = b"connection: close" in reply
     if last:

@@ -94,7 +94,7 @@ def gate(
 ) -> Iterator[Gate]:
     """Run a gateway that logs and keeps all that it may, but for content."""
 
-    def telling(value: Config) -> None:
+    def keep_everything(value: Config) -> None:
         value["cache"] = {"default": "on", "ttl": "1h"}
         value["responses"] = {"ttl": "0s"}  # it would keep conversations for follow-up calls
         value["log"] = {"calls": "all"}
@@ -102,7 +102,7 @@ def gate(
         value["metrics"] = {"keys": True}
 
     gateway = Gate(
-        tmp_path_factory.mktemp("leak") / "gateway", upstream.url, telling, TIERGATE_KEYS=KEYS,
+        tmp_path_factory.mktemp("leak") / "gateway", upstream.url, keep_everything, TIERGATE_KEYS=KEYS,
         TIERGATE_ADMIN_KEY=ADMIN_KEY, REDIS_URL=f"redis://127.0.0.1:{place.port}/0",
     )  # fmt: skip
     yield gateway
@@ -221,7 +221,7 @@ def test_sec_leak_1_no_fault_shows_a_key_or_a_prompt(
         errors.append(gate.ask(f"{path}x", b"{}", x_api_key=CLIENT_KEY).body)
     calls = _cached(gate, upstream)
     admin = f"Bearer {ADMIN_KEY}"
-    doors = [
+    endpoint_bodies = [
         gate.ask(path, method="GET", authorization=admin).body
         for path in (*OPEN, "/admin/costs?by=key", "/admin/entries?limit=1000", "/v1/models")
     ]
@@ -233,7 +233,7 @@ def test_sec_leak_1_no_fault_shows_a_key_or_a_prompt(
         "out": gate.child.out.encode(),
         "err": gate.child.err.encode(),
         "errors": b"".join(errors),
-        "doors": b"".join(doors),
+        "endpoints": b"".join(endpoint_bodies),
         "files": gate.files(),
         "store": _store(gate.folder / "data" / "ledger.db"),
         "redis": b"\n".join(redis_values + shown),

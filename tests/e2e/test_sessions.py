@@ -16,7 +16,7 @@ from gateway.core.ledger_rows import FinalRow
 from tests.conftest import redis_program
 from tests.e2e.redis_port import Place
 from tests.e2e.upstream import Answer, Request, Upstream, failing, stream, whole
-from tests.e2e.upstream import frames as told
+from tests.e2e.upstream import frames as stream_frames
 from tests.e2e.world import Body, Config, Make, World
 
 EASY, HARD = "Hi!", "Prove rigorously that there are infinitely many primes, and derive a bound."
@@ -24,7 +24,7 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 USED = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 
-def talk(*turns: str, **more: Any) -> Body:
+def make_conversation(*turns: str, **more: Any) -> Body:
     """Return a conversation in which every turn but the last was answered."""
     messages = [{"role": "user", "content": turns[0]}]
     for turn in turns[1:]:
@@ -39,73 +39,83 @@ def in_loop(body: Body) -> Body:
     return {**body, "tools": [TOOL], "messages": [*body["messages"], tool_call, result]}
 
 
-def routed(reply: Any) -> tuple[str, str, str]:
+def read_decision(reply: Any) -> tuple[str, str, str]:
     """Return the source of the decision, the tier and the model."""
     assert reply.status_code == 200, reply.text
     source = reply.headers["x-tiergate-decision"].partition(";")[0]
     return source, reply.headers["x-tiergate-tier"], reply.headers["x-tiergate-model"]
 
 
-def by(strategy: str) -> Callable[[Config], None]:
+def with_strategy(strategy: str) -> Callable[[Config], None]:
     def change(value: Config) -> None:
         value["routing"]["conversation"] = strategy
 
     return change
 
 
-def anything(_: Request) -> Answer:
+def answer_anything(_: Request) -> Answer:
     return whole()
 
 
 @pytest.fixture
 def answers(upstream: Upstream) -> Upstream:
     for path in ("/acme", "/spare", "/other"):
-        upstream.on(path, anything)
+        upstream.on(path, answer_anything)
     return upstream
 
 
-def say(world: World, *turns: str, name: str = "one", loop: bool = False, **more: Any) -> Any:
-    body = talk(*turns, **more)
+def send_turns(
+    world: World, *turns: str, name: str = "one", loop: bool = False, **more: Any
+) -> Any:
+    body = make_conversation(*turns, **more)
     return world.ask(in_loop(body) if loop else body, x_tiergate_conversation=name)
 
 
 @pytest.mark.usefixtures("answers")
 def test_a_sticky_conversation_stays_with_its_first_target(make: Make) -> None:
     """The conversation stays for harder and easier turns, in a loop and outside; others do not."""
-    world = make(by("sticky"))
-    assert routed(say(world, EASY)) == ("classifier", "fast", "swift-1")
-    assert routed(say(world, EASY, HARD)) == ("seat", "fast", "swift-1")
-    assert routed(say(world, EASY, HARD, loop=True)) == ("seat", "fast", "swift-1")
-    assert routed(say(world, EASY, HARD, name="two")) == ("classifier", "reasoning", "deep-1")
-    assert routed(say(world, EASY, HARD, EASY, name="two")) == ("seat", "reasoning", "deep-1")
-    assert routed(say(world, EASY, HARD, EASY)) == ("seat", "fast", "swift-1")
+    world = make(with_strategy("sticky"))
+    assert read_decision(send_turns(world, EASY)) == ("classifier", "fast", "swift-1")
+    assert read_decision(send_turns(world, EASY, HARD)) == ("seat", "fast", "swift-1")
+    assert read_decision(send_turns(world, EASY, HARD, loop=True)) == ("seat", "fast", "swift-1")
+    assert read_decision(send_turns(world, EASY, HARD, name="two")) == (
+        "classifier",
+        "reasoning",
+        "deep-1",
+    )
+    assert read_decision(send_turns(world, EASY, HARD, EASY, name="two")) == (
+        "seat",
+        "reasoning",
+        "deep-1",
+    )
+    assert read_decision(send_turns(world, EASY, HARD, EASY)) == ("seat", "fast", "swift-1")
 
 
 @pytest.mark.usefixtures("answers")
 def test_a_tool_loop_is_decided_once(make: Make) -> None:
     """The loop stays whole even where the gateway decides each user turn anew."""
-    world = make(by("turn"))
-    assert routed(say(world, HARD)) == ("classifier", "reasoning", "deep-1")
-    assert routed(say(world, HARD, loop=True)) == ("seat", "reasoning", "deep-1")
-    assert routed(say(world, HARD, EASY)) == ("classifier", "fast", "swift-1")
-    assert routed(say(world, HARD, EASY, loop=True)) == ("seat", "fast", "swift-1")
+    world = make(with_strategy("turn"))
+    assert read_decision(send_turns(world, HARD)) == ("classifier", "reasoning", "deep-1")
+    assert read_decision(send_turns(world, HARD, loop=True)) == ("seat", "reasoning", "deep-1")
+    assert read_decision(send_turns(world, HARD, EASY)) == ("classifier", "fast", "swift-1")
+    assert read_decision(send_turns(world, HARD, EASY, loop=True)) == ("seat", "fast", "swift-1")
 
 
 @pytest.mark.usefixtures("answers")
 def test_a_named_model_moves_the_conversation(make: Make) -> None:
-    world = make(by("sticky"))
-    assert routed(say(world, EASY)) == ("classifier", "fast", "swift-1")
-    assert routed(say(world, EASY, EASY, model="smart")) == ("pin", "smart", "able-1")
-    assert routed(say(world, EASY, EASY, EASY)) == ("seat", "smart", "able-1")
+    world = make(with_strategy("sticky"))
+    assert read_decision(send_turns(world, EASY)) == ("classifier", "fast", "swift-1")
+    assert read_decision(send_turns(world, EASY, EASY, model="smart")) == ("pin", "smart", "able-1")
+    assert read_decision(send_turns(world, EASY, EASY, EASY)) == ("seat", "smart", "able-1")
 
 
 def test_the_row_has_the_cost_of_a_switch(make: Make, upstream: Upstream) -> None:
     """The row has the cost in USD, exactly, and says which calls are one conversation."""
     upstream.on("/acme", whole(counts=(9_000, 3)), whole(), whole())
-    world = make(by("turn"))
-    say(world, EASY)
-    say(world, EASY, HARD)
-    say(world, EASY, name="two")
+    world = make(with_strategy("turn"))
+    send_turns(world, EASY)
+    send_turns(world, EASY, HARD)
+    send_turns(world, EASY, name="two")
     first, second, other = world.entries()
     assert (first.switch_cost, other.switch_cost) == (None, None)
     assert second.switch_cost == 9_000 * (Decimal(5) - Decimal("0.5")) / 1_000_000
@@ -117,10 +127,10 @@ def test_the_row_has_the_cost_of_a_switch(make: Make, upstream: Upstream) -> Non
 
 
 def test_a_streamed_call_has_a_session_too(make: Make, upstream: Upstream) -> None:
-    upstream.on("/acme", stream(*told()), whole())
-    world = make(by("sticky"))
-    say(world, EASY, stream=True)
-    assert routed(say(world, EASY, HARD)) == ("seat", "fast", "swift-1")
+    upstream.on("/acme", stream(*stream_frames()), whole())
+    world = make(with_strategy("sticky"))
+    send_turns(world, EASY, stream=True)
+    assert read_decision(send_turns(world, EASY, HARD)) == ("seat", "fast", "swift-1")
 
 
 def test_a_conversation_stays_with_the_target_that_took_over(
@@ -134,9 +144,9 @@ def test_a_conversation_stays_with_the_target_that_took_over(
     upstream.on("/acme", failing(500), failing(500))
     upstream.on("/other", whole(), whole())
     world = make(change)
-    assert routed(say(world, EASY))[2] == "swift-2"
+    assert read_decision(send_turns(world, EASY))[2] == "swift-2"
     upstream.on("/acme", whole())
-    assert routed(say(world, EASY, EASY)) == ("seat", "fast", "swift-2")
+    assert read_decision(send_turns(world, EASY, EASY)) == ("seat", "fast", "swift-2")
     row = world.entries()[-1]
     assert (row.source, row.provider, row.attempts) == ("seat", "other", 1)
 
@@ -148,7 +158,7 @@ def test_a_conversation_stays_with_its_account(make: Make, upstream: Upstream) -
     upstream.on("/acme", failing(429), whole(), whole())
     world = make(change)
     for turns in ((EASY,), (EASY, EASY)):
-        say(world, *turns)
+        send_turns(world, *turns)
     assert [row.account for row in world.entries()] == ["second", "second"]
 
 
@@ -171,15 +181,15 @@ def test_a_conversation_with_a_named_model_stays_with_its_account(
         ("able-1", (EASY, EASY), False),
         ("fast", (EASY, EASY), False),
     ):
-        say(world, *turns, model=model, loop=loop)
+        send_turns(world, *turns, model=model, loop=loop)
     assert [row.account for row in world.entries()] == ["second", "second", "second", "main"]
 
 
 def test_a_failed_call_has_no_session(make: Make, upstream: Upstream) -> None:
     upstream.on("/acme", failing(400), whole())
     world = make()
-    say(world, EASY)
-    assert routed(say(world, EASY, HARD))[0] == "classifier"
+    send_turns(world, EASY)
+    assert read_decision(send_turns(world, EASY, HARD))[0] == "classifier"
 
 
 @pytest.mark.usefixtures("answers")
@@ -187,31 +197,37 @@ def test_a_conversation_that_begins_with_a_cache_hit_has_a_session(make: Make) -
     """A conversation that begins with a hit has a session; a later hit changes none."""
 
     def change(value: Config) -> None:
-        by("sticky")(value)
+        with_strategy("sticky")(value)
         value["cache"] = {"default": "on", "ttl": "1h"}
 
     world = make(change)
-    say(world, EASY, name="first")
-    hit = say(world, EASY, name="second")
+    send_turns(world, EASY, name="first")
+    hit = send_turns(world, EASY, name="second")
     assert hit.headers["x-tiergate-cache"] == "hit"
-    assert routed(say(world, EASY, HARD, name="second")) == ("seat", "fast", "swift-1")
-    again = say(world, EASY, HARD, name="first")
-    assert (again.headers["x-tiergate-cache"], routed(again)[0]) == ("hit", "seat")
+    assert read_decision(send_turns(world, EASY, HARD, name="second")) == (
+        "seat",
+        "fast",
+        "swift-1",
+    )
+    again = send_turns(world, EASY, HARD, name="first")
+    assert (again.headers["x-tiergate-cache"], read_decision(again)[0]) == ("hit", "seat")
 
 
 @pytest.mark.usefixtures("answers")
 def test_the_route_endpoint_decides_by_the_session_and_moves_nothing(make: Make) -> None:
     """The endpoint asks no provider, and moves no conversation."""
-    world = make(by("ratchet-up"))
-    say(world, EASY)
+    world = make(with_strategy("ratchet-up"))
+    send_turns(world, EASY)
     headers = {"x-tiergate-conversation": "one"}
-    up = world.client.post("/v1/route", json=talk(EASY, HARD), headers=headers).json()
+    up = world.client.post("/v1/route", json=make_conversation(EASY, HARD), headers=headers).json()
     assert (up["source"], up["tier"]) == ("classifier", "reasoning")
     assert up["switch"]["moved"]
     assert Decimal(up["switch"]["cost"]) == 0  # no cache holds a prompt of seven tokens
-    stays = world.client.post("/v1/route", json=talk(EASY, EASY), headers=headers).json()
+    stays = world.client.post(
+        "/v1/route", json=make_conversation(EASY, EASY), headers=headers
+    ).json()
     assert (stays["source"], stays["tier"], stays["switch"]) == ("seat", "fast", None)
-    assert routed(say(world, EASY, HARD)) == ("classifier", "reasoning", "deep-1")
+    assert read_decision(send_turns(world, EASY, HARD)) == ("classifier", "reasoning", "deep-1")
 
 
 @pytest.mark.usefixtures("answers")
@@ -220,8 +236,8 @@ def test_the_operator_can_turn_sessions_off(make: Make) -> None:
         value["routing"]["seats"] = {"ttl": "0s"}
 
     world = make(change)
-    say(world, EASY)
-    assert routed(say(world, EASY, HARD))[0] == "classifier"
+    send_turns(world, EASY)
+    assert read_decision(send_turns(world, EASY, HARD))[0] == "classifier"
 
 
 @pytest.fixture
@@ -239,15 +255,27 @@ def place(tmp_path: Path) -> Iterator[Place]:
 def test_gateways_share_sessions_through_one_redis(make: Make, place: Place) -> None:
     """Without Redis the gateways go on, and decide each conversation anew."""
     url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
-    first, second = make(by("sticky"), **url), make(by("sticky"), **url)
-    say(first, EASY)
+    first, second = make(with_strategy("sticky"), **url), make(with_strategy("sticky"), **url)
+    send_turns(first, EASY)
     first.loop.run(first.gateway.engine.drain())
-    assert routed(say(second, EASY, HARD)) == ("seat", "fast", "swift-1")
-    assert routed(say(second, EASY, HARD, model="smart")) == ("pin", "smart", "able-1")
+    assert read_decision(send_turns(second, EASY, HARD)) == ("seat", "fast", "swift-1")
+    assert read_decision(send_turns(second, EASY, HARD, model="smart")) == (
+        "pin",
+        "smart",
+        "able-1",
+    )
     second.loop.run(second.gateway.engine.drain())
-    assert routed(say(first, EASY, HARD, EASY, loop=True)) == ("seat", "smart", "able-1")
+    assert read_decision(send_turns(first, EASY, HARD, EASY, loop=True)) == (
+        "seat",
+        "smart",
+        "able-1",
+    )
     place.kill()
-    assert routed(say(first, EASY, HARD, HARD)) == ("classifier", "reasoning", "deep-1")
+    assert read_decision(send_turns(first, EASY, HARD, HARD)) == (
+        "classifier",
+        "reasoning",
+        "deep-1",
+    )
 
 
 def test_of_two_concurrent_calls_the_last_to_end_sets_the_session(
@@ -257,19 +285,19 @@ def test_of_two_concurrent_calls_the_last_to_end_sets_the_session(
     held = Answer(pieces=(None, *slow.pieces), length=slow.length, bill=slow.bill)
     upstream.on("/acme", held, quick, whole())
     world = make()
-    first = threading.Thread(target=say, args=(world, EASY))
+    first = threading.Thread(target=send_turns, args=(world, EASY))
     first.start()
     upstream.arrived()
-    assert routed(say(world, EASY, model="smart"))[1] == "smart"
+    assert read_decision(send_turns(world, EASY, model="smart"))[1] == "smart"
     world.release()
     first.join()
-    assert routed(say(world, EASY, EASY)) == ("seat", "fast", "swift-1")
+    assert read_decision(send_turns(world, EASY, EASY)) == ("seat", "fast", "swift-1")
     rows = [row for row in world.rows() if isinstance(row, FinalRow)]
     assert len(rows) == 3
 
 
 def _chat(turns: tuple[str, ...], *, loop: bool) -> tuple[str, Body]:
-    body = talk(*turns)
+    body = make_conversation(*turns)
     return "/v1/chat/completions", in_loop(body) if loop else {**body, "tools": [TOOL]}
 
 
@@ -325,12 +353,12 @@ def test_a_conversation_of_each_dialect_can_move_between_gateways(
     Each call goes to the other gateway.
     """
     url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
-    both = [make(by("sticky"), **url), make(by("sticky"), **url)]
+    both = [make(with_strategy("sticky"), **url), make(with_strategy("sticky"), **url)]
 
     def ask(*turns: str, loop: bool = False) -> tuple[str, str, str]:
         both.reverse()
         path, body = write(turns, loop=loop)
-        decision = routed(both[0].client.post(path, json=body))
+        decision = read_decision(both[0].client.post(path, json=body))
         both[0].loop.run(both[0].gateway.engine.drain())
         return decision
 

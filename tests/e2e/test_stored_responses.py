@@ -12,7 +12,7 @@ from gateway.core import jsonio
 from tests.e2e.four_labs import (
     CHAT,
     DIALECTS,
-    DOORS,
+    ENDPOINTS,
     MESSAGES,
     RESPONSES,
     SCHEMA,
@@ -20,7 +20,7 @@ from tests.e2e.four_labs import (
     answer,
     four,
 )
-from tests.e2e.reasoning_labs import BACK, NONE, reasoning, thinking, thinks
+from tests.e2e.reasoning_labs import BACK, NONE, reasoning, thinking, thinking_answer
 from tests.e2e.upstream import Answer, Request, Upstream, failing
 from tests.e2e.world import Config, Make, World
 
@@ -84,7 +84,7 @@ def test_a_second_turn_continues_the_first(
     world: World, upstream: Upstream, lab: str, stream: bool
 ) -> None:
     """A lab that keeps nothing gets all of the conversation, and no id."""
-    upstream.on(DOORS[lab], answer(lab, stream=stream))
+    upstream.on(ENDPOINTS[lab], answer(lab, stream=stream))
     first = ask(world, lab, FIRST, stream=stream)
     ask(world, lab, SECOND, stream=stream, previous_response_id=first.id)
     request = upstream.requests[1]
@@ -105,7 +105,7 @@ def renamed(id: str, *, stream: bool = False) -> Answer:
 def test_a_chain_of_three_may_change_labs(world: World, upstream: Upstream) -> None:
     """Each answer holds all that came before it."""
     for lab in DIALECTS:
-        upstream.on(DOORS[lab], answer(lab))
+        upstream.on(ENDPOINTS[lab], answer(lab))
     first = ask(world, MESSAGES, FIRST)
     second = ask(world, CHAT, SECOND, previous_response_id=first.id)
     ask(world, RESPONSES, "And yours?", previous_response_id=second.id)
@@ -120,7 +120,7 @@ def test_a_provider_that_keeps_answers_gets_the_previous_response_id(
 ) -> None:
     """The provider gets the client's own bytes, on the account that has the answer."""
     world = make(stored)
-    upstream.on(DOORS[RESPONSES], failing(429), answer(RESPONSES, stream=stream))
+    upstream.on(ENDPOINTS[RESPONSES], failing(429), answer(RESPONSES, stream=stream))
     first = ask(world, RESPONSES, FIRST, stream=stream)
     assert first.id == ID
     ask(world, RESPONSES, SECOND, stream=stream, previous_response_id=ID)
@@ -136,7 +136,7 @@ def test_another_account_gets_the_whole_conversation_when_the_keeper_fails(
 ) -> None:
     """The request has no ids of the first account's items, which mean nothing there."""
     world = make(stored)
-    upstream.on(DOORS[RESPONSES], answer(RESPONSES), failing(503), renamed("resp_2"))
+    upstream.on(ENDPOINTS[RESPONSES], answer(RESPONSES), failing(503), renamed("resp_2"))
     ask(world, RESPONSES, FIRST)
     ask(world, RESPONSES, SECOND, previous_response_id=ID)
     assert "previous_response_id" in upstream.requests[1].json
@@ -158,7 +158,7 @@ def test_a_provider_that_lost_the_answer_gets_the_whole_conversation(
         "param": "previous_response_id", "code": "previous_response_not_found",
     }  # fmt: skip
     gone = failing(status, jsonio.dumps({"error": error}))
-    upstream.on(DOORS[RESPONSES], answer(RESPONSES), gone, renamed("resp_2"))
+    upstream.on(ENDPOINTS[RESPONSES], answer(RESPONSES), gone, renamed("resp_2"))
     ask(world, RESPONSES, FIRST)
     assert ask(world, RESPONSES, SECOND, previous_response_id=ID).id == "resp_2"
     first_try, last = upstream.requests[1:]
@@ -172,8 +172,8 @@ def test_a_conversation_with_a_stored_prompt_stays_with_its_provider(
 ) -> None:
     """A stored prompt has content that the gateway has not seen, so the chain goes on there."""
     world = make(stored)
-    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
-    upstream.on(DOORS[CHAT], answer(CHAT))
+    upstream.on(ENDPOINTS[RESPONSES], answer(RESPONSES))
+    upstream.on(ENDPOINTS[CHAT], answer(CHAT))
     ask(world, RESPONSES, FIRST, prompt={"id": "pmpt_1"})
     ask(world, RESPONSES, SECOND, previous_response_id=ID)
     assert upstream.requests[1].json["previous_response_id"] == ID
@@ -206,7 +206,7 @@ def test_an_unknown_response_id_is_not_found(make: Make, upstream: Upstream) -> 
 def test_the_gateway_does_not_store_an_answer_with_store_false(
     world: World, upstream: Upstream
 ) -> None:
-    upstream.on(DOORS[CHAT], answer(CHAT))
+    upstream.on(ENDPOINTS[CHAT], answer(CHAT))
     first = ask(world, CHAT, FIRST, store=False)
     with pytest.raises(openai.NotFoundError):
         ask(world, CHAT, SECOND, previous_response_id=first.id)
@@ -215,7 +215,7 @@ def test_the_gateway_does_not_store_an_answer_with_store_false(
 def test_the_store_member_is_no_loss_where_the_gateway_stores(
     world: World, upstream: Upstream
 ) -> None:
-    upstream.on(DOORS[CHAT], answer(CHAT))
+    upstream.on(ENDPOINTS[CHAT], answer(CHAT))
     body = {"model": f"{CHAT}/smart", "input": FIRST, "store": True}
     reply = world.client.post("/v1/responses", json=body)
     assert reply.status_code == 200
@@ -224,8 +224,8 @@ def test_the_store_member_is_no_loss_where_the_gateway_stores(
 
 def test_a_client_retrieves_and_deletes_an_answer(world: World, upstream: Upstream) -> None:
     """The answer comes back as it was given; answers that continue it stay."""
-    upstream.on(DOORS[CHAT], answer(CHAT))
-    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    upstream.on(ENDPOINTS[CHAT], answer(CHAT))
+    upstream.on(ENDPOINTS[RESPONSES], answer(RESPONSES))
     first = ask(world, CHAT, FIRST)
     second = ask(world, RESPONSES, SECOND, previous_response_id=first.id)
     with sdk(world) as client:
@@ -249,7 +249,7 @@ def test_no_client_key_continues_the_answer_of_another(
     keys = ",".join(f"{name}={sha256(name.encode()).hexdigest()}" for name in ("one", "two"))
     url = {"REDIS_URL": request.getfixturevalue("redis_url")} if shared else {}
     world = make(four, TIERGATE_KEYS=keys, **url)
-    upstream.on(DOORS[CHAT], answer(CHAT))
+    upstream.on(ENDPOINTS[CHAT], answer(CHAT))
     first = ask(world, CHAT, FIRST, key="one")
     with pytest.raises(openai.NotFoundError):
         ask(world, CHAT, SECOND, key="two", previous_response_id=first.id)
@@ -268,7 +268,7 @@ def test_another_gateway_continues_a_conversation_through_redis(
 ) -> None:
     shared = {"REDIS_URL": redis_url, "TIERGATE_SECRET": "one for all"}
     first, second = make(four, **shared), make(four, **shared)
-    upstream.on(DOORS[MESSAGES], answer(MESSAGES))
+    upstream.on(ENDPOINTS[MESSAGES], answer(MESSAGES))
     first_answer = ask(first, MESSAGES, FIRST)
     ask(second, MESSAGES, SECOND, previous_response_id=first_answer.id)
     assert conversation_of(upstream.requests[1], MESSAGES) == WHOLE
@@ -277,7 +277,7 @@ def test_another_gateway_continues_a_conversation_through_redis(
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_a_lost_store_fails_no_new_call(world: World, upstream: Upstream, stream: bool) -> None:
     """The gateway refuses only a request that continues a lost answer."""
-    upstream.on(DOORS[CHAT], answer(CHAT, stream=stream))
+    upstream.on(ENDPOINTS[CHAT], answer(CHAT, stream=stream))
     first = ask(world, CHAT, FIRST, stream=stream)
     world.loop.run(world.gateway._state_store.close())
     assert ask(world, CHAT, FIRST, stream=stream).output_text == TEXT
@@ -295,7 +295,7 @@ def test_without_a_store_the_id_goes_to_a_provider_that_keeps_answers(
         value["responses"] = {"ttl": "0s"}
 
     world = make(off)
-    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    upstream.on(ENDPOINTS[RESPONSES], answer(RESPONSES))
     ask(world, RESPONSES, SECOND, previous_response_id="resp_theirs")
     assert upstream.requests[0].json["previous_response_id"] == "resp_theirs"
     with pytest.raises(openai.NotFoundError, match="previous_response_id"):
@@ -318,7 +318,7 @@ def test_reasoning_in_a_conversation_returns_only_to_its_maker(
     message = "messages.1.content.0: Invalid `signature` in `thinking` block"
     error = {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
     refused = failing(400, jsonio.dumps(error))
-    upstream.on(DOORS[MESSAGES], thinks(MESSAGES), refused, answer(MESSAGES))
+    upstream.on(ENDPOINTS[MESSAGES], thinking_answer(MESSAGES), refused, answer(MESSAGES))
     first = ask(world, MESSAGES, FIRST, tools=FUNCTION)
     result: Any = [{"type": "function_call_output", "call_id": "toolu_1", "output": "Rain."}]
     body = {"model": f"{MESSAGES}/smart", "input": result, "tools": FUNCTION, "previous_response_id": first.id}  # fmt: skip
@@ -351,7 +351,7 @@ def test_a_cached_answer_is_stored_for_the_next_turn(
         value["cache"] = {"default": "on", "ttl": "1h", "scope": "tenant"}
 
     world = make(cached, TIERGATE_KEYS=keys)
-    upstream.on(DOORS[CHAT], answer(CHAT, stream=stream))
+    upstream.on(ENDPOINTS[CHAT], answer(CHAT, stream=stream))
     ask(world, CHAT, FIRST, stream=stream, key="one")
     world.loop.run(world.gateway.engine.drain())
     cached_answer = ask(world, CHAT, FIRST, stream=stream, key="two")
@@ -363,7 +363,7 @@ def test_a_cached_answer_is_stored_for_the_next_turn(
 def test_the_route_endpoint_decides_on_the_whole_conversation(
     world: World, upstream: Upstream
 ) -> None:
-    upstream.on(DOORS[CHAT], answer(CHAT))
+    upstream.on(ENDPOINTS[CHAT], answer(CHAT))
     first = ask(world, CHAT, FIRST)
     body = {"model": f"{CHAT}/smart", "input": SECOND, "previous_response_id": first.id}
     reply = world.client.post("/v1/route", json=body, params={"dialect": RESPONSES})
@@ -383,7 +383,7 @@ def test_a_second_turn_may_name_items_of_the_first(
 ) -> None:
     """A lab that keeps nothing gets the items; so does a lab that did not write them."""
     for each in (lab, CHAT):
-        upstream.on(DOORS[each], answer(each, stream=stream))
+        upstream.on(ENDPOINTS[each], answer(each, stream=stream))
     first = ask(world, lab, FIRST, stream=stream)
     for each in (lab, CHAT):
         ask(world, each, turns_with_item_reference(first.output[-1].id), stream=stream)
@@ -399,7 +399,7 @@ def test_a_provider_that_keeps_items_gets_their_ids(make: Make, upstream: Upstre
     world = make(stored)
     error = {"message": "Item with id 'msg_1' not found.", "type": "invalid_request_error", "param": "input", "code": None}  # fmt: skip
     gone = failing(404, jsonio.dumps({"error": error}))
-    upstream.on(DOORS[RESPONSES], failing(429), answer(RESPONSES), gone, renamed("resp_2"))
+    upstream.on(ENDPOINTS[RESPONSES], failing(429), answer(RESPONSES), gone, renamed("resp_2"))
     first = ask(world, RESPONSES, FIRST)
     assert ask(world, RESPONSES, turns_with_item_reference(first.output[-1].id)).id == "resp_2"
     first_try, last = upstream.requests[2:]
@@ -415,7 +415,7 @@ def test_no_client_key_can_name_an_item_of_another(
     """The provider, which keeps the item and knows only one client, does not get the id either."""
     keys = ",".join(f"{name}={sha256(name.encode()).hexdigest()}" for name in ("one", "two"))
     world = make(stored, TIERGATE_KEYS=keys)
-    upstream.on(DOORS[lab], answer(lab))
+    upstream.on(ENDPOINTS[lab], answer(lab))
     id = ask(world, lab, FIRST, key="one").output[-1].id
     with pytest.raises(openai.BadRequestError, match=f"Item with id '{id}' not found"):
         ask(world, lab, turns_with_item_reference(id), key="two")
@@ -431,7 +431,7 @@ def test_without_a_store_named_items_go_to_a_provider_that_keeps_them(
         value["responses"] = {"ttl": "0s"}
 
     world = make(off)
-    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    upstream.on(ENDPOINTS[RESPONSES], answer(RESPONSES))
     ask(world, RESPONSES, turns_with_item_reference("msg_theirs"))
     assert upstream.requests[0].json["input"] == turns_with_item_reference("msg_theirs")
     for turns in (turns_with_item_reference("msg_theirs"), [{"id": "msg_theirs"}]):

@@ -25,7 +25,7 @@ COST = 19
 """Micro-USD that an answer costs; a call reserves 1,087."""
 
 
-def tenants(make: Make, *changes: Change, **environ: str) -> World:
+def make_with_tenants(make: Make, *changes: Change, **environ: str) -> World:
     def keyed(value: Config) -> None:
         value["keys"] = "keys.yaml"
 
@@ -49,7 +49,7 @@ def test_three_tenants_spend_only_what_the_budget_allows(
 ) -> None:
     """Five calls fit into the budget: of all tenants together, or of each."""
     budget = {"name": "b", "usd": "0.001170", "every": "day", **per}
-    world = tenants(make, budgeted(budget))
+    world = make_with_tenants(make, budgeted(budget))
     upstream.on("/acme", whole())
     replies = [ask(world, tenant) for _ in range(6) for tenant in TENANTS]
     assert sum(reply.status_code == 200 for reply in replies) == passed == len(upstream.requests)
@@ -74,7 +74,7 @@ def test_three_tenants_spend_only_what_the_budget_allows(
 def test_a_budget_has_one_counter_for_each_of_its_subjects(
     make: Make, upstream: Upstream, per: str | list[str], counters: dict[str | None, dict[str, int]]
 ) -> None:
-    world = tenants(make, budgeted({"name": "b", "usd": 1, "every": "day", "per": per}))
+    world = make_with_tenants(make, budgeted({"name": "b", "usd": 1, "every": "day", "per": per}))
     upstream.on("/acme", whole())
     for tenant in TENANTS:
         reply = world.ask(
@@ -92,12 +92,12 @@ def test_a_restarted_gateway_counts_the_spending_of_all_tenants(
         {"name": "all", "usd": 1, "every": "month"},
         {"name": "own", "usd": 1, "every": "month", "per": "tenant"},
     ]
-    first = tenants(make, budgeted(*budgets))
+    first = make_with_tenants(make, budgeted(*budgets))
     upstream.on("/acme", whole())
     for tenant in TENANTS:
         ask(first, tenant)
     first.close()
-    second = tenants(make, budgeted(*budgets), TIERGATE_DATA=str(first.folder / "data"))
+    second = make_with_tenants(make, budgeted(*budgets), TIERGATE_DATA=str(first.folder / "data"))
     ask(second, "north")
     assert used(second, None) == {"usd|all|all": 4 * COST}
     assert used(second, "north") == {"usd|own|all": 2 * COST}
@@ -115,12 +115,12 @@ def test_an_upgrade_within_a_window_keeps_the_spending_of_old_counters(
         for tenant in ("north", "south"):
             admin.hset(make_key(make_tag(tenant), b"spent"), mapping=fields)
     budget = budgeted({"name": "b", "usd": 1, "every": "day"})
-    world = tenants(make, budget, REDIS_URL=redis_url)
+    world = make_with_tenants(make, budget, REDIS_URL=redis_url)
     upstream.on("/acme", whole())
     assert used(world, None) == {"usd|b|all": 800_000}
     assert ask(world, "west").status_code == 200
     assert used(world, None) == {"usd|b|all": 800_000 + COST}
-    again = tenants(make, budget, REDIS_URL=redis_url)
+    again = make_with_tenants(make, budget, REDIS_URL=redis_url)
     assert used(again, None) == {"usd|b|all": 800_000 + COST}
     with redis.Redis.from_url(redis_url) as admin:
         admin.delete(*make_keys(None), *(name for tenant in TENANTS for name in make_keys(tenant)))
@@ -134,7 +134,7 @@ def test_an_upgrade_takes_the_spending_of_the_ledger_where_it_is_more(
     with redis.Redis.from_url(redis_url) as admin:
         admin.delete(*make_keys(None), *(name for tenant in TENANTS for name in make_keys(tenant)))
         admin.hset(make_key(make_tag("north"), b"spent"), f"usd|b|all|{today}", 5)
-    first = tenants(make)
+    first = make_with_tenants(make)
     journal = Journal(first.gateway.journal_folder)
     for number, tenant in enumerate(TENANTS):
         row = entry(f"before-{number}", at=time.time(), cost=Decimal("0.1"), tenant=tenant)
@@ -143,7 +143,7 @@ def test_an_upgrade_takes_the_spending_of_the_ledger_where_it_is_more(
     first.close()
     budget = budgeted({"name": "b", "usd": 1, "every": "day"})
     data = str(first.folder / "data")
-    world = tenants(make, budget, REDIS_URL=redis_url, TIERGATE_DATA=data)
+    world = make_with_tenants(make, budget, REDIS_URL=redis_url, TIERGATE_DATA=data)
     assert used(world, None) == {"usd|b|all": 300_000}
     with redis.Redis.from_url(redis_url) as admin:
         admin.delete(*make_keys(None), *(name for tenant in TENANTS for name in make_keys(tenant)))
@@ -151,7 +151,7 @@ def test_an_upgrade_takes_the_spending_of_the_ledger_where_it_is_more(
 
 def test_a_tenant_learns_nothing_about_another(make: Make, upstream: Upstream) -> None:
     """Neither a refusal by a budget for all tenants nor its headers show anything."""
-    world = tenants(make, budgeted({"name": "b", "usd": "0.001090", "every": "day"}))
+    world = make_with_tenants(make, budgeted({"name": "b", "usd": "0.001090", "every": "day"}))
     upstream.on("/acme", whole())
     assert ask(world, "north").status_code == 200
     reply = ask(world, "south")

@@ -9,7 +9,8 @@ from gateway.core import jsonio
 from gateway.evaluation.training import from_traffic
 from tests.cli.run import run
 from tests.e2e.world import Make, World, chat
-from tests.evaluation.training.test_from_traffic import EASY, HARD, said
+from tests.evaluation.training.test_from_traffic import EASY, HARD
+from tests.evaluation.training.test_from_traffic import said as labelled_texts
 
 HARD_TEXT = " ".join((*HARD, "word1", "word2", "word3"))
 EASY_TEXT = " ".join((*EASY, "word1", "word2", "word3"))
@@ -72,7 +73,7 @@ def test_feedback_of_a_tenant_trains_its_own_classifier_and_no_other(
     world = make(learned, files={"keys.yaml": FILE})
     before = {key: _fast(get_route(world, key, HARD_TEXT)) for key in ("ann", "bob")}
     assert before["ann"] == before["bob"]
-    for text, lesson in said(80).items():
+    for text, lesson in labelled_texts(80).items():
         answer = ask(world, "ann", "/v1/chat/completions", chat(text, model="auto"))
         tier = "fast" if lesson.fast else "smart"
         id = answer.headers["x-request-id"]

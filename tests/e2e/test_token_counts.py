@@ -9,7 +9,7 @@ from google import genai
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow
-from tests.e2e.four_labs import CHAT, DOORS, GEMINI, MESSAGES, RESPONSES, four
+from tests.e2e.four_labs import CHAT, ENDPOINTS, GEMINI, MESSAGES, RESPONSES, four
 from tests.e2e.upstream import Answer, Upstream, failing
 from tests.e2e.world import Config, Make, World
 
@@ -59,7 +59,7 @@ def answer(lab: str) -> Answer:
 def test_the_provider_that_would_answer_counts_the_tokens(
     world: World, upstream: Upstream, client: str, lab: str
 ) -> None:
-    upstream.on(DOORS[lab], answer(lab))
+    upstream.on(ENDPOINTS[lab], answer(lab))
     assert ask(world, client, lab) == 12
     (request,) = upstream.requests
     assert "How many?" in jsonio.dumps(request.json).decode()
@@ -89,23 +89,28 @@ def test_the_gateway_estimates_where_a_translated_count_fails(
     world: World, upstream: Upstream, refusal: Answer
 ) -> None:
     """A translated count promises nothing; for a native one the provider's error goes on."""
-    upstream.on(DOORS[GEMINI], *[refusal] * 4)
+    upstream.on(ENDPOINTS[GEMINI], *[refusal] * 4)
     body = {"model": f"{GEMINI}/smart", "messages": [{"role": "user", "content": "a" * 40}]}
     reply = world.client.post("/v1/messages/count_tokens", json=body)
     assert (reply.json(), reply.headers["x-tiergate-estimated"]) == ({"input_tokens": 10}, "tokens")
-    upstream.on(DOORS[MESSAGES], *[refusal] * 4)
-    home = world.client.post(
+    upstream.on(ENDPOINTS[MESSAGES], *[refusal] * 4)
+    native = world.client.post(
         "/v1/messages/count_tokens", json={**body, "model": f"{MESSAGES}/smart"}
     )
-    assert home.status_code >= 400
-    abroad, at_home = world.entries()
-    assert (abroad.state, abroad.status, str(abroad.cost), str(abroad.wasted)) == (
+    assert native.status_code >= 400
+    translated_row, native_row = world.entries()
+    assert (
+        translated_row.state,
+        translated_row.status,
+        str(translated_row.cost),
+        str(translated_row.wasted),
+    ) == (
         "estimated",
         200,
         "0",
         "0",
     )
-    assert at_home.state == "failed"
+    assert native_row.state == "failed"
     failed = [row for row in world.rows() if isinstance(row, AttemptRow)]
     assert {row.cost for row in failed} == {0}
 
@@ -115,7 +120,7 @@ INPUT = "/v1/responses/input_tokens"
 
 def test_a_native_responses_count_passes_unchanged(world: World, upstream: Upstream) -> None:
     """Natively the client's own members go to the provider, and its answer comes back."""
-    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    upstream.on(ENDPOINTS[RESPONSES], answer(RESPONSES))
     body = {"model": f"m-{RESPONSES}", "input": "How many?", "truncation": "auto", "novel": [1.5]}
     reply = world.client.post(INPUT, json=body)
     assert (reply.status_code, reply.json()) == (200, COUNT_REPLIES[RESPONSES])
@@ -149,7 +154,7 @@ def test_a_responses_count_needs_no_model_and_no_input(make: Make, body: Config)
 
 def test_a_responses_count_is_never_streamed(world: World, upstream: Upstream) -> None:
     """A count is one number, even if the client sends all the members of its next call."""
-    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    upstream.on(ENDPOINTS[RESPONSES], answer(RESPONSES))
     body = {"model": f"{RESPONSES}/smart", "input": "How many?", "stream": True}
     assert world.client.post(INPUT, json=body).json() == COUNT_REPLIES[RESPONSES]
     assert "stream" not in upstream.requests[-1].json
@@ -164,7 +169,7 @@ def test_a_responses_count_includes_the_earlier_conversation(
     ).json()
     body = {"input": "a" * 40, "previous_response_id": first["id"]}
     for lab in PATHS:
-        upstream.on(DOORS[lab], answer(lab))
+        upstream.on(ENDPOINTS[lab], answer(lab))
         reply = world.client.post(INPUT, json={**body, "model": f"{lab}/smart"})
         assert reply.json() == COUNT_REPLIES[RESPONSES], lab
         body_at_provider = jsonio.dumps(upstream.requests[-1].json).decode()
@@ -180,10 +185,10 @@ def test_a_native_responses_count_that_fails_returns_the_providers_error(
     world: World, upstream: Upstream
 ) -> None:
     """Natively the provider's error goes on; a translated count falls back to an estimate."""
-    upstream.on(DOORS[RESPONSES], *[failing(400)] * 4)
+    upstream.on(ENDPOINTS[RESPONSES], *[failing(400)] * 4)
     reply = world.client.post(INPUT, json={"model": f"{RESPONSES}/smart", "input": "How?"})
     assert reply.status_code == 400
-    upstream.on(DOORS[GEMINI], *[failing(400)] * 4)
+    upstream.on(ENDPOINTS[GEMINI], *[failing(400)] * 4)
     reply = world.client.post(INPUT, json={"model": f"{GEMINI}/smart", "input": "a" * 40})
     assert (reply.status_code, reply.json()["input_tokens"]) == (200, 10)
     assert reply.headers["x-tiergate-estimated"] == "tokens"

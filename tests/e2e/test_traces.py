@@ -10,7 +10,8 @@ from tests.e2e.child import until
 from tests.e2e.redis_gateway import CANARY
 from tests.e2e.upstream import Answer, Request, frames, stream, whole
 from tests.e2e.world import SECRET, Config, Make, chat
-from tests.telemetry.tap import Tap, told
+from tests.telemetry.tap import Tap
+from tests.telemetry.tap import told as attributes_of
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"
@@ -51,9 +52,9 @@ def test_a_call_is_a_child_span_of_its_caller(make: Make, tap: Tap) -> None:
     assert {span["traceId"] for span in (call, *attempts)} == {TRACE}
     assert call["parentSpanId"] == SPAN
     assert {span["parentSpanId"] for span in attempts} == {call["spanId"]}
-    assert told(call)["tiergate.call.id"] == entry.id
-    assert told(call)["tiergate.cost_usd"] == pytest.approx(float(entry.cost or 0))
-    lost, answer = told(attempts[0]), told(attempts[-1])
+    assert attributes_of(call)["tiergate.call.id"] == entry.id
+    assert attributes_of(call)["tiergate.cost_usd"] == pytest.approx(float(entry.cost or 0))
+    lost, answer = attributes_of(attempts[0]), attributes_of(attempts[-1])
     assert (lost["tiergate.provider"], lost["error.type"]) == ("acme", "upstream_auth")
     assert lost["http.response.status_code"] == "401"
     assert (answer["tiergate.provider"], "error.type" in answer) == ("spare", False)
@@ -101,4 +102,4 @@ def test_the_span_of_a_token_count_has_its_own_name(make: Make, tap: Tap) -> Non
     world.client.post("/v1/messages/count_tokens", json={"model": "nobody", "messages": []})
     world.close()
     (call,) = tap.spans(1)
-    assert (call["name"], told(call)["tiergate.state"]) == ("count_tokens", "refused")
+    assert (call["name"], attributes_of(call)["tiergate.state"]) == ("count_tokens", "refused")

@@ -16,11 +16,11 @@ TEXT = f"{CANARY} {SECRET} {MAIL}"
 WORDS = ("The answer is cana", "ry-0815, for ann@exam", "ple.org.")
 
 
-def on(value: Config) -> None:
+def keeping_content(value: Config) -> None:
     value["ledger"] = {"content": "on", "redact": [r"\b0815\b"]}
 
 
-def hits(world: World, words: Iterable[str]) -> dict[str, list[str]]:
+def find_words(world: World, words: Iterable[str]) -> dict[str, list[str]]:
     """Return the files of the data folder that contain each word."""
     world.close()
     files = [path for path in (world.folder / "data").rglob("*") if path.is_file()]
@@ -35,18 +35,18 @@ def test_by_default_no_prompt_or_answer_is_on_disk(world: World, upstream: Upstr
     for streamed in (True, False):
         assert world.ask(chat(TEXT, stream=streamed)).status_code == 200
     words = (CANARY, SECRET, MAIL, "0815")
-    assert hits(world, words) == {word: [] for word in words}
+    assert find_words(world, words) == {word: [] for word in words}
     assert not (world.folder / "data" / "content").exists()
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 def test_transcripts_hold_no_secrets(make: Make, upstream: Upstream, streamed: bool) -> None:
-    world = make(on)
+    world = make(keeping_content)
     upstream.on("/acme", stream(*frames(WORDS), bill=(7, 3)) if streamed else whole("".join(WORDS)))
     reply = world.ask(chat(TEXT, stream=streamed))
     assert reply.status_code == 200
     id = world.entry().id
-    files_by_word = hits(world, (CANARY, SECRET, MAIL, "0815", "ann@exam"))
+    files_by_word = find_words(world, (CANARY, SECRET, MAIL, "0815", "ann@exam"))
     (name,) = {name for names in files_by_word.values() for name in names}
     assert files_by_word == {CANARY: [name], SECRET: [], MAIL: [], "0815": [], "ann@exam": []}
     folder = world.folder / "data" / "content"
@@ -56,11 +56,11 @@ def test_transcripts_hold_no_secrets(make: Make, upstream: Upstream, streamed: b
     request = jsonio.loads(text.prompt.encode())
     assert request["messages"][0]["content"] == f"{CANARY} [key] [e-mail]"
     assert (request["model"], text.cut) == ("smart", False)
-    assert answer(text.answer, streamed=streamed).startswith("The answer is canary-[")
-    assert answer(text.answer, streamed=streamed).endswith(", for [e-mail].")
+    assert read_answer_text(text.answer, streamed=streamed).startswith("The answer is canary-[")
+    assert read_answer_text(text.answer, streamed=streamed).endswith(", for [e-mail].")
 
 
-def answer(text: str, *, streamed: bool) -> str:
+def read_answer_text(text: str, *, streamed: bool) -> str:
     if not streamed:
         content: str = jsonio.loads(text.encode())["choices"][0]["message"]["content"]
         return content
@@ -73,7 +73,7 @@ def answer(text: str, *, streamed: bool) -> str:
 
 def test_only_the_owner_can_read_the_transcripts(make: Make, upstream: Upstream) -> None:
     upstream.on("/acme", whole())
-    world = make(on)
+    world = make(keeping_content)
     world.ask(chat())
     world.close()
     folder = world.folder / "data" / "content"

@@ -15,14 +15,14 @@ from tests.e2e.four_labs import (
     CHAT,
     COUNTS,
     DIALECTS,
-    DOORS,
+    ENDPOINTS,
     GEMINI,
     MESSAGES,
     QUESTION,
     RESPONSES,
     SYSTEM,
     TEXT,
-    Heard,
+    ParsedAnswer,
     answer,
     canonical,
     four,
@@ -50,16 +50,16 @@ def test_every_dialect_of_client_is_served_by_every_dialect_of_lab(
     world: World, upstream: Upstream, client: str, lab: str, tools: bool, stream: bool
 ) -> None:
     """The text, tool call, finish and usage are the same for every pair of dialects."""
-    upstream.on(DOORS[lab], answer(lab, tools=tools, stream=stream))
+    upstream.on(ENDPOINTS[lab], answer(lab, tools=tools, stream=stream))
     parsed = ASKS[client](world, f"{lab}/smart", tools, stream)
     expected = (
-        Heard(calls=(("weather", canonical(ARGUMENTS)),), finish="tools", counts=COUNTS)
+        ParsedAnswer(calls=(("weather", canonical(ARGUMENTS)),), finish="tools", counts=COUNTS)
         if tools
-        else Heard(text=TEXT, counts=COUNTS)
+        else ParsedAnswer(text=TEXT, counts=COUNTS)
     )
     assert parsed == expected
     (request,) = upstream.requests
-    assert request.path.startswith(DOORS[lab])
+    assert request.path.startswith(ENDPOINTS[lab])
     body_at_provider = jsonio.dumps(request.json).decode()
     assert QUESTION in body_at_provider
     assert SYSTEM in body_at_provider
@@ -78,7 +78,7 @@ def test_an_sdk_raises_when_a_translated_stream_is_cut(
     world: World, upstream: Upstream, client: str, lab: str
 ) -> None:
     """Law 10: the unmodified SDK raises. (Some chat hosts omit [DONE]: a finish is an end.)"""
-    upstream.on(DOORS[lab], answer(lab, stream=True, cut=3 if lab == CHAT else 1))
+    upstream.on(ENDPOINTS[lab], answer(lab, stream=True, cut=3 if lab == CHAT else 1))
     with pytest.raises(ERRORS):
         ASKS[client](world, f"{lab}/smart", False, True)
     assert world.entry().state == "aborted"
@@ -94,7 +94,7 @@ def test_an_error_of_a_provider_has_the_shape_of_the_clients_dialect(
         MESSAGES: {"type": "error", "error": {"type": "invalid_request_error", "message": "No cats."}},
         GEMINI: {"error": {"code": 400, "message": "No cats.", "status": "INVALID_ARGUMENT"}},
     }.get(lab, {"error": {"message": "No cats.", "type": "invalid_request_error", "code": None}})  # fmt: skip
-    upstream.on(DOORS[lab], failing(400, jsonio.dumps(shape)))
+    upstream.on(ENDPOINTS[lab], failing(400, jsonio.dumps(shape)))
     with pytest.raises(ERRORS, match="No cats"):
         ASKS[client](world, f"{lab}/smart", False, stream)
     entry = world.entry()
@@ -122,7 +122,7 @@ def test_the_gateway_names_each_loss_of_a_translated_request(
     path, body = bodies[client]
     model = f"{lab}/smart"
     request_body = {**body} if client == GEMINI else {"model": model, **body}
-    upstream.on(DOORS[lab], answer(lab))
+    upstream.on(ENDPOINTS[lab], answer(lab))
     path = path.format(model)
     reply = world.client.post(path, json=request_body)
     assert reply.status_code == 200
@@ -160,7 +160,7 @@ def test_a_beta_header_goes_only_to_providers_of_the_clients_dialect(
     }
     path, body = bodies[client]
     for provider in (lab, client):
-        upstream.on(DOORS[provider], answer(provider))
+        upstream.on(ENDPOINTS[provider], answer(provider))
         request_body = {"model": f"{provider}/smart", **body}
         reply = world.client.post(path, json=request_body, headers={name: word})
         dropped = name if lost and provider == lab else None
@@ -205,7 +205,7 @@ def test_the_prompt_asks_for_json_where_a_provider_has_no_json_mode(
         ),
     }[client]  # fmt: skip
     request_body = body if client == GEMINI else {**body, "model": f"{MESSAGES}/smart"}
-    upstream.on(DOORS[MESSAGES], answer(MESSAGES))
+    upstream.on(ENDPOINTS[MESSAGES], answer(MESSAGES))
     reply = world.client.post(path, json=request_body)
     assert (reply.status_code, reply.headers["x-tiergate-dropped"]) == (200, field)
     body_at_provider = upstream.requests[0].json
@@ -228,7 +228,7 @@ def test_anthropics_tool_runner_is_served_where_no_provider_keeps_threads(
         value["providers"][MESSAGES]["refuses"] = ["thread"]
 
     world = make(strange)
-    upstream.on(DOORS[lab], answer(lab))
+    upstream.on(ENDPOINTS[lab], answer(lab))
     body = {"model": f"{lab}/smart", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi."}]}  # fmt: skip
     begun = world.client.post("/v1/messages?beta=true", json={**body, "thread": {"type": "create"}})  # fmt: skip
     assert begun.status_code == 200
@@ -258,7 +258,7 @@ def test_a_thread_continues_where_its_provider_keeps_threads(
     body = {"model": f"{MESSAGES}/smart", "max_tokens": 9, "messages": [], "thread": thread}
     details = {"error_code": "thread_not_found"}
     gone = {"type": "error", "error": {"type": "not_found_error", "message": "m", "details": details}}  # fmt: skip
-    upstream.on(DOORS[MESSAGES], answer(MESSAGES), failing(404, jsonio.dumps(gone)))
+    upstream.on(ENDPOINTS[MESSAGES], answer(MESSAGES), failing(404, jsonio.dumps(gone)))
     assert world.client.post("/v1/messages", json=body).status_code == 200
     assert upstream.requests[0].json["thread"] == thread
     for _ in range(4):
@@ -277,7 +277,7 @@ def test_the_sdk_raises_when_a_translated_200_holds_no_answer(
     html = Answer(pieces=(b"<html>maintenance</html>",), headers=(("content-type", "text/html"),))
     for script in (html, Answer(pieces=(b"",), length=0), failing(200)):
         for stream in (False, True):
-            upstream.on(DOORS[lab], script)
+            upstream.on(ENDPOINTS[lab], script)
             with pytest.raises(ERRORS):
                 ASKS[client](world, f"{lab}/smart", False, stream)
 
@@ -298,7 +298,7 @@ def test_only_gemini_endpoints_accept_a_client_key_in_the_url(
 ) -> None:
     key = hashlib.sha256(b"s1").hexdigest()
     world = make(four, TIERGATE_KEYS=f"one={key}")
-    upstream.on(DOORS[GEMINI], answer(GEMINI))
+    upstream.on(ENDPOINTS[GEMINI], answer(GEMINI))
     body = {"contents": [{"parts": [{"text": "Hi."}]}]}
     path = f"/v1beta/models/{GEMINI}/smart:generateContent"
     assert world.client.post(path, json=body).status_code == 401

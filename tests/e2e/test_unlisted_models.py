@@ -52,7 +52,7 @@ def makers(value: Config) -> None:
     value["aliases"] = {"old": "gpt-4o"}
 
 
-def away(value: Config) -> None:
+def without_claude(value: Config) -> None:
     """Turn the provider of Claude off."""
     makers(value)
     value["providers"]["clay"]["accounts"] = {"main": "${CLAY_KEY:-}"}
@@ -70,7 +70,7 @@ def started(world: World) -> World:
     return world
 
 
-def sent(world: World) -> tuple[str, str]:
+def path_and_model(world: World) -> tuple[str, str]:
     request = world.upstream.arrived()
     return request.path, request.json["model"]
 
@@ -82,7 +82,7 @@ def test_the_anthropic_sdk_reaches_anthropic_under_any_claude_name(
     """The default lab never gets the call, whatever its tier for that family would be."""
     client = anthropic.Anthropic(base_url=world.url, api_key="k", max_retries=0)
     reply = client.messages.with_raw_response.create(model=model, messages=TURNS, max_tokens=9)
-    assert sent(world) == (PATHS[MESSAGES], model.removeprefix("clay/"))
+    assert path_and_model(world) == (PATHS[MESSAGES], model.removeprefix("clay/"))
     assert reply.headers["x-tiergate-lab"] == reply.headers["x-tiergate-provider"] == "clay"
     assert reply.headers["x-tiergate-model"] == model.removeprefix("clay/")
     assert "x-tiergate-family" not in reply.headers
@@ -94,7 +94,7 @@ def test_an_unlisted_model_name_arrives_unchanged(world: World, model: str, path
     members = {"messages": TURNS} if "chat" in path else {"input": "Hi.", "store": False}
     reply = world.client.post(path, json={"model": model, **members})
     assert reply.status_code == 200
-    assert sent(world)[1] == {"old": "gpt-4o"}.get(model, model)
+    assert path_and_model(world)[1] == {"old": "gpt-4o"}.get(model, model)
     assert "x-tiergate-tier" not in reply.headers
 
 
@@ -145,17 +145,17 @@ def test_a_model_with_an_unknown_output_limit_serves_another_dialect(
 def test_streams_counts_and_embeddings_of_unlisted_models_reach_their_maker(world: World) -> None:
     world.upstream.on(PATHS[CHAT], answer(CHAT, stream=True))
     assert "data: [DONE]" in world.ask(chat(model="gpt-4o", stream=True)).text
-    assert sent(world) == (PATHS[CHAT], "gpt-4o")
+    assert path_and_model(world) == (PATHS[CHAT], "gpt-4o")
     count = jsonio.dumps({"input_tokens": 12})
     world.upstream.on(PATHS[MESSAGES], Answer(pieces=(count,), length=len(count)))
     counted = world.client.post(
         "/v1/messages/count_tokens", json={"model": OPUS, "messages": TURNS}
     )
     assert counted.json() == {"input_tokens": 12}
-    assert sent(world) == (f"{PATHS[MESSAGES]}/count_tokens", OPUS)
+    assert path_and_model(world) == (f"{PATHS[MESSAGES]}/count_tokens", OPUS)
     reply = world.client.post("/v1/embeddings", json={"model": "text-old", "input": "a"})
     assert reply.headers["x-tiergate-lab"] == "oak"
-    assert sent(world) == ("/oak/embeddings", "text-old")
+    assert path_and_model(world) == ("/oak/embeddings", "text-old")
 
 
 def test_the_client_gets_the_makers_error_unchanged(world: World) -> None:
@@ -169,7 +169,7 @@ def test_the_client_gets_the_makers_error_unchanged(world: World) -> None:
 
 
 def test_the_model_family_chooses_the_tier_where_its_provider_is_off(make: Make) -> None:
-    world = started(make(away))
+    world = started(make(without_claude))
     route = world.client.post("/v1/route", json={"model": OPUS, "messages": TURNS}).json()
     assert (route["lab"], route["tier"], route["model"]) == ("acme", "reasoning", "deep-1")
     assert f"{OPUS!r}: no provider of it is on" in route["trace"][0]["why"]
@@ -186,7 +186,7 @@ def test_the_model_family_chooses_the_tier_where_its_provider_is_off(make: Make)
 
 def test_the_operator_can_turn_model_families_off(make: Make) -> None:
     def off(value: Config) -> None:
-        away(value)
+        without_claude(value)
         value["routing"]["families"] = {}
 
     world = make(off)

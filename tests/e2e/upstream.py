@@ -65,9 +65,9 @@ class Request:
         """The number of its connection, from 1."""
 
     def header(self, name: str) -> str | None:
-        found = [v for k, v in self.headers if k.lower() == name.encode()]
-        assert len(found) < 2, f"{name} was sent twice"
-        return found[0].decode("latin-1") if found else None
+        values = [v for k, v in self.headers if k.lower() == name.encode()]
+        assert len(values) < 2, f"{name} was sent twice"
+        return values[0].decode("latin-1") if values else None
 
     @property
     def json(self) -> Any:
@@ -86,8 +86,8 @@ def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> byte
     """Build one stream frame in a provider's own spacing, with a member that no dialect knows."""
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     value = {"id": "up-1", "object": "chat.completion.chunk", "created": 1, "model": "served-1"}
-    said = orjson.dumps({**value, "choices": [choice], "x_unknown": 1.5, **more})
-    return b"data: " + said.replace(b'"x_unknown":1.5', b'"x_unknown": 1.50') + b"\n\n"
+    data = orjson.dumps({**value, "choices": [choice], "x_unknown": 1.5, **more})
+    return b"data: " + data.replace(b'"x_unknown":1.5', b'"x_unknown": 1.50') + b"\n\n"
 
 
 def usage(prompt: int, completion: int) -> dict[str, int]:
@@ -169,9 +169,9 @@ def answering(request: Request) -> Answer:
     words = [f"word{at} " for at in range(count)]
     if not request.json.get("stream"):
         return whole("".join(words), counts=(count, count))
-    asked = (request.json.get("stream_options") or {}).get("include_usage")
-    told = frames(words, counts=(count, count) if asked else None)
-    return replace(stream(*told), bill=(count, count))
+    wants_usage = (request.json.get("stream_options") or {}).get("include_usage")
+    stream_frames = frames(words, counts=(count, count) if wants_usage else None)
+    return replace(stream(*stream_frames), bill=(count, count))
 
 
 @dataclass
@@ -232,10 +232,10 @@ class Upstream:
                 request.connection = number
                 self.requests.append(request)
                 self._arrived.put(request)
-                kept = await self._answer(request, reader, writer)
-                if not kept:
+                next_byte = await self._answer(request, reader, writer)
+                if not next_byte:
                     return
-                first = kept
+                first = next_byte
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:

@@ -35,7 +35,7 @@ SECRET = "sk-acme-0123456789-never-shown"
 OTHER = "other-secret-never-shown"
 PROMPT = "Say hello to me please."
 """The prompt of `chat`: a canary, as both secrets are."""
-_KEPT = frozenset({"content"})
+_MAY_HOLD_PROMPTS = frozenset({"content"})
 """Folders below the data folder that may hold prompts."""
 
 
@@ -202,13 +202,16 @@ class World:
 
     def _silent(self, figures: bytes) -> None:
         """Check that a gateway leaves no key or prompt behind, and that its files are private."""
-        told = {"log": repr(self.log).encode(), "metrics": figures}
+        data_by_name = {"log": repr(self.log).encode(), "metrics": figures}
         for path in sorted((self.folder / "data").rglob("*")):
             if path.is_file():
                 assert path.stat().st_mode & 0o077 == 0, f"others may read {path.name}"
-            if path.is_file() and not set(path.relative_to(self.folder / "data").parts) & _KEPT:
-                told[path.name] = path.read_bytes()
-        for name, data in told.items():
+            if (
+                path.is_file()
+                and not set(path.relative_to(self.folder / "data").parts) & _MAY_HOLD_PROMPTS
+            ):
+                data_by_name[path.name] = path.read_bytes()
+        for name, data in data_by_name.items():
             for canary in (SECRET, OTHER, PROMPT):
                 assert canary.encode() not in data, (name, canary)
 
@@ -225,10 +228,8 @@ class World:
         """Stop the gateway, so that no row is to come, and read the journal from disk."""
         self.close()
         folder = self.folder / "data" / "ledger"
-        found = [
-            row for path in journal.list_segments(folder) for row, _ in journal.read_rows(path)
-        ]
-        return [row for row in found if row is not None]
+        rows = [row for path in journal.list_segments(folder) for row, _ in journal.read_rows(path)]
+        return [row for row in rows if row is not None]
 
     def entries(self) -> list[FinalRow]:
         """Return the final rows."""
@@ -236,12 +237,12 @@ class World:
 
     def entry(self) -> FinalRow:
         """Return the one final row of the only call."""
-        found = self.entries()
-        assert len(found) == 1, found
+        entries = self.entries()
+        assert len(entries) == 1, entries
         intents = [row for row in self.rows() if isinstance(row, IntentRow)]
-        assert {row.id for row in intents} <= {found[0].id}
-        assert len(intents) == found[0].attempts
-        return found[0]
+        assert {row.id for row in intents} <= {entries[0].id}
+        assert len(intents) == entries[0].attempts
+        return entries[0]
 
 
 type Change = Callable[[Config], None]

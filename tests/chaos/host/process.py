@@ -178,7 +178,7 @@ def _killed(stage: ChaosStage, _: Cell) -> Seen:
     folder = stage.folder / "kill"
     folder.mkdir()
     found = kill_trial.trial(folder, list(kill_trial.KINDS), "chaos")
-    told = f"{len(found.asked)} requests billed or refused, {sum(found.kills.values())} kills"
+    told = f"{len(found.bills)} requests billed or refused, {sum(found.kills.values())} kills"
     return Seen(more=told, wrong=tuple(found.wrong[:5]))
 
 
