@@ -94,7 +94,7 @@ versions: dev ## parts of the suite on the oldest and newest Python, each with t
 	@.venv/bin/python -m tests.versions
 
 lines: dev ## that tests run every statement of the scripts in Redis
-	@.venv/bin/pytest -q -s -p tests.contract.limits.script_lines tests/contract/limits tests/state/test_recent.py -k "not sentinel and not cluster and not failover and not moved"
+	@.venv/bin/pytest -q -s -p tests.contract.limits.script_lines tests/contract/limits tests/state/test_turn_pool.py -k "not sentinel and not cluster and not failover"
 
 budgets: dev ## three gateways on one Redis against budgets, ten rounds, and an audit of each
 	@.venv/bin/python -m tests.e2e.budget_trial 10

@@ -11,17 +11,19 @@ from gateway.dialects import DIALECTS, GEMINI
 NAMES = list(DIALECTS)
 
 
-def test_every_provider_is_measured_with_every_client() -> None:
+def test_the_bench_measures_every_provider_with_every_client() -> None:
     """The clock ticks one second a round, and a round has 256 chunks."""
-    found = chunk.measure(2, map(float, count()).__next__)
-    assert [(one.provider, one.client) for one in found] == [(a, b) for a in NAMES for b in NAMES]
-    assert {one.cost for one in found} == {1e6 / 256}
+    costs = chunk.measure(2, map(float, count()).__next__)
+    assert [(cost.provider, cost.client) for cost in costs] == [
+        (a, b) for a in NAMES for b in NAMES
+    ]
+    assert {cost.cost for cost in costs} == {1e6 / 256}
 
 
 def test_the_best_round_counts() -> None:
     """The rounds take 3, 1 and 2 seconds."""
     ticks = iter([0.0, 3.0, 3.0, 4.0, 4.0, 6.0] * 16)
-    assert {one.cost for one in chunk.measure(3, ticks.__next__)} == {1e6 / 256}
+    assert {cost.cost for cost in chunk.measure(3, ticks.__next__)} == {1e6 / 256}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -33,7 +35,7 @@ def test_a_chunk_is_one_frame_of_text(name: str) -> None:
         assert f'" word{at}"'.encode() in data
 
 
-def test_geminis_chunks_are_as_google_writes_them() -> None:
+def test_geminis_chunks_look_as_google_writes_them() -> None:
     assert chunk.stream(GEMINI).chunks[0] == (
         b'data: {"candidates": [{"content": {"parts": [{"text": " word0"}],"role": "model"},"index": 0}],'
         b'"usageMetadata": {"promptTokenCount": 900,"candidatesTokenCount": 7,"totalTokenCount": 907,'
@@ -45,7 +47,9 @@ def test_geminis_chunks_are_as_google_writes_them() -> None:
 def test_a_stream_that_does_not_end_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = chunk.stream
     monkeypatch.setattr(
-        chunk, "stream", lambda one: chunk.Stream(whole(one).before, whole(one).chunks, [])
+        chunk,
+        "stream",
+        lambda dialect: chunk.Stream(whole(dialect).before, whole(dialect).chunks, []),
     )
     with pytest.raises(RuntimeError, match="openai-chat to openai-chat: the stream did not end"):
         chunk.measure(1)
@@ -55,7 +59,9 @@ def test_a_stream_that_does_not_end_is_not_measured(monkeypatch: pytest.MonkeyPa
     ("client", "cost", "met"),
     [("gemini", 3.0, True), ("gemini", 3.1, False), ("x", 12.0, True), ("x", 12.1, False)],
 )
-def test_a_bound_is_of_home_or_abroad(client: str, cost: float, met: bool) -> None:
+def test_native_and_translated_chunks_have_their_own_bounds(
+    client: str, cost: float, met: bool
+) -> None:
     assert chunk.Cost("gemini", client, cost).met is met
 
 

@@ -57,10 +57,10 @@ def connect(port: int) -> socket.socket:
 
 def receive(s: socket.socket) -> tuple[bytes, bytes]:
     """Receive one answer as head and body, the body with its chunked framing."""
-    got = b""
-    while b"\r\n\r\n" not in got:
-        got += _more(s)
-    head, _, body = got.partition(b"\r\n\r\n")
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += _more(s)
+    head, _, body = received.partition(b"\r\n\r\n")
     if b"chunked" in head:
         while not body.endswith(b"\r\n0\r\n\r\n"):
             body += _more(s)
@@ -73,9 +73,9 @@ def receive(s: socket.socket) -> tuple[bytes, bytes]:
 
 
 def _more(s: socket.socket) -> bytes:
-    got = s.recv(65536)
-    assert got, "the mock closed the connection"
-    return got
+    received = s.recv(65536)
+    assert received, "the mock closed the connection"
+    return received
 
 
 def ask(port: int, request: bytes) -> tuple[bytes, bytes]:
@@ -86,17 +86,17 @@ def ask(port: int, request: bytes) -> tuple[bytes, bytes]:
 
 def frames(body: bytes) -> list[bytes]:
     """Return the chunks of a chunked body; each has to be a whole SSE frame."""
-    found = []
+    payloads = []
     while body != b"0\r\n\r\n":
-        size, _, rest = body.partition(b"\r\n")
+        size, _, remaining = body.partition(b"\r\n")
         length = int(size, 16)
-        frame, body = rest[:length], rest[length:]
+        frame, body = remaining[:length], remaining[length:]
         assert frame.startswith(b"data: ")
         assert frame.endswith(b"\n\n")
         assert body.startswith(b"\r\n")
-        found.append(frame[6:-2])
+        payloads.append(frame[6:-2])
         body = body[2:]
-    return found
+    return payloads
 
 
 def test_the_request_is_the_documented_size() -> None:
@@ -135,7 +135,7 @@ def test_a_stream_is_role_tokens_finish_and_done(mock: peers.Running) -> None:
     assert {chunk["usage"] for chunk in read} == {None}
 
 
-def test_a_usage_chunk_comes_where_it_was_asked_for(mock: peers.Running) -> None:
+def test_the_mock_sends_a_usage_chunk_if_the_request_asks_for_it(mock: peers.Running) -> None:
     *_, finish, usage, done = frames(ask(mock.port, posted(COUNTED))[1])
     assert json.loads(finish)["choices"][0]["finish_reason"] == "stop"
     assert json.loads(usage)["choices"] == []
@@ -183,13 +183,13 @@ def test_a_chunked_request_is_read_to_its_end(mock: peers.Running) -> None:
 def test_answers_keep_the_order_of_requests(mock: peers.Running) -> None:
     with connect(mock.port) as s:
         s.sendall(posted(STREAM) + posted(WHOLE))
-        got = b""
-        while got.count(b'chat.completion"') < 1:
-            got += _more(s)
-    assert got.index(b"[DONE]") < got.index(b'"chat.completion"')
+        received = b""
+        while received.count(b'chat.completion"') < 1:
+            received += _more(s)
+    assert received.index(b"[DONE]") < received.index(b'"chat.completion"')
 
 
-def test_models_are_listed(mock: peers.Running) -> None:
+def test_the_mock_lists_models(mock: peers.Running) -> None:
     _, body = ask(mock.port, b"GET /v1/models HTTP/1.1\r\nHost: mock\r\n\r\n")
     assert json.loads(body)["data"][0]["object"] == "model"
 
@@ -203,28 +203,34 @@ def test_the_mock_counts_what_it_answered(mock: peers.Running) -> None:
     assert (after.served - before.served, after.streams - before.streams) == (1, 2)
 
 
-def test_a_load_is_what_the_mock_served(instruments: Instruments, mock: peers.Running) -> None:
+def test_the_load_generator_counts_what_the_mock_served(
+    instruments: Instruments, mock: peers.Running
+) -> None:
     before = load.control(mock.port)
-    seen = load.run(instruments, mock.port, connections=4, seconds=5, most=500)
+    measured = load.run(instruments, mock.port, connections=4, seconds=5, most=500)
     served = load.control(mock.port).served - before.served
-    assert seen.answered >= 500
-    assert seen.total <= served <= seen.total + 4  # requests in flight at the end
-    assert seen.p50 is not None
-    assert seen.p99 is not None
-    assert 0 < seen.p50 <= seen.p99
+    assert measured.answered >= 500
+    assert measured.total <= served <= measured.total + 4  # requests in flight at the end
+    assert measured.p50 is not None
+    assert measured.p99 is not None
+    assert 0 < measured.p50 <= measured.p99
 
 
-def test_events_of_streams_are_counted(instruments: Instruments, mock: peers.Running) -> None:
-    seen = load.run(
+def test_the_load_generator_counts_the_events_of_streams(
+    instruments: Instruments, mock: peers.Running
+) -> None:
+    measured = load.run(
         instruments, mock.port, connections=2, seconds=5, most=40, stream=True, events=6
     )
-    assert 40 * 6 <= seen.events <= (seen.answered + 2) * 6
-    assert seen.ttft50 is not None
-    assert seen.p50 is not None
-    assert seen.ttft50 <= seen.p50
+    assert 40 * 6 <= measured.events <= (measured.answered + 2) * 6
+    assert measured.ttft50 is not None
+    assert measured.p50 is not None
+    assert measured.ttft50 <= measured.p50
 
 
-def test_waits_of_the_mock_are_seen(instruments: Instruments, mock: peers.Running) -> None:
+def test_the_load_generator_measures_the_waits_of_the_mock(
+    instruments: Instruments, mock: peers.Running
+) -> None:
     load.control(mock.port, Setting(n=20, lat_us=30_000, ttft_us=20_000, delay_us=10_000))
     whole = load.run(instruments, mock.port, seconds=5, most=3)
     assert whole.p50 is not None
@@ -243,21 +249,21 @@ def test_both_ways_of_accounting_cpu_agree(instruments: Instruments, mock: peers
     A fixed number of answers keeps the time between the two windows small on a busy machine.
     """
     before = machine.cpu_seconds(mock.pids())
-    seen = load.run(
+    measured = load.run(
         instruments, mock.port, pids=mock.pids(), connections=8, seconds=60, most=20_000
     )
     after = machine.cpu_seconds(mock.pids())
-    assert seen.cpu is not None
-    assert seen.waited is not None
-    assert 0 < seen.cpu <= after.ran - before.ran
-    assert seen.cpu == pytest.approx(after.ran - before.ran, rel=0.25)
-    assert seen.answers_per_cpu_second == pytest.approx(seen.answered / seen.cpu)
+    assert measured.cpu is not None
+    assert measured.waited is not None
+    assert 0 < measured.cpu <= after.ran - before.ran
+    assert measured.cpu == pytest.approx(after.ran - before.ran, rel=0.25)
+    assert measured.answers_per_cpu_second == pytest.approx(measured.answered / measured.cpu)
 
 
 def test_without_pids_cpu_is_unknown(instruments: Instruments, mock: peers.Running) -> None:
-    seen = load.run(instruments, mock.port, seconds=5, most=1)
-    assert seen.cpu is None
-    assert seen.answers_per_cpu_second is None
+    measured = load.run(instruments, mock.port, seconds=5, most=1)
+    assert measured.cpu is None
+    assert measured.answers_per_cpu_second is None
 
 
 class Script:
@@ -291,7 +297,7 @@ class Script:
 
 
 def sse(*data: bytes) -> bytes:
-    body = b"".join(b"data: %s\n\n" % one for one in data)
+    body = b"".join(b"data: %s\n\n" % item for item in data)
     head = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
     return head % len(body) + body
 
@@ -306,7 +312,7 @@ def sse(*data: bytes) -> bytes:
         (sse(b"a", b"[DONE]"), r"[1-9]\d* short streams"),
     ],
 )
-def test_figures_of_bad_answers_are_refused(
+def test_the_load_generator_refuses_figures_of_bad_answers(
     instruments: Instruments, answer: bytes, complaint: str
 ) -> None:
     with Script(answer) as server, pytest.raises(Broken, match=complaint):
@@ -323,15 +329,15 @@ def test_figures_of_bad_answers_are_refused(
         (b'{"delta":{"content": "x"}}', True),
     ],
 )
-def test_the_first_token_is_the_first_content(
+def test_the_first_token_is_the_first_frame_with_content(
     instruments: Instruments, frame: bytes, counts: bool
 ) -> None:
     with Script(sse(frame, b"[DONE]")) as server:
-        seen = load.run(instruments, server.port, seconds=5, most=2, stream=True, events=2)
-    assert (seen.ttft50 is not None) is counts
+        measured = load.run(instruments, server.port, seconds=5, most=2, stream=True, events=2)
+    assert (measured.ttft50 is not None) is counts
 
 
-def test_a_burst_waits_for_all_answers_of_the_last(instruments: Instruments) -> None:
+def test_a_burst_waits_for_all_answers_of_the_burst_before(instruments: Instruments) -> None:
     answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
     command = [
         str(instruments.lg),
@@ -361,31 +367,33 @@ def test_a_burst_waits_for_all_answers_of_the_last(instruments: Instruments) -> 
                     take_request(s)
                     s.sendall(answer)
                 assert lg.stdout is not None
-                seen = msgspec.json.decode(lg.stdout.read(), type=load.Load)
-    assert seen.answered == 4
+                measured = msgspec.json.decode(lg.stdout.read(), type=load.Load)
+    assert measured.answered == 4
 
 
-def test_no_two_requests_are_equal_but_in_their_number(instruments: Instruments) -> None:
+def test_requests_differ_in_their_number_alone(instruments: Instruments) -> None:
     """Requests are as long as their template; with `vary` off they are equal to it."""
     for vary, expected in ((True, ["000000001", "000000002"]), (False, [load.VARIED] * 2)):
-        seen: list[bytes] = []
+        bodies: list[bytes] = []
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            thread = threading.Thread(target=_two, args=(listener, seen))
+            thread = threading.Thread(target=_two, args=(listener, bodies))
             thread.start()
             port = int(listener.getsockname()[1])
             load.run(instruments, port, ask=load.Ask("auto", vary=vary), seconds=5, most=2)
             thread.join()
-        assert seen == [WHOLE.replace(load.VARIED.encode(), one.encode()) for one in expected]
+        assert bodies == [
+            WHOLE.replace(load.VARIED.encode(), number.encode()) for number in expected
+        ]
 
 
-def _two(listener: socket.socket, seen: list[bytes]) -> None:
+def _two(listener: socket.socket, bodies: list[bytes]) -> None:
     with listener.accept()[0] as s:
         s.settimeout(5)
         for _ in range(2):
-            got = b""
-            while len(got.partition(b"\r\n\r\n")[2]) < len(WHOLE):
-                got += _more(s)
-            seen.append(got.partition(b"\r\n\r\n")[2])
+            received = b""
+            while len(received.partition(b"\r\n\r\n")[2]) < len(WHOLE):
+                received += _more(s)
+            bodies.append(received.partition(b"\r\n\r\n")[2])
             s.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
 
 
@@ -405,25 +413,25 @@ def test_a_request_that_cannot_be_varied_is_refused(
     ("size", "least", "most", "tools"),
     [("small", 845, 870, 0), ("middle", 18_000, 22_000, 0), ("large", 370_000, 430_000, 60)],
 )
-def test_requests_have_their_sizes(
+def test_each_request_size_has_its_length_and_tools(
     instruments: Instruments, size: load.Size, least: int, most: int, tools: int
 ) -> None:
     """Requests end with a user turn, and name the model and the path of the peer under load."""
     ask = load.Ask("some/model", temperature=0)
     body = instruments.body(ask, size, stream=True).read_bytes()
     assert least <= len(body) <= most
-    asked = json.loads(body)
-    assert (asked["model"], asked["temperature"], asked["stream"]) == ("some/model", 0, True)
-    assert asked["messages"][-1]["role"] == "user"
-    assert len(asked.get("tools", ())) == tools
+    request = json.loads(body)
+    assert (request["model"], request["temperature"], request["stream"]) == ("some/model", 0, True)
+    assert request["messages"][-1]["role"] == "user"
+    assert len(request.get("tools", ())) == tools
     assert body.count(load.VARIED.encode()) == 1
 
 
 def take_request(s: socket.socket) -> None:
     s.settimeout(5)
-    got = b""
-    while not got.endswith(WHOLE):
-        got += _more(s)
+    received = b""
+    while not received.endswith(WHOLE):
+        received += _more(s)
 
 
 def readable(s: socket.socket, seconds: float) -> bool:
@@ -449,7 +457,7 @@ def test_the_instruments_compile_without_a_warning(program: str, tmp_path: Path)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_compiler_that_fails_is_told_with_what_it_said(
+def test_the_error_of_a_failing_compiler_has_its_output(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "cc").write_text("#!/bin/sh\necho stdio.h: no such file >&2\nexit 1\n")
@@ -459,7 +467,7 @@ def test_a_compiler_that_fails_is_told_with_what_it_said(
         load.build(tmp_path)
 
 
-def test_a_missing_compiler_is_named_with_its_command(
+def test_the_error_of_a_missing_compiler_names_the_install_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "apt-get").write_text("")

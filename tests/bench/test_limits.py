@@ -53,7 +53,7 @@ class Watched:
 
 
 @pytest.mark.parametrize("kind", [MemoryCounters, RedisCounters])
-def test_what_is_measured_are_calls_that_pass_and_are_settled(
+def test_the_bench_measures_calls_that_are_admitted_and_settled(
     monkeypatch: pytest.MonkeyPatch, kind: type
 ) -> None:
     """Each call needs five counters, and 32 calls are in flight."""
@@ -71,10 +71,10 @@ def test_what_is_measured_are_calls_that_pass_and_are_settled(
 def test_the_best_round_counts() -> None:
     """The rounds take 3, 1 and 2 seconds for 2 calls."""
     ticks = iter([0.0, 3.0, 3.0, 4.0, 4.0, 6.0] * 2)
-    assert {one.cost for one in limits.measure(3, 2, ticks.__next__)} == {5e5}
+    assert {cost.cost for cost in limits.measure(3, 2, ticks.__next__)} == {5e5}
 
 
-def test_the_table_has_a_mark_where_the_bound_is_missed(
+def test_the_table_marks_a_missed_bound(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bench.place.program", lambda: None)

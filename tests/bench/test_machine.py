@@ -42,23 +42,23 @@ def child(program: str) -> Iterator[tuple[int, str]]:
         yield process.pid, process.stdout.readline().decode()
 
 
-def test_cpu_seconds_are_those_of_all_threads_that_live() -> None:
+def test_cpu_seconds_add_up_all_living_threads() -> None:
     """The process's own clock also counts the thread that has ended: 0.1 s."""
     with child(BURN) as (pid, line):
-        seen = machine.cpu_seconds([pid])
-    assert seen.ran == pytest.approx(float(line) - 0.1, abs=0.04)
-    assert seen.ran > 0.2
-    assert seen.waited >= 0
+        cpu = machine.cpu_seconds([pid])
+    assert cpu.ran == pytest.approx(float(line) - 0.1, abs=0.04)
+    assert cpu.ran > 0.2
+    assert cpu.waited >= 0
 
 
-def test_cpu_seconds_of_nobody_are_none() -> None:
+def test_an_ended_process_has_no_cpu_seconds() -> None:
     with child("print()") as (pid, _):
         pass
     assert machine.cpu_seconds([pid]) == machine.Cpu(0, 0)
     assert machine.resident([pid]) == 0
 
 
-def test_resident_memory_grows_with_what_is_held() -> None:
+def test_resident_memory_grows_with_the_memory_of_a_process() -> None:
     with (
         child(FILL) as (full, _),
         child("import sys; print(1, flush=True); sys.stdin.read()") as (
@@ -77,7 +77,7 @@ def test_a_family_is_a_process_and_its_descendants() -> None:
         assert {pid, int(line)} <= set(machine.family(os.getpid()))
 
 
-def test_what_starts_while_pinned_stays_there() -> None:
+def test_a_process_started_while_pinned_stays_on_its_cpu() -> None:
     before = os.sched_getaffinity(0)
     cpu = max(before)
     with (
@@ -89,24 +89,28 @@ def test_what_starts_while_pinned_stays_there() -> None:
     assert os.sched_getaffinity(0) == before
 
 
-def test_pinning_ends_with_an_error_too() -> None:
+def test_pinning_also_ends_after_an_error() -> None:
     before = os.sched_getaffinity(0)
     with pytest.raises(RuntimeError), machine.pinned(min(before)):
         raise RuntimeError
     assert os.sched_getaffinity(0) == before
 
 
-def test_the_first_two_cpus_are_used() -> None:
+def test_the_bench_uses_the_first_two_cpus() -> None:
     cpus = sorted(os.sched_getaffinity(0))
-    seen = machine.describe()
-    assert (seen.gateway_cpu, seen.load_cpu, seen.cpus) == (cpus[0], cpus[:2][-1], len(cpus))
+    description = machine.describe()
+    assert (description.gateway_cpu, description.load_cpu, description.cpus) == (
+        cpus[0],
+        cpus[:2][-1],
+        len(cpus),
+    )
 
 
 @pytest.mark.parametrize(
     ("manager", "command"),
     [("apt-get", "apt-get install nginx"), ("apk", "apk add nginx")],
 )
-def test_a_missing_tool_is_named_with_the_command_of_this_machine(
+def test_the_error_of_a_missing_tool_names_this_machines_install_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, manager: str, command: str
 ) -> None:
     (tmp_path / manager).write_text("")
@@ -117,7 +121,7 @@ def test_a_missing_tool_is_named_with_the_command_of_this_machine(
         machine.find("nginx")
 
 
-def test_without_a_package_manager_all_commands_are_named(
+def test_without_a_package_manager_the_error_names_all_install_commands(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

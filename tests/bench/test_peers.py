@@ -85,7 +85,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_f
 """
 
 
-def test_nginx_relays_what_the_mock_says(
+def test_nginx_relays_the_answers_of_the_mock(
     instruments: Instruments, mock: Running, tmp_path: Path
 ) -> None:
     try:
@@ -105,13 +105,13 @@ def test_nginx_relays_what_the_mock_says(
             "paced", connections=4, seconds=1, quick=0.2, setting=Setting(n=8, delay_us=2000),
             direct=True, stream=True,
         )  # fmt: skip
-        seen = measure._scene(scene, [mock, running], instruments, mock, [], quick=True)
-        assert list(seen) == ["direct", "nginx"]
-        assert seen["nginx"].events > 0
-        assert seen["nginx"].events_per_cpu_second is not None
+        measured = measure._scene(scene, [mock, running], instruments, mock, [], quick=True)
+        assert list(measured) == ["direct", "nginx"]
+        assert measured["nginx"].events > 0
+        assert measured["nginx"].events_per_cpu_second is not None
         # The peer passes chunks on as they come; it does not collect them.
-        assert seen["nginx"].gap50 is not None
-        assert seen["nginx"].gap50 > 1
+        assert measured["nginx"].gap50 is not None
+        assert measured["nginx"].gap50 > 1
     assert running.ended()
 
 
@@ -142,7 +142,7 @@ def test_a_run_measures_every_scene_of_every_round(
     assert os.sched_getaffinity(0) == before
 
 
-def test_answers_that_never_reached_the_provider_are_refused(
+def test_the_bench_refuses_answers_that_never_reached_the_provider(
     instruments: Instruments, mock: Running, tmp_path: Path
 ) -> None:
     running, _ = peers.start(
@@ -153,7 +153,7 @@ def test_answers_that_never_reached_the_provider_are_refused(
         measure._scene(scene, [running], instruments, mock, [], quick=True)
 
 
-def test_another_gateway_that_fails_is_left_out_and_noted_once(
+def test_the_bench_leaves_a_failing_gateway_out_and_notes_it_once(
     instruments: Instruments, mock: Running, tmp_path: Path
 ) -> None:
     """A gateway that does not start is left out as well; the bench measures the others."""
@@ -169,20 +169,20 @@ def test_another_gateway_that_fails_is_left_out_and_noted_once(
         upstream=mock.port,
     )
     scene = Scene("large", connections=1, seconds=1, quick=0.1, size="large")
-    said: list[str] = []
+    notes: list[str] = []
     with running:
         for _ in range(2):
-            assert not measure._scene(scene, [running], instruments, mock, said, quick=True)
-    assert len(said) == 1
-    assert said[0].startswith("program is left out of large: ")
+            assert not measure._scene(scene, [running], instruments, mock, notes, quick=True)
+    assert len(notes) == 1
+    assert notes[0].startswith("program is left out of large: ")
     scale = measure.Scale(rounds=1, starts=1, requests=1, quick=True)
     broken = Program("raise SystemExit('no')", foreign=True)
-    seen = measure.run([broken], instruments, tmp_path, scale, lambda _: None)
-    assert (seen.peers, seen.starts, seen.memory) == ([], {}, {})
-    assert seen.notes[0].startswith("program is left out of all: program ended: ")
+    measured = measure.run([broken], instruments, tmp_path, scale, lambda _: None)
+    assert (measured.peers, measured.starts, measured.memory) == ([], {}, {})
+    assert measured.notes[0].startswith("program is left out of all: program ended: ")
 
 
-def test_a_peer_is_measured_only_in_what_it_can_do(
+def test_the_bench_measures_a_peer_only_in_its_own_scenes(
     instruments: Instruments, mock: Running, tmp_path: Path
 ) -> None:
     peer = Program(CACHED, hits=True)
@@ -193,11 +193,13 @@ def test_a_peer_is_measured_only_in_what_it_can_do(
     with running:
         for name, expected in (("plain", ["program"]), ("other", [])):
             scene = Scene(name, connections=1, seconds=1, quick=0.1)
-            seen = measure._scene(scene, [running], instruments, mock, [], quick=True)
-            assert list(seen) == expected
+            measured = measure._scene(scene, [running], instruments, mock, [], quick=True)
+            assert list(measured) == expected
 
 
-def test_a_cache_that_is_passed_by_is_refused(instruments: Instruments, mock: Running) -> None:
+def test_the_bench_refuses_a_cache_that_asks_the_provider(
+    instruments: Instruments, mock: Running
+) -> None:
     """A peer with a cache should answer by itself; this one, the mock, sends each call to the provider."""
     mock.peer.hits = True
     scene = Scene("plain", connections=1, seconds=1, quick=0.1)
@@ -205,7 +207,7 @@ def test_a_cache_that_is_passed_by_is_refused(instruments: Instruments, mock: Ru
         measure._load(scene, mock, instruments, mock, quick=True)
 
 
-def test_a_peer_that_ends_is_told_with_what_it_wrote(
+def test_the_error_of_a_peer_that_ends_has_its_output(
     instruments: Instruments, tmp_path: Path
 ) -> None:
     with pytest.raises(Unstarted, match=r"program ended(.|\n)*the port is taken"):
@@ -217,7 +219,7 @@ def test_a_peer_that_ends_is_told_with_what_it_wrote(
         )
 
 
-def test_a_peer_that_never_answers_well_is_told_and_stopped(
+def test_a_peer_that_never_answers_with_success_is_stopped_with_an_error(
     instruments: Instruments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = machine.family(os.getpid())
@@ -250,7 +252,7 @@ def configured(peer: Tiergate, folder: Path) -> Config:
     ).config
 
 
-def test_a_plain_relay_has_prices_and_neither_rules_nor_keys_nor_a_cache(tmp_path: Path) -> None:
+def test_the_plain_relay_has_prices_but_no_rules_keys_or_cache(tmp_path: Path) -> None:
     config = configured(Tiergate(), tmp_path)
     assert config.server.port == 1234
     assert config.providers["mock"].base_url == "http://127.0.0.1:5678/v1"
@@ -262,35 +264,35 @@ def test_a_plain_relay_has_prices_and_neither_rules_nor_keys_nor_a_cache(tmp_pat
     assert all(config.models[model].price for model in models)
 
 
-def test_everything_on_is_a_key_limits_budgets_rules_and_the_classifier(tmp_path: Path) -> None:
+def test_the_full_set_up_has_a_key_limits_budgets_rules_and_the_classifier(tmp_path: Path) -> None:
     peer = Full("redis://127.0.0.1:1/0")
     config = configured(peer, tmp_path)
     assert config.limits
     assert config.budgets
     assert len(config.guards) + len(config.choices) >= 5
     assert config.cache.ttl == 0
-    known = keys.load(config.keys, tmp_path, "")
+    key_table = keys.load(config.keys, tmp_path, "")
     ask = peer.ask(Place(tmp_path, 0, 0))
-    assert len(known) == 1
+    assert len(key_table) == 1
     assert dict(ask.headers)["authorization"] == f"Bearer {peers.SECRET}"
     assert ask.model == "auto"
     assert peer.environment(Place(tmp_path, 0, 0))["REDIS_URL"] == "redis://127.0.0.1:1/0"
 
 
-def test_with_everything_on_no_rule_decides_but_the_classifier(tmp_path: Path) -> None:
+def test_in_the_full_set_up_the_classifier_decides(tmp_path: Path) -> None:
     """The classifier decides the small request; otherwise the figure would leave it out."""
     config = read(
         Path(peers.__file__).with_name("full.yaml"), Full("").environment(Place(tmp_path, 1, 2))
     )
-    made = build_config(config, datetime(2026, 11, 26, tzinfo=UTC))
+    built = build_config(config, datetime(2026, 11, 26, tzinfo=UTC))
     turn = load.request("small", load.Ask("auto"))["messages"]
     assert isinstance(turn, list)
-    asked = golden.GoldenPrompt(prompt=turn[1]["content"], tier="fast")
-    (verdict,) = golden.decide_prompts(made.router, [asked])
+    prompt = golden.GoldenPrompt(prompt=turn[1]["content"], tier="fast")
+    (verdict,) = golden.decide_prompts(built.router, [prompt])
     assert verdict.source == "classifier"
 
 
-def test_the_shipped_set_up_is_the_shipped_file_with_the_mock_as_its_one_provider(
+def test_the_shipped_set_up_is_the_shipped_file_with_the_mock_as_provider(
     tmp_path: Path,
 ) -> None:
     peer, place = Shipped(), Place(tmp_path, 1234, 5678)
@@ -308,7 +310,7 @@ def test_the_shipped_set_up_is_the_shipped_file_with_the_mock_as_its_one_provide
     assert msgspec.structs.replace(peer.ask(place), model="mock-smart") == Tiergate().ask(place)
 
 
-def test_keys_of_the_caller_turn_no_provider_of_the_shipped_set_up_on(
+def test_provider_keys_of_the_caller_turn_no_provider_on(
     instruments: Instruments, mock: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gateway answers from the mock, and knows no models of other providers."""
@@ -343,7 +345,7 @@ def test_a_set_up_of_another_tree_runs_its_code_with_its_interpreter(
     assert (environment["TIERGATE_CONFIG"] == str(tmp_path / own)) == (name == "shipped")
 
 
-def test_a_cache_is_asked_the_same_each_time(tmp_path: Path) -> None:
+def test_the_cached_set_up_gets_the_same_request_each_time(tmp_path: Path) -> None:
     config = configured(Cached(), tmp_path)
     ask = Cached().ask(Place(tmp_path, 0, 0))
     assert config.cache.ttl > 0
@@ -352,7 +354,7 @@ def test_a_cache_is_asked_the_same_each_time(tmp_path: Path) -> None:
     assert Cached.scenes <= {scene.name for scene in measure.SCENES}
 
 
-def test_what_is_missing_ends_a_run_with_floors_with_its_command(
+def test_a_missing_tool_ends_a_run_with_floors_and_names_the_install_command(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     instruments: Instruments,
@@ -369,7 +371,7 @@ def test_what_is_missing_ends_a_run_with_floors_with_its_command(
     )
 
 
-def test_what_is_missing_is_left_out_with_its_command(
+def test_a_run_without_floors_leaves_missing_tools_out_and_names_the_commands(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     instruments: Instruments,
@@ -383,11 +385,11 @@ def test_what_is_missing_is_left_out_with_its_command(
     monkeypatch.setattr(machine, "SBIN", "")
     monkeypatch.setattr(place, "program", lambda: None)
     monkeypatch.setattr(load, "build", lambda _: instruments)
-    asked: list[object] = []
-    monkeypatch.setattr(measure, "run", lambda *given: asked.extend(given))
+    arguments: list[object] = []
+    monkeypatch.setattr(measure, "run", lambda *given: arguments.extend(given))
     monkeypatch.setattr(table, "render", lambda _: "the table")
     assert command.main(["--peers", "ferrogw,portkey,other"]) == 0
-    measured, notes = asked[0], asked[-1]
+    measured, notes = arguments[0], arguments[-1]
     assert isinstance(measured, list)
     assert [peer.name for peer in measured] == [
         "tiergate",
@@ -405,7 +407,7 @@ def test_what_is_missing_is_left_out_with_its_command(
 
 
 @pytest.mark.parametrize(("ratio", "status"), [(0.5, 0), (0.001, 1)])
-def test_a_missed_floor_is_the_exit_status(
+def test_a_missed_floor_sets_the_exit_status(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     ratio: float,
@@ -423,7 +425,9 @@ def test_a_missed_floor_is_the_exit_status(
     assert command.main([]) == 0  # without --floors nothing is judged
 
 
-def test_results_are_shown_again_without_measuring(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bench_shows_saved_results_without_measuring(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     newest = report.newest()
     assert command.main(["--from", str(newest)]) == 0
     assert capsys.readouterr().out == table.render(report.read(newest)) + "\n"

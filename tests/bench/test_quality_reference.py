@@ -8,7 +8,7 @@ from gateway.routing import quality_dial
 from tests.evaluation.training import lesson
 
 
-def test_each_tier_has_as_many_prompts_in_the_reference_set() -> None:
+def test_the_reference_set_has_as_many_prompts_of_each_tier() -> None:
     rows = lesson.placed_rows()
     scores = [Score(fast=0.25, smart=0.5)] * len(rows)
     reference = quality_reference.draw_reference(rows, scores)
@@ -16,13 +16,13 @@ def test_each_tier_has_as_many_prompts_in_the_reference_set() -> None:
     assert quality_reference.draw_reference(rows, scores) == reference
 
 
-def test_the_shipped_reference_set_has_as_many() -> None:
+def test_the_shipped_reference_set_has_as_many_prompts_of_each_tier() -> None:
     worths = quality_dial.load_shipped_reference().worths
     assert len(worths) == 3 * quality_reference.ROWS_A_TIER
     assert all(0 <= worth.fast <= worth.smart <= worth.reasoning <= 1 for worth in worths)
 
 
-def test_the_tables_tell_agreement_and_kept_quality(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tables_show_agreement_and_kept_quality(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [*lesson.rows()[:30], *lesson.placed_rows()[:30]]
     scores = [Score(fast=0.1, smart=0.9)] * len(rows)
     quality_reference.print_agreement(rows, scores)

@@ -67,7 +67,7 @@ def results(*rounds: dict[str, dict[str, object]]) -> Results:
     )
 
 
-def test_requests_are_divided_by_cpu_seconds_not_by_seconds() -> None:
+def test_a_rate_is_requests_per_cpu_second() -> None:
     found = results({"nginx": {"cpu": 0.1}, "tiergate": {"cpu": 2.0}})
     assert ROWS["plain"].values(found, "nginx") == [10_000]
     assert ROWS["plain"].values(found, "tiergate") == [500]
@@ -87,7 +87,7 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
     assert figures.middle(ROWS["plain"].values(found, "nginx")) == 20_000
 
 
-def test_added_time_is_beyond_the_upstream_in_the_same_round() -> None:
+def test_added_time_is_the_time_beyond_the_upstream_in_the_same_round() -> None:
     found = results(
         {"direct": {"p50": 1.0}, "nginx": {"p50": 1.1}, "tiergate": {"p50": 1.5}},
         {"direct": {"p50": 2.0}, "nginx": {"p50": 2.2}, "tiergate": {"p50": 2.6}},
@@ -101,7 +101,7 @@ def test_first_tokens_are_compared_by_their_own_times() -> None:
     assert ROWS["first"].values(found, "tiergate") == pytest.approx([0.5])
 
 
-def test_what_is_unknown_is_left_out_and_never_nothing() -> None:
+def test_an_unknown_figure_is_left_out_and_never_zero() -> None:
     found = results(
         {"nginx": {}, "tiergate": {"cpu": None}},
         {"nginx": {}, "tiergate": {"cpu": 1.0}},
@@ -112,7 +112,7 @@ def test_what_is_unknown_is_left_out_and_never_nothing() -> None:
     assert figures.ratios(ROWS["plain"], found, "tiergate") == [0.5]
 
 
-def test_nginx_faster_than_the_upstream_is_no_base() -> None:
+def test_no_ratio_is_built_on_a_negative_added_time() -> None:
     """Noise can make nginx the faster one; a multiple of a negative time means nothing."""
     found = results({"direct": {"p50": 1.0}, "nginx": {"p50": 0.9}, "tiergate": {"p50": 1.2}})
     assert figures.ratios(ROWS["single"], found, "tiergate") == []
@@ -133,7 +133,7 @@ FULL: dict[str, object] = {"answered": 100_000, "events": 100_000, "p50": 1.2}
         ({"events": 14_999}, ["paced", "rush"]),
     ],
 )
-def test_a_floor_is_met_from_its_very_value(fields: dict[str, object], missed: list[str]) -> None:
+def test_a_floor_is_met_exactly_at_its_value(fields: dict[str, object], missed: list[str]) -> None:
     """The floors are 4.5 % of the requests, 3 % of lone ones, 25 % of paced chunks, 15 % of bursts."""
     found = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH | fields})
     seen = floor.verdicts(found)
@@ -147,7 +147,7 @@ def test_a_floor_is_met_from_its_very_value(fields: dict[str, object], missed: l
     ("idle", "seconds", "missed"),
     [(80_000_000, 2.0, []), (80_000_001, 2.0, ["idle"]), (80_000_000, 2.1, ["startcpu"])],
 )
-def test_memory_and_the_start_are_for_themselves(
+def test_the_floors_of_memory_and_start_do_not_depend_on_nginx(
     idle: int, seconds: float, missed: list[str]
 ) -> None:
     """At most 80 MB and 2 s of CPU, whatever nginx takes, and however long the start takes by the clock."""
@@ -159,7 +159,7 @@ def test_memory_and_the_start_are_for_themselves(
     assert [one.row.key for one in floor.verdicts(found) if not one.met] == missed
 
 
-def test_a_floor_is_written_as_it_was_measured() -> None:
+def test_a_floor_is_printed_beside_the_measured_figure() -> None:
     found = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH})
     assert floor.render(floor.verdicts(found)).splitlines() == [
         "ok      tiergate, requests per CPU-second, c=64: 7.0% of nginx, at least 4.5%",
@@ -171,14 +171,14 @@ def test_a_floor_is_written_as_it_was_measured() -> None:
     ]
 
 
-def test_a_figure_that_is_not_known_misses_its_floor() -> None:
+def test_an_unknown_figure_misses_its_floor() -> None:
     found = results({"nginx": {}, "tiergate": {"cpu": None}})
     missed = [one for one in floor.verdicts(found) if not one.met]
     assert [one.row.key for one in missed] == ["plain", "paced", "rush", "lone"]
     assert "unknown of nginx, at least 4.5%" in floor.render(missed)
 
 
-def test_floors_of_a_set_up_may_be_shares_of_another_of_the_same_run() -> None:
+def test_a_floor_may_be_a_share_of_another_set_up_in_the_run() -> None:
     """With everything on, the floor is 15 % of the plain relay; from a cache, it is more than the relay."""
     ours: dict[str, dict[str, object]] = {
         "nginx": FULL,
@@ -198,7 +198,7 @@ def test_floors_of_a_set_up_may_be_shares_of_another_of_the_same_run() -> None:
         assert "of tiergate, at least 15.0%" in floor.render(floor.verdicts(found))
 
 
-def test_a_share_of_what_was_not_measured_is_unknown_and_misses() -> None:
+def test_a_share_of_an_unmeasured_set_up_is_unknown_and_misses_its_floor() -> None:
     """Set-ups that the run did not measure have no floors."""
     found = msgspec.structs.replace(results({"tiergate": ENOUGH}), peers=["tiergate"])
     assert [one.row.key for one in floor.verdicts(found) if one.found is None] == [
@@ -210,17 +210,17 @@ def test_a_share_of_what_was_not_measured_is_unknown_and_misses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "reached"),
+    ("figure", "reached"),
     [(0.059, "none"), (0.06, "floor"), (0.12, "goal"), (0.179, "goal"), (0.18, "stretch")],
 )
-def test_a_target_is_reached_from_its_very_value(found: float, reached: str) -> None:
+def test_a_target_is_reached_exactly_at_its_value(figure: float, reached: str) -> None:
     (plain, *_) = target.TARGETS
-    assert plain.reached(found) == reached
-    single = next(one for one in target.TARGETS if one.row == "single")
+    assert plain.reached(figure) == reached
+    single = next(mark for mark in target.TARGETS if mark.row == "single")
     assert [single.reached(value) for value in (0.5, 0.45, 0.3, 0.2)] == ["none", *target.MARKS]
 
 
-def test_targets_stand_beside_what_was_found() -> None:
+def test_the_table_shows_targets_beside_the_measured_figures() -> None:
     found = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH})
     seen = lines(table.render(found))
     assert seen["tiergate: requests per CPU-second, c=64 of nginx"] == [
@@ -235,7 +235,7 @@ def test_targets_stand_beside_what_was_found() -> None:
     assert seen["tiergate: installed, MB"][0] == ["60", "40", "", "43", "floor"]
 
 
-def test_a_set_up_that_a_run_does_not_have_is_named_and_has_no_targets() -> None:
+def test_a_set_up_that_the_run_lacks_is_named_and_has_no_targets() -> None:
     """Results may be older than a set-up; a set-up that was left out has a note that says why."""
     found = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH})
     left_out = "tiergate-full is left out: redis-server is missing"
@@ -263,12 +263,12 @@ def also(found: Results, *more: str) -> Results:
 
 def lines(text: str) -> dict[str, list[list[str]]]:
     """Return the cells of each line by the line's first cell, table by table."""
-    found: dict[str, list[list[str]]] = {}
+    cells: dict[str, list[list[str]]] = {}
     for line in text.splitlines():
         if line.startswith("|"):
             first, *rest = [cell.strip() for cell in line.split("|")[1:-1]]
-            found.setdefault(first, []).append(rest)
-    return found
+            cells.setdefault(first, []).append(rest)
+    return cells
 
 
 def test_tables_are_markdown_with_medians_ranges_and_ratios() -> None:
@@ -293,7 +293,7 @@ def test_tables_are_markdown_with_medians_ranges_and_ratios() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratios", "said"),
+    ("ratios", "expected"),
     [
         ([], "-"),
         ([0.5], "50%"),
@@ -303,11 +303,11 @@ def test_tables_are_markdown_with_medians_ranges_and_ratios() -> None:
         ([150.2, 231.0, 260.0], "231x (150-260)"),
     ],
 )
-def test_ratios_are_written_short(ratios: list[float], said: str) -> None:
-    assert table.ratio(ratios) == said
+def test_ratios_are_printed_with_few_digits(ratios: list[float], expected: str) -> None:
+    assert table.ratio(ratios) == expected
 
 
-def test_other_set_ups_are_no_peers_to_be_compared_with() -> None:
+def test_the_gateways_own_set_ups_are_not_compared_as_peers() -> None:
     loads: dict[str, dict[str, object]] = {
         "direct": {},
         "nginx": {},
@@ -320,7 +320,7 @@ def test_other_set_ups_are_no_peers_to_be_compared_with() -> None:
     assert lines(text)[""][-2] == ["nginx"]
 
 
-def test_a_busy_machine_is_told() -> None:
+def test_the_table_says_if_the_machine_was_busy() -> None:
     found = results({"nginx": {"waited": 0.05}, "tiergate": {"waited": 0.5}})
     assert figures.waiting(found, "tiergate") == 0.5
     text = table.render(found)
@@ -337,7 +337,7 @@ def parts(found: Results) -> list[ET.Element]:
     return ET.fromstring(picture.draw(found)).findall("{*}g")  # noqa: S314 - it is our own
 
 
-def test_a_picture_has_a_panel_a_figure_and_the_best_peer_first() -> None:
+def test_a_picture_has_one_panel_per_figure_with_the_best_peer_first() -> None:
     found = results(
         {
             "direct": {"p50": 1.0},
@@ -351,25 +351,27 @@ def test_a_picture_has_a_panel_a_figure_and_the_best_peer_first() -> None:
         },
     )
     panels = parts(found)
-    said = [[text.text or "" for text in panel.findall("{*}text")] for panel in panels]
-    assert [one[0] for one in said] == [ROWS[key].label for key in picture.PANELS]
-    for words in said:
+    texts = [[text.text or "" for text in panel.findall("{*}text")] for panel in panels]
+    assert [words_of_panel[0] for words_of_panel in texts] == [
+        ROWS[key].label for key in picture.PANELS
+    ]
+    for words in texts:
         assert words.index("nginx") < words.index("tiergate") or "paced" in words[0]
-    assert "48,000" in said[0]
-    assert "0.35" in said[2]
+    assert "48,000" in texts[0]
+    assert "0.35" in texts[2]
     for panel in panels:
         dots = [float(dot.get("cx", "")) for dot in panel.findall("{*}circle")]
         assert len(dots) == 2
         assert all(picture._NAME <= x <= picture._WIDE - picture._VALUE for x in dots)
 
 
-def test_a_picture_has_no_place_for_what_is_not_known() -> None:
+def test_a_picture_has_no_dot_for_an_unknown_figure() -> None:
     """Panels stay empty where the added time is zero or negative by noise, or CPU is unknown."""
     found = results({"direct": {}, "nginx": {"cpu": None}, "tiergate": {"cpu": None}})
     assert [len(panel.findall("{*}circle")) for panel in parts(found)] == [0, 0, 0, 2]
 
 
-def test_results_are_published_under_their_day_and_on_the_pages(tmp_path: Path) -> None:
+def test_a_report_saves_the_results_by_day_and_fills_the_pages(tmp_path: Path) -> None:
     found = results({"direct": {}, "nginx": {}, "tiergate": {}})
     page, design_page = tmp_path / "page.md", tmp_path / "design.md"
     for file in (page, design_page):
@@ -384,8 +386,8 @@ def test_results_are_published_under_their_day_and_on_the_pages(tmp_path: Path) 
     assert design_text == report.fill(design_text, table.render_comparisons(found))
     assert "tiergate, by the same figure of" in design_text
     assert "Targets:" in design_text
-    for one in (text, design_text):
-        assert one.endswith("\n\n<!-- end -->\nafter\n")
+    for page_text in (text, design_text):
+        assert page_text.endswith("\n\n<!-- end -->\nafter\n")
     assert (tmp_path / "page.svg").read_text("utf-8") == picture.draw(found)
 
 

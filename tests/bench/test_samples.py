@@ -38,33 +38,33 @@ ROOT = Path(__file__).parents[2]
         ),
     ],
 )
-def test_a_sample_is_of_its_innermost_part(stack: samples.Stack, part: str) -> None:
+def test_a_sample_counts_for_its_innermost_part(stack: samples.Stack, part: str) -> None:
     assert samples.part(stack).startswith(part)
 
 
-def test_shares_are_of_all_samples_the_largest_first() -> None:
-    found = samples.shares(
+def test_shares_are_sorted_from_the_largest() -> None:
+    shares = samples.shares(
         [("pipeline/engine.py",), ("server/app.py",), ("server/http1/protocol.py",), ()]
     )
-    assert [share for _, share in found] == [0.5, 0.25, 0.25]
-    assert found[0][0].startswith("towards the client")
+    assert [share for _, share in shares] == [0.5, 0.25, 0.25]
+    assert shares[0][0].startswith("towards the client")
     assert samples.shares([]) == []
 
 
-def test_what_comes_before_the_first_call_is_left_out() -> None:
+def test_samples_before_the_first_call_are_left_out() -> None:
     call = ("server/endpoint.py:Endpoint.__call__", "pipeline/engine.py:Engine.serve")
     before = ("cli/serve/command.py:command", "runtime/composition.py:Gateway.engine")
     assert samples.calls([before, (), call, ()]) == [call, ()]
 
 
 @pytest.mark.parametrize("begin", sorted({begin for begins in PARTS.values() for begin in begins}))
-def test_parts_are_of_files_that_are_there(begin: str) -> None:
+def test_every_part_names_existing_files(begin: str) -> None:
     """A folder or module that has moved would count as the rest."""
-    there = ROOT / "gateway" / begin
-    assert there.is_dir() if begin.endswith("/") else there.with_suffix(".py").is_file()
+    path = ROOT / "gateway" / begin
+    assert path.is_dir() if begin.endswith("/") else path.with_suffix(".py").is_file()
 
 
-def test_a_stack_is_of_the_projects_own_files() -> None:
+def test_a_stack_lists_only_the_projects_own_files() -> None:
     assert samples.stack(sys._getframe()) == ()
     scope: dict[str, object] = {"seen": lambda: samples.stack(sys._getframe()), "found": ()}
     inner = compile("found = seen()", "/some/where/gateway/server/app.py", "exec")
@@ -72,7 +72,7 @@ def test_a_stack_is_of_the_projects_own_files() -> None:
     assert scope["found"] == ("server/app.py:<module>",)
 
 
-def test_a_set_up_is_sampled_as_it_is(tmp_path: Path) -> None:
+def test_sampling_changes_nothing_in_a_set_up(tmp_path: Path) -> None:
     where = Place(tmp_path, 1, 2)
     for peer in (Tiergate(), Full("redis://127.0.0.1:1/0")):
         sampled = Sampled(peer, tmp_path / "samples")
@@ -81,7 +81,7 @@ def test_a_set_up_is_sampled_as_it_is(tmp_path: Path) -> None:
         assert sampled.command(where)[1:] == ["-m", "bench.samples", "--inside", str(tmp_path / "samples")]  # fmt: skip
 
 
-def test_a_gateway_under_load_is_sampled(
+def test_the_bench_samples_a_gateway_under_load(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """Sample a real gateway for a moment: it shows the parts that every call uses."""
@@ -93,13 +93,13 @@ def test_a_gateway_under_load_is_sampled(
     drawn = tmp_path / "flame.svg"
     assert samples.main(["--seconds", "1", "--flame", str(drawn)]) == 0
     assert os.sched_getaffinity(0) == before
-    said = capsys.readouterr().out.splitlines()
-    assert any("towards the provider" in line for line in said)
-    assert "requests per CPU-second" in said[-1]
+    printed = capsys.readouterr().out.splitlines()
+    assert any("towards the provider" in line for line in printed)
+    assert "requests per CPU-second" in printed[-1]
     assert "pipeline/engine.py:Engine.serve" in drawn.read_text()
 
 
-def test_without_a_redis_its_command_is_told(
+def test_without_a_redis_the_error_names_the_install_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     try:

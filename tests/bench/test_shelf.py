@@ -30,7 +30,7 @@ def installed(parcel: Parcel) -> Path:
 
 
 @pytest.mark.parametrize("parcel", PARCELS.values(), ids=lambda parcel: parcel.name)
-def test_each_is_pinned_and_not_of_a_release_that_is_refused(parcel: Parcel) -> None:
+def test_each_gateway_is_pinned_to_a_release_that_is_not_refused(parcel: Parcel) -> None:
     """The folder's name has the version, so a new version is installed anew; no folder is in the tree."""
     name, _, version = parcel.requirement.rpartition("@" if parcel.npm else "==")
     assert (bool(name), version) == (True, parcel.version)
@@ -41,7 +41,7 @@ def test_each_is_pinned_and_not_of_a_release_that_is_refused(parcel: Parcel) -> 
 
 
 @pytest.mark.parametrize("refused", sorted(shelf.REFUSED))
-def test_releases_that_carried_malware_are_never_installed(refused: str) -> None:
+def test_the_bench_never_installs_releases_that_carried_malware(refused: str) -> None:
     parcel = msgspec.structs.replace(
         PARCELS["litellm"], requirement=refused.replace("==", "[proxy]=="), version="0"
     )
@@ -51,7 +51,7 @@ def test_releases_that_carried_malware_are_never_installed(refused: str) -> None
     assert ran == []
 
 
-def test_without_a_place_for_caches_it_is_in_the_home(
+def test_without_a_cache_folder_gateways_are_installed_in_the_home(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
@@ -59,7 +59,7 @@ def test_without_a_place_for_caches_it_is_in_the_home(
     assert shelf.shelf() == tmp_path / ".cache" / "tiergate-bench"
 
 
-def test_what_is_installed_stays() -> None:
+def test_an_installed_gateway_is_not_installed_again() -> None:
     ran: list[list[str]] = []
     program = installed(LEAST)
     shelf.install(LEAST, ran.append)
@@ -67,7 +67,7 @@ def test_what_is_installed_stays() -> None:
     assert LEAST.find() == program
 
 
-def test_half_of_one_is_taken_away_again() -> None:
+def test_a_failed_installation_is_removed() -> None:
     def fail(command: list[str]) -> None:
         (LEAST.folder / "half").touch()
         raise Missing(f"{command[0]} failed")
@@ -77,12 +77,12 @@ def test_half_of_one_is_taken_away_again() -> None:
     assert not LEAST.folder.exists()
 
 
-def test_an_installation_without_its_program_is_told() -> None:
+def test_an_installation_without_its_program_is_an_error() -> None:
     with pytest.raises(Missing, match="least is not installed; install it with: make bench-peers"):
         shelf.install(LEAST, lambda _: None)
 
 
-def test_commands_are_of_the_tools_that_are_there(
+def test_the_install_commands_use_the_available_tools(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The install uses uv if there is one, else pip, and no Python older than the gateway needs."""
@@ -114,7 +114,7 @@ def test_commands_are_of_the_tools_that_are_there(
     assert words[-1] == "least==1.0"
 
 
-def test_a_command_that_fails_is_told_with_what_it_said() -> None:
+def test_the_error_of_a_failed_command_has_its_output() -> None:
     shelf.run([sys.executable, "-c", ""])
     with pytest.raises(Missing, match=r"-c .* failed: no such version"):
         shelf.run([sys.executable, "-c", "raise SystemExit('no such version')"])
@@ -122,7 +122,7 @@ def test_a_command_that_fails_is_told_with_what_it_said() -> None:
         shelf.run(["/none"])
 
 
-def test_all_are_installed_and_what_was_not_is_told(
+def test_the_bench_installs_every_gateway_and_reports_failures(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def install(parcel: Parcel) -> None:
@@ -131,14 +131,14 @@ def test_all_are_installed_and_what_was_not_is_told(
 
     monkeypatch.setattr(shelf, "install", install)
     assert shelf.main() == 1
-    said = capsys.readouterr().out.splitlines()
-    assert len(said) == len(PARCELS)
-    assert said[-1] == "portkey: node is missing"
-    assert said[0] == f"ferrogw 1.5.10 is in {PARCELS['ferrogw'].folder}"
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == len(PARCELS)
+    assert printed[-1] == "portkey: node is missing"
+    assert printed[0] == f"ferrogw 1.5.10 is in {PARCELS['ferrogw'].folder}"
 
 
 @pytest.mark.parametrize("name", sorted(OTHERS))
-def test_each_is_told_its_port_and_the_mock_and_nothing_else(
+def test_each_gateway_gets_only_its_port_and_the_url_of_the_mock(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Each gateway reads them elsewhere: in a file, the environment, or the request."""
@@ -154,22 +154,24 @@ def test_each_is_told_its_port_and_the_mock_and_nothing_else(
     command, ask = peer.command(place), peer.ask(place)
     assert str(program) in command[:2]
     files = b"".join(file.read_bytes() for file in sorted(folder.iterdir())).decode()
-    told = " ".join([files, *command, *peer.environment(place).values(), *map(str, ask.headers)])
-    assert "1234" in told
-    assert "http://127.0.0.1:5678/v1" in told
-    assert "https://" not in told
+    settings = " ".join(
+        [files, *command, *peer.environment(place).values(), *map(str, ask.headers)]
+    )
+    assert "1234" in settings
+    assert "http://127.0.0.1:5678/v1" in settings
+    assert "https://" not in settings
     assert peer.version() == PARCELS[name].version
     assert peer.foreign
     assert peer.weight() is not None
     assert (peer.scenes or set()) <= {scene.name for scene in measure.SCENES}
 
 
-def test_what_streams_not_is_not_measured_in_streams() -> None:
+def test_a_gateway_without_streaming_is_not_measured_in_streams() -> None:
     streams = {scene.name for scene in measure.SCENES if scene.stream}
     assert {scene.name for scene in measure.SCENES} - streams == others.WHOLE
 
 
-def test_a_distribution_weighs_what_its_list_of_files_says(tmp_path: Path) -> None:
+def test_the_size_of_a_distribution_is_that_of_its_listed_files(tmp_path: Path) -> None:
     """The program outside of the packages' folder counts, too; compiled bytecode does not."""
     packages = tmp_path / "lib" / "python3.13" / "site-packages"
     information = packages / "least-1.0.dist-info"
@@ -186,7 +188,7 @@ def test_a_distribution_weighs_what_its_list_of_files_says(tmp_path: Path) -> No
     assert weight.venv(tmp_path) == weight.Weight(1100, 1)
 
 
-def test_modules_of_npm_weigh_all_their_files(tmp_path: Path) -> None:
+def test_the_size_of_npm_modules_is_that_of_all_their_files(tmp_path: Path) -> None:
     for name in ("one", "@some/two", ".bin"):
         folder = tmp_path / "node_modules" / name
         folder.mkdir(parents=True)
@@ -194,7 +196,7 @@ def test_modules_of_npm_weigh_all_their_files(tmp_path: Path) -> None:
     assert weight.modules(tmp_path) == weight.Weight(30, 2)
 
 
-def test_the_core_is_what_the_gateway_requires_and_no_tools_of_tests() -> None:
+def test_the_core_is_measured_without_test_tools() -> None:
     """The core stays under the floor: 60 MB and 40 distributions."""
     seen = weight.core(ROOT / "gateway")
     assert 10e6 < seen.bytes < 60e6

@@ -41,7 +41,9 @@ def test_a_named_model_passes_the_files_of_the_map_in_order(
 
 @compiles
 @pytest.mark.parametrize("kind", KINDS[1:], ids=lambda kind: kind.name)
-def test_other_calls_pass_what_they_are_about(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_calls_pass_the_files_of_their_feature(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(trace_call, "WINDOWS", 3)
     with peers.stage() as stage:
         files = trace_call.trace(kind, stage).files
@@ -55,7 +57,7 @@ def test_other_calls_pass_what_they_are_about(kind: Kind, monkeypatch: pytest.Mo
 
 
 @compiles
-def test_what_a_tree_cannot_serve_is_told(
+def test_the_bench_prints_why_a_tree_cannot_serve_a_call(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(*_: object) -> Trace:
@@ -63,15 +65,15 @@ def test_what_a_tree_cannot_serve_is_told(
 
     monkeypatch.setattr(trace_call, "trace", refuse)
     assert trace_call.main([]) == 1
-    told = capsys.readouterr().out.split("\n\n")
-    assert told[0] == "a named model: tiergate ended: no such key"
-    assert told[3] == "a cache hit: tiergate ended: no such key"
+    printed = capsys.readouterr().out.split("\n\n")
+    assert printed[0] == "a named model: tiergate ended: no such key"
+    assert printed[3] == "a cache hit: tiergate ended: no such key"
 
 
 FOUND = Trace([("a.py", "f:1"), ("a.py", "g:5"), ("b.py", "h:1"), ("a.py", "f:1"), ("b.py", "h:1")])
 
 
-def test_changes_of_file_and_different_functions_are_counted(tmp_path: Path) -> None:
+def test_a_trace_counts_changes_of_file_and_distinct_functions(tmp_path: Path) -> None:
     (tmp_path / "gateway").mkdir()
     (tmp_path / "gateway/a.py").write_text("1\n" * 10)
     (tmp_path / "gateway/b.py").write_text("2\n")
@@ -84,7 +86,7 @@ def test_changes_of_file_and_different_functions_are_counted(tmp_path: Path) -> 
     ]
 
 
-def test_the_trace_that_most_calls_have_counts() -> None:
+def test_the_most_common_trace_counts() -> None:
     """One of three traces has a timer, and another is cut; among equally common ones the shortest counts."""
     timer, cut = Trace([*FOUND.functions, ("t.py", "t:1")]), Trace(FOUND.functions[:2])
     assert trace_call.most_common([timer, FOUND, cut, FOUND]) == FOUND

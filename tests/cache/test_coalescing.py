@@ -38,7 +38,7 @@ class Source:
         self.closed += 1
 
 
-def begun(most: int = 1_000) -> tuple[Flights[str], Subscriber[str], Source]:
+def start_flight(most: int = 1_000) -> tuple[Flights[str], Subscriber[str], Source]:
     flights: Flights[str] = Flights(most)
     first, source = flights.start("key", "stream"), Source()
     first.flight.begin("begun", source.frames(), source.end, source.close)
@@ -51,10 +51,10 @@ def join(flights: Flights[str], form: str = "stream") -> Subscriber[str]:
     return seat
 
 
-async def hear(seat: Subscriber[str]) -> bytes:
-    heard = b"".join([data async for data in seat.read_frames()])
+async def read_all(seat: Subscriber[str]) -> bytes:
+    body = b"".join([data async for data in seat.read_frames()])
     await seat.close()
-    return heard
+    return body
 
 
 async def settled() -> None:
@@ -63,26 +63,26 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def test_each_piece_is_taken_once_and_heard_by_all() -> None:
-    flights, first, source = begun()
-    tasks = [asyncio.create_task(hear(seat)) for seat in (first, join(flights))]
+async def test_the_flight_reads_each_piece_once_and_every_subscriber_gets_it() -> None:
+    flights, first, source = start_flight()
+    tasks = [asyncio.create_task(read_all(seat)) for seat in (first, join(flights))]
     await settled()
-    tasks.append(asyncio.create_task(hear(join(flights))))
+    tasks.append(asyncio.create_task(read_all(join(flights))))
     source.say(b"a", b"b")
     await settled()
     late = join(flights)
     source.say(b"c", None)
     assert [await task for task in tasks] == [b"abc"] * 3
     before = late.has_read_all
-    assert await hear(late) == b"abc"
+    assert await read_all(late) == b"abc"
     assert (before, late.has_read_all) == (False, True)
     assert (source.ended, source.closed, source.broken) == (1, 1, False)
     assert first.flight.body == b"abc"
 
 
-async def test_a_bug_in_the_source_is_raised_in_each() -> None:
-    flights, first, source = begun()
-    tasks = [asyncio.create_task(hear(seat)) for seat in (first, join(flights))]
+async def test_an_exception_of_the_source_reaches_every_subscriber() -> None:
+    flights, first, source = start_flight()
+    tasks = [asyncio.create_task(read_all(seat)) for seat in (first, join(flights))]
     source.say(b"a", ZeroDivisionError())
     for task in tasks:
         with pytest.raises(ZeroDivisionError):
@@ -91,27 +91,27 @@ async def test_a_bug_in_the_source_is_raised_in_each() -> None:
     assert (source.ended, source.closed) == (1, 1)
 
 
-async def test_a_task_that_is_stopped_while_it_takes_breaks_the_flight_off_for_all() -> None:
+async def test_a_reader_that_is_cancelled_ends_the_flight_for_all() -> None:
     """The gateway stops and nobody can read on: subscribers get an error, and none waits on."""
-    flights, first, source = begun()
-    task = asyncio.create_task(hear(first))
+    flights, first, source = start_flight()
+    task = asyncio.create_task(read_all(first))
     await settled()
-    other = asyncio.create_task(hear(join(flights)))
+    other_reader = asyncio.create_task(read_all(join(flights)))
     await settled()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     with pytest.raises(ProblemError, match="was stopped"):
-        await other
+        await other_reader
     assert (source.ended, source.broken) == (1, True)
     assert flights.join("key", "stream") is None
 
 
-async def test_who_takes_for_others_stops_after_that_piece() -> None:
-    flights, first, source = begun()
-    task = asyncio.create_task(hear(first))
+async def test_an_abandoned_reader_stops_after_the_piece_it_reads_for_others() -> None:
+    flights, first, source = start_flight()
+    task = asyncio.create_task(read_all(first))
     await settled()
-    other = asyncio.create_task(hear(join(flights)))
+    other_reader = asyncio.create_task(read_all(join(flights)))
     await settled()
     first.abandon(task.cancel)
     await settled()
@@ -120,13 +120,13 @@ async def test_who_takes_for_others_stops_after_that_piece() -> None:
     source.say(b"a", b"b", None)
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await other == b"ab"
+    assert await other_reader == b"ab"
     assert not source.broken
 
 
-async def test_it_stops_at_once_when_the_others_leave_too() -> None:
-    flights, first, source = begun()
-    task = asyncio.create_task(hear(first))
+async def test_an_abandoned_reader_stops_at_once_when_the_others_leave() -> None:
+    flights, first, source = start_flight()
+    task = asyncio.create_task(read_all(first))
     await settled()
     other = join(flights)
     first.abandon(task.cancel)
@@ -139,22 +139,22 @@ async def test_it_stops_at_once_when_the_others_leave_too() -> None:
     assert (source.ended, source.closed, source.broken) == (1, 1, True)
 
 
-async def test_the_last_to_leave_between_two_pieces_ends_it() -> None:
-    flights, first, source = begun()
-    other = join(flights)
-    frames = [seat.read_frames() for seat in (first, other)]
+async def test_the_last_subscriber_to_leave_ends_the_flight() -> None:
+    flights, first, source = start_flight()
+    other_reader = join(flights)
+    frames = [seat.read_frames() for seat in (first, other_reader)]
     source.say(b"a")
     assert [await anext(each) for each in frames] == [b"a", b"a"]
     for each in frames:
         await each.aclose()
     await first.close()
     assert source.ended == 0
-    await other.close()
+    await other_reader.close()
     assert (source.ended, source.closed, source.broken) == (1, 1, True)
 
 
-async def test_nobody_joins_a_flight_that_is_about_to_be_stopped() -> None:
-    flights, first, _ = begun()
+async def test_no_call_joins_an_abandoned_flight() -> None:
+    flights, first, _ = start_flight()
     stopped = []
     first.abandon(lambda: stopped.append(True))
     assert stopped == [True]
@@ -162,38 +162,38 @@ async def test_nobody_joins_a_flight_that_is_about_to_be_stopped() -> None:
     await first.close()
 
 
-async def test_too_long_a_flight_keeps_what_is_needed_alone() -> None:
+async def test_a_flight_that_is_too_long_keeps_only_what_its_subscribers_need() -> None:
     """No call joins it any more.
 
     A subscriber too far behind gets an error; the others lose nothing.
     """
-    flights, first, source = begun(most=10)
+    flights, first, source = start_flight(most=10)
     behind, far = join(flights), join(flights)
     frames = first.read_frames()
     near = behind.read_frames()
     source.say(b"12345", b"67890")
     assert [await anext(frames), await anext(frames)] == [b"12345", b"67890"]
-    kept = first.flight.body
+    body = first.flight.body
     source.say(b"abcde", b"fghij")
     assert [await anext(near), await anext(near)] == [b"12345", b"67890"]
     assert [await anext(frames), await anext(frames)] == [b"abcde", b"fghij"]
     assert flights.join("key", "stream") is None
-    assert (kept, first.flight.body) == (b"1234567890", None)
+    assert (body, first.flight.body) == (b"1234567890", None)
     source.say(None)
     assert [data async for data in near] == [b"abcde", b"fghij"]
     with pytest.raises(ProblemError, match="too slowly"):
-        await hear(far)
+        await read_all(far)
     assert [data async for data in frames] == []
 
 
-async def test_alone_it_keeps_nothing_once_it_is_too_long() -> None:
-    _, first, source = begun(most=10)
+async def test_a_flight_that_is_too_long_keeps_nothing_for_one_subscriber() -> None:
+    _, first, source = start_flight(most=10)
     source.say(*[b"12345"] * 9, None)
-    held = [sum(map(len, first.flight._chunks)) async for _ in first.read_frames()]
-    assert held[3:] == [0] * 6
+    sizes = [sum(map(len, first.flight._chunks)) async for _ in first.read_frames()]
+    assert sizes[3:] == [0] * 6
 
 
-async def test_what_its_only_client_was_sent_already_is_kept_for_those_that_join() -> None:
+async def test_a_joining_call_gets_what_the_only_client_was_sent_before() -> None:
     """The first joiner is reported once: from then on no piece bypasses the flight."""
     flights: Flights[str] = Flights()
     first, source, joined = flights.start("key", "stream"), Source(), list[bool]()
@@ -205,7 +205,7 @@ async def test_what_its_only_client_was_sent_already_is_kept_for_those_that_join
     first.note_passed_chunk(b"b")
     first.note_passed_chunk(b"c")
     assert joined == []
-    both = [asyncio.create_task(hear(join(flights))) for _ in range(2)]
+    both = [asyncio.create_task(read_all(join(flights))) for _ in range(2)]
     await settled()
     assert joined == [True]
     source.say(b"d", None)
@@ -214,8 +214,8 @@ async def test_what_its_only_client_was_sent_already_is_kept_for_those_that_join
     assert flight.body == b"abcd"
 
 
-async def test_too_much_that_was_sent_already_is_not_kept() -> None:
-    flights, first, source = begun(most=10)
+async def test_no_call_joins_once_the_client_was_sent_too_much() -> None:
+    flights, first, source = start_flight(most=10)
     frames = first.read_frames()
     source.say(b"123")
     assert await anext(frames) == b"123"
@@ -228,7 +228,7 @@ async def test_too_much_that_was_sent_already_is_not_kept() -> None:
     assert first.flight.body is None
 
 
-async def test_all_wait_for_the_first_and_hear_why_it_failed() -> None:
+async def test_waiting_calls_get_the_error_of_the_first() -> None:
     flights: Flights[str] = Flights()
     flight = flights.start("key", WHOLE_FORM).flight
     waiting = [
@@ -242,16 +242,16 @@ async def test_all_wait_for_the_first_and_hear_why_it_failed() -> None:
     assert flights.join("key", WHOLE_FORM) is None
 
 
-async def test_a_first_call_that_is_cancelled_is_told_as_an_error() -> None:
+async def test_waiting_calls_get_an_error_if_the_first_is_cancelled() -> None:
     flights: Flights[str] = Flights()
     flight = flights.start("key", WHOLE_FORM).flight
-    other = join(flights, WHOLE_FORM)
+    other_reader = join(flights, WHOLE_FORM)
     flight.fail(asyncio.CancelledError())
     with pytest.raises(ProblemError, match="was stopped"):
-        await other.flight.wait_for_start()
+        await other_reader.flight.wait_for_start()
 
 
-async def test_a_stream_is_read_after_it_has_begun() -> None:
+async def test_a_flight_that_has_not_begun_cannot_be_read() -> None:
     flights: Flights[str] = Flights()
     seat = flights.start("key", "stream")
     seat.flight.worker = None
@@ -259,7 +259,7 @@ async def test_a_stream_is_read_after_it_has_begun() -> None:
         await anext(seat.read_frames())
 
 
-def test_forms() -> None:
+def test_a_call_joins_a_flight_of_a_suitable_form() -> None:
     """A whole answer comes from any form of flight, its own first; a stream from its own form."""
     flights: Flights[str] = Flights()
     assert flights.join("key", WHOLE_FORM) is None
@@ -273,7 +273,7 @@ def test_forms() -> None:
     assert join(flights, WHOLE_FORM).flight is stream
 
 
-def test_what_is_dropped_is_not_joined_and_a_newer_one_stays() -> None:
+def test_no_call_joins_a_dropped_flight_and_a_newer_one_stays() -> None:
     flights: Flights[str] = Flights()
     old = flights.start("key", "stream").flight
     new = flights.start("key", "stream").flight

@@ -17,7 +17,7 @@ def name(kind: str, *parts: str) -> str:
     return f"{kind}:{digest.hexdigest()}"
 
 
-def test_names_are_of_all_parts_in_order() -> None:
+def test_a_name_depends_on_all_parts_and_their_order() -> None:
     chance = random.Random(1)
     sealed = SealedStore(MemoryStore(1_000, clock=lambda: 0.0), secret=SECRET, kind="a")
     words = ["", "x", "xx", "é", "\ud800", '["key","t","n"]', "long" * 99]
@@ -26,14 +26,14 @@ def test_names_are_of_all_parts_in_order() -> None:
         assert sealed.make_name(*parts) == name("a", *parts)
 
 
-def test_what_is_kept_of_first_parts_is_bounded() -> None:
+def test_the_cache_of_name_prefixes_is_bounded() -> None:
     sealed = SealedStore(MemoryStore(1_000, clock=lambda: 0.0), secret=SECRET, kind="a")
     for number in range(5_000):
         assert sealed.make_name(f"{number}", "x") == name("a", f"{number}", "x")
     assert len(sealed._prefix_hashes) <= 4_096
 
 
-async def test_a_value_stands_behind_its_seal() -> None:
+async def test_the_store_puts_the_seal_before_the_value() -> None:
     store = MemoryStore(1_000_000, clock=lambda: 0.0)
     sealed = SealedStore(store, secret=SECRET, kind="a")
     for data in (b"", b"x", b"y" * 5_000):

@@ -50,16 +50,16 @@ def meaning(request: Request) -> Request:
     """Return a request without the members that say how its answer is delivered."""
     parts = request["members"]
     assert isinstance(parts, dict)
-    kept = {k: v for k, v in parts.items() if k not in ("stream", "stream_options")}
-    return {**request, "members": kept}
+    delivered = {k: v for k, v in parts.items() if k not in ("stream", "stream_options")}
+    return {**request, "members": delivered}
 
 
 @given(requests, requests)
-def test_two_requests_share_a_key_only_where_they_are_the_same(
-    one: Request, other: Request
+def test_two_requests_share_a_key_only_if_they_mean_the_same(
+    request: Request, other_request: Request
 ) -> None:
     """SEC-CACHE 2."""
-    assert (keyed(one) == keyed(other)) == (meaning(one) == meaning(other))
+    assert (keyed(request) == keyed(other_request)) == (meaning(request) == meaning(other_request))
 
 
 @given(requests, st.data())
@@ -75,14 +75,14 @@ def test_text_that_moves_to_the_next_part_gives_another_key(
     request: Request, at: int, moved: str
 ) -> None:
     """SEC-CACHE 3: ("ab", "c") is not ("a", "bc")."""
-    first, second = TEXTS[at], TEXTS[at + 1]
-    one = {**request, first: f"{request[first]}{moved}"}
-    other = {**request, second: f"{moved}{request[second]}"}
-    assert (keyed(one) == keyed(other)) == (meaning(one) == meaning(other))
+    name, next_name = TEXTS[at], TEXTS[at + 1]
+    longer = {**request, name: f"{request[name]}{moved}"}
+    other_request = {**request, next_name: f"{moved}{request[next_name]}"}
+    assert (keyed(longer) == keyed(other_request)) == (meaning(longer) == meaning(other_request))
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("members", "other_members"),
     [
         ({"a": b"1", "b": b"2"}, {"a": b"1b2"}),
         ({"a": b"1", "b": b"2"}, {"a": b"1" + b"\0\0\0\0\0\0\0\1" + b"b2"}),
@@ -93,30 +93,33 @@ def test_text_that_moves_to_the_next_part_gives_another_key(
         ({}, {"": b""}),
     ],
 )
-def test_names_and_values_do_not_run_together(
-    one: dict[str, bytes], other: dict[str, bytes]
+def test_no_name_can_be_confused_with_a_value(
+    members: dict[str, bytes], other_members: dict[str, bytes]
 ) -> None:
     """SEC-CACHE 3."""
-    rest = {"scope": "s", "dialect": "d", "operation": "o", "target": "t"}
-    assert keyed({**rest, "members": one}) != keyed({**rest, "members": other})
+    common = {"scope": "s", "dialect": "d", "operation": "o", "target": "t"}
+    assert keyed({**common, "members": members}) != keyed({**common, "members": other_members})
 
 
-def test_headers_and_members_do_not_run_together() -> None:
-    rest = {"scope": "s", "dialect": "d", "operation": "o", "target": "t"}
-    member = keyed({**rest, "members": {"a": b"1"}, "headers": {}})
-    header = keyed({**rest, "members": {}, "headers": {"a": "1"}})
+def test_no_header_can_be_confused_with_a_member() -> None:
+    common = {"scope": "s", "dialect": "d", "operation": "o", "target": "t"}
+    member = keyed({**common, "members": {"a": b"1"}, "headers": {}})
+    header = keyed({**common, "members": {}, "headers": {"a": "1"}})
     assert member != header
-    for one, other in (({"ab": "c"}, {"a": "bc"}), ({"a": "b", "c": "d"}, {"a": "bcd"})):
-        assert keyed({**rest, "members": {}, "headers": one}) != keyed(
-            {**rest, "members": {}, "headers": other}
+    for request, other_request in (
+        ({"ab": "c"}, {"a": "bc"}),
+        ({"a": "b", "c": "d"}, {"a": "bcd"}),
+    ):
+        assert keyed({**common, "members": {}, "headers": request}) != keyed(
+            {**common, "members": {}, "headers": other_request}
         )
 
 
 @given(requests)
-def test_it_tells_nothing_without_the_secret(request: Request) -> None:
-    found = keyed(request)
-    assert len(bytes.fromhex(found)) == 24
-    assert keyed(request, b"another") != found
+def test_a_key_cannot_be_computed_without_the_secret(request: Request) -> None:
+    digest = keyed(request)
+    assert len(bytes.fromhex(digest)) == 24
+    assert keyed(request, b"another") != digest
 
 
 names = st.builds(Key, name=words, tenant=words)
@@ -125,23 +128,25 @@ names = st.builds(Key, name=words, tenant=words)
 @given(names, names)
 @example(Key(name="b", tenant="a"), Key(name="", tenant="ab"))
 @example(Key(name='a","b', tenant="t"), Key(name="a", tenant='t","b'))
-def test_law_9_no_key_sees_the_answer_of_another_unless_it_is_shared(one: Key, other: Key) -> None:
+def test_law_9_no_client_key_sees_the_answer_of_another_unless_it_is_shared(
+    key: Key, other_key: Key
+) -> None:
     """SEC-CACHE 1: Law 9: no key sees another key's cached answer unless the config shares them."""
 
     def shared(sharing: Sharing) -> bool:
         request = {"dialect": "d", "operation": "o", "target": "t", "members": {"a": b"1"}}
-        mine, theirs = (make_scope(sharing, key) for key in (one, other))
+        mine, theirs = (make_scope(sharing, owner) for owner in (key, other_key))
         return keyed({**request, "scope": mine}) == keyed({**request, "scope": theirs})
 
-    assert shared("key") == (one == other)
-    assert shared("tenant") == (one.tenant == other.tenant)
+    assert shared("key") == (key == other_key)
+    assert shared("tenant") == (key.tenant == other_key.tenant)
     assert shared("all")
 
 
-def test_ways_of_sharing_never_meet() -> None:
+def test_each_way_of_sharing_has_its_own_scope() -> None:
     """After a change of the config, a private answer is not found by everybody."""
-    found = {make_scope(sharing, Key(name="", tenant="")) for sharing in ("key", "tenant", "all")}
-    assert len(found) == 3
+    scopes = {make_scope(sharing, Key(name="", tenant="")) for sharing in ("key", "tenant", "all")}
+    assert len(scopes) == 3
 
 
 def of(body: bytes) -> str:
@@ -165,7 +170,7 @@ BODY = b'{"model":"auto","messages":[{"role":"user","content":"hi"}],"seed":1}'
     ],
     ids=["order", "white space", "streamed", "whole", "a repeated name", "an escaped name"],
 )
-def test_what_changes_nothing(same: bytes) -> None:
+def test_order_white_space_and_streaming_do_not_change_the_key(same: bytes) -> None:
     """SEC-CACHE 2."""
     assert of(same) == of(BODY)
 
@@ -186,14 +191,14 @@ def test_what_changes_nothing(same: bytes) -> None:
         (b"hi", "e\u0301".encode()),
     ],
 )
-def test_any_byte_inside_a_member_does(old: bytes, new: bytes) -> None:
+def test_any_byte_inside_a_member_changes_the_key(old: bytes, new: bytes) -> None:
     """SEC-CACHE 2."""
     changed = BODY.replace(old, new)
     assert changed != BODY
     assert of(changed) != of(BODY)
 
 
-def test_composed_and_decomposed_letters_differ() -> None:
+def test_composed_and_decomposed_letters_have_different_keys() -> None:
     """SEC-CACHE 2: NFC and NFD."""
     assert of(BODY.replace(b"hi", "é".encode())) != of(BODY.replace(b"hi", "e\u0301".encode()))
 
@@ -220,11 +225,11 @@ TARGET = Target(
         ),
     ],
 )
-def test_each_part_of_a_target_is_in_its_identity(other: Target) -> None:
+def test_the_description_of_a_target_has_each_of_its_parts(other: Target) -> None:
     assert describe_target(other) != describe_target(TARGET)
 
 
-def test_the_order_of_params_is_not() -> None:
+def test_the_order_of_params_does_not_change_the_description_of_a_target() -> None:
     assert describe_target(
         msgspec.structs.replace(TARGET, params={"b": [2], "a": 1})
     ) == describe_target(TARGET)

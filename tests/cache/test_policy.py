@@ -65,90 +65,97 @@ def serves(
     return CachePolicy(mode, sampled=sampled).serves(call, prompt, decision)
 
 
-def told(prompt: Prompt, **more: Any) -> list[CacheMode]:
+def serving_modes(prompt: Prompt, **more: Any) -> list[CacheMode]:
     """Name the modes that serve a call."""
     return [mode for mode in MODES if serves(prompt, mode, **more)]
 
 
-def test_embeddings_are_served_but_where_the_cache_is_off() -> None:
+def test_embeddings_are_cached_in_every_mode_but_off() -> None:
     plain = Prompt(model="m")
-    assert told(plain, operation="embeddings") == ["embeddings", "deterministic", "on"]
+    assert serving_modes(plain, operation="embeddings") == ["embeddings", "deterministic", "on"]
 
 
 @pytest.mark.parametrize("dialect", CHATS)
 @pytest.mark.parametrize("zero", [b"0", b"0.0", b"-0.0", b"0e3"])
-def test_chat_at_an_explicit_temperature_of_zero_is_deterministic(
+def test_chat_at_an_explicit_temperature_of_zero_is_cached_as_deterministic(
     dialect: str, zero: bytes
 ) -> None:
-    assert told(prompt(dialect, temperature=zero)) == ["deterministic", "on"]
+    assert serving_modes(prompt(dialect, temperature=zero)) == ["deterministic", "on"]
 
 
 @pytest.mark.parametrize("dialect", CHATS)
 @pytest.mark.parametrize("temperature", [None, b"null", b"false", b'"0"', b"[]"])
-def test_chat_without_that_is_served_where_the_cache_is_on(
+def test_chat_without_an_explicit_temperature_is_cached_in_mode_on_only(
     dialect: str, temperature: bytes | None
 ) -> None:
     """The provider's own default does not count as a temperature of 0."""
-    assert told(prompt(dialect, temperature=temperature)) == ["on"]
+    assert serving_modes(prompt(dialect, temperature=temperature)) == ["on"]
 
 
 @pytest.mark.parametrize("dialect", CHATS)
 @pytest.mark.parametrize("temperature", [b"0.1", b"1", b"1e-9"])
-def test_a_temperature_above_zero_needs_sampled_too(dialect: str, temperature: bytes) -> None:
-    asked = prompt(dialect, temperature=temperature)
-    assert told(asked) == []
-    assert told(asked, header="on") == []
-    assert told(asked, sampled=True) == ["on"]
-    assert told(asked, sampled=True, header="on") == MODES
+def test_a_temperature_above_zero_is_cached_only_with_sampled(
+    dialect: str, temperature: bytes
+) -> None:
+    sampled_prompt = prompt(dialect, temperature=temperature)
+    assert serving_modes(sampled_prompt) == []
+    assert serving_modes(sampled_prompt, header="on") == []
+    assert serving_modes(sampled_prompt, sampled=True) == ["on"]
+    assert serving_modes(sampled_prompt, sampled=True, header="on") == MODES
 
 
 @pytest.mark.parametrize("dialect", CHATS)
-def test_tools_make_a_call_of_temperature_zero_one_like_any_other(dialect: str) -> None:
-    assert told(prompt(dialect, b'"tools":' + TOOLS[dialect], b"0")) == ["on"]
+def test_a_call_with_tools_is_never_cached_as_deterministic(dialect: str) -> None:
+    assert serving_modes(prompt(dialect, b'"tools":' + TOOLS[dialect], b"0")) == ["on"]
 
 
 @pytest.mark.parametrize("members", [b'"functions":[{"name":"f"}]', b'"tools":[{"type":"x"}]'])
-def test_tools_without_a_name_and_of_the_oldest_kind_are_tools_too(members: bytes) -> None:
-    assert "deterministic" not in told(prompt("openai-chat", members, b"0"))
+def test_functions_and_unnamed_tools_count_as_tools(members: bytes) -> None:
+    assert "deterministic" not in serving_modes(prompt("openai-chat", members, b"0"))
 
 
-def test_counts_of_tokens_are_neither_embeddings_nor_answers() -> None:
-    asked = prompt("anthropic-messages", temperature=b"0")
-    assert told(asked, operation="count_tokens") == ["on"]
+def test_counts_of_tokens_are_cached_in_mode_on_only() -> None:
+    sampled_prompt = prompt("anthropic-messages", temperature=b"0")
+    assert serving_modes(sampled_prompt, operation="count_tokens") == ["on"]
 
 
 @pytest.mark.parametrize(
     "who", [{"header": "on"}, {"header": "refresh"}, {"guard": True}, {"key": "on"}], ids=str
 )
 @pytest.mark.parametrize("dialect", CHATS)
-def test_a_header_a_guard_or_a_key_turns_more_on(dialect: str, who: dict[str, Any]) -> None:
-    assert told(prompt(dialect, b'"tools":' + TOOLS[dialect]), **who) == MODES
+def test_a_header_a_guard_or_a_key_turns_the_cache_on(dialect: str, who: dict[str, Any]) -> None:
+    assert serving_modes(prompt(dialect, b'"tools":' + TOOLS[dialect]), **who) == MODES
 
 
 @pytest.mark.parametrize("header", ["exact", "no-cache"])
-def test_words_that_only_say_less_turn_nothing_on(header: str) -> None:
-    assert told(prompt("openai-chat"), header=header) == ["on"]
-    assert told(prompt("openai-chat", temperature=b"0"), header=header) == ["deterministic", "on"]
+def test_the_headers_exact_and_no_cache_turn_nothing_on(header: str) -> None:
+    assert serving_modes(prompt("openai-chat"), header=header) == ["on"]
+    assert serving_modes(prompt("openai-chat", temperature=b"0"), header=header) == [
+        "deterministic",
+        "on",
+    ]
 
 
-def test_a_key_has_a_mode_of_its_own() -> None:
+def test_a_key_has_its_own_cache_mode() -> None:
     zero = prompt("openai-chat", temperature=b"0")
-    assert told(zero, key="off") == []
-    assert told(zero, key="embeddings") == []
-    assert told(zero, key="deterministic") == MODES
-    assert told(prompt("openai-chat"), key="deterministic") == []
+    assert serving_modes(zero, key="off") == []
+    assert serving_modes(zero, key="embeddings") == []
+    assert serving_modes(zero, key="deterministic") == MODES
+    assert serving_modes(prompt("openai-chat"), key="deterministic") == []
 
 
 @pytest.mark.parametrize("who", [{"header": "off"}, {"no_cache": True}], ids=str)
-def test_a_client_or_a_guard_turns_it_off_whatever_else_turns_it_on(who: dict[str, Any]) -> None:
+def test_a_client_or_a_guard_turns_the_cache_off_over_any_other_setting(
+    who: dict[str, Any],
+) -> None:
     zero = prompt("openai-chat", temperature=b"0")
     for more in ({}, {"guard": True}, {"key": "on"}, {"header": "on"}):
-        assert told(zero, **{**more, **who}) == []
+        assert serving_modes(zero, **{**more, **who}) == []
 
 
-def test_a_client_turns_on_what_its_key_does_not() -> None:
-    assert told(prompt("openai-chat"), key="off", header="on") == MODES
-    assert told(prompt("openai-chat"), key="off", guard=True) == MODES
+def test_a_client_may_turn_the_cache_on_over_its_key() -> None:
+    assert serving_modes(prompt("openai-chat"), key="off", header="on") == MODES
+    assert serving_modes(prompt("openai-chat"), key="off", guard=True) == MODES
 
 
 BOUNDS = [
@@ -165,8 +172,8 @@ BOUNDS = [
 
 @pytest.mark.parametrize(("dialect", "members"), BOUNDS)
 @pytest.mark.parametrize("who", [{}, {"header": "on"}, {"guard": True}, {"key": "on"}], ids=str)
-def test_nobody_turns_on_what_no_equal_call_may_be_given(
+def test_no_setting_caches_a_call_whose_answer_no_equal_call_may_get(
     dialect: str, members: bytes, who: dict[str, Any]
 ) -> None:
     """Several choices, state at the provider, and tools that read the outside world."""
-    assert told(prompt(dialect, members, b"0"), sampled=True, **who) == []
+    assert serving_modes(prompt(dialect, members, b"0"), sampled=True, **who) == []

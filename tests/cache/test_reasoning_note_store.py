@@ -33,7 +33,7 @@ class Clock:
         return ReasoningNoteStore(self.memory, secret=secret)
 
 
-async def test_a_note_is_found_in_the_loop_it_was_made_in() -> None:
+async def test_a_note_is_found_in_its_own_tool_loop_alone() -> None:
     """The first call of its turn finds the note, for an hour, with its own key alone."""
     clock = Clock()
     notes = clock.notes()
@@ -50,7 +50,7 @@ async def test_a_note_is_found_in_the_loop_it_was_made_in() -> None:
     assert await notes.find(ONE, LOOP) == {}
 
 
-async def test_values_of_others_are_none() -> None:
+async def test_foreign_values_are_no_notes() -> None:
     """Values that are changed, moved, cut, of another version, or sealed and of another shape."""
     clock = Clock()
     notes = clock.notes()
@@ -58,8 +58,8 @@ async def test_values_of_others_are_none() -> None:
     (name,) = clock.memory._items
     value = await clock.memory.get(name)
     assert value is not None
-    for other in (value[:-1] + b"x", value[:10], b"x", b"\x00" + value):
-        await clock.memory.put(name, other, TTL_SECONDS)
+    for foreign in (value[:-1] + b"x", value[:10], b"x", b"\x00" + value):
+        await clock.memory.put(name, foreign, TTL_SECONDS)
         assert await notes.find(ONE, LOOP) == {}
     sealed = SealedStore(clock.memory, secret=b"s" * 32, kind="note")
     for data in (b"\x02" + value[17:], b"\x01", b"\x01\x80"):
@@ -69,7 +69,7 @@ async def test_values_of_others_are_none() -> None:
     assert await notes.find(ONE, LOOP) == {"a": NOTE}
 
 
-async def test_names_tell_nothing_and_differ() -> None:
+async def test_names_reveal_nothing_and_differ() -> None:
     """The parts of a name do not run together, and two kinds never share a name."""
     clock = Clock()
     notes, others = (SealedStore(clock.memory, secret=b"s" * 32, kind=kind) for kind in "ab")
@@ -79,7 +79,7 @@ async def test_names_tell_nothing_and_differ() -> None:
     assert len(notes.make_name("\ud800")) == len(names[0])
 
 
-async def test_what_is_too_long_is_not_kept() -> None:
+async def test_a_value_over_the_limit_is_not_stored() -> None:
     clock = Clock()
     sealed = SealedStore(clock.memory, secret=b"s" * 32, kind="a")
     name = sealed.make_name("x")

@@ -73,36 +73,36 @@ def key(
 
 
 @pytest.mark.parametrize("finish", ["stop", "tool_calls", "function_call"])
-def test_a_complete_answer_of_the_first_target_is_kept(finish: str) -> None:
+def test_the_cache_accepts_only_a_complete_answer_of_the_first_target(finish: str) -> None:
     """SEC-CACHE 5: the cache stores no other answer."""
-    made = msgspec.structs.replace(MADE, finish=finish)
-    assert exact().accepts(made, status=200, complete=True, is_first=True)
-    for status, complete, first in [
+    cached = msgspec.structs.replace(MADE, finish=finish)
+    assert exact().accepts(cached, status=200, complete=True, is_first=True)
+    for status, complete, is_first in [
         (201, True, True), (200, False, True), (200, True, False), (429, True, True)
     ]:  # fmt: skip
-        assert not exact().accepts(made, status=status, complete=complete, is_first=first)
+        assert not exact().accepts(cached, status=status, complete=complete, is_first=is_first)
 
 
 @pytest.mark.parametrize(
     "finish",
     ["length", "content_filter", None, "", "error", "insufficient_system_resource", "abort"],
 )
-def test_an_answer_that_is_not_all_there_is_not(finish: str | None) -> None:
+def test_the_cache_refuses_an_incomplete_answer(finish: str | None) -> None:
     """SEC-CACHE 5: answers that are cut, filtered or unknown."""
-    made = msgspec.structs.replace(MADE, finish=finish)
-    assert not exact().accepts(made, status=200, complete=True, is_first=True)
+    cached = msgspec.structs.replace(MADE, finish=finish)
+    assert not exact().accepts(cached, status=200, complete=True, is_first=True)
 
 
-@pytest.mark.parametrize(("length", "kept"), [(MAX_BODY_BYTES, True), (MAX_BODY_BYTES + 1, False)])
-async def test_an_answer_has_a_longest_length(length: int, kept: bool) -> None:
-    made = msgspec.structs.replace(MADE, body=bytes(length))
+@pytest.mark.parametrize(("length", "fits"), [(MAX_BODY_BYTES, True), (MAX_BODY_BYTES + 1, False)])
+async def test_the_cache_refuses_an_answer_over_the_limit(length: int, fits: bool) -> None:
+    cached = msgspec.structs.replace(MADE, body=bytes(length))
     cache = exact()
-    assert cache.accepts(made, status=200, complete=True, is_first=True) is kept
-    cache.store("k", made)
-    assert await cache.find("k") == (made if kept else None) or not kept
+    assert cache.accepts(cached, status=200, complete=True, is_first=True) is fits
+    cache.store("k", cached)
+    assert await cache.find("k") == (cached if fits else None) or not fits
 
 
-async def test_what_is_stored_is_found() -> None:
+async def test_a_stored_answer_is_found() -> None:
     cache = exact()
     name = key(cache)
     assert await cache.find(name) is None
@@ -110,18 +110,18 @@ async def test_what_is_stored_is_found() -> None:
     assert await cache.find(name) == MADE
 
 
-async def test_law_9_through_the_store() -> None:
+async def test_law_9_an_answer_reaches_only_keys_that_share_it() -> None:
     """SEC-CACHE 1: one store, several keys: an answer goes only to the keys that share it."""
     ann, bob = Key(name="ann"), Key(name="bob")
     eve = Key(name="ann", tenant="other")
-    for sharing, seen in (("key", (True, False, False)), ("tenant", (True, True, False)), ("all", (True,) * 3)):  # fmt: skip
+    for sharing, expected in (("key", (True, False, False)), ("tenant", (True, True, False)), ("all", (True,) * 3)):  # fmt: skip
         cache = exact(sharing=sharing)  # type: ignore[arg-type]
         cache.store(key(cache, ann), MADE)
-        found = [await cache.find(key(cache, who)) == MADE for who in (ann, bob, eve)]
-        assert tuple(found) == seen
+        is_hit = [await cache.find(key(cache, who)) == MADE for who in (ann, bob, eve)]
+        assert tuple(is_hit) == expected
 
 
-def test_headers_that_go_on_count_but_for_those_of_the_call() -> None:
+def test_forwarded_headers_change_the_key_except_those_of_a_single_call() -> None:
     cache = exact()
     plain = key(cache)
     assert key(cache, headers=("openai-beta",)) != plain
@@ -129,14 +129,14 @@ def test_headers_that_go_on_count_but_for_those_of_the_call() -> None:
 
 
 @pytest.mark.parametrize(("age", "hit"), [(3599.0, True), (3601.0, False)])
-async def test_a_shorter_time_to_live_holds_for_what_is_there(age: float, hit: bool) -> None:
+async def test_a_shorter_time_to_live_applies_to_stored_answers(age: float, hit: bool) -> None:
     store = memory()
     exact(store, ttl=1e6).store("k", MADE)
-    found = await exact(store, ttl=3600, now=MADE.created + age).find("k")
-    assert (found == MADE) is hit
+    cached = await exact(store, ttl=3600, now=MADE.created + age).find("k")
+    assert (cached == MADE) is hit
 
 
-async def test_what_nobody_else_can_write_to_is_not_sealed() -> None:
+async def test_a_store_in_this_process_needs_no_seal() -> None:
     """The cache finds the value again; anything but a recording of this version is a miss."""
     store = memory()
     cache = ResponseStore(store, secret=b"s" * 32, ttl=3600, clock=lambda: NOW, is_sealed=False)
@@ -146,8 +146,8 @@ async def test_what_nobody_else_can_write_to_is_not_sealed() -> None:
     value = await store.get("cache:k")
     assert value is not None
     assert len(value) < len(await sealed(MADE))
-    for other in (b"x", value[1:], b"\x02" + value[1:]):
-        await store.put("cache:k", other, 60)
+    for foreign in (b"x", value[1:], b"\x02" + value[1:]):
+        await store.put("cache:k", foreign, 60)
         assert await cache.find("k") is None
 
 
@@ -171,7 +171,7 @@ async def sealed(recording: CachedResponse) -> bytes:
     ],
     ids=["empty", "short", "pickle", "json", "long", "unsealed"],
 )
-async def test_a_value_that_somebody_else_wrote_is_a_miss(value: bytes) -> None:
+async def test_a_foreign_value_is_a_miss(value: bytes) -> None:
     """SEC-CACHE 4: garbage, a pickle, a value that is too long, a value without a seal."""
     store = memory()
     await store.put("cache:k", value, 60)
@@ -192,33 +192,33 @@ async def test_a_value_moved_to_another_key_is_a_miss() -> None:
     assert await cache.find("theirs") is None
 
 
-async def test_another_secret_finds_nothing() -> None:
+async def test_a_cache_with_another_secret_finds_nothing() -> None:
     store = memory()
     exact(store).store("k", MADE)
     assert await exact(store, secret=b"rotated").find("k") is None
 
 
-async def test_a_lost_store_is_a_miss() -> None:
+async def test_an_unavailable_store_is_a_miss() -> None:
     cache = exact(Lost())
     cache.store("k", MADE)
     assert await cache.find("k") is None
 
 
-async def test_a_value_of_somebody_else_is_a_miss_and_told_once_a_minute() -> None:
+async def test_a_foreign_value_is_reported_once_a_minute() -> None:
     """The message quotes nothing of the value."""
-    store, told, now = memory(), list[str](), [NOW]
+    store, notes, now = memory(), list[str](), [NOW]
     cache = ResponseStore(
-        store, secret=b"s" * 32, ttl=3600, clock=lambda: now[0], note=told.append
+        store, secret=b"s" * 32, ttl=3600, clock=lambda: now[0], note=notes.append
     )  # fmt: skip
     await store.put("cache:" + key(cache), b"planted by a stranger", 60)
     for seconds in (0, 30, 30):
         now[0] += seconds
         assert await cache.find(key(cache)) is None
-    assert len(told) == 2
-    assert "planted" not in told[0]
+    assert len(notes) == 2
+    assert "planted" not in notes[0]
 
 
-def test_what_of_the_query_goes_on_tells_requests_apart() -> None:
+def test_the_forwarded_query_changes_the_key() -> None:
     """The query reaches the provider, as the forwarded headers do."""
     cache, members = exact(), OPENAI_CHAT.read(BODY).members
     calls = [

@@ -21,8 +21,8 @@ SEARCH = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
 SEALED = {"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": "s"}
 
 
-def ask(given: Any, **more: Any) -> RequestBody:
-    return OPENAI_RESPONSES.read(jsonio.dumps({"model": "m", "input": given, **more}))
+def ask(input_value: Any, **more: Any) -> RequestBody:
+    return OPENAI_RESPONSES.read(jsonio.dumps({"model": "m", "input": input_value, **more}))
 
 
 def answer(*output: Json, id: str = "r1", **more: Any) -> bytes:
@@ -36,8 +36,12 @@ class Shelf:
         self.memory = MemoryStore(20_000_000, clock=lambda: self.now)
         self.responses = SavedResponses(self.memory, secret=b"s" * 32, ttl=60.0)
 
-    async def keep(self, body: RequestBody, response: bytes, *, kept: bool = False) -> None:
-        await self.responses.save(ONE, body, response, "here", "main", kept_by_provider=kept)
+    async def keep(
+        self, body: RequestBody, response: bytes, *, kept_by_provider: bool = False
+    ) -> None:
+        await self.responses.save(
+            ONE, body, response, "here", "main", kept_by_provider=kept_by_provider
+        )
 
     async def read(self, body: RequestBody, key: Key = ONE) -> ResponseChain:
         return await self.responses.read(key, body, passes_foreign=False)
@@ -47,12 +51,12 @@ def items(chain: ResponseChain) -> Any:
     return chain.body.value["input"]
 
 
-async def test_a_request_alone_stays_as_it_is() -> None:
+async def test_a_request_without_references_stays_as_it_is() -> None:
     body = ask("hi")
     assert await Shelf().read(body) == ResponseChain(body=body, translatable_body=body)
 
 
-async def test_a_request_that_goes_on_holds_all_that_came_before() -> None:
+async def test_a_continued_request_gets_all_earlier_items() -> None:
     """Text becomes an item, items keep their bytes, the id is removed, and nothing else changes."""
     shelf = Shelf()
     response = answer(MESSAGE, CALL, OPEN).replace(b'"Yes."', b'"Yes.", "x": 1.50')
@@ -70,17 +74,17 @@ async def test_a_request_that_goes_on_holds_all_that_came_before() -> None:
     assert chain.translatable_body is chain.body
 
 
-async def test_what_a_provider_keeps_may_go_on_elsewhere() -> None:
+async def test_another_provider_can_continue_an_answer_that_a_provider_keeps() -> None:
     """Other providers get no items that only the first understands.
 
     That provider gets the id as the client wrote it.
     """
     shelf = Shelf()
-    await shelf.keep(ask([{"role": "user", "content": "hi"}]), answer(MESSAGE, CALL, OPEN, SEALED, SEARCH), kept=True)  # fmt: skip
+    await shelf.keep(ask([{"role": "user", "content": "hi"}]), answer(MESSAGE, CALL, OPEN, SEALED, SEARCH), kept_by_provider=True)  # fmt: skip
     body = ask("so?", previous_response_id="r1")
     chain = await shelf.read(body)
-    assert [it.get("id") for it in items(chain)] == [*[None] * 4, "ws_1", None]
-    assert [it.get("type") for it in items(chain)] == [None, "message", "function_call", "reasoning", "web_search_call", None]  # fmt: skip
+    assert [item.get("id") for item in items(chain)] == [*[None] * 4, "ws_1", None]
+    assert [item.get("type") for item in items(chain)] == [None, "message", "function_call", "reasoning", "web_search_call", None]  # fmt: skip
     assert chain.native_body is body
     assert (chain.provider, chain.account) == ("here", "main")
 
@@ -94,24 +98,24 @@ async def test_what_a_provider_keeps_may_go_on_elsewhere() -> None:
         ask("hi", previous_response_id="r0"),
     ],
 )
-async def test_what_a_provider_alone_knows_is_not_made_up(body: RequestBody) -> None:
+async def test_a_request_whose_context_only_the_provider_has_stays_there(body: RequestBody) -> None:
     """The request stays as it is, and names the provider that has the answer."""
     shelf = Shelf()
-    await shelf.keep(body, answer(MESSAGE), kept=True)
-    asked = ask("so?", previous_response_id="r1")
-    assert await shelf.read(asked) == ResponseChain(
-        body=asked, translatable_body=asked, provider="here", account="main"
+    await shelf.keep(body, answer(MESSAGE), kept_by_provider=True)
+    request = ask("so?", previous_response_id="r1")
+    assert await shelf.read(request) == ResponseChain(
+        body=request, translatable_body=request, provider="here", account="main"
     )
 
 
-async def test_a_request_without_input_only_goes_on() -> None:
+async def test_a_continued_request_may_have_no_input() -> None:
     shelf = Shelf()
     await shelf.keep(ask("hi"), answer(MESSAGE))
     body = OPENAI_RESPONSES.read(b'{"model": "m", "previous_response_id": "r1"}')
     assert items(await shelf.read(body)) == [{"role": "user", "content": "hi"}, MESSAGE]
 
 
-async def test_store_is_for_the_gateway_where_a_lab_has_another_dialect() -> None:
+async def test_a_translated_request_does_not_carry_store() -> None:
     """In native requests the member stays."""
     body = ask("hi", store=True)
     chain = await Shelf().read(body)
@@ -130,17 +134,17 @@ async def test_store_is_for_the_gateway_where_a_lab_has_another_dialect() -> Non
         b"{",
     ],
 )
-async def test_what_is_no_answer_is_not_kept(response: bytes) -> None:
+async def test_an_unfinished_or_invalid_answer_is_not_stored(response: bytes) -> None:
     shelf = Shelf()
     await shelf.keep(ask("hi"), response)
     assert shelf.memory.count == 0
 
 
-async def test_an_answer_without_output_is_one_with_none() -> None:
+async def test_an_answer_without_output_adds_no_items() -> None:
     shelf = Shelf()
     await shelf.keep(ask("hi"), b'{"id": "r1", "status": "incomplete"}')
     chain = await shelf.read(ask("so?", previous_response_id="r1"))
-    assert [it["content"] for it in items(chain)] == ["hi", "so?"]
+    assert [item["content"] for item in items(chain)] == ["hi", "so?"]
     assert await shelf.responses.find(ONE, "r1") == b'{"id": "r1", "status": "incomplete"}'
 
 
@@ -153,22 +157,22 @@ async def code(shelf: Shelf, body: RequestBody, key: Key = ONE) -> tuple[int, st
     ]
 
 
-async def test_who_may_go_on_and_until_when() -> None:
+async def test_only_the_key_of_an_answer_may_continue_it_until_it_expires() -> None:
     """Only the key that got the answer may continue, while the answer is stored."""
     shelf = Shelf()
     await shelf.keep(ask("hi"), answer(MESSAGE))
     body = ask("so?", previous_response_id="r1")
-    gone = (404, "previous_response_not_found")
-    assert await code(shelf, body, TWO) == gone
-    assert await code(shelf, body, Key(name="one", tenant="other")) == gone
+    not_found = (404, "previous_response_not_found")
+    assert await code(shelf, body, TWO) == not_found
+    assert await code(shelf, body, Key(name="one", tenant="other")) == not_found
     shelf.now = 59
     await shelf.read(body)
     shelf.now = 60
-    assert await code(shelf, body) == gone
+    assert await code(shelf, body) == not_found
     assert await code(shelf, ask("so?", previous_response_id=3)) == (400, "invalid_request")
 
 
-async def test_an_answer_that_was_never_stored_may_be_left_to_a_provider() -> None:
+async def test_an_unknown_answer_id_may_pass_to_the_provider() -> None:
     """A deleted answer stays deleted, and a stored one comes from the store."""
     shelf = Shelf()
     foreign = ask("so?", previous_response_id="r9")
@@ -177,21 +181,21 @@ async def test_an_answer_that_was_never_stored_may_be_left_to_a_provider() -> No
     assert passing.body.prompt.continuation_member == "previous_response_id"
     await shelf.keep(ask("hi"), answer(MESSAGE))
     body = ask("so?", previous_response_id="r1")
-    known = await shelf.responses.read(ONE, body, passes_foreign=True)
-    assert known.body.prompt.continuation_member == ""
+    stored = await shelf.responses.read(ONE, body, passes_foreign=True)
+    assert stored.body.prompt.continuation_member == ""
     await shelf.responses.delete(ONE, "r1")
     with pytest.raises(ProblemError) as caught:
         await shelf.responses.read(ONE, body, passes_foreign=True)
     assert caught.value.problem.detail == ""  # no setting lets it pass
 
 
-async def test_a_deleted_answer_is_not_found_and_what_goes_on_from_it_is() -> None:
+async def test_a_deleted_answer_is_not_found_but_its_continuation_is() -> None:
     shelf = Shelf()
     await shelf.keep(ask("hi"), answer(MESSAGE))
     chain = await shelf.read(ask("so?", previous_response_id="r1"))
     await shelf.keep(chain.body, answer(MESSAGE, id="r2"))
-    told = await shelf.responses.delete(ONE, "r1")
-    assert jsonio.loads(told) == {"id": "r1", "object": "response", "deleted": True}
+    deletion = await shelf.responses.delete(ONE, "r1")
+    assert jsonio.loads(deletion) == {"id": "r1", "object": "response", "deleted": True}
     assert await code(shelf, ask("?", previous_response_id="r1")) == (404, "previous_response_not_found")  # fmt: skip
     with pytest.raises(ProblemError, match="r1"):
         await shelf.responses.find(ONE, "r1")
@@ -200,7 +204,7 @@ async def test_a_deleted_answer_is_not_found_and_what_goes_on_from_it_is() -> No
     assert len(items(await shelf.read(ask("?", previous_response_id="r2")))) == 5
 
 
-async def test_a_sealed_value_of_another_shape_is_none() -> None:
+async def test_a_sealed_value_of_another_shape_is_not_found() -> None:
     shelf = Shelf()
     sealed, name = shelf.responses._answers, shelf.responses._make_name(ONE, "r1")
     for data in (b"\x01", b"\x01\x80", b"\x02x"):
@@ -210,32 +214,32 @@ async def test_a_sealed_value_of_another_shape_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "kept"),
+    ("more", "is_stored"),
     [({}, True), ({"store": True}, True), ({"store": None}, True), ({"store": False}, False), ({"background": True}, False)],
 )  # fmt: skip
-def test_which_answers_are_kept(more: Json, kept: bool) -> None:
+def test_store_and_background_decide_if_an_answer_is_stored(more: Json, is_stored: bool) -> None:
     """All answers are stored, as the API does, except with `store: false` or `background`."""
-    assert should_store(ask("hi", **more)) is kept
+    assert should_store(ask("hi", **more)) is is_stored
 
 
 def event(kind: str, **more: Any) -> bytes:
     return f"event: {kind}\ndata: ".encode() + jsonio.dumps({"type": kind, **more}) + b"\n\n"
 
 
-def test_a_tape_gives_the_answer_when_it_has_ended() -> None:
+def test_a_stream_tape_returns_the_answer_at_the_end() -> None:
     """The terminal event has the answer, or the items do if that is empty (Codex's provider)."""
     whole = jsonio.loads(answer(MESSAGE))
     text = event("response.output_text.delta", delta='"type":"response.completed"')
     done = event("response.output_item.done", output_index=0, item=MESSAGE)
-    for told in (whole, {**whole, "output": []}):
+    for last_response in (whole, {**whole, "output": []}):
         tape = StreamTape()
         begun = {**whole, "model": "m-1", "output": []}  # some hosts do not repeat it
         assert tape.add(event("response.created", response=begun)) is None
         assert tape.add(text) is None
         assert tape.add(text + done) is None
-        found = tape.add(event("response.completed", response=told))
-        assert found is not None
-        assert jsonio.loads(found) == {**whole, "model": "m-1"}
+        recorded = tape.add(event("response.completed", response=last_response))
+        assert recorded is not None
+        assert jsonio.loads(recorded) == {**whole, "model": "m-1"}
 
 
 @pytest.mark.parametrize(
@@ -246,5 +250,5 @@ def test_a_tape_gives_the_answer_when_it_has_ended() -> None:
         event("response.output_item.done") + event("response.completed"),
     ],
 )
-def test_a_tape_of_what_is_no_answer_gives_none(frame: bytes) -> None:
+def test_a_stream_tape_of_an_invalid_stream_returns_none(frame: bytes) -> None:
     assert StreamTape().add(frame) is None

@@ -18,15 +18,15 @@ class Clock:
         return self.now
 
 
-async def test_those_kept_last_are_remembered() -> None:
+async def test_the_store_keeps_the_most_recent_sessions() -> None:
     seats = LocalSessionStore(clock=Clock(), max_sessions=2)
     for name in ("one", "two", "one", "three"):
         seats.save(OPEN_KEY, name, SEAT, 60)
-    found = [await seats.find(OPEN_KEY, name) for name in ("one", "two", "three")]
-    assert found == [SEAT, None, SEAT]
+    sessions = [await seats.find(OPEN_KEY, name) for name in ("one", "two", "three")]
+    assert sessions == [SEAT, None, SEAT]
 
 
-async def test_they_are_forgotten_in_time() -> None:
+async def test_sessions_expire() -> None:
     clock = Clock()
     seats = LocalSessionStore(clock=clock)
     seats.save(OPEN_KEY, "one", SEAT, 60)
@@ -36,7 +36,7 @@ async def test_they_are_forgotten_in_time() -> None:
     assert await seats.find(OPEN_KEY, "one") is None
 
 
-async def test_values_of_others_are_none() -> None:
+async def test_foreign_values_are_no_sessions() -> None:
     """Values of another secret, changed ones, and those of another name; names stay secret."""
     memory = MemoryStore(1_000_000, clock=Clock())
     seats = SharedSessionStore(memory, secret=b"s")
@@ -57,14 +57,14 @@ OLD = (
 """A session as gateways wrote it before they counted turns that need less than the tier."""
 
 
-def test_what_an_older_gateway_wrote_is_read() -> None:
+def test_the_gateway_reads_a_session_of_an_older_version() -> None:
     assert VersionedCodec(Session).read(OLD) == Session(
         lab="openai", tier="smart", target="openai/able", account="main", tokens=9_000, turns=2,
         first="f", calls=4, output=100, turns_below=0, at=1_000.0,
     )  # fmt: skip
 
 
-def test_an_older_gateway_reads_what_is_written_now() -> None:
+def test_an_older_gateway_reads_a_session_of_this_version() -> None:
     """The older gateway skips unknown members: workers are replaced one after the other."""
 
     class Old(msgspec.Struct):

@@ -30,68 +30,74 @@ def shared(
 ) -> dict[str, Result]:
     """Play the cells that share one gateway, audit it, and return the results."""
     params = (getattr(item, "callspec", None) for item in request.session.items)
-    asked = {it.params.get("cell") for it in params if it is not None}
-    cells = [it for it in CELLS if it in asked and not it.row.own and not it.row.missing()]
+    asked = {result.params.get("cell") for result in params if result is not None}
+    cells = [
+        result
+        for result in CELLS
+        if result in asked and not result.row.own and not result.row.missing()
+    ]
     folder = tmp_path_factory.mktemp("chaos")
-    return {it.what: it for it in act(folder, loop, "all", cells, strict=False)}
+    return {result.what: result for result in act(folder, loop, "all", cells, strict=False)}
 
 
 @pytest.fixture(scope="module")
 def crowd(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Row], list[Result]]:
     """Return a function that plays a row once for all its cells."""
-    found: dict[str, list[Result]] = {}
+    results: dict[str, list[Result]] = {}
 
     def play(row: Row) -> list[Result]:
-        if row.key not in found:
+        if row.key not in results:
             folder = tmp_path_factory.mktemp("crowd")
-            found[row.key] = list(act(folder, loop, row.id, list(row.cells()), strict=False))
-        return found[row.key]
+            results[row.key] = list(act(folder, loop, row.id, list(row.cells()), strict=False))
+        return results[row.key]
 
     return play
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
-def test_a_row(cell: Cell, request: pytest.FixtureRequest, loop: Loop, tmp_path: Path) -> None:
+def test_a_row_of_the_matrix_keeps_its_promise(
+    cell: Cell, request: pytest.FixtureRequest, loop: Loop, tmp_path: Path
+) -> None:
     if why := cell.row.missing():
         pytest.skip(why)
     if cell.row.together:
         played = request.getfixturevalue("crowd")(cell.row)
-        found = [it for it in played if it.what == str(cell) or "| afterwards |" in it.what]
+        results = [it for it in played if it.what == str(cell) or "| afterwards |" in it.what]
     elif cell.row.own:
-        found = list(act(tmp_path / "stage", loop, cell.row.id, [cell], strict=False))
+        results = list(act(tmp_path / "stage", loop, cell.row.id, [cell], strict=False))
     else:
-        found = [request.getfixturevalue("shared")[str(cell)]]
-    for result in found:
+        results = [request.getfixturevalue("shared")[str(cell)]]
+    for result in results:
         assert result.passed, result
 
 
-def test_nothing_remains_of_them(shared: dict[str, Result]) -> None:
+def test_the_rows_leave_nothing_behind(shared: dict[str, Result]) -> None:
     """Each call has one final row; no reservation, connection, task, key or prompt is left over."""
-    (after,) = (it for it in shared.values() if "| afterwards |" in it.what)
+    (after,) = (result for result in shared.values() if "| afterwards |" in result.what)
     assert after.passed, after
 
 
-def test_every_family_is_played_in_every_dialect() -> None:
+def test_every_family_of_faults_runs_in_every_dialect() -> None:
     families = {row.family for row in ROWS}
     for family in families:
         spoken = {dialect for row in ROWS if row.family == family for dialect in row.dialects}
         assert {cell.dialect for cell in CELLS if cell.row.family == family} == spoken, family
 
 
-def test_names_are_unique() -> None:
+def test_the_names_of_rows_are_unique() -> None:
     """Cells have unique names: with one name, two cells would share what one of them breaks."""
     names = [cell.name for cell in chosen(ROWS)]
     assert len(names) == len(set(names))
 
 
-def test_what_differs_is_said() -> None:
+def test_the_verdict_names_each_difference() -> None:
     """Each difference is reported by its column, beside the faults that the row found itself."""
     expected = Expected(200, ("answer", "1 + error"), (1, 2), "settled", "none", "[0-9]+ ms")
     good = Seen(200, "answer", 2, "settled", "none", "12 ms")
     assert expected.wrong(good) == []
     assert Expected().wrong(good) == []
     bad = Seen(502, "error", 3, "failed", "hit", "late", wrong=("a bug",))
-    found = [
+    results = [
         "a bug",
         "status 502",
         "client error",
@@ -100,7 +106,7 @@ def test_what_differs_is_said() -> None:
         "cache hit",
         "more late",
     ]
-    assert expected.wrong(bad) == found
+    assert expected.wrong(bad) == results
 
 
 @pytest.mark.parametrize(
@@ -112,7 +118,7 @@ def test_what_differs_is_said() -> None:
         ((), "not built", False, "| FAILED: no longer: not built"),
     ],
 )
-def test_what_is_printed_of_a_row(
+def test_the_printed_line_of_a_row(
     wrong: tuple[str, ...], unmet: str, passed: bool, end: str
 ) -> None:
     """A known gap is printed, and the row passes only while it still fails."""
@@ -122,21 +128,21 @@ def test_what_is_printed_of_a_row(
     assert str(result).endswith(end)
 
 
-def test_what_cannot_be_played_says_why() -> None:
+def test_a_row_that_cannot_run_says_why() -> None:
     result = Result("U-99 | a fault", "", "", why="needs root")
     assert not result.ran
     assert str(result) == "U-99 | a fault | not run: needs root"
 
 
-def test_what_is_pinned_of_sdks_is_their_own() -> None:
+def test_the_pinned_exceptions_are_those_of_the_sdks() -> None:
     """Each fault has its line, and programs see exceptions of their SDK, not of lower libraries."""
     pinned = sdk.read()
-    asked = {sdk.key(cell) for cell in chosen(sdk.ROWS)}
-    assert set(pinned) == asked
+    expected_keys = {sdk.key(cell) for cell in chosen(sdk.ROWS)}
+    assert set(pinned) == expected_keys
     own = {"openai", "anthropic", "google"}
     for key, expected in pinned.items():
-        said = str(expected.client)
-        assert said == "the answer" or said.partition(".")[0] in own, key
+        exception_name = str(expected.client)
+        assert exception_name == "the answer" or exception_name.partition(".")[0] in own, key
 
 
 def test_no_sdk_takes_half_an_answer_for_a_whole_one() -> None:

@@ -20,7 +20,7 @@ from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.scripts import make_key, make_tag
 from tests.conftest import redis_program
 from tests.e2e.redis_port import Place
-from tests.state.several import Nodes
+from tests.state.redis_groups import Nodes
 
 WORKERS = 32
 HOLD = 1000

@@ -19,7 +19,7 @@ from tests.e2e.child import Child, until
 from tests.e2e.kill_trial import ROOT, Gateway
 from tests.e2e.redis_port import _free
 from tests.ledger import postgres
-from tests.state.several import Nodes
+from tests.state.redis_groups import Nodes
 
 KEYS = {name: f"tg-{hashlib.sha256(name.encode()).hexdigest()}" for name in ("ann", "bob", "cat", "dan")}  # fmt: skip
 BUDGET = "0.02"

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import redis_program
 from tests.e2e.cluster_trial import trial
-from tests.state.several import Nodes
+from tests.state.redis_groups import Nodes
 
 
 async def test_a_failover_loses_only_the_unreplicated_reservations(tmp_path: Path) -> None:

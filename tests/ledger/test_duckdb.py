@@ -37,8 +37,8 @@ FROM {ROWS} WHERE kind = 'intent'
 
 def ask(sql: str) -> list[tuple[object, ...]]:
     with duckdb.connect() as base:
-        found: list[tuple[object, ...]] = base.sql(sql).fetchall()
-        return found
+        rows: list[tuple[object, ...]] = base.sql(sql).fetchall()
+        return rows
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
     return Journal(Path("data/ledger"), token=lambda: f"{next(tokens):08}", limit=2500)
 
 
-def test_the_statements_answer_from_the_journals(journal: Journal) -> None:
+def test_the_documented_statements_return_the_sums_of_the_journals(journal: Journal) -> None:
     for number in range(6):
         id, at = f"{number}", 1_793_000_000.5 + number * 43_200
         journal.write(intent(id, at=at, reserved=Decimal(number)))
@@ -65,7 +65,7 @@ def test_the_statements_answer_from_the_journals(journal: Journal) -> None:
     with segments[0].open("ab") as file:
         file.write(b'{"kind":"final","id":"torn')
     assert ask(COST) == [("even", 3, Decimal("0.2")), ("odd", 2, Decimal("0.2"))]
-    assert [(str(day), *rest) for day, *rest in ask(TOKENS)] == [
+    assert [(str(day), *sums) for day, *sums in ask(TOKENS)] == [
         ("2026-10-26", 24, 60),
         ("2026-10-27", 24, 60),
         ("2026-10-28", 12, 30),
@@ -74,7 +74,7 @@ def test_the_statements_answer_from_the_journals(journal: Journal) -> None:
     assert ask(OPEN) == [("5", "openai", "gpt-5-nano", "5")]
 
 
-def test_what_nobody_knows_is_null_and_no_error(journal: Journal) -> None:
+def test_an_unknown_value_is_null_and_no_error(journal: Journal) -> None:
     """An empty column has no type of its own."""
     journal.write(intent("a"))
     journal.write(entry("a", cost=None, input=None, output=None))

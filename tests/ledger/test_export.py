@@ -32,12 +32,12 @@ def group(**changes: object) -> QueryGroup:
     ("value", "text"),
     [("1E-12", "0.000000000001"), ("1E+3", "1000"), ("-0.50", "-0.50"), ("0E-9", "0.000000000")],
 )
-def test_money_is_written_out(value: str, text: str) -> None:
+def test_money_is_exported_with_all_digits_and_no_exponent(value: str, text: str) -> None:
     """Exports use no exponent, which some programs read as a float, and keep all digits."""
-    one = stored(cost=Decimal(value))
-    assert export.build_row(one)["cost"] == text
-    assert jsonio.loads(export.format_rows_jsonl([one]))["cost"] == text
-    (cells,) = csv.DictReader(io.StringIO(export.format_rows_csv([one])))
+    row = stored(cost=Decimal(value))
+    assert export.build_row(row)["cost"] == text
+    assert jsonio.loads(export.format_rows_jsonl([row]))["cost"] == text
+    (cells,) = csv.DictReader(io.StringIO(export.format_rows_csv([row])))
     assert cells["cost"] == text
     (sums,) = csv.DictReader(
         io.StringIO(export.format_groups_csv(["tier"], [group(saved=Decimal(value))]))
@@ -46,19 +46,19 @@ def test_money_is_written_out(value: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
-def test_sec_log_names_are_no_formulas(sign: str) -> None:
+def test_sec_log_text_of_a_client_is_no_formula_in_a_csv(sign: str) -> None:
     """SEC-LOG: any text from a client stays one cell of text."""
     evil = f"{sign}cmd|' /C calc'!A0\r\n\x1b[2J,\"x"
-    one = stored(asked=evil, key=evil, tags=(evil,), tools={evil: 1})
-    (cells,) = csv.DictReader(io.StringIO(export.format_rows_csv([one])))
+    row = stored(asked=evil, key=evil, tags=(evil,), tools={evil: 1})
+    (cells,) = csv.DictReader(io.StringIO(export.format_rows_csv([row])))
     safe = f"'{sign}cmd|' /C calc'!A0" + "\ufffd" * 3 + '[2J,"x'
     assert (cells["asked"], cells["key"]) == (safe, safe)
     assert jsonio.loads(cells["tags"].encode()) == [evil]
     assert jsonio.loads(cells["tools"].encode()) == {evil: 1}
-    assert len(export.format_rows_csv([one], has_header=False).splitlines()) == 1
+    assert len(export.format_rows_csv([row], has_header=False).splitlines()) == 1
 
 
-def test_sec_log_nothing_in_a_list_steers_a_terminal() -> None:
+def test_sec_log_no_control_character_in_a_list_reaches_a_terminal() -> None:
     """SEC-LOG: signs that JSON leaves unescaped are replaced in lists and objects too."""
     evil = "\x9b2J\u202ex"
     table = export.format_rows_csv([stored(asked=evil, tags=(evil,), tools={evil: 1})])
@@ -67,11 +67,11 @@ def test_sec_log_nothing_in_a_list_steers_a_terminal() -> None:
     assert jsonio.loads(cells["tags"].encode()) == ["\ufffd2J\ufffdx"]
 
 
-def test_unknown_is_null_or_empty_and_never_0() -> None:
-    one = stored(cost=None, input=None)
-    told = export.build_row(one)
-    assert (told["cost"], told["input"], told["repriced"]) == (None, None, None)
-    (cells,) = csv.DictReader(io.StringIO(export.format_rows_csv([one])))
+def test_an_unknown_value_is_exported_as_null_or_empty_and_never_as_0() -> None:
+    row = stored(cost=None, input=None)
+    exported = export.build_row(row)
+    assert (exported["cost"], exported["input"], exported["repriced"]) == (None, None, None)
+    (cells,) = csv.DictReader(io.StringIO(export.format_rows_csv([row])))
     assert (cells["cost"], cells["input"], cells["repriced"]) == ("", "", "")
     assert export.build_group(group(), ["tier"])["cost"] is None
 
@@ -80,11 +80,11 @@ def test_a_total_has_no_names() -> None:
     assert list(export.build_group(group(names=()), ())) == list(export.GROUP_FIELDS)
 
 
-def test_a_call_has_its_attempts() -> None:
+def test_an_exported_call_has_its_attempts() -> None:
     lost = AttemptRow(
         id="a", attempt=1, at=1.5, provider="p", model="m", problem="x", cost=Decimal("1E-9")
     )
-    told = export.build_call(stored(), [lost])
-    assert told["tries"] == [export.build_attempt(lost)]
+    exported = export.build_call(stored(), [lost])
+    assert exported["tries"] == [export.build_attempt(lost)]
     assert export.build_attempt(lost)["cost"] == "0.000000001"
     assert export.build_attempt(lost)["kind"] == "attempt"

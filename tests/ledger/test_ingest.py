@@ -10,7 +10,9 @@ from gateway.ledger.journal import CLOSED_LINE, encode_row
 from tests.ledger.rows import attempt, entry, intent, reprice
 
 
-def test_batches_end_where_a_line_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_batch_ends_at_the_end_of_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("gateway.ledger.ingest._BATCH_LINES", 3)
     path = tmp_path / "a.jsonl"
     lines = [
@@ -24,13 +26,13 @@ def test_batches_end_where_a_line_ends(tmp_path: Path, monkeypatch: pytest.Monke
     assert first.end == sum(map(len, lines[:3]))
     assert (second.attempts, second.reprices) == ([attempt("b")], [reprice("a")])
     assert (third.lines, third.skipped, third.end) == (1, 0, path.stat().st_size - len(lines[-1]))
-    (rest,) = read_batches(path, second.end)
-    assert rest == third
+    (remaining,) = read_batches(path, second.end)
+    assert remaining == third
     assert list(read_batches(path, third.end)) == []
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "held"),
+    ("name", "value", "expected"),
     [
         ("input", 2**40, 2**40),
         ("input", 2**40 + 1, None),
@@ -47,5 +49,7 @@ def test_batches_end_where_a_line_ends(tmp_path: Path, monkeypatch: pytest.Monke
         ("model", None, None),
     ],
 )
-def test_a_value_is_one_that_every_database_holds(name: str, value: object, held: object) -> None:
-    assert make_storable(name, value) == held
+def test_make_storable_returns_a_value_that_every_database_can_hold(
+    name: str, value: object, expected: object
+) -> None:
+    assert make_storable(name, value) == expected

@@ -30,18 +30,18 @@ def ids(folder: Path) -> list[str]:
 
 
 def finals(folder: Path) -> list[str]:
-    found = [row for path in list_segments(folder) for row, _ in read_rows(path)]
-    return [row.id for row in found if isinstance(row, FinalRow)]
+    rows = [row for path in list_segments(folder) for row, _ in read_rows(path)]
+    return [row.id for row in rows if isinstance(row, FinalRow)]
 
 
 def fake_write(*answers: int | OSError) -> Callable[[int, bytes], int]:
     """Make a write that takes some bytes or fails, as listed, and then works."""
-    left, real = list(answers), os.write
+    answers_to_come, real = list(answers), os.write
 
     def write(descriptor: int, data: bytes) -> int:
-        if not left:
+        if not answers_to_come:
             return real(descriptor, data)
-        answer = left.pop(0)
+        answer = answers_to_come.pop(0)
         if isinstance(answer, OSError):
             raise answer
         return real(descriptor, data[:answer])
@@ -52,7 +52,7 @@ def fake_write(*answers: int | OSError) -> Callable[[int, bytes], int]:
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_row_is_one_line_of_json_and_reads_back_whole() -> None:
+def test_a_row_is_one_line_of_json_and_is_read_back_unchanged() -> None:
     row = entry(cost=Decimal("0.000000000001"), tags=("support",), dropped=("top_k",))
     line = encode_row(row)
     assert line.startswith(b'{"kind":"final","v":3,"id":"call-1",')
@@ -66,7 +66,7 @@ def test_a_row_is_one_line_of_json_and_reads_back_whole() -> None:
     assert decode_row(encode_row(tools)) == tools
 
 
-def test_a_row_of_version_1_is_read() -> None:
+def test_the_gateway_reads_a_row_of_version_1() -> None:
     line = (
         b'{"kind":"intent","v":1,"id":"a","at":1.5,"key":"k","tenant":"default","tags":[],"dialect":'
         b'"openai-chat","lab":"l","tier":"fast","provider":"p","model":"m","config":"c"}\n'
@@ -92,7 +92,7 @@ def test_a_row_of_version_1_is_read() -> None:
         b"[1]\n",
     ],
 )
-def test_a_line_that_is_no_row_is_passed_over(line: bytes) -> None:
+def test_an_invalid_line_is_skipped(line: bytes) -> None:
     assert decode_row(line) is None
 
 
@@ -101,7 +101,7 @@ def test_a_row_of_a_later_version_is_read_without_its_new_fields() -> None:
     assert decode_row(line) == entry()
 
 
-def test_a_tail_without_its_end_is_left_for_later(tmp_path: Path) -> None:
+def test_a_line_without_its_end_is_read_later(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     whole, half = encode_row(entry("a")), encode_row(entry("b"))
     path.write_bytes(whole + half[:-40])
@@ -109,12 +109,12 @@ def test_a_tail_without_its_end_is_left_for_later(tmp_path: Path) -> None:
     assert (row, offset) == (entry("a"), len(whole))
     assert list(read_rows(path, offset)) == []
     path.write_bytes(whole + half + b"torn" + b"\n" + whole)
-    found = list(read_rows(path, offset))
-    assert [row and row.id for row, _ in found] == ["b", None, "a"]
-    assert found[-1][1] == path.stat().st_size
+    rows = list(read_rows(path, offset))
+    assert [row and row.id for row, _ in rows] == ["b", None, "a"]
+    assert rows[-1][1] == path.stat().st_size
 
 
-def test_a_row_beyond_4_kb_is_cut_but_for_its_id(tmp_path: Path) -> None:
+def test_a_row_over_4_kb_is_shortened_but_keeps_its_id(tmp_path: Path) -> None:
     row = entry("i" * 200, asked="\x01" * 9_000, tags=tuple("t" * 900 for _ in range(900)))
     line = encode_row(row)
     assert len(line) <= 4096
@@ -125,7 +125,7 @@ def test_a_row_beyond_4_kb_is_cut_but_for_its_id(tmp_path: Path) -> None:
     assert cut.tags == ("t" * 127 + "…",) * 16
 
 
-def test_a_row_of_which_no_field_is_small_is_written_all_the_same() -> None:
+def test_a_row_with_only_long_fields_is_still_written() -> None:
     names = ["asked", "rule", "provider", "account", "model", "served", "price", "upstream_id"]
     row = entry("i" * 5_000, **dict.fromkeys(names, "\x01" * 5_000))
     cut = decode_row(encode_row(row))
@@ -133,13 +133,13 @@ def test_a_row_of_which_no_field_is_small_is_written_all_the_same() -> None:
     assert cut.id == row.id
 
 
-def test_what_json_cannot_say_costs_no_row() -> None:
+def test_a_value_that_json_cannot_hold_loses_no_row() -> None:
     cut = decode_row(encode_row(entry(asked="a\ud800b", output=2**70, input=5)))
     assert isinstance(cut, FinalRow)
     assert (cut.asked, cut.output, cut.input) == ("a?b", None, 5)
 
 
-def test_maps_of_a_row_that_is_too_long_are_cut_and_stay_maps() -> None:
+def test_maps_of_a_row_that_is_too_long_are_shortened_and_stay_maps() -> None:
     tools = {"\x01" * 900: 1, "beyond": 2**70, **{f"tool-{at}": at for at in range(900)}}
     cut = decode_row(encode_row(entry(tools=tools)))
     assert isinstance(cut, FinalRow)
@@ -148,7 +148,7 @@ def test_maps_of_a_row_that_is_too_long_are_cut_and_stay_maps() -> None:
     assert cut.cost == entry().cost
 
 
-def test_segments_are_named_by_time_and_process_and_belong_to_the_user(tmp_path: Path) -> None:
+def test_a_segment_has_the_time_and_process_in_its_name_and_is_private(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "deep/er", clock=lambda: 1_793_000_000.0, token=lambda: "abcd")
     (path,) = list_segments(journal.folder)
     assert path.name == f"20261026T073320-{os.getpid()}-abcd.jsonl"
@@ -157,7 +157,7 @@ def test_segments_are_named_by_time_and_process_and_belong_to_the_user(tmp_path:
     journal.close()
 
 
-def test_rows_are_with_the_kernel_when_write_returns(tmp_path: Path) -> None:
+def test_write_has_given_the_row_to_the_kernel_when_it_returns(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.write(intent("a"))
     assert ids(tmp_path) == ["a"]
@@ -173,7 +173,7 @@ def test_a_journal_without_rows_leaves_no_file(tmp_path: Path) -> None:
     assert list_segments(tmp_path) == []
 
 
-def test_a_segment_with_open_calls_is_not_finished(tmp_path: Path) -> None:
+def test_a_segment_with_open_calls_gets_no_closing_line(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.write(intent("a"))
     journal.close()
@@ -181,7 +181,7 @@ def test_a_segment_with_open_calls_is_not_finished(tmp_path: Path) -> None:
     assert path.read_bytes() == encode_row(intent("a"))
 
 
-def test_a_segment_that_is_large_enough_is_followed_by_one_that_starts_with_open_calls(
+def test_a_new_segment_starts_with_the_open_calls(
     tmp_path: Path,
 ) -> None:
     limit = len(encode_row(intent("a"))) + 2 * len(encode_row(entry("b")))
@@ -189,23 +189,23 @@ def test_a_segment_that_is_large_enough_is_followed_by_one_that_starts_with_open
     journal = Journal(tmp_path, limit=limit, clock=lambda: 0.0, token=lambda: next(tokens))
     for row in (intent("a"), entry("b"), entry("c"), entry("d")):
         journal.write(row)
-    first, second = list_segments(tmp_path)
-    assert [row and row.id for row, _ in read_rows(first)] == ["a", "b", "c"]
+    first_segment, second_segment = list_segments(tmp_path)
+    assert [row and row.id for row, _ in read_rows(first_segment)] == ["a", "b", "c"]
     journal.sync()
-    assert first.read_bytes().endswith(CLOSED_LINE)
-    assert [row and row.id for row, _ in read_rows(second)] == ["a", "d"]
+    assert first_segment.read_bytes().endswith(CLOSED_LINE)
+    assert [row and row.id for row, _ in read_rows(second_segment)] == ["a", "d"]
     journal.write(entry("a"))
     journal.close()
-    assert second.read_bytes().endswith(CLOSED_LINE)
+    assert second_segment.read_bytes().endswith(CLOSED_LINE)
 
 
-def test_a_segment_is_not_closed_before_what_follows_it_is_on_the_disk(tmp_path: Path) -> None:
+def test_a_segment_is_closed_only_after_the_next_one_is_on_disk(tmp_path: Path) -> None:
     """Otherwise a machine that fails in between would forget the calls that are open."""
-    seen: list[tuple[int, list[bool]]] = []
+    syncs: list[tuple[int, list[bool]]] = []
 
     def sync(descriptor: int) -> None:
         ends = [path.read_bytes().endswith(CLOSED_LINE) for path in list_segments(tmp_path)]
-        seen.append((os.fstat(descriptor).st_ino, ends))
+        syncs.append((os.fstat(descriptor).st_ino, ends))
 
     names = iter("12")
     journal = Journal(
@@ -217,16 +217,16 @@ def test_a_segment_is_not_closed_before_what_follows_it_is_on_the_disk(tmp_path:
     )
     journal.write(intent("a"))
     journal.write(attempt("a"))
-    first, second = list_segments(tmp_path)
+    first_segment, second_segment = list_segments(tmp_path)
     journal.sync()
-    assert seen == [
-        (second.stat().st_ino, [False, False]),
-        (first.stat().st_ino, [True, False]),
+    assert syncs == [
+        (second_segment.stat().st_ino, [False, False]),
+        (first_segment.stat().st_ino, [True, False]),
     ]
     journal.close()
 
 
-def test_failed_attempts_of_open_calls_go_on_too_and_end_nothing(tmp_path: Path) -> None:
+def test_a_new_segment_also_has_the_failed_attempts_of_open_calls(tmp_path: Path) -> None:
     """Repricings, and attempts of calls that are not open, stay in the old segment."""
     journal = Journal(tmp_path, limit=1_500)
     journal.write(reprice("x"))
@@ -235,15 +235,15 @@ def test_failed_attempts_of_open_calls_go_on_too_and_end_nothing(tmp_path: Path)
     journal.write(attempt("a"))
     journal.write(reprice("a"))
     journal.write(intent("a", attempt=2))
-    first, *_ = list_segments(tmp_path)
+    first_segment, *_ = list_segments(tmp_path)
     while len(list_segments(tmp_path)) == 1:
         journal.write(reprice("b"))
-    (second,) = set(list_segments(tmp_path)) - {first}
+    (second_segment,) = set(list_segments(tmp_path)) - {first_segment}
     carried = [intent("a"), attempt("a"), intent("a", attempt=2), reprice("b")]
-    assert [row for row, _ in read_rows(second)] == carried
+    assert [row for row, _ in read_rows(second_segment)] == carried
     journal.write(entry("a"))
     journal.close()
-    assert second.read_bytes().endswith(CLOSED_LINE)
+    assert second_segment.read_bytes().endswith(CLOSED_LINE)
 
 
 def test_each_day_has_its_own_segment(tmp_path: Path) -> None:
@@ -255,19 +255,19 @@ def test_each_day_has_its_own_segment(tmp_path: Path) -> None:
     journal.write(entry("c"))
     journal.write(entry("d"))
     journal.close()
-    first, second = list_segments(tmp_path)
-    assert [row and row.id for row, _ in read_rows(first)] == ["a", "b", None]
-    assert [row and row.id for row, _ in read_rows(second)] == ["c", "d", None]
-    assert second.name.startswith("20241005T000000-")
+    first_segment, second_segment = list_segments(tmp_path)
+    assert [row and row.id for row, _ in read_rows(first_segment)] == ["a", "b", None]
+    assert [row and row.id for row, _ in read_rows(second_segment)] == ["c", "d", None]
+    assert second_segment.name.startswith("20241005T000000-")
 
 
-@pytest.mark.parametrize("taken", [0, 1, 40])
-def test_a_row_that_a_full_disk_cuts_is_taken_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int
+@pytest.mark.parametrize("written", [0, 1, 40])
+def test_a_row_that_a_full_disk_cuts_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
     journal = Journal(tmp_path)
     journal.write(entry("a"))
-    monkeypatch.setattr(os, "write", fake_write(*([taken] if taken else []), FULL))
+    monkeypatch.setattr(os, "write", fake_write(*([written] if written else []), FULL))
     with pytest.raises(JournalError, match=r"No space left on device: '.*\.jsonl'") as caught:
         journal.write(entry("b"))
     assert caught.value.errno == errno.ENOSPC
@@ -279,7 +279,7 @@ def test_a_row_that_a_full_disk_cuts_is_taken_back(
     journal.close()
 
 
-def test_a_row_that_is_taken_in_parts_is_whole(
+def test_a_row_that_the_disk_takes_in_parts_is_written_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = Journal(tmp_path)
@@ -289,7 +289,7 @@ def test_a_row_that_is_taken_in_parts_is_whole(
     journal.close()
 
 
-def test_a_part_that_cannot_be_taken_back_does_not_reach_the_next_row(
+def test_a_torn_row_that_cannot_be_removed_does_not_spoil_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -311,7 +311,7 @@ def test_a_part_that_cannot_be_taken_back_does_not_reach_the_next_row(
     journal.close()
 
 
-def test_a_disk_that_is_full_and_then_is_not(tmp_path: Path, start: Start) -> None:
+def test_the_journal_writes_again_once_a_full_disk_has_room(tmp_path: Path, start: Start) -> None:
     """The partial writes are real: the kernel takes what fits below the limit of the file size."""
     out, _ = start(tmp_path, "full").communicate(timeout=60)
     *before, error, after = out.split("\n")[:-1]
@@ -321,13 +321,13 @@ def test_a_disk_that_is_full_and_then_is_not(tmp_path: Path, start: Start) -> No
     assert [row for row, _ in read_rows(list_segments(tmp_path)[0]) if row is None] == []
 
 
-def test_where_the_folder_cannot_be_there_the_journal_says_so(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(JournalError, match="file"):
         Journal(tmp_path / "file")
 
 
-def test_where_no_new_segment_can_be_made_the_old_one_goes_on(
+def test_if_no_new_segment_can_be_created_the_old_one_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> int:
@@ -345,7 +345,7 @@ def test_where_no_new_segment_can_be_made_the_old_one_goes_on(
     assert sorted(ids(tmp_path)) == ["a", "b", "c"]
 
 
-def test_a_new_segment_that_cannot_take_the_open_calls_is_not_used(
+def test_a_new_segment_without_room_for_the_open_calls_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = Journal(tmp_path, limit=1_200)
@@ -362,7 +362,7 @@ def test_a_new_segment_that_cannot_take_the_open_calls_is_not_used(
     journal.close()
 
 
-def test_sync_brings_rows_to_the_disk_and_counts_them(tmp_path: Path) -> None:
+def test_sync_writes_rows_to_the_disk_and_counts_them(tmp_path: Path) -> None:
     synced: list[int] = []
     journal = Journal(tmp_path, sync=synced.append, limit=1_000)
     for name in "abc":
@@ -374,7 +374,7 @@ def test_sync_brings_rows_to_the_disk_and_counts_them(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_a_disk_that_refuses_to_sync_is_told(tmp_path: Path) -> None:
+def test_a_disk_that_refuses_to_sync_is_an_error(tmp_path: Path) -> None:
     broken = [True]
 
     def sync(_: int) -> None:
@@ -392,9 +392,7 @@ def test_a_disk_that_refuses_to_sync_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("by", ["removal", "renaming", "another file"])
-def test_a_segment_that_somebody_took_away_is_followed_by_a_new_one(
-    tmp_path: Path, by: str
-) -> None:
+def test_a_removed_segment_is_replaced_by_a_new_one(tmp_path: Path, by: str) -> None:
     journal = Journal(tmp_path)
     journal.write(intent("a"))
     (path,) = list_segments(tmp_path)
@@ -413,7 +411,7 @@ def test_a_segment_that_somebody_took_away_is_followed_by_a_new_one(
     journal.close()
 
 
-def test_a_folder_that_cannot_be_made_again_refuses_rows(tmp_path: Path) -> None:
+def test_the_journal_refuses_rows_while_its_folder_cannot_be_created(tmp_path: Path) -> None:
     folder = tmp_path / "journal"
     journal = Journal(folder)
     journal.write(entry("a"))
@@ -433,7 +431,7 @@ def test_a_folder_that_cannot_be_made_again_refuses_rows(tmp_path: Path) -> None
     journal.close()
 
 
-def test_a_sync_counts_no_row_that_a_change_of_segments_has_put_behind_it(
+def test_a_sync_during_a_change_of_segments_counts_only_synced_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sync must not see the new segment alone while its first lines are written."""

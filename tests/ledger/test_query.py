@@ -24,7 +24,7 @@ ZONES = [
 
 
 @given(at=st.floats(1_600_000_000, 2_000_000_000), zone=st.sampled_from(ZONES))
-def test_a_moment_is_on_the_day_that_clocks_say(at: float, zone: str) -> None:
+def test_a_moment_is_on_the_day_that_clocks_show(at: float, zone: str) -> None:
     place = ZoneInfo(zone)
     days = Days(place, at - 1e6, at + 1e6)
     assert (
@@ -34,7 +34,7 @@ def test_a_moment_is_on_the_day_that_clocks_say(at: float, zone: str) -> None:
 
 
 @pytest.mark.parametrize("zone", ZONES)
-def test_so_it_is_around_every_midnight_of_two_years(zone: str) -> None:
+def test_moments_around_every_midnight_are_on_the_day_that_clocks_show(zone: str) -> None:
     place = ZoneInfo(zone)
     first = datetime(2025, 12, 31, tzinfo=place).timestamp()
     days = Days(place, first, first + 2 * 366 * 86_400)
@@ -52,18 +52,18 @@ def test_a_zone_may_be_any_offset() -> None:
     assert days.starts[1] == -(5 * 3600 + 7 * 60)
 
 
-def test_days_come_in_order_and_what_cost_most_first() -> None:
-    def one(day: str, tier: str | None, cost: str | None) -> QueryGroup:
+def test_groups_are_in_order_of_day_and_then_of_cost() -> None:
+    def group_of(day: str, tier: str | None, cost: str | None) -> QueryGroup:
         dear = None if cost is None else Decimal(cost)
         return build_group(
             ["tier", "day"], [tier, day, 1, 0, 0, 0, 0, *[None] * 5, dear, *[None] * 5], None
         )
 
     groups = [
-        one("2026-01-01", "b", "3"),
-        one("2026-01-01", "a", "2"),
-        one("2026-01-01", None, "0"),
-        one("2026-01-01", "c", None),
-        one("2026-01-02", "a", "9"),
+        group_of("2026-01-01", "b", "3"),
+        group_of("2026-01-01", "a", "2"),
+        group_of("2026-01-01", None, "0"),
+        group_of("2026-01-01", "c", None),
+        group_of("2026-01-02", "a", "9"),
     ]
     assert sorted([*groups[2:], *groups[:2]], key=make_sort_key(["tier", "day"])) == groups

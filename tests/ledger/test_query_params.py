@@ -30,27 +30,29 @@ NOW = 1_793_000_000.0
         ("1793000000.25", True, NOW + 0.25),
     ],
 )
-def test_moments(text: str, end: bool, expected: float) -> None:
+def test_parse_moment_reads_dates_periods_and_timestamps(
+    text: str, end: bool, expected: float
+) -> None:
     assert parse_moment(text, NOW, BERLIN, end=end) == expected
 
 
 @pytest.mark.parametrize("text", ["", "7", "7y", "-7d", "9999-12-31", "2026-11", "1" * 400 + "d"])
-def test_no_moments(text: str) -> None:
+def test_parse_moment_refuses_any_other_text(text: str) -> None:
     with pytest.raises(LedgerQueryError) as caught:
         parse_moment(text, NOW, BERLIN, end=True, parameter="until")
     assert caught.value.parameter == "until"
     assert len(str(caught.value)) < 200
 
 
-def test_a_question_put_together() -> None:
+def test_parse_query_reads_names_periods_and_filters() -> None:
     """Names may stand behind commas or apart, and count once; a value may hold its separator."""
-    found = parse_query(
+    query = parse_query(
         ["tier,lab", " tier ", "day"], since="1d", until="2026-10-25", zone="Europe/Berlin", now=NOW,
         only=["model:llama3:8b", "model=a=b", "tag:x=y", "id=tg-1"],
     )  # fmt: skip
-    assert found.by == ("tier", "lab", "day")
-    assert found.time_zone == BERLIN
-    assert found.selection == {
+    assert query.by == ("tier", "lab", "day")
+    assert query.time_zone == BERLIN
+    assert query.selection == {
         "since": NOW - 86_400,
         "until": datetime(2026, 10, 25, 23, tzinfo=UTC).timestamp(),
         "only": {"model": ["llama3:8b", "a=b"], "tag": ["x=y"], "id": ["tg-1"]},
@@ -59,7 +61,7 @@ def test_a_question_put_together() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "part", "message"),
+    ("params", "part", "message"),
     [
         ({"by": ["colour"]}, "by", "'colour' is none of tier, lab"),
         ({"by": ["id"]}, "by", "'id' is none of tier, lab"),
@@ -78,9 +80,11 @@ def test_a_question_put_together() -> None:
         ({"until": "x" * 5000}, "until", "is no time"),
     ],
 )
-def test_what_cannot_be_asked(asked: dict[str, list[str]], part: str, message: str) -> None:
+def test_parse_query_names_the_wrong_parameter(
+    params: dict[str, list[str]], part: str, message: str
+) -> None:
     with pytest.raises(LedgerQueryError) as caught:
-        parse_query(**{**asked, "now": NOW})  # type: ignore[arg-type]  # a table row has what it needs
+        parse_query(**{**params, "now": NOW})  # type: ignore[arg-type]  # a table row has what it needs
     assert caught.value.parameter == part
     assert message in str(caught.value)
     assert len(str(caught.value)) < 300

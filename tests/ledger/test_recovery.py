@@ -40,24 +40,24 @@ def dead(folder: Path, name: str, data: bytes) -> Path:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_kill_9_loses_nothing_that_was_acknowledged_and_leaves_nothing_open(
+def test_after_kill_9_every_acknowledged_row_is_there_and_no_call_is_open(
     tmp_path: Path, start: Start, seed: int
 ) -> None:
     count = random.Random(seed).randrange(1, 600)
     child = start(tmp_path, "endless")
     assert child.stdout
-    said = [child.stdout.readline() for _ in range(count)]
+    acknowledged = [child.stdout.readline() for _ in range(count)]
     child.kill()
-    said += child.stdout.readlines()
+    acknowledged += child.stdout.readlines()
     kinds: dict[str, type] = {"intent": IntentRow, "final": FinalRow}
-    found = {(type(row), row.id) for row in all_rows(tmp_path)}
-    assert {(kinds[line.split()[0]], line.split()[1]) for line in said} <= found
-    intents = {id for kind, id in found if kind is IntentRow}
-    left = intents - {id for kind, id in found if kind is FinalRow}
+    stored = {(type(row), row.id) for row in all_rows(tmp_path)}
+    assert {(kinds[line.split()[0]], line.split()[1]) for line in acknowledged} <= stored
+    intents = {id for kind, id in stored if kind is IntentRow}
+    open_calls = intents - {id for kind, id in stored if kind is FinalRow}
 
     journal = Journal(tmp_path)
     recovered = recover(journal)
-    assert {row.id for row in recovered.entries} == left
+    assert {row.id for row in recovered.entries} == open_calls
     assert {row.state for row in recovered.entries} == {"unknown_crash"}
     finals = [row.id for row in all_rows(tmp_path) if isinstance(row, FinalRow)]
     assert sorted(finals) == sorted(intents)
@@ -68,7 +68,9 @@ def test_kill_9_loses_nothing_that_was_acknowledged_and_leaves_nothing_open(
     assert store.feed(tmp_path) == len(intents)
 
 
-def test_nothing_that_is_live_is_touched(tmp_path: Path, start: Start) -> None:
+def test_recovery_leaves_the_segments_of_running_processes_alone(
+    tmp_path: Path, start: Start
+) -> None:
     child = start(tmp_path, "open")
     assert child.stdout
     assert child.stdout.readline() == "open\n"
@@ -85,7 +87,7 @@ def test_nothing_that_is_live_is_touched(tmp_path: Path, start: Start) -> None:
     journal.close()
 
 
-def test_what_recovery_writes(tmp_path: Path) -> None:
+def test_recovery_writes_a_final_row_for_each_open_call(tmp_path: Path) -> None:
     path = dead(
         tmp_path,
         "a",
@@ -99,8 +101,8 @@ def test_what_recovery_writes(tmp_path: Path) -> None:
     )
     journal = Journal(tmp_path)
     journal.write(entry("before"))
-    (found,) = recover(journal).entries
-    assert found == FinalRow(
+    (recovered,) = recover(journal).entries
+    assert recovered == FinalRow(
         id="lost",
         at=5.0,
         key="alice",
@@ -118,7 +120,7 @@ def test_what_recovery_writes(tmp_path: Path) -> None:
         config="c0ffee",
     )
     mine = [path for path in list_segments(tmp_path) if f"-{os.getpid()}-" in path.name]
-    assert [row for row, _ in read_rows(mine[0])] == [entry("before"), found]
+    assert [row for row, _ in read_rows(mine[0])] == [entry("before"), recovered]
     assert path.read_bytes().endswith(CLOSED_LINE)
     journal.close()
 
@@ -127,7 +129,7 @@ CENT = Decimal("0.01")
 
 
 @pytest.mark.parametrize(
-    ("lines", "attempts", "wasted", "reserved"),
+    ("rows", "attempts", "wasted", "reserved"),
     [
         ([intent("a", reserved=CENT)], 1, Decimal(0), CENT),
         ([intent("a", v=1), intent("a", v=1, at=9.0)], 2, Decimal(0), None),
@@ -149,20 +151,20 @@ CENT = Decimal("0.01")
     ],
     ids=["one", "version 1", "one failed free", "one failed and cost", "one may have cost", "all failed"],
 )  # fmt: skip
-def test_what_a_crash_may_have_cost(
+def test_a_recovered_row_bounds_what_the_crash_may_have_cost(
     tmp_path: Path,
-    lines: list[Row],
+    rows: list[Row],
     attempts: int,
     wasted: Decimal | None,
     reserved: Decimal | None,
 ) -> None:
     """`reserved` bounds the open attempt, and failed attempts of unknown cost."""
-    dead(tmp_path, "a", b"".join(map(encode_row, [*lines, reprice("a"), attempt("nobody")])))
-    dead(tmp_path, "b", b"".join(map(encode_row, lines)))
+    dead(tmp_path, "a", b"".join(map(encode_row, [*rows, reprice("a"), attempt("nobody")])))
+    dead(tmp_path, "b", b"".join(map(encode_row, rows)))
     journal = Journal(tmp_path)
-    (found,) = recover(journal).entries
-    assert (found.cost, found.attempts) == (None, attempts)
-    assert (found.wasted, found.reserved) == (wasted, reserved)
+    (row,) = recover(journal).entries
+    assert (row.cost, row.attempts) == (None, attempts)
+    assert (row.wasted, row.reserved) == (wasted, reserved)
     journal.close()
 
 
@@ -183,19 +185,21 @@ def test_a_call_that_ends_in_another_segment_is_not_open(tmp_path: Path) -> None
     dead(tmp_path, "b", encode_row(intent("a")))
     dead(tmp_path, "a", encode_row(intent("a")) + encode_row(entry("a")))
     journal = Journal(tmp_path)
-    found = recover(journal)
-    assert (found.entries, found.segments, found.torn_segments) == ((), 2, 0)
-    assert [row.id for row in found.ended_rows] == ["a"], "what followed its last row may be undone"
+    recovered = recover(journal)
+    assert (recovered.entries, recovered.segments, recovered.torn_segments) == ((), 2, 0)
+    assert [row.id for row in recovered.ended_rows] == ["a"], (
+        "what followed its last row may be undone"
+    )
     journal.close()
 
 
 def test_an_attempt_that_was_copied_to_the_next_segment_counts_once(tmp_path: Path) -> None:
-    second = intent("a", attempt=2, model="other")
-    dead(tmp_path, "a", encode_row(intent("a")) + encode_row(second))
-    dead(tmp_path, "b", encode_row(intent("a")) + encode_row(second))
+    second_attempt = intent("a", attempt=2, model="other")
+    dead(tmp_path, "a", encode_row(intent("a")) + encode_row(second_attempt))
+    dead(tmp_path, "b", encode_row(intent("a")) + encode_row(second_attempt))
     journal = Journal(tmp_path)
-    (found,) = recover(journal).entries
-    assert (found.attempts, found.model) == (2, "other")
+    (row,) = recover(journal).entries
+    assert (row.attempts, row.model) == (2, "other")
     journal.close()
 
 
@@ -207,23 +211,21 @@ def test_finished_and_empty_segments_are_not_read(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_a_segment_that_its_owner_takes_away_meanwhile_is_none(
+def test_recovery_ignores_a_segment_that_its_owner_removes_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that stops removes its empty segment, even if a reader has just listed it."""
-    journal, gone = Journal(tmp_path), tmp_path / "20261101T000000-1-gone.jsonl"
+    journal, removed = Journal(tmp_path), tmp_path / "20261101T000000-1-gone.jsonl"
     journal.write(entry("a"))
     for room in ("recovery", "sql_store"):
-        listed = Mock(side_effect=lambda folder: [gone, *list_segments(folder)])
+        listed = Mock(side_effect=lambda folder: [removed, *list_segments(folder)])
         monkeypatch.setattr(f"gateway.ledger.{room}.list_segments", listed)
     assert recover(journal) == Recovered()
     assert open_store(f"sqlite:///{tmp_path / 'ledger.db'}").feed(tmp_path) == 1
     journal.close()
 
 
-def test_who_comes_second_waits_and_closes_what_has_died_since(
-    tmp_path: Path, start: Start
-) -> None:
+def test_a_second_recovery_waits_for_the_first(tmp_path: Path, start: Start) -> None:
     child = start(tmp_path, "open")
     assert child.stdout
     assert child.stdout.readline() == "open\n"
@@ -231,20 +233,20 @@ def test_who_comes_second_waits_and_closes_what_has_died_since(
     with ThreadPoolExecutor(1) as pool:
         with try_lock_file(tmp_path / "recover.lock") as mine:
             assert mine
-            second = pool.submit(recover, journal)
+            waiting = pool.submit(recover, journal)
             with pytest.raises(TimeoutError):
-                second.result(0.1)
+                waiting.result(0.1)
             child.kill()
             child.wait()
-        assert [row.id for row in second.result(20).entries] == ["open"]
+        assert [row.id for row in waiting.result(20).entries] == ["open"]
     journal.close()
 
 
-def test_a_segment_whose_last_line_is_missing_is_not_let_go_of(
+def test_a_segment_without_its_closing_line_stays_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The calls go on in the next segment: another process must not close them in a recovery."""
-    mine, other = Journal(tmp_path, limit=400), Journal(tmp_path)
+    mine, other_journal = Journal(tmp_path, limit=400), Journal(tmp_path)
     mine.write(intent("live"))
     full = JournalError(28, "No space left on device")
     with monkeypatch.context() as patch:
@@ -253,25 +255,25 @@ def test_a_segment_whose_last_line_is_missing_is_not_let_go_of(
         with pytest.raises(JournalError):
             mine.sync()
         assert len(list_segments(tmp_path)) == 3
-        assert recover(other) == Recovered()
+        assert recover(other_journal) == Recovered()
     mine.sync()
-    assert recover(other) == Recovered()
+    assert recover(other_journal) == Recovered()
     mine.write(entry("live"))
     mine.close()
-    assert [row.id for row in recover(other).entries] == ["next"]
-    other.close()
+    assert [row.id for row in recover(other_journal).entries] == ["next"]
+    other_journal.close()
 
 
-def test_segments_of_which_one_lacks_its_last_line_are_read_together(
+def test_recovery_reads_segments_without_a_closing_line_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call that began in one segment and ended in the other is not open."""
-    mine, other = Journal(tmp_path, limit=400), Journal(tmp_path)
+    mine, other_journal = Journal(tmp_path, limit=400), Journal(tmp_path)
     mine.write(intent("live"))
-    (first,) = (path for path in list_segments(tmp_path) if path.stat().st_size)
+    (first_segment,) = (path for path in list_segments(tmp_path) if path.stat().st_size)
 
     def full(segment: Segment) -> None:
-        if segment.path == first:
+        if segment.path == first_segment:
             raise JournalError(28, "No space left on device")
         finish(segment)
 
@@ -282,12 +284,12 @@ def test_segments_of_which_one_lacks_its_last_line_are_read_together(
             mine.close()
     for segment in mine._retired_segments:
         os.close(segment.descriptor)
-    found = recover(other)
-    assert (found.entries, found.segments, found.torn_segments) == ((), 2, 0)
-    other.close()
+    recovered = recover(other_journal)
+    assert (recovered.entries, recovered.segments, recovered.torn_segments) == ((), 2, 0)
+    other_journal.close()
 
 
-def test_a_recovery_that_is_cut_short_is_done_again(
+def test_an_interrupted_recovery_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = dead(tmp_path, "a", encode_row(intent("a")) + encode_row(intent("b")))

@@ -73,35 +73,35 @@ KEPT = [
 
 
 @pytest.mark.parametrize(("secret", "word"), STRUCK, ids=[row[0][:24] for row in STRUCK])
-def test_secrets_are_struck_and_nothing_beside_them(secret: str, word: str) -> None:
+def test_secrets_are_redacted_and_nothing_else_is(secret: str, word: str) -> None:
     assert redact_text(secret) == word
     assert redact_text(f"({secret})") in (f"({word})", f"({word}")  # a PEM block may have no end
     assert redact_text(f"It is:\n{secret}") == f"It is:\n{word}"
-    said = {"messages": [{"content": f'"{secret}"'}], "tools": {secret: 1}}
-    data, cut = redact(json.dumps(said).encode())
+    body = {"messages": [{"content": f'"{secret}"'}], "tools": {secret: 1}}
+    data, cut = redact(json.dumps(body).encode())
     assert not cut
     assert secret not in jsonio.loads(data)["messages"][0]["content"]
     assert list(jsonio.loads(data)["tools"]) == [word]
 
 
 @pytest.mark.parametrize("text", KEPT, ids=[text[:24] for text in KEPT])
-def test_what_only_looks_like_one_stays(text: str) -> None:
+def test_text_that_only_looks_like_a_secret_stays(text: str) -> None:
     assert redact_text(text) == text
     data, cut = redact(jsonio.dumps({"content": text}))
     assert (jsonio.loads(data), cut) == ({"content": text}, False)
 
 
-def test_numbers_that_go_on_beside_a_secret_do_not_hide_it() -> None:
-    said = "no99 DE89370400440532013000 22 4111111111111111 12, 23 4111 1111 1111 1111 9"
-    assert redact_text(said) == "no99 [IBAN] 22 [card] 12, 23 [card] 9"
+def test_numbers_beside_a_secret_do_not_hide_it() -> None:
+    text = "no99 DE89370400440532013000 22 4111111111111111 12, 23 4111 1111 1111 1111 9"
+    assert redact_text(text) == "no99 [IBAN] 22 [card] 12, 23 [card] 9"
 
 
-def test_a_number_in_json_is_a_card_too() -> None:
+def test_a_card_number_is_redacted_as_a_json_number_too() -> None:
     data, _ = redact(b'{"card":4111111111111111,"at":1793000000500,"n":12,"f":1.5,"b":true}')
     assert data == b'{"card":"[card]","at":1793000000500,"n":12,"f":1.5,"b":true}'
 
 
-def test_escapes_hide_nothing() -> None:
+def test_json_escapes_hide_no_secret() -> None:
     data, _ = redact(
         rb'{"a":"ann\u0040example.org","b":"-----BEGIN KEY-----\nMII\n-----END KEY-----"}'
     )
@@ -112,7 +112,7 @@ KEY = "sk-proj-abcDEF0123456789_-xyz"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         (json.dumps({"a": f"KEYS\n{KEY}\n{KEY}"}), r'{"a": "KEYS\n[key]\n[key]"}'),
         (json.dumps({"a": "x\nBearer 0123456789ab"}), r'{"a": "x\nBearer [token]"}'),
@@ -128,14 +128,14 @@ KEY = "sk-proj-abcDEF0123456789_-xyz"
         ("https://:hunter2@db.example.org/x", "https://:[password]@db.example.org/x"),
     ],
 )
-def test_what_stands_before_a_secret_does_not_hide_it(text: str, told: str) -> None:
+def test_text_directly_before_a_secret_does_not_hide_it(text: str, expected: str) -> None:
     """JSON inside JSON, such as tool arguments, counts as text here, and stays JSON."""
-    assert redact_text(text) == told
+    assert redact_text(text) == expected
     data, _ = redact(jsonio.dumps({"arguments": text}))
-    assert jsonio.loads(data) == {"arguments": told}
+    assert jsonio.loads(data) == {"arguments": expected}
 
 
-def test_what_is_configured_is_struck_too() -> None:
+def test_configured_redactors_are_applied_too() -> None:
     def names(data: bytes) -> bytes:
         return re.sub(b"Ann Lee|(?:\xc3\xbc)+", b"[name]", data)
 
@@ -148,7 +148,7 @@ IMAGE = "iVBORw0KGgoA" * 200
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("part", "expected"),
     [
         ({"url": f"data:image/png;base64,{IMAGE}"}, {"url": "[1,800 bytes of image/png]"}),
         ({"url": f"data:text/x;charset=utf-8;base64,{IMAGE}="}, {"url": "[1,800 bytes of text/x]"}),
@@ -161,18 +161,20 @@ IMAGE = "iVBORw0KGgoA" * 200
         ({"signature": IMAGE}, {"signature": "[1,800 bytes of base64]"}),
     ],
 )  # fmt: skip
-def test_media_give_way_to_their_size(said: Any, told: Any) -> None:
-    data, cut = redact(jsonio.dumps([said]))
-    assert (jsonio.loads(data), cut) == ([told], False)
+def test_media_are_replaced_by_their_size(part: Any, expected: Any) -> None:
+    data, cut = redact(jsonio.dumps([part]))
+    assert (jsonio.loads(data), cut) == ([expected], False)
 
 
 def chunks(*texts: str) -> bytes:
-    told = [{"id": "c-1", "choices": [{"index": 0, "delta": {"content": text}}]} for text in texts]
-    lines = [b"event: x\n: ping\ndata: " + jsonio.dumps(one) for one in told]
+    frames = [
+        {"id": "c-1", "choices": [{"index": 0, "delta": {"content": text}}]} for text in texts
+    ]
+    lines = [b"event: x\n: ping\ndata: " + jsonio.dumps(frame) for frame in frames]
     return b"\n\n".join([*lines, b"data: [DONE]", b""])
 
 
-def test_a_secret_that_comes_in_two_frames_is_struck() -> None:
+def test_a_secret_that_spans_two_frames_is_redacted() -> None:
     whole = chunks("Hi ", "there, ", "ann@ex", "ample.o", "rg is it.")
     data, cut = redact(whole)
     assert data.splitlines() == chunks("Hi there, [e-mail] is it.", "", "", "", "").splitlines()
@@ -190,7 +192,7 @@ def test_a_secret_that_comes_in_two_frames_is_struck() -> None:
     ],
     ids=lambda path: path[-1],
 )  # fmt: skip
-def test_every_text_that_comes_in_parts_is_one(path: list[str]) -> None:
+def test_every_text_that_is_streamed_in_parts_is_redacted_as_one(path: list[str]) -> None:
     """Also inputs of custom tools, summaries, citations, code, arguments that Gemini streams."""
 
     def frame(value: Any) -> bytes:
@@ -202,37 +204,37 @@ def test_every_text_that_comes_in_parts_is_one(path: list[str]) -> None:
     assert data.splitlines() == (frame("[key]") + frame("")).splitlines()
 
 
-def test_texts_that_go_on_beside_each_other_are_told_apart() -> None:
+def test_texts_of_parallel_tool_calls_are_not_joined() -> None:
     """Parts of two tool calls in one stream are never joined into one text."""
-    told = [
+    parts = [
         {"type": "delta", "index": index, "delta": {"partial_json": text}}
         for index, text in [(0, "ann@ex"), (1, "cat@"), (0, "ample.org"), (1, " dog")]
     ]
-    data, _ = redact(b"".join(b"data: " + jsonio.dumps(one) + b"\n\n" for one in told))
+    data, _ = redact(b"".join(b"data: " + jsonio.dumps(part) + b"\n\n" for part in parts))
     frames = [jsonio.loads(line[6:]) for line in data.splitlines() if line]
-    assert [one["delta"]["partial_json"] for one in frames] == ["[e-mail]", "cat@", "", " dog"]
+    assert [part["delta"]["partial_json"] for part in frames] == ["[e-mail]", "cat@", "", " dog"]
 
 
-def test_names_that_every_frame_repeats_are_left_alone() -> None:
+def test_values_that_every_frame_repeats_stay() -> None:
     plain = b'data: {"type":"content_block_delta","index":0,"delta":{"text":"Word"}}\n\n' * 200
     assert redact(plain)[0].splitlines() == plain.splitlines()
 
 
-def test_long_json_is_cut_where_it_is_long_and_stays_json() -> None:
-    said = {"model": "m", "messages": [{"content": "so much " * 90_000}, {"content": "Hi."}]}
-    data, cut = redact(jsonio.dumps(said))
-    told = jsonio.loads(data)
+def test_long_json_is_shortened_in_its_long_texts_and_stays_json() -> None:
+    body = {"model": "m", "messages": [{"content": "so much " * 90_000}, {"content": "Hi."}]}
+    data, cut = redact(jsonio.dumps(body))
+    shortened = jsonio.loads(data)
     assert cut
     assert len(data) <= 262_144
-    assert (told["model"], told["messages"][1]) == ("m", {"content": "Hi."})
-    assert told["messages"][0]["content"].endswith("…[654,464 characters more]")
+    assert (shortened["model"], shortened["messages"][1]) == ("m", {"content": "Hi."})
+    assert shortened["messages"][0]["content"].endswith("…[654,464 characters more]")
     many = jsonio.dumps(["word " * 900] * 500)
     data, cut = redact(many)
     assert cut
     assert len(jsonio.loads(data)) == 500
 
 
-def test_what_cannot_be_cut_as_json_is_cut_as_text() -> None:
+def test_long_json_without_long_texts_is_cut_as_text() -> None:
     data, cut = redact(jsonio.dumps(["ü"] * 90_000))
     assert cut
     assert 262_140 < len(data) <= 262_144
@@ -248,22 +250,22 @@ def test_what_cannot_be_cut_as_json_is_cut_as_text() -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"\xff\xfe", b"{", b"no json", b"data: {", b'"just text"', b"null"]
 )
-def test_other_texts_are_kept_too(data: bytes) -> None:
-    told, cut = redact(data)
-    assert (told.strip(), cut) == (data.decode(errors="replace").encode(), False)
+def test_text_that_is_not_json_is_kept(data: bytes) -> None:
+    redacted, cut = redact(data)
+    assert (redacted.strip(), cut) == (data.decode(errors="replace").encode(), False)
 
 
-def test_what_is_too_deep_is_not_kept() -> None:
+def test_json_that_is_nested_too_deeply_is_cut() -> None:
     assert redact(b"[" * 900 + b"]" * 900)[1] in (True, False)
     assert redact(b'{"a":' * 1_000 + b"1" + b"}" * 1_000)[1] is True
 
 
-def test_a_long_text_is_struck_in_pieces_and_no_secret_falls_between() -> None:
+def test_no_secret_survives_between_the_pieces_of_a_long_text() -> None:
     filler = "word " * 780
-    said = "4111 1111 1111 1111 ann@example.org GB33 BUKB 2020 1555 5555 55 Bearer abcdef-12345"
+    secrets = "4111 1111 1111 1111 ann@example.org GB33 BUKB 2020 1555 5555 55 Bearer abcdef-12345"
     struck = "[card] [e-mail] [IBAN] Bearer [token]"
     for at in range(90, 200):
-        text = filler + "x" * at + f" {said} " + filler
+        text = filler + "x" * at + f" {secrets} " + filler
         assert redact_text(text) == filler + "x" * at + f" {struck} " + filler, at
     lines = ("line\n" * 819)[:-1] + " 4111 1111 1111 1111\n" + "line\n" * 9
     assert redact_text(lines).count("[card]") == 1
@@ -281,8 +283,8 @@ def test_luhn_has_one_check_digit_for_each_number(digits: list[int]) -> None:
         lambda inner: some.lists(inner) | some.dictionaries(some.text(), inner),
     )
 )  # fmt: skip
-def test_json_stays_json(value: Any) -> None:
+def test_redacted_json_stays_json(value: Any) -> None:
     data = jsonio.dumps(value)
     if b"\\ud" not in data:
-        told, _ = redact(data)
-        jsonio.loads(told)
+        redacted, _ = redact(data)
+        jsonio.loads(redacted)

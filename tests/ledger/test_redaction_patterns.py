@@ -5,14 +5,14 @@ import pytest
 from gateway.ledger.redaction_patterns import compile_redactor
 
 
-def test_all_that_a_pattern_finds_is_struck_out() -> None:
+def test_every_match_of_a_pattern_is_removed() -> None:
     struck = compile_redactor(r"case-\d{4}")
     assert struck("Grüße, case-1234 und case-5678.".encode()) == (
         "Grüße, [struck out] und [struck out].".encode()
     )
 
 
-def test_text_that_is_no_text_harms_nothing() -> None:
+def test_a_pattern_works_on_invalid_utf_8() -> None:
     assert compile_redactor("b")(b"a\xffb") == "a\ufffd[struck out]".encode()
 
 
@@ -20,6 +20,6 @@ def test_text_that_is_no_text_harms_nothing() -> None:
     ("pattern", "why"),
     [("(", "is not a regular expression: missing"), ("x*", "matches nothing at all")],
 )
-def test_a_pattern_that_cannot_be_used_says_why(pattern: str, why: str) -> None:
+def test_the_error_of_an_unusable_pattern_says_why(pattern: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         compile_redactor(pattern)

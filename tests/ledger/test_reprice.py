@@ -46,7 +46,7 @@ def unpriced(**changes: Any) -> FinalRow:
     return rows.entry(**{"usage": "provider", **plain, **changes})
 
 
-def test_a_row_without_a_price_is_repaired() -> None:
+def test_a_row_without_a_price_gets_one() -> None:
     assert price_again(unpriced(), PRICE, OTHER, NOW) == RepriceRow(
         id="call-1",
         at=NOW,
@@ -80,13 +80,13 @@ REPAIRED: list[tuple[dict[str, Any], str, str | None, str]] = [
 
 
 @pytest.mark.parametrize(("changes", "usd", "estimate", "version"), REPAIRED)
-def test_every_class_of_what_was_counted_is_priced(
+def test_every_class_of_tokens_and_tools_is_priced(
     changes: dict[str, Any], usd: str, estimate: str | None, version: str
 ) -> None:
-    found = price_again(unpriced(**changes), PRICE, None, NOW)
-    assert found is not None
-    assert (found.cost, found.price) == (Decimal(usd), version)
-    assert found.estimate == (None if estimate is None else Decimal(estimate))
+    repriced = price_again(unpriced(**changes), PRICE, None, NOW)
+    assert repriced is not None
+    assert (repriced.cost, repriced.price) == (Decimal(usd), version)
+    assert repriced.estimate == (None if estimate is None else Decimal(estimate))
 
 
 UNCHANGED: list[tuple[dict[str, Any], Price | None]] = [
@@ -108,7 +108,9 @@ UNCHANGED: list[tuple[dict[str, Any], Price | None]] = [
 
 
 @pytest.mark.parametrize(("changes", "price"), UNCHANGED)
-def test_what_stays_unknown_or_free_is_left(changes: dict[str, Any], price: Price | None) -> None:
+def test_a_row_that_stays_unknown_or_free_is_not_repriced(
+    changes: dict[str, Any], price: Price | None
+) -> None:
     assert price_again(unpriced(**changes), price, None, NOW) is None
 
 
@@ -127,52 +129,52 @@ EARLIER: list[tuple[dict[str, Any], list[Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("changes", "costs", "usd", "estimate"), EARLIER)
-def test_what_attempts_before_the_answer_cost_is_part_of_it(
+def test_the_cost_of_earlier_attempts_is_part_of_the_cost(
     changes: dict[str, Any], costs: list[Any], usd: str, estimate: str
 ) -> None:
     """The row itself cannot tell the cost if another attempt's cost is unknown."""
-    earlier = [attempt(cost=None if one is None else Decimal(one)) for one in costs]
+    earlier = [attempt(cost=None if cost is None else Decimal(cost)) for cost in costs]
     entry = unpriced(attempts=3, **changes)
-    found = price_again(entry, PRICE, None, NOW, attempts=earlier)
-    assert found is not None
-    assert (found.cost, found.estimate) == (Decimal(usd), Decimal(estimate))
+    repriced = price_again(entry, PRICE, None, NOW, attempts=earlier)
+    assert repriced is not None
+    assert (repriced.cost, repriced.estimate) == (Decimal(usd), Decimal(estimate))
 
 
-def test_what_was_estimated_of_attempts_before_stays_so() -> None:
+def test_estimates_of_earlier_attempts_stay_estimates() -> None:
     """A row without a cost has no estimate, so the attempts' own count."""
     earlier = [attempt(cost=Decimal("0.05"), estimate=Decimal("0.01"))]
     for usage, estimate in (("provider", "0.01"), ("estimate", "0.31")):
         entry = unpriced(attempts=2, wasted=Decimal("0.05"), usage=usage)
-        found = price_again(entry, PRICE, None, NOW, attempts=earlier)
-        assert found is not None
-        assert (found.cost, found.estimate) == (Decimal("0.35"), Decimal(estimate))
+        repriced = price_again(entry, PRICE, None, NOW, attempts=earlier)
+        assert repriced is not None
+        assert (repriced.cost, repriced.estimate) == (Decimal("0.35"), Decimal(estimate))
 
 
-def test_a_call_that_failed_is_compared_with_nothing_at_no_cost() -> None:
+def test_a_failed_call_gets_a_baseline_of_zero() -> None:
     """Once a baseline is declared, the cost of the failed call reduces the savings."""
     failed = unpriced(state="failed", cost=Decimal("0.05"), wasted=Decimal("0.05"), price="old")
-    found = price_again(failed, PRICE, OTHER, NOW)
-    assert found == RepriceRow(
+    repriced = price_again(failed, PRICE, OTHER, NOW)
+    assert repriced == RepriceRow(
         id="call-1", at=NOW, cost=Decimal("0.05"), baseline=Decimal(0), price="old"
     )
     for stays in ({"cost": None}, {"baseline": Decimal(0)}):
         assert price_again(msgspec.structs.replace(failed, **stays), PRICE, OTHER, NOW) is None
 
 
-def test_a_hit_gets_the_baseline_that_it_lacked_and_stays_free() -> None:
+def test_a_cache_hit_gets_its_missing_baseline_and_stays_free() -> None:
     hit = unpriced(state="cache_hit", cache="hit", cost=Decimal(0), usage="recording")
-    found = price_again(hit, PRICE, OTHER, NOW)
-    assert found is not None
-    assert (found.cost, found.baseline, found.price) == (Decimal(0), Decimal(3), None)
+    repriced = price_again(hit, PRICE, OTHER, NOW)
+    assert repriced is not None
+    assert (repriced.cost, repriced.baseline, repriced.price) == (Decimal(0), Decimal(3), None)
 
 
-def test_a_row_whose_cost_stays_unknown_may_get_a_baseline() -> None:
-    found = price_again(unpriced(), None, OTHER, NOW)
-    assert found is not None
-    assert (found.cost, found.estimate, found.baseline) == (None, None, Decimal(3))
+def test_a_row_of_unknown_cost_may_get_a_baseline() -> None:
+    repriced = price_again(unpriced(), None, OTHER, NOW)
+    assert repriced is not None
+    assert (repriced.cost, repriced.estimate, repriced.baseline) == (None, None, Decimal(3))
 
 
-def test_the_price_of_the_moment_of_the_call_counts() -> None:
+def test_the_price_at_the_time_of_the_call_counts() -> None:
     """Neither today's price nor that of another hour counts."""
     dear = Price(rates=Rates(input=Decimal(200), output=Decimal(0)), version="dear")
     night = Price(rates=Rates(input=Decimal(5), output=Decimal(0)), version="night")
@@ -182,13 +184,13 @@ def test_the_price_of_the_moment_of_the_call_counts() -> None:
         PRICE, hours=(PriceHours(((0, 86_400),), frozenset(range(7)), night),)
     )
     for price, usd in ((later, "0.3"), (hours, "0.5")):
-        found = price_again(unpriced(), price, price, NOW)
-        assert found is not None
-        assert found.cost == found.baseline == Decimal(usd)
+        repriced = price_again(unpriced(), price, price, NOW)
+        assert repriced is not None
+        assert repriced.cost == repriced.baseline == Decimal(usd)
     past = msgspec.structs.replace(PRICE, later=(LaterPrice(at, dear),))
-    found = price_again(unpriced(), past, None, NOW)
-    assert found is not None
-    assert (found.cost, found.price) == (Decimal(20), "dear")
+    repriced = price_again(unpriced(), past, None, NOW)
+    assert repriced is not None
+    assert (repriced.cost, repriced.price) == (Decimal(20), "dear")
 
 
 def priced(usage: Usage, price: Price, other: Price, wasted: Decimal | None) -> FinalRow:
@@ -215,22 +217,22 @@ def priced(usage: Usage, price: Price, other: Price, wasted: Decimal | None) -> 
 
 
 @given(USAGES, PRICES, PRICES, st.none() | st.decimals(0, 10, places=6))
-def test_a_row_priced_again_with_its_own_price_is_the_same(
+def test_repricing_with_the_same_price_changes_nothing(
     usage: Usage, price: Price, other: Price, wasted: Decimal | None
 ) -> None:
     assert price_again(priced(usage, price, other, wasted), price, other, NOW) is None
 
 
 @given(USAGES, PRICES, FULL, FULL, st.decimals(0, 10, places=6))
-def test_a_row_priced_again_is_as_if_it_had_been_priced_so_at_first(
+def test_a_repriced_row_equals_one_priced_so_at_first(
     usage: Usage, price: Price, new: Price, other: Price, wasted: Decimal
 ) -> None:
     """Earlier prices do not matter; a value that the new price cannot give stays."""
     before = priced(usage, price, other, wasted)
     after = priced(usage, new, other, wasted)
-    found = price_again(before, new, other, NOW)
-    cost_now = found.cost if found is not None else before.cost
-    baseline = found.baseline if found is not None else before.baseline
+    repriced = price_again(before, new, other, NOW)
+    cost_now = repriced.cost if repriced is not None else before.cost
+    baseline = repriced.baseline if repriced is not None else before.baseline
     assert cost_now == (before.cost if after.cost is None else after.cost)
     assert baseline == (before.baseline if after.baseline is None else after.baseline)
 
@@ -238,6 +240,6 @@ def test_a_row_priced_again_is_as_if_it_had_been_priced_so_at_first(
 def test_tokens_that_are_not_text_stay_without_a_cost() -> None:
     """Text rates never apply to them; images in a prompt are billed as text."""
     assert price_again(unpriced(media={"input_audio": 7}), PRICE, OTHER, NOW) is None
-    found = price_again(unpriced(media={"input_image": 7}), PRICE, OTHER, NOW)
-    assert found is not None
-    assert found.cost == Decimal("0.3")
+    repriced = price_again(unpriced(media={"input_image": 7}), PRICE, OTHER, NOW)
+    assert repriced is not None
+    assert repriced.cost == Decimal("0.3")

@@ -44,7 +44,7 @@ def change(path: Path, sql: str) -> None:
         base.executescript(sql)
 
 
-def test_the_url_is_sqlites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sqlite_url_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert SqliteStore("sqlite:///ledger.db").path == Path("ledger.db")
     assert SqliteStore(f"sqlite:///{tmp_path}/b/ledger.db").path == tmp_path / "b/ledger.db"
@@ -55,16 +55,14 @@ def test_the_url_is_sqlites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             open_store(url)
 
 
-def test_what_is_no_database_is_told_with_its_path(tmp_path: Path) -> None:
+def test_the_error_of_an_invalid_database_names_its_path(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     path.write_bytes(b"this is no database, and long enough to be looked at" * 20)
     with pytest.raises(StoreError, match=r"ledger\.db: file is not a database"):
         SqliteStore(f"sqlite:///{path}")
 
 
-def test_a_store_of_the_first_schema_keeps_its_rows_and_where_it_was(
-    tmp_path: Path, folder: Path
-) -> None:
+def test_a_store_of_schema_1_keeps_its_rows_and_offsets(tmp_path: Path, folder: Path) -> None:
     """The statements of that version alone create the file."""
     path, lines = tmp_path / "ledger.db", [encode_row(entry("b")), encode_row(entry("c"))]
     (folder / "a.jsonl").write_bytes(b"".join(lines))
@@ -104,14 +102,14 @@ def test_a_store_of_the_first_schema_keeps_its_rows_and_where_it_was(
     assert ask(store, "SELECT sum(skipped) FROM segments") == [(1,)]
 
 
-def test_what_the_first_schema_was_is_not_changed_any_more() -> None:
+def test_the_statements_of_schema_1_never_change() -> None:
     """Files with this schema exist: a change of its text would be wrong about them."""
     columns = sqlite3.connect(":memory:")
     with closing(columns):
         for statement in SQLITE_MIGRATIONS[0]:
             columns.execute(statement)
-        found = [row[1] for row in columns.execute("PRAGMA table_info(entries)")]
-    assert found == [
+        names = [row[1] for row in columns.execute("PRAGMA table_info(entries)")]
+    assert names == [
         "id",
         "at",
         "key",
@@ -151,7 +149,7 @@ def test_what_the_first_schema_was_is_not_changed_any_more() -> None:
     ]
 
 
-def test_a_store_of_the_second_schema_tells_no_savings_where_nothing_is_compared(
+def test_a_store_of_schema_2_shows_no_savings_without_a_baseline(
     tmp_path: Path, folder: Path
 ) -> None:
     """Schema 2 counted the cost of a failed call as a loss, although there was no baseline."""
@@ -172,13 +170,13 @@ def test_a_store_of_the_second_schema_tells_no_savings_where_nothing_is_compared
     assert store.sum_costs()[0].saved is None
 
 
-def test_a_store_of_a_newer_version_is_left_alone(store: SqliteStore) -> None:
+def test_a_store_of_a_newer_version_is_an_error(store: SqliteStore) -> None:
     change(store.path, f"PRAGMA user_version = {len(SQLITE_MIGRATIONS) + 1}")
     with pytest.raises(StoreError, match="newer version"):
         SqliteStore(f"sqlite:///{store.path}")
 
 
-def test_an_older_store_is_brought_up_to_date(
+def test_an_older_store_is_migrated(
     store: SqliteStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "a.jsonl").write_bytes(encode_row(entry()))
@@ -193,7 +191,7 @@ def test_an_older_store_is_brought_up_to_date(
 
 
 @pytest.mark.parametrize("mode", ["feed", "keep"])
-def test_two_processes_that_feed_while_a_third_writes_store_each_call_once(
+def test_two_feeding_processes_store_each_call_once(
     tmp_path: Path, start: Start, mode: str
 ) -> None:
     folder = tmp_path / "journal"
@@ -207,12 +205,12 @@ def test_two_processes_that_feed_while_a_third_writes_store_each_call_once(
     fed = [int(feeder.communicate("x", timeout=60)[0]) for feeder in feeders]
     journal.close()
     store = SqliteStore(f"sqlite:///{tmp_path / 'ledger.db'}")
-    rest = store.feed(folder)
-    assert (sum(fed), rest) == (3_000, 0)
+    remaining = store.feed(folder)
+    assert (sum(fed), remaining) == (3_000, 0)
     assert ask(store, "SELECT count(*), count(DISTINCT id) FROM entries") == [(3_000, 3_000)]
 
 
-def test_many_processes_may_make_a_store_at_once(tmp_path: Path, start: Start) -> None:
+def test_many_processes_may_create_a_store_at_once(tmp_path: Path, start: Start) -> None:
     children = [start(tmp_path / "journal", "feed") for _ in range(6)]
     for child in children:
         assert child.stdout
@@ -242,10 +240,10 @@ _ROW = st.fixed_dictionaries(
 
 @given(st.lists(_ROW, min_size=1, max_size=20), st.integers(1, 9))
 @settings(max_examples=40, deadline=None)
-def test_rows_that_are_stored_together_are_those_stored_one_by_one(
+def test_rows_stored_in_bulk_equal_rows_stored_one_by_one(
     rows: list[dict[str, Any]], times: int
 ) -> None:
-    lines = [encode_row(entry(**one)) for one in rows * times]
+    lines = [encode_row(entry(**members)) for members in rows * times]
     stored = []
     for together in (2, 3, sqlite._BULK_ROWS, len(lines) + 1):
         with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
@@ -255,4 +253,4 @@ def test_rows_that_are_stored_together_are_those_stored_one_by_one(
             store = SqliteStore(f"sqlite:///{folder}/ledger.db")
             changed = store.feed(folder)
             stored.append((changed, ask(store, "SELECT * FROM entries ORDER BY seq")))
-    assert all(one == stored[-1] for one in stored)
+    assert all(members == stored[-1] for members in stored)

@@ -50,7 +50,7 @@ def read_columns(line: bytes, path: Path) -> dict[str, object] | None:
     return encode(row)
 
 
-def test_a_row_becomes_the_values_of_its_columns(tmp_path: Path) -> None:
+def test_a_row_is_encoded_into_the_values_of_its_columns(tmp_path: Path) -> None:
     columns = read_columns(encode_row(FULL), tmp_path / "a.jsonl")
     assert columns is not None
     assert columns["tags"] == '["b","a"]'
@@ -83,7 +83,7 @@ def test_a_row_becomes_the_values_of_its_columns(tmp_path: Path) -> None:
         ({"new": [1]}, {}),
     ],
 )
-def test_a_member_of_another_program_is_stored_as_its_column_holds_it(
+def test_a_value_of_another_program_is_stored_as_its_column_can_hold_it(
     changes: dict[str, object], stored: dict[str, object], tmp_path: Path
 ) -> None:
     path = tmp_path / "a.jsonl"
@@ -99,7 +99,9 @@ def test_a_member_of_another_program_is_stored_as_its_column_holds_it(
         {"at": -1.0}, {"at": 1e10}, {"at": "now"}, {"basis": 5}, {"state": "odd"}, {"id": None}, {"kind": "other"},
     ],
 )  # fmt: skip
-def test_a_line_that_is_no_row_is_skipped(changes: dict[str, object], tmp_path: Path) -> None:
+def test_a_line_with_an_invalid_value_is_skipped(
+    changes: dict[str, object], tmp_path: Path
+) -> None:
     assert read_columns(write_line(**changes), tmp_path / "a.jsonl") is None
 
 
@@ -118,7 +120,7 @@ _DECISION_RECORDS = st.builds(
 
 
 @given(_DECISION_RECORDS)
-def test_a_decision_record_is_stored_as_the_journal_has_it(record: DecisionRecord) -> None:
+def test_a_decision_record_is_stored_as_in_the_journal(record: DecisionRecord) -> None:
     line = encode_row(entry(basis=record))
     row = decode_row(line)
     assert isinstance(row, FinalRow)
@@ -140,11 +142,11 @@ _ROWS = st.builds(
 
 
 @given(st.lists(_ROWS, min_size=1, max_size=5))
-def test_rows_that_are_encoded_together_have_the_values_of_each_alone(rows: list[FinalRow]) -> None:
+def test_rows_encoded_together_have_the_same_values_as_each_alone(rows: list[FinalRow]) -> None:
     """Equal amounts keep their own number of digits."""
     alone = [values for row in rows for values in ENTRY_ENCODER.encode_rows([row])]
     assert [*map(repr, ENTRY_ENCODER.encode_rows(rows))] == [*map(repr, alone)]
 
 
-def test_no_rows_are_encoded_as_none() -> None:
+def test_encoding_no_rows_returns_none() -> None:
     assert ENTRY_ENCODER.encode_rows([]) == []

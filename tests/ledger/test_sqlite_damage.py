@@ -98,13 +98,13 @@ def path(tmp_path: Path, folder: Path) -> Path:
 
 
 @pytest.fixture
-def told() -> list[Rebuild]:
+def rebuilds() -> list[Rebuild]:
     return []
 
 
-def reopened(path: Path, told: list[Rebuild], now: float = NOW) -> SqliteStore:
+def reopened(path: Path, rebuilds: list[Rebuild], now: float = NOW) -> SqliteStore:
     """Open the store as a gateway does."""
-    return SqliteStore(f"sqlite:///{path}", lambda: now, on_rebuild=told.append)
+    return SqliteStore(f"sqlite:///{path}", lambda: now, on_rebuild=rebuilds.append)
 
 
 def is_whole(store: SqliteStore, calls: int = ROWS) -> bool:
@@ -117,34 +117,34 @@ def is_whole(store: SqliteStore, calls: int = ROWS) -> bool:
 
 
 @pytest.mark.parametrize("breaks", DAMAGES)
-def test_a_file_that_is_damaged_at_start_is_made_anew(
-    path: Path, folder: Path, told: list[Rebuild], breaks: Break
+def test_a_file_that_is_damaged_at_start_is_rebuilt(
+    path: Path, folder: Path, rebuilds: list[Rebuild], breaks: Break
 ) -> None:
     breaks(path)
     before = path.read_bytes()
     assert sqlite_damage.examine(path)
-    store = reopened(path, told)
+    store = reopened(path, rebuilds)
     assert store.feed(folder) == 2 * ROWS + 1
     assert is_whole(store)
     (aside,) = sqlite_damage.list_aside_files(path)
     assert aside.read_bytes() == before
-    assert told == [
-        Rebuild(told[0].reason, aside.name),
-        Rebuild(told[0].reason, aside.name, done=True),
+    assert rebuilds == [
+        Rebuild(rebuilds[0].reason, aside.name),
+        Rebuild(rebuilds[0].reason, aside.name, done=True),
     ]
     assert not store.state().rebuilding
     assert store.feed(folder) == 0
-    assert reopened(path, told).count() == ROWS
-    assert len(told) == 2
+    assert reopened(path, rebuilds).count() == ROWS
+    assert len(rebuilds) == 2
 
 
 @pytest.mark.parametrize("keeps", [False, True])
 @pytest.mark.parametrize("breaks", DAMAGES)
-def test_a_file_that_is_damaged_while_it_is_fed_is_made_anew(
-    path: Path, folder: Path, told: list[Rebuild], breaks: Break, *, keeps: bool
+def test_a_file_that_is_damaged_while_the_store_is_open_is_rebuilt(
+    path: Path, folder: Path, rebuilds: list[Rebuild], breaks: Break, *, keeps: bool
 ) -> None:
     """A feed or a query finds the damage, and the next feed brings all rows."""
-    store = reopened(path, told)
+    store = reopened(path, rebuilds)
     if keeps:
         store.keep_connection()
     store.feed(folder)
@@ -161,16 +161,16 @@ def test_a_file_that_is_damaged_while_it_is_fed_is_made_anew(
         store.close()
     assert is_whole(store, ROWS + 1)
     healed = keeps and breaks is flipped  # from the page in the connection's memory
-    assert [one.done for one in told] == ([] if healed else [False, True])
+    assert [rebuild.done for rebuild in rebuilds] == ([] if healed else [False, True])
     assert len(sqlite_damage.list_aside_files(path)) == (not healed)
 
 
 @pytest.mark.parametrize("ends", [[""], ["", "-wal", "-shm"]])
-def test_a_file_that_is_deleted_while_it_is_fed_is_made_anew(
-    path: Path, folder: Path, told: list[Rebuild], ends: list[str]
+def test_a_file_that_is_deleted_while_the_store_is_open_is_rebuilt(
+    path: Path, folder: Path, rebuilds: list[Rebuild], ends: list[str]
 ) -> None:
     """A WAL that is left over is no part of the new file."""
-    store = reopened(path, told)
+    store = reopened(path, rebuilds)
     store.keep_connection()
     with (folder / "b.jsonl").open("ab") as file:
         file.write(encode_row(entry("more")))
@@ -182,39 +182,39 @@ def test_a_file_that_is_deleted_while_it_is_fed_is_made_anew(
     assert store.feed(folder) == 2 * ROWS + 2
     assert is_whole(store, ROWS + 1)
     store.close()
-    assert told == [Rebuild("it was gone", None), Rebuild("it was gone", None, done=True)]
+    assert rebuilds == [Rebuild("it was gone", None), Rebuild("it was gone", None, done=True)]
     assert sqlite_damage.list_aside_files(path) == []
 
 
-def test_an_empty_file_is_filled(path: Path, folder: Path, told: list[Rebuild]) -> None:
+def test_an_empty_file_is_rebuilt(path: Path, folder: Path, rebuilds: list[Rebuild]) -> None:
     os.truncate(path, 0)
-    store = reopened(path, told)
+    store = reopened(path, rebuilds)
     with pytest.raises(StoreRebuildingError, match="0 rows so far"):
         store.sum_costs()
     assert store.feed(folder) == 2 * ROWS + 1
     assert is_whole(store)
-    assert told == [Rebuild("it was empty", None, done=True)]
+    assert rebuilds == [Rebuild("it was empty", None, done=True)]
 
 
-def test_a_file_that_is_emptied_while_it_is_fed_is_filled(
-    path: Path, folder: Path, told: list[Rebuild]
+def test_a_file_that_is_emptied_while_the_store_is_open_is_rebuilt(
+    path: Path, folder: Path, rebuilds: list[Rebuild]
 ) -> None:
-    store = reopened(path, told)
+    store = reopened(path, rebuilds)
     store.feed(folder)
     os.truncate(path, 0)
     with pytest.raises(StoreRebuildingError):
         store.sum_costs()
     assert store.feed(folder) == 2 * ROWS + 1
     assert is_whole(store)
-    assert told == [Rebuild("it was empty", None), Rebuild("it was empty", None, done=True)]
+    assert rebuilds == [Rebuild("it was empty", None), Rebuild("it was empty", None, done=True)]
     assert sqlite_damage.list_aside_files(path) == []
 
 
-def test_a_file_that_another_is_about_to_fill_is_not_damaged(
-    path: Path, folder: Path, told: list[Rebuild], monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_another_process_is_filling_is_not_damaged(
+    path: Path, folder: Path, rebuilds: list[Rebuild], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For a moment the file has no tables: another process waits, then feeds it."""
-    mine, others, fed = reopened(path, []), reopened(path, told), list[int | None]()
+    mine, others, fed = reopened(path, []), reopened(path, rebuilds), list[int | None]()
     waits = Event()
 
     def alone(path: Path) -> AbstractContextManager[None]:
@@ -233,15 +233,15 @@ def test_a_file_that_another_is_about_to_fill_is_not_damaged(
     feeding.join()
     assert fed == [2 * ROWS + 1]
     assert is_whole(others)
-    assert told == [Rebuild("it was gone", None, done=True)]
+    assert rebuilds == [Rebuild("it was gone", None, done=True)]
     assert sqlite_damage.list_aside_files(path) == []
 
 
-def test_a_file_that_comes_back_meanwhile_is_fed(
-    path: Path, folder: Path, told: list[Rebuild], monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_reappears_meanwhile_is_fed(
+    path: Path, folder: Path, rebuilds: list[Rebuild], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file is missing at the open, and there again when the store looks for the reason."""
-    store = reopened(path, told)
+    store = reopened(path, rebuilds)
     path.unlink()
     connect = sqlite_damage.connect
 
@@ -255,29 +255,29 @@ def test_a_file_that_comes_back_meanwhile_is_fed(
     monkeypatch.setattr(sqlite_damage, "connect", fails)
     assert store.feed(folder) == 2 * ROWS + 1
     assert is_whole(store)
-    assert told == []
+    assert rebuilds == []
 
 
-def test_a_value_that_nobody_can_have_written_is_damage(
-    path: Path, folder: Path, told: list[Rebuild]
+def test_an_impossible_value_counts_as_damage(
+    path: Path, folder: Path, rebuilds: list[Rebuild]
 ) -> None:
     with closing(sqlite3.connect(path)) as base, base:
         base.execute("UPDATE entries SET cost = 'x' WHERE id = 'c-3'")
-    store = reopened(path, told)
+    store = reopened(path, rebuilds)
     with pytest.raises(StoreRebuildingError, match="made anew from the journals"):
         store.read_entries()
     store.feed(folder)
     assert is_whole(store)
 
 
-def test_workers_who_find_it_at_once_make_one_file(
-    path: Path, folder: Path, told: list[Rebuild]
+def test_workers_that_find_the_damage_together_rebuild_one_file(
+    path: Path, folder: Path, rebuilds: list[Rebuild]
 ) -> None:
     pages(path)
     gate, failed = Barrier(4), list[Exception]()
 
     def work() -> None:
-        store = reopened(path, told)
+        store = reopened(path, rebuilds)
         gate.wait()
         try:
             while store.feed(folder) is None:
@@ -292,14 +292,14 @@ def test_workers_who_find_it_at_once_make_one_file(
     for thread in threads:
         thread.join()
     assert failed == []
-    assert [one.done for one in told] == [False, True]
+    assert [rebuild.done for rebuild in rebuilds] == [False, True]
     assert len(sqlite_damage.list_aside_files(path)) == 1
 
 
-def test_who_waits_for_another_knows_that_it_is_made_anew(
-    path: Path, folder: Path, told: list[Rebuild]
+def test_a_process_that_waits_for_the_feed_knows_of_the_rebuild(
+    path: Path, folder: Path, rebuilds: list[Rebuild]
 ) -> None:
-    mine, others = reopened(path, told), reopened(path, [])
+    mine, others = reopened(path, rebuilds), reopened(path, [])
     pages(path)
     with pytest.raises(StoreRebuildingError, match="its file was damaged"):
         mine.sum_costs()
@@ -317,27 +317,27 @@ def test_who_waits_for_another_knows_that_it_is_made_anew(
     assert is_whole(others)
 
 
-def test_a_rebuild_that_was_cut_short_is_gone_on_with(
-    path: Path, folder: Path, told: list[Rebuild]
+def test_an_interrupted_rebuild_is_continued(
+    path: Path, folder: Path, rebuilds: list[Rebuild]
 ) -> None:
     garbage(path)
-    reopened(path, told)
+    reopened(path, rebuilds)
     again = list[Rebuild]()
     store = reopened(path, again)
     with pytest.raises(StoreRebuildingError):
         store.read_missing_until()
     store.feed(folder)
     assert is_whole(store)
-    assert [one.done for one in again] == [True]
+    assert [rebuild.done for rebuild in again] == [True]
 
 
-def test_a_disk_that_damages_every_file_is_not_filled_with_them(
-    path: Path, folder: Path, told: list[Rebuild]
+def test_a_disk_that_damages_every_file_is_not_filled_with_copies(
+    path: Path, folder: Path, rebuilds: list[Rebuild]
 ) -> None:
     """The gateway still starts, but feeds fail until some time has passed."""
     for n, age in enumerate([0, 500, 700, 1400, 2100, 90_000]):
         garbage(path)
-        store = reopened(path, told, NOW + age)
+        store = reopened(path, rebuilds, NOW + age)
         if n in {1, 4}:  # too soon, and too many in a day
             with pytest.raises(StoreDamagedError, match="look at its disk"):
                 store.feed(folder)
@@ -346,7 +346,7 @@ def test_a_disk_that_damages_every_file_is_not_filled_with_them(
     assert len(sqlite_damage.list_aside_files(path)) == 4
 
 
-def test_who_only_asks_leaves_it_and_tells_what_to_do(path: Path, folder: Path) -> None:
+def test_a_query_leaves_a_damaged_file_alone_and_says_what_to_do(path: Path, folder: Path) -> None:
     garbage(path)
     before = path.read_bytes()
     with pytest.raises(StoreDamagedError, match="move it away: a gateway that starts or runs"):
@@ -355,30 +355,32 @@ def test_who_only_asks_leaves_it_and_tells_what_to_do(path: Path, folder: Path) 
 
 
 @pytest.mark.parametrize("version", [0, 9])
-def test_a_database_of_another_program_is_left_alone(
-    tmp_path: Path, told: list[Rebuild], version: int
+def test_a_database_of_another_program_is_an_error(
+    tmp_path: Path, rebuilds: list[Rebuild], version: int
 ) -> None:
     path = tmp_path / "theirs.db"
     with closing(sqlite3.connect(path)) as base:
         base.execute("CREATE TABLE theirs (name TEXT)")
         base.execute(f"PRAGMA user_version = {version}")
     with pytest.raises(StoreError, match="a database of another program") as caught:
-        reopened(path, told)
+        reopened(path, rebuilds)
     assert not isinstance(caught.value, StoreDamagedError)
-    assert (sqlite_damage.list_aside_files(path), told) == ([], [])
+    assert (sqlite_damage.list_aside_files(path), rebuilds) == ([], [])
 
 
-def test_tables_without_a_version_are_damage(path: Path, folder: Path, told: list[Rebuild]) -> None:
+def test_tables_without_a_version_count_as_damage(
+    path: Path, folder: Path, rebuilds: list[Rebuild]
+) -> None:
     with closing(sqlite3.connect(path)) as base:
         base.execute("PRAGMA user_version = 0")
-    store = reopened(path, told)
+    store = reopened(path, rebuilds)
     store.feed(folder)
     assert is_whole(store)
-    assert told[0].reason == "it has tables, and no version"
+    assert rebuilds[0].reason == "it has tables, and no version"
 
 
 @pytest.fixture
-def nobody(path: Path) -> Iterator[Path]:
+def barred_file(path: Path) -> Iterator[Path]:
     """Copy the store to a file that its user may not open."""
     place = Path(tempfile.mkdtemp())
     place.chmod(0o777)
@@ -395,18 +397,20 @@ def nobody(path: Path) -> Iterator[Path]:
         shutil.rmtree(place)
 
 
-def test_a_file_that_may_not_be_opened_is_not_damaged(nobody: Path, told: list[Rebuild]) -> None:
+def test_a_file_without_permission_does_not_count_as_damaged(
+    barred_file: Path, rebuilds: list[Rebuild]
+) -> None:
     with pytest.raises(StoreError, match="must be able to read and write it") as caught:
-        reopened(nobody, told)
+        reopened(barred_file, rebuilds)
     assert not isinstance(caught.value, StoreDamagedError)
     with pytest.raises(sqlite3.OperationalError):
-        sqlite_damage.examine(nobody)
-    assert (sqlite_damage.list_aside_files(nobody), told) == ([], [])
-    assert nobody.exists()
+        sqlite_damage.examine(barred_file)
+    assert (sqlite_damage.list_aside_files(barred_file), rebuilds) == ([], [])
+    assert barred_file.exists()
 
 
-def test_what_no_segment_has_any_more_is_told(
-    path: Path, folder: Path, told: list[Rebuild]
+def test_the_rebuild_reports_until_when_rows_are_missing(
+    path: Path, folder: Path, rebuilds: list[Rebuild]
 ) -> None:
     """`keep_journal` removed the journal's files before the store was damaged."""
     os.utime(folder / "a.jsonl", (NOW - 100, NOW - 100))
@@ -415,17 +419,17 @@ def test_what_no_segment_has_any_more_is_told(
     assert read_removed_until(folder) == NOW - 100
     (folder / "b.jsonl").write_bytes(encode_row(entry("more")))
     garbage(path)
-    store = reopened(path, told)
+    store = reopened(path, rebuilds)
     assert store.feed(folder) == 1
     assert (store.count(), store.read_missing_until()) == (1, NOW - 100)
-    assert told[-1].missing_until == NOW - 100
+    assert rebuilds[-1].missing_until == NOW - 100
     # A store that starts in another place does not have them either.
-    other = reopened(path.with_name("other.db"), told)
-    assert (other.feed(folder), other.read_missing_until()) == (1, NOW - 100)
-    assert told[-1] == Rebuild("", None, done=True, missing_until=NOW - 100)
+    other_store = reopened(path.with_name("other.db"), rebuilds)
+    assert (other_store.feed(folder), other_store.read_missing_until()) == (1, NOW - 100)
+    assert rebuilds[-1] == Rebuild("", None, done=True, missing_until=NOW - 100)
 
 
-def test_what_earlier_versions_removed_may_be_missing(path: Path, folder: Path) -> None:
+def test_rows_that_earlier_versions_removed_count_as_missing(path: Path, folder: Path) -> None:
     """Earlier versions did not record it: any earlier segment may be missing."""
     os.utime(folder / "id", (NOW, NOW))
     assert sweep(folder, NOW - 50, lambda _: False) == 0
@@ -436,27 +440,27 @@ def test_what_earlier_versions_removed_may_be_missing(path: Path, folder: Path) 
     assert read_removed_until(folder) == NOW + 50
 
 
-def test_a_note_of_what_was_removed_that_nobody_can_read_is_none(folder: Path) -> None:
+def test_an_unreadable_note_of_removed_segments_is_ignored(folder: Path) -> None:
     (folder / "removed-until").write_text("?")
     assert read_removed_until(folder) is None
 
 
-def test_a_name_that_tells_no_time_is_of_long_ago(
-    path: Path, folder: Path, told: list[Rebuild]
+def test_a_set_aside_file_without_a_time_in_its_name_counts_as_old(
+    path: Path, folder: Path, rebuilds: list[Rebuild]
 ) -> None:
     path.with_name("ledger.db.damaged-by-me").touch()
     garbage(path)
-    assert reopened(path, told).feed(folder)
+    assert reopened(path, rebuilds).feed(folder)
     assert len(sqlite_damage.list_aside_files(path)) == 2
 
 
-def test_journals_that_are_written_meanwhile_are_all_there(
-    tmp_path: Path, path: Path, folder: Path, told: list[Rebuild]
+def test_repeated_damage_during_writes_loses_no_row(
+    tmp_path: Path, path: Path, folder: Path, rebuilds: list[Rebuild]
 ) -> None:
     """The store is damaged repeatedly under a writer, and has each row once in the end."""
     journal = Journal(folder)
     now = NOW
-    store = SqliteStore(f"sqlite:///{path}", lambda: now, on_rebuild=told.append)
+    store = SqliteStore(f"sqlite:///{path}", lambda: now, on_rebuild=rebuilds.append)
     store.keep_connection()
     chance = random.Random(3)
     for n in range(8):

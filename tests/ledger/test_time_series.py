@@ -50,7 +50,7 @@ def test_slots_cover_the_time_and_no_more(
         assert all(datetime.fromtimestamp(s, ZoneInfo(zone)).date().isoformat() == name for s, name in zip(starts, slots.names, strict=True))  # fmt: skip
 
 
-def test_a_day_on_which_clocks_move_has_all_of_its_hours() -> None:
+def test_a_day_with_a_clock_change_has_all_its_hours() -> None:
     def names(since: str, until: str) -> list[str]:
         return build_slots("hour", at(since), at(until), BERLIN).names
 
@@ -65,12 +65,12 @@ def test_a_day_on_which_clocks_move_has_all_of_its_hours() -> None:
     assert days.starts[2] - days.starts[1] == 25 * 3_600
 
 
-def test_where_clocks_are_half_an_hour_off_so_are_slots() -> None:
-    found = build_slots("hour", at("2026-11-26T10:20+05:30"), at("2026-11-26T12:00+05:30"), ZoneInfo("Asia/Kolkata"))  # fmt: skip
-    assert found.names == ["2026-11-26T10:00+05:30", "2026-11-26T11:00+05:30"]
+def test_slots_follow_a_zone_that_is_half_an_hour_off() -> None:
+    slots = build_slots("hour", at("2026-11-26T10:20+05:30"), at("2026-11-26T12:00+05:30"), ZoneInfo("Asia/Kolkata"))  # fmt: skip
+    assert slots.names == ["2026-11-26T10:00+05:30", "2026-11-26T11:00+05:30"]
 
 
-def test_a_series_is_of_what_fits_its_time() -> None:
+def test_the_length_of_a_slot_fits_the_period() -> None:
     assert choose_slot_length(0, 3_600) == "minute"
     assert choose_slot_length(0, 86_400) == choose_slot_length(0, 7 * 86_400) == "hour"
     assert choose_slot_length(0, 30 * 86_400) == "day"

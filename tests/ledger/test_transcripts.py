@@ -16,7 +16,7 @@ HOUR = 3600
 NOON = 1_793_016_000.0  # 2026-10-26 12:00 UTC
 
 
-class Kept:
+class TranscriptFixture:
     """A transcript writer with its own clock, in a folder."""
 
     def __init__(self, folder: Path, **more: Any) -> None:
@@ -37,51 +37,51 @@ class Kept:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Kept]:
-    made = Kept(tmp_path / "content")
-    yield made
-    made.content.close()
+def transcripts(tmp_path: Path) -> Iterator[TranscriptFixture]:
+    fixture = TranscriptFixture(tmp_path / "content")
+    yield fixture
+    fixture.content.close()
 
 
 PROMPT = b'{"model":"fast","messages":[{"role":"user","content":"I am ann@example.org"}]}'
 ANSWER = b'{"choices":[{"message":{"content":"Hi."}}]}'
 
 
-def test_texts_are_struck_and_found_by_their_call(kept: Kept) -> None:
-    kept.content.keep("a", NOON, PROMPT, ANSWER)
-    kept.content.keep("b", NOON + 1, b"\xff", b"")
-    kept.content.close()
-    text = find(kept.folder, "a")
+def test_a_transcript_is_redacted_and_found_by_its_call(transcripts: TranscriptFixture) -> None:
+    transcripts.content.keep("a", NOON, PROMPT, ANSWER)
+    transcripts.content.keep("b", NOON + 1, b"\xff", b"")
+    transcripts.content.close()
+    text = find(transcripts.folder, "a")
     assert text == Transcript(
         id="a",
         at=NOON,
         prompt=PROMPT.decode().replace("ann@example.org", "[e-mail]"),
         answer=ANSWER.decode(),
     )
-    found = find(kept.folder, "b")
-    assert found is not None
-    assert (found.prompt, found.answer, found.cut) == ("�", "", False)
-    assert find(kept.folder, "c") is None
-    assert find(kept.folder / "nowhere", "a") is None
+    transcript = find(transcripts.folder, "b")
+    assert transcript is not None
+    assert (transcript.prompt, transcript.answer, transcript.cut) == ("�", "", False)
+    assert find(transcripts.folder, "c") is None
+    assert find(transcripts.folder / "nowhere", "a") is None
 
 
-def test_files_are_of_a_process_and_an_hour_and_belong_to_the_user(kept: Kept) -> None:
-    keep = kept.content.keep
+def test_each_process_and_hour_has_its_own_private_file(transcripts: TranscriptFixture) -> None:
+    keep = transcripts.content.keep
     keep("a", NOON, PROMPT, ANSWER)
     keep("b", NOON, PROMPT, ANSWER)
-    kept.content.flush()
-    kept.now += HOUR
+    transcripts.content.flush()
+    transcripts.now += HOUR
     keep("c", NOON, PROMPT, ANSWER)
-    kept.content.flush()
+    transcripts.content.flush()
     pid = os.getpid()
-    assert kept.files() == [f"20261026T12-{pid}-a.jsonl", f"20261026T13-{pid}-b.jsonl"]
-    paths = [kept.folder / name for name in kept.files()]
+    assert transcripts.files() == [f"20261026T12-{pid}-a.jsonl", f"20261026T13-{pid}-b.jsonl"]
+    paths = [transcripts.folder / name for name in transcripts.files()]
     assert [path.stat().st_mode & 0o777 for path in paths] == [0o600, 0o600]
-    assert kept.folder.stat().st_mode & 0o777 == 0o700
+    assert transcripts.folder.stat().st_mode & 0o777 == 0o700
     assert [len(path.read_bytes().splitlines()) for path in paths] == [2, 1]
 
 
-def test_whole_files_go_when_their_hour_was_over_before_a_time(tmp_path: Path) -> None:
+def test_files_of_hours_before_a_time_are_removed(tmp_path: Path) -> None:
     for name in ("20261026T10-1-a", "20261026T11-1-b", "20261026T12-1-c", "notes"):
         (tmp_path / f"{name}.jsonl").write_bytes(b"{}\n")
     assert sweep(tmp_path, NOON - 1) == 1
@@ -90,20 +90,20 @@ def test_whole_files_go_when_their_hour_was_over_before_a_time(tmp_path: Path) -
     assert sweep(tmp_path / "nowhere", NOON) == 0
 
 
-def test_a_file_that_was_removed_is_followed_by_another(kept: Kept) -> None:
-    kept.content.keep("a", NOON, PROMPT, ANSWER)
-    kept.content.flush()
-    assert sweep(kept.folder, NOON + HOUR) == 1
-    kept.content.keep("b", NOON, PROMPT, ANSWER)
-    kept.content.flush()
-    assert find(kept.folder, "b") is not None
-    assert kept.content.dropped == 0
+def test_a_removed_file_is_replaced_by_a_new_one(transcripts: TranscriptFixture) -> None:
+    transcripts.content.keep("a", NOON, PROMPT, ANSWER)
+    transcripts.content.flush()
+    assert sweep(transcripts.folder, NOON + HOUR) == 1
+    transcripts.content.keep("b", NOON, PROMPT, ANSWER)
+    transcripts.content.flush()
+    assert find(transcripts.folder, "b") is not None
+    assert transcripts.content.dropped == 0
 
 
-def test_a_long_text_is_cut_and_says_so(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, max_text_bytes=400)
-    kept.content.keep("a", NOON, jsonio.dumps({"content": "word " * 900}), b"")
-    kept.content.close()
+def test_a_long_transcript_is_marked_as_cut(tmp_path: Path) -> None:
+    transcripts = TranscriptFixture(tmp_path, max_text_bytes=400)
+    transcripts.content.keep("a", NOON, jsonio.dumps({"content": "word " * 900}), b"")
+    transcripts.content.close()
     text = find(tmp_path, "a")
     assert text is not None
     assert text.cut
@@ -124,65 +124,69 @@ class Stuck:
         return data
 
 
-def test_what_the_thread_cannot_keep_up_with_is_dropped_and_counted(tmp_path: Path) -> None:
+def test_transcripts_that_the_thread_cannot_write_in_time_are_dropped(tmp_path: Path) -> None:
     """Both number and size are bounded; `keep` never waits, and there is room again afterwards."""
     stuck = Stuck()
-    kept = Kept(tmp_path, redactors=[stuck], max_waiting_bytes=10_000)
-    kept.content.keep("first", NOON, b"hello", b"")
+    transcripts = TranscriptFixture(tmp_path, redactors=[stuck], max_waiting_bytes=10_000)
+    transcripts.content.keep("first", NOON, b"hello", b"")
     assert stuck.busy.wait(30)
-    kept.content.keep("large", NOON, b"x" * 9_000, b"x" * 990)
-    kept.content.keep("too large", NOON, b"x" * 6, b"")
-    assert kept.content.dropped == 1
+    transcripts.content.keep("large", NOON, b"x" * 9_000, b"x" * 990)
+    transcripts.content.keep("too large", NOON, b"x" * 6, b"")
+    assert transcripts.content.dropped == 1
     for number in range(1023):
-        kept.content.keep(str(number), NOON, b"", b"")
-    assert kept.content.dropped == 1
-    kept.content.keep("too many", NOON, b"", b"")
-    assert kept.content.dropped == 2
+        transcripts.content.keep(str(number), NOON, b"", b"")
+    assert transcripts.content.dropped == 1
+    transcripts.content.keep("too many", NOON, b"", b"")
+    assert transcripts.content.dropped == 2
     stuck.go.set()
-    kept.content.flush()
-    kept.content.keep("after", NOON, b"x" * 10_000, b"")
-    kept.content.close()
-    assert kept.content.dropped == 2
+    transcripts.content.flush()
+    transcripts.content.keep("after", NOON, b"x" * 10_000, b"")
+    transcripts.content.close()
+    assert transcripts.content.dropped == 2
     assert find(tmp_path, "too large") is None
     assert find(tmp_path, "too many") is None
     assert find(tmp_path, "after") is not None
 
 
-def test_a_disk_that_refuses_is_noted_once_and_the_next_text_is_whole(
+def test_a_full_disk_is_reported_once_and_the_next_transcript_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = Kept(tmp_path)
-    kept.content.keep("a", NOON, PROMPT, ANSWER)
-    kept.content.flush()
-    real, left = os.write, [40, 0, 0]
+    transcripts = TranscriptFixture(tmp_path)
+    transcripts.content.keep("a", NOON, PROMPT, ANSWER)
+    transcripts.content.flush()
+    real, answers = os.write, [40, 0, 0]
 
     def write(descriptor: int, data: bytes) -> int:
-        if not left:
+        if not answers:
             return real(descriptor, data)
-        if taken := left.pop(0):
-            return real(descriptor, data[:taken])
+        if size := answers.pop(0):
+            return real(descriptor, data[:size])
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "write", write)
     for id in ("b", "c", "d"):
-        kept.content.keep(id, NOON, PROMPT, ANSWER)
-    kept.content.flush()
-    kept.content.close()
-    assert kept.notes == ["No space left on device"]
-    assert kept.content.dropped == 2
+        transcripts.content.keep(id, NOON, PROMPT, ANSWER)
+    transcripts.content.flush()
+    transcripts.content.close()
+    assert transcripts.notes == ["No space left on device"]
+    assert transcripts.content.dropped == 2
     assert [find(tmp_path, id) is not None for id in "abcd"] == [True, False, False, True]
 
 
-def test_a_strike_that_fails_keeps_no_text(tmp_path: Path) -> None:
+def test_a_failing_redactor_drops_the_transcript(tmp_path: Path) -> None:
     def fail(_: bytes) -> bytes:
         raise KeyError("sk-secret")
 
-    kept = Kept(tmp_path, redactors=[fail])
-    kept.content.keep("a", NOON, PROMPT, ANSWER)
-    kept.content.close()
-    assert (kept.notes, kept.content.dropped, kept.files()) == (["KeyError"], 1, [])
+    transcripts = TranscriptFixture(tmp_path, redactors=[fail])
+    transcripts.content.keep("a", NOON, PROMPT, ANSWER)
+    transcripts.content.close()
+    assert (transcripts.notes, transcripts.content.dropped, transcripts.files()) == (
+        ["KeyError"],
+        1,
+        [],
+    )
 
 
-def test_a_torn_line_is_no_text(tmp_path: Path) -> None:
+def test_a_torn_line_is_no_transcript(tmp_path: Path) -> None:
     (tmp_path / "20261026T10-1-a.jsonl").write_bytes(b'{"id":"a","at":1.5,"pro')
     assert find(tmp_path, "a") is None

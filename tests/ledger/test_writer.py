@@ -29,7 +29,7 @@ class Bench:
         self.broken = False
         self.now = 0.0
         self.log: list[tuple[str, dict[str, object]]] = []
-        self.seen: list[Row] = []
+        self.received: list[Row] = []
         self.journal = Journal(folder, sync=self._sync)
         real = os.write
 
@@ -40,7 +40,7 @@ class Bench:
 
         patch.setattr(os, "write", write)
         self.record = LedgerWriter(
-            self.journal, policy, [self.seen.append], self._log, clock=lambda: self.now, **more
+            self.journal, policy, [self.received.append], self._log, clock=lambda: self.now, **more
         )
 
     def _sync(self, _: int) -> None:
@@ -51,7 +51,7 @@ class Bench:
         self.log.append((event, fields))
 
     @property
-    def kept(self) -> list[Row | None]:
+    def stored(self) -> list[Row | None]:
         return [row for path in list_segments(self.folder) for row, _ in read_rows(path)]
 
 
@@ -70,12 +70,12 @@ def test_rows_go_to_the_journal_and_then_to_the_sinks(
     bench = Bench(tmp_path, policy, monkeypatch)
     for row in CALL:
         bench.record(row)
-        assert bench.kept[-1] == bench.seen[-1] == row
+        assert bench.stored[-1] == bench.received[-1] == row
     assert bench.log == []
     bench.journal.close()
 
 
-def test_refuse_refuses_what_is_to_be_sent_and_keeps_what_has_happened(
+def test_policy_refuse_refuses_new_requests_and_keeps_outcomes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(tmp_path, "refuse", monkeypatch)
@@ -87,33 +87,37 @@ def test_refuse_refuses_what_is_to_be_sent_and_keeps_what_has_happened(
     bench.record(entry("in flight"))
     with pytest.raises(JournalError):
         bench.record(intent("newer"))
-    assert bench.kept == [intent("in flight")]
-    assert bench.seen == [intent("in flight"), entry("new", state="refused"), entry("in flight")]
+    assert bench.stored == [intent("in flight")]
+    assert bench.received == [
+        intent("in flight"),
+        entry("new", state="refused"),
+        entry("in flight"),
+    ]
     assert (bench.record.late_row_count, bench.record.lost_rows) == (2, 0)
     bench.full = False
     bench.record(intent("after"))
     finals = [entry("new", state="refused"), entry("in flight")]
-    assert bench.kept == [intent("in flight"), *finals, intent("after")]
+    assert bench.stored == [intent("in flight"), *finals, intent("after")]
     assert bench.record.late_row_count == 0
     bench.journal.close()
 
 
-def test_serve_goes_on_and_writes_rows_late_in_their_order(
+def test_policy_serve_continues_and_writes_rows_late_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(tmp_path, "serve", monkeypatch)
     bench.full = True
     for row in CALL:
         bench.record(row)
-    assert (bench.kept, bench.seen, bench.record.late_row_count) == ([], CALL, 5)
+    assert (bench.stored, bench.received, bench.record.late_row_count) == ([], CALL, 5)
     bench.full = False
     bench.record(entry("b"))
-    assert bench.kept == [*CALL, entry("b")]
+    assert bench.stored == [*CALL, entry("b")]
     bench.journal.close()
-    assert bench.kept[-1] is None  # CLOSED: no call is open
+    assert bench.stored[-1] is None  # CLOSED: no call is open
 
 
-def test_what_does_not_fit_is_counted_and_the_ends_of_calls_come_last(
+def test_late_rows_beyond_the_limit_are_lost_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(tmp_path, "serve", monkeypatch, max_late_rows=4)
@@ -126,12 +130,12 @@ def test_what_does_not_fit_is_counted_and_the_ends_of_calls_come_last(
     assert (bench.record.late_row_count, bench.record.lost_rows) == (4, 2)
     bench.full = False
     bench.record.catch_up()
-    assert bench.kept == [intent("0"), intent("1"), entry("0"), entry("1")]
+    assert bench.stored == [intent("0"), intent("1"), entry("0"), entry("1")]
     assert bench.log[-1] == ("ledger", {"text": "writable again", "rows": 4, "lost": 2})
     bench.journal.close()
 
 
-def test_a_full_disk_is_logged_once_in_a_while(
+def test_a_full_disk_is_logged_from_time_to_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(tmp_path, "serve", monkeypatch)
@@ -139,8 +143,8 @@ def test_a_full_disk_is_logged_once_in_a_while(
     for _ in range(100):
         bench.record(entry("a"))
         bench.now += 0.15
-    said = {"error": "No space left on device", "lost": 0}
-    assert bench.log == [("ledger", {**said, "late": 1}), ("ledger", {**said, "late": 68})]
+    expected = {"error": "No space left on device", "lost": 0}
+    assert bench.log == [("ledger", {**expected, "late": 1}), ("ledger", {**expected, "late": 68})]
     bench.full = False
     bench.record(entry("b"))
     bench.full = True
@@ -150,7 +154,7 @@ def test_a_full_disk_is_logged_once_in_a_while(
     assert bench.log[-1] == ("ledger", {"text": "rows were lost", "lost": 1})
 
 
-def test_a_sink_that_fails_harms_neither_the_call_nor_the_next_sink(
+def test_a_failing_sink_harms_neither_the_call_nor_other_sinks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(tmp_path, "serve", monkeypatch)
@@ -158,20 +162,20 @@ def test_a_sink_that_fails_harms_neither_the_call_nor_the_next_sink(
     def fail(_: Row) -> None:
         raise KeyError("sk-secret")
 
-    seen: list[Row] = []
+    received: list[Row] = []
     record = LedgerWriter(
-        bench.journal, "refuse", [fail, seen.append], bench._log, clock=lambda: 0.0
+        bench.journal, "refuse", [fail, received.append], bench._log, clock=lambda: 0.0
     )
     for row in CALL:
         record(row)
-    assert seen == bench.kept == CALL
+    assert received == bench.stored == CALL
     ((event, fields),) = bench.log
     assert event == "sink"
     assert str(fields["error"]).startswith("KeyError at test_writer.py:")
     bench.journal.close()
 
 
-async def test_who_asks_for_what_became_of_requests_is_not_told_of_requests_to_be_sent(
+async def test_an_outcome_sink_gets_no_intent_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(tmp_path, "serve", monkeypatch)
@@ -192,7 +196,7 @@ async def test_who_asks_for_what_became_of_requests_is_not_told_of_requests_to_b
     bench.journal.close()
 
 
-async def test_settled_is_the_disks_word_under_refuse_and_no_reason_to_stop_under_serve(
+async def test_a_failed_sync_is_an_error_under_refuse_but_not_under_serve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(tmp_path, "refuse", monkeypatch)
@@ -210,7 +214,7 @@ async def test_settled_is_the_disks_word_under_refuse_and_no_reason_to_stop_unde
     bench.journal.close()
 
 
-async def test_keep_writes_what_is_late_where_no_call_comes(
+async def test_late_rows_are_retried_without_new_calls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(tmp_path, "serve", monkeypatch)
@@ -228,22 +232,20 @@ async def test_keep_writes_what_is_late_where_no_call_comes(
     with pytest.raises(asyncio.CancelledError):
         await bench.record.retry_late_rows(sleep, 0.5)
     assert slept == [0.5] * 4
-    assert bench.kept == [entry("a")]
+    assert bench.stored == [entry("a")]
     bench.record.close()
     bench.journal.close()
 
 
-def test_a_real_disk_that_is_full_takes_every_row_once_there_is_room(
-    tmp_path: Path, start: Start
-) -> None:
+def test_a_real_full_disk_gets_every_row_once_it_has_room(tmp_path: Path, start: Start) -> None:
     """The partial writes are real: torn rows are removed, and in the end each row is there once."""
     out, _ = start(tmp_path, "serving").communicate(timeout=60)
     assert out.split("\n")[:-1] == ["log ledger", "late 37", "log ledger", "late 0"]
-    found = [row for path in list_segments(tmp_path) for row, _ in read_rows(path)]
+    rows = [row for path in list_segments(tmp_path) for row, _ in read_rows(path)]
     names = [*map(str, range(20)), "after"]
-    assert sorted(row.id for row in found if isinstance(row, FinalRow)) == sorted(names)
-    assert {row.id for row in found if isinstance(row, IntentRow)} == set(names)
-    assert found.count(None) == len(list_segments(tmp_path))  # CLOSED, and no torn row
+    assert sorted(row.id for row in rows if isinstance(row, FinalRow)) == sorted(names)
+    assert {row.id for row in rows if isinstance(row, IntentRow)} == set(names)
+    assert rows.count(None) == len(list_segments(tmp_path))  # CLOSED, and no torn row
     journal = Journal(tmp_path)
     assert recover(journal) == Recovered()
     journal.close()

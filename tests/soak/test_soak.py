@@ -19,14 +19,14 @@ def samples(growth: float, *, files: int = 20, noise: float = 3.0) -> list[Sampl
     ]
 
 
-def test_what_grows_is_told() -> None:
+def test_the_judge_reports_growing_memory() -> None:
     assert slope(samples(2.0)) == pytest.approx(2.0, abs=0.1)
     _, wrong = judge(samples(1.5), 360.0)
     assert wrong == [one for one in wrong if one.startswith("it grows by 1.")]
     assert wrong
 
 
-def test_what_does_not_grow_is_well_whatever_happens_now_and_then() -> None:
+def test_the_judge_accepts_memory_that_only_varies() -> None:
     """Warming up and single peaks do not count."""
     found = samples(0.05)
     warming = [Sample(one.at, one.resident - 30_000_000, 9, 3) for one in found[:70]]
@@ -36,13 +36,13 @@ def test_what_does_not_grow_is_well_whatever_happens_now_and_then() -> None:
     assert "less than 1" in told[1]
 
 
-def test_descriptors_and_tasks_that_stay_are_told() -> None:
+def test_the_judge_reports_leaked_descriptors_and_tasks() -> None:
     found = samples(0.0)
     later = [Sample(one.at, one.resident, 40, 30) for one in found[200:]]
     assert judge([*found[:200], *later], 360.0)[1] == ["+20 descriptors", "+18 tasks"]
 
 
-def test_a_few_seconds_of_it(tmp_path: Path) -> None:
+def test_a_soak_of_a_few_seconds_passes(tmp_path: Path) -> None:
     """While Redis flaps, workers die and clients leave, each call has one final row, as billed."""
     if redis_program() is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")

@@ -16,15 +16,15 @@ def world() -> StoreFixture:
 
 @pytest.fixture
 async def line(redis_url: str) -> AsyncIterator[Line]:
-    made = Line(redis_url)
-    await made.up()
-    yield made
-    await made.cut()
+    line_to_redis = Line(redis_url)
+    await line_to_redis.up()
+    yield line_to_redis
+    await line_to_redis.cut()
 
 
 @pytest.fixture
 async def admin(redis_url: str) -> AsyncIterator[client.Redis]:
-    made = client.Redis.from_url(redis_url)
-    await made.ping()
-    yield made
-    await made.aclose()
+    redis_client = client.Redis.from_url(redis_url)
+    await redis_client.ping()
+    yield redis_client
+    await redis_client.aclose()

@@ -14,7 +14,7 @@ class Scripted:
         self._answer = answer
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.asked: list[bytes] = []
+        self.commands: list[bytes] = []
         """The first word of each request."""
         self.dialled = self.port = 0
 
@@ -45,7 +45,7 @@ class Scripted:
                 for _ in range(int(head[1:])):
                     size = int((await reader.readline())[1:])
                     words.append((await reader.readexactly(size + 2))[:-2])
-                self.asked.append(words[0])
+                self.commands.append(words[0])
                 writer.write(await self._answer(words))
         except (OSError, asyncio.IncompleteReadError):
             pass

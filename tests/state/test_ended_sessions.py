@@ -36,60 +36,65 @@ def ended(folder: Path, clock: Clock, shared: StateStore | None = None) -> Ended
     return EndedSessions(folder / "sessions", shared, clock)
 
 
-def has(one: EndedSessions, name: str, begun: float) -> bool:
-    return asyncio.run(one.is_ended(name, begun))
+def has(sessions: EndedSessions, name: str, begun: float) -> bool:
+    return asyncio.run(sessions.is_ended(name, begun))
 
 
-def test_what_was_ended_is_ended_for_all_that_share_the_folder(
+def test_an_ended_session_is_ended_for_all_processes_of_the_folder(
     tmp_path: Path, clock: Clock
 ) -> None:
-    one, two = ended(tmp_path, clock), ended(tmp_path, clock)
-    assert not has(one, NAME, clock.now)
-    asyncio.run(one.end(NAME))
-    for each in (one, two):
+    sessions, other_process = ended(tmp_path, clock), ended(tmp_path, clock)
+    assert not has(sessions, NAME, clock.now)
+    asyncio.run(sessions.end(NAME))
+    for each in (sessions, other_process):
         assert has(each, NAME, clock.now)
         assert not has(each, OTHER, clock.now)
     for file in (tmp_path / "sessions").rglob("*"):
         assert file.stat().st_mode & 0o077 == 0
 
 
-def test_what_was_ended_is_ended_for_all_that_share_a_redis(tmp_path: Path, clock: Clock) -> None:
-    redis = MemoryStore(1_000_000, clock=clock)
-    one, two = ended(tmp_path / "1", clock, redis), ended(tmp_path / "2", clock, redis)
-    asyncio.run(one.end(NAME))
-    assert has(two, NAME, clock.now)
-    assert not has(two, OTHER, clock.now)
-    assert asyncio.run(one.end_all())
-    assert has(two, OTHER, clock.now)
-    clock.now += 0.001
-    assert not has(two, OTHER, clock.now)
-
-
-def test_all_sessions_end_that_have_begun_and_none_that_begins_later(
+def test_an_ended_session_is_ended_for_all_machines_of_a_redis(
     tmp_path: Path, clock: Clock
 ) -> None:
-    one = ended(tmp_path, clock)
-    asyncio.run(one.end(NAME))
-    assert asyncio.run(one.end_all())
-    assert has(one, NAME, clock.now)
-    assert has(one, OTHER, clock.now)
+    redis = MemoryStore(1_000_000, clock=clock)
+    sessions, other_process = (
+        ended(tmp_path / "1", clock, redis),
+        ended(tmp_path / "2", clock, redis),
+    )
+    asyncio.run(sessions.end(NAME))
+    assert has(other_process, NAME, clock.now)
+    assert not has(other_process, OTHER, clock.now)
+    assert asyncio.run(sessions.end_all())
+    assert has(other_process, OTHER, clock.now)
+    clock.now += 0.001
+    assert not has(other_process, OTHER, clock.now)
+
+
+def test_end_all_ends_earlier_sessions_and_no_later_one(tmp_path: Path, clock: Clock) -> None:
+    sessions = ended(tmp_path, clock)
+    asyncio.run(sessions.end(NAME))
+    assert asyncio.run(sessions.end_all())
+    assert has(sessions, NAME, clock.now)
+    assert has(sessions, OTHER, clock.now)
     assert [file.name for file in (tmp_path / "sessions").iterdir()] == ["all"]
     clock.now += 0.001
-    assert not has(one, OTHER, clock.now)
+    assert not has(sessions, OTHER, clock.now)
 
 
-def test_whoever_ends_all_learns_that_other_machines_may_not_know(
+def test_end_all_returns_false_if_redis_cannot_tell_other_machines(
     tmp_path: Path, clock: Clock
 ) -> None:
-    one = ended(tmp_path, clock, Lost(1_000_000, clock=clock))
-    asyncio.run(one.end(NAME))
-    assert has(one, NAME, clock.now), "this machine knows"
-    assert not asyncio.run(one.end_all())
-    assert has(one, OTHER, clock.now)
+    sessions = ended(tmp_path, clock, Lost(1_000_000, clock=clock))
+    asyncio.run(sessions.end(NAME))
+    assert has(sessions, NAME, clock.now), "this machine knows"
+    assert not asyncio.run(sessions.end_all())
+    assert has(sessions, OTHER, clock.now)
 
 
 @pytest.mark.parametrize("value", [b"soon", b"nan", b"\xff"])
-def test_what_somebody_else_wrote_ends_nothing(tmp_path: Path, clock: Clock, value: bytes) -> None:
+def test_a_foreign_value_in_redis_ends_no_session(
+    tmp_path: Path, clock: Clock, value: bytes
+) -> None:
     redis = MemoryStore(1_000_000, clock=clock)
     redis.put_nowait("session:all", value, 60.0)
     assert not has(ended(tmp_path, clock, redis), NAME, clock.now)
@@ -98,27 +103,27 @@ def test_what_somebody_else_wrote_ends_nothing(tmp_path: Path, clock: Clock, val
 @pytest.mark.parametrize(
     "name", ["", "all", "../../secret", "a/b-c-d-e-f-g", "x" * 65, "caf\u00e9-1234"]
 )
-def test_what_is_no_name_of_a_session_opens_no_file(
+def test_an_invalid_session_name_opens_no_file_and_counts_as_ended(
     tmp_path: Path, clock: Clock, name: str
 ) -> None:
     assert has(ended(tmp_path, clock), name, clock.now)
 
 
-def test_files_go_when_their_sessions_are_over(tmp_path: Path, clock: Clock) -> None:
-    one = ended(tmp_path, clock)
-    asyncio.run(one.end(NAME))
+def test_the_file_of_a_session_is_removed_after_its_lifetime(tmp_path: Path, clock: Clock) -> None:
+    sessions = ended(tmp_path, clock)
+    asyncio.run(sessions.end(NAME))
     clock.now += SESSION_SECONDS + 1
-    asyncio.run(one.end(OTHER))
+    asyncio.run(sessions.end(OTHER))
     assert [file.name for file in (tmp_path / "sessions").iterdir()] == [OTHER]
 
 
-def test_more_than_can_be_kept_end_all(
+def test_too_many_ended_sessions_end_all_sessions(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folder stays small, and no ended session is forgotten."""
     monkeypatch.setattr(ended_sessions, "_MAX_SESSIONS", 3)
-    one = ended(tmp_path, clock)
+    sessions = ended(tmp_path, clock)
     for at in range(4):
-        asyncio.run(one.end(f"session-{at}"))
+        asyncio.run(sessions.end(f"session-{at}"))
     assert [file.name for file in (tmp_path / "sessions").iterdir()] == ["all"]
-    assert all(has(one, f"session-{at}", clock.now) for at in range(4))
+    assert all(has(sessions, f"session-{at}", clock.now) for at in range(4))

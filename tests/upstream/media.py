@@ -52,9 +52,9 @@ class Host:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             self.asked.append(head)
-            said = self.answer(head)
-            if said is not None:
-                writer.write(said)
+            response = self.answer(head)
+            if response is not None:
+                writer.write(response)
                 await writer.drain()
             await reader.read()
         except (OSError, asyncio.IncompleteReadError):

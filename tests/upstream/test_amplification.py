@@ -71,10 +71,10 @@ class Loop:
 
 def _waits(reply: Response, retried: int) -> float | None:
     """Return the seconds after which an SDK retries, or None if it does not."""
-    told = head(reply)
-    if retried >= _RETRIES or reply.status not in _SEEN or told.get("x-should-retry") == "false":
+    headers = head(reply)
+    if retried >= _RETRIES or reply.status not in _SEEN or headers.get("x-should-retry") == "false":
         return None
-    return float(told.get("retry-after", 0.5))
+    return float(headers.get("retry-after", 0.5))
 
 
 def alone(share: float) -> tuple[float, float]:
@@ -104,7 +104,7 @@ async def test_the_gateway_multiplies_requests_by_a_fifth_at_most(
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1])
-async def test_with_another_provider_no_call_is_lost(tmp_path: Path, share: float) -> None:
+async def test_with_a_second_provider_every_call_is_answered(tmp_path: Path, share: float) -> None:
     loop = Loop(tmp_path, share, spare=True)
     await loop.run()
     assert loop.good == loop.calls

@@ -37,7 +37,7 @@ class Target:
         return self.breaker.allows(self.now)
 
 
-def test_five_failures_in_a_row_open_it() -> None:
+def test_five_failures_in_a_row_open_the_breaker() -> None:
     """A success in between restarts the count."""
     target = Target()
     for fails in (True, True, True, True, False, True, True, True, True):
@@ -48,7 +48,7 @@ def test_five_failures_in_a_row_open_it() -> None:
     assert target.breaker.cause == "failing"
 
 
-def test_five_in_a_row_are_nothing_where_many_are_answered() -> None:
+def test_five_failures_in_a_row_do_not_open_a_busy_breaker() -> None:
     """At fifty calls a second and 30 % failures that happens every few seconds."""
     target = Target()
     target.call()
@@ -59,7 +59,7 @@ def test_five_in_a_row_are_nothing_where_many_are_answered() -> None:
     assert causes == [None] * 8 + ["shaky", "failing", "failing"]
 
 
-def test_who_fails_now_and_then_goes_behind_others() -> None:
+def test_a_target_that_fails_often_goes_behind_others() -> None:
     """The gateway still asks it if there is no other."""
     target = Target()
     for at in range(32):
@@ -67,14 +67,14 @@ def test_who_fails_now_and_then_goes_behind_others() -> None:
     assert (target.breaker.cause, target.breaker.is_failing, target.fit) == ("shaky", False, False)
 
 
-def test_a_failure_now_and_then_changes_nothing() -> None:
+def test_occasional_failures_do_not_open_the_breaker() -> None:
     target = Target()
     for at in range(300):
         target.call(fails=at % 10 == 0)
     assert target.state == "closed"
 
 
-def test_what_was_long_ago_means_nothing() -> None:
+def test_old_failures_do_not_count() -> None:
     target = Target()
     for _ in range(12):
         target.call()
@@ -84,7 +84,7 @@ def test_what_was_long_ago_means_nothing() -> None:
     assert target.state == "closed"
 
 
-def test_a_brownout_opens_it_within_five_seconds() -> None:
+def test_a_brownout_opens_the_breaker_within_five_seconds() -> None:
     """At twenty times the usual time it opens before a single slow call is answered."""
     target = Target()
     for _ in range(100):
@@ -98,14 +98,14 @@ def test_a_brownout_opens_it_within_five_seconds() -> None:
     assert not target.breaker.is_failing
 
 
-def test_who_is_always_slow_is_not_slow() -> None:
+def test_a_target_that_is_always_slow_does_not_open_the_breaker() -> None:
     target = Target()
     for _ in range(200):
         target.call(seconds=30)
     assert target.state == "closed"
 
 
-def test_streams_and_whole_answers_have_each_their_own_time() -> None:
+def test_streams_and_whole_answers_have_their_own_typical_times() -> None:
     target = Target()
     for _ in range(100):
         target.call(seconds=0.2, stream=True)
@@ -114,7 +114,7 @@ def test_streams_and_whole_answers_have_each_their_own_time() -> None:
     assert target.breaker.report(target.now).typical_seconds == pytest.approx(0.2, rel=0.1)
 
 
-def test_one_probe_at_a_time() -> None:
+def test_a_half_open_breaker_allows_one_probe_at_a_time() -> None:
     target = Target()
     for _ in range(5):
         target.call(fails=True)
@@ -129,7 +129,7 @@ def test_one_probe_at_a_time() -> None:
     assert (target.state, target.fit) == ("closed", True)
 
 
-def test_a_probe_that_hangs_is_not_waited_for() -> None:
+def test_a_probe_that_hangs_does_not_block_the_next_one() -> None:
     target = Target()
     for _ in range(5):
         target.call(fails=True)
@@ -146,7 +146,7 @@ def test_a_probe_that_hangs_is_not_waited_for() -> None:
     assert target.state == "closed"
 
 
-def test_a_probe_that_nobody_waits_for_leaves_its_place() -> None:
+def test_an_abandoned_probe_allows_another() -> None:
     target = Target()
     for _ in range(5):
         target.call(fails=True)
@@ -158,7 +158,7 @@ def test_a_probe_that_nobody_waits_for_leaves_its_place() -> None:
     assert target.fit
 
 
-def test_what_was_asked_before_it_opened_neither_closes_nor_opens_it() -> None:
+def test_calls_from_before_the_opening_do_not_change_the_breaker() -> None:
     target = Target()
     old = [target.breaker.begin(target.now, stream=True) for _ in range(20)]
     for _ in range(5):
@@ -174,7 +174,7 @@ def test_what_was_asked_before_it_opened_neither_closes_nor_opens_it() -> None:
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
-def test_it_is_back_within_twenty_seconds_of_its_recovery(jitter: float) -> None:
+def test_the_breaker_closes_within_twenty_seconds_of_the_recovery(jitter: float) -> None:
     """The length of the outage and the moment of recovery do not matter."""
     for outage in range(1, 120):
         target = Target(jitter)
@@ -186,7 +186,7 @@ def test_it_is_back_within_twenty_seconds_of_its_recovery(jitter: float) -> None
             target.now += 0.1
 
 
-def test_none_of_several_come_back_together() -> None:
+def test_several_breakers_probe_at_different_times() -> None:
     untils = []
     for jitter in (0.0, 0.25, 1.0):
         target = Target(jitter)
@@ -196,7 +196,7 @@ def test_none_of_several_come_back_together() -> None:
     assert untils == [1.6, 1.8, 2.4]
 
 
-def test_a_refused_credential_and_a_model_that_is_not_there() -> None:
+def test_a_missing_model_opens_the_breaker() -> None:
     target = Target()
     number = target.breaker.begin(target.now, stream=True)
     assert target.breaker.record_refusal(
@@ -206,7 +206,7 @@ def test_a_refused_credential_and_a_model_that_is_not_there() -> None:
     assert target.breaker.retry_at == target.now + 30
 
 
-def test_one_that_was_just_served_is_not_put_out_by_one_client() -> None:
+def test_one_clients_refusals_do_not_open_a_working_breaker() -> None:
     """The client's request may name something missing; three in a row are the target's fault."""
     target = Target()
     target.call()
@@ -221,7 +221,7 @@ def test_one_that_was_just_served_is_not_put_out_by_one_client() -> None:
     )
 
 
-def test_a_refused_request_is_an_answer_too() -> None:
+def test_a_rejected_request_counts_as_an_answer() -> None:
     target = Target()
     for _ in range(4):
         target.call(fails=True)
@@ -238,7 +238,7 @@ def test_a_refused_request_is_an_answer_too() -> None:
     assert target.state == "closed"
 
 
-def test_a_slow_probe_is_not_back() -> None:
+def test_a_slow_probe_does_not_close_the_breaker() -> None:
     target = Target()
     for _ in range(100):
         target.call(seconds=0.2)
@@ -252,7 +252,7 @@ def test_a_slow_probe_is_not_back() -> None:
     assert target.state == "closed"
 
 
-def test_what_19_of_20_stay_below() -> None:
+def test_the_tail_time_is_the_95th_percentile() -> None:
     """The answers take 0.1 to 1.1 s, in an order that repeats."""
     target = Target()
     assert target.breaker.get_tail_seconds(stream=True) is None
@@ -311,7 +311,7 @@ class Model:
 @given(
     st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.5, 3.0, 6.0, 31.0])), max_size=150)
 )
-def test_it_does_what_a_plain_model_does(calls: list[tuple[bool, float]]) -> None:
+def test_the_breaker_behaves_like_a_plain_model(calls: list[tuple[bool, float]]) -> None:
     """Whatever fails and whenever, both have the same state, cause and time."""
     breaker, model, now = CircuitBreaker(lambda: 0.5), Model(), NOW
     for fails, wait in calls:
@@ -326,6 +326,6 @@ def test_it_does_what_a_plain_model_does(calls: list[tuple[bool, float]]) -> Non
         assert breaker.retry_at == pytest.approx(model.until)
 
 
-def test_every_cause_has_its_rank() -> None:
+def test_every_cause_has_its_own_rank() -> None:
     assert max(CAUSE_RANK, key=CAUSE_RANK.__getitem__) == "failing"
     assert len(set(CAUSE_RANK.values())) == len(CAUSE_RANK)

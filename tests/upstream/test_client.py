@@ -53,7 +53,9 @@ async def send(
     return await client.send(to, account, OPENAI_CHAT, b'{"a": 1.50}', named, timers or Timers())
 
 
-async def test_what_is_sent(client: ProviderClient, router: respx.MockRouter) -> None:
+async def test_the_client_sends_exactly_these_headers_and_bytes(
+    client: ProviderClient, router: respx.MockRouter
+) -> None:
     route = router.post(URL).mock(return_value=OK)
     answer = await send(client, provider(headers={"x-own": "1"}), traceparent="00-1-2-01")
     assert answer.status == 200
@@ -77,7 +79,7 @@ AUTH: list[tuple[Auth, dict[str, str]]] = [
 ]
 
 
-async def test_names_of_an_answer_s_headers_are_in_lower_case(
+async def test_the_header_names_of_an_answer_are_in_lower_case(
     client: ProviderClient, router: respx.MockRouter
 ) -> None:
     router.post(URL).respond(headers={"X-RateLimit-Left": "7", "x-RateLimit-left": "8"})
@@ -87,7 +89,7 @@ async def test_names_of_an_answer_s_headers_are_in_lower_case(
 
 
 @pytest.mark.parametrize(("auth", "headers"), AUTH)
-async def test_credentials(
+async def test_each_auth_scheme_sends_its_own_header(
     client: ProviderClient, router: respx.MockRouter, auth: Auth, headers: dict[str, str]
 ) -> None:
     route = router.post(URL).mock(return_value=OK)
@@ -97,7 +99,9 @@ async def test_credentials(
     assert {name: sent[name] for name in names if name in sent} == headers
 
 
-async def test_accounts_are_not_mixed_up(client: ProviderClient, router: respx.MockRouter) -> None:
+async def test_each_request_has_the_credential_of_its_account(
+    client: ProviderClient, router: respx.MockRouter
+) -> None:
     """A prepared request is used for its own account only."""
     route = router.post(URL).mock(return_value=OK)
     for secret in ("sk-1", "sk-2", "sk-1"):
@@ -115,18 +119,18 @@ BEFORE: list[dict[str, object]] = [
 
 
 @pytest.mark.parametrize("before", BEFORE)
-async def test_a_provider_of_the_same_name_is_not_taken_for_another(
+async def test_providers_of_the_same_name_are_not_confused(
     client: ProviderClient, router: respx.MockRouter, before: dict[str, object]
 ) -> None:
     """A provider of embeddings has other URLs; a new configuration may change the rest."""
     route = router.post(url__startswith="https://provider.invalid/").mock(return_value=OK)
     others = [provider(headers={"x-own": "1"}), provider(**{"headers": {"x-own": "1"}, **before})]
-    seen = [[], []]  # type: list[list[tuple[str, list[tuple[str, str]]]]]
+    sent = [[], []]  # type: list[list[tuple[str, list[tuple[str, str]]]]]
     for at in (0, 1, 0, 1):
         await send(client, others[at], account=others[at].accounts[0])
         request = route.calls.last.request
-        seen[at].append((str(request.url), request.headers.multi_items()))
-    assert seen[0][0] == seen[0][1] != seen[1][0] == seen[1][1]
+        sent[at].append((str(request.url), request.headers.multi_items()))
+    assert sent[0][0] == sent[0][1] != sent[1][0] == sent[1][1]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +142,7 @@ async def test_a_provider_of_the_same_name_is_not_taken_for_another(
         (URL, "/m:stream?alt=sse", f"{URL}/m:stream?alt=sse"),
     ],
 )
-async def test_what_is_added_to_a_url_stands_before_its_query(
+async def test_the_suffix_of_an_endpoint_goes_before_its_query(
     client: ProviderClient, router: respx.MockRouter, door: str, tail: str, url: str
 ) -> None:
     route = router.post(url__startswith=URL).mock(return_value=OK)
@@ -147,7 +151,9 @@ async def test_what_is_added_to_a_url_stands_before_its_query(
     assert str(route.calls.last.request.url) == url
 
 
-async def test_a_local_engine_may_move(client: ProviderClient, router: respx.MockRouter) -> None:
+async def test_the_client_follows_a_local_engine_to_a_new_port(
+    client: ProviderClient, router: respx.MockRouter
+) -> None:
     """The engine's endpoint is a path; its address is known once it runs, and changes on a restart."""
     first = router.post("http://127.0.0.1:1/v1/chat").mock(return_value=OK)
     second = router.post("http://127.0.0.1:2/v1/chat").mock(return_value=OK)
@@ -159,7 +165,7 @@ async def test_a_local_engine_may_move(client: ProviderClient, router: respx.Moc
     assert (first.call_count, second.call_count) == (1, 1)
 
 
-async def test_doors_that_a_query_tells_apart_are_kept_in_bounded_memory(
+async def test_the_cache_of_endpoints_with_queries_is_bounded(
     client: ProviderClient, router: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client chooses its query: each request goes to its URL, and the cache stays bounded."""
@@ -187,7 +193,7 @@ FAILURES: list[tuple[type[Exception], str, str]] = [
 
 
 @pytest.mark.parametrize(("error", "kind", "spent"), FAILURES)
-async def test_failures(
+async def test_a_transport_error_says_if_the_provider_may_have_done_the_work(
     client: ProviderClient, router: respx.MockRouter, error: type[Exception], kind: str, spent: str
 ) -> None:
     """A retry depends on one question: can the provider have done the work?"""
@@ -200,7 +206,7 @@ async def test_failures(
     assert "sk-1" not in problem.message
 
 
-async def test_the_head_is_waited_for_within_its_time(
+async def test_the_wait_for_the_head_ends_with_its_timeout(
     client: ProviderClient, router: respx.MockRouter
 ) -> None:
     async def never(_: httpx.Request) -> httpx.Response:
@@ -245,7 +251,7 @@ async def test_a_body_is_read_to_its_end() -> None:
     ],
     ids=["idle", "total", "cut", "reset"],
 )
-async def test_a_body_that_breaks(
+async def test_a_broken_body_is_a_timeout_or_truncated(
     items: tuple[bytes | Exception | float, ...], idle: float, total: float, kind: str, word: str
 ) -> None:
     with pytest.raises(ProblemError, match=word) as caught:
@@ -256,14 +262,14 @@ async def test_a_body_that_breaks(
 async def test_a_slow_consumer_is_not_a_slow_provider() -> None:
     """Time that passes on the reader's side does not count."""
     deadline = asyncio.get_running_loop().time() + 9
-    seen = []
+    pieces = []
     async for data in read(chunks(b"a", b"b"), 0.005, deadline, "acme"):
         await asyncio.sleep(0.02)
-        seen.append(data)
-    assert seen == [b"a", b"b"]
+        pieces.append(data)
+    assert pieces == [b"a", b"b"]
 
 
-def test_a_problem_knows_its_kind() -> None:
+def test_an_error_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError):
         door._build_error("no_such_kind", "", "no")
     assert door._build_error("upstream_timeout", "x", "no").problem == Problem(
@@ -271,7 +277,9 @@ def test_a_problem_knows_its_kind() -> None:
     )
 
 
-async def test_the_environment_gives_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_client_ignores_proxies_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """SEC-SSRF 6: our own transport and a stock one ignore it; the provider's setting counts."""
     for name in (
         "HTTP_PROXY",
@@ -295,7 +303,7 @@ async def test_the_environment_gives_no_proxy(monkeypatch: pytest.MonkeyPatch) -
     assert proxied._proxy is not None
 
 
-async def test_connections_are_kept_for_as_long_as_a_provider_uses_them() -> None:
+async def test_connections_are_closed_once_no_provider_uses_them() -> None:
     """Providers with the same proxy and TLS settings share one; the gateway closes unused ones."""
     closed = list[str]()
 
@@ -307,23 +315,23 @@ async def test_connections_are_kept_for_as_long_as_a_provider_uses_them() -> Non
         async def aclose(self) -> None:
             closed.append(self.name)
 
-    pools = door.ConnectionPools(lambda one: Told(one.name))
-    one, other = provider(), provider(name="other")
-    first = pools(one)
-    assert pools(one) is first
+    pools = door.ConnectionPools(lambda acme: Told(acme.name))
+    acme, other = provider(), provider(name="other")
+    first = pools(acme)
+    assert pools(acme) is first
     pools(other)
-    await pools.close_unused([one])
+    await pools.close_unused([acme])
     assert closed == ["other"]
     await pools.close()
     assert closed == ["other", "acme"]
     own = door.ConnectionPools()
-    kept, gone = own(one), own(provider(proxy="http://p:1"))
+    used_pool, unused_pool = own(acme), own(provider(proxy="http://p:1"))
     await own.close_unused([other])
-    assert own(other) is kept
-    assert own(provider(proxy="http://p:1")) is not gone
+    assert own(other) is used_pool
+    assert own(provider(proxy="http://p:1")) is not unused_pool
 
 
-def test_a_certificate_that_is_wrong_stays_wrong() -> None:
+def test_an_invalid_certificate_is_a_permanent_failure() -> None:
     """Repeating the request cannot help; a host that is unreachable for another reason may be back
     soon.
     """
@@ -331,27 +339,28 @@ def test_a_certificate_that_is_wrong_stays_wrong() -> None:
     wrong.__cause__ = ssl.SSLCertVerificationError("x")
     garbage = httpx.ConnectError("TLS: wrong version number")
     garbage.__cause__ = ssl.SSLError("x")
-    found = [
-        door._build_failure("acme", one) for one in (wrong, garbage, httpx.ConnectError("refused"))
+    problems = [
+        door._build_failure("acme", item)
+        for item in (wrong, garbage, httpx.ConnectError("refused"))
     ]
-    assert [one.is_permanent for one in found] == [True, False, False]
+    assert [item.is_permanent for item in problems] == [True, False, False]
     assert door._build_failure("acme", httpx.UnsupportedProtocol("x")).is_permanent
 
 
-def test_no_free_connection_is_the_gateways_want() -> None:
+def test_a_full_connection_pool_is_an_overloaded_error() -> None:
     """The client may retry: the gateway has sent nothing."""
     problem = door._build_failure("acme", httpx.PoolTimeout("x"))
     assert (problem.kind, problem.retry_after, problem.should_retry) == ("overloaded", 1.0, None)
 
 
-async def test_nothing_leaves_by_another_transport_without_its_row(
+async def test_another_transport_sends_no_request_without_its_row_either(
     router: respx.MockRouter,
 ) -> None:
     route = router.post(URL).mock(return_value=OK)
-    room, seen = [False, True], list[int]()
+    room, call_counts = [False, True], list[int]()
 
     def write() -> bool:
-        seen.append(route.call_count)
+        call_counts.append(route.call_count)
         return room.pop(0)
 
     transport = httpx.MockTransport(router.async_handler)
@@ -360,5 +369,5 @@ async def test_nothing_leaves_by_another_transport_without_its_row(
         await send(client, provider())
     assert (caught.value.problem.kind, route.call_count) == ("ledger", 0)
     assert (await send(client, provider())).status == 200
-    assert (seen, route.call_count) == ([0, 0], 1)
+    assert (call_counts, route.call_count) == ([0, 0], 1)
     await client.close()

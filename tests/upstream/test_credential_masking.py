@@ -25,7 +25,7 @@ def escaped(text: str, *names: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "written",
     [
         KEY,
         escaped(KEY),
@@ -37,9 +37,9 @@ def escaped(text: str, *names: str) -> str:
         KEY.replace("/", "%2F").replace("+", "%2b"),
     ],
 )  # fmt: skip
-def test_it_is_masked_however_it_is_written(said: str) -> None:
+def test_a_credential_is_masked_in_every_form(written: str) -> None:
     """The credential may be plain, in JSON, in JSON within JSON, and in a URL."""
-    body = f'{{"error":{{"message":"Wrong key: {said}."}}}}'
+    body = f'{{"error":{{"message":"Wrong key: {written}."}}}}'
     assert credential_masking.mask_text(ACCOUNT, body) == '{"error":{"message":"Wrong key: ***."}}'
     assert (
         credential_masking.mask_body(ACCOUNT, body.encode())
@@ -51,33 +51,33 @@ def test_it_is_masked_however_it_is_written(said: str) -> None:
 def test_any_credential_is_masked_in_json(key: str) -> None:
     account = Account("main", key)
     for ascii_only in (True, False):
-        told = json.dumps({"error": f"<{key}>"}, ensure_ascii=ascii_only)
-        assert json.loads(credential_masking.mask_body(account, told.encode())) == {
+        text = json.dumps({"error": f"<{key}>"}, ensure_ascii=ascii_only)
+        assert json.loads(credential_masking.mask_body(account, text.encode())) == {
             "error": "<***>"
         }
 
 
 @pytest.mark.parametrize("key", ["", "g", "none", "ollama", "changeme", "fifteen-letters"])
-def test_a_short_credential_may_be_a_word_and_is_left_alone(key: str) -> None:
+def test_a_short_credential_is_not_masked(key: str) -> None:
     body = b'{"error":{"message":"none: run ollama pull; changeme, fifteen-letters"}}'
     account = Account("main", key)
     assert credential_masking.mask_body(account, body) is body
     assert credential_masking.mask_text(account, "none of ollama") == "none of ollama"
 
 
-def test_what_holds_none_stays_as_it_is() -> None:
+def test_an_error_without_a_credential_stays_unchanged() -> None:
     body = b'{"error":{"message":"No.", "x": 1.50}}'
     assert credential_masking.mask_body(ACCOUNT, body) is body
     problem = Problem(kind="upstream_error", message="No.", body=body)
     assert credential_masking.mask_problem(ACCOUNT, problem) is problem
 
 
-def test_a_problem_is_masked_in_all_that_its_provider_said() -> None:
+def test_the_message_and_the_body_of_a_problem_are_masked() -> None:
     problem = Problem(kind="upstream_error", message=f"No {KEY}.", body=json.dumps(KEY).encode())
     masked = credential_masking.mask_problem(ACCOUNT, problem)
     assert (masked.message, masked.body) == ("No ***.", b'"***"')
 
 
-def test_a_flood_of_backslashes_costs_little() -> None:
+def test_masking_many_backslashes_is_fast() -> None:
     """Twice as many cost twice as much: masking looks at each one once."""
     credential_masking.mask_body(ACCOUNT, b"\\" * 1_000_000)

@@ -15,11 +15,11 @@ class Clinic:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.told: list[tuple[AccountModelKey, str | None]] = []
+        self.changes: list[tuple[AccountModelKey, str | None]] = []
         self.health = TargetHealth(clock=lambda: self.now, jitter=lambda: 0.5, on_change=self.tell)
 
     def tell(self, place: AccountModelKey, breaker: CircuitBreaker) -> None:
-        self.told.append((place, breaker.cause))
+        self.changes.append((place, breaker.cause))
 
     def fail(self, name: str, kind: ProblemKind, times: int = 1, status: int | None = None) -> None:
         problem = Problem(kind=kind, message="", upstream_status=status)
@@ -39,10 +39,10 @@ class Clinic:
             )
             for name in names
         ]
-        found = self.health.sort_candidates(
-            every, lambda one: (one.target.provider.name, "main", "m")
+        sorted_candidates = self.health.sort_candidates(
+            every, lambda candidate: (candidate.target.provider.name, "main", "m")
         )
-        return "".join(one.target.provider.name for one in found)
+        return "".join(candidate.target.provider.name for candidate in sorted_candidates)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def clinic() -> Clinic:
     return Clinic()
 
 
-def test_a_name_that_a_client_chose_has_no_breaker(clinic: Clinic) -> None:
+def test_a_model_name_that_a_client_invents_gets_no_breaker(clinic: Clinic) -> None:
     """Invented names must neither fill the memory nor raise an alert."""
     for at in range(99):
         place = ("a", "main", f"x{at}")
@@ -59,14 +59,14 @@ def test_a_name_that_a_client_chose_has_no_breaker(clinic: Clinic) -> None:
             sent.fail(Problem(kind=kind, message="", upstream_status=404))
         clinic.health.begin(place, stream=True, is_listed=False).abandon()
         clinic.health.begin(place, stream=True, is_listed=False).succeed()
-    assert (clinic.health.target_breakers, clinic.health.open_count, clinic.told) == ({}, 0, [])
+    assert (clinic.health.target_breakers, clinic.health.open_count, clinic.changes) == ({}, 0, [])
 
 
-def test_a_credential_is_judged_by_every_call(clinic: Clinic) -> None:
+def test_every_call_counts_for_the_breaker_of_the_credential(clinic: Clinic) -> None:
     place = ("a", "main", "x")
     refused = Problem(kind="upstream_auth", message="", upstream_status=401)
     clinic.health.begin(place, stream=True, is_listed=False).fail(refused)
-    assert clinic.told == [(("a", "main", ""), "credential")]
+    assert clinic.changes == [(("a", "main", ""), "credential")]
     forbidden = Problem(kind="upstream_auth", message="", upstream_status=403)
     clinic.health.begin(("b", "main", "x"), stream=True, is_listed=False).fail(forbidden)
     assert clinic.health.open_count == 1
@@ -75,7 +75,7 @@ def test_a_credential_is_judged_by_every_call(clinic: Clinic) -> None:
     assert clinic.health.open_count == 0
 
 
-def test_those_out_of_their_turn_come_last_by_what_they_lack(clinic: Clinic) -> None:
+def test_unhealthy_targets_come_last_in_order_of_their_cause(clinic: Clinic) -> None:
     """The gateway skips targets that fail outright; the order shows which others may be asked, and
     how late.
     """
@@ -85,7 +85,7 @@ def test_those_out_of_their_turn_come_last_by_what_they_lack(clinic: Clinic) -> 
     clinic.fail("d", "upstream_unreachable", times=5)
     assert clinic.order("abcde") == "ecba"
     assert clinic.order("abd") == "ba"
-    assert clinic.told == [
+    assert clinic.changes == [
         (("a", "main", ""), "credential"),
         (("b", "main", "m"), "model"),
         (("c", "main", "m"), "shaky"),
@@ -97,7 +97,7 @@ def test_those_out_of_their_turn_come_last_by_what_they_lack(clinic: Clinic) -> 
     assert not clinic.health.is_blocked(("a", "main", "m"))
 
 
-def test_the_client_is_told_when_the_first_of_them_is_tried_again(clinic: Clinic) -> None:
+def test_the_refusal_says_when_the_first_target_is_tried_again(clinic: Clinic) -> None:
     clinic.fail("a", "upstream_unreachable", times=5)
     clinic.now += 1
     clinic.fail("b", "upstream_unreachable", times=5)
@@ -109,7 +109,7 @@ def test_the_client_is_told_when_the_first_of_them_is_tried_again(clinic: Clinic
     assert clinic.order("ab") == "a"  # its probe is due
 
 
-def test_an_account_is_good_again_once_it_was_served(clinic: Clinic) -> None:
+def test_an_accounts_breaker_closes_after_a_success(clinic: Clinic) -> None:
     """The model does not matter: a credential belongs to an account."""
     clinic.fail("a", "upstream_auth", status=401)
     clinic.health.begin(("a", "main", "n"), stream=True).succeed()
@@ -117,21 +117,23 @@ def test_an_account_is_good_again_once_it_was_served(clinic: Clinic) -> None:
     clinic.now += 31
     clinic.health.begin(("a", "main", "n"), stream=True).succeed()
     assert (clinic.health.open_count, clinic.health.all_closed) == (0, True)
-    assert clinic.told[-1] == (("a", "main", ""), None)
+    assert clinic.changes[-1] == (("a", "main", ""), None)
     clinic.health.begin(("a", "main", "n"), stream=True).succeed()
-    assert len(clinic.told) == 2
+    assert len(clinic.changes) == 2
 
 
 NOTHING: list[ProblemKind] = ["upstream_rate_limited", "overloaded", "ledger", "budget", "upstream_rejected", "upstream_context"]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", NOTHING)
-def test_what_is_no_failure_of_a_target_changes_nothing(clinic: Clinic, kind: ProblemKind) -> None:
+def test_problems_that_are_not_the_targets_fault_change_no_breaker(
+    clinic: Clinic, kind: ProblemKind
+) -> None:
     clinic.fail("a", kind, times=40)
-    assert (clinic.health.all_closed, clinic.told) == (True, [])
+    assert (clinic.health.all_closed, clinic.changes) == (True, [])
 
 
-def test_what_one_client_may_bring_about_takes_three(clinic: Clinic) -> None:
+def test_it_takes_three_403_or_404_to_open_a_breaker(clinic: Clinic) -> None:
     """403 and 404 may be due to a name in the request: one error does not stop a healthy target."""
     for kind, status in (("upstream_auth", 403), ("upstream_model", 404)):
         clinic.health.begin((kind, "main", "m"), stream=True).succeed()
@@ -142,7 +144,7 @@ def test_what_one_client_may_bring_about_takes_three(clinic: Clinic) -> None:
     assert not clinic.health.account_breakers
 
 
-def test_those_that_are_still_under_way_count_too(clinic: Clinic) -> None:
+def test_running_calls_count_as_slow_too(clinic: Clinic) -> None:
     """The gateway does not wait for a silent provider until its first call has failed."""
     for _ in range(40):
         sent = clinic.health.begin(("a", "main", "m"), stream=True)
@@ -151,12 +153,12 @@ def test_those_that_are_still_under_way_count_too(clinic: Clinic) -> None:
     for _ in range(50):
         clinic.health.begin(("a", "main", "m"), stream=True)
         clinic.now += 0.1
-    assert clinic.told == [(("a", "main", "m"), "slow")]
+    assert clinic.changes == [(("a", "main", "m"), "slow")]
     assert clinic.order("ab") == "ba"
     assert clinic.health.target_breakers["a", "main", "m"].report(clinic.now).in_flight == 50
 
 
-def test_a_call_that_nobody_waits_for_may_have_been_slow(clinic: Clinic) -> None:
+def test_calls_that_clients_abandon_count_as_slow(clinic: Clinic) -> None:
     """Clients that leave are the gateway's sign of a brown-out."""
     for _ in range(40):
         sent = clinic.health.begin(("a", "main", "m"), stream=True)
@@ -166,4 +168,4 @@ def test_a_call_that_nobody_waits_for_may_have_been_slow(clinic: Clinic) -> None
         sent = clinic.health.begin(("a", "main", "m"), stream=True)
         clinic.now += 2
         sent.abandon()
-    assert clinic.told[0] == (("a", "main", "m"), "slow")
+    assert clinic.changes[0] == (("a", "main", "m"), "slow")

@@ -62,7 +62,7 @@ class Account(CallAccount):
         raise AssertionError("whoever asked for the race tells that")
 
 
-class Asked(msgspec.Struct, frozen=True):
+class HedgedRequest(msgspec.Struct, frozen=True):
     """The fields of a request that a hedge reads."""
 
     call_account: Account
@@ -82,7 +82,7 @@ class Race:
         self.account = Account()
         self.bodies = {"x": Body(), "y": Body()}
         self.ends: dict[str, asyncio.Future[None]] = {}
-        job = cast("UpstreamRequest", Asked(self.account))
+        job = cast("UpstreamRequest", HedgedRequest(self.account))
         self.hedge = Hedge(self.attempt, job, (FIRST, SECOND))
 
     async def attempt(self, job: UpstreamRequest, candidate: Candidate) -> UpstreamResponse:
@@ -118,7 +118,7 @@ class Race:
         return task
 
 
-async def test_of_two_that_answer_in_the_same_moment_the_first_wins() -> None:
+async def test_if_both_targets_answer_together_the_first_wins() -> None:
     """The gateway closes the other answer, and its attempt has its own row."""
     race = Race()
     task = await race.both()
@@ -129,7 +129,7 @@ async def test_of_two_that_answer_in_the_same_moment_the_first_wins() -> None:
     assert (race.account.failures, race.open_attempts) == ([(2, "hedged")], [1])
 
 
-async def test_the_one_that_is_not_needed_is_ended() -> None:
+async def test_the_gateway_cancels_the_attempt_that_loses() -> None:
     race = Race()
     task = await race.both()
     race.ends["y"].set_result(None)
@@ -139,7 +139,7 @@ async def test_the_one_that_is_not_needed_is_ended() -> None:
 
 
 @pytest.mark.parametrize("order", ["xy", "yx"])
-async def test_the_last_of_two_failures_is_told(order: str) -> None:
+async def test_if_both_targets_fail_the_last_error_is_raised(order: str) -> None:
     race = Race()
     task = await race.both()
     for name in order:
@@ -151,7 +151,7 @@ async def test_the_last_of_two_failures_is_told(order: str) -> None:
     assert race.hedge.used_second
 
 
-async def test_a_bug_ends_both() -> None:
+async def test_an_exception_ends_both_attempts() -> None:
     race = Race()
     task = await race.both()
     race.ends["y"].set_exception(KeyError("bug"))
@@ -161,7 +161,7 @@ async def test_a_bug_ends_both() -> None:
     assert (race.account.failures, race.open_attempts) == ([(2, "hedged")], [1])
 
 
-async def test_without_a_grant_the_first_goes_on_alone() -> None:
+async def test_without_a_retry_in_the_budget_the_first_attempt_continues_alone() -> None:
     race = Race()
 
     async def at_once() -> None: ...
@@ -174,7 +174,7 @@ async def test_without_a_grant_the_first_goes_on_alone() -> None:
     assert (race.account.failures, race.hedge.used_second) == ([(1, "upstream_error")], False)
 
 
-async def test_a_call_that_is_given_up_ends_both() -> None:
+async def test_a_cancelled_call_ends_both_attempts() -> None:
     race = Race()
     task = await race.both()
     task.cancel()

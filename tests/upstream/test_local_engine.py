@@ -36,13 +36,13 @@ class Watched:
     """An engine whose pauses the test counts and ends."""
 
     def __init__(self, folder: Path, *command: str) -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.pauses: list[float] = []
         self.paused = asyncio.Event()
         self.go_on = asyncio.Semaphore(0)
         provider = Provider(name="local", urls={}, command=command)
         self.log = folder / "data" / "local.log"
-        self.engine = LocalEngine(provider, self.log, self.said.append, self.pause)
+        self.engine = LocalEngine(provider, self.log, self.messages.append, self.pause)
 
     async def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -83,16 +83,16 @@ def script(text: str) -> pytest.MarkDecorator:
 
 
 @script(SERVES)
-async def test_it_is_ready_when_it_says_so(watched: Watched) -> None:
+async def test_an_engine_is_ready_when_it_prints_so(watched: Watched) -> None:
     url = await watched.engine.wait_until_ready()
     assert url == f"http://127.0.0.1:{watched.pid}"
-    assert watched.said == [f"local: ready on {url}"]
+    assert watched.messages == [f"local: ready on {url}"]
     assert alive(watched.pid)
     assert run_by(watched.pid) == sys.executable
 
 
 @script(SERVES)
-async def test_it_is_stopped(watched: Watched) -> None:
+async def test_the_gateway_stops_the_engine(watched: Watched) -> None:
     await watched.engine.wait_until_ready()
     pid = watched.pid
     await watched.engine.stop()
@@ -101,7 +101,7 @@ async def test_it_is_stopped(watched: Watched) -> None:
 
 
 @script(STUBBORN)
-async def test_one_that_will_not_stop_is_killed(
+async def test_the_gateway_kills_an_engine_that_does_not_stop(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_engine, "_STOP_TIMEOUT", 0.05)
@@ -112,23 +112,23 @@ async def test_one_that_will_not_stop_is_killed(
 
 
 @script(SERVES)
-async def test_one_that_is_killed_comes_back(watched: Watched) -> None:
+async def test_the_gateway_restarts_a_killed_engine(watched: Watched) -> None:
     """Calls that come meanwhile wait for it."""
     await watched.engine.wait_until_ready()
-    first = watched.pid
-    os.kill(first, signal.SIGKILL)
+    first_pid = watched.pid
+    os.kill(first_pid, signal.SIGKILL)
     await watched.paused.wait()
     waiting = asyncio.create_task(watched.engine.wait_until_ready())
     await asyncio.sleep(0)
     assert not waiting.done()
     watched.go_on.release()
-    assert await waiting != f"http://127.0.0.1:{first}"
+    assert await waiting != f"http://127.0.0.1:{first_pid}"
     assert alive(watched.pid)
     assert watched.pauses == [1.0]
 
 
 @script(SERVES)
-async def test_its_input_ends_with_the_gateway(watched: Watched) -> None:
+async def test_the_engine_ends_when_its_input_ends(watched: Watched) -> None:
     """An engine stops with a gateway that was killed: it sees the end of its input."""
     await watched.engine.wait_until_ready()
     process = watched.engine._process
@@ -140,18 +140,18 @@ async def test_its_input_ends_with_the_gateway(watched: Watched) -> None:
 
 
 @script(CRASHES)
-async def test_pauses_double_up_to_30_seconds(watched: Watched) -> None:
+async def test_the_pause_before_a_restart_doubles_up_to_30_seconds(watched: Watched) -> None:
     for _ in range(7):
         await watched.paused.wait()
         watched.paused.clear()
         watched.go_on.release()
     await watched.paused.wait()
     assert watched.pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
-    assert watched.said[0] == "local: ended with status 7; again in 1 s"
+    assert watched.messages[0] == "local: ended with status 7; again in 1 s"
 
 
 @script(NOT_INSTALLED)
-async def test_one_that_cannot_run_is_off(watched: Watched) -> None:
+async def test_an_engine_that_cannot_run_is_not_restarted(watched: Watched) -> None:
     """The gateway does not try it again; its last line says what would help."""
     with pytest.raises(ProblemError) as caught:
         await watched.engine.wait_until_ready()
@@ -160,11 +160,11 @@ async def test_one_that_cannot_run_is_off(watched: Watched) -> None:
     assert (
         problem.message == "The local engine 'local' is not running: it needs more: install more."
     )
-    assert watched.said == ["local: it needs more: install more"]
+    assert watched.messages == ["local: it needs more: install more"]
     assert watched.pauses == []
 
 
-async def test_a_command_that_is_not_there(tmp_path: Path) -> None:
+async def test_a_missing_command_is_an_error(tmp_path: Path) -> None:
     watched = Watched(tmp_path, "/no/such/program")
     watched.engine.start()
     with pytest.raises(ProblemError, match="No such file or directory"):
@@ -173,7 +173,7 @@ async def test_a_command_that_is_not_there(tmp_path: Path) -> None:
     await watched.engine.stop()
 
 
-async def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
+async def test_an_unwritable_log_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where a folder should be")
     watched = Watched(tmp_path, "{python}")
     watched.engine.start()
@@ -183,38 +183,42 @@ async def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 @script(SILENT)
-async def test_one_that_never_comes_up(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_engine_that_never_becomes_ready_is_an_error(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(local_engine, "_READY_TIMEOUT", 0.05)
     with pytest.raises(ProblemError, match="did not come up within"):
         await watched.engine.wait_until_ready()
 
 
 @script(CHATTY)
-async def test_other_output_is_passed_over(watched: Watched) -> None:
+async def test_the_gateway_ignores_other_output_of_the_engine(watched: Watched) -> None:
     """Long lines are no problem."""
     assert await watched.engine.wait_until_ready()
-    assert watched.said == [f"local: ready on {watched.engine.url}"]
+    assert watched.messages == [f"local: ready on {watched.engine.url}"]
 
 
 @script(CRASHES)
-async def test_its_own_log_is_kept(watched: Watched) -> None:
+async def test_the_engines_output_goes_to_its_log(watched: Watched) -> None:
     await watched.paused.wait()
     assert watched.log.read_text() == "cannot\n"
 
 
 @script(SERVES)
-async def test_stopping_twice_is_stopping(watched: Watched) -> None:
+async def test_an_engine_may_be_stopped_twice(watched: Watched) -> None:
     await watched.engine.wait_until_ready()
     await watched.engine.stop()
     await watched.engine.stop()
 
 
-async def test_one_that_was_never_started(tmp_path: Path) -> None:
+async def test_an_engine_that_was_never_started_may_be_stopped(tmp_path: Path) -> None:
     await Watched(tmp_path, "{python}").engine.stop()
 
 
 @script(SERVES)
-async def test_a_long_run_begins_anew(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_after_a_long_run_the_pause_starts_short_again(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The pause is for an engine that crashes again and again, not for one crash a day."""
     for _ in range(3):
         await watched.engine.wait_until_ready()
@@ -229,7 +233,7 @@ async def test_a_long_run_begins_anew(watched: Watched, monkeypatch: pytest.Monk
     assert watched.pauses[-1] == 1.0
 
 
-def test_sec_supply_nothing_secret_is_in_the_environment_of_a_program() -> None:
+def test_sec_supply_no_secret_is_in_the_environment_of_a_program() -> None:
     """SEC-SUPPLY: a program gets no provider keys, in any form, and none of the gateway's own
     variables.
     """
@@ -239,15 +243,17 @@ def test_sec_supply_nothing_secret_is_in_the_environment_of_a_program() -> None:
         "ACME_API_KEY": secret, "AUTH": f"Bearer {secret}", "PART": secret[3:], "TIERGATE_SECRET": "x",
         "TIERGATE_ADMIN_KEY": "x", "REDIS_URL": "redis://:x@y",
     }  # fmt: skip
-    told = local_engine.build_child_environment(environ, ["", "off", secret])
-    assert told == {name: environ[name] for name in ("PATH", "HOME", "OFF", "HF_TOKEN", "EMPTY")}
+    child_environment = local_engine.build_child_environment(environ, ["", "off", secret])
+    assert child_environment == {
+        name: environ[name] for name in ("PATH", "HOME", "OFF", "HF_TOKEN", "EMPTY")
+    }
 
 
 TELLS = "import os, sys; sys.stderr.write(repr(dict(os.environ))); sys.stderr.flush()\n" + SERVES
 
 
 @script(TELLS)
-async def test_an_engine_is_started_without_them(
+async def test_an_engine_starts_without_secrets_in_its_environment(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACME_API_KEY", "sk-acme-0123456789")

@@ -43,7 +43,7 @@ SIZES = [
 
 
 @pytest.mark.parametrize(("answer", "why"), SIZES)
-async def test_no_more_is_read_than_may_be_had(answer: bytes, why: str) -> None:
+async def test_the_gateway_reads_no_more_of_a_file_than_the_limit(answer: bytes, why: str) -> None:
     """The announced length decides, or else the bytes that come; then the gateway closes the
     connection.
     """
@@ -65,7 +65,7 @@ async def test_the_files_of_one_call_share_the_limit() -> None:
             await get(fetch(port, most=2 * size - 1), f"{at}/1", had=had)
 
 
-async def test_eight_files_at_most() -> None:
+async def test_a_call_may_fetch_eight_files_at_most() -> None:
     async with served(ok()) as (host, port):
         urls = [f"http://pics.example:{port}/{at}" for at in range(9)]
         assert "At most 8 files" in await refused(fetch(port), *urls)
@@ -76,7 +76,7 @@ async def test_eight_files_at_most() -> None:
             await get(fetch(port), *urls[:7], had=had)
 
 
-async def test_they_are_fetched_at_the_same_time() -> None:
+async def test_files_of_a_call_are_fetched_concurrently() -> None:
     """Each host answers only once both requests have come."""
     both = asyncio.Barrier(2)
 
@@ -91,11 +91,11 @@ async def test_they_are_fetched_at_the_same_time() -> None:
         assert await get(fetch(port, web=Together()), f"{at}/1", f"{at}/2")
 
 
-async def test_one_that_fails_ends_the_others() -> None:
+async def test_a_failed_fetch_ends_the_others() -> None:
     async with served(lambda head: None if b"/slow" in head else ok(status=404)) as (_, port):
         at = f"http://pics.example:{port}"
-        said = await refused(fetch(port, timeout=60), f"{at}/slow", f"{at}/gone")
-        assert "answered with status 404" in said
+        message = await refused(fetch(port, timeout=60), f"{at}/slow", f"{at}/gone")
+        assert "answered with status 404" in message
 
 
 SLOW = [
@@ -107,24 +107,24 @@ SLOW = [
 
 
 @pytest.mark.parametrize("answer", SLOW)
-async def test_a_host_that_goes_on_for_ever_is_left(answer: bytes | None) -> None:
+async def test_a_fetch_from_a_stuck_host_ends_with_the_timeout(answer: bytes | None) -> None:
     async with served(lambda _: answer) as (host, port):
-        said = await refused(fetch(port, timeout=0.05), f"http://pics.example:{port}/")
-        assert "did not arrive in time" in said
+        message = await refused(fetch(port, timeout=0.05), f"http://pics.example:{port}/")
+        assert "did not arrive in time" in message
         async with asyncio.timeout(5):
             await host.gone.wait()
 
 
-async def test_so_is_a_resolver() -> None:
+async def test_a_fetch_with_a_stuck_resolver_ends_with_the_timeout() -> None:
     class Never(Names):
         async def __call__(self, host: str, port: int) -> list[str]:
             return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]  # never
 
-    said = await refused(fetch(resolve=Never(), allow=[], timeout=0.05), "http://pics.example/")
-    assert "did not arrive in time" in said
+    message = await refused(fetch(resolve=Never(), allow=[], timeout=0.05), "http://pics.example/")
+    assert "did not arrive in time" in message
 
 
-async def test_an_answer_that_is_cut_off_is_no_file() -> None:
+async def test_a_truncated_file_is_refused() -> None:
     class Cut(Host):
         async def __call__(
             self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -139,12 +139,12 @@ async def test_an_answer_that_is_cut_off_is_no_file() -> None:
         assert "it was cut off" in await refused(fetch(port), f"http://pics.example:{port}/")
 
 
-async def test_a_bomb_is_not_unpacked() -> None:
+async def test_the_gateway_refuses_compressed_files() -> None:
     """The gateway asks for identity encoding; it refuses any other before it reads the body."""
     bomb = gzip.compress(b"\0" * 10_000_000)
     async with served(ok(bomb, "content-encoding: gzip")) as (_, port):
-        said = await refused(fetch(port, most=10**9), f"http://pics.example:{port}/")
-        assert "it is sent compressed" in said
+        message = await refused(fetch(port, most=10**9), f"http://pics.example:{port}/")
+        assert "it is sent compressed" in message
     async with served(ok(PNG, "content-encoding: identity")) as (_, port):
         assert await get(fetch(port), f"http://pics.example:{port}/")
 
@@ -177,18 +177,20 @@ NOT_TAKEN = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "body", "told", "type"), TAKEN)
-async def test_a_file_is_what_its_bytes_say(kind: str, body: bytes, told: str, type: str) -> None:
-    async with served(ok(body, type=told)) as (_, port):
-        (found,) = (await get(fetch(port), f"http://pics.example:{port}/", kind=kind)).values()
-    assert (found.type, base64.b64decode(found.data)) == (type, body)
-
-
-@pytest.mark.parametrize(("kind", "body", "told", "why"), NOT_TAKEN)
-async def test_and_must_be_what_its_part_and_its_host_say(
-    kind: str, body: bytes, told: str, why: str
+@pytest.mark.parametrize(("kind", "body", "content_type", "type"), TAKEN)
+async def test_the_bytes_of_a_file_decide_its_type(
+    kind: str, body: bytes, content_type: str, type: str
 ) -> None:
-    async with served(ok(body, type=told)) as (_, port):
+    async with served(ok(body, type=content_type)) as (_, port):
+        (media_file,) = (await get(fetch(port), f"http://pics.example:{port}/", kind=kind)).values()
+    assert (media_file.type, base64.b64decode(media_file.data)) == (type, body)
+
+
+@pytest.mark.parametrize(("kind", "body", "content_type", "why"), NOT_TAKEN)
+async def test_a_file_must_match_its_part_and_its_content_type(
+    kind: str, body: bytes, content_type: str, why: str
+) -> None:
+    async with served(ok(body, type=content_type)) as (_, port):
         assert why in await refused(fetch(port), f"http://pics.example:{port}/", kind=kind)
 
 
@@ -202,23 +204,21 @@ async def test_and_must_be_what_its_part_and_its_host_say(
         (b"RIFF\n\0\0\0WAVEfmt ", "audio/wav"),
     ],
 )
-async def test_sounds_are_fetched_where_the_configuration_names_them(
-    body: bytes, type: str
-) -> None:
+async def test_audio_is_fetched_if_the_configuration_allows_it(body: bytes, type: str) -> None:
     async with served(ok(body, type=type)) as (_, port):
         fetcher = fetch(port, types=frozenset({type}))
-        (found,) = (await get(fetcher, f"http://pics.example:{port}/", kind="audio")).values()
-    assert found.type == type
+        (media_file,) = (await get(fetcher, f"http://pics.example:{port}/", kind="audio")).values()
+    assert media_file.type == type
 
 
 @pytest.mark.parametrize("status", [201, 206, 204, 304, 401, 404, 500])
-async def test_any_other_status_is_no_file(status: int) -> None:
+async def test_any_status_but_200_is_refused(status: int) -> None:
     async with served(ok(b"" if status in (204, 304) else PNG, status=status)) as (_, port):
-        said = await refused(fetch(port), f"http://pics.example:{port}/")
-    assert f"answered with status {status}" in said
+        message = await refused(fetch(port), f"http://pics.example:{port}/")
+    assert f"answered with status {status}" in message
 
 
-def test_a_place_says_what_it_is() -> None:
+def test_a_media_url_is_parsed_and_normalised() -> None:
     assert media_fetch.MediaUrl.read("https://münchen.example/ä?ö=ü#x") == media_fetch.MediaUrl(
         "https", "xn--mnchen-3ya.example", 443, "/%C3%A4?%C3%B6=%C3%BC"
     )

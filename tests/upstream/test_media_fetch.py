@@ -25,12 +25,12 @@ from tests.upstream.media import (
 )
 
 
-async def test_a_file_is_fetched_with_nothing_of_ours_or_the_clients() -> None:
+async def test_the_gateway_fetches_a_file_without_any_credential() -> None:
     """The gateway sends no cookie, credential or mark of its own, and asks for nothing compressed."""
     async with served(ok()) as (host, port):
-        found = await get(fetch(port), f"http://Pics.Example:{port}/a%20b/c.png?x=1&y=%2F#part")
-    (one,) = found.values()
-    assert (one.type, base64.b64decode(one.data)) == ("image/png", PNG)
+        files = await get(fetch(port), f"http://Pics.Example:{port}/a%20b/c.png?x=1&y=%2F#part")
+    (media_file,) = files.values()
+    assert (media_file.type, base64.b64decode(media_file.data)) == ("image/png", PNG)
     assert host.asked == [
         b"GET /a%20b/c.png?x=1&y=%2F HTTP/1.1\r\n"
         b"host: pics.example:" + str(port).encode() + b"\r\n"
@@ -38,7 +38,9 @@ async def test_a_file_is_fetched_with_nothing_of_ours_or_the_clients() -> None:
     ]
 
 
-async def test_the_environment_gives_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_fetcher_ignores_proxies_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """SEC-SSRF 6: the fetcher ignores proxies in the environment."""
     async with served(ok()) as (evil, at), served(ok()) as (_, port):
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
@@ -86,22 +88,22 @@ async def test_sec_ssrf_3_no_form_of_an_address_reaches_this_machine(url: str) -
         url = url.replace("{port}", str(port))
         hosts = ["localhost", "127.0.0.1", "*.example", "169.254.169.254", "10.0.0.1"]
         for allow in ([f"{name}:{port}" for name in hosts], []):
-            said = await refused(fetch(resolve=names, public=is_public, allow=allow), url)
+            message = await refused(fetch(resolve=names, public=is_public, allow=allow), url)
             for word in ("secret-resolver", "internal", "not known", "errno"):
-                assert word not in said.lower()
+                assert word not in message.lower()
     assert evil.connections == 0
 
 
-async def test_a_host_that_is_not_there_and_one_that_is_inside_look_the_same() -> None:
+async def test_the_refusals_of_unknown_and_internal_hosts_are_the_same() -> None:
     names = Names(inward_example=[["10.1.2.3"]])
-    said = {
+    messages = {
         (await refused(fetch(resolve=names, public=is_public, allow=[]), f"http://{host}/")).replace(host, "")
         for host in ("inward.example", "nowhere.example")
     }  # fmt: skip
-    assert len(said) == 1
+    assert len(messages) == 1
 
 
-async def test_a_name_that_changes_its_mind_is_resolved_once() -> None:
+async def test_a_host_name_is_resolved_once_for_check_and_fetch() -> None:
     """DNS rebinding: the name is public when checked, and loopback a moment later."""
     names = Names(rebind_example=[["203.0.114.9"], ["127.0.0.1"]])
     tried: list[str] = []
@@ -137,23 +139,23 @@ async def test_sec_ssrf_4_a_redirect_is_checked_like_the_first_address(
             public=lambda address: str(address) == "127.0.0.1" and names.asked == ["pics.example"],
             allow=[f"pics.example:{port}", f"evil.example:{at}"],
         )
-        said = await refused(fetcher, f"http://pics.example:{port}/")
+        message = await refused(fetcher, f"http://pics.example:{port}/")
     assert evil.connections == 0
-    assert "evil.example" not in said
+    assert "evil.example" not in message
 
 
 @pytest.mark.parametrize(
     "to",
     ["file:///etc/passwd", "http://u@pics.example/", "http://a b/", "http://[x", "gopher://x/"],
 )
-async def test_a_redirect_to_what_is_no_address_of_the_web(to: str) -> None:
+async def test_a_redirect_to_an_invalid_url_is_refused(to: str) -> None:
     async with served(moved(to)) as (host, port):
-        said = await refused(fetch(port), f"http://pics.example:{port}/")
-    assert "redirected to a URL that is not valid" in said
+        message = await refused(fetch(port), f"http://pics.example:{port}/")
+    assert "redirected to a URL that is not valid" in message
     assert host.connections == 1
 
 
-async def test_redirects_are_followed_three_times_and_resolved_each_time() -> None:
+async def test_the_gateway_follows_three_redirects_and_resolves_each() -> None:
     def answer(head: bytes) -> bytes:
         at = int(head.split(b" ")[1].rpartition(b"/")[2])
         return moved(f"{at + 1}") if at < 3 else ok()
@@ -164,47 +166,47 @@ async def test_redirects_are_followed_three_times_and_resolved_each_time() -> No
         assert host.paths() == ["/a/0", "/a/1", "/a/2", "/a/3"]
         assert names.asked == ["pics.example"] * 4
         host.answer = lambda _: moved("/again")
-        said = await refused(fetch(port), f"http://pics.example:{port}/a/0")
-        assert "redirected too often" in said
+        message = await refused(fetch(port), f"http://pics.example:{port}/a/0")
+        assert "redirected too often" in message
         assert len(host.asked) == 8
 
 
-async def test_a_redirect_without_an_address_is_no_file() -> None:
+async def test_a_redirect_without_a_location_is_refused() -> None:
     async with served(b"HTTP/1.1 302 Moved\r\ncontent-length: 0\r\n\r\n") as (_, port):
         assert "status 302" in await refused(fetch(port), f"http://pics.example:{port}/")
 
 
-async def test_https_is_of_the_name_that_was_asked_and_goes_down_to_http_never(
+async def test_https_checks_the_host_name_and_never_redirects_to_http(
     certificates: Certificates,
 ) -> None:
     """The certificate is checked against the host, whatever address it has."""
     server = certificates.server("elsewhere")
     names = Names(pics_example=[["127.0.0.1"]], other_example=[["127.0.0.1"]])
-    seen: list[str | None] = []
-    server.sni_callback = lambda _, name, __: seen.append(name)
+    server_names: list[str | None] = []
+    server.sni_callback = lambda _, name, __: server_names.append(name)
     async with served(ok(), server) as (host, port):
         allow = [f"pics.example:{port}", f"other.example:{port}"]
         fetcher = fetch(resolve=names, allow=allow, web=PublicWebClient(certificates.client()))
         assert await get(fetcher, f"https://other.example:{port}/")
         assert host.asked[0].split(b"\r\n")[1] == b"host: other.example:%d" % port
-        said = await refused(fetcher, f"https://pics.example:{port}/")
-        assert "cannot be reached" in said
+        message = await refused(fetcher, f"https://pics.example:{port}/")
+        assert "cannot be reached" in message
         untrusting = fetch(resolve=names, allow=allow)
         assert "cannot be reached" in await refused(untrusting, f"https://other.example:{port}/")
         host.answer = lambda _: moved(f"http://other.example:{port}/")
-        said = await refused(fetcher, f"https://other.example:{port}/")
-        assert "from https:// to http://" in said
-    assert set(seen) == {"pics.example", "other.example"}
+        message = await refused(fetcher, f"https://other.example:{port}/")
+        assert "from https:// to http://" in message
+    assert set(server_names) == {"pics.example", "other.example"}
 
 
-async def test_an_address_that_does_not_answer_gives_way_to_the_next() -> None:
+async def test_the_fetcher_tries_the_next_address_of_a_host() -> None:
     async with served(ok()) as (host, port):
         names = Names(pics_example=[["127.0.0.3", "127.0.0.1", "::1"]])
         assert await get(fetch(port, resolve=names), f"http://pics.example:{port}/")
         assert host.connections == 1
         names = Names(pics_example=[["127.0.0.3"]])
-        said = await refused(fetch(port, resolve=names), f"http://pics.example:{port}/")
-        assert said == (
+        message = await refused(fetch(port, resolve=names), f"http://pics.example:{port}/")
+        assert message == (
             "messages.image: the file at pics.example was not fetched: "
             "its host cannot be reached. Send it as data."
         )
@@ -231,12 +233,14 @@ async def test_an_address_that_does_not_answer_gives_way_to_the_next() -> None:
         ("http://a.example:22/", [], False),
     ],
 )
-async def test_hosts_and_ports_that_may_be_asked(url: str, allow: list[str], may: bool) -> None:
+async def test_the_configuration_decides_which_hosts_and_ports_are_fetched(
+    url: str, allow: list[str], may: bool
+) -> None:
     """The gateway checks this before it resolves a name."""
     names = Names()
-    said = await refused(fetch(resolve=names, allow=allow), url)
+    message = await refused(fetch(resolve=names, allow=allow), url)
     assert bool(names.asked) == may
-    assert ("does not fetch from its host" in said) == (not may)
+    assert ("does not fetch from its host" in message) == (not may)
 
 
 PUBLIC = [
@@ -260,17 +264,17 @@ INSIDE = [
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_what_is_public(address: str) -> None:
+def test_public_addresses_are_public(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize("address", INSIDE)
-def test_what_is_not(address: str) -> None:
+def test_internal_and_special_addresses_are_not_public(address: str) -> None:
     """Each address is internal, special, or a wrapping of IPv4 that a router may unwrap."""
     assert not is_public(ipaddress.ip_address(address))
 
 
-async def test_the_machine_resolves_names() -> None:
+async def test_the_default_guard_uses_the_machines_resolver() -> None:
     assert await media_fetch.resolve("127.0.0.1", 80) == ["127.0.0.1"]
     assert (
         MediaFetcher(MediaBounds(types=TYPES, max_bytes=1, timeout=1.0))._guard
@@ -289,7 +293,7 @@ async def test_the_machine_resolves_names() -> None:
         "{}http://pics.example/",
     ],
 )
-async def test_signs_that_readers_of_urls_leave_out_are_refused(url: str, sign: str) -> None:
+async def test_urls_with_control_characters_are_refused(url: str, sign: str) -> None:
     """Two readers of one URL must not see two hosts; this holds for redirects too."""
     with pytest.raises(MediaRefused, match="not valid"):
         media_fetch.MediaUrl.read(url.format(sign))
@@ -299,14 +303,14 @@ async def test_signs_that_readers_of_urls_leave_out_are_refused(url: str, sign: 
         )
 
 
-def test_a_url_has_a_length() -> None:
+def test_a_url_over_the_length_limit_is_refused() -> None:
     begin = "http://pics.example/"
     media_fetch.MediaUrl.read(begin + "a" * (8_192 - len(begin)))
     with pytest.raises(MediaRefused, match="not valid"):
         media_fetch.MediaUrl.read(begin + "a" * (8_193 - len(begin)))
 
 
-async def test_ipv6_stands_in_brackets() -> None:
+async def test_the_host_header_of_an_ipv6_address_has_brackets() -> None:
     """Brackets stand in the URL, and in the Host header."""
     host = Host(lambda _: ok())
     try:

@@ -33,12 +33,12 @@ PATHS = ("models/able-1:generateContent", "models/able-1:streamGenerateContent")
 
 def job(dialect: str, target: Target, *, stream: bool, query: str) -> UpstreamRequest:
     """Make a native call to one target."""
-    said = BODIES[dialect] | ({"model": "able-1"} if dialect != "gemini" else {})
+    body_members = BODIES[dialect] | ({"model": "able-1"} if dialect != "gemini" else {})
     if stream and dialect != "gemini":
-        said["stream"] = True
+        body_members["stream"] = True
     spoken = OPERATIONS[dialect, "generate"]
     call = Call(
-        id="tg-1", dialect=dialect, operation="generate", body=jsonio.dumps(said), query=query,
+        id="tg-1", dialect=dialect, operation="generate", body=jsonio.dumps(body_members), query=query,
         path=PATHS[stream] if dialect == "gemini" else "", headers={"accept-language": "de"},
         received_at=0.0, started_at=0.0,
     )  # fmt: skip
@@ -57,29 +57,29 @@ def job(dialect: str, target: Target, *, stream: bool, query: str) -> UpstreamRe
     st.sampled_from([{"model": "able-1"}, {"model": "able-2", "max_output": 7, "effort": "low"}]),
     st.sampled_from(["either", "max_tokens"]),
 )
-def test_the_short_way_says_what_the_long_one_does(
-    dialect: str, stream: bool, query: str, asked: dict[str, Any], cap: Any
+def test_the_fast_path_prepares_the_same_request_as_the_general_path(
+    dialect: str, stream: bool, query: str, target_members: dict[str, Any], cap: Any
 ) -> None:
     provider = Provider(name="acme", urls=DOORS, accounts=(Account("main", "s"),), max_tokens=cap)
-    call = job(dialect, Target(provider=provider, **asked), stream=stream, query=query)
+    call = job(dialect, Target(provider=provider, **target_members), stream=stream, query=query)
     (candidate,) = list_candidates(call.plan)
-    found, other = (
+    fast_request, general_request = (
         prepare_request.prepare(call, candidate),
         prepare_request._prepare_adapted(call, candidate),
     )
-    assert found == other
-    assert found.adapter is call.dialect
-    assert found.url_suffix.endswith(query)
+    assert fast_request == general_request
+    assert fast_request.adapter is call.dialect
+    assert fast_request.url_suffix.endswith(query)
 
 
 @pytest.mark.parametrize("how", ["door", "listens", "own", "notes", "bare"])
-def test_whatever_is_not_as_most_are_goes_the_long_way(
+def test_an_unusual_request_takes_the_general_path(
     monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     provider = Provider(name="acme", urls=DOORS, accounts=(Account("main", "s"),))
     target = Target(provider=provider, model="able-1")
     call = job("openai-chat", target, stream=False, query="")
-    other: dict[str, dict[str, Any]] = {
+    changes: dict[str, dict[str, Any]] = {
         "door": {"plan": Plan(targets=(target,), dialects=("gemini",))},
         "listens": {"records_reasoning": True},
         "own": {"pinned_body": call.body},
@@ -88,7 +88,7 @@ def test_whatever_is_not_as_most_are_goes_the_long_way(
     }
     long: list[str] = []
     monkeypatch.setattr(prepare_request, "_prepare_adapted", lambda *_: long.append(how))
-    for one in (call, replace(call, **other[how])):
-        (candidate,) = list_candidates(one.plan)
-        prepare_request.prepare(one, candidate)
+    for request in (call, replace(call, **changes[how])):
+        (candidate,) = list_candidates(request.plan)
+        prepare_request.prepare(request, candidate)
     assert long == [how]

@@ -27,8 +27,8 @@ _MESSAGES = jsonio.dumps(
 
 
 def provider(name: str, dialect: str = "openai-chat", **more: object) -> Provider:
-    made = {"accounts": (Account("main", f"sk-{name}"),), **more}
-    return Provider(name=name, urls={dialect: f"https://{name}.example/v1"}, **made)  # type: ignore[arg-type]
+    values = {"accounts": (Account("main", f"sk-{name}"),), **more}
+    return Provider(name=name, urls={dialect: f"https://{name}.example/v1"}, **values)  # type: ignore[arg-type]
 
 
 def catalogue(**tiers: list[Target]) -> Catalogue:
@@ -43,7 +43,7 @@ def target(where: Provider, model: str, price: Price | None = _PRICE, **more: ob
     return Target(provider=where, model=model, price=price, **more)  # type: ignore[arg-type]
 
 
-class Seen:
+class RecordingTransport:
     """A transport that answers by host and keeps the requests."""
 
     def __init__(self, answers: dict[str, httpx.Response | Exception]) -> None:
@@ -62,25 +62,28 @@ class Seen:
         return answer
 
 
-async def told(
-    known: Catalogue, seen: Seen, tick: Callable[[], None] = lambda: None
+async def run_probes(
+    providers_catalogue: Catalogue,
+    transport: RecordingTransport,
+    tick: Callable[[], None] = lambda: None,
 ) -> list[probe.ProbeResult]:
     return await probe.run_probes(
-        probe.list_targets(known), transports=seen, wall=lambda: 0.0, tick=tick
+        probe.list_targets(providers_catalogue), transports=transport, wall=lambda: 0.0, tick=tick
     )
 
 
-def test_each_target_is_asked_once_with_each_account() -> None:
+def test_each_target_is_probed_once_with_each_account() -> None:
     """Probes skip targets that are off, and engines that the gateway would have to start first."""
     two = provider("two", accounts=(Account("a", "sk-a"), Account("b", "sk-b")))
     off = provider("off", enabled=False, disabled_reason="set OFF_KEY")
     own = provider("own", command=("server",))
-    known = catalogue(
+    providers_catalogue = catalogue(
         fast=[target(two, "m"), target(off, "m"), target(own, "m")],
         smart=[target(two, "m", effort="high"), target(provider("one"), "n")],
     )
     assert [
-        (one.name, one.tier, one.candidate.dialect_name) for one in probe.list_targets(known)
+        (result.name, result.tier, result.candidate.dialect_name)
+        for result in probe.list_targets(providers_catalogue)
     ] == [
         ("two/m (a)", "fast", "openai-chat"),
         ("two/m (b)", "fast", "openai-chat"),
@@ -88,14 +91,14 @@ def test_each_target_is_asked_once_with_each_account() -> None:
     ]
 
 
-async def test_an_answer_is_timed_and_priced() -> None:
+async def test_a_probe_measures_the_time_and_the_cost_of_an_answer() -> None:
     """Each probe uses the provider's dialect; it does not pay for the tier's effort."""
-    known = catalogue(
+    providers_catalogue = catalogue(
         fast=[target(provider("chat"), "m", effort="high", params={"x": 1})],
         smart=[target(provider("claude", "anthropic-messages", auth="x-api-key"), "n")],
         reasoning=[target(provider("plain"), "o", price=None)],
     )
-    seen = Seen(
+    transport = RecordingTransport(
         {
             "chat.example": httpx.Response(200, content=_CHAT),
             "claude.example": httpx.Response(200, content=_MESSAGES),
@@ -103,29 +106,33 @@ async def test_an_answer_is_timed_and_priced() -> None:
         }
     )
     ticks: list[int] = []
-    chat, claude, plain = await told(known, seen, lambda: ticks.append(1))
-    assert [one.problem for one in (chat, claude, plain)] == [None] * 3
+    chat, claude, plain = await run_probes(providers_catalogue, transport, lambda: ticks.append(1))
+    assert [result.problem for result in (chat, claude, plain)] == [None] * 3
     assert (chat.usd, claude.usd, plain.usd) == (Decimal("0.000014"), Decimal("0.000014"), None)
-    assert all(0 <= one.seconds < 30 for one in (chat, claude, plain))
+    assert all(0 <= result.seconds < 30 for result in (chat, claude, plain))
     assert len(ticks) == 3
-    assert [host for host, *_ in seen.sent] == ["chat.example", "claude.example", "plain.example"]
-    first, second, _ = (body for *_, body in seen.sent)
-    assert first == {
+    assert [host for host, *_ in transport.sent] == [
+        "chat.example",
+        "claude.example",
+        "plain.example",
+    ]
+    first_body, second_body, _ = (body for *_, body in transport.sent)
+    assert first_body == {
         "model": "m",
         "max_tokens": 64,
         "messages": [{"role": "user", "content": "Say OK."}],
     }
-    assert isinstance(second, dict)
-    assert (second["model"], second["max_tokens"]) == ("n", 64)
+    assert isinstance(second_body, dict)
+    assert (second_body["model"], second_body["max_tokens"]) == ("n", 64)
 
 
-async def test_a_failure_is_told_and_nothing_is_sent_twice() -> None:
-    known = catalogue(
+async def test_a_failed_probe_is_reported_and_not_repeated() -> None:
+    providers_catalogue = catalogue(
         fast=[target(provider("denied"), "m")],
         smart=[target(provider("busy"), "m")],
         reasoning=[target(provider("gone"), "m")],
     )
-    seen = Seen(
+    transport = RecordingTransport(
         {
             "denied.example": httpx.Response(
                 401, content=b'{"error": {"message": "bad key sk-denied"}}'
@@ -134,18 +141,24 @@ async def test_a_failure_is_told_and_nothing_is_sent_twice() -> None:
             "gone.example": httpx.ConnectError("no"),
         }
     )
-    found = await told(known, seen)
-    assert [one.problem and one.problem.kind for one in found] == [
+    results = await run_probes(providers_catalogue, transport)
+    assert [result.problem and result.problem.kind for result in results] == [
         "upstream_auth", "upstream_overloaded", "upstream_unreachable",
     ]  # fmt: skip
-    assert [host for host, *_ in seen.sent] == ["denied.example", "busy.example", "gone.example"]
-    assert "sk-denied" not in str([one.problem for one in found])
+    assert [host for host, *_ in transport.sent] == [
+        "denied.example",
+        "busy.example",
+        "gone.example",
+    ]
+    assert "sk-denied" not in str([result.problem for result in results])
 
 
-def test_what_a_request_may_cost_is_known_before() -> None:
+def test_the_maximum_cost_of_a_probe_is_known_before_it_runs() -> None:
     """40 tokens in and 64 out, at 1 and 2 USD a million."""
-    known = catalogue(fast=[target(provider("a"), "m")], smart=[target(provider("b"), "m", None)])
-    assert [one.compute_max_cost(0.0) for one in probe.list_targets(known)] == [
+    providers_catalogue = catalogue(
+        fast=[target(provider("a"), "m")], smart=[target(provider("b"), "m", None)]
+    )
+    assert [result.compute_max_cost(0.0) for result in probe.list_targets(providers_catalogue)] == [
         Decimal("0.000168"),
         None,
     ]

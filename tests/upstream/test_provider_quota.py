@@ -23,15 +23,15 @@ NOW = 1_795_500_000.0
 WHO = ("x", "main", "m")
 
 
-def requests(left: int, reset: str = "60s", most: int | None = None) -> Head:
-    lines = [f"x-ratelimit-remaining-requests: {left}", f"x-ratelimit-reset-requests: {reset}"]
+def requests(remaining: int, reset: str = "60s", most: int | None = None) -> Head:
+    lines = [f"x-ratelimit-remaining-requests: {remaining}", f"x-ratelimit-reset-requests: {reset}"]
     if most is not None:
         lines.append(f"x-ratelimit-limit-requests: {most}")
     return head("\n".join(lines))
 
 
-def tokens(left: int, reset: str = "60s", most: int | None = None) -> Head:
-    return [(name.replace(b"requests", b"tokens"), value) for name, value in requests(left, reset, most)]  # fmt: skip
+def tokens(remaining: int, reset: str = "60s", most: int | None = None) -> Head:
+    return [(name.replace(b"requests", b"tokens"), value) for name, value in requests(remaining, reset, most)]  # fmt: skip
 
 
 class Shop:
@@ -54,8 +54,8 @@ class Shop:
 
     def wait(self, prompt: int = 0, cap: int = 0) -> float:
         """Return the seconds until there is room."""
-        found = self.room(prompt, cap)
-        return 0.0 if found.is_free else found.available_at - self.now
+        headroom = self.room(prompt, cap)
+        return 0.0 if headroom.is_free else headroom.available_at - self.now
 
 
 @pytest.fixture
@@ -63,13 +63,13 @@ def shop() -> Shop:
     return Shop()
 
 
-def test_of_whom_nothing_is_known_has_room(shop: Shop) -> None:
+def test_an_unknown_account_has_headroom(shop: Shop) -> None:
     assert shop.room(10**9) == FREE_HEADROOM
     assert shop.take(10**9) is None
     assert not shop.book.reported_keys
 
 
-def test_nothing_left_is_nothing_until_the_reset(shop: Shop) -> None:
+def test_an_exhausted_limit_has_no_headroom_until_its_reset(shop: Shop) -> None:
     shop.note(requests(0, "1m0s", most=5000))
     assert shop.room() == Headroom(NOW + 60)
     shop.now += 59.9
@@ -78,12 +78,12 @@ def test_nothing_left_is_nothing_until_the_reset(shop: Shop) -> None:
     assert shop.room() == FREE_HEADROOM
 
 
-@pytest.mark.parametrize(("left", "read"), [(2500, False), (2499, True)])
-def test_where_much_is_left_answers_are_not_read_for_a_moment(
-    shop: Shop, left: int, read: bool
+@pytest.mark.parametrize(("remaining", "read"), [(2500, False), (2499, True)])
+def test_with_much_headroom_the_tracker_skips_answers_for_20_ms(
+    shop: Shop, remaining: int, read: bool
 ) -> None:
     """A busy gateway hears the same figures a hundred times; it counts its own requests itself."""
-    shop.note(requests(left, most=5000))
+    shop.note(requests(remaining, most=5000))
     shop.now += 0.019
     shop.note(requests(0, most=5000))
     assert (shop.wait() > 0) == read
@@ -92,14 +92,14 @@ def test_where_much_is_left_answers_are_not_read_for_a_moment(
     assert shop.wait() > 0
 
 
-def test_no_moment_is_longer_where_the_clock_is_set_back(shop: Shop) -> None:
+def test_a_clock_set_back_does_not_make_the_tracker_skip_longer(shop: Shop) -> None:
     shop.note(requests(5000, most=5000))
     shop.now -= 60
     shop.note(requests(0, most=5000))
     assert shop.wait() > 0
 
 
-def test_a_refusal_is_heard_within_that_moment(shop: Shop) -> None:
+def test_the_tracker_reads_a_refusal_at_once(shop: Shop) -> None:
     """After the refusal the tracker reads the next answer."""
     shop.note(requests(5000, most=5000))
     assert shop.note(head("retry-after: 7"), status=429) == 7
@@ -108,13 +108,13 @@ def test_a_refusal_is_heard_within_that_moment(shop: Shop) -> None:
     assert shop.wait() > 1
 
 
-def test_it_is_of_one_account_and_model(shop: Shop) -> None:
+def test_a_quota_counts_for_one_account_and_model(shop: Shop) -> None:
     shop.note(requests(0))
     for who in (("x", "main", "n"), ("x", "spare", "m"), ("y", "main", "m")):
         assert shop.book.get_headroom(who, TokenEstimate(), NOW) == FREE_HEADROOM
 
 
-def test_what_is_sent_is_taken_off_until_an_answer_says_more(shop: Shop) -> None:
+def test_sent_requests_reduce_the_headroom_until_an_answer_reports_more(shop: Shop) -> None:
     shop.note(requests(2))
     shop.take()
     assert shop.wait() == 0
@@ -125,22 +125,22 @@ def test_what_is_sent_is_taken_off_until_an_answer_says_more(shop: Shop) -> None
     assert shop.wait() == 0
 
 
-def test_what_was_sent_after_a_call_is_not_in_what_its_answer_says(shop: Shop) -> None:
+def test_an_answer_does_not_count_requests_sent_after_its_own(shop: Shop) -> None:
     """Three calls leave at once; the provider wrote the first answer when only that call had come."""
     shop.note(requests(9))
-    first, second, third = (shop.take() for _ in range(3))
+    first_ticket, second_ticket, third_ticket = (shop.take() for _ in range(3))
     shop.now += 0.5
-    shop.note(requests(2), ticket=first)
+    shop.note(requests(2), ticket=first_ticket)
     assert shop.wait() == 60
-    shop.note(requests(2), ticket=third)
+    shop.note(requests(2), ticket=third_ticket)
     assert shop.wait() == 0
-    shop.note(requests(9), ticket=second)
+    shop.note(requests(9), ticket=second_ticket)
     assert shop.book.list_states(shop.now)[0].levels[0].remaining == 2
-    shop.note(requests(0), ticket=second)
+    shop.note(requests(0), ticket=second_ticket)
     assert shop.wait() == 60
 
 
-def test_a_long_answer_is_no_shortage(shop: Shop) -> None:
+def test_requests_sent_during_a_long_answer_are_counted_once(shop: Shop) -> None:
     """While a whole answer was written the gateway sent many more, which its head counts already."""
     shop.note(requests(9))
     first = shop.take()
@@ -151,7 +151,7 @@ def test_a_long_answer_is_no_shortage(shop: Shop) -> None:
     assert shop.wait() == 0
 
 
-def test_the_least_headroom_wins(shop: Shop) -> None:
+def test_the_limit_with_the_least_headroom_counts(shop: Shop) -> None:
     shop.note([*requests(5, "10s"), *tokens(100, "30s")])
     assert shop.wait(100) == 0
     assert shop.wait(101) == 30
@@ -170,7 +170,7 @@ def test_the_least_headroom_wins(shop: Shop) -> None:
         ("x-tokenlimit-remaining: 100", False),
     ],
 )
-def test_only_openai_counts_what_a_call_may_write(shop: Shop, text: str, cap: bool) -> None:
+def test_only_openai_counts_the_output_cap_as_tokens(shop: Shop, text: str, cap: bool) -> None:
     shop.note(head(text))
     assert shop.room(100).is_free
     assert not shop.room(101).is_free
@@ -180,15 +180,15 @@ def test_only_openai_counts_what_a_call_may_write(shop: Shop, text: str, cap: bo
     assert not shop.room(71).is_free
 
 
-@pytest.mark.parametrize("left", [0, 1])
-def test_output_is_short_only_where_none_is_left(shop: Shop, left: int) -> None:
+@pytest.mark.parametrize("remaining", [0, 1])
+def test_output_tokens_run_out_only_at_zero(shop: Shop, remaining: int) -> None:
     """Anthropic counts the tokens written: a call may begin while anything is left."""
-    shop.note(head(f"anthropic-ratelimit-output-tokens-remaining: {left}"))
+    shop.note(head(f"anthropic-ratelimit-output-tokens-remaining: {remaining}"))
     shop.take(10, 10**6)
-    assert shop.room(10, 10**6).is_free is bool(left)
+    assert shop.room(10, 10**6).is_free is bool(remaining)
 
 
-def test_a_limit_that_comes_back_steadily_is_waited_for_as_long_as_it_takes(shop: Shop) -> None:
+def test_a_refilling_limit_has_headroom_once_enough_tokens_are_back(shop: Shop) -> None:
     """600 of 1,000 tokens are missing and return within 60 s: 100 more are there in 10."""
     shop.note(tokens(400, "60s", most=1000))
     assert shop.wait(500) == pytest.approx(10)
@@ -199,7 +199,7 @@ def test_a_limit_that_comes_back_steadily_is_waited_for_as_long_as_it_takes(shop
     assert shop.wait(1000) == pytest.approx(44.99)
 
 
-def test_others_come_back_all_at_once(shop: Shop) -> None:
+def test_a_limit_per_minute_refills_all_at_once(shop: Shop) -> None:
     limits = [(b"x-ratelimit-remaining-tokens-minute", b"400"), (b"x-ratelimit-limit-tokens-minute", b"1000")]  # fmt: skip
     shop.note([*limits, (b"x-ratelimit-reset-tokens-minute", b"30")])
     assert shop.wait(500) == 30
@@ -207,7 +207,7 @@ def test_others_come_back_all_at_once(shop: Shop) -> None:
     assert shop.wait(500) == 60
 
 
-def test_what_comes_back_without_a_time_is_back_after_its_period(shop: Shop) -> None:
+def test_a_limit_without_a_reset_time_refills_after_its_period(shop: Shop) -> None:
     shop.note(tokens(400, "soon", most=1000))
     assert shop.wait(500) == 60
 
@@ -218,14 +218,14 @@ def test_a_call_that_never_fits_waits_for_a_whole_limit_at_most(shop: Shop) -> N
 
 
 @pytest.mark.parametrize("reset", ["33011.38", "1d", "9999-12-31T23:59:59Z", "1e300"])
-def test_nothing_is_believed_for_longer_than_ten_minutes(shop: Shop, reset: str) -> None:
+def test_the_tracker_trusts_a_report_for_ten_minutes_at_most(shop: Shop, reset: str) -> None:
     shop.note(requests(0, reset))
     assert shop.wait() == MAX_TRUST_SECONDS
     shop.book.record_refusal(WHO, 86_400.0, NOW)
     assert shop.room() == Headroom(NOW + MAX_TRUST_SECONDS, is_parked=True)
 
 
-def test_a_moment_is_told_by_the_clock_of_the_provider(shop: Shop) -> None:
+def test_a_reset_time_follows_the_providers_clock(shop: Shop) -> None:
     """The provider's clock is two minutes ahead of ours."""
     text = """
         date: Tue, 24 Nov 2026 06:02:00 GMT
@@ -236,7 +236,7 @@ def test_a_moment_is_told_by_the_clock_of_the_provider(shop: Shop) -> None:
     assert shop.wait() == 30
 
 
-def test_a_refusal_parks(shop: Shop) -> None:
+def test_a_refusal_parks_the_account(shop: Shop) -> None:
     assert shop.note([(b"retry-after", b"30")], 429) == 30
     shop.book.record_refusal(WHO, 30.0, NOW)
     assert shop.room() == Headroom(NOW + 30, is_parked=True)
@@ -244,32 +244,32 @@ def test_a_refusal_parks(shop: Shop) -> None:
     assert shop.room() == FREE_HEADROOM
 
 
-def test_a_refusal_without_a_time_is_a_short_rest(shop: Shop) -> None:
+def test_a_refusal_without_a_time_pauses_the_account_briefly(shop: Shop) -> None:
     assert shop.note([], 429) is None
     shop.book.record_refusal(WHO, None, NOW)
     assert shop.room() == Headroom(NOW + 1)
 
 
-def test_an_answer_says_nothing_of_when_to_come_again(shop: Shop) -> None:
+def test_retry_after_in_a_success_is_ignored(shop: Shop) -> None:
     assert shop.note([(b"retry-after", b"30")], 200) is None
     assert not shop.book.reported_keys
 
 
-def test_over_the_limit_goes_last_for_a_while(shop: Shop) -> None:
+def test_an_account_over_its_limit_goes_last_for_a_while(shop: Shop) -> None:
     shop.note([(b"x-ratelimit-over-limit", b"yes")])
     assert shop.room() == Headroom(NOW + 10)
     shop.now += 10
     assert shop.room() == FREE_HEADROOM
 
 
-def test_a_clock_that_is_set_back_makes_nothing_longer(shop: Shop) -> None:
+def test_a_clock_set_back_makes_no_wait_longer(shop: Shop) -> None:
     shop.note([*requests(0), (b"x-ratelimit-over-limit", b"yes")])
     shop.book.record_refusal(WHO, 30.0, NOW)
     shop.now -= 86_400
     assert shop.room() == FREE_HEADROOM
 
 
-def test_memory_is_bounded(shop: Shop) -> None:
+def test_the_trackers_memory_is_bounded(shop: Shop) -> None:
     """The tracker drops the entry that was reported longest ago."""
     for at in (
         *range(provider_quota._MAX_ENTRIES),
@@ -286,7 +286,7 @@ def test_memory_is_bounded(shop: Shop) -> None:
     assert free == [1, 2, 3, 4, 5]
 
 
-def test_what_is_stale_is_dropped(shop: Shop) -> None:
+def test_the_tracker_drops_stale_entries(shop: Shop) -> None:
     shop.note(requests(0))
     shop.now += MAX_TRUST_SECONDS + 1
     ticket = shop.take()
@@ -299,7 +299,7 @@ def test_what_is_stale_is_dropped(shop: Shop) -> None:
     assert not shop.room().is_free
 
 
-def test_the_state_for_people(shop: Shop) -> None:
+def test_list_states_shows_the_quota_of_an_account(shop: Shop) -> None:
     shop.note([*requests(2, most=5), *tokens(0), (b"x-ratelimit-over-limit", b"yes")])
     for _ in range(3):
         shop.take(7)
@@ -317,7 +317,7 @@ LOADS = st.builds(TokenEstimate, st.integers(0, 10**7), st.integers(0, 10**7))
 
 
 @given(heads=st.lists(st.tuples(HEAD, st.floats(0, 1000), LOADS), max_size=6))
-def test_whatever_is_told_room_is_a_time_that_comes(
+def test_any_headers_give_a_bounded_wait(
     heads: list[tuple[Head, float, TokenEstimate]],
 ) -> None:
     """Junk never raises, and no wait is longer than the tracker trusts a report."""
@@ -336,7 +336,7 @@ PLAN = Plan(targets=(target("x/m", 2), target("y/m")), dialects=("openai-chat",)
 
 
 def names(order: list[Candidate]) -> list[str]:
-    return [f"{one.target.provider.name} {one.account.name}" for one in order]
+    return [f"{candidate.target.provider.name} {candidate.account.name}" for candidate in order]
 
 
 SHORT, SOON, LATE = (
@@ -347,7 +347,7 @@ SHORT, SOON, LATE = (
 
 
 @pytest.mark.parametrize(
-    ("rooms", "seat", "order", "first"),
+    ("rooms", "seat", "order", "first_headroom"),
     [
         ({}, None, ["x a0", "x a1", "y a0"], FREE_HEADROOM),
         ({"x a0": SHORT}, None, ["x a1", "y a0", "x a0"], FREE_HEADROOM),
@@ -364,13 +364,16 @@ SHORT, SOON, LATE = (
         ({"x a1": SOON}, PinnedAccount("x", "a1"), ["x a0", "y a0", "x a1"], FREE_HEADROOM),
     ],
 )
-def test_those_without_room_go_last(
-    rooms: dict[str, Headroom], seat: PinnedAccount | None, order: list[str], first: Headroom
+def test_candidates_without_headroom_go_last(
+    rooms: dict[str, Headroom],
+    seat: PinnedAccount | None,
+    order: list[str],
+    first_headroom: Headroom,
 ) -> None:
     """The order drops no candidate, and keeps the plan's order among equals."""
 
     def room(candidate: Candidate) -> Headroom:
         return rooms.get(names([candidate])[0], FREE_HEADROOM)
 
-    found, told = sort_by_headroom(list_candidates(PLAN, seat), room, seat)
-    assert (names(found), told) == (order, first)
+    candidates, headroom = sort_by_headroom(list_candidates(PLAN, seat), room, seat)
+    assert (names(candidates), headroom) == (order, first_headroom)

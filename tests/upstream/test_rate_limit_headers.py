@@ -28,8 +28,8 @@ def head(text: str) -> Head:
     return [(name.lower().encode(), value.encode()) for name, _, value in lines]
 
 
-def left(headers: Head) -> dict[str, tuple[int, int | None, float | None]]:
-    return {one.limit_headers.name: (one.remaining, one.limit, parse_seconds(one.raw_reset, NOW)) for one in read(headers).limits}  # fmt: skip
+def read_limits(headers: Head) -> dict[str, tuple[int, int | None, float | None]]:
+    return {limit.limit_headers.name: (limit.remaining, limit.limit, parse_seconds(limit.raw_reset, NOW)) for limit in read(headers).limits}  # fmt: skip
 
 
 FAMILIES = {
@@ -169,15 +169,15 @@ FAMILIES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "known"), FAMILIES.values(), ids=FAMILIES)
-def test_every_family_is_read(
-    text: str, known: dict[str, tuple[int, int | None, float | None]]
+@pytest.mark.parametrize(("text", "expected"), FAMILIES.values(), ids=FAMILIES)
+def test_the_gateway_reads_every_providers_headers(
+    text: str, expected: dict[str, tuple[int, int | None, float | None]]
 ) -> None:
     """Each provider's wire format is read; -1 and a limit of 0 are unknown."""
-    assert left(head(text)) == known
+    assert read_limits(head(text)) == expected
 
 
-def test_no_two_rows_have_the_same_name() -> None:
+def test_each_header_row_has_its_own_name_and_source() -> None:
     assert len(HEADER_PARTS) == 3 * len(HEADER_ROWS)
     assert all(row.source for row in HEADER_ROWS)
 
@@ -185,10 +185,10 @@ def test_no_two_rows_have_the_same_name() -> None:
 @pytest.mark.parametrize(
     ("value", "over"), [("yes", True), ("Yes ", True), ("no", False), ("", False)]
 )
-def test_an_answer_says_that_it_was_too_much(value: str, over: bool) -> None:
+def test_a_header_says_that_the_call_was_over_the_limit(value: str, over: bool) -> None:
     """Fireworks serves calls over its limit while it can."""
-    found = read([(b"x-ratelimit-over-limit", value.encode())])
-    assert (found.is_over_limit, found.limits) == (over, ())
+    result = read([(b"x-ratelimit-over-limit", value.encode())])
+    assert (result.is_over_limit, result.limits) == (over, ())
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_an_answer_says_that_it_was_too_much(value: str, over: bool) -> None:
         ("Tue, 99 Nov 2026 99:00:30 GMT", None),
     ],
 )
-def test_a_reset_is_a_span_a_moment_or_a_number(value: str, wait: float | None) -> None:
+def test_a_reset_may_be_a_duration_a_time_or_a_number(value: str, wait: float | None) -> None:
     assert parse_seconds(value.encode("latin-1"), NOW) == pytest.approx(wait)
 
 
@@ -271,7 +271,7 @@ FULL = ("x-ratelimit-remaining-tokens: 5", "x-ratelimit-reset-tokens: 20ms")
         (429, (), None),
     ],
 )  # fmt: skip
-def test_when_a_refused_call_may_come_again(
+def test_read_retry_after_returns_when_a_refused_call_may_be_repeated(
     status: int, lines: tuple[str, ...], wait: float | None
 ) -> None:
     assert read_retry_after(head("\n".join(lines)), status, NOW) == pytest.approx(wait)
@@ -315,7 +315,7 @@ def spent(quota: object) -> dict[str, object]:
         (b"<html>", None),
     ],
 )
-def test_google_says_it_in_the_body(body: bytes, wait: float | None) -> None:
+def test_read_retry_delay_reads_googles_error_body(body: bytes, wait: float | None) -> None:
     """A daily quota does not return within the seconds given beside it."""
     assert read_retry_delay(body) == pytest.approx(wait)
 
@@ -338,15 +338,15 @@ HEAD = st.lists(st.tuples(NAME, VALUE), max_size=12)
 
 
 @given(headers=HEAD, status=st.sampled_from([200, 429, 500, 503]))
-def test_junk_says_nothing_and_never_raises(headers: Head, status: int) -> None:
+def test_invalid_headers_raise_nothing_and_give_a_bounded_wait(headers: Head, status: int) -> None:
     """Every value that is read stays within a sensible wait."""
-    found = read(headers)
-    assert all(0 <= one.remaining <= 10**12 for one in found.limits)
-    waits = [parse_seconds(one.raw_reset, NOW) for one in found.limits]
+    result = read(headers)
+    assert all(0 <= limit.remaining <= 10**12 for limit in result.limits)
+    waits = [parse_seconds(limit.raw_reset, NOW) for limit in result.limits]
     waits += [parse_seconds(value, NOW) for _, value in headers]
     waits.append(read_retry_after(headers, status, NOW))
     assert all(wait is None or 0 <= wait <= DAY_SECONDS for wait in waits)
-    assert abs(rate_limit_headers.read_provider_time(found.date, NOW) - NOW) <= DAY_SECONDS
+    assert abs(rate_limit_headers.read_provider_time(result.date, NOW) - NOW) <= DAY_SECONDS
 
 
 JSON = st.recursive(
@@ -361,6 +361,6 @@ JSON = st.recursive(
 
 
 @given(body=st.binary(max_size=60) | JSON.map(jsonio.dumps))
-def test_a_body_of_junk_says_nothing(body: bytes) -> None:
-    found = read_retry_delay(body)
-    assert found is None or 0 <= found <= DAY_SECONDS
+def test_an_invalid_body_gives_a_bounded_delay_or_none(body: bytes) -> None:
+    result = read_retry_delay(body)
+    assert result is None or 0 <= result <= DAY_SECONDS

@@ -41,7 +41,7 @@ def begin(
     return direct, client, watch
 
 
-def test_frames_go_on_as_they_are() -> None:
+def test_frames_are_passed_on_unchanged() -> None:
     direct, client, watch = begin()
     assert direct.accept(LO, b"chunk")
     assert direct.accept(LO, None)
@@ -57,7 +57,7 @@ def test_half_a_frame_waits_for_its_end() -> None:
     assert client.got == [(LO, None)]
 
 
-def test_what_is_not_for_the_client_stays_here() -> None:
+def test_usage_that_the_client_did_not_ask_for_is_not_passed_on() -> None:
     direct, client, watch = begin()
     assert direct.accept(USAGE, b"chunk")
     assert direct.accept(USAGE + LO, b"chunk")
@@ -65,7 +65,7 @@ def test_what_is_not_for_the_client_stays_here() -> None:
     assert watch.usage is not None
 
 
-def test_a_client_that_takes_nothing_has_the_long_way() -> None:
+def test_bytes_that_the_client_cannot_take_go_through_the_reader() -> None:
     direct, client, watch = begin()
     client.open = False
     assert not direct.accept(LO, b"chunk")
@@ -76,7 +76,7 @@ def test_a_client_that_takes_nothing_has_the_long_way() -> None:
     assert direct.accept(LO, b"chunk")
 
 
-def test_an_error_goes_the_long_way_and_is_read_once() -> None:
+def test_an_error_goes_through_the_reader_and_is_read_once() -> None:
     direct, client, watch = begin()
     assert not direct.accept(LO + ERROR, b"chunk")
     assert watch.problem is not None
@@ -86,7 +86,7 @@ def test_an_error_goes_the_long_way_and_is_read_once() -> None:
     assert watch.content_bytes == 5
 
 
-def test_a_bug_is_told_by_who_waits() -> None:
+def test_an_exception_is_raised_in_the_waiting_reader() -> None:
     class Broken:
         problem = None
 
@@ -102,18 +102,18 @@ def test_a_bug_is_told_by_who_waits() -> None:
     assert client.got == []
 
 
-def test_what_goes_on_directly_may_be_kept() -> None:
+def test_bytes_that_are_passed_on_may_be_recorded() -> None:
     """The reader keeps bytes that go the long way."""
-    kept: list[bytes] = []
-    direct, client, _ = begin(keep=kept.append)
+    passed_on: list[bytes] = []
+    direct, client, _ = begin(keep=passed_on.append)
     assert direct.accept(LO[:9], b"chunk")
     assert direct.accept(LO[9:] + USAGE, b"chunk")
     client.open = False
     assert not direct.accept(HEL, b"chunk")
-    assert kept == [LO]
+    assert passed_on == [LO]
 
 
-def test_once_it_is_stopped_all_goes_the_long_way() -> None:
+def test_a_stopped_relay_sends_everything_through_the_reader() -> None:
     direct, client, _ = begin()
     assert direct.accept(LO[:9], b"chunk")
     direct.stop()
@@ -123,7 +123,7 @@ def test_once_it_is_stopped_all_goes_the_long_way() -> None:
     assert client.got == []
 
 
-def test_a_client_that_is_not_there_yet_is_waited_for() -> None:
+def test_the_relay_waits_for_its_client() -> None:
     direct, client, _ = begin()
     direct.pass_to(None)
     assert direct.awaits_client

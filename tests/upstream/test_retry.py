@@ -103,14 +103,16 @@ def failed(kind: ProblemKind, spent: str = "no", **more: object) -> Problem:
 
 
 @pytest.mark.parametrize(("kind", "spent", "order", "place"), AFTER)
-def test_what_comes_next(kind: ProblemKind, spent: str, order: str, place: int | None) -> None:
+def test_choose_next_returns_the_next_candidate_for_each_failure(
+    kind: ProblemKind, spent: str, order: str, place: int | None
+) -> None:
     assert choose_next(failed(kind, spent), RetryState(ORDERS[order])) == place
 
 
 MISSING = Problem(kind="upstream_rejected", message="", body=b"Previous response not found")
 
 
-def test_an_earlier_answer_is_looked_for_in_each_account_once() -> None:
+def test_the_gateway_looks_for_an_earlier_answer_in_each_account_once() -> None:
     """If an account lacks the answer, its other models lack it too."""
     models = order(target("x/m", 2), target("x/n", 2), target("y/m"))
     trail = RetryState(models, seeks_response=True)
@@ -120,12 +122,12 @@ def test_an_earlier_answer_is_looked_for_in_each_account_once() -> None:
             trail.current_index = place
             trail.tried_indices.append(place)
     assert choose_next(MISSING, RetryState(models)) is None
-    other = failed("upstream_rejected")
-    assert choose_next(other, RetryState(models, seeks_response=True)) is None
+    rejection = failed("upstream_rejected")
+    assert choose_next(rejection, RetryState(models, seeks_response=True)) is None
 
 
 @pytest.mark.parametrize("kind", ["upstream_truncated", "upstream_unreachable"])
-def test_a_stream_that_was_cut_before_content_may_be_asked_again(kind: ProblemKind) -> None:
+def test_a_stream_that_was_cut_before_content_may_be_retried(kind: ProblemKind) -> None:
     """The client has seen nothing of it. A whole answer that was cut is not retried: it was made."""
     cut = failed(kind, "maybe")
     assert choose_next(cut, RetryState(ORDERS["alone"], stream=True)) == 0
@@ -136,7 +138,7 @@ def test_a_stream_that_was_cut_before_content_may_be_asked_again(kind: ProblemKi
     )
 
 
-def test_what_may_be_billed_is_taken_over_once() -> None:
+def test_an_attempt_that_may_be_billed_is_retried_once() -> None:
     trail = RetryState(ORDERS["a larger one last"], stream=True)
     trail.doubtful_attempts = 1
     assert choose_next(failed("upstream_timeout", "maybe"), trail) == 1
@@ -146,9 +148,9 @@ def test_what_may_be_billed_is_taken_over_once() -> None:
     assert choose_next(failed("upstream_overloaded", "maybe"), trail) == 1
 
 
-def test_who_must_not_be_asked_is_passed_over() -> None:
+def test_an_excluded_candidate_is_skipped() -> None:
     both = ORDERS["two targets"]
-    trail = RetryState(both, is_excluded=lambda one: one is both[1])
+    trail = RetryState(both, is_excluded=lambda candidate: candidate is both[1])
     assert choose_next(BUSY, trail) == 2
     assert choose_next(BUSY, RetryState(both[:1], is_excluded=lambda _: True)) is None
 
@@ -162,13 +164,13 @@ def test_who_must_not_be_asked_is_passed_over() -> None:
     ],
     ids=["its client tries again", "a certificate", "a wait that is too long"],
 )
-def test_the_same_is_not_asked_again(problem: Problem, retried: bool) -> None:
+def test_some_failures_are_not_retried_on_the_same_target(problem: Problem, retried: bool) -> None:
     """The gateway may ask another target."""
     assert choose_next(problem, RetryState(ORDERS["alone"], client_retried=retried)) is None
     assert choose_next(problem, RetryState(ORDERS["windows unknown"], client_retried=retried)) == 1
 
 
-def test_targets_in_order_each_with_its_accounts() -> None:
+def test_candidates_are_in_order_of_target_and_account() -> None:
     order = ORDERS["two targets"]
     assert [(item.target.name, item.account.name) for item in order] == [
         ("x/m", "a0"),
@@ -177,7 +179,7 @@ def test_targets_in_order_each_with_its_accounts() -> None:
     ]
 
 
-def test_a_window_that_nobody_knows_is_tried_last() -> None:
+def test_a_target_with_an_unknown_window_is_tried_last() -> None:
     """The unknown window comes last even after a larger one, later in the plan, was too small."""
     trail = RetryState(ORDERS["one unknown"])
     trail.current_index, trail.tried_indices = 3, [0, 3]
@@ -200,20 +202,22 @@ RESTS = {"x/m": 4.0, "y/m": 3.0, "z/m": 0.0}
     ],
     ids=["free", "soonest", "itself", "of two as soon the first", "too late"],
 )
-def test_nobody_is_asked_before_the_time_that_its_provider_names(
+def test_no_target_is_retried_before_the_time_that_its_provider_names(
     order: str, rests: dict[str, float], place: int | None
 ) -> None:
     """Free targets come first, then the soonest to be free, as long as a call may wait for them."""
-    trail = RetryState(ORDERS[order], get_cooldown=lambda one: rests[one.target.name])
+    trail = RetryState(ORDERS[order], get_cooldown=lambda candidate: rests[candidate.target.name])
     assert choose_next(BUSY, trail) == place
 
 
-def test_the_same_model_at_another_effort_is_not_asked_before_its_time() -> None:
+def test_a_target_at_another_effort_shares_the_cooldown() -> None:
     """A target at another effort shares the limits; another account has its own."""
     again = target("x/m")
     twice = order(again, again, target("y/m"))
     assert twice[0].key == twice[1].key
-    trail = RetryState(twice, get_cooldown=lambda one: 4.0 if one.key == twice[0].key else 0.0)
+    trail = RetryState(
+        twice, get_cooldown=lambda candidate: 4.0 if candidate.key == twice[0].key else 0.0
+    )
     assert choose_next(failed("upstream_rate_limited", retry_after=4.0), trail) == 2
 
 
@@ -252,8 +256,8 @@ class Trial:
         return seconds < self.left
 
     async def run(self, order: str, first: Problem, jitter: float = 1.0) -> str:
-        def rest(one: Candidate) -> float:
-            return self.rests.get(one.target.name, 0.0)
+        def rest(candidate: Candidate) -> float:
+            return self.rests.get(candidate.target.name, 0.0)
 
         self.trail = RetryState(ORDERS[order], self.policy, get_cooldown=rest)
         return await retry_candidates(
@@ -262,19 +266,19 @@ class Trial:
         )  # fmt: skip
 
 
-async def test_the_same_again_after_a_wait_that_doubles() -> None:
+async def test_the_wait_before_a_retry_doubles() -> None:
     trial = Trial(BUSY, None)
     assert await trial.run("alone", BUSY) == "x/m:a0"
     assert trial.waits == [1.0, 2.0]
 
 
-async def test_a_wait_is_any_part_of_its_most() -> None:
+async def test_a_wait_is_a_random_part_of_its_maximum() -> None:
     trial = Trial(BUSY, None)
     await trial.run("alone", BUSY, jitter=0.25)
     assert trial.waits == [0.25, 0.5]
 
 
-async def test_the_same_is_asked_three_times_at_most() -> None:
+async def test_the_same_target_is_tried_three_times_at_most() -> None:
     """The first attempt was made before."""
     last = Problem(kind="upstream_overloaded", message="the last")
     trial = Trial(BUSY, last, None)
@@ -283,7 +287,7 @@ async def test_the_same_is_asked_three_times_at_most() -> None:
     assert len(trial.tried) == 2
 
 
-async def test_who_limits_the_rate_is_asked_twice_at_most() -> None:
+async def test_a_rate_limited_target_is_tried_twice_at_most() -> None:
     limited = failed("upstream_rate_limited", retry_after=0.5)
     trial = Trial(limited, None)
     with pytest.raises(ProblemError):
@@ -291,7 +295,7 @@ async def test_who_limits_the_rate_is_asked_twice_at_most() -> None:
     assert len(trial.tried) == 1
 
 
-async def test_who_retries_by_itself_is_asked_for_twice_at_most() -> None:
+async def test_for_a_client_that_retries_a_target_is_tried_twice_at_most() -> None:
     """With the client's own two retries that is one request more than without the gateway."""
     trail = RetryState(ORDERS["alone"], client_retries=True)
     assert choose_next(BUSY, trail) == 0
@@ -301,7 +305,7 @@ async def test_who_retries_by_itself_is_asked_for_twice_at_most() -> None:
     assert choose_next(BUSY, trail) == 0
 
 
-async def test_four_attempts_are_the_most() -> None:
+async def test_a_call_has_four_attempts_at_most() -> None:
     five = Plan(
         targets=tuple(target(f"{name}/m") for name in "abcde"), dialects=("openai-chat",) * 5
     )
@@ -312,14 +316,14 @@ async def test_four_attempts_are_the_most() -> None:
     assert trial.tried == ["b/m:a0", "c/m:a0", "d/m:a0"]
 
 
-async def test_another_one_is_not_waited_for() -> None:
+async def test_another_target_is_tried_without_a_wait() -> None:
     trial = Trial(BUSY, None)
     assert await trial.run("two targets", BUSY) == "y/m:a0"
     assert trial.tried == ["x/m:a1", "y/m:a0"]
     assert trial.waits == [0.0, 0.0]
 
 
-async def test_the_last_of_the_plan_is_asked_again() -> None:
+async def test_the_last_target_of_the_plan_is_retried() -> None:
     trial = Trial(BUSY, None)
     await trial.run("windows unknown", BUSY)
     assert trial.tried == ["y/m:a0", "y/m:a0"]
@@ -327,7 +331,7 @@ async def test_the_last_of_the_plan_is_asked_again() -> None:
 
 
 @pytest.mark.parametrize("kind", ["upstream_rejected", "upstream_auth", "upstream_context"])
-async def test_what_cannot_help_is_not_tried(kind: ProblemKind) -> None:
+async def test_a_failure_that_a_retry_cannot_help_is_not_retried(kind: ProblemKind) -> None:
     first = Problem(kind=kind, message="the first")
     trial = Trial()
     with pytest.raises(ProblemError, match="the first"):
@@ -335,7 +339,7 @@ async def test_what_cannot_help_is_not_tried(kind: ProblemKind) -> None:
     assert (trial.tried, trial.waits) == ([], [])
 
 
-async def test_a_rejection_in_between_ends_it() -> None:
+async def test_a_rejection_ends_the_retries() -> None:
     trial = Trial(Problem(kind="upstream_rejected", message="no"), None)
     with pytest.raises(ProblemError, match="no"):
         await trial.run("two targets", BUSY)
@@ -355,9 +359,9 @@ async def test_retry_after_is_honoured_up_to_20_seconds() -> None:
     assert other.waits == [0.0]
 
 
-async def test_what_does_not_fit_in_the_time_of_the_call_is_not_waited_for() -> None:
-    for left, tried in ((1.0, 0), (1.1, 1)):
-        trial = Trial(None, left=left)
+async def test_a_wait_that_does_not_fit_into_the_calls_time_ends_the_retries() -> None:
+    for remaining, tried in ((1.0, 0), (1.1, 1)):
+        trial = Trial(None, left=remaining)
         if tried:
             await trial.run("alone", BUSY)
         else:
@@ -366,14 +370,14 @@ async def test_what_does_not_fit_in_the_time_of_the_call_is_not_waited_for() -> 
         assert len(trial.tried) == tried
 
 
-async def test_each_further_request_is_asked_for() -> None:
+async def test_each_retry_takes_from_the_budget() -> None:
     trial = Trial(BUSY, None, grants=1)
     with pytest.raises(ProblemError):
         await trial.run("alone", BUSY)
     assert len(trial.tried) == 1
 
 
-async def test_a_bug_is_not_tried_again() -> None:
+async def test_an_exception_is_not_retried() -> None:
     class Broken(Trial):
         async def attempt(self, candidate: Candidate) -> str:
             self.tried.append(candidate.target.name)
@@ -386,7 +390,7 @@ async def test_a_bug_is_not_tried_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("problem", "said"),
+    ("problem", "expected"),
     [
         (BUSY, None),
         (failed("upstream_rate_limited"), None),
@@ -406,11 +410,13 @@ async def test_a_bug_is_not_tried_again() -> None:
     ids=str,
 )
 @pytest.mark.parametrize("tries", [1, 3])
-def test_whether_the_client_may_come_back(problem: Problem, tries: int, said: bool | None) -> None:
+def test_the_answer_says_if_the_client_should_retry(
+    problem: Problem, tries: int, expected: bool | None
+) -> None:
     """The provider's own rule decides, however often the gateway has tried."""
     trail = RetryState(ORDERS["alone"])
     trail.tried_indices = [0] * tries
-    assert build_client_problem(problem, trail, lambda: 0.0).should_retry is said
+    assert build_client_problem(problem, trail, lambda: 0.0).should_retry is expected
 
 
 @pytest.mark.parametrize(
@@ -426,7 +432,7 @@ def test_whether_the_client_may_come_back(problem: Problem, tries: int, said: bo
         ("upstream_auth", None, 2, None),
     ],
 )
-def test_who_asks_anew_after_several_attempts_waits_a_little(
+def test_after_several_attempts_the_client_is_asked_to_wait(
     kind: ProblemKind, after: float | None, tries: int, seconds: float | None
 ) -> None:
     """The wait is 1 to 5 s at random, unless the provider has named a time, which is passed on."""
@@ -436,7 +442,7 @@ def test_who_asks_anew_after_several_attempts_waits_a_little(
     assert build_client_problem(problem, trail, lambda: 0.5).retry_after == seconds
 
 
-def test_who_has_no_time_left_does_not_come_back() -> None:
+def test_a_client_whose_time_is_up_should_not_retry() -> None:
     """The gateway has used the time up. SDKs do not retry a stream that had begun either."""
     trail = RetryState(ORDERS["alone"])
     assert build_client_problem(BUSY, trail, lambda: 0.0, is_time_up=True).should_retry is False
@@ -447,9 +453,10 @@ def test_who_has_no_time_left_does_not_come_back() -> None:
     )
 
 
-def test_the_client_is_told_when_the_first_of_all_targets_is_free() -> None:
+def test_retry_after_names_when_the_first_target_is_free() -> None:
     trail = RetryState(
-        ORDERS["windows unknown"], get_cooldown=lambda one: {"x/m": 5.0}.get(one.target.name, 60)
+        ORDERS["windows unknown"],
+        get_cooldown=lambda candidate: {"x/m": 5.0}.get(candidate.target.name, 60),
     )
     trail.current_index, trail.tried_indices = 1, [0, 1]
     problem = failed("upstream_rate_limited", retry_after=60.0)
@@ -479,7 +486,9 @@ class Preferring(Trial):
     ],
     ids=str,
 )
-async def test_a_blip_does_not_change_the_model(first: Problem, waits: list[float]) -> None:
+async def test_a_short_failure_does_not_change_the_model(
+    first: Problem, waits: list[float]
+) -> None:
     trial = Preferring(None)
     assert await trial.run("windows unknown", first) == "x/m:a0"
     assert trial.waits == waits
@@ -501,13 +510,13 @@ async def test_a_blip_does_not_change_the_model(first: Problem, waits: list[floa
     ],
     ids=str,
 )
-async def test_what_is_no_blip_changes_it_at_once(first: Problem) -> None:
+async def test_a_longer_failure_changes_the_model_at_once(first: Problem) -> None:
     trial = Preferring(None)
     assert await trial.run("windows unknown", first) == "y/m:a0"
     assert trial.waits == [0.0]
 
 
-async def test_another_takes_over_after_a_second_failure() -> None:
+async def test_another_target_takes_over_after_a_second_failure() -> None:
     """Broken connections count too, though the provider may bill each attempt."""
     for kind in ("upstream_error", "upstream_unreachable"):
         broken = failed(kind, "maybe" if kind == "upstream_unreachable" else "no")
@@ -517,20 +526,20 @@ async def test_another_takes_over_after_a_second_failure() -> None:
         assert trial.waits == [1.0, 0.0]
 
 
-async def test_the_waits_for_the_preferred_one_are_bounded_together() -> None:
+async def test_the_waits_for_the_preferred_target_are_bounded_together() -> None:
     trial = Preferring(LIMITED, None)
     trial.policy = RetryPolicy(preferred_again=2)
     assert await trial.run("windows unknown", LIMITED) == "y/m:a0"
     assert trial.tried == ["x/m:a0", "y/m:a0"]
 
 
-async def test_another_account_of_the_preferred_one_is_asked_first() -> None:
+async def test_another_account_of_the_preferred_target_is_tried_first() -> None:
     trial = Preferring(BUSY, None)
     assert await trial.run("two targets", BUSY) == "y/m:a0"
     assert trial.tried == ["x/m:a1", "y/m:a0"]
 
 
-async def test_without_a_retry_left_another_takes_over_at_once() -> None:
+async def test_without_a_retry_in_the_budget_another_target_takes_over_at_once() -> None:
     class Poor(Preferring):
         def grant(self, failed: Candidate, following: Candidate) -> bool:
             return failed.target.name != following.target.name
@@ -540,13 +549,13 @@ async def test_without_a_retry_left_another_takes_over_at_once() -> None:
     assert trial.waits == [0.0]
 
 
-async def test_what_its_client_has_sent_before_is_not_asked_once_more() -> None:
+async def test_a_call_that_the_client_retries_gets_no_preferred_retry() -> None:
     trail = RetryState(ORDERS["windows unknown"], client_retried=True)
     assert trail.find_preferred_retry(BUSY) is None
     assert RetryState(ORDERS["windows unknown"]).find_preferred_retry(BUSY) == 0
 
 
-async def test_one_that_is_parked_is_waited_for_where_nobody_else_is_free() -> None:
+async def test_the_gateway_waits_for_a_parked_target_if_no_other_is_free() -> None:
     trial = Trial(None)
     trial.rests = {"x/m": 9.0, "y/m": 2.0}
     limited = failed("upstream_rate_limited", retry_after=9.0)

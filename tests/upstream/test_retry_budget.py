@@ -7,23 +7,25 @@ from gateway.upstream.retry_budget import MAX_SAVED_RETRIES, RETRIES_PER_CALL, R
 
 
 @given(st.lists(st.integers(min_value=0, max_value=3), max_size=400))
-def test_there_are_never_more_than_a_share_of_calls_and_what_was_saved(wanted: list[int]) -> None:
+def test_retries_never_exceed_their_share_of_calls_plus_the_savings(
+    extra_requests: list[int],
+) -> None:
     """`wanted` is the number of extra requests for each call."""
     allowance = RetryBudget()
-    for more in wanted:
+    for more in extra_requests:
         allowance.earn()
         for _ in range(more):
             allowance.take_retry()
-    assert allowance.call_count == len(wanted)
+    assert allowance.call_count == len(extra_requests)
     assert (
         allowance.granted_count
         <= MAX_SAVED_RETRIES + RETRIES_PER_CALL * allowance.call_count + 1e-6
     )
-    assert allowance.granted_count + allowance.denied_count == sum(wanted)
+    assert allowance.granted_count + allowance.denied_count == sum(extra_requests)
     assert 0 <= allowance.balance <= MAX_SAVED_RETRIES
 
 
-def test_one_call_in_eight_may_fail() -> None:
+def test_the_budget_allows_a_retry_for_one_call_in_eight() -> None:
     """At that rate the budget denies nothing, for any length of time."""
     allowance = RetryBudget()
     for at in range(10_000):

@@ -35,14 +35,14 @@ BODY = b'{"messages":[]}'
 
 @pytest.fixture
 async def make() -> AsyncIterator[Make]:
-    made: list[httpx.AsyncBaseTransport] = []
+    transports: list[httpx.AsyncBaseTransport] = []
 
     def make(**options: Any) -> httpx.AsyncBaseTransport:
-        made.append(http1.Http1Transport(**options))
-        return made[-1]
+        transports.append(http1.Http1Transport(**options))
+        return transports[-1]
 
     yield make
-    for item in made:
+    for item in transports:
         await item.aclose()
 
 
@@ -71,7 +71,7 @@ async def arrived(upstream: Upstream) -> Request:
     return await asyncio.to_thread(upstream.arrived)
 
 
-async def test_bytes_go_and_come_as_they_are(
+async def test_the_transport_changes_no_bytes_of_a_request_or_an_answer(
     door: httpx.AsyncBaseTransport, upstream: Upstream
 ) -> None:
     answer = whole("\u2028\u0085")
@@ -80,34 +80,40 @@ async def test_bytes_go_and_come_as_they_are(
     response = await door.handle_async_request(request)
     assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
     assert await read(response) == answer.pieces[0]
-    seen = upstream.requests[0]
-    assert (seen.method, seen.path, seen.body) == ("POST", "/chat/completions", BODY)
-    assert seen.header("x-own".replace("-", "_")) == "a b"
-    assert seen.header("content-length") == str(len(BODY))
-    assert seen.header("cookie") == "c=d"
-    names = {name.lower() for name, _ in seen.headers}
+    request_seen = upstream.requests[0]
+    assert (request_seen.method, request_seen.path, request_seen.body) == (
+        "POST",
+        "/chat/completions",
+        BODY,
+    )
+    assert request_seen.header("x-own".replace("-", "_")) == "a b"
+    assert request_seen.header("content-length") == str(len(BODY))
+    assert request_seen.header("cookie") == "c=d"
+    names = {name.lower() for name, _ in request_seen.headers}
     assert names <= {b"host", b"content-length", b"x_own", b"cookie", b"accept", b"accept-encoding",
                      b"connection", b"user-agent"}  # fmt: skip
 
 
-async def test_a_large_body(door: httpx.AsyncBaseTransport, upstream: Upstream) -> None:
+async def test_the_transport_sends_a_large_body_whole(
+    door: httpx.AsyncBaseTransport, upstream: Upstream
+) -> None:
     body = b'{"messages":[],"x":"%b"}' % (b"x" * 3_000_000)
     await read(await door.handle_async_request(post(upstream.url, body)))
     assert upstream.requests[0].body == body
 
 
-async def test_a_lone_chunk_comes_at_once(
+async def test_the_transport_delivers_each_chunk_at_once(
     door: httpx.AsyncBaseTransport, upstream: Upstream, loop: Loop
 ) -> None:
     """The transport holds nothing back: the provider writes on only when the test says."""
-    first, second = frames()[:2]
-    upstream.on("/", stream(first, None, second))
+    first_frame, second_frame = frames()[:2]
+    upstream.on("/", stream(first_frame, None, second_frame))
     response = await door.handle_async_request(post(upstream.url))
     assert isinstance(response.stream, httpx.AsyncByteStream)
     chunks = aiter(response.stream)
-    assert await anext(chunks) == first
+    assert await anext(chunks) == first_frame
     await asyncio.to_thread(loop.run, upstream.release())
-    assert await anext(chunks) == second
+    assert await anext(chunks) == second_frame
     await response.stream.aclose()
 
 
@@ -121,7 +127,7 @@ async def test_a_connection_is_used_again(
     assert 1 < upstream.connections <= 4
 
 
-async def test_not_after_a_body_that_was_not_read(
+async def test_a_connection_with_an_unread_body_is_not_used_again(
     door: httpx.AsyncBaseTransport, upstream: Upstream
 ) -> None:
     upstream.on("/", stream(ROLE, end="stall"), whole())
@@ -134,18 +140,20 @@ async def test_not_after_a_body_that_was_not_read(
     assert upstream.connections == 2
 
 
-async def test_nobody_listens(door: httpx.AsyncBaseTransport) -> None:
+async def test_a_closed_port_is_a_connect_error(door: httpx.AsyncBaseTransport) -> None:
     """The provider has not read the request: the gateway may send it elsewhere."""
     with pytest.raises(httpx.ConnectError):
         await ask(door, "http://127.0.0.1:1")
 
 
-async def test_no_such_host(door: httpx.AsyncBaseTransport) -> None:
+async def test_an_unknown_host_is_a_connect_error(door: httpx.AsyncBaseTransport) -> None:
     with pytest.raises(httpx.ConnectError):
         await ask(door, "http://no-such-host.invalid")
 
 
-async def test_a_host_that_does_not_take_the_connection(door: httpx.AsyncBaseTransport) -> None:
+async def test_a_host_that_accepts_no_connection_is_a_connect_timeout(
+    door: httpx.AsyncBaseTransport,
+) -> None:
     """The listening queue is full, so a connection is neither made nor refused."""
     with closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as server:
         address = server.getsockname()
@@ -162,7 +170,9 @@ async def test_a_host_that_does_not_take_the_connection(door: httpx.AsyncBaseTra
             item.close()
 
 
-async def test_closed_before_an_answer(door: httpx.AsyncBaseTransport, upstream: Upstream) -> None:
+async def test_a_connection_closed_before_the_answer_is_a_read_error(
+    door: httpx.AsyncBaseTransport, upstream: Upstream
+) -> None:
     """The provider may have read the request: the error is one of reading, not of connecting."""
     upstream.on("/", DROPPED)
     with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
@@ -178,7 +188,7 @@ CUT: list[tuple[str, Answer]] = [
 
 
 @pytest.mark.parametrize("answer", [row[1] for row in CUT], ids=[row[0] for row in CUT])
-async def test_a_body_that_is_cut(
+async def test_a_truncated_body_is_a_read_error(
     door: httpx.AsyncBaseTransport, upstream: Upstream, loop: Loop, answer: Answer
 ) -> None:
     """A cut body never looks complete."""
@@ -191,7 +201,9 @@ async def test_a_body_that_is_cut(
         await read(response)
 
 
-async def test_what_is_not_http(door: httpx.AsyncBaseTransport, upstream: Upstream) -> None:
+async def test_an_answer_that_is_not_http_is_a_read_error(
+    door: httpx.AsyncBaseTransport, upstream: Upstream
+) -> None:
     upstream.on("/", Answer(status=0, pieces=(b"hello\r\n\r\n",), length=0, end="cut"))
     with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
         await ask(door, upstream.url)
@@ -204,12 +216,12 @@ LEAVING: list[tuple[str, Answer]] = [
 
 
 @pytest.mark.parametrize("answer", [row[1] for row in LEAVING], ids=[row[0] for row in LEAVING])
-async def test_cancelled(
+async def test_a_cancelled_request_closes_its_connection_within_250_ms(
     door: httpx.AsyncBaseTransport, upstream: Upstream, answer: Answer
 ) -> None:
     """The provider sees the connection closed within 250 ms (the best of three)."""
     upstream.on("/", answer)
-    took = []
+    seconds = []
     for _ in range(3):
         task = asyncio.create_task(ask(door, upstream.url))
         request = await arrived(upstream)
@@ -218,15 +230,15 @@ async def test_cancelled(
         with pytest.raises(asyncio.CancelledError):
             await task
         assert await asyncio.to_thread(request.left.wait, PATIENCE)
-        took.append(request.left_at - since)
-    assert min(took) < 0.25
+        seconds.append(request.left_at - since)
+    assert min(seconds) < 0.25
 
 
 BAD = ["a\r\nx-evil: 1", "a\nx-evil: 1", "a\rb", "a\0b"]
 
 
 @pytest.mark.parametrize("value", BAD)
-async def test_no_header_makes_another(
+async def test_a_header_value_cannot_inject_another_header(
     door: httpx.AsyncBaseTransport, upstream: Upstream, value: str
 ) -> None:
     """The error shows that nothing was sent."""
@@ -235,7 +247,9 @@ async def test_no_header_makes_another(
     assert not upstream.requests
 
 
-async def test_a_redirect_is_an_answer(door: httpx.AsyncBaseTransport, upstream: Upstream) -> None:
+async def test_a_redirect_is_returned_and_not_followed(
+    door: httpx.AsyncBaseTransport, upstream: Upstream
+) -> None:
     upstream.on("/", failing(308, b"", location=f"{upstream.url}/elsewhere"))
     response = await door.handle_async_request(post(upstream.url))
     assert response.status_code == 308
@@ -243,7 +257,9 @@ async def test_a_redirect_is_an_answer(door: httpx.AsyncBaseTransport, upstream:
     assert len(upstream.requests) == 1
 
 
-async def test_nothing_is_decompressed(door: httpx.AsyncBaseTransport, upstream: Upstream) -> None:
+async def test_the_transport_decompresses_nothing(
+    door: httpx.AsyncBaseTransport, upstream: Upstream
+) -> None:
     """SEC-BOMB: a bomb stays as small as it came."""
     bomb = gzip.compress(b"0" * 10_000_000)
     headers = (("content-encoding", "gzip"), ("content-type", "application/json"))
@@ -251,14 +267,18 @@ async def test_nothing_is_decompressed(door: httpx.AsyncBaseTransport, upstream:
     assert await ask(door, upstream.url) == bomb
 
 
-async def test_no_cookie_is_kept(door: httpx.AsyncBaseTransport, upstream: Upstream) -> None:
+async def test_the_transport_keeps_no_cookie(
+    door: httpx.AsyncBaseTransport, upstream: Upstream
+) -> None:
     upstream.on("/", Answer(pieces=(b"{}",), headers=(("set-cookie", "a=b; Path=/"),), length=2))
     await ask(door, upstream.url)
     await ask(door, upstream.url)
     assert upstream.requests[1].header("cookie") is None
 
 
-async def test_headers_of_answers(door: httpx.AsyncBaseTransport, upstream: Upstream) -> None:
+async def test_the_transport_returns_repeated_and_latin_1_headers(
+    door: httpx.AsyncBaseTransport, upstream: Upstream
+) -> None:
     headers = (*SSE, ("X-Twice", "a"), ("x-twice", "b"), ("x-latin", "caf\xe9"))
     upstream.on("/", Answer(pieces=(b"{}",), headers=headers, length=2))
     response = await door.handle_async_request(post(upstream.url))
@@ -267,7 +287,7 @@ async def test_headers_of_answers(door: httpx.AsyncBaseTransport, upstream: Upst
     await read(response)
 
 
-async def test_through_a_proxy(make: Make, upstream: Upstream) -> None:
+async def test_a_plain_request_goes_through_a_proxy(make: Make, upstream: Upstream) -> None:
     """A plain URL goes to the proxy whole; the proxy's credentials go to no other host."""
     proxied = make(proxy=upstream.url.replace("://", "://user:pass%40word@"))
     upstream.on("http://provider.invalid/", whole())
@@ -278,7 +298,9 @@ async def test_through_a_proxy(make: Make, upstream: Upstream) -> None:
     assert request.header("proxy-authorization") == "Basic dXNlcjpwYXNzQHdvcmQ="
 
 
-async def test_a_proxy_that_refuses(make: Make, upstream: Upstream) -> None:
+async def test_a_proxy_that_refuses_the_tunnel_is_a_connect_error(
+    make: Make, upstream: Upstream
+) -> None:
     """The tunnel was not made: the provider has read nothing."""
     proxied = make(proxy=upstream.url)
     upstream.on("provider.invalid:443", failing(403))
@@ -286,7 +308,7 @@ async def test_a_proxy_that_refuses(make: Make, upstream: Upstream) -> None:
         await ask(proxied, "https://provider.invalid")
 
 
-async def test_many_that_are_cancelled_leave_nothing(
+async def test_many_cancelled_requests_leave_no_connection(
     door: httpx.AsyncBaseTransport, upstream: Upstream
 ) -> None:
     upstream.on("/", SILENT)

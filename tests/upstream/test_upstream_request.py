@@ -28,7 +28,7 @@ def call(patience: float | None) -> Call:
         (2.0, True, 1.8),
     ],
 )
-async def test_a_client_is_told_a_little_before_it_leaves(
+async def test_a_calls_time_ends_shortly_before_its_clients_timeout(
     patience: float | None, stream: bool, has: float
 ) -> None:
     """Time counts from the arrival: reading the call and waiting for its turn are included."""

@@ -19,7 +19,7 @@ async def test_a_call_counts_while_it_waits() -> None:
     assert (waiting.calls, waiting.has_free_slot) == (0, True)
 
 
-async def test_one_that_is_cancelled_does_not_count() -> None:
+async def test_a_cancelled_call_does_not_count() -> None:
     waiting, go = WaitingCalls(), asyncio.Event()
     task = asyncio.create_task(waiting.wait(_until(go)))
     await asyncio.sleep(0)
@@ -29,7 +29,7 @@ async def test_one_that_is_cancelled_does_not_count() -> None:
     assert waiting.calls == 0
 
 
-async def test_none_waits_while_the_gateway_stops() -> None:
+async def test_no_call_waits_while_the_gateway_stops() -> None:
     """The gateway refuses a call that waits already, and one that comes."""
     waiting, go = WaitingCalls(), asyncio.Event()
     task = asyncio.create_task(waiting.wait(_until(go)))
@@ -43,7 +43,7 @@ async def test_none_waits_while_the_gateway_stops() -> None:
     assert waiting.calls == 0
 
 
-async def test_none_may_wait_where_the_gateway_takes_few_calls() -> None:
+async def test_no_call_may_wait_if_the_gateway_takes_few_calls() -> None:
     assert not WaitingCalls(0).has_free_slot
 
 

@@ -11,7 +11,7 @@ from gateway.upstream.write_batch import (
 )
 
 
-class Letter:
+class RecordedWrite:
     def __init__(self, order: list[str], name: str) -> None:
         self._order, self._name = order, name
 
@@ -22,7 +22,7 @@ class Letter:
         self._order.append(f"no {self._name}")
 
 
-class Sent:
+class RecordedBatch:
     """Records writes in order; `written` is True if there is room for rows."""
 
     def __init__(self, calls: int = 2, *, written: bool = True) -> None:
@@ -36,12 +36,12 @@ class Sent:
         self.order.append("rows")
         return self.written
 
-    def letter(self, name: str) -> Letter:
-        return Letter(self.order, name)
+    def letter(self, name: str) -> RecordedWrite:
+        return RecordedWrite(self.order, name)
 
 
-async def test_rows_go_first_then_requests_then_answers() -> None:
-    sent = Sent()
+async def test_a_batch_writes_rows_then_requests_then_answers() -> None:
+    sent = RecordedBatch()
     sent.box.add_answer(sent.letter("answer"))
     for name in "ab":
         sent.box.add_request(sent.letter(f"request {name}"))
@@ -52,33 +52,33 @@ async def test_rows_go_first_then_requests_then_answers() -> None:
     assert len(sent.order) == 4
 
 
-async def test_each_turn_sends_its_own() -> None:
-    sent = Sent()
+async def test_each_loop_iteration_sends_its_own_batch() -> None:
+    sent = RecordedBatch()
     for name in "ab":
         sent.box.add_request(sent.letter(name))
         await asyncio.sleep(0)
     assert sent.order == ["rows", "a", "rows", "b"]
 
 
-async def test_rows_alone_are_written_at_the_end_of_the_turn_too() -> None:
-    sent = Sent()
+async def test_rows_alone_are_written_at_the_end_of_the_iteration_too() -> None:
+    sent = RecordedBatch()
     sent.box.flush_soon()
     assert sent.order == []
     await asyncio.sleep(0)
     assert sent.order == ["rows"]
 
 
-async def test_a_call_that_is_alone_waits_for_nobody() -> None:
-    sent = Sent(calls=1)
+async def test_a_single_call_does_not_wait() -> None:
+    sent = RecordedBatch(calls=1)
     sent.box.add_request(sent.letter("request"))
     assert sent.order == ["rows", "request"]
     sent.box.add_answer(sent.letter("answer"))
     assert sent.order[2:] == ["rows", "answer"]
 
 
-async def test_who_follows_one_that_was_answered_in_its_turn_is_not_alone() -> None:
+async def test_calls_that_the_cache_answers_share_a_batch() -> None:
     """Calls that the cache answers arrive together but are never open together."""
-    sent = Sent(calls=1)
+    sent = RecordedBatch(calls=1)
     sent.box.add_answer(sent.letter("a"))
     for name in "bc":
         sent.box.mark_immediate_answer()
@@ -90,20 +90,20 @@ async def test_who_follows_one_that_was_answered_in_its_turn_is_not_alone() -> N
     assert sent.order[5:] == ["rows", "d"]
 
 
-async def fill(sent: Sent, count: int) -> list[int]:
+async def fill(sent: RecordedBatch, count: int) -> list[int]:
     """Add `count` requests in one iteration; return the size of each batch."""
     sent.order.clear()
     for at in range(count):
         sent.box.add_request(sent.letter(str(at)))
     await asyncio.sleep(0)
-    told = " ".join(sent.order).split("rows")[1:]
-    assert " ".join(told).split() == [*map(str, range(count))]
-    return [len(one.split()) for one in told]
+    batches = " ".join(sent.order).split("rows")[1:]
+    assert " ".join(batches).split() == [*map(str, range(count))]
+    return [len(batch.split()) for batch in batches]
 
 
-async def test_not_more_than_so_many_wait_for_each_other() -> None:
+async def test_the_size_of_a_batch_is_bounded() -> None:
     """Batches are small while the gateway is not busy, at the start and after a rest."""
-    sent = Sent()
+    sent = RecordedBatch()
     assert await fill(sent, 2 * _MAX_QUIET_BATCH + 1) == [_MAX_QUIET_BATCH, _MAX_QUIET_BATCH, 1]
     for _ in range(2):  # the first round only finds that the window before it was busy
         await fill(sent, int(_BUSY_WRITES_PER_SECOND * _WINDOW_SECONDS) * 2)
@@ -115,8 +115,8 @@ async def test_not_more_than_so_many_wait_for_each_other() -> None:
     assert await fill(sent, _MAX_QUIET_BATCH + 1) == [_MAX_QUIET_BATCH, 1]
 
 
-async def test_who_cannot_wait_has_all_sent_and_nothing_twice() -> None:
-    sent = Sent()
+async def test_flush_writes_the_batch_at_once_and_nothing_twice() -> None:
+    sent = RecordedBatch()
     sent.box.add_answer(sent.letter("a"))
     sent.box.flush()
     assert sent.order == ["rows", "a"]
@@ -124,12 +124,12 @@ async def test_who_cannot_wait_has_all_sent_and_nothing_twice() -> None:
     assert sent.order == ["rows", "a", "rows"]
 
 
-async def test_without_its_row_no_request_is_sent_and_answers_are() -> None:
+async def test_if_the_rows_fail_answers_are_sent_and_requests_are_not() -> None:
     for calls, order in (
         (1, ["rows", "answer", "rows", "no request"]),
         (2, ["rows", "no request", "answer"]),
     ):
-        sent = Sent(calls, written=False)
+        sent = RecordedBatch(calls, written=False)
         sent.box.add_answer(sent.letter("answer"))
         sent.box.add_request(sent.letter("request"))
         await asyncio.sleep(0)
@@ -139,8 +139,8 @@ async def test_without_its_row_no_request_is_sent_and_answers_are() -> None:
         assert sent.box.flush()
 
 
-async def test_rows_of_requests_wait_where_others_may_come() -> None:
-    alone, several = Sent(calls=1), Sent()
+async def test_rows_wait_if_several_calls_are_open() -> None:
+    alone, several = RecordedBatch(calls=1), RecordedBatch()
     assert (
         alone.box.schedule_flush(),
         several.box.schedule_flush(),
@@ -151,8 +151,8 @@ async def test_rows_of_requests_wait_where_others_may_come() -> None:
     assert (alone.order, several.order) == ([], ["rows"])
 
 
-async def busy(calls: int = 2) -> Sent:
-    sent = Sent(calls)
+async def busy(calls: int = 2) -> RecordedBatch:
+    sent = RecordedBatch(calls)
     for _ in range(2):
         await fill(sent, int(_BUSY_WRITES_PER_SECOND * _WINDOW_SECONDS) * 2)
         sent.now += _WINDOW_SECONDS * 1.01

@@ -8,12 +8,12 @@ FOLDER = Path(__file__).parent
 
 def traps() -> list[tuple[str, str, str]]:
     """Return pairs that look alike but need different answers: the difference, one, the other."""
-    return [(kind, one, other) for kind, one, other in _rows("traps.tsv")]
+    return [(kind, first, second) for kind, first, second in _rows("traps.tsv")]
 
 
 def paraphrases() -> list[tuple[str, str]]:
     """Return pairs that ask the same in other words."""
-    return [(one, other) for one, other in _rows("paraphrases.tsv")]
+    return [(first, second) for first, second in _rows("paraphrases.tsv")]
 
 
 def _rows(name: str) -> Iterator[list[str]]:

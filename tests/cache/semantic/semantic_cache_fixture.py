@@ -49,22 +49,22 @@ class SemanticCacheFixture:
     def clock(self) -> float:
         return self.now
 
-    async def kept(self, call: Call, target: Target = TARGET) -> str:
+    async def save_answer(self, call: Call, target: Target = TARGET) -> str:
         """Store the key of a call's answer, and return it."""
         place = self.place(call, target)
-        asked = self.near.make_question(call, read(call), target)
-        assert asked is not None
-        await self.near.save(asked, place)
+        question = self.near.make_question(call, read(call), target)
+        assert question is not None
+        await self.near.save(question, place)
         return place
 
     def place(self, call: Call, target: Target = TARGET) -> str:
         return self.exact.make_key(call, read(call).members, target)
 
-    async def found(self, call: Call, target: Target = TARGET) -> str | None:
+    async def find_answer(self, call: Call, target: Target = TARGET) -> str | None:
         """Return the key of the answer that would serve a call."""
-        asked = self.near.make_question(call, read(call), target)
-        found = None if asked is None else await self.near.find(asked)
-        return None if found is None else found.key
+        question = self.near.make_question(call, read(call), target)
+        answer = None if question is None else await self.near.find(question)
+        return None if answer is None else answer.key
 
 
 class Fixed:

@@ -13,7 +13,7 @@ from gateway.dialects import DIALECTS
 BEFORE = b'{"role" : "user","content":"1.50"}'
 
 
-def asked(dialect: str, body: bytes) -> TypedQuestion | None:
+def typed_question(dialect: str, body: bytes) -> TypedQuestion | None:
     spoken = DIALECTS[dialect]
     read = (
         spoken.read(body)
@@ -37,24 +37,29 @@ BEFORE_OF = {"gemini": b'{"role" : "user","parts":[{"text":"1.50"}]}'}
 
 @pytest.mark.parametrize(("dialect", "form"), FORMS.values(), ids=FORMS)
 @given(text=st.text())
-def test_a_text_and_the_rest(dialect: str, form: bytes, text: str) -> None:
+def test_the_question_is_the_text_and_the_rest_does_not_depend_on_it(
+    dialect: str, form: bytes, text: str
+) -> None:
     """The rest does not depend on the text; earlier messages keep their bytes."""
     before = BEFORE_OF.get(dialect, BEFORE)
-    one, other = (
-        asked(dialect, form % (before, jsonio.dumps(text))),
-        asked(dialect, form % (before, b'"x"')),
+    question, other_question = (
+        typed_question(dialect, form % (before, jsonio.dumps(text))),
+        typed_question(dialect, form % (before, b'"x"')),
     )
-    assert one is not None
-    assert other is not None
-    assert (one.text, other.text) == (text, "x")
-    assert one.members == other.members
-    assert before in jsonio.join_members(one.members)
+    assert question is not None
+    assert other_question is not None
+    assert (question.text, other_question.text) == (text, "x")
+    assert question.members == other_question.members
+    assert before in jsonio.join_members(question.members)
 
 
-def test_an_input_that_is_a_text() -> None:
-    found = asked("openai-responses", b'{"model":"m","input":"hi"}')
-    assert found is not None
-    assert (found.text, jsonio.join_members(found.members)) == ("hi", b'{"model":"m","input":null}')
+def test_the_input_of_responses_may_be_a_text() -> None:
+    question = typed_question("openai-responses", b'{"model":"m","input":"hi"}')
+    assert question is not None
+    assert (question.text, jsonio.join_members(question.members)) == (
+        "hi",
+        b'{"model":"m","input":null}',
+    )
 
 
 TURNS: list[dict[str, Any]] = [
@@ -68,31 +73,31 @@ TURNS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("turn", TURNS)
-def test_other_last_turns_have_none(turn: dict[str, Any]) -> None:
+def test_a_last_turn_that_is_no_single_user_text_has_no_question(turn: dict[str, Any]) -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}, turn]}
-    assert asked("openai-chat", jsonio.dumps(body)) is None
+    assert typed_question("openai-chat", jsonio.dumps(body)) is None
 
 
-def test_items_that_are_no_messages_have_none() -> None:
+def test_an_input_item_that_is_no_message_has_no_question() -> None:
     item = {"type": "function_call_output", "call_id": "1", "output": "x"}
-    assert asked("openai-responses", jsonio.dumps({"model": "m", "input": [item]})) is None
+    assert typed_question("openai-responses", jsonio.dumps({"model": "m", "input": [item]})) is None
     item = {"type": "item_reference", "id": "x", "role": "user", "content": "hi"}
-    assert asked("openai-responses", jsonio.dumps({"model": "m", "input": [item]})) is None
+    assert typed_question("openai-responses", jsonio.dumps({"model": "m", "input": [item]})) is None
 
 
-def test_odd_content_has_none() -> None:
+def test_invalid_content_has_no_question() -> None:
     """A dialect may let such content pass to a provider that understands it."""
     for content in ([1], [{"type": "text", "text": 5}], [{"text": None}], 7, None):
         odd = {"contents": [{"role": "user", "parts": content}]}
         body = DIALECTS["openai-chat"].read(
             b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
         )
-        made = type(body)(body.raw, {"contents": body.members["messages"]}, odd, body.prompt)
-        assert read_question(made, "gemini") is None
+        odd_body = type(body)(body.raw, {"contents": body.members["messages"]}, odd, body.prompt)
+        assert read_question(odd_body, "gemini") is None
 
 
-@pytest.mark.parametrize("given", [None, [], [1], {}])
-def test_odd_turns_have_none(given: object) -> None:
+@pytest.mark.parametrize("turns", [None, [], [1], {}])
+def test_invalid_turns_have_no_question(turns: object) -> None:
     body = DIALECTS["openai-chat"].read(b'{"model":"m","messages":[{"role":"user","content":"x"}]}')
-    made = type(body)(body.raw, body.members, {"messages": given}, body.prompt)
-    assert read_question(made, "openai-chat") is None
+    odd_body = type(body)(body.raw, body.members, {"messages": turns}, body.prompt)
+    assert read_question(odd_body, "openai-chat") is None

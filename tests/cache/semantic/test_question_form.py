@@ -9,26 +9,28 @@ LEAST = 50
 """Number of two hundred paraphrases that have one form, as docs/cache.md says."""
 
 
-def same(one: str, other: str) -> bool:
-    form = parse_question_form(one)
-    return form is not None and form == parse_question_form(other)
+def same(text: str, other_text: str) -> bool:
+    form = parse_question_form(text)
+    return form is not None and form == parse_question_form(other_text)
 
 
-@pytest.mark.parametrize(("kind", "one", "other"), traps())
-def test_what_looks_alike_has_another_form(kind: str, one: str, other: str) -> None:
+@pytest.mark.parametrize(("kind", "text", "other_text"), traps())
+def test_questions_that_only_look_alike_have_different_forms(
+    kind: str, text: str, other_text: str
+) -> None:
     """The pairs differ in what they ask.
 
     Numbers, units, dates, negations, names, comparatives, order, code, languages, wording.
     """
-    assert not same(one, other), kind
+    assert not same(text, other_text), kind
 
 
-def test_a_quarter_of_the_paraphrases_has_one_form() -> None:
+def test_a_quarter_of_the_paraphrases_share_a_form() -> None:
     assert sum(same(*pair) for pair in paraphrases()) >= LEAST
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("text", "other_text"),
     [
         ("What's the capital of Peru?", "What is the capital of Peru"),
         ("Hi, could you please tell me what osmosis is?", "What is osmosis?"),
@@ -37,12 +39,12 @@ def test_a_quarter_of_the_paraphrases_has_one_form() -> None:
         ("Please write me a poem\nabout 3 cats", "Write a poem\nabout 3 cats"),
     ],
 )
-def test_the_way_of_asking_may_differ(one: str, other: str) -> None:
-    assert same(one, other)
+def test_different_phrasings_of_a_question_share_a_form(text: str, other_text: str) -> None:
+    assert same(text, other_text)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("text", "other_text"),
     [
         ("What is 1 + 1?", "What is 1\u200b + 1?"),
         ("What is `a b`?", "What is `a  b`?"),
@@ -54,14 +56,14 @@ def test_the_way_of_asking_may_differ(one: str, other: str) -> None:
         ("Translate this: please stop", "Translate this: stop"),
     ],
 )
-def test_what_is_asked_may_not(one: str, other: str) -> None:
+def test_different_questions_have_different_forms(text: str, other_text: str) -> None:
     """An invisible sign, a space in code and a capital letter count too."""
-    assert not same(one, other)
+    assert not same(text, other_text)
 
 
 @pytest.mark.parametrize(
     "text", ["", " \n ", "Warum ist der Himmel blau?", "Fix this", "what is " + "x" * 400]
 )
-def test_these_have_no_form(text: str) -> None:
+def test_empty_long_and_unknown_phrasings_have_no_form(text: str) -> None:
     """Texts that are empty, long or phrased in an unknown way get no vector."""
     assert parse_question_form(text) is None

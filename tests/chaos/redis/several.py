@@ -11,7 +11,7 @@ from tests.chaos.stage import ChaosStage, base
 from tests.conftest import redis_program
 from tests.e2e.child import until
 from tests.e2e.redis_port import Place
-from tests.state.several import Nodes, Sentinels
+from tests.state.redis_groups import Nodes, Sentinels
 
 _FAILOVER = 30.0
 """Seconds within which the gateway must find another primary."""

@@ -11,7 +11,7 @@ from gateway.limits.counters import CounterStore
 from gateway.limits.memory import MemoryCounters
 from gateway.limits.redis import RedisCounters
 from tests.conftest import redis_program
-from tests.state.several import Nodes, Sentinels
+from tests.state.redis_groups import Nodes, Sentinels
 
 type Make = Callable[[], RedisCounters]
 

@@ -8,7 +8,7 @@ from redis.crc import key_slot
 from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand
 from gateway.limits.redis import RedisCounters
 from gateway.state.redis.scripts import make_keys
-from tests.state.several import Nodes
+from tests.state.redis_groups import Nodes
 
 NOW = 1_900_000_000.0
 NEED = CounterDemand(kind="usd", name="b", field="usd|2030-03", limit=1000, amount=10)

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from gateway.state.redis.store import RedisStore
-from tests.state.several import Sentinels
+from tests.state.redis_groups import Sentinels
 
 
 async def test_the_cache_returns_stored_values_on_each_kind_of_server(

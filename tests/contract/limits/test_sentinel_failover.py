@@ -7,7 +7,7 @@ from pathlib import Path
 from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand
 from gateway.limits.redis import RedisCounters
 from gateway.state.errors import StoreUnavailable
-from tests.state.several import Sentinels
+from tests.state.redis_groups import Sentinels
 
 
 async def test_the_new_primary_counts_calls_after_a_failover(

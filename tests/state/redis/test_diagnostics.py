@@ -19,22 +19,22 @@ def place(tmp_path: Path) -> Iterator[Place]:
     program = redis_program()
     if program is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
-    made = Place(program, tmp_path)
-    yield made
-    made.kill()
+    server = Place(program, tmp_path)
+    yield server
+    server.kill()
 
 
 def url(place: Place) -> str:
     return f"redis://127.0.0.1:{place.port}/0"
 
 
-def said(place: Place, *, counts: bool = True) -> list[str]:
-    return [str(one) for one in advise(url(place), has_counters=counts, deadline=10.0)]
+def warnings(place: Place, *, counts: bool = True) -> list[str]:
+    return [str(mistake) for mistake in advise(url(place), has_counters=counts, deadline=10.0)]
 
 
-def test_one_that_keeps_what_it_counts_is_well(place: Place) -> None:
+def test_a_redis_that_keeps_its_counters_gets_no_warning(place: Place) -> None:
     place.start("--appendonly", "yes", "--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru")
-    assert said(place) == []
+    assert warnings(place) == []
 
 
 @pytest.mark.parametrize(
@@ -45,33 +45,35 @@ def test_one_that_keeps_what_it_counts_is_well(place: Place) -> None:
         (("--maxmemory", "100mb"), "nothing can be counted"),
     ],
 )
-def test_eviction_that_takes_counters(place: Place, options: tuple[str, ...], words: str) -> None:
+def test_an_eviction_policy_that_evicts_counters_is_a_warning(
+    place: Place, options: tuple[str, ...], words: str
+) -> None:
     place.start("--appendonly", "yes", *options)
-    (told,) = said(place)
-    assert told.startswith("REDIS_URL: warning: maxmemory-policy ")
-    assert words in told
-    assert told.endswith("volatile-lru: only what has a time to live is evicted then.")
-    assert said(place, counts=False) == []
+    (warning,) = warnings(place)
+    assert warning.startswith("REDIS_URL: warning: maxmemory-policy ")
+    assert words in warning
+    assert warning.endswith("volatile-lru: only what has a time to live is evicted then.")
+    assert warnings(place, counts=False) == []
 
 
 @pytest.mark.parametrize(
     ("off", "words"),
     [(-61.0, "its clock is 61 s ahead of this"), (61.0, "61 s behind this"), (1.0, "")],
 )
-def test_clocks_that_are_apart(place: Place, off: float, words: str) -> None:
+def test_a_clock_that_differs_from_redis_is_a_warning(place: Place, off: float, words: str) -> None:
     """Budget windows follow the caller's clock, and buckets fill by the server's."""
     place.start("--appendonly", "yes")
 
     def wall() -> float:
         return time.time() + off
 
-    found = examine(url(place), has_counters=True, deadline=10.0, wall=wall)
-    assert words in "".join(map(str, found.mistakes))
-    assert bool(found.mistakes) is bool(words)
+    diagnosis = examine(url(place), has_counters=True, deadline=10.0, wall=wall)
+    assert words in "".join(map(str, diagnosis.mistakes))
+    assert bool(diagnosis.mistakes) is bool(words)
     assert examine(url(place), has_counters=False, deadline=10.0, wall=wall).mistakes == []
 
 
-def test_near_questions_need_vector_sets(place: Place) -> None:
+def test_a_server_without_vector_sets_is_a_warning_if_near_questions_are_on(place: Place) -> None:
     """Redis has vector sets since 8.0, Valkey has none; the warning comes only if needed."""
     place.start()
     assert advise(url(place), has_counters=False, deadline=10.0) == []
@@ -82,8 +84,8 @@ def test_near_questions_need_vector_sets(place: Place) -> None:
             lacks = 1
         else:
             lacks = 0
-    told = advise(url(place), has_counters=False, near=True, deadline=10.0)
-    assert ["no vector sets" in str(one) for one in told] == [True] * lacks
+    mistakes = advise(url(place), has_counters=False, near=True, deadline=10.0)
+    assert ["no vector sets" in str(mistake) for mistake in mistakes] == [True] * lacks
 
 
 @pytest.mark.parametrize(
@@ -96,79 +98,81 @@ def test_near_questions_need_vector_sets(place: Place) -> None:
         ("Valkey", "9.1.0", True),
     ],
 )
-def test_who_has_vector_sets(kind: str, version: str, lacks: bool) -> None:
+def test_versions_with_and_without_vector_sets(kind: str, version: str, lacks: bool) -> None:
     assert bool(list(_check_vector_sets(kind, version))) is lacks
 
 
-def test_nothing_on_the_disk(place: Place) -> None:
+def test_a_redis_that_stores_nothing_on_disk_is_a_warning(place: Place) -> None:
     place.start()
-    (told,) = said(place)
-    assert told == (
+    (warning,) = warnings(place)
+    assert warning == (
         "REDIS_URL: warning: it keeps nothing on its disk: a restart begins limits anew, and "
         "budgets must be rebuilt from the ledger. Set appendonly to yes."
     )
 
 
-def test_snapshots_alone(place: Place) -> None:
+def test_a_redis_with_snapshots_alone_is_a_warning(place: Place) -> None:
     """Old counters that still exist are not rebuilt."""
     place.start()
     with place.admin() as admin:
         admin.config_set("save", "3600 1")
-    (told,) = said(place)
-    assert told == (
+    (warning,) = warnings(place)
+    assert warning == (
         "REDIS_URL: warning: it keeps snapshots alone: after a crash counters are those of the "
         "last one, and budgets can be overspent by what was counted since. Set appendonly to yes."
     )
 
 
-def test_one_that_tells_nothing_of_its_configuration_is_not_guessed_at(place: Place) -> None:
+def test_a_redis_that_refuses_config_gets_no_warning(place: Place) -> None:
     """Hosted servers refuse CONFIG."""
     place.start()
     with place.admin() as admin:
         admin.acl_setuser("default", nopass=True, enabled=True, keys=["*"], commands=["+@all"])
         admin.execute_command("ACL", "SETUSER", "default", "-config")
-    assert said(place) == []
+    assert warnings(place) == []
 
 
-def test_a_replica(place: Place) -> None:
+def test_a_replica_is_an_error(place: Place) -> None:
     place.start("--appendonly", "yes", "--replicaof", "127.0.0.1", "1")
-    (told,) = said(place)
-    assert told == (
+    (warning,) = warnings(place)
+    assert warning == (
         f"REDIS_URL: error: 127.0.0.1:{place.port} is a replica and takes no writes. "
         "Name its primary, or the sentinels."
     )
 
 
-def test_a_node_of_a_cluster_by_the_wrong_form(place: Place) -> None:
+def test_a_cluster_node_named_as_a_single_server_is_an_error(place: Place) -> None:
     place.start("--appendonly", "yes", "--cluster-enabled", "yes", "--cluster-port", str(_free()))
     with place.admin() as admin:
         admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-    (told,) = advise(url(place), has_counters=True, deadline=10.0)
-    assert told.level == "error"
-    assert told.hint == "Write redis+cluster://host:port,host:port in place of redis://host:port."
+    (warning,) = advise(url(place), has_counters=True, deadline=10.0)
+    assert warning.level == "error"
+    assert (
+        warning.hint == "Write redis+cluster://host:port,host:port in place of redis://host:port."
+    )
     assert advise(f"redis+cluster://127.0.0.1:{place.port}", has_counters=True, deadline=10.0) == []
 
 
 @pytest.mark.parametrize("form", ["redis://127.0.0.1:{}", "redis+sentinel://127.0.0.1:{}/main",
                                   "redis+cluster://127.0.0.1:{}"])  # fmt: skip
-def test_one_that_is_away(place: Place, form: str) -> None:
-    (told,) = advise(form.format(place.port), has_counters=True)
-    assert told.level == "warning"
-    assert told.message.startswith("cannot be asked: no connection (127.0.0.1:")
+def test_an_unreachable_redis_is_a_warning(place: Place, form: str) -> None:
+    (warning,) = advise(form.format(place.port), has_counters=True)
+    assert warning.level == "warning"
+    assert warning.message.startswith("cannot be asked: no connection (127.0.0.1:")
 
 
-def test_one_that_is_silent_is_waited_for_no_longer_than_said(place: Place) -> None:
+def test_diagnostics_wait_for_a_silent_redis_until_their_deadline(place: Place) -> None:
     place.start()
     with place.stopped():
-        (told,) = advise(url(place), has_counters=False, deadline=0.1)
-    assert told == Mistake(
+        (warning,) = advise(url(place), has_counters=False, deadline=0.1)
+    assert warning == Mistake(
         level="warning", file="REDIS_URL",
         message=f"cannot be asked: no answer in time (127.0.0.1:{place.port}).",
         hint="Nothing is shared until it can.",
     )  # fmt: skip
 
 
-def test_a_password_is_asked_for_and_never_told(place: Place) -> None:
+def test_no_warning_quotes_the_password(place: Place) -> None:
     place.start("--appendonly", "yes", "--requirepass", "hunter2")
     assert (
         advise(f"redis://:hunter2@127.0.0.1:{place.port}", has_counters=True, deadline=10.0) == []
@@ -182,9 +186,9 @@ def test_a_password_is_asked_for_and_never_told(place: Place) -> None:
     assert "hunter" not in str(advise("redis://:hun/ter2@host", has_counters=True))
 
 
-def test_a_certificate_of_any_server() -> None:
+def test_a_url_without_a_host_name_check_is_a_warning() -> None:
     """The setting accepts any trusted certificate, whatever name it is for."""
-    (told,) = _check_role({}, parse_url("rediss://h?ssl_check_hostname=no"))
-    assert "ssl_check_hostname=false takes a trusted certificate of any server" in str(told)
+    (warning,) = _check_role({}, parse_url("rediss://h?ssl_check_hostname=no"))
+    assert "ssl_check_hostname=false takes a trusted certificate of any server" in str(warning)
     assert _check_role({}, parse_url("rediss://h")) == []
     assert _check_role({}, parse_url("redis://h?ssl_check_hostname=no")) == []

@@ -22,7 +22,7 @@ async def fail(store: RedisStore, line: Line) -> None:
     await store.drain()
 
 
-async def test_one_that_fails_again_and_again_is_left_alone_for_longer_and_longer(
+async def test_a_redis_that_fails_repeatedly_is_left_alone_longer_each_time(
     line: Line, world: StoreFixture
 ) -> None:
     """The probes succeed, but each return to the server would cost the next call a deadline."""
@@ -49,7 +49,7 @@ async def test_one_that_fails_again_and_again_is_left_alone_for_longer_and_longe
     await store.close()
 
 
-async def test_it_is_probed_by_what_failed(
+async def test_the_probe_repeats_the_failed_command(
     line: Line, world: StoreFixture, admin: client.Redis
 ) -> None:
     """A proxy answers pings itself and routes by key, so the probe repeats the failed command."""
@@ -58,14 +58,14 @@ async def test_it_is_probed_by_what_failed(
     async with admin.monitor() as monitor:
         await fail(store, line)
         async with asyncio.timeout(10):
-            async for said in monitor.listen():
-                if said["command"].startswith("EXISTS"):
+            async for command in monitor.listen():
+                if command["command"].startswith("EXISTS"):
                     break
-    assert said["command"] == "EXISTS tiergate:slow"
+    assert command["command"] == "EXISTS tiergate:slow"
     await store.close()
 
 
-async def test_protected_mode_is_a_loss(line: Line, world: StoreFixture) -> None:
+async def test_protected_mode_counts_as_an_outage(line: Line, world: StoreFixture) -> None:
     """Otherwise the gateway would connect for each call, and the server would refuse each."""
     store = world.store(line.url)
     line.mode, line.nonsense = "nonsense", b"-DENIED Redis is running in protected mode\r\n"
@@ -75,17 +75,17 @@ async def test_protected_mode_is_a_loss(line: Line, world: StoreFixture) -> None
     await store.close()
 
 
-@pytest.mark.parametrize(("length", "found"), [(_MAX_BYTES, True), (_MAX_BYTES + 1, False)])
-async def test_a_value_that_is_longer_than_any_is_neither_put_nor_fetched(
-    redis_url: str, admin: client.Redis, world: StoreFixture, length: int, found: bool
+@pytest.mark.parametrize(("length", "fits"), [(_MAX_BYTES, True), (_MAX_BYTES + 1, False)])
+async def test_the_store_neither_puts_nor_gets_a_value_over_the_limit(
+    redis_url: str, admin: client.Redis, world: StoreFixture, length: int, fits: bool
 ) -> None:
     """A foreign value of 50 MB would use up the deadline of each call."""
     store = world.patient(redis_url)
     value = bytes(length)
     await store.put("most", value, 60)
-    assert (await store.get("most") == value) is found
+    assert (await store.get("most") == value) is fits
     await admin.set("tiergate:most", value)
-    assert (await store.get("most") == value) is found
+    assert (await store.get("most") == value) is fits
     await admin.delete("tiergate:most")
     await store.close()
 
@@ -94,7 +94,7 @@ class Names:
     """A name server that answers when a test says so."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.asked = 0
+        self.lookups = 0
         self.answers = asyncio.Event()
         self.unknown = False
         self._really = asyncio.get_running_loop().getaddrinfo
@@ -102,14 +102,14 @@ class Names:
 
     async def _look_up(self, host: str, port: Any, **more: Any) -> Any:
         assert host == "redis.example"
-        self.asked += 1
+        self.lookups += 1
         await self.answers.wait()
         if self.unknown:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return await self._really("127.0.0.1", port, **more)
 
 
-async def test_a_name_server_that_is_silent_is_asked_once(
+async def test_a_silent_name_server_gets_one_lookup(
     line: Line, world: StoreFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each lookup takes one of the few threads that also look up providers' names."""
@@ -121,7 +121,7 @@ async def test_a_name_server_that_is_silent_is_asked_once(
         world.now += 1.0
         assert at_once(store.get("name")) is None
     assert not await quiet(store)
-    assert names.asked == 1
+    assert names.lookups == 1
     assert len(world.notes) == 1
     assert "no answer in time" in world.notes[0]
 
@@ -134,17 +134,17 @@ async def test_a_name_server_that_is_silent_is_asked_once(
     await store.close()
 
 
-async def test_closing_does_not_wait_for_a_name(
+async def test_closing_does_not_wait_for_a_lookup(
     line: Line, world: StoreFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = Names(monkeypatch)
     store = world.store(line.url.replace("127.0.0.1", "redis.example"))
     assert await store.get("name") is None
     await store.close()
-    assert names.asked == 1
+    assert names.lookups == 1
 
 
-async def test_a_name_that_nobody_knows_is_told(
+async def test_an_unknown_host_name_is_reported(
     line: Line, world: StoreFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = Names(monkeypatch)

@@ -30,7 +30,7 @@ from gateway.state.redis.server_connection import describe_error
         (StoreUnavailable("Sentinel does not know the service"), None, "Sentinel does not know the service"),
     ],
 )  # fmt: skip
-def test_why_in_words_that_quote_nothing(
+def test_the_description_of_an_error_quotes_nothing(
     error: Exception, cause: Exception | None, text: str
 ) -> None:
     error.__cause__ = cause
@@ -48,5 +48,5 @@ def test_why_in_words_that_quote_nothing(
         ("A" * 99, f"it answers {'A' * 20}"),
     ],
 )
-def test_an_error_is_told_by_its_code(text: str, why: str) -> None:
+def test_an_error_reply_is_described_by_its_code(text: str, why: str) -> None:
     assert RedisError(text).describe() == why

@@ -21,101 +21,103 @@ def counters(world: StoreFixture, url: str, deadline: float = 0.1) -> ScriptRunn
     return ScriptRunner(url, note=world.note, clock=lambda: world.now, deadline=deadline)
 
 
-async def away(made: ScriptRunner) -> bool:
+async def is_unavailable(runner: ScriptRunner) -> bool:
     try:
-        await made.run(SETTLE, "acme", NOTHING)
+        await runner.run(SETTLE, "acme", NOTHING)
     except StoreUnavailable:
         return True
     return False
 
 
-async def quiet(made: ScriptRunner) -> bool:
-    await made.drain()
-    return made.alive
+async def quiet(runner: ScriptRunner) -> bool:
+    await runner.drain()
+    return runner.alive
 
 
 @pytest.mark.parametrize(("mode", "nonsense", "why"), FAULTS)
 @pytest.mark.parametrize("warm", [False, True], ids=["from the start", "later"])
-async def test_losing_it_costs_one_deadline(
+async def test_an_outage_of_redis_costs_one_deadline(
     line: Line, world: StoreFixture, mode: Mode | None, nonsense: bytes, why: str, warm: bool
 ) -> None:
     """One call waits for its deadline, the next wait for nothing, and the store recovers."""
     slow = why in {"ValueError", "no answer in time"}
-    made = counters(world, line.url, 0.1 if slow else 10.0)
+    runner = counters(world, line.url, 0.1 if slow else 10.0)
     if warm:
-        assert not await away(made)
+        assert not await is_unavailable(runner)
     if mode is None:
         await line.cut()
     else:
         line.mode, line.nonsense = mode, nonsense
-    assert await in_time(away(made))
-    assert not made.alive
-    assert not await quiet(made)
+    assert await in_time(is_unavailable(runner))
+    assert not runner.alive
+    assert not await quiet(runner)
     if slow:
         why = world.notes[0].partition(": ")[2].partition(" (")[0]
         assert why in {"no answer in time", "what answers does not speak its protocol"}
     assert world.notes == [f"redis is gone: {why} ({line.url[8:-2]})"]
     dialled = line.dialled
-    assert await away(made)
+    assert await is_unavailable(runner)
     assert line.dialled == dialled
     if mode is None:
         await line.up()
     line.mode = "through"
-    assert await away(made)
+    assert await is_unavailable(runner)
     world.now += 1.0
-    assert await away(made)
+    assert await is_unavailable(runner)
     assert await world.next_note() == f"redis is back ({line.url[8:-2]})"
-    assert await quiet(made)
-    assert not await away(made)
-    await made.close()
+    assert await quiet(runner)
+    assert not await is_unavailable(runner)
+    await runner.close()
 
 
-async def test_a_moment_of_silence_is_no_loss(line: Line, world: StoreFixture) -> None:
-    made = counters(world, line.url)
-    assert not await away(made)
+async def test_a_moment_of_silence_is_no_outage(line: Line, world: StoreFixture) -> None:
+    runner = counters(world, line.url)
+    assert not await is_unavailable(runner)
     line.mode = "silent"
-    assert await away(made)
+    assert await is_unavailable(runner)
     line.mode = "through"
-    assert await quiet(made)
-    assert not await away(made)
+    assert await quiet(runner)
+    assert not await is_unavailable(runner)
     assert world.notes == []
-    await made.close()
+    await runner.close()
 
 
-async def test_many_calls_share_one_connection_and_one_loss(
+async def test_many_calls_share_one_connection_and_report_one_outage(
     line: Line, world: StoreFixture
 ) -> None:
     patient = counters(world, line.url, 10.0)
-    assert set(await asyncio.gather(*(away(patient) for _ in range(200)))) == {False}
+    assert set(await asyncio.gather(*(is_unavailable(patient) for _ in range(200)))) == {False}
     assert line.dialled == 1
     await patient.close()
-    made = counters(world, line.url)
-    assert not await away(made)
+    runner = counters(world, line.url)
+    assert not await is_unavailable(runner)
     line.mode = "silent"
-    assert set(await asyncio.gather(*(away(made) for _ in range(200)))) == {True}
-    assert not await quiet(made)
+    assert set(await asyncio.gather(*(is_unavailable(runner) for _ in range(200)))) == {True}
+    assert not await quiet(runner)
     assert world.notes == [f"redis is gone: no answer in time ({line.url[8:-2]})"]
-    await made.close()
+    await runner.close()
     async with asyncio.timeout(10):
         await line.idle.wait()
 
 
-async def test_over_a_unix_socket(redis_url: str, tmp_path: Path, world: StoreFixture) -> None:
+async def test_counters_work_over_a_unix_socket(
+    redis_url: str, tmp_path: Path, world: StoreFixture
+) -> None:
     line = Line(redis_url, path=str(tmp_path / "socket"))
     await line.up()
-    made = counters(world, line.url)
-    assert not await away(made)
+    runner = counters(world, line.url)
+    assert not await is_unavailable(runner)
     await line.cut()
-    assert await away(made)
-    assert not await quiet(made)
+    assert await is_unavailable(runner)
+    assert not await quiet(runner)
     assert world.notes == [f"redis is gone: no connection ({tmp_path}/socket)"]
-    await made.close()
+    await runner.close()
 
 
-async def test_a_name_is_looked_up(line: Line, world: StoreFixture) -> None:
-    made = counters(world, line.url.replace("127.0.0.1", "localhost"))
-    assert not await away(made)
-    await made.close()
+async def test_a_host_name_is_looked_up(line: Line, world: StoreFixture) -> None:
+    runner = counters(world, line.url.replace("127.0.0.1", "localhost"))
+    assert not await is_unavailable(runner)
+    await runner.close()
 
 
 async def test_credentials_and_the_database_are_used(
@@ -128,14 +130,14 @@ async def test_credentials_and_the_database_are_used(
         )
         await right.run_command("acme", b"HSETNX", b"spent", b"f", b"1")
         await right.close()
-        other = client.Redis.from_url(f"{redis_url[:-1]}3", password="hunter2")
-        assert await other.exists(make_key(make_tag("acme"), b"spent"))
-        await other.flushdb()
-        await other.aclose()
+        database = client.Redis.from_url(f"{redis_url[:-1]}3", password="hunter2")
+        assert await database.exists(make_key(make_tag("acme"), b"spent"))
+        await database.flushdb()
+        await database.aclose()
         for url in (redis_url, redis_url.replace("//", "//someone:hunter3@")):
             world.notes.clear()
             wrong = counters(world, url, 10.0)
-            assert await away(wrong)
+            assert await is_unavailable(wrong)
             assert not await quiet(wrong)
             assert len(world.notes) == 1
             assert "hunter" not in world.notes[0]
@@ -145,44 +147,44 @@ async def test_credentials_and_the_database_are_used(
         await admin.config_set("requirepass", "")
 
 
-async def test_one_that_refuses_is_told_of_once_a_minute_and_asked_on(
+async def test_a_refusal_is_reported_once_a_minute_and_redis_stays_in_use(
     redis_url: str, admin: client.Redis, world: StoreFixture
 ) -> None:
-    made = counters(world, redis_url, 10.0)
+    runner = counters(world, redis_url, 10.0)
     await admin.set(make_key(make_tag("acme"), b"holds"), "of another type")
     try:
         for _ in range(3):
-            assert await away(made)
-        assert made.alive
+            assert await is_unavailable(runner)
+        assert runner.alive
         assert len(world.notes) == 1
         assert world.notes[0].startswith("redis refuses: ")
     finally:
         await admin.delete(make_key(make_tag("acme"), b"holds"))
-    assert not await away(made)
-    await made.close()
+    assert not await is_unavailable(runner)
+    await runner.close()
 
 
-async def test_a_primary_that_became_a_replica_is_a_loss(
+async def test_a_primary_that_became_a_replica_counts_as_an_outage(
     redis_url: str, admin: client.Redis, world: StoreFixture
 ) -> None:
-    made = counters(world, redis_url, 10.0)
+    runner = counters(world, redis_url, 10.0)
     await admin.replicaof("127.0.0.1", "1")
     try:
         with pytest.raises(StoreUnavailable):
-            await made.run_command("acme", b"HSETNX", b"spent", b"f", b"1")
+            await runner.run_command("acme", b"HSETNX", b"spent", b"f", b"1")
     finally:
         await admin.replicaof("NO", "ONE")
-    assert await quiet(made)
-    assert not await away(made)
-    await made.close()
+    assert await quiet(runner)
+    assert not await is_unavailable(runner)
+    await runner.close()
 
 
-async def test_a_closed_one_is_lost(redis_url: str, world: StoreFixture) -> None:
-    made = counters(world, redis_url)
-    assert not await away(made)
-    await made.close()
-    assert await away(made)
-    await made.close()
+async def test_a_closed_runner_is_unavailable(redis_url: str, world: StoreFixture) -> None:
+    runner = counters(world, redis_url)
+    assert not await is_unavailable(runner)
+    await runner.close()
+    assert await is_unavailable(runner)
+    await runner.close()
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,9 @@ class Peer:
 
 @pytest.fixture
 async def peer() -> AsyncIterator[Peer]:
-    made = Peer()
-    yield made
-    await made.close()
+    new_peer = Peer()
+    yield new_peer
+    await new_peer.close()
 
 
 async def met(story: Callable[[Peer, ServerConnection], Awaitable[None]]) -> None:
@@ -84,7 +84,9 @@ async def met(story: Callable[[Peer, ServerConnection], Awaitable[None]]) -> Non
 
 
 @pytest.mark.parametrize(("data", "reply"), LITERAL)
-async def test_answers_are_read(peer: Peer, data: bytes, reply: Reply) -> None:
+async def test_the_connection_reads_each_kind_of_reply(
+    peer: Peer, data: bytes, reply: Reply
+) -> None:
     wire = await peer.connect()
     answer = wire.send(b"x")
     await peer.write(*(data[at : at + 1] for at in range(len(data))))
@@ -92,15 +94,15 @@ async def test_answers_are_read(peer: Peer, data: bytes, reply: Reply) -> None:
     wire.close()
 
 
-async def test_an_error_is_an_answer(peer: Peer) -> None:
+async def test_an_error_reply_is_an_answer(peer: Peer) -> None:
     wire = await peer.connect()
     answers = [wire.send(b"x") for _ in range(2)]
     await peer.write(b"-MOVED 5 h:1\r\n-SOME thing\r\n")
-    moved, other = [await answer for answer in answers]
+    moved, plain_error = [await answer for answer in answers]
     assert isinstance(moved, RedisError)
     assert (moved.text, moved.code) == ("MOVED 5 h:1", "MOVED")
-    assert isinstance(other, RedisError)
-    assert (other.text, other.code) == ("SOME thing", "SOME")
+    assert isinstance(plain_error, RedisError)
+    assert (plain_error.text, plain_error.code) == ("SOME thing", "SOME")
     assert wire.is_open
     wire.close()
 
@@ -109,8 +111,8 @@ async def test_a_request_is_an_array_of_bulk_strings(peer: Peer) -> None:
     """Requests of one iteration of the event loop are one write."""
     wire = await peer.connect()
     answers = [wire.send(b"GET", b"", b"a\r\n"), wire.send(b"x")]
-    said = b"*3\r\n$3\r\nGET\r\n$0\r\n\r\n$3\r\na\r\n\r\n" + ASKED
-    assert await peer.reader.readexactly(len(said)) == said
+    expected = b"*3\r\n$3\r\nGET\r\n$0\r\n\r\n$3\r\na\r\n\r\n" + ASKED
+    assert await peer.reader.readexactly(len(expected)) == expected
     await peer.write(b":1\r\n:2\r\n")
     assert [await answer for answer in answers] == [1, 2]
     wire.close()
@@ -120,7 +122,7 @@ async def test_a_request_is_an_array_of_bulk_strings(peer: Peer) -> None:
     "data",
     [b"HTTP/1.1 400 Bad Request\r\n", b"\x00\xff\xfe", b":x\r\n", b"$many\r\n"],
 )  # fmt: skip
-async def test_nonsense_is_no_answer(peer: Peer, data: bytes) -> None:
+async def test_an_invalid_reply_closes_the_connection(peer: Peer, data: bytes) -> None:
     wire = await peer.connect()
     answer = wire.send(b"x")
     await peer.write(data)
@@ -147,16 +149,16 @@ def test_any_split_gives_the_same_answers_in_order(
     asyncio.run(met(story))
 
 
-async def test_who_leaves_does_not_shift_the_answers(peer: Peer) -> None:
+async def test_a_cancelled_request_does_not_shift_the_answers(peer: Peer) -> None:
     wire = await peer.connect()
-    first, second = wire.send(b"1"), wire.send(b"2")
-    first.cancel()
+    first_answer, second_answer = wire.send(b"1"), wire.send(b"2")
+    first_answer.cancel()
     await peer.write(b":1\r\n:2\r\n")
-    assert await second == 2
+    assert await second_answer == 2
     wire.close()
 
 
-async def test_more_than_was_asked_closes_it(peer: Peer) -> None:
+async def test_a_reply_without_a_request_closes_the_connection(peer: Peer) -> None:
     """Otherwise the next call would get the answer of another."""
     wire = await peer.connect()
     answer = wire.send(b"1")
@@ -168,7 +170,9 @@ async def test_more_than_was_asked_closes_it(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("half", [b"", b"$9\r\nabc"])
-async def test_a_server_that_goes_is_told_to_all_who_wait(peer: Peer, half: bytes) -> None:
+async def test_every_waiting_request_fails_when_the_server_closes_the_connection(
+    peer: Peer, half: bytes
+) -> None:
     wire = await peer.connect()
     answers = [wire.send(b"x") for _ in range(3)]
     await peer.write(half)
@@ -178,7 +182,7 @@ async def test_a_server_that_goes_is_told_to_all_who_wait(peer: Peer, half: byte
             await answer
 
 
-async def test_one_that_is_retired_answers_what_is_under_way(peer: Peer) -> None:
+async def test_a_retired_connection_answers_its_running_requests(peer: Peer) -> None:
     wire = await peer.connect()
     answers = [wire.send(b"x") for _ in range(2)]
     wire.retire()
@@ -189,13 +193,13 @@ async def test_one_that_is_retired_answers_what_is_under_way(peer: Peer) -> None
     await wire.wait_closed()
     assert await peer.reader.read() == ASKED * 2
     idle = Peer()
-    other = await idle.connect()
-    other.retire()
-    await other.wait_closed()
+    idle_wire = await idle.connect()
+    idle_wire.retire()
+    await idle_wire.wait_closed()
     await idle.close()
 
 
-async def test_one_that_is_closed_at_once_is_closed() -> None:
+async def test_a_connection_may_be_closed_before_its_first_request() -> None:
     """The connection closes even before anything was read from it."""
     peer = Peer()
     wire = await peer.connect()
@@ -237,24 +241,24 @@ def late(wire: ServerConnection, seconds: float) -> None:
     wire._unanswered[0] = wire._unanswered[0]._replace(due=due)
 
 
-async def test_silence_closes_it_when_the_oldest_has_waited_long_enough() -> None:
+async def test_the_connection_closes_when_its_oldest_request_times_out() -> None:
     library, wire = await silent()
     answer, later = wire.send(b"x"), wire.send(b"y")
     await asyncio.sleep(0)
     library.answers.put_nowait(1)
     assert await answer == 1
     assert usable(wire), "the first was answered: its time is not the second's"
-    other = wire.send(b"z")
+    last = wire.send(b"z")
     late(wire, 10.0)
     watcher = asyncio.create_task(wire._watch())
-    for waiting in (later, other):
+    for waiting in (later, last):
         with pytest.raises(StoreUnavailable, match="no answer in time"):
             await waiting
     assert not wire.is_open
     await watcher
 
 
-async def test_a_stall_of_this_process_is_not_silence() -> None:
+async def test_a_stall_of_this_process_does_not_count_as_a_timeout() -> None:
     """The answer may lie in the socket, unread."""
     library, wire = await silent()
     answer = wire.send(b"x")
@@ -275,16 +279,17 @@ PIECES = st.lists(st.one_of(SEEDS, st.binary(max_size=9), st.sampled_from([b"*3\
 
 
 @given(PIECES)
-def test_whatever_a_server_says_is_an_answer_or_the_end(parts: list[bytes]) -> None:
+def test_any_bytes_of_a_server_are_an_answer_or_close_the_connection(parts: list[bytes]) -> None:
     """After the close no caller waits, and no other error is raised."""
 
     async def story(peer: Peer, wire: ServerConnection) -> None:
         answers = [wire.send(b"x") for _ in range(3)]
         await peer.write(*parts)
         peer.writer.close()
-        told = await asyncio.gather(*answers, return_exceptions=True)
+        results = await asyncio.gather(*answers, return_exceptions=True)
         assert all(
-            not isinstance(one, BaseException) or isinstance(one, StoreUnavailable) for one in told
+            not isinstance(result, BaseException) or isinstance(result, StoreUnavailable)
+            for result in results
         )
 
     asyncio.run(met(story))

@@ -14,73 +14,73 @@ from gateway.state.redis.url import make_ssl_context, parse_url
 from tests.conftest import redis_program
 from tests.contract.conftest import Certificates
 from tests.e2e.redis_port import Place
+from tests.state.redis_groups import Nodes, Sentinels
 from tests.state.scripted import Scripted
-from tests.state.several import Nodes, Sentinels
 
 KEY = b"tiergate:{default}:1:spent"
 
 
 @pytest.fixture
 def program() -> str:
-    found = redis_program()
-    if found is None:
+    path = redis_program()
+    if path is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
-    return found
+    return path
 
 
 @pytest.fixture
 def place(program: str, tmp_path: Path) -> Iterator[Place]:
-    made = Place(program, tmp_path)
-    yield made
-    made.kill()
+    server = Place(program, tmp_path)
+    yield server
+    server.kill()
 
 
-async def asked(url: str, deadline: float = 10.0) -> int:
+async def answering_port(url: str, deadline: float = 10.0) -> int:
     """Return the port of the server that answers an INFO command."""
     servers = RedisServers(parse_url(url), deadline, deadline)
     try:
-        said = await servers.execute(KEY, (b"INFO", b"server"))
+        reply = await servers.execute(KEY, (b"INFO", b"server"))
     finally:
         await servers.close()
-    assert isinstance(said, bytes)
-    (line,) = (line for line in said.splitlines() if line.startswith(b"tcp_port:"))
+    assert isinstance(reply, bytes)
+    (line,) = (line for line in reply.splitlines() if line.startswith(b"tcp_port:"))
     return int(line.split(b":")[1])
 
 
 async def why(url: str, deadline: float = 10.0) -> str:
     try:
-        await asked(url, deadline)
+        await answering_port(url, deadline)
     except Exception as error:  # noqa: BLE001 - whatever it is, in words
         return describe_error(error)
     raise AssertionError(url)
 
 
-async def test_one_server_by_its_port_or_its_path(place: Place, tmp_path: Path) -> None:
+async def test_a_url_finds_one_server_by_its_port_or_path(place: Place, tmp_path: Path) -> None:
     path = tmp_path / "socket"
     place.start("--unixsocket", str(path))
-    assert await asked(f"redis://127.0.0.1:{place.port}/3") == place.port
-    assert await asked(f"unix://{path}?db=1") == place.port
+    assert await answering_port(f"redis://127.0.0.1:{place.port}/3") == place.port
+    assert await answering_port(f"unix://{path}?db=1") == place.port
 
 
-async def test_the_primary_that_sentinels_know(program: str, tmp_path: Path) -> None:
+async def test_a_url_of_sentinels_finds_the_primary(program: str, tmp_path: Path) -> None:
     with Sentinels(program, tmp_path) as sentinels:
-        assert await asked(sentinels.url) == sentinels.primary.port
+        assert await answering_port(sentinels.url) == sentinels.primary.port
         assert (
             await why(sentinels.url.replace("/main", "/other"))
             == "Sentinel does not know the service"
         )
 
 
-async def test_the_node_of_a_cluster_that_has_the_key(program: str, tmp_path: Path) -> None:
+async def test_a_url_of_a_cluster_finds_the_node_of_the_key(program: str, tmp_path: Path) -> None:
     with Nodes(program, tmp_path) as nodes:
-        assert await asked(nodes.url) == nodes.primary(KEY.decode()).port
+        assert await answering_port(nodes.url) == nodes.primary(KEY.decode()).port
 
 
-async def test_who_is_asked_for_a_password_or_cannot_speak(place: Place) -> None:
+async def test_a_wrong_password_and_a_dead_server_have_their_own_errors(place: Place) -> None:
     """No error quotes the URL."""
     place.start("--requirepass", "hunter2")
     url = f"127.0.0.1:{place.port}"
-    assert await asked(f"redis://:hunter2@{url}") == place.port
+    assert await answering_port(f"redis://:hunter2@{url}") == place.port
     for secret in ("", ":hunter3@"):
         assert await why(f"redis://{secret}{url}") == "it does not accept the credentials"
     place.kill()
@@ -92,9 +92,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make certificates in a folder."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl: apt-get install openssl")
-    made = tmp_path_factory.mktemp("certificates")
-    Certificates(made)
-    return made
+    certificates_folder = tmp_path_factory.mktemp("certificates")
+    Certificates(certificates_folder)
+    return certificates_folder
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("scheme", ["rediss", "rediss+sentinel", "rediss+cluster"])
-async def test_whose_certificate_is_taken(
+async def test_the_url_decides_which_certificates_are_trusted(
     folder: Path, scheme: str, name: str, host: str, options: str, verify: bool, text: str
 ) -> None:
     """The URL decides: with `ssl_ca_certs`, the machine's own authorities are not trusted."""
@@ -126,10 +126,10 @@ async def test_whose_certificate_is_taken(
         with pytest.raises(Exception) as refused:
             await servers.execute(KEY, (b"GET", KEY))
         assert describe_error(refused.value) == text
-        assert server.asked == []
+        assert server.commands == []
     else:
         assert await servers.execute(KEY, (b"GET", KEY)) == b"value"
-        assert server.asked[0] == (b"SENTINEL" if path else b"AUTH")
+        assert server.commands[0] == (b"SENTINEL" if path else b"AUTH")
     await servers.close()
     await server.down()
 
@@ -152,14 +152,14 @@ class Secured(Scripted):
         }.get(words[0], b"+OK\r\n")
 
 
-def test_the_context_of_a_url_is_made_once() -> None:
+def test_the_tls_context_of_a_url_is_made_once() -> None:
     """To read all authorities of a machine takes 20 ms, during which the gateway serves no call."""
     context = make_ssl_context(parse_url("rediss://h"))
     assert context is not None
     assert _TlsConnection(context, host="h").ssl_context.get() is context
 
 
-async def test_an_old_primary_that_a_sentinel_names_is_not_used() -> None:
+async def test_a_demoted_primary_that_a_sentinel_names_is_not_used() -> None:
     class Demoted(Secured):
         async def _say(self, words: list[bytes]) -> bytes:
             return b"*1\r\n$5\r\nslave\r\n" if words[0] == b"ROLE" else await super()._say(words)
@@ -175,10 +175,10 @@ async def test_an_old_primary_that_a_sentinel_names_is_not_used() -> None:
 
 async def test_one_sentinel_or_node_that_answers_is_enough() -> None:
     """Others may be away or no such servers; if none answers, the error is the most telling one."""
-    server, other = Secured("127.0.0.1"), Scripted(_refuse)
+    server, stranger = Secured("127.0.0.1"), Scripted(_refuse)
     await server.up()
-    await other.up()
-    hosts = f"127.0.0.1:1,127.0.0.1:{other.port}"
+    await stranger.up()
+    hosts = f"127.0.0.1:1,127.0.0.1:{stranger.port}"
     for scheme, path in (("redis+sentinel", "/main"), ("redis+cluster", "")):
         url = f"{scheme}://{hosts},127.0.0.1:{server.port}{path}"
         servers = RedisServers(parse_url(url), 10.0, 10.0)
@@ -189,14 +189,14 @@ async def test_one_sentinel_or_node_that_answers_is_enough() -> None:
             await servers.execute(KEY, (b"GET", KEY))
         await servers.close()
     await server.down()
-    await other.down()
+    await stranger.down()
 
 
 async def _refuse(_: list[bytes]) -> bytes:
     return b"-WRONG place\r\n"
 
 
-async def test_nodes_that_send_calls_round_in_circles_end() -> None:
+async def test_a_circle_of_redirections_ends_with_an_error() -> None:
     class Circle(Secured):
         async def _say(self, words: list[bytes]) -> bytes:
             if words[0] == b"GET":
@@ -208,12 +208,12 @@ async def test_nodes_that_send_calls_round_in_circles_end() -> None:
     servers = RedisServers(parse_url(f"redis+cluster://127.0.0.1:{server.port}"), 10.0, 10.0)
     with pytest.raises(StoreUnavailable, match="send calls to one another"):
         await servers.execute(KEY, (b"GET", KEY))
-    assert server.asked.count(b"GET") == 6
+    assert server.commands.count(b"GET") == 6
     await servers.close()
     await server.down()
 
 
-async def test_one_that_is_silent(place: Place) -> None:
+async def test_a_silent_server_ends_with_a_timeout(place: Place) -> None:
     place.start()
     with place.stopped():
         assert await why(f"redis://127.0.0.1:{place.port}", 0.1) == "no answer in time"

@@ -12,7 +12,7 @@ from tests.state.store_fixture import StoreFixture, in_time, quiet
 from tests.state.test_memory import at_once
 
 
-async def test_values_carry_the_prefix_and_their_time(
+async def test_values_have_the_prefix_and_a_time_to_live(
     redis_url: str, admin: client.Redis, world: StoreFixture
 ) -> None:
     store = world.patient(redis_url)
@@ -22,15 +22,17 @@ async def test_values_carry_the_prefix_and_their_time(
     await store.close()
 
 
-async def test_two_processes_share_it(redis_url: str, world: StoreFixture) -> None:
-    one, other = world.patient(redis_url), world.patient(redis_url)
-    await one.put("shared", b"value", 60)
-    assert await other.get("shared") == b"value"
-    await one.close()
-    await other.close()
+async def test_two_processes_share_the_store(redis_url: str, world: StoreFixture) -> None:
+    store, other_store = world.patient(redis_url), world.patient(redis_url)
+    await store.put("shared", b"value", 60)
+    assert await other_store.get("shared") == b"value"
+    await store.close()
+    await other_store.close()
 
 
-async def test_over_a_unix_socket(redis_url: str, tmp_path: Path, world: StoreFixture) -> None:
+async def test_the_store_works_over_a_unix_socket(
+    redis_url: str, tmp_path: Path, world: StoreFixture
+) -> None:
     line = Line(redis_url, path=str(tmp_path / "socket"))
     await line.up()
     store = world.store(line.url)
@@ -57,7 +59,7 @@ FAULTS: list[tuple[Mode | None, bytes, str]] = [
 
 @pytest.mark.parametrize(("mode", "nonsense", "why"), FAULTS)
 @pytest.mark.parametrize("warm", [False, True], ids=["from the start", "later"])
-async def test_losing_it_costs_no_request(
+async def test_an_outage_of_redis_costs_no_request(
     line: Line, world: StoreFixture, mode: Mode | None, nonsense: bytes, why: str, warm: bool
 ) -> None:
     """One call waits for its deadline, the next wait for nothing, and the store recovers."""
@@ -100,7 +102,7 @@ async def test_losing_it_costs_no_request(
 
 
 @pytest.mark.parametrize(("mode", "nonsense", "why"), FAULTS)
-async def test_what_nobody_waits_for_finds_out_that_it_is_lost(
+async def test_put_nowait_notices_an_outage(
     line: Line, world: StoreFixture, mode: Mode | None, nonsense: bytes, why: str
 ) -> None:
     store = world.store(line.url)
@@ -129,9 +131,7 @@ async def test_what_nobody_waits_for_finds_out_that_it_is_lost(
     await store.close()
 
 
-async def test_what_nobody_waits_for_is_refused_once_in_the_log(
-    line: Line, world: StoreFixture
-) -> None:
+async def test_refused_background_puts_are_logged_once(line: Line, world: StoreFixture) -> None:
     store = world.store(line.url)
     await store.put("posted", b"value", 60)
     line.mode, line.nonsense = "nonsense", b"-OOM too much\r\n"
@@ -144,7 +144,7 @@ async def test_what_nobody_waits_for_is_refused_once_in_the_log(
     await store.close()
 
 
-async def test_a_moment_of_silence_is_no_loss(line: Line, world: StoreFixture) -> None:
+async def test_a_moment_of_silence_is_not_reported(line: Line, world: StoreFixture) -> None:
     """A stall of the network or of this process costs the calls in flight, and is not reported."""
     store = world.store(line.url)
     await store.put("moment", b"value", 60)
@@ -159,7 +159,7 @@ async def test_a_moment_of_silence_is_no_loss(line: Line, world: StoreFixture) -
     await store.close()
 
 
-async def test_calls_that_wait_leave_at_once_when_it_is_lost(
+async def test_waiting_calls_end_at_once_when_redis_is_lost(
     line: Line, world: StoreFixture
 ) -> None:
     store = world.store(line.url)
@@ -175,12 +175,12 @@ async def test_calls_that_wait_leave_at_once_when_it_is_lost(
     await store.close()
 
 
-async def test_many_calls_in_flight_tell_of_one_loss(line: Line, world: StoreFixture) -> None:
+async def test_many_running_calls_report_one_outage(line: Line, world: StoreFixture) -> None:
     store = world.store(line.url)
     await asyncio.gather(*(store.get("many") for _ in range(50)))
     line.mode = "silent"
-    found = await asyncio.gather(*(store.get("many") for _ in range(100)))
-    assert set(found) == {None}
+    values = await asyncio.gather(*(store.get("many") for _ in range(100)))
+    assert set(values) == {None}
     assert not await quiet(store)
     assert world.notes == [f"redis is gone: no answer in time ({line.url[8:-2]})"]
     await store.close()
@@ -190,15 +190,13 @@ async def test_all_calls_share_one_connection(line: Line, world: StoreFixture) -
     store = world.patient(line.url)
     keys = [f"few:{number}" for number in range(100)]
     await asyncio.gather(*(store.put(key, key.encode(), 60) for key in keys))
-    found = await asyncio.gather(*(store.get(key) for key in keys))
-    assert found == [key.encode() for key in keys]
+    values = await asyncio.gather(*(store.get(key) for key in keys))
+    assert values == [key.encode() for key in keys]
     assert line.dialled == 1
     await store.close()
 
 
-async def test_what_is_large_goes_over_a_connection_of_its_own(
-    line: Line, world: StoreFixture
-) -> None:
+async def test_large_values_have_their_own_connection(line: Line, world: StoreFixture) -> None:
     """No call waits behind a large value; its connection opens when one is first needed."""
     store = world.patient(line.url)
     small, large = b"x" * (_LARGE_BYTES - 1), b"y" * _LARGE_BYTES
@@ -208,13 +206,13 @@ async def test_what_is_large_goes_over_a_connection_of_its_own(
         assert line.dialled == 1 + (value is large)
         if value is large:
             break
-    found = await asyncio.gather(*(store.get("large") for _ in range(9)), store.get("none"))
-    assert found == [large] * 9 + [None]
+    values = await asyncio.gather(*(store.get("large") for _ in range(9)), store.get("none"))
+    assert values == [large] * 9 + [None]
     assert line.dialled == 2
     await store.close()
 
 
-async def test_no_connection_from_before_a_loss_is_used_after_it(
+async def test_after_an_outage_the_store_uses_only_new_connections(
     line: Line, world: StoreFixture
 ) -> None:
     """If an address died silently, each old connection would cost a deadline of its own."""
@@ -236,7 +234,7 @@ async def test_no_connection_from_before_a_loss_is_used_after_it(
     await store.close()
 
 
-async def test_one_ping_at_a_time(line: Line, world: StoreFixture) -> None:
+async def test_the_store_sends_one_ping_at_a_time(line: Line, world: StoreFixture) -> None:
     store = world.store(line.url)
     line.mode = "silent"
     await store.get("ping")
@@ -252,7 +250,7 @@ async def test_one_ping_at_a_time(line: Line, world: StoreFixture) -> None:
 
 
 @pytest.mark.parametrize(("length", "alive"), [(1000, False), (1_000_000, True)])
-async def test_a_long_value_that_is_slow_says_nothing_of_the_server(
+async def test_a_slow_long_value_does_not_count_as_an_outage(
     line: Line, world: StoreFixture, length: int, alive: bool
 ) -> None:
     store = world.store(line.url)
@@ -262,7 +260,7 @@ async def test_a_long_value_that_is_slow_says_nothing_of_the_server(
     await store.close()
 
 
-async def test_closing_while_it_is_gone_leaves_nothing_behind(
+async def test_closing_during_an_outage_leaves_no_task_or_connection(
     line: Line, world: StoreFixture
 ) -> None:
     store = world.store(line.url)
@@ -293,7 +291,7 @@ async def test_a_value_of_another_type_is_a_miss_and_can_be_replaced(
     await store.close()
 
 
-async def test_a_full_server_is_read_and_told_of_once_a_minute(
+async def test_a_full_server_is_still_read_and_reported_once_a_minute(
     redis_url: str, admin: client.Redis, world: StoreFixture
 ) -> None:
     store = world.patient(redis_url)
@@ -304,11 +302,11 @@ async def test_a_full_server_is_read_and_told_of_once_a_minute(
             await store.put("full", b"after", 60)
         assert await store.get("full") == b"before"
         assert store.alive
-        said = f"redis refuses: OOM ({redis_url[8:-2]})"
-        assert world.notes == [said]
+        message = f"redis refuses: OOM ({redis_url[8:-2]})"
+        assert world.notes == [message]
         world.now += 60.0
         await store.put("full", b"after", 60)
-        assert world.notes == [said, said]
+        assert world.notes == [message, message]
     finally:
         await admin.config_set("maxmemory", "0")
     await store.put("full", b"after", 60)
@@ -316,7 +314,7 @@ async def test_a_full_server_is_read_and_told_of_once_a_minute(
     await store.close()
 
 
-async def test_a_primary_that_became_a_replica_is_read_on_and_found_anew(
+async def test_a_primary_that_became_a_replica_is_still_read_and_looked_up_again(
     line: Line, admin: client.Redis, world: StoreFixture
 ) -> None:
     store = world.patient(line.url)
@@ -335,7 +333,7 @@ async def test_a_primary_that_became_a_replica_is_read_on_and_found_anew(
     await store.close()
 
 
-async def test_credentials_are_used_and_never_told(
+async def test_credentials_are_used_and_never_reported(
     redis_url: str, admin: client.Redis, world: StoreFixture
 ) -> None:
     await admin.config_set("requirepass", "hunter2")
@@ -369,7 +367,7 @@ async def test_credentials_are_used_and_never_told(
         "redis://user:hunter2@host?no_such_option=1",
     ],
 )
-def test_a_wrong_url_is_refused_without_quoting_it(world: StoreFixture, url: str) -> None:
+def test_the_error_of_a_wrong_url_does_not_quote_it(world: StoreFixture, url: str) -> None:
     with pytest.raises(ValueError, match=r"^REDIS_URL ") as refused:
         world.store(url)
     assert "hun" not in str(refused.value)
@@ -377,11 +375,11 @@ def test_a_wrong_url_is_refused_without_quoting_it(world: StoreFixture, url: str
 
 
 @pytest.mark.parametrize("url", ["rediss://host", "unix:///a"])
-def test_all_schemes_are_taken(world: StoreFixture, url: str) -> None:
+def test_the_store_accepts_tls_and_unix_urls(world: StoreFixture, url: str) -> None:
     assert world.store(url).alive
 
 
-async def test_the_url_cannot_lift_the_bounds(line: Line, world: StoreFixture) -> None:
+async def test_options_in_the_url_cannot_lift_the_deadline(line: Line, world: StoreFixture) -> None:
     """The URL may carry the options of other clients; they change nothing."""
     options = "socket_timeout=60&socket_connect_timeout=60&timeout=60&max_connections=9999"
     more = "&retry_on_timeout=yes&health_check_interval=1&decode_responses=yes&protocol=3"

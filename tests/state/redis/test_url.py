@@ -25,7 +25,7 @@ from gateway.state.redis.url import RedisAddress, make_ssl_context, parse_url
         ("rediss+cluster://a:1,b", "cluster", (("a", 1), ("b", 6379)), "a:1,b:6379"),
     ],
 )
-def test_each_form_says_where_it_is(
+def test_each_form_of_url_names_its_hosts(
     url: str, kind: str, hosts: tuple[tuple[str, int], ...], where: str
 ) -> None:
     address = parse_url(url)
@@ -46,11 +46,11 @@ def test_each_form_says_where_it_is(
         ("redis+cluster://h/0", 0),
     ],
 )
-def test_the_database(url: str, db: int) -> None:
+def test_the_url_names_the_database(url: str, db: int) -> None:
     assert parse_url(url).db == db
 
 
-def test_credentials_are_those_of_the_servers_and_sentinels_have_their_own() -> None:
+def test_sentinels_have_their_own_credentials() -> None:
     url = "redis+sentinel://us%3Aer:p%40ss@h/main?sentinel_username=s&sentinel_password=q%26"
     address = parse_url(url)
     assert (address.username, address.password) == ("us:er", "p@ss")
@@ -76,14 +76,14 @@ def test_credentials_are_those_of_the_servers_and_sentinels_have_their_own() -> 
         "unix://",
     ],
 )
-def test_a_wrong_one_is_refused_without_quoting_it(url: str) -> None:
+def test_the_error_of_a_wrong_url_does_not_quote_it(url: str) -> None:
     with pytest.raises(ValueError, match=r"^REDIS_URL ") as refused:
         parse_url(url)
     assert "hunter2" not in str(refused.value)
     assert refused.value.__cause__ is None
 
 
-def test_certificates(tmp_path: Path) -> None:
+def test_the_options_of_a_url_set_the_tls_context(tmp_path: Path) -> None:
     assert make_ssl_context(parse_url("redis://h")) is None
     strict = make_ssl_context(parse_url("rediss://h"))
     assert strict is not None
@@ -103,10 +103,10 @@ def test_certificates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wish", ["none", "optional", "NONE", "CERT_NONE", ""])
-def test_a_url_alone_does_not_turn_off_the_check_of_certificates(wish: str) -> None:
+def test_a_url_cannot_turn_the_certificate_check_off(wish: str) -> None:
     """An operator who copied such a URL gets an error that names the setting to use."""
     with pytest.raises(ValueError, match=r"^REDIS_URL turns off .* redis\.verify to false$"):
         parse_url(f"rediss://:hunter2@h?ssl_cert_reqs={wish}")
-    kept = make_ssl_context(parse_url("rediss://h?ssl_cert_reqs=required"))
-    assert kept is not None
-    assert (kept.check_hostname, kept.verify_mode) == (True, ssl.CERT_REQUIRED)
+    context = make_ssl_context(parse_url("rediss://h?ssl_cert_reqs=required"))
+    assert context is not None
+    assert (context.check_hostname, context.verify_mode) == (True, ssl.CERT_REQUIRED)

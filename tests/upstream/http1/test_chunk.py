@@ -12,12 +12,12 @@ def written(data: bytes) -> bytes:
 
 
 @given(st.binary(min_size=1, max_size=300))
-def test_what_a_chunk_holds(data: bytes) -> None:
+def test_unwrap_chunk_returns_the_data_of_a_chunk(data: bytes) -> None:
     assert unwrap_chunk(written(data)) == data
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 255, 256, 257, 4000])
-def test_where_the_size_has_one_more_digit(size: int) -> None:
+def test_unwrap_chunk_reads_sizes_around_a_new_digit(size: int) -> None:
     data = b"a" * size
     assert unwrap_chunk(written(data)) == data
 
@@ -29,20 +29,20 @@ _ALIKE = st.lists(
 
 
 @given(_ALIKE)
-def test_what_is_none(data: bytes) -> None:
+def test_unwrap_chunk_never_takes_other_bytes_for_a_chunk(data: bytes) -> None:
     """Zeros before the size, capital letters, extensions, two chunks, the last one, half of one."""
-    held = unwrap_chunk(data)
-    assert held is None or (held and written(held) == data)
+    chunk = unwrap_chunk(data)
+    assert chunk is None or (chunk and written(chunk) == data)
 
 
 @pytest.mark.parametrize(
     "data",
     [b"", b"0\r\n\r\n", b"01\r\na\r\n", b"1;x\r\na\r\n", b"A\r\n0123456789\r\n", b"1\r\na\r\n1\r\nb\r\n", b"1\r\na", b"2\r\na\r\n", b"1\r\na\r\r"],
 )  # fmt: skip
-def test_other_forms_are_for_the_parser(data: bytes) -> None:
+def test_unwrap_chunk_leaves_other_forms_to_the_parser(data: bytes) -> None:
     assert unwrap_chunk(data) is None
 
 
-def test_a_long_one_is_for_the_parser() -> None:
+def test_unwrap_chunk_leaves_a_long_chunk_to_the_parser() -> None:
     assert unwrap_chunk(written(b"a" * 4089)) == b"a" * 4089
     assert unwrap_chunk(written(b"a" * 4090)) is None

@@ -123,24 +123,24 @@ async def _exchange(pieces: Iterable[bytes], *, bodiless: bool = False) -> tuple
     for piece in pieces:
         if not wire.closed:
             connection.data_received(piece)
-    kept = reading.complete and reading.can_keep_alive and not wire.closed
+    can_be_kept = reading.complete and reading.can_keep_alive and not wire.closed
     connection.connection_lost(None)
-    return await _read(connection), kept
+    return await _read(connection), can_be_kept
 
 
 @given(_mutated(), st.lists(st.integers(0, 500), max_size=6), st.booleans())
 @settings(max_examples=300)
-def test_the_outcome_does_not_depend_on_how_it_was_cut(
+def test_the_result_does_not_depend_on_how_the_bytes_are_cut(
     data: bytes, cuts: list[int], bodiless: bool
 ) -> None:
     async def both() -> tuple[Outcome, Outcome, Outcome]:
-        one, _ = await _exchange([data], bodiless=bodiless)
+        whole, _ = await _exchange([data], bodiless=bodiless)
         cut, _ = await _exchange(_pieces(data, cuts), bodiless=bodiless)
         single, _ = await _exchange([bytes([byte]) for byte in data], bodiless=bodiless)
-        return one, cut, single
+        return whole, cut, single
 
-    one, cut, single = _run(both)
-    assert one == cut == single
+    whole, cut, single = _run(both)
+    assert whole == cut == single
 
 
 @given(_ANSWER, _ANSWER, st.lists(st.integers(0, 500), max_size=6))
@@ -153,10 +153,10 @@ def test_a_second_answer_is_never_part_of_the_first(
     async def run() -> tuple[Outcome, bool, Outcome, bool]:
         return *(await _exchange([first])), *(await _exchange(_pieces(first + second, cuts)))
 
-    alone, could_be_kept, followed, kept = _run(run)
+    alone, could_be_kept, followed, followed_is_kept = _run(run)
     if could_be_kept:
         assert followed == alone
-        assert not kept
+        assert not followed_is_kept
 
 
 @given(st.lists(st.tuples(_HEADERS, _BODY), min_size=2, max_size=4))
@@ -179,9 +179,9 @@ def test_answers_on_a_kept_connection_are_read_as_on_a_new_one(
             connection.begin(b"GET")
             connection.data_received(message)
             assert await _read(connection) == alone
-            kept = connection.finish_exchange()
-            assert kept == could_be_kept
-            if not kept:
+            is_kept = connection.finish_exchange()
+            assert is_kept == could_be_kept
+            if not is_kept:
                 connection = _open_connection()
 
     _run(run)
@@ -194,7 +194,7 @@ def test_any_bytes_are_an_answer_or_an_error(data: bytes) -> None:
 
 
 @given(_BODY, st.lists(st.integers(0, 200), max_size=8))
-def test_what_is_read_is_what_was_sent(body: bytes, cuts: list[int]) -> None:
+def test_the_body_that_is_read_equals_the_body_that_was_sent(body: bytes, cuts: list[int]) -> None:
     parts = [part for part in _pieces(body, cuts) if part]
     lines = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
     chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + lines + b"0\r\n\r\n"

@@ -36,25 +36,25 @@ async def attempts() -> _Attempts:
     return _Attempts()
 
 
-def test_families_take_turns() -> None:
+def test_address_families_alternate() -> None:
     d: Address = (socket.AF_INET6, ("::2", 80, 0, 0))
     assert interleave_families([_A, d, _B, _C]) == [_A, _B, d, _C]
     assert interleave_families([_B, _C, _A]) == [_B, _A, _C]
     assert interleave_families([]) == []
 
 
-async def test_an_address_that_hangs_does_not_hold_up_the_next(attempts: _Attempts) -> None:
+async def test_an_address_that_hangs_does_not_delay_the_next(attempts: _Attempts) -> None:
     loop = asyncio.get_running_loop()
     with socket.socket() as sock:
         attempts.ready(_B).set_result(sock)
-        found = await race(loop, [_A, _B], attempt=attempts, head_start=0.001)
-        assert found is sock
+        winner = await race(loop, [_A, _B], attempt=attempts, head_start=0.001)
+        assert winner is sock
     assert attempts.begun == [_A, _B]
     await asyncio.sleep(0)
     assert attempts.results[_A].cancelled()
 
 
-async def test_a_refusal_starts_the_next_at_once(attempts: _Attempts) -> None:
+async def test_a_refused_connection_starts_the_next_attempt_at_once(attempts: _Attempts) -> None:
     loop = asyncio.get_running_loop()
     attempts.ready(_A).set_exception(ConnectionRefusedError())
     with socket.socket() as sock:
@@ -63,7 +63,7 @@ async def test_a_refusal_starts_the_next_at_once(attempts: _Attempts) -> None:
     assert attempts.begun == [_A, _B]
 
 
-async def test_the_last_error_is_told(attempts: _Attempts) -> None:
+async def test_the_race_raises_the_last_error(attempts: _Attempts) -> None:
     loop = asyncio.get_running_loop()
     attempts.ready(_A).set_exception(TimeoutError("first"))
     attempts.ready(_B).set_exception(ConnectionRefusedError("second"))
@@ -71,22 +71,22 @@ async def test_the_last_error_is_told(attempts: _Attempts) -> None:
         await race(loop, [_A, _B], attempt=attempts, head_start=3600)
 
 
-async def test_of_two_that_connect_at_once_one_is_closed(attempts: _Attempts) -> None:
+async def test_of_two_simultaneous_connections_one_is_closed(attempts: _Attempts) -> None:
     loop = asyncio.get_running_loop()
-    one, two = socket.socket(), socket.socket()
+    first_socket, second_socket = socket.socket(), socket.socket()
     task = asyncio.create_task(race(loop, [_A, _B], attempt=attempts, head_start=0.001))
     while len(attempts.begun) < 2:
         attempts.next.clear()
         await attempts.next.wait()
-    attempts.ready(_A).set_result(one)
-    attempts.ready(_B).set_result(two)
-    found = await task
+    attempts.ready(_A).set_result(first_socket)
+    attempts.ready(_B).set_result(second_socket)
+    winner = await task
     await asyncio.sleep(0)
-    assert {one.fileno(), two.fileno()} == {found.fileno(), -1}
-    found.close()
+    assert {first_socket.fileno(), second_socket.fileno()} == {winner.fileno(), -1}
+    winner.close()
 
 
-async def test_who_leaves_leaves_no_socket(attempts: _Attempts) -> None:
+async def test_a_cancelled_race_leaves_no_socket(attempts: _Attempts) -> None:
     loop = asyncio.get_running_loop()
     sock = socket.socket()
     task = asyncio.create_task(race(loop, [_A, _B], attempt=attempts, head_start=3600))
@@ -118,7 +118,9 @@ async def test_the_address_that_answers_is_used(monkeypatch: pytest.MonkeyPatch)
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-async def test_a_host_is_looked_up_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_concurrent_connections_share_one_lookup_of_a_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Later callers wait for the same lookup, even if the first one has left."""
     loop = asyncio.get_running_loop()
     answers: list[asyncio.Future[list[tuple[object, ...]]]] = []

@@ -29,8 +29,8 @@ async def _turn(pool: ConnectionPool, wait: float = _NEVER) -> ProviderConnectio
     return await pool.acquire(connect_timeout=0, wait_timeout=wait)
 
 
-async def test_turns_come_in_order() -> None:
-    pool, first = await _pool(1)
+async def test_waiting_requests_get_connections_in_order() -> None:
+    pool, first_connection = await _pool(1)
     order: list[int] = []
 
     async def work(number: int) -> None:
@@ -41,19 +41,19 @@ async def test_turns_come_in_order() -> None:
     tasks = [asyncio.create_task(work(number)) for number in range(3)]
     await asyncio.sleep(0)
     assert pool.queued_count == 3
-    pool.release(first)
+    pool.release(first_connection)
     tasks.append(asyncio.create_task(work(3)))  # comes while the place is being handed on
     await asyncio.gather(*tasks)
     assert order == [0, 1, 2, 3]
     assert (pool.in_use_count, pool.queued_count) == (0, 0)
 
 
-async def test_who_leaves_with_the_turn_in_hand_passes_it_on() -> None:
-    pool, first = await _pool(1)
+async def test_a_request_cancelled_with_a_free_slot_passes_it_on() -> None:
+    pool, first_connection = await _pool(1)
     leaving = asyncio.create_task(_turn(pool))
     waiting = asyncio.create_task(_turn(pool))
     await asyncio.sleep(0)
-    pool.release(first)
+    pool.release(first_connection)
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaving
@@ -61,22 +61,22 @@ async def test_who_leaves_with_the_turn_in_hand_passes_it_on() -> None:
     assert (pool.in_use_count, pool.queued_count) == (0, 0)
 
 
-async def test_who_leaves_the_queue_is_passed_over() -> None:
-    pool, first = await _pool(1)
+async def test_a_request_cancelled_in_the_queue_is_skipped() -> None:
+    pool, first_connection = await _pool(1)
     leaving = asyncio.create_task(_turn(pool))
     waiting = asyncio.create_task(_turn(pool))
     await asyncio.sleep(0)
     leaving.cancel()
-    pool.release(first)
+    pool.release(first_connection)
     with pytest.raises(asyncio.CancelledError):
         await leaving
     pool.release(await waiting)
     assert (pool.in_use_count, pool.queued_count) == (0, 0)
 
 
-async def test_a_turn_at_the_last_moment_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slot_that_is_free_at_the_timeout_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """The timeout and the free place come in the same step of the loop."""
-    pool, first = await _pool(1)
+    pool, first_connection = await _pool(1)
     timers: list[asyncio.Timeout] = []
     real = asyncio.timeout
 
@@ -87,14 +87,14 @@ async def test_a_turn_at_the_last_moment_is_taken(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(asyncio, "timeout", timeout)
     late = asyncio.create_task(_turn(pool))
     await asyncio.sleep(0)
-    pool.release(first)
+    pool.release(first_connection)
     timers[-1].reschedule(asyncio.get_running_loop().time())
     timers[-1]._on_timeout()  # type: ignore[attr-defined]  # what the timer calls
     pool.release(await late)
     assert (pool.in_use_count, pool.queued_count) == (0, 0)
 
 
-async def test_a_dial_that_fails_gives_the_place_back() -> None:
+async def test_a_failed_connect_releases_its_slot() -> None:
     async def fail(_: Loop) -> ProviderConnection:
         raise httpx.ConnectError("no")
 
@@ -116,8 +116,8 @@ class _Line(Line):
         self._ours = ours
 
     def end(self) -> None:
-        for one in (self._ours, self.theirs):
-            one.close()
+        for end_socket in (self._ours, self.theirs):
+            end_socket.close()
 
 
 async def _kept(
@@ -137,7 +137,7 @@ async def _kept(
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.1])
-async def test_a_connection_is_looked_at_unless_it_was_used_a_moment_ago(
+async def test_an_idle_connection_is_checked_unless_just_used(
     monkeypatch: pytest.MonkeyPatch, wait: float
 ) -> None:
     """The provider has closed it, and the loop does not know yet."""
@@ -149,7 +149,9 @@ async def test_a_connection_is_looked_at_unless_it_was_used_a_moment_ago(
     pool.close()
 
 
-async def test_who_cannot_ask_again_looks_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_that_cannot_be_repeated_checks_every_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pool, connection, line, _ = await _kept(monkeypatch)
     line.theirs.close()
     assert await pool.acquire(connect_timeout=0, wait_timeout=0) is not connection
@@ -157,7 +159,7 @@ async def test_who_cannot_ask_again_looks_at_each(monkeypatch: pytest.MonkeyPatc
     pool.close()
 
 
-async def test_where_connections_close_behind_answers_each_is_looked_at(
+async def test_the_pool_checks_every_connection_if_a_provider_closes_them_early(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pool, connection, line, _ = await _kept(monkeypatch)
@@ -170,7 +172,7 @@ async def test_where_connections_close_behind_answers_each_is_looked_at(
 
 
 @pytest.mark.parametrize(("after", "looked"), [(0.5, 0.0), (10.0, 0.005)])
-async def test_one_that_is_lost_right_behind_its_answer_makes_the_pool_look(
+async def test_a_connection_lost_right_after_its_answer_makes_the_pool_check(
     monkeypatch: pytest.MonkeyPatch, after: float, looked: float
 ) -> None:
     pool, connection, line, now = await _kept(monkeypatch)

@@ -17,7 +17,7 @@ from tests.upstream.http1.line import Line
 
 
 @pytest.mark.parametrize("url", ["ftp://provider.example/", "https:///path"])
-async def test_an_address_that_cannot_be_called(url: str) -> None:
+async def test_an_unsupported_url_is_an_error(url: str) -> None:
     request = httpx.Request("GET", url, headers={"host": "x"})
     with pytest.raises(httpx.UnsupportedProtocol):
         await Http1Transport().handle_async_request(request)
@@ -29,7 +29,7 @@ async def test_an_address_that_cannot_be_called(url: str) -> None:
      ("POST", {"content-length": "1", "transfer-encoding": "chunked"}, "twice"),
      ("POST", {"transfer-encoding": "gzip"}, "cannot be read")],
 )  # fmt: skip
-def test_a_request_that_cannot_be_sent(method: str, headers: dict[str, str], why: str) -> None:
+def test_an_invalid_request_is_an_error(method: str, headers: dict[str, str], why: str) -> None:
     request = httpx.Request(method, "http://provider.example", headers=headers)
     with pytest.raises(httpx.LocalProtocolError, match=why):
         encode_request(request)
@@ -41,7 +41,7 @@ def test_a_request_has_one_host() -> None:
         encode_request(httpx.Request("GET", "http://one", headers=headers))
 
 
-def test_an_address_never_makes_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_with_a_line_break_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """The path is wrong only if httpx did not escape it; the check holds even then."""
     monkeypatch.setattr(httpx.URL, "raw_path", b"/ HTTP/1.1\r\nx-evil: 1")
     with pytest.raises(httpx.LocalProtocolError, match="address"):
@@ -54,13 +54,15 @@ def test_a_synchronous_stream_is_refused() -> None:
         encode_request(request)
 
 
-async def test_bytes_may_be_sent_as_chunks() -> None:
+async def test_a_body_of_bytes_may_be_sent_as_chunks() -> None:
     async with Server(always(OK)) as server:
         transport = Http1Transport()
-        told = {"host": "one", "transfer-encoding": "chunked"}
+        headers = {"host": "one", "transfer-encoding": "chunked"}
         for body in (b"", b"abc"):
             stream = httpx.ByteStream(body)
-            await whole(transport, httpx.Request("POST", server.url, headers=told, stream=stream))
+            await whole(
+                transport, httpx.Request("POST", server.url, headers=headers, stream=stream)
+            )
         assert [request.body for request in server.requests] == [b"", b"abc"]
         await transport.aclose()
 
@@ -71,7 +73,7 @@ def test_a_proxy_shows_no_password() -> None:
     )
 
 
-async def test_who_reads_while_it_is_closed_is_told() -> None:
+async def test_a_read_during_a_close_is_an_error() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(CHUNKED)
@@ -91,7 +93,7 @@ async def test_who_reads_while_it_is_closed_is_told() -> None:
         assert [(pool.in_use_count, pool.idle_count) for pool in transport.list_pools()] == [(0, 0)]
 
 
-async def test_an_answer_that_was_read_ends_however_often_it_is_asked() -> None:
+async def test_an_answer_that_was_read_can_be_iterated_again() -> None:
     async with Server(always(OK)) as server:
         transport = Http1Transport()
         stream, body = await opened(transport, ask(server.url))
@@ -101,7 +103,7 @@ async def test_an_answer_that_was_read_ends_however_often_it_is_asked() -> None:
         await transport.aclose()
 
 
-async def test_a_kept_connection_that_closes_is_forgotten_at_once() -> None:
+async def test_an_idle_connection_that_closes_leaves_the_pool_at_once() -> None:
     leave = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -119,21 +121,21 @@ async def test_a_kept_connection_that_closes_is_forgotten_at_once() -> None:
         await transport.aclose()
 
 
-async def test_a_connection_that_was_lost_before_its_use_sent_nothing() -> None:
+async def test_a_connection_lost_before_its_use_is_a_connect_error() -> None:
     connection = ProviderConnection(asyncio.get_running_loop())
     connection.begin(b"GET", bodiless=False, silence_timeout=0)
     with pytest.raises(httpx.ConnectError):
         await connection.wait_for_head()
 
 
-async def test_nothing_can_be_read_where_nothing_was_asked() -> None:
+async def test_reading_without_a_request_is_an_error() -> None:
     connection = ProviderConnection(asyncio.get_running_loop())
     for read in (connection.wait_for_head, connection.read_chunk):
         with pytest.raises(httpx.LocalProtocolError):
             await read()
 
 
-async def test_the_deadline_of_one_exchange_does_not_end_the_upload_of_the_next() -> None:
+async def test_a_deadline_does_not_end_the_next_upload_on_the_connection() -> None:
     """The first exchange's timer may fire then, while no caller waits for a head yet."""
     loop = asyncio.get_running_loop()
     connection, line = ProviderConnection(loop), Line()
@@ -151,7 +153,7 @@ async def test_the_deadline_of_one_exchange_does_not_end_the_upload_of_the_next(
     assert (await connection.wait_for_head()).status == 200
 
 
-async def test_a_caller_that_stops_waiting_for_a_head_is_not_woken_by_it() -> None:
+async def test_a_cancelled_wait_for_the_head_stays_cancelled() -> None:
     connection = ProviderConnection(asyncio.get_running_loop())
     connection.connection_made(Line())
     connection.begin(b"first", silence_timeout=0.02)
@@ -165,7 +167,7 @@ async def test_a_caller_that_stops_waiting_for_a_head_is_not_woken_by_it() -> No
     assert (await connection.wait_for_head()).status == 200
 
 
-async def test_idle_connections_expire_each_at_its_time() -> None:
+async def test_each_idle_connection_expires_at_its_own_time() -> None:
     meet = asyncio.Barrier(2)
 
     async def script(peer: Peer) -> None:

@@ -18,7 +18,7 @@ from tests.upstream.http1.line import Line
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
-class Taken:
+class RecordingSink:
     """A sink that takes or refuses data as set."""
 
     def __init__(self, takes: Iterable[bool] = ()) -> None:
@@ -45,7 +45,7 @@ def run(task: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def read(
-    reads: Sequence[bytes], direct: Taken | None
+    reads: Sequence[bytes], direct: RecordingSink | None
 ) -> tuple[bytes, str, bool, bool, list[bytes]]:
     """Read a response; return its bytes in order, the kind of error, if it ended, and if it may be
     kept.
@@ -63,20 +63,20 @@ async def read(
     long: list[bytes] = []
 
     async def wait() -> str:
-        seen = 0
+        taken_count = 0
         try:
             while True:
                 data = await connection.read_chunk()
                 if direct is not None:  # the sink took this before
-                    body.extend(direct.data[seen:])
-                    seen = len(direct.data)
+                    body.extend(direct.data[taken_count:])
+                    taken_count = len(direct.data)
                 if not data:
                     return ""
                 body.append(data)
                 long.append(data)
         except httpx.TransportError as error:
             if direct is not None:
-                body.extend(direct.data[seen:])
+                body.extend(direct.data[taken_count:])
             return type(error).__name__
 
     task = asyncio.ensure_future(wait())
@@ -111,7 +111,7 @@ ENDS = st.sampled_from([b"0\r\n\r\n", b"0\r\nx: y\r\n\r\n", b"", b"zz\r\n", b"1\
 
 @settings(max_examples=300)
 @given(PARTS, ENDS, st.lists(st.integers(0, 400), max_size=4), st.booleans(), st.lists(st.booleans(), max_size=12))  # fmt: skip
-def test_it_is_what_would_have_been_read(
+def test_direct_relay_gives_the_same_result_as_reading(
     parts: list[tuple[bytes, int]], end: bytes, cuts: list[int], apart: bool, takes: list[bool]
 ) -> None:
     """Chunks may have any form, be cut anywhere, and be taken or refused."""
@@ -121,12 +121,12 @@ def test_it_is_what_would_have_been_read(
         places = sorted({0, len(whole), *(cut % (len(whole) + 1) for cut in cuts)})
         every = [whole[start:stop] for start, stop in pairwise(places)]
     plain = run(lambda: read(every, None))
-    passed = run(lambda: read(every, Taken(takes)))
+    passed = run(lambda: read(every, RecordingSink(takes)))
     assert passed[:4] == plain[:4]
 
 
-def test_chunks_go_on_as_they_came_and_nobody_is_woken() -> None:
-    direct = Taken()
+def test_chunks_are_passed_on_unchanged_without_waking_the_reader() -> None:
+    direct = RecordingSink()
     parts = [b"abc", b"de\r\n", b"f" * 300]
     reads = [written(part, 0) for part in parts] + [b"0\r\n\r\n"]
     body, error, complete, keep, long = run(lambda: read([b"", *reads][1:], direct))
@@ -135,16 +135,16 @@ def test_chunks_go_on_as_they_came_and_nobody_is_woken() -> None:
     assert direct.chunks == [None, reads[2]]
 
 
-def test_several_chunks_go_on_together() -> None:
-    direct = Taken()
+def test_several_chunks_are_passed_on_together() -> None:
+    direct = RecordingSink()
     reads = [b"", written(b"ab", 0) + written(b"cd", 4), written(b"e", 0), b"0\r\n\r\n"][1:]
     run(lambda: read([b"1\r\nx\r\n", *reads], direct))
     assert direct.data == [b"abcd", b"e"]
     assert direct.chunks == [None, None]
 
 
-async def _waiting() -> tuple[ProviderConnection, ResponseBody, Taken]:
-    connection, direct = ProviderConnection(asyncio.get_running_loop()), Taken()
+async def _waiting() -> tuple[ProviderConnection, ResponseBody, RecordingSink]:
+    connection, direct = ProviderConnection(asyncio.get_running_loop()), RecordingSink()
     connection.connection_made(Line())
     connection.begin(b"GET")
     connection.data_received(HEAD)
@@ -156,7 +156,7 @@ async def _waiting() -> tuple[ProviderConnection, ResponseBody, Taken]:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-async def test_what_is_passed_on_is_a_sign_of_life(whole: bool) -> None:
+async def test_each_chunk_passed_on_restarts_the_idle_timeout(whole: bool) -> None:
     """Each chunk restarts the wait; if none follows, the wait times out."""
     loop = asyncio.get_running_loop()
     connection, body, direct = await _waiting()
@@ -174,7 +174,7 @@ async def test_what_is_passed_on_is_a_sign_of_life(whole: bool) -> None:
     assert b"".join(direct.data) == b"a" * 4 * (1 if whole else 2)
 
 
-async def test_all_of_it_has_its_time_too() -> None:
+async def test_direct_relay_keeps_the_deadline_of_the_whole_answer() -> None:
     loop = asyncio.get_running_loop()
     connection, body, _ = await _waiting()
     task = asyncio.ensure_future(body.read_chunk(9, loop.time() + 0.05))
@@ -186,7 +186,7 @@ async def test_all_of_it_has_its_time_too() -> None:
     assert body.is_past_deadline()
 
 
-async def test_nothing_is_passed_on_once_nobody_waits() -> None:
+async def test_nothing_is_passed_on_after_the_reader_is_cancelled() -> None:
     """After the reader is cancelled, nothing is written to its sink."""
     connection, body, direct = await _waiting()
     task = asyncio.ensure_future(body.read_chunk(9, math.inf))
@@ -200,7 +200,7 @@ async def test_nothing_is_passed_on_once_nobody_waits() -> None:
     assert await body.read_chunk(9, math.inf) == b"ab"
 
 
-async def test_an_exchange_that_is_over_passes_nothing_on() -> None:
+async def test_a_finished_exchange_passes_nothing_on() -> None:
     connection, body, _ = await _waiting()
     connection.data_received(b"0\r\n\r\n")
     assert await body.read_chunk() == b""
@@ -209,7 +209,7 @@ async def test_an_exchange_that_is_over_passes_nothing_on() -> None:
     assert connection.idle_timeout == math.inf
 
 
-async def test_a_body_that_was_closed_passes_nothing_on() -> None:
+async def test_a_closed_body_passes_nothing_on() -> None:
     connection, body, direct = await _waiting()
     pool: Any = type("Pool", (), {"release": lambda _, one: one.finish_exchange()})()
     body._pool = pool
@@ -221,7 +221,7 @@ async def test_a_body_that_was_closed_passes_nothing_on() -> None:
 
 
 @pytest.mark.parametrize("waits", [True, False])
-async def test_what_looks_like_a_chunk_inside_of_one_is_none(waits: bool) -> None:
+async def test_data_that_looks_like_a_chunk_inside_a_chunk_is_data(waits: bool) -> None:
     """The outer chunk's size came on its own, with or without a waiting reader."""
     connection, body, direct = await _waiting()
     task = asyncio.ensure_future(body.read_chunk(9, math.inf))

@@ -74,8 +74,8 @@ class Sentinels:
         with suppress(redis.RedisError):
             for port in self.ports:
                 with redis.Redis(port=port, socket_timeout=5) as sentinel:
-                    said = sentinel.sentinel_master("main")
-                    if said["num-other-sentinels"] != 2 or said["num-slaves"] != 1:
+                    status = sentinel.sentinel_master("main")
+                    if status["num-other-sentinels"] != 2 or status["num-slaves"] != 1:
                         return False
             with self.replica.admin() as replica:
                 return bool(replica.info("replication")["master_link_status"] == "up")
@@ -104,11 +104,11 @@ class Nodes:
     def _start(self) -> None:
         while len({place.port for place in self.places}) < 6:
             self.places = [Place(self._program, self._folder) for _ in range(6)]
-        taken = {place.port for place in self.places}
+        used_ports = {place.port for place in self.places}
         buses: list[int] = []
         for place in self.places:
-            buses.append(next(port for _ in range(100) if (port := _free()) not in taken))
-            taken.add(buses[-1])
+            buses.append(next(port for _ in range(100) if (port := _free()) not in used_ports))
+            used_ports.add(buses[-1])
             place.start(
                 *_AT_ONCE, "--cluster-enabled", "yes", "--cluster-port", str(buses[-1]),
                 "--cluster-config-file", f"nodes-{place.port}.conf",
@@ -124,8 +124,8 @@ class Nodes:
                     node.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
         for place in self.places:
             with place.admin() as node:
-                for other, bus in zip(self.places, buses, strict=True):
-                    node.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port, bus)
+                for peer, bus in zip(self.places, buses, strict=True):
+                    node.execute_command("CLUSTER", "MEET", "127.0.0.1", peer.port, bus)
         until(lambda: all(self._knows(place, 6) for place in self.places), "a Cluster", _PATIENCE)
         for at, place in enumerate(self.places[3:]):
             with place.admin() as node:
@@ -134,7 +134,7 @@ class Nodes:
 
     @property
     def url(self) -> str:
-        return "redis+cluster://" + ",".join(f"127.0.0.1:{one.port}" for one in self.places[:3])
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{place.port}" for place in self.places[:3])
 
     def primary(self, key: str) -> Place:
         """Find the primary that has a key now, as a node that answers says."""
@@ -157,8 +157,8 @@ class Nodes:
 
     def _knows(self, place: Place, count: int) -> bool:
         with place.admin() as node:
-            said = node.execute_command("CLUSTER", "INFO")
-            text = said if isinstance(said, dict) else _info(said)
+            reply = node.execute_command("CLUSTER", "INFO")
+            text = reply if isinstance(reply, dict) else _info(reply)
             return text["cluster_state"] == "ok" and text["cluster_known_nodes"] == str(count)
 
     def _ready(self) -> bool:
@@ -167,8 +167,8 @@ class Nodes:
                 return False
         for place in self.places[3:]:
             with place.admin() as node:
-                said = node.info("replication")
-                if said["role"] != "slave" or said.get("master_link_status") != "up":
+                replication = node.info("replication")
+                if replication["role"] != "slave" or replication.get("master_link_status") != "up":
                     return False
         with self.places[0].admin() as node:
             return all(len(row) == 4 for row in _rows(node))
@@ -185,6 +185,6 @@ def _rows(node: redis.Redis) -> Iterator[tuple[int, ...]]:
         node.connection_pool.release(raw)
 
 
-def _info(said: bytes | str) -> dict[str, str]:
-    text = said.decode() if isinstance(said, bytes) else said
+def _info(reply: bytes | str) -> dict[str, str]:
+    text = reply.decode() if isinstance(reply, bytes) else reply
     return dict(line.split(":", 1) for line in text.split() if ":" in line)

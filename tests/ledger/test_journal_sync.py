@@ -19,11 +19,11 @@ class Naps:
     """A sleep that a test ends."""
 
     def __init__(self) -> None:
-        self.asked: list[float] = []
+        self.waits: list[float] = []
         self.gate = asyncio.Event()
 
     async def sleep(self, seconds: float) -> None:
-        self.asked.append(seconds)
+        self.waits.append(seconds)
         await self.gate.wait()
 
 
@@ -34,13 +34,15 @@ async def turns(until: Callable[[], bool]) -> None:
             await asyncio.to_thread(int)
 
 
-async def test_keep_syncs_an_interval_after_a_row_and_rests_without_any(tmp_path: Path) -> None:
+async def test_the_journal_syncs_an_interval_after_a_row_and_rests_without_rows(
+    tmp_path: Path,
+) -> None:
     journal, naps = Journal(tmp_path), Naps()
     keep = asyncio.create_task(journal.sync_periodically(naps.sleep, never, 0.1))
     await asyncio.sleep(0)
-    assert naps.asked == []
+    assert naps.waits == []
     journal.write(entry("a"))
-    await turns(lambda: naps.asked == [0.1])
+    await turns(lambda: naps.waits == [0.1])
     assert journal.synced_rows == 0
     naps.gate.set()
     await turns(lambda: journal.synced_rows == 1)
@@ -49,12 +51,12 @@ async def test_keep_syncs_an_interval_after_a_row_and_rests_without_any(tmp_path
     journal.close()
 
 
-async def test_keep_does_not_wait_once_1024_rows_do(tmp_path: Path) -> None:
+async def test_the_journal_syncs_at_once_when_1024_rows_wait(tmp_path: Path) -> None:
     journal, naps = Journal(tmp_path), Naps()
     keep = asyncio.create_task(journal.sync_periodically(naps.sleep, never))
     for number in range(1023):
         journal.write(entry(str(number)))
-    await turns(lambda: naps.asked == [0.1])
+    await turns(lambda: naps.waits == [0.1])
     assert journal.synced_rows == 0
     journal.write(entry("1023"))
     await turns(lambda: journal.synced_rows == 1024)
@@ -63,7 +65,7 @@ async def test_keep_does_not_wait_once_1024_rows_do(tmp_path: Path) -> None:
     journal.close()
 
 
-async def test_keep_notes_a_failure_and_goes_on(tmp_path: Path) -> None:
+async def test_the_journal_reports_a_failed_sync_and_continues(tmp_path: Path) -> None:
     broken, noted, naps = [True], list[JournalError](), Naps()
 
     def sync(_: int) -> None:
@@ -101,7 +103,7 @@ class Disk:
             raise OSError(errno.EIO, "Input/output error")
 
 
-async def test_settled_returns_once_all_that_was_written_is_on_the_disk(tmp_path: Path) -> None:
+async def test_wait_until_synced_returns_once_all_rows_are_on_the_disk(tmp_path: Path) -> None:
     disk = Disk()
     journal = Journal(tmp_path, sync=disk.sync)
     await journal.wait_until_synced()
@@ -118,7 +120,7 @@ async def test_settled_returns_once_all_that_was_written_is_on_the_disk(tmp_path
     journal.close()
 
 
-async def test_all_who_wait_share_a_sync_and_who_comes_meanwhile_the_next(tmp_path: Path) -> None:
+async def test_waiting_callers_share_one_sync(tmp_path: Path) -> None:
     disk = Disk()
     journal = Journal(tmp_path, sync=disk.sync)
 
@@ -137,7 +139,7 @@ async def test_all_who_wait_share_a_sync_and_who_comes_meanwhile_the_next(tmp_pa
     journal.close()
 
 
-async def test_who_waits_is_told_that_the_disk_refuses_and_the_next_one_is_not(
+async def test_waiting_callers_get_the_error_of_a_failed_sync(
     tmp_path: Path,
 ) -> None:
     disk = Disk()
@@ -146,8 +148,8 @@ async def test_who_waits_is_told_that_the_disk_refuses_and_the_next_one_is_not(
     journal = Journal(tmp_path, sync=disk.sync)
     journal.write(entry("a"))
     waiting = [asyncio.create_task(journal.wait_until_synced()) for _ in range(3)]
-    told = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [type(one) for one in told] == [JournalError] * 3
+    errors = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(error) for error in errors] == [JournalError] * 3
     assert (disk.synced, journal.synced_rows) == (1, 0)
     disk.broken = False
     await journal.wait_until_synced()
@@ -155,15 +157,15 @@ async def test_who_waits_is_told_that_the_disk_refuses_and_the_next_one_is_not(
     journal.close()
 
 
-async def test_who_leaves_while_it_waits_disturbs_nobody(tmp_path: Path) -> None:
+async def test_a_cancelled_caller_does_not_disturb_the_others(tmp_path: Path) -> None:
     """A sync that fails when nobody waits any more leaves no error behind."""
     disk = Disk()
     journal = Journal(tmp_path, sync=disk.sync)
     journal.write(entry("a"))
-    left, stays = (asyncio.create_task(journal.wait_until_synced()) for _ in range(2))
+    cancelled, stays = (asyncio.create_task(journal.wait_until_synced()) for _ in range(2))
     await turns(disk.began.is_set)
-    left.cancel()
-    await asyncio.wait([left])
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
     disk.gate.set()
     await stays
     disk.began.clear()
@@ -180,13 +182,15 @@ async def test_who_leaves_while_it_waits_disturbs_nobody(tmp_path: Path) -> None
     journal.close()
 
 
-async def test_keep_leaves_alone_what_somebody_has_waited_for(tmp_path: Path) -> None:
+async def test_the_journal_does_not_sync_rows_again_that_a_caller_waited_for(
+    tmp_path: Path,
+) -> None:
     disk, naps = Disk(), Naps()
     disk.gate.set()
     journal = Journal(tmp_path, sync=disk.sync)
     keep = asyncio.create_task(journal.sync_periodically(naps.sleep, never))
     journal.write(entry("a"))
-    await turns(lambda: naps.asked == [0.1])
+    await turns(lambda: naps.waits == [0.1])
     await journal.wait_until_synced()
     naps.gate.set()
     await turns(lambda: not journal._rows_waiting.is_set())

@@ -10,7 +10,7 @@ from tests.state.line import Line
 from tests.state.store_fixture import StoreFixture
 
 
-async def test_redis_counts_for_all(
+async def test_processes_count_turns_together_in_redis(
     redis_url: str, world: StoreFixture, admin: client.Redis
 ) -> None:
     """Each name has one hash, which expires; after `TURNS` turns the earlier ones are dropped."""
@@ -22,14 +22,14 @@ async def test_redis_counts_for_all(
     assert await admin.keys("tiergate:{acme}:*turns*") == []  # a read leaves nothing behind
     assert (await pool.add("acme", "key:ann", hard)).current == hard
     assert (await pool.add("acme", "key:ann", hard)).current[3] == 14
-    found = await pool.add("acme", "key:ann", easy)
-    assert (found.previous[3], found.previous[CELL_COUNT - 1], found.current) == (
+    turns = await pool.add("acme", "key:ann", easy)
+    assert (turns.previous[3], turns.previous[CELL_COUNT - 1], turns.current) == (
         14,
         MIN_TURNS,
         [0] * COUNTER_COUNT,
     )
-    found = await pool.add("acme", "key:ann", hard)
-    assert (found.previous[3], found.current[3]) == (14, 7)
+    turns = await pool.add("acme", "key:ann", hard)
+    assert (turns.previous[3], turns.current[3]) == (14, 7)
     assert (await pool.add("acme", "key:ann", easy)).previous[3] == 7
     assert (await pool.add("acme", "key:bob", [0] * COUNTER_COUNT)).counts == [0] * COUNTER_COUNT
     await pool.add("acme", "key:eve", hard)
@@ -40,7 +40,7 @@ async def test_redis_counts_for_all(
     await store.close()
 
 
-async def test_losing_redis_is_a_loss(line: Line, world: StoreFixture) -> None:
+async def test_the_pool_is_unavailable_without_redis(line: Line, world: StoreFixture) -> None:
     store = world.store(line.url)
     await line.cut()
     with pytest.raises(StoreUnavailable):
@@ -48,16 +48,16 @@ async def test_losing_redis_is_a_loss(line: Line, world: StoreFixture) -> None:
     await store.close()
 
 
-async def test_a_key_of_somebody_else_is_a_loss(
+async def test_a_foreign_value_makes_the_pool_unavailable(
     redis_url: str, world: StoreFixture, admin: client.Redis
 ) -> None:
     store = world.patient(redis_url)
     pool = RedisTurnPool(store)
-    one = [0] * COUNTER_COUNT
-    one[0] = 1
-    await pool.add("beta", "key:ann", one)
+    counts = [0] * COUNTER_COUNT
+    counts[0] = 1
+    await pool.add("beta", "key:ann", counts)
     [name] = await admin.keys("tiergate:{beta}:1:turns:*")
     await admin.set(name, "something")
     with pytest.raises(StoreUnavailable):
-        await pool.add("beta", "key:ann", one)
+        await pool.add("beta", "key:ann", counts)
     await store.close()

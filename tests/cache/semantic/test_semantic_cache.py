@@ -26,26 +26,28 @@ ANNA, BORIS = Key(name="anna", tenant="a"), Key(name="boris", tenant="a")
 CLARA = Key(name="anna", tenant="b")
 
 
-async def test_the_same_in_other_words_is_found() -> None:
+async def test_the_same_question_in_other_words_finds_the_answer() -> None:
     """A near question leads to the key of the stored answer; any other question leads nowhere."""
     world = SemanticCacheFixture()
-    assert await world.found(asking(OTHER)) is None
-    place = await world.kept(asking(ONE))
-    assert await world.found(asking(OTHER)) == place
-    assert await world.found(asking("How do I reset my phone?")) is None
+    assert await world.find_answer(asking(OTHER)) is None
+    place = await world.save_answer(asking(ONE))
+    assert await world.find_answer(asking(OTHER)) == place
+    assert await world.find_answer(asking("How do I reset my phone?")) is None
 
 
 @pytest.mark.parametrize(
     ("sharing", "keys"),
     [("key", []), ("tenant", [BORIS]), ("all", [BORIS, CLARA])],
 )
-async def test_scopes_are_those_of_the_cache(sharing: Sharing, keys: list[Key]) -> None:
+async def test_keys_share_near_answers_as_the_response_cache_does(
+    sharing: Sharing, keys: list[Key]
+) -> None:
     """A key sees another key's answers only if the configuration shares them."""
     world = SemanticCacheFixture(sharing=sharing)
-    await world.kept(asking(ONE, key=ANNA))
-    assert await world.found(asking(OTHER, key=ANNA))
+    await world.save_answer(asking(ONE, key=ANNA))
+    assert await world.find_answer(asking(OTHER, key=ANNA))
     for key in (BORIS, CLARA):
-        assert (await world.found(asking(OTHER, key=key)) is not None) == (key in keys)
+        assert (await world.find_answer(asking(OTHER, key=key)) is not None) == (key in keys)
 
 
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -66,14 +68,14 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("more", OTHERS.values(), ids=OTHERS)
-async def test_all_else_must_be_equal(more: dict[str, Any]) -> None:
+async def test_a_near_answer_needs_an_equal_rest_of_the_request(more: dict[str, Any]) -> None:
     """The test holds in both directions; if the rest is equal, the answer is found."""
     world = SemanticCacheFixture()
-    place = await world.kept(asking(ONE))
-    assert await world.found(asking(OTHER, **more)) is None
-    other = await world.kept(asking(ONE, **more))
-    assert await world.found(asking(OTHER, **more)) == other
-    assert await world.found(asking(OTHER)) == place
+    place = await world.save_answer(asking(ONE))
+    assert await world.find_answer(asking(OTHER, **more)) is None
+    other_place = await world.save_answer(asking(ONE, **more))
+    assert await world.find_answer(asking(OTHER, **more)) == other_place
+    assert await world.find_answer(asking(OTHER)) == place
 
 
 @pytest.mark.parametrize(
@@ -86,18 +88,18 @@ async def test_all_else_must_be_equal(more: dict[str, Any]) -> None:
         Target(provider=Provider(name="spare", urls={}), model=TARGET.model),
     ],
 )
-async def test_targets_share_nothing(other: Target) -> None:
+async def test_targets_share_no_near_answer(other: Target) -> None:
     """A shared answer never crosses models or tiers either."""
     world = SemanticCacheFixture()
-    await world.kept(asking(ONE))
-    assert await world.found(asking(OTHER), other) is None
+    await world.save_answer(asking(ONE))
+    assert await world.find_answer(asking(OTHER), other) is None
 
 
-async def test_equal_turns_before_may_be_shared() -> None:
+async def test_equal_earlier_turns_may_share_a_near_answer() -> None:
     world = SemanticCacheFixture()
     before = [SYSTEM, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
-    place = await world.kept(asking(ONE, before=before))
-    assert await world.found(asking(OTHER, before=before)) == place
+    place = await world.save_answer(asking(ONE, before=before))
+    assert await world.find_answer(asking(OTHER, before=before)) == place
 
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -114,7 +116,9 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}
     ],
     ids=["tools", "an image", "logprobs", "opted out"],
 )
-async def test_these_are_not_compared(more: dict[str, Any]) -> None:
+async def test_a_request_with_tools_images_or_logprobs_is_not_compared(
+    more: dict[str, Any],
+) -> None:
     world = SemanticCacheFixture()
     call = asking(ONE, **more)
     assert world.near.make_question(call, read(call), TARGET) is None
@@ -134,45 +138,50 @@ async def test_an_operation_without_an_answer_is_not_compared() -> None:
 
 
 @given(st.text(), st.text())
-def test_nothing_that_is_typed_crosses_keys(one: str, other: str) -> None:
+def test_no_typed_text_puts_two_keys_into_one_group(text: str, other_text: str) -> None:
     """The groups of two keys differ for any texts, equal ones included."""
     world = SemanticCacheFixture()
-    asked = [
+    questions = [
         world.near.make_question(call, read(call), TARGET)
-        for call in (asking(one, key=ANNA), asking(one, key=CLARA), asking(other, key=BORIS))
+        for call in (asking(text, key=ANNA), asking(text, key=CLARA), asking(other_text, key=BORIS))
     ]
-    groups = [one.group for one in asked if one is not None]
+    groups = [question.group for question in questions if question is not None]
     assert len(set(groups)) == len(groups)
 
 
-async def test_who_lacks_the_secret_names_no_group() -> None:
-    world, other = SemanticCacheFixture(), SemanticCacheFixture(secret=b"o" * 32)
+async def test_a_group_name_cannot_be_computed_without_the_secret() -> None:
+    world, other_world = SemanticCacheFixture(), SemanticCacheFixture(secret=b"o" * 32)
     call = asking(ONE)
-    one, two = (each.near.make_question(call, read(call), TARGET) for each in (world, other))
-    assert one is not None
-    assert two is not None
-    assert one.group != two.group
-    assert "password" not in one.group
+    question, other_question = (
+        each.near.make_question(call, read(call), TARGET) for each in (world, other_world)
+    )
+    assert question is not None
+    assert other_question is not None
+    assert question.group != other_question.group
+    assert "password" not in question.group
 
 
-async def test_a_place_cannot_be_moved_to_another_group() -> None:
+async def test_a_moved_entry_serves_no_other_group() -> None:
     """Anyone who writes to the store can put a name there, but it is sealed for its own group."""
     world = SemanticCacheFixture()
-    await world.kept(asking(ONE, key=ANNA))
+    await world.save_answer(asking(ONE, key=ANNA))
     call = asking(OTHER, key=BORIS)
     mine = asking(OTHER, key=ANNA)
-    stolen, asked = (world.near.make_question(one, read(one), TARGET) for one in (mine, call))
+    stolen, question = (
+        world.near.make_question(typed_call, read(typed_call), TARGET)
+        for typed_call in (mine, call)
+    )
     assert stolen is not None
-    assert asked is not None
+    assert question is not None
     ((name, _),) = await world.places.find_nearest(stolen.group, [1.0])
     for written in (name, name[:48], "", "é" * 80, name[:48] + "0" * 32):
-        await world.places.add(asked.group, written, [1.0], 60.0)
-    assert await world.found(call) is None
+        await world.places.add(question.group, written, [1.0], 60.0)
+    assert await world.find_answer(call) is None
 
 
-async def test_what_is_not_near_enough_is_not_served() -> None:
+async def test_an_answer_below_the_threshold_is_not_served() -> None:
     """The form is equal, but the vector is too far away or cannot be compared."""
-    for vector, found in (
+    for vector, is_served in (
         ([1.0, 0.1], True),
         ([0.6, 0.9], False),
         ([1.0], False),
@@ -180,22 +189,22 @@ async def test_what_is_not_near_enough_is_not_served() -> None:
         (None, False),
     ):
         world = SemanticCacheFixture(embedder=Fixed([1.0, 0.0], vector), threshold=0.85)
-        place = await world.kept(asking(ONE))
-        assert await world.found(asking(OTHER)) == (place if found else None)
+        place = await world.save_answer(asking(ONE))
+        assert await world.find_answer(asking(OTHER)) == (place if is_served else None)
 
 
-async def test_no_vector_is_made_where_nothing_is_near() -> None:
+async def test_a_question_without_a_near_group_makes_no_vector() -> None:
     """A question of a form that nobody asked before costs nothing."""
     embedder = Fixed([1.0])
     world = SemanticCacheFixture(embedder=embedder)
-    assert await world.found(asking(ONE)) is None
+    assert await world.find_answer(asking(ONE)) is None
     assert embedder.within == []
 
 
-async def test_without_a_vector_nothing_is_kept() -> None:
+async def test_an_answer_without_a_vector_is_not_stored() -> None:
     world = SemanticCacheFixture(embedder=Fixed(None, [1.0]))
-    await world.kept(asking(ONE))
-    assert await world.found(asking(OTHER)) is None
+    await world.save_answer(asking(ONE))
+    assert await world.find_answer(asking(OTHER)) is None
 
 
 class Stuck(LocalVectorIndex):
@@ -215,51 +224,51 @@ class Stuck(LocalVectorIndex):
 
 
 @pytest.mark.parametrize("which", ["any", "nearest"])
-async def test_nobody_waits_for_what_does_not_answer(which: str) -> None:
+async def test_the_look_up_in_a_stuck_index_ends_with_the_timeout(which: str) -> None:
     """The look-up waits for the configured time at most, then it is a miss."""
     world = SemanticCacheFixture(places=Stuck(which), timeout=0.001)
-    await world.kept(asking(ONE))
-    assert await world.found(asking(OTHER)) is None
+    await world.save_answer(asking(ONE))
+    assert await world.find_answer(asking(OTHER)) is None
 
 
-async def test_the_embedder_has_what_is_left_of_the_time() -> None:
+async def test_the_embedder_gets_the_rest_of_the_timeout() -> None:
     embedder = Fixed([1.0])
     world = SemanticCacheFixture(embedder=embedder, timeout=10.0)
-    await world.kept(asking(ONE))
-    await world.found(asking(OTHER))
+    await world.save_answer(asking(ONE))
+    await world.find_answer(asking(OTHER))
     assert 0.0 < embedder.within[1] <= 10.0
 
 
-async def test_a_bad_answer_is_not_given_again() -> None:
+async def test_an_answer_rated_bad_is_not_served_again() -> None:
     """The question's group shares nothing until its answers expire; other questions go on."""
     world = SemanticCacheFixture()
-    other = await world.kept(asking("What is rain?"))
+    other_place = await world.save_answer(asking("What is rain?"))
     call = asking(OTHER, id="call-9")
-    await world.kept(asking(ONE))
-    asked = world.near.make_question(call, read(call), TARGET)
-    assert asked is not None
-    found = await world.near.find(asked)
-    assert found is not None
-    await world.near.record_served(call, found)
+    await world.save_answer(asking(ONE))
+    question = world.near.make_question(call, read(call), TARGET)
+    assert question is not None
+    answer = await world.near.find(question)
+    assert answer is not None
+    await world.near.record_served(call, answer)
     await world.near.report_bad("call-8")
-    assert await world.found(call) is not None
+    assert await world.find_answer(call) is not None
     await world.near.report_bad("call-9")
-    assert await world.found(call) is None
-    await world.kept(asking(ONE))
-    assert await world.found(call) is None
-    assert await world.found(asking("Explain what rain is")) == other
+    assert await world.find_answer(call) is None
+    await world.save_answer(asking(ONE))
+    assert await world.find_answer(call) is None
+    assert await world.find_answer(asking("Explain what rain is")) == other_place
     world.now = 3600.0
-    await world.kept(asking(ONE))
-    assert await world.found(call) is not None
+    await world.save_answer(asking(ONE))
+    assert await world.find_answer(call) is not None
 
 
-async def test_an_answer_that_is_gone_is_forgotten() -> None:
+async def test_the_cache_removes_an_entry_without_its_answer() -> None:
     world = SemanticCacheFixture()
-    await world.kept(asking(ONE))
+    await world.save_answer(asking(ONE))
     call = asking(OTHER)
-    asked = world.near.make_question(call, read(call), TARGET)
-    assert asked is not None
-    found = await world.near.find(asked)
-    assert found is not None
-    await world.near.remove(found)
-    assert await world.near.find(asked) is None
+    question = world.near.make_question(call, read(call), TARGET)
+    assert question is not None
+    answer = await world.near.find(question)
+    assert answer is not None
+    await world.near.remove(answer)
+    assert await world.near.find(question) is None

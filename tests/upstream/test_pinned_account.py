@@ -16,9 +16,11 @@ from tests.upstream.test_retry import target
         (PinnedAccount("z", "a0"), ["x/m a0", "x/m a1", "y/m a0", "x/n a0", "x/n a1"]),
     ],
 )
-def test_the_seat_goes_first_and_the_rest_stay_in_order(
+def test_the_pinned_account_comes_first_and_the_others_keep_their_order(
     seat: PinnedAccount | None, order: list[str]
 ) -> None:
     targets = (target("x/m", 2), target("y/m"), target("x/n", 2))
-    found = list_candidates(Plan(targets=targets, dialects=("openai-chat",) * 3), seat)
-    assert [f"{one.target.name} {one.account.name}" for one in found] == order
+    candidates = list_candidates(Plan(targets=targets, dialects=("openai-chat",) * 3), seat)
+    assert [
+        f"{candidate.target.name} {candidate.account.name}" for candidate in candidates
+    ] == order

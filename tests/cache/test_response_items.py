@@ -44,37 +44,37 @@ def user(text: str) -> Json:
     return {"role": "user", "content": text}
 
 
-async def abroad() -> Shelf:
+async def store_translated_answer() -> Shelf:
     """Store an answer whose ids the gateway wrote."""
     shelf = Shelf()
     await shelf.keep(ask([user("hi")]), answer(TEXT, USE, id="resp_chatcmpl-7"))
     return shelf
 
 
-async def home(*, kept: bool = True) -> Shelf:
+async def store_native_answer(*, kept_by_provider: bool = True) -> Shelf:
     """Store an answer whose ids a provider wrote."""
     shelf = Shelf()
-    await shelf.keep(ask([user("hi")]), answer(OPEN, MESSAGE, CALL, SEALED, id="resp_68"), kept=kept)  # fmt: skip
+    await shelf.keep(ask([user("hi")]), answer(OPEN, MESSAGE, CALL, SEALED, id="resp_68"), kept_by_provider=kept_by_provider)  # fmt: skip
     return shelf
 
 
-async def test_items_of_the_gateways_own_take_no_room_of_their_own() -> None:
+async def test_translated_items_need_no_entries_of_their_own() -> None:
     """Their ids name their answer; a provider's ids do not."""
-    assert (await abroad()).memory.count == 1
-    assert (await home()).memory.count == 5
+    assert (await store_translated_answer()).memory.count == 1
+    assert (await store_native_answer()).memory.count == 5
 
 
-async def test_items_stand_in_place_of_their_ids() -> None:
+async def test_the_gateway_replaces_references_by_their_items() -> None:
     """The items keep their bytes wherever they are named, and nothing else changes."""
     shelf = Shelf()
-    said = answer(TEXT, USE, id="resp_chatcmpl-7").replace(b'"A"', b'"A", "x": 1.50')
-    await shelf.keep(ask([user("hi")]), said)
+    stored_answer = answer(TEXT, USE, id="resp_chatcmpl-7").replace(b'"A"', b'"A", "x": 1.50')
+    await shelf.keep(ask([user("hi")]), stored_answer)
     body = ask([user("hi"), ref(TEXT), {"id": USE["id"]}, RESULT], tools=[], store=True)
     chain = await shelf.read(body)
     assert b'"x": 1.50' in chain.body.raw
-    told = items(chain)
-    told[1]["content"][0].pop("x")
-    assert told == [user("hi"), TEXT, USE, RESULT]
+    sent_items = items(chain)
+    sent_items[1]["content"][0].pop("x")
+    assert sent_items == [user("hi"), TEXT, USE, RESULT]
     assert chain.body.prompt.tool_loop
     assert chain.body.prompt.stored  # the response cache skips it
     assert (chain.native_body, chain.provider, chain.account) == (None, None, None)
@@ -83,9 +83,9 @@ async def test_items_stand_in_place_of_their_ids() -> None:
     assert chain.translatable_body.value["input"] == chain.body.value["input"]
 
 
-async def test_the_last_answer_has_the_items_of_those_before_it() -> None:
+async def test_the_last_answer_keeps_the_items_of_earlier_answers() -> None:
     """A conversation lasts even after the answer that first held an item is gone."""
-    shelf = await abroad()
+    shelf = await store_translated_answer()
     chain = await shelf.read(ask([user("hi"), ref(TEXT), ref(USE), RESULT]))
     shelf.now = 50
     await shelf.keep(chain.body, answer(SECOND, id="resp_gen-8"))
@@ -96,26 +96,26 @@ async def test_the_last_answer_has_the_items_of_those_before_it() -> None:
     assert items(await shelf.read(body)) == [user("hi"), TEXT, USE, RESULT, SECOND, user("so?")]
 
 
-async def test_who_keeps_items_is_told_their_ids() -> None:
+async def test_the_provider_that_keeps_the_items_gets_their_ids() -> None:
     """A provider with the items gets the client's body unchanged; others get items without ids."""
-    shelf = await home()
+    shelf = await store_native_answer()
     body = ask([user("hi"), ref(OPEN), ref(MESSAGE), ref(CALL), ref(SEALED), RESULT])
     chain = await shelf.read(body)
     assert chain.native_body is body
     assert (chain.provider, chain.account) == ("here", "main")
-    bare = [{name: it[name] for name in it if name != "id"} for it in (MESSAGE, CALL, SEALED)]
+    bare = [{name: item[name] for name in item if name != "id"} for item in (MESSAGE, CALL, SEALED)]
     assert items(chain) == [user("hi"), *bare, RESULT]
 
 
-async def test_items_of_a_host_that_keeps_nothing_are_sent_to_it() -> None:
-    shelf = await home(kept=False)
+async def test_a_provider_that_keeps_nothing_gets_the_items_themselves() -> None:
+    shelf = await store_native_answer(kept_by_provider=False)
     chain = await shelf.read(ask([ref(OPEN), ref(MESSAGE)]))
     assert items(chain) == [OPEN, MESSAGE]
     assert (chain.native_body, chain.provider) == (None, None)
 
 
-async def test_of_several_holders_the_last_is_told_ids_and_all_the_rest_whole() -> None:
-    shelf = await home()
+async def test_the_last_of_several_providers_gets_ids_of_its_own_items_only() -> None:
+    shelf = await store_native_answer()
     await shelf.keep(ask([]), answer(TEXT, USE, id="resp_chatcmpl-7"))
     own = ask([user("hi"), ref(MESSAGE), ref(TEXT), user("so?")], top_p=0.5)
     chain = await shelf.read(own)
@@ -126,32 +126,38 @@ async def test_of_several_holders_the_last_is_told_ids_and_all_the_rest_whole() 
         **own.value,
         "input": [user("hi"), ref(MESSAGE), TEXT, user("so?")],
     }
-    other = answer({**MESSAGE, "id": "msg_69"}, id="resp_69")
-    await shelf.responses.save(ONE, ask([]), other, "there", "spare", kept_by_provider=True)
+    other_answer = answer({**MESSAGE, "id": "msg_69"}, id="resp_69")
+    await shelf.responses.save(ONE, ask([]), other_answer, "there", "spare", kept_by_provider=True)
     chain = await shelf.read(ask([ref(MESSAGE), ref("msg_69")]))
     assert (chain.provider, chain.account) == ("there", "spare")
     assert chain.native_body is not None
     assert chain.native_body.value["input"] == [bare, ref("msg_69")]
 
 
-async def test_items_beside_an_earlier_answers_id() -> None:
+async def test_a_request_may_name_items_beside_a_previous_response_id() -> None:
     """The provider that has the answer serves the call, and gets the ids of its own items."""
-    shelf = await home()
+    shelf = await store_native_answer()
     await shelf.keep(ask([]), answer(TEXT, USE, id="resp_chatcmpl-7"))
     chain = await shelf.read(ask([ref(TEXT), ref(CALL)], previous_response_id="resp_68"))
     assert chain.native_body is not None
     assert chain.native_body.value["input"] == [TEXT, ref(CALL)]
     assert chain.native_body.value["previous_response_id"] == "resp_68"
     assert "previous_response_id" not in chain.body.members
-    assert [it.get("type") for it in items(chain)][-2:] == ["message", "function_call"]
+    assert [item.get("type") for item in items(chain)][-2:] == ["message", "function_call"]
     chain = await shelf.read(ask([ref(CALL)], previous_response_id="resp_chatcmpl-7"))
     assert (chain.native_body, chain.provider) == (None, None)
-    assert [it.get("type") for it in items(chain)] == ["message", "function_call", "function_call"]
+    assert [item.get("type") for item in items(chain)] == [
+        "message",
+        "function_call",
+        "function_call",
+    ]
 
 
-async def test_items_beside_an_answer_whose_conversation_is_bound() -> None:
-    shelf = await abroad()
-    await shelf.keep(ask("hi", conversation="conv_1"), answer(MESSAGE, id="resp_68"), kept=True)
+async def test_a_request_may_name_items_beside_an_answer_of_a_conversation() -> None:
+    shelf = await store_translated_answer()
+    await shelf.keep(
+        ask("hi", conversation="conv_1"), answer(MESSAGE, id="resp_68"), kept_by_provider=True
+    )
     body = ask([ref(MESSAGE), ref(TEXT)], previous_response_id="resp_68")
     chain = await shelf.read(body)
     assert chain.body.value == {**body.value, "input": [ref(MESSAGE), TEXT]}
@@ -171,18 +177,20 @@ async def refused(shelf: Shelf, body: RequestBody, key: Key = ONE) -> str:
 
 
 @pytest.mark.parametrize("item", [TEXT, USE, MESSAGE, CALL, SEALED, OPEN], ids=lambda it: it["id"])
-async def test_no_item_of_another_key_is_ever_found(item: Json) -> None:
+async def test_no_key_finds_an_item_of_another_key(item: Json) -> None:
     """Keys of the same name in another tenant do not find it either; they see no sign of it."""
-    shelf = await home()
+    shelf = await store_native_answer()
     await shelf.keep(ask([user("hi")]), answer(TEXT, USE, id="resp_chatcmpl-7"))
     await shelf.read(ask([ref(item)]))
     for key in (TWO, Key(name="one", tenant="other"), Key(name="")):
-        said = await refused(shelf, ask([ref(item)]), key)
-        assert said == (await refused(shelf, ask([ref("none")]), key)).replace("none", item["id"])
+        message = await refused(shelf, ask([ref(item)]), key)
+        assert message == (await refused(shelf, ask([ref("none")]), key)).replace(
+            "none", item["id"]
+        )
 
 
-async def test_an_item_that_is_not_kept_is_named_with_what_to_do() -> None:
-    shelf = await home()
+async def test_the_error_of_a_missing_item_names_it_and_what_to_do() -> None:
+    shelf = await store_native_answer()
     assert await refused(shelf, ask([ref(MESSAGE), ref("msg_none")])) == (
         "Item with id 'msg_none' not found: it was not stored, or is not kept any more. "
         "Send the item itself in its place, and ask with store set to false to go on so."
@@ -192,12 +200,12 @@ async def test_an_item_that_is_not_kept_is_named_with_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("id", ["msg_chatcmpl-7_2", "fc_chatcmpl-7_0", "msg_chatcmpl-7_", "x"])
-async def test_an_id_that_only_looks_like_one_of_an_answer_finds_nothing(id: str) -> None:
-    assert id in await refused(await abroad(), ask([ref(TEXT), ref(id)]))
+async def test_an_id_that_only_looks_like_an_answers_finds_nothing(id: str) -> None:
+    assert id in await refused(await store_translated_answer(), ask([ref(TEXT), ref(id)]))
 
 
-async def test_items_of_a_deleted_answer_are_gone() -> None:
-    shelf = await home()
+async def test_items_of_a_deleted_answer_are_not_found() -> None:
+    shelf = await store_native_answer()
     await shelf.keep(ask([]), answer(TEXT, USE, id="resp_chatcmpl-7"))
     await shelf.read(ask([ref(TEXT), ref(CALL)]))
     for id, item in (("resp_68", CALL), ("resp_chatcmpl-7", TEXT)):
@@ -205,39 +213,39 @@ async def test_items_of_a_deleted_answer_are_gone() -> None:
         assert str(item["id"]) in await refused(shelf, ask([ref(item)]))
 
 
-async def test_an_item_is_named_once() -> None:
+async def test_a_request_may_name_an_item_only_once() -> None:
     """A short request with many references must not become a huge one."""
-    shelf = await abroad()
-    said = await refused(shelf, ask([ref(TEXT), ref(USE), ref(TEXT)]))
-    assert said == "Item with id 'msg_chatcmpl-7_0' is named twice: name it once."
+    shelf = await store_translated_answer()
+    message = await refused(shelf, ask([ref(TEXT), ref(USE), ref(TEXT)]))
+    assert message == "Item with id 'msg_chatcmpl-7_0' is named twice: name it once."
 
 
-async def test_few_answers_are_looked_through() -> None:
+async def test_a_request_reads_a_bounded_number_of_answers() -> None:
     """Each answer may hold a whole conversation."""
-    shelf = await abroad()
+    shelf = await store_translated_answer()
     many = [ref(f"msg_none-{at}_0") for at in range(100)]
-    asked: list[str] = []
-    found = shelf.memory.get
+    reads: list[str] = []
+    real_get = shelf.memory.get
 
     async def get(key: str) -> bytes | None:
-        asked.append(key)
-        return await found(key)
+        reads.append(key)
+        return await real_get(key)
 
     shelf.memory.get = get  # type: ignore[method-assign]  # counted
     await refused(shelf, ask(many))
-    assert len(asked) == 65
+    assert len(reads) == 65
 
 
-async def test_an_id_is_text() -> None:
+async def test_an_item_id_must_be_text() -> None:
     assert '"input[1].id"' in await refused(Shelf(), ask([user("hi"), {"type": "item_reference", "id": 3}]))  # fmt: skip
     assert '"input[0].id"' in await refused(Shelf(), ask([{"type": "item_reference"}]))
 
 
 @pytest.mark.parametrize("output", [None, 3, "x", [3, {"id": 4}]])
-async def test_an_answer_of_another_shape_has_no_items(output: Any) -> None:
+async def test_an_answer_of_another_shape_is_stored_without_items(output: Any) -> None:
     """The gateway stores the answer all the same."""
     shelf = Shelf()
-    said = jsonio.dumps({"id": "resp_1", "status": "completed", "output": output})
-    await shelf.keep(ask("hi"), said)
+    response = jsonio.dumps({"id": "resp_1", "status": "completed", "output": output})
+    await shelf.keep(ask("hi"), response)
     assert shelf.memory.count == 1
-    assert await shelf.responses.find(ONE, "resp_1") == said
+    assert await shelf.responses.find(ONE, "resp_1") == response

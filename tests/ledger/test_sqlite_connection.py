@@ -36,16 +36,16 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Return a list of the connections that are made."""
-    made: list[object] = []
+    connections: list[object] = []
     connect: Any = sqlite3.connect
 
     def noted(*args: Any, **options: Any) -> sqlite3.Connection:
-        made.append(args)
+        connections.append(args)
         base: sqlite3.Connection = connect(*args, **options)
         return base
 
     monkeypatch.setattr(sqlite3, "connect", noted)
-    return made
+    return connections
 
 
 def write(journal: Journal, first: int, last: int) -> None:
@@ -60,11 +60,11 @@ def wal(store: SqliteStore) -> Path:
 def calls(path: Path) -> int:
     """Count the calls that any other reader sees."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as base:
-        found: int = base.execute("SELECT count(*) FROM costs").fetchone()[0]
-    return found
+        count: int = base.execute("SELECT count(*) FROM costs").fetchone()[0]
+    return count
 
 
-def test_feeds_that_follow_each_other_have_one_connection(
+def test_consecutive_feeds_share_one_connection(
     journal: Journal, store: SqliteStore, tmp_path: Path, opened: list[object]
 ) -> None:
     for number in range(5):
@@ -78,7 +78,7 @@ def test_feeds_that_follow_each_other_have_one_connection(
     assert wal(store).stat().st_size
 
 
-def test_a_closed_store_leaves_all_in_its_file(
+def test_a_closed_store_leaves_no_wal_behind(
     journal: Journal, store: SqliteStore, tmp_path: Path
 ) -> None:
     write(journal, 0, 3)
@@ -93,7 +93,7 @@ def test_a_closed_store_leaves_all_in_its_file(
     assert calls(store.path) == 5
 
 
-def test_a_store_that_is_closed_while_it_feeds_keeps_nothing(
+def test_a_store_that_is_closed_during_a_feed_keeps_no_connection(
     journal: Journal, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put = store.put
@@ -108,19 +108,19 @@ def test_a_store_that_is_closed_while_it_feeds_keeps_nothing(
     assert not wal(store).exists()
 
 
-def test_feeds_at_once_have_connections_of_their_own(
+def test_concurrent_feeds_have_their_own_connections(
     journal: Journal, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One store may be fed from several folders."""
-    other = tmp_path / "other"
-    with closing(Journal(other)) as second:
-        second.write(entry("other"))
+    other_folder = tmp_path / "other"
+    with closing(Journal(other_folder)) as other_journal:
+        other_journal.write(entry("other"))
     put, times = store._reconcile_segments, []
 
     def within(base: Any, *args: Any) -> None:
         times.append(base)
         if len(times) == 1:
-            assert store.feed(other) == 1
+            assert store.feed(other_folder) == 1
         put(base, *args)
 
     monkeypatch.setattr(store, "_reconcile_segments", within)
@@ -130,13 +130,16 @@ def test_feeds_at_once_have_connections_of_their_own(
     assert calls(store.path) == 4
 
 
-def test_what_fails_is_rolled_back_and_fed_again(
+def test_a_failed_feed_is_rolled_back_and_repeated(
     journal: Journal, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(journal, 0, 3)
     store.feed(tmp_path / "journal")
     write(journal, 3, 6)
-    for error, told in ((sqlite3.OperationalError("full"), StoreError), (OSError(), OSError)):
+    for error, expected_error in (
+        (sqlite3.OperationalError("full"), StoreError),
+        (OSError(), OSError),
+    ):
         put = store.put
 
         def fail(base: Any, batch: Any, put: Any = put, error: Exception = error) -> int:
@@ -145,14 +148,14 @@ def test_what_fails_is_rolled_back_and_fed_again(
 
         with monkeypatch.context() as patch:
             patch.setattr(store, "put", fail)
-            with pytest.raises(told):
+            with pytest.raises(expected_error):
                 store.feed(tmp_path / "journal")
         assert calls(store.path) == 3
     assert store.feed(tmp_path / "journal") == 3
     assert calls(store.path) == 6
 
 
-def test_a_file_that_takes_the_place_of_another_is_fed(
+def test_a_store_file_that_replaces_another_is_fed_from_the_start(
     journal: Journal, store: SqliteStore, tmp_path: Path
 ) -> None:
     write(journal, 0, 3)
@@ -169,7 +172,7 @@ def test_a_file_that_takes_the_place_of_another_is_fed(
     assert new.count() == calls(store.path) == 5
 
 
-def test_what_is_no_database_any_more_is_told(
+def test_a_file_that_is_no_database_any_more_is_an_error(
     journal: Journal, store: SqliteStore, tmp_path: Path
 ) -> None:
     write(journal, 0, 3)
@@ -179,7 +182,7 @@ def test_what_is_no_database_any_more_is_told(
         store.feed(tmp_path / "journal")
 
 
-def test_the_wal_is_short_again_after_a_long_look(
+def test_the_wal_is_short_again_after_a_long_read(
     journal: Journal, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """During a long read, SQLite cannot move new pages from the WAL into the database."""
@@ -197,7 +200,7 @@ def test_the_wal_is_short_again_after_a_long_look(
     assert calls(store.path) == 15_010
 
 
-def test_a_process_that_is_killed_while_it_keeps_one_loses_nothing(
+def test_a_process_that_is_killed_with_an_open_connection_loses_no_row(
     journal: Journal, store: SqliteStore, tmp_path: Path, start: Start
 ) -> None:
     child = start(tmp_path / "journal", "keep")
@@ -216,7 +219,7 @@ def test_a_process_that_is_killed_while_it_keeps_one_loses_nothing(
 
 
 @pytest.mark.parametrize(("work", "least"), [(0.0, 60), (0.0001, 5), (10.0, 0)])
-def test_a_feed_where_calls_are_served_rests_after_each_piece_of_work(
+def test_a_feed_beside_calls_pauses_after_each_piece_of_work(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: float, least: int
 ) -> None:
     """A feed without pauses would take the processor from calls for milliseconds."""
@@ -236,7 +239,7 @@ def test_a_feed_where_calls_are_served_rests_after_each_piece_of_work(
     assert least <= len(rests) <= 3 * 46 + 3 * len(ENTRY_COLUMNS)
 
 
-def test_a_feed_where_no_call_is_served_does_not_rest(journal: Journal, tmp_path: Path) -> None:
+def test_a_feed_without_calls_does_not_pause(journal: Journal, tmp_path: Path) -> None:
     rests: list[float] = []
     store = SqliteStore(f"sqlite:///{tmp_path / 'ledger.db'}", sleep=rests.append)
     write(journal, 0, 3_000)
@@ -244,7 +247,7 @@ def test_a_feed_where_no_call_is_served_does_not_rest(journal: Journal, tmp_path
     assert not rests
 
 
-def test_a_feed_rests_less_where_calls_leave_it_no_time(
+def test_a_feed_pauses_less_often_after_a_long_pause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a long pause the feed rests less often; after a short pause it rests as before."""

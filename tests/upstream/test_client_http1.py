@@ -59,7 +59,7 @@ async def refused(client: ProviderClient, server: Server, limits: Timers = PATIE
     return caught.value.problem
 
 
-async def test_what_is_sent(client: ProviderClient) -> None:
+async def test_the_request_equals_that_of_httpx_byte_for_byte(client: ProviderClient) -> None:
     """The request equals httpx's byte for byte: line, headers in order, length, body."""
     async with Server(always(OK)) as server:
         assert await collect(await send(client, server, traceparent="00-1-2-01")) == b"ok"
@@ -72,7 +72,9 @@ async def test_what_is_sent(client: ProviderClient) -> None:
         assert request.body == b'{"a": 1.50}'
 
 
-async def test_a_connection_serves_many_and_accounts_stay_apart(client: ProviderClient) -> None:
+async def test_one_connection_serves_several_accounts_with_their_own_keys(
+    client: ProviderClient,
+) -> None:
     async with Server(always(OK)) as server:
         for secret in ("sk-1", "sk-2", "sk-1"):
             answer = await send(client, server, account=Account(secret, secret))
@@ -83,7 +85,7 @@ async def test_a_connection_serves_many_and_accounts_stay_apart(client: Provider
         assert server.opened == 1
 
 
-async def test_all_that_is_here_need_not_be_waited_for(client: ProviderClient) -> None:
+async def test_a_buffered_answer_is_returned_without_a_wait(client: ProviderClient) -> None:
     """Once taken, the body has no more bytes."""
     async with Server(always(OK)) as server:
         await collect(await send(client, server))
@@ -92,7 +94,7 @@ async def test_all_that_is_here_need_not_be_waited_for(client: ProviderClient) -
         assert await collect(answer) == b""
 
 
-async def test_what_is_not_all_here_is_read(client: ProviderClient) -> None:
+async def test_an_incomplete_answer_is_read_to_its_end(client: ProviderClient) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(CHUNKED)
@@ -112,7 +114,9 @@ async def test_what_is_not_all_here_is_read(client: ProviderClient) -> None:
 @pytest.mark.parametrize(
     "value", ["a\r\nx-evil: 1", "a\nx-evil: 1", "a\rb", "a\0b"], ids=["crlf", "lf", "cr", "nul"]
 )
-async def test_no_header_makes_another(client: ProviderClient, value: str) -> None:
+async def test_a_header_value_cannot_inject_another_header(
+    client: ProviderClient, value: str
+) -> None:
     async with Server(always(OK)) as server:
         with pytest.raises(ProblemError) as caught:
             await send(client, server, traceparent=value)
@@ -122,7 +126,9 @@ async def test_no_header_makes_another(client: ProviderClient, value: str) -> No
 
 
 @pytest.mark.parametrize("name", ["content-length", "Transfer-Encoding", "host"])
-async def test_no_header_changes_where_a_message_ends(client: ProviderClient, name: str) -> None:
+async def test_no_header_can_change_the_framing_of_a_request(
+    client: ProviderClient, name: str
+) -> None:
     async with Server(always(OK)) as server:
         with pytest.raises(ProblemError, match="given twice"):
             await client.send(provider(server), KEY, OPENAI_CHAT, b"", {name: "1"}, PATIENT)
@@ -136,7 +142,9 @@ async def test_a_large_body_is_sent_whole(client: ProviderClient) -> None:
         assert server.requests[0].body == body
 
 
-async def test_a_large_body_that_nobody_reads_has_its_time(client: ProviderClient) -> None:
+async def test_a_large_body_that_the_provider_does_not_read_times_out(
+    client: ProviderClient,
+) -> None:
     async def script(peer: Peer) -> None:
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's own has it
         await asyncio.Event().wait()
@@ -146,7 +154,7 @@ async def test_a_large_body_that_nobody_reads_has_its_time(client: ProviderClien
             await send(client, server, body=b"x" * 30_000_000, limits=Timers(headers=0.05))
 
 
-async def test_the_head_has_its_time(client: ProviderClient) -> None:
+async def test_an_incomplete_head_times_out(client: ProviderClient) -> None:
     """An interim answer is no head, and bytes of a head do not prolong the wait."""
 
     async def script(peer: Peer) -> None:
@@ -166,7 +174,7 @@ async def test_the_head_has_its_time(client: ProviderClient) -> None:
     ("idle", "total", "why"),
     [(0.05, 9.0, "stopped sending"), (9.0, 0.05, "took longer than its tier allows")],
 )
-async def test_a_body_that_comes_too_late(
+async def test_a_late_body_times_out(
     client: ProviderClient, idle: float, total: float, why: str
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -184,7 +192,7 @@ async def test_a_body_that_comes_too_late(
         )  # fmt: skip
 
 
-async def test_a_body_that_is_cut_is_never_an_end(client: ProviderClient) -> None:
+async def test_a_truncated_body_is_an_error(client: ProviderClient) -> None:
     async with Server(once(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc")) as server:
         answer = await send(client, server)
         with pytest.raises(ProblemError, match="cut off") as caught:
@@ -192,32 +200,32 @@ async def test_a_body_that_is_cut_is_never_an_end(client: ProviderClient) -> Non
         assert caught.value.problem.kind == "upstream_truncated"
 
 
-async def test_time_of_one_exchange_is_not_that_of_the_next(
+async def test_a_kept_connection_forgets_the_deadline_of_the_last_call(
     client: ProviderClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kept connection forgets the deadline of the call before, even while it waits again."""
-    asked, answers = asyncio.Event(), asyncio.Event()
+    request_arrived, answers = asyncio.Event(), asyncio.Event()
 
     async def twice(peer: Peer) -> None:
         await peer.request()
         await peer.send(OK)
         await peer.request()
-        asked.set()
+        request_arrived.set()
         await answers.wait()
         await peer.send(OK)
 
     loop = asyncio.get_running_loop()
     async with Server(twice) as server:
         await collect(await send(client, server, limits=Timers(headers=5)), idle=5)
-        second = asyncio.ensure_future(send(client, server, limits=Timers(headers=60)))
-        await asked.wait()
+        second_call = asyncio.ensure_future(send(client, server, limits=Timers(headers=60)))
+        await request_arrived.wait()
         now, later = loop.time, 6
         monkeypatch.setattr(loop, "time", lambda: now() + later)
         for _ in range(3):
             await asyncio.sleep(0)  # let due timers fire
-        assert not second.done()
+        assert not second_call.done()
         answers.set()
-        assert await collect(await second) == b"ok"
+        assert await collect(await second_call) == b"ok"
         assert server.opened == 1
 
 
@@ -228,7 +236,7 @@ async def leaving(peer: Peer) -> None:
     await peer.request()
 
 
-async def test_a_connection_that_had_been_closed_is_tried_once_more(
+async def test_a_request_on_a_stale_connection_is_sent_once_more(
     client: ProviderClient,
 ) -> None:
     """The connection looked usable; since it closed before a byte of the answer, the connection is
@@ -236,14 +244,14 @@ async def test_a_connection_that_had_been_closed_is_tried_once_more(
 
     The caller can record this before the second request.
     """
-    told: list[tuple[Problem, int]] = []
+    resends: list[tuple[Problem, int]] = []
     async with Server(leaving) as server:
 
         async def waited() -> None:
-            told.append((told.pop()[0], len(server.requests)))
+            resends.append((resends.pop()[0], len(server.requests)))
 
         def again(problem: Problem) -> Awaitable[None]:
-            told.append((problem, 0))
+            resends.append((problem, 0))
             return waited()
 
         await collect(await send(client, server))
@@ -252,11 +260,11 @@ async def test_a_connection_that_had_been_closed_is_tried_once_more(
         assert await collect(answer) == b"ok"
         assert len(server.requests) == 3
         assert server.opened == 2
-    ((problem, before),) = told
+    ((problem, before),) = resends
     assert (problem.kind, problem.spent, before) == ("upstream_unreachable", "no", 2)
 
 
-async def test_a_request_that_may_have_been_worked_on_is_not_sent_again(
+async def test_a_request_that_the_provider_may_have_processed_is_not_sent_again(
     client: ProviderClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection closed late: the provider may bill the request, so the next target is asked."""
@@ -268,14 +276,14 @@ async def test_a_request_that_may_have_been_worked_on_is_not_sent_again(
     assert (problem.kind, problem.spent) == ("upstream_unreachable", "maybe")
 
 
-async def test_nobody_listens(client: ProviderClient) -> None:
+async def test_a_closed_port_is_unreachable(client: ProviderClient) -> None:
     async with Server(always(OK)) as server:
         pass
     problem = await refused(client, server)
     assert (problem.kind, problem.spent) == ("upstream_unreachable", "no")
 
 
-async def test_who_leaves_gives_the_connection_up(client: ProviderClient) -> None:
+async def test_a_cancelled_call_closes_its_connection(client: ProviderClient) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.left()
@@ -290,7 +298,7 @@ async def test_who_leaves_gives_the_connection_up(client: ProviderClient) -> Non
             await server.empty.wait()
 
 
-async def test_through_a_proxy_a_plain_address_goes_whole(client: ProviderClient) -> None:
+async def test_a_proxy_gets_the_whole_url_of_a_plain_request(client: ProviderClient) -> None:
     async with Server(always(OK)) as server:
         acme = provider(
             server,
@@ -305,15 +313,15 @@ async def test_through_a_proxy_a_plain_address_goes_whole(client: ProviderClient
         assert request.all(b"proxy-authorization") == [b"Basic dXNlcjpwYXNz"]
 
 
-async def test_a_full_pool_makes_a_call_wait_its_turn() -> None:
+async def test_a_call_waits_while_the_pool_is_full() -> None:
     transport = Http1Transport(limit=1)
     client = ProviderClient(lambda _: transport)
     async with Server(always(OK)) as server:
-        first = await send(client, server)
-        second = asyncio.create_task(send(client, server))
+        first_answer = await send(client, server)
+        second_call = asyncio.create_task(send(client, server))
         await until(lambda: transport.list_pools()[0].queued_count == 1)
-        assert await collect(first) == b"ok"
-        assert await collect(await second) == b"ok"
+        assert await collect(first_answer) == b"ok"
+        assert await collect(await second_call) == b"ok"
         assert server.opened == 1
         await client.close()
 
@@ -336,7 +344,7 @@ class Rows:
 
 
 @pytest.mark.parametrize("size", [10, MAX_SINGLE_WRITE_BYTES + 1])
-async def test_nothing_leaves_without_its_row(size: int) -> None:
+async def test_the_gateway_sends_no_request_without_its_row(size: int) -> None:
     """Kept or new connection, one piece or several: without a row the gateway sends nothing."""
     async with Server(always(OK)) as server:
         rows = Rows(server)

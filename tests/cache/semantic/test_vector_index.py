@@ -44,7 +44,7 @@ def group() -> str:
     return f"near:{next(_RUN)}"
 
 
-async def test_nothing_is_there_at_first(places: VectorIndex, group: str) -> None:
+async def test_an_index_is_empty_at_first(places: VectorIndex, group: str) -> None:
     assert not await places.has_entries(group)
     assert await places.find_nearest(group, EAST) == []
 
@@ -54,13 +54,13 @@ async def test_the_nearest_comes_first(places: VectorIndex, group: str) -> None:
     await places.add(group, "east", EAST, 60)
     await places.add(group, "north", NORTH, 60)
     assert await places.has_entries(group)
-    found = await places.find_nearest(group, BETWEEN)
-    assert [name for name, _ in found] == ["east", "north"]
-    assert [near for _, near in found] == pytest.approx([0.8, 0.6], abs=0.01)
+    names = await places.find_nearest(group, BETWEEN)
+    assert [name for name, _ in names] == ["east", "north"]
+    assert [near for _, near in names] == pytest.approx([0.8, 0.6], abs=0.01)
     assert not await places.has_entries(f"{group}-other")
 
 
-async def test_a_name_that_comes_again_is_one(places: VectorIndex, group: str) -> None:
+async def test_adding_a_name_again_replaces_its_vector(places: VectorIndex, group: str) -> None:
     await places.add(group, "a", EAST, 60)
     await places.add(group, "a", NORTH, 60)
     ((name, near),) = await places.find_nearest(group, NORTH)
@@ -68,7 +68,7 @@ async def test_a_name_that_comes_again_is_one(places: VectorIndex, group: str) -
     assert near == pytest.approx(1.0)
 
 
-async def test_what_is_removed_is_gone(places: VectorIndex, group: str) -> None:
+async def test_a_removed_name_is_not_found(places: VectorIndex, group: str) -> None:
     await places.remove(group, "a")
     await places.add(group, "a", EAST, 60)
     await places.add(group, "b", EAST, 60)
@@ -76,14 +76,14 @@ async def test_what_is_removed_is_gone(places: VectorIndex, group: str) -> None:
     assert [name for name, _ in await places.find_nearest(group, EAST)] == ["b"]
 
 
-async def test_a_group_has_so_many_at_most(places: VectorIndex, group: str) -> None:
+async def test_a_group_keeps_a_maximum_number_of_names(places: VectorIndex, group: str) -> None:
     for at in range(MAX_GROUP_NAMES + 3):
         await places.add(group, str(at), EAST, 60)
     assert await places.has_entries(group)
     assert len(await places.find_nearest(group, EAST)) == 3
 
 
-async def test_a_closed_group_takes_nothing(places: VectorIndex, group: str) -> None:
+async def test_a_blocked_group_accepts_no_name(places: VectorIndex, group: str) -> None:
     await places.add(group, "a", EAST, 60)
     await places.block_group(group, 60)
     assert not await places.has_entries(group)
@@ -93,15 +93,13 @@ async def test_a_closed_group_takes_nothing(places: VectorIndex, group: str) -> 
     assert await places.find_nearest(group, EAST) == []
 
 
-async def test_a_vector_of_another_length_is_near_to_nothing(
-    places: VectorIndex, group: str
-) -> None:
+async def test_a_vector_of_another_length_matches_nothing(places: VectorIndex, group: str) -> None:
     await places.add(group, "a", EAST, 60)
     await places.add(group, "b", [1.0, 0.0, 0.0], 60)
     assert all(near <= 0 for _, near in await places.find_nearest(group, [1.0, 0.0, 0.0, 0.0]))
 
 
-async def test_memory_lets_go_of_what_was_not_used_for_longest() -> None:
+async def test_the_local_index_evicts_the_least_recently_used_group() -> None:
     places = LocalVectorIndex(clock=lambda: 0.0, max_bytes=2_500)
     for group in ("a", "b"):
         await places.add(group, "x", EAST, 60)
@@ -110,7 +108,7 @@ async def test_memory_lets_go_of_what_was_not_used_for_longest() -> None:
     assert [await places.has_entries(group) for group in ("a", "b", "c")] == [True, False, True]
 
 
-async def test_memory_forgets_in_time() -> None:
+async def test_names_and_blocks_of_the_local_index_expire() -> None:
     """Names expire by their own time, and a closed group opens again."""
     now = [0.0]
     places = LocalVectorIndex(clock=lambda: now[0])
@@ -126,7 +124,7 @@ async def test_memory_forgets_in_time() -> None:
     assert await places.has_entries("g")
 
 
-def test_a_cosine() -> None:
+def test_compute_cosine_returns_the_cosine_of_two_vectors() -> None:
     assert compute_cosine(EAST, EAST) == 1.0
     assert (
         compute_cosine(EAST, NORTH)
@@ -147,19 +145,19 @@ def bare(tmp_path: Path) -> Iterator[Place]:
     program = redis_program()
     if program is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
-    found = Place(program, tmp_path)
-    found.start()
-    with redis.Redis.from_url(_url(found)) as admin:
+    server = Place(program, tmp_path)
+    server.start()
+    with redis.Redis.from_url(_url(server)) as admin:
         for name in ("vcard", "vadd", "vsim", "vrem"):
             with suppress(redis.ResponseError):  # the server does not know the command
                 admin.execute_command("ACL", "SETUSER", "default", f"-{name}")
-    yield found
-    found.kill()
+    yield server
+    server.kill()
 
 
-@pytest.mark.parametrize("first", ["any", "nearest", "add", "remove"])
-async def test_where_redis_has_no_vector_sets_each_process_has_its_own(
-    bare: Place, first: str
+@pytest.mark.parametrize("first_command", ["any", "nearest", "add", "remove"])
+async def test_without_vector_sets_each_process_has_its_own_index(
+    bare: Place, first_command: str
 ) -> None:
     """The first command may be any: the gateway logs it once, and nothing fails.
 
@@ -167,32 +165,32 @@ async def test_where_redis_has_no_vector_sets_each_process_has_its_own(
     """
     notes: list[str] = []
     server = RedisStore(_url(bare), note=notes.append, clock=time.monotonic, deadline=10.0)
-    one, two = (
+    index, other_index = (
         RedisVectorIndex(server, LocalVectorIndex(clock=time.monotonic), notes.append)
         for _ in range(2)
     )
-    if first == "any":
-        assert not await one.has_entries("near:g")
-    elif first == "nearest":
-        assert await one.find_nearest("near:g", EAST) == []
-    elif first == "remove":
-        await one.remove("near:g", "a")
-    await one.add("near:g", "a", EAST, 60)
-    assert await one.has_entries("near:g")
-    ((name, close),) = await one.find_nearest("near:g", EAST)
+    if first_command == "any":
+        assert not await index.has_entries("near:g")
+    elif first_command == "nearest":
+        assert await index.find_nearest("near:g", EAST) == []
+    elif first_command == "remove":
+        await index.remove("near:g", "a")
+    await index.add("near:g", "a", EAST, 60)
+    assert await index.has_entries("near:g")
+    ((name, close),) = await index.find_nearest("near:g", EAST)
     assert name == "a"
     assert close == pytest.approx(1.0)
-    assert not await two.has_entries("near:g")
-    await one.remove("near:g", "a")
-    assert not await one.has_entries("near:g")
-    await one.block_group("near:g", 60)
-    await one.add("near:g", "a", EAST, 60)
-    assert not await one.has_entries("near:g")
+    assert not await other_index.has_entries("near:g")
+    await index.remove("near:g", "a")
+    assert not await index.has_entries("near:g")
+    await index.block_group("near:g", 60)
+    await index.add("near:g", "a", EAST, 60)
+    assert not await index.has_entries("near:g")
     assert len(notes) == 2  # one for each index
     await server.close()
 
 
-async def test_where_redis_is_gone_nothing_is_near(bare: Place) -> None:
+async def test_during_an_outage_of_redis_nothing_is_near(bare: Place) -> None:
     """No command fails."""
     url = _url(bare)
     bare.kill()
@@ -214,7 +212,7 @@ class Strange:
 
 
 @pytest.mark.parametrize("reply", [None, 7, [b"a"], [b"a", b"x"], [1, 2], [b"a", None]])
-async def test_what_is_no_answer_is_nothing(reply: object) -> None:
+async def test_an_invalid_reply_of_redis_finds_nothing(reply: object) -> None:
     places = RedisVectorIndex(
         Strange(reply),  # type: ignore[arg-type]
         LocalVectorIndex(clock=time.monotonic),
@@ -223,7 +221,7 @@ async def test_what_is_no_answer_is_nothing(reply: object) -> None:
     assert await places.find_nearest("near:g", EAST) == []
 
 
-async def test_a_server_may_not_know_the_commands() -> None:
+async def test_a_server_without_the_commands_is_reported_once() -> None:
     notes: list[str] = []
     unknown = Strange(RedisError("ERR unknown command 'VCARD', with args beginning with: "))
     places = RedisVectorIndex(unknown, LocalVectorIndex(clock=time.monotonic), notes.append)  # type: ignore[arg-type]

@@ -33,7 +33,7 @@ def _box(*, written: bool = True) -> WriteBatch:
 
 
 @pytest.mark.parametrize("reused", [False, True])
-async def test_it_is_sent_at_the_end_of_the_turn_and_answered(reused: bool) -> None:
+async def test_a_request_is_sent_at_the_end_of_the_loop_iteration(reused: bool) -> None:
     connection, line = _connected(reused=reused)
     connection.send_request(b"request", _box())
     assert line.sent == b""
@@ -44,7 +44,7 @@ async def test_it_is_sent_at_the_end_of_the_turn_and_answered(reused: bool) -> N
     assert connection.finish_exchange()
 
 
-async def test_one_that_was_given_up_is_not_sent() -> None:
+async def test_an_abandoned_request_is_not_sent() -> None:
     connection, line = _connected()
     connection.send_request(b"request", _box())
     assert not connection.finish_exchange()
@@ -55,7 +55,7 @@ async def test_one_that_was_given_up_is_not_sent() -> None:
 @pytest.mark.parametrize(
     ("reused", "error"), [(True, StaleConnection), (False, httpx.ConnectError)]
 )
-async def test_a_connection_that_is_lost_before_has_sent_nothing(
+async def test_a_connection_lost_before_the_write_has_sent_nothing(
     reused: bool, error: type[Exception]
 ) -> None:
     connection, line = _connected(reused=reused)
@@ -67,7 +67,7 @@ async def test_a_connection_that_is_lost_before_has_sent_nothing(
     assert line.sent == b""
 
 
-async def test_one_that_is_closing_by_then_is_not_written_to() -> None:
+async def test_nothing_is_written_to_a_closing_connection() -> None:
     connection, line = _connected()
     connection.send_request(b"request", _box())
     line.closed = True
@@ -75,7 +75,7 @@ async def test_one_that_is_closing_by_then_is_not_written_to() -> None:
     assert line.sent == b""
 
 
-async def test_what_a_kept_connection_says_before_it_is_asked_is_no_answer() -> None:
+async def test_bytes_on_a_kept_connection_before_the_request_are_no_answer() -> None:
     connection, line = _connected(reused=True)
     connection.send_request(b"request", _box())
     connection.data_received(OK)
@@ -85,7 +85,7 @@ async def test_what_a_kept_connection_says_before_it_is_asked_is_no_answer() -> 
     assert (line.sent, line.closed) == (b"", True)
 
 
-async def test_what_a_new_one_says_at_once_is_read() -> None:
+async def test_an_early_answer_on_a_new_connection_is_read() -> None:
     """A provider that has too many connections may refuse one before it reads."""
     connection, line = _connected()
     connection.send_request(b"request", _box())
@@ -96,7 +96,7 @@ async def test_what_a_new_one_says_at_once_is_read() -> None:
     assert line.sent == b"request"
 
 
-async def test_one_whose_row_is_not_written_is_not_sent_and_its_call_is_told() -> None:
+async def test_a_request_without_its_row_is_not_sent_and_raises_an_error() -> None:
     connection, line = _connected(reused=True)
     connection.send_request(b"request", _box(written=False))
     with pytest.raises(UnwrittenError):
@@ -104,7 +104,7 @@ async def test_one_whose_row_is_not_written_is_not_sent_and_its_call_is_told() -
     assert (line.sent, line.closed) == (b"", True)
 
 
-async def test_one_that_was_given_up_is_told_nothing_more() -> None:
+async def test_an_abandoned_request_without_its_row_raises_nothing() -> None:
     connection, line = _connected()
     connection.send_request(b"request", _box(written=False))
     connection.abort()

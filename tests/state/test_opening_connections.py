@@ -43,10 +43,10 @@ def slots(port: int) -> bytes:
 
 @pytest.fixture
 async def slow() -> AsyncIterator[Slow]:
-    made = Slow()
-    await made.server.up()
-    yield made
-    await made.server.down()
+    slow_server = Slow()
+    await slow_server.server.up()
+    yield slow_server
+    await slow_server.server.down()
 
 
 def opened(world: StoreFixture, url: str, connect: float) -> RedisStore:
@@ -54,7 +54,7 @@ def opened(world: StoreFixture, url: str, connect: float) -> RedisStore:
 
 
 @pytest.mark.parametrize("form", FORMS, ids=["single", "sentinel", "cluster"])
-async def test_a_connection_that_opens_slowly_delays_no_call_and_is_no_loss(
+async def test_a_slow_connection_delays_no_call_beyond_its_deadline(
     slow: Slow, world: StoreFixture, form: str
 ) -> None:
     """A call waits for its own deadline at most; later calls use the connection."""
@@ -69,7 +69,7 @@ async def test_a_connection_that_opens_slowly_delays_no_call_and_is_no_loss(
 
 
 @pytest.mark.parametrize("form", FORMS, ids=["single", "sentinel", "cluster"])
-async def test_the_connection_for_long_values_opens_beside_calls_too(
+async def test_the_connection_for_long_values_opens_in_the_background(
     slow: Slow, world: StoreFixture, form: str
 ) -> None:
     """If it does not open in time for its first value, it is kept for the next."""
@@ -83,16 +83,16 @@ async def test_the_connection_for_long_values_opens_beside_calls_too(
     assert await in_time(store.put("long", b"x" * _LARGE_BYTES, 60))
     assert slow.server.dialled == dialled, "no second one is opened"
     slow.let.set()
-    assert slow.server.asked.count(b"SET") == 0
+    assert slow.server.commands.count(b"SET") == 0
     for _ in range(100):  # each call gives the connection a turn to open
         await store.put("long", b"x" * _LARGE_BYTES, 60)
-        if slow.server.asked.count(b"SET"):
+        if slow.server.commands.count(b"SET"):
             break
-    assert slow.server.asked.count(b"SET") == 1
+    assert slow.server.commands.count(b"SET") == 1
     await store.close()
 
 
-async def test_one_that_never_opens_is_told_after_its_own_time(
+async def test_a_connection_that_never_opens_is_reported_after_its_timeout(
     slow: Slow, world: StoreFixture
 ) -> None:
     store = opened(world, FORMS[0].format(slow.server.port), 0.2)
@@ -102,46 +102,46 @@ async def test_one_that_never_opens_is_told_after_its_own_time(
     await store.close()
 
 
-async def test_what_a_server_sends_a_call_on_to_gets_no_password(world: StoreFixture) -> None:
+async def test_a_single_server_cannot_redirect_the_password_elsewhere(world: StoreFixture) -> None:
     """A single server may not choose where the gateway connects; it is no node of a Cluster."""
-    stranger = Scripted(said(b"+OK\r\n"))
+    stranger = Scripted(reply_always(b"+OK\r\n"))
     await stranger.up()
     moved = Moving(stranger)
     await moved.up()
     for kind in ("MOVED", "ASK"):
-        moved.asked.clear()
+        moved.commands.clear()
         store = opened(world, f"redis://:hunter2@127.0.0.1:{moved.port}", 20.0)
         assert await store.get(kind) is None
         store.put_nowait(kind, b"value", 60)
         await store.drain()
         assert not await quiet(store)
-        assert b"AUTH" in moved.asked
+        assert b"AUTH" in moved.commands
         await store.close()
     why = "it is a node of a Cluster, which redis+cluster:// names"
     assert world.notes == [f"redis is gone: {why} (127.0.0.1:{moved.port})"] * 2
-    assert (stranger.dialled, stranger.asked) == (0, [])
+    assert (stranger.dialled, stranger.commands) == (0, [])
     await moved.down()
     await stranger.down()
 
 
-async def test_nodes_of_a_cluster_send_calls_to_one_another(world: StoreFixture) -> None:
+async def test_nodes_of_a_cluster_redirect_background_commands_too(world: StoreFixture) -> None:
     """Commands whose answer no caller waits for are redirected too."""
-    other = Scripted(said(b"+OK\r\n"))
-    await other.up()
-    moved = Moving(other)
+    node = Scripted(reply_always(b"+OK\r\n"))
+    await node.up()
+    moved = Moving(node)
     await moved.up()
     store = opened(world, f"redis+cluster://:hunter2@127.0.0.1:{moved.port}", 20.0)
     store.put_nowait("one", b"value", 60)
     await store.drain()
     await store.put("ASK", b"value", 60)
-    assert other.asked == [b"AUTH", b"SET", b"ASKING", b"SET"]
+    assert node.commands == [b"AUTH", b"SET", b"ASKING", b"SET"]
     assert (store.alive, world.notes) == (True, [])
     await store.close()
     await moved.down()
-    await other.down()
+    await node.down()
 
 
-def said(reply: bytes) -> Answer:
+def reply_always(reply: bytes) -> Answer:
     """Answer every command with one reply."""
 
     async def answer(_: list[bytes]) -> bytes:
