@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.corpus.exchanges import Exchange, read
+from tests.corpus.gateway_relay import Ask, Got, relay
 from tests.corpus.oracle import Row
 from tests.corpus.oracle import read as read_rows
-from tests.corpus.site import Ask, Got, relay
 
 type Say = Callable[[str], None]
 

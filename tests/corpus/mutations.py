@@ -14,7 +14,7 @@ from gateway.core.events import End, Failed, Finish
 from gateway.dialects import DIALECTS, Dialect, ResponseContext, Translation
 from gateway.dialects.stream_frames import make_broken_problem
 from gateway.dialects.translation import get_translation
-from tests.corpus import asks
+from tests.corpus import translated_requests
 from tests.corpus.oracle import CHAT, GEMINI, MESSAGES, RESPONSES, Object, Row, meant
 from tests.corpus.verdict import Difference, Failure
 
@@ -75,7 +75,7 @@ def judge(row: Row, mutation: Mutation, client_name: str) -> Iterator[Difference
     """Find out whether a client gets a broken answer as a clean one."""
     client, door = DIALECTS[client_name], DIALECTS[row.dialect]
     native = client is door
-    body, request = asks.client(row, client)
+    body, request = translated_requests.make_client_request(row, client)
     voice = client if native else Translation(client, door, request, _CONTEXT)
     if native and mutation.native_ends:
         return
@@ -126,13 +126,13 @@ def has_clean_end(dialect: Dialect, body: bytes, *, stream: bool) -> bool:
     if stream:
         decoder = functions.make_decoder()
         events = [*decoder.feed(body), *decoder.end()]
-        if not any(isinstance(it, End) for it in events):
+        if not any(isinstance(event, End) for event in events):
             return False
     else:
         events = [*functions.decode_response(body)]
-    if any(isinstance(it, Failed) for it in events):
+    if any(isinstance(event, Failed) for event in events):
         return False
-    reasons = {it.reason for it in events if isinstance(it, Finish)}
+    reasons = {event.reason for event in events if isinstance(event, Finish)}
     return not reasons <= {"cut", "length", "error"}
 
 
@@ -196,7 +196,9 @@ def _has_finish(dialect: str, frame: bytes) -> bool:
         return any(it.get("finish_reason") for it in value.get("choices") or ())
     if dialect == GEMINI:
         blocked = (value.get("promptFeedback") or {}).get("blockReason")
-        return bool(blocked) or any(it.get("finishReason") for it in value.get("candidates") or ())
+        return bool(blocked) or any(
+            candidate.get("finishReason") for candidate in value.get("candidates") or ()
+        )
     return value.get("type") in (*_TERMINAL, "message_stop")
 
 

@@ -283,7 +283,7 @@ def _chat(row: Row) -> dict[int, Meaning]:
             text = json.dumps(text, separators=(",", ":"), ensure_ascii=False)
         elif isinstance(text, list):
             inner = [it for part in text if part["type"] == "thinking" for it in part["thinking"]]
-            thought = "".join(it["text"] for it in inner)
+            thought = "".join(block["text"] for block in inner)
             text = "".join(part["text"] for part in text if part["type"] == "text")
         calls = [(call[1], plain(call[2])) for call in choice["tools"]] or _old_call(row)
         found[choice["index"]] = Meaning(
@@ -301,7 +301,7 @@ def _spoken_words(row: Row) -> dict[int, str]:
     if row.stream or b'"transcript"' not in row.body:
         return {}
     choices = json.loads(row.body)["choices"]
-    speech = {it["index"]: it["message"].get("audio") for it in choices}
+    speech = {choice["index"]: choice["message"].get("audio") for choice in choices}
     return {index: audio["transcript"] or "" for index, audio in speech.items() if audio}
 
 
@@ -310,10 +310,16 @@ def _old_call(row: Row) -> list[tuple[str, str]]:
     if b'"function_call"' not in row.body:
         return []
     values = payloads(row.body) if row.stream else [json.loads(row.body)]
-    said = [it.get("delta") or it.get("message") or {} for v in values for it in v["choices"][:1]]
+    said = [
+        choice.get("delta") or choice.get("message") or {}
+        for v in values
+        for choice in v["choices"][:1]
+    ]
     pieces = [it["function_call"] for it in said if it.get("function_call")]
-    name = "".join(it.get("name") or "" for it in pieces)
-    return [(name, plain("".join(it.get("arguments") or "" for it in pieces)))] if name else []
+    name = "".join(piece.get("name") or "" for piece in pieces)
+    return (
+        [(name, plain("".join(piece.get("arguments") or "" for piece in pieces)))] if name else []
+    )
 
 
 def items(row: Row) -> list[Object]:
@@ -344,7 +350,7 @@ def _responses(row: Row) -> dict[int, Meaning]:
         elif item["type"] == "message":
             declined += "".join(part.get("refusal") or "" for part in item["content"])
     known = [(name, plain(arguments)) for _, name, arguments in oracle.get("tools", ())]
-    assert [it for it in calls if it in known] == known, row.id
+    assert [call for call in calls if call in known] == known, row.id
     cut = oracle.get("incomplete")
     ended = oracle.get("status") or (b'"response.completed"' in row.body and "completed")
     finish = reason(cut["reason"] if cut else ended or None, calls)
@@ -364,12 +370,16 @@ def _responses(row: Row) -> dict[int, Meaning]:
 
 def _messages(row: Row) -> dict[int, Meaning]:
     blocks = row.oracle["content"]
-    calls = [(it["name"], plain(it["input"])) for it in blocks if it["type"] == "tool_use"]
+    calls = [
+        (block["name"], plain(block["input"])) for block in blocks if block["type"] == "tool_use"
+    ]
     finish = row.oracle["finish"]
     return {
         0: Meaning(
-            text="".join(it["text"] for it in blocks if it["type"] == "text"),
-            reasoning="".join(it.get("thinking", "") for it in blocks if it["type"] == "thinking"),
+            text="".join(block["text"] for block in blocks if block["type"] == "text"),
+            reasoning="".join(
+                block.get("thinking", "") for block in blocks if block["type"] == "thinking"
+            ),
             calls=tuple(calls),
             finish="tools" if finish == "tool_use" else reason(finish, ()),
         )
@@ -393,17 +403,19 @@ def gemini_itself(row: Row) -> dict[int, Meaning]:
     """Read a Gemini recording that the SDK cannot decode, by the names in it alone."""
     value = payloads(row.body) if row.stream else json.loads(row.body)
     chunks = value if isinstance(value, list) else [value]
-    first = [it for chunk in chunks for it in (chunk.get("candidates") or ())[:1]]
-    parts = [part for it in first for part in (it.get("content") or {}).get("parts") or ()]
-    calls = [it["functionCall"] for it in parts if "functionCall" in it]
-    words = [it["finishReason"] for it in first if it.get("finishReason")]
+    first = [candidate for chunk in chunks for candidate in (chunk.get("candidates") or ())[:1]]
+    parts = [
+        part for candidate in first for part in (candidate.get("content") or {}).get("parts") or ()
+    ]
+    calls = [part["functionCall"] for part in parts if "functionCall" in part]
+    words = [candidate["finishReason"] for candidate in first if candidate.get("finishReason")]
     numbers = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY"}
     word = numbers.get(words[-1], words[-1]) if words else None
     return {
         0: Meaning(
-            text="".join(it.get("text", "") for it in parts if not it.get("thought")),
-            reasoning="".join(it.get("text", "") for it in parts if it.get("thought")),
-            calls=tuple((it["name"], plain(it.get("args") or {})) for it in calls),
+            text="".join(part.get("text", "") for part in parts if not part.get("thought")),
+            reasoning="".join(part.get("text", "") for part in parts if part.get("thought")),
+            calls=tuple((call["name"], plain(call.get("args") or {})) for call in calls),
             finish=reason(word, calls),
         )
     }
@@ -442,11 +454,18 @@ def _used_responses(told: Object) -> Usage | None:
 
 def _used_messages(told: Object) -> Usage:
     thought = (told.get("output_tokens_details") or {}).get("thinking_tokens")
-    own = [told, *[it for it in told.get("iterations") or () if it.get("type") == "compaction"]]
-    fresh = sum(it["input_tokens"] for it in own)
-    cached = sum(it.get("cache_read_input_tokens") or 0 for it in own)
-    written = sum(it.get("cache_creation_input_tokens") or 0 for it in own)
-    out = sum(it["output_tokens"] for it in own)
+    own = [
+        told,
+        *[
+            iteration
+            for iteration in told.get("iterations") or ()
+            if iteration.get("type") == "compaction"
+        ],
+    ]
+    fresh = sum(iteration["input_tokens"] for iteration in own)
+    cached = sum(iteration.get("cache_read_input_tokens") or 0 for iteration in own)
+    written = sum(iteration.get("cache_creation_input_tokens") or 0 for iteration in own)
+    out = sum(iteration["output_tokens"] for iteration in own)
     return fresh, cached, written, out - (thought or 0), thought
 
 

@@ -53,7 +53,11 @@ def list_other_content(row: Row) -> Iterator[OtherContent]:
     if row.dialect == CHAT:
         for choice in list_choices(row):
             message = choice.get("delta") or choice.get("message") or {}
-            held = {it: message[it] for it in _CHAT_MEMBERS if any(_list_texts(message.get(it)))}
+            held = {
+                chat_member: message[chat_member]
+                for chat_member in _CHAT_MEMBERS
+                if any(_list_texts(message.get(chat_member)))
+            }
             yield from (_describe(name, value) for name, value in held.items())
             parts = message.get("content")
             for part in parts if isinstance(parts, list) else ():

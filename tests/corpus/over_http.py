@@ -16,12 +16,12 @@ import httpx2
 import uvicorn
 
 from gateway.dialects import DIALECTS
-from tests.corpus import asks, exceptions, law3, mutations
-from tests.corpus.heard import Clients, shown
+from tests.corpus import exceptions, law3, mutations, translated_requests
+from tests.corpus.decoded_answers import Clients, shorten
+from tests.corpus.gateway_relay import serve
 from tests.corpus.oracle import CHAT, GEMINI, MESSAGES, RESPONSES, Row, meant, used
 from tests.corpus.sdk_clients import KNOWS_GEMINI, SdkClients
 from tests.corpus.sdk_oracle import make_oracle
-from tests.corpus.site import serve
 from tests.corpus.verdict import Difference, Failure
 
 _PATHS = {
@@ -113,7 +113,7 @@ class HttpJudge:
         found = make_oracle(self._clients, row.dialect, row.body, stream=row.stream)
         for name in direct.keys() | found.keys():
             if direct.get(name) != found.get(name):
-                text = f"{shown(found.get(name))}, not {shown(direct.get(name))}"
+                text = f"{shorten(found.get(name))}, not {shorten(direct.get(name))}"
                 yield Difference(name, text)
 
     def _judge_translated(self, row: Row, client: str) -> Iterator[Difference]:
@@ -128,7 +128,7 @@ class HttpJudge:
 
     def _set_request(self, row: Row, client: str, *, least: bool) -> None:
         model = f"recorded-{row.dialect}"
-        body, _ = asks.client(row, DIALECTS[client], least=least)
+        body, _ = translated_requests.make_client_request(row, DIALECTS[client], least=least)
         value = body.value if client == GEMINI else {**body.value, "model": model}
         self._transport.model = model
         self._transport.body = json.dumps(value).encode()
@@ -153,9 +153,9 @@ def judge_rows(
                     continue
                 judged += 1
                 failed = [
-                    f"{it.kind}: {it.text}"
-                    for it in differences
-                    if exceptions.find_rule(row, client, it.kind) is None
+                    f"{difference.kind}: {difference.text}"
+                    for difference in differences
+                    if exceptions.find_rule(row, client, difference.kind) is None
                 ]
                 if failed:
                     failures.append(Failure(row.file, row.id, client, f"HTTP {'; '.join(failed)}"))

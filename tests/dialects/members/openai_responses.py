@@ -3,8 +3,8 @@
 from gateway.dialects import reasoning_state
 from gateway.dialects.member_list import WHOLE
 from gateway.dialects.openai_responses.schema import REQUEST
-from tests.dialects.asks import PDF, PNG, SCHEMA, Object
 from tests.dialects.cases import target
+from tests.dialects.request_strategies import PDF, PNG, SCHEMA, Object
 
 _CACHE: Object = {"mode": "explicit", "ttl": "12h"}
 _TEXT: Object = {"type": "input_text", "text": "hello", "prompt_cache_breakpoint": _CACHE}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from gateway.dialects.member_list import OTHER, WHOLE, Member, MemberList, find_object
-from tests.dialects.asks import Object
+from tests.dialects.request_strategies import Object
 
 
 class Place(NamedTuple):
@@ -65,7 +65,7 @@ def _search(
 def _find_list_name(value: Object, members: MemberList, name: str) -> str:
     """Return the name that an object has in the member list."""
     names = (name, f"{name}:{value.get('type') or ''}", f"{name}:{OTHER}")
-    return next(it for it in names if it in members)
+    return next(name for name in names if name in members)
 
 
 def with_member[T](request: T, place: Place, name: str, value: object) -> T:

@@ -8,8 +8,8 @@ from gateway.core.errors import ProblemError
 from gateway.core.target import ModelFacts
 from gateway.dialects import Dialect, compatibility, translation
 from gateway.dialects.base import RequestBody
-from tests.dialects.asks import Object
 from tests.dialects.cases import target
+from tests.dialects.request_strategies import Object
 from tests.dialects.sdk_requests.defaults import DEFAULTS
 from tests.dialects.sdk_requests.requests import MadeRequest
 

@@ -10,7 +10,7 @@ from google.genai import types
 from gateway.dialects import DIALECTS
 from gateway.dialects.member_list import WHOLE, Decision, Member, MemberList, find_object
 from gateway.dialects.translation import get_translation
-from tests.dialects.asks import PDF, PNG, SCHEMA, URL, Object
+from tests.dialects.request_strategies import PDF, PNG, SCHEMA, URL, Object
 from tests.dialects.sdk_requests.values import Value, list_values
 from tests.drift.sdk_types import list_object_types, read_fields
 from tests.drift.search import ROOTS

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pydantic
 import typing_extensions
 
-from tests.dialects.asks import PNG, SCHEMA, URL, Object
+from tests.dialects.request_strategies import PNG, SCHEMA, URL, Object
 from tests.drift.sdk_types import read_fields, read_type_words
 
 _LISTS = (list, collections.abc.Iterable, collections.abc.Sequence)
