@@ -31,9 +31,9 @@ from tests.corpus.oracle import (
     Meaning,
     Object,
     Usage,
-    fives,
-    plain,
+    normalize_arguments,
     reason,
+    split_classes,
 )
 from tests.corpus.sdk_clients import GENAI, KNOWS_GEMINI, SdkClients
 
@@ -83,7 +83,7 @@ def collect_meanings(events: Iterable[Event]) -> DecodedAnswer:
                 pass
     meanings = {}
     for at, choice_ in choices.items():
-        calls = tuple((name, plain(text)) for name, text in choice_["calls"].values())
+        calls = tuple((name, normalize_arguments(text)) for name, text in choice_["calls"].values())
         meanings[at] = Meaning(**{**choice_, "calls": calls})
     return meanings, _classes(usage)
 
@@ -202,10 +202,12 @@ def _chat(completion: Any) -> DecodedAnswer:
         for call in message.tool_calls or ():
             custom = call.type == "custom"
             inside = call.custom if custom else call.function
-            calls.append((inside.name, plain(inside.input if custom else inside.arguments)))
+            calls.append(
+                (inside.name, normalize_arguments(inside.input if custom else inside.arguments))
+            )
         legacy_call = message.function_call
         if legacy_call is not None:
-            calls.append((legacy_call.name, plain(legacy_call.arguments)))
+            calls.append((legacy_call.name, normalize_arguments(legacy_call.arguments)))
         meanings[choice.index] = Meaning(
             text=message.content or "",
             reasoning=(message.model_extra or {}).get("reasoning_content") or "",
@@ -224,7 +226,9 @@ def _chat(completion: Any) -> DecodedAnswer:
         written = getattr(inside, "cache_write_tokens", None)
     thought = out.reasoning_tokens if out is not None else None
     assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
-    return meanings, fives(usage.prompt_tokens, cached, written, usage.completion_tokens, thought)
+    return meanings, split_classes(
+        usage.prompt_tokens, cached, written, usage.completion_tokens, thought
+    )
 
 
 def _responses(response: Any) -> DecodedAnswer:
@@ -237,7 +241,7 @@ def _responses(response: Any) -> DecodedAnswer:
             thoughts += "".join(part.text for part in item.summary)
         elif item.type in ("function_call", "custom_tool_call"):
             arguments = item.arguments if item.type == "function_call" else item.input
-            calls.append((item.name, plain(arguments)))
+            calls.append((item.name, normalize_arguments(arguments)))
     assert response.output_text == text
     cut = response.incomplete_details
     word = response.status if cut is None else cut.reason
@@ -249,12 +253,16 @@ def _responses(response: Any) -> DecodedAnswer:
     written = inside.model_dump().get("cache_write_tokens")
     assert usage.total_tokens == usage.input_tokens + usage.output_tokens
     counts = (usage.input_tokens, inside.cached_tokens, written, usage.output_tokens)
-    return {0: meaning}, fives(*counts, out.reasoning_tokens)
+    return {0: meaning}, split_classes(*counts, out.reasoning_tokens)
 
 
 def _messages(message: Any) -> DecodedAnswer:
     blocks = message.content
-    calls = [(block.name, plain(block.input)) for block in blocks if block.type == "tool_use"]
+    calls = [
+        (block.name, normalize_arguments(block.input))
+        for block in blocks
+        if block.type == "tool_use"
+    ]
     word = message.stop_reason or "error"
     meaning = Meaning(
         text="".join(block.text for block in blocks if block.type == "text"),
@@ -278,7 +286,7 @@ def _gemini(chunks: list[Any]) -> DecodedAnswer:
             before = meanings.get(at, Meaning(finish="none"))
             content = candidate.content
             parts = (content.parts if content is not None else None) or []
-            calls = [(part.function_call.name, plain(part.function_call.args or {})) for part in parts if part.function_call]  # fmt: skip
+            calls = [(part.function_call.name, normalize_arguments(part.function_call.args or {})) for part in parts if part.function_call]  # fmt: skip
             every = (*before.calls, *calls)
             word = candidate.finish_reason
             meanings[at] = Meaning(

@@ -23,10 +23,10 @@ from tests.corpus.oracle import (
     Meaning,
     Row,
     Usage,
-    gemini_itself,
-    meant,
-    plain,
-    used,
+    normalize_arguments,
+    read_meanings,
+    read_raw_gemini,
+    read_usage,
 )
 from tests.corpus.other_content import judge_other_content
 from tests.corpus.sdk_clients import KNOWS_GEMINI
@@ -143,8 +143,8 @@ def _answer(row: Row, client: Dialect, clients: Clients, differences: list[Diffe
         error = str(row.oracle.get("error"))[:100]
         differences.append(Difference("clean", f"a clean answer where the SDK raised {error}"))
         return True
-    expected = gemini_itself(row) if beyond else meant(row)
-    usage = None if beyond else used(row)
+    expected = read_raw_gemini(row) if beyond else read_meanings(row)
+    usage = None if beyond else read_usage(row)
     for out, stream in [
         *((stream, True) for stream in streams),
         *((whole, False) for whole in wholes),
@@ -156,7 +156,7 @@ def _answer(row: Row, client: Dialect, clients: Clients, differences: list[Diffe
 
 def _has_failed(row: Row) -> bool:
     """True if the provider's reason for the end is a failure."""
-    return any(meaning.finish == "error" for meaning in meant(row).values())
+    return any(meaning.finish == "error" for meaning in read_meanings(row).values())
 
 
 def _relayed(row: Row, client: Dialect, body: RequestBody, differences: list[Difference]) -> None:
@@ -306,15 +306,15 @@ def _object(meaning: Meaning, name: str, given: str, client: str, what: str) -> 
     they stand as they are: the SDK parses as much as it can.
     """
     if name in meaning.custom:
-        return plain({"input": given})
+        return normalize_arguments({"input": given})
     try:
         value = json.loads(given)
     except ValueError:
         value = given
     if value is None or isinstance(value, dict):
-        return plain(value or {})
+        return normalize_arguments(value or {})
     if client == GEMINI or what.endswith("whole"):
-        return plain({"_raw": given})
+        return normalize_arguments({"_raw": given})
     return ANY if what.startswith("SDK") else given
 
 

@@ -29,8 +29,10 @@ def _read_chat(clients: SdkClients, stream: bool) -> Object:
     if not stream:
         completion: Object = clients.openai.chat.completions.create(**_CHAT).to_dict(warnings=False)
         choices = [
-            _read_chat_choice([it["message"]], it.get("finish_reason"), it.get("index", 0))
-            for it in completion.get("choices") or ()
+            _read_chat_choice(
+                [choice["message"]], choice.get("finish_reason"), choice.get("index", 0)
+            )
+            for choice in completion.get("choices") or ()
         ]
         return {"choices": choices, "usage": completion.get("usage")}
     pieces: dict[int, list[Object]] = {}
@@ -39,11 +41,14 @@ def _read_chat(clients: SdkClients, stream: bool) -> Object:
     for chunk in clients.openai.chat.completions.create(**_CHAT, stream=True):
         value: Object = chunk.to_dict(warnings=False)
         usage = value.get("usage") or usage
-        for it in value.get("choices") or ():
-            at = it.get("index", 0)
-            pieces.setdefault(at, []).append(it.get("delta") or {})
-            finish[at] = it.get("finish_reason") or finish.get(at)
-    choices = [_read_chat_choice(it, finish.get(at), at) for at, it in sorted(pieces.items())]
+        for choice in value.get("choices") or ():
+            at = choice.get("index", 0)
+            pieces.setdefault(at, []).append(choice.get("delta") or {})
+            finish[at] = choice.get("finish_reason") or finish.get(at)
+    choices = [
+        _read_chat_choice(choice_pieces, finish.get(at), at)
+        for at, choice_pieces in sorted(pieces.items())
+    ]
     return {"choices": choices, "usage": usage}
 
 
@@ -74,7 +79,7 @@ def _read_chat_choice(pieces: list[Object], finish: str | None, index: int) -> O
 
 def _join_thoughts(thinking: Any) -> str:
     if isinstance(thinking, list):
-        return "".join(it.get("text") or "" for it in thinking)
+        return "".join(part.get("text") or "" for part in thinking)
     return thinking or ""
 
 

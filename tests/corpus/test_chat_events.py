@@ -187,7 +187,7 @@ def test_decoded_usage_matches_the_sdk(exchanges: list[Exchange], say: Say) -> N
         if usage is not None:
             written = sum(usage.cache_write.values()) or None
             counts = (usage.input, usage.cache_read, written, usage.output, usage.reasoning)
-        if counts != (five(exchange.told) if exchange.told else (None,) * 5):
+        if counts != (five(exchange.usage_counts) if exchange.usage_counts else (None,) * 5):
             unlike.add(exchange.id)
     say(f"usage of {len(list_answers(exchanges))} answers, {len(unlike)} read otherwise")
     assert unlike == set(USAGE_UNLIKE_THE_SDK)

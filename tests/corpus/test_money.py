@@ -364,7 +364,7 @@ def test_counted_content_is_close_to_what_the_sdk_decoded(rows: list[Row], say: 
             for piece in row.pieces:
                 inspector.feed(piece)
             inspector.end()
-            expected_bytes = count_sdk_bytes(oracle.meant(row))
+            expected_bytes = count_sdk_bytes(oracle.read_meanings(row))
             if expected_bytes and inspector.problem is None:
                 ratios.append(inspector.content_bytes / expected_bytes)
                 assert inspector.content_bytes > 0, row.id

@@ -20,7 +20,7 @@ from gateway.core.canonical_request import (
 from gateway.core.errors import ProblemError
 from gateway.dialects import DIALECTS, Dialect, RequestBody, compatibility, tool_ids, translation
 from gateway.dialects.base import TranslationFunctions
-from tests.corpus.oracle import GEMINI, MESSAGES, Object, Row, plain
+from tests.corpus.oracle import GEMINI, MESSAGES, Object, Row, normalize_arguments
 from tests.dialects.cases import target
 
 _HI: Object = {"messages": [{"role": "user", "content": "hi"}]}
@@ -241,7 +241,11 @@ def _list_calls(request: CanonicalRequest) -> list[tuple[str, str, str]]:
     calls = []
     for part in list_parts(request):
         if isinstance(part, ToolUse):
-            arguments = plain({"input": part.arguments}) if part.custom else plain(part.arguments)
+            arguments = (
+                normalize_arguments({"input": part.arguments})
+                if part.custom
+                else normalize_arguments(part.arguments)
+            )
             results = results_by_id.get(part.id)
             result = results.pop(0) if results else ""
             calls.append((tool_ids.make_plain_id(part.name, "tool_"), arguments, result))

@@ -61,7 +61,7 @@ def user(*parts: Object) -> Object:
 
 def _list_words(name: str) -> list[str]:
     """List the type words of objects of a name."""
-    return [it.removeprefix(f"{name}:") for it in REQUEST if it.startswith(f"{name}:")]
+    return [key.removeprefix(f"{name}:") for key in REQUEST if key.startswith(f"{name}:")]
 
 
 REQUESTS: tuple[Object, ...] = (

@@ -54,10 +54,10 @@ def _search(
         for index, item in enumerate(value):
             yield from _search(item, members, name, (*steps, index))
     elif isinstance(value, dict):
-        known = find_object(value, members, name)
-        if known:
-            yield Place(steps, _find_list_name(value, members, name), WHOLE in known)
-            for key, member in known.items():
+        listed = find_object(value, members, name)
+        if listed:
+            yield Place(steps, _find_list_name(value, members, name), WHOLE in listed)
+            for key, member in listed.items():
                 if member.inside and key in value:
                     yield from _search(value[key], members, member.inside, (*steps, key))
 
@@ -95,8 +95,8 @@ def list_members(members: MemberList, decisions: tuple[str, ...]) -> list[tuple[
     """List the members with one of these decisions, each with its object."""
     return [
         (name, key)
-        for name, known in members.items()
-        for key, member in known.items()
+        for name, listed in members.items()
+        for key, member in listed.items()
         if _is_one_of(member, decisions)
     ]
 
