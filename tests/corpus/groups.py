@@ -288,7 +288,7 @@ def _list_differences(
 
 def format_table(counts: dict[tuple[str, str], Count]) -> list[str]:
     """Return the counts as lines, one for each pair."""
-    lines = [f"{'recorded':20} {'told in':20} {'agree':>6} {'failed':>7}"]
+    lines = [f"{'recorded':20} {'translated to':20} {'agree':>6} {'failed':>7}"]
     for (own, other), count in counts.items():
         lines.append(f"{own:20} {other:20} {count.agree:6} {len(count.failed):7}")
     return lines

@@ -78,7 +78,7 @@ def test_every_whole_answer_passes_unchanged(relayed: list[RelayedAnswer], say: 
 
 
 def test_every_stream_passes_unchanged(relayed: list[RelayedAnswer], say: Say) -> None:
-    """Only the separate usage chunk is left out, if the client did not request; no cut loses a byte."""
+    """Only the separate usage chunk is left out, if the client did not ask; no cut loses a byte."""
     results = [answer for answer in relayed if answer.exchange.stream]
     unlike = find_differing(results, passes_unchanged)
     say(f"{len(results)} streams, {len(unlike)} recordings unlike: {dict(count_options(results))}")

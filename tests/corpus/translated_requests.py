@@ -254,7 +254,7 @@ def _list_calls(request: CanonicalRequest) -> list[tuple[str, str, str]]:
 
 def format_table(counts: dict[tuple[str, str], Count]) -> list[str]:
     """Return the counts as lines, one for each pair."""
-    lines = [f"{'request':20} {'said in':20} {'whole':>6} {'named':>6} {'refused':>8} {'unread':>7} {'failed':>7}"]  # fmt: skip
+    lines = [f"{'request':20} {'translated to':20} {'whole':>6} {'named':>6} {'refused':>8} {'unread':>7} {'failed':>7}"]  # fmt: skip
     for (own, other), count in counts.items():
         cells = f"{len(count.whole):6} {len(count.named):6} {len(count.refused):8} {len(count.unread):7} {len(count.failed):7}"  # fmt: skip
         lines.append(f"{own:20} {other:20} {cells}")

@@ -44,7 +44,7 @@ def run(oddity: Stream, size: int, *, asks_usage: bool) -> tuple[bytes, StreamIn
 @pytest.mark.parametrize("oddity", list_oddities(Stream))
 def test_the_gateway_passes_and_accounts_each_recorded_stream(oddity: Stream, size: int) -> None:
     """Reading byte by byte, in small pieces or at once gives the same bytes and the same usage."""
-    for asks_usage, shown in ((False, oddity.shown), (True, oddity.asked)):
+    for asks_usage, shown in ((False, oddity.shown), (True, oddity.shown_with_usage)):
         sent, inspector = run(oddity, size, asks_usage=asks_usage)
         assert sent == (oddity.sent if shown is None else shown)
         assert (inspector.usage, inspector.finish, inspector.served_model) == (
@@ -72,7 +72,7 @@ def test_the_gateway_holds_back_what_comes_before_content(oddity: Stream) -> Non
 def test_a_complete_stream_folds_to_its_answer(oddity: Stream) -> None:
     """The folded answer has the same usage and finish."""
     if not oddity.complete:
-        assert oddity.said is None
+        assert oddity.message is None
         return
     folded = OPENAI_CHAT.fold(oddity.sent)
     summary = OPENAI_CHAT.summarize(folded)
@@ -83,7 +83,7 @@ def test_a_complete_stream_folds_to_its_answer(oddity: Stream) -> None:
     )
     choice = json.loads(folded)["choices"][0]
     assert oddity.choices > 1 or choice["finish_reason"] == oddity.finish
-    assert choice["message"] == oddity.said
+    assert choice["message"] == oddity.message
 
 
 @pytest.mark.parametrize("oddity", list_oddities(Whole))
